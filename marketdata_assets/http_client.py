@@ -17,6 +17,7 @@ import msgspec
 
 from marketdata_assets.backoff import delay
 from marketdata_assets.budget import BudgetBlocked
+from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.input_limits import MAX_RESPONSE_BYTES
 from marketdata_assets.logs import get_logger
 
@@ -120,6 +121,25 @@ class HttpClient:
     ) -> T | RetryLater:
         """What `parse` makes of the response to one request; RetryLater when there is none that can be parsed."""
         return await self.parsed(parse, await self.request(method, path, options))
+
+    async def send_within(
+        self,
+        limit: ConcurrencyLimit,
+        acquire: Callable[[], Awaitable[None]],
+        parse: Callable[[httpx.Response], T | RetryLater],
+        method: str,
+        path: str,
+        options: dict[str, Any],
+    ) -> T | RetryLater:
+        """`send` within `limit`, which learns from the response; `acquire` waits for the rate limit."""
+        async with limit.slot():  # before the rate limit, so that admitted requests do not pile up at it
+            await acquire()
+            sent = limit.clock()
+            response = await self.request(method, path, options)
+        result = await self.parsed(parse, response)
+        if not isinstance(result, RetryLater) or result.overloaded:
+            limit.record(sent, isinstance(result, RetryLater))
+        return result
 
     async def request(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response | RetryLater:
         """The response to one request; RetryLater when there is none."""

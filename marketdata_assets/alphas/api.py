@@ -28,12 +28,19 @@ from marketdata_assets.alphas.layout import Kind, Window, stamp
 from marketdata_assets.alphas.login import Login
 from marketdata_assets.alphas.record_sets import PATHS, Pending, Records, RecordSet, decode_records, pending
 from marketdata_assets.budget import Budget
+from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.http_client import RetryPolicy
 
 T = TypeVar("T")
 
 PAGE_LIMIT = 100
 """The most alphas the API puts on one page."""
+
+CONCURRENCY = 5
+"""Concurrent requests of one account at most."""
+
+PATIENCE = 50
+"""A server that times out with so many requests seldom gets faster: trials must stay a small part of the requests."""
 
 _MAX_LOGINS = 4
 
@@ -50,9 +57,12 @@ class BrainClient:
         sessions: Path,
         budget: Budget,
         policy: RetryPolicy = RETRY_POLICY,
+        concurrency: int = CONCURRENCY,
     ) -> None:
         self.account = account
-        self._api = ApiRequests(url, budget, policy, secrets=(credentials.email, credentials.password))
+        self.concurrency_limit = ConcurrencyLimit(concurrency, name=f"BRAIN {account}", patience=PATIENCE)
+        secrets = (credentials.email, credentials.password)
+        self._api = ApiRequests(url, budget, policy, self.concurrency_limit, secrets=secrets)
         self._login = Login(account, credentials, self._api, sessions)
 
     async def __aenter__(self) -> Self:

@@ -15,6 +15,7 @@ import msgspec
 
 from marketdata_assets.alphas.errors import ApiUnavailable, BadOptions, RequestRejected
 from marketdata_assets.budget import Budget
+from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.http_client import REDACTED, HttpClient, RetriesExhausted, RetryLater, RetryPolicy, safe_url
 
 _REASON_CHARACTERS = 200
@@ -112,11 +113,19 @@ class ApiResponse(Generic[T]):
 
 
 class ApiRequests:
-    """Sends requests to one server within one rate budget; cookies are kept in `jar`."""
+    """Sends requests to one server within a rate budget and a limit of concurrency; cookies are kept in `jar`."""
 
-    def __init__(self, url: str, budget: Budget, policy: RetryPolicy, secrets: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        url: str,
+        budget: Budget,
+        policy: RetryPolicy,
+        concurrency_limit: ConcurrencyLimit,
+        secrets: tuple[str, ...] = (),
+    ) -> None:
         self.url = check_url(url)
         self.policy = policy
+        self._limit = concurrency_limit
         self._budget = budget
         self._http = HttpClient(self.url, policy, secrets=secrets)
         self.jar = self._http.jar
@@ -144,9 +153,9 @@ class ApiRequests:
         async def attempt() -> ApiResponse[T] | RetryLater:
             nonlocal attempts
             attempts += 1
-            await self._budget.acquire(LONGEST_BLOCK_SECONDS)
+            acquire = partial(self._budget.acquire, LONGEST_BLOCK_SECONDS)
             parse = partial(self._parsed, request, decode, self.policy.pause(attempts))
-            return await self._http.send(parse, method, path, {"auth": auth})
+            return await self._http.send_within(self._limit, acquire, parse, method, path, {"auth": auth})
 
         try:
             return await self._http.call_with_retry(attempt, self._budget.block)

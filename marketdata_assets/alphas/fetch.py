@@ -1,39 +1,34 @@
-"""Months of accounts from the API into raw slices: which windows to request, page by page, and the result of each.
+"""Months of accounts from the API into raw slices: which windows to request, and the result of each.
 
-Accounts are fetched concurrently, the months of one in order; one that fails does not affect another. Requests are in
-`api`, files in `slices`.
+Accounts are fetched concurrently, the months of one in order; one that fails does not affect another. How a window is
+read is in `paging`, requests are in `api`, files in `slices`.
 """
 
 import asyncio
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from marketdata_assets.alphas import file_index, slices
-from marketdata_assets.alphas.api import PAGE_LIMIT, BrainClient
-from marketdata_assets.alphas.api_requests import Page
-from marketdata_assets.alphas.errors import NoCredentials, NotEnabled, PagesShift, RequestRejected, WindowTooDense
+from marketdata_assets.alphas.api import BrainClient
+from marketdata_assets.alphas.errors import NoCredentials, NotEnabled
 from marketdata_assets.alphas.file_index import Pair, months_by_account
-from marketdata_assets.alphas.layout import KINDS, Kind, Window, month_window
+from marketdata_assets.alphas.layout import DAY, KINDS, SECOND, Kind, Window, month_window
+from marketdata_assets.alphas.paging import ListReader, all_results
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.progress import Progress
 
-T = TypeVar("T")
+MAX_FAILURES = 7
+"""After so many failures in a row nothing more is requested: the server is unavailable, or the disk is full.
 
-OFFSET_CAP = 10000
-"""How far the API pages through one window."""
-
-STEP = PAGE_LIMIT - 1
-"""From page to page: each begins with the last alpha of the one before, which proves that none is missing between."""
-
-MAX_READS = 4
-"""How often a window is read whose pages shift."""
+Enough to halve a month down to the day that fails.
+"""
 
 LISTING_DELAY = dt.timedelta(minutes=1)
 """The newest alphas may not be listed yet, so the last minute is left to the next fetch."""
@@ -85,17 +80,16 @@ async def fetch_month(
     kinds: Collection[Kind] = KINDS,
     now: dt.datetime,
     refetch: bool = False,
-    concurrency: int = 5,
-    cap: int = OFFSET_CAP,
+    reader: ListReader | None = None,
     progress: Progress | None = None,
 ) -> FetchReport:
     """Make the slices under `root` equal to what the API lists of the UTC month `YYYY-MM` up to `now`.
 
     Finished windows are requested again only with `refetch`. A window that fails does not stop the others, and its
     files are kept; without a login every window fails with the reason. Raises OSError when the folder of slices cannot
-    be read at all.
+    be read at all. The `reader` of an earlier month of the account knows how far pages reach.
     """
-    run = _MonthFetch(client, root, account, month, concurrency, cap, progress)
+    run = _MonthFetch(client, reader or ListReader(client), root, account, month, progress)
     slices.sweep(root, account, kinds)
     existing = {kind: slices.of_month(root, account, kind, month) for kind in kinds}
     fetchable = month_window(month).until(now - LISTING_DELAY)
@@ -111,22 +105,20 @@ async def fetch_month(
 
 @dataclass
 class _MonthFetch:
-    """One fetch in progress, with at most `concurrency` windows in memory and as many concurrent requests."""
+    """One fetch in progress; as many windows are in memory as the client sends requests at a time."""
 
     client: BrainClient
+    reader: ListReader
     root: Path
     account: str
     month: str
-    concurrency: int
-    cap: int
     progress: Progress | None
 
     def __post_init__(self) -> None:
-        self._windows = asyncio.Semaphore(self.concurrency)
-        self._requests = asyncio.Semaphore(self.concurrency)
+        self._windows = asyncio.Semaphore(self.client.concurrency_limit.maximum)
         self._reports: list[WindowReport] = []
         self._ids: dict[Kind, set[str]] = {kind: set() for kind in KINDS}
-        self._total = 0
+        self._total = self._failures = 0
         self._requests_before = self.client.requests
         self._began, self._began_ns = time.monotonic(), time.time_ns()
 
@@ -140,7 +132,7 @@ class _MonthFetch:
             for kind, window in todo:
                 self._end(WindowReport(kind, window, "failed", error=error))
             return
-        await _all_results([self._fetch(kind, window) for kind, window in todo])
+        await all_results([self._fetch(kind, window) for kind, window in todo])
 
     async def supersede(self, kind: Kind, existing: Sequence[slices.Slice]) -> int:
         """Remove the older slices that this fetch replaced."""
@@ -155,97 +147,43 @@ class _MonthFetch:
         return FetchReport(self.account, self.month, windows, finished, superseded, requests, seconds)
 
     async def _fetch(self, kind: Kind, window: Window) -> None:
-        """Fetch a window and write its slice, or do so for its parts."""
-        try:
-            async with self._windows:
-                read = await self._read(kind, window)
-                if isinstance(read, dict):
-                    await asyncio.to_thread(slices.write, self.root, self.account, kind, window, read.values())
-        except (MarketDataError, OSError) as error:
-            self._end(WindowReport(kind, window, "failed", error=error))
-            return
-        if isinstance(read, dict):
-            self._ids[kind].update(read)
-            self._end(WindowReport(kind, window, "ok" if read else "empty", len(read)))
-        else:
-            self._total += len(read) - 1
-            await _all_results([self._fetch(kind, part) for part in read])
-
-    async def _read(self, kind: Kind, window: Window) -> dict[str, bytes] | Sequence[Window]:
-        """The alphas of a window by id, or the parts it has to be split into; inconsistent pages are read again."""
-        cause = ""
-        for _ in range(MAX_READS):
-            first = await self._page(kind, window, 0)
-            if first.count > PAGE_LIMIT and len(days := window.days()) > 1:
-                return days
-            if first.count > self.cap:
-                return self._halves(window, first.count)
-            offsets = range(STEP, first.count - 1, STEP)
+        """Fetch a window part by part. One that fails is halved, down to a day, and the others are fetched."""
+        left = [window]
+        while left:
+            window = left.pop(0)
             try:
-                rest = await _all_results([self._page(kind, window, at, first.count - at) for at in offsets])
-            except RequestRejected as error:
-                if error.status == 400:  # the cap is lower than we think
-                    return self._halves(window, first.count)
-                raise
-            pages = [first, *rest]
-            cause = _inconsistency(pages)
-            if not cause:
-                _check_dates(kind, window, pages)
-                return {name: raw for page in pages for name, raw in zip(page.ids, page.results, strict=True)}
-        raise PagesShift(f"{kind} {window}", MAX_READS, cause)
+                left[:0] = await self._fetch_part(kind, window)
+                self._failures = 0
+            except (MarketDataError, OSError) as error:
+                self._failures += window.length > SECOND  # a second that cannot be listed says nothing of the next
+                if self._failures >= MAX_FAILURES:
+                    for one in (window, *left):
+                        self._end(WindowReport(kind, one, "failed", error=error))
+                    return
+                halves = window.halves() if window.length > DAY else None
+                if halves:
+                    left[:0] = halves
+                    self._total += 1
+                else:
+                    self._end(WindowReport(kind, window, "failed", error=error))
 
-    async def _page(self, kind: Kind, window: Window, offset: int, left: int = PAGE_LIMIT) -> Page:
-        async with self._requests:
-            return await self.client.page(kind, window, offset, min(left, PAGE_LIMIT))
-
-    def _halves(self, window: Window, count: int) -> Sequence[Window]:
-        halves = window.halves()
-        if halves is None:
-            raise WindowTooDense(str(window), count, self.cap)
-        return halves
+    async def _fetch_part(self, kind: Kind, window: Window) -> list[Window]:
+        """Write the slice of the beginning of a window; returns the windows that are left of it."""
+        async with self._windows:
+            part, left = await self.reader.read(kind, window)
+            if part:
+                await asyncio.to_thread(slices.write, self.root, self.account, kind, part.window, part.alphas.values())
+        self._total += len(left) + bool(part) - 1
+        if part:
+            self._ids[kind].update(part.alphas)
+            self._end(WindowReport(kind, part.window, "ok" if part.alphas else "empty", len(part.alphas)))
+        return left
 
     def _end(self, report: WindowReport) -> None:
         self._reports.append(report)
         if self.progress:
             what = report.error or f"{report.count} alphas"
             self.progress(len(self._reports), self._total, f"{self.account} {report.kind} {report.window}: {what}")
-
-
-def _inconsistency(pages: Sequence[Page]) -> str:
-    """Why the pages are not one list; empty when they are.
-
-    Each page begins with the last alpha of the one before, or with another of the same moment, of which the API does
-    not say how it orders them. So nothing between the two can have been pushed from one page to the other unseen.
-    """
-    counts = sorted({page.count for page in pages})
-    if len(counts) > 1:
-        return f"the count was {' and '.join(map(str, counts))}"
-    ids = {name for page in pages for name in page.ids}
-    if len(ids) != counts[0]:
-        return f"{len(ids)} of {counts[0]} alphas were delivered"
-    for page, following in pairwise(pages):
-        if page.ids[-1:] != following.ids[:1] and page.created[-1:] != following.created[:1]:
-            return "a page did not begin where the one before ended"
-    return ""
-
-
-def _check_dates(kind: Kind, window: Window, pages: Sequence[Page]) -> None:
-    """Raise RequestRejected for a list with alphas outside the requested window."""
-    for page in pages:
-        for name, created in zip(page.ids, page.created, strict=True):
-            if created is not None and not window.start <= created < window.end:
-                answer = f"alpha {name} of {created.isoformat()}, outside the window"
-                raise RequestRejected(f"list of {kind} {window}", 200, answer)
-
-
-async def _all_results(tasks: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results in order; the first error cancels the other tasks."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            running = [group.create_task(task) for task in tasks]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in running]
 
 
 MonthOutcome = Literal["fetched", "kept", "failed"]
@@ -344,13 +282,13 @@ class _AccountsJob:
                 return self.keep(account, months, str(error))
             return [MonthReport(account, month, "failed", 0, note=str(error)) for month in months]
         async with client:
-            return [await self._month(client, account, month) for month in months]
+            reader = ListReader(client)
+            return [await self._month(client, reader, account, month) for month in months]
 
-    async def _month(self, client: BrainClient, account: str, month: str) -> MonthReport:
+    async def _month(self, client: BrainClient, reader: ListReader, account: str, month: str) -> MonthReport:
+        fetch = partial(fetch_month, now=self.now, refetch=self.refetch, reader=reader, progress=self.progress)
         try:
-            report = await fetch_month(
-                client, self.root, account, month, now=self.now, refetch=self.refetch, progress=self.progress
-            )
+            report = await fetch(client, self.root, account, month)
         except Exception as error:  # of whatever class: it is this account's failure, the others continue
             return MonthReport(account, month, "failed", 0, note=f"{account} {month}: {type(error).__name__}: {error}")
         if not report.failed:

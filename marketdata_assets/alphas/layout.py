@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 SECOND = dt.timedelta(seconds=1)
+DAY = dt.timedelta(days=1)
 
 Kind = Literal["regular", "super"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

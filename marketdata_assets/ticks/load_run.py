@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import Progress
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 from marketdata_assets.ticks.circuit_breaker import FIRST_PAUSE_SECONDS, CircuitBreaker
-from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.ticks.fallback import Provider
 from marketdata_assets.ticks.finality import Rules
 from marketdata_assets.ticks.provider_client import HttpProvider

@@ -12,8 +12,8 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.http_client import HttpClient, RetriesExhausted, RetryLater, RetryPolicy
-from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.ticks.errors import BadProviders, ProviderUnavailable, QuotaSpent, RequestRejected
 from marketdata_assets.ticks.providers_file import Network
 from marketdata_assets.ticks.rate_limit import RateLimiter
@@ -93,18 +93,11 @@ class ProviderClient:
         path: str,
         options: dict[str, Any],
     ) -> T | RetryLater:
-        """One request. The slot is taken before the rate limit, so that admitted requests do not pile up at it."""
+        acquire = partial(self._acquire, interface)
         if self.concurrency_limit is None:
-            await self._acquire(interface)
+            await acquire()
             return await self._http.send(parse, method, path, options)
-        async with self.concurrency_limit.slot():
-            await self._acquire(interface)
-            sent = self.concurrency_limit.clock()
-            response = await self._http.request(method, path, options)
-        result = await self._http.parsed(parse, response)
-        if not isinstance(result, RetryLater) or result.overloaded:
-            self.concurrency_limit.record(sent, isinstance(result, RetryLater))
-        return result
+        return await self._http.send_within(self.concurrency_limit, acquire, parse, method, path, options)
 
     async def _acquire(self, interface: str) -> None:
         """Wait for the rate limit one by one: if all read its files at once, each turn would cost as many reads."""

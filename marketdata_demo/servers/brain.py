@@ -36,6 +36,7 @@ from marketdata_demo import sample_alphas, sample_records
 from marketdata_demo.servers.loopback import LoopbackServer
 
 EASTERN = ZoneInfo("America/New_York")
+HANG_SECONDS = 60.0
 LETTERS = string.digits + string.ascii_letters
 
 
@@ -185,19 +186,30 @@ class Faults(LoopbackServer):
 
 PAGE = 100
 
+Persona = Literal["headers", "body"]
+"""How a login asks for a person: 401 with a link in its headers, or 201 with `{"inquiry": ..}` and no token."""
+
 
 @dataclass
 class User:
-    """Someone who may log in; `persona` asks for a person at every login."""
+    """Someone who may log in; `persona` asks for a person at every login, by headers or in the body."""
 
     password: str
-    persona: bool = False
+    persona: Persona | None = None
+    refused: int = 0  # logins in a row
+    hidden: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
     alphas: dict[str, list[tuple[datetime, str, Alpha]]] = field(default_factory=lambda: {"regular": [], "super": []})
     by_id: dict[str, Alpha] = field(default_factory=dict)
 
 
 class BrainServer(Faults):
-    """See the module. `requests` per `per_seconds` and user, sliding; None is no limit. `cap` bounds offset + limit."""
+    """See the module. None is no limit.
+
+    `requests` per `per_seconds` and user, sliding. `cap` bounds offset + limit; `beyond` it a request is rejected, or
+    the page ends there. No `count` exceeds `count_cap`. More than `capacity` requests at a time hang for a minute.
+    `lock_after` so many wrong passwords in a row, no login of the user succeeds.
+    """
 
     def __init__(
         self,
@@ -207,6 +219,10 @@ class BrainServer(Faults):
         retry_after: float = 1.0,
         retry_after_as: Literal["seconds", "date"] = "seconds",
         cap: int = 10000,
+        beyond: Literal["reject", "end"] = "reject",
+        count_cap: int | None = None,
+        capacity: int | None = None,
+        lock_after: int | None = None,
         session_seconds: float = 14400.0,
         latency: float = 0.0,
         port: int = 0,
@@ -215,6 +231,7 @@ class BrainServer(Faults):
         self.requests_allowed, self.per_seconds = requests, per_seconds
         self.retry_after, self.retry_after_as = retry_after, retry_after_as
         self.cap, self.session_seconds, self.latency = cap, session_seconds, latency
+        self.beyond, self.count_cap, self.capacity, self.lock_after = beyond, count_cap, capacity, lock_after
         self.users: dict[str, User] = {}
         self.log: list[str] = []
         self.arrivals: dict[str, list[float]] = {}
@@ -238,7 +255,9 @@ class BrainServer(Faults):
         """Requests so far whose `METHOD path?query` contains `where`."""
         return sum(where in line for line in list(self.log))
 
-    def add_user(self, email: str, password: str, alphas: Iterable[Alpha] = (), *, persona: bool = False) -> None:
+    def add_user(
+        self, email: str, password: str, alphas: Iterable[Alpha] = (), *, persona: Persona | None = None
+    ) -> None:
         with self._lock:
             self.users[email] = User(password, persona)
             self.add_alphas(email, alphas)
@@ -258,6 +277,16 @@ class BrainServer(Faults):
             user = self.users[email]
             alpha = user.by_id.pop(alpha_id)
             user.alphas[alpha.kind].remove((alpha.created, alpha.id, alpha))
+
+    def hide(self, email: str, alpha_id: str) -> None:
+        """Count the alpha, and list it in no page."""
+        with self._lock:
+            self.users[email].hidden.add(alpha_id)
+
+    def break_alpha(self, email: str, alpha_id: str) -> None:
+        """Answer 500 to each request for a page that has the alpha."""
+        with self._lock:
+            self.users[email].broken.add(alpha_id)
 
     def expire_sessions(self) -> None:
         """Every cookie handed out so far is dead."""
@@ -295,6 +324,14 @@ class BrainServer(Faults):
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             self._limit(request, arrived)
+            if self.capacity and self.in_flight > self.capacity:
+                with self._lock:
+                    self.in_flight -= 1
+                try:
+                    await asyncio.sleep(HANG_SECONDS)
+                finally:
+                    with self._lock:
+                        self.in_flight += 1
             if self.latency:
                 await asyncio.sleep(self.latency)
             if fault := self._due(line):
@@ -335,12 +372,20 @@ class BrainServer(Faults):
         email, password = self._basic(request)
         with self._lock:
             user = self.users.get(email)
+            if user and self.lock_after is not None and user.refused >= self.lock_after:
+                self.refused_logins += 1
+                raise Refused(401, {"detail": "The account is locked."})
             if user is None or user.password != password:
                 self.refused_logins += 1
+                if user:
+                    user.refused += 1
                 raise Refused(401, {"detail": "Incorrect authentication credentials."})
+            user.refused = 0
             if user.persona:
                 inquiry = f"inq_{secrets.token_hex(8)}"
                 self._inquiries[inquiry] = (email, False)
+                if user.persona == "body":
+                    return json_answer(201, {"inquiry": inquiry})
                 location = f"/authentication/persona?inquiry={inquiry}"
                 headers = {"WWW-Authenticate": "persona", "Location": location}
                 raise Refused(401, {"inquiry": inquiry}, headers)
@@ -356,14 +401,14 @@ class BrainServer(Faults):
                 raise Refused(404, {"detail": "Not found."})
             if not arrived:
                 raise Refused(401, {"detail": "Inquiry is not finished."})
-            return self._welcome(email)
+            return self._welcome(email, token=self.users[email].persona != "body")
 
-    def _welcome(self, email: str) -> web.Response:
-        token = secrets.token_hex(16)
-        self._sessions[token] = (email, time.monotonic() + self.session_seconds)
+    def _welcome(self, email: str, *, token: bool = True) -> web.Response:
+        cookie = secrets.token_hex(16)
+        self._sessions[cookie] = (email, time.monotonic() + self.session_seconds)
         self.logins += 1
-        response = json_answer(201, self._token(self.session_seconds))
-        response.set_cookie("t", token, httponly=True, samesite="None", path="/")
+        response = json_answer(201, self._token(self.session_seconds) if token else {"user": {"id": "XX00001"}})
+        response.set_cookie("t", cookie, httponly=True, samesite="None", path="/")
         return response
 
     async def _check(self, request: web.Request) -> web.Response:
@@ -396,20 +441,29 @@ class BrainServer(Faults):
         query = Query.parsed(request.raw_path.partition("?")[2])
         if query.limit > PAGE:
             raise Refused(400, {"limit": [f"Ensure this value is less than or equal to {PAGE}."]})
-        if query.offset + query.limit > self.cap:
+        if self.beyond == "reject" and query.offset + query.limit > self.cap:
             raise Refused(400, {"detail": f"Offset is limited to {self.cap - query.limit}."})
         with self._lock:
             rows = user.alphas[query.kind]
             start = bisect_left(rows, (query.start, ""))
             end = bisect_left(rows, (query.end, ""))
             count = max(end - start, 0)
-            found = rows[start + query.offset : min(end, start + query.offset + query.limit)]
+            found = rows[start + query.offset : min(end, start + query.offset + query.limit, start + self.cap)]
+            if any(row[1] in user.broken for row in found):
+                raise Refused(500, {"detail": "Internal error."})
+            if self.count_cap is not None:
+                count = min(count, self.count_cap)
         head = {
             "count": count,
             "next": self._odd_url(query, query.offset + query.limit) if query.offset + query.limit < count else None,
             "previous": self._odd_url(query, max(query.offset - query.limit, 0)) if query.offset else None,
         }
-        body = json.dumps(head).encode()[:-1] + b', "results": [' + b", ".join(row[2].body for row in found) + b"]}"
+        body = (
+            json.dumps(head).encode()[:-1]
+            + b', "results": ['
+            + b", ".join(row[2].body for row in found if row[1] not in user.hidden)
+            + b"]}"
+        )
         return web.Response(body=body, content_type="application/json")
 
     def _odd_url(self, query: "Query", offset: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from marketdata_assets.alphas.accounts import Credentials
-from marketdata_assets.alphas.api import BrainClient
+from marketdata_assets.alphas.api import CONCURRENCY, BrainClient
 from marketdata_assets.alphas.fetch import FetchReport, fetch_month
 from marketdata_assets.alphas.layout import month_window
 from marketdata_assets.budget import Budget
@@ -38,10 +38,19 @@ def client(
     password: str = PASSWORD,
     policy: RetryPolicy = HASTY,
     budget: Budget | None = None,
+    concurrency: int = CONCURRENCY,
 ) -> BrainClient:
     credentials = Credentials(email, password)
     budget = budget or Budget(home / "budgets", account, 1.0, 2000)
-    return BrainClient(account, credentials, server.url, sessions=home / "brain", budget=budget, policy=policy)
+    return BrainClient(
+        account,
+        credentials,
+        server.url,
+        sessions=home / "brain",
+        budget=budget,
+        policy=policy,
+        concurrency=concurrency,
+    )
 
 
 def with_client(
@@ -58,7 +67,7 @@ def with_client(
 
 def fetched(server: BrainServer, home: Path, *, month: str = MONTH, account: str = "lk", **options: Any) -> FetchReport:
     """Fetch a month into `home`/alphas; options of the client or of `fetch`."""
-    mine = {key: options.pop(key) for key in ("email", "password", "policy", "budget") if key in options}
+    mine = {key: options.pop(key) for key in ("email", "password", "policy", "budget", "concurrency") if key in options}
     rest: dict[str, Any] = {"now": LATER, "kinds": ["regular"], **options}
     return with_client(
         server, home, lambda one: fetch_month(one, home / "alphas", account, month, **rest), account=account, **mine

@@ -2,10 +2,11 @@
 
 import asyncio
 import datetime as dt
+import errno
 import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from marketdata_assets.alphas.errors import (
     RequestRejected,
     WindowTooDense,
 )
-from marketdata_assets.alphas.fetch import LISTING_DELAY, FetchReport, fetch_month
+from marketdata_assets.alphas.fetch import LISTING_DELAY, MAX_FAILURES, FetchReport, fetch_month
 from marketdata_assets.alphas.layout import KINDS, SECOND, Kind, Window, slice_path
 from marketdata_assets.budget import Budget
 from marketdata_demo.servers.brain import Alpha, BrainServer, make, spread
@@ -77,16 +78,21 @@ def test_small_month_is_one_request_and_one_slice(server: BrainServer, tmp_path:
     assert_exact(tmp_path, alphas)
 
 
-def test_larger_month_is_read_by_days_and_a_day_without_alphas_is_empty(server: BrainServer, tmp_path: Path) -> None:
+def test_larger_month_takes_no_more_requests_than_pages(server: BrainServer, tmp_path: Path) -> None:
     alphas = [*spread(NOVEMBER.start, NOVEMBER.start + DAY, 250), make(900, NOVEMBER.end - SECOND)]
     server.add_alphas(EMAIL, alphas)
     heard: list[tuple[int, int, str]] = []
     report = fetched(server, tmp_path, progress=lambda *told: heard.append(told))
-    assert (report.count("ok"), report.count("empty"), report.count("failed")) == (2, 28, 0)
-    assert server.asked(LIST) == 1 + 3 + 29
-    assert heard[-1][:2] == (30, 30)
-    assert slice_path(tmp_path / "alphas", "lk", "regular", NOVEMBER.days()[1]).read_bytes() == b"[]"
+    assert (report.count("ok"), report.count("empty"), report.count("failed")) == (2, 0, 0)
+    assert server.asked(LIST) == 3
+    assert heard[-1][:2] == (2, 2)
     assert_exact(tmp_path, alphas)
+
+
+def test_month_without_alphas_is_an_empty_slice(server: BrainServer, tmp_path: Path) -> None:
+    report = fetched(server, tmp_path)
+    assert (report.count("empty"), server.asked(LIST)) == (1, 1)
+    assert slice_path(tmp_path / "alphas", "lk", "regular", NOVEMBER).read_bytes() == b"[]"
 
 
 def test_both_kinds_are_kept_apart(server: BrainServer, tmp_path: Path) -> None:
@@ -103,16 +109,14 @@ def test_month_to_come_asks_for_nothing(server: BrainServer, tmp_path: Path) -> 
     assert (report.windows, report.requests, server.requests) == ((), 0, 0)
 
 
-@pytest.mark.parametrize(("cap", "known"), [(300, True), (200, False)])
-def test_window_past_the_cap_is_halved_until_it_fits_also_when_the_cap_is_lower_than_we_think(
-    tmp_path: Path, cap: int, known: bool
-) -> None:
+@pytest.mark.parametrize("cap", [300, 100])
+def test_dense_seconds_beyond_a_cap_are_fetched(tmp_path: Path, cap: int) -> None:
     with BrainServer(cap=cap) as server:
         server.add_user(EMAIL, PASSWORD)
         moment = NOVEMBER.start + 9 * HOUR
         alphas = [*month_of(40), *spread(moment, moment + 40 * SECOND, 900, first=5000)]
         server.add_alphas(EMAIL, alphas)
-        report = fetched(server, tmp_path, **({"cap": cap} if known else {}))
+        report = fetched(server, tmp_path)
         assert report.failed == ()
         assert max(one.count for one in report.windows) <= cap
         assert_exact(tmp_path, alphas)
@@ -124,7 +128,7 @@ def test_second_that_holds_too_many_fails_alone(tmp_path: Path) -> None:
         moment = NOVEMBER.start + 9 * HOUR
         other = [make(1, moment - SECOND), make(3, moment + SECOND), make(5, NOVEMBER.end - SECOND)]
         server.add_alphas(EMAIL, [*other, *(make(1000 + n, moment) for n in range(201))])
-        report = fetched(server, tmp_path, cap=200)
+        report = fetched(server, tmp_path)
         [failed] = report.failed
         assert failed.window == Window(moment, moment + SECOND)
         assert isinstance(failed.error, WindowTooDense)
@@ -141,7 +145,7 @@ def test_finished_windows_are_not_fetched_again_unless_asked(server: BrainServer
     fetched(server, tmp_path)
     asked = server.requests
     again = fetched(server, tmp_path)
-    assert (again.windows, again.requests, again.finished, server.requests) == ((), 0, 30, asked)
+    assert (again.windows, again.requests, again.finished, server.requests) == ((), 0, 2, asked)
     changed = make(3, NOVEMBER.start + 5 * DAY, color="GREEN")
     server.add_alphas(EMAIL, [changed])
     report = fetched(server, tmp_path, refetch=True)
@@ -171,7 +175,7 @@ def test_what_a_whole_fetch_covers_is_superseded(server: BrainServer, tmp_path: 
     more = list(spread(NOVEMBER.start, NOVEMBER.end, 90, first=500))
     server.add_alphas(EMAIL, more)
     report = fetched(server, tmp_path, refetch=True)
-    assert (report.superseded, windows(tmp_path)) == (1, NOVEMBER.days())
+    assert (report.superseded, len(windows(tmp_path))) == (1, 2)
     assert_exact(tmp_path, [*alphas, *more])
 
 
@@ -219,36 +223,54 @@ def test_pages_that_shift_are_read_again(server: BrainServer, tmp_path: Path, fa
     assert_exact(tmp_path, expected[fault])
 
 
-def test_window_that_keeps_shifting_fails_alone(server: BrainServer, tmp_path: Path) -> None:
-    alphas = [*spread(NOVEMBER.start, NOVEMBER.start + DAY, 150), make(999, NOVEMBER.start + 2 * DAY)]
+def test_list_that_keeps_shifting_is_read_page_by_page(server: BrainServer, tmp_path: Path) -> None:
+    alphas = [*spread(NOVEMBER.start, NOVEMBER.start + DAY, 450), make(999, NOVEMBER.start + 2 * DAY)]
     server.add_alphas(EMAIL, alphas)
     numbers = iter(range(2000, 3000))
 
     def insert() -> None:
         server.add_alphas(EMAIL, [make(next(numbers), NOVEMBER.start)])
 
-    server.before(insert, 99, "offset=99")
-    report = fetched(server, tmp_path)
-    [failed] = report.failed
-    assert isinstance(failed.error, PagesShift)
-    assert failed.window == NOVEMBER.days()[0]
-    assert set(on_disk(tmp_path)) == {alphas[-1].id}
+    server.before(insert, 9999, "offset=99")
+    assert fetched(server, tmp_path).failed == ()
+    assert set(on_disk(tmp_path)) >= {alpha.id for alpha in alphas}
+
+
+def test_second_that_keeps_shifting_fails_alone(server: BrainServer, tmp_path: Path) -> None:
+    moment = NOVEMBER.start + HOUR
+    other = [make(1, NOVEMBER.start), make(3, NOVEMBER.end - SECOND)]
+    server.add_alphas(EMAIL, [*other, *(make(1000 + number, moment) for number in range(300))])
+    numbers = iter(range(2000, 3000))
+    server.before(lambda: server.add_alphas(EMAIL, [make(next(numbers), moment)]), 9999, "offset=99")
+    [failed] = fetched(server, tmp_path).failed
+    assert (type(failed.error), failed.window) == (PagesShift, Window(moment, moment + SECOND))
+    assert set(on_disk(tmp_path)) == {alpha.id for alpha in other}
     server.no_more_faults()
     assert fetched(server, tmp_path).failed == ()
-    assert len(on_disk(tmp_path)) == 151 + 4
 
 
-def test_failed_window_leaves_the_others_and_its_own_old_slice(server: BrainServer, tmp_path: Path) -> None:
+def test_alpha_that_breaks_its_page_fails_its_day_at_most_and_old_slices_stay(
+    server: BrainServer, tmp_path: Path
+) -> None:
     alphas = month_of(300)
     server.add_alphas(EMAIL, alphas)
     fetched(server, tmp_path)
-    server.fail(500, 99, f"dateCreated%3E={NOVEMBER.days()[3].start:%Y-%m-%d}")
+    broken = next(alpha for alpha in alphas if alpha.created >= NOVEMBER.days()[3].start)
+    server.break_alpha(EMAIL, broken.id)
     report = fetched(server, tmp_path, refetch=True)
     [failed] = report.failed
-    assert failed.window == NOVEMBER.days()[3]
     assert isinstance(failed.error, ApiUnavailable)
-    assert report.alphas == 290
-    assert_exact(tmp_path, alphas)
+    assert failed.window.start <= broken.created < failed.window.end
+    assert (failed.window.length <= DAY, report.alphas >= 290) == (True, True)
+    kept = [piece.path.read_bytes() for piece in slices.of_month(tmp_path / "alphas", "lk", "regular", MONTH)]
+    assert {alpha["id"] for raw in kept for alpha in json.loads(raw)} == {alpha.id for alpha in alphas}
+
+
+def test_server_that_stays_away_is_asked_a_few_times(server: BrainServer, tmp_path: Path) -> None:
+    server.fail(500, 9999, LIST)
+    report = fetched(server, tmp_path)
+    assert slices.uncovered(NOVEMBER, [window.window for window in report.failed]) == []
+    assert server.asked(LIST) == MAX_FAILURES * (HASTY.max_retries + 1)
 
 
 def test_everything_at_once_still_ends_exact(server: BrainServer, tmp_path: Path) -> None:
@@ -268,18 +290,28 @@ def test_everything_at_once_still_ends_exact(server: BrainServer, tmp_path: Path
 def test_filter_that_is_not_obeyed_is_refused(server: BrainServer, tmp_path: Path) -> None:
     stray = make(1, NOVEMBER.start - DAY)
     body = {"count": 1, "next": None, "previous": None, "results": [json.loads(stray.body)]}
-    server.fail(200, 1, LIST, body=body)
-    [failed] = fetched(server, tmp_path).failed
+    server.fail(200, 99, LIST, body=body)
+    failed, *_ = fetched(server, tmp_path).failed
     assert isinstance(failed.error, RequestRejected)
     assert f"alpha {stray.id} of 2024-10-30T20:00:00-04:00, outside the window" in str(failed.error)
 
 
-def test_slice_that_cannot_be_written_fails_its_window(server: BrainServer, tmp_path: Path) -> None:
+def test_slice_that_cannot_be_written_fails_its_window(
+    server: BrainServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.add_alphas(EMAIL, month_of(150))
-    slice_path(tmp_path / "alphas", "lk", "regular", NOVEMBER.days()[2]).mkdir(parents=True)
+    write, moment = slices.write, NOVEMBER.start + 2 * DAY
+
+    def refuse(root: Path, account: str, kind: Kind, window: Window, results: Iterable[bytes]) -> Path:
+        if window.start <= moment < window.end:
+            raise OSError(errno.ENAMETOOLONG, "no")
+        return write(root, account, kind, window, results)
+
+    monkeypatch.setattr(slices, "write", refuse)
     [failed] = fetched(server, tmp_path).failed
-    assert isinstance(failed.error, IsADirectoryError)
-    assert len(on_disk(tmp_path)) == 145
+    assert isinstance(failed.error, OSError)
+    assert (failed.window.length <= DAY, failed.window.start <= moment < failed.window.end) == (True, True)
+    assert len(on_disk(tmp_path)) >= 145
 
 
 def test_at_most_so_many_requests_at_once(tmp_path: Path) -> None:
@@ -296,7 +328,10 @@ def test_accounts_fail_alone(server: BrainServer, tmp_path: Path) -> None:
     people = {"good": "good@x", "wrong": "wrong@x", "guarded": "guarded@x", "also": "also@x"}
     for number, (account, email) in enumerate(people.items()):
         server.add_user(
-            email, "p", spread(NOVEMBER.start, NOVEMBER.end, 20, first=number * 1000), persona=account == "guarded"
+            email,
+            "p",
+            spread(NOVEMBER.start, NOVEMBER.end, 20, first=number * 1000),
+            persona="headers" if account == "guarded" else None,
         )
 
     async def one(account: str, email: str) -> FetchReport:
@@ -350,7 +385,7 @@ def test_any_month_lands_whole(
     alphas = [make(number, NOVEMBER.start + second * SECOND) for number, second in enumerate(spans)]
     with BrainServer(cap=cap) as server:
         server.add_user(EMAIL, PASSWORD, alphas)
-        report = fetched(server, home, cap=cap)
+        report = fetched(server, home)
         assert report.failed == ()
         assert_exact(home, alphas)
 

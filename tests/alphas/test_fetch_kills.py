@@ -65,7 +65,7 @@ def held(home: Path) -> dict[str, set[str]]:
 def test_kill_before_any_step_leaves_whole_slices_and_the_next_run_goes_on(
     server: BrainServer, tmp_path: Path, survived: Load
 ) -> None:
-    alphas = alphas_of(210)
+    alphas = alphas_of(1200)
     server.add_alphas(EMAIL, alphas)
     steps, kills = 0, 0
     while not survived(server.url, tmp_path / str(steps), False, steps):
@@ -86,7 +86,7 @@ def test_kill_before_any_step_leaves_whole_slices_and_the_next_run_goes_on(
 def test_kill_of_a_refetch_loses_no_alpha_and_the_next_run_cleans_up(
     server: BrainServer, tmp_path: Path, survived: Load
 ) -> None:
-    first = alphas_of(90)
+    first = alphas_of(1100)
     server.add_alphas(EMAIL, first)
     fetched(server, tmp_path, now=UNTIL - dt.timedelta(hours=30))
     fetched(server, tmp_path, now=UNTIL)
@@ -95,10 +95,10 @@ def test_kill_of_a_refetch_loses_no_alpha_and_the_next_run_cleans_up(
         assert {alpha.id for alpha in first} <= set(held(tmp_path))
         steps += 4
         if steps == 4:
-            server.add_alphas(EMAIL, alphas_of(60, first=1000))
+            server.add_alphas(EMAIL, alphas_of(60, first=2000))
             server.add_alphas(EMAIL, [make(7, first[7].created, modified=NOVEMBER.end)])
     assert steps > 20
     found = held(tmp_path)
-    assert len(found) == 150
+    assert len(found) == 1160
     assert all(len(versions) == 1 for versions in found.values())
-    assert len(slices.of_month(tmp_path / "alphas", "lk", "regular", MONTH)) == 4
+    assert len(slices.of_month(tmp_path / "alphas", "lk", "regular", MONTH)) == 3

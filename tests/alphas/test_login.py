@@ -169,7 +169,7 @@ def test_logins_retries_and_rejections_are_logged_without_secrets(
     server: BrainServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "marketdata_assets")
-    server.add_user("guarded@example.com", PASSWORD, persona=True)
+    server.add_user("guarded@example.com", PASSWORD, persona="headers")
     server.fail(429, 1, LIST)
     with_client(server, tmp_path, page, account="logged")
     server.expire_sessions()
@@ -192,7 +192,7 @@ def test_logins_retries_and_rejections_are_logged_without_secrets(
 @pytest.fixture
 def guarded() -> Iterator[BrainServer]:
     with BrainServer() as server:
-        server.add_user(EMAIL, PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 3), persona=True)
+        server.add_user(EMAIL, PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 3), persona="headers")
         yield server
 
 

@@ -190,7 +190,7 @@ def test_accounts_tell_where_credentials_are_and_never_what_they_are(lab: Lab) -
 
 def test_login_waits_for_the_person_and_the_next_fetch_needs_none(lab: Lab) -> None:
     lab.accounts({"user_key": "pe"}, {"user_key": "pf"})
-    lab.brain.add_user("pe@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 5), persona=True)
+    lab.brain.add_user("pe@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 5), persona="headers")
     lab.brain.add_user("pf@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 7))
     failed = lab.run("alphas", "fetch", "--months", MONTH)
     assert failed.returncode == 1

@@ -17,7 +17,7 @@ from pymongo import MongoClient
 from marketdata_assets.alphas import layout
 from marketdata_assets.alphas.layout import Kind, month_window
 from marketdata_assets.partitions import BRAIN_ACCOUNTS, alpha_key, range_tags
-from marketdata_demo.servers.brain import BrainServer, spread
+from marketdata_demo.servers.brain import BrainServer, Persona, spread
 
 FILES, PACKAGES, REGULAR, SUPER = map(dg.AssetKey, ("alpha_files", "alpha_packages", "regular_alphas", "super_alphas"))
 SUMMARY = dg.AssetKey("alpha_summary")
@@ -52,7 +52,7 @@ class Lab:
         self.patch.setenv(f"MARKETDATA_BRAIN_EMAIL_{name.upper()}", f"{name}@example.com")
         self.patch.setenv(f"MARKETDATA_BRAIN_PASSWORD_{name.upper()}", password)
 
-    def user(self, name: str, months: Iterable[str] = MONTHS, *, persona: bool = False) -> None:
+    def user(self, name: str, months: Iterable[str] = MONTHS, *, persona: Persona | None = None) -> None:
         """Let the API know an account with REGULARS and SUPERS alphas in each month."""
         self.brain.add_user(f"{name}@example.com", PASSWORD, persona=persona)
         for number, month in enumerate(months):

@@ -96,7 +96,7 @@ def test_account_that_fails_leaves_the_other_alone(lab: Lab, trouble: str) -> No
         lab.credentials("bb", "not-it")
         said = "rejects the login of account bb"
     elif trouble == "a person is needed":
-        lab.user("bb", persona=True)
+        lab.user("bb", persona="headers")
         said = "marketdata alphas login --account bb"
     else:
         lab.patch.delenv("MARKETDATA_BRAIN_PASSWORD_BB")

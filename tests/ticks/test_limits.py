@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tick_clients import FREE, JUNE, SYMBOL, Clients, tushare_config
 
 from marketdata_assets.budget import BudgetBlocked
+from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.reference.records import Days
-from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.ticks.load_run import Batches, Limits
 from marketdata_assets.ticks.plan import ordered
 from marketdata_assets.ticks.providers_file import Network, RateLimits

@@ -1,0 +1,91 @@
+"""A list that the API lists in part only: capped counts and offsets, empty pages, slow answers. No alpha is missing."""
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from brain_clients import EMAIL, NOVEMBER, PASSWORD, fetched
+from test_fetch import assert_exact, month_of
+
+from marketdata_assets.alphas.errors import PagesShift, WindowTooDense
+from marketdata_assets.alphas.fetch import FetchReport
+from marketdata_assets.alphas.layout import SECOND, Window
+from marketdata_assets.http_client import RetryPolicy
+from marketdata_demo.servers.brain import Alpha, BrainServer, make, spread
+
+LIST = "GET /users"
+PAGE = 100
+IMPATIENT = RetryPolicy(max_retries=5, backoff=0.01, max_backoff=0.05, timeout=2.0)
+
+
+def least(alphas: int) -> int:
+    """Full pages, and the login: no client can ask for less."""
+    return -(-alphas // PAGE) + 1
+
+
+def fetch(server: BrainServer, home: Path, alphas: Sequence[Alpha], **options: Any) -> FetchReport:
+    """Fetch a month whole; prints how many requests it took."""
+    server.add_user(EMAIL, PASSWORD, alphas)
+    report = fetched(server, home, **options)
+    ratio = server.requests / least(len(alphas))
+    print(f"{len(alphas)} alphas: {server.requests} requests, {ratio:.2f} times {least(len(alphas))}")
+    assert report.failed == ()
+    assert_exact(home, alphas)
+    return report
+
+
+def test_capped_count_loses_nothing(tmp_path: Path) -> None:
+    with BrainServer(count_cap=10_000) as server:
+        fetch(server, tmp_path, month_of(10_500))
+        assert server.requests <= 1.1 * least(10_500)
+
+
+@pytest.mark.parametrize("beyond", ["reject", "end"])
+@pytest.mark.parametrize(("cap", "count_cap"), [(1000, None), (1000, 1000), (400, None)])
+def test_cap_is_learned(tmp_path: Path, cap: int, beyond: Literal["reject", "end"], count_cap: int | None) -> None:
+    with BrainServer(cap=cap, beyond=beyond, count_cap=count_cap) as server:
+        fetch(server, tmp_path, month_of(3000))
+        assert server.requests <= 1.2 * least(3000)
+
+
+def test_cap_costs_a_busy_day_no_more_than_its_pages(tmp_path: Path) -> None:
+    with BrainServer(cap=1000) as server:
+        day = NOVEMBER.days()[4]
+        fetch(server, tmp_path, list(spread(day.start, day.end, 1500)))
+        assert server.requests <= 1.2 * least(1500)
+
+
+def test_slow_pages_are_requested_one_after_the_other(tmp_path: Path) -> None:
+    with BrainServer(capacity=1, latency=0.02) as server:
+        fetch(server, tmp_path, month_of(3000), policy=IMPATIENT)
+        assert server.requests <= 1.2 * least(3000)
+
+
+def test_short_page_that_lasts_fails_only_its_second(tmp_path: Path) -> None:
+    """One alpha is counted, and listed in no page."""
+    hidden = NOVEMBER.start + dt.timedelta(days=3, hours=5)
+    alphas = [*month_of(60), make(9000, hidden)]
+    with BrainServer() as server:
+        server.add_user(EMAIL, PASSWORD, alphas)
+        server.hide(EMAIL, alphas[-1].id)
+        report = fetched(server, tmp_path)
+        [failed] = report.failed
+        assert (failed.window, report.alphas) == (Window(hidden, hidden + SECOND), 60)
+        assert isinstance(failed.error, PagesShift)
+        assert "0 of 1 alphas were delivered" in str(failed.error)
+
+
+def test_second_with_as_many_alphas_as_a_cap_is_not_taken_for_complete(tmp_path: Path) -> None:
+    with BrainServer(count_cap=1000) as server:
+        moment = NOVEMBER.start
+        server.add_user(EMAIL, PASSWORD, [make(number, moment) for number in range(1001)])
+        [failed] = fetched(server, tmp_path).failed
+        assert (failed.window, type(failed.error)) == (Window(moment, moment + SECOND), WindowTooDense)
+
+
+def test_pages_that_keep_failing_are_listed_from_their_own_beginning(tmp_path: Path) -> None:
+    with BrainServer() as server:
+        server.fail(500, 10_000, "offset=99")
+        fetch(server, tmp_path, month_of(500))
