@@ -6,7 +6,7 @@ decided in `local.endpoints`, not here.
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -84,6 +84,11 @@ class Settings(_FromEnvironment):
         default=None, description="e-mail and password per account, mode 0600; default HOME/brain/credentials.json"
     )
     brain_requests_per_minute: float = Field(default=120.0, description="budget of one account, over all processes")
+    brain_records: dict[str, Any] = Field(
+        default_factory=lambda: {"min_sharpe": 1.25},
+        description='alphas whose record sets are fetched, as {"status": ["ACTIVE"], "region": ["USA"]}; default'
+        ' {"min_sharpe": 1.25}',
+    )
     providers: Path | None = Field(default=None, description="providers file of ticks; default the shipped one")
     tushare_url: str = Field(
         default="https://api.tushare.pro", description="Tushare's HTTP API; https, or http on loopback"

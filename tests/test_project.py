@@ -29,6 +29,8 @@ PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "marketdata_assets"
 CANARY = "canary"
 
+RECORD_ASSETS = ("alpha_pnl", "alpha_turnover", "alpha_sharpe", "alpha_yearly_stats")
+RECORD_ASSETS += ("alpha_self_correlation", "alpha_prod_correlation")
 ASSETS = {
     "minute_bar_files": "bars",
     "stock_1min_qfq": "bars",
@@ -40,6 +42,7 @@ ASSETS = {
     "regular_alphas": "alphas",
     "super_alphas": "alphas",
     "alpha_summary": "alphas",
+    **dict.fromkeys(RECORD_ASSETS, "alpha_records"),
     "reference_files": "reference",
     "trading_calendar": "reference",
     "instruments": "reference",
@@ -95,6 +98,7 @@ CHECKS = {
     },
     "regular_alphas": ALPHA_CHECKS,
     "super_alphas": ALPHA_CHECKS,
+    **{name: {"records_complete", "records_valid"} for name in RECORD_ASSETS},
     "trading_calendar": {"calendar_agrees", "known_ahead"},
     "instruments": {"instruments_consistent"},
     "suspensions": {"suspensions_consistent"},
@@ -114,6 +118,7 @@ PARTITIONS = {
     "stock_monthly_kline": dg.MonthlyPartitionsDefinition,
     "reconciliation": dg.MonthlyPartitionsDefinition,
     **dict.fromkeys(("alpha_files", "alpha_packages", "regular_alphas", "super_alphas"), dg.MultiPartitionsDefinition),
+    **dict.fromkeys(RECORD_ASSETS, dg.MultiPartitionsDefinition),
     "alpha_summary": type(None),
     **dict.fromkeys(("symbol_registry", "trading_calendar", "instruments"), type(None)),
     **dict.fromkeys(REFERENCE_DAYS, dg.MonthlyPartitionsDefinition),
@@ -182,7 +187,17 @@ def test_definitions_load_without_environment_and_network(tmp_path: Path) -> Non
     assert child.returncode == 0, child.stderr
     loaded, modules = child.stdout.splitlines()
     assert loaded.startswith(f"{len(ASSETS)} ")
-    jobs = {"bars", "bars_repair", "alphas", "alphas_import", "ticks", "ticks_selected", "symbols", "reference_days"}
+    jobs = {
+        "bars",
+        "bars_repair",
+        "alphas",
+        "alphas_import",
+        "alpha_records",
+        "ticks",
+        "ticks_selected",
+        "symbols",
+        "reference_days",
+    }
     jobs |= {"exchange_tables", "exchange_days", *(f"flow_{name}" for name in FLOWS)}
     assert jobs <= set(loaded.split())
     heavy = {"matplotlib", "ray", "chdb", "pymongo", "httpx", "clickhouse_connect", "nats", "pandas"}
@@ -279,7 +294,14 @@ def test_checks_jobs_and_automation_are_all_there(repository: dg.RepositoryDefin
     )
     assert sensors == dict.fromkeys(own, running)
     zones = {schedule.name: schedule.execution_timezone for schedule in repository.schedule_defs}
-    by_utc = ("alphas_hourly", "alphas_daily", "alphas_rotation", "exchange_drain", "exchange_hourly")
+    by_utc = (
+        "alphas_hourly",
+        "alphas_daily",
+        "alphas_rotation",
+        "alpha_records_daily",
+        "exchange_drain",
+        "exchange_hourly",
+    )
     by_exchange = ["ticks_daily", "symbols_daily", "reference_daily", "housekeeping_daily"]
     by_exchange += [f"{name}_schedule" for name in FLOWS]
     assert zones == dict.fromkeys(by_exchange, "Asia/Shanghai") | dict.fromkeys(by_utc, "UTC")

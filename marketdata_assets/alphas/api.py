@@ -8,6 +8,7 @@ The operator of a bound is part of the parameter's name. `next` is never followe
 credentials and cookies go to the configured server only. What is done with alphas is decided in `fetch`.
 """
 
+import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self, TypeVar
@@ -26,10 +27,10 @@ from marketdata_assets.alphas.api_requests import (
 from marketdata_assets.alphas.errors import LoginRejected, RequestRejected
 from marketdata_assets.alphas.layout import Kind, Window, stamp
 from marketdata_assets.alphas.login import Login
-from marketdata_assets.alphas.record_sets import PATHS, Pending, Records, RecordSet, decode_records, pending
+from marketdata_assets.alphas.record_sets import PATHS, POLL_SECONDS, Pending, Records, RecordSet, decode_records
 from marketdata_assets.budget import Budget
 from marketdata_assets.concurrency_limit import ConcurrencyLimit
-from marketdata_assets.http_client import RetryPolicy
+from marketdata_assets.http_client import RetryPolicy, retry_after
 
 T = TypeVar("T")
 
@@ -104,7 +105,7 @@ class BrainClient:
 
     async def alpha(self, alpha_id: str) -> bytes | None:
         """The raw bytes of one alpha; None when the API does not know it."""
-        if not alpha_id.isalnum() or not alpha_id.isascii():
+        if not _is_id(alpha_id):
             return None
         try:
             return await self._get(f"/alphas/{alpha_id}", decode_alpha)
@@ -115,13 +116,19 @@ class BrainClient:
 
     async def records(self, alpha_id: str, record_set: RecordSet) -> Records | Pending | None:
         """A record set of one alpha; Pending while BRAIN computes it, None when there is none."""
+        if not _is_id(alpha_id):
+            return None
         try:
             answer = await self._response(f"/alphas/{alpha_id}/{PATHS[record_set]}", decode_records)
         except RequestRejected as error:
             if error.status == httpx.codes.NOT_FOUND:
                 return None
             raise
-        return pending(answer.response, answer.value)
+        assert answer.value is not None
+        wait = retry_after(answer.response, dt.datetime.now(dt.UTC))
+        if wait is None and answer.value.types:
+            return answer.value
+        return Pending(POLL_SECONDS if wait is None else wait)
 
     async def _get(self, path: str, decode: Callable[[bytes], T]) -> T:
         value = (await self._response(path, decode)).value
@@ -137,3 +144,7 @@ class BrainClient:
                 return response
             await self._login.renew(session)
         raise LoginRejected(self.account, f"{_MAX_LOGINS} new logins were rejected with 401 at once")
+
+
+def _is_id(text: str) -> bool:
+    return text.isalnum() and text.isascii()

@@ -34,7 +34,7 @@ from marketdata_assets.alphas.filters import Filters
 from marketdata_assets.alphas.importer import database_name
 from marketdata_assets.alphas.layout import Kind, month_window
 from marketdata_assets.alphas.merge import Document
-from marketdata_assets.alphas.record_sets import Pending, Records, RecordSet, asset_name
+from marketdata_assets.alphas.record_sets import CODE_VERSION, RECORD_SETS, Pending, Records, RecordSet, asset_name
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.loading.states import State
@@ -44,7 +44,6 @@ from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry, Outcome
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 
-CODE_VERSION = "records-1"
 REQUESTS = 5  # concurrent ones
 IN_FLIGHT = 25  # alphas, most of which wait for BRAIN to compute
 MAX_POLLS = 30
@@ -83,7 +82,7 @@ def wanted(client: MongoClient[Document], account: str, months: Collection[str],
     shown = {"_id": 0, "id": 1, "dateCreated": 1, "dateModified": 1}
     for kind in filters.kinds:
         documents = client[database_name(kind)][account].with_options(codec_options=mongo.CODEC)
-        condition = {"$and": [_created(months), filters.condition()]}
+        condition = {"$and": [created(months), filters.condition()]}
         found += (
             Wanted(one["id"], kind, one["dateCreated"], one.get("dateModified"))
             for one in documents.find(condition, shown)
@@ -104,7 +103,7 @@ def due(
         return list(alphas)
     documents = client[asset_name(record_set)][account].with_options(codec_options=mongo.CODEC)
     months = {one.month for one in alphas}
-    stored = {one["_id"]: one for one in documents.find(_created(months), {"dateModified": 1, "fetched": 1}) if months}
+    stored = {one["_id"]: one for one in documents.find(created(months), {"dateModified": 1, "fetched": 1}) if months}
     oldest = now - choice.max_age if choice.max_age else None
 
     def current(one: Wanted) -> bool:
@@ -116,10 +115,29 @@ def due(
     return [one for one in alphas if not current(one)]
 
 
-def _created(months: Iterable[str]) -> dict[str, Any]:
-    """The condition for these UTC months of dateCreated."""
+def created(months: Iterable[str]) -> dict[str, Any]:
+    """The condition for documents of these UTC months of dateCreated."""
     spans = [(month_window(first).start, month_window(last).end) for first, last in month_ranges(months)]
     return {"$or": [{"dateCreated": {"$gte": start, "$lt": end}} for start, end in spans] or [{"_id": None}]}
+
+
+def due_pairs(
+    client: MongoClient[Document], accounts: Iterable[str], filters: Filters, now: dt.datetime, limit: int
+) -> list[Pair]:
+    """The months with record sets that are due, the newest first, up to about `limit` record sets an account."""
+    pairs: list[Pair] = []
+    for account in accounts:
+        alphas = wanted(client, account, alpha_months(now), filters)
+        counts: Counter[str] = Counter()
+        for record_set in RECORD_SETS:
+            counts.update(one.month for one in due(client, record_set, account, alphas, Choice(), now))
+        chosen = 0
+        for month in sorted(counts, reverse=True):
+            if chosen >= limit:
+                break
+            chosen += counts[month]
+            pairs.append((account, month))
+    return pairs
 
 
 MonthOutcome = Literal["ok", "empty", "unsupported", "kept", "failed"]
@@ -230,7 +248,7 @@ class _Job:
             for one in todo if note else ():
                 reports[one.month].note = note
         for month in months:
-            reports[month].stored = self.database[account].count_documents(_created([month]))
+            reports[month].stored = self.database[account].count_documents(created([month]))
         return list(reports.values())
 
     async def _fetch(

@@ -8,14 +8,12 @@ Correlations have `min` and `max` beside the records. Until BRAIN has computed a
 Retry-After and no content. Names of columns are those of the response.
 """
 
-import datetime as dt
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-import httpx
 import msgspec
 
-from marketdata_assets.http_client import retry_after
+CODE_VERSION = "records-1"
 
 RecordSet = Literal["pnl", "turnover", "sharpe", "yearly_stats", "self_correlation", "prod_correlation"]
 RECORD_SETS: tuple[RecordSet, ...] = get_args(RecordSet)
@@ -78,7 +76,10 @@ _decoder = msgspec.json.Decoder(_Response)
 
 
 def decode_records(content: bytes) -> Records:
-    """Decode a record set; no content is one without columns. Raises ValueError or msgspec.MsgspecError."""
+    """Decode a record set; no content is one without columns.
+
+    Raises ValueError or msgspec.MsgspecError.
+    """
     if not content.strip():
         return Records({}, {})
     found = _decoder.decode(content)
@@ -91,11 +92,3 @@ def decode_records(content: bytes) -> Records:
             raise msgspec.ValidationError(f"record {number} has {len(row)} values in {width} columns")
     columns = {name: [row[place] for row in found.records] for place, name in enumerate(types)}
     return Records(columns, types, found.least, found.greatest)
-
-
-def pending(response: httpx.Response, records: Records | None) -> Records | Pending:
-    """`records`, or how long to wait when the response says that they are not complete yet."""
-    wait = retry_after(response, dt.datetime.now(dt.UTC))
-    if wait is not None or records is None or not records.types:
-        return Pending(POLL_SECONDS if wait is None else wait)
-    return records

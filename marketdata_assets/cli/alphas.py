@@ -156,7 +156,7 @@ def fetch(
     settings = Settings()
     config = {"alpha_files": {"config": {"refetch": refetch}}}
     outcomes, without_credentials = {}, {}
-    for name in _fetched_accounts(settings, account):
+    for name in fetched_accounts(settings, account):
         try:
             accounts.find_credentials(name, os.environ, settings.brain_credentials_file)
         except NoCredentials as error:
@@ -165,7 +165,7 @@ def fetch(
             continue
         with output.bar(f"alphas of {name}", quiet=as_json):
             outcomes[name] = run(settings, "alphas", name, wanted, config, ["alpha_files"])
-    document = _runs(outcomes)
+    document = runs(outcomes)
     document["success"] = document["success"] and not without_credentials
     if as_json:
         fetched = {name: _plain(outcome.metadata.get("alpha_files", {})) for name, outcome in outcomes.items()}
@@ -231,7 +231,8 @@ def _accounts(named: Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys(named))
 
 
-def _fetched_accounts(settings: Settings, named: Sequence[str] | None) -> list[str]:
+def fetched_accounts(settings: Settings, named: Sequence[str] | None) -> list[str]:
+    """The accounts to fetch: those named, else all enabled ones. Raises BadParameter, NotEnabled."""
     listed = {account.key: account.enabled for account in accounts.read(Settings().brain_accounts_file)}
     enabled = [name for name, on in listed.items() if on]
     for name in named or ():
@@ -264,7 +265,7 @@ def _on_disk(account: str, kinds: Sequence[Kind]) -> set[str]:
 
 def imported(outcomes: Outcomes) -> None:
     """Print how imports ended."""
-    _print_problems(outcomes)
+    print_problems(outcomes)
     total = _totals(outcomes)
     counts = ", ".join(f"{total[name]:,} {name}" for name in COUNTS)
     left_out = f", {total['skipped']:,} outside the time range" if total["skipped"] else ""
@@ -283,11 +284,11 @@ def imported(outcomes: Outcomes) -> None:
 
 def imported_json(outcomes: Outcomes) -> dict[str, Any]:
     """The same for machines; `rejected_in_raw_files` are elements that packaging rejected."""
-    return {**_runs(outcomes), **_totals(outcomes)}
+    return {**runs(outcomes), **_totals(outcomes)}
 
 
 def _show_fetched(outcomes: Outcomes) -> None:
-    _print_problems(outcomes)
+    print_problems(outcomes)
     for name, outcome in outcomes.items():
         got = outcome.metadata.get("alpha_files", {})
         windows = sum(got.get(f"windows_{end}", 0) for end in ("ok", "empty", "failed"))
@@ -302,12 +303,14 @@ def _show_fetched(outcomes: Outcomes) -> None:
         output.notes().print("next: marketdata ingest alphas; while the UI runs, its daemon does this automatically")
 
 
-def _print_problems(outcomes: Outcomes) -> None:
+def print_problems(outcomes: Outcomes) -> None:
+    """Print why runs failed."""
     for name, outcome in outcomes.items():
         outcome.print_problems(name if len(outcomes) > 1 else "")
 
 
-def _runs(outcomes: Outcomes) -> dict[str, Any]:
+def runs(outcomes: Outcomes) -> dict[str, Any]:
+    """The runs for machines."""
     runs = {name: outcome.as_json() for name, outcome in outcomes.items()}
     return {"success": all(outcome.success for outcome in outcomes.values()), "accounts": runs}
 

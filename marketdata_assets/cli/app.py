@@ -178,7 +178,7 @@ COMMANDS: Mapping[str, Command | Group] = {
         },
     ),
     "alphas": Group(
-        "Alphas from the BRAIN API: accounts, logins, fetching.",
+        "Alphas from the BRAIN API: accounts, logins, fetching, record sets.",
         {
             "accounts": Command("List accounts, their credentials and sessions.", "brain:accounts"),
             "login": Command(
@@ -187,6 +187,11 @@ COMMANDS: Mapping[str, Command | Group] = {
                 "brain:login",
             ),
             "fetch": Command("Fetch alphas of some months from BRAIN into raw files.", "alphas:fetch"),
+            "records": Command(
+                "Fetch record sets and correlations of alphas in MongoDB: PnL, turnover, Sharpe, yearly figures.",
+                "alpha_records:records",
+                {"cls": ManyValues},
+            ),
         },
     ),
     "flows": Group(

@@ -84,6 +84,7 @@ def _saved(folder: Path) -> "list[Relation]":
     """What was written of each database; those that are not configured are named in a note."""
     from marketdata_assets.alphas.importer import database_name
     from marketdata_assets.alphas.layout import KINDS
+    from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
     from marketdata_assets.backup import clickhouse, mongo, postgres
     from marketdata_assets.exchanges.tables import schema
     from marketdata_assets.reference import tables as reference
@@ -91,7 +92,7 @@ def _saved(folder: Path) -> "list[Relation]":
     from marketdata_assets.ticks import tables as ticks
 
     flow_tables = dict.fromkeys(flow.target.table for flow in flows.readable())
-    databases = [database_name(kind) for kind in KINDS]
+    databases = [*map(database_name, KINDS), *map(asset_name, RECORD_SETS)]
     names = [LEDGER, "marketdata_ledger_log", *reference.TABLES, *(table.name for table in ticks.TABLES)]
     names += [*(table.name for table in schema.TABLES.values()), schema.OHLCV_1M, schema.REJECTS]
     saves: tuple[Callable[[], list[Relation]], ...] = (

@@ -43,7 +43,8 @@ EXCHANGES = ("asset", *STATES, "open", "rows", "newest", "quarantine", "open_gap
 NAMED_CODES = 10
 SHANGHAI = ZoneInfo(EXCHANGE_CLOCK)
 DUE = ("domain", "job", "first", "last")
-ALPHAS = ("asset", "account", *STATES, "files", "documents", "newest", "quarantine")
+ALPHA_STATES = ("ok", "empty", "unsupported", "missing", "stale", "failed")
+ALPHAS = ("asset", "account", *ALPHA_STATES, "files", "documents", "newest", "quarantine")
 
 
 def status(
@@ -127,14 +128,18 @@ def bars_rows() -> list[dict[str, Any]]:
 
 def alphas_rows() -> list[dict[str, Any]]:
     """A row for every account with files, for raw ones, packages and each kind of document, by months that have any."""
-    from marketdata_assets.alphas import status
+    from marketdata_assets.alphas import fetch_records, filters, status
+    from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
     from marketdata_assets.alphas.rejected import in_raw_files
     from marketdata_assets.stores import mongo
 
-    root = Settings().alphas_folder
+    root, now = Settings().alphas_folder, dt.datetime.now(dt.UTC)
     with mongo.connect(stores.mongo_uri()) as client:
         stored = status.in_mongo(client, root)
-    folders = status.on_disk(root, dt.datetime.now(dt.UTC))
+        names = sorted({one.account for one in stored})
+        chosen = filters.parse(Settings().brain_records)
+        records = fetch_records.statuses(client, RECORD_SETS, names, chosen, now)
+    folders = status.on_disk(root, now)
     rejected = {(one.account, one.kind): sum(1 for _ in in_raw_files(root, one.account, one.kind)) for one in stored}
     return [
         *(_alphas_row(one.asset, one.account, one.states, files=one.files) for one in folders),
@@ -148,6 +153,7 @@ def alphas_rows() -> list[dict[str, Any]]:
             )
             for one in stored
         ),
+        *(_alphas_row(asset_name(one.record_set), one.account, one.states, documents=one.documents) for one in records),
     ]
 
 
@@ -155,7 +161,17 @@ def _alphas_row(asset: str, account: str, states: Mapping[str, str], **counts: i
     newest = max((f"{month}-01" for month, state in states.items() if state == "ok"), default=None)
     day = dt.date.fromisoformat(newest) if newest else None
     found = {name: counts.get(name) for name in ("files", "documents", "quarantine")}
-    return _row("alphas", asset, _counts(states), day, dt.UTC, "%Y-%m", account=account, **found)
+    counted = Counter(states.values())
+    return _row(
+        "alphas",
+        asset,
+        {state: counted[state] for state in ALPHA_STATES},
+        day,
+        dt.UTC,
+        "%Y-%m",
+        account=account,
+        **found,
+    )
 
 
 def reference_rows() -> list[dict[str, Any]]:

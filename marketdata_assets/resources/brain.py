@@ -8,6 +8,7 @@ import dagster as dg
 from marketdata_assets.alphas import accounts
 from marketdata_assets.alphas.accounts import Account, Credentials, find_credentials
 from marketdata_assets.alphas.errors import AlphasError, NotEnabled
+from marketdata_assets.alphas.filters import Filters, parse
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ class Brain(dg.ConfigurableResource):
                 continue
             found.append(name)
         return found
+
+    def filters(self) -> Filters:
+        """Which alphas have record sets; raises BadOptions."""
+        return parse(Settings().brain_records)
 
     def client(self, account: str) -> "BrainClient":
         """A client for an enabled account, to be used in one event loop.

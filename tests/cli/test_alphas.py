@@ -303,3 +303,29 @@ def test_store_that_is_away_does_not_hide_the_other(lab: Lab, home: Path) -> Non
     away = marketdata(home, "status", MARKETDATA_POSTGRES_DSN=postgres, MARKETDATA_MONGO_URI="mongodb://127.0.0.1:1/")
     assert away.returncode == 1
     assert "Traceback" not in away.stderr
+
+
+def test_record_sets_of_chosen_alphas_are_fetched_once_and_shown(lab: Lab) -> None:
+    lab.accounts({"user_key": "re"}, {"user_key": "rf"})
+    lab.brain.add_user("re@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 20))
+    lab.brain.add_user("rf@example.com", PASSWORD)
+    lab.said("alphas", "fetch", "--account", "re", "--months", MONTH)
+    lab.said("ingest", "alphas", "--account", "re")
+    options = ["--set", "pnl", "prod_correlation", "--min-sharpe", "-100", "--months", MONTH]
+    lab.brain.not_offered.add("prod_correlation")
+    found = lab.said("alphas", "records", "--account", "re", *options)["records"]["re"]
+    assert (found["alpha_pnl"]["fetched"], found["alpha_pnl"]["stored"]) == (20, 20)
+    assert (found["alpha_prod_correlation"]["alphas"], found["alpha_prod_correlation"]["stored"]) == (20, 0)
+    again = lab.run("alphas", "records", "--account", "re", *options)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.startswith("re alpha_pnl: 0 of 20 alphas fetched, 0 failed, 20 stored, 0 requests")
+    assert "account re is not offered prod_correlation" in squeezed(again.stderr)
+    rows = {row["asset"]: row for row in lab.said("status")["assets"] if row.get("account") == "re"}
+    assert (rows["alpha_pnl"]["documents"], rows["alpha_prod_correlation"]["unsupported"]) == (20, 1)
+    nothing = lab.run("alphas", "records", "--account", "rf")
+    assert (nothing.returncode, nothing.stdout) == (0, "")
+    assert "no alphas in MongoDB that match" in squeezed(nothing.stderr)
+    for wrong, sentence in ((["--set", "pln"], "did you mean 'pnl'"), (["--region", "US&A"], "use letters")):
+        refused = lab.run("alphas", "records", *wrong)
+        assert refused.returncode == 2
+        assert sentence in squeezed(refused.stderr)

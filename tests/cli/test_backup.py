@@ -24,6 +24,7 @@ from marketdata_assets.alphas import packaging
 from marketdata_assets.alphas.import_modes import ImportOptions
 from marketdata_assets.alphas.ingest import import_accounts
 from marketdata_assets.alphas.layout import KINDS
+from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
 from marketdata_assets.backup import clickhouse as clickhouse_backup
 from marketdata_assets.backup.files import BackupError
 from marketdata_assets.bars import kline
@@ -44,6 +45,7 @@ from marketdata_demo.venues.captures import write as write_captures
 from marketdata_demo.venues.market import Plan
 
 ALPHA_MONTHS = ("2024-10", "2024-11")
+ALPHA_DATABASES = (*(f"{kind}_alphas" for kind in KINDS), *map(asset_name, RECORD_SETS))
 START = dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC)
 FLOW = """\
 loader:
@@ -89,8 +91,8 @@ class Site:
         with clickhouse.connect(str(self.servers.endpoints.clickhouse_url)) as client:
             client.command(f"DROP DATABASE {self.name} SYNC")
         with MongoClient[dict[str, Any]](self.mongo) as client:
-            for kind in KINDS:
-                client.drop_database(f"{kind}_alphas")
+            for name in ALPHA_DATABASES:
+                client.drop_database(name)
 
     def run(self, *arguments: str, **variables: object) -> Any:
         known = {
@@ -164,8 +166,8 @@ def site(running: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Itera
     found = Site(home, running, f"test_{uuid.uuid4().hex[:12]}")
     found.make()
     with MongoClient[dict[str, Any]](found.mongo) as client:
-        for kind in KINDS:
-            client.drop_database(f"{kind}_alphas")
+        for name in ALPHA_DATABASES:
+            client.drop_database(name)
     assert all(found.load().values())
     january = Days.month("2026-01")
     reconcile(found.dsn, None, ["2014-03"], FACTORS.to_frame(), run_id="x")

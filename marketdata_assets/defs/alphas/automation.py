@@ -14,9 +14,10 @@ import dagster as dg
 
 from marketdata_assets.alphas import file_index
 from marketdata_assets.alphas.layout import KINDS
+from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
 from marketdata_assets.defs.alphas import accounts
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import range_requests, run_key, runs_in_progress, schedule, sensor
+from marketdata_assets.defs.runs import job_in_progress, range_requests, run_key, runs_in_progress, schedule, sensor
 from marketdata_assets.loading.states import State
 from marketdata_assets.partitions import (
     ALPHA_MONTHS,
@@ -36,13 +37,21 @@ RECENT = 3  # months that are fetched again every day: the current one and the t
 ROTATION = 6  # older months of an account that are fetched again every day, those fetched longest ago first
 REFETCH = {"ops": {"alpha_files": {"config": {"refetch": True}}}}
 
-FETCH_JOB, IMPORT_JOB = "alphas", "alphas_import"
+DAILY_RECORDS = 10_000  # record sets of an account that are requested in a day, about; at 120 a minute 1.4 hours
+
+FETCH_JOB, IMPORT_JOB, RECORDS_JOB = "alphas", "alphas_import", "alpha_records"
 
 alphas_job = dg.define_asset_job(
     FETCH_JOB, selection=FILES | REST, description="Fetch alphas of some months, package and import them."
 )
 alphas_import_job = dg.define_asset_job(
     IMPORT_JOB, selection=REST, description="Package and import the files of the alphas folder."
+)
+
+alpha_records_job = dg.define_asset_job(
+    RECORDS_JOB,
+    selection=dg.AssetSelection.assets(*map(asset_name, RECORD_SETS)),
+    description="Fetch record sets and correlations of the alphas of some months.",
 )
 
 
@@ -129,6 +138,29 @@ alphas_rotation = _schedule(
 )
 
 
+@schedule(
+    name="alpha_records_daily",
+    job=alpha_records_job,
+    cron_schedule="17 5 * * *",
+    execution_timezone="UTC",
+    description="Every day: record sets of alphas that are new or have changed, those of the newest months first.",
+)
+def alpha_records_daily(
+    context: dg.ScheduleEvaluationContext, brain: Brain, mongo: Mongo
+) -> list[dg.RunRequest] | dg.SkipReason:
+    from marketdata_assets.alphas.fetch_records import due_pairs
+
+    ready = brain.ready()
+    names = [account for account in accounts.known(context.instance) if account in ready]
+    if not names:
+        return dg.SkipReason("no enabled account has credentials")
+    if job_in_progress(context.instance, RECORDS_JOB):
+        return dg.SkipReason("a run for record sets is in progress")
+    with mongo.client() as client:
+        pairs = due_pairs(client, names, brain.filters(), context.scheduled_execution_time, DAILY_RECORDS)
+    return requests(context.instance, pairs) or dg.SkipReason("all record sets are those of the current alphas")
+
+
 @sensor(
     job=alphas_import_job,
     minimum_interval_seconds=60,
@@ -178,9 +210,9 @@ alphas_follow = dg.AutomationConditionSensorDefinition(
 @dg.definitions
 def defs() -> dg.Definitions:
     return dg.Definitions(
-        jobs=[alphas_job, alphas_import_job],
+        jobs=[alphas_job, alphas_import_job, alpha_records_job],
         sensors=[alpha_files_sensor, alphas_follow],
-        schedules=[alphas_hourly, alphas_daily, alphas_rotation],
+        schedules=[alphas_hourly, alphas_daily, alphas_rotation, alpha_records_daily],
     )
 
 

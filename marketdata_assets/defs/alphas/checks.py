@@ -9,9 +9,10 @@ from dataclasses import replace
 import dagster as dg
 
 from marketdata_assets.alphas.layout import KINDS, Kind
+from marketdata_assets.alphas.record_sets import RECORD_SETS, RecordSet, asset_name
 from marketdata_assets.defs.metadata import check_result
 from marketdata_assets.partitions import BRAIN_ACCOUNTS, alpha_pairs
-from marketdata_assets.resources import AlphaFiles, Mongo
+from marketdata_assets.resources import AlphaFiles, Brain, Mongo
 
 DESCRIPTIONS = {
     "every_id_landed": "A month has at least as many documents as its packages have ids that were not rejected.",
@@ -53,6 +54,39 @@ def _checks(kind: Kind) -> dg.AssetChecksDefinition:
     return alpha_checks
 
 
+RECORD_CHECKS = {
+    "records_complete": "Every alpha that matches the filters has a record set of its current version.",
+    "records_valid": "Columns are equally long, times ascend, and correlations are between -1 and 1.",
+}
+
+
+def _record_checks(record_set: RecordSet) -> dg.AssetChecksDefinition:
+    name = asset_name(record_set)
+    specs = [dg.AssetCheckSpec(check, asset=name, description=text) for check, text in RECORD_CHECKS.items()]
+
+    @dg.multi_asset_check(name=f"{name}_checks", specs=specs, can_subset=True, pool="mongo")
+    def record_checks(
+        context: dg.AssetCheckExecutionContext, mongo: Mongo, brain: Brain
+    ) -> Iterator[dg.AssetCheckResult]:
+        from marketdata_assets.alphas import record_checks
+        from marketdata_assets.stores import mongo_ledger
+
+        selected = {key.name for key in context.selected_asset_check_keys}
+        with mongo.client() as client:
+            accounts = context.instance.get_dynamic_partitions(str(BRAIN_ACCOUNTS.name))
+            pairs = alpha_pairs(context.run.tags, accounts)
+            if not pairs:  # a check that is run alone
+                pairs = sorted({(one.source, one.unit) for one in mongo_ledger.entries(client[name], name)})
+            scope = record_checks.Scope(client, record_set, pairs, brain.filters())
+            for check in RECORD_CHECKS:
+                if check in selected:
+                    finding = getattr(record_checks, check)(scope)
+                    yield check_result(name, check, replace(finding, facts={"partitions": len(pairs)}))
+
+    return record_checks
+
+
 @dg.definitions
 def defs() -> dg.Definitions:
-    return dg.Definitions(asset_checks=[_checks(kind) for kind in KINDS])
+    checks = [_checks(kind) for kind in KINDS] + [_record_checks(record_set) for record_set in RECORD_SETS]
+    return dg.Definitions(asset_checks=checks)

@@ -1,0 +1,118 @@
+"""`marketdata alphas records`: which record sets of which alphas, one run an account, and how it ended."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from marketdata_assets.alphas.errors import BadOptions
+from marketdata_assets.alphas.filters import Filters, parse
+from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
+from marketdata_assets.cli import alphas, output, stores
+from marketdata_assets.cli.arguments import among
+from marketdata_assets.cli.instance import RunOutcome, months_between
+from marketdata_assets.settings import Settings
+
+Types = Annotated[list[str] | None, typer.Option("--type", help="regular or super; default: both")]
+Status = Annotated[list[str] | None, typer.Option(help="ACTIVE DECOMMISSIONED UNSUBMITTED ...; default: any")]
+Region = Annotated[list[str] | None, typer.Option(help="USA EUR ...; default: any")]
+Universe = Annotated[list[str] | None, typer.Option(help="TOP3000 ...; default: any")]
+Delay = Annotated[list[int] | None, typer.Option(help="0 or 1; default: any")]
+Day = Annotated[dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="a day in UTC, included")]
+MinSharpe = Annotated[float | None, typer.Option(help="in-sample Sharpe ratio, at least")]
+MinFitness = Annotated[float | None, typer.Option(help="in-sample fitness, at least")]
+MaxTurnover = Annotated[float | None, typer.Option(help="in-sample turnover, at most")]
+
+COUNTS = ("alphas", "fetched", "stored", "alphas_failed", "requests")
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The filters that were given, as run config has them. Raises BadParameter."""
+    days = {name: value.date().isoformat() for name, value in options.items() if isinstance(value, dt.datetime)}
+    chosen = {name: value for name, value in options.items() if value not in (None, [])} | days
+    try:
+        parse(chosen)
+    except BadOptions as error:
+        raise typer.BadParameter(str(error)) from error
+    return chosen
+
+
+def records(
+    account: alphas.Accounts = None,
+    months: Annotated[str | None, typer.Option(help="2024-01 or 2024-01:2024-06; default: all with alphas")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help=f"{' '.join(RECORD_SETS)}; default: all")] = None,
+    type_: Types = None,
+    status: Status = None,
+    region: Region = None,
+    universe: Universe = None,
+    delay: Delay = None,
+    submitted_from: Day = None,
+    submitted_to: Day = None,
+    min_sharpe: MinSharpe = None,
+    min_fitness: MinFitness = None,
+    max_turnover: MaxTurnover = None,
+    max_age_days: Annotated[float | None, typer.Option(min=0, help="also those that were fetched earlier")] = None,
+    refetch: Annotated[bool, typer.Option(help="also those that are stored")] = False,
+    as_json: output.Json = False,
+) -> None:
+    """Fetch record sets and correlations of alphas in MongoDB: PnL, turnover, Sharpe, yearly figures.
+
+    Without a filter, MARKETDATA_BRAIN_RECORDS chooses the alphas. What is stored is fetched again only when its alpha
+    has changed.
+    """
+    among(RECORD_SETS, sets or (), "--set")
+    filters = given(
+        type=type_, status=status, region=region, universe=universe, delay=delay, submitted_from=submitted_from,
+        submitted_to=submitted_to, min_sharpe=min_sharpe, min_fitness=min_fitness, max_turnover=max_turnover,
+    )  # fmt: skip
+    settings = Settings()
+    config = {"filters": filters, "max_age_days": max_age_days, "refetch": refetch}
+    names = [asset_name(one) for one in RECORD_SETS if one in (sets or RECORD_SETS)]
+    chosen = parse(filters or settings.brain_records)
+    outcomes: dict[str, RunOutcome] = {}
+    for name in alphas.fetched_accounts(settings, account):
+        if wanted := _months(name, months, chosen):
+            ops = {asset: {"config": {key: value for key, value in config.items() if value}} for asset in names}
+            with output.bar(f"record sets of {name}", quiet=as_json):
+                outcomes[name] = alphas.run(settings, "alpha_records", name, wanted, ops, names)
+        else:
+            output.notes().print(f"account {name} has no alphas in MongoDB that match; nothing to fetch", markup=False)
+    if as_json:
+        found = {name: {asset: _counts(outcome, asset) for asset in names} for name, outcome in outcomes.items()}
+        output.as_json({**alphas.runs(outcomes), "records": found})
+    else:
+        _show(outcomes, names)
+    if not all(outcome.success for outcome in outcomes.values()):
+        raise typer.Exit(1)
+
+
+def _months(account: str, months: str | None, filters: Filters) -> Sequence[str]:
+    """The months requested, else those from the first to the last with an alpha that matches."""
+    from marketdata_assets.alphas.fetch_records import wanted
+    from marketdata_assets.stores import mongo
+
+    if months:
+        return months_between(months, alphas=True)
+    every = months_between(None, alphas=True)
+    with mongo.connect(stores.mongo_uri()) as client:
+        found = {one.month for one in wanted(client, account, every, filters)}
+    return [month for month in every if min(found) <= month <= max(found)] if found else []
+
+
+def _counts(outcome: RunOutcome, asset: str) -> dict[str, Any]:
+    got = outcome.metadata.get(asset, {})
+    return {name: got[name] for name in (*COUNTS, "seconds") if name in got}
+
+
+def _show(outcomes: alphas.Outcomes, names: Sequence[str]) -> None:
+    alphas.print_problems(outcomes)
+    for name, outcome in outcomes.items():
+        for asset in names:
+            if got := _counts(outcome, asset):
+                output.console().print(
+                    f"{name} {asset}: {got['fetched']:,} of {got['alphas']:,} alphas fetched, {got['alphas_failed']:,}"
+                    f" failed, {got['stored']:,} stored, {got['requests']:,} requests, {got['seconds']:.1f} s"
+                )
+            if note := outcome.metadata.get(asset, {}).get("not_fetched"):
+                output.notes().print(f"{name} {asset}: {note}", markup=False)

@@ -1,0 +1,105 @@
+"""Record sets as assets: by month and account, checked, requested by the clock for what is new or has changed."""
+
+import datetime as dt
+from typing import Any
+
+import dagster as dg
+import pytest
+from alpha_runs import MONTHS, REGULARS, SUPERS, Lab, keys, metadata
+from bar_runs import failures, repository
+from test_alphas_automation import RESOURCES, ranges
+
+from marketdata_assets.alphas.layout import month_window
+from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
+from marketdata_assets.defs.alphas import automation
+from marketdata_demo.servers.brain import make
+
+JOB = "alpha_records"
+PNL = dg.AssetKey("alpha_pnl")
+ALL = REGULARS + SUPERS
+
+
+@pytest.fixture
+def loaded(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """An account whose alphas are in MongoDB."""
+    monkeypatch.setenv("MARKETDATA_BRAIN_RECORDS", '{"min_sharpe": -100}')
+    lab.ready("lk")
+    assert lab.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}").success
+    return lab
+
+
+def evaluated(result: dg.ExecuteInProcessResult) -> dict[str, set[str]]:
+    """The checks that did not pass, by asset."""
+    failed: dict[str, set[str]] = {}
+    for one in result.get_asset_check_evaluations():
+        if not one.passed:
+            failed.setdefault(one.asset_key.to_user_string(), set()).add(one.check_name)
+    return failed
+
+
+def test_a_run_fills_every_record_set_and_its_checks_pass(loaded: Lab) -> None:
+    result = loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB)
+    assert result.success
+    assert len(result.get_asset_check_evaluations()) == 2 * len(RECORD_SETS)
+    assert evaluated(result) == {}
+    for record_set in RECORD_SETS:
+        assert loaded.client[asset_name(record_set)]["lk"].count_documents({}) == 3 * ALL
+    assert loaded.materialized(PNL) == keys(["lk"])
+    assert metadata(result, PNL)[f"lk|{MONTHS[1]}"]["dagster/partition_row_count"] == ALL
+    again = loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB)
+    assert again.success
+    assert loaded.brain.asked("/recordsets/pnl") == 3 * ALL
+
+
+def test_one_month_that_fails_is_named_and_the_others_are_materialized(loaded: Lab) -> None:
+    [bad] = loaded.client["regular_alphas"]["lk"].find({}, {"id": 1}).sort("dateCreated", 1).limit(1)
+    loaded.brain.fail(400, 10_000, f"{bad['id']}/recordsets/pnl")
+    result = loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB, assets=[PNL])
+    assert not result.success
+    assert MONTHS[0] in str(failures(result))
+    assert loaded.materialized(PNL) == keys(["lk"], MONTHS[1:])
+    assert loaded.client["alpha_pnl"]["lk"].count_documents({}) == 3 * ALL - 1
+
+
+@pytest.mark.parametrize(
+    ("asset", "change"),
+    [
+        ("alpha_pnl", {"columns": {"date": ["2019-01-02", "2019-01-02"], "pnl": [0.0, 1.0]}}),
+        ("alpha_pnl", {"columns": {"date": ["2019-01-02", "2019-01-03"], "pnl": [0.0]}}),
+        ("alpha_self_correlation", {"max": 1.5}),
+    ],
+)
+def test_an_invalid_record_set_is_found(loaded: Lab, asset: str, change: dict[str, Any]) -> None:
+    assert loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB, assets=[dg.AssetKey(asset)]).success
+    assert loaded.client[asset]["lk"].find_one_and_update({}, {"$set": change})
+    again = loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB, assets=[dg.AssetKey(asset)])
+    assert evaluated(again) == {asset: {"records_valid"}}
+
+
+def tick(lab: Lab) -> Any:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        dg.build_schedule_context(
+            scheduled_execution_time=dt.datetime(2024, 6, 15, 5, 17, tzinfo=dt.UTC),
+            repository_def=repository(),
+            resources=RESOURCES,
+        ) as context,
+    ):
+        patch.setattr(dg.ScheduleEvaluationContext, "instance", lab.instance)
+        return automation.alpha_records_daily.evaluate_tick(context)
+
+
+def test_the_schedule_requests_months_with_new_and_changed_alphas_only(loaded: Lab) -> None:
+    assert ranges(tick(loaded).run_requests) == [(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}")]
+    assert loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB).success
+    assert "current alphas" in str(tick(loaded).skip_message)
+    created = month_window(MONTHS[1]).start
+    changed = make(100, created, modified=created + dt.timedelta(days=40), name="renamed")
+    loaded.brain.add_alphas("lk@example.com", [changed])
+    ops = {"alpha_files": {"config": {"refetch": True}}}
+    assert loaded.run(f"lk|{MONTHS[1]}", f"lk|{MONTHS[1]}", ops=ops).success
+    assert ranges(tick(loaded).run_requests) == [(f"lk|{MONTHS[1]}", f"lk|{MONTHS[1]}")]
+
+
+def test_without_an_account_that_can_log_in_the_schedule_skips(lab: Lab) -> None:
+    assert "no enabled account" in str(tick(lab).skip_message)
