@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 from contextlib import nullcontext, redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,12 +26,15 @@ from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
+    from marketdata_assets.collector.pattern_matches import PatternMatches
     from marketdata_assets.collector.processes import Processes
     from marketdata_assets.collector.service import Collector
     from marketdata_assets.collector.status import Report
 
 EXTRA = ("picows", "aiohttp", "prometheus_client", "redis")
 NONE = "none"
+SHOWN = 5
+"""Instruments of a pattern that `check` names; `--json` has all."""
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML; default is the file of the package")]
 
@@ -68,12 +72,14 @@ def check(
 ) -> None:
     """Print the effective configuration, without secrets.
 
-    Environment variables are included.
+    Environment variables are included. Patterns of symbols are matched with the venues' instrument lists.
     """
     found, servers = _read(config)
     with Needed():
         from marketdata_assets.collector import assembly
+        from marketdata_assets.collector.pattern_matches import match_patterns
     assembly.check(found, servers)
+    patterns = asyncio.run(match_patterns(found, Settings().budgets_folder))
     values = found.model_dump(mode="json")
     about = {
         "nats": without_password(servers.nats_url or NONE),
@@ -83,11 +89,22 @@ def check(
         "sinks": ", ".join(assembly.enabled_sinks(found, servers)),
     }
     if as_json:
-        output.as_json({"config": values, "servers": about})
+        output.as_json({"config": values, "servers": about, "patterns": [asdict(one) for one in patterns]})
         return
     for name, value in about.items():
         sys.stdout.write(f"# {name}: {value}\n")
+    for market in patterns:
+        _tell_matches(market)
     yaml.safe_dump(values, sys.stdout, sort_keys=False, allow_unicode=True)
+
+
+def _tell_matches(market: "PatternMatches") -> None:
+    name = f"{market.exchange} {market.market_type}"
+    if market.unknown:
+        sys.stdout.write(f"# {name}: patterns not matched, {market.unknown}\n")
+    for pattern, names in market.matched.items():
+        more = ", ..." if len(names) > SHOWN else ""
+        sys.stdout.write(f"# {name}: {pattern} matches {len(names):,}: {', '.join(names[:SHOWN])}{more}\n")
 
 
 def metrics() -> None:

@@ -99,6 +99,7 @@ def timing_of(wanted: ConnectionsConfig) -> Timing:
         book_checkpoint_updates=wanted.book_checkpoint_updates,
         polls=dict.fromkeys(Timing().polls, wanted.poll_seconds),
         listing=wanted.listing_hours * 3600.0,
+        pattern_listing=wanted.pattern_seconds,
     )
 
 

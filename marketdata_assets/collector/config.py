@@ -90,6 +90,7 @@ class Market(Section):
     kline_intervals: Names = Field(default=["1m"])
     book_depth: Annotated[int, Field(gt=0)] | None = None
     match_dollar_quotes: bool = False
+    max_instruments: PositiveInt = 1000
     ws_url: str | None = None
     base_url: str | None = None
 
@@ -133,6 +134,7 @@ class Connections(Section):
     book_checkpoint_updates: PositiveInt = 20_000
     poll_seconds: Seconds = 30.0
     listing_hours: PositiveFloat = 24.0
+    pattern_seconds: Seconds = 300.0
 
 
 class OrderbookTop(Section):

@@ -83,6 +83,9 @@ def _market_state(states: Sequence[MarketState]) -> MarketState:
         jobs=tuple(map(_job, _by_name([one.jobs for one in states], lambda one: one.name))),
         unknown=tuple(dict.fromkeys(chain.from_iterable(one.unknown for one in states))),
         absent=tuple(dict.fromkeys(chain.from_iterable(one.absent for one in states))),
+        patterns=first.patterns,
+        changed=sum((Counter(one.changed) for one in states), Counter()),
+        changes=tuple(sorted(chain.from_iterable(one.changes for one in states), key=lambda one: one.at)),
     )
 
 

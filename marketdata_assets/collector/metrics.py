@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from marketdata_assets.collector.connections.state import ConnectionStatus, SubscriptionStatus
+from marketdata_assets.collector.connections.state import Change, ConnectionStatus, SubscriptionStatus
 from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.health import Health, Verdict, judge
 from marketdata_assets.collector.jetstream.backlog import Backlog, TypeBacklog
@@ -132,6 +132,10 @@ FAMILIES: tuple[Family, ...] = (
         _markets(lambda one: _all_of((each.status for each in one.state.subscriptions), SubscriptionStatus))),
     Family("collector_instruments", "gauge", MARKET, "Followed instruments.", "load of a shard",
         _markets(lambda one: _one(one.state.instruments))),
+    Family("collector_instrument_changes_total", "counter", (*MARKET, "change"),
+        "Instruments that are followed, or not any more, because the venue's list has changed: listed, expired, "
+        "delisted.", "rollover of chains that patterns select",
+        _markets(lambda one: _each({name: one.state.changed.get(name, 0) for name in get_args(Change)}))),
     Family("collector_job_runs_total", "counter", (*MARKET, "name"),
         "Runs of periodic jobs: polls and instrument lists.", "whether the jobs run",
         _markets(lambda one: _each({job.name: job.runs for job in one.state.jobs}))),

@@ -238,6 +238,7 @@ class Collector:
                 timing=timing,
                 since=since.get(adapter.name),
                 match_dollar_quotes=wanted.match_dollar_quotes,
+                max_instruments=wanted.max_instruments,
             )
         return markets
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from marketdata_assets.collector.symbols import EXCLUDE
 from marketdata_assets.config_files import Location
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.records import MarketType
@@ -59,12 +60,15 @@ def problems(
         return
     if not symbols:
         yield (*at, "symbols"), "is missing; add it"
-    if wrong := [symbol for symbol in symbols if not re.fullmatch(venue.symbol_pattern, symbol)]:
+    if wrong := [symbol for symbol in symbols if not re.fullmatch(venue.symbol_pattern, _plain(symbol))]:
         own = f", as {market.symbols[0]}" if market.symbols else ""
         cause = (
-            f"{wrong[0]!r} is no symbol of {venue.title}; write the venue's own name{own}, or BASE-QUOTE, as BTC-USDT"
+            f"{wrong[0]!r} is no symbol of {venue.title}; write the venue's own name{own}, or BASE-QUOTE, as BTC-USDT,"
+            " or a pattern, as BTC-*"
         )
         yield (*at, "symbols"), cause
+    if symbols and all(symbol.startswith(EXCLUDE) for symbol in symbols):
+        yield (*at, "symbols"), f"has exclusions ({symbols[0]}) only; add what they are taken from, as '*'"
     if unknown := [one for one in data_types if one not in market.data_types]:
         yield (*at, "data_types"), f"{name} has no {', '.join(unknown)}; use {', '.join(market.data_types)}"
     if "kline" in data_types and (unknown := [one for one in intervals if one not in market.intervals]):
@@ -74,3 +78,9 @@ def problems(
         valid = ", ".join(map(str, market.depths))
         cause = f"no books of {depth} levels; use {valid}" if valid else "one depth of books; omit book_depth"
         yield (*at, "book_depth"), f"{name} has {cause}"
+
+
+def _plain(symbol: str) -> str:
+    """A name that a pattern or an exclusion could mean."""
+    plain = re.sub(r"\[[^\]]+\]|[*?]", "A", symbol.removeprefix(EXCLUDE))
+    return plain.replace("[", " ")  # one that is not closed

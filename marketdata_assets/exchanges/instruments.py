@@ -30,6 +30,7 @@ class Instrument:
     unit: SizeUnit  # what the venue's sizes count
     contract_value: str | None = None
     ended: str = ""  # the venue's word for its state, where it is listed and will not be traded again
+    expires_at: int | None = None  # ns, when a dated future or an option expires; null where the list does not say
 
     @cached_property
     def key(self) -> tuple[Exchange, MarketType, str, str]:
@@ -62,15 +63,22 @@ class Instrument:
 
 @dataclass
 class Instruments:
-    """Instruments by the venue's name. `from_name` derives one that is in no list, if its name is clear."""
+    """Instruments by the venue's name. `from_name` derives one that is in no list, if its name is clear.
+
+    `known` has all that were ever listed, `listed` the names of those that were added since `listed` was emptied: of
+    the latest list, where its owner empties it before each.
+    """
 
     venue: str
     known: dict[str, Instrument] = field(default_factory=dict)
     from_name: Callable[[str], Instrument | None] | None = None
+    listed: set[str] = field(default_factory=set)
 
     def add(self, instruments: Iterable[Instrument]) -> None:
         """Add a list; a newer entry replaces an older one."""
-        self.known.update((instrument.name, instrument) for instrument in instruments)
+        added = {instrument.name: instrument for instrument in instruments}
+        self.known.update(added)
+        self.listed.update(added)
 
     def __getitem__(self, name: str) -> Instrument:
         """The instrument; raises UnknownInstrument."""
@@ -78,6 +86,15 @@ class Instruments:
         if instrument is None:
             raise UnknownInstrument(self.venue, name)
         return instrument
+
+
+LATEST_EXPIRY_MS = 4_000_000_000_000
+"""Of the year 2096; venues give perpetuals a later one."""
+
+
+def expiry_ns(millis: int | None) -> int | None:
+    """When an instrument expires, of the venue's milliseconds; null for never, which some venues write as 0."""
+    return millis * 1_000_000 if millis and 0 < millis < LATEST_EXPIRY_MS else None
 
 
 @dataclass(frozen=True)

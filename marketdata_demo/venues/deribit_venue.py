@@ -92,6 +92,7 @@ class DeribitServer(ProviderServer):
 
 KINDS = {"trades": "trade", "book": "book", "quote": "book", "chart": None, "ticker": None}
 INTERVALS = ("100ms", "agg2")
+NEVER = 32_503_708_800_000  # ms, when perpetuals expire
 RAW_NEEDS_LOGIN = {"code": 13778, "message": "raw_subscriptions_not_available_for_unauthorized"}
 
 
@@ -243,7 +244,7 @@ class DeribitVenue(Venue, DeribitServer):
         return {"version": "1.2.26"}
 
     def get_instruments(self, query: Any) -> Any:
-        return [_listed(name) for name in self.markets]
+        return [_listed(name) | {"expiration_timestamp": self.expiries.get(name, NEVER)} for name in self.markets]
 
     def ticker(self, query: Any) -> Any:
         return self._state(self.markets[query["instrument_name"]])

@@ -234,7 +234,11 @@ class OkxVenue(Venue, OkxServer):
         return [[]]
 
     def instruments(self, query: Any) -> Any:
-        return [_listed(name) for name in self.markets if _kind(name) == query["instType"]]
+        return [
+            _listed(name) | {"expTime": str(self.expiries.get(name, ""))}
+            for name in self.markets
+            if _kind(name) == query["instType"]
+        ]
 
     def open_interest(self, query: Any) -> Any:
         wanted = [name for name in self.markets if _kind(name) == "SWAP" and query.get("instId", name) == name]

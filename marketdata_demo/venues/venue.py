@@ -212,6 +212,7 @@ class Venue(Faults):
         super().__init__(**limits)
         self.rate = rate
         self.markets = {name: self.market(name, seed, index) for index, name in enumerate(names)}
+        self.expiries: dict[str, int] = {}  # ms, of the instruments that have one
         self.opened: list[float] = []  # when sockets were, by the monotonic clock
         self.violations: list[str] = []  # of the venue's limits and rules, by clients
         self.lifetime: float | None = None  # seconds, after which a socket is cut
@@ -274,6 +275,20 @@ class Venue(Faults):
     def emit(self, events: int) -> None:
         """Let so many events happen now, over all instruments that somebody subscribed to."""
         self.call(self._burst, events)
+
+    def list_instrument(self, name: str, expires_ms: int | None = None) -> None:
+        """Trade another instrument from now on."""
+        if expires_ms is not None:
+            self.expiries[name] = expires_ms
+        self.markets = self.markets | {name: self.market(name, 1, len(self.markets))}
+
+    def delist(self, name: str) -> None:
+        """Trade an instrument no more: nothing is sent of it, and it is in no list."""
+        self.call(self._delist, name)
+
+    def _delist(self, name: str) -> None:
+        self.markets = {other: market for other, market in self.markets.items() if other != name}
+        self._wanted = {one for one in self._wanted if one[0] != name}
 
     def taken(self) -> bool:
         """Whether everything sent was taken by the clients' systems."""

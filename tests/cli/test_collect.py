@@ -93,6 +93,29 @@ def test_check_shows_the_environment_and_no_secret(home: Path) -> None:
     assert "# nats: nats://me:***@nats.example:4222" in text.stdout
 
 
+def test_check_tells_what_patterns_match_and_refuses_too_many(home: Path, spot: BinanceVenue) -> None:
+    def configured(symbols: str, url: str = spot.url) -> str:
+        market = f"{{symbols: {symbols}, max_instruments: 1, base_url: '{url}'}}"
+        (home / "my.yaml").write_text(f"exchanges: {{binance: {{markets: {{spot: {market}}}}}}}")
+        return str(home / "my.yaml")
+
+    file = configured("['*USDT', '!def*']")
+    run = marketdata(home, "collect", "check", "--config", file)
+    assert "# binance spot: *USDT matches 1: ABCUSDT\n" in run.stdout, run.stderr
+    assert parse(run.stdout, "printed") == configuration.read(Path(file))
+    found = answer(marketdata(home, "collect", "check", "--config", file, "--json"))
+    assert [one["matched"] for one in found["patterns"]] == [{"*USDT": ["ABCUSDT"]}]
+    for symbols, message in (
+        ("['*-USDT']", "exchanges.binance.markets.spot.symbols: *-USDT match 2 instruments, more than max_instruments"),
+        ("['XYZ*']", "exchanges.binance.markets.spot.symbols: XYZ* matches no instrument of the list"),
+    ):
+        run = marketdata(home, "collect", "check", "--config", configured(symbols))
+        assert (run.returncode, message in run.stderr) == (1, True), run.stderr
+    spot.fail(400, 9)
+    run = marketdata(home, "collect", "check", "--config", configured("['*USDT']"))
+    assert (run.returncode, "# binance spot: patterns not matched, binance" in run.stdout) == (0, True), run.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "variables", "message"),
     [

@@ -149,6 +149,7 @@ async def collecting(
     budgeted: bool = False,
     match_dollar_quotes: bool = False,
     depth: int | None = None,
+    max_instruments: int | None = None,
     **timing: Any,
 ) -> AsyncIterator[Run]:
     """A market that collects, from its beginning to its orderly end; `budgeted` with the venue's own limits of REST."""
@@ -168,6 +169,7 @@ async def collecting(
         timing=replace(QUICK, **timing),
         since=since,
         match_dollar_quotes=match_dollar_quotes,
+        max_instruments=max_instruments,
     )
     task = asyncio.create_task(run.market.run())
     try:

@@ -197,7 +197,8 @@ def test_a_forgotten_instrument_starts_without_history() -> None:
     tracker = _tracker()
     _take(tracker, 7, 1)
     tracker.begin(TRADES, "trade", ABC, "reopened", 2 * NS)
-    tracker.forget("ABC")
+    [gap] = tracker.forget("ABC", 5 * NS)
+    assert (gap.cause, gap.ts_from, gap.ts_to) == ("reopened", 2 * NS, 5 * NS)
     assert tracker.watermark() is None
     assert _take(tracker, 99, 9) is True
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from collecting import collecting
 from in_loop import in_loop
 
-from marketdata_assets.collector.connections.symbols import resolve_symbols
+from marketdata_assets.collector.symbols import resolve_symbols
 from marketdata_assets.exchanges.binance.instruments import named as binance_named
 from marketdata_assets.exchanges.deribit.instruments import from_name
 from marketdata_assets.exchanges.instruments import Instrument

@@ -48,7 +48,10 @@ WRONG = {
     market("binance", "spot", "symbols: ['BTC/USDT']"): r"symbols: 'BTC/USDT' is no symbol of Binance; write .* as BTCUSDT, or BASE-QUOTE",  # noqa: E501
     market("okx", "spot", "symbols: ['BTC-USDT ETH-USDT']"): r"symbols: 'BTC-USDT ETH-USDT' is no symbol of OKX; write .* as BTC-USDT",  # noqa: E501
     market("okx", "spot", "symbols: ['']"): r"symbols: '' is no symbol of OKX",
-    market("deribit", "inverse", "symbols: ['BTC-*']"): r"symbols: 'BTC-\*' is no symbol of Deribit",
+    market("deribit", "option", "symbols: ['BTC -*']"): r"symbols: 'BTC -\*' is no symbol of Deribit.*or a pattern, as BTC-\*",  # noqa: E501
+    market("deribit", "option", "symbols: ['BTC-[CP']"): r"symbols: 'BTC-\[CP' is no symbol of Deribit",
+    market("deribit", "option", "symbols: ['!*-P']"): r"symbols: has exclusions \(!\*-P\) only; add what they are taken from",  # noqa: E501
+    market("deribit", "option", "symbols: ['*'], max_instruments: 0"): r"max_instruments: should be greater than 0",
     market("binance", "spot", "symbols: [BTCUSDT, BTCUSDT]"): r"symbols: BTCUSDT is given twice",
     # Names.
     market("binanse", "spot"): r"exchanges\.binanse: unknown key; did you mean 'binance'\?",

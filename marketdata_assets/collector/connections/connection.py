@@ -50,6 +50,8 @@ class Timing:
     hole: float = 5.0  # for the first message of a stream after its confirmation
     polls: Mapping[str, float] = field(default_factory=lambda: {"open_interest": 30.0, "funding_rate": 30.0})
     listing: float = 86_400.0  # between two instrument lists
+    pattern_listing: float = 300.0  # the same of a market that follows patterns
+    expired: float = 60.0  # an instrument is followed for so long after it expired
     tick: float = 0.5  # between two checks of all of this
     goodbye: float = 2.0  # for the venue to close a socket that we left
     rest: float = 10.0  # for a REST response

@@ -103,7 +103,7 @@ class Dispatcher:
             timing.hole,
             repeats=adapter.repeats_trades,
         )
-        self.books_missed: dict[str, tuple[str, int]] = {}  # by instrument: the stream, and since when (ns)
+        self.books_missed: dict[str, tuple[str, str, int]] = {}  # by instrument: stream, cause, and since when (ns)
         self.dead_letters = self.venue_errors = self.gaps = 0
         self._adapter, self._feed, self._timing = adapter, feed, timing
         self._wanted = {kind for kind, tag in TYPES.items() if tag in data_types or kind is Gap}
@@ -258,22 +258,33 @@ class Dispatcher:
 
     def watermark(self) -> int | None:
         """Start of the oldest gap that was not emitted yet; ns."""
-        moments = [since for _, since in self.books_missed.values()]
+        moments = [since for *_, since in self.books_missed.values()]
         if (tracked := self.gap_tracker.watermark()) is not None:
             moments.append(tracked)
         return min(moments, default=None)
 
-    def begin_book_gap(self, subscription: Subscription, since: int) -> None:
+    def begin_book_gap(self, subscription: Subscription, cause: str, since: int) -> None:
         """From `since` (ns) on, a book was not collected; its first snapshot ends that."""
         for instrument in self._instruments_of(subscription) if "orderbook" in subscription.types else ():
-            self.books_missed[instrument.name] = subscription.stream, since
+            self.books_missed[instrument.name] = subscription.stream, cause, since
 
     def _missed(self, snapshot: OrderBook) -> list[AnyRecord | Gap]:
-        stream, since = self.books_missed.pop(snapshot.instrument, ("", 0))
+        stream, cause, since = self.books_missed.pop(snapshot.instrument, ("", "", 0))
         if not stream:
             return []
         instrument, now = self.followed[snapshot.instrument], snapshot.ts_recv
-        return [Gap(*instrument.key, stream, None, snapshot.last_id, since, now, "restarted", now)]
+        return [Gap(*instrument.key, stream, None, snapshot.last_id, since, now, cause, now)]
+
+    def unfollow(self, name: str, now: int) -> None:
+        """Take no more records of an instrument; what may be missing of it until then becomes gaps."""
+        instrument = self.followed.pop(name)
+        until = min(now, instrument.expires_at or now)
+        gaps = self.gap_tracker.forget(name, until)
+        if missed := self.books_missed.pop(name, None):
+            stream, cause, since = missed
+            if since < until:
+                gaps.append(Gap(*instrument.key, stream, None, None, since, until, cause))
+        self._emit_gaps(gaps)
 
     def begin_gap(self, subscription: Subscription, cause: str, since: int) -> None:
         """From `since` (ns) on, messages of a subscription may be missing."""

@@ -186,11 +186,16 @@ class GapTracker:
         last_id, since = (self._end(last), _earliest(last)) if last else (None, now)
         return OpenGap(instrument, self.stream, "unreadable", since, last_id).gap(None, now)
 
-    def forget(self, name: str) -> None:
-        for place in [place for place in self.open if place[1] == name]:
-            del self.open[place]
+    def forget(self, name: str, until: int) -> list[Gap]:
+        """Forget an instrument that is not followed after `until` (ns); its open gaps, which end there."""
+        ended = [self.open.pop(place) for place in list(self.open) if place[1] == name]
         for by_name in (self._last_trade, self._last_id, self._strays, self._known, self._continued):
             by_name.pop(name, None)
+        return [
+            gap.gap(None, until)
+            for gap in ended
+            if not (gap.emitted or gap.continued) and gap.ts_from < until and gap.may_lose(until)
+        ]
 
     def watermark(self) -> int | None:
         """Start of the oldest open gap that was not emitted; ns."""

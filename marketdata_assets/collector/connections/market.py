@@ -19,10 +19,11 @@ from marketdata_assets.collector.connections import liveness
 from marketdata_assets.collector.connections.book_recovery import BookRecovery
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
 from marketdata_assets.collector.connections.dispatcher import Dispatcher, OnEntry, OnError, OnRecords
+from marketdata_assets.collector.connections.selection import Selection, request_list
 from marketdata_assets.collector.connections.sharding import Shard, plan_sockets
-from marketdata_assets.collector.connections.state import BookView, JobState, MarketState, snapshot_of
-from marketdata_assets.collector.connections.symbols import Resolved, resolve_symbols
+from marketdata_assets.collector.connections.state import BookView, Change, JobState, MarketState, snapshot_of
 from marketdata_assets.collector.errors import NotListed, UnknownSymbols
+from marketdata_assets.collector.symbols import Resolved, resolve_symbols
 from marketdata_assets.exchanges.books import BookState
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.checkpoints import FeedCheckpoint
@@ -47,6 +48,10 @@ RELIST_SECONDS = 10.0
 
 RELIST_UNKNOWN_SECONDS = 600.0
 """So often the list is requested while a configured symbol is not traded; a venue in maintenance trades none."""
+
+
+NAMED = 20
+"""So many instruments of a change are named in the log."""
 
 
 @dataclass(eq=False)
@@ -94,7 +99,8 @@ class Market:
     `on_records` receives all records and gaps of one read or response together, in order for each instrument;
     `on_error` unreadable messages and errors of the venue; `on_entry` everything sent and received. They are called in
     the event loop, and must neither block nor raise. `since` (ns) is the checkpoint of an earlier run: what may be
-    missing from there on becomes gaps. `data_types` are those of the venue's market; `config` validates them.
+    missing from there on becomes gaps. `symbols` may be patterns, of at most `max_instruments` together. `data_types`
+    are those of the venue's market; `config` validates them.
     """
 
     def __init__(
@@ -111,13 +117,12 @@ class Market:
         timing: Timing | None = None,
         since: int | None = None,
         match_dollar_quotes: bool = False,
+        max_instruments: int | None = None,
     ) -> None:
         self.name = adapter.name
         self.adapter, self.timing, self.shard = adapter, timing or Timing(), shard or Shard()
-        self.unknown: dict[str, str] = {}  # configured symbols that are not traded, with the reason
-        self.absent: dict[str, str] = {}  # symbols for several markets that this one does not have
-        self._symbols, self._types = list(symbols), list(dict.fromkeys(data_types))
-        self._match_dollar_quotes = match_dollar_quotes
+        self.selection = Selection(adapter.market_type, list(symbols), match_dollar_quotes, max_instruments)
+        self._types = list(dict.fromkeys(data_types))
         self._budgets, self._since, self._on_entry = budgets, since, on_entry
         self.feed = adapter.feed()
         self._books_of: dict[str, list[str]] = {}  # keys of feed.books by instrument
@@ -133,6 +138,8 @@ class Market:
             poll = JobState(data_type, self.timing.polls[data_type])
             self._jobs.append(PeriodicJob(self.name, poll, partial(self._poll, request_for)))
         self._listed_at = 0.0
+        self._one_list = asyncio.Lock()  # at a time
+        self._before_listing = 0  # ns, when the latest list was requested; 0 before the first
         self._rest: Rest | None = None
         self._group: asyncio.TaskGroup | None = None
         self._stop = asyncio.Event()
@@ -173,26 +180,30 @@ class Market:
         relist = resolved.problems and time.monotonic() - self._listed_at > RELIST_SECONDS
         if relist and await self._listing.run_once():
             resolved = self._resolve(symbols)
-        if resolved.problems:
-            raise UnknownSymbols(self.name, resolved.problems)
+        if problems := resolved.problems | resolved.rejected:
+            raise UnknownSymbols(self.name, problems)
+        self.selection.add(symbols)
+        self._pace_listing()
         return self._follow(resolved.instruments)
 
     async def remove(self, symbols: Sequence[str]) -> list[str]:
         """Stop following instruments; the venue's names of those that were followed. Raises UnknownSymbols."""
-        followed = self._dispatcher.followed
-        resolved = resolve_symbols(followed, self.adapter.market_type, symbols)
+        resolved = resolve_symbols(self._dispatcher.followed, self.adapter.market_type, symbols)
         if resolved.problems:
             raise UnknownSymbols(self.name, resolved.problems)
         names = [instrument.name for instrument in resolved.instruments]
+        self.selection.exclude([*names, *resolved.matched])
+        await self._unfollow(names)
+        return names
+
+    async def _unfollow(self, names: Sequence[str]) -> None:
+        now = time.time_ns()
         for name in names:
-            del followed[name]
-            self._dispatcher.gap_tracker.forget(name)
-            self._dispatcher.books_missed.pop(name, None)
-        empty = self._unsubscribe()
+            self._dispatcher.unfollow(name, now)
+        empty = self._unsubscribe() if names else []
         for name in names:
             self.feed.forget(name)
         await asyncio.gather(*map(self._close, empty))
-        return names
 
     @property
     def instruments(self) -> list[str]:
@@ -230,12 +241,12 @@ class Market:
 
     def state(self) -> MarketState:
         dispatcher, followed = self._dispatcher, self._dispatcher.followed
-        listed = sum(one.market_type == self.adapter.market_type for one in self.feed.instruments.known.values())
+        selection = self.selection
         return MarketState(
             self.adapter.exchange,
             self.adapter.market_type,
             len(followed),
-            listed if self._listed_at else None,
+            self._count_listed() if self._listed_at else None,
             dispatcher.dead_letters,
             dispatcher.venue_errors,
             dispatcher.dedup.dropped,
@@ -245,8 +256,11 @@ class Market:
             tuple(state for one in self.connections for state in liveness.subscription_states(one)),
             tuple(BookView.of(one) for one in self.feed.books.values() if one.instrument.name in followed),
             tuple(replace(job.state) for job in self._jobs),
-            tuple(f"{symbol} {why}" for symbol, why in self.unknown.items()),
-            tuple(self.absent),
+            tuple(f"{symbol} {why}" for symbol, why in selection.unknown.items()),
+            tuple(selection.absent),
+            dict(selection.matched),
+            dict(selection.counts),
+            tuple(selection.changes),
         )
 
     async def _work(self) -> None:
@@ -255,14 +269,13 @@ class Market:
         while not (await self._listing.run_once() and self._listed_at):
             failures += 1
             await asyncio.sleep(delay(failures + 1, self.timing.backoff, self.timing.longest_backoff))
-        followed = self._follow(self._sort_out(self._symbols), self._since)
-        log.info("instruments_listed", market=self.name, followed=len(followed), absent=", ".join(self.absent))
-        for symbol, why in self.unknown.items():
-            log.warning("symbol_not_collected", market=self.name, symbol=symbol, reason=why)
+        absent = ", ".join(self.selection.absent)
+        log.info("instruments_listed", market=self.name, followed=len(self._dispatcher.followed), absent=absent)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._check())
             group.create_task(self._book_recovery.run())
             group.create_task(self._record_books_always())
+            group.create_task(self._unfollow_expired())
             for job in self._jobs:
                 group.create_task(job.run())
 
@@ -308,14 +321,41 @@ class Market:
         return answer.raw
 
     async def _list(self) -> None:
-        for first in self.adapter.listings():
-            request: Request | None = first
-            while request:
-                request = self.adapter.next_listing(request, await self._ask(request))
-        if any(one.market_type == self.adapter.market_type for one in self.feed.instruments.known.values()):
-            self._listed_at = time.monotonic()
-        if waiting := [*self.unknown, *self.absent]:
-            self._follow(self._sort_out(waiting))
+        """Request the list, and follow what it changes."""
+        async with self._one_list:
+            requested, before = time.time_ns(), self._before_listing
+            await request_list(self.adapter, self.feed.instruments, self._ask)
+        if not self._count_listed():
+            return  # a venue in maintenance lists nothing
+        self._listed_at, self._before_listing = time.monotonic(), requested
+        wanted = self._wanted()
+        if not before:
+            self._follow(wanted, self._since)
+            return
+        gone = self.selection.delisted(self.feed.instruments, self._dispatcher.followed)
+        self._note("listed", self._follow(wanted, before, "listed"))
+        self._note("delisted", gone)
+        await self._unfollow(gone)
+
+    def _count_listed(self) -> int:
+        instruments = self.feed.instruments
+        return sum(instruments.known[name].market_type == self.adapter.market_type for name in instruments.listed)
+
+    async def _unfollow_expired(self) -> None:
+        """Stop following instruments that have expired, before their silence looks like a fault."""
+        while True:
+            latest = time.time_ns() - int(self.timing.expired * NS)
+            followed = self._dispatcher.followed.values()
+            names = [one.name for one in followed if one.expires_at is not None and one.expires_at <= latest]
+            self._note("expired", names)
+            await self._unfollow(names)
+            await asyncio.sleep(min(1.0, self.timing.expired))
+
+    def _note(self, change: Change, names: Sequence[str]) -> None:
+        if names:
+            self.selection.note(change, names)
+            named = ", ".join(names[:NAMED])
+            log.info("instruments_changed", market=self.name, change=change, count=len(names), instruments=named)
 
     async def _poll(self, request_for: RequestFor) -> None:
         """Request each instrument, even if some fail; then raise the last failure."""
@@ -330,22 +370,33 @@ class Market:
 
     # Subscriptions.
 
-    def _sort_out(self, symbols: Sequence[str]) -> list[Instrument]:
-        """The instruments of configured symbols; the others are remembered with the reason."""
-        resolved = self._resolve(symbols, match_dollar_quotes=self._match_dollar_quotes)
-        problems: dict[str, str] = {}
-        self.unknown, self.absent = (
-            (problems, resolved.problems) if self._match_dollar_quotes else (resolved.problems, problems)
-        )
-        hurry = RELIST_UNKNOWN_SECONDS if self.unknown else self.timing.listing
-        self._listing.state.every_seconds = min(hurry, self.timing.listing)
-        return resolved.instruments
+    def _wanted(self) -> list[Instrument]:
+        """The listed instruments of all symbols, expired ones excepted; a symbol without one is logged once."""
+        known = self.selection.unknown
+        wanted = self.selection.wanted(self.feed.instruments)
+        for symbol, why in self.selection.unknown.items():
+            if symbol not in known:
+                log.warning("symbol_not_collected", market=self.name, symbol=symbol, reason=why)
+        self._pace_listing()
+        now = time.time_ns()
+        return [one for one in wanted if one.expires_at is None or one.expires_at > now]
 
-    def _resolve(self, symbols: Sequence[str], *, match_dollar_quotes: bool = False) -> Resolved:
-        known, market_type = self.feed.instruments.known, self.adapter.market_type
-        return resolve_symbols(known, market_type, symbols, match_dollar_quotes=match_dollar_quotes)
+    def _pace_listing(self) -> None:
+        """Set how often the list is requested."""
+        timing = self.timing
+        every = timing.pattern_listing if self.selection.has_patterns else timing.listing
+        self._listing.state.every_seconds = min(every, RELIST_UNKNOWN_SECONDS if self.selection.unknown else every)
 
-    def _follow(self, instruments: Iterable[Instrument], since: int | None = None) -> list[str]:
+    def _resolve(self, symbols: Sequence[str]) -> Resolved:
+        return self.selection.resolve(self.feed.instruments, symbols)
+
+    def _follow(
+        self, instruments: Iterable[Instrument], since: int | None = None, cause: str = "restarted"
+    ) -> list[str]:
+        """Subscribe to instruments; the names of those that are new.
+
+        What may have happened from `since` (ns) on is a gap; of one that was delisted, since then.
+        """
         dispatcher, adapter = self._dispatcher, self.adapter
         followed, takes = dispatcher.followed, self.shard.takes
         new = [one for one in instruments if one.name not in followed and takes(one.exchange, one.name)]
@@ -356,11 +407,12 @@ class Market:
             wanted.update((each.key, each) for each in adapter.subscriptions(instrument, self._types))
         missing = [one for one in wanted.values() if one.key not in dispatcher.subscribed]
         self._place(missing)
-        if since is not None:
-            for subscription in missing:
-                dispatcher.begin_gap(subscription, "restarted", since)
-                dispatcher.begin_book_gap(subscription, since)
-        return [instrument.name for instrument in new]
+        dropped = {one.name: self.selection.dropped_at(one.name) for one in new}
+        for subscription in missing:
+            if begin := dropped.get(subscription.instrument) or since:
+                dispatcher.begin_gap(subscription, cause, begin)
+                dispatcher.begin_book_gap(subscription, cause, begin)
+        return list(dropped)
 
     def _place(self, missing: Sequence[Subscription]) -> None:
         """Assign subscriptions to connections with free capacity, and to new ones."""

@@ -1,6 +1,7 @@
 """The state of a market, frozen, for /status and metrics. Times are ns since 1970; null before the first event."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, Self
 
 from marketdata_assets.exchanges.books import BookState, Status
@@ -82,6 +83,18 @@ class JobState:
     last_error: str | None = None
 
 
+Change = Literal["listed", "expired", "delisted"]
+
+
+@dataclass(frozen=True)
+class InstrumentChange:
+    """An instrument that a market began or ceased to follow, because the venue's list had changed."""
+
+    at: int
+    instrument: str
+    change: Change
+
+
 @dataclass(frozen=True)
 class MarketState:
     """One market of one venue."""
@@ -101,3 +114,6 @@ class MarketState:
     jobs: tuple[JobState, ...]
     unknown: tuple[str, ...]  # configured symbols that the venue does not trade, each with the reason
     absent: tuple[str, ...] = ()  # symbols for several markets that this one does not have
+    patterns: Mapping[str, int] = field(default_factory=dict)  # how many instruments each matches, of all shards
+    changed: Mapping[Change, int] = field(default_factory=dict)  # instruments since the start
+    changes: tuple[InstrumentChange, ...] = ()  # the last of them

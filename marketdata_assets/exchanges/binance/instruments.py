@@ -18,7 +18,7 @@ import msgspec
 
 from marketdata_assets.exchanges.decimals import EXACT, plain
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.instruments import Instrument, Instruments, Listing, read_entries
+from marketdata_assets.exchanges.instruments import Instrument, Instruments, Listing, expiry_ns, read_entries
 from marketdata_assets.exchanges.records import Exchange, MarketType, Trade
 
 VENUE: Exchange = "binance"
@@ -50,6 +50,8 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
     unit: int | None = None  # base units
     status: str = ""  # of spot and USD-M
     contractStatus: str = ""  # noqa: N815  of COIN-M
+    deliveryDate: int | None = None  # noqa: N815  ms; of a perpetual in the year 2100
+    expiryDate: int | None = None  # noqa: N815  ms, of an option
 
 
 class ExchangeInfo(msgspec.Struct, frozen=True):
@@ -107,15 +109,16 @@ def _instrument(
     symbol = f"{base}-{quote}-{dated}" if dated else f"{base}-{quote}"
     state = (listed.status or listed.contractStatus) if listed else ""
     ended = state if state in ENDED else ""
+    expires_at = expiry_ns(listed.deliveryDate or listed.expiryDate) if listed else None
     if market_type in ("spot", "linear"):
-        return Instrument("binance", market_type, name, symbol, base, quote, "base", ended=ended)
+        return Instrument("binance", market_type, name, symbol, base, quote, "base", None, ended, expires_at)
     value = None
     if listed:
         worth = listed.contractSize if market_type == "inverse" else listed.unit
         if not worth or worth < 0:
             raise BadInstruments(VENUE, f"{name} does not say what a contract is worth")
         value = str(worth)
-    return Instrument("binance", market_type, name, symbol, base, quote, "contracts", value, ended)
+    return Instrument("binance", market_type, name, symbol, base, quote, "contracts", value, ended, expires_at)
 
 
 class InstrumentContext:

@@ -21,7 +21,7 @@ import msgspec
 
 from marketdata_assets.exchanges.bybit.wire import VENUE, Response
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.instruments import Instrument, Instruments, Listing, read_entries
+from marketdata_assets.exchanges.instruments import Instrument, Instruments, Listing, expiry_ns, read_entries
 from marketdata_assets.exchanges.records import MarketType
 
 USD_PER_CONTRACT = "1"  # of an inverse contract
@@ -83,7 +83,8 @@ def _entry(raw: bytes) -> Instrument | None:
         raise BadInstruments(VENUE, f"{entry.symbol or 'an entry'} has no baseCoin or no quoteCoin")
     expiry = _expiry(entry) if entry.contract_type.endswith("Futures") else None
     found = _instrument(market_type, entry.symbol, entry.base_coin, entry.quote_coin, expiry)
-    return replace(found, ended=entry.status) if entry.status in ENDED else found
+    expires_at = expiry_ns(int(entry.delivery_time)) if expiry else None
+    return replace(found, ended=entry.status if entry.status in ENDED else "", expires_at=expires_at)
 
 
 def named(market_type: MarketType, name: str) -> Instrument | None:

@@ -11,8 +11,8 @@ from msgspec import Raw
 
 from marketdata_assets.exchanges.deribit.wire import VENUE, Wire, number
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.instruments import Instrument, Listing, read_entries
-from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.instruments import Instrument, Listing, expiry_ns, read_entries
+from marketdata_assets.exchanges.records import MarketType, SizeUnit
 
 Payoff = Literal["reversed", "linear"]
 
@@ -38,6 +38,7 @@ class WireInstrument(Wire, frozen=True, gc=False):
     counter_currency: str | None = None  # of strike and index
     instrument_type: Payoff | None = None
     future_type: Payoff | None = None
+    expiration_timestamp: int | None = None  # ms; of a perpetual in the year 3000
 
 
 class InstrumentList(Wire, frozen=True, gc=False):
@@ -79,25 +80,28 @@ def from_name(name: str) -> Instrument | None:
 
 
 def _instrument(wire: WireInstrument) -> Instrument | None:
-    quote = wire.counter_currency or wire.quote_currency
+    quote, expires = wire.counter_currency or wire.quote_currency, expiry_ns(wire.expiration_timestamp)
     if wire.kind == "option":
         if quote == wire.base_currency:  # an old entry, which names the currency of the price only
             quote = "USD"
-        return _made(wire.instrument_name, "option", wire.base_currency, quote, number(wire.contract_size))
+        return _made(wire.instrument_name, "option", wire.base_currency, quote, number(wire.contract_size), expires)
     if wire.kind == "future":
         payoff = wire.instrument_type or wire.future_type or ("reversed" if wire.quote_currency == "USD" else "linear")
         kind: MarketType = "inverse" if payoff == "reversed" else "linear"
-        return _made(wire.instrument_name, kind, wire.base_currency, quote, number(wire.contract_size))
+        return _made(wire.instrument_name, kind, wire.base_currency, quote, number(wire.contract_size), expires)
     if wire.kind == "spot":
         return _made(wire.instrument_name, "spot", wire.base_currency, quote, None)
     return None
 
 
-def _made(name: str, kind: MarketType, base: str, quote: str, contract_value: str | None) -> Instrument:
+def _made(
+    name: str, kind: MarketType, base: str, quote: str, contract_value: str | None, expires_at: int | None = None
+) -> Instrument:
     parts = _NAME.fullmatch(name)
     tail = _tail(parts) if parts else None
     symbol = "-".join((base, quote, *((name,) if tail is None else tail)))
-    return Instrument(VENUE, kind, name, symbol, base, quote, "quote" if kind == "inverse" else "base", contract_value)
+    unit: SizeUnit = "quote" if kind == "inverse" else "base"
+    return Instrument(VENUE, kind, name, symbol, base, quote, unit, contract_value, expires_at=expires_at)
 
 
 def _tail(parts: re.Match[str]) -> tuple[str, ...] | None:

@@ -15,7 +15,7 @@ import msgspec
 
 from marketdata_assets.exchanges.decimals import EXACT, decimal, plain
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.instruments import Instrument, Instruments, Listing, read_entries
+from marketdata_assets.exchanges.instruments import Instrument, Instruments, Listing, expiry_ns, read_entries
 from marketdata_assets.exchanges.okx.wire import VENUE, Data
 from marketdata_assets.exchanges.records import MarketType
 
@@ -39,6 +39,7 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
     ct_val: str = msgspec.field(name="ctVal", default="")
     ct_mult: str = msgspec.field(name="ctMult", default="")
     ct_val_ccy: str = msgspec.field(name="ctValCcy", default="")
+    exp_time: str = msgspec.field(name="expTime", default="")  # ms
 
 
 _entries = msgspec.json.Decoder(Data[msgspec.Raw]).decode
@@ -90,7 +91,9 @@ def _contract(entry: Listed) -> Instrument:
     counted = quote if market_type == "inverse" else base
     value = _value(entry) if entry.ct_val_ccy == counted else None  # a value in a third currency says nothing of either
     symbol = entry.inst_id.removesuffix("-SWAP")
-    return Instrument("okx", market_type, entry.inst_id, symbol, base, quote, "contracts", value)
+    expires_at = expiry_ns(int(entry.exp_time)) if entry.exp_time.isdecimal() else None
+    head = VENUE, market_type, entry.inst_id, symbol, base, quote
+    return Instrument(*head, "contracts", value, expires_at=expires_at)
 
 
 def _value(entry: Listed) -> str | None:

@@ -1,0 +1,99 @@
+"""Which instruments a market follows: those of its symbols and patterns that the venue lists, from list to list.
+
+Subscribing and unsubscribing is the business of `market`.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from marketdata_assets.collector.connections.state import Change, InstrumentChange
+from marketdata_assets.collector.symbols import EXCLUDE, Resolved, is_pattern, resolve_symbols
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
+from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.venue_adapter import Request, VenueAdapter
+
+CHANGES = 50
+"""So many of the last changes are in the status."""
+
+
+@dataclass
+class Selection:
+    """The symbols of one market, and what they come to with the venue's latest list."""
+
+    market_type: MarketType
+    symbols: list[str]
+    match_dollar_quotes: bool = False
+    most: int | None = None  # instruments of all patterns together
+    unknown: dict[str, str] = field(default_factory=dict)  # symbols that are not traded, with the reason
+    absent: dict[str, str] = field(default_factory=dict)  # symbols for several markets that this one does not have
+    matched: dict[str, int] = field(default_factory=dict)  # instruments of each pattern
+    changes: deque[InstrumentChange] = field(default_factory=lambda: deque(maxlen=CHANGES))
+    counts: Counter[Change] = field(default_factory=Counter)
+    _dropped: dict[str, int] = field(default_factory=dict)  # instruments that were delisted, and when (ns)
+    _missing: set[str] = field(default_factory=set)  # followed instruments that the list before did not have
+
+    @property
+    def has_patterns(self) -> bool:
+        return any(is_pattern(symbol) for symbol in self.symbols)
+
+    def wanted(self, instruments: Instruments) -> list[Instrument]:
+        """The instruments of all symbols; the symbols without one are remembered with the reason."""
+        resolved = self.resolve(instruments, self.symbols, match_dollar_quotes=self.match_dollar_quotes)
+        self.matched = {pattern: len(names) for pattern, names in resolved.matched.items()}
+        self.unknown, self.absent = resolved.rejected, {}
+        (self.absent if self.match_dollar_quotes else self.unknown).update(resolved.problems)
+        return resolved.instruments
+
+    def resolve(
+        self, instruments: Instruments, symbols: Sequence[str], *, match_dollar_quotes: bool = False
+    ) -> Resolved:
+        """The instruments of any symbols in the latest list."""
+        known = instruments.known
+        listed = {name: known[name] for name in known if name in instruments.listed}
+        options = {"match_dollar_quotes": match_dollar_quotes}
+        return resolve_symbols(listed, self.market_type, symbols, **options, most=self.most)
+
+    def add(self, symbols: Iterable[str]) -> None:
+        """Want these symbols too, from now on."""
+        for symbol in symbols:
+            self.symbols = [one for one in self.symbols if one not in (symbol, EXCLUDE + symbol)] + [symbol]
+
+    def exclude(self, names: Iterable[str]) -> None:
+        """Do not want these any more: symbols, patterns, or instruments that a pattern matches."""
+        for name in names:
+            self.symbols = [one for one in self.symbols if one not in (name, EXCLUDE + name)] + [EXCLUDE + name]
+
+    def delisted(self, instruments: Instruments, followed: Iterable[str]) -> list[str]:
+        """The followed instruments that neither the latest list has nor the one before it: one may be incomplete."""
+        missing = {name for name in followed if name not in instruments.listed}
+        gone, self._missing = missing & self._missing, missing
+        return sorted(gone)
+
+    def note(self, kind: Change, names: Sequence[str]) -> None:
+        """Remember a change of what is followed."""
+        now = time.time_ns()
+        self.counts[kind] += len(names)
+        self.changes.extend(InstrumentChange(now, name, kind) for name in names)
+        if kind == "delisted":
+            self._dropped.update(dict.fromkeys(names, now))
+
+    def dropped_at(self, name: str) -> int | None:
+        """When an instrument that is followed again was delisted; ns."""
+        return self._dropped.pop(name, None)
+
+
+async def request_list(
+    adapter: VenueAdapter, instruments: Instruments, ask: Callable[[Request], Awaitable[bytes]]
+) -> None:
+    """Request a market's whole list; `ask` has the feed read each answer. Raises what `ask` raises."""
+    before, instruments.listed = instruments.listed, set()
+    try:
+        for first in adapter.listings():
+            request: Request | None = first
+            while request:
+                request = adapter.next_listing(request, await ask(request))
+    except BaseException:
+        instruments.listed |= before
+        raise
