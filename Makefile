@@ -129,7 +129,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --group build --python-version 3
   --no-emit-index-url --no-strip-extras --no-header --extra live --extra plots
 lock: env
 	$(PIP) uv
-	$(COMPILE) --extra local --extra ray --extra notebooks --group dev --upgrade --output-file requirements-dev.lock
+	$(COMPILE) --extra local --extra ray --extra notebooks --extra excel --extra remote --group dev --upgrade --output-file requirements-dev.lock
 	$(COMPILE) --extra local --constraint requirements-dev.lock --output-file requirements.lock
 	$(COMPILE) --constraint requirements.lock --no-annotate --output-file docker/requirements.lock
 

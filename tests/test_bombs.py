@@ -33,12 +33,13 @@ parse(Opener(), unit, None)
 """
 FLOWS = """
 from marketdata_assets.flows import definition
-from marketdata_assets.flows.reading import content as opened
+from marketdata_assets.flows.reading import frames
 from marketdata_assets.flows.run import find_units
 from marketdata_assets.loading.files import Opener
+from marketdata_assets.loading.rejects import Rejects
 flow = definition.parse(DAILY, "daily.yaml", "daily")
-with opened(Opener(), find_units(flow, folder)[0], flow.loader) as (_, blocks, _):
-    for block in blocks:
+with frames(Opener(), find_units(flow, folder)[0], flow, Rejects()) as (read, _):
+    for frame in read:
         pass
 """
 ALPHAS = """

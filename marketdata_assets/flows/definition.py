@@ -10,13 +10,22 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PositiveInt,
+    PrivateAttr,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from marketdata_assets import config_files
 from marketdata_assets.config_files import Document, Location, Section
 from marketdata_assets.flows.cell_formats import TIMES, CellType, known_zone
 from marketdata_assets.flows.expectations import Change, Expectation, change_mistakes, mistakes
-from marketdata_assets.flows.steps import Names, Step
+from marketdata_assets.flows.steps import DOTTED, Call, Names, Step
 from marketdata_assets.flows.types import Type
 
 if TYPE_CHECKING:
@@ -27,6 +36,8 @@ Identifier = Annotated[str, Field(pattern=IDENTIFIER)]
 OWN_COLUMNS = ("created_at", "updated_at", "etl_unit")
 COMPONENT = "marketdata_assets.components.Flow"
 CRON = r"\s*\S+(\s+\S+){4}\s*"
+CAPTURE = r"\{([a-z_][a-z0-9_]*)\}"
+"""A part of `loader.file_name` that becomes a column."""
 MONTH = r"(1[789]|20)\d\d-(0[1-9]|1[0-2])"
 
 _TEXT = {"type": "string"}
@@ -39,23 +50,60 @@ _COLUMNS = {
 }
 
 
+FileColumn = Literal["name", "folder", "line", "modified"]
+Format = Literal["csv", "fixed_width", "json_lines", "json", "parquet", "excel"]
+GLOBS: dict[str, list[str]] = {
+    "csv": ["**/*.csv"],
+    "fixed_width": ["**/*.txt"],
+    "json_lines": ["**/*.jsonl"],
+    "json": ["**/*.json"],
+    "parquet": ["**/*.parquet"],
+    "excel": ["**/*.xlsx"],
+}
+"""Which files of a folder are taken by default."""
+
+
 class Loader(Section):
-    """Which files, and how their text becomes columns. `columns` maps a name in the header to ours."""
+    """Which files, and how what they have becomes columns. `columns` maps a name in the header to ours.
+
+    Without a `header`, columns are named by number from 1 on, or listed from the first to the last. `file_name` names
+    parts of a file's path that become columns, `file_columns` those that are its name, folder, time or the row's line.
+    `function` reads the files instead of a `format`.
+    """
 
     folder: str = "."
-    glob: Names = Field(default=["**/*.csv"])
+    format: Format = "csv"
+    glob: Names = Field(default=GLOBS["csv"])
     encoding: str = "utf-8"
     skip_lines: Annotated[int, Field(ge=0)] = 0
+    header: bool = True
     delimiter: Annotated[str, Field(pattern=r"^[ -~\t]$")] = ","
+    widths: list[PositiveInt] = Field(default=[])
+    sheet: str | None = None
+    rows: str = ""
+    function: Annotated[str, Field(pattern=f"^{DOTTED}$")] | None = None
+    arguments: dict[str, Any] = Field(default={})
+    file_name: str | None = None
+    file_columns: dict[Identifier, FileColumn] = Field(default={})
     columns: Annotated[dict[str, str], Field(min_length=1), WithJsonSchema(_COLUMNS)]
     types: dict[str, CellType] = Field(default={})
     missing: list[str] = Field(default=[""])
     strip: bool = True
 
+    @model_validator(mode="before")
+    @classmethod
+    def _glob_of_format(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "glob" not in data and data.get("format") in GLOBS:
+            return {**data, "glob": GLOBS[data["format"]]}
+        return data
+
     @field_validator("columns", mode="before")
     @classmethod
-    def _same_names(cls, columns: Any) -> Any:
-        return {name: name for name in columns} if isinstance(columns, list) else columns
+    def _same_names(cls, columns: Any, info: ValidationInfo) -> Any:
+        if isinstance(columns, list):
+            numbered = info.data.get("header") is False
+            return {str(number) if numbered else name: name for number, name in enumerate(columns, 1)}
+        return {str(name): ours for name, ours in columns.items()} if isinstance(columns, dict) else columns
 
     @field_validator("encoding")
     @classmethod
@@ -65,6 +113,17 @@ class Loader(Section):
         except LookupError:
             raise ValueError(f"unknown encoding {encoding!r}; such as utf-8, gb18030, latin-1") from None
         return encoding
+
+    @property
+    def cells(self) -> dict[str, CellType]:
+        """The types of `columns`, without those of columns that a file's place gives."""
+        ours = set(self.columns.values())
+        return {name: cell for name, cell in self.types.items() if name in ours}
+
+    @property
+    def captures(self) -> list[str]:
+        """The columns that `file_name` captures."""
+        return re.findall(CAPTURE, self.file_name or "")
 
     @field_validator("folder")
     @classmethod
@@ -160,6 +219,12 @@ class FlowDefinition(Section):
         return self._file
 
     @property
+    def functions(self) -> list[str]:
+        """The user's functions that make its rows."""
+        calls = [step.config.function for step in self.handlers if isinstance(step.config, Call)]
+        return [*([self.loader.function] if self.loader.function else []), *calls]
+
+    @property
     def dataset(self) -> str:
         """The flow's name in the ledger and the quarantine."""
         return f"flow:{self.name}"
@@ -203,15 +268,38 @@ def _validated(document: Document, name: str) -> FlowDefinition:
 
 
 def _of_loader(loader: Loader) -> Iterator[tuple[Location, str]]:
-    names = list(loader.columns.values())
+    names = [*loader.columns.values(), *loader.captures, *loader.file_columns]
     for source, name in loader.columns.items():
         if names.count(name) > 1:
             cause = f"{name!r} is the name of two columns of the file; give each its own name"
             yield ("loader", "columns", source), cause
+        if not loader.header and not re.fullmatch("[1-9][0-9]*", source):
+            yield ("loader", "columns", source), "without a header a column is named by its number, from 1 on"
     for name in loader.types:
         if name not in names:
             near = get_close_matches(name, names, 1, 0)[0]
             yield ("loader", "types", name), f"no column of loader.columns; did you mean {near!r}?"
+        elif loader.file_columns.get(name) in ("line", "modified"):
+            yield ("loader", "types", name), "is a bigint or a timestamptz already; take it out"
+    if loader.file_name is not None and not loader.captures:
+        yield ("loader", "file_name"), "names no column; write such as {symbol}.csv"
+    if (loader.format == "fixed_width") != bool(loader.widths):
+        yield ("loader", "widths"), "belongs to format: fixed_width, which needs the width of each column"
+    for key, formats in _KEYS_OF_FORMATS.items():
+        if key in loader.model_fields_set and (loader.format not in formats or loader.function):
+            yield ("loader", key), f"belongs to format: {' or '.join(formats)}; take it out"
+    if loader.arguments and not loader.function:
+        yield ("loader", "arguments"), "belongs to loader.function; name one, or take it out"
+    if loader.function and "format" in loader.model_fields_set:
+        yield ("loader", "format"), "give either a format or a function that reads the files"
+
+
+_KEYS_OF_FORMATS = {
+    "delimiter": ("csv",),
+    "header": ("csv", "fixed_width", "excel"),
+    "sheet": ("excel",),
+    "rows": ("json",),
+}
 
 
 def _of_target(target: Target) -> Iterator[tuple[Location, str]]:

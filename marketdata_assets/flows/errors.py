@@ -42,6 +42,16 @@ class HandlerFailed(FlowError):
         )
 
 
+class ReaderFailed(FlowError):
+    """The user's function that reads a file raised. Names file and function."""
+
+    def __init__(self, place: str, function: str, cause: str) -> None:
+        super().__init__(
+            f"{place}: loader.function {function}: {cause}. Nothing of the file is loaded; correct the function or the"
+            " file and run the flow again."
+        )
+
+
 class MissingColumn(FlowError):
     """The frame after the last handler lacks columns of the target."""
 

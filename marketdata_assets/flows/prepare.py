@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from marketdata_assets.flows import conform
+from marketdata_assets.flows import conform, reading
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.flows.pipeline import Pipeline
-from marketdata_assets.flows.reading import Reader, content, empty
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
-from marketdata_assets.loading.text import raw_lines
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.pgcopy import Text, encode
 from marketdata_assets.stores.spool import Spool
@@ -64,9 +62,8 @@ class _Preparation:
 
     def run(self, together: bool) -> Prepared:
         try:
-            with content(self._opener, self._unit, self._flow.loader) as (names, blocks, stream):
-                reader = Reader(self._flow.loader, names, self._rejects)
-                self._read(map(reader.frame, blocks), together or self._pipeline.whole)
+            with reading.frames(self._opener, self._unit, self._flow, self._rejects) as (frames, stream):
+                self._read(frames, together or self._pipeline.whole)
                 self._prepared.content_hash = stream.content_hash
             self._judge()
         except BaseException:
@@ -74,10 +71,10 @@ class _Preparation:
             raise
         return self._prepared
 
-    def _read(self, blocks: Iterable[pl.DataFrame], together: bool) -> None:
+    def _read(self, read: Iterable[pl.DataFrame], together: bool) -> None:
         frames: list[pl.DataFrame] = []
-        for block in blocks:
-            frame = self._pipeline.block(block)
+        for given in read:
+            frame = self._pipeline.block(given)
             if self._rejects.hopeless:
                 return
             if together:
@@ -85,7 +82,7 @@ class _Preparation:
             else:
                 self._take(frame)
         if together:
-            self._take(self._pipeline.all(frames or [self._pipeline.block(empty(self._flow.loader))]))
+            self._take(self._pipeline.all(frames or [self._pipeline.block(reading.empty(self._flow.loader))]))
         elif len(self._keys) > 1 and pl.concat(self._keys).n_unique() < self._prepared.rows:
             raise _Repeated
 
@@ -116,6 +113,5 @@ class _Preparation:
             leading = pl.concat(self._leading).unique()
             prepared.leading = leading if len(leading) <= MANY_VALUES else None
         if rejects.reasons:
-            encoding = self._flow.loader.encoding
-            raw = raw_lines(self._opener, self._unit, encoding, set(rejects.reasons))
+            raw = reading.raw_rows(self._opener, self._unit, self._flow, set(rejects.reasons))
             prepared.rejects = rejects.for_quarantine(raw)

@@ -1,207 +1,91 @@
-"""A unit's text to frames: the flow's columns, in their types, with the line of each row.
+"""A unit to frames, whatever its format: the flow's columns, in their types, with the line of each row."""
 
-Two lanes give the same frame. The fast lane lets polars parse the block as it is and gives up at the first
-irregularity; the careful lane takes that block line by line, and rejects what is no row.
-"""
-
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+import json
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
-import numpy as np
 import polars as pl
-from polars.exceptions import PolarsError
 
-from marketdata_assets.flows import casting, numbers
-from marketdata_assets.flows.cell_formats import NUMBERS
-from marketdata_assets.flows.definition import Loader
-from marketdata_assets.loading.csv_rows import BLANKS, QUOTE, ends_evenly, is_even, read_rows
-from marketdata_assets.loading.errors import BadHeader
+from marketdata_assets.flows import (
+    casting,
+    delimited,
+    excel,
+    file_columns,
+    fixed_width,
+    json_lines,
+    own_reader,
+    parquet,
+)
+from marketdata_assets.flows.definition import FlowDefinition, Loader
+from marketdata_assets.flows.functions import function
 from marketdata_assets.loading.files import HashedStream, Opener, Unit
 from marketdata_assets.loading.rejects import LINE, Rejects
-from marketdata_assets.loading.text import Block, Text, ahead, count, guess
+from marketdata_assets.loading.text import raw_lines
 
-Array = np.ndarray[Any, np.dtype[Any]]
+Frames = Iterator[pl.DataFrame]
 
-SMALL_BYTES = 256 * 1024
-"""A file of so many bytes is read sooner than a thread is started."""
-ENCODING_REMEDY = "Set loader.encoding to {} and run the flow again."
-
-
-Content = tuple[list[str], Iterator[Block], HashedStream]
-"""A unit's text: the names of the header, the blocks, and the stream, which hashes the bytes that are read."""
+LINES = ("csv", "fixed_width", "json_lines")
+"""Formats whose rows are lines of text."""
 
 
 @contextmanager
-def content(opener: Opener, unit: Unit, loader: Loader) -> Iterator[Content]:
-    """Open `unit` and read its header; blocks are read ahead by a thread of their own.
+def frames(opener: Opener, unit: Unit, flow: FlowDefinition, rejects: Rejects) -> Iterator[tuple[Frames, HashedStream]]:
+    """The rows of `unit` that are rows of the flow, and the stream, which hashes the bytes that are read.
 
-    Raises BadFile, BadHeader or WrongEncoding, also while the blocks are read.
+    Raises LoadError, also while the frames are read; rows that are none go to `rejects`.
     """
     with opener.open(unit) as raw:
         stream = HashedStream(raw)
-        text = Text(unit.place, stream, loader.encoding, ENCODING_REMEDY)
-        names = _header(text, unit.place, loader)
-        if unit.size <= SMALL_BYTES:
-            yield names, text.blocks(), stream
-            return
-        with ahead(text.blocks()) as blocks:
-            yield names, blocks, stream
+        with closing(_read(stream, unit, flow, rejects)) as read:
+            added = flow.loader.file_columns or flow.loader.file_name
+            yield file_columns.added(read, unit, flow.loader) if added else read, stream
 
 
-def _header(text: Text, place: str, loader: Loader) -> list[str]:
-    """The names in the first line behind the skipped ones."""
-    for _ in range(loader.skip_lines):
-        text.line()
-    header = text.header(tuple(loader.columns))
-    line = text.line_number - 1
-    if not header.strip():
-        remedy = "Deliver the file again, or correct loader.skip_lines."
-        raise BadHeader(place, line, "there is no header", remedy)
-    names = [name.strip().strip('"').strip() for name in header.split(loader.delimiter)]
-    if missing := [name for name in loader.columns if name not in names]:
-        if other := guess(text.header_bytes, tuple(loader.columns), text.encoding):
-            raise text.wrong_encoding(f"the header has no {missing[0]}", other, line)
-        raise BadHeader(
-            place,
-            line,
-            f"the header has no {', '.join(missing)}; it has {', '.join(names)[:400]}",
-            "Correct loader.columns or loader.skip_lines, or deliver the file again.",
-        )
-    if twice := [name for name in loader.columns if names.count(name) > 1]:
-        raise BadHeader(place, line, f"column {twice[0]} appears twice", "Deliver the file again with one of them.")
-    return names
+def _read(stream: HashedStream, unit: Unit, flow: FlowDefinition, rejects: Rejects) -> Generator[pl.DataFrame]:
+    loader = flow.loader
+    if loader.function:
+        return own_reader.read(stream, unit, loader, rejects, function(loader.function, flow.file))
+    match loader.format:
+        case "csv":
+            return delimited.read(stream, unit, loader, rejects)
+        case "fixed_width":
+            return fixed_width.read(stream, unit, loader, rejects)
+        case "json_lines":
+            return json_lines.read_lines(stream, unit, loader, rejects)
+        case "json":
+            return json_lines.read_document(stream, unit, loader, rejects)
+        case "parquet":
+            return parquet.read(stream, unit, loader, rejects)
+        case "excel":
+            return excel.read(stream, unit, loader, rejects)
 
 
-class Reader:
-    """Frames of one unit's blocks; `names` is its header."""
-
-    def __init__(self, loader: Loader, names: list[str], rejects: Rejects) -> None:
-        self._loader = loader
-        self._rejects = rejects
-        self._width = len(names)
-        self._at = [names.index(source) for source in loader.columns]
-        self._names = list(loader.columns.values())
-        self._types = loader.types
-        self._delimiter = loader.delimiter.encode()
-        self._numbers = [n for n, cell in self._types.items() if cell.type.kind in NUMBERS and not cell.own_number]
-        self._header = self._delimiter.join(str(at).encode() for at in range(len(names))) + b"\n"
-
-    def frame(self, block: Block) -> pl.DataFrame:
-        """The rows of `block` that are rows of the flow."""
-        frame = self._fast(block)
-        return self._careful(block) if frame is None else frame
-
-    def _fast(self, block: Block) -> pl.DataFrame | None:
-        text = block.text.rstrip(b"\r\n") + b"\n"
-        lines = self._lines(text, block.first_line) if not block.undecodable else None
-        if lines is None:
-            return None
-        frame = self._read(text, self._names, self._numbers)
-        checked: dict[str, pl.Series] = {}
-        if frame is None or frame.height != len(lines):
-            frame = self._read(text, self._names, ())
+def raw_rows(opener: Opener, unit: Unit, flow: FlowDefinition, wanted: set[int]) -> dict[int, str]:
+    """Some rows of the unit as they were read, by line: those of text as text, others as JSON objects."""
+    loader = flow.loader
+    if loader.format in LINES and not loader.function:
+        return raw_lines(opener, unit, loader.encoding, wanted)
+    with opener.open(unit) as raw:
+        stream = HashedStream(raw)
+        if loader.function:
+            found = own_reader.slices(stream, unit, loader, function(loader.function, flow.file))
+        elif loader.format == "parquet":
+            found = parquet.slices(stream, unit, loader)
+        elif loader.format == "excel":
+            found = iter([excel.sheet(stream, unit, loader)])
         else:
-            checked = self._checked(frame)
-            if again := [name for name in self._numbers if name not in checked]:
-                texts = self._read(text, again, ())
-                frame = None if texts is None or texts.height != frame.height else frame.with_columns(texts)
-        if frame is None or frame.height != len(lines):
-            return None
-        rest = {name: cell for name, cell in self._types.items() if name not in checked}
-        self._rejects.rows += frame.height
-        if self._loader.strip and any(mark in text for mark in (b" ", b"\t", b'"')):
-            every = pl.col(pl.String)
-            frame = frame.with_columns(every.str.strip_chars(BLANKS)).with_columns(
-                pl.when(every.is_in(self._loader.missing)).then(None).otherwise(every).name.keep()
-            )
-        return casting.parse(frame.with_columns(*checked.values(), lines), rest, self._rejects)
-
-    def _read(self, text: bytes, names: Sequence[str], doubles: Collection[str]) -> pl.DataFrame | None:
-        """These columns of the flow, `doubles` as such and the others as text."""
-        picked = [str(self._at[self._names.index(name)]) for name in names]
-        kinds: dict[str, Any] = {
-            source: pl.Float64 if name in doubles else pl.String for source, name in zip(picked, names, strict=True)
+            return {n: json.dumps(row, ensure_ascii=False) for n, row in json_lines.rows(stream, unit, loader, wanted)}
+        return {
+            row.pop(LINE): json.dumps(row, default=str, ensure_ascii=False)
+            for frame in found
+            for row in frame.filter(pl.col(LINE).is_in(list(wanted))).to_dicts()
         }
-        try:
-            frame = pl.read_csv(
-                self._header + text,
-                columns=picked,
-                schema_overrides=kinds,
-                infer_schema=False,
-                separator=self._loader.delimiter,
-                quote_char=QUOTE if QUOTE.encode() in text else None,
-                null_values=self._loader.missing,
-            )
-        except PolarsError:
-            return None
-        return frame[picked].rename(dict(zip(picked, names, strict=True)))
-
-    def _checked(self, frame: pl.DataFrame) -> dict[str, pl.Series]:
-        """Numbers that were read as doubles, in their types; not those of which one must be read from its text."""
-        checked: dict[str, pl.Series] = {}
-        for name in self._numbers:
-            kind, column = self._types[name].type, frame[name]
-            if int(np.count_nonzero(np.isfinite(column.to_numpy()))) != len(column) - column.null_count():
-                continue
-            values: pl.Series | None = column
-            if kind.kind == "numeric":
-                values = numbers.numeric_of_doubles(column, kind)
-            elif kind.kind != "double":
-                values = numbers.integer_of_doubles(column, kind)
-            if values is not None:
-                checked[name] = values.alias(name)
-        return checked
-
-    def _lines(self, text: bytes, first: int) -> pl.Series | None:
-        """The line each row begins on; None when not every row has as many cells as the header."""
-        if b'"' not in text:
-            rows = count(text, b"\n")
-            if not is_even(text, self._delimiter, rows, self._width):
-                return None
-            return pl.int_range(first, first + rows, dtype=pl.Int64, eager=True).alias(LINE)
-        characters = np.frombuffer(text, np.uint8)
-        if not _quoted_whole(characters, self._delimiter[0]):
-            return None
-        outside = (np.cumsum(characters == ord(QUOTE), dtype=np.int32) & 1) == 0
-        ends = characters == ord("\n")
-        marks = characters[((characters == self._delimiter[0]) | ends) & outside]
-        rows = int(np.count_nonzero(marks == ord("\n")))
-        if len(marks) != rows * self._width or not ends_evenly(marks, self._width):
-            return None
-        before = np.cumsum(ends)[np.flatnonzero(ends & outside)]
-        return pl.Series(LINE, first + np.concatenate([[0], before[:-1]]), dtype=pl.Int64)
-
-    def _careful(self, block: Block) -> pl.DataFrame:
-        loader = self._loader
-        places = [str(at) for at in range(self._width)]
-        frame = read_rows(
-            block,
-            places,
-            self._rejects,
-            delimiter=loader.delimiter,
-            encoding=loader.encoding,
-            strip=loader.strip,
-            missing=loader.missing,
-        )
-        columns = [pl.col(str(at)).alias(name) for at, name in zip(self._at, self._names, strict=True)]
-        return casting.parse(frame.select(*columns, LINE), self._types, self._rejects)
 
 
 def empty(loader: Loader) -> pl.DataFrame:
     """The frame of a file without rows."""
-    types = loader.types
-    kinds = {n: casting.frame_type(types[n].type) if n in types else pl.String for n in loader.columns.values()}
+    kinds: dict[str, Any] = dict.fromkeys([*loader.columns.values(), *loader.captures], pl.String)
+    kinds |= {name: file_columns.TYPES[what] for name, what in loader.file_columns.items()}
+    kinds |= {name: casting.frame_type(cell.type) for name, cell in loader.types.items()}
     return pl.DataFrame(schema={**kinds, LINE: pl.Int64})
-
-
-def _quoted_whole(characters: Array, delimiter: int) -> bool:
-    """Whether quotes are only around whole cells, or doubled within such."""
-    quotes = np.flatnonzero(characters == ord(QUOTE))
-    if len(quotes) % 2:
-        return False
-    before = characters[quotes[0::2] - 1]  # of a quote that is the text's first character, the last: a line's end
-    after = characters[quotes[1::2] + 1]
-    opens = (before == delimiter) | (before == ord("\n")) | (before == ord(QUOTE))
-    closes = (after == delimiter) | (after == ord("\n")) | (after == ord("\r")) | (after == ord(QUOTE))
-    return bool(opens.all() and closes.all())

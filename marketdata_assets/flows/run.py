@@ -18,7 +18,6 @@ from marketdata_assets.flows import claims, storage
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import NoFolder, UnknownUnit
 from marketdata_assets.flows.functions import source
-from marketdata_assets.flows.steps import Call
 from marketdata_assets.flows.unit import Job, load_batch, record_failure
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Unit, members, walk
@@ -164,7 +163,7 @@ def code_version(flow: FlowDefinition) -> str:
     """
     declared = flow.model_dump(mode="json", include=MAKES_ROWS, exclude=MAKES_NONE)
     text = json.dumps(declared, sort_keys=True, default=str, ensure_ascii=False)
-    sources = [source(step.config.function, flow.file) for step in flow.handlers if isinstance(step.config, Call)]
+    sources = [source(path, flow.file) for path in flow.functions]
     digest = hashlib.blake2b(digest_size=8)
     for part in (text, *sources):
         digest.update(part.encode() + b"\0")

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import polars as pl
 
-from marketdata_assets.flows import conform
+from marketdata_assets.flows import conform, reading
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.functions import function
 from marketdata_assets.flows.pipeline import Pipeline
-from marketdata_assets.flows.reading import Reader, content, empty
 from marketdata_assets.flows.steps import Call
 from marketdata_assets.loading.files import FileState, Opener, Unit
 from marketdata_assets.loading.rejects import LINE, Rejects
@@ -38,10 +37,9 @@ def try_file(flow: FlowDefinition, path: Path) -> Trial:
     unit = Unit(FileState(path.name, path, stat.st_size, stat.st_mtime_ns), size=stat.st_size)
     rejects = Rejects(flow.quality.limit)
     pipeline = Pipeline(flow, unit.place, rejects)
-    with Opener() as opener, content(opener, unit, flow.loader) as (names, blocks, _):
-        reader = Reader(flow.loader, names, rejects)
-        frames = [pipeline.block(empty(flow.loader)), *(pipeline.block(reader.frame(block)) for block in blocks)]
-    frame = pipeline.all(frames)
+    with Opener() as opener, reading.frames(opener, unit, flow, rejects) as (read, _):
+        blocks = [pipeline.block(frame) for frame in read]
+    frame = pipeline.all(blocks or [pipeline.block(reading.empty(flow.loader))])
     frame = frame.with_columns(rejects.lines(frame))
     conformed = conform.conform(flow, unit.place, frame, rejects)
     if flow.target.key:
@@ -55,12 +53,11 @@ def check(flow: FlowDefinition) -> None:
 
     What a user's function does with no rows is its own affair, so it is looked up and not called.
     """
-    calls = [step.config for step in flow.handlers if isinstance(step.config, Call)]
-    for config in calls:
-        function(config.function, flow.file)
+    for path in flow.functions:
+        function(path, flow.file)
     before = next((n for n, step in enumerate(flow.handlers) if isinstance(step.config, Call)), len(flow.handlers))
     rejects = Rejects(flow.quality.limit)
     pipeline = Pipeline(flow.model_copy(update={"handlers": flow.handlers[:before]}), NO_FILE, rejects)
-    frame = pipeline.all([pipeline.block(empty(flow.loader))])
-    if not calls:
+    frame = pipeline.all([pipeline.block(reading.empty(flow.loader))])
+    if before == len(flow.handlers):
         conform.conform(flow, NO_FILE, frame, rejects)

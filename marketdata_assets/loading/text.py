@@ -55,15 +55,23 @@ class Text:
     """Lines of one unit, read once from the first to the last.
 
     `place` and `remedy` (what to do about a wrong encoding, `{}` being another that fits) are for errors. With
-    `validate` off, blocks of a UTF-8 file are handed out unseen, for a parser that validates them itself.
+    `validate` off, blocks of a UTF-8 file are handed out unseen, for a parser that validates them itself. With `quotes`
+    off, each newline ends a row, quotes or not.
     """
 
     def __init__(
-        self, place: str, stream: Stream, encoding: str = "utf-8", remedy: str = "", validate: bool = True
+        self,
+        place: str,
+        stream: Stream,
+        encoding: str = "utf-8",
+        remedy: str = "",
+        validate: bool = True,
+        quotes: bool = True,
     ) -> None:
         self._place = place
         self._remedy = remedy
         self._validate = validate
+        self._quotes = quotes
         self._encoding = codecs.lookup(encoding).name
         self._own_newlines = _own_newlines(self._encoding)
         self._stream = stream if self._own_newlines else _Transcoded(place, self._encoding, stream, remedy)
@@ -89,6 +97,14 @@ class Text:
         self.line_number += 1
         return line + end
 
+    def peek(self) -> bytes:
+        """The next line as `line` would give it, which still comes; a byte order mark is taken off the text."""
+        line = self.line()
+        self.line_number -= 1
+        line = line.removeprefix(codecs.BOM_UTF8) if self.line_number == 1 else line
+        self._rest = line + self._rest
+        return line
+
     def header(self, words: tuple[str, ...] = ()) -> str:
         """The next line as text, without its end and a byte order mark. Raises WrongEncoding.
 
@@ -106,7 +122,8 @@ class Text:
         """The rest of the unit. Raises WrongEncoding, at the latest when all of it was read, and BadFile."""
         while chunk := self._stream.read(BLOCK_BYTES):
             text, chunk = (self._rest + chunk if self._rest else chunk), b""  # few copies of a block at a time
-            cut = _end_of_records(text) if len(text) < LONGEST_RECORD else text.rfind(b"\n") + 1
+            quoted = self._quotes and len(text) < LONGEST_RECORD
+            cut = _end_of_records(text) if quoted else text.rfind(b"\n") + 1
             self._rest, text = text[cut:], text[:cut]
             self._check_length()
             if text:

@@ -10,13 +10,13 @@ from flow_files import deliver
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from marketdata_assets.flows import reading
+from marketdata_assets.flows import delimited
 from marketdata_assets.flows.definition import Loader
-from marketdata_assets.flows.reading import Reader, content
+from marketdata_assets.flows.delimited import Reader
 from marketdata_assets.flows.types import column_type
 from marketdata_assets.loading import text as loading_text
 from marketdata_assets.loading.errors import BadHeader, WrongEncoding
-from marketdata_assets.loading.files import Opener, Unit, walk
+from marketdata_assets.loading.files import HashedStream, Opener, Unit, walk
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.loading.text import Block, ahead, raw_lines
 
@@ -38,6 +38,13 @@ def unit(folder: Path, data: bytes, name: str = "f.csv") -> Unit:
     deliver(folder, name, data)
     (file,) = walk(folder, [name])
     return Unit(file, size=file.size)
+
+
+def rows_of(found: Unit, loader: Loader, rejects: Rejects | None = None) -> list[tuple[object, ...]]:
+    """All rows of a unit, with the line of each."""
+    with Opener().open(found) as raw:
+        frames = delimited.read(HashedStream(raw), found, loader, rejects or Rejects())
+        return [row for frame in frames for row in frame.rows()]
 
 
 def read(text: bytes, loader: Loader, lane: str) -> tuple[list[tuple[object, ...]], dict[int, str], int]:
@@ -118,15 +125,13 @@ def test_blocks_end_between_rows_at_any_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, small: int
 ) -> None:
     monkeypatch.setattr(loading_text, "BLOCK_BYTES", size)
-    monkeypatch.setattr(reading, "SMALL_BYTES", small)
+    monkeypatch.setattr(delimited, "SMALL_BYTES", small)
     rows = [[f"{n}", 'with "quotes",\nand lines' if n % 3 else "名字", str(n)] for n in range(50)]
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([NAMES, *rows])
     loader = Loader(columns={name: name for name in NAMES}, encoding="gb18030")
     rejects = Rejects()
-    with content(Opener(), unit(tmp_path, out.getvalue().encode("gb18030")), loader) as (names, blocks, _):
-        reader = Reader(loader, names, rejects)
-        got = [row[:-1] for block in blocks for row in reader.frame(block).rows()]
+    got = [row[:-1] for row in rows_of(unit(tmp_path, out.getvalue().encode("gb18030")), loader, rejects)]
     assert got == [tuple(row) for row in rows]
     assert not rejects.reasons
 
@@ -136,16 +141,8 @@ def test_any_encoding_reads_the_same(tmp_path: Path, encoding: str) -> None:
     loader = Loader(columns={"日期": "a", "c": "c"}, encoding=encoding, skip_lines=1)
     text = "注意, \n日期,c\r\n名,1\r\n天,2\r\n"
     found = unit(tmp_path, text.encode(encoding))
-    with content(Opener(), found, loader) as (names, blocks, _):
-        reader = Reader(loader, names, Rejects())
-        rows = [row for block in blocks for row in reader.frame(block).rows()]
-    assert rows == [("名", "1", 3), ("天", "2", 4)]
+    assert rows_of(found, loader) == [("名", "1", 3), ("天", "2", 4)]
     assert raw_lines(Opener(), found, encoding, {4}) == {4: "天,2"}
-
-
-def drain(found: Unit, loader: Loader) -> None:
-    with content(Opener(), found, loader) as (_, blocks, _):
-        assert list(blocks)
 
 
 @pytest.mark.parametrize(
@@ -157,13 +154,13 @@ def test_a_wrong_encoding_of_the_header_is_named_with_the_right_one(
 ) -> None:
     found = unit(tmp_path, "代码,名称\nx,y\n".encode(written))
     with pytest.raises(WrongEncoding, match=f"f.csv:1: not {declared} .* Set loader.encoding to {guess} and"):
-        drain(found, Loader(columns={"代码": "a"}, encoding=declared))
+        rows_of(found, Loader(columns={"代码": "a"}, encoding=declared))
 
 
 def test_utf8_behind_a_plain_header_is_not_taken_for_gbk(tmp_path: Path) -> None:
     found = unit(tmp_path, ("a,b\n" + "浦发银行,股票\n" * 10).encode())
     with pytest.raises(WrongEncoding, match="valid UTF-8"):
-        drain(found, Loader(columns={"a": "a"}, encoding="gb18030"))
+        rows_of(found, Loader(columns={"a": "a"}, encoding="gb18030"))
 
 
 VALID_UTF8 = [
@@ -188,9 +185,7 @@ def test_a_gbk_file_is_gbk_though_its_rows_are_valid_utf8(
     text = f"{header}\n" + "".join(f"600519,{name}\n" for name in names)
     found = unit(tmp_path_factory.mktemp("gbk"), text.encode("gb18030"))
     rejects = Rejects()
-    with content(Opener(), found, loader) as (columns, blocks, _):
-        reader = Reader(loader, columns, rejects)
-        rows = [row for block in blocks for row in reader.frame(block).rows()]
+    rows = rows_of(found, loader, rejects)
     assert [row[1] for row in rows] == names
     assert not rejects
 
@@ -213,7 +208,7 @@ def test_a_line_that_is_no_text_is_rejected_and_the_others_stay() -> None:
 )
 def test_a_header_that_is_not_the_flows_is_named(tmp_path: Path, text: bytes, said: str) -> None:
     with pytest.raises(BadHeader, match=said):
-        drain(unit(tmp_path, text), Loader(columns={"a": "a"}))
+        rows_of(unit(tmp_path, text), Loader(columns={"a": "a"}))
 
 
 def test_reading_ahead_is_bounded_and_passes_errors_on() -> None:

@@ -1,0 +1,196 @@
+"""Delimited text (CSV, TSV) to frames: the flow's columns, in their types, with the line of each row.
+
+Two lanes give the same frame. The fast lane lets polars parse the block as it is and gives up at the first
+irregularity; the careful lane takes that block line by line, and rejects what is no row.
+"""
+
+import csv
+from collections.abc import Collection, Generator, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from polars.exceptions import PolarsError
+
+from marketdata_assets.flows import casting, header, numbers
+from marketdata_assets.flows.cell_formats import NUMBERS
+from marketdata_assets.flows.definition import Loader
+from marketdata_assets.loading.csv_rows import BLANKS, QUOTE, ends_evenly, is_even, read_rows
+from marketdata_assets.loading.errors import BadHeader
+from marketdata_assets.loading.files import HashedStream, Unit
+from marketdata_assets.loading.rejects import LINE, Rejects
+from marketdata_assets.loading.text import Block, Text, ahead, count, guess
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+SMALL_BYTES = 256 * 1024
+"""A file of so many bytes is read sooner than a thread is started."""
+
+
+def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Generator[pl.DataFrame]:
+    """The rows of the unit, a block at a time; blocks are read ahead by a thread of their own.
+
+    Raises BadFile, BadHeader or WrongEncoding.
+    """
+    text = Text(unit.place, stream, loader.encoding, header.ENCODING_REMEDY)
+    reader = Reader(loader, _names(text, unit.place, loader), rejects)
+    if unit.size <= SMALL_BYTES:
+        yield from map(reader.frame, text.blocks())
+        return
+    with ahead(text.blocks()) as blocks:
+        yield from map(reader.frame, blocks)
+
+
+def _names(text: Text, place: str, loader: Loader) -> list[str]:
+    """The names in the first line behind the skipped ones; without a header the numbers of its columns."""
+    for _ in range(loader.skip_lines):
+        text.line()
+    if not loader.header:
+        first = cells(text.peek().decode(text.encoding, "replace"), loader.delimiter)
+        names = [str(number) for number in range(1, len(first) + 1)] if first != [""] else [*loader.columns]
+        header.check(names, loader, place, text.line_number)
+        return names
+    found = text.header(tuple(loader.columns))
+    line = text.line_number - 1
+    if not found.strip():
+        remedy = "Deliver the file again, or correct loader.skip_lines."
+        raise BadHeader(place, line, "there is no header", remedy)
+    names = cells(found, loader.delimiter)
+    missing = header.missing(names, loader)
+    if missing and (other := guess(text.header_bytes, tuple(loader.columns), text.encoding)):
+        raise text.wrong_encoding(f"the header has no {missing[0]}", other, line)
+    header.check(names, loader, place, line)
+    return names
+
+
+def cells(line: str, delimiter: str) -> list[str]:
+    """The cells of a line, without blanks and quotes around them."""
+    texts = next(csv.reader([line], delimiter=delimiter)) if QUOTE in line else line.split(delimiter)
+    return [text.strip().strip(QUOTE).strip() for text in texts]
+
+
+class Reader:
+    """Frames of one unit's blocks; `names` is its header."""
+
+    def __init__(self, loader: Loader, names: list[str], rejects: Rejects) -> None:
+        self._loader = loader
+        self._rejects = rejects
+        self._width = len(names)
+        self._at = [names.index(source) for source in loader.columns]
+        self._names = list(loader.columns.values())
+        self._types = loader.cells
+        self._delimiter = loader.delimiter.encode()
+        self._numbers = [n for n, cell in self._types.items() if cell.type.kind in NUMBERS and not cell.own_number]
+        self._header = self._delimiter.join(str(at).encode() for at in range(len(names))) + b"\n"
+
+    def frame(self, block: Block) -> pl.DataFrame:
+        """The rows of `block` that are rows of the flow."""
+        frame = self._fast(block)
+        return self._careful(block) if frame is None else frame
+
+    def _fast(self, block: Block) -> pl.DataFrame | None:
+        text = block.text.rstrip(b"\r\n") + b"\n"
+        lines = self._lines(text, block.first_line) if not block.undecodable else None
+        if lines is None:
+            return None
+        frame = self._read(text, self._names, self._numbers)
+        checked: dict[str, pl.Series] = {}
+        if frame is None or frame.height != len(lines):
+            frame = self._read(text, self._names, ())
+        else:
+            checked = self._checked(frame)
+            if again := [name for name in self._numbers if name not in checked]:
+                texts = self._read(text, again, ())
+                frame = None if texts is None or texts.height != frame.height else frame.with_columns(texts)
+        if frame is None or frame.height != len(lines):
+            return None
+        rest = {name: cell for name, cell in self._types.items() if name not in checked}
+        self._rejects.rows += frame.height
+        if self._loader.strip and any(mark in text for mark in (b" ", b"\t", b'"')):
+            every = pl.col(pl.String)
+            frame = frame.with_columns(every.str.strip_chars(BLANKS)).with_columns(
+                pl.when(every.is_in(self._loader.missing)).then(None).otherwise(every).name.keep()
+            )
+        return casting.parse(frame.with_columns(*checked.values(), lines), rest, self._rejects)
+
+    def _read(self, text: bytes, names: Sequence[str], doubles: Collection[str]) -> pl.DataFrame | None:
+        """These columns of the flow, `doubles` as such and the others as text."""
+        picked = [str(self._at[self._names.index(name)]) for name in names]
+        kinds: dict[str, Any] = {
+            source: pl.Float64 if name in doubles else pl.String for source, name in zip(picked, names, strict=True)
+        }
+        try:
+            frame = pl.read_csv(
+                self._header + text,
+                columns=picked,
+                schema_overrides=kinds,
+                infer_schema=False,
+                separator=self._loader.delimiter,
+                quote_char=QUOTE if QUOTE.encode() in text else None,
+                null_values=self._loader.missing,
+            )
+        except PolarsError:
+            return None
+        return frame[picked].rename(dict(zip(picked, names, strict=True)))
+
+    def _checked(self, frame: pl.DataFrame) -> dict[str, pl.Series]:
+        """Numbers that were read as doubles, in their types; not those of which one must be read from its text."""
+        checked: dict[str, pl.Series] = {}
+        for name in self._numbers:
+            kind, column = self._types[name].type, frame[name]
+            if int(np.count_nonzero(np.isfinite(column.to_numpy()))) != len(column) - column.null_count():
+                continue
+            values: pl.Series | None = column
+            if kind.kind == "numeric":
+                values = numbers.numeric_of_doubles(column, kind)
+            elif kind.kind != "double":
+                values = numbers.integer_of_doubles(column, kind)
+            if values is not None:
+                checked[name] = values.alias(name)
+        return checked
+
+    def _lines(self, text: bytes, first: int) -> pl.Series | None:
+        """The line each row begins on; None when not every row has as many cells as the header."""
+        if b'"' not in text:
+            rows = count(text, b"\n")
+            if not is_even(text, self._delimiter, rows, self._width):
+                return None
+            return pl.int_range(first, first + rows, dtype=pl.Int64, eager=True).alias(LINE)
+        characters = np.frombuffer(text, np.uint8)
+        if not _quoted_whole(characters, self._delimiter[0]):
+            return None
+        outside = (np.cumsum(characters == ord(QUOTE), dtype=np.int32) & 1) == 0
+        ends = characters == ord("\n")
+        marks = characters[((characters == self._delimiter[0]) | ends) & outside]
+        rows = int(np.count_nonzero(marks == ord("\n")))
+        if len(marks) != rows * self._width or not ends_evenly(marks, self._width):
+            return None
+        before = np.cumsum(ends)[np.flatnonzero(ends & outside)]
+        return pl.Series(LINE, first + np.concatenate([[0], before[:-1]]), dtype=pl.Int64)
+
+    def _careful(self, block: Block) -> pl.DataFrame:
+        loader = self._loader
+        places = [str(at) for at in range(self._width)]
+        frame = read_rows(
+            block,
+            places,
+            self._rejects,
+            delimiter=loader.delimiter,
+            encoding=loader.encoding,
+            strip=loader.strip,
+            missing=loader.missing,
+        )
+        columns = [pl.col(str(at)).alias(name) for at, name in zip(self._at, self._names, strict=True)]
+        return casting.parse(frame.select(*columns, LINE), self._types, self._rejects)
+
+
+def _quoted_whole(characters: Array, delimiter: int) -> bool:
+    """Whether quotes are only around whole cells, or doubled within such."""
+    quotes = np.flatnonzero(characters == ord(QUOTE))
+    if len(quotes) % 2:
+        return False
+    before = characters[quotes[0::2] - 1]  # of a quote that is the text's first character, the last: a line's end
+    after = characters[quotes[1::2] + 1]
+    opens = (before == delimiter) | (before == ord("\n")) | (before == ord(QUOTE))
+    closes = (after == delimiter) | (after == ord("\n")) | (after == ord("\r")) | (after == ord(QUOTE))
+    return bool(opens.all() and closes.all())

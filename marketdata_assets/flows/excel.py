@@ -1,0 +1,56 @@
+"""Excel workbooks (xlsx, xlsb, xls, ods): the cells of one sheet as their texts, by fastexcel (extra `excel`).
+
+A number has the 15 digits that Excel keeps; a date or time is written as ISO. The line of a row is that of the sheet.
+"""
+
+from collections.abc import Generator
+from typing import Any
+
+import polars as pl
+
+from marketdata_assets.flows import columns, header
+from marketdata_assets.flows.definition import Loader
+from marketdata_assets.loading.errors import BadFile, BadHeader
+from marketdata_assets.loading.files import HashedStream, Unit
+from marketdata_assets.loading.rejects import LINE, Rejects
+
+
+def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Generator[pl.DataFrame]:
+    """The rows of the sheet. Raises BadFile or BadHeader."""
+    yield columns.of_texts(sheet(stream, unit, loader), loader, rejects)
+
+
+def sheet(stream: HashedStream, unit: Unit, loader: Loader) -> pl.DataFrame:
+    """The sheet below its header, with the line of each row that is not blank."""
+    fastexcel = _fastexcel(unit.place)
+    data = stream.read()
+    try:
+        book = fastexcel.read_excel(data)
+        name = loader.sheet or book.sheet_names[0]
+        if name not in book.sheet_names:
+            raise BadHeader(
+                unit.place, 1, f"no sheet {name!r}; it has {', '.join(book.sheet_names)}", "Correct loader.sheet."
+            )
+        cells: pl.DataFrame = book.load_sheet(name, header_row=None, skip_rows=0, dtypes="string").to_polars()
+    except fastexcel.FastExcelError as error:
+        raise BadFile(unit.place, f"not a workbook that can be read: {error}") from error
+    names = [str(number) for number in range(1, cells.width + 1)]
+    cells = cells.rename(dict(zip(cells.columns, names, strict=True))).with_row_index(LINE, 1).cast({LINE: pl.Int64})
+    cells = cells.slice(loader.skip_lines)
+    if loader.header and cells.height:
+        row = cells.row(0)[1:]
+        names = [text.strip() if text else "" for text in row]
+        cells = cells.slice(1)
+    header.check(names, loader, unit.place, loader.skip_lines + 1)
+    picked = {source: names.index(source) + 1 for source in loader.columns}
+    frame = cells.select(LINE, *(pl.nth(place).alias(source) for source, place in picked.items()))
+    return frame.filter(~pl.all_horizontal(pl.exclude(LINE).is_null()))
+
+
+def _fastexcel(place: str) -> Any:
+    try:
+        import fastexcel
+    except ImportError as error:
+        cause = 'Excel needs the extra excel: pip install "marketdata-assets[excel]"'
+        raise BadFile(place, cause) from error
+    return fastexcel

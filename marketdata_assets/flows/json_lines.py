@@ -1,0 +1,118 @@
+"""JSON, an object for each row: one on each line, or in an array of one document.
+
+A number is kept as it is written. A key in an object within is written with a dot: `quote.last`.
+"""
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from marketdata_assets.flows import columns, header
+from marketdata_assets.flows.definition import Loader
+from marketdata_assets.loading.errors import BadFile, BadHeader
+from marketdata_assets.loading.files import HashedStream, Unit
+from marketdata_assets.loading.rejects import LINE, Rejects
+from marketdata_assets.loading.text import Text
+
+_DECODER = msgspec.json.Decoder(float_hook=str)
+MAX_DOCUMENT_BYTES = 1024 * 1024 * 1024
+
+
+def read_lines(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Generator[pl.DataFrame]:
+    """The objects of a file with one on each line, a block at a time. Raises BadFile, BadHeader or WrongEncoding."""
+    text = Text(unit.place, stream, loader.encoding, header.ENCODING_REMEDY, quotes=False)
+    for _ in range(loader.skip_lines):
+        text.line()
+    found: set[str] = set()
+    rows = 0
+    for block in text.blocks():
+        rejects.rows += len(block.undecodable)
+        rejects.add_all(block.undecodable, f"not {loader.encoding}")
+        objects = [*_objects(block.text.removeprefix(b"\xef\xbb\xbf"), block.first_line, rejects)]
+        rows += len(objects)
+        yield _frame(objects, loader, rejects, found)
+    _check_keys(unit.place, rows, loader, found)
+
+
+def read_document(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Generator[pl.DataFrame]:
+    """The objects of an array, at `loader.rows` of the document. Raises BadFile or BadHeader."""
+    found = _array(stream, unit, loader)
+    objects = [(number, row) for number, row in enumerate(found, 1) if isinstance(row, dict)]
+    others = [number for number, row in enumerate(found, 1) if not isinstance(row, dict)]
+    rejects.rows += len(others)
+    rejects.add_all(others, "not an object")
+    keys: set[str] = set()
+    yield _frame(objects, loader, rejects, keys)
+    _check_keys(unit.place, len(objects), loader, keys)
+
+
+def rows(stream: HashedStream, unit: Unit, loader: Loader, wanted: set[int]) -> Iterator[tuple[int, Any]]:
+    """Some rows of a document, by number from 1 on."""
+    return ((number, row) for number, row in enumerate(_array(stream, unit, loader), 1) if number in wanted)
+
+
+def _array(stream: HashedStream, unit: Unit, loader: Loader) -> list[Any]:
+    raw = stream.read(MAX_DOCUMENT_BYTES)
+    if stream.read(1):
+        raise BadFile(unit.place, "a JSON document of more than 1 GB; deliver JSON lines")
+    try:
+        found = at(_DECODER.decode(raw.decode(loader.encoding)), loader.rows) if raw.strip() else []
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadFile(unit.place, f"not JSON: {error}") from error
+    if not isinstance(found, list):
+        raise BadFile(unit.place, f"no array of rows at {loader.rows or 'its top'}; correct loader.rows")
+    return found
+
+
+def at(value: Any, path: str) -> Any:
+    """What a document has at a path such as `data.items`; None where it ends before."""
+    for key in filter(None, path.split(".")):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _objects(text: bytes, first: int, rejects: Rejects) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(text.split(b"\n"), first):
+        if not line.strip():
+            continue
+        try:
+            row = _DECODER.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            rejects.rows += 1
+            rejects.add(number, f"not JSON: {error}")
+            continue
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            rejects.rows += 1
+            rejects.add(number, "not an object")
+
+
+def _frame(
+    objects: Sequence[tuple[int, dict[str, Any]]], loader: Loader, rejects: Rejects, found: set[str]
+) -> pl.DataFrame:
+    """The flow's columns; `found` gathers those of its keys that some object has."""
+    texts: dict[str, list[str | None]] = {}
+    for source in loader.columns:
+        if any(source in row for _, row in objects):
+            found.add(source)
+            values = [row.get(source) for _, row in objects]
+        else:
+            values = [at(row, source) for _, row in objects]
+            found.update([source] if any(value is not None for value in values) else [])
+        texts[source] = [value if isinstance(value, str) else _text(value) for value in values]
+    schema = {LINE: pl.Int64, **dict.fromkeys(texts, pl.String)}
+    frame = pl.DataFrame({LINE: [number for number, _ in objects], **texts}, schema=schema)
+    return columns.of_texts(frame, loader, rejects)
+
+
+def _text(value: Any) -> str | None:
+    """A value as JSON writes it, NULL for null."""
+    return None if value is None else msgspec.json.encode(value).decode()
+
+
+def _check_keys(place: str, rows: int, loader: Loader, found: set[str]) -> None:
+    if rows and (lacking := [name for name in loader.columns if name not in found]):
+        raise BadHeader(place, 1, f"no row has {', '.join(lacking)}", header.REMEDY)
