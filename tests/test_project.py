@@ -57,6 +57,7 @@ ASSETS = {
     "order_book": "ticks",
     "factors": "ticks",
     "exchange_feed": "exchanges",
+    "exchange_apis": "exchanges",
     "exchange_trades": "exchanges",
     "exchange_orderbooks": "exchanges",
     "exchange_klines": "exchanges",
@@ -72,7 +73,7 @@ ASSETS = {
     "stock_daily_indicators": "flows",
 }
 EXTERNAL = {"minute_bar_files", "brain_api", "tushare_api", "yahoo_chart", "tick_files", "exchange_feed"}
-EXTERNAL |= {"stock_daily_files", "reference_files"}
+EXTERNAL |= {"stock_daily_files", "reference_files", "exchange_apis"}
 FLOWS = ("stock_daily", "stock_daily_indicators")
 REFERENCE_DAYS = ("suspensions", "adjust_factors", "price_limits")
 TICK_TABLES = ("tick_data", "order_book", "factors")
@@ -110,6 +111,7 @@ CHECKS = {
     "exchange_trades": {"nothing_refused", "one_row_a_trade", "holes_on_record"},
     "exchange_orderbooks": {"nothing_refused", "changes_follow"},
     "exchange_gaps": {"none_open"},
+    "exchange_history": {"history_stored", "candles_complete"},
     "exchange_ohlcv_1m": {"bars_equal_klines", "bars_recomputed", "price_order"},
     **{name: {"keys_unique", "every_row_accounted", "no_drift"} for name in FLOWS},
 }

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from marketdata_assets.cli import alphas, bars, exchanges, flows, output, reference, ticks
+from marketdata_assets.cli import alphas, bars, exchanges, flows, history, output, reference, ticks
 from marketdata_assets.cli.instance import RunOutcome, environment, months_between, run_job
 from marketdata_assets.cli.servers import need_ui_port, serve
 from marketdata_assets.local.stack import LocalStack
@@ -61,6 +61,7 @@ def demo(
         if not as_json:
             ticks.tell(ticked)
         collected = exchanges.load_sample(settings, dt.datetime.now(dt.UTC).date(), quiet=as_json)
+        historic = history.load_sample(settings, dt.datetime.now(dt.UTC).date(), quiet=as_json)
         flowed = load_flows(settings, say, quiet=as_json)
         compared = run_job(settings, "reconcile", (months[-DAILY_MONTHS], months[-1]))
         if as_json:
@@ -68,7 +69,7 @@ def demo(
                 "alphas": alphas.imported_json(imported),
                 "reference": reference.loaded_json(referred, months_of_samples),
                 "ticks": ticks.loaded_json(ticked),
-                "exchanges": collected_json(collected),
+                "exchanges": collected_json(collected) | {"history": history.as_document(historic)},
                 "flows": {name: flows.loaded_json(name, one) for name, one in flowed.items()},
                 "reconciliation": compared.metadata.get("reconciliation", {}) | {"success": compared.success},
             }
@@ -76,6 +77,7 @@ def demo(
         else:
             for one, tell in zip(collected, (exchanges.tell, exchanges.tell_days), strict=False):
                 tell(one)
+            history.tell(historic)
             for name, one in flowed.items():
                 flows.tell(name, one)
             told = compared.metadata.get("reconciliation", {})
@@ -84,7 +86,7 @@ def demo(
                 f" {told.get('compared', 0):,} days of stocks"
             )
         say(f"demo ready after {time.monotonic() - started:.0f} s")
-        ended = [loaded, *imported.values(), *referred, ticked, *collected, *flowed.values(), compared]
+        ended = [loaded, *imported.values(), *referred, ticked, *collected, historic, *flowed.values(), compared]
         if not all(outcome.success for outcome in ended):
             raise typer.Exit(1)
         if ui:

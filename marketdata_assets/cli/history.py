@@ -1,7 +1,10 @@
 """`marketdata ingest history`: past days of instruments from the venues' histories; a run that shows in the UI."""
 
 import datetime as dt
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, get_args
 
 import typer
@@ -16,6 +19,7 @@ from marketdata_assets.exchanges.records import MarketType
 from marketdata_assets.settings import Settings
 
 SOURCES = ("auto", "archive", "rest")
+HOSTS = "MARKETDATA_EXCHANGE_HOSTS"
 FIRST_DAY = dt.date(2017, 1, 1)  # of the partitions
 
 
@@ -93,5 +97,37 @@ def tell(outcome: RunOutcome) -> None:
     )
     output.console().print(
         f"exchange history {loaded['rows']:,} rows, {loaded['rejected']:,} rejected; days of streams: {days};"
-        f" {loaded['seconds']:.1f} s"
+        f" {loaded['seconds']:.1f} s, {outcome.checks_passed} checks passed"
     )
+
+
+SAMPLE_DAYS = 5
+SAMPLE_TYPES = ["kline", "funding_rate", "open_interest"]  # trades would make the days of bars due
+
+
+def load_sample(settings: Settings, today: dt.date, quiet: bool) -> RunOutcome:
+    """Load days of an invented instrument from a simulated venue, without external requests."""
+    from marketdata_demo.venues.binance_venue import BinanceServer
+
+    first, last = today - dt.timedelta(days=SAMPLE_DAYS + 2), today - dt.timedelta(days=3)
+    begin = int(dt.datetime.combine(first, dt.time(), dt.UTC).timestamp()) * 1000
+    minutes = range(0, SAMPLE_DAYS * 24 * 60, 5)
+    config = {"exchange": "binance", "market_type": "linear", "instruments": ["ABCUSDT"], "types": SAMPLE_TYPES}
+    with BinanceServer() as venue, output.bar("history of exchanges", quiet=quiet):
+        venue.kept = [begin + minute * 60_000 for minute in minutes]
+        venue.paid = [begin + minute * 60_000 for minute in minutes if minute % 480 == 0]
+        with _hosts({"binance": venue.url}):
+            days = str(first), str(last)
+            return run_job(settings, HISTORY_JOB, days, {HISTORY: {"config": {**config, "source": "rest"}}})
+
+
+@contextmanager
+def _hosts(hosts: dict[str, str]) -> Iterator[None]:
+    before = os.environ.get(HOSTS)
+    os.environ[HOSTS] = json.dumps(hosts)
+    try:
+        yield
+    finally:
+        del os.environ[HOSTS]
+        if before is not None:
+            os.environ[HOSTS] = before

@@ -29,6 +29,7 @@ def test_history_status_and_wrong_input(running: LocalStack, tmp_path: Path) -> 
         assert loaded.returncode == 0, loaded.stderr
         told = answer(loaded)["exchange_history"]
         assert (told["rows"], told["ok"], told["failed"]) == (1470, 2, 0)
+        assert (answer(loaded)["checks_passed"], answer(loaded)["checks_failed"]) == (2, [])
         again = marketdata(root, *command, "--last", str(DAY), **ours)
         assert "0 rows, 0 rejected; days of streams: 2 unchanged" in again.stdout
         status = answer(marketdata(root, "status", "--json", **ours))

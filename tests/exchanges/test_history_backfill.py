@@ -17,6 +17,7 @@ from marketdata_assets.exchanges.binance.instruments import named
 from marketdata_assets.exchanges.errors import HistoryRefused, UnknownExchange
 from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.exchanges.records import Kline, Trade
+from marketdata_assets.exchanges.tables import checks
 from marketdata_assets.exchanges.tables.history import HistoriesReport, HistoryRequest, load_history
 from marketdata_assets.stores import clickhouse
 from marketdata_demo.venues.binance_venue import BinanceServer
@@ -106,6 +107,23 @@ def test_day_of_trades_and_candles_is_loaded_once(
     assert all("exchangeInfo" in line for line in binance.lines)
     assert ends(run(clickhouse_client, tmp_path, binance, ("trade",), force=True)) == {"ok": 1}
     assert len(rows(clickhouse_client, "exchange_trades", "trade_id")) == 30
+
+
+def test_what_is_missing_of_a_loaded_day_is_found(
+    clickhouse_client: Client, binance: BinanceServer, tmp_path: Path
+) -> None:
+    binance.paid = [NOON]
+    assert not run(clickhouse_client, tmp_path, binance, ("trade", "kline", "funding_rate"), days=(DAY, NEXT)).failed
+    both, newest = checks.Question(clickhouse_client, (DAY, NEXT)), checks.newest_history(clickhouse_client)
+    assert newest.days == (NEXT,)
+    stored, complete = checks.history_stored(both), checks.candles_complete(both)
+    assert (stored.count, stored.checked, complete.count, complete.checked) == (0, 4, 0, 2)
+    mutation = "ALTER TABLE exchange_klines DELETE WHERE time = (SELECT min(time) FROM exchange_klines)"
+    clickhouse_client.command(mutation, settings={"mutations_sync": 2})
+    expected = {"source": "binance linear ABCUSDT kline_1m", "day": str(DAY)}
+    assert checks.history_stored(both).examples == ({**expected, "loaded": 1440, "stored": 1439},)
+    assert checks.candles_complete(both).examples == ({**expected, "stored": 1439, "of": 1440},)
+    assert checks.history_stored(newest).passed
 
 
 def test_rows_that_the_streams_brought_are_there_once(

@@ -23,7 +23,6 @@ from pages import (
     ASSETS,
     GROUPS,
     KLINE,
-    ON_REQUEST,
     OUTSIDE,
     OVER_ALL,
     SUMMARY,
@@ -38,7 +37,7 @@ from pages import (
 from plain_kline import KLINE_QUERY, expected_kline, file_rows
 from running_ui import Marketdata, running, short_folder
 
-from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_TABLES
+from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_HISTORY, OF_TABLES
 from marketdata_assets.exchanges import venues
 from marketdata_assets.local import record
 from marketdata_assets.partitions import BAR_MONTHS
@@ -120,7 +119,7 @@ def bar_files(home: Path) -> list[Path]:
 def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     ours = itertools.takewhile(lambda line: not line.startswith("\x1b"), demo.out.read_text().splitlines())
     bars, kline, alphas, *others = ours  # Dagster's coloured lines come after them
-    reference, ticks, exchanges, flows = others[:5], others[5:10], others[10:13], others[13:-1]
+    reference, ticks, exchanges, flows = others[:5], others[5:10], others[10:14], others[14:-1]
     rows = sum(len(file_rows(path)) for path in bar_files(home))
     assert bars.startswith(f"minute bars   {rows:,} rows, 0 rejected, ")
     assert bars.endswith(f" rows/s; {len(sample_bars.STOCKS)} codes, 0 files unchanged")
@@ -137,13 +136,15 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     assert f"; {stocks} ok, 0 empty, 0 provisional, {months * stocks} unsupported, 0 failed, " in ticks[1]
     assert ticks[3].split()[1:] == ["7", "of", "7", "passed"]
     assert ticks[4] == f"Successful: {stocks}/{stocks}"
-    tables, gaps, days = exchanges
+    tables, gaps, days, history = exchanges
     assert tables.startswith("exchanges     ")
     assert f" 0 rejected, 0 unreadable, captures: {len(venues.names())} ok; " in tables
     assert tables.endswith(f" {len(OF_TABLES)} checks passed")
     assert gaps.startswith("exchange gaps 1 of 2 days; 0 healed now with 0 trades, 0 open; ")
     assert days.startswith("exchange bars ")
     assert days.endswith(f" {len(OF_DAYS)} checks passed")
+    assert history.startswith("exchange history 8,655 rows, 0 rejected; days of streams: 15 ok; ")
+    assert history.endswith(f" {len(OF_HISTORY)} checks passed")
     assert [line.split()[0] for line in flows] == list(FLOWS)
     loaded = f"; {DAILY_FILES} files loaded, 0 unchanged, 0 failed; 3 checks passed"
     assert all(line.endswith(loaded) for line in flows)
@@ -228,7 +229,7 @@ def test_lineage_goes_from_outside_to_the_tables(quiet: Browser, demo: Marketdat
 
 def test_every_asset_of_the_demo_is_looked_at(demo: Marketdata) -> None:
     found = demo.ask("{assetNodes {assetKey {path}}}")["assetNodes"]
-    assert sorted(node["assetKey"]["path"][0] for node in found) == sorted((*OUTSIDE, *ASSETS, *ON_REQUEST))
+    assert sorted(node["assetKey"]["path"][0] for node in found) == sorted((*OUTSIDE, *ASSETS))
 
 
 @pytest.mark.parametrize("name", slow_but_shown(OUTSIDE))

@@ -12,6 +12,7 @@ import dagster as dg
 
 from marketdata_assets.defs import pictures
 from marketdata_assets.defs.exchanges import checks, days, ingest, report
+from marketdata_assets.defs.exchanges.days import APIS, HISTORY, HISTORY_TABLES
 from marketdata_assets.defs.exchanges.ingest import IngestConfig
 from marketdata_assets.defs.metadata import OWNERS, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions
@@ -35,10 +36,19 @@ exchange_feed = dg.AssetSpec(
     " raw messages in the captures of `MARKETDATA_CAPTURES_DIR`.",
     metadata=table_schema("exchange_feed", table=False),
 )
+exchange_apis = dg.AssetSpec(
+    APIS,
+    group_name=GROUP,
+    kinds={"http", "json"},
+    owners=OWNERS,
+    description="REST interfaces and public archives of the exchanges: histories of trades, candles, funding rates and"
+    " open interest, from which past days are loaded and gaps are closed.",
+    metadata=table_schema(APIS, table=False),
+)
 SPECS = [
     dg.AssetSpec(
         name,
-        deps=[exchange_feed],
+        deps=[exchange_feed, HISTORY] if name in HISTORY_TABLES else [exchange_feed],
         description=text,
         kinds={"clickhouse", "table"},
         metadata=table_schema(name),
@@ -117,7 +127,7 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
     )
 
     @by_day(
-        deps=[exchange_feed, "exchange_trades"],
+        deps=[exchange_feed, exchange_apis, "exchange_trades"],
         kinds={"clickhouse", "table", "http"},
         code_version="gaps-1",
         metadata=table_schema("exchange_gaps"),
@@ -169,4 +179,4 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    return dg.Definitions(assets=[exchange_feed, exchange_tables, *by_days(days.partitions())])
+    return dg.Definitions(assets=[exchange_feed, exchange_apis, exchange_tables, *by_days(days.partitions())])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from marketdata_assets.defs.exchanges import ingest
+from marketdata_assets.defs.exchanges.days import HISTORY
 from marketdata_assets.defs.exchanges.report import TABLES
 from marketdata_assets.defs.metadata import check_result
 from marketdata_assets.partitions import days_of
@@ -37,7 +38,11 @@ OF_DAYS = {
     ("exchange_ohlcv_1m", "price_order"): "High is the highest and low the lowest price of a bar.",
     ("exchange_gaps", "none_open"): "No gap of trades is open.",
 }
-ADVICE = (REFUSED, "holes_on_record", "changes_follow", "none_open")
+OF_HISTORY = {
+    (HISTORY, "history_stored"): "The tables have the records that the ledger has of each loaded day.",
+    (HISTORY, "candles_complete"): "Loaded days have every candle of less than a day.",
+}
+ADVICE = (REFUSED, "holes_on_record", "changes_follow", "none_open", "candles_complete")
 """Findings of these are in the quarantine or recorded as gaps; they warn, and block nothing."""
 
 TABLE_SPECS = [dg.AssetCheckSpec(name, asset=asset, description=text) for (asset, name), text in OF_TABLES.items()]
@@ -62,7 +67,7 @@ def of_tables(client: "Client", wanted: Collection[dg.AssetCheckKey]) -> Iterato
 
 
 def _of_days(asset: str) -> dg.AssetChecksDefinition:
-    mine = {name: text for (of, name), text in OF_DAYS.items() if of == asset}
+    mine = {name: text for (of, name), text in (OF_DAYS | OF_HISTORY).items() if of == asset}
     specs = [dg.AssetCheckSpec(name, asset=asset, description=text) for name, text in mine.items()]
 
     @dg.multi_asset_check(name=f"{asset}_checks", specs=specs, can_subset=True, pool="clickhouse")
@@ -73,7 +78,8 @@ def _of_days(asset: str) -> dg.AssetChecksDefinition:
         with clickhouse.client() as client:
             ingest.ensure_tables(client)
             days = tuple(days_of(context.run.tags))
-            question = questions.Question(client, days) if days else questions.newest(client)
+            newest = questions.newest_history if asset == HISTORY else questions.newest
+            question = questions.Question(client, days) if days else newest(client)
             for name in mine:
                 if name in wanted:
                     yield check_result(asset, name, getattr(questions, name)(question), advice=name in ADVICE)
@@ -83,4 +89,4 @@ def _of_days(asset: str) -> dg.AssetChecksDefinition:
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    return dg.Definitions(asset_checks=[_of_days(asset) for asset in ("exchange_ohlcv_1m", "exchange_gaps")])
+    return dg.Definitions(asset_checks=[_of_days(asset) for asset in ("exchange_ohlcv_1m", "exchange_gaps", HISTORY)])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.defs.exchanges import ingest
-from marketdata_assets.defs.exchanges.assets import GROUP
+from marketdata_assets.defs.exchanges.assets import GROUP, exchange_apis
 from marketdata_assets.defs.exchanges.days import HISTORY, HISTORY_JOB
 from marketdata_assets.defs.metadata import OWNERS, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions
@@ -46,6 +46,7 @@ class HistoryConfig(dg.Config):
 
 @dg.asset(
     name=HISTORY,
+    deps=[exchange_apis],
     partitions_def=HISTORY_DAYS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name=GROUP,
@@ -60,7 +61,7 @@ def exchange_history(
 ) -> dg.MaterializeResult:
     """Trades, candles, funding rates and open interest of past UTC days, from the venues' REST histories and public
     archives, into the tables of records. The run config names venue, instruments and types; loaded days are skipped."""
-    from marketdata_assets.exchanges.tables.history import load_history
+    from marketdata_assets.exchanges.tables.history import load_history, loaded_days
 
     days = [dt.date.fromisoformat(key) for key in context.partition_keys]
     with as_dagster_failure(), clickhouse.client() as client:
@@ -68,9 +69,17 @@ def exchange_history(
         request = _request(config, days)
         keep = _keep_days(request)
         report = load_history(client, exchanges.hosts(), request, keep_days=keep, run_id=context.run.run_id)
+        total = loaded_days(client)[1]
+    context.log_event(dg.AssetObservation(exchange_apis.key, metadata=_asked(config.exchange, report)))
     by_day = {str(day): _of_day(report, day) for day in days}
     failed = {str(unit.day): f"{unit.unit}: {unit.error}" for unit in report.failed}
-    return finish_partitions(context, _together(report), by_day, failed)
+    return finish_partitions(context, _together(report) | {"dagster/row_count": total}, by_day, failed)
+
+
+def _asked(exchange: str, report: "HistoriesReport") -> dict[str, Any]:
+    """What was loaded from a venue, by origin."""
+    rows = {origin: sum(one.rows for one in report.units if one.origin == origin) for origin in ("rest", "archive")}
+    return {"exchange": exchange, **{f"rows_from_{origin}": count for origin, count in rows.items()}}
 
 
 def _request(config: HistoryConfig, days: Sequence[dt.date]) -> "HistoryRequest":

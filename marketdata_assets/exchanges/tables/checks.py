@@ -15,9 +15,14 @@ from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables import gaps, ohlcv
 from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS, is_trade_gap
-from marketdata_assets.exchanges.tables.schema import TABLES, day_span, sql
-from marketdata_assets.stores import clickhouse
+from marketdata_assets.exchanges.tables.history import CANDLES, loaded_days
+from marketdata_assets.exchanges.tables.history import DATASET as HISTORIES
+from marketdata_assets.exchanges.tables.history import TYPES as HISTORY_TYPES
+from marketdata_assets.exchanges.tables.schema import DAY_NS, TABLES, day_span, sql
+from marketdata_assets.exchanges.venue_adapter import interval_ns
+from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding, sample_evenly
+from marketdata_assets.stores.clickhouse_ledger import Load
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -120,6 +125,50 @@ def none_open(question: Question) -> Finding:
     others = sum(gap.healed_at is None and not is_trade_gap(gap) for gap in of_days)
     examples = tuple({"gap": gaps.line(gap)} for gap in trade_gaps[:EXAMPLES])
     return Finding(len(trade_gaps), examples, len(of_days), facts={"other_gaps_open": others})
+
+
+def newest_history(client: "Client") -> Question:
+    """About the newest day of the histories that were loaded, if there is one."""
+    newest_day = loaded_days(client)[2]
+    return Question(client, (newest_day,) if newest_day else ())
+
+
+def history_stored(question: Question) -> Finding:
+    """The tables have at least the records that the ledger has of each loaded day of a history."""
+    loads = _loaded_histories(question)
+    fewer = [(load, rows) for load, rows in loads if rows < load.rows]
+    examples = ({"source": load.source, "day": load.unit, "loaded": load.rows, "stored": rows} for load, rows in fewer)
+    return Finding(len(fewer), tuple(examples)[:EXAMPLES], len(loads))
+
+
+def candles_complete(question: Question) -> Finding:
+    """Of each loaded day of candles of less than a day, there are all that the day has room for."""
+    room = [(load, rows, _candles_a_day(load.source)) for load, rows in _loaded_histories(question)]
+    candles = [one for one in room if one[2]]
+    fewer = [one for one in candles if one[1] < one[2]]
+    examples = ({"source": load.source, "day": load.unit, "stored": rows, "of": of} for load, rows, of in fewer)
+    return Finding(len(fewer), tuple(examples)[:EXAMPLES], len(candles))
+
+
+def _candles_a_day(source: str) -> int:
+    """How many candles a day has of a stream of candles of less than a day; else 0."""
+    _, candles, interval = source.rpartition(CANDLES)
+    return DAY_NS // interval_ns(interval) if candles and interval[-1] in "smh" else 0
+
+
+def _loaded_histories(question: Question) -> list[tuple[Load, int]]:
+    """The loaded streams and days, and the records that the tables have of each."""
+    loads = clickhouse_ledger.entries(question.client, HISTORIES, units=[str(day) for day in question.days])
+    found: dict[tuple[str, str], int] = {}
+    for kind in HISTORY_TYPES:
+        statement = sql("history_counted").replace("{table}", TABLES[kind].name)
+        statement = statement.replace("{stream}", f"concat('{CANDLES}', interval)" if kind == "kline" else f"'{kind}'")
+        paid = "fromUnixTimestamp64Nano(ifNull(funding_time, ts_recv), 'UTC')"
+        statement = statement.replace("{time}", paid if kind == "funding_rate" else "time")
+        for day in question.days:
+            for source, rows in clickhouse.read(question.client, statement, day_span(day)).iter_rows():
+                found[source, str(day)] = rows
+    return [(load, found.get((load.source, load.unit), 0)) for load in loads if load.outcome == "ok"]
 
 
 Window = dict[str, dt.datetime]
