@@ -53,6 +53,15 @@ def without_password(url: str) -> str:
     return _PASSWORD_WORD.sub(r"\1***", _TOKEN.sub(r"\1***", _PASSWORD_BEFORE_HOST.sub(r"\1***", url)))
 
 
+def unescaped(url: str) -> str:
+    """The first `/`, `?` or `#` of a password that is not percent-encoded, and so ends the host's part; "" if none."""
+    found = _UNESCAPED.search(url)
+    return found[1] or found[2] if found else ""
+
+
+# An @ in the path, or after a ? or # that follows what cannot be a port.
+_UNESCAPED = re.compile(r"://[^/?#]*(/)[^?#]*@|://[^/?#@]*:(?!\d+[?#])[^/?#@]*([?#]).*@")
+
 # Up to the last @, because a password that is not percent-encoded may contain any character.
 _PASSWORD_BEFORE_HOST = re.compile(r"(://[^:@/]*:).*(?=@)")
 _PASSWORD_WORD = re.compile(r"(\w*password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&]+)", re.IGNORECASE)

@@ -5,13 +5,35 @@ decided in `local.endpoints`, not here.
 """
 
 import os
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from marketdata_assets import secret_values
+from marketdata_assets.errors import TerminalError, did_you_mean
+
+PREFIX = "MARKETDATA_"
+ADDRESSES = ("postgres_dsn", "mongo_uri", "clickhouse_url", "nats_url", "redis_url", "alert_smtp")
+READ_ELSEWHERE = ("BRAIN_EMAIL_", "BRAIN_PASSWORD_", "TEST_", "UID", "GID", "VERSION", "INPUT", "FIXTURES", "CHAOS")
+"""Beginnings of what follows the prefix in names that accounts, the compose file and the tests read."""
+
+
+class BadSettings(TerminalError):
+    """Variables with values that cannot be used, or with names that nothing reads. No secret is shown."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+
 
 QuietSeconds = Annotated[
     float, Field(description="a file is complete when two scans this far apart see the same size and time")
@@ -44,7 +66,21 @@ class Settings(_FromEnvironment):
     A database URL that is None means the local stack under `home`.
     """
 
-    model_config = SettingsConfigDict(env_prefix="MARKETDATA_", env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+
+    def __init__(self, **values: Any) -> None:
+        """Read the environment. Raises BadSettings and BadSecretFile."""
+        problems = list(_unknown(os.environ, type(self).model_fields))
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise BadSettings([*map(_problem, error.errors()), *problems]) from None
+        except SettingsError as error:
+            name = re.sub(r'.*field "(\w+)".*', r"\1", str(error), flags=re.DOTALL).upper()
+            raise BadSettings([f"{PREFIX}{name}: {os.environ.get(PREFIX + name)!r} is no JSON", *problems]) from None
+        problems += _bad_addresses(vars(self))
+        if problems:
+            raise BadSettings(problems)
 
     home: Path = Field(default=Path(".marketdata"), description="data folder of the local stack and of Dagster")
 
@@ -143,6 +179,15 @@ class Settings(_FromEnvironment):
     )
     alert_mail: str | None = Field(default=None, description="sender and receivers of that mail, with commas between")
 
+    def missing_folders(self) -> list[str]:
+        """The folders that variables name and that do not exist, each with its variable and the remedy."""
+        names = [name for name in sorted(self.model_fields_set) if name.endswith("_dir") or name == "flows_data"]
+        return [
+            f"{PREFIX}{name.upper()}: {folder} is no folder; create it, or correct the variable"
+            for name in names
+            if (folder := getattr(self, name)) and not folder.is_dir()
+        ]
+
     @property
     def root(self) -> Path:
         """`home` as an absolute path."""
@@ -229,3 +274,28 @@ class CollectorSettings(_FromEnvironment):
     log_level: str | None = Field(default=None, description="log_level")
     http_host: str | None = Field(default=None, description="http.host")
     http_port: int | None = Field(default=None, description="http.port")
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    """A value that is not as declared, such as `MARKETDATA_WORKERS: 'abc' should be a valid integer`."""
+    name = str(error["loc"][0]).upper()
+    told = str(error["msg"]).removeprefix("Input ").partition(",")[0]
+    return f"{PREFIX}{name}: {error['input']!r} {told}"
+
+
+def _bad_addresses(values: Mapping[str, Any]) -> Iterator[str]:
+    for name in ADDRESSES:
+        value = values[name]
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if text and (mark := secret_values.unescaped(text)):
+            cause = f"its password has {mark!r}, which ends the host's part of a URL"
+            yield f"{PREFIX}{name.upper()}: {cause}; write it as %{ord(mark):02X}"
+
+
+def _unknown(environ: Mapping[str, str], fields: Mapping[str, Any]) -> Iterator[str]:
+    known = {f"{PREFIX}{name.upper()}" for name in fields}
+    for name in sorted(environ):
+        variable = name.upper().removesuffix(secret_values.SUFFIX)
+        read = variable in known or variable.removeprefix(PREFIX).startswith(READ_ELSEWHERE)
+        if variable.startswith(PREFIX) and not read:
+            yield f"{name}: nothing reads a variable of this name; {did_you_mean(variable, known)} Rename or unset it."

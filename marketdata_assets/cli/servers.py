@@ -39,6 +39,8 @@ def up(
     """Start the local stack and the Dagster UI; Ctrl-C stops both, the data stays."""
     settings = Settings()
     say = output.notes().print
+    for problem in settings.missing_folders():
+        say(problem)
     if ui:
         need_ui_port(settings)
     with LocalStack(settings, progress=say) as stack:
@@ -104,15 +106,17 @@ def _forward_output(process: subprocess.Popen[bytes], stopping: threading.Event)
 def doctor(as_json: output.Json = False) -> None:
     """Check every server: version, latency, missing features and how to fix them. Exit code 1 when one is not ok.
 
-    Also warns when the known trading days end within 60 days.
+    Also names configured folders that do not exist, and warns when the known trading days end within 60 days.
     """
     from marketdata_assets.reference.status import REMEDY
     from marketdata_assets.resources import ClickHouse, Mongo, Nats, Postgres
 
     servers = [Postgres().check(), Mongo().check(), clickhouse := ClickHouse().check(), Nats().check()]
     calendar = _calendar(stored=clickhouse.ok)
+    folders = Settings().missing_folders()
     if as_json:
-        output.as_json({"servers": [vars(health) for health in servers], "calendar": vars(calendar)})
+        found = [vars(health) for health in servers]
+        output.as_json({"servers": found, "calendar": vars(calendar), "missing_folders": folders})
     else:
         columns = ("server", "state", "version", "edition", "ms", "url")
         rows = []
@@ -129,7 +133,9 @@ def doctor(as_json: output.Json = False) -> None:
             output.console().print(f"[yellow]calendar:[/] {calendar.warning}\n  remedy: {REMEDY}")
         else:
             output.console().print(f"calendar: trading days are known until {calendar.known_until} ({calendar.source})")
-    if not all(health.ok for health in servers):
+        for problem in folders:
+            output.console().print(problem)
+    if folders or not all(health.ok for health in servers):
         raise typer.Exit(1)
 
 

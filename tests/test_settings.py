@@ -1,0 +1,75 @@
+"""Variables with values that cannot be used, or that nothing reads: each by name, with the remedy, and no secret."""
+
+from pathlib import Path
+
+import pytest
+
+from marketdata_assets.secret_values import unescaped
+from marketdata_assets.settings import BadSettings, Settings
+
+WRONG = [
+    ("WORKERS", "abc", "MARKETDATA_WORKERS: 'abc' should be a valid integer"),
+    ("WORKERS", "0", "MARKETDATA_WORKERS: '0' should be greater than or equal to 1"),
+    ("LOG_FORMAT", "xml", "MARKETDATA_LOG_FORMAT: 'xml' should be 'text' or 'json'"),
+    ("EXCHANGE_HOSTS", "okx=https://host", "MARKETDATA_EXCHANGE_HOSTS: 'okx=https://host' is no JSON"),
+    (
+        "BAR_DIR",
+        "bars",
+        "MARKETDATA_BAR_DIR: nothing reads a variable of this name; did you mean 'MARKETDATA_BARS_DIR'?",
+    ),
+    ("MONGO_URL", "x", "did you mean 'MARKETDATA_MONGO_URI'?"),
+    ("POSTGRES_DNS_FILE", "/x", "did you mean 'MARKETDATA_POSTGRES_DSN'?"),
+    ("POSTGRES_DSN", "postgresql://u:can/ary@h/db", "MARKETDATA_POSTGRES_DSN: its password has '/'"),
+    ("ALERT_SMTP", "smtp://u:can#ary@h:587", "MARKETDATA_ALERT_SMTP: its password has '#'"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "said"), WRONG)
+def test_a_wrong_variable_is_named(name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"MARKETDATA_{name}", value)
+    with pytest.raises(BadSettings) as error:
+        Settings()
+    assert said in str(error.value)
+    assert "ary" not in str(error.value).replace("variable", "")
+
+
+def test_all_wrong_variables_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value, _ in WRONG[1:3] + WRONG[4:7]:
+        monkeypatch.setenv(f"MARKETDATA_{name}", value)
+    with pytest.raises(BadSettings) as error:
+        Settings()
+    assert len(str(error.value).splitlines()) == 5
+
+
+@pytest.mark.parametrize("name", ["BRAIN_PASSWORD_LK", "BRAIN_EMAIL_A_B_1_FILE", "UID", "TEST_TIMESCALE_DSN", "INPUT"])
+def test_variables_that_others_read_are_none_of_ours(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"MARKETDATA_{name}", "x")
+    Settings()
+
+
+def test_folders_that_do_not_exist_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARKETDATA_BARS_DIR", str(tmp_path / "bras"))
+    monkeypatch.setenv("MARKETDATA_TICKS_DIR", str(tmp_path))
+    missing = f"MARKETDATA_BARS_DIR: {tmp_path / 'bras'} is no folder; create it, or correct the variable"
+    assert Settings().missing_folders() == [missing]
+
+
+@pytest.mark.parametrize(
+    ("url", "mark"),
+    [
+        ("postgresql://u:pa/ss@h/db", "/"),
+        ("postgresql://u:12/ss@h/db", "/"),
+        ("mongodb://u:p?x@h", "?"),
+        ("redis://:p#x@h:1", "#"),
+        ("nats://tok/en@h", "/"),
+        ("http://u:p@ss/x@h", "/"),
+        ("http://u:p%2F@h:8123/x", ""),
+        ("postgresql://h:5432/db?user=a@b", ""),
+        ("mongodb://u:p@h1:27017,h2:1/db?x=y", ""),
+        ("redis://h:6379?x=a@b", ""),
+        ("host=x password=a/b@c", ""),
+        ("postgresql:///db?host=/tmp&user=a@b", ""),
+    ],
+)
+def test_a_password_that_ends_the_host_is_found(url: str, mark: str) -> None:
+    assert unescaped(url) == mark
