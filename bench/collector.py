@@ -73,7 +73,6 @@ async def _figures(url: str) -> list[Figure]:
         publisher.close()
         await client.close()
     assert state.acked == ROUNDS * MESSAGES
-    assert publisher.duplicates == 0
     return [_publish_figure(ours, theirs), await _read_figure(url)]
 
 

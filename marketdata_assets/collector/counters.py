@@ -34,12 +34,10 @@ class LatencyHistogram:
 
     def observe_since(self, moments: Iterable[int], now: int) -> None:
         """Add the durations from each of these moments (ns since 1970) to `now`."""
-        counts, bounds = self.counts, self._bounds_ns
-        for moment in moments:
+        for moment, count in Counter(moments).items():  # most share theirs with others of the same read
             ns = now - moment
-            counts[bisect_left(bounds, ns)] += 1
-            if ns > 0:
-                self.total_ns += ns
+            self.counts[bisect_left(self._bounds_ns, ns)] += count
+            self.total_ns += count * max(ns, 0)
 
     @property
     def count(self) -> int:

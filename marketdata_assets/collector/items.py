@@ -57,7 +57,7 @@ def moment(record: Recorded) -> int:
 
 def subject(record: Recorded) -> str:
     """`market.<type>.<exchange>.<market_type>.<symbol>`; characters that a subject cannot have become `_`."""
-    return _subject(TAGS[type(record)], record.exchange, record.market_type, record.symbol)
+    return names(record)[0]
 
 
 def message_id(record: Recorded) -> str:
@@ -67,18 +67,23 @@ def message_id(record: Recorded) -> str:
     instrument with the same time, side, price and size count as one. A gap, and a snapshot without a time, are our own
     events and have our time.
     """
-    prefix = _prefix(TAGS[type(record)], record.exchange, record.market_type, record.instrument)
-    return prefix + _OWN[type(record)](record)
+    return names(record)[1]
+
+
+def names(record: Recorded) -> tuple[str, str]:
+    """The subject and the message id."""
+    kind = type(record)
+    subject, prefix = _names(kind, record.exchange, record.market_type, record.symbol, record.instrument)
+    return subject, prefix + _OWN[kind](record)
 
 
 @lru_cache(CACHED_NAMES)
-def _subject(tag: str, exchange: str, market_type: str, symbol: str) -> str:
-    return f"market.{tag}.{exchange}.{market_type}.{_NO_TOKEN.sub('_', symbol) or '_'}"
-
-
-@lru_cache(CACHED_NAMES)
-def _prefix(tag: str, exchange: str, market_type: str, instrument: str) -> str:
-    return f"{tag}.{exchange}.{market_type}.{_header(instrument)}."
+def _names(
+    kind: type[msgspec.Struct], exchange: str, market_type: str, symbol: str, instrument: str
+) -> tuple[str, str]:
+    """The subject, and how the message ids of an instrument begin."""
+    place = f"{TAGS[kind]}.{exchange}.{market_type}."
+    return f"market.{place}{_NO_TOKEN.sub('_', symbol) or '_'}", f"{place}{_header(instrument)}."
 
 
 def _header(text: str) -> str:

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import nats
 from collector_records import snapshot
 
 from marketdata_assets.collector.items import Recorded, items
@@ -55,13 +57,14 @@ async def publishing(
     limits: Limits = QUICK,
     stream: Stream | None = None,
     prepare_url: str | None = None,
+    prepare: bool = True,
 ) -> AsyncIterator[Publisher]:
     """A publisher that runs; nothing is drained at the end."""
     publisher = Publisher(
         url,
         BoundedQueue(capacity, lambda *_: snapshot(0)),
         Spool(spool, spool_bytes) if spool else None,
-        prepare=partial(ensure, prepare_url or url, stream, ()),
+        prepare=partial(ensure, prepare_url or url, stream, ()) if prepare else None,
         limits=limits,
         jitter=lambda: 0.5,
     )
@@ -89,6 +92,45 @@ async def stored(url: str, subject: str = "market.>") -> list[bytes]:
     await ensure(url, Stream(), (Consumer(name, subject),))
     async with Reader(url, "MARKET", name) as reader:
         return [payload async for batch in reader.batches(10_000, 5, follow=False) for payload in batch.payloads]
+
+
+async def change_stream(url: str, **settings: Any) -> None:
+    """As its operator changes it."""
+    client = await nats.connect(url)
+    manager = client.jetstream()
+    config = (await manager.stream_info("MARKET")).config
+    await manager.update_stream(config.evolve(**settings))
+    await client.close()
+
+
+class OldServer:
+    """Acks every message for itself, but not the first time the one with the number `ignored`."""
+
+    def __init__(self, ignored: int) -> None:
+        self.ids: list[str] = []
+        self._ignored = ignored
+
+    async def __aenter__(self) -> "OldServer":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"version":"2.10.29","headers":true,"max_payload":1048576}\r\n')
+        while line := await reader.readline():
+            word, *arguments = line.split()
+            if word == b"PING":
+                writer.write(b"PONG\r\n")
+            if word == b"HPUB":
+                head = (await reader.readexactly(int(arguments[3]) + 2))[: int(arguments[2])]
+                self.ids.append(head.partition(b"Nats-Msg-Id: ")[2].strip().decode())
+                if len(self.ids) != self._ignored:
+                    answer = b'{"stream":"MARKET","seq":%d}' % len(self.ids)
+                    writer.write(b"MSG %b 1 %d\r\n%b\r\n" % (arguments[1], len(answer), answer))
+        writer.close()
 
 
 class Line:

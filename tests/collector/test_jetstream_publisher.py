@@ -12,7 +12,17 @@ import nats
 import pytest
 from collector_records import delta, ticker, trade, trades
 from in_loop import in_loop, until
-from jetstream_cases import QUICK, Line, nats_server, publishing, put_slowly, start, stored
+from jetstream_cases import (
+    QUICK,
+    Line,
+    OldServer,
+    change_stream,
+    nats_server,
+    publishing,
+    put_slowly,
+    start,
+    stored,
+)
 
 from marketdata_assets.collector.items import Recorded, items
 from marketdata_assets.collector.jetstream.spool import Spool
@@ -53,7 +63,6 @@ async def test_the_same_event_from_two_processes_is_stored_once(server: Server) 
         for sink in (one, other):
             sink.put(items(trades(500)))
         await until(lambda: one.state().acked + other.state().acked == 1000)
-        assert one.duplicates + other.duplicates == 500
     assert sorted(numbers(await stored(server.url))) == list(range(1, 501))
 
 
@@ -87,7 +96,6 @@ async def test_lost_acks_make_no_duplicates(server: Server) -> None:
         line.deaf = False
         line.cut()
         await until(lambda: publisher.state().acked == 1000)
-        assert publisher.duplicates == 900
     assert numbers(await stored(server.url)) == list(range(1, 1001))
 
 
@@ -246,6 +254,42 @@ async def test_a_message_above_the_size_limit_becomes_a_gap(server: Server, tmp_
     found = [msgspec.json.decode(one, type=Trade | Gap) for one in await stored(server.url)]
     reported = [(one.cause, one.last_id, one.next_id) if isinstance(one, Gap) else one.trade_id for one in found]
     assert reported == ["1", ("too large", 1, 3), "3", "4", ("too large", 4, 6), "6"]
+
+
+@in_loop
+async def test_a_message_that_the_server_rejects_is_repeated_behind_those_that_it_stores(server: Server) -> None:
+    large = msgspec.structs.replace(trade(3), price="1" * 2_000)
+    async with publishing(server.url) as publisher:
+        publisher.put(items(trades(1)))
+        await until(lambda: publisher.state().acked == 1)
+        await change_stream(server.url, max_msg_size=1_000)
+        publisher.put(items([trade(2), large, *trades(7, first=4)]))
+        await until(lambda: publisher.state().acked == 9)
+        assert publisher.state().oldest_ns == large.ts_recv
+        await change_stream(server.url, max_msg_size=-1)
+        await until(lambda: publisher.state().acked == 10)
+    assert numbers(await stored(server.url)) == [1, 2, *range(4, 11), 3]
+
+
+@in_loop
+async def test_batches_that_the_stream_stops_taking_are_enabled_again(server: Server) -> None:
+    async with publishing(server.url) as publisher:
+        publisher.put(items(trades(10)))
+        await until(lambda: publisher.state().acked == 10)
+        await change_stream(server.url, allow_batched=False)
+        publisher.put(items(trades(500, first=11)))
+        await until(lambda: publisher.state().acked == 510)
+    assert numbers(await stored(server.url)) == list(range(1, 511))
+
+
+@in_loop
+async def test_a_server_without_batches_acks_each_message() -> None:
+    """As servers before 2.14 do; they take the reply subject of a batch as any other one."""
+    async with OldServer(ignored=7) as old, publishing(old.url, prepare=False) as publisher:
+        publisher.put(items(trades(100)))
+        await until(lambda: publisher.state().acked == 100)
+        assert publisher.state().oldest_ns is None
+    assert old.ids == [f"trade.binance.linear.ABCUSDT.{number}" for number in (*range(1, 101), 7)]
 
 
 @in_loop

@@ -1,8 +1,9 @@
-"""Messages that are sent and not acknowledged yet, in sending order."""
+"""Messages that are sent and not acknowledged yet, in the bursts in which they were sent."""
 
-from collections import deque
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import NamedTuple
 
 from marketdata_assets.collector.items import Item, message_id, moment, subject
@@ -39,68 +40,95 @@ def stored_message(entry: Entry) -> StoredMessage:
     return StoredMessage(subject(record), message_id(record), entry.payload, moment(record))
 
 
+@dataclass
+class Burst:
+    """Entries that were sent together, by their position from 1 on."""
+
+    entries: dict[int, Entry]  # those that are not acknowledged
+    size: int  # at the beginning
+    sent_at: float
+    rejected: int | None = None  # the first position that the server reported as not stored
+
+
 class InFlight:
-    """Entries by the number in their reply subject. Only an ack removes one."""
+    """Bursts by number, in the order in which they were sent. Only an ack removes an entry."""
 
     def __init__(self) -> None:
         self.bytes = 0  # of the payloads
-        self._entries: dict[int, Entry] = {}
-        self._next = 0
-        self._sent: deque[tuple[float, int]] = deque()  # time of a send, and its last number
+        self._bursts: dict[int, Burst] = {}
+        self._entries = 0
+        self._numbers = count(1)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self._entries
 
-    def add(self, entries: Sequence[Entry], now: float) -> range:
-        """Add sent entries; their numbers."""
-        numbers = range(self._next, self._next + len(entries))
-        self._entries.update(zip(numbers, entries, strict=True))
-        self._next = numbers.stop
-        self._sent.append((now, numbers.stop - 1))
+    def add(self, entries: Sequence[Entry], now: float) -> int:
+        """Add entries that are sent now; the number of their burst, which no other one has had."""
+        number = next(self._numbers)
+        self._bursts[number] = Burst(dict(enumerate(entries, 1)), len(entries), now)
+        self._entries += len(entries)
         self.bytes += sum(len(entry.payload) for entry in entries)
-        return numbers
+        return number
 
-    def pop(self, number: int) -> Entry | None:
-        """Remove an acknowledged entry; None when it was acknowledged before."""
-        entry = self._entries.pop(number, None)
-        if entry is not None:
-            self.bytes -= len(entry.payload)
-        return entry
+    def acked(self, number: int, positions: range) -> list[Entry]:
+        """Remove the entries at these positions of a burst; of several, only those before a rejected one."""
+        burst = self._bursts.get(number)
+        if burst is None:
+            return []
+        if burst.rejected is not None and len(positions) > 1:
+            positions = range(positions.start, min(positions.stop, burst.rejected))
+        if len(positions) == burst.size:
+            taken = list(burst.entries.values())
+            burst.entries.clear()
+        else:
+            taken = [burst.entries.pop(position) for position in positions if position in burst.entries]
+        if not burst.entries:
+            del self._bursts[number]
+        return self._removed(taken)
 
-    def sent_again(self, now: float, last: int | None = None) -> list[tuple[int, Entry]]:
-        """The entries to repeat with their numbers: all, or those up to `last`."""
-        last = self._next - 1 if last is None else last
-        while self._sent and self._sent[0][1] <= last:
-            self._sent.popleft()
-        self._sent.appendleft((now, last))
-        return [(number, entry) for number, entry in self._entries.items() if number <= last]
+    def rejected(self, number: int, position: int) -> bool:
+        """Note that the server did not store the entry at a position; whether this is the first one of the burst."""
+        burst = self._bursts.get(number)
+        if burst is None:
+            return False
+        first, burst.rejected = burst.rejected is None, min(position, burst.rejected or position)
+        return first
 
-    def oldest(self) -> tuple[float, int] | None:
-        """When the oldest entry was sent, and the last number of that send."""
-        if not self._entries:
-            self._sent.clear()
-            return None
-        first = next(iter(self._entries))
-        while self._sent[0][1] < first:
-            self._sent.popleft()
-        return self._sent[0]
+    def take(self, before: float = math.inf) -> list[list[Entry]]:
+        """Remove the bursts that were sent before a time, to send them again.
+
+        Of a burst that was stored in part, the first entry that was not comes alone: the server may never take it.
+        """
+        bursts: list[list[Entry]] = []
+        for number in [number for number, one in self._bursts.items() if one.sent_at < before]:
+            one = self._bursts.pop(number)
+            entries = self._removed(list(one.entries.values()))
+            pieces = [entries] if one.rejected is None and len(entries) == one.size else [entries[:1], entries[1:]]
+            bursts += [piece for piece in pieces if piece]
+        return bursts
+
+    def _removed(self, entries: list[Entry]) -> list[Entry]:
+        self._entries -= len(entries)
+        self.bytes -= sum(len(entry.payload) for entry in entries)
+        return entries
+
+    @property
+    def oldest(self) -> float | None:
+        """When the oldest burst was sent."""
+        return next((one.sent_at for one in self._bursts.values()), None)
 
     @property
     def oldest_ns(self) -> int | None:
         """Receive time of the oldest entry."""
-        if not self._entries:
-            return None
-        entry = next(iter(self._entries.values()))
-        return entry.message.ts if isinstance(entry, SpooledMessage) else moment(entry.record)
+        firsts = map(_first, self._bursts.values())
+        return min((e.message.ts if isinstance(e, SpooledMessage) else moment(e.record) for e in firsts), default=None)
 
     @property
     def items(self) -> int:
         """Entries that exist only in memory; all entries are either those or from the spool."""
-        return len(self) if isinstance(next(iter(self._entries.values()), None), Item) else 0
+        first = next(iter(self._bursts.values()), None)
+        return 0 if first is None or isinstance(_first(first), SpooledMessage) else len(self)
 
-    def clear(self) -> list[Entry]:
-        entries = list(self._entries.values())
-        self._entries.clear()
-        self._sent.clear()
-        self.bytes = 0
-        return entries
+
+def _first(burst: Burst) -> Entry:
+    return next(iter(burst.entries.values()))

@@ -1,8 +1,8 @@
 """The sink that publishes to JetStream: each item is kept until its ack, on disk while the server is unavailable.
 
-Items are sent in order of arrival: unacknowledged ones, then the spool, then the queue. A repeated message has the same
-id, so the stream deduplicates it within its duplicate window. A single message that the server rejects is repeated
-after those that it accepted.
+Items are sent in order of arrival: unacknowledged ones, then the spool, then the queue. A burst is a batch with one
+ack; a server without batches acks each message. A repeated message has the same id, so the stream deduplicates it
+within its duplicate window. A message that the server rejects is repeated after those that it accepted.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import msgspec
 from marketdata_assets.backoff import delay
 from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.errors import NatsRejected, NatsUnavailable, SpoolFull
-from marketdata_assets.collector.items import Item, Recorded, items, message_id, moment, subject
+from marketdata_assets.collector.items import Item, Recorded, items, moment, names
 from marketdata_assets.collector.jetstream.in_flight import Entry, InFlight, SpooledMessage, stored_message
 from marketdata_assets.collector.jetstream.nats_connection import CRLF, Address, Message, NatsConnection, publish_header
 from marketdata_assets.collector.jetstream.spool import Spool
@@ -34,6 +34,12 @@ HEADER_BYTES = 4096
 SPILL_ITEMS = 8192
 """Items written to the disk at once."""
 
+# The end of the reply subject of a message in a batch, see docs/decisions/0010.
+START, APPEND, COMMIT = ".0.$FI", ".1.$FI", ".2.$FI"
+FLOW = 1000
+"""An ack within a batch after so many messages, at most. They are not used."""
+FLOW_ACK = b'{"type":"ack"'
+BATCHES_DISABLED = 10205
 
 log = get_logger(__name__)
 
@@ -46,10 +52,39 @@ class Limits:
     window_bytes: int = 32 << 20
     burst: int = 512  # with so many queued, no lingering
     linger_seconds: float = 0.001  # messages of this time are sent together
+    busy: int = 32  # after a burst of so many, that of
+    busy_linger_seconds: float = 0.004  # a fourth of the bursts costs half the CPU, here and in the server
     ack_seconds: float = 10.0  # then a message is repeated, or the connection is closed
     spill_seconds: float = 1.0  # the server is unavailable this long before items are spooled
     first_backoff_seconds: float = 0.1
     last_backoff_seconds: float = 10.0
+
+
+class Failure(msgspec.Struct):
+    """Why the server did not store a message."""
+
+    err_code: int = 0
+
+
+class Answer(msgspec.Struct):
+    """To a message, or to a batch, then with the `count` of its messages that are stored; a `type` is of a report.
+
+        {"stream": "MARKET", "seq": 60, "batch": "7", "count": 60}
+        {"stream": "MARKET", "seq": 60, "duplicate": true}
+        {"stream": "MARKET", "seq": 0, "error": {"code": 400, "err_code": 10205, "description": "..."}}
+        {"type": "gap", "last_seq": 17, "seq": 20}
+        {"type": "err", "seq": 17, "error": {"code": 400, "err_code": 10054, "description": "..."}}
+
+    https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-50.md
+    """
+
+    type: str | None = None
+    last_seq: int | None = None  # the first message that is missing in a batch
+    count: int | None = None
+    error: Failure | None = None
+
+
+_answer = msgspec.json.Decoder(Answer).decode
 
 
 class Publisher:
@@ -73,7 +108,6 @@ class Publisher:
         context: ssl.SSLContext | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.duplicates = 0  # acks of messages that the stream already had
         self.latency = LatencyHistogram()
         self._address = Address.of(url)
         self._queue, self._spool_queue = queue, SpoolQueue(spool) if spool is not None else None
@@ -175,11 +209,12 @@ class Publisher:
         except BaseException:
             connection.abort("the stream is not ready")
             raise
-        connection.write(f"SUB {self._inbox}* 1\r\n".encode())
+        connection.write(f"SUB {self._inbox}> 1\r\n".encode())
         log.info("nats_connected", server=str(self._address), unacked=len(self._in_flight))
         self._connection = connection
         self._acked_at = time.monotonic()
-        self._write(connection, self._in_flight.sent_again(self._acked_at))
+        for entries in self._in_flight.take():
+            self._write(connection, entries)
         self._wake.set()
 
     def _disconnect(self, why: str) -> None:
@@ -191,32 +226,36 @@ class Publisher:
     async def _pump(self) -> None:
         while True:
             self._wake.clear()
-            if await self._step():
-                await asyncio.sleep(0 if len(self._queue) >= self._limits.burst else self._limits.linger_seconds)
+            if sent := await self._step():
+                await asyncio.sleep(0 if len(self._queue) >= self._limits.burst else self._linger(sent))
             else:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(0.05):
                         await self._wake.wait()
 
-    async def _step(self) -> bool:
-        """Spool and send what is due; whether anything was sent."""
+    def _linger(self, sent: int) -> float:
+        return self._limits.busy_linger_seconds if sent >= self._limits.busy else self._limits.linger_seconds
+
+    async def _step(self) -> int:
+        """Spool and send what is due; how many messages were sent."""
         async with self._turn:
             if self._spool_queue is not None:
                 await self._to_disk(self._spool_queue)
             connection = self._connection
             if connection is None or connection.closed.done():
-                return False
-            now, oldest = time.monotonic(), self._in_flight.oldest()
-            if oldest is not None and now - oldest[0] > self._limits.ack_seconds:
-                if now - self._acked_at > self._limits.ack_seconds:
+                return 0
+            late, oldest = time.monotonic() - self._limits.ack_seconds, self._in_flight.oldest
+            if oldest is not None and oldest < late:
+                if self._acked_at < late:
                     connection.abort(f"no ack for {self._limits.ack_seconds:g} s")
                 else:
-                    self._write(connection, self._in_flight.sent_again(now, oldest[1]))
+                    for again in self._in_flight.take(late):
+                        self._write(connection, again)
             entries = self._within_limit(connection, self._next())
             if entries:
-                self._write(connection, zip(self._in_flight.add(entries, time.monotonic()), entries, strict=True))
+                self._write(connection, entries)
         await connection.writable()
-        return bool(entries)
+        return len(entries)
 
     async def _to_disk(self, spool_queue: SpoolQueue) -> None:
         now = time.monotonic()
@@ -257,11 +296,11 @@ class Publisher:
 
     async def _spool_in_flight(self, spool_queue: SpoolQueue) -> None:
         """Write the unacknowledged messages to the disk, in front of all others."""
-        if not self._in_flight.items:
-            self._in_flight.clear()
+        in_memory = self._in_flight.items
+        entries = [entry for burst in self._in_flight.take() for entry in burst]
+        if not in_memory:
             spool_queue.restart()
             return
-        entries = self._in_flight.clear()
         try:
             await spool_queue.prepend(entries)
         except SpoolFull:
@@ -295,33 +334,37 @@ class Publisher:
         [gap] = items([LostRange.of(record).gap("too large")])
         return SpooledMessage(stored_message(gap), entry.source)
 
-    def _write(
-        self, connection: NatsConnection, numbered: "Sequence[tuple[int, Entry]] | zip[tuple[int, Entry]]"
-    ) -> None:
+    def _write(self, connection: NatsConnection, entries: Sequence[Entry]) -> None:
+        """Send entries as one batch, whose last message asks for the ack of all."""
+        number, last = self._in_flight.add(entries, time.monotonic()), len(entries)
+        reply = f"{self._inbox}{number}.{FLOW}.fail."
         parts: list[bytes] = []
-        for number, entry in numbered:
+        for position, entry in enumerate(entries, 1):
             payload = entry.payload
-            if isinstance(entry, Item):
-                record = entry.record
-                names = subject(record), message_id(record)
-            else:
-                names = entry.message.subject, entry.message.message_id
-            parts += publish_header(names[0], f"{self._inbox}{number}", names[1], len(payload)), payload, CRLF
-            self._sent += 1
-        if parts:
-            connection.write(*parts)
+            name, own = names(entry.record) if isinstance(entry, Item) else entry.message[:2]
+            operation = COMMIT if position == last else START if position == 1 else APPEND
+            parts += publish_header(name, f"{reply}{position}{operation}", own, len(payload)), payload, CRLF
+        self._sent += last
+        connection.write(*parts)
 
     def _on_messages(self, messages: list[Message]) -> None:
-        skip, acked = len(self._inbox), []
+        acked: list[Entry] = []
         for message in messages:
-            answer = message.payload
-            if b'"seq"' not in answer or b'"error"' in answer:
-                self._rejected(message)
+            if message.payload.startswith(FLOW_ACK):
                 continue
-            entry = self._in_flight.pop(int(message.subject[skip:]))
-            if entry is not None:
-                acked.append(entry)
-                self.duplicates += b'"duplicate"' in answer
+            if message.headers:
+                self._no_stream(message.headers)
+                continue
+            number, _, _, place, *_ = message.subject[len(self._inbox) :].split(b".")
+            burst, position = int(number), int(place)
+            answer = _answer(message.payload)
+            if answer.type is not None or answer.error is not None:
+                if self._in_flight.rejected(burst, answer.last_seq or position):
+                    self._rejected(answer, message.payload)
+            elif answer.count is None:
+                acked += self._in_flight.acked(burst, range(position, position + 1))
+            else:
+                acked += self._in_flight.acked(burst, range(1, answer.count + 1))
         if acked:
             self._count(acked)
 
@@ -336,13 +379,15 @@ class Publisher:
             assert self._spool_queue is not None
             self._spool_queue.acked([entry for entry in acked if isinstance(entry, SpooledMessage)])
 
-    def _rejected(self, message: Message) -> None:
-        """No stream has the subject, or it rejects the message now; it is repeated after `ack_seconds`."""
-        if message.headers:
-            answer = message.headers.split(CRLF)[0].decode(errors="replace")
-            self._last_error = str(NatsRejected(str(self._address), f"no stream for the subject ({answer})"))
-            if self._connection is not None:
-                self._connection.abort("no stream for the subject")  # so that `prepare` runs again
-        else:
-            self._last_error = str(NatsRejected(str(self._address), message.payload.decode(errors="replace")))
-            log.warning("publish_rejected", error=self._last_error)
+    def _no_stream(self, headers: bytes) -> None:
+        answer = headers.split(CRLF)[0].decode(errors="replace")
+        self._last_error = str(NatsRejected(str(self._address), f"no stream for the subject ({answer})"))
+        if self._connection is not None:
+            self._connection.abort("no stream for the subject")  # so that `prepare` runs again
+
+    def _rejected(self, answer: Answer, text: bytes) -> None:
+        """The stream rejects messages now; they are repeated after `ack_seconds`."""
+        self._last_error = str(NatsRejected(str(self._address), text.decode(errors="replace")))
+        log.warning("publish_rejected", error=self._last_error)
+        if answer.error is not None and answer.error.err_code == BATCHES_DISABLED and self._connection is not None:
+            self._connection.abort("the stream takes no batches")  # so that `prepare` runs again

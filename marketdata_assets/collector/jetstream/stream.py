@@ -22,6 +22,7 @@ from marketdata_assets.logs import get_logger
 log = get_logger(__name__)
 
 ANSWER_SECONDS = 15.0
+FIRST_WITH_BATCHES = (2, 14)
 SHORT_ACK_WAIT = 0.1
 REDELIVERY_SECONDS = 0.3
 """The server checks for expired messages a tenth of a second after the ack wait was changed."""
@@ -66,9 +67,9 @@ async def ensure(
 
     Raises StreamConflict for settings that NATS cannot change, NatsUnavailable, NatsRejected, CollectorError.
     """
-    async with _managed(url, context) as manager:
-        stream = stream or Stream()
-        await _ensure_stream(manager, stream)
+    async with connected(url, context) as client:
+        manager, stream = client.jetstream(timeout=ANSWER_SECONDS), stream or Stream()
+        await _ensure_stream(manager, stream, batched=_takes_batches(client))
         for consumer in consumers().values() if durable is None else durable:
             await _ensure_consumer(manager, stream.name, consumer)
 
@@ -132,7 +133,13 @@ async def _info(manager: JetStreamContext, stream: str, consumer: str) -> api.Co
     return info
 
 
-async def _ensure_stream(manager: JetStreamContext, wanted: Stream) -> None:
+def _takes_batches(client: Client) -> bool:
+    """Whether the server knows batches that are stored message by message; an older one acks each message."""
+    version = client.connected_server_version
+    return (version.major, version.minor) >= FIRST_WITH_BATCHES
+
+
+async def _ensure_stream(manager: JetStreamContext, wanted: Stream, *, batched: bool) -> None:
     fields = {
         "subjects": list(wanted.subjects),
         "max_bytes": wanted.max_bytes,
@@ -142,6 +149,8 @@ async def _ensure_stream(manager: JetStreamContext, wanted: Stream) -> None:
         "num_replicas": wanted.replicas,
         "discard": api.DiscardPolicy.OLD,
     }
+    if batched:
+        fields["allow_batched"] = True
     fixed = {"storage": api.StorageType.FILE, "retention": api.RetentionPolicy.LIMITS}
     try:
         existing = (await manager.stream_info(wanted.name)).config
