@@ -77,11 +77,13 @@ class BrainClient:
         """Requests sent so far, retries and logins included."""
         return self._api.sent
 
-    async def login(self) -> None:
-        """Log in: with the stored session while it is valid, else by a new one.
+    async def login(self, *, again: bool = False) -> None:
+        """Log in: with the stored session while it is valid, else by a new one; `again` even if it was rejected.
 
         Raises LoginRejected, IdentityCheckRequired or ApiUnavailable.
         """
+        if again:
+            await self._login.forget_rejection()
         await self._login.session()
 
     async def seconds_left(self) -> float:

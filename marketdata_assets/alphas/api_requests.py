@@ -45,8 +45,14 @@ class _Token(msgspec.Struct):
     expiry: float  # seconds left
 
 
-class _Authentication(msgspec.Struct):
-    token: _Token
+class Authentication(msgspec.Struct, frozen=True):
+    """The response to a login: `{"user": {"id": ..}, "token": {"expiry": 14400.0}, "permissions": [..]}`.
+
+    After an identity check the token may be missing, and a login that requires one may have an `inquiry` instead.
+    """
+
+    token: _Token | None = None
+    inquiry: str | None = None
 
 
 _list = msgspec.json.Decoder(_List)
@@ -69,9 +75,9 @@ def decode_alpha(content: bytes) -> bytes:
     return content
 
 
-def decode_seconds_left(content: bytes) -> float:
-    """How long a login lasts, from `{"user": {"id": ..}, "token": {"expiry": 14400.0}, "permissions": [..]}`."""
-    return msgspec.json.decode(content, type=_Authentication).token.expiry
+def decode_authentication(content: bytes) -> Authentication:
+    """Decode the response to a login, which may be empty. Raises msgspec.DecodeError."""
+    return msgspec.json.decode(content, type=Authentication) if content.strip() else Authentication()
 
 
 def reason(response: httpx.Response) -> str:

@@ -31,7 +31,11 @@ class LoginRejected(AlphasError):
     """The API rejects the account's e-mail and password."""
 
     def __init__(self, account: str, answer: str) -> None:
-        super().__init__(f"BRAIN rejects the login of account {account} ({answer}). Correct its e-mail or password.")
+        super().__init__(
+            f"BRAIN rejects the login of account {account} ({answer}). Correct its e-mail or password: until then it is"
+            f" not sent again, as BRAIN could lock the account. To send it again unchanged, run:"
+            f" marketdata alphas login --account {account}"
+        )
 
 
 class IdentityCheckRequired(AlphasError):

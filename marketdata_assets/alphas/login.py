@@ -1,19 +1,22 @@
 """Login of an account: Basic authentication, expiry, identity check, and one session for all processes.
 
     POST /authentication              201, {"token": {"expiry": 14400.0}, ..} and a cookie
-                                      401 with WWW-Authenticate: persona and Location: a link for an identity
-                                      check, polled by POST until it answers 201
+                                      401 with WWW-Authenticate: persona and Location, or {"inquiry": ".."} without
+                                      a token: a link for an identity check, polled by POST until it answers 201
     GET  /authentication              200 with the seconds left, or 401
 
 Requests that meet an expired login at the same time, in this process or another, cause one new login together. A file
-of mode 0600, in a folder of mode 0700, has the cookies and their expiry, or a login in progress; its content is never
-logged. That of another server or another e-mail address counts as absent.
+of mode 0600, in a folder of mode 0700, has the cookies and their expiry, a login in progress, or a rejection: the
+rejected password is not sent again, since BRAIN may lock the account. Its content is never logged. That of another
+server or another e-mail address counts as absent.
 """
 
 import asyncio
+import datetime as dt
 import fcntl
 import hashlib
 import os
+import secrets
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterable
@@ -27,7 +30,7 @@ import httpx
 import msgspec
 
 from marketdata_assets.alphas.accounts import Credentials
-from marketdata_assets.alphas.api_requests import ApiRequests, ApiResponse, decode_seconds_left, reason
+from marketdata_assets.alphas.api_requests import ApiRequests, Authentication, decode_authentication, reason
 from marketdata_assets.alphas.errors import IdentityCheckRequired, LoginRejected, RequestRejected
 from marketdata_assets.budget import private_folder
 from marketdata_assets.logs import get_logger
@@ -38,7 +41,12 @@ REFRESH_SECONDS = 1800.0
 PENDING_SECONDS = 3600.0
 """How long the link of an identity check is valid; later a new one is requested."""
 
+ASSUMED_SECONDS = 3600.0
+"""How long a login lasts of which the API does not say it."""
+
 PATH = "/authentication"
+
+STILL_UNAUTHORIZED = "it accepts the login, and still answers 401"
 
 _LOCK_POLL_SECONDS = 0.05
 
@@ -81,10 +89,29 @@ class Pending(msgspec.Struct, frozen=True):
         return f"Pending(began={self.began})"
 
 
-class _Stored(msgspec.Struct, omit_defaults=True):
-    owner: str
+class Rejection(msgspec.Struct, frozen=True):
+    """A password that the API rejected at `at` with `answer`; only a salted hash of it is kept."""
+
+    salt: str
+    digest: str
+    answer: str
+    at: float
+
+    def of(self, password: str) -> bool:
+        """Whether this is the password that was rejected."""
+        return secrets.compare_digest(self.digest, _password_digest(password, self.salt))
+
+    def __repr__(self) -> str:
+        return f"Rejection(at={self.at})"
+
+
+class Stored(msgspec.Struct, omit_defaults=True):
+    """The content of a session file: at most one of the three."""
+
+    owner: str = ""
     session: Session | None = None
     pending: Pending | None = None
+    rejection: Rejection | None = None
 
 
 @dataclass(frozen=True)
@@ -99,20 +126,22 @@ class SessionFile:
     def path(self) -> Path:
         return self.folder / f"{self.account}.session"
 
-    def load(self) -> tuple[Session | None, Pending | None]:
-        """The stored session and the pending login; None for one that is missing, of another owner or unreadable."""
+    def load(self) -> Stored:
+        """What is stored; nothing when the file is missing, of another owner or unreadable."""
         try:
-            stored = msgspec.json.decode(self.path.read_bytes(), type=_Stored)
+            stored = msgspec.json.decode(self.path.read_bytes(), type=Stored)
         except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
-            return None, None
-        return (stored.session, stored.pending) if stored.owner == self.owner else (None, None)
+            return Stored()
+        return stored if stored.owner == self.owner else Stored()
 
-    def save(self, *, session: Session | None = None, pending: Pending | None = None) -> None:
+    def save(
+        self, *, session: Session | None = None, pending: Pending | None = None, rejection: Rejection | None = None
+    ) -> None:
         """Replace what is stored, atomically; the caller holds `locked`."""
         partial = self.path.with_name(f".{self.path.name}.partial")
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.encode(_Stored(self.owner, session, pending)))
+            file.write(msgspec.json.encode(Stored(self.owner, session, pending, rejection)))
         partial.replace(self.path)
 
     @asynccontextmanager
@@ -135,6 +164,10 @@ class SessionFile:
 def owner_digest(url: str, email: str) -> str:
     """A digest that differs by server and e-mail address and reveals neither."""
     return hashlib.sha256(f"{url}\n{email}".encode()).hexdigest()[:32]
+
+
+def _password_digest(password: str, salt: str) -> str:
+    return hashlib.scrypt(password.encode(), salt=bytes.fromhex(salt), n=2**14, r=8, p=1).hex()
 
 
 def cookies_of(jar: CookieJar) -> tuple[Cookie, ...]:
@@ -189,31 +222,36 @@ class Login:
         if self._failure is None and self._session and self._valid(self._session):
             return self._session
         async with self._exclusive():
-            stored, pending = self._file.load()
-            for candidate in (self._session, stored):
+            stored = self._file.load()
+            for candidate in (self._session, stored.session):
                 if self._valid(candidate):
                     return self._use(candidate)
-            if stored and stored.expires > time.time():
-                self._use(stored)
-                verified = await self._verified(stored)
+            if stored.session and stored.session.expires > time.time():
+                verified = await self._verified(self._use(stored.session))
                 if verified and self._valid(verified):
                     self._file.save(session=verified)
                     return verified
-            return await self._log_in(pending)
+            return await self._log_in(stored)
+
+    async def forget_rejection(self) -> None:
+        """Let the next login send a password that was rejected."""
+        async with self._exclusive():
+            if self._file.load().rejection:
+                self._file.save()
 
     async def renew(self, expired: Session) -> None:
         """Replace the session `expired`, which the API rejected with 401."""
         async with self._exclusive():
             if self._session is None or self._session.id != expired.id:
                 return
-            stored, pending = self._file.load()
-            if stored and stored.id != expired.id and self._valid(stored):
-                self._use(stored)
+            stored = self._file.load()
+            if stored.session and stored.session.id != expired.id and self._valid(stored.session):
+                self._use(stored.session)
                 return
             log.info("session_expired", account=self.account)
             if self._unconfirmed > 1:
-                raise self._failed(LoginRejected(self.account, "it accepts the login, and still answers 401"))
-            await self._log_in(pending)
+                raise self._failed(LoginRejected(self.account, STILL_UNAUTHORIZED))
+            await self._log_in(stored)
 
     def confirm(self) -> None:
         """Note that the API accepted the session."""
@@ -222,10 +260,10 @@ class Login:
     async def check(self) -> float:
         """Seconds left as the API says; 0 when there is no valid login."""
         if self._session is None:
-            stored, _ = self._file.load()
-            if stored is None:
+            stored = self._file.load()
+            if stored.session is None:
                 return 0.0
-            self._use(stored)
+            self._use(stored.session)
         assert self._session
         verified = await self._verified(self._session)
         return max(verified.expires - time.time(), 0.0) if verified else 0.0
@@ -242,7 +280,7 @@ class Login:
         for _ in range(max(1, int(limit / interval))):
             await self._api.policy.sleep(interval)
             async with self._exclusive():
-                _, pending = self._file.load()
+                pending = self._file.load().pending
                 if pending is None or await self._complete(pending):
                     break
         else:
@@ -270,33 +308,49 @@ class Login:
 
     async def _verified(self, session: Session) -> Session | None:
         """The session with the seconds that the API says are left; None when it has expired."""
-        response = await self._api.send("GET", PATH, decode_seconds_left)
+        response = await self._api.send("GET", PATH, decode_authentication)
         if response.value is None:
             return None
-        self._session = Session(session.id, session.cookies, time.time() + response.value, session.life_seconds)
+        left = response.value.token.expiry if response.value.token else session.expires - time.time()
+        self._session = Session(session.id, session.cookies, time.time() + left, session.life_seconds)
         return self._session
 
-    async def _log_in(self, pending: Pending | None) -> Session:
-        if pending and time.time() - pending.began < PENDING_SECONDS:
-            if session := await self._complete(pending):
+    async def _log_in(self, stored: Stored) -> Session:
+        if stored.rejection and stored.rejection.of(self._credentials.password):
+            at = dt.datetime.fromtimestamp(stored.rejection.at, dt.UTC)
+            raise self._failed(LoginRejected(self.account, f"{stored.rejection.answer}, at {at:%Y-%m-%d %H:%M} UTC"))
+        if stored.pending and time.time() - stored.pending.began < PENDING_SECONDS:
+            if session := await self._complete(stored.pending):
                 return session
-            if self._file.load()[1]:
-                raise self._failed(IdentityCheckRequired(self.account, pending.url))
+            if self._file.load().pending:
+                raise self._failed(IdentityCheckRequired(self.account, stored.pending.url))
         self._api.jar.clear()
         auth = (self._credentials.email, self._credentials.password)
-        response = await self._api.send("POST", PATH, decode_seconds_left, auth)
-        if response.value is not None:
-            return self._logged_in(response.value)
-        raise self._failed(self._rejection(response))
+        answer = await self._api.send("POST", PATH, decode_authentication, auth)
+        if url := self._link(answer.response, answer.value):
+            self._file.save(pending=Pending(url, cookies_of(self._api.jar), time.time()))
+            raise self._failed(IdentityCheckRequired(self.account, url))
+        if answer.value is not None:
+            return await self._logged_in(answer.value)
+        cause = f"401: {self._api.redact(reason(answer.response))}"
+        salt = secrets.token_hex(16)
+        digest = _password_digest(self._credentials.password, salt)
+        self._file.save(rejection=Rejection(salt, digest, cause, time.time()))
+        raise self._failed(LoginRejected(self.account, cause))
 
-    def _rejection(self, answer: ApiResponse[float]) -> LoginRejected | IdentityCheckRequired:
-        response = answer.response
-        location = response.headers.get("Location")
-        if "persona" not in response.headers.get("WWW-Authenticate", "").lower() or not location:
-            return LoginRejected(self.account, f"401: {self._api.redact(reason(response))}")
-        url = str(httpx.URL(self._api.url + PATH).join(location))
-        self._file.save(pending=Pending(url, cookies_of(self._api.jar), time.time()))
-        return IdentityCheckRequired(self.account, url)
+    def _link(self, response: httpx.Response, authentication: Authentication | None) -> str:
+        """The link of the identity check that the response requires; empty when it requires none."""
+        if authentication is None:
+            location = response.headers.get("Location", "")
+            if location and "persona" in response.headers.get("WWW-Authenticate", "").lower():
+                return str(httpx.URL(self._api.url + PATH).join(location))
+            try:
+                authentication = decode_authentication(response.content)
+            except msgspec.DecodeError:
+                return ""
+        if authentication.token or not authentication.inquiry:
+            return ""
+        return str(httpx.URL(f"{self._api.url}{PATH}/persona", params={"inquiry": authentication.inquiry}))
 
     async def _complete(self, pending: Pending) -> Session | None:
         """The session when the identity check is done; None when not, or when the link has expired."""
@@ -308,16 +362,24 @@ class Login:
         set_cookies(self._api.jar, pending.cookies)
         auth = (self._credentials.email, self._credentials.password)
         try:
-            response = await self._api.send("POST", path, decode_seconds_left, auth)
+            answer = await self._api.send("POST", path, decode_authentication, auth)
         except RequestRejected as error:
             if error.status not in (404, 410):
                 raise
             self._file.save()
             return None
-        return None if response.value is None else self._logged_in(response.value)
+        if answer.value is None or self._link(answer.response, answer.value):
+            return None
+        return await self._logged_in(answer.value)
 
-    def _logged_in(self, seconds_left: float) -> Session:
+    async def _logged_in(self, authentication: Authentication) -> Session:
         cookies = cookies_of(self._api.jar)
+        if authentication.token is None:
+            answer = await self._api.send("GET", PATH, decode_authentication)
+            if answer.value is None:
+                raise self._failed(LoginRejected(self.account, STILL_UNAUTHORIZED))
+            authentication = answer.value
+        seconds_left = authentication.token.expiry if authentication.token else ASSUMED_SECONDS
         session = Session(uuid.uuid4().hex, cookies, time.time() + seconds_left, seconds_left)
         self._file.save(session=session)
         self._session = session

@@ -53,7 +53,7 @@ async def _log_in(account: str, wait: float) -> float:
 
     async with Brain().client(account) as client:
         try:
-            await client.login()
+            await client.login(again=True)
         except IdentityCheckRequired as needed:
             notes = output.notes()
             notes.print(f"BRAIN requires an identity check of account {account}. Open this link and complete it:")
@@ -111,12 +111,14 @@ def _session(account: str, found: Credentials, settings: Settings) -> str:
     from marketdata_assets.alphas.login import SessionFile, owner_digest
 
     file = SessionFile(settings.brain_folder, account, owner_digest(settings.brain_url.rstrip("/"), found.email))
-    session, pending = file.load()
-    if session and session.expires > time.time():
-        return f"until {_moment(session.expires):%Y-%m-%d %H:%M} UTC"
-    if pending:
+    stored = file.load()
+    if stored.session and stored.session.expires > time.time():
+        return f"until {_moment(stored.session.expires):%Y-%m-%d %H:%M} UTC"
+    if stored.rejection and stored.rejection.of(found.password):
+        return f"rejected {_moment(stored.rejection.at):%Y-%m-%d %H:%M} UTC"
+    if stored.pending:
         return "waits for an identity check"
-    return "ended" if session else "none"
+    return "ended" if stored.session else "none"
 
 
 def _moment(seconds: float) -> dt.datetime:

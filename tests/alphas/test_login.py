@@ -150,6 +150,28 @@ def test_wrong_password_is_tried_once_however_many_ask(server: BrainServer, tmp_
     assert (server.refused_logins, server.asked(LIST)) == (1, 0)
 
 
+def test_wrong_password_is_not_sent_again_until_it_changes(tmp_path: Path) -> None:
+    with BrainServer(lock_after=2) as server:
+        server.add_user(EMAIL, PASSWORD)
+        for _ in range(5):
+            with pytest.raises(LoginRejected, match=r"401: Incorrect.*marketdata alphas login --account lk"):
+                with_client(server, tmp_path, page, password="wrong")
+        assert (server.refused_logins, server.requests) == (1, 1)
+        assert "wrong" not in (tmp_path / "brain" / "lk.session").read_text()
+        assert with_client(server, tmp_path, page).count == 0
+        assert server.logins == 1
+
+
+def test_rejected_password_is_sent_again_when_a_person_asks_for_it(server: BrainServer, tmp_path: Path) -> None:
+    async def again(one: BrainClient) -> None:
+        await one.login(again=True)
+
+    for body, refused in ((page, 1), (page, 1), (again, 2), (page, 2)):
+        with pytest.raises(LoginRejected):
+            with_client(server, tmp_path, body, password="wrong")
+        assert server.refused_logins == refused
+
+
 def test_login_that_is_taken_and_then_refused_ends(server: BrainServer, tmp_path: Path) -> None:
     server.before(server.expire_sessions, times=99, where=LIST)
     found = with_client(server, tmp_path, pages)
@@ -189,10 +211,10 @@ def test_logins_retries_and_rejections_are_logged_without_secrets(
 # The identity check.
 
 
-@pytest.fixture
-def guarded() -> Iterator[BrainServer]:
+@pytest.fixture(params=["headers", "body"])
+def guarded(request: pytest.FixtureRequest) -> Iterator[BrainServer]:
     with BrainServer() as server:
-        server.add_user(EMAIL, PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 3), persona="headers")
+        server.add_user(EMAIL, PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 3), persona=request.param)
         yield server
 
 
