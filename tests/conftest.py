@@ -38,6 +38,7 @@ SERVERS = {"server_dsn", "either_dsn", "timescale_dsn", "clickhouse_server", "mo
 """Fixtures that start a server: whoever uses one of them, directly or not, is marked `servers`."""
 
 STARTERS = {"LocalStack", "OwnClickHouse", "CollectorProcess", "Venue", "BinanceVenue", "OkxVenue", "DeribitVenue"} | {
+    "lived",
     "nats_server",
     "redis_server",
     "soak",

@@ -20,7 +20,7 @@ from marketdata_assets.collector.jetstream.claim import claim
 from marketdata_assets.collector.jetstream.reader import Batch, Reader
 from marketdata_assets.collector.jetstream.stream import Stream, connected, consumers
 from marketdata_assets.collector.sink import shield_until_done
-from marketdata_assets.collector.stream_losses import StreamLosses
+from marketdata_assets.collector.stream_losses import BOOK, StreamLosses
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import Inserted, insert_json
 from marketdata_assets.stores import clickhouse
@@ -172,6 +172,9 @@ class _Drain:
             inserted = await asyncio.to_thread(insert_json, self._client, name, batch.payloads, source=SOURCE)
         if reader.in_order:  # what waited for redelivery may have been deleted meanwhile
             await self._losses.record(name)
+        if name == BOOK:
+            await self._losses.books_loaded(batch)
+        if reader.in_order:
             self._losses.loaded(name, batch)
         await batch.ack()
         if self._on_batch:

@@ -27,6 +27,10 @@ from marketdata_assets.logs import get_logger
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+BOOK = "orderbook"
+WITHOUT_BASE = "orderbook without base"
+"""The type of a position of an instrument whose changes have no snapshot yet; `ts` is since when, or 0."""
+
 GAP = "gap"
 """The type that reports what is missing of all others: losing it makes all of them suspect."""
 
@@ -42,9 +46,22 @@ class _Where(msgspec.Struct, frozen=True):
     instrument: str
     ts_recv: int = 0
     ts_to: int = 0
+    kind: str = ""  # of a book
+
+    @property
+    def market(self) -> Market:
+        return Market(self.exchange, self.market_type, self.symbol, self.instrument)  # type: ignore[arg-type]
 
 
 _where = msgspec.json.Decoder(_Where)
+
+
+def _decoded(payload: bytes) -> _Where | None:
+    """None for a message that is in quarantine."""
+    try:
+        return _where.decode(payload)
+    except msgspec.MsgspecError:
+        return None
 
 
 @dataclass
@@ -67,6 +84,9 @@ class StreamLosses:
         self.gaps = 0
         self._client, self._nats, self._stream, self._created = client, nats, stream, created
         self._types: dict[str, _Loaded] = {}
+        # Since when (ns) books have changes without a whole book before; under None, of instruments not seen before.
+        self._without_base: dict[Market | None, int] = {}
+        self._unsaved_bases: dict[Market | None, int] = {}
         self._turn = asyncio.Lock()
 
     @classmethod
@@ -76,6 +96,8 @@ class StreamLosses:
         losses = cls(client, nats, stream, state.created)
         created, positions = await asyncio.to_thread(stream_positions.read, client, stream)
         replaced = created not in (None, state.created)
+        if BOOK in types:
+            losses._without_base = {one.market: one.ts for one in positions if one.type == WITHOUT_BASE and one.ts}
         for name in types:
             losses._types[name] = await losses._loaded(name, [one for one in positions if one.type == name], replaced)
         await losses._record(types, state, replaced)
@@ -86,18 +108,42 @@ class StreamLosses:
         """Record what was deleted of a type since it was last loaded, or recorded; before `loaded` and the ack."""
         await self._record([name], await inspection.stream_state(self._nats, self._stream))
 
+    async def books_loaded(self, batch: Batch) -> None:
+        """Record as gaps the changes of books after a loss, up to the next whole book; before `loaded` and the ack."""
+        since, last = self._without_base, self._types[BOOK].last
+        if not since:
+            return
+        first = {message.subject: message for message in reversed(batch.messages)}
+        subjects = {
+            subject
+            for subject, message in first.items()
+            if (where := _decoded(message.payload)) and (where.market in since or where.market not in last)
+        }
+        received: dict[Market, list[_Where]] = {}
+        for message in batch.messages if subjects else ():
+            if message.subject in subjects and (where := _decoded(message.payload)):
+                received.setdefault(where.market, []).append(where)
+        gaps = []
+        for market, records in received.items():
+            begin = since.pop(market, None) or min(since[None], records[0].ts_recv)
+            whole = [one.ts_recv for one in records if one.kind != "delta" and one.ts_recv >= begin]
+            end = min(whole) if whole else max(begin, *(one.ts_recv for one in records))
+            self._unsaved_bases[market] = 0 if whole else end
+            if not whole:
+                since[market] = end
+            if end > begin:
+                gaps.append(Gap(*market.key, BOOK, None, None, begin, end, DISCARDED))
+        await asyncio.to_thread(insert_records, self._client, gaps)
+        self.gaps += len(gaps)
+
     def loaded(self, name: str, batch: Batch) -> None:
         """Note the messages of a batch, whose rows are in the table, and that no older ones are outstanding."""
         loaded = self._types[name]
         for message in {message.subject: message for message in batch.messages}.values():
-            try:
-                where = _where.decode(message.payload)
-            except msgspec.MsgspecError:  # in quarantine
-                continue
-            market = Market(where.exchange, where.market_type, where.symbol, where.instrument)  # type: ignore[arg-type]
-            ts = where.ts_to if name == GAP else where.ts_recv
-            loaded.last[market] = Position(name, market, batch.last, ts)
-            loaded.unsaved.add(market)
+            if where := _decoded(message.payload):
+                ts = where.ts_to if name == GAP else where.ts_recv
+                loaded.last[where.market] = Position(name, where.market, batch.last, ts)
+                loaded.unsaved.add(where.market)
         self.caught_up(name, batch.last, batch.stored)
 
     def caught_up(self, name: str, sequence: int, stored: int) -> None:
@@ -114,6 +160,8 @@ class StreamLosses:
             for name, loaded in self._types.items()
             for market in loaded.unsaved
         ]
+        new += [Position(WITHOUT_BASE, market, 0, since) for market, since in self._unsaved_bases.items()]
+        self._unsaved_bases.clear()
         for loaded in self._types.values():
             loaded.unsaved.clear()
         await asyncio.to_thread(stream_positions.write, self._client, self._stream, self._created, new)
@@ -146,8 +194,13 @@ class StreamLosses:
                 )
             for name in lost:
                 self.caught_up(name, state.first - 1, state.oldest)
-            for position in (one for _, ends in found for one in ends):
+            ends = [position for _, of_type in found for position in of_type]
+            for position in ends:
                 self._move(position)
+            if BOOK in lost:
+                self._unsaved_bases |= {one.market: one.ts for one in ends if one.type == BOOK}
+                self._unsaved_bases[None] = state.oldest
+                self._without_base |= self._unsaved_bases
 
     def _move(self, position: Position) -> None:
         loaded, market = self._types.get(position.type), position.market
@@ -184,10 +237,6 @@ class StreamLosses:
         subject = consumers()[name].subject
         remaining = {}
         for payload in await inspection.first_payloads(self._nats, self._stream, subject, state.first):
-            try:
-                where = _where.decode(payload)
-            except msgspec.MsgspecError:
-                continue
-            market = Market(where.exchange, where.market_type, where.symbol, where.instrument)  # type: ignore[arg-type]
-            remaining[market] = where.ts_recv
+            if where := _decoded(payload):
+                remaining[where.market] = where.ts_recv
         return remaining

@@ -18,6 +18,7 @@ WHOLE_DEPTH = 20  # no stream that sends only the best levels, whole each time, 
 SNAPSHOT_LATE_NS = 600_000_000_000
 """So much later than a change may the snapshot be that it follows, by another clock and with a request between."""
 
+OURS = "its snapshot is dated by our clock, and changes before it are missing"
 ENDED = "nothing on record after it shows that the stream continued"
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -34,6 +35,11 @@ class Whole:
     depth: int
     unit: str
     content: int
+    ours: bool  # `at` is of our clock
+
+    def settled(self, held_id: int | None) -> int:
+        """When it was so by the venue's clock, too; `held_id` is of the last change on record that is in it, if any."""
+        return self.at + CLOCKS_DIFFER_NS if self.ours and held_id != self.last_id else self.at
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Chain:
 
     def __init__(self, records: pl.DataFrame, gaps: list[Gap], *, from_beginning: bool) -> None:
         wholes, changes = records.filter("whole"), records.filter(~pl.col("whole"))
-        fields = ("checkpoint", "at", "ts_recv", "last_id", "depth", "unit", "content")
+        fields = ("checkpoint", "at", "ts_recv", "last_id", "depth", "unit", "content", "ours")
         self.wholes = [Whole(*row) for row in wholes.select(fields).iter_rows()]
         self.at, self.ts_recv = changes["at"].to_numpy(), changes["ts_recv"].to_numpy()
         self.numbered = changes["last_id"].null_count() == 0 and changes["begin"].null_count() == 0
@@ -86,7 +92,12 @@ class Chain:
             return found
         whole = newer[-1].depth > WHOLE_DEPTH or newer[-1].checkpoint
         replaced = not self.numbered or (following is None and whole)
-        return self._of_snapshot(instant, newer, following) if found.why or replaced else found
+        if not (found.why or replaced):
+            return found
+        held = int(self.last_id[last]) if last >= 0 else None
+        if self.numbered and len(self.at) and instant < newer[-1].settled(held):
+            return Standing(why=OURS)
+        return self._of_snapshot(instant, newer, following)
 
     def begins_before(self, instant: int) -> bool:
         """Whether the book of an instant hangs on records from before the span."""

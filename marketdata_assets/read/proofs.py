@@ -73,7 +73,7 @@ def whole_books(market: BookMarket, instants: Sequence[int], oldest: Callable[[]
 
 
 def _wholes(market: BookMarket, first: int, end: int) -> list[Whole]:
-    fields = ("at", "ts_recv", "last_id", "depth", "unit", "content")
+    fields = ("at", "ts_recv", "last_id", "depth", "unit", "content", "ours")
     found = market.ask("book_wholes", first, end).to_dicts()
     return [Whole(row["kind"] == "checkpoint", *(row[name] for name in fields)) for row in found]
 
@@ -111,6 +111,7 @@ def _after(market: BookMarket, base: Whole, instants: Sequence[int]) -> dict[int
         held_until = max((step["held_until"] for step in steps.values()), default=0)
         if held_until > base.at + 2 * CLOCKS_DIFFER_NS:
             break  # the venue has restarted its numbering
+        settled = base.settled(max((step["held_id"] or 0 for step in steps.values()), default=None))
         steps = {at: step for at, step in steps.items() if step["irregular"] or step["newest_id"] is not None}
         first, reached, position = None, base.last_id, Position(base.at, base.last_id)
         for place, (instant, before) in enumerate(zip(instants, [0, *instants], strict=False)):
@@ -121,7 +122,7 @@ def _after(market: BookMarket, base: Whole, instants: Sequence[int]) -> dict[int
                 first = first or Position(step["first_at"], step["first_id"])
                 position = Position(step["last_at"], step["last_id"])
                 reached = step["newest_id"]
-            if instant < held_until:
+            if instant < held_until or (first is None and instant < settled):
                 continue  # the whole book is newer, by the venue's clock
             later = next((_change(steps[at]) for at in instants[place:] if at in steps), following)
             if later is not None and later.begin <= reached < later.last_id:

@@ -47,8 +47,8 @@ class Socket:
     streams: set[str] = field(default_factory=set)
     muted: set[str] = field(default_factory=set)
     asked: list[float] = field(default_factory=list)  # when it sent something
-    opened: float = field(default_factory=time.monotonic)
-    heard: float = field(default_factory=time.monotonic)
+    opened: float = field(default_factory=lambda: time.monotonic())
+    heard: float = field(default_factory=lambda: time.monotonic())
     dead: bool = False  # half-open: neither reads nor sends, and does not close
     sent: int = 0  # messages of text
     interval: float = 0.0  # of heartbeats that the client asked for, seconds

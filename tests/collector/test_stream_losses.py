@@ -70,8 +70,8 @@ async def test_discarded_messages_are_gaps_from_the_last_loaded_to_the_first_tha
     assert (await drained(clickhouse_url, nats_url)).lost_gaps == 0
     await publish(nats_url, items(of_types(range(10, 50))))
     await keep(nats_url, 7 * 10)
-    assert (await drained(clickhouse_url, nats_url)).lost_gaps == 7
-    by_stream = {gap.stream: gap for gap in found(clickhouse_url)}
+    assert (await drained(clickhouse_url, nats_url)).lost_gaps == 7 + 1, "the changes that are left have no snapshot"
+    by_stream = {gap.stream: gap for gap in reversed(found(clickhouse_url))}
     assert set(by_stream) == {
         "trade",
         "orderbook",
@@ -91,6 +91,36 @@ async def test_discarded_messages_are_gaps_from_the_last_loaded_to_the_first_tha
             "BTC-USDT",
             "BTCUSDT",
         )
+    assert (await drained(clickhouse_url, nats_url)).lost_gaps == 0
+
+
+@in_loop
+async def test_changes_of_books_that_lost_their_snapshot_are_in_the_gap_up_to_the_next_one(
+    clickhouse_url: str, nats_url: str
+) -> None:
+    """However many drains come between, and also of an instrument that no drain has seen before."""
+    changes = of_types(range(60), "orderbook")
+    other = [replace(one, instrument="NEWUSDT", symbol="NEW-USDT") for one in changes]
+    await publish(nats_url, items(changes[:10]))
+    await drained(clickhouse_url, nats_url)
+    await publish(nats_url, items(changes[10:30]))
+    await keep(nats_url, 5)
+    await drained(clickhouse_url, nats_url)
+    assert [span(gap) for gap in found(clickhouse_url)] == [
+        (changes[9].ts_recv, changes[25].ts_recv),
+        (changes[25].ts_recv, changes[29].ts_recv),
+    ]
+    await publish(nats_url, items([*changes[30:40], *other[35:40]]))
+    await drained(clickhouse_url, nats_url)
+    whole = [replace(one[40], kind="checkpoint", first_id=None, prev_id=None) for one in (changes, other)]
+    await publish(nats_url, items([whole[0], *changes[41:50], *other[40:45], whole[1], *other[45:]]))
+    await drained(clickhouse_url, nats_url)
+    spans = {
+        name: [span(gap) for gap in found(clickhouse_url) if gap.instrument == name] for name in ("BTCUSDT", "NEWUSDT")
+    }
+    assert spans["BTCUSDT"][2:] == [(changes[29].ts_recv, changes[39].ts_recv), (changes[39].ts_recv, whole[0].ts_recv)]
+    assert max(end for _, end in spans["NEWUSDT"]) == whole[1].ts_recv
+    await publish(nats_url, items(changes[50:]))
     assert (await drained(clickhouse_url, nats_url)).lost_gaps == 0
 
 

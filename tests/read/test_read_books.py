@@ -379,6 +379,35 @@ def test_a_checkpoint_that_holds_more_than_was_told_until_then_is_not_used(clien
     compare(venue, [at + NS * 3 // 4])
 
 
+@pytest.mark.parametrize("kind", ["snapshot", "checkpoint"])
+def test_after_a_loss_a_whole_book_by_our_clock_is_not_given_out_before_it_was_so_at_the_venue(
+    client: Client, kind: str
+) -> None:
+    """The venue's clock is ahead of ours: the last change in the book is later than the time that it was recorded."""
+    venue = Venue(client, Random(11))
+    venue.open()
+    venue.snapshot()
+    for lost in (False, True, True):
+        venue.change(lost=lost)
+    ours = venue.now - NS // 4
+    if kind == "checkpoint":
+        venue.checkpoint(ours)
+    else:
+        bids, asks = (venue.levels(number) for number in (0, 1))
+        venue.told.append(
+            OrderBook(*venue.about, None, ours, "snapshot", bids, asks, "contracts", None, venue.last)  # type: ignore[arg-type]
+        )
+    changed = venue.now + NS
+    venue.change()
+    venue.change()
+    venue.land()
+    before, after = venue.books([ours, changed])
+    assert not before["known"]
+    assert "by our clock" in before["why"]
+    assert after["known"]
+    assert sides(after) == venue.truth[changed]
+
+
 def test_two_books_under_one_name_are_found_out_when_they_cross(client: Client) -> None:
     venue = opened(client, 13)
     venue.now, venue.last = venue.now + NS, venue.last + 1

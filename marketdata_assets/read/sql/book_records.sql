@@ -9,7 +9,8 @@ SELECT
     ifNull(prev_id, first_id - 1) AS begin,
     toInt64(greatest(length(bids), length(asks))) AS depth,
     toString(unit) AS unit,
-    content
+    content,
+    isNull(ts_event) OR checkpoint AS ours
 FROM exchange_orderbooks FINAL
 WHERE exchange = {exchange:String} AND market_type = {market_type:String} AND instrument = {instrument:String}
     AND time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}

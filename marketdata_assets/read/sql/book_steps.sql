@@ -3,9 +3,9 @@
 -- Copies that are not merged yet are counted; `{final}` is replaced by FINAL where they must not be.
 -- Parameters: exchange, market_type, instrument; first, end (a half-open span of the venue's time); base_id
 -- (of the whole book); steps (0 and the instants but the last, ns). The step is the instant before.
--- `held_until` is the time of the last change that the whole book holds already. Locks: none.
+-- `held_until` and `held_id` are of the last change that the whole book holds already. Locks: none.
 SELECT
-    step, begin, newest_id, numbers, irregular, held_until,
+    step, begin, newest_id, numbers, irregular, held_until, held_id,
     first_change.1 AS first_at, first_change.2 AS first_id, first_change.3 AS first_begin,
     last_change.1 AS last_at, last_change.2 AS last_id
 FROM (
@@ -17,6 +17,7 @@ FROM (
         minIf((at, number, before), new) AS first_change,
         maxIf((at, number), new) AS last_change,
         maxIf(at, NOT new) AS held_until,
+        maxIf(number, NOT new) AS held_id,
         toBool(count() > count(number) OR count() > count(before)) AS irregular
     FROM (
         SELECT

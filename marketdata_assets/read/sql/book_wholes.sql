@@ -7,7 +7,8 @@ SELECT
     last_id,
     toInt64(greatest(length(bids), length(asks))) AS depth,
     toString(unit) AS unit,
-    content
+    content,
+    isNull(ts_event) OR kind = 'checkpoint' AS ours
 FROM exchange_orderbooks
 WHERE exchange = {exchange:String} AND market_type = {market_type:String} AND instrument = {instrument:String}
     AND time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')} AND kind != 'delta'

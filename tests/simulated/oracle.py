@@ -1,0 +1,98 @@
+"""What the simulated venues know themselves, beside what is read from the tables.
+
+A book of an instant is the venue's first one and every change up to then, applied here; no code of the package is
+used. Instants are by the venue's clock, gaps by ours.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+from simulation import HOUR, MINUTE, START, World
+from virtual_loop import SECOND
+from whole import At, gaps
+
+from marketdata_assets.exchanges.records import Gap
+from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS, is_book_gap
+from marketdata_assets.read import books
+from marketdata_demo.venues.live_market import Change
+
+Sides = tuple[Mapping[Decimal, Decimal], Mapping[Decimal, Decimal]]
+Levels = tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]]
+MS = 1_000_000
+
+
+def true_books(first: Levels, changes: Sequence[Change], instants: Sequence[int]) -> Iterator[Sides]:
+    """The book at each of the ascending instants."""
+    bids, asks = ({Decimal(price): Decimal(size) for price, size in side} for side in first)
+    done = 0
+    for instant in instants:
+        while done < len(changes) and changes[done].ts * MS <= instant:
+            for side, levels in ((bids, changes[done].bids), (asks, changes[done].asks)):
+                for level in levels:
+                    side.pop(Decimal(level.price), None)
+                    if level.action != "delete":
+                        side[Decimal(level.price)] = Decimal(level.size)
+            done += 1
+        yield dict(bids), dict(asks)
+
+
+@dataclass
+class Verdict:
+    """How many instants of a book were right, how many are in a recorded gap, and which are neither."""
+
+    known: int = 0
+    in_gaps: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+def instants_of(world: World, random: Random, many: int, recorded: Sequence[Gap]) -> list[int]:
+    """Random ones, and those next to everything that happened and to the ends of gaps."""
+    end = world.clock.now - 12 * MINUTE
+    chosen = [random.randrange(START + MINUTE, end) for _ in range(many)]
+    edges = [moment for began, ended, _ in world.happened for moment in (began, ended)]
+    edges += [moment for gap in recorded for moment in (gap.ts_from, gap.ts_to)]
+    edges += range(START - START % HOUR + HOUR, end, HOUR)  # another capture file, and a checkpoint
+    chosen += [edge + around for edge in edges for around in (-SECOND, -1, 0, SECOND)]
+    return sorted({one for one in chosen if START + MINUTE < one < end})
+
+
+def judged(world: World, client: Client, at: At, name: str, random: Random, many: int) -> Verdict:
+    """Every instant of a book is the venue's, or in a recorded gap."""
+    recorded = [
+        gap
+        for gap in gaps(client)
+        if (gap.exchange, gap.market_type, gap.instrument) == (at.exchange, at.market_type, name) and is_book_gap(gap)
+    ]
+    first, changes = world.first[at.exchange, at.market_type, name], at.venue.source().changes[name]
+    instants = instants_of(world, random, many, recorded)
+    told = books(at.exchange, at.market_type, name, instants, connection=client)  # type: ignore[arg-type]
+    verdict = Verdict()
+    for row, instant, true in zip(
+        told.iter_rows(named=True), instants, true_books(first, changes, instants), strict=True
+    ):
+        where = f"{at.exchange} {at.market_type} {name} {(instant - START) / SECOND:.9f} s"
+        if row["known"]:
+            if _sides(row) == true:
+                verdict.known += 1
+            else:
+                verdict.wrong.append(f"{where}: not the venue's book; last_id {row['last_id']}, {row['time']}")
+        elif any(_covers(gap, instant) for gap in recorded):
+            verdict.in_gaps += 1
+        else:
+            verdict.wrong.append(f"{where}: in no gap: {row['why']}")
+    return verdict
+
+
+def _covers(gap: Gap, instant: int) -> bool:
+    """Whether a book was out of sync at an instant; the gap of one lasts until it was healed."""
+    end = max(gap.ts_to, gap.healed_at or 0)
+    return gap.ts_from - CLOCKS_DIFFER_NS <= instant <= end + CLOCKS_DIFFER_NS
+
+
+def _sides(row: Mapping[str, Any]) -> Sides:
+    bids, asks = ({level["price"]: level["size"] for level in row[side]} for side in ("bids", "asks"))
+    return bids, asks

@@ -1,0 +1,38 @@
+"""Whatever fails in many hours: each instant of a book is the venue's or in a recorded gap, and so is each trade."""
+
+from pathlib import Path
+from random import Random
+
+import pytest
+from oracle import judged
+from simulation import FAULTS, LONG, SHORT, Sizes, World, lived
+from whole import once_or_in_a_gap
+
+from marketdata_assets.stores import clickhouse
+
+
+def live(folder: Path, seed: int, sizes: Sizes, instants: int) -> World:
+    """Hours of this seed, judged at so many random instants of each book and next to all that happened."""
+    with lived(folder, seed, sizes) as world, clickhouse.connect(world.clickhouse.url) as client:
+        assert not [words for at in world.ats for words in at.venue.violations]
+        missing = [once_or_in_a_gap(client, at, late_ns=10**9) for at in world.ats]
+        assert any(ids for by_name in missing for ids in by_name.values()), "something was lost"
+        verdicts = [judged(world, client, at, name, Random(seed), instants) for at in world.ats for name in at.names]
+    wrong = [line for verdict in verdicts for line in verdict.wrong]
+    assert not wrong, "\n".join(wrong[:20])
+    for verdict in verdicts:
+        assert verdict.known > 0.2 * (verdict.known + verdict.in_gaps), "most of it is lost"
+        assert verdict.in_gaps, "a gap is somewhere"
+    return world
+
+
+def test_hours_of_faults_leave_exact_books_and_trades_or_recorded_gaps(tmp_path: Path) -> None:
+    live(tmp_path, 1, SHORT, 50)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_three_days_of_faults_leave_exact_books_and_trades_or_recorded_gaps(tmp_path: Path, seed: int) -> None:
+    world = live(tmp_path, seed, LONG, 500)
+    assert set(world.counted) == {"overflow", *(fault.__name__ for fault in FAULTS)}
