@@ -3,6 +3,8 @@
 A retry may help against ApiUnavailable, PagesShift and StillComputed; the others are AlphasErrors, which are terminal.
 """
 
+from collections.abc import Sequence
+
 from marketdata_assets.errors import TerminalError, TransientError
 
 
@@ -76,6 +78,19 @@ class WindowTooDense(AlphasError):
 
 class BadOptions(AlphasError):
     """Contradictory options of an import."""
+
+
+class DuplicateIds(AlphasError):
+    """A collection of another tool has an id more than once, so no unique index can be built."""
+
+    def __init__(self, collection: str, examples: Sequence[tuple[object, int]]) -> None:
+        named = ", ".join(
+            f"{times} documents {f'of id {name}' if name else 'without an id'}" for name, times in examples
+        )
+        super().__init__(
+            f"{collection} has {named}; nothing is imported into it. Keep one document of each id and remove those"
+            f" without one, or rename the collection to have it rebuilt from the packages; then run it again."
+        )
 
 
 class ApiUnavailable(TransientError):

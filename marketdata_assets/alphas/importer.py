@@ -30,7 +30,7 @@ from marketdata_assets.stores.bookkeeping import Entry, Reject, after_failure
 from marketdata_assets.stores.mongo_ledger import DIGEST_BYTES, Record
 
 SPOOL_BYTES = 32 * 1024 * 1024
-REJECT_LIMIT = RejectLimit(tolerated=10)  # a day may have no more than a handful of documents
+REJECT_LIMIT = RejectLimit(share=0.05, tolerated=10)  # a day may have no more than a handful of documents
 LARGE_BYTES = 4 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
 

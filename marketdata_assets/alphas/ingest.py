@@ -12,7 +12,9 @@ from pathlib import Path
 
 from pymongo import ASCENDING, DESCENDING
 from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
 
+from marketdata_assets.alphas.errors import DuplicateIds
 from marketdata_assets.alphas.file_index import Pair, months_by_account
 from marketdata_assets.alphas.files import day_of, list_packages
 from marketdata_assets.alphas.import_modes import ImportOptions, Span
@@ -29,6 +31,7 @@ from marketdata_assets.stores.errors import StoreAway, StoreFull
 
 BATCH_BYTES = 8 * 1024 * 1024
 BATCH_PACKAGES = 31
+MAX_NAMED = 3
 RECONNECT_WAITS = delays(0.5, 4.0, retries=4)
 INDEXES = (
     [("dateCreated", ASCENDING)],
@@ -162,9 +165,24 @@ def find(root: Path, account: str, kind: Kind, months: Collection[str]) -> list[
 
 
 def prepare(database: Database[Document], account: str) -> None:
-    """Create the indexes of the account's collection and of the ledger; safe to call at any time."""
+    """Create the indexes of the account's collection and of the ledger; safe to call at any time.
+
+    Raises DuplicateIds for a collection of another tool that has an id more than once.
+    """
     collection = database[account]
-    collection.create_index("id", unique=True)
+    try:
+        collection.create_index("id", unique=True)
+    except DuplicateKeyError:
+        counted = collection.aggregate(
+            [
+                {"$group": {"_id": "$id", "times": {"$sum": 1}}},
+                {"$match": {"times": {"$gt": 1}}},
+                {"$sort": {"_id": 1}},
+                {"$limit": MAX_NAMED},
+            ],
+            allowDiskUse=True,
+        )
+        raise DuplicateIds(collection.full_name, [(row["_id"], row["times"]) for row in counted]) from None
     for keys in INDEXES:
         collection.create_index(keys)
     mongo_ledger.ensure(database)

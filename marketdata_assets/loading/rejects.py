@@ -14,7 +14,10 @@ LINE = "_line"
 
 @dataclass(frozen=True)
 class RejectLimit:
-    """More than `share` of the rows, or more than `rows` rows; up to `tolerated` rows never exceed the limit."""
+    """More than `share` of the rows, or more than `rows` rows.
+
+    Of a few rows a share says little: up to `tolerated` rows are not too many unless they are more than half of all.
+    """
 
     share: float = 0.01
     rows: int = 1000
@@ -23,7 +26,7 @@ class RejectLimit:
     def exceeded(self, rejected: int, rows: int) -> bool:
         """Whether `rejected` of `rows` rows, the rejected ones included, are too many."""
         if rejected <= self.tolerated:
-            return False
+            return 2 * rejected > rows
         return rejected > self.rows or rejected > rows * self.share
 
     def __str__(self) -> str:

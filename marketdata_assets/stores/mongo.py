@@ -132,11 +132,17 @@ def write(
     written = Written()
     pending = set(items)
     retried: set[str] = set()
+    hidden: set[str] = set()
     for attempt in range(MAX_ATTEMPTS):
         stored = {} if fresh and attempt == 0 else read(collection, key, pending)
         operations: dict[str, InsertOne[Any] | UpdateOne | ReplaceOne[Any]] = {}
         for name in pending:
             old = stored.get(name)
+            if old is None and name in hidden:
+                written.rejected[name] = (
+                    f"another document, without this {key}, has it as its _id; remove that document"
+                )
+                continue
             planned = plan(old, items[name])
             if planned is None:
                 written.updated += name in retried  # it was written after all, or another writer wrote the same
@@ -154,6 +160,7 @@ def write(
         if not conflicting:
             return written
         retried |= conflicting
+        hidden = conflicting & inserts - stored.keys() if attempt else hidden
         written.races += len(conflicting)
         pending = conflicting
     raise WriteConflict(collection.full_name, len(pending))

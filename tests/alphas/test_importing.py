@@ -170,7 +170,7 @@ def test_a_bad_document_is_kept_aside_and_the_rest_lands(lab: Lab, line: bytes, 
 
 def test_a_merge_over_the_size_limit_is_rejected_and_the_stored_version_stays(lab: Lab) -> None:
     lab.load(alpha("A", old="x" * (9 << 20)))
-    lab.load(alpha("A", 1, new="x" * (9 << 20)))
+    lab.load(alpha("A", 1, new="x" * (9 << 20)), alpha("B"))
     (rejected,) = lab.quarantined()
     assert "merged with what is stored, it is over MongoDB's limit" in rejected.reason
     assert "new" not in lab.stored()["A"]
@@ -199,6 +199,16 @@ def test_too_many_bad_documents_fail_the_package_and_nothing_of_it_lands(lab: La
     assert (entry.outcome, entry.content_hash) == ("failed", None)
     lab.deliver(alpha("A"))
     assert lab.run().total("inserted") == 1
+
+
+@pytest.mark.parametrize(
+    ("bad", "good", "failed"), [(10, 0, True), (1, 0, True), (5, 5, False), (11, 989, False), (60, 940, True)]
+)
+def test_rejects_are_judged_by_their_share_and_their_number(lab: Lab, bad: int, good: int, failed: bool) -> None:
+    lab.deliver(*(alpha(f"A{number}") for number in range(good)), *(b"{}" for _ in range(bad)))
+    report = lab.run()
+    assert (bool(report.failed), len(lab.stored())) == (failed, 0 if failed else good)
+    assert len(lab.quarantined()) == (0 if failed else bad)
 
 
 def test_a_failed_package_keeps_what_stood_before(lab: Lab) -> None:

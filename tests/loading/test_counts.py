@@ -22,7 +22,11 @@ from marketdata_assets.loading.states import State, worst
         (DEFAULT_LIMIT, 1, 99, True),
         (DEFAULT_LIMIT, 1000, 1_000_000, False),
         (DEFAULT_LIMIT, 1001, 1_000_000, True),
-        (RejectLimit(tolerated=10), 10, 10, False),
+        (RejectLimit(tolerated=10), 10, 10, True),
+        (RejectLimit(tolerated=10), 5, 10, False),
+        (RejectLimit(tolerated=10), 6, 10, True),
+        (RejectLimit(tolerated=10), 1, 1, True),
+        (RejectLimit(tolerated=10), 0, 0, False),
         (RejectLimit(tolerated=10), 11, 12, True),
     ],
 )
