@@ -112,6 +112,12 @@ class Ticker(Record, frozen=True, gc=False, tag="ticker"):
     ask_iv: Decimal | None = None
     mark_iv: Decimal | None = None
     price_change: Decimal | None = None  # of 24 hours, percent, where the venue states it
+    underlying_price: Decimal | None = None  # options: the forward that the venue values them with
+    delta: Decimal | None = None  # options: greeks of Black-Scholes, in the quote currency for one base unit
+    gamma: Decimal | None = None
+    vega: Decimal | None = None  # for one point of volatility
+    theta: Decimal | None = None  # for one day
+    rho: Decimal | None = None
 
 
 class FundingRate(Record, frozen=True, gc=False, tag="funding_rate"):
@@ -123,6 +129,7 @@ class FundingRate(Record, frozen=True, gc=False, tag="funding_rate"):
     interval_hours: int | None = None
     mark_price: Decimal | None = None
     index_price: Decimal | None = None
+    premium: Decimal | None = None  # premium index: how far prices are above the index; 1 is 100 percent
 
 
 class OpenInterest(Record, frozen=True, gc=False, tag="open_interest"):
@@ -131,6 +138,7 @@ class OpenInterest(Record, frozen=True, gc=False, tag="open_interest"):
     contracts: Decimal | None
     size: Decimal | None  # base units
     value: Decimal | None  # quote units
+    value_usd: Decimal | None = None  # as the venue states it
 
 
 class Liquidation(Record, frozen=True, gc=False, tag="liquidation"):

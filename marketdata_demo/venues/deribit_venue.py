@@ -224,6 +224,10 @@ class DeribitVenue(Venue, DeribitServer):
         told |= {"stats": f'{{"volume":1.5,"volume_usd":150.0,"volume_notional":150.0,"low":{price},"high":{price}}}'}
         if "PERPETUAL" in market.name:
             told |= {"open_interest": 1000, "current_funding": "0.0", "funding_8h": "6.5e-6"}
+        if market.name.endswith(("-C", "-P")):
+            told |= {"open_interest": 20.5, "underlying_price": price, "underlying_index": '"SYN.ABC"'}
+            told |= {"bid_iv": 58.4, "ask_iv": 66.9, "mark_iv": 63.2, "interest_rate": 0}
+            told |= {"greeks": '{"vega":3.885,"theta":-28.34,"rho":0.662,"gamma":5.8e-4,"delta":-0.63}'}
         return "{" + ",".join(f'"{name}":{value}' for name, value in told.items()) + "}"
 
     # REST.

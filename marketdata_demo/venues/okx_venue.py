@@ -1,6 +1,6 @@
 """OKX as a simulated venue: the public and the business socket, and REST, for instruments of all kinds on one address.
 
-Names say the kind: ABC-USDT is spot, ABC-USDT-SWAP linear, ABC-USD-SWAP inverse.
+Names say the kind: ABC-USDT is spot, ABC-USDT-SWAP linear, ABC-USD-SWAP inverse, ABC-USD-301225-100-C an option.
 """
 
 import json
@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from marketdata_assets.exchanges.okx.session import BUSINESS_URL, CONNECTIONS_PER_SECOND, REQUESTS_PER_HOUR, url_of
 from marketdata_assets.exchanges.okx.wire import Arg
@@ -138,9 +139,10 @@ class OkxVenue(Venue, OkxServer):
 
     def _about(self, socket: Socket, op: str, arg: dict[str, str]) -> None:
         about = Arg(arg["channel"], inst_id=arg.get("instId", ""), inst_type=arg.get("instType", ""))
+        about = replace(about, inst_family=arg.get("instFamily", ""))
         business = url_of(about) == BUSINESS_URL
-        unknown = about.inst_id and about.inst_id not in self.markets
-        if unknown or business is not socket.path.endswith("business") or not (about.inst_id or about.inst_type):
+        unknown = about.inst_id and not self._exists(about)
+        if unknown or business is not socket.path.endswith("business") or not any(list(arg.values())[1:]):
             socket.text(_error("60018", f"Wrong URL or {json.dumps(arg)} doesn't exist."))
             return
         told = {name: value for name, value in arg.items() if about.channel != "liquidation-orders" or name != "instId"}
@@ -150,10 +152,15 @@ class OkxVenue(Venue, OkxServer):
             return
         socket.streams.add(str(about))
         socket.muted.discard(str(about))
-        if about.inst_id:
+        if about.inst_id in self.markets:
             self.wanted(about.inst_id, KINDS.get(about.channel))
         if about.channel == "books":
             self.begin_book(socket, self.markets[about.inst_id])
+
+    def _exists(self, about: Arg) -> bool:
+        if about.channel == "index-tickers":
+            return about.inst_id in map(_underlying, self.markets)
+        return about.inst_id in self.markets
 
     def begin_book(self, socket: Socket, market: Market) -> None:
         """What is sent to a new subscription of a book."""
@@ -202,12 +209,30 @@ class OkxVenue(Venue, OkxServer):
         ticker |= {"askSz": ask_size, "bidPx": bid, "bidSz": bid_size, "open24h": price, "high24h": price}
         ticker |= {"low24h": price, "volCcy24h": "20", "vol24h": "10", "ts": ts}
         self._tell("tickers", market, json.dumps(ticker))
-        if _kind(market.name) == "SWAP":
-            self._tell("funding-rate", market, json.dumps(self._rate(market)))
+        kind = _kind(market.name)
+        if kind != "SPOT":
             self._tell("open-interest", market, json.dumps(self._interest(market)))
-            mark = {"instType": "SWAP", "instId": market.name, "markPx": price, "ts": ts}
+            mark = {"instType": kind, "instId": market.name, "markPx": price, "ts": ts}
             self._tell("mark-price", market, json.dumps(mark))
+        if kind == "SWAP":
+            self._tell("funding-rate", market, json.dumps(self._rate(market)))
+            index = _underlying(market.name)
+            data = [{"instId": index, "idxPx": price, "open24h": price, "ts": ts}]
+            arg = {"channel": "index-tickers", "instId": index}
+            self.publish(f"index-tickers:{index}", _bytes({"arg": arg, "data": data}))
             self._forced(market, price, ts)
+        if kind == "OPTION":
+            self._summary(market, price, ts)
+
+    def _summary(self, market: Market, forward: str, ts: str) -> None:
+        """The greeks of an option; a message of OKX has many of a family."""
+        family = _underlying(market.name)
+        told = {"instType": "OPTION", "instId": market.name, "uly": family, "fwdPx": forward, "ts": ts}
+        told |= {"delta": "0.19", "gamma": "4.7", "vega": "0.0002", "theta": "-0.004", "volLv": "0.7", "realVol": ""}
+        told |= {"deltaBS": "0.2038", "gammaBS": "0.0013", "vegaBS": "0.7647", "thetaBS": "-16.47"}
+        told |= {"markVol": "0.7795", "bidVol": "0.7422", "askVol": ""}
+        arg = {"channel": "opt-summary", "instFamily": family}
+        self.publish(f"opt-summary:{family}", _bytes({"arg": arg, "data": [told]}))
 
     def _forced(self, market: Market, price: str, ts: str) -> None:
         details = [{"bkPx": price, "side": "sell", "posSide": "long", "sz": "2", "ts": ts, "bkLoss": "0", "ccy": ""}]
@@ -231,17 +256,15 @@ class OkxVenue(Venue, OkxServer):
         return [{"ts": str(self.now_ms())}]
 
     def underlying(self, query: Any) -> Any:
-        return [[]]
+        return [sorted({_underlying(name) for name in self.markets if _kind(name) == query["instType"]})]
 
     def instruments(self, query: Any) -> Any:
-        return [
-            _listed(name) | {"expTime": str(self.expiries.get(name, ""))}
-            for name in self.markets
-            if _kind(name) == query["instType"]
-        ]
+        kind, family = query["instType"], query.get("instFamily")
+        names = [name for name in self.markets if _kind(name) == kind and family in (None, _underlying(name))]
+        return [_listed(name) | {"expTime": str(self.expiries.get(name, ""))} for name in names]
 
     def open_interest(self, query: Any) -> Any:
-        wanted = [name for name in self.markets if _kind(name) == "SWAP" and query.get("instId", name) == name]
+        wanted = [name for name in self.markets if _kind(name) != "SPOT" and query.get("instId", name) == name]
         return [self._interest(self.markets[name]) for name in wanted]
 
     def funding_rate(self, query: Any) -> Any:
@@ -265,13 +288,19 @@ class OkxVenue(Venue, OkxServer):
     candles = history_candles
 
     def _interest(self, market: Market) -> dict[str, str]:
-        return {"instId": market.name, "instType": "SWAP", "oi": "200", "oiCcy": "500", "ts": str(self.now_ms())}
+        told = {"instId": market.name, "instType": _kind(market.name), "oi": "200", "oiCcy": "500", "oiUsd": "2100"}
+        return told | {"ts": str(self.now_ms())}
 
     def _rate(self, market: Market) -> dict[str, str]:
         now = self.now_ms()
         due = (now // 28_800_000 + 1) * 28_800_000
         rate = {"instId": market.name, "instType": "SWAP", "fundingRate": "0.0001", "nextFundingRate": ""}
-        return rate | {"fundingTime": str(due), "nextFundingTime": str(due + 28_800_000), "ts": str(now)}
+        return rate | {
+            "premium": "-0.0003",
+            "fundingTime": str(due),
+            "nextFundingTime": str(due + 28_800_000),
+            "ts": str(now),
+        }
 
     def _row(self, market: Market, one: Candle) -> list[str]:
         prices = [market.price(ticks) for ticks in (one.open, one.high, one.low, one.close)]
@@ -289,6 +318,8 @@ class OkxVenue(Venue, OkxServer):
 
 def _kind(name: str) -> str:
     last = name.rpartition("-")[2]
+    if last in ("C", "P"):
+        return "OPTION"
     return "FUTURES" if last.isdigit() else "SWAP" if last == "SWAP" else "SPOT"
 
 
@@ -301,6 +332,9 @@ def _listed(name: str) -> dict[str, str]:
     common = {"instType": _kind(name), "instId": name, "state": "live"}
     if _kind(name) == "SPOT":
         return common | {"baseCcy": base, "quoteCcy": quote}
+    if _kind(name) == "OPTION":
+        value = {"ctVal": "1", "ctMult": "0.01", "ctValCcy": base, "ctType": ""}
+        return common | value | {"uly": _underlying(name), "instFamily": _underlying(name)}
     inverse = quote == "USD"
     value = {"ctVal": INVERSE_VALUE if inverse else LINEAR_VALUE, "ctMult": "1", "ctValCcy": quote if inverse else base}
     return common | value | {"uly": _underlying(name), "ctType": "inverse" if inverse else "linear"}

@@ -105,7 +105,11 @@ def test_subscriptions_of_each_venue() -> None:
         "trade": ["/ws/v5/public trades:ABC-USDT-SWAP"],
         "orderbook": ["/ws/v5/public books:ABC-USDT-SWAP"],
         "kline": ["/ws/v5/business candle1m:ABC-USDT-SWAP"],
-        "ticker": ["/ws/v5/public tickers:ABC-USDT-SWAP"],
+        "ticker": [
+            "/ws/v5/public tickers:ABC-USDT-SWAP",
+            "/ws/v5/public mark-price:ABC-USDT-SWAP",
+            "/ws/v5/public index-tickers:ABC-USDT",
+        ],
         "funding_rate": ["/ws/v5/public funding-rate:ABC-USDT-SWAP"],
         "open_interest": ["/ws/v5/public open-interest:ABC-USDT-SWAP"],
         "liquidation": ["/ws/v5/public liquidation-orders:SWAP"],

@@ -128,6 +128,7 @@ def inverse_day(d: Any) -> Record:
 def option_day(d: Any) -> Record:
     pairs = (
         f"{DAY} bid=bo bid_size=bq ask=ao ask_size=aq volume=V contracts=V quote_volume=A mark_price=mp price_change=P"
+        " delta=d gamma=g vega=v theta=t"
     )
     ivs = {"bid_iv": "b", "ask_iv": "a", "mark_iv": "vo"}
     percents = {field: str((Decimal(d[key]) * 100).normalize()) for field, key in ivs.items()}

@@ -215,6 +215,12 @@ def test_ticker_of_an_option_and_of_a_perpetual(folder: Path) -> None:
         "ask_iv": "66.9",
         "mark_iv": "63.21",
         "price_change": "-19.1489",
+        "underlying_price": "9440.73",
+        "delta": "0.62959",
+        "gamma": "0.00058",
+        "vega": "3.88497",
+        "theta": "-28.34113",
+        "rho": "0.66242",
     }
     assert isinstance(interest, OpenInterest)
     assert (interest.size, interest.value) == ("533.2", None)

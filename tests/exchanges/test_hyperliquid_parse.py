@@ -46,7 +46,13 @@ CANDLE = {"t": 1_700_000_040_000, "T": 1_700_000_099_999, "s": "ABC", "i": "1m",
 CANDLE |= {"o": "4.1", "c": "4.2", "h": "4.3", "l": "4.0", "v": "20.5"}
 SPOT_CTX = {"prevDayPx": "4.1", "dayNtlVlm": "81.3", "markPx": "4.2", "midPx": "4.205", "dayBaseVlm": "19.8"}
 SPOT_CTX |= {"circulatingSupply": "298.4", "totalSupply": "998.8", "coin": "@107"}
-PERP_CTX = {"funding": "0.0000125", "openInterest": "63.9", "prevDayPx": "4.1", "dayNtlVlm": "81.3", "premium": None}
+PERP_CTX = {
+    "funding": "0.0000125",
+    "openInterest": "63.9",
+    "prevDayPx": "4.1",
+    "dayNtlVlm": "81.3",
+    "premium": "0.0003",
+}
 PERP_CTX |= {"oraclePx": "4.21", "markPx": "4.2", "midPx": None, "impactPxs": None, "dayBaseVlm": "19.8"}
 TOO_MANY = "Cannot send more than 2000 messages per minute."
 PAID = {"coin": "ABC", "fundingRate": "-0.0000125", "premium": "-0.0003", "time": AT}
@@ -111,7 +117,7 @@ TOLD: list[tuple[bytes, list[Outcome]]] = [
             Ticker(
                 *PERP, None, RECV, open="4.1", volume="19.8", quote_volume="81.3", mark_price="4.2", index_price="4.21"
             ),
-            FundingRate(*PERP, None, RECV, "0.0000125", None, None, 1, "4.2", "4.21"),
+            FundingRate(*PERP, None, RECV, "0.0000125", None, None, 1, "4.2", "4.21", "0.0003"),
             OpenInterest(*PERP, None, RECV, None, "63.9", None),
         ],
     ),
@@ -163,7 +169,11 @@ ANSWERED: list[tuple[str, Any, list[Outcome]]] = [
         [Trade(*PERP, AT_NS, RECV + 1, "1095884267920331", "4.20", "0.15", None, "buy")],
     ),
     ("candleSnapshot&coin=ABC", [CANDLE], [candle()]),
-    ("fundingHistory&coin=ABC", [PAID], [FundingRate(*PERP, None, RECV, "-0.0000125", AT_NS, None, 1)]),
+    (
+        "fundingHistory&coin=ABC",
+        [PAID],
+        [FundingRate(*PERP, None, RECV, "-0.0000125", AT_NS, None, 1, premium="-0.0003")],
+    ),
     (
         "l2Book&coin=ABC",
         {**BOOK, "levels": [[BID], [ASK]]},

@@ -343,7 +343,17 @@ def test_events(feed: OkxFeed, told: Any, outcome: Outcome) -> None:
     assert feed.stream_of(encoded(told)) == f"event:{told['event']}"
 
 
-@pytest.mark.parametrize("channel", ["index-tickers", "price-limit", "status", "sprd-trades", "mark-price-candle1m"])
+def test_an_index_is_a_record_of_its_perpetual_and_ignored_without_one(feed: OkxFeed) -> None:
+    raw = message("index-tickers", {"instId": "ABC-USDT", "idxPx": "4.2", "ts": "1700000000123"})
+    assert one(feed.push(raw, RECV)) == Control("ignored", "index-tickers:ABC-USDT"), "no instrument is invented"
+    assert one(OkxFeed().push(raw, RECV)).kind == "ignored"
+    feed.learn([SWAP])
+    assert one(feed.push(raw, RECV)) == Ticker(*SWAP.key, 1_700_000_000_123 * MS, RECV, index_price="4.2")
+    odd = message("index-tickers", {"instId": "ABC-USDT", "idxPx": "nan", "ts": "1700000000123"})
+    assert isinstance(one(feed.push(odd, RECV)), DeadLetter)
+
+
+@pytest.mark.parametrize("channel", ["price-limit", "status", "sprd-trades", "mark-price-candle1m"])
 def test_documented_channels_without_a_record_are_ignored(feed: OkxFeed, channel: str) -> None:
     assert one(feed.push(message(channel, {}), RECV)).kind == "ignored"
 

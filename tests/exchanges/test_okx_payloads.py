@@ -263,6 +263,9 @@ def test_volatilities_are_percent_and_may_be_missing(okx: Path) -> None:
     assert isinstance(second, Ticker)
     assert (first.mark_iv, first.bid_iv, first.ask_iv) == ("77.94507758", "74.21960156", "82.03208593")
     assert (second.instrument, second.bid_iv) == ("ETH-USD-211231-9600-C", None)
+    assert (first.delta, first.gamma) == ("0.2038286081", "0.0013437829"), "in USD, not in coins"
+    assert (first.vega, first.theta, first.rho) == ("0.7647227087", "-16.4798150221", None)
+    assert first.underlying_price is None, "messages of before 2023 have no forward"
 
 
 def test_mark_price(okx: Path) -> None:

@@ -35,17 +35,22 @@ def test_each_type_has_a_table_whose_columns_are_its_fields(clickhouse_client: C
 
 
 def test_tables_of_an_earlier_version_get_the_columns_that_they_lack(clickhouse_client: Client) -> None:
-    added = {"exchange_trades": "sequence", "exchange_tickers": "price_change"}
+    added = {
+        "exchange_trades": ["sequence"],
+        "exchange_tickers": ["price_change", "underlying_price", "delta", "gamma", "vega", "theta", "rho"],
+        "exchange_funding_rates": ["premium"],
+        "exchange_open_interest": ["value_usd"],
+    }
     schema.ensure(clickhouse_client)
     where = ("okx", "spot", "BTC-USDT", "BTC-USDT")
     rows.insert_records(clickhouse_client, [Ticker(*where, LAST_YEAR, LAST_YEAR, last="1.5")])
     before = {table: described(clickhouse_client, table) for table in added}
-    for table, column in added.items():
-        clickhouse_client.command(f"ALTER TABLE {table} DROP COLUMN {column}")
+    for table, names in added.items():
+        clickhouse_client.command(f"ALTER TABLE {table} {', '.join(f'DROP COLUMN {name}' for name in names)}")
     schema.ensure(clickhouse_client)
     for table, columns in before.items():
         assert list(described(clickhouse_client, table).items()) == list(columns.items())
-    kept = clickhouse_client.query("SELECT last, price_change FROM exchange_tickers FINAL").result_rows
+    kept = clickhouse_client.query("SELECT last, delta FROM exchange_tickers FINAL").result_rows
     assert kept == [(Decimal("1.5"), None)]
 
 

@@ -257,7 +257,7 @@ def option_ticker(event: wire.OptionTicker, context: InstrumentContext, ts_recv:
 
         {"e": "24hrTicker", "E": 1700000000005, "s": "ABC-300101-50-C", "o": "1", "h": "2", "l": "1", "c": "2",
          "P": "1", "V": "3", "A": "5", "Q": "1", "n": 2, "bo": "1.9", "bq": "4", "ao": "2.1", "aq": "5",
-         "b": "0.38", "a": "0.47", "vo": "0.42", "mp": "2"}
+         "b": "0.38", "a": "0.47", "vo": "0.42", "mp": "2", "d": "0.34", "g": "0.00003", "v": "99.3", "t": "-5.8"}
 
     https://developers.binance.com/docs/derivatives/option/websocket-market-streams/24-hour-TICKER
     """
@@ -282,15 +282,20 @@ def option_ticker(event: wire.OptionTicker, context: InstrumentContext, ts_recv:
         bid_iv=_percent("b", event.b),
         ask_iv=_percent("a", event.a),
         mark_iv=_percent("vo", event.vo),
+        delta=decimal_or_none("d", event.d),
+        gamma=decimal_or_none("g", event.g),
+        vega=decimal_or_none("v", event.v),
+        theta=decimal_or_none("t", event.t),
         price_change=decimal_or_none("P", event.P),
     )
 
 
 def option_mark(event: wire.OptionMark, context: InstrumentContext, ts_recv: int) -> Ticker:
-    """The mark price of an option; the feed of since 2025-12 has best prices and volatilities with it.
+    """The mark price of an option; the feed of since 2025-12 has best prices, volatilities and greeks with it.
 
         {"e": "markPrice", "E": 1700000000005, "s": "ABC-300101-50-C", "mp": "2", "i": "51.5", "bo": "1.9",
-         "bq": "4", "ao": "2.1", "aq": "5", "b": "0.38", "a": "0.47", "vo": "0.42"}
+         "bq": "4", "ao": "2.1", "aq": "5", "b": "0.38", "a": "0.47", "vo": "0.42", "d": "0.34", "g": "0.00003",
+         "v": "99.3", "t": "-5.8"}
 
     https://developers.binance.com/docs/derivatives/options-trading/websocket-market-streams/Mark-Price
     """
@@ -306,6 +311,10 @@ def option_mark(event: wire.OptionMark, context: InstrumentContext, ts_recv: int
         bid_iv=_percent("b", event.b),
         ask_iv=_percent("a", event.a),
         mark_iv=_percent("vo", event.vo),
+        delta=decimal_or_none("d", event.d),
+        gamma=decimal_or_none("g", event.g),
+        vega=decimal_or_none("v", event.v),
+        theta=decimal_or_none("t", event.t),
     )
 
 

@@ -172,6 +172,10 @@ class OptionTicker(Event, frozen=True, gc=False, tag="24hrTicker"):
     vo: str  # of the mark price
     mp: str  # mark price
     P: str | None = None  # price change, percent
+    d: str | None = None  # delta
+    g: str | None = None  # gamma
+    v: str | None = None  # vega
+    t: str | None = None  # theta
 
 
 class Candle(Struct, frozen=True, gc=False):
@@ -260,6 +264,10 @@ class OptionMark(Event, frozen=True, gc=False, tag="markPrice"):
     b: str | None = None
     a: str | None = None
     vo: str | None = None
+    d: str | None = None  # delta
+    g: str | None = None  # gamma
+    v: str | None = None  # vega
+    t: str | None = None  # theta
 
 
 class Forced(Struct, frozen=True, gc=False):

@@ -98,10 +98,13 @@ def book(
 #   "index_price":100.4,"best_bid_price":100.0,"best_bid_amount":50.0,"best_ask_price":100.5,"best_ask_amount":2.0e3,
 #   "stats":{"volume":1.5,"volume_usd":150.0,"price_change":-0.1,"low":99.0,"high":101.0},"open_interest":1000,
 #   "current_funding":0.0,"funding_8h":6.5e-6,"settlement_price":100.2}}}
+# An option has "underlying_price":100.6,"greeks":{"vega":3.88497,"theta":-28.34113,"rho":0.66242,"gamma":0.00058,
+#   "delta":0.62959} and no funding.
 # https://docs.deribit.com/#ticker-instrument_name-interval
 def ticker(event: wire.Ticker, context: InstrumentContext, ts_recv: int) -> list[Ticker | FundingRate | OpenInterest]:
     """The ticker, the funding rate of a perpetual, and the open interest of whatever has one."""
     ts, stats = event.timestamp * MS, event.stats
+    delta, gamma, vega, theta, rho = greeks(event.greeks)
     records: list[Ticker | FundingRate | OpenInterest] = [
         Ticker(
             *context.key,
@@ -124,10 +127,24 @@ def ticker(event: wire.Ticker, context: InstrumentContext, ts_recv: int) -> list
             ask_iv=maybe(event.ask_iv),
             mark_iv=maybe(event.mark_iv),
             price_change=None if stats.price_change == NONE else signed(stats.price_change),
+            underlying_price=maybe(event.underlying_price),
+            delta=delta,
+            gamma=gamma,
+            vega=vega,
+            theta=theta,
+            rho=rho,
         )
     ]
     rate, interest = event.current_funding, event.open_interest
     return [*records, *derivatives(context, ts, ts_recv, rate, event.mark_price, event.index_price, interest)]
+
+
+def greeks(event: wire.Greeks | None) -> list[str | None]:
+    """Delta, gamma, vega, theta and rho of an option."""
+    if event is None:
+        return [None] * 5
+    values = event.delta, event.gamma, event.vega, event.theta, event.rho
+    return [None if value == NONE else signed(value) for value in values]
 
 
 def turnover(context: InstrumentContext, usd: Raw, notional: Raw) -> str | None:

@@ -131,6 +131,16 @@ class Quote(Wire, frozen=True, gc=False):
     best_ask_amount: Raw
 
 
+class Greeks(Wire, frozen=True, gc=False):
+    """Of an option, by Black-Scholes: in USD for one coin."""
+
+    delta: Raw
+    gamma: Raw
+    vega: Raw
+    theta: Raw
+    rho: Raw
+
+
 class Ticker(Quote, frozen=True, gc=False):
     """The state of an instrument."""
 
@@ -144,6 +154,8 @@ class Ticker(Quote, frozen=True, gc=False):
     ask_iv: Raw = NONE
     mark_iv: Raw = NONE
     current_funding: Raw = NONE  # perpetuals: what is being paid now, for 8 hours
+    underlying_price: Raw = NONE  # options: the forward of their expiry
+    greeks: Greeks | None = None
 
 
 class Candle(Wire, frozen=True, gc=False):

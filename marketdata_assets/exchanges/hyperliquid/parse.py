@@ -112,10 +112,11 @@ def perp_state(raw: bytes, ts_recv: int, find: Find) -> list[Outcome]:
     message = _perp(raw).data
     key, ctx = find(message.coin).key, message.ctx
     mark, index = decimal("markPx", ctx.mark_px), decimal("oraclePx", ctx.oracle_px)
+    premium = decimal_or_none("premium", ctx.premium)
     rate, interest = decimal("funding", ctx.funding), decimal("openInterest", ctx.open_interest)
     return [
         _ticker(ctx, find(message.coin), ts_recv, index),
-        FundingRate(*key, None, ts_recv, rate, None, interval_hours=FUNDING_HOURS, mark_price=mark, index_price=index),
+        FundingRate(*key, None, ts_recv, rate, None, None, FUNDING_HOURS, mark, index, premium),
         OpenInterest(*key, None, ts_recv, contracts=None, size=interest, value=None),
     ]
 
@@ -151,6 +152,7 @@ def paid_rates(raw: bytes, ts_recv: int, find: Find) -> list[Outcome]:
             rate=decimal("fundingRate", each.rate),
             funding_time=each.time * MS,
             interval_hours=FUNDING_HOURS,
+            premium=decimal_or_none("premium", each.premium),
         )
         for each in _paid(raw)
     ]

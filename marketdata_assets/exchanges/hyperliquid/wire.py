@@ -90,6 +90,7 @@ class PerpContext(SpotContext, frozen=True, gc=False, kw_only=True):
     funding: str  # the rate of this hour as it is so far
     open_interest: str = msgspec.field(name="openInterest")  # coins
     oracle_px: str = msgspec.field(name="oraclePx")
+    premium: str | None = None
 
 
 class OfCoin(msgspec.Struct, Generic[T], frozen=True, gc=False):
@@ -105,6 +106,7 @@ class Paid(Wire, frozen=True, gc=False):
     coin: str
     rate: str = msgspec.field(name="fundingRate")
     time: Millis
+    premium: str | None = None
 
 
 class Subscription(Wire, frozen=True, gc=False):

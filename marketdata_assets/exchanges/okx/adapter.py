@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Unpack
 
 import msgspec
 
@@ -11,10 +12,11 @@ from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import session
 from marketdata_assets.exchanges.okx.feed import API, OkxFeed
 from marketdata_assets.exchanges.okx.history import BARS, URL, error_of, limits
-from marketdata_assets.exchanges.okx.wire import UNSUBSCRIBED, VENUE, Arg, envelope
+from marketdata_assets.exchanges.okx.wire import UNSUBSCRIBED, VENUE, Arg, Data, envelope
 from marketdata_assets.exchanges.records import Control, Exchange, MarketType, Outcome, VenueError
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.exchanges.venue_adapter import (
+    AdapterOptions,
     MessageRate,
     Request,
     SocketSession,
@@ -24,6 +26,8 @@ from marketdata_assets.exchanges.venue_adapter import (
     interval_ns,
 )
 from marketdata_assets.http_client import RetryPolicy
+
+_underlyings = msgspec.json.Decoder(Data[list[str]]).decode
 
 OF_A_MARKET = "liquidation-orders"
 UPGRADE = "64008"
@@ -35,13 +39,16 @@ KINDS: dict[MarketType, tuple[str, ...]] = {
     "inverse": ("SWAP", "FUTURES"),
     "option": ("OPTION",),
 }
-FAMILIES = ("BTC-USD", "ETH-USD")
-"""Options are listed by family; these are all."""
+SUMMARY, INDEX = "opt-summary", "index-tickers"  # of a family of options, of an index
+UNDERLYINGS = "public/underlying"
 
 SILENCE: dict[str, float | None] = {
     "trades": 600.0,
     "books": 150.0,  # without a change, a message without levels comes every minute
     "tickers": 300.0,
+    "mark-price": 120.0,
+    INDEX: 120.0,
+    SUMMARY: 120.0,
     "funding-rate": 300.0,
     "open-interest": 120.0,
     OF_A_MARKET: None,
@@ -84,7 +91,8 @@ class OkxSocketSession(SocketSession):
     def _named_in(self, message: str) -> list[str]:
         """The subscriptions that an error is about: its text contains their channel and instrument."""
         pending = self._pending.items()
-        keys = [key for key, arg in pending if arg.channel in message and (arg.inst_id or arg.inst_type) in message]
+        about = {key: arg.inst_id or arg.inst_family or arg.inst_type for key, arg in pending}
+        keys = [key for key, arg in pending if arg.channel in message and about[key] in message]
         for key in keys:
             del self._pending[key]
         return keys
@@ -103,6 +111,10 @@ class OkxAdapter(VenueAdapter):
     ping_after = session.PING_AFTER_SECONDS - 5.0
     message_rates = (MessageRate(session.REQUESTS_PER_HOUR - 10, 3600.0),)
 
+    def __init__(self, market_type: MarketType, **options: Unpack[AdapterOptions]) -> None:
+        super().__init__(market_type, **options)
+        self._families: list[str] = []  # of options, that are still to be listed
+
     def feed(self) -> OkxFeed:
         return OkxFeed(self.market_type)
 
@@ -114,9 +126,9 @@ class OkxAdapter(VenueAdapter):
 
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
         swap = instrument.name.endswith("-SWAP")
-        channels = {"trade": ["trades"], "orderbook": ["books"], "ticker": ["tickers"]}
+        channels = {"trade": ["trades"], "orderbook": ["books"], "open_interest": ["open-interest"]}
+        channels["ticker"] = ["tickers"] if self.market_type == "spot" else ["tickers", "mark-price"]
         channels["funding_rate"] = ["funding-rate"] if swap else []
-        channels["open_interest"] = ["open-interest"]
         subscriptions = [
             self._subscription(f"{channel}:{instrument.name}", instrument.name, tag)
             for tag in types
@@ -125,6 +137,12 @@ class OkxAdapter(VenueAdapter):
         for interval in self._intervals if "kline" in types else ():
             key = f"candle{BARS[interval]}:{instrument.name}"
             subscriptions.append(self._subscription(key, instrument.name, "kline", interval_ns(interval)))
+        if "ticker" in types and swap:
+            key = f"{INDEX}:{instrument.name.removesuffix('-SWAP')}"
+            subscriptions.append(self._subscription(key, instrument.name, "ticker"))
+        if "ticker" in types and self.market_type == "option":
+            family = instrument.name.rsplit("-", 3)[0]  # expiry, strike and right follow it
+            subscriptions.append(self._subscription(f"{SUMMARY}:{family}", "", "ticker"))
         if "liquidation" in types:
             key = f"{OF_A_MARKET}:{'SWAP' if swap else 'FUTURES'}"
             subscriptions.append(self._subscription(key, "", "liquidation"))
@@ -140,12 +158,18 @@ class OkxAdapter(VenueAdapter):
         return str(Arg(resync.stream, resync.instrument))
 
     def listings(self) -> list[Request]:
-        path = "public/instruments"
+        """Options are listed by family, of which there is a list too."""
         if self.market_type == "option":
-            queries = [{"instType": "OPTION", "instFamily": family} for family in FAMILIES]
-        else:
-            queries = [{"instType": kind} for kind in KINDS[self.market_type]]
-        return [Request(API + path, query, path) for query in queries]
+            return [Request(API + UNDERLYINGS, {"instType": "OPTION"}, UNDERLYINGS)]
+        return [_instruments(instType=kind) for kind in KINDS[self.market_type]]
+
+    def next_listing(self, request: Request, raw: bytes) -> Request | None:
+        if request.lane == UNDERLYINGS:
+            try:
+                self._families = [family for families in _underlyings(raw).data for family in families]
+            except (msgspec.MsgspecError, ValueError, RecursionError):
+                return None  # no option is listed then, which the collector reports
+        return _instruments(instType="OPTION", instFamily=self._families.pop(0)) if self._families else None
 
     def _subscription(self, key: str, name: str, tag: str, every: int = 0) -> Subscription:
         arg = arg_of(key)
@@ -154,9 +178,15 @@ class OkxAdapter(VenueAdapter):
         return Subscription(key, url, name, arg.channel, (tag,), SILENCE.get(arg.channel, 600.0), every)
 
 
+def _instruments(**query: str) -> Request:
+    return Request(f"{API}public/instruments", query, "public/instruments")
+
+
 def arg_of(key: str) -> Arg:
     """The argument of the subscription with this key."""
     channel, _, about = key.partition(":")
+    if channel == SUMMARY:
+        return Arg(channel, inst_family=about)
     return Arg(channel, inst_type=about) if channel == OF_A_MARKET else Arg(channel, inst_id=about)
 
 

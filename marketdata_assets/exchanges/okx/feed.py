@@ -35,13 +35,14 @@ OF_MANY: dict[str, ByFind] = {
     "liquidation-orders": parse.liquidations,
     "tickers": parse.tickers,
     "mark-price": parse.mark_prices,
+    "index-tickers": parse.index_tickers,
     "opt-summary": parse.option_summaries,
     "funding-rate": parse.funding_rates,
     "open-interest": parse.open_interest,
 }
 
 NO_RECORD = {
-    *("adl-warning", "block-tickers", "economic-calendar", "estimated-price", "index-tickers", "price-limit"),
+    *("adl-warning", "block-tickers", "economic-calendar", "estimated-price", "price-limit"),
     *("public-block-trades", "public-struc-block-trades", "status"),
 }
 NO_RECORD_PREFIXES = ("sprd-", "mark-price-candle", "index-candle")

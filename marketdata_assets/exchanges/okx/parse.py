@@ -11,11 +11,12 @@ from typing import TypeVar
 import msgspec
 
 from marketdata_assets.exchanges.decimals import DIGITS, EXACT, PLAIN, decimal, decimal_or_none, plain
-from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
+from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import wire
 from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Find, Parser, nanoseconds, time_of
 from marketdata_assets.exchanges.records import (
+    Control,
     DeadLetter,
     FundingRate,
     Kline,
@@ -62,6 +63,7 @@ def by_instrument(kind: type[N]) -> Callable[[Convert[N]], Callable[[Find], Pars
     return decorate
 
 
+_index = msgspec.json.Decoder(Data[wire.IndexTicker], strict=False).decode
 _trades = msgspec.json.Decoder(Data[wire.Trade], strict=False).decode
 _liquidations = msgspec.json.Decoder(Data[wire.Liquidations], strict=False).decode
 
@@ -207,8 +209,29 @@ def mark_prices(element: wire.MarkPrice, instrument: Instrument, ts_recv: int) -
     return Ticker(*instrument.key, element.ts * MS, ts_recv, mark_price=decimal("markPx", element.mark_px))
 
 
+# {"arg":{"channel":"index-tickers","instId":"ABC-USDT"},"data":[{"instId":"ABC-USDT","idxPx":"4.2001","high24h":"4.4",
+#   "low24h":"3.9","open24h":"4","ts":"1700000000123"}]}
+# https://www.okx.com/docs-v5/en/#public-data-websocket-index-tickers-channel
+# It becomes a record of the perpetual on that index; an index without a listed one has none.
+def index_tickers(find: Find) -> Parser:
+    """Parser of the prices of an index."""
+
+    def convert(element: wire.IndexTicker, ts_recv: int) -> Outcome:
+        price = decimal("idxPx", element.idx_px)
+        try:
+            instrument = find(f"{element.inst_id}-SWAP")
+        except UnknownInstrument:
+            instrument = None
+        if instrument is None or instrument.contract_value is None:  # derived from the name, which says too little
+            return Control("ignored", f"index-tickers:{element.inst_id}")
+        return Ticker(*instrument.key, element.ts * MS, ts_recv, index_price=price)
+
+    return each(_index, convert)
+
+
 # {"arg":{"channel":"opt-summary","instFamily":"ABC-USD"},"data":[{"instType":"OPTION","instId":"ABC-USD-250328-60-C",
-#   "delta":"0.2","markVol":"0.505","bidVol":"0.5","askVol":"","ts":"1700000000123"}]}
+#   "delta":"0.2","deltaBS":"0.21","gammaBS":"0.0013","thetaBS":"-16.4","vegaBS":"0.76","fwdPx":"60.2",
+#   "markVol":"0.505","bidVol":"0.5","askVol":"","ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#public-data-websocket-option-summary-channel, GET /api/v5/public/opt-summary
 @by_instrument(wire.Option)
 def option_summaries(element: wire.Option, instrument: Instrument, ts_recv: int) -> Ticker:
@@ -219,6 +242,11 @@ def option_summaries(element: wire.Option, instrument: Instrument, ts_recv: int)
         bid_iv=_percent("bidVol", element.bid_vol),
         ask_iv=_percent("askVol", element.ask_vol),
         mark_iv=_percent("markVol", element.mark_vol),
+        underlying_price=decimal_or_none("fwdPx", element.fwd_px),
+        delta=decimal_or_none("deltaBS", element.delta_bs),
+        gamma=decimal_or_none("gammaBS", element.gamma_bs),
+        vega=decimal_or_none("vegaBS", element.vega_bs),
+        theta=decimal_or_none("thetaBS", element.theta_bs),
     )
 
 
@@ -322,7 +350,7 @@ def past_open_interest(instrument: Instrument) -> Parser:
 def _past_interest(row: tuple[str, ...], instrument: Instrument, ts_recv: int) -> OpenInterest:
     if len(row) < 3:
         raise BadMessage(VENUE, f"open interest of {len(row)} columns")
-    return _interest(instrument, time_of(row[0]), ts_recv, row[1], row[2])
+    return _interest(instrument, time_of(row[0]), ts_recv, row[1], row[2], row[3] if len(row) > 3 else "")
 
 
 # {"arg":{"channel":"funding-rate","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
@@ -342,6 +370,7 @@ def funding_rates(element: wire.Funding, instrument: Instrument, ts_recv: int) -
         funding_time=funding_time,
         predicted_rate=decimal_or_none("nextFundingRate", element.next_funding_rate),
         interval_hours=period // HOUR if period > 0 and not period % HOUR else None,
+        premium=decimal_or_none("premium", element.premium),
     )
 
 
@@ -355,16 +384,17 @@ def paid_rates(element: wire.Paid, instrument: Instrument, ts_recv: int) -> Fund
 
 
 # {"arg":{"channel":"open-interest","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
-#   "oi":"5000","oiCcy":"50","ts":"1700000000123"}]}
+#   "oi":"5000","oiCcy":"50","oiUsd":"210","ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#public-data-websocket-open-interest-channel, GET /api/v5/public/open-interest
 @by_instrument(wire.OpenInterest)
 def open_interest(element: wire.OpenInterest, instrument: Instrument, ts_recv: int) -> OpenInterest:
-    return _interest(instrument, element.ts * MS, ts_recv, element.oi, element.oi_ccy)
+    return _interest(instrument, element.ts * MS, ts_recv, element.oi, element.oi_ccy, element.oi_usd)
 
 
-def _interest(instrument: Instrument, ts_event: int, ts_recv: int, oi: str, oi_ccy: str) -> OpenInterest:
+def _interest(instrument: Instrument, ts_event: int, ts_recv: int, oi: str, oi_ccy: str, oi_usd: str) -> OpenInterest:
     contracts, size = decimal("oi", oi), decimal("oiCcy", oi_ccy)
     value = None
     if instrument.market_type == "inverse" and instrument.contract_value is not None:
         value = plain(EXACT.multiply(Decimal(contracts), Decimal(instrument.contract_value)))
-    return OpenInterest(*instrument.key, ts_event, ts_recv, contracts=contracts, size=size, value=value)
+    value_usd = decimal_or_none("oiUsd", oi_usd)
+    return OpenInterest(*instrument.key, ts_event, ts_recv, contracts, size, value, value_usd)

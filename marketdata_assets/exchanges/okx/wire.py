@@ -206,6 +206,13 @@ class MarkPrice(Named, frozen=True, gc=False):
     ts: Millis
 
 
+class IndexTicker(Named, frozen=True, gc=False):
+    """`inst_id` is the index, as ABC-USDT."""
+
+    idx_px: str = msgspec.field(name="idxPx")
+    ts: Millis
+
+
 class Option(Named, frozen=True, gc=False):
     """Volatilities, 1 is 100 percent."""
 
@@ -213,6 +220,11 @@ class Option(Named, frozen=True, gc=False):
     bid_vol: str = msgspec.field(name="bidVol")
     ask_vol: str = msgspec.field(name="askVol")
     ts: Millis
+    fwd_px: str = msgspec.field(name="fwdPx", default="")  # forward of the expiry; not in older messages
+    delta_bs: str = msgspec.field(name="deltaBS", default="")  # USD for one coin; deltas in coins are left out
+    gamma_bs: str = msgspec.field(name="gammaBS", default="")
+    vega_bs: str = msgspec.field(name="vegaBS", default="")
+    theta_bs: str = msgspec.field(name="thetaBS", default="")
 
 
 class Funding(Named, frozen=True, gc=False):
@@ -223,6 +235,7 @@ class Funding(Named, frozen=True, gc=False):
     next_funding_rate: str = msgspec.field(name="nextFundingRate", default="")
     next_funding_time: str = msgspec.field(name="nextFundingTime", default="")
     ts: str = ""
+    premium: str = ""
 
 
 class Paid(Named, frozen=True, gc=False):
@@ -236,3 +249,4 @@ class OpenInterest(Named, frozen=True, gc=False):
     oi: str  # contracts
     oi_ccy: str = msgspec.field(name="oiCcy")  # coins
     ts: Millis
+    oi_usd: str = msgspec.field(name="oiUsd", default="")

@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS exchange_funding_rates (
     interval_hours  Nullable(Int64) CODEC(ZSTD(1)),
     mark_price      Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
     index_price     Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
+    premium         Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),  -- premium index; 1 is 100 percent
     -- ts_event, or ts_recv where there is none
     time            DateTime64(9, 'UTC') DEFAULT fromUnixTimestamp64Nano(ifNull(ts_event, ts_recv), 'UTC')
         CODEC(Delta, ZSTD(1)),

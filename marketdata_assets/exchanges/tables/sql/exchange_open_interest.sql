@@ -10,6 +10,7 @@ CREATE TABLE IF NOT EXISTS exchange_open_interest (
     contracts    Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
     size         Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),  -- base units
     value        Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),  -- quote units
+    value_usd    Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),  -- as the venue states it
     -- ts_event, or ts_recv where there is none
     time         DateTime64(9, 'UTC') DEFAULT fromUnixTimestamp64Nano(ifNull(ts_event, ts_recv), 'UTC')
         CODEC(Delta, ZSTD(1)),

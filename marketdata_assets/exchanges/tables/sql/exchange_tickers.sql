@@ -32,6 +32,12 @@ CREATE TABLE IF NOT EXISTS exchange_tickers (
     ask_iv            Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
     mark_iv           Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
     price_change      Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),  -- of 24 hours, percent
+    underlying_price  Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),  -- options: the forward that values them
+    delta             Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),  -- options: Black-Scholes, quote units for one base unit
+    gamma             Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
+    vega              Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),  -- for one point of volatility
+    theta             Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),  -- for one day
+    rho               Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
     -- ts_event, or ts_recv where there is none
     time              DateTime64(9, 'UTC') DEFAULT fromUnixTimestamp64Nano(ifNull(ts_event, ts_recv), 'UTC')
         CODEC(Delta, ZSTD(1)),
