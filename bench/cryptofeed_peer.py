@@ -14,12 +14,19 @@ from types import SimpleNamespace
 from typing import Any
 
 from cryptofeed.defines import L2_BOOK, TRADES
-from cryptofeed.exchanges import Binance, Bybit
+from cryptofeed.exchanges import OKX, Binance, Bybit, Deribit
 from cryptofeed.symbols import Symbols
 from yapic import json as fast_json
 
-BYBIT = {"BTC-USDT-PERP": "BTCUSDT"}
-BYBIT_SOCKET = SimpleNamespace(address="wss://stream.bybit.com/v5/public/linear", uuid="")
+VENUES: dict[str, tuple[Any, dict[str, str]]] = {
+    "bybit": (Bybit, {"BTC-USDT-PERP": "BTCUSDT"}),
+    "okx": (OKX, {"BTC-USDT": "BTC-USDT"}),
+    "deribit": (Deribit, {"BTC-USDC-PERP": "BTC_USDC-PERPETUAL"}),
+}
+"""Each by the name of its set; the other sets are of Binance."""
+KEYS = {"deribit": {"key_id": "none", "key_secret": "none"}}
+"""It takes the channels of Deribit with a key only; it is not used."""
+SOCKET = SimpleNamespace(address="wss://stream.bybit.com/v5/public/linear", uuid="")
 
 
 class Snapshot:
@@ -67,11 +74,11 @@ async def take(feed: Any, messages: list[str], socket: Any) -> float:
 def one_round(name: str, kind: str, messages: list[str], snapshot: str, symbols: list[str]) -> dict[str, Any]:
     callback: Any = Trades() if kind == "trades" else Books()
     channel = TRADES if kind == "trades" else L2_BOOK
-    bybit = name == "bybit"
-    venue, known = (Bybit, list(BYBIT)) if bybit else (Binance, symbols)
-    feed = venue(symbols=known, channels=[channel], callbacks={channel: callback})
+    venue, listed = VENUES.get(name, (Binance, dict.fromkeys(symbols, "")))
+    feed = venue(symbols=list(listed), channels=[channel], callbacks={channel: callback}, config=KEYS)
     feed.http_conn = Snapshot(snapshot)
-    cpu_s = asyncio.run(take(feed, messages, BYBIT_SOCKET if bybit else None))
+    feed.seq_no = {}  # Deribit makes it when it subscribes
+    cpu_s = asyncio.run(take(feed, messages, SOCKET))
     last = callback.last.decode() if kind == "trades" else [[str(part) for part in level] for level in callback.last]
     return {"cpu_s": cpu_s, "last": last}
 
@@ -79,7 +86,9 @@ def one_round(name: str, kind: str, messages: list[str], snapshot: str, symbols:
 def main(folder: Path) -> None:
     symbols = json.loads((folder / "symbols").read_text())
     Symbols.set("BINANCE", symbols, {"tick_size": {}, "instrument_type": dict.fromkeys(symbols, "spot")})
-    Symbols.set("BYBIT", BYBIT, {"tick_size": {}, "instrument_type": dict.fromkeys(BYBIT, "perpetual")})
+    for venue, listed in VENUES.values():
+        kinds = {name: "perpetual" if name.endswith("-PERP") else "spot" for name in listed}
+        Symbols.set(venue.id, listed, {"tick_size": {}, "instrument_type": kinds})
     sets = {path.name: path for path in folder.iterdir() if path.is_dir()}
     print(json.dumps({"version": version("cryptofeed")}), flush=True)
     for line in sys.stdin:

@@ -1,6 +1,6 @@
 """Messages of Binance's spot market: shaped ones, whose prices wander, and recorded ones where the fixtures are.
 
-The shaped ones exist as messages of Bybit's linear market too.
+`exchange_venues` makes those of other venues of the shaped ones.
 """
 
 import json
@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from marketdata_assets.exchanges.captures.capture import open_capture
 
@@ -22,8 +21,6 @@ START_MS = 1_723_000_000_000
 RECORDED_TRADES = "2021-04-05_10sym_120s.ndjson"
 RECORDED_UPDATES = "hft_btcusdt_20240808.txt.gz"
 TIMES = 20  # recorded trades are few: so many times the same
-
-BYBIT_BOOK = f"orderbook.1000.{SYMBOL}"
 
 Changes = list[tuple[str, str]]
 
@@ -63,41 +60,6 @@ def recorded() -> Messages | None:
     return Messages("recorded", traded * TIMES, [one.raw for one in entries if b"@depth@" in one.raw[:60]], whole)
 
 
-def as_bybit(messages: Messages) -> Messages:
-    """The same market as Bybit tells it, where the snapshot of a book is the first of its updates."""
-    whole = json.loads(messages.snapshot)
-    books = [{"E": START_MS, "b": whole["bids"], "a": whole["asks"]}, *map(_data, messages.updates)]
-    told = [
-        _bybit(BYBIT_BOOK, "delta" if number else "snapshot", one["E"], _bybit_levels(one, number + 1))
-        for number, one in enumerate(books)
-    ]
-    traded = [
-        _bybit(f"publicTrade.{SYMBOL}", "snapshot", one["E"], [_bybit_trade(one)])
-        for one in map(_data, messages.trades)
-    ]
-    return Messages("bybit", traded, told, b"", "bybit")
-
-
-def _data(raw: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(raw)["data"]
-    return found
-
-
-def _bybit(topic: str, kind: str, ts: int, data: Any) -> bytes:
-    return _json({"topic": topic, "type": kind, "ts": ts, "data": data, "cts": ts})
-
-
-def _bybit_levels(one: dict[str, Any], number: int) -> dict[str, Any]:
-    sides = {side: [(price, size if float(size) else "0") for price, size in one[side]] for side in ("b", "a")}
-    return {"s": SYMBOL} | sides | {"u": number, "seq": 3 * number}
-
-
-def _bybit_trade(one: dict[str, Any]) -> dict[str, Any]:
-    ids = {"i": f"20f43950-d8dd-5b31-9112-{one['a']:012}", "BT": False, "RPI": False, "seq": one["a"]}
-    side = "Sell" if one["m"] else "Buy"
-    return {"T": one["T"], "s": SYMBOL, "S": side, "v": one["q"], "p": one["p"], "L": "PlusTick"} | ids
-
-
 def trades(count: int) -> Iterator[bytes]:
     """Aggregate trades of a combined stream."""
     random = Random(1)
@@ -122,7 +84,7 @@ def snapshot() -> bytes:
     """The book before the first update."""
     bids = [(_price(MIDDLE - ticks), "1.00000000") for ticks in range(1, DEEP + 1)]
     asks = [(_price(MIDDLE + ticks), "1.00000000") for ticks in range(1, DEEP + 1)]
-    return _json({"lastUpdateId": FIRST_ID, "bids": bids, "asks": asks})
+    return as_json({"lastUpdateId": FIRST_ID, "bids": bids, "asks": asks})
 
 
 def updates(count: int, levels: int) -> Iterator[bytes]:
@@ -171,8 +133,8 @@ def _size(units: int) -> str:
 
 
 def _wrapped(stream: str, data: dict[str, object]) -> bytes:
-    return _json({"stream": f"{SYMBOL.lower()}@{stream}", "data": data})
+    return as_json({"stream": f"{SYMBOL.lower()}@{stream}", "data": data})
 
 
-def _json(value: object) -> bytes:
+def as_json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()

@@ -9,16 +9,18 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from statistics import median
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 
 from bench import exchange_messages
-from bench.exchange_messages import BYBIT_BOOK, DEEP, SYMBOL, Messages
+from bench.exchange_messages import DEEP, SYMBOL, Messages
 from bench.exchange_peers import Peer
+from bench.exchange_venues import BARE, MARKETS, OTHERS
 from bench.figure import Figure, spread
 from bench.peers import NoPeer
 from bench.size import sized
+from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.binance.instruments import named
 from marketdata_assets.exchanges.feed import Feed
 from marketdata_assets.exchanges.records import Trade
@@ -35,63 +37,6 @@ ROUNDS = sized(5, 1)
 PER_S: Target = (">=", 100_000)
 NOW = 1_723_000_000_000_000_000
 DEPTH_URL = f"https://api.binance.com/api/v3/depth?symbol={SYMBOL}&limit=1000"
-DATA = TypeVar("DATA")
-
-
-class BareTrade(msgspec.Struct):
-    """What a record is made of, and nothing else."""
-
-    s: str
-    a: int
-    p: str
-    q: str
-    f: int
-    l: int  # noqa: E741
-    T: int
-    m: bool
-
-
-class BareUpdate(msgspec.Struct):
-    s: str
-    E: int
-    U: int
-    u: int
-    b: tuple[tuple[str, str], ...]
-    a: tuple[tuple[str, str], ...]
-
-
-class Combined(msgspec.Struct, Generic[DATA]):
-    stream: str
-    data: DATA
-
-
-class BareBybitTrade(msgspec.Struct):
-    T: int
-    S: str
-    v: str
-    p: str
-    i: str
-
-
-class BareBybitUpdate(msgspec.Struct):
-    u: int
-    b: tuple[tuple[str, str], ...]
-    a: tuple[tuple[str, str], ...]
-
-
-class Pushed(msgspec.Struct, Generic[DATA]):
-    topic: str
-    type: str
-    ts: int
-    data: DATA
-
-
-BARE: dict[tuple[str, str], Any] = {
-    ("binance", "trades"): Combined[BareTrade],
-    ("binance", "updates"): Combined[BareUpdate],
-    ("bybit", "trades"): Pushed[list[BareBybitTrade]],
-    ("bybit", "updates"): Pushed[BareBybitUpdate],
-}
 
 
 @dataclass
@@ -110,7 +55,7 @@ class Rates:
 def figures() -> Iterator[Figure]:
     """All figures of the domain; those of recorded messages only where the fixtures are."""
     shaped = exchange_messages.shaped(TRADES, UPDATES, LEVELS)
-    sets = [shaped, exchange_messages.as_bybit(shaped), exchange_messages.recorded()]
+    sets = [shaped, *(make(shaped) for make in OTHERS), exchange_messages.recorded()]
     there = [one for one in sets if one]
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
@@ -132,7 +77,7 @@ def trade_figures(messages: Messages, rates: Rates, version: str) -> Iterator[Fi
         f"{ROUNDS} interleaved rounds"
     )
     begin = _begin(messages)
-    target = None if messages.venue == "bybit" else 4
+    target = 4 if messages.venue == "binance" else None
     yield _ratio(f"{begin}trade_json_vs_cryptofeed", rates, target, f"{base}; {version}")
     yield _distance(f"{begin}trade_json_vs_bare_decode", rates, base)
 
@@ -148,13 +93,13 @@ def update_figures(messages: Messages, rates: Rates, version: str) -> Iterator[F
     target = PER_S if messages.name == "shaped" else None
     detail = f"{base}; {spread(rates.ours, 0)}"
     yield Figure(f"{begin}depth_per_cpu_s", median(rates.ours), "updates/CPU s", target, detail)
-    ratio = None if messages.venue == "bybit" else 2.5
+    ratio = 2.5 if messages.venue == "binance" else None
     yield _ratio(f"{begin}depth_vs_cryptofeed", rates, ratio, f"{base}; {version}")
     yield _distance(f"{begin}depth_vs_bare_decode", rates, base)
 
 
 def _named(messages: Messages) -> str:
-    return "shaped Bybit" if messages.venue == "bybit" else f"{messages.name} Binance"
+    return f"{messages.name} Binance" if messages.venue == "binance" else f"shaped {venues.find(messages.venue).title}"
 
 
 def _begin(messages: Messages) -> str:
@@ -235,7 +180,7 @@ def _to_books(messages: Messages) -> tuple[float, Any]:
     feed.push(raws[0], NOW)
     if messages.snapshot:
         feed.answer(DEPTH_URL, messages.snapshot, NOW)
-    state = feed.books[f"{BYBIT_BOOK.rpartition('.')[0]}:{SYMBOL}" if messages.venue == "bybit" else SYMBOL]
+    [state] = feed.books.values()
     push = feed.push
     started = time.process_time()
     for raw in raws[1:]:
@@ -248,7 +193,7 @@ def _to_books(messages: Messages) -> tuple[float, Any]:
 
 
 def _feed(messages: Messages) -> Feed:
-    return feed_of(messages.venue, "linear" if messages.venue == "bybit" else "spot", "the bench")
+    return feed_of(messages.venue, MARKETS[messages.venue], "the bench")
 
 
 def _same(theirs: Any, ours: Any) -> bool:
