@@ -42,7 +42,7 @@ def defs() -> dg.Definitions:
         freshness.applied(found, [flow.name for flow in flows if flow.schedule]),
         dg.Definitions(
             sensors=[nightly.repair_sensor(flows, [*(found.jobs or ())])],
-            resources=resources.by_name(),
+            resources=resources.definitions(),
             executor=dg.in_process_executor,
         ),
     )

@@ -16,6 +16,7 @@ import pytest
 import typer
 from psycopg.conninfo import conninfo_to_dict
 
+from marketdata_assets import resources
 from marketdata_assets.cli import app
 from marketdata_assets.cli.app import COMMANDS, Command, Group
 from marketdata_assets.definitions import defs, project_definitions
@@ -412,3 +413,12 @@ def test_password_never_reaches_events_or_metadata(
     health = Postgres(url=f"postgresql://postgres:{CANARY}@{where}").check()
     assert health.ok
     assert CANARY not in str(health)
+
+
+@pytest.mark.parametrize("field", ["url", "folder", "urls", "providers_file"])
+def test_run_config_names_no_address_and_no_folder(repository: dg.RepositoryDefinition, field: str) -> None:
+    """Whoever reaches the UI can send run config, a page in the user's browser too; passwords go to these addresses."""
+    for job in map(repository.get_job, repository.job_names):
+        for name in job.resource_defs.keys() & resources.by_name().keys():
+            with pytest.raises(dg.DagsterInvalidConfigError):
+                dg.validate_run_config(job, {"resources": {name: {"config": {field: "http://127.0.0.1:1"}}}})

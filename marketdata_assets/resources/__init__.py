@@ -28,7 +28,19 @@ __all__ = [
     "Ticks",
     "Workers",
     "by_name",
+    "definitions",
 ]
+
+
+def definitions() -> dict[str, dg.ResourceDefinition]:
+    """The resources of the code location. Run config cannot change them: whoever reaches the UI can send run config.
+
+    Otherwise a page in the user's browser could name another address, and receive the passwords that are sent there.
+    """
+    return {
+        name: dg.ResourceDefinition(lambda _, resource=resource: resource, config_schema={})
+        for name, resource in by_name().items()
+    }
 
 
 def by_name() -> dict[str, dg.ConfigurableResource[object]]:
