@@ -163,6 +163,8 @@ async def test_patterns_are_added_and_removed_while_the_market_runs(venue: Derib
         await run.market._listing.run_once()
         assert followed(run) == {OTHER}
         assert await run.market.add([PUT]) == [PUT]
+        with pytest.raises(UnknownSymbols, match="ABC-\\*-C matches no instrument"):
+            await run.market.remove(["ABC-*-C"])
         with pytest.raises(UnknownSymbols, match="DEF-\\* matches no instrument"):
             await run.market.add(["DEF-*"])
 

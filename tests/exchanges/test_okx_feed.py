@@ -353,6 +353,20 @@ def test_an_index_is_a_record_of_its_perpetual_and_ignored_without_one(feed: Okx
     assert isinstance(one(feed.push(odd, RECV)), DeadLetter)
 
 
+def test_an_option_that_was_listed_after_the_list_costs_no_others_of_its_family() -> None:
+    known, new = ELEMENTS["opt-summary"]["instId"], "ABC-USD-250329-60-C"
+    feed = OkxFeed()
+    feed.learn([Instrument("okx", "option", known, known, "ABC", "USD", "contracts", "1")])
+    rows = [{**ELEMENTS["opt-summary"], "instId": name} for name in (new, known)]
+    raw = encoded({"arg": {"channel": "opt-summary", "instFamily": "ABC-USD"}, "data": rows})
+    ignored, ticker = feed.push(raw, RECV)
+    assert ignored == Control("ignored", f"opt-summary:{new}")
+    assert isinstance(ticker, Ticker)
+    rows[1]["markVol"] = "none"
+    raw = encoded({"arg": {"channel": "opt-summary", "instFamily": "ABC-USD"}, "data": rows})
+    assert isinstance(one(feed.push(raw, RECV)), DeadLetter)
+
+
 @pytest.mark.parametrize("channel", ["price-limit", "status", "sprd-trades", "mark-price-candle1m"])
 def test_documented_channels_without_a_record_are_ignored(feed: OkxFeed, channel: str) -> None:
     assert one(feed.push(message(channel, {}), RECV)).kind == "ignored"

@@ -189,8 +189,9 @@ class Market:
     async def remove(self, symbols: Sequence[str]) -> list[str]:
         """Stop following instruments; the venue's names of those that were followed. Raises UnknownSymbols."""
         resolved = resolve_symbols(self._dispatcher.followed, self.adapter.market_type, symbols)
-        if resolved.problems:
-            raise UnknownSymbols(self.name, resolved.problems)
+        followed = set(self.selection.symbols) & resolved.matched.keys()  # patterns, also without instruments
+        if problems := {symbol: why for symbol, why in resolved.problems.items() if symbol not in followed}:
+            raise UnknownSymbols(self.name, problems)
         names = [instrument.name for instrument in resolved.instruments]
         self.selection.exclude([*names, *resolved.matched])
         await self._unfollow(names)

@@ -14,6 +14,7 @@ from marketdata_assets.exchanges.decimals import DIGITS, EXACT, PLAIN, decimal, 
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import wire
+from marketdata_assets.exchanges.okx.instruments import named
 from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Find, Parser, nanoseconds, time_of
 from marketdata_assets.exchanges.records import (
     Control,
@@ -63,6 +64,7 @@ def by_instrument(kind: type[N]) -> Callable[[Convert[N]], Callable[[Find], Pars
     return decorate
 
 
+_summaries = msgspec.json.Decoder(Data[wire.Option], strict=False).decode
 _index = msgspec.json.Decoder(Data[wire.IndexTicker], strict=False).decode
 _trades = msgspec.json.Decoder(Data[wire.Trade], strict=False).decode
 _liquidations = msgspec.json.Decoder(Data[wire.Liquidations], strict=False).decode
@@ -233,8 +235,22 @@ def index_tickers(find: Find) -> Parser:
 #   "delta":"0.2","deltaBS":"0.21","gammaBS":"0.0013","thetaBS":"-16.4","vegaBS":"0.76","fwdPx":"60.2",
 #   "markVol":"0.505","bidVol":"0.5","askVol":"","ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#public-data-websocket-option-summary-channel, GET /api/v5/public/opt-summary
-@by_instrument(wire.Option)
-def option_summaries(element: wire.Option, instrument: Instrument, ts_recv: int) -> Ticker:
+# It is of a whole family: an option that was listed after our list is ignored until it is in the next one.
+def option_summaries(find: Find) -> Parser:
+    """Parser of volatilities and greeks."""
+
+    def convert(element: wire.Option, ts_recv: int) -> Outcome:
+        try:
+            return _summary(element, find(element.inst_id), ts_recv)
+        except UnknownInstrument:
+            if named(element.inst_id) is None:
+                raise
+            return Control("ignored", f"opt-summary:{element.inst_id}")
+
+    return each(_summaries, convert)
+
+
+def _summary(element: wire.Option, instrument: Instrument, ts_recv: int) -> Ticker:
     return Ticker(
         *instrument.key,
         element.ts * MS,
