@@ -7,6 +7,7 @@ record by record in `chains`, which also knows the reasons.
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,16 @@ if TYPE_CHECKING:
 NONE: Mapping[str, str] = {}
 HOUR_NS = 3_600_000_000_000
 AHEAD_NS = HOUR_NS  # so long after an instant, a record may show that nothing is missing before it
-FIRST_SPAN_NS = HOUR_NS // 6  # whole books are queried so far back, and then ever further
+FIRST_SPAN_NS = HOUR_NS // 30  # whole books are queried so far back, then 6 times as far, and again: over an hour
 NEXT_SPANS_NS = 60_000_000_000, AHEAD_NS  # the next change is queried so far ahead
 CANDIDATES = 3  # of the whole books before an instant: a newer one may hold more than was received until then
+
+
+@cache
+def _statement(name: str) -> str:
+    """A statement without its header, which the client would parse each time."""
+    lines = files(__package__).joinpath(f"sql/{name}.sql").read_text("utf-8").splitlines()
+    return "\n".join(line for line in lines if not line.startswith("--"))
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class BookMarket:
     def ask(self, sql: str, first: int, end: int, *, texts: Mapping[str, str] = NONE, **more: Any) -> pl.DataFrame:
         """The answer to one of our statements about a span in ns; `texts` replace parts of it."""
         values = {"exchange": self.exchange, "market_type": self.market_type, "instrument": self.instrument}
-        statement = files(__package__).joinpath(f"sql/{sql}.sql").read_text("utf-8")
+        statement = _statement(sql)
         span = {"first": time_text(first), "end": time_text(end)}
         for name, text in texts.items():
             statement = statement.replace(f"{{{name}}}", text)

@@ -19,10 +19,10 @@ WITH chosen AS (
             (at, id) >= ({from_at:Int64}, {from_id:Int64}) AND at <= {last:Int64}
         )
 )
-SELECT step, 1 AS bid, price, argMax(size, {place}) AS size
-FROM chosen ARRAY JOIN bids.price AS price, bids.size AS size, arrayEnumerate(bids) AS level
-GROUP BY step, price
-UNION ALL
-SELECT step, 0 AS bid, price, argMax(size, {place}) AS size
-FROM chosen ARRAY JOIN asks.price AS price, asks.size AS size, arrayEnumerate(asks) AS level
-GROUP BY step, price
+SELECT step, level <= length(bids) AS bid, price, argMax(size, {place}) AS size
+FROM chosen
+ARRAY JOIN
+    arrayConcat(bids.price, asks.price) AS price,
+    arrayConcat(bids.size, asks.size) AS size,
+    arrayEnumerate(arrayConcat(bids.price, asks.price)) AS level
+GROUP BY step, bid, price
