@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from marketdata_assets.backup.files import Manifest, Relation
 
 BARS = ("stock_1min_coverage", "stock_1min_qfq", "stock_1min_bases", "reconciliation")
-BOOKS = ("marketdata_ledger", "marketdata_ledger_log", "marketdata_quarantine", "marketdata_flow_units")
+BOOKS = (
+    "marketdata_ledger",
+    "marketdata_ledger_log",
+    "marketdata_quarantine",
+    "marketdata_flow_units",
+    "marketdata_flow_moves",
+    "marketdata_flow_tables",
+)
 COLUMNS = ("store", "table", "rows", "bytes")
 
 Folder = Annotated[Path, typer.Argument(file_okay=False, help="a folder, new for each backup")]

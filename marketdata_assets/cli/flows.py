@@ -179,6 +179,10 @@ def tell(name: str, outcome: RunOutcome) -> None:
     metadata = outcome.metadata.get(name, {})
     outcome.print_problems()
     if metadata:
+        if kept := metadata.get("rows_kept"):
+            output.notes().print(
+                f"{kept} rows stay in the table that their files no longer have; to delete them: removed_rows: delete"
+            )
         files = (
             f"; {metadata['files_loaded']} files loaded, {metadata['files_unchanged']} unchanged,"
             f" {metadata['files_failed']} failed; {outcome.checks_passed} checks passed"

@@ -48,8 +48,9 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
             for line, value in zip(lines.filter(lost), column.filter(lost), strict=True):
                 rejects.add(line, f"{name} {value} does not fit {kind}")
             bad.append(lost)
-        if name in target.key and values.null_count():
-            rejects.add_all(lines.filter(values.is_null()).to_list(), f"{name} is NULL, and belongs to the key")
+        use = "belongs to the key" if name in target.key else "orders the rows"
+        if (name in target.key or name == target.order_column) and values.null_count():
+            rejects.add_all(lines.filter(values.is_null()).to_list(), f"{name} is NULL, and {use}")
             bad.append(values.is_null())
         fitted.append(values.alias(name))
     frame = pl.DataFrame([lines, *fitted])
@@ -61,14 +62,19 @@ def key_hashes(flow: FlowDefinition, frame: pl.DataFrame) -> pl.Series:
     return frame[flow.target.key].hash_rows()
 
 
-def reject_duplicates(flow: FlowDefinition, frame: pl.DataFrame, rejects: Rejects) -> pl.DataFrame:
-    """Of rows with one key, the first stays."""
-    key = flow.target.key
-    again = ~frame.select(pl.struct(key).is_first_distinct().alias("first"))["first"]
+def newest_of_keys(flow: FlowDefinition, frame: pl.DataFrame, rejects: Rejects) -> pl.DataFrame:
+    """Of rows with one key, the last is kept and the others are rejected.
+
+    Where a column orders the rows, that with its highest value is kept, and the others are left out.
+    """
+    key, order = flow.target.key, flow.target.order_column
+    if order is not None:
+        return frame.sort(order, maintain_order=True).unique(key, keep="last", maintain_order=True)
+    again = ~frame.select(pl.struct(key).is_last_distinct().alias("last"))["last"]
     if not again.any():
         return frame
     texts = frame.select(pl.concat_str([pl.col(k).cast(pl.String) for k in key], separator=" ").alias("key"))["key"]
-    return rejects.take_out(frame, again, "duplicate key " + texts + ", first seen earlier in this file")
+    return rejects.take_out(frame, again, "duplicate key " + texts + ", which a later row of this file has too")
 
 
 def encoded_columns(flow: FlowDefinition, frame: pl.DataFrame) -> Iterator[tuple[list[Column], int]]:

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
 Identifier = Annotated[str, Field(pattern=IDENTIFIER)]
-OWN_COLUMNS = ("created_at", "updated_at", "etl_unit")
+OWN_COLUMNS = ("created_at", "updated_at", "etl_unit", "etl_time")
+FILE_NAME, FILE_TIME = "file name", "file time"
+ORDERED = ("numeric", "bigint", "integer", "double", "date", "timestamp", "timestamptz", "text")
+"""Kinds of columns that can order rows."""
 COMPONENT = "marketdata_assets.components.Flow"
 CRON = r"\s*\S+(\s+\S+){4}\s*"
 CAPTURE = r"\{([a-z_][a-z0-9_]*)\}"
@@ -138,14 +141,29 @@ class Target(Section):
 
     `append` adds the rows of each file once; `upsert` keeps the newest row of a key; `replace` makes the rows of a
     file those it has now. `timestamps` adds created_at and updated_at.
+
+    What is newest in mode upsert is said by `order_by`: the name of the file, its modification time, or a column.
+    `removed_rows` says what becomes of rows that a file no longer has.
     """
 
     table: Identifier
     columns: Annotated[dict[Identifier, Type], Field(min_length=1)]
     key: list[str] = Field(default=[])
     mode: Literal["append", "upsert", "replace"] = "upsert"
+    order_by: str = FILE_NAME
+    removed_rows: Literal["keep", "delete"] = "keep"
     hypertable: Literal[False] | str = False
     timestamps: bool = True
+
+    @property
+    def order_column(self) -> str | None:
+        """The column that orders rows of one key, where one does."""
+        return self.order_by if self.mode == "upsert" and self.order_by not in (FILE_NAME, FILE_TIME) else None
+
+    @property
+    def by_time(self) -> bool:
+        """Whether the modification time of files orders rows of one key."""
+        return self.mode == "upsert" and self.order_by == FILE_TIME
 
 
 class Month(Section):
@@ -312,6 +330,7 @@ def _of_target(target: Target) -> Iterator[tuple[Location, str]]:
             yield ("target", "key", number), f"{name!r} is no column of the target; did you mean {near!r}?"
     if target.mode == "upsert" and not target.key:
         yield ("target", "key"), "mode upsert needs a key; name its columns, or declare mode: append or replace"
+    yield from _of_order(target)
     if target.hypertable:
         yield from _time_column(target, target.hypertable, ("target", "hypertable"))
         if target.key and target.hypertable not in target.key:
@@ -328,6 +347,18 @@ def _of_quality(quality: Quality, target: Target) -> Iterator[tuple[Location, st
             yield from (((*place, *below), cause) for below, cause in mistakes(target, name, expected))
     if quality.rows:
         yield from ((("quality", "rows", *below), cause) for below, cause in change_mistakes(target, quality.rows))
+
+
+def _of_order(target: Target) -> Iterator[tuple[Location, str]]:
+    for name, default in (("order_by", FILE_NAME), ("removed_rows", "keep")):
+        if target.mode != "upsert" and getattr(target, name) != default:
+            yield ("target", name), f"is for mode upsert; take it out, mode {target.mode} has no use for it"
+    column = target.order_column
+    if column is not None and column not in target.columns:
+        near = get_close_matches(column, [*target.columns, FILE_NAME, FILE_TIME], 1, 0)[0]
+        yield ("target", "order_by"), f"{column!r} is no column of the target; did you mean {near!r}?"
+    elif column is not None and target.columns[column].kind not in ORDERED:
+        yield ("target", "order_by"), f"{column!r} is {target.columns[column]}, which has no order"
 
 
 def _time_column(target: Target, name: str, location: Location) -> Iterator[tuple[Location, str]]:

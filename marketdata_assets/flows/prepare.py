@@ -5,12 +5,13 @@ Nothing is written here but a spool of encoded rows; the transaction is in `unit
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from zlib import crc32
 
 import numpy as np
 import polars as pl
 
 from marketdata_assets.flows import conform, reading
-from marketdata_assets.flows.definition import FlowDefinition, Month
+from marketdata_assets.flows.definition import FlowDefinition, Month, Target
 from marketdata_assets.flows.pipeline import Pipeline
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
@@ -19,6 +20,8 @@ from marketdata_assets.stores.pgcopy import Text, encode
 from marketdata_assets.stores.spool import Spool
 
 MANY_VALUES = 1000
+KEY_LOCKS = 64
+EPOCH_2000_US = 946_684_800_000_000
 
 
 class _Repeated(Exception):
@@ -36,6 +39,8 @@ class Prepared:
     months: set[str] = field(default_factory=set)
     leading: pl.Series | None = None
     """The different values of the key's first column; None when they are many."""
+    locks: tuple[int, ...] = ()
+    """Numbers below KEY_LOCKS, ascending: units that have a key in common have a number in common."""
     payload: Spool = field(default_factory=Spool)
     """The rows, encoded; the caller closes it."""
 
@@ -55,7 +60,7 @@ class _Preparation:
         self._unit = unit
         self._rejects = Rejects(flow.quality.limit)
         self._pipeline = Pipeline(flow, unit.place, self._rejects)
-        self._owner = [Text(0, (number.to_bytes(4),))] if flow.target.mode == "replace" else []
+        self._owner = _owner(flow.target, unit, number)
         self._keys: list[pl.Series] = []
         self._leading: list[pl.Series] = []
         self._prepared = Prepared()
@@ -93,7 +98,7 @@ class _Preparation:
         if flow.target.key:
             keys = conform.key_hashes(flow, frame)
             if keys.n_unique() < frame.height:
-                frame = conform.reject_duplicates(flow, frame, self._rejects)
+                frame = conform.newest_of_keys(flow, frame, self._rejects)
                 keys = conform.key_hashes(flow, frame)
             self._keys.append(keys)
             self._leading.append(frame[flow.target.key[0]].unique())
@@ -112,6 +117,24 @@ class _Preparation:
         if self._leading:
             leading = pl.concat(self._leading).unique()
             prepared.leading = leading if len(leading) <= MANY_VALUES else None
+            prepared.locks = _locks(prepared.leading)
         if rejects.reasons:
             raw = reading.raw_rows(self._opener, self._unit, self._flow, set(rejects.reasons))
             prepared.rejects = rejects.for_quarantine(raw)
+
+
+def _owner(target: Target, unit: Unit, number: int) -> list[Text]:
+    """Our columns, which rows are written with: the number of their unit, and its time where that orders rows."""
+    if target.mode == "append":
+        return []
+    columns = [Text(0, (number.to_bytes(4),))]
+    if target.by_time:
+        time_us = unit.file.modified_ns // 1000 - EPOCH_2000_US
+        columns.append(Text(0, (time_us.to_bytes(8, signed=True),)))
+    return columns
+
+
+def _locks(leading: pl.Series | None) -> tuple[int, ...]:
+    if leading is None:
+        return tuple(range(KEY_LOCKS))
+    return tuple(sorted({crc32(str(value).encode()) % KEY_LOCKS for value in leading.to_list()}))

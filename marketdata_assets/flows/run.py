@@ -6,7 +6,7 @@ Whether a failed unit fails a run is the caller's business.
 import hashlib
 import json
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,14 +14,14 @@ from pathlib import Path
 import psycopg
 
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.flows import claims, storage
+from marketdata_assets.flows import claims, owners, storage
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import NoFolder, UnknownUnit
 from marketdata_assets.flows.functions import source
-from marketdata_assets.flows.unit import Job, load_batch, record_failure
+from marketdata_assets.flows.unit import FileReport, Job, load_batch, record_failure
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Unit, members, walk
-from marketdata_assets.loading.reports import LoadReport, UnitReport, batches, run_batches
+from marketdata_assets.loading.reports import LoadReport, batches, run_batches
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.postgres import connect
@@ -36,7 +36,7 @@ MAKES_NONE = {"loader": {"folder"}, "partitions": {"since"}, "quality": {"column
 
 
 @dataclass(frozen=True)
-class FlowReport(LoadReport[UnitReport]):
+class FlowReport(LoadReport[FileReport]):
     """What one run did. `units` were read; `unchanged` counts those of which nothing was read."""
 
     flow: str
@@ -65,28 +65,50 @@ def run_flow(
     if units is not None and (unknown := sorted(set(units) - set(existing(found, units)))):
         raise UnknownUnit(flow.name, unknown[0], str(folder / flow.loader.folder))
     with connect(dsn) as connection:
-        storage.ensure(connection, flow)
+        _ensure(connection, flow)
         states = claims.states(connection, flow.dataset)
         if units is not None:
             found = [unit for unit in found if unit.place in units or unit.stored_place in units]
         requested = _as_known(found, states)
+        if force and flow.target.mode == "upsert":
+            owners.recount(connection, flow, [unit.place for unit in requested])
         todo = requested if force else _outdated(connection, flow, requested, states, version)
         claims.register(connection, flow.dataset, todo)
     job = Job(dsn, flow, version, run_id, force)
-    work: list[list[Unit]] = []
-    if todo:  # small files together, big ones alone
-        share = min(BATCH_BYTES, sum(unit.size for unit in todo) // (fanout.width * BATCHES_OF_WORKER) + 1)
-        work = batches(todo, lambda unit: unit.size, max_bytes=share, max_items=BATCH_UNITS)
-
-    def record_dead_worker(unit: Unit, cause: str) -> UnitReport:
+    ended: dict[str, FileReport] = {}
+    while todo:
+        ended |= {report.unit: report for report in _spread(job, todo, fanout, folder, progress)}
         with connect(dsn) as connection:
+            again = owners.to_reload(connection, flow.dataset)
+        todo = [unit for unit in requested if unit.place in again]
+    read = tuple(report for report in ended.values() if report.outcome != "unchanged")
+    unchanged = len(requested) - len(read)
+    return FlowReport(read, unchanged, time.monotonic() - started, flow.name, flow.target.table)
+
+
+def _ensure(connection: psycopg.Connection, flow: FlowDefinition) -> None:
+    """Create what is missing, all or nothing."""
+    with connection.transaction():
+        storage.ensure_books(connection)
+        other = owners.register(connection, flow)
+        storage.ensure(connection, flow)
+        if other and flow.target.mode == "upsert":
+            owners.recount(connection, flow)
+
+
+def _spread(
+    job: Job, units: list[Unit], fanout: Fanout, folder: Path, progress: Progress | None
+) -> Iterator[FileReport]:
+    """The reports of `units`, loaded by workers: small files together, big ones alone."""
+    share = min(BATCH_BYTES, sum(unit.size for unit in units) // (fanout.width * BATCHES_OF_WORKER) + 1)
+    work = batches(units, lambda unit: unit.size, max_bytes=share, max_items=BATCH_UNITS)
+
+    def record_dead_worker(unit: Unit, cause: str) -> FileReport:
+        with connect(job.dsn) as connection:
             return record_failure(connection, job, unit, f"{unit.place}: {cause}")
 
     load = partial(load_batch, job)
-    reports = list(run_batches(load, work, record_dead_worker, fanout=fanout, folder=folder, progress=progress))
-    read = tuple(report for report in reports if report.outcome != "unchanged")
-    unchanged = len(requested) - len(read)
-    return FlowReport(read, unchanged, time.monotonic() - started, flow.name, flow.target.table)
+    return run_batches(load, work, record_dead_worker, fanout=fanout, folder=folder, progress=progress)
 
 
 def find_units(flow: FlowDefinition, folder: Path) -> list[Unit]:
@@ -121,9 +143,12 @@ def existing(units: Sequence[Unit], names: Collection[str]) -> list[str]:
 
 
 def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> list[Unit]:
-    """The units that a run would read: new, failed, loaded by another version, or changed since."""
+    """The units that a run would read: new, failed, loaded by another version, changed since, or lost."""
     states = claims.states(connection, flow.dataset)
-    return _outdated(connection, flow, _as_known(find_units(flow, folder), states), states, code_version(flow))
+    units = _as_known(find_units(flow, folder), states)
+    if storage.lost_its_rows(connection, flow):
+        return units
+    return _outdated(connection, flow, units, states, code_version(flow))
 
 
 def _as_known(units: Sequence[Unit], known: Collection[str]) -> list[Unit]:

@@ -3,6 +3,7 @@
 What the modes mean is said at `Target`; whether a unit has to be read at all is decided in `unit`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,10 +11,12 @@ import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
-from marketdata_assets.flows.definition import Target
+from marketdata_assets.flows import owners
+from marketdata_assets.flows.definition import FILE_NAME, Target
 from marketdata_assets.flows.errors import KeyTaken
-from marketdata_assets.flows.prepare import Prepared
-from marketdata_assets.stores.postgres import copy_binary
+from marketdata_assets.flows.prepare import KEY_LOCKS, Prepared
+from marketdata_assets.flows.storage import owner_columns
+from marketdata_assets.stores.postgres import copy_binary, statement
 
 STAGING = "flow_staging"
 
@@ -31,16 +34,18 @@ class TableWriter:
     place: str
     number: int
 
-    def write(self, prepared: Prepared, loaded: bool, straight: bool = True) -> None:
-        """Make the table hold the unit's rows; `loaded` is whether it has rows of the unit already. Raises KeyTaken.
+    def write(self, prepared: Prepared, loaded: bool, straight: bool = True) -> int:
+        """Make the table hold the unit's rows; `loaded` is whether it has rows of the unit already.
 
-        Mode upsert goes `straight` into the table where no row has the first column of a key; then it may raise
-        KeysClash. Else it goes by way of the staging table.
+        The answer is how many rows the table keeps of the unit that the unit no longer has. Mode upsert goes `straight`
+        into the table where no row has the first column of a key, else by way of the staging table. Raises KeyTaken,
+        or KeysClash.
         """
         mode = self.target.mode
+        self._lock(prepared, loaded)
         if mode == "upsert":
-            self._upsert(prepared, straight)
-        elif mode == "append" or not loaded:
+            return self._upsert(prepared, loaded, straight)
+        if mode == "append" or not loaded:
             try:
                 self._copy(self.target.table, prepared)
             except pg.UniqueViolation as error:
@@ -50,32 +55,60 @@ class TableWriter:
             self._copy(self.target.table, prepared)
         else:
             self._replace(prepared)
+        return 0
 
-    def _upsert(self, prepared: Prepared, straight: bool) -> None:
-        if straight and self._is_free(prepared):
-            try:
+    def _lock(self, prepared: Prepared, loaded: bool) -> None:
+        """Wait until no other file with one of the unit's keys is being written.
+
+        All workers lock in ascending order, so that none waits in a circle. What deletes rows, or lowers them in the
+        order, has to see every other file's rows, and locks all keys.
+        """
+        affects_others = self.target.removed_rows == "delete" or self.target.order_by != FILE_NAME
+        locks = range(KEY_LOCKS) if loaded and affects_others else prepared.locks
+        lock_keys(self.connection, self.target.table, locks)
+
+    def _upsert(self, prepared: Prepared, loaded: bool, straight: bool) -> int:
+        """Merge the rows; files of which a row was superseded by one that is gone now, or lower, become stale."""
+        delete = loaded and self.target.removed_rows == "delete"
+        try:
+            if straight and not delete and self._is_free(prepared):
                 self._copy(self.target.table, prepared)
-                return
-            except pg.UniqueViolation as error:
-                raise KeysClash from error
-        self._stage(prepared)
-        self._execute(
-            "INSERT INTO {table} AS old ({columns}) SELECT {columns} FROM {staging}"
-            " ON CONFLICT ({key}) DO UPDATE SET {new} WHERE ({old}) IS DISTINCT FROM ({excluded})"
-            if self._values
-            else "INSERT INTO {table} ({columns}) SELECT {columns} FROM {staging} ON CONFLICT ({key}) DO NOTHING"
-        )
+                owners.move(self.connection, owners.NOBODY, self.number, prepared.rows)
+                mine, lowered = prepared.rows, False
+            else:
+                self._stage(prepared)
+                removed = self._delete_removed() if delete else 0
+                mine, lowered = self._merge()
+                lowered = lowered or removed > 0
+        except pg.UniqueViolation as error:
+            raise KeysClash from error
+        if lowered:
+            owners.reload_overwritten(self.connection, self.number)
+        return owners.owned(self.connection, self.number) - mine if loaded else 0
+
+    def _merge(self) -> tuple[int, bool]:
+        """How many of the staged rows belong to the unit now, and whether a row of its own is lower in the order."""
+        row = self._execute(statement(__package__, "merge.sql")).fetchone()
+        assert row is not None
+        mine, lowered = row
+        return int(str(mine)), bool(lowered)
+
+    def _delete_removed(self) -> int:
+        """Delete the rows that belong to the unit and that it no longer has; their number."""
+        removed = self._execute(
+            "DELETE FROM {table} AS old WHERE etl_unit = %(number)s"
+            " AND NOT EXISTS (SELECT FROM {staging} AS new WHERE {same_key})"
+        ).rowcount
+        owners.move(self.connection, self.number, owners.NOBODY, removed)
+        return removed
 
     def _replace(self, prepared: Prepared) -> None:
         """Delete the unit's rows that it no longer has, update those that changed, and leave the others as they are."""
         self._stage(prepared)
-        self._execute(
-            "DELETE FROM {table} AS old WHERE etl_unit = %(number)s"
-            " AND NOT EXISTS (SELECT FROM {staging} AS new WHERE {same_key})"
-        )
+        self._delete_removed()
         self._execute(
             "INSERT INTO {table} AS old ({columns}) SELECT {columns} FROM {staging} ON CONFLICT ({key}) DO UPDATE"
-            " SET {new} WHERE old.etl_unit = %(number)s AND ({old}) IS DISTINCT FROM ({excluded})"
+            " SET {excluded_new} WHERE old.etl_unit = %(number)s AND ({old}) IS DISTINCT FROM ({excluded})"
         )
         taken = self._execute(
             "SELECT {key} FROM {table} AS old WHERE etl_unit <> %(number)s"
@@ -112,27 +145,31 @@ class TableWriter:
     @property
     def _columns(self) -> list[str]:
         """Those that a unit's rows are given with."""
-        return [*self.target.columns, *(["etl_unit"] if self.target.mode == "replace" else [])]
-
-    @property
-    def _values(self) -> list[str]:
-        return [name for name in self._columns if name not in self.target.key]
+        return [*self.target.columns, *owner_columns(self.target)]
 
     @cached_property
     def _names(self) -> dict[str, sql.Composable]:
-        key, values = self.target.key, self._values
-        new: list[sql.Composable] = [sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in values]
-        if self.target.timestamps:
-            new.append(sql.SQL("updated_at = now()"))
+        """What the statements are completed with."""
+        target, key = self.target, self.target.key
+        values = [name for name in target.columns if name not in key]
+        written = [name for name in self._columns if name not in key]
+        stamp = [sql.SQL("updated_at = now()")] if target.timestamps else []
+        stamp_changes = "updated_at = CASE WHEN new._differs THEN now() ELSE old.updated_at END"
+        old, new = _listed(values, "old"), _listed(values, "new")
         return {
             "table": sql.Identifier(self.target.table),
             "staging": sql.Identifier(STAGING),
             "columns": _listed(self._columns),
             "key": _listed(key),
             "first": sql.Identifier(key[0] if key else ""),
-            "new": sql.SQL(", ").join(new),
-            "old": _listed(values, "old"),
-            "excluded": _listed(values, "excluded"),
+            "old": _listed(written, "old"),
+            "excluded": _listed(written, "excluded"),
+            "excluded_new": sql.SQL(", ").join([*_assigned(written, "excluded"), *stamp]),
+            "new": sql.SQL(", ").join(
+                [*_assigned(written, "new"), *([sql.SQL(stamp_changes)] if target.timestamps else [])]
+            ),
+            "differs": sql.SQL("({}) IS DISTINCT FROM ({})").format(old, new) if values else sql.SQL("false"),
+            "ahead": _compared(target),
             "same_key": sql.SQL(" AND ").join(
                 sql.SQL("old.{0} = new.{0}").format(sql.Identifier(name)) for name in key
             ),
@@ -141,3 +178,26 @@ class TableWriter:
 
 def _listed(names: list[str], table: str | None = None) -> sql.Composable:
     return sql.SQL(", ").join(sql.Identifier(table, name) if table else sql.Identifier(name) for name in names)
+
+
+def lock_keys(connection: psycopg.Connection, table: str, locks: Iterable[int]) -> None:
+    """Take some of the table's KEY_LOCKS until the transaction ends; `locks` ascend."""
+    connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtext(%s), number) FROM unnest(%s::integer[]) AS number",
+        [f"keys of {table}", list(locks)],
+    )
+
+
+def _assigned(names: list[str], table: str) -> list[sql.Composable]:
+    return [sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier(table, name)) for name in names]
+
+
+def _compared(target: Target) -> sql.Composable:
+    """1 where a new row is above the old one in the declared order, -1 where below; 0 where only the names decide."""
+    name = "etl_time" if target.by_time else target.order_column
+    if name is None:
+        return sql.SQL("0")
+    text = name in target.columns and target.columns[name].kind == "text"
+    compare = "CASE WHEN {0} {2} > {1} {2} THEN 1 WHEN {0} {2} < {1} {2} THEN -1 ELSE 0 END"
+    collation = sql.SQL('COLLATE "C"' if text else "")
+    return sql.SQL(compare).format(sql.Identifier("new", name), sql.Identifier("old", name), collation)

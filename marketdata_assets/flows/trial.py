@@ -43,7 +43,7 @@ def try_file(flow: FlowDefinition, path: Path) -> Trial:
     frame = frame.with_columns(rejects.lines(frame))
     conformed = conform.conform(flow, unit.place, frame, rejects)
     if flow.target.key:
-        conformed = conform.reject_duplicates(flow, conformed, rejects)
+        conformed = conform.newest_of_keys(flow, conformed, rejects)
     rows = frame.filter(pl.col(LINE).is_in(conformed[LINE].implode())).select(*flow.target.columns)
     return Trial(rows, dict(sorted(rejects.reasons.items())), rejects.rows, rejects.exceeded)
 

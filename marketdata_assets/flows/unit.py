@@ -32,7 +32,14 @@ class Job:
     force: bool
 
 
-def load_batch(job: Job, units: list[Unit]) -> list[UnitReport]:
+@dataclass(frozen=True)
+class FileReport(UnitReport):
+    """How one file ended. `kept` are rows in the table that the file had before and no longer has."""
+
+    kept: int = 0
+
+
+def load_batch(job: Job, units: list[Unit]) -> list[FileReport]:
     """Load `units` over one connection, last those that other workers have claimed. Raises StoreAway or StoreFull."""
     with Opener() as opener:
         first = _attempts(job, opener, units, wait=False)
@@ -41,15 +48,15 @@ def load_batch(job: Job, units: list[Unit]) -> list[UnitReport]:
     return [report for report in (*first, *later) if report is not None]
 
 
-def _attempts(job: Job, opener: Opener, units: list[Unit], *, wait: bool) -> list[UnitReport | None]:
-    def work(connection: psycopg.Connection, unit: Unit) -> UnitReport | None:
+def _attempts(job: Job, opener: Opener, units: list[Unit], *, wait: bool) -> list[FileReport | None]:
+    def work(connection: psycopg.Connection, unit: Unit) -> FileReport | None:
         return _attempt(connection, opener, job, unit, wait=wait)
 
     # A claim need not survive a crash; rows are committed as the server is set.
     return each(job.dsn, units, work, lambda connection: connection.execute("SET synchronous_commit = off"))
 
 
-def _attempt(connection: psycopg.Connection, opener: Opener, job: Job, unit: Unit, *, wait: bool) -> UnitReport | None:
+def _attempt(connection: psycopg.Connection, opener: Opener, job: Job, unit: Unit, *, wait: bool) -> FileReport | None:
     """One unit to its end, a failure included; None when another worker has claimed it."""
     number = claims.claim(connection, job.flow.dataset, unit, job.run_id, wait=wait)
     if number is None:
@@ -64,7 +71,7 @@ def _attempt(connection: psycopg.Connection, opener: Opener, job: Job, unit: Uni
 
 def record_failure(
     connection: psycopg.Connection, job: Job, unit: Unit, error: str, started: dt.datetime | None = None
-) -> UnitReport:
+) -> FileReport:
     """Record a failed attempt; rows loaded from the unit before stay in the table."""
     attempt = Entry(
         dataset=job.flow.dataset,
@@ -79,7 +86,7 @@ def record_failure(
     with connection.transaction():
         ledger.record_failure(connection, attempt)
         claims.settle(connection, job.flow.dataset, unit, None, None)
-    return UnitReport(unit.place, "failed", error=error)
+    return FileReport(unit.place, "failed", error=error)
 
 
 class _Overtaken(Exception):
@@ -97,7 +104,7 @@ class _UnitLoad:
     number: int
     started: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
-    def load(self) -> UnitReport:
+    def load(self) -> FileReport:
         """Read and commit the unit, unless its rows are loaded already."""
         while True:
             known = ledger.known(self.connection, self.job.flow.dataset, self.unit.place, self.unit.place)
@@ -105,6 +112,7 @@ class _UnitLoad:
             if unchanged:
                 return unchanged
             prepared = prepare(self.opener, self.job.flow, self.unit, self.number)
+            prepared.content_hash = self._identified(prepared.content_hash)
             with closing(prepared.payload):
                 try:
                     try:
@@ -114,7 +122,7 @@ class _UnitLoad:
                 except _Overtaken:
                     continue
 
-    def _unchanged(self, known: Entry | None) -> UnitReport | None:
+    def _unchanged(self, known: Entry | None) -> FileReport | None:
         """A report when these bytes are loaded already, by this version. Rows once appended are never replaced."""
         if known is None or known.content_hash is None:
             return None
@@ -125,26 +133,27 @@ class _UnitLoad:
         if found == known.content_hash and known.outcome != "failed":
             with self.connection.transaction():
                 self._settle(found)
-            return UnitReport(self.unit.place, "unchanged", months=tuple(known.slices))
+            return FileReport(self.unit.place, "unchanged", months=tuple(known.slices))
         if append:
             raise AppendedFileChanged(self.unit.place, self.job.flow.target.table)
         return None
 
-    def _write(self, prepared: Prepared, known: Entry | None, straight: bool) -> UnitReport:
+    def _write(self, prepared: Prepared, known: Entry | None, straight: bool) -> FileReport:
         name, dataset, connection = self.unit.place, self.job.flow.dataset, self.connection
         entry = self._entry(prepared, known)
         with connection.transaction():
             connection.execute("SET LOCAL synchronous_commit TO DEFAULT")
             if ledger.locked(connection, dataset, name, name) != known:
                 raise _Overtaken
-            loaded = known is not None and known.content_hash is not None
-            TableWriter(connection, self.job.flow.target, name, self.number).write(prepared, loaded, straight)
+            loaded = known is not None and (known.content_hash is not None or known.rows > 0)
+            writer = TableWriter(connection, self.job.flow.target, name, self.number)
+            kept = writer.write(prepared, loaded, straight)
             if prepared.rejects or (known and known.rejected):
                 ledger.replace_rejects(connection, dataset, name, name, prepared.rejects)
             ledger.record(connection, entry)
             self._settle(prepared.content_hash)
         counts = (entry.read, entry.rows, entry.rejected, entry.skipped)
-        return UnitReport(name, "ok" if prepared.read else "empty", *counts, months=tuple(entry.slices))
+        return FileReport(name, "ok" if prepared.read else "empty", *counts, months=tuple(entry.slices), kept=kept)
 
     def _content_hash(self) -> str:
         """The hash of the unit's bytes as they are now."""
@@ -152,7 +161,12 @@ class _UnitLoad:
             stream = HashedStream(raw)
             while stream.read(1024 * 1024):
                 pass
-        return stream.content_hash
+        return self._identified(stream.content_hash)
+
+    def _identified(self, content_hash: str) -> str:
+        """The hash of what rows are made of: the bytes, and the time of the file where that orders rows."""
+        by_time = self.job.flow.target.by_time
+        return f"{content_hash}@{self.unit.file.modified_ns}" if by_time else content_hash
 
     def _settle(self, found: str) -> None:
         modified = None if self.unit.file.just_changed else self.unit.file.modified_ns

@@ -144,7 +144,12 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
     return load
 
 
-_OURS = {"created_at": "when the row came first", "updated_at": "when it was written last", "etl_unit": "its file"}
+_OURS = {
+    "created_at": "when the row came first",
+    "updated_at": "when a value of it changed last",
+    "etl_unit": "its file",
+    "etl_time": "when its file was changed",
+}
 
 
 def columns(flow: FlowDefinition) -> list[Column]:

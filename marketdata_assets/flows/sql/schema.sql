@@ -12,3 +12,20 @@ CREATE TABLE IF NOT EXISTS marketdata_flow_units (
     claim_until  timestamptz,                                     -- after that the claim counts no more
     PRIMARY KEY (dataset, unit)
 );
+
+-- Rows of tables that passed from one file to another, by the numbers of the files; below 1 is none. Mode upsert.
+-- A pair of files that have a key in common has a row, if only of 0: rows of `target` supersede those of `source`.
+CREATE TABLE IF NOT EXISTS marketdata_flow_moves (
+    source integer NOT NULL,
+    target integer NOT NULL,
+    rows   bigint  NOT NULL,
+    PRIMARY KEY (source, target)
+);
+CREATE INDEX IF NOT EXISTS marketdata_flow_moves_target ON marketdata_flow_moves (target);
+
+-- The table of each flow.
+CREATE TABLE IF NOT EXISTS marketdata_flow_tables (
+    dataset    text PRIMARY KEY,
+    table_name text NOT NULL,
+    mode       text NOT NULL
+);

@@ -1,0 +1,127 @@
+"""Which file each row of a table belongs to, and what the files of a table have in common.
+
+A row belongs to the file that `etl_unit` numbers. `marketdata_flow_moves` counts the rows that passed from one file to
+another, so that a lost row is found, and the files whose rows have to be loaded again when a file changes.
+"""
+
+from collections.abc import Collection
+
+import psycopg
+from psycopg import sql
+
+from marketdata_assets.flows.definition import FlowDefinition
+
+NOBODY = 0
+"""The owner of rows that no file of a flow has given."""
+UNKNOWN = -1
+"""The owner of rows that an earlier version has loaded, until a file overwrites them."""
+
+
+def move(connection: psycopg.Connection, source: int, target: int, rows: int) -> None:
+    """Record that `rows` of the file `source` belong to `target` now; NOBODY for new and for deleted rows."""
+    if rows:
+        connection.execute(
+            "INSERT INTO marketdata_flow_moves AS known (source, target, rows) VALUES (%s, %s, %s)"
+            " ON CONFLICT (source, target) DO UPDATE SET rows = known.rows + EXCLUDED.rows",
+            [source, target, rows],
+        )
+
+
+def owned(connection: psycopg.Connection, number: int) -> int:
+    """Rows of the table that belong to a file."""
+    row = connection.execute(
+        "SELECT coalesce(sum(CASE WHEN target = %(number)s THEN rows ELSE -rows END), 0) FROM marketdata_flow_moves"
+        " WHERE %(number)s IN (source, target)",
+        {"number": number},
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def reload_overwritten(connection: psycopg.Connection, number: int) -> None:
+    """Make the files stale whose rows are superseded by those of a file, directly or through others."""
+    connection.execute(
+        """WITH RECURSIVE overwritten (id) AS (
+               SELECT source FROM marketdata_flow_moves WHERE target = %(number)s
+               UNION SELECT source FROM marketdata_flow_moves JOIN overwritten ON target = id WHERE id <> %(nobody)s)
+           UPDATE marketdata_ledger AS ledger SET content_hash = NULL, previous_hash = ledger.content_hash
+           FROM marketdata_flow_units AS units
+           WHERE units.id IN (SELECT id FROM overwritten) AND units.id <> %(number)s
+             AND (ledger.dataset, ledger.unit) = (units.dataset, units.unit) AND ledger.content_hash IS NOT NULL""",
+        {"number": number, "nobody": NOBODY},
+    )
+
+
+def to_reload(connection: psycopg.Connection, dataset: str) -> set[str]:
+    """The files that `reload_overwritten` has made stale."""
+    rows = connection.execute(
+        "SELECT unit FROM marketdata_ledger WHERE dataset = %s AND content_hash IS NULL AND outcome IN ('ok', 'empty')",
+        [dataset],
+    )
+    return {unit for (unit,) in rows}
+
+
+def register(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
+    """Record which table the flow loads into; whether it was another one, or loaded in another mode, before.
+
+    What the flow has loaded into another table counts no more.
+    """
+    row = connection.execute(
+        "SELECT table_name, mode FROM marketdata_flow_tables WHERE dataset = %s", [flow.dataset]
+    ).fetchone()
+    table, mode = flow.target.table, flow.target.mode
+    if row == (table, mode):
+        return False
+    connection.execute(
+        "INSERT INTO marketdata_flow_tables (dataset, table_name, mode) VALUES (%s, %s, %s)"
+        " ON CONFLICT (dataset) DO UPDATE SET (table_name, mode) = (EXCLUDED.table_name, EXCLUDED.mode)",
+        [flow.dataset, table, mode],
+    )
+    if row is not None and row[0] != table:
+        connection.execute("DELETE FROM marketdata_flow_units WHERE dataset = %s", [flow.dataset])
+        _nothing_loaded(connection, [flow.dataset])
+    return True
+
+
+def recount(connection: psycopg.Connection, flow: FlowDefinition, units: Collection[str] | None = None) -> None:
+    """Take the rows that the table has of the flow's files, or of some, for those that belong to them."""
+    query = sql.SQL(
+        """WITH counted AS (SELECT etl_unit AS id, count(*) AS rows FROM {} GROUP BY etl_unit), owned AS (
+               SELECT id, sum(CASE WHEN target = id THEN rows ELSE -rows END) AS rows
+               FROM marketdata_flow_units JOIN marketdata_flow_moves ON id IN (source, target) GROUP BY id)
+           INSERT INTO marketdata_flow_moves AS known (source, target, rows)
+           SELECT %s, id, coalesce(counted.rows, 0) - coalesce(owned.rows, 0)
+           FROM marketdata_flow_units AS units LEFT JOIN counted USING (id) LEFT JOIN owned USING (id)
+           WHERE dataset = %s AND (%s::text[] IS NULL OR unit = ANY(%s))
+             AND coalesce(counted.rows, 0) <> coalesce(owned.rows, 0)
+           ON CONFLICT (source, target) DO UPDATE SET rows = known.rows + EXCLUDED.rows"""
+    ).format(sql.Identifier(flow.target.table))
+    names = None if units is None else list(units)
+    connection.execute(query, [NOBODY, flow.dataset, names, names])
+
+
+def table_lost_its_rows(connection: psycopg.Connection, flow: FlowDefinition) -> None:
+    """Make every file stale that any flow has loaded into the flow's table, which is new or empty."""
+    rows = connection.execute(
+        "SELECT dataset FROM marketdata_flow_tables WHERE table_name = %s", [flow.target.table]
+    ).fetchall()
+    datasets = sorted({flow.dataset, *(dataset for (dataset,) in rows)})
+    connection.execute(
+        """WITH numbers AS (SELECT id FROM marketdata_flow_units WHERE dataset = ANY(%s))
+           DELETE FROM marketdata_flow_moves USING numbers WHERE id IN (source, target)""",
+        [datasets],
+    )
+    _nothing_loaded(connection, datasets)
+
+
+def has_loaded(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
+    """Whether rows of a file are loaded, by the ledger."""
+    query = "SELECT FROM marketdata_ledger WHERE dataset = %s AND rows > 0 LIMIT 1"
+    return connection.execute(query, [flow.dataset]).fetchone() is not None
+
+
+def _nothing_loaded(connection: psycopg.Connection, datasets: list[str]) -> None:
+    connection.execute(
+        "UPDATE marketdata_ledger SET outcome = 'removed', content_hash = NULL, rows = 0 WHERE dataset = ANY(%s)",
+        [datasets],
+    )

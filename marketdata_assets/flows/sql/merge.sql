@@ -1,0 +1,35 @@
+-- Purpose: bring the staged rows of one file into {table}. A row of the same key is overwritten when it is of the same file,
+--          or lower in the declared order, or equal there and of a file whose name sorts before: numbers in names
+--          compare by value. Answers how many rows belong to the file now, and whether one has become lower.
+-- Parameters: number, of the file.
+-- Locks: the rows that it changes; the caller holds the locks of their keys.
+WITH met AS MATERIALIZED (
+    SELECT new.*, old.etl_unit AS _owner, {ahead} AS _ahead, {differs} AS _differs
+    FROM {staging} AS new LEFT JOIN {table} AS old ON {same_key}
+), names AS MATERIALIZED (
+    SELECT id, unit COLLATE "C" AS unit,
+           regexp_replace(regexp_replace(unit, '([0-9]+)', repeat('0', 20) || '\1', 'g'),
+                          '[0-9]*([0-9]{{20}})', '\1', 'g') COLLATE "C" AS place
+    FROM marketdata_flow_units WHERE id = %(number)s OR id IN (SELECT _owner FROM met)
+), older AS MATERIALIZED (
+    SELECT DISTINCT _owner AS id FROM met LEFT JOIN names ON names.id = _owner
+    LEFT JOIN names AS own ON own.id = %(number)s
+    WHERE _owner IS NOT NULL
+      AND (names.id IS NULL OR (names.place, names.unit, names.id) < (own.place, own.unit, own.id))
+), judged AS MATERIALIZED (
+    SELECT *, _owner = %(number)s OR _ahead > 0 OR (_ahead = 0 AND _owner IN (SELECT id FROM older)) AS _wins FROM met
+), updated AS (
+    UPDATE {table} AS old SET {new} FROM judged AS new
+    WHERE {same_key} AND _wins AND (_owner <> %(number)s OR _ahead <> 0 OR _differs)
+), inserted AS (
+    INSERT INTO {table} ({columns}) SELECT {columns} FROM judged WHERE _owner IS NULL
+), moved AS (
+    INSERT INTO marketdata_flow_moves AS known (source, target, rows)
+    SELECT CASE WHEN _wins IS FALSE THEN %(number)s ELSE coalesce(_owner, 0) END,
+           CASE WHEN _wins IS FALSE THEN _owner ELSE %(number)s END,
+           count(*) FILTER (WHERE _wins IS NOT FALSE)
+    FROM judged WHERE _owner IS DISTINCT FROM %(number)s GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (source, target) DO UPDATE SET rows = known.rows + EXCLUDED.rows
+)
+SELECT count(*) FILTER (WHERE _wins IS NOT FALSE),
+       coalesce(bool_or(_owner = %(number)s AND _ahead < 0), false) FROM judged

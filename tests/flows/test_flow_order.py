@@ -1,0 +1,225 @@
+"""Which row of a key is kept when several files have it: the same one in any order of loading."""
+
+import os
+from itertools import permutations
+from pathlib import Path
+
+import psycopg
+import pytest
+from flow_files import HEADER, PRICES, closes, deliver, flow, lines, only_error, quarantined, rows, run
+
+from marketdata_assets.config_files import InvalidConfigFile
+from marketdata_assets.flows import checks, storage
+from marketdata_assets.flows import run as running
+from marketdata_assets.flows.definition import FlowDefinition, parse
+
+BY_TIME = PRICES.replace("mode: upsert", "mode: upsert\n  order_by: file time")
+BY_VOLUME = PRICES.replace("mode: upsert", "mode: upsert\n  order_by: volume")
+DELETING = PRICES.replace("mode: upsert", "mode: upsert\n  removed_rows: delete")
+ACCOUNTS = "SELECT code, day, close, volume FROM prices ORDER BY code, day"
+
+
+def accounted(dsn: str, prices: FlowDefinition) -> bool:
+    with psycopg.connect(dsn) as connection:
+        return checks.every_row_accounted(connection, prices).passed
+
+
+def day_of(code: str, close: object, volume: int = 100) -> str:
+    return f"{HEADER}{code},2024-01-01,{close},{volume}\n"
+
+
+def test_daily_snapshots_end_in_the_last_one_whatever_their_size(dsn: str, tmp_path: Path) -> None:
+    """The first is the largest, and so is loaded first or last by size; an edit of the flow loads all of them again."""
+    prices = flow(tmp_path)
+    for number in range(1, 11):
+        codes = "".join(f"c{code},2024-01-01,{number},{10 ** (10 - number)}\n" for code in range(100))
+        deliver(tmp_path, f"snapshot_{number}.csv", HEADER + codes)
+    run(prices, dsn, tmp_path, workers=2)
+    assert rows(dsn, "SELECT DISTINCT close FROM prices") == [(10,)]
+    assert accounted(dsn, prices)
+    edited = flow(tmp_path, PRICES + "handlers: [{sort: [volume]}]\n")
+    assert run(edited, dsn, tmp_path).count("ok") == 10
+    assert rows(dsn, "SELECT DISTINCT close FROM prices") == [(10,)]
+    assert accounted(dsn, edited)
+
+
+@pytest.mark.parametrize(
+    ("text", "winner"), [(PRICES, "file_10.csv"), (BY_TIME, "file_9.csv"), (BY_VOLUME, "file_2.csv")]
+)
+def test_every_order_of_loading_ends_in_the_same_row(dsn: str, tmp_path: Path, text: str, winner: str) -> None:
+    names = {"file_2.csv": (200, 7), "file_9.csv": (900, 3), "file_10.csv": (100, 5)}
+    for place, order in enumerate(permutations(names)):
+        folder = tmp_path / str(place)
+        prices = flow(tmp_path, text.replace("loader:\n", f"loader:\n  folder: '{place}'\n"))
+        with psycopg.connect(dsn) as connection:
+            connection.execute("DROP TABLE IF EXISTS prices, marketdata_ledger, marketdata_flow_units CASCADE")
+            connection.execute("DROP TABLE IF EXISTS marketdata_flow_tables, marketdata_flow_moves")
+        for name in order:
+            time, volume = names[name]
+            os.utime(deliver(folder, name, day_of("a", name[5:-4], volume)), (0, time))
+            run(prices, dsn, tmp_path)
+        assert closes(dsn) == [int(winner[5:-4])], order
+        assert accounted(dsn, prices)
+
+
+def test_a_touched_file_is_newer_by_time(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, BY_TIME)
+    first = deliver(tmp_path, "a.csv", day_of("a", 1))
+    deliver(tmp_path, "b.csv", day_of("a", 2))
+    run(prices, dsn, tmp_path)
+    assert closes(dsn) == [2]
+    os.utime(first, (0, 1_900_000_000))
+    run(prices, dsn, tmp_path)
+    assert closes(dsn) == [1]
+    os.utime(first, (0, 1_000_000_000))
+    run(prices, dsn, tmp_path)
+    assert closes(dsn) == [2]
+    assert accounted(dsn, prices)
+
+
+def test_the_last_row_of_a_key_in_a_file_wins(dsn: str, tmp_path: Path) -> None:
+    loose = "quality: {max_rejected_share: 0.9}\n"
+    deliver(tmp_path, "a.csv", day_of("a", 1, 30) + "a,2024-01-01,2,20\na,2024-01-01,3,10\n")
+    run(flow(tmp_path, PRICES + loose), dsn, tmp_path)
+    assert closes(dsn) == [3]
+    said = "duplicate key a 2024-01-01, which a later row of this file has too"
+    assert [(line, reason) for _, line, reason, _ in quarantined(dsn)] == [(2, said), (3, said)]
+    by_volume = flow(tmp_path, BY_VOLUME + loose)
+    (report,) = run(by_volume, dsn, tmp_path).units
+    assert (closes(dsn), report.rejected, report.skipped) == ([1], 0, 2)
+
+
+def test_a_row_without_the_declared_order_is_rejected(dsn: str, tmp_path: Path) -> None:
+    deliver(tmp_path, "a.csv", f"{HEADER}a,2024-01-01,1,\n")
+    assert "line 2: volume is NULL, and orders the rows" in only_error(flow(tmp_path, BY_VOLUME), dsn, tmp_path)
+
+
+@pytest.mark.parametrize("text", [BY_VOLUME, DELETING])
+def test_a_row_that_had_given_way_returns_when_the_other_is_corrected(dsn: str, tmp_path: Path, text: str) -> None:
+    prices = flow(tmp_path, text)
+    for name, close in (("a", 1), ("b", 2), ("c", 3)):
+        deliver(tmp_path, f"{name}.csv", day_of("x", close, volume=close))
+    run(prices, dsn, tmp_path)
+    assert closes(dsn, "x") == [3]
+    deliver(tmp_path, "b.csv", day_of("y", 2))
+    run(prices, dsn, tmp_path)
+    deliver(tmp_path, "c.csv", day_of("x", 9, volume=0) if text is BY_VOLUME else day_of("z", 3))
+    run(prices, dsn, tmp_path)
+    assert closes(dsn, "x") == [1]
+    assert accounted(dsn, prices)
+
+
+def test_rows_that_a_file_no_longer_has_are_kept_and_counted_or_deleted(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
+    run(prices, dsn, tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", [1]) + "b,2024-01-02,2,100\n")
+    (report,) = run(prices, dsn, tmp_path).units
+    assert (report.rows, report.kept, closes(dsn), closes(dsn, "b")) == (2, 2, [1, 2, 3], [2])
+    assert accounted(dsn, prices)
+    deleting = flow(tmp_path, DELETING)
+    (report,) = run(deleting, dsn, tmp_path).units
+    assert (report.kept, closes(dsn), closes(dsn, "b")) == (0, [1], [2])
+    assert accounted(dsn, deleting)
+
+
+def test_two_flows_into_one_table_are_accounted_each(dsn: str, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        deliver(tmp_path, f"{name}/{name}.csv", lines("a", [1, 2, 3] if name == "one" else [7, 8]))
+    one, two = (
+        flow(tmp_path, PRICES.replace("loader:\n", f"loader:\n  folder: {name}\n"), name) for name in ("one", "two")
+    )
+    run(one, dsn, tmp_path)
+    run(two, dsn, tmp_path)
+    assert closes(dsn) == [7, 8, 3]
+    assert accounted(dsn, one)
+    assert accounted(dsn, two)
+    for destroy in ("DROP TABLE prices", "TRUNCATE prices"):
+        with psycopg.connect(dsn) as connection:
+            connection.execute(destroy.encode())
+            assert (
+                len(running.outdated(connection, one, tmp_path))
+                == len(running.outdated(connection, two, tmp_path))
+                == 1
+            )
+        for again in (one, two):
+            assert run(again, dsn, tmp_path).count("ok") == 1
+        assert closes(dsn) == [7, 8, 3]
+        assert accounted(dsn, one)
+        assert accounted(dsn, two)
+
+
+def test_lost_rows_are_found_and_loaded_by_force(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
+    deliver(tmp_path, "b.csv", lines("a", [5]))
+    run(prices, dsn, tmp_path)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("DELETE FROM prices WHERE close = 2")
+        found = checks.every_row_accounted(connection, prices)
+    assert found.examples == ({"unit": "a.csv", "loaded": "2", "in_table": "1"},)
+    assert run(prices, dsn, tmp_path).unchanged == 2
+    run(prices, dsn, tmp_path, force=True)
+    assert closes(dsn) == [5, 2, 3]
+    assert accounted(dsn, prices)
+
+
+def test_a_table_of_an_earlier_version_gets_owners_and_the_right_rows(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
+    deliver(tmp_path, "b.csv", lines("a", [5]))
+    run(prices, dsn, tmp_path)
+    with psycopg.connect(dsn) as connection:  # as it was: the largest file loaded last, and a row of a lost file
+        connection.execute("ALTER TABLE prices DROP COLUMN etl_unit")
+        connection.execute("UPDATE prices SET close = 1 WHERE day = '2024-01-01'")
+        connection.execute("INSERT INTO prices (code, day, close) VALUES ('gone', '2024-01-01', 1)")
+        connection.execute("DROP TABLE marketdata_flow_moves, marketdata_flow_tables")
+        connection.execute("UPDATE marketdata_ledger SET code_version = 'flows-1'")
+        assert storage.drift(connection, prices) == []
+        assert checks.every_row_accounted(connection, prices).left_out == 2
+    assert run(prices, dsn, tmp_path).count("ok") == 2
+    assert closes(dsn) == [5, 2, 3]
+    assert accounted(dsn, prices)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("INSERT INTO prices (code, day, close) VALUES ('by hand', '2024-01-01', 1)")
+    assert not accounted(dsn, prices)
+
+
+def test_another_table_or_mode_is_accounted_from_its_start(dsn: str, tmp_path: Path) -> None:
+    deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
+    for text in (
+        PRICES.replace("mode: upsert", "mode: replace"),
+        PRICES,
+        PRICES.replace("table: prices", "table: other"),
+    ):
+        prices = flow(tmp_path, text)
+        run(prices, dsn, tmp_path)
+        assert accounted(dsn, prices)
+
+
+def test_workers_that_merge_the_same_keys_never_wait_in_a_circle(dsn: str, tmp_path: Path) -> None:
+    """Each file has the keys in another order."""
+    prices = flow(tmp_path)
+    for number in range(24):
+        codes = [f"c{(code * (2 * number + 1)) % 64}" for code in range(64)]
+        days = "".join(f"{code},2024-01-{day:02},{number},1\n" for code in codes for day in range(1, 21))
+        deliver(tmp_path, f"{number:02}.csv", HEADER + days)
+    report = run(prices, dsn, tmp_path, workers=4)
+    assert report.failed == ()
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    assert rows(dsn, "SELECT DISTINCT close FROM prices") == [(23,)]
+    assert rows(dsn, deadlocks) == [(0,)]
+    assert accounted(dsn, prices)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (BY_VOLUME.replace("order_by: volume", "order_by: file tim"), "did you mean 'file time'"),
+        (BY_VOLUME.replace("mode: upsert", "mode: append"), "order_by: is for mode upsert"),
+        (DELETING.replace("mode: upsert", "mode: replace"), "removed_rows: is for mode upsert"),
+    ],
+)
+def test_an_order_that_is_none_is_named(text: str, said: str) -> None:
+    with pytest.raises(InvalidConfigFile, match=said):
+        parse(text)
