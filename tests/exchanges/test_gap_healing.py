@@ -309,3 +309,16 @@ def test_candle_that_is_not_over_is_not_taken(client: Client, binance: BinanceSe
     told = only(close(client, tmp_path, binance.url, _times(51)[1], settled_ns=0))
     assert told.outcome == "open"
     assert "no closed candle of 1m" in told.why
+
+
+def test_a_gap_of_candles_without_a_candle_and_without_a_trade_misses_nothing(
+    client: Client, deribit: DeribitServer, tmp_path: Path
+) -> None:
+    """As that of an option, from its listing to its subscription."""
+    deribit.first_candle = START * 2
+    about = {"exchange": "deribit", "symbol": "ABC-USD", "instrument": PERPETUAL}
+    land(client, [hole(1, 200, "chart.trades.1", "inverse", ids=False, **about)])
+    told = only(close(client, tmp_path, deribit.url))
+    assert (told.outcome, told.why) == ("open", "the history has no closed candle of 1m there")
+    deribit.trades = []
+    assert only(close(client, tmp_path, deribit.url)).outcome == "healed"

@@ -181,7 +181,13 @@ class _Backfill:
         records = [record async for page in history.klines(gap.instrument, interval, window) for record in page.records]
         closed = [record for record in records if isinstance(record, Kline) and record.close_time <= self.clock()]
         insert_records(self.client, closed)
-        return [] if closed else [f"the history has no closed candle of {interval} there"]
+        if closed or not (records or await self._has_trades(history, gap.instrument, window)):
+            return []  # without a trade there is no candle, as of an option that was just listed
+        return [f"the history has no closed candle of {interval} there"]
+
+    async def _has_trades(self, history: HistoryClient, instrument: str, window: Window) -> bool:
+        pages = history.trades(instrument, window)
+        return any([isinstance(record, Trade) async for page in pages for record in page.records])
 
     async def _add_trades(self, history: HistoryClient, gap: Gap, window: Window) -> tuple[int, list[str], list[Span]]:
         """Insert the missing trades of a window: how many, objections to closing, and numbers stored or fetched."""
