@@ -44,7 +44,6 @@ from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry, Outcome
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 
-REQUESTS = 5  # concurrent ones
 IN_FLIGHT = 25  # alphas, most of which wait for BRAIN to compute
 MAX_POLLS = 30
 LONGEST_POLL_SECONDS = 60.0
@@ -179,6 +178,7 @@ class RecordsReport:
 
     record_set: RecordSet
     months: tuple[MonthReport, ...]
+    documents: int  # in MongoDB, of all accounts and months
     requests: int
     seconds: float
 
@@ -214,7 +214,8 @@ def fetch_records(
         for one in months:
             if not one.note:
                 job.record(one)
-    return RecordsReport(record_set, months, job.requests, time.monotonic() - started)
+        documents = sum(one.rows for one in mongo_ledger.entries(job.database, job.database.name))
+    return RecordsReport(record_set, months, documents, job.requests, time.monotonic() - started)
 
 
 @dataclass
@@ -320,7 +321,7 @@ class _AccountFetch:
     unavailable: int = 0
 
     def __post_init__(self) -> None:
-        self._requests = asyncio.Semaphore(REQUESTS)
+        self._requests = asyncio.Semaphore(self.brain.concurrency_limit.maximum)
 
     async def all(self, todo: Sequence[Wanted]) -> None:
         queue = iter(todo)

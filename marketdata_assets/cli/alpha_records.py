@@ -1,17 +1,22 @@
-"""`marketdata alphas records`: which record sets of which alphas, one run an account, and how it ended."""
+"""`marketdata alphas records` and `export alphas`: which alphas, by the same filters, and which record sets."""
 
 import datetime as dt
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from marketdata_assets import export
 from marketdata_assets.alphas.errors import BadOptions
 from marketdata_assets.alphas.filters import Filters, parse
+from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
 from marketdata_assets.cli import alphas, output, stores
 from marketdata_assets.cli.arguments import among
 from marketdata_assets.cli.instance import RunOutcome, months_between
+from marketdata_assets.export.errors import UnknownFormat
+from marketdata_assets.read.errors import UnknownColumn, UnknownName
 from marketdata_assets.settings import Settings
 
 Types = Annotated[list[str] | None, typer.Option("--type", help="regular or super; default: both")]
@@ -116,3 +121,62 @@ def _show(outcomes: alphas.Outcomes, names: Sequence[str]) -> None:
                 )
             if note := outcome.metadata.get(asset, {}).get("not_fetched"):
                 output.notes().print(f"{name} {asset}: {note}", markup=False)
+
+
+def sampled(outcome: RunOutcome) -> None:
+    """Print how a run over all record sets ended, in one line."""
+    outcome.print_problems()
+    counts = counts_json(outcome)
+    output.console().print(
+        f"alpha records {counts['stored']:,} record sets of {counts['alphas']:,} alphas,"
+        f" {counts['alphas_failed']:,} failed, {counts['requests']:,} requests; {outcome.checks_passed} checks passed"
+    )
+
+
+def counts_json(outcome: RunOutcome) -> dict[str, Any]:
+    """The counts of a run over all record sets; `alphas` are those of which each was requested."""
+    found = [_counts(outcome, asset_name(one)) for one in RECORD_SETS]
+    totals = {name: sum(one.get(name, 0) for one in found) for name in COUNTS}
+    return {"success": outcome.success, **totals, "alphas": max(one.get("alphas", 0) for one in found)}
+
+
+def export_alphas(
+    file: Annotated[Path, typer.Argument(dir_okay=False, help="alphas.csv or alphas.parquet; replaced when it exists")],
+    account: alphas.Accounts = None,
+    kind: Annotated[Kind, typer.Option("--type", help="regular or super")] = "regular",
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(help="id is.sharpe regular.code pnl.pnl prod_correlation.max ...; default: usual"),
+    ] = None,
+    record_set: Annotated[
+        str | None, typer.Option("--set", help=f"a row per record instead: {', '.join(RECORD_SETS)}")
+    ] = None,
+    status: Status = None,
+    region: Region = None,
+    universe: Universe = None,
+    delay: Delay = None,
+    submitted_from: Day = None,
+    submitted_to: Day = None,
+    min_sharpe: MinSharpe = None,
+    min_fitness: MinFitness = None,
+    max_turnover: MaxTurnover = None,
+    as_json: output.Json = False,
+) -> None:
+    """Export alphas, or one of their record sets, as a CSV or Parquet file."""
+    filters = given(
+        status=status, region=region, universe=universe, delay=delay, submitted_from=submitted_from,
+        submitted_to=submitted_to, min_sharpe=min_sharpe, min_fitness=min_fitness, max_turnover=max_turnover,
+    )  # fmt: skip
+    chosen = among(RECORD_SETS, [record_set] if record_set else None, "--set")
+    if chosen and columns:
+        raise typer.BadParameter("--columns are those of alphas; a record set has its own", param_hint="--columns")
+    try:
+        report = export.alphas(
+            file, kind, account, filters=parse(filters), columns=columns, record_set=chosen[0] if chosen else None
+        )
+    except (UnknownFormat, UnknownName, UnknownColumn) as error:
+        raise typer.BadParameter(str(error)) from error
+    if as_json:
+        output.as_json({"success": True, "file": str(file), "rows": report.rows, "bytes": report.bytes})
+    else:
+        output.console().print(f"{file}: {report.rows:,} rows, {report.bytes / 1e6:,.1f} MB", markup=False)

@@ -158,7 +158,7 @@ COMMANDS: Mapping[str, Command | Group] = {
         },
     ),
     "export": Group(
-        "Bars and records of exchanges as files for other tools.",
+        "Bars, alphas and records of exchanges as files for other tools.",
         {
             "parquet": Command(
                 "Export bars as Parquet files by year and stock; only what has changed is written again.",
@@ -168,6 +168,11 @@ COMMANDS: Mapping[str, Command | Group] = {
             "qlib": Command(
                 "Export bars in the binary format of qlib; only stocks that have changed are written again.",
                 "export:qlib",
+                {"cls": ManyValues},
+            ),
+            "alphas": Command(
+                "Export alphas, or one of their record sets, as a CSV or Parquet file.",
+                "alpha_records:export_alphas",
                 {"cls": ManyValues},
             ),
             "records": Command(

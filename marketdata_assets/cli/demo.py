@@ -1,16 +1,20 @@
 """`marketdata demo`: sample files through the whole graph, then the UI."""
 
 import datetime as dt
+import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
 
-from marketdata_assets.cli import alphas, bars, exchanges, flows, history, output, reference, ticks
+from marketdata_assets.alphas.accounts import credential_variables
+from marketdata_assets.cli import alpha_records, alphas, bars, exchanges, flows, history, output, reference, ticks
 from marketdata_assets.cli.instance import RunOutcome, environment, months_between, run_job
 from marketdata_assets.cli.servers import need_ui_port, serve
 from marketdata_assets.local.stack import LocalStack
@@ -53,6 +57,9 @@ def demo(
         imported = load_alphas(settings, quiet=as_json)
         if not as_json:
             alphas.imported(imported)
+        recorded = load_alpha_records(settings, quiet=as_json)
+        if not as_json:
+            alpha_records.sampled(recorded)
         months_of_samples = [*sample_ticks.last_months(today()), f"{today():%Y-%m}"]
         referred = load_reference(settings, months_of_samples, quiet=as_json)
         if not as_json:
@@ -67,6 +74,7 @@ def demo(
         if as_json:
             others = {
                 "alphas": alphas.imported_json(imported),
+                "alpha_records": alpha_records.counts_json(recorded),
                 "reference": reference.loaded_json(referred, months_of_samples),
                 "ticks": ticks.loaded_json(ticked),
                 "exchanges": collected_json(collected) | {"history": history.as_document(historic)},
@@ -86,7 +94,17 @@ def demo(
                 f" {told.get('compared', 0):,} days of stocks"
             )
         say(f"demo ready after {time.monotonic() - started:.0f} s")
-        ended = [loaded, *imported.values(), *referred, ticked, *collected, historic, *flowed.values(), compared]
+        ended = [
+            loaded,
+            *imported.values(),
+            recorded,
+            *referred,
+            ticked,
+            *collected,
+            historic,
+            *flowed.values(),
+            compared,
+        ]
         if not all(outcome.success for outcome in ended):
             raise typer.Exit(1)
         if ui:
@@ -106,6 +124,39 @@ def load_alphas(settings: Settings, quiet: bool) -> dict[str, RunOutcome]:
                 settings, "alphas", account, months, {"alpha_files": {"config": {"fetch": False}}}
             )
     return outcomes
+
+
+def load_alpha_records(settings: Settings, quiet: bool) -> RunOutcome:
+    """Fetch invented record sets of the sample alphas, from a server that runs meanwhile on loopback."""
+    from marketdata_demo.servers import brain
+
+    months = months_between(None, alphas=True)[-1 - ALPHA_MONTHS : -1]
+    with TemporaryDirectory() as folder, brain.of_archive(settings.alphas_folder, ALPHA_ACCOUNTS) as server:
+        listed = Path(folder) / "accounts.json"
+        listed.write_text(json.dumps([{"user_key": account} for account in ALPHA_ACCOUNTS]))
+        variables = {"MARKETDATA_BRAIN_URL": server.url, "MARKETDATA_BRAIN_ACCOUNTS": str(listed)}
+        variables["MARKETDATA_BRAIN_REQUESTS_PER_MINUTE"] = "100000"
+        for account in ALPHA_ACCOUNTS:
+            email, password = credential_variables(account)
+            variables |= {email: f"{account}@example.com", password: brain.SAMPLE_PASSWORD}
+        partitions = (f"{ALPHA_ACCOUNTS[0]}|{months[0]}", f"{ALPHA_ACCOUNTS[-1]}|{months[-1]}")
+        with output.bar("record sets", quiet=quiet), environment_of(variables):
+            return run_job(settings, "alpha_records", partitions, accounts=ALPHA_ACCOUNTS)
+
+
+@contextmanager
+def environment_of(variables: Mapping[str, str]) -> Iterator[None]:
+    """Variables of this process for the length of a block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def load_reference(settings: Settings, months: Sequence[str], quiet: bool) -> list[RunOutcome]:

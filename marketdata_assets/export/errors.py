@@ -20,6 +20,13 @@ class ExportRunning(TransientError):
         super().__init__(f"another export to {folder} is in progress; try again when it has ended")
 
 
+class UnknownFormat(TerminalError):
+    """The suffix of a file is no format."""
+
+    def __init__(self, file: Path, known: Sequence[str]) -> None:
+        super().__init__(f"{file}: a file of alphas ends in {' or '.join(known)}, which is its format")
+
+
 class LayoutLacks(TerminalError):
     """A layout has no place for a type of records."""
 

@@ -15,7 +15,9 @@ from marketdata_assets.alphas import raw_files
 from marketdata_assets.alphas.documents import DATES
 from marketdata_assets.alphas.importer import database_name
 from marketdata_assets.alphas.layout import ACCOUNT, KINDS, Kind
+from marketdata_assets.alphas.record_sets import RECORD_SETS, RecordSet
 from marketdata_assets.read import bounds
+from marketdata_assets.read.alpha_records import joined
 from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.columnar import several
 from marketdata_assets.read.errors import OddValue, UnknownColumn, UnknownName
@@ -61,8 +63,9 @@ def alphas(
 
     `accounts` None means all. Bounds select alphas whose date `by` is from `start` to before `end`; a date that is text
     in the document is in no span. `where` is a further MongoDB condition. Columns are paths into the document, such as
-    `is.sharpe`; objects and lists are JSON text, dates are UTC in ms. Raises UnknownName, UnknownColumn, NaiveTime,
-    BadMoment, OddValue, CannotRead.
+    `is.sharpe`; objects and lists are JSON text, dates are UTC in ms. Record sets are joined by name: `pnl.date` and
+    `pnl.pnl` are lists, `self_correlation.max` is a number, `pnl.fetched` a time; null where never fetched. Raises
+    UnknownName, UnknownColumn, NaiveTime, BadMoment, OddValue, CannotRead.
 
         alphas("regular", where={"is.sharpe": {"$gt": 1.25}}, columns=["id", "is.sharpe", "settings.region"])
     """
@@ -71,7 +74,9 @@ def alphas(
     if by not in get_args(When):
         raise UnknownName("date of an alpha", by, get_args(When))
     wanted = list(USUAL if columns is None else columns)
-    paths = list(dict.fromkeys(("id", by, *(path for path in wanted if path != OURS))))
+    records = _record_columns(wanted)
+    own = {f"{record_set}.{name}" for record_set, names in records.items() for name in names}
+    paths = list(dict.fromkeys(("id", by, *(path for path in wanted if path != OURS and path not in own))))
     (_, first), (_, last) = bounds.span(start, end, lambda bound: bounds.instant(bound, "alphas"))
     span = {sign: bound for sign, bound in (("$gte", first), ("$lt", last)) if bound is not None}
     conditions = [condition for condition in ({by: span} if span else {}, dict(where or {})) if condition]
@@ -84,8 +89,22 @@ def alphas(
             if name not in there:
                 raise UnknownName("account with alphas", name, there)
         values_by_path = _values([database[name] for name in names], kind, asked, paths)
-    frame = pl.DataFrame([_series(kind, path, values, values_by_path["id"]) for path, values in values_by_path.items()])
+        ids = values_by_path["id"]
+        frame = pl.DataFrame([_series(kind, path, values, ids) for path, values in values_by_path.items()])
+        for record_set, columns_of_set in records.items():
+            frame = frame.with_columns(joined(client, record_set, columns_of_set, frame))
     return frame.sort(OURS, by, "id", nulls_last=True).select(wanted)
+
+
+def _record_columns(wanted: Sequence[str]) -> dict[RecordSet, list[str]]:
+    """The columns of record sets among those that are wanted."""
+    found: dict[RecordSet, list[str]] = {}
+    for path in wanted:
+        first, dot, name = path.partition(".")
+        for record_set in RECORD_SETS:
+            if dot and first == record_set:
+                found.setdefault(record_set, []).append(name)
+    return found
 
 
 def _values(

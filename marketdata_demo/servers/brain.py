@@ -19,22 +19,25 @@ import string
 import time
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
+from marketdata_assets.alphas.files import list_packages, read_package
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.record_sets import PATHS, RecordSet
 from marketdata_demo import sample_alphas, sample_records
 from marketdata_demo.servers.loopback import LoopbackServer
 
+SAMPLE_PASSWORD = "sample"
 EASTERN = ZoneInfo("America/New_York")
 HANG_SECONDS = 60.0
 LETTERS = string.digits + string.ascii_letters
@@ -88,7 +91,7 @@ def alpha_id(number: int, kind: Kind) -> str:
     return "Ax"[number % 2] + text
 
 
-KINDS = {"REGULAR": "regular", "SUPER": "super"}
+KINDS: dict[str, Kind] = {"REGULAR": "regular", "SUPER": "super"}
 EARLIEST, LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 _BOUND = re.compile(r"dateCreated(>=|<)(.+)")
 
@@ -491,3 +494,13 @@ class BrainServer(Faults):
         if polls <= self.polls_until_computed:
             return web.Response(headers={"Retry-After": f"{self.poll_seconds:g}"})
         return json_answer(200, sample_records.response(json.loads(alpha.body), record_set, others))
+
+
+def of_archive(root: Path, accounts: Sequence[str]) -> BrainServer:
+    """A server that knows these accounts (`ACCOUNT@example.com`, SAMPLE_PASSWORD) with the alphas of their packages."""
+    server = BrainServer()
+    for account in accounts:
+        paths = [path for kind in KINDS.values() for path in list_packages(root, account, kind)]
+        alphas = (served(json.loads(line)) for path in paths for _, line in read_package(path))
+        server.add_user(f"{account}@example.com", SAMPLE_PASSWORD, alphas)
+    return server

@@ -7,8 +7,13 @@ from pathlib import Path
 
 from marketdata_assets.alphas import ingest as import_alphas
 from marketdata_assets.alphas import packaging
+from marketdata_assets.alphas.accounts import Credentials
+from marketdata_assets.alphas.api import BrainClient
+from marketdata_assets.alphas.fetch_records import fetch_records
+from marketdata_assets.alphas.record_sets import RECORD_SETS
 from marketdata_assets.bars import ingest as load_bars
 from marketdata_assets.bars import kline
+from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.tables import captures, ohlcv
 from marketdata_assets.exchanges.tables import schema as exchange_tables
 from marketdata_assets.fanout import Fanout
@@ -19,6 +24,7 @@ from marketdata_assets.ticks import factors, load, providers_file, tables
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.reports import Unit
 from marketdata_demo import sample_alphas, sample_bars, sample_flows, sample_ticks
+from marketdata_demo.servers import brain
 from marketdata_demo.venues import captures as sample_captures
 from marketdata_demo.venues.market import Plan
 
@@ -72,7 +78,16 @@ def fill_postgres(dsn: str, folder: Path) -> None:
 
 
 def fill_mongo(uri: str, folder: Path) -> None:
-    """A month of alphas of one account."""
+    """A month of alphas of one account, with their record sets."""
     sample_alphas.write_archive(folder, "sample", [MONTH], regular=60, superalphas=3)
     packaging.package_months(folder, [("sample", MONTH)], Fanout(1))
     import_alphas.ingest(uri, folder, "sample", "regular", [MONTH], run_id=RUN, fanout=Fanout(1))
+    with brain.of_archive(folder, ["sample"]) as server:
+
+        def client_of(account: str) -> BrainClient:
+            credentials = Credentials(f"{account}@example.com", brain.SAMPLE_PASSWORD)
+            budget = Budget(folder, account, 1.0, 5000)
+            return BrainClient(account, credentials, server.url, sessions=folder, budget=budget)
+
+        for record_set in RECORD_SETS:
+            fetch_records(uri, record_set, [("sample", MONTH)], client_of, run_id=RUN, now=NOW)

@@ -15,7 +15,7 @@ from traitlets.config import Config
 FOLDER = Path(__file__).parents[2] / "examples"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 DOMAINS = {"alphas", "bars", "exchanges", "flows", "ticks"}
-NAMES = DOMAINS | {"factor"}
+NAMES = DOMAINS | {"blend", "factor"}
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ OVER_ALL = {
 """Pages over all assets, and a word that each shows."""
 KLINE = "stock_monthly_kline"
 SUMMARY = "alpha_summary"
+CORRELATIONS = ("alpha_self_correlation", "alpha_prod_correlation")
 PLOT = "img[src^='data:image/png;base64,']"
 OPENED = "[class*=dialog i] "
 LINKS = (By.XPATH, "//*[text()='[Show Markdown]']")
@@ -62,6 +63,13 @@ GROUPS = (
         ("alpha_files", "alpha_packages", "regular_alphas", "super_alphas", SUMMARY),
         ("5 / 5 Passed",) * 2,
         (2000, HEIGHT),
+    ),
+    Group(
+        "alpha_records",
+        (),
+        ("alpha_pnl", "alpha_turnover", "alpha_sharpe", "alpha_yearly_stats", *CORRELATIONS),
+        ("2 / 2 Passed",) * 6,
+        (2800, 1800),
     ),
     Group(
         "reference",

@@ -48,6 +48,7 @@ OF_EARLIER_YEARS = sample_bars.STOCKS[:1]
 FLOWS = ("stock_daily", "stock_daily_indicators")
 SWITCHED = {
     *("minute_bar_files_sensor", "kline_behind_bars", "alphas_hourly", "alphas_daily", "alphas_rotation"),
+    "alpha_records_daily",
     *("alpha_files_sensor", "alphas_follow", "brain_accounts_sensor", "tick_files_sensor", "ticks_daily"),
     *("symbols_daily", "reference_daily", "exchange_captures_sensor", "exchange_drain", "exchange_hourly"),
     *(f"{flow}_{what}" for flow in FLOWS for what in ("sensor", "schedule")),
@@ -118,7 +119,7 @@ def bar_files(home: Path) -> list[Path]:
 
 def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     ours = itertools.takewhile(lambda line: not line.startswith("\x1b"), demo.out.read_text().splitlines())
-    bars, kline, alphas, *others = ours  # Dagster's coloured lines come after them
+    bars, kline, alphas, records, *others = ours  # Dagster's coloured lines come after them
     reference, ticks, exchanges, flows = others[:5], others[5:10], others[10:14], others[14:-1]
     rows = sum(len(file_rows(path)) for path in bar_files(home))
     assert bars.startswith(f"minute bars   {rows:,} rows, 0 rejected, ")
@@ -127,6 +128,9 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     assert kline.endswith(" 9 checks passed")
     assert alphas.startswith("alphas        288 documents, 288 inserted, 0 updated, 0 unchanged, 0 rejected, ")
     assert alphas.endswith(" 20 checks passed")
+    assert re.fullmatch(
+        r"alpha records [\d,]+ record sets of \d+ alphas, 0 failed, [\d,]+ requests; 12 checks passed", records
+    )
     assert [line.split()[0] for line in reference] == [
         *("trading_calendar", "instruments", "suspensions", "adjust_factors", "price_limits")
     ]

@@ -85,6 +85,7 @@ def _asset(record_set: RecordSet) -> dg.AssetsDefinition:
 
 def _report(context: dg.AssetExecutionContext, fetched: "RecordsReport") -> dg.MaterializeResult:
     metadata: dict[str, Any] = {name: fetched.total(name) for name in ("alphas", "fetched", "stored")}
+    metadata["dagster/row_count"] = fetched.documents
     metadata["alphas_failed"] = sum(len(one.failed) for one in fetched.months)
     metadata |= {"requests": fetched.requests, "seconds": round(fetched.seconds, 2)}
     notes = list(dict.fromkeys(one.error for one in fetched.months if one.outcome in ("kept", "unsupported")))

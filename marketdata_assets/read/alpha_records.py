@@ -1,0 +1,158 @@
+"""Record sets of alphas from MongoDB as frames: PnL, turnover, Sharpe, yearly figures, correlations.
+
+Joined to alphas they are columns of lists (see `alphas`); here they are rows.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from marketdata_assets.alphas.layout import ACCOUNT, KINDS, Kind
+from marketdata_assets.alphas.record_sets import RECORD_SETS, RecordSet, asset_name
+from marketdata_assets.read.columnar import several
+from marketdata_assets.read.errors import NothingLoaded, OddValue, UnknownColumn, UnknownName
+from marketdata_assets.read.sources import of_mongo
+from marketdata_assets.stores.mongo import CODEC
+
+if TYPE_CHECKING:
+    from pymongo import MongoClient
+
+    from marketdata_assets.read.sources import Mongo
+
+    Client = MongoClient[dict[str, Any]]
+
+BATCH = 5_000
+SINGLE: Mapping[str, pl.DataType] = {"min": pl.Float64(), "max": pl.Float64(), "fetched": pl.Datetime("ms", "UTC")}
+"""What a record set has beside its columns: the bounds of a correlation, and when it was fetched."""
+
+_TYPES: Mapping[str, pl.DataType] = {
+    "date": pl.Date(),
+    "year": pl.Int64(),
+    "integer": pl.Int64(),
+    "string": pl.String(),
+}
+"""By the API's name of a type; every other one is a number."""
+
+
+def alpha_records(
+    record_set: RecordSet = "pnl",
+    ids: str | Sequence[str] | None = None,
+    accounts: str | Sequence[str] | None = None,
+    *,
+    kind: Kind | None = None,
+    connection: "Mongo | None" = None,
+) -> pl.DataFrame:
+    """Return a record set of alphas, a row per record: account, alpha, and the columns under the API's names.
+
+    By account and alpha, the records of an alpha in the API's order. Ids, accounts and kind None mean all. Dates are
+    dates, years are integers, PnL is in USD and cumulative. Raises UnknownName, NothingLoaded, OddValue, CannotRead.
+
+        read.alpha_records("yearly_stats", ids=["xVWpJpp"]).select("year", "sharpe", "turnover")
+    """
+    if record_set not in RECORD_SETS:
+        raise UnknownName("record set of alphas", record_set, RECORD_SETS)
+    if kind not in (None, *KINDS):
+        raise UnknownName("kind of alpha", str(kind), KINDS)
+    with of_mongo(connection) as client:
+        names = _accounts(client, record_set, accounts)
+        documents = [(name, one) for name in names for one in _documents(client, record_set, name, several(ids), kind)]
+    types = {name: given for _, one in documents for name, given in one["types"].items()}
+    lengths = [len(next(iter(one["columns"].values()), [])) for _, one in documents]
+    columns = {
+        "account": _repeated((name for name, _ in documents), lengths),
+        "alpha": _repeated((one["_id"] for _, one in documents), lengths),
+    }
+    for name, given in types.items():
+        values = chain.from_iterable(
+            one["columns"].get(name, [None] * length) for (_, one), length in zip(documents, lengths, strict=True)
+        )
+        columns[name] = _typed(record_set, name, list(values), given)
+    return pl.DataFrame(columns)
+
+
+def joined(client: "Client", record_set: RecordSet, names: Sequence[str], alphas: pl.DataFrame) -> list[pl.Series]:
+    """For each of `alphas` (account, id), what its record set has under `names`: a list for a column, else one value.
+
+    Null where it was never fetched. Raises UnknownColumn for a column that no record set has.
+    """
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for (account,), group in alphas.partition_by("account", as_dict=True).items():
+        for one in _documents(client, record_set, account, group["id"].to_list(), names=names):
+            found[account, one["_id"]] = one
+    types: dict[str, str] = {name: given for one in found.values() for name, given in one["types"].items()}
+    rows = [found.get(key) for key in alphas.select("account", "id").iter_rows()]
+    return [_joined(record_set, name, rows, types) for name in names]
+
+
+def _joined(
+    record_set: RecordSet, name: str, rows: Sequence[dict[str, Any] | None], types: Mapping[str, str]
+) -> pl.Series:
+    path = f"{record_set}.{name}"
+    if name in SINGLE:
+        return pl.Series(path, [row and row[name] for row in rows], dtype=SINGLE[name])
+    if name not in types and any(rows):
+        raise UnknownColumn(f"record set {record_set}", path, [f"{record_set}.{one}" for one in (*types, *SINGLE)])
+    lists = [row.get("columns", {}).get(name) if row else None for row in rows]
+    given = types.get(name, name)
+    flat = _typed(record_set, name, list(chain.from_iterable(one or () for one in lists)), given)
+    parts = list(_slices(flat, [None if one is None else len(one) for one in lists]))
+    return pl.Series(path, parts, dtype=pl.List(flat.dtype))
+
+
+def _slices(values: pl.Series, lengths: Iterable[int | None]) -> Iterator[pl.Series | None]:
+    start = 0
+    for length in lengths:
+        yield None if length is None else values.slice(start, length)
+        start += length or 0
+
+
+def _accounts(client: "Client", record_set: RecordSet, accounts: str | Sequence[str] | None) -> list[str]:
+    there = sorted(filter(ACCOUNT.fullmatch, client[asset_name(record_set)].list_collection_names()))
+    if not there:
+        raise NothingLoaded(asset_name(record_set))
+    names = there if accounts is None else several(accounts) or []
+    for name in names:
+        if name not in there:
+            raise UnknownName(f"account with {asset_name(record_set)}", name, there)
+    return names
+
+
+def _documents(
+    client: "Client",
+    record_set: RecordSet,
+    account: str,
+    ids: Sequence[str] | None,
+    kind: Kind | None = None,
+    names: Sequence[str] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """The documents by id, with all columns or those of `names`; ids are queried in batches."""
+    shown = None if names is None else dict.fromkeys((*SINGLE, "types", *(f"columns.{name}" for name in names)), 1)
+    collection = client[asset_name(record_set)][account].with_options(codec_options=CODEC)
+    of_kind = {} if kind is None else {"kind": kind}
+    if ids is None:
+        yield from collection.find(of_kind, shown).sort("_id", 1)
+        return
+    wanted = sorted(set(ids))
+    for start in range(0, len(wanted), BATCH):
+        yield from collection.find({**of_kind, "_id": {"$in": wanted[start : start + BATCH]}}, shown).sort("_id", 1)
+
+
+def _repeated(values: Iterable[str], lengths: Sequence[int]) -> pl.Series:
+    every = [value for value, length in zip(values, lengths, strict=True) for _ in range(length)]
+    return pl.Series(every, dtype=pl.String)
+
+
+def _typed(record_set: RecordSet, name: str, values: list[Any], given: str) -> pl.Series:
+    """A column of the type that the API says. Raises OddValue for a value of another."""
+    dtype = _TYPES.get(given) or pl.Float64()
+    try:
+        if dtype == pl.Date():
+            values = [value and dt.date.fromisoformat(value) for value in values]
+        elif dtype == pl.Int64():
+            values = [None if value is None else int(value) for value in values]
+        return pl.Series(name, values, dtype=dtype)
+    except (ValueError, TypeError) as error:
+        raise OddValue(asset_name(record_set), name, f"a value is no {given or 'number'} ({error})") from error
