@@ -4,8 +4,7 @@ import datetime as dt
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ import typer
 
 from marketdata_assets.alphas.accounts import credential_variables
 from marketdata_assets.cli import alpha_records, alphas, bars, exchanges, flows, history, output, reference, ticks
-from marketdata_assets.cli.instance import RunOutcome, environment, months_between, run_job
+from marketdata_assets.cli.instance import RunOutcome, environment, environment_of, months_between, run_job
 from marketdata_assets.cli.servers import need_ui_port, serve
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
@@ -142,21 +141,6 @@ def load_alpha_records(settings: Settings, quiet: bool) -> RunOutcome:
         partitions = (f"{ALPHA_ACCOUNTS[0]}|{months[0]}", f"{ALPHA_ACCOUNTS[-1]}|{months[-1]}")
         with output.bar("record sets", quiet=quiet), environment_of(variables):
             return run_job(settings, "alpha_records", partitions, accounts=ALPHA_ACCOUNTS)
-
-
-@contextmanager
-def environment_of(variables: Mapping[str, str]) -> Iterator[None]:
-    """Variables of this process for the length of a block."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def load_reference(settings: Settings, months: Sequence[str], quiet: bool) -> list[RunOutcome]:

@@ -2,9 +2,7 @@
 
 import datetime as dt
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Annotated, Any, get_args
 
 import typer
@@ -12,7 +10,7 @@ import typer
 from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import among
 from marketdata_assets.cli.exchanges import Day
-from marketdata_assets.cli.instance import RunOutcome, finish, run_job
+from marketdata_assets.cli.instance import RunOutcome, environment_of, finish, run_job
 from marketdata_assets.defs.exchanges.days import HISTORY, HISTORY_JOB
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.records import MarketType
@@ -116,18 +114,6 @@ def load_sample(settings: Settings, today: dt.date, quiet: bool) -> RunOutcome:
     with BinanceServer() as venue, output.bar("history of exchanges", quiet=quiet):
         venue.kept = [begin + minute * 60_000 for minute in minutes]
         venue.paid = [begin + minute * 60_000 for minute in minutes if minute % 480 == 0]
-        with _hosts({"binance": venue.url}):
+        with environment_of({HOSTS: json.dumps({"binance": venue.url})}):
             days = str(first), str(last)
             return run_job(settings, HISTORY_JOB, days, {HISTORY: {"config": {**config, "source": "rest"}}})
-
-
-@contextmanager
-def _hosts(hosts: dict[str, str]) -> Iterator[None]:
-    before = os.environ.get(HOSTS)
-    os.environ[HOSTS] = json.dumps(hosts)
-    try:
-        yield
-    finally:
-        del os.environ[HOSTS]
-        if before is not None:
-            os.environ[HOSTS] = before

@@ -136,6 +136,21 @@ def adopt(settings: Settings) -> None:
 
 
 @contextmanager
+def environment_of(variables: Mapping[str, str]) -> Iterator[None]:
+    """Variables of this process for the length of a block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
 def dagster_instance(settings: Settings) -> "Iterator[DagsterInstance]":
     """Dagster's own storage, for the length of a command. Raises CannotRun."""
     adopt(settings)
