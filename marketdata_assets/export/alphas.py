@@ -26,7 +26,7 @@ def export(
     columns: Sequence[str] | None = None,
     record_set: RecordSet | None = None,
 ) -> Report:
-    """Write the alphas that match, or one record set of theirs, a row per record.
+    """Write the alphas that match, or one of their record sets, a row per record.
 
     The suffix of `file`, .csv or .parquet, is the format; in CSV, lists are JSON text. `columns` are those of
     `read.alphas`. Raises UnknownFormat and the errors of `read`.
