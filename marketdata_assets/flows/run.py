@@ -20,7 +20,7 @@ from marketdata_assets.flows.errors import NoFolder, UnknownUnit
 from marketdata_assets.flows.functions import source
 from marketdata_assets.flows.unit import FileReport, Job, load_batch, record_failure
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import Unit, members, walk
+from marketdata_assets.loading.files import Unit, units_of, walk
 from marketdata_assets.loading.reports import LoadReport, batches, run_batches
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import ledger
@@ -122,7 +122,7 @@ def find_units(flow: FlowDefinition, folder: Path) -> list[Unit]:
     found: list[Unit] = []
     for file in walk(root, flow.loader.glob):
         try:
-            found += members(file) if file.is_zip else [Unit(file, size=file.size)]
+            found += units_of(file)
         except BadFile as error:
             found.append(Unit(file, size=file.size, problem=error.cause))
     return sorted(found, key=lambda unit: (-unit.size, unit.place))

@@ -5,7 +5,6 @@ What a failing stream raises is a BadFile with the file's place and the cause. W
 
 import gzip
 import hashlib
-import os
 import struct
 import time
 import zipfile
@@ -22,15 +21,21 @@ from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
 from marketdata_assets.input_limits import LineTooLong
+from marketdata_assets.loading.archives import (
+    DAMAGED,
+    ZSTD,
+    Containers,
+    Member,
+    Pieces,
+    is_archive,
+    listed,
+    unpacked_zstd,
+)
 from marketdata_assets.loading.errors import BadFile
+from marketdata_assets.loading.member_names import is_hidden, member_name, problem, readable
 
 CLOCK_TICK_NS = 100_000_000
 CHUNK_BYTES = 256 * 1024
-NOT_DATA = ("__macosx", "thumbs.db", "desktop.ini")
-"""Folders and files that operating systems add, in lower case."""
-
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-_UTF8_FLAG = 0x800
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 
@@ -69,7 +74,8 @@ class Unit:
     `member` is the readable name inside the zip, `stored` the name as Python's zipfile has it; both are empty for a
     file. `size` is unpacked for members. `checksum` identifies the content: a member's (`crc32:<hex>:<size>`) is that
     of the zip's directory, a file's is empty unless the caller has taken one.
-    `problem` says why it cannot be opened at all.
+    `problem` says why it cannot be opened at all. `within` are the stored names of the archives around a member of a
+    tar or of an archive within an archive, from the outermost on, and its own; others are read in place.
     """
 
     file: FileState
@@ -78,6 +84,7 @@ class Unit:
     size: int = 0
     checksum: str = ""
     problem: str = ""
+    within: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -117,21 +124,6 @@ def walk(
     return sorted(found, key=lambda file: file.name)
 
 
-def is_hidden(name: str) -> bool:
-    """Whether a relative name is no data: a part of it begins with a dot, or is what operating systems add."""
-    return any(part.startswith(".") or part.lower() in NOT_DATA for part in name.split("/"))
-
-
-def readable(name: str) -> str:
-    """A file name as text that every store takes: one that is not UTF-8 is read as GBK, else its bytes are escaped."""
-    try:
-        name.encode()
-        return name
-    except UnicodeEncodeError:
-        raw = os.fsencode(name)
-        return _chinese(raw) or raw.decode("utf-8", "backslashreplace")
-
-
 def members(file: FileState) -> list[Unit]:
     """The members of a zip that may be data, in its order. Raises BadFile when it has no readable directory.
 
@@ -146,51 +138,35 @@ def members(file: FileState) -> list[Unit]:
         ) from error
     times = Counter(info.filename for info in infos)
     return [
-        Unit(file, member_name(info), info.filename, info.file_size, _checksum(info), _problem(info, times))
+        Unit(
+            file, member_name(info), info.filename, info.file_size, _checksum(info), problem(info, times[info.filename])
+        )
         for info in infos
     ]
 
 
-def member_name(info: zipfile.ZipInfo) -> str:
-    """The name of a zip's member. Without the UTF-8 flag it may still be UTF-8 or GBK, otherwise it is cp437."""
-    if info.flag_bits & _UTF8_FLAG or info.filename.isascii():
-        return info.filename
-    raw = info.filename.encode("cp437")
-    utf8 = _decoded(raw, "utf-8")
-    if utf8 and _ideographs(utf8):
-        return utf8
-    return _chinese(raw) or utf8 or info.filename  # the GBK of many names is valid UTF-8, as Latin or Greek
-
-
-def _chinese(raw: bytes) -> str | None:
-    """The name as GBK; None when it is not, or when so few characters would be ideographs that it is by chance."""
-    wide = _decoded(raw, "gb18030")
-    return _decoded(raw, "gb2312") or (wide if wide and _ideographs(wide) > 1 else None)
-
-
-def _ideographs(text: str) -> int:
-    return sum("\u4e00" <= character <= "\u9fff" for character in text)
-
-
-def _decoded(raw: bytes, encoding: str) -> str | None:
-    try:
-        return raw.decode(encoding)
-    except UnicodeDecodeError:
-        return None
-
-
-def _problem(info: zipfile.ZipInfo, times: Counter[str]) -> str:
-    if times[info.filename] > 1:
-        return f"the zip has {times[info.filename]} members of this name, so which one counts is unknown"
-    if info.flag_bits & 1:
-        return "the member is encrypted"
-    if info.compress_type not in _METHODS:
-        return f"the member is compressed by method {info.compress_type}, which cannot be read"
-    return ""
-
-
 def _checksum(info: zipfile.ZipInfo) -> str:
     return f"crc32:{info.CRC:08x}:{info.file_size}"
+
+
+def units_of(file: FileState) -> list[Unit]:
+    """What is read of a file: itself, or the members of a zip or tar, those of archives within included.
+
+    Raises BadFile when it is an archive that cannot be listed.
+    """
+    if not is_archive(file.path.name):
+        return [Unit(file, size=file.size)]
+    if file.is_zip:
+        found = members(file)
+        if not any(is_archive(unit.member) for unit in found):
+            return found
+    with naming_failures(file.name):
+        return [_of_archive(file, member) for member in listed(file.path, file.size, file.modified_ns)]
+
+
+def _of_archive(file: FileState, member: Member) -> Unit:
+    stored = "!".join(member.within)
+    return Unit(file, member.name, stored, member.size, problem=member.problem, within=member.within)
 
 
 class Opener:
@@ -199,6 +175,7 @@ class Opener:
     def __init__(self) -> None:
         self._file: FileState | None = None
         self._archive: zipfile.ZipFile | None = None
+        self._containers = Containers()
 
     def __enter__(self) -> "Opener":
         return self
@@ -208,14 +185,15 @@ class Opener:
 
     @contextmanager
     def open(self, unit: Unit) -> Iterator[Stream]:
-        """The unit's bytes, unpacked (`.gz` as well). Opening and each read raise BadFile."""
+        """The unit's bytes, unpacked (`.gz` and `.zst` as well). Opening and each read raise BadFile."""
         with ExitStack() as stack:
             with naming_failures(unit.place):
                 stream = self._open(unit, stack)
             yield _NamedStream(unit.place, stream)
 
     def close(self) -> None:
-        """Close the zip that is held open, if any."""
+        """Close the archives that are held open, if any."""
+        self._containers.close()
         if self._archive is not None:
             self._archive.close()
         self._archive = self._file = None
@@ -224,11 +202,16 @@ class Opener:
         if unit.problem:
             raise BadFile(unit.place, unit.problem)
         raw = self._open_member(unit, stack) if unit.member else stack.enter_context(unit.file.path.open("rb", 0))
-        if (unit.member or unit.file.name).lower().endswith(".gz"):
+        name = unit.name.lower()
+        if name.endswith(".gz"):
             return gzip.GzipFile(fileobj=cast(IO[bytes], raw))
+        if name.endswith(ZSTD):
+            return Pieces(unpacked_zstd(raw))
         return raw
 
     def _open_member(self, unit: Unit, stack: ExitStack) -> Stream:
+        if unit.within:
+            return stack.enter_context(self._containers.member(unit.file.path, unit.within))
         if self._archive is None or self._file != unit.file:
             self.close()
             self._archive, self._file = zipfile.ZipFile(unit.file.path), unit.file
@@ -236,7 +219,7 @@ class Opener:
         if _checksum(info) != unit.checksum:
             raise BadFile(unit.place, "the zip was replaced while it was being loaded")
         if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            return _Member(cast(IO[bytes], self._archive.fp), info)
+            return Pieces(_inflated(cast(IO[bytes], self._archive.fp), info))
         return stack.enter_context(self._archive.open(info))
 
 
@@ -273,7 +256,7 @@ def naming_failures(place: str) -> Iterator[None]:
         raise BadFile(place, "the file was moved away while it was being loaded") from error
     except LineTooLong as error:
         raise BadFile(place, f"not a text file: {error}") from error
-    except (zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, EOFError, KeyError, struct.error) as error:
+    except (*DAMAGED, zlib.error, gzip.BadGzipFile, EOFError, KeyError, struct.error) as error:
         raise BadFile(place, f"damaged: {error}") from error
     except (OSError, NotImplementedError, RuntimeError, ValueError) as error:
         raise BadFile(place, f"cannot be read ({error})") from error
@@ -291,28 +274,8 @@ class _NamedStream:
             return self._stream.read(size)
 
 
-class _Member:
-    """A member of an open zip, inflated by ISA-L: bytes and CRC check as in `zipfile`, for a third of the CPU."""
-
-    def __init__(self, file: IO[bytes], info: zipfile.ZipInfo) -> None:
-        self._pieces = _inflated(file, info)
-        self._rest = b""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """`size` bytes, fewer only where the member ends; all that is left when `size` is negative."""
-        pieces = [self._rest]
-        length = len(self._rest)
-        while (size < 0 or length < size) and (piece := next(self._pieces, None)) is not None:
-            pieces.append(piece)
-            length += len(piece)
-        data = b"".join(pieces)
-        if size < 0:
-            size = length
-        self._rest = data[size:]
-        return data[:size]
-
-
 def _inflated(file: IO[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """A member of an open zip by ISA-L: bytes and CRC check as in `zipfile`, for a third of the CPU."""
     try:
         file.seek(info.header_offset)
     except (OSError, OverflowError) as error:
