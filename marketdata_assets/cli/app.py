@@ -200,9 +200,15 @@ COMMANDS: Mapping[str, Command | Group] = {
         },
     ),
     "flows": Group(
-        "Pipelines of CSV files into Postgres: shipped ones, and your own.",
+        "Pipelines of files into Postgres: shipped ones, and your own.",
         {
-            "new": Command("Scaffold a new CSV pipeline: definition, handler, sample file and test.", "flows:new"),
+            "new": Command(
+                "Scaffold a new pipeline: made of a file, or an example with handler, sample file and test.",
+                "flows:new",
+            ),
+            "preview": Command(
+                "Show the rows of one file after each step of a flow, without a database.", "flows:preview"
+            ),
             "list": Command("List the flows of the package and your own.", "flows:show"),
             "check": Command("Validate flows without a database, and try one file.", "flows:check"),
             "run": Command("Load the new and changed files of a flow.", "flows:run"),

@@ -1,4 +1,4 @@
-"""`marketdata flows`: write, list, check and run pipelines of CSV files."""
+"""`marketdata flows`: write, list, check, preview and run pipelines of files."""
 
 import time
 from collections.abc import Collection, Sequence
@@ -17,6 +17,7 @@ from marketdata_assets.settings import Settings
 if TYPE_CHECKING:
     from marketdata_assets.flows.definition import FlowDefinition
     from marketdata_assets.flows.discovery import FlowFile
+    from marketdata_assets.loading.files import Unit
 
 LISTED = ("flow", "table", "mode", "partitions", "schedule", "sensor", "file")
 CHECKED = ("flow", "result", "tried", "read", "refused")  # the keys of --json; words: ok
@@ -27,18 +28,22 @@ Name = Annotated[str, typer.Argument(help="the flow's name; marketdata flows lis
 
 def new(
     name: Annotated[str, typer.Argument(help="small letters, digits and _")],
+    source: Annotated[Path | None, typer.Option("--from", help="a file to make the definition of")] = None,
     as_json: output.Json = False,
 ) -> None:
-    """Scaffold a new CSV pipeline: definition, handler, sample file and test."""
+    """Scaffold a new pipeline, made of a file or as an example with a test."""
     from marketdata_assets.flows import scaffold
     from marketdata_assets.flows.errors import CannotWrite
 
     folder = Settings().flows_folder
     if name in _taken():
         raise CannotWrite(name, "an asset has this name already; take another")
+    if source is not None:
+        _new_from(folder, name, source, as_json)
+        return
     written = scaffold.write(folder, name)
     if as_json:
-        output.as_json({"flow": name, "files": [str(path) for path in written]})
+        output.as_json({"flow": name, "files": [str(path) for path in written], "unsure": []})
         return
     for path in written:
         output.console().print(f"written {path}")
@@ -47,6 +52,72 @@ def new(
         f"\nTry it:     marketdata flows check {name}\nLoad it:    marketdata flows run {name} --data-dir {home}/sample"
         f"\nTest it:    python -m pytest {home}"
     )
+
+
+def _new_from(folder: Path, name: str, source: Path, as_json: bool) -> None:
+    """Write a definition for files such as `source`, and print what is unsure about it."""
+    from marketdata_assets.flows import sample, scaffold
+    from marketdata_assets.flows.draft import draft
+
+    if not source.is_file():
+        raise typer.BadParameter(f"{source}: no such file", param_hint="--from")
+    made = draft(name, sample.read(source), source)
+    written = scaffold.write_definition(folder, name, made.text)
+    if as_json:
+        output.as_json({"flow": name, "files": [str(path) for path in written], "unsure": made.unsure})
+        return
+    for path in written:
+        output.console().print(f"written {path}")
+    for remark in made.unsure:
+        output.notes().print(f"[yellow]check[/] {remark}", highlight=False)
+    output.console().print(
+        f"\nSee it:     marketdata flows preview {name} --file {source}"
+        f"\nLoad it:    marketdata flows run {name} --data-dir {source.parent}"
+    )
+
+
+def preview(
+    name: Name,
+    file: Annotated[Path | None, typer.Option(help="one file; by default the smallest of the flow")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="rows after each step")] = 10,
+    as_json: output.Json = False,
+) -> None:
+    """Show the rows of one file after each step, without a database."""
+    from marketdata_assets.flows import trial
+
+    flow = _valid(name, found())
+    unit = _unit_of(file) if file else _smallest(flow)
+    steps = list(trial.preview(flow, unit, rows))
+    if as_json:
+        shown = [{"step": step.title, "count": step.count, "rows": step.rows.to_dicts()} for step in steps]
+        output.as_json({"flow": name, "file": unit.place, "steps": shown})
+        return
+    for step in steps:
+        cells = [["" if cell is None else str(cell) for cell in row] for row in step.rows.rows()]
+        output.table(f"{step.title}: {step.count} rows", step.rows.columns, cells)
+
+
+def _unit_of(file: Path) -> "Unit":
+    """A file, or the smallest member of an archive."""
+    from marketdata_assets.loading.files import FileState, units_of
+
+    if not file.is_file():
+        raise typer.BadParameter(f"{file}: no such file", param_hint="--file")
+    stat = file.stat()
+    units = units_of(FileState(file.name, file.absolute(), stat.st_size, stat.st_mtime_ns))
+    if not units:
+        raise typer.BadParameter(f"{file}: it has no member that may be data", param_hint="--file")
+    return min(units, key=lambda unit: unit.size)
+
+
+def _smallest(flow: "FlowDefinition") -> "Unit":
+    from marketdata_assets.flows.run import find_units
+
+    _check_folder(Settings(), flow, None)
+    units = find_units(flow, Settings().flows_data_folder)
+    if not units:
+        raise typer.BadParameter(f"flow {flow.name} has no files; name one with --file", param_hint="--file")
+    return min(units, key=lambda unit: unit.size)
 
 
 def schema() -> None:

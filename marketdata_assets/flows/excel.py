@@ -21,30 +21,32 @@ def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> 
 
 
 def sheet(stream: HashedStream, unit: Unit, loader: Loader) -> pl.DataFrame:
-    """The sheet below its header, with the line of each row that is not blank."""
-    fastexcel = _fastexcel(unit.place)
-    data = stream.read()
-    try:
-        book = fastexcel.read_excel(data)
-        name = loader.sheet or book.sheet_names[0]
-        if name not in book.sheet_names:
-            raise BadHeader(
-                unit.place, 1, f"no sheet {name!r}; it has {', '.join(book.sheet_names)}", "Correct loader.sheet."
-            )
-        cells: pl.DataFrame = book.load_sheet(name, header_row=None, skip_rows=0, dtypes="string").to_polars()
-    except fastexcel.FastExcelError as error:
-        raise BadFile(unit.place, f"not a workbook that can be read: {error}") from error
-    names = [str(number) for number in range(1, cells.width + 1)]
-    cells = cells.rename(dict(zip(cells.columns, names, strict=True))).with_row_index(LINE, 1).cast({LINE: pl.Int64})
-    cells = cells.slice(loader.skip_lines)
+    """The flow's columns of the sheet below its header, with the line of each row that is not blank."""
+    cells = every_cell(stream.read(), unit.place, loader.sheet).slice(loader.skip_lines)
+    names = cells.columns[1:]
     if loader.header and cells.height:
-        row = cells.row(0)[1:]
-        names = [text.strip() if text else "" for text in row]
+        names = [text.strip() if text else "" for text in cells.row(0)[1:]]
         cells = cells.slice(1)
     header.check(names, loader, unit.place, loader.skip_lines + 1)
     picked = {source: names.index(source) + 1 for source in loader.columns}
     frame = cells.select(LINE, *(pl.nth(place).alias(source) for source, place in picked.items()))
     return frame.filter(~pl.all_horizontal(pl.exclude(LINE).is_null()))
+
+
+def every_cell(data: bytes, place: str, name: str | None) -> pl.DataFrame:
+    """All rows of a sheet (the first without a name): LINE, then the texts of its columns, named by number from 1."""
+    fastexcel = _fastexcel(place)
+    try:
+        book = fastexcel.read_excel(data)
+        name = name or book.sheet_names[0]
+        if name not in book.sheet_names:
+            sheets = ", ".join(book.sheet_names)
+            raise BadHeader(place, 1, f"no sheet {name!r}; it has {sheets}", "Correct loader.sheet.")
+        cells: pl.DataFrame = book.load_sheet(name, header_row=None, skip_rows=0, dtypes="string").to_polars()
+    except fastexcel.FastExcelError as error:
+        raise BadFile(place, f"not a workbook that can be read: {error}") from error
+    names = {column: str(number) for number, column in enumerate(cells.columns, 1)}
+    return cells.rename(names).with_row_index(LINE, 1).cast({LINE: pl.Int64})
 
 
 def _fastexcel(place: str) -> Any:

@@ -16,7 +16,7 @@ from marketdata_assets.loading.files import HashedStream, Unit
 from marketdata_assets.loading.rejects import LINE, Rejects
 from marketdata_assets.loading.text import Text
 
-_DECODER = msgspec.json.Decoder(float_hook=str)
+DECODER = msgspec.json.Decoder(float_hook=str)
 MAX_DOCUMENT_BYTES = 1024 * 1024 * 1024
 
 
@@ -58,7 +58,7 @@ def _array(stream: HashedStream, unit: Unit, loader: Loader) -> list[Any]:
     if stream.read(1):
         raise BadFile(unit.place, "a JSON document of more than 1 GB; deliver JSON lines")
     try:
-        found = at(_DECODER.decode(raw.decode(loader.encoding)), loader.rows) if raw.strip() else []
+        found = at(DECODER.decode(raw.decode(loader.encoding)), loader.rows) if raw.strip() else []
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadFile(unit.place, f"not JSON: {error}") from error
     if not isinstance(found, list):
@@ -78,7 +78,7 @@ def _objects(text: bytes, first: int, rejects: Rejects) -> Iterator[tuple[int, d
         if not line.strip():
             continue
         try:
-            row = _DECODER.decode(line)
+            row = DECODER.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             rejects.rows += 1
             rejects.add(number, f"not JSON: {error}")

@@ -29,17 +29,30 @@ def text(file: str, name: str) -> str:
 
 def write(folder: Path, name: str) -> list[Path]:
     """Write a new flow into `folder / name`. Raises CannotWrite when it exists, or cannot be a flow's name."""
+    home = _new_home(folder, name)
+    return _write(
+        folder, {home / Template(place).substitute(name=name): text(file, name) for file, place in FILES.items()}
+    )
+
+
+def write_definition(folder: Path, name: str, definition: str) -> list[Path]:
+    """Write a new flow of this definition alone. Raises CannotWrite as `write` does."""
+    return _write(folder, {_new_home(folder, name) / "defs.yaml": definition})
+
+
+def _new_home(folder: Path, name: str) -> Path:
     if not re.match(IDENTIFIER, name):
         raise CannotWrite(name, "a name has small letters, digits and _, and begins with a letter")
     home = folder / name
     if home.exists():
         raise CannotWrite(name, f"{home} already exists; choose another name, or edit the existing flow")
-    written = []
-    for file, place in FILES.items():
-        path = home / Template(place).substitute(name=name)
+    return home
+
+
+def _write(folder: Path, files_of_flow: dict[Path, str]) -> list[Path]:
+    """Write the files and, for editors, the schema of the version that writes them."""
+    texts = {**files_of_flow, folder / SCHEMA: schema_text()}
+    for path, content in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text(file, name), "utf-8")
-        written.append(path)
-    schema = folder / SCHEMA  # for editors; that of the version that wrote the last flow
-    schema.write_text(schema_text(), "utf-8")
-    return [*written, schema]
+        path.write_text(content, "utf-8")
+    return [*texts]

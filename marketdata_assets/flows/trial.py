@@ -3,7 +3,7 @@
 For tests of a flow, and for `marketdata flows check`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,35 @@ def try_file(flow: FlowDefinition, path: Path) -> Trial:
         conformed = conform.newest_of_keys(flow, conformed, rejects)
     rows = frame.filter(pl.col(LINE).is_in(conformed[LINE].implode())).select(*flow.target.columns)
     return Trial(rows, dict(sorted(rejects.reasons.items())), rejects.rows, rejects.exceeded)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Rows after a step: how many there are, and the first of them."""
+
+    title: str
+    count: int
+    rows: pl.DataFrame
+
+
+def preview(flow: FlowDefinition, unit: Unit, rows: int = 10) -> Iterator[Step]:
+    """The rows of `unit` as they are read, after each handler, and as the table takes them. Raises FlowError."""
+    rejects = Rejects(flow.quality.limit)
+    with Opener() as opener, reading.frames(opener, unit, flow, rejects) as (read, _):
+        frame = pl.concat([reading.empty(flow.loader), *read], how="diagonal_relaxed")
+    yield Step("read", frame.height, frame.drop(LINE).head(rows))
+    for number, step in enumerate(flow.handlers, 1):
+        pipeline = Pipeline(flow.model_copy(update={"handlers": [step]}), unit.place, rejects)
+        frame = pipeline.all([pipeline.block(frame)])
+        yield Step(f"{number} {step.name}", frame.height, frame.select(pl.exclude(LINE)).head(rows))
+    frame = frame.with_columns(rejects.lines(frame))
+    kept = conform.conform(flow, unit.place, frame, rejects)[LINE]
+    frame = frame.filter(pl.col(LINE).is_in(kept.implode())).select(*flow.target.columns)
+    yield Step(f"table {flow.target.table}", frame.height, frame.head(rows))
+    if rejects:
+        found = sorted(rejects.reasons.items())
+        reasons = pl.DataFrame(found, schema={"line": pl.Int64, "reason": pl.String}, orient="row")
+        yield Step("rejected", len(rejects), reasons.head(rows))
 
 
 def check(flow: FlowDefinition) -> None:

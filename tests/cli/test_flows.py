@@ -109,7 +109,7 @@ MISTAKES = [
         "target.key.1: 'days' is no column of the target; did you mean 'day'?",
     ),
     ("mode: upsert", "mode: upsrt", "target.mode: "),
-    ("partitions: none", "partitions: {month: symbol}", "partitions.month: 'symbol' is text; it must be date or"),
+    ("partitions: none", "partitions: {month: symbol}", "partitions.month: 'symbol' is text; it must be date, "),
     ("schedule: null", "schedule: 0 99 * * *", "schedule: '0 99 * * *' is no cron line of five fields"),
     ("team:me", "me", "owners.0: 'me' is no e-mail address and no team:NAME"),
     ("- sort:", "- sorted:", "handlers.1.sorted: unknown key; did you mean 'sort'?"),
@@ -200,3 +200,23 @@ def test_flow_by_months_says_nothing_but_its_line(here: Command, tmp_path: Path)
     run = here("flows", "run", "my_prices", "--data-dir", str(file.parent / "sample"))
     assert run.returncode == 0, run.stderr
     assert len(run.stdout.splitlines()) == 1
+
+
+def test_a_file_becomes_a_table_by_two_commands(here: Command, tmp_path: Path, database: str) -> None:
+    data = tmp_path / "delivery"
+    data.mkdir()
+    (data / "AAPL.csv").write_text("Date,Close\n2024-01-02,185.64\n2024-01-03,184.25\n")
+    made = here("flows", "new", "closes", "--from", str(data / "AAPL.csv"), "--json")
+    assert made.returncode == 0, made.stderr
+    assert answer(made)["unsure"] == [
+        "no column names what the rows are about, so the file's name does (AAPL.csv)",
+    ]
+    shown = answer(here("flows", "preview", "closes", "--file", str(data / "AAPL.csv"), "--json"))
+    assert [(step["step"], step["count"]) for step in shown["steps"]] == [("read", 2), ("table closes", 2)]
+    assert "185.64" in here("flows", "preview", "closes", "--file", str(data / "AAPL.csv")).stdout
+    assert here("flows", "run", "closes", "--data-dir", str(data)).returncode == 0
+    with psycopg.connect(database) as connection:
+        rows = connection.execute("SELECT symbol, date::text, close::text FROM closes ORDER BY 2").fetchall()
+    assert rows == [("AAPL", "2024-01-02", "185.6400"), ("AAPL", "2024-01-03", "184.2500")]
+    assert here("flows", "new", "other", "--from", "nowhere.csv").returncode == 2
+    assert "has no files" in here("flows", "preview", "closes").stderr or (tmp_path / "data").exists() is False
