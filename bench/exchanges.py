@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -17,7 +17,7 @@ from bench import exchange_messages
 from bench.exchange_messages import DEEP, SYMBOL, Messages
 from bench.exchange_peers import Peer
 from bench.exchange_venues import BARE, MARKETS, OTHERS
-from bench.figure import Figure, spread
+from bench.figure import Figure, Target, spread
 from bench.peers import NoPeer
 from bench.size import sized
 from marketdata_assets.exchanges import venues
@@ -25,8 +25,6 @@ from marketdata_assets.exchanges.binance.instruments import named
 from marketdata_assets.exchanges.feed import Feed
 from marketdata_assets.exchanges.records import Trade
 from marketdata_assets.exchanges.replay import feed_of
-
-Target = tuple[Literal[">="], float]
 
 TRADES = sized(50_000, 512)
 UPDATES = sized(15_000, 200)

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import psutil
 
+Target = tuple[Literal["<=", "<", ">="], float]
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -15,7 +17,7 @@ class Figure:
     name: str
     value: float
     unit: str
-    target: tuple[Literal["<=", "<", ">="], float] | None
+    target: Target | None
     detail: str
 
     @property

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -38,8 +38,8 @@ _NO_HEADER = re.compile(r"[\x00-\x20\x7f%]")
 _encode = msgspec.json.Encoder().encode
 
 
-class Item(NamedTuple):
-    """A record, and its JSON."""
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """A record, and its JSON. Queues hold many of them, which the garbage collector need not walk."""
 
     record: Recorded
     payload: bytes

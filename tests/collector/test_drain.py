@@ -87,13 +87,13 @@ def test_rejected_rows_are_quarantined_and_acked(clickhouse_url: str, nats_url: 
     bad = [
         Item(made[0].record, payload) for payload in (b"no json", made[1].payload, made[0].payload[:-1] + b',"x":1}')
     ]
-    odd = [Item(one, payload) for one, (_, payload) in zip((records(n)[0] for n in (7, 8, 9)), bad, strict=True)]
+    odd = [Item(records(n)[0], item.payload) for n, item in zip((7, 8, 9), bad, strict=True)]
     asyncio.run(publish(nats_url, odd))
     report = drained(clickhouse_url, nats_url)
     assert (report.types[0].rows, report.types[0].rejected, report.left) == (4, 2, 0)
     with clickhouse.connect(clickhouse_url) as client:
         kept = client.query("SELECT type, raw, source FROM exchange_rejects FINAL ORDER BY raw").result_rows
-    assert sorted(kept) == sorted(("trade", payload.decode(), "drain") for _, payload in bad[:2])
+    assert sorted(kept) == sorted(("trade", item.payload.decode(), "drain") for item in bad[:2])
 
 
 def test_a_drain_killed_between_insert_and_ack_loses_and_duplicates_nothing(clickhouse_url: str, nats_url: str) -> None:

@@ -143,9 +143,9 @@ class ClickHouseSink:
             try:
                 if items := self._in_progress:
                     self._sent += len(items)
-                    batches = _by_type((subject(record), payload) for record, payload in items)
+                    batches = _by_type((subject(item.record), item.payload) for item in items)
                     await asyncio.to_thread(self._insert, batches)
-                    self._taken((moment(record) for record, _ in items), len(items))
+                    self._taken((moment(item.record) for item in items), len(items))
                     self._in_progress = []
                 if (frame := await asyncio.to_thread(self._spool.read)) is not None:
                     await self._insert_frame(frame)
@@ -178,7 +178,7 @@ class ClickHouseSink:
             items = self._to_spool
             if not items:
                 return True
-            messages = [StoredMessage(subject(record), "", payload, moment(record)) for record, payload in items]
+            messages = [StoredMessage(subject(one.record), "", one.payload, moment(one.record)) for one in items]
             if self._spool.is_empty:
                 log.warning("spooling", folder=str(self._spool.folder), reason=self._error)
             try:

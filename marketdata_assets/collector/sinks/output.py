@@ -150,7 +150,7 @@ class Output:
             await reader.queue.wait()
             reader.in_progress = reader.queue.take(BATCH)
             self._sent += len(reader.in_progress)
-            await write([payload for _, payload in reader.in_progress])
+            await write([item.payload for item in reader.in_progress])
             self._acked += len(reader.in_progress)
-            self.latency.observe_since((moment(record) for record, _ in reader.in_progress), time_ns())
+            self.latency.observe_since((moment(item.record) for item in reader.in_progress), time_ns())
             reader.in_progress = []

@@ -97,7 +97,7 @@ class PythonSink:
         while True:
             await self._queue.wait()
             self._in_progress = self._queue.take(self._batch)
-            records = [record for record, _ in self._in_progress if type(record) in self._kinds]
+            records = [item.record for item in self._in_progress if type(item.record) in self._kinds]
             self._sent += len(records)
             if not records or await self._attempt(partial(self._write, records)):
                 self._acked += len(records)

@@ -137,7 +137,8 @@ class RedisSink:
 
     def put(self, items: Sequence[Item]) -> None:
         """Keep the newest values; other records are ignored."""
-        for record, payload in items:
+        for item in items:
+            record, payload = item.record, item.payload
             if isinstance(record, Trade):
                 self._keep("trade", record, payload)
             elif isinstance(record, Ticker):
@@ -158,7 +159,7 @@ class RedisSink:
                 if (update := self._books.get(self._key("book", record))) is not None:
                     self._keep_book(self._key("book", record), update)
             elif self._liquidations:
-                self._keep_liquidation(self._key("liquidations", record), Item(record, payload))
+                self._keep_liquidation(self._key("liquidations", record), item)
 
     async def run(self) -> None:
         while True:
