@@ -151,6 +151,9 @@ COMMANDS: Mapping[str, Command | Group] = {
                 "reference:ingest",
             ),
             "captures": Command("Load capture files of exchanges.", "exchanges:captures"),
+            "dumps": Command(
+                "Load downloaded files: CSV of tardis.dev, and of the venues' public archives.", "exchanges:dumps"
+            ),
             "history": Command(
                 "Load past days of instruments: trades, candles, funding rates, open interest.", "history:history"
             ),

@@ -9,6 +9,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -58,6 +59,34 @@ def captures(
         if outcome is None:
             outcome = fill(settings, stream=False, files=named, **about)
     _end(outcome, as_json)
+
+
+def dumps(
+    paths: Annotated[list[Path], typer.Argument(help="files, and folders with everything below them")],
+    exchange: Annotated[str, typer.Option(help="venue of files of a public archive; default: by their names")] = "",
+    market_type: Annotated[
+        str, typer.Option(help="spot, linear, inverse, of files of a public archive; default: by their folders")
+    ] = "",
+    fetch: Annotated[bool, typer.Option(help="ask the venues for the values of contracts that sizes count")] = True,
+    force: Annotated[bool, typer.Option("--force", help="reload files that were loaded before")] = False,
+    as_json: output.Json = False,
+) -> None:
+    """Load downloaded files: CSV of tardis.dev, and of the venues' public archives.
+
+    Files that were loaded before are skipped after a hash check.
+    """
+    from marketdata_assets.exchanges.tables.dumps import dumps_in
+
+    among(venues.names(), [exchange] if exchange else (), "--exchange")
+    among(get_args(MarketType), [market_type] if market_type else (), "--market-type")
+    existing_files([path for path in paths if not path.is_dir()], "PATHS")
+    found = [str(one.absolute()) for path in paths for one in (dumps_in(path) if path.is_dir() else [path])]
+    if not found:
+        raise typer.BadParameter(f"no file below {paths[0]} ends in .csv, .csv.gz or .zip", param_hint="PATHS")
+    about = {"exchange": exchange, "market_type": market_type, "force": force, "contract_values": fetch}
+    with output.bar("dumps", quiet=as_json):
+        outcome = fill(Settings(), stream=False, captures=False, dumps=found, **about)
+    _end(outcome, as_json, "dumps")
 
 
 def drain(
@@ -152,12 +181,12 @@ def up_to_date(settings: Settings, files: Sequence[Path]) -> RunOutcome | None:
 
     Like a run, it creates missing tables and applies the retention of the settings.
     """
-    from marketdata_assets.exchanges.tables.captures import all_loaded, captures_in
+    from marketdata_assets.exchanges.tables.captures import LEDGER, captures_in
 
     started = time.monotonic()
     paths = files or captures_in(settings.captures_folder)
     with stores.exchange_tables() as client:
-        if not all_loaded(client, paths):
+        if not LEDGER.all_loaded(client, paths):
             return None
     return _without_run(started, len(paths), stream=False)
 
@@ -260,8 +289,8 @@ def days_json(outcome: RunOutcome) -> dict[str, Any]:
     return {**outcome.as_json(), **{name: outcome.metadata.get(name, {}) for name in names}}
 
 
-def tell(outcome: RunOutcome) -> None:
-    """Print how a run that fills the tables ended."""
+def tell(outcome: RunOutcome, kind: str = "captures") -> None:
+    """Print how a run that fills the tables from files of a kind ended."""
     outcome.print_problems()
     filled = _round(outcome)
     if not filled:
@@ -272,7 +301,7 @@ def tell(outcome: RunOutcome) -> None:
     files = ", ".join(f"{count:,} {ending}" for ending, count in filled["captures"].items() if count)
     output.console().print(
         f"exchanges     {rows or 'nothing new'}; {filled['refused']:,} rejected, {filled['dead_letters']:,} unreadable,"
-        f" captures: {files or 'none'}; {filled['seconds']:.1f} s, {outcome.checks_passed} checks passed"
+        f" {kind}: {files or 'none'}; {filled['seconds']:.1f} s, {outcome.checks_passed} checks passed"
     )
 
 
@@ -294,8 +323,8 @@ def tell_days(outcome: RunOutcome) -> None:
         )
 
 
-def _end(outcome: RunOutcome, as_json: bool) -> None:
-    finish(outcome, as_json, filled_json, tell)
+def _end(outcome: RunOutcome, as_json: bool, kind: str = "captures") -> None:
+    finish(outcome, as_json, filled_json, partial(tell, kind=kind))
     if not as_json:
         output.notes().print("next: marketdata ingest days; while the UI runs, its daemon does this automatically")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import file_digest
 from io import BytesIO
-from pathlib import Path
+from pathlib import PurePosixPath
 from tempfile import TemporaryFile
 from typing import BinaryIO, Self
 
@@ -16,7 +16,7 @@ import httpx
 
 from marketdata_assets.exchanges.errors import BadArchive, VenueUnavailable
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import AnyRecord, DeadLetter
+from marketdata_assets.exchanges.records import AnyRecord, DeadLetter, MarketType
 from marketdata_assets.http_client import HttpClient, RetriesExhausted, RetryLater, RetryPolicy
 from marketdata_assets.input_limits import lines
 
@@ -45,6 +45,15 @@ class PublicArchive:
     url: str
     daily_file: Callable[[Instrument, str, dt.date], ArchivedFile | None]
 
+    named: Callable[[str], tuple[str, str] | None]
+    """The instrument and the kind of rows that the name of a file says; None for a file of another origin."""
+
+    market_of: Callable[[str], MarketType | None]
+    """The market of a file by its path with slashes; None where neither folders nor name say it."""
+
+    read: Callable[[str, Iterable[bytes], Instrument, int], Iterator[AnyRecord | DeadLetter]]
+    """The records of the lines of a file of a kind, which were received at a time in ns."""
+
 
 class ArchiveClient:
     """The archive of one venue. Files that it lacks are None, as those of days on which nothing was listed."""
@@ -67,9 +76,6 @@ class ArchiveClient:
         checksum = BytesIO()
         if not await self._fetched(f"{path}.CHECKSUM", checksum):
             return None
-        wanted = _CHECKSUM.fullmatch(checksum.getvalue())
-        if wanted is None or wanted[2].decode("latin1") != Path(path).name:
-            raise BadArchive(self._server.url + path, f"its checksum file is not one: {checksum.getvalue()[:100]!r}")
         file = TemporaryFile()  # noqa: SIM115 - the caller closes it
         try:
             if not await self._fetched(path, file):
@@ -77,8 +83,7 @@ class ArchiveClient:
                 return None
             file.seek(0)
             digest = await asyncio.to_thread(lambda: file_digest(file, "sha256").hexdigest())
-            if digest != wanted[1].decode().lower():
-                raise BadArchive(self._server.url + path, f"its SHA-256 is {digest}, not that of its checksum file")
+            verify(self._server.url + path, digest, checksum.getvalue())
         except BaseException:
             file.close()
             raise
@@ -103,6 +108,15 @@ class ArchiveClient:
         if not response.is_success and response.status_code != MISSING:
             raise BadArchive(self._server.url + path, f"the archive answers with {response.status_code}")
         return response.is_success
+
+
+def verify(place: str, digest: str, checksum: bytes) -> None:
+    """Raise BadArchive where the SHA-256 of a file is not that of its checksum file."""
+    wanted = _CHECKSUM.fullmatch(checksum)
+    if wanted is None or wanted[2].decode("latin1") != PurePosixPath(place).name:
+        raise BadArchive(place, f"its checksum file is not one: {checksum[:100]!r}")
+    if digest != wanted[1].decode().lower():
+        raise BadArchive(place, f"its SHA-256 is {digest}, not that of its checksum file")
 
 
 def csv_lines(file: BinaryIO, name: str) -> Iterator[bytes]:

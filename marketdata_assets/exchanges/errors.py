@@ -124,3 +124,7 @@ class VenueRateLimited(TransientError):
 
     def __init__(self, request: str, cause: str) -> None:
         super().__init__(f"{request}: not sent: {cause}. Resume from the last cursor after that.")
+
+
+class BadDump(ExchangesError):
+    """A downloaded file is not what its name says, or does not fit to what is loaded."""

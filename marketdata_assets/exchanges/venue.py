@@ -113,6 +113,9 @@ class Venue:
     """Collected where the configuration names no market; empty for all that have symbols."""
     archive: PublicArchive | None = None  # of files by day, beside the history over REST
 
+    tardis: Mapping[Exchange, tuple[MarketType | None, ...]] = field(default_factory=dict)
+    """Its names at tardis.dev, and the markets of each; None where names of instruments say it."""
+
     symbol_pattern: str = r"[^\s,;/:@*?]+"
     """What a symbol may look like, as the venue writes it or we do."""
 

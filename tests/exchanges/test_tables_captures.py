@@ -13,7 +13,8 @@ from marketdata_assets.exchanges.captures.capture import Capture
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
 from marketdata_assets.exchanges.tables import capture_states, captures, schema
-from marketdata_assets.exchanges.tables.captures import CapturesReport, load_captures
+from marketdata_assets.exchanges.tables.captures import load_captures
+from marketdata_assets.exchanges.tables.loaded_files import FilesReport
 
 SECOND = 10**9
 START = 1_762_000_000 * SECOND
@@ -64,7 +65,7 @@ def contents(client: Client) -> dict[str, list[tuple[object, ...]]]:
     }
 
 
-def endings(report: CapturesReport) -> list[str]:
+def endings(report: FilesReport) -> list[str]:
     return [unit.outcome for unit in report.units]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from marketdata_assets.collector.drain import Drained
-    from marketdata_assets.exchanges.tables.captures import CapturesReport
+    from marketdata_assets.exchanges.tables.loaded_files import FilesReport
 
 
 class IngestConfig(dg.Config):
@@ -38,6 +38,12 @@ class IngestConfig(dg.Config):
     files: list[str] = []  # noqa: RUF012 - a pydantic field: each config has a list of its own
     """Paths of captures; empty means all captures of the folder."""
 
+    dumps: list[str] = []  # noqa: RUF012 - the same
+    """Paths of downloaded files, of tardis.dev or of a venue's public archive, to load instead of captures."""
+
+    contract_values: bool = True
+    """Ask the venues for the values of contracts that sizes of dumps count."""
+
     exchange: str = ""
     """Venue of captures that do not name it, such as binance."""
 
@@ -57,7 +63,7 @@ class IngestReport:
     """What a run loaded. `problems` are failures that left the rest unaffected."""
 
     drained: "Drained | None"
-    captures: "CapturesReport | None"
+    captures: "FilesReport | None"
     notes: tuple[str, ...]
     problems: tuple[str, ...]
     seconds: float
@@ -97,8 +103,9 @@ def ingest(
             notes.append(f"stream: {error}")
         except MarketDataError as error:
             problems.append(f"stream: {error}")
-    if config.captures:
-        captures = _captures(client, exchanges, config, run_id)
+    if config.captures or config.dumps:
+        load = _dumps if config.dumps else _captures
+        captures = load(client, exchanges, config, run_id)
         problems += [str(unit.error) for unit in captures.failed]
         notes += [note for unit in captures.units for note in unit.notes]
     return IngestReport(drained, captures, tuple(notes), tuple(problems), time.monotonic() - began)
@@ -138,17 +145,29 @@ def drain_in_progress(server: str) -> str | None:
     return asyncio.run(ask())
 
 
-def _captures(client: "Client", exchanges: Exchanges, config: IngestConfig, run_id: str) -> "CapturesReport":
-    from marketdata_assets.exchanges import venues
-    from marketdata_assets.exchanges.records import MarketType
+def _captures(client: "Client", exchanges: Exchanges, config: IngestConfig, run_id: str) -> "FilesReport":
     from marketdata_assets.exchanges.tables.captures import captures_in, load_captures
 
     paths = [Path(name) for name in config.files] or captures_in(exchanges.path)
-    venue: dict[str, Any] = {
+    return load_captures(client, paths, run_id=run_id, force=config.force, **_source(config))
+
+
+def _dumps(client: "Client", exchanges: Exchanges, config: IngestConfig, run_id: str) -> "FilesReport":
+    from marketdata_assets.exchanges.tables.dumps import load_dumps
+
+    paths, hosts = [Path(name) for name in config.dumps], exchanges.hosts() if config.contract_values else None
+    return load_dumps(client, paths, hosts, run_id=run_id, force=config.force, **_source(config))
+
+
+def _source(config: IngestConfig) -> dict[str, Any]:
+    """The venue and market of files that do not name them."""
+    from marketdata_assets.exchanges import venues
+    from marketdata_assets.exchanges.records import MarketType
+
+    return {
         "exchange": _one_of("exchange", config.exchange, venues.names()),
         "market_type": _one_of("market_type", config.market_type, get_args(MarketType)),
     }
-    return load_captures(client, paths, run_id=run_id, force=config.force, **venue)
 
 
 def _one_of(what: str, name: str, known: Sequence[str]) -> str | None:

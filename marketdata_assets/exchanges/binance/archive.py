@@ -158,4 +158,13 @@ _CANDLES = {
     MONTH: "1M",
 }
 
-ARCHIVE = PublicArchive(URL, daily_file)
+
+def market_of(path: str) -> MarketType | None:
+    """The market of a file by its folders, or a name that only inverse contracts have, as ABCUSD_PERP."""
+    for market_type, folder in FOLDERS.items():
+        if f"/{folder}/" in f"/{path}":
+            return market_type
+    return "inverse" if re.match(r"[A-Z0-9]+USD_", path.rpartition("/")[2]) else None
+
+
+ARCHIVE = PublicArchive(URL, daily_file, named, market_of, records)

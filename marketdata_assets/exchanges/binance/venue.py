@@ -99,6 +99,7 @@ VENUE = Venue(
     candle_interval=str,
     default_markets=("spot", "linear"),
     trades="numbered_aggregates",
+    tardis={"binance": ("spot",), "binance-futures": ("linear",), "binance-delivery": ("inverse",)},
     simulator="marketdata_demo.venues.binance_venue:BinanceVenue",
     sample="marketdata_demo.venues.binance:VOICE",
     fixtures=("binance-spot", "binance-usdm", "binance-coinm", "binance-options"),

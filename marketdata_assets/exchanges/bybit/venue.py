@@ -51,6 +51,7 @@ VENUE = Venue(
     candle_interval=INTERVAL_OF.get,
     default_markets=("spot", "linear"),
     ordered_trades=False,
+    tardis={"bybit-spot": ("spot",), "bybit": ("linear", "inverse")},
     simulator="marketdata_demo.venues.bybit_venue:BybitVenue",
     sample="marketdata_demo.venues.bybit:VOICE",
     fixtures=("bybit",),

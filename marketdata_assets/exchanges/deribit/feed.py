@@ -47,7 +47,8 @@ class DeribitFeed(ChannelBooks):
         actions: bool = True,
     ) -> None:
         super().__init__()
-        self.market_type, self.instruments = market_type, instruments or Instruments(VENUE)
+        self.market_type = market_type
+        self.instruments = instruments or Instruments(VENUE, from_name=None if strict else from_name)
         self._strict, self._with_books, self._actions = strict, books, actions
         self._known: dict[str, InstrumentContext] = {}
         self._chains: dict[str, Chain] = {}  # by channel

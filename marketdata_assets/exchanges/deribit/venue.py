@@ -58,6 +58,7 @@ VENUE = Venue(
     candle_interval=lambda word: INTERVALS.get(word, (None, 0))[0],
     default_markets=("inverse",),
     shared_socket=True,
+    tardis={"deribit": (None,)},
     simulator="marketdata_demo.venues.deribit_venue:DeribitVenue",
     sample="marketdata_demo.venues.deribit:VOICE",
     fixtures=("deribit",),

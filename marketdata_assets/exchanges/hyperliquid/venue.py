@@ -59,6 +59,7 @@ VENUE = Venue(
     default_markets=("linear",),
     shared_socket=True,
     ordered_trades=False,
+    tardis={"hyperliquid": (None,)},
     simulator="marketdata_demo.venues.hyperliquid_venue:HyperliquidVenue",
     sample="marketdata_demo.venues.hyperliquid:VOICE",
     fixtures=("hyperliquid",),

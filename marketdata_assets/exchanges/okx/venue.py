@@ -63,6 +63,7 @@ VENUE = Venue(
     default_markets=("spot", "linear"),
     shared_socket=True,
     trades="summed_by_order",
+    tardis=dict.fromkeys(("okex", "okex-swap", "okex-futures", "okex-options"), (None,)),
     simulator="marketdata_demo.venues.okx_venue:OkxVenue",
     sample="marketdata_demo.venues.okx:VOICE",
     fixtures=("okx",),

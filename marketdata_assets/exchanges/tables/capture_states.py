@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from marketdata_assets.exchanges.tables.captures import DATASET, all_loaded, captures_in
+from marketdata_assets.exchanges.tables.captures import LEDGER, captures_in
 from marketdata_assets.stores import clickhouse_ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
 
@@ -32,15 +32,20 @@ class CaptureState:
 
 def states(client: "Client", folder: Path) -> list[CaptureState]:
     """The captures of a folder, by name. The ledger must exist."""
-    loads = {load.source: load for load in clickhouse_ledger.entries(client, DATASET)}
+    loads = {load.source: load for load in clickhouse_ledger.entries(client, LEDGER.dataset)}
     files = captures_in(folder)
     names = Counter(path.name for path in files)
     found = []
     for path in files:
         load = loads.get(path.name)
-        if load is not None and load.outcome == "failed" and all_loaded(client, [path]):
+        if load is not None and load.outcome == "failed" and LEDGER.all_loaded(client, [path]):
             found.append(CaptureState(path, "ok"))  # its content was loaded under another name
-        elif load is not None and names[path.name] > 1 and load.outcome != "failed" and not all_loaded(client, [path]):
+        elif (
+            load is not None
+            and names[path.name] > 1
+            and load.outcome != "failed"
+            and not LEDGER.all_loaded(client, [path])
+        ):
             found.append(CaptureState(path, "missing"))  # another file of this name was loaded
         else:
             found.append(_state(path, load))
@@ -54,12 +59,12 @@ def due(found: Sequence[CaptureState]) -> list[Path]:
 
 def failures(client: "Client", limit: int) -> list[dict[str, str]]:
     """Up to `limit` captures whose last load failed, the newest first, of whatever folder: as rows of a quarantine."""
-    loads = [load for load in clickhouse_ledger.entries(client, DATASET) if load.outcome == "failed"]
+    loads = [load for load in clickhouse_ledger.entries(client, LEDGER.dataset) if load.outcome == "failed"]
     loads.sort(key=lambda load: load.finished, reverse=True)
     reason = "{} (load failed at {:%Y-%m-%d %H:%M} UTC)"
     return [
         {
-            "dataset": DATASET,
+            "dataset": LEDGER.dataset,
             "place": load.source,
             "reason": reason.format(load.error or "failed", load.finished),
             "raw": "",

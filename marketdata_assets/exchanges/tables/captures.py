@@ -11,8 +11,6 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,21 +21,17 @@ from marketdata_assets.exchanges.feed import Feed
 from marketdata_assets.exchanges.records import Exchange, Gap, MarketType, OrderBook, Outcome
 from marketdata_assets.exchanges.replay import feed_of, outcomes
 from marketdata_assets.exchanges.tables import schema
+from marketdata_assets.exchanges.tables.loaded_files import FileLedger, FileReport, FilesReport, error_of
 from marketdata_assets.exchanges.tables.record_batches import RecordBatches
 from marketdata_assets.loading.files import FileState, walk
-from marketdata_assets.loading.reports import LoadReport, UnitReport
 from marketdata_assets.loading.watch import Scan, compare, fingerprint
 from marketdata_assets.logs import get_logger
 from marketdata_assets.stores import clickhouse_ledger
-from marketdata_assets.stores.clickhouse_ledger import Load
-from marketdata_assets.stores.errors import StoreAway, StoreFull
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-DATASET = "exchange_captures"
-UNIT = "capture"
-CODE_VERSION = "captures-1"
+LEDGER = FileLedger("exchange_captures", "capture", "captures-1")
 SUFFIXES = (SUFFIX, ".ndjson", ".txt.gz")
 LOOK_BACK = dt.timedelta(hours=25)  # a venue ends a connection after 24 hours, and instrument lists are read daily
 CHECKPOINT_UPDATES = 20_000  # after so many updates a book is recorded whole, as the collector does
@@ -49,29 +43,6 @@ _NAME = re.compile(
 """Names of our captures, and of daily recordings of other tools."""
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class CaptureReport(UnitReport):
-    """How one capture ended. `by_type` are its rows by record type; copies of rows loaded before are included.
-
-    `rejected` records do not fit into their table; `skipped` are messages that differ from the documentation;
-    `notes` say what of the file was left out.
-    """
-
-    path: Path = Path()
-    by_type: dict[str, int] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class CapturesReport(LoadReport[CaptureReport]):
-    """How each file ended, unchanged ones included, in the order in which they were given."""
-
-    @property
-    def by_type(self) -> dict[str, int]:
-        """Rows by record type."""
-        return dict(sorted(sum((Counter(unit.by_type) for unit in self.units), Counter[str]()).items()))
 
 
 def captures_in(folder: Path) -> list[Path]:
@@ -99,7 +70,7 @@ def load_captures(
     run_id: str = "",
     force: bool = False,
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
-) -> CapturesReport:
+) -> FilesReport:
     """Load captures. A file whose content is in the ledger is skipped after a hash check, unless `force`.
 
     Any error in one file, of whatever class, fails that file only; rows read before the error stay. `exchange` and
@@ -110,21 +81,21 @@ def load_captures(
     given = list(dict.fromkeys(paths))
     schema.ensure(client)
     clickhouse_ledger.ensure(client)
-    reports, hashes = _unchanged_and_due(client, given, force)
+    reports, hashes = LEDGER.unchanged_and_due(client, given, force)
     for unread in reports.values():
         if unread.outcome == "failed":
-            _write_ledger(client, unread, None, run_id, now(), now())
+            LEDGER.write(client, unread, None, run_id, now(), now())
     for series in series_of(hashes):
         loading = _SeriesLoad(client, exchange, market_type)
         for path, wanted in series:
             started = now()
             report = loading.load(path, wanted)
             if report is not None:
-                _write_ledger(client, report, hashes[path], run_id, started, now())
+                LEDGER.write(client, report, hashes[path], run_id, started, now())
                 reports[path] = report
     units = tuple(reports[path] for path in given)
     unchanged = sum(unit.outcome == "unchanged" for unit in units)
-    return CapturesReport(units, unchanged, time.monotonic() - began)
+    return FilesReport(units, unchanged, time.monotonic() - began)
 
 
 Step = tuple[Path, bool]
@@ -191,32 +162,19 @@ class _SeriesLoad:
         self._updates: Counter[str] = Counter()  # of books, by instrument
         self._opened: set[int] = set()  # connections that were opened in what was read
 
-    def load(self, path: Path, wanted: bool) -> CaptureReport | None:
+    def load(self, path: Path, wanted: bool) -> FileReport | None:
         """Read a file and insert its records; None for one that is only read for those after it."""
         notes: list[str] = []
         sink = RecordBatches(self._client, path.name) if wanted else None
-        error = _error_of(lambda: self._read(path, sink, notes))
+        error = error_of(lambda: self._read(path, sink, notes))
         if error:
             log.warning("capture_failed", file=path.name, error=error)
         if sink is None:
             self._take_unbased()
             return None
         notes += self._add_unbased(sink)
-        error = _error_of(sink.flush) or error
-        by_type = dict(sorted(sink.rows.items()))
-        rows = sum(by_type.values())
-        return CaptureReport(
-            unit=path.name,
-            outcome="failed" if error else "ok" if rows else "empty",
-            read=rows + sink.rejected,
-            rows=rows,
-            rejected=sink.rejected,
-            skipped=sink.dead_letters,
-            error=error,
-            path=path,
-            by_type=by_type,
-            notes=tuple(notes),
-        )
+        error = error_of(sink.flush) or error
+        return FileReport.of(path, sink, error, notes)
 
     def _read(self, path: Path, sink: "RecordBatches | None", notes: list[str]) -> None:
         capture = open_capture(path)
@@ -281,83 +239,3 @@ class _SeriesLoad:
 
 def _files_in(folder: Path) -> list[FileState]:
     return walk(folder, keep=lambda name: name.endswith(SUFFIXES))
-
-
-def _error_of(call: Callable[[], None]) -> str | None:
-    """The text of any error but one of the store, which ends the whole load."""
-    try:
-        call()
-    except (StoreAway, StoreFull):
-        raise
-    except Exception as error:
-        return str(error) or type(error).__name__
-    return None
-
-
-def all_loaded(client: "Client", paths: Iterable[Path]) -> bool:
-    """Whether the content of every file is in the ledger, which must exist.
-
-    Files are read newest first, up to one that is not.
-    """
-    loaded = _loaded_hashes(client)
-    try:
-        newest_first = sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
-        return all(_hash_of(path) in loaded for path in newest_first)
-    except OSError:
-        return False
-
-
-def _loaded_hashes(client: "Client") -> set[str | None]:
-    loads = clickhouse_ledger.entries(client, DATASET)
-    return {load.content_hash for load in loads if load.outcome in ("ok", "empty")}
-
-
-def _hash_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
-
-
-def _unchanged_and_due(
-    client: "Client", paths: Sequence[Path], force: bool
-) -> tuple[dict[Path, CaptureReport], dict[Path, str]]:
-    """Reports of the files that are not to be read, and the hashes of the others."""
-    loaded = _loaded_hashes(client)
-    reports, hashes = {}, {}
-    for path in paths:
-        try:
-            digest = _hash_of(path)
-        except OSError as error:
-            cause = f"{path}: {error.strerror or error}"
-            reports[path] = CaptureReport(path.name, "failed", error=cause, path=path)
-            continue
-        if digest in loaded and not force:
-            reports[path] = CaptureReport(path.name, "unchanged", path=path)
-        else:
-            hashes[path] = digest
-    return reports, hashes
-
-
-def _write_ledger(
-    client: "Client", report: CaptureReport, digest: str | None, run_id: str, began: dt.datetime, ended: dt.datetime
-) -> None:
-    load = Load(
-        dataset=DATASET,
-        source=report.unit,
-        unit=UNIT,
-        content_hash=digest,
-        read=report.read,
-        skipped=report.skipped,
-        rows=report.rows,
-        rejected=report.rejected,
-        outcome="failed" if report.outcome == "failed" else ("ok" if report.rows else "empty"),
-        attempted_hash=digest,
-        error=report.error,
-        code_version=CODE_VERSION,
-        run_id=run_id,
-        started=began,
-        finished=ended,
-    )
-    if report.outcome == "failed":
-        clickhouse_ledger.record_attempts(client, [load])
-    else:
-        clickhouse_ledger.record(client, [load], clickhouse_ledger.next_version(client))

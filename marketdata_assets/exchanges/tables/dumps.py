@@ -1,0 +1,211 @@
+"""Downloaded files into the tables: those of tardis.dev, and those of venues' public archives, each into the ledger.
+
+The records are under the keys of the streams, so a trade that the collector recorded as well is there once. The book of
+an instrument and day is of one source: changes without numbers cannot be put in order with those of another one.
+"""
+
+import asyncio
+import datetime as dt
+import gzip
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from marketdata_assets.exchanges import tardis, venues
+from marketdata_assets.exchanges.archive import csv_lines, verify
+from marketdata_assets.exchanges.errors import BadDump, UnknownInstrument, UnknownVenue
+from marketdata_assets.exchanges.history_clients import HistoryHosts, open_history
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import Exchange, Liquidation, MarketType, OrderBook, Outcome, Trade
+from marketdata_assets.exchanges.tables import schema
+from marketdata_assets.exchanges.tables.loaded_files import FileLedger, FileReport, FilesReport, error_of, hash_of
+from marketdata_assets.exchanges.tables.record_batches import RecordBatches
+from marketdata_assets.exchanges.tables.schema import day_span, sql
+from marketdata_assets.exchanges.venue import Venue
+from marketdata_assets.input_limits import lines
+from marketdata_assets.loading.files import walk
+from marketdata_assets.progress import report as progress
+from marketdata_assets.stores import clickhouse, clickhouse_ledger
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+LEDGER = FileLedger("exchange_dumps", "dump", "dumps-1")
+SUFFIXES = (".csv.gz", ".csv", ".zip")
+CHECKSUM = ".CHECKSUM"
+UNIT_PARTS = 7  # of a path name a file in the ledger: names alone are not unique among folders by market, type and day
+
+
+def dumps_in(folder: Path) -> list[Path]:
+    """The files of a folder and the folders below it that may be dumps, by name."""
+    return [file.path for file in walk(folder, keep=lambda name: name.endswith(SUFFIXES))]
+
+
+def load_dumps(
+    client: "Client",
+    paths: Iterable[Path],
+    hosts: HistoryHosts | None,
+    *,
+    exchange: Exchange | None = None,
+    market_type: MarketType | None = None,
+    run_id: str = "",
+    force: bool = False,
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+) -> FilesReport:
+    """Load files. One whose content is in the ledger is skipped after a hash check, unless `force`.
+
+    An error in one file fails that file only; rows read before it stay. `hosts` are asked for the values of contracts,
+    where sizes count contracts; without, such sizes in base units are null. `exchange` and `market_type` are for files
+    of public archives that do not name them. Idempotent. Raises StoreAway and StoreFull.
+    """
+    began, given = time.monotonic(), list(dict.fromkeys(paths))
+    schema.ensure(client)
+    clickhouse_ledger.ensure(client)
+    reports, hashes = LEDGER.unchanged_and_due(client, given, force)
+    catalogue = Catalogue(hosts)
+    for done, path in enumerate(given):
+        progress(done, len(given), path.name)
+        started = now()
+        if path in hashes:
+            reports[path] = _Load(client, catalogue, exchange, market_type).file(path)
+        if reports[path].outcome != "unchanged":
+            LEDGER.write(client, reports[path], hashes.get(path), run_id, started, now())
+    units = tuple(reports[path] for path in given)
+    unchanged = sum(unit.outcome == "unchanged" for unit in units)
+    return FilesReport(units, unchanged, time.monotonic() - began)
+
+
+@dataclass
+class Catalogue:
+    """Instruments by name, and with the values of contracts from the venues' lists, each requested once."""
+
+    hosts: HistoryHosts | None
+    _found: dict[tuple[str, str], Instrument] = field(default_factory=dict)
+    _listed: dict[tuple[Exchange, MarketType], dict[str, Instrument]] = field(default_factory=dict)
+
+    def of_tardis(self, exchange: str, name: str) -> Instrument:
+        """By the name that tardis.dev gives an exchange. Raises UnknownVenue and UnknownInstrument."""
+        key = exchange, name
+        if key not in self._found:
+            for venue in venues.every():
+                if exchange in venue.tardis:
+                    self._found[key] = self.find(venue, venue.tardis[exchange], name)
+                    break
+            else:
+                known = ", ".join(one for venue in venues.every() for one in venue.tardis)
+                raise UnknownVenue(exchange, f"no venue here has this name at tardis.dev; there are {known}")
+        return self._found[key]
+
+    def find(self, venue: Venue, markets: Iterable[MarketType | None], name: str) -> Instrument:
+        """The instrument of the first of some markets that may have the name. Raises UnknownInstrument."""
+        for market in markets:
+            try:
+                derived = venue.feed(market, None, strict=False).instruments[name]
+            except UnknownInstrument:
+                continue
+            if derived.unit != "contracts" or derived.contract_value or self.hosts is None:
+                return derived
+            return self._of_list(self.hosts, venue.name, derived.market_type).get(name, derived)
+        raise UnknownInstrument(venue.name, name)
+
+    def _of_list(self, hosts: HistoryHosts, exchange: Exchange, market_type: MarketType) -> dict[str, Instrument]:
+        key = exchange, market_type
+        if key not in self._listed:
+            self._listed[key] = {one.name: one for one in asyncio.run(_list(hosts, *key))}
+        return self._listed[key]
+
+
+async def _list(hosts: HistoryHosts, exchange: Exchange, market_type: MarketType) -> list[Instrument]:
+    async with open_history(hosts, exchange, market_type) as client:
+        return list(await client.listed())
+
+
+@dataclass
+class _Load:
+    """Loads files, one at a time."""
+
+    client: "Client"
+    catalogue: Catalogue
+    exchange: Exchange | None
+    market_type: MarketType | None
+
+    def file(self, path: Path) -> FileReport:
+        unit = "/".join(path.parts[-UNIT_PARTS:])
+        batches, notes = RecordBatches(self.client, unit), list[str]()
+        error = error_of(lambda: self._read(path, batches, notes))
+        error = error_of(batches.flush) or error
+        if error and path.name not in error:
+            error = f"{path}: {error}"
+        return FileReport.of(path, batches, error, notes, unit)
+
+    def _read(self, path: Path, batches: RecordBatches, notes: list[str]) -> None:
+        kind = tardis.type_of(path.as_posix())
+        checked, unknown = set[tuple[str, ...]](), set[str]()
+        with _lines_of(path) as content:
+            for outcome in self._archived(path, content) if kind is None else self._of_tardis(kind, content):
+                if isinstance(outcome, OrderBook) and kind:
+                    self._check_source(kind, outcome, checked)
+                if isinstance(outcome, Trade | Liquidation) and outcome.size is None:
+                    unknown.add(outcome.instrument)
+                batches.add(outcome)
+        if unknown:
+            notes.append(f"{path.name}: sizes of {', '.join(sorted(unknown)[:5])} in base units are not known")
+
+    def _of_tardis(self, kind: str, content: Iterator[bytes]) -> Iterator[Outcome]:
+        return tardis.records(kind, content, self.catalogue.of_tardis)
+
+    def _archived(self, path: Path, content: Iterator[bytes]) -> Iterator[Outcome]:
+        """The records of a file of a public archive. Raises BadDump and UnknownVenue."""
+        for venue in venues.every():
+            found = venue.archive.named(path.name) if venue.archive else None
+            if found and venue.archive and self.exchange in (None, venue.name):
+                market_type = self.market_type or venue.archive.market_of(path.as_posix())
+                if market_type is None:
+                    cause = f"the market of {path.name} is not known by its folders"
+                    raise UnknownVenue(str(path), cause)
+                instrument = self.catalogue.find(venue, [market_type], found[0])
+                return venue.archive.read(found[1], content, instrument, time.time_ns())
+        raise BadDump(
+            f"{path}: by its name neither a file of tardis.dev, as deribit_trades_2024-01-01_BTC-PERPETUAL.csv.gz, nor"
+            " of a venue's public archive, as BTCUSDT-trades-2024-01-01.zip. Keep the names that downloads have"
+        )
+
+    def _check_source(self, kind: str, book: OrderBook, checked: set[tuple[str, ...]]) -> None:
+        """Raise BadDump where the book of an instrument and day is of another source."""
+        day = dt.datetime.fromtimestamp((book.ts_event or book.ts_recv) // 10**9, dt.UTC).date()
+        about = {"exchange": book.exchange, "market_type": book.market_type, "instrument": book.instrument}
+        key = *about.values(), str(day)
+        if key in checked:
+            return
+        checked.add(key)
+        [stored] = clickhouse.read(self.client, sql("book_forms"), {**about, **day_span(day)}).to_dicts()
+        depth = tardis.depth_of(kind)
+        if stored["numbered"]:
+            other = "with numbers of updates, as the collector records it"
+        elif depth and (stored["changes"] or stored["depth"] > depth):
+            other = f"with more than {depth} levels"
+        elif not depth and stored["snapshots"] > 1 and not stored["changes"]:
+            other = "as snapshots of the best levels"
+        else:
+            return
+        raise BadDump(
+            f"the book of {book.instrument} of {day} is in exchange_orderbooks {other}; a second source would corrupt"
+            " it. Load one of the two, or delete those rows first"
+        )
+
+
+@contextmanager
+def _lines_of(path: Path) -> Iterator[Iterator[bytes]]:
+    """The lines of a file; a checksum beside it is verified. Raises BadArchive, OSError and EOFError."""
+    beside = path.with_name(path.name + CHECKSUM)
+    if beside.exists():
+        verify(path.as_posix(), hash_of(path), beside.read_bytes())
+    if path.suffix == ".gz":
+        with gzip.open(path) as unpacked:
+            yield lines(unpacked)
+        return
+    with path.open("rb") as file:
+        yield csv_lines(file, path.name) if path.suffix == ".zip" else lines(file)

@@ -1,0 +1,185 @@
+"""Downloaded files into the tables: once, rejected rows in the quarantine, one source of a book, or a named cause."""
+
+import gzip
+from collections import Counter
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from archive_server import zipped
+from clickhouse_connect.driver.client import Client
+from dump_files import BEGIN, BINANCE, DERIBIT, row, write
+from history_pages import HASTY
+
+from marketdata_assets import read
+from marketdata_assets.exchanges.history_clients import HistoryHosts
+from marketdata_assets.exchanges.records import OrderBook
+from marketdata_assets.exchanges.tables.dumps import dumps_in, load_dumps
+from marketdata_assets.exchanges.tables.loaded_files import FileReport, FilesReport
+from marketdata_assets.exchanges.tables.rows import insert_records
+from marketdata_assets.stores import clickhouse
+from marketdata_demo.venues.okx_venue import OkxServer
+
+CHANGES = "incremental_book_L2"
+OKX = ("okex-swap", "ABC-USD-SWAP")
+
+
+def load(client: Client, folder: Path, hosts: HistoryHosts | None = None, **options: Any) -> FilesReport:
+    return load_dumps(client, dumps_in(folder), hosts, **options)
+
+
+def ends(report: FilesReport) -> dict[str, int]:
+    return dict(Counter(unit.outcome for unit in report.units))
+
+
+def count(client: Client, table: str, what: str = "count()") -> Any:
+    return clickhouse.read(client, f"SELECT {what} AS n FROM {table} FINAL")["n"].to_list()[0]
+
+
+def trades(*ids: int, about: tuple[str, str] = BINANCE) -> list[str]:
+    return [row(about, number, number, "buy", "100.5", "2") for number in ids]
+
+
+def book(*changes: tuple[int, int]) -> list[str]:
+    """A snapshot at 1 ms, and the size of the best bid at later times."""
+    levels = [("bid", 100 - number) for number in range(30)] + [("ask", 101 + number) for number in range(30)]
+    begun = [row(DERIBIT, 1, "true", side, price, 10) for side, price in levels]
+    return begun + [row(DERIBIT, ms, "false", "bid", 100, size) for ms, size in changes]
+
+
+def test_files_of_all_types_are_loaded_once(clickhouse_client: Client, tmp_path: Path) -> None:
+    write(tmp_path, "trades", [*trades(1, 2, 3), "binance-futures,BTCUSDT,odd"], BINANCE)
+    write(tmp_path, CHANGES, book((5, 7)))
+    write(tmp_path, "book_snapshot_5", [row(BINANCE, 1, "101", "1", "100", "2", *[""] * 16)], BINANCE)
+    write(tmp_path, "quotes", [row(BINANCE, 1, "3", "101", "100", "4")], BINANCE)
+    ticker = [row(BINANCE, 1, BEGIN, "0.0001", "", "5000", "100", "101", "102")]
+    write(tmp_path, "derivative_ticker", ticker, BINANCE)
+    write(tmp_path, "liquidations", [row(BINANCE, 1, "", "buy", "99", "0.2")], BINANCE)
+    write(tmp_path, "trades", [], DERIBIT)
+    report = load(clickhouse_client, tmp_path)
+    assert (ends(report), [unit.error for unit in report.failed]) == ({"ok": 6, "empty": 1}, [])
+    assert report.by_type == {
+        "funding_rate": 1, "liquidation": 1, "open_interest": 1, "orderbook": 3, "ticker": 2, "trade": 3,
+    }  # fmt: skip
+    [reject] = clickhouse.read(clickhouse_client, "SELECT reason, source FROM exchange_rejects FINAL").to_dicts()
+    assert reject["reason"].startswith("line 5: ")
+    assert reject["source"].endswith("binance-futures_trades_2024-01-01_BTCUSDT.csv.gz")
+    assert ends(load(clickhouse_client, tmp_path)) == {"unchanged": 7}
+    assert ends(load(clickhouse_client, tmp_path, force=True)) == {"ok": 6, "empty": 1}
+    assert [count(clickhouse_client, f"exchange_{name}") for name in ("trades", "orderbooks", "tickers")] == [3, 3, 2]
+
+
+def test_books_of_a_file_are_known_between_its_snapshots_and_gaps(clickhouse_client: Client, tmp_path: Path) -> None:
+    lost = "deribit,BTC-PERPETUAL,?"
+    later = [
+        line.replace(str(BEGIN + 1000), str(BEGIN + 90_000)).replace(",true,bid,100,10", ",true,bid,100,3")
+        for line in book()
+    ]
+    write(
+        tmp_path,
+        CHANGES,
+        [
+            *book((5, 7), (20, 8)),
+            lost,
+            row(DERIBIT, 40, "false", "bid", 100, 1),
+            *later,
+            row(DERIBIT, 95, "false", "bid", 100, 4),
+        ],
+    )
+    assert ends(load(clickhouse_client, tmp_path)) == {"ok": 1}
+    instants = [(BEGIN + ms * 1000) * 1000 for ms in (2, 10, 30, 50, 92)]
+    found = read.books(
+        "deribit", "inverse", "BTC-PERPETUAL", instants, depth=1, connection=clickhouse_client
+    ).to_dicts()  # type: ignore[arg-type]
+    assert [book["known"] for book in found] == [True, True, False, False, True]
+    assert [float(book["bids"][0]["size"]) for book in found if book["known"]] == [10, 7, 3]
+    assert found[2]["why"] == "a gap is on record: unreadable row"
+
+
+def test_contracts_are_coins_by_the_list_of_the_venue(clickhouse_client: Client, tmp_path: Path) -> None:
+    path = write(tmp_path, "trades", trades(1, about=OKX), OKX)
+    [without] = load(clickhouse_client, tmp_path).units
+    assert without.notes == (f"{path.name}: sizes of ABC-USD-SWAP in base units are not known",)
+    assert count(clickhouse_client, "exchange_trades", "size") is None
+    with OkxServer() as venue:
+        hosts = HistoryHosts(tmp_path / "budgets", {"okx": venue.url}, HASTY)
+        [known] = load(clickhouse_client, tmp_path, hosts, force=True).units
+        assert known.notes == ()
+        assert str(count(clickhouse_client, "exchange_trades", "toString(size)")).startswith("0.199004975124")
+        write(tmp_path, "trades", trades(2, about=OKX), OKX)
+        venue.fail(503, times=1000)
+        [away] = load(clickhouse_client, tmp_path, hosts).units
+    assert away.outcome == "failed"
+    assert "503" in str(away.error)
+
+
+def archived(folder: Path, market: str = "futures/um") -> Path:
+    path = folder / "data" / market / "daily" / "aggTrades" / "ABCUSDT" / "ABCUSDT-aggTrades-2024-01-01.zip"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(zipped(path.name, [f"{number},1.5,2,{number},{number},{BEGIN // 1000},true" for number in (1, 2)]))
+    path.with_name(f"{path.name}.CHECKSUM").write_text(f"{sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
+    return path
+
+
+def test_files_of_a_public_archive_are_loaded_by_their_folders(clickhouse_client: Client, tmp_path: Path) -> None:
+    archived(tmp_path), archived(tmp_path, "spot")
+    assert ends(load(clickhouse_client, tmp_path)) == {"ok": 2}
+    assert count(clickhouse_client, "exchange_trades", "groupUniqArray(toString(market_type))") in (
+        ["linear", "spot"],
+        ["spot", "linear"],
+    )
+    assert ends(load(clickhouse_client, tmp_path)) == {"unchanged": 2}, "of the same name, in different folders"
+
+
+def test_a_file_without_a_market_needs_it(clickhouse_client: Client, tmp_path: Path) -> None:
+    path = archived(tmp_path)
+    flat = path.rename(tmp_path / path.name)
+    [failed] = load_dumps(clickhouse_client, [flat], None).units
+    assert "--market-type" in str(failed.error)
+    [loaded] = load_dumps(clickhouse_client, [flat], None, market_type="linear").units
+    assert (loaded.outcome, loaded.rows) == ("ok", 2)
+
+
+def failure(client: Client, path: Path) -> str:
+    unit: FileReport
+    [unit] = load_dumps(client, [path], None).units
+    assert unit.outcome == "failed"
+    assert path.name in str(unit.error)
+    return str(unit.error)
+
+
+def test_what_is_wrong_with_a_file_is_said(clickhouse_client: Client, tmp_path: Path) -> None:
+    path = write(tmp_path, "trades", trades(*range(2000)), BINANCE)
+    path.write_bytes(path.read_bytes()[:-200])
+    assert "ended before" in failure(clickhouse_client, path)
+    path = archived(tmp_path)
+    path.with_name(f"{path.name}.CHECKSUM").write_text(f"{'0' * 64}  {path.name}\n")
+    assert "not that of its checksum file" in failure(clickhouse_client, path)
+    other = tmp_path / "prices.csv.gz"
+    other.write_bytes(gzip.compress(b"a,b\n"))
+    assert "Keep the names" in failure(clickhouse_client, other)
+    assert "bitmex" in failure(
+        clickhouse_client, write(tmp_path, "trades", trades(1, about=("bitmex", "XBT")), ("bitmex", "XBT"))
+    )
+
+
+@pytest.mark.parametrize("order", [(CHANGES, "book_snapshot_5"), ("book_snapshot_5", CHANGES)])
+def test_a_book_has_one_source(clickhouse_client: Client, tmp_path: Path, order: tuple[str, str]) -> None:
+    rows = {
+        CHANGES: book((5, 7)),
+        "book_snapshot_5": [row(DERIBIT, ms, "101", "1", "100", "2", *[""] * 16) for ms in (1, 2)],
+    }
+    first, second = (write(tmp_path, kind, rows[kind]) for kind in order)
+    assert ends(load_dumps(clickhouse_client, [first], None)) == {"ok": 1}
+    assert "a second source would corrupt it" in failure(clickhouse_client, second)
+    assert ends(load_dumps(clickhouse_client, [first], None, force=True)) == {"ok": 1}
+
+
+def test_a_book_of_the_collector_is_left_alone(clickhouse_client: Client, tmp_path: Path) -> None:
+    about = ("deribit", "inverse", "BTC-USD", "BTC-PERPETUAL", BEGIN * 1000, BEGIN * 1000)
+    path = write(tmp_path, CHANGES, book((5, 7)))
+    load_dumps(clickhouse_client, [], None)
+    insert_records(clickhouse_client, [OrderBook(*about, "snapshot", (), (), "quote", None, 17)])  # type: ignore[arg-type]
+    assert "as the collector records it" in failure(clickhouse_client, path)
+    assert count(clickhouse_client, "exchange_orderbooks") == 1
