@@ -1,6 +1,6 @@
 """Files of tardis.dev: a CSV for each exchange, type, UTC day and symbol, with the columns of its documentation.
 
-    deribit_trades_2024-01-01_BTC-PERPETUAL.csv.gz     (as its clients name them; by folders, as its server does, too)
+    binance-futures_trades_2024-01-01_BTCUSDT.csv.gz     (as its clients name them; by folders, as its server does, too)
 
 Sizes are the venue's own; times are microseconds, and one that equals the time of arrival is none of the venue's. Books
 have no numbers of updates: within a file each change follows the one before it, from a snapshot on. Changes without a
@@ -169,9 +169,9 @@ def _parser(kind: str) -> Callable[[Row], Iterator[AnyRecord]]:
 
 
 def _trade(row: Row) -> Iterator[AnyRecord]:
-    """deribit,BTC-PERPETUAL,1704067200123000,1704067200130411,281234567,sell,42330.5,1000"""
+    """bybit,BTCUSD,1704067200123000,1704067200130411,281234567,sell,42330.5,1000"""
     if not row.cells["id"]:
-        raise ValueError("a trade without an id cannot be told from another one")
+        raise ValueError("a trade without an id cannot be distinguished from another one")
     price, amount = _number(row, "price"), _number(row, "amount")
     size, contracts = row.instrument.base_size(amount, price), row.instrument.contracts(amount)
     yield Trade(*row.begin, row.cells["id"], price, size, contracts, _SIDES[row.cells["side"]])
@@ -185,7 +185,7 @@ def _liquidation(row: Row) -> Iterator[AnyRecord]:
 
 
 def _quote(row: Row) -> Iterator[AnyRecord]:
-    """deribit,BTC-PERPETUAL,1704067200123000,1704067200130411,18940,42331.0,42330.5,3300"""
+    """bybit,BTCUSD,1704067200123000,1704067200130411,18940,42331.0,42330.5,3300"""
     bid, ask = _optional(row, "bid_price"), _optional(row, "ask_price")
     bid_size, ask_size = _optional(row, "bid_amount"), _optional(row, "ask_amount")
     yield Ticker(*row.begin, bid=bid, bid_size=bid_size, ask=ask, ask_size=ask_size, unit=row.instrument.unit)
@@ -275,7 +275,7 @@ class _Book:
 def _books(rows: Iterator[Row | DeadLetter]) -> Iterator[Outcome]:
     """Rows of one arrival are one message: a snapshot, or a change.
 
-    deribit,BTC-PERPETUAL,1704067200123000,1704067200130411,false,bid,42330.5,3300
+    bybit,BTCUSD,1704067200123000,1704067200130411,false,bid,42330.5,3300
 
     A row that cannot be read may be of the message before it or of the one after it: neither is a base.
     """

@@ -57,7 +57,7 @@ def load_dumps(
 ) -> FilesReport:
     """Load files. One whose content is in the ledger is skipped after a hash check, unless `force`.
 
-    An error in one file fails that file only; rows read before it stay. `hosts` are asked for the values of contracts,
+    An error in one file fails that file only; rows read before it stay. `hosts` give the values of contracts,
     where sizes count contracts; without, such sizes in base units are null. `exchange` and `market_type` are for files
     of public archives that do not name them. Idempotent. Raises StoreAway and StoreFull.
     """
@@ -169,8 +169,8 @@ class _Load:
                 instrument = self.catalogue.find(venue, [market_type], found[0])
                 return venue.archive.read(found[1], content, instrument, time.time_ns())
         raise BadDump(
-            f"{path}: by its name neither a file of tardis.dev, as deribit_trades_2024-01-01_BTC-PERPETUAL.csv.gz, nor"
-            " of a venue's public archive, as BTCUSDT-trades-2024-01-01.zip. Keep the names that downloads have"
+            f"{path}: by its name neither a file of tardis.dev, as binance-futures_trades_2024-01-01_BTCUSDT.csv.gz,"
+            " nor of a venue's public archive, as BTCUSDT-trades-2024-01-01.zip. Keep the names that downloads have"
         )
 
     def _check_source(self, kind: str, book: OrderBook, checked: set[tuple[str, ...]]) -> None:
