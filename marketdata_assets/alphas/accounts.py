@@ -1,7 +1,8 @@
 """The list of BRAIN accounts, and the credentials of each.
 
-Accounts are `[{"user_key": "lk", "description": "first account", "enabled": true}]`. E-mail and password come from the
-environment, or from a file that only its owner may read; neither is ever shown, not by `repr` and not in an error.
+Accounts are `[{"user_key": "lk", "description": "first account", "enabled": true, "fields": {"tags": "merge"}}]`, where
+`fields` says how an import merges them. E-mail and password come from the environment, or from a file that only its
+owner may read; neither is ever shown, not by `repr` and not in an error.
 """
 
 import re
@@ -14,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from marketdata_assets import config_files, secret_values
 from marketdata_assets.alphas.errors import NoCredentials
+from marketdata_assets.alphas.import_modes import FieldMode, FieldModes
 from marketdata_assets.alphas.layout import ACCOUNT
 from marketdata_assets.config_files import InvalidConfigFile, Location
 
@@ -25,6 +27,7 @@ class Account:
     key: str
     description: str = ""
     enabled: bool = True
+    fields: FieldModes = field(default_factory=dict)
 
 
 def _check_name(name: Any) -> Any:
@@ -43,6 +46,7 @@ class _AccountEntry(config_files.Section):
     key: Name = ""  # the same under another name
     description: str = ""
     enabled: bool = True
+    fields: dict[Annotated[str, Field(pattern=r"^[^.$]+(\.[^.$]+)*$")], FieldMode] = {}  # noqa: RUF012 - a pydantic field
 
     @model_validator(mode="after")
     def _has_one_name(self) -> "_AccountEntry":
@@ -62,7 +66,9 @@ def read(file: Path) -> list[Account]:
         return []
     document = config_files.read_json(file)
     entries = document.validate(list[_AccountEntry])
-    accounts = [Account(entry.user_key or entry.key, entry.description, entry.enabled) for entry in entries]
+    accounts = [
+        Account(entry.user_key or entry.key, entry.description, entry.enabled, entry.fields) for entry in entries
+    ]
     document.check(_name_conflicts(accounts))
     return accounts
 

@@ -5,7 +5,7 @@ expression. The severity of a finding is set in `defs.alphas.checks`.
 """
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pymongo.database import Database
 from marketdata_assets.alphas import importer
 from marketdata_assets.alphas.file_index import Pair, months_by_account
 from marketdata_assets.alphas.files import read_package
-from marketdata_assets.alphas.import_modes import BATCH_SIZE
+from marketdata_assets.alphas.import_modes import FieldModes, ImportOptions
 from marketdata_assets.alphas.importer import Package, database_name
 from marketdata_assets.alphas.ingest import find
 from marketdata_assets.alphas.layout import Kind, Window, month_window
@@ -39,6 +39,8 @@ class Scope:
     root: Path
     kind: Kind
     pairs: Sequence[Pair]
+    fields: Mapping[str, FieldModes]
+    """The modes of fields by account."""
 
 
 def every_id_landed(scope: Scope) -> Finding:
@@ -106,7 +108,8 @@ def repeat_changes_nothing(scope: Scope) -> Finding:
     examples: list[dict[str, Any]] = []
     for package in sampled:
         try:
-            ids = importer.unwritten(scope.database, package, BATCH_SIZE)
+            options = ImportOptions().with_field_modes(scope.fields.get(package.account, {}))
+            ids = importer.unwritten(scope.database, package, options)
         except MarketDataError as error:
             ids = [str(error)]
         count += len(ids)

@@ -1,4 +1,4 @@
-"""How an import treats what is already there: five modes, and which options go with which.
+"""How an import treats what is already there: five modes, which options go with which, and the modes of fields.
 
 | mode | takes | writes |
 |---|---|---|
@@ -10,7 +10,8 @@
 """
 
 import datetime as dt
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from marketdata_assets.alphas.errors import BadOptions
@@ -24,8 +25,17 @@ TIME_RANGE_BUFFER_HOURS = 1.0
 SMART_MERGE_DAYS = 3.0
 BATCH_SIZE = 500
 
-CODE_VERSION = "alphas-1"
-"""Goes up when the same packages would be imported differently."""
+CODE_VERSION = "alphas-2"
+"""Goes up when the same packages would be imported differently; they are imported again then."""
+
+FieldMode = Literal["merge", "replace"]
+"""Whether lists and objects of a field are merged with the stored ones, or replaced by the newer version's."""
+
+FieldModes = Mapping[str, FieldMode]
+"""By dotted path."""
+
+FIELD_MODES: FieldModes = {"classifications": "replace", "tags": "replace"}
+"""What the API delivers complete, and what shrinks; everything else is merged. An account's own modes go first."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,13 @@ class ImportOptions:
     def everything(self) -> bool:
         """Whether documents are written again though the ledger knows them to be there."""
         return self.mode in ("overwrite", "rebuild")
+
+    def with_field_modes(self, modes: FieldModes) -> "ImportOptions":
+        """The options with an account's modes of fields, which `rebuild` has no use for."""
+        if self.mode == "rebuild":
+            return self
+        replaced = {path for path, mode in {**FIELD_MODES, **modes}.items() if mode == "replace"}
+        return replace(self, policy=replace(self.policy, replace=self.policy.replace | replaced))
 
     def span(self, now: dt.datetime, newest: dt.datetime | None) -> "Span":
         """Which documents the mode takes, by the time of their last change; `newest` is that of the collection."""

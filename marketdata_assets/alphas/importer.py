@@ -163,7 +163,8 @@ def import_package(
             started=started,
         )
         try:
-            prepare(prepared, package, record.digests if record and not force else frozenset(), options, span)
+            same = record is not None and record.entry.code_version == CODE_VERSION and not force
+            prepare(prepared, package, record.digests if record and same else frozenset(), options, span)
             written = _write(database, package, prepared, record, options)
         except PyMongoError:
             raise
@@ -197,14 +198,13 @@ def _record_failure(
     return PackageImport(place, "failed", months=(package.month,), error=cause)
 
 
-def unwritten(database: Database[Document], package: Package, batch_size: int) -> list[str]:
+def unwritten(database: Database[Document], package: Package, options: ImportOptions) -> list[str]:
     """Ids that importing the package again would write: none, right after an import. Nothing is written."""
     prepared = Prepared()
-    options = ImportOptions()
     ids: list[str] = []
     with prepared.spool:
         prepare(prepared, package, frozenset(), options, Span(None, None))
-        for alphas in prepared.alphas(batch_size):
+        for alphas in prepared.alphas(options.batch_size):
             stored = mongo.read(database[package.account], "id", set(alphas))
             ids += [name for name, alpha in alphas.items() if plan(options, stored.get(name), alpha) is not None]
     return ids

@@ -17,7 +17,7 @@ from pymongo.errors import DuplicateKeyError
 from marketdata_assets.alphas.errors import DuplicateIds
 from marketdata_assets.alphas.file_index import Pair, months_by_account
 from marketdata_assets.alphas.files import day_of, list_packages
-from marketdata_assets.alphas.import_modes import ImportOptions, Span
+from marketdata_assets.alphas.import_modes import CODE_VERSION, FieldModes, ImportOptions, Span
 from marketdata_assets.alphas.importer import Package, PackageImport, changed, database_name, import_package
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document
@@ -128,13 +128,15 @@ def import_accounts(
     run_id: str,
     fanout: Fanout,
     options: ImportOptions,
+    fields: Mapping[str, FieldModes],
     force: bool = False,
     progress: Progress | None = None,
 ) -> AccountsReport:
-    """Import `pairs`; a failure of one account does not affect the others, but an unavailable server ends the run."""
-    import_months = partial(
-        ingest, uri, root, run_id=run_id, fanout=fanout, options=options, force=force, progress=progress
-    )
+    """Import `pairs`; a failure of one account does not affect the others, but an unavailable server ends the run.
+
+    `fields` has the modes of fields by account.
+    """
+    import_months = partial(ingest, uri, root, run_id=run_id, fanout=fanout, force=force, progress=progress)
     reports: dict[str, Report] = {}
     failed: dict[Pair, str] = {}
     away = ""
@@ -142,7 +144,8 @@ def import_accounts(
         error = away
         if not away:
             try:
-                reports[account] = import_months(account, kind, months)
+                own = options.with_field_modes(fields.get(account, {}))
+                reports[account] = import_months(account, kind, months, options=own)
                 causes: dict[str, list[str]] = {}
                 for unit in reports[account].failed:
                     causes.setdefault(unit.months[0], []).append(unit.error or unit.unit)
@@ -189,13 +192,13 @@ def prepare(database: Database[Document], account: str) -> None:
 
 
 def _due(packages: Sequence[Package], entries: Mapping[str, Entry], all_packages: bool) -> list[Package]:
-    """Packages whose bytes are not the ones that the ledger has as imported, or all."""
+    """Packages whose bytes are not the ones that the ledger has as imported by this version, or all."""
     due = []
     for package in packages:
         entry = entries.get(package.day)
         if not all_packages and entry is not None and entry.outcome != "failed":
             with suppress(OSError):  # a package that cannot be read is due: its import will report it
-                if entry.content_hash == package.content_hash():
+                if entry.code_version == CODE_VERSION and entry.content_hash == package.content_hash():
                     continue
         due.append(package)
     return due

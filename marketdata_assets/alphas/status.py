@@ -14,6 +14,7 @@ from pymongo import MongoClient
 
 from marketdata_assets.alphas import file_index, packaging, slices
 from marketdata_assets.alphas.file_index import Pair
+from marketdata_assets.alphas.import_modes import CODE_VERSION
 from marketdata_assets.alphas.importer import Package, database_name
 from marketdata_assets.alphas.ingest import find
 from marketdata_assets.alphas.layout import KINDS, Kind, month_window
@@ -151,8 +152,8 @@ def _state(package: Package, entry: Entry | None, exact: bool) -> State:
         return State.MISSING
     if entry.outcome == "failed":
         return State.FAILED
-    if entry.content_hash is None:
-        return State.STALE  # imported in part
+    if entry.content_hash is None or entry.code_version != CODE_VERSION:
+        return State.STALE  # imported in part, or by rules that have changed
     newest = max(path.stat().st_mtime for path in package.paths)
     if not exact and newest < entry.started.timestamp():
         return State.OK

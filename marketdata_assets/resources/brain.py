@@ -9,6 +9,7 @@ from marketdata_assets.alphas import accounts
 from marketdata_assets.alphas.accounts import Account, Credentials, find_credentials
 from marketdata_assets.alphas.errors import AlphasError, NotEnabled
 from marketdata_assets.alphas.filters import Filters, parse
+from marketdata_assets.alphas.import_modes import FieldModes
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class Brain(dg.ConfigurableResource):
                 continue
             found.append(name)
         return found
+
+    def fields(self) -> dict[str, FieldModes]:
+        """The modes of fields of each account; raises InvalidConfigFile."""
+        return {account.key: account.fields for account in self.accounts()}
 
     def filters(self) -> Filters:
         """Which alphas have record sets; raises BadOptions."""

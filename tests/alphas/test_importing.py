@@ -11,13 +11,15 @@ import pytest
 from packaged import DAY, MONTH, Document, alpha, deliver, expected, new_account, run, stored
 from pymongo import MongoClient
 
-from marketdata_assets.alphas import importer, ingest, layout
+from marketdata_assets.alphas import importer, ingest, layout, status
 from marketdata_assets.alphas.errors import BadOptions
 from marketdata_assets.alphas.files import write
-from marketdata_assets.alphas.import_modes import ImportOptions
-from marketdata_assets.alphas.ingest import Report
+from marketdata_assets.alphas.import_modes import FieldModes, ImportOptions
+from marketdata_assets.alphas.ingest import AccountsReport, Report
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import MergePolicy
+from marketdata_assets.fanout import Fanout
+from marketdata_assets.loading.states import State
 from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry, Quarantined
 
@@ -38,6 +40,14 @@ class Lab:
 
     def run(self, mode: str = "incremental", **options: Any) -> Report:
         return run(self.uri, self.root, self.account, mode, **options)
+
+    def automatic(self, modes: FieldModes | None = None) -> AccountsReport:
+        """Import as schedules and sensors do."""
+        fields, pairs = {self.account: modes or {}}, [(self.account, MONTH)]
+        fanout = Fanout(1, ("marketdata_assets.alphas.ingest",))
+        return ingest.import_accounts(
+            self.uri, self.root, "regular", pairs, run_id="run", fanout=fanout, options=ImportOptions(), fields=fields
+        )
 
     def load(self, *lines: Document | bytes) -> Path:
         """Deliver and import; the package."""
@@ -91,7 +101,7 @@ def test_a_repeat_reads_nothing_and_writes_nothing(lab: Lab) -> None:
     assert lab.stored() == before
     with mongo.connect(lab.uri) as other:
         (package,) = ingest.find(lab.root, lab.account, "regular", [MONTH])
-        assert importer.unwritten(other["regular_alphas"], package, 500) == []
+        assert importer.unwritten(other["regular_alphas"], package, ImportOptions()) == []
 
 
 def test_force_brings_back_what_was_taken_out_of_the_database(lab: Lab) -> None:
@@ -283,6 +293,42 @@ def test_a_policy_lets_named_fields_shrink(lab: Lab) -> None:
     lab.deliver(alpha("A", 1, tags=[]))
     lab.run(policy=MergePolicy(frozenset({"tags"})))
     assert lab.stored()["A"]["tags"] == []
+
+
+FULL = {"tags": ["t", "u"], "classifications": [{"id": "A"}, {"id": "B"}], "themes": [{"id": "X"}, {"id": "Y"}]}
+
+
+@pytest.mark.parametrize(
+    ("modes", "replaced"),
+    [
+        ({}, {"tags", "classifications"}),
+        ({"tags": "merge"}, {"classifications"}),
+        ({"themes": "replace"}, {"tags", "classifications", "themes"}),
+    ],
+)
+def test_automation_replaces_fields_as_the_account_says(lab: Lab, modes: FieldModes, replaced: set[str]) -> None:
+    lab.load(alpha("A", **FULL))
+    small = {"tags": [], "classifications": [{"id": "B"}], "themes": [{"id": "Y"}]}
+    lab.deliver(alpha("A", 1, **small))
+    assert lab.automatic(modes).failed == {}
+    after = lab.stored()["A"]
+    assert {name: after[name] for name in FULL} == {name: (small if name in replaced else FULL)[name] for name in FULL}
+
+
+def test_what_an_earlier_version_merged_is_imported_again_once(lab: Lab) -> None:
+    """It accumulated classifications, and kept tags that had been cleared."""
+    package = lab.load(alpha("A", **FULL))
+    newest = alpha("A", 1, tags=[], classifications=[{"id": "B"}])
+    lab.load(newest)
+    assert lab.stored()["A"]["tags"] == FULL["tags"]
+    ledger = lab.client["regular_alphas"][mongo_ledger.LEDGER]
+    ledger.update_many({"source": lab.account}, {"$set": {"code_version": "alphas-1"}})
+    [entry] = lab.entries().values()
+    states = status.month_states(lab.root, lab.account, "regular", [entry])
+    assert (states, package.exists()) == ({MONTH: State.STALE}, True)
+    assert lab.automatic().total("updated") == 1
+    assert lab.stored()["A"] == expected(newest | {"themes": FULL["themes"]}, 3)
+    assert lab.automatic().total("read") == 0
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def imported(uri: str, root: Path, *accounts: str) -> AccountsReport:
         deliver(root, account, alpha("A"), alpha("C"))
     fanout = Fanout(1, ("marketdata_assets.alphas.ingest",))
     pairs = [(account, MONTH) for account in accounts]
-    return import_accounts(uri, root, "regular", pairs, run_id="run", fanout=fanout, options=ImportOptions())
+    return import_accounts(uri, root, "regular", pairs, run_id="run", fanout=fanout, fields={}, options=ImportOptions())
 
 
 @pytest.mark.parametrize(

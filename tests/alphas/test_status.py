@@ -36,7 +36,9 @@ def raw(root: Path, month: str, *names: str) -> Path:
 
 def bring(uri: str, root: Path, *, package: bool = True, **options: Any) -> None:
     assert not package or not package_months(root, PAIRS, Fanout(1)).failed
-    import_accounts(uri, root, "regular", PAIRS, run_id="r", fanout=Fanout(1), options=ImportOptions(**options))
+    import_accounts(
+        uri, root, "regular", PAIRS, run_id="r", fanout=Fanout(1), fields={}, options=ImportOptions(**options)
+    )
 
 
 def states(client: Client, root: Path, exact: bool = False) -> dict[str, str]:

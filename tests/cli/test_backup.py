@@ -127,6 +127,7 @@ class Site:
                 pairs,
                 run_id="x",
                 fanout=Fanout(1),
+                fields={},
                 options=ImportOptions("incremental"),
             )
             for kind in KINDS

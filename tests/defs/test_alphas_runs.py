@@ -188,19 +188,21 @@ def test_options_that_contradict_each_other_are_refused(lab: Lab, asset, options
 
 
 def test_modes_of_the_import_are_run_config(lab: Lab) -> None:
-    first = alpha("aaaaaaa", "2024-01", tags=["one"], color="RED")
+    first = alpha("aaaaaaa", "2024-01", themes=["one"], color="RED")
     drop_slice(lab.root, "old", "2024-01", [first])
     lab.partitions("old")
     assert lab.run("old|2024-01").success
-    drop_slice(lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01", tags=[], dateModified="2024-02-01T00:00:00Z")])
+    drop_slice(
+        lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01", themes=[], dateModified="2024-02-01T00:00:00Z")]
+    )
     stored = lab.client["regular_alphas"]["old"]
     assert lab.run("old|2024-01").success
-    assert stored.find_one({}, {"_id": 0, "tags": 1, "color": 1}) == {"tags": ["one"], "color": "RED"}
-    replaced = lab.run("old|2024-01", ops=config(REGULAR, mode="overwrite", replace=["tags"]))
+    assert stored.find_one({}, {"_id": 0, "themes": 1, "color": 1}) == {"themes": ["one"], "color": "RED"}
+    replaced = lab.run("old|2024-01", ops=config(REGULAR, mode="overwrite", replace=["themes"]))
     assert metadata(replaced, REGULAR)["old|2024-01"]["updated"] == 1
-    assert stored.find_one({}, {"_id": 0, "tags": 1, "color": 1}) == {"tags": [], "color": "RED"}
+    assert stored.find_one({}, {"_id": 0, "themes": 1, "color": 1}) == {"themes": [], "color": "RED"}
     assert lab.run("old|2024-01", ops=config(REGULAR, mode="rebuild")).success
-    assert stored.find_one({}, {"_id": 0, "tags": 1, "color": 1}) == {"tags": []}
+    assert stored.find_one({}, {"_id": 0, "themes": 1, "color": 1}) == {"themes": []}
 
 
 def test_accounts_file_that_cannot_be_read_says_so(lab: Lab) -> None:

@@ -122,7 +122,7 @@ class ImportConfig(dg.Config):
     """smart_merge: how far behind the newest alpha of the collection; 3 days when left out."""
 
     replace: list[str] = []  # noqa: RUF012 - a pydantic field: each config has a list of its own
-    """Dotted paths, such as `tags` or `is.checks`, whose new value replaces the old one completely."""
+    """Dotted paths, such as `is.checks`, whose new value replaces the old one, besides those of the account."""
 
     force: bool = False
     """Compare every alpha of the packages with the database, whatever the ledger says."""
@@ -151,7 +151,12 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
         metadata=table_schema(f"{kind}_alphas"),
     )
     def alphas(
-        context: dg.AssetExecutionContext, config: ImportConfig, mongo: Mongo, alphas_dir: AlphaFiles, workers: Workers
+        context: dg.AssetExecutionContext,
+        config: ImportConfig,
+        mongo: Mongo,
+        brain: Brain,
+        alphas_dir: AlphaFiles,
+        workers: Workers,
     ) -> dg.MaterializeResult:
         from marketdata_assets.alphas.ingest import import_accounts
 
@@ -164,6 +169,7 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
                 run_id=context.run.run_id,
                 fanout=workers.fanout("marketdata_assets.alphas.ingest"),
                 options=config.options(),
+                fields=brain.fields(),
                 force=config.force,
                 progress=ProgressLog(context.log.info, "packages"),
             )
@@ -175,7 +181,8 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
 regular_alphas = _import(
     "regular",
     "Regular alphas in the database `regular_alphas`, a collection an account: the newest version of each, deeply"
-    " merged into the stored version, so that nothing that the API no longer lists is lost.",
+    " merged into the stored version, so that nothing that the API no longer lists is lost. Tags, classifications and"
+    " the fields that the accounts file names are replaced.",
 )
 super_alphas = _import(
     "super",

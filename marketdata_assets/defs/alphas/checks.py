@@ -30,7 +30,7 @@ def _checks(kind: Kind) -> dg.AssetChecksDefinition:
 
     @dg.multi_asset_check(name=f"{kind}_alphas_checks", specs=specs, can_subset=True, pool="mongo")
     def alpha_checks(
-        context: dg.AssetCheckExecutionContext, mongo: Mongo, alphas_dir: AlphaFiles
+        context: dg.AssetCheckExecutionContext, mongo: Mongo, alphas_dir: AlphaFiles, brain: Brain
     ) -> Iterator[dg.AssetCheckResult]:
         from marketdata_assets.alphas import checks
         from marketdata_assets.alphas.importer import database_name
@@ -44,7 +44,7 @@ def _checks(kind: Kind) -> dg.AssetChecksDefinition:
             if not pairs:  # a check that is run alone
                 known = mongo_ledger.entries(database, database.name)
                 pairs = sorted({(entry.source, entry.unit[:7]) for entry in known})
-            scope = checks.Scope(database, alphas_dir.path, kind, pairs)
+            scope = checks.Scope(database, alphas_dir.path, kind, pairs, brain.fields())
             for name in DESCRIPTIONS:
                 if name in wanted:
                     finding = getattr(checks, name)(scope)
