@@ -53,10 +53,8 @@ def problems(
     venue = venues.find(exchange)
     market, name = venue.markets.get(market_type), f"{venue.title} {market_type}"
     at = (*AT, exchange, "markets", market_type)
-    if market is None or market.refusal:
-        others = ", ".join(one for one, other in venue.markets.items() if not other.refusal)
-        why = market.refusal if market else f"the venue has no such market; use {others}"
-        yield at, f"{name} cannot be collected: {why}"
+    if market is None:
+        yield at, f"{name} cannot be collected: the venue has no such market; use {', '.join(venue.markets)}"
         return
     if not symbols:
         yield (*at, "symbols"), "is missing; add it"

@@ -76,11 +76,10 @@ class VenueMarket:
     intervals: tuple[str, ...] = ()  # of candles, as records say them
     symbols: tuple[str, ...] = ()  # collected where the configuration names none
     history: Mapping[DataType, int | None] = field(default_factory=lambda: dict(DEFAULT_HISTORY))
-    """What its REST history has, and for how many days back; None for all since the listing."""
+    """What its REST history has, and for how many days back; None for all since the listing. Empty for no history."""
 
     depths: tuple[int, ...] = ()  # levels of a book on each side that can be chosen
     kept_candles: int | None = None  # how many of an interval its REST history keeps; None for all since the listing
-    refusal: str = ""  # why the collector cannot take this market; its captures can still be read
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Binance as a simulated venue: spot, USD-M or COIN-M, combined streams and REST on one address.
+"""Binance as a simulated venue: spot, USD-M, COIN-M or options, combined streams and REST on one address.
 
 The pages of REST are those of BinanceServer; here they tell of what happened on the streams.
 """
@@ -106,7 +106,7 @@ AGGREGATES_LATER = 500
 
 CONTRACT = 10  # USD
 
-KINDS = {"trade": "trade", "aggTrade": "trade", "depth": "book", "bookTicker": "book"}
+KINDS = {"optionTrade": "trade", "trade": "trade", "aggTrade": "trade", "depth": "book", "bookTicker": "book"}
 
 
 class BinanceVenue(Venue, BinanceServer):
@@ -178,6 +178,11 @@ class BinanceVenue(Venue, BinanceServer):
         self.publish(name, f'{{"stream":"{name}","data":{data}}}'.encode())
 
     def on_trade(self, market: Market, made: Made) -> None:
+        if self.market_type == "option":
+            values = f'"t":{made.number},"p":"{made.price}","q":"{made.size}","X":"MARKET","S":"{made.side.upper()}"'
+            data = f'{{"e":"trade","E":{made.ts},"T":{made.ts},"s":"{market.name}",{values},"m":false}}'
+            self._tell(market, "optionTrade", data)
+            return
         maker = "false" if made.side == "buy" else "true"
         name, spot = market.name, self.market_type == "spot"
         number = made.number - AGGREGATES_LATER
@@ -225,6 +230,9 @@ class BinanceVenue(Venue, BinanceServer):
 
     def on_second(self, market: Market) -> None:
         ts = self.now_ms()
+        if self.market_type == "option":
+            self._option(market, ts)
+            return
         (bid, bid_size), (ask, ask_size) = market.best()
         price = market.price(market.last_price)
         ticker = {"e": "24hrTicker", "E": ts, "s": market.name, "w": price, "c": price, "Q": "1", "o": price}
@@ -238,6 +246,33 @@ class BinanceVenue(Venue, BinanceServer):
             for speed in ("markPrice", "markPrice@1s"):
                 self._tell(market, speed, json.dumps(mark, separators=(",", ":")))
             self._forced(market, ts, price)
+
+    def _option(self, market: Market, ts: int) -> None:
+        """Mark price and open interest; a message of Binance has all options on an underlying, or of an expiry."""
+        (bid, bid_size), (ask, ask_size) = market.best()
+        head = {"s": market.name, "E": ts}
+        mark = head | {
+            "e": "markPrice",
+            "mp": market.price(market.last_price),
+            "i": "104334.6",
+            "P": "0.000",
+            "rf": "0.0",
+        }
+        mark |= {
+            "bo": bid,
+            "bq": bid_size,
+            "ao": ask,
+            "aq": ask_size,
+            "b": "-1.0",
+            "a": "0.98161161",
+            "vo": "0.9408058",
+        }
+        mark |= {"d": "0.11111964", "t": "-164.26702615", "g": "0.00001245", "v": "30.63855919"}
+        interest = head | {"e": "openInterest", "o": "12.5", "h": "1304182.5"}
+        base, expiry, *_ = market.name.lower().split("-")
+        for stream, event in (("optionMarkPrice", mark), (f"optionOpenInterest@{expiry}", interest)):
+            name = f"{base}usdt@{stream}"
+            self.publish(name, json.dumps({"stream": name, "data": [event]}, separators=(",", ":")).encode())
 
     def _forced(self, market: Market, ts: int, price: str) -> None:
         order: dict[str, Any] = {
@@ -278,7 +313,8 @@ class BinanceVenue(Venue, BinanceServer):
         return {"serverTime": self.now_ms()}
 
     def exchangeInfo(self, query: Any) -> Any:  # noqa: N802
-        return {"symbols": [self._listed(name) for name in self.markets], "rateLimits": []}
+        listed = [self._listed(name) for name in self.markets]
+        return {"optionSymbols" if self.market_type == "option" else "symbols": listed, "rateLimits": []}
 
     def depth(self, query: Any) -> Any:
         market = self.markets[query["symbol"]]
@@ -315,6 +351,9 @@ class BinanceVenue(Venue, BinanceServer):
     def _listed(self, name: str) -> dict[str, Any]:
         known = named(self.market_type, name)
         assert known, f"{name} is no name of {self.market_type}"
+        if self.market_type == "option":
+            told = {"symbol": name, "underlying": known.base + known.quote, "quoteAsset": known.quote, "unit": 1}
+            return told | {"expiryDate": self.expiries.get(name, 9_000_000_000_000), "status": "TRADING"}
         perpetual = {"contractType": "PERPETUAL", "pair": name.partition("_")[0], "contractStatus": "TRADING"}
         return {
             "symbol": name,

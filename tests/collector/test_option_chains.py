@@ -1,4 +1,4 @@
-"""Option chains of Deribit and OKX against the simulated venues: listed, expired, with greeks and volatilities."""
+"""Option chains of the venues against simulated ones: contracts list and expire, greeks, volatilities, interest."""
 
 import time
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import Any
 from collecting import Run, collecting
 from in_loop import in_loop
 
-from marketdata_assets.exchanges.records import FundingRate, OpenInterest, Ticker
+from marketdata_assets.exchanges.records import FundingRate, OpenInterest, Ticker, Trade
+from marketdata_demo.venues.binance_venue import BinanceVenue
 from marketdata_demo.venues.deribit_venue import DeribitVenue
 from marketdata_demo.venues.okx_venue import OkxVenue
 
@@ -63,6 +64,47 @@ async def test_a_chain_of_okx_takes_the_summary_of_its_family_once(tmp_path: Pat
             await run.market.remove(["ABC-*"])
             await run.until(lambda: "opt-summary:ABC-USD" not in venue.subscribed())
             assert "opt-summary:XYZ-USD" in venue.subscribed()
+            assert not run.trouble
+    assert not venue.violations
+
+
+@in_loop
+async def test_a_chain_of_binance_takes_the_mark_prices_of_an_underlying_and_the_interest_of_an_expiry(
+    tmp_path: Path,
+) -> None:
+    call, put, later, types = (
+        "ABC-301225-100-C",
+        "ABC-301225-100-P",
+        "ABC-301226-100-C",
+        ("trade", "ticker", "open_interest"),
+    )
+    with BinanceVenue("option", [call, put], seed=5, rate=50.0) as venue:
+        async with collecting(venue, "binance", "option", ["ABC-*-C"], types, tmp_path) as run:
+            await run.ready()
+            assert {one.key for one in run.market.state().subscriptions} == {
+                f"{call.lower()}@optionTrade",
+                f"{call.lower()}@bookTicker",
+                "abcusdt@optionMarkPrice",
+                "abcusdt@optionOpenInterest@301225",
+            }
+            await run.until(lambda: told(run, call, "delta")["delta"] and run.of(OpenInterest) and run.of(Trade))
+            expected = {"delta": "0.11111964", "gamma": "0.00001245", "vega": "30.63855919", "theta": "-164.26702615"}
+            assert told(run, call, *expected) == expected
+            expected = {"bid_iv": None, "ask_iv": "98.161161", "mark_iv": "94.08058", "index_price": "104334.6"}
+            assert told(run, call, *expected) == expected
+            assert told(run, call, "mark_price", "bid")["bid"]
+            interest = run.of(OpenInterest)[0]
+            assert (interest.contracts, interest.size, interest.value) == ("12.5", "12.5", "1304182.5")
+            assert {one.instrument for one in run.records} == {call}
+            venue.list_instrument(later)
+            await run.until(lambda: "abcusdt@optionMarkPrice" in venue.subscribed())
+            await run.market._listing.run_once()
+            await run.ready()
+            await run.until(lambda: told(run, later, "delta")["delta"])
+            assert "abcusdt@optionOpenInterest@301226" in venue.subscribed()
+            venue.hang_up()
+            await run.until(lambda: run.gaps("optionTrade", "reopened"), emit=1)
+            await run.caught_up()
             assert not run.trouble
     assert not venue.violations
 

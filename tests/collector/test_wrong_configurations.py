@@ -30,7 +30,7 @@ WRONG = {
     market("okx", "spot", "kline_intervals: [1H]"): r"OKX spot has no candles of 1H; use",
     market("okx", "spot", "kline_intervals: [1m, 1m]"): r"kline_intervals: 1m is given twice",
     market("okx", "spot", "kline_intervals: []"): r"kline_intervals: list should have at least 1 item",
-    market("binance", "option", "symbols: [BTC-260327-100000-C]"): r"option: Binance option cannot be collected: .*another venue",  # noqa: E501
+    market("binance", "option", "symbols: [A], data_types: [orderbook, kline]"): r"Binance option has no orderbook, kline; use trade, ticker, open_interest",  # noqa: E501
     market("hyperliquid", "inverse", "symbols: [BTC]"): r"Hyperliquid inverse cannot be collected: the venue has no such market; use spot, linear",  # noqa: E501
     market("bybit", "option", "symbols: [BTC]"): r"Bybit option cannot be collected: .*use spot, linear, inverse",
     market("binance", "spot", "data_types: [trade, funding_rate]"): r"Binance spot has no funding_rate; use trade, orderbook, kline, ticker",  # noqa: E501

@@ -244,7 +244,7 @@ def test_open_interest_of_coin_m_by_pair() -> None:
     url = "https://dapi.example/futures/data/openInterestHist"
     (made,) = one.answer(url, raw([past | {"timestamp": T}]), 7)
     assert isinstance(made, Record)
-    assert told(made)[-3:] == ["7", "1.5", None]
+    assert told(made)[-4:] == ["7", "1.5", None, None]
     assert made.instrument == "ABCUSD_PERP"
     assert_dead(one.answer(url, raw([past | {"timestamp": T, "contractType": "CURRENT_QUARTER"}]), 7))
 

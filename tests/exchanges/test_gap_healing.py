@@ -283,6 +283,14 @@ def test_deribit_goes_by_the_ids_of_its_trades(client: Client, deribit: DeribitS
     assert [name for name, _ in stored(client)] == [f"ABC-{number}" for number in range(1, 101)]
 
 
+def test_gap_of_a_market_without_a_history_stays_open_and_says_why(
+    client: Client, binance: BinanceServer, tmp_path: Path
+) -> None:
+    land(client, [hole(40, 61, "optionTrade", "option", instrument="ABC-301225-100-C")])
+    told = only(close(client, tmp_path, binance.url))
+    assert (told.outcome, told.why, binance.lines) == ("open", gap_backfill.NO_MARKET_HISTORY, [])
+
+
 @pytest.mark.parametrize("venue", ["binance", "okx", "deribit"])
 def test_candles_of_a_gap_come_from_the_history(
     client: Client, tmp_path: Path, venue: str, request: pytest.FixtureRequest

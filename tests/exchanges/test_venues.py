@@ -28,13 +28,12 @@ def test_a_descriptor_is_complete(name: str) -> None:
     assert venue.name == name
     for market_type, market in venue.markets.items():
         assert market.rest.startswith("https://")
-        assert bool(market.refusal) != bool(market.data_types)
+        assert market.data_types
         assert "kline" not in market.data_types or "1m" in market.intervals
         assert all(re.fullmatch(venue.symbol_pattern, symbol) for symbol in market.symbols)
-        if not market.refusal:
-            adapter = venue.adapter(market_type, intervals=market.intervals)
-            assert (adapter.exchange, adapter.market_type) == (name, market_type)
-            assert venue.feed(market_type, strict=False).books == {}
+        adapter = venue.adapter(market_type, intervals=market.intervals)
+        assert (adapter.exchange, adapter.market_type) == (name, market_type)
+        assert venue.feed(market_type, strict=False).books == {}
     for place in filter(None, (venue.simulator, venue.sample)):
         assert resolve_name(place)
 

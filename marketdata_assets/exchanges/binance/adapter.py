@@ -1,6 +1,7 @@
 """The adapter of Binance: streams and their URLs, confirmations, instrument lists, snapshots and polls."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
@@ -48,6 +49,9 @@ SILENCE: dict[Stream, float | None] = {
     "kline": 600.0,
     "markPrice": 60.0,
     "forceOrder": None,
+    "optionTrade": 3600.0,
+    "optionMarkPrice": 60.0,
+    "optionOpenInterest": 300.0,
 }
 """Our choice: seconds of silence after which a stream is suspicious."""
 
@@ -88,11 +92,10 @@ class BinanceSocketSession(SocketSession):
 
 
 class BinanceAdapter(VenueAdapter):
-    """One market of Binance, except options."""
+    """One market of Binance."""
 
     exchange: Exchange = VENUE
     data_prefix = DATA_PREFIX
-    sequential_trade_ids = True
     book_per_socket = False
     ping_after = 30.0
     age = CONNECTION_SECONDS
@@ -104,7 +107,8 @@ class BinanceAdapter(VenueAdapter):
         self.max_subscriptions = min(market.streams, 300)  # our choice, to spread the load over the venue's servers
         self.message_rates = (MessageRate(int(market.messages_per_second) - 1, 1.1),)
         self._market = market
-        self.trade_stream = "trade" if market_type == "spot" else "aggTrade"
+        self.trade_stream = {"spot": "trade", "option": "optionTrade"}.get(market_type, "aggTrade")
+        self.sequential_trade_ids = market_type != "option"  # of options it is not documented
 
     def feed(self) -> BinanceFeed:
         return BinanceFeed(self.market_type)
@@ -117,6 +121,8 @@ class BinanceAdapter(VenueAdapter):
         return BinanceSocketSession(self.market_type)
 
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
+        if self.market_type == "option":
+            return list(self._of_option(instrument, types))
         streams: list[tuple[Stream, str, str]] = []
         if "trade" in types:
             streams.append(("trade" if self.market_type == "spot" else "aggTrade", "", "trade"))
@@ -131,14 +137,28 @@ class BinanceAdapter(VenueAdapter):
             streams.append(("markPrice", "", "funding_rate"))
         if "liquidation" in types:
             streams.append(("forceOrder", "", "liquidation"))
-        subscriptions, host = [], self._market.socket
-        for stream, interval, tag in streams:
-            key = stream_name(stream, instrument.name, interval)
-            url = (self._socket_url or host) + url_of(self.market_type, key).removeprefix(host)
-            every = interval_ns(interval) if stream == "kline" else 0
-            about = key.partition("@")[2]
-            subscriptions.append(Subscription(key, url, instrument.name, about, (tag,), SILENCE[stream], every))
-        return subscriptions
+        return [self._subscription(stream, instrument.name, interval, tag) for stream, interval, tag in streams]
+
+    def _of_option(self, instrument: Instrument, types: Sequence[str]) -> Iterator[Subscription]:
+        """Mark prices are of all options on an underlying, open interest is of all that expire on a day.
+
+        https://developers.binance.com/docs/derivatives/options-trading/websocket-market-streams
+        """
+        underlying, expiry = instrument.base + instrument.quote, instrument.name.split("-")[1]
+        if "trade" in types:
+            yield self._subscription("optionTrade", instrument.name, "", "trade")
+        if "ticker" in types:
+            yield self._subscription("bookTicker", instrument.name, "", "ticker")
+            yield replace(self._subscription("optionMarkPrice", underlying, "", "ticker"), instrument="")
+        if "open_interest" in types:
+            interest = self._subscription("optionOpenInterest", underlying, expiry, "open_interest")
+            yield replace(interest, instrument="")
+
+    def _subscription(self, stream: Stream, name: str, interval: str, tag: str) -> Subscription:
+        key, host = stream_name(stream, name, interval), self._market.socket
+        url = (self._socket_url or host) + url_of(self.market_type, key).removeprefix(host)
+        every = interval_ns(interval) if stream == "kline" else 0
+        return Subscription(key, url, name, key.partition("@")[2], (tag,), SILENCE[stream], every)
 
     def channel_of(self, raw: bytes) -> bytes:
         return raw.partition(b",")[0]
@@ -157,7 +177,7 @@ class BinanceAdapter(VenueAdapter):
         return Request(path, params, cost=weight)
 
     def polls(self, types: Sequence[str]) -> dict[str, RequestFor]:
-        if "open_interest" not in types or self.market_type == "spot":
+        if "open_interest" not in types or self.market_type in ("spot", "option"):
             return {}
         return {"open_interest": lambda instrument: self._request("openInterest", {"symbol": instrument})}
 

@@ -45,7 +45,7 @@ from marketdata_assets.exchanges.binance.templates import (
     template_reader,
 )
 from marketdata_assets.exchanges.checkpoints import FeedCheckpoint, InstrumentsCheckpoint, StateCheckpoint
-from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
+from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome, VenueError
 
@@ -218,7 +218,7 @@ class BinanceFeed:
                 stream, data = envelope.stream, bytes(envelope.data)
         if data[:1] == b"[":
             every = decode_list(data)
-            return [outcome for one in every for outcome in self._inside(bytes(one), stream, ts_recv, connection)]
+            return [outcome for one in every for outcome in self._listed(bytes(one), stream, ts_recv, connection)]
         outcomes = self._inside(data, stream, ts_recv, connection)
         if data is not raw:
             self._learn(raw, data, stream)
@@ -240,6 +240,13 @@ class BinanceFeed:
         """The type of an event; without a name, one that has the update of a book is spot's best prices."""
         name = "" if envelope.e is None and envelope.u is not None else envelope.e
         return None if name is None else self._event_types.get(name)
+
+    def _listed(self, data: bytes, stream: str, ts_recv: int, connection: int) -> list[Outcome]:
+        """One event of a list of many instruments; one that was listed after our list does not cost the others."""
+        try:
+            return self._inside(data, stream, ts_recv, connection)
+        except UnknownInstrument as error:
+            return [Control("ignored", str(error))]
 
     def _inside(self, data: bytes, stream: str, ts_recv: int, connection: int) -> list[Outcome]:
         """One event, or what is none."""

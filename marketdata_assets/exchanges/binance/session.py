@@ -15,7 +15,19 @@ import msgspec
 
 from marketdata_assets.exchanges.records import Control, MarketType, VenueError
 
-Stream = Literal["trade", "aggTrade", "depth", "bookTicker", "ticker", "kline", "markPrice", "forceOrder"]
+Stream = Literal[
+    "trade",
+    "aggTrade",
+    "depth",
+    "bookTicker",
+    "ticker",
+    "kline",
+    "markPrice",
+    "forceOrder",
+    "optionTrade",
+    "optionMarkPrice",
+    "optionOpenInterest",
+]
 
 CONNECTION_SECONDS = 86_100.0
 """A socket is cut after 24 hours; open another one five minutes before, and then close the old one."""

@@ -76,10 +76,7 @@ VENUE = Venue(
         "inverse": VenueMarket(
             MARKETS["inverse"].rest, get_args(DataType), MINUTES_UP, ("BTCUSD_PERP", "ETHUSD_PERP"), FUTURES_HISTORY
         ),
-        "option": VenueMarket(
-            MARKETS["option"].rest,
-            refusal="its options have streams of their own, which are not supported; collect options of another venue",
-        ),
+        "option": VenueMarket(MARKETS["option"].rest, ("trade", "ticker", "open_interest"), history={}),
     },
     feed=feed,
     adapter=BinanceAdapter,
@@ -94,7 +91,7 @@ VENUE = Venue(
         r"(eapi|nbstream)\d*\.binance\.(com|vision)\b": "option",
     },
     recognise=recognise,
-    trade_streams=("trade", "aggTrade", "aggTrades"),
+    trade_streams=("trade", "aggTrade", "aggTrades", "optionTrade"),
     candle_stream="kline_",
     candle_interval=str,
     default_markets=("spot", "linear"),

@@ -44,6 +44,7 @@ CHUNK_NS = 3_600_000_000_000  # a long gap is fetched in parts of this length
 MINUTE_NS = 60_000_000_000
 
 NO_HISTORY = "no venue keeps a history of this stream; a book is complete again after its next snapshot"
+NO_MARKET_HISTORY = "the venue keeps no public history of this market"
 NOT_REQUESTED = "the venue's history was not requested"
 
 Outcome = Literal["healed before", "healed", "open"]
@@ -144,6 +145,9 @@ class _Backfill:
         """Why no attempt is made to close a gap; empty when one is."""
         if not (is_trade_gap(gap) or is_candle_gap(gap)):
             return NO_HISTORY
+        market = venues.find(gap.exchange).markets.get(gap.market_type)
+        if market and not market.history:
+            return NO_MARKET_HISTORY
         if gap.ts_to + self.settled_ns > self.clock():
             return f"younger than {self.settled_ns // MINUTE_NS} minutes: trades around it may not be loaded yet"
         return NOT_REQUESTED if self.hosts is None else ""

@@ -166,7 +166,7 @@ def _check_streams(venue: Venue, instrument: Instrument, request: HistoryRequest
         if name not in market.history:
             raise HistoryRefused(
                 f"{venue.title} has no history of {name} of {instrument.market_type} markets ({instrument.name});"
-                f" it has {', '.join(market.history)}. Leave {name} out of the types."
+                f" it has {', '.join(market.history) or 'none'}. Leave {name} out of the types."
             )
     for interval in request.intervals if "kline" in request.types else ():
         if interval not in market.intervals:
@@ -255,8 +255,8 @@ async def _find(run: _Run, stack: AsyncExitStack) -> list[tuple[Instrument, Hist
     """The requested instruments, each with the client of its market. Raises HistoryRefused."""
     found: dict[str, list[tuple[Instrument, HistoryClient]]] = {name: [] for name in run.request.instruments}
     listed: dict[MarketType, set[str]] = {}
-    collected = [name for name, market in run.venue.markets.items() if not market.refusal]
-    for market_type in [run.request.market_type] if run.request.market_type else collected:
+    kept = [name for name, market in run.venue.markets.items() if market.history]
+    for market_type in [run.request.market_type] if run.request.market_type else kept:
         if market_type in listed:  # the list of another market had this one too
             continue
         client = await stack.enter_async_context(open_history(run.hosts, run.venue.name, market_type))
