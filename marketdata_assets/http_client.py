@@ -23,6 +23,7 @@ from marketdata_assets.logs import get_logger
 
 T = TypeVar("T")
 
+DIRECT = "direct"  # instead of the URL of a proxy
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MAX_BACKOFF_SECONDS = 60.0
 TOO_MANY_REQUESTS = 429
@@ -55,13 +56,15 @@ class RetryLater:
 class RetryPolicy:
     """Timeout and retries of a request: the backoff doubles from `backoff`, and is multiplied by a random number.
 
-    Seconds; no pause is longer than `max_backoff`.
+    Seconds; no pause is longer than `max_backoff`. `proxy` is an `http://` URL, DIRECT for none, or None for that of
+    the environment.
     """
 
     timeout: float = 30.0
     max_retries: int = 5
     backoff: float = 1.0
     max_backoff: float = MAX_BACKOFF_SECONDS
+    proxy: str | None = None
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     jitter: Callable[[], float] = random.random
 
@@ -108,6 +111,8 @@ class HttpClient:
             timeout=policy.timeout,
             follow_redirects=False,
             headers=headers,
+            proxy=None if policy.proxy == DIRECT else policy.proxy,
+            trust_env=policy.proxy != DIRECT,
             verify=self.url.startswith("https://"),  # loading certificates takes long, and loopback has none
         )
         self.jar = self._http.cookies.jar

@@ -9,7 +9,7 @@ from marketdata_assets.collector.config import Capture, ClickHouse, Config, JetS
 from marketdata_assets.collector.config import Connections as ConnectionsConfig
 from marketdata_assets.collector.config import Output as OutputConfig
 from marketdata_assets.collector.config import PythonSink as PythonSinkConfig
-from marketdata_assets.collector.connections import Shard, Timing
+from marketdata_assets.collector.connections import Network, Shard, Timing
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.output_address import parse as parse_address
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
@@ -19,6 +19,7 @@ from marketdata_assets.collector.sink import Sink
 from marketdata_assets.collector.sinks import python
 from marketdata_assets.collector.sinks.capture import CaptureSink
 
+KB = 1 << 10
 MB = 1 << 20
 GB = 1 << 30
 WHOLE = Shard(1, 1)
@@ -85,6 +86,11 @@ def check(config: Config, servers: Servers) -> None:
             check_address(servers, ADDRESSES[name])
     for one in config.sinks:
         python.load(one.python)
+
+
+def network_of(config: Config, exchange: str) -> Network:
+    """How the connections to a venue are made."""
+    return Network(config.exchanges[exchange].proxy, config.connections.receive_kilobytes * KB)
 
 
 def timing_of(wanted: ConnectionsConfig) -> Timing:

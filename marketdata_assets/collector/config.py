@@ -28,7 +28,7 @@ from marketdata_assets.config_files import Document, InvalidConfigFile, Problem,
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.errors import UnknownExchange
 from marketdata_assets.exchanges.records import DataType, Exchange, MarketType
-from marketdata_assets.http_client import LOOPBACK
+from marketdata_assets.http_client import DIRECT, LOOPBACK
 from marketdata_assets.settings import CollectorSettings
 
 RecordType = Literal[DataType, "gap", "book_top"]
@@ -116,10 +116,18 @@ class Market(Section):
 
 
 class Venue(Section):
-    """One exchange and its markets."""
+    """One exchange and its markets. `proxy` is for its REST and WebSockets, instead of that of the environment."""
 
     enabled: bool = True
+    proxy: str | None = None
     markets: Annotated[dict[MarketType, Market], Field(min_length=1)]
+
+    @field_validator("proxy")
+    @classmethod
+    def _usable(cls, url: str | None) -> str | None:
+        if url in (None, DIRECT) or re.fullmatch(rf"http://{_HOST.pattern}/?", url or ""):
+            return url
+        raise ValueError("must be http://host:port, or direct for no proxy; one with a password belongs in HTTPS_PROXY")
 
 
 class Connections(Section):
@@ -134,6 +142,7 @@ class Connections(Section):
     book_checkpoint_updates: PositiveInt = 20_000
     poll_seconds: Seconds = 30.0
     listing_hours: PositiveFloat = 24.0
+    receive_kilobytes: Annotated[int, Field(ge=16, le=65_536)] = 256
     pattern_seconds: Seconds = 300.0
 
 

@@ -236,6 +236,7 @@ class Collector:
                 else None,
                 shard=self.shard,
                 timing=timing,
+                network=assembly.network_of(self.config, exchange),
                 since=since.get(adapter.name),
                 match_dollar_quotes=wanted.match_dollar_quotes,
                 max_instruments=wanted.max_instruments,

@@ -291,6 +291,7 @@ def other(key: str, value: Any) -> Any:
         "ws_url": "wss://other.example",
         "base_url": "https://other.example",
         "folder": "/somewhere",
+        "proxy": "http://proxy:3128",
         "age_seconds": 5.0,
         "silence_seconds": {"trade": 5.0},
         "symbols": ["XYZ"],

@@ -1,16 +1,23 @@
 """Sockets through a proxy, as the environment names it."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from contextlib import suppress
 
+import httpx
 import pytest
 from in_loop import in_loop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 
+from marketdata_assets.collector import config as configuration
+from marketdata_assets.collector.assembly import network_of
 from marketdata_assets.collector.connections import adapter_for
-from marketdata_assets.collector.connections.proxy import proxy_of
+from marketdata_assets.collector.connections.network import Network
 from marketdata_assets.collector.connections.socket import CANNOT_CONNECT, Socket
+from marketdata_assets.config_files import InvalidConfigFile
+from marketdata_assets.http_client import DIRECT, HttpClient, RetryPolicy
+from marketdata_demo.venues.binance_venue import BinanceServer
 
 
 class Greeter(WSListener):
@@ -44,15 +51,21 @@ def tunnel(port: int, targets: list[str]) -> Callable[[asyncio.StreamReader, asy
     return serve
 
 
+@pytest.mark.parametrize("of_venue", [False, True])
 @in_loop
-async def test_a_socket_goes_through_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_socket_goes_through_the_proxy_of_the_environment_or_of_the_venue(
+    of_venue: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     venue = await ws_create_server(lambda _: Greeter(), "127.0.0.1", 0)
     port, targets, heard = venue.sockets[0].getsockname()[1], list[str](), list[bytes]()
     proxy = await asyncio.start_server(tunnel(port, targets), "127.0.0.1", 0)
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+    own = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1" if of_venue else own)
     monkeypatch.setenv("NO_PROXY", "")
     session = adapter_for("binance", "spot").socket_session()
-    socket = Socket(1, "ws://venue.test:81/stream", session, (), lambda _, raws, __: heard.extend(raws))
+    network = Network(own) if of_venue else Network()
+    take = lambda _, raws, __: heard.extend(raws)  # noqa: E731
+    socket = Socket(1, "ws://venue.test:81/stream", session, (), take, network=network)
     try:
         await socket.open(5.0)
         while not heard:
@@ -82,14 +95,44 @@ async def test_a_proxy_that_cannot_be_used_is_a_failed_connection(proxy: str, mo
     server.close()
 
 
+@in_loop
+async def test_the_proxy_of_a_venue_is_stronger_for_rest_and_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    with BinanceServer() as proxy:
+        binance, okx = {"proxy": proxy.url, "markets": {"spot": {}}}, {"proxy": DIRECT}
+        text = json.dumps({"exchanges": {"binance": binance, "okx": okx}})
+        config = configuration.parse(text, "test.yaml")
+        network, direct = network_of(config, "binance"), network_of(config, "okx")
+        assert network.proxy_of("wss://venue.test/stream") == proxy.url
+        assert direct.proxy_of("wss://venue.test/stream") is None
+        for one, answered in ((network, True), (direct, False)):
+            client = HttpClient("http://localhost:1", RetryPolicy(max_retries=0, proxy=one.proxy))
+            answer = await client.request("GET", "/api/v3/exchangeInfo", {})
+            assert isinstance(answer, httpx.Response) == answered
+            await client.close()
+        assert len(proxy.lines) == 1
+
+
+@pytest.mark.parametrize("proxy", ["socks5://h:1", "http://user:secret@h:1", "h:1", "http://h/path", ""])
+def test_an_unusable_proxy_of_a_venue_is_refused(proxy: str) -> None:
+    text = {"exchanges": {"binance": {"proxy": proxy, "markets": {"spot": {}}}}}
+    with pytest.raises(InvalidConfigFile, match="must be http://host:port"):
+        configuration.parse(json.dumps(text), "test.yaml")
+
+
+def test_the_receive_buffer_is_that_of_the_configuration() -> None:
+    text = {"exchanges": {"binance": {"markets": {"spot": {}}}}, "connections": {"receive_kilobytes": 64}}
+    assert network_of(configuration.parse(json.dumps(text), "test.yaml"), "binance").receive_bytes == 65_536
+
+
 def test_which_sockets_have_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
     monkeypatch.setenv("HTTP_PROXY", "plain:3128")
     monkeypatch.setenv("NO_PROXY", "inside.test")
-    assert proxy_of("wss://stream.venue.test:9443/stream") == "http://proxy:3128"
-    assert proxy_of("ws://venue.test/stream") == "http://plain:3128"
-    assert proxy_of("wss://inside.test/stream") is None
-    assert proxy_of("ws://127.0.0.1:8080/stream") is None
+    assert Network().proxy_of("wss://stream.venue.test:9443/stream") == "http://proxy:3128"
+    assert Network().proxy_of("ws://venue.test/stream") == "http://plain:3128"
+    assert Network().proxy_of("wss://inside.test/stream") is None
+    assert Network().proxy_of("ws://127.0.0.1:8080/stream") is None
     for name in ("HTTPS_PROXY", "HTTP_PROXY"):
         monkeypatch.delenv(name)
-    assert proxy_of("wss://stream.venue.test/stream") is None
+    assert Network().proxy_of("wss://stream.venue.test/stream") is None

@@ -9,7 +9,7 @@ import pytest
 from collecting import Run, collecting
 from in_loop import in_loop
 
-from marketdata_assets.collector.connections.socket import KERNEL_BYTES
+from marketdata_assets.collector.connections.network import RECEIVE_BYTES
 from marketdata_assets.exchanges.records import (
     Exchange,
     FundingRate,
@@ -101,6 +101,6 @@ async def test_a_flood_is_read_in_parts(tmp_path: Path) -> None:
             read = Counter[int]()
             for one in run.wire:
                 read[one.ts_recv] += len(one.raw)
-    assert read.total() > 8 * KERNEL_BYTES
+    assert read.total() > 8 * RECEIVE_BYTES
     # The kernel counts what a packet takes in memory, and allows for more.
-    assert max(read.values()) <= 3 * KERNEL_BYTES
+    assert max(read.values()) <= 3 * RECEIVE_BYTES

@@ -4,12 +4,13 @@ from typing import Unpack
 
 from marketdata_assets.collector.connections.connection import Timing
 from marketdata_assets.collector.connections.market import Market
+from marketdata_assets.collector.connections.network import Network
 from marketdata_assets.collector.connections.sharding import Shard
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.venue_adapter import AdapterOptions, VenueAdapter
 
-__all__ = ["Market", "Shard", "Timing", "VenueAdapter", "adapter_for"]
+__all__ = ["Market", "Network", "Shard", "Timing", "VenueAdapter", "adapter_for"]
 
 
 def adapter_for(exchange: Exchange, market_type: MarketType, **options: Unpack[AdapterOptions]) -> VenueAdapter:

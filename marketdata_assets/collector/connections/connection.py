@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from marketdata_assets.backoff import delay
 from marketdata_assets.budget import Budget
+from marketdata_assets.collector.connections.network import DEFAULT, Network
 from marketdata_assets.collector.connections.socket import CANNOT_CONNECT, Socket
 from marketdata_assets.collector.connections.state import ConnectionState, ConnectionStatus
 from marketdata_assets.exchanges.venue_adapter import Subscription, VenueAdapter
@@ -79,6 +80,7 @@ class Connection:
     timing: Timing
     events: "Dispatcher"
     connects: Budget
+    network: Network = DEFAULT
     random: Callable[[], float] = random.random
     subscriptions: dict[str, Subscription] = field(default_factory=dict)  # by key
     health: dict[str, SubscriptionHealth] = field(default_factory=dict)
@@ -189,7 +191,9 @@ class Connection:
             if self.socket is None:
                 self.status = "connecting"
             session, rates = self.adapter.socket_session(), self.adapter.message_rates
-            socket = Socket(events.number(), self.url, session, rates, events.take, events.sent, self._ended)
+            socket = Socket(
+                events.number(), self.url, session, rates, events.take, events.sent, self._ended, self.network
+            )
             try:
                 await socket.open(self.timing.connect)
             except CANNOT_CONNECT as error:

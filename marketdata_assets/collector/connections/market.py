@@ -19,6 +19,7 @@ from marketdata_assets.collector.connections import liveness
 from marketdata_assets.collector.connections.book_recovery import BookRecovery
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
 from marketdata_assets.collector.connections.dispatcher import Dispatcher, OnEntry, OnError, OnRecords
+from marketdata_assets.collector.connections.network import Network
 from marketdata_assets.collector.connections.selection import Selection, request_list
 from marketdata_assets.collector.connections.sharding import Shard, plan_sockets
 from marketdata_assets.collector.connections.state import BookView, Change, JobState, MarketState, snapshot_of
@@ -115,12 +116,14 @@ class Market:
         on_entry: OnEntry | None = None,
         shard: Shard | None = None,
         timing: Timing | None = None,
+        network: Network | None = None,
         since: int | None = None,
         match_dollar_quotes: bool = False,
         max_instruments: int | None = None,
     ) -> None:
         self.name = adapter.name
         self.adapter, self.timing, self.shard = adapter, timing or Timing(), shard or Shard()
+        self.network = network or Network()
         self.selection = Selection(adapter.market_type, list(symbols), match_dollar_quotes, max_instruments)
         self._types = list(dict.fromkeys(data_types))
         self._budgets, self._since, self._on_entry = budgets, since, on_entry
@@ -147,7 +150,9 @@ class Market:
 
     async def run(self) -> None:
         """Collect until `stop` or until cancelled; no failure of a network or a venue ends it."""
-        patience = RetryPolicy(timeout=self.timing.rest, max_retries=3, backoff=self.timing.backoff)
+        patience = RetryPolicy(
+            timeout=self.timing.rest, max_retries=3, backoff=self.timing.backoff, proxy=self.network.proxy
+        )
         try:
             async with self.adapter.rest(self._budgets, patience) as self._rest, asyncio.TaskGroup() as group:
                 self._group = group
@@ -433,7 +438,9 @@ class Market:
             self._created += 1
             host = re.sub(r"[^A-Za-z0-9.-]", "_", urlsplit(url).netloc)
             connects = Budget(self._budgets, f"{host}.connections", 1.0 / rate, 1.0)
-            connection = Connection(self._created, url, self.adapter, self.timing, self._dispatcher, connects)
+            connection = Connection(
+                self._created, url, self.adapter, self.timing, self._dispatcher, connects, self.network
+            )
             for subscription in subscriptions:
                 self._assign(connection, subscription)
             self.connections[connection] = self._group.create_task(connection.run())

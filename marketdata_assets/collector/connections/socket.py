@@ -13,14 +13,10 @@ from dataclasses import dataclass, field
 from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 from python_socks import ProxyError
 
-from marketdata_assets.collector.connections.proxy import proxy_of
+from marketdata_assets.collector.connections.network import DEFAULT, Network
 from marketdata_assets.exchanges.venue_adapter import MessageRate, SocketSession
 
 MAX_FRAME_BYTES = 64 << 20
-
-KERNEL_BYTES = 256 << 10
-"""The receive buffer. All of it is read at once, and nothing else runs until it is processed; the kernel would let it
-grow to some 6 MB. When it is full, TCP makes the venue wait."""
 
 CANNOT_CONNECT = (OSError, TimeoutError, WSError, EOFError, ProxyError, ValueError)
 """ValueError is an address of a proxy that is none."""
@@ -91,6 +87,7 @@ class Socket(WSListener):
     take: Callable[["Socket", list[bytes], int], None]
     sent: Callable[["Socket", bytes], None] | None = None  # called with what we sent
     ended: Callable[["Socket"], None] | None = None
+    network: Network = DEFAULT
     opened_at: int = 0  # ns
     last_at: int = 0  # ns, when anything arrived, pongs included
     messages: int = 0
@@ -118,7 +115,7 @@ class Socket(WSListener):
                 websocket_handshake_timeout=seconds,
                 max_frame_size=MAX_FRAME_BYTES,
                 max_redirects=0,
-                proxy=proxy_of(self.url),
+                proxy=self.network.proxy_of(self.url),
                 enable_auto_pong=False,  # it would hold back what arrived before a ping in the same read
             )
         self._end = asyncio.ensure_future(self._closed())
@@ -186,7 +183,7 @@ class Socket(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.opened_at = self.last_at = time.time_ns()
         own: system.socket = transport.underlying_transport.get_extra_info("socket")
-        own.setsockopt(system.SOL_SOCKET, system.SO_RCVBUF, KERNEL_BYTES)
+        own.setsockopt(system.SOL_SOCKET, system.SO_RCVBUF, self.network.receive_bytes)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
