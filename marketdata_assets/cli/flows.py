@@ -185,11 +185,13 @@ def run(
     """
     flow = _valid(name, found())
     settings = Settings()
-    _check_folder(settings, flow, data_dir)
+    fetches = flow.source is not None and data_dir is None
+    if not fetches:
+        _check_folder(settings, flow, data_dir)
     if max_workers:
         settings = settings.model_copy(update={"workers": max_workers})
     with output.bar(f"flow {name}", quiet=as_json):
-        outcome = None if force else up_to_date(settings, flow, data_dir)
+        outcome = None if force or fetches else up_to_date(settings, flow, data_dir)
         if outcome is None:
             _valid(name, found(checked=True))
             outcome = execute(settings, flow, data_dir, force)

@@ -25,6 +25,7 @@ from marketdata_assets import config_files
 from marketdata_assets.config_files import Document, Location, Section
 from marketdata_assets.flows.cell_formats import TIMES, CellType, known_zone
 from marketdata_assets.flows.expectations import Change, Expectation, change_mistakes, mistakes
+from marketdata_assets.flows.sources import Source
 from marketdata_assets.flows.steps import DOTTED, Call, Names, Step
 from marketdata_assets.flows.types import Type
 
@@ -208,6 +209,7 @@ class FlowDefinition(Section):
     description: str = ""
     owners: list[str] = Field(default=[])
     loader: Loader
+    source: Source | None = None
     handlers: list[Step] = Field(default=[])
     target: Target
     partitions: Literal["none", "file"] | Month = "none"
@@ -278,7 +280,12 @@ def _validated(document: Document, name: str) -> FlowDefinition:
     if isinstance(document.data, dict):
         document.data = {"name": name, **document.data}
     flow = document.validate(FlowDefinition)
-    problems = [*_of_loader(flow.loader), *_of_target(flow.target), *_of_quality(flow.quality, flow.target)]
+    problems = [
+        *_of_loader(flow.loader),
+        *_of_source(flow),
+        *_of_target(flow.target),
+        *_of_quality(flow.quality, flow.target),
+    ]
     if isinstance(flow.partitions, Month):
         problems += _time_column(flow.target, flow.partitions.month, ("partitions", "month"))
     document.check(problems)
@@ -310,6 +317,17 @@ def _of_loader(loader: Loader) -> Iterator[tuple[Location, str]]:
         yield ("loader", "arguments"), "belongs to loader.function; name one, or take it out"
     if loader.function and "format" in loader.model_fields_set:
         yield ("loader", "format"), "give either a format or a function that reads the files"
+
+
+def _of_source(flow: FlowDefinition) -> Iterator[tuple[Location, str]]:
+    if flow.source is None:
+        return
+    if flow.loader.folder == ".":
+        yield ("loader", "folder"), "a flow with a source needs a folder of its own for the copies; name one"
+    if flow.source.api and flow.loader.format != "json":
+        yield ("source", "api"), "needs loader.format: json, whose rows are those of a page"
+    if flow.partitions == "file":
+        yield ("partitions",), "the files of a source are not known before a run; use none or {month: COLUMN}"
 
 
 _KEYS_OF_FORMATS = {

@@ -42,6 +42,15 @@ class HandlerFailed(FlowError):
         )
 
 
+class SourceFailed(FlowError):
+    """The source of a flow's files cannot be read, or some of its files cannot be copied."""
+
+    def __init__(self, flow: str, url: str, cause: str) -> None:
+        super().__init__(
+            f"flow {flow}, source {url}: {cause}. What is copied is kept; correct source and run the flow again."
+        )
+
+
 class ReaderFailed(FlowError):
     """The user's function that reads a file raised. Names file and function."""
 

@@ -84,7 +84,7 @@ def schedule_of(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> d
         context: dg.ScheduleEvaluationContext, postgres: Postgres, flow_files: FlowFiles
     ) -> list[dg.RunRequest] | dg.SkipReason:
         names = [unit.place for unit in _outdated(postgres, flow, flow_files)]
-        if not names:
+        if not names and flow.source is None:
             return dg.SkipReason(f"nothing new in {flow_files.path / flow.loader.folder}")
         if job_in_progress(context.instance, job_name(flow)):
             return dg.SkipReason("a run is in progress; files that it leaves are loaded the next time")

@@ -4,6 +4,7 @@ What the flow does is in `marketdata_assets.flows`; nothing of it is imported he
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any
@@ -116,9 +117,12 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         from marketdata_assets.defs.flows import report
         from marketdata_assets.flows import run
+        from marketdata_assets.flows.fetching import fetch
+        from marketdata_assets.flows.remote_files import Fetched
 
         at, folder = run.at_folder(flow, config.data_dir, flow_files.path)
         with as_dagster_failure():
+            fetched = Fetched() if config.data_dir else fetch(flow, folder, os.environ)
             unfinished = {*config.leave_out}
             if config.finished_only:
                 scan = partial(automation.states_of, at, folder)
@@ -139,7 +143,10 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
             )
         files = [unit.file.path for unit in found]
         context.log_event(observed_files(files_key(flow), folder / at.loader.folder, files))
-        return report.of(context, flow, postgres.dsn, ended, unfinished)
+        result = report.of(context, flow, postgres.dsn, ended, unfinished)
+        with as_dagster_failure():
+            fetched.check(flow)
+        return result
 
     return load
 

@@ -1,0 +1,128 @@
+"""Copies of the files below a URL, by fsspec (extra `remote`): what is new or changed there since it was copied.
+
+A file is written under its name when it is whole. One that is gone from the source stays.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from marketdata_assets.flows.definition import FlowDefinition
+from marketdata_assets.flows.errors import SourceFailed
+from marketdata_assets.flows.sources import Source
+from marketdata_assets.loading.member_names import is_hidden
+from marketdata_assets.loading.run import describe
+from marketdata_assets.secret_values import find
+
+STATE = Path(".source")
+STAMPS = (
+    *("ETag", "etag", "checksum", "md5", "Content-MD5", "Digest"),
+    *("LastModified", "last_modified", "Last-Modified", "mtime", "modified"),
+)
+"""What file systems report of a file that changes with its content."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Names of the files that were copied, and the causes of those that could not be."""
+
+    copied: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    def check(self, flow: FlowDefinition) -> None:
+        """Raise SourceFailed when a file could not be copied."""
+        if self.failed and flow.source:
+            name, cause = min(self.failed.items())
+            said = f"{len(self.failed)} files cannot be copied, such as {name}: {cause}"
+            raise SourceFailed(flow.name, flow.source.url or "", said)
+
+
+def fetch(flow: str, source: Source, globs: list[str], folder: Path, environ: Mapping[str, str]) -> Fetched:
+    """Copy new and changed files into `folder`. Raises SourceFailed when they cannot be listed."""
+    try:
+        system, root = _file_system(flow, source, environ)
+        found = dict(_listed(system, root, globs))
+        if not found:
+            raise SourceFailed(flow, source.url or "", f"there is no file that matches {' or '.join(globs)}")
+    except SourceFailed:
+        raise
+    except Exception as error:  # of any file system of fsspec
+        raise SourceFailed(flow, source.url or "", describe(error)) from error
+    state = folder / STATE / "files.json"
+    known: dict[str, str] = json.loads(state.read_text("utf-8")) if state.is_file() else {}
+    copied, failed = [], {}
+    for name, (path, info) in sorted(found.items()):
+        try:
+            stamp = _stamp(info) or _stamp(system.info(path))
+            if stamp and known.get(name) == stamp and (folder / name).is_file():
+                continue
+            _copy(system, path, info, folder / name)
+        except Exception as error:  # of any file system of fsspec
+            failed[name] = describe(error)
+            continue
+        copied.append(name)
+        known[name] = stamp
+        write(state, json.dumps(known, ensure_ascii=False))
+    return Fetched(tuple(copied), failed)
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, "utf-8")
+    part.replace(path)
+
+
+def _file_system(flow: str, source: Source, environ: Mapping[str, str]) -> tuple[Any, str]:
+    secrets = {option: find(variable, environ) for option, variable in source.secrets.items()}
+    if unset := [source.secrets[option] for option, value in secrets.items() if value is None]:
+        raise SourceFailed(flow, source.url or "", f"the variable {unset[0]} is not set")
+    try:
+        from fsspec.core import url_to_fs
+
+        system, root = url_to_fs(source.url, **source.options, **secrets)
+        system.invalidate_cache()
+    except ImportError as error:
+        cause = f'{error}; remote files need the extra remote: pip install "marketdata-assets[remote]"'
+        raise SourceFailed(flow, source.url or "", cause) from error
+    return system, str(root)
+
+
+def _listed(system: Any, root: str, globs: list[str]) -> Iterator[tuple[str, tuple[str, dict[str, Any]]]]:
+    """The files at the root or below it that match a pattern: name, path and what is known of each."""
+    from fsspec.utils import glob_translate
+
+    patterns = [re.compile(glob_translate(pattern)) for pattern in globs]
+    found = system.find(root, detail=True)
+    if not found and system.isfile(root):
+        found = {root: system.info(root)}
+    base = root.rstrip("/")
+    for path, info in found.items():
+        name = path.rstrip("/").removeprefix(base).lstrip("/") or PurePosixPath(path).name
+        if ".." in PurePosixPath(name).parts or is_hidden(name):
+            continue
+        if path == root or any(pattern.match(name) for pattern in patterns):
+            yield name, (path, info)
+
+
+def _stamp(info: Mapping[str, Any]) -> str:
+    """What changes with the content of a file; empty when its file system reports no such thing."""
+    found = {key: str(info[key]) for key in STAMPS if info.get(key) is not None}
+    return json.dumps({**found, "size": info.get("size")}) if found else ""
+
+
+def _copy(system: Any, path: str, info: Mapping[str, Any], target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    try:
+        system.get_file(path, str(part))
+        size = info.get("size")
+        if size is not None and part.stat().st_size != size:
+            raise OSError(f"{part.stat().st_size} bytes were copied, of {size}")
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
