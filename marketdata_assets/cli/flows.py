@@ -196,13 +196,18 @@ def run(
             _valid(name, found(checked=True))
             outcome = execute(settings, flow, data_dir, force)
     finish(outcome, as_json, partial(loaded_json, name), partial(tell, name))
+    if outcome.checks_in_error:
+        raise typer.Exit(1)
 
 
 def _check_folder(settings: Settings, flow: "FlowDefinition", data_dir: Path | None) -> None:
-    from marketdata_assets.flows.run import at_folder
+    from marketdata_assets.flows.errors import NoFiles
+    from marketdata_assets.flows.run import at_folder, find_units
 
     at, folder = at_folder(flow, str(data_dir.absolute()) if data_dir else "", settings.flows_data_folder)
     existing_folder(folder / at.loader.folder, "--data-dir" if data_dir else "MARKETDATA_FLOWS_DATA")
+    if not find_units(at, folder):
+        raise NoFiles(str(folder / at.loader.folder), at.loader.glob)
 
 
 def up_to_date(settings: Settings, flow: "FlowDefinition", data_dir: Path | None) -> RunOutcome | None:

@@ -43,7 +43,8 @@ class CannotRun(TerminalError):
 class RunOutcome:
     """How a run of a job ended: its id, what its assets reported, and why a step failed.
 
-    `run_id` is None when there was nothing to do and no run was started.
+    `run_id` is None when there was nothing to do and no run was started. `checks_in_error` are the failed checks that
+    are more than a warning.
     """
 
     success: bool
@@ -52,6 +53,7 @@ class RunOutcome:
     checks_failed: tuple[str, ...] = ()
     checks_passed: int = 0
     error: str | None = None
+    checks_in_error: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The fields that every command reports."""
@@ -208,7 +210,7 @@ def run_job(
 
 
 def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
-    from dagster import DagsterEventType
+    from dagster import AssetCheckSeverity, DagsterEventType
 
     from marketdata_assets.defs.partition_results import failure_reason
 
@@ -233,6 +235,9 @@ def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
         run_id=result.run_id,
         metadata=metadata,
         checks_failed=tuple(e.check_name for e in evaluations if not e.passed),
+        checks_in_error=tuple(
+            e.check_name for e in evaluations if not e.passed and e.severity == AssetCheckSeverity.ERROR
+        ),
         checks_passed=sum(e.passed for e in evaluations),
         error="\n".join(errors) or None,
     )

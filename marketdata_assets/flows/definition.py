@@ -26,7 +26,7 @@ from marketdata_assets.config_files import Document, Location, Section
 from marketdata_assets.flows.cell_formats import TIMES, CellType, known_zone
 from marketdata_assets.flows.expectations import Change, Expectation, change_mistakes, mistakes
 from marketdata_assets.flows.sources import Source
-from marketdata_assets.flows.steps import DOTTED, Call, Names, Step
+from marketdata_assets.flows.steps import DOTTED, AnyNames, Call, Names, Step
 from marketdata_assets.flows.types import Type
 
 if TYPE_CHECKING:
@@ -72,12 +72,14 @@ class Loader(Section):
 
     Without a `header`, columns are named by number from 1 on, or listed from the first to the last. `file_name` names
     parts of a file's path that become columns, `file_columns` those that are its name, folder, time or the row's line.
-    `function` reads the files instead of a `format`.
+    `function` reads the files instead of a `format`. `members` are the names that are read of a zip; by default all
+    that are no documentation.
     """
 
     folder: str = "."
     format: Format = "csv"
     glob: Names = Field(default=GLOBS["csv"])
+    members: AnyNames = Field(default=[])
     encoding: str = "utf-8"
     skip_lines: Annotated[int, Field(ge=0)] = 0
     header: bool = True

@@ -32,6 +32,16 @@ class NoFolder(FlowError):
         super().__init__(f"{folder}: no such folder. Create it, or correct loader.folder or MARKETDATA_FLOWS_DATA.")
 
 
+class NoFiles(FlowError):
+    """The folder has no file of the flow."""
+
+    def __init__(self, folder: str, patterns: Sequence[str]) -> None:
+        super().__init__(
+            f"{folder}: no file matches {', '.join(patterns)}. Deliver files, or correct loader.folder or loader.glob;"
+            " rows loaded before are kept."
+        )
+
+
 class HandlerFailed(FlowError):
     """A handler raised. Names flow, unit, handler and the shape of the frame it was given."""
 

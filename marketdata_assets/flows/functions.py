@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,15 +29,6 @@ def function(path: str, file: Path | None) -> Function:
     if not callable(found):
         raise BadFunction(path, f"the module has no function {name!r}" if found is None else f"{name!r} is no function")
     return found  # type: ignore[no-any-return]
-
-
-def source(path: str, file: Path | None) -> str:
-    """The text of the module that the function is in: what it is changes with it."""
-    module = sys.modules[function(path, file).__module__]
-    try:
-        return inspect.getsource(module)
-    except (OSError, TypeError):
-        return repr(getattr(module, "__version__", ""))
 
 
 def _beside(folder: Path, name: str) -> ModuleType:

@@ -14,6 +14,8 @@ from marketdata_assets.flows import casting, steps
 from marketdata_assets.flows.functions import function
 from marketdata_assets.loading.rejects import LINE, Rejects
 
+EPOCH_FORM = "loader.types or parse: {COLUMN: {type: timestamp, epoch: ms}}"
+
 
 @dataclass(frozen=True)
 class Given:
@@ -30,11 +32,14 @@ def expression(text: str) -> pl.Expr:
 
 
 def computed(frame: pl.DataFrame, expressions: Mapping[str, pl.Expr]) -> pl.DataFrame:
-    """The columns of `expressions`. They see each Decimal as a double."""
+    """The columns of `expressions`, a constant in every row. They see each Decimal as a double."""
     used = {name for value in expressions.values() for name in value.meta.root_names()}
     wide = [name for name in used & {*frame.columns} if isinstance(frame[name].dtype, pl.Decimal)]
     source = frame.with_columns(frame[name].cast(pl.Float64) for name in wide) if wide else frame
-    return source.select(**expressions)
+    found = source.select(**expressions)
+    if found.height == 1 != frame.height:
+        found = pl.DataFrame([values.new_from_index(0, frame.height) for values in found.get_columns()])
+    return found
 
 
 def conditions(frame: pl.DataFrame, texts: Sequence[str]) -> list[pl.Series]:
@@ -43,8 +48,6 @@ def conditions(frame: pl.DataFrame, texts: Sequence[str]) -> list[pl.Series]:
     for text, values in zip(texts, found.get_columns(), strict=True):
         if values.dtype not in (pl.Boolean, pl.Null):
             raise TypeError(f"{text!r} is no condition: it gives {values.dtype}")
-    if found.height == 1 != frame.height:
-        return [values.new_from_index(0, frame.height) for values in found.get_columns()]
     return found.get_columns()
 
 
@@ -66,12 +69,20 @@ def derive(config: steps.Derive, frame: pl.DataFrame, given: Given) -> pl.DataFr
     """What has no value, such as a division by zero, is NULL."""
     for name, text in config.columns.items():
         values = computed(frame, {name: expression(text)})[name]
+        if values.dtype.is_temporal() and _only_numbers(frame, expression(text)):
+            raise TypeError(f"{name}: {text!r} takes a number for a time; parse it with {EPOCH_FORM}")
         if values.dtype.is_float():
             finite = np.isfinite(values.to_numpy())  # NULL is nan here
             if np.count_nonzero(finite) != len(values) - values.null_count():
                 values = values.set(pl.Series(~finite), None)
         frame = frame.with_columns(values)
     return frame
+
+
+def _only_numbers(frame: pl.DataFrame, value: pl.Expr) -> bool:
+    """Whether an expression is made of columns, all of them numbers."""
+    names = value.meta.root_names()
+    return bool(names) and all(frame.schema[name].is_numeric() for name in names)
 
 
 def drop_invalid(config: steps.DropInvalid, frame: pl.DataFrame, given: Given) -> pl.DataFrame:

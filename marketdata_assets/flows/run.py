@@ -3,24 +3,25 @@
 Whether a failed unit fails a run is the caller's business.
 """
 
-import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
 import psycopg
 
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.flows import claims, owners, storage
+from marketdata_assets.flows import claims, code, owners, storage
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.errors import NoFolder, UnknownUnit
-from marketdata_assets.flows.functions import source
+from marketdata_assets.flows.errors import NoFiles, NoFolder, UnknownUnit
 from marketdata_assets.flows.unit import FileReport, Job, load_batch, record_failure
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import Unit, units_of, walk
+from marketdata_assets.loading.files import FileState, Unit, units_of, walk
+from marketdata_assets.loading.member_names import is_documentation
 from marketdata_assets.loading.reports import LoadReport, batches, run_batches
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import ledger
@@ -30,7 +31,7 @@ PRELOAD = ("marketdata_assets.flows.unit",)
 BATCH_BYTES = 8 * 1024 * 1024
 BATCH_UNITS = 100
 BATCHES_OF_WORKER = 4
-LIBRARY = "flows-1"
+SAME_NAME = "another file has the same name once it is decoded; rename one of them"
 MAKES_ROWS = {"loader", "handlers", "target", "partitions", "quality"}
 MAKES_NONE = {"loader": {"folder"}, "partitions": {"since"}, "quality": {"columns", "rows"}}
 
@@ -62,6 +63,8 @@ def run_flow(
     started = time.monotonic()
     version = code_version(flow)
     found = find_units(flow, folder)
+    if not found:
+        raise NoFiles(str(folder / flow.loader.folder), flow.loader.glob)
     if units is not None and (unknown := sorted(set(units) - set(existing(found, units)))):
         raise UnknownUnit(flow.name, unknown[0], str(folder / flow.loader.folder))
     with connect(dsn) as connection:
@@ -122,10 +125,28 @@ def find_units(flow: FlowDefinition, folder: Path) -> list[Unit]:
     found: list[Unit] = []
     for file in walk(root, flow.loader.glob):
         try:
-            found += units_of(file)
+            found += _data(flow, file)
         except BadFile as error:
             found.append(Unit(file, size=file.size, problem=error.cause))
+    times = Counter(unit.place for unit in found)
+    found = [replace(unit, problem=SAME_NAME) if times[unit.place] > 1 else unit for unit in found]
     return sorted(found, key=lambda unit: (-unit.size, unit.place))
+
+
+def _data(flow: FlowDefinition, file: FileState) -> list[Unit]:
+    """A file, or the members of an archive that the flow names, by default all that are no documentation.
+
+    An archive without any is a unit of its own, which says so.
+    """
+    patterns = flow.loader.members
+    chosen = [
+        unit
+        for unit in units_of(file)
+        if not unit.member
+        or (any(fnmatchcase(unit.member, name) for name in patterns) if patterns else not is_documentation(unit.member))
+    ]
+    cause = f"no member matches {', '.join(patterns)}" if patterns else "it has no data"
+    return chosen or [Unit(file, size=file.size, problem=f"{cause}; correct loader.members or the file")]
 
 
 def at_folder(flow: FlowDefinition, data_dir: str, data: Path) -> tuple[FlowDefinition, Path]:
@@ -183,13 +204,12 @@ def _outdated(
 def code_version(flow: FlowDefinition) -> str:
     """What the flow's rows are made by: a text that changes when they could.
 
-    It is made of this library, the flow's loader, handlers and target, and the modules of the functions it calls; not
-    for where the files are, nor since when there are partitions.
+    It is made of what the flow declares of loader, handlers and target, of the code of the functions it calls and of
+    the user's modules that they import, and of the code of this package that makes rows; not of where the files are,
+    nor since when there are partitions.
     """
-    declared = flow.model_dump(mode="json", include=MAKES_ROWS, exclude=MAKES_NONE)
+    declared = flow.model_dump(mode="json", include=MAKES_ROWS, exclude=MAKES_NONE, exclude_defaults=True)
+    declared = {section: values for section, values in declared.items() if values}
     text = json.dumps(declared, sort_keys=True, default=str, ensure_ascii=False)
-    sources = [source(path, flow.file) for path in flow.functions]
-    digest = hashlib.blake2b(digest_size=8)
-    for part in (text, *sources):
-        digest.update(part.encode() + b"\0")
-    return f"{LIBRARY}:{digest.hexdigest()}"
+    theirs = [code.of_function(path, flow.file) for path in flow.functions]
+    return f"{code.of_library()}:{code.digest(text, *theirs)}"

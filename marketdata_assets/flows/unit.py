@@ -5,7 +5,7 @@ Which units there are to do, and spreading them over processes, is in `run`.
 
 import datetime as dt
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import psycopg
 
@@ -58,12 +58,14 @@ def _attempts(job: Job, opener: Opener, units: list[Unit], *, wait: bool) -> lis
 
 def _attempt(connection: psycopg.Connection, opener: Opener, job: Job, unit: Unit, *, wait: bool) -> FileReport | None:
     """One unit to its end, a failure included; None when another worker has claimed it."""
-    number = claims.claim(connection, job.flow.dataset, unit, job.run_id, wait=wait)
-    if number is None:
-        return None
-    work = _UnitLoad(connection, opener, job, unit, number)
+    started = dt.datetime.now(dt.UTC)
+
+    def load() -> FileReport | None:
+        number = claims.claim(connection, job.flow.dataset, unit, job.run_id, wait=wait)
+        return None if number is None else _UnitLoad(connection, opener, job, unit, number, started).load()
+
     try:
-        return guarded(unit.place, work.load, lambda error: record_failure(connection, job, unit, error, work.started))
+        return guarded(unit.place, load, lambda error: record_failure(connection, job, unit, error, started))
     finally:
         if not connection.closed:
             claims.release(connection, job.flow.dataset, unit)
@@ -102,7 +104,7 @@ class _UnitLoad:
     job: Job
     unit: Unit
     number: int
-    started: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+    started: dt.datetime
 
     def load(self) -> FileReport:
         """Read and commit the unit, unless its rows are loaded already."""

@@ -3,6 +3,7 @@
 What a failing stream raises is a BadFile with the file's place and the cause. What the bytes mean is decided elsewhere.
 """
 
+import errno
 import gzip
 import hashlib
 import struct
@@ -36,6 +37,8 @@ from marketdata_assets.loading.member_names import is_hidden, member_name, probl
 
 CLOCK_TICK_NS = 100_000_000
 CHUNK_BYTES = 256 * 1024
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+LISTINGS = 5
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 
@@ -111,7 +114,7 @@ def walk(
     which `keep` does not hold, links to nothing and pipes. Links to folders are not followed.
     """
     found: list[FileState] = []
-    for path in {path for pattern in patterns for path in folder.glob(pattern)}:
+    for path in {path for pattern in patterns for path in _matching(folder, pattern)}:
         name = readable(path.relative_to(folder).as_posix())
         if is_hidden(name) or not keep(name):
             continue
@@ -119,9 +122,21 @@ def walk(
             stat = path.stat()
             if S_ISREG(stat.st_mode):
                 found.append(FileState(name, path, stat.st_size, stat.st_mtime_ns, time.time_ns()))
-        except FileNotFoundError:
-            continue
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
     return sorted(found, key=lambda file: file.name)
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    """The paths that match; listed again when a folder vanishes meanwhile."""
+    for _ in range(LISTINGS):
+        try:
+            return list(folder.glob(pattern))
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+    return list(folder.glob(pattern))
 
 
 def members(file: FileState) -> list[Unit]:

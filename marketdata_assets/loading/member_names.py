@@ -2,10 +2,15 @@
 
 import os
 import zipfile
+from fnmatch import fnmatchcase
 
 NOT_DATA = ("__macosx", "thumbs.db", "desktop.ini")
 """Folders and files that operating systems add, in lower case."""
-
+DOCUMENTATION = (
+    *("readme*", "license*", "licence*", "changelog*", "说明*", "使用说明*", "免责声明*"),
+    *("*.md", "*.pdf", "*.htm", "*.html", "*.doc", "*.docx", "*.url", "*.md5", "*.sha256", "*.sig", "*.asc"),
+)
+"""Names, in lower case, of what vendors put into an archive beside the data."""
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _UTF8_FLAG = 0x800
@@ -14,6 +19,12 @@ _UTF8_FLAG = 0x800
 def is_hidden(name: str) -> bool:
     """Whether a relative name is no data: a part of it begins with a dot, or is what operating systems add."""
     return any(part.startswith(".") or part.lower() in NOT_DATA for part in name.split("/"))
+
+
+def is_documentation(name: str) -> bool:
+    """Whether a member of an archive is about the data: a README, a licence, a page, a checksum."""
+    base = name.rpartition("/")[2].lower()
+    return any(fnmatchcase(base, pattern) for pattern in DOCUMENTATION)
 
 
 def readable(name: str) -> str:

@@ -14,7 +14,7 @@ from marketdata_assets.backoff import delays, retry
 from marketdata_assets.errors import TransientError
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.stores.errors import StoreAway, StoreFull
-from marketdata_assets.stores.postgres import connect
+from marketdata_assets.stores.postgres import connect, is_of_statement
 
 LOST_RACES = (pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable)
 RECONNECT_WAITS = delays(0.5, 4.0, retries=4)
@@ -57,7 +57,7 @@ def guarded(place: str, load: Callable[[], Result], fail: Callable[[str], Result
         return fail(_printable(error))
     except BaseException as error:
         lost_connection = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-        if lost_connection and not isinstance(error, LOST_RACES):
+        if lost_connection and not is_of_statement(error):
             raise
         if isinstance(error, TransientError | StoreFull) or is_interrupt(error):
             raise

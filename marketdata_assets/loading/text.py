@@ -217,13 +217,14 @@ class _Transcoded:
 
 
 def guess(raw: bytes, words: tuple[str, ...], declared: str) -> str | None:
-    """Another encoding than `declared` in which a raw line has all `words`; None when there is none."""
+    """Another encoding than `declared` in which a raw line is another text and has all `words`; None when none is."""
+    same = raw.decode(declared, "replace")
     for encoding in GUESSES:
         try:
             text = (raw + b"\0" if encoding == "utf-16" else raw).decode(encoding)  # cut behind the byte \n
         except UnicodeDecodeError:
             continue
-        if encoding != declared and all(word in text for word in words):
+        if text != same and all(word in text for word in words):
             return encoding
     return None
 

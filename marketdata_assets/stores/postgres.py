@@ -21,6 +21,8 @@ from marketdata_assets.stores.errors import StoreAway, StoreFull
 
 STORE = "Postgres"
 COPY_CHUNK_BYTES = 256 * 1024
+SERVER_UNAVAILABLE = ("08", "53", "57", "58")
+"""Classes of SQLSTATE: connection, resources, shutdown, system."""
 _CREATE = re.compile(r"CREATE (?:TABLE|INDEX) IF NOT EXISTS (\w+)")
 
 
@@ -32,9 +34,15 @@ def naming_failures() -> Iterator[None]:
     except pg.DiskFull as error:
         raise StoreFull(STORE, str(error)) from error
     except (pg.OperationalError, pg.InterfaceError) as error:
-        if isinstance(error, (pg.LockNotAvailable, pg.QueryCanceled, pg.DeadlockDetected, pg.SerializationFailure)):
+        if is_of_statement(error):
             raise
         raise StoreAway(STORE, str(error)) from error
+
+
+def is_of_statement(error: BaseException) -> bool:
+    """Whether the server rejected one statement, such as a key too long for an index, and takes others."""
+    state = getattr(error, "sqlstate", None)
+    return state is not None and (state[:2] not in SERVER_UNAVAILABLE or isinstance(error, pg.QueryCanceled))
 
 
 @contextmanager

@@ -220,3 +220,19 @@ def test_a_file_becomes_a_table_by_two_commands(here: Command, tmp_path: Path, d
     assert rows == [("AAPL", "2024-01-02", "185.6400"), ("AAPL", "2024-01-03", "184.2500")]
     assert here("flows", "new", "other", "--from", "nowhere.csv").returncode == 2
     assert "has no files" in here("flows", "preview", "closes").stderr or (tmp_path / "data").exists() is False
+
+
+def test_a_failed_check_and_an_empty_folder_are_no_success(here: Command, tmp_path: Path, database: str) -> None:
+    here("flows", "new", "my_prices")
+    sample = tmp_path / "flows" / "my_prices" / "sample"
+    run = ("flows", "run", "my_prices", "--data-dir", str(sample))
+    assert here(*run).returncode == 0
+    with psycopg.connect(database) as connection:
+        connection.execute("DELETE FROM my_prices WHERE symbol = 'ALFA'")
+    (sample / "more.csv").write_text("Symbol,Date,Close,Volume\nGAMA,2024-01-02,1.00,5\n")
+    failed = here(*run)
+    assert (failed.returncode, "check failed every_row_accounted" in failed.stderr) == (1, True), failed.stderr
+    for file in sample.iterdir():
+        file.unlink()
+    empty = here(*run)
+    assert (empty.returncode, "no file matches **/*.csv" in empty.stderr) == (1, True), empty.stderr

@@ -2,15 +2,18 @@
 
 import gzip
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -29,8 +32,8 @@ from flow_files import (
     run,
 )
 
-from marketdata_assets.flows import claims
-from marketdata_assets.flows.errors import BadFunction
+from marketdata_assets.flows import claims, storage
+from marketdata_assets.flows.errors import BadFunction, NoFiles
 from marketdata_assets.flows.prepare import prepare
 from marketdata_assets.flows.run import find_units
 from marketdata_assets.flows.table_writer import TableWriter
@@ -146,6 +149,7 @@ def test_rows_of_another_type_within_the_limit_are_rejected_and_the_others_are_l
         ("b.csv", HEADER.replace("close", "收盘").encode("gb18030"), "b.csv:1: not utf-8"),
         ("b.csv", HEADER.encode() + "名,2024-01-01,1,1\n".encode("gb18030"), "line 2: not utf-8"),
         ("b.csv", b"", "b.csv:1: there is no header"),
+        ("b.csv", b'{"code": "b", "day": "2024-01-01", "close": 1, "volume": 1}\n', "b.csv:1: the header has no code"),
         ("b.csv.gz", gzip.compress(lines("b", range(1, 900)).encode())[:-20], "b.csv.gz: damaged: "),
         ("b.csv.gz", b"plain", "b.csv.gz: damaged: Not a gzipped file"),
         ("b.zip", b"PK\3\4 half a zip", "b.zip: not a whole zip file"),
@@ -264,7 +268,8 @@ def test_a_key_that_stands_is_seen_before_rows_are_copied(dsn: str, tmp_path: Pa
 
 def test_a_key_that_another_writes_meanwhile_is_merged(dsn: str, tmp_path: Path) -> None:
     prices = flow(tmp_path)
-    run(prices, dsn, tmp_path)
+    with psycopg.connect(dsn) as connection:
+        storage.ensure(connection, prices)
     deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
     reports = []
     with psycopg.connect(dsn) as other, psycopg.connect(dsn, autocommit=True) as looker:
@@ -300,3 +305,100 @@ def test_a_unit_in_other_hands_is_waited_for_until_its_claim_runs_out(dsn: str, 
         assert claims.claim(ours, prices.dataset, unit, "ours", wait=False) is None
         other.execute("UPDATE marketdata_flow_units SET claim_until = now() - interval '1 second'")
         assert claims.claim(ours, prices.dataset, unit, "ours", wait=True) is not None
+
+
+def test_names_in_gbk_are_loaded_in_any_number_of_processes(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    for code in "abc":
+        deliver(tmp_path, os.fsdecode(f"行情/平安{code}.csv".encode("gbk")), lines(code, [1, 2]))
+    report = run(prices, dsn, tmp_path, workers=2)
+    assert sorted(unit.unit for unit in report.units) == [f"行情/平安{code}.csv" for code in "abc"]
+    assert (report.failed, len(rows(dsn))) == ((), 6)
+
+
+def test_two_files_of_one_decoded_name_are_not_taken_for_each_other(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", [1]))
+    deliver(tmp_path, "平安.csv", lines("b", [1]))
+    deliver(tmp_path, os.fsdecode("平安.csv".encode("gbk")), lines("c", [1]))
+    assert [unit.error for unit in run(prices, dsn, tmp_path).failed] == [
+        "平安.csv: another file has the same name once it is decoded; rename one of them. Deliver the file again; rows"
+        " loaded from it before are kept."
+    ]
+    assert closes(dsn) == [1]
+
+
+def test_a_key_too_long_for_the_index_fails_its_file_alone(dsn: str, tmp_path: Path) -> None:
+    """The server rejects the statement with a class of errors that a lost connection has too."""
+    prices = flow(tmp_path)
+    for number in range(20):
+        deliver(tmp_path, f"{number}.csv", lines(f"c{number}", [1]))
+    long = "".join(str(hash(str(number))) for number in range(2000))
+    deliver(tmp_path, "bad.csv", lines(long, [1]))
+    error = only_error(prices, dsn, tmp_path)
+    assert error.startswith("bad.csv: ProgramLimitExceeded: index row")
+    assert len(rows(dsn)) == 20
+
+
+def test_an_exception_while_a_file_is_claimed_fails_it_alone(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = flow(tmp_path)
+    for code in "abc":
+        deliver(tmp_path, f"{code}.csv", lines(code, [1]))
+    claim = claims.claim
+
+    def claim_but_b(*given: Any, **options: Any) -> int | None:
+        if given[2].place == "b.csv":
+            raise LookupError("of no class that is expected")
+        return claim(*given, **options)
+
+    monkeypatch.setattr(claims, "claim", claim_but_b)
+    assert only_error(prices, dsn, tmp_path) == "b.csv: LookupError: of no class that is expected"
+    assert len(rows(dsn)) == 2
+
+
+def test_a_file_or_folder_that_vanishes_during_the_scan_is_left_out(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = flow(tmp_path)
+    for name in ("a", "gone/b", "c"):
+        deliver(tmp_path, f"{name}.csv", lines(name[-1], [1]))
+    stat, scandir = Path.stat, os.scandir
+
+    def scandir_but_gone(path: Any = ".") -> Any:
+        if str(path).endswith("gone") and (tmp_path / "gone").exists():
+            shutil.rmtree(path)
+        return scandir(path)
+
+    def stat_but_c(path: Path, **options: Any) -> os.stat_result:
+        if path.name == "c.csv":
+            path.unlink(missing_ok=True)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "scandir", scandir_but_gone)
+    monkeypatch.setattr(Path, "stat", stat_but_c)
+    assert [unit.unit for unit in run(prices, dsn, tmp_path).units] == ["a.csv"]
+
+
+def test_a_zip_with_a_readme_and_folders_of_a_mac_is_data_alone(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, PRICES.replace("loader:\n", "loader:\n  glob: ['*.zip']\n"))
+    with zipfile.ZipFile(tmp_path / "day.zip", "w") as archive:
+        archive.writestr("__MACOSX/._a.csv", b"\0\5\26\7")
+        archive.writestr("data/.DS_Store", bytes(4096))
+        archive.writestr("README.txt", "read me")
+        archive.writestr("使用说明.txt", "说明")
+        archive.writestr("data/prices.md5", "d41d8")
+        archive.writestr("data/a.csv", lines("a", [1]))
+        archive.writestr("data/b.csv", lines("b", [2]))
+    report = run(prices, dsn, tmp_path)
+    assert sorted(unit.unit for unit in report.units) == ["day.zip!data/a.csv", "day.zip!data/b.csv"]
+    assert report.failed == ()
+    chosen = flow(tmp_path, PRICES.replace("loader:\n", "loader:\n  glob: ['*.zip']\n  members: ['*/c*.csv']\n"))
+    assert "no member matches */c*.csv" in only_error(chosen, dsn, tmp_path)
+
+
+def test_a_folder_without_a_file_is_no_success(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    with pytest.raises(NoFiles, match=r"no file matches \*\*/\*\.csv"):
+        run(prices, dsn, tmp_path)

@@ -53,6 +53,8 @@ TWO = frame(k=["a", "b", "a", "b", "a"], d=[1, 1, 2, 2, 3], x=[1.0, 10.0, 3.0, 2
         ("derive: {y: x - LAG(x) OVER (PARTITION BY k ORDER BY d)}", "y", [None, None, 2, 10, 5]),
         ("derive: {n: ROW_NUMBER() OVER (PARTITION BY k ORDER BY d)}", "n", [1, 1, 2, 2, 3]),
         ("running_count: {name: n, group_by: k, order_by: d}", "n", [1, 1, 2, 2, 3]),
+        ("derive: {y: '7'}", "y", [7, 7, 7, 7, 7]),
+        ("derive: {y: SUM(x)}", "y", [42, 42, 42, 42, 42]),
         ("running_count: {name: n}", "n", [1, 2, 3, 4, 5]),
         ("moving_average: {column: x, windows: [2], group_by: k, order_by: d}", "x_ma2", [None, None, 2, 15, 5.5]),
         ("moving_average: {column: x, windows: [3, 5], name: 'm{window}'}", "m5", [None, None, None, None, 8.4]),
@@ -117,6 +119,7 @@ def test_decimals_are_doubles_to_an_expression() -> None:
         ("derive: {y: x; DROP TABLE t}", "invalid expression"),
         ("sort: [nothing]", "handler 1 (sort) on 5 rows x 3 columns: ColumnNotFoundError: "),
         ("drop_invalid: {rule: x + 1}", "'x + 1' is no condition"),
+        ("derive: {y: CAST(d AS TIMESTAMP)}", "takes a number for a time; parse it with loader.types or parse"),
     ],
 )
 def test_a_mistake_names_flow_unit_handler_and_shape(handler: str, said: str) -> None:

@@ -1,0 +1,109 @@
+"""Fingerprints of code that makes rows: a change of it makes the rows stale.
+
+Of a module counts what it does, not its comments, docstrings and layout; and all that it imports of the user's modules.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import sys
+import sysconfig
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from marketdata_assets.flows.functions import function
+
+ROW_MAKERS = (
+    *("flows.casting", "flows.cell_formats", "flows.columns", "flows.conform", "flows.delimited", "flows.excel"),
+    *("flows.file_columns", "flows.fixed_width", "flows.handlers", "flows.header", "flows.json_lines", "flows.numbers"),
+    *("flows.own_reader", "flows.parquet", "flows.pipeline", "flows.prepare", "flows.reading", "flows.times"),
+    *("loading.csv_rows", "loading.text", "stores.pgcopy"),
+)
+"""Modules of this package whose code makes the rows of flows."""
+INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+
+def digest(*parts: str) -> str:
+    """A short hash of texts."""
+    found = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        found.update(part.encode("utf-8", "surrogateescape") + b"\0")
+    return found.hexdigest()
+
+
+@cache
+def of_library() -> str:
+    """The fingerprint of the modules of this package that make rows."""
+    package = Path(__file__).parents[1]
+    files = [package.joinpath(*name.split(".")).with_suffix(".py") for name in ROW_MAKERS]
+    return digest(*(_meaning(_parsed(file)) for file in files))
+
+
+def of_function(path: str, file: Path | None) -> str:
+    """The fingerprint of the module of a user's function, and of those that it imports. Raises BadFunction."""
+    module = sys.modules[function(path, file).__module__]
+    if getattr(module, "__file__", None) is None:
+        return str(getattr(module, "__version__", ""))
+    sources = dict(_modules(module.__name__, Path(str(module.__file__)), set()))
+    return digest(*(text for _, text in sorted(sources.items())))
+
+
+def _modules(name: str, file: Path, seen: set[Path]) -> Iterator[tuple[str, str]]:
+    """The modules from `name` on that are the user's: of the same package, or not installed; with their code."""
+    if file in seen or file.suffix != ".py":
+        return
+    seen.add(file)
+    tree = _parsed(file)
+    yield str(file), _meaning(tree)
+    for imported in _imports(tree, name, file):
+        found = _file_of(imported)
+        if found is not None and (_package(imported) == _package(name) or _is_users(imported, found)):
+            yield from _modules(imported, found, seen)
+
+
+def _package(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _is_users(name: str, file: Path) -> bool:
+    return _package(name) != _package(__name__) and not str(file).startswith(INSTALLED)
+
+
+def _imports(tree: ast.Module, name: str, file: Path) -> Iterator[str]:
+    """The dotted names that a module may import; of `from a import b` both `a` and `a.b`."""
+    package = name if file.stem == "__init__" else name.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _file_of(name: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(name)
+    except Exception:  # of a user's package, which is imported on the way
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin and spec.has_location else None
+
+
+def _parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_bytes(), str(file))
+
+
+def _meaning(tree: ast.Module) -> str:
+    """The code without comments, docstrings and layout."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
