@@ -276,6 +276,13 @@ class BookState:
         self._log("gap_opened", cause)
         return [self.open_gap]
 
+    def skipped(self, next_id: int | None, ts_recv: int, connection: int) -> list[OrderBook | Gap]:
+        """A live book gets a snapshot from its own connection: the gap of the changes between, where there were any."""
+        known = self.last_id is not None and next_id is not None
+        if self.status != "live" or connection != self.connection or not known or next_id == self.last_id:
+            return []
+        return self.broken("sequence", next_id, ts_recv)
+
     def repeated(self, next_id: int | None, ts_recv: int) -> Gap:
         """A live book received an update that it has already: a gap that is closed at once, since it is not applied."""
         return msgspec.structs.replace(self._gap("repeat", next_id, ts_recv), healed_at=ts_recv)

@@ -230,6 +230,21 @@ def test_a_message_that_cannot_be_used_puts_its_book_in_doubt(raw: bytes) -> Non
     assert [type(made) for made in one.push(book(6), RECV + 4)] == [OrderBook, Gap]
 
 
+def test_a_snapshot_of_a_live_book_from_its_own_connection_is_a_gap_unless_nothing_changed() -> None:
+    """A silent subscription that was made again: what it did not deliver is missing."""
+    one = feed()
+    one.push(book(5, None, [["new", 99.0, 5.0]]), RECV)
+    [same] = one.push(book(5, None, [["new", 99.0, 5.0]]), RECV + 1)
+    assert isinstance(same, OrderBook)
+    gap, whole, healed = one.push(book(8, None, [["new", 98.0, 1.0]]), RECV + 2)
+    assert isinstance(gap, Gap)
+    assert (gap.cause, gap.last_id, gap.next_id, gap.ts_from, gap.ts_to) == ("sequence", 5, 8, RECV + 1, RECV + 2)
+    assert isinstance(whole, OrderBook)
+    assert isinstance(healed, Gap)
+    assert healed.healed_at == RECV + 2
+    assert [type(made) for made in one.push(book(9, None, [["new", 98.0, 1.0]]), RECV + 3, 2)] == [OrderBook]
+
+
 def test_snapshots_of_before_2020_do_not_say_that_they_are() -> None:
     one = feed()
     old = json.loads(book(5, None, [["new", 99.0, 5.0]]))

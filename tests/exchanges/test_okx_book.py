@@ -120,6 +120,21 @@ def test_a_lost_message_never_leaves_a_wrong_book(updates: list[Any], mode: Mode
     _heals(stream, listener)
 
 
+def test_a_snapshot_of_a_live_book_from_its_own_connection_is_a_gap_unless_nothing_changed() -> None:
+    """A silent subscription that was made again: what it did not deliver is missing."""
+    stream, listener = Stream.of([[(100, "2")], [(101, "3")]], "sequence"), Listener()
+    listener.push(stream.messages[0])
+    [same] = listener.push(stream.snapshot(0))
+    assert isinstance(same, OrderBook)
+    gap, whole, healed = listener.push(stream.snapshot(2))
+    assert isinstance(gap, Gap)
+    assert (gap.cause, gap.last_id, gap.next_id) == ("sequence", 5, 25)
+    assert isinstance(whole, OrderBook)
+    assert isinstance(healed, Gap)
+    assert healed.healed_at == whole.ts_recv
+    assert listener.believes() == stream.truth[2]
+
+
 @given(updates, modes, st.data())
 def test_a_repeated_message_is_reported_and_changes_nothing(
     updates: list[Any], mode: Mode, data: st.DataObject
@@ -208,7 +223,7 @@ def test_quiet_hours_and_maintenance_keep_the_chain() -> None:
 def test_minus_one_makes_a_snapshot_of_an_update() -> None:
     listener = Listener()
     listener.push(_message([["100", "1", "0", "1"]], "snapshot", seqId=10, prevSeqId=-1))
-    (record,) = listener.push(_message([["105", "2", "0", "1"]], "update", seqId=7, prevSeqId=-1))
+    _, record, _ = listener.push(_message([["105", "2", "0", "1"]], "update", seqId=7, prevSeqId=-1))
     assert isinstance(record, OrderBook)
     assert (record.kind, record.last_id) == ("snapshot", 7)
     assert listener.believes() == ({105: "2"}, {})

@@ -4,6 +4,7 @@ A book of an instant is the venue's first one and every change up to then, appli
 used. Instants are by the venue's clock, gaps by ours.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -23,6 +24,8 @@ from marketdata_demo.venues.live_market import Change
 Sides = tuple[Mapping[Decimal, Decimal], Mapping[Decimal, Decimal]]
 Levels = tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]]
 MS = 1_000_000
+DEPTHS = {"bybit": 200}
+"""Where books are of the best levels alone."""
 
 
 def true_books(first: Levels, changes: Sequence[Change], instants: Sequence[int]) -> Iterator[Sides]:
@@ -70,27 +73,34 @@ def judged(world: World, client: Client, at: At, name: str, random: Random, many
     first, changes = world.first[at.exchange, at.market_type, name], at.venue.source().changes[name]
     instants = instants_of(world, random, many, recorded)
     told = books(at.exchange, at.market_type, name, instants, connection=client)  # type: ignore[arg-type]
+    spans = [_span(gap, changes) for gap in recorded]
     verdict = Verdict()
     for row, instant, true in zip(
         told.iter_rows(named=True), instants, true_books(first, changes, instants), strict=True
     ):
         where = f"{at.exchange} {at.market_type} {name} {(instant - START) / SECOND:.9f} s"
         if row["known"]:
-            if _sides(row) == true:
+            if _sides(row) == _best(true, DEPTHS.get(at.exchange)):
                 verdict.known += 1
             else:
                 verdict.wrong.append(f"{where}: not the venue's book; last_id {row['last_id']}, {row['time']}")
-        elif any(_covers(gap, instant) for gap in recorded):
+        elif any(begin <= instant <= end for begin, end in spans):
             verdict.in_gaps += 1
         else:
             verdict.wrong.append(f"{where}: in no gap: {row['why']}")
     return verdict
 
 
-def _covers(gap: Gap, instant: int) -> bool:
-    """Whether a book was out of sync at an instant; the gap of one lasts until it was healed."""
-    end = max(gap.ts_to, gap.healed_at or 0)
-    return gap.ts_from - CLOCKS_DIFFER_NS <= instant <= end + CLOCKS_DIFFER_NS
+def _span(gap: Gap, changes: Sequence[Change]) -> tuple[int, int]:
+    """When a book was out of sync, by the venue's clock: from its last change before the gap until it was healed."""
+    begin, end = gap.ts_from - CLOCKS_DIFFER_NS, max(gap.ts_to, gap.healed_at or 0) + CLOCKS_DIFFER_NS
+    before = bisect_right(changes, begin, key=lambda change: change.ts * MS) - 1
+    return (changes[before].ts * MS if before >= 0 else begin), end
+
+
+def _best(book: Sides, depth: int | None) -> Sides:
+    bids, asks = (sorted(side.items(), reverse=number == 0)[:depth] for number, side in enumerate(book))
+    return dict(bids), dict(asks)
 
 
 def _sides(row: Mapping[str, Any]) -> Sides:

@@ -73,17 +73,18 @@ class Chain:
     state: BookState
     actions: bool = True
 
-    def take(self, event: wire.Book, texts: wire.Texts, ts_recv: int) -> Outcomes:
+    def take(self, event: wire.Book, texts: wire.Texts, ts_recv: int, connection: int) -> Outcomes:
         """What a message makes of the book; BadMessage when it contradicts itself."""
         state, last, before = self.state, self.state.last_id, event.prev_change_id
         ts = event.timestamp * MS
         if is_snapshot(event):
             _, bids, asks = content_of(event, texts)
-            return state.snapshot(bids, asks, event.change_id, ts, ts_recv)
+            skipped = state.skipped(event.change_id, ts_recv, connection)
+            return [*skipped, *state.snapshot(bids, asks, event.change_id, ts, ts_recv)]
         if state.status != "live" or last is None:
             content_of(event, texts)  # an inconsistent message is a dead letter anyway
             state.dropped += 1
-            state.without_base(event.change_id, ts_recv, state.connection)
+            state.without_base(event.change_id, ts_recv, connection)
             return []
         if before != last:
             content_of(event, texts)

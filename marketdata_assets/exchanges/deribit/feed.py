@@ -163,8 +163,8 @@ class DeribitFeed(ChannelBooks):
                 ids = (event.change_id, event.prev_change_id)
                 return [parse.book(context, kind, bids, asks, ids, event.timestamp * MS, ts_recv)]
             chain = self._chain(channel, context)
+        outcomes: list[Outcome] = [*chain.take(event, _texts(raw).params.data, ts_recv, connection)]
         chain.state.connection = connection
-        outcomes: list[Outcome] = [*chain.take(event, _texts(raw).params.data, ts_recv)]
         if chain.state.status != "live" or self.resync_requests:
             self._update_request(_key(channel), channel, ts_recv)
         return outcomes

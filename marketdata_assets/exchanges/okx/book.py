@@ -106,6 +106,8 @@ class BookStream:
                 raise BadMessage(VENUE, f"{self.state.stream} without an action")
             if whole:
                 bids, asks, verify = _levels(book.bids), _levels(book.asks), _verify(book.checksum)
+                if not self.state.whole_messages:
+                    outcomes += self.state.skipped(book.seq_id, ts_recv, connection)
                 outcomes += self.state.snapshot(bids, asks, book.seq_id, book.ts * MS, ts_recv, verify=verify)
                 self.state.connection, self._before = connection, (book, book.prev_seq_id)
             else:
