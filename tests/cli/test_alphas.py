@@ -189,7 +189,8 @@ def test_accounts_tell_where_credentials_are_and_never_what_they_are(lab: Lab) -
 
 
 def test_login_waits_for_the_person_and_the_next_fetch_needs_none(lab: Lab) -> None:
-    lab.accounts({"user_key": "pe"}, {"user_key": "pf"})
+    lab.accounts({"user_key": "pe"}, {"user_key": "pf"}, {"user_key": "pg"})
+    lab.brain.add_user("pg@example.com", "another password")
     lab.brain.add_user("pe@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 5), persona="headers")
     lab.brain.add_user("pf@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 7))
     failed = lab.run("alphas", "fetch", "--months", MONTH)
@@ -200,6 +201,8 @@ def test_login_waits_for_the_person_and_the_next_fetch_needs_none(lab: Lab) -> N
     rows = {row["account"]: row["session"] for row in lab.said("alphas", "accounts")["accounts"]}
     assert rows["pe"] == "waits for an identity check"
     assert rows["pf"].startswith("until ")
+    assert rows["pg"].startswith("rejected 20")
+    assert lab.brain.refused_logins == 1
 
     late = lab.run("alphas", "login", "--account", "pe", "--wait", "0")
     assert late.returncode == 1
