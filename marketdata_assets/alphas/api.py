@@ -97,12 +97,20 @@ class BrainClient:
         """
         await self._login.finish(interval, limit)
 
-    async def page(self, kind: Kind, window: Window, offset: int = 0, limit: int = PAGE_LIMIT) -> Page:
-        """The alphas of `window` from number `offset` on, oldest first, and how many there are in all."""
+    async def page(self, kind: Kind, window: Window, offset: int = 0, limit: int = PAGE_LIMIT, where: str = "") -> Page:
+        """The alphas of `window` from number `offset` on, oldest first, and how many there are in all.
+
+        `where` are further parameters, such as those of `filters`.
+        """
         path = (
             f"/users/self/alphas?limit={limit}&offset={offset}&type={kind.upper()}&order=dateCreated"
-            f"&dateCreated%3E={stamp(window.start)}&dateCreated%3C{stamp(window.end)}"
+            f"&dateCreated%3E={stamp(window.start)}&dateCreated%3C{stamp(window.end)}{where}"
         )
+        return await self._get(path, decode_page)
+
+    async def ordered(self, kind: Kind, order: str, offset: int = 0, limit: int = PAGE_LIMIT) -> Page:
+        """All alphas in another order, which the API may ignore or reject."""
+        path = f"/users/self/alphas?limit={limit}&offset={offset}&type={kind.upper()}&order={order}"
         return await self._get(path, decode_page)
 
     async def alpha(self, alpha_id: str) -> bytes | None:

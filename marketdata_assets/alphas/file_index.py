@@ -36,12 +36,12 @@ def accounts_on_disk(root: Path) -> list[str]:
         folders = sorted(folder for folder in root.iterdir() if ACCOUNT.fullmatch(folder.name))
     except (FileNotFoundError, NotADirectoryError):
         return []
-    inside = ("primeval_data", "final_data", "packages")
+    inside = ("primeval_data", "final_data", "changed_data", "packages")
     return [folder.name for folder in folders if any((folder / name).is_dir() for name in inside)]
 
 
 def raw_states(root: Path, account: str, kind: Kind) -> dict[str, FileState]:
-    """The raw files of each month: slices, and an old archive's single files."""
+    """The raw files of each month: slices, an old archive's single files, and those of alphas that changed."""
     states: dict[str, FileState] = {}
     for entry in json_files(layout.slices_folder(root, account, kind)):
         span = layout.SPAN.search(entry.name)
@@ -57,6 +57,9 @@ def raw_states(root: Path, account: str, kind: Kind) -> dict[str, FileState]:
             for day in folders(folder):
                 for entry in json_files(day):
                     _count(states, month, entry)
+    for folder in folders(layout.changed_folder(root, account, kind, "")):
+        for entry in json_files(folder):
+            _count(states, folder.name, entry)
     return states
 
 

@@ -4,10 +4,12 @@
     lk_2024-11-27-09-00-00.000Z_to_2024-11-27-10-00-00.000Z_all_regular_alphas.json
 {account}/final_data/lk_2024-11_all_regular_alphas/lk_2024-11-27_all_regular_alphas/   an old archive, a file an alpha
     lk_2024-11-27-09-00-00.000Z_to_..._regular_alpha_AB12345_xVWpJpp_0123456789ab.json
+{account}/changed_data/regular/2024-11/xVWpJpp_0123456789ab.json                    single alphas that have changed
 {account}/packages/regular/2024-11/2024-11-27.ndjson                              packages: a line an alpha, or .zst
 """
 
 import datetime as dt
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +119,17 @@ def packages_folder(root: Path, account: str, kind: Kind, month: str) -> Path:
 def singles_folder(root: Path, account: str, kind: Kind, month: str) -> Path:
     """The folder of an old archive's single alphas of one month; it has a folder a day."""
     return root / account / "final_data" / f"{account}_{month}_all_{kind}_alphas"
+
+
+def changed_folder(root: Path, account: str, kind: Kind, month: str) -> Path:
+    """The folder of single alphas of one month that were fetched by id, by filters, or since they changed."""
+    return root / account / "changed_data" / kind / month
+
+
+def changed_path(root: Path, account: str, kind: Kind, month: str, alpha_id: str) -> Path:
+    """The file of one of them. Ids that differ in case alone have different names."""
+    digest = hashlib.md5(alpha_id.encode(), usedforsecurity=False).hexdigest()[:12]
+    return changed_folder(root, account, kind, month) / f"{alpha_id}_{digest}.json"
 
 
 def _moment(stamp: str) -> dt.datetime:

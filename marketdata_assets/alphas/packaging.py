@@ -154,7 +154,12 @@ def package(
     started = time.perf_counter()
     folder = layout.packages_folder(root, account, kind, month)
     job = _MonthJob(root, account, kind, month)
-    sources = (layout.slices_folder(root, account, kind), layout.singles_folder(root, account, kind, month), folder)
+    sources = (
+        layout.slices_folder(root, account, kind),
+        layout.singles_folder(root, account, kind, month),
+        layout.changed_folder(root, account, kind, month),
+        folder,
+    )
     if any(source.is_dir() for source in sources):
         with locked(folder), tempfile.TemporaryFile(buffering=CHUNK_BYTES, dir=folder.parent) as spool:
             versions = Deduplicator(spool)

@@ -47,11 +47,15 @@ class Part:
 
 
 class ListReader:
-    """Reads the list of one account. `reach` is lowered to where a page was rejected, failed or was too short."""
+    """Reads the list of one account, or of it what fits the filters `where`.
 
-    def __init__(self, client: BrainClient, reach: int = REACH) -> None:
+    `reach` is lowered to where a page was rejected, failed or was too short.
+    """
+
+    def __init__(self, client: BrainClient, reach: int = REACH, where: str = "") -> None:
         self.reach = reach
         self._client = client
+        self._where = where
         self._requests = asyncio.Semaphore(client.concurrency_limit.maximum)
 
     async def read(self, kind: Kind, window: Window) -> tuple[Part | None, list[Window]]:
@@ -100,7 +104,7 @@ class ListReader:
         return [found for found in takewhile(bool, pages) if found]
 
     async def _page(self, kind: Kind, window: Window, offset: int, limit: int) -> Page:
-        page = await self._client.page(kind, window, offset, limit)
+        page = await self._client.page(kind, window, offset, limit, self._where)
         for name, created in zip(page.ids, page.created, strict=True):
             if created is not None and not window.start <= created < window.end:
                 answer = f"alpha {name} of {created.isoformat()}, outside the window"

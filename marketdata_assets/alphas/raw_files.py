@@ -105,6 +105,8 @@ def raw_files(root: Path, account: str, kind: Kind, month: str) -> tuple[list[Ra
             window = layout.window_of(entry.name)
             start = window.start if window and wanted.start <= window.start < wanted.end else None
             files.append(RawFile(root, Path(entry.path), True, wanted, start, entry.stat().st_mtime_ns))
+    changed = json_files(layout.changed_folder(root, account, kind, month))
+    files += (RawFile(root, Path(entry.path), True, wanted, None, entry.stat().st_mtime_ns) for entry in changed)
     return files, nameless
 
 

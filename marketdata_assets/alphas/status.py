@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pymongo import MongoClient
 
-from marketdata_assets.alphas import file_index, packaging, slices
+from marketdata_assets.alphas import file_index, layout, packaging, slices
 from marketdata_assets.alphas.file_index import Pair
 from marketdata_assets.alphas.import_modes import CODE_VERSION
 from marketdata_assets.alphas.importer import Package, database_name
@@ -190,19 +190,20 @@ def _fetched(root: Path, account: str, now: dt.datetime) -> FolderStatus:
         by_month = slices.by_month(root, account, kind)
         for month, (count, size, _) in file_index.raw_states(root, account, kind).items():
             pieces = by_month.get(month, ())
+            archived = layout.singles_folder(root, account, kind, month).is_dir()
             files += count
             state = State.EMPTY if size <= count * _EMPTY_SLICE_BYTES else State.OK
             states[month] = worst(
-                states.get(month, State.EMPTY), State.MISSING if _has_gaps(month, pieces, now) else state
+                states.get(month, State.EMPTY), State.MISSING if _has_gaps(month, pieces, now, not archived) else state
             )
     return FolderStatus("alpha_files", account, dict(sorted(states.items())), files)
 
 
-def _has_gaps(month: str, pieces: Sequence[Slice], now: dt.datetime) -> bool:
+def _has_gaps(month: str, pieces: Sequence[Slice], now: dt.datetime, only_changed: bool) -> bool:
     """Whether a part of the month is in no finished slice; an old archive's single files, which have no windows, do."""
     whole = month_window(month)
     if not pieces:
-        return False
+        return only_changed
     if whole.end > now:
         whole = whole.until(max(piece.window.end for piece in pieces)) or whole
     return bool(slices.missing(whole, pieces))

@@ -1,4 +1,4 @@
-"""`marketdata alphas records` and `export alphas`: which alphas, by the same filters, and which record sets."""
+"""`marketdata alphas records`, `alphas changes` and `export alphas`: which alphas, by the same filters."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
 from marketdata_assets.cli import alphas, output, stores
 from marketdata_assets.cli.arguments import among
-from marketdata_assets.cli.instance import RunOutcome, months_between
+from marketdata_assets.cli.instance import RunOutcome, months_between, run_job
 from marketdata_assets.export.errors import UnknownFormat
 from marketdata_assets.read.errors import UnknownColumn, UnknownName
 from marketdata_assets.settings import Settings
@@ -89,6 +89,57 @@ def records(
     else:
         _show(outcomes, names)
     if not all(outcome.success for outcome in outcomes.values()):
+        raise typer.Exit(1)
+
+
+def changes(
+    account: alphas.Accounts = None,
+    ids: Annotated[list[str] | None, typer.Option("--id", help="fetch these alphas; takes one --account")] = None,
+    type_: Types = None,
+    status: Status = None,
+    region: Region = None,
+    universe: Universe = None,
+    delay: Delay = None,
+    submitted_from: Day = None,
+    submitted_to: Day = None,
+    min_sharpe: MinSharpe = None,
+    min_fitness: MinFitness = None,
+    max_turnover: MaxTurnover = None,
+    as_json: output.Json = False,
+) -> None:
+    """Fetch alphas of all months that were submitted or changed, that match filters, or by id.
+
+    Without a filter: all submitted ones, and those changed since the last fetch. New versions become raw files;
+    `marketdata ingest alphas` imports them.
+    """
+    filters = given(
+        type=type_, status=status, region=region, universe=universe, delay=delay, submitted_from=submitted_from,
+        submitted_to=submitted_to, min_sharpe=min_sharpe, min_fitness=min_fitness, max_turnover=max_turnover,
+    )  # fmt: skip
+    if ids and (filters or len(account or ()) != 1):
+        raise typer.BadParameter("--id goes with exactly one --account and no filter", param_hint="--id")
+    settings = Settings()
+    config = {"accounts": alphas.fetched_accounts(settings, account), "filters": filters, "ids": ids or []}
+    with output.bar("alphas", quiet=as_json):
+        outcome = run_job(settings, "alpha_changes", None, {"fetch_changes": {"config": config}})
+    got = outcome.metadata.get("fetch_changes", {})
+    if as_json:
+        output.as_json({**outcome.as_json(), **got})
+    else:
+        outcome.print_problems()
+        if got:
+            output.console().print(
+                f"{got['listed']:,} alphas listed, {got['written']:,} new or changed, {got['requests']:,} requests,"
+                f" {got['seconds']:.1f} s"
+            )
+        for name in ("unknown", "note"):
+            if got.get(name):
+                output.notes().print(f"{name}: {got[name]}", markup=False)
+        if got.get("written"):
+            output.notes().print(
+                "next: marketdata ingest alphas; while the UI runs, its daemon does this automatically"
+            )
+    if not outcome.success:
         raise typer.Exit(1)
 
 

@@ -195,6 +195,11 @@ COMMANDS: Mapping[str, Command | Group] = {
                 "brain:login",
             ),
             "fetch": Command("Fetch alphas of some months from BRAIN into raw files.", "alphas:fetch"),
+            "changes": Command(
+                "Fetch alphas of all months that were submitted or changed, that match filters, or by id.",
+                "alpha_records:changes",
+                {"cls": ManyValues},
+            ),
             "records": Command(
                 "Fetch record sets and correlations of alphas in MongoDB: PnL, turnover, Sharpe, yearly figures.",
                 "alpha_records:records",

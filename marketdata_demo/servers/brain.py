@@ -96,6 +96,23 @@ EARLIEST, LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=
 _BOUND = re.compile(r"dateCreated(>=|<)(.+)")
 
 
+_CONDITION = re.compile(r"(status|settings\.\w+|is\.\w+|dateSubmitted)(!=|>=|<=|=|<)(.*)", re.DOTALL)
+
+
+def fits(document: Any, path: str, sign: str, wanted: str) -> bool:
+    """Whether an alpha meets a condition of the list."""
+    value = document
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    if sign in ("=", "!="):
+        return (str(value) in wanted.split("\x1f")) == (sign == "=")
+    if value is None:
+        return False
+    bound: Any = float(wanted) if path.startswith("is.") else datetime.fromisoformat(wanted)
+    value = value if path.startswith("is.") else datetime.fromisoformat(value)
+    return bool(value >= bound if sign == ">=" else value <= bound if sign == "<=" else value < bound)
+
+
 class Refused(Exception):
     """An answer with a JSON body and an error status."""
 
@@ -111,6 +128,8 @@ class Query:
     limit: int = 10
     offset: int = 0
     kind: str = "regular"
+    order: str = "dateCreated"
+    conditions: list[tuple[str, ...]] = field(default_factory=list)
     start: datetime = EARLIEST
     end: datetime = LATEST
 
@@ -129,6 +148,10 @@ class Query:
                 setattr(query, name, int(value))
             elif name == "type" and value in KINDS:
                 query.kind = KINDS[value]
+            elif condition := _CONDITION.fullmatch(unquote(part)):
+                query.conditions.append(tuple(condition.groups()))
+            elif name == "order" and value.lstrip("-") == "dateModified":
+                query.order = value
             elif (name, value) != ("order", "dateCreated"):
                 raise Refused(400, {name: [f'"{value}" is not a valid choice.']})
         return query
@@ -240,6 +263,7 @@ class BrainServer(Faults):
         self.arrivals: dict[str, list[float]] = {}
         self.logins = self.refused_logins = self.overruns = 0
         self.in_flight = self.most_in_flight = 0
+        self.order_by_modified: Literal["obey", "ignore", "reject"] = "obey"
         self.polls_until_computed, self.poll_seconds = 0, 0.01
         self.not_offered: set[str] = set()
         self._computing: dict[str, int] = {}
@@ -446,8 +470,16 @@ class BrainServer(Faults):
             raise Refused(400, {"limit": [f"Ensure this value is less than or equal to {PAGE}."]})
         if self.beyond == "reject" and query.offset + query.limit > self.cap:
             raise Refused(400, {"detail": f"Offset is limited to {self.cap - query.limit}."})
+        if query.order != "dateCreated" and self.order_by_modified == "reject":
+            raise Refused(400, {"order": [f'"{query.order}" is not a valid choice.']})
         with self._lock:
             rows = user.alphas[query.kind]
+            if query.conditions:
+                rows = [row for row in rows if all(fits(json.loads(row[2].body), *one) for one in query.conditions)]
+            if query.order != "dateCreated" and self.order_by_modified == "obey":
+                modified = [(json.loads(row[2].body)["dateModified"], row) for row in rows]
+                modified.sort(key=lambda one: datetime.fromisoformat(one[0]), reverse=query.order[0] == "-")
+                return _answer([row for _, row in modified], query)
             start = bisect_left(rows, (query.start, ""))
             end = bisect_left(rows, (query.end, ""))
             count = max(end - start, 0)
@@ -504,3 +536,10 @@ def of_archive(root: Path, accounts: Sequence[str]) -> BrainServer:
         alphas = (served(json.loads(line)) for path in paths for _, line in read_package(path))
         server.add_user(f"{account}@example.com", SAMPLE_PASSWORD, alphas)
     return server
+
+
+def _answer(rows: Sequence[tuple[datetime, str, Alpha]], query: Query) -> web.Response:
+    """A page of a list that is neither capped nor faulty."""
+    shown = b", ".join(row[2].body for row in rows[query.offset : query.offset + query.limit])
+    body = b'{"count": %d, "next": null, "previous": null, "results": [%s]}' % (len(rows), shown)
+    return web.Response(body=body, content_type="application/json")

@@ -19,7 +19,7 @@ from marketdata_assets.cli import app
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.local.stack import LocalStack
 from marketdata_demo import sample_alphas
-from marketdata_demo.servers.brain import BrainServer, spread
+from marketdata_demo.servers.brain import BrainServer, make, spread
 
 MONTH = "2024-11"
 NOVEMBER = month_window(MONTH)
@@ -332,3 +332,22 @@ def test_record_sets_of_chosen_alphas_are_fetched_once_and_shown(lab: Lab) -> No
         refused = lab.run("alphas", "records", *wrong)
         assert refused.returncode == 2
         assert sentence in squeezed(refused.stderr)
+
+
+def test_changes_are_fetched_by_filter_and_by_id_then_imported(lab: Lab) -> None:
+    lab.accounts({"user_key": "sa"})
+    lab.brain.add_user("sa@example.com", PASSWORD)
+    old = [make(n, NOVEMBER.start, status="TESTED" if n < 3 else "OTHER", dateSubmitted=None) for n in range(10)]
+    lab.brain.add_alphas("sa@example.com", old)
+    first = lab.said("alphas", "changes", "--account", "sa", "--status", "TESTED")
+    assert (first["listed"], first["written"], first["success"]) == (3, 3, True)
+    by_id = lab.run("alphas", "changes", "--account", "sa", "--id", old[5].id, "nothere1")
+    assert by_id.stdout.startswith("1 alphas listed, 1 new or changed, 2 requests, ")
+    assert "unknown: nothere1" in by_id.stderr
+    assert lab.said("ingest", "alphas", "--account", "sa")["inserted"] == 4
+    assert set(lab.documents("regular", "sa")) == {one.id for one in (*old[:3], old[5])}
+    every = lab.said("alphas", "changes")
+    assert (every["listed"], every["written"]) == (10, 6)
+    refused = lab.run("alphas", "changes", "--id", "xVWpJpp")
+    assert refused.returncode == 2
+    assert "--id goes with exactly one --account" in squeezed(refused.stderr)

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from alpha_runs import MONTHS, REGULARS, SUPERS, Lab, keys, metadata
-from bar_runs import failures, repository
+from bar_runs import execute, failures, repository
 from test_alphas_automation import RESOURCES, ranges
 
 from marketdata_assets.alphas.layout import month_window
@@ -103,3 +103,12 @@ def test_the_schedule_requests_months_with_new_and_changed_alphas_only(loaded: L
 
 def test_without_an_account_that_can_log_in_the_schedule_skips(lab: Lab) -> None:
     assert "no enabled account" in str(tick(lab).skip_message)
+
+
+def test_a_run_for_changes_writes_files_and_names_accounts_that_fail(lab: Lab) -> None:
+    lab.ready("lk", "bad")
+    lab.brain.users["bad@example.com"].password = "another"
+    result = execute(lab.instance, "alpha_changes", {})
+    assert not result.success
+    assert "bad: " in str(failures(result))
+    assert list((lab.root / "lk" / "changed_data").rglob("*.json"))

@@ -48,7 +48,7 @@ OF_EARLIER_YEARS = sample_bars.STOCKS[:1]
 FLOWS = ("stock_daily", "stock_daily_indicators")
 SWITCHED = {
     *("minute_bar_files_sensor", "kline_behind_bars", "alphas_hourly", "alphas_daily", "alphas_rotation"),
-    "alpha_records_daily",
+    *("alphas_changes", "alpha_records_daily"),
     *("alpha_files_sensor", "alphas_follow", "brain_accounts_sensor", "tick_files_sensor", "ticks_daily"),
     *("symbols_daily", "reference_daily", "exchange_captures_sensor", "exchange_drain", "exchange_hourly"),
     *(f"{flow}_{what}" for flow in FLOWS for what in ("sensor", "schedule")),

@@ -1,0 +1,216 @@
+"""Alphas of the API's list that a fetch of months does not see: submitted and changed since, chosen by filters, by id.
+
+They are raw files, one per alpha, which packaging reads beside the slices; an alpha that is unchanged since it was last
+seen is not written again.
+
+BRAIN's list has no known filter by dateModified. It is requested in that order, newest first, where the API orders by
+it; each fetch checks that, as an API may ignore an order. Submitted alphas are listed completely.
+"""
+
+import asyncio
+import datetime as dt
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+
+from marketdata_assets.alphas.api import BrainClient
+from marketdata_assets.alphas.api_requests import Page
+from marketdata_assets.alphas.errors import RequestRejected
+from marketdata_assets.alphas.fetch import LISTING_DELAY, ClientFactory
+from marketdata_assets.alphas.filters import Filters
+from marketdata_assets.alphas.layout import KINDS, Kind, Window, changed_path, month_window
+from marketdata_assets.alphas.paging import ListReader
+from marketdata_assets.alphas.raw_files import NoAlpha, alpha_of
+from marketdata_assets.loading.replacing import replacing
+from marketdata_assets.months import FIRST_ALPHA_MONTH
+
+SUBMITTED = "&status!=UNSUBMITTED%1FIS-FAIL"
+"""The filter by which public clients list what was submitted."""
+
+ROTATION = "what changed besides is found by the rotation of months"
+NO_ORDER = f"the API does not order alphas by dateModified; {ROTATION}"
+TOO_MANY = f"more alphas have changed than the API pages through; {ROTATION}"
+
+OVERLAP = dt.timedelta(hours=1)
+FIRST_REACH = dt.timedelta(days=3)
+"""How far back the first fetch of an account looks for changes; what changed before is found by the rotation."""
+
+
+@dataclass
+class ChangesReport:
+    """The result for one account. `note` says what the API does not offer; `written` have changed since last seen."""
+
+    account: str
+    listed: int = 0
+    written: int = 0
+    months: set[str] = field(default_factory=set)
+    unknown: list[str] = field(default_factory=list)  # ids that the API does not know
+    rejected: list[str] = field(default_factory=list)
+    requests: int = 0
+    note: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is listed: `filters`, or `ids`; without either, what was submitted or changed since the last fetch."""
+
+    filters: Filters | None = None
+    ids: tuple[str, ...] = ()
+
+
+def fetch_changes(
+    root: Path, accounts: Iterable[str], client_of: ClientFactory, selection: Selection, *, now: dt.datetime
+) -> list[ChangesReport]:
+    """Write the selected alphas of `accounts` as raw files; an account that fails does not affect the others."""
+
+    async def one(account: str) -> ChangesReport:
+        report = ChangesReport(account)
+        try:
+            async with client_of(account) as client:
+                await _fetch(client, root, report, selection, now)
+                report.requests = client.requests
+        except Exception as error:  # of whatever class: it is this account's failure
+            report.error = f"{account}: {str(error) or type(error).__name__}"
+        return report
+
+    async def every() -> list[ChangesReport]:
+        return list(await asyncio.gather(*map(one, accounts)))
+
+    return asyncio.run(every())
+
+
+async def _fetch(
+    client: BrainClient, root: Path, report: ChangesReport, selection: Selection, now: dt.datetime
+) -> None:
+    seen = Seen(root, report.account)
+    if selection.ids:
+        for name in dict.fromkeys(selection.ids):
+            raw = await client.alpha(name)
+            if raw is None:
+                report.unknown.append(name)
+            else:
+                _write(root, seen, report, [raw])
+    elif selection.filters:
+        for kind in selection.filters.kinds:
+            _write(root, seen, report, await _listed(client, kind, selection.filters.query(), now))
+    else:
+        for kind in KINDS:
+            _write(root, seen, report, await _listed(client, kind, SUBMITTED, now))
+            changed, note = await _changed(client, kind, seen.until.get(kind, now - FIRST_REACH) - OVERLAP)
+            _write(root, seen, report, changed)
+            report.note = report.note or note
+            seen.until[kind] = now
+    seen.save()
+
+
+class Seen:
+    """What was seen of an account: digests of alphas by id, and up to when changes were listed, by kind."""
+
+    def __init__(self, root: Path, account: str) -> None:
+        self._path = root / account / "changed_data" / "seen.json"
+        try:
+            state = msgspec.json.decode(self._path.read_bytes(), type=_State)
+        except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
+            state = _State()  # everything is written once more, which changes nothing
+        self.until, self._digests = state.until, state.digests
+
+    def is_new(self, name: str, raw: bytes) -> bool:
+        """Whether an alpha differs from when it was last seen."""
+        return self._digests.get(name) != _digest(raw)
+
+    def add(self, name: str, raw: bytes) -> None:
+        self._digests[name] = _digest(raw)
+
+    def save(self) -> None:
+        with replacing(self._path, self._path.with_name(f".{self._path.name}.{os.getpid()}.partial")) as file:
+            file.write(msgspec.json.encode(_State(self.until, self._digests)))
+
+
+class _State(msgspec.Struct):
+    until: dict[Kind, dt.datetime] = {}
+    digests: dict[str, str] = {}
+
+
+def _digest(raw: bytes) -> str:
+    return hashlib.md5(raw, usedforsecurity=False).hexdigest()
+
+
+async def _listed(client: BrainClient, kind: Kind, where: str, now: dt.datetime) -> list[bytes]:
+    """All alphas that match, whenever they were created."""
+    reader = ListReader(client, where=where)
+    left = [Window(month_window(FIRST_ALPHA_MONTH).start, (now - LISTING_DELAY).replace(microsecond=0))]
+    found: list[bytes] = []
+    while left:
+        part, rest = await reader.read(kind, left.pop(0))
+        found += part.alphas.values() if part else ()
+        left = rest + left
+    return found
+
+
+async def _changed(client: BrainClient, kind: Kind, since: dt.datetime) -> tuple[list[bytes], str]:
+    """The alphas with a dateModified from `since` on, and a note when others may have changed too."""
+    try:
+        oldest = (await client.ordered(kind, "dateModified", 0, 1)).ids
+        page = await client.ordered(kind, "-dateModified", 0)
+    except RequestRejected as error:
+        if error.status == 400:
+            return [], NO_ORDER
+        raise
+    found = list(page.results)
+    if page.count > len(page.ids) and (oldest == page.ids[:1] or not _descends(page)):
+        return [], NO_ORDER  # both directions begin with the same alpha: the order is ignored
+    while page.results and len(found) < page.count and _modified(page.results[-1]) >= since:
+        try:
+            page = await client.ordered(kind, "-dateModified", len(found))
+        except RequestRejected as error:
+            if error.status == 400:  # further than the API pages
+                return found, TOO_MANY
+            raise
+        if not _descends(page):
+            return found, NO_ORDER
+        found += page.results
+    return [raw for raw in found if _modified(raw) >= since], ""
+
+
+def _descends(page: Page) -> bool:
+    return all(_modified(before) >= _modified(after) for before, after in pairwise(page.results))
+
+
+def _modified(raw: bytes) -> dt.datetime:
+    try:
+        alpha = alpha_of(raw, dt.datetime.min.replace(tzinfo=dt.UTC))
+    except NoAlpha:
+        return dt.datetime.min.replace(tzinfo=dt.UTC)
+    return alpha.modified or alpha.created or dt.datetime.min.replace(tzinfo=dt.UTC)
+
+
+def _write(root: Path, seen: "Seen", report: ChangesReport, alphas: Sequence[bytes]) -> None:
+    """Write those that differ from when they were last seen."""
+    report.listed += len(alphas)
+    for raw in alphas:
+        try:
+            alpha = alpha_of(raw, None)
+        except NoAlpha as error:
+            report.rejected.append(f"{str(raw[:80], 'utf-8', 'replace')}: {error}")
+            continue
+        if seen.is_new(alpha.id, raw):
+            path = changed_path(root, report.account, _kind(raw), f"{alpha.day:%Y-%m}", alpha.id)
+            with replacing(path, path.with_name(f".{path.name}.{os.getpid()}.partial")) as file:
+                file.write(raw)
+            seen.add(alpha.id, raw)
+            report.written += 1
+            report.months.add(f"{alpha.day:%Y-%m}")
+
+
+class _Type(msgspec.Struct):
+    type: str = "REGULAR"
+
+
+def _kind(raw: bytes) -> Kind:
+    return "super" if msgspec.json.decode(raw, type=_Type).type == "SUPER" else "regular"
