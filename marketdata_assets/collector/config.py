@@ -28,6 +28,7 @@ from marketdata_assets.config_files import Document, InvalidConfigFile, Problem,
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.errors import UnknownExchange
 from marketdata_assets.exchanges.records import DataType, Exchange, MarketType
+from marketdata_assets.exchanges.venue_adapter import Choice
 from marketdata_assets.http_client import DIRECT, LOOPBACK
 from marketdata_assets.settings import CollectorSettings
 
@@ -89,10 +90,23 @@ class Market(Section):
     data_types: Annotated[list[DataType], Field(min_length=1)] = Field(default=[])
     kline_intervals: Names = Field(default=["1m"])
     book_depth: Annotated[int, Field(gt=0)] | None = None
+    book_speed: str | None = None
+    book_channel: str | None = None
+    trade_channel: str | None = None
     match_dollar_quotes: bool = False
     max_instruments: PositiveInt = 1000
     ws_url: str | None = None
     base_url: str | None = None
+
+    @property
+    def choices(self) -> dict[Choice, str]:
+        """What is chosen of the channels."""
+        given: dict[Choice, str | None] = {
+            "book_speed": self.book_speed,
+            "book_channel": self.book_channel,
+            "trade_channel": self.trade_channel,
+        }
+        return {name: value for name, value in given.items() if value is not None}
 
     @field_validator("symbols", "data_types", "kline_intervals")
     @classmethod
@@ -297,6 +311,7 @@ def _validated(document: Document, overrides: CollectorSettings | None) -> Confi
             market.data_types,
             market.kline_intervals,
             market.book_depth,
+            market.choices,
         )
     )
     if not any(True for _ in config.markets()):

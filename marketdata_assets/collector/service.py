@@ -222,6 +222,7 @@ class Collector:
                 socket_url=wanted.ws_url,
                 intervals=wanted.kline_intervals,
                 depth=wanted.book_depth,
+                choices=wanted.choices,
             )
             counters = self._counters[exchange, market_type] = MarketCounters(exchange, market_type)
             markets[exchange, market_type] = Market(

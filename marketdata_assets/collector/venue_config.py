@@ -4,7 +4,7 @@ The shape of the section is in `config`.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from marketdata_assets.collector.symbols import EXCLUDE
@@ -12,6 +12,7 @@ from marketdata_assets.config_files import Location
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.records import MarketType
 from marketdata_assets.exchanges.venue import VenueMarket
+from marketdata_assets.exchanges.venue_adapter import Choice
 
 AT = ("exchanges",)
 
@@ -48,6 +49,7 @@ def problems(
     data_types: Sequence[str],
     intervals: Sequence[str],
     depth: int | None,
+    choices: Mapping[Choice, str],
 ) -> Iterator[tuple[Location, str]]:
     """What a market of a venue cannot do of what is wanted, each with the valid values."""
     venue = venues.find(exchange)
@@ -76,6 +78,20 @@ def problems(
         valid = ", ".join(map(str, market.depths))
         cause = f"no books of {depth} levels; use {valid}" if valid else "one depth of books; omit book_depth"
         yield (*at, "book_depth"), f"{name} has {cause}"
+    for choice, value in choices.items():
+        if cause := _not_chosen(name, market, choice, value):
+            yield (*at, choice), cause
+
+
+def _not_chosen(name: str, market: VenueMarket, choice: Choice, value: str) -> str:
+    """Why a market's channel cannot be chosen; empty when it can."""
+    values = market.choices.get(choice, {})
+    usable = ", ".join(one for one, refusal in values.items() if not refusal)
+    if not values:
+        return f"{name} has no choice of it; omit it"
+    if value not in values:
+        return f"{name} has no {value}; use {usable}"
+    return f"{name} cannot be collected with {value}: {values[value]}; use {usable}" if values[value] else ""
 
 
 def _plain(symbol: str) -> str:

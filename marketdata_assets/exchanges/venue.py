@@ -16,7 +16,7 @@ from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import DataType, Exchange, MarketType
 from marketdata_assets.exchanges.rest import BodyOf, ErrorOf, Limits, Rest
 from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
-from marketdata_assets.exchanges.venue_adapter import VenueAdapter
+from marketdata_assets.exchanges.venue_adapter import Choice, VenueAdapter
 
 Source = tuple[Exchange, MarketType | None]
 """What a capture is of. The market is None where one socket carries all markets of a venue."""
@@ -79,6 +79,9 @@ class VenueMarket:
     """What its REST history has, and for how many days back; None for all since the listing. Empty for no history."""
 
     depths: tuple[int, ...] = ()  # levels of a book on each side that can be chosen
+    choices: Mapping[Choice, Mapping[str, str]] = field(default_factory=dict)
+    """The values of each choice, the usual one first, with why the collector cannot take it, or empty."""
+
     kept_candles: int | None = None  # how many of an interval its REST history keeps; None for all since the listing
 
 

@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from types import MappingProxyType
+from typing import Literal, TypedDict
 
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.errors import RequestRejected, VenueRateLimited, VenueUnavailable
@@ -98,6 +99,10 @@ class SocketSession(ABC):
         """The meaning of a message without data."""
 
 
+Choice = Literal["book_speed", "book_channel", "trade_channel"]
+"""What of a market's channels the configuration can choose."""
+
+
 class AdapterOptions(TypedDict, total=False):
     """What a VenueAdapter may be created with."""
 
@@ -105,6 +110,7 @@ class AdapterOptions(TypedDict, total=False):
     socket_url: str | None
     intervals: Sequence[str]
     depth: int | None
+    choices: Mapping[Choice, str]
 
 
 class VenueAdapter(ABC):
@@ -131,10 +137,12 @@ class VenueAdapter(ABC):
         socket_url: str | None = None,
         intervals: Sequence[str] = ("1m",),
         depth: int | None = None,
+        choices: Mapping[Choice, str] = MappingProxyType({}),
     ) -> None:
         self.market_type = market_type
         self.name = f"{self.exchange} {market_type}"
         self._rest_url, self._socket_url, self._intervals = rest_url, socket_url, tuple(intervals)
+        self._choices = choices  # of channels; the adapter's usual ones for the others
         self._depth = depth  # levels of a book on each side; the adapter's usual one where None
 
     @abstractmethod

@@ -205,7 +205,7 @@ class BinanceVenue(Venue, BinanceServer):
             ids += f',"pu":{change.prev}'
         levels = f'"b":{_levels(change.bids)},"a":{_levels(change.asks)}'
         data = f'{{"e":"depthUpdate",{head}{pair},{ids},{levels}}}'
-        for speed in ("depth@100ms", "depth"):
+        for speed in ("depth@100ms", "depth@500ms", "depth"):
             self._tell(market, speed, data)
         (bid, bid_size), (ask, ask_size) = market.best()
         best = f'"u":{change.last},"s":"{market.name}"{pair},"b":"{bid}","B":"{bid_size}","a":"{ask}","A":"{ask_size}"'

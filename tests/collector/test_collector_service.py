@@ -91,3 +91,19 @@ async def test_errors_of_a_venue_are_all_counted_and_few_are_logged(
             assert counters.errors == {"rate_limited": 250, "venue_error": 250}
     lines = [record for record in caplog.records if "too much" in record.message]
     assert 1 <= len(lines) < 50
+
+
+@in_loop
+async def test_chosen_channels_of_books_and_trades_are_collected(tmp_path: Path) -> None:
+    with BinanceVenue("spot", ["ABCUSDT"]) as venue:
+        chosen = {"book_speed": "1000ms", "trade_channel": "aggTrade"}
+        text = text_of({"spot": {**market(venue, ["ABCUSDT"], ["trade", "orderbook"]), **chosen}})
+        async with running(text, tmp_path) as run:
+            await run.subscribed()
+            counters = run.collector.status().markets[0].counters
+            await run.emit(venue, 50)
+            await run.until(lambda: counters.records["orderbook"])
+            await run.emit(venue, 50)
+            await run.until(lambda: counters.records["orderbook"] > 10)
+            await run.until(lambda: counters.records["trade"] == len(venue.source().trades["ABCUSDT"]))
+            assert counters.gaps == {}

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -155,3 +155,27 @@ def test_symbols_resolve_by_the_venues_name_and_by_ours() -> None:
         assert resolve_symbols(known, "linear", [symbol]) == Resolved([swap], {})
     found = resolve_symbols(known, "spot", ["ABC-USDT-SWAP", "ABC-USDT", "ABCUSDT"])
     assert found == Resolved([spot], {"ABC-USDT-SWAP": "is not listed; nearest: ABC-USDT"})
+
+
+@pytest.mark.parametrize(
+    ("exchange", "market_type", "name", "choices", "keys"),
+    [
+        ("binance", "spot", "ABCUSDT", {"book_speed": "1000ms"}, ["abcusdt@trade", "abcusdt@depth"]),
+        ("binance", "spot", "ABCUSDT", {"trade_channel": "aggTrade"}, ["abcusdt@aggTrade", "abcusdt@depth@100ms"]),
+        ("binance", "linear", "ABCUSDT", {"book_speed": "250ms"}, ["abcusdt@aggTrade", "abcusdt@depth"]),
+        ("binance", "linear", "ABCUSDT", {"book_speed": "500ms"}, ["abcusdt@aggTrade", "abcusdt@depth@500ms"]),
+        ("okx", "spot", "ABC-USDT", {"book_channel": "books5"}, ["trades:ABC-USDT", "books5:ABC-USDT"]),
+        (
+            "deribit", "inverse", "ABC-PERPETUAL", {"book_speed": "agg2"},
+            ["trades.ABC-PERPETUAL.100ms", "book.ABC-PERPETUAL.agg2"],
+        ),
+    ],
+)  # fmt: skip
+def test_chosen_channels_are_subscribed_to(
+    exchange: str, market_type: MarketType, name: str, choices: Any, keys: list[str]
+) -> None:
+    instrument = venues.find(exchange).feed(market_type, None, strict=False).instruments[name]
+    adapter = adapter_for(exchange, market_type, choices=choices)
+    found = adapter.subscriptions(instrument, ["trade", "orderbook"])
+    assert [one.key for one in found] == keys
+    assert adapter.trade_stream == found[0].stream

@@ -41,6 +41,13 @@ WRONG = {
     market("binance", "spot", "data_types: [trades]"): r"data_types.*should be 'trade'",
     market("binance", "spot", "data_types: [trade, trade]"): r"data_types: trade is given twice",
     market("binance", "spot", "data_types: []"): r"data_types: list should have at least 1 item",
+    # Channels.
+    market("binance", "spot", "book_speed: 250ms"): r"book_speed: Binance spot has no 250ms; use 100ms, 1000ms",
+    market("binance", "linear", "trade_channel: trade"): r"trade_channel: Binance linear cannot be collected with trade: .*; use aggTrade",  # noqa: E501
+    market("okx", "linear", "book_channel: books-l2-tbt"): r"book_channel: .*with books-l2-tbt: it needs a login with VIP level 5.*; use books, books5",  # noqa: E501
+    market("okx", "spot", "book_channel: bbo-tbt"): r"no book; add ticker to data_types",
+    market("deribit", "inverse", "book_speed: raw"): r"with raw: it needs a login.*; use 100ms, agg2",
+    market("bybit", "linear", "book_speed: 100ms"): r"book_speed: Bybit linear has no choice of it; omit it",
     # Symbols.
     market("okx", "option"): r"option\.symbols: is missing; add it",
     market("binance", "spot", "symbols: []"): r"symbols: list should have at least 1 item",

@@ -38,6 +38,9 @@ from marketdata_assets.http_client import RetryPolicy
 
 DATA_PREFIX = b'{"stream":"'
 BOOK_SPEED = "100ms"
+UNNAMED_SPEEDS: dict[MarketType, str] = {"spot": "1000ms", "linear": "250ms", "inverse": "250ms"}
+"""The speed of a stream of books whose name has none."""
+
 SHUTDOWN = "the server will shut down"
 
 SILENCE: dict[Stream, float | None] = {
@@ -107,7 +110,10 @@ class BinanceAdapter(VenueAdapter):
         self.max_subscriptions = min(market.streams, 300)  # our choice, to spread the load over the venue's servers
         self.message_rates = (MessageRate(int(market.messages_per_second) - 1, 1.1),)
         self._market = market
-        self.trade_stream = {"spot": "trade", "option": "optionTrade"}.get(market_type, "aggTrade")
+        usual = {"spot": "trade", "option": "optionTrade"}.get(market_type, "aggTrade")
+        self.trade_stream = self._choices.get("trade_channel", usual)
+        speed = self._choices.get("book_speed", BOOK_SPEED)
+        self._book_speed = "" if speed == UNNAMED_SPEEDS.get(market_type) else speed
         self.sequential_trade_ids = market_type != "option"  # of options it is not documented
 
     def feed(self) -> BinanceFeed:
@@ -125,9 +131,9 @@ class BinanceAdapter(VenueAdapter):
             return list(self._of_option(instrument, types))
         streams: list[tuple[Stream, str, str]] = []
         if "trade" in types:
-            streams.append(("trade" if self.market_type == "spot" else "aggTrade", "", "trade"))
+            streams.append(("aggTrade" if self.trade_stream == "aggTrade" else "trade", "", "trade"))
         if "orderbook" in types:
-            streams.append(("depth", BOOK_SPEED, "orderbook"))
+            streams.append(("depth", self._book_speed, "orderbook"))
         if "kline" in types:
             streams += [("kline", interval, "kline") for interval in self._intervals]
         if "ticker" in types:
@@ -167,7 +173,7 @@ class BinanceAdapter(VenueAdapter):
         return channel[len(DATA_PREFIX) : -1].decode("utf-8", "replace") if channel.startswith(DATA_PREFIX) else ""
 
     def book_key(self, resync: ResyncRequest) -> str:
-        return stream_name("depth", resync.instrument, BOOK_SPEED)
+        return stream_name("depth", resync.instrument, self._book_speed)
 
     def listings(self) -> list[Request]:
         return [self._request("exchangeInfo", {})]

@@ -14,6 +14,7 @@ from marketdata_assets.exchanges.errors import UnknownVenue
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import DataType, MarketType
 from marketdata_assets.exchanges.venue import Source, Venue, VenueMarket
+from marketdata_assets.exchanges.venue_adapter import Choice
 
 SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker")
 MINUTES_UP = tuple(interval for interval in INTERVALS if interval != "1s")  # 1s is for spot alone
@@ -63,18 +64,38 @@ def feed(
     return BinanceFeed(market_type, instruments, strict=strict, books=books)
 
 
+SPOT_CHOICES: dict[Choice, dict[str, str]] = {
+    "book_speed": {"100ms": "", "1000ms": ""},
+    "trade_channel": {"trade": "", "aggTrade": ""},
+}
+FUTURES_CHOICES: dict[Choice, dict[str, str]] = {
+    "book_speed": {"100ms": "", "250ms": "", "500ms": ""},
+    "trade_channel": {"aggTrade": "", "trade": "the venue documents no stream of single trades of futures"},
+}
 FUTURES_HISTORY: dict[DataType, int | None] = {"trade": None, "kline": None, "funding_rate": None, "open_interest": 30}
 
 VENUE = Venue(
     name="binance",
     title="Binance",
     markets={
-        "spot": VenueMarket(MARKETS["spot"].rest, SPOT_TYPES, tuple(INTERVALS), ("BTCUSDT", "ETHUSDT")),
+        "spot": VenueMarket(
+            MARKETS["spot"].rest, SPOT_TYPES, tuple(INTERVALS), ("BTCUSDT", "ETHUSDT"), choices=SPOT_CHOICES
+        ),
         "linear": VenueMarket(
-            MARKETS["linear"].rest, get_args(DataType), MINUTES_UP, ("BTCUSDT", "ETHUSDT"), FUTURES_HISTORY
+            MARKETS["linear"].rest,
+            get_args(DataType),
+            MINUTES_UP,
+            ("BTCUSDT", "ETHUSDT"),
+            FUTURES_HISTORY,
+            choices=FUTURES_CHOICES,
         ),
         "inverse": VenueMarket(
-            MARKETS["inverse"].rest, get_args(DataType), MINUTES_UP, ("BTCUSD_PERP", "ETHUSD_PERP"), FUTURES_HISTORY
+            MARKETS["inverse"].rest,
+            get_args(DataType),
+            MINUTES_UP,
+            ("BTCUSD_PERP", "ETHUSD_PERP"),
+            FUTURES_HISTORY,
+            choices=FUTURES_CHOICES,
         ),
         "option": VenueMarket(MARKETS["option"].rest, ("trade", "ticker", "open_interest"), history={}),
     },

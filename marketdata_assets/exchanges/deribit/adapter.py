@@ -107,7 +107,8 @@ class DeribitAdapter(VenueAdapter):
         subscriptions = []
         for stream, tags in TYPES.items():
             wanted = tuple(tag for tag in tags if tag in types)
-            for speed in (self._intervals if stream == "kline" else (SPEED,)) if wanted else ():
+            usual = self._choices.get("book_speed", SPEED) if stream == "book" else SPEED
+            for speed in (self._intervals if stream == "kline" else (usual,)) if wanted else ():
                 key = session.channel(stream, instrument.name, speed)
                 about = key.replace(f".{instrument.name}.", ".")
                 every = interval_ns(speed) if stream == "kline" else 0

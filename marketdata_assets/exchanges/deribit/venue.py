@@ -13,6 +13,7 @@ from marketdata_assets.exchanges.deribit.session import REST
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import DataType
 from marketdata_assets.exchanges.venue import Source, Venue, VenueMarket
+from marketdata_assets.exchanges.venue_adapter import Choice
 
 SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker")
 CANDLES = tuple(name for name, _ in INTERVALS.values())
@@ -33,18 +34,23 @@ def recognise(raw: bytes) -> Source | None:
         return None
 
 
+CHOICES: dict[Choice, dict[str, str]] = {
+    "book_speed": {"100ms": "", "agg2": "", "raw": "it needs a login, and the collector has none"}
+}
 PERPETUALS: dict[DataType, int | None] = {"trade": None, "kline": None, "funding_rate": None}
 
 VENUE = Venue(
     name="deribit",
     title="Deribit",
     markets={
-        "spot": VenueMarket(REST, SPOT_TYPES, CANDLES, ("BTC_USDT", "ETH_USDT")),
+        "spot": VenueMarket(REST, SPOT_TYPES, CANDLES, ("BTC_USDT", "ETH_USDT"), choices=CHOICES),
         "linear": VenueMarket(
-            REST, get_args(DataType), CANDLES, ("BTC_USDC-PERPETUAL", "ETH_USDC-PERPETUAL"), PERPETUALS
+            REST, get_args(DataType), CANDLES, ("BTC_USDC-PERPETUAL", "ETH_USDC-PERPETUAL"), PERPETUALS, choices=CHOICES
         ),
-        "inverse": VenueMarket(REST, get_args(DataType), CANDLES, ("BTC-PERPETUAL", "ETH-PERPETUAL"), PERPETUALS),
-        "option": VenueMarket(REST, (*SPOT_TYPES, "open_interest"), CANDLES),
+        "inverse": VenueMarket(
+            REST, get_args(DataType), CANDLES, ("BTC-PERPETUAL", "ETH-PERPETUAL"), PERPETUALS, choices=CHOICES
+        ),
+        "option": VenueMarket(REST, (*SPOT_TYPES, "open_interest"), CANDLES, choices=CHOICES),
     },
     feed=DeribitFeed,
     adapter=DeribitAdapter,

@@ -126,7 +126,11 @@ class OkxAdapter(VenueAdapter):
 
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
         swap = instrument.name.endswith("-SWAP")
-        channels = {"trade": ["trades"], "orderbook": ["books"], "open_interest": ["open-interest"]}
+        channels = {
+            "trade": ["trades"],
+            "orderbook": [self._choices.get("book_channel", "books")],
+            "open_interest": ["open-interest"],
+        }
         channels["ticker"] = ["tickers"] if self.market_type == "spot" else ["tickers", "mark-price"]
         channels["funding_rate"] = ["funding-rate"] if swap else []
         subscriptions = [

@@ -11,6 +11,7 @@ from marketdata_assets.exchanges.okx.history import BARS, URL, OkxHistory, error
 from marketdata_assets.exchanges.okx.parse import bar_of
 from marketdata_assets.exchanges.records import DataType
 from marketdata_assets.exchanges.venue import Source, Venue, VenueMarket
+from marketdata_assets.exchanges.venue_adapter import Choice
 
 SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker")
 INTERVALS = tuple(BARS)
@@ -38,6 +39,15 @@ def candle_interval(word: str) -> str | None:
     return bar.interval if bar else None
 
 
+CHOICES: dict[Choice, dict[str, str]] = {
+    "book_channel": {
+        "books": "",
+        "books5": "",
+        "books-l2-tbt": "it needs a login with VIP level 5, and the collector has none",
+        "books50-l2-tbt": "it needs a login with VIP level 4, and the collector has none",
+        "bbo-tbt": "it sends best prices, and no book; add ticker to data_types",
+    }
+}
 HISTORY: dict[DataType, int | None] = {"trade": 90, "kline": None}
 FUTURES: dict[DataType, int | None] = {**HISTORY, "funding_rate": 90, "open_interest": 5}  # 1440 rows of 5m
 
@@ -45,10 +55,14 @@ VENUE = Venue(
     name="okx",
     title="OKX",
     markets={
-        "spot": VenueMarket(URL, SPOT_TYPES, INTERVALS, ("BTC-USDT", "ETH-USDT"), HISTORY),
-        "linear": VenueMarket(URL, get_args(DataType), INTERVALS, ("BTC-USDT-SWAP", "ETH-USDT-SWAP"), FUTURES),
-        "inverse": VenueMarket(URL, get_args(DataType), INTERVALS, ("BTC-USD-SWAP", "ETH-USD-SWAP"), FUTURES),
-        "option": VenueMarket(URL, (*SPOT_TYPES, "open_interest"), INTERVALS, history=HISTORY),
+        "spot": VenueMarket(URL, SPOT_TYPES, INTERVALS, ("BTC-USDT", "ETH-USDT"), HISTORY, choices=CHOICES),
+        "linear": VenueMarket(
+            URL, get_args(DataType), INTERVALS, ("BTC-USDT-SWAP", "ETH-USDT-SWAP"), FUTURES, choices=CHOICES
+        ),
+        "inverse": VenueMarket(
+            URL, get_args(DataType), INTERVALS, ("BTC-USD-SWAP", "ETH-USD-SWAP"), FUTURES, choices=CHOICES
+        ),
+        "option": VenueMarket(URL, (*SPOT_TYPES, "open_interest"), INTERVALS, history=HISTORY, choices=CHOICES),
     },
     feed=OkxFeed,
     adapter=OkxAdapter,
