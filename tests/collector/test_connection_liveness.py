@@ -154,6 +154,16 @@ def test_a_subscription_that_resumes_at_once_is_checked_as_before(tmp_path: Path
     assert one.at(203) == ["a"]
 
 
+def test_what_comes_soon_after_a_long_silence_was_held_back_by_it_though_not_at_once(tmp_path: Path) -> None:
+    """The next trade of a quiet instrument may be some seconds away."""
+    one = Watched(tmp_path, "a")
+    one.at(0, "a")
+    assert one.at(101) == ["a"]
+    one.at(119, "a")
+    assert one.gaps == [("a", 0, 119)]
+    assert one.silence("a") == 100.0
+
+
 def test_a_subscription_that_resumes_by_itself_extends_its_normal_silence(tmp_path: Path) -> None:
     one = Watched(tmp_path, "a")
     one.at(0, "a")

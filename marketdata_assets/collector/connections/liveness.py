@@ -21,7 +21,9 @@ MAX_RESUBSCRIBED = 20
 """Unconfirmed subscriptions that are requested again one by one; with more of them, the socket is dropped."""
 
 HELPED_SECONDS = 5.0
-"""What arrives later than this after an action is not counted as its effect."""
+HELPED_SHARE = 0.2
+"""What arrives later than this after an action, or later than this share of the silence before it, is not counted as
+its effect."""
 
 MAX_UNREADABLE = 100
 """Unreadable messages in a row before the socket is dropped."""
@@ -136,7 +138,9 @@ def _check_subscription(
         return
     health = connection.health.get(key)
     if health and health.since and seen > health.acted_at:
-        by_itself = (seen - max(health.acted_at, request.confirmed_at)) / NS > min(HELPED_SECONDS, limit / 2)
+        after = (seen - max(health.acted_at, request.confirmed_at)) / NS
+        silent = (health.acted_at - health.since) / NS
+        by_itself = after > max(min(HELPED_SECONDS, limit / 2), HELPED_SHARE * silent)
         if by_itself or not connection.events.woken(subscription, health.since, seen):
             health.learned = 2.0 * (seen - health.since) / NS
         health.step = health.doubled = health.since = 0
