@@ -210,13 +210,8 @@ COMMANDS: Mapping[str, Command | Group] = {
     "flows": Group(
         "Pipelines of files into Postgres: shipped ones, and your own.",
         {
-            "new": Command(
-                "Scaffold a new pipeline: made of a file, or an example with handler, sample file and test.",
-                "flows:new",
-            ),
-            "preview": Command(
-                "Show the rows of one file after each step of a flow, without a database.", "flows:preview"
-            ),
+            "new": Command("Scaffold a new pipeline, made of a file or as an example with a test.", "flows:new"),
+            "preview": Command("Show the rows of one file after each step, without a database.", "flows:preview"),
             "list": Command("List the flows of the package and your own.", "flows:show"),
             "check": Command("Validate flows without a database, and try one file.", "flows:check"),
             "run": Command("Load the new and changed files of a flow.", "flows:run"),

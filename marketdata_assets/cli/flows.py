@@ -86,7 +86,7 @@ def preview(
     from marketdata_assets.flows import trial
 
     flow = _valid(name, found())
-    unit = _unit_of(file) if file else _smallest(flow)
+    unit = _unit_of(flow, file) if file else _smallest(flow)
     steps = list(trial.preview(flow, unit, rows))
     if as_json:
         shown = [{"step": step.title, "count": step.count, "rows": step.rows.to_dicts()} for step in steps]
@@ -97,14 +97,13 @@ def preview(
         output.table(f"{step.title}: {step.count} rows", step.rows.columns, cells)
 
 
-def _unit_of(file: Path) -> "Unit":
+def _unit_of(flow: "FlowDefinition", file: Path) -> "Unit":
     """A file, or the smallest member of an archive."""
-    from marketdata_assets.loading.files import FileState, units_of
+    from marketdata_assets.flows.trial import units_at
 
     if not file.is_file():
         raise typer.BadParameter(f"{file}: no such file", param_hint="--file")
-    stat = file.stat()
-    units = units_of(FileState(file.name, file.absolute(), stat.st_size, stat.st_mtime_ns))
+    units = units_at(flow, file.absolute())
     if not units:
         raise typer.BadParameter(f"{file}: it has no member that may be data", param_hint="--file")
     return min(units, key=lambda unit: unit.size)
@@ -349,7 +348,7 @@ def _tried(flow: "FlowDefinition", data_dir: Path | None) -> dict[str, Any]:
     """Check the flow, and run the smallest of its files through it, if there is one."""
     from marketdata_assets.flows.run import at_folder, find_units
     from marketdata_assets.flows.trial import check as check_flow
-    from marketdata_assets.flows.trial import try_file
+    from marketdata_assets.flows.trial import try_unit
 
     check_flow(flow)
     at, folder = at_folder(flow, str(data_dir or ""), Settings().flows_data_folder)
@@ -358,17 +357,19 @@ def _tried(flow: "FlowDefinition", data_dir: Path | None) -> dict[str, Any]:
         at, folder = at_folder(flow, str(sample), folder)
     if not (folder / at.loader.folder).is_dir():
         return {}
-    files = [unit for unit in find_units(at, folder) if not unit.member]
-    if not files:
+    units = find_units(at, folder)
+    if not units:
         return {}
-    tried = try_file(at, files[-1].file.path)
+    unit = min(units, key=lambda unit: unit.size)
+    place = f"{unit.file.path}!{unit.member}" if unit.member else str(unit.file.path)
+    tried = try_unit(at, unit)
     said = [f"line {line}: {reason}" for line, reason in list(tried.rejects.items())[:EXAMPLES]]
-    result: dict[str, Any] = {"tried": str(files[-1].file.path), "read": tried.read, "examples": said}
+    result: dict[str, Any] = {"tried": place, "read": tried.read, "examples": said}
     result["refused"] = len(tried.rejects)  # words: ok
     if tried.too_many:
         result |= {
             "result": "wrong",
-            "error": f"{files[-1].file.path}: {len(tried.rejects)} of {tried.read} rows are rejected, more than"
+            "error": f"{place}: {len(tried.rejects)} of {tried.read} rows are rejected, more than"
             f" {flow.quality.limit}: a run would load nothing of the file. Correct the flow or the file.",
         }
     return result

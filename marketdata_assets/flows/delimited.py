@@ -6,6 +6,7 @@ irregularity; the careful lane takes that block line by line, and rejects what i
 
 import csv
 from collections.abc import Collection, Generator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,10 @@ def _names(text: Text, place: str, loader: Loader) -> list[str]:
 
 def cells(line: str, delimiter: str) -> list[str]:
     """The cells of a line, without blanks and quotes around them."""
-    texts = next(csv.reader([line], delimiter=delimiter)) if QUOTE in line else line.split(delimiter)
+    texts = line.split(delimiter)
+    if QUOTE in line:
+        with suppress(csv.Error):  # such as of a carriage return within the line
+            texts = next(csv.reader([line], delimiter=delimiter))
     return [text.strip().strip(QUOTE).strip() for text in texts]
 
 

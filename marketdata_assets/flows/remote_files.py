@@ -5,10 +5,11 @@ A file is written under its name when it is whole. One that is gone from the sou
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import SourceFailed
@@ -23,6 +24,10 @@ STAMPS = (
     *("LastModified", "last_modified", "Last-Modified", "mtime", "modified"),
 )
 """What file systems report of a file that changes with its content."""
+
+
+Listed = tuple[str, tuple[str, dict[str, Any]]]
+"""A file's name below the source, its path there, and what the file system reports of it."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ def fetch(flow: str, source: Source, globs: list[str], folder: Path, environ: Ma
     """Copy new and changed files into `folder`. Raises SourceFailed when they cannot be listed."""
     try:
         system, root = _file_system(flow, source, environ)
-        found = dict(_listed(system, root, globs))
+        one_file = not str(source.url).endswith("/") and system.isfile(root)
+        found = dict(_matching(_one(system, root) if one_file else _below(system, root), globs))
         if not found:
             raise SourceFailed(flow, source.url or "", f"there is no file that matches {' or '.join(globs)}")
     except SourceFailed:
@@ -92,21 +98,23 @@ def _file_system(flow: str, source: Source, environ: Mapping[str, str]) -> tuple
     return system, str(root)
 
 
-def _listed(system: Any, root: str, globs: list[str]) -> Iterator[tuple[str, tuple[str, dict[str, Any]]]]:
-    """The files at the root or below it that match a pattern: name, path and what is known of each."""
+def _one(system: Any, path: str) -> Iterator[Listed]:
+    yield PurePosixPath(urlsplit(path).path).name, (path, system.info(path))
+
+
+def _below(system: Any, root: str) -> Iterator[Listed]:
+    for path, info in system.find(root, detail=True).items():
+        yield path.removeprefix(root.rstrip("/")).lstrip("/"), (path, info)
+
+
+def _matching(files: Iterable[Listed], globs: list[str]) -> Iterator[Listed]:
     from fsspec.utils import glob_translate
 
     patterns = [re.compile(glob_translate(pattern)) for pattern in globs]
-    found = system.find(root, detail=True)
-    if not found and system.isfile(root):
-        found = {root: system.info(root)}
-    base = root.rstrip("/")
-    for path, info in found.items():
-        name = path.rstrip("/").removeprefix(base).lstrip("/") or PurePosixPath(path).name
-        if ".." in PurePosixPath(name).parts or is_hidden(name):
-            continue
-        if path == root or any(pattern.match(name) for pattern in patterns):
-            yield name, (path, info)
+    for name, entry in files:
+        safe = ".." not in PurePosixPath(name).parts and not is_hidden(name)
+        if safe and any(pattern.match(name) for pattern in patterns):
+            yield name, entry
 
 
 def _stamp(info: Mapping[str, Any]) -> str:

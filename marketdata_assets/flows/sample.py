@@ -139,7 +139,10 @@ def _json(unit: Unit, text: str) -> Any:
 
 
 def _of_parquet(unit: Unit, raw: bytes) -> Sample:
-    frame = pl.scan_parquet(io.BytesIO(raw)).head(ROWS).collect()
+    try:
+        frame = pl.scan_parquet(io.BytesIO(raw)).head(ROWS).collect()
+    except pl.exceptions.PolarsError as error:
+        raise BadFile(unit.place, f"not a Parquet file that can be read: {error}") from error
     return Sample(unit, frame.columns, [list(row) for row in frame.rows()], {"format": "parquet"}, [], frame.schema)
 
 
@@ -174,7 +177,9 @@ def _delimiter(lines: list[str]) -> tuple[str, int]:
 
 
 def _cells(lines: list[str], delimiter: str) -> list[Row]:
-    return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+    """The cells of each line; a carriage return within one is a blank."""
+    plain = (line.replace("\r", " ") for line in lines)
+    return [[cell.strip() for cell in row] for row in csv.reader(plain, delimiter=delimiter)]
 
 
 def _arrays(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

@@ -14,7 +14,8 @@ from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.functions import function
 from marketdata_assets.flows.pipeline import Pipeline
 from marketdata_assets.flows.steps import Call
-from marketdata_assets.loading.files import FileState, Opener, Unit
+from marketdata_assets.loading.errors import BadFile
+from marketdata_assets.loading.files import FileState, Opener, Unit, units_of
 from marketdata_assets.loading.rejects import LINE, Rejects
 
 NO_FILE = "an empty file"
@@ -31,10 +32,23 @@ class Trial:
     """Whether so many rows are rejected that a run would load nothing of the file."""
 
 
-def try_file(flow: FlowDefinition, path: Path) -> Trial:
-    """Read `path` and run the handlers on it. Raises FlowError as a run would."""
+def units_at(flow: FlowDefinition, path: Path) -> list[Unit]:
+    """The file at `path`, or the members of an archive; with its folders where the flow reads their names."""
     stat = path.stat()
-    unit = Unit(FileState(path.name, path, stat.st_size, stat.st_mtime_ns), size=stat.st_size)
+    name = path.absolute().as_posix()[1:] if "/" in (flow.loader.file_name or "") else path.name
+    return units_of(FileState(name, path, stat.st_size, stat.st_mtime_ns))
+
+
+def try_file(flow: FlowDefinition, path: Path) -> Trial:
+    """Read the file at `path`, of an archive the first member. Raises LoadError as a run would."""
+    units = units_at(flow, path)
+    if not units:
+        raise BadFile(path.name, "it has no member that may be data")
+    return try_unit(flow, units[0])
+
+
+def try_unit(flow: FlowDefinition, unit: Unit) -> Trial:
+    """Read `unit` and run the handlers on it. Raises FlowError as a run would."""
     rejects = Rejects(flow.quality.limit)
     pipeline = Pipeline(flow, unit.place, rejects)
     with Opener() as opener, reading.frames(opener, unit, flow, rejects) as (read, _):

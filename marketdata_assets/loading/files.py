@@ -147,7 +147,7 @@ def members(file: FileState) -> list[Unit]:
     try:
         with zipfile.ZipFile(file.path) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir() and not is_hidden(info.filename)]
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, ValueError, struct.error) as error:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, ValueError, LookupError, struct.error) as error:
         raise BadFile(
             file.name, f"not a whole zip file ({error}); it looks truncated or still being written"
         ) from error
@@ -271,7 +271,7 @@ def naming_failures(place: str) -> Iterator[None]:
         raise BadFile(place, "the file was moved away while it was being loaded") from error
     except LineTooLong as error:
         raise BadFile(place, f"not a text file: {error}") from error
-    except (*DAMAGED, zlib.error, gzip.BadGzipFile, EOFError, KeyError, struct.error) as error:
+    except (*DAMAGED, zlib.error, gzip.BadGzipFile, EOFError, LookupError, struct.error) as error:
         raise BadFile(place, f"damaged: {error}") from error
     except (OSError, NotImplementedError, RuntimeError, ValueError) as error:
         raise BadFile(place, f"cannot be read ({error})") from error

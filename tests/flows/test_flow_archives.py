@@ -88,6 +88,12 @@ def test_an_archive_that_is_cut_fails_by_name(name: str, dsn: str, tmp_path: Pat
     assert only_error(defined, dsn, tmp_path).startswith(f"{name}: ")
 
 
+def test_a_member_without_a_name_fails_the_archive_by_name(dsn: str, tmp_path: Path) -> None:
+    deliver(tmp_path, "a.zip", zipped({"a.csv": b"x"}).replace(b"a.csv", b"\0.csv"))
+    defined = flow(tmp_path, PRICES.replace("loader:\n", "loader:\n  glob: '*.zip'\n"))
+    assert only_error(defined, dsn, tmp_path).startswith("a.zip: not a whole zip file (string index out of range)")
+
+
 def test_a_single_file_in_zstd_is_a_unit(dsn: str, tmp_path: Path) -> None:
     defined = flow(tmp_path, PRICES.replace("loader:\n", "loader:\n  glob: '*.zst'\n"))
     deliver(tmp_path, "a.csv.zst", zstandard.compress(lines("a", [1, 2]).encode()))

@@ -89,8 +89,25 @@ def test_files_of_a_web_server_are_copied_once_and_again_when_they_change(dsn: s
         single = PRICES.replace("loader:\n", "loader:\n  folder: one\n") + f"source: {{url: {url}/p/b.csv}}\n"
         assert fetch(flow(tmp_path, single), tmp_path).copied == ("b.csv",)
         del files["/p/b.csv"]
-        with pytest.raises(SourceFailed, match=r"there is no file that matches \*\*/\*\.csv"):
-            fetch(flow(tmp_path, single), tmp_path)
+        gone = flow(tmp_path, single.replace("b.csv", "c/"))
+        with pytest.raises(SourceFailed, match=r"source http://127.*/p/c/"):
+            fetch(gone, tmp_path)
+
+
+def test_a_file_that_cannot_be_copied_costs_no_others(tmp_path: Path) -> None:
+    def answer(path: str) -> Answer:
+        if path == "/p/":
+            return 200, {"Content-Type": "text/html"}, b'<a href="a.csv">a</a><a href="b.csv">b</a>'
+        return (200, {}, lines("a", [1]).encode()) if path == "/p/a.csv" else (500, {}, b"")
+
+    with served(answer) as url:
+        one = defined(tmp_path, f"{{url: {url}/p/}}")
+        fetched = fetch(one, tmp_path)
+        assert (fetched.copied, list(fetched.failed)) == (("a.csv",), ["b.csv"])
+        with pytest.raises(SourceFailed, match=r"1 files cannot be copied, such as b\.csv: "):
+            fetched.check(one)
+        assert fetch(one, tmp_path).copied == ("a.csv",)  # the server reports nothing that changes with the file
+        assert not [*(tmp_path / "in").glob(".*.part")]
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,7 @@ def files_of(flow: FlowDefinition) -> dg.AssetSpec:
     return dg.AssetSpec(
         files_key(flow),
         group_name="flows",
-        kinds={"file", "csv"},
+        kinds={"file", flow.loader.format},
         owners=flow.owners or OWNERS,
         description=f"Files `{', '.join(flow.loader.glob)}` in the folder `{flow.loader.folder}` below"
         " MARKETDATA_FLOWS_DATA, as they are delivered.",
@@ -100,7 +100,7 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
         group_name="flows",
-        kinds={"csv", "postgres"},
+        kinds={flow.loader.format, "postgres"},
         owners=flow.owners or OWNERS,
         description=flow.description or f"Rows of {flow.loader.folder}, kept in the table {flow.target.table}.",
         # Of what is declared. The ledger's version also knows the code of the functions, which is not imported here.
