@@ -199,6 +199,37 @@ def run(
         raise typer.Exit(1)
 
 
+def forget(
+    name: Name,
+    files: Annotated[
+        list[str], typer.Argument(help="paths below the flow's folder, as etl_metadata and reports name them")
+    ],
+    as_json: output.Json = False,
+) -> None:
+    """Delete the rows of files that a flow has loaded, and what is recorded of them.
+
+    The files themselves are not touched; one that is still in the folder is loaded again by the next run.
+    """
+    from marketdata_assets.flows.forget import forget as forget_files
+    from marketdata_assets.flows.owners import to_reload
+    from marketdata_assets.stores.postgres import connect
+
+    flow = _valid(name, found())
+    with connect(stores.postgres_dsn()) as connection:
+        forgotten = forget_files(connection, flow, files)
+        stale = len(to_reload(connection, flow.dataset))
+    if as_json:
+        rows = [{"file": one.unit, "rows": one.rows} for one in forgotten]
+        output.as_json({"flow": name, "forgotten": rows, "files_to_reload": stale})
+        return
+    for one in forgotten:
+        output.console().print(f"{one.unit}: {one.rows} rows deleted", markup=False)
+    if stale:
+        output.console().print(
+            f"{stale} files had rows that these replaced; load them again: marketdata flows run {name}"
+        )
+
+
 def _check_folder(settings: Settings, flow: "FlowDefinition", data_dir: Path | None) -> None:
     from marketdata_assets.flows.errors import NoFiles
     from marketdata_assets.flows.run import at_folder, find_units
@@ -260,6 +291,8 @@ def tell(name: str, outcome: RunOutcome) -> None:
             output.notes().print(
                 f"{kept} rows stay in the table that their files no longer have; to delete them: removed_rows: delete"
             )
+        if repeated := metadata.get("files_repeated"):
+            output.notes().print(f"{repeated} files have the bytes of another file, and were not appended again")
         files = (
             f"; {metadata['files_loaded']} files loaded, {metadata['files_unchanged']} unchanged,"
             f" {metadata['files_failed']} failed; {outcome.checks_passed} checks passed"

@@ -121,6 +121,13 @@ class SchemaDrift(FlowError):
         )
 
 
+class CannotForget(FlowError):
+    """A file of a flow is not forgotten."""
+
+    def __init__(self, flow: str, cause: str) -> None:
+        super().__init__(f"flow {flow}: {cause}")
+
+
 class CannotWrite(FlowError):
     """A new flow is not written."""
 

@@ -5,7 +5,7 @@ Which units there are to do, and spreading them over processes, is in `run`.
 
 import datetime as dt
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 
@@ -15,7 +15,7 @@ from marketdata_assets.flows.errors import AppendedFileChanged
 from marketdata_assets.flows.prepare import Prepared, prepare
 from marketdata_assets.flows.table_writer import KeysClash, TableWriter
 from marketdata_assets.loading.files import HashedStream, Opener, Unit
-from marketdata_assets.loading.reports import UnitReport
+from marketdata_assets.loading.reports import Outcome, UnitReport
 from marketdata_assets.loading.run import each, guarded
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
@@ -34,7 +34,10 @@ class Job:
 
 @dataclass(frozen=True)
 class FileReport(UnitReport):
-    """How one file ended. `kept` are rows in the table that the file had before and no longer has."""
+    """How one file ended. `kept` are rows in the table that the file had before and no longer has.
+
+    `error` also says of a loaded file why none of its rows were appended.
+    """
 
     kept: int = 0
 
@@ -59,15 +62,17 @@ def _attempts(job: Job, opener: Opener, units: list[Unit], *, wait: bool) -> lis
 def _attempt(connection: psycopg.Connection, opener: Opener, job: Job, unit: Unit, *, wait: bool) -> FileReport | None:
     """One unit to its end, a failure included; None when another worker has claimed it."""
     started = dt.datetime.now(dt.UTC)
+    number: int | None = None
 
     def load() -> FileReport | None:
-        number = claims.claim(connection, job.flow.dataset, unit, job.run_id, wait=wait)
+        nonlocal number
+        number = number or claims.claim(connection, job.flow.dataset, unit, job.run_id, wait=wait)
         return None if number is None else _UnitLoad(connection, opener, job, unit, number, started).load()
 
     try:
         return guarded(unit.place, load, lambda error: record_failure(connection, job, unit, error, started))
     finally:
-        if not connection.closed:
+        if number is not None and not connection.closed:
             claims.release(connection, job.flow.dataset, unit)
 
 
@@ -136,7 +141,7 @@ class _UnitLoad:
             with self.connection.transaction():
                 self._settle(found)
             return FileReport(self.unit.place, "unchanged", months=tuple(known.slices))
-        if append:
+        if append and known.rows:
             raise AppendedFileChanged(self.unit.place, self.job.flow.target.table)
         return None
 
@@ -147,6 +152,9 @@ class _UnitLoad:
             connection.execute("SET LOCAL synchronous_commit TO DEFAULT")
             if ledger.locked(connection, dataset, name, name) != known:
                 raise _Overtaken
+            if same := self._appended_as(prepared):
+                note = f"the same bytes as {same}, whose rows are in {self.job.flow.target.table}; not appended again"
+                prepared.rows, entry = 0, replace(entry, rows=0, skipped=entry.read - entry.rejected, error=note)
             loaded = known is not None and (known.content_hash is not None or known.rows > 0)
             writer = TableWriter(connection, self.job.flow.target, name, self.number)
             kept = writer.write(prepared, loaded, straight)
@@ -155,7 +163,24 @@ class _UnitLoad:
             ledger.record(connection, entry)
             self._settle(prepared.content_hash)
         counts = (entry.read, entry.rows, entry.rejected, entry.skipped)
-        return FileReport(name, "ok" if prepared.read else "empty", *counts, months=tuple(entry.slices), kept=kept)
+        outcome: Outcome = "ok" if prepared.read else "empty"
+        return FileReport(name, outcome, *counts, months=tuple(entry.slices), error=entry.error, kept=kept)
+
+    def _appended_as(self, prepared: Prepared) -> str | None:
+        """The appended file with the same bytes whose rows are in the table, where neither a key nor a name differs."""
+        target, loader = self.job.flow.target, self.job.flow.loader
+        named = loader.file_name or loader.file_columns
+        if target.mode != "append" or target.key or named or not prepared.rows:
+            return None
+        dataset, content = self.job.flow.dataset, prepared.content_hash
+        lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 3))"
+        self.connection.execute(lock, [f"{dataset}\n{content}"])
+        row = self.connection.execute(
+            "SELECT unit FROM marketdata_ledger WHERE (dataset, content_hash) = (%s, %s) AND unit <> %s AND rows > 0"
+            " ORDER BY unit LIMIT 1",
+            [dataset, content, self.unit.place],
+        ).fetchone()
+        return row[0] if row else None
 
     def _content_hash(self) -> str:
         """The hash of the unit's bytes as they are now."""

@@ -252,3 +252,16 @@ def test_a_failed_check_and_an_empty_folder_are_no_success(here: Command, tmp_pa
         file.unlink()
     empty = here(*run)
     assert (empty.returncode, "no file matches **/*.csv" in empty.stderr) == (1, True), empty.stderr
+
+
+def test_a_deleted_file_is_forgotten(here: Command, tmp_path: Path, database: str) -> None:
+    here("flows", "new", "my_prices")
+    sample = tmp_path / "data" / "my_prices" / "prices.csv"
+    sample.parent.mkdir(parents=True)
+    (tmp_path / "flows" / "my_prices" / "sample" / "prices.csv").rename(sample)
+    assert here("flows", "run", "my_prices").returncode == 0
+    assert "12 rows deleted" in here("flows", "forget", "my_prices", "prices.csv").stdout
+    again = here("flows", "forget", "my_prices", "prices.csv")
+    assert (again.returncode, "nothing of 'prices.csv' is loaded" in again.stderr) == (1, True), again.stderr
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM my_prices").fetchone() == (0,)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from flow_files import HEADER, PRICES, closes, deliver, flow, lines, only_error, quarantined, rows, run
+from flow_files import HEADER, PRICES, closes, deliver, flow, lines, metadata, only_error, quarantined, rows, run
 
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.flows import checks, storage
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.definition import FlowDefinition, parse
+from marketdata_assets.flows.errors import CannotForget
+from marketdata_assets.flows.forget import forget
 
 BY_TIME = PRICES.replace("mode: upsert", "mode: upsert\n  order_by: file time")
 BY_VOLUME = PRICES.replace("mode: upsert", "mode: upsert\n  order_by: volume")
@@ -223,3 +225,50 @@ def test_workers_that_merge_the_same_keys_never_wait_in_a_circle(dsn: str, tmp_p
 def test_an_order_that_is_none_is_named(text: str, said: str) -> None:
     with pytest.raises(InvalidConfigFile, match=said):
         parse(text)
+
+
+def test_bytes_under_another_name_are_not_appended_again(dsn: str, tmp_path: Path) -> None:
+    append = PRICES.replace("mode: upsert", "mode: append").replace("key: [code, day]", "key: []")
+    prices = flow(tmp_path, append)
+    for name in ("a", "b", "c"):
+        deliver(tmp_path, f"{name}.csv", lines("x", [1, 2]))
+    report = run(prices, dsn, tmp_path, workers=2)
+    assert (report.rows, sorted(unit.skipped for unit in report.units)) == (2, [0, 2, 2])
+    assert sum("not appended again" in (unit.error or "") for unit in report.units) == 2
+    assert (closes(dsn, "x"), run(prices, dsn, tmp_path).unchanged) == ([1, 2], 3)
+    assert accounted(dsn, prices)
+    repeated = next(unit.unit for unit in report.units if unit.error)
+    deliver(tmp_path, repeated, lines("y", [5]))
+    assert run(prices, dsn, tmp_path).rows == 1
+    named = "loader:\n  file_columns: {origin: name}\n"
+    by_name = (
+        append.replace("loader:\n", named)
+        .replace("table: prices", "table: named")
+        .replace("{code: text,", "{origin: text, code: text,")
+    )
+    deliver(tmp_path, repeated, lines("x", [1, 2]))
+    assert run(flow(tmp_path, by_name, "named"), dsn, tmp_path).rows == 6
+
+
+@pytest.mark.parametrize("text", [PRICES, PRICES.replace("mode: upsert", "mode: replace")])
+def test_a_forgotten_file_leaves_no_row_and_returns_those_that_it_replaced(dsn: str, tmp_path: Path, text: str) -> None:
+    prices = flow(tmp_path, text)
+    deliver(tmp_path, "a.csv", lines("a", [1, 2]))
+    gone = deliver(tmp_path, "b.csv", lines("a", [7]) if text is PRICES else lines("b", [7]))
+    run(prices, dsn, tmp_path)
+    gone.unlink()
+    with psycopg.connect(dsn) as connection:
+        with pytest.raises(CannotForget, match=r"nothing of 'c.csv' is loaded; did you mean"):
+            forget(connection, prices, ["b.csv", "c.csv"])
+        (forgotten,) = forget(connection, prices, ["b.csv"])
+        assert forgotten.rows == 1
+    run(prices, dsn, tmp_path)
+    assert (closes(dsn), closes(dsn, "b")) == ([1, 2], [])
+    assert accounted(dsn, prices)
+    assert list(metadata(dsn)) == ["a.csv"]
+
+
+def test_rows_of_mode_append_cannot_be_forgotten(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, PRICES.replace("mode: upsert", "mode: append"))
+    with psycopg.connect(dsn) as connection, pytest.raises(CannotForget, match="mode append keeps no record"):
+        forget(connection, prices, ["a.csv"])

@@ -85,6 +85,7 @@ def _metadata(flow: FlowDefinition, ended: FlowReport) -> dict[str, Any]:
         "files_loaded": ended.count("ok"),
         "files_empty": ended.count("empty"),
         "files_unchanged": ended.unchanged,
+        "files_repeated": sum(unit.outcome == "ok" and unit.error is not None for unit in ended.units),
         "files_failed": len(ended.failed),
         "months": len(ended.loaded_months),
         "mode": flow.target.mode,

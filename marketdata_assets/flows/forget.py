@@ -1,0 +1,73 @@
+"""Forget files of a flow: their rows, rejected rows and ledger entries, such as those of a file that was deleted.
+
+The files themselves stay where they are; one that is still in the folder is loaded again by the next run.
+"""
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from marketdata_assets.errors import did_you_mean
+from marketdata_assets.flows import owners
+from marketdata_assets.flows.definition import FlowDefinition
+from marketdata_assets.flows.errors import CannotForget
+from marketdata_assets.flows.prepare import KEY_LOCKS
+from marketdata_assets.flows.table_writer import lock_keys
+from marketdata_assets.stores import ledger
+from marketdata_assets.stores.bookkeeping import Entry
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """A file that is forgotten, and how many rows were deleted."""
+
+    unit: str
+    rows: int
+
+
+def forget(connection: psycopg.Connection, flow: FlowDefinition, units: Iterable[str]) -> list[Forgotten]:
+    """Delete all that is stored of the files `units`, all or nothing. Raises CannotForget.
+
+    Files of which they had superseded rows become stale: the next run loads them again.
+    """
+    if flow.target.mode == "append":
+        cause = f"mode append keeps no record of which rows of {flow.target.table} are whose; declare mode: replace"
+        raise CannotForget(flow.name, cause)
+    with connection.transaction():
+        lock_keys(connection, flow.target.table, range(KEY_LOCKS))
+        return [_forget(connection, flow, unit) for unit in units]
+
+
+def _forget(connection: psycopg.Connection, flow: FlowDefinition, unit: str) -> Forgotten:
+    known = ledger.locked(connection, flow.dataset, unit, unit)
+    if known is None or known.outcome == "removed":
+        loaded = [entry.unit for entry in ledger.entries(connection, flow.dataset) if entry.outcome != "removed"]
+        raise CannotForget(flow.name, f"nothing of {unit!r} is loaded; {did_you_mean(unit, loaded)}")
+    deleted = 0
+    row = connection.execute(
+        "DELETE FROM marketdata_flow_units WHERE (dataset, unit) = (%s, %s) RETURNING id", [flow.dataset, unit]
+    ).fetchone()
+    if row is not None:
+        table = sql.SQL("DELETE FROM {} WHERE etl_unit = %s").format(sql.Identifier(flow.target.table))
+        deleted = connection.execute(table, [row[0]]).rowcount
+        if flow.target.mode == "upsert":
+            owners.move(connection, row[0], owners.NOBODY, deleted)
+            owners.reload_overwritten(connection, row[0])
+    ledger.replace_rejects(connection, flow.dataset, unit, unit, [])
+    now = dt.datetime.now(dt.UTC)
+    ledger.record(
+        connection,
+        Entry(
+            dataset=flow.dataset,
+            source=unit,
+            unit=unit,
+            outcome="removed",
+            code_version=known.code_version,
+            run_id="forget",
+            started=now,
+        ),
+    )
+    return Forgotten(unit, deleted)
