@@ -1,6 +1,7 @@
 """Instruments of Bybit: what its lists say, and what a name alone gives away."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,7 +41,9 @@ def test_list_and_name_say_the_same(told: dict[str, str], market_type: MarketTyp
     [instrument] = listed(**told)
     assert (instrument.market_type, instrument.symbol, instrument.name) == (market_type, symbol, told["symbol"])
     assert (instrument.base, instrument.quote) == (told["baseCoin"], told["quoteCoin"])
-    assert named(market_type, told["symbol"]) == instrument
+    assert named(market_type, told["symbol"]) == replace(instrument, expires_at=None), "a name does not say the hour"
+    dated = instrument.symbol.count("-") == 2
+    assert instrument.expires_at == (int(told["deliveryTime"]) * 1_000_000 if dated else None)
 
 
 @pytest.mark.parametrize(
