@@ -1,6 +1,6 @@
 """Bybit as a simulated venue: one market, its public socket and REST, on one address.
 
-Names are Bybit's: ABCUSDT is a spot pair or a linear perpetual, ABCUSDT-26DEC25 a linear future, ABCUSD an inverse
+Names are Bybit's: ABCUSDT is a spot pair or a linear perpetual, ABCUSDT-27DEC30 a linear future, ABCUSD an inverse
 perpetual. The pages of REST are those of BybitServer; BybitVenue tells there of what happened on its socket.
 """
 
@@ -28,7 +28,7 @@ from marketdata_demo.venues.live_market import MINUTE, Candle, Change, Happened,
 from marketdata_demo.venues.venue import Socket, Venue
 
 HOUR = 60 * MINUTE
-EXPIRES = "1766736000000"  # 2025-12-26 08:00
+EXPIRES = "1924588800000"  # 2030-12-27 08:00
 LENGTHS = {"1": MINUTE, "60": HOUR, "D": 24 * HOUR}
 KINDS = {"publicTrade": "trade", "orderbook": "book"}
 Told = tuple[str, str]  # price and size of a level

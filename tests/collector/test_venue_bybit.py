@@ -42,7 +42,7 @@ from marketdata_demo.venues.bybit_venue import DEPTHS, BybitVenue
 START = 1_700_000_000_000  # 2023-11-14 22:13:20
 NAMES: dict[MarketType, list[str]] = {
     "spot": ["ABCUSDT", "XYZUSDT"],
-    "linear": ["ABCUSDT", "XYZUSDT-26DEC25"],
+    "linear": ["ABCUSDT", "XYZUSDT-27DEC30"],
     "inverse": ["ABCUSD"],
 }
 SPOT = (Trade, OrderBook, Ticker, Kline)

@@ -35,7 +35,7 @@ window = windows_after(START)
 
 @pytest.fixture
 def server() -> Iterator[BybitServer]:
-    with BybitServer("linear", [NAME, "XYZUSDT", "ABC-26DEC25"]) as one:
+    with BybitServer("linear", [NAME, "XYZUSDT", "ABC-27DEC30"]) as one:
         yield one
 
 
@@ -62,8 +62,8 @@ def test_instruments_come_over_many_pages(server: BybitServer, tmp_path: Path, p
     server.page = page
     known = known_instruments("linear")
     found = run(server, tmp_path, lambda history: history.listed(), listed=known)
-    assert [one.symbol for one in found] == ["ABC-USDT", "XYZ-USDT", "ABC-USDC-251226"]
-    assert known["ABC-26DEC25"] == found[2]
+    assert [one.symbol for one in found] == ["ABC-USDT", "XYZ-USDT", "ABC-USDC-301227"]
+    assert known["ABC-27DEC30"] == found[2]
     assert len(server.lines) == -(-3 // page)
     assert all("category=linear" in line for line in server.lines)
 
