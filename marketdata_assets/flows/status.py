@@ -121,4 +121,8 @@ def exists(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
 
 
 def _named(flow: FlowDefinition, query: str) -> sql.Composed:
-    return sql.SQL(query).format(table=sql.Identifier(flow.target.table), column=sql.Identifier(_column(flow)))
+    name = _column(flow)
+    column: sql.Composable = sql.Identifier(name)
+    if name and flow.target.columns[name].kind == "timestamptz":  # months are UTC, whatever the server's zone
+        column = sql.SQL("({} AT TIME ZONE 'UTC')").format(column)
+    return sql.SQL(query).format(table=sql.Identifier(flow.target.table), column=column)

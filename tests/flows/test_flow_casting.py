@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psycopg
 import pytest
 from flow_files import deliver, flow, quarantined, rows, run
 
 from marketdata_assets.config_files import InvalidConfigFile
+from marketdata_assets.flows import status
 from marketdata_assets.flows.casting import parse
 from marketdata_assets.flows.definition import parse as parse_flow
 from marketdata_assets.loading.rejects import LINE, Rejects
@@ -155,14 +157,17 @@ target:
 partitions: {month: ts}
 """,
     )
-    deliver(
-        tmp_path, "a.csv", "ts,amount,share\n1704162600000,3.25亿,12.5%\n1704162660000,1.2万,7\n1704162720000,9,0%\n"
-    )
+    lines = ("1704162600000,3.25亿,12.5%", "1704162660000,1.2万,7", "1706731200000,9,0%", "1709236800000,1,0%")
+    deliver(tmp_path, "a.csv", "\n".join(["ts,amount,share", *lines, ""]))
     report = run(defined, dsn, tmp_path)
     assert not report.failed, report.failed
     assert rows(dsn, "SELECT ts AT TIME ZONE 'UTC', amount, share FROM prices ORDER BY 1") == [
         (dt.datetime(2024, 1, 2, 2, 30), Decimal("325000000.00"), Decimal("0.125000")),
-        (dt.datetime(2024, 1, 2, 2, 32), Decimal("9.00"), Decimal(0)),
+        (dt.datetime(2024, 1, 31, 20), Decimal("9.00"), Decimal(0)),
+        (dt.datetime(2024, 2, 29, 20), Decimal("1.00"), Decimal(0)),
     ]
+    with psycopg.connect(dsn, options="-c timezone=Asia/Shanghai") as connection:
+        assert status.rows_by_month(connection, defined, ["2024-01", "2024-02"]) == {"2024-01": 2, "2024-02": 1}
+        assert status.summary(connection, defined, tmp_path).newest == dt.datetime(2024, 2, 29, 20)
     reason = "share '7' is no numeric(8,6) with a % at its end, or has more digits than it keeps"
     assert quarantined(dsn) == [("a.csv", 3, reason, "1704162660000,1.2万,7")]
