@@ -59,7 +59,7 @@ def instants_of(world: World, random: Random, many: int, recorded: Sequence[Gap]
     edges = [moment for began, ended, _ in world.happened for moment in (began, ended)]
     edges += [moment for gap in recorded for moment in (gap.ts_from, gap.ts_to)]
     edges += range(START - START % HOUR + HOUR, end, HOUR)  # another capture file, and a checkpoint
-    chosen += [edge + around for edge in edges for around in (-SECOND, -1, 0, SECOND)]
+    chosen += [edge + around for edge in edges for around in (-1, SECOND)]
     return sorted({one for one in chosen if START + MINUTE < one < end})
 
 
