@@ -103,7 +103,7 @@ def due(
     documents = client[asset_name(record_set)][account].with_options(codec_options=mongo.CODEC)
     months = {one.month for one in alphas}
     stored = {one["_id"]: one for one in documents.find(created(months), {"dateModified": 1, "fetched": 1}) if months}
-    oldest = now - choice.max_age if choice.max_age else None
+    oldest = None if choice.max_age is None else now - choice.max_age
 
     def current(one: Wanted) -> bool:
         known = stored.get(one.id)

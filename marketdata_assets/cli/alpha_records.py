@@ -78,7 +78,9 @@ def records(
     outcomes: dict[str, RunOutcome] = {}
     for name in alphas.fetched_accounts(settings, account):
         if wanted := _months(name, months, chosen):
-            ops = {asset: {"config": {key: value for key, value in config.items() if value}} for asset in names}
+            ops = {
+                asset: {"config": {key: value for key, value in config.items() if value is not None}} for asset in names
+            }
             with output.bar(f"record sets of {name}", quiet=as_json):
                 outcomes[name] = alphas.run(settings, "alpha_records", name, wanted, ops, names)
         else:

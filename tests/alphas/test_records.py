@@ -109,6 +109,11 @@ def test_old_correlations_are_fetched_again_when_an_age_is_given(
     stored.update_one({"_id": ALPHAS[3].id}, {"$set": {"fetched": old}})
     week = dt.timedelta(days=7)
     assert fetched(server, tmp_path, mongo_uri, account, "self_correlation", max_age=week).total("fetched") == 1
+    long_ago = [one.id for one in ALPHAS[4:6]]
+    stored.update_many({"_id": {"$in": long_ago}}, {"$set": {"fetched": LATER - dt.timedelta(seconds=1)}})
+    stored.update_many({"_id": {"$nin": long_ago}}, {"$set": {"fetched": LATER}})
+    none = dt.timedelta(0)
+    assert fetched(server, tmp_path, mongo_uri, account, "self_correlation", max_age=none).total("fetched") == 2
 
 
 def test_a_record_set_that_is_being_computed_is_asked_for_again_after_retry_after(
