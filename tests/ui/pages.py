@@ -62,7 +62,7 @@ GROUPS = (
         ("brain_api",),
         ("alpha_files", "alpha_packages", "regular_alphas", "super_alphas", SUMMARY),
         ("5 / 5 Passed",) * 2,
-        (2000, HEIGHT),
+        (3600, 2400),
     ),
     Group(
         "alpha_records",
