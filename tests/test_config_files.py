@@ -98,7 +98,7 @@ CASES = {
         ("partitions: {month: trade_date}", "timezone: Asia/Beijing", "timezone: unknown time zone"),
     ],
     "accounts": [
-        ('{"key": "a.b"}', '"a.b"', "1: expected a section with keys user_key, key, description, enabled, was 'a.b'"),
+        ('{"key": "a.b"}', '"a.b"', "1: expected a section with keys user_key, key, description, enabled, fields, was 'a.b'"),  # noqa: E501
         ('"key"', '"user_kye"', "1.user_kye: unknown key; did you mean 'user_key'?"),
         ('"key": "a.b"', '"description": "x"', "1: user_key is missing"),
         ('"key": "a.b"', '"user_key": "a", "key": "a"', "1: user_key and key mean the same; give one"),

@@ -215,7 +215,9 @@ COMMANDS: Mapping[str, Command | Group] = {
             "list": Command("List the flows of the package and your own.", "flows:show"),
             "check": Command("Validate flows without a database, and try one file.", "flows:check"),
             "run": Command("Load the new and changed files of a flow.", "flows:run"),
-            "forget": Command("Delete the rows of files that a flow has loaded.", "flows:forget"),
+            "forget": Command(
+                "Delete the rows of files that a flow has loaded, and what is recorded of them.", "flows:forget"
+            ),
             "schema": Command("Print the JSON schema of a flow's defs.yaml, for editors.", "flows:schema"),
         },
     ),
