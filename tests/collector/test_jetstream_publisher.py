@@ -67,6 +67,16 @@ async def test_the_same_event_from_two_processes_is_stored_once(server: Server) 
 
 
 @in_loop
+async def test_bursts_of_two_processes_at_once_are_each_stored_whole(server: Server) -> None:
+    """The server knows a batch by its id alone, whoever sends it."""
+    async with publishing(server.url) as one, publishing(server.url) as other:
+        both = [put_slowly(sink, [*trades(5_000, first=first)], step=37) for sink, first in ((one, 1), (other, 5_001))]
+        await asyncio.gather(*both)
+        await until(lambda: one.state().oldest_ns is other.state().oldest_ns is None)
+    assert sorted(numbers(await stored(server.url))) == list(range(1, 10_001))
+
+
+@in_loop
 async def test_repeated_kills_of_the_server_leave_each_item_once(server: Server, tmp_path: Path) -> None:
     async with publishing(server.url, tmp_path / "spool") as publisher:
         putting = asyncio.create_task(put_slowly(publisher, [*trades(30_000)], step=50))

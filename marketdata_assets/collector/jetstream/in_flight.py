@@ -1,6 +1,7 @@
 """Messages that are sent and not acknowledged yet, in the bursts in which they were sent."""
 
 import math
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -57,13 +58,13 @@ class InFlight:
         self.bytes = 0  # of the payloads
         self._bursts: dict[int, Burst] = {}
         self._entries = 0
-        self._numbers = count(1)
+        self._numbers = count(secrets.randbits(62))  # the server knows a batch by its number, whoever sends it
 
     def __len__(self) -> int:
         return self._entries
 
     def add(self, entries: Sequence[Entry], now: float) -> int:
-        """Add entries that are sent now; the number of their burst, which no other one has had."""
+        """Add entries that are sent now; the number of their burst, which no other publisher has."""
         number = next(self._numbers)
         self._bursts[number] = Burst(dict(enumerate(entries, 1)), len(entries), now)
         self._entries += len(entries)
