@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from random import Random
 from statistics import median
 from typing import Any
 
@@ -44,6 +45,12 @@ CHANGES = sized(100_000, 500)
 LEVELS = 20
 SECOND = 1_000_000_000
 
+BUSY_BEGIN = 1_767_610_800 * SECOND
+BUSY_CHANGES = sized(200_000, 400)
+BUSY_PER_SECOND = 300
+BETWEEN_WHOLES = sized(20_000, 40)
+"""Changes after which the collector records a book whole."""
+
 
 def figures() -> Iterator[Figure]:
     """All figures of reading."""
@@ -53,6 +60,7 @@ def figures() -> Iterator[Figure]:
             yield from _bars(Server(stack, schema.ensure))
             assert stack.endpoints.clickhouse_url
             yield _book(stack.endpoints.clickhouse_url)
+            yield _busy_book(stack.endpoints.clickhouse_url)
 
 
 def _bars(server: Server) -> Iterator[Figure]:
@@ -98,6 +106,43 @@ def _book(url: str) -> Figure:
         ]
     detail = f"after {CHANGES:,} changes of {LEVELS} levels since the snapshot, {spread(taken)}"
     return Figure("read.book_at_s", median(taken), "s", None, detail)
+
+
+def _busy_book(url: str) -> Figure:
+    """A book at random instants, and just before it is recorded whole again, which is the longest way."""
+    random, step = Random(3), SECOND // BUSY_PER_SECOND
+    made = _busy_changes(random, step)
+    last = [BUSY_BEGIN + number * step for number in range(BETWEEN_WHOLES - 1, BUSY_CHANGES, BETWEEN_WHOLES)]
+    anywhere = [BUSY_BEGIN + random.randrange(BUSY_CHANGES * step) for _ in range(2 * len(last))]
+    with clickhouse.connect(url) as client:
+        for start in range(0, len(made), 50_000):
+            rows.insert_records(client, made[start : start + 50_000])
+        client.command(f"OPTIMIZE TABLE {tables.ORDERBOOKS.name} FINAL")
+
+        def taken(at: int) -> float:
+            return _wall(lambda: read.books("okx", "linear", "ETH-USDT-SWAP", at, connection=client)) * 1000
+
+        longest, usual = [taken(at) for at in 2 * last], [taken(at) for at in anywhere]
+    often = f"{BUSY_PER_SECOND} changes/s, recorded whole every {BETWEEN_WHOLES:,}"
+    detail = f"{often}; just before that {spread(longest)} ms, at random instants {spread(usual)} ms"
+    return Figure("read.book_instant_ms", median(longest), "ms", ("<", 100), detail)
+
+
+def _busy_changes(random: Random, step: int) -> list[OrderBook]:
+    """Some levels of 500 a side at each step, and the whole book every BETWEEN_WHOLES."""
+    record: Callable[..., OrderBook] = partial(OrderBook, "okx", "linear", "ETH-USDT", "ETH-USDT-SWAP")
+    sides = [[f"{(100_001 + side * level) / 10:.1f}" for level in range(500)] for side in (-1, 1)]
+    made = []
+    for number in range(BUSY_CHANGES + 1):
+        at = BUSY_BEGIN + number * step
+        if number % BETWEEN_WHOLES == 0:
+            kind = "checkpoint" if number else "snapshot"
+            whole = [tuple((price, str(random.randrange(1, 10**6))) for price in side) for side in sides]
+            made.append(record(at, at, kind, *whole, "contracts", None, number))
+        changed = [{random.choice(side[:300]): str(random.randrange(10**4)) for _ in range(4)} for side in sides]
+        few = [tuple(side.items()) for side in changed]
+        made.append(record(at + 1, at + 1, "delta", *few, "contracts", None, number + 1, number))
+    return made
 
 
 def _psql(dsn: str) -> None:
