@@ -4,6 +4,7 @@ The sequence rules of a venue are in its module `book`; what a gap, a duplicate 
 all venues and defined here.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -312,7 +313,7 @@ class BookState:
         return Gap(*self.instrument.key, self.stream, self.last_id, next_id, since, ts_recv, cause)
 
 
-class ChannelBooks:
+class ChannelBooks(ABC):
     """What the feeds share whose books come with the subscription of a channel."""
 
     instruments: Instruments
@@ -321,9 +322,9 @@ class ChannelBooks:
         self.books: dict[str, BookState] = {}  # by channel without the instrument, colon, instrument
         self.resync_requests: dict[str, ResyncRequest] = {}
 
+    @abstractmethod
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of a message of the socket. Never raises, whatever the bytes."""
-        raise NotImplementedError
 
     def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of messages that came together, one after the other. Never raises, whatever the bytes."""

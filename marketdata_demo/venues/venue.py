@@ -12,6 +12,7 @@ Faults of requests are those of ProviderServer: fail(429, retry="1"), fail(418),
 import asyncio
 import random
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -196,7 +197,7 @@ PULSE = 0.01
 """Seconds between two bursts of a market that goes by itself."""
 
 
-class Venue(Faults):
+class Venue(Faults, ABC):
     """`speed` is how much faster the venue's clock goes; it begins with `start_ms`, or with now."""
 
     def __init__(
@@ -231,22 +232,25 @@ class Venue(Faults):
     def market(self, name: str, seed: int, index: int) -> Market:
         return Market(name, seed, index)
 
+    @abstractmethod
     async def rest(self, request: web.Request) -> web.StreamResponse:
         """The answer to a request that is not for a socket."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def message(self, socket: Socket, raw: str) -> None:
-        """What a client says."""
-        raise NotImplementedError
+        """Handle a message of a client."""
 
+    @abstractmethod
     def on_trade(self, market: Market, made: Made) -> None:
-        raise NotImplementedError
+        """Send a trade to the subscribers."""
 
+    @abstractmethod
     def on_change(self, market: Market, change: Change) -> None:
-        raise NotImplementedError
+        """Send a change of the book to the subscribers."""
 
+    @abstractmethod
     def on_candle(self, market: Market, candle: Candle) -> None:
-        raise NotImplementedError
+        """Send a candle to the subscribers."""
 
     def on_second(self, market: Market) -> None:
         """What a venue sends now and then; called each second of this machine's clock."""

@@ -1,4 +1,4 @@
-"""An event loop whose clock stands still while anything happens, and then jumps to the next timer.
+"""An event loop with a virtual clock: time advances only when the loop is idle, to the next timer.
 
 All clocks of Python follow it, so a collector and simulated venues in this process live through days in minutes. What
 servers and threads do takes no time of this clock. What runs in a `Life` can be killed as by SIGKILL: none of its code
