@@ -24,7 +24,7 @@ from pydantic import (
 from marketdata_assets import config_files
 from marketdata_assets.config_files import Document, Location, Section
 from marketdata_assets.flows.cell_formats import TIMES, CellType, known_zone
-from marketdata_assets.flows.expectations import Change, Expectation, change_mistakes, mistakes
+from marketdata_assets.flows.expectations import Change, Expectation, mistakes
 from marketdata_assets.flows.sources import Source
 from marketdata_assets.flows.steps import DOTTED, AnyNames, Call, Names, Step
 from marketdata_assets.flows.types import Type
@@ -365,8 +365,10 @@ def _of_quality(quality: Quality, target: Target) -> Iterator[tuple[Location, st
             yield place, f"is no column of the target; did you mean {near!r}?"
         else:
             yield from (((*place, *below), cause) for below, cause in mistakes(target, name, expected))
+            if expected.mean:
+                yield from _time_column(target, expected.mean.by, (*place, "mean", "by"))
     if quality.rows:
-        yield from ((("quality", "rows", *below), cause) for below, cause in change_mistakes(target, quality.rows))
+        yield from _time_column(target, quality.rows.by, ("quality", "rows", "by"))
 
 
 def _of_order(target: Target) -> Iterator[tuple[Location, str]]:

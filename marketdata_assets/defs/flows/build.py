@@ -16,7 +16,7 @@ from marketdata_assets.defs.flows import automation
 from marketdata_assets.defs.flows.automation import partitions_of
 from marketdata_assets.defs.metadata import Column, check_result, column_schema, observed_files
 from marketdata_assets.defs.partition_results import as_dagster_failure
-from marketdata_assets.flows import definition, discovery, expectations
+from marketdata_assets.flows import definition, discovery
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.storage import declared
 from marketdata_assets.loading import watch
@@ -187,15 +187,16 @@ def checks_of(flow: FlowDefinition) -> dg.AssetChecksDefinition:
     )
     def checks(postgres: Postgres) -> Iterator[dg.AssetCheckResult]:
         from marketdata_assets.flows import checks as questions
+        from marketdata_assets.flows import expectation_checks
 
         with connect(postgres.dsn) as connection:
             for name in names:
                 yield check_result(flow.name, name, getattr(questions, name)(connection, flow))
             for column, expected in flow.quality.columns.items():
-                finding = expectations.of_column(connection, flow.target, column, expected)
+                finding = expectation_checks.of_column(connection, flow, column, expected)
                 yield check_result(flow.name, f"{column}_as_expected", finding)
             if flow.quality.rows:
-                finding = expectations.of_rows(connection, flow.target, flow.quality.rows)
+                finding = expectation_checks.of_rows(connection, flow, flow.quality.rows)
                 yield check_result(flow.name, "rows_as_expected", finding)
 
     return checks

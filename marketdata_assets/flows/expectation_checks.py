@@ -1,0 +1,86 @@
+"""Queries that check what a flow expects of its table, as `expectations` declares it."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+import psycopg
+from psycopg import sql
+
+from marketdata_assets.flows import status
+from marketdata_assets.flows.definition import FlowDefinition, Target
+from marketdata_assets.flows.expectations import Change, Expectation
+from marketdata_assets.stores.bookkeeping import Finding
+from marketdata_assets.stores.postgres import objections, statement
+
+CHANGE_DAYS = 31
+"""How far back the day before the newest one may be; a longer pause is not compared."""
+
+
+def of_column(connection: psycopg.Connection, flow: FlowDefinition, column: str, expected: Expectation) -> Finding:
+    """The rows whose value in `column` is not as expected."""
+    rows = status.row_count(connection, flow) if status.exists(connection, flow) else 0
+    queries = list(_queries(flow.target, column, expected)) if rows else []
+    found = objections(connection, sql.SQL(" UNION ALL ").join(queries), {}, rows) if queries else Finding(0, (), rows)
+    if found.count and expected.allows(found.count, rows):
+        return Finding(0, found.examples, rows, facts={"within tolerance": found.count})
+    return found
+
+
+def of_rows(connection: psycopg.Connection, flow: FlowDefinition, change: Change) -> Finding:
+    """The newest day, where its number of rows is too far from that of the day before."""
+    if not status.exists(connection, flow):
+        return Finding(0, (), 0)
+    changed = _changed(flow.target, change, sql.SQL("count(*)"))
+    return objections(connection, changed, {}, status.row_count(connection, flow))
+
+
+def _queries(target: Target, column: str, expected: Expectation) -> Iterator[sql.Composed]:
+    name = sql.Identifier(column)
+    if wrong := list(_wrong_values(target, column, expected)):
+        cases = sql.SQL(" ").join(sql.SQL("WHEN {} THEN {}").format(when, text) for when, text in wrong)
+        yield _query(target, "values", column=name, cases=cases)
+    if expected.unique:
+        yield _query(target, "unique", column=name)
+    if expected.increasing_by:
+        groups = sql.SQL(", ").join(map(sql.Identifier, expected.within))
+        partition = sql.SQL("PARTITION BY {}").format(groups) if expected.within else sql.SQL("")
+        yield _query(target, "increasing", column=name, groups=partition, by=sql.Identifier(expected.increasing_by))
+    if expected.mean:
+        yield _changed(target, expected.mean, sql.SQL("avg({})").format(name))
+
+
+def _changed(target: Target, change: Change, figure: sql.Composable) -> sql.Composed:
+    share = sql.Literal(Decimal(str(change.share)))
+    return _query(
+        target, "change", by=sql.Identifier(change.by), figure=figure, share=share, days=sql.Literal(CHANGE_DAYS)
+    )
+
+
+def _query(target: Target, name: str, **parts: sql.Composable) -> sql.Composed:
+    """A query of `sql/expectations`: its rows have `row` (the key, or the day), `value` and what was `expected`."""
+    row = sql.SQL("concat_ws(', ', {})").format(sql.SQL(", ").join(map(sql.Identifier, target.key or target.columns)))
+    query = sql.SQL(statement(__package__, f"expectations/{name}.sql").rstrip())
+    return query.format(table=sql.Identifier(target.table), row=row, **parts)
+
+
+def _wrong_values(target: Target, column: str, expected: Expectation) -> Iterator[tuple[sql.Composed, sql.Literal]]:
+    """Conditions under which one value is not as expected, each with what is expected; NULL meets all but not_null."""
+    name, kind = sql.Identifier(column), sql.SQL(target.columns[column].sql)
+
+    def value(text: str) -> sql.Composed:
+        return sql.SQL("{}::{}").format(sql.Literal(text), kind)
+
+    if expected.not_null:
+        yield sql.SQL("{} IS NULL").format(name), sql.Literal("not null")
+    if expected.min is not None:
+        yield sql.SQL("{} < {}").format(name, value(expected.min)), sql.Literal(f"min {expected.min}")
+    if expected.max is not None:
+        yield sql.SQL("{} > {}").format(name, value(expected.max)), sql.Literal(f"max {expected.max}")
+    if expected.one_of:
+        values = sql.SQL(", ").join(map(value, expected.one_of))
+        yield sql.SQL("{} NOT IN ({})").format(name, values), sql.Literal(f"one of {', '.join(expected.one_of)}")
+    if expected.matches is not None:
+        yield (
+            sql.SQL("{} !~ {}").format(name, sql.Literal(expected.matches)),
+            sql.Literal(f"matches {expected.matches}"),
+        )
