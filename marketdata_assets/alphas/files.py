@@ -13,7 +13,8 @@ import zstandard
 
 from marketdata_assets.alphas import layout
 from marketdata_assets.alphas.layout import Kind
-from marketdata_assets.input_limits import MAX_LINE_BYTES, ZSTD_CHUNK_BYTES, LineTooLong, lines
+from marketdata_assets.input_limits import MAX_LINE_BYTES, LineTooLong, lines
+from marketdata_assets.loading.archives import unpacked_zstd
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.replacing import replacing
 
@@ -55,16 +56,8 @@ def lines_of(path: Path) -> Iterator[bytes]:
             with path.open("rb", CHUNK_BYTES) as file:
                 yield from lines(file)
             return
-        rest, number = b"", 1
-        for chunk in _unpacked(path):
-            *complete, rest = (rest + chunk).split(b"\n")
-            for line in complete:
-                yield line + b"\n"
-            number += len(complete)
-            if len(rest) > MAX_LINE_BYTES:
-                raise LineTooLong(number)
-        if rest:
-            yield rest
+        with path.open("rb") as file:
+            yield from _split(unpacked_zstd(file))
     except OSError as error:
         raise BadFile(str(path), error.strerror or str(error)) from error
     except zstandard.ZstdError as error:
@@ -117,14 +110,15 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _unpacked(path: Path) -> Iterator[bytes]:
-    frame = zstandard.ZstdDecompressor().decompressobj()
-    with path.open("rb") as file:
-        while chunk := file.read(ZSTD_CHUNK_BYTES):
-            while chunk:
-                if frame.eof:
-                    frame = zstandard.ZstdDecompressor().decompressobj()
-                yield frame.decompress(chunk)
-                chunk = frame.unused_data if frame.eof else b""
-    if not frame.eof:
-        raise BadFile(str(path), "the zstd file is cut off")
+def _split(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The lines of consecutive pieces of bytes, with their newlines. Raises LineTooLong."""
+    rest, number = b"", 1
+    for piece in pieces:
+        *complete, rest = (rest + piece).split(b"\n")
+        for line in complete:
+            yield line + b"\n"
+        number += len(complete)
+        if len(rest) > MAX_LINE_BYTES:
+            raise LineTooLong(number)
+    if rest:
+        yield rest

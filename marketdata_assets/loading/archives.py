@@ -94,7 +94,7 @@ def unpacked_zstd(raw: Readable) -> Iterator[bytes]:
             yield frame.decompress(chunk)
             chunk = frame.unused_data if frame.eof else b""
     if not frame.eof:
-        raise zstandard.ZstdError("the file ends inside a frame")
+        raise zstandard.ZstdError("the file is cut off inside a frame")
 
 
 class Containers:
