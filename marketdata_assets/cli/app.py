@@ -214,7 +214,7 @@ COMMANDS: Mapping[str, Command | Group] = {
             "preview": Command("Show the rows of one file after each step, without a database.", "flows:preview"),
             "list": Command("List the flows of the package and your own.", "flows:show"),
             "check": Command("Validate flows without a database, and try one file.", "flows:check"),
-            "run": Command("Load the new and changed files of a flow.", "flows:run"),
+            "run": Command("Load the new and changed files of a flow, or with --all of every flow.", "flows:run"),
             "forget": Command(
                 "Delete the rows of files that a flow has loaded, and what is recorded of them.", "flows:forget"
             ),

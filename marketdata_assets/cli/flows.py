@@ -169,7 +169,8 @@ def check(
 
 
 def run(
-    name: Name,
+    name: Annotated[str | None, typer.Argument(help="the flow's name; marketdata flows list shows all")] = None,
+    every: Annotated[bool, typer.Option("--all", help="all flows, one after the other")] = False,
     data_dir: Annotated[
         Path | None,
         typer.Option(help="folder of the files; default the flow's own below MARKETDATA_FLOWS_DATA"),
@@ -178,25 +179,77 @@ def run(
     max_workers: Annotated[int, typer.Option(min=0, help="processes; 0 is one per core")] = 0,
     as_json: output.Json = False,
 ) -> None:
-    """Load the new and changed files of a flow.
+    """Load the new and changed files of a flow, or with --all of every flow.
 
-    The run shows in the UI.
+    The run shows in the UI. With --all a flow that fails stops no other, and the exit code is 1.
     """
-    flow = _valid(name, found())
     settings = Settings()
-    fetches = flow.source is not None and data_dir is None
-    if not fetches:
-        _check_folder(settings, flow, data_dir)
     if max_workers:
         settings = settings.model_copy(update={"workers": max_workers})
-    with output.bar(f"flow {name}", quiet=as_json):
-        outcome = None if force or fetches else up_to_date(settings, flow, data_dir)
-        if outcome is None:
-            _valid(name, found(checked=True))
-            outcome = execute(settings, flow, data_dir, force)
+    if every:
+        if name or data_dir:
+            raise typer.BadParameter("goes with no name and no --data-dir: each flow has its own", param_hint="--all")
+        _run_all(settings, force, as_json)
+        return
+    if not name:
+        raise typer.BadParameter("name a flow, or give --all for every flow", param_hint="NAME")
+    outcome = _load(settings, _valid(name, found()), data_dir, force, as_json)
     finish(outcome, as_json, partial(loaded_json, name), partial(tell, name))
     if outcome.checks_in_error:
         raise typer.Exit(1)
+
+
+def _load(settings: Settings, flow: "FlowDefinition", data_dir: Path | None, force: bool, as_json: bool) -> RunOutcome:
+    """Run one flow when it has something to load."""
+    fetches = flow.source is not None and data_dir is None
+    if not fetches:
+        _check_folder(settings, flow, data_dir)
+    with output.bar(f"flow {flow.name}", quiet=as_json):
+        outcome = None if force or fetches else up_to_date(settings, flow, data_dir)
+        if outcome is None:
+            _valid(flow.name, found(checked=True))
+            outcome = execute(settings, flow, data_dir, force)
+    return outcome
+
+
+def _run_all(settings: Settings, force: bool, as_json: bool) -> None:
+    """Run the flows one after the other; those of the package only where their folder exists."""
+    outcomes: dict[str, RunOutcome] = {}
+    for one in found():
+        if _is_not_used(settings, one):
+            continue
+        outcome = outcomes[one.name] = _outcome(settings, one, force, as_json)
+        if not as_json:
+            tell(one.name, outcome, one.name)
+    if as_json:
+        output.as_json({"flows": [loaded_json(name, outcome) for name, outcome in outcomes.items()]})
+    failed = [name for name, outcome in outcomes.items() if not outcome.success or outcome.checks_in_error]
+    if not as_json:
+        output.console().print(f"{len(outcomes)} flows, {len(failed)} failed" + "".join(f" {name}" for name in failed))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _outcome(settings: Settings, file: "FlowFile", force: bool, as_json: bool) -> RunOutcome:
+    """How the run of one flow ended; one that cannot be read or has no files has failed."""
+    try:
+        if file.error is not None:
+            raise file.error
+        assert file.flow is not None
+        return _load(settings, file.flow, None, force, as_json)
+    except (MarketDataError, typer.BadParameter) as error:
+        return RunOutcome(False, None, {}, error=str(error))
+
+
+def _is_not_used(settings: Settings, file: "FlowFile") -> bool:
+    """Whether a flow is one of the package whose folder does not exist."""
+    from marketdata_assets.flows.discovery import SHIPPED
+    from marketdata_assets.flows.run import at_folder
+
+    if file.flow is None or not file.file.is_relative_to(SHIPPED):
+        return False
+    at, folder = at_folder(file.flow, "", settings.flows_data_folder)
+    return not (folder / at.loader.folder).is_dir()
 
 
 def forget(
@@ -282,10 +335,10 @@ def loaded_json(name: str, outcome: RunOutcome) -> dict[str, Any]:
     return {**outcome.as_json(), "flow": name, **{k: v for k, v in metadata.items() if k != "preview"}}
 
 
-def tell(name: str, outcome: RunOutcome) -> None:
-    """Print how a run ended: the failures, then one line."""
+def tell(name: str, outcome: RunOutcome, whose: str = "") -> None:
+    """Print how a run ended: the failures, of `whose` flow where there are several, then one line."""
     metadata = outcome.metadata.get(name, {})
-    outcome.print_problems()
+    outcome.print_problems(whose)
     if metadata:
         if kept := metadata.get("rows_kept"):
             output.notes().print(

@@ -19,7 +19,7 @@ CHANGE_DAYS = 31
 def of_column(connection: psycopg.Connection, flow: FlowDefinition, column: str, expected: Expectation) -> Finding:
     """The rows whose value in `column` is not as expected."""
     rows = status.row_count(connection, flow) if status.exists(connection, flow) else 0
-    queries = list(_queries(flow.target, column, expected)) if rows else []
+    queries = list(_queries(flow, column, expected)) if rows else []
     found = objections(connection, sql.SQL(" UNION ALL ").join(queries), {}, rows) if queries else Finding(0, (), rows)
     if found.count and expected.allows(found.count, rows):
         return Finding(0, found.examples, rows, facts={"within tolerance": found.count})
@@ -30,12 +30,12 @@ def of_rows(connection: psycopg.Connection, flow: FlowDefinition, change: Change
     """The newest day, where its number of rows is too far from that of the day before."""
     if not status.exists(connection, flow):
         return Finding(0, (), 0)
-    changed = _changed(flow.target, change, sql.SQL("count(*)"))
+    changed = _changed(flow, change, sql.SQL("count(*)"))
     return objections(connection, changed, {}, status.row_count(connection, flow))
 
 
-def _queries(target: Target, column: str, expected: Expectation) -> Iterator[sql.Composed]:
-    name = sql.Identifier(column)
+def _queries(flow: FlowDefinition, column: str, expected: Expectation) -> Iterator[sql.Composed]:
+    name, target = sql.Identifier(column), flow.target
     if wrong := list(_wrong_values(target, column, expected)):
         cases = sql.SQL(" ").join(sql.SQL("WHEN {} THEN {}").format(when, text) for when, text in wrong)
         yield _query(target, "values", column=name, cases=cases)
@@ -46,13 +46,21 @@ def _queries(target: Target, column: str, expected: Expectation) -> Iterator[sql
         partition = sql.SQL("PARTITION BY {}").format(groups) if expected.within else sql.SQL("")
         yield _query(target, "increasing", column=name, groups=partition, by=sql.Identifier(expected.increasing_by))
     if expected.mean:
-        yield _changed(target, expected.mean, sql.SQL("avg({})").format(name))
+        yield _changed(flow, expected.mean, sql.SQL("avg({})").format(name))
 
 
-def _changed(target: Target, change: Change, figure: sql.Composable) -> sql.Composed:
-    share = sql.Literal(Decimal(str(change.share)))
+def _changed(flow: FlowDefinition, change: Change, figure: sql.Composable) -> sql.Composed:
+    by = sql.Identifier(change.by)
+    local = sql.SQL("({} AT TIME ZONE {})").format(by, sql.Literal(flow.timezone))
+    instants = flow.target.columns[change.by].kind == "timestamptz"
     return _query(
-        target, "change", by=sql.Identifier(change.by), figure=figure, share=share, days=sql.Literal(CHANGE_DAYS)
+        flow.target,
+        "change",
+        by=by,
+        day=sql.SQL("{}::date").format(local if instants else by),
+        figure=figure,
+        share=sql.Literal(Decimal(str(change.share))),
+        days=sql.Literal(CHANGE_DAYS),
     )
 
 

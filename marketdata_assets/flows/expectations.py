@@ -20,7 +20,10 @@ Value = Annotated[str, BeforeValidator(str), WithJsonSchema({"type": ["string", 
 
 
 class Change(Section):
-    """The newest day of the column `by` is at most `share` above or below the day before it."""
+    """The newest day of the column `by` is at most `share` above or below the day before it.
+
+    The days of a timestamptz are those of the flow's `timezone`.
+    """
 
     by: str
     share: Annotated[float, Field(gt=0)]

@@ -265,3 +265,31 @@ def test_a_deleted_file_is_forgotten(here: Command, tmp_path: Path, database: st
     assert (again.returncode, "nothing of 'prices.csv' is loaded" in again.stderr) == (1, True), again.stderr
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT count(*) FROM my_prices").fetchone() == (0,)
+
+
+def test_all_flows_are_run_although_some_cannot_be(here: Command, tmp_path: Path, database: str) -> None:
+    for name in ("first", "second", "third", "wrong"):
+        assert here("flows", "new", name).returncode == 0
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("first", "third"):
+        (tmp_path / "flows" / name / "sample").rename(data / name)
+    (tmp_path / "flows" / "wrong" / "defs.yaml").write_text("loader: 1\n")
+    run = here("flows", "run", "--all", "--json")
+    said = {one["flow"]: one for one in answer(run)["flows"]}
+    assert run.returncode == 1
+    assert {name: one["success"] for name, one in said.items()} == {
+        "first": True,
+        "second": False,
+        "third": True,
+        "wrong": False,
+    }
+    assert [said[name]["rows"] for name in ("first", "third")] == [12, 12]
+    assert "loader" in said["wrong"]["error"]
+    for name in ("second", "wrong"):
+        (tmp_path / "flows" / name / "defs.yaml").unlink()
+    again = here("flows", "run", "--all")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[-1] == "2 flows, 0 failed"
+    assert "goes with no name" in here("flows", "run", "first", "--all").stderr
+    assert "name a flow" in here("flows", "run").stderr

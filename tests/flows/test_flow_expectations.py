@@ -4,7 +4,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from flow_files import PRICES, flow, loaded, run
+from flow_files import PRICES, deliver, flow, loaded, run
 
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.flows import expectation_checks
@@ -60,6 +60,27 @@ def test_a_day_with_too_few_rows_is_named(dsn: str, tmp_path: Path) -> None:
         finding = expectation_checks.of_rows(connection, defined, Change(by="day", share=0.3))
         assert finding.examples == ({"row": "2024-01-03", "value": "2", "expected": "near 3"},)
         assert expectation_checks.of_rows(connection, defined, Change(by="day", share=0.34)).passed
+
+
+def test_the_days_of_instants_are_those_of_the_flows_zone(dsn: str, tmp_path: Path) -> None:
+    instants = """timezone: Asia/Shanghai
+loader: {columns: {at: at, close: close}, types: {at: {type: timestamptz, format: "%Y-%m-%dT%H:%M:%S%z"}, close: double}}
+target: {table: instants, key: [at], columns: {at: timestamptz, close: double}}
+"""
+    defined = flow(tmp_path, instants)
+    hours = [
+        "02T15",
+        "02T16",
+        "03T01",
+        "03T15",
+        "03T16",
+    ]  # of Shanghai: 02 23:00, 03 00:00, 03 09:00, 03 23:00, 04 00:00
+    deliver(tmp_path, "a.csv", "at,close\n" + "".join(f"2024-01-{hour}:00:00+0000,1\n" for hour in hours))
+    assert run(defined, dsn, tmp_path).failed == ()
+    with psycopg.connect(dsn) as connection:
+        connection.execute("SET TimeZone TO 'America/New_York'")
+        finding = expectation_checks.of_rows(connection, defined, Change(by="at", share=0.1))
+    assert finding.examples == ({"row": "2024-01-04", "value": "1", "expected": "near 3"},)
 
 
 def test_a_table_that_does_not_exist_yet_has_nothing_unexpected(dsn: str, tmp_path: Path) -> None:

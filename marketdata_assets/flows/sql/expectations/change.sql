@@ -3,7 +3,7 @@ SELECT day::text AS row, figure::text AS value, 'near ' || before AS expected
 FROM (
     SELECT day, figure, lag(figure) OVER (ORDER BY day) AS before, max(day) OVER () AS newest
     FROM (
-        SELECT {by}::date AS day, {figure} AS figure FROM {table}
+        SELECT {day} AS day, {figure} AS figure FROM {table}
         WHERE {by} > (SELECT max({by}) FROM {table}) - {days} * interval '1 day'
         GROUP BY 1) AS days) AS pairs
 WHERE day = newest AND abs(figure - before) > {share} * abs(before)
