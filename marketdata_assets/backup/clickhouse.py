@@ -1,37 +1,35 @@
 """Tables of ClickHouse in its Native format, a file for each partition; the server itself counts and hashes the rows.
 
-Only the newest version of each row is kept. A ledger is read before the rows that it describes.
+Only the newest version of each row is kept. A ledger is read before the rows that it describes. Each partition is read
+from a clone of its parts, which costs no space and does not change while loads continue.
 """
 
 import re
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marketdata_assets.backup.files import (
-    CHUNK,
-    BeingWritten,
-    Piece,
-    Relation,
-    chunks,
-    restore_each,
-    save_each,
-    writing,
-)
+from marketdata_assets.backup.files import CHUNK, Piece, Relation, chunks, restore_each, save_each, writing
 from marketdata_assets.stores.clickhouse import INSERT_SETTINGS, STORE, connect, naming_failures, quoted, read
+from marketdata_assets.stores.clickhouse_rewrite import NO_MERGES
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-TRIES = 3
+CLONE = "marketdata_backup_"
+ABANDONED_HOURS = 24
+"""A clone of this age is that of a backup that was killed."""
 MODULUS = 1 << 64
 _TARGET = re.compile(r"\bTO\s+(?:`?\w+`?\.)?`?(\w+)`?")
 
 
 def save(url: str, tables: Sequence[str], folder: Path) -> list[Relation]:
-    """Write those of `tables` that exist, in this order. Raises BeingWritten."""
+    """Write those of `tables` that exist, in this order."""
     with connect(url) as client:
+        _drop_abandoned_clones(client)
         existing = set(read(client, "SELECT name FROM system.tables WHERE database = currentDatabase()")["name"])
         return save_each([name for name in tables if name in existing], lambda name: _save(client, name, folder))
 
@@ -95,28 +93,45 @@ def _columns(client: "Client", name: str) -> list[str]:
 def _partition(
     client: "Client", name: str, columns: Sequence[str], partition: str, folder: Path
 ) -> tuple[Piece, int, str]:
-    """Write the partition to its file; repeated when the partition was written to meanwhile."""
+    """Write the partition, as it is now, to its file."""
     file_name = f"clickhouse-{name}-{re.sub(r'[^0-9A-Za-z]', '_', partition)}.native.zst"
-    for _ in range(TRIES):
-        before = _digest(client, name, columns, partition)
-        (folder / file_name).unlink(missing_ok=True)
-        with naming_failures(), writing(folder, file_name) as file:
-            stream: Any = client.raw_stream(_select(client, name, "*", partition), {"id": partition}, fmt="Native")
+    with _cloned(client, name, partition) as clone, naming_failures():
+        rows, digest = _digest(client, clone, columns, partition)
+        with writing(folder, file_name) as file:
+            stream: Any = client.raw_stream(_select(client, clone, "*", partition), {"id": partition}, fmt="Native")
             while block := stream.read(CHUNK):
                 file.write(block)
             stream.close()
-        if _digest(client, name, columns, partition) == before:
-            return file.piece, *before
-    raise BeingWritten(
-        f"{STORE} {name} was written to whenever it was read; take the backup when no run loads it, or stop the"
-        " daemon meanwhile"
-    )
+    return file.piece, rows, digest
+
+
+@contextmanager
+def _cloned(client: "Client", name: str, partition: str) -> Iterator[str]:
+    """The name of a table that has the parts that the partition has now; dropped on leaving."""
+    clone = f"{CLONE}{secrets.token_hex(6)}"
+    with naming_failures():
+        client.command(f"CREATE TABLE {quoted(clone)} AS {quoted(name)}")
+        try:
+            # Neither a merge nor a TTL changes what was cloned while it is read.
+            client.command(f"ALTER TABLE {quoted(clone)} MODIFY SETTING {NO_MERGES}")
+            client.command(f"ALTER TABLE {quoted(clone)} ATTACH PARTITION ID '{partition}' FROM {quoted(name)}")
+            yield clone
+        finally:
+            client.command(f"DROP TABLE IF EXISTS {quoted(clone)} SYNC")
+
+
+def _drop_abandoned_clones(client: "Client") -> None:
+    query = """
+        SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, {prefix:String})
+        AND metadata_modification_time < now() - toIntervalHour({hours:Int64})"""
+    for name in read(client, query, {"prefix": CLONE, "hours": ABANDONED_HOURS})["name"]:
+        client.command(f"DROP TABLE IF EXISTS {quoted(name)} SYNC")
 
 
 def _digest(client: "Client", name: str, columns: Sequence[str], partition: str = "") -> tuple[int, str]:
     """Rows, and the sum of their hashes over some columns, of a partition or of all."""
     row = f"tuple({', '.join(map(quoted, columns))})"
-    what = f"toInt64(count()) AS n, toString(sum(sipHash64(toString({row})))) AS digest"
+    what = f"toInt64(count()) AS _counted, toString(sum(sipHash64(toString({row})))) AS _summed"
     rows, digest = read(client, _select(client, name, what, partition), {"id": partition}).row(0)
     return int(rows), f"{int(digest) % MODULUS:016x}"
 

@@ -12,7 +12,7 @@ from typing import IO
 import msgspec
 import zstandard
 
-from marketdata_assets.errors import TerminalError, TransientError
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.progress import report
 
 MANIFEST = "manifest.json"
@@ -24,10 +24,6 @@ MODULUS = 1 << 128
 
 class BackupError(TerminalError):
     """The folder is in use or has no complete backup, a file was changed, or tables have rows or differ from it."""
-
-
-class BeingWritten(TransientError):
-    """A table kept changing while it was read."""
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -96,9 +92,11 @@ def read(folder: Path) -> Manifest:
     """The manifest. Raises BackupError."""
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
-        if manifest.format == FORMAT:
+        if manifest.format == FORMAT and manifest.relations:
             return manifest
         cause = f"it is of format {manifest.format}, and this version knows {FORMAT}"
+        if manifest.format == FORMAT:
+            cause = f"its {MANIFEST} lists no table"
     except FileNotFoundError:
         cause = f"there is no {MANIFEST}"
     except msgspec.DecodeError as error:

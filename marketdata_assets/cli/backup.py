@@ -5,7 +5,8 @@ This module lists the tables; `backup` writes them and compares them after a res
 
 import datetime as dt
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,22 +33,44 @@ BOOKS = (
 )
 COLUMNS = ("store", "table", "rows", "bytes")
 
+
+class Store(StrEnum):
+    """The databases, as --store names them."""
+
+    postgres = "postgres"
+    mongo = "mongo"
+    clickhouse = "clickhouse"
+
+
 Folder = Annotated[Path, typer.Argument(file_okay=False, help="a folder, new for each backup")]
 
 
-def backup(folder: Folder, as_json: output.Json = False) -> None:
+def backup(
+    folder: Folder,
+    store: Annotated[
+        list[Store] | None, typer.Option("--store", help="back up this database only; repeat for several")
+    ] = None,
+    as_json: output.Json = False,
+) -> None:
     """Back up rows and ledgers of the databases into a folder.
 
-    The databases are not changed.
+    All three databases have to be available, or those that --store names. Loads may continue meanwhile.
     """
     from marketdata_assets.backup import files
 
     began = time.monotonic()
+    addresses = _addresses(store or list(Store))
     files.begin(folder)
     with output.bar("backup", quiet=as_json):
-        before = _fresh_bars()
-        found = _saved(folder)
-        fresh = sorted(day for day, _ in before.items() & _fresh_bars().items())
+        bars = Store.clickhouse in addresses
+        before = _fresh_bars() if bars else {}
+        found = _saved(folder, addresses)
+        if not found:
+            raise files.BackupError(
+                f"{', '.join(addresses)}: none has a table of this project, so there is nothing to back up. Check that"
+                " the variables name the databases that are loaded into"
+            )
+        fresh = sorted(day for day, _ in before.items() & _fresh_bars().items()) if bars else []
         manifest = files.Manifest(files.FORMAT, f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}", found, fresh)
         files.end(folder, manifest)
     _tell("backed up", manifest, began, as_json)
@@ -87,8 +110,26 @@ def restore(folder: Folder, as_json: output.Json = False) -> None:
     _tell("restored", manifest, began, as_json)
 
 
-def _saved(folder: Path) -> "list[Relation]":
-    """What was written of each database; those that are not configured are named in a note."""
+def _addresses(wanted: "Sequence[Store]") -> "dict[Store, str]":
+    """Where each database is. Raises BackupError when one has no server."""
+    from marketdata_assets.backup.files import BackupError
+
+    known = {
+        Store.postgres: stores.postgres_dsn,
+        Store.mongo: stores.mongo_uri,
+        Store.clickhouse: stores.clickhouse_url,
+    }
+    try:
+        return {store: known[store]() for store in wanted}
+    except NoServer as error:
+        raise BackupError(
+            f"{error} Nothing was backed up. To back up the other databases without this one, name them, such as"
+            " --store postgres"
+        ) from error
+
+
+def _saved(folder: Path, addresses: "Mapping[Store, str]") -> "list[Relation]":
+    """What was written of each database."""
     from marketdata_assets.alphas.importer import database_name
     from marketdata_assets.alphas.layout import KINDS
     from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
@@ -102,17 +143,14 @@ def _saved(folder: Path) -> "list[Relation]":
     databases = [*map(database_name, KINDS), *map(asset_name, RECORD_SETS)]
     names = [LEDGER, "marketdata_ledger_log", *reference.TABLES, *(table.name for table in ticks.TABLES)]
     names += [*(table.name for table in schema.TABLES.values()), schema.OHLCV_1M, schema.REJECTS]
-    saves: tuple[Callable[[], list[Relation]], ...] = (
-        lambda: postgres.save(stores.postgres_dsn(), [*BOOKS, *BARS, *flow_tables], folder),
-        lambda: mongo.save(stores.mongo_uri(), databases, folder),
-        lambda: clickhouse.save(stores.clickhouse_url(), names, folder),
-    )
     found: list[Relation] = []
-    for save in saves:
-        try:
-            found += save()
-        except NoServer as error:
-            output.notes().print(f"left out: {error}", markup=False)
+    for store, address in addresses.items():
+        if store == Store.postgres:
+            found += postgres.save(address, [*BOOKS, *BARS, *flow_tables], folder)
+        elif store == Store.mongo:
+            found += mongo.save(address, databases, folder)
+        else:
+            found += clickhouse.save(address, names, folder)
     return found
 
 
@@ -120,12 +158,9 @@ def _fresh_bars() -> dict[str, str]:
     """Days whose bars match their trades, each with a fingerprint that changes with the trades."""
     from marketdata_assets.exchanges.tables import ohlcv
 
-    try:
-        with stores.exchange_tables() as client:
-            states = ohlcv.states(client, ohlcv.days_with_trades(client))
-            marks = ohlcv.fingerprints(client, list(states))
-    except NoServer:
-        return {}
+    with stores.exchange_tables() as client:
+        states = ohlcv.states(client, ohlcv.days_with_trades(client))
+        marks = ohlcv.fingerprints(client, list(states))
     return {str(day): marks[day] for day, state in states.items() if state in ("ok", "empty")}
 
 

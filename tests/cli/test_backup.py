@@ -26,7 +26,7 @@ from marketdata_assets.alphas.ingest import import_accounts
 from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
 from marketdata_assets.backup import clickhouse as clickhouse_backup
-from marketdata_assets.backup.files import BackupError
+from marketdata_assets.backup.files import FORMAT, BackupError, Manifest, end
 from marketdata_assets.bars import kline
 from marketdata_assets.bars.bases import FACTORS
 from marketdata_assets.bars.ingest import ingest
@@ -233,6 +233,55 @@ def test_folder_with_files_is_refused(site: Site, taken: Path) -> None:
     assert (said.returncode, "is not empty" in said.stderr) == (1, True)
 
 
+def test_without_a_server_there_is_no_backup(site: Site, tmp_path: Path) -> None:
+    for missing in ("POSTGRES_DSN", "MONGO_URI", "CLICKHOUSE_URL"):
+        said = site.run("backup", str(tmp_path / "all"), **{f"MARKETDATA_{missing}": ""})
+        assert (said.returncode, f"MARKETDATA_{missing}" in said.stderr) == (1, True), said.stderr
+        assert not (tmp_path / "all").exists()
+    alone = {"MARKETDATA_CLICKHOUSE_URL": "", "MARKETDATA_MONGO_URI": ""}
+    said = site.run("backup", str(tmp_path / "some"), "--store", "postgres", "--json", **alone)
+    assert said.returncode == 0, said.stderr
+    assert {one["store"] for one in answer(said)["tables"]} == {"Postgres"}
+
+
+def test_databases_without_tables_are_no_backup(site: Site, tmp_path: Path, database: str) -> None:
+    said = site.run("backup", str(tmp_path / "new"), "--store", "postgres", MARKETDATA_POSTGRES_DSN=database)
+    assert (said.returncode, "nothing to back up" in said.stderr) == (1, True), said.stderr
+    (tmp_path / "empty").mkdir()
+    end(tmp_path / "empty", Manifest(FORMAT, "2026-01-31T00:00:00Z", []))
+    said = site.run("restore", str(tmp_path / "empty"))
+    assert (said.returncode, "lists no table" in said.stderr) == (1, True), said.stderr
+
+
+def test_a_table_that_is_always_written_to_is_backed_up_at_one_instant(
+    running: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row arrives before and after everything that the backup reads."""
+    server = str(running.endpoints.clickhouse_url).rpartition("/")[0]
+    digest = clickhouse_backup._digest
+    create = "CREATE TABLE always (day Date, n Int64) ENGINE = MergeTree PARTITION BY toYYYYMM(day) ORDER BY n"
+    insert = "INSERT INTO always SELECT toDate('2026-01-05') + 31 * (number % 2), number FROM numbers(10)"
+    with fresh_clickhouse(server) as url, clickhouse.connect(url) as client:
+        client.command(create)
+        client.command(insert)
+
+        def written_to(*arguments: Any) -> tuple[int, str]:
+            client.command(insert)
+            found = digest(*arguments)
+            client.command(insert)
+            return found
+
+        with monkeypatch.context() as patched:
+            patched.setattr(clickhouse_backup, "_digest", written_to)
+            [saved] = clickhouse_backup.save(url, ["always"], tmp_path)
+        assert saved.rows == 5 + 15  # the second partition is read after two more inserts
+        assert list(
+            clickhouse.read(client, "SELECT name FROM system.tables WHERE database = currentDatabase()")["name"]
+        ) == ["always"]
+    with fresh_clickhouse(server) as url:
+        clickhouse_backup.restore(url, [saved], tmp_path, lambda client: client.command(create))
+
+
 @pytest.mark.parametrize(
     ("what", "cause"),
     [
@@ -310,7 +359,7 @@ def test_postgres_goes_to_timescaledb_and_back(
         said = site.run("restore", str(folder), MARKETDATA_POSTGRES_DSN=dsn)
         assert said.returncode == 0, said.stderr
         if folder == first:
-            said = site.run("backup", str(there), MARKETDATA_POSTGRES_DSN=dsn, **alone)
+            said = site.run("backup", str(there), "--store", "postgres", MARKETDATA_POSTGRES_DSN=dsn, **alone)
             assert said.returncode == 0, said.stderr
             assert digests(there) == digests(first)
     query = "SELECT month, code, name, open, high, low, close, volume, amount FROM stock_monthly_kline ORDER BY 1, 2"

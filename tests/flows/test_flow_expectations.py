@@ -64,7 +64,9 @@ def test_a_day_with_too_few_rows_is_named(dsn: str, tmp_path: Path) -> None:
 
 def test_the_days_of_instants_are_those_of_the_flows_zone(dsn: str, tmp_path: Path) -> None:
     instants = """timezone: Asia/Shanghai
-loader: {columns: {at: at, close: close}, types: {at: {type: timestamptz, format: "%Y-%m-%dT%H:%M:%S%z"}, close: double}}
+loader:
+  columns: {at: at, close: close}
+  types: {at: {type: timestamptz, format: "%Y-%m-%dT%H:%M:%S%z"}, close: double}
 target: {table: instants, key: [at], columns: {at: timestamptz, close: double}}
 """
     defined = flow(tmp_path, instants)
