@@ -12,6 +12,10 @@ from marketdata_assets.partitions import range_tags
 sensor = partial(dg.sensor, default_status=dg.DefaultSensorStatus.RUNNING)
 schedule = partial(dg.schedule, default_status=dg.DefaultScheduleStatus.RUNNING)
 
+FIRST_IN_QUEUE = {"dagster/priority": "1"}
+"""Tags of runs that start before those that wait longer: live data."""
+LAST_IN_QUEUE = {"dagster/priority": "-1"}
+"""Tags of runs that start when nothing else waits for their slot: repairs of the past."""
 IN_PROGRESS = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from bar_runs import repository
+from dagster._core.storage.tags import PRIORITY_TAG
 from exchange_runs import FIRST, LAST, YESTERDAY, Floor
 
 from marketdata_assets.collector.drain import claim_of
@@ -197,6 +198,7 @@ def test_stream_is_drained_only_when_something_waits(floor: Floor, nats_url: str
     asyncio.run(publish(2))
     [request] = scheduled(floor, exchange_drain).run_requests
     assert request.run_config["ops"][TABLES_STEP]["config"] == {"stream": True, "captures": False}
+    assert request.tags[PRIORITY_TAG] == "1"
     begun(floor, TABLES_JOB, {})
     assert "already in progress" in why_not(floor)
 

@@ -11,6 +11,7 @@ import pytest
 import zstandard
 from alpha_runs import MONTHS, Lab, alpha, drop_slice
 from bar_runs import BARS, KLINE, Warehouse, deliver, failures, repository
+from dagster._core.storage.tags import PRIORITY_TAG
 from exchange_runs import FIRST, LAST, YESTERDAY, Floor
 from flow_runs import PRICES, Mill
 from nights import EARLIER, Night, check, evening, later, night
@@ -72,6 +73,7 @@ def test_dropped_files_that_no_run_has_loaded_are_loaded_at_night(desk: Desk) ->
         found = night(desk.instance)
         [request] = found.run_requests
         assert request.run_config["ops"][OP]["config"]["months"] == {MONTH: ["699001.SH"]}
+        assert request.tags[PRIORITY_TAG] == "-1"
         killed(desk.instance, JOB, request.tags, request.run_config)
         carried_out(desk.instance, night(desk.instance))
         assert sum(desk.counts().values()) == count

@@ -15,6 +15,7 @@ from marketdata_assets.defs.exchanges import days, ingest, report
 from marketdata_assets.defs.exchanges.days import DAYS_JOB, TABLES_JOB, TABLES_STEP
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.runs import (
+    FIRST_IN_QUEUE,
     job_in_progress,
     range_requests,
     run_key,
@@ -60,7 +61,7 @@ def exchange_drain(
         return dg.SkipReason("no pending messages in the stream")
     if job_in_progress(context.instance, TABLES_JOB):
         return dg.SkipReason("a run that loads the tables is already in progress")
-    return dg.RunRequest(run_config=_config(stream=not owner, captures=False))
+    return dg.RunRequest(tags=FIRST_IN_QUEUE, run_config=_config(stream=not owner, captures=False))
 
 
 def _has_newer_records(instance: dg.DagsterInstance, clickhouse: ClickHouse) -> bool:

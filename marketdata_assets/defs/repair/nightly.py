@@ -26,7 +26,7 @@ from marketdata_assets.defs.exchanges import automation as exchanges
 from marketdata_assets.defs.exchanges import days
 from marketdata_assets.defs.flows import automation as flows
 from marketdata_assets.defs.reference import automation as reference
-from marketdata_assets.defs.runs import runs_in_progress, sensor
+from marketdata_assets.defs.runs import LAST_IN_QUEUE, runs_in_progress, sensor
 from marketdata_assets.defs.ticks import automation as ticks
 from marketdata_assets.defs.ticks import dropped
 from marketdata_assets.defs.ticks.run_config import JOB as TICKS_JOB
@@ -223,7 +223,7 @@ def _check(
         notes.append(f"{domain.name}: {len(found) or 'nothing'} to run{left}")
         requests += (
             request.with_replaced_attrs(
-                run_key=f"{night}:{domain.name}:{request.run_key}", tags={**request.tags, TAG: night}
+                run_key=f"{night}:{domain.name}:{request.run_key}", tags={**request.tags, **LAST_IN_QUEUE, TAG: night}
             )
             for request in found
         )
