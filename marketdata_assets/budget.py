@@ -1,8 +1,13 @@
-"""A rate budget that belongs to a credential: every process, thread and task of the machine that uses it shares it.
+"""A rate budget that belongs to a credential: every process, thread and task that uses it shares it, on all machines
+that share its folder.
 
-They share one small file with one number in it: the moment of the next turn. Turns are spaced evenly, at 99 %
-of the rate, so that a server which counts requests over a sliding period never sees more than it allows, although
-some arrive a little late. Nobody holds a turn in advance, so a process that is killed takes none with it.
+They share one small file with the moment of the next turn. Turns are spaced evenly, at 99 % of the rate, so that a
+server which counts requests over a sliding period never sees more than it allows, although some arrive a little late.
+Nobody holds a turn in advance, so a process that is killed takes none with it.
+
+On the machine that wrote it, the moment is one of the monotonic clock, which nobody sets. For the others the file has
+the time of its writing, which never goes back: a machine whose clock is behind continues from the time that it reads.
+So wrong and changed clocks cost at most a turn or the rest of a pause.
 """
 
 import asyncio
@@ -12,8 +17,11 @@ import json
 import os
 import re
 import time
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from marketdata_assets.errors import TransientError
 
@@ -27,7 +35,8 @@ LONGEST_NAP_SECONDS = 5.0
 """After this long a waiter reads the state again, in case it was corrected meanwhile."""
 
 _LOCKED_NAP_SECONDS = 0.001
-_SAME_BOOT_SECONDS = 60.0
+_LAST_TIME = 1e11  # seconds; nothing that a clock shows is beyond it
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NAME = re.compile(r"[A-Za-z0-9@._-]+")
 
 
@@ -39,14 +48,49 @@ class BudgetBlocked(TransientError):
         super().__init__(f"budget {name}: the server requested a pause of {seconds:.0f} s. Run it again after that.")
 
 
+class Clock:
+    """The clocks of this machine since it was started; tests simulate others."""
+
+    @property
+    def machine(self) -> str:
+        """The same for all processes whose monotonic clocks can be compared."""
+        return _machine()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def time(self) -> float:
+        return time.time()
+
+
+@dataclass(frozen=True)
+class _State:
+    """The file: `turn` and `written` by the monotonic clock of `machine`, and the `time` at which it was written."""
+
+    machine: str
+    turn: float
+    written: float
+    time: float
+
+    @property
+    def wait(self) -> float:
+        return self.turn - self.written
+
+
 @dataclass(frozen=True)
 class Budget:
-    """At most `requests` in any `per_seconds`, over all processes that name the same `folder` and `name`."""
+    """At most `requests` in any `per_seconds`, over all processes that name the same `folder` and `name`.
+
+    A folder that machines share must support locks, as NFS 4 does.
+    """
 
     folder: Path
     name: str
     per_seconds: float
     requests: float
+    clock: Clock = field(default=Clock(), compare=False, repr=False)
+    _foreign: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """What another machine wrote last, and when this process saw it first."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or not self.name.strip("."):
@@ -76,8 +120,8 @@ class Budget:
         while (handle := self._locked()) is None:
             time.sleep(_LOCKED_NAP_SECONDS)
         try:
-            now = time.monotonic()
-            self._write(handle, max(self._next_turn(handle, now), now + seconds))
+            state = self._read(handle)
+            self._write(handle, state, max(state.turn, state.written + seconds))
         finally:
             os.close(handle)
 
@@ -87,11 +131,10 @@ class Budget:
         if handle is None:
             return _LOCKED_NAP_SECONDS
         try:
-            now = time.monotonic()
-            turn = self._next_turn(handle, now)
-            if turn > now:
-                return turn - now
-            self._write(handle, max(turn, now - self._lateness) + self.spacing * cost)
+            state = self._read(handle)
+            if state.wait > 0:
+                return state.wait
+            self._write(handle, state, max(state.turn, state.written - self._lateness) + self.spacing * cost)
             return 0.0
         finally:
             os.close(handle)
@@ -121,34 +164,40 @@ class Budget:
             raise
         return handle
 
-    def _next_turn(self, handle: int, now: float) -> float:
-        """The moment of the next turn, on the clock that all processes of the machine share.
+    def _read(self, handle: int) -> _State:
+        """The state as it is now on this machine.
 
-        A file that cannot be right (torn, of an earlier boot, too far ahead) says nothing about the last turn, so the
-        next comes one spacing from now.
+        A file that cannot be right (torn, of an earlier version, too far ahead) says nothing about the last turn, so
+        the next comes one spacing from now.
         """
-        data = os.pread(handle, 200, 0)
+        data = os.pread(handle, 1000, 0)
+        now, clock = self.clock.monotonic(), self.clock.time()
+        fresh = _State(self.clock.machine, now, now, clock)
         if not data:
-            return now
+            return fresh
         try:
-            state = json.loads(data)
-            turn, boot = float(state["turn"]), float(state["boot"])
+            content = json.loads(data)
+            machine, *times = content["machine"], *(float(content[name]) for name in ("turn", "written", "time"))
+            before = _State(machine, *times)
         except (ValueError, TypeError, KeyError):
-            return self._restart(handle, now)
-        possible = abs(boot - _boot(now)) < _SAME_BOOT_SECONDS
-        if not possible or not turn <= now + max(self.spacing, LONGEST_BLOCK_SECONDS):
-            return self._restart(handle, now)
-        return turn
+            return self._write(handle, fresh, now + self.spacing)
+        here = before.machine == fresh.machine
+        possible = abs(before.time) < _LAST_TIME and before.wait <= max(self.spacing, LONGEST_BLOCK_SECONDS)
+        if not possible or (here and before.written > now):
+            return self._write(handle, fresh, now + self.spacing)
+        if here:
+            return _State(before.machine, before.turn, now, max(clock, before.time + now - before.written))
+        if self._foreign.get("data") != data:
+            self._foreign.update(data=data, seen=now)
+        current = max(clock, before.time + now - self._foreign["seen"])
+        return _State(fresh.machine, now + before.time + before.wait - current, now, current)
 
-    def _restart(self, handle: int, now: float) -> float:
-        turn = now + self.spacing
-        self._write(handle, turn)
-        return turn
-
-    def _write(self, handle: int, turn: float) -> None:
-        data = json.dumps({"turn": round(turn, 6), "boot": round(_boot(time.monotonic()), 3)}).encode()
+    def _write(self, handle: int, state: _State, turn: float) -> _State:
+        state = _State(state.machine, turn, state.written, state.time)
+        data = json.dumps({name: getattr(state, name) for name in ("machine", "turn", "written", "time")}).encode()
         os.pwrite(handle, data + b"\n", 0)
         os.ftruncate(handle, len(data) + 1)
+        return state
 
 
 def private_folder(folder: Path) -> None:
@@ -158,6 +207,9 @@ def private_folder(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def _boot(now: float) -> float:
-    """When the machine was started; the monotonic clock restarts then."""
-    return time.time() - now
+@cache
+def _machine() -> str:
+    try:
+        return _BOOT_ID.read_text("ascii").strip()
+    except OSError:  # not Linux: the minute of the start; processes that disagree compare the time instead
+        return f"{uuid.getnode():x}-{(time.time() - time.monotonic()) // 60:.0f}"

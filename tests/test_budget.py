@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata_assets.budget import Budget, BudgetBlocked
+from marketdata_assets.budget import Budget, BudgetBlocked, Clock
 
 TAKER = """
 import asyncio, sys
@@ -143,8 +143,12 @@ def test_threads_share_it_with_tasks(tmp_path: Path) -> None:
         b"",
         b"\0\0\0\0",
         b'{"turn": 12',
-        b'{"turn": null, "boot": 1}',
-        b'{"turn": NaN, "boot": 1}',
+        b'{"turn": 12.5, "boot": 1}',
+        b'{"machine": "a", "turn": null, "written": 1, "time": 1}',
+        b'{"machine": "a", "turn": NaN, "written": 1, "time": 1}',
+        b'{"machine": "a", "turn": 1, "written": NaN, "time": 1}',
+        b'{"machine": "a", "turn": 1, "written": 1, "time": NaN}',
+        b'{"machine": "a", "turn": 1, "written": -Infinity, "time": 1}',
         b"[1, 2]",
         b"7",
         b"\xff" * 300,
@@ -159,11 +163,99 @@ def test_torn_state_heals_itself(tmp_path: Path, content: bytes) -> None:
     assert next_turn(tmp_path) > started
 
 
-@pytest.mark.parametrize(("turn", "boot"), [(1e12, 0.0), (3600.0, -7200.0), (3600.0, 7200.0), (-1e9, 0.0)])
-def test_state_of_another_boot_or_too_far_ahead_heals_itself(tmp_path: Path, turn: float, boot: float) -> None:
-    now = time.monotonic()
-    state(tmp_path).write_text(json.dumps({"turn": now + turn, "boot": time.time() - now + boot}))
+def written(folder: Path, **changes: object) -> None:
+    """A state of this machine, with some changes."""
+    budget = Budget(folder, "lk", 1.0, 20)
+    asyncio.run(budget.acquire(patience=1))
+    content = json.loads(state(folder).read_bytes())
+    state(folder).write_text(json.dumps(content | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"turn": 1e12},
+        {"written": 1e12},
+        {"time": 1e300},
+        {"turn": -1e9},
+        {"machine": "of another boot"},
+        {"machine": "of another boot", "time": 4e9},
+        {"machine": "of another boot", "time": -7200.0},
+        {"machine": None},
+    ],
+)
+def test_state_of_another_boot_or_too_far_ahead_heals_itself(tmp_path: Path, changes: dict[str, object]) -> None:
+    written(tmp_path, **changes)
     asyncio.run(Budget(tmp_path, "lk", 1.0, 20).acquire(patience=1))
+
+
+class Host(Clock):
+    """A machine that was started at another time, and whose clock may be wrong; `world` is the true time."""
+
+    def __init__(self, name: str, world: list[float], *, booted: float, wrong: float = 0.0) -> None:
+        self.name, self.world, self.booted, self.wrong = name, world, booted, wrong
+
+    @property
+    def machine(self) -> str:
+        return self.name
+
+    def monotonic(self) -> float:
+        return self.world[0] - self.booted
+
+    def time(self) -> float:
+        return self.world[0] + self.wrong
+
+
+def two_hosts(folder: Path, *, wrong: float = 0.0) -> tuple[list[float], tuple[Budget, Budget], tuple[Host, Host]]:
+    """The same budget of ten turns a second on two hosts, where the clock of the second is `wrong`."""
+    world = [1_700_000_000.0]
+    first = Host("first", world, booted=world[0] - 5e6)
+    second = Host("second", world, booted=world[0] - 100.0, wrong=wrong)
+    return world, (Budget(folder, "lk", 1.0, 10, first), Budget(folder, "lk", 1.0, 10, second)), (first, second)
+
+
+def taken_by(world: list[float], budgets: Sequence[Budget], seconds: float, step: float = 0.005) -> list[float]:
+    """When turns were taken by hosts that ask as often as they can."""
+    ends, moments = world[0] + seconds, []
+    while world[0] < ends:
+        moments += [world[0] for budget in budgets if budget._take() == 0]
+        world[0] += step
+    return moments
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.03, -0.03, 40.0, -40.0, 86400.0, -86400.0])
+def test_hosts_that_share_the_folder_share_one_rate(tmp_path: Path, wrong: float) -> None:
+    world, budgets, _ = two_hosts(tmp_path, wrong=wrong)
+    moments = taken_by(world, budgets, 20)
+    assert most_within(moments, 0.999) <= 10 + 1
+    assert len(moments) >= 20 * 8
+
+
+def test_block_of_one_host_stops_the_other(tmp_path: Path) -> None:
+    for wrong in (0.0, -40.0):
+        folder = tmp_path / str(wrong)
+        world, (first, second), _ = two_hosts(folder, wrong=wrong)
+        assert second._take() == 0
+        first.block(300)
+        assert not taken_by(world, (second, first), 299, step=0.5)
+        assert taken_by(world, (second,), 2)
+
+
+@pytest.mark.parametrize("jump", [7200.0, -7200.0, 1e9, -1e9])
+def test_clock_that_is_set_stops_nobody_for_longer_than_a_turn(tmp_path: Path, jump: float) -> None:
+    world, budgets, (first, second) = two_hosts(tmp_path)
+    taken_by(world, budgets, 2)
+    for host, back in ((first, 0.0), (second, 0.0), (first, -jump), (second, -jump)):
+        host.wrong += back or jump
+        moments = taken_by(world, budgets, 3)
+        assert 3 * 8 <= len(moments) <= 3 * 10 + 2
+
+
+def test_block_outlasts_a_clock_that_is_set_on_its_own_host(tmp_path: Path) -> None:
+    world, (first, _), (host, _) = two_hosts(tmp_path)
+    first.block(300)
+    host.wrong += 7200
+    assert not taken_by(world, (first,), 299, step=0.5)
 
 
 def test_long_block_is_told_to_the_impatient_and_longer_ones_win(tmp_path: Path) -> None:
