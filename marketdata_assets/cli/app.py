@@ -215,6 +215,9 @@ COMMANDS: Mapping[str, Command | Group] = {
             "list": Command("List the flows of the package and your own.", "flows:show"),
             "check": Command("Validate flows without a database, and try one file.", "flows:check"),
             "run": Command("Load the new and changed files of a flow, or with --all of every flow.", "flows:run"),
+            "plan": Command(
+                "Show what a run of a flow would alter in its table and load, and do nothing.", "flows:plan"
+            ),
             "forget": Command(
                 "Delete the rows of files that a flow has loaded, and what is recorded of them.", "flows:forget"
             ),

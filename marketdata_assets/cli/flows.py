@@ -252,6 +252,45 @@ def _is_not_used(settings: Settings, file: "FlowFile") -> bool:
     return not (folder / at.loader.folder).is_dir()
 
 
+def plan(
+    name: Name,
+    data_dir: Annotated[Path | None, typer.Option(help="folder of the files, as for run")] = None,
+    as_json: output.Json = False,
+) -> None:
+    """Show what a run of a flow would alter in its table and load, and do nothing.
+
+    Exits with code 1 when a run would stop, since the table needs a rebuild.
+    """
+    from marketdata_assets.flows.plan import plan as planned
+    from marketdata_assets.flows.run import at_folder
+    from marketdata_assets.stores.postgres import connect
+
+    at, folder = at_folder(
+        _valid(name, found()), str(data_dir.absolute()) if data_dir else "", Settings().flows_data_folder
+    )
+    with connect(stores.postgres_dsn()) as connection:
+        seen = planned(connection, at, folder)
+    changes = [{"change": str(change), "done": change.done} for change in seen.alterations]
+    files = {
+        "new": len(seen.new),
+        "stale": len(seen.stale),
+        "bytes": sum(unit.size for unit in (*seen.new, *seen.stale)),
+    }
+    if as_json:
+        known = {"flow": name, "table": seen.table, "exists": seen.exists, "rows": seen.rows}
+        output.as_json({**known, "needs_rebuild": seen.needs_rebuild, "changes": changes, "files": files})
+    else:
+        state = f"{seen.rows} rows" if seen.exists else "would be created"
+        output.console().print(f"table {seen.table}: {state}, {len(changes)} changes")
+        if changes:
+            output.table("changes", ("change", "done"), [[str(cell) for cell in one.values()] for one in changes])
+        output.console().print(
+            f"files to load: {files['new']} new, {files['stale']} again; {files['bytes'] / 1e6:.1f} MB"
+        )
+    if seen.needs_rebuild:
+        raise typer.Exit(1)
+
+
 def forget(
     name: Name,
     files: Annotated[
@@ -294,7 +333,8 @@ def _check_folder(settings: Settings, flow: "FlowDefinition", data_dir: Path | N
 
 
 def up_to_date(settings: Settings, flow: "FlowDefinition", data_dir: Path | None) -> RunOutcome | None:
-    """The result without a run when every file of the flow is loaded; None when there is work to do."""
+    """The result without a run when table and files are as they should be; None when there is work to do."""
+    from marketdata_assets.flows import storage
     from marketdata_assets.flows.run import at_folder
     from marketdata_assets.flows.status import summary
     from marketdata_assets.stores.postgres import connect
@@ -303,6 +343,8 @@ def up_to_date(settings: Settings, flow: "FlowDefinition", data_dir: Path | None
     at, folder = at_folder(flow, str(data_dir.absolute()) if data_dir else "", settings.flows_data_folder)
     with connect(stores.postgres_dsn()) as connection:
         states = summary(connection, at, folder).states
+        if storage.drift(connection, at):
+            return None
     if any(states[state] for state in ("missing", "stale", "failed")):
         return None
     metadata = {"rows": 0, "rejected": 0, "files_loaded": 0, "files_unchanged": states["ok"] + states["empty"]}
@@ -340,6 +382,8 @@ def tell(name: str, outcome: RunOutcome, whose: str = "") -> None:
     metadata = outcome.metadata.get(name, {})
     outcome.print_problems(whose)
     if metadata:
+        for change in metadata.get("table_altered", ()):
+            output.notes().print(f"table altered: {change}", markup=False)
         if kept := metadata.get("rows_kept"):
             output.notes().print(
                 f"{kept} rows stay in the table that their files no longer have; to delete them: removed_rows: delete"

@@ -121,6 +121,16 @@ class SchemaDrift(FlowError):
         )
 
 
+class CannotAlter(FlowError):
+    """The database does not take a change of the table, since something depends on it; the table is as it was."""
+
+    def __init__(self, flow: str, table: str, change: str, cause: str) -> None:
+        super().__init__(
+            f"flow {flow}: table {table}: {change}: {cause}. The table is unchanged; drop what depends on it, run the"
+            " flow again, and make it again."
+        )
+
+
 class CannotForget(FlowError):
     """A file of a flow is not forgotten."""
 

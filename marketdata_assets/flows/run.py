@@ -42,6 +42,8 @@ class FlowReport(LoadReport[FileReport]):
 
     flow: str
     table: str
+    altered: tuple[str, ...] = ()
+    """What was altered of the table before."""
 
 
 def run_flow(
@@ -68,7 +70,7 @@ def run_flow(
     if units is not None and (unknown := sorted(set(units) - set(existing(found, units)))):
         raise UnknownUnit(flow.name, unknown[0], str(folder / flow.loader.folder))
     with connect(dsn) as connection:
-        _ensure(connection, flow)
+        altered = _ensure(connection, flow)
         states = claims.states(connection, flow.dataset)
         if units is not None:
             found = [unit for unit in found if unit.place in units or unit.stored_place in units]
@@ -86,17 +88,18 @@ def run_flow(
         todo = [unit for unit in requested if unit.place in again]
     read = tuple(report for report in ended.values() if report.outcome != "unchanged")
     unchanged = len(requested) - len(read)
-    return FlowReport(read, unchanged, time.monotonic() - started, flow.name, flow.target.table)
+    return FlowReport(read, unchanged, time.monotonic() - started, flow.name, flow.target.table, tuple(altered))
 
 
-def _ensure(connection: psycopg.Connection, flow: FlowDefinition) -> None:
-    """Create what is missing, all or nothing."""
+def _ensure(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
+    """Create what is missing and alter what is otherwise, all or nothing; what was altered."""
     with connection.transaction():
         storage.ensure_books(connection)
         other = owners.register(connection, flow)
-        storage.ensure(connection, flow)
+        altered = storage.ensure(connection, flow)
         if other and flow.target.mode == "upsert":
             owners.recount(connection, flow)
+    return altered
 
 
 def _spread(

@@ -1,30 +1,32 @@
-"""The table of a flow: created from the declaration, and an error when it differs from it.
+"""The table of a flow: created from the declaration, altered where that loses nothing, and an error where it would.
 
 How rows get into it is in `table_writer`.
 """
+
+from collections.abc import Sequence
+from typing import Literal
 
 import psycopg
 from psycopg import sql
 
 from marketdata_assets.flows import owners
+from marketdata_assets.flows.alterations import OWNER_DEFAULTS, Alteration, Columns, Found, required_columns
+from marketdata_assets.flows.alterations import alterations as differences
 from marketdata_assets.flows.definition import FlowDefinition, Target
-from marketdata_assets.flows.errors import SchemaDrift
+from marketdata_assets.flows.errors import CannotAlter, SchemaDrift
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.postgres import create_missing, ensure_timescaledb, statement
 
 CHUNK = "1 month"
 VIEW = "etl_metadata"
-OWNER_DEFAULTS = {"etl_unit": " NOT NULL DEFAULT 0", "etl_time": " NOT NULL DEFAULT '-infinity'"}
-
-Columns = dict[str, str]
-"""Types as Postgres spells them, by name."""
 
 
-def ensure(connection: psycopg.Connection, flow: FlowDefinition) -> None:
-    """Create what is missing: ledger, units, view, the flow's table. Raises SchemaDrift.
+def ensure(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
+    """Create what is missing: ledger, units, view, the flow's table; alter a table that loses nothing by it.
 
-    Of a table that is new or has been emptied, the ledgers of all its flows forget what was loaded. A table of mode
-    upsert that an earlier version created gets the columns of the owner, and rows that any file overwrites.
+    The answer is what was altered. Raises SchemaDrift where it takes more. Of a table that is new or has been emptied,
+    the ledgers of all its flows forget what was loaded. A table of mode upsert that an earlier version created gets the
+    columns of the owner, and rows that any file overwrites.
     """
     with connection.transaction():
         ensure_books(connection)
@@ -32,13 +34,17 @@ def ensure(connection: psycopg.Connection, flow: FlowDefinition) -> None:
         if not found:
             _create(connection, flow.target)
             owners.table_lost_its_rows(connection, flow)
-            return
-        if differences := _differences(connection, flow.target, found):
+            return []
+        changes = alterations(connection, flow.target)
+        if differences := [str(change) for change in changes if change.done == "by a rebuild"]:
             raise SchemaDrift(flow.name, flow.target.table, differences)
         if missing := [name for name in owner_columns(flow.target) if name not in found]:
             _add_owner(connection, flow.target, missing)
+        changes = [change for change in changes if change.done == "in place"]
+        _alter(connection, flow, changes)
         if lost_its_rows(connection, flow):
             owners.table_lost_its_rows(connection, flow)
+        return [str(change) for change in changes]
 
 
 def lost_its_rows(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
@@ -61,8 +67,13 @@ def ensure_books(connection: psycopg.Connection) -> None:
 
 def drift(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
     """What the flow's table has that is not as declared, each with its remedy; empty when there is no table yet."""
-    found = columns_of(connection, flow.target.table)
-    return _differences(connection, flow.target, found) if found else []
+    return [str(change) for change in alterations(connection, flow.target) if change.done != "by a rebuild, or never"]
+
+
+def alterations(connection: psycopg.Connection, target: Target) -> list[Alteration]:
+    """What separates the table from its declaration; nothing when there is no table yet."""
+    found = _found(connection, target)
+    return differences(target, declared(target), found) if found.columns else []
 
 
 def declared(target: Target) -> Columns:
@@ -102,32 +113,63 @@ def _key_of(connection: psycopg.Connection, table: str) -> list[str]:
     return [name for (name,) in rows]
 
 
-def _differences(connection: psycopg.Connection, target: Target, found: Columns) -> list[str]:
-    wanted = declared(target)
-    table = target.table
-    said = [
-        f"it has no column {name} (ALTER TABLE {table} ADD COLUMN {name} {kind})"
-        for name, kind in wanted.items()
-        if name not in found and not (name in OWNER_DEFAULTS and target.mode == "upsert")
-    ]
-    said += [
-        f"its column {name} is not declared (ALTER TABLE {table} DROP COLUMN {name})"
-        for name in found
-        if name not in wanted
-    ]
-    said += [
-        f"{name} is {found[name]}, declared {kind} (ALTER TABLE {table} ALTER COLUMN {name} TYPE {kind})"
-        for name, kind in wanted.items()
-        if name in found and found[name] != kind
-    ]
-    key = _key_of(connection, table)
-    if set(key) != set(target.key):
-        said.append(f"its primary key is ({', '.join(key)}), declared ({', '.join(target.key)})")
-    return said
+def _found(connection: psycopg.Connection, target: Target) -> Found:
+    """The table as it is."""
+    columns = columns_of(connection, target.table)
+    rows = connection.execute(statement(__package__, "table_facts.sql"), {"table": target.table}).fetchall()
+    facts = {fact: frozenset(names) for fact, names in rows}
+    required = facts.get("required", frozenset())
+    to_require = (required_columns(target) & columns.keys()) - required
+    return Found(
+        columns=columns,
+        key=_key_of(connection, target.table),
+        required=required,
+        partly_null=frozenset(name for name in to_require if _has_null(connection, target.table, name)),
+        indexed=facts.get("indexed", frozenset()),
+        hypertable=_time_column(connection, target.table),
+    )
+
+
+def _has_null(connection: psycopg.Connection, table: str, column: str) -> bool:
+    query = sql.SQL("SELECT FROM {} WHERE {} IS NULL LIMIT 1").format(sql.Identifier(table), sql.Identifier(column))
+    return connection.execute(query).fetchone() is not None
+
+
+def _time_column(connection: psycopg.Connection, table: str) -> str | Literal[False] | None:
+    """The time column of a hypertable, False of a plain table; None where there is no TimescaleDB."""
+    if connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").fetchone() is None:
+        return None
+    row = connection.execute(
+        """SELECT column_name FROM timescaledb_information.dimensions
+           WHERE (hypertable_schema, hypertable_name) = (current_schema(), %s) AND dimension_number = 1""",
+        [table],
+    ).fetchone()
+    return str(row[0]) if row else False
+
+
+def _alter(connection: psycopg.Connection, flow: FlowDefinition, changes: Sequence[Alteration]) -> None:
+    """Alter the table; plain views on it make way for a column whose type changes, and are made again."""
+    table, text = flow.target.table, ""
+    views: list[tuple[str, list[str]]] = []
+    try:
+        if any(change.rewrites for change in changes):
+            views = connection.execute(statement(__package__, "views_on.sql"), {"table": table}).fetchall()
+        for view, _ in reversed(views):
+            connection.execute(f"DROP VIEW {view}".encode())
+        for change in changes:
+            text = change.text
+            if change.statement:
+                connection.execute(change.statement)
+        for view, again in views:
+            text = f"view {view}"
+            for one in again:
+                connection.execute(one.encode())
+    except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
+        raise CannotAlter(flow.name, table, text, error.diag.message_primary or str(error)) from error
 
 
 def _create(connection: psycopg.Connection, target: Target) -> None:
-    constraints = dict.fromkeys((*target.key, target.order_column or "", target.hypertable or ""), " NOT NULL")
+    constraints = dict.fromkeys(required_columns(target), " NOT NULL")
     constraints |= OWNER_DEFAULTS | dict.fromkeys(("created_at", "updated_at"), " NOT NULL DEFAULT now()")
     parts: list[sql.Composable] = [
         sql.SQL("{} {}{}").format(sql.Identifier(name), sql.SQL(kind), sql.SQL(constraints.get(name, "")))

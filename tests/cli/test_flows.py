@@ -68,6 +68,32 @@ def test_new_flow_is_checked_loaded_and_loaded_once(here: Command, tmp_path: Pat
     assert (row["asset"], row["ok"], row["failed"], row["rows"], row["quarantine"]) == ("my_prices", 1, 0, 12, 0)
 
 
+def test_plan_says_what_a_run_would_do_and_does_nothing(here: Command, tmp_path: Path, database: str) -> None:
+    here("flows", "new", "my_prices")
+    home = tmp_path / "flows" / "my_prices"
+    sample = ("--data-dir", str(home / "sample"))
+    first = here("flows", "plan", "my_prices", *sample)
+    assert first.stdout.startswith("table my_prices: would be created, 0 changes\nfiles to load: 1 new, 0 again; ")
+    assert here("flows", "run", "my_prices", *sample).returncode == 0
+    declared = home / "defs.yaml"
+    text = declared.read_text("utf-8")
+    changed = text.replace("      ma5: numeric(16,4)", "      ma5: numeric(18,4)\n      doubled: double")
+    declared.write_text(changed.replace("        change: close", "        doubled: close * 2\n        change: close"))
+    planned = here("flows", "plan", "my_prices", *sample, "--json")
+    assert planned.returncode == 0, planned.stderr
+    said = answer(planned)
+    assert (said["rows"], said["needs_rebuild"], said["files"]["stale"]) == (12, False, 1)
+    assert [change["done"] for change in said["changes"]] == ["in place", "in place"]
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM pg_attribute WHERE attname = 'doubled'").fetchone() == (0,)
+    altered = here("flows", "run", "my_prices", *sample)
+    assert "table altered: it has no column doubled" in altered.stderr
+    declared.write_text(text.replace("key: [symbol, day]", "key: [day, symbol, close]"))
+    stopped = here("flows", "plan", "my_prices", *sample)
+    assert stopped.returncode == 1
+    assert "its primary key is (symbol, day), declared (day, symbol, close)" in stopped.stdout
+
+
 def test_tests_of_a_new_flow_pass(here: Command, tmp_path: Path) -> None:
     assert here("flows", "new", "my_prices").returncode == 0
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "flows/my_prices"]

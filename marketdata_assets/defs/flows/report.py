@@ -32,6 +32,7 @@ def of(
     """
     with connect(dsn) as connection:
         metadata = _metadata(flow, ended) | ({"files_unfinished": sorted(unfinished)} if unfinished else {})
+        metadata |= {"table_altered": list(ended.altered)} if ended.altered else {}
         metadata["dagster/row_count"] = status.row_count(connection, flow)
         rows = status.preview(connection, flow)
         table = markdown_table(list(rows[0]), [list(row.values()) for row in rows]) if rows else None
