@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Gets the programs of Debian that some tests use: Chromium with its driver and a Chinese font, Redis and Prometheus.
+# Gets the programs of Debian that some tests use: Chromium with its driver and a Chinese font, Redis, Prometheus and
+# nginx.
 #
 # It needs root, or sudo in CI; elsewhere it names what is missing, and the tests that need it skip and say so.
-# No service is installed: Redis' program is part of redis-tools, and Prometheus is unpacked and not installed.
+# No service is installed: Redis' program is part of redis-tools, Prometheus and nginx are unpacked and not installed.
 set -euo pipefail
 programs=$1  # the folder for what is not installed; it belongs into PATH
 
 missing=()
-for program in chromium chromedriver redis-server prometheus promtool; do
+for program in chromium chromedriver redis-server prometheus promtool nginx; do
   command -v "$program" >/dev/null || missing+=("$program")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
@@ -29,9 +30,14 @@ export DEBIAN_FRONTEND=noninteractive
   chromium chromium-driver fonts-noto-cjk redis-tools curl >/dev/null
 mkdir -p "$programs"
 ln -sf "$(command -v redis-check-rdb)" "$programs/redis-server"  # one program, which does what its name says
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+unpack() { (cd "$scratch" && apt-get download -qq "$1" 2>/dev/null && dpkg-deb -x "$1"_*.deb "$1"); }
 if ! command -v promtool >/dev/null; then
-  scratch=$(mktemp -d)
-  trap 'rm -rf "$scratch"' EXIT
-  (cd "$scratch" && apt-get download -qq prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb unpacked)
-  cp "$scratch"/unpacked/usr/bin/{prometheus,promtool} "$programs"
+  unpack prometheus
+  cp "$scratch"/prometheus/usr/bin/{prometheus,promtool} "$programs"
+fi
+if ! command -v nginx >/dev/null; then
+  unpack nginx
+  cp "$scratch"/nginx/usr/sbin/nginx "$programs"
 fi

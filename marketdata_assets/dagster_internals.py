@@ -7,7 +7,9 @@ minor version.
 import json
 import logging
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
     from dagster._core.storage.event_log import EventLogStorage
     from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+    from starlette.types import ASGIApp
 
 __all__ = [
     "GRPC_INFO_TAG",
@@ -49,6 +52,8 @@ StepContext = dg.AssetExecutionContext | dg.OpExecutionContext
 
 POOLS = ("timescale", "mongo", "clickhouse", "alpha_api")
 """The pools of all ops and assets."""
+UI_POLL_MS = 2000
+"""How often an open page asks for new events of its assets."""
 
 
 def log_materializations(context: StepContext, events: Sequence[dg.AssetMaterialization]) -> None:
@@ -141,6 +146,38 @@ def runs_of_code_server(run: dg.DagsterRun) -> list[str]:
     where = {name: at.get(name) for name in ("host", "port", "socket")}
     client = DagsterGrpcClient(**where, use_ssl=bool(at.get("use_ssl", False)))
     return list(deserialize_value(client.get_current_runs(), GetCurrentRunsResult).current_runs)
+
+
+@contextmanager
+def ui_application(instance: dg.DagsterInstance, workspace: Path, *, read_only: bool) -> "Iterator[ASGIApp]":
+    """Dagster's UI and GraphQL for the code locations in a workspace.yaml; with `read_only` it takes no mutations."""
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+    from dagster_webserver.app import create_app_from_workspace_process_context
+
+    with WorkspaceProcessContext(
+        instance,
+        version=dg.__version__,
+        read_only=read_only,
+        workspace_load_target=WorkspaceFileTarget([str(workspace)]),
+        code_server_log_level="warning",
+    ) as context:
+        yield create_app_from_workspace_process_context(context, live_data_poll_rate=UI_POLL_MS)
+
+
+@contextmanager
+def code_servers(instance: dg.DagsterInstance, workspace: Path) -> Iterator[list[dict[str, Any]]]:
+    """A process for each Python code location of a workspace.yaml, started again when it ends.
+
+    Yields what a workspace.yaml names to find them: its `load_from`.
+    """
+    from dagster._cli.proxy_server_manager import ProxyServerManager
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+
+    with ProxyServerManager(
+        instance, WorkspaceFileTarget([str(workspace)]), code_server_log_level="warning"
+    ) as servers:
+        yield [dict(found) for found in servers.get_code_server_specs()]
 
 
 def ensure_pool_limits(instance: dg.DagsterInstance) -> None:

@@ -107,6 +107,14 @@ class Settings(_FromEnvironment):
     clickhouse_port: int = Field(default=0, description="port of the local ClickHouse; 0 takes a free one")
     nats_port: int = Field(default=0, description="port of the local NATS server; 0 takes a free one")
     ui_port: int = Field(default=3000, description="port of the Dagster UI")
+    ui_token: SecretStr | None = Field(
+        default=None, description="token of the UI's login; default a random one in HOME/dagster/ui_token"
+    )
+    ui_hosts: str | None = Field(
+        default=None,
+        description="names that the UI is called by besides localhost, such as that of a reverse proxy, with commas"
+        " between",
+    )
 
     bars_dir: Path | None = Field(default=None, description="yearly zips of 1-minute bars; default HOME/bars")
     bars_quiet_seconds: QuietSeconds = 30.0
@@ -187,6 +195,11 @@ class Settings(_FromEnvironment):
             for name in names
             if (folder := getattr(self, name)) and not folder.is_dir()
         ]
+
+    @property
+    def ui_host_names(self) -> list[str]:
+        """The names in `ui_hosts`."""
+        return [name.strip() for name in (self.ui_hosts or "").split(",") if name.strip()]
 
     @property
     def root(self) -> Path:

@@ -4,13 +4,20 @@ Alerts, housekeeping, pool limits and the run launcher have tests of their own o
 """
 
 import ast
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import httpx
 import pytest
+import yaml
 
 from marketdata_assets import dagster_internals as internals
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 PACKAGES = [Path(__file__).parents[1] / name for name in ("marketdata_assets", "marketdata_demo", "bench")]
 DAYS = dg.StaticPartitionsDefinition(["a", "b", "c", "d"])
@@ -116,3 +123,25 @@ def test_tags_have_the_values_that_stored_runs_have() -> None:
 def test_health_of_a_run_has_a_status_a_message_and_may_be_transient() -> None:
     health = internals.CheckRunHealthResult(internals.WorkerStatus.RUNNING, "no response", transient=True)
     assert (health.status, health.msg, health.transient) == (internals.WorkerStatus.RUNNING, "no response", True)
+
+
+def test_the_ui_of_a_running_code_server_and_a_read_only_one(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text("import dagster as dg\n\n@dg.asset\ndef prices(): ...\n")
+    (tmp_path / "workspace.yaml").write_text("load_from: [python_file: code.py]\n")
+    with internals.code_servers(instance, tmp_path / "workspace.yaml") as locations:
+        running = tmp_path / "running.yaml"
+        running.write_text(yaml.safe_dump({"load_from": locations}))
+        for read_only in (False, True):
+            with internals.ui_application(instance, running, read_only=read_only) as application:
+                answers = asyncio.run(asked(application, ["{assetNodes {id}}", LIMIT]))
+            assert len(answers[0]["assetNodes"]) == 1
+            assert answers[1] == (None if read_only else {"setConcurrencyLimit": True})
+
+
+LIMIT = 'mutation {setConcurrencyLimit(concurrencyKey: "x", limit: 3)}'
+
+
+async def asked(application: "ASGIApp", queries: Sequence[str]) -> list[dict[str, Any]]:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://ui") as client:
+        found = [await client.post("/graphql", json={"query": query}) for query in queries]
+    return [answer.json().get("data") for answer in found]

@@ -123,6 +123,7 @@ COMMANDS: Mapping[str, Command | Group] = {
     "demo": Command("Start the local stack, load sample files into every table, and open the Dagster UI.", "demo:demo"),
     "status": Command("Show what is loaded, and which partitions are missing, stale or failed.", "status:status"),
     "doctor": Command("Check every server: version, latency, missing features and how to fix them.", "servers:doctor"),
+    "ui": Command("Serve the Dagster UI behind a guard, until SIGTERM or Ctrl-C.", "ui:ui"),
     "metrics": Command(
         "Serve Prometheus metrics for servers, tables and runs at http://HOST:PORT/metrics.", "metrics:metrics"
     ),

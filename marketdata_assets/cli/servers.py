@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marketdata_assets.cli import output, stores
-from marketdata_assets.cli.instance import PACKAGE, CannotRun, adopt, environment
+from marketdata_assets.cli.instance import CannotRun, adopt, environment
+from marketdata_assets.cli.ui import link
 from marketdata_assets.local.errors import PortTaken
 from marketdata_assets.local.group import kept
 from marketdata_assets.local.process import port_is_free, tied_to_us
@@ -26,8 +27,6 @@ from marketdata_assets.settings import Settings
 if TYPE_CHECKING:
     from marketdata_assets.reference.status import KnownCalendar
 
-SUPERSEDED = "Function `dev_command` is superseded"
-"""A warning of `dagster dev` at every start; `dg dev` is the same code, in a package that is not needed here."""
 STOP_SECONDS = 30
 """How long the UI and its daemon may take to end."""
 
@@ -54,7 +53,7 @@ def up(
 
 
 def need_ui_port(settings: Settings) -> None:
-    """Raise PortTaken when another process listens on the UI's port; `dagster dev` itself would wait indefinitely."""
+    """Raise PortTaken when another process listens on the UI's port."""
     if not port_is_free(settings.ui_port):
         raise PortTaken("the Dagster UI", settings.ui_port, "MARKETDATA_UI_PORT")
 
@@ -67,12 +66,10 @@ def serve(settings: Settings, found: dict[str, str], ui: bool) -> None:
             output.notes().print("running; Ctrl-C stops it")
             signal.pause()
             return
-        url = f"http://127.0.0.1:{settings.ui_port}"
-        output.notes().print(f"Dagster UI at {url} in a few seconds; Ctrl-C stops everything, the data stays")
-        command = [
-            sys.executable, "-W", f"ignore:{SUPERSEDED}", "-m", "dagster", "dev", "-w", str(PACKAGE / "workspace.yaml"),
-            "--host", "127.0.0.1", "--port", str(settings.ui_port), "--log-level", "warning",
-        ]  # fmt: skip
+        url = link(settings)
+        output.notes().print(f"Dagster UI in a few seconds at {url}", soft_wrap=True, highlight=False)
+        output.notes().print("Ctrl-C stops everything, the data stays")
+        command = [sys.executable, "-m", "marketdata_assets.ui.processes", str(settings.ui_port)]
         process = subprocess.Popen(
             tied_to_us(kept(command, STOP_SECONDS), signal.SIGINT, None),
             env={**os.environ, **found},

@@ -23,7 +23,6 @@ from psycopg import sql
 from pymongo import MongoClient
 from unlimited import UNLIMITED
 
-from marketdata_assets.cli.instance import PACKAGE
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.stores import clickhouse
@@ -225,15 +224,7 @@ def test_the_ui_answers_without_a_secret(planted: Planted) -> None:
     variables |= {name: planted.variables[name] for name in planted.variables}
     assert variables["DAGSTER_PG_HOST"]
     variables["DAGSTER_PG_PASSWORD"] = f"{CANARY}dagster"
-    command = [
-        PROGRAMS / "dagster-webserver",
-        "-w",
-        PACKAGE / "workspace.yaml",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        str(port),
-    ]
+    command = [PROGRAMS / "marketdata", "ui", "--no-login", "--port", str(port)]
     with (
         (planted.folder / "webserver.log").open("wb") as log,
         subprocess.Popen(command, env=environment(root, **variables), cwd=root, stdout=log, stderr=log) as webserver,

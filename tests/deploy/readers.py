@@ -8,7 +8,6 @@ from compose_file import PACKAGE, PROJECT
 from dagster._cli.api import grpc_command, grpc_health_check_command
 from dagster._daemon.cli import liveness_check_command
 from dagster._daemon.cli import run_command as daemon_command
-from dagster_webserver.cli import dagster_webserver
 from typer.main import get_command
 
 from marketdata_assets.cli import app
@@ -18,7 +17,6 @@ from marketdata_assets.settings import Settings
 OF_DAGSTER = {
     ("dagster", "api", "grpc"): grpc_command,
     ("dagster", "api", "grpc-health-check"): grpc_health_check_command,
-    ("dagster-webserver",): dagster_webserver,
     ("dagster-daemon", "run"): daemon_command,
     ("dagster-daemon", "liveness-check"): liveness_check_command,
 }

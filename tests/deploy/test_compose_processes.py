@@ -116,7 +116,10 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 def test_webserver_has_the_assets_of_the_code_server(machine: Machine) -> None:
     url = f"http://127.0.0.1:{machine.ports['3000']}/graphql"
-    answer = httpx.post(url, json={"query": LOADED}, timeout=60).json()
+    token = (machine.folder / "data" / "dagster" / "ui_token").read_text().strip()
+    assert httpx.post(url, json={"query": LOADED}, timeout=60).status_code == 401
+    login = {"Authorization": f"Bearer {token}"}
+    answer = httpx.post(url, json={"query": LOADED}, headers=login, timeout=60).json()
     (location,) = answer["data"]["workspaceOrError"]["locationEntries"]
     assert location["name"] == "marketdata_assets"
     assert location["locationOrLoadError"]["__typename"] == "RepositoryLocation", json.dumps(answer)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import nginx
 from selenium import webdriver
 from selenium.common.exceptions import (
     ElementClickInterceptedException,
@@ -24,6 +25,9 @@ from selenium.webdriver.support.ui import WebDriverWait
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WIDTH, HEIGHT = 1400, 900
 PAGE_SECONDS = 45
+REBOUND = "rebound.example"
+"""A name that the browser resolves to this machine, as a foreign server can have it (DNS rebinding)."""
+NAMES = (REBOUND, nginx.NAME)
 
 LISTEN = """
 window.heard = [];
@@ -50,17 +54,20 @@ def missing_browser() -> str | None:
 
 
 class Browser:
-    """Headless Chromium on one site."""
+    """Headless Chromium on one site, logged in there."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str) -> None:
         options = webdriver.ChromeOptions()
         options.binary_location = next(filter(None, map(shutil.which, BROWSERS)))
-        for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
+        names = "--host-resolver-rules=" + ", ".join(f"MAP {name} 127.0.0.1" for name in NAMES)
+        plain = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars")
+        for argument in (*plain, names, "--ignore-certificate-errors"):
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"browser": "SEVERE"})
         self.url = url
         self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
         self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": LISTEN})
+        self.driver.get(f"{url}/?token={token}")
 
     def open(self, path: str, width: int = WIDTH, height: int = HEIGHT) -> None:
         """Go to a page of the site, in a window of this size."""
@@ -114,9 +121,9 @@ class Browser:
 
 
 @contextmanager
-def browser(url: str) -> Iterator[Browser]:
-    """A browser that is closed in the end."""
-    chromium = Browser(url)
+def browser(url: str, token: str) -> Iterator[Browser]:
+    """A browser that is logged in to the UI, and closed in the end."""
+    chromium = Browser(url, token)
     try:
         yield chromium
     finally:

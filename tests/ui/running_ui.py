@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import nginx
 import psutil
 
 from marketdata_assets.local.process import port_is_free
@@ -33,11 +34,12 @@ class Marketdata:
     def __init__(self, command: str, home: Path, interrupt: str = "default_int_handler") -> None:
         self.port = quiet_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self._token = home / "dagster" / "ui_token"
         self.out, self.log = home / f"{command}.out", home / f"{command}.log"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MARKETDATA_", "DAGSTER_"))}
         # The samples count as still being written, so that the sensor does not load them again while pages are read.
         quiet = {f"MARKETDATA_{domain}_QUIET_SECONDS": 86400 for domain in DOMAINS}
-        ours = {"MARKETDATA_HOME": home, "MARKETDATA_UI_PORT": self.port, **quiet}
+        ours = {"MARKETDATA_HOME": home, "MARKETDATA_UI_PORT": self.port, "MARKETDATA_UI_HOSTS": nginx.NAME, **quiet}
         script = f"import signal; signal.signal(signal.SIGINT, signal.{interrupt})"
         with self.out.open("wb") as out, self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -48,6 +50,11 @@ class Marketdata:
                 stderr=log,
                 start_new_session=True,
             )
+
+    @property
+    def token(self) -> str:
+        """What logs in to the UI; raises FileNotFoundError while it has never started."""
+        return self._token.read_text().strip()
 
     def wait(self) -> None:
         """Return when the UI has loaded the assets; raises with the end of the log when it never does."""
@@ -80,9 +87,10 @@ class Marketdata:
         return left
 
     def ask(self, query: str, **variables: object) -> dict[str, Any]:
-        """What GraphQL answers. Raises HTTPError and ValueError while there is no UI, AssertionError on an error."""
+        """What GraphQL answers. Raises AssertionError on errors; OSError, HTTPError or ValueError without a UI."""
         sent = {"query": query, "variables": variables}
-        answered = httpx.post(f"{self.url}/graphql", json=sent, timeout=30).json()
+        login = {"Authorization": f"Bearer {self.token}"}
+        answered = httpx.post(f"{self.url}/graphql", json=sent, headers=login, timeout=30).json()
         assert "errors" not in answered, answered["errors"]
         found = answered["data"]
         assert isinstance(found, dict)
@@ -92,7 +100,7 @@ class Marketdata:
         query = "{repositoriesOrError {... on RepositoryConnection {nodes {assetNodes {id}}}}}"
         try:
             found = self.ask(query)["repositoriesOrError"]
-        except (httpx.HTTPError, ValueError):
+        except (OSError, httpx.HTTPError, ValueError):
             return False
         return any(node["assetNodes"] for node in found.get("nodes", []))
 

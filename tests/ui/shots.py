@@ -62,11 +62,11 @@ def _backfill(chromium: Browser) -> None:
     chromium.until(lambda: "100% completed" in chromium.text(), "the end of the backfill", 180)
 
 
-def take(url: str, folder: Path) -> list[Path]:
+def take(url: str, token: str, folder: Path) -> list[Path]:
     """The pictures, from the UI at `url`; as small as they get without a loss that is seen."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    with browser(url) as chromium:
+    with browser(url, token) as chromium:
         for name, look in looks().items():
             look(chromium)
             files.append(folder / f"{name}.png")
@@ -89,14 +89,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--url", help="a UI that runs already, such as http://127.0.0.1:3000")
+    parser.add_argument("--token", default="", help="the token of its login")
     options = parser.parse_args()
     if missing := missing_browser():
         sys.exit(missing)
     if options.url:
-        files = take(options.url, options.folder)
+        files = take(options.url, options.token, options.folder)
     else:
         with short_folder() as home, running("demo", home) as started:
-            files = take(started.url, options.folder)
+            files = take(started.url, started.token, options.folder)
     print(*files, sep="\n")
 
 

@@ -9,14 +9,18 @@ import os
 import re
 import signal
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import attack
+import httpx
+import nginx
 import psutil
 import psycopg
 import pytest
-from browser import Browser, browser, missing_browser
+from browser import REBOUND, Browser, browser, missing_browser
 from clicks import Launched, backfill, materialise
 from commands import answer, apart
 from pages import (
@@ -95,7 +99,7 @@ def chromium(demo: Marketdata) -> Iterator[Browser]:
         pytest.fail(missing)
     if missing:
         pytest.skip(missing)
-    with browser(demo.url) as opened:
+    with browser(demo.url, demo.token) as opened:
         yield opened
 
 
@@ -310,6 +314,44 @@ def test_what_was_launched_by_clicks_ended_green(quiet: Browser, launched: Launc
     quiet.until(lambda: "Success" in quiet.text().splitlines(), "success", LAUNCHED_SECONDS)
     quiet.open(launched.backfill)
     quiet.until(lambda: "100% completed" in quiet.text(), "success", LAUNCHED_SECONDS)
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1", "localhost", REBOUND, "tunnel", "proxy"])
+def test_a_page_of_another_site_starts_nothing(demo: Marketdata, chromium: Browser, where: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        target = ours = f"http://127.0.0.1:{demo.port}"
+        if where == "tunnel":
+            target = ours = f"http://127.0.0.1:{stack.enter_context(attack.tunnel(demo.port))}"
+        if where == "proxy":
+            name = stack.enter_context(nginx.proxied(demo.port, tmp_path))
+            target, ours = f"https://{name}", f"https://{nginx.LOGIN}@{name}"
+            without = httpx.get(target.replace(nginx.NAME, "127.0.0.1"), verify=False, trust_env=False)
+            assert (without.status_code, without.headers["WWW-Authenticate"]) == (401, 'Basic realm="marketdata"')
+        chromium.driver.get(f"{ours}/?token={demo.token}")
+        chromium.driver.get(target)
+        chromium.until(lambda: "Deployment" in chromium.text(), "the UI")
+        assert chromium.driver.execute_async_script(attack.OPEN_SOCKET) == "open"
+        port = stack.enter_context(attack.attacking(target, where))
+        chromium.driver.get(f"http://{'localhost' if where in ('tunnel', 'proxy') else where}:{port}/")
+        chromium.until(lambda: chromium.driver.execute_script("return window.attempts"), "the end of the attempts", 60)
+        attempts = chromium.driver.execute_script("return window.attempts")
+    assert set(attempts) >= set(attack.HOW)
+    assert attempts["socket"] == "failed"
+    assert not any(said.startswith("read {") for said in attempts.values()), attempts
+    assert attack.reached(demo.ask(attack.SYMBOLS), where) == []
+
+
+def test_what_the_page_sends_is_done_for_who_may(demo: Marketdata) -> None:
+    demo.ask(attack.ADD, key="allowed-json")
+    assert attack.reached(demo.ask(attack.SYMBOLS), "allowed") == ["json"]
+    demo.ask(attack.DELETE, keys=["allowed-json"])
+    assert attack.reached(demo.ask(attack.SYMBOLS), "allowed") == []
+
+
+def test_the_ui_answers_to_no_foreign_name(demo: Marketdata, chromium: Browser) -> None:
+    chromium.driver.get(f"http://{REBOUND}:{demo.port}/?token={demo.token}")
+    assert "Host 'rebound.example:" in chromium.text()
+    assert "MARKETDATA_UI_HOSTS" in chromium.text()
 
 
 def test_sudden_death_leaves_nothing(left: list[str]) -> None:

@@ -1,0 +1,161 @@
+"""What every request to the Dagster UI has to show: a known Host, this site as its origin, and the login.
+
+Dagster's webserver itself takes a mutation by GET, in any content type and from a page of any site, and has no login.
+A browser names the site that a request comes from, in `Sec-Fetch-Site` and `Origin`; a page cannot change either. Host
+is checked because a foreign name that resolves to this machine (DNS rebinding) makes a foreign page the same site.
+"""
+
+import hmac
+from collections.abc import Collection
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.requests import HTTPConnection
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from marketdata_assets.http_client import LOOPBACK
+from marketdata_assets.logs import get_logger
+from marketdata_assets.ui.token import TOKEN
+
+OPEN_PATHS = ("/server_info",)
+"""Versions alone, for health checks: no login."""
+COOKIE = "marketdata_ui"
+POLICY_VIOLATION = 1008
+HEADERS = {
+    "X-Frame-Options": "SAMEORIGIN",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+"""No foreign page shows the UI in a frame, loads parts of it, or keeps a handle on its window."""
+LOGIN_PAGE = """<!doctype html><meta charset="utf-8"><title>Log in</title>
+<style>body{font:16px system-ui;max-width:34em;margin:15vh auto;padding:0 1em}input{font:inherit;width:100%}</style>
+<h1>Log in</h1>
+<p>Open the link that <code>marketdata up</code> prints, or paste the token of the file
+<code>dagster/ui_token</code> in the data folder.</p>
+<form><input name="token" type="password" autofocus autocomplete="off" aria-label="token"></form>"""
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why a request is not answered: the HTTP status, and the text with the remedy."""
+
+    status: int
+    reason: str
+
+
+class Guard:
+    """ASGI middleware around the UI.
+
+    `hosts` are names that the UI may be called by besides loopback. `token` is what a browser shows once as
+    `?token=...` and keeps in a cookie, and what a program sends as `Authorization: Bearer ...`; None is no login.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str] = (), token: str | None = None) -> None:
+        self._app, self._token = app, token
+        self._hosts = frozenset({*LOOPBACK, *(host.lower() for host in hosts)})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        rejection = rejected(scope, connection.headers, self._hosts)
+        if rejection is None and not self._logged_in(connection):
+            await self._log_in(connection, scope, receive, send)
+        elif rejection is None:
+            await self._app(scope, receive, _with_headers(send))
+        else:
+            log.warning("request rejected", path=scope["path"], reason=rejection.reason)
+            await _answer(PlainTextResponse(rejection.reason + "\n", rejection.status), scope, receive, send)
+
+    def _logged_in(self, connection: HTTPConnection) -> bool:
+        if self._token is None or connection.url.path in OPEN_PATHS:
+            return True
+        scheme, _, bearer = connection.headers.get("authorization", "").partition(" ")
+        shown = bearer if scheme.lower() == "bearer" else connection.cookies.get(_cookie(connection), "")
+        return self._is_token(shown)
+
+    def _is_token(self, shown: str) -> bool:
+        return self._token is not None and hmac.compare_digest(shown.encode(), self._token.encode())
+
+    async def _log_in(self, connection: HTTPConnection, scope: Scope, receive: Receive, send: Send) -> None:
+        """Exchange the token in the URL for a cookie, or ask for it."""
+        shown = connection.query_params.get(TOKEN, "").strip()
+        response: Response
+        if scope["type"] == "http" and scope["method"] == "GET" and self._is_token(shown):
+            others = QueryParams([item for item in connection.query_params.multi_items() if item[0] != TOKEN])
+            path = "/" + connection.url.path.lstrip("/")
+            response = RedirectResponse(path + (f"?{others}" if others else ""), 303)
+            response.set_cookie(_cookie(connection), shown, max_age=365 * 86400, httponly=True, samesite="lax")
+        elif "text/html" in connection.headers.get("accept", ""):
+            response = HTMLResponse(LOGIN_PAGE, 401)
+        else:
+            response = PlainTextResponse('Not logged in: send "Authorization: Bearer TOKEN".\n', 401)
+        await _answer(response, scope, receive, send)
+
+
+def rejected(scope: Scope, headers: Headers, hosts: Collection[str]) -> Rejection | None:
+    """Why a request to the UI is rejected whoever sends it; None when it is not."""
+    host = headers.get("host", "")
+    if _name(host) not in hosts:
+        reason = f"Host {host!r} is unknown. If it is a name of this UI, put it into MARKETDATA_UI_HOSTS."
+        return Rejection(421, reason)
+    graphql = scope["path"].rstrip("/").endswith("/graphql")
+    page = scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and not graphql
+    if not page and (foreign := _foreign_origin(headers, host)):
+        return Rejection(403, f"A page of {foreign} may not use this UI. Open the UI itself.")
+    if scope["type"] == "websocket":
+        return None
+    if graphql and scope["method"] != "POST" and "text/html" not in headers.get("accept", ""):
+        return Rejection(405, "GraphQL is answered to POST alone. Send the query as JSON.")
+    if scope["method"] == "POST" and headers.get("content-type", "").split(";")[0].strip() != "application/json":
+        return Rejection(415, "Send POST with Content-Type: application/json.")
+    return None
+
+
+def _foreign_origin(headers: Headers, host: str) -> str:
+    """The other site that a browser says the request comes from; "" for this site, and for programs."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site in ("same-origin", "none"):
+        return ""
+    if site is not None:
+        return origin or "another site"
+    if origin is None or origin.lower().removeprefix("https://").removeprefix("http://") == host.lower():
+        return ""
+    return origin
+
+
+def _name(host: str) -> str | None:
+    """The name in `NAME:PORT`; None when it is neither that nor a name."""
+    try:
+        parts = urlsplit(f"//{host}")
+        return parts.hostname if parts.netloc == host and (parts.port is None or parts.port > 0) else None
+    except ValueError:
+        return None
+
+
+def _cookie(connection: HTTPConnection) -> str:
+    """The cookie's name, with the port: a browser sends the cookies of a host to all of its ports."""
+    return f"{COOKIE}_{connection.url.port or connection.url.scheme}"
+
+
+def _with_headers(send: Send) -> Send:
+    async def sender(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(HEADERS)
+        await send(message)
+
+    return sender
+
+
+async def _answer(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+    else:
+        response.headers.update(HEADERS)
+        await response(scope, receive, send)

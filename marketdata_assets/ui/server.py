@@ -1,0 +1,41 @@
+"""The Dagster UI as one HTTP server in the foreground, behind the guard."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from marketdata_assets.dagster_internals import ui_application
+from marketdata_assets.ui.guard import Guard
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+STATEMENT_TIMEOUT_MS = 15_000
+POOL_RECYCLE_SECONDS = 3600
+MAX_OVERFLOW = 20
+STOP_SECONDS = 5
+"""How long open requests and websockets may take when the server stops."""
+
+
+def serve(
+    instance: "DagsterInstance",
+    workspace: Path,
+    host: str,
+    port: int,
+    *,
+    hosts: Collection[str] = (),
+    token: str | None = None,
+    read_only: bool = False,
+) -> None:
+    """Serve the UI of the code locations in `workspace` until a signal; `hosts` and `token` are the guard's."""
+    instance.optimize_for_webserver(STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, MAX_OVERFLOW)
+    with ui_application(instance, workspace, read_only=read_only) as application:
+        uvicorn.run(
+            Guard(application, hosts, token),
+            host=host,
+            port=port,
+            log_level="warning",
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )

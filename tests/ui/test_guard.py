@@ -1,0 +1,180 @@
+"""The guard in front of the UI, over HTTP and websockets; the application behind it says when it was reached."""
+
+import asyncio
+import socket
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from marketdata_assets.local.process import free_port
+from marketdata_assets.ui.guard import Guard
+from marketdata_assets.ui.token import token_file
+
+TOKEN = "let-me-in"
+PROXY = "quant.example"
+JSON = {"Content-Type": "application/json"}
+LOGIN = {"Authorization": f"Bearer {TOKEN}"}
+
+
+async def reached(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(f"reached {request.method} {request.url.path}")
+
+
+async def talk(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.send_text("reached")
+    await websocket.close()
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    routes = [
+        WebSocketRoute("/graphql", talk),
+        Route("/{path:path}", reached, methods=["GET", "POST", "PUT", "DELETE", "OPTIONS"]),
+    ]
+    found = free_port()
+    config = uvicorn.Config(Guard(Starlette(routes=routes), [PROXY], TOKEN), port=found, log_level="error")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    yield found
+    server.should_exit = True
+    thread.join()
+
+
+def ask(port: int, method: str, path: str, headers: dict[str, str], **sent: str) -> httpx.Response:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, follow_redirects=False) as client:
+        return client.request(method, path, headers=headers, **sent)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("GET", "/", {}),
+        ("GET", "/runs", {"Sec-Fetch-Site": "cross-site"}),  # a link on another page
+        ("GET", "/graphql", {"Accept": "text/html"}),  # the editor of queries
+        ("POST", "/graphql", JSON),
+        ("POST", "/graphql", JSON | {"Sec-Fetch-Site": "same-origin"}),
+        ("POST", "/graphql", {"Content-Type": "application/json; charset=utf-8"}),
+        ("POST", "/graphql", JSON | {"Host": "localhost:3999", "Origin": "http://localhost:3999"}),  # a tunnel
+        ("POST", "/graphql", JSON | {"Host": PROXY, "Origin": f"https://{PROXY}"}),
+        ("POST", "/graphql", JSON | {"Host": f"{PROXY}:8443", "Origin": f"https://{PROXY}:8443"}),
+        ("POST", "/graphql", JSON | {"Host": "[::1]:3999", "Origin": "http://[::1]:3999"}),
+    ],
+)
+def test_who_is_logged_in_reaches_the_ui(port: int, method: str, path: str, headers: dict[str, str]) -> None:
+    answer = ask(port, method, path, LOGIN | headers)
+    assert answer.text == f"reached {method} {path}"
+    assert answer.headers["x-frame-options"] == "SAMEORIGIN"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/graphql?query=mutation{x}", {}, 405),
+        ("GET", "/graphql?query=mutation{x}", {"Origin": "http://foreign.example"}, 403),
+        ("GET", "/graphql/?query=mutation{x}", {"Sec-Fetch-Site": "cross-site"}, 403),
+        ("GET", "/prefix/graphql?query=mutation{x}", {"Sec-Fetch-Site": "same-site"}, 403),
+        ("HEAD", "/graphql?query=mutation{x}", {}, 405),
+        ("OPTIONS", "/graphql", {"Origin": "http://foreign.example"}, 403),
+        ("POST", "/graphql?query=mutation{x}", {}, 415),
+        ("POST", "/graphql", {"Content-Type": "text/plain; application/json"}, 415),
+        ("POST", "/graphql", {"Content-Type": "application/graphql"}, 415),
+        ("POST", "/graphql", JSON | {"Origin": "http://foreign.example"}, 403),
+        ("POST", "/graphql", JSON | {"Origin": "null"}, 403),
+        ("POST", "/graphql", JSON | {"Origin": "http://["}, 403),
+        ("POST", "/graphql", JSON | {"Host": "localhost:3999", "Origin": "http://localhost:5000"}, 403),
+        ("POST", "/graphql", JSON | {"Host": "localhost:3999", "Origin": "http://localhost.foreign.example:3999"}, 403),
+        ("POST", "/graphql", JSON | {"Sec-Fetch-Site": "same-site"}, 403),
+        ("POST", "/report_asset_materialization/x", JSON | {"Sec-Fetch-Site": "cross-site"}, 403),
+        ("POST", "/report_asset_materialization/x", {"Content-Type": "text/plain"}, 415),
+        ("DELETE", "/x", {"Origin": "http://foreign.example"}, 403),
+        # A foreign name that resolves to this machine makes its page the same site: only Host tells.
+        ("GET", "/", {"Host": "rebound.example"}, 421),
+        ("POST", "/graphql", JSON | {"Host": "rebound.example", "Origin": "http://rebound.example"}, 421),
+        ("GET", "/server_info", {"Host": f"rebound.example#@{PROXY}"}, 421),
+        ("GET", "/server_info", {"Host": "localhost:port"}, 421),
+        ("GET", "/server_info", {"Host": "quant.example.foreign.example"}, 421),
+    ],
+)
+def test_other_sites_are_refused_also_with_the_login(
+    port: int, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    answer = ask(port, method, path, LOGIN | headers)
+    assert (answer.status_code, "reached" in answer.text) == (status, False), answer.text
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Cookie": "marketdata_ui=let-me-in"}])
+def test_without_the_token_nothing_is_shown(port: int, headers: dict[str, str]) -> None:
+    for method, path in (("GET", "/"), ("GET", "/?token=wrong"), ("POST", "/graphql"), ("GET", "/logs/x.out")):
+        answer = ask(port, method, path, JSON | headers)
+        assert (answer.status_code, "reached" in answer.text) == (401, False)
+    assert ask(port, "GET", "/server_info", headers).text == "reached GET /server_info"
+
+
+def test_a_link_with_the_token_logs_a_browser_in(port: int) -> None:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as browser:
+        assert "<form>" in browser.get("/runs", headers={"Accept": "text/html"}).text
+        first = browser.get(f"/runs?token={TOKEN}&view=all")
+        assert (first.status_code, first.headers["location"]) == (303, "/runs?view=all")
+        cookie = first.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=lax" in cookie
+        assert browser.get("/runs").text == "reached GET /runs"
+
+
+def test_a_link_with_the_token_leads_to_no_other_site(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as raw:
+        raw.sendall(f"GET //foreign.example/?token={TOKEN} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())
+        assert b"\r\nlocation: /foreign.example/\r\n" in raw.recv(10_000)
+
+
+@pytest.mark.parametrize(
+    ("origin", "login", "reached"),
+    [
+        (None, LOGIN, True),
+        ("http://127.0.0.1:{port}", LOGIN, True),
+        ("http://foreign.example", LOGIN, False),
+        ("http://127.0.0.1:1", LOGIN, False),
+        (None, {}, False),
+    ],
+)
+def test_websockets_of_other_sites_are_refused(
+    port: int, origin: str | None, login: dict[str, str], reached: bool
+) -> None:
+    async def said() -> str:
+        where = origin.format(port=port) if origin else None
+        try:
+            async with connect(f"ws://127.0.0.1:{port}/graphql", origin=where, additional_headers=login) as socket:  # type: ignore[arg-type]
+                return str(await socket.recv())
+        except InvalidStatus as error:
+            return f"status {error.response.status_code}"
+
+    assert asyncio.run(said()) == ("reached" if reached else "status 403")
+
+
+def test_only_the_owner_reads_the_token_and_a_second_start_keeps_it(tmp_path: Path) -> None:
+    file = token_file(tmp_path / "dagster")
+    before = file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert len(before.strip()) >= 40
+    assert token_file(tmp_path / "dagster").read_text() == before
+    assert [path.name for path in file.parent.iterdir()] == ["ui_token"]
+    assert token_file(tmp_path / "other").read_text() != before

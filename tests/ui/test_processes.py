@@ -1,0 +1,55 @@
+"""The processes of `marketdata up` that are started again when they end."""
+
+import logging
+import signal
+import sys
+
+import pytest
+
+from marketdata_assets.ui.processes import FIRST_DELAY, LONGEST_DELAY, STEADY_SECONDS, Watched
+
+ENDS = [sys.executable, "-c", "import sys; sys.exit(3)"]
+STAYS = [sys.executable, "-c", "import signal; signal.pause()"]
+
+
+def ended(watched: Watched) -> None:
+    assert watched.process is not None
+    watched.process.wait(30)
+
+
+def test_a_process_that_ends_is_started_again_after_longer_and_longer_delays(caplog: pytest.LogCaptureFixture) -> None:
+    watched, now, delays = Watched("Dagster UI", ENDS), 0.0, []
+    with caplog.at_level(logging.ERROR):
+        for _ in range(8):
+            watched.look(now)
+            ended(watched)
+            watched.look(now)
+            assert watched.process is None
+            watched.look(watched.due_at - 0.01)
+            assert watched.process is None, "not due yet"
+            delays.append(watched.due_at - now)
+            now = watched.due_at
+    assert delays == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    assert (delays[0], delays[-1]) == (FIRST_DELAY, LONGEST_DELAY)
+    assert 'process ended process="Dagster UI" exit_code=3 restart_in_s=1.0' in caplog.text
+
+
+def test_a_process_that_ran_for_long_is_started_again_soon() -> None:
+    watched = Watched("Dagster daemon", STAYS, failures=5)
+    watched.look(0.0)
+    assert watched.process is not None
+    watched.process.send_signal(signal.SIGKILL)
+    ended(watched)
+    watched.look(STEADY_SECONDS)
+    assert (watched.failures, watched.due_at) == (1, STEADY_SECONDS + FIRST_DELAY)
+
+
+def test_stopping_ends_what_runs() -> None:
+    watched = Watched("Dagster daemon", STAYS)
+    watched.stop()
+    watched.wait(1)
+    watched.look(0.0)
+    assert watched.process is not None
+    watched.stop()
+    watched.wait(30)
+    assert watched.process.poll() is not None
