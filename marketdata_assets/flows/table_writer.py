@@ -123,8 +123,12 @@ class TableWriter:
         if prepared.leading is None or kind.kind == "numeric":
             return not self._execute("SELECT 1 FROM {table} LIMIT 1").fetchone()
         values = [str(value) for value in prepared.leading.to_list()]
-        statement = "SELECT 1 FROM {table} WHERE {first} = ANY(%(values)s::text[]::" + kind.sql + "[]) LIMIT 1"
-        return not self._execute(statement, values=values).fetchone()
+        # Ordered by the whole key, so that the index is used: of a new table the planner knows nothing, and scans it.
+        query = (
+            "SELECT 1 FROM unnest(%(values)s::text[]::" + kind.sql + "[]) AS given (value), LATERAL"
+            " (SELECT FROM {table} WHERE {first} = given.value ORDER BY {key} LIMIT 1) AS found LIMIT 1"
+        )
+        return not self._execute(query, values=values).fetchone()
 
     def _stage(self, prepared: Prepared) -> None:
         self._execute("DROP TABLE IF EXISTS {staging}")

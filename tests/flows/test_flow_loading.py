@@ -73,6 +73,15 @@ def test_replace_makes_the_rows_of_a_file_those_it_has(dsn: str, tmp_path: Path,
     assert closes(dsn, "b") == [7]
 
 
+def test_new_files_find_by_the_key_that_no_row_can_conflict(dsn: str, tmp_path: Path) -> None:
+    codes = {f"code{number}": range(1, 21) for number in range(60)}
+    loaded(dsn, tmp_path, **codes)
+    query = "SELECT n_tup_ins, seq_tup_read FROM pg_stat_user_tables WHERE relname = 'prices'"
+    while (counted := rows(dsn, query)[0])[0] < 60 * 20:  # a session counts when it ends
+        pass
+    assert counted[1] < 60 * 20, "each file read the rows of all files before it"
+
+
 def test_replace_never_takes_a_row_of_another_file(dsn: str, tmp_path: Path) -> None:
     prices = loaded(dsn, tmp_path, REPLACE, a=[1, 2, 3])
     deliver(tmp_path, "b.csv", lines("a", [9]))
