@@ -267,8 +267,8 @@ class _Job:
         return ""
 
     def _prepare(self, account: str) -> None:
-        self.database[account].create_index("dateCreated")
         mongo_ledger.ensure(self.database)
+        self.database[account].create_index("dateCreated")
 
     def store(self, account: str, alpha: Wanted, found: Records | None) -> None:
         """Write the record set of one alpha in place of an older one."""

@@ -170,8 +170,10 @@ def find(root: Path, account: str, kind: Kind, months: Collection[str]) -> list[
 def prepare(database: Database[Document], account: str) -> None:
     """Create the indexes of the account's collection and of the ledger; safe to call at any time.
 
-    Raises DuplicateIds for a collection of another tool that has an id more than once.
+    Raises DuplicateIds for a collection of another tool that has an id more than once, and what `mongo_ledger.ensure`
+    raises.
     """
+    mongo_ledger.ensure(database)
     collection = database[account]
     try:
         collection.create_index("id", unique=True)
@@ -188,7 +190,6 @@ def prepare(database: Database[Document], account: str) -> None:
         raise DuplicateIds(collection.full_name, [(row["_id"], row["times"]) for row in counted]) from None
     for keys in INDEXES:
         collection.create_index(keys)
-    mongo_ledger.ensure(database)
 
 
 def _due(packages: Sequence[Package], entries: Mapping[str, Entry], all_packages: bool) -> list[Package]:

@@ -22,7 +22,7 @@ from marketdata_assets.bars.coverage import first_day
 from marketdata_assets.bars.kline_swap import BESIDE, RELATION
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.months import month_ranges, months_from
-from marketdata_assets.stores.ledger import SCHEMA_LOCK
+from marketdata_assets.stores.migrations.postgres import lock
 from marketdata_assets.stores.postgres import connect, statement
 
 COLUMNS = ("month", "code", "name", "open", "high", "low", "close", "volume", "amount")
@@ -150,7 +150,7 @@ def _build(connection: psycopg.Connection, engine: Engine) -> None:
 
 def _create_beside(connection: psycopg.Connection, engine: Engine) -> None:
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [SCHEMA_LOCK])
+        lock(connection)
         kline_swap.drop(connection, BESIDE)
         connection.execute(definition(engine, BESIDE).encode())
         comment = sql.SQL("COMMENT ON {} {} IS {}").format(

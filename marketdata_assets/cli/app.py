@@ -132,6 +132,7 @@ COMMANDS: Mapping[str, Command | Group] = {
         "servers:execute",
         {"context_settings": PASS_THROUGH, "add_help_option": False},
     ),
+    "migrate": Command("Change tables of an earlier version to those of this one.", "migrate:migrate"),
     "backup": Command("Back up rows and ledgers of the databases into a folder.", "backup:backup"),
     "restore": Command("Restore a backup into empty databases.", "backup:restore"),
     "replay": Command("Replay captured traffic: records, gaps, checksums and final order books.", "replay:replay"),

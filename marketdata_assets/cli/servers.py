@@ -16,6 +16,7 @@ import typer
 
 from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.instance import CannotRun, adopt, environment
+from marketdata_assets.cli.migrate import migrate_all
 from marketdata_assets.cli.ui import link
 from marketdata_assets.local.errors import PortTaken
 from marketdata_assets.local.group import kept
@@ -44,6 +45,7 @@ def up(
         need_ui_port(settings)
     with LocalStack(settings, progress=say) as stack:
         found = environment(settings, stack.endpoints)
+        migrate_all(stack.endpoints)
         shown = {name: without_password(value) for name, value in found.items()}
         if as_json:
             output.as_json(shown)

@@ -18,7 +18,8 @@ def ui(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="port; default MARKETDATA_UI_PORT")] = None,
     workspace: Annotated[
-        Path, typer.Option(help="workspace.yaml that names the code servers; default one of its own")
+        Path,
+        typer.Option(show_default=False, help="workspace.yaml that names the code servers; default one of its own"),
     ] = PACKAGE / "workspace.yaml",
     read_only: Annotated[bool, typer.Option("--read-only", help="show everything, start and change nothing")] = False,
     no_login: Annotated[

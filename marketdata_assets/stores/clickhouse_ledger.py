@@ -16,6 +16,7 @@ import polars as pl
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.bookkeeping import LOADED, Entry, Quarantined, Reject
 from marketdata_assets.stores.clickhouse import naming_failures
+from marketdata_assets.stores.migrations import clickhouse as migrations
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -96,7 +97,11 @@ class Load(Entry):
 
 
 def ensure(client: "Client") -> None:
-    """Create the ledger where it is missing; safe to call at any time."""
+    """Create the ledger where it is missing; safe to call at any time.
+
+    Raises SchemaTooOld, SchemaTooNew, StepChanged.
+    """
+    migrations.check(client)
     text = files(__package__).joinpath("sql/clickhouse_ledger.sql").read_text("utf-8")
     with naming_failures():
         for statement in text.split(";\n"):

@@ -10,9 +10,8 @@ import psycopg
 from psycopg.rows import class_row
 
 from marketdata_assets.stores.bookkeeping import Entry, Quarantined, Reject, after_failure
+from marketdata_assets.stores.migrations import postgres as migrations
 from marketdata_assets.stores.postgres import create_missing, statement
-
-SCHEMA_LOCK = "marketdata schema"
 
 _FIELDS = tuple(field.name for field in fields(Entry))
 _COLUMNS = ", ".join(_FIELDS)
@@ -21,8 +20,9 @@ _NEW_STATE = ", ".join(f"{name} = EXCLUDED.{name}" for name in _FIELDS[3:])
 
 
 def ensure(connection: psycopg.Connection) -> None:
-    """Create the ledger and the quarantine when they are missing."""
-    connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [SCHEMA_LOCK])
+    """Create the ledger and the quarantine when they are missing. Raises SchemaTooOld, SchemaTooNew, StepChanged."""
+    migrations.lock(connection)
+    migrations.check(connection)
     create_missing(connection, statement(__package__, "ledger.sql"))
 
 

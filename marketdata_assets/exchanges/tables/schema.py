@@ -19,6 +19,7 @@ import msgspec
 from marketdata_assets.exchanges import records
 from marketdata_assets.exchanges.errors import UnknownTable
 from marketdata_assets.stores.clickhouse import naming_failures, quoted
+from marketdata_assets.stores.migrations import clickhouse as migrations
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -89,10 +90,12 @@ def ensure(client: "Client", keep_days: Mapping[str, int] | None = None) -> None
     """Create missing tables, and set the retention; idempotent.
 
     `keep_days` is by record type; 0, or a type that is not named, means no limit. Without `keep_days` the retention
-    is left unchanged. Raises UnknownTable.
+    is left unchanged. Columns that tables of an earlier version lack are added. Raises UnknownTable, SchemaTooOld,
+    SchemaTooNew, StepChanged.
     """
     for name in keep_days or {}:
         table_of(name)
+    migrations.check(client, {*(table.name for table in TABLES.values()), OHLCV_1M, REJECTS, POSITIONS})
     with naming_failures():
         for table in TABLES.values():
             client.command(sql(table.name))

@@ -28,12 +28,10 @@ CREATE TABLE IF NOT EXISTS marketdata_ledger_rows (
     reject_reason   Array(String) CODEC(ZSTD(1)),
     reject_raw      Array(String) CODEC(ZSTD(3)),
     reject_slice    Array(String) CODEC(ZSTD(1)),      -- '': not known
+    slice_states    String DEFAULT '' CODEC(ZSTD(1)),  -- content: slices that are not final, as JSON; see SliceState
     CONSTRAINT aspect_known CHECK aspect IN ('stands', 'attempt'),  -- words: ok
     CONSTRAINT outcome_known CHECK aspect = 'stands' OR outcome IN ('ok', 'empty', 'unsupported', 'failed', 'removed')  -- words: ok
 ) ENGINE = ReplacingMergeTree(version) ORDER BY (dataset, unit, source, aspect) SETTINGS index_granularity = 1024;
-
--- Content: slices that are not final, as JSON; see SliceState. Rows of earlier versions have none.
-ALTER TABLE marketdata_ledger_rows ADD COLUMN IF NOT EXISTS slice_states String DEFAULT '' CODEC(ZSTD(1));
 
 -- Every attempt, never changed.
 CREATE TABLE IF NOT EXISTS marketdata_ledger_log (
