@@ -18,9 +18,8 @@ def ui(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="port; default MARKETDATA_UI_PORT")] = None,
     workspace: Annotated[
-        Path,
-        typer.Option(show_default=False, help="workspace.yaml that names the code servers; default one of its own"),
-    ] = PACKAGE / "workspace.yaml",
+        Path | None, typer.Option(help="workspace.yaml that names the code servers; default one of its own")
+    ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="show everything, start and change nothing")] = False,
     no_login: Annotated[
         bool, typer.Option("--no-login", help="ask for no token: a reverse proxy in front has a login")
@@ -41,7 +40,15 @@ def ui(
     with dagster_instance(settings) as instance:
         token = None if no_login else login_token(settings)
         output.notes().print(f"Dagster UI at http://{host}:{port}" + ("" if no_login else f"; {where(settings)}"))
-        serve(instance, workspace, host, port, hosts=settings.ui_host_names, token=token, read_only=read_only)
+        serve(
+            instance,
+            workspace or PACKAGE / "workspace.yaml",
+            host,
+            port,
+            hosts=settings.ui_host_names,
+            token=token,
+            read_only=read_only,
+        )
 
 
 def login_token(settings: Settings) -> str:
