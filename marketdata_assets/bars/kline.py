@@ -22,6 +22,7 @@ from marketdata_assets.bars.coverage import first_day
 from marketdata_assets.bars.kline_swap import BESIDE, RELATION
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.months import month_ranges, months_from
+from marketdata_assets.stores import relation_swap
 from marketdata_assets.stores.migrations.postgres import lock
 from marketdata_assets.stores.postgres import connect, statement
 
@@ -77,7 +78,7 @@ def refresh(
         if rebuild or not exists:
             _build(connection, engine)
         else:
-            kline_swap.drop(connection, BESIDE)  # what a killed rebuild left
+            relation_swap.drop(connection, BESIDE)  # what a killed rebuild left
             for span in _spans(wanted):
                 records = changes.seen(connection, span)
                 _recompute(connection, engine, RELATION, span, force)
@@ -126,7 +127,7 @@ def _with_filter(name: str) -> str:
 
 def _exists(connection: psycopg.Connection, engine: Engine, rebuild: bool) -> bool:
     """Whether there is a K-line; one of another definition is accepted only to be rebuilt."""
-    kind, comment = kline_swap.kind_and_comment(connection, RELATION)
+    kind, comment = relation_swap.kind_and_comment(connection, RELATION)
     found = comment.removeprefix(MARK) if comment and comment.startswith(MARK) else "unknown"
     if kind is not None and not rebuild and found != fingerprint(engine):
         raise DefinitionDrift(RELATION, found, fingerprint(engine))
@@ -151,7 +152,7 @@ def _build(connection: psycopg.Connection, engine: Engine) -> None:
 def _create_beside(connection: psycopg.Connection, engine: Engine) -> None:
     with connection.transaction():
         lock(connection)
-        kline_swap.drop(connection, BESIDE)
+        relation_swap.drop(connection, BESIDE)
         connection.execute(definition(engine, BESIDE).encode())
         comment = sql.SQL("COMMENT ON {} {} IS {}").format(
             sql.SQL("TABLE" if engine == "rollup" else "VIEW"), sql.Identifier(BESIDE), MARK + fingerprint(engine)

@@ -220,6 +220,9 @@ COMMANDS: Mapping[str, Command | Group] = {
             "plan": Command(
                 "Show what a run of a flow would alter in its table and load, and do nothing.", "flows:plan"
             ),
+            "rebuild": Command(
+                "Rebuild the table of a flow from its files, beside it, then swap them.", "flows:rebuild"
+            ),
             "forget": Command(
                 "Delete the rows of files that a flow has loaded, and what is recorded of them.", "flows:forget"
             ),

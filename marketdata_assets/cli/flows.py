@@ -288,7 +288,42 @@ def plan(
             f"files to load: {files['new']} new, {files['stale']} again; {files['bytes'] / 1e6:.1f} MB"
         )
     if seen.needs_rebuild:
+        output.notes().print(f"a run would stop; apply the changes with: marketdata flows rebuild {name}")
         raise typer.Exit(1)
+
+
+def rebuild(
+    name: Name,
+    data_dir: Annotated[Path | None, typer.Option(help="folder of the files, as for run")] = None,
+    drop_rows: Annotated[bool, typer.Option(help="drop rows of the table that are in no file now")] = False,
+    max_workers: Annotated[int, typer.Option(min=0, help="processes; 0 is one per core")] = 0,
+    as_json: output.Json = False,
+) -> None:
+    """Rebuild the table of a flow from its files, beside it, then swap them.
+
+    Readers see the old rows until all are loaded. Views, grants and indexes are kept; one that is killed is continued.
+    """
+    from marketdata_assets.fanout import Fanout
+    from marketdata_assets.flows import run
+    from marketdata_assets.flows.rebuild import rebuild as rebuild_table
+    from marketdata_assets.progress import report
+
+    settings = Settings()
+    flow = _valid(name, found(checked=True))
+    _check_folder(settings, flow, data_dir)
+    at, folder = run.at_folder(flow, str(data_dir.absolute()) if data_dir else "", settings.flows_data_folder)
+    fanout = Fanout(max_workers or settings.workers or 0, run.PRELOAD, settings.ray_address)
+    with output.bar(f"flow {name}", quiet=as_json):
+        done = rebuild_table(
+            at, stores.postgres_dsn(), folder, run_id="rebuild", fanout=fanout, drop_rows=drop_rows, progress=report
+        )
+    if as_json:
+        output.as_json({"flow": name, **vars(done)})
+        return
+    dropped = f", {done.dropped} dropped" if done.dropped else ""
+    output.console().print(
+        f"table {done.table} rebuilt: {done.rows:,} rows of {done.files} files{dropped}, {done.seconds:.1f} s"
+    )
 
 
 def forget(

@@ -26,6 +26,14 @@ def register(connection: psycopg.Connection, dataset: str, units: Iterable[Unit]
     )
 
 
+def number(connection: psycopg.Connection, dataset: str, unit: Unit) -> int | None:
+    """The unit's number, which a rebuild changes; None when the unit was forgotten."""
+    row = connection.execute(
+        "SELECT id FROM marketdata_flow_units WHERE (dataset, unit) = (%s, %s)", [dataset, unit.place]
+    ).fetchone()
+    return int(row[0]) if row else None
+
+
 def states(connection: psycopg.Connection, dataset: str) -> States:
     """Size, time of change and content hash of each unit's file when it was last read."""
     rows = connection.execute(

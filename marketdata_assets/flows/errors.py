@@ -116,8 +116,8 @@ class SchemaDrift(FlowError):
 
     def __init__(self, flow: str, table: str, differences: Sequence[str]) -> None:
         super().__init__(
-            f"flow {flow}: table {table} in the database differs from target: {'; '.join(differences)}."
-            " Change the flow back, change the table as said, or name a new table."
+            f"flow {flow}: table {table} in the database differs from target: {'; '.join(differences)}. Nothing is"
+            f' changed; rebuild it with "marketdata flows rebuild {flow}", or change the flow back.'
         )
 
 
@@ -129,6 +129,13 @@ class CannotAlter(FlowError):
             f"flow {flow}: table {table}: {change}: {cause}. The table is unchanged; drop what depends on it, run the"
             " flow again, and make it again."
         )
+
+
+class CannotRebuild(FlowError):
+    """A table is not rebuilt; it is as it was."""
+
+    def __init__(self, flow: str, table: str, cause: str) -> None:
+        super().__init__(f"flow {flow}: table {table} is not rebuilt: {cause}. Its rows are unchanged.")
 
 
 class CannotForget(FlowError):

@@ -70,7 +70,7 @@ def run_flow(
     if units is not None and (unknown := sorted(set(units) - set(existing(found, units)))):
         raise UnknownUnit(flow.name, unknown[0], str(folder / flow.loader.folder))
     with connect(dsn) as connection:
-        altered = _ensure(connection, flow)
+        altered = prepare_table(connection, flow)
         states = claims.states(connection, flow.dataset)
         if units is not None:
             found = [unit for unit in found if unit.place in units or unit.stored_place in units]
@@ -91,7 +91,7 @@ def run_flow(
     return FlowReport(read, unchanged, time.monotonic() - started, flow.name, flow.target.table, tuple(altered))
 
 
-def _ensure(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
+def prepare_table(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
     """Create what is missing and alter what is otherwise, all or nothing; what was altered."""
     with connection.transaction():
         storage.ensure_books(connection)

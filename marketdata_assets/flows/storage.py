@@ -3,7 +3,8 @@
 How rows get into it is in `table_writer`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 import psycopg
@@ -103,7 +104,8 @@ def columns_of(connection: psycopg.Connection, table: str) -> Columns:
     )
 
 
-def _key_of(connection: psycopg.Connection, table: str) -> list[str]:
+def key_of(connection: psycopg.Connection, table: str) -> list[str]:
+    """The primary key of a table; empty where it has none."""
     rows = connection.execute(
         """SELECT attname FROM pg_index, unnest(indkey) WITH ORDINALITY AS part (number, place)
            JOIN pg_attribute ON attnum = number
@@ -122,7 +124,7 @@ def _found(connection: psycopg.Connection, target: Target) -> Found:
     to_require = (required_columns(target) & columns.keys()) - required
     return Found(
         columns=columns,
-        key=_key_of(connection, target.table),
+        key=key_of(connection, target.table),
         required=required,
         partly_null=frozenset(name for name in to_require if _has_null(connection, target.table, name)),
         indexed=facts.get("indexed", frozenset()),
@@ -147,25 +149,37 @@ def _time_column(connection: psycopg.Connection, table: str) -> str | Literal[Fa
     return str(row[0]) if row else False
 
 
-def _alter(connection: psycopg.Connection, flow: FlowDefinition, changes: Sequence[Alteration]) -> None:
-    """Alter the table; plain views on it make way for a column whose type changes, and are made again."""
-    table, text = flow.target.table, ""
-    views: list[tuple[str, list[str]]] = []
-    try:
-        if any(change.rewrites for change in changes):
-            views = connection.execute(statement(__package__, "views_on.sql"), {"table": table}).fetchall()
-        for view, _ in reversed(views):
+@contextmanager
+def without_views(connection: psycopg.Connection, flow: FlowDefinition) -> Iterator[None]:
+    """Within, there are no plain views on the flow's table; they are made again after. Raises CannotAlter."""
+    table = flow.target.table
+    views = connection.execute(statement(__package__, "views_on.sql"), {"table": table}).fetchall()
+    for view, _ in reversed(views):
+        with _altering(flow, f"view {view}"):
             connection.execute(f"DROP VIEW {view}".encode())
-        for change in changes:
-            text = change.text
-            if change.statement:
-                connection.execute(change.statement)
-        for view, again in views:
-            text = f"view {view}"
+    yield
+    for view, again in views:
+        with _altering(flow, f"view {view}"):
             for one in again:
                 connection.execute(one.encode())
+
+
+@contextmanager
+def _altering(flow: FlowDefinition, change: str) -> Iterator[None]:
+    try:
+        yield
     except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
-        raise CannotAlter(flow.name, table, text, error.diag.message_primary or str(error)) from error
+        cause = error.diag.message_primary or str(error)
+        raise CannotAlter(flow.name, flow.target.table, change, cause) from error
+
+
+def _alter(connection: psycopg.Connection, flow: FlowDefinition, changes: Sequence[Alteration]) -> None:
+    """Alter the table; plain views on it make way for a column whose type changes."""
+    with without_views(connection, flow) if any(change.rewrites for change in changes) else nullcontext():
+        for change in changes:
+            if change.statement:
+                with _altering(flow, change.text):
+                    connection.execute(change.statement)
 
 
 def _create(connection: psycopg.Connection, target: Target) -> None:

@@ -192,6 +192,12 @@ def lock_keys(connection: psycopg.Connection, table: str, locks: Iterable[int]) 
     )
 
 
+def lock_table(connection: psycopg.Connection, table: str, *, alone: bool = False) -> None:
+    """Keep the table from being replaced until the transaction ends; `alone`, to replace it."""
+    lock = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
+    connection.execute(f"SELECT {lock}(hashtextextended(%s, 5))", [table])
+
+
 def _assigned(names: list[str], table: str) -> list[sql.Composable]:
     return [sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier(table, name)) for name in names]
 

@@ -13,7 +13,7 @@ from marketdata_assets.flows import claims
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import AppendedFileChanged
 from marketdata_assets.flows.prepare import Prepared, prepare
-from marketdata_assets.flows.table_writer import KeysClash, TableWriter
+from marketdata_assets.flows.table_writer import KeysClash, TableWriter, lock_table
 from marketdata_assets.loading.files import HashedStream, Opener, Unit
 from marketdata_assets.loading.reports import Outcome, UnitReport
 from marketdata_assets.loading.run import each, guarded
@@ -127,7 +127,7 @@ class _UnitLoad:
                     except KeysClash:
                         return self._write(prepared, known, straight=False)
                 except _Overtaken:
-                    continue
+                    self._number_again()
 
     def _unchanged(self, known: Entry | None) -> FileReport | None:
         """A report when these bytes are loaded already, by this version. Rows once appended are never replaced."""
@@ -150,7 +150,10 @@ class _UnitLoad:
         entry = self._entry(prepared, known)
         with connection.transaction():
             connection.execute("SET LOCAL synchronous_commit TO DEFAULT")
+            lock_table(connection, self.job.flow.target.table)
             if ledger.locked(connection, dataset, name, name) != known:
+                raise _Overtaken
+            if claims.number(connection, dataset, self.unit) != self.number:
                 raise _Overtaken
             if same := self._appended_as(prepared):
                 note = f"the same bytes as {same}, whose rows are in {self.job.flow.target.table}; not appended again"
@@ -165,6 +168,13 @@ class _UnitLoad:
         counts = (entry.read, entry.rows, entry.rejected, entry.skipped)
         outcome: Outcome = "ok" if prepared.read else "empty"
         return FileReport(name, outcome, *counts, months=tuple(entry.slices), error=entry.error, kept=kept)
+
+    def _number_again(self) -> None:
+        """The unit's number of now: a rebuild gives another, and a forgotten unit has none."""
+        claims.register(self.connection, self.job.flow.dataset, [self.unit])
+        found = claims.number(self.connection, self.job.flow.dataset, self.unit)
+        assert found is not None
+        self.number = found
 
     def _appended_as(self, prepared: Prepared) -> str | None:
         """The appended file with the same bytes whose rows are in the table, where neither a key nor a name differs."""

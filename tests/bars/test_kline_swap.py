@@ -9,8 +9,9 @@ import psycopg
 import pytest
 from kline_rows import BOTH_MONTHS, GOOD, bar, execute, insert, lines
 
-from marketdata_assets.bars import kline, kline_swap
+from marketdata_assets.bars import kline
 from marketdata_assets.bars.kline_swap import BESIDE, REPLACED, KlineInUse
+from marketdata_assets.stores import relation_swap
 
 BARS = [GOOD, bar("2000-07-03 10:00:00")]
 
@@ -84,7 +85,7 @@ def test_first_refresh_shows_the_kline_when_it_is_complete(either_dsn: str, monk
 def test_rebuild_waits_for_a_reader_and_new_readers_do_not_wait_for_it(
     filled_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kline_swap, "LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr(relation_swap, "LOCK_TIMEOUT", "50ms")
     with psycopg.connect(filled_dsn) as reader:
         reader.execute("SELECT count(*) FROM stock_monthly_kline")
         work = threading.Thread(target=rebuild, args=[filled_dsn])

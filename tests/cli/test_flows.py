@@ -92,6 +92,10 @@ def test_plan_says_what_a_run_would_do_and_does_nothing(here: Command, tmp_path:
     stopped = here("flows", "plan", "my_prices", *sample)
     assert stopped.returncode == 1
     assert "its primary key is (symbol, day), declared (day, symbol, close)" in stopped.stdout
+    assert here("flows", "run", "my_prices", *sample).returncode == 1
+    built = here("flows", "rebuild", "my_prices", *sample)
+    assert built.stdout.startswith("table my_prices rebuilt: 12 rows of 1 files, "), built.stderr
+    assert here("flows", "plan", "my_prices", *sample).stdout.startswith("table my_prices: 12 rows, 0 changes\n")
 
 
 def test_tests_of_a_new_flow_pass(here: Command, tmp_path: Path) -> None:

@@ -1,0 +1,193 @@
+"""A flow's table, rebuilt from all its files beside the present one, whose name it takes in one transaction.
+
+Readers see the old rows or the new. A rebuild that was killed is continued by the next one. What of a changed
+declaration needs no rebuild is decided in `alterations`.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import psycopg
+from psycopg import errors as pg
+from psycopg import sql
+
+from marketdata_assets.backoff import delays, retry
+from marketdata_assets.fanout import Fanout
+from marketdata_assets.flows import run, status, storage
+from marketdata_assets.flows.alterations import widens
+from marketdata_assets.flows.definition import FlowDefinition
+from marketdata_assets.flows.errors import CannotRebuild
+from marketdata_assets.flows.table_writer import lock_table
+from marketdata_assets.loading.reports import and_more
+from marketdata_assets.progress import Progress
+from marketdata_assets.stores import ledger, relation_swap
+from marketdata_assets.stores.postgres import connect, statement
+from marketdata_assets.stores.relation_swap import Names, RelationInUse
+
+SUFFIX = "~rebuild"
+LONGEST = 50
+"""Characters of a table's name that the names beside it begin with: Postgres keeps 63."""
+SWAP_WAITS = delays(0.2, 30.0, retries=40)  # a query of many minutes over the old rows is waited for
+LISTED = 3
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild did: rows and files of the new table; rows of the old one that it does not have."""
+
+    table: str
+    rows: int
+    files: int
+    dropped: int
+    seconds: float
+
+
+def rebuild(
+    flow: FlowDefinition,
+    dsn: str,
+    folder: Path,
+    *,
+    run_id: str,
+    fanout: Fanout,
+    drop_rows: bool = False,
+    progress: Progress | None = None,
+) -> Rebuilt:
+    """Load all files of `flow` into a new table, and put it in place of the present one.
+
+    Rows that the present table has and the files do not are dropped only with `drop_rows`. Raises CannotRebuild, and
+    what a run raises; then the present table is unchanged.
+    """
+    started = time.monotonic()
+    new = beside(flow)
+    with connect(dsn, autocommit=True) as connection, _alone(connection, flow):
+        _begin(connection, flow, new, folder)
+        report = run.run_flow(new, dsn, folder, run_id=run_id, fanout=fanout, progress=progress)
+        if report.failed:
+            errors = [unit.error or unit.unit for unit in report.failed]
+            cause = (
+                f"{len(errors)} files failed: {and_more(errors, LISTED, '; ').rstrip('.')}. Correct them and rebuild"
+            )
+            raise CannotRebuild(flow.name, flow.target.table, cause)
+        dropped = _missing(connection, flow, new)
+        if dropped and not drop_rows:
+            raise CannotRebuild(flow.name, flow.target.table, _said_of_missing(connection, flow, folder, dropped))
+        retry(partial(_replace, connection, flow, new), pg.LockNotAvailable, SWAP_WAITS)
+        rows = status.row_count(connection, flow)
+        files = len(ledger.entries(connection, flow.dataset)) if report.unchanged or report.units else 0
+    return Rebuilt(flow.target.table, rows, files, dropped, time.monotonic() - started)
+
+
+def beside(flow: FlowDefinition) -> FlowDefinition:
+    """The flow of the new table, until it takes the other's place."""
+    target = flow.target.model_copy(update={"table": f"{flow.target.table[:LONGEST]}_rebuild"})
+    return flow.model_copy(update={"name": f"{flow.name}{SUFFIX}", "target": target})
+
+
+@contextmanager
+def _alone(connection: psycopg.Connection, flow: FlowDefinition) -> Iterator[None]:
+    """Hold the lock of rebuilds of the table, which ends with the connection. Raises CannotRebuild."""
+    lock = "SELECT pg_try_advisory_lock(hashtextextended(%s, 4))"
+    if connection.execute(lock, [f"rebuild of {flow.target.table}"]).fetchone() != (True,):
+        raise CannotRebuild(flow.name, flow.target.table, "another rebuild of it is in progress; wait for its end")
+    yield
+
+
+def _begin(connection: psycopg.Connection, flow: FlowDefinition, new: FlowDefinition, folder: Path) -> None:
+    """Create the new table, or keep what a killed rebuild has loaded; what cannot be swapped fails here."""
+    table = flow.target.table
+    if not status.exists(connection, flow):
+        raise CannotRebuild(flow.name, table, f"it does not exist yet; marketdata flows run {flow.name} creates it")
+    storage.ensure_books(connection)
+    if others := _other_flows(connection, flow):
+        raise CannotRebuild(flow.name, table, f"flows {', '.join(others)} load into it too; drop it and run them all")
+    known = connection.execute("SELECT FROM marketdata_flow_tables WHERE dataset = %s", [new.dataset]).fetchone()
+    if known is None and status.exists(connection, new):
+        raise CannotRebuild(flow.name, table, f"a table {new.target.table} exists, which it would take; rename it")
+    if known is not None and not _continues(connection, new, folder):
+        _discard(connection, new)
+    run.prepare_table(connection, new)
+    with connection.transaction(force_rollback=True):
+        retry(partial(_swap, connection, flow, new), pg.LockNotAvailable, SWAP_WAITS)
+
+
+def _other_flows(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
+    rows = connection.execute(
+        """SELECT DISTINCT substr(dataset, 6) FROM marketdata_flow_tables JOIN marketdata_ledger USING (dataset)
+           WHERE table_name = %s AND dataset <> %s AND rows > 0 ORDER BY 1""",
+        [flow.target.table, flow.dataset],
+    ).fetchall()
+    return [name for (name,) in rows]
+
+
+def _continues(connection: psycopg.Connection, new: FlowDefinition, folder: Path) -> bool:
+    """Whether all that a killed rebuild has loaded is what would be loaded now."""
+    if not status.exists(connection, new) or storage.alterations(connection, new.target):
+        return False
+    present = {unit.place for unit in run.find_units(new, folder)}
+    current = present - {unit.place for unit in run.outdated(connection, new, folder)}
+    version = run.code_version(new)
+    entries = ledger.entries(connection, new.dataset)
+    return all(entry.unit in current and entry.code_version == version for entry in entries)
+
+
+def _discard(connection: psycopg.Connection, new: FlowDefinition) -> None:
+    with connection.transaction():
+        relation_swap.drop(connection, new.target.table)
+        for text in statement(__package__, "discard.sql").split(";\n"):
+            connection.execute(text, {"dataset": new.dataset})
+
+
+def _missing(connection: psycopg.Connection, flow: FlowDefinition, new: FlowDefinition) -> int:
+    """Rows of the present table that the new one does not have: by key where both have the same, else by number."""
+    key = flow.target.key
+    old_types, new_types = (storage.columns_of(connection, one.target.table) for one in (flow, new))
+    comparable = all(name in old_types for name in key) and all(
+        old_types[name] == new_types[name] or widens(old_types[name], new_types[name]) for name in key
+    )
+    if not key or not comparable or set(storage.key_of(connection, flow.target.table)) != set(key):
+        return max(0, status.row_count(connection, flow) - status.row_count(connection, new))
+    same = sql.SQL(" AND ").join(sql.SQL("old.{0} = new.{0}").format(sql.Identifier(name)) for name in key)
+    query = sql.SQL("SELECT count(*) FROM {} AS old WHERE NOT EXISTS (SELECT FROM {} AS new WHERE {})").format(
+        sql.Identifier(flow.target.table), sql.Identifier(new.target.table), same
+    )
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _said_of_missing(connection: psycopg.Connection, flow: FlowDefinition, folder: Path, rows: int) -> str:
+    present = {unit.place for unit in run.find_units(flow, folder)}
+    gone = [one.unit for one in ledger.entries(connection, flow.dataset) if one.rows and one.unit not in present]
+    files = f", such as those of {and_more(gone, LISTED)}, which no longer exist" if gone else ""
+    return (
+        f"{rows} of its rows are in no file now{files}. The new table is built and kept beside it: deliver such"
+        " files again, or drop these rows with --drop-rows"
+    )
+
+
+def _replace(connection: psycopg.Connection, flow: FlowDefinition, new: FlowDefinition) -> None:
+    """Swap the tables, and all that is recorded of their files."""
+    with connection.transaction():
+        _swap(connection, flow, new)
+        values = {"dataset": flow.dataset, "new": new.dataset, "mode": flow.target.mode, "table": flow.target.table}
+        for text in statement(__package__, "take_over.sql").split(";\n"):
+            connection.execute(text, {**values, "version": run.code_version(flow)})
+
+
+def _swap(connection: psycopg.Connection, flow: FlowDefinition, new: FlowDefinition) -> None:
+    """Raises CannotRebuild, or LockNotAvailable while old rows are being read."""
+    table = flow.target.table
+    try:
+        with connection.transaction():
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", [relation_swap.LOCK_TIMEOUT])
+            lock_table(connection, table, alone=True)
+            for text in connection.execute(statement(__package__, "own_indexes.sql"), {"table": table}).fetchall():
+                connection.execute(text[0].encode())  # the new table has its own
+            with storage.without_views(connection, flow):
+                relation_swap.swap(connection, Names(table, new.target.table, f"{table[:LONGEST]}_replaced"))
+    except RelationInUse as error:
+        cause = f"other objects depend on it: {', '.join(error.dependants)}. Drop them, rebuild, and make them again"
+        raise CannotRebuild(flow.name, table, cause) from error

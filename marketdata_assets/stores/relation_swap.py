@@ -1,0 +1,171 @@
+"""A table or view that was built beside another takes its name in one transaction, with views, grants, owner, indexes.
+
+Nothing is computed here; the caller makes and fills the relation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import psycopg
+from psycopg import sql
+
+from marketdata_assets.stores.postgres import statement
+
+LOCK_TIMEOUT = "2s"  # readers that arrive meanwhile wait behind the swap, which waits for those before it
+
+Kind = Literal["TABLE", "VIEW", "MATERIALIZED VIEW"]
+
+
+class RelationInUse(Exception):
+    """Something in the database depends on the relation and cannot be kept."""
+
+    def __init__(self, dependants: Sequence[str]) -> None:
+        super().__init__(", ".join(dependants))
+        self.dependants = list(dependants)
+
+
+@dataclass(frozen=True)
+class Names:
+    """Of the relation, of the one that is built beside it, and of the old one until it is dropped."""
+
+    relation: str
+    beside: str
+    replaced: str
+
+
+def swap(connection: psycopg.Connection, names: Names) -> None:
+    """Give the relation beside the name, and drop the one that had it; call it in a transaction.
+
+    Plain views on the old relation, grants, the owner, indexes and refresh policies are kept. Raises RelationInUse for
+    anything else that depends on it, and LockNotAvailable while old rows are being read.
+    """
+    relation = names.relation
+    connection.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
+    kind, _ = kind_and_comment(connection, relation)
+    if kind is None:
+        _rename(connection, names.beside, relation)
+        return
+    others = _column(connection, relation, "swap_dependants.sql")
+    if kind == "MATERIALIZED VIEW" and _is_aggregate(connection, relation):
+        others += _column(connection, relation, "swap_aggregates.sql")
+    if kind == "TABLE" and _has_timescaledb(connection):
+        others += _column(connection, relation, "swap_hypertable.sql")
+    if others:
+        raise RelationInUse(others)
+    views, again = _column(connection, relation, "swap_views.sql"), _to_repeat(connection, names)
+    owners = connection.execute(
+        "SELECT rolname FROM pg_class JOIN pg_roles r ON r.oid = relowner WHERE pg_class.oid = %s::regclass", [relation]
+    ).fetchall()
+    _rename(connection, relation, names.replaced)
+    _rename(connection, names.beside, relation)
+    now, _ = kind_and_comment(connection, relation)
+    for (owner,) in owners:
+        parts = [sql.SQL(str(now)), sql.Identifier(relation), sql.Identifier(owner)]
+        connection.execute(sql.SQL("ALTER {} {} OWNER TO {}").format(*parts))
+    _repeat(connection, views)  # fails where a view needs a column that the new relation does not have
+    try:
+        drop(connection, names.replaced)
+    except psycopg.errors.DependentObjectsStillExist as error:
+        raise RelationInUse((error.diag.message_detail or str(error)).splitlines()) from error
+    _repeat(connection, again)  # as a unique index, which a continuous aggregate cannot have
+
+
+def _to_repeat(connection: psycopg.Connection, names: Names) -> list[str]:
+    """The statements that give whatever has the relation's name then the grants, indexes and policies of now."""
+    aggregates = _is_aggregate(connection, names.relation) and _is_aggregate(connection, names.beside)
+    return [
+        *_column(connection, names.relation, "swap_grants.sql"),
+        *_indexes_to_make(connection, names),
+        *(_column(connection, names.relation, "swap_policies.sql") if aggregates else ()),
+    ]
+
+
+def _repeat(connection: psycopg.Connection, statements: Sequence[str]) -> None:
+    """Run the statements. Raises RelationInUse with the first that the new relation does not accept."""
+    for one in statements:
+        try:
+            connection.execute(one.encode())
+        except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
+            raise RelationInUse([f"{one.split(' AS', 1)[0]}: {error.diag.message_primary}"]) from error
+
+
+def drop(connection: psycopg.Connection, relation: str) -> None:
+    """Drop a relation that exists, of whatever kind, unless something depends on it."""
+    kind, _ = kind_and_comment(connection, relation)
+    if kind is not None:
+        connection.execute(sql.SQL("DROP {} {}").format(sql.SQL(kind), sql.Identifier(relation)))
+
+
+def kind_and_comment(connection: psycopg.Connection, relation: str) -> tuple[Kind | None, str | None]:
+    """Kind, as DROP names it, and comment of a relation; None twice when there is none of that name."""
+    row = connection.execute(
+        """SELECT relkind::text, obj_description(oid, 'pg_class') FROM pg_class
+           WHERE relname = %s AND relnamespace = current_schema()::regnamespace""",
+        [relation],
+    ).fetchone()
+    if row is None:
+        return None, None
+    relkind, comment = row
+    if relkind == "m" or (relkind == "v" and _is_aggregate(connection, relation)):
+        return "MATERIALIZED VIEW", comment
+    return ("VIEW" if relkind == "v" else "TABLE"), comment
+
+
+def _indexes_to_make(connection: psycopg.Connection, names: Names) -> list[str]:
+    """The statements that make those indexes of the relation that the one beside does not have."""
+    new = {(kind, over) for _, kind, over in _indexes(connection, names.beside)}
+    return [
+        f'{kind} {name} ON "{names.relation}"{over}'
+        for name, kind, over in _indexes(connection, names.relation)
+        if (kind, over) not in new
+    ]
+
+
+def _indexes(connection: psycopg.Connection, relation: str) -> list[tuple[str, str, str]]:
+    """Name, kind and columns of the indexes, which a continuous aggregate has on its own table."""
+    table = f'"{relation}"'
+    if _is_aggregate(connection, relation):
+        [(table,)] = connection.execute(
+            """SELECT format('%%I.%%I', materialization_hypertable_schema, materialization_hypertable_name)
+               FROM timescaledb_information.continuous_aggregates
+               WHERE view_schema = current_schema() AND view_name = %s""",
+            [relation],
+        )
+    return connection.execute(statement(__package__, "swap_indexes.sql"), {"table": table}).fetchall()
+
+
+def _has_timescaledb(connection: psycopg.Connection) -> bool:
+    return connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").fetchone() is not None
+
+
+def _is_aggregate(connection: psycopg.Connection, relation: str) -> bool:
+    """Whether a view is a continuous aggregate; PostgreSQL itself takes it for a plain one."""
+    if not _has_timescaledb(connection):
+        return False
+    found = connection.execute(
+        """SELECT FROM timescaledb_information.continuous_aggregates
+           WHERE view_schema = current_schema() AND view_name = %s""",
+        [relation],
+    ).fetchone()
+    return found is not None
+
+
+def _rename(connection: psycopg.Connection, before: str, after: str) -> None:
+    """Rename a relation and its indexes, whose names begin with its own."""
+    kind, _ = kind_and_comment(connection, before)
+    names = [sql.Identifier(before), sql.Identifier(after)]
+    connection.execute(sql.SQL("ALTER {} {} RENAME TO {}").format(sql.SQL(str(kind)), *names))
+    indexes = connection.execute(
+        """SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+           WHERE i.indrelid = to_regclass(quote_ident(%s)) AND starts_with(c.relname, %s)""",
+        [after, before],
+    )
+    for (index,) in indexes:
+        names = [sql.Identifier(index), sql.Identifier(index.replace(before, after, 1))]
+        connection.execute(sql.SQL("ALTER INDEX {} RENAME TO {}").format(*names))
+
+
+def _column(connection: psycopg.Connection, relation: str, query: str) -> list[str]:
+    rows: list[Any] = connection.execute(statement(__package__, query), {"relation": relation}).fetchall()
+    return [text for (text,) in rows]
