@@ -25,6 +25,7 @@ from marketdata_assets.local import run_lock
 from marketdata_assets.settings import Settings
 
 PATIENCE_SECONDS = 180.0
+KILLED = "the command that started it was killed"
 
 
 class WatchedRunLauncher(DefaultRunLauncher):
@@ -48,6 +49,19 @@ class WatchedRunLauncher(DefaultRunLauncher):
     def launch_run(self, context: LaunchRunContext) -> None:
         ensure_pool_limits(self._instance)
         super().launch_run(context)
+
+    def terminate(self, run_id: str) -> bool:
+        """Stop a run. A run of a command gets the request through its lock; without a process it is ended at once."""
+        run, root = self._instance.get_run_by_id(run_id), Settings().root
+        held = run_lock.is_held(root, run_id)
+        if run is None or run.is_finished or GRPC_INFO_TAG in run.tags or held is None:
+            return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
+        if held:
+            self._instance.report_run_canceling(run)
+            run_lock.request_stop(root, run_id)
+        else:
+            self._instance.report_run_canceled(run, message=KILLED.capitalize())
+        return True
 
     @property
     def supports_check_run_worker_health(self) -> bool:
@@ -74,6 +88,6 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
 
 def _health_of_command(run_id: str) -> CheckRunHealthResult:
-    if not run_lock.is_released(Settings().root, run_id):
-        return CheckRunHealthResult(WorkerStatus.RUNNING)
-    return CheckRunHealthResult(WorkerStatus.FAILED, "the command that started it was killed")
+    if run_lock.is_held(Settings().root, run_id) is False:
+        return CheckRunHealthResult(WorkerStatus.FAILED, KILLED)
+    return CheckRunHealthResult(WorkerStatus.RUNNING)

@@ -106,6 +106,7 @@ def configure(form: Format, level: int | str = logging.WARNING) -> None:
     Does nothing to handlers where the process has set up logging itself.
     """
     logging.getLogger(__package__).setLevel(level)
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # warns of rollbacks that fail after the error that is raised
     if logging.root.handlers:
         return
     handler = logging.StreamHandler(sys.stderr)

@@ -17,6 +17,7 @@ import typer
 
 from marketdata_assets import secret_values
 from marketdata_assets.cli import output
+from marketdata_assets.cli.interrupts import interrupted_by
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.local import endpoints, run_lock
 from marketdata_assets.local.endpoints import Endpoints
@@ -186,7 +187,11 @@ def run_job(
 
     logging = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     run_id = str(uuid.uuid4())
-    with dagster_instance(settings) as instance, run_lock.held(settings.root, run_id):
+    with (
+        dagster_instance(settings) as instance,
+        run_lock.held(settings.root, run_id),
+        interrupted_by(lambda: run_lock.stop_requested(settings.root, run_id)),
+    ):
         if accounts:
             instance.add_dynamic_partitions(str(BRAIN_ACCOUNTS.name), list(accounts))
         if dynamic:

@@ -61,6 +61,9 @@ def failure_of(what: str, causes: Iterable[str], metadata: Mapping[str, Any]) ->
     return dg.Failure(f"{what}\n{text}", {**metadata, "failed": dg.MetadataValue.md(text)}, allow_retries=False)
 
 
+INTERRUPTED = "interrupted: what was committed stays; the same command again loads the rest"
+
+
 def failure_reason(event: dg.DagsterEvent) -> str:
     """Why a step failed: the description of its Failure, else the message of the original error."""
     data = event.step_failure_data
@@ -69,6 +72,8 @@ def failure_reason(event: dg.DagsterEvent) -> str:
     error = data.error
     while error is not None and error.cause is not None:
         error = error.cause
+    if error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+        return INTERRUPTED
     return error.message.strip() if error is not None else str(event.message)
 
 

@@ -1,7 +1,7 @@
 """Whether the process of a run that a command of `marketdata` started is alive: it holds a lock on a file.
 
 The kernel releases the lock with the process, however that ends. Containers of one machine that share the folder see
-it.
+it, and can request that the process stops.
 """
 
 import fcntl
@@ -16,26 +16,44 @@ KEPT_SECONDS = 7 * 86_400.0
 
 @contextmanager
 def held(root: Path, run_id: str) -> Iterator[None]:
-    """Hold the lock of a run; the file is deleted at the end."""
+    """Hold the lock of a run; the file is deleted at the end, and stays, released, after an exception."""
     file = _file(root, run_id)
     file.parent.mkdir(parents=True, exist_ok=True)
     _clean(file.parent)
     with file.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            file.unlink(missing_ok=True)
+        yield
+        file.unlink(missing_ok=True)
+    _stop_file(root, run_id).unlink(missing_ok=True)
 
 
-def is_released(root: Path, run_id: str) -> bool:
-    """Whether the process that held the lock was killed; False also where the run was never known."""
+def is_held(root: Path, run_id: str) -> bool | None:
+    """Whether the process of the run is alive; False when it was killed or broke off.
+
+    None where the run is not known: it has ended as it should, or is of another machine.
+    """
     try:
         with _file(root, run_id).open() as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (FileNotFoundError, BlockingIOError):
-        return False
-    return True
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return True
+    return False
+
+
+def request_stop(root: Path, run_id: str) -> None:
+    """Ask the process of the run to stop."""
+    _stop_file(root, run_id).touch()
+
+
+def stop_requested(root: Path, run_id: str) -> bool:
+    """Whether there is a request to stop the process of the run."""
+    return _stop_file(root, run_id).exists()
+
+
+def _stop_file(root: Path, run_id: str) -> Path:
+    return _file(root, run_id).with_suffix(".stop")
 
 
 def _file(root: Path, run_id: str) -> Path:
@@ -44,7 +62,7 @@ def _file(root: Path, run_id: str) -> Path:
 
 def _clean(folder: Path) -> None:
     """Delete the files of commands that were killed days ago."""
-    for file in folder.glob("*.lock"):
+    for file in folder.iterdir():
         with suppress(FileNotFoundError):
-            if time.time() - file.stat().st_mtime > KEPT_SECONDS and is_released(folder.parent, file.stem):
+            if time.time() - file.stat().st_mtime > KEPT_SECONDS and not is_held(folder.parent, file.stem):
                 file.unlink()

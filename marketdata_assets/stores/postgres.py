@@ -28,15 +28,29 @@ _CREATE = re.compile(r"CREATE (?:TABLE|INDEX) IF NOT EXISTS (\w+)")
 
 @contextmanager
 def naming_failures() -> Iterator[None]:
-    """Turn a lost connection into StoreAway and a full disk into StoreFull; other errors pass."""
+    """Turn a lost connection into StoreAway and a full disk into StoreFull; other errors pass.
+
+    What interrupts a pipeline, Ctrl-C or the end of a run, leaves psycopg as an error of the pipeline: it is raised
+    itself, so that nobody retries what was to stop.
+    """
     try:
         yield
-    except pg.DiskFull as error:
-        raise StoreFull(STORE, str(error)) from error
-    except (pg.OperationalError, pg.InterfaceError) as error:
-        if is_of_statement(error):
+    except pg.Error as error:
+        if interruption := _interruption(error):
+            raise interruption from None
+        if isinstance(error, pg.DiskFull):
+            raise StoreFull(STORE, str(error)) from error
+        if not isinstance(error, pg.OperationalError | pg.InterfaceError) or is_of_statement(error):
             raise
         raise StoreAway(STORE, str(error)) from error
+
+
+def _interruption(error: BaseException) -> BaseException | None:
+    """The interruption, such as KeyboardInterrupt, that was being handled when this error was raised."""
+    found: BaseException | None = error
+    while isinstance(found, Exception):
+        found = found.__context__
+    return None if isinstance(found, GeneratorExit) else found
 
 
 def is_of_statement(error: BaseException) -> bool:

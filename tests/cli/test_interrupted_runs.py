@@ -1,0 +1,115 @@
+"""A command whose run is interrupted, stopped from the UI, or killed while it waits in the middle of a load."""
+
+import os
+import signal
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import psutil
+import psycopg
+import pytest
+from commands import PROGRAMS, environment, marketdata, until
+from dagster._core.launcher import WorkerStatus
+
+from marketdata_assets.cli.instance import environment as found_by_dagster
+from marketdata_assets.defs.partition_results import INTERRUPTED
+from marketdata_assets.launcher import KILLED, WatchedRunLauncher
+from marketdata_assets.local import run_lock
+from marketdata_assets.local.stack import LocalStack
+from marketdata_demo import sample_bars
+
+DAYS = [day for day in sample_bars.weekdays(2014) if day.month in (3, 4) and day.day <= 3]
+WAITING = """SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+    WHERE NOT granted AND datname = current_database()"""
+
+
+@pytest.fixture
+def variables(
+    running: LocalStack, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, str]]:
+    """Two months of a stock, of which the first is loaded."""
+    frame = sample_bars.stock_year("sz000001", "样本地产", DAYS, 7)
+    with zipfile.ZipFile(tmp_path / "2014_1min.zip", "w") as archive:
+        archive.writestr("sz000001_2014.csv", sample_bars.csv_bytes(frame))
+    found = found_by_dagster(running.settings, running.endpoints) | {
+        "MARKETDATA_POSTGRES_DSN": database,
+        "MARKETDATA_BARS_DIR": str(tmp_path),
+        "MARKETDATA_HOME": str(running.settings.root),
+    }
+    first = marketdata(running.settings.root, "ingest", "bars", "--months", "2014-03", **found)
+    assert first.returncode == 0, first.stderr
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    yield found
+
+
+@contextmanager
+def waiting_in_a_load(database: str, home: Path, variables: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A command that has begun to load the second month, and waits for a lock on the table."""
+    with psycopg.connect(database) as lock, psycopg.connect(database, autocommit=True) as look:
+        lock.execute("LOCK TABLE stock_1min_qfq IN ACCESS EXCLUSIVE MODE")
+        with subprocess.Popen(
+            [str(PROGRAMS / "marketdata"), "ingest", "bars", "--months", "2014-04"],
+            env=environment(home, **variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as command:
+            try:
+                until(lambda: look.execute(WAITING).fetchone() != (0,))
+                yield command
+            finally:
+                if command.poll() is None:
+                    os.killpg(command.pid, signal.SIGKILL)
+
+
+def last_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
+    [run] = instance.get_runs(limit=1)
+    return run
+
+
+@pytest.mark.parametrize("how", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow), "SIGHUP", "UI"])
+def test_an_interrupted_run_ends_at_once_and_leaves_nothing(
+    how: str, running: LocalStack, database: str, variables: dict[str, str]
+) -> None:
+    home = running.settings.root
+    with dg.DagsterInstance.get() as instance, waiting_in_a_load(database, home, variables) as command:
+        family = psutil.Process(command.pid).children(recursive=True)
+        run = last_run(instance)
+        assert run.status == dg.DagsterRunStatus.STARTED
+        if how == "UI":
+            assert instance.run_coordinator.cancel_run(run.run_id)
+        else:
+            command.send_signal(signal.Signals[how])
+        out, said = command.communicate(timeout=60)
+        assert (command.returncode, out) == (1, "")
+        assert INTERRUPTED in said
+        assert "psycopg" not in said
+        assert psutil.wait_procs(family, timeout=10)[1] == []
+        ended = dg.DagsterRunStatus.CANCELED if how == "UI" else dg.DagsterRunStatus.FAILURE
+        assert last_run(instance).status == ended
+    assert list((home / run_lock.FOLDER).iterdir()) == []
+    again = marketdata(home, "ingest", "bars", "--months", "2014-04", **variables)
+    assert again.returncode == 0, again.stderr
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM stock_1min_qfq").fetchone() == (len(DAYS) * 241,)
+
+
+def test_a_killed_command_is_known_to_be_and_can_be_ended_from_the_ui(
+    running: LocalStack, database: str, variables: dict[str, str]
+) -> None:
+    with dg.DagsterInstance.get() as instance:
+        with waiting_in_a_load(database, running.settings.root, variables) as command:
+            command.kill()
+        run, launcher = last_run(instance), instance.run_launcher
+        assert run.status == dg.DagsterRunStatus.STARTED
+        assert isinstance(launcher, WatchedRunLauncher)
+        health = launcher.check_run_worker_health(run)
+        assert (health.status, health.msg) == (WorkerStatus.FAILED, KILLED)
+        assert instance.run_coordinator.cancel_run(run.run_id)
+        assert last_run(instance).status == dg.DagsterRunStatus.CANCELED
