@@ -114,7 +114,7 @@ CHECKS = {
     "exchange_gaps": {"none_open"},
     "exchange_history": {"history_stored", "candles_complete"},
     "exchange_ohlcv_1m": {"bars_equal_klines", "bars_recomputed", "price_order"},
-    **{name: {"keys_unique", "every_row_accounted", "no_drift"} for name in FLOWS},
+    **{name: {"keys_unique", "every_row_accounted", "no_drift", "no_new_columns"} for name in FLOWS},
 }
 PARTITIONS = {
     "stock_1min_qfq": dg.MonthlyPartitionsDefinition,

@@ -278,7 +278,9 @@ def plan(
     }
     if as_json:
         known = {"flow": name, "table": seen.table, "exists": seen.exists, "rows": seen.rows}
-        output.as_json({**known, "needs_rebuild": seen.needs_rebuild, "changes": changes, "files": files})
+        columns = [vars(column) for column in seen.new_columns]
+        changed = {"needs_rebuild": seen.needs_rebuild, "changes": changes, "new_columns": columns}
+        output.as_json({**known, **changed, "files": files})
     else:
         state = f"{seen.rows} rows" if seen.exists else "would be created"
         output.console().print(f"table {seen.table}: {state}, {len(changes)} changes")
@@ -287,6 +289,8 @@ def plan(
         output.console().print(
             f"files to load: {files['new']} new, {files['stale']} again; {files['bytes'] / 1e6:.1f} MB"
         )
+        if seen.new_columns:
+            print_new_columns([str(column) for column in seen.new_columns])
     if seen.needs_rebuild:
         output.notes().print(f"a run would stop; apply the changes with: marketdata flows rebuild {name}")
         raise typer.Exit(1)
@@ -419,6 +423,8 @@ def tell(name: str, outcome: RunOutcome, whose: str = "") -> None:
     if metadata:
         for change in metadata.get("table_altered", ()):
             output.notes().print(f"table altered: {change}", markup=False)
+        if columns := metadata.get("new_columns"):
+            print_new_columns(columns)
         if kept := metadata.get("rows_kept"):
             output.notes().print(
                 f"{kept} rows stay in the table that their files no longer have; to delete them: removed_rows: delete"
@@ -431,6 +437,12 @@ def tell(name: str, outcome: RunOutcome, whose: str = "") -> None:
         )
         line = output.summary(metadata["rows"], metadata["rejected"], metadata["seconds"], files)
         output.console().print(f"{name:<13} {line}")
+
+
+def print_new_columns(columns: Sequence[str]) -> None:
+    """Say which columns of the files are not loaded, and what to do about it."""
+    remedy = "name them in loader.columns or loader.ignored_columns"
+    output.notes().print(f"new columns, not loaded: {'; '.join(columns)}; {remedy}", markup=False)
 
 
 def found(taken: Collection[str] = (), checked: bool = False) -> list["FlowFile"]:

@@ -3,7 +3,7 @@
 import psycopg
 from psycopg import sql
 
-from marketdata_assets.flows import status, storage
+from marketdata_assets.flows import new_columns, status, storage
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding
 from marketdata_assets.stores.postgres import objections, statement
@@ -42,6 +42,14 @@ def no_drift(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:
     """The table has the columns, types and key that the flow declares."""
     said = storage.drift(connection, flow)
     return Finding(len(said), tuple({"difference": text} for text in said[:EXAMPLES]), len(flow.target.columns))
+
+
+def no_new_columns(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:
+    """The files have no columns but those that the flow takes or ignores."""
+    storage.ensure_books(connection)
+    found = new_columns.of_flow(connection, flow)
+    examples = tuple({"column": one.name, "files": one.files, "first": one.first} for one in found[:EXAMPLES])
+    return Finding(len(found), examples, len(flow.loader.columns) + len(found), advice=True)
 
 
 def _ask(connection: psycopg.Connection, flow: FlowDefinition, name: str, checked: int) -> Finding:

@@ -73,7 +73,8 @@ class Loader(Section):
     Without a `header`, columns are named by number from 1 on, or listed from the first to the last. `file_name` names
     parts of a file's path that become columns, `file_columns` those that are its name, folder, time or the row's line.
     `function` reads the files instead of a `format`. `members` are the names that are read of a zip; by default all
-    that are no documentation.
+    that are no documentation. `new_columns` says what becomes of a file with columns that are neither in `columns` nor
+    in `ignored_columns`, which are names or patterns: it is loaded and the columns are reported, or it fails.
     """
 
     folder: str = "."
@@ -93,6 +94,8 @@ class Loader(Section):
     file_columns: dict[Identifier, FileColumn] = Field(default={})
     columns: Annotated[dict[str, str], Field(min_length=1), WithJsonSchema(_COLUMNS)]
     types: dict[str, CellType] = Field(default={})
+    new_columns: Literal["report", "fail"] = "report"
+    ignored_columns: list[str] = Field(default=[])
     missing: list[str] = Field(default=[""])
     strip: bool = True
 

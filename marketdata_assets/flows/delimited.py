@@ -34,7 +34,7 @@ def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> 
     Raises BadFile, BadHeader or WrongEncoding.
     """
     text = Text(unit.place, stream, loader.encoding, header.ENCODING_REMEDY)
-    reader = Reader(loader, _names(text, unit.place, loader), rejects)
+    reader = Reader(loader, _names(text, unit.place, loader, rejects), rejects)
     if unit.size <= SMALL_BYTES:
         yield from map(reader.frame, text.blocks())
         return
@@ -42,14 +42,14 @@ def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> 
         yield from map(reader.frame, blocks)
 
 
-def _names(text: Text, place: str, loader: Loader) -> list[str]:
+def _names(text: Text, place: str, loader: Loader, rejects: Rejects) -> list[str]:
     """The names in the first line behind the skipped ones; without a header the numbers of its columns."""
     for _ in range(loader.skip_lines):
         text.line()
     if not loader.header:
         first = cells(text.peek().decode(text.encoding, "replace"), loader.delimiter)
         names = [str(number) for number in range(1, len(first) + 1)] if first != [""] else [*loader.columns]
-        header.check(names, loader, place, text.line_number)
+        header.check(names, loader, place, text.line_number, rejects)
         return names
     found = text.header(tuple(loader.columns))
     line = text.line_number - 1
@@ -60,7 +60,7 @@ def _names(text: Text, place: str, loader: Loader) -> list[str]:
     missing = header.missing(names, loader)
     if missing and (other := guess(text.header_bytes, tuple(loader.columns), text.encoding)):
         raise text.wrong_encoding(f"the header has no {missing[0]}", other, line)
-    header.check(names, loader, place, line)
+    header.check(names, loader, place, line, rejects)
     return names
 
 

@@ -81,6 +81,16 @@ class MissingColumn(FlowError):
         )
 
 
+class NewColumns(FlowError):
+    """A file has columns that the flow does not declare, and the flow rejects such files."""
+
+    def __init__(self, place: str, columns: Sequence[str]) -> None:
+        super().__init__(
+            f"{place}: undeclared columns {', '.join(columns)}, and loader.new_columns is fail. Nothing of the file is"
+            " loaded; name them in loader.columns or loader.ignored_columns, and run the flow again."
+        )
+
+
 class WrongType(FlowError):
     """A column after the last handler is not what the target's column holds."""
 

@@ -17,17 +17,17 @@ from marketdata_assets.loading.rejects import LINE, Rejects
 
 def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Generator[pl.DataFrame]:
     """The rows of the sheet. Raises BadFile or BadHeader."""
-    yield columns.of_texts(sheet(stream, unit, loader), loader, rejects)
+    yield columns.of_texts(sheet(stream, unit, loader, rejects), loader, rejects)
 
 
-def sheet(stream: HashedStream, unit: Unit, loader: Loader) -> pl.DataFrame:
+def sheet(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> pl.DataFrame:
     """The flow's columns of the sheet below its header, with the line of each row that is not blank."""
     cells = every_cell(stream.read(), unit.place, loader.sheet).slice(loader.skip_lines)
     names = cells.columns[1:]
     if loader.header and cells.height:
         names = [text.strip() if text else "" for text in cells.row(0)[1:]]
         cells = cells.slice(1)
-    header.check(names, loader, unit.place, loader.skip_lines + 1)
+    header.check(names, loader, unit.place, loader.skip_lines + 1, rejects)
     picked = {source: names.index(source) + 1 for source in loader.columns}
     frame = cells.select(LINE, *(pl.nth(place).alias(source) for source, place in picked.items()))
     return frame.filter(~pl.all_horizontal(pl.exclude(LINE).is_null()))

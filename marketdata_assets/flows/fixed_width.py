@@ -22,7 +22,7 @@ def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> 
     if loader.header:
         first = text.header(tuple(loader.columns))
         names = [first[start:end].strip() for start, end in pairwise(starts)]
-    header.check(names, loader, unit.place, text.line_number - loader.header)
+    header.check(names, loader, unit.place, text.line_number - loader.header, rejects)
     for block in text.blocks():
         yield columns.of_texts(_cut(block, names, starts, loader.encoding, rejects), loader, rejects)
 

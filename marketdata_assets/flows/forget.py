@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from marketdata_assets.errors import did_you_mean
-from marketdata_assets.flows import owners
+from marketdata_assets.flows import new_columns, owners
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import CannotForget
 from marketdata_assets.flows.prepare import KEY_LOCKS
@@ -56,6 +56,7 @@ def _forget(connection: psycopg.Connection, flow: FlowDefinition, unit: str) -> 
         if flow.target.mode == "upsert":
             owners.move(connection, row[0], owners.NOBODY, deleted)
             owners.reload_overwritten(connection, row[0])
+    new_columns.record(connection, flow.dataset, unit, ())
     ledger.replace_rejects(connection, flow.dataset, unit, unit, [])
     now = dt.datetime.now(dt.UTC)
     ledger.record(

@@ -1,9 +1,11 @@
-"""Which of a file's columns the flow takes: those that `loader.columns` names, each once."""
+"""Which of a file's columns the flow takes: those that `loader.columns` names, each once; and which nobody declares."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.loading.errors import BadHeader
+from marketdata_assets.loading.rejects import Rejects
 
 ENCODING_REMEDY = "Set loader.encoding to {} and run the flow again."
 REMEDY = "Correct loader.columns or loader.skip_lines, or deliver the file again."
@@ -14,8 +16,17 @@ def missing(names: Sequence[str], loader: Loader) -> list[str]:
     return [name for name in loader.columns if name not in names]
 
 
-def check(names: Sequence[str], loader: Loader, place: str, line: int = 1) -> None:
-    """Raise BadHeader when a column of the flow is not among `names`, or is there twice."""
+def undeclared(names: Iterable[str], loader: Loader) -> set[str]:
+    """Those of `names` that the flow neither takes nor ignores; a column without a name is none."""
+    left = {name for name in names if name} - loader.columns.keys()
+    return {name for name in left if not any(fnmatchcase(name, pattern) for pattern in loader.ignored_columns)}
+
+
+def check(names: Sequence[str], loader: Loader, place: str, line: int = 1, rejects: Rejects | None = None) -> None:
+    """Raise BadHeader when a column of the flow is not among `names`, or is there twice.
+
+    Columns that are nowhere declared go to `rejects`.
+    """
     if lacking := missing(names, loader):
         cause = f"the header has no {', '.join(lacking)}; it has {', '.join(names)[:400]}"
         if not loader.header:
@@ -23,3 +34,5 @@ def check(names: Sequence[str], loader: Loader, place: str, line: int = 1) -> No
         raise BadHeader(place, line, cause, REMEDY)
     if twice := [name for name in loader.columns if list(names).count(name) > 1]:
         raise BadHeader(place, line, f"column {twice[0]} appears twice", "Deliver the file again with one of them.")
+    if rejects is not None:
+        rejects.undeclared |= undeclared(names, loader)

@@ -103,6 +103,8 @@ def _frame(
             values = [at(row, source) for _, row in objects]
             found.update([source] if any(value is not None for value in values) else [])
         texts[source] = [value if isinstance(value, str) else _text(value) for value in values]
+    taken = {source.partition(".")[0] for source in loader.columns}
+    rejects.undeclared |= header.undeclared({key for _, row in objects for key in row} - taken, loader)
     schema = {LINE: pl.Int64, **dict.fromkeys(texts, pl.String)}
     frame = pl.DataFrame({LINE: [number for number, _ in objects], **texts}, schema=schema)
     return columns.of_texts(frame, loader, rejects)

@@ -21,15 +21,17 @@ def read(
     stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects, function: Function
 ) -> Generator[pl.DataFrame]:
     """The rows of the unit. Raises ReaderFailed for whatever the function raises, or BadHeader."""
-    for frame in slices(stream, unit, loader, function):
+    for frame in slices(stream, unit, loader, rejects, function):
         yield columns.of_values(frame, loader, rejects)
 
 
-def slices(stream: HashedStream, unit: Unit, loader: Loader, function: Function) -> Iterator[pl.DataFrame]:
+def slices(
+    stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects, function: Function
+) -> Iterator[pl.DataFrame]:
     """The columns that the flow takes of what the function gives, and the line of each row."""
     first = 1
     for frame in _given(io.BytesIO(stream.read()), unit.place, loader, function):
-        header.check(frame.columns, loader, unit.place)
+        header.check(frame.columns, loader, unit.place, rejects=rejects)
         yield frame.select(*loader.columns).with_row_index(LINE, first).cast({LINE: pl.Int64})
         first += frame.height
 

@@ -16,16 +16,16 @@ SLICE_ROWS = 262_144
 
 def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Generator[pl.DataFrame]:
     """The rows of the unit. Raises BadFile or BadHeader."""
-    for frame in slices(stream, unit, loader):
+    for frame in slices(stream, unit, loader, rejects):
         yield columns.of_values(frame, loader, rejects)
 
 
-def slices(stream: HashedStream, unit: Unit, loader: Loader) -> Iterator[pl.DataFrame]:
+def slices(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Iterator[pl.DataFrame]:
     """The file's columns that the flow takes, and the line of each row."""
     data = stream.read()
     try:
         lazy = pl.scan_parquet(io.BytesIO(data))
-        header.check(lazy.collect_schema().names(), loader, unit.place)
+        header.check(lazy.collect_schema().names(), loader, unit.place, rejects=rejects)
         rows, first = lazy.select(pl.len()).collect().item(), 0
         while first < rows or first == 0:
             part = lazy.select(*loader.columns).slice(first, SLICE_ROWS).collect()

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import psycopg
 
-from marketdata_assets.flows import status, storage
+from marketdata_assets.flows import new_columns, status, storage
 from marketdata_assets.flows.alterations import Alteration
 from marketdata_assets.flows.definition import FlowDefinition
+from marketdata_assets.flows.new_columns import NewColumn
 from marketdata_assets.loading.files import Unit
 from marketdata_assets.stores import ledger
 
@@ -23,6 +24,7 @@ class Plan:
     exists: bool
     rows: int
     alterations: tuple[Alteration, ...]
+    new_columns: tuple[NewColumn, ...]
     new: tuple[Unit, ...]
     stale: tuple[Unit, ...]
 
@@ -41,6 +43,7 @@ def plan(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> 
         exists=status.exists(connection, flow),
         rows=status.row_count(connection, flow),
         alterations=tuple(storage.alterations(connection, flow.target)),
+        new_columns=tuple(new_columns.of_flow(connection, flow)),
         new=tuple(unit for unit in outdated if unit.place not in loaded),
         stale=tuple(unit for unit in outdated if unit.place in loaded),
     )

@@ -12,6 +12,7 @@ import polars as pl
 
 from marketdata_assets.flows import conform, reading
 from marketdata_assets.flows.definition import FlowDefinition, Month, Target
+from marketdata_assets.flows.errors import NewColumns
 from marketdata_assets.flows.pipeline import Pipeline
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
@@ -36,6 +37,8 @@ class Prepared:
     rows: int = 0
     rejects: list[Reject] = field(default_factory=list)
     content_hash: str = ""
+    undeclared: tuple[str, ...] = ()
+    """Columns of the unit that the flow neither takes nor ignores."""
     months: set[str] = field(default_factory=set)
     leading: pl.Series | None = None
     """The different values of the key's first column; None when they are many."""
@@ -112,6 +115,9 @@ class _Preparation:
 
     def _judge(self) -> None:
         rejects, prepared = self._rejects, self._prepared
+        prepared.undeclared = tuple(sorted(rejects.undeclared))
+        if prepared.undeclared and self._flow.loader.new_columns == "fail":
+            raise NewColumns(self._unit.place, prepared.undeclared)
         rejects.check_limit(self._unit.place, "Correct the file and deliver it again, or raise quality in the flow.")
         prepared.read = rejects.rows
         if self._leading:

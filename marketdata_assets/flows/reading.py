@@ -69,11 +69,11 @@ def raw_rows(opener: Opener, unit: Unit, flow: FlowDefinition, wanted: set[int])
     with opener.open(unit) as raw:
         stream = HashedStream(raw)
         if loader.function:
-            found = own_reader.slices(stream, unit, loader, function(loader.function, flow.file))
+            found = own_reader.slices(stream, unit, loader, Rejects(), function(loader.function, flow.file))
         elif loader.format == "parquet":
-            found = parquet.slices(stream, unit, loader)
+            found = parquet.slices(stream, unit, loader, Rejects())
         elif loader.format == "excel":
-            found = iter([excel.sheet(stream, unit, loader)])
+            found = iter([excel.sheet(stream, unit, loader, Rejects())])
         else:
             return {n: json.dumps(row, ensure_ascii=False) for n, row in json_lines.rows(stream, unit, loader, wanted)}
         return {

@@ -33,7 +33,11 @@ BATCH_UNITS = 100
 BATCHES_OF_WORKER = 4
 SAME_NAME = "another file has the same name once it is decoded; rename one of them"
 MAKES_ROWS = {"loader", "handlers", "target", "partitions", "quality"}
-MAKES_NONE = {"loader": {"folder"}, "partitions": {"since"}, "quality": {"columns", "rows"}}
+MAKES_NONE = {
+    "loader": {"folder", "new_columns", "ignored_columns"},
+    "partitions": {"since"},
+    "quality": {"columns", "rows"},
+}
 
 
 @dataclass(frozen=True)

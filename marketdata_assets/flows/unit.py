@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import psycopg
 
-from marketdata_assets.flows import claims
+from marketdata_assets.flows import claims, new_columns
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import AppendedFileChanged
 from marketdata_assets.flows.prepare import Prepared, prepare
@@ -163,6 +163,8 @@ class _UnitLoad:
             kept = writer.write(prepared, loaded, straight)
             if prepared.rejects or (known and known.rejected):
                 ledger.replace_rejects(connection, dataset, name, name, prepared.rejects)
+            if prepared.undeclared or known:
+                new_columns.record(connection, dataset, name, prepared.undeclared)
             ledger.record(connection, entry)
             self._settle(prepared.content_hash)
         counts = (entry.read, entry.rows, entry.rejected, entry.skipped)

@@ -40,13 +40,15 @@ DEFAULT_LIMIT = RejectLimit()
 class Rejects:
     """Rejected rows by line, with the first reason of each; `rows` counts all rows read so far, these included.
 
-    `partitions` has the partition that a row would be in, such as `2024-01`, where that is known.
+    `partitions` has the partition that a row would be in, such as `2024-01`, where that is known; `undeclared` the
+    columns of the unit that are nowhere declared, and so not in its rows.
     """
 
     limit: RejectLimit = DEFAULT_LIMIT
     reasons: dict[int, str] = field(default_factory=dict)
     partitions: dict[int, str] = field(default_factory=dict)
     rows: int = 0
+    undeclared: set[str] = field(default_factory=set)
     _numbered: int = 0
 
     def add(self, line: int, reason: str, partition: str | None = None) -> None:

@@ -52,7 +52,7 @@ def test_new_flow_is_checked_loaded_and_loaded_once(here: Command, tmp_path: Pat
     run = here("flows", "run", "my_prices", "--data-dir", str(home / "sample"), "--json")
     assert run.returncode == 0, run.stderr
     said = answer(run)
-    assert (said["success"], said["rows"], said["files_loaded"], said["checks_passed"]) == (True, 12, 1, 3)
+    assert (said["success"], said["rows"], said["files_loaded"], said["checks_passed"]) == (True, 12, 1, 4)
     with psycopg.connect(database) as connection:
         rows = connection.execute(
             "SELECT symbol, count(*), count(ma5), sum(jump::int) FROM my_prices GROUP BY 1"
@@ -62,7 +62,7 @@ def test_new_flow_is_checked_loaded_and_loaded_once(here: Command, tmp_path: Pat
     assert (again["rows"], again["files_unchanged"]) == (0, 1)
     forced = here("flows", "run", "my_prices", "--data-dir", str(home / "sample"), "--force", "--max-workers", "1")
     assert "my_prices     12 rows, 0 rejected" in forced.stdout
-    assert forced.stdout.rstrip().endswith("1 files loaded, 0 unchanged, 0 failed; 3 checks passed")
+    assert forced.stdout.rstrip().endswith("1 files loaded, 0 unchanged, 0 failed; 4 checks passed")
     status = answer(here("status", "--json"))
     [row] = [row for row in status["assets"] if row["group"] == "flows"]
     assert (row["asset"], row["ok"], row["failed"], row["rows"], row["quarantine"]) == ("my_prices", 1, 0, 12, 0)

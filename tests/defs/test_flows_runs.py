@@ -14,7 +14,7 @@ from marketdata_demo import sample_flows
 
 FRIDAY = dt.date(2026, 11, 20)
 NOVEMBER = range_tags("2026-11", "2026-11")
-PASSED = {"keys_unique": True, "every_row_accounted": True, "no_drift": True}
+PASSED = {"keys_unique": True, "every_row_accounted": True, "no_drift": True, "no_new_columns": True}
 
 
 def told(result: dg.ExecuteInProcessResult) -> dict[str, object]:

@@ -154,7 +154,7 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     assert history.startswith("exchange history 8,655 rows, 0 rejected; days of streams: 15 ok; ")
     assert history.endswith(f" {len(OF_HISTORY)} checks passed")
     assert [line.split()[0] for line in flows] == list(FLOWS)
-    loaded = f"; {DAILY_FILES} files loaded, 0 unchanged, 0 failed; 3 checks passed"
+    loaded = f"; {DAILY_FILES} files loaded, 0 unchanged, 0 failed; 4 checks passed"
     assert all(line.endswith(loaded) for line in flows)
     assert others[-1].startswith(
         f"reconciliation {len(sample_reconciliation.CHANGES)} values on which sources disagree, "

@@ -172,6 +172,7 @@ CHECKS = {
     "keys_unique": "No two rows have one key.",
     "every_row_accounted": "Every row that was read is in the table, in quarantine, or was left out by a handler.",
     "no_drift": "The table has the columns, types and key that the flow declares.",
+    "no_new_columns": "The files have no columns but those that the flow takes or ignores.",
 }
 
 

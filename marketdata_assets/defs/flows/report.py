@@ -9,7 +9,7 @@ from marketdata_assets.dagster_internals import log_materializations
 from marketdata_assets.defs.flows.automation import partitions_of
 from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import failed_files, finish_partitions
-from marketdata_assets.flows import status
+from marketdata_assets.flows import new_columns, status
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.flows.run import FlowReport
 from marketdata_assets.stores.postgres import connect
@@ -32,6 +32,8 @@ def of(
     """
     with connect(dsn) as connection:
         metadata = _metadata(flow, ended) | ({"files_unfinished": sorted(unfinished)} if unfinished else {})
+        if found := new_columns.of_flow(connection, flow):
+            metadata["new_columns"] = [str(column) for column in found]
         metadata |= {"table_altered": list(ended.altered)} if ended.altered else {}
         metadata["dagster/row_count"] = status.row_count(connection, flow)
         rows = status.preview(connection, flow)

@@ -23,6 +23,14 @@ CREATE TABLE IF NOT EXISTS marketdata_flow_moves (
 );
 CREATE INDEX IF NOT EXISTS marketdata_flow_moves_target ON marketdata_flow_moves (target);
 
+-- Columns of files that their flow neither takes nor ignores.
+CREATE TABLE IF NOT EXISTS marketdata_flow_new_columns (
+    dataset text NOT NULL,
+    unit    text NOT NULL,
+    name    text NOT NULL,
+    PRIMARY KEY (dataset, unit, name)
+);
+
 -- The table of each flow.
 CREATE TABLE IF NOT EXISTS marketdata_flow_tables (
     dataset    text PRIMARY KEY,
