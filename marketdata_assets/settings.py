@@ -179,6 +179,8 @@ class Settings(_FromEnvironment):
         default="text", description="log lines as text, or one JSON object each"
     )
     keep_runs_days: int = Field(default=14, ge=1, description="days that Dagster's runs and their events are kept")
+    backup_dir: Path | None = Field(default=None, description="folder of the daily backups; without it there are none")
+    backup_keep: int = Field(default=7, ge=1, description="daily backups that are kept")
     alert_webhook: SecretStr | None = Field(
         default=None, description="webhook that gets a POST on failed runs and overdue assets; Slack's format"
     )

@@ -307,7 +307,7 @@ def test_checks_jobs_and_automation_are_all_there(repository: dg.RepositoryDefin
         "exchange_drain",
         "exchange_hourly",
     )
-    by_exchange = ["ticks_daily", "symbols_daily", "reference_daily", "housekeeping_daily"]
+    by_exchange = ["ticks_daily", "symbols_daily", "reference_daily", "housekeeping_daily", "backup_daily"]
     by_exchange += [f"{name}_schedule" for name in FLOWS]
     assert zones == dict.fromkeys(by_exchange, "Asia/Shanghai") | dict.fromkeys(by_utc, "UTC")
     assert all(one.default_status == dg.DefaultScheduleStatus.RUNNING for one in repository.schedule_defs)

@@ -3,7 +3,10 @@
 A folder without a manifest is no backup, so an interrupted backup is never mistaken for a complete one.
 """
 
+import datetime as dt
 import hashlib
+import re
+import shutil
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +23,8 @@ FORMAT = 1
 LEVEL = 3
 CHUNK = 1 << 20
 MODULUS = 1 << 128
+DATED = "%Y-%m-%dT%H%M%SZ"
+_DATED = re.compile(r"\d{4}-\d\d-\d\dT\d{6}Z")
 
 
 class BackupError(TerminalError):
@@ -88,6 +93,26 @@ def end(folder: Path, manifest: Manifest) -> None:
     draft.replace(folder / MANIFEST)
 
 
+def dated(parent: Path, now: dt.datetime) -> Path:
+    """The folder of a backup that starts now, among others."""
+    return parent / now.astimezone(dt.UTC).strftime(DATED)
+
+
+def prune(parent: Path, keep: int) -> list[Path]:
+    """Delete the oldest of the dated backups in `parent` until `keep` are left, and interrupted ones before the newest.
+
+    Folders with another name are not touched. Returns what was deleted.
+    """
+    folders = sorted(one for one in parent.iterdir() if _DATED.fullmatch(one.name) and one.is_dir())
+    complete = [one for one in folders if (one / MANIFEST).is_file()]
+    kept = complete[-keep:]
+    deleted = [one for one in folders if kept and one not in kept and one < kept[-1]]
+    for one in deleted:
+        (one / MANIFEST).unlink(missing_ok=True)  # first, so that what is left of it is no backup
+        shutil.rmtree(one)
+    return deleted
+
+
 def read(folder: Path) -> Manifest:
     """The manifest. Raises BackupError."""
     try:
@@ -121,6 +146,20 @@ def check(folder: Path, manifest: Manifest) -> None:
                     continue
             cause = "has other bytes than were written"
         raise BackupError(f"{path}: {cause}. Nothing was restored; take the file from another copy of the backup")
+
+
+def check_rows(folder: Path, one: Relation, rows: Callable[[IO[bytes]], Iterator[bytes]]) -> None:
+    """Count and hash the rows in the files of a table. Raises BackupError when they are not those that were read."""
+    digest = Digest()
+    for piece in one.pieces:
+        with reading(folder, piece) as file:
+            for row in rows(file):
+                digest.add(row)
+    if (digest.rows, digest.text) != (one.rows, one.digest):
+        raise BackupError(
+            f"{folder}: the files of {one.store} {one.name} have {digest.rows} rows {digest.text}, the manifest has"
+            f" {one.rows} {one.digest}. Use another backup, and take a new one"
+        )
 
 
 def save_each(names: Sequence[str], save: Callable[[str], Relation]) -> list[Relation]:

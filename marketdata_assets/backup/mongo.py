@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bson import decode_file_iter
 from bson.codec_options import CodecOptions
@@ -56,6 +56,12 @@ def restore(uri: str, relations: Sequence[Relation], folder: Path) -> None:
         # Documents before ledgers: an interrupted restore leaves no ledger that lists missing documents.
         order = sorted(relations, key=lambda one: one.name.endswith(f".{LEDGER}"))
         restore_each(STORE, order, lambda name: _collection(client, name).find_one({}) is not None, load)
+
+
+def rows_of(file: IO[bytes]) -> Iterator[bytes]:
+    """The documents in a file of a collection."""
+    for document in decode_file_iter(file, RAW):
+        yield bytes(document.raw)
 
 
 def _collection(client: MongoClient[dict[str, Any]], name: str) -> Collection[RawBSONDocument]:

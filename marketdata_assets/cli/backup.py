@@ -1,20 +1,23 @@
-"""`marketdata backup` and `marketdata restore`: ledgers and data of the three databases to a folder, and back.
+"""`marketdata backup` and `marketdata restore`: ledgers and data of the databases, and Dagster's, to a folder and back.
 
 This module lists the tables; `backup` writes them and compares them after a restore.
 """
 
 import datetime as dt
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from marketdata_assets.cli import flows, output, stores
 from marketdata_assets.cli.arguments import existing_folder
+from marketdata_assets.cli.instance import CannotRun, dagster_instance, dagster_storage
 from marketdata_assets.local.errors import NoServer
+from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
     import psycopg
@@ -40,26 +43,39 @@ class Store(StrEnum):
     postgres = "postgres"
     mongo = "mongo"
     clickhouse = "clickhouse"
+    dagster = "dagster"
 
 
+NAMES = {
+    Store.postgres: "Postgres",
+    Store.mongo: "MongoDB",
+    Store.clickhouse: "ClickHouse",
+    Store.dagster: "Dagster",
+}
 Folder = Annotated[Path, typer.Argument(file_okay=False, help="a folder, new for each backup")]
+Stores = Annotated[
+    list[Store] | None, typer.Option("--store", help="this database only; repeat for several; dagster has the runs")
+]
 
 
 def backup(
     folder: Folder,
-    store: Annotated[
-        list[Store] | None, typer.Option("--store", help="back up this database only; repeat for several")
+    store: Stores = None,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="write into a dated folder below FOLDER, and keep this many of them")
     ] = None,
     as_json: output.Json = False,
 ) -> None:
     """Back up rows and ledgers of the databases into a folder.
 
-    All three databases have to be available, or those that --store names. Loads may continue meanwhile.
+    All databases, and Dagster's own, have to be available, or those that --store names. Loads may continue meanwhile.
     """
     from marketdata_assets.backup import files
 
-    began = time.monotonic()
+    began, parent = time.monotonic(), folder
     addresses = _addresses(store or list(Store))
+    if keep:
+        folder = files.dated(parent, dt.datetime.now(dt.UTC))
     files.begin(folder)
     with output.bar("backup", quiet=as_json):
         bars = Store.clickhouse in addresses
@@ -73,55 +89,106 @@ def backup(
         fresh = sorted(day for day, _ in before.items() & _fresh_bars().items()) if bars else []
         manifest = files.Manifest(files.FORMAT, f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}", found, fresh)
         files.end(folder, manifest)
-    _tell("backed up", manifest, began, as_json)
+    for old in files.prune(parent, keep) if keep else ():
+        output.notes().print(f"deleted {old}", markup=False)
+    _tell("backed up", folder, manifest, began, as_json)
 
 
-def restore(folder: Folder, as_json: output.Json = False) -> None:
+def restore(
+    folder: Folder,
+    store: Stores = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="only compare the files and their rows with the manifest; no database")
+    ] = False,
+    as_json: output.Json = False,
+) -> None:
     """Restore a backup into empty databases.
 
     Every table is compared with what was written.
     """
-    from marketdata_assets.backup import clickhouse, files, mongo, postgres
+    from marketdata_assets.backup import files
+
+    began = time.monotonic()
+    manifest = files.read(existing_folder(folder, "FOLDER"))
+    if store:
+        named = {NAMES[one] for one in store}
+        manifest = msgspec.structs.replace(
+            manifest, relations=[one for one in manifest.relations if one.store in named]
+        )
+        if missing := named - {one.store for one in manifest.relations}:
+            raise files.BackupError(f"{folder} has nothing of {', '.join(sorted(missing))}; leave out its --store")
+    files.check(folder, manifest)
+    with output.bar("verify" if verify else "restore", quiet=as_json):
+        if verify:
+            _verify(folder, manifest)
+        else:
+            _restore(folder, manifest)
+    _tell("verified" if verify else "restored", folder, manifest, began, as_json)
+
+
+def _verify(folder: Path, manifest: "Manifest") -> None:
+    """Count and hash the rows in all files but those of ClickHouse, whose hash only a server computes."""
+    from marketdata_assets.backup import files, mongo, postgres
+    from marketdata_assets.progress import report
+
+    readers = {"Postgres": postgres.rows_of, "Dagster": postgres.rows_of, "MongoDB": mongo.rows_of}
+    for done, one in enumerate(manifest.relations):
+        report(done, len(manifest.relations), one.name)
+        if one.store in readers:
+            files.check_rows(folder, one, readers[one.store])
+
+
+def _restore(folder: Path, manifest: "Manifest") -> None:
+    from marketdata_assets.backup import clickhouse, mongo, postgres
     from marketdata_assets.bars import kline, status
     from marketdata_assets.exchanges.tables import ohlcv
     from marketdata_assets.stores.clickhouse import connect
     from marketdata_assets.stores.postgres import connect as connect_postgres
 
-    began = time.monotonic()
-    manifest = files.read(existing_folder(folder, "FOLDER"))
-    files.check(folder, manifest)
-    relations = {store: manifest.of(store) for store in ("Postgres", "MongoDB", "ClickHouse")}
-    dsn = stores.postgres_dsn() if relations["Postgres"] else ""
-    uri = stores.mongo_uri() if relations["MongoDB"] else ""
-    url = stores.clickhouse_url() if relations["ClickHouse"] else ""
-    with output.bar("restore", quiet=as_json):
-        if dsn:
-            postgres.restore(dsn, relations["Postgres"], folder, lambda one: _make_tables(one, relations["Postgres"]))
-            with connect_postgres(dsn) as connection:
-                has_bars = status.bars_summary(connection).rows
-            if has_bars:  # rebuilt from the minutes: a continuous aggregate or a plain table, whichever the server has
-                kline.refresh(dsn, (), rebuild=True)
-        if uri:
-            mongo.restore(uri, relations["MongoDB"], folder)
-        if url:
-            clickhouse.restore(url, relations["ClickHouse"], folder, _make_clickhouse_tables)
-            with connect(url) as client:
-                ohlcv.trades_were_moved(client, [dt.date.fromisoformat(day) for day in manifest.fresh_bars])
-    _tell("restored", manifest, began, as_json)
+    relations = {store: manifest.of(name) for store, name in NAMES.items()}
+    addresses = {store: ADDRESSES[store]() for store, found in relations.items() if found}
+    if dsn := addresses.get(Store.postgres):
+        tables = relations[Store.postgres]
+        postgres.restore(dsn, tables, folder, lambda one: _make_tables(one, tables))
+        with connect_postgres(dsn) as connection:
+            has_bars = status.bars_summary(connection).rows
+        if has_bars:  # rebuilt from the minutes: a continuous aggregate or a plain table, whichever the server has
+            kline.refresh(dsn, (), rebuild=True)
+    if uri := addresses.get(Store.mongo):
+        mongo.restore(uri, relations[Store.mongo], folder)
+    if url := addresses.get(Store.clickhouse):
+        clickhouse.restore(url, relations[Store.clickhouse], folder, _make_clickhouse_tables)
+        with connect(url) as client:
+            ohlcv.trades_were_moved(client, [dt.date.fromisoformat(day) for day in manifest.fresh_bars])
+    if dagster := addresses.get(Store.dagster):
+        with dagster_instance(Settings()):  # creates its tables
+            postgres.restore_dagster(dagster, relations[Store.dagster], folder)
+
+
+def _dagster_dsn() -> str:
+    """Where Dagster's own storage is. Raises CannotRun."""
+    from psycopg.conninfo import make_conninfo
+
+    found = dagster_storage(Settings())
+    names = {"host": "HOST", "port": "PORT", "dbname": "DB", "user": "USER", "password": "PASSWORD"}
+    return make_conninfo("", **{key: found.get(f"DAGSTER_PG_{name}") for key, name in names.items()})
+
+
+ADDRESSES: "Mapping[Store, Callable[[], str]]" = {
+    Store.postgres: stores.postgres_dsn,
+    Store.mongo: stores.mongo_uri,
+    Store.clickhouse: stores.clickhouse_url,
+    Store.dagster: _dagster_dsn,
+}
 
 
 def _addresses(wanted: "Sequence[Store]") -> "dict[Store, str]":
     """Where each database is. Raises BackupError when one has no server."""
     from marketdata_assets.backup.files import BackupError
 
-    known = {
-        Store.postgres: stores.postgres_dsn,
-        Store.mongo: stores.mongo_uri,
-        Store.clickhouse: stores.clickhouse_url,
-    }
     try:
-        return {store: known[store]() for store in wanted}
-    except NoServer as error:
+        return {store: ADDRESSES[store]() for store in wanted}
+    except (NoServer, CannotRun) as error:
         raise BackupError(
             f"{error} Nothing was backed up. To back up the other databases without this one, name them, such as"
             " --store postgres"
@@ -149,6 +216,8 @@ def _saved(folder: Path, addresses: "Mapping[Store, str]") -> "list[Relation]":
             found += postgres.save(address, [*BOOKS, *BARS, *flow_tables], folder)
         elif store == Store.mongo:
             found += mongo.save(address, databases, folder)
+        elif store == Store.dagster:
+            found += postgres.save(address, None, folder, store="Dagster")
         else:
             found += clickhouse.save(address, names, folder)
     return found
@@ -186,7 +255,7 @@ def _make_clickhouse_tables(client: "Client") -> None:
     stores.ensure_exchange_tables(client)
 
 
-def _tell(what: str, manifest: "Manifest", began: float, as_json: bool) -> None:
+def _tell(what: str, folder: Path, manifest: "Manifest", began: float, as_json: bool) -> None:
     seconds = round(time.monotonic() - began, 2)
     rows = [
         {
@@ -199,7 +268,7 @@ def _tell(what: str, manifest: "Manifest", began: float, as_json: bool) -> None:
         for one in manifest.relations
     ]
     if as_json:
-        output.as_json({"tables": rows, "seconds": seconds})
+        output.as_json({"folder": str(folder), "tables": rows, "seconds": seconds})
         return
     output.table(what, COLUMNS, [[row[name] for name in COLUMNS] for row in rows if row["rows"]])
     output.console().print(f"{what}: {sum(one.rows for one in manifest.relations):,} rows, {seconds:.1f} s")

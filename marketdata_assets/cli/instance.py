@@ -130,12 +130,18 @@ def _place(content: bytes, file: Path) -> None:
 
 def adopt(settings: Settings) -> None:
     """Let this process, and those that it starts, find Dagster's storage and the servers. Raises CannotRun."""
-    os.environ.update(environment(settings, endpoints.resolve(settings)))
-    if "DAGSTER_PG_HOST" not in os.environ:
+    os.environ.update(dagster_storage(settings))
+
+
+def dagster_storage(settings: Settings) -> dict[str, str]:
+    """The environment of a process that uses Dagster's storage. Raises CannotRun."""
+    found = {**os.environ, **environment(settings, endpoints.resolve(settings))}
+    if "DAGSTER_PG_HOST" not in found:
         raise CannotRun(
             'no storage for Dagster: no local stack is running and DAGSTER_PG_HOST is not set. Run "marketdata up" in'
             " another terminal, or set DAGSTER_PG_HOST, _PORT, _DB, _USER and _PASSWORD."
         )
+    return found
 
 
 @contextmanager

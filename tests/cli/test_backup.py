@@ -2,17 +2,20 @@
 
 import datetime as dt
 import json
+import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import msgspec
 import polars as pl
 import psycopg
 import pytest
-from commands import answer, marketdata
+from commands import answer, environment, marketdata, only
 from databases import fresh_clickhouse
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
@@ -30,14 +33,17 @@ from marketdata_assets.backup.files import FORMAT, BackupError, Manifest, end
 from marketdata_assets.bars import kline
 from marketdata_assets.bars.bases import FACTORS
 from marketdata_assets.bars.ingest import ingest
+from marketdata_assets.cli.instance import dagster_instance
 from marketdata_assets.exchanges.tables import ohlcv, schema
 from marketdata_assets.exchanges.tables.captures import captures_in, load_captures
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import definition, run
+from marketdata_assets.local.postgres import dagster_environment
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.reconciliation.reconcile import reconcile
 from marketdata_assets.reference import tables as reference
 from marketdata_assets.reference.records import Days
+from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.ticks import tables as ticks
 from marketdata_demo import sample_alphas, sample_bars
@@ -46,6 +52,7 @@ from marketdata_demo.venues.market import Plan
 
 ALPHA_MONTHS = ("2024-10", "2024-11")
 ALPHA_DATABASES = (*(f"{kind}_alphas" for kind in KINDS), *map(asset_name, RECORD_SETS))
+THREE = ("--store", "postgres", "--store", "mongo", "--store", "clickhouse")
 START = dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC)
 FLOW = """\
 loader:
@@ -79,15 +86,21 @@ class Site:
     def mongo(self) -> str:
         return str(self.servers.endpoints.mongo_uri)
 
+    @property
+    def dagster(self) -> str:
+        return make_conninfo(self.dsn, dbname=f"{self.name}_dagster")
+
     def make(self) -> None:
         with psycopg.connect(str(self.servers.endpoints.postgres_dsn), autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self.name)))
+            for name in (self.name, f"{self.name}_dagster"):
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         with clickhouse.connect(str(self.servers.endpoints.clickhouse_url)) as client:
             client.command(f"CREATE DATABASE {self.name} ENGINE = Atomic")
 
     def destroy(self) -> None:
         with psycopg.connect(str(self.servers.endpoints.postgres_dsn), autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(self.name)))
+            for name in (self.name, f"{self.name}_dagster"):
+                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
         with clickhouse.connect(str(self.servers.endpoints.clickhouse_url)) as client:
             client.command(f"DROP DATABASE {self.name} SYNC")
         with MongoClient[dict[str, Any]](self.mongo) as client:
@@ -101,8 +114,17 @@ class Site:
             "MARKETDATA_MONGO_URI": self.mongo,
             "MARKETDATA_FLOWS_DIR": self.home / "flows",
             "MARKETDATA_EXCHANGE_DAYS": 3650,
-        }
+        } | self.dagster_variables()
         return marketdata(self.home, *arguments, **(known | variables))
+
+    def dagster_variables(self) -> dict[str, str]:
+        found = dagster_environment(str(self.servers.endpoints.dagster_pg))
+        return found | {"DAGSTER_PG_DB": f"{self.name}_dagster"}
+
+    @contextmanager
+    def instance(self) -> Iterator[dg.DagsterInstance]:
+        with only(environment(self.home, **self.dagster_variables())), dagster_instance(Settings()) as instance:
+            yield instance
 
     def status(self) -> list[dict[str, Any]]:
         said = self.run("status", "--json")
@@ -188,6 +210,8 @@ def site(running: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Itera
         clickhouse_ledger.record(
             client, [tick_load("600000.SH", january, frame)], clickhouse_ledger.next_version(client)
         )
+    with found.instance() as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization("stock_1min_qfq", partition="2014-03"))
     yield found
     found.destroy()
 
@@ -197,7 +221,12 @@ def taken(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("backups") / "first"
     said = site.run("backup", str(folder), "--json")
     assert said.returncode == 0, said.stderr
-    assert {one["store"] for one in answer(said)["tables"] if one["rows"]} == {"Postgres", "MongoDB", "ClickHouse"}
+    assert {one["store"] for one in answer(said)["tables"] if one["rows"]} == {
+        "Postgres",
+        "MongoDB",
+        "ClickHouse",
+        "Dagster",
+    }
     return folder
 
 
@@ -212,11 +241,17 @@ def test_what_is_destroyed_comes_back_and_nothing_is_loaded_again(site: Site, ta
     said = site.run("restore", str(taken), "--json")
     assert said.returncode == 0, said.stderr
     assert site.status() == before
+    with site.instance() as instance:
+        [event] = instance.fetch_materializations(dg.AssetKey("stock_1min_qfq"), limit=9).records
+        assert event.partition_key == "2014-03"
+        instance.report_runless_asset_event(dg.AssetMaterialization("stock_1min_qfq", partition="2014-04"))
+        newest = instance.fetch_materializations(dg.AssetKey("stock_1min_qfq"), limit=9).records
+        assert [one.partition_key for one in newest] == ["2014-04", "2014-03"]
     assert site.load() == {"bars": 0, "flows": 0, "alphas": 0, "captures": 0, "days": 0}
     assert site.status() == before
     again = taken.with_name("second")
-    assert site.run("backup", str(again)).returncode == 0
-    assert digests(again) == digests(taken)
+    assert site.run("backup", str(again), *THREE).returncode == 0
+    assert digests(again) == {name: found for name, found in digests(taken).items() if not name.startswith("Dagster")}
 
 
 def test_restore_into_databases_with_rows_is_refused_and_changes_nothing(site: Site, taken: Path) -> None:
@@ -234,9 +269,9 @@ def test_folder_with_files_is_refused(site: Site, taken: Path) -> None:
 
 
 def test_without_a_server_there_is_no_backup(site: Site, tmp_path: Path) -> None:
-    for missing in ("POSTGRES_DSN", "MONGO_URI", "CLICKHOUSE_URL"):
-        said = site.run("backup", str(tmp_path / "all"), **{f"MARKETDATA_{missing}": ""})
-        assert (said.returncode, f"MARKETDATA_{missing}" in said.stderr) == (1, True), said.stderr
+    for missing in ("MARKETDATA_POSTGRES_DSN", "MARKETDATA_MONGO_URI", "MARKETDATA_CLICKHOUSE_URL"):
+        said = site.run("backup", str(tmp_path / "all"), **{missing: ""})
+        assert (said.returncode, missing in said.stderr) == (1, True), said.stderr
         assert not (tmp_path / "all").exists()
     alone = {"MARKETDATA_CLICKHOUSE_URL": "", "MARKETDATA_MONGO_URI": ""}
     said = site.run("backup", str(tmp_path / "some"), "--store", "postgres", "--json", **alone)
@@ -413,3 +448,106 @@ def digests(folder: Path) -> dict[str, tuple[int, str]]:
     manifest = json.loads((folder / "manifest.json").read_bytes())
     names = {f"{one['store']} {one['name']}": (one["rows"], one["digest"]) for one in manifest["relations"]}
     return {name: found for name, found in names.items() if "ClickHouse marketdata_ledger" not in name}
+
+
+def test_dagster_with_runs_or_of_another_version_is_not_overwritten(site: Site, taken: Path, tmp_path: Path) -> None:
+    said = site.run("restore", str(taken), "--store", "dagster")
+    assert (said.returncode, "Dagster has rows in event_logs" in said.stderr) == (1, True), said.stderr
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in taken.glob("dagster-*"):
+        (copy / path.name).write_bytes(path.read_bytes())
+    manifest = json.loads((taken / "manifest.json").read_bytes())
+    manifest["relations"] = [one for one in manifest["relations"] if one["store"] == "Dagster"]
+    [revision] = [one for one in manifest["relations"] if one["name"] == "alembic_version"]
+    revision["digest"] = "0" * 32
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    said = site.run("restore", str(copy))
+    assert (said.returncode, "of another version than the backup" in said.stderr) == (1, True), said.stderr
+    said = site.run("restore", str(copy), "--store", "postgres")
+    assert (said.returncode, "has nothing of Postgres" in said.stderr) == (1, True), said.stderr
+
+
+def test_verify_reads_every_row_without_a_database(site: Site, taken: Path, tmp_path: Path) -> None:
+    nowhere = {f"MARKETDATA_{name}": "" for name in ("POSTGRES_DSN", "MONGO_URI", "CLICKHOUSE_URL")}
+    said = site.run("restore", "--verify", str(taken), "--json", **nowhere)
+    assert said.returncode == 0, said.stderr
+    assert len(answer(said)["tables"]) == len(json.loads((taken / "manifest.json").read_bytes())["relations"])
+    for store, name in (("Postgres", "stock_1min_qfq"), ("MongoDB", "regular_alphas.lk")):
+        copy = tmp_path / store
+        copy.mkdir()
+        for path in taken.iterdir():
+            (copy / path.name).write_bytes(path.read_bytes())
+        manifest = json.loads((taken / "manifest.json").read_bytes())
+        [one] = [one for one in manifest["relations"] if (one["store"], one["name"]) == (store, name)]
+        assert one["rows"]
+        one["rows"] += 1
+        (copy / "manifest.json").write_text(json.dumps(manifest))
+        said = site.run("restore", "--verify", str(copy), **nowhere)
+        assert (said.returncode, f"the files of {store} {name} have" in said.stderr) == (1, True), said.stderr
+
+
+def test_keep_deletes_older_and_interrupted_backups_and_nothing_else(site: Site, tmp_path: Path) -> None:
+    parent = tmp_path / "backups"
+    for name in ("2026-01-01T020000Z", "2026-01-02T020000Z", "2026-01-03T020000Z", "mine", "2099-01-01T020000Z"):
+        (parent / name).mkdir(parents=True)
+    for name in ("2026-01-01T020000Z", "2026-01-03T020000Z", "mine"):
+        end(parent / name, Manifest(FORMAT, "", []))
+    said = site.run("backup", str(parent), "--keep", "2", "--store", "mongo")
+    assert said.returncode == 0, said.stderr
+    left = sorted(one.name for one in parent.iterdir())
+    assert [left[0], *left[2:]] == ["2026-01-03T020000Z", "2099-01-01T020000Z", "mine"]
+    assert site.run("restore", "--verify", str(parent / left[1])).returncode == 0
+    failed = site.run(
+        "backup", str(parent), "--keep", "1", "--store", "mongo", MARKETDATA_MONGO_URI="mongodb://127.0.0.1:1"
+    )
+    assert failed.returncode == 1
+    assert {*left} <= {one.name for one in parent.iterdir()}, "a backup that failed deletes no other"
+
+
+def test_backup_while_everything_writes_is_restored_with_the_same_rows(site: Site, tmp_path: Path) -> None:
+    """Two tables of Postgres that change in one transaction agree after the restore."""
+    written, stop, started = [0], threading.Event(), threading.Event()
+
+    def write(dsn: str, mongo: str, url: str, dagster: str) -> None:
+        with (
+            psycopg.connect(dsn) as connection,
+            psycopg.connect(dagster) as runs,
+            MongoClient[dict[str, Any]](mongo) as client,
+            clickhouse.connect(url) as house,
+        ):
+            while not stop.is_set():
+                name = f"under load {written[0]}"
+                connection.execute("INSERT INTO marketdata_flow_tables VALUES (%s, 'x', 'append')", [name])
+                connection.execute("INSERT INTO marketdata_quarantine VALUES ('load', %s, '', 1, '', '', '')", [name])
+                connection.commit()
+                client["regular_alphas"]["lk"].insert_one({"id": name})
+                house.insert("suspensions", [[name]], column_names=["symbol"])
+                runs.execute("INSERT INTO kvs (key, value) VALUES (%s, '')", [name])
+                runs.commit()
+                written[0] += 1
+                started.set()
+
+    thread = threading.Thread(target=write, args=(site.dsn, site.mongo, site.clickhouse, site.dagster))
+    thread.start()
+    try:
+        assert started.wait(120)
+        least = written[0]
+        said = site.run("backup", str(tmp_path / "first"))
+    finally:
+        stop.set()
+        thread.join()
+    assert said.returncode == 0, said.stderr
+    assert written[0] > least
+    site.destroy()
+    site.make()
+    said = site.run("restore", str(tmp_path / "first"))
+    assert said.returncode == 0, said.stderr
+    with psycopg.connect(site.dsn) as connection:
+        tables = "SELECT count(*) FROM marketdata_flow_tables WHERE dataset LIKE 'under load%'"
+        rejects = "SELECT count(*) FROM marketdata_quarantine WHERE dataset = 'load'"
+        [[counted], [same]] = [connection.execute(query).fetchone() or [] for query in (tables, rejects)]
+    assert least <= counted == same <= written[0]
+    said = site.run("backup", str(tmp_path / "second"))
+    assert said.returncode == 0, said.stderr
+    assert digests(tmp_path / "second") == digests(tmp_path / "first")

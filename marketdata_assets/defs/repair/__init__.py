@@ -1,1 +1,1 @@
-"""Self-healing: the nightly repair, the alert, and the housekeeping of Dagster's own records."""
+"""Self-healing: the nightly repair, the alert, the daily backup, and the housekeeping of Dagster's own records."""
