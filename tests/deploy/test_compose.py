@@ -7,9 +7,9 @@ import yaml
 from compose_file import DOCKER, FILE, OURS, SECRETS, VARIABLE, compose, example, mounted_secrets, services
 from compose_spec import PyCompose
 
-ONCE = {"mongodb-setup"}
+ONCE = {"mongodb-setup", "migrate"}
 STORES = {"timescaledb", "dagster-db", "mongodb", "mongodb-setup", "clickhouse", "nats", "redis"}
-NAMED = {*STORES, *OURS, "prometheus", "grafana"}
+NAMED = {*STORES, *OURS, "migrate", "prometheus", "grafana"}
 
 
 def test_file_is_what_the_specification_allows_and_every_variable_has_an_example() -> None:
@@ -32,7 +32,7 @@ def test_service_has_no_rights_that_it_does_not_need_and_is_limited(name: str) -
     assert one["restart"] == ("no" if name in ONCE else "unless-stopped")
     assert name in ONCE or one["healthcheck"].keys() >= {"test", "interval", "timeout", "retries"}
     tag = one["image"].rpartition(":")[2]
-    assert name in OURS or re.match(r"v?\d+\.\d+(\.\d+|-)", tag), "pinned to one version"
+    assert name in {*OURS, "migrate"} or re.match(r"v?\d+\.\d+(\.\d+|-)", tag), "pinned to one version"
 
 
 def test_services_wait_for_the_health_of_others_in_their_profiles() -> None:
@@ -42,6 +42,20 @@ def test_services_wait_for_the_health_of_others_in_their_profiles() -> None:
             assert {*one["profiles"]} <= {*services()[other]["profiles"]}, f"{name} waits for {other}"
             wanted = "service_completed_successfully" if other in ONCE else "service_healthy"
             assert how["condition"] == wanted, f"{name} waits for {other}"
+
+
+def test_health_of_mongodb_is_not_that_of_the_temporary_server_of_its_first_start() -> None:
+    """That one listens on loopback, without the user that mongodb-setup needs."""
+    words = services()["mongodb"]["healthcheck"]["test"]
+    assert words[words.index("--host") + 1] == "mongodb"
+
+
+def test_nothing_uses_a_storage_or_tables_before_they_are_migrated() -> None:
+    done = {"condition": "service_completed_successfully"}
+    assert services()["migrate"]["command"] == ["sh", "-c", "dagster instance migrate && marketdata migrate"]
+    assert services()["code"]["depends_on"]["migrate"] == done
+    for name in ("webserver", "daemon", "metrics"):
+        assert services()[name]["depends_on"] == {"code": {"condition": "service_healthy"}}, name
 
 
 def test_only_pages_are_published_on_loopback_and_stores_reach_nothing_else() -> None:

@@ -51,6 +51,7 @@ def test_unit_gives_no_rights_and_is_started_again() -> None:
     service = unit()
     assert (service["User"], service["Restart"]) == (["marketdata"], ["always"])
     assert service["ExecStart"] == ["/opt/marketdata-assets/.venv/bin/marketdata exec $COMMAND"]
+    assert service["OOMPolicy"] == ["continue"], "a run without memory would end all others"
     for name in ("NoNewPrivileges", "PrivateTmp", "ProtectHome", "RestrictSUIDSGID"):
         assert service[name] == ["true"]
 
