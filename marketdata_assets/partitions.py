@@ -46,6 +46,10 @@ PARTITION = "dagster/partition"
 
 _MONTH = re.compile(r"\d{4}-\d{2}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_MONTH_OR_DAY = re.compile(r"\d{4}-\d{2}(-\d{2})?")
+
+Span = tuple[str, str]
+"""The first and the last month, or day, of a range."""
 
 
 def joined(ranges: Iterable[tuple[str, str]], at_most: int) -> list[tuple[str, str]]:
@@ -159,6 +163,19 @@ def months_of_tags(tags: Mapping[str, str]) -> list[str]:
     """The months that a run with these tags is about; none when it names none."""
     first, last = (tags.get(name) or tags.get(PARTITION) for name in (RANGE_START, RANGE_END))
     return months_from(first, last) if first and last else []
+
+
+def span_of(tags: Mapping[str, str]) -> Span | None:
+    """The months or days that a run with these tags is about, of whatever accounts or symbols; None without any."""
+    parts = [part for name in (PARTITION, RANGE_START, RANGE_END) for part in tags.get(name, "").split("|")]
+    found = sorted(part for part in parts if _MONTH_OR_DAY.fullmatch(part))
+    return (found[0], found[-1]) if found else None
+
+
+def overlap(one: Span, other: Span) -> bool:
+    """Whether two ranges have a month or a day in common."""
+    length = min(map(len, (*one, *other)))
+    return one[0][:length] <= other[1][:length] and other[0][:length] <= one[1][:length]
 
 
 def days_of(tags: Mapping[str, str]) -> list[dt.date]:

@@ -1,7 +1,7 @@
 """Runs that automation asks for: keys, and those in progress."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -24,14 +24,19 @@ IN_PROGRESS = [
 ]
 
 
-def runs_in_progress(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
-    """The runs that have not ended, queued ones included."""
-    return instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))
+def runs_that_load(
+    instance: dg.DagsterInstance, assets: Iterable[str], jobs: Iterable[str] = ()
+) -> list[dg.DagsterRun]:
+    """The runs in progress, queued ones included, that load one of the assets: of a schedule, the UI, a backfill.
 
-
-def job_in_progress(instance: dg.DagsterInstance, job: str) -> bool:
-    """Whether a run of the job has not ended."""
-    return any(run.job_name == job for run in runs_in_progress(instance))
+    A run of part of a job, or of no named job, names its assets; one of a whole job names only it, one of `jobs`.
+    """
+    keys, names = {dg.AssetKey(asset) for asset in assets}, set(jobs)
+    return [
+        run
+        for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))
+        if (run.job_name in names if run.asset_selection is None else run.asset_selection & keys)
+    ]
 
 
 def range_requests(

@@ -13,7 +13,7 @@ import dagster as dg
 import psycopg
 
 from marketdata_assets.definitions import defs
-from marketdata_assets.partitions import range_tags
+from marketdata_assets.partitions import PARTITION, range_tags
 from marketdata_assets.settings import Settings
 from marketdata_demo import sample_bars
 
@@ -55,6 +55,15 @@ class Warehouse(Database):
         """Run a job for one month, or for those from `first` to `last`; a failed run is returned, not raised."""
         tags = range_tags(first, last) if last else None
         return execute(self.instance, job, {"ops": dict(ops or {})}, tags, partition=None if last else first)
+
+    def in_progress(self, asset: str, month: str) -> dg.DagsterRun:
+        """A run of the UI, of a backfill or of automation, that has begun: it names its asset, and no job of ours."""
+        return self.instance.create_run_for_job(
+            repository().get_job("__ASSET_JOB"),
+            status=dg.DagsterRunStatus.STARTED,
+            tags={PARTITION: month},
+            asset_selection=frozenset({dg.AssetKey(asset)}),
+        )
 
     def materialized(self, asset: dg.AssetKey) -> set[str]:
         return self.instance.get_materialized_partitions(asset)

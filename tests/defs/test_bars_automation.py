@@ -69,6 +69,15 @@ def test_nothing_is_requested_while_a_run_is_in_progress(warehouse: Warehouse, j
     assert list(tick(warehouse)) == [("2014-03", "2014-03")]
 
 
+def test_months_that_no_run_loads_do_not_wait(warehouse: Warehouse) -> None:
+    deliver(warehouse.folder, 2014, [3, 5])
+    load(warehouse, "2014-03", "2014-05")
+    run = warehouse.in_progress("stock_1min_qfq", "2014-05")
+    assert list(tick(warehouse)) == [("2014-03", "2014-03")]
+    warehouse.instance.report_run_failed(run)
+    assert list(tick(warehouse)) == [("2014-03", "2014-03"), ("2014-05", "2014-05")]
+
+
 def test_database_of_an_earlier_version_has_every_month_requested_once(warehouse: Warehouse) -> None:
     path = deliver(warehouse.folder, 2014, [3, 5])
     assert warehouse.run("2014-01", "2014-12", job="bars").success

@@ -308,3 +308,17 @@ def test_flow_whose_file_has_a_bad_definition_hides_no_other(mill: Mill, tmp_pat
     mill.declare("bad", PRICES.replace("columns: [symbol", "colums: [symbol"))
     mill.deliver("a.csv", ROW.format("AAA", "2024-01-02"), "prices")
     assert asked(night(mill.instance)) == {("flow_good",)}
+
+
+def test_what_any_run_is_loading_is_not_requested_again_and_the_rest_is(warehouse: Warehouse) -> None:
+    deliver(warehouse.folder, 2014, [3])
+    deliver(warehouse.folder, 2016, [3])
+    run = warehouse.in_progress("stock_1min_qfq", "2014-03")
+    warehouse.in_progress("adjust_factors", "2016-03")
+    first = night(warehouse.instance)
+    assert asked(first) == {("bars_repair", "2016-01", "2016-12")}
+    assert "bars" not in first.checked()
+    warehouse.instance.report_run_failed(run)
+    second = night(warehouse.instance, first.cursor)
+    assert ("bars_repair", "2014-01", "2014-12") in asked(second)
+    assert "bars" in second.checked()

@@ -43,6 +43,7 @@ def test_every_asset_has_the_pool_of_its_database() -> None:
 def test_runs_are_monitored_limited_and_retried() -> None:
     config = yaml.safe_load(FILE.read_text())
     assert config["run_monitoring"]["enabled"]
+    assert config["run_monitoring"]["free_slots_after_run_end_seconds"] <= 300
     assert config["run_retries"] == {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": False}
     pools = config["concurrency"]["pools"]
     assert 0 < pools["default_limit"] < config["concurrency"]["runs"]["max_concurrent_runs"], "one server's runs"

@@ -17,7 +17,7 @@ from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
 from marketdata_assets.defs.alphas import accounts
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import job_in_progress, range_requests, run_key, runs_in_progress, schedule, sensor
+from marketdata_assets.defs.runs import range_requests, run_key, runs_that_load, schedule, sensor
 from marketdata_assets.loading.states import State
 from marketdata_assets.partitions import (
     ALPHA_MONTHS,
@@ -32,13 +32,15 @@ from marketdata_assets.partitions import (
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo
 
 FILES = dg.AssetSelection.assets("alpha_files")
-REST = dg.AssetSelection.assets("alpha_packages", "regular_alphas", "super_alphas", "alpha_summary")
+LOADED = ("alpha_files", "alpha_packages", "regular_alphas", "super_alphas")
+REST = dg.AssetSelection.assets(*LOADED[1:], "alpha_summary")
 RECENT = 3  # months that are fetched again every day: the current one and the two before it
 ROTATION = 6  # older months of an account that are fetched again every day, those fetched longest ago first
 REFETCH = {"ops": {"alpha_files": {"config": {"refetch": True}}}}
 
 DAILY_RECORDS = 10_000  # record sets of an account that are requested in a day, about; at 120 a minute 1.4 hours
 
+RECORDS = tuple(map(asset_name, RECORD_SETS))
 FETCH_JOB, IMPORT_JOB, RECORDS_JOB = "alphas", "alphas_import", "alpha_records"
 
 alphas_job = dg.define_asset_job(
@@ -50,7 +52,7 @@ alphas_import_job = dg.define_asset_job(
 
 alpha_records_job = dg.define_asset_job(
     RECORDS_JOB,
-    selection=dg.AssetSelection.assets(*map(asset_name, RECORD_SETS)),
+    selection=dg.AssetSelection.assets(*RECORDS),
     description="Fetch record sets and correlations of the alphas of some months.",
 )
 
@@ -154,7 +156,7 @@ def alpha_records_daily(
     names = [account for account in accounts.known(context.instance) if account in ready]
     if not names:
         return dg.SkipReason("no enabled account has credentials")
-    if job_in_progress(context.instance, RECORDS_JOB):
+    if runs_that_load(context.instance, RECORDS, [RECORDS_JOB]):
         return dg.SkipReason("a run for record sets is in progress")
     with mongo.client() as client:
         pairs = due_pairs(client, names, brain.filters(), context.scheduled_execution_time, DAILY_RECORDS)
@@ -193,9 +195,9 @@ def alpha_files_sensor(
 
 
 def _in_progress(instance: dg.DagsterInstance) -> set[Pair]:
-    """The accounts and months of the runs that have not ended, queued ones included."""
-    order = accounts.known(instance)
-    return {pair for run in runs_in_progress(instance) for pair in alpha_pairs(run.tags, order)}
+    """The accounts and months that runs in progress load, queued ones included."""
+    order, runs = accounts.known(instance), runs_that_load(instance, LOADED, (FETCH_JOB, IMPORT_JOB))
+    return {pair for run in runs for pair in alpha_pairs(run.tags, order)}
 
 
 alphas_follow = dg.AutomationConditionSensorDefinition(

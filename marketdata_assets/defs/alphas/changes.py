@@ -12,7 +12,7 @@ import dagster as dg
 from marketdata_assets.alphas import filters as alpha_filters
 from marketdata_assets.defs.alphas import accounts
 from marketdata_assets.defs.partition_results import MAX_LISTED, as_dagster_failure, failure_of
-from marketdata_assets.defs.runs import job_in_progress, schedule
+from marketdata_assets.defs.runs import runs_that_load, schedule
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.resources import AlphaFiles, Brain
 
@@ -81,7 +81,7 @@ def changes_job() -> None:
 def alphas_changes(context: dg.ScheduleEvaluationContext, brain: Brain) -> dg.RunRequest | dg.SkipReason:
     if not set(brain.ready()) & set(accounts.known(context.instance)):
         return dg.SkipReason("no enabled account has credentials")
-    if job_in_progress(context.instance, JOB):
+    if runs_that_load(context.instance, (), [JOB]):
         return dg.SkipReason("a run is in progress")
     return dg.RunRequest()
 

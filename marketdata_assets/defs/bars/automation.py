@@ -11,9 +11,9 @@ import dagster as dg
 
 from marketdata_assets.bars import changes, plan, schema, status
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import range_requests, run_key, runs_in_progress, sensor
+from marketdata_assets.defs.runs import range_requests, run_key, runs_that_load, sensor
 from marketdata_assets.months import month_ranges
-from marketdata_assets.partitions import BAR_MONTHS, joined
+from marketdata_assets.partitions import BAR_MONTHS, joined, overlap, span_of
 from marketdata_assets.resources import BarFiles, NoServer, Postgres
 from marketdata_assets.stores.postgres import connect
 
@@ -66,8 +66,6 @@ def minute_bar_files_sensor(
     description="Months whose bars changed after their K-line was refreshed: one run per range of months.",
 )
 def kline_behind_bars(context: dg.SensorEvaluationContext, postgres: Postgres) -> dg.SensorResult | dg.SkipReason:
-    if {run.job_name for run in runs_in_progress(context.instance)} & {*JOBS}:
-        return dg.SkipReason("a run of bars or K-line is in progress")
     try:
         with connect(postgres.dsn) as connection:
             stale = changes.stale(connection)
@@ -76,6 +74,10 @@ def kline_behind_bars(context: dg.SensorEvaluationContext, postgres: Postgres) -
     months = stale.keys() & set(BAR_MONTHS.get_partition_keys())
     if not months:
         return dg.SkipReason("no K-line is stale")
+    busy = [span_of(run.tags) for run in runs_that_load(context.instance, (BARS, KLINE), JOBS)]
+    months = {month for month in months if not any(one is None or overlap((month, month), one) for one in busy)}
+    if not months:
+        return dg.SkipReason("a run of bars or K-line is in progress for what is stale")
     ranges = joined(month_ranges(months), MOST_RUNS)
     return dg.SensorResult(run_requests=range_requests(ranges, after=f":{max(stale.values())}"))
 

@@ -16,10 +16,9 @@ from marketdata_assets.defs.exchanges.days import DAYS_JOB, TABLES_JOB, TABLES_S
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.runs import (
     FIRST_IN_QUEUE,
-    job_in_progress,
     range_requests,
     run_key,
-    runs_in_progress,
+    runs_that_load,
     schedule,
     sensor,
 )
@@ -32,7 +31,8 @@ CAPTURES_SENSOR = "exchange_captures_sensor"
 MAX_FILES = 200  # captures of one run; more are for the next one
 
 TABLES = dg.AssetSelection.assets(*report.TABLES)
-BY_DAYS = dg.AssetSelection.assets("exchange_gaps", "exchange_ohlcv_1m")
+OF_DAYS = ("exchange_gaps", "exchange_ohlcv_1m")
+BY_DAYS = dg.AssetSelection.assets(*OF_DAYS)
 
 tables_job = dg.define_asset_job(
     TABLES_JOB, selection=TABLES, description="Load pending messages of the stream, and new captures."
@@ -59,7 +59,7 @@ def exchange_drain(
         return dg.SkipReason(f"no new records; the stream is drained by {owner}")
     if not owner and not pending:
         return dg.SkipReason("no pending messages in the stream")
-    if job_in_progress(context.instance, TABLES_JOB):
+    if runs_that_load(context.instance, report.TABLES, [TABLES_JOB]):
         return dg.SkipReason("a run that loads the tables is already in progress")
     return dg.RunRequest(tags=FIRST_IN_QUEUE, run_config=_config(stream=not owner, captures=False))
 
@@ -95,7 +95,7 @@ def exchange_captures_sensor(
         context.update_cursor(found.cursor(()))
         unfinished = f"; may still be written: {and_more(found.unfinished, 5)}" if found.unfinished else ""
         return dg.SkipReason(f"nothing new in {folder}{unfinished}")
-    if job_in_progress(context.instance, TABLES_JOB):
+    if runs_that_load(context.instance, report.TABLES, [TABLES_JOB]):
         context.update_cursor(found.cursor(()))
         return dg.SkipReason("a run that loads the tables is already in progress; the next scan finds the files again")
     config = _config(stream=False, files=[str(folder / name) for name in files])
@@ -120,7 +120,7 @@ def exchange_hourly(
         ingest.ensure_tables(client)
         outdated = status.outdated_days(client, window)
         outdated += status.with_open_gaps(client, window, time.time_ns(), SETTLED_NS)
-    runs = [run for run in runs_in_progress(context.instance) if run.job_name == DAYS_JOB]
+    runs = runs_that_load(context.instance, OF_DAYS, [DAYS_JOB])
     due = set(outdated) - {day for run in runs for day in days_of(run.tags)}
     if not due:
         in_progress = "runs for the outdated days are already in progress"

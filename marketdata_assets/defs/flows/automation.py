@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import job_in_progress, run_key, schedule, sensor
+from marketdata_assets.defs.runs import run_key, runs_that_load, schedule, sensor
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.loading import watch
 from marketdata_assets.months import month_ranges
@@ -56,7 +56,7 @@ def sensor_of(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.
         folder = flow_files.path / flow.loader.folder
         if not folder.is_dir():
             return dg.SkipReason(f"there is no {folder}")
-        if job_in_progress(context.instance, job_name(flow)):
+        if runs_that_load(context.instance, [flow.name], [job_name(flow)]):
             return dg.SkipReason("a run is in progress; files that it leaves are loaded after it")
         units = {unit.place: unit for unit in _outdated(postgres, flow, flow_files)}
         states, quiet = _states(units.values()), flow_files.quiet_seconds
@@ -86,7 +86,7 @@ def schedule_of(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> d
         names = [unit.place for unit in _outdated(postgres, flow, flow_files)]
         if not names and flow.source is None:
             return dg.SkipReason(f"nothing new in {flow_files.path / flow.loader.folder}")
-        if job_in_progress(context.instance, job_name(flow)):
+        if runs_that_load(context.instance, [flow.name], [job_name(flow)]):
             return dg.SkipReason("a run is in progress; files that it leaves are loaded the next time")
         if flow.partitions == "file":
             add_files(context.instance, flow, names)

@@ -9,7 +9,7 @@ import dagster as dg
 
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.reference.assets import DAILY
-from marketdata_assets.defs.runs import job_in_progress, range_requests, schedule
+from marketdata_assets.defs.runs import range_requests, runs_that_load, schedule
 from marketdata_assets.months import EXCHANGE_CLOCK, last_months, month_ranges
 from marketdata_assets.partitions import BAR_MONTHS, joined
 from marketdata_assets.resources import ClickHouse, Ticks
@@ -18,6 +18,7 @@ from marketdata_assets.settings import Settings
 JOB = "reference_days"
 SYMBOLS_JOB = "symbols"
 MOST_RUNS = 4
+LOADED = ("trading_calendar", "instruments", *DAILY)
 NO_SOURCE = (
     "no source of reference data: set TUSHARE_TOKEN, or drop files into MARKETDATA_REFERENCE_DIR; the calendar is the"
     " library's"
@@ -52,7 +53,7 @@ def reference_daily(
         calendar = stored.calendar(client)
     if not calendar.trading_days(Days(today, today)):
         return dg.SkipReason("the exchange was closed today")
-    if job_in_progress(context.instance, JOB):
+    if runs_that_load(context.instance, DAILY, [JOB]):
         return dg.SkipReason("a run is in progress; nightly repair loads what it does not")
     days = newest_days(calendar, today)
     [request] = range_requests([(f"{days[0]:%Y-%m}", f"{days[-1]:%Y-%m}")])

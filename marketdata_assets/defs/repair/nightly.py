@@ -1,7 +1,8 @@
 """`backfill_missing`: checks each domain every night and runs what is missing, failed or stale.
 
-It is a sensor because a schedule has only one job, and because a sensor retries: a domain whose server is unavailable
-or whose run is in progress is checked again some minutes later, and so are all domains when Dagster was down at 02:30.
+It is a sensor because a schedule has only one job, and because a sensor retries: a domain whose server is unavailable,
+or of which a run in progress loads some of what is due, is checked again some minutes later, and so are all domains
+when Dagster was down at 02:30.
 What is due is decided in `automation` of each domain. Files are read when two checks have seen them in the same state,
 as the sensors of files do; those that change in between are left to these sensors.
 """
@@ -23,19 +24,23 @@ from marketdata_assets.defs import reconciliation
 from marketdata_assets.defs.alphas import automation as alphas
 from marketdata_assets.defs.bars import automation as bars
 from marketdata_assets.defs.exchanges import automation as exchanges
-from marketdata_assets.defs.exchanges import days
+from marketdata_assets.defs.exchanges import days, report
 from marketdata_assets.defs.flows import automation as flows
 from marketdata_assets.defs.reference import automation as reference
-from marketdata_assets.defs.runs import LAST_IN_QUEUE, runs_in_progress, sensor
+from marketdata_assets.defs.runs import LAST_IN_QUEUE, runs_that_load, sensor
 from marketdata_assets.defs.ticks import automation as ticks
 from marketdata_assets.defs.ticks import dropped
 from marketdata_assets.defs.ticks.run_config import JOB as TICKS_JOB
+from marketdata_assets.defs.ticks.run_config import months_of
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.loading.watch import State, fingerprint
 from marketdata_assets.months import EXCHANGE_CLOCK
+from marketdata_assets.partitions import PARTITION, Span, overlap, span_of
+from marketdata_assets.reconciliation.reconcile import TABLE as RECONCILIATION
 from marketdata_assets.resources import NoServer
+from marketdata_assets.ticks.providers_file import TABLES as TICKS
 
 NAME = "backfill_missing"
 BEGINS = dt.timedelta(hours=2, minutes=30)  # after midnight on the exchange's clock
@@ -54,9 +59,10 @@ FileStates = Callable[[dg.DagsterInstance, Any], tuple[Mapping[str, State], floa
 
 @dataclass(frozen=True)
 class Domain:
-    """What is checked as one unit, the jobs that load it, and the files they read, where they read any."""
+    """What is checked as one unit, the assets in it, the jobs that load them, and the files they read, if any."""
 
     name: str
+    assets: tuple[str, ...]
     jobs: tuple[str, ...]
     due: Due
     files: FileStates | None = None
@@ -67,35 +73,50 @@ def domains(own: Iterable[FlowDefinition]) -> list[Domain]:
     return [
         Domain(
             "bars",
+            (bars.BARS, bars.KLINE),
             bars.JOBS,
             lambda instance, has, unfinished: bars.due(instance, has.postgres, has.bar_files, unfinished),
             lambda _, has: (plan.states(has.bar_files.path), has.bar_files.quiet_seconds),
         ),
         Domain(
             "alphas",
+            alphas.LOADED,
             (alphas.FETCH_JOB, alphas.IMPORT_JOB),
             lambda instance, has, unfinished: alphas.due(instance, has.mongo, has.alphas_dir, has.brain, unfinished),
             lambda _, has: (file_index.states(has.alphas_dir.path), has.alphas_dir.quiet_seconds),
         ),
         Domain(
             "reference",
+            reference.LOADED,
             (reference.JOB, reference.SYMBOLS_JOB),
             lambda instance, has, _: reference.due(instance, has.clickhouse, has.ticks),
         ),
         Domain(
             "ticks",
+            TICKS,
             (TICKS_JOB, "ticks"),
             lambda instance, has, unfinished: ticks.due(instance, has.clickhouse, has.ticks, unfinished),
             lambda _, has: (dropped.states(has.ticks), has.ticks.quiet_seconds),
         ),
-        Domain("exchanges", (days.DAYS_JOB,), lambda instance, has, _: exchanges.due(instance, has.clickhouse)),
+        Domain(
+            "exchanges",
+            exchanges.OF_DAYS,
+            (days.DAYS_JOB,),
+            lambda instance, has, _: exchanges.due(instance, has.clickhouse),
+        ),
         Domain(
             "captures",
+            tuple(report.TABLES),
             (days.TABLES_JOB,),
             lambda _, has, unfinished: exchanges.captures(has.clickhouse, has.exchanges, unfinished),
             lambda _, has: (exchanges.capture_files(has.clickhouse, has.exchanges), has.exchanges.quiet_seconds),
         ),
-        Domain("reconciliation", (reconciliation.JOB,), lambda instance, *_: reconciliation.due(instance)),
+        Domain(
+            "reconciliation",
+            (RECONCILIATION,),
+            (reconciliation.JOB,),
+            lambda instance, *_: reconciliation.due(instance),
+        ),
         *map(_of_flow, own),
     ]
 
@@ -103,6 +124,7 @@ def domains(own: Iterable[FlowDefinition]) -> list[Domain]:
 def _of_flow(flow: FlowDefinition) -> Domain:
     return Domain(
         f"flow {flow.name}",
+        (flow.name,),
         (flows.job_name(flow),),
         lambda instance, has, unfinished: flows.due(instance, flow, has.postgres, has.flow_files, unfinished),
         lambda _, has: (flows.file_states(flow, has.postgres, has.flow_files), has.flow_files.quiet_seconds),
@@ -199,10 +221,10 @@ def _check(
 ) -> tuple[list[dg.RunRequest], list[str]]:
     """Check the domains, and note in `progress` those that need no further check tonight."""
     until = time.monotonic() + SECONDS_PER_TICK
-    busy = {run.job_name for run in runs_in_progress(context.instance)}
     requests, notes = list[dg.RunRequest](), list[str]()
     for domain in todo:
-        if busy & {*domain.jobs}:
+        busy = [_span(run.tags, run.run_config) for run in runs_that_load(context.instance, domain.assets, domain.jobs)]
+        if None in busy:
             notes.append(f"{domain.name}: a run is in progress; checked again after it")
             continue
         if time.monotonic() > until:
@@ -213,14 +235,21 @@ def _check(
             if unfinished is None:
                 notes.append(f"{domain.name}: checked again when its files have not changed for a while")
                 continue
-            found = domain.due(context.instance, context.resources, unfinished)
+            due = domain.due(context.instance, context.resources, unfinished)
         except MarketDataError as error:
             context.log.warning(f"{domain.name}: {error}")
             notes.append(f"{domain.name}: {error}")
             continue
-        progress.nights[domain.name] = night
+        found = [request for request in due if not _is_loading(request, busy)]
+        if found == due:
+            progress.nights[domain.name] = night
         left = f"; still being written: {and_more(sorted(unfinished), 3)}" if unfinished else ""
-        notes.append(f"{domain.name}: {len(found) or 'nothing'} to run{left}")
+        wait = (
+            ""
+            if found == due
+            else f"; {len(due) - len(found)} wait for a run in progress and are checked again after it"
+        )
+        notes.append(f"{domain.name}: {len(found) or 'nothing'} to run{left}{wait}")
         requests += (
             request.with_replaced_attrs(
                 run_key=f"{night}:{domain.name}:{request.run_key}", tags={**request.tags, **LAST_IN_QUEUE, TAG: night}
@@ -228,6 +257,19 @@ def _check(
             for request in found
         )
     return requests, notes
+
+
+def _span(tags: Mapping[str, str], config: Mapping[str, Any]) -> Span | None:
+    """The months or days that a run is about; None when that is not known, so that it may be any."""
+    months = sorted(months_of(config))
+    return (months[0], months[-1]) if months else span_of(tags)
+
+
+def _is_loading(request: dg.RunRequest, busy: Collection[Span | None]) -> bool:
+    """Whether a run in progress loads some of what is requested; for the same months, whatever their symbols."""
+    tags = {**request.tags, PARTITION: request.partition_key} if request.partition_key else request.tags
+    span = _span(tags, request.run_config)
+    return any(span is None or one is None or overlap(span, one) for one in busy)
 
 
 def _unfinished(context: dg.SensorEvaluationContext, domain: Domain, progress: Progress) -> set[str] | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import run_key, runs_in_progress, schedule, sensor
+from marketdata_assets.defs.runs import run_key, runs_that_load, schedule, sensor
 from marketdata_assets.defs.ticks import dropped, run_config, symbols
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.partitions import tick_key, tick_months_of, tick_unit
@@ -40,8 +40,8 @@ symbols_job = dg.define_asset_job(
 
 
 def busy_months(instance: dg.DagsterInstance) -> set[str]:
-    """The months of runs in progress, queued ones included."""
-    runs = runs_in_progress(instance)
+    """The months that runs in progress load, queued ones included."""
+    runs = runs_that_load(instance, TABLES, (run_config.JOB, "ticks"))
     return {month for run in runs for month in tick_months_of(run.tags) | run_config.months_of(run.run_config)}
 
 
