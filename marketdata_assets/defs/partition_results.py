@@ -6,10 +6,13 @@ from typing import Any
 
 import dagster as dg
 
+from marketdata_assets.dagster_internals import GRPC_INFO_TAG
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.loading.reports import UnitReport
 
 MAX_LISTED = 20
+RETRY_SECONDS = (60, 300, 900)
+"""How long a step waits each time before it is run again after an outage."""
 
 
 def finish_partitions(
@@ -30,11 +33,25 @@ def finish_partitions(
 
 @contextmanager
 def as_dagster_failure() -> Iterator[None]:
-    """Let an error of this project fail the step with its own message; a terminal one is not retried."""
+    """Let an error of this project fail the step with its own message, a transient one after RETRY_SECONDS.
+
+    A run of a command fails at once: a person is waiting for it.
+    """
     try:
         yield
     except MarketDataError as error:
-        raise dg.Failure(description=str(error), allow_retries=isinstance(error, TransientError)) from error
+        if isinstance(error, TransientError):
+            _retry_later(error)
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
+def _retry_later(error: TransientError) -> None:
+    """Have Dagster run the step again after a while, unless it has done so often enough or a command started it."""
+    context = dg.OpExecutionContext.get()
+    attempt = context.retry_number
+    if GRPC_INFO_TAG in context.run.tags and attempt < len(RETRY_SECONDS):
+        context.log.warning(f"{error} Tried again in {RETRY_SECONDS[attempt]} s.")
+        raise dg.RetryRequested(len(RETRY_SECONDS), RETRY_SECONDS[attempt]) from error
 
 
 def failure(failed: Mapping[str, str], total: int, metadata: Mapping[str, Any]) -> dg.Failure:

@@ -12,6 +12,7 @@ from marketdata_assets.bars.layout import scan
 from marketdata_assets.bars.unit import CODE_VERSION
 from marketdata_assets.defs.bars import checks, report
 from marketdata_assets.defs.metadata import OWNERS, observed_files, table_schema
+from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_assets.progress import ProgressLog
@@ -56,15 +57,16 @@ def stock_1min_qfq(
     Only units that are new or changed are read. A re-delivered file replaces its rows in every loaded month,
     also in months that were not requested; these are marked materialised as well.
     """
-    loaded = ingest(
-        postgres.dsn,
-        bar_files.path,
-        context.partition_keys,
-        run_id=context.run.run_id,
-        fanout=workers.fanout("marketdata_assets.bars.ingest"),
-        force=config.force,
-        progress=ProgressLog(context.log.info),
-    )
+    with as_dagster_failure():
+        loaded = ingest(
+            postgres.dsn,
+            bar_files.path,
+            context.partition_keys,
+            run_id=context.run.run_id,
+            fanout=workers.fanout("marketdata_assets.bars.ingest"),
+            force=config.force,
+            progress=ProgressLog(context.log.info),
+        )
     context.log_event(
         observed_files(minute_bar_files.key.to_user_string(), bar_files.path, [s.path for s in scan(bar_files.path)])
     )
@@ -120,13 +122,14 @@ def stock_monthly_kline(
     A continuous aggregate where TimescaleDB's community licence is there, a plain table elsewhere; same rows. Months
     that the run's bars changed beside those requested are refreshed and marked materialised as well.
     """
-    refreshed = kline.refresh(
-        postgres.dsn,
-        context.partition_keys,
-        run_id=context.run.run_id,
-        force=config.force,
-        rebuild=config.rebuild,
-    )
+    with as_dagster_failure():
+        refreshed = kline.refresh(
+            postgres.dsn,
+            context.partition_keys,
+            run_id=context.run.run_id,
+            force=config.force,
+            rebuild=config.rebuild,
+        )
     return report.monthly_kline(context, postgres.dsn, refreshed)
 
 
