@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Gets the programs of Debian that some tests use: Chromium with its driver and a Chinese font, Redis, Prometheus and
-# nginx.
+# Gets the programs of Debian that some tests use: Chromium with its driver and a Chinese font, Redis, Prometheus,
+# its Alertmanager and nginx.
 #
 # It needs root, or sudo in CI; elsewhere it names what is missing, and the tests that need it skip and say so.
-# No service is installed: Redis' program is part of redis-tools, Prometheus and nginx are unpacked and not installed.
+# No service is installed: Redis' program is part of redis-tools, the others are unpacked and not installed.
 set -euo pipefail
 programs=$1  # the folder for what is not installed; it belongs into PATH
 
 missing=()
-for program in chromium chromedriver redis-server prometheus promtool nginx; do
+for program in chromium chromedriver redis-server prometheus promtool amtool nginx; do
   command -v "$program" >/dev/null || missing+=("$program")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
@@ -36,6 +36,10 @@ unpack() { (cd "$scratch" && apt-get download -qq "$1" 2>/dev/null && dpkg-deb -
 if ! command -v promtool >/dev/null; then
   unpack prometheus
   cp "$scratch"/prometheus/usr/bin/{prometheus,promtool} "$programs"
+fi
+if ! command -v amtool >/dev/null; then
+  unpack prometheus-alertmanager
+  cp "$scratch"/prometheus-alertmanager/usr/bin/amtool "$programs"
 fi
 if ! command -v nginx >/dev/null; then
   unpack nginx

@@ -5,6 +5,7 @@ Serving them belongs to `metrics`; the collector has metrics of its own, in `col
 
 import csv
 import datetime as dt
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,9 +14,11 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from marketdata_assets.backup.files import MANIFEST
 from marketdata_assets.cli import status
 from marketdata_assets.logs import get_logger
 from marketdata_assets.resources import ClickHouse, Mongo, Nats, NoServer, Postgres
+from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, RepositoryDefinition
@@ -111,7 +114,7 @@ def all_figures(instance: "DagsterInstance", repository: "RepositoryDefinition")
         "exchanges": status.exchanges_rows,
         "flows": status.flows_rows,
     }
-    parts: dict[str, Scrape] = {"servers": of_servers}
+    parts: dict[str, Scrape] = {"servers": of_servers, "disks": lambda: of_disks(Settings())}
     parts |= {name: lambda rows=rows: of_tables(rows()) for name, rows in tables.items()}  # type: ignore[misc]
     return Figures(parts | {"runs": lambda: of_runs(instance), "assets": lambda: of_assets(instance, repository)})
 
@@ -123,6 +126,19 @@ def of_servers() -> Iterator[Value]:
             yield "marketdata_server_up", (health.store,), float(health.ok)
             if health.latency_ms is not None:
                 yield "marketdata_server_latency_seconds", (health.store,), health.latency_ms / 1000
+
+
+def of_disks(settings: Settings) -> Iterator[Value]:
+    """The space on the disks of the data folder and of the backups, and the time of the last backup."""
+    folders = {"data": settings.root, "backups": settings.backup_dir}
+    for name, folder in folders.items():
+        if folder is not None and folder.is_dir():
+            space = shutil.disk_usage(folder)
+            yield "marketdata_disk_free_bytes", (name,), space.free
+            yield "marketdata_disk_size_bytes", (name,), space.total
+    if settings.backup_dir is not None:
+        made = [path.stat().st_mtime for path in settings.backup_dir.glob(f"*/{MANIFEST}")]
+        yield "marketdata_backup_timestamp_seconds", (), max(made, default=0.0)
 
 
 def of_tables(rows: list[dict[str, Any]]) -> Iterator[Value]:

@@ -1,17 +1,21 @@
 """What Prometheus is told: runs, assets and checks of a real instance, rows of status, and parts that fail."""
 
 import datetime as dt
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from marketdata_assets.cli.figures import Figures, Value, gauges, of_assets, of_runs, of_tables
+from marketdata_assets.backup.files import MANIFEST
+from marketdata_assets.cli.figures import Figures, Value, gauges, of_assets, of_disks, of_runs, of_tables
 from marketdata_assets.cli.metrics import exposition
 from marketdata_assets.cli.status import instant
+from marketdata_assets.settings import Settings
 
 
 @dg.asset
@@ -130,3 +134,21 @@ def test_every_figure_is_named_as_prometheus_wants_it() -> None:
     assert [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")] == [
         one.name for one in gauges()
     ]
+
+
+def test_disks_and_the_last_backup_become_metrics(tmp_path: Path) -> None:
+    backups = tmp_path / "backups"
+    settings = Settings(home=tmp_path, backup_dir=backups)
+    found = {(name, *labels): value for name, labels, value in of_disks(settings)}
+    assert found["marketdata_backup_timestamp_seconds",] == 0, "none was ever taken"
+    assert ("marketdata_disk_free_bytes", "backups") not in found
+    for name, age in (("2026-01-01T000000Z", 500), ("2026-01-02T000000Z", 900)):
+        (backups / name).mkdir(parents=True)
+        (backups / name / MANIFEST).touch()
+        os.utime(backups / name / MANIFEST, (age, age))
+    (backups / "2026-01-03T000000Z").mkdir()
+    found = {(name, *labels): value for name, labels, value in of_disks(settings)}
+    assert found["marketdata_backup_timestamp_seconds",] == 900
+    for name in ("data", "backups"):
+        assert 0 < found["marketdata_disk_free_bytes", name] <= found["marketdata_disk_size_bytes", name]
+    assert not [name for name, *_ in of_disks(Settings(home=tmp_path, backup_dir=None)) if "backup" in name]

@@ -9,7 +9,7 @@ from compose_spec import PyCompose
 
 ONCE = {"mongodb-setup", "migrate"}
 STORES = {"timescaledb", "dagster-db", "mongodb", "mongodb-setup", "clickhouse", "nats", "redis"}
-NAMED = {*STORES, *OURS, "migrate", "prometheus", "grafana"}
+NAMED = {*STORES, *OURS, "migrate", "prometheus", "alertmanager", "grafana"}
 
 
 def test_file_is_what_the_specification_allows_and_every_variable_has_an_example() -> None:

@@ -18,6 +18,7 @@ from marketdata_assets.cli.figures import gauges
 from marketdata_assets.collector.metrics import FAMILIES, PROCESS
 
 RULES = DOCKER / "alerts-pipeline.yml"
+ALERTMANAGER = DOCKER / "alertmanager.yml"
 SELECTOR = re.compile(r"\b([a-z]+_[a-z_]+)\{([^}]*)\}")
 OF_PROMETHEUS = {"instance", "job", "le"}
 
@@ -114,7 +115,8 @@ def test_promtool_accepts_the_configuration_as_it_is_mounted(tmp_path: Path) -> 
     said = promtool("check", "config", str(tmp_path / config))
     assert said.returncode == 0, said.stdout + said.stderr
     assert "2 rule files found" in said.stdout
-    named = yaml.safe_load((tmp_path / config).read_text())["scrape_configs"]
+    written = yaml.safe_load((tmp_path / config).read_text())
+    named = [*written["scrape_configs"], *written["alerting"]["alertmanagers"]]
     files = [file for one in named for sd in one["file_sd_configs"] for file in sd["files"]]
     targets = [
         target for file in files for one in yaml.safe_load((tmp_path / file).read_text()) for target in one["targets"]
@@ -122,7 +124,8 @@ def test_promtool_accepts_the_configuration_as_it_is_mounted(tmp_path: Path) -> 
     for target in targets:
         host, port = target.split(":")
         one = services()[host]
-        assert port in (*one["command"], one["environment"].get("HTTP_PORT")), target
+        ports = (*one["command"], one.get("environment", {}).get("HTTP_PORT"))
+        assert {port, f"--web.listen-address=:{port}"} & {*ports}, target
         assert set(one["networks"]) & set(services()["prometheus"]["networks"])
     assert {*files} == {f"targets/{file.name}" for file in (DOCKER / "targets").iterdir()}, (
         "the same without containers"
@@ -158,23 +161,61 @@ TOLD: dict[str, tuple[str, str, str]] = {  # by alert: the figure, how it goes w
     "JobFails": ('marketdata_runs_ended_day{job="a",status="FAILURE"}', "2+0", "4+0"),
     "PartitionsFailed": ('marketdata_partitions{group="bars",asset="a",state="failed"}', "0+0", "5+0"),
     "AssetOverdue": ('marketdata_freshness{asset="a",state="FAIL"}', "0+0", "1+0"),
+    "DiskNearlyFull": ('marketdata_disk_free_bytes{folder="data"}', "20+0", "9+0"),
+    "DiskFillsInADay": ('marketdata_disk_free_bytes{folder="data"}', "900+0", "9000-50"),
+    "BackupOverdue": ("marketdata_backup_timestamp_seconds", "0+900", "0+0"),
     "CheckFailed": ('marketdata_check_passed{asset="a",check="b"}', "1+0", "0+0"),
 }
 
 
 def test_alerts_fire_where_they_should_and_nowhere_else(tmp_path: Path) -> None:
     """Two days of figures, by Prometheus' own evaluation."""
-    assert TOLD.keys() == rules(RULES).keys()
+    assert TOLD.keys() | {"Watchdog"} == rules(RULES).keys()
     shutil.copyfile(RULES, tmp_path / "rules.yml")
     cases = []
     for name, (figure, well, bad) in TOLD.items():
-        cases += [_case(name, [(figure, well)], False), _case(name, [(figure, bad)], True)]
+        size = ('marketdata_disk_size_bytes{folder="data"}', "100+0")
+        cases += [_case(name, [(figure, well), size], False), _case(name, [(figure, bad), size], True)]
+    cases.append(_case("Watchdog", [], True))
     mended = ('marketdata_runs_ended_day{job="a",status="SUCCESS"}', "1+0")
     cases.append(_case("JobFails", [(TOLD["JobFails"][0], "4+0"), mended], False))
     text = {"rule_files": ["rules.yml"], "evaluation_interval": "15m", "tests": cases}
     (tmp_path / "tests.yml").write_text(yaml.safe_dump(text))
     said = promtool("test", "rules", str(tmp_path / "tests.yml"))
     assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_alertmanager_sends_every_alert_to_somebody_and_the_watchdog_outside() -> None:
+    """The addresses are in files that prepare.sh keeps private."""
+    config = yaml.safe_load(ALERTMANAGER.read_text())
+    receivers = {one["name"]: one for one in config["receivers"]}
+    watchdog, *others = config["route"]["routes"]
+    assert watchdog["matchers"] == ['alertname="Watchdog"']
+    assert watchdog["receiver"] == "heartbeat" and "continue" not in watchdog
+    assert {config["route"]["receiver"], *(one["receiver"] for one in others)} == {"people"}
+    people, heartbeat = receivers["people"]["slack_configs"][0], receivers["heartbeat"]["webhook_configs"][0]
+    places = [people["api_url_file"], heartbeat["url_file"]]
+    mounts = dict(volume.split(":")[1::-1] for volume in services()["alertmanager"]["volumes"])
+    assert {mounts[str(Path(place).parent)] for place in places} == {"./providers"}
+    assert (
+        f"--config.file={next(path for path, file in mounts.items() if file == './alertmanager.yml')}"
+        in (services()["alertmanager"]["command"])
+    )
+
+
+def test_amtool_accepts_the_configuration_and_routes_by_severity(tmp_path: Path) -> None:
+    """Debian's Alertmanager is older than the image, and reads the address of a webhook from no file."""
+    file = tmp_path / "alertmanager.yml"
+    file.write_text(ALERTMANAGER.read_text().replace("url_file: /providers/heartbeat_url", "url: http://127.0.0.1/"))
+    said = amtool("check-config", str(file))
+    assert said.returncode == 0, said.stdout + said.stderr
+    for labels, receiver in {
+        ("alertname=Watchdog", "severity=warning"): "heartbeat",
+        ("alertname=DiskNearlyFull", "severity=critical"): "people",
+        ("alertname=RunHangs", "severity=warning"): "people",
+    }.items():
+        said = amtool("config", "routes", "test", f"--config.file={file}", *labels)
+        assert said.stdout.strip() == receiver, said.stdout + said.stderr
 
 
 def _case(alert: str, figures: list[tuple[str, str]], fires: bool) -> dict[str, Any]:
@@ -189,4 +230,11 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     found = shutil.which("promtool")
     if found is None:
         pytest.skip("needs promtool: apt-get install prometheus, or run make test as root")
+    return subprocess.run([found, *arguments], capture_output=True, text=True)
+
+
+def amtool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    found = shutil.which("amtool")
+    if found is None:
+        pytest.skip("needs amtool: apt-get install prometheus-alertmanager, or run make test as root")
     return subprocess.run([found, *arguments], capture_output=True, text=True)

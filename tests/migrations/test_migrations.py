@@ -1,5 +1,6 @@
 """Tables of an earlier version become those of this one, and nothing is loaded into any other."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +8,10 @@ from typing import Any
 
 import psycopg
 import pytest
+import yaml
 from clickhouse_connect.driver.client import Client
-from commands import marketdata
-from psycopg.conninfo import make_conninfo
+from commands import PROGRAMS, apart, marketdata
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pymongo import MongoClient
 
 from marketdata_assets.alphas import ingest
@@ -32,6 +34,7 @@ from marketdata_assets.stores.migrations import (
 )
 from marketdata_assets.ticks import tables as ticks
 
+PROJECT = Path(__file__).parents[2]
 EARLIER = Path(__file__).parent / "earlier"
 DATABASE = "migrated_alphas"
 Mongo = MongoClient[dict[str, Any]]
@@ -362,3 +365,24 @@ def test_command_shows_then_runs_what_is_pending(dsn: str, tmp_path: Path, steps
 
 def test_checksum_is_of_the_text() -> None:
     assert Step(1, "a", "t", "one").checksum != Step(1, "a", "t", "two").checksum
+
+
+def test_service_that_migrates_a_new_installation_and_one_again(
+    dsn: str, mongo_uri: str, clickhouse_url: str, tmp_path: Path
+) -> None:
+    """The command of the compose file, with Dagster's storage in the same database."""
+    found = conninfo_to_dict(dsn)
+    storage = {"HOST": "host", "PORT": "port", "DB": "dbname", "USER": "user"}
+    variables = {f"DAGSTER_PG_{name}": str(found[key]) for name, key in storage.items()} | {
+        "DAGSTER_PG_PASSWORD": str(found.get("password", "trust")),
+        "MARKETDATA_POSTGRES_DSN": dsn,
+        "MARKETDATA_MONGO_URI": mongo_uri,
+        "MARKETDATA_CLICKHOUSE_URL": clickhouse_url,
+        "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}",
+    }
+    command = yaml.safe_load((PROJECT / "docker" / "compose.yaml").read_text())["services"]["migrate"]["command"]
+    for _ in range(2):
+        done = apart(tmp_path, "exec", *command, **variables)
+        assert done.returncode == 0, done.stdout + done.stderr
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
