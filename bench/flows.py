@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 
-from bench import flows_ray
+from bench import flow_deliveries, flows_ray
 from bench.figure import Figure, spread
 from bench.peers import NoPeer, environment
 from bench.server import Server, psql_copy, rows_in
@@ -61,6 +61,8 @@ def figures() -> Iterator[Figure]:
             yield from load_figures(server, home)
             yield from small_figures(server, home)
             yield flows_ray.overhead(server, DEFINITION, home / "big")
+        with LocalStack(Settings(home=home / "other", postgres_dsn=None), services=("postgres",)) as stack:
+            yield from flow_deliveries.figures(Server(stack, lambda connection: None), home / "other", home)
 
 
 def load_figures(server: Server, home: Path) -> Iterator[Figure]:
