@@ -46,8 +46,9 @@ class Alert:
         return "\n".join([self.title, *self.lines])
 
 
-def post(webhook: str, alert: Alert) -> None:
-    """POST the alert as JSON: `text` is for people, the other keys are facts. The address is a secret and never shown.
+def post(webhook: str, alert: Alert, variable: str = "MARKETDATA_ALERT_WEBHOOK") -> None:
+    """POST the alert as JSON: `text` is for people, the other keys are facts. The address is a secret and never shown;
+    errors name its `variable`.
 
     It does not use httpx, which logs the address of every request.
     """
@@ -55,7 +56,7 @@ def post(webhook: str, alert: Alert) -> None:
         url = safe_url(webhook)
     except ValueError:
         cause = "must be an https:// address, or http:// on this machine, without a user or password in it"
-        raise BadAlertAddress("MARKETDATA_ALERT_WEBHOOK", cause) from None
+        raise BadAlertAddress(variable, cause) from None
     body = json.dumps({"text": alert.text, **alert.facts}).encode()
     request = Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - its scheme is checked
     try:

@@ -184,6 +184,9 @@ class Settings(_FromEnvironment):
     alert_webhook: SecretStr | None = Field(
         default=None, description="webhook that gets a POST on failed runs and overdue assets; Slack's format"
     )
+    heartbeat_url: SecretStr | None = Field(
+        default=None, description="service outside that gets a POST every minute, and reports when these stop"
+    )
     alert_smtp: SecretStr | None = Field(
         default=None, description="mail server for the same alerts: smtp://user:password@host:587, or smtps://host:465"
     )

@@ -294,6 +294,7 @@ def test_checks_jobs_and_automation_are_all_there(repository: dg.RepositoryDefin
         "exchange_captures_sensor",
         "backfill_missing",
         "run_failure_alert",
+        "heartbeat",
         *(f"{name}_sensor" for name in FLOWS),
     )
     assert sensors == dict.fromkeys(own, running)

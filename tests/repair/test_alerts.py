@@ -25,6 +25,7 @@ from dagster._utils.error import SerializableErrorInfo
 
 from marketdata_assets.alerts import Alert, AlertNotSent, BadAlertAddress, mail, post
 from marketdata_assets.defs.repair.alert import run_failure_alert
+from marketdata_assets.defs.repair.heartbeat import heartbeat
 from marketdata_demo.servers.loopback import LoopbackServer
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -161,6 +162,26 @@ def test_sensor_that_fails_three_times_in_a_row_is_told_once(hook: Hook, instanc
     cursor = tick(instance, cursor)
     assert [told["failing"] for told in hook.taken] == [["files_sensor"]]
     assert hook.taken[0]["text"].startswith("marketdata: 1 failing sensor or schedule\n- files_sensor keeps failing")
+
+
+def test_heartbeat_calls_outside_at_each_tick_and_fails_when_it_is_not_heard(
+    hook: Hook, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MARKETDATA_HEARTBEAT_URL", raising=False)
+    context = dg.build_sensor_context(instance)
+    assert "MARKETDATA_HEARTBEAT_URL" in str(heartbeat(context).skip_message)
+    assert hook.taken == []
+    monkeypatch.setenv("MARKETDATA_HEARTBEAT_URL", f"{hook.url}/hook")
+    for times in (1, 2):
+        assert heartbeat(context).skip_message == "called"
+        assert len(hook.taken) == times
+    hook.ill = True
+    with pytest.raises(AlertNotSent, match="503"):
+        heartbeat(context)
+    monkeypatch.setenv("MARKETDATA_HEARTBEAT_URL", "http://example.com/secret")
+    with pytest.raises(BadAlertAddress, match="MARKETDATA_HEARTBEAT_URL must be") as raised:
+        heartbeat(context)
+    assert "secret" not in str(raised.value)
 
 
 def test_nobody_is_told_where_nothing_is_set_up(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
