@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from marketdata_assets.flows import numbers, times
+from marketdata_assets.flows import frames, numbers, times
 from marketdata_assets.flows.cell_formats import Cell
 from marketdata_assets.flows.types import ColumnType
 from marketdata_assets.loading.rejects import Rejects
@@ -47,7 +47,7 @@ def parse(frame: pl.DataFrame, cells: Mapping[str, Cell], rejects: Rejects) -> p
                 rejects.add(line, f"{name} {text!r} {cause}")
             bad.append(junk)
         typed.append(values.alias(name))
-    frame = frame.with_columns(typed)
+    frame = frames.with_columns(frame, typed)
     return frame.filter(~pl.select(pl.any_horizontal(bad)).to_series()) if bad else frame
 
 

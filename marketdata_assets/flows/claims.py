@@ -44,26 +44,43 @@ def states(connection: psycopg.Connection, dataset: str) -> States:
 
 def claim(connection: psycopg.Connection, dataset: str, unit: Unit, run_id: str, *, wait: bool) -> int | None:
     """The unit's number, once nobody else works on it; None when somebody does, unless `wait`."""
-    lock, key = "SELECT pg_try_advisory_lock(hashtextextended(%s, 2))", f"{dataset}\n{unit.place}"
-    while connection.execute(lock, [key]).fetchone() != (True,):
+    expired = False
+    while (number := _claimed(connection, dataset, unit, run_id, expired)) is None:
         if not wait:
             return None
-        claimed = connection.execute(
-            "SELECT coalesce(claim_until > now(), true) FROM marketdata_flow_units WHERE (dataset, unit) = (%s, %s)",
+        row = connection.execute(
+            "SELECT claim_until < now() FROM marketdata_flow_units WHERE (dataset, unit) = (%s, %s)",
             [dataset, unit.place],
         ).fetchone()
-        if claimed == (False,):
-            break
-        time.sleep(POLL_SECONDS)
+        expired = row == (True,)
+        if not expired:
+            time.sleep(POLL_SECONDS)
+    return number
+
+
+def _claimed(connection: psycopg.Connection, dataset: str, unit: Unit, run_id: str, expired: bool) -> int | None:
+    """The unit's number once it is claimed, from others too where their claim has `expired`; None when they hold it.
+
+    The commit of a claim waits for no disk: it need not survive a crash.
+    """
     row = connection.execute(
         "INSERT INTO marketdata_flow_units (dataset, unit, run_id, claimed_at, claim_until)"
-        " VALUES (%s, %s, %s, now(), now() + %s::interval) ON CONFLICT (dataset, unit) DO UPDATE"
+        " SELECT %(dataset)s, %(unit)s, %(run_id)s, now(), now() + %(claim)s::interval"
+        " WHERE set_config('synchronous_commit', 'off', true) = 'off'"
+        " AND (pg_try_advisory_lock(hashtextextended(%(key)s, 2)) OR %(expired)s)"
+        " ON CONFLICT (dataset, unit) DO UPDATE"
         " SET (run_id, claimed_at, claim_until) = (EXCLUDED.run_id, EXCLUDED.claimed_at, EXCLUDED.claim_until)"
         " RETURNING id",
-        [dataset, unit.place, run_id, CLAIM],
+        {
+            "dataset": dataset,
+            "unit": unit.place,
+            "run_id": run_id,
+            "claim": CLAIM,
+            "key": f"{dataset}\n{unit.place}",
+            "expired": expired,
+        },
     ).fetchone()
-    assert row is not None
-    return int(row[0])
+    return None if row is None else int(row[0])
 
 
 def settle(

@@ -22,6 +22,15 @@ ENCODED_ROWS = 16_384
 DIGITS_OF_INT64 = 18
 FITS_INT64 = 2**62
 WIDEST_BINARY_SCALE = 16
+WIRE_VALUES = {
+    "timestamp": pl.Int64,
+    "date": pl.Int32,
+    "bigint": pl.Int64,
+    "integer": pl.Int32,
+    "double": pl.Float64,
+    "boolean": pl.UInt8,
+}
+"""The values that `pgcopy.Fixed` takes."""
 
 
 def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Rejects) -> pl.DataFrame:
@@ -29,7 +38,8 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
     target = flow.target
     if missing := [name for name in target.columns if name not in frame.columns]:
         raise MissingColumn(flow.name, place, missing, [name for name in frame.columns if name != LINE])
-    texts = {n: Cell(type=k) for n, k in target.columns.items() if frame.schema[n] == pl.String and k.kind != "text"}
+    schema = frame.schema
+    texts = {n: Cell(type=k) for n, k in target.columns.items() if schema[n] == pl.String and k.kind != "text"}
     if texts:
         frame = casting.parse(frame, texts, rejects)
     lines = rejects.lines(frame)
@@ -53,7 +63,7 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
             rejects.add_all(lines.filter(values.is_null()).to_list(), f"{name} is NULL, and {use}")
             bad.append(values.is_null())
         fitted.append(values.alias(name))
-    frame = pl.DataFrame([lines, *fitted])
+    frame = lines.to_frame().hstack(fitted)
     return frame.filter(~pl.select(pl.any_horizontal(bad)).to_series()) if bad else frame
 
 
@@ -170,8 +180,8 @@ def _column(values: pl.Series, kind: ColumnType) -> Column:
         return Text(index, tuple(_array(texts) for texts in distinct if texts is not None))
     if kind.kind == "numeric":
         return _numeric_column(values, null, kind)
-    wire = values.cast(pl.UInt8) if kind.kind == "boolean" else values.to_physical()
-    return Fixed("timestamp" if kind.kind == "timestamptz" else kind.kind, _filled(wire), null)
+    wire = "timestamp" if kind.kind == "timestamptz" else kind.kind
+    return Fixed(wire, _filled(values.cast(WIRE_VALUES[wire])), null)
 
 
 def _filled(values: pl.Series) -> np.ndarray[Any, np.dtype[Any]]:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
-from marketdata_assets.flows import casting, header, numbers
+from marketdata_assets.flows import casting, frames, header, numbers
 from marketdata_assets.flows.cell_formats import NUMBERS
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.loading.csv_rows import BLANKS, QUOTE, ends_evenly, is_even, read_rows
@@ -115,7 +115,7 @@ class Reader:
             frame = frame.with_columns(every.str.strip_chars(BLANKS)).with_columns(
                 pl.when(every.is_in(self._loader.missing)).then(None).otherwise(every).name.keep()
             )
-        return casting.parse(frame.with_columns(*checked.values(), lines), rest, self._rejects)
+        return casting.parse(frames.with_columns(frame, [*checked.values(), lines]), rest, self._rejects)
 
     def _read(self, text: bytes, names: Sequence[str], doubles: Collection[str]) -> pl.DataFrame | None:
         """These columns of the flow, `doubles` as such and the others as text."""
@@ -135,7 +135,9 @@ class Reader:
             )
         except PolarsError:
             return None
-        return frame[picked].rename(dict(zip(picked, names, strict=True)))
+        frame = frame[picked]
+        frame.columns = list(names)
+        return frame
 
     def _checked(self, frame: pl.DataFrame) -> dict[str, pl.Series]:
         """Numbers that were read as doubles, in their types; not those of which one must be read from its text."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from marketdata_assets.flows import casting, steps
+from marketdata_assets.flows import casting, frames, steps
 from marketdata_assets.flows.functions import function
 from marketdata_assets.loading.rejects import LINE, Rejects
 
@@ -35,7 +35,7 @@ def computed(frame: pl.DataFrame, expressions: Mapping[str, pl.Expr]) -> pl.Data
     """The columns of `expressions`, a constant in every row. They see each Decimal as a double."""
     used = {name for value in expressions.values() for name in value.meta.root_names()}
     wide = [name for name in used & {*frame.columns} if isinstance(frame[name].dtype, pl.Decimal)]
-    source = frame.with_columns(frame[name].cast(pl.Float64) for name in wide) if wide else frame
+    source = frames.with_columns(frame, [frame[name].cast(pl.Float64) for name in wide]) if wide else frame
     found = source.select(**expressions)
     if found.height == 1 != frame.height:
         found = pl.DataFrame([values.new_from_index(0, frame.height) for values in found.get_columns()])
@@ -75,7 +75,7 @@ def derive(config: steps.Derive, frame: pl.DataFrame, given: Given) -> pl.DataFr
             finite = np.isfinite(values.to_numpy())  # NULL is nan here
             if np.count_nonzero(finite) != len(values) - values.null_count():
                 values = values.set(pl.Series(~finite), None)
-        frame = frame.with_columns(values)
+        frame = frames.with_columns(frame, [values])
     return frame
 
 
@@ -100,7 +100,7 @@ def drop_invalid(config: steps.DropInvalid, frame: pl.DataFrame, given: Given) -
 def flag(config: steps.Flag, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
     if config.when is not None:
         (holds,) = conditions(frame, [config.when])
-        return frame.with_columns(holds.fill_null(False).alias(config.column))
+        return frames.with_columns(frame, [holds.fill_null(False).alias(config.column)])
     found = conditions(frame, list(config.flags.values()))
     marks = [
         pl.when(holds.fill_null(False)).then(pl.lit(name)) for name, holds in zip(config.flags, found, strict=True)
@@ -169,7 +169,7 @@ def _with(config: steps.Grouped, frame: pl.DataFrame, columns: dict[str, pl.Expr
     if grouped or (order and (len(order) > 1 or not frame[order[0]].is_sorted())):
         groups = config.group_by or pl.lit(1)
         columns = {name: value.over(groups, order_by=order) for name, value in columns.items()}
-    return frame.with_columns(computed(frame, columns).get_columns())
+    return frames.with_columns(frame, computed(frame, columns).get_columns())
 
 
 def call(config: steps.Call, frame: pl.DataFrame, given: Given) -> pl.DataFrame | Awaitable[pl.DataFrame]:

@@ -104,7 +104,7 @@ class _Preparation:
                 frame = conform.newest_of_keys(flow, frame, self._rejects)
                 keys = conform.key_hashes(flow, frame)
             self._keys.append(keys)
-            self._leading.append(frame[flow.target.key[0]].unique())
+            self._leading.append(_distinct(frame[flow.target.key[0]]))
         if isinstance(flow.partitions, Month):
             months = np.unique(frame[flow.partitions.month].to_numpy().astype("datetime64[M]"))
             prepared.months.update(str(month) for month in months if not np.isnat(month))
@@ -121,12 +121,16 @@ class _Preparation:
         rejects.check_limit(self._unit.place, "Correct the file and deliver it again, or raise quality in the flow.")
         prepared.read = rejects.rows
         if self._leading:
-            leading = pl.concat(self._leading).unique()
+            leading = _distinct(pl.concat(self._leading))
             prepared.leading = leading if len(leading) <= MANY_VALUES else None
             prepared.locks = _locks(prepared.leading)
         if rejects.reasons:
             raw = reading.raw_rows(self._opener, self._unit, self._flow, set(rejects.reasons))
             prepared.rejects = rejects.for_quarantine(raw)
+
+
+def _distinct(values: pl.Series) -> pl.Series:
+    return values.head(1) if values.n_unique() == 1 else values.unique()
 
 
 def _owner(target: Target, unit: Unit, number: int) -> list[Text]:

@@ -27,12 +27,16 @@ class KeysClash(Exception):
 
 @dataclass
 class TableWriter:
-    """The statements that bring a unit's rows into its flow's table, over one connection inside a transaction."""
+    """Brings a unit's rows into its flow's table, over one connection inside a transaction."""
 
     connection: psycopg.Connection
-    target: Target
+    statements: "Statements"
     place: str
     number: int
+
+    @property
+    def target(self) -> Target:
+        return self.statements.target
 
     def write(self, prepared: Prepared, loaded: bool, straight: bool = True) -> int:
         """Make the table hold the unit's rows; `loaded` is whether it has rows of the unit already.
@@ -137,33 +141,43 @@ class TableWriter:
 
     def _copy(self, table: str, prepared: Prepared) -> None:
         if prepared.rows:
-            copy_binary(self.connection, table, self._columns, prepared.payload)
+            copy_binary(self.connection, table, self.statements.columns, prepared.payload)
 
     def _taken(self, detail: str) -> KeyTaken:
         return KeyTaken(self.place, self.target.table, self.target.mode, detail)
 
     def _execute(self, statement: str, **values: object) -> psycopg.Cursor[tuple[object, ...]]:
-        query = sql.SQL(statement).format(**self._names)
-        return self.connection.execute(query, {"number": self.number, **values})
+        return self.connection.execute(self.statements.query(statement), {"number": self.number, **values})
 
-    @property
-    def _columns(self) -> list[str]:
+
+class Statements:
+    """The statements of one target, each completed once: for a small file that takes longer than its rows."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.columns = [*target.columns, *owner_columns(target)]
         """Those that a unit's rows are given with."""
-        return [*self.target.columns, *owner_columns(self.target)]
+        self._queries: dict[str, bytes] = {}
+
+    def query(self, statement: str) -> bytes:
+        """The statement with what its braces name, such as {table}."""
+        if statement not in self._queries:
+            self._queries[statement] = sql.SQL(statement).format(**self._names).as_bytes(None)
+        return self._queries[statement]
 
     @cached_property
     def _names(self) -> dict[str, sql.Composable]:
         """What the statements are completed with."""
         target, key = self.target, self.target.key
         values = [name for name in target.columns if name not in key]
-        written = [name for name in self._columns if name not in key]
+        written = [name for name in self.columns if name not in key]
         stamp = [sql.SQL("updated_at = now()")] if target.timestamps else []
         stamp_changes = "updated_at = CASE WHEN new._differs THEN now() ELSE old.updated_at END"
         old, new = _listed(values, "old"), _listed(values, "new")
         return {
             "table": sql.Identifier(self.target.table),
             "staging": sql.Identifier(STAGING),
-            "columns": _listed(self._columns),
+            "columns": _listed(self.columns),
             "key": _listed(key),
             "first": sql.Identifier(key[0] if key else ""),
             "old": _listed(written, "old"),

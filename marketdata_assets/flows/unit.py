@@ -6,6 +6,7 @@ Which units there are to do, and spreading them over processes, is in `run`.
 import datetime as dt
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import psycopg
 
@@ -13,7 +14,7 @@ from marketdata_assets.flows import claims, new_columns
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import AppendedFileChanged
 from marketdata_assets.flows.prepare import Prepared, prepare
-from marketdata_assets.flows.table_writer import KeysClash, TableWriter, lock_table
+from marketdata_assets.flows.table_writer import KeysClash, Statements, TableWriter, lock_table
 from marketdata_assets.loading.files import HashedStream, Opener, Unit
 from marketdata_assets.loading.reports import Outcome, UnitReport
 from marketdata_assets.loading.run import each, guarded
@@ -30,6 +31,11 @@ class Job:
     version: str
     run_id: str
     force: bool
+
+    @cached_property
+    def statements(self) -> Statements:
+        """Those of the flow's table."""
+        return Statements(self.flow.target)
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,7 @@ def _attempts(job: Job, opener: Opener, units: list[Unit], *, wait: bool) -> lis
     def work(connection: psycopg.Connection, unit: Unit) -> FileReport | None:
         return _attempt(connection, opener, job, unit, wait=wait)
 
-    # A claim need not survive a crash; rows are committed as the server is set.
-    return each(job.dsn, units, work, lambda connection: connection.execute("SET synchronous_commit = off"))
+    return each(job.dsn, units, work)
 
 
 def _attempt(connection: psycopg.Connection, opener: Opener, job: Job, unit: Unit, *, wait: bool) -> FileReport | None:
@@ -138,8 +143,7 @@ class _UnitLoad:
             return None
         found = self._content_hash()
         if found == known.content_hash and known.outcome != "failed":
-            with self.connection.transaction():
-                self._settle(found)
+            self._settle(found)
             return FileReport(self.unit.place, "unchanged", months=tuple(known.slices))
         if append and known.rows:
             raise AppendedFileChanged(self.unit.place, self.job.flow.target.table)
@@ -149,7 +153,6 @@ class _UnitLoad:
         name, dataset, connection = self.unit.place, self.job.flow.dataset, self.connection
         entry = self._entry(prepared, known)
         with connection.transaction():
-            connection.execute("SET LOCAL synchronous_commit TO DEFAULT")
             lock_table(connection, self.job.flow.target.table)
             if ledger.locked(connection, dataset, name, name) != known:
                 raise _Overtaken
@@ -159,7 +162,7 @@ class _UnitLoad:
                 note = f"the same bytes as {same}, whose rows are in {self.job.flow.target.table}; not appended again"
                 prepared.rows, entry = 0, replace(entry, rows=0, skipped=entry.read - entry.rejected, error=note)
             loaded = known is not None and (known.content_hash is not None or known.rows > 0)
-            writer = TableWriter(connection, self.job.flow.target, name, self.number)
+            writer = TableWriter(connection, self.job.statements, name, self.number)
             kept = writer.write(prepared, loaded, straight)
             if prepared.rejects or (known and known.rejected):
                 ledger.replace_rejects(connection, dataset, name, name, prepared.rejects)

@@ -24,21 +24,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def each(
-    dsn: str,
-    items: Sequence[Item],
-    work: Callable[[psycopg.Connection, Item], Result],
-    prepare: Callable[[psycopg.Connection], object] = bool,
-) -> list[Result]:
-    """`work` on each item over one connection, opened again when it is lost. Raises StoreAway after some seconds.
-
-    `prepare` is called with each connection that is opened.
-    """
+def each(dsn: str, items: Sequence[Item], work: Callable[[psycopg.Connection, Item], Result]) -> list[Result]:
+    """`work` on each item over one connection, opened again when it is lost. Raises StoreAway after some seconds."""
     results: list[Result] = []
 
     def work_on_the_rest() -> None:
         with connect(dsn, autocommit=True) as connection:
-            prepare(connection)
             while len(results) < len(items):
                 results.append(work(connection, items[len(results)]))
 

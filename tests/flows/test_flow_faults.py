@@ -36,7 +36,7 @@ from marketdata_assets.flows import claims, storage
 from marketdata_assets.flows.errors import BadFunction, NoFiles
 from marketdata_assets.flows.prepare import prepare
 from marketdata_assets.flows.run import find_units
-from marketdata_assets.flows.table_writer import TableWriter
+from marketdata_assets.flows.table_writer import Statements, TableWriter
 from marketdata_assets.loading import text as loading_text
 from marketdata_assets.loading.files import Opener
 
@@ -262,7 +262,8 @@ def test_a_key_that_stands_is_seen_before_rows_are_copied(dsn: str, tmp_path: Pa
     (unit,) = find_units(prices, tmp_path)
     prepared = prepare(Opener(), prices, unit, 1)
     with psycopg.connect(dsn) as connection, closing(prepared.payload):
-        TableWriter(connection, prices.target, unit.place, 1).write(prepared, loaded=True)  # KeysClash would be raised
+        writer = TableWriter(connection, Statements(prices.target), unit.place, 1)
+        writer.write(prepared, loaded=True)  # KeysClash would be raised
     assert closes(dsn) == [1, 3, 4]
 
 
