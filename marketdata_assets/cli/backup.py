@@ -32,6 +32,7 @@ BOOKS = (
     "marketdata_quarantine",
     "marketdata_flow_units",
     "marketdata_flow_moves",
+    "marketdata_flow_new_columns",
     "marketdata_flow_tables",
 )
 COLUMNS = ("store", "table", "rows", "bytes")

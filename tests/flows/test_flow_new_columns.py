@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import polars as pl
@@ -10,12 +11,14 @@ import pytest
 from flow_files import PRICES, closes, deliver, flow, only_error, rows, run
 from test_flow_formats import workbook
 
+from marketdata_assets.cli.backup import BOOKS
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import checks, new_columns
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.forget import forget
 from marketdata_assets.flows.rebuild import rebuild
+from marketdata_assets.stores.postgres import statement
 
 TABLE = """
 target:
@@ -122,3 +125,10 @@ def test_a_flow_may_reject_files_with_new_columns(dsn: str, tmp_path: Path) -> N
     assert "a.csv: undeclared columns vwap, and loader.new_columns is fail" in only_error(strict, dsn, tmp_path)
     assert closes(dsn) == [1]
     assert running.code_version(strict) == running.code_version(flow(tmp_path))
+
+
+def test_every_table_of_what_is_recorded_of_files_is_in_a_backup() -> None:
+    made = [statement("marketdata_assets.flows", "schema.sql"), statement("marketdata_assets.stores", "ledger.sql")]
+    names = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", "\n".join(made))
+    assert "marketdata_flow_new_columns" in names
+    assert {*names} <= {*BOOKS}
