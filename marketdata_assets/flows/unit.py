@@ -5,7 +5,7 @@ Which units there are to do, and spreading them over processes, is in `run`.
 
 import datetime as dt
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import psycopg
@@ -16,7 +16,7 @@ from marketdata_assets.flows.errors import AppendedFileChanged
 from marketdata_assets.flows.prepare import Prepared, prepare
 from marketdata_assets.flows.table_writer import KeysClash, Statements, TableWriter, lock_table
 from marketdata_assets.loading.files import HashedStream, Opener, Unit
-from marketdata_assets.loading.reports import Outcome, UnitReport
+from marketdata_assets.loading.reports import UnitReport
 from marketdata_assets.loading.run import each, guarded
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
@@ -31,6 +31,7 @@ class Job:
     version: str
     run_id: str
     force: bool
+    began: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
     @cached_property
     def statements(self) -> Statements:
@@ -105,6 +106,12 @@ class _Overtaken(Exception):
     """What was read about the unit before it was parsed no longer holds."""
 
 
+def _report(entry: Entry, kept: int = 0) -> FileReport:
+    """Of a unit that is loaded."""
+    counts = (entry.read, entry.rows, entry.rejected, entry.skipped)
+    return FileReport(entry.unit, entry.outcome, *counts, months=tuple(entry.slices), error=entry.error, kept=kept)
+
+
 @dataclass
 class _UnitLoad:
     """One claimed unit."""
@@ -144,6 +151,8 @@ class _UnitLoad:
         found = self._content_hash()
         if found == known.content_hash and known.outcome != "failed":
             self._settle(found)
+            if known.run_id == self.job.run_id and known.started >= self.job.began:
+                return _report(known)  # of this run, by a worker that died before it said so
             return FileReport(self.unit.place, "unchanged", months=tuple(known.slices))
         if append and known.rows:
             raise AppendedFileChanged(self.unit.place, self.job.flow.target.table)
@@ -170,9 +179,7 @@ class _UnitLoad:
                 new_columns.record(connection, dataset, name, prepared.undeclared)
             ledger.record(connection, entry)
             self._settle(prepared.content_hash)
-        counts = (entry.read, entry.rows, entry.rejected, entry.skipped)
-        outcome: Outcome = "ok" if prepared.read else "empty"
-        return FileReport(name, outcome, *counts, months=tuple(entry.slices), error=entry.error, kept=kept)
+        return _report(entry, kept)
 
     def _number_again(self) -> None:
         """The unit's number of now: a rebuild gives another, and a forgotten unit has none."""

@@ -44,6 +44,7 @@ partitions: {month: trade_date}
 """
 HEADER = "code,day,close,volume\n"
 
+RUNS = count()
 Row = tuple[Any, ...]
 
 
@@ -70,7 +71,7 @@ def deliver(folder: Path, name: str, text: str | bytes, changed_at: Iterator[int
 
 
 def run(flow: FlowDefinition, dsn: str, folder: Path, workers: int = 1, **options: Any) -> FlowReport:
-    return run_flow(flow, dsn, folder, run_id="test", fanout=Fanout(workers), **options)
+    return run_flow(flow, dsn, folder, run_id=f"test {next(RUNS)}", fanout=Fanout(workers), **options)
 
 
 def loaded(dsn: str, folder: Path, text: str = PRICES, **closes: Collection[str | float]) -> FlowDefinition:

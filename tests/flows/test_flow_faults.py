@@ -186,6 +186,26 @@ def test_a_killed_worker_costs_its_unit_a_second_try(dsn: str, tmp_path: Path) -
     assert len(rows(dsn)) == 8
 
 
+def test_what_a_worker_loaded_before_it_died_is_reported_by_its_run(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, CALLS)
+    handler(
+        tmp_path,
+        f"mark = pathlib.Path({str(tmp_path)!r}, 'died')\n"
+        "if 'b' in frame['code'] and not mark.exists():\n"
+        "    mark.touch()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "return frame",
+    )
+    deliver(tmp_path, "large.csv", lines("z", range(1, 200)))
+    for code in "ab":  # of one batch, in this order
+        deliver(tmp_path, f"{code}.csv", lines(code, [1, 2]))
+    report = run(prices, dsn, tmp_path, workers=2)
+    assert (report.rows, report.failed, report.unchanged) == (203, (), 0)
+    assert (tmp_path / "died").exists()
+    again = run(prices, dsn, tmp_path, workers=2)
+    assert (again.rows, again.unchanged) == (0, 3)
+
+
 def test_a_file_that_kills_every_worker_is_on_record_as_failed(dsn: str, tmp_path: Path) -> None:
     prices = flow(tmp_path, CALLS)
     handler(tmp_path, "if 'b' in frame['code']:\n    os.kill(os.getpid(), signal.SIGKILL)\nreturn frame")
