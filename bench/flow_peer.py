@@ -80,7 +80,7 @@ def by_dlt(dsn: str, files: list[Path]) -> int:
             yield pa.Table.from_pandas(frame(file), preserve_index=False)
 
     at = conninfo_to_dict(dsn)
-    url = f"postgresql://{at['user']}:none@{at['host']}:{at['port']}/{at['dbname']}"  # it wants a password
+    url = f"postgresql://{at['user']}:{at['password']}@{at['host']}:{at['port']}/{at['dbname']}"
     pipeline = dlt.pipeline("bench", destination=dlt.destinations.postgres(url), dataset_name="peer")
     resource = dlt.resource(tables, name=TABLE, primary_key=KEY, write_disposition="append")
     pipeline.run(resource, loader_file_format="csv").raise_on_failed_jobs()

@@ -152,7 +152,7 @@ def _psql(dsn: str) -> None:
 
 def _peer(name: str, requirements: list[str], dsn: str) -> dict[str, Any]:
     at = psycopg.conninfo.conninfo_to_dict(dsn)
-    url = f"postgresql://{at['user']}@{at['host']}:{at['port']}/{at['dbname']}"
+    url = f"postgresql://{at['user']}:{at['password']}@{at['host']}:{at['port']}/{at['dbname']}"
     script = Path(__file__).with_name("read_peer.py")
     command = [str(environment(f"read-{name}", requirements)), str(script), name, url, QUERY]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -4,6 +4,7 @@ import os
 import signal
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
@@ -21,7 +22,7 @@ class OwnClickHouse:
         self.stack = self._open.enter_context(LocalStack(settings, services=("clickhouse",)))
         assert self.stack.endpoints.clickhouse_url
         self.url = self.stack.endpoints.clickhouse_url
-        self._port = int(self.url.split(":")[2].split("/")[0])
+        self._port = urlsplit(self.url).port or 0
 
     def stop(self) -> None:
         self._open.close()

@@ -393,6 +393,7 @@ def test_password_never_reaches_events_or_metadata(
 ) -> None:
     parts = conninfo_to_dict(dsn)
     where = f"{parts['host']}:{parts['port']}/{parts['dbname']}"
+    canary = str(parts["password"])
     data = sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", sample_bars.weekdays(2014)[:2], 7))
     with zipfile.ZipFile(tmp_path / "2014_1min.zip", "w") as archive:
         archive.writestr("sz000001_2014.csv", data)
@@ -402,7 +403,7 @@ def test_password_never_reaches_events_or_metadata(
     said = {}
     with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance:
         for outcome, address in ((True, where), (False, where.replace(str(parts["port"]), "1"))):
-            monkeypatch.setenv("MARKETDATA_POSTGRES_DSN", f"postgresql://postgres:{CANARY}@{address}")
+            monkeypatch.setenv("MARKETDATA_POSTGRES_DSN", f"postgresql://postgres:{canary}@{address}")
             job = repository.get_job("bars_repair")
             result = job.execute_in_process(instance=instance, partition_key="2014-01", raise_on_error=False)
             assert result.success is outcome
@@ -412,10 +413,10 @@ def test_password_never_reaches_events_or_metadata(
             said[outcome] = "\n".join([*events, json.dumps(run.run_config), json.dumps(run.tags)])
     assert "STEP_FAILURE" in said[False]
     assert "candlesticks" in said[True]
-    assert CANARY not in said[True] + said[False]
-    health = Postgres(url=f"postgresql://postgres:{CANARY}@{where}").check()
+    assert canary not in said[True] + said[False]
+    health = Postgres(url=f"postgresql://postgres:{canary}@{where}").check()
     assert health.ok
-    assert CANARY not in str(health)
+    assert canary not in str(health)
 
 
 @pytest.mark.parametrize("field", ["url", "folder", "urls", "providers_file"])

@@ -1,12 +1,16 @@
 """A loopback HTTP front over the embedded ClickHouse engine, so that many processes share one data folder.
 
-Run as `python -m marketdata_assets.local.clickhouse_http --path DIR --port N`. It speaks as much of the protocol as
-clickhouse-connect needs; sessions, users and external tables are left to a real server.
+Run as `python -m marketdata_assets.local.clickhouse_http --path DIR --port N --password-file FILE`. It speaks as much
+of the protocol as clickhouse-connect needs; sessions, further users and external tables are left to a real server.
+A query can read and write the files of whoever runs this, so each needs the password and may not come from a web page.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import binascii
+import hmac
 import json
 import re
 import signal
@@ -24,11 +28,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from marketdata_assets.local import clickhouse_wire as wire
+from marketdata_assets.local.password import USER
 
 DATABASE = "marketdata"
 DRAIN_SECONDS = 15
 UNKNOWN_TABLE = 60
 UNKNOWN_EXCEPTION = 1002
+AUTHENTICATION_FAILED = 516
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+BAD_LOGIN = "user or password is wrong; `marketdata exec PROGRAM` sets MARKETDATA_CLICKHOUSE_URL, which has both"
+FOREIGN = "Host or Origin is another than 127.0.0.1 or localhost, as of a web page in a browser; no page may ask"
+REJECTED_BODY_BYTES = 1 << 20
+"""What is read of a rejected request, so that its client sees the answer; then the connection is closed."""
 _CODE = re.compile(r"Code: (\d+)")
 
 
@@ -109,9 +120,9 @@ class Front(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, engine: Engine) -> None:
+    def __init__(self, port: int, engine: Engine, password: str) -> None:
         super().__init__(("127.0.0.1", port), Handler)
-        self.engine = engine
+        self.engine, self.password = engine, password
         self._working = 0
         self._idle = threading.Condition()
 
@@ -144,17 +155,49 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer `/ping`, or a query in the URL."""
         path, query = urlsplit(self.path).path, urlsplit(self.path).query
-        if path == "/ping" or not query:
-            self._answer(200, b"Ok.\n", {"Content-Type": "text/html; charset=UTF-8"})
-        else:
+        if path != "/ping" and query:
             self.do_POST()
+        elif self._from_elsewhere():
+            self._deny(FOREIGN)
+        else:
+            self._answer(200, b"Ok.\n", {"Content-Type": "text/html; charset=UTF-8"})
 
     def do_POST(self) -> None:
-        with self.server.working():
-            self._query()
+        if self._from_elsewhere():
+            self._deny(FOREIGN)
+        elif not self._knows_the_password():
+            self._deny(BAD_LOGIN)
+        else:
+            with self.server.working():
+                self._query()
 
     def log_message(self, *args: Any, **keywords: Any) -> None:
         """Keep the access log empty; errors go to the client."""
+
+    def _from_elsewhere(self) -> bool:
+        """Whether a web page of another site asks: by its Origin, or by a host name that it made point here."""
+        origin = self.headers.get("Origin")
+        pages = [] if origin is None else [origin]
+        return any(_host(text) not in LOOPBACK for text in [f"//{self.headers.get('Host', '')}", *pages])
+
+    def _knows_the_password(self) -> bool:
+        if "X-ClickHouse-Key" in self.headers:
+            given = f"{self.headers.get('X-ClickHouse-User', '')}:{self.headers['X-ClickHouse-Key']}".encode()
+        else:
+            scheme, _, coded = self.headers.get("Authorization", "").partition(" ")
+            try:
+                given = base64.b64decode(coded, validate=True) if scheme.lower() == "basic" else b""
+            except binascii.Error:
+                return False
+        return hmac.compare_digest(given, f"{USER}:{self.server.password}".encode())
+
+    def _deny(self, cause: str) -> None:
+        self.close_connection = True
+        length = self.headers.get("Content-Length", "")
+        self.rfile.read(min(int(length), REJECTED_BODY_BYTES) if length.isdecimal() else 0)
+        text = f"Code: {AUTHENTICATION_FAILED}. DB::Exception: {cause}. (AUTHENTICATION_FAILED)\n"
+        headers = {"X-ClickHouse-Exception-Code": str(AUTHENTICATION_FAILED), "Connection": "close"}
+        self._answer(403, text.encode(), {**headers, "Content-Type": "text/plain; charset=UTF-8"})
 
     def _query(self) -> None:
         began = time.monotonic_ns()
@@ -212,14 +255,22 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
 def main() -> None:
     """Serve the data folder until SIGTERM, then let the requests in work finish."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--path", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--password-file", type=Path, required=True)
     options = parser.parse_args()
     engine = Engine(options.path.absolute())
-    with Front(options.port, engine) as front:
+    with Front(options.port, engine, options.password_file.read_text()) as front:
         signal.signal(signal.SIGTERM, lambda number, frame: threading.Thread(target=front.shutdown).start())
         front.serve_forever(poll_interval=0.05)
         front.socket.close()

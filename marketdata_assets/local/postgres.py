@@ -5,6 +5,7 @@ Tables and queries belong to `stores`.
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,9 +13,10 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from marketdata_assets.local import process, proctable, unprivileged
+from marketdata_assets.local import password, process, proctable, unprivileged
 from marketdata_assets.local.errors import MissingWheel, ServerFailed
 
+TRUST = re.compile(r"\btrust$", re.MULTILINE)
 DATABASES = ("marketdata", "dagster")
 # sockaddr_un holds 108 bytes on Linux and 104 on macOS; the rest is the name PostgreSQL adds.
 LONGEST_SOCKET_FOLDER = 103 - len("/.s.PGSQL.65535.lock")
@@ -27,9 +29,9 @@ SETTINGS = {
 }
 
 
-def url(port: int, database: str) -> str:
+def url(port: int, secret: str, database: str) -> str:
     """The DSN of one database of the local server."""
-    return f"postgresql://postgres@127.0.0.1:{port}/{database}"
+    return f"postgresql://postgres:{secret}@127.0.0.1:{port}/{database}"
 
 
 def programs() -> Path:
@@ -62,25 +64,32 @@ def prepare(folder: Path) -> None:
             unprivileged.give(folder, identity)
         _initdb(making, identity)
         making.rename(folder / "data")
-    elif identity is not None:
+        return
+    if identity is not None:
         unprivileged.give(folder, identity)
+    _release(folder / "data")
+    _require_password(folder, identity)
+
+
+def _release(data: Path) -> None:
+    """Let the cluster of a killed server be opened."""
     # PostgreSQL does not start while any process has the pid in the file, but treats its own parent's pid as stale. It
     # then still checks the shared memory named in the file, so the file must stay.
-    pid_file = folder / "data" / "postmaster.pid"
+    pid_file = data / "postmaster.pid"
     if pid_file.exists():
         first, _, rest = pid_file.read_text().partition("\n")
-        if first.strip().isdigit() and str(folder / "data") not in proctable.command(int(first)):
+        if first.strip().isdigit() and str(data) not in proctable.command(int(first)):
             pid_file.write_text(f"{os.getpid()}\n{rest}")
 
 
-def ready(port: int) -> bool:
+def ready(port: int, secret: str) -> bool:
     """Whether the server answers and both databases exist; makes the missing ones."""
     if not process.port_answers(port):
         return False
     import psycopg
 
     try:
-        with psycopg.connect(url(port, "postgres"), autocommit=True, connect_timeout=2) as connection:
+        with psycopg.connect(url(port, secret, "postgres"), autocommit=True, connect_timeout=2) as connection:
             existing = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
             for name in DATABASES:
                 if name not in existing:
@@ -91,34 +100,54 @@ def ready(port: int) -> bool:
 
 
 def dagster_environment(dsn: str) -> dict[str, str]:
-    """The variables Dagster's storage is configured by; it needs a password even where the server does not."""
+    """The variables Dagster's storage is configured by."""
     parts = urlsplit(dsn)
     return {
         "DAGSTER_PG_HOST": parts.hostname or "127.0.0.1",
         "DAGSTER_PG_PORT": str(parts.port or 5432),
         "DAGSTER_PG_DB": parts.path.lstrip("/"),
         "DAGSTER_PG_USER": parts.username or "postgres",
-        "DAGSTER_PG_PASSWORD": parts.password or "trust",
+        "DAGSTER_PG_PASSWORD": parts.password or "",
     }
 
 
 def _initdb(data: Path, identity: unprivileged.Identity | None) -> None:
-    arguments = ["-D", str(data), "-U", "postgres", "--auth=trust", "--encoding=utf8", "--locale=C.UTF-8"]
-    call = process.tied_to_us([str(programs() / "initdb"), *arguments], signal.SIGTERM, identity)
-    log = data.parent / "initdb.log"
+    arguments = ["-D", str(data), "-U", "postgres", "--encoding=utf8", "--locale=C.UTF-8"]
+    login = ["--auth=scram-sha-256", f"--pwfile={password.file(data.parent)}"]
+    _run(data.parent, "initdb", [*arguments, *login], identity)
+
+
+def _require_password(folder: Path, identity: unprivileged.Identity | None) -> None:
+    """Give a cluster of an earlier version, which trusts everybody, the password; nobody can connect meanwhile."""
+    rules = folder / "data" / "pg_hba.conf"
+    trusting = rules.read_text()
+    if not re.search(TRUST, trusting):
+        return
+    set_password = f"ALTER ROLE postgres PASSWORD '{password.of(folder)}'\n"
+    _run(folder, "postgres", ["--single", "-D", str(folder / "data"), "postgres"], identity, set_password)
+    owner = rules.stat()
+    password.write_private(rules, re.sub(TRUST, "scram-sha-256", trusting))
+    os.chown(rules, owner.st_uid, owner.st_gid)
+
+
+def _run(
+    folder: Path, name: str, arguments: list[str], identity: unprivileged.Identity | None, entered: str = ""
+) -> None:
+    call = process.tied_to_us([str(programs() / name), *arguments], signal.SIGTERM, identity)
+    log = folder / f"{name}.log"
     with log.open("wb") as output:
         done = subprocess.run(
-            call, cwd=data.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0, check=False
+            call, cwd=folder, input=entered.encode(), stdout=output, stderr=output, process_group=0, check=False
         )
     if done.returncode != 0:
-        raise ServerFailed("postgres", f"initdb ended with code {done.returncode}", log, log.read_text()[-3000:])
+        raise ServerFailed("postgres", f"{name} ended with code {done.returncode}", log, log.read_text()[-3000:])
 
 
 POSTGRES = process.ServerSpec(
     name="postgres",
     command=command,
     ready=ready,
-    url=lambda port: url(port, "marketdata"),
+    url=lambda port, secret: url(port, secret, "marketdata"),
     prepare=prepare,
     identity=lambda folder: unprivileged.choose(folder.resolve(), programs()),
     stop_signal=signal.SIGINT,

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from marketdata_assets.local import proctable
+from marketdata_assets.local import password, proctable
 from marketdata_assets.local.errors import PortTaken, ServerFailed
 from marketdata_assets.local.record import ServerRecord
 from marketdata_assets.local.unprivileged import Identity
@@ -28,15 +28,16 @@ PORT_TRIES = 3
 class ServerSpec:
     """What is particular about one server, as plain functions.
 
-    `command(folder, port)` is the argument list, its first item an absolute path; `ready(port)` says whether the
-    server answers and never waits for more than about a second; `prepare(folder)` runs before each launch.
+    `command(folder, port)` is the argument list, its first item an absolute path; `ready(port, password)` says whether
+    the server answers and never waits for more than about a second; `prepare(folder)` runs before each launch.
+    `url(port, password)` is what clients connect to, and `password.of(folder)` is the password.
     `stop_signal` asks it to end; `death_signal` is what the kernel sends when the stack dies without asking.
     """
 
     name: str
     command: Callable[[Path, int], list[str]]
-    ready: Callable[[int], bool]
-    url: Callable[[int], str]
+    ready: Callable[[int, str], bool]
+    url: Callable[[int, str], str]
     prepare: Callable[[Path], None] = lambda folder: None
     identity: Callable[[Path], Identity | None] = lambda folder: None
     stop_signal: signal.Signals = signal.SIGTERM
@@ -87,7 +88,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        return self.spec.url(self.port)
+        return self.spec.url(self.port, self.password)
+
+    @property
+    def password(self) -> str:
+        return password.of(self.folder)
 
     @property
     def alive(self) -> bool:
@@ -104,6 +109,8 @@ class Server:
     def launch(self) -> None:
         """Start the process and return at once."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        password.of(self.folder)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.1"))
@@ -129,7 +136,7 @@ class Server:
             self.port = free_port()
             self.launch()
             return False
-        if self.spec.ready(self.port):
+        if self.spec.ready(self.port, self.password):
             return True
         if time.monotonic() - self._launched_at > self.spec.ready_seconds:
             tail = self._tail()

@@ -17,6 +17,7 @@ from typing import IO
 
 from marketdata_assets.local import proctable
 from marketdata_assets.local.errors import DataFolderBusy
+from marketdata_assets.local.password import write_private
 
 OWN_EXIT_SECONDS = 3
 SIGNALLED_EXIT_SECONDS = 10
@@ -64,11 +65,9 @@ def read(home: Path) -> StackRecord | None:
 
 
 def write(home: Path, servers: list[ServerRecord], urls: dict[str, str]) -> None:
-    """Replace the record in one step."""
+    """Replace the record in one step; the URLs have passwords."""
     record = StackRecord(os.getpid(), proctable.start_mark(os.getpid()) or "", servers, urls)
-    partial = home / "stack.json.partial"
-    partial.write_text(json.dumps(asdict(record), indent=2))
-    partial.replace(home / "stack.json")
+    write_private(home / "stack.json", json.dumps(asdict(record), indent=2))
 
 
 def erase(home: Path) -> None:

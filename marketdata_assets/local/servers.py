@@ -1,20 +1,20 @@
-"""How the local ClickHouse, Mongo-wire server and NATS are started, called and known to be ready.
+"""How the local ClickHouse and NATS are started, called and known to be ready.
 
-PostgreSQL has a module of its own; tables, collections and streams belong to the packages that use them.
+PostgreSQL and the Mongo-wire server have modules of their own; tables and streams belong to the packages that use them.
 """
 
 import http.client
 import importlib.util
 import json
 import shutil
-import signal
 import socket
 import sys
 import sysconfig
 from pathlib import Path
 
+from marketdata_assets.local import password
 from marketdata_assets.local.errors import MissingWheel
-from marketdata_assets.local.process import ServerSpec, port_answers
+from marketdata_assets.local.process import ServerSpec
 
 
 def program(file: str, name: str, wheel: str) -> str:
@@ -33,10 +33,10 @@ def _clickhouse_command(folder: Path, port: int) -> list[str]:
         if importlib.util.find_spec(wheel) is None:
             raise MissingWheel("clickhouse", wheel)
     front = [sys.executable, "-m", "marketdata_assets.local.clickhouse_http"]
-    return [*front, "--path", str(folder / "data"), "--port", str(port)]
+    return [*front, "--path", str(folder / "data"), "--port", str(port), "--password-file", str(password.file(folder))]
 
 
-def _clickhouse_ready(port: int) -> bool:
+def _clickhouse_ready(port: int, _: str) -> bool:
     """Whether the front answers `/ping`, which it does once the engine is open."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     try:
@@ -48,31 +48,6 @@ def _clickhouse_ready(port: int) -> bool:
         connection.close()
 
 
-def _mongo_command(folder: Path, port: int) -> list[str]:
-    """It also reads `secantusd.toml` in its working folder, which is its own."""
-    arguments = ["--host", "127.0.0.1", "--port", str(port), "--storage-path", str(folder / "data")]
-    return [program("secantusd-py", name="mongo", wheel="secantusdb"), *arguments, "--log-level", "WARNING"]
-
-
-def _mongo_url(port: int) -> str:
-    """`journal=true` makes an acknowledged write survive a kill."""
-    return f"mongodb://127.0.0.1:{port}/?journal=true"
-
-
-def _mongo_ready(port: int) -> bool:
-    if not port_answers(port):
-        return False
-    import pymongo
-    from pymongo.errors import PyMongoError
-
-    try:
-        with pymongo.MongoClient[dict[str, object]](_mongo_url(port), serverSelectionTimeoutMS=1000) as client:
-            client.admin.command("ping")
-    except PyMongoError:
-        return False
-    return True
-
-
 def _nats_prepare(folder: Path) -> None:
     """Write the configuration file.
 
@@ -80,7 +55,9 @@ def _nats_prepare(folder: Path) -> None:
     default is two minutes; "always" syncs every message, at a twentieth of the rate. See docs/decisions/0006.
     """
     store = json.dumps(str(folder / "data"))
-    (folder / "nats.conf").write_text(f"jetstream {{\n  store_dir: {store}\n  sync_interval: 1s\n}}\n")
+    login = f"user: {password.USER}, password: {json.dumps(password.of(folder))}"
+    text = f"jetstream {{\n  store_dir: {store}\n  sync_interval: 1s\n}}\nauthorization {{ {login} }}\n"
+    password.write_private(folder / "nats.conf", text)
 
 
 def _nats_command(folder: Path, port: int) -> list[str]:
@@ -88,7 +65,7 @@ def _nats_command(folder: Path, port: int) -> list[str]:
     return [server, "-c", str(folder / "nats.conf"), "-a", "127.0.0.1", "-p", str(port)]
 
 
-def _nats_ready(port: int) -> bool:
+def _nats_ready(port: int, _: str) -> bool:
     """Whether the greeting, the first line a client gets, says that JetStream is on."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
@@ -102,27 +79,14 @@ CLICKHOUSE = ServerSpec(
     name="clickhouse",
     command=_clickhouse_command,
     ready=_clickhouse_ready,
-    url=lambda port: f"http://127.0.0.1:{port}/marketdata",
+    url=lambda port, secret: f"http://{password.USER}:{secret}@127.0.0.1:{port}/marketdata",
 )
 """An engine in its own process behind the HTTP front of `clickhouse_http`."""
-
-MONGO = ServerSpec(
-    name="mongo",
-    command=_mongo_command,
-    ready=_mongo_ready,
-    url=_mongo_url,
-    death_signal=signal.SIGKILL,
-)
-"""The server is GPL, so it runs as a separate program and is never imported.
-
-It is killed with SIGKILL when the stack dies: nothing supervises it then, it has hung at SIGTERM, and journaled writes
-survive SIGKILL.
-"""
 
 NATS = ServerSpec(
     name="nats",
     command=_nats_command,
     ready=_nats_ready,
-    url=lambda port: f"nats://127.0.0.1:{port}",
+    url=lambda port, secret: f"nats://{password.USER}:{secret}@127.0.0.1:{port}",
     prepare=_nats_prepare,
 )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
-from marketdata_assets.local import endpoints, postgres, record, servers
+from marketdata_assets.local import endpoints, mongo, postgres, record, servers
 from marketdata_assets.local.process import Server, Started, wait_ready
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # In the order of launch and of stopping: PostgreSQL last, as it may have to make its cluster first and keeps what
 # Dagster writes until the end.
-SPECS = {"clickhouse": servers.CLICKHOUSE, "mongo": servers.MONGO, "nats": servers.NATS, "postgres": postgres.POSTGRES}
+SPECS = {"clickhouse": servers.CLICKHOUSE, "mongo": mongo.MONGO, "nats": servers.NATS, "postgres": postgres.POSTGRES}
 URLS = {"postgres": "postgres_dsn", "mongo": "mongo_uri", "clickhouse": "clickhouse_url", "nats": "nats_url"}
 SERVICES = ("postgres", "mongo", "clickhouse", "nats")
 
@@ -82,7 +82,8 @@ class LocalStack:
             self._report(f"{started.name}: ready on port {started.port} after {started.seconds:.1f} s")
         urls = {URLS[name]: server.url for name, server in self._servers.items()}
         if "postgres" in self._servers:
-            urls["dagster_pg"] = postgres.url(self._servers["postgres"].port, "dagster")
+            server = self._servers["postgres"]
+            urls["dagster_pg"] = postgres.url(server.port, server.password, "dagster")
         self._urls = urls
         self.endpoints = endpoints.merge(self.settings, urls)
         self._write()

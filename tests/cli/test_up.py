@@ -11,6 +11,7 @@ from pathlib import Path
 from commands import PROGRAMS, apart, environment, marketdata, until
 
 from marketdata_assets.local import proctable, record
+from marketdata_assets.secret_values import without_password
 
 EVERY = {"postgres", "mongo", "clickhouse", "nats"}
 
@@ -74,7 +75,7 @@ def test_up_tells_machines_where_the_servers_are_and_ends_at_a_signal(home: Path
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0, (home / "up.log").read_text()
     told = json.loads(out)
-    assert told["MARKETDATA_NATS_URL"] == found.urls["nats_url"]
+    assert told["MARKETDATA_NATS_URL"] == without_password(found.urls["nats_url"]) != found.urls["nats_url"]
     assert told["MARKETDATA_HOME"] == str(home)
     assert told["MARKETDATA_POSTGRES_DSN"] == "postgresql://somebody:***@db.invalid:5432/bars"
     assert "canary" not in out + (home / "up.log").read_text()

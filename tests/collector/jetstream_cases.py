@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import nats
 from collector_records import snapshot
@@ -139,16 +140,17 @@ class Line:
     `deaf` passes nothing on that the server says, `limit` cuts the connection after so many more bytes of the client.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, url: str) -> None:
         self.deaf = False
         self.limit: int | None = None
         self.opened = 0
-        self._port = port
+        self._url = urlsplit(url)
         self._writers: list[asyncio.StreamWriter] = []
 
     async def __aenter__(self) -> str:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        login = self._url.netloc.rpartition("@")[0]
+        return f"nats://{login}@127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
@@ -164,7 +166,7 @@ class Line:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.opened += 1
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._url.port)
         except OSError:
             writer.transport.abort()
             return

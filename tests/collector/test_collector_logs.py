@@ -116,9 +116,9 @@ class _Events:
 
 
 def test_an_outage_of_nats_is_logged_from_spooling_to_drained(tmp_path: Path, logged: Logged) -> None:
-    async def act(port: int) -> None:
-        line = Line(port)
-        async with line as url, publishing(url, tmp_path / "spool") as sink:
+    async def act(url: str) -> None:
+        line = Line(url)
+        async with line as through, publishing(through, tmp_path / "spool") as sink:
             await until(lambda: sink.state().connected)
             line.deaf = True
             sink.put(items([trade(number) for number in range(100)]))
@@ -127,7 +127,7 @@ def test_an_outage_of_nats_is_logged_from_spooling_to_drained(tmp_path: Path, lo
             await until(lambda: sink.state().acked == 100)
 
     with nats_server(tmp_path / "nats") as server:
-        asyncio.run(act(server.port))
+        asyncio.run(act(server.url))
     assert logged("stream_created")[0]["stream"] == "MARKET"
     assert logged("spool_opened")[0]["messages"] == 0
     assert logged("nats_unavailable")[0]["attempt"] == 1

@@ -95,7 +95,7 @@ async def test_repeated_kills_of_the_server_leave_each_item_once(server: Server,
 
 @in_loop
 async def test_lost_acks_make_no_duplicates(server: Server) -> None:
-    line = Line(server.port)
+    line = Line(server.url)
     async with line as url, publishing(url, prepare_url=server.url) as publisher:
         publisher.put(items(trades(100)))
         await until(lambda: publisher.state().acked == 100)
@@ -111,7 +111,7 @@ async def test_lost_acks_make_no_duplicates(server: Server) -> None:
 
 @in_loop
 async def test_a_connection_broken_anywhere_loses_and_duplicates_nothing(server: Server) -> None:
-    line = Line(server.port)
+    line = Line(server.url)
     async with line as url, publishing(url, prepare_url=server.url) as publisher:
         for attempt in range(12):
             line.limit = 50_000 + 7_919 * attempt
@@ -220,7 +220,7 @@ async def test_drain_without_a_server_leaves_all_to_the_next_process(server: Ser
 @in_loop
 async def test_outage_beyond_the_duplicate_window_may_repeat_but_loses_nothing(server: Server) -> None:
     """In doubt is only what was sent and not acked: with acks lost for longer than the window, it is there twice."""
-    line, stream = Line(server.port), Stream(duplicate_seconds=0.5)
+    line, stream = Line(server.url), Stream(duplicate_seconds=0.5)
     async with line as url, publishing(url, prepare_url=server.url, stream=stream) as publisher:
         publisher.put(items(trades(100)))
         await until(lambda: publisher.state().acked == 100)

@@ -270,7 +270,7 @@ async def test_messages_deleted_from_the_stream_are_not_waited_for(server: Serve
 
 async def _leave_in_hand(server: Server) -> None:
     """A reader that goes without a word."""
-    line = Line(server.port)
+    line = Line(server.url)
     async with line as url:
         reader = Reader(url, "MARKET", TRADES.name)
         await reader.__aenter__()

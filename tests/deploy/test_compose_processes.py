@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 import yaml
 from compose_file import DOCKER, SECRETS, prepared, services
+from psycopg import sql
 
 from marketdata_assets.local.postgres import dagster_environment
 from marketdata_assets.local.process import free_port, port_answers
@@ -90,6 +92,13 @@ class Machine:
         return file
 
 
+def own_role(dsn: str, role: str, password: str) -> None:
+    """Make a role that owns the database, as the service dagster-db has one."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), password))
+        connection.execute(sql.SQL("ALTER DATABASE dagster OWNER TO {}").format(sql.Identifier(role)))
+
+
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("machine")
@@ -97,12 +106,15 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     with LocalStack(Settings(home=folder / "stack", postgres_dsn=None), services=("postgres",)) as stack:
         assert stack.endpoints.postgres_dsn
         assert stack.endpoints.dagster_pg
-        password = (secrets / "postgres_password").read_text()
-        (secrets / "postgres_dsn").unlink()
-        dsn = stack.endpoints.postgres_dsn.replace("postgres@", f"postgres:{password}@", 1)
-        (secrets / "postgres_dsn").write_text(dsn)
+        password = stack.server("postgres").password
+        dsn = stack.endpoints.postgres_dsn
+        for name, text in (("postgres_password", password), ("postgres_dsn", dsn)):
+            (secrets / name).unlink()
+            (secrets / name).write_text(text)
+        own_role(stack.endpoints.dagster_pg, "dagster", (secrets / "dagster_db_password").read_text())
         storage = dagster_environment(stack.endpoints.dagster_pg)
         del storage["DAGSTER_PG_PASSWORD"]  # comes from the file
+        storage["DAGSTER_PG_USER"] = "dagster"
         machine = Machine(folder, secrets, storage, {port: free_port() for port in PORTS.values()})
         try:
             for name in PORTS:

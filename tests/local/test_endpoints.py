@@ -39,12 +39,12 @@ def test_no_record_and_a_broken_one_count_for_nothing(local_home: Path) -> None:
 
 def test_as_environment_names_only_what_there_is() -> None:
     assert as_environment(Endpoints(nats_url="nats://x")) == {"MARKETDATA_NATS_URL": "nats://x"}
-    assert as_environment(Endpoints(dagster_pg="postgresql://postgres@127.0.0.1:5/dagster")) == {
+    assert as_environment(Endpoints(dagster_pg="postgresql://postgres:pw@127.0.0.1:5/dagster")) == {
         "DAGSTER_PG_HOST": "127.0.0.1",
         "DAGSTER_PG_PORT": "5",
         "DAGSTER_PG_DB": "dagster",
         "DAGSTER_PG_USER": "postgres",
-        "DAGSTER_PG_PASSWORD": "trust",
+        "DAGSTER_PG_PASSWORD": "pw",
     }
 
 

@@ -19,7 +19,7 @@ import pymongo
 import pytest
 from commands import settings as settings_of
 
-from marketdata_assets.local import postgres, process, proctable, record, servers
+from marketdata_assets.local import mongo, postgres, process, proctable, record, servers
 from marketdata_assets.local.endpoints import as_environment, resolve
 from marketdata_assets.local.errors import DataFolderBusy, MissingWheel, PortTaken, ServerFailed
 from marketdata_assets.local.process import Server, free_port, wait_ready
@@ -265,7 +265,7 @@ def test_postgres_runs_in_odd_folders(local_home: Path, name: str) -> None:
 
 
 def test_deadline_ends_a_server_that_never_answers(local_home: Path) -> None:
-    spec = replace(servers.NATS, ready=lambda port: False, ready_seconds=0.3)
+    spec = replace(servers.NATS, ready=lambda port, password: False, ready_seconds=0.3)
     server = Server(spec, local_home, configured_port=0)
     server.launch()
     with pytest.raises(ServerFailed, match="was not ready after"):
@@ -274,9 +274,10 @@ def test_deadline_ends_a_server_that_never_answers(local_home: Path) -> None:
 
 
 def test_urls_of_the_servers() -> None:
-    assert servers.CLICKHOUSE.url(6) == "http://127.0.0.1:6/marketdata"
-    assert servers.MONGO.url(7) == "mongodb://127.0.0.1:7/?journal=true"
-    assert postgres.url(5, "dagster") == "postgresql://postgres@127.0.0.1:5/dagster"
+    assert servers.CLICKHOUSE.url(6, "pw") == "http://marketdata:pw@127.0.0.1:6/marketdata"
+    assert mongo.MONGO.url(7, "pw") == "mongodb://marketdata:pw@127.0.0.1:7/?journal=true"
+    assert servers.NATS.url(8, "pw") == "nats://marketdata:pw@127.0.0.1:8"
+    assert postgres.url(5, "pw", "dagster") == "postgresql://postgres:pw@127.0.0.1:5/dagster"
 
 
 def test_unknown_service_is_refused(local_home: Path) -> None:

@@ -46,7 +46,7 @@ def test_data_folder_is_given_away_without_namespaces() -> None:
         settings = settings_of(Path(home))
         for _ in range(2):
             with LocalStack(settings, services=["postgres"]) as stack:
-                assert postgres.ready(stack.server("postgres").port)
+                assert postgres.ready(stack.server("postgres").port, stack.server("postgres").password)
         assert (Path(home) / "postgres" / "data").stat().st_uid != 0
 
 

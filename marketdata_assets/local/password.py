@@ -1,0 +1,40 @@
+"""The password of one local server: random, created once, in a file that no other user of the machine can read.
+
+How a server gets its password belongs to that server's file.
+"""
+
+import os
+import secrets
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+USER = "marketdata"
+
+
+def file(folder: Path) -> Path:
+    """Where the server that keeps its data in `folder` has its password."""
+    return folder / "password"
+
+
+def of(folder: Path) -> str:
+    """The password of the server that keeps its data in `folder`; creates folder and password when there is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not file(folder).exists():
+        made = _private(folder, secrets.token_urlsafe(24))
+        with suppress(FileExistsError):  # another process was first
+            file(folder).hardlink_to(made)
+        made.unlink()
+    return file(folder).read_text()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file in one step by one that only its owner can read."""
+    _private(path.parent, text).replace(path)
+
+
+def _private(folder: Path, text: str) -> Path:
+    number, name = tempfile.mkstemp(prefix="partial-", dir=folder)
+    with os.fdopen(number, "w") as out:
+        out.write(text)
+    return Path(name)
