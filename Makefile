@@ -93,12 +93,12 @@ words:
 	$(PYTHON) .ci/words.py
 	$(PYTHON) .ci/words.py --package
 
-# Checks the lock for known vulnerabilities, with a tool in a separate environment; reports when no service responds.
+# Checks every lock for known vulnerabilities, with a tool in a separate environment; fails when no service responds.
 AUDIT := $(VENV)/audit/bin/pip-audit
 audit: env-dev
 	@test -x $(AUDIT) || { $(PYTHON) -m venv $(VENV)/audit && \
 	  $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check "pip-audit>=2.9,<3"; } || true
-	$(BIN)/python .ci/audit.py $(AUDIT) requirements-dev.lock
+	$(BIN)/python .ci/audit.py $(AUDIT) requirements.lock requirements-dev.lock docker/requirements.lock
 
 # make bench ONLY=bars runs one domain; BENCH_SMALL=1 runs it on tiny inputs, without a verdict.
 bench: env-dev
