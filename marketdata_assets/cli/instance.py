@@ -189,6 +189,7 @@ def run_job(
 
     from marketdata_assets.dagster_internals import REPOSITORY_LABEL_TAG, assign_to_code_location
     from marketdata_assets.definitions import defs
+    from marketdata_assets.defs import run_files
     from marketdata_assets.partitions import BRAIN_ACCOUNTS, range_tags
 
     logging = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -197,6 +198,7 @@ def run_job(
         dagster_instance(settings) as instance,
         run_lock.held(settings.root, run_id),
         interrupted_by(lambda: run_lock.stop_requested(settings.root, run_id)),
+        run_files.of_a_command(),
     ):
         if accounts:
             instance.add_dynamic_partitions(str(BRAIN_ACCOUNTS.name), list(accounts))

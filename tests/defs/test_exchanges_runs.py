@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import zstandard
 from bar_runs import failures
-from exchange_runs import BARS, FIRST, GAPS, LAST, TRADES, YESTERDAY, Floor, verdicts
+from exchange_runs import BARS, FIRST, GAPS, LAST, TABLES_STEP, TRADES, YESTERDAY, Floor, verdicts
 
 from marketdata_assets.collector.drain import claim_of
 from marketdata_assets.collector.items import items, message_id, subject
@@ -35,6 +35,16 @@ def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with LocalStack(settings, services=("nats",)) as stack:
         assert stack.endpoints.nats_url
         yield stack.endpoints.nats_url
+
+
+@pytest.mark.parametrize("field", ["files", "dumps"])
+@pytest.mark.parametrize("name", ["/etc/passwd", "{captures}/../secret.csv", "secret.csv"])
+def test_no_config_names_a_file_outside_of_the_folder_of_captures(floor: Floor, field: str, name: str) -> None:
+    name = name.format(captures=floor.folder)
+    run = floor.fill(**{field: [name]}, stream=False)
+    assert not run.success
+    assert f"{field}: {name} is not below {floor.folder}" in failures(run)[TABLES_STEP]
+    assert "MARKETDATA_CAPTURES_DIR" in failures(run)[TABLES_STEP]
 
 
 def test_captures_become_tables_gaps_and_bars_with_all_checks_and_a_second_time_nothing_changes(floor: Floor) -> None:

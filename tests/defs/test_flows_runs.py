@@ -9,6 +9,7 @@ import pytest
 from bar_runs import failures, verdicts
 from flow_runs import PRICES, Mill
 
+from marketdata_assets.defs.run_files import of_a_command
 from marketdata_assets.partitions import range_tags
 from marketdata_demo import sample_flows
 
@@ -169,13 +170,27 @@ def test_files_as_partitions_are_loaded_one_by_one(mill: Mill) -> None:
     assert mill.instance.get_materialized_partitions(dg.AssetKey("closes")) == {"a.csv", "b.csv"}
 
 
-def test_files_of_another_folder_are_loaded_when_it_is_named(mill: Mill, tmp_path: Path) -> None:
+def test_files_of_another_folder_are_loaded_when_it_is_named(mill: Mill) -> None:
+    mill.declare("closes")
+    assert not mill.run("closes").success
+    other = mill.deliver("a.csv", "symbol,day,close\nAAA,2024-01-02,1.5\n", "other").parent
+    assert mill.run("closes", config={"data_dir": str(other)}).success
+    assert mill.rows("SELECT count(*) FROM prices") == [(1,)]
+
+
+def test_files_outside_of_the_folder_are_loaded_by_a_command_alone(mill: Mill, tmp_path: Path) -> None:
     mill.declare("closes")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "a.csv").write_text("symbol,day,close\nAAA,2024-01-02,1.5\n")
-    assert not mill.run("closes").success
-    assert mill.run("closes", config={"data_dir": str(elsewhere)}).success
+    roundabout = mill.data / ".." / elsewhere.name
+    for folder in (elsewhere, roundabout, Path("/"), Path("elsewhere")):
+        run = mill.run("closes", config={"data_dir": str(folder)})
+        assert not run.success
+        assert f"data_dir: {folder} is not below {mill.data}" in failures(run)["closes"]
+        assert "MARKETDATA_FLOWS_DATA" in failures(run)["closes"]
+    with of_a_command():
+        assert mill.run("closes", config={"data_dir": str(elsewhere)}).success
     assert mill.rows("SELECT count(*) FROM prices") == [(1,)]
 
 

@@ -4,11 +4,11 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import dagster as dg
 
+from marketdata_assets.defs.run_files import allowed
 from marketdata_assets.errors import MarketDataError, TerminalError
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats, NoServer
 from marketdata_assets.settings import Settings
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from marketdata_assets.collector.drain import Drained
     from marketdata_assets.exchanges.tables.loaded_files import FilesReport
+
+
+CAPTURES = "MARKETDATA_CAPTURES_DIR"
 
 
 class IngestConfig(dg.Config):
@@ -36,10 +39,13 @@ class IngestConfig(dg.Config):
     """Load captures. Those already loaded are skipped after a hash check."""
 
     files: list[str] = []  # noqa: RUF012 - a pydantic field: each config has a list of its own
-    """Paths of captures; empty means all captures of the folder."""
+    """Paths of captures, below MARKETDATA_CAPTURES_DIR except in a command; empty means all captures of the folder."""
 
     dumps: list[str] = []  # noqa: RUF012 - the same
-    """Paths of downloaded files, of tardis.dev or of a venue's public archive, to load instead of captures."""
+    """Paths of downloaded files, of tardis.dev or of a venue's public archive, to load instead of captures.
+
+    Except in a command they are below MARKETDATA_CAPTURES_DIR.
+    """
 
     contract_values: bool = True
     """Ask the venues for the values of contracts that sizes of dumps count."""
@@ -148,14 +154,15 @@ def drain_in_progress(server: str) -> str | None:
 def _captures(client: "Client", exchanges: Exchanges, config: IngestConfig, run_id: str) -> "FilesReport":
     from marketdata_assets.exchanges.tables.captures import captures_in, load_captures
 
-    paths = [Path(name) for name in config.files] or captures_in(exchanges.path)
+    paths = allowed("files", config.files, exchanges.path, CAPTURES) or captures_in(exchanges.path)
     return load_captures(client, paths, run_id=run_id, force=config.force, **_source(config))
 
 
 def _dumps(client: "Client", exchanges: Exchanges, config: IngestConfig, run_id: str) -> "FilesReport":
     from marketdata_assets.exchanges.tables.dumps import load_dumps
 
-    paths, hosts = [Path(name) for name in config.dumps], exchanges.hosts() if config.contract_values else None
+    paths = allowed("dumps", config.dumps, exchanges.path, CAPTURES)
+    hosts = exchanges.hosts() if config.contract_values else None
     return load_dumps(client, paths, hosts, run_id=run_id, force=config.force, **_source(config))
 
 

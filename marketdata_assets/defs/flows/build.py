@@ -16,6 +16,7 @@ from marketdata_assets.defs.flows import automation
 from marketdata_assets.defs.flows.automation import partitions_of
 from marketdata_assets.defs.metadata import Column, check_result, column_schema, observed_files
 from marketdata_assets.defs.partition_results import as_dagster_failure
+from marketdata_assets.defs.run_files import allowed
 from marketdata_assets.flows import definition, discovery
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.storage import declared
@@ -36,7 +37,10 @@ class FlowConfig(dg.Config):
     """Load even the files that have not changed."""
 
     data_dir: str = ""
-    """The folder of the files, instead of the one that the flow names below MARKETDATA_FLOWS_DATA."""
+    """The folder of the files, instead of the one that the flow names below MARKETDATA_FLOWS_DATA.
+
+    Except in a command it is below MARKETDATA_FLOWS_DATA, too.
+    """
 
     leave_out: list[str] = []  # noqa: RUF012 - a pydantic field: each config has a list of its own
     """Files that are not read, since they are still being written."""
@@ -120,8 +124,10 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
         from marketdata_assets.flows.fetching import fetch
         from marketdata_assets.flows.remote_files import Fetched
 
-        at, folder = run.at_folder(flow, config.data_dir, flow_files.path)
         with as_dagster_failure():
+            named = [config.data_dir] if config.data_dir else []
+            allowed("data_dir", named, flow_files.path, "MARKETDATA_FLOWS_DATA")
+            at, folder = run.at_folder(flow, config.data_dir, flow_files.path)
             fetched = Fetched() if config.data_dir else fetch(flow, folder, os.environ)
             unfinished = {*config.leave_out}
             if config.finished_only:
