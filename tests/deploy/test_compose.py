@@ -1,11 +1,14 @@
 """The compose file: valid by the specification, pinned, without rights that nobody needs, closed to the outside."""
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 from compose_file import DOCKER, FILE, OURS, SECRETS, VARIABLE, compose, example, mounted_secrets, services
 from compose_spec import PyCompose
+
+from marketdata_assets.settings import Settings
 
 ONCE = {"mongodb-setup", "migrate"}
 STORES = {"timescaledb", "dagster-db", "mongodb", "mongodb-setup", "clickhouse", "nats", "redis"}
@@ -80,6 +83,17 @@ def test_service_has_the_secrets_that_it_uses_and_none_in_its_environment(name: 
             assert value in mounted_secrets(one).values(), variable
         else:
             assert not value or not re.search("PASSWORD|TOKEN|DSN|_URI|_URL|SECRET|KEY", variable), variable
+
+
+def test_sessions_of_accounts_are_in_a_volume_that_only_the_code_server_has() -> None:
+    mounted = {
+        name: dict(volume.split(":")[:2] for volume in one.get("volumes", ())) for name, one in services().items()
+    }
+    folder = Settings(home=Path(compose()["services"]["code"]["environment"]["MARKETDATA_HOME"])).brain_folder
+    assert [name for name, volumes in mounted.items() if "brain" in volumes] == ["code"]
+    assert mounted["code"]["brain"] == str(folder)
+    (made,) = [line for line in (DOCKER / "Dockerfile").read_text().splitlines() if str(folder) in line.split()]
+    assert {"install", "-d", "700", '"$UID"'} <= {*made.split()}, "a new volume has the owner of this folder"
 
 
 def test_secrets_and_volumes_are_declared_and_used_and_files_are_there() -> None:
