@@ -1,5 +1,6 @@
 """Planted passwords and tokens turn up nowhere: not printed, logged, stored, shown in the UI or among processes."""
 
+import dataclasses
 import datetime as dt
 import http.client
 import json
@@ -13,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 import psycopg
@@ -24,6 +24,7 @@ from pymongo import MongoClient
 from unlimited import UNLIMITED
 
 from marketdata_assets.cli.instance import environment as found_by_dagster
+from marketdata_assets.local import password
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.stores import clickhouse
 from marketdata_demo import sample_bars
@@ -32,6 +33,8 @@ from marketdata_demo.servers.tushare import TushareServer
 
 CANARY = "canary8f3e71"
 """The beginning of every planted secret; nothing else has it."""
+
+SERVERS = ("postgres", "mongo", "clickhouse", "nats")
 
 NOBODY = "127.0.0.1:9"
 """No server listens there."""
@@ -59,17 +62,13 @@ class Planted:
         return marketdata(self.stack.settings.root, *arguments, **(self.variables | variables))
 
 
-def with_password(url: str, password: str) -> str:
-    """The address with a name and a password, which the local servers do not ask for."""
-    parts = urlsplit(url)
-    user = parts.username or "default"
-    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.hostname}:{parts.port}"))
-
-
 @pytest.fixture(scope="module")
 def own() -> Iterator[LocalStack]:
-    """A stack of its own, where no other test sees what fails here."""
+    """A stack of its own, where no other test sees what fails here; its passwords are canaries, Dagster's included."""
     home = Path(tempfile.mkdtemp(prefix="md-"))
+    for name in SERVERS:
+        (home / name).mkdir()
+        password.file(home / name).write_text(f"{CANARY}{name}")
     with stack_on(home) as stack:
         yield stack
     shutil.rmtree(home, ignore_errors=True)
@@ -79,8 +78,7 @@ def own() -> Iterator[LocalStack]:
 def planted(own: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
     folder = tmp_path_factory.mktemp("planted")
     found = own.endpoints
-    assert found.postgres_dsn
-    assert found.clickhouse_url
+    assert all(CANARY in str(url) for url in dataclasses.asdict(found).values())
     (folder / "accounts.json").write_text(json.dumps([{"user_key": "lk"}]))
     credentials = folder / "credentials.json"
     credentials.write_text(json.dumps({"lk": {"email": f"{CANARY}mail@example.com", "password": f"{CANARY}brain"}}))
@@ -91,8 +89,8 @@ def planted(own: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     (folder / "bars" / "2023_1min.zip").write_bytes(b"PK\x03\x04 cut off")
     with BrainServer() as brain, TushareServer(()) as tushare:
         variables = {
-            "MARKETDATA_POSTGRES_DSN": with_password(found.postgres_dsn, f"{CANARY}postgres"),
-            "MARKETDATA_CLICKHOUSE_URL": with_password(found.clickhouse_url, f"{CANARY}clickhouse"),
+            "MARKETDATA_POSTGRES_DSN": found.postgres_dsn,
+            "MARKETDATA_CLICKHOUSE_URL": found.clickhouse_url,
             "MARKETDATA_NATS_URL": f"nats://me:{CANARY}nats@{NOBODY}",
             "MARKETDATA_REDIS_URL": f"redis://:{CANARY}redis@{NOBODY}/0",
             "MARKETDATA_COLLECTOR_TOKEN": f"{CANARY}token",
@@ -163,8 +161,8 @@ def test_no_file_and_no_table_keeps_a_secret(planted: Planted) -> None:
     planted.run("ingest", "bars", "--months", "2023-12:2024-01")
     planted.run("alphas", "fetch", "--months", "2024-11")
     root = planted.stack.settings.root
-    servers = ("postgres", "mongo", "clickhouse", "nats")  # their own files; what they hold is asked below
-    files = [path for path in root.rglob("*") if path.is_file() and path.relative_to(root).parts[0] not in servers]
+    known = {*SERVERS, "stack.json"}  # files of the servers, which are asked below, and the addresses with passwords
+    files = [path for path in root.rglob("*") if path.is_file() and path.relative_to(root).parts[0] not in known]
     assert files
     assert [str(path) for path in files if CANARY.encode() in path.read_bytes()] == []
     found = planted.stack.endpoints
@@ -223,7 +221,7 @@ def test_the_ui_answers_without_a_secret(planted: Planted) -> None:
     variables = planted.variables | found_by_dagster(planted.stack.settings, planted.stack.endpoints)
     variables |= {name: planted.variables[name] for name in planted.variables}
     assert variables["DAGSTER_PG_HOST"]
-    variables["DAGSTER_PG_PASSWORD"] = f"{CANARY}dagster"
+    assert CANARY in str(variables["DAGSTER_PG_PASSWORD"])
     command = [PROGRAMS / "marketdata", "ui", "--no-login", "--port", str(port)]
     with (
         (planted.folder / "webserver.log").open("wb") as log,
