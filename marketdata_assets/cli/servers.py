@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marketdata_assets.cli import output, stores
-from marketdata_assets.cli.instance import CannotRun, adopt, environment
+from marketdata_assets.cli.instance import PASSWORD, CannotRun, adopt, environment
 from marketdata_assets.cli.migrate import migrate_all
 from marketdata_assets.cli.ui import link
 from marketdata_assets.local.errors import PortTaken
@@ -46,7 +46,7 @@ def up(
     with LocalStack(settings, progress=say) as stack:
         found = environment(settings, stack.endpoints)
         migrate_all(stack.endpoints)
-        shown = {name: without_password(value) for name, value in found.items()}
+        shown = {name: "***" if name == PASSWORD else without_password(value) for name, value in found.items()}
         if as_json:
             output.as_json(shown)
         else:

@@ -54,7 +54,7 @@ def test_run_of_the_dagster_command_is_stored_with_its_events(
         assert run.status == dg.DagsterRunStatus.SUCCESS
         kinds = [entry.dagster_event.event_type_value for entry in instance.all_logs(run.run_id) if entry.dagster_event]
         assert kinds.count("ASSET_MATERIALIZATION") == 2
-        assert kinds.count("ASSET_CHECK_EVALUATION") == 7
+        assert kinds.count("ASSET_CHECK_EVALUATION") == kinds.count("ASSET_CHECK_EVALUATION_PLANNED") > 0
         assert kinds[-1] == dg.DagsterEventType.RUN_SUCCESS.value
         night_knows_it(instance)
 

@@ -59,9 +59,15 @@ def test_ctrl_c_ends_it_without_a_traceback(home: Path) -> None:
     with up(home) as process:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
+        assert process.stdout is not None
+        table = process.stdout.read()
     said = (home / "up.log").read_text()
     assert "Traceback" not in said
     assert "stopped 4 servers" in said
+    secrets = [(home / name / "password").read_text() for name in EVERY]
+    assert all(secrets)
+    assert [secret for secret in secrets if secret in said + "".join(table.split())] == []
+    assert "DAGSTER_PG_PASSWORD" in table
 
 
 def test_up_tells_machines_where_the_servers_are_and_ends_at_a_signal(home: Path) -> None:
