@@ -14,6 +14,7 @@ from commands import PROGRAMS, answer, apart, environment, marketdata, until
 
 from marketdata_assets.collector import config as configuration
 from marketdata_assets.collector.config import parse
+from marketdata_assets.local import password, servers
 from marketdata_assets.local.process import free_port
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
@@ -200,7 +201,7 @@ def test_sigterm_hands_everything_over_to_every_sink(home: Path, spot: BinanceVe
 
 def test_what_no_server_takes_waits_on_disk_for_the_next_start(home: Path, spot: BinanceVenue) -> None:
     port = free_port()
-    url = f"nats://127.0.0.1:{port}"
+    url = servers.NATS.url(port, password.of(home / "stack" / "nats"))
     with CollectorProcess(home, [place(spot)], url) as collector:
         collector.until(is_ready)
         spot.emit(200)
