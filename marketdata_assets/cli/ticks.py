@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -159,6 +160,8 @@ def known_symbols(settings: Settings, named: Sequence[str]) -> list[str]:
     """
     from marketdata_assets.bars.codes import canonical, exchange
     from marketdata_assets.errors import MarketDataError
+    from marketdata_assets.ticks import file_ledger
+    from marketdata_assets.ticks.tables import TICK_DATA, ensure
 
     config = _providers(settings)
     sections = [one for one in (config.tushare, config.yahoo, config.files) if one and one.enabled]
@@ -174,8 +177,10 @@ def known_symbols(settings: Settings, named: Sequence[str]) -> list[str]:
     unknown = set(named) - registered if registered else set[str]()
     files = dropped_files(settings) if unknown else None
     if files is not None:
-        with suppress(MarketDataError):  # a file that cannot be read is named by the run
-            registered |= set(files.symbols())
+        with suppress(MarketDataError), stores.clickhouse() as client:  # a file that cannot be read is named by the run
+            ensure(client)
+            file_ledger.see(client, files, TICK_DATA, now_ns=time.time_ns())
+            registered |= set(file_ledger.symbols(client, TICK_DATA))
     for name in sorted(unknown - registered):
         raise wrong("--symbols", name, "is not registered (marketdata symbols refresh)", registered)
     return list(named)

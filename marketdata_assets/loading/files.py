@@ -6,6 +6,7 @@ What a failing stream raises is a BadFile with the file's place and the cause. W
 import errno
 import gzip
 import hashlib
+import os
 import struct
 import time
 import zipfile
@@ -35,6 +36,7 @@ from marketdata_assets.loading.archives import (
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.member_names import is_hidden, member_name, problem, readable
 
+EVERY_FILE = "**/*"
 CLOCK_TICK_NS = 100_000_000
 CHUNK_BYTES = 256 * 1024
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
@@ -106,16 +108,21 @@ class Unit:
 
 
 def walk(
-    folder: Path, patterns: Sequence[str] = ("**/*",), keep: Callable[[str], bool] = lambda name: True
+    folder: Path, patterns: Sequence[str] = (EVERY_FILE,), keep: Callable[[str], bool] = lambda name: True
 ) -> list[FileState]:
     """The files below `folder` that match one of the glob patterns, by name; none when the folder is missing.
 
     Hidden files and folders, and what operating systems add (`__MACOSX`, `Thumbs.db`), are skipped; so are names for
     which `keep` does not hold, links to nothing and pipes. Links to folders are not followed.
     """
+    if tuple(patterns) == (EVERY_FILE,):
+        paths = _below(folder)
+    else:
+        matches = {path for pattern in patterns for path in _matching(folder, pattern)}
+        paths = [(path, path.relative_to(folder).as_posix()) for path in matches]
     found: list[FileState] = []
-    for path in {path for pattern in patterns for path in _matching(folder, pattern)}:
-        name = readable(path.relative_to(folder).as_posix())
+    for path, relative in paths:
+        name = readable(relative)
         if is_hidden(name) or not keep(name):
             continue
         try:
@@ -126,6 +133,26 @@ def walk(
             if error.errno not in GONE:
                 raise
     return sorted(found, key=lambda file: file.name)
+
+
+def _below(folder: Path) -> list[tuple[Path, str]]:
+    """The paths of everything but folders below a folder, each with its relative name."""
+    found: list[tuple[Path, str]] = []
+    todo = [(str(folder), "")]
+    while todo:
+        path, prefix = todo.pop()
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    name = prefix + entry.name
+                    if not entry.is_dir(follow_symlinks=False):
+                        found.append((Path(entry.path), name))
+                    elif not is_hidden(entry.name):
+                        todo.append((entry.path, f"{name}/"))
+        except OSError as error:
+            if error.errno not in (*GONE, errno.EACCES):
+                raise
+    return found
 
 
 def _matching(folder: Path, pattern: str) -> list[Path]:

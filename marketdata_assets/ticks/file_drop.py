@@ -89,6 +89,15 @@ class Folder:
     judge: Judge
     session: Session
     _contents: dict[FileState, Content | BadFile] = field(default_factory=dict)
+    _chosen: Mapping[tuple[str, str], Sequence[FileState]] | None = None
+    _unreadable: str = ""
+
+    def select(self, chosen: Mapping[tuple[str, str], Sequence[FileState]], unreadable: Sequence[str]) -> None:
+        """From now on, `rows_of` reads only the files that a symbol, as the files name it, has in a month.
+
+        While files are `unreadable`, which are given by their causes, it raises BadFile of the first.
+        """
+        self._chosen, self._unreadable = chosen, next(iter(unreadable), "")
 
     def files(self) -> list[FileState]:
         """The files now, by name."""
@@ -104,6 +113,32 @@ class Folder:
             if isinstance(content, BadFile):
                 raise content.with_traceback(None)
         return sorted(self.read(), key=lambda content: content.file.modified_ns, reverse=True)
+
+    def broken(self) -> dict[str, str]:
+        """The files that could not be read so far, by name, and why."""
+        return {file.name: str(error) for file, error in self._contents.items() if isinstance(error, BadFile)}
+
+    def _of(self, theirs: str, days: Days) -> list[Content]:
+        """The files that have rows of a symbol, the newest first."""
+        if self._chosen is None:
+            found = self.contents()
+        else:
+            if self._unreadable:
+                raise BadFile(str(self.path), self._unreadable)
+            months = {f"{day:%Y-%m}" for day in days}
+            files = {file for month in months for file in self._chosen.get((theirs, month), ())}
+            found = [self._kept(file) for file in files]
+            found.sort(key=lambda content: (-content.file.modified_ns, content.file.name))
+        return [content for content in found if theirs in content.rows or theirs in content.others]
+
+    def _kept(self, file: FileState) -> Content:
+        """The content of a file, read once; BadFile where it is no longer as it was listed."""
+        if file not in self._contents:
+            self._contents[file] = self._read(file)
+        content = self._contents[file]
+        if isinstance(content, BadFile):
+            raise content.with_traceback(None)
+        return content
 
     def read(self) -> list[Content]:
         """The files that were read so far."""
@@ -139,7 +174,7 @@ class Folder:
 
         Raises TooManyRejects of a file that has rows of the symbol.
         """
-        contents = [content for content in self.contents() if theirs in content.rows or theirs in content.others]
+        contents = self._of(theirs, days)
         frames, others = [empty], [OTHERS.to_frame()]
         here = pl.col("ts").dt.convert_time_zone(self.session.timezone).dt.date().is_between(days.first, days.last)
         for content in contents:
@@ -153,10 +188,6 @@ class Folder:
         frame = every.unique("ts", keep="first", maintain_order=True).sort("ts")
         skipped = left["reason"].null_count() + every.height - frame.height
         return Rows(frame, rejects(left), skipped, tuple(content.file for content in contents))
-
-    def symbols(self) -> set[str]:
-        """Every symbol that a file has a row of, as the file names it."""
-        return {theirs for content in self.contents() for theirs in content.rows}
 
     def spans(self, file: FileState) -> Spans:
         """The days of a file, by symbol and month of the exchange; a row without a time is left out. Raises BadFile."""

@@ -22,7 +22,7 @@ from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
 from marketdata_assets.stores.errors import StoreAway
-from marketdata_assets.ticks import loaded_files, plan, table_writer
+from marketdata_assets.ticks import file_ledger, loaded_files, plan, table_writer
 from marketdata_assets.ticks.circuit_breaker import CircuitBreaker
 from marketdata_assets.ticks.errors import BadProviders, TicksError
 from marketdata_assets.ticks.existing import ExistingRows, read_existing
@@ -150,12 +150,21 @@ class _Load:
         """Of `units`, those whose dropped files have changed."""
         if self._files is None:
             return set()
-        return units & loaded_files.changed(self.run.client, self._files, self.table, last_closed(self.run.now)).units
+        client, files, table = self.run.client, self._files, self.table
+        if self.run.options.registered_files:
+            seen = file_ledger.known(client, files, table)
+        else:
+            seen = file_ledger.see(client, files, table, now_ns=time.time_ns())
+        file_ledger.select(client, files, table, units, seen)
+        return units & file_ledger.due(client, table, last_closed(self.run.now))
 
     def _record_files(self) -> int:
         if self._files is None or self.run.store_error is not None:
             return 0
         run, now = self.run, self.run.moment()
+        errors = {unit.unit: unit.error or "" for unit in run.report(self.providers).failed}
+        contents = file_ledger.folder_of(self._files, self.table).read()
+        file_ledger.settle(run.client, self._files, self.table, contents, errors, last_closed(run.now))
         return loaded_files.record_files(run.client, self._files, self.table, run.run_id, run.now, now)
 
     async def _fetch_and_write(self, fallback: Fallback, ask: Ask) -> None:

@@ -51,7 +51,9 @@ class LoadOptions:
     number of concurrent requests to one provider; `providers` are the only ones used, all when empty; `first` are
     symbols that come before others; `days` narrows every month down; an outage of a provider is waited for `patience`
     seconds, with a probe after `pause` seconds, and then after twice as many each time; processes of one machine take
-    turns with locks in the folder `turns`. `limits` of None are those of the table. `rules` say when a day is final.
+    turns with locks in the folder `turns`. `limits` of None are those of the table. With
+    `registered_files`, dropped files are read that a scan has found finished, and no others. `rules` say when a day is
+    final.
     """
 
     refetch: bool = False
@@ -64,6 +66,7 @@ class LoadOptions:
     pause: float = FIRST_PAUSE_SECONDS
     turns: Path | None = None
     limits: Limits | None = None
+    registered_files: bool = False
     rules: Rules = field(default_factory=Rules)
     write_retries: WriteRetries = field(default_factory=WriteRetries)
 

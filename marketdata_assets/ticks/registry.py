@@ -5,6 +5,7 @@ A symbol that no source names any more is marked as vanished: its rows are kept,
 
 import csv
 import datetime as dt
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.errors import BadFile, NoSymbols
 from marketdata_assets.ticks.files import NAME as FILES
 from marketdata_assets.ticks.providers_file import SYMBOL
-from marketdata_assets.ticks.tables import SYMBOLS
+from marketdata_assets.ticks.tables import SYMBOLS, TICK_DATA
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -30,6 +31,16 @@ COLUMNS = ("symbol", "name", "listed", "delisted")  # of a symbols file; only th
 VANISHED = "vanished"
 
 _NEWEST = "SELECT * FROM symbols ORDER BY seen DESC LIMIT 1 BY symbol"
+
+
+def _of_files(client: "Client", files: "Files") -> list[str]:
+    """Every symbol that a file of bars has a row of; BadFile when one cannot be read."""
+    from marketdata_assets.ticks import file_ledger
+
+    seen = file_ledger.see(client, files, TICK_DATA, now_ns=time.time_ns())
+    if seen.unreadable:
+        raise BadFile(str(files.folder), seen.unreadable[0])
+    return file_ledger.symbols(client, TICK_DATA)
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,7 @@ def refresh(
     """
     symbols: dict[str, tuple[Listing, str]] = {}  # each with the source that has most facts of it
     if files is not None:
-        symbols |= {symbol: (Listing(symbol, "", None, None, "listed"), FILES) for symbol in files.symbols()}
+        symbols |= {symbol: (Listing(symbol, "", None, None, "listed"), FILES) for symbol in _of_files(client, files)}
     known = {} if instruments is None else _listings(instruments)
     if symbols_file is not None:
         named = read(symbols_file)

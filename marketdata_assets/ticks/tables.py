@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from marketdata_assets.stores import clickhouse_ledger
+from marketdata_assets.stores import clickhouse_files, clickhouse_ledger
 from marketdata_assets.stores.clickhouse import naming_failures
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ TICK_FILE_UNITS = Table(
             "size": pl.Int64(),
             "modified": pl.Int64(),
             "units": pl.Int64(),
+            "first": pl.Date(),
             "last": pl.Date(),
             "compared": pl.Date(),
         }
@@ -112,6 +113,7 @@ def statement(name: str) -> str:
 def ensure(client: "Client") -> None:
     """Create the tables and the ledger where they are missing; safe to call at any time."""
     clickhouse_ledger.ensure(client)
+    clickhouse_files.ensure(client)
     with naming_failures():
         for table in TABLES:
             client.command(statement(table.name))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 import zstandard
 from alpha_runs import MONTHS, Lab, alpha, drop_slice
@@ -27,6 +28,7 @@ from marketdata_assets.exchanges.tables import capture_states, schema
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.partitions import RANGE_END, RANGE_START, range_tags
+from marketdata_assets.stores import clickhouse_files
 
 ROW = "symbol,day,close\n{},{},1.5\n"
 DATED = (
@@ -189,19 +191,21 @@ def test_rows_of_a_flow_that_are_still_written_are_left_out_at_night(
         assert len(mill.rows(f"SELECT symbol FROM {table}")) == 3
 
 
-def test_ticks_that_are_still_written_keep_other_files_out_and_no_network(desk: Desk) -> None:
+def test_ticks_that_are_still_written_are_left_to_their_sensor_and_keep_no_other_out(desk: Desk) -> None:
     desk.patch.setenv("MARKETDATA_TICKS_QUIET_SECONDS", "30")
     desk.patch.setenv("MARKETDATA_TICKS_MONTHS", "1")
     day = sessions(MONTH)[3]
     drop(desk.folder, "a.csv", minutes("699001.SH", day))
     drop(desk.folder, "b.csv", minutes("699002.SH", day, 15))
-    assert asked(growing(desk.instance, lambda: drop(desk.folder, "b.csv", minutes("699002.SH", day, 45)))) == set()
-    desk.ready(*SYMBOLS[:1])
-    found = growing(desk.instance, lambda: drop(desk.folder, "b.csv", minutes("699002.SH", day, 45), age=1))
-    [request] = found.run_requests
-    assert request.run_config["ops"][OP]["config"]["providers"] == ["tushare"]
+    assert asked(night(desk.instance)) == set()
+    seen = clickhouse_files.table(desk.client, "tick_data")
+    clickhouse_files.record(desk.client, seen.with_columns(pl.col("observed") - 3600 * 10**9))
+    drop(desk.folder, "b.csv", minutes("699002.SH", day, 45))
     found = night(desk.instance)
-    assert [one.run_config["ops"][OP]["config"].get("providers") for one in found.run_requests] == [None, ["files"]]
+    [request] = found.run_requests
+    assert request.run_config["ops"][OP]["config"]["months"] == {MONTH: ["699001.SH"]}
+    carried_out(desk.instance, found)
+    assert {unit.symbol for unit in desk.counts()} == {"699001.SH"}
 
 
 def test_captures_that_are_still_written_are_left_out_at_night(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,6 +187,35 @@ def test_a_file_that_cannot_be_read_is_named_and_one_that_was_removed_changes_no
     assert landed(drops.loader.client).height == len(month(SYMBOL))
 
 
+def test_a_file_that_changed_after_it_was_registered_is_not_read_until_a_scan_finds_it_finished(drops: Drops) -> None:
+    drops.put("a.csv", month(SYMBOL))
+    assert drops.due() == {Unit(SYMBOL, MONTH)}
+    drops.put("a.csv", month(SYMBOL, 11.0))
+    drops.load([SYMBOL], registered_files=True)
+    assert prices(drops.loader.client) == {}
+    assert drops.due() == {Unit(SYMBOL, MONTH)}
+    drops.load([SYMBOL], registered_files=True)
+    assert (prices(drops.loader.client), drops.due()) == ({SYMBOL: {11.0}}, set())
+
+
+def test_a_load_opens_only_the_files_that_have_its_symbol_months(drops: Drops, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = codes(2)
+    drops.put("a.csv", month(one))
+    drops.put("b.csv", month(other))
+    assert drops.due() == set(units([one, other]))
+    read, content = list[str](), Folder.content
+
+    def noted(folder: Folder, file: Any) -> Any:
+        read.append(file.name)
+        return content(folder, file)
+
+    monkeypatch.setattr(Folder, "content", noted)
+    assert told(drops.load([one])) == {one: "ok"}
+    assert (read, drops.due()) == (["a.csv"], {Unit(other, MONTH)})
+    assert told(drops.load([other])) == {other: "ok"}
+    assert (read, drops.due()) == (["a.csv", "b.csv"], set())
+
+
 def test_order_books_are_due_as_bars_are(drops: Drops) -> None:
     header, row = "symbol,ts,bid_price_1,bid_size_1", f"{SYMBOL},2025-06-02 09:30:03,9.4,100"
     drops.put("order_book/a.csv", [row], header)

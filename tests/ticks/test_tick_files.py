@@ -102,8 +102,8 @@ def test_bad_rows_are_refused_with_their_line(tmp_path: Path) -> None:
 def test_other_days_and_symbols_stay_out(tmp_path: Path) -> None:
     other = ROW.replace(SYMBOL, "000001.SZ")
     written(tmp_path, HEADER + ROW + ROW.replace("2025-06-02", "2025-07-01") + other)
-    files = Files(tmp_path, files_config())
-    assert files.symbols() == ["000001.SZ", SYMBOL]
+    [file] = (folder := Files(tmp_path, files_config()).of_bars).files()
+    assert {symbol for symbol, _ in folder.spans(file)} == {"000001.SZ", SYMBOL}
     assert bars(tmp_path).rows.height == 1
     assert bars(tmp_path, "600001.SH").outcome == "empty"
     assert bars(tmp_path, days=Days.month("2025-05")).outcome == "empty"

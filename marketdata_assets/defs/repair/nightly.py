@@ -29,7 +29,6 @@ from marketdata_assets.defs.flows import automation as flows
 from marketdata_assets.defs.reference import automation as reference
 from marketdata_assets.defs.runs import LAST_IN_QUEUE, runs_that_load, sensor
 from marketdata_assets.defs.ticks import automation as ticks
-from marketdata_assets.defs.ticks import dropped
 from marketdata_assets.defs.ticks.run_config import JOB as TICKS_JOB
 from marketdata_assets.defs.ticks.run_config import months_of
 from marketdata_assets.errors import MarketDataError
@@ -95,8 +94,7 @@ def domains(own: Iterable[FlowDefinition]) -> list[Domain]:
             "ticks",
             TICKS,
             (TICKS_JOB, "ticks"),
-            lambda instance, has, unfinished: ticks.due(instance, has.clickhouse, has.ticks, unfinished),
-            lambda _, has: (dropped.states(has.ticks), has.ticks.quiet_seconds),
+            lambda instance, has, _: ticks.due(instance, has.clickhouse, has.ticks),
         ),
         Domain(
             "exchanges",

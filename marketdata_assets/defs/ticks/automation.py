@@ -1,7 +1,7 @@
 """When the ticks domain runs automatically: after the close, on dropped files, the list of symbols, and the nightly
 repair of symbol-months that are missing, failed or stale.
 
-New files and outdated months are found by `ticks.files` and `ticks.status`. No request is sent to a provider unless
+New files and outdated months are found by `ticks.file_scan` and `ticks.status`. No request is sent to a provider unless
 TUSHARE_TOKEN is set or MARKETDATA_PROVIDERS names a file: until then the schedules skip.
 """
 
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import run_key, runs_that_load, schedule, sensor
-from marketdata_assets.defs.ticks import dropped, run_config, symbols
+from marketdata_assets.defs.runs import runs_that_load, schedule, sensor
+from marketdata_assets.defs.ticks import run_config, symbols
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.partitions import tick_key, tick_months_of, tick_unit
 from marketdata_assets.resources import ClickHouse, Ticks
@@ -24,6 +25,10 @@ from marketdata_assets.ticks.reports import Unit, by_month
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+    from marketdata_assets.ticks.file_scan import FileScan
+    from marketdata_assets.ticks.loaded_files import ChangedFiles
+
+SECONDS_FOR_FILES = 5.0  # of a nightly check, for reading what is in each of bars and order books
 NO_NETWORK = ["files"]
 NOT_SET_UP = "no provider on the network is set up: set TUSHARE_TOKEN, or MARKETDATA_PROVIDERS to a providers file"
 
@@ -91,33 +96,45 @@ def symbols_daily(ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
     minimum_interval_seconds=60,
     description="New or changed files of ticks: a run over the symbol-months in them, from the files only.",
 )
-def tick_files_sensor(context: dg.SensorEvaluationContext, ticks: Ticks) -> dg.SensorResult | dg.SkipReason:
-    from marketdata_assets.ticks.files import scan
+def tick_files_sensor(
+    context: dg.SensorEvaluationContext, clickhouse: ClickHouse, ticks: Ticks
+) -> dg.SensorResult | dg.SkipReason:
+    from marketdata_assets.ticks.file_scan import mark, scan
+    from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, ensure
 
     section = ticks.config().files
     if section is None or not section.enabled:
         return dg.SkipReason("the providers file has no files, or they are disabled")
-    files_scan = scan(ticks.files(), context.cursor, time.time_ns(), ticks.quiet_seconds)
-    if {unit.month for unit in (*files_scan.units, *files_scan.books)} & busy_months(context.instance):
-        return dg.SkipReason("a run over these months is in progress; the files are scanned again when it has ended")
-    if not files_scan.units and not files_scan.books:
-        context.update_cursor(files_scan.cursor)
-        if files_scan.unreadable:
-            return dg.SkipReason("no file is loaded until this is fixed: " + "; ".join(files_scan.unreadable))
-        waiting = f"; still being written: {', '.join(files_scan.waiting)}" if files_scan.waiting else ""
-        return dg.SkipReason(f"nothing new in {ticks.path}{waiting}")
-    state = run_key(files_scan.cursor)
+    with clickhouse.client() as client:
+        ensure(client)
+        now_ns = time.time_ns()
+        found = scan(client, ticks.files(), context.cursor, now_ns=now_ns, quiet_seconds=ticks.quiet_seconds)
+        units, books = found.units(TICK_DATA), found.units(ORDER_BOOK)
+        if {unit.month for unit in (*units, *books)} & busy_months(context.instance):
+            return dg.SkipReason("a run over these months is in progress; the files are requested when it has ended")
+        mark(client, found)
+    if not found.batches:
+        context.update_cursor(found.cursor)
+        return dg.SkipReason(_nothing_new(found, ticks))
     requests = []
-    if files_scan.units:
+    if units:
         # A covered day may have changed in the files; rows of a provider with a higher priority are kept.
         config = run_config.adhoc_config(
-            by_month(files_scan.units), run_config.DAILY, providers=["files"], refetch=True
+            by_month(units), run_config.DAILY, providers=NO_NETWORK, refetch=True, registered_files=True
         )
-        requests.append(dg.RunRequest(run_key=f"bars:{state}", run_config=config))
-    if files_scan.books:
-        config = run_config.adhoc_config(by_month(files_scan.books), ["order_book"], providers=["files"])
-        requests.append(dg.RunRequest(run_key=f"books:{state}", run_config=config))
-    return dg.SensorResult(run_requests=requests, cursor=files_scan.cursor)
+        requests.append(dg.RunRequest(run_key=f"bars:{found.batches['tick_data'].key}", run_config=config))
+    if books:
+        config = run_config.adhoc_config(by_month(books), ["order_book"], providers=NO_NETWORK, registered_files=True)
+        requests.append(dg.RunRequest(run_key=f"books:{found.batches['order_book'].key}", run_config=config))
+    return dg.SensorResult(run_requests=requests, cursor=found.cursor)
+
+
+def _nothing_new(found: "FileScan", ticks: Ticks) -> str:
+    if found.unreadable:
+        return "no file is loaded until this is fixed: " + "; ".join(found.unreadable[:5])
+    unfinished = f"; still being written: {and_more(found.unfinished, 5)}" if found.unfinished else ""
+    left = f"; {found.left} new files are read by the next scans" if found.left else ""
+    return f"nothing new in {ticks.path}{unfinished}{left}"
 
 
 @dg.definitions
@@ -129,15 +146,12 @@ def defs() -> dg.Definitions:
     )
 
 
-def due(
-    instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks, unfinished: Collection[str] = ()
-) -> list[dg.RunRequest]:
+def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> list[dg.RunRequest]:
     """Run requests: outdated units, units whose dropped files have changed, factors that do not follow from their bars,
     and loaded units that Dagster does not show as loaded, by table.
 
-    While a dropped file is `unfinished` (see `dropped.states`), no file is read: a load reads all of them.
+    Files are registered for some seconds; what is left, and what is still being written, is for the sensor.
     """
-    from marketdata_assets.ticks.loaded_files import changed_by_table
     from marketdata_assets.ticks.status import behind
     from marketdata_assets.ticks.tables import ensure
 
@@ -146,26 +160,35 @@ def due(
     with clickhouse.client() as client:
         ensure(client)
         found = behind(client, months, now)
-        changes = {} if unfinished or not dropped.found(ticks) else changed_by_table(client, ticks.files(), now)
+        changes = _changed(client, ticks, now)
         marks = {table: _unmarked(instance, client, table, months) for table in TABLES}
     # Without a network no bars can be fetched, but factors of existing bars can be computed.
     load = found.load if ticks.network else []
     options: dict[str, Any] = {} if ticks.network else {"providers": NO_NETWORK}
-    if unfinished and ticks.network:
-        options = {"providers": dropped.others(ticks)}
-        load = load if options["providers"] else []
+    options["registered_files"] = True
     changed = {table: one.units for table, one in changes.items() if not one.unreadable}
     bars, books = (changed.get(table, frozenset()) for table in ("tick_data", "order_book"))
     requests = [
         *_request("load", load, run_config.DAILY, **options),
-        *_request("files", bars - set(load), run_config.DAILY, providers=NO_NETWORK),
-        *_request("books", books, ["order_book"], providers=NO_NETWORK),
+        *_request("files", bars - set(load), run_config.DAILY, providers=NO_NETWORK, registered_files=True),
+        *_request("books", books, ["order_book"], providers=NO_NETWORK, registered_files=True),
         *_request("factors", set(found.factors) - set(load) - bars, ["factors"], **options),
     ]
-    for table, units in () if unfinished else marks.items():
+    for table, units in marks.items():
         seen = {*found.load, *found.factors, *bars} if table in run_config.DAILY else books
-        requests += _request(f"marks {table}", units - seen, [table], providers=NO_NETWORK)
+        requests += _request(f"marks {table}", units - seen, [table], providers=NO_NETWORK, registered_files=True)
     return requests
+
+
+def _changed(client: "Client", ticks: Ticks, now: dt.datetime) -> "dict[Table, ChangedFiles]":
+    """The units of finished files; none when the providers file has no files."""
+    from marketdata_assets.ticks.loaded_files import changed_by_table
+
+    section = ticks.config().files
+    if section is None or not section.enabled:
+        return {}
+    quiet = ticks.quiet_seconds
+    return changed_by_table(client, ticks.files(), now, quiet_seconds=quiet, seconds=SECONDS_FOR_FILES)
 
 
 def _unmarked(instance: dg.DagsterInstance, client: "Client", table: Table, months: Sequence[str]) -> set[Unit]:

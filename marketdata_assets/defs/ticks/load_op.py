@@ -41,6 +41,9 @@ class LoadConfig(dg.Config):
     finished_only: bool = False
     """First wait for MARKETDATA_TICKS_QUIET_SECONDS, and use no dropped file when one has changed meanwhile."""
 
+    registered_files: bool = False
+    """Read only dropped files that a scan has found finished; otherwise new ones are read as well."""
+
     workers: int = 0
     """Concurrent requests to one provider; 0 is MARKETDATA_TICKS_WORKERS."""
 
@@ -105,6 +108,7 @@ class LoadOp:
 
         ticks, wanted = self.ticks.restricted(self.config.providers), self.config
         changes: dict[str, Any] = {"refetch": wanted.refetch, "accept_empty": wanted.accept_empty, "days": self.days}
+        changes["registered_files"] = wanted.registered_files
         if wanted.workers:
             changes["workers"] = wanted.workers
         if wanted.first:

@@ -1,0 +1,159 @@
+"""The file ledger in ClickHouse: a row for each file of a folder, what a scan saw of it last, and what became of it.
+
+It grows with the files, and a scan reads and writes it in a few requests. What a file has, and when it counts as
+loaded, is the domain's business.
+"""
+
+import datetime as dt
+import time
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+
+import polars as pl
+
+from marketdata_assets.logs import get_logger
+from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores.clickhouse import naming_failures
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+FILES = "marketdata_files"
+State = Literal["unfinished", "waiting", "loaded", "failed", "removed", "lost"]
+"""`unfinished` may still be written, `waiting` is to be loaded; `removed` was deleted after it was loaded, `lost`
+before."""
+STATES: tuple[State, ...] = get_args(State)
+NEVER = dt.date(1970, 1, 1)
+_COLUMNS = pl.Schema(
+    {
+        "dataset": pl.String(),
+        "file": pl.String(),
+        **dict.fromkeys(("size", "modified", "observed"), pl.Int64()),
+        "state": pl.String(),
+        "units": pl.Int64(),
+        **dict.fromkeys(("last", "compared"), pl.Date()),
+        **dict.fromkeys(("rows", "rejected", "attempts"), pl.Int64()),
+        **dict.fromkeys(("request", "reader", "error"), pl.String()),
+        "version": pl.UInt64(),
+    }
+)
+_NEW: dict[str, Any] = {
+    "state": "unfinished",
+    **dict.fromkeys(("units", "rows", "rejected", "attempts"), 0),
+    **dict.fromkeys(("last", "compared"), NEVER),
+    **dict.fromkeys(("request", "error"), ""),
+    "version": 0,
+}
+
+log = get_logger(__name__)
+
+
+class Present(Protocol):
+    """A file of a listing."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def modified_ns(self) -> int: ...
+
+
+def ensure(client: "Client") -> None:
+    """Create the table where it is missing; safe to call at any time."""
+    text = files(__package__).joinpath("sql/clickhouse_files.sql").read_text("utf-8")
+    with naming_failures():
+        client.command(text)
+
+
+def table(client: "Client", dataset: str) -> pl.DataFrame:
+    """The newest row of each file, by name."""
+    sql = f"SELECT * FROM {FILES} FINAL WHERE dataset = {{dataset:String}} ORDER BY file"
+    return clickhouse.read(client, sql, {"dataset": dataset}).select(_COLUMNS.names()).cast(_COLUMNS)
+
+
+def record(client: "Client", rows: pl.DataFrame) -> None:
+    """Record new facts of files: rows of `table`, changed. The columns that it lacks are those of a new file."""
+    missing = [pl.lit(value, _COLUMNS[name]).alias(name) for name, value in _NEW.items() if name not in rows.columns]
+    rows = rows.with_columns(missing)
+    now = pl.lit(time.time_ns(), pl.UInt64)
+    rows = rows.with_columns(version=pl.max_horizontal(now, pl.col("version") + 1))
+    clickhouse.insert(client, FILES, rows.select(_COLUMNS.names()).cast(_COLUMNS), ("dataset", "state"))
+
+
+def observe(client: "Client", dataset: str, present: Sequence[Present], reader: str, now_ns: int) -> pl.DataFrame:
+    """The rows of the files that are present, once it is recorded which are new, changed, back or gone.
+
+    A file that was read with other settings than `reader` counts as changed. `now_ns` is the scanner's clock.
+    """
+    known = table(client, dataset)
+    columns: dict[str, list[Any]] = {
+        "file": [file.name for file in present],
+        "size": [file.size for file in present],
+        "modified": [file.modified_ns for file in present],
+    }
+    keys = {"file": pl.String, "size": pl.Int64, "modified": pl.Int64}
+    seen = pl.DataFrame(columns, keys).with_columns(dataset=pl.lit(dataset), reader=pl.lit(reader))
+    same = known.join(seen, on=["file", "size", "modified", "reader"], how="semi")
+    versions = known.select("file", "version")
+    new = seen.join(same, on="file", how="anti").join(versions, on="file", how="left")
+    new = new.with_columns(pl.col("version").fill_null(0), observed=pl.lit(now_ns, pl.Int64))
+    gone = known.filter(~pl.col("state").is_in(["removed", "lost"])).join(seen, on="file", how="anti")
+    changed = [_whole(new), _back(same, now_ns), _gone(gone, new)]
+    for frame in changed:
+        record(client, frame)
+    kept = pl.concat([frame for frame in (*changed[:2], same) if not frame.is_empty()] or [same])
+    return kept.unique("file", keep="first").sort("file")
+
+
+def _whole(new: pl.DataFrame) -> pl.DataFrame:
+    new = new.with_columns(
+        pl.lit(value, _COLUMNS[name]).alias(name) for name, value in _NEW.items() if name != "version"
+    )
+    return new.select(_COLUMNS.names()).cast(_COLUMNS)
+
+
+def _back(same: pl.DataFrame, now_ns: int) -> pl.DataFrame:
+    """Files that were gone, and those that were observed before the clock was set back, with their state now."""
+    returned = pl.col("state").is_in(["removed", "lost"])
+    state = (
+        pl.when(pl.col("state") == "removed")
+        .then(pl.lit("loaded"))
+        .when((pl.col("state") == "lost") & (pl.col("units") > 0))
+        .then(pl.lit("waiting"))
+        .otherwise(pl.lit("unfinished"))
+    )
+    early = (pl.col("state") == "unfinished") & (pl.col("observed") > now_ns)
+    rows = same.filter(returned | early).with_columns(state=state, observed=pl.lit(now_ns, pl.Int64))
+    return rows.with_columns(request=pl.lit(""), error=pl.lit(""))
+
+
+def _gone(gone: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """Files that were deleted; a file that was moved is one that appears elsewhere in the same state."""
+    moved = gone.join(new, on=["size", "modified"], how="semi").select("file", moved=pl.lit(True))
+    gone = gone.join(moved, on="file", how="left")
+    safe = (pl.col("state") == "loaded") | pl.col("moved").fill_null(False)
+    state = pl.when(safe).then(pl.lit("removed")).otherwise(pl.lit("lost"))
+    error = pl.when(safe).then(pl.lit("")).otherwise(pl.lit("deleted before it was loaded"))
+    gone = gone.with_columns(state=state, error=error).select(_COLUMNS.names())
+    lost = gone.filter(pl.col("state") == "lost")
+    if not lost.is_empty():
+        log.warning("files_lost", dataset=lost["dataset"][0], files=lost.height, first=lost["file"][0])
+    return gone
+
+
+def counts(client: "Client", dataset: str) -> Mapping[State, int]:
+    """How many files are in each state, zeros included."""
+    sql = f"SELECT state, count() AS files FROM {FILES} FINAL WHERE dataset = {{dataset:String}} GROUP BY state"
+    found = dict(clickhouse.read(client, sql, {"dataset": dataset}).iter_rows())
+    return {state: int(found.get(state, 0)) for state in STATES}
+
+
+def problems(client: "Client", dataset: str, limit: int) -> list[dict[str, Any]]:
+    """Up to `limit` files that failed or were lost, by name: file, state, attempts and error."""
+    sql = f"""
+        SELECT file, state, attempts, error FROM {FILES} FINAL
+        WHERE dataset = {{dataset:String}} AND state IN ('failed', 'lost') ORDER BY file LIMIT {{limit:UInt32}}"""
+    found = clickhouse.read(client, sql, {"dataset": dataset, "limit": limit})
+    return list(found.cast({"state": pl.String}).iter_rows(named=True))
