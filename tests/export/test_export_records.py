@@ -292,12 +292,12 @@ def test_prices_that_a_layout_cannot_hold_fail_alone(made_tables: Client, tmp_pa
 
 
 def test_the_command_prints_what_it_wrote(
-    loaded: tuple[Client, Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loaded: tuple[Client, Made], clickhouse_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, made = loaded
     client.command(f"TRUNCATE TABLE {TRADES.name}")
     rows.insert_records(client, [one for one in made.records if isinstance(one, Trade)])
-    monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", f"{client.url}/{client.database}")
+    monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", f"{clickhouse_server}/{client.database}")
     command = ["export", "records", str(tmp_path), "--type", "trade", "--exchange", "binance", "--json"]
     run = CliRunner().invoke(app, [*command, "--first", "2026-01-05", "--last", "2026-01-06"])
     assert run.exit_code == 0, run.output

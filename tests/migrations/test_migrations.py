@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -293,7 +294,7 @@ def test_migration_waits_for_a_load_and_gives_way_to_others(
                 assert ledger_rows == (0,)
             load.commit()
 
-        monkeypatch.setattr(postgres.time, "sleep", pause)
+        monkeypatch.setattr(postgres, "time", SimpleNamespace(sleep=pause))
         assert [step.label for step in postgres.migrate(dsn)] == ["0001 note"]
     assert paused
     with psycopg.connect(dsn) as connection:
