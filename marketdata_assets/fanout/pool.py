@@ -28,6 +28,9 @@ WORKER_ENVIRONMENT = {
     "POLARS_MAX_THREADS": "1",
 }
 
+REOPENINGS = 3
+"""How often a pool that breaks while an item is submitted is replaced before that is an error."""
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 Outcome = tuple[Answer | None, BaseException | None]
@@ -61,19 +64,20 @@ class Pool:
         return self._workers * 2
 
     def submit(self, function: Callable[[Item], Answer], item: Item) -> Future[Outcome[Answer]]:
-        try:
-            return self._executor.submit(attempt, function, item)
-        except BrokenProcessPool:
-            self.close()
-            self._executor = self._open()
-            return self._executor.submit(attempt, function, item)
+        for _ in range(REOPENINGS):
+            try:
+                return self._executor.submit(attempt, function, item)
+            except (BrokenProcessPool, OSError):  # OSError: a worker was to start at the moment the pool broke
+                self.close()
+                self._executor = self._open()
+        return self._executor.submit(attempt, function, item)
 
     def wait(
         self, tickets: Collection[Future[Outcome[Answer]]]
     ) -> Iterator[tuple[Future[Outcome[Answer]], Outcome[Answer]]]:
         for future in wait(tickets, return_when=FIRST_COMPLETED).done:
-            error = future.exception()
-            if isinstance(error, BrokenProcessPool):
+            error = None if future.cancelled() else future.exception()
+            if future.cancelled() or isinstance(error, BrokenProcessPool):
                 yield future, (None, WorkerDied())
             else:
                 yield future, (None, error) if error else future.result()

@@ -1,9 +1,12 @@
 """The process pool, and no processes: the laws, and the death of the process that made the pool."""
 
+import errno
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -11,6 +14,7 @@ import pytest
 from fanout_laws import LAWS, LAWS_OF_WORKERS, Law, an_answer_that_cannot_be_sent_fails_alone
 
 from marketdata_assets.fanout import Fanout
+from marketdata_assets.fanout.pool import Pool
 
 POOL_ONLY = (an_answer_that_cannot_be_sent_fails_alone,)
 """Ray can send more kinds of answers."""
@@ -28,6 +32,20 @@ def test_without_workers(law: Law, tmp_path: Path) -> None:
 @pytest.mark.parametrize("law", (*LAWS, *LAWS_OF_WORKERS, *POOL_ONLY), ids=name)
 def test_pool(law: Law, tmp_path: Path) -> None:
     law(Fanout(3), tmp_path)
+
+
+def test_pool_that_breaks_while_a_worker_is_started_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    pool = Pool(2, ())
+    with closing(pool):
+        monkeypatch.setattr(pool._executor, "submit", broken)
+        ticket = pool.submit(str, 1)
+        assert [outcome for _, outcome in pool.wait([ticket])] == [("1", None)]
+        monkeypatch.setattr(ProcessPoolExecutor, "submit", broken)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            pool.submit(str, 1)
 
 
 def wait_until(met: Callable[[], bool], seconds: float = 20) -> None:
