@@ -30,6 +30,11 @@ def frame_type(kind: ColumnType) -> Any:
     }[kind.kind]
 
 
+def nulls(name: str, cell: Cell | None, rows: int) -> pl.Series:
+    """A column that a file lacks: NULLs in the type of `cell`, or as text."""
+    return pl.Series(name, [None], frame_type(cell.type) if cell else pl.String).new_from_index(0, rows)
+
+
 def parse(frame: pl.DataFrame, cells: Mapping[str, Cell], rejects: Rejects) -> pl.DataFrame:
     """Turn columns of text into the types of `cells`. A row with a cell that is none goes to `rejects`."""
     if not cells:

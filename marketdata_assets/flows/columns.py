@@ -11,7 +11,7 @@ from marketdata_assets.loading.rejects import LINE, Rejects
 
 def of_texts(frame: pl.DataFrame, loader: Loader, rejects: Rejects) -> pl.DataFrame:
     """The flow's columns of a frame of texts."""
-    frame = frame.select(LINE, *(pl.col(source).alias(name) for source, name in loader.columns.items()))
+    frame = _renamed(frame, loader)
     texts = pl.col(pl.String)
     if loader.strip:
         frame = frame.with_columns(texts.str.strip_chars(BLANKS))
@@ -22,13 +22,20 @@ def of_texts(frame: pl.DataFrame, loader: Loader, rejects: Rejects) -> pl.DataFr
 
 def of_values(frame: pl.DataFrame, loader: Loader, rejects: Rejects) -> pl.DataFrame:
     """The flow's columns of a frame of typed columns. Those without a type of the flow's keep their own."""
-    picked = frame.select(LINE, *(pl.col(source).alias(name) for source, name in loader.columns.items()))
+    picked = _renamed(frame, loader)
     ready = {name: _ready(picked[name], cell) for name, cell in loader.cells.items()}
     typed = picked.with_columns(column.alias(name) for name, column in ready.items() if column is not None)
     texts = {name: cell for name, cell in loader.cells.items() if ready[name] is None}
     typed = typed.with_columns(_as_text(typed[name]) for name in texts)
     rejects.rows += frame.height
     return casting.parse(typed, texts, rejects)
+
+
+def _renamed(frame: pl.DataFrame, loader: Loader) -> pl.DataFrame:
+    """The flow's columns by our names; an optional one that the file lacks is NULL."""
+    names = {ours: pl.col(source) for source, ours in loader.columns.items() if source in frame.columns}
+    lacking = [casting.nulls(ours, None, frame.height) for ours in loader.columns.values() if ours not in names]
+    return frame.select(LINE, *(column.alias(ours) for ours, column in names.items())).hstack(lacking)
 
 
 def _ready(column: pl.Series, cell: Cell) -> pl.Series | None:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -74,7 +75,8 @@ class Loader(Section):
     parts of a file's path that become columns, `file_columns` those that are its name, folder, time or the row's line.
     `function` reads the files instead of a `format`. `members` are the names that are read of a zip; by default all
     that are no documentation. `new_columns` says what becomes of a file with columns that are neither in `columns` nor
-    in `ignored_columns`, which are names or patterns: it is loaded and the columns are reported, or it fails.
+    in `ignored_columns`, which are names or patterns: it is loaded and the columns are reported, or it fails. A file
+    may lack columns of `optional_columns`, names or patterns too: they are NULL then.
     """
 
     folder: str = "."
@@ -96,6 +98,7 @@ class Loader(Section):
     types: dict[str, CellType] = Field(default={})
     new_columns: Literal["report", "fail"] = "report"
     ignored_columns: list[str] = Field(default=[])
+    optional_columns: list[str] = Field(default=[])
     missing: list[str] = Field(default=[""])
     strip: bool = True
 
@@ -128,6 +131,10 @@ class Loader(Section):
         """The types of `columns`, without those of columns that a file's place gives."""
         ours = set(self.columns.values())
         return {name: cell for name, cell in self.types.items() if name in ours}
+
+    def is_optional(self, source: str) -> bool:
+        """Whether a file may lack this one of `columns`."""
+        return any(fnmatchcase(source, pattern) for pattern in self.optional_columns)
 
     @property
     def captures(self) -> list[str]:
@@ -311,6 +318,10 @@ def _of_loader(loader: Loader) -> Iterator[tuple[Location, str]]:
             yield ("loader", "types", name), f"no column of loader.columns; did you mean {near!r}?"
         elif loader.file_columns.get(name) in ("line", "modified"):
             yield ("loader", "types", name), "is a bigint or a timestamptz already; take it out"
+    for number, pattern in enumerate(loader.optional_columns):
+        if not any(fnmatchcase(source, pattern) for source in loader.columns):
+            near = get_close_matches(pattern, loader.columns, 1, 0)[0]
+            yield ("loader", "optional_columns", number), f"no column of loader.columns; did you mean {near!r}?"
     if loader.file_name is not None and not loader.captures:
         yield ("loader", "file_name"), "names no column; write such as {symbol}.csv"
     if (loader.format == "fixed_width") != bool(loader.widths):

@@ -51,14 +51,14 @@ def _names(text: Text, place: str, loader: Loader, rejects: Rejects) -> list[str
         names = [str(number) for number in range(1, len(first) + 1)] if first != [""] else [*loader.columns]
         header.check(names, loader, place, text.line_number, rejects)
         return names
-    found = text.header(tuple(loader.columns))
+    found = text.header(header.required(loader))
     line = text.line_number - 1
     if not found.strip():
         remedy = "Deliver the file again, or correct loader.skip_lines."
         raise BadHeader(place, line, "there is no header", remedy)
     names = cells(found, loader.delimiter)
     missing = header.missing(names, loader)
-    if missing and (other := guess(text.header_bytes, tuple(loader.columns), text.encoding)):
+    if missing and (other := guess(text.header_bytes, header.required(loader), text.encoding)):
         raise text.wrong_encoding(f"the header has no {missing[0]}", other, line)
     header.check(names, loader, place, line, rejects)
     return names
@@ -80,9 +80,11 @@ class Reader:
         self._loader = loader
         self._rejects = rejects
         self._width = len(names)
-        self._at = [names.index(source) for source in loader.columns]
-        self._names = list(loader.columns.values())
-        self._types = loader.cells
+        taken = header.of_file(names, loader)
+        self._at = [names.index(source) for source in taken.columns]
+        self._names = list(taken.columns.values())
+        self._types = taken.cells
+        self._lacking = [ours for source, ours in loader.columns.items() if source not in taken.columns]
         self._delimiter = loader.delimiter.encode()
         self._numbers = [n for n, cell in self._types.items() if cell.type.kind in NUMBERS and not cell.own_number]
         self._header = self._delimiter.join(str(at).encode() for at in range(len(names))) + b"\n"
@@ -90,7 +92,11 @@ class Reader:
     def frame(self, block: Block) -> pl.DataFrame:
         """The rows of `block` that are rows of the flow."""
         frame = self._fast(block)
-        return self._careful(block) if frame is None else frame
+        frame = self._careful(block) if frame is None else frame
+        if not self._lacking:
+            return frame
+        cells = self._loader.cells
+        return frame.hstack([casting.nulls(name, cells.get(name), frame.height) for name in self._lacking])
 
     def _fast(self, block: Block) -> pl.DataFrame | None:
         text = block.text.rstrip(b"\r\n") + b"\n"

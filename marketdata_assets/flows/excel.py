@@ -28,7 +28,7 @@ def sheet(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) ->
         names = [text.strip() if text else "" for text in cells.row(0)[1:]]
         cells = cells.slice(1)
     header.check(names, loader, unit.place, loader.skip_lines + 1, rejects)
-    picked = {source: names.index(source) + 1 for source in loader.columns}
+    picked = {source: names.index(source) + 1 for source in header.of_file(names, loader).columns}
     frame = cells.select(LINE, *(pl.nth(place).alias(source) for source, place in picked.items()))
     return frame.filter(~pl.all_horizontal(pl.exclude(LINE).is_null()))
 

@@ -20,7 +20,7 @@ def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> 
     starts = [0, *accumulate(loader.widths)]
     names = [str(number) for number in range(1, len(starts))]
     if loader.header:
-        first = text.header(tuple(loader.columns))
+        first = text.header(header.required(loader))
         names = [first[start:end].strip() for start, end in pairwise(starts)]
     header.check(names, loader, unit.place, text.line_number - loader.header, rejects)
     for block in text.blocks():

@@ -8,12 +8,27 @@ from marketdata_assets.loading.errors import BadHeader
 from marketdata_assets.loading.rejects import Rejects
 
 ENCODING_REMEDY = "Set loader.encoding to {} and run the flow again."
-REMEDY = "Correct loader.columns or loader.skip_lines, or deliver the file again."
+REMEDY = (
+    "Correct loader.columns or loader.skip_lines, list what files may lack in loader.optional_columns, or deliver the"
+    " file again."
+)
 
 
-def missing(names: Sequence[str], loader: Loader) -> list[str]:
-    """The columns of the flow that are not among `names`."""
-    return [name for name in loader.columns if name not in names]
+def required(loader: Loader) -> tuple[str, ...]:
+    """The columns that every file has to have."""
+    return tuple(name for name in loader.columns if not loader.is_optional(name))
+
+
+def missing(names: Iterable[str], loader: Loader) -> list[str]:
+    """The columns that every file has to have and that are not among `names`."""
+    return [name for name in required(loader) if name not in names]
+
+
+def of_file(names: Sequence[str], loader: Loader) -> Loader:
+    """The loader without its optional columns that are not among `names`."""
+    if all(name in names for name in loader.columns):
+        return loader
+    return loader.model_copy(update={"columns": {n: ours for n, ours in loader.columns.items() if n in names}})
 
 
 def undeclared(names: Iterable[str], loader: Loader) -> set[str]:

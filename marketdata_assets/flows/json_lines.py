@@ -116,5 +116,5 @@ def _text(value: Any) -> str | None:
 
 
 def _check_keys(place: str, rows: int, loader: Loader, found: set[str]) -> None:
-    if rows and (lacking := [name for name in loader.columns if name not in found]):
+    if rows and (lacking := header.missing(found, loader)):
         raise BadHeader(place, 1, f"no row has {', '.join(lacking)}", header.REMEDY)

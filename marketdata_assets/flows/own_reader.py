@@ -32,7 +32,11 @@ def slices(
     first = 1
     for frame in _given(io.BytesIO(stream.read()), unit.place, loader, function):
         header.check(frame.columns, loader, unit.place, rejects=rejects)
-        yield frame.select(*loader.columns).with_row_index(LINE, first).cast({LINE: pl.Int64})
+        yield (
+            frame.select(*header.of_file(frame.columns, loader).columns)
+            .with_row_index(LINE, first)
+            .cast({LINE: pl.Int64})
+        )
         first += frame.height
 
 

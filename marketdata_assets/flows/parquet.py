@@ -25,10 +25,12 @@ def slices(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -
     data = stream.read()
     try:
         lazy = pl.scan_parquet(io.BytesIO(data))
-        header.check(lazy.collect_schema().names(), loader, unit.place, rejects=rejects)
+        names = lazy.collect_schema().names()
+        header.check(names, loader, unit.place, rejects=rejects)
+        taken = header.of_file(names, loader).columns
         rows, first = lazy.select(pl.len()).collect().item(), 0
         while first < rows or first == 0:
-            part = lazy.select(*loader.columns).slice(first, SLICE_ROWS).collect()
+            part = lazy.select(*taken).slice(first, SLICE_ROWS).collect()
             yield part.with_row_index(LINE, first + 1).cast({LINE: pl.Int64})
             first += SLICE_ROWS
     except pl.exceptions.PolarsError as error:

@@ -34,7 +34,7 @@ BATCHES_OF_WORKER = 4
 SAME_NAME = "another file has the same name once it is decoded; rename one of them"
 MAKES_ROWS = {"loader", "handlers", "target", "partitions", "quality"}
 MAKES_NONE = {
-    "loader": {"folder", "new_columns", "ignored_columns"},
+    "loader": {"folder", "new_columns", "ignored_columns", "optional_columns"},
     "partitions": {"since"},
     "quality": {"columns", "rows"},
 }
