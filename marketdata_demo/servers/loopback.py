@@ -103,6 +103,10 @@ class LoopbackServer(ABC):
     async def _stop(self) -> None:
         assert self._runner
         await self._runner.cleanup()
+        hanging = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
 
 
 class ProviderServer(LoopbackServer):
