@@ -37,6 +37,10 @@ NO_ORDER = f"the API does not order alphas by dateModified; {ROTATION}"
 TOO_MANY = f"more alphas have changed than the API pages through; {ROTATION}"
 
 OVERLAP = dt.timedelta(hours=1)
+MAX_INTERRUPTION = dt.timedelta(hours=3)
+"""After which a fetch that was killed is not continued: what it had listed may have changed."""
+
+LATEST = dt.datetime.max.replace(tzinfo=dt.UTC)
 FIRST_REACH = dt.timedelta(days=3)
 """How far back the first fetch of an account looks for changes; what changed before is found by the rotation."""
 
@@ -88,7 +92,7 @@ def fetch_changes(
 async def _fetch(
     client: BrainClient, root: Path, report: ChangesReport, selection: Selection, now: dt.datetime
 ) -> None:
-    seen = Seen(root, report.account)
+    seen = Seen(root, report.account, now)
     if selection.ids:
         for name in dict.fromkeys(selection.ids):
             raw = await client.alpha(name)
@@ -96,29 +100,39 @@ async def _fetch(
                 report.unknown.append(name)
             else:
                 _write(root, seen, report, [raw])
-    elif selection.filters:
+        seen.save()
+        return
+    if selection.filters:
         for kind in selection.filters.kinds:
-            _write(root, seen, report, await _listed(client, kind, selection.filters.query(), now))
+            await _list(client, root, seen, report, kind, selection.filters.query())
     else:
         for kind in KINDS:
-            _write(root, seen, report, await _listed(client, kind, SUBMITTED, now))
+            await _list(client, root, seen, report, kind, SUBMITTED)
             changed, note = await _changed(client, kind, seen.until.get(kind, now - FIRST_REACH) - OVERLAP)
             _write(root, seen, report, changed)
             report.note = report.note or note
             seen.until[kind] = now
-    seen.save()
+            seen.save()
+    seen.finish()
 
 
 class Seen:
-    """What was seen of an account: digests of alphas by id, and up to when changes were listed, by kind."""
+    """What was seen of an account: digests of alphas by id, and up to when changes were listed, by kind.
 
-    def __init__(self, root: Path, account: str) -> None:
+    A fetch that was killed leaves how far it has listed, which the next one continues.
+    """
+
+    def __init__(self, root: Path, account: str, now: dt.datetime) -> None:
+        self.now = now
         self._path = root / account / "changed_data" / "seen.json"
         try:
             state = msgspec.json.decode(self._path.read_bytes(), type=_State)
         except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
             state = _State()  # everything is written once more, which changes nothing
         self.until, self._digests = state.until, state.digests
+        started = state.started
+        recent = started is not None and dt.timedelta(0) <= now - started < MAX_INTERRUPTION
+        self._started, self._listed = (started, state.listed) if recent else (now, {})
 
     def is_new(self, name: str, raw: bytes) -> bool:
         """Whether an alpha differs from when it was last seen."""
@@ -127,30 +141,48 @@ class Seen:
     def add(self, name: str, raw: bytes) -> None:
         self._digests[name] = _digest(raw)
 
+    def unlisted(self, kind: Kind, where: str) -> Window | None:
+        """The moments of creation that are left to list; None when there are none."""
+        start = self._listed.get(f"{kind}{where}", month_window(FIRST_ALPHA_MONTH).start)
+        return Window(start, LATEST).until(self.now - LISTING_DELAY)
+
+    def listed(self, kind: Kind, where: str, until: dt.datetime) -> None:
+        """Everything created before `until` is on disk; a fetch that is killed now continues there."""
+        self._listed[f"{kind}{where}"] = until
+        self.save()
+
+    def finish(self) -> None:
+        """The fetch is complete; the next one lists everything again."""
+        self._started, self._listed = None, {}
+        self.save()
+
     def save(self) -> None:
         with replacing(self._path, self._path.with_name(f".{self._path.name}.{os.getpid()}.partial")) as file:
-            file.write(msgspec.json.encode(_State(self.until, self._digests)))
+            file.write(msgspec.json.encode(_State(self.until, self._digests, self._started, self._listed)))
 
 
 class _State(msgspec.Struct):
     until: dict[Kind, dt.datetime] = {}
     digests: dict[str, str] = {}
+    started: dt.datetime | None = None  # of a fetch that has not finished
+    listed: dict[str, dt.datetime] = {}  # up to which moment of creation it has listed, by kind and filters
 
 
 def _digest(raw: bytes) -> str:
     return hashlib.md5(raw, usedforsecurity=False).hexdigest()
 
 
-async def _listed(client: BrainClient, kind: Kind, where: str, now: dt.datetime) -> list[bytes]:
-    """All alphas that match, whenever they were created."""
+async def _list(client: BrainClient, root: Path, seen: Seen, report: ChangesReport, kind: Kind, where: str) -> None:
+    """Write all alphas that match, whenever they were created, and after each part how far they are listed."""
     reader = ListReader(client, where=where)
-    left = [Window(month_window(FIRST_ALPHA_MONTH).start, (now - LISTING_DELAY).replace(microsecond=0))]
-    found: list[bytes] = []
+    window = seen.unlisted(kind, where)
+    left = [window] if window else []
     while left:
         part, rest = await reader.read(kind, left.pop(0))
-        found += part.alphas.values() if part else ()
         left = rest + left
-    return found
+        if part:
+            _write(root, seen, report, list(part.alphas.values()))
+            seen.listed(kind, where, part.window.end)
 
 
 async def _changed(client: BrainClient, kind: Kind, since: dt.datetime) -> tuple[list[bytes], str]:
