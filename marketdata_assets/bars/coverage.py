@@ -4,7 +4,7 @@ Statements over `stock_1min_coverage` and the rows it describes; all run in the 
 """
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -102,24 +102,81 @@ def provided_by_newer(
 
 
 def clear(
-    connection: psycopg.Connection, provider: Provider, loading: Spans, months: Collection[str] | None
+    connection: psycopg.Connection,
+    provider: Provider,
+    loading: Spans,
+    months: Collection[str] | None,
+    *,
+    unrecorded: bool = False,
 ) -> set[tuple[str, str]]:
     """Delete the rows that `loading` replaces and all rows of the provider in `months` (None: in any).
 
-    Returns the codes and months that the provider had. Older files superseded there are marked as not loaded.
+    Coverage says what there is: a code's month that no unit has loaded is not searched, unless `unrecorded` rows are to
+    go as well. Returns the codes and months that the provider had. Older files superseded there are marked as not
+    loaded.
     """
     days = None if months is None else [first_day(month) for month in months]
-    had = _execute(connection, "forget", provider, months=days).fetchall()
+    had = {(row[0], row[1]): row[2:] for row in _execute(connection, "forget", provider, months=days)}
+    touched = loading.keys() | had.keys()
+    shared = touched if unrecorded else _shared(connection, provider, touched)
+    if not had and not shared:
+        return set()
     connection.execute(
         """SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)
            FROM pg_extension WHERE extname = 'timescaledb'"""
     )
-    for code, month, first, last, delivered in had:
+    alone = {place: (first, last) for place, (first, last, _) in had.items() if place not in shared}
+    with connection.pipeline():
+        for run in _runs(alone):
+            connection.execute(statement(__package__, "coverage/delete_run.sql"), run, prepare=False)
+    _clear_own(connection, provider, loading, {place: had[place] for place in sorted(had.keys() & shared)})
+    _clear_older(connection, provider, {place: loading[place] for place in sorted(loading.keys() & shared)})
+    return set(had)
+
+
+def _shared(
+    connection: psycopg.Connection, provider: Provider, places: Collection[tuple[str, str]]
+) -> set[tuple[str, str]]:
+    """Those codes and months in which other units have minutes."""
+    codes = sorted({code for code, _ in places})
+    months = sorted({first_day(month) for _, month in places})
+    rows = _execute(connection, "shared", provider, codes=codes, months=months)
+    return {(code, month) for code, month in rows} & set(places)
+
+
+def _runs(
+    spans: Mapping[tuple[str, str], tuple[dt.datetime, dt.datetime]],
+) -> Iterator[tuple[str, dt.datetime, dt.datetime]]:
+    """Code, first and last time of each run of months without a gap."""
+    run: tuple[str, dt.datetime, dt.datetime] | None = None
+    for (code, month), (first, last) in sorted(spans.items()):
+        if run and run[0] == code and (run[2].replace(day=1) + dt.timedelta(MONTH_DAYS)).strftime("%Y-%m") == month:
+            run = (code, run[1], last)
+            continue
+        if run:
+            yield run
+        run = (code, first, last)
+    if run:
+        yield run
+
+
+def _clear_own(
+    connection: psycopg.Connection,
+    provider: Provider,
+    loading: Spans,
+    had: Mapping[tuple[str, str], tuple[dt.datetime, dt.datetime, int]],
+) -> None:
+    """Delete the provider's rows where other units have minutes of the same month."""
+    for (code, month), (first, last, delivered) in had.items():
         before, place = replace(provider, delivered=delivered), {"code": code, "month": first_day(month)}
         _execute(connection, "delete", before, **place, first=first, last=last)
         now = loading.get((code, month))
         if now is None or provider.delivered < delivered or _time(now.first) > first or _time(now.last) < last:
             _execute(connection, "reopen_older", before, **place, label=month)
+
+
+def _clear_older(connection: psycopg.Connection, provider: Provider, loading: Spans) -> None:
+    """Delete the rows of older units that `loading` replaces, and record on these units that they are superseded."""
     with connection.pipeline():
         deletions = []
         for (code, month), span in loading.items():
@@ -129,7 +186,6 @@ def clear(
     for place, cursor in deletions:
         if cursor.rowcount > 0:
             _execute(connection, "supersede", provider, **place, deleted=[time for (time,) in cursor])
-    return {(code, month) for code, month, *_ in had}
 
 
 def cover(connection: psycopg.Connection, provider: Provider, loading: Spans) -> None:

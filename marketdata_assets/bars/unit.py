@@ -5,11 +5,12 @@ Which units to load is decided in `plan`; spreading them over processes is in `i
 
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import psycopg
+from psycopg import errors as pg
 
 from marketdata_assets.bars import changes, coverage, days
 from marketdata_assets.bars.coverage import Hole, Provider, Span
@@ -55,6 +56,8 @@ class _Attempt:
     holes: Holes
     run_id: str
     started: dt.datetime
+    unrecorded: bool = False
+    """Whether the table has rows in the way that no unit provides."""
 
 
 class _Overtaken(Exception):
@@ -92,8 +95,12 @@ def load(
         if known and not same and months is not None:  # changed bytes: one base of adjustment for all loaded months
             wanted = months | frozenset(known.slices)
         parsed = parse(opener, unit, wanted, holes)
+        attempt = _Attempt(known, wanted, holes, run_id, started)
         try:
-            return _commit(connection, unit, parsed, _Attempt(known, wanted, holes, run_id, started))
+            try:
+                return _commit(connection, unit, parsed, attempt)
+            except pg.UniqueViolation:
+                return _commit(connection, unit, parsed, replace(attempt, unrecorded=True))
         except _Overtaken as overtaken:
             holes = overtaken.holes
         finally:
@@ -111,7 +118,7 @@ def _commit(connection: psycopg.Connection, unit: Unit, parsed: Parsed, attempt:
         holes = coverage.provided_by_newer(connection, provider, loading)
         if holes != attempt.holes:
             raise _Overtaken(holes)
-        had = coverage.clear(connection, provider, loading, wanted)
+        had = coverage.clear(connection, provider, loading, wanted, unrecorded=attempt.unrecorded)
         rows = sum(span.rows - span.superseded for span in loading.values())
         if rows:
             copy_binary(connection, DATASET, TABLE_COLUMNS, parsed.payload)
