@@ -5,11 +5,13 @@ Whether a failed unit fails a run is the caller's business.
 
 import json
 import time
+from bisect import bisect
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 import psycopg
@@ -110,8 +112,7 @@ def _spread(
     job: Job, units: list[Unit], fanout: Fanout, folder: Path, progress: Progress | None
 ) -> Iterator[FileReport]:
     """The reports of `units`, loaded by workers: small files together, big ones alone."""
-    share = min(BATCH_BYTES, sum(unit.size for unit in units) // (fanout.width * BATCHES_OF_WORKER) + 1)
-    work = batches(units, lambda unit: unit.size, max_bytes=share, max_items=BATCH_UNITS)
+    work = _batches(units, fanout.width)
 
     def record_dead_worker(unit: Unit, cause: str) -> FileReport:
         with connect(job.dsn) as connection:
@@ -121,10 +122,23 @@ def _spread(
     return run_batches(load, work, record_dead_worker, fanout=fanout, folder=folder, progress=progress)
 
 
-def find_units(flow: FlowDefinition, folder: Path) -> list[Unit]:
-    """The flow's units below the data folder, the biggest first. Raises NoFolder.
+def _batches(units: list[Unit], workers: int) -> list[list[Unit]]:
+    """Units that one worker loads after another; the last batches are smaller, so that all workers end together."""
+    sizes = list(accumulate(unit.size for unit in units))
+    share = min(BATCH_BYTES, sizes[-1] // (workers * BATCHES_OF_WORKER) + 1)
+    most = bisect(sizes, sizes[-1] - share * workers)
+    return [
+        batch
+        for part, max_bytes in ((units[:most], share), (units[most:], share // BATCHES_OF_WORKER))
+        for batch in batches(part, lambda unit: unit.size, max_bytes=max_bytes, max_items=BATCH_UNITS)
+    ]
 
-    A zip whose members cannot be listed is a unit of its own, which fails when it is opened.
+
+def find_units(flow: FlowDefinition, folder: Path) -> list[Unit]:
+    """The flow's units below the data folder: big ones first, so that none is last, and the others by name.
+
+    Rows of files in the order of their names are often in the order of the key, which the index is built faster in.
+    Raises NoFolder. A zip whose members cannot be listed is a unit of its own, which fails when it is opened.
     """
     root = folder / flow.loader.folder
     if not root.is_dir():
@@ -137,7 +151,7 @@ def find_units(flow: FlowDefinition, folder: Path) -> list[Unit]:
             found.append(Unit(file, size=file.size, problem=error.cause))
     times = Counter(unit.place for unit in found)
     found = [replace(unit, problem=SAME_NAME) if times[unit.place] > 1 else unit for unit in found]
-    return sorted(found, key=lambda unit: (-unit.size, unit.place))
+    return sorted(found, key=lambda unit: (-unit.size if unit.size > BATCH_BYTES else 0, unit.place))
 
 
 def _data(flow: FlowDefinition, file: FileState) -> list[Unit]:

@@ -20,6 +20,7 @@ from marketdata_assets.loading.reports import UnitReport
 from marketdata_assets.loading.run import each, guarded
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
+from marketdata_assets.stores.postgres import commit_asynchronously, wait_for_commits
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,10 @@ class FileReport(UnitReport):
 
 
 def load_batch(job: Job, units: list[Unit]) -> list[FileReport]:
-    """Load `units` over one connection, last those that other workers have claimed. Raises StoreAway or StoreFull."""
+    """Load `units` over one connection, last those that other workers have claimed. Raises StoreAway or StoreFull.
+
+    Their commits are asynchronous, and are on the server's disk when this returns.
+    """
     with Opener() as opener:
         first = _attempts(job, opener, units, wait=False)
         claimed = [unit for unit, report in zip(units, first, strict=True) if report is None]
@@ -62,7 +66,7 @@ def _attempts(job: Job, opener: Opener, units: list[Unit], *, wait: bool) -> lis
     def work(connection: psycopg.Connection, unit: Unit) -> FileReport | None:
         return _attempt(connection, opener, job, unit, wait=wait)
 
-    return each(job.dsn, units, work)
+    return each(job.dsn, units, work, wait_for_commits)
 
 
 def _attempt(connection: psycopg.Connection, opener: Opener, job: Job, unit: Unit, *, wait: bool) -> FileReport | None:
@@ -162,6 +166,7 @@ class _UnitLoad:
         name, dataset, connection = self.unit.place, self.job.flow.dataset, self.connection
         entry = self._entry(prepared, known)
         with connection.transaction():
+            commit_asynchronously(connection)
             lock_table(connection, self.job.flow.target.table)
             if ledger.locked(connection, dataset, name, name) != known:
                 raise _Overtaken

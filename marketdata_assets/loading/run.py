@@ -24,14 +24,27 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def each(dsn: str, items: Sequence[Item], work: Callable[[psycopg.Connection, Item], Result]) -> list[Result]:
-    """`work` on each item over one connection, opened again when it is lost. Raises StoreAway after some seconds."""
+def each(
+    dsn: str,
+    items: Sequence[Item],
+    work: Callable[[psycopg.Connection, Item], Result],
+    confirm: Callable[[psycopg.Connection], None] | None = None,
+) -> list[Result]:
+    """`work` on each item over one connection, opened again when it is lost. Raises StoreAway after some seconds.
+
+    Where commits are asynchronous, `confirm` ends them; when the connection was lost before, all items are worked on
+    again, as the server may have lost what it had committed.
+    """
     results: list[Result] = []
 
     def work_on_the_rest() -> None:
         with connect(dsn, autocommit=True) as connection:
+            if confirm:
+                results.clear()
             while len(results) < len(items):
                 results.append(work(connection, items[len(results)]))
+            if confirm:
+                confirm(connection)
 
     retry(work_on_the_rest, StoreAway, RECONNECT_WAITS)
     return results

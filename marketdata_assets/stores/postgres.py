@@ -53,6 +53,17 @@ def _interruption(error: BaseException) -> BaseException | None:
     return None if isinstance(found, GeneratorExit) else found
 
 
+def commit_asynchronously(connection: psycopg.Connection) -> None:
+    """Let the present transaction's commit not wait for the server's disk, until `wait_for_commits` does for all."""
+    connection.execute("SET LOCAL synchronous_commit TO off")
+
+
+def wait_for_commits(connection: psycopg.Connection) -> None:
+    """Wait until all that was committed so far survives a crash of the server: its log is written in order."""
+    with connection.transaction():
+        connection.execute("SELECT pg_logical_emit_message(true, 'marketdata', '')")
+
+
 def is_of_statement(error: BaseException) -> bool:
     """Whether the server rejected one statement, such as a key too long for an index, and takes others."""
     state = getattr(error, "sqlstate", None)
