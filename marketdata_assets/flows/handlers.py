@@ -67,16 +67,34 @@ def parse(config: steps.Parse, frame: pl.DataFrame, given: Given) -> pl.DataFram
 
 def derive(config: steps.Derive, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
     """What has no value, such as a division by zero, is NULL."""
-    for name, text in config.columns.items():
-        values = computed(frame, {name: expression(text)})[name]
-        if values.dtype.is_temporal() and _only_numbers(frame, expression(text)):
-            raise TypeError(f"{name}: {text!r} takes a number for a time; parse it with {EPOCH_FORM}")
-        if values.dtype.is_float():
-            finite = np.isfinite(values.to_numpy())  # NULL is nan here
-            if np.count_nonzero(finite) != len(values) - values.null_count():
-                values = values.set(pl.Series(~finite), None)
-        frame = frames.with_columns(frame, [values])
+    for columns in _independent(tuple(config.columns.items())):
+        found = computed(frame, {name: expression(text) for name, text in columns.items()})
+        for name, text in columns.items():
+            if found.schema[name].is_temporal() and _only_numbers(frame, expression(text)):
+                raise TypeError(f"{name}: {text!r} takes a number for a time; parse it with {EPOCH_FORM}")
+        frame = frames.with_columns(frame, map(_finite, found.get_columns()))
     return frame
+
+
+@lru_cache(maxsize=1000)
+def _independent(columns: tuple[tuple[str, str], ...]) -> list[dict[str, str]]:
+    """Columns and their SQL in order, those together that can be computed at once: none of them uses another."""
+    groups: list[dict[str, str]] = [{}]
+    for name, text in columns:
+        if groups[-1].keys() & {*expression(text).meta.root_names(), name}:
+            groups.append({})
+        groups[-1][name] = text
+    return groups
+
+
+def _finite(values: pl.Series) -> pl.Series:
+    """The values, NULL where one is infinite or no number."""
+    if not values.dtype.is_float():
+        return values
+    finite = np.isfinite(values.to_numpy())  # NULL is nan here
+    if np.count_nonzero(finite) == len(values) - values.null_count():
+        return values
+    return values.set(pl.Series(~finite), None)
 
 
 def _only_numbers(frame: pl.DataFrame, value: pl.Expr) -> bool:

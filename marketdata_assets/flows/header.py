@@ -1,7 +1,9 @@
 """Which of a file's columns the flow takes: those that `loader.columns` names, each once; and which nobody declares."""
 
+import re
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import lru_cache
 
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.loading.errors import BadHeader
@@ -34,7 +36,14 @@ def of_file(names: Sequence[str], loader: Loader) -> Loader:
 def undeclared(names: Iterable[str], loader: Loader) -> set[str]:
     """Those of `names` that the flow neither takes nor ignores; a column without a name is none."""
     left = {name for name in names if name} - loader.columns.keys()
-    return {name for name in left if not any(fnmatchcase(name, pattern) for pattern in loader.ignored_columns)}
+    ignored = _pattern(tuple(loader.ignored_columns))
+    return {name for name in left if not ignored.match(name)}
+
+
+@lru_cache(maxsize=100)
+def _pattern(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """What any of the patterns matches, such as `*_qfq`."""
+    return re.compile("|".join(map(translate, patterns)) or r"(?!)")
 
 
 def check(names: Sequence[str], loader: Loader, place: str, line: int = 1, rejects: Rejects | None = None) -> None:
