@@ -109,7 +109,7 @@ def demo(
         if not all(outcome.success for outcome in ended):
             raise typer.Exit(1)
         if ui:
-            serve(settings, environment(settings, stack.endpoints), ui=True)
+            serve(settings, environment(settings, stack.endpoints), stack.watch(), ui=True)
 
 
 def load_alphas(settings: Settings, quiet: bool) -> dict[str, RunOutcome]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,12 +23,14 @@ from marketdata_assets.local.errors import PortTaken
 from marketdata_assets.local.group import kept
 from marketdata_assets.local.process import port_is_free, tied_to_us
 from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.local.watch import Watch
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
     from marketdata_assets.reference.status import KnownCalendar
 
+LOOK_SECONDS = 0.5
 STOP_SECONDS = 30
 """How long the UI and its daemon may take to end."""
 
@@ -51,7 +54,7 @@ def up(
             output.as_json(shown)
         else:
             output.table("local stack", ("variable", "value"), sorted(shown.items()))
-        serve(settings, found, ui)
+        serve(settings, found, stack.watch(), ui)
 
 
 def need_ui_port(settings: Settings) -> None:
@@ -60,14 +63,15 @@ def need_ui_port(settings: Settings) -> None:
         raise PortTaken("the Dagster UI", settings.ui_port, "MARKETDATA_UI_PORT")
 
 
-def serve(settings: Settings, found: dict[str, str], ui: bool) -> None:
-    """Stay in the foreground with the UI, or with the servers alone, until a signal."""
+def serve(settings: Settings, found: dict[str, str], watch: Watch, ui: bool) -> None:
+    """Stay in the foreground with the UI, or with the servers alone, until a signal; what ends is started again."""
     code = 0
     with _stop_on_signal():
         if not ui:
             output.notes().print("running; Ctrl-C stops it")
-            signal.pause()
-            return
+            while True:
+                watch.look(time.monotonic())
+                time.sleep(LOOK_SECONDS)
         url = link(settings)
         output.notes().print(f"Dagster UI in a few seconds at {url}", soft_wrap=True, highlight=False)
         output.notes().print("Ctrl-C stops everything, the data stays")
@@ -83,7 +87,10 @@ def serve(settings: Settings, found: dict[str, str], ui: bool) -> None:
         stopping = threading.Event()
         threading.Thread(target=_forward_output, args=(process, stopping), daemon=True).start()
         try:
-            code = process.wait()
+            while process.poll() is None:
+                watch.look(time.monotonic())
+                time.sleep(LOOK_SECONDS)
+            code = process.returncode
         finally:
             stopping.set()
             process.send_signal(signal.SIGINT)

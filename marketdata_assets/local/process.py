@@ -98,13 +98,22 @@ class Server:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """Of the last process; negative when a signal ended it, None while it runs."""
+        return self._process.poll() if self._process else None
+
     def start(self) -> Started:
         """Launch the server on its port and wait until it answers; raises ServerFailed or PortTaken."""
         if self.alive:
             raise ServerFailed(self.name, f"runs already as process {self.pid}", self.log, self._tail())
+        self.relaunch()
+        return next(wait_ready([self]))
+
+    def relaunch(self) -> None:
+        """Start the process on the port that it had, and return at once."""
         self._other_ports_to_try = 0
         self.launch()
-        return next(wait_ready([self]))
 
     def launch(self) -> None:
         """Start the process and return at once."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from marketdata_assets.local import endpoints, mongo, postgres, record, servers
 from marketdata_assets.local.process import Server, Started, wait_ready
+from marketdata_assets.local.watch import Watch
 
 if TYPE_CHECKING:
     from marketdata_assets.settings import Settings
@@ -71,6 +72,10 @@ class LocalStack:
         if name not in self._servers:
             raise KeyError(f"{name} was not started by this stack; started: {', '.join(self._servers) or 'none'}")
         return self._servers[name]
+
+    def watch(self) -> Watch:
+        """What starts servers of this stack again when they end, for as long as its `look` is called."""
+        return Watch(self._servers.values(), self._report)
 
     def close(self) -> None:
         """Stop every server and let the data folder go; a second call does nothing."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
-from marketdata_assets.local import endpoints
+from marketdata_assets.local import endpoints, record
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
@@ -42,8 +42,21 @@ def examine(name: str, url: str, ask: Callable[[str], Health]) -> Health:
     except Exception as error:
         waited = (time.perf_counter() - started) * 1000
         cause = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        remedy = f"start the server, or correct {variable}"
+        remedy = _remedy(name, variable)
         return Health(store, False, without_password(url), latency_ms=waited, missing=(cause,), remedy=remedy)
+
+
+def _remedy(name: str, variable: str) -> str:
+    """What to do about a server that does not answer, whoever runs it."""
+    settings = Settings()
+    stack = record.read(settings.root)
+    if getattr(settings, name) is not None or stack is None:
+        return f"start the server, or correct {variable}"
+    log = settings.root / "logs" / f"{name.partition('_')[0]}.log"
+    return (
+        f'"marketdata up" (process {stack.pid}) starts it again within a minute, and reports it; when it does not,'
+        f" read {log}, stop that process and start it again"
+    )
 
 
 def median_ms(call: Callable[[], object], times: int = 5) -> float:

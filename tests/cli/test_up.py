@@ -1,6 +1,7 @@
 """`marketdata up --no-ui` as a process: ready, refused a second time, stopped, killed."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from commands import PROGRAMS, apart, environment, marketdata, until
+from commands import PROGRAMS, answer, apart, environment, marketdata, until
 
 from marketdata_assets.local import proctable, record
 from marketdata_assets.secret_values import without_password
@@ -99,3 +100,25 @@ def test_taken_ui_port_is_named_before_anything_starts(home: Path) -> None:
     assert f"port {port} " in refused.stderr
     assert "MARKETDATA_UI_PORT" in refused.stderr
     assert not (home / "postgres").exists()
+
+
+def test_a_server_that_dies_is_started_again_reported_and_doctor_says_so(home: Path) -> None:
+    with up(home):
+        found = record.read(home)
+        assert found is not None
+        victim = next(server for server in found.servers if server.name == "postgres")
+        os.kill(victim.pid, signal.SIGKILL)
+        until(lambda: "postgres was ended by signal 9" in (home / "up.log").read_text())
+        until(lambda: "postgres: answers again" in (home / "up.log").read_text())
+        assert marketdata(home, "doctor", "--json").returncode == 0
+
+
+def test_doctor_advises_on_the_stack_that_runs_and_no_variable_that_nobody_set(home: Path) -> None:
+    mine = record.StackRecord(os.getpid(), proctable.start_mark(os.getpid()) or "")
+    urls = {"postgres_dsn": "postgresql://postgres:secret@127.0.0.1:1/marketdata"}
+    record.write(home, mine.servers, urls)
+    [server] = [one for one in answer(marketdata(home, "doctor", "--json"))["servers"] if one["store"] == "Postgres"]
+    assert not server["ok"]
+    assert f"(process {os.getpid()}) starts it again" in server["remedy"]
+    assert str(home / "logs" / "postgres.log") in server["remedy"]
+    assert "MARKETDATA_POSTGRES_DSN" not in server["remedy"]
