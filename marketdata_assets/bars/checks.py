@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import psycopg
 from psycopg import sql
 
-from marketdata_assets.bars import kline
+from marketdata_assets.bars import kline, schema
 from marketdata_assets.bars.coverage import first_day
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding, sample_evenly
 from marketdata_assets.stores.postgres import objections, statement
@@ -25,12 +25,17 @@ def kline_rule(connection: psycopg.Connection, months: Sequence[str], name: str)
 
 
 def every_row_accounted(connection: psycopg.Connection, months: Sequence[str]) -> Finding:
-    """Compare the rows of the files with those in the table and in quarantine."""
+    """Compare the rows of the files with those in the table and in quarantine; no minute may be there twice."""
     if not months:
         return Finding(0, (), 0)
     low, high = kline.months_range(months)
     parameters = {"months": [first_day(month) for month in months], "slices": list(months), "lo": low, "hi": high}
-    query = sql.SQL(statement(__package__, "checks/every_row_accounted.sql"))
+    queries = ["every_row_accounted"]
+    if not schema.unique(connection):
+        queries.append("minutes_twice")
+    query = sql.SQL(" UNION ALL ").join(
+        sql.SQL("({})").format(sql.SQL(statement(__package__, f"checks/{name}.sql"))) for name in queries
+    )
     return objections(connection, query, parameters, len(months))
 
 

@@ -118,23 +118,23 @@ def clear(
     days = None if months is None else [first_day(month) for month in months]
     had = {(row[0], row[1]): row[2:] for row in _execute(connection, "forget", provider, months=days)}
     touched = loading.keys() | had.keys()
-    shared = touched if unrecorded else _shared(connection, provider, touched)
-    if not had and not shared:
+    others = touched if unrecorded else shared(connection, provider, touched)
+    if not had and not others:
         return set()
     connection.execute(
         """SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)
            FROM pg_extension WHERE extname = 'timescaledb'"""
     )
-    alone = {place: (first, last) for place, (first, last, _) in had.items() if place not in shared}
+    alone = {place: (first, last) for place, (first, last, _) in had.items() if place not in others}
     with connection.pipeline():
         for run in _runs(alone):
             connection.execute(statement(__package__, "coverage/delete_run.sql"), run, prepare=False)
-    _clear_own(connection, provider, loading, {place: had[place] for place in sorted(had.keys() & shared)})
-    _clear_older(connection, provider, {place: loading[place] for place in sorted(loading.keys() & shared)})
+    _clear_own(connection, provider, loading, {place: had[place] for place in sorted(had.keys() & others)})
+    _clear_older(connection, provider, {place: loading[place] for place in sorted(loading.keys() & others)})
     return set(had)
 
 
-def _shared(
+def shared(
     connection: psycopg.Connection, provider: Provider, places: Collection[tuple[str, str]]
 ) -> set[tuple[str, str]]:
     """Those codes and months in which other units have minutes."""

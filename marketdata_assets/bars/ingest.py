@@ -81,7 +81,7 @@ def ingest(
             max_items=BATCH_UNITS,
             group=lambda task: task.source,
         )
-        worker = partial(load_batch, dsn, run_id, force and first)
+        worker = partial(load_batch, dsn, run_id, force and first, server.columnstore)
         for report in run_batches(worker, todo, _failed, fanout=fanout, folder=folder, progress=progress):
             if before := reports.get(report.unit):  # an earlier pass: the later outcome, the rows and months of both
                 touched_months = tuple(sorted({*before.months, *report.months}))
@@ -105,19 +105,24 @@ def _plan(dsn: str, folder: Path, months: Collection[str], force: bool) -> Plan:
     return planning.make(files, known, months, moved=moved, force=force)
 
 
-def load_batch(dsn: str, run_id: str, force: bool, tasks: list[Task]) -> list[UnitReport]:
+def load_batch(dsn: str, run_id: str, force: bool, columnstore: bool, tasks: list[Task]) -> list[UnitReport]:
     """Load some units over one connection. Raises StoreAway and StoreFull."""
     with Opener() as opener:
-        return each(dsn, tasks, lambda connection, task: _load_one(connection, opener, task, run_id, force))
+        return each(
+            dsn, tasks, lambda connection, task: _load_one(connection, opener, task, run_id, force, columnstore)
+        )
 
 
-def _load_one(connection: psycopg.Connection, opener: Opener, task: Task, run_id: str, force: bool) -> UnitReport:
+def _load_one(
+    connection: psycopg.Connection, opener: Opener, task: Task, run_id: str, force: bool, columnstore: bool
+) -> UnitReport:
     started = dt.datetime.now(dt.UTC)
 
     def work() -> UnitReport:
         if task.unit is None:
             return remove(connection, task.place, Provider(task.source, task.name, 0), run_id)
-        return load(connection, opener, task.unit, task.months, run_id, force or task.reason == "moved")
+        forced = force or task.reason == "moved"
+        return load(connection, opener, task.unit, task.months, run_id, force=forced, columnstore=columnstore)
 
     def fail(error: str) -> UnitReport:
         attempt = Entry(

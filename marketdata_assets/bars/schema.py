@@ -3,7 +3,8 @@
 The monthly K-line has its own definition, in `kline`.
 """
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import psycopg
@@ -13,22 +14,35 @@ from marketdata_assets.stores.postgres import create_missing, ensure_timescaledb
 
 DATASET = "stock_1min_qfq"
 
+COMPRESSES_LOADS_SINCE = (2, 24)
+
 Edition = Literal["community", "apache", "none"]
 
 
 @dataclass(frozen=True)
 class Server:
-    """What the Postgres server is: `edition` is TimescaleDB's, `hypertable` whether the bars are one."""
+    """What the Postgres server is: `edition` is TimescaleDB's, `hypertable` whether the bars are one.
+
+    `columnstore` says that loads write compressed batches: the hypertable has no unique constraint, which would forbid
+    it, and coverage alone keeps minutes unique.
+    """
 
     postgres: str
     timescaledb: str | None
     edition: Edition
     hypertable: bool
+    columnstore: bool = False
 
     @property
     def aggregates(self) -> bool:
         """Whether a continuous aggregate can be kept over the bars."""
         return self.edition == "community" and self.hypertable
+
+    @property
+    def compresses_loads(self) -> bool:
+        """Whether TimescaleDB can compress what is loaded so that continuous aggregates see it."""
+        numbers = re.findall(r"\d+", self.timescaledb or "")
+        return self.aggregates and tuple(map(int, numbers[:2])) >= COMPRESSES_LOADS_SINCE
 
 
 def look(connection: psycopg.Connection) -> Server:
@@ -47,13 +61,23 @@ def look(connection: psycopg.Connection) -> Server:
            WHERE hypertable_schema = current_schema() AND hypertable_name = 'stock_1min_qfq')"""
     ).fetchone()
     edition: Edition = "community" if licence == "timescale" else "apache"
-    return Server(postgres, timescaledb, edition, bool(hypertable and hypertable[0]))
+    server = Server(postgres, timescaledb, edition, bool(hypertable and hypertable[0]))
+    return replace(server, columnstore=server.compresses_loads and not unique(connection))
+
+
+def unique(connection: psycopg.Connection) -> bool:
+    """Whether the bars have a unique index."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_index WHERE indrelid = 'stock_1min_qfq'::regclass AND indisunique)"
+    ).fetchone()
+    return row == (True,)
 
 
 def ensure(connection: psycopg.Connection) -> Server:
     """Create what is missing: ledger, quarantine, the tables of bars, where possible a hypertable with compression.
 
-    A table that already holds rows is left as it is, since turning it into a hypertable would rewrite it.
+    A table that already holds rows is left as it is, since turning it into a hypertable would rewrite it; `columnstore`
+    converts a hypertable.
     """
     with connection.transaction():
         ledger.ensure(connection)
@@ -63,14 +87,21 @@ def ensure(connection: psycopg.Connection) -> Server:
         if connection.execute("SELECT to_regclass('stock_1min_changes') IS NULL").fetchone() == (True,):
             connection.execute(statement(__package__, "changes.sql"))
         plain_table = server.timescaledb and not server.hypertable
-        if plain_table and not connection.execute("SELECT FROM stock_1min_qfq LIMIT 1").fetchone():
+        if plain_table and _empty(connection):
             connection.execute(statement(__package__, "hypertable.sql"))
             server = look(connection)
         if server.edition == "community" and server.hypertable:
             _ensure_compression(connection)
+        if server.compresses_loads and not server.columnstore and _empty(connection):
+            connection.execute(statement(__package__, "columnstore.sql"))
+            server = look(connection)
         if not server.hypertable:
             create_missing(connection, statement(__package__, "time_index.sql"))
     return server
+
+
+def _empty(connection: psycopg.Connection) -> bool:
+    return connection.execute("SELECT FROM stock_1min_qfq LIMIT 1").fetchone() is None
 
 
 def _ensure_compression(connection: psycopg.Connection) -> None:

@@ -26,10 +26,12 @@ from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry, Reject
 from marketdata_assets.stores.pgcopy import Column, Fixed, Numeric, encode
 from marketdata_assets.stores.pgcopy import Text as TextColumn
-from marketdata_assets.stores.postgres import copy_binary
+from marketdata_assets.stores.postgres import copy_binary, statement
 from marketdata_assets.stores.spool import Spool
 
 CODE_VERSION = "bars-1"
+COMPRESSED_ROWS = 500
+"""Rows that a code has in a month, on average, from which a load compresses them; fewer make batches too small."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -45,6 +47,8 @@ class Parsed:
     spans: dict[tuple[str, str], Span] = field(default_factory=dict)
     payload: Spool = field(default_factory=Spool)
     """The rows to load, encoded."""
+    sorted: bool = True
+    """Whether the payload is of one code and in the order of time."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class _Attempt:
     started: dt.datetime
     unrecorded: bool = False
     """Whether the table has rows in the way that no unit provides."""
+    columnstore: bool = False
 
 
 class _Overtaken(Exception):
@@ -74,12 +79,14 @@ def load(
     unit: Unit,
     months: frozenset[str] | None,
     run_id: str,
+    *,
     force: bool = False,
+    columnstore: bool = False,
 ) -> UnitReport:
     """Make the table hold exactly the unit's rows of `months`, and of every month loaded from older bytes of it.
 
-    None as `months` takes all. Raises LoadError for a unit that cannot be read or has too many rejects; then nothing
-    has changed, nor after an error of the database.
+    None as `months` takes all. With `columnstore` the rows are compressed as they are written. Raises LoadError for a
+    unit that cannot be read or has too many rejects; then nothing has changed, nor after an error of the database.
     """
     started = dt.datetime.now(dt.UTC)
     holes: Holes = {}
@@ -95,7 +102,7 @@ def load(
         if known and not same and months is not None:  # changed bytes: one base of adjustment for all loaded months
             wanted = months | frozenset(known.slices)
         parsed = parse(opener, unit, wanted, holes)
-        attempt = _Attempt(known, wanted, holes, run_id, started)
+        attempt = _Attempt(known, wanted, holes, run_id, started, columnstore=columnstore)
         try:
             try:
                 return _commit(connection, unit, parsed, attempt)
@@ -121,6 +128,9 @@ def _commit(connection: psycopg.Connection, unit: Unit, parsed: Parsed, attempt:
         had = coverage.clear(connection, provider, loading, wanted, unrecorded=attempt.unrecorded)
         rows = sum(span.rows - span.superseded for span in loading.values())
         if rows:
+            if attempt.columnstore and rows >= COMPRESSED_ROWS * len(loading):
+                sorted_alone = parsed.sorted and not coverage.shared(connection, provider, loading.keys())
+                _compress_copies(connection, client_sorted=sorted_alone)
             copy_binary(connection, DATASET, TABLE_COLUMNS, parsed.payload)
         coverage.cover(connection, provider, loading)
         days.record(connection, provider, loading, had)
@@ -131,6 +141,11 @@ def _commit(connection: psycopg.Connection, unit: Unit, parsed: Parsed, attempt:
         changes.record(connection, changed, attempt.run_id)
     months = tuple(sorted({month for _, month in changed}))
     return UnitReport(unit.place, entry.outcome, parsed.rows, rows, len(parsed.rejects), months=months)
+
+
+def _compress_copies(connection: psycopg.Connection, *, client_sorted: bool) -> None:
+    setting = "on" if client_sorted else "off"
+    connection.execute(statement(__package__, "compressed_copy.sql"), [setting])
 
 
 def _entry(unit: Unit, parsed: Parsed, attempt: _Attempt, rows: int) -> Entry:
@@ -210,6 +225,8 @@ class _Parser:
     duplicates: "Duplicates"
     rejects: Rejects = field(default_factory=Rejects)
     parsed: Parsed = field(default_factory=Parsed)
+    _last: tuple[tuple[str, ...], int] | None = None
+    """Codes and last time of the block before."""
 
     def run(self) -> Parsed:
         try:
@@ -242,8 +259,20 @@ class _Parser:
         kept = self._measure(bars)
         if kept is not None:
             bars = bars.take(kept)
+        pieces = 0
         for piece in encode(table_columns(bars), len(bars)):
             self.parsed.payload.add(piece.data)
+            pieces += 1
+        self._check_order(bars, pieces)
+
+    def _check_order(self, bars: Bars, pieces: int) -> None:
+        """A block whose rows are encoded in several pieces may have lost the order."""
+        if not self.parsed.sorted or not len(bars):
+            return
+        before, self._last = self._last, (bars.codes, int(bars.time[-1]))
+        rises = pieces == 1 and len(bars.codes) == 1 and bool((np.diff(bars.time) > 0).all())
+        follows = before is None or (before[0] == bars.codes and before[1] < bars.time[0])
+        self.parsed.sorted = rises and follows
 
     def _measure(self, bars: Bars) -> Array | None:
         """Add the bars to the spans; the mask of those to load, or None when all are."""
