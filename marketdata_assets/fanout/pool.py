@@ -16,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.connection import wait as wait_for_sentinel
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from marketdata_assets.fanout.errors import WorkerDied
 
@@ -30,6 +30,9 @@ WORKER_ENVIRONMENT = {
 
 REOPENINGS = 3
 """How often a pool that breaks while an item is submitted is replaced before that is an error."""
+
+CLOSE_SECONDS = 5.0
+"""How long items that are worked on may take to end when nobody waits for their outcome any more."""
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -83,7 +86,16 @@ class Pool:
                 yield future, (None, error) if error else future.result()
 
     def close(self) -> None:
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        """End the workers. Those that work on an item have CLOSE_SECONDS to finish it, and are then killed."""
+        manager = cast("threading.Thread | None", self._executor._executor_manager_thread)
+        workers = dict(self._executor._processes or {})
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        if manager is None:
+            return
+        manager.join(CLOSE_SECONDS)
+        for worker in workers.values():
+            worker.kill()
+        manager.join()
 
     def _open(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("forkserver")

@@ -1,8 +1,10 @@
 """The process pool, and no processes: the laws, and the death of the process that made the pool."""
 
 import errno
+import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -14,6 +16,7 @@ import pytest
 from fanout_laws import LAWS, LAWS_OF_WORKERS, Law, an_answer_that_cannot_be_sent_fails_alone
 
 from marketdata_assets.fanout import Fanout
+from marketdata_assets.fanout import pool as pool_module
 from marketdata_assets.fanout.pool import Pool
 
 POOL_ONLY = (an_answer_that_cannot_be_sent_fails_alone,)
@@ -46,6 +49,25 @@ def test_pool_that_breaks_while_a_worker_is_started_is_replaced(monkeypatch: pyt
         monkeypatch.setattr(ProcessPoolExecutor, "submit", broken)
         with pytest.raises(OSError, match="Bad file descriptor"):
             pool.submit(str, 1)
+
+
+def first_fast_then_never(mark: str) -> str:
+    if mark:
+        Path(mark).write_text(str(os.getpid()))
+        threading.Event().wait()
+    return mark
+
+
+def test_workers_that_do_not_end_are_killed_when_a_map_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "CLOSE_SECONDS", 0.1)
+    mark = tmp_path / "mark"
+    answers = Fanout(2).map(first_fast_then_never, ["", str(mark)])
+    assert next(answers).answer == ""
+    wait_until(lambda: mark.exists() and mark.read_text() != "")
+    answers.close()  # type: ignore[attr-defined]
+    assert not psutil.pid_exists(int(mark.read_text()))
 
 
 def wait_until(met: Callable[[], bool], seconds: float = 20) -> None:
