@@ -94,6 +94,7 @@ def ensure(connection: psycopg.Connection) -> Server:
             _ensure_compression(connection)
         if server.compresses_loads and not server.columnstore and _empty(connection):
             connection.execute(statement(__package__, "columnstore.sql"))
+            connection.execute(statement(__package__, "columnstore_order.sql"))
             server = look(connection)
         if not server.hypertable:
             create_missing(connection, statement(__package__, "time_index.sql"))

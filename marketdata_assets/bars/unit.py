@@ -144,8 +144,7 @@ def _commit(connection: psycopg.Connection, unit: Unit, parsed: Parsed, attempt:
 
 
 def _compress_copies(connection: psycopg.Connection, *, client_sorted: bool) -> None:
-    setting = "on" if client_sorted else "off"
-    connection.execute(statement(__package__, "compressed_copy.sql"), [setting])
+    connection.execute(statement(__package__, "compressed_copy.sql"), [client_sorted])
 
 
 def _entry(unit: Unit, parsed: Parsed, attempt: _Attempt, rows: int) -> Entry:

@@ -37,7 +37,8 @@ def migrate(
     All databases that are configured are changed, while loads continue. Tables that do not exist are created by their
     first load.
     """
-    databases = list(_databases(endpoints.resolve(Settings())))
+    found = endpoints.resolve(Settings())
+    databases = [*_databases(found), *_conversions(found)]
     rows: list[dict[str, Any]] = []
     state = "pending" if dry_run else "done"
     with output.bar("migrate", quiet=as_json):
@@ -46,11 +47,11 @@ def migrate(
             done = steps if dry_run else one.migrate()
             rows += [{"database": one.name, "step": step.label, "table": step.table, "state": state} for step in done]
     if as_json:
-        output.as_json({"databases": [one.name for one in databases], "steps": rows})
+        output.as_json({"databases": list(dict.fromkeys(one.name for one in databases)), "steps": rows})
     elif rows:
         output.table("migrate", COLUMNS, [[row[name] for name in COLUMNS] for row in rows])
     else:
-        names = ", ".join(one.name for one in databases)
+        names = ", ".join(dict.fromkeys(one.name for one in databases))
         output.console().print(f"no step is pending in {names}" if names else "no database is configured", markup=False)
 
 
@@ -78,3 +79,11 @@ def _databases(found: Endpoints) -> Iterator[Database]:
             )
     if url := found.clickhouse_url:
         yield Database("ClickHouse", lambda: clickhouse.pending(url), lambda: clickhouse.migrate(url))
+
+
+def _conversions(found: Endpoints) -> Iterator[Database]:
+    """What takes hours on a large table, and is not needed to load: run by the command alone."""
+    from marketdata_assets.bars import columnstore
+
+    if dsn := found.postgres_dsn:
+        yield Database("Postgres", lambda: columnstore.pending(dsn), lambda: columnstore.convert(dsn))
