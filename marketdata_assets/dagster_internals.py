@@ -50,7 +50,7 @@ __all__ = [
 
 StepContext = dg.AssetExecutionContext | dg.OpExecutionContext
 
-POOLS = ("timescale", "mongo", "clickhouse", "alpha_api")
+POOLS = ("timescale", "mongo", "clickhouse", "alpha_api", "live")
 """The pools of all ops and assets."""
 UI_POLL_MS = 2000
 """How often an open page asks for new events of its assets."""

@@ -8,13 +8,12 @@ from typing import Any
 import dagster as dg
 
 from marketdata_assets.partitions import range_tags
+from marketdata_assets.run_queue import PRIORITY
 
 sensor = partial(dg.sensor, default_status=dg.DefaultSensorStatus.RUNNING)
 schedule = partial(dg.schedule, default_status=dg.DefaultScheduleStatus.RUNNING)
 
-FIRST_IN_QUEUE = {"dagster/priority": "1"}
-"""Tags of runs that start before those that wait longer: live data."""
-LAST_IN_QUEUE = {"dagster/priority": "-1"}
+LAST_IN_QUEUE = {PRIORITY: "-1"}
 """Tags of runs that start when nothing else waits for their slot: repairs of the past."""
 IN_PROGRESS = [
     dg.DagsterRunStatus.QUEUED,

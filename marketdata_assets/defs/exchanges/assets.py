@@ -67,7 +67,7 @@ SPECS = [
     check_specs=checks.TABLE_SPECS,
     can_subset=True,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    pool="clickhouse",
+    pool="live",
 )
 def exchange_tables(
     context: dg.AssetExecutionContext, config: IngestConfig, clickhouse: ClickHouse, nats: Nats, exchanges: Exchanges

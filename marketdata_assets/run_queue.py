@@ -1,0 +1,34 @@
+"""Dagster's queue of runs with a place for live data, which waits for no load of the past.
+
+How queued runs are started and monitored is in `launcher`; priorities are tags, in `defs/runs`.
+"""
+
+from typing import Any
+
+import dagster as dg
+
+PRIORITY = "dagster/priority"
+FIRST_IN_QUEUE = {PRIORITY: "1"}
+"""Tags of runs that start before those that wait longer, and beside as many as may run: live data."""
+NOT_ENDED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+class LiveFirstRunCoordinator(dg.QueuedRunCoordinator):
+    """The queue, in which `max_concurrent_runs` is one more while a run of live data waits or is in progress.
+
+    A limit by tag cannot keep a slot free: Dagster counts queued runs that wait for a pool towards such limits, so that
+    the waiting runs of one pool would hold up all others. `concurrency.runs` in dagster.yaml would replace this limit.
+    """
+
+    def get_run_queue_config(self) -> Any:
+        config = super().get_run_queue_config()
+        live = dg.RunsFilter(statuses=NOT_ENDED, tags=FIRST_IN_QUEUE)
+        if config.max_concurrent_runs > 0 and self._instance.get_run_ids(live, limit=1):
+            return config._replace(max_concurrent_runs=config.max_concurrent_runs + 1)
+        return config
