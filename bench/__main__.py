@@ -21,6 +21,7 @@ from bench import (
     exchanges,
     flows,
     fuzz,
+    history,
     read,
     ticks,
     ticks_fetch,
@@ -31,6 +32,7 @@ from bench.size import SMALL
 
 DOMAINS = {
     "bars": bars.figures,
+    "history": history.figures,
     "defs": definitions.figures,
     "alphas": alphas.figures,
     "ticks": lambda: chain(ticks.figures(), ticks_fetch.figures(), ticks_runs.figures()),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from bar_chunks import compress, decompress, uncompressed
 from bar_files import assert_exact, csv_text, deliver, line, minutes, months, run, table
 
 from marketdata_assets.bars import checks, columnstore, kline, schema, unit
@@ -29,14 +30,6 @@ def columnstore_dsn(timescale_dsn: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def members(price: str, codes: tuple[str, ...] = CODES, count: int = 100) -> dict[str, bytes]:
     labels = [label for start in STARTS for label in minutes(start, count)]
     return {f"{code}_2000.csv": csv_text(line(label, code, price) for label in labels) for code in codes}
-
-
-def uncompressed(dsn: str) -> int:
-    """Rows outside compressed batches."""
-    with psycopg.connect(dsn) as connection:
-        chunks = connection.execute("SELECT c::text FROM show_chunks('stock_1min_qfq') c").fetchall()
-        counts = [connection.execute(f"SELECT count(*) FROM ONLY {chunk}".encode()).fetchone() for (chunk,) in chunks]
-    return sum(row[0] for row in counts if row)
 
 
 def test_a_load_and_its_replacement_are_compressed_as_a_whole(columnstore_dsn: str, tmp_path: Path) -> None:
@@ -88,16 +81,6 @@ def test_overlapping_files_end_in_the_same_rows(columnstore_dsn: str, tmp_path: 
         run(columnstore_dsn, tmp_path)
         assert_exact(columnstore_dsn, tmp_path)
     assert run(columnstore_dsn, tmp_path).units == ()
-
-
-def decompress(dsn: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("SELECT decompress_chunk(c, true) FROM show_chunks('stock_1min_qfq') c")
-
-
-def compress(dsn: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("SELECT compress_chunk(c) FROM show_chunks('stock_1min_qfq') c")
 
 
 @pytest.mark.parametrize("between", [decompress, compress])

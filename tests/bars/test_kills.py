@@ -1,14 +1,16 @@
 """SIGKILL of the loader before any of its writes: nothing half done is seen, and a rerun ends in the right rows."""
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psycopg
 import pytest
+from bar_chunks import compress, decompress
 from bar_files import Row, assert_exact, books_balance, csv_text, deliver, entries, expected, line, minutes, run, table
 from dying import Load, server
 
+from marketdata_assets.bars import schema, unit
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.fanout import Fanout
 
@@ -16,6 +18,7 @@ FRESH_STEPS = 24
 
 
 def doomed(dsn: str, folder: str) -> None:
+    unit.COMPRESSED_ROWS = 1
     run(dsn, Path(folder))
 
 
@@ -23,6 +26,16 @@ def doomed(dsn: str, folder: str) -> None:
 def survived() -> Iterator[Load]:
     with server(Path(__file__)) as load:
         yield load
+
+
+@pytest.fixture
+def columnstore_dsn(timescale_dsn: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A database whose loads are compressed, however small they are."""
+    monkeypatch.setattr(unit, "COMPRESSED_ROWS", 1)
+    with psycopg.connect(timescale_dsn) as connection:
+        if not schema.ensure(connection).columnstore:
+            pytest.skip("needs TimescaleDB community 2.24 or newer")
+    return timescale_dsn
 
 
 def first_delivery(folder: Path, day: int) -> None:
@@ -57,6 +70,20 @@ def assert_all_or_nothing(dsn: str, before: list[Row], after: list[Row]) -> None
 
 @pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_kill_in_a_reload_leaves_each_unit_old_or_new(dsn: str, tmp_path: Path, survived: Load, stride: int) -> None:
+    kill_at_each_step(dsn, tmp_path, survived, stride)
+
+
+@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_kill_in_a_compressed_reload_leaves_each_unit_old_or_new(
+    columnstore_dsn: str, tmp_path: Path, survived: Load, stride: int
+) -> None:
+    """Between the kills, chunks are decompressed and compressed by hand."""
+    kill_at_each_step(columnstore_dsn, tmp_path, survived, stride, [decompress, lambda _: None, compress])
+
+
+def kill_at_each_step(
+    dsn: str, tmp_path: Path, survived: Load, stride: int, between: Sequence[Callable[[str], None]] = ()
+) -> None:
     first_delivery(tmp_path, day=1)
     run(dsn, tmp_path)
     with psycopg.connect(dsn, autocommit=True) as connection:
@@ -68,6 +95,8 @@ def test_kill_in_a_reload_leaves_each_unit_old_or_new(dsn: str, tmp_path: Path, 
         ended = ended + 1 if survived(dsn, tmp_path, steps) else 0
         after = expected(tmp_path)
         assert_all_or_nothing(dsn, before, after)
+        if between:
+            between[steps % len(between)](dsn)
         run(dsn, tmp_path)
         assert table(dsn) == after
         books_balance(dsn)

@@ -10,7 +10,7 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 CHEAP = ["read"]
-DEAR = ["alphas", "bars", "collector", "defs", "exchanges", "flows", "fuzz", "ticks"]
+DEAR = ["alphas", "bars", "collector", "defs", "exchanges", "flows", "fuzz", "history", "ticks"]
 
 
 @pytest.mark.servers
