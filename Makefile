@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Processes of the test run; each starts servers of its own. Tests wait: three keep two cores busy.
 WORKERS ?= 3
 
-.PHONY: env env-dev demo release check test test-slow test-random test-wheel test-dagster-latest system-packages soak screenshots docs walk style lint words audit bench lock clean
+.PHONY: env env-dev demo release check test test-slow test-random test-wheel test-dagster-latest system-packages soak kills screenshots docs walk style lint words audit bench lock clean
 
 # What `make demo` uses: the package with its extras local, live and plots.
 env: $(STAMP)
@@ -63,6 +63,10 @@ system-packages: env-dev
 # Two simulated days of all schedules and sensors, with faults from a seed: make soak SEED=7 HOURS=6.
 soak: env-dev
 	PYTHONPATH=tests:tests/collector:tests/exchanges:tests/ticks $(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED),) $(if $(HOURS),--hours $(HOURS),)
+
+# Kills processes of a real stack at random while it loads, then asks what is left over or lost: make kills SEED=7 KILLS=200.
+kills: env-dev
+	$(BIN)/python -m tests.kills $(if $(SEED),--seed $(SEED),) $(if $(KILLS),--kills $(KILLS),)
 
 # Retakes the pictures of the documentation, from a separate demo.
 screenshots: env-dev system-packages

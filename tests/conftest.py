@@ -46,7 +46,7 @@ STARTERS = {"LocalStack", "OwnClickHouse", "CollectorProcess", "Venue", "Binance
 }
 """What a module uses that starts servers of its own."""
 
-SERVER_FOLDERS = {"ui", "cli", "soak", "local", "fanout", "deploy", "repair", "wheel"}
+SERVER_FOLDERS = {"ui", "cli", "soak", "kills", "local", "fanout", "deploy", "repair", "wheel"}
 """All of their tests start servers or processes."""
 
 

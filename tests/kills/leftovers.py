@@ -1,0 +1,83 @@
+"""What of killed processes still counts as in progress: runs, slots, locks, claims and open transactions."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+
+import dagster as dg
+import psycopg
+from dagster._core.launcher import WorkerStatus
+from psycopg.rows import tuple_row
+
+from marketdata_assets.cli.instance import environment_of
+from marketdata_assets.dagster_internals import POOLS
+from marketdata_assets.defs.runs import IN_PROGRESS
+from marketdata_assets.launcher import WatchedRunLauncher
+
+SESSIONS = """
+SELECT pid, coalesce(state, ''), left(query, 100) FROM pg_stat_activity
+WHERE datname = current_database() AND pid != pg_backend_pid() AND backend_type = 'client backend'
+    AND state LIKE 'idle in transaction%' AND state_change < now() - interval '20 seconds'
+"""
+LOCKS = """
+SELECT pid, classid, objid FROM pg_locks JOIN pg_database d ON d.oid = database
+WHERE locktype = 'advisory' AND datname = current_database()
+"""
+CLAIMS = "SELECT dataset, unit, claim_until FROM marketdata_flow_units WHERE claim_until > now()"
+
+
+def leftovers(urls: Mapping[str, str], variables: Mapping[str, str], *, idle: bool) -> list[str]:
+    """What is left over; `idle` when nothing is being loaded any more, so that nobody may hold a lock or a claim."""
+    with environment_of(variables), dg.DagsterInstance.get() as instance:
+        runs = instance.get_runs(dg.RunsFilter(statuses=[*IN_PROGRESS, dg.DagsterRunStatus.CANCELING]))
+        found = [*_dead(instance, runs), *_slots(instance, {run.run_id for run in runs})]
+    return found + (_of_postgres(urls["postgres_dsn"]) if idle and not runs else [])
+
+
+def in_progress(variables: Mapping[str, str]) -> list[dg.DagsterRun]:
+    """The runs that Dagster holds to be in progress."""
+    with environment_of(variables), dg.DagsterInstance.get() as instance:
+        return list(instance.get_runs(dg.RunsFilter(statuses=[*IN_PROGRESS, dg.DagsterRunStatus.CANCELING])))
+
+
+def _dead(instance: dg.DagsterInstance, runs: list[dg.DagsterRun]) -> Iterator[str]:
+    """Runs that have begun, as Dagster holds, and have no process."""
+    launcher = instance.run_launcher
+    assert isinstance(launcher, WatchedRunLauncher)
+    for run in runs:
+        if run.status in (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED):
+            continue
+        health = launcher.check_run_worker_health(run)
+        if health.status == WorkerStatus.FAILED or health.transient:
+            yield f"run {run.run_id[:8]} of {run.job_name} is {run.status.value} without a process: {health.msg}"
+
+
+def _slots(instance: dg.DagsterInstance, alive: set[str]) -> Iterator[str]:
+    for pool in POOLS:
+        info = instance.event_log_storage.get_concurrency_info(pool)
+        for slot in info.claimed_slots:
+            if slot.run_id not in alive:
+                yield f"a slot of pool {pool} is claimed by run {slot.run_id[:8]}, which has ended"
+        for step in info.pending_steps:
+            if step.run_id not in alive:
+                yield f"a step of run {step.run_id[:8]}, which has ended, waits for a slot of pool {pool}"
+
+
+def _of_postgres(dsn: str) -> list[str]:
+    with closing(psycopg.connect(dsn, autocommit=True, row_factory=tuple_row)) as connection:
+        found = [f"process {pid} is {state}: {query}" for pid, state, query in connection.execute(SESSIONS)]
+        found += [f"process {pid} holds the advisory lock {of} {key}" for pid, of, key in connection.execute(LOCKS)]
+        if connection.execute("SELECT to_regclass('marketdata_flow_units')").fetchone() == (None,):
+            return found
+        found += [f"{dataset}: {unit} is claimed until {end}" for dataset, unit, end in connection.execute(CLAIMS)]
+        return found
+
+
+def variables(home: os.PathLike[str] | str, inherited: Mapping[str, str]) -> dict[str, str]:
+    """The environment of Dagster's processes of the stack on this folder."""
+    from marketdata_assets.cli.instance import environment
+    from marketdata_assets.local import endpoints
+    from marketdata_assets.settings import Settings
+
+    settings = Settings(home=home)  # type: ignore[arg-type]
+    return {**inherited, **environment(settings, endpoints.resolve(settings))}
