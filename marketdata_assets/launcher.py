@@ -25,7 +25,6 @@ from marketdata_assets.local import run_lock
 from marketdata_assets.settings import Settings
 
 PATIENCE_SECONDS = 180.0
-KILLED = "the command that started it was killed"
 
 
 class WatchedRunLauncher(DefaultRunLauncher):
@@ -60,7 +59,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
             self._instance.report_run_canceling(run)
             run_lock.request_stop(root, run_id)
         else:
-            self._instance.report_run_canceled(run, message=KILLED.capitalize())
+            self._instance.report_run_canceled(run, message=run_lock.KILLED.capitalize())
         return True
 
     @property
@@ -89,5 +88,5 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
 def _health_of_command(run_id: str) -> CheckRunHealthResult:
     if run_lock.is_held(Settings().root, run_id) is False:
-        return CheckRunHealthResult(WorkerStatus.FAILED, KILLED)
+        return CheckRunHealthResult(WorkerStatus.FAILED, run_lock.KILLED)
     return CheckRunHealthResult(WorkerStatus.RUNNING)

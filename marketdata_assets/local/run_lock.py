@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FOLDER = "running"
+KILLED = "the command that started it was killed"
 KEPT_SECONDS = 7 * 86_400.0
 
 
@@ -40,6 +41,17 @@ def is_held(root: Path, run_id: str) -> bool | None:
     except BlockingIOError:
         return True
     return False
+
+
+def released(root: Path) -> list[str]:
+    """The ids of the runs whose process was killed or broke off."""
+    return [file.stem for file in (root / FOLDER).glob("*.lock") if is_held(root, file.stem) is False]
+
+
+def forget(root: Path, run_id: str) -> None:
+    """Delete the files of a run that has ended."""
+    _file(root, run_id).unlink(missing_ok=True)
+    _stop_file(root, run_id).unlink(missing_ok=True)
 
 
 def request_stop(root: Path, run_id: str) -> None:

@@ -16,8 +16,11 @@ from commands import PROGRAMS, environment, marketdata, until
 from dagster._core.launcher import WorkerStatus
 
 from marketdata_assets.cli.instance import environment as found_by_dagster
+from marketdata_assets.definitions import defs
 from marketdata_assets.defs.partition_results import INTERRUPTED
-from marketdata_assets.launcher import KILLED, WatchedRunLauncher
+from marketdata_assets.defs.repair.killed_commands import killed_commands
+from marketdata_assets.defs.runs import runs_that_load
+from marketdata_assets.launcher import WatchedRunLauncher
 from marketdata_assets.local import run_lock
 from marketdata_assets.local.stack import LocalStack
 from marketdata_demo import sample_bars
@@ -117,6 +120,40 @@ def test_a_killed_command_is_known_to_be_and_can_be_ended_from_the_ui(
         assert run.status == dg.DagsterRunStatus.STARTED
         assert isinstance(launcher, WatchedRunLauncher)
         health = launcher.check_run_worker_health(run)
-        assert (health.status, health.msg) == (WorkerStatus.FAILED, KILLED)
+        assert (health.status, health.msg) == (WorkerStatus.FAILED, run_lock.KILLED)
         assert instance.run_coordinator.cancel_run(run.run_id)
         assert last_run(instance).status == dg.DagsterRunStatus.CANCELED
+
+
+@pytest.mark.parametrize("status", ["NOT_STARTED", "STARTED", "CANCELING"])
+def test_run_of_a_killed_command_is_ended_by_a_sensor_however_far_it_was(
+    status: str, running: LocalStack, variables: dict[str, str]
+) -> None:
+    root = running.settings.root
+    with dg.DagsterInstance.get() as instance:
+        run = instance.create_run_for_job(defs().get_repository_def().get_job("bars_repair"))
+        other = instance.create_run_for_job(defs().get_repository_def().get_job("bars_repair"))
+        if status != "NOT_STARTED":
+            instance.report_engine_event("started", run)
+            instance.run_storage.handle_run_event(run.run_id, _event(run, "PIPELINE_START"))
+        if status == "CANCELING":
+            instance.report_run_canceling(run)
+        (root / run_lock.FOLDER).mkdir(exist_ok=True)
+        (root / run_lock.FOLDER / f"{run.run_id}.lock").touch()
+        with run_lock.held(root, other.run_id), dg.build_sensor_context(instance) as context:
+            assert [run.run_id in {one.run_id for one in runs_that_load(instance, [], ["bars_repair"])}] == [
+                status != "CANCELING"
+            ]
+            said = killed_commands(context)
+            assert isinstance(said, dg.SkipReason)
+            still = {one.run_id for one in runs_that_load(instance, [], ["bars_repair"])}
+        assert (run.run_id in still, other.run_id in still) == (False, True)
+        found = instance.get_run_by_id(run.run_id)
+        assert found is not None
+        assert found.status.value == ("CANCELED" if status == "CANCELING" else "FAILURE")
+        assert run_lock.is_held(root, run.run_id) is None
+        instance.delete_run(other.run_id)
+
+
+def _event(run: dg.DagsterRun, kind: str) -> dg.DagsterEvent:
+    return dg.DagsterEvent(kind, run.job_name)

@@ -56,7 +56,7 @@ SWITCHED = {
     *("alpha_files_sensor", "alphas_follow", "brain_accounts_sensor", "tick_files_sensor", "ticks_daily"),
     *("symbols_daily", "reference_daily", "exchange_captures_sensor", "exchange_drain", "exchange_hourly"),
     *(f"{flow}_{what}" for flow in FLOWS for what in ("sensor", "schedule")),
-    *("backfill_missing", "housekeeping_daily", "backup_daily", "run_failure_alert", "heartbeat"),
+    *("backfill_missing", "housekeeping_daily", "backup_daily", "run_failure_alert", "heartbeat", "killed_commands"),
 }
 LAUNCHED_SECONDS = 180
 DRAWN = ("alpha_summary", "exchange_gaps", "exchange_ohlcv_1m", "exchange_trades", KLINE, "tick_data")
