@@ -33,7 +33,7 @@ from marketdata_assets.ticks.factor_reconcile import (
 from marketdata_assets.ticks.factor_sql import NAME, computed
 from marketdata_assets.ticks.fallback import Provider, in_order
 from marketdata_assets.ticks.finality import Finality, Moment, Suspended, stored_suspensions
-from marketdata_assets.ticks.load_run import LoadOptions, LoadRun
+from marketdata_assets.ticks.load_run import Ended, LoadOptions, LoadRun
 from marketdata_assets.ticks.provider_factors import Actions, Daily, ProviderFactors
 from marketdata_assets.ticks.reconcile import report_before
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport, by_month
@@ -55,6 +55,7 @@ def compute(
     run_id: str,
     now: dt.datetime,
     progress: Progress | None = None,
+    ended: Ended | None = None,
     trading_days: TradingDays | None = None,
     suspended: Suspended | None = None,
 ) -> LoadReport:
@@ -64,7 +65,7 @@ def compute(
     accept_empty, workers, providers, patience, pause and turns count. Raises StoreAway when the ledger cannot be read
     at first.
     """
-    run = LoadRun(client, options or LoadOptions(), run_id, now, progress)
+    run = LoadRun(client, options or LoadOptions(), run_id, now, progress, ended)
     usable = [provider for provider in in_order(run.selected(providers), "factors") if provider.configured]
     calendar, wanted = trading_days or stored.calendar(client).trading_days, set(units)
     finality = Finality(run.options.rules, Moment(now, calendar), suspended or stored_suspensions(client, wanted))

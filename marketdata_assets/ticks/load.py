@@ -30,7 +30,7 @@ from marketdata_assets.ticks.fallback import Answer, BookProvider, Fallback, Pro
 from marketdata_assets.ticks.files import NAME as FILES
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.finality import Finality, Moment, Suspended, stored_suspensions
-from marketdata_assets.ticks.load_run import Batches, Limits, LoadOptions, LoadRun, failure_of
+from marketdata_assets.ticks.load_run import Batches, Ended, Limits, LoadOptions, LoadRun, failure_of
 from marketdata_assets.ticks.plan import Due, Loaded, NotDue
 from marketdata_assets.ticks.provider_client import HttpProvider
 from marketdata_assets.ticks.reconcile import Decision, FetchResult, Reconciler, report_before
@@ -62,6 +62,7 @@ def load(
     run_id: str,
     now: dt.datetime,
     progress: Progress | None = None,
+    ended: Ended | None = None,
     listings: Iterable[Listing] = (),
     trading_days: TradingDays | None = None,
     suspended: Suspended | None = None,
@@ -74,7 +75,7 @@ def load(
     Opens and closes the providers, which serve one load. `client` is used by one thread at a time. Raises StoreAway
     when the ledger cannot be read at first; when the store is lost later, the units that are left fail.
     """
-    run = LoadRun(client, options or LoadOptions(), run_id, now, progress)
+    run = LoadRun(client, options or LoadOptions(), run_id, now, progress, ended)
     by_symbol = {listing.symbol: listing for listing in listings}
     calendar = trading_days or stored.calendar(client).trading_days
     wanted = list(units)

@@ -71,16 +71,26 @@ class LoadOptions:
     write_retries: WriteRetries = field(default_factory=WriteRetries)
 
 
+Ended = Callable[[Sequence[UnitReport]], None]
+"""Called with units as they end, in the thread of the load; a unit may end again when more of it is loaded."""
+
+
 class LoadRun:
     """One load: its clock, its reports so far, and whether the store still accepts writes."""
 
     def __init__(
-        self, client: "Client", options: LoadOptions, run_id: str, now: dt.datetime, progress: Progress | None
+        self,
+        client: "Client",
+        options: LoadOptions,
+        run_id: str,
+        now: dt.datetime,
+        progress: Progress | None,
+        ended: Ended | None = None,
     ) -> None:
         self.client, self.options, self.run_id, self.now = client, options, run_id, now
         self.store_error: MarketDataError | None = None
         self.total = 0
-        self._progress = progress
+        self._progress, self._ended = progress, ended
         self._began = time.monotonic()
         self._reports: list[UnitReport] = []
 
@@ -137,7 +147,9 @@ class LoadRun:
         return [replace(before(item), outcome="failed", error=cause) for item in items]
 
     def end(self, *reports: UnitReport) -> None:
-        """Take the reports of units that have ended, and show progress."""
+        """Take the reports of units that have ended, hand them on, and show progress."""
+        if self._ended:
+            self._ended(reports)
         for report in reports:
             self._reports.append(report)
             if self._progress:

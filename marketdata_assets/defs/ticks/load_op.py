@@ -4,6 +4,7 @@ Both the step of the assets and the job over named symbols do this.
 """
 
 import datetime as dt
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,14 @@ from marketdata_assets.progress import ProgressLog
 from marketdata_assets.reference.records import Days
 from marketdata_assets.resources import Ticks
 from marketdata_assets.ticks.providers_file import Table
-from marketdata_assets.ticks.reports import LoadReport, Unit
+from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 STEP = "tick_tables"
+MARKED_AT_ONCE = 200
+MARKED_EVERY_SECONDS = 10.0
 
 
 class LoadConfig(dg.Config):
@@ -74,20 +77,25 @@ class LoadOp:
         ensure(self.client)
         done: dict[Table, LoadReport] = {}
         for table in tables:
-            loaded = done[table] = self._one(table, units)
-            inside = [unit for unit in loaded.units if unit.month in self.window]
-            if not self.planned:
-                symbols.add(self.context.instance, (unit.symbol for unit in inside if unit.rows))
-                known = set(symbols.known(self.context.instance))
-                inside = [unit for unit in inside if unit.symbol in known]
-            loaded_units = [unit for unit in inside if unit.outcome in report.LOADED]
-            log_materializations(self.context, report.materializations(self.client, table, loaded, loaded_units))
-            if not self.planned:
+            marks = Marks(self, table)
+            loaded = done[table] = self._one(table, units, marks)
+            marks.finish(loaded)
+            failed = [unit for unit in loaded.units if unit.outcome == "failed"]
+            for unit in self.with_partition(failed):
                 # Planned and not materialized is failed. Dagster plans every partition, a few milliseconds each.
-                for unit in (unit for unit in inside if unit.outcome == "failed"):
+                if not self.planned or unit.unit in marks.logged:
                     plan_materialization(self.context, dg.AssetKey(table), tick_key(unit.unit))
         self._observe(done)
         return done
+
+    def with_partition(self, units: Sequence[UnitReport]) -> list[UnitReport]:
+        """Those that have a partition, now that symbols with rows have one."""
+        inside = [unit for unit in units if unit.month in self.window]
+        if self.planned:
+            return inside
+        symbols.add(self.context.instance, (unit.symbol for unit in inside if unit.rows))
+        known = set(symbols.known(self.context.instance))
+        return [unit for unit in inside if unit.symbol in known]
 
     def _observe(self, done: dict[Table, LoadReport]) -> None:
         """What was found outside: the dropped files, and how many symbol-months came from whom on the network."""
@@ -101,7 +109,7 @@ class LoadOp:
             if any(answered.values()):
                 self.context.log_event(dg.AssetObservation(asset, metadata=answered))
 
-    def _one(self, table: Table, units: Sequence[Unit]) -> LoadReport:
+    def _one(self, table: Table, units: Sequence[Unit], marks: "Marks") -> LoadReport:
         from marketdata_assets.ticks import factors, registry
         from marketdata_assets.ticks.load import load
         from marketdata_assets.ticks.tables import ORDER_BOOK
@@ -127,5 +135,33 @@ class LoadOp:
             run_id=self.context.run.run_id,
             now=dt.datetime.now(dt.UTC),
             progress=ProgressLog(self.context.log.info, f"symbol-months of {table}"),
+            ended=marks,
             **own,
         )
+
+
+class Marks:
+    """Materializations of one table, logged while the load is in progress, so that a killed run has those before."""
+
+    def __init__(self, op: LoadOp, table: Table) -> None:
+        self._op, self._table = op, table
+        self._waiting: dict[Unit, UnitReport] = {}
+        self.logged: dict[Unit, UnitReport] = {}
+        self._since = time.monotonic()
+
+    def __call__(self, units: Sequence[UnitReport]) -> None:
+        """Take units that have ended; log those that are loaded, a few hundred at once."""
+        self._waiting.update((unit.unit, unit) for unit in units if unit.outcome in report.LOADED)
+        late = time.monotonic() - self._since >= MARKED_EVERY_SECONDS
+        if self._waiting and (late or len(self._waiting) >= MARKED_AT_ONCE):
+            found = self._op.with_partition([*self._waiting.values()])
+            log_materializations(self._op.context, report.materializations(self._table, found))
+            self.logged |= self._waiting
+            self._waiting, self._since = {}, time.monotonic()
+
+    def finish(self, loaded: LoadReport) -> None:
+        """Log what is not logged as it ended; the last loaded unit, which also summarizes the load, in any case."""
+        every = self._op.with_partition([unit for unit in loaded.units if unit.outcome in report.LOADED])
+        rest = [unit for unit in every[:-1] if self.logged.get(unit.unit) != unit] + every[-1:]
+        summary = report.of_load(self._op.client, self._table, loaded) if rest else {}
+        log_materializations(self._op.context, report.materializations(self._table, rest, summary))

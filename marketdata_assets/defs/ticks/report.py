@@ -47,9 +47,9 @@ YAHOO_SCHEMA = {
 
 
 def materializations(
-    client: "Client", table: Table, loaded: LoadReport, units: Sequence[UnitReport]
+    table: Table, units: Sequence[UnitReport], summary: Mapping[str, Any] | None = None
 ) -> list[dg.AssetMaterialization]:
-    """One for each loaded symbol-month, by month and symbol; the last one also summarizes the whole load."""
+    """One for each loaded symbol-month, by month and symbol; the last one has the `summary` of the load."""
     found: list[tuple[UnitReport, dict[str, Any]]] = []
     for unit in sorted(units, key=lambda unit: unit.unit[::-1]):
         days = {"provisional_days": unit.provisional, "incomplete_days": unit.incomplete}
@@ -63,13 +63,13 @@ def materializations(
         known = {name: value for name, value in facts.items() if value}
         found.append((unit, {"dagster/partition_row_count": unit.rows, "outcome": unit.outcome, **known}))
     if found:
-        found[-1][1].update(_of_load(client, table, loaded))
+        found[-1][1].update(summary or {})
     return [
         dg.AssetMaterialization(table, partition=tick_key(unit.unit), metadata=metadata) for unit, metadata in found
     ]
 
 
-def _of_load(client: "Client", table: Table, loaded: LoadReport) -> dict[str, Any]:
+def of_load(client: "Client", table: Table, loaded: LoadReport) -> dict[str, Any]:
     """Counts of the load, rows of the table, and pictures of what was loaded."""
     from marketdata_assets.ticks import plots
 
