@@ -43,6 +43,12 @@ def seen(connection: psycopg.Connection, months: Collection[str] | None = None) 
     return [number for (number,) in rows]
 
 
+def codes(connection: psycopg.Connection, records: Sequence[int]) -> list[str] | None:
+    """The codes of `records`; None when there are no records."""
+    rows = connection.execute("SELECT DISTINCT code FROM stock_1min_changes WHERE id = ANY(%s)", [list(records)])
+    return sorted(code for (code,) in rows) or None
+
+
 def refreshed(connection: psycopg.Connection, records: Sequence[int]) -> None:
     """Delete records whose minutes the K-line now has."""
     if records:

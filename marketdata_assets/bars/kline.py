@@ -7,7 +7,7 @@ requested months are refreshed. How a rebuilt K-line replaces the old one is in 
 import datetime as dt
 import hashlib
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -21,7 +21,7 @@ from marketdata_assets.bars import changes, kline_swap, schema
 from marketdata_assets.bars.coverage import first_day
 from marketdata_assets.bars.kline_swap import BESIDE, RELATION
 from marketdata_assets.errors import TerminalError
-from marketdata_assets.months import month_ranges, months_from
+from marketdata_assets.months import months_from
 from marketdata_assets.stores import relation_swap
 from marketdata_assets.stores.migrations.postgres import lock
 from marketdata_assets.stores.postgres import connect, statement
@@ -29,7 +29,8 @@ from marketdata_assets.stores.postgres import connect, statement
 COLUMNS = ("month", "code", "name", "open", "high", "low", "close", "volume", "amount")
 REFRESH_WAITS = delays(0.2, 15.0, retries=7)
 SWAP_WAITS = delays(0.2, 30.0, retries=40)  # a query of many minutes over the old rows is waited for
-MONTHS_AT_ONCE = 12
+POLICY_POLL_SECONDS = 0.5
+MANY_CODES = 1000
 MARK = "marketdata definition "
 
 Engine = Literal["continuous aggregate", "rollup"]
@@ -63,8 +64,10 @@ def refresh(
 ) -> KlineReport:
     """Make the K-line of `months` (`YYYY-MM`), and of months whose bars the run `run_id` changed, equal the minutes.
 
-    `force` recomputes months of a continuous aggregate that it believes unchanged. `rebuild` recreates the K-line of
-    every month that has minute bars, and so does the first refresh of a database; readers see the old rows until then.
+    Months are committed one by one, the newest first. On a plain table only the stocks that changed are recomputed, or
+    all of a month without a record of a change. `force` recomputes all, also what a continuous aggregate believes
+    unchanged. `rebuild` recreates the K-line of every month that has minute bars, and so does the first refresh of a
+    database; readers see the old rows until then.
     Raises DefinitionDrift when it was made from another definition and `rebuild` is not set, and KlineInUse when
     something that depends on the K-line cannot be kept in a rebuild.
     """
@@ -79,9 +82,10 @@ def refresh(
             _build(connection, engine)
         else:
             relation_swap.drop(connection, BESIDE)  # what a killed rebuild left
-            for span in _spans(wanted):
-                records = changes.seen(connection, span)
-                _recompute(connection, engine, RELATION, span, force)
+            for month in reversed(wanted):  # each committed alone, and done if a later one fails
+                records = changes.seen(connection, [month])
+                codes = None if force else changes.codes(connection, records)
+                _recompute(connection, engine, RELATION, month, force, codes)
                 changes.refreshed(connection, records)
         if engine == "continuous aggregate":
             _ensure_policy(connection)
@@ -101,6 +105,11 @@ def definition(engine: Engine, relation: str = RELATION) -> str:
 def rows_query() -> str:
     """The statement that computes the K-line of [lo, hi) from the minutes, on any engine."""
     return _with_filter("kline_rows.sql")
+
+
+def _rows_of_codes() -> str:
+    clean = statement(__package__, "kline_clean.sql") + "\n    AND code = ANY(%(codes)s)"
+    return statement(__package__, "kline_rows.sql").replace("{clean}", clean)
 
 
 def fingerprint(engine: Engine) -> str:
@@ -138,8 +147,8 @@ def _build(connection: psycopg.Connection, engine: Engine) -> None:
     """Make the relation beside that of the name, fill it with every month that has minutes, and swap the names."""
     retry(partial(_create_beside, connection, engine), pg.LockNotAvailable, SWAP_WAITS)
     records = changes.seen(connection)
-    for span in _spans(_months_with_bars(connection)):
-        _recompute(connection, engine, BESIDE, span, False)
+    for month in reversed(_months_with_bars(connection)):
+        _recompute(connection, engine, BESIDE, month, False, None)
 
     def replace() -> None:
         with connection.transaction():
@@ -163,26 +172,40 @@ def _create_beside(connection: psycopg.Connection, engine: Engine) -> None:
 
 
 def _recompute(
-    connection: psycopg.Connection, engine: Engine, relation: str, months: Sequence[str], force: bool
+    connection: psycopg.Connection,
+    engine: Engine,
+    relation: str,
+    month: str,
+    force: bool,
+    codes: Sequence[str] | None,
 ) -> None:
-    """Replace the rows of neighbouring `months`; readers see the old rows or the new."""
+    """Replace the rows of a month, on a plain table only those of `codes`; readers see the old rows or the new."""
     if engine == "rollup":
-        _roll_up(connection, relation, months)
+        _roll_up(connection, relation, month, codes)
         return
     call = "CALL refresh_continuous_aggregate(%s::regclass, %s::timestamp, %s::timestamp, force => %s)"
-    refresh_span = partial(connection.execute, call, [relation, *months_range(months), force])
-    retry(refresh_span, pg.LockNotAvailable, REFRESH_WAITS)  # while the policy refreshes the same months
+    refresh = partial(connection.execute, call, [relation, *months_range([month]), force])
+    retry(refresh, pg.LockNotAvailable, REFRESH_WAITS, partial(_sleep_while_policy_runs, connection))
 
 
-def _roll_up(connection: psycopg.Connection, relation: str, months: Sequence[str]) -> None:
-    query = f"INSERT INTO {relation} ({', '.join(COLUMNS)}) {rows_query()}".encode()
+def _sleep_while_policy_runs(connection: psycopg.Connection, seconds: float) -> None:
+    """Wait for the refresh policy, which takes as long as a market's months take, and then `seconds`."""
+    while connection.execute(statement(__package__, "kline_policy_runs.sql")).fetchone() == (True,):
+        time.sleep(POLICY_POLL_SECONDS)
+    time.sleep(seconds)
+
+
+def _roll_up(connection: psycopg.Connection, relation: str, month: str, codes: Sequence[str] | None) -> None:
     _acquaint(connection)
+    whole = codes is None or len(codes) > MANY_CODES
+    rows = rows_query() if whole else _rows_of_codes()
+    low, high = months_range([month])
+    values = {"lo": low, "hi": high, "codes": codes}
     with connection.transaction():
         plan_by_hashing(connection)
-        for month in months:
-            low, high = months_range([month])
-            connection.execute(f"DELETE FROM {relation} WHERE month = %s::timestamp", [low])
-            connection.execute(query, {"lo": low, "hi": high})
+        of_codes = "" if whole else " AND code = ANY(%(codes)s)"
+        connection.execute(f"DELETE FROM {relation} WHERE month = %(lo)s::timestamp{of_codes}".encode(), values)
+        connection.execute(f"INSERT INTO {relation} ({', '.join(COLUMNS)}) {rows}".encode(), values)
 
 
 def _ensure_policy(connection: psycopg.Connection) -> None:
@@ -194,14 +217,6 @@ def _ensure_policy(connection: psycopg.Connection) -> None:
     ).fetchone()
     if found is None:
         connection.execute(statement(__package__, "kline_policy.sql"))
-
-
-def _spans(months: Collection[str]) -> Iterator[list[str]]:
-    """Neighbouring months, at most MONTHS_AT_ONCE of them together, each of which is committed alone."""
-    for first, last in month_ranges(months):
-        every = months_from(first, last)
-        for start in range(0, len(every), MONTHS_AT_ONCE):
-            yield every[start : start + MONTHS_AT_ONCE]
 
 
 def _acquaint(connection: psycopg.Connection) -> None:
