@@ -18,7 +18,7 @@ import typer
 from marketdata_assets import secret_values
 from marketdata_assets.cli import output
 from marketdata_assets.cli.interrupts import interrupted_by
-from marketdata_assets.errors import TerminalError
+from marketdata_assets.errors import TerminalError, TransientError
 from marketdata_assets.local import endpoints, run_lock
 from marketdata_assets.local.endpoints import Endpoints
 from marketdata_assets.local.errors import NoServer
@@ -38,6 +38,16 @@ PASSWORD = "DAGSTER_PG_PASSWORD"  # noqa: S105 - the name of the variable
 
 class CannotRun(TerminalError):
     """What a command needs is missing: a storage, a program, files, symbols or a flow."""
+
+
+class StorageAway(TransientError):
+    """Dagster's storage does not answer, or closed the connection, while a command uses it."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(
+            f"Dagster's storage is not answering ({cause}). What is committed stays, and the run ends as failed;"
+            f' start the server ("marketdata doctor" names what is missing) and give the command again.'
+        )
 
 
 @dataclass(frozen=True)
@@ -161,14 +171,20 @@ def environment_of(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def dagster_instance(settings: Settings) -> "Iterator[DagsterInstance]":
-    """Dagster's own storage, for the length of a command. Raises CannotRun."""
+    """Dagster's own storage, for the length of a command. Raises CannotRun and StorageAway."""
     adopt(settings)
     import dagster as dg
+    from dagster_postgres.utils import DagsterPostgresException
+    from sqlalchemy.exc import OperationalError
 
-    with dg.DagsterInstance.get() as instance:
-        # By default Dagster opens a new connection for every statement outside of its webserver.
-        instance.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=10)
-        yield instance
+    try:
+        with dg.DagsterInstance.get() as instance:
+            # By default Dagster opens a new connection for every statement outside of its webserver.
+            instance.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=10)
+            yield instance
+    except (OperationalError, DagsterPostgresException) as error:  # the second when Dagster has tried again in vain
+        cause = str(error.orig) if isinstance(error, OperationalError) else str(error)
+        raise StorageAway(cause.partition("\n")[0]) from error
 
 
 def run_job(

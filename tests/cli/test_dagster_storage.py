@@ -6,9 +6,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from commands import PROGRAMS, environment
+from commands import PROGRAMS, environment, only
+from dagster_postgres.utils import DagsterPostgresException
 
-from marketdata_assets.cli.instance import PACKAGE
+from marketdata_assets.cli.instance import PACKAGE, StorageAway, dagster_instance
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.defs.bars import automation
 from marketdata_assets.local.stack import LocalStack
@@ -66,3 +67,15 @@ def night_knows_it(instance: dg.DagsterInstance) -> None:
         ("2014-01", "2014-02"),
         ("2014-04", "2014-12"),
     ]
+
+
+def test_storage_that_dagster_has_tried_in_vain_is_named_with_the_remedy(running: LocalStack) -> None:
+    home = running.settings.root
+    with (
+        only(environment(home)),
+        pytest.raises(
+            StorageAway, match=r"^Dagster's storage is not answering \(too many retries\).*marketdata doctor"
+        ),
+        dagster_instance(running.settings),
+    ):
+        raise DagsterPostgresException("too many retries")

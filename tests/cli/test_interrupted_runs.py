@@ -5,17 +5,19 @@ import signal
 import subprocess
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
 import psutil
 import psycopg
 import pytest
-from commands import PROGRAMS, environment, marketdata, until
+from commands import PROGRAMS, environment, marketdata, stack_on, until
 from dagster._core.launcher import WorkerStatus
+from plain_kline import KLINE_QUERY, expected_kline
 
 from marketdata_assets.cli.instance import environment as found_by_dagster
+from marketdata_assets.cli.instance import environment_of
 from marketdata_assets.definitions import defs
 from marketdata_assets.defs.partition_results import INTERRUPTED
 from marketdata_assets.defs.repair.killed_commands import killed_commands
@@ -157,3 +159,38 @@ def test_run_of_a_killed_command_is_ended_by_a_sensor_however_far_it_was(
 
 def _event(run: dg.DagsterRun, kind: str) -> dg.DagsterEvent:
     return dg.DagsterEvent(kind, run.job_name)
+
+
+def test_postgres_killed_during_a_load_is_one_message_and_the_next_load_is_right(home: Path) -> None:
+    (home / "bars").mkdir()
+    months = "2014-03:2014-04"
+    with stack_on(home, "postgres") as stack:
+        dsn = str(stack.endpoints.postgres_dsn)
+        variables = found_by_dagster(stack.settings, stack.endpoints)
+        deliver(home / "bars", dividend=0.0)
+        assert marketdata(home, "ingest", "bars", "--months", months, **variables).returncode == 0
+        deliver(home / "bars", dividend=1.5)
+        # What holds the lock that the load waits for dies as well.
+        with suppress(psycopg.OperationalError), waiting_in_a_load(dsn, home, variables) as command:
+            stack.server("postgres").kill()
+            _, said = command.communicate(timeout=240)
+        assert command.returncode == 1
+        assert "Traceback" not in said
+        assert sum(line.startswith("error ") for line in said.splitlines()) == 1
+        assert "is not answering" in said
+        stack.server("postgres").start()
+        with environment_of(variables), dg.DagsterInstance.get() as instance:
+            launcher = instance.run_launcher
+            assert isinstance(launcher, WatchedRunLauncher)
+            left = [run for run in instance.get_runs() if not run.is_finished]
+            assert [launcher.check_run_worker_health(run).status for run in left] == [WorkerStatus.FAILED] * len(left)
+        assert marketdata(home, "ingest", "bars", "--months", months, **variables).returncode == 0
+        with psycopg.connect(dsn) as connection:
+            found = connection.execute(KLINE_QUERY).fetchall()
+        assert found == expected_kline(home / "bars" / "2014_1min.zip")
+
+
+def deliver(folder: Path, dividend: float) -> None:
+    frame = sample_bars.stock_year("sz000001", "样本地产", DAYS, 7, dividend)
+    with zipfile.ZipFile(folder / "2014_1min.zip", "w") as archive:
+        archive.writestr("sz000001_2014.csv", sample_bars.csv_bytes(frame))

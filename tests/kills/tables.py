@@ -1,4 +1,4 @@
-"""A hash of all rows of each table, without the numbers of their files, which are given in the order of loads."""
+"""A hash of all rows of each table, without what differs between two loads of the same files."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,6 +14,8 @@ from tests.kills.work import ACCOUNT
 POSTGRES = ("stock_1min_qfq", "stock_monthly_kline", "stock_daily")
 CLICKHOUSE = ("tick_data", "order_book", "factors")
 COLLECTIONS = ("regular_alphas", "super_alphas")
+OF_LOADS = ("etl_unit", "created_at", "updated_at")
+"""Columns that differ between two loads of the same files: their numbers, and when a row was written."""
 
 
 def hashes(urls: Mapping[str, str]) -> dict[str, str]:
@@ -25,7 +27,9 @@ def _postgres(dsn: str) -> dict[str, str]:
     found = {}
     with psycopg.connect(dsn) as connection:
         for table in POSTGRES:
-            query = sql.SQL("SELECT (to_jsonb(t) - 'etl_unit')::text FROM {} t").format(sql.Identifier(table))
+            query = sql.SQL("SELECT (to_jsonb(t) - {}::text[])::text FROM {} t").format(
+                list(OF_LOADS), sql.Identifier(table)
+            )
             found[table] = _told([row[0] for row in connection.execute(query).fetchall()])
     return found
 
