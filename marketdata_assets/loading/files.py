@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
-from typing import IO, Protocol, cast
+from typing import IO, NamedTuple, Protocol, cast
 
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
@@ -72,6 +72,15 @@ class FileState:
         return self.modified_ns > self.seen_ns - CLOCK_TICK_NS
 
 
+class Entry(NamedTuple):
+    """A file as its folder lists it, its name like that of a FileState."""
+
+    name: str
+    path: str
+    size: int
+    modified_ns: int
+
+
 @dataclass(frozen=True)
 class Unit:
     """What is read as one: a file, or a member of a zip.
@@ -116,43 +125,52 @@ def walk(
     which `keep` does not hold, links to nothing and pipes. Links to folders are not followed.
     """
     if tuple(patterns) == (EVERY_FILE,):
-        paths = _below(folder)
-    else:
-        matches = {path for pattern in patterns for path in _matching(folder, pattern)}
-        paths = [(path, path.relative_to(folder).as_posix()) for path in matches]
-    found: list[FileState] = []
-    for path, relative in paths:
-        name = readable(relative)
-        if is_hidden(name) or not keep(name):
-            continue
-        try:
-            stat = path.stat()
-            if S_ISREG(stat.st_mode):
-                found.append(FileState(name, path, stat.st_size, stat.st_mtime_ns, time.time_ns()))
-        except OSError as error:
-            if error.errno not in GONE:
-                raise
+        listed = below(folder, keep)
+        found = [FileState(name, Path(path), size, at, time.time_ns()) for name, path, size, at in listed]
+        return sorted(found, key=lambda file: file.name)
+    matches = {path for pattern in patterns for path in _matching(folder, pattern)}
+    found = []
+    for path in matches:
+        name = readable(path.relative_to(folder).as_posix())
+        if not is_hidden(name) and keep(name) and (stat := _regular(path)):
+            found.append(FileState(name, path, stat.st_size, stat.st_mtime_ns, time.time_ns()))
     return sorted(found, key=lambda file: file.name)
 
 
-def _below(folder: Path) -> list[tuple[Path, str]]:
-    """The paths of everything but folders below a folder, each with its relative name."""
-    found: list[tuple[Path, str]] = []
+def below(folder: Path, keep: Callable[[str], bool] = lambda name: True) -> Iterator[Entry]:
+    """What `walk` lists, in no order, without an object for each file that stays in memory."""
     todo = [(str(folder), "")]
     while todo:
         path, prefix = todo.pop()
-        try:
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    name = prefix + entry.name
-                    if not entry.is_dir(follow_symlinks=False):
-                        found.append((Path(entry.path), name))
-                    elif not is_hidden(entry.name):
-                        todo.append((entry.path, f"{name}/"))
-        except OSError as error:
-            if error.errno not in (*GONE, errno.EACCES):
-                raise
-    return found
+        for entry in _children(path):
+            if is_hidden(entry.name):
+                continue
+            relative = prefix + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                todo.append((entry.path, f"{relative}/"))
+            elif keep(name := readable(relative)) and (stat := _regular(entry)):
+                yield Entry(name, entry.path, stat.st_size, stat.st_mtime_ns)
+
+
+def _children(path: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            return list(entries)
+    except OSError as error:
+        if error.errno not in (*GONE, errno.EACCES):
+            raise
+        return []
+
+
+def _regular(entry: os.DirEntry[str] | Path) -> os.stat_result | None:
+    """The state of a regular file; None for anything else, and for what is gone."""
+    try:
+        stat = entry.stat()
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+        return None
+    return stat if S_ISREG(stat.st_mode) else None
 
 
 def _matching(folder: Path, pattern: str) -> list[Path]:

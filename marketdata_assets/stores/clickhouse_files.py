@@ -6,9 +6,9 @@ loaded, is the domain's business.
 
 import datetime as dt
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import polars as pl
 
@@ -46,18 +46,12 @@ _NEW: dict[str, Any] = {
     "version": 0,
 }
 
+SCANNED = ("file", "size", "modified", "observed", "state", "units", "request", "reader", "version")
+_AWAY = ["removed", "lost"]
+CHUNK_NAMES = 500
+MAX_NAMED = 10_000
+
 log = get_logger(__name__)
-
-
-class Present(Protocol):
-    """A file of a listing."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def modified_ns(self) -> int: ...
 
 
 def ensure(client: "Client") -> None:
@@ -82,29 +76,53 @@ def record(client: "Client", rows: pl.DataFrame) -> None:
     clickhouse.insert(client, FILES, rows.select(_COLUMNS.names()).cast(_COLUMNS), ("dataset", "state"))
 
 
-def observe(client: "Client", dataset: str, present: Sequence[Present], reader: str, now_ns: int) -> pl.DataFrame:
-    """The rows of the files that are present, once it is recorded which are new, changed, back or gone.
+def scanned(client: "Client", dataset: str) -> pl.DataFrame:
+    """What a scan compares of the newest row of each file, without the other columns."""
+    columns = ", ".join(SCANNED)
+    sql = f"SELECT {columns} FROM {FILES} FINAL WHERE dataset = {{dataset:String}}"
+    return clickhouse.read(client, sql, {"dataset": dataset}).cast({"state": pl.String, "reader": pl.String})
 
-    A file that was read with other settings than `reader` counts as changed. `now_ns` is the scanner's clock.
+
+def complete(client: "Client", dataset: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """`rows`, which have some columns of some files, with the other columns as they are recorded."""
+    names = rows["file"].to_list()
+    if len(names) > MAX_NAMED:
+        recorded = table(client, dataset)
+    else:
+        sql = f"SELECT * FROM {FILES} FINAL WHERE dataset = {{dataset:String}} AND file IN {{files:Array(String)}}"
+        found = [
+            clickhouse.read(client, sql, {"dataset": dataset, "files": names[at : at + CHUNK_NAMES]})
+            for at in range(0, len(names), CHUNK_NAMES)
+        ]
+        recorded = pl.concat([_COLUMNS.to_frame(), *(one.select(_COLUMNS.names()).cast(_COLUMNS) for one in found)])
+    others = [name for name in _COLUMNS.names() if name == "file" or name not in rows.columns]
+    return rows.join(recorded.select(others), on="file").select(_COLUMNS.names())
+
+
+def observe(client: "Client", dataset: str, present: pl.DataFrame, reader: str, now_ns: int) -> pl.DataFrame:
+    """The rows of the files that are present, as `scanned`, once it is recorded which are new, changed, back or gone.
+
+    `present` has the columns file, size and modified. A file that was read with other settings than `reader` counts as
+    changed. `now_ns` is the scanner's clock.
     """
-    known = table(client, dataset)
-    columns: dict[str, list[Any]] = {
-        "file": [file.name for file in present],
-        "size": [file.size for file in present],
-        "modified": [file.modified_ns for file in present],
-    }
-    keys = {"file": pl.String, "size": pl.Int64, "modified": pl.Int64}
-    seen = pl.DataFrame(columns, keys).with_columns(dataset=pl.lit(dataset), reader=pl.lit(reader))
+    known = scanned(client, dataset)
+    seen = present.with_columns(reader=pl.lit(reader))
     same = known.join(seen, on=["file", "size", "modified", "reader"], how="semi")
-    versions = known.select("file", "version")
-    new = seen.join(same, on="file", how="anti").join(versions, on="file", how="left")
-    new = new.with_columns(pl.col("version").fill_null(0), observed=pl.lit(now_ns, pl.Int64))
-    gone = known.filter(~pl.col("state").is_in(["removed", "lost"])).join(seen, on="file", how="anti")
-    changed = [_whole(new), _back(same, now_ns), _gone(gone, new)]
-    for frame in changed:
+    new = seen.join(same, on="file", how="anti").join(known.select("file", "version"), on="file", how="left")
+    gone = known.filter(~pl.col("state").is_in(_AWAY)).join(seen, on="file", how="anti")
+    new = new.with_columns(pl.col("version").fill_null(0), dataset=pl.lit(dataset), observed=pl.lit(now_ns, pl.Int64))
+    new = _whole(new)
+    back = _back(same, now_ns)
+    gone = _gone(gone, new)
+    lost = gone.filter(pl.col("state") == "lost")["file"]
+    if len(lost):
+        log.warning("files_lost", dataset=dataset, files=len(lost), first=lost.min())
+    for frame in (new, *(complete(client, dataset, one) for one in (back, gone) if not one.is_empty())):
         record(client, frame)
-    kept = pl.concat([frame for frame in (*changed[:2], same) if not frame.is_empty()] or [same])
-    return kept.unique("file", keep="first").sort("file")
+    if new.is_empty() and back.is_empty():
+        return same.sort("file")
+    kept = same.join(back, on="file", how="anti")
+    return pl.concat([new.select(SCANNED), back.select(SCANNED), kept]).sort("file")
 
 
 def _whole(new: pl.DataFrame) -> pl.DataFrame:
@@ -116,7 +134,7 @@ def _whole(new: pl.DataFrame) -> pl.DataFrame:
 
 def _back(same: pl.DataFrame, now_ns: int) -> pl.DataFrame:
     """Files that were gone, and those that were observed before the clock was set back, with their state now."""
-    returned = pl.col("state").is_in(["removed", "lost"])
+    returned = pl.col("state").is_in(_AWAY)
     state = (
         pl.when(pl.col("state") == "removed")
         .then(pl.lit("loaded"))
@@ -136,11 +154,7 @@ def _gone(gone: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
     safe = (pl.col("state") == "loaded") | pl.col("moved").fill_null(False)
     state = pl.when(safe).then(pl.lit("removed")).otherwise(pl.lit("lost"))
     error = pl.when(safe).then(pl.lit("")).otherwise(pl.lit("deleted before it was loaded"))
-    gone = gone.with_columns(state=state, error=error).select(_COLUMNS.names())
-    lost = gone.filter(pl.col("state") == "lost")
-    if not lost.is_empty():
-        log.warning("files_lost", dataset=lost["dataset"][0], files=lost.height, first=lost["file"][0])
-    return gone
+    return gone.with_columns(state=state, error=error).drop("moved")
 
 
 def counts(client: "Client", dataset: str) -> Mapping[State, int]:

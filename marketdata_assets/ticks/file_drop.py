@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from marketdata_assets.loading.errors import TooManyRejects
-from marketdata_assets.loading.files import FileState, walk
+from marketdata_assets.loading.files import FileState, below, walk
 from marketdata_assets.loading.rejects import DEFAULT_LIMIT
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.bookkeeping import Reject
@@ -79,6 +79,20 @@ class Rows:
     files: tuple[FileState, ...]
 
 
+@dataclass(frozen=True)
+class Listing:
+    """The files of a folder as columns: file, size and modified, by name."""
+
+    folder: Path
+    files: pl.DataFrame
+    paths: Mapping[str, str]
+    """Of the files whose name is not that of the file system."""
+
+    def state(self, file: str, size: int, modified: int) -> FileState:
+        """One of the files."""
+        return FileState(file, Path(self.paths.get(file) or self.folder / file), size, modified)
+
+
 @dataclass
 class Folder:
     """The files of one kind below a folder. Each is read once, and again when it has changed."""
@@ -102,6 +116,19 @@ class Folder:
     def files(self) -> list[FileState]:
         """The files now, by name."""
         return walk(self.path, keep=self._is_ours)
+
+    def listing(self) -> Listing:
+        """The same in columns, for many files."""
+        names, sizes, times, paths = list[str](), list[int](), list[int](), dict[str, str]()
+        for name, path, size, modified in below(self.path, self._is_ours):
+            names.append(name)
+            sizes.append(size)
+            times.append(modified)
+            if path != f"{self.path}/{name}":
+                paths[name] = path
+        columns = {"file": names, "size": sizes, "modified": times}
+        types = {"file": pl.String, "size": pl.Int64, "modified": pl.Int64}
+        return Listing(self.path, pl.DataFrame(columns, types).sort("file"), paths)
 
     def _is_ours(self, name: str) -> bool:
         return name.lower().endswith(SUFFIXES) and name.split("/")[0] != self.leave_out
@@ -222,12 +249,21 @@ def table(path: Path) -> pl.DataFrame | None:
     """The file without conversions; CSV as text, so that no type is guessed. None when it has no row."""
     try:
         if path.suffix.lower() == ".parquet":
-            return pl.read_parquet(path)
-        return pl.read_csv(path, infer_schema=False, encoding="utf8")
+            return pl.read_parquet(_source(path))
+        return pl.read_csv(_source(path), infer_schema=False, encoding="utf8")
     except pl.exceptions.NoDataError:
         return None
     except (pl.exceptions.PolarsError, OSError) as error:
         raise BadFile(str(path), f"cannot be read ({' '.join(str(error).split())[:200]})") from error
+
+
+def _source(path: Path) -> Path | bytes:
+    """What polars reads: it opens no file whose name is not UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return path.read_bytes()
+    return path
 
 
 def by_names(path: Path, columns: Sequence[str], wanted: Mapping[str, tuple[str, ...]]) -> dict[str, str]:

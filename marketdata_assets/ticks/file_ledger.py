@@ -18,7 +18,7 @@ from marketdata_assets.logs import get_logger
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse, clickhouse_files
 from marketdata_assets.stores.clickhouse_files import NEVER
-from marketdata_assets.ticks.file_drop import Content, Folder, Spans
+from marketdata_assets.ticks.file_drop import Content, Folder, Listing, Spans
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_FILE_UNITS, Table
@@ -44,20 +44,17 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Seen:
-    """The files of one kind, by name, their rows of the ledger, and how many finished ones are not registered yet."""
+    """The files of one kind, their rows of the ledger (`clickhouse_files.SCANNED`), the causes of those that cannot be
+    read, whose symbols are unknown, and how many finished ones are not registered yet."""
 
-    files: Mapping[str, FileState]
+    listing: Listing
     rows: pl.DataFrame
+    unreadable: list[str]
     left: int
 
     @property
     def unfinished(self) -> list[str]:
         return self.rows.filter(pl.col("state") == "unfinished")["file"].to_list()
-
-    @property
-    def unreadable(self) -> list[str]:
-        """The causes of the files that cannot be read, whose symbols are unknown."""
-        return self.rows.filter(pl.col("state") == "failed", pl.col("units") == 0)["error"].to_list()
 
 
 def folder_of(files: Files, table: Table) -> Folder:
@@ -80,30 +77,35 @@ def see(
     Finished are files that have not changed for `quiet_seconds` since they were first observed. With `again`, files
     that could not be read are tried once more.
     """
-    folder = folder_of(files, table)
-    present = {file.name: file for file in folder.files()}
+    listing = folder_of(files, table).listing()
     settings = fingerprint(files.config.symbol_mapping.model_dump_json(), files.config.session.timezone)
-    rows = clickhouse_files.observe(client, table.name, list(present.values()), settings, now_ns)
+    rows = clickhouse_files.observe(client, table.name, listing.files, settings, now_ns)
     rows = _adopt(client, table, rows)
     quiet = now_ns - pl.col("observed") >= int(quiet_seconds * 1e9)
     broken = pl.lit(again) & (pl.col("state") == "failed") & (pl.col("units") == 0)
     ready = rows.filter((pl.col("state") == "unfinished") & quiet | broken)
     until = None if seconds is None else time.monotonic() + seconds  # listing a folder may take longer than that
-    changed = _register(client, files, table, [present[name] for name in ready["file"]], until)
-    done = pl.DataFrame(changed, _REGISTERED, orient="row")
-    ready = ready.drop("state", "units", "last", "error").join(done, on="file")
-    ready = ready.with_columns(compared=pl.lit(NEVER)).select(rows.columns)
-    clickhouse_files.record(client, ready)
+    finished = (listing.state(*row) for row in ready.select("file", "size", "modified").iter_rows())
+    changed = _register(client, files, table, finished, until)
+    done = pl.DataFrame(changed, _REGISTERED, orient="row").with_columns(compared=pl.lit(NEVER))
+    ready = ready.drop("state", "units").join(done, on="file")
+    clickhouse_files.record(client, clickhouse_files.complete(client, table.name, ready))
     left = rows.filter((pl.col("state") == "unfinished") & quiet).height - len(changed)
-    rows = pl.concat([ready, rows.join(ready, on="file", how="anti")]).sort("file")
-    return Seen(present, rows, max(left, 0))
+    if changed:
+        rows = pl.concat([ready.select(rows.columns), rows.join(ready, on="file", how="anti")]).sort("file")
+    return Seen(listing, rows, _unreadable(client, table, rows), max(left, 0))
 
 
 def known(client: "Client", files: Files, table: Table) -> Seen:
     """The files of the ledger that are still there as they were registered; nothing is compared or registered."""
-    present = {file.name: file for file in folder_of(files, table).files()}
-    rows = clickhouse_files.table(client, table.name).filter(~pl.col("state").is_in(["removed", "lost"]))
-    return Seen(present, rows, 0)
+    listing = folder_of(files, table).listing()
+    rows = clickhouse_files.scanned(client, table.name).filter(~pl.col("state").is_in(["removed", "lost"]))
+    return Seen(listing, rows, _unreadable(client, table, rows), 0)
+
+
+def _unreadable(client: "Client", table: Table, rows: pl.DataFrame) -> list[str]:
+    broken = rows.filter(pl.col("state") == "failed", pl.col("units") == 0).select("file").sort("file")
+    return clickhouse_files.complete(client, table.name, broken)["error"].to_list()
 
 
 _REGISTERED = pl.Schema(
@@ -112,7 +114,7 @@ _REGISTERED = pl.Schema(
 
 
 def _register(
-    client: "Client", files: Files, table: Table, ready: Sequence[FileState], until: float | None
+    client: "Client", files: Files, table: Table, ready: Iterable[FileState], until: float | None
 ) -> list[tuple[str, str, int, dt.date, str]]:
     """Read which symbol-months files have, and record these; what is to be recorded of each file that was read."""
     folder, done, units = folder_of(files, table), list[tuple[str, str, int, dt.date, str]](), list[dict[str, Any]]()
@@ -161,11 +163,11 @@ def _adopt(client: "Client", table: Table, rows: pl.DataFrame) -> pl.DataFrame:
     known = known.rename({"name": "file", "found": "units", "newest": "last", "until": "compared"})
     if known.is_empty():
         return rows
-    others = rows.drop("state", "units", "last", "compared")
-    loaded = others.join(known, on=["file", "size", "modified"]).with_columns(state=pl.lit("loaded"))
-    loaded = loaded.select(rows.columns).cast(rows.schema)
-    clickhouse_files.record(client, loaded)
-    return pl.concat([loaded, rows.join(loaded, on="file", how="anti")]).sort("file")
+    loaded = rows.drop("state", "units").join(known, on=["file", "size", "modified"])
+    loaded = loaded.with_columns(state=pl.lit("loaded"))
+    clickhouse_files.record(client, clickhouse_files.complete(client, table.name, loaded))
+    adopted = loaded.select(rows.columns).cast(rows.schema)
+    return pl.concat([adopted, rows.join(adopted, on="file", how="anti")]).sort("file")
 
 
 _UNTIL = f"""
@@ -219,11 +221,12 @@ def select(client: "Client", files: Files, table: Table, units: Collection[Unit]
         parameters["symbols"] = names
     wanted = pl.DataFrame(sorted(units), {"symbol": pl.String, "month": pl.String}, orient="row")
     found = clickhouse.read(client, sql, parameters).join(wanted, on=["symbol", "month"], how="semi")
+    found = found.join(seen.listing.files, on=["file", "size", "modified"], how="semi")
     chosen: dict[tuple[str, str], list[FileState]] = {}
     for symbol, month, name, size, modified in found.iter_rows():
-        theirs, file = files.config.symbol_mapping.theirs(symbol), seen.files.get(name)
-        if theirs is not None and file and (file.size, file.modified_ns) == (size, modified):
-            chosen.setdefault((theirs, month), []).append(file)
+        theirs = files.config.symbol_mapping.theirs(symbol)
+        if theirs is not None:
+            chosen.setdefault((theirs, month), []).append(seen.listing.state(name, size, modified))
     folder_of(files, table).select(chosen, seen.unreadable)
 
 
@@ -240,8 +243,9 @@ def settle(
     broken = folder_of(files, table).broken()
     if not read and not broken:
         return
-    known = clickhouse_files.table(client, table.name)
-    known = known.filter(pl.col("file").is_in([*read, *broken]), ~pl.col("state").is_in(["removed", "lost"]))
+    names = pl.DataFrame({"file": sorted({*read, *broken})}, {"file": pl.String})
+    known = clickhouse_files.complete(client, table.name, names)
+    known = known.filter(~pl.col("state").is_in(["removed", "lost"]))
     state = _compared(client, table, known["file"].to_list(), closed)
     rows = []
     for row in known.iter_rows(named=True):

@@ -28,7 +28,7 @@ ANY_DAY = dt.date(2099, 12, 31)
 
 @dataclass(frozen=True)
 class Batch:
-    """Files to load in one run: their rows of the ledger, their symbol-months, and the key of the run."""
+    """Files to load in one run: their rows as they were scanned, their symbol-months, and the key of the run."""
 
     key: str
     files: pl.DataFrame
@@ -95,8 +95,9 @@ def scan(
 
 def mark(client: "Client", found: FileScan) -> None:
     """Record that the files of the batches were requested; until then the next scan gives them again."""
-    for batch in found.batches.values():
-        clickhouse_files.record(client, batch.files.with_columns(request=pl.lit(batch.key)))
+    for dataset, batch in found.batches.items():
+        rows = clickhouse_files.complete(client, dataset, batch.files)
+        clickhouse_files.record(client, rows.with_columns(request=pl.lit(batch.key)))
 
 
 def _next(client: "Client", table: Table, rows: pl.DataFrame, last: str, now_ns: int) -> Batch | None:

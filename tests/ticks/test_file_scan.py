@@ -7,6 +7,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from tick_clients import SYMBOL, files_config
 
+from marketdata_assets.loading.files import FileState
 from marketdata_assets.stores import clickhouse_files
 from marketdata_assets.ticks import file_scan
 from marketdata_assets.ticks.file_drop import Folder
@@ -84,6 +85,55 @@ def test_an_unchanged_folder_is_not_read(client: Client, tmp_path: Path, monkeyp
     cursor = look(client, tmp_path).cursor
     monkeypatch.setattr(Folder, "spans", lambda *_: pytest.fail("it was read"))
     assert units(look(client, tmp_path, cursor, 100)) == ()
+
+
+def test_a_scan_of_an_unchanged_folder_makes_no_object_for_each_file(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        put(tmp_path, f"{number}.csv", (SYMBOL, "2025-06-02 09:31"))
+    cursor = look(client, tmp_path).cursor
+    made: list[object] = []
+    init = FileState.__init__
+    monkeypatch.setattr(FileState, "__init__", lambda file, *state: (made.append(state), init(file, *state))[1])
+    assert units(look(client, tmp_path, cursor, 100)) == ()
+    assert made == []
+    put(tmp_path, "5.csv", (OTHER, "2025-06-02 09:31"))
+    assert units(look(client, tmp_path, cursor, 200)) == (Unit(OTHER, "2025-06"),)
+    assert [state[0] for state in made] == ["5.csv"]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "named"])
+def test_files_that_vanish_and_return_keep_what_is_recorded_of_them(
+    client: Client, tmp_path: Path, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clickhouse_files, "MAX_NAMED", 1 if whole else 1000)
+    monkeypatch.setattr(clickhouse_files, "CHUNK_NAMES", 2)
+    cursor = look(client, tmp_path).cursor
+    for number in range(5):
+        put(tmp_path, f"{number}.csv", (SYMBOL, "2025-06-02 09:31"))
+    cursor = look(client, tmp_path, cursor, 100).cursor
+    before = clickhouse_files.table(client, TICK_DATA.name)
+    assert (before["units"].to_list(), before["last"].n_unique()) == ([1] * 5, 1)
+    for number in range(3):
+        (tmp_path / f"{number}.csv").unlink()
+    cursor = look(client, tmp_path, cursor, 200).cursor
+    gone = clickhouse_files.table(client, TICK_DATA.name)
+    assert gone["state"].to_list() == ["lost"] * 3 + ["waiting"] * 2
+    same = ["file", "size", "modified", "units", "last", "compared", "rows", "attempts", "reader"]
+    assert gone.select(same).equals(before.select(same))
+    for number in range(3):
+        put(tmp_path, f"{number}.csv", (SYMBOL, "2025-06-02 09:31"))
+    look(client, tmp_path, cursor, 300)
+    back = clickhouse_files.table(client, TICK_DATA.name)
+    assert back["state"].to_list() == ["waiting"] * 5
+    assert back.select(same).equals(before.select(same))
+
+
+def test_a_file_whose_name_is_not_utf8_is_read(client: Client, tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", (SYMBOL, "2025-06-02 09:31")).rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xbd\xf0.csv"))
+    assert units(look(client, tmp_path)) == (Unit(SYMBOL, "2025-06"),)
+    assert list(states(client)) == ["\u91d1.csv"]
 
 
 def test_a_file_that_is_being_written_waits_and_holds_up_no_other(client: Client, tmp_path: Path) -> None:
