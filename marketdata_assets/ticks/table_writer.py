@@ -145,7 +145,9 @@ def _replace(stage: Stage, table: Table, writes: Sequence[UnitWrite]) -> tuple[i
         if hit and hit == everything and fresh.height:
             stage.clear()
         elif hit:
-            stage.delete(f"{_SYMBOLS} AND {_DAYS}", bound)
+            # The server evaluates the condition for every row of the partition, which is of this month.
+            whole = days == Days.month(group[0].month)
+            stage.delete(_SYMBOLS if whole else f"{_SYMBOLS} AND {_DAYS}", bound)
     if fresh.height:
         stage.insert(fresh, table.dictionaries)
     return version, _counted(stage, table, writes)

@@ -26,6 +26,7 @@ from tick_rows import (
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse, clickhouse_ledger, clickhouse_rewrite
 from marketdata_assets.stores.bookkeeping import Reject
+from marketdata_assets.stores.clickhouse_rewrite import Stage
 from marketdata_assets.ticks import table_writer, tables
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA
@@ -77,6 +78,21 @@ def test_days_of_a_month_land_one_after_the_other(client: Client) -> None:
     assert stored(client, A).equals(pl.concat([bars(A, FIRST_WEEK, seed=2), bars(A, SECOND_WEEK)]))
     assert (entry(client, A).rejected, entry(client, A).rows) == (0, 200)
     assert clickhouse_ledger.quarantined(client, "tick_data") == []
+
+
+@pytest.mark.parametrize(("days", "by_date"), [(JANUARY, False), (FIRST_WEEK, True)], ids=["month", "week"])
+def test_a_whole_month_is_deleted_without_reading_dates(
+    client: Client, monkeypatch: pytest.MonkeyPatch, days: Days, by_date: bool
+) -> None:
+    land(client, [one(A), one(B)])
+    conditions: list[str] = []
+    delete = Stage.delete
+    monkeypatch.setattr(Stage, "delete", lambda *values: (conditions.append(values[1]), delete(*values))[1])
+    land(client, [one(A, days, seed=1)])
+    assert ["date" in condition for condition in conditions] == [by_date]
+    kept = bars(A, JANUARY).filter(~pl.col("date").is_between(days.first, days.last))
+    assert stored(client, A).equals(pl.concat([bars(A, days, seed=1), kept]).sort("ts"))
+    assert stored(client, B).equals(bars(B, JANUARY))
 
 
 def test_null_stays_null_and_times_stay_utc(client: Client) -> None:
