@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
+from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -292,7 +294,7 @@ def test_a_refresh_waits_for_the_policy_however_long_it_takes(
                 running.join()
                 policy.close()
 
-        monkeypatch.setattr(kline.time, "sleep", poll)
+        monkeypatch.setattr(kline, "time", SimpleNamespace(sleep=poll, monotonic=monotonic))
         kline.refresh(timescale_dsn, ["2000-06"])
     assert len(polls) >= 3
     assert lines(timescale_dsn)[0][4] == 99
