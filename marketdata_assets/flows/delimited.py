@@ -20,7 +20,7 @@ from marketdata_assets.loading.csv_rows import BLANKS, QUOTE, ends_evenly, is_ev
 from marketdata_assets.loading.errors import BadHeader
 from marketdata_assets.loading.files import HashedStream, Unit
 from marketdata_assets.loading.rejects import LINE, Rejects
-from marketdata_assets.loading.text import Block, Text, ahead, count, guess
+from marketdata_assets.loading.text import Block, Text, ahead, count, from_latin1, guess
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -35,7 +35,7 @@ def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> 
 
     Raises BadFile, BadHeader or WrongEncoding.
     """
-    text = Text(unit.place, stream, loader.encoding, header.ENCODING_REMEDY)
+    text = Text(unit.place, stream, loader.encoding, header.ENCODING_REMEDY, defer=True)
     reader = Reader(loader, _names(text, unit.place, loader, rejects), rejects)
     if unit.size <= SMALL_BYTES:
         yield from map(reader.frame, text.blocks())
@@ -94,7 +94,7 @@ class Reader:
     def frame(self, block: Block) -> pl.DataFrame:
         """The rows of `block` that are rows of the flow."""
         frame = self._fast(block)
-        frame = self._careful(block) if frame is None else frame
+        frame = self._careful(self._decoded(block)) if frame is None else frame
         if not self._lacking:
             return frame
         cells = self._loader.cells
@@ -105,17 +105,22 @@ class Reader:
         lines = self._lines(text, block.first_line) if not block.undecodable else None
         if lines is None:
             return None
-        frame = self._read(text, self._names, self._numbers)
+        missing = self._loader.missing
+        if block.deferred:
+            missing = [cell.encode(self._loader.encoding).decode("latin-1") for cell in missing]
+        frame = self._read(text, self._names, self._numbers, missing)
         checked: dict[str, pl.Series] = {}
         if frame is None or frame.height != len(lines):
-            frame = self._read(text, self._names, ())
+            frame = self._read(text, self._names, (), missing)
         else:
             checked = self._checked(frame)
             if again := [name for name in self._numbers if name not in checked]:
-                texts = self._read(text, again, ())
+                texts = self._read(text, again, (), missing)
                 frame = None if texts is None or texts.height != frame.height else frame.with_columns(texts)
         if frame is None or frame.height != len(lines):
             return None
+        if block.deferred:
+            frame = frames.with_columns(frame, [self._decoded_column(c) for c in frame if c.dtype == pl.String])
         rest = {name: cell for name, cell in self._types.items() if name not in checked}
         self._rejects.rows += frame.height
         if self._loader.strip and any(mark in text for mark in (b" ", b"\t", b'"')):
@@ -125,10 +130,12 @@ class Reader:
             )
         return casting.parse(frames.with_columns(frame, [*checked.values(), lines]), rest, self._rejects)
 
-    def _read(self, text: bytes, names: Sequence[str], doubles: Collection[str]) -> pl.DataFrame | None:
+    def _read(
+        self, text: bytes, names: Sequence[str], doubles: Collection[str], missing: Sequence[str]
+    ) -> pl.DataFrame | None:
         """These columns of the flow, `doubles` as such and the others as text; None where that cannot be."""
         if len(text) <= FEW_BYTES and self._width > 1 and b'"' not in text and b"\r" not in text:
-            return self._split(text, names, doubles)
+            return self._split(text, names, doubles, missing)
         picked = [str(self._at[self._names.index(name)]) for name in names]
         kinds: dict[str, Any] = {
             source: pl.Float64 if name in doubles else pl.String for source, name in zip(picked, names, strict=True)
@@ -141,7 +148,7 @@ class Reader:
                 infer_schema=False,
                 separator=self._loader.delimiter,
                 quote_char=QUOTE if QUOTE.encode() in text else None,
-                null_values=self._loader.missing,
+                null_values=list(missing),
             )
         except PolarsError:
             return None
@@ -149,14 +156,16 @@ class Reader:
         frame.columns = list(names)
         return frame
 
-    def _split(self, text: bytes, names: Sequence[str], doubles: Collection[str]) -> pl.DataFrame | None:
+    def _split(
+        self, text: bytes, names: Sequence[str], doubles: Collection[str], missing: Sequence[str]
+    ) -> pl.DataFrame | None:
         """`_read` of a few lines without quotes, each with as many cells as the header."""
-        missing = {"", *self._loader.missing}
+        nulls = {"", *missing}
         cells = text.decode().replace("\n", self._loader.delimiter).split(self._loader.delimiter)
         columns: list[pl.Series] = []
         for name in names:
             at = self._at[self._names.index(name)]
-            texts = [None if cell in missing else cell for cell in cells[at : -1 : self._width]]
+            texts = [None if cell in nulls else cell for cell in cells[at : -1 : self._width]]
             column = pl.Series(name, texts, pl.String)
             if name in doubles:
                 given, column = column, column.cast(pl.Float64, strict=False)
@@ -164,6 +173,20 @@ class Reader:
                     return None
             columns.append(column)
         return pl.DataFrame(columns)
+
+    def _decoded(self, block: Block) -> Block:
+        """The block as text."""
+        if not block.deferred:
+            return block
+        return Block(from_latin1(block.text.decode(), self._loader.encoding).encode(), block.first_line)
+
+    def _decoded_column(self, column: pl.Series) -> pl.Series:
+        """A column of a deferred block as text: each of its values is decoded once."""
+        if column.str.len_bytes().sum() == column.str.len_chars().sum():
+            return column
+        given = column.unique().drop_nulls()
+        texts = [from_latin1(cell, self._loader.encoding) for cell in given.to_list()]
+        return column.replace_strict(given, pl.Series(texts, dtype=pl.String), default=None, return_dtype=pl.String)
 
     def _checked(self, frame: pl.DataFrame) -> dict[str, pl.Series]:
         """Numbers that were read as doubles, in their types; not those of which one must be read from its text."""

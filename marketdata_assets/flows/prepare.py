@@ -107,7 +107,7 @@ class _Preparation:
             self._leading.append(_distinct(frame[flow.target.key[0]]))
         if isinstance(flow.partitions, Month):
             months = np.unique(frame[flow.partitions.month].to_numpy().astype("datetime64[M]"))
-            prepared.months.update(str(month) for month in months if not np.isnat(month))
+            prepared.months.update(np.datetime_as_string(months[~np.isnat(months)]).tolist())
         for columns, rows in conform.encoded_columns(flow, frame):
             for piece in encode([*columns, *self._owner], rows):
                 prepared.payload.add(piece.data)

@@ -22,6 +22,8 @@ BLOCK_BYTES = 4 * 1024 * 1024
 BLOCKS_AHEAD = 3
 LONGEST_RECORD = 4 * BLOCK_BYTES
 GUESSES = ("utf-8", "gb18030", "utf-16", "big5", "latin-1")
+DEFERRED_BYTES = 32 * 1024
+"""A block of so many bytes is decoded sooner than its columns are."""
 FOREIGN_BYTES = 24
 """So many bytes beyond ASCII in a whole file are not valid UTF-8 by chance."""
 
@@ -32,11 +34,16 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines in UTF-8 without the header; the first has number `first_line`. Lines in `undecodable` are empty."""
+    """Whole lines in UTF-8 without the header; the first has number `first_line`. Lines in `undecodable` are empty.
+
+    Where cells are `deferred` to be decoded, it is known that they can be, and each of their bytes is written as the
+    character of Latin-1 with its number.
+    """
 
     text: bytes
     first_line: int
     undecodable: tuple[int, ...] = ()
+    deferred: bool = False
 
     def decoded(self, encoding: str = "utf-8") -> "Block":
         """This block with lines that are not text in `encoding` emptied and named, the others as UTF-8."""
@@ -51,12 +58,17 @@ class Block:
         return Block(b"\n".join(lines), self.first_line, tuple(bad))
 
 
+def from_latin1(text: str, encoding: str) -> str:
+    """The text in `encoding` of bytes that were written as characters of Latin-1."""
+    return text.encode("latin-1").decode(encoding)
+
+
 class Text:
     """Lines of one unit, read once from the first to the last.
 
     `place` and `remedy` (what to do about a wrong encoding, `{}` being another that fits) are for errors. With
     `validate` off, blocks of a UTF-8 file are handed out unseen, for a parser that validates them itself. With `quotes`
-    off, each newline ends a row, quotes or not.
+    off, each newline ends a row, quotes or not. With `defer` on, blocks may be `deferred`.
     """
 
     def __init__(
@@ -67,12 +79,14 @@ class Text:
         remedy: str = "",
         validate: bool = True,
         quotes: bool = True,
+        defer: bool = False,
     ) -> None:
         self._place = place
         self._remedy = remedy
         self._validate = validate
         self._quotes = quotes
         self._encoding = codecs.lookup(encoding).name
+        self._defer = defer and self._encoding == "gb18030"
         self._own_newlines = _own_newlines(self._encoding)
         self._stream = stream if self._own_newlines else _Transcoded(place, self._encoding, stream, remedy)
         self._rest = b""
@@ -152,6 +166,8 @@ class Text:
         if self._utf8 is None or (utf8 and not self._validate):
             return Block(raw, first)
         self._utf8.add(raw)
+        if self._defer and len(raw) > DEFERRED_BYTES and _has_only_pairs(raw):
+            return Block(raw.decode("latin-1").encode(), first, deferred=True)
         try:
             text = raw.decode(self._encoding)
         except UnicodeDecodeError as error:
@@ -237,6 +253,21 @@ def _own_newlines(encoding: str) -> bool:
 def count(text: bytes, byte: bytes) -> int:
     """`text.count(byte)`, several times faster where the byte is frequent."""
     return int(np.count_nonzero(np.frombuffer(text, np.uint8) == byte[0]))
+
+
+def _has_only_pairs(raw: bytes) -> bool:
+    """Whether beyond ASCII there are only pairs of bytes from 0xA1 to 0xFE: each is a character of GB 18030.
+
+    So are most pairs with other bytes, whose limits depend on all bytes before; texts with such have to be decoded.
+    """
+    characters = np.frombuffer(raw, np.uint8)
+    high = characters >= 0xA1
+    if high[-1] or np.any((characters >= 0x80) != high) or np.any(characters == 0xFF):
+        return False
+    starts = np.flatnonzero(high[1:] > high[:-1]) + 1
+    ends = np.flatnonzero(high[1:] < high[:-1]) + 1
+    starts = np.concatenate([[0], starts]) if high[0] else starts
+    return not np.any((starts ^ ends) & 1)
 
 
 def _end_of_records(text: bytes) -> int:

@@ -190,6 +190,70 @@ def test_a_gbk_file_is_gbk_though_its_rows_are_valid_utf8(
     assert not rejects
 
 
+GB2312 = "名字股票茅台：Ａ"
+BEYOND = "昇镕\U00020000é"
+"""Characters whose GB 18030 has other bytes than pairs from 0xA1 on: of GBK, and of four bytes."""
+CHINESE_CELLS = st.text(st.sampled_from(GB2312 + 'x 0"'), max_size=4)
+
+
+@given(
+    st.lists(st.tuples(CHINESE_CELLS, NUMBERS), min_size=1, max_size=20),
+    st.sampled_from(["", *BEYOND]),
+    st.binary(max_size=2),
+)
+@example([("茅台", "1"), ("无", "无"), ("名", "无")], "", b"")
+@example([("茅台", "1")], "", b"\xb0")
+@example([("茅台", "1")], "", b"\x80")
+@example([("茅台", "1")], "", b"\xff\xff")
+@example([("茅台", "1")], "镕", b"\x81\xb0")
+def test_cells_decoded_after_the_block_is_parsed_are_those_of_a_decoded_block(
+    tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[str, str]], beyond: str, foreign: bytes
+) -> None:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([["a", "b"], *cells, [beyond, "1"]])
+    found = unit(tmp_path_factory.mktemp("late"), out.getvalue().encode("gb18030") + b"y" + foreign + b",7\nz,8\n")
+    loader = Loader(
+        columns={"a": "a", "b": "b"}, types={"b": column_type("numeric(10,2)")}, encoding="gb18030", missing=["", "无"]
+    )
+    read = []
+    for smallest in (0, 1 << 30):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loading_text, "DEFERRED_BYTES", smallest)
+            patch.setattr(delimited, "FEW_BYTES", 0)
+            rejects = Rejects()
+            read.append((rows_of(found, loader, rejects), rejects.reasons, rejects.rows))
+    assert read[0] == read[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "deferred"),
+    [
+        (GB2312.encode("gb18030") + b",1\n", True),
+        (b"x,1\n", True),
+        (b"1,x" + GB2312.encode("gb18030"), False),
+        ("1,镕\n".encode("gb18030"), False),
+        ("1,昇\n".encode("gb18030"), False),
+        (b"1,\x80\n", False),
+        (b"1,\xb0\n", False),
+        (b"1,\xff\xff\n", False),
+    ],
+)
+def test_only_a_block_of_double_bytes_is_parsed_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes, deferred: bool
+) -> None:
+    monkeypatch.setattr(loading_text, "DEFERRED_BYTES", 0)
+    found = unit(tmp_path, text)
+    with Opener().open(found) as raw:
+        (block,) = loading_text.Text(found.place, raw, "gb18030", defer=True).blocks()
+    assert block.deferred == deferred
+
+
+def test_each_pair_of_a_deferred_block_is_one_character_of_gb18030() -> None:
+    pairs = [bytes((first, second)) for first in range(0xA1, 0xFF) for second in range(0xA1, 0xFF)]
+    assert {len(pair.decode("gb18030")) for pair in pairs} == {1}
+    assert loading_text.from_latin1(b"".join(pairs).decode("latin-1"), "gb18030") == b"".join(pairs).decode("gb18030")
+
+
 def test_a_line_that_is_no_text_is_rejected_and_the_others_stay() -> None:
     rejects = Rejects()
     reader = Reader(Loader(columns={"a": "a"}, encoding="gb18030"), ["a", "b"], rejects)
