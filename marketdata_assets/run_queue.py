@@ -1,22 +1,23 @@
 """Dagster's queue of runs with a place for live data, which waits for no load of the past.
 
-How queued runs are started and monitored is in `launcher`; priorities are tags, in `defs/runs`.
+How queued runs are started and monitored is in `launcher`.
 """
 
 from typing import Any
 
 import dagster as dg
 
-PRIORITY = "dagster/priority"
-FIRST_IN_QUEUE = {PRIORITY: "1"}
+FIRST_IN_QUEUE = {"dagster/priority": "1"}
 """Tags of runs that start before those that wait longer, and beside as many as may run: live data."""
-NOT_ENDED = [
+LAST_IN_QUEUE = {"dagster/priority": "-1"}
+"""Tags of runs that start when nothing else waits for their slot: repairs of the past."""
+IN_PROGRESS = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
 ]
+NOT_ENDED = [*IN_PROGRESS, dg.DagsterRunStatus.CANCELING]
 
 
 class LiveFirstRunCoordinator(dg.QueuedRunCoordinator):

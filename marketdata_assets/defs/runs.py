@@ -8,19 +8,10 @@ from typing import Any
 import dagster as dg
 
 from marketdata_assets.partitions import range_tags
-from marketdata_assets.run_queue import PRIORITY
+from marketdata_assets.run_queue import IN_PROGRESS
 
 sensor = partial(dg.sensor, default_status=dg.DefaultSensorStatus.RUNNING)
 schedule = partial(dg.schedule, default_status=dg.DefaultScheduleStatus.RUNNING)
-
-LAST_IN_QUEUE = {PRIORITY: "-1"}
-"""Tags of runs that start when nothing else waits for their slot: repairs of the past."""
-IN_PROGRESS = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
 
 
 def runs_that_load(

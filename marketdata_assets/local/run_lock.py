@@ -24,8 +24,7 @@ def held(root: Path, run_id: str) -> Iterator[None]:
     with file.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-        file.unlink(missing_ok=True)
-    _stop_file(root, run_id).unlink(missing_ok=True)
+        forget(root, run_id)
 
 
 def is_held(root: Path, run_id: str) -> bool | None:

@@ -10,7 +10,13 @@ from marketdata_assets.local.process import Server
 
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 STEADY_SECONDS = 60.0
-"""A server that answered for so long has not failed in a row with an earlier one."""
+"""A process that ran for so long has not failed in a row with an earlier one."""
+
+
+def after_end(failures: int, ran_seconds: float) -> tuple[int, float]:
+    """The failures in a row with this end of a process, and the seconds until it is started again."""
+    failures = 1 if ran_seconds >= STEADY_SECONDS else failures + 1
+    return failures, delay(failures, FIRST_DELAY, LONGEST_DELAY, None)
 
 
 @dataclass
@@ -55,9 +61,8 @@ class Watch:
             self._ended(one, now, f"{server.name} {_how(server.exit_code)}")
 
     def _ended(self, one: _Watched, now: float, fact: str) -> None:
-        steady = not one.starting and now - one.answers_since >= STEADY_SECONDS
-        one.failures = 1 if steady else one.failures + 1
-        seconds = delay(one.failures, FIRST_DELAY, LONGEST_DELAY, None)
+        ran = -1.0 if one.starting else now - one.answers_since
+        one.failures, seconds = after_end(one.failures, ran)
         one.due_at, one.starting = now + seconds, False
         self._report(f"{fact.rstrip(':.')}; it is started again in {seconds:.0f} s; its log is {one.server.log}")
 

@@ -19,16 +19,13 @@ import dagster as dg
 import yaml
 
 from marketdata_assets import logs
-from marketdata_assets.backoff import delay
 from marketdata_assets.dagster_internals import code_servers, ensure_pool_limits
 from marketdata_assets.local.process import tied_to_us
+from marketdata_assets.local.watch import after_end
 from marketdata_assets.settings import Settings
 
 WORKSPACE = Path(__file__).parents[1] / "workspace.yaml"
 POLL_SECONDS = 0.2
-FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
-STEADY_SECONDS = 60.0
-"""A process that ran for so long has not failed in a row with an earlier one."""
 STOP_SECONDS = 20.0
 
 log = logs.get_logger(__name__)
@@ -55,8 +52,7 @@ class Watched:
         code = self.process.poll()
         if code is None:
             return
-        self.failures = 1 if now - self.started_at >= STEADY_SECONDS else self.failures + 1
-        seconds = delay(self.failures, FIRST_DELAY, LONGEST_DELAY, None)
+        self.failures, seconds = after_end(self.failures, now - self.started_at)
         log.error("process ended", process=self.name, exit_code=code, restart_in_s=seconds)
         self.process, self.due_at = None, now + seconds
 

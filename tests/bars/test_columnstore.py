@@ -10,21 +10,11 @@ import pytest
 from bar_chunks import compress, decompress, uncompressed
 from bar_files import assert_exact, csv_text, deliver, line, minutes, months, run, table
 
-from marketdata_assets.bars import checks, columnstore, kline, schema, unit
+from marketdata_assets.bars import checks, columnstore, kline, schema
 from marketdata_assets.progress import reporting_to
 
 CODES = ("sh600000", "sz000001", "bj920001")
 STARTS = tuple(f"2000-{month:02d}-05 09:30:00" for month in (5, 6, 7))
-
-
-@pytest.fixture
-def columnstore_dsn(timescale_dsn: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A database whose loads are compressed, however small they are."""
-    monkeypatch.setattr(unit, "COMPRESSED_ROWS", 1)
-    with psycopg.connect(timescale_dsn) as connection:
-        if not schema.ensure(connection).columnstore:
-            pytest.skip("needs TimescaleDB community 2.24 or newer")
-    return timescale_dsn
 
 
 def members(price: str, codes: tuple[str, ...] = CODES, count: int = 100) -> dict[str, bytes]:

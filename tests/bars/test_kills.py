@@ -10,7 +10,7 @@ from bar_chunks import compress, decompress
 from bar_files import Row, assert_exact, books_balance, csv_text, deliver, entries, expected, line, minutes, run, table
 from dying import Load, server
 
-from marketdata_assets.bars import schema, unit
+from marketdata_assets.bars import unit
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.fanout import Fanout
 
@@ -26,16 +26,6 @@ def doomed(dsn: str, folder: str) -> None:
 def survived() -> Iterator[Load]:
     with server(Path(__file__)) as load:
         yield load
-
-
-@pytest.fixture
-def columnstore_dsn(timescale_dsn: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A database whose loads are compressed, however small they are."""
-    monkeypatch.setattr(unit, "COMPRESSED_ROWS", 1)
-    with psycopg.connect(timescale_dsn) as connection:
-        if not schema.ensure(connection).columnstore:
-            pytest.skip("needs TimescaleDB community 2.24 or newer")
-    return timescale_dsn
 
 
 def first_delivery(folder: Path, day: int) -> None:

@@ -11,8 +11,8 @@ from psycopg.rows import tuple_row
 
 from marketdata_assets.cli.instance import environment_of
 from marketdata_assets.dagster_internals import POOLS
-from marketdata_assets.defs.runs import IN_PROGRESS
 from marketdata_assets.launcher import WatchedRunLauncher
+from marketdata_assets.run_queue import NOT_ENDED
 
 SESSIONS = """
 SELECT pid, coalesce(state, ''), left(query, 100) FROM pg_stat_activity
@@ -29,7 +29,7 @@ CLAIMS = "SELECT dataset, unit, claim_until FROM marketdata_flow_units WHERE cla
 def leftovers(urls: Mapping[str, str], variables: Mapping[str, str], *, idle: bool) -> list[str]:
     """What is left over; `idle` when nothing is being loaded any more, so that nobody may hold a lock or a claim."""
     with environment_of(variables), dg.DagsterInstance.get() as instance:
-        runs = instance.get_runs(dg.RunsFilter(statuses=[*IN_PROGRESS, dg.DagsterRunStatus.CANCELING]))
+        runs = instance.get_runs(dg.RunsFilter(statuses=NOT_ENDED))
         found = [*_dead(instance, runs), *_slots(instance, {run.run_id for run in runs})]
     return found + (_of_postgres(urls["postgres_dsn"]) if idle and not runs else [])
 
@@ -37,7 +37,7 @@ def leftovers(urls: Mapping[str, str], variables: Mapping[str, str], *, idle: bo
 def in_progress(variables: Mapping[str, str]) -> list[dg.DagsterRun]:
     """The runs that Dagster holds to be in progress."""
     with environment_of(variables), dg.DagsterInstance.get() as instance:
-        return list(instance.get_runs(dg.RunsFilter(statuses=[*IN_PROGRESS, dg.DagsterRunStatus.CANCELING])))
+        return list(instance.get_runs(dg.RunsFilter(statuses=NOT_ENDED)))
 
 
 def _dead(instance: dg.DagsterInstance, runs: list[dg.DagsterRun]) -> Iterator[str]:

@@ -21,10 +21,9 @@ import marketdata_assets
 from marketdata_assets.dagster_internals import ensure_pool_limits
 from marketdata_assets.definitions import defs
 from marketdata_assets.defs.exchanges.days import TABLES_JOB as DRAIN
-from marketdata_assets.defs.runs import LAST_IN_QUEUE
 from marketdata_assets.defs.ticks.run_config import JOB as TICKS
 from marketdata_assets.defs.ticks.run_config import adhoc_config
-from marketdata_assets.run_queue import FIRST_IN_QUEUE
+from marketdata_assets.run_queue import FIRST_IN_QUEUE, LAST_IN_QUEUE
 
 CODE = JobPythonOrigin("j", RepositoryPythonOrigin("python", ModuleCodePointer("m", "a")))
 QUEUED, STARTED = dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED

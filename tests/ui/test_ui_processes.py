@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from marketdata_assets.ui.processes import FIRST_DELAY, LONGEST_DELAY, STEADY_SECONDS, Watched
+from marketdata_assets.local.watch import FIRST_DELAY, LONGEST_DELAY, STEADY_SECONDS
+from marketdata_assets.ui.processes import Watched
 
 ENDS = [sys.executable, "-c", "import sys; sys.exit(3)"]
 STAYS = [sys.executable, "-c", "import signal; signal.pause()"]

@@ -28,7 +28,9 @@ def end_killed(instance: dg.DagsterInstance, root: Path) -> list[str]:
     ended = []
     for run_id in run_lock.released(root):
         run = instance.get_run_by_id(run_id)
-        if run and not run.is_finished:
+        if run is None:  # a command may be about to take its lock, and has no run yet
+            continue
+        if not run.is_finished:
             ended.append(run_id)
             if run.status == dg.DagsterRunStatus.CANCELING:
                 instance.report_run_canceled(run, run_lock.KILLED.capitalize())
