@@ -193,6 +193,7 @@ def test_definitions_load_without_environment_and_network(tmp_path: Path) -> Non
     jobs = {
         "bars",
         "bars_repair",
+        "bars_selected",
         "alphas",
         "alphas_import",
         "alpha_records",

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,35 +11,51 @@ import typer
 from marketdata_assets.bars import kline, layout, schema, status
 from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.arguments import existing_folder
-from marketdata_assets.cli.instance import RunOutcome, finish, months_between, run_job
+from marketdata_assets.cli.instance import RunOutcome, finish, months_between, months_listed, run_job
 from marketdata_assets.loading.files import Unit
 from marketdata_assets.loading.states import State
+from marketdata_assets.months import month_ranges
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import connect
 
 
 def ingest(
-    months: Annotated[str | None, typer.Option(help="2024-01 or 2024-01:2024-06; every month when left out")] = None,
+    months: Annotated[
+        str | None, typer.Option(help="2024-01, 2024-01:2024-06, or several with commas; every month when left out")
+    ] = None,
     force: Annotated[bool, typer.Option(help="reload files that have not changed")] = False,
     workers: Annotated[int, typer.Option(help="processes; 0 is one per core")] = 0,
     as_json: output.Json = False,
 ) -> None:
     """Load minute bars of some months and refresh their monthly K-line.
 
-    The run shows in the UI.
+    The run, one whatever the months, shows in the UI.
     """
-    wanted = months_between(months)
+    wanted = months_listed(months)
     settings = Settings()
     stores.postgres_dsn()  # raises when there is no server, which is the first thing to know
     _check_files(settings.bars_folder, wanted if months else ())
-    config: dict[str, Any] = {"stock_1min_qfq": {"config": {"force": force}}}
     if workers:
         settings = settings.model_copy(update={"workers": workers})
     with output.bar("minute bars", quiet=as_json):
         outcome = None if force else up_to_date(settings, wanted)
         if outcome is None:
-            outcome = run_job(settings, "bars_repair", (wanted[0], wanted[-1]), config)
+            outcome = _load(settings, wanted, force)
     finish(outcome, as_json, loaded_json, tell)
+
+
+def _load(settings: Settings, months: Sequence[str], force: bool) -> RunOutcome:
+    """One run, over a range or over months that are none."""
+    if len(month_ranges(months)) == 1:
+        ops: dict[str, Any] = {"stock_1min_qfq": {"config": {"force": force}}}
+        return run_job(settings, "bars_repair", (months[0], months[-1]), ops)
+    from marketdata_assets.defs.bars.selected_job import JOB, OP
+    from marketdata_assets.defs.selection import config_of
+
+    outcome = run_job(settings, JOB, None, config_of(OP, list(months), force=force)["ops"])
+    bars = outcome.metadata.get(OP, {})
+    lines = bars.pop("kline", {})
+    return replace(outcome, metadata={"stock_1min_qfq": bars, "stock_monthly_kline": lines})
 
 
 def _check_files(folder: Path, months: Sequence[str]) -> None:

@@ -291,6 +291,15 @@ def months_between(text: str | None, alphas: bool = False) -> Sequence[str]:
     return keys[keys.index(first) : keys.index(last) + 1]
 
 
+def months_listed(text: str | None) -> Sequence[str]:
+    """Months of bars and ranges of them, such as `2024-01,2024-04:2024-06`, ascending; None as every month.
+
+    Raises BadParameter.
+    """
+    parts = text.split(",") if text else [None]
+    return sorted({month for part in parts for month in months_between(part and part.strip())})
+
+
 def of_each_domain(*domains: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """The rows of all domains; those without a server are named in a note. Raises NoServer when none has one."""
     rows: list[dict[str, Any]] = []

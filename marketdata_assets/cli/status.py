@@ -90,7 +90,7 @@ def status(
 def due_runs() -> list[dict[str, Any]]:
     """The runs that the nightly repair would request, with their first and last partition."""
     from marketdata_assets.defs.repair import nightly
-    from marketdata_assets.defs.ticks.run_config import months_of
+    from marketdata_assets.defs.selection import months_of
     from marketdata_assets.partitions import RANGE_END, RANGE_START
     from marketdata_assets.resources import by_name
 

@@ -1,13 +1,14 @@
 """Runs that automation asks for: keys, and those in progress."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.partitions import range_tags
+from marketdata_assets.defs.selection import months_of
+from marketdata_assets.partitions import Span, range_tags, span_of
 from marketdata_assets.run_queue import IN_PROGRESS
 
 sensor = partial(dg.sensor, default_status=dg.DefaultSensorStatus.RUNNING)
@@ -27,6 +28,12 @@ def runs_that_load(
         for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))
         if (run.job_name in names if run.asset_selection is None else run.asset_selection & keys)
     ]
+
+
+def span_of_run(tags: Mapping[str, str], config: Mapping[str, Any]) -> Span | None:
+    """The months or days that a run is about; None when that is not known, so that it may be any."""
+    months = sorted(months_of(config))
+    return (months[0], months[-1]) if months else span_of(tags)
 
 
 def range_requests(

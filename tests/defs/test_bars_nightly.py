@@ -1,26 +1,31 @@
 """The night of the bars: which months are found missing, failed, stale or without a K-line, and when it rests."""
 
-from bar_runs import BARS, KLINE, Warehouse, aged, deliver, write_zip
+from bar_runs import BARS, KLINE, Warehouse, aged, deliver, execute, write_zip
 from nights import night
 from plain_kline import KLINE_QUERY, expected_kline
 
 from marketdata_assets.bars.ingest import ingest
+from marketdata_assets.defs.selection import months_of
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.partitions import RANGE_END, RANGE_START
+from marketdata_assets.months import month_ranges
+from marketdata_assets.partitions import months_of_tags
 from marketdata_demo import sample_bars
 
 
 def tonight(warehouse: Warehouse) -> list[tuple[str, str]]:
-    """The ranges of months that the night asks for."""
-    found = night(warehouse.instance).run_requests or []
-    return [(request.tags[RANGE_START], request.tags[RANGE_END]) for request in found]
+    """The ranges of months that the night asks for, of whatever job."""
+    return [
+        one
+        for request in night(warehouse.instance).run_requests
+        for one in month_ranges(months_of(request.run_config) or months_of_tags(request.tags))
+    ]
 
 
 def repair(warehouse: Warehouse) -> list[bool]:
     """Run what the schedule asks for."""
     return [
-        warehouse.run(request.tags[RANGE_START], request.tags[RANGE_END], job=str(request.job_name)).success
-        for request in night(warehouse.instance).run_requests or []
+        execute(warehouse.instance, str(request.job_name), request.run_config, request.tags).success
+        for request in night(warehouse.instance).run_requests
     ]
 
 
@@ -31,7 +36,7 @@ def test_empty_database_without_files_needs_nothing(either_warehouse: Warehouse)
 def test_files_never_loaded_are_due_and_once_loaded_are_not(either_warehouse: Warehouse) -> None:
     paths = [deliver(either_warehouse.folder, year, [3, 4]) for year in (2012, 2014)]
     assert tonight(either_warehouse) == [("2012-01", "2012-12"), ("2014-01", "2014-12")]
-    assert repair(either_warehouse) == [True, True]
+    assert repair(either_warehouse) == [True]
     assert either_warehouse.rows(KLINE_QUERY) == expected_kline(*paths)
     assert tonight(either_warehouse) == []
 

@@ -6,21 +6,18 @@ Keep loading and SQL out of here; both are in `marketdata_assets.bars`.
 import dagster as dg
 import psycopg
 
-from marketdata_assets.bars import kline, status
-from marketdata_assets.bars.ingest import BarsReport, ingest
-from marketdata_assets.bars.layout import scan
+from marketdata_assets.bars import kline
 from marketdata_assets.bars.unit import CODE_VERSION
-from marketdata_assets.defs.bars import checks, report
-from marketdata_assets.defs.metadata import OWNERS, observed_files, table_schema
+from marketdata_assets.defs.bars import load_op, report
+from marketdata_assets.defs.bars.load_op import LoadConfig
+from marketdata_assets.defs.metadata import OWNERS, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.partitions import BAR_MONTHS
-from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import BarFiles, Postgres, Workers
-from marketdata_assets.stores.postgres import connect
 
 minute_bar_files = dg.AssetSpec(
-    "minute_bar_files",
+    load_op.FILES,
     group_name="bars",
     kinds={"file", "csv"},
     owners=OWNERS,
@@ -29,13 +26,6 @@ minute_bar_files = dg.AssetSpec(
     metadata=table_schema("minute_bar_files", table=False)
     | {"encoding": "UTF-8, one header line", "example": "2000_1min.zip!sh600000_2000.csv"},
 )
-
-
-class LoadConfig(dg.Config):
-    """How minute bars are loaded."""
-
-    force: bool = False
-    """Read and replace even units that are loaded according to the ledger."""
 
 
 @dg.asset(
@@ -58,39 +48,13 @@ def stock_1min_qfq(
     also in months that were not requested; these are marked materialised as well.
     """
     with as_dagster_failure():
-        loaded = ingest(
-            postgres.dsn,
-            bar_files.path,
-            context.partition_keys,
-            run_id=context.run.run_id,
-            fanout=workers.fanout("marketdata_assets.bars.ingest"),
-            force=config.force,
-            progress=ProgressLog(context.log.info),
-        )
-    context.log_event(
-        observed_files(minute_bar_files.key.to_user_string(), bar_files.path, [s.path for s in scan(bar_files.path)])
-    )
+        loaded = load_op.load(context, config, context.partition_keys, postgres, bar_files, workers)
     if loaded.failed:  # then Dagster skips the step of the K-line, and its checks
-        _refresh_changed(context, postgres.dsn, loaded)
+        try:
+            load_op.refresh_changed(context, postgres.dsn, loaded)
+        except (MarketDataError, psycopg.Error) as error:  # the files that failed are the run's failure
+            context.log.error(f"the K-line is not refreshed: {error}")
     return report.bars(context, postgres.dsn, loaded)
-
-
-def _refresh_changed(context: dg.AssetExecutionContext, dsn: str, loaded: BarsReport) -> None:
-    """Refresh and check the K-line of the months of the run, and mark those whose K-line equals their minutes."""
-    months = {*loaded.months, *loaded.loaded_months}
-    try:
-        with connect(dsn) as connection:
-            due = status.kline_due(connection, months)
-        if due:
-            kline.refresh(dsn, due)
-    except (MarketDataError, psycopg.Error) as error:  # the files that failed are the run's failure
-        context.log.error(f"the K-line is not refreshed: {error}")
-        return
-    with connect(dsn) as connection:
-        filled = status.kline_rows_by_month(connection, months)
-    report.mark_kline(context, dsn, months - set(loaded.failed_months) | filled.keys())
-    for evaluation in checks.kline_evaluations(dsn, sorted(months)) if due or filled else ():
-        context.log_event(evaluation)
 
 
 class KlineConfig(dg.Config):

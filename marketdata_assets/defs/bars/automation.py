@@ -10,15 +10,17 @@ from collections.abc import Collection
 import dagster as dg
 
 from marketdata_assets.bars import changes, plan, schema, status
+from marketdata_assets.defs.bars import selected_job
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import range_requests, run_key, runs_that_load, sensor
+from marketdata_assets.defs.runs import range_requests, run_key, runs_that_load, sensor, span_of_run
+from marketdata_assets.defs.selection import config_of
 from marketdata_assets.months import month_ranges
-from marketdata_assets.partitions import BAR_MONTHS, joined, overlap, span_of
+from marketdata_assets.partitions import BAR_MONTHS, joined, overlap
 from marketdata_assets.resources import BarFiles, NoServer, Postgres
 from marketdata_assets.stores.postgres import connect
 
 JOB = "bars_repair"
-JOBS = (JOB, "bars", "kline")
+JOBS = (JOB, selected_job.JOB, "bars", "kline")
 MOST_RUNS = 12  # what lies between two ranges costs less than another run: files that are loaded are not read again
 BARS, KLINE = "stock_1min_qfq", "stock_monthly_kline"
 
@@ -74,7 +76,7 @@ def kline_behind_bars(context: dg.SensorEvaluationContext, postgres: Postgres) -
     months = stale.keys() & set(BAR_MONTHS.get_partition_keys())
     if not months:
         return dg.SkipReason("no K-line is stale")
-    busy = [span_of(run.tags) for run in runs_that_load(context.instance, (BARS, KLINE), JOBS)]
+    busy = [span_of_run(run.tags, run.run_config) for run in runs_that_load(context.instance, (BARS, KLINE), JOBS)]
     months = {month for month in months if not any(one is None or overlap((month, month), one) for one in busy)}
     if not months:
         return dg.SkipReason("a run of bars or K-line is in progress for what is stale")
@@ -93,7 +95,7 @@ def defs() -> dg.Definitions:
 def due(
     instance: dg.DagsterInstance, postgres: Postgres, bar_files: BarFiles, unfinished: Collection[str] = ()
 ) -> list[dg.RunRequest]:
-    """A run for each range of months that are missing, failed or stale, and of months of which only the K-line is.
+    """One run of all months that are missing, failed or stale, and runs of months of which only the K-line is.
 
     A load that fails refreshes the K-line of what it has loaded, so months of both need no run of their own. Groups of
     `unfinished` files (see `plan.states`) are not read.
@@ -108,7 +110,12 @@ def due(
         | find_mismatches(instance, asset, BAR_MONTHS, [m for m, state in known.items() if state == "ok"], keys)
         for asset, known in ((BARS, states), (KLINE, klines))
     )
-    ranges = month_ranges(plan.without_groups(months, unfinished))
-    loads = range_requests(ranges if unfinished else joined(ranges, MOST_RUNS), job_name=JOB)
+    finished = sorted(plan.without_groups(months, unfinished))
+    ranges = month_ranges(finished)
+    if len(ranges) > 1:
+        config = config_of(selected_job.OP, finished)
+        loads = [dg.RunRequest(run_key="selected", job_name=selected_job.JOB, run_config=config)]
+    else:
+        loads = range_requests(ranges, job_name=JOB)
     rest = joined(month_ranges(kline_months - months), MOST_RUNS)
     return loads + range_requests(rest, before="kline:", job_name=kline_job.name)

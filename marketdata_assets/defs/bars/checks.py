@@ -22,7 +22,8 @@ from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.stores.postgres import connect
 
-KLINE, EQUALS, ADVICE = "stock_monthly_kline", "kline_equals_minutes", "month_gain"
+BARS, KLINE, EQUALS, ADVICE = "stock_1min_qfq", "stock_monthly_kline", "kline_equals_minutes", "month_gain"
+ACCOUNTED = "every_row_accounted"
 Question = Callable[[psycopg.Connection, Sequence[str]], Finding]
 RULES = {
     "month_gain": "A month that gained more than 1000 %: review it; adjusted prices near zero can cause this.",
@@ -39,6 +40,20 @@ class Known:
 
     reference: Reference
     factors: pl.DataFrame
+
+
+AGAINST_REFERENCE: dict[str, tuple[str, Callable[[psycopg.Connection, Sequence[str], Known], Finding]]] = {
+    "bars_complete": (
+        "Every stock has every minute of every trading day on which it was listed and not suspended; what is"
+        " missing is named.",
+        lambda connection, months, known: bars_complete(connection, months, known.reference),
+    ),
+    "one_price_basis": (
+        "The adjusted prices of a stock have one base in all files. Otherwise have all years delivered again,"
+        " on one date.",
+        lambda connection, months, known: bases.one_price_basis(connection, months, known.reference, known.factors),
+    ),
+}
 
 
 def _check(asset: str, name: str, description: str, question: Question) -> dg.AssetChecksDefinition:
@@ -66,6 +81,18 @@ def kline_evaluations(dsn: str, months: Sequence[str]) -> list[dg.AssetCheckEval
         ]
 
 
+def bar_evaluations(dsn: str, clickhouse: ClickHouse, months: Sequence[str]) -> list[dg.AssetCheckEvaluation]:
+    """The answers of the checks of minute bars, for a run that has no steps for them; `months` ascend."""
+    known = _known(clickhouse, months)
+    with connect(dsn) as connection:
+        answers = [_answer(connection, BARS, ACCOUNTED, checks.every_row_accounted, months)]
+        answers += [
+            check_result(BARS, name, question(connection, months, known))
+            for name, (_, question) in AGAINST_REFERENCE.items()
+        ]
+    return [check_evaluation(answer) for answer in answers]
+
+
 def _kline_questions() -> dict[str, Question]:
     rules: dict[str, Question] = {name: partial(checks.kline_rule, name=name) for name in RULES}
     return rules | {EQUALS: checks.kline_equals_minutes}
@@ -76,7 +103,7 @@ def _check_against_reference(
 ) -> dg.AssetChecksDefinition:
     """A check of the minute bars that takes reference data into account, as far as there is any."""
 
-    @dg.asset_check(asset="stock_1min_qfq", name=name, description=description, pool="timescale")
+    @dg.asset_check(asset=BARS, name=name, description=description, pool="timescale")
     def check(
         context: dg.AssetCheckExecutionContext, postgres: Postgres, clickhouse: ClickHouse
     ) -> dg.AssetCheckResult:
@@ -84,7 +111,7 @@ def _check_against_reference(
         with connect(postgres.dsn) as connection:
             schema.ensure(connection)
             finding = question(connection, months, _known(clickhouse, months))
-        return check_result("stock_1min_qfq", name, finding)
+        return check_result(BARS, name, finding)
 
     return check
 
@@ -113,25 +140,12 @@ def defs() -> dg.Definitions:
     return dg.Definitions(
         asset_checks=[
             _check(
-                "stock_1min_qfq",
-                "every_row_accounted",
+                BARS,
+                ACCOUNTED,
                 "Rows in the files = rows in the table + rows in quarantine + rows that newer files provide.",
                 checks.every_row_accounted,
             ),
-            _check_against_reference(
-                "bars_complete",
-                "Every stock has every minute of every trading day on which it was listed and not suspended; what is"
-                " missing is named.",
-                lambda connection, months, known: bars_complete(connection, months, known.reference),
-            ),
-            _check_against_reference(
-                "one_price_basis",
-                "The adjusted prices of a stock have one base in all files. Otherwise have all years delivered again,"
-                " on one date.",
-                lambda connection, months, known: bases.one_price_basis(
-                    connection, months, known.reference, known.factors
-                ),
-            ),
+            *(_check_against_reference(name, *told) for name, told in AGAINST_REFERENCE.items()),
             *(_check(KLINE, name, texts[name], question) for name, question in questions),
         ]
     )

@@ -13,6 +13,8 @@ from marketdata_assets.bars import plots, status
 from marketdata_assets.bars.ingest import BarsReport
 from marketdata_assets.bars.kline import KlineReport
 from marketdata_assets.bars.kline_swap import RELATION
+from marketdata_assets.bars.schema import DATASET
+from marketdata_assets.dagster_internals import StepContext, log_materializations, plan_materialization
 from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import MAX_LISTED, failed_files
 from marketdata_assets.stores.postgres import connect
@@ -27,14 +29,36 @@ def bars(context: dg.AssetExecutionContext, dsn: str, loaded: BarsReport) -> dg.
     marked = set(loaded.loaded_months) - requested
     if loaded.failed:
         marked |= requested
-    for month in sorted(marked - set(loaded.failed_months)):
-        own = _month_metadata(month, counts)
-        context.log_event(dg.AssetMaterialization(context.asset_key, partition=month, metadata=own))
-    if loaded.failed:
-        raise failed_files(loaded.failed, metadata)
+    log_materializations(context, _marks(marked - set(loaded.failed_months), counts))
+    raise_failures(loaded, metadata)
     for month in loaded.months:
         context.add_asset_metadata(_month_metadata(month, counts), partition_key=month)
     return dg.MaterializeResult(metadata=metadata)
+
+
+def mark_bars(context: StepContext, dsn: str, loaded: BarsReport) -> dict[str, Any]:
+    """Report months that no step plans as materialised, and requested ones that failed as failed; the load's totals."""
+    requested = set(loaded.months)
+    with connect(dsn) as connection:
+        counts = status.by_month(connection, requested | set(loaded.loaded_months))
+        metadata = _load_metadata(connection, loaded)
+    log_materializations(context, _marks((requested | set(loaded.loaded_months)) - set(loaded.failed_months), counts))
+    for month in loaded.failed_months:
+        plan_materialization(context, dg.AssetKey(DATASET), month)
+    return metadata
+
+
+def raise_failures(loaded: BarsReport, metadata: dict[str, Any]) -> None:
+    """Raise Failure naming the failed units, if there are any; with `metadata`."""
+    if loaded.failed:
+        raise failed_files(loaded.failed, metadata)
+
+
+def _marks(months: Collection[str], counts: dict[str, status.MonthRows]) -> list[dg.AssetMaterialization]:
+    return [
+        dg.AssetMaterialization(DATASET, partition=month, metadata=_month_metadata(month, counts))
+        for month in sorted(months)
+    ]
 
 
 def _month_metadata(month: str, counts: dict[str, status.MonthRows]) -> dict[str, Any]:
@@ -80,12 +104,7 @@ def monthly_kline(context: dg.AssetExecutionContext, dsn: str, refreshed: KlineR
         plot = plots.candlesticks(connection)
     metadata: dict[str, Any] = {
         "dagster/row_count": summary.rows,
-        "engine": refreshed.engine,
-        "rows": refreshed.rows,
-        "codes": refreshed.codes,
-        "months": len(refreshed.months),
-        "rebuilt": refreshed.rebuilt,
-        "seconds": round(refreshed.seconds, 2),
+        **kline_counts(refreshed),
         "preview": shown,
     }
     for month, own in months.items():
@@ -95,11 +114,24 @@ def monthly_kline(context: dg.AssetExecutionContext, dsn: str, refreshed: KlineR
     return dg.MaterializeResult(metadata=metadata)
 
 
-def mark_kline(context: dg.AssetExecutionContext, dsn: str, months: Collection[str]) -> None:
+def kline_counts(refreshed: KlineReport) -> dict[str, Any]:
+    """Engine, rows, codes and months of a refresh."""
+    return {
+        "engine": refreshed.engine,
+        "rows": refreshed.rows,
+        "codes": refreshed.codes,
+        "months": len(refreshed.months),
+        "rebuilt": refreshed.rebuilt,
+        "seconds": round(refreshed.seconds, 2),
+    }
+
+
+def mark_kline(context: StepContext, dsn: str, months: Collection[str]) -> None:
     """Report the K-line of `months`, which are not the run's partitions of it, as materialised."""
     with connect(dsn) as connection:
-        for month, own in _kline_metadata(connection, months).items():
-            context.log_event(dg.AssetMaterialization(RELATION, partition=month, metadata=own))
+        found = _kline_metadata(connection, months)
+    marks = [dg.AssetMaterialization(RELATION, partition=month, metadata=own) for month, own in found.items()]
+    log_materializations(context, marks)
 
 
 def _kline_metadata(connection: psycopg.Connection, months: Collection[str]) -> dict[str, dict[str, Any]]:

@@ -20,17 +20,17 @@ import dagster as dg
 
 from marketdata_assets.alphas import file_index
 from marketdata_assets.bars import plan
-from marketdata_assets.defs import reconciliation
+from marketdata_assets.defs import reconciliation, selection
 from marketdata_assets.defs.alphas import automation as alphas
 from marketdata_assets.defs.bars import automation as bars
 from marketdata_assets.defs.exchanges import automation as exchanges
 from marketdata_assets.defs.exchanges import days, report
 from marketdata_assets.defs.flows import automation as flows
 from marketdata_assets.defs.reference import automation as reference
-from marketdata_assets.defs.runs import runs_that_load, sensor
+from marketdata_assets.defs.runs import run_key, runs_that_load, sensor, span_of_run
+from marketdata_assets.defs.selection import months_of
 from marketdata_assets.defs.ticks import automation as ticks
 from marketdata_assets.defs.ticks.run_config import JOB as TICKS_JOB
-from marketdata_assets.defs.ticks.run_config import months_of
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.loading.reports import and_more
@@ -222,7 +222,10 @@ def _check(
     until = time.monotonic() + SECONDS_PER_TICK
     requests, notes = list[dg.RunRequest](), list[str]()
     for domain in todo:
-        busy = [_span(run.tags, run.run_config) for run in runs_that_load(context.instance, domain.assets, domain.jobs)]
+        busy = [
+            span_of_run(run.tags, run.run_config)
+            for run in runs_that_load(context.instance, domain.assets, domain.jobs)
+        ]
         if None in busy:
             notes.append(f"{domain.name}: a run is in progress; checked again after it")
             continue
@@ -239,15 +242,12 @@ def _check(
             context.log.warning(f"{domain.name}: {error}")
             notes.append(f"{domain.name}: {error}")
             continue
-        found = [request for request in due if not _is_loading(request, busy)]
+        found = [free for request in due if (free := _free(request, busy))]
         if found == due:
             progress.nights[domain.name] = night
         left = f"; still being written: {and_more(sorted(unfinished), 3)}" if unfinished else ""
-        wait = (
-            ""
-            if found == due
-            else f"; {len(due) - len(found)} wait for a run in progress and are checked again after it"
-        )
+        waiting = sum(request not in found for request in due)
+        wait = f"; {waiting} wait for a run in progress and are checked again after it" if waiting else ""
         notes.append(f"{domain.name}: {len(found) or 'nothing'} to run{left}{wait}")
         requests += (
             request.with_replaced_attrs(
@@ -258,16 +258,24 @@ def _check(
     return requests, notes
 
 
-def _span(tags: Mapping[str, str], config: Mapping[str, Any]) -> Span | None:
-    """The months or days that a run is about; None when that is not known, so that it may be any."""
-    months = sorted(months_of(config))
-    return (months[0], months[-1]) if months else span_of(tags)
+def _free(request: dg.RunRequest, busy: Collection[Span | None]) -> dg.RunRequest | None:
+    """What of a request no run in progress loads: months are left out of a selection, a range is requested whole.
 
-
-def _is_loading(request: dg.RunRequest, busy: Collection[Span | None]) -> bool:
-    """Whether a run in progress loads some of what is requested; for the same months, whatever their symbols."""
+    Runs count for all symbols of their months.
+    """
+    months = months_of(request.run_config)
+    if months:
+        free = sorted(month for month in months if not _is_loading((month, month), busy))
+        if len(free) == len(months):
+            return request
+        config, key = selection.only(request.run_config, free), run_key(",".join(free))
+        replaced = request.with_replaced_attrs(run_config=config, run_key=f"{request.run_key}:{key}")
+        return replaced if free else None
     tags = {**request.tags, PARTITION: request.partition_key} if request.partition_key else request.tags
-    span = _span(tags, request.run_config)
+    return None if _is_loading(span_of(tags), busy) else request
+
+
+def _is_loading(span: Span | None, busy: Collection[Span | None]) -> bool:
     return any(span is None or one is None or overlap(span, one) for one in busy)
 
 

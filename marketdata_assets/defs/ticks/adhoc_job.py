@@ -5,32 +5,28 @@ grid are loaded too, without an event: the ledger records them.
 """
 
 import datetime as dt
-import re
 from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from marketdata_assets.defs.partition_results import as_dagster_failure
+from marketdata_assets.defs.selection import BadRunConfig, check_months
 from marketdata_assets.defs.ticks import checks, dropped, report, symbols
 from marketdata_assets.defs.ticks.load_op import LoadConfig, LoadOp
-from marketdata_assets.defs.ticks.run_config import JOB, OP, window_now
+from marketdata_assets.defs.ticks.run_config import DAILY, JOB, OP, adhoc_config, window_now
 from marketdata_assets.loading import watch
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.reference.records import Days
 from marketdata_assets.resources import ClickHouse, Ticks
-from marketdata_assets.ticks.errors import TicksError
 from marketdata_assets.ticks.providers_file import TABLES
 from marketdata_assets.ticks.reports import Unit
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
-
-
-class BadRunConfig(TicksError):
-    """The run config does not name valid tables, months or days."""
+EXAMPLE = adhoc_config({"2026-01": ["600000.SH", "000001.SZ"], "2026-03": ["600000.SH"]}, DAILY)
+"""What the launchpad shows."""
 
 
 class AdhocConfig(LoadConfig):
@@ -99,8 +95,7 @@ def _units(context: dg.OpExecutionContext, client: "Client", config: AdhocConfig
     from marketdata_assets.ticks import registry
     from marketdata_assets.ticks.tables import ensure
 
-    if wrong := [month for month in config.months if not _MONTH.fullmatch(month)]:
-        raise BadRunConfig(f"months: {wrong[0]!r} is no month; write 2026-01")
+    check_months(config.months)
     ensure(client)
     registered = [listing.symbol for listing in registry.listed(client)]
     symbols.add(context.instance, registered)
@@ -115,7 +110,7 @@ def _units(context: dg.OpExecutionContext, client: "Client", config: AdhocConfig
     return units
 
 
-@dg.job(name=JOB, description="Load ticks of some symbols and months that are no rectangle; see the config.")
+@dg.job(name=JOB, config=EXAMPLE, description="Load ticks of symbols and months that are no rectangle, in one run.")
 def selected_job() -> None:
     load_selected()
 

@@ -14,6 +14,7 @@ import dagster as dg
 
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.runs import runs_that_load, schedule, sensor
+from marketdata_assets.defs.selection import months_of
 from marketdata_assets.defs.ticks import run_config, symbols
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.months import EXCHANGE_CLOCK
@@ -47,7 +48,7 @@ symbols_job = dg.define_asset_job(
 def busy_months(instance: dg.DagsterInstance) -> set[str]:
     """The months that runs in progress load, queued ones included."""
     runs = runs_that_load(instance, TABLES, (run_config.JOB, "ticks"))
-    return {month for run in runs for month in tick_months_of(run.tags) | run_config.months_of(run.run_config)}
+    return {month for run in runs for month in tick_months_of(run.tags) | months_of(run.run_config)}
 
 
 @schedule(

@@ -1,4 +1,4 @@
-"""Selections of symbol-months: as the config of the job over what is no rectangle, and read back from it.
+"""Selections of symbol-months, as the config of the job over what is no rectangle.
 
 Imports nothing of Dagster, so that the command line starts quickly.
 """
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from marketdata_assets.defs import selection
 from marketdata_assets.months import EXCHANGE_CLOCK, last_months
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks.providers_file import Table
@@ -23,12 +24,7 @@ DAILY: tuple[Table, ...] = ("tick_data", "factors")  # no network provider has o
 def adhoc_config(months: Mapping[str, Sequence[str]], tables: Sequence[Table], **options: Any) -> dict[str, Any]:
     """The run config of the job."""
     wanted = {month: list(names) for month, names in months.items()}
-    return {"ops": {OP: {"config": {"months": wanted, "tables": list(tables), **options}}}}
-
-
-def months_of(config: Mapping[str, Any]) -> set[str]:
-    """The months that a run with this run config is about; none when it is not of this job."""
-    return set(config.get("ops", {}).get(OP, {}).get("config", {}).get("months", ()))
+    return selection.config_of(OP, wanted, tables=list(tables), **options)
 
 
 def grid_now() -> "MultiPartitionsDefinition":

@@ -1,0 +1,51 @@
+"""Selections of partitions that are no range: the months in the config of one run, and read back from it.
+
+A backfill of Dagster cuts such a selection into a run for each range. Imports nothing of Dagster, so that the command
+line starts quickly.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from marketdata_assets.errors import TerminalError
+
+_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+
+
+class BadRunConfig(TerminalError):
+    """The run config does not name valid months, tables or days."""
+
+
+def config_of(op: str, months: Any, **options: Any) -> dict[str, Any]:
+    """The run config of a job whose only op loads `months`: a list of them, or a mapping by month or to months."""
+    return {"ops": {op: {"config": {"months": months, **options}}}}
+
+
+def check_months(months: Iterable[str]) -> None:
+    """Raises BadRunConfig."""
+    if wrong := [month for month in months if not _MONTH.fullmatch(month)]:
+        raise BadRunConfig(f"months: {wrong[0]!r} is no month; write 2026-01")
+
+
+def months_of(config: Mapping[str, Any]) -> set[str]:
+    """The months that the run config of such a job names; none when it is of another job."""
+    found = set[str]()
+    for op in config.get("ops", {}).values():
+        months = op.get("config", {}).get("months", ())
+        for one in (months, *(months.values() if isinstance(months, Mapping) else ())):
+            found |= {month for month in one if _MONTH.fullmatch(month)}
+    return found
+
+
+def only(config: Mapping[str, Any], months: Collection[str]) -> dict[str, Any]:
+    """The run config of such a job without other months."""
+    [(op, found)] = config["ops"].items()
+    named, keep = found["config"]["months"], set(months)
+    if not isinstance(named, Mapping):
+        rest: Any = [month for month in named if month in keep]
+    elif keep & named.keys():
+        rest = {month: names for month, names in named.items() if month in keep}
+    else:
+        rest = {name: left for name, own in named.items() if (left := [month for month in own if month in keep])}
+    return {**config, "ops": {op: {**found, "config": {**found["config"], "months": rest}}}}

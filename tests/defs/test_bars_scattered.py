@@ -1,0 +1,87 @@
+"""Months of bars that are no range are one run: of the repair, of the launchpad and of a command."""
+
+import dagster as dg
+import pytest
+from bar_runs import BARS, KLINE, Warehouse, deliver, execute, failures, repository
+from nights import night
+from plain_kline import KLINE_QUERY, expected_kline
+
+from marketdata_assets.defs.bars import checks
+from marketdata_assets.defs.bars.selected_job import JOB, OP
+from marketdata_assets.defs.partition_results import find_mismatches
+from marketdata_assets.defs.selection import config_of, months_of, only
+from marketdata_assets.partitions import BAR_MONTHS
+
+SOME = ["2014-01", "2014-04", "2014-07", "2014-12"]
+
+
+def select(warehouse: Warehouse, months: list[str]) -> dg.ExecuteInProcessResult:
+    return execute(warehouse.instance, JOB, config_of(OP, months))
+
+
+def loaded(warehouse: Warehouse) -> set[str]:
+    rows = warehouse.rows("SELECT DISTINCT to_char(time, 'YYYY-MM') FROM stock_1min_qfq")
+    return {month for (month,) in rows}
+
+
+def test_scattered_months_are_one_run_and_nothing_between_is_loaded(either_warehouse: Warehouse) -> None:
+    path = deliver(either_warehouse.folder, 2014)
+    result = select(either_warehouse, SOME)
+    assert result.success, failures(result)
+    assert loaded(either_warehouse) == set(SOME)
+    assert either_warehouse.materialized(BARS) == either_warehouse.materialized(KLINE) == set(SOME)
+    assert either_warehouse.rows(KLINE_QUERY) == [line for line in expected_kline(path) if line[0] in SOME]
+    keys = [dg.AssetCheckKey(BARS, name) for name in (checks.ACCOUNTED, *checks.AGAINST_REFERENCE)]
+    keys += [dg.AssetCheckKey(KLINE, name) for name in (*checks.RULES, checks.EQUALS)]
+    found = either_warehouse.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    assert {(key, found[key].run_id) for key in keys} == {(key, result.run_id) for key in keys}
+
+
+def test_repair_of_scattered_months_is_one_run(warehouse: Warehouse) -> None:
+    deliver(warehouse.folder, 2014)
+    assert select(warehouse, SOME).success
+    [request] = night(warehouse.instance).run_requests
+    rest = {f"2014-{month:02}" for month in range(1, 13)} - set(SOME)
+    assert (request.job_name, months_of(request.run_config)) == (JOB, rest)
+    assert execute(warehouse.instance, JOB, request.run_config).success
+    assert rest <= warehouse.materialized(BARS) & warehouse.materialized(KLINE)
+    assert night(warehouse.instance).run_requests == []
+
+
+def test_failed_file_leaves_its_months_failed_and_the_others_loaded(warehouse: Warehouse) -> None:
+    good = deliver(warehouse.folder, 2014)
+    bad = deliver(warehouse.folder, 2015)
+    bad.write_bytes(bad.read_bytes()[:-40])
+    months = ["2014-03", "2015-03"]
+    result = select(warehouse, months)
+    assert "2015_1min.zip" in failures(result)[OP]
+    assert warehouse.materialized(BARS) == {"2014-03"}
+    assert find_mismatches(warehouse.instance, "stock_1min_qfq", BAR_MONTHS, (), months) == {"2015-03"}
+    assert warehouse.rows(KLINE_QUERY) == [line for line in expected_kline(good) if line[0] == "2014-03"]
+
+
+@pytest.mark.parametrize(("months", "said"), [(["2014-13"], "'2014-13' is no month"), ([], "there are none")])
+def test_months_that_are_none_are_named(warehouse: Warehouse, months: list[str], said: str) -> None:
+    result = select(warehouse, months)
+    assert said in failures(result)[OP]
+
+
+@pytest.mark.parametrize("job", ["bars_selected", "ticks_selected"])
+def test_launchpad_shows_an_example_that_is_valid(job: str) -> None:
+    found = repository().get_job(job)
+    assert months_of(found.run_config or {}) != set()
+    dg.validate_run_config(found, found.run_config)
+
+
+@pytest.mark.parametrize(
+    ("months", "left"),
+    [
+        (["2024-01", "2024-03"], ["2024-03"]),
+        ({"2024-01": ["A"], "2024-03": []}, {"2024-03": []}),
+        ({"lk": ["2024-01"], "zz": ["2024-01", "2024-03"]}, {"zz": ["2024-03"]}),
+    ],
+)
+def test_selection_without_some_of_its_months(months: object, left: object) -> None:
+    config = config_of("op", months, force=True)
+    assert months_of(config) == {"2024-01", "2024-03"}
+    assert only(config, {"2024-03"}) == config_of("op", left, force=True)
