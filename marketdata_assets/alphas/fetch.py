@@ -233,13 +233,15 @@ def fetch_accounts(
     now: dt.datetime,
     refetch: bool = False,
     progress: Progress | None = None,
+    complete: Callable[[Sequence[Pair]], None] = lambda pairs: None,
 ) -> AccountsReport:
     """Make the raw slices of `pairs` equal to what the API lists; without `client_of` the files on disk are used.
 
-    An account that is not set up for fetching, but has files, is kept as it is, unless `refetch` demands it.
+    An account that is not set up for fetching, but has files, is kept as it is, unless `refetch` demands it. `complete`
+    is called with pairs as they are fetched without a failure.
     """
     started = time.monotonic()
-    job = _AccountsJob(root, client_of, now, refetch, progress)
+    job = _AccountsJob(root, client_of, now, refetch, progress, complete)
     months = months_by_account(pairs)
     if client_of:
         results = asyncio.run(job.fetch_all(months))
@@ -261,6 +263,7 @@ class _AccountsJob:
     now: dt.datetime
     refetch: bool
     progress: Progress | None
+    complete: Callable[[Sequence[Pair]], None]
 
     async def fetch_all(self, months: dict[str, list[str]]) -> list[list[MonthReport]]:
         return list(await asyncio.gather(*(self._account(account, wanted) for account, wanted in months.items())))
@@ -292,6 +295,7 @@ class _AccountsJob:
         except Exception as error:  # of whatever class: it is this account's failure, the others continue
             return MonthReport(account, month, "failed", 0, note=f"{account} {month}: {type(error).__name__}: {error}")
         if not report.failed:
+            self.complete([(account, month)])
             return MonthReport(account, month, "fetched", 0, report)
         reasons = list(dict.fromkeys(str(window.error) for window in report.failed))  # not one for each window
         note = f"{account} {month}: {len(report.failed)} windows failed: {and_more(reasons, MAX_NAMED, '; ')}"

@@ -4,7 +4,7 @@ Whether a failed package fails a run is decided by the caller. One package is im
 """
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,7 @@ from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document
 from marketdata_assets.backoff import delays, retry
 from marketdata_assets.fanout import Fanout
+from marketdata_assets.loading.countdown import Countdown
 from marketdata_assets.loading.reports import LoadReport, and_more, batches, run_batches
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import mongo, mongo_ledger
@@ -69,11 +70,13 @@ def ingest(
     options: ImportOptions | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    complete: Callable[[Sequence[Pair]], None] = lambda pairs: None,
 ) -> Report:
     """Import the packages of `months` (`YYYY-MM`) into the account's collection.
 
     A package that fails does not stop the others. `force` compares every document with the database, whatever the
-    ledger says. Raises StoreAway or StoreFull when the server stays away; packages imported by then are kept.
+    ledger says. `complete` is called with months as all of their packages have ended and none has failed.
+    Raises StoreAway or StoreFull when the server stays away; packages imported by then are kept.
     """
     started = time.monotonic()
     options = options or ImportOptions()
@@ -92,8 +95,14 @@ def ingest(
     fresh = frozenset(package.day for package in due if package.day not in entries)
     load = partial(_import_batch, _Job(uri, options, span, run_id, fresh, force))
     work = batches(due, Package.size, max_bytes=BATCH_BYTES, max_items=BATCH_PACKAGES)
-    units = tuple(run_batches(load, work, _failed, fanout=fanout, folder=root, progress=progress))
-    return Report(units, len(packages) - len(due), time.monotonic() - started)
+    left = Countdown([package.day[:7]] for package in due)
+    complete([(account, month) for month in sorted(set(months) - {package.day[:7] for package in due})])
+    units = []
+    for unit in run_batches(load, work, _failed, fanout=fanout, folder=root, progress=progress):
+        units.append(unit)
+        done = left.ended(unit.months, unit.months if unit.outcome == "failed" else ())
+        complete([(account, month) for month in done])
+    return Report(tuple(units), len(packages) - len(due), time.monotonic() - started)
 
 
 @dataclass(frozen=True)
@@ -131,12 +140,15 @@ def import_accounts(
     fields: Mapping[str, FieldModes],
     force: bool = False,
     progress: Progress | None = None,
+    complete: Callable[[Sequence[Pair]], None] = lambda pairs: None,
 ) -> AccountsReport:
     """Import `pairs`; a failure of one account does not affect the others, but an unavailable server ends the run.
 
     `fields` has the modes of fields by account.
     """
-    import_months = partial(ingest, uri, root, run_id=run_id, fanout=fanout, force=force, progress=progress)
+    import_months = partial(
+        ingest, uri, root, run_id=run_id, fanout=fanout, force=force, progress=progress, complete=complete
+    )
     reports: dict[str, Report] = {}
     failed: dict[Pair, str] = {}
     away = ""

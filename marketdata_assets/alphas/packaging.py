@@ -10,7 +10,7 @@ import os
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -45,6 +45,7 @@ from marketdata_assets.alphas.raw_files import (
     read_raw,
 )
 from marketdata_assets.fanout import Fanout
+from marketdata_assets.loading.countdown import Countdown
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.states import State
 from marketdata_assets.progress import Progress, report
@@ -328,9 +329,16 @@ class PackagingReport:
 
 
 def package_months(
-    root: Path, pairs: Sequence[Pair], fanout: Fanout, progress: Progress | None = None
+    root: Path,
+    pairs: Sequence[Pair],
+    fanout: Fanout,
+    progress: Progress | None = None,
+    complete: Callable[[Sequence[Pair]], None] = lambda pairs: None,
 ) -> PackagingReport:
-    """Update the packages of `pairs` from their raw files; one month's failure does not stop the others."""
+    """Update the packages of `pairs` from their raw files; one month's failure does not stop the others.
+
+    `complete` is called with pairs of which all kinds are packaged without a failure.
+    """
     started = time.monotonic()
     items: list[Item] = []
     for account, of_account in months_by_account(pairs).items():
@@ -339,6 +347,7 @@ def package_months(
             items += ((account, kind, month, raw.get(month)) for month in of_account)
     reports: dict[Pair, list[PackageReport]] = {pair: [] for pair in pairs}
     errors: dict[Pair, list[str]] = {pair: [] for pair in pairs}
+    left = Countdown([(account, month)] for account, _, month, _ in items)
     for number, done in enumerate(fanout.map(partial(_package_month, root), items, root), 1):
         account, kind, month, _ = done.item
         if done.answer is None:
@@ -346,6 +355,7 @@ def package_months(
         else:
             reports[account, month].append(done.answer)
             errors[account, month] += done.answer.failed.values()
+        complete(left.ended([(account, month)], [(account, month)] if errors[account, month] else ()))
         if progress:
             progress(number, len(items), f"{account} {kind} {month}")
     months = [MonthReport(*pair, tuple(reports[pair]), tuple(errors[pair])) for pair in sorted(pairs)]

@@ -5,7 +5,7 @@ Ends in one frozen report; whether a failed unit fails a run is the caller's bus
 
 import datetime as dt
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from marketdata_assets.bars.plan import Plan, Task
 from marketdata_assets.bars.schema import DATASET, Server, ensure, settle
 from marketdata_assets.bars.unit import CODE_VERSION, load, remove
 from marketdata_assets.fanout import Fanout
+from marketdata_assets.loading.countdown import Countdown
 from marketdata_assets.loading.files import Opener
 from marketdata_assets.loading.reports import LoadReport, UnitReport, batches, run_batches
 from marketdata_assets.loading.run import each, guarded
@@ -55,11 +56,13 @@ def ingest(
     fanout: Fanout,
     force: bool = False,
     progress: Progress | None = None,
+    complete: Callable[[Sequence[str]], None] = lambda months: None,
 ) -> BarsReport:
     """Make the table hold the newest files' rows of `months` (`YYYY-MM`), reading only what is new or changed.
 
-    A unit that fails does not stop the others. Raises StoreAway or StoreFull when the database gives up; units loaded
-    by then stay loaded.
+    `complete` is called with requested months as all of their units have ended and none has failed, those without work
+    first. A unit that fails does not stop the others.
+    Raises StoreAway or StoreFull when the database gives up; units loaded by then stay loaded.
     """
     started = time.monotonic()
     requested = tuple(sorted(months))
@@ -81,8 +84,14 @@ def ingest(
             max_items=BATCH_UNITS,
             group=lambda task: task.source,
         )
+        touches = {task.place: set(task.touches) & set(requested) for task in tasks}
+        left = Countdown(touches.values())
+        if first:
+            complete([month for month in requested if not any(month in own for own in touches.values())])
         worker = partial(load_batch, dsn, run_id, force and first, server.columnstore)
         for report in run_batches(worker, todo, _failed, fanout=fanout, folder=folder, progress=progress):
+            own = touches.get(report.unit, set())
+            complete(left.ended(own, own if report.outcome == "failed" else ()))
             if before := reports.get(report.unit):  # an earlier pass: the later outcome, the rows and months of both
                 touched_months = tuple(sorted({*before.months, *report.months}))
                 report = replace(report, rows=before.rows + report.rows, months=touched_months)

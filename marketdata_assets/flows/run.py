@@ -7,7 +7,7 @@ import json
 import time
 from bisect import bisect
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -62,10 +62,12 @@ def run_flow(
     force: bool = False,
     units: Collection[str] | None = None,
     progress: Progress | None = None,
+    loaded: Callable[[FileReport], None] = lambda report: None,
 ) -> FlowReport:
     """Bring the flow's table up to date with the files below `folder`, reading only what is new or changed.
 
-    `units` are the names of some; None takes all. A unit that fails does not stop the others. Raises FlowError when
+    `units` are the names of some; None takes all. `loaded` is called with each unit that did not fail, when it is
+    committed. A unit that fails does not stop the others. Raises FlowError when
     the flow cannot run at all, StoreAway or StoreFull when the database gives up; units loaded by then stay loaded.
     """
     started = time.monotonic()
@@ -88,7 +90,10 @@ def run_flow(
     job = Job(dsn, flow, version, run_id, force)
     ended: dict[str, FileReport] = {}
     while todo:
-        ended |= {report.unit: report for report in _spread(job, todo, fanout, folder, progress)}
+        for report in _spread(job, todo, fanout, folder, progress):
+            ended[report.unit] = report
+            if report.outcome != "failed":
+                loaded(report)
         with connect(dsn) as connection:
             again = owners.to_reload(connection, flow.dataset)
         todo = [unit for unit in requested if unit.place in again]

@@ -28,7 +28,7 @@ def test_killed_run_leaves_what_it_loaded_materialized(desk: Desk, tmp_path: Pat
 
 
 def test_each_unit_is_materialized_once_and_the_last_has_the_summary(desk: Desk) -> None:
-    desk.patch.setattr("marketdata_assets.defs.ticks.load_op.MARKED_AT_ONCE", 1)
+    desk.patch.setattr("marketdata_assets.defs.marks.AT_ONCE", 1)
     desk.ready(*SYMBOLS)
     seen = []
     with reporting_to(lambda done, total, _: seen.append((done, len(desk.materialized(BARS))))):

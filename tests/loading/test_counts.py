@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.fanout import Fanout
+from marketdata_assets.loading.countdown import Countdown
 from marketdata_assets.loading.rejects import DEFAULT_LIMIT, RejectLimit
 from marketdata_assets.loading.reports import LoadReport, UnitReport, and_more, batches, run_batches
 from marketdata_assets.loading.states import State, worst
@@ -88,3 +89,11 @@ def test_states_have_one_order() -> None:
     assert worst(State.OK, State.STALE, State.MISSING) is State.STALE
     assert [state for state in State if state.outdated] == ["missing", "stale", "failed"]
     assert json.dumps({State.OK: State.FAILED}) == '{"ok": "failed"}'
+
+
+def test_month_is_complete_when_the_last_of_its_units_has_ended_and_none_failed() -> None:
+    left = Countdown([("2024-01", "2024-02"), ("2024-02",), ("2024-03",), ("2024-03",)])
+    assert left.ended(("2024-01", "2024-02")) == ["2024-01"]
+    assert left.ended(("2024-03",), ("2024-03",)) == []
+    assert left.ended(("2024-02",)) == ["2024-02"]
+    assert left.ended(("2024-03",)) == [], "one of its units failed"

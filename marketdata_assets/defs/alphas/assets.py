@@ -5,6 +5,7 @@ are used, as every run and every page of the UI loads this module.
 """
 
 import datetime as dt
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import dagster as dg
@@ -14,9 +15,10 @@ from marketdata_assets.alphas.import_modes import BATCH_SIZE, CODE_VERSION, Impo
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import MergePolicy
 from marketdata_assets.defs.alphas import report
+from marketdata_assets.defs.marks import Partitions
 from marketdata_assets.defs.metadata import OWNERS, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure
-from marketdata_assets.partitions import ALPHA_PARTITIONS, alpha_pair
+from marketdata_assets.partitions import ALPHA_PARTITIONS, Pair, alpha_key, alpha_pair
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo, Workers
 
@@ -39,6 +41,12 @@ brain_api = dg.AssetSpec(
     " change too: they are renamed, tagged, checked again and submitted.",
     metadata=report.API_SCHEMA,
 )
+
+
+def _marks(context: dg.AssetExecutionContext) -> Callable[[Sequence[Pair]], None]:
+    """Logs partitions of the asset as they are complete."""
+    marks = Partitions(context, context.asset_key)
+    return lambda pairs: marks(str(alpha_key(*pair)) for pair in pairs)
 
 
 class FetchConfig(dg.Config):
@@ -78,6 +86,7 @@ def alpha_files(
             now=dt.datetime.now(dt.UTC),
             refetch=config.refetch,
             progress=ProgressLog(context.log.info, "windows"),
+            complete=_marks(context),
         )
     if fetched.fetched:
         context.log_event(report.api(brain_api.key, fetched))
@@ -101,7 +110,8 @@ def alpha_packages(context: dg.AssetExecutionContext, alphas_dir: AlphaFiles, wo
     pairs = [alpha_pair(key) for key in context.partition_keys]
     fanout = workers.fanout("marketdata_assets.alphas.packaging")
     return report.packages(
-        context, package_months(alphas_dir.path, pairs, fanout, ProgressLog(context.log.info, "months"))
+        context,
+        package_months(alphas_dir.path, pairs, fanout, ProgressLog(context.log.info, "months"), _marks(context)),
     )
 
 
@@ -172,6 +182,7 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
                 fields=brain.fields(),
                 force=config.force,
                 progress=ProgressLog(context.log.info, "packages"),
+                complete=_marks(context),
             )
         return report.alphas(context, mongo, imported)
 

@@ -11,8 +11,10 @@ from marketdata_assets.bars import kline, status
 from marketdata_assets.bars.ingest import BarsReport, ingest
 from marketdata_assets.bars.kline import KlineReport
 from marketdata_assets.bars.layout import scan
+from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.bars import checks, report
+from marketdata_assets.defs.marks import Partitions
 from marketdata_assets.defs.metadata import observed_files
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import BarFiles, Postgres, Workers
@@ -37,6 +39,7 @@ def load(
     workers: Workers,
 ) -> BarsReport:
     """Load the months; failed units are in the report. Raises what fails the whole load."""
+    marks = Partitions(context, dg.AssetKey(DATASET), lambda done: report.month_metadata(postgres.dsn, done))
     loaded = ingest(
         postgres.dsn,
         bar_files.path,
@@ -45,7 +48,9 @@ def load(
         fanout=workers.fanout("marketdata_assets.bars.ingest"),
         force=config.force,
         progress=ProgressLog(context.log.info),
+        complete=marks,
     )
+    marks.show_failed(loaded.failed_months)
     context.log_event(observed_files(FILES, bar_files.path, [file.path for file in scan(bar_files.path)]))
     return loaded
 

@@ -48,6 +48,13 @@ def mark_bars(context: StepContext, dsn: str, loaded: BarsReport) -> dict[str, A
     return metadata
 
 
+def month_metadata(dsn: str, months: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The rows and codes of months in the table."""
+    with connect(dsn) as connection:
+        counts = status.by_month(connection, months)
+    return {month: _month_metadata(month, counts) for month in months}
+
+
 def raise_failures(loaded: BarsReport, metadata: dict[str, Any]) -> None:
     """Raise Failure naming the failed units, if there are any; with `metadata`."""
     if loaded.failed:

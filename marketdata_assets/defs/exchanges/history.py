@@ -9,6 +9,7 @@ import dagster as dg
 from marketdata_assets.defs.exchanges import ingest
 from marketdata_assets.defs.exchanges.assets import GROUP, exchange_apis
 from marketdata_assets.defs.exchanges.days import HISTORY, HISTORY_JOB
+from marketdata_assets.defs.marks import Partitions
 from marketdata_assets.defs.metadata import OWNERS, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions
 from marketdata_assets.partitions import HISTORY_DAYS
@@ -68,7 +69,15 @@ def exchange_history(
         ingest.ensure_tables(client)
         request = _request(config, days)
         keep = _keep_days(request)
-        report = load_history(client, exchanges.hosts(), request, keep_days=keep, run_id=context.run.run_id)
+        marks = Partitions(context, context.asset_key)
+        report = load_history(
+            client,
+            exchanges.hosts(),
+            request,
+            keep_days=keep,
+            run_id=context.run.run_id,
+            complete=lambda done: marks(map(str, done)),
+        )
         total = loaded_days(client)[1]
     context.log_event(dg.AssetObservation(exchange_apis.key, metadata=_asked(config.exchange, report)))
     by_day = {str(day): _of_day(report, day) for day in days}

@@ -145,6 +145,13 @@ def partitions_of(flow: FlowDefinition) -> dg.PartitionsDefinition | None:
     return dg.DynamicPartitionsDefinition(name=dynamic_name(flow)) if flow.partitions == "file" else None
 
 
+def partitions_in(flow: FlowDefinition, place: str, months: Iterable[str]) -> list[str]:
+    """The partitions that a loaded file has rows of, or is."""
+    if isinstance(flow.partitions, Month):
+        return [month for month in months if month >= flow.partitions.since]
+    return [place] if flow.partitions == "file" else []
+
+
 def dynamic_name(flow: FlowDefinition) -> str:
     """The name under which Dagster keeps the files that are partitions."""
     return f"{flow.name}_files"

@@ -14,6 +14,7 @@ import dagster as dg
 from marketdata_assets.config_files import Document, Location
 from marketdata_assets.defs.flows import automation
 from marketdata_assets.defs.flows.automation import partitions_of
+from marketdata_assets.defs.marks import Partitions
 from marketdata_assets.defs.metadata import Column, check_result, column_schema, observed_files
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.run_files import allowed
@@ -137,6 +138,7 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
             names = [unit.place for unit in found] if unfinished else None
             if flow.partitions == "file":
                 names = run.existing(found, context.partition_keys)
+            marks = Partitions(context, context.asset_key)
             ended = run.run_flow(
                 at,
                 postgres.dsn,
@@ -146,7 +148,9 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
                 force=config.force,
                 units=names,
                 progress=ProgressLog(context.log.info),
+                loaded=lambda unit: marks(automation.partitions_in(flow, unit.unit, unit.months)),
             )
+        marks.show_failed(key for unit in ended.failed for key in (unit.unit, *unit.months))
         files = [unit.file.path for unit in found]
         context.log_event(observed_files(files_key(flow), folder / at.loader.folder, files))
         result = report.of(context, flow, postgres.dsn, ended, unfinished)

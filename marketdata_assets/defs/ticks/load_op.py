@@ -4,7 +4,6 @@ Both the step of the assets and the job over named symbols do this.
 """
 
 import datetime as dt
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.dagster_internals import StepContext, log_materializations, plan_materialization
+from marketdata_assets.defs.marks import Batches
 from marketdata_assets.defs.metadata import observed_files
 from marketdata_assets.defs.ticks import report, symbols
 from marketdata_assets.partitions import tick_key
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 STEP = "tick_tables"
-MARKED_AT_ONCE = 200
-MARKED_EVERY_SECONDS = 10.0
 
 
 class LoadConfig(dg.Config):
@@ -140,24 +138,16 @@ class LoadOp:
         )
 
 
-class Marks:
+class Marks(Batches[Unit, UnitReport]):
     """Materializations of one table, logged while the load is in progress, so that a killed run has those before."""
 
     def __init__(self, op: LoadOp, table: Table) -> None:
+        super().__init__(op.context, lambda units: report.materializations(table, op.with_partition([*units.values()])))
         self._op, self._table = op, table
-        self._waiting: dict[Unit, UnitReport] = {}
-        self.logged: dict[Unit, UnitReport] = {}
-        self._since = time.monotonic()
 
     def __call__(self, units: Sequence[UnitReport]) -> None:
-        """Take units that have ended; log those that are loaded, a few hundred at once."""
-        self._waiting.update((unit.unit, unit) for unit in units if unit.outcome in report.LOADED)
-        late = time.monotonic() - self._since >= MARKED_EVERY_SECONDS
-        if self._waiting and (late or len(self._waiting) >= MARKED_AT_ONCE):
-            found = self._op.with_partition([*self._waiting.values()])
-            log_materializations(self._op.context, report.materializations(self._table, found))
-            self.logged |= self._waiting
-            self._waiting, self._since = {}, time.monotonic()
+        """Take units that have ended; those that are loaded are logged."""
+        self.take({unit.unit: unit for unit in units if unit.outcome in report.LOADED})
 
     def finish(self, loaded: LoadReport) -> None:
         """Log what is not logged as it ended; the last loaded unit, which also summarizes the load, in any case."""

@@ -30,6 +30,7 @@ from marketdata_assets.exchanges.tables.record_batches import RecordBatches
 from marketdata_assets.exchanges.tables.schema import DAY_NS
 from marketdata_assets.exchanges.venue import FundingHistory, HistoryClient, OpenInterestHistory, Venue
 from marketdata_assets.exchanges.venue_adapter import interval_ns
+from marketdata_assets.loading.countdown import Countdown
 from marketdata_assets.loading.reports import LoadReport, UnitReport
 from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import report
@@ -123,18 +124,22 @@ def load_history(
     keep_days: int | None = None,
     run_id: str = "",
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+    complete: Callable[[Sequence[dt.date]], None] = lambda days: None,
 ) -> HistoriesReport:
     """Load past days. Idempotent; rows read before an error stay, and the day is loaded again.
 
     An error of the venue or of one file fails those days only. `keep_days` is after how many days the tables delete
-    rows. Raises HistoryRefused before anything is loaded, and StoreAway and StoreFull.
+    rows. `complete` is called with days as all that was due of them has ended without a failure.
+    Raises HistoryRefused before anything is loaded, and StoreAway and StoreFull.
     """
     began = time.monotonic()
     check_request(request, now(), keep_days)
     schema.ensure(client)
     clickhouse_ledger.ensure(client)
     loaded = {} if request.force else _loaded(client)
-    units = asyncio.run(_load(_Run(client, hosts, venues.find(request.exchange), request, loaded, run_id, now)))
+    units = asyncio.run(
+        _load(_Run(client, hosts, venues.find(request.exchange), request, loaded, run_id, now, complete))
+    )
     return HistoriesReport(tuple(units), sum(unit.outcome == "unchanged" for unit in units), time.monotonic() - began)
 
 
@@ -201,6 +206,7 @@ class _Run:
     loaded: dict[tuple[str, str], Load]
     run_id: str
     now: Callable[[], dt.datetime]
+    complete: Callable[[Sequence[dt.date]], None]
     archive: ArchiveClient | None = None
 
 
@@ -237,10 +243,14 @@ async def _load(run: _Run) -> list[HistoryReport]:
             url = run.hosts.urls.get(f"{run.venue.name}-archive") or run.venue.archive.url
             run.archive = await stack.enter_async_context(ArchiveClient(run.venue.name, url, run.hosts.patience))
         work = [(client, chunk) for instrument, client in clients for chunk in _chunks(run, instrument)]
+        work.sort(key=lambda one: one[1].days[-1])  # so that days are complete while later ones are loaded
         units: list[HistoryReport] = []
+        left = Countdown(chunk.days for _, chunk in work)
         for done, (client, chunk) in enumerate(work):
             report(done, len(work), f"{chunk.source} {chunk.days[0]}")
-            units += await _load_chunk(run, client, chunk)
+            ended = await _load_chunk(run, client, chunk)
+            run.complete(left.ended(chunk.days, {unit.day for unit in ended if unit.outcome == "failed"}))
+            units += ended
     unchanged = [
         HistoryReport(f"{source} {day}", "unchanged", day=day)
         for instrument, _ in clients

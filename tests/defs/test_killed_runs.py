@@ -1,0 +1,103 @@
+"""What a run has loaded when it is killed is materialized, in every domain of files, windows or days."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from alpha_runs import FILES, MONTHS, PACKAGES, REGULAR, Lab, keys
+from bar_runs import BARS, Warehouse, deliver
+from exchange_runs import Floor
+from flow_runs import PRICES, Mill
+from test_exchanges_history import FIRST, LAST, NOON
+
+from marketdata_assets.defs.bars.selected_job import JOB, OP
+from marketdata_assets.defs.exchanges.days import HISTORY, HISTORY_JOB
+from marketdata_assets.defs.selection import config_of
+from marketdata_assets.partitions import BRAIN_ACCOUNTS, range_tags
+from marketdata_demo.venues.binance_venue import BinanceServer
+from marketdata_demo.venues.live_market import Happened
+
+
+def killed(
+    folder: Path,
+    job: str,
+    asset: dg.AssetKey,
+    *,
+    config: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
+    assets: Iterable[str] = (),
+) -> set[str]:
+    """The partitions of `asset` that are materialized after a run was killed in the middle."""
+    storage = folder / "storage"
+    storage.mkdir()
+    child = Path(__file__).with_name("killed_run.py")
+    told = json.dumps([job, config or {}, tags or {}, list(assets)])
+    died = subprocess.run([sys.executable, str(child), str(storage), told], cwd=child.parent, check=False)
+    assert died.returncode == -signal.SIGKILL
+    with dg.DagsterInstance.local_temp(str(storage)) as instance:
+        return set(instance.get_materialized_partitions(asset))
+
+
+@pytest.mark.parametrize("selected", [False, True])
+def test_killed_load_of_bars_keeps_the_months_of_its_first_file(
+    warehouse: Warehouse, tmp_path: Path, selected: bool
+) -> None:
+    for year in (2014, 2015):
+        deliver(warehouse.folder, year, [3])
+    months = ["2014-03", "2015-03"]
+    ranged = {"job": "bars", "tags": range_tags(*months)}
+    scattered = {"job": JOB, "config": config_of(OP, months)}
+    marked = killed(tmp_path, asset=BARS, **(scattered if selected else ranged))  # type: ignore[arg-type]
+    there = {month for (month,) in warehouse.rows("SELECT DISTINCT to_char(time, 'YYYY-MM') FROM stock_1min_qfq")}
+    assert marked & set(months) == {"2014-03"} <= there
+
+
+@pytest.mark.parametrize("asset", [FILES, PACKAGES, REGULAR])
+def test_killed_step_of_alphas_keeps_what_is_complete(lab: Lab, tmp_path: Path, asset: dg.AssetKey) -> None:
+    lab.ready("lk")
+    before = {FILES: [], PACKAGES: [FILES], REGULAR: [FILES, PACKAGES]}[asset]
+    ends = f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}"
+    if before:
+        assert lab.run(*ends, assets=before).success
+    tags = range_tags(*ends) | {"dynamic": {str(BRAIN_ACCOUNTS.name): ["lk"]}}
+    marked = killed(tmp_path, "alphas", asset, tags=tags, assets=[asset.to_user_string()])
+    assert len(marked) == 1
+    assert marked < keys(["lk"])
+    if asset == REGULAR:
+        months = {f"{document['dateCreated']:%Y-%m}" for document in lab.client["regular_alphas"]["lk"].find({})}
+        assert {key.partition("|")[2] for key in marked} <= months
+
+
+def test_killed_run_of_a_flow_keeps_its_first_file(mill: Mill, tmp_path: Path) -> None:
+    mill.declare("filed", PRICES + "  partitions: file\n")
+    names = ["a.csv", "b.csv"]
+    for name in names:
+        mill.deliver(name, f"symbol,day,close\n{name[0]},2024-01-02,1.5\n", "prices")
+    tags = range_tags(*names) | {"dynamic": {"filed_files": names}}
+    marked = killed(tmp_path, "flow_filed", dg.AssetKey("filed"), tags=tags)
+    assert len(marked) == 1
+    loaded = {f"{symbol}.csv" for (symbol,) in mill.rows("SELECT symbol FROM prices")}
+    assert marked <= loaded
+
+
+def test_killed_load_of_a_history_keeps_the_days_that_are_complete(floor: Floor, tmp_path: Path) -> None:
+    about = {
+        "exchange": "binance",
+        "instruments": ["ABC-USDT"],
+        "market_type": "linear",
+        "source": "rest",
+        "types": ["trade"],
+    }
+    with BinanceServer() as server:
+        server.trades = [Happened(NOON + number * 1000, number) for number in range(1, 31)]
+        floor.patch.setenv("MARKETDATA_EXCHANGE_HOSTS", json.dumps({"binance": server.url}))
+        ops = {"ops": {HISTORY: {"config": about}}}
+        marked = killed(tmp_path, HISTORY_JOB, dg.AssetKey(HISTORY), config=ops, tags=range_tags(FIRST, LAST))
+    assert marked == {FIRST}
+    assert floor.counts()["exchange_trades"] == 30
