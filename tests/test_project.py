@@ -196,6 +196,7 @@ def test_definitions_load_without_environment_and_network(tmp_path: Path) -> Non
         "bars_selected",
         "alphas",
         "alphas_import",
+        "alphas_selected",
         "alpha_records",
         "alpha_changes",
         "ticks",

@@ -66,7 +66,7 @@ def test_months_that_are_none_are_named(warehouse: Warehouse, months: list[str],
     assert said in failures(result)[OP]
 
 
-@pytest.mark.parametrize("job", ["bars_selected", "ticks_selected"])
+@pytest.mark.parametrize("job", ["alphas_selected", "bars_selected", "ticks_selected"])
 def test_launchpad_shows_an_example_that_is_valid(job: str) -> None:
     found = repository().get_job(job)
     assert months_of(found.run_config or {}) != set()

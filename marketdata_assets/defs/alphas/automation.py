@@ -15,9 +15,10 @@ import dagster as dg
 from marketdata_assets.alphas import file_index
 from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
-from marketdata_assets.defs.alphas import accounts
+from marketdata_assets.defs.alphas import accounts, selected_job
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.runs import range_requests, run_key, runs_that_load, schedule, sensor
+from marketdata_assets.defs.selection import config_of
 from marketdata_assets.loading.states import State
 from marketdata_assets.partitions import (
     ALPHA_MONTHS,
@@ -42,6 +43,7 @@ DAILY_RECORDS = 10_000  # record sets of an account that are requested in a day,
 
 RECORDS = tuple(map(asset_name, RECORD_SETS))
 FETCH_JOB, IMPORT_JOB, RECORDS_JOB = "alphas", "alphas_import", "alpha_records"
+JOBS = (FETCH_JOB, IMPORT_JOB, selected_job.JOB)
 
 alphas_job = dg.define_asset_job(
     FETCH_JOB, selection=FILES | REST, description="Fetch alphas of some months, package and import them."
@@ -196,8 +198,8 @@ def alpha_files_sensor(
 
 def _in_progress(instance: dg.DagsterInstance) -> set[Pair]:
     """The accounts and months that runs in progress load, queued ones included."""
-    order, runs = accounts.known(instance), runs_that_load(instance, LOADED, (FETCH_JOB, IMPORT_JOB))
-    return {pair for run in runs for pair in alpha_pairs(run.tags, order)}
+    order, runs = accounts.known(instance), runs_that_load(instance, LOADED, JOBS)
+    return {pair for run in runs for pair in (*alpha_pairs(run.tags, order), *selected_job.pairs_of(run.run_config))}
 
 
 alphas_follow = dg.AutomationConditionSensorDefinition(
@@ -232,11 +234,13 @@ def due(
     fetch = {alpha_pair(key) for key in find_mismatches(instance, "alpha_files", ALPHA_PARTITIONS, (), keys)}
     outdated = _not_imported(instance, mongo, alphas_dir, known) - fetch
     outdated -= set(file_index.pairs_of(unfinished))
-    return [
-        request
-        for job, pairs in ((FETCH_JOB, fetch), (IMPORT_JOB, outdated))
-        for request in range_requests(rectangles(pairs, known), before=f"{job}:", job_name=job)
-    ]
+    fetches, imports = (rectangles(pairs, known) for pairs in (fetch, outdated))
+    found = range_requests(fetches, before=f"{FETCH_JOB}:", job_name=FETCH_JOB)
+    if len(imports) < 2:
+        return found + range_requests(imports, before=f"{IMPORT_JOB}:", job_name=IMPORT_JOB)
+    inside = {pair for pair in outdated if pair[0] in known and pair[1] in ALPHA_MONTHS.get_partition_keys()}
+    config = config_of(selected_job.OP, file_index.months_by_account(inside))
+    return [*found, dg.RunRequest(run_key="selected", job_name=selected_job.JOB, run_config=config)]
 
 
 def _not_imported(

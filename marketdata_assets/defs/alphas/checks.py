@@ -3,16 +3,23 @@
 The queries are in `marketdata_assets.alphas.checks`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.record_sets import RECORD_SETS, RecordSet, asset_name
 from marketdata_assets.defs.metadata import check_result
-from marketdata_assets.partitions import BRAIN_ACCOUNTS, alpha_pairs
+from marketdata_assets.partitions import BRAIN_ACCOUNTS, Pair, alpha_pairs
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo
+
+if TYPE_CHECKING:
+    from pymongo import MongoClient
+
+    from marketdata_assets.alphas.import_modes import FieldModes
 
 DESCRIPTIONS = {
     "every_id_landed": "A month has at least as many documents as its packages have ids that were not rejected.",
@@ -32,7 +39,6 @@ def _checks(kind: Kind) -> dg.AssetChecksDefinition:
     def alpha_checks(
         context: dg.AssetCheckExecutionContext, mongo: Mongo, alphas_dir: AlphaFiles, brain: Brain
     ) -> Iterator[dg.AssetCheckResult]:
-        from marketdata_assets.alphas import checks
         from marketdata_assets.alphas.importer import database_name
         from marketdata_assets.stores import mongo_ledger
 
@@ -44,14 +50,28 @@ def _checks(kind: Kind) -> dg.AssetChecksDefinition:
             if not pairs:  # a check that is run alone
                 known = mongo_ledger.entries(database, database.name)
                 pairs = sorted({(entry.source, entry.unit[:7]) for entry in known})
-            scope = checks.Scope(database, alphas_dir.path, kind, pairs, brain.fields())
-            for name in DESCRIPTIONS:
-                if name in wanted:
-                    finding = getattr(checks, name)(scope)
-                    finding = replace(finding, facts={"partitions": len(pairs)})
-                    yield check_result(f"{kind}_alphas", name, finding, advice=name in ADVICE)
+            yield from answers(client, alphas_dir.path, kind, pairs, brain.fields(), wanted)
 
     return alpha_checks
+
+
+def answers(
+    client: "MongoClient[Any]",
+    folder: Path,
+    kind: Kind,
+    pairs: Sequence[Pair],
+    fields: "Mapping[str, FieldModes]",
+    wanted: Collection[str],
+) -> Iterator[dg.AssetCheckResult]:
+    """The answers of the `wanted` checks about accounts and months."""
+    from marketdata_assets.alphas import checks
+    from marketdata_assets.alphas.importer import database_name
+
+    scope = checks.Scope(client[database_name(kind)], folder, kind, pairs, fields)
+    for name in DESCRIPTIONS:
+        if name in wanted:
+            finding = replace(getattr(checks, name)(scope), facts={"partitions": len(pairs)})
+            yield check_result(f"{kind}_alphas", name, finding, advice=name in ADVICE)
 
 
 RECORD_CHECKS = {

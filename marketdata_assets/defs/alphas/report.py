@@ -4,13 +4,15 @@ Numbers come from the reports, the ledger and short queries; nothing is fetched,
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from marketdata_assets.alphas.layout import KINDS
+from marketdata_assets.dagster_internals import log_materializations, plan_materialization
 from marketdata_assets.defs.metadata import markdown_table, table_schema
-from marketdata_assets.defs.partition_results import MAX_LISTED, finish_partitions
+from marketdata_assets.defs.partition_results import MAX_LISTED, failure, finish_partitions
 from marketdata_assets.partitions import Pair, alpha_key
 from marketdata_assets.resources import Mongo
 
@@ -89,7 +91,22 @@ def _fetched(month: "fetch.MonthReport") -> dict[str, Any]:
     return found
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a step ended: its totals, the metadata of each partition, and the causes of those that failed."""
+
+    metadata: dict[str, Any]
+    by_pair: Mapping[Pair, dict[str, Any]]
+    failed: Mapping[Pair, str]
+
+
 def packages(context: dg.AssetExecutionContext, report: "packaging.PackagingReport") -> dg.MaterializeResult:
+    """Days, documents, duplicates and rejects, by partition and kind."""
+    ended = of_packages(report)
+    return _finish(context, ended.metadata, ended.by_pair, ended.failed)
+
+
+def of_packages(report: "packaging.PackagingReport") -> Ended:
     """Days, documents, duplicates and rejects, by partition and kind."""
     metadata: dict[str, Any] = {
         name: sum(month.total(count) for month in report.months) for name, count in PACKAGE_COUNTS.items()
@@ -106,10 +123,16 @@ def packages(context: dg.AssetExecutionContext, report: "packaging.PackagingRepo
         for month in report.months
     }
     failed = {(month.account, month.month): "; ".join(month.errors[:3]) for month in report.failed}
-    return _finish(context, metadata, by_pair, failed)
+    return Ended(metadata, by_pair, failed)
 
 
 def alphas(context: dg.AssetExecutionContext, mongo: Mongo, report: "ingest.AccountsReport") -> dg.MaterializeResult:
+    """Counts of the import; documents by partition as the ledger has them."""
+    ended = of_import(mongo, report)
+    return _finish(context, ended.metadata, ended.by_pair, ended.failed)
+
+
+def of_import(mongo: Mongo, report: "ingest.AccountsReport") -> Ended:
     """Counts of the import; documents by partition as the ledger has them."""
     from marketdata_assets.alphas import status
     from marketdata_assets.alphas.importer import database_name
@@ -140,7 +163,25 @@ def alphas(context: dg.AssetExecutionContext, mongo: Mongo, report: "ingest.Acco
         }
         for pair in report.pairs
     }
-    return _finish(context, metadata, by_pair, report.failed)
+    return Ended(metadata, by_pair, report.failed)
+
+
+def finish_selected(context: dg.OpExecutionContext, ended: Mapping[str, Ended]) -> None:
+    """Materialize the partitions of each asset that did not fail; raise Failure naming the others."""
+    failed: dict[str, str] = {}
+    for asset, step in ended.items():
+        good = sorted(step.by_pair.keys() - step.failed.keys())
+        marks = [dg.AssetMaterialization(asset, partition=alpha_key(*p), metadata=step.by_pair[p]) for p in good]
+        log_materializations(context, marks)
+        for pair, cause in sorted(step.failed.items()):
+            plan_materialization(context, dg.AssetKey(asset), alpha_key(*pair))
+            failed[f"{asset} {alpha_key(*pair)}"] = cause
+    seconds = sum(step.metadata["seconds"] for step in ended.values())
+    totals = {f"{asset}_{name}": step.metadata[name] for asset, step in ended.items() for name in ("documents",)}
+    metadata = {**totals, "seconds": round(seconds, 2)}
+    if failed:
+        raise failure(failed, sum(len(step.by_pair) for step in ended.values()), metadata)
+    context.add_output_metadata(metadata)
 
 
 def _preview(database: Any, report: "ingest.AccountsReport") -> dg.MarkdownMetadataValue:

@@ -81,7 +81,7 @@ def domains(own: Iterable[FlowDefinition]) -> list[Domain]:
         Domain(
             "alphas",
             alphas.LOADED,
-            (alphas.FETCH_JOB, alphas.IMPORT_JOB),
+            alphas.JOBS,
             lambda instance, has, unfinished: alphas.due(instance, has.mongo, has.alphas_dir, has.brain, unfinished),
             lambda _, has: (file_index.states(has.alphas_dir.path), has.alphas_dir.quiet_seconds),
         ),
