@@ -1,14 +1,18 @@
 """People are told of what failed for good, once, and nobody learns a secret of it."""
 
+import datetime as dt
+import json
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
 from aiohttp import web
+from clickhouse_connect.driver.client import Client
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
 from dagster._core.scheduler.instigation import (
@@ -26,6 +30,8 @@ from dagster._utils.error import SerializableErrorInfo
 from marketdata_assets.alerts import Alert, AlertNotSent, BadAlertAddress, mail, post
 from marketdata_assets.defs.repair.alert import run_failure_alert
 from marketdata_assets.defs.repair.heartbeat import heartbeat
+from marketdata_assets.resources import ClickHouse
+from marketdata_assets.ticks import tables
 from marketdata_demo.servers.loopback import LoopbackServer
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -63,7 +69,9 @@ def repository() -> dg.Definitions:
 
 
 @pytest.fixture
-def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
+def hook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hook]:
+    monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MARKETDATA_CLICKHOUSE_URL", raising=False)
     with Hook() as server:
         monkeypatch.setenv("MARKETDATA_ALERT_WEBHOOK", f"{server.url}/hook")
         yield server
@@ -81,7 +89,10 @@ def fail(instance: dg.DagsterInstance, **tags: str) -> str:
 
 def tick(instance: dg.DagsterInstance, cursor: str | None) -> str | None:
     found = repository().get_repository_def()
-    with dg.build_sensor_context(instance=instance, repository_def=found, cursor=cursor) as context:
+    resources = {"clickhouse": ClickHouse()}
+    with dg.build_sensor_context(
+        instance=instance, repository_def=found, cursor=cursor, resources=resources
+    ) as context:
         run_failure_alert.evaluate_tick(context)
         return context.cursor
 
@@ -139,6 +150,42 @@ def test_asset_that_becomes_overdue_is_told_once_until_it_is_fresh_again(
     becomes(FreshnessState.FAIL, 1.7e9 + 2)
     tick(instance, cursor)
     assert len(hook.taken) == 2
+
+
+def test_ticks_without_the_last_trading_days_are_overdue_although_an_old_month_was_just_loaded(
+    hook: Hook,
+    instance: dg.DagsterInstance,
+    clickhouse_client: Client,
+    clickhouse_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A policy of Dagster takes any partition for the asset: by it `tick_data` would be fresh."""
+    monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", clickhouse_url)
+    tables.ensure(clickhouse_client)
+
+    def load(day: dt.date) -> None:
+        row = f"'600000.SH', '{day}', '{day} 02:00:00', 'end', '1m', 'tushare'"
+        clickhouse_client.command(f"INSERT INTO tick_data (symbol, date, ts, label, interval, provider) VALUES ({row})")
+        part = f"{day:%Y-%m}|600000.SH"
+        instance.report_runless_asset_event(dg.AssetMaterialization("tick_data", partition=part))
+
+    today = dt.datetime.now(ZoneInfo("Asia/Shanghai")).date()
+    cursor = tick(instance, tick(instance, None))
+    assert hook.taken == [], "a table without rows is not overdue"
+    load(today - dt.timedelta(days=60))
+    cursor = tick(instance, cursor)
+    assert hook.taken[0]["overdue"] == ["tick_data"]
+    load(today - dt.timedelta(days=90))
+    cursor = tick(instance, cursor)
+    assert json.loads(cursor or "")["overdue"] == ["tick_data"]
+    assert len(hook.taken) == 1, "it was reported, and is still overdue"
+    monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", clickhouse_url.replace("://", "://nobody:wrong@"))
+    fail(instance)
+    cursor = tick(instance, cursor)
+    assert (len(hook.taken), hook.taken[1]["overdue"]) == (2, []), "a failed run is reported without ClickHouse"
+    monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", clickhouse_url)
+    load(today)
+    assert json.loads(tick(instance, cursor) or "")["overdue"] == []
 
 
 def test_sensor_that_fails_three_times_in_a_row_is_told_once(hook: Hook, instance: dg.DagsterInstance) -> None:

@@ -5,7 +5,7 @@ A run that Dagster will retry does not alert. An alert that could not be sent is
 
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -14,6 +14,7 @@ from marketdata_assets.dagster_internals import WILL_RETRY_TAG, FreshnessState, 
 from marketdata_assets.defs.partition_results import failure_reason
 from marketdata_assets.defs.runs import sensor
 from marketdata_assets.partitions import PARTITION, RANGE_END, RANGE_START
+from marketdata_assets.resources import ClickHouse, NoServer
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ MAX_CHARACTERS = 500
     description="Alerts MARKETDATA_ALERT_WEBHOOK, and by mail when it is set up, on failed runs that are not retried,"
     " on assets that have become overdue, and on sensors and schedules that keep failing: one message per tick.",
 )
-def run_failure_alert(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+def run_failure_alert(context: dg.SensorEvaluationContext, clickhouse: ClickHouse) -> dg.SkipReason:
     settings, now = Settings(), dt.datetime.now(dt.UTC)
     if not settings.alert_webhook and not settings.alert_smtp:
         return dg.SkipReason("no receiver: set MARKETDATA_ALERT_WEBHOOK, or MARKETDATA_ALERT_SMTP and _MAIL")
@@ -47,7 +48,8 @@ def run_failure_alert(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     assert context.repository_def
     keys = context.repository_def.asset_graph.materializable_asset_keys
     states = freshness_states(context.instance, keys)  # as Dagster's daemon has recorded them
-    overdue = sorted(name for name, state in states.items() if state == FreshnessState.FAIL)
+    failed_policies = {name for name, state in states.items() if state == FreshnessState.FAIL}
+    overdue = sorted(failed_policies | _overdue_ticks(context, clickhouse, now, before["overdue"]))
     # This sensor could not report itself.
     failing = [name for name in failing_automation(context.instance, FAILED_TICKS) if name != NAME]
     new_runs = [run for run in runs if run.run_id not in before[REPORTED]] if context.cursor else []
@@ -59,6 +61,22 @@ def run_failure_alert(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     context.update_cursor(json.dumps(state))
     counts = f"{len(new_runs)} failed runs, {len(new_overdue)} overdue assets, {len(new_failing)} failing sensors"
     return dg.SkipReason(f"{counts} reported")
+
+
+def _overdue_ticks(
+    context: dg.SensorEvaluationContext, clickhouse: ClickHouse, now: dt.datetime, before: Collection[str]
+) -> set[str]:
+    """The tables of ticks without the last trading days; without an answer those that were overdue before."""
+    from marketdata_assets.ticks import newest
+
+    try:
+        with clickhouse.client() as client:
+            return set(newest.overdue(client, now))
+    except NoServer:
+        return set(before) & set(newest.DAILY)
+    except Exception as error:  # of whatever class: failed runs are reported without the server too
+        context.log.warning(f"the newest days of ticks are not known: {error}")
+        return set(before) & set(newest.DAILY)
 
 
 def send(settings: Settings, alert: "Alert") -> None:
