@@ -19,6 +19,8 @@ from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import connect
 
 if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
     from marketdata_assets.reference import status as reference
     from marketdata_assets.ticks.status import State
 
@@ -41,6 +43,8 @@ FLOWS = ("asset", *STATES, "rows", "newest", "quarantine")
 RECONCILIATION = ("asset", "ok", "empty", "disagreements", "stocks", "newest", "last_compared")
 EXCHANGES = ("asset", *STATES, "open", "rows", "newest", "quarantine", "open_gaps")
 NAMED_CODES = 10
+NAMED_FILES = 5
+FROM_FILES = ("tick_data", "order_book")
 SHANGHAI = ZoneInfo(EXCHANGE_CLOCK)
 DUE = ("domain", "job", "first", "last")
 ALPHA_STATES = ("ok", "empty", "unsupported", "missing", "stale", "failed")
@@ -210,8 +214,13 @@ def ticks_rows() -> list[dict[str, Any]]:
         listed = registry.listed(client, vanished=True)
         changed = loaded_files.changed_by_table(client, files, now) if files else {}
         found = overview(client, window_now(), now, changed={name: one.units for name, one in changed.items()})
-    for cause in dict.fromkeys(cause for one in changed.values() for cause in one.unreadable):
+        dropped = {name: _dropped(client, name) for name in FROM_FILES}
+    unreadable = dict.fromkeys(cause for one in changed.values() for cause in one.unreadable)
+    for cause in unreadable:
         output.notes().print(f"no file of ticks is loaded until this is fixed: {cause}", markup=False)
+    for file, error in {one["file"]: one["error"] for told in dropped.values() for one in told["files_named"]}.items():
+        if error not in unreadable:
+            output.notes().print(f"file of ticks not loaded: {file}: {error}", markup=False)
     return [
         _row(
             "ticks",
@@ -224,10 +233,22 @@ def ticks_rows() -> list[dict[str, Any]]:
             quarantine=one.rejected,
             provisional_days=one.provisional_days,
             incomplete_days=one.incomplete_days,
+            **dropped.get(one.table, {}),
         )
         for one in found
         if listed or one.rows
     ]
+
+
+def _dropped(client: "Client", table: str) -> dict[str, Any]:
+    """How many dropped files of a table wait, failed, were deleted before they were loaded, or are loaded; the first
+    that failed or were lost, with the reason."""
+    from marketdata_assets.stores import clickhouse_files
+
+    counts = clickhouse_files.counts(client, table)
+    named = clickhouse_files.problems(client, table, NAMED_FILES)
+    states = {f"files_{state}": counts[state] for state in ("waiting", "loaded", "failed", "lost")}
+    return states | {"files_named": [{"file": one["file"], "error": one["error"]} for one in named]}
 
 
 def exchanges_rows() -> list[dict[str, Any]]:

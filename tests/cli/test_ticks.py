@@ -1,6 +1,7 @@
 """Ticks from the command line: the old words, from a test server and from files, and what every command says."""
 
 import datetime as dt
+import json
 import os
 import subprocess
 import time
@@ -192,6 +193,17 @@ def test_files_are_loaded_without_anybody_being_asked(desk: Desk) -> None:
     assert found["tables"]["tick_data"]["providers"] == {"files": 1}
     assert desk.bars() == {("600000.SH", SESSIONS[2]): 20}
     assert desk.tushare.requests == 0
+    bad = [row.replace("10,10,10,10", "10,10,10,ten").replace("600000", "600001") for row in rows]
+    (desk.folder / "ticks" / "bad.csv").write_text("\n".join(["symbol,ts,open,high,low,close,volume", *bad]))
+    failed = desk.ingest("--symbols", "600001.SH", *span, "--provider", "files", "--data-types", "tick_data")
+    assert failed.returncode == 1
+    shown = desk.run("status", "--json")
+    [row] = [row for row in json.loads(shown.stdout)["assets"] if row["asset"] == "tick_data"]
+    assert (row["files_loaded"], row["files_failed"], row["files_waiting"]) == (1, 1, 0)
+    [named] = row["files_named"]
+    assert named["file"].endswith("bad.csv")
+    assert "20 of 20" in named["error"]
+    assert f"file of ticks not loaded: {named['file']}" in " ".join(shown.stderr.split())
 
 
 def test_what_was_refused_is_shown_with_its_reason(desk: Desk) -> None:
