@@ -33,6 +33,7 @@ BOOKS = (
     "marketdata_flow_units",
     "marketdata_flow_moves",
     "marketdata_flow_new_columns",
+    "marketdata_flow_added_columns",
     "marketdata_flow_tables",
 )
 COLUMNS = ("store", "table", "rows", "bytes")
@@ -237,14 +238,14 @@ def _fresh_bars() -> dict[str, str]:
 def _make_tables(connection: "psycopg.Connection", relations: "Sequence[Relation]") -> None:
     """Those of bars and ledgers, and of the flows that are in the backup and still declared."""
     from marketdata_assets.bars import schema
-    from marketdata_assets.flows import storage
+    from marketdata_assets.flows import evolution, storage
 
     schema.ensure(connection)
     storage.ensure_books(connection)
-    wanted = {one.name for one in relations}
+    wanted = {one.name: one.columns for one in relations}
     for flow in flows.readable():
         if flow.target.table in wanted:
-            storage.ensure(connection, flow)
+            storage.ensure(connection, evolution.with_columns(flow, wanted[flow.target.table]))
 
 
 def _make_clickhouse_tables(client: "Client") -> None:

@@ -373,7 +373,7 @@ def _check_folder(settings: Settings, flow: "FlowDefinition", data_dir: Path | N
 
 def up_to_date(settings: Settings, flow: "FlowDefinition", data_dir: Path | None) -> RunOutcome | None:
     """The result without a run when table and files are as they should be; None when there is work to do."""
-    from marketdata_assets.flows import storage
+    from marketdata_assets.flows import evolution, storage
     from marketdata_assets.flows.run import at_folder
     from marketdata_assets.flows.status import summary
     from marketdata_assets.stores.postgres import connect
@@ -382,7 +382,7 @@ def up_to_date(settings: Settings, flow: "FlowDefinition", data_dir: Path | None
     at, folder = at_folder(flow, str(data_dir.absolute()) if data_dir else "", settings.flows_data_folder)
     with connect(stores.postgres_dsn()) as connection:
         states = summary(connection, at, folder).states
-        if storage.drift(connection, at):
+        if storage.drift(connection, evolution.present(connection, at)):
             return None
     if any(states[state] for state in ("missing", "stale", "failed")):
         return None

@@ -3,7 +3,7 @@
 import psycopg
 from psycopg import sql
 
-from marketdata_assets.flows import new_columns, status, storage
+from marketdata_assets.flows import evolution, new_columns, status, storage
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding
 from marketdata_assets.stores.postgres import objections, statement
@@ -40,8 +40,9 @@ def every_row_accounted(connection: psycopg.Connection, flow: FlowDefinition) ->
 
 def no_drift(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:
     """The table has the columns, types and key that the flow declares."""
-    said = storage.drift(connection, flow)
-    return Finding(len(said), tuple({"difference": text} for text in said[:EXAMPLES]), len(flow.target.columns))
+    present = evolution.present(connection, flow)
+    said = storage.drift(connection, present)
+    return Finding(len(said), tuple({"difference": text} for text in said[:EXAMPLES]), len(present.target.columns))
 
 
 def no_new_columns(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:

@@ -75,8 +75,9 @@ class Loader(Section):
     parts of a file's path that become columns, `file_columns` those that are its name, folder, time or the row's line.
     `function` reads the files instead of a `format`. `members` are the names that are read of a zip; by default all
     that are no documentation. `new_columns` says what becomes of a file with columns that are neither in `columns` nor
-    in `ignored_columns`, which are names or patterns: it is loaded and the columns are reported, or it fails. A file
-    may lack columns of `optional_columns`, names or patterns too: they are NULL then.
+    in `ignored_columns`, which are names or patterns: it is loaded and the columns are reported, or it fails, or they
+    are added to the table as text. A file may lack columns of `optional_columns`, names or patterns too: they are NULL
+    then.
     """
 
     folder: str = "."
@@ -96,7 +97,7 @@ class Loader(Section):
     file_columns: dict[Identifier, FileColumn] = Field(default={})
     columns: Annotated[dict[str, str], Field(min_length=1), WithJsonSchema(_COLUMNS)]
     types: dict[str, CellType] = Field(default={})
-    new_columns: Literal["report", "fail"] = "report"
+    new_columns: Literal["report", "fail", "add"] = "report"
     ignored_columns: list[str] = Field(default=[])
     optional_columns: list[str] = Field(default=[])
     missing: list[str] = Field(default=[""])
@@ -295,6 +296,7 @@ def _validated(document: Document, name: str) -> FlowDefinition:
     problems = [
         *_of_loader(flow.loader),
         *_of_source(flow),
+        *_of_new_columns(flow),
         *_of_target(flow.target),
         *_of_quality(flow.quality, flow.target),
     ]
@@ -344,6 +346,12 @@ def _of_source(flow: FlowDefinition) -> Iterator[tuple[Location, str]]:
         yield ("source", "api"), "needs loader.format: json, whose rows are those of a page"
     if flow.partitions == "file":
         yield ("partitions",), "the files of a source are not known before a run; use none or {month: COLUMN}"
+
+
+def _of_new_columns(flow: FlowDefinition) -> Iterator[tuple[Location, str]]:
+    dropping = any(step.select for step in flow.handlers)
+    if flow.loader.new_columns == "add" and dropping:
+        yield ("loader", "new_columns"), "a handler select drops columns that it does not name; take select out"
 
 
 _KEYS_OF_FORMATS = {

@@ -91,6 +91,16 @@ class NewColumns(FlowError):
         )
 
 
+class CannotAddColumn(FlowError):
+    """A new column of a file is not added to the table of a flow that adds them."""
+
+    def __init__(self, place: str, column: str, cause: str) -> None:
+        super().__init__(
+            f"{place}: new column {column} is not added: {cause}. Nothing of the file is loaded; name it in"
+            " loader.columns and target.columns, or in loader.ignored_columns, and run the flow again."
+        )
+
+
 class WrongType(FlowError):
     """A column after the last handler is not what the target's column holds."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from marketdata_assets.flows import header
+from marketdata_assets.flows import evolution, header
 from marketdata_assets.flows.definition import FlowDefinition
 
 
@@ -41,5 +41,20 @@ def of_flow(connection: psycopg.Connection, flow: FlowDefinition) -> list[NewCol
            WHERE dataset = %s GROUP BY name ORDER BY name COLLATE "C" """,
         [flow.dataset],
     ).fetchall()
-    unknown = header.undeclared((name for name, _, _ in rows), flow.loader)
+    unknown = header.undeclared((name for name, _, _ in rows), evolution.present(connection, flow).loader)
     return [NewColumn(*row) for row in rows if row[0] in unknown]
+
+
+def waiting(connection: psycopg.Connection, flow: FlowDefinition) -> set[str]:
+    """The files whose new columns a run would add: they were loaded before the flow said so.
+
+    Rows of mode append are never loaded again.
+    """
+    if flow.loader.new_columns != "add" or flow.target.mode == "append":
+        return set()
+    names = [column.name for column in of_flow(connection, flow)]
+    rows = connection.execute(
+        "SELECT DISTINCT unit FROM marketdata_flow_new_columns WHERE dataset = %s AND name = ANY(%s)",
+        [flow.dataset, names],
+    ).fetchall()
+    return {unit for (unit,) in rows}

@@ -52,6 +52,16 @@ def reload_overwritten(connection: psycopg.Connection, number: int) -> None:
     )
 
 
+def reload(connection: psycopg.Connection, dataset: str, units: Collection[str]) -> None:
+    """Make files stale by name."""
+    if units:
+        connection.execute(
+            "UPDATE marketdata_ledger SET content_hash = NULL, previous_hash = content_hash"
+            " WHERE dataset = %s AND unit = ANY(%s) AND content_hash IS NOT NULL",
+            [dataset, list(units)],
+        )
+
+
 def to_reload(connection: psycopg.Connection, dataset: str) -> set[str]:
     """The files that `reload_overwritten` has made stale."""
     rows = connection.execute(
@@ -118,6 +128,16 @@ def has_loaded(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
     """Whether rows of a file are loaded, by the ledger."""
     query = "SELECT FROM marketdata_ledger WHERE dataset = %s AND rows > 0 LIMIT 1"
     return connection.execute(query, [flow.dataset]).fetchone() is not None
+
+
+def other_flows(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
+    """The names of other flows that have loaded rows into the flow's table."""
+    rows = connection.execute(
+        """SELECT DISTINCT substr(dataset, 6) FROM marketdata_flow_tables JOIN marketdata_ledger USING (dataset)
+           WHERE table_name = %s AND dataset <> %s AND rows > 0 ORDER BY 1""",
+        [flow.target.table, flow.dataset],
+    ).fetchall()
+    return [name for (name,) in rows]
 
 
 def _nothing_loaded(connection: psycopg.Connection, datasets: list[str]) -> None:

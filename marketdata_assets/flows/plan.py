@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 
-from marketdata_assets.flows import new_columns, status, storage
+from marketdata_assets.flows import evolution, new_columns, status, storage
 from marketdata_assets.flows.alterations import Alteration
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.new_columns import NewColumn
@@ -42,7 +42,7 @@ def plan(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> 
         table=flow.target.table,
         exists=status.exists(connection, flow),
         rows=status.row_count(connection, flow),
-        alterations=tuple(storage.alterations(connection, flow.target)),
+        alterations=tuple(storage.alterations(connection, evolution.present(connection, flow).target)),
         new_columns=tuple(new_columns.of_flow(connection, flow)),
         new=tuple(unit for unit in outdated if unit.place not in loaded),
         stale=tuple(unit for unit in outdated if unit.place in loaded),

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from marketdata_assets.backoff import delays, retry
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.flows import run, status, storage
+from marketdata_assets.flows import evolution, owners, run, status, storage
 from marketdata_assets.flows.alterations import widens
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import CannotRebuild
@@ -102,33 +102,26 @@ def _begin(connection: psycopg.Connection, flow: FlowDefinition, new: FlowDefini
     if not status.exists(connection, flow):
         raise CannotRebuild(flow.name, table, f"it does not exist yet; marketdata flows run {flow.name} creates it")
     storage.ensure_books(connection)
-    if others := _other_flows(connection, flow):
+    if others := owners.other_flows(connection, flow):
         raise CannotRebuild(flow.name, table, f"flows {', '.join(others)} load into it too; drop it and run them all")
     known = connection.execute("SELECT FROM marketdata_flow_tables WHERE dataset = %s", [new.dataset]).fetchone()
     if known is None and status.exists(connection, new):
         raise CannotRebuild(flow.name, table, f"a table {new.target.table} exists, which it would take; rename it")
     if known is not None and not _continues(connection, new, folder):
         _discard(connection, new)
+    evolution.copy(connection, flow.dataset, new.dataset)
     run.prepare_table(connection, new)
     with connection.transaction(force_rollback=True):
         retry(partial(_swap, connection, flow, new), pg.LockNotAvailable, SWAP_WAITS)
 
 
-def _other_flows(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
-    rows = connection.execute(
-        """SELECT DISTINCT substr(dataset, 6) FROM marketdata_flow_tables JOIN marketdata_ledger USING (dataset)
-           WHERE table_name = %s AND dataset <> %s AND rows > 0 ORDER BY 1""",
-        [flow.target.table, flow.dataset],
-    ).fetchall()
-    return [name for (name,) in rows]
-
-
 def _continues(connection: psycopg.Connection, new: FlowDefinition, folder: Path) -> bool:
     """Whether all that a killed rebuild has loaded is what would be loaded now."""
-    if not status.exists(connection, new) or storage.alterations(connection, new.target):
+    present = evolution.present(connection, new)
+    if not status.exists(connection, new) or storage.alterations(connection, present.target):
         return False
-    present = {unit.place for unit in run.find_units(new, folder)}
-    current = present - {unit.place for unit in run.outdated(connection, new, folder)}
+    found = {unit.place for unit in run.find_units(new, folder)}
+    current = found - {unit.place for unit in run.outdated(connection, new, folder)}
     version = run.code_version(new)
     entries = ledger.entries(connection, new.dataset)
     return all(entry.unit in current and entry.code_version == version for entry in entries)

@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.flows import claims, code, owners, storage
+from marketdata_assets.flows import claims, code, evolution, new_columns, owners, storage
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import NoFiles, NoFolder, UnknownUnit
 from marketdata_assets.flows.unit import FileReport, Job, load_batch, record_failure
@@ -79,6 +79,8 @@ def run_flow(
         raise UnknownUnit(flow.name, unknown[0], str(folder / flow.loader.folder))
     with connect(dsn) as connection:
         altered = prepare_table(connection, flow)
+        flow = evolution.present(connection, flow)
+        owners.reload(connection, flow.dataset, new_columns.waiting(connection, flow))
         states = claims.states(connection, flow.dataset)
         if units is not None:
             found = [unit for unit in found if unit.place in units or unit.stored_place in units]
@@ -89,6 +91,7 @@ def run_flow(
         claims.register(connection, flow.dataset, todo)
     job = Job(dsn, flow, version, run_id, force)
     ended: dict[str, FileReport] = {}
+    added: list[str] = []
     while todo:
         for report in _spread(job, todo, fanout, folder, progress):
             ended[report.unit] = report
@@ -96,10 +99,11 @@ def run_flow(
                 loaded(report)
         with connect(dsn) as connection:
             again = owners.to_reload(connection, flow.dataset)
+            added = evolution.of_run(connection, flow, run_id)
         todo = [unit for unit in requested if unit.place in again]
     read = tuple(report for report in ended.values() if report.outcome != "unchanged")
     unchanged = len(requested) - len(read)
-    return FlowReport(read, unchanged, time.monotonic() - started, flow.name, flow.target.table, tuple(altered))
+    return FlowReport(read, unchanged, time.monotonic() - started, flow.name, flow.target.table, (*altered, *added))
 
 
 def prepare_table(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
@@ -107,7 +111,7 @@ def prepare_table(connection: psycopg.Connection, flow: FlowDefinition) -> list[
     with connection.transaction():
         storage.ensure_books(connection)
         other = owners.register(connection, flow)
-        altered = storage.ensure(connection, flow)
+        altered = storage.ensure(connection, evolution.present(connection, flow))
         if other and flow.target.mode == "upsert":
             owners.recount(connection, flow)
     return altered
@@ -219,10 +223,13 @@ def _outdated(
         if entry.outcome in ("ok", "empty") and (entry.code_version == version or flow.target.mode == "append")
     }
 
+    waiting = new_columns.waiting(connection, flow)
+
     def unchanged(unit: Unit) -> bool:
         size, modified, content = states.get(unit.place, (None, None, None))
         same_file = (size, modified) == (unit.size, unit.file.modified_ns)
-        return content is not None and same_file and loaded.get(unit.place) == content
+        loads_the_same = content is not None and same_file and loaded.get(unit.place) == content
+        return loads_the_same and unit.place not in waiting
 
     return [unit for unit in units if not unchanged(unit)]
 

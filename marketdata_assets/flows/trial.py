@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from marketdata_assets.flows import conform, reading
+from marketdata_assets.flows import conform, evolution, reading
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.functions import function
 from marketdata_assets.flows.pipeline import Pipeline
@@ -49,6 +49,7 @@ def try_file(flow: FlowDefinition, path: Path) -> Trial:
 
 def try_unit(flow: FlowDefinition, unit: Unit) -> Trial:
     """Read `unit` and run the handlers on it. Raises FlowError as a run would."""
+    flow = _with_new_columns(flow, unit)
     rejects = Rejects(flow.quality.limit)
     pipeline = Pipeline(flow, unit.place, rejects)
     with Opener() as opener, reading.frames(opener, unit, flow, rejects) as (read, _):
@@ -62,6 +63,17 @@ def try_unit(flow: FlowDefinition, unit: Unit) -> Trial:
     return Trial(rows, dict(sorted(rejects.reasons.items())), rejects.rows, rejects.exceeded)
 
 
+def _with_new_columns(flow: FlowDefinition, unit: Unit) -> FlowDefinition:
+    """The flow with the columns that a run would add for `unit`."""
+    if flow.loader.new_columns != "add":
+        return flow
+    rejects = Rejects(flow.quality.limit)
+    with Opener() as opener, reading.frames(opener, unit, flow, rejects) as (read, _):
+        for _ in read:
+            pass
+    return evolution.extended(flow, evolution.named(flow, unit.place, rejects.undeclared))
+
+
 @dataclass(frozen=True)
 class Step:
     """Rows after a step: how many there are, and the first of them."""
@@ -73,6 +85,7 @@ class Step:
 
 def preview(flow: FlowDefinition, unit: Unit, rows: int = 10) -> Iterator[Step]:
     """The rows of `unit` as they are read, after each handler, and as the table takes them. Raises FlowError."""
+    flow = _with_new_columns(flow, unit)
     rejects = Rejects(flow.quality.limit)
     with Opener() as opener, reading.frames(opener, unit, flow, rejects) as (read, _):
         frame = pl.concat([reading.empty(flow.loader), *read], how="diagonal_relaxed")

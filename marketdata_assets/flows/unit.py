@@ -10,9 +10,9 @@ from functools import cached_property
 
 import psycopg
 
-from marketdata_assets.flows import claims, new_columns
+from marketdata_assets.flows import claims, evolution, new_columns
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.errors import AppendedFileChanged
+from marketdata_assets.flows.errors import AppendedFileChanged, CannotAddColumn, MissingColumn
 from marketdata_assets.flows.prepare import Prepared, prepare
 from marketdata_assets.flows.table_writer import KeysClash, Statements, TableWriter, lock_table
 from marketdata_assets.loading.files import HashedStream, Opener, Unit
@@ -38,6 +38,16 @@ class Job:
     def statements(self) -> Statements:
         """Those of the flow's table."""
         return Statements(self.flow.target)
+
+    @cached_property
+    def _evolved(self) -> dict[tuple[evolution.Added, ...], "Job"]:
+        return {}
+
+    def with_added(self, columns: tuple[evolution.Added, ...]) -> "Job":
+        """The job of the flow with columns that files have added."""
+        if columns not in self._evolved:
+            self._evolved[columns] = replace(self, flow=evolution.extended(self.flow, columns))
+        return self._evolved[columns]
 
 
 @dataclass(frozen=True)
@@ -126,15 +136,21 @@ class _UnitLoad:
     unit: Unit
     number: int
     started: dt.datetime
+    added: tuple[evolution.Added, ...] = ()
+    """The columns that files had added when the unit was read."""
 
     def load(self) -> FileReport:
         """Read and commit the unit, unless its rows are loaded already."""
+        base = self.job
         while True:
             known = ledger.known(self.connection, self.job.flow.dataset, self.unit.place, self.unit.place)
             unchanged = self._unchanged(known)
             if unchanged:
                 return unchanged
-            prepared = prepare(self.opener, self.job.flow, self.unit, self.number)
+            if base.flow.loader.new_columns == "add":
+                self.added = evolution.added(self.connection, base.flow.dataset)
+                self.job = base.with_added(self.added)
+            prepared = self._prepared(base)
             prepared.content_hash = self._identified(prepared.content_hash)
             with closing(prepared.payload):
                 try:
@@ -144,6 +160,27 @@ class _UnitLoad:
                         return self._write(prepared, known, straight=False)
                 except _Overtaken:
                     self._number_again()
+
+    def _prepared(self, base: Job) -> Prepared:
+        """The unit as it is to be written; columns that it is the first to have are in the table then."""
+        flow, place = self.job.flow, self.unit.place
+        prepared = prepare(self.opener, flow, self.unit, self.number)
+        if not prepared.undeclared or flow.loader.new_columns != "add":
+            return prepared
+        prepared.payload.close()
+        new = evolution.named(flow, place, prepared.undeclared)
+        self.job = base.with_added((*self.added, *new))
+        try:
+            prepared = prepare(self.opener, self.job.flow, self.unit, self.number)
+        except MissingColumn as error:
+            raise CannotAddColumn(place, new[0].source, "the handlers do not keep it") from error
+        try:
+            evolution.add(self.connection, flow, new, place, base.run_id)
+        except BaseException:
+            prepared.payload.close()
+            raise
+        self.added = (*self.added, *new)
+        return prepared
 
     def _unchanged(self, known: Entry | None) -> FileReport | None:
         """A report when these bytes are loaded already, by this version. Rows once appended are never replaced."""
@@ -171,6 +208,9 @@ class _UnitLoad:
             if ledger.locked(connection, dataset, name, name) != known:
                 raise _Overtaken
             if claims.number(connection, dataset, self.unit) != self.number:
+                raise _Overtaken
+            adds = self.job.flow.loader.new_columns == "add"
+            if adds and set(evolution.added(connection, dataset)) != set(self.added):
                 raise _Overtaken
             if same := self._appended_as(prepared):
                 note = f"the same bytes as {same}, whose rows are in {self.job.flow.target.table}; not appended again"

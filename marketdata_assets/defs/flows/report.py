@@ -9,7 +9,7 @@ from marketdata_assets.dagster_internals import log_materializations
 from marketdata_assets.defs.flows.automation import partitions_of
 from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import failed_files, finish_partitions
-from marketdata_assets.flows import new_columns, status
+from marketdata_assets.flows import evolution, new_columns, status
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.flows.run import FlowReport
 from marketdata_assets.stores.postgres import connect
@@ -36,7 +36,7 @@ def of(
             metadata["new_columns"] = [str(column) for column in found]
         metadata |= {"table_altered": list(ended.altered)} if ended.altered else {}
         metadata["dagster/row_count"] = status.row_count(connection, flow)
-        rows = status.preview(connection, flow)
+        rows = status.preview(connection, evolution.present(connection, flow))
         table = markdown_table(list(rows[0]), [list(row.values()) for row in rows]) if rows else None
         metadata["preview"] = table or dg.MetadataValue.md("no rows")
         if flow.partitions == "file":

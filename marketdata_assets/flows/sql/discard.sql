@@ -2,6 +2,7 @@
 DELETE FROM marketdata_flow_moves USING marketdata_flow_units WHERE dataset = %(dataset)s AND id IN (source, target);
 DELETE FROM marketdata_flow_units WHERE dataset = %(dataset)s;
 DELETE FROM marketdata_flow_new_columns WHERE dataset = %(dataset)s;
+DELETE FROM marketdata_flow_added_columns WHERE dataset = %(dataset)s;
 DELETE FROM marketdata_quarantine WHERE dataset = %(dataset)s;
 DELETE FROM marketdata_ledger WHERE dataset = %(dataset)s;
 DELETE FROM marketdata_ledger_log WHERE dataset = %(dataset)s;

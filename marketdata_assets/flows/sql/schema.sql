@@ -31,6 +31,17 @@ CREATE TABLE IF NOT EXISTS marketdata_flow_new_columns (
     PRIMARY KEY (dataset, unit, name)
 );
 
+-- Columns that files have added to the table of their flow, by their names there and in the table.
+CREATE TABLE IF NOT EXISTS marketdata_flow_added_columns (
+    dataset  text        NOT NULL,
+    source   text        NOT NULL,
+    name     text        NOT NULL,
+    unit     text        NOT NULL,                     -- the file that had it first
+    run_id   text        NOT NULL,
+    added_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (dataset, source)
+);
+
 -- The table of each flow.
 CREATE TABLE IF NOT EXISTS marketdata_flow_tables (
     dataset    text PRIMARY KEY,

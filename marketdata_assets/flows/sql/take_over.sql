@@ -7,6 +7,8 @@ WHERE old.dataset = %(dataset)s AND new.dataset = %(new)s AND old.unit = new.uni
 UPDATE marketdata_flow_units SET dataset = %(dataset)s WHERE dataset = %(new)s;
 DELETE FROM marketdata_flow_new_columns WHERE dataset = %(dataset)s;
 UPDATE marketdata_flow_new_columns SET dataset = %(dataset)s WHERE dataset = %(new)s;
+DELETE FROM marketdata_flow_added_columns WHERE dataset = %(dataset)s;
+UPDATE marketdata_flow_added_columns SET dataset = %(dataset)s WHERE dataset = %(new)s;
 DELETE FROM marketdata_quarantine WHERE dataset = %(dataset)s;
 UPDATE marketdata_quarantine SET dataset = %(dataset)s WHERE dataset = %(new)s;
 DELETE FROM marketdata_ledger AS old USING marketdata_ledger AS new
