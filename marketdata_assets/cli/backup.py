@@ -34,6 +34,7 @@ BOOKS = (
     "marketdata_flow_moves",
     "marketdata_flow_new_columns",
     "marketdata_flow_added_columns",
+    "marketdata_flow_stored",
     "marketdata_flow_tables",
 )
 COLUMNS = ("store", "table", "rows", "bytes")
@@ -208,7 +209,7 @@ def _saved(folder: Path, addresses: "Mapping[Store, str]") -> "list[Relation]":
     from marketdata_assets.stores.clickhouse_ledger import LEDGER
     from marketdata_assets.ticks import tables as ticks
 
-    flow_tables = dict.fromkeys(flow.target.table for flow in flows.readable())
+    flow_tables = dict.fromkeys(flow.target.table for flow in flows.readable() if flow.target.kind == "postgres")
     databases = [*map(database_name, KINDS), *map(asset_name, RECORD_SETS)]
     names = [LEDGER, "marketdata_ledger_log", *reference.TABLES, *(table.name for table in ticks.TABLES)]
     names += [*(table.name for table in schema.TABLES.values()), schema.OHLCV_1M, schema.REJECTS]
@@ -244,7 +245,7 @@ def _make_tables(connection: "psycopg.Connection", relations: "Sequence[Relation
     storage.ensure_books(connection)
     wanted = {one.name: one.columns for one in relations}
     for flow in flows.readable():
-        if flow.target.table in wanted:
+        if flow.target.kind == "postgres" and flow.target.table in wanted:
             storage.ensure(connection, evolution.with_columns(flow, wanted[flow.target.table]))
 
 

@@ -382,7 +382,7 @@ def up_to_date(settings: Settings, flow: "FlowDefinition", data_dir: Path | None
     at, folder = at_folder(flow, str(data_dir.absolute()) if data_dir else "", settings.flows_data_folder)
     with connect(stores.postgres_dsn()) as connection:
         states = summary(connection, at, folder).states
-        if storage.drift(connection, evolution.present(connection, at)):
+        if at.target.kind == "postgres" and storage.drift(connection, evolution.present(connection, at)):
             return None
     if any(states[state] for state in ("missing", "stale", "failed")):
         return None

@@ -5,6 +5,7 @@ from psycopg import sql
 
 from marketdata_assets.flows import evolution, new_columns, status, storage
 from marketdata_assets.flows.definition import FlowDefinition
+from marketdata_assets.flows.targets import questions, unit_store
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding
 from marketdata_assets.stores.postgres import objections, statement
 
@@ -15,6 +16,8 @@ def keys_unique(connection: psycopg.Connection, flow: FlowDefinition) -> Finding
     """No two rows have one key."""
     if not flow.target.key or not status.exists(connection, flow):
         return Finding(0, (), 0)
+    if store := unit_store.of(flow):
+        return questions.keys_unique(flow, store)
     return _ask(connection, flow, "repeated_keys", status.row_count(connection, flow))
 
 
@@ -30,6 +33,10 @@ def every_row_accounted(connection: psycopg.Connection, flow: FlowDefinition) ->
     row = connection.execute("SELECT count(*) FROM marketdata_ledger WHERE dataset = %s", [flow.dataset]).fetchone()
     units = int(row[0]) if row else 0
     unaccounted = _ask(connection, flow, "units_not_accounted", units)
+    if store := unit_store.of(flow):
+        others = questions.rows_of_units(connection, flow, store)
+        examples = (*unaccounted.examples, *others)[:EXAMPLES]
+        return Finding(unaccounted.count + len(others), examples, units)
     owners = storage.owner_columns(flow.target).keys()
     if not owners <= storage.columns_of(connection, flow.target.table).keys():  # the next run adds them
         return Finding(unaccounted.count, unaccounted.examples, units, left_out=units)
@@ -41,7 +48,8 @@ def every_row_accounted(connection: psycopg.Connection, flow: FlowDefinition) ->
 def no_drift(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:
     """The table has the columns, types and key that the flow declares."""
     present = evolution.present(connection, flow)
-    said = storage.drift(connection, present)
+    store = unit_store.of(flow)
+    said = store.drift() if store else storage.drift(connection, present)
     return Finding(len(said), tuple({"difference": text} for text in said[:EXAMPLES]), len(present.target.columns))
 
 

@@ -18,7 +18,7 @@ ROW_MAKERS = (
     *("flows.casting", "flows.cell_formats", "flows.columns", "flows.conform", "flows.delimited", "flows.excel"),
     *("flows.file_columns", "flows.fixed_width", "flows.frames", "flows.handlers", "flows.header", "flows.json_lines"),
     *("flows.numbers", "flows.own_reader", "flows.parquet", "flows.pipeline", "flows.prepare", "flows.reading"),
-    *("flows.times", "loading.csv_rows", "loading.text", "stores.pgcopy"),
+    *("flows.targets.frames", "flows.times", "loading.csv_rows", "loading.text", "stores.pgcopy"),
 )
 """Modules of this package whose code makes the rows of flows."""
 INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))

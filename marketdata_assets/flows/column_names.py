@@ -1,4 +1,4 @@
-"""Names of ours for columns of files."""
+"""The names that columns of files have in tables."""
 
 import re
 

@@ -151,7 +151,7 @@ class Loader(Section):
 
 
 class Target(Section):
-    """The table that the flow keeps.
+    """The table that the flow keeps; of `kind: parquet` a folder of that name in `folder`, one file for each unit.
 
     `append` adds the rows of each file once; `upsert` keeps the newest row of a key; `replace` makes the rows of a
     file those it has now. `timestamps` adds created_at and updated_at.
@@ -168,6 +168,18 @@ class Target(Section):
     removed_rows: Literal["keep", "delete"] = "keep"
     hypertable: Literal[False] | str = False
     timestamps: bool = True
+    kind: Literal["postgres", "parquet"] = "postgres"
+    folder: Annotated[str, Field(min_length=1)] | None = None
+
+    @property
+    def place(self) -> str:
+        """What is recorded of where the rows are."""
+        return self.table if self.kind == "postgres" else f"{self.kind}:{self.folder}/{self.table}"
+
+    @property
+    def replaceable(self) -> bool:
+        """Whether it is known which rows a file has given, so that they can be replaced."""
+        return self.kind != "postgres" or self.mode != "append"
 
     @property
     def order_column(self) -> str | None:
@@ -352,6 +364,8 @@ def _of_new_columns(flow: FlowDefinition) -> Iterator[tuple[Location, str]]:
     dropping = any(step.select for step in flow.handlers)
     if flow.loader.new_columns == "add" and dropping:
         yield ("loader", "new_columns"), "a handler select drops columns that it does not name; take select out"
+    if flow.loader.new_columns == "add" and flow.target.kind != "postgres":
+        yield ("loader", "new_columns"), "add needs kind: postgres; declare report or fail, and the columns themselves"
 
 
 _KEYS_OF_FORMATS = {
@@ -370,13 +384,35 @@ def _of_target(target: Target) -> Iterator[tuple[Location, str]]:
         if name not in target.columns:
             near = get_close_matches(name, target.columns, 1, 0)[0]
             yield ("target", "key", number), f"{name!r} is no column of the target; did you mean {near!r}?"
-    if target.mode == "upsert" and not target.key:
+    if target.kind == "parquet":
+        yield from _of_parquet(target)
+    elif target.folder is not None:
+        yield ("target", "folder"), "belongs to kind: parquet; take it out"
+    elif target.mode == "upsert" and not target.key:
         yield ("target", "key"), "mode upsert needs a key; name its columns, or declare mode: append or replace"
     yield from _of_order(target)
     if target.hypertable:
         yield from _time_column(target, target.hypertable, ("target", "hypertable"))
         if target.key and target.hypertable not in target.key:
             yield ("target", "hypertable"), f"a hypertable's key has its time column; add {target.hypertable!r} to key"
+
+
+def _of_parquet(target: Target) -> Iterator[tuple[Location, str]]:
+    """What a folder of files, each replaced as a whole, does not have."""
+    if target.folder is None:
+        yield ("target", "folder"), "kind parquet needs the folder that gets a folder of the table's name"
+    if target.mode == "upsert":
+        cause = "mode upsert needs kind: postgres; declare mode: replace, whose files have the rows of each unit"
+        yield ("target", "mode"), cause
+    for name, cause in _NOT_OF_PARQUET.items():
+        if name in target.model_fields_set and getattr(target, name):
+            yield ("target", name), f"needs kind: postgres; take it out, {cause}"
+
+
+_NOT_OF_PARQUET = {
+    "hypertable": "a Parquet file has no chunks",
+    "timestamps": "a Parquet file is replaced as a whole",
+}
 
 
 def _of_quality(quality: Quality, target: Target) -> Iterator[tuple[Location, str]]:

@@ -116,7 +116,7 @@ class AppendedFileChanged(FlowError):
 
     def __init__(self, place: str, table: str) -> None:
         super().__init__(
-            f"{place}: changed after its rows were appended to {table}, which does not know which they are."
+            f"{place}: changed after its rows were appended to {table}, where mode append replaces none."
             " Deliver new rows in a new file, or declare mode: replace or upsert."
         )
 
@@ -138,6 +138,15 @@ class SchemaDrift(FlowError):
         super().__init__(
             f"flow {flow}: table {table} in the database differs from target: {'; '.join(differences)}. Nothing is"
             f' changed; rebuild it with "marketdata flows rebuild {flow}", or change the flow back.'
+        )
+
+
+class TargetTaken(FlowError):
+    """Two flows load into one store, which names rows by their unit."""
+
+    def __init__(self, flow: str, place: str, other: str) -> None:
+        super().__init__(
+            f"flow {flow}: {place} has the rows of flow {other}. Give target.table or target.folder another name."
         )
 
 

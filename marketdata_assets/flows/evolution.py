@@ -64,7 +64,7 @@ def extended(flow: FlowDefinition, columns: Collection[Added]) -> FlowDefinition
 
 
 def named(flow: FlowDefinition, place: str, sources: Collection[str]) -> tuple[Added, ...]:
-    """Names of ours for new columns of the file `place`. Raises CannotAddColumn where one has none of its own."""
+    """Names in the table for new columns of the file `place`. Raises CannotAddColumn where one has none of its own."""
     loader = flow.loader
     taken = {*loader.columns.values(), *loader.captures, *loader.file_columns, *flow.target.columns}
     found: list[Added] = []

@@ -9,6 +9,7 @@ from psycopg import sql
 from marketdata_assets.flows import status
 from marketdata_assets.flows.definition import FlowDefinition, Target
 from marketdata_assets.flows.expectations import Change, Expectation
+from marketdata_assets.flows.targets import questions, unit_store
 from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_assets.stores.postgres import objections, statement
 
@@ -19,8 +20,12 @@ CHANGE_DAYS = 31
 def of_column(connection: psycopg.Connection, flow: FlowDefinition, column: str, expected: Expectation) -> Finding:
     """The rows whose value in `column` is not as expected."""
     rows = status.row_count(connection, flow) if status.exists(connection, flow) else 0
-    queries = list(_queries(flow, column, expected)) if rows else []
-    found = objections(connection, sql.SQL(" UNION ALL ").join(queries), {}, rows) if queries else Finding(0, (), rows)
+    if rows and (store := unit_store.of(flow)):
+        found = questions.of_column(connection, flow, store, column, expected)
+    else:
+        queries = list(_queries(flow, column, expected)) if rows else []
+        union = sql.SQL(" UNION ALL ").join(queries)
+        found = objections(connection, union, {}, rows) if queries else Finding(0, (), rows)
     if found.count and expected.allows(found.count, rows):
         return Finding(0, found.examples, rows, facts={"within tolerance": found.count})
     return found
@@ -30,6 +35,8 @@ def of_rows(connection: psycopg.Connection, flow: FlowDefinition, change: Change
     """The newest day, where its number of rows is too far from that of the day before."""
     if not status.exists(connection, flow):
         return Finding(0, (), 0)
+    if store := unit_store.of(flow):
+        return questions.of_rows(flow, store, change)
     changed = _changed(flow, change, sql.SQL("count(*)"))
     return objections(connection, changed, {}, status.row_count(connection, flow))
 

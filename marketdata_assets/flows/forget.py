@@ -15,7 +15,8 @@ from marketdata_assets.flows import new_columns, owners
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import CannotForget
 from marketdata_assets.flows.prepare import KEY_LOCKS
-from marketdata_assets.flows.table_writer import lock_keys
+from marketdata_assets.flows.table_writer import lock_keys, lock_table
+from marketdata_assets.flows.targets import books, unit_store
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
 
@@ -33,24 +34,29 @@ def forget(connection: psycopg.Connection, flow: FlowDefinition, units: Iterable
 
     Files of which they had superseded rows become stale: the next run loads them again.
     """
-    if flow.target.mode == "append":
+    if not flow.target.replaceable:
         cause = f"mode append keeps no record of which rows of {flow.target.table} are whose; declare mode: replace"
         raise CannotForget(flow.name, cause)
+    store = unit_store.of(flow)
     with connection.transaction():
-        lock_keys(connection, flow.target.table, range(KEY_LOCKS))
-        return [_forget(connection, flow, unit) for unit in units]
+        lock_keys(connection, flow.target.place, range(KEY_LOCKS))
+        lock_table(connection, flow.target.place, alone=store is not None)
+        forgotten = [_forget(connection, flow, unit) for unit in units]
+        if store:  # at the end: what is removed of it does not come back
+            return [Forgotten(one.unit, books.remove(connection, flow, store, one.unit)) for one in forgotten]
+        return forgotten
 
 
 def _forget(connection: psycopg.Connection, flow: FlowDefinition, unit: str) -> Forgotten:
     known = ledger.locked(connection, flow.dataset, unit, unit)
-    if known is None or known.outcome == "removed":
+    if (known is None or known.outcome == "removed") and not books.has_record(connection, flow, unit):
         loaded = [entry.unit for entry in ledger.entries(connection, flow.dataset) if entry.outcome != "removed"]
         raise CannotForget(flow.name, f"nothing of {unit!r} is loaded; {did_you_mean(unit, loaded)}")
     deleted = 0
     row = connection.execute(
         "DELETE FROM marketdata_flow_units WHERE (dataset, unit) = (%s, %s) RETURNING id", [flow.dataset, unit]
     ).fetchone()
-    if row is not None:
+    if row is not None and flow.target.kind == "postgres":
         table = sql.SQL("DELETE FROM {} WHERE etl_unit = %s").format(sql.Identifier(flow.target.table))
         deleted = connection.execute(table, [row[0]]).rowcount
         if flow.target.mode == "upsert":
@@ -66,7 +72,7 @@ def _forget(connection: psycopg.Connection, flow: FlowDefinition, unit: str) -> 
             source=unit,
             unit=unit,
             outcome="removed",
-            code_version=known.code_version,
+            code_version=known.code_version if known else "",
             run_id="forget",
             started=now,
         ),

@@ -79,7 +79,7 @@ def register(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
     row = connection.execute(
         "SELECT table_name, mode FROM marketdata_flow_tables WHERE dataset = %s", [flow.dataset]
     ).fetchone()
-    table, mode = flow.target.table, flow.target.mode
+    table, mode = flow.target.place, flow.target.mode
     if row == (table, mode):
         return False
     connection.execute(
@@ -89,7 +89,8 @@ def register(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
     )
     if row is not None and row[0] != table:
         connection.execute("DELETE FROM marketdata_flow_units WHERE dataset = %s", [flow.dataset])
-        _nothing_loaded(connection, [flow.dataset])
+        connection.execute("DELETE FROM marketdata_flow_stored WHERE dataset = %s", [flow.dataset])
+        nothing_loaded(connection, [flow.dataset])
     return True
 
 
@@ -121,7 +122,7 @@ def table_lost_its_rows(connection: psycopg.Connection, flow: FlowDefinition) ->
            DELETE FROM marketdata_flow_moves USING numbers WHERE id IN (source, target)""",
         [datasets],
     )
-    _nothing_loaded(connection, datasets)
+    nothing_loaded(connection, datasets)
 
 
 def has_loaded(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
@@ -140,8 +141,11 @@ def other_flows(connection: psycopg.Connection, flow: FlowDefinition) -> list[st
     return [name for (name,) in rows]
 
 
-def _nothing_loaded(connection: psycopg.Connection, datasets: list[str]) -> None:
+def nothing_loaded(connection: psycopg.Connection, datasets: list[str], units: Collection[str] | None = None) -> None:
+    """Make the files of these datasets stale, or some of them, whose rows are gone."""
+    names = None if units is None else list(units)
     connection.execute(
-        "UPDATE marketdata_ledger SET outcome = 'removed', content_hash = NULL, rows = 0 WHERE dataset = ANY(%s)",
-        [datasets],
+        "UPDATE marketdata_ledger SET outcome = 'removed', content_hash = NULL, rows = 0"
+        " WHERE dataset = ANY(%s) AND (%s::text[] IS NULL OR unit = ANY(%s))",
+        [datasets, names, names],
     )

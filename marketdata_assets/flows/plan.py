@@ -42,8 +42,14 @@ def plan(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> 
         table=flow.target.table,
         exists=status.exists(connection, flow),
         rows=status.row_count(connection, flow),
-        alterations=tuple(storage.alterations(connection, evolution.present(connection, flow).target)),
+        alterations=_alterations(connection, flow),
         new_columns=tuple(new_columns.of_flow(connection, flow)),
         new=tuple(unit for unit in outdated if unit.place not in loaded),
         stale=tuple(unit for unit in outdated if unit.place in loaded),
     )
+
+
+def _alterations(connection: psycopg.Connection, flow: FlowDefinition) -> tuple[Alteration, ...]:
+    if flow.target.kind != "postgres":
+        return ()
+    return tuple(storage.alterations(connection, evolution.present(connection, flow).target))

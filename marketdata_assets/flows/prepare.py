@@ -14,6 +14,8 @@ from marketdata_assets.flows import conform, reading
 from marketdata_assets.flows.definition import FlowDefinition, Month, Target
 from marketdata_assets.flows.errors import NewColumns
 from marketdata_assets.flows.pipeline import Pipeline
+from marketdata_assets.flows.targets import frames
+from marketdata_assets.flows.targets.frames import FrameSpool
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.stores.bookkeeping import Reject
@@ -45,11 +47,22 @@ class Prepared:
     locks: tuple[int, ...] = ()
     """Numbers below KEY_LOCKS, ascending: units that have a key in common have a number in common."""
     payload: Spool = field(default_factory=Spool)
-    """The rows, encoded; the caller closes it."""
+    """The rows, encoded for Postgres."""
+    frames: FrameSpool | None = None
+    """The rows, for another store."""
+
+    def close(self) -> None:
+        """Release the rows."""
+        self.payload.close()
+        if self.frames:
+            self.frames.close()
 
 
 def prepare(opener: Opener, flow: FlowDefinition, unit: Unit, number: int) -> Prepared:
-    """Read `unit`, whose number in the store is `number`. Raises LoadError; then nothing of it may be loaded."""
+    """Read `unit`, whose number in the store is `number`; the caller closes what is prepared.
+
+    Raises LoadError; then nothing of it may be loaded.
+    """
     try:
         return _Preparation(opener, flow, unit, number).run(together=False)
     except _Repeated:
@@ -67,30 +80,32 @@ class _Preparation:
         self._keys: list[pl.Series] = []
         self._leading: list[pl.Series] = []
         self._prepared = Prepared()
+        if flow.target.kind != "postgres":
+            self._prepared.frames = FrameSpool(frames.schema(flow.target))
 
     def run(self, together: bool) -> Prepared:
         try:
-            with reading.frames(self._opener, self._unit, self._flow, self._rejects) as (frames, stream):
-                self._read(frames, together or self._pipeline.whole)
+            with reading.frames(self._opener, self._unit, self._flow, self._rejects) as (read, stream):
+                self._read(read, together or self._pipeline.whole)
                 self._prepared.content_hash = stream.content_hash
             self._judge()
         except BaseException:
-            self._prepared.payload.close()
+            self._prepared.close()
             raise
         return self._prepared
 
     def _read(self, read: Iterable[pl.DataFrame], together: bool) -> None:
-        frames: list[pl.DataFrame] = []
+        blocks: list[pl.DataFrame] = []
         for given in read:
             frame = self._pipeline.block(given)
             if self._rejects.hopeless:
                 return
             if together:
-                frames.append(frame)
+                blocks.append(frame)
             else:
                 self._take(frame)
         if together:
-            self._take(self._pipeline.all(frames or [self._pipeline.block(reading.empty(self._flow.loader))]))
+            self._take(self._pipeline.all(blocks or [self._pipeline.block(reading.empty(self._flow.loader))]))
         elif len(self._keys) > 1 and pl.concat(self._keys).n_unique() < self._prepared.rows:
             raise _Repeated
 
@@ -108,10 +123,16 @@ class _Preparation:
         if isinstance(flow.partitions, Month):
             months = np.unique(frame[flow.partitions.month].to_numpy().astype("datetime64[M]"))
             prepared.months.update(np.datetime_as_string(months[~np.isnat(months)]).tolist())
-        for columns, rows in conform.encoded_columns(flow, frame):
-            for piece in encode([*columns, *self._owner], rows):
-                prepared.payload.add(piece.data)
+        self._keep(frame)
         prepared.rows += frame.height
+
+    def _keep(self, frame: pl.DataFrame) -> None:
+        if self._prepared.frames:
+            self._prepared.frames.add(frames.typed(self._flow.target, frame))
+            return
+        for columns, rows in conform.encoded_columns(self._flow, frame):
+            for piece in encode([*columns, *self._owner], rows):
+                self._prepared.payload.add(piece.data)
 
     def _judge(self) -> None:
         rejects, prepared = self._rejects, self._prepared

@@ -62,6 +62,9 @@ def rebuild(
     what a run raises; then the present table is unchanged.
     """
     started = time.monotonic()
+    if flow.target.kind != "postgres":
+        cause = f"of kind {flow.target.kind} every file is loaded again: marketdata flows run {flow.name} --force"
+        raise CannotRebuild(flow.name, flow.target.table, cause)
     new = beside(flow)
     with connect(dsn, autocommit=True) as connection, _alone(connection, flow):
         _begin(connection, flow, new, folder)

@@ -20,6 +20,7 @@ from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import claims, code, evolution, new_columns, owners, storage
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import NoFiles, NoFolder, UnknownUnit
+from marketdata_assets.flows.targets import books, unit_store
 from marketdata_assets.flows.unit import FileReport, Job, load_batch, record_failure
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import FileState, Unit, units_of, walk
@@ -111,6 +112,9 @@ def prepare_table(connection: psycopg.Connection, flow: FlowDefinition) -> list[
     with connection.transaction():
         storage.ensure_books(connection)
         other = owners.register(connection, flow)
+        if store := unit_store.of(flow):
+            books.ensure(connection, flow, store)
+            return []
         altered = storage.ensure(connection, evolution.present(connection, flow))
         if other and flow.target.mode == "upsert":
             owners.recount(connection, flow)
@@ -197,8 +201,11 @@ def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path)
     """The units that a run would read: new, failed, loaded by another version, changed since, or lost."""
     states = claims.states(connection, flow.dataset)
     units = _as_known(find_units(flow, folder), states)
-    if storage.lost_its_rows(connection, flow):
+    store = unit_store.of(flow)
+    if store is None and storage.lost_its_rows(connection, flow):
         return units
+    lost = books.lost(connection, flow, store) if store else set()
+    states = {unit: state for unit, state in states.items() if unit not in lost}
     return _outdated(connection, flow, units, states, code_version(flow))
 
 
@@ -220,7 +227,7 @@ def _outdated(
     loaded = {
         entry.unit: entry.content_hash
         for entry in ledger.entries(connection, flow.dataset)
-        if entry.outcome in ("ok", "empty") and (entry.code_version == version or flow.target.mode == "append")
+        if entry.outcome in ("ok", "empty") and (entry.code_version == version or not flow.target.replaceable)
     }
 
     waiting = new_columns.waiting(connection, flow)

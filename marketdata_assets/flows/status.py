@@ -11,6 +11,7 @@ from psycopg import sql
 
 from marketdata_assets.flows import run, storage
 from marketdata_assets.flows.definition import FlowDefinition, Month
+from marketdata_assets.flows.targets import questions, unit_store
 from marketdata_assets.loading.files import Unit
 
 STATES = ("ok", "empty", "missing", "stale", "failed")
@@ -54,8 +55,14 @@ def summary(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) 
         rows=row_count(connection, flow),
         quarantined=quarantined,
         loaded=loaded,
-        newest=_value(connection, flow, "SELECT max({column}) FROM {table}") if _column(flow) else None,
+        newest=_newest(connection, flow) if _column(flow) else None,
     )
+
+
+def _newest(connection: psycopg.Connection, flow: FlowDefinition) -> Any:
+    if store := unit_store.of(flow):
+        return questions.newest(store, _column(flow))
+    return _value(connection, flow, "SELECT max({column}) FROM {table}")
 
 
 def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> list[Unit]:
@@ -68,12 +75,16 @@ def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path)
 
 def row_count(connection: psycopg.Connection, flow: FlowDefinition) -> int:
     """Rows in the table; none when there is no table."""
+    if store := unit_store.of(flow):
+        return store.row_count()
     return int(_value(connection, flow, "SELECT count(*) FROM {table}") or 0)
 
 
 def rows_by_month(connection: psycopg.Connection, flow: FlowDefinition, months: Collection[str]) -> dict[str, int]:
     """Rows of each of `months` (`YYYY-MM`), of a flow whose partitions are months."""
     counts = dict.fromkeys(months, 0)
+    if (store := unit_store.of(flow)) and isinstance(flow.partitions, Month) and counts:
+        return questions.rows_by_month(flow, store, months)
     if isinstance(flow.partitions, Month) and counts and exists(connection, flow):
         query = """SELECT to_char({column}, 'YYYY-MM'), count(*) FROM {table}
                    WHERE {column} >= %s AND {column} < %s GROUP BY 1"""
@@ -95,6 +106,8 @@ def preview(connection: psycopg.Connection, flow: FlowDefinition, rows: int = 8)
     """Some rows of the table, the last keys first."""
     if not exists(connection, flow):
         return []
+    if store := unit_store.of(flow):
+        return questions.preview(flow, store, rows)
     order = sql.SQL(" ORDER BY {}").format(
         sql.SQL(", ").join(sql.SQL("{} DESC").format(sql.Identifier(name)) for name in flow.target.key)
     )
@@ -116,6 +129,8 @@ def _value(connection: psycopg.Connection, flow: FlowDefinition, query: str) -> 
 
 def exists(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
     """Whether the flow's table exists."""
+    if store := unit_store.of(flow):
+        return store.exists()
     row = connection.execute("SELECT to_regclass(quote_ident(%s)) IS NOT NULL", [flow.target.table]).fetchone()
     return bool(row and row[0])
 

@@ -80,6 +80,8 @@ def alterations(connection: psycopg.Connection, target: Target) -> list[Alterati
 def declared(target: Target) -> Columns:
     """The columns that the table has, ours included."""
     columns = {name: kind.sql for name, kind in target.columns.items()}
+    if target.kind != "postgres":
+        return columns
     columns |= owner_columns(target)
     if target.timestamps:
         columns |= dict.fromkeys(("created_at", "updated_at"), "timestamp with time zone")

@@ -15,6 +15,7 @@ from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import AppendedFileChanged, CannotAddColumn, MissingColumn
 from marketdata_assets.flows.prepare import Prepared, prepare
 from marketdata_assets.flows.table_writer import KeysClash, Statements, TableWriter, lock_table
+from marketdata_assets.flows.targets import books, unit_store
 from marketdata_assets.loading.files import HashedStream, Opener, Unit
 from marketdata_assets.loading.reports import UnitReport
 from marketdata_assets.loading.run import each, guarded
@@ -152,7 +153,7 @@ class _UnitLoad:
                 self.job = base.with_added(self.added)
             prepared = self._prepared(base)
             prepared.content_hash = self._identified(prepared.content_hash)
-            with closing(prepared.payload):
+            with closing(prepared):
                 try:
                     try:
                         return self._write(prepared, known, straight=True)
@@ -186,10 +187,14 @@ class _UnitLoad:
         """A report when these bytes are loaded already, by this version. Rows once appended are never replaced."""
         if known is None or known.content_hash is None:
             return None
-        append = self.job.flow.target.mode == "append"
-        if not append and (self.job.force or known.outcome == "failed" or known.code_version != self.job.version):
+        target = self.job.flow.target
+        append = target.mode == "append"
+        again = self.job.force or known.outcome == "failed" or known.code_version != self.job.version
+        if again and not append:
             return None
         found = self._content_hash()
+        if again and target.replaceable and found == known.content_hash:
+            return None
         if found == known.content_hash and known.outcome != "failed":
             self._settle(found)
             if known.run_id == self.job.run_id and known.started >= self.job.began:
@@ -202,9 +207,12 @@ class _UnitLoad:
     def _write(self, prepared: Prepared, known: Entry | None, straight: bool) -> FileReport:
         name, dataset, connection = self.unit.place, self.job.flow.dataset, self.connection
         entry = self._entry(prepared, known)
+        store = unit_store.of(self.job.flow)
+        if store:
+            books.announce(connection, self.job.flow, name)
         with connection.transaction():
             commit_asynchronously(connection)
-            lock_table(connection, self.job.flow.target.table)
+            lock_table(connection, self.job.flow.target.place)
             if ledger.locked(connection, dataset, name, name) != known:
                 raise _Overtaken
             if claims.number(connection, dataset, self.unit) != self.number:
@@ -216,14 +224,18 @@ class _UnitLoad:
                 note = f"the same bytes as {same}, whose rows are in {self.job.flow.target.table}; not appended again"
                 prepared.rows, entry = 0, replace(entry, rows=0, skipped=entry.read - entry.rejected, error=note)
             loaded = known is not None and (known.content_hash is not None or known.rows > 0)
-            writer = TableWriter(connection, self.job.statements, name, self.number)
-            kept = writer.write(prepared, loaded, straight)
+            kept = 0
+            if store is None:
+                writer = TableWriter(connection, self.job.statements, name, self.number)
+                kept = writer.write(prepared, loaded, straight)
             if prepared.rejects or (known and known.rejected):
                 ledger.replace_rejects(connection, dataset, name, name, prepared.rejects)
             if prepared.undeclared or known:
                 new_columns.record(connection, dataset, name, prepared.undeclared)
             ledger.record(connection, entry)
             self._settle(prepared.content_hash)
+            if store:
+                books.put(connection, self.job.flow, store, name, prepared.frames if prepared.rows else None)
         return _report(entry, kept)
 
     def _number_again(self) -> None:

@@ -105,9 +105,9 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
         group_name="flows",
-        kinds={flow.loader.format, "postgres"},
+        kinds={flow.loader.format, flow.target.kind},
         owners=flow.owners or OWNERS,
-        description=flow.description or f"Rows of {flow.loader.folder}, kept in the table {flow.target.table}.",
+        description=flow.description or f"Rows of {flow.loader.folder}, kept in {flow.target.place}.",
         # Of what is declared. The ledger's version also knows the code of the functions, which is not imported here.
         code_version=hashlib.sha256(flow.model_dump_json().encode()).hexdigest()[:12],
         pool="timescale",

@@ -42,6 +42,14 @@ CREATE TABLE IF NOT EXISTS marketdata_flow_added_columns (
     PRIMARY KEY (dataset, source)
 );
 
+-- What a store beside Postgres has of a unit, as its last load recorded; without a token, none has ended yet.
+CREATE TABLE IF NOT EXISTS marketdata_flow_stored (
+    dataset text NOT NULL,
+    unit    text NOT NULL,
+    token   text,
+    PRIMARY KEY (dataset, unit)
+);
+
 -- The table of each flow.
 CREATE TABLE IF NOT EXISTS marketdata_flow_tables (
     dataset    text PRIMARY KEY,
