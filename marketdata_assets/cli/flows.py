@@ -448,14 +448,16 @@ def print_new_columns(columns: Sequence[str]) -> None:
 def found(taken: Collection[str] = (), checked: bool = False) -> list["FlowFile"]:
     """The flows of the package and the user's own; `checked` ones also by Dagster, whose import takes a second."""
     from marketdata_assets.flows import discovery
+    from marketdata_assets.local.flow_addresses import placed
 
     shipped = discovery.shipped()
     names = {*taken, *(flow.name for flow in shipped)}
+    check: discovery.Check | None = None
     if checked:
         from marketdata_assets.defs.flows.build import check as check_for_dagster
 
-        return [*shipped, *discovery.find(Settings().flows_folder, names, check_for_dagster)]
-    return [*shipped, *discovery.find(Settings().flows_folder, names)]
+        check = check_for_dagster
+    return [*shipped, *(one.map(placed) for one in discovery.find(Settings().flows_folder, names, check))]
 
 
 def readable() -> list["FlowDefinition"]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -24,7 +24,9 @@ from pydantic import (
 
 from marketdata_assets import config_files
 from marketdata_assets.config_files import Document, Location, Section
+from marketdata_assets.flows.addresses import Addresses
 from marketdata_assets.flows.cell_formats import TIMES, CellType, known_zone
+from marketdata_assets.flows.errors import NoAddress
 from marketdata_assets.flows.expectations import Change, Expectation, mistakes
 from marketdata_assets.flows.sources import Source
 from marketdata_assets.flows.steps import DOTTED, AnyNames, Call, Names, Step
@@ -151,7 +153,8 @@ class Loader(Section):
 
 
 class Target(Section):
-    """The table that the flow keeps; of `kind: parquet` a folder of that name in `folder`, one file for each unit.
+    """The table that the flow keeps; of `kind: parquet` a folder of that name in `folder`, one file for each unit;
+    of `kind: clickhouse` a view of that name.
 
     `append` adds the rows of each file once; `upsert` keeps the newest row of a key; `replace` makes the rows of a
     file those it has now. `timestamps` adds created_at and updated_at.
@@ -168,13 +171,15 @@ class Target(Section):
     removed_rows: Literal["keep", "delete"] = "keep"
     hypertable: Literal[False] | str = False
     timestamps: bool = True
-    kind: Literal["postgres", "parquet"] = "postgres"
+    kind: Literal["postgres", "parquet", "clickhouse"] = "postgres"
     folder: Annotated[str, Field(min_length=1)] | None = None
 
     @property
     def place(self) -> str:
         """What is recorded of where the rows are."""
-        return self.table if self.kind == "postgres" else f"{self.kind}:{self.folder}/{self.table}"
+        if self.kind == "postgres":
+            return self.table
+        return f"{self.kind}:{self.folder}/{self.table}" if self.folder else f"{self.kind}:{self.table}"
 
     @property
     def replaceable(self) -> bool:
@@ -243,6 +248,7 @@ class FlowDefinition(Section):
     sensor: bool = False
     quality: Quality = Quality()
     _file: Path | None = PrivateAttr(default=None)
+    _addresses: Addresses | None = PrivateAttr(default=None)
 
     @field_validator("partitions", mode="before")
     @classmethod
@@ -262,6 +268,19 @@ class FlowDefinition(Section):
     def file(self) -> Path | None:
         """The YAML this was read from; modules of the user's functions are beside it."""
         return self._file
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where targets outside Postgres are. Raises NoAddress when `at` was not called."""
+        if self._addresses is None:
+            raise NoAddress(self.name, self.target.kind)
+        return self._addresses
+
+    def at(self, addresses: Addresses) -> Self:
+        """The same flow, which finds its target by `addresses`."""
+        flow = self.model_copy()
+        flow._addresses = addresses
+        return flow
 
     @property
     def functions(self) -> list[str]:
@@ -386,6 +405,8 @@ def _of_target(target: Target) -> Iterator[tuple[Location, str]]:
             yield ("target", "key", number), f"{name!r} is no column of the target; did you mean {near!r}?"
     if target.kind == "parquet":
         yield from _of_parquet(target)
+    elif target.kind == "clickhouse":
+        yield from _of_clickhouse(target)
     elif target.folder is not None:
         yield ("target", "folder"), "belongs to kind: parquet; take it out"
     elif target.mode == "upsert" and not target.key:
@@ -395,6 +416,31 @@ def _of_target(target: Target) -> Iterator[tuple[Location, str]]:
         yield from _time_column(target, target.hypertable, ("target", "hypertable"))
         if target.key and target.hypertable not in target.key:
             yield ("target", "hypertable"), f"a hypertable's key has its time column; add {target.hypertable!r} to key"
+
+
+def _of_clickhouse(target: Target) -> Iterator[tuple[Location, str]]:
+    """What a view over the rows of files, each replaced as a whole, does not have."""
+    if target.folder is not None:
+        yield ("target", "folder"), "belongs to kind: parquet; take it out"
+    if target.mode == "upsert" and not target.key:
+        yield ("target", "key"), "mode upsert needs a key; name its columns, or declare mode: append or replace"
+    if target.mode == "upsert" and target.removed_rows != "delete":
+        cause = "kind clickhouse replaces the rows of a file as a whole; declare removed_rows: delete"
+        yield ("target", "removed_rows"), cause
+    if target.by_time:
+        yield ("target", "order_by"), "needs kind: postgres; order by a column or by the file's name"
+    for name, cause in _NOT_OF_CLICKHOUSE.items():
+        if name in target.model_fields_set and getattr(target, name):
+            yield ("target", name), f"needs kind: postgres; take it out, {cause}"
+    for number, name in enumerate(target.key):
+        if name in target.columns and target.columns[name].kind == "text[]":
+            yield ("target", "key", number), f"{name!r} is a list, which ClickHouse does not sort by"
+
+
+_NOT_OF_CLICKHOUSE = {
+    "hypertable": "ClickHouse has none",
+    "timestamps": "the rows of a file are replaced as a whole",
+}
 
 
 def _of_parquet(target: Target) -> Iterator[tuple[Location, str]]:

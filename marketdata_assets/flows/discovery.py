@@ -1,7 +1,7 @@
 """The flows that exist: a folder with a defs.yaml each, of the package and of the user. A bad file hides no other."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from marketdata_assets.config_files import InvalidConfigFile
@@ -22,6 +22,10 @@ class FlowFile:
     file: Path
     flow: FlowDefinition | None
     error: InvalidConfigFile | None
+
+    def map(self, change: Callable[[FlowDefinition], FlowDefinition]) -> "FlowFile":
+        """The same file with another definition, where it has one."""
+        return self if self.flow is None else replace(self, flow=change(self.flow))
 
 
 def find(folder: Path, taken: Collection[str] = (), check: Check | None = None) -> list[FlowFile]:

@@ -150,6 +150,23 @@ class TargetTaken(FlowError):
         )
 
 
+class NoAddress(FlowError):
+    """A flow is used without the address of its target."""
+
+    def __init__(self, flow: str, kind: str) -> None:
+        super().__init__(f"flow {flow}: the address of its target, of kind {kind}, is unknown; pass it with .at(...).")
+
+
+class TargetDiffers(FlowError):
+    """A table outside Postgres has other columns than declared, and is not altered."""
+
+    def __init__(self, table: str, differences: Sequence[str], drop: Sequence[str]) -> None:
+        super().__init__(
+            f"table {table} of ClickHouse differs from target: {'; '.join(differences)}. Nothing is changed; drop"
+            f" {' and '.join(drop)} there and run the flow again: all its files are loaded into new ones."
+        )
+
+
 class CannotAlter(FlowError):
     """The database does not take a change of the table, since something depends on it; the table is as it was."""
 

@@ -72,6 +72,7 @@ def run_flow(
     the flow cannot run at all, StoreAway or StoreFull when the database gives up; units loaded by then stay loaded.
     """
     started = time.monotonic()
+    flow = unit_store.pinned(flow)
     version = code_version(flow)
     found = find_units(flow, folder)
     if not found:
@@ -86,7 +87,7 @@ def run_flow(
         if units is not None:
             found = [unit for unit in found if unit.place in units or unit.stored_place in units]
         requested = _as_known(found, states)
-        if force and flow.target.mode == "upsert":
+        if force and flow.target.mode == "upsert" and flow.target.kind == "postgres":
             owners.recount(connection, flow, [unit.place for unit in requested])
         todo = requested if force else _outdated(connection, flow, requested, states, version)
         claims.register(connection, flow.dataset, todo)

@@ -13,6 +13,7 @@ from commands import answer, marketdata
 from marketdata_assets.flows.definition import read
 from marketdata_assets.flows.trial import try_file
 from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.stores import clickhouse
 
 Command = Callable[..., Any]
 
@@ -66,6 +67,31 @@ def test_new_flow_is_checked_loaded_and_loaded_once(here: Command, tmp_path: Pat
     status = answer(here("status", "--json"))
     [row] = [row for row in status["assets"] if row["group"] == "flows"]
     assert (row["asset"], row["ok"], row["failed"], row["rows"], row["quarantine"]) == ("my_prices", 1, 0, 12, 0)
+
+
+def test_new_flow_is_loaded_into_clickhouse(here: Command, running: LocalStack, tmp_path: Path) -> None:
+    here("flows", "new", "my_quotes")
+    home = tmp_path / "flows" / "my_quotes"
+    declared = home / "defs.yaml"
+    text = declared.read_text("utf-8")
+    changed = text.replace("mode: upsert", "mode: upsert\n    kind: clickhouse\n    removed_rows: delete")
+    declared.write_text(changed)
+    sample = ("--data-dir", str(home / "sample"))
+    assert here("flows", "plan", "my_quotes", *sample).returncode == 0
+    run = here("flows", "run", "my_quotes", *sample, "--json")
+    assert run.returncode == 0, run.stderr
+    said = answer(run)
+    assert (said["success"], said["rows"], said["files_loaded"], said["checks_passed"]) == (True, 12, 1, 4)
+    assert running.endpoints.clickhouse_url
+    with clickhouse.connect(running.endpoints.clickhouse_url) as client:
+        query = "SELECT symbol, count() AS rows, countIf(jump) AS jumps FROM my_quotes GROUP BY symbol ORDER BY symbol"
+        assert list(clickhouse.read(client, query).iter_rows()) == [("ALFA", 6, 0), ("BETA", 6, 1)]
+    again = answer(here("flows", "run", "my_quotes", *sample, "--json"))
+    assert (again["rows"], again["files_unchanged"]) == (0, 1)
+    [row] = [row for row in answer(here("status", "--json"))["assets"] if row["group"] == "flows"]
+    assert (row["asset"], row["ok"], row["rows"]) == ("my_quotes", 1, 12)
+    forgotten = answer(here("flows", "forget", "my_quotes", "prices.csv", "--json"))
+    assert forgotten["forgotten"] == [{"file": "prices.csv", "rows": 12}]
 
 
 def test_plan_says_what_a_run_would_do_and_does_nothing(here: Command, tmp_path: Path, database: str) -> None:

@@ -22,6 +22,7 @@ from marketdata_assets.flows import definition, discovery
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.storage import declared
 from marketdata_assets.loading import watch
+from marketdata_assets.local.flow_addresses import placed
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import FlowFiles, Postgres, Workers
 from marketdata_assets.stores.postgres import connect
@@ -53,6 +54,7 @@ class FlowConfig(dg.Config):
 def definitions(flow: FlowDefinition) -> dg.Definitions:
     """Everything of one flow. Raises InvalidConfigFile where Dagster does not take a value of its file."""
     check(flow)
+    flow = placed(flow)
     job = automation.job(flow)
     return dg.Definitions(
         assets=[_asset(flow)],

@@ -14,11 +14,12 @@ from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.defs.flows import build
 from marketdata_assets.flows import discovery
 from marketdata_assets.flows.discovery import FlowFile
+from marketdata_assets.local.flow_addresses import placed
 
 
 def find(folder: Path, taken: Collection[str] = ()) -> list[FlowFile]:
     """The flows in `folder`, by name; one that Dagster rejects, or whose name is `taken`, is invalid."""
-    return discovery.find(folder, taken, build.check)
+    return [one.map(placed) for one in discovery.find(folder, taken, build.check)]
 
 
 def names(defs: dg.Definitions) -> set[str]:

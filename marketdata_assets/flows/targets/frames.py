@@ -1,5 +1,6 @@
 """A unit's rows as frames with the types of the target, kept until it is known whether they are stored."""
 
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -72,6 +73,12 @@ class FrameSpool:
         """All rows, from the first."""
         kept = pl.concat([self._schema.to_frame(), *self._frames]).lazy()
         return pl.concat([*map(pl.scan_ipc, self._files), kept])
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        """All rows, from the first, some at a time."""
+        for file in self._files:
+            yield pl.read_ipc(file)
+        yield from self._frames
 
     def close(self) -> None:
         """Release the memory and the temporary files."""

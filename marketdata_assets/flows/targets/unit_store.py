@@ -9,7 +9,9 @@ from typing import Protocol
 
 import polars as pl
 
+from marketdata_assets.flows.addresses import Known
 from marketdata_assets.flows.definition import FlowDefinition
+from marketdata_assets.flows.targets.clickhouse_table import ClickHouseTable
 from marketdata_assets.flows.targets.frames import FrameSpool
 from marketdata_assets.flows.targets.parquet_folder import ParquetFolder
 
@@ -57,4 +59,11 @@ def of(flow: FlowDefinition) -> UnitStore | None:
     if target.kind == "parquet":
         home = flow.file.parent if flow.file else Path.cwd()
         return ParquetFolder((home / (target.folder or "") / target.table).resolve(), target)
+    if target.kind == "clickhouse":
+        return ClickHouseTable(flow.addresses.clickhouse_url, target)
     return None
+
+
+def pinned(flow: FlowDefinition) -> FlowDefinition:
+    """The flow with the address of its target looked up, for workers that may be on other machines."""
+    return flow.at(Known(flow.addresses.clickhouse_url)) if flow.target.kind == "clickhouse" else flow
