@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -37,6 +37,37 @@ class BadSettings(TerminalError):
 
 QuietSeconds = Annotated[
     float, Field(description="a file is complete when two scans this far apart see the same size and time")
+]
+
+
+MONGO_DATASETS = (
+    "regular_alphas",
+    "super_alphas",
+    "alpha_pnl",
+    "alpha_yearly_stats",
+    "alpha_turnover",
+    "alpha_sharpe",
+    "alpha_self_correlation",
+    "alpha_prod_correlation",
+)
+
+
+def _one_database_each(names: dict[str, str]) -> dict[str, str]:
+    if unknown := sorted(names.keys() - set(MONGO_DATASETS)):
+        raise ValueError(
+            f"names {unknown[0]!r}, which is not kept in MongoDB; {did_you_mean(unknown[0], MONGO_DATASETS)}"
+        )
+    used: dict[str, str] = {}
+    for dataset in MONGO_DATASETS:
+        name = names.get(dataset, dataset)
+        if name in used:
+            raise ValueError(f"puts {used[name]} and {dataset} into one database {name!r}; give each its own")
+        used[name] = dataset
+    return names
+
+
+DatabaseNames = Annotated[
+    dict[str, Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,63}$")]], AfterValidator(_one_database_each)
 ]
 
 
@@ -88,6 +119,10 @@ class Settings(_FromEnvironment):
         default=None, description="TimescaleDB or PostgreSQL for bars and flows; default the local stack"
     )
     mongo_uri: str | None = Field(default=None, description="MongoDB for alphas; default the local stack")
+    mongo_databases: DatabaseNames = Field(
+        default_factory=dict,
+        description='MongoDB databases with other names than their assets, as {"regular_alphas": "wq_regular"}',
+    )
     clickhouse_url: str | None = Field(
         default=None, description="ClickHouse over HTTP for ticks and exchanges; default the local stack"
     )
@@ -297,7 +332,8 @@ class CollectorSettings(_FromEnvironment):
 def _problem(error: Mapping[str, Any]) -> str:
     """A value that is not as declared, such as `MARKETDATA_WORKERS: 'abc' should be a valid integer`."""
     name = str(error["loc"][0]).upper()
-    told = str(error["msg"]).removeprefix("Input ").partition(",")[0]
+    own = error.get("ctx", {}).get("error")
+    told = str(own or str(error["msg"]).removeprefix("Input ").partition(",")[0])
     return f"{PREFIX}{name}: {error['input']!r} {told}"
 
 

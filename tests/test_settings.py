@@ -1,11 +1,15 @@
 """Variables with values that cannot be used, or that nothing reads: each by name, with the remedy, and no secret."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from marketdata_assets.alphas.importer import database_name
+from marketdata_assets.alphas.layout import KINDS
+from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
 from marketdata_assets.secret_values import unescaped
-from marketdata_assets.settings import BadSettings, Settings
+from marketdata_assets.settings import MONGO_DATASETS, BadSettings, Settings
 
 WRONG = [
     ("WORKERS", "abc", "MARKETDATA_WORKERS: 'abc' should be a valid integer"),
@@ -20,6 +24,17 @@ WRONG = [
     ("MONGO_URL", "x", "did you mean 'MARKETDATA_MONGO_URI'?"),
     ("POSTGRES_DNS_FILE", "/x", "did you mean 'MARKETDATA_POSTGRES_DSN'?"),
     ("POSTGRES_DSN", "postgresql://u:can/ary@h/db", "MARKETDATA_POSTGRES_DSN: its password has '/'"),
+    (
+        "MONGO_DATABASES",
+        '{"regular": "wq"}',
+        "names 'regular', which is not kept in MongoDB; did you mean 'regular_alphas'?",
+    ),
+    ("MONGO_DATABASES", '{"super_alphas": "a b"}', "MARKETDATA_MONGO_DATABASES: 'a b' String should match pattern"),
+    (
+        "MONGO_DATABASES",
+        '{"super_alphas": "regular_alphas"}',
+        "puts regular_alphas and super_alphas into one database 'regular_alphas'; give each its own",
+    ),
     ("ALERT_SMTP", "smtp://u:can#ary@h:587", "MARKETDATA_ALERT_SMTP: its password has '#'"),
 ]
 
@@ -39,6 +54,13 @@ def test_all_wrong_variables_are_named_at_once(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(BadSettings) as error:
         Settings()
     assert len(str(error.value).splitlines()) == 5
+
+
+def test_every_dataset_of_mongodb_can_have_another_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(MONGO_DATASETS) == {*map(database_name, KINDS), *map(asset_name, RECORD_SETS)}
+    names = {name: f"my-{name}" for name in MONGO_DATASETS}
+    monkeypatch.setenv("MARKETDATA_MONGO_DATABASES", json.dumps(names))
+    assert Settings().mongo_databases == names
 
 
 @pytest.mark.parametrize("name", ["BRAIN_PASSWORD_LK", "BRAIN_EMAIL_A_B_1_FILE", "UID", "TEST_TIMESCALE_DSN", "INPUT"])

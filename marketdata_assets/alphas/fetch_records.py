@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-from pymongo import MongoClient
 from pymongo.database import Database
 
 from marketdata_assets.alphas.api import BrainClient
@@ -75,12 +74,12 @@ class Choice:
     refetch: bool = False
 
 
-def wanted(client: MongoClient[Document], account: str, months: Collection[str], filters: Filters) -> list[Wanted]:
+def wanted(databases: mongo.Databases, account: str, months: Collection[str], filters: Filters) -> list[Wanted]:
     """The alphas of these months that match, the newest first."""
     found: list[Wanted] = []
     shown = {"_id": 0, "id": 1, "dateCreated": 1, "dateModified": 1}
     for kind in filters.kinds:
-        documents = client[database_name(kind)][account].with_options(codec_options=mongo.CODEC)
+        documents = databases[database_name(kind)][account].with_options(codec_options=mongo.CODEC)
         condition = {"$and": [created(months), filters.condition()]}
         found += (
             Wanted(one["id"], kind, one["dateCreated"], one.get("dateModified"))
@@ -90,7 +89,7 @@ def wanted(client: MongoClient[Document], account: str, months: Collection[str],
 
 
 def due(
-    client: MongoClient[Document],
+    databases: mongo.Databases,
     record_set: RecordSet,
     account: str,
     alphas: Sequence[Wanted],
@@ -100,7 +99,7 @@ def due(
     """Of `alphas`, those without a record set of their version; all with `refetch`."""
     if choice.refetch:
         return list(alphas)
-    documents = client[asset_name(record_set)][account].with_options(codec_options=mongo.CODEC)
+    documents = databases[asset_name(record_set)][account].with_options(codec_options=mongo.CODEC)
     months = {one.month for one in alphas}
     stored = {one["_id"]: one for one in documents.find(created(months), {"dateModified": 1, "fetched": 1}) if months}
     oldest = None if choice.max_age is None else now - choice.max_age
@@ -121,15 +120,15 @@ def created(months: Iterable[str]) -> dict[str, Any]:
 
 
 def due_pairs(
-    client: MongoClient[Document], accounts: Iterable[str], filters: Filters, now: dt.datetime, limit: int
+    databases: mongo.Databases, accounts: Iterable[str], filters: Filters, now: dt.datetime, limit: int
 ) -> list[Pair]:
     """The months with record sets that are due, the newest first, up to about `limit` record sets an account."""
     pairs: list[Pair] = []
     for account in accounts:
-        alphas = wanted(client, account, alpha_months(now), filters)
+        alphas = wanted(databases, account, alpha_months(now), filters)
         counts: Counter[str] = Counter()
         for record_set in RECORD_SETS:
-            counts.update(one.month for one in due(client, record_set, account, alphas, Choice(), now))
+            counts.update(one.month for one in due(databases, record_set, account, alphas, Choice(), now))
         chosen = 0
         for month in sorted(counts, reverse=True):
             if chosen >= limit:
@@ -191,7 +190,7 @@ class RecordsReport:
 
 
 def fetch_records(
-    uri: str,
+    server: str | mongo.Server,
     record_set: RecordSet,
     pairs: Sequence[Pair],
     client_of: ClientFactory,
@@ -206,21 +205,21 @@ def fetch_records(
     One alpha or account that fails does not stop the others. Raises StoreAway or StoreFull.
     """
     started = time.monotonic()
-    with mongo.connect(uri) as client:
-        job = _Job(client, record_set, choice, now, run_id, progress)
+    with mongo.databases(server) as databases:
+        job = _Job(databases, record_set, choice, now, run_id, progress)
         accounts = months_by_account(pairs)
         results = asyncio.run(job.fetch_all(accounts, client_of))
         months = tuple(one for of_account in results for one in of_account)
         for one in months:
             if not one.note:
                 job.record(one)
-        documents = sum(one.rows for one in mongo_ledger.entries(job.database, job.database.name))
+        documents = sum(one.rows for one in mongo_ledger.entries(job.database, asset_name(record_set)))
     return RecordsReport(record_set, months, documents, job.requests, time.monotonic() - started)
 
 
 @dataclass
 class _Job:
-    client: MongoClient[Document]
+    databases: mongo.Databases
     record_set: RecordSet
     choice: Choice
     now: dt.datetime
@@ -230,7 +229,7 @@ class _Job:
 
     @property
     def database(self) -> Database[Document]:
-        return self.client[asset_name(self.record_set)]
+        return self.databases[asset_name(self.record_set)]
 
     async def fetch_all(
         self, accounts: Mapping[str, Sequence[str]], client_of: ClientFactory
@@ -240,10 +239,10 @@ class _Job:
     async def _account(self, account: str, months: Sequence[str], client_of: ClientFactory) -> list[MonthReport]:
         reports = {month: MonthReport(account, month) for month in months}
         self._prepare(account)
-        alphas = wanted(self.client, account, months, self.choice.filters)
+        alphas = wanted(self.databases, account, months, self.choice.filters)
         for one in alphas:
             reports[one.month].alphas += 1
-        todo = due(self.client, self.record_set, account, alphas, self.choice, self.now)
+        todo = due(self.databases, self.record_set, account, alphas, self.choice, self.now)
         if todo:
             note = await self._fetch(account, todo, reports, client_of)
             for one in todo if note else ():
@@ -390,12 +389,12 @@ class RecordsStatus:
 
 
 def month_states(
-    client: MongoClient[Document], record_set: RecordSet, account: str, alphas: Sequence[Wanted], now: dt.datetime
+    databases: mongo.Databases, record_set: RecordSet, account: str, alphas: Sequence[Wanted], now: dt.datetime
 ) -> dict[str, State]:
     """Compare record sets with the alphas that match the filters: the state of each month that has any of them."""
-    database = client[asset_name(record_set)]
-    entries = {one.unit: one for one in mongo_ledger.entries(database, database.name, account)}
-    missing = Counter(one.month for one in due(client, record_set, account, alphas, Choice(), now))
+    database = databases[asset_name(record_set)]
+    entries = {one.unit: one for one in mongo_ledger.entries(database, asset_name(record_set), account)}
+    missing = Counter(one.month for one in due(databases, record_set, account, alphas, Choice(), now))
     chosen = Counter(one.month for one in alphas)
     states: dict[str, State] = {}
     for month in sorted(chosen.keys() | entries.keys()):
@@ -412,7 +411,7 @@ def month_states(
 
 
 def statuses(
-    client: MongoClient[Document],
+    databases: mongo.Databases,
     record_sets: Iterable[RecordSet],
     accounts: Iterable[str],
     filters: Filters,
@@ -420,11 +419,11 @@ def statuses(
 ) -> list[RecordsStatus]:
     """The status of every record set that was fetched for any account."""
     found = []
-    sets = [one for one in record_sets if client[asset_name(one)].list_collection_names()]
+    sets = [one for one in record_sets if databases[asset_name(one)].list_collection_names()]
     for account in accounts if sets else ():
-        alphas = wanted(client, account, alpha_months(now), filters)
+        alphas = wanted(databases, account, alpha_months(now), filters)
         for record_set in sets:
-            states = month_states(client, record_set, account, alphas, now)
-            documents = client[asset_name(record_set)][account].estimated_document_count()
+            states = month_states(databases, record_set, account, alphas, now)
+            documents = databases[asset_name(record_set)][account].estimated_document_count()
             found.append(RecordsStatus(record_set, account, states, documents))
     return found

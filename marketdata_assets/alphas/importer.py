@@ -67,7 +67,7 @@ class Package:
 
 
 def database_name(kind: Kind) -> str:
-    """The database, and the asset, of a kind."""
+    """The asset of a kind, and its database where MARKETDATA_MONGO_DATABASES has no other name."""
     return f"{kind}_alphas"
 
 

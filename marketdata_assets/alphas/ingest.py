@@ -49,7 +49,7 @@ Report = LoadReport[PackageImport]
 class _Job:
     """The parameters of one import, the same for every batch."""
 
-    uri: str
+    server: str | mongo.Server
     options: ImportOptions
     span: Span
     run_id: str
@@ -59,7 +59,7 @@ class _Job:
 
 
 def ingest(
-    uri: str,
+    server: str | mongo.Server,
     root: Path,
     account: str,
     kind: Kind,
@@ -81,8 +81,8 @@ def ingest(
     started = time.monotonic()
     options = options or ImportOptions()
     packages = find(root, account, kind, months)
-    with mongo.connect(uri) as client:
-        database = client[database_name(kind)]
+    with mongo.databases(server) as databases:
+        database = databases[database_name(kind)]
         prepare(database, account)
         newest = None
         if options.mode == "smart_merge":
@@ -93,7 +93,7 @@ def ingest(
         entries = {entry.unit: entry for entry in mongo_ledger.entries(database, database_name(kind), account)}
     due = _due(packages, entries, force or options.everything)
     fresh = frozenset(package.day for package in due if package.day not in entries)
-    load = partial(_import_batch, _Job(uri, options, span, run_id, fresh, force))
+    load = partial(_import_batch, _Job(server, options, span, run_id, fresh, force))
     work = batches(due, Package.size, max_bytes=BATCH_BYTES, max_items=BATCH_PACKAGES)
     left = Countdown([package.day[:7]] for package in due)
     complete([(account, month) for month in sorted(set(months) - {package.day[:7] for package in due})])
@@ -129,7 +129,7 @@ class AccountsReport:
 
 
 def import_accounts(
-    uri: str,
+    server: str | mongo.Server,
     root: Path,
     kind: Kind,
     pairs: Collection[Pair],
@@ -147,7 +147,7 @@ def import_accounts(
     `fields` has the modes of fields by account.
     """
     import_months = partial(
-        ingest, uri, root, run_id=run_id, fanout=fanout, force=force, progress=progress, complete=complete
+        ingest, server, root, run_id=run_id, fanout=fanout, force=force, progress=progress, complete=complete
     )
     reports: dict[str, Report] = {}
     failed: dict[Pair, str] = {}
@@ -220,11 +220,11 @@ def _due(packages: Sequence[Package], entries: Mapping[str, Entry], all_packages
 def _import_batch(job: _Job, packages: list[Package]) -> list[PackageImport]:
     """Import some packages over one client; an unavailable server is retried for some seconds."""
     reports = []
-    with mongo.connect(job.uri) as client:
+    with mongo.databases(job.server) as databases:
         for package in packages:
             fresh = package.day in job.fresh
             load = partial(
-                import_package, client[package.dataset], package, job.options, job.span, job.run_id, fresh, job.force
+                import_package, databases[package.dataset], package, job.options, job.span, job.run_id, fresh, job.force
             )
             try:
                 reports.append(retry(load, StoreAway, RECONNECT_WAITS))

@@ -52,7 +52,7 @@ class Pending:
 
 
 def asset_name(record_set: RecordSet) -> str:
-    """The asset, and the database, of a record set."""
+    """The asset of a record set, and its database where MARKETDATA_MONGO_DATABASES has no other name."""
     return f"alpha_{record_set}"
 
 

@@ -33,15 +33,17 @@ class RejectedAlpha:
     raw: str
 
 
-def rejected_alphas(uri: str, root: Path, accounts: Collection[str], limit: int) -> list[RejectedAlpha]:
+def rejected_alphas(
+    server: str | mongo.Server, root: Path, accounts: Collection[str], limit: int
+) -> list[RejectedAlpha]:
     """Up to `limit` rejected alphas of `accounts`: by kind, first those of raw files, then those of packages."""
     rows: list[RejectedAlpha] = []
-    with mongo.connect(uri) as client:
+    with mongo.databases(server) as databases:
         for kind in KINDS:
             for account in accounts:
                 rows += islice(in_raw_files(root, account, kind), limit)
             name = database_name(kind)
-            for row in mongo_ledger.quarantined(client[name], name, limit):
+            for row in mongo_ledger.quarantined(databases[name], name, limit):
                 if row.source in accounts:
                     package = layout.packages_folder(root, row.source, kind, row.unit[:7]) / row.unit
                     suffix = ZSTD if package.with_suffix(ZSTD).exists() else PLAIN

@@ -8,9 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from pymongo import MongoClient
+from typing import Literal
 
 from marketdata_assets.alphas import file_index, layout, packaging, slices
 from marketdata_assets.alphas.file_index import Pair
@@ -20,7 +18,7 @@ from marketdata_assets.alphas.ingest import find
 from marketdata_assets.alphas.layout import KINDS, Kind, month_window
 from marketdata_assets.alphas.slices import Slice
 from marketdata_assets.loading.states import State, worst
-from marketdata_assets.stores import mongo_ledger
+from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry
 
 _EMPTY_SLICE_BYTES = len("[]")
@@ -55,7 +53,7 @@ class MonthRows:
 
 
 def in_mongo(
-    client: MongoClient[dict[str, Any]], root: Path, *, kinds: Sequence[Kind] = KINDS, exact: bool = False
+    databases: mongo.Databases, root: Path, *, kinds: Sequence[Kind] = KINDS, exact: bool = False
 ) -> list[AccountStatus]:
     """The status of every account that has files or a ledger, by kind and name.
 
@@ -63,7 +61,7 @@ def in_mongo(
     """
     found: list[AccountStatus] = []
     for kind in kinds:
-        ledger = by_account(mongo_ledger.entries(client[database_name(kind)], database_name(kind)))
+        ledger = by_account(mongo_ledger.entries(databases[database_name(kind)], database_name(kind)))
         for account in sorted({*file_index.accounts_on_disk(root), *ledger}):
             entries = ledger.get(account, [])
             rows = by_month(entries).values()
@@ -80,7 +78,7 @@ def in_mongo(
 
 
 def outdated_pairs(
-    client: MongoClient[dict[str, Any]],
+    databases: mongo.Databases,
     root: Path,
     pairs: Collection[Pair] | None = None,
     kinds: Sequence[Kind] = KINDS,
@@ -94,7 +92,7 @@ def outdated_pairs(
     found: set[Pair] = set()
     wanted = None if pairs is None else file_index.months_by_account(pairs)
     for kind in kinds:
-        ledger = by_account(mongo_ledger.entries(client[database_name(kind)], database_name(kind)))
+        ledger = by_account(mongo_ledger.entries(databases[database_name(kind)], database_name(kind)))
         for account in file_index.accounts_on_disk(root):
             if wanted is None or account in wanted:
                 months = wanted[account] if wanted else None

@@ -9,12 +9,12 @@ from itertools import islice
 from typing import Any
 
 import polars as pl
-from pymongo import MongoClient
 
 from marketdata_assets import plotting
 from marketdata_assets.alphas.importer import database_name
 from marketdata_assets.alphas.layout import ACCOUNT, KINDS, Kind
 from marketdata_assets.alphas.raw_files import instant
+from marketdata_assets.stores import mongo
 from marketdata_assets.stores.mongo import CODEC, Document
 
 CHUNK = 20_000
@@ -25,11 +25,11 @@ FIGURES = ("sharpe", "turnover")
 SCHEMA = dict.fromkeys(KEYS, pl.Categorical) | dict.fromkeys(FIGURES, pl.Float32)
 
 
-def rows(client: MongoClient[Document]) -> pl.DataFrame:
+def rows(databases: mongo.Databases) -> pl.DataFrame:
     """One row an alpha: account, kind, month (UTC), region, sharpe, turnover; null where the API gave no number."""
     frames = [pl.DataFrame(schema=SCHEMA)]
     for kind in KINDS:
-        database = client[database_name(kind)]
+        database = databases[database_name(kind)]
         for account in sorted(filter(ACCOUNT.fullmatch, database.list_collection_names())):
             found = database[account].with_options(codec_options=CODEC).find({}, FIELDS, batch_size=CHUNK)
             stream = (_row(account, kind, document) for document in found)

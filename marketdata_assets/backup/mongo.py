@@ -7,16 +7,15 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from bson import decode_file_iter
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
-from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from marketdata_assets.backup.files import Digest, Relation, reading, restore_each, save_each, writing
-from marketdata_assets.stores.mongo import STORE, connect
+from marketdata_assets.stores.mongo import STORE, Databases, Server, databases
 from marketdata_assets.stores.mongo_ledger import LEDGER
 
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
@@ -25,24 +24,24 @@ KEPT = ("key", "unique", "sparse", "expireAfterSeconds", "partialFilterExpressio
 """The options of an index that another server accepts."""
 
 
-def save(uri: str, databases: Sequence[str], folder: Path) -> list[Relation]:
-    """Write all collections of `databases`."""
-    with connect(uri) as client:
+def save(server: str | Server, datasets: Sequence[str], folder: Path) -> list[Relation]:
+    """Write all collections of the databases; a backup has the project's names of them."""
+    with databases(server) as stored:
         names: list[str] = []
-        for database in databases:
-            collections = client[database].list_collection_names()
+        for dataset in datasets:
+            collections = stored[dataset].list_collection_names()
             ordered = sorted(collections, key=lambda name: (name != LEDGER, name))
-            names += [f"{database}.{name}" for name in ordered]
+            names += [f"{dataset}.{name}" for name in ordered]
         numbers = count()
-        return save_each(names, lambda name: _save(_collection(client, name), name, folder, next(numbers)))
+        return save_each(names, lambda name: _save(_collection(stored, name), name, folder, next(numbers)))
 
 
-def restore(uri: str, relations: Sequence[Relation], folder: Path) -> None:
+def restore(server: str | Server, relations: Sequence[Relation], folder: Path) -> None:
     """Restore the documents and their indexes. Raises BackupError."""
-    with connect(uri) as client:
+    with databases(server) as stored:
 
         def load(one: Relation) -> tuple[int, str]:
-            collection = _collection(client, one.name)
+            collection = _collection(stored, one.name)
             for index in json.loads(one.made_by):
                 keys = list(index.pop("key").items())
                 collection.create_index(keys, **index)
@@ -55,7 +54,7 @@ def restore(uri: str, relations: Sequence[Relation], folder: Path) -> None:
 
         # Documents before ledgers: an interrupted restore leaves no ledger that lists missing documents.
         order = sorted(relations, key=lambda one: one.name.endswith(f".{LEDGER}"))
-        restore_each(STORE, order, lambda name: _collection(client, name).find_one({}) is not None, load)
+        restore_each(STORE, order, lambda name: _collection(stored, name).find_one({}) is not None, load)
 
 
 def rows_of(file: IO[bytes]) -> Iterator[bytes]:
@@ -64,9 +63,9 @@ def rows_of(file: IO[bytes]) -> Iterator[bytes]:
         yield bytes(document.raw)
 
 
-def _collection(client: MongoClient[dict[str, Any]], name: str) -> Collection[RawBSONDocument]:
-    database, _, collection = name.partition(".")
-    return client[database][collection].with_options(codec_options=RAW)
+def _collection(stored: Databases, name: str) -> Collection[RawBSONDocument]:
+    dataset, _, collection = name.partition(".")
+    return stored[dataset][collection].with_options(codec_options=RAW)
 
 
 def _save(collection: Collection[RawBSONDocument], name: str, folder: Path, number: int) -> Relation:

@@ -153,8 +153,8 @@ def _months(account: str, months: str | None, filters: Filters) -> Sequence[str]
     if months:
         return months_between(months, alphas=True)
     every = months_between(None, alphas=True)
-    with mongo.connect(stores.mongo_uri()) as client:
-        found = {one.month for one in wanted(client, account, every, filters)}
+    with mongo.databases(stores.mongo_server()) as databases:
+        found = {one.month for one in wanted(databases, account, every, filters)}
     return [month for month in every if min(found) <= month <= max(found)] if found else []
 
 

@@ -129,12 +129,13 @@ def up_to_date(settings: Settings, account: str, months: Sequence[str], kinds: S
 
     root, pairs = settings.alphas_folder, [(account, month) for month in months]
     metadata: dict[str, dict[str, Any]] = {}
-    with mongo.connect(stores.mongo_uri()) as client:
-        if status.outdated_pairs(client, root, pairs, kinds, exact=False):  # by times first: a run reads the packages
+    with mongo.databases(stores.mongo_server()) as databases:
+        # By times first: a run reads the packages.
+        if status.outdated_pairs(databases, root, pairs, kinds, exact=False):
             return None
         for kind in kinds:
             started = time.monotonic()
-            if status.outdated_pairs(client, root, pairs, [kind]):
+            if status.outdated_pairs(databases, root, pairs, [kind]):
                 return None
             unchanged = len(list(find(root, account, kind, months)))
             metadata[f"{kind}_alphas"] = {"packages_unchanged": unchanged, "seconds": time.monotonic() - started}

@@ -157,8 +157,8 @@ def _restore(folder: Path, manifest: "Manifest") -> None:
             has_bars = status.bars_summary(connection).rows
         if has_bars:  # rebuilt from the minutes: a continuous aggregate or a plain table, whichever the server has
             kline.refresh(dsn, (), rebuild=True)
-    if uri := addresses.get(Store.mongo):
-        mongo.restore(uri, relations[Store.mongo], folder)
+    if Store.mongo in addresses:
+        mongo.restore(stores.mongo_server(), relations[Store.mongo], folder)
     if url := addresses.get(Store.clickhouse):
         clickhouse.restore(url, relations[Store.clickhouse], folder, _make_clickhouse_tables)
         with connect(url) as client:
@@ -210,7 +210,7 @@ def _saved(folder: Path, addresses: "Mapping[Store, str]") -> "list[Relation]":
     from marketdata_assets.ticks import tables as ticks
 
     flow_tables = dict.fromkeys(flow.target.table for flow in flows.readable() if flow.target.kind == "postgres")
-    databases = [*map(database_name, KINDS), *map(asset_name, RECORD_SETS)]
+    datasets = [*map(database_name, KINDS), *map(asset_name, RECORD_SETS)]
     names = [LEDGER, "marketdata_ledger_log", *reference.TABLES, *(table.name for table in ticks.TABLES)]
     names += [*(table.name for table in schema.TABLES.values()), schema.OHLCV_1M, schema.REJECTS]
     found: list[Relation] = []
@@ -218,7 +218,7 @@ def _saved(folder: Path, addresses: "Mapping[Store, str]") -> "list[Relation]":
         if store == Store.postgres:
             found += postgres.save(address, [*BOOKS, *BARS, *flow_tables], folder)
         elif store == Store.mongo:
-            found += mongo.save(address, databases, folder)
+            found += mongo.save(stores.mongo_server(), datasets, folder)
         elif store == Store.dagster:
             found += postgres.save(address, None, folder, store="Dagster")
         else:

@@ -71,7 +71,9 @@ def _databases(found: Endpoints) -> Iterator[Database]:
     if dsn := found.postgres_dsn:
         yield Database("Postgres", lambda: postgres.pending(dsn), lambda: postgres.migrate(dsn))
     if uri := found.mongo_uri:
-        for name in (*map(database_name, KINDS), *map(asset_name, RECORD_SETS)):
+        names = Settings().mongo_databases
+        for dataset in (*map(database_name, KINDS), *map(asset_name, RECORD_SETS)):
+            name = names.get(dataset, dataset)
             yield Database(
                 f"MongoDB {name}",
                 lambda name=name: mongo.pending(uri, name),  # type: ignore[misc]

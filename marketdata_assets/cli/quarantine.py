@@ -63,7 +63,7 @@ def alphas_rows(limit: int) -> list[dict[str, Any]]:
     from marketdata_assets.alphas.rejected import rejected_alphas
 
     root = Settings().alphas_folder
-    rows = rejected_alphas(stores.mongo_uri(), root, file_index.accounts_on_disk(root), limit)
+    rows = rejected_alphas(stores.mongo_server(), root, file_index.accounts_on_disk(root), limit)
     return [{"dataset": f"{row.kind}_alphas"} | vars(row) for row in rows]
 
 

@@ -138,11 +138,11 @@ def alphas_rows() -> list[dict[str, Any]]:
     from marketdata_assets.stores import mongo
 
     root, now = Settings().alphas_folder, dt.datetime.now(dt.UTC)
-    with mongo.connect(stores.mongo_uri()) as client:
-        stored = status.in_mongo(client, root)
+    with mongo.databases(stores.mongo_server()) as databases:
+        stored = status.in_mongo(databases, root)
         names = sorted({one.account for one in stored})
         chosen = filters.parse(Settings().brain_records)
-        records = fetch_records.statuses(client, RECORD_SETS, names, chosen, now)
+        records = fetch_records.statuses(databases, RECORD_SETS, names, chosen, now)
     folders = status.on_disk(root, now)
     rejected = {(one.account, one.kind): sum(1 for _ in in_raw_files(root, one.account, one.kind)) for one in stored}
     return [

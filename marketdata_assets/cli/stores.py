@@ -10,6 +10,8 @@ from marketdata_assets.settings import Settings
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+    from marketdata_assets.stores.mongo import Server
+
 
 def postgres_dsn() -> str:
     """The connection string; raises NoServer when nothing names one."""
@@ -19,6 +21,13 @@ def postgres_dsn() -> str:
 def mongo_uri() -> str:
     """The connection string; raises NoServer when nothing names one."""
     return endpoints.address(Settings(), "mongo_uri")
+
+
+def mongo_server() -> "Server":
+    """The server, and the names that MARKETDATA_MONGO_DATABASES gives to databases; raises NoServer."""
+    from marketdata_assets.stores.mongo import Server
+
+    return Server(mongo_uri(), Settings().mongo_databases)
 
 
 def clickhouse_url() -> str:

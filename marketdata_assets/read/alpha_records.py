@@ -18,11 +18,8 @@ from marketdata_assets.read.sources import of_mongo
 from marketdata_assets.stores.mongo import CODEC
 
 if TYPE_CHECKING:
-    from pymongo import MongoClient
-
     from marketdata_assets.read.sources import Mongo
-
-    Client = MongoClient[dict[str, Any]]
+    from marketdata_assets.stores.mongo import Databases
 
 BATCH = 5_000
 SINGLE: Mapping[str, pl.DataType] = {"min": pl.Float64(), "max": pl.Float64(), "fetched": pl.Datetime("ms", "UTC")}
@@ -56,9 +53,11 @@ def alpha_records(
         raise UnknownName("record set of alphas", record_set, RECORD_SETS)
     if kind not in (None, *KINDS):
         raise UnknownName("kind of alpha", str(kind), KINDS)
-    with of_mongo(connection) as client:
-        names = _accounts(client, record_set, accounts)
-        documents = [(name, one) for name in names for one in _documents(client, record_set, name, several(ids), kind)]
+    with of_mongo(connection) as databases:
+        names = _accounts(databases, record_set, accounts)
+        documents = [
+            (name, one) for name in names for one in _documents(databases, record_set, name, several(ids), kind)
+        ]
     types = {name: given for _, one in documents for name, given in one["types"].items()}
     lengths = [len(next(iter(one["columns"].values()), [])) for _, one in documents]
     columns = {
@@ -73,14 +72,16 @@ def alpha_records(
     return pl.DataFrame(columns)
 
 
-def joined(client: "Client", record_set: RecordSet, names: Sequence[str], alphas: pl.DataFrame) -> list[pl.Series]:
+def joined(
+    databases: "Databases", record_set: RecordSet, names: Sequence[str], alphas: pl.DataFrame
+) -> list[pl.Series]:
     """For each of `alphas` (account, id), what its record set has under `names`: a list for a column, else one value.
 
     Null where it was never fetched. Raises UnknownColumn for a column that no record set has.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for (account,), group in alphas.partition_by("account", as_dict=True).items():
-        for one in _documents(client, record_set, account, group["id"].to_list(), names=names):
+        for one in _documents(databases, record_set, account, group["id"].to_list(), names=names):
             found[account, one["_id"]] = one
     types: dict[str, str] = {name: given for one in found.values() for name, given in one["types"].items()}
     rows = [found.get(key) for key in alphas.select("account", "id").iter_rows()]
@@ -109,8 +110,8 @@ def _slices(values: pl.Series, lengths: Iterable[int | None]) -> Iterator[pl.Ser
         start += length or 0
 
 
-def _accounts(client: "Client", record_set: RecordSet, accounts: str | Sequence[str] | None) -> list[str]:
-    there = sorted(filter(ACCOUNT.fullmatch, client[asset_name(record_set)].list_collection_names()))
+def _accounts(databases: "Databases", record_set: RecordSet, accounts: str | Sequence[str] | None) -> list[str]:
+    there = sorted(filter(ACCOUNT.fullmatch, databases[asset_name(record_set)].list_collection_names()))
     if not there:
         raise NothingLoaded(asset_name(record_set))
     names = there if accounts is None else several(accounts) or []
@@ -121,7 +122,7 @@ def _accounts(client: "Client", record_set: RecordSet, accounts: str | Sequence[
 
 
 def _documents(
-    client: "Client",
+    databases: "Databases",
     record_set: RecordSet,
     account: str,
     ids: Sequence[str] | None,
@@ -130,7 +131,7 @@ def _documents(
 ) -> Iterator[dict[str, Any]]:
     """The documents by id, with all columns or those of `names`; ids are queried in batches."""
     shown = None if names is None else dict.fromkeys((*SINGLE, "types", *(f"columns.{name}" for name in names)), 1)
-    collection = client[asset_name(record_set)][account].with_options(codec_options=CODEC)
+    collection = databases[asset_name(record_set)][account].with_options(codec_options=CODEC)
     of_kind = {} if kind is None else {"kind": kind}
     if ids is None:
         yield from collection.find(of_kind, shown).sort("_id", 1)

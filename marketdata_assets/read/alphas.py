@@ -81,8 +81,8 @@ def alphas(
     span = {sign: bound for sign, bound in (("$gte", first), ("$lt", last)) if bound is not None}
     conditions = [condition for condition in ({by: span} if span else {}, dict(where or {})) if condition]
     asked = {"$and": conditions} if conditions else {}
-    with of_mongo(connection) as client:
-        database = client[database_name(kind)].with_options(codec_options=CODEC)
+    with of_mongo(connection) as databases:
+        database = databases[database_name(kind)].with_options(codec_options=CODEC)
         there = sorted(filter(ACCOUNT.fullmatch, database.list_collection_names()))
         names = there if accounts is None else several(accounts) or []
         for name in names:
@@ -92,7 +92,7 @@ def alphas(
         ids = values_by_path["id"]
         frame = pl.DataFrame([_series(kind, path, values, ids) for path, values in values_by_path.items()])
         for record_set, columns_of_set in records.items():
-            frame = frame.with_columns(joined(client, record_set, columns_of_set, frame))
+            frame = frame.with_columns(joined(databases, record_set, columns_of_set, frame))
     return frame.sort(OURS, by, "id", nulls_last=True).select(wanted)
 
 

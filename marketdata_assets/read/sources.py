@@ -38,9 +38,12 @@ def of_clickhouse(given: "ClickHouse | None") -> "AbstractContextManager[Client]
     return _opened(given, "clickhouse_url", clickhouse.connect)
 
 
-def of_mongo(given: "Mongo | None") -> "AbstractContextManager[MongoClient[dict[str, Any]]]":
-    """The client that is given, or one that is closed on leaving. Raises NoServer, CannotRead."""
-    return _opened(given, "mongo_uri", partial(mongo.connect, application=APPLICATION), mongo.naming_failures)
+@contextmanager
+def of_mongo(given: "Mongo | None") -> "Iterator[mongo.Databases]":
+    """The databases of the client that is given, or of one that is closed on leaving. Raises NoServer, CannotRead."""
+    connect = partial(mongo.connect, application=APPLICATION)
+    with _opened(given, "mongo_uri", connect, mongo.naming_failures) as client:
+        yield mongo.Renamed(client, Settings().mongo_databases)
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from marketdata_assets.settings import Settings
 if TYPE_CHECKING:
     from pymongo import MongoClient
 
+    from marketdata_assets.stores.mongo import Databases, Server
+
 OLDEST = (6, 0)
 
 
@@ -26,6 +28,21 @@ class Mongo(dg.ConfigurableResource):
     def uri(self) -> str:
         """The connection string; raises NoServer when nothing names one."""
         return self.url or endpoints.address(Settings(), "mongo_uri")
+
+    @property
+    def server(self) -> "Server":
+        """The server, and the names that MARKETDATA_MONGO_DATABASES gives to databases."""
+        from marketdata_assets.stores.mongo import Server
+
+        return Server(self.uri, Settings().mongo_databases)
+
+    @contextmanager
+    def databases(self) -> Iterator["Databases"]:
+        """The databases by the project's names; the connection is closed on leaving."""
+        from marketdata_assets.stores import mongo
+
+        with mongo.databases(self.server) as databases:
+            yield databases
 
     @contextmanager
     def client(self) -> Iterator["MongoClient[dict[str, Any]]"]:

@@ -7,12 +7,13 @@ writer was faster it matches nothing, and is read and computed again. What to wr
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import InsertOne, MongoClient, ReplaceOne, UpdateOne
 from pymongo.collection import Collection
+from pymongo.database import Database
 from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure
 
 from marketdata_assets.errors import TransientError
@@ -101,6 +102,39 @@ def naming_failures() -> Iterator[None]:
         if codes & set(GOING_DOWN):
             raise StoreAway(STORE, str(error)) from error
         raise
+
+
+class Databases(Protocol):
+    """The databases of a server by the project's names, such as `regular_alphas`; a client is one."""
+
+    def __getitem__(self, name: str) -> Database[Document]: ...
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server, and the databases that have other names there: `{"regular_alphas": "wq_regular"}`."""
+
+    uri: str = field(repr=False)
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """Databases of which some have other names on the server."""
+
+    client: MongoClient[Document]
+    names: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> Database[Document]:
+        return self.client[self.names.get(name, name)]
+
+
+@contextmanager
+def databases(server: str | Server) -> Iterator[Databases]:
+    """The databases of a server, whose connection is closed on leaving."""
+    given = Server(server) if isinstance(server, str) else server
+    with connect(given.uri) as client:
+        yield Renamed(client, given.names)
 
 
 @contextmanager

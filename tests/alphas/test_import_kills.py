@@ -11,6 +11,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from packaged import DAY, alpha, deliver, expected, new_account, run, stored
@@ -64,7 +65,7 @@ class Server:
         self._stack = self._exit.enter_context(LocalStack(settings, services=("mongo",)))
         assert self._stack.endpoints.mongo_uri
         self.uri = self._stack.endpoints.mongo_uri
-        self._port = int(self.uri.split(":")[2].split("/")[0])
+        self._port = urlsplit(self.uri).port or 0
 
     def kill(self) -> None:
         os.kill(self._stack.server("mongo").pid, signal.SIGKILL)

@@ -172,7 +172,7 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
 
         with as_dagster_failure():
             imported = import_accounts(
-                mongo.uri,
+                mongo.server,
                 alphas_dir.path,
                 kind,
                 [alpha_pair(key) for key in context.partition_keys],
@@ -217,8 +217,8 @@ def alpha_summary(context: dg.AssetExecutionContext, mongo: Mongo) -> dg.Materia
     """How many alphas there are by account, kind, month and region, and how their Sharpe and turnover spread."""
     from marketdata_assets.alphas import summary
 
-    with mongo.client() as client:
-        return report.summary(summary.rows(client))
+    with mongo.databases() as databases:
+        return report.summary(summary.rows(databases))
 
 
 @dg.definitions

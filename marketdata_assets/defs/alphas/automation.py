@@ -160,8 +160,8 @@ def alpha_records_daily(
         return dg.SkipReason("no enabled account has credentials")
     if runs_that_load(context.instance, RECORDS, [RECORDS_JOB]):
         return dg.SkipReason("a run for record sets is in progress")
-    with mongo.client() as client:
-        pairs = due_pairs(client, names, brain.filters(), context.scheduled_execution_time, DAILY_RECORDS)
+    with mongo.databases() as databases:
+        pairs = due_pairs(databases, names, brain.filters(), context.scheduled_execution_time, DAILY_RECORDS)
     return requests(context.instance, pairs) or dg.SkipReason("all record sets are those of the current alphas")
 
 
@@ -182,8 +182,8 @@ def alpha_files_sensor(
         return dg.SkipReason("a run for these months is in progress; the files are scanned again when it has ended")
     due: list[Pair] = []
     if changes.pairs:
-        with mongo.client() as client:
-            due = outdated_pairs(client, alphas_dir.path, changes.pairs)
+        with mongo.databases() as databases:
+            due = outdated_pairs(databases, alphas_dir.path, changes.pairs)
     if not due:
         context.update_cursor(changes.cursor)
         waiting = f"; {len(changes.waiting)} months are still being written" if changes.waiting else ""
@@ -247,10 +247,9 @@ def _not_imported(
     instance: dg.DagsterInstance, mongo: Mongo, alphas_dir: AlphaFiles, known: Iterable[str]
 ) -> set[Pair]:
     from marketdata_assets.alphas import status
-    from marketdata_assets.stores.mongo import connect
 
-    with connect(mongo.uri) as client:
-        rows = [row for row in status.in_mongo(client, alphas_dir.path, exact=True) if row.account in set(known)]
+    with mongo.databases() as databases:
+        rows = [row for row in status.in_mongo(databases, alphas_dir.path, exact=True) if row.account in set(known)]
     months = set(ALPHA_MONTHS.get_partition_keys())
     outdated = {(row.account, month) for row in rows for month in row.outdated}
     every = {str(alpha_key(row.account, month)) for row in rows for month in row.states.keys() & months}

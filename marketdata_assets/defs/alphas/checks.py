@@ -6,7 +6,7 @@ The queries are in `marketdata_assets.alphas.checks`.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -17,9 +17,8 @@ from marketdata_assets.partitions import BRAIN_ACCOUNTS, Pair, alpha_pairs
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo
 
 if TYPE_CHECKING:
-    from pymongo import MongoClient
-
     from marketdata_assets.alphas.import_modes import FieldModes
+    from marketdata_assets.stores.mongo import Databases
 
 DESCRIPTIONS = {
     "every_id_landed": "A month has at least as many documents as its packages have ids that were not rejected.",
@@ -43,20 +42,20 @@ def _checks(kind: Kind) -> dg.AssetChecksDefinition:
         from marketdata_assets.stores import mongo_ledger
 
         wanted = {key.name for key in context.selected_asset_check_keys}
-        with mongo.client() as client:
-            database = client[database_name(kind)]
+        with mongo.databases() as databases:
+            database = databases[database_name(kind)]
             accounts = context.instance.get_dynamic_partitions(str(BRAIN_ACCOUNTS.name))
             pairs = alpha_pairs(context.run.tags, accounts)
             if not pairs:  # a check that is run alone
-                known = mongo_ledger.entries(database, database.name)
+                known = mongo_ledger.entries(database, database_name(kind))
                 pairs = sorted({(entry.source, entry.unit[:7]) for entry in known})
-            yield from answers(client, alphas_dir.path, kind, pairs, brain.fields(), wanted)
+            yield from answers(databases, alphas_dir.path, kind, pairs, brain.fields(), wanted)
 
     return alpha_checks
 
 
 def answers(
-    client: "MongoClient[Any]",
+    databases: "Databases",
     folder: Path,
     kind: Kind,
     pairs: Sequence[Pair],
@@ -67,7 +66,7 @@ def answers(
     from marketdata_assets.alphas import checks
     from marketdata_assets.alphas.importer import database_name
 
-    scope = checks.Scope(client[database_name(kind)], folder, kind, pairs, fields)
+    scope = checks.Scope(databases[database_name(kind)], folder, kind, pairs, fields)
     for name in DESCRIPTIONS:
         if name in wanted:
             finding = replace(getattr(checks, name)(scope), facts={"partitions": len(pairs)})
@@ -92,12 +91,12 @@ def _record_checks(record_set: RecordSet) -> dg.AssetChecksDefinition:
         from marketdata_assets.stores import mongo_ledger
 
         selected = {key.name for key in context.selected_asset_check_keys}
-        with mongo.client() as client:
+        with mongo.databases() as databases:
             accounts = context.instance.get_dynamic_partitions(str(BRAIN_ACCOUNTS.name))
             pairs = alpha_pairs(context.run.tags, accounts)
             if not pairs:  # a check that is run alone
-                pairs = sorted({(one.source, one.unit) for one in mongo_ledger.entries(client[name], name)})
-            scope = record_checks.Scope(client, record_set, pairs, brain.filters())
+                pairs = sorted({(one.source, one.unit) for one in mongo_ledger.entries(databases[name], name)})
+            scope = record_checks.Scope(databases, record_set, pairs, brain.filters())
             for check in RECORD_CHECKS:
                 if check in selected:
                     finding = getattr(record_checks, check)(scope)

@@ -69,7 +69,7 @@ def _asset(record_set: RecordSet) -> dg.AssetsDefinition:
             filters = alpha_filters.parse(config.filters) if config.filters else brain.filters()
             days = config.max_age_days
             fetched = fetch_records(
-                mongo.uri,
+                mongo.server,
                 record_set,
                 [alpha_pair(key) for key in context.partition_keys],
                 brain.client,

@@ -151,9 +151,9 @@ def of_import(mongo: Mongo, report: "ingest.AccountsReport") -> Ended:
     }
     rows: dict[Pair, status.MonthRows] = {}
     if report.reports:
-        with mongo.client() as client:
-            ledger = status.by_account(mongo_ledger.entries(client[name], name))
-            metadata["preview"] = _preview(client[name], report)
+        with mongo.databases() as databases:
+            ledger = status.by_account(mongo_ledger.entries(databases[name], name))
+            metadata["preview"] = _preview(databases[name], report)
         rows = {(one, month): row for one in ledger for month, row in status.by_month(ledger[one]).items()}
         metadata["dagster/row_count"] = sum(row.documents for row in rows.values())
     by_pair = {

@@ -60,7 +60,7 @@ def load_selected_alphas(
         }
         for kind in KINDS:
             imported = import_accounts(
-                mongo.uri,
+                mongo.server,
                 alphas_dir.path,
                 kind,
                 pairs,
@@ -73,8 +73,8 @@ def load_selected_alphas(
                 complete=_marks(context, f"{kind}_alphas"),
             )
             ended[f"{kind}_alphas"] = report.of_import(mongo, imported)
-        with mongo.client() as client:
-            result = report.summary(summary.rows(client))
+        with mongo.databases() as databases:
+            result = report.summary(summary.rows(databases))
         context.log_event(dg.AssetMaterialization("alpha_summary", metadata=result.metadata))
         for kind in KINDS:
             _check(context, kind, pairs, mongo, alphas_dir, brain)
@@ -103,8 +103,8 @@ def _marks(context: dg.OpExecutionContext, asset: str) -> Callable[[Sequence[Pai
 def _check(
     context: dg.OpExecutionContext, kind: Kind, pairs: list[Pair], mongo: Mongo, alphas_dir: AlphaFiles, brain: Brain
 ) -> None:
-    with mongo.client() as client:
-        for answer in checks.answers(client, alphas_dir.path, kind, pairs, brain.fields(), checks.DESCRIPTIONS):
+    with mongo.databases() as databases:
+        for answer in checks.answers(databases, alphas_dir.path, kind, pairs, brain.fields(), checks.DESCRIPTIONS):
             context.log_event(check_evaluation(answer))  # type: ignore[arg-type]  # taken, though not annotated
 
 

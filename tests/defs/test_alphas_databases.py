@@ -1,0 +1,95 @@
+"""MongoDB databases with names of the user's own: every writer and reader keeps to them."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alpha_runs import MONTHS, PACKAGES, REGULARS, SUPERS, Lab, alpha, drop_slice, keys
+from bar_runs import execute, failures
+from nights import night
+from typer.testing import CliRunner
+
+from marketdata_assets import read
+from marketdata_assets.alphas.layout import KINDS
+from marketdata_assets.backup import mongo as backup
+from marketdata_assets.cli import app, quarantine, status
+from marketdata_assets.settings import MONGO_DATASETS, Settings
+from marketdata_assets.stores.mongo import Server
+
+ALL = 3 * (REGULARS + SUPERS)
+
+
+@pytest.fixture
+def names(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """Other names of all databases, which are dropped afterwards."""
+    prefix = f"wq-{uuid.uuid4().hex[:8]}"
+    chosen = {name: f"{prefix}-{name}" for name in MONGO_DATASETS}
+    monkeypatch.setenv("MARKETDATA_MONGO_DATABASES", json.dumps(chosen))
+    monkeypatch.setenv("MARKETDATA_BRAIN_RECORDS", '{"min_sharpe": -100}')
+    yield chosen
+    for name in lab.client.list_database_names():
+        if name.startswith(prefix):
+            lab.client.drop_database(name)
+
+
+def of_usual_names(lab: Lab) -> list[str]:
+    return [name for name in MONGO_DATASETS if lab.client[name].list_collection_names()]
+
+
+def test_loads_checks_and_readers_use_the_names(lab: Lab, names: dict[str, str]) -> None:
+    lab.ready("lk")
+    for job in ("alphas", "alpha_records"):
+        result = lab.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", job)
+        assert result.success, failures(result)
+        checks = result.get_asset_check_evaluations()
+        assert checks
+        assert all(one.passed for one in checks)
+    assert of_usual_names(lab) == []
+    assert lab.client[names["regular_alphas"]]["lk"].count_documents({}) == 3 * REGULARS
+    assert lab.client[names["alpha_pnl"]]["lk"].count_documents({}) == ALL
+
+    frame = read.alphas("super", columns=["account", "id", "pnl.pnl"])
+    assert frame.height == 3 * SUPERS
+    assert frame["pnl.pnl"].null_count() == 0
+    assert read.alpha_records("turnover", accounts="lk")["alpha"].n_unique() == ALL
+    rows = {row["asset"]: row for row in status.alphas_rows()}
+    assert rows["regular_alphas"]["documents"] == 3 * REGULARS
+    assert (rows["alpha_sharpe"]["documents"], rows["alpha_sharpe"]["ok"]) == (ALL, 3)
+    assert night(lab.instance).run_requests == []
+
+
+def test_dropped_and_rejected_alphas_are_found_under_the_names(lab: Lab, names: dict[str, str]) -> None:
+    deep: dict[str, object] = {}
+    for _ in range(300):
+        deep = {"deeper": deep}
+    drop_slice(lab.root, "zz", MONTHS[1], [alpha("aaaaaa1", MONTHS[1]), alpha("aaaaaa2", MONTHS[1], settings=deep)])
+    drop_slice(lab.root, "lk", MONTHS[0], [alpha("aaaaaa3", MONTHS[0])])
+    lab.partitions("zz", "lk")
+    [request] = night(lab.instance).run_requests
+    execute(lab.instance, str(request.job_name), request.run_config)
+    assert lab.materialized(PACKAGES) == keys(["zz"], [MONTHS[1]]) | keys(["lk"], [MONTHS[0]])
+    assert [one["id"] for one in lab.client[names["regular_alphas"]]["zz"].find()] == ["aaaaaa1"]
+    [refused] = quarantine.alphas_rows(10)
+    assert refused["reason"].startswith("nested deeper than")
+    assert of_usual_names(lab) == []
+
+
+def test_a_backup_is_restored_under_other_names(lab: Lab, names: dict[str, str], tmp_path: Path) -> None:
+    lab.ready("lk")
+    assert lab.run(f"lk|{MONTHS[0]}").success
+    uri = Settings().mongo_uri
+    assert uri
+    saved = backup.save(Server(uri, names), MONGO_DATASETS, tmp_path)
+    assert {one.name for one in saved} >= {"regular_alphas.lk", "super_alphas.lk", "regular_alphas.marketdata-ledger"}
+    backup.restore(uri, saved, tmp_path)
+    for kind in KINDS:
+        stored = lab.client[names[f"{kind}_alphas"]]["lk"]
+        assert list(lab.client[f"{kind}_alphas"]["lk"].find().sort("id")) == list(stored.find().sort("id"))
+
+
+def test_migrations_are_those_of_the_names(lab: Lab, names: dict[str, str]) -> None:
+    asked = CliRunner().invoke(app, ["migrate", "--dry-run", "--json"])
+    said = json.loads(asked.stdout)
+    assert set(said["databases"]) >= {f"MongoDB {name}" for name in names.values()}
