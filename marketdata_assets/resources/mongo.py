@@ -12,8 +12,6 @@ from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from pymongo import MongoClient
-
     from marketdata_assets.stores.mongo import Databases, Server
 
 OLDEST = (6, 0)
@@ -43,15 +41,6 @@ class Mongo(dg.ConfigurableResource):
 
         with mongo.databases(self.server) as databases:
             yield databases
-
-    @contextmanager
-    def client(self) -> Iterator["MongoClient[dict[str, Any]]"]:
-        """A client that is closed on leaving."""
-        from pymongo import MongoClient
-
-        client: MongoClient[dict[str, Any]] = MongoClient(self.uri, tz_aware=True, serverSelectionTimeoutMS=10_000)
-        with client:
-            yield client
 
     def check(self) -> Health:
         """Ask for the version and the latency of a ping; warn of writes that are not journaled."""
