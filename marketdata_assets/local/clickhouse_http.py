@@ -13,6 +13,7 @@ import binascii
 import hmac
 import json
 import re
+import shutil
 import signal
 import tempfile
 import threading
@@ -76,8 +77,10 @@ class Engine:
 
         path.mkdir(parents=True, exist_ok=True)
         self._connect: Callable[[], Any] = partial(Connection, str(path))
-        self._scratch = tempfile.TemporaryDirectory(prefix="clickhouse-insert-")
         self._keeper = self._connect()
+        self._bodies = path.with_name(f"{path.name}-inserts")
+        shutil.rmtree(self._bodies, ignore_errors=True)  # of a server that was killed
+        self._bodies.mkdir(mode=0o700)
         self._keeper.query(f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic")
         self.timezone = self._keeper.query("SELECT timezone()", "TabSeparated").bytes().decode().strip()
 
@@ -96,7 +99,7 @@ class Engine:
             insert = wire.split_insert(start)
             if insert is not None:
                 statement, first = insert
-                with tempfile.NamedTemporaryFile(dir=self._scratch.name) as file:
+                with tempfile.NamedTemporaryFile(dir=self._bodies) as file:
                     file.write(first)
                     file.writelines(rest)
                     file.flush()
@@ -111,7 +114,7 @@ class Engine:
 
     def close(self) -> None:
         self._keeper.close()
-        self._scratch.cleanup()
+        shutil.rmtree(self._bodies, ignore_errors=True)
 
 
 class Front(ThreadingHTTPServer):

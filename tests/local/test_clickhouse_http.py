@@ -220,3 +220,37 @@ def test_acknowledged_inserts_survive_a_kill(local_home: Path) -> None:
     assert len(acknowledged) >= 20
     assert {(batch, half) for batch in acknowledged for half in (0, 1)} <= set(stored)
     assert set(stored.values()) == {250}, "what goes into one partition is there as a whole or not at all"
+
+
+def test_what_a_killed_insert_had_sent_is_deleted_by_the_next_start(
+    local_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (local_home / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(local_home / "tmp"))
+    rows = b"7,kept by nobody\n" * 10_000
+
+    def kept() -> list[Path]:
+        return [file for file in local_home.rglob("*") if file.is_file() and rows[:1000] in file.read_bytes()]
+
+    with LocalStack(settings_of(local_home), services=["clickhouse"]) as stack:
+        url = stack.endpoints.clickhouse_url or ""
+        with clickhouse_connect.get_client(dsn=url) as client:
+            make_table(client)
+
+        def body() -> Iterator[bytes]:
+            yield b"INSERT INTO ticks (id, symbol) FORMAT CSV\n"
+            deadline = time.monotonic() + 60
+            while not kept() and time.monotonic() < deadline:
+                yield rows
+            assert len(kept()) == 1
+            stack.server("clickhouse").kill()
+            yield rows
+
+        with pytest.raises(httpx.TransportError):
+            httpx.post(url, content=body(), timeout=60)
+        stack.server("clickhouse").start()
+        assert kept() == []
+        with clickhouse_connect.get_client(dsn=url) as client:
+            client.raw_insert("ticks", ["id", "symbol"], rows, fmt="CSV")
+            assert client.command("SELECT count() FROM ticks") == 10_000
+        assert kept() == []
