@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+import psutil
 import pytest
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import WorkerStatus
@@ -23,6 +24,7 @@ from dagster._grpc.client import DagsterGrpcClient
 from marketdata_assets.dagster_internals import POOLS
 from marketdata_assets.launcher import WatchedRunLauncher
 from marketdata_assets.local.process import free_port
+from tests.kills.stack import kind_of
 
 LOCATION = "waiting"
 LOG = logging.getLogger("tests.monitoring")
@@ -104,6 +106,8 @@ def test_run_is_ended_when_its_code_server_came_back_without_it(instance: dg.Dag
         instance.launch_run(run_id, request)
         assert {limit.name for limit in instance.event_log_storage.get_pool_limits()} == set(POOLS)
         until(lambda: state(run_id).status == dg.DagsterRunStatus.STARTED)
+        kinds = [kind_of(process) for process in psutil.Process(server.pid).children(recursive=True)]
+        assert (kind_of(psutil.Process(server.pid)), kinds.count("run")) == ("code server", 1), "for `make kills`"
         monitor(context)
         assert launcher.check_run_worker_health(state(run_id)).status == WorkerStatus.RUNNING
 

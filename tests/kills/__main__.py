@@ -19,19 +19,7 @@ def main() -> int:
     print(f"seed {asked.seed}, {asked.kills} kills", flush=True)
     folder, began = Path(tempfile.mkdtemp(prefix="kills-")), time.monotonic()
     found = Campaign(folder, asked.kills, asked.seed, asked.pause, lambda line: print(line, flush=True)).run()
-    for title, lines in {
-        "left over": found.left,
-        "tables that differ": found.different,
-        "commands that failed afterwards": found.failed,
-        "commands that ended with a traceback": found.tracebacks,
-    }.items():
-        print(f"{title}: {len(lines)}")
-        for line in lines:
-            print(f"    {line}")
-    for name, rows in found.rows.items():
-        print(f"    {name}: {rows}")
-    for kind, times in sorted(found.kills.items()):
-        print(f"    {times:4} {kind}")
+    print("\n".join(found.lines()))
     print(
         f"{found.kills.total()} kills, nothing left over {found.clear_after:.0f} s after the last command,"
         f" idle {found.idle_after:.0f} s later; {time.monotonic() - began:.0f} s in all"

@@ -9,32 +9,36 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-import dagster as dg
 import psutil
 
-from tests.kills import leftovers, tables, work
+from tests.kills import leftovers, tables, ui, work
 from tests.kills import stack as stacks
 
 VICTIMS = {
-    "run": 4,
-    "command": 3,
-    "pool worker": 3,
-    "postgres": 2,
-    "clickhouse": 1,
-    "mongo": 1,
-    "nats": 1,
-    "daemon": 1,
-    "webserver": 1,
-    "code server": 1,
+    "run": 6.0,
+    "pool worker of a run": 3.0,
+    "fork server of a run": 1.0,
+    "command": 3.0,
+    "pool worker of a command": 2.0,
+    "fork server of a command": 1.0,
+    "postgres": 0.5,
+    "clickhouse": 0.5,
+    "mongo": 0.5,
+    "nats": 0.5,
+    "daemon": 0.5,
+    "webserver": 0.5,
+    "code server": 0.5,
 }
 """What is killed, and how often of all; the next is drawn when there is none of it."""
-COMMANDS = 2
+COMMANDS = 1
+RUNS = 2
+"""How many loads there are at a time: commands, and runs that have not ended."""
 DELIVERIES = 0.1
 """How many deliveries there are for each draw of a victim."""
 LEFT_SECONDS = 120.0
@@ -46,7 +50,8 @@ Say = Callable[[str], None]
 class Verdict:
     """What a campaign found; everything but `kills` and the seconds should be empty."""
 
-    kills: Counter[str] = field(default_factory=Counter)
+    kills: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By kind of process and signal."""
     left: list[str] = field(default_factory=list)
     """What was left over two minutes after the last kill."""
     failed: list[str] = field(default_factory=list)
@@ -57,12 +62,30 @@ class Verdict:
     """Ends of commands that printed a traceback."""
     rows: dict[str, str] = field(default_factory=dict)
     """By table: the rows after the kills, and their hash."""
+    started: Counter[str] = field(default_factory=Counter)
+    """What was asked for in the UI, and what it answered."""
     clear_after: float = 0.0
     idle_after: float = 0.0
 
     @property
     def good(self) -> bool:
         return not (self.left or self.failed or self.different or self.tracebacks)
+
+    def lines(self) -> Iterator[str]:
+        """For a reader: what is wrong, then tables, what the UI answered, and the kills by kind."""
+        for title, found in {
+            "left over": self.left,
+            "tables that differ": self.different,
+            "commands that failed afterwards": self.failed,
+            "commands that ended with a traceback": self.tracebacks,
+        }.items():
+            yield f"{title}: {len(found)}"
+            yield from (f"    {line}" for line in found)
+        yield from (f"    {name}: {rows}" for name, rows in self.rows.items())
+        yield from (f"    {times:4} {answer}" for answer, times in sorted(self.started.items()))
+        yield f"    {'':24} {'SIGKILL':>8} {'SIGHUP':>8}"
+        for kind in VICTIMS:
+            yield f"    {kind:24} {self.kills[kind, 'SIGKILL']:8} {self.kills[kind, 'SIGHUP']:8}"
 
 
 class Campaign:
@@ -88,6 +111,7 @@ class Campaign:
             self._wait_until_idle(stack)
             self.verdict.failed = self._load(self.home)
             found = self.verdict.rows = tables.hashes(stack.urls)
+        self.verdict.left += stack.left
         work.copy(self.home, self.calm)
         with stacks.running(self.calm, ui=False) as calm:
             self.verdict.failed += self._load(self.calm)
@@ -102,11 +126,12 @@ class Campaign:
     # Kills.
 
     def _strike(self, stack: stacks.Stack) -> None:
-        while not self._runs():
+        while not self._in_progress():
             self._keep_loading()
             time.sleep(0.2)
         while self.verdict.kills.total() < self._kills:
             self._keep_loading()
+            self._keep_launching(stack)
             time.sleep(self._random.uniform(0.1, 2 * self._pause))
             if self._random.random() < DELIVERIES:
                 self._say(f"delivered again: {self._work.again()}")
@@ -115,19 +140,16 @@ class Campaign:
             if (victim := self._victim(stack, kind)) is not None:
                 with suppress(psutil.NoSuchProcess):
                     victim.send_signal(number)
-                    self.verdict.kills[f"{number.name} of {kind}"] += 1
+                    self.verdict.kills[kind, number.name] += 1
                     self._say(f"{self.verdict.kills.total()}: {number.name} of {kind} {victim.pid}")
 
     def _victim(self, stack: stacks.Stack, kind: str) -> psutil.Process | None:
         if kind == "command":
             alive = [one for one, _ in self._commands if one.poll() is None]
             return psutil.Process(self._random.choice(alive).pid) if alive else None
-        found = stack.processes()[kind]
-        if kind == "pool worker":
-            for one, _ in self._commands:
-                with suppress(psutil.NoSuchProcess):
-                    below = psutil.Process(one.pid).children(recursive=True) if one.poll() is None else []
-                    found += [child for child in below if stacks.kind_of(child) == kind]
+        found = list(stack.processes()[kind])
+        for one, _ in self._commands:
+            found += stacks.below_of(one, "a command")[kind] if one.poll() is None else []
         return self._random.choice(found) if found else None
 
     def _keep_loading(self) -> None:
@@ -140,6 +162,14 @@ class Campaign:
             self._started += 1
             log = self.home / f"command-{self._started}.log"
             self._commands.append((stacks.command(self.home, *arguments, log=log), log))
+
+    def _keep_launching(self, stack: stacks.Stack) -> None:
+        """Start something in the UI when too few runs wait or work; while the UI is away, nothing."""
+        there = ui.in_progress(stack)
+        if there is not None and there < RUNS:
+            wanted = self._random.choice(self._work.in_ui())
+            came = ui.start(stack, wanted)
+            self.verdict.started[f"{wanted.name} in the UI: {came}"] += 1
 
     def _look_at(self, log: Path) -> None:
         text = log.read_text(errors="replace")
@@ -179,15 +209,15 @@ class Campaign:
     def _wait_until_idle(self, stack: stacks.Stack) -> None:
         """Until all that sensors have asked for is loaded; then nobody may hold a lock or a claim."""
         began = time.monotonic()
-        while runs := self._runs():
+        while working := self._in_progress():
             if time.monotonic() - began > QUIET_SECONDS:
-                self.verdict.left += [f"run {run.run_id[:8]} of {run.job_name} is {run.status.value}" for run in runs]
+                self.verdict.left += working
                 break
             time.sleep(2)
         self.verdict.idle_after = time.monotonic() - began
         self.verdict.left += self._leftovers(stack, idle=True)
 
-    def _runs(self) -> list[dg.DagsterRun]:
+    def _in_progress(self) -> list[str]:
         return leftovers.in_progress(leftovers.variables(self.home, stacks.environment(self.home)))
 
     def _load(self, home: Path) -> list[str]:

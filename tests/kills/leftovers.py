@@ -6,6 +6,7 @@ from contextlib import closing
 
 import dagster as dg
 import psycopg
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, BulkActionStatus
 from dagster._core.launcher import WorkerStatus
 from psycopg.rows import tuple_row
 
@@ -14,6 +15,7 @@ from marketdata_assets.dagster_internals import POOLS
 from marketdata_assets.launcher import WatchedRunLauncher
 from marketdata_assets.run_queue import NOT_ENDED
 
+BACKFILLS = BulkActionsFilter(statuses=[one for one in BulkActionStatus if one not in BULK_ACTION_TERMINAL_STATUSES])
 SESSIONS = """
 SELECT pid, coalesce(state, ''), left(query, 100) FROM pg_stat_activity
 WHERE datname = current_database() AND pid != pg_backend_pid() AND backend_type = 'client backend'
@@ -34,10 +36,13 @@ def leftovers(urls: Mapping[str, str], variables: Mapping[str, str], *, idle: bo
     return found + (_of_postgres(urls["postgres_dsn"]) if idle and not runs else [])
 
 
-def in_progress(variables: Mapping[str, str]) -> list[dg.DagsterRun]:
-    """The runs that Dagster holds to be in progress."""
+def in_progress(variables: Mapping[str, str]) -> list[str]:
+    """The runs and backfills that have not ended, as Dagster holds."""
     with environment_of(variables), dg.DagsterInstance.get() as instance:
-        return list(instance.get_runs(dg.RunsFilter(statuses=NOT_ENDED)))
+        runs = instance.get_runs(dg.RunsFilter(statuses=NOT_ENDED))
+        backfills = instance.get_backfills(BACKFILLS)
+    found = [f"run {run.run_id[:8]} of {run.job_name} is {run.status.value}" for run in runs]
+    return found + [f"backfill {one.backfill_id} is {one.status.value}" for one in backfills]
 
 
 def _dead(instance: dg.DagsterInstance, runs: list[dg.DagsterRun]) -> Iterator[str]:

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -19,7 +18,10 @@ from marketdata_assets.local.process import port_is_free
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 240
+OUTLIVES_SECONDS = 30
+"""How long processes may take to notice that the stack has ended."""
 UNREACHABLE = "http://127.0.0.1:9"
+OF_LOADS = ("pool worker", "fork server")
 DOMAINS = ("BARS", "ALPHAS", "TICKS", "CAPTURES", "FLOWS")
 
 
@@ -37,17 +39,26 @@ def environment(home: Path) -> dict[str, str]:
         "MARKETDATA_BRAIN_URL": UNREACHABLE,
         "TUSHARE_TOKEN": "",
         "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(temporary(home)),
     }
     return inherited | ours | {f"MARKETDATA_{domain}_QUIET_SECONDS": "1" for domain in DOMAINS}
 
 
-def command(home: Path, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
-    """Start a command of `marketdata` as a person does who has it in a terminal."""
+def temporary(home: Path) -> Path:
+    """Where all processes of the stack and of its commands have their temporary files."""
+    folder = home / "tmp"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def command(home: Path, *arguments: str, log: Path, port: int = 0) -> subprocess.Popen[bytes]:
+    """Start a command of `marketdata` as a person does who has it in a terminal; `port` is the UI's."""
+    ours = {"PYTHONPATH": str(ROOT), **({"MARKETDATA_UI_PORT": str(port)} if port else {})}
     with log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "marketdata_assets", *arguments],
             cwd=ROOT,
-            env=environment(home) | {"PYTHONPATH": str(ROOT)},
+            env=environment(home) | ours,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -67,19 +78,10 @@ class Stack:
 
     def __init__(self, home: Path, *, ui: bool) -> None:
         self.home, self.log, self._ui = home, home / "up.log", ui
-        port = next(port for port in random.sample(range(20_000, 30_000), 1000) if port_is_free(port))
-        os.environ["MARKETDATA_UI_PORT"] = str(port)
+        self.port = next(port for port in random.sample(range(20_000, 30_000), 1000) if port_is_free(port))
         options = () if ui else ("--no-ui",)
-        with self.log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "marketdata_assets", "up", *options],
-                cwd=ROOT,
-                env=environment(home) | {"MARKETDATA_UI_PORT": str(port)},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        self.left: list[str] = []
+        self.process = command(home, "up", *options, log=self.log, port=self.port)
 
     @property
     def urls(self) -> Mapping[str, str]:
@@ -102,24 +104,46 @@ class Stack:
         for server in stack.servers if stack else ():
             with suppress(psutil.NoSuchProcess):
                 found[server.name].append(psutil.Process(server.pid))
-        for process in psutil.Process(self.process.pid).children(recursive=True):
-            with suppress(psutil.Error):
-                if kind := kind_of(process):
-                    found[kind].append(process)
+        for kind, below in below_of(self.process, "a run").items():
+            found[kind] += below
         return found
 
-    def stop(self) -> None:
-        """As Ctrl-C, and with force when that takes long."""
-        family = psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
+    def stop(self) -> list[str]:
+        """As Ctrl-C, and with force when that takes long; what of this folder outlives it, which is killed."""
         self.process.send_signal(signal.SIGINT)
         try:
             self.process.wait(90)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        for left in family:
+        _, alive = psutil.wait_procs(self._family(), timeout=OUTLIVES_SECONDS)
+        left = []
+        for process in alive:
             with suppress(psutil.Error):
-                left.kill()
+                left.append(f"process {process.pid} outlives the stack: {' '.join(process.cmdline())[:200]}")
+                process.kill()
+        return left
+
+    def _family(self) -> list[psutil.Process]:
+        """All processes with this data folder, whoever their parent is by now."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get("MARKETDATA_HOME") == str(self.home):
+                    found.append(process)
+        return found
+
+
+def below_of(started: subprocess.Popen[bytes], whose: str) -> dict[str, list[psutil.Process]]:
+    """What runs below a process, by kind; `whose` says of which load the workers are."""
+    found: dict[str, list[psutil.Process]] = defaultdict(list)
+    with suppress(psutil.Error):
+        for process in psutil.Process(started.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                kind = kind_of(process)
+                if kind is not None:
+                    found[f"{kind} of {whose}" if kind in OF_LOADS else kind].append(process)
+    return found
 
 
 def kind_of(process: psutil.Process) -> str | None:
@@ -128,13 +152,13 @@ def kind_of(process: psutil.Process) -> str | None:
     parent = process.parent()
     above = " ".join(parent.cmdline()) if parent else ""
     if "multiprocessing.forkserver" in line:
-        return "pool worker" if "multiprocessing.forkserver" in above else None
+        return "pool worker" if "multiprocessing.forkserver" in above else "fork server"
     if "spawn_main" in line:
-        return "run" if "api grpc" in above or "_grpc" in above or "code-server" in above else None
+        return "run" if "dagster api grpc" in above else None
     for word, kind in (("dagster._daemon", "daemon"), ("marketdata_assets ui", "webserver")):
         if word in line and "child.py" not in line:
             return kind
-    return "code server" if "api grpc" in line or "code-server" in line or "dagster._grpc" in line else None
+    return "code server" if "dagster api grpc" in line or "dagster code-server" in line else None
 
 
 @contextmanager
@@ -144,14 +168,14 @@ def running(home: Path, *, ui: bool) -> Iterator[Stack]:
         stack.wait()
         yield stack
     finally:
-        stack.stop()
+        stack.left = stack.stop()
 
 
 def run(home: Path, *arguments: str, seconds: float = 300) -> tuple[int, str]:
     """A command to its end: exit code, and what it printed."""
     log = home / f"{'-'.join(arguments[:2])}.out"
     log.unlink(missing_ok=True)
-    process: Any = command(home, *arguments, log=log)
+    process = command(home, *arguments, log=log)
     try:
         return process.wait(seconds), log.read_text(errors="replace")
     except subprocess.TimeoutExpired:
