@@ -61,6 +61,7 @@ def figures() -> Iterator[Figure]:
             yield from load_figures(server, home)
             yield from small_figures(server, home)
             yield flows_ray.overhead(server, DEFINITION, home / "big")
+            yield flows_ray.second_machine(server, DEFINITION, home / "big")
         with LocalStack(Settings(home=home / "other", postgres_dsn=None), services=("postgres",)) as stack:
             yield from flow_deliveries.figures(Server(stack, lambda connection: None), home / "other", home)
 

@@ -21,21 +21,42 @@ chmod 700 secrets providers
 input=$(sed -n 's/^MARKETDATA_INPUT=//p' .env | tail -n 1)
 for folder in bars alphas ticks reference flows flows_data; do mkdir -p "$input/$folder"; done
 
-for name in postgres_password dagster_db_password mongo_root_password mongo_password clickhouse_password \
-  nats_password redis_password collector_token grafana_password; do
+for name in postgres_superuser_password postgres_password postgres_reader_password dagster_db_superuser_password \
+  dagster_db_password dagster_db_reader_password mongo_root_password mongo_password mongo_reader_password \
+  clickhouse_password clickhouse_reader_password nats_password nats_reader_password redis_password collector_token \
+  viewer_token grafana_password; do
   random | keep "$name"
 done
 random 384 | keep mongo_keyfile
 
 printf 'postgresql://marketdata:%s@timescaledb:5432/marketdata' "$(value postgres_password)" | keep postgres_dsn
+printf 'postgresql://reader:%s@timescaledb:5432/marketdata' "$(value postgres_reader_password)" | keep postgres_reader_dsn
 printf 'mongodb://marketdata:%s@mongodb:27017/?replicaSet=rs0&authSource=admin&journal=true' \
   "$(value mongo_password)" | keep mongo_uri
+printf 'mongodb://reader:%s@mongodb:27017/?replicaSet=rs0&authSource=admin&journal=true' \
+  "$(value mongo_reader_password)" | keep mongo_reader_uri
 printf 'http://marketdata:%s@clickhouse:8123/marketdata' "$(value clickhouse_password)" | keep clickhouse_url
+printf 'http://reader:%s@clickhouse:8123/marketdata' "$(value clickhouse_reader_password)" | keep clickhouse_reader_url
 printf 'nats://marketdata:%s@nats:4222' "$(value nats_password)" | keep nats_url
+printf 'nats://reader:%s@nats:4222' "$(value nats_reader_password)" | keep nats_reader_url
 printf 'redis://:%s@redis:6379/0' "$(value redis_password)" | keep redis_url
-printf 'authorization { user: marketdata, password: "%s" }\n' "$(value nats_password)" | keep nats_auth
+cat <<NATS | keep nats_auth
+authorization {
+  users: [
+    { user: marketdata, password: "$(value nats_password)" }
+    {
+      user: reader, password: "$(value nats_reader_password)"
+      permissions {
+        publish: ["\$JS.API.INFO", "\$JS.API.STREAM.NAMES", "\$JS.API.STREAM.LIST", "\$JS.API.STREAM.INFO.>",
+          "\$JS.API.CONSUMER.NAMES.>", "\$JS.API.CONSUMER.LIST.>", "\$JS.API.CONSUMER.INFO.>"]
+        subscribe: "_INBOX.>"
+      }
+    }
+  ]
+}
+NATS
 printf 'requirepass %s\n' "$(value redis_password)" | keep redis_auth
-# The user that the image comes with has no password, so it goes.
+# One user loads and one reads. The user that the image comes with has no password, so it goes.
 cat <<XML | keep clickhouse_users
 <clickhouse>
   <users>
@@ -45,8 +66,25 @@ cat <<XML | keep clickhouse_users
       <networks><ip>::/0</ip></networks>
       <profile>default</profile>
       <quota>default</quota>
+      <!-- No files, no other servers, no users: those are grants of their own. -->
+      <grants>
+        <query>GRANT ALL ON marketdata.*</query>
+        <query>GRANT SELECT ON system.*</query>
+        <query>GRANT CREATE TEMPORARY TABLE ON *.*</query>
+      </grants>
     </marketdata>
+    <reader>
+      <password_sha256_hex>$(value clickhouse_reader_password | sha256sum | cut -d' ' -f1)</password_sha256_hex>
+      <networks><ip>::/0</ip></networks>
+      <profile>reader</profile>
+      <quota>default</quota>
+      <grants>
+        <query>GRANT SELECT ON marketdata.*</query>
+        <query>GRANT SELECT ON system.*</query>
+      </grants>
+    </reader>
   </users>
+  <profiles><reader><readonly>2</readonly></reader></profiles>
 </clickhouse>
 XML
 

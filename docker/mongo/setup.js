@@ -1,8 +1,19 @@
-// Makes the replica set of one and the user of the assets. Safe to run again; a changed password is taken over.
+// Makes the replica set of one, the user of the assets and one who reads. Safe to run again; a changed password is taken over.
 const { readFileSync } = require("fs");
 const secret = (name) => readFileSync(`/run/secrets/${name}`, "utf8").trim();
 const NOT_YET_INITIALIZED = 94;
 const SECONDS = 60;
+// The names of MARKETDATA_MONGO_DATABASES have to be here too, where it is set.
+const DATABASES = [
+  "regular_alphas",
+  "super_alphas",
+  "alpha_pnl",
+  "alpha_yearly_stats",
+  "alpha_turnover",
+  "alpha_sharpe",
+  "alpha_self_correlation",
+  "alpha_prod_correlation",
+];
 
 db = connect("mongodb://mongodb:27017/admin?directConnection=true");
 db.auth("root", secret("mongo_root_password"));
@@ -18,7 +29,13 @@ for (let waited = 0; !db.hello().isWritablePrimary; waited++) {
   sleep(1000);
 }
 
-const user = { pwd: secret("mongo_password"), roles: [{ role: "readWriteAnyDatabase", db: "admin" }] };
-if (db.getUser("marketdata")) db.updateUser("marketdata", user);
-else db.createUser({ user: "marketdata", ...user });
-print("replica set rs0 and user marketdata are there");
+const users = [
+  ["marketdata", "mongo_password", "readWrite"],
+  ["reader", "mongo_reader_password", "read"],
+];
+for (const [name, password, role] of users) {
+  const user = { pwd: secret(password), roles: DATABASES.map((database) => ({ role, db: database })) };
+  if (db.getUser(name)) db.updateUser(name, user);
+  else db.createUser({ user: name, ...user });
+}
+print("replica set rs0 and users marketdata and reader are there");

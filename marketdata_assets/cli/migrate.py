@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from marketdata_assets.cli import output
+from marketdata_assets.cli import output, stores
 from marketdata_assets.local import endpoints
 from marketdata_assets.local.endpoints import Endpoints
 from marketdata_assets.settings import Settings
@@ -30,12 +30,15 @@ class Database:
 
 def migrate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the steps that would be run")] = False,
+    create: Annotated[
+        bool, typer.Option("--create", help="also create the tables that do not exist, for users who may only read")
+    ] = False,
     as_json: output.Json = False,
 ) -> None:
     """Change tables of an earlier version to those of this one.
 
     All databases that are configured are changed, while loads continue. Tables that do not exist are created by their
-    first load.
+    first load, or by --create.
     """
     found = endpoints.resolve(Settings())
     databases = [*_databases(found), *_conversions(found)]
@@ -46,6 +49,8 @@ def migrate(
         for one, steps in planned:
             done = steps if dry_run else one.migrate()
             rows += [{"database": one.name, "step": step.label, "table": step.table, "state": state} for step in done]
+    if create and not dry_run:
+        _create_tables(found)
     if as_json:
         output.as_json({"databases": list(dict.fromkeys(one.name for one in databases)), "steps": rows})
     elif rows:
@@ -81,6 +86,25 @@ def _databases(found: Endpoints) -> Iterator[Database]:
             )
     if url := found.clickhouse_url:
         yield Database("ClickHouse", lambda: clickhouse.pending(url), lambda: clickhouse.migrate(url))
+
+
+def _create_tables(found: Endpoints) -> None:
+    """Create the tables of all domains but those of flows, which their first load creates."""
+    from marketdata_assets.bars import schema as bars
+    from marketdata_assets.flows import storage
+    from marketdata_assets.reconciliation import reconcile
+    from marketdata_assets.reference import tables as reference
+    from marketdata_assets.stores import postgres
+    from marketdata_assets.ticks import tables as ticks
+
+    if dsn := found.postgres_dsn:
+        with postgres.connect(dsn) as connection:
+            for ensure in (bars.ensure, storage.ensure_books, reconcile.ensure):
+                ensure(connection)
+    if found.clickhouse_url:
+        with stores.exchange_tables() as client:
+            reference.ensure(client)
+            ticks.ensure(client)
 
 
 def _conversions(found: Endpoints) -> Iterator[Database]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import polars as pl
 
 from marketdata_assets.stores import clickhouse_ledger
-from marketdata_assets.stores.clickhouse import naming_failures
+from marketdata_assets.stores.clickhouse import create
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -88,7 +88,4 @@ def ensure(client: "Client") -> None:
     """Create the tables and the ledger where they are missing; safe to call at any time."""
     clickhouse_ledger.ensure(client)
     text = files(__package__).joinpath("sql/tables.sql").read_text("utf-8")
-    with naming_failures():
-        for statement in text.split(";\n"):
-            if statement.strip():
-                client.command(statement)
+    create(client, text)

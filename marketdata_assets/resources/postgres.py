@@ -7,7 +7,7 @@ from marketdata_assets.local import endpoints
 from marketdata_assets.resources.health import Health, examine, median_ms
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
-from marketdata_assets.stores.postgres import connect
+from marketdata_assets.stores.postgres import connect, timescaledb_is_loaded
 
 
 class Postgres(dg.ConfigurableResource):
@@ -29,15 +29,14 @@ def _ask(url: str) -> Health:
     with connect(url, autocommit=True) as connection:
         server = schema.look(connection)
         latency = median_ms(lambda: connection.execute("SELECT 1").fetchone())
-        loaded = connection.execute("SELECT current_setting('shared_preload_libraries')").fetchone()
+        loaded = timescaledb_is_loaded(connection)
     missing: tuple[str, ...] = ()
     remedy = ""
     if server.edition == "none":
         missing = ("TimescaleDB: the monthly K-line is a plain table, minute bars are not compressed",)
-        preloaded = loaded is not None and "timescaledb" in loaded[0]
         remedy = (
             "CREATE EXTENSION timescaledb"
-            if preloaded
+            if loaded
             else "point MARKETDATA_POSTGRES_DSN at a TimescaleDB community server"
         )
     elif server.edition == "apache":

@@ -25,6 +25,9 @@ NO_SPACE = 243
 NO_SPACE_TEXT = re.compile(r"no space left on device|errno: 28\b", re.IGNORECASE)
 ROWS_PER_BATCH = 30_000
 """Two megabytes of bars: memory that is reused instead of allocated again."""
+FORBIDDEN = (164, 497)
+"""Codes of a user who may only read, by its settings or by its grants."""
+_CREATED = re.compile(r"^CREATE (?:OR REPLACE )?(?:\w+ )*?(?:TABLE|VIEW) (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
 MIN_ROWS_TO_SPLIT = 800_000
 STREAMS = 2
 """Inserts at a time of one large frame: the server reads one with one core, and makes at least one part of it."""
@@ -71,6 +74,20 @@ def connect(url: str, *, timeout_seconds: float | None = None) -> Iterator["Clie
             yield client
         finally:
             client.close()
+
+
+def create(client: "Client", script: str) -> None:
+    """Run a script's statements that create what is missing; a user who only reads may call it for what exists."""
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
+    for statement in filter(str.strip, script.split(";\n")):
+        try:
+            with naming_failures():
+                client.command(statement)
+        except DatabaseError as error:
+            name = _CREATED.search(statement)
+            if error.code not in FORBIDDEN or name is None or not client.command(f"EXISTS {quoted(name[1])}"):
+                raise
 
 
 def quoted(name: str) -> str:

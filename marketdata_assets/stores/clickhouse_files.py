@@ -14,7 +14,6 @@ import polars as pl
 
 from marketdata_assets.logs import get_logger
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.stores.clickhouse import naming_failures
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -57,8 +56,7 @@ log = get_logger(__name__)
 def ensure(client: "Client") -> None:
     """Create the table where it is missing; safe to call at any time."""
     text = files(__package__).joinpath("sql/clickhouse_files.sql").read_text("utf-8")
-    with naming_failures():
-        client.command(text)
+    clickhouse.create(client, text)
 
 
 def table(client: "Client", dataset: str) -> pl.DataFrame:

@@ -15,7 +15,6 @@ import polars as pl
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.bookkeeping import LOADED, Entry, Quarantined, Reject
-from marketdata_assets.stores.clickhouse import naming_failures
 from marketdata_assets.stores.migrations import clickhouse as migrations
 
 if TYPE_CHECKING:
@@ -103,10 +102,7 @@ def ensure(client: "Client") -> None:
     """
     migrations.check(client)
     text = files(__package__).joinpath("sql/clickhouse_ledger.sql").read_text("utf-8")
-    with naming_failures():
-        for statement in text.split(";\n"):
-            if statement.strip():
-                client.command(statement)
+    clickhouse.create(client, text)
 
 
 def table(

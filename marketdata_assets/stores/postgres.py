@@ -80,17 +80,20 @@ def connect(dsn: str, *, autocommit: bool = False, application: str = "marketdat
         yield connection
 
 
+def timescaledb_is_loaded(connection: psycopg.Connection) -> bool:
+    """Whether the server was started with TimescaleDB; by a setting of its own, since only some roles see the list."""
+    row = connection.execute("SELECT current_setting('timescaledb.disable_load', true) IS NOT NULL").fetchone()
+    return row == (True,)
+
+
 def ensure_timescaledb(connection: psycopg.Connection) -> bool:
     """Create the extension TimescaleDB where the server has loaded it; whether the database has it then."""
-    row = connection.execute(
-        """SELECT current_setting('shared_preload_libraries') LIKE '%timescaledb%',
-                  EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')"""
-    ).fetchone()
-    assert row is not None
-    loaded, exists = row
+    loaded = timescaledb_is_loaded(connection)
+    row = connection.execute("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')").fetchone()
+    exists = row == (True,)
     if loaded and not exists:
         connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
-    return bool(loaded or exists)
+    return loaded or exists
 
 
 def copy_binary(

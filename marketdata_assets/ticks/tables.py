@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from marketdata_assets.stores import clickhouse_files, clickhouse_ledger
-from marketdata_assets.stores.clickhouse import naming_failures
+from marketdata_assets.stores.clickhouse import create
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -114,9 +114,8 @@ def ensure(client: "Client") -> None:
     """Create the tables and the ledger where they are missing; safe to call at any time."""
     clickhouse_ledger.ensure(client)
     clickhouse_files.ensure(client)
-    with naming_failures():
-        for table in TABLES:
-            client.command(statement(table.name))
+    for table in TABLES:
+        create(client, statement(table.name))
 
 
 def partition(month: str) -> str:

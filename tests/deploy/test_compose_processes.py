@@ -8,13 +8,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
-import psycopg
 import pytest
 import yaml
 from compose_file import DOCKER, SECRETS, prepared, services
-from psycopg import sql
+from postgres_roles import make_roles
+from psycopg.conninfo import conninfo_to_dict
 
 from marketdata_assets.local.postgres import dagster_environment
 from marketdata_assets.local.process import free_port, port_answers
@@ -64,6 +65,15 @@ class Machine:
                 command, env=self.environment(name), cwd=self.folder, stdout=log, stderr=log
             )
 
+    def migrate(self) -> None:
+        """What the service of this name does before all others."""
+        command = self.arguments(services()["migrate"]["command"])
+        environment = self.environment("migrate")
+        for absent in ("MONGO_URI", "CLICKHOUSE_URL", "NATS_URL"):
+            del environment[f"MARKETDATA_{absent}_FILE"]
+        entered = ["marketdata", "exec", *command]
+        subprocess.run([str(BIN / entered[0]), *entered[1:]], env=environment, cwd=self.folder, check=True)
+
     def stop(self) -> None:
         for process in self.running.values():
             process.terminate()
@@ -92,11 +102,17 @@ class Machine:
         return file
 
 
-def own_role(dsn: str, role: str, password: str) -> None:
-    """Make a role that owns the database, as the service dagster-db has one."""
-    with psycopg.connect(dsn) as connection:
-        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), password))
-        connection.execute(sql.SQL("ALTER DATABASE dagster OWNER TO {}").format(sql.Identifier(role)))
+def roles(dsn: str, secrets: Path, service: str, **names: str) -> None:
+    """Make the roles of a service, with the passwords that prepare.sh drew."""
+    given = {name: value.replace(SECRETS, f"{secrets}/") for name, value in services()[service]["environment"].items()}
+    wanted = {name: text for name, text in given.items() if name.startswith(("WRITER", "READER"))}
+    make_roles(dsn, wanted | names)
+
+
+def at(address: str, dsn: str, user: str) -> str:
+    """A DSN of prepare.sh, with the server and database of `dsn`."""
+    found = conninfo_to_dict(dsn)
+    return f"postgresql://{user}:{urlsplit(address).password}@{found['host']}:{found['port']}/{found['dbname']}"
 
 
 @pytest.fixture(scope="module")
@@ -106,17 +122,17 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     with LocalStack(Settings(home=folder / "stack", postgres_dsn=None), services=("postgres",)) as stack:
         assert stack.endpoints.postgres_dsn
         assert stack.endpoints.dagster_pg
-        password = stack.server("postgres").password
-        dsn = stack.endpoints.postgres_dsn
-        for name, text in (("postgres_password", password), ("postgres_dsn", dsn)):
+        roles(stack.endpoints.dagster_pg, secrets, "dagster-db")
+        roles(stack.endpoints.postgres_dsn, secrets, "timescaledb", READER="bars_reader")  # both are on one server here
+        for name, user in (("postgres_dsn", "marketdata"), ("postgres_reader_dsn", "bars_reader")):
+            text = at((secrets / name).read_text(), stack.endpoints.postgres_dsn, user)
             (secrets / name).unlink()
             (secrets / name).write_text(text)
-        own_role(stack.endpoints.dagster_pg, "dagster", (secrets / "dagster_db_password").read_text())
         storage = dagster_environment(stack.endpoints.dagster_pg)
-        del storage["DAGSTER_PG_PASSWORD"]  # comes from the file
-        storage["DAGSTER_PG_USER"] = "dagster"
+        del storage["DAGSTER_PG_PASSWORD"], storage["DAGSTER_PG_USER"]  # are those of the service
         machine = Machine(folder, secrets, storage, {port: free_port() for port in PORTS.values()})
         try:
+            machine.migrate()
             for name in PORTS:
                 machine.start(name)
             for name, port in PORTS.items():

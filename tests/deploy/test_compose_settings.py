@@ -1,12 +1,13 @@
 """What our services are told: every variable is read, every address is another service, every command exists."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from compose_file import DOCKER, OURS, PACKAGE, SECRETS, prepared, services
+from compose_file import DOCKER, OURS, PACKAGE, SECRETS, mounted_secrets, prepared, services
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 from psycopg.conninfo import conninfo_to_dict
@@ -14,15 +15,9 @@ from readers import known, refuses_what_it_does_not_know
 
 from marketdata_assets.collector.config import Variables
 from marketdata_assets.secret_values import SUFFIX
-from marketdata_assets.settings import CollectorSettings, Settings
+from marketdata_assets.settings import MONGO_DATASETS, CollectorSettings, Settings
 
-PASSWORDS = {  # of an address: where the server of the service has it from
-    "postgres_dsn": "postgres_password",
-    "mongo_uri": "mongo_password",
-    "clickhouse_url": "clickhouse_password",
-    "nats_url": "nats_password",
-    "redis_url": "redis_password",
-}
+ADDRESSES = ("postgres_dsn", "mongo_uri", "clickhouse_url", "nats_url", "redis_url")
 PORTS = {"timescaledb": 5432, "mongodb": 27017, "clickhouse": 8123, "nats": 4222, "redis": 6379}
 
 
@@ -51,16 +46,18 @@ def test_every_variable_is_one_that_somebody_reads_and_dagster_gets_its_storage(
         return
     database = services()[given["DAGSTER_PG_HOST"]]["environment"]
     assert given["DAGSTER_PG_PORT"] == "5432"
-    for part in ("DB", "USER", "PASSWORD_FILE"):
-        assert database[f"POSTGRES_{part}"] == given[f"DAGSTER_PG_{part}"]
+    assert database["POSTGRES_DB"] == given["DAGSTER_PG_DB"]
+    role = "READER" if name == "metrics" else "WRITER"
+    for part in ("", "_PASSWORD_FILE"):
+        assert database[f"{role}{part}"] == given[f"DAGSTER_PG_{part.removeprefix('_') or 'USER'}"]
 
 
 @pytest.mark.parametrize("told", ("code", "metrics", "collector"), indirect=True)
 def test_addresses_are_services_on_a_network_of_both_with_the_servers_passwords(told: str, secrets: Path) -> None:
     settings = Settings()
-    found = {field: getattr(settings, field) for field in PASSWORDS if getattr(settings, field)}
+    found = {field: getattr(settings, field) for field in ADDRESSES if getattr(settings, field)}
     assert found.keys() == {
-        field for field in PASSWORDS if f"MARKETDATA_{field.upper()}{SUFFIX}" in services()[told]["environment"]
+        field for field in ADDRESSES if f"MARKETDATA_{field.upper()}{SUFFIX}" in services()[told]["environment"]
     }
     for field, address in found.items():
         parts = urlsplit(address)
@@ -68,14 +65,18 @@ def test_addresses_are_services_on_a_network_of_both_with_the_servers_passwords(
         other = services()[parts.hostname]
         assert set(other["networks"]) & set(services()[told]["networks"]), field
         assert parts.port == PORTS[parts.hostname]
-        assert parts.password == (secrets / PASSWORDS[field]).read_text()
+        server, role = field.partition("_")[0], "_reader" if told == "metrics" else ""
+        assert parts.password == (secrets / f"{server}{role}_password").read_text()
+        if field != "redis_url":
+            assert parts.username == ("reader" if told == "metrics" else "marketdata")
 
 
 @pytest.mark.parametrize("told", ("code",), indirect=True)
 def test_databases_are_those_that_the_servers_make_and_folders_are_mounted(told: str) -> None:
     settings, server = Settings(), services()["timescaledb"]["environment"]
     dsn = conninfo_to_dict(settings.postgres_dsn or "")
-    assert (dsn["user"], dsn["dbname"]) == (server["POSTGRES_USER"], server["POSTGRES_DB"])
+    assert (dsn["user"], dsn["dbname"]) == (server["WRITER"], server["POSTGRES_DB"])
+    assert server["POSTGRES_USER"] not in (server["WRITER"], server["READER"])
     assert "<default_database>marketdata<" in (DOCKER / "clickhouse" / "server.xml").read_text()
     assert urlsplit(settings.clickhouse_url or "").path == "/marketdata"
     targets = [volume.split(":")[1] for volume in services()[told]["volumes"]]
@@ -94,6 +95,27 @@ def test_collector_listens_to_all_has_a_token_and_shares_budgets_with_the_histor
     for name in (told, "code"):
         assert "home:/data" in services()[name]["volumes"]
         assert services()[name]["environment"]["MARKETDATA_HOME"] == "/data"
+
+
+def test_metrics_read_only_and_the_viewer_has_a_token_of_its_own(secrets: Path) -> None:
+    metrics, viewer, webserver = (services()[name] for name in ("metrics", "viewer", "webserver"))
+    assert {volume for volume in metrics["volumes"] if not volume.endswith(":ro")} == set()
+    assert not {secret for secret in mounted_secrets(metrics) if "reader" not in secret}
+    assert "--read-only" in viewer["command"]
+    assert "--read-only" not in webserver["command"]
+    token = viewer["environment"]["MARKETDATA_UI_TOKEN_FILE"].removeprefix(SECRETS)
+    assert (secrets / token).read_text()
+    assert token not in mounted_secrets(webserver)
+
+
+def test_users_of_mongodb_reach_the_databases_of_alphas_alone() -> None:
+    script = (DOCKER / "mongo" / "setup.js").read_text()
+    listed = re.search(r"const DATABASES = \[(.*?)\];", script, re.DOTALL)
+    assert listed
+    assert set(re.findall(r'"(\w+)"', listed[1])) == set(MONGO_DATASETS)
+    roles = re.findall(r'\["(\w+)", "(\w+)", "(\w+)"\]', script)
+    assert roles == [("marketdata", "mongo_password", "readWrite"), ("reader", "mongo_reader_password", "read")]
+    assert "AnyDatabase" not in script
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:

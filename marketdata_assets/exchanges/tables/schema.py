@@ -18,7 +18,7 @@ import msgspec
 
 from marketdata_assets.exchanges import records
 from marketdata_assets.exchanges.errors import UnknownTable
-from marketdata_assets.stores.clickhouse import naming_failures, quoted
+from marketdata_assets.stores.clickhouse import create, naming_failures, quoted
 from marketdata_assets.stores.migrations import clickhouse as migrations
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def ensure(client: "Client", keep_days: Mapping[str, int] | None = None) -> None
     migrations.check(client, {*(table.name for table in TABLES.values()), OHLCV_1M, REJECTS, POSITIONS})
     with naming_failures():
         for table in TABLES.values():
-            client.command(sql(table.name))
+            create(client, sql(table.name))
         _add_columns(client)
         for table in TABLES.values():
             if keep_days is None:
@@ -110,7 +110,7 @@ def ensure(client: "Client", keep_days: Mapping[str, int] | None = None) -> None
                 change = f"MODIFY TTL {wanted}" if wanted else "REMOVE TTL"
                 client.command(f"ALTER TABLE {name} {change} SETTINGS mutations_sync = 0")
         for name in (OHLCV_1M, REJECTS, POSITIONS):
-            client.command(sql(name))
+            create(client, sql(name))
 
 
 def _ttl(table: Table, days: int) -> str:

@@ -62,7 +62,7 @@ class ClickHouseTable:
 
     def ensure(self) -> None:
         with self._client() as client:
-            client.command(statement(__package__, "clickhouse_loads.sql"))
+            clickhouse.create(client, statement(__package__, "clickhouse_loads.sql"))
             if found := self._columns(client):
                 added, differences = self._compared(found)
                 if differences:
