@@ -6,11 +6,13 @@ minor version.
 
 import json
 import logging
+import threading
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import dagster as dg
 from dagster._core.definitions.freshness import FreshnessState
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
     from dagster._core.storage.event_log import EventLogStorage
     from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+    from dagster._grpc.client import DagsterGrpcClient
     from starlette.types import ASGIApp
 
 __all__ = [
@@ -52,6 +55,9 @@ StepContext = dg.AssetExecutionContext | dg.OpExecutionContext
 
 POOLS = ("timescale", "mongo", "clickhouse", "alpha_api", "live")
 """The pools of all ops and assets."""
+CODE_SERVER = "marketdata_assets.ui.code_server"
+"""The module that calls `serve_code`."""
+REPLACE_SECONDS = 2.0
 UI_POLL_MS = 2000
 """How often an open page asks for new events of its assets."""
 
@@ -139,12 +145,16 @@ def runs_of_code_server(run: dg.DagsterRun) -> list[str]:
     Raises DagsterUserCodeUnreachableError.
     """
     from dagster._grpc.client import DagsterGrpcClient
-    from dagster._grpc.types import GetCurrentRunsResult
-    from dagster._serdes import deserialize_value
 
     at = json.loads(run.tags[GRPC_INFO_TAG])
     where = {name: at.get(name) for name in ("host", "port", "socket")}
-    client = DagsterGrpcClient(**where, use_ssl=bool(at.get("use_ssl", False)))
+    return _runs_of(DagsterGrpcClient(**where, use_ssl=bool(at.get("use_ssl", False))))
+
+
+def _runs_of(client: "DagsterGrpcClient") -> list[str]:
+    from dagster._grpc.types import GetCurrentRunsResult
+    from dagster._serdes import deserialize_value
+
     return list(deserialize_value(client.get_current_runs(), GetCurrentRunsResult).current_runs)
 
 
@@ -174,10 +184,52 @@ def code_servers(instance: dg.DagsterInstance, workspace: Path) -> Iterator[list
     from dagster._cli.proxy_server_manager import ProxyServerManager
     from dagster._core.workspace.load_target import WorkspaceFileTarget
 
-    with ProxyServerManager(
-        instance, WorkspaceFileTarget([str(workspace)]), code_server_log_level="warning"
-    ) as servers:
-        yield [dict(found) for found in servers.get_code_server_specs()]
+    with patch("dagster._grpc.server.get_python_environment_entry_point", lambda python: [python, "-m", CODE_SERVER]):
+        target = WorkspaceFileTarget([str(workspace)])
+        with ProxyServerManager(instance, target, code_server_log_level="warning") as servers:
+            yield [dict(found) for found in servers.get_code_server_specs()]
+
+
+def serve_code() -> None:
+    """Run `dagster code-server`, which starts a server that has code and runs, and another one when code is reloaded.
+
+    Dagster's own lists no runs, and stays without a server when that ends.
+    """
+    from dagster._cli import main
+    from dagster._grpc.__generated__ import dagster_api_pb2
+    from dagster._grpc.proxy_server import DagsterProxyApiServicer
+    from dagster._grpc.types import GetCurrentRunsResult
+    from dagster._serdes import serialize_value
+
+    class Servicer(DagsterProxyApiServicer):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            threading.Thread(target=self._replace_ended, daemon=True).start()
+
+        def GetCurrentRuns(self, request: Any, context: Any) -> Any:  # noqa: N802
+            servers = {client.socket: client for client in list(self._run_clients.values()) if self._is_alive(client)}
+            runs = [run for client in servers.values() for run in _runs_of(client)]
+            found = GetCurrentRunsResult(current_runs=runs, serializable_error_info=None)
+            return dagster_api_pb2.GetCurrentRunsReply(serialized_current_runs=serialize_value(found))
+
+        def _is_alive(self, client: "DagsterGrpcClient") -> bool:
+            processes = list(self._grpc_server_registry._all_processes)
+            return any(one.socket == client.socket and one.server_process.poll() is None for one in processes)
+
+        def _replace_ended(self) -> None:
+            while not self._shutdown_once_executions_finish_event.wait(REPLACE_SECONDS):
+                with self._reload_lock:
+                    self._replace(self._client)
+
+        def _replace(self, client: "DagsterGrpcClient | None") -> None:
+            if client is not None and not self._is_alive(client):
+                self._logger.error("The server of the code has ended; it is started again.")
+                heartbeat: Any = self._client_heartbeat_shutdown_event
+                heartbeat.set()
+                self._reload_location()  # type: ignore[no-untyped-call]
+
+    with patch("dagster._grpc.proxy_server.DagsterProxyApiServicer", Servicer):
+        main()  # type: ignore[no-untyped-call]
 
 
 def ensure_pool_limits(instance: dg.DagsterInstance) -> None:

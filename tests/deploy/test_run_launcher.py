@@ -1,5 +1,6 @@
 """A run whose code server went is ended by run monitoring; one whose server is there, or only silent, is let be."""
 
+import json
 import logging
 import os
 import signal
@@ -21,7 +22,9 @@ from dagster._core.workspace.load_target import GrpcServerTarget
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 from dagster._grpc.client import DagsterGrpcClient
 
+from marketdata_assets import dagster_internals as internals
 from marketdata_assets.dagster_internals import POOLS
+from marketdata_assets.defs.repair import killed_commands
 from marketdata_assets.launcher import WatchedRunLauncher
 from marketdata_assets.local.process import free_port
 from tests.kills.stack import kind_of
@@ -110,6 +113,7 @@ def test_run_is_ended_when_its_code_server_came_back_without_it(instance: dg.Dag
         assert (kind_of(psutil.Process(server.pid)), kinds.count("run")) == ("code server", 1), "for `make kills`"
         monitor(context)
         assert launcher.check_run_worker_health(state(run_id)).status == WorkerStatus.RUNNING
+        assert killed_commands.was_launched(state(run_id))
 
         kill(server)
         silent = launcher.check_run_worker_health(state(run_id))
@@ -124,6 +128,27 @@ def test_run_is_ended_when_its_code_server_came_back_without_it(instance: dg.Dag
     assert state(run_id).status == dg.DagsterRunStatus.FAILURE
     said = [entry.message for entry in instance.all_logs(run_id) if "code server" in entry.message]
     assert said, "the run says why it was ended"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_run_whose_start_was_interrupted_is_ended_soon(
+    told: bool, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`told`: the launcher was killed when it had named the code server, and had not asked it yet."""
+    port, status = free_port(), dg.DagsterRunStatus.STARTING
+    tags = {internals.GRPC_INFO_TAG: json.dumps({"host": "127.0.0.1", "port": port})}
+    run = create_run_for_test(instance, job_name="waiting", status=status, tags=tags if told else {})
+    other = create_run_for_test(instance, job_name="waiting", status=dg.DagsterRunStatus.STARTED)
+    assert killed_commands.end_interrupted(instance) == [], "it may be about to start"
+    monkeypatch.setattr(killed_commands, "START_SECONDS", -60.0)
+    if told:
+        assert killed_commands.end_interrupted(instance) == [], "its code server may be about to answer"
+    with code_server(port, tmp_path):
+        assert killed_commands.end_interrupted(instance) == [run.run_id]
+    ended = instance.get_run_by_id(run.run_id)
+    assert ended is not None
+    assert ended.status == dg.DagsterRunStatus.FAILURE
+    assert instance.get_run_by_id(other.run_id) == other
 
 
 HOLDS = """

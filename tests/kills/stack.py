@@ -158,7 +158,7 @@ def kind_of(process: psutil.Process) -> str | None:
     for word, kind in (("dagster._daemon", "daemon"), ("marketdata_assets ui", "webserver")):
         if word in line and "child.py" not in line:
             return kind
-    return "code server" if "dagster api grpc" in line or "dagster code-server" in line else None
+    return "code server" if "dagster api grpc" in line or "code-server start" in line else None
 
 
 @contextmanager

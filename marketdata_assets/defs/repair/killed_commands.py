@@ -1,26 +1,32 @@
-"""`killed_commands`: ends the runs of commands that were killed, which would count as in progress for good.
+"""`killed_commands`: ends the runs of commands that were killed, and those that a killed daemon was about to start.
 
-Dagster's monitoring looks at runs that have started, on behalf of their code server; a run of a command may be killed
-before it starts, and has none.
+Dagster's monitoring looks at runs that have started, on behalf of their code server. A run of a command may be killed
+before it starts, and has none; a run whose start was interrupted would count as in progress for minutes.
 """
 
+import datetime as dt
 from pathlib import Path
 
 import dagster as dg
 
+from marketdata_assets.dagster_internals import GRPC_INFO_TAG, DagsterUserCodeUnreachableError, runs_of_code_server
 from marketdata_assets.defs.runs import sensor
 from marketdata_assets.local import run_lock
 from marketdata_assets.settings import Settings
+
+START_SECONDS = 45.0
+"""How long the request to start a process may take; then a code server lists the run."""
 
 
 @sensor(
     name="killed_commands",
     minimum_interval_seconds=30,
-    description="Ends runs of `marketdata` commands that were killed, so that others do not wait for them.",
+    description="Ends runs of `marketdata` commands that were killed, and runs whose start was interrupted, so that"
+    " others do not wait for them.",
 )
 def killed_commands(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    ended = end_killed(context.instance, Settings().root)
-    return dg.SkipReason(f"ended {len(ended)} runs" if ended else "no command was killed")
+    ended = end_killed(context.instance, Settings().root) + end_interrupted(context.instance)
+    return dg.SkipReason(f"ended {len(ended)} runs" if ended else "nothing was killed")
 
 
 def end_killed(instance: dg.DagsterInstance, root: Path) -> list[str]:
@@ -38,6 +44,31 @@ def end_killed(instance: dg.DagsterInstance, root: Path) -> list[str]:
                 instance.report_run_failed(run, run_lock.KILLED.capitalize())
         run_lock.forget(root, run_id)
     return ended
+
+
+def end_interrupted(instance: dg.DagsterInstance) -> list[str]:
+    """End the runs that were to start `START_SECONDS` ago and that no code server has; their ids.
+
+    A daemon, webserver or code server was killed between the event of the start and the start of the process.
+    """
+    ended: list[str] = []
+    if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
+        return ended
+    before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=START_SECONDS)
+    starting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING], updated_before=before)
+    for run in instance.get_runs(starting):
+        if not was_launched(run):
+            ended.append(run.run_id)
+            instance.report_run_failed(run, "Its start was interrupted: no process has it")
+    return ended
+
+
+def was_launched(run: dg.DagsterRun) -> bool:
+    """Whether a code server has the run; true also while that cannot be known."""
+    try:
+        return GRPC_INFO_TAG in run.tags and run.run_id in runs_of_code_server(run)
+    except DagsterUserCodeUnreachableError:
+        return True
 
 
 @dg.definitions
