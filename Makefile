@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Processes of the test run; each starts servers of its own. Tests wait: three keep two cores busy.
 WORKERS ?= 3
 
-.PHONY: env env-dev demo release check test test-slow test-random test-wheel test-dagster-latest system-packages soak kills screenshots docs walk style lint words audit bench lock clean
+.PHONY: env env-dev demo release check test test-slow test-random test-wheel test-dagster-latest system-packages soak kills screenshots docs walk style lint words audit sbom bench lock clean
 
 # What `make demo` uses: the package with its extras local, live and plots.
 env: $(STAMP)
@@ -103,6 +103,14 @@ audit: env-dev
 	@test -x $(AUDIT) || { $(PYTHON) -m venv $(VENV)/audit && \
 	  $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check "pip-audit>=2.9,<3"; } || true
 	$(BIN)/python .ci/audit.py $(AUDIT) requirements.lock requirements-dev.lock docker/requirements.lock
+
+# The bill of materials of the image, CycloneDX JSON, from its lock; the tool is in a separate environment.
+SBOM := $(VENV)/sbom/bin/cyclonedx-py
+sbom: env
+	@test -x $(SBOM) || { $(PYTHON) -m venv $(VENV)/sbom && \
+	  $(VENV)/sbom/bin/pip install --quiet --disable-pip-version-check "cyclonedx-bom>=7.2,<8"; }
+	mkdir -p dist
+	$(SBOM) requirements --pyproject pyproject.toml --output-reproducible --validate --output-file dist/sbom.json docker/requirements.lock
 
 # make bench ONLY=bars runs one domain; BENCH_SMALL=1 runs it on tiny inputs, without a verdict.
 bench: env-dev
