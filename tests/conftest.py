@@ -46,6 +46,9 @@ STARTERS = {"LocalStack", "OwnClickHouse", "CollectorProcess", "Venue", "Binance
 }
 """What a module uses that starts servers of its own."""
 
+SLOW_SECONDS = 3600
+"""For a long campaign beside other work; other tests end within the timeout of pyproject.toml."""
+
 SERVER_FOLDERS = {"ui", "cli", "soak", "kills", "local", "fanout", "deploy", "repair", "wheel"}
 """All of their tests start servers or processes."""
 
@@ -62,6 +65,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         uses_server = not (SERVERS.isdisjoint(item.fixturenames) and STARTERS.isdisjoint(vars(item.module)))
         if uses_server or item.path.parent.name in SERVER_FOLDERS:
             item.add_marker("servers")
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
     items.sort(key=rank)
 
 

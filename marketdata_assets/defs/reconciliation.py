@@ -71,7 +71,9 @@ def _reported(
     query = "SELECT date, symbol, field, source, value, other_source, other_value FROM reconciliation"
     with connect(dsn) as connection:
         rows = connection.execute(f"{query} ORDER BY date DESC, symbol, field LIMIT {SHOWN}").fetchall()
+        total = connection.execute("SELECT count(*) FROM reconciliation").fetchone()
     metadata: dict[str, Any] = {
+        "dagster/row_count": total[0] if total else 0,
         "compared": sum(one.compared for one in found),
         "disagreements": sum(one.disagreements for one in found),
         "seconds": round(seconds, 2),

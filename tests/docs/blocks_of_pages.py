@@ -17,7 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
-ROOT_PAGES = ("README.md", "README.zh.md", "CONTRIBUTING.md", "CHANGELOG.md", "docker/README.md", "examples/README.md")
+ROOT_PAGES = (
+    "README.md",
+    "README.zh.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "docker/README.md",
+    "examples/README.md",
+)
 RUN = ("bash", "bash provider")
 COMMANDS = (*RUN, "sh")
 SQL = ("sql psql", "sql clickhouse")
