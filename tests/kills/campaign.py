@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -200,11 +200,7 @@ class Campaign:
         self._say(f"nothing left over after {self.verdict.clear_after:.0f} s" if not found else "\n".join(found))
 
     def _leftovers(self, stack: stacks.Stack, *, idle: bool = False) -> list[str]:
-        try:
-            variables = leftovers.variables(self.home, stacks.environment(self.home))
-            return leftovers.leftovers(stack.urls, variables, idle=idle)
-        except Exception as error:  # a server that is being started again
-            return [f"cannot look: {type(error).__name__}: {str(error).splitlines()[:1]}"]
+        return _seen(lambda: leftovers.leftovers(stack.urls, self._variables(), idle=idle))
 
     def _wait_until_idle(self, stack: stacks.Stack) -> None:
         """Until all that sensors have asked for is loaded; then nobody may hold a lock or a claim."""
@@ -218,7 +214,10 @@ class Campaign:
         self.verdict.left += self._leftovers(stack, idle=True)
 
     def _in_progress(self) -> list[str]:
-        return leftovers.in_progress(leftovers.variables(self.home, stacks.environment(self.home)))
+        return _seen(lambda: leftovers.in_progress(self._variables()))
+
+    def _variables(self) -> Mapping[str, str]:
+        return leftovers.variables(self.home, stacks.environment(self.home))
 
     def _load(self, home: Path) -> list[str]:
         """What the schedules would load next; the commands that failed."""
@@ -228,3 +227,11 @@ class Campaign:
             if code != 0:
                 failed.append(f"{' '.join(arguments[:2])}: exit code {code}: {text[-1500:]}")
         return failed
+
+
+def _seen(look: Callable[[], list[str]]) -> list[str]:
+    """What a look shows; that it cannot, while a server is being started again."""
+    try:
+        return look()
+    except Exception as error:
+        return [f"cannot look: {type(error).__name__}: {str(error).splitlines()[:1]}"]

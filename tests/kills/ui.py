@@ -59,5 +59,6 @@ def _ask(stack: Stack, query: str, **variables: object) -> dict[str, Any]:
     url = f"http://127.0.0.1:{stack.port}/graphql"
     sent = {"query": query, "variables": variables}
     found = httpx.post(url, json=sent, headers=login, timeout=SECONDS).json()["data"]
-    assert isinstance(found, dict)
+    if not isinstance(found, dict):
+        raise TypeError("no data")
     return found
