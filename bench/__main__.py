@@ -26,6 +26,7 @@ from bench import (
     tick_files,
     ticks,
     ticks_fetch,
+    ticks_repair,
     ticks_runs,
 )
 from bench.figure import Figure
@@ -36,7 +37,9 @@ DOMAINS = {
     "history": history.figures,
     "defs": definitions.figures,
     "alphas": alphas.figures,
-    "ticks": lambda: chain(ticks.figures(), ticks_fetch.figures(), ticks_runs.figures(), tick_files.figures()),
+    "ticks": lambda: chain(
+        ticks.figures(), ticks_fetch.figures(), ticks_runs.figures(), tick_files.figures(), ticks_repair.figures()
+    ),
     "exchanges": exchanges.figures,
     "collector": lambda: chain(collector.figures(), collector_drain.figures(), collector_rates.figures()),
     "flows": flows.figures,

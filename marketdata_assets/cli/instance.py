@@ -102,7 +102,7 @@ def finish(
 def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
     """The variables with which Dagster's processes find storage, servers and folders; makes DAGSTER_HOME."""
     home = settings.root / "dagster"
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)  # logs of runs and the token of the UI are below
     _place((PACKAGE / "dagster.yaml").read_bytes(), home / "dagster.yaml")
     workers = {"MARKETDATA_WORKERS": str(settings.workers)} if settings.workers else {}
     # What a file says is read from it by who needs it; Dagster reads variables alone.

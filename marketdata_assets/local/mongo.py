@@ -36,7 +36,7 @@ def prepare(folder: Path) -> None:
         return
     port, log = free_port(), folder / "user.log"
     call = tied_to_us(_without_login(folder, port), signal.SIGKILL, None)
-    with log.open("wb") as out:
+    with password.open_log(log) as out:
         server = subprocess.Popen(call, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, process_group=0)
     try:
         _wait(server, port, log)

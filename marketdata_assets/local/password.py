@@ -1,4 +1,4 @@
-"""The password of one local server: random, created once, in a file that no other user of the machine can read.
+"""What no other user of the machine can read: the password of one local server, random and created once, and its log.
 
 How a server gets its password belongs to that server's file.
 """
@@ -8,6 +8,7 @@ import secrets
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 USER = "marketdata"
 
@@ -31,6 +32,13 @@ def of(folder: Path) -> str:
 def write_private(path: Path, text: str) -> None:
     """Replace a file in one step by one that only its owner can read."""
     _private(path.parent, text).replace(path)
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """Open an empty log that only its owner can read: servers quote statements and rows in it."""
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.fchmod(number, 0o600)  # that of an earlier version may be open to others
+    return os.fdopen(number, "wb")
 
 
 def _private(folder: Path, text: str) -> Path:

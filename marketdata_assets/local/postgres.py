@@ -135,7 +135,7 @@ def _run(
 ) -> None:
     call = process.tied_to_us([str(programs() / name), *arguments], signal.SIGTERM, identity)
     log = folder / f"{name}.log"
-    with log.open("wb") as output:
+    with password.open_log(log) as output:
         done = subprocess.run(
             call, cwd=folder, input=entered.encode(), stdout=output, stderr=output, process_group=0, check=False
         )

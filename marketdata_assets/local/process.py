@@ -127,7 +127,7 @@ class Server:
         self.spec.prepare(self.folder)
         command = self.spec.command(self.folder, self.port)
         call = tied_to_us(command, self.spec.death_signal, self.spec.identity(self.folder))
-        with self.log.open("wb") as log:
+        with password.open_log(self.log) as log:
             self._process = subprocess.Popen(
                 call, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
             )

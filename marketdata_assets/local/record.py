@@ -79,6 +79,7 @@ def hold(home: Path) -> IO[str]:
     """Take the data folder for this process until the returned file is closed; raises DataFolderBusy."""
     home.mkdir(parents=True, exist_ok=True)
     lock = (home / "stack.lock").open("a+")
+    os.fchmod(lock.fileno(), 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

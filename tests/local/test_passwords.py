@@ -2,11 +2,11 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -199,19 +199,70 @@ def test_two_processes_that_look_at_once_agree_on_the_password(local_home: Path)
     assert said == {password.of(local_home)}
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root to become another user")
-def test_another_user_of_the_machine_reads_no_password_and_no_data(local_stack: LocalStack) -> None:
+def as_another_user(check: Callable[[], list[str]]) -> list[str]:
+    """What `check` finds in a child that has become another user of the machine."""
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        found = ["the check failed"]
+        try:
+            os.setgroups([])
+            os.setgid(OTHER_USER)
+            os.setuid(OTHER_USER)
+            found = check()
+        finally:
+            os.write(writing, json.dumps(found).encode())
+            os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with os.fdopen(reading, "rb") as answer:
+        return [str(one) for one in json.loads(answer.read())]
+
+
+def open_places(home: Path) -> list[str]:
+    """Files that can be read, and files and folders that can be written, from `home` down."""
+    found: list[str] = []
+    for folder, _, files in os.walk(home):
+        found += [f"writable {folder}"] if os.access(folder, os.W_OK) else []
+        for path in (Path(folder, name) for name in files):
+            found += [f"readable {path}"] if os.access(path, os.R_OK) else []
+            found += [f"writable {path}"] if os.access(path, os.W_OK) else []
+    return found
+
+
+def secrets_of_processes(pids: list[int], secrets: list[str]) -> list[str]:
+    """Environments that can be read, and command lines with a secret."""
+    found = []
+    for pid in pids:
+        with suppress(PermissionError):
+            found.append(f"environment {Path(f'/proc/{pid}/environ').read_text()}")
+        line = Path(f"/proc/{pid}/cmdline").read_text()
+        found += [f"command line of {pid}" for secret in secrets if secret in line]
+    return found
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_another_user_of_the_machine_reads_and_writes_nothing(local_stack: LocalStack) -> None:
     home = local_stack.settings.root
     home.chmod(0o755)
-    become = ["setpriv", f"--reuid={OTHER_USER}", f"--regid={OTHER_USER}", "--clear-groups"]
-
-    def readable(path: Path) -> bool:
-        return subprocess.run([*become, "cat", str(path)], capture_output=True, check=False).returncode == 0
-
     (home / "open").write_text("anyone")
-    assert readable(home / "open")
-    passwords = [f"{one.name}/password" for one in local_stack.started]
-    assert len(passwords) == 4
-    for path in ("stack.json", "nats/nats.conf", *passwords):
-        assert (home / path).exists()
-        assert not readable(home / path), path
+    servers = [local_stack.server(one.name) for one in local_stack.started]
+    assert len(servers) == 4
+    assert all((home / one.name / "password").exists() for one in local_stack.started)
+    pids = [one.pid for one in servers]
+    secrets = [one.password for one in servers]
+    assert open_places(home), "the owner finds more than anyone"
+    assert as_another_user(lambda: open_places(home)) == [f"readable {home / 'open'}"]
+    assert as_another_user(lambda: secrets_of_processes(pids, secrets)) == []
+    assert as_another_user(lambda: sockets(home)) == []
+
+
+def sockets(home: Path) -> list[str]:
+    """Unix sockets from `home` down that accept a connection."""
+    found = []
+    for folder, _, files in os.walk(home):
+        for path in (Path(folder, name) for name in files):
+            if path.is_socket():
+                with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
+                    client.connect(str(path))
+                    found.append(str(path))
+    return found
