@@ -30,6 +30,14 @@ class TerminalError(MarketDataError):
 class TransientError(MarketDataError):
     """The same call may work later."""
 
+    passes_soon = True
+    """Whether a retry some minutes later may succeed, as in an outage."""
+
+
+def is_outage(error: Exception | None) -> bool:
+    """Whether what failed may succeed some minutes later."""
+    return isinstance(error, TransientError) and error.passes_soon
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, and all where they are few."""

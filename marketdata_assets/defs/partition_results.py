@@ -41,17 +41,20 @@ def as_dagster_failure() -> Iterator[None]:
         yield
     except MarketDataError as error:
         if isinstance(error, TransientError):
-            _retry_later(error)
+            retry_later(str(error))
         raise dg.Failure(description=str(error), allow_retries=False) from error
 
 
-def _retry_later(error: TransientError) -> None:
-    """Have Dagster run the step again after a while, unless it has done so often enough or a command started it."""
+def retry_later(cause: str) -> None:
+    """Have Dagster run the step again after a while, unless it has done so often enough or a command started it.
+
+    What is loaded is not loaded again.
+    """
     context = dg.OpExecutionContext.get()
     attempt = context.retry_number
     if GRPC_INFO_TAG in context.run.tags and attempt < len(RETRY_SECONDS):
-        context.log.warning(f"{error} Tried again in {RETRY_SECONDS[attempt]} s.")
-        raise dg.RetryRequested(len(RETRY_SECONDS), RETRY_SECONDS[attempt]) from error
+        context.log.warning(f"{cause} Tried again in {RETRY_SECONDS[attempt]} s.")
+        raise dg.RetryRequested(len(RETRY_SECONDS), RETRY_SECONDS[attempt])
 
 
 def failure(failed: Mapping[str, str], total: int, metadata: Mapping[str, Any]) -> dg.Failure:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from marketdata_assets.errors import MarketDataError
+from marketdata_assets.errors import MarketDataError, is_outage
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import Calendar, last_closed
@@ -119,9 +119,9 @@ class _Load:
             done = self.run.note(load)
         open_days = [str(day) for day in days if str(day) not in done.slices]
         note = f"not final: {and_more(open_days, MAX_NAMED)}" if open_days else ""
-        return UnitReport(
-            name, month, outcome, done.rows, len(days), len(days) - len(open_days), bool(changed), origin, note, error
-        )
+        counts = done.rows, len(days), len(days) - len(open_days)
+        transient = any(map(is_outage, failures.values()))
+        return UnitReport(name, month, outcome, *counts, bool(changed), origin, note, error, transient)
 
     def _wanted(self, days: Sequence[dt.date], covered: Collection[str]) -> list[dt.date]:
         """The days to request: those that are not covered, and the newest again; none that a file has."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import polars as pl
 
-from marketdata_assets.errors import MarketDataError
+from marketdata_assets.errors import MarketDataError, is_outage
 from marketdata_assets.logs import get_logger
 from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import ZONE, ashares
@@ -90,6 +90,7 @@ class UnitReport:
     """How a table, or a month of a daily one, ended. `rows` are those of the unit after the load.
 
     Of a month, `days` are its trading days until now, and `covered` those that are answered in full.
+    A failure is `transient` when it is an outage, so that another attempt some minutes later may succeed.
     """
 
     table: str
@@ -102,6 +103,7 @@ class UnitReport:
     origin: str = ""
     note: str = ""
     error: str | None = None
+    transient: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class Run:
         before = self.entry(table, unit)
         if not unsupported:
             log.warning("reference_failed", table=table, unit=unit, error=error)
-            return UnitReport(table, unit, outcome, before.rows, error=str(error))
+            return UnitReport(table, unit, outcome, before.rows, error=str(error), transient=is_outage(error))
         return UnitReport(table, unit, outcome, before.rows, note=str(error))
 
     def publish(self, table: Table, partition: str, rows: pl.DataFrame, load: Load, days: list[dt.date] | None) -> Load:

@@ -103,5 +103,7 @@ class CircuitOpen(TransientError):
 class QuotaSpent(TransientError):
     """The provider's quota is used up for longer than we wait."""
 
+    passes_soon = False
+
     def __init__(self, request: str, cause: str) -> None:
         super().__init__(f"{request}: the quota is used up ({cause}). Loaded rows are kept; run it again later.")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
-from marketdata_assets.errors import MarketDataError, TransientError
+from marketdata_assets.errors import MarketDataError, TransientError, is_outage
 from marketdata_assets.logs import get_logger
 from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.reference.records import Days, Label
@@ -96,6 +96,11 @@ class Answer:
         before = [provider for provider in providers if provider.configured and provider.name not in said]
         mine = next((one.config.priority for one in providers if one.name == self.provider), None)
         return tuple(one.name for one in before if mine is None or one.config.priority < mine)
+
+    @property
+    def transient(self) -> bool:
+        """Whether a provider was in an outage, not out of quota."""
+        return any(is_outage(tried.error) for tried in self.tried)
 
     @property
     def why(self) -> str:

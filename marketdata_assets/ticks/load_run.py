@@ -139,12 +139,14 @@ class LoadRun:
                 return [report for half in halves for report in self.write(half, write, before)]
             cause = failure_of(error)
             log.exception("write_failed", unit=before(batch[0]).unit, units=len(batch), error=error)
-        return [replace(before(item), outcome="failed", error=cause) for item in batch]
+        away = isinstance(self.store_error, StoreAway)
+        return [replace(before(item), outcome="failed", error=cause, transient=away) for item in batch]
 
     def not_written(self, items: Iterable[T], before: Callable[[T], UnitReport]) -> list[UnitReport]:
         """Reports of units that are left when the store no longer accepts writes."""
         cause = f"not written: {self.store_error}"
-        return [replace(before(item), outcome="failed", error=cause) for item in items]
+        away = isinstance(self.store_error, StoreAway)
+        return [replace(before(item), outcome="failed", error=cause, transient=away) for item in items]
 
     def end(self, *reports: UnitReport) -> None:
         """Take the reports of units that have ended, hand them on, and show progress."""

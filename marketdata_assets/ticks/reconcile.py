@@ -139,7 +139,7 @@ class Reconciler:
         if answer is None:
             return unit.covered(result.reason)
         if answer.outcome == "failed":
-            return unit.failed(answer.why)
+            return unit.failed(answer.why, transient=answer.transient)
         if answer.outcome == "unsupported":
             return unit.unsupported(answer.why)
         if answer.delivery is not None:
@@ -159,12 +159,14 @@ class _Unit:
     existing: ExistingRows
     finished: dt.datetime
 
-    def failed(self, cause: str, rejected: tuple[Reject, ...] = (), attempted: str | None = None) -> Decision:
+    def failed(
+        self, cause: str, rejected: tuple[Reject, ...] = (), attempted: str | None = None, *, transient: bool = False
+    ) -> Decision:
         """Existing rows are kept."""
         entry = self._entry(
             "failed", error=cause, attempted_hash=attempted, **_rejects(rejected, self.result.replaces.first)
         )
-        return self._decision(replace(self._before("failed"), error=cause), None, entry)
+        return self._decision(replace(self._before("failed"), error=cause, transient=transient), None, entry)
 
     def unsupported(self, note: str) -> Decision:
         """No provider reaches these days. Order books are optional, so existing ones stay a success."""

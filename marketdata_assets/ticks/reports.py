@@ -34,7 +34,8 @@ class UnitReport:
     is `unsupported`. `rows` and `rejected` are those of the whole unit after the load, `provisional` and `incomplete`
     its days that are not final, and those that are and are known to lack bars.
     `provider` is the source of the rows. `note` says why other providers did not deliver, or why nothing was done.
-    `error` is the cause of a failure. `changed` says whether this run wrote or deleted rows. `skipped` counts the
+    `error` is the cause of a failure, and `transient` says that it is an outage, so that another attempt
+    some minutes later may succeed. `changed` says whether this run wrote or deleted rows. `skipped` counts the
     duplicates among the rows that were read.
     """
 
@@ -50,6 +51,7 @@ class UnitReport:
     provisional: int = 0
     incomplete: int = 0
     skipped: int = 0
+    transient: bool = False
 
     @property
     def unit(self) -> Unit:
@@ -61,7 +63,8 @@ def merged(first: UnitReport | None, second: UnitReport) -> UnitReport:
     if first is None:
         return second
     if first.outcome == "failed" != second.outcome:
-        return replace(second, outcome="failed", error=first.error, changed=first.changed or second.changed)
+        changed = first.changed or second.changed
+        return replace(second, outcome="failed", error=first.error, changed=changed, transient=first.transient)
     note = second.note if second.note == first.note else "; ".join(filter(None, (first.note, second.note)))
     return replace(second, note=note, changed=first.changed or second.changed)
 

@@ -1,7 +1,8 @@
 """Runs, schedule and repair of reference data: what is materialised, and what a changed calendar changes."""
 
 import datetime as dt
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -13,12 +14,15 @@ from test_ticks_automation import evening, scheduled
 from tick_runs import EARLIER, MONTH, SYMBOLS, Desk, sessions
 
 from marketdata_assets.cli import status as status_command
+from marketdata_assets.dagster_internals import GRPC_INFO_TAG
+from marketdata_assets.defs import partition_results
 from marketdata_assets.defs.reference import automation
 from marketdata_assets.defs.reference.assets import DAILY, STEP
 from marketdata_assets.defs.ticks import automation as ticks
 from marketdata_assets.partitions import RANGE_END, RANGE_START, range_tags
 from marketdata_assets.reference import status, stored
 from marketdata_assets.reference.calendar import ashares
+from marketdata_assets.reference.daily import RECHECKED_DAYS
 from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.status import behind
 
@@ -41,9 +45,11 @@ def market(desk: Desk, days: Iterable[dt.date], symbols: Iterable[str] = SYMBOLS
     }
 
 
-def load(desk: Desk, first: str = MONTH, last: str = MONTH, **config: Any) -> dg.ExecuteInProcessResult:
+def load(
+    desk: Desk, first: str = MONTH, last: str = MONTH, tags: Mapping[str, str] | None = None, **config: Any
+) -> dg.ExecuteInProcessResult:
     ops = {"ops": {STEP: {"config": config}}}
-    return execute(desk.instance, automation.JOB, ops, range_tags(first, last))
+    return execute(desk.instance, automation.JOB, ops, {**range_tags(first, last), **(tags or {})})
 
 
 def materialized(desk: Desk) -> dict[str, set[str]]:
@@ -92,6 +98,21 @@ def test_day_that_fails_fails_the_run_with_its_name_and_the_others_are_loaded(de
     assert materialized(desk) == {name: {EARLIER, MONTH} for name in DAILY} | {"suspensions": {EARLIER}}
     assert load(desk, EARLIER, MONTH).success
     assert materialized(desk) == {name: {EARLIER, MONTH} for name in DAILY}
+
+
+def test_only_days_that_failed_in_an_outage_are_requested_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_results, "RETRY_SECONDS", (0, 0, 0))
+    desk.ready(*SYMBOLS)
+    market(desk, sessions(MONTH))
+    day = f"{sessions(MONTH)[2]:%Y%m%d}"
+    desk.tushare.fail(500, 2, f"suspend_d {{'trade_date': '{day}'")
+    result = load(desk, tags={GRPC_INFO_TAG: "{}"})
+    assert result.success, failures(result)
+    assert materialized(desk) == {name: {MONTH} for name in DAILY}
+    requests = Counter(line for line in desk.tushare.lines if line.startswith("suspend_d"))
+    again = {line: times for line, times in requests.items() if times > 1}
+    assert [times for line, times in again.items() if day in line] == [3]
+    assert len(again) <= 1 + RECHECKED_DAYS + 1
 
 
 def test_without_a_token_files_are_loaded_and_the_rest_is_unknown(desk: Desk) -> None:

@@ -12,7 +12,7 @@ import dagster as dg
 
 from marketdata_assets.dagster_internals import log_materializations
 from marketdata_assets.defs.metadata import OWNERS, markdown_table, table_schema
-from marketdata_assets.defs.partition_results import as_dagster_failure, failure
+from marketdata_assets.defs.partition_results import as_dagster_failure, failure, retry_later
 from marketdata_assets.defs.reference import checks
 from marketdata_assets.defs.ticks.symbols import tushare_api
 from marketdata_assets.partitions import BAR_MONTHS, months_of_tags
@@ -177,6 +177,7 @@ def reference_tables(
             done = load_days(run, name, months, calendar=calendar, refetch=config.refetch)
             log_materializations(context, _of_months(client, [one for one in done if _is_loaded(one)]))
             reports += done
+        _retry_outages(reports)
         yield from checks.answers(client, context.selected_asset_check_keys, months)
     _raise_failures(reports)
 
@@ -211,11 +212,19 @@ def _of_months(client: "Client", reports: Sequence["UnitReport"]) -> list[dg.Ass
 def _result(reports: Sequence["UnitReport"], began: float, more: dict[str, Any]) -> dg.MaterializeResult:
     """The result of a table that is loaded as a whole, which is the first of `reports`; what is unknown is in notes."""
     first = reports[0]
+    _retry_outages(reports[:1])
     _raise_failures(reports[:1])
     notes = "; ".join(text for one in reports if (text := one.note or one.error))
     metadata = {"dagster/row_count": first.rows, "outcome": first.outcome, "changed": first.changed, **more}
     metadata |= {name: value for name, value in (("provider", first.origin), ("note", notes)) if value}
     return dg.MaterializeResult(metadata=metadata | {"seconds": round(time.monotonic() - began, 2)})
+
+
+def _retry_outages(reports: Sequence["UnitReport"]) -> None:
+    """Have the step run again after a while when an outage of the provider made something fail."""
+    failed = [one for one in reports if one.transient]
+    if failed:
+        retry_later(f"{failed[0].table} of {failed[0].unit}: {failed[0].error}")
 
 
 def _raise_failures(reports: Sequence["UnitReport"]) -> None:

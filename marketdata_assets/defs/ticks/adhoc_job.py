@@ -55,6 +55,7 @@ def load_selected(context: dg.OpExecutionContext, config: AdhocConfig, clickhous
         if usable is None:
             return
         done = LoadOp(context, client, ticks, usable, window, planned=False, days=days).load(tables, units)
+        report.retry_outages(done)
         answers = checks.evaluations(client, tables, units)
         for evaluation in answers:
             context.log_event(evaluation)  # type: ignore[arg-type]  # taken, though its annotation does not say so

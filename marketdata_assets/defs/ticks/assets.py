@@ -84,6 +84,7 @@ def tick_tables(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
             units = tick_units(context.run.tags, symbols.known(context.instance))
         with as_dagster_failure(), clickhouse.client() as client:
             done = LoadOp(context, client, ticks, config, months, planned=True).load(wanted, units)
+            report.retry_outages(done)
             yield from checks.answers(client, context.selected_asset_check_keys, units)
         report.raise_failures(done, report.summary(done))
 

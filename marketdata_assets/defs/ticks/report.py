@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import dagster as dg
 
 from marketdata_assets.defs.metadata import markdown_table
-from marketdata_assets.defs.partition_results import failure
+from marketdata_assets.defs.partition_results import failure, retry_later
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.partitions import tick_key
 from marketdata_assets.ticks.providers_file import Table
@@ -116,6 +116,13 @@ def _of_table(loaded: LoadReport) -> dict[str, Any]:
             {"symbol": unit.symbol, "month": unit.month, "error": unit.error} for unit in loaded.failed[:MAX_FAILURES]
         ],
     }
+
+
+def retry_outages(done: Mapping[Table, LoadReport]) -> None:
+    """Have the step run again after a while when an outage of a provider or of the store made symbol-months fail."""
+    failed = [unit for loaded in done.values() for unit in loaded.failed if unit.transient]
+    if failed:
+        retry_later(f"{len(failed)} symbol-months failed in an outage: {failed[0].unit}: {failed[0].error}")
 
 
 def raise_failures(done: Mapping[Table, LoadReport], metadata: Mapping[str, Any]) -> None:
