@@ -54,6 +54,9 @@ class Span:
 Spans = Mapping[tuple[str, str], Span]
 """By code and month (`YYYY-MM`)."""
 
+Had = Mapping[tuple[str, str], tuple[dt.datetime, dt.datetime, int]]
+"""What a unit provided, by code and month: first and last minute, and when its file was delivered (ns)."""
+
 
 @dataclass(frozen=True)
 class Provider:
@@ -101,26 +104,22 @@ def provided_by_newer(
     return holes
 
 
-def clear(
-    connection: psycopg.Connection,
-    provider: Provider,
-    loading: Spans,
-    months: Collection[str] | None,
-    *,
-    unrecorded: bool = False,
-) -> set[tuple[str, str]]:
-    """Delete the rows that `loading` replaces and all rows of the provider in `months` (None: in any).
-
-    Coverage says what there is: a code's month that no unit has loaded is not searched, unless `unrecorded` rows are to
-    go as well. Returns the codes and months that the provider had. Older files superseded there are marked as not
-    loaded.
-    """
+def forget(connection: psycopg.Connection, provider: Provider, months: Collection[str] | None) -> Had:
+    """Delete the record of what the provider had in `months` (None: in any), and return it."""
     days = None if months is None else [first_day(month) for month in months]
-    had = {(row[0], row[1]): row[2:] for row in _execute(connection, "forget", provider, months=days)}
-    touched = loading.keys() | had.keys()
-    others = touched if unrecorded else shared(connection, provider, touched)
+    return {(row[0], row[1]): row[2:] for row in _execute(connection, "forget", provider, months=days)}
+
+
+def clear(
+    connection: psycopg.Connection, provider: Provider, loading: Spans, had: Had, others: Collection[tuple[str, str]]
+) -> None:
+    """Delete the rows that `loading` replaces and those that the provider `had`.
+
+    Only in the codes and months of `others` are rows of other units searched, one by one. Older files superseded there
+    are marked as not loaded.
+    """
     if not had and not others:
-        return set()
+        return
     connection.execute(
         """SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)
            FROM pg_extension WHERE extname = 'timescaledb'"""
@@ -129,9 +128,8 @@ def clear(
     with connection.pipeline():
         for run in _runs(alone):
             connection.execute(statement(__package__, "coverage/delete_run.sql"), run, prepare=False)
-    _clear_own(connection, provider, loading, {place: had[place] for place in sorted(had.keys() & others)})
-    _clear_older(connection, provider, {place: loading[place] for place in sorted(loading.keys() & others)})
-    return set(had)
+    _clear_own(connection, provider, loading, {place: had[place] for place in sorted(had.keys() & set(others))})
+    _clear_older(connection, provider, {place: loading[place] for place in sorted(loading.keys() & set(others))})
 
 
 def shared(
@@ -164,7 +162,7 @@ def _clear_own(
     connection: psycopg.Connection,
     provider: Provider,
     loading: Spans,
-    had: Mapping[tuple[str, str], tuple[dt.datetime, dt.datetime, int]],
+    had: Had,
 ) -> None:
     """Delete the provider's rows where other units have minutes of the same month."""
     for (code, month), (first, last, delivered) in had.items():
@@ -192,13 +190,15 @@ def cover(connection: psycopg.Connection, provider: Provider, loading: Spans) ->
     """Record what the provider now provides."""
     if not loading:
         return
-    columns = "source, unit, code, month, first, last, rows, superseded, delivered"
-    with connection.cursor().copy(f"COPY stock_1min_coverage ({columns}) FROM STDIN") as copy:
-        for (code, month), span in loading.items():
-            times = (_time(span.first), _time(span.last))
-            copy.write_row(
-                (*provider.key, code, first_day(month), *times, span.rows, span.superseded, provider.delivered)
-            )
+    values = {
+        "codes": [code for code, _ in loading],
+        "months": [first_day(month) for _, month in loading],
+        "firsts": [_time(span.first) for span in loading.values()],
+        "lasts": [_time(span.last) for span in loading.values()],
+        "rows": [span.rows for span in loading.values()],
+        "superseded": [span.superseded for span in loading.values()],
+    }
+    _execute(connection, "cover", provider, **values)
 
 
 def rows_loaded(connection: psycopg.Connection, provider: Provider) -> int:

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from marketdata_assets.bars import coverage
-from marketdata_assets.bars.coverage import Provider, Spans, first_day
+from marketdata_assets.bars.coverage import Spans, first_day
 from marketdata_assets.stores import pgread
 from marketdata_assets.stores.postgres import statement
 
@@ -18,23 +18,23 @@ DAYS = pl.Schema({"symbol": pl.String(), "date": pl.Date(), "have": pl.Int64(), 
 
 
 def record(
-    connection: psycopg.Connection, provider: Provider, loading: Spans, had: Collection[tuple[str, str]]
+    connection: psycopg.Connection,
+    loading: Spans,
+    had: Collection[tuple[str, str]],
+    others: Collection[tuple[str, str]],
 ) -> None:
     """Write the counts of what a unit loads, and of the codes and months that it had.
 
-    Where other files are in the same months the table is counted.
+    In the codes and months of `others`, where other units have minutes too, the table is counted.
     """
-    touched = sorted({*loading, *had})
-    codes, months = [code for code, _ in touched], [first_day(month) for _, month in touched]
-    places = {"codes": codes, "months": months, "source": provider.source, "unit": provider.unit}
-    rows = connection.execute(statement(__package__, "days/forget.sql"), places)
-    shared = {(code, month) for code, month in rows}
-    if shared:
-        _recount(connection, sorted(shared))
-    with connection.cursor().copy("COPY stock_1min_days (code, month, bars) FROM STDIN") as copy:
-        for (code, month), span in loading.items():
-            if (code, month) not in shared:
-                copy.write_row((code, first_day(month), span.days.tolist()))
+    if before := sorted({*had, *others}):
+        connection.execute(statement(__package__, "days/forget.sql"), _places(before))
+    if others:
+        _recount(connection, sorted(others))
+    alone = [place for place in loading if place not in others]
+    if alone:
+        bars = ["{" + ",".join(map(str, loading[place].days.tolist())) + "}" for place in alone]
+        connection.execute(statement(__package__, "days/record.sql"), {**_places(alone), "bars": bars})
 
 
 def fill(connection: psycopg.Connection) -> None:
@@ -74,5 +74,8 @@ def _uncounted(connection: psycopg.Connection) -> list[tuple[str, str]]:
 
 
 def _recount(connection: psycopg.Connection, places: Sequence[tuple[str, str]]) -> None:
-    values = {"codes": [code for code, _ in places], "months": [first_day(month) for _, month in places]}
-    connection.execute(statement(__package__, "days/recount.sql"), values)
+    connection.execute(statement(__package__, "days/recount.sql"), _places(places))
+
+
+def _places(places: Sequence[tuple[str, str]]) -> dict[str, object]:
+    return {"codes": [code for code, _ in places], "months": [first_day(month) for _, month in places]}

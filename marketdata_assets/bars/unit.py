@@ -64,6 +64,11 @@ class _Attempt:
     """Whether the table has rows in the way that no unit provides."""
     columnstore: bool = False
 
+    @property
+    def recorded(self) -> bool:
+        """Whether there may be records of the unit: of one that was never seen there are none to delete."""
+        return self.known is not None or self.unrecorded
+
 
 class _Overtaken(Exception):
     """What was read about the unit before parsing no longer holds; `holes` are the newest."""
@@ -91,8 +96,7 @@ def load(
     started = dt.datetime.now(dt.UTC)
     holes: Holes = {}
     while True:
-        with connection.transaction():
-            known = ledger.locked(connection, DATASET, unit.file.name, unit.name)
+        known = ledger.known(connection, DATASET, unit.file.name, unit.name)
         same = known is not None and known.content_hash == unit.checksum
         if known and same and not force and not unit.problem and known.outcome != "failed":
             loaded = known.whole if months is None else months <= set(known.slices)
@@ -121,24 +125,30 @@ def _commit(connection: psycopg.Connection, unit: Unit, parsed: Parsed, attempt:
     with connection.transaction():
         if ledger.locked(connection, DATASET, *provider.key) != attempt.known:
             raise _Overtaken(attempt.holes)
-        coverage.lock(connection, coverage.codes(connection, provider) | {code for code, _ in parsed.spans})
-        holes = coverage.provided_by_newer(connection, provider, loading)
+        codes = coverage.codes(connection, provider) if attempt.recorded else set()
+        coverage.lock(connection, codes | {code for code, _ in parsed.spans})
+        had = coverage.forget(connection, provider, wanted) if attempt.recorded else {}
+        changed = loading.keys() | had.keys()
+        others = coverage.shared(connection, provider, changed)
+        holes = coverage.provided_by_newer(connection, provider, loading) if others else {}
         if holes != attempt.holes:
             raise _Overtaken(holes)
-        had = coverage.clear(connection, provider, loading, wanted, unrecorded=attempt.unrecorded)
+        coverage.clear(connection, provider, loading, had, changed if attempt.unrecorded else others)
         rows = sum(span.rows - span.superseded for span in loading.values())
         if rows:
             if attempt.columnstore and rows >= COMPRESSED_ROWS * len(loading):
-                sorted_alone = parsed.sorted and not coverage.shared(connection, provider, loading.keys())
-                _compress_copies(connection, client_sorted=sorted_alone)
+                _compress_copies(connection, client_sorted=parsed.sorted and not others & loading.keys())
             copy_binary(connection, DATASET, TABLE_COLUMNS, parsed.payload)
-        coverage.cover(connection, provider, loading)
-        days.record(connection, provider, loading, had)
-        ledger.replace_rejects(connection, DATASET, *provider.key, parsed.rejects)
-        entry = _entry(unit, parsed, attempt, coverage.rows_loaded(connection, provider))
+        with connection.pipeline():
+            coverage.cover(connection, provider, loading)
+            days.record(connection, loading, had.keys(), others)
+            changes.record(connection, changed, attempt.run_id)
+            if attempt.recorded:
+                ledger.clear_rejects(connection, DATASET, *provider.key)
+        ledger.add_rejects(connection, DATASET, *provider.key, parsed.rejects)
+        all_rows = coverage.rows_loaded(connection, provider) if attempt.recorded else rows
+        entry = _entry(unit, parsed, attempt, all_rows)
         ledger.record(connection, entry)
-        changed = loading.keys() | had
-        changes.record(connection, changed, attempt.run_id)
     months = tuple(sorted({month for _, month in changed}))
     return UnitReport(unit.place, entry.outcome, parsed.rows, rows, len(parsed.rejects), months=months)
 
@@ -181,8 +191,10 @@ def remove(connection: psycopg.Connection, place: str, provider: Provider, run_i
         if known is None or known.outcome == "removed":
             return UnitReport(place, "unchanged")
         coverage.lock(connection, coverage.codes(connection, provider))
-        had = coverage.clear(connection, provider, {}, None)
-        days.record(connection, provider, {}, had)
+        had = coverage.forget(connection, provider, None)
+        others = coverage.shared(connection, provider, had.keys())
+        coverage.clear(connection, provider, {}, had, others)
+        days.record(connection, {}, had.keys(), others)
         ledger.replace_rejects(connection, DATASET, *provider.key, ())
         removed = Entry(
             dataset=DATASET,
@@ -195,7 +207,7 @@ def remove(connection: psycopg.Connection, place: str, provider: Provider, run_i
             started=started,
         )
         ledger.record(connection, removed)
-        changes.record(connection, had, run_id)
+        changes.record(connection, had.keys(), run_id)
     return UnitReport(place, "removed", months=tuple(sorted({month for _, month in had})))
 
 

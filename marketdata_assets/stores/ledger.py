@@ -73,9 +73,21 @@ def replace_rejects(
     connection: psycopg.Connection, dataset: str, source: str, unit: str, rejects: Iterable[Reject]
 ) -> None:
     """Make `rejects` the only rows of this unit in quarantine."""
+    clear_rejects(connection, dataset, source, unit)
+    add_rejects(connection, dataset, source, unit, rejects)
+
+
+def clear_rejects(connection: psycopg.Connection, dataset: str, source: str, unit: str) -> None:
+    """Delete the rows of this unit in quarantine."""
     connection.execute(
         "DELETE FROM marketdata_quarantine WHERE (dataset, source, unit) = (%s, %s, %s)", [dataset, source, unit]
     )
+
+
+def add_rejects(
+    connection: psycopg.Connection, dataset: str, source: str, unit: str, rejects: Iterable[Reject]
+) -> None:
+    """Put `rejects` of a unit that has none into quarantine."""
     rows = list(rejects)
     if not rows:
         return
