@@ -22,6 +22,7 @@ from bench import (
     flows,
     fuzz,
     history,
+    history_year,
     read,
     tick_files,
     ticks,
@@ -34,7 +35,7 @@ from bench.size import SMALL
 
 DOMAINS = {
     "bars": bars.figures,
-    "history": history.figures,
+    "history": lambda: chain(history.figures(), history_year.figures()),
     "defs": definitions.figures,
     "alphas": alphas.figures,
     "ticks": lambda: chain(

@@ -82,7 +82,7 @@ class Engine:
 
 def figures() -> Iterator[Figure]:
     """All figures of the domain."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, _engine(Path(folder)) as engine:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, timescale_or_local(Path(folder)) as engine:
         home = Path(folder)
         stocks = [(f"sh{600000 + number}", "浦发银行") for number in range(STOCKS)]
         archive = sample_bars.write_year(home / "bars", YEAR, stocks)
@@ -96,7 +96,8 @@ def figures() -> Iterator[Figure]:
 
 
 @contextmanager
-def _engine(home: Path) -> Iterator[Engine]:
+def timescale_or_local(home: Path) -> Iterator[Engine]:
+    """The server of MARKETDATA_TEST_TIMESCALE_DSN, or a local PostgreSQL."""
     named = os.environ.get("MARKETDATA_TEST_TIMESCALE_DSN")
     if named:
         probe = Engine(named, "", False)
@@ -123,7 +124,7 @@ def _load_figures(engine: Engine, archive: Path, parts: Sequence[Path]) -> Itera
         firsts.append(_load(dsn, archive.parent, [YEAR]).seconds)
         again.append(_load(dsn, archive.parent, [YEAR], force=True).seconds)
         rows = rows_in(dsn, TABLE)
-        sizes.append(_bytes(dsn, engine.compressed) / rows)
+        sizes.append(hypertable_bytes(dsn, engine.compressed) / rows)
     what = f"{rows:,} rows, {STOCKS} stocks, {SESSIONS} sessions, {ROUNDS} interleaved rounds"
     after = "\\copy and compress_chunk" if engine.compressed else "\\copy"
     ratios = [ours / floor for ours, floor in zip(firsts, floors, strict=True)]
@@ -251,7 +252,8 @@ def _write_members(folder: Path, year: int) -> None:
             archive.writestr(f"{code}_{year}.csv", text.replace(b"sh600000", code.encode()))
 
 
-def _bytes(dsn: str, hypertable: bool) -> int:
+def hypertable_bytes(dsn: str, hypertable: bool) -> int:
+    """The size of the table on disk, with its indexes and chunks."""
     size = "hypertable_size" if hypertable else "pg_total_relation_size"
     with psycopg.connect(dsn) as connection:
         row = connection.execute(f"SELECT {size}('{TABLE}')".encode()).fetchone()
