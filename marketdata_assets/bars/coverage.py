@@ -213,14 +213,24 @@ def rows_loaded(connection: psycopg.Connection, provider: Provider) -> int:
 
 def moved(connection: psycopg.Connection, delivered: Mapping[str, int]) -> set[tuple[str, str]]:
     """Units, by source, whose file has another modification time than on record, and another file in its months."""
-    times = {"sources": list(delivered), "times": list(delivered.values())}
+    changed = _redelivered(connection, delivered)
+    if not changed:
+        return set()
+    times = {"sources": list(changed), "times": list(changed.values())}
     return set(connection.execute(statement(__package__, "coverage/moved.sql"), times).fetchall())
 
 
 def redeliver(connection: psycopg.Connection, delivered: Mapping[str, int]) -> None:
     """Record the files' present modification times where no other file is in the same months."""
-    times = {"sources": list(delivered), "times": list(delivered.values())}
-    connection.execute(statement(__package__, "coverage/redeliver.sql"), times)
+    if changed := _redelivered(connection, delivered):
+        times = {"sources": list(changed), "times": list(changed.values())}
+        connection.execute(statement(__package__, "coverage/redeliver.sql"), times)
+
+
+def _redelivered(connection: psycopg.Connection, delivered: Mapping[str, int]) -> dict[str, int]:
+    """Those of `delivered` whose modification time is not that on record: few, and found in one scan."""
+    rows = connection.execute("SELECT DISTINCT source, delivered FROM stock_1min_coverage").fetchall()
+    return {source: delivered[source] for source, time in rows if delivered.get(source, time) != time}
 
 
 def first_day(month: str) -> dt.date:

@@ -109,7 +109,7 @@ def _plan(dsn: str, folder: Path, months: Collection[str], force: bool) -> Plan:
     delivered = {file.name: file.modified_ns for file in files}
     with connect(dsn) as connection:
         coverage.redeliver(connection, delivered)
-        known = ledger.entries(connection, DATASET, list(delivered))
+        known = ledger.loaded(connection, DATASET, delivered)
         moved = coverage.moved(connection, delivered)
     return planning.make(files, known, months, moved=moved, force=force)
 

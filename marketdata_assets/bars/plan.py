@@ -16,7 +16,7 @@ from marketdata_assets.loading import watch
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.files import FileState, Opener, Unit
 from marketdata_assets.loading.text import Text
-from marketdata_assets.stores.bookkeeping import Entry
+from marketdata_assets.stores.ledger import Loaded
 
 MAX_MONTHS = 24
 
@@ -55,7 +55,7 @@ class Plan:
 
 def make(
     files: Iterable[FileState],
-    known: Iterable[Entry],
+    known: Iterable[Loaded],
     months: Collection[str],
     *,
     moved: Collection[tuple[str, str]] = (),
@@ -65,9 +65,9 @@ def make(
 
     `moved` names unchanged units, by source and unit, whose file has become newer or older than others it overlaps.
     """
-    ledgered: dict[str, dict[str, Entry]] = {}
-    for entry in known:
-        ledgered.setdefault(entry.source, {})[entry.unit] = entry
+    ledgered: dict[str, dict[str, Loaded]] = {}
+    for one in known:
+        ledgered.setdefault(one.source, {})[one.unit] = one
     tasks: list[Task] = []
     unchanged = 0
     for file in files:
@@ -79,15 +79,17 @@ def make(
         found = units(file)
         if any(unit.member or not file.is_zip for unit in found):  # a zip that cannot be read has taken nothing away
             names = {name for unit in found for name in (unit.name, unit.stored)}
-            for name, entry in entries.items():
-                if name not in names and entry.outcome != "removed":
-                    tasks.append(Task(file.name, name, None, None, frozenset(entry.slices), "vanished"))
+            for name, gone in entries.items():
+                if name not in names and gone.outcome != "removed":
+                    tasks.append(Task(file.name, name, None, None, gone.slices, "vanished"))
         for unit in found:
             if unit.name not in entries and unit.stored in entries:  # as earlier versions recorded it
                 unit = replace(unit, member=unit.stored)
-            task = _task(unit, entries.get(unit.name), requested, force)
+            entry = entries.get(unit.name)
+            as_loaded = not force and year is not None and _as_loaded(unit, entry, requested)
+            task = None if as_loaded else _task(unit, entry, requested, force)
             if task is None and (file.name, unit.name) in moved:  # its rank has changed: all its months are due
-                loaded = frozenset(entries[unit.name].slices)
+                loaded = entries[unit.name].slices
                 task = Task(file.name, unit.name, unit, loaded, loaded, "moved") if loaded & requested else None
             if task is None:
                 unchanged += 1
@@ -96,13 +98,20 @@ def make(
     return Plan(tuple(tasks), unchanged)
 
 
-def _task(unit: Unit, entry: Entry | None, requested: frozenset[str], force: bool) -> Task | None:
+def _as_loaded(unit: Unit, entry: Loaded | None, requested: frozenset[str]) -> bool:
+    """Whether all `requested` months are loaded from just these bytes, as those of most units are."""
+    if entry is None or unit.problem or entry.outcome == "failed":
+        return False
+    return entry.content_hash == unit.checksum and requested <= entry.slices
+
+
+def _task(unit: Unit, entry: Loaded | None, requested: frozenset[str], force: bool) -> Task | None:
     """What to do about one unit; None when nothing."""
-    year = year_of_unit(unit)
     if unit.problem:
         touches = requested if year_of_unit(Unit(unit.file)) else frozenset[str]()
         return Task(unit.file.name, unit.name, unit, None, touches, "unusable")
-    loaded = frozenset(entry.slices) if entry else frozenset[str]()
+    year = year_of_unit(unit)
+    loaded = entry.slices if entry else frozenset[str]()
     reason: Reason | None = None
     if force:
         reason = "forced"

@@ -44,8 +44,8 @@ def month_states(connection: psycopg.Connection, folder: Path, months: Collectio
     """Compare the files with the ledger: the state of each of `months`."""
     files = scan(folder)
     moved = coverage.moved(connection, {file.name: file.modified_ns for file in files})
-    plan = planning.make(files, ledger.entries(connection, DATASET), months, moved=moved)
-    loaded = by_month(connection, months)
+    plan = planning.make(files, ledger.loaded(connection, DATASET), months, moved=moved)
+    loaded = _months_loaded(connection, months)
     states = {month: State.OK if month in loaded else State.EMPTY for month in months}
     for task in plan.tasks:
         for month in task.touches & states.keys():
@@ -61,6 +61,16 @@ def by_month(connection: psycopg.Connection, months: Collection[str]) -> dict[st
         [[coverage.first_day(month) for month in months]],
     )
     return {month: MonthRows(count, codes) for month, count, codes in rows}
+
+
+def _months_loaded(connection: psycopg.Connection, months: Collection[str]) -> set[str]:
+    """Those of `months` that have anything on record, without counting it."""
+    rows = connection.execute(
+        """SELECT to_char(month, 'YYYY-MM') FROM unnest(%s::date[]) AS wanted (month)
+           WHERE EXISTS (SELECT FROM stock_1min_coverage c WHERE c.month = wanted.month)""",
+        [[coverage.first_day(month) for month in months]],
+    )
+    return {month for (month,) in rows}
 
 
 def bars_summary(connection: psycopg.Connection) -> Summary:
@@ -111,7 +121,7 @@ def kline_states(connection: psycopg.Connection, bars: dict[str, State]) -> dict
 def kline_due(connection: psycopg.Connection, months: Collection[str]) -> set[str]:
     """Those of `months` whose minutes changed after the K-line was refreshed, or that have minutes and no K-line."""
     have = kline_rows_by_month(connection, months) if _kline_exists(connection) else {}
-    return changes.stale(connection).keys() & set(months) | by_month(connection, months).keys() - have.keys()
+    return changes.stale(connection).keys() & set(months) | _months_loaded(connection, months) - have.keys()
 
 
 def stale_stocks(connection: psycopg.Connection, months: Collection[str]) -> dict[str, list[str]]:

@@ -15,7 +15,7 @@ from marketdata_assets.stores import ledger
 
 def looked(dsn: str, folder: Path, asked: list[str]) -> Plan:
     with psycopg.connect(dsn) as connection:
-        return planning.make(scan(folder), ledger.entries(connection, "stock_1min_qfq"), asked)
+        return planning.make(scan(folder), ledger.loaded(connection, "stock_1min_qfq"), asked)
 
 
 def touched(plan: Plan) -> dict[str, list[str]]:
@@ -102,6 +102,6 @@ def test_plan_of_a_run_is_empty_after_it(loaded: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("force", [False, True])
 def test_force_takes_what_is_there_already(loaded: str, tmp_path: Path, force: bool) -> None:
     with psycopg.connect(loaded) as connection:
-        known = ledger.entries(connection, "stock_1min_qfq")
+        known = ledger.loaded(connection, "stock_1min_qfq")
     plan = planning.make(scan(tmp_path), known, ["2000-06"], force=force)
     assert touched(plan) == ({"forced": ["2000-06"]} if force else {})

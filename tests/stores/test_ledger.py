@@ -60,6 +60,20 @@ def test_last_state_stands_and_every_attempt_is_logged_with_old_and_new_hash(con
     assert (kept.outcome, kept.attempted_hash, kept.error, kept.run_id) == ("failed", "three", "broken", "r3")
 
 
+def test_loaded_says_the_same_as_the_entries(connection: psycopg.Connection) -> None:
+    other = replace(FIRST, source="2001.zip", slices=["2001-01", "2001-02"], rejected=0)
+    for entry in (FIRST, replace(SECOND, unit="b.csv"), replace(FAILED, unit="c.csv"), other):
+        ledger.record(connection, entry)
+    expected = {
+        (one.source, one.unit, one.content_hash, one.outcome, frozenset(one.slices), one.whole)
+        for one in ledger.entries(connection, "bars")
+    }
+    found = ledger.loaded(connection, "bars")
+    assert (len(found), set(found)) == (4, expected)
+    assert {one.source for one in ledger.loaded(connection, "bars", ["2001.zip"])} == {"2001.zip"}
+    assert ledger.loaded(connection, "bars", []) == ledger.loaded(connection, "other") == []
+
+
 def test_entries_are_those_of_the_sources_asked_for(connection: psycopg.Connection) -> None:
     for source in ("b.zip", "a.zip", "c.zip"):
         ledger.record(connection, replace(FIRST, source=source))
