@@ -160,11 +160,15 @@ def _calendar(*, stored: bool) -> "KnownCalendar":
 def execute(context: typer.Context) -> None:
     """Run a Dagster command with this project's environment, as: marketdata exec dagster-daemon run.
 
-    It finds the storage, the servers and the folders of this data folder.
+    It finds the storage, the servers and the folders of this data folder. A command of marketdata runs without a
+    storage of Dagster too: the collector and the drain of the container image have none.
     """
-    settings = Settings()
-    adopt(settings)
     name = context.args[0] if context.args else "dagster"
+    try:
+        adopt(Settings())
+    except CannotRun:
+        if name != "marketdata":
+            raise
     program = shutil.which(name, path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
     if program is None:
         raise CannotRun(f"no program {name!r} beside {sys.executable} or on the PATH; try: marketdata exec dagster")

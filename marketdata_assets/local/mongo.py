@@ -15,7 +15,8 @@ from marketdata_assets.local.errors import ServerFailed
 from marketdata_assets.local.process import POLL_SECONDS, ServerSpec, free_port, port_answers, tied_to_us
 from marketdata_assets.local.servers import program
 
-SECONDS = 60
+START_SECONDS = 60
+STOP_SECONDS = 5
 ROLE = "root"
 
 
@@ -44,7 +45,7 @@ def prepare(folder: Path) -> None:
     finally:
         server.terminate()
         try:
-            server.wait(SECONDS)
+            server.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
@@ -72,7 +73,7 @@ def _without_login(folder: Path, port: int) -> list[str]:
 
 
 def _wait(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + START_SECONDS
     while not port_answers(port):
         if server.poll() is not None or time.monotonic() > end:
             fact = f"could not be started to make its user, on port {port}"

@@ -123,8 +123,8 @@ class Server:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.1"))
-        self._launched_at = time.monotonic()
         self.spec.prepare(self.folder)
+        self._launched_at = time.monotonic()
         command = self.spec.command(self.folder, self.port)
         call = tied_to_us(command, self.spec.death_signal, self.spec.identity(self.folder))
         with password.open_log(self.log) as log:

@@ -72,10 +72,15 @@ def is_of_statement(error: BaseException) -> bool:
 
 @contextmanager
 def connect(dsn: str, *, autocommit: bool = False, application: str = "marketdata") -> Iterator[psycopg.Connection]:
-    """Open a connection and close it; leaving without an error commits, leaving with one rolls back."""
+    """Open a connection and close it; leaving without an error commits, leaving with one rolls back.
+
+    Text travels as UTF-8 whatever the database is made of: with one of SQL_ASCII psycopg returns bytes otherwise.
+    """
     with (
         naming_failures(),
-        psycopg.connect(dsn, autocommit=autocommit, application_name=application, connect_timeout=10) as connection,
+        psycopg.connect(
+            dsn, autocommit=autocommit, application_name=application, connect_timeout=10, client_encoding="utf8"
+        ) as connection,
     ):
         yield connection
 

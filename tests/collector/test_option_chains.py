@@ -57,7 +57,7 @@ async def test_a_chain_of_okx_takes_the_summary_of_its_family_once(tmp_path: Pat
             assert told(run, call, "underlying_price", "ask_iv", "rho")["underlying_price"]
             assert put not in {one.instrument for one in run.records}, "the family has it, and nobody wants it"
             await run.until(lambda: soon not in run.market.instruments)
-            assert not [key for key in venue.subscribed() if soon in key]
+            await run.until(lambda: not [key for key in venue.subscribed() if soon in key])
             assert not run.gaps()
             interest = next(one for one in run.of(OpenInterest) if one.instrument == call)
             assert (interest.contracts, interest.size, interest.value_usd) == ("200", "500", "2100")

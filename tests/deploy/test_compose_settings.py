@@ -1,6 +1,9 @@
 """What our services are told: every variable is read, every address is another service, every command exists."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -131,6 +134,21 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 @pytest.mark.parametrize("command", [command for _, command in commands()], ids=[name for name, _ in commands()])
 def test_command_exists_with_its_options(command: list[str]) -> None:
     refuses_what_it_does_not_know(command[2:] if command[:2] == ["marketdata", "exec"] else command)
+
+
+@pytest.mark.parametrize("name", ("collector", "drain"))
+def test_services_without_dagster_start_through_the_entrypoint_of_the_image(name: str, tmp_path: Path) -> None:
+    (entry,) = re.findall(r"^ENTRYPOINT (\[.*\])$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
+    service, programs = services()[name], Path(sys.executable).parent
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(tmp_path), "MARKETDATA_HOME": str(tmp_path)}
+    assert not [one for one in service["environment"] if one.startswith("DAGSTER_")]
+    command = [*yaml.safe_load(entry), *service["command"], "--help"]
+    said = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert "--help" in said.stdout
+    dagster = [*yaml.safe_load(entry), "dagster", "--version"]
+    refused = subprocess.run(dagster, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert refused.returncode != 0, "a command of Dagster needs its storage"
 
 
 def test_workspaces_lead_to_the_same_location() -> None:

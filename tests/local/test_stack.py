@@ -273,6 +273,18 @@ def test_deadline_ends_a_server_that_never_answers(local_home: Path) -> None:
     assert not server.alive
 
 
+def test_what_prepares_a_start_takes_none_of_the_time_to_become_ready(local_home: Path) -> None:
+    def prepare_slowly(folder: Path) -> None:
+        servers.NATS.prepare(folder)
+        time.sleep(1.5)
+
+    spec = replace(servers.NATS, prepare=prepare_slowly, ready=lambda port, password: False, ready_seconds=1)
+    server = Server(spec, local_home, configured_port=0)
+    server.launch()
+    assert not server.answered(), "it has just been started"
+    server.kill()
+
+
 def test_urls_of_the_servers() -> None:
     assert servers.CLICKHOUSE.url(6, "pw") == "http://marketdata:pw@127.0.0.1:6/marketdata"
     assert mongo.MONGO.url(7, "pw") == "mongodb://marketdata:pw@127.0.0.1:7/?journal=true"
