@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Processes of the test run; each starts servers of its own. Tests wait: three keep two cores busy.
 WORKERS ?= 3
 
-.PHONY: env env-dev demo release check test test-slow test-random test-wheel test-dagster-latest system-packages soak kills screenshots docs walk style lint words audit sbom bench lock clean
+.PHONY: env env-dev demo release check test test-slow test-random test-wheel image-test test-dagster-latest system-packages soak kills screenshots docs walk style lint words audit sbom bench lock clean
 
 # What `make demo` uses: the package with its extras local, live and plots.
 env: $(STAMP)
@@ -59,6 +59,10 @@ test-random: env-dev
 # Chromium, Redis and Prometheus for the tests that use them: from Debian as root or in CI; elsewhere those tests skip.
 system-packages: env-dev
 	@PATH="$(CURDIR)/$(PROGRAMS):$$PATH" .ci/system_packages.sh $(PROGRAMS)
+
+# Builds the image, starts every service of the compose file on a Docker Engine, and uses them: IMAGE_TEST_STARTS=20 first starts.
+image-test: env-dev system-packages
+	IMAGE_TEST=1 PATH="$(CURDIR)/$(PROGRAMS):$$PATH" $(BIN)/python -m pytest -m slow -s -v tests/image
 
 # Two simulated days of all schedules and sensors, with faults from a seed: make soak SEED=7 HOURS=6.
 soak: env-dev

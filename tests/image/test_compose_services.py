@@ -1,0 +1,260 @@
+"""The services of the compose file as containers: they start in order, become healthy, do their work and come back.
+
+Servers whose images cannot be pulled here are stand-ins; the table that is printed says which. Grafana and Alertmanager
+have none and are left out then.
+"""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import venue_certificate
+from browser import Browser, missing_browser
+from compose_engine import Project
+from compose_file import PROJECT, compose, example, prepared
+from image_builds import PROGRAMS, other_images
+
+import docker
+from marketdata_assets.local.process import free_port
+from marketdata_demo import sample_bars
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+UID = 1000
+VENUE = "www.deribit.com"
+PORTS = ("DAGSTER_PORT", "VIEWER_PORT", "GRAFANA_PORT", "COLLECTOR_PORT", "PROMETHEUS_PORT")
+PROFILES = {"core", "live", "viewer"}
+FIRST_STARTS = int(os.environ.get("IMAGE_TEST_STARTS", "2"))
+COUNT = """
+import sys
+from pathlib import Path
+from marketdata_assets.stores.postgres import connect
+with connect(Path("/run/secrets/postgres_dsn").read_text().strip()) as connection:
+    print(connection.execute(sys.argv[1]).fetchone()[0])
+"""
+TRADES = """
+from pathlib import Path
+from marketdata_assets.stores.clickhouse import connect
+with connect(Path("/run/secrets/clickhouse_url").read_text().strip()) as client:
+    print(client.command("SELECT count() FROM exchange_trades"))
+"""
+BACKFILL = """mutation ($wanted: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $wanted) {
+    __typename ... on LaunchBackfillSuccess {backfillId} ... on PythonError {message}}}"""
+STATE = "query ($id: String!) {partitionBackfillOrError(backfillId: $id) {... on PartitionBackfill {status}}}"
+
+
+@pytest.fixture(scope="module")
+def kinds(engine: docker.DockerClient, project: str) -> dict[str, str]:
+    """By service, whether its image is the real one or a stand-in."""
+    found = dict(other_images(engine))
+    return found | {name: "image" for name, one in compose()["services"].items() if "marketdata-assets" in one["image"]}
+
+
+@pytest.fixture(scope="module")
+def ports() -> dict[str, int]:
+    return {name: free_port() for name in PORTS}
+
+
+def made(client: docker.DockerClient, name: str, folder: Path, ports: dict[str, int], kinds: dict[str, str]) -> Project:
+    """A project in a folder of its own, with the passwords of prepare.sh and the services that have an image."""
+    prepared(folder)
+    values = example() | {key: str(port) for key, port in ports.items()}
+    values |= {"MARKETDATA_UID": str(UID), "MARKETDATA_GID": str(UID), "EXCHANGES": "deribit"}
+    file = compose(values)
+    services = {key: one for key, one in file["services"].items() if key in kinds and PROFILES & set(one["profiles"])}
+    for folders in ("input", "providers"):
+        subprocess.run(["chown", "-R", f"{UID}:{UID}", folder / folders], check=True)
+    return Project(client, name, folder, services, file["networks"])
+
+
+@pytest.fixture(scope="module")
+def stack(
+    engine: docker.DockerClient, kinds: dict[str, str], ports: dict[str, int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Project]:
+    """Every service of the profiles core, live and viewer, healthy."""
+    one = made(engine, "image-test", tmp_path_factory.mktemp("compose"), ports, kinds)
+    certificate = tmp_path_factory.mktemp("certificate")
+    one.authority = venue_certificate.write(certificate, VENUE)
+    one.down()
+    try:
+        mounts = {certificate: "/certificate", PROJECT: "/source"}
+        one.stand_in("venue", PROGRAMS, "venue.py", VENUE, mounts)
+        one.up(list(one.services))
+        yield one
+    finally:
+        one.down()
+
+
+@pytest.fixture(scope="module")
+def loaded(stack: Project) -> int:
+    """Rows of a year of bars that a person has dropped and loaded from the command line."""
+    folder = stack.folder / "input" / "bars"
+    sample_bars.write_year(folder, 2023)
+    subprocess.run(["chown", "-R", f"{UID}:{UID}", folder], check=True)
+    stack.run("code", "marketdata", "ingest", "bars", "--months", "2023-01:2023-03", "--workers", "2")
+    return rows(stack)
+
+
+def rows(stack: Project, where: str = "true") -> int:
+    query = f"SELECT count(*) FROM stock_1min_qfq WHERE {where}"
+    return int(stack.run("code", "python", "-c", COUNT, query).split()[-1])
+
+
+def ask(stack: Project, ports: dict[str, int], query: str, **variables: object) -> dict[str, object]:
+    """What the webserver answers to a GraphQL query of whoever has its token."""
+    token = stack.run("webserver", "cat", "/data/dagster/ui_token").strip()
+    url, login = f"http://127.0.0.1:{ports['DAGSTER_PORT']}/graphql", {"Authorization": f"Bearer {token}"}
+    answer = httpx.post(url, json={"query": query, "variables": variables}, headers=login, timeout=60).json()
+    assert "errors" not in answer, answer
+    data: dict[str, object] = answer["data"]
+    return data
+
+
+def become(stack: Project, name: str, since: float, seconds: float = 180) -> float:
+    """Wait until a service is healthy again; the seconds since `since`."""
+    while not stack.done(name):
+        assert time.monotonic() < since + seconds, stack.log(name)
+        time.sleep(0.2)
+    return time.monotonic() - since
+
+
+def test_every_service_starts_in_order_and_becomes_healthy(stack: Project, kinds: dict[str, str]) -> None:
+    print("\nservice         server     healthy or done after")
+    for name in stack.services:
+        print(f"{name:15} {kinds[name]:10} {stack.seconds[name]:.1f} s")
+    assert stack.seconds.keys() == stack.services.keys()
+
+
+def test_containers_are_confined_as_the_file_says(stack: Project) -> None:
+    for name, service in stack.services.items():
+        attributes = stack.containers[name].attrs
+        host, config = attributes["HostConfig"], attributes["Config"]
+        assert host["ReadonlyRootfs"], name
+        assert host["CapDrop"] == ["ALL"], name
+        assert "no-new-privileges:true" in host["SecurityOpt"], name
+        assert host["Memory"] > 0 < host["PidsLimit"], name
+        assert (config["User"] or "root") not in ("root", "0"), name
+        assert set(service["networks"]) == {one.removeprefix("image-test_") for one in _networks(attributes)}
+
+
+def _networks(attributes: dict[str, dict[str, dict[str, object]]]) -> list[str]:
+    return list(attributes["NetworkSettings"]["Networks"])
+
+
+def test_servers_are_those_that_doctor_expects(stack: Project) -> None:
+    _, said = stack.containers["code"].exec_run(["marketdata", "doctor", "--json"])
+    servers = {one["store"]: one for one in json.loads(said)["servers"]}
+    assert len(servers) == 4
+    for name, one in servers.items():
+        assert one["version"], f"{name}: {one}"
+
+
+def test_internal_network_leads_nowhere(stack: Project) -> None:
+    reach = "import socket; socket.create_connection(('198.51.100.1', 80), timeout=3)"
+    code, said = stack.containers["daemon"].exec_run(["python", "-c", reach])
+    assert code != 0
+    assert b"unreachable" in said or b"timed out" in said, said
+
+
+def test_bars_are_loaded_and_a_backfill_of_the_ui_goes_on(stack: Project, loaded: int, ports: dict[str, int]) -> None:
+    assert loaded > 10_000
+    partitions = ["2023-04", "2023-05"]
+    wanted = {
+        "assetSelection": [{"path": ["stock_1min_qfq"]}],
+        "partitionNames": partitions,
+        "fromFailure": False,
+        "tags": [],
+    }
+    answer = ask(stack, ports, BACKFILL, wanted=wanted)["launchPartitionBackfill"]
+    assert isinstance(answer, dict)
+    assert answer["__typename"] == "LaunchBackfillSuccess", answer
+    end, state = time.monotonic() + 300, ""
+    while state not in ("COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED"):
+        assert time.monotonic() < end, stack.log("daemon") + stack.log("code")
+        found = ask(stack, ports, STATE, id=answer["backfillId"])["partitionBackfillOrError"]
+        assert isinstance(found, dict)
+        state = found["status"]
+        time.sleep(1)
+    assert state == "COMPLETED_SUCCESS", stack.log("code")
+    assert rows(stack, "trade_time >= '2023-04-01' AND trade_time < '2023-06-01'") > loaded / 3
+
+
+def test_people_see_the_assets_in_both_uis(stack: Project, loaded: int, ports: dict[str, int], tmp_path: Path) -> None:
+    if missing := missing_browser():
+        pytest.skip(missing)
+    tokens = {
+        "DAGSTER_PORT": stack.run("webserver", "cat", "/data/dagster/ui_token").strip(),
+        "VIEWER_PORT": (stack.folder / "secrets" / "viewer_token").read_text().strip(),
+    }
+    for port, token in tokens.items():
+        chromium = Browser(f"http://127.0.0.1:{ports[port]}", token)
+        try:
+            chromium.open("/assets/stock_1min_qfq")
+            chromium.until(lambda page=chromium: "stock_1min_qfq" in page.text() and "2023" in page.text(), "the bars")
+            chromium.shot(Path(os.environ.get("IMAGE_TEST_SHOTS", tmp_path)) / f"{port.lower()}.png")
+        finally:
+            chromium.driver.quit()
+
+
+def test_prometheus_reaches_what_it_scrapes(stack: Project, ports: dict[str, int]) -> None:
+    url, end, up = f"http://127.0.0.1:{ports['PROMETHEUS_PORT']}/api/v1/targets", time.monotonic() + 120, set()
+    while up != {"collector", "drain", "pipeline"}:
+        assert time.monotonic() < end, up
+        active = httpx.get(url, timeout=10).json()["data"]["activeTargets"]
+        up = {one["scrapePool"] for one in active if one["health"] == "up"}
+        time.sleep(1)
+
+
+def test_trades_of_the_venue_reach_the_table_through_collector_stream_and_drain(stack: Project) -> None:
+    seen, end = 0, time.monotonic() + 120
+    while seen < 100:
+        assert time.monotonic() < end, stack.log("collector") + stack.log("drain")
+        seen = int(stack.run("code", "python", "-c", TRADES).split()[-1])
+        time.sleep(1)
+
+
+def test_a_backup_is_restored_into_emptied_databases(stack: Project, loaded: int) -> None:
+    before = rows(stack)
+    stack.run("code", "marketdata", "backup", "/data/backup-1")
+    names = "SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables WHERE schemaname = 'public'"
+    tables = stack.run("code", "python", "-c", COUNT, names).strip()
+    drop = COUNT.replace("print(connection.execute(sys.argv[1]).fetchone()[0])", "connection.execute(sys.argv[1])")
+    stack.run("code", "python", "-c", drop, f"DROP TABLE {tables} CASCADE")
+    stack.run("code", "marketdata", "restore", "/data/backup-1", "--store", "postgres")
+    assert rows(stack) == before
+
+
+def test_a_killed_service_comes_back_healthy(stack: Project, loaded: int) -> None:
+    lasting = [name for name, one in stack.services.items() if one.get("restart") != "no"]
+    print("\nservice         healthy again after SIGKILL")
+    for name in lasting:
+        began, pid = time.monotonic(), stack.kill(name)
+        while stack.state(name)["Pid"] in (0, pid):
+            assert time.monotonic() < began + 60, stack.log(name)
+            time.sleep(0.1)
+        print(f"{name:15} {become(stack, name, began):.1f} s")
+    for name in lasting:
+        become(stack, name, time.monotonic())
+    before = rows(stack)
+    stack.run("code", "marketdata", "ingest", "bars", "--months", "2023-06", "--workers", "2")
+    assert rows(stack) > before >= loaded
+
+
+@pytest.mark.parametrize("start", range(FIRST_STARTS))
+def test_first_start_from_empty_volumes(
+    engine: docker.DockerClient, kinds: dict[str, str], tmp_path: Path, start: int
+) -> None:
+    one = made(engine, f"first-start-{start}", tmp_path, {name: free_port() for name in PORTS}, kinds)
+    core = [name for name, service in one.services.items() if "core" in service["profiles"]]
+    one.down()
+    try:
+        one.up(core)
+        print(f"healthy after {max(one.seconds.values()):.1f} s")
+        assert not [name for name in core if one.containers[name].attrs["RestartCount"]]
+    finally:
+        one.down()
