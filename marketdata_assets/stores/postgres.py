@@ -71,7 +71,9 @@ def is_of_statement(error: BaseException) -> bool:
 
 
 @contextmanager
-def connect(dsn: str, *, autocommit: bool = False, application: str = "marketdata") -> Iterator[psycopg.Connection]:
+def connect(
+    dsn: str, *, autocommit: bool = False, application: str = "marketdata", connect_seconds: int = 10
+) -> Iterator[psycopg.Connection]:
     """Open a connection and close it; leaving without an error commits, leaving with one rolls back.
 
     Text travels as UTF-8 whatever the database is made of: with one of SQL_ASCII psycopg returns bytes otherwise.
@@ -79,7 +81,11 @@ def connect(dsn: str, *, autocommit: bool = False, application: str = "marketdat
     with (
         naming_failures(),
         psycopg.connect(
-            dsn, autocommit=autocommit, application_name=application, connect_timeout=10, client_encoding="utf8"
+            dsn,
+            autocommit=autocommit,
+            application_name=application,
+            connect_timeout=connect_seconds,
+            client_encoding="utf8",
         ) as connection,
     ):
         yield connection

@@ -1,0 +1,58 @@
+"""A database with a few months of invented stocks, and the market page over it behind the guard."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psycopg
+import uvicorn
+from bar_files import months, run
+
+from marketdata_assets.bars import kline
+from marketdata_assets.local.process import free_port
+from marketdata_assets.ui.guard import Guard
+from marketdata_assets.web.application import application
+from marketdata_demo.sample_bars import STOCKS, weekdays, write_year
+
+TOKEN = "let-me-in"
+HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
+"""A name that is a picture where a page takes it for HTML."""
+CODE, NAME = "600001.SH", "示例银行"
+
+
+def load_market(dsn: str, folder: Path) -> None:
+    """Three stocks from January 2023 to March 2024; the second one has a hostile name."""
+    write_year(folder, 2023, STOCKS[:3])
+    write_year(folder, 2024, STOCKS[:3], until=[day for day in weekdays(2024) if day.month == 3][-1])
+    asked = months(2023) + months(2024)[:3]
+    assert not run(dsn, folder, asked).failed
+    with psycopg.connect(dsn) as connection:
+        connection.execute("UPDATE stock_1min_qfq SET name = %s WHERE code = '000001.SZ'", [HOSTILE])
+    kline.refresh(dsn, asked)
+
+
+@contextmanager
+def served(address: Callable[[], str]) -> Iterator[str]:
+    """The URL of the page, as `marketdata web` serves it."""
+    port = free_port()
+    guarded = Guard(application(address), token=TOKEN)
+    server = uvicorn.Server(uvicorn.Config(guarded, port=port, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def get(url: str, path: str, **headers: str) -> httpx.Response:
+    """What the page answers to someone who is logged in."""
+    login = {"Authorization": f"Bearer {TOKEN}"}
+    return httpx.get(url + path, headers=login | headers, trust_env=False, timeout=30)
