@@ -151,12 +151,12 @@ class WithHeaders:
 
 
 def _failed(request: Request, error: Exception) -> Response:
-    """The error's message as JSON: 404 and 400 for what was asked, 503 for a server or a table that is not there."""
+    """The error's message as JSON: 400 and 404 for the request, 503 for a missing server or table."""
     status = 404 if isinstance(error, UnknownCode) else 503
     if isinstance(error, TerminalError) and not isinstance(error, UnknownCode | NoServer | NothingLoaded):
         status = 400
     if status == 503:
-        log.warning("page without data", path=request.url.path, error=error)
+        log.warning("page_without_data", path=request.url.path, error=error)
     return JSONResponse({"error": str(error)}, status)
 
 

@@ -1,4 +1,4 @@
--- Purpose: every code that has minutes, with its first and last month. One look into the index for each code: a scan of
+-- Purpose: every code that has minutes, with its first and last month. One search in the index for each code: a scan of
 -- a market's coverage, a row for each code and month, takes much longer.
 -- Parameters: none. Locks: none.
 WITH RECURSIVE codes (code) AS (
