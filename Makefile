@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Processes of the test run; each starts servers of its own. Tests wait: three keep two cores busy.
 WORKERS ?= 3
 
-.PHONY: env env-dev demo release check test test-slow test-random test-wheel image-test test-dagster-latest system-packages soak kills screenshots docs walk style lint words audit sbom bench lock clean
+.PHONY: env env-dev demo release check test test-slow test-random test-wheel image-test platforms check-pythons test-dagster-latest system-packages soak kills screenshots docs walk style lint words audit sbom bench lock clean
 
 # What `make demo` uses: the package with its extras local, live and plots.
 env: $(STAMP)
@@ -63,6 +63,21 @@ system-packages: env-dev
 # Builds the image, starts every service of the compose file on a Docker Engine, and uses them: IMAGE_TEST_STARTS=20 first starts.
 image-test: env-dev system-packages
 	IMAGE_TEST=1 PATH="$(CURDIR)/$(PROGRAMS):$$PATH" $(BIN)/python -m pytest -m slow -s -v tests/image
+
+# Resolves every dependency for five platforms and four Pythons from wheels alone, and writes docs/reference/platforms.md.
+platforms: env-dev
+	$(PIP) uv
+	$(BIN)/python .ci/platforms.py $(BIN)/uv
+
+# The tests that need no server, on each Python from 3.11 that is installed; an environment for each is made beside .venv.
+check-pythons:
+	@for version in 3.11 3.12 3.13 3.14; do \
+	  python$$version -c '' 2>/dev/null || { echo "python$$version is not installed"; continue; }; \
+	  $(MAKE) --no-print-directory VENV=.venv/python$$version PYTHON=python$$version check-tests || exit 1; \
+	done
+
+check-tests: env-dev
+	$(PYTEST) -m "not servers and not slow"
 
 # Two simulated days of all schedules and sensors, with faults from a seed: make soak SEED=7 HOURS=6.
 soak: env-dev
