@@ -92,7 +92,8 @@ async def _serve_streams(address: OutputAddress, attend: Attend, on_listening: O
         server = await asyncio.start_server(connected, address.host, address.port)
     try:
         on_listening(0 if address.kind == "unix" else server.sockets[0].getsockname()[1])
-        await server.serve_forever()
+        # Not serve_forever: from Python 3.12 its cancellation waits until every reader has closed its side.
+        await asyncio.Event().wait()
     finally:
         server.close()
         for task in list(tasks):
