@@ -195,8 +195,11 @@ async def test_health_and_metrics_report_a_sink_that_fails_while_the_others_go_o
             await run.emit(venue, 20)
             total = len(venue.source().trades["ABCUSDT"])
             await run.until(lambda: sum(isinstance(one, Trade) for one in user.taken) == total)
-            health = await run.get("/health")
-            (reason,) = health["checks"]["python user_module:Leaves"]["reasons"]
+            while not (
+                reasons := (health := await run.get("/health"))["checks"]["python user_module:Leaves"]["reasons"]
+            ):
+                await asyncio.sleep(0.02)
+            (reason,) = reasons
             assert "calls failed (RuntimeError: SystemExit: I leave)" in reason
             assert health["status"] == "degraded"
             metrics = (await run.client.get("/metrics")).text
