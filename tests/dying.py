@@ -23,6 +23,7 @@ Steps = Iterable[tuple[object, str]]
 
 DATABASE_STEPS: Steps = (
     (psycopg.Cursor, "execute"),
+    (psycopg.Cursor, "executemany"),
     (psycopg.Cursor, "copy"),
     (psycopg.Copy, "write"),
     (psycopg.Copy, "write_row"),

@@ -186,19 +186,30 @@ def _clear_older(connection: psycopg.Connection, provider: Provider, loading: Sp
             _execute(connection, "supersede", provider, **place, deleted=[time for (time,) in cursor])
 
 
-def cover(connection: psycopg.Connection, provider: Provider, loading: Spans) -> None:
-    """Record what the provider now provides."""
-    if not loading:
+def cover(connection: psycopg.Connection, loads: Mapping[Provider, Spans]) -> None:
+    """Record what each provider now provides."""
+    spans = [(provider, *place, span) for provider, spans in loads.items() for place, span in spans.items()]
+    if not spans:
         return
     values = {
-        "codes": [code for code, _ in loading],
-        "months": [first_day(month) for _, month in loading],
-        "firsts": [_time(span.first) for span in loading.values()],
-        "lasts": [_time(span.last) for span in loading.values()],
-        "rows": [span.rows for span in loading.values()],
-        "superseded": [span.superseded for span in loading.values()],
+        "sources": [provider.source for provider, *_ in spans],
+        "units": [provider.unit for provider, *_ in spans],
+        "codes": [code for _, code, _, _ in spans],
+        "months": [first_day(month) for _, _, month, _ in spans],
+        "firsts": [_time(span.first) for *_, span in spans],
+        "lasts": [_time(span.last) for *_, span in spans],
+        "rows": [span.rows for *_, span in spans],
+        "superseded": [span.superseded for *_, span in spans],
+        "delivered": [provider.delivered for provider, *_ in spans],
     }
-    _execute(connection, "cover", provider, **values)
+    connection.execute(statement(__package__, "coverage/cover.sql"), values)
+
+
+def provided(connection: psycopg.Connection, places: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those codes and months of which any unit provides minutes."""
+    codes, months = [code for code, _ in places], [first_day(month) for _, month in places]
+    rows = connection.execute(statement(__package__, "coverage/provided.sql"), {"codes": codes, "months": months})
+    return set(rows.fetchall())
 
 
 def rows_loaded(connection: psycopg.Connection, provider: Provider) -> int:

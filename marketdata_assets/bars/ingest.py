@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 
-from marketdata_assets.bars import coverage
+from marketdata_assets.bars import coverage, small_units
 from marketdata_assets.bars import plan as planning
 from marketdata_assets.bars.coverage import Provider
 from marketdata_assets.bars.layout import scan
@@ -115,11 +115,19 @@ def _plan(dsn: str, folder: Path, months: Collection[str], force: bool) -> Plan:
 
 
 def load_batch(dsn: str, run_id: str, force: bool, columnstore: bool, tasks: list[Task]) -> list[UnitReport]:
-    """Load some units over one connection. Raises StoreAway and StoreFull."""
+    """Load some units over one connection, small ones together. Raises StoreAway and StoreFull."""
     with Opener() as opener:
-        return each(
-            dsn, tasks, lambda connection, task: _load_one(connection, opener, task, run_id, force, columnstore)
+        together = each(
+            dsn,
+            small_units.groups(tasks),
+            lambda connection, group: small_units.load(connection, opener, group, run_id, columnstore),
         )
+        reports = {report.unit: report for group in together for report in group}
+        alone = [task for task in tasks if task.place not in reports]
+        return [
+            *reports.values(),
+            *each(dsn, alone, lambda connection, task: _load_one(connection, opener, task, run_id, force, columnstore)),
+        ]
 
 
 def _load_one(

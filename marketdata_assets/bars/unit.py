@@ -1,6 +1,7 @@
 """One CSV into the table: read to its end, judged, and then written with coverage, quarantine and ledger in one commit.
 
-Which units to load is decided in `plan`; spreading them over processes is in `ingest`.
+Which units to load is decided in `plan`; small ones that share a commit are in `small_units`; spreading them over
+processes is in `ingest`.
 """
 
 import datetime as dt
@@ -52,7 +53,7 @@ class Parsed:
 
 
 @dataclass(frozen=True)
-class _Attempt:
+class Attempt:
     """One attempt to load `months` (None: all), given the unit's ledger entry and what newer files provide."""
 
     known: Entry | None
@@ -106,7 +107,7 @@ def load(
         if known and not same and months is not None:  # changed bytes: one base of adjustment for all loaded months
             wanted = months | frozenset(known.slices)
         parsed = parse(opener, unit, wanted, holes)
-        attempt = _Attempt(known, wanted, holes, run_id, started, columnstore=columnstore)
+        attempt = Attempt(known, wanted, holes, run_id, started, columnstore=columnstore)
         try:
             try:
                 return _commit(connection, unit, parsed, attempt)
@@ -118,7 +119,7 @@ def load(
             parsed.payload.close()
 
 
-def _commit(connection: psycopg.Connection, unit: Unit, parsed: Parsed, attempt: _Attempt) -> UnitReport:
+def _commit(connection: psycopg.Connection, unit: Unit, parsed: Parsed, attempt: Attempt) -> UnitReport:
     wanted = attempt.months
     loading = {key: span for key, span in parsed.spans.items() if wanted is None or key[1] in wanted}
     provider = Provider(unit.file.name, unit.name, unit.file.modified_ns)
@@ -136,28 +137,34 @@ def _commit(connection: psycopg.Connection, unit: Unit, parsed: Parsed, attempt:
         coverage.clear(connection, provider, loading, had, changed if attempt.unrecorded else others)
         rows = sum(span.rows - span.superseded for span in loading.values())
         if rows:
-            if attempt.columnstore and rows >= COMPRESSED_ROWS * len(loading):
+            if attempt.columnstore and fill_batches(rows, len(loading)):
                 _compress_copies(connection, client_sorted=parsed.sorted and not others & loading.keys())
             copy_binary(connection, DATASET, TABLE_COLUMNS, parsed.payload)
         with connection.pipeline():
-            coverage.cover(connection, provider, loading)
+            coverage.cover(connection, {provider: loading})
             days.record(connection, loading, had.keys(), others)
             changes.record(connection, changed, attempt.run_id)
             if attempt.recorded:
                 ledger.clear_rejects(connection, DATASET, *provider.key)
         ledger.add_rejects(connection, DATASET, *provider.key, parsed.rejects)
         all_rows = coverage.rows_loaded(connection, provider) if attempt.recorded else rows
-        entry = _entry(unit, parsed, attempt, all_rows)
+        entry = entry_of(unit, parsed, attempt, all_rows)
         ledger.record(connection, entry)
     months = tuple(sorted({month for _, month in changed}))
     return UnitReport(unit.place, entry.outcome, parsed.rows, rows, len(parsed.rejects), months=months)
+
+
+def fill_batches(rows: int, places: int) -> bool:
+    """Whether `rows` of so many codes and months are enough to be compressed as they are written."""
+    return rows >= COMPRESSED_ROWS * places
 
 
 def _compress_copies(connection: psycopg.Connection, *, client_sorted: bool) -> None:
     connection.execute(statement(__package__, "compressed_copy.sql"), [client_sorted])
 
 
-def _entry(unit: Unit, parsed: Parsed, attempt: _Attempt, rows: int) -> Entry:
+def entry_of(unit: Unit, parsed: Parsed, attempt: Attempt, rows: int) -> Entry:
+    """The ledger's entry of a unit of which `attempt` loads `rows` in all."""
     known, months = attempt.known, attempt.months
     slices = {month for _, month in parsed.spans} if months is None else set(months)
     previous = known.content_hash if known else None

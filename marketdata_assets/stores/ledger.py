@@ -3,7 +3,7 @@
 What a unit is, when it counts as loaded, and which rows are rejected is the domain's business.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import fields
 from typing import NamedTuple
 
@@ -65,8 +65,25 @@ def loaded(connection: psycopg.Connection, dataset: str, sources: Iterable[str] 
 
 def locked(connection: psycopg.Connection, dataset: str, source: str, unit: str) -> Entry | None:
     """Read one row and lock the unit, whether the row exists or not, until the transaction ends."""
-    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"{dataset}\n{source}\n{unit}"])
+    lock(connection, dataset, [(source, unit)])
     return known(connection, dataset, source, unit)
+
+
+def lock(connection: psycopg.Connection, dataset: str, units: Iterable[tuple[str, str]]) -> None:
+    """Lock units, by source and name, whether they are recorded or not, until the transaction ends."""
+    keys = [f"{dataset}\n{source}\n{unit}" for source, unit in sorted(units)]
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(key, 1)) FROM unnest(%s::text[]) AS key", [keys])
+
+
+def recorded(connection: psycopg.Connection, dataset: str, units: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of `units`, by source and name, that have a row."""
+    sources, names = [source for source, _ in units], [name for _, name in units]
+    rows = connection.execute(
+        """SELECT source, unit FROM marketdata_ledger JOIN unnest(%s::text[], %s::text[]) AS asked (source, unit)
+           USING (source, unit) WHERE dataset = %s""",
+        [sources, names, dataset],
+    )
+    return set(rows.fetchall())
 
 
 def known(connection: psycopg.Connection, dataset: str, source: str, unit: str) -> Entry | None:
@@ -78,14 +95,14 @@ def known(connection: psycopg.Connection, dataset: str, source: str, unit: str) 
         ).fetchone()
 
 
-def record(connection: psycopg.Connection, entry: Entry) -> None:
-    """Write `entry` as the unit's present state and append it to the log of attempts."""
-    connection.execute(
+def record(connection: psycopg.Connection, *entries: Entry) -> None:
+    """Write each of `entries` as its unit's present state and append it to the log of attempts."""
+    connection.cursor().executemany(
         f"""
         WITH attempt AS (INSERT INTO marketdata_ledger_log ({_COLUMNS}) VALUES ({_VALUES}))
         INSERT INTO marketdata_ledger ({_COLUMNS}) VALUES ({_VALUES})
         ON CONFLICT (dataset, source, unit) DO UPDATE SET {_NEW_STATE}""",
-        vars(entry),
+        [vars(entry) for entry in entries],
     )
 
 

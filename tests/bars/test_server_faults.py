@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from bar_files import assert_exact, csv_text, deliver, line, minutes, run
 
+from marketdata_assets.bars import small_units
 from marketdata_assets.bars import unit as loading_unit
 from marketdata_assets.loading import run as loading_run
 from marketdata_assets.local.stack import LocalStack
@@ -56,8 +57,17 @@ def two_years(tmp_path: Path) -> Path:
 MONTHS = ["2000-06", "2001-06"]
 
 
+@pytest.fixture(params=["each unit alone", "small units together"])
+def units_in_commit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many units of `two_years` are loaded in one commit."""
+    if request.param == "small units together":
+        return 2
+    monkeypatch.setattr(small_units, "MAX_BYTES", 0)
+    return 1
+
+
 def before_copy(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], object]) -> None:
-    """Call `act` once, in the transaction of a unit, right before its rows are copied for the `number`th time."""
+    """Call `act` once, in a transaction, right before rows are copied for the `number`th time."""
     count = 0
 
     def copy(*arguments: Any) -> None:
@@ -67,21 +77,22 @@ def before_copy(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], 
             act()
         copy_binary(*arguments)
 
-    monkeypatch.setattr(loading_unit, "copy_binary", copy)
+    for module in (loading_unit, small_units):
+        monkeypatch.setattr(module, "copy_binary", copy)
 
 
 def test_server_killed_and_started_again_within_seconds_costs_nothing(
-    own_dsn: str, stack: LocalStack, two_years: Path, monkeypatch: pytest.MonkeyPatch
+    own_dsn: str, stack: LocalStack, two_years: Path, units_in_commit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = stack.server("postgres")
-    before_copy(monkeypatch, 3, lambda: (server.kill(), server.start()))
+    before_copy(monkeypatch, 2, lambda: (server.kill(), server.start()))
     report = run(own_dsn, two_years, MONTHS)
     assert (report.failed, report.rows) == ((), 200)
     assert_exact(own_dsn, two_years)
 
 
 def test_server_that_stays_away_is_named_and_a_rerun_is_exact(
-    own_dsn: str, stack: LocalStack, two_years: Path, monkeypatch: pytest.MonkeyPatch
+    own_dsn: str, stack: LocalStack, two_years: Path, units_in_commit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = stack.server("postgres")
     before_copy(monkeypatch, 2, server.kill)
@@ -91,12 +102,12 @@ def test_server_that_stays_away_is_named_and_a_rerun_is_exact(
     monkeypatch.undo()
     server.start()
     report = run(own_dsn, two_years, MONTHS)
-    assert report.unchanged == 1
+    assert report.unchanged == units_in_commit
     assert_exact(own_dsn, two_years)
 
 
 def test_connection_terminated_by_an_operator_costs_nothing(
-    own_dsn: str, two_years: Path, monkeypatch: pytest.MonkeyPatch
+    own_dsn: str, two_years: Path, units_in_commit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def terminate() -> None:
         with psycopg.connect(own_dsn, autocommit=True) as connection:

@@ -1,0 +1,122 @@
+"""Small units that were never loaded share a commit; whatever is special about one of them, the rows are the same."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from bar_files import assert_exact, books_balance, csv_text, deliver, entries, line, minutes, run
+from dying import Load, server
+
+from marketdata_assets.bars import schema, small_units
+
+CODES = tuple(f"sh{600000 + number}" for number in range(60))
+START = "2000-06-05 09:30:00"
+
+
+def member(code: str, count: int = 3) -> bytes:
+    return csv_text(line(label, code) for label in minutes(START, count))
+
+
+def usual(codes: tuple[str, ...] = CODES) -> dict[str, bytes]:
+    return {f"{code}_2000.csv": member(code) for code in codes}
+
+
+def attempts(dsn: str) -> list[int]:
+    """How many attempts each transaction has put on record."""
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute("SELECT count(*) FROM marketdata_ledger_log GROUP BY xmin::text ORDER BY 1 DESC")
+        return [count for (count,) in rows]
+
+
+def test_units_as_usual_share_commits_of_fifty(either_dsn: str, tmp_path: Path) -> None:
+    deliver(tmp_path / "2000_1min.zip", usual(), 1)
+    assert run(either_dsn, tmp_path).count("ok") == len(CODES)
+    assert attempts(either_dsn) == [50, 10]
+    assert_exact(either_dsn, tmp_path)
+    books_balance(either_dsn)
+
+
+def rejected_row(folder: Path, dsn: str) -> dict[str, bytes]:
+    good = [line(label, CODES[0]) for label in minutes(START, 200)]
+    return {**usual(), f"{CODES[0]}_2000.csv": csv_text([*good, good[3]])}
+
+
+def two_files_of_one_code(folder: Path, dsn: str) -> dict[str, bytes]:
+    return {**usual(), "again_2000.csv": member(CODES[1], 2)}
+
+
+def another_file_in_the_month(folder: Path, dsn: str) -> dict[str, bytes]:
+    deliver(folder / "a_2000.csv", member(CODES[2], 2), 5)
+    run(dsn, folder)
+    return usual()
+
+
+def unit_that_cannot_be_read(folder: Path, dsn: str) -> dict[str, bytes]:
+    return {**usual(), f"{CODES[3]}_2000.csv": b"no,header\n"}
+
+
+def empty_unit(folder: Path, dsn: str) -> dict[str, bytes]:
+    return {**usual(), f"{CODES[4]}_2000.csv": csv_text([])}
+
+
+def unit_on_record(folder: Path, dsn: str) -> dict[str, bytes]:
+    deliver(folder / "2000_1min.zip", usual(CODES[5:8]), 1)
+    run(dsn, folder)
+    return usual()
+
+
+@pytest.mark.parametrize(
+    "special",
+    [
+        rejected_row,
+        two_files_of_one_code,
+        another_file_in_the_month,
+        unit_that_cannot_be_read,
+        empty_unit,
+        unit_on_record,
+    ],
+)
+def test_a_special_unit_is_loaded_alone_and_the_others_together(
+    either_dsn: str, tmp_path: Path, special: Callable[[Path, str], dict[str, bytes]]
+) -> None:
+    deliver(tmp_path / "2000_1min.zip", special(tmp_path, either_dsn), 3)
+    report = run(either_dsn, tmp_path)
+    assert len(report.failed) == (special is unit_that_cannot_be_read)
+    assert max(attempts(either_dsn)) >= 40
+    assert_exact(either_dsn, tmp_path)
+    books_balance(either_dsn)
+
+
+def test_rows_of_a_foreign_writer_send_each_unit_alone(dsn: str, tmp_path: Path) -> None:
+    with psycopg.connect(dsn) as connection:
+        schema.ensure(connection)
+        connection.execute(f"INSERT INTO stock_1min_qfq (time, code, open) VALUES ('{START}', '600003.SH', 3)".encode())
+    deliver(tmp_path / "2000_1min.zip", usual(CODES[:9]), 1)
+    assert run(dsn, tmp_path).count("ok") == 9
+    assert attempts(dsn) == [1] * 9
+    assert_exact(dsn, tmp_path)
+
+
+def doomed(dsn: str, folder: str) -> None:
+    small_units.MAX_UNITS = 5
+    run(dsn, Path(folder))
+
+
+@pytest.fixture(scope="module")
+def survived() -> Iterator[Load]:
+    with server(Path(__file__)) as load:
+        yield load
+
+
+def test_a_load_killed_at_any_step_has_loaded_whole_commits(either_dsn: str, tmp_path: Path, survived: Load) -> None:
+    deliver(tmp_path / "2000_1min.zip", usual(CODES[:15]), 1)
+    with psycopg.connect(either_dsn) as connection:
+        schema.ensure(connection)
+    steps, loaded = 0, set()
+    while not survived(either_dsn, tmp_path, steps):
+        books_balance(either_dsn)
+        loaded.add(len(entries(either_dsn)))
+        steps += 1
+    assert loaded == {0, 5, 10, 15}
+    assert_exact(either_dsn, tmp_path)
