@@ -14,7 +14,7 @@ import psycopg
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.reference.calendar import CLOSE as EXCHANGE_CLOSE
 from marketdata_assets.reference.calendar import SESSIONS
-from marketdata_assets.stores.postgres import statement
+from marketdata_assets.stores.postgres import lift_decompression_limit, statement
 
 MANY_CODES = 64
 MONTH_DAYS = 31
@@ -120,10 +120,7 @@ def clear(
     """
     if not had and not others:
         return
-    connection.execute(
-        """SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)
-           FROM pg_extension WHERE extname = 'timescaledb'"""
-    )
+    lift_decompression_limit(connection)
     alone = {place: (first, last) for place, (first, last, _) in had.items() if place not in others}
     with connection.pipeline():
         for run in _runs(alone):

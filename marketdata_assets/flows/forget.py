@@ -19,6 +19,7 @@ from marketdata_assets.flows.table_writer import lock_keys, lock_table
 from marketdata_assets.flows.targets import books, unit_store
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
+from marketdata_assets.stores.postgres import lift_decompression_limit
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ def forget(connection: psycopg.Connection, flow: FlowDefinition, units: Iterable
     with connection.transaction():
         lock_keys(connection, flow.target.place, range(KEY_LOCKS))
         lock_table(connection, flow.target.place, alone=store is not None)
+        if flow.target.hypertable:
+            lift_decompression_limit(connection)
         forgotten = [_forget(connection, flow, unit) for unit in units]
         if store:  # at the end: what is removed of it does not come back
             return [Forgotten(one.unit, books.remove(connection, flow, store, one.unit)) for one in forgotten]

@@ -16,7 +16,7 @@ from marketdata_assets.flows.definition import FILE_NAME, Target
 from marketdata_assets.flows.errors import KeyTaken
 from marketdata_assets.flows.prepare import KEY_LOCKS, Prepared
 from marketdata_assets.flows.storage import owner_columns
-from marketdata_assets.stores.postgres import copy_binary, statement
+from marketdata_assets.stores.postgres import copy_binary, lift_decompression_limit, statement
 
 STAGING = "flow_staging"
 
@@ -47,6 +47,8 @@ class TableWriter:
         """
         mode = self.target.mode
         self._lock(prepared, loaded)
+        if self.target.hypertable:
+            lift_decompression_limit(self.connection)
         if mode == "upsert":
             return self._upsert(prepared, loaded, straight)
         if mode == "append" or not loaded:

@@ -67,7 +67,9 @@ def wait_for_commits(connection: psycopg.Connection) -> None:
 def is_of_statement(error: BaseException) -> bool:
     """Whether the server rejected one statement, such as a key too long for an index, and takes others."""
     state = getattr(error, "sqlstate", None)
-    return state is not None and (state[:2] not in SERVER_UNAVAILABLE or isinstance(error, pg.QueryCanceled))
+    if isinstance(error, pg.QueryCanceled | pg.ConfigurationLimitExceeded):
+        return True
+    return state is not None and state[:2] not in SERVER_UNAVAILABLE
 
 
 @contextmanager
@@ -105,6 +107,14 @@ def ensure_timescaledb(connection: psycopg.Connection) -> bool:
     if loaded and not exists:
         connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
     return loaded or exists
+
+
+def lift_decompression_limit(connection: psycopg.Connection) -> None:
+    """Let the present transaction change as many rows of TimescaleDB's compressed chunks as it needs to."""
+    connection.execute(
+        """SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)
+           FROM pg_extension WHERE extname = 'timescaledb'"""
+    )
 
 
 def copy_binary(

@@ -49,7 +49,7 @@ def test_failure_of_the_server_gets_our_name(raised: Exception, named: type[Exce
     "raised",
     [
         *(pg.LockNotAvailable(), pg.QueryCanceled(), pg.DeadlockDetected(), pg.SerializationFailure()),
-        pg.UniqueViolation(),
+        *(pg.UniqueViolation(), pg.ConfigurationLimitExceeded()),
         *map(clickhouse_error, (36, 60, 341, 469)),
     ],
 )
