@@ -1,4 +1,4 @@
-"""A flow's hypertable whose chunks a person has compressed: deliveries change it as before, however many rows it takes."""
+"""A hypertable of a flow whose chunks a person has compressed: deliveries change it as before, however many rows."""
 
 from pathlib import Path
 
