@@ -126,6 +126,10 @@ class Settings(_FromEnvironment):
     clickhouse_url: str | None = Field(
         default=None, description="ClickHouse over HTTP for ticks and exchanges; default the local stack"
     )
+    clickhouse_cluster: str | None = Field(
+        default=None,
+        description="cluster of one shard whose replicas get all tables of ClickHouse; default none, one server",
+    )
     nats_url: str | None = Field(
         default=None, description="NATS with JetStream for the collector; default the local stack"
     )

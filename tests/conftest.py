@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from databases import fresh_clickhouse, fresh_postgres, skip_fsync
+from databases import Cluster, fresh_clickhouse, fresh_postgres, skip_fsync
 from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 
@@ -159,6 +159,17 @@ def clickhouse_url(clickhouse_server: str) -> Iterator[str]:
     """An empty ClickHouse database, dropped after the test."""
     with fresh_clickhouse(clickhouse_server) as fresh:
         yield fresh
+
+
+@pytest.fixture
+def clickhouse_cluster() -> Cluster:
+    """The cluster that MARKETDATA_TEST_CLICKHOUSE_CLUSTER names, as: NAME http://node1:8123 http://node2:8123."""
+    if not (named := os.environ.get("MARKETDATA_TEST_CLICKHOUSE_CLUSTER")):
+        pytest.skip(
+            "no cluster of ClickHouse: set MARKETDATA_TEST_CLICKHOUSE_CLUSTER to its name and the URLs of nodes"
+        )
+    name, *nodes = named.split()
+    return Cluster(name, tuple(nodes))
 
 
 @pytest.fixture

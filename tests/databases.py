@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
@@ -37,3 +38,28 @@ def fresh_clickhouse(server: str) -> Iterator[str]:
         client.command(f"CREATE DATABASE {name} ENGINE = Atomic")
         yield f"{server}/{name}"
         client.command(f"DROP DATABASE {name} SYNC")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster of ClickHouse of one shard: its name, and the URL of each node without a database."""
+
+    name: str
+    nodes: tuple[str, ...]
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """The name of an empty database on every node, dropped afterwards."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        with clickhouse.connect(f"{self.nodes[0]}/default") as client:
+            client.command(f"CREATE DATABASE {name} ON CLUSTER `{self.name}` ENGINE = Atomic")
+            yield name
+            client.command(f"DROP DATABASE {name} ON CLUSTER `{self.name}` SYNC")
+
+    def writing(self, database: str, node: int = 0) -> str:
+        """The address of a node for a writer."""
+        return f"{self.nodes[node]}/{database}?cluster={self.name}"
+
+    def reading(self, database: str, node: int) -> str:
+        """The address of a node for a reader."""
+        return f"{self.nodes[node]}/{database}"

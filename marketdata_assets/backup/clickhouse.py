@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.backup.files import CHUNK, Piece, Relation, chunks, restore_each, save_each, writing
+from marketdata_assets.stores import clickhouse_cluster
 from marketdata_assets.stores.clickhouse import INSERT_SETTINGS, STORE, connect, naming_failures, quoted, read
 from marketdata_assets.stores.clickhouse_rewrite import NO_MERGES
 
@@ -109,8 +110,8 @@ def _partition(
 def _cloned(client: "Client", name: str, partition: str) -> Iterator[str]:
     """The name of a table that has the parts that the partition has now; dropped on leaving."""
     clone = f"{CLONE}{secrets.token_hex(6)}"
+    clickhouse_cluster.create_local_copy(client, clone, name)
     with naming_failures():
-        client.command(f"CREATE TABLE {quoted(clone)} AS {quoted(name)}")
         try:
             # Neither a merge nor a TTL changes what was cloned while it is read.
             client.command(f"ALTER TABLE {quoted(clone)} MODIFY SETTING {NO_MERGES}")

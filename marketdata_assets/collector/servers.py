@@ -12,6 +12,7 @@ from pydantic import Field
 from marketdata_assets import config_files
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.settings import CollectorSettings, Settings
+from marketdata_assets.stores import clickhouse_address
 
 Secret = Annotated[str | None, Field(min_length=1, repr=False)]
 
@@ -43,7 +44,9 @@ def find(settings: Settings, overrides: CollectorSettings, local: Servers) -> Se
         "token": token,
     }
     secret = read_secrets(settings.collector_secrets) if settings.collector_secrets else Servers()
-    return Servers(**{key: named[key] or getattr(secret, key) or getattr(local, key) for key in Servers.model_fields})
+    found = {key: named[key] or getattr(secret, key) or getattr(local, key) for key in Servers.model_fields}
+    found["clickhouse_url"] = clickhouse_address.with_cluster(found["clickhouse_url"], settings.clickhouse_cluster)
+    return Servers(**found)
 
 
 def check_address(servers: Servers, key: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from marketdata_assets.local import postgres, record
 from marketdata_assets.local.errors import NoServer
+from marketdata_assets.stores import clickhouse_address
 
 if TYPE_CHECKING:
     from marketdata_assets.settings import Settings
@@ -52,6 +53,8 @@ def merge(settings: Settings, local: dict[str, str]) -> Endpoints:
     """The local URLs with those of the environment over them."""
     known = {field.name for field in fields(Endpoints)}
     named = {name: url for name in VARIABLES if (url := getattr(settings, name)) is not None}
+    if url := clickhouse_address.with_cluster(named.get("clickhouse_url"), settings.clickhouse_cluster):
+        named["clickhouse_url"] = url
     return Endpoints(**{name: url for name, url in local.items() if name in known} | named)
 
 

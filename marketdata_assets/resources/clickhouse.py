@@ -10,11 +10,13 @@ from marketdata_assets.local import endpoints
 from marketdata_assets.resources.health import Health, examine, median_ms
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
+from marketdata_assets.stores import clickhouse_address
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-OLDEST = 24
+NODE_PROBES = 4
+"""Connections on which doctor asks which node answers."""
 
 
 class ClickHouse(dg.ConfigurableResource):
@@ -36,20 +38,44 @@ class ClickHouse(dg.ConfigurableResource):
             yield client
 
     def check(self) -> Health:
-        """Ask for the version and the latency of a query."""
+        """Ask for the version, the latency of a query, and what the server is: one node, a replica of a cluster."""
         return examine("clickhouse_url", self.url, _ask)
 
 
 def _ask(url: str) -> Health:
+    from marketdata_assets.stores import clickhouse_cluster
+
+    address, cluster = clickhouse_address.split(url)
+    nodes = sorted({_node(address) for _ in range(NODE_PROBES)})
+    with _client(address) as client:
+        server = clickhouse_cluster.examine(client, cluster)
+        problems = clickhouse_cluster.problems(server)
+        latency = median_ms(lambda: client.command("SELECT 1"))
+        writer = clickhouse_cluster.writer(client, cluster) if cluster and not problems else ""
+    if len(nodes) > 1:
+        remedy = "set MARKETDATA_CLICKHOUSE_URL to one of them instead of a load balancer"
+        problems.append((f"the address is answered by {len(nodes)} nodes: {', '.join(nodes)}", remedy))
+    elif writer and writer not in nodes:
+        remedy = f"set MARKETDATA_CLICKHOUSE_URL to {writer}; to read here, leave MARKETDATA_CLICKHOUSE_CLUSTER unset"
+        problems.append((f"{writer} is the writing node of cluster {cluster}, and this is {nodes[0]}", remedy))
+    edition = f"cluster {cluster}, replicas: {len(server.replicas)}" if cluster else "HTTP"
+    missing, remedies = tuple(fact for fact, _ in problems), tuple(remedy for _, remedy in problems)
+    shown = without_password(address)
+    return Health("ClickHouse", not problems, shown, server.version, edition, latency, missing, "; ".join(remedies))
+
+
+def _node(address: str) -> str:
+    """The name of the node that answers a connection of its own."""
+    with _client(address) as client:
+        return str(client.command("SELECT displayName()"))
+
+
+@contextmanager
+def _client(address: str) -> Iterator["Client"]:
     import clickhouse_connect
 
-    client = clickhouse_connect.get_client(dsn=url, connect_timeout=3)
+    client = clickhouse_connect.get_client(dsn=address, connect_timeout=3, dedicated_pool=True)
     try:
-        version = str(client.command("SELECT version()"))
-        latency = median_ms(lambda: client.command("SELECT 1"))
+        yield client
     finally:
         client.close()
-    old = int(version.split(".")[0]) < OLDEST
-    missing = (f"version {version} is older than {OLDEST}",) if old else ()
-    remedy = "upgrade the server" if old else ""
-    return Health("ClickHouse", True, without_password(url), version, "HTTP", latency, missing, remedy)

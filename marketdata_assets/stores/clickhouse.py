@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from marketdata_assets.stores import clickhouse_address, clickhouse_ddl
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 STORE = "ClickHouse"
-AWAY = (32, 95, 209, 210, 236, 279, 425, 999)
-"""Codes of a server that hangs up, shuts down or has lost its own connections."""
+AWAY = (32, 95, 209, 210, 225, 236, 242, 279, 319, 425, 517, 999)
+"""Codes of a server that hangs up, shuts down, or has lost its own connections or that to Keeper."""
 NO_SPACE = 243
 NO_SPACE_TEXT = re.compile(r"no space left on device|errno: 28\b", re.IGNORECASE)
 ROWS_PER_BATCH = 30_000
 """Two megabytes of bars: memory that is reused instead of allocated again."""
 FORBIDDEN = (164, 497)
 """Codes of a user who may only read, by its settings or by its grants."""
-_CREATED = re.compile(r"^CREATE (?:OR REPLACE )?(?:\w+ )*?(?:TABLE|VIEW) (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
 MIN_ROWS_TO_SPLIT = 800_000
 STREAMS = 2
 """Inserts at a time of one large frame: the server reads one with one core, and makes at least one part of it."""
@@ -64,30 +64,51 @@ def connect(url: str, *, timeout_seconds: float | None = None) -> Iterator["Clie
     """A client that threads may share, closed on leaving, with named failures.
 
     A server without a response for `timeout_seconds` is unavailable; by default the client waits for five minutes.
+    Raises UnsupportedServer, NotTheWriter and SeveralNodes when the address names a cluster.
     """
     import clickhouse_connect
 
+    from marketdata_assets.stores import clickhouse_cluster
+
+    url, cluster = clickhouse_address.split(url)
     options: dict[str, Any] = {} if timeout_seconds is None else {"send_receive_timeout": timeout_seconds}
     with naming_failures():
         client = clickhouse_connect.get_client(dsn=url, autogenerate_session_id=False, **options)
         try:
+            if cluster:
+                clickhouse_cluster.join(client, cluster)
             yield client
         finally:
             client.close()
 
 
 def create(client: "Client", script: str) -> None:
-    """Run a script's statements that create what is missing; a user who only reads may call it for what exists."""
+    """Run a script's statements that create what is missing, on all replicas when the client is of a cluster.
+
+    A user who only reads may call it for what exists.
+    """
     from clickhouse_connect.driver.exceptions import DatabaseError
 
+    from marketdata_assets.stores import clickhouse_cluster
+
+    cluster = clickhouse_cluster.cluster_of(client)
     for statement in filter(str.strip, script.split(";\n")):
+        name = clickhouse_ddl.name_of(statement)
+        if cluster and name and _is_created(client, name, statement):
+            continue
         try:
             with naming_failures():
-                client.command(statement)
+                client.command(clickhouse_ddl.rendered(statement, cluster))
         except DatabaseError as error:
-            name = _CREATED.search(statement)
-            if error.code not in FORBIDDEN or name is None or not client.command(f"EXISTS {quoted(name[1])}"):
+            if error.code not in FORBIDDEN or name is None or not client.command(f"EXISTS {quoted(name)}"):
                 raise
+
+
+def _is_created(client: "Client", name: str, statement: str) -> bool:
+    """Whether this node has the table, or the view as it is now; a statement for a cluster takes long."""
+    sql = "SELECT comment FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
+    found = read(client, sql, {"name": name})["comment"].to_list()
+    return bool(found) and clickhouse_ddl.comment_of(statement) in ("", *found)
 
 
 def quoted(name: str) -> str:

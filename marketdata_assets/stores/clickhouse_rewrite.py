@@ -10,6 +10,8 @@ the others, or P could not have published. So P created its stage after Q's drop
 P dropped it before P cloned, and so before Q published, and a dropped stage cannot be published.
 A writer that dies, or is suspended and superseded, leaves a stage that the next writer drops, and nothing else.
 
+All of this is of one node, also on a cluster, where a stage is not replicated: see `clickhouse_cluster`.
+
 Waiting only saves writers a retry: those of one machine queue for a lock, and a young stage of another machine is left
 alone. Correctness depends on no clock and no lock.
 """
@@ -29,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from marketdata_assets.errors import MarketDataError, TransientError
-from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores import clickhouse, clickhouse_cluster
 from marketdata_assets.stores.clickhouse import naming_failures, quoted
 from marketdata_assets.stores.errors import StoreAway
 
@@ -153,7 +155,7 @@ def _claim(stage: Stage, prefix: str, courtesy_s: float, ours: str | None) -> No
     old: set[str] | None = None
     started = time.monotonic()
     while True:
-        stage._command(f"CREATE TABLE {quoted(stage.name)} AS {quoted(stage.table)}")
+        clickhouse_cluster.create_local_copy(stage.client, stage.name, stage.table)
         if _fenced(stage, prefix, old, ours):
             return
         _drop(stage.client, stage.name)
@@ -184,13 +186,18 @@ def _fenced(stage: Stage, prefix: str, old: set[str] | None, ours: str | None) -
     listed, busy = clickhouse.read(stage.client, sql, {"prefix": prefix, "kind": kind}).row(0)
     others = [name for name in listed if name != stage.name]
     foreign = _foreign(others, ours)
+    if stage.name not in listed:  # it was dropped, or another node was asked than the one that has it
+        return False
     if foreign and (old is None or any(name < stage.name for name in foreign if name not in old)):
         return False
     for name in others:
         _drop(stage.client, name)
     if others or busy:
         _wait_for(stage.client, prefix, kind)
-    return True
+    if not others:
+        return True
+    left = stages(stage.client, prefix)  # from the node that has the stage, so the others were dropped there
+    return stage.name in left and not set(others).intersection(left)
 
 
 def _foreign(names: Iterable[str], ours: str | None) -> list[str]:

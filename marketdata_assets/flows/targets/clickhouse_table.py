@@ -18,7 +18,7 @@ from marketdata_assets.flows.definition import Target
 from marketdata_assets.flows.errors import TargetDiffers
 from marketdata_assets.flows.targets.frames import FrameSpool, schema
 from marketdata_assets.flows.types import ColumnType
-from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores import clickhouse, clickhouse_cluster
 from marketdata_assets.stores.clickhouse import quoted
 from marketdata_assets.stores.postgres import statement
 
@@ -62,6 +62,7 @@ class ClickHouseTable:
 
     def ensure(self) -> None:
         with self._client() as client:
+            clickhouse_cluster.check(client)
             clickhouse.create(client, statement(__package__, "clickhouse_loads.sql"))
             if found := self._columns(client):
                 added, differences = self._compared(found)
@@ -70,8 +71,8 @@ class ClickHouseTable:
                 for column in added:
                     client.command(f"ALTER TABLE {quoted(self.table)} ADD COLUMN {column}")
             else:
-                client.command(self._creation())
-            client.command(self._view())
+                clickhouse.create(client, self._creation())
+            clickhouse.create(client, self._view())
 
     def has_leftovers(self) -> bool:
         with self._client() as client:

@@ -4,8 +4,8 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from marketdata_assets.progress import report
-from marketdata_assets.stores import migrations
-from marketdata_assets.stores.clickhouse import connect, naming_failures, read
+from marketdata_assets.stores import clickhouse_cluster, migrations
+from marketdata_assets.stores.clickhouse import connect, create, naming_failures, read
 from marketdata_assets.stores.migrations import RECORDS, Plan, Step
 
 if TYPE_CHECKING:
@@ -17,8 +17,9 @@ NAME = "clickhouse"
 def check(client: "Client", tables: Collection[str] | None = None) -> None:
     """Record the steps that the database does not need, before tables are created.
 
-    Raises SchemaTooOld when it needs one, of `tables` or any, and SchemaTooNew and StepChanged.
+    Raises SchemaTooOld when it needs one, of `tables` or any, SchemaTooNew, StepChanged and UnsupportedServer.
     """
+    clickhouse_cluster.check(client)
     found = _record_unneeded(client)
     pending = tuple(step for step in found.pending if tables is None or step.table in tables)
     migrations.refuse_pending(_place(client), pending)
@@ -66,10 +67,11 @@ def _record(client: "Client", steps: Sequence[Step]) -> None:
     if not steps:
         return
     with naming_failures():
-        client.command(
+        create(
+            client,
             f"""CREATE TABLE IF NOT EXISTS {RECORDS} (
                 number UInt32, name String, checksum String, applied DateTime64(3, 'UTC') DEFAULT now64(3))
-            ENGINE = ReplacingMergeTree ORDER BY number"""
+            ENGINE = ReplacingMergeTree ORDER BY number""",
         )
         rows = [[step.number, step.name, step.checksum] for step in steps]
         client.insert(RECORDS, rows, column_names=["number", "name", "checksum"])

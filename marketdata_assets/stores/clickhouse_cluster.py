@@ -1,0 +1,240 @@
+"""What a ClickHouse server is: one node, or a replica of a cluster whose tables are replicated; the rest is refused.
+
+On a cluster all writers use one node, the writing node, and the others are for reading. So a publish, its fence and the
+ledger are what they are on one server: they look at this node alone, and no other node changes a row. Which node it is
+is decided in Keeper: the table `marketdata_writer` has a fixed replica name, which one node only can create.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from marketdata_assets.stores import clickhouse, clickhouse_ddl
+from marketdata_assets.stores.clickhouse import naming_failures, quoted, read
+from marketdata_assets.stores.errors import NotTheWriter, SeveralNodes, StoreAway, UnsupportedServer
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+OLDEST = 24
+HEADER = "X-Marketdata-Cluster"
+"""Carries the cluster's name with a client; the server ignores it."""
+NODE_HEADER = "X-ClickHouse-Server-Display-Name"
+WRITER = "marketdata_writer"
+REPLICA_EXISTS = 253
+UPGRADE = f"use ClickHouse {OLDEST} or newer"
+ONE_SERVER = "set MARKETDATA_CLICKHOUSE_URL to a server of your own, or to a node of a cluster of one shard"
+OTHER_DATABASE = (
+    "create a database ENGINE = Atomic on every node (CREATE DATABASE name ON CLUSTER cluster ENGINE = Atomic), name it"
+    " in MARKETDATA_CLICKHOUSE_URL, and the cluster in MARKETDATA_CLICKHOUSE_CLUSTER"
+)
+
+
+@dataclass(frozen=True)
+class Server:
+    """What a server said of itself. `tables` are those of the database with their engines; `replicas` are host names.
+
+    `cluster` is the one that was named, or empty.
+    """
+
+    version: str
+    database: str
+    database_engine: str
+    cloud: bool
+    tables: tuple[tuple[str, str], ...]
+    cluster: str = ""
+    known_clusters: tuple[str, ...] = ()
+    shards: int = 0
+    replicas: tuple[str, ...] = ()
+    is_member: bool = False
+    macros: tuple[str, ...] = ()
+
+    @property
+    def engines(self) -> Sequence[tuple[str, str]]:
+        """The tables that have rows of their own."""
+        return [(name, engine) for name, engine in self.tables if engine.endswith("MergeTree")]
+
+
+def cluster_of(client: "Client") -> str:
+    """The cluster that the client was connected with, or empty."""
+    return str(getattr(client, "headers", {}).get(HEADER, ""))
+
+
+def join(client: Any, cluster: str) -> None:
+    """Make a client one of the cluster's writing node, which this node becomes if there is none.
+
+    Raises UnsupportedServer, NotTheWriter; from then on SeveralNodes when another node answers.
+    """
+    client.headers[HEADER] = cluster
+    if not _is_writer(client, cluster):
+        refuse(examine(client, cluster))
+    client.http = OneNode(client.http)
+    if not _is_writer(client, cluster):
+        _claim(client, cluster)
+
+
+def examine(client: "Client", cluster: str = "") -> Server:
+    """Ask the server what it is, in its own tables."""
+    sql = """
+        SELECT
+            version() AS version, currentDatabase() AS database,
+            (SELECT any(engine) FROM system.databases WHERE name = currentDatabase()) AS database_engine,
+            (SELECT any(value) FROM system.settings WHERE name = 'cloud_mode') = '1' AS cloud"""
+    [facts] = read(client, sql).iter_rows(named=True)
+    tables = read(client, "SELECT name, engine FROM system.tables WHERE database = currentDatabase() ORDER BY name")
+    server = Server(**{**facts, "cloud": bool(facts["cloud"])}, tables=tuple(tables.iter_rows()))
+    if not cluster:
+        return server
+    hosts = read(
+        client,
+        "SELECT cluster, toInt64(shard_num) AS shard, host_name, port, is_local FROM system.clusters ORDER BY ALL",
+    ).rows(named=True)
+    mine = [host for host in hosts if host["cluster"] == cluster]
+    return Server(
+        **{name: getattr(server, name) for name in ("version", "database", "database_engine", "cloud", "tables")},
+        cluster=cluster,
+        known_clusters=tuple(sorted({host["cluster"] for host in hosts})),
+        shards=len({host["shard"] for host in mine}),
+        replicas=tuple(f"{host['host_name']}:{host['port']}" for host in mine),
+        is_member=any(host["is_local"] for host in mine),
+        macros=tuple(read(client, "SELECT macro FROM system.macros ORDER BY macro")["macro"]),
+    )
+
+
+def check(client: "Client") -> None:
+    """Raise UnsupportedServer before tables are created or written on a server that no cluster was named for."""
+    if not cluster_of(client):
+        refuse(examine(client))
+
+
+def refuse(server: Server) -> None:
+    """Raise UnsupportedServer for a server on which a publish is not proven to be right; `problems` says which."""
+    for fact, remedy in problems(server):
+        raise UnsupportedServer(fact, remedy)
+
+
+def problems(server: Server) -> list[tuple[str, str]]:
+    """What of a server is not supported, each fact with its remedy; most important first."""
+    found = []
+    if int(server.version.split(".")[0]) < OLDEST:
+        found.append((f"version {server.version} is older than {OLDEST}", UPGRADE))
+    if (
+        server.cloud
+        or server.database_engine == "Shared"
+        or any(name.startswith("Shared") for _, name in server.tables)
+    ):
+        found.append(("this is ClickHouse Cloud, whose address is answered by several nodes", ONE_SERVER))
+    elif server.database_engine == "Replicated":
+        found.append((f"database {server.database} has the engine Replicated", OTHER_DATABASE))
+    if distributed := [name for name, engine in server.tables if engine == "Distributed"]:
+        found.append((f"{distributed[0]} is a Distributed table of several shards", ONE_SERVER))
+    return [*found, *(_cluster_problems(server) if server.cluster else _plain_problems(server))]
+
+
+def _plain_problems(server: Server) -> list[tuple[str, str]]:
+    replicated = [name for name, engine in server.engines if engine.startswith("Replicated")]
+    if not replicated:
+        return []
+    fact = f"{server.database}.{replicated[0]} is replicated and MARKETDATA_CLICKHOUSE_CLUSTER is not set"
+    return [(fact, "set it to the name of the cluster in system.clusters that these replicas are")]
+
+
+def _cluster_problems(server: Server) -> list[tuple[str, str]]:
+    cluster, found = server.cluster, []
+    if not server.replicas:
+        known = ", ".join(server.known_clusters) or "none"
+        remedy = "set MARKETDATA_CLICKHOUSE_CLUSTER to one of them, or define it in remote_servers"
+        return [(f"the server knows no cluster {cluster!r}; system.clusters has {known}", remedy)]
+    if server.shards > 1:
+        found.append((f"cluster {cluster} has {server.shards} shards: {', '.join(server.replicas)}", ONE_SERVER))
+    if not server.is_member:
+        remedy = f"set MARKETDATA_CLICKHOUSE_URL to one of {', '.join(server.replicas)}"
+        found.append((f"this server is no replica of cluster {cluster}", remedy))
+    for macro in ("shard", "replica"):
+        if macro not in server.macros:
+            remedy = f"define <{macro}> in <macros> on every node, each node its own <replica>"
+            found.append((f"the server has no macro {{{macro}}}, which replicated tables need", remedy))
+    if plain := [name for name, engine in server.engines if not engine.startswith("Replicated")]:
+        remedy = "save it with marketdata backup, and restore the backup into another database, of the cluster"
+        found.append((f"{server.database}.{plain[0]} is not replicated, and exists on this node alone", remedy))
+    return found
+
+
+def writer(client: "Client", cluster: str) -> str:
+    """The name of the writing node, as far as nodes of the cluster that answer know it; empty if none does."""
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
+    sql = f"""
+        SELECT any(displayName()) AS node FROM clusterAllReplicas('{cluster}', system.tables)
+        WHERE database = currentDatabase() AND name = '{WRITER}' SETTINGS skip_unavailable_shards = 1"""
+    with suppress(DatabaseError):
+        return str(read(client, sql)["node"][0])
+    return ""
+
+
+def create_local_copy(client: "Client", name: str, table: str) -> None:
+    """Create an empty table with the structure of another, on this node alone: the copy of a replicated one is not."""
+    sql = f"CREATE TABLE {quoted(name)} AS {quoted(table)}"
+    if cluster_of(client):
+        query = """
+            SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = {table:String}"""
+        engines = read(client, query, {"table": table})["engine_full"]
+        sql += "".join(f" ENGINE = {clickhouse_ddl.unreplicated(engine)}" for engine in engines)
+    with naming_failures():
+        client.command(sql)
+
+
+def _is_writer(client: "Client", cluster: str) -> bool:
+    """Whether this node is the writing node. Raises StoreAway when it cannot write now, UnsupportedServer."""
+    sql = f"""
+        SELECT comment, (SELECT any(is_readonly) FROM system.replicas
+                         WHERE database = currentDatabase() AND table = '{WRITER}') AS read_only
+        FROM system.tables WHERE database = currentDatabase() AND name = '{WRITER}'"""
+    for named, read_only in read(client, sql).iter_rows():
+        if named != cluster:
+            fact = f"the tables of this database are on cluster {named}, and MARKETDATA_CLICKHOUSE_CLUSTER is {cluster}"
+            raise UnsupportedServer(fact, f"set it to {named}, or name another database in MARKETDATA_CLICKHOUSE_URL")
+        if read_only:
+            cause = f"{WRITER} is read-only: the node has no session with Keeper, or another became the writing node"
+            raise StoreAway(clickhouse.STORE, cause)
+        return True
+    return False
+
+
+def _claim(client: "Client", cluster: str) -> None:
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
+    path = clickhouse_ddl.REPLICA_PATH.replace("{table}", WRITER)
+    try:
+        with naming_failures():
+            client.command(
+                f"CREATE TABLE IF NOT EXISTS {quoted(WRITER)} (node String)"
+                f" ENGINE = ReplicatedMergeTree('{path}', 'writer') ORDER BY node COMMENT '{cluster}'"
+            )
+    except DatabaseError as error:
+        if error.code in clickhouse.FORBIDDEN:
+            return
+        if error.code != REPLICA_EXISTS:
+            raise
+        raise NotTheWriter(cluster, writer(client, cluster)) from error
+
+
+class OneNode:
+    """The connections of a client, which raise SeveralNodes once another node answers than the first."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._node: str | None = None
+
+    def request(self, *arguments: Any, **keywords: Any) -> Any:
+        response = self._pool.request(*arguments, **keywords)
+        node = response.headers.get(NODE_HEADER)
+        if self._node is None:
+            self._node = node
+        if node is None or node != self._node:
+            raise SeveralNodes(self._node, node)
+        return response
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
