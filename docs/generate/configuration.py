@@ -71,6 +71,10 @@ These override the keys of [its file](files.md#the-collector).
                     "`MARKETDATA_TEST_TIMESCALE_DSN`",
                     "a TimescaleDB community server, where tests create and drop databases; without it they skip",
                 ),
+                (
+                    "`MARKETDATA_TEST_CLICKHOUSE_CLUSTER`",
+                    "name of a ClickHouse cluster and the URLs of two nodes, separated by spaces; without it they skip",
+                ),
             ],
         )
     }"""

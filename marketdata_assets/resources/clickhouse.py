@@ -46,7 +46,10 @@ def _ask(url: str) -> Health:
     from marketdata_assets.stores import clickhouse_cluster
 
     address, cluster = clickhouse_address.split(url)
-    nodes = sorted({_node(address) for _ in range(NODE_PROBES)})
+    nodes = set()
+    for _ in range(NODE_PROBES):
+        with _client(address) as client:
+            nodes.add(clickhouse_cluster.node_of(client))
     with _client(address) as client:
         server = clickhouse_cluster.examine(client, cluster)
         problems = clickhouse_cluster.problems(server)
@@ -54,20 +57,14 @@ def _ask(url: str) -> Health:
         writer = clickhouse_cluster.writer(client, cluster) if cluster and not problems else ""
     if len(nodes) > 1:
         remedy = "set MARKETDATA_CLICKHOUSE_URL to one of them instead of a load balancer"
-        problems.append((f"the address is answered by {len(nodes)} nodes: {', '.join(nodes)}", remedy))
+        problems.append((f"the address is answered by {len(nodes)} nodes: {', '.join(sorted(nodes))}", remedy))
     elif writer and writer not in nodes:
         remedy = f"set MARKETDATA_CLICKHOUSE_URL to {writer}; to read here, leave MARKETDATA_CLICKHOUSE_CLUSTER unset"
-        problems.append((f"{writer} is the writing node of cluster {cluster}, and this is {nodes[0]}", remedy))
+        problems.append((f"{writer} is the writing node of cluster {cluster}, and this is {', '.join(nodes)}", remedy))
     edition = f"cluster {cluster}, replicas: {len(server.replicas)}" if cluster else "HTTP"
     missing, remedies = tuple(fact for fact, _ in problems), tuple(remedy for _, remedy in problems)
     shown = without_password(address)
     return Health("ClickHouse", not problems, shown, server.version, edition, latency, missing, "; ".join(remedies))
-
-
-def _node(address: str) -> str:
-    """The name of the node that answers a connection of its own."""
-    with _client(address) as client:
-        return str(client.command("SELECT displayName()"))
 
 
 @contextmanager

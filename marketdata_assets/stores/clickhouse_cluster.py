@@ -1,10 +1,11 @@
-"""What a ClickHouse server is: one node, or a replica of a cluster whose tables are replicated; the rest is refused.
+"""What a ClickHouse server is: one node, or a replica of a cluster whose tables are replicated; the rest is rejected.
 
 On a cluster all writers use one node, the writing node, and the others are for reading. So a publish, its fence and the
 ledger are what they are on one server: they look at this node alone, and no other node changes a row. Which node it is
 is decided in Keeper: the table `marketdata_writer` has a fixed replica name, which one node only can create.
 """
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,11 +30,12 @@ OTHER_DATABASE = (
     "create a database ENGINE = Atomic on every node (CREATE DATABASE name ON CLUSTER cluster ENGINE = Atomic), name it"
     " in MARKETDATA_CLICKHOUSE_URL, and the cluster in MARKETDATA_CLICKHOUSE_CLUSTER"
 )
+_OWN = re.compile("marketdata_(?!backup_)")
 
 
 @dataclass(frozen=True)
 class Server:
-    """What a server said of itself. `tables` are those of the database with their engines; `replicas` are host names.
+    """What a server says that it is. `tables` are those of the database with their engines; `replicas` are host names.
 
     `cluster` is the one that was named, or empty.
     """
@@ -51,9 +53,9 @@ class Server:
     macros: tuple[str, ...] = ()
 
     @property
-    def engines(self) -> Sequence[tuple[str, str]]:
-        """The tables that have rows of their own."""
-        return [(name, engine) for name, engine in self.tables if engine.endswith("MergeTree")]
+    def own(self) -> Sequence[tuple[str, str]]:
+        """The tables of the project that have rows, without copies that are of one node: the ledger and its like."""
+        return [(name, engine) for name, engine in self.tables if _OWN.match(name) and engine.endswith("MergeTree")]
 
 
 def cluster_of(client: "Client") -> str:
@@ -128,12 +130,13 @@ def problems(server: Server) -> list[tuple[str, str]]:
     elif server.database_engine == "Replicated":
         found.append((f"database {server.database} has the engine Replicated", OTHER_DATABASE))
     if distributed := [name for name, engine in server.tables if engine == "Distributed"]:
-        found.append((f"{distributed[0]} is a Distributed table of several shards", ONE_SERVER))
+        remedy = f"keep it in another database, or {ONE_SERVER}"
+        found.append((f"{server.database}.{distributed[0]} is a Distributed table of several shards", remedy))
     return [*found, *(_cluster_problems(server) if server.cluster else _plain_problems(server))]
 
 
 def _plain_problems(server: Server) -> list[tuple[str, str]]:
-    replicated = [name for name, engine in server.engines if engine.startswith("Replicated")]
+    replicated = [name for name, engine in server.own if engine.startswith("Replicated")]
     if not replicated:
         return []
     fact = f"{server.database}.{replicated[0]} is replicated and MARKETDATA_CLICKHOUSE_CLUSTER is not set"
@@ -155,10 +158,16 @@ def _cluster_problems(server: Server) -> list[tuple[str, str]]:
         if macro not in server.macros:
             remedy = f"define <{macro}> in <macros> on every node, each node its own <replica>"
             found.append((f"the server has no macro {{{macro}}}, which replicated tables need", remedy))
-    if plain := [name for name, engine in server.engines if not engine.startswith("Replicated")]:
+    if plain := [name for name, engine in server.own if not engine.startswith("Replicated")]:
         remedy = "save it with marketdata backup, and restore the backup into another database, of the cluster"
         found.append((f"{server.database}.{plain[0]} is not replicated, and exists on this node alone", remedy))
     return found
+
+
+def node_of(client: Any) -> str:
+    """The name of the node that answers the client's next request; empty if it gives none."""
+    answer = client.http.request("POST", client.url, headers=client.headers, body=b"SELECT 1")
+    return str(answer.headers.get(NODE_HEADER, ""))
 
 
 def writer(client: "Client", cluster: str) -> str:
@@ -225,15 +234,16 @@ class OneNode:
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
-        self._node: str | None = None
+        self.node: str | None = None
+        """The name of the node, once it has answered."""
 
     def request(self, *arguments: Any, **keywords: Any) -> Any:
         response = self._pool.request(*arguments, **keywords)
         node = response.headers.get(NODE_HEADER)
-        if self._node is None:
-            self._node = node
-        if node is None or node != self._node:
-            raise SeveralNodes(self._node, node)
+        if self.node is None:
+            self.node = node
+        if node is None or node != self.node:
+            raise SeveralNodes(self.node, node)
         return response
 
     def __getattr__(self, name: str) -> Any:

@@ -1,6 +1,6 @@
 """The text of every statement that creates something in ClickHouse, for one server or for the replicas of a cluster.
 
-Only text is made here; which cluster a client is of, and what is refused there, is in `clickhouse_cluster`.
+Only text is made here; which cluster a client is of, and what is rejected there, is in `clickhouse_cluster`.
 """
 
 import re

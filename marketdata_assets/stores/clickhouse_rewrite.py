@@ -186,7 +186,7 @@ def _fenced(stage: Stage, prefix: str, old: set[str] | None, ours: str | None) -
     listed, busy = clickhouse.read(stage.client, sql, {"prefix": prefix, "kind": kind}).row(0)
     others = [name for name in listed if name != stage.name]
     foreign = _foreign(others, ours)
-    if stage.name not in listed:  # it was dropped, or another node was asked than the one that has it
+    if stage.name not in listed:  # it was dropped, or the list is that of another node
         return False
     if foreign and (old is None or any(name < stage.name for name in foreign if name not in old)):
         return False

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.reference import tables as reference
+from marketdata_assets.resources import ClickHouse
 from marketdata_assets.stores import clickhouse, clickhouse_cluster
 from marketdata_assets.stores.clickhouse_address import split, with_cluster
 from marketdata_assets.stores.clickhouse_cluster import WRITER, OneNode, Server, check, examine, problems
@@ -26,10 +27,10 @@ from marketdata_assets.stores.clickhouse_rewrite import Superseded, staged, stag
 from marketdata_assets.stores.errors import NotTheWriter, SeveralNodes, UnsupportedServer
 from marketdata_assets.ticks import tables as ticks
 
-PLAIN = Server("26.8.15.10", "marketdata", "Atomic", False, (("tick_data", "MergeTree"), ("marketdata_ledger", "View")))
+PLAIN = Server("26.8.15.10", "marketdata", "Atomic", False, (("marketdata_files", "MergeTree"), ("t", "View")))
 MEMBER = replace(
     PLAIN,
-    tables=(("tick_data", "ReplicatedMergeTree"), (WRITER, "ReplicatedMergeTree")),
+    tables=(("marketdata_files", "ReplicatedMergeTree"), ("tick_data__202601__a_b", "MergeTree")),
     cluster="main",
     known_clusters=("main", "other"),
     shards=1,
@@ -56,7 +57,7 @@ ROWS = 1000
         (replace(MEMBER, is_member=False), "no replica of cluster main", "to one of a:9000, b:9000"),
         (replace(MEMBER, macros=("shard",)), "no macro {replica}", "<replica> in <macros>"),
         (replace(MEMBER, macros=("replica",)), "no macro {shard}", "<shard> in <macros>"),
-        (replace(MEMBER, tables=PLAIN.tables), "tick_data is not replicated", "marketdata backup"),
+        (replace(MEMBER, tables=PLAIN.tables), "marketdata_files is not replicated", "marketdata backup"),
     ],
 )
 def test_what_is_not_proven_is_refused_with_fact_and_remedy(server: Server, fact: str, remedy: str) -> None:
@@ -67,7 +68,10 @@ def test_what_is_not_proven_is_refused_with_fact_and_remedy(server: Server, fact
         clickhouse_cluster.refuse(server)
 
 
-@pytest.mark.parametrize("server", [PLAIN, MEMBER, replace(MEMBER, tables=())])
+YOURS = (("yours", "ReplicatedMergeTree"), ("marketdata_backup_1a", "MergeTree"))
+
+
+@pytest.mark.parametrize("server", [PLAIN, replace(PLAIN, tables=YOURS), MEMBER, replace(MEMBER, tables=YOURS)])
 def test_one_server_and_replicas_of_one_shard_are_supported(server: Server) -> None:
     assert problems(server) == []
 
@@ -120,6 +124,21 @@ def test_a_node_without_a_name_is_not_taken_for_the_same(clickhouse_client: Clie
         clickhouse_client.command("SELECT 1")
 
 
+def test_doctor_names_the_nodes_behind_one_address(clickhouse_url: str) -> None:
+    with Nodes([clickhouse_url] * 2) as address:
+        found = ClickHouse(url=address).check()
+    assert not found.ok
+    assert found.missing == ("the address is answered by 2 nodes: node1, node2",)
+    assert "instead of a load balancer" in found.remedy
+
+
+def test_doctor_names_a_cluster_that_the_server_does_not_know(clickhouse_url: str) -> None:
+    found = ClickHouse(url=f"{clickhouse_url}?cluster=nowhere").check()
+    assert not found.ok
+    assert "knows no cluster 'nowhere'" in found.missing[0]
+    assert "MARKETDATA_CLICKHOUSE_CLUSTER" in found.remedy
+
+
 @pytest.fixture
 def database(clickhouse_cluster: Cluster) -> Iterator[str]:
     with clickhouse_cluster.database() as name:
@@ -161,7 +180,10 @@ def test_every_table_of_the_project_is_on_every_replica(clickhouse_cluster: Clus
         with pytest.raises(UnsupportedServer, match="MARKETDATA_CLICKHOUSE_CLUSTER is not set"):
             ticks.ensure(client)
     assert here - set(there.tables) == {(WRITER, "ReplicatedMergeTree")}
-    assert {engine for _, engine in there.engines} == {"ReplicatedMergeTree", "ReplicatedReplacingMergeTree"}
+    assert {engine for _, engine in there.tables if "MergeTree" in engine} == {
+        "ReplicatedMergeTree",
+        "ReplicatedReplacingMergeTree",
+    }
 
 
 def test_only_the_writing_node_is_written_to(clickhouse_cluster: Cluster, database: str, writer: Client) -> None:
@@ -170,6 +192,16 @@ def test_only_the_writing_node_is_written_to(clickhouse_cluster: Cluster, databa
     clickhouse.insert(writer, "t", frame(1))
     with clickhouse.connect(clickhouse_cluster.reading(database, 1)) as reader:
         assert seen(synced(reader)) == (ROWS, 1, 1)
+
+
+def test_doctor_shows_the_cluster_and_which_node_is_written_to(
+    clickhouse_cluster: Cluster, database: str, writer: Client
+) -> None:
+    first, second = (ClickHouse(url=clickhouse_cluster.writing(database, node)).check() for node in range(2))
+    assert (first.ok, first.missing) == (True, ())
+    assert first.edition.startswith(f"cluster {clickhouse_cluster.name}, replicas: ")
+    assert not second.ok
+    assert f"is the writing node of cluster {clickhouse_cluster.name}" in second.missing[0]
 
 
 def test_another_node_becomes_the_writing_node_once_the_first_gives_it_up(
