@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 NO_PARTS = 36
 NO_MERGES = "max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1"
 """Of a stage: the table merges its own parts, and a DELETE waits for merges in progress."""
+PARTS_AT_ONCE = 4
+"""A server with two cores mutates so many parts at the same time."""
 POLL_SECONDS = 0.005
 QUIET_SECONDS = 120.0
 TURN_SECONDS = 30.0
@@ -73,8 +75,46 @@ class Stage:
         return clickhouse.read(self.client, sql.replace("{stage}", quoted(self.name)), parameters)
 
     def delete(self, condition: str, parameters: Mapping[str, Any]) -> None:
-        """Delete the rows of a condition."""
-        self._command(f"DELETE FROM {quoted(self.name)} WHERE {condition}", parameters)
+        """Delete the rows of a condition.
+
+        A DELETE mutates every part of its table, a few at once, and the server may wait for a second before the next
+        few. So of many parts, those that have such rows are mutated in a table of their own.
+        """
+        with_rows = self._parts_with(self.name, condition, parameters)
+        others = self._parts(self.name) - with_rows
+        if len(with_rows) + len(others) <= PARTS_AT_ONCE or len(others) < len(with_rows):
+            self._delete_from(self.name, condition, parameters)
+        elif with_rows:
+            self._delete_apart(with_rows, condition, parameters)
+
+    def _delete_apart(self, with_rows: set[str], condition: str, parameters: Mapping[str, Any]) -> None:
+        apart = f"{self.name}_apart"
+        try:
+            self._command(f"CREATE TABLE {quoted(apart)} AS {quoted(self.name)}")
+            self._attach(apart, self.name)
+            self._drop_parts(apart, self._parts(apart) - self._parts_with(apart, condition, parameters))
+            self._delete_from(apart, condition, parameters)
+            self._drop_parts(self.name, with_rows)
+            self._attach(self.name, apart)
+        finally:
+            _drop(self.client, apart)
+
+    def _delete_from(self, table: str, condition: str, parameters: Mapping[str, Any]) -> None:
+        self._command(f"DELETE FROM {quoted(table)} WHERE {condition}", parameters)
+
+    def _attach(self, table: str, source: str) -> None:
+        self._command(f"ALTER TABLE {quoted(table)} ATTACH PARTITION ID '{self.partition}' FROM {quoted(source)}")
+
+    def _drop_parts(self, table: str, parts: Iterable[str]) -> None:
+        self._command(f"ALTER TABLE {quoted(table)} " + ", ".join(f"DROP PART '{part}'" for part in sorted(parts)))
+
+    def _parts_with(self, table: str, condition: str, parameters: Mapping[str, Any]) -> set[str]:
+        sql = f"SELECT DISTINCT toString(_part) AS part FROM {quoted(table)} WHERE {condition}"
+        return set(clickhouse.read(self.client, sql, parameters)["part"])
+
+    def _parts(self, table: str) -> set[str]:
+        sql = "SELECT name FROM system.parts WHERE active AND database = currentDatabase() AND table = {table:String}"
+        return set(clickhouse.read(self.client, sql, {"table": table})["name"])
 
     def clear(self) -> None:
         """Delete all rows."""
@@ -128,7 +168,7 @@ def staged(
         try:
             _claim(stage, prefix, courtesy_s, f"{prefix}{group}_" if held else None)
             stage._command(f"ALTER TABLE {quoted(stage.name)} MODIFY SETTING {NO_MERGES}")
-            stage._command(f"ALTER TABLE {quoted(stage.name)} ATTACH PARTITION ID '{partition}' FROM {quoted(table)}")
+            stage._attach(stage.name, table)
             yield stage
         except (DatabaseError, StoreAway) as error:
             cause = error if isinstance(error, DatabaseError) else error.__cause__
@@ -184,7 +224,7 @@ def _fenced(stage: Stage, prefix: str, old: set[str] | None, ours: str | None) -
         WHERE query_id != queryID() AND position(query, {prefix:String}) > 0 AND position(query, {kind:String}) > 0"""
     kind = "REPLACE PARTITION"
     listed, busy = clickhouse.read(stage.client, sql, {"prefix": prefix, "kind": kind}).row(0)
-    others = [name for name in listed if name != stage.name]
+    others = sorted(name for name in listed if name != stage.name)  # a stage before its `_apart`
     foreign = _foreign(others, ours)
     if stage.name not in listed:  # it was dropped, or the list is that of another node
         return False

@@ -186,3 +186,89 @@ def test_leaving_with_an_error_publishes_nothing(client: Client) -> None:
 def test_what_is_no_partition_is_refused(client: Client, partition: str) -> None:
     with pytest.raises(ValueError, match="no partition"), staged(client, "t", partition):
         pass
+
+
+MANY = 8
+
+
+@pytest.fixture
+def many_parts(client: Client) -> Client:
+    """The table with 0 to 7, each in a part of its own."""
+    client.command("SYSTEM STOP MERGES t")
+    for value in range(1, MANY):
+        clickhouse.insert(client, "t", numbers(value))
+    return client
+
+
+def parts(client: Client, table: str) -> set[str]:
+    sql = "SELECT name FROM system.parts WHERE active AND rows > 0 AND table = {table:String}"
+    return set(clickhouse.read(client, sql, {"table": table})["name"])
+
+
+def values(client: Client) -> list[int]:
+    return clickhouse.read(client, "SELECT n FROM t ORDER BY n")["n"].to_list()
+
+
+@pytest.mark.parametrize("gone", [[2], [0, 7], [0, 1, 2, 3, 4, 5, 6], list(range(MANY)), [99]])
+def test_rows_of_many_parts_are_deleted_and_the_others_are_kept(many_parts: Client, gone: list[int]) -> None:
+    with staged(many_parts, "t", "1") as stage:
+        stage.delete("n IN %(gone)s", {"gone": gone})
+        assert [*stages(many_parts, "t__")] == [stage.name]
+        stage.publish()
+    assert values(many_parts) == [value for value in range(MANY) if value not in gone]
+
+
+def test_parts_without_a_deleted_row_are_not_written_anew(many_parts: Client) -> None:
+    with staged(many_parts, "t", "1") as stage:
+        before = parts(many_parts, stage.name)
+        stage.delete("n = %(n)s", {"n": 2})
+        assert len(parts(many_parts, stage.name) & before) == MANY - 1
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_a_writer_killed_while_it_deletes_leaves_what_the_next_one_drops(
+    many_parts: Client, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    command, left = Stage._command, [step]
+
+    def die(stage: Stage, *arguments: object) -> None:
+        if left[0] == 0:
+            raise Killed
+        left[0] -= 1
+        command(stage, *arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched, pytest.raises(Killed), staged(many_parts, "t", "1") as stage:
+        patched.setattr(Stage, "_command", die)
+        patched.setattr(clickhouse_rewrite, "_drop", lambda client, name: None)
+        stage.delete("n = 2", {})
+    assert values(many_parts) == [*range(MANY)]
+    assert stages(many_parts, "t__")
+    with staged(many_parts, "t", "1", courtesy_s=0) as stage:
+        stage.delete("n = 2", {})
+        stage.publish()
+    assert values(many_parts) == [0, 1, 3, 4, 5, 6, 7]
+    assert stages(many_parts, "t__") == []
+
+
+def test_a_writer_overtaken_while_it_deletes_cannot_publish(
+    many_parts: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, overtaken = Stage._command, list[str]()
+
+    def overtake(stage: Stage, sql: str, *arguments: object) -> None:
+        command(stage, sql, *arguments)  # type: ignore[arg-type]
+        if "_apart" in sql and not overtaken:
+            overtaken.append(stage.name)
+            with staged(many_parts, "t", "1", courtesy_s=0) as other:
+                other.insert(numbers(50))
+                other.publish()
+
+    monkeypatch.setattr(Stage, "_command", overtake)
+    with pytest.raises(Superseded), staged(many_parts, "t", "1") as stage:
+        stage.delete("n = 2", {})
+        stage.publish()
+    assert values(many_parts) == [*range(MANY), 50]
+    assert stages(many_parts, "t__") == []
