@@ -237,6 +237,10 @@ COMMANDS: Mapping[str, Command | Group] = {
                 "Refresh the symbol registry from its providers.", "ticks:refresh_symbols", {"cls": ManyValues}
             ),
             "list": Command("List registered symbols.", "ticks:list_symbols"),
+            "remove": Command(
+                "Remove symbols from the registry, and with --rows what is loaded of them.", "ticks:remove_symbols"
+            ),
+            "restore": Command("Let the next refresh register removed symbols again.", "ticks:restore_symbols"),
         },
     ),
     "quarantine": Group(

@@ -211,7 +211,7 @@ def ticks_rows() -> list[dict[str, Any]]:
     now, files = dt.datetime.now(dt.UTC), ticks.dropped_files(Settings())
     with stores.clickhouse() as client:
         ensure(client)
-        listed = registry.listed(client, vanished=True)
+        listed, removed = registry.listed(client, vanished=True), len(registry.removed(client))
         changed = loaded_files.changed_by_table(client, files, now) if files else {}
         found = overview(client, window_now(), now, changed={name: one.units for name, one in changed.items()})
         dropped = {name: _dropped(client, name) for name in FROM_FILES}
@@ -228,7 +228,7 @@ def ticks_rows() -> list[dict[str, Any]]:
             {state: one.count(state) for state in TICK_STATES},
             one.newest,
             SHANGHAI,
-            symbols=len(listed),
+            symbols=len(listed) - removed,
             rows=one.rows,
             quarantine=one.rejected,
             provisional_days=one.provisional_days,

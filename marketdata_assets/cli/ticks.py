@@ -3,7 +3,7 @@
 import datetime as dt
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +12,9 @@ import typer
 
 from marketdata_assets.cli import output, reference, stores
 from marketdata_assets.cli.arguments import among, existing_folder, wrong
-from marketdata_assets.cli.instance import CannotRun, RunOutcome, finish, run_job
+from marketdata_assets.cli.instance import CannotRun, RunOutcome, dagster_instance, finish, run_job
 from marketdata_assets.local.errors import NoServer
+from marketdata_assets.progress import report
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks import providers_file
 from marketdata_assets.ticks.providers_file import DELIVERS, Table
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from marketdata_assets.ticks.files import Files
 
 ALL = "ALL"
+REMOVAL = "symbols remove"  # in place of the id of a run, in the log of attempts
 REGISTRY = "symbol_registry"
 COLUMNS = ("symbol", "name", "listed", "delisted", "status")
 TABLES: Sequence[Table] = ("tick_data", "factors")
@@ -160,7 +162,7 @@ def known_symbols(settings: Settings, named: Sequence[str]) -> list[str]:
     """
     from marketdata_assets.bars.codes import canonical, exchange
     from marketdata_assets.errors import MarketDataError
-    from marketdata_assets.ticks import file_ledger
+    from marketdata_assets.ticks import file_ledger, registry
     from marketdata_assets.ticks.tables import TICK_DATA, ensure
 
     config = _providers(settings)
@@ -174,6 +176,11 @@ def known_symbols(settings: Settings, named: Sequence[str]) -> list[str]:
         digits = name[:6]
         meant = canonical(name) or (f"{digits}.{exchange(digits)}" if exchange(digits) else None)
         raise wrong("--symbols", name, "is no symbol such as 600000.SH", [meant] if meant else registered)
+    with stores.clickhouse() as client:
+        removed = registry.removed(client)
+    for name in sorted(removed & set(named)):
+        cause = f"{name} was removed from the registry; first: marketdata symbols restore {name}"
+        raise typer.BadParameter(cause, param_hint="--symbols")
     unknown = set(named) - registered if registered else set[str]()
     files = dropped_files(settings) if unknown else None
     if files is not None:
@@ -278,6 +285,9 @@ def refresh_symbols(provider: Providers = None, as_json: output.Json = False) ->
             sources = ", ".join(f"{count:,} from {name}" for name, count in metadata["sources"].items())
             changes = f"{metadata['added']:,} added, {metadata['vanished']:,} vanished"
             output.console().print(f"symbols       {metadata['dagster/row_count']:,} ({sources}), {changes}")
+            if metadata["removed"]:
+                names = metadata["removed_symbols"]
+                output.console().print(f"not registered, since a person removed them: {names}", markup=False)
 
     named = known_providers(provider)
     _check_folder(Settings(), named)
@@ -288,6 +298,72 @@ def refresh_registry(settings: Settings, providers: list[str]) -> RunOutcome:
     """One run of the registry."""
     config = {name: {"config": {"providers": providers}} for name in (*reference.WHOLE, REGISTRY)}
     return run_job(settings, "symbols", None, config)
+
+
+def remove_symbols(
+    symbols: Annotated[list[str], typer.Argument(metavar="CODE...", help="600000.SH 000001.SZ ...")],
+    rows: Annotated[
+        bool, typer.Option("--rows", help="also delete their rows and their entries in the ledger")
+    ] = False,
+    as_json: output.Json = False,
+) -> None:
+    """Remove symbols from the registry and from Dagster's partitions; nothing loads them again until they are restored.
+
+    Their rows are kept unless --rows is given. Run it again after an interruption.
+    """
+    from marketdata_assets.defs.ticks import symbols as partitions
+    from marketdata_assets.ticks import registry, removal
+    from marketdata_assets.ticks.tables import ensure
+
+    settings, now = Settings(), dt.datetime.now(dt.UTC)
+    with dagster_instance(settings) as instance, stores.clickhouse() as client:
+        ensure(client)
+        known = {one.symbol for one in registry.listed(client, vanished=True)} | set(partitions.known(instance))
+        named = _of(known, symbols)
+        registry.remove(client, named, now=now)
+        partitions_removed = partitions.discard(instance, named)
+        deleted: dict[str, int] = {}
+        if rows:
+            with output.bar("months", quiet=as_json):
+                deleted = removal.delete(
+                    client, named, run_id=REMOVAL, now=now, turns=settings.turns_folder, progress=report
+                )
+    if as_json:
+        partitions_json = len(partitions_removed)
+        output.as_json({"removed": named, "partitions_removed": partitions_json, "rows_deleted": deleted})
+        return
+    output.console().print(f"{len(named)} symbols removed, {len(partitions_removed)} of them were partitions")
+    for table, count in deleted.items():
+        output.console().print(f"{table:<13} {count:,} rows deleted")
+    if not rows:
+        output.console().print("Their rows are kept; --rows deletes them.")
+
+
+def restore_symbols(
+    symbols: Annotated[list[str], typer.Argument(metavar="CODE...", help="600000.SH 000001.SZ ...")],
+    as_json: output.Json = False,
+) -> None:
+    """Let the next refresh register removed symbols again, if a source names them."""
+    from marketdata_assets.ticks import registry
+    from marketdata_assets.ticks.tables import ensure
+
+    with stores.clickhouse() as client:
+        ensure(client)
+        named = _of(registry.removed(client), symbols)
+        registry.restore(client, named, now=dt.datetime.now(dt.UTC))
+    if as_json:
+        output.as_json({"restored": named})
+    else:
+        output.console().print(f"{len(named)} symbols restored; register them: marketdata symbols refresh")
+
+
+def _of(known: Collection[str], symbols: Sequence[str]) -> list[str]:
+    """The symbols, each once; rejects one that is not known."""
+    named = list(dict.fromkeys(symbol.strip().upper() for symbol in symbols))
+    for name in named:
+        if name not in known:
+            raise wrong("CODE", name, "is not one of them", sorted(known))
+    return named
 
 
 def list_symbols(

@@ -181,6 +181,13 @@ def record_unwritten(client: "Client", loads: Sequence[Load]) -> None:
     _write(client, committed + [row | {"aspect": ATTEMPTED, "version": attempt} | _NO_REJECTS for row in committed])
 
 
+def forget(client: "Client", dataset: str, sources: Iterable[str]) -> None:
+    """Delete the entries of some sources in all units, with their rejected rows; the log of attempts is kept."""
+    where = "dataset = %(dataset)s AND source IN %(sources)s"
+    with clickhouse.naming_failures():
+        client.command(f"DELETE FROM {LEDGER} WHERE {where}", {"dataset": dataset, "sources": sorted(set(sources))})
+
+
 def rejects(client: "Client", dataset: str, unit: str, sources: Iterable[str]) -> dict[str, tuple[Reject, ...]]:
     """The rejected rows of the committed entry of some sources in a unit."""
     sql = f"""

@@ -20,6 +20,7 @@ from marketdata_assets.stores import clickhouse, clickhouse_files
 from marketdata_assets.stores.clickhouse_files import NEVER
 from marketdata_assets.ticks.file_drop import Content, Folder, Listing, Spans
 from marketdata_assets.ticks.files import Files
+from marketdata_assets.ticks.registry import OF_REMOVED
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_FILE_UNITS, Table
 
@@ -177,11 +178,14 @@ _UNTIL = f"""
 
 
 def due(client: "Client", table: Table, closed: dt.date, files: Collection[str] | None = None) -> set[Unit]:
-    """The symbol-months of waiting files that are not loaded up to `closed`; of some `files`, or of all."""
+    """The symbol-months of waiting files that are not loaded up to `closed`; of some `files`, or of all.
+
+    Symbols that a person removed are left out.
+    """
     sql = f"""
         SELECT DISTINCT toString(symbol) AS symbol, toString(month) AS month FROM tick_file_units FINAL
         WHERE dataset = {{dataset:String}} AND first <= {{closed:Date}} AND compared < least(last, {{closed:Date}})
-            AND {_DUE}"""
+            AND {_DUE} AND symbol NOT IN ({OF_REMOVED})"""
     parameters: dict[str, Any] = {"dataset": table.name, "closed": closed}
     if files is None:
         return {Unit(*row) for row in clickhouse.read(client, sql, parameters).iter_rows()}
@@ -269,7 +273,9 @@ def _compared(
     """Of each file how many units are due, and up to which day all are loaded."""
     sql = f"""
         SELECT toString(file) AS file, size, modified,
-            toInt64(countIf(first <= {{closed:Date}} AND compared < least(last, {{closed:Date}}))) AS pending,
+            toInt64(countIf(
+                first <= {{closed:Date}} AND compared < least(last, {{closed:Date}}) AND symbol NOT IN ({OF_REMOVED})
+            )) AS pending,
             min({_UNTIL}) AS until
         FROM tick_file_units FINAL
         WHERE dataset = {{dataset:String}} AND file IN {{files:Array(String)}} GROUP BY file, size, modified"""

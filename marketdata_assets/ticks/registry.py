@@ -1,13 +1,14 @@
 """The symbol registry: the instruments or a list of them, and symbols of dropped files; kept in the table `symbols`.
 
-A symbol that no source names any more is marked as vanished: its rows are kept, and nothing new is requested.
+A symbol that no source names any more is marked as vanished: its rows are kept, and nothing new is requested. One that
+a person removed is vanished as well, and stays so whoever names it, until it is restored.
 """
 
 import csv
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,8 +30,12 @@ if TYPE_CHECKING:
 COLUMNS = ("symbol", "name", "listed", "delisted")  # of a symbols file; only the first is needed
 
 VANISHED = "vanished"
+REMOVED = "symbols remove"
+"""The source of a symbol that a person removed."""
 
 _NEWEST = "SELECT * FROM symbols ORDER BY seen DESC LIMIT 1 BY symbol"
+OF_REMOVED = f"SELECT symbol FROM ({_NEWEST}) WHERE source = '{REMOVED}'"
+"""In SQL: the symbols that a person removed."""
 
 
 def _of_files(client: "Client", files: "Files") -> list[str]:
@@ -45,13 +50,17 @@ def _of_files(client: "Client", files: "Files") -> list[str]:
 
 @dataclass(frozen=True)
 class RegistryReport:
-    """What a refresh found. `added` are new or had vanished; `vanished` are named by no source now."""
+    """What a refresh found. `added` are new or had vanished; `vanished` are named by no source now.
+
+    `removed` are named by a source, and not registered because a person removed them.
+    """
 
     symbols: int
     sources: dict[str, int]
     statuses: dict[str, int]
     added: tuple[str, ...]
     vanished: tuple[str, ...]
+    removed: tuple[str, ...] = ()
 
 
 def refresh(
@@ -79,6 +88,8 @@ def refresh(
         raise NoSymbols(str(symbols_file) if symbols_file else "")
     before = {row["symbol"]: row for row in clickhouse.read(client, _NEWEST).iter_rows(named=True)}
     present = {symbol for symbol, row in before.items() if row["status"] != VANISHED}
+    kept_out = sorted(symbol for symbol in symbols.keys() & before.keys() if before[symbol]["source"] == REMOVED)
+    symbols = {symbol: known for symbol, known in symbols.items() if symbol not in kept_out}
     gone = sorted(present - symbols.keys())
     rows: list[dict[str, object]] = [
         {**vars(listing), "source": source, "seen": now} for listing, source in symbols.values()
@@ -91,11 +102,41 @@ def refresh(
         dict(sorted(Counter(listing.status for listing, _ in symbols.values()).items())),
         tuple(sorted(symbols.keys() - present)),
         tuple(gone),
+        tuple(kept_out),
     )
 
 
+def remove(client: "Client", symbols: Iterable[str], *, now: dt.datetime) -> None:
+    """Take symbols out of the registry, and keep them out; their rows are kept. Idempotent."""
+    _mark(client, symbols, REMOVED, now)
+
+
+def restore(client: "Client", symbols: Iterable[str], *, now: dt.datetime) -> None:
+    """Let the next refresh register symbols again that were removed, if a source names them. Idempotent."""
+    _mark(client, set(symbols) & removed(client), "", now)
+
+
+def removed(client: "Client") -> set[str]:
+    """The symbols that a person removed."""
+    return set(clickhouse.read(client, OF_REMOVED)["symbol"])
+
+
+def _mark(client: "Client", symbols: Iterable[str], source: str, now: dt.datetime) -> None:
+    """Mark symbols as vanished, by a source; after all that is known of them, whatever the clock of who wrote it."""
+    before = {row["symbol"]: row for row in clickhouse.read(client, _NEWEST).iter_rows(named=True)}
+    rows = []
+    for symbol in sorted(set(symbols)):
+        known = before.get(symbol, {"symbol": symbol, "name": "", "listed": None, "delisted": None, "seen": now})
+        seen = max(now, known["seen"] + dt.timedelta(milliseconds=1))
+        rows.append(known | {"status": VANISHED, "source": source, "seen": seen})
+    clickhouse.insert(client, SYMBOLS.name, pl.DataFrame(rows, SYMBOLS.columns), SYMBOLS.dictionaries)
+
+
 def listed(client: "Client", *, vanished: bool = False) -> list[Listing]:
-    """The symbols, those that are delisted too, by name; `vanished` includes those that no source names any more."""
+    """The symbols, those that are delisted too, by name.
+
+    `vanished` includes those that no source names any more, and those that a person removed.
+    """
     frame = clickhouse.read(client, f"SELECT * FROM ({_NEWEST}) ORDER BY symbol")
     rows = frame.select(*COLUMNS, "status").iter_rows(named=True)
     return [Listing(**row) for row in rows if vanished or row["status"] != VANISHED]

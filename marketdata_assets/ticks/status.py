@@ -37,7 +37,8 @@ _SPANS = ["month", "first", "last", "slices", "slice_states"]
 class TableStatus:
     """A table: of the window, symbol-months by month and state; of the whole table, rows, last day and rejected rows.
 
-    Expected is every month with a closed trading day of every registered symbol that was listed then. Stale is a month
+    Expected is every month with a closed trading day of every registered symbol that was listed then; symbols that a
+    person removed are left out, whatever is loaded of them. Stale is a month
     of which days closed since or are due again, or whose dropped files have changed, and factors that are older than
     their bars or lack an answer. Provisional has days that are not final yet, incomplete has days that are known to
     lack bars.
@@ -115,7 +116,7 @@ def _states(
     ledgers = {
         table: ledger.table(client, table, known).rename({"source": "symbol", "unit": "month"}) for table in TABLES
     }
-    expected = _expected(client, months, now, trading_days)
+    expected, removed = _expected(client, months, now, trading_days), sorted(registry.removed(client))
     bars = ledgers["tick_data"]
     moment = Moment(now, trading_days)
     behind_bars = _older(ledgers["factors"].filter(pl.col("month").is_in(list(months))), bars, moment)
@@ -140,6 +141,7 @@ def _states(
             both = both.join(behind_bars, on=_KEYS, how="left")
         else:
             both = both.with_columns(late=pl.lit(False))
+        both = both.filter(~pl.col("symbol").is_in(removed))
         states_by_table[table] = both.select(*_KEYS, "registered", "rows", "provisional", "incomplete", state=_state())
     return states_by_table
 

@@ -25,6 +25,7 @@ from marketdata_assets.ticks.reports import Unit
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+RESTORE = '"marketdata symbols restore" takes that back'
 EXAMPLE = adhoc_config({"2026-01": ["600000.SH", "000001.SZ"], "2026-03": ["600000.SH"]}, DAILY)
 """What the launchpad shows."""
 
@@ -103,7 +104,12 @@ def _units(context: dg.OpExecutionContext, client: "Client", config: AdhocConfig
     every = registered or symbols.known(context.instance)
     months = sorted(config.months, reverse=True)
     units = [Unit(symbol, month) for month in months for symbol in dict.fromkeys(config.months[month] or every)]
+    if removed := registry.removed(client) & {unit.symbol for unit in units}:
+        context.log.warning(f"removed from the registry, not loaded: {and_more(sorted(removed), 20)}; {RESTORE}")
+        units = [unit for unit in units if unit.symbol not in removed]
     if not units:
+        if removed:
+            raise BadRunConfig(f"every symbol was removed from the registry; {RESTORE}")
         raise BadRunConfig(
             "no symbol is registered, and none is named. Fill the registry: marketdata symbols refresh, or drop files"
             " into MARKETDATA_TICKS_DIR"

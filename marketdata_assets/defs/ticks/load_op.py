@@ -88,10 +88,14 @@ class LoadOp:
 
     def with_partition(self, units: Sequence[UnitReport]) -> list[UnitReport]:
         """Those that have a partition, now that symbols with rows have one."""
+        from marketdata_assets.ticks import registry
+
         inside = [unit for unit in units if unit.month in self.window]
         if self.planned:
             return inside
-        symbols.add(self.context.instance, (unit.symbol for unit in inside if unit.rows))
+        removed = registry.removed(self.client)  # perhaps while this run was in progress
+        loaded = (unit.symbol for unit in inside if unit.rows)
+        symbols.add(self.context.instance, (symbol for symbol in loaded if symbol not in removed))
         known = set(symbols.known(self.context.instance))
         return [unit for unit in inside if unit.symbol in known]
 

@@ -145,7 +145,7 @@ def symbols(found: "RegistryReport", partitions_added: int, seconds: float) -> d
         **{f"symbols_{status}": count for status, count in found.statuses.items()},
         "sources": dg.MetadataValue.json(found.sources),
     }
-    for name, some in (("added", found.added), ("vanished", found.vanished)):
+    for name, some in (("added", found.added), ("vanished", found.vanished), ("removed", found.removed)):
         metadata[name] = len(some)
         if some:
             metadata[f"{name}_symbols"] = and_more(some, MAX_SYMBOLS)

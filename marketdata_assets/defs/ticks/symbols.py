@@ -1,7 +1,7 @@
 """Which symbols there are: the registry in ClickHouse, and the partitions that are kept in step with it.
 
-Symbols are only ever added. Dagster would forget what was loaded of one that is taken away, and a delisted stock keeps
-its history.
+A refresh only ever adds symbols: a delisted stock keeps its history. A person removes one, with
+`marketdata symbols remove`.
 """
 
 import datetime as dt
@@ -54,6 +54,15 @@ def add(instance: dg.DagsterInstance, symbols: Iterable[str]) -> list[str]:
     return missing
 
 
+def discard(instance: dg.DagsterInstance, symbols: Iterable[str]) -> list[str]:
+    """Make partitions of symbols none any more, and return those that were; what Dagster has logged of them is kept."""
+    present = set(known(instance))
+    gone = [symbol for symbol in dict.fromkeys(symbols) if symbol in present]
+    for symbol in gone:
+        instance.delete_dynamic_partition(NAME, symbol)
+    return gone
+
+
 class RegistryConfig(dg.Config):
     """Whose lists are read."""
 
@@ -77,7 +86,8 @@ def symbol_registry(
     """Every symbol with its name, when it was listed and delisted, and who says so; new ones become partitions.
 
     The instruments, or those of them that the file of `MARKETDATA_TICKS_SYMBOLS` names, and the names in dropped files.
-    A symbol that nobody names any more is marked as vanished and keeps what was loaded of it.
+    A symbol that nobody names any more is marked as vanished and keeps what was loaded of it. One that a person removed
+    is not registered again; the run names it.
     """
     from marketdata_assets.reference import stored
     from marketdata_assets.reference.tables import INSTRUMENTS
