@@ -16,7 +16,7 @@ import httpx
 import msgspec
 
 from marketdata_assets.backoff import delay
-from marketdata_assets.budget import BudgetBlocked
+from marketdata_assets.budget import BudgetBlocked, BudgetUnavailable
 from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.input_limits import MAX_RESPONSE_BYTES
 from marketdata_assets.logs import get_logger
@@ -213,12 +213,14 @@ class HttpClient:
                 result = await attempt()
             except BudgetBlocked as error:
                 raise RetriesExhausted(number - 1, cause or str(error), blocked=True) from error
+            except BudgetUnavailable as error:
+                result = RetryLater(str(error))
             if not isinstance(result, RetryLater):
                 return result
             cause = self.redact(result.cause)
             pause = result.wait_seconds
             if pause is not None:
-                block(pause)
+                await _blocked(block, pause)
             elif number < attempts:
                 pause = self.policy.pause(number)
             log.warning("request_failed", server=self.url, attempt=number, attempts=attempts, wait_s=pause, error=cause)
@@ -257,6 +259,14 @@ class HttpClient:
         if response.is_redirect:
             return "a redirect, which is not followed because it could lead to another server"
         return self.redact(text or response.text) or "no reason given"
+
+
+async def _blocked(block: Callable[[float], None], seconds: float) -> None:
+    """Call `block` in a thread, as budgets may be in a database; where it is unavailable, nobody gets a turn anyway."""
+    try:
+        await asyncio.to_thread(block, seconds)
+    except BudgetUnavailable as error:
+        log.warning("pause_not_stored", wait_s=seconds, error=error)
 
 
 def safe_url(url: str) -> str:

@@ -23,7 +23,7 @@ from marketdata_assets import secret_values
 from marketdata_assets.errors import TerminalError, did_you_mean
 
 PREFIX = "MARKETDATA_"
-ADDRESSES = ("postgres_dsn", "mongo_uri", "clickhouse_url", "nats_url", "redis_url", "alert_smtp")
+ADDRESSES = ("postgres_dsn", "budgets", "mongo_uri", "clickhouse_url", "nats_url", "redis_url", "alert_smtp")
 READ_ELSEWHERE = ("BRAIN_EMAIL_", "BRAIN_PASSWORD_", "TEST_", "UID", "GID", "VERSION", "INPUT", "FIXTURES", "CHAOS")
 """Beginnings of what follows the prefix in names that accounts, the compose file and the tests read."""
 
@@ -139,6 +139,13 @@ class Settings(_FromEnvironment):
     collector_token: SecretStr | None = Field(default=None, description="what POST /subscriptions has to show")
     collector_secrets: Path | None = Field(
         default=None, description="addresses with passwords and the token of the collector, mode 0600"
+    )
+
+    budgets: str | None = Field(
+        default=None,
+        pattern=r"^(database|postgres(ql)?://.+)$",
+        description="rate budgets that hosts share: `database` for a table in that of MARKETDATA_POSTGRES_DSN, or"
+        " postgresql://...; default files in HOME/budgets, for the processes of this machine",
     )
 
     postgres_port: int = Field(default=0, description="port of the local PostgreSQL; 0 takes a free one")

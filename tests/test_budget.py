@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata_assets.budget import Budget, BudgetBlocked, Clock
+from marketdata_assets.budget import Budget, BudgetBlocked, Clock, FileStore
 
 TAKER = """
 import asyncio, sys
@@ -211,14 +211,24 @@ def two_hosts(folder: Path, *, wrong: float = 0.0) -> tuple[list[float], tuple[B
     world = [1_700_000_000.0]
     first = Host("first", world, booted=world[0] - 5e6)
     second = Host("second", world, booted=world[0] - 100.0, wrong=wrong)
-    return world, (Budget(folder, "lk", 1.0, 10, first), Budget(folder, "lk", 1.0, 10, second)), (first, second)
+    return (
+        world,
+        (Budget(FileStore(folder, first), "lk", 1.0, 10), Budget(FileStore(folder, second), "lk", 1.0, 10)),
+        (first, second),
+    )
+
+
+def taken(budget: Budget, cost: float = 1.0) -> float:
+    """0 when the budget has a turn now, else the seconds to wait."""
+    assert isinstance(budget.store, FileStore)
+    return budget.store.take_now(budget, cost)
 
 
 def taken_by(world: list[float], budgets: Sequence[Budget], seconds: float, step: float = 0.005) -> list[float]:
     """When turns were taken by hosts that ask as often as they can."""
     ends, moments = world[0] + seconds, []
     while world[0] < ends:
-        moments += [world[0] for budget in budgets if budget._take() == 0]
+        moments += [world[0] for budget in budgets if taken(budget) == 0]
         world[0] += step
     return moments
 
@@ -235,7 +245,7 @@ def test_block_of_one_host_stops_the_other(tmp_path: Path) -> None:
     for wrong in (0.0, -40.0):
         folder = tmp_path / str(wrong)
         world, (first, second), _ = two_hosts(folder, wrong=wrong)
-        assert second._take() == 0
+        assert taken(second) == 0
         first.block(300)
         assert not taken_by(world, (second, first), 299, step=0.5)
         assert taken_by(world, (second,), 2)
@@ -293,15 +303,15 @@ def test_any_pattern_of_waking_and_costs_keeps_within_the_budget_but_for_the_dea
     per_seconds, requests, dearest = rate
     costs = [min(cost, dearest) for _, cost in turns]
     budget = Budget(tmp_path_factory.mktemp("b"), "lk", per_seconds, requests)
-    now, taken = 1000.0, []
+    now, moments = 1000.0, []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "monotonic", lambda: now)
         patch.setattr(time, "time", lambda: now)
         for (late, _), cost in zip(turns, costs, strict=True):
-            while wait := budget._take(cost):
+            while wait := taken(budget, cost):
                 now += wait + late * per_seconds + 1e-6
-            taken += [now] * cost
-    assert most_within(taken, per_seconds) <= requests + dearest - 1
+            moments += [now] * cost
+    assert most_within(moments, per_seconds) <= requests + dearest - 1
     assert now - 1000.0 >= (sum(costs[:-1]) - requests) * budget.spacing
 
 

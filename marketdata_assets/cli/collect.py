@@ -21,11 +21,12 @@ from marketdata_assets.collector.errors import MissingExtra
 from marketdata_assets.collector.output_address import FORMS, STDOUT
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.exchanges.history_clients import HistoryHosts
-from marketdata_assets.local.endpoints import resolve
+from marketdata_assets.local.endpoints import budgets, resolve
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
+    from marketdata_assets.budget import BudgetPlace
     from marketdata_assets.collector.pattern_matches import PatternMatches
     from marketdata_assets.collector.processes import Processes
     from marketdata_assets.collector.service import Collector
@@ -79,7 +80,7 @@ def check(
         from marketdata_assets.collector import assembly
         from marketdata_assets.collector.pattern_matches import match_patterns
     assembly.check(found, servers)
-    patterns = asyncio.run(match_patterns(found, Settings().budgets_folder))
+    patterns = asyncio.run(match_patterns(found, _budgets(Settings())))
     values = found.model_dump(mode="json")
     about = {
         "nats": without_password(servers.nats_url or NONE),
@@ -127,7 +128,7 @@ class Needed:
 def _read(file: Path | None) -> tuple[configuration.Config, Servers]:
     overrides, settings = configuration.environment(), Settings()
     existing_files([file] if file else (), "--config")
-    HistoryHosts(settings.budgets_folder, settings.exchange_hosts)  # raises where a host is wrong
+    HistoryHosts(_budgets(settings), settings.exchange_hosts)  # raises where a host is wrong
     local = resolve(settings)
     stack = Servers(nats_url=local.nats_url, clickhouse_url=local.clickhouse_url)
     return configuration.read(file, overrides), places_of_servers.find(settings, overrides, stack)
@@ -144,7 +145,7 @@ def _made(file: Path | None, shard: str, processes: int, addresses: list[str]) -
         from marketdata_assets.collector.service import Collector
     settings = Settings()
     logs.configure(settings.log_format, found.log_level.upper())
-    places = Places(settings.collector_folder, settings.budgets_folder, settings.captures_folder)
+    places = Places(settings.collector_folder, _budgets(settings), settings.captures_folder)
     part = Shard.read(shard)
     if processes == 1:
         return Collector(found, servers, places, part)
@@ -152,6 +153,10 @@ def _made(file: Path | None, shard: str, processes: int, addresses: list[str]) -
         cause = f"{part.count} machines and {processes} processes: start each process with a --shard of its own instead"
         raise typer.BadParameter(cause, param_hint="--processes")
     return Processes(found, servers, places, processes, settings.log_format)
+
+
+def _budgets(settings: Settings) -> "BudgetPlace":
+    return budgets(settings, settings.budgets_folder)
 
 
 def _output(found: configuration.Config, addresses: list[str]) -> configuration.Output:

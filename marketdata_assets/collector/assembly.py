@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.collector.book_top import TopOf
 from marketdata_assets.collector.config import Capture, ClickHouse, Config, JetStream, Redis
 from marketdata_assets.collector.config import Connections as ConnectionsConfig
@@ -29,10 +30,10 @@ ADDRESSES = {"jetstream": "nats_url", "clickhouse": "clickhouse_url", "redis": "
 
 @dataclass(frozen=True)
 class Places:
-    """Folders: of the collector's own files, of budgets that all processes share, and of captures."""
+    """The folders of the collector's own files and of captures, and the budgets that all processes share."""
 
     own: Path
-    budgets: Path
+    budgets: BudgetPlace
     captures: Path
 
 

@@ -2,8 +2,8 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.collector.config import Config, Market
 from marketdata_assets.collector.connections import adapter_for
 from marketdata_assets.collector.connections.selection import request_list
@@ -27,7 +27,7 @@ class PatternMatches:
     unknown: str = ""
 
 
-async def match_patterns(config: Config, budgets: Path) -> list[PatternMatches]:
+async def match_patterns(config: Config, budgets: BudgetPlace) -> list[PatternMatches]:
     """Ask the venues for their lists, where symbols have patterns. Raises CollectorError for what they reject."""
     markets = [one for one in config.markets() if any(map(is_pattern, one[2].symbols))]
     found = await asyncio.gather(*(_match(*one, budgets) for one in markets))
@@ -41,7 +41,7 @@ async def match_patterns(config: Config, budgets: Path) -> list[PatternMatches]:
     return found
 
 
-async def _match(exchange: Exchange, market_type: MarketType, market: Market, budgets: Path) -> PatternMatches:
+async def _match(exchange: Exchange, market_type: MarketType, market: Market, budgets: BudgetPlace) -> PatternMatches:
     adapter = adapter_for(exchange, market_type, rest_url=market.base_url)
     feed = adapter.feed()
 

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from pathlib import Path
 from urllib.parse import urlsplit
 
+from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.errors import BadHistoryHost
 from marketdata_assets.exchanges.records import Exchange, MarketType
@@ -17,13 +17,13 @@ from marketdata_assets.http_client import LOOPBACK, RetryPolicy
 
 @dataclass(frozen=True)
 class HistoryHosts:
-    """REST hosts of the venues and the retry policy. `budgets` is the folder of rate limits that all processes share.
+    """REST hosts of the venues and the retry policy. `budgets` are the rate limits that all processes share.
 
     `urls` is by venue, by venue and market type, as `binance-spot`, or by venue for its public archive, as
     `binance-archive`; the address of the venue where not named.
     """
 
-    budgets: Path
+    budgets: BudgetPlace
     urls: Mapping[str, str] = field(default_factory=dict)
     patience: RetryPolicy = field(default_factory=RetryPolicy)
 

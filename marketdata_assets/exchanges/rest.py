@@ -44,7 +44,7 @@ class Answer:
 class Limits:
     """The rate limits of a host: `host` counts every request by its cost, `lanes` some kinds of request in addition.
 
-    All are files shared by all processes. `longest_wait` is the longest pause in seconds that is waited for.
+    All are shared by all processes. `longest_wait` is the longest pause in seconds that is waited for.
     """
 
     host: Budget

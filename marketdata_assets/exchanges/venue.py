@@ -7,9 +7,9 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
+from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.archive import PublicArchive
 from marketdata_assets.exchanges.feed import Feed
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
@@ -96,7 +96,7 @@ class Venue:
     feed: MakeFeed
     adapter: Callable[..., VenueAdapter]  # market type and AdapterOptions
     error_of: ErrorOf
-    limits: Callable[[Path, MarketType], Limits]  # of REST, in a folder that all processes share
+    limits: Callable[[BudgetPlace, MarketType], Limits]  # of REST, shared by all processes
     history: Callable[[Rest, MarketType], HistoryClient]
 
     addresses: Mapping[str, MarketType | None]

@@ -6,10 +6,10 @@ Each venue's own messages are built and read in the module `adapter` of its fold
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypedDict
 
+from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.errors import RequestRejected, VenueRateLimited, VenueUnavailable
 from marketdata_assets.exchanges.feed import Feed
@@ -149,7 +149,7 @@ class VenueAdapter(ABC):
     def feed(self) -> Feed: ...
 
     @abstractmethod
-    def rest(self, budgets: Path, patience: RetryPolicy) -> Rest: ...
+    def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest: ...
 
     @abstractmethod
     def socket_session(self) -> SocketSession: ...

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from marketdata_assets.budget import Budget
+from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.flows.errors import SourceFailed
 from marketdata_assets.flows.json_lines import at
 from marketdata_assets.flows.remote_files import STATE, Fetched, write
@@ -33,15 +33,24 @@ class Position(msgspec.Struct, frozen=True):
     query: str
 
 
-def fetch(flow: str, api: Api, rows: str, folder: Path, environ: Mapping[str, str]) -> Fetched:
+def fetch(
+    flow: str,
+    api: Api,
+    rows: str,
+    folder: Path,
+    environ: Mapping[str, str],
+    budgets: BudgetPlace | None = None,
+) -> Fetched:
     """Save the pages from the last one on. Raises SourceFailed; the pages saved by then stay."""
-    return asyncio.run(_Pages(flow, api, rows, folder, environ).fetch())
+    return asyncio.run(_Pages(flow, api, rows, folder, environ, budgets or folder / STATE).fetch())
 
 
 class _Pages:
     """One run over the pages."""
 
-    def __init__(self, flow: str, api: Api, rows: str, folder: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, flow: str, api: Api, rows: str, folder: Path, environ: Mapping[str, str], budgets: BudgetPlace
+    ) -> None:
         self._flow, self._api, self._rows, self._folder = flow, api, rows, folder
         self._params = {**api.params, **self._secrets(api.secret_params, environ)}
         self._headers = {**api.headers, **self._secrets(api.secret_headers, environ)}
@@ -49,7 +58,7 @@ class _Pages:
         text = json.dumps([api.url, api.params, api.cursor and api.cursor.model_dump()], sort_keys=True)
         self._query = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         host = httpx.URL(api.url).host
-        self._budget = Budget(folder / STATE, host, api.rate.per_seconds, api.rate.requests)
+        self._budget = Budget(budgets, host, api.rate.per_seconds, api.rate.requests)
 
     async def fetch(self) -> Fetched:
         api = self._api

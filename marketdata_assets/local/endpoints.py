@@ -13,6 +13,9 @@ from marketdata_assets.local.errors import NoServer
 from marketdata_assets.stores import clickhouse_address
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from marketdata_assets.budget import BudgetPlace
     from marketdata_assets.settings import Settings
 
 VARIABLES = {
@@ -47,6 +50,19 @@ def address(settings: Settings, name: str) -> str:
     if found is None:
         raise NoServer(STORES[name], VARIABLES[name])
     return found
+
+
+def budgets(settings: Settings, folder: Path, scope: str = "") -> BudgetPlace:
+    """Where rate budgets are kept: in `folder`, or in a database, where their names begin with `scope`.
+
+    Raises NoServer when that database is the one for bars and nothing names it.
+    """
+    if settings.budgets is None:
+        return folder
+    from marketdata_assets.stores.budgets import PostgresBudgets
+
+    at = address(settings, "postgres_dsn") if settings.budgets == "database" else settings.budgets
+    return PostgresBudgets(at, scope)
 
 
 def merge(settings: Settings, local: dict[str, str]) -> Endpoints:

@@ -10,6 +10,7 @@ from marketdata_assets.alphas.accounts import Account, Credentials, find_credent
 from marketdata_assets.alphas.errors import AlphasError, NotEnabled
 from marketdata_assets.alphas.filters import Filters, parse
 from marketdata_assets.alphas.import_modes import FieldModes
+from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class Brain(dg.ConfigurableResource):
         listed = {one.key: one for one in self.accounts()}
         if account not in listed or not listed[account].enabled:
             raise NotEnabled(account, str(settings.brain_accounts_file), account in listed)
-        budget = Budget(settings.brain_folder, account, SECONDS, settings.brain_requests_per_minute)
+        budgets = endpoints.budgets(settings, settings.brain_folder, "brain.")
+        budget = Budget(budgets, account, SECONDS, settings.brain_requests_per_minute)
         return BrainClient(
             account,
             self._credentials(account),

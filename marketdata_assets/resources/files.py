@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import dagster as dg
 
+from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
+    from marketdata_assets.budget import BudgetPlace
     from marketdata_assets.exchanges.history_clients import HistoryHosts
 
 
@@ -53,6 +55,11 @@ class FlowFiles(Folder):
         """The folder; `flows_folder` of the settings is that of the definitions."""
         return Path(self.folder).absolute() if self.folder else Settings().flows_data_folder
 
+    def budgets(self, flow: str) -> "BudgetPlace | None":
+        """The rate limits of a flow's API in the database that hosts share; None means files beside its pages."""
+        settings = Settings()
+        return endpoints.budgets(settings, settings.budgets_folder, f"flow.{flow}.") if settings.budgets else None
+
 
 class Exchanges(Folder):
     """An empty `folder` means MARKETDATA_CAPTURES_DIR, else HOME/captures.
@@ -74,4 +81,6 @@ class Exchanges(Folder):
         from marketdata_assets.exchanges.history_clients import HistoryHosts
 
         settings = Settings()
-        return HistoryHosts(settings.budgets_folder, {**settings.exchange_hosts, **self.urls})
+        return HistoryHosts(
+            endpoints.budgets(settings, settings.budgets_folder), {**settings.exchange_hosts, **self.urls}
+        )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from marketdata_assets import secret_values
+from marketdata_assets.local import endpoints
 from marketdata_assets.resources.files import Folder
 from marketdata_assets.settings import Settings
 
@@ -130,8 +131,9 @@ class Ticks(Folder):
         if config.tushare is None:
             return None
         settings, text = Settings(), secret_values.find(TOKEN, os.environ) or ""
+        budgets = endpoints.budgets(settings, settings.budgets_folder)
         accounts = [
-            tushare.Account(token, tushare.rate_limiter(token, config.tushare, settings.budgets_folder))
+            tushare.Account(token, tushare.rate_limiter(token, config.tushare, budgets))
             for token in dict.fromkeys(text.replace(",", " ").split())
         ]
         return tushare.Tushare(accounts, config.tushare, url=settings.tushare_url)
@@ -142,5 +144,5 @@ class Ticks(Folder):
         if config.yahoo is None:
             return None
         settings = Settings()
-        limiter = yahoo.rate_limiter(config.yahoo, settings.budgets_folder)
+        limiter = yahoo.rate_limiter(config.yahoo, endpoints.budgets(settings, settings.budgets_folder))
         return yahoo.Yahoo(config.yahoo, limiter, url=settings.yahoo_url, clock=lambda: dt.datetime.now(dt.UTC))

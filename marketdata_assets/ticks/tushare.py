@@ -21,13 +21,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 import polars as pl
 
+from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.http_client import RetryLater
 from marketdata_assets.reference.records import Days, Label, Listing, Status
@@ -122,10 +122,10 @@ _envelope = msgspec.json.Decoder(_Envelope)
 _NAME = "c{}"
 
 
-def rate_limiter(token: str, config: WebProvider, folder: Path, **options: float) -> RateLimiter:
+def rate_limiter(token: str, config: WebProvider, budgets: BudgetPlace, **options: float) -> RateLimiter:
     """The limiter of the account that owns `token`; its files do not show the token."""
     account = hashlib.sha256(token.encode()).hexdigest()[:12]
-    return RateLimiter(folder, f"{NAME}-{account}", config.rate_limits, **options)
+    return RateLimiter(budgets, f"{NAME}-{account}", config.rate_limits, **options)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ start of their minute, there is no turnover. A bar that is null in all five arra
 import datetime as dt
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -20,6 +19,7 @@ import httpx
 import msgspec
 import polars as pl
 
+from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.http_client import RetryLater
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores.bookkeeping import Reject
@@ -98,9 +98,9 @@ class _Answer(msgspec.Struct):
 _answer = msgspec.json.Decoder(_Answer)
 
 
-def rate_limiter(config: WebProvider, folder: Path, **options: float) -> RateLimiter:
+def rate_limiter(config: WebProvider, budgets: BudgetPlace, **options: float) -> RateLimiter:
     """The limiter of this machine at Yahoo, which knows no accounts."""
-    return RateLimiter(folder, NAME, config.rate_limits, **options)
+    return RateLimiter(budgets, NAME, config.rate_limits, **options)
 
 
 class Yahoo(HttpProvider):

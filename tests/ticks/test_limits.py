@@ -4,6 +4,8 @@ import asyncio
 import datetime as dt
 import multiprocessing
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tick_clients import FREE, JUNE, SYMBOL, Clients, tushare_config
 
-from marketdata_assets.budget import BudgetBlocked
+from marketdata_assets.budget import SLOTS, BudgetBlocked, FileStore, Quota
+from marketdata_assets.budget import Clock as MachineClock
 from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.load_run import Batches, Limits
 from marketdata_assets.ticks.plan import ordered
 from marketdata_assets.ticks.providers_file import Network, RateLimits
-from marketdata_assets.ticks.rate_limit import SLOTS, Quota, RateLimiter
+from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tushare import Account, Tushare
 from marketdata_demo.servers.tushare import TOKEN, TushareServer
@@ -156,6 +159,22 @@ def test_no_more_rows_are_held_than_the_limit_and_nobody_waits_for_ever() -> Non
     assert most == 60  # the one that is larger than the limit, alone
 
 
+@dataclass(frozen=True)
+class At(MachineClock):
+    """The clock of a machine that shows what `now` says."""
+
+    now: Callable[[], float]
+
+    def time(self) -> float:
+        return self.now()
+
+
+def counted(quota: Quota) -> float:
+    """0 when the quota counts a request, else the seconds to wait."""
+    assert isinstance(quota.store, FileStore)
+    return quota.store.count_now(quota)
+
+
 @given(
     st.integers(1, 30),
     st.lists(st.floats(0, 20), min_size=1, max_size=60),
@@ -164,15 +183,15 @@ def test_no_period_ever_sees_more_than_the_quota(allowed: int, steps: list[float
     now = 1_000_000.0
     given_out: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        quota = Quota(Path(folder), "q", 60.0, allowed, clock=lambda: now)
+        quota = Quota(FileStore(Path(folder), At(lambda: now)), "q", 60.0, allowed)
         for step in steps:
             now += step
-            wait = quota.take()
+            wait = counted(quota)
             if wait == 0:
                 given_out.append(now)
             else:
                 now += wait
-                if quota.take() == 0:
+                if counted(quota) == 0:
                     given_out.append(now)
     for moment in given_out:
         assert sum(moment - 60.0 < other <= moment for other in given_out) <= allowed
@@ -180,14 +199,14 @@ def test_no_period_ever_sees_more_than_the_quota(allowed: int, steps: list[float
 
 def test_a_quota_is_used_up_and_comes_back(tmp_path: Path) -> None:
     now = 5000.0
-    quota = Quota(tmp_path, "q", 3600.0, 3, clock=lambda: now)
-    assert [quota.take() for _ in range(3)] == [0, 0, 0]
-    wait = quota.take()
+    quota = Quota(FileStore(tmp_path, At(lambda: now)), "q", 3600.0, 3)
+    assert [counted(quota) for _ in range(3)] == [0, 0, 0]
+    wait = counted(quota)
     assert 3600 <= wait <= 3600 * (1 + 2 / SLOTS)
     now += wait
-    assert quota.take() == 0
+    assert counted(quota) == 0
     (tmp_path / "q.quota").write_bytes(b'{"torn')
-    assert quota.take() == 0
+    assert counted(quota) == 0
 
 
 def test_an_hour_may_be_spent_at_the_pace_of_minutes(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from marketdata_assets.backoff import delay
-from marketdata_assets.budget import Budget
+from marketdata_assets.budget import Budget, BudgetUnavailable
 from marketdata_assets.collector.connections.network import DEFAULT, Network
 from marketdata_assets.collector.connections.socket import CANNOT_CONNECT, Socket
 from marketdata_assets.collector.connections.state import ConnectionState, ConnectionStatus
@@ -187,7 +187,11 @@ class Connection:
                     self.status = "backoff"
                 timing = self.timing
                 await asyncio.sleep(delay(self.failures + 1, timing.backoff, timing.longest_backoff, self.random))
-            await self.connects.acquire()
+            try:
+                await self.connects.acquire()
+            except BudgetUnavailable as error:
+                self._cannot_connect(error)
+                continue
             if self.socket is None:
                 self.status = "connecting"
             session, rates = self.adapter.socket_session(), self.adapter.message_rates
@@ -197,11 +201,7 @@ class Connection:
             try:
                 await socket.open(self.timing.connect)
             except CANNOT_CONNECT as error:
-                self.failures += 1
-                self.last_error = f"{type(error).__name__} {error}"[:200].strip()
-                log.warning(
-                    "connect_failed", market=self.adapter.name, url=self.url, error=error, attempt=self.failures
-                )
+                self._cannot_connect(error)
                 continue
             if socket.over:
                 self.failures += 1
@@ -210,6 +210,11 @@ class Connection:
             socket.subscribe(list(self.subscriptions))
             log.info("connected", market=self.adapter.name, url=self.url, subscriptions=len(self.subscriptions))
             return socket
+
+    def _cannot_connect(self, error: Exception) -> None:
+        self.failures += 1
+        self.last_error = f"{type(error).__name__} {error}"[:200].strip()
+        log.warning("connect_failed", market=self.adapter.name, url=self.url, error=error, attempt=self.failures)
 
     async def _replace(self, old: Socket) -> None:
         """Have another socket take over from one that still works."""

@@ -10,11 +10,10 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from marketdata_assets.backoff import delay
-from marketdata_assets.budget import Budget
+from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.collector.connections import liveness
 from marketdata_assets.collector.connections.book_recovery import BookRecovery
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
@@ -110,7 +109,7 @@ class Market:
         symbols: Sequence[str],
         data_types: Collection[str],
         *,
-        budgets: Path,
+        budgets: BudgetPlace,
         on_records: OnRecords,
         on_error: OnError | None = None,
         on_entry: OnEntry | None = None,

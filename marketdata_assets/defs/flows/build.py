@@ -131,7 +131,8 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
             named = [config.data_dir] if config.data_dir else []
             allowed("data_dir", named, flow_files.path, "MARKETDATA_FLOWS_DATA")
             at, folder = run.at_folder(flow, config.data_dir, flow_files.path)
-            fetched = Fetched() if config.data_dir else fetch(flow, folder, os.environ)
+            budgets = flow_files.budgets(flow.name)
+            fetched = Fetched() if config.data_dir else fetch(flow, folder, os.environ, budgets)
             unfinished = {*config.leave_out}
             if config.finished_only:
                 scan = partial(automation.states_of, at, folder)

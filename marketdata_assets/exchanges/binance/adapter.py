@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Unpack
 
+from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.binance import rest as answers
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.binance.history import WEIGHTS, limits
@@ -119,7 +119,7 @@ class BinanceAdapter(VenueAdapter):
     def feed(self) -> BinanceFeed:
         return BinanceFeed(self.market_type)
 
-    def rest(self, budgets: Path, patience: RetryPolicy) -> Rest:
+    def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
         url = self._rest_url or self._market.rest
         return Rest(VENUE, url, limits(budgets, self.market_type), answers.failure, patience=patience)
 

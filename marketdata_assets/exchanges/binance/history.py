@@ -2,12 +2,11 @@
 
 from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from marketdata_assets.budget import Budget
+from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.exchanges.binance import rest as answers
 from marketdata_assets.exchanges.binance.instruments import (
     NS,
@@ -71,15 +70,15 @@ Query = dict[str, str | int]
 T = TypeVar("T", Kline, Trade, FundingRate, OpenInterest)
 
 
-def limits(folder: Path, market_type: MarketType) -> Limits:
-    """The rate limits of a host, shared by all processes that use the folder."""
+def limits(budgets: BudgetPlace, market_type: MarketType) -> Limits:
+    """The rate limits of a host, shared by all processes that use these budgets."""
     market = MARKETS[market_type]
     host = market.rest.removeprefix("https://")
     lanes = {
-        FUNDING_LANE: Budget(folder, f"{host}.{FUNDING_LANE}", 300.0, 500),
-        STATISTICS_LANE: Budget(folder, f"{host}.{STATISTICS_LANE}", 300.0, 1000),
+        FUNDING_LANE: Budget(budgets, f"{host}.{FUNDING_LANE}", 300.0, 500),
+        STATISTICS_LANE: Budget(budgets, f"{host}.{STATISTICS_LANE}", 300.0, 1000),
     }
-    return Limits(Budget(folder, host, 60.0, market.weight_per_minute), lanes)
+    return Limits(Budget(budgets, host, 60.0, market.weight_per_minute), lanes)
 
 
 class BinanceHistory:

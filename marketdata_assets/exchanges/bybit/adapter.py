@@ -1,11 +1,11 @@
 """The adapter of Bybit: topics, confirmations by request, pings as messages and paged lists of instruments."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Unpack
 
 import msgspec
 
+from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.bybit import session
 from marketdata_assets.exchanges.bybit.feed import BEGIN, BOOK, FORCED, TICKERS, TRADES, BybitFeed
@@ -97,7 +97,7 @@ class BybitAdapter(VenueAdapter):
     def feed(self) -> BybitFeed:
         return BybitFeed(self.market_type)
 
-    def rest(self, budgets: Path, patience: RetryPolicy) -> Rest:
+    def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
         return Rest(VENUE, self._rest_url or URL, limits(budgets), error_of, patience=patience)
 
     def socket_session(self) -> BybitSocketSession:

@@ -4,11 +4,10 @@ https://bybit-exchange.github.io/docs/v5/rate-limit, https://bybit-exchange.gith
 """
 
 import time
-from pathlib import Path
 
 import msgspec
 
-from marketdata_assets.budget import Budget
+from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.exchanges.bybit.wire import Status
 from marketdata_assets.exchanges.records import VenueError
 from marketdata_assets.exchanges.rest import Limits
@@ -25,8 +24,8 @@ BANNED_MS = 600_000  # at least so long does Bybit answer 403 to an address that
 _status = msgspec.json.Decoder(Status).decode
 
 
-def limits(budgets: Path, host: str = "api.bybit.com") -> Limits:
-    """The rate limit of Bybit, shared by all processes that use the folder."""
+def limits(budgets: BudgetPlace, host: str = "api.bybit.com") -> Limits:
+    """The rate limit of Bybit, shared by all processes that use these budgets."""
     return Limits(Budget(budgets, host, SECONDS, REQUESTS))
 
 

@@ -39,7 +39,7 @@ VENUE = Venue(
     feed=feed,
     adapter=BybitAdapter,
     error_of=error_of,
-    limits=lambda folder, _: limits(folder),
+    limits=lambda budgets, _: limits(budgets),
     history=lambda rest, market_type: BybitHistory(rest, known_instruments(market_type), market_type),
     addresses={
         **{rf"{HOSTS}public/{market_type}\b": market_type for market_type in ("spot", "linear", "inverse")},

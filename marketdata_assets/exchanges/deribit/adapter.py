@@ -1,9 +1,9 @@
 """The adapter of Deribit: channels, confirmations that omit unknown channels, heartbeats and instrument lists."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Unpack
 
+from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.deribit import session
 from marketdata_assets.exchanges.deribit.feed import DeribitFeed
@@ -96,7 +96,7 @@ class DeribitAdapter(VenueAdapter):
     def feed(self) -> DeribitFeed:
         return DeribitFeed(self.market_type, Instruments(VENUE))
 
-    def rest(self, budgets: Path, patience: RetryPolicy) -> Rest:
+    def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
         url = self._rest_url + PATH if self._rest_url else session.REST
         return Rest(VENUE, url, limits(budgets), error_of, patience=patience)
 

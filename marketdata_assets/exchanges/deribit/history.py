@@ -2,10 +2,9 @@
 
 from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
-from marketdata_assets.budget import Budget
+from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.exchanges.deribit import rest as answers
 from marketdata_assets.exchanges.deribit.instruments import parse_instruments
 from marketdata_assets.exchanges.deribit.parse import INTERVALS, MINUTE, InstrumentContext
@@ -39,10 +38,10 @@ TRADES_PATH = "/public/get_last_trades_by_instrument"
 _RESOLUTIONS = {name: (resolution, minutes) for resolution, (name, minutes) in INTERVALS.items()}
 
 
-def limits(folder: Path, host: str = "www.deribit.com") -> Limits:
-    """The rate limits of Deribit, shared by all processes that use the folder."""
-    lists = Budget(folder, f"{host}.{LISTS}", LIST_SECONDS, 1)
-    return Limits(Budget(folder, host, 1.0, PUBLIC_REQUESTS_PER_SECOND), {LISTS: lists})
+def limits(budgets: BudgetPlace, host: str = "www.deribit.com") -> Limits:
+    """The rate limits of Deribit, shared by all processes that use these budgets."""
+    lists = Budget(budgets, f"{host}.{LISTS}", LIST_SECONDS, 1)
+    return Limits(Budget(budgets, host, 1.0, PUBLIC_REQUESTS_PER_SECOND), {LISTS: lists})
 
 
 class DeribitHistory:

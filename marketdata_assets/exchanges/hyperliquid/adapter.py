@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Unpack
 
+from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.hyperliquid import session, wire
 from marketdata_assets.exchanges.hyperliquid.feed import BEGIN, CHANNELS, HyperliquidFeed
@@ -111,7 +111,7 @@ class HyperliquidAdapter(VenueAdapter):
     def feed(self) -> HyperliquidFeed:
         return HyperliquidFeed(self.market_type)
 
-    def rest(self, budgets: Path, patience: RetryPolicy) -> Rest:
+    def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
         return Rest(VENUE, self._rest_url or URL, limits(budgets), error_of, body_of=body_of, patience=patience)
 
     def socket_session(self) -> HyperliquidSocketSession:

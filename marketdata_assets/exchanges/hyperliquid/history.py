@@ -8,12 +8,11 @@ ten: there is no older history of them over REST.
 
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from marketdata_assets.budget import Budget
+from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.exchanges.errors import BadPage
 from marketdata_assets.exchanges.hyperliquid import parse, wire
 from marketdata_assets.exchanges.hyperliquid.feed import LISTS, Parse
@@ -47,9 +46,9 @@ HOUR = 3_600_000 * MS
 _UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000, "M": 28 * 86_400_000}  # a month at least
 
 
-def limits(folder: Path, host: str = "api.hyperliquid.xyz") -> Limits:
-    """The rate limit of Hyperliquid, shared by all processes that use the folder."""
-    return Limits(Budget(folder, host, 60.0, WEIGHT_PER_MINUTE))
+def limits(budgets: BudgetPlace, host: str = "api.hyperliquid.xyz") -> Limits:
+    """The rate limit of Hyperliquid, shared by all processes that use these budgets."""
+    return Limits(Budget(budgets, host, 60.0, WEIGHT_PER_MINUTE))
 
 
 def body_of(params: Mapping[str, str | int]) -> bytes:

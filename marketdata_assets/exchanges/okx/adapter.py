@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Unpack
 
 import msgspec
 
+from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import session
@@ -118,7 +118,7 @@ class OkxAdapter(VenueAdapter):
     def feed(self) -> OkxFeed:
         return OkxFeed(self.market_type)
 
-    def rest(self, budgets: Path, patience: RetryPolicy) -> Rest:
+    def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
         return Rest(VENUE, self._rest_url or URL, limits(budgets), error_of, patience=patience)
 
     def socket_session(self) -> OkxSocketSession:

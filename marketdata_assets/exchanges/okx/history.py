@@ -5,12 +5,11 @@ All lists come newest first, and `after` asks for what is older than a time or a
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from marketdata_assets.budget import Budget
+from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.okx import parse, wire
 from marketdata_assets.exchanges.okx.instruments import instruments
@@ -64,12 +63,12 @@ PERIODS = {name: bar for name, bar in BARS.items() if name[-1] in "mhd" and name
 _underlyings = msgspec.json.Decoder(Data[list[str]]).decode
 
 
-def limits(folder: Path, host: str = "www.okx.com") -> Limits:
-    """The rate limits of OKX, one for each path, shared by all processes that use the folder."""
+def limits(budgets: BudgetPlace, host: str = "www.okx.com") -> Limits:
+    """The rate limits of OKX, one for each path, shared by all processes that use these budgets."""
     lanes = {
-        path: Budget(folder, f"{host}.{path.replace('/', '.')}", 2.0, most) for path, most in PER_2_SECONDS.items()
+        path: Budget(budgets, f"{host}.{path.replace('/', '.')}", 2.0, most) for path, most in PER_2_SECONDS.items()
     }
-    return Limits(Budget(folder, host, 2.0, sum(PER_2_SECONDS.values())), lanes)
+    return Limits(Budget(budgets, host, 2.0, sum(PER_2_SECONDS.values())), lanes)
 
 
 def error_of(raw: bytes) -> VenueError | None:

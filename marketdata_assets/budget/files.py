@@ -1,0 +1,195 @@
+"""Budgets in files of a folder, which machines may share if its locks work between them, as those of NFS 4 do.
+
+A budget is one small file with the moment of the next turn. On the machine that wrote it, the moment is one of the
+monotonic clock, which nobody sets. For the others the file has the time of its writing, which never goes back: a
+machine whose clock is behind continues from the time that it reads. So wrong and changed clocks cost at most a turn or
+the rest of a pause.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import time
+import uuid
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from marketdata_assets.budget import Budget, Quota
+
+LONGEST_BLOCK_SECONDS = 86400.0
+"""The longest pause that a server can request; a state with more is invalid."""
+
+SLOTS = 240
+"""The period of a quota is counted in so many slots; a request counts for one slot longer than the period."""
+
+_LOCKED_NAP_SECONDS = 0.001
+_LAST_TIME = 1e11  # seconds; nothing that a clock shows is beyond it
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Clock:
+    """The clocks of this machine since it was started; tests simulate others."""
+
+    @property
+    def machine(self) -> str:
+        """The same for all processes whose monotonic clocks can be compared."""
+        return _machine()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def time(self) -> float:
+        return time.time()
+
+
+@dataclass(frozen=True)
+class _State:
+    """The file: `turn` and `written` by the monotonic clock of `machine`, and the `time` at which it was written."""
+
+    machine: str
+    turn: float
+    written: float
+    time: float
+
+    @property
+    def wait(self) -> float:
+        return self.turn - self.written
+
+
+@dataclass(frozen=True)
+class FileStore:
+    """The files of `folder`. Nothing waits: a lock is kept for microseconds, and who does not get it asks again."""
+
+    folder: Path
+    clock: Clock = field(default=Clock(), compare=False, repr=False)
+    _foreign: dict[str, tuple[bytes, float]] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """What another machine wrote last into a file, and when this process saw it first."""
+
+    async def take(self, budget: "Budget", cost: float) -> float:
+        return self.take_now(budget, cost)
+
+    def take_now(self, budget: "Budget", cost: float = 1.0) -> float:
+        """Take a turn and return 0, or return the seconds to wait before the next attempt."""
+        handle = self._locked(budget.name)
+        if handle is None:
+            return _LOCKED_NAP_SECONDS
+        try:
+            state = self._read(handle, budget)
+            if state.wait > 0:
+                return state.wait
+            self._write(handle, state, max(state.turn, state.written - budget.lateness) + budget.spacing * cost)
+            return 0.0
+        finally:
+            os.close(handle)
+
+    def block(self, budget: "Budget", seconds: float) -> None:
+        while (handle := self._locked(budget.name)) is None:
+            time.sleep(_LOCKED_NAP_SECONDS)
+        try:
+            state = self._read(handle, budget)
+            self._write(handle, state, max(state.turn, state.written + seconds))
+        finally:
+            os.close(handle)
+
+    async def count(self, quota: "Quota") -> float:
+        return self.count_now(quota)
+
+    def count_now(self, quota: "Quota") -> float:
+        """Count one request and return 0, or return the seconds until it is worth asking again.
+
+        Uses the wall clock, because an hour may span a restart of the machine.
+        """
+        private_folder(self.folder)
+        file = os.open(self.folder / f"{quota.name}.quota", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(file, "r+b") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            slot = quota.per_seconds / SLOTS
+            now = self.clock.time()
+            current = int(now / slot)
+            counts = {number: count for number, count in _counts(handle.read()).items() if number > current - SLOTS - 2}
+            if sum(counts.values()) + 1 > max(quota.requests, 1):
+                return max((min(counts) + SLOTS + 2) * slot - now, slot / 10)
+            counts[current] = counts.get(current, 0) + 1
+            handle.seek(0)
+            handle.write(json.dumps(counts).encode())
+            handle.truncate()
+            return 0.0
+
+    def _locked(self, name: str) -> int | None:
+        """The open and locked state file; None when another has the lock, which it keeps for microseconds."""
+        path = self.folder / f"{name}.budget"
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            private_folder(self.folder)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                return None
+            raise
+        return handle
+
+    def _read(self, handle: int, budget: "Budget") -> _State:
+        """The state as it is now on this machine.
+
+        A file that cannot be right (torn, of an earlier version, too far ahead) says nothing about the last turn, so
+        the next comes one spacing from now.
+        """
+        data = os.pread(handle, 1000, 0)
+        now, clock = self.clock.monotonic(), self.clock.time()
+        fresh = _State(self.clock.machine, now, now, clock)
+        if not data:
+            return fresh
+        try:
+            content = json.loads(data)
+            machine, *times = content["machine"], *(float(content[name]) for name in ("turn", "written", "time"))
+            before = _State(machine, *times)
+        except (ValueError, TypeError, KeyError):
+            return self._write(handle, fresh, now + budget.spacing)
+        here = before.machine == fresh.machine
+        possible = abs(before.time) < _LAST_TIME and before.wait <= max(budget.spacing, LONGEST_BLOCK_SECONDS)
+        if not possible or (here and before.written > now):
+            return self._write(handle, fresh, now + budget.spacing)
+        if here:
+            return _State(before.machine, before.turn, now, max(clock, before.time + now - before.written))
+        if self._foreign.get(budget.name, (b"", now))[0] != data:
+            self._foreign[budget.name] = data, now
+        current = max(clock, before.time + now - self._foreign[budget.name][1])
+        return _State(fresh.machine, now + before.time + before.wait - current, now, current)
+
+    def _write(self, handle: int, state: _State, turn: float) -> _State:
+        state = _State(state.machine, turn, state.written, state.time)
+        data = json.dumps({name: getattr(state, name) for name in ("machine", "turn", "written", "time")}).encode()
+        os.pwrite(handle, data + b"\n", 0)
+        os.ftruncate(handle, len(data) + 1)
+        return state
+
+
+def _counts(data: bytes) -> dict[int, int]:
+    """The counts of the file; a damaged file counts as empty."""
+    try:
+        return {int(number): int(count) for number, count in json.loads(data or b"{}").items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}
+
+
+def private_folder(folder: Path) -> None:
+    """Create `folder` if it is missing, with access for its owner only."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
+
+
+@cache
+def _machine() -> str:
+    try:
+        return _BOOT_ID.read_text("ascii").strip()
+    except OSError:  # not Linux: the minute of the start; processes that disagree compare the time instead
+        return f"{uuid.getnode():x}-{(time.time() - time.monotonic()) // 60:.0f}"
