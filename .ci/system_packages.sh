@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Gets the programs of Debian that some tests use: Chromium with its driver and a Chinese font, Redis, Prometheus,
-# its Alertmanager and nginx.
+# its Alertmanager, nginx, and ip of iproute2.
 #
 # It needs root, or sudo in CI; elsewhere it names what is missing, and the tests that need it skip and say so.
 # No service is installed: Redis' program is part of redis-tools, the others are unpacked and not installed.
@@ -8,7 +8,7 @@ set -euo pipefail
 programs=$1  # the folder for what is not installed; it belongs into PATH
 
 missing=()
-for program in chromium chromedriver redis-server prometheus promtool amtool nginx; do
+for program in chromium chromedriver redis-server prometheus promtool amtool nginx ip; do
   command -v "$program" >/dev/null || missing+=("$program")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
@@ -27,7 +27,7 @@ echo "installing Debian's packages for the tests, for: ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 "${as_root[@]}" apt-get update -qq
 "${as_root[@]}" apt-get install -y -qq --no-install-recommends \
-  chromium chromium-driver fonts-noto-cjk redis-tools curl >/dev/null
+  chromium chromium-driver fonts-noto-cjk redis-tools curl iproute2 >/dev/null
 mkdir -p "$programs"
 ln -sf "$(command -v redis-check-rdb)" "$programs/redis-server"  # one program, which does what its name says
 scratch=$(mktemp -d)
