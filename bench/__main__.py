@@ -23,6 +23,7 @@ from bench import (
     fuzz,
     history,
     history_year,
+    hosts,
     read,
     tick_files,
     ticks,
@@ -46,6 +47,7 @@ DOMAINS = {
     "flows": flows.figures,
     "read": read.figures,
     "fuzz": fuzz.figures,
+    "hosts": hosts.figures,
 }
 RESULTS = Path(__file__).parent / "results.json"
 

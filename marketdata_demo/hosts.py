@@ -72,6 +72,10 @@ class Host:
         with relay.stdout:
             relay.stdout.readline()
 
+    def add_address(self, address: str) -> None:
+        """Give the host one more address of the network, such as that of a service which moves between hosts."""
+        _ip("-n", self.name, "address", "add", f"{address}/24", "dev", "eth0")
+
     def cut(self) -> None:
         """Take the link down: nothing arrives and nothing is answered any more, in both directions."""
         _ip("link", "set", self.link, "down")

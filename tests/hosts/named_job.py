@@ -1,0 +1,30 @@
+"""A code location with a job that runs until a file is there, and notes on which hosts it was started and ended."""
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import dagster as dg
+
+
+@dg.op
+def waits() -> None:
+    folder = Path(os.environ["RELEASE"])
+    note(folder / "started")
+    while not (folder / "release").exists():
+        time.sleep(0.05)
+    note(folder / "ended")
+
+
+def note(file: Path) -> None:
+    with file.open("a") as out:
+        out.write(socket.gethostname() + "\n")
+
+
+@dg.job
+def waiting() -> None:
+    waits()
+
+
+defs = dg.Definitions(jobs=[waiting])
