@@ -20,12 +20,10 @@ from aiohttp import web
 
 from bench.figure import Figure
 from bench.size import sized
-from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.reference.records import Days
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.stores.budgets import PostgresBudgets
 from marketdata_assets.ticks import tables, tushare
 from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.load_run import LoadOptions
@@ -54,7 +52,6 @@ class Job:
     months: tuple[str, ...]
     workers: int
     per_minute: float
-    budgets: str = ""  # a database; default files in the folder
 
 
 def figures() -> Iterator[Figure]:
@@ -78,7 +75,7 @@ def figures() -> Iterator[Figure]:
 
 def _budget(store: str, home: str, processes: int, workers: int) -> tuple[float, int, str]:
     cut = [SYMBOLS * number // processes for number in range(processes + 1)]
-    with database(store) as url, simulated_provider(PER_MINUTE) as provider:
+    with _database(store) as url, _provider(PER_MINUTE) as provider:
         folder = tempfile.mkdtemp(dir=home)
         jobs = [
             Job(url, provider.url, folder, (first, end), MONTHS, workers, PER_MINUTE) for first, end in pairwise(cut)
@@ -95,7 +92,7 @@ def _budget(store: str, home: str, processes: int, workers: int) -> tuple[float,
 def _memory(store: str, home: str) -> Figure:
     peaks = []
     for symbols in FLAT:
-        with database(store) as url, simulated_provider(None) as provider:
+        with _database(store) as url, _provider(None) as provider:
             job = Job(url, provider.url, tempfile.mkdtemp(dir=home), (0, symbols), MONTHS[:1], 5, FREE)
             peaks.append(_loaded([job])[0])
     detail = f"peak memory {peaks[0]:.0f} MB at {FLAT[0]} symbols of one month, {peaks[1]:.0f} MB at {FLAT[1]}"
@@ -113,15 +110,14 @@ def _loaded(jobs: Sequence[Job]) -> list[float]:
 
 
 @contextmanager
-def database(server: str) -> Iterator[str]:
-    """A database of this ClickHouse, for the length of a `with` block."""
+def _database(server: str) -> Iterator[str]:
     with clickhouse.connect(f"{server}/default") as client:
         client.command("CREATE DATABASE bench ENGINE = Atomic")
         yield f"{server}/bench"
         client.command("DROP DATABASE bench SYNC")
 
 
-class Provider:
+class _Provider:
     """A server in a process of its own."""
 
     def __init__(self, child: "subprocess.Popen[str]") -> None:
@@ -136,12 +132,11 @@ class Provider:
 
 
 @contextmanager
-def simulated_provider(per_minute: int | None) -> Iterator[Provider]:
-    """A server in a process of its own that accepts so many requests a minute; None is no limit."""
+def _provider(per_minute: int | None) -> Iterator[_Provider]:
     command = [sys.executable, "-m", "bench.ticks_fetch", "serve", json.dumps(per_minute)]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        yield Provider(child)
+        yield _Provider(child)
     finally:
         child.kill()
         child.wait()
@@ -181,7 +176,7 @@ def work(job: Job) -> None:
     config = section.model_copy(
         update={"rate_limits": RateLimits(requests_per_minute=job.per_minute, requests_per_hour=FREE)}
     )
-    account = tushare.Account(token, tushare.rate_limiter(token, config, _budgets(job)))
+    account = tushare.Account(token, tushare.rate_limiter(token, config, Path(job.folder)))
     provider = tushare.Tushare([account], config, url=job.provider)
     units = [Unit(f"{600000 + number}.SH", month) for month in job.months for number in range(*job.symbols)]
     options = LoadOptions(workers=job.workers, turns=Path(job.folder) / "turns")
@@ -191,10 +186,6 @@ def work(job: Job) -> None:
     if report.failed:
         raise SystemExit(f"{len(report.failed)} units failed, one: {report.failed[0].error}")
     print(json.dumps({"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
-
-
-def _budgets(job: Job) -> BudgetPlace:
-    return PostgresBudgets(job.budgets) if job.budgets else Path(job.folder)
 
 
 def _weekdays(days: Days) -> list[dt.date]:

@@ -345,7 +345,7 @@ def _problem(error: Mapping[str, Any]) -> str:
     name = str(error["loc"][0]).upper()
     own = error.get("ctx", {}).get("error")
     told = str(own or str(error["msg"]).removeprefix("Input ").partition(",")[0])
-    return f"{PREFIX}{name}: {error['input']!r} {told}"
+    return f"{PREFIX}{name}: {secret_values.without_password(repr(error['input']))} {told}"
 
 
 def _bad_addresses(values: Mapping[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Hosts on one machine: network namespaces with an address, a name and a monotonic clock of their own, on one bridge.
+"""Hosts on one machine: network namespaces with an address, a name and a monotonic clock of their own, on one switch.
 
     with network(2) as net:
         process = net.hosts[0].start([...], env=...)  # reaches servers of this machine at net.address
@@ -45,7 +45,8 @@ class Host:
     name: str
     address: str
     number: int
-    link: str
+    switch: str
+    port: str
     _started: "list[subprocess.Popen[str]]" = field(default_factory=list, compare=False, repr=False)
 
     def command(self, command: Sequence[str]) -> list[str]:
@@ -78,11 +79,11 @@ class Host:
 
     def cut(self) -> None:
         """Take the link down: nothing arrives and nothing is answered any more, in both directions."""
-        _ip("link", "set", self.link, "down")
+        _ip("-n", self.switch, "link", "set", self.port, "down")
 
     def join(self) -> None:
         """Take the link up again."""
-        _ip("link", "set", self.link, "up")
+        _ip("-n", self.switch, "link", "set", self.port, "up")
 
     def kill(self) -> None:
         """SIGKILL for every process of the host, and no link any more, as when its power fails."""
@@ -113,32 +114,39 @@ class Network:
 
 @contextmanager
 def network(count: int = 2) -> Iterator[Network]:
-    """So many hosts on one bridge. At the end their processes are killed, and nothing of the network is left."""
+    """So many hosts on one switch. At the end their processes are killed, and nothing of the network is left.
+
+    The switch is a bridge in a namespace of its own, where no packet filter of this machine applies.
+    """
     own = os.getpid()
-    bridge, subnet = f"md{own}", f"10.213.{own % 250}"
-    hosts = [Host(f"md{own}-{n}", f"{subnet}.{n + 1}", n, f"md{own}v{n}") for n in range(1, count + 1)]
+    uplink, switch, subnet = f"md{own}", f"md{own}-switch", f"10.213.{own % 250}"
+    hosts = [Host(f"md{own}-{n}", f"{subnet}.{n + 1}", n, switch, f"port{n}") for n in range(1, count + 1)]
     net = Network(f"{subnet}.1", hosts)
     try:
-        _ip("link", "add", bridge, "type", "bridge")
-        _ip("address", "add", f"{net.address}/24", "dev", bridge)
-        _ip("link", "set", bridge, "up")
+        _ip("netns", "add", switch)
+        _ip("-n", switch, "link", "add", "bridge", "type", "bridge")
+        _ip("-n", switch, "link", "set", "bridge", "up")
+        _ip("link", "add", uplink, "type", "veth", "peer", "name", "port0", "netns", switch)
+        _ip("-n", switch, "link", "set", "port0", "master", "bridge", "up")
+        _ip("address", "add", f"{net.address}/24", "dev", uplink)
+        _ip("link", "set", uplink, "up")
         for host in hosts:
-            _join(host, bridge)
+            _join(host)
         yield net
     finally:
         net.close()
         for host in hosts:
             with suppress(subprocess.CalledProcessError):
                 host.kill()
-            subprocess.run(["ip", "link", "delete", host.link], capture_output=True)
-            subprocess.run(["ip", "netns", "delete", host.name], capture_output=True)
-        subprocess.run(["ip", "link", "delete", bridge], capture_output=True)
+        subprocess.run(["ip", "link", "delete", uplink], capture_output=True)
+        for name in (*(host.name for host in hosts), switch):
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True)
 
 
-def _join(host: Host, bridge: str) -> None:
+def _join(host: Host) -> None:
     _ip("netns", "add", host.name)
-    _ip("link", "add", host.link, "type", "veth", "peer", "name", "eth0", "netns", host.name)
-    _ip("link", "set", host.link, "master", bridge, "up")
+    _ip("-n", host.switch, "link", "add", host.port, "type", "veth", "peer", "name", "eth0", "netns", host.name)
+    _ip("-n", host.switch, "link", "set", host.port, "master", "bridge", "up")
     inside = ["-n", host.name]
     _ip(*inside, "address", "add", f"{host.address}/24", "dev", "eth0")
     _ip(*inside, "link", "set", "eth0", "up")
@@ -154,6 +162,7 @@ class _Relay:
 
     def __init__(self, host: str, port: int, to_host: str, to_port: int) -> None:
         self._to = to_host, to_port
+        self._serving: set[asyncio.Task[Any] | None] = set()  # the loop itself holds no task
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -174,18 +183,19 @@ class _Relay:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        self._serving.add(task)
         try:
             theirs, ours = await asyncio.open_connection(*self._to)
-        except OSError:
-            writer.transport.abort()
-            return
-        try:
-            await asyncio.gather(_copy(reader, ours), _copy(theirs, writer))
+            try:
+                await asyncio.gather(_copy(reader, ours), _copy(theirs, writer))
+            finally:
+                ours.transport.abort()
         except (OSError, asyncio.CancelledError):
             pass
         finally:
-            for one in (writer, ours):
-                one.transport.abort()
+            writer.transport.abort()
+            self._serving.discard(task)
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:

@@ -56,6 +56,13 @@ def test_all_wrong_variables_are_named_at_once(monkeypatch: pytest.MonkeyPatch) 
     assert len(str(error.value).splitlines()) == 5
 
 
+def test_an_address_of_budgets_that_is_none_is_shown_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARKETDATA_BUDGETS", "mysql://me:secret@db.example/budgets")
+    with pytest.raises(BadSettings, match=r"MARKETDATA_BUDGETS.*db\.example") as caught:
+        Settings()
+    assert "secret" not in str(caught.value)
+
+
 def test_every_dataset_of_mongodb_can_have_another_database(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(MONGO_DATASETS) == {*map(database_name, KINDS), *map(asset_name, RECORD_SETS)}
     names = {name: f"my-{name}" for name in MONGO_DATASETS}

@@ -4,10 +4,12 @@ import json
 import os
 from pathlib import Path
 
+import pytest
 from commands import settings as settings_of
 
 from marketdata_assets.local import proctable, record
-from marketdata_assets.local.endpoints import Endpoints, as_environment, resolve
+from marketdata_assets.local.endpoints import Endpoints, as_environment, budgets, resolve
+from marketdata_assets.local.errors import NoServer
 from marketdata_assets.local.stack import LocalStack
 
 
@@ -35,6 +37,17 @@ def test_no_record_and_a_broken_one_count_for_nothing(local_home: Path) -> None:
     for broken in ("", "{", "[]", '{"pid": 1}'):
         (local_home / "stack.json").write_text(broken)
         assert resolve(settings_of(local_home)) == Endpoints()
+
+
+def test_budgets_are_files_unless_the_settings_name_a_database(local_home: Path) -> None:
+    here = settings_of(local_home)
+    assert budgets(here, local_home / "brain", "brain.") == local_home / "brain"
+    bars = here.model_copy(update={"budgets": "database", "postgres_dsn": "postgresql://me:secret@bars.example/bars"})
+    assert repr(budgets(bars, local_home, "brain.")) == "PostgresBudgets('bars.example:5432/bars', 'brain.')"
+    own = bars.model_copy(update={"budgets": "postgresql://me:secret@db.example:5433/budgets"})
+    assert repr(budgets(own, local_home)) == "PostgresBudgets('db.example:5433/budgets', '')"
+    with pytest.raises(NoServer, match="MARKETDATA_POSTGRES_DSN"):
+        budgets(here.model_copy(update={"budgets": "database"}), local_home)
 
 
 def test_as_environment_names_only_what_there_is() -> None:
