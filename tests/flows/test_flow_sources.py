@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import polars as pl
+import psycopg
 import pytest
 from flow_files import PRICES, closes, flow, lines, rows, run
 
@@ -21,6 +22,7 @@ from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.definition import parse as parse_flow
 from marketdata_assets.flows.errors import SourceFailed
 from marketdata_assets.flows.remote_files import Fetched
+from marketdata_assets.stores.budgets import PostgresBudgets
 
 FOLDER = "loader:\n  folder: in\n"
 Answer = tuple[int, dict[str, str], bytes]
@@ -285,6 +287,27 @@ def test_an_api_that_fails_is_named_without_its_secrets(tmp_path: Path) -> None:
         answers["value"] = (200, {}, b'{"data": {"items": [{}]}, "next": "http://other.example/candles?after=1"}')
         with pytest.raises(SourceFailed, match="the next page is at another address"):
             fetch(one, tmp_path, API_KEY="secret")
+
+
+def test_pages_are_requested_within_a_budget_that_hosts_share(dsn: str, tmp_path: Path) -> None:
+    with served(Paged(5, "token")) as url:
+        one = defined(tmp_path, SOURCE.format(url=url, cursor="{param: after, next: next}"), API)
+        budgets = PostgresBudgets(dsn, "flow.prices.")
+        fetched = fetching.fetch(one, tmp_path, {"API_KEY": "secret"}, budgets)  # a pause is requested on the way
+    assert len(fetched.copied) == 3
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("SELECT name FROM request_budgets").fetchall() == [("flow.prices.127.0.0.1",)]
+
+
+def test_without_the_store_of_budgets_nothing_is_requested(tmp_path: Path) -> None:
+    api = Paged(5, "token")
+    with served(api) as url:
+        source = SOURCE.format(url=url, cursor="{param: after, next: next}, max_retries: 0")
+        one = defined(tmp_path, source, API)
+        budgets = PostgresBudgets("postgresql://127.0.0.1:1/budgets")
+        with pytest.raises(SourceFailed, match=r"budgets in 127\.0\.0\.1:1/budgets"):
+            fetching.fetch(one, tmp_path, {"API_KEY": "secret"}, budgets)
+    assert api.requests == 0
 
 
 @pytest.mark.parametrize(
