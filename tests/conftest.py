@@ -1,5 +1,7 @@
 """Real servers for every test: one of a kind for each process of tests, one fresh database for each test that asks.
 
+A server is the one that MARKETDATA_TEST_POSTGRES_DSN, _CLICKHOUSE_URL or _MONGO_URI names, else one of the local stack.
+
 Tests are sorted by what they need: `servers` marks those that use a server, a browser or another process of ours, and
 `slow` the long campaigns. `make check` runs what has neither mark, `make test` all but the slow ones.
 """
@@ -37,6 +39,17 @@ SERVERS = {"server_dsn", "either_dsn", "timescale_dsn", "clickhouse_server", "mo
 }
 """Fixtures that start a server: whoever uses one of them, directly or not, is marked `servers`."""
 
+ENGINES = {
+    "postgres": {"server_dsn"},
+    "timescaledb": {"timescale_dsn"},
+    "mongo": {"mongo_uri"},
+    "clickhouse": {"clickhouse_server"},
+}
+"""The mark of the tests of a database, which `make test-engines` runs on each of its servers, by their fixtures."""
+
+EITHER = {"rollup": "server_dsn", "continuous aggregate": "timescale_dsn"}
+"""The fixture behind each of the two K-line engines."""
+
 STARTERS = {"LocalStack", "OwnClickHouse", "CollectorProcess", "Venue", "BinanceVenue", "OkxVenue", "DeribitVenue"} | {
     "lived",
     "nats_server",
@@ -49,7 +62,20 @@ STARTERS = {"LocalStack", "OwnClickHouse", "CollectorProcess", "Venue", "Binance
 SLOW_SECONDS = 3600
 """For a long campaign beside other work; other tests end within the timeout of pyproject.toml."""
 
-SERVER_FOLDERS = {"ui", "cli", "soak", "kills", "local", "fanout", "deploy", "repair", "wheel", "image", "hosts"}
+SERVER_FOLDERS = {
+    "ui",
+    "cli",
+    "soak",
+    "kills",
+    "local",
+    "fanout",
+    "deploy",
+    "repair",
+    "wheel",
+    "image",
+    "hosts",
+    "engines",
+}
 """All of their tests start servers or processes."""
 
 
@@ -67,7 +93,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("servers")
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+        for engine in _engines(item):
+            item.add_marker(engine)
     items.sort(key=rank)
+
+
+def _engines(item: pytest.Function) -> list[str]:
+    """The databases that a test uses through the shared fixtures."""
+    either = item.callspec.params.get("either_dsn") if hasattr(item, "callspec") else None
+    used = {*item.fixturenames, EITHER[either]} if either else set(item.fixturenames)
+    return [name for name, fixtures in ENGINES.items() if used & fixtures]
 
 
 def pytest_collection_finish() -> None:
@@ -95,7 +130,10 @@ def fixtures() -> Path:
 
 @pytest.fixture(scope="session")
 def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A local PostgreSQL for the session; tests take a database of their own from `dsn`."""
+    """A PostgreSQL for the session; tests take a database of their own from `dsn`."""
+    if named := os.environ.get("MARKETDATA_TEST_POSTGRES_DSN"):
+        yield named
+        return
     home = tmp_path_factory.mktemp("stack")
     with LocalStack(Settings(home=home, postgres_dsn=None), services=("postgres",)) as stack:
         assert stack.endpoints.postgres_dsn
@@ -120,7 +158,7 @@ def timescale_dsn() -> Iterator[str]:
         yield fresh
 
 
-@pytest.fixture(params=["rollup", "continuous aggregate"])
+@pytest.fixture(params=EITHER)
 def either_dsn(request: pytest.FixtureRequest) -> str:
     """An empty database for each of the two K-line engines."""
     name = "dsn" if request.param == "rollup" else "timescale_dsn"
@@ -131,7 +169,10 @@ def either_dsn(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URI of a local Mongo-wire server, for one module: idle, it takes a twentieth of a core."""
+    """The URI of a Mongo-wire server, for one module: idle, the local one takes a twentieth of a core."""
+    if named := os.environ.get("MARKETDATA_TEST_MONGO_URI"):
+        yield named
+        return
     settings = Settings(home=tmp_path_factory.mktemp("mongo"), mongo_uri=None)
     with LocalStack(settings, services=("mongo",)) as stack:
         assert stack.endpoints.mongo_uri
@@ -147,7 +188,10 @@ def mongo_client(mongo_uri: str) -> Iterator[MongoClient[dict[str, Any]]]:
 
 @pytest.fixture(scope="session")
 def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A local ClickHouse for the session, without a database; tests take one of their own from `clickhouse_url`."""
+    """A ClickHouse for the session, without a database; tests take one of their own from `clickhouse_url`."""
+    if named := os.environ.get("MARKETDATA_TEST_CLICKHOUSE_URL"):
+        yield named.rstrip("/")
+        return
     home = tmp_path_factory.mktemp("clickhouse")
     with LocalStack(Settings(home=home, clickhouse_url=None, clickhouse_port=0), services=("clickhouse",)) as stack:
         assert stack.endpoints.clickhouse_url

@@ -69,9 +69,9 @@ def _ask(url: str) -> Health:
 
 @contextmanager
 def _client(address: str) -> Iterator["Client"]:
-    import clickhouse_connect
+    from marketdata_assets.stores import clickhouse
 
-    client = clickhouse_connect.get_client(dsn=address, connect_timeout=3, dedicated_pool=True)
+    client = clickhouse.opened(address, {"connect_timeout": 3, "dedicated_pool": True})
     try:
         yield client
     finally:

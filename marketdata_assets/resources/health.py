@@ -9,6 +9,7 @@ from statistics import median
 from marketdata_assets.local import endpoints, record
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.secret_values import without_password
+from marketdata_assets.server_versions import ServerTooOld
 from marketdata_assets.settings import Settings
 
 
@@ -39,6 +40,9 @@ def examine(name: str, url: str, ask: Callable[[str], Health]) -> Health:
     started = time.perf_counter()
     try:
         return ask(url)
+    except ServerTooOld as error:
+        fact = f"version {error.version} is too old"
+        return Health(store, False, without_password(url), error.version, missing=(fact,), remedy=str(error))
     except Exception as error:
         waited = (time.perf_counter() - started) * 1000
         cause = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

@@ -9,12 +9,11 @@ import dagster as dg
 from marketdata_assets.local import endpoints
 from marketdata_assets.resources.health import Health, examine, median_ms
 from marketdata_assets.secret_values import without_password
+from marketdata_assets.server_versions import require
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
     from marketdata_assets.stores.mongo import Databases, Server
-
-OLDEST = (6, 0)
 
 
 class Mongo(dg.ConfigurableResource):
@@ -53,15 +52,13 @@ def _ask(url: str) -> Health:
     client: MongoClient[dict[str, Any]]
     with MongoClient(url, serverSelectionTimeoutMS=3000) as client:
         build = client.admin.command("buildInfo")
+        require("MongoDB", str(build["version"]))
         latency = median_ms(lambda: client.admin.command("ping"))
         journaled = bool(client.write_concern.document.get("j"))
     missing, remedy = [], []
     if not journaled:
         missing.append("acknowledged writes may be lost when the server is killed")
         remedy.append("add ?journal=true to the URI")
-    if tuple(build["versionArray"][:2]) < OLDEST:
-        missing.append(f"version {build['version']} is older than 6.0")
-        remedy.append("upgrade the server")
     edition = "MongoDB" if build.get("gitVersion") and "secantus" not in str(build).lower() else "Mongo-wire server"
     version = str(build["version"])
     return Health("MongoDB", True, without_password(url), version, edition, latency, tuple(missing), "; ".join(remedy))

@@ -7,9 +7,8 @@ import dagster as dg
 from marketdata_assets.local import endpoints
 from marketdata_assets.resources.health import Health, examine
 from marketdata_assets.secret_values import without_password
+from marketdata_assets.server_versions import require
 from marketdata_assets.settings import Settings
-
-OLDEST = (2, 10, 23)
 
 
 class Nats(dg.ConfigurableResource):
@@ -45,15 +44,12 @@ async def _ask(url: str) -> Health:
             jetstream = False
     finally:
         await client.close()
-    numbers = (version.major, version.minor, version.patch)
+    text = f"{version.major}.{version.minor}.{version.patch}"
+    require("NATS", text)
     missing, remedy = [], []
     if not jetstream:
         missing.append("JetStream is off")
         remedy.append("add jetstream {} to the server's configuration")
-    if numbers < OLDEST:
-        missing.append("versions before 2.10.23 can lose streams when the server crashes")
-        remedy.append("upgrade the server")
-    text = ".".join(map(str, numbers))
     edition = "JetStream" if jetstream else "core"
     return Health("NATS", True, without_password(url), text, edition, latency, tuple(missing), "; ".join(remedy))
 

@@ -7,12 +7,14 @@ import io
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import numpy as np
 import polars as pl
 
+from marketdata_assets.server_versions import ServerTooOld, require
 from marketdata_assets.stores import clickhouse_address, clickhouse_ddl
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 
@@ -60,26 +62,46 @@ def naming_failures() -> Iterator[None]:
 
 
 @contextmanager
-def connect(url: str, *, timeout_seconds: float | None = None) -> Iterator["Client"]:
+def connect(url: str, *, timeout_seconds: float | None = None, connect_seconds: float = 10) -> Iterator["Client"]:
     """A client that threads may share, closed on leaving, with named failures.
 
     A server without a response for `timeout_seconds` is unavailable; by default the client waits for five minutes.
-    Raises UnsupportedServer, NotTheWriter and SeveralNodes when the address names a cluster.
+    Raises ServerTooOld, and UnsupportedServer, NotTheWriter and SeveralNodes when the address names a cluster.
     """
-    import clickhouse_connect
-
     from marketdata_assets.stores import clickhouse_cluster
 
     url, cluster = clickhouse_address.split(url)
-    options: dict[str, Any] = {} if timeout_seconds is None else {"send_receive_timeout": timeout_seconds}
+    options: dict[str, Any] = {"connect_timeout": connect_seconds}
+    if timeout_seconds is not None:
+        options["send_receive_timeout"] = timeout_seconds
     with naming_failures():
-        client = clickhouse_connect.get_client(dsn=url, autogenerate_session_id=False, **options)
+        client = opened(url, options)
         try:
             if cluster:
                 clickhouse_cluster.join(client, cluster)
             yield client
         finally:
             client.close()
+
+
+def opened(url: str, options: Mapping[str, Any]) -> "Client":
+    """A client, to be closed. Raises ServerTooOld, also where the server does not understand what the library asks."""
+    import clickhouse_connect
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
+    try:
+        client = clickhouse_connect.get_client(dsn=url, autogenerate_session_id=False, **options)
+    except DatabaseError:
+        with suppress(httpx.HTTPError):
+            root = httpx.URL(url).copy_with(path="/", query=b"query=SELECT+version()")
+            require(STORE, httpx.get(root).text.strip())
+        raise
+    try:
+        require(STORE, client.server_version or "")
+    except ServerTooOld:
+        client.close()
+        raise
+    return client
 
 
 def create(client: "Client", script: str) -> None:

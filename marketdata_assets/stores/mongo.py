@@ -17,6 +17,7 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure
 
 from marketdata_assets.errors import TransientError
+from marketdata_assets.server_versions import require
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 
 STORE = "MongoDB"
@@ -139,12 +140,16 @@ def databases(server: str | Server) -> Iterator[Databases]:
 
 @contextmanager
 def connect(uri: str, *, application: str = "marketdata") -> Iterator[MongoClient[Document]]:
-    """A client with UTC dates, acknowledged writes that survive a kill of the server, and named failures."""
+    """A client with UTC dates, acknowledged writes that survive a kill of the server, and named failures.
+
+    Raises ServerTooOld.
+    """
     with naming_failures():
         client: MongoClient[Document] = MongoClient(
             uri, tz_aware=True, journal=True, appname=application, serverSelectionTimeoutMS=SELECTION_MS
         )
         with client:
+            require(STORE, str(client.server_info()["version"]))
             yield client
 
 

@@ -16,6 +16,7 @@ from psycopg import errors as pg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from marketdata_assets.server_versions import require
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 
@@ -79,6 +80,7 @@ def connect(
     """Open a connection and close it; leaving without an error commits, leaving with one rolls back.
 
     Text travels as UTF-8 whatever the database is made of: with one of SQL_ASCII psycopg returns bytes otherwise.
+    Raises ServerTooOld.
     """
     with (
         naming_failures(),
@@ -90,6 +92,7 @@ def connect(
             client_encoding="utf8",
         ) as connection,
     ):
+        require("PostgreSQL", connection.info.parameter_status("server_version") or "")
         yield connection
 
 

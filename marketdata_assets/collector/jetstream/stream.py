@@ -18,6 +18,7 @@ from marketdata_assets.collector.errors import NatsRejected, NatsUnavailable, St
 from marketdata_assets.collector.items import STORED, TAGS
 from marketdata_assets.collector.jetstream.nats_connection import Address
 from marketdata_assets.logs import get_logger
+from marketdata_assets.server_versions import require
 
 log = get_logger(__name__)
 
@@ -98,7 +99,7 @@ async def redeliver_now(url: str, stream: str, consumer: str, *, context: ssl.SS
 
 @asynccontextmanager
 async def connected(url: str, context: ssl.SSLContext | None = None) -> AsyncIterator[Client]:
-    """A connection for requests about streams. Raises NatsUnavailable, NatsRejected."""
+    """A connection for requests about streams. Raises NatsUnavailable, NatsRejected, ServerTooOld."""
     address = Address.of(url)
 
     async def quiet(error: Exception) -> None:
@@ -110,6 +111,8 @@ async def connected(url: str, context: ssl.SSLContext | None = None) -> AsyncIte
     try:
         client = await nats.connect(server, error_cb=quiet, connect_timeout=5, tls=context, **once, **login)
         try:
+            version = client.connected_server_version
+            require("NATS", f"{version.major}.{version.minor}.{version.patch}")
             yield client
         finally:
             await client.close()
