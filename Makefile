@@ -76,9 +76,9 @@ check-pythons: env-dev
 	WORKERS=$(WORKERS) PYTHONDONTWRITEBYTECODE= $(BIN)/python .ci/pythons.py $(BIN)/uv
 
 # The tests of each database on every server that a package brings or a variable names, and docs/reference/engines.md:
-# make test-engines ONLY=postgres-16 for one.
+# make test-engines ONLY=postgres-16 TESTS=tests/stores for a part.
 test-engines: env-dev system-packages
-	PYTHONDONTWRITEBYTECODE= PATH="$(CURDIR)/$(PROGRAMS):$$PATH" $(BIN)/python -m tests.engines --workers $(WORKERS) $(ONLY)
+	PYTHONDONTWRITEBYTECODE= PATH="$(CURDIR)/$(PROGRAMS):$$PATH" $(BIN)/python -m tests.engines --workers $(WORKERS) $(ONLY) $(if $(TESTS),--tests $(TESTS),)
 
 # Two simulated days of all schedules and sensors, with faults from a seed: make soak SEED=7 HOURS=6.
 soak: env-dev

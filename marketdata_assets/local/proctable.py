@@ -3,13 +3,14 @@
 Read from /proc on Linux and from `ps` elsewhere; starting and ending processes belongs to `process`.
 """
 
+import os
 import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 _PROC = Path("/proc")
-_HAS_PROC = (_PROC / "self" / "stat").exists()
+HAS_PROC = (_PROC / "self" / "stat").exists()
 
 
 def start_mark(pid: int) -> str | None:
@@ -17,7 +18,7 @@ def start_mark(pid: int) -> str | None:
 
     A zombie counts as dead.
     """
-    if _HAS_PROC:
+    if HAS_PROC:
         fields = _stat(pid)
         return None if fields is None or fields[0] in "ZX" else fields[19]
     state, _, began = _ps(pid, "state=,lstart=").partition(" ")
@@ -26,7 +27,7 @@ def start_mark(pid: int) -> str | None:
 
 def command(pid: int) -> str:
     """The command line of the process; empty when it is gone."""
-    if _HAS_PROC:
+    if HAS_PROC:
         try:
             return (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except OSError:
@@ -35,7 +36,7 @@ def command(pid: int) -> str:
 
 
 def children(pid: int) -> list[int]:
-    if _HAS_PROC:
+    if HAS_PROC:
         pids = [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
         return [child for child in pids if (fields := _stat(child)) is not None and int(fields[1]) == pid]
     rows = [row.split() for row in _run_ps("-A", "-o", "pid=,ppid=").splitlines()]
@@ -66,4 +67,7 @@ def _ps(pid: int, columns: str) -> str:
 
 
 def _run_ps(*arguments: str) -> str:
-    return subprocess.run(["/bin/ps", *arguments], capture_output=True, text=True, check=False).stdout
+    """Lines of any length, with times that do not depend on who asks: another process compares them."""
+    everywhere = os.environ | {"LC_ALL": "C", "TZ": "UTC"}
+    call = ["/bin/ps", "-ww", *arguments]
+    return subprocess.run(call, capture_output=True, text=True, check=False, env=everywhere).stdout

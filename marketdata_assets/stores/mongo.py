@@ -149,7 +149,7 @@ def connect(uri: str, *, application: str = "marketdata") -> Iterator[MongoClien
             uri, tz_aware=True, journal=True, appname=application, serverSelectionTimeoutMS=SELECTION_MS
         )
         with client:
-            require(STORE, str(client.server_info()["version"]))
+            require(STORE, str(client.server_info().get("version", "")))
             yield client
 
 

@@ -22,7 +22,7 @@ from marketdata_assets.local.process import ServerSpec
 from marketdata_assets.stores import clickhouse
 from tests.engines import servers
 from tests.engines.packages import NoPackage
-from tests.engines.page import Run, record
+from tests.engines.page import ALL, Run, record
 
 PROJECT = Path(__file__).parents[2]
 VARIABLES = {
@@ -41,6 +41,20 @@ class Engine:
     title: str
     program: str
     start: Callable[[], ServerSpec] | None = None
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The marks of its tests: what is promised of PostgreSQL holds on TimescaleDB as well."""
+        return ("postgres", "timescaledb") if self.kind == "timescaledb" else (self.kind,)
+
+    @property
+    def marks(self) -> str:
+        return " or ".join(self.kinds)
+
+    @property
+    def variables(self) -> list[str]:
+        """What tells the tests where the server is."""
+        return [VARIABLES[kind] for kind in self.kinds]
 
 
 def _npm_postgres(version: str) -> Engine:
@@ -67,11 +81,6 @@ ENGINES = {
 }
 
 
-def command(name: str) -> str:
-    """What runs the tests on one server."""
-    return f"make test-engines ONLY={name}"
-
-
 def version_of(kind: str, url: str) -> str:
     """What the server says that it is."""
     if kind in ("postgres", "timescaledb"):
@@ -91,10 +100,10 @@ def version_of(kind: str, url: str) -> str:
 
 def tested(engine: Engine, url: str, arguments: list[str]) -> tuple[int, int, int]:
     """Run the tests of an engine on the server at `url`; how many passed, skipped and failed."""
-    variables = dict.fromkeys(VARIABLES.values(), "") | {VARIABLES[engine.kind]: url}
+    variables = dict.fromkeys(VARIABLES.values(), "") | dict.fromkeys(engine.variables, url)
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.xml"
-        options = ["-m", f"{engine.kind} and not slow", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        options = ["-m", f"({engine.marks}) and not slow", "-p", "no:cacheprovider", f"--junitxml={report}"]
         call = [sys.executable, "-m", "pytest", *options, *arguments]
         subprocess.run(call, cwd=PROJECT, env=os.environ | variables, check=False)
         suite = ET.parse(report).getroot().find("testsuite")
@@ -111,36 +120,42 @@ def started(engine: Engine, folder: Path) -> AbstractContextManager[str]:
     return servers.running(engine.start(), folder)
 
 
+def run(name: str, folders: list[str], workers: int) -> bool:
+    """Run the tests on one server and write its row; whether none failed, or the server is not to be had here."""
+    engine = ENGINES[name]
+    if engine.start is None and not os.environ.get(VARIABLES[engine.kind]):
+        print(f"{name}: not run, {VARIABLES[engine.kind]} names no server", flush=True)
+        return True
+    # The databases of alphas have names that are not a test's own.
+    parallel = ["-n", str(workers), "--dist", "loadfile"] if engine.kind != "mongo" else []
+    with tempfile.TemporaryDirectory(prefix="engines-") as scratch:
+        Path(scratch).chmod(0o755)  # PostgreSQL may run as another user
+        try:
+            server = started(engine, Path(scratch))
+        except NoPackage as error:
+            print(f"{name}: not run, {error}", flush=True)
+            return True
+        with server as url:
+            version = version_of(engine.kind, url)
+            print(f"{name}: {engine.title} {version}, {engine.program}", flush=True)
+            passed, skipped, failed = tested(engine, url, [*parallel, *folders])
+    day = dt.datetime.now(dt.UTC).strftime("%d %B %Y").lstrip("0")
+    tests = ", ".join(f"`{folder}`" for folder in folders) or ALL
+    record(Run(name, engine.title, version, engine.program, tests, passed, skipped, failed, day), list(ENGINES))
+    print(f"{name}: {passed} passed, {skipped} skipped, {failed} failed", flush=True)
+    return failed == 0 and passed > 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ENGINES)}; all unless given")
-    parser.add_argument("--workers", type=int, default=2, help="processes of tests; MongoDB's tests share databases")
+    parser.add_argument("--tests", nargs="*", default=[], help="folders or files of tests, all unless given")
+    parser.add_argument("--workers", type=int, default=2, help="processes of tests")
     asked = parser.parse_args()
     if unknown := set(asked.names) - ENGINES.keys():
         parser.error(f"no such engine: {', '.join(sorted(unknown))}; known are {', '.join(ENGINES)}")
-    good = True
-    for name in asked.names or ENGINES:
-        engine = ENGINES[name]
-        if engine.start is None and not os.environ.get(VARIABLES[engine.kind]):
-            print(f"{name}: not run, {VARIABLES[engine.kind]} names no server", flush=True)
-            continue
-        parallel = ["-n", str(asked.workers), "--dist", "loadfile"] if engine.kind != "mongo" else []
-        with tempfile.TemporaryDirectory(prefix="engines-") as scratch:
-            Path(scratch).chmod(0o755)  # PostgreSQL may run as another user
-            try:
-                server = started(engine, Path(scratch))
-            except NoPackage as error:
-                print(f"{name}: not run, {error}", flush=True)
-                continue
-            with server as url:
-                version = version_of(engine.kind, url)
-                print(f"{name}: {engine.title} {version}, {engine.program}", flush=True)
-                passed, skipped, failed = tested(engine, url, parallel)
-        day = dt.datetime.now(dt.UTC).strftime("%d %B %Y").lstrip("0")
-        run = Run(engine.title, version, engine.program, passed, skipped, failed, day, command(name))
-        record(run, [command(known) for known in ENGINES])
-        good &= failed == 0 and passed > 0
-    return 0 if good else 1
+    results = [run(name, asked.tests, asked.workers) for name in asked.names or ENGINES]
+    return 0 if all(results) else 1
 
 
 if __name__ == "__main__":

