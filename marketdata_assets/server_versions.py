@@ -1,4 +1,4 @@
-"""The oldest version of each server that the project works with; an older one is refused before anything is written.
+"""The oldest version of each server that the project works with; an older one is rejected before anything is written.
 
 `docs/reference/engines.md` says which versions the tests ran on.
 """
