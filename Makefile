@@ -70,10 +70,10 @@ platforms: env-dev
 	$(BIN)/python .ci/platforms.py $(BIN)/uv
 
 # The tests that need no server, on each Python from 3.11 to 3.14 on the PATH or of pyenv; an environment for each is made in
-# .venv, and the counts are written to docs/reference/platforms.md.
+# .venv, and the counts are written to docs/reference/platforms.md: make check-pythons ONLY=3.13 for one.
 check-pythons: env-dev
 	$(PIP) uv
-	WORKERS=$(WORKERS) PYTHONDONTWRITEBYTECODE= $(BIN)/python .ci/pythons.py $(BIN)/uv
+	WORKERS=$(WORKERS) PYTHONDONTWRITEBYTECODE= $(BIN)/python .ci/pythons.py $(BIN)/uv $(ONLY)
 
 # The tests of each database on every server that a package brings or a variable names, and docs/reference/engines.md:
 # make test-engines ONLY=postgres-16 TESTS=tests/stores for a part.

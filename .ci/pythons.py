@@ -1,7 +1,7 @@
-"""Run the tests that need no server on each Python that is installed: `python .ci/pythons.py [UV]`.
+"""Run the tests that need no server on each Python that is installed: `python .ci/pythons.py UV [VERSION ...]`.
 
-An environment for each is made beside .venv from requirements-dev.lock, by uv where it is given and by pip elsewhere.
-Goes on after a failure, sums up at the end and writes the table of docs/reference/platforms.md.
+An environment for each is made in .venv from requirements-dev.lock. Continues after a failure, sums up at the end, and
+writes the table of docs/reference/platforms.md.
 """
 
 import datetime as dt
@@ -44,19 +44,14 @@ def interpreter(version: str) -> str | None:
     return None
 
 
-def environment(program: str, version: str, uv: str | None) -> Path:
+def environment(program: str, version: str, uv: str) -> Path:
     """The Python of an environment with all that the tests use; raises CalledProcessError."""
     folder = PROJECT / ".venv" / f"python{version}"
     python = folder / "bin" / "python"
     lock = ["--require-hashes", "--requirement", "requirements-dev.lock"]
     ours = ["--no-build-isolation", "--no-deps", "--editable", "."]
-    if uv is not None:
-        calls = [[uv, "venv", "--quiet", "--allow-existing", "--python", program, str(folder)]]
-        calls += [[uv, "pip", "install", "--quiet", "--python", str(python), *rest] for rest in (lock, ours)]
-    else:
-        calls = [[program, "-m", "venv", str(folder)]]
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        calls += [[*pip, *rest] for rest in (lock, ours)]
+    calls = [[uv, "venv", "--quiet", "--allow-existing", "--python", program, str(folder)]]
+    calls += [[uv, "pip", "install", "--quiet", "--python", str(python), *rest] for rest in (lock, ours)]
     for call in calls:
         subprocess.run(call, cwd=PROJECT, check=True)
     return python
@@ -96,9 +91,9 @@ def write(found: list[Found]) -> None:
     PAGE.write_text(MARKS.sub(lambda _: "\n".join(lines) + "\n", text))
 
 
-def main(uv: str | None = None) -> int:
+def main(uv: str, *versions: str) -> int:
     found, broken = [], []
-    for version in VERSIONS:
+    for version in versions or VERSIONS:
         program = interpreter(version)
         if program is None:
             print(f"Python {version} is not installed", flush=True)

@@ -22,7 +22,7 @@ from marketdata_assets import logs
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
-from marketdata_assets.stores import clickhouse, mongo
+from marketdata_assets.stores import clickhouse, mongo, postgres
 
 # `make test` tries the same examples each time; `make test-random` tries others and prints their seed.
 settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -143,9 +143,18 @@ def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def dsn(server_dsn: str) -> Iterator[str]:
-    """An empty database without TimescaleDB, dropped after the test."""
+    """An empty database, dropped after the test."""
     with fresh_postgres(server_dsn) as fresh:
         yield fresh
+
+
+@pytest.fixture
+def plain_dsn(dsn: str) -> str:
+    """An empty database of a server without TimescaleDB; skips on another."""
+    with postgres.connect(dsn) as connection:
+        if postgres.timescaledb_is_loaded(connection):
+            pytest.skip("needs a PostgreSQL without TimescaleDB")
+    return dsn
 
 
 @pytest.fixture
@@ -161,7 +170,7 @@ def timescale_dsn() -> Iterator[str]:
 @pytest.fixture(params=EITHER)
 def either_dsn(request: pytest.FixtureRequest) -> str:
     """An empty database for each of the two K-line engines."""
-    name = "dsn" if request.param == "rollup" else "timescale_dsn"
+    name = "plain_dsn" if request.param == "rollup" else "timescale_dsn"
     value = request.getfixturevalue(name)
     assert isinstance(value, str)
     return value

@@ -150,13 +150,13 @@ def test_the_kline_follows_compressed_loads(columnstore_dsn: str, tmp_path: Path
             assert connection.execute("SELECT DISTINCT open FROM stock_monthly_kline").fetchall() == [(day,)]
 
 
-def test_a_plain_server_keeps_the_constraint(dsn: str, tmp_path: Path) -> None:
+def test_a_plain_server_keeps_the_constraint(plain_dsn: str, tmp_path: Path) -> None:
     deliver(tmp_path / "2000_1min.zip", members("10"), 1)
-    assert not run(dsn, tmp_path).server.columnstore
-    rows = table(dsn)
-    with psycopg.connect(dsn) as connection, pytest.raises(psycopg.errors.UniqueViolation):
+    assert not run(plain_dsn, tmp_path).server.columnstore
+    rows = table(plain_dsn)
+    with psycopg.connect(plain_dsn) as connection, pytest.raises(psycopg.errors.UniqueViolation):
         connection.execute("INSERT INTO stock_1min_qfq SELECT * FROM stock_1min_qfq LIMIT 1")
-    assert table(dsn) == rows
+    assert table(plain_dsn) == rows
 
 
 @pytest.fixture
@@ -232,9 +232,9 @@ def test_chunks_in_falling_order_are_not_promised_sorted_rows(
             assert times == sorted(times, reverse=order == "DESC")
 
 
-def test_nothing_is_pending_on_a_plain_server(dsn: str, tmp_path: Path) -> None:
-    assert columnstore.pending(dsn) == ()
+def test_nothing_is_pending_on_a_plain_server(plain_dsn: str, tmp_path: Path) -> None:
+    assert columnstore.pending(plain_dsn) == ()
     deliver(tmp_path / "2000_1min.zip", members("10"), 1)
-    run(dsn, tmp_path)
-    assert columnstore.convert(dsn) == ()
-    assert_exact(dsn, tmp_path)
+    run(plain_dsn, tmp_path)
+    assert columnstore.convert(plain_dsn) == ()
+    assert_exact(plain_dsn, tmp_path)

@@ -91,12 +91,12 @@ def test_plain_python_drops_what_it_should() -> None:
     ]
 
 
-def test_both_engines_give_the_same_rows(dsn: str, timescale_dsn: str) -> None:
-    for each in (dsn, timescale_dsn):
+def test_both_engines_give_the_same_rows(plain_dsn: str, timescale_dsn: str) -> None:
+    for each in (plain_dsn, timescale_dsn):
         insert(each, dirty())
         kline.refresh(each, BOTH_MONTHS)
-    assert lines(dsn) == lines(timescale_dsn)
-    assert len(lines(dsn)) > 20
+    assert lines(plain_dsn) == lines(timescale_dsn)
+    assert len(lines(plain_dsn)) > 20
 
 
 def test_refresh_of_one_month_changes_only_that_month(either_dsn: str) -> None:
@@ -241,15 +241,15 @@ def test_refresh_that_fails_leaves_the_months_stale(either_dsn: str, monkeypatch
     assert stale(either_dsn) == set()
 
 
-def test_on_a_plain_table_only_changed_stocks_are_recomputed(dsn: str) -> None:
-    insert(dsn, [bar("2000-06-05 10:00:00"), bar("2000-06-05 10:00:00", "000001.SZ")])
-    kline.refresh(dsn, ())
-    execute(dsn, "UPDATE stock_monthly_kline SET high = 77")
-    change(dsn, "2000-06", "a")
-    kline.refresh(dsn, ["2000-06"])
-    assert {row[1]: row[4] for row in lines(dsn)} == {"600000.SH": 99, "000001.SZ": 77}
-    kline.refresh(dsn, ["2000-06"])
-    assert {row[1]: row[4] for row in lines(dsn)} == {"600000.SH": 99, "000001.SZ": 99}
+def test_on_a_plain_table_only_changed_stocks_are_recomputed(plain_dsn: str) -> None:
+    insert(plain_dsn, [bar("2000-06-05 10:00:00"), bar("2000-06-05 10:00:00", "000001.SZ")])
+    kline.refresh(plain_dsn, ())
+    execute(plain_dsn, "UPDATE stock_monthly_kline SET high = 77")
+    change(plain_dsn, "2000-06", "a")
+    kline.refresh(plain_dsn, ["2000-06"])
+    assert {row[1]: row[4] for row in lines(plain_dsn)} == {"600000.SH": 99, "000001.SZ": 77}
+    kline.refresh(plain_dsn, ["2000-06"])
+    assert {row[1]: row[4] for row in lines(plain_dsn)} == {"600000.SH": 99, "000001.SZ": 99}
 
 
 def test_a_stock_that_left_a_month_leaves_its_kline(dsn: str) -> None:
