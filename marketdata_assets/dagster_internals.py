@@ -4,6 +4,7 @@ Each item has a test in `tests/test_dagster_internals.py`; `make test-dagster-la
 minor version.
 """
 
+import importlib
 import json
 import logging
 import threading
@@ -22,6 +23,7 @@ from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, Worke
 from dagster._core.scheduler.instigation import TickStatus
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.tags import (
+    DOCKER_IMAGE_TAG,
     GRPC_INFO_TAG,
     REPOSITORY_LABEL_TAG,
     WILL_RETRY_TAG,
@@ -137,6 +139,19 @@ def assign_to_code_location(instance: dg.DagsterInstance, run_id: str, module: s
         location = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name=module), location_name=name)
         origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, repository), run.job_name)
         instance.run_storage.replace_job_origin(run, origin)
+
+
+def is_of_command(run: dg.DagsterRun) -> bool:
+    """Whether a command has the run in its own process, and not a code server in another one or a pod."""
+    return {GRPC_INFO_TAG, DOCKER_IMAGE_TAG}.isdisjoint(run.tags)
+
+
+def starts_processes(instance: dg.DagsterInstance) -> bool:
+    """Whether runs are processes of code servers. The launcher is not made: one of Kubernetes needs a cluster."""
+    launcher = instance.get_ref().run_launcher_data
+    return launcher is None or issubclass(
+        getattr(importlib.import_module(launcher.module_name), launcher.class_name), dg.DefaultRunLauncher
+    )
 
 
 def runs_of_code_server(run: dg.DagsterRun) -> list[str]:

@@ -9,16 +9,16 @@ import time
 from collections.abc import Mapping
 from typing import Any, Self
 
-from dagster import DagsterRun, DefaultRunLauncher, Field, Float
+from dagster import DagsterInstance, DagsterRun, DefaultRunLauncher, Field, Float
 
 from marketdata_assets.dagster_internals import (
-    GRPC_INFO_TAG,
     CheckRunHealthResult,
     ConfigurableClassData,
     DagsterUserCodeUnreachableError,
     LaunchRunContext,
     WorkerStatus,
     ensure_pool_limits,
+    is_of_command,
     runs_of_code_server,
 )
 from marketdata_assets.local import run_lock
@@ -51,16 +51,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
     def terminate(self, run_id: str) -> bool:
         """Stop a run. A run of a command gets the request through its lock; without a process it is ended at once."""
-        run, root = self._instance.get_run_by_id(run_id), Settings().root
-        held = run_lock.is_held(root, run_id)
-        if run is None or run.is_finished or GRPC_INFO_TAG in run.tags or held is None:
-            return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
-        if held:
-            self._instance.report_run_canceling(run)
-            run_lock.request_stop(root, run_id)
-        else:
-            self._instance.report_run_canceled(run, message=run_lock.KILLED.capitalize())
-        return True
+        return stop_command(self._instance, run_id) or bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
 
     @property
     def supports_check_run_worker_health(self) -> bool:
@@ -68,8 +59,8 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Whether the code server that started the run still has it."""
-        if GRPC_INFO_TAG not in run.tags:  # started by a command of `marketdata`, in its process
-            return _health_of_command(run.run_id)
+        if is_of_command(run):
+            return health_of_command(run.run_id)
         try:
             running = runs_of_code_server(run)
         except DagsterUserCodeUnreachableError as error:
@@ -86,7 +77,22 @@ class WatchedRunLauncher(DefaultRunLauncher):
         return CheckRunHealthResult(WorkerStatus.FAILED, "its code server was restarted and does not have it")
 
 
-def _health_of_command(run_id: str) -> CheckRunHealthResult:
+def stop_command(instance: DagsterInstance, run_id: str) -> bool:
+    """Request that a run in the process of a command stops, or end it at once without one; False for any other run."""
+    run, root = instance.get_run_by_id(run_id), Settings().root
+    held = run_lock.is_held(root, run_id)
+    if run is None or run.is_finished or not is_of_command(run) or held is None:
+        return False
+    if held:
+        instance.report_run_canceling(run)
+        run_lock.request_stop(root, run_id)
+    else:
+        instance.report_run_canceled(run, message=run_lock.KILLED.capitalize())
+    return True
+
+
+def health_of_command(run_id: str) -> CheckRunHealthResult:
+    """Whether the process of a command has the run; one of another machine counts as alive."""
     if run_lock.is_held(Settings().root, run_id) is False:
         return CheckRunHealthResult(WorkerStatus.FAILED, run_lock.KILLED)
     return CheckRunHealthResult(WorkerStatus.RUNNING)

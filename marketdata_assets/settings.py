@@ -114,6 +114,9 @@ class Settings(_FromEnvironment):
             raise BadSettings(problems)
 
     home: Path = Field(default=Path(".marketdata"), description="data folder of the local stack and of Dagster")
+    dagster_home: Path | None = Field(
+        default=None, description="folder with a dagster.yaml that replaces the one of this project; only read"
+    )
 
     postgres_dsn: str | None = Field(
         default=None, description="TimescaleDB or PostgreSQL for bars and flows; default the local stack"

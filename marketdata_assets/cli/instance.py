@@ -100,10 +100,16 @@ def finish(
 
 
 def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
-    """The variables with which Dagster's processes find storage, servers and folders; makes DAGSTER_HOME."""
+    """The variables with which Dagster's processes find storage, servers and folders; makes DAGSTER_HOME.
+
+    Raises CannotRun when the folder that the settings name has no dagster.yaml.
+    """
     home = settings.root / "dagster"
     home.mkdir(mode=0o700, parents=True, exist_ok=True)  # logs of runs and the token of the UI are below
-    _place((PACKAGE / "dagster.yaml").read_bytes(), home / "dagster.yaml")
+    if settings.dagster_home is None:
+        _place((PACKAGE / "dagster.yaml").read_bytes(), home / "dagster.yaml")
+    elif not (settings.dagster_home / "dagster.yaml").is_file():
+        raise CannotRun(f"MARKETDATA_DAGSTER_HOME: {settings.dagster_home} has no dagster.yaml; put it there")
     workers = {"MARKETDATA_WORKERS": str(settings.workers)} if settings.workers else {}
     # What a file says is read from it by who needs it; Dagster reads variables alone.
     servers = {
@@ -120,7 +126,7 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
             "MARKETDATA_HOME": str(settings.root),
             "MARKETDATA_FLOWS_DIR": str(settings.flows_folder),
             "MARKETDATA_FLOWS_DATA": str(settings.flows_data_folder),
-            "DAGSTER_HOME": str(home),
+            "DAGSTER_HOME": str((settings.dagster_home or home).absolute()),
             "DAGSTER_COMPUTE_LOG_DIR": str(home / "logs"),
             "DAGSTER_DISABLE_TELEMETRY": "1",
             # Events of a run over many months are written in a few statements, not in some for each month.

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.dagster_internals import GRPC_INFO_TAG
+from marketdata_assets.dagster_internals import is_of_command
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.loading.reports import UnitReport
 
@@ -52,7 +52,7 @@ def retry_later(cause: str) -> None:
     """
     context = dg.OpExecutionContext.get()
     attempt = context.retry_number
-    if GRPC_INFO_TAG in context.run.tags and attempt < len(RETRY_SECONDS):
+    if not is_of_command(context.run) and attempt < len(RETRY_SECONDS):
         context.log.warning(f"{cause} Tried again in {RETRY_SECONDS[attempt]} s.")
         raise dg.RetryRequested(len(RETRY_SECONDS), RETRY_SECONDS[attempt])
 

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from marketdata_assets.dagster_internals import GRPC_INFO_TAG, DagsterUserCodeUnreachableError, runs_of_code_server
+from marketdata_assets.dagster_internals import (
+    GRPC_INFO_TAG,
+    DagsterUserCodeUnreachableError,
+    runs_of_code_server,
+    starts_processes,
+)
 from marketdata_assets.defs.runs import sensor
 from marketdata_assets.local import run_lock
 from marketdata_assets.settings import Settings
@@ -52,7 +57,7 @@ def end_interrupted(instance: dg.DagsterInstance) -> list[str]:
     A daemon, webserver or code server was killed between the event of the start and the start of the process.
     """
     ended: list[str] = []
-    if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
+    if not starts_processes(instance):
         return ended
     before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=START_SECONDS)
     starting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING], updated_before=before)
