@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Processes of the test run; each starts servers of its own. Tests wait: three keep two cores busy.
 WORKERS ?= 3
 
-.PHONY: env env-dev demo release check test test-slow test-random test-wheel image-test platforms check-pythons test-engines test-dagster-latest system-packages soak kills screenshots docs walk style lint words audit sbom bench lock clean
+.PHONY: env env-dev demo release check test test-slow test-random test-wheel image-test kubernetes-check platforms check-pythons test-engines test-dagster-latest system-packages soak kills screenshots docs walk style lint words audit sbom bench lock clean
 
 # What `make demo` uses: the package with its extras local, live and plots.
 env: $(STAMP)
@@ -63,6 +63,18 @@ system-packages: env-dev
 # Builds the image, starts every service of the compose file on a Docker Engine, and uses them: IMAGE_TEST_STARTS=20 first starts.
 image-test: env-dev system-packages
 	IMAGE_TEST=1 PATH="$(CURDIR)/$(PROGRAMS):$$PATH" $(BIN)/python -m pytest -m slow -s -v tests/image
+
+# Policies on all manifests, and on what Dagster's chart makes of values.yaml where CHART names its folder; the tools have
+# an environment of their own. The schemas of Kubernetes are checked by tests/kubernetes.
+KUBERNETES := $(VENV)/kubernetes
+kubernetes-check: env-dev
+	@test -x $(KUBERNETES)/bin/checkov || { $(PYTHON) -m venv $(KUBERNETES) && \
+	  $(KUBERNETES)/bin/pip install --quiet --disable-pip-version-check "checkov>=3.3,<4" "helm-python-sdk>=0.2.2,<0.3"; }
+	rm -rf $(KUBERNETES)/manifests && mkdir -p $(KUBERNETES)/manifests
+	$(if $(CHART),$(KUBERNETES)/bin/python tests/kubernetes/render_chart.py $(CHART) kubernetes/values.yaml >$(KUBERNETES)/manifests/chart.yaml)
+	PYTHONPATH=tests/kubernetes $(BIN)/python -m manifests $(KUBERNETES)/manifests
+	$(KUBERNETES)/bin/checkov --config-file kubernetes/checkov.yaml --directory $(KUBERNETES)/manifests
+	$(if $(CHART),MARKETDATA_TEST_DAGSTER_CHART=$(abspath $(CHART))) $(BIN)/python -m pytest tests/kubernetes/test_manifests.py tests/kubernetes/test_chart_values.py
 
 # Resolves every dependency for five platforms and four Pythons from wheels alone, and writes docs/reference/platforms.md.
 platforms: env-dev
@@ -156,14 +168,15 @@ release: env
 	.ci/release.sh $(BIN)/python
 
 # Resolves the newest versions into the locks, with hashes and without addresses: what the demo uses, what all targets
-# use, and what the image of docker/Dockerfile has.
+# use, and what the image of docker/Dockerfile has, alone and with pods for runs.
 COMPILE := $(BIN)/uv pip compile pyproject.toml --group build --python-version 3.11 --generate-hashes --quiet \
   --no-emit-index-url --no-strip-extras --no-header --extra live --extra plots
 lock: env
 	$(PIP) uv
-	$(COMPILE) --extra local --extra ray --extra notebooks --extra excel --extra remote --group dev --upgrade --output-file requirements-dev.lock
+	$(COMPILE) --extra local --extra ray --extra notebooks --extra excel --extra remote --extra kubernetes --group dev --upgrade --output-file requirements-dev.lock
 	$(COMPILE) --extra local --constraint requirements-dev.lock --output-file requirements.lock
 	$(COMPILE) --constraint requirements.lock --no-annotate --output-file docker/requirements.lock
+	$(COMPILE) --extra kubernetes --constraint requirements-dev.lock --no-annotate --output-file docker/requirements-kubernetes.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -146,6 +146,21 @@ def is_of_command(run: dg.DagsterRun) -> bool:
     return {GRPC_INFO_TAG, DOCKER_IMAGE_TAG}.isdisjoint(run.tags)
 
 
+def with_current_image(context: LaunchRunContext) -> LaunchRunContext:
+    """The run with the image that its code server has now: a run may wait in the queue while a new one is deployed."""
+    run, workspace = context.dagster_run, context.workspace
+    if workspace is None or run.job_code_origin is None or run.remote_job_origin is None:
+        return context
+    name = run.remote_job_origin.repository_origin.code_location_origin.location_name
+    if not workspace.has_code_location(name):
+        return context
+    repository = run.job_code_origin.repository_origin._replace(
+        container_image=workspace.get_code_location(name).container_image
+    )
+    run = run._replace(job_code_origin=run.job_code_origin._replace(repository_origin=repository))
+    return context._replace(dagster_run=run)
+
+
 def starts_processes(instance: dg.DagsterInstance) -> bool:
     """Whether runs are processes of code servers. The launcher is not made: one of Kubernetes needs a cluster."""
     launcher = instance.get_ref().run_launcher_data

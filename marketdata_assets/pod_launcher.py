@@ -18,6 +18,7 @@ from marketdata_assets.dagster_internals import (
     WorkerStatus,
     ensure_pool_limits,
     is_of_command,
+    with_current_image,
 )
 from marketdata_assets.launcher import health_of_command, stop_command
 
@@ -44,7 +45,7 @@ class PodRunLauncher(K8sRunLauncher):
 
     def launch_run(self, context: LaunchRunContext) -> None:
         ensure_pool_limits(self._instance)
-        super().launch_run(context)
+        super().launch_run(with_current_image(context))
 
     def terminate(self, run_id: str) -> bool:
         """Delete the Job of a run with its pod; a run of a command gets the request through its lock."""

@@ -62,20 +62,7 @@ STARTERS = {"LocalStack", "OwnClickHouse", "CollectorProcess", "Venue", "Binance
 SLOW_SECONDS = 3600
 """For a long campaign beside other work; other tests end within the timeout of pyproject.toml."""
 
-SERVER_FOLDERS = {
-    "ui",
-    "cli",
-    "soak",
-    "kills",
-    "local",
-    "fanout",
-    "deploy",
-    "repair",
-    "wheel",
-    "image",
-    "hosts",
-    "engines",
-}
+SERVER_FOLDERS = set("ui cli soak kills local fanout deploy repair wheel image hosts engines".split())
 """All of their tests start servers or processes."""
 
 

@@ -1,0 +1,145 @@
+"""A deploy on a cluster that is simulated: runs are processes of their own, so neither code server nor daemon ends one.
+
+Launcher, daemon, code servers and Dagster's storage on PostgreSQL are real; the Kubernetes API is `cluster`.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+from cluster import Cluster, Image, kubeconfig, serving
+from dagster._core.test_utils import create_run_for_test
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster_k8s.job import get_job_name_from_run_id
+from installation import ENTRYPOINT, LOCATION, Installation, installed, instance_config, stop, storage_variables, until
+from manifests import KUBERNETES, kustomized
+
+OLD, NEW = "registry.example/marketdata-assets:1", "registry.example/marketdata-assets:2"
+CODE = ("--module-name", "waiting_code", "--location-name", LOCATION)
+AT_ONCE = 4  # of max_concurrent_runs
+SUCCESS, STARTED, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
+
+
+class World:
+    """Cluster, installation and instance of one test."""
+
+    def __init__(
+        self, folder: Path, cluster: Cluster, installation: Installation, instance: dg.DagsterInstance
+    ) -> None:
+        self.folder, self.cluster, self.installation, self.instance = folder, cluster, installation, instance
+
+    def submit(self, count: int) -> list[str]:
+        """Put runs of the job into the queue, as the UI does."""
+        target = WorkspaceFileTarget([str(self.installation.workspace)])
+        with WorkspaceProcessContext(self.instance, target) as context:
+            request = context.create_request_context()
+            job = request.get_code_location(LOCATION).get_repository("__repository__").get_full_job("waiting")
+            plan = request.get_execution_plan(job, {}, step_keys_to_execute=None, known_state=None)
+            snapshots = {"job_snapshot": job.job_snapshot, "execution_plan_snapshot": plan.execution_plan_snapshot}
+            origins = {"remote_job_origin": job.get_remote_origin(), "job_code_origin": job.get_python_origin()}
+            runs = [
+                create_run_for_test(self.instance, job_name="waiting", **origins, **snapshots) for _ in range(count)
+            ]
+            for run in runs:
+                self.instance.submit_run(run.run_id, request)
+        return [run.run_id for run in runs]
+
+    def status(self, run_id: str) -> dg.DagsterRunStatus:
+        run = self.instance.get_run_by_id(run_id)
+        assert run is not None
+        return run.status
+
+    def started(self) -> dict[str, str]:
+        """The version of the code with which each run has started."""
+        waiting = (file for file in (self.folder / "waiting").iterdir() if file.suffix != ".ends")
+        return {file.stem: file.suffix[1:] for file in waiting}
+
+    def release(self, run_id: str) -> None:
+        (self.folder / "waiting" / f"{run_id}.ends").touch()
+
+
+@pytest.fixture
+def world(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    with _world(dsn, tmp_path, monkeypatch) as world:
+        yield world
+
+
+@contextmanager
+def _world(dsn: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    for name in ("waiting", "data", "home", "pods", "processes"):
+        (folder / name).mkdir()
+    storage = storage_variables(dsn)
+    config_maps = {
+        one["metadata"]["name"]: one["data"] for one in kustomized(KUBERNETES / "base") if one["kind"] == "ConfigMap"
+    }
+    config_maps["storage"] = {name: storage[name] for name in config_maps["storage"]}
+    config_maps["loads"]["DAGSTER_PG_USER"] = storage["DAGSTER_PG_USER"]
+    secrets = {"dagster-db": {"postgresql-password": storage["DAGSTER_PG_PASSWORD"]}}
+    paths = {"/data": folder / "data", "/tmp": folder / "data", "/dagster/home": folder / "home"}
+    paths |= {"/secrets": folder / "secrets"}
+    for name in ("postgres_dsn", "mongo_uri", "clickhouse_url", "nats_url"):
+        (folder / "secrets" / "writer").mkdir(parents=True, exist_ok=True)
+        (folder / "secrets" / "writer" / name).write_text("postgresql://nobody@127.0.0.1:9/none")
+    code = {"PYTHONPATH": f"{Path(__file__).parent}", "WAITING_FOLDER": str(folder / "waiting")}
+    images = {
+        OLD: Image(ENTRYPOINT, code | {"CODE_VERSION": "old"}),
+        NEW: Image(ENTRYPOINT, code | {"CODE_VERSION": "new"}),
+    }
+    cluster = Cluster(folder / "pods", images, config_maps, secrets, paths)
+    home, processes = folder / "home", folder / "processes"
+    environment = {
+        **config_maps["settings"],
+        **storage,
+        "DAGSTER_HOME": str(home),
+        "DAGSTER_COMPUTE_LOG_DIR": str(folder / "data" / "logs"),
+    }
+    environment |= {"MARKETDATA_HOME": str(folder / "data"), "MARKETDATA_DAGSTER_HOME": str(home)}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with serving(cluster) as port, installed(processes, environment) as installation:
+        config = instance_config(kubeconfig(folder / "kubeconfig", port))
+        (home / "dagster.yaml").write_text(yaml.safe_dump(config))
+        try:
+            with dg.DagsterInstance.get() as instance:
+                yield World(folder, cluster, installation, instance)
+        finally:
+            cluster.close()
+
+
+def test_deploy_while_runs_are_in_progress_and_queued_loses_none(world: World) -> None:
+    cluster, installation = world.cluster, world.installation
+    images = cluster._images
+    old, installation.service.backend = installation.code_server(OLD, images[OLD], *CODE)
+    daemon = installation.daemon()
+    runs = world.submit(AT_ONCE + 2)
+    until(lambda: len(world.started()) == AT_ONCE, "as many runs as may be in progress have started")
+    before = {name: pod.process.pid for name, pod in cluster.pods.items()}
+
+    # The new code is ready before the old one ends; the daemon has no second one beside it.
+    _, installation.service.backend = installation.code_server(NEW, images[NEW], *CODE)
+    stop(old)
+    stop(daemon)
+    installation.daemon()
+
+    in_progress = [run for run in runs if run in world.started()]
+    killed, *others = in_progress
+    cluster.kill(get_job_name_from_run_id(killed))
+    until(lambda: world.status(killed) == FAILURE, "the run that was out of memory is reported")
+    assert any("OOMKilled" in entry.message for entry in world.instance.all_logs(killed))
+    assert [world.status(run) for run in others] == [STARTED] * len(others), "its memory killed no other"
+    assert {name: pod.process.pid for name, pod in cluster.pods.items() if name in before} == before
+    assert [cluster.pods[get_job_name_from_run_id(run)].process.poll() for run in others] == [None] * len(others)
+
+    (world.folder / "waiting" / "all.ends").touch()
+    until(lambda: Counter(run.status for run in world.instance.get_runs())[SUCCESS] == AT_ONCE + 2, "all have ended")
+    assert {run: world.status(run) for run in runs} == {**dict.fromkeys(runs, SUCCESS), killed: FAILURE}
+    (retry,) = {run.run_id for run in world.instance.get_runs()} - set(runs)
+    assert world.instance.get_run_by_id(retry).parent_run_id == killed, "the one that was killed is retried"
+    expected = {run: "old" if run in in_progress else "new" for run in runs} | {retry: "new"}
+    assert world.started() == expected, "what waited in the queue has the new code"
+    assert [file.name for file in (world.folder / "home").iterdir()] == ["dagster.yaml"], "the folder is only read"
