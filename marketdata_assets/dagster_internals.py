@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 __all__ = [
+    "DOCKER_IMAGE_TAG",
     "GRPC_INFO_TAG",
     "REPOSITORY_LABEL_TAG",
     "WILL_RETRY_TAG",

@@ -54,15 +54,16 @@ STARTERS = {"LocalStack", "OwnClickHouse", "CollectorProcess", "Venue", "Binance
     "lived",
     "nats_server",
     "redis_server",
+    "serving",
     "soak",
     "stack_on",
 }
-"""What a module uses that starts servers of its own."""
+"""What a module uses that starts servers or processes of its own."""
 
 SLOW_SECONDS = 3600
 """For a long campaign beside other work; other tests end within the timeout of pyproject.toml."""
 
-SERVER_FOLDERS = set("ui cli soak kills local fanout deploy repair wheel image hosts engines".split())
+SERVER_FOLDERS = set(["ui", "cli", "soak", "kills", "local", "fanout", "deploy", "repair", "wheel", "image", "hosts", "engines"])
 """All of their tests start servers or processes."""
 
 

@@ -115,6 +115,7 @@ def test_run_is_assigned_to_a_code_location(instance: dg.DagsterInstance) -> Non
 
 
 def test_tags_have_the_values_that_stored_runs_have() -> None:
+    assert internals.DOCKER_IMAGE_TAG == "dagster/image"
     assert internals.GRPC_INFO_TAG == ".dagster/grpc_info"
     assert internals.REPOSITORY_LABEL_TAG == ".dagster/repository"
     assert internals.WILL_RETRY_TAG == "dagster/will_retry"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from marketdata_assets.dagster_internals import GRPC_INFO_TAG
+from marketdata_assets.dagster_internals import DOCKER_IMAGE_TAG, GRPC_INFO_TAG
 from marketdata_assets.defs import partition_results
 from marketdata_assets.defs.partition_results import RETRY_SECONDS, as_dagster_failure, failure_reason
 from marketdata_assets.errors import MarketDataError
@@ -13,6 +13,7 @@ from marketdata_assets.stores.errors import StoreAway, StoreFull
 
 AWAY = StoreAway("ClickHouse", "connection refused")
 LAUNCHED = {GRPC_INFO_TAG: "{}"}
+IN_A_POD = {DOCKER_IMAGE_TAG: "registry.example/marketdata-assets:1"}
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +42,7 @@ def test_a_run_survives_an_outage_that_ends(capfd: pytest.CaptureFixture[str]) -
     assert len(RETRY_SECONDS) == 3
     assert sorted(RETRY_SECONDS) == list(RETRY_SECONDS)
     assert run([AWAY] * 3, LAUNCHED).success
+    assert run([AWAY] * 3, IN_A_POD).success
     assert "ClickHouse is not answering (connection refused)" in capfd.readouterr().err
 
 

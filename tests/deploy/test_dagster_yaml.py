@@ -8,10 +8,13 @@ import yaml
 from compose_file import PACKAGE
 from dagster._core.instance.config import dagster_instance_config
 
+from marketdata_assets.cli.instance import CannotRun, environment
 from marketdata_assets.dagster_internals import POOLS
 from marketdata_assets.definitions import defs
 from marketdata_assets.defs.exchanges.days import TABLES_STEP
 from marketdata_assets.launcher import WatchedRunLauncher
+from marketdata_assets.local.endpoints import Endpoints
+from marketdata_assets.settings import Settings
 
 FILE = PACKAGE / "dagster.yaml"
 POOL_OF = {"timescaledb": "timescale", "postgres": "timescale", "mongodb": "mongo", "clickhouse": "clickhouse"}
@@ -52,3 +55,17 @@ def test_runs_are_monitored_limited_and_retried() -> None:
     assert 0 < pools["default_limit"] < most, "one server's runs"
     assert "runs" not in config["concurrency"], "it would replace the limit of the run coordinator"
     assert pools["granularity"] == "run", "no slot stays claimed by a process that was killed"
+
+
+def test_another_dagster_yaml_is_used_where_it_is_and_its_folder_only_read(tmp_path: Path) -> None:
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    settings = Settings(home=tmp_path / "home", dagster_home=folder)
+    with pytest.raises(CannotRun, match=r"MARKETDATA_DAGSTER_HOME.*has no dagster\.yaml"):
+        environment(settings, Endpoints())
+    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}")
+    found = environment(settings, Endpoints())
+    assert found["DAGSTER_HOME"] == str(folder)
+    assert found["DAGSTER_COMPUTE_LOG_DIR"] == str(tmp_path / "home" / "dagster" / "logs"), "which is written to"
+    assert [file.name for file in folder.iterdir()] == ["dagster.yaml"]
+    assert not (tmp_path / "home" / "dagster" / "dagster.yaml").exists()

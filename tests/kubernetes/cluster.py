@@ -84,7 +84,7 @@ class Cluster:
         namespace: str = "marketdata",
     ) -> None:
         self.folder, self.namespace = folder, namespace
-        self._images, self._config_maps, self._secrets, self._paths = images, config_maps, secrets, paths
+        self.images, self._config_maps, self._secrets, self._paths = images, config_maps, secrets, paths
         self.pods: dict[str, Pod] = {}
         self.deleted: list[Pod] = []
         self._lock = threading.Lock()
@@ -142,7 +142,7 @@ class Cluster:
 
     def _started(self, job: dict[str, Any]) -> Pod:
         (container,) = job["spec"]["template"]["spec"]["containers"]
-        image, log = self._images[container["image"]], self.folder / f"{job['metadata']['name']}.log"
+        image, log = self.images[container["image"]], self.folder / f"{job['metadata']['name']}.log"
         environment = {"PATH": os.environ["PATH"], **image.environment, **self._environment(container)}
         with log.open("wb") as output:
             process = subprocess.Popen(
