@@ -60,9 +60,10 @@ test-random: env-dev
 system-packages: env-dev
 	@PATH="$(CURDIR)/$(PROGRAMS):$$PATH" .ci/system_packages.sh $(PROGRAMS)
 
-# Builds the image, starts every service of the compose file on a Docker Engine, and uses them: IMAGE_TEST_STARTS=20 first starts.
+# Builds the image, starts every service of the compose file on a Docker Engine, and uses them: IMAGE_TEST_STARTS=20 first
+# starts, IMAGE_TEST_UPGRADE_FROM=REV an upgrade. Without an engine it installs Debian's for that time, as root or in CI.
 image-test: env-dev system-packages
-	IMAGE_TEST=1 PATH="$(CURDIR)/$(PROGRAMS):$$PATH" $(BIN)/python -m pytest -m slow -s -v tests/image
+	IMAGE_TEST=1 .ci/with_docker.sh $(CURDIR)/$(PROGRAMS) $(BIN)/python -m pytest -m slow -s -v tests/image
 
 # Policies on all manifests, and on what Dagster's chart makes of values.yaml where CHART names its folder; the tools have
 # an environment of their own. The schemas of Kubernetes are checked by tests/kubernetes.
@@ -173,9 +174,9 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --group build --python-version 3
   --no-emit-index-url --no-strip-extras --no-header --extra live --extra plots
 lock: env
 	$(PIP) uv
-	$(COMPILE) --extra local --extra ray --extra notebooks --extra excel --extra remote --extra kubernetes --group dev --upgrade --output-file requirements-dev.lock
+	$(COMPILE) --extra local --extra ray --extra notebooks --extra excel --extra remote --extra kubernetes --extra containers --group dev --upgrade --output-file requirements-dev.lock
 	$(COMPILE) --extra local --constraint requirements-dev.lock --output-file requirements.lock
-	$(COMPILE) --constraint requirements.lock --no-annotate --output-file docker/requirements.lock
+	$(COMPILE) --extra containers --constraint requirements-dev.lock --no-annotate --output-file docker/requirements.lock
 	$(COMPILE) --extra kubernetes --constraint requirements-dev.lock --no-annotate --output-file docker/requirements-kubernetes.lock
 
 clean:

@@ -17,7 +17,7 @@ value() { tr -d '\n' <"secrets/$1"; }
 mkdir -p secrets providers
 chmod 700 secrets providers
 [ -e .env ] || sed -e "s/^MARKETDATA_UID=.*/MARKETDATA_UID=$(id -u)/" -e "s/^MARKETDATA_GID=.*/MARKETDATA_GID=$(id -g)/" \
-  .env.example >.env
+  -e "s/^DOCKER_GID=.*/DOCKER_GID=$(stat -c %g /var/run/docker.sock 2>/dev/null || echo 0)/" .env.example >.env
 input=$(sed -n 's/^MARKETDATA_INPUT=//p' .env | tail -n 1)
 for folder in bars alphas ticks reference flows flows_data; do mkdir -p "$input/$folder"; done
 

@@ -189,6 +189,16 @@ def _runs_of(client: "DagsterGrpcClient") -> list[str]:
     return list(deserialize_value(client.get_current_runs(), GetCurrentRunsResult).current_runs)
 
 
+def execute_run_command(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
+    """The command of the process that executes a run which was created for a code location."""
+    from dagster._grpc.types import ExecuteRunArgs
+
+    if run.job_code_origin is None:
+        raise ValueError(f"run {run.run_id} has no code location, so no other process can execute it")
+    arguments = ExecuteRunArgs(job_origin=run.job_code_origin, run_id=run.run_id, instance_ref=instance.get_ref())
+    return list(arguments.get_command_args())
+
+
 @contextmanager
 def ui_application(instance: dg.DagsterInstance, workspace: Path, *, read_only: bool) -> "Iterator[ASGIApp]":
     """Dagster's UI and GraphQL for the code locations in a workspace.yaml; with `read_only` it takes no mutations."""

@@ -1,8 +1,8 @@
 """Starts runs as Dagster does by default, and detects runs whose process is gone, so that monitoring ends them.
 
-Runs are processes of the code server, or of a command of `marketdata`. When it ends without a word (a container that is
-replaced, a machine that reboots, a kill), no process reports their failure, and they would count as in progress for
-`max_runtime_seconds`.
+Runs are processes of the code server, or of a command of `marketdata`; with MARKETDATA_RUN_SOCKET each has a container
+of its own. When the process ends without a word (a container that is replaced, a machine that reboots, a kill), nobody
+reports their failure, and they would count as in progress for `max_runtime_seconds`.
 """
 
 import time
@@ -22,6 +22,8 @@ from marketdata_assets.dagster_internals import (
     runs_of_code_server,
 )
 from marketdata_assets.local import run_lock
+from marketdata_assets.run_containers.client import RunContainers, RunContainersAway
+from marketdata_assets.run_containers.container import CONTAINER_TAG, container_name
 from marketdata_assets.settings import Settings
 
 PATIENCE_SECONDS = 180.0
@@ -47,18 +49,41 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
     def launch_run(self, context: LaunchRunContext) -> None:
         ensure_pool_limits(self._instance)
-        super().launch_run(context)
+        socket = Settings().run_socket
+        if socket is None:
+            super().launch_run(context)
+        else:
+            self._launch_in_container(RunContainers(socket), context.dagster_run)
+
+    def _launch_in_container(self, containers: RunContainers, run: DagsterRun) -> None:
+        name = container_name(run.run_id)
+        self._instance.add_run_tags(run.run_id, {CONTAINER_TAG: name})
+        containers.start(run.run_id)
+        self._instance.report_engine_event(f"Started in the container {name}", run)
 
     def terminate(self, run_id: str) -> bool:
         """Stop a run. A run of a command gets the request through its lock; without a process it is ended at once."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished and _has_container(run):
+            return self._stop_container(run)
         return stop_command(self._instance, run_id) or bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
+
+    def _stop_container(self, run: DagsterRun) -> bool:
+        socket = Settings().run_socket
+        if socket is None:
+            return False
+        self._instance.report_run_canceling(run)
+        RunContainers(socket).stop(run.run_id)
+        return True
 
     @property
     def supports_check_run_worker_health(self) -> bool:
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """Whether the code server that started the run still has it."""
+        """Whether the container of the run is running, or the code server that started it still has it."""
+        if _has_container(run):
+            return _health_of_container(run.run_id)
         if is_of_command(run):
             return health_of_command(run.run_id)
         try:
@@ -75,6 +100,25 @@ class WatchedRunLauncher(DefaultRunLauncher):
         if run.run_id in running:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.FAILED, "its code server was restarted and does not have it")
+
+
+def _has_container(run: DagsterRun) -> bool:
+    """A run that is started anew has the tags of the one before, whose container is another."""
+    return run.tags.get(CONTAINER_TAG) == container_name(run.run_id)
+
+
+def _health_of_container(run_id: str) -> CheckRunHealthResult:
+    """Of a container that cannot be seen now nothing is known, so the run is left alone."""
+    if (socket := Settings().run_socket) is None:
+        unseen = "MARKETDATA_RUN_SOCKET is not set, so its container cannot be seen"
+        return CheckRunHealthResult(WorkerStatus.RUNNING, unseen, transient=True)
+    try:
+        end = RunContainers(socket).end(run_id)
+    except RunContainersAway as error:
+        return CheckRunHealthResult(WorkerStatus.RUNNING, str(error), transient=True)
+    if end is None:
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
+    return CheckRunHealthResult(WorkerStatus.FAILED, f"its container {container_name(run_id)} has ended: {end}")
 
 
 def stop_command(instance: DagsterInstance, run_id: str) -> bool:

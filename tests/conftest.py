@@ -63,7 +63,10 @@ STARTERS = {"LocalStack", "OwnClickHouse", "CollectorProcess", "Venue", "Binance
 SLOW_SECONDS = 3600
 """For a long campaign beside other work; other tests end within the timeout of pyproject.toml."""
 
-SERVER_FOLDERS = set(["ui", "cli", "soak", "kills", "local", "fanout", "deploy", "repair", "wheel", "image", "hosts", "engines"])
+SERVER_FOLDERS = {"ui", "cli", "soak", "kills", "local", "fanout", "deploy", "repair", "wheel", "image"} | {
+    "hosts",
+    "engines",
+}
 """All of their tests start servers or processes."""
 
 

@@ -128,6 +128,10 @@ COMMANDS: Mapping[str, Command | Group] = {
     "metrics": Command(
         "Serve Prometheus metrics for servers, tables and runs at http://HOST:PORT/metrics.", "metrics:metrics"
     ),
+    "run-containers": Command(
+        "Start each run in a container of its own, for the daemon and the UI of the compose file.",
+        "run_containers:run_containers",
+    ),
     "exec": Command(
         "Run a Dagster command with this project's environment, as: marketdata exec dagster-daemon run.",
         "servers:execute",

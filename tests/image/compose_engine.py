@@ -8,13 +8,14 @@ has are lowered to that, and an older engine has no `start_interval`: health che
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compose_file import DOCKER, mounted_secrets
+from compose_file import DOCKER, compose, example, mounted_secrets, prepared
 from docker.models.containers import Container
 from docker.types import EndpointConfig, Healthcheck, LogConfig, Mount, Ulimit
 
@@ -22,6 +23,9 @@ import docker
 
 NANOSECONDS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 BYTES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+UID = 1000
+PORTS = ("DAGSTER_PORT", "VIEWER_PORT", "GRAFANA_PORT", "COLLECTOR_PORT", "PROMETHEUS_PORT")
+PROFILES = {"core", "live", "viewer"}
 AUTHORITY = "/etc/ssl/test_authority.pem"
 OPEN_FILES = 20_000
 """As many as a sandbox allows; the file asks for more."""
@@ -223,3 +227,17 @@ class Project:
     def _ports(service: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
         published = (text.split(":") for text in service.get("ports", ()))
         return {f"{inside}/tcp": (address, int(outside)) for address, outside, inside in published}
+
+
+def prepared_project(
+    client: docker.DockerClient, name: str, folder: Path, ports: Mapping[str, int], kinds: Mapping[str, str]
+) -> Project:
+    """A project in a folder of its own, with the passwords of prepare.sh and the services that have an image."""
+    prepared(folder)
+    values = example() | {key: str(port) for key, port in ports.items()}
+    values |= {"MARKETDATA_UID": str(UID), "MARKETDATA_GID": str(UID), "EXCHANGES": "deribit"}
+    file = compose(values)
+    services = {key: one for key, one in file["services"].items() if key in kinds and PROFILES & set(one["profiles"])}
+    for folders in ("input", "providers"):
+        subprocess.run(["chown", "-R", f"{UID}:{UID}", folder / folders], check=True)
+    return Project(client, name, folder, services, file["networks"])

@@ -4,12 +4,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from compose_engine import UID
+from compose_file import services
 from docker.errors import DockerException
-from image_builds import project_image
+from image_builds import other_images, project_image
 
 import docker
-
-UID = 1000
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +31,10 @@ def project(engine: docker.DockerClient) -> str:
     """The tag of the image of this checkout."""
     project_image(engine, "marketdata-assets:local", uid=UID)
     return "marketdata-assets:local"
+
+
+@pytest.fixture(scope="session")
+def kinds(engine: docker.DockerClient, project: str) -> dict[str, str]:
+    """By service, whether its image is the real one or a stand-in."""
+    own = {name: "image" for name, one in services().items() if "marketdata-assets" in one["image"]}
+    return {**other_images(engine), **own}

@@ -3,6 +3,7 @@
 import io
 import tarfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from compose_file import PROJECT, services
 from docker.errors import APIError, BuildError, ImageNotFound
@@ -18,8 +19,9 @@ STAND_INS = {
     "clickhouse": 'ENTRYPOINT ["clickhouse.py"]',
     "redis": "",
     "prometheus": 'ENTRYPOINT ["prometheus"]',
+    "alertmanager": 'ENTRYPOINT ["alertmanager.sh"]',
 }
-"""By service: what is called in the container. Grafana and Alertmanager have none."""
+"""By service: what is called in the container. Grafana has none."""
 NATS_BASE = "nats:2.15.0-alpine"
 
 
@@ -33,12 +35,12 @@ def built(client: docker.DockerClient, tag: str, **how: object) -> str:
     return str(image.id)
 
 
-def project_image(client: docker.DockerClient, tag: str, *, uid: int, cached: bool = True) -> str:
-    """The image of the project, from its Dockerfile and with this user."""
+def project_image(
+    client: docker.DockerClient, tag: str, *, uid: int, cached: bool = True, source: Path = PROJECT
+) -> str:
+    """The image of the project, from the Dockerfile of a checkout and with this user."""
     arguments = {"UID": str(uid), "GID": str(uid)}
-    return built(
-        client, tag, path=str(PROJECT), dockerfile="docker/Dockerfile", buildargs=arguments, nocache=not cached
-    )
+    return built(client, tag, path=str(source), dockerfile="docker/Dockerfile", buildargs=arguments, nocache=not cached)
 
 
 def other_images(client: docker.DockerClient) -> Mapping[str, str]:

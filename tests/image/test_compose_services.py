@@ -1,7 +1,7 @@
 """The services of the compose file as containers: they start in order, become healthy, do their work and come back.
 
-Servers whose images cannot be pulled here are stand-ins; the table that is printed says which. Grafana and Alertmanager
-have none and are left out then.
+Servers whose images cannot be pulled here are stand-ins; the table that is printed says which. Grafana has none and is
+left out then.
 """
 
 import json
@@ -15,20 +15,16 @@ import httpx
 import pytest
 import venue_certificate
 from browser import Browser, missing_browser
-from compose_engine import Project
-from compose_file import PROJECT, compose, example, prepared
-from image_builds import PROGRAMS, other_images
+from compose_engine import PORTS, UID, Project, prepared_project
+from compose_file import PROJECT
+from image_builds import PROGRAMS
 
 import docker
 from marketdata_assets.local.process import free_port
 from marketdata_demo import sample_bars
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
-UID = 1000
 VENUE = "www.deribit.com"
-PORTS = ("DAGSTER_PORT", "VIEWER_PORT", "GRAFANA_PORT", "COLLECTOR_PORT", "PROMETHEUS_PORT")
-PROFILES = {"core", "live", "viewer"}
-FIRST_STARTS = int(os.environ.get("IMAGE_TEST_STARTS", "2"))
 COUNT = """
 import sys
 from pathlib import Path
@@ -49,27 +45,8 @@ STATE = "query ($id: String!) {partitionBackfillOrError(backfillId: $id) {... on
 
 
 @pytest.fixture(scope="module")
-def kinds(engine: docker.DockerClient, project: str) -> dict[str, str]:
-    """By service, whether its image is the real one or a stand-in."""
-    found = dict(other_images(engine))
-    return found | {name: "image" for name, one in compose()["services"].items() if "marketdata-assets" in one["image"]}
-
-
-@pytest.fixture(scope="module")
 def ports() -> dict[str, int]:
     return {name: free_port() for name in PORTS}
-
-
-def made(client: docker.DockerClient, name: str, folder: Path, ports: dict[str, int], kinds: dict[str, str]) -> Project:
-    """A project in a folder of its own, with the passwords of prepare.sh and the services that have an image."""
-    prepared(folder)
-    values = example() | {key: str(port) for key, port in ports.items()}
-    values |= {"MARKETDATA_UID": str(UID), "MARKETDATA_GID": str(UID), "EXCHANGES": "deribit"}
-    file = compose(values)
-    services = {key: one for key, one in file["services"].items() if key in kinds and PROFILES & set(one["profiles"])}
-    for folders in ("input", "providers"):
-        subprocess.run(["chown", "-R", f"{UID}:{UID}", folder / folders], check=True)
-    return Project(client, name, folder, services, file["networks"])
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +54,11 @@ def stack(
     engine: docker.DockerClient, kinds: dict[str, str], ports: dict[str, int], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Project]:
     """Every service of the profiles core, live and viewer, healthy."""
-    one = made(engine, "image-test", tmp_path_factory.mktemp("compose"), ports, kinds)
+    one = prepared_project(engine, "image-test", tmp_path_factory.mktemp("compose"), ports, kinds)
+    heartbeat = one.folder / "providers" / "heartbeat_url"
+    heartbeat.write_text(f"https://{VENUE}/heartbeat")
+    heartbeat.with_name("alert_webhook").write_text(f"https://{VENUE}/alerts")
+    subprocess.run(["chown", "-R", f"{UID}:{UID}", heartbeat.parent], check=True)
     certificate = tmp_path_factory.mktemp("certificate")
     one.authority = venue_certificate.write(certificate, VENUE)
     one.down()
@@ -110,9 +91,17 @@ def rows(stack: Project, where: str = "true") -> int:
     return int(stack.run("code", "python", "-c", COUNT, query).split()[-1])
 
 
-def ask(stack: Project, ports: dict[str, int], query: str, **variables: object) -> dict[str, object]:
+@pytest.fixture(scope="module")
+def token(stack: Project) -> str:
+    """The token of the webserver."""
+    found = ""
+    while not found:  # of a busy engine, the output of a command can be empty
+        found = stack.run("webserver", "cat", "/data/dagster/ui_token").strip()
+    return found
+
+
+def ask(ports: dict[str, int], token: str, query: str, **variables: object) -> dict[str, object]:
     """What the webserver answers to a GraphQL query of whoever has its token."""
-    token = stack.run("webserver", "cat", "/data/dagster/ui_token").strip()
     url, login = f"http://127.0.0.1:{ports['DAGSTER_PORT']}/graphql", {"Authorization": f"Bearer {token}"}
     answer = httpx.post(url, json={"query": query, "variables": variables}, headers=login, timeout=60).json()
     assert "errors" not in answer, answer
@@ -166,7 +155,9 @@ def test_internal_network_leads_nowhere(stack: Project) -> None:
     assert b"unreachable" in said or b"timed out" in said, said
 
 
-def test_bars_are_loaded_and_a_backfill_of_the_ui_goes_on(stack: Project, loaded: int, ports: dict[str, int]) -> None:
+def test_bars_are_loaded_and_a_backfill_of_the_ui_goes_on(
+    stack: Project, loaded: int, ports: dict[str, int], token: str
+) -> None:
     assert loaded > 10_000
     partitions = ["2023-04", "2023-05"]
     wanted = {
@@ -175,13 +166,13 @@ def test_bars_are_loaded_and_a_backfill_of_the_ui_goes_on(stack: Project, loaded
         "fromFailure": False,
         "tags": [],
     }
-    answer = ask(stack, ports, BACKFILL, wanted=wanted)["launchPartitionBackfill"]
+    answer = ask(ports, token, BACKFILL, wanted=wanted)["launchPartitionBackfill"]
     assert isinstance(answer, dict)
     assert answer["__typename"] == "LaunchBackfillSuccess", answer
     end, state = time.monotonic() + 300, ""
     while state not in ("COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED"):
         assert time.monotonic() < end, stack.log("daemon") + stack.log("code")
-        found = ask(stack, ports, STATE, id=answer["backfillId"])["partitionBackfillOrError"]
+        found = ask(ports, token, STATE, id=answer["backfillId"])["partitionBackfillOrError"]
         assert isinstance(found, dict)
         state = found["status"]
         time.sleep(1)
@@ -189,15 +180,17 @@ def test_bars_are_loaded_and_a_backfill_of_the_ui_goes_on(stack: Project, loaded
     assert rows(stack, "time >= '2023-04-01' AND time < '2023-06-01'") > loaded / 3
 
 
-def test_people_see_the_assets_in_both_uis(stack: Project, loaded: int, ports: dict[str, int], tmp_path: Path) -> None:
+def test_people_see_the_assets_in_both_uis(
+    stack: Project, loaded: int, ports: dict[str, int], token: str, tmp_path: Path
+) -> None:
     if missing := missing_browser():
         pytest.skip(missing)
     tokens = {
-        "DAGSTER_PORT": stack.run("webserver", "cat", "/data/dagster/ui_token").strip(),
+        "DAGSTER_PORT": token,
         "VIEWER_PORT": (stack.folder / "secrets" / "viewer_token").read_text().strip(),
     }
-    for port, token in tokens.items():
-        chromium = Browser(f"http://127.0.0.1:{ports[port]}", token)
+    for port, secret in tokens.items():
+        chromium = Browser(f"http://127.0.0.1:{ports[port]}", secret)
         try:
             chromium.open("/assets/stock_1min_qfq")
             chromium.until(lambda page=chromium: "stock_1min_qfq" in page.text() and "2023" in page.text(), "the bars")
@@ -212,6 +205,16 @@ def test_prometheus_reaches_what_it_scrapes(stack: Project, ports: dict[str, int
         assert time.monotonic() < end, up
         active = httpx.get(url, timeout=10).json()["data"]["activeTargets"]
         up = {one["scrapePool"] for one in active if one["health"] == "up"}
+        time.sleep(1)
+
+
+def test_alertmanager_has_the_alert_of_prometheus_that_is_always_on(stack: Project) -> None:
+    if "alertmanager" not in stack.services:
+        pytest.skip("needs an image of Alertmanager")
+    end, said = time.monotonic() + 120, ""
+    while '"Watchdog"' not in said:
+        assert time.monotonic() < end, stack.log("prometheus") + stack.log("alertmanager")
+        said = stack.run("prometheus", "wget", "-q", "-O", "-", "http://alertmanager:9093/api/v2/alerts")
         time.sleep(1)
 
 
@@ -249,18 +252,3 @@ def test_a_killed_service_comes_back_healthy(stack: Project, loaded: int) -> Non
     drop_a_year(stack, 2022)
     stack.run("code", "marketdata", "ingest", "bars", "--months", "2022-06", "--workers", "2")
     assert rows(stack) > before >= loaded
-
-
-@pytest.mark.parametrize("start", range(FIRST_STARTS))
-def test_first_start_from_empty_volumes(
-    engine: docker.DockerClient, kinds: dict[str, str], tmp_path: Path, start: int
-) -> None:
-    one = made(engine, f"first-start-{start}", tmp_path, {name: free_port() for name in PORTS}, kinds)
-    core = [name for name, service in one.services.items() if "core" in service["profiles"]]
-    one.down()
-    try:
-        one.up(core)
-        print(f"healthy after {max(one.seconds.values()):.1f} s")
-        assert not [name for name in core if one.containers[name].attrs["RestartCount"]]
-    finally:
-        one.down()

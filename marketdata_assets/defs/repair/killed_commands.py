@@ -17,6 +17,7 @@ from marketdata_assets.dagster_internals import (
 )
 from marketdata_assets.defs.runs import sensor
 from marketdata_assets.local import run_lock
+from marketdata_assets.run_containers.container import CONTAINER_TAG, container_name
 from marketdata_assets.settings import Settings
 
 START_SECONDS = 45.0
@@ -69,7 +70,12 @@ def end_interrupted(instance: dg.DagsterInstance) -> list[str]:
 
 
 def was_launched(run: dg.DagsterRun) -> bool:
-    """Whether a code server has the run; true also while that cannot be known."""
+    """Whether a code server has the run; true also while that cannot be known.
+
+    A run with a container of its own is left to Dagster's start timeout: the sensor cannot see the container.
+    """
+    if run.tags.get(CONTAINER_TAG) == container_name(run.run_id):
+        return True
     try:
         return GRPC_INFO_TAG in run.tags and run.run_id in runs_of_code_server(run)
     except DagsterUserCodeUnreachableError:
