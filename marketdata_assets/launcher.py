@@ -103,7 +103,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
 
 def _has_container(run: DagsterRun) -> bool:
-    """A run that is started anew has the tags of the one before, whose container is another."""
+    """A retry has the tags of the run before, whose container is another."""
     return run.tags.get(CONTAINER_TAG) == container_name(run.run_id)
 
 

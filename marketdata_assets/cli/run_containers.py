@@ -23,7 +23,7 @@ def run_containers(
     """Start each run in a container of its own, for the daemon and the UI of the compose file.
 
     It runs in a container of the compose project, with the socket of the Docker Engine. Containers of runs are made
-    from that of the service `code`. Runs until SIGTERM; containers of runs go on."""
+    from that of the service `code`. Runs until SIGTERM, which stops no run."""
     limits = Limits(cpus, memory, processes)
     output.notes().print(f"runs get {cpus:g} cores and {limits.memory_bytes >> 20} MB each; requests at {socket}")
     try:

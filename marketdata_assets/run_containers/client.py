@@ -1,4 +1,4 @@
-"""Asks the service of run containers, through its socket."""
+"""The client of the service of run containers, through its socket."""
 
 import time
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from marketdata_assets.errors import TransientError
 SECONDS = 90.0
 """Longer than the service waits for a code server that is being replaced."""
 AWAY_SECONDS = 60.0
-"""How long the service itself may be away when a run is to start: a deploy replaces it."""
+"""How long the service may be unavailable when a run is to start: a deploy replaces it."""
 
 
 class RunContainersAway(TransientError):
-    """The service of run containers does not answer, or could not do what it was asked for."""
+    """The service of run containers does not answer, or failed."""
 
     def __init__(self, socket: Path, cause: str) -> None:
         super().__init__(f"the launcher of run containers at {socket}: {cause}; docker compose logs launcher shows why")
@@ -29,7 +29,7 @@ class RunContainers:
     away_seconds: float = AWAY_SECONDS
 
     def start(self, run_id: str) -> str:
-        """Start the container of a run, once however often it is asked for; its name."""
+        """Start the container of a run, idempotently; its name."""
         end = time.monotonic() + self.away_seconds
         while True:
             try:

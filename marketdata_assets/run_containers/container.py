@@ -78,10 +78,10 @@ def networks(code: Mapping[str, Any]) -> list[str]:
 
 
 def settings(code: Mapping[str, Any], run_id: str, project: str, limits: Limits) -> dict[str, Any]:
-    """What the engine takes to create the container, from what it tells of the code server's. Raises NotARun, BadLimit.
+    """What creates the container on the engine, from what it reports of the code server's. Raises NotARun, BadLimit.
 
-    Without the code server's names in networks, published ports, health check and restarts: a run that was killed is
-    started anew by Dagster, as another run.
+    Without the code server's names in networks, published ports, health check and restarts: Dagster retries a run that
+    was killed, as another run.
     """
     first = networks(code)[0]
     return {

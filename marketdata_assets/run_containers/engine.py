@@ -58,7 +58,7 @@ class Engine:
         return cls(client, own["Config"]["Labels"][COMPOSE_PROJECT], limits)
 
     def start(self, run_id: str) -> None:
-        """Create and start the container of a run; one that is there already stays as it is.
+        """Create and start the container of a run; an existing one is left as it is.
 
         Raises NotARun, NoCodeServer and docker.errors.APIError.
         """

@@ -64,7 +64,7 @@ def _endpoint(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
 
 
 def serve(engine: Engine, socket: Path) -> None:
-    """Serve at this path until a signal; runs go on."""
+    """Serve at this path until a signal, which stops no run."""
     socket.unlink(missing_ok=True)
     config = uvicorn.Config(application(engine), uds=str(socket), log_level="warning", access_log=False)
     asyncio.run(uvicorn.Server(config).serve())

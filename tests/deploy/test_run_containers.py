@@ -214,6 +214,8 @@ def test_run_is_started_watched_and_stopped_through_the_socket(socket: Path, ins
     assert stopping.status == dg.DagsterRunStatus.CANCELING
 
 
+# httpx leaves a socket that could not be connected to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_nothing_is_concluded_from_a_launcher_that_is_being_replaced(
     socket: Path, instance: dg.DagsterInstance
 ) -> None:
