@@ -99,7 +99,7 @@ def _overrides(file: Path, engine: int) -> dict[str, object]:
     for name, service in yaml.safe_load(file.read_text())["services"].items():
         change: dict[str, object] = {}
         if engine < FIRST_WITH_START_INTERVAL and "start_interval" in service.get("healthcheck", {}):
-            change["healthcheck"] = {"start_interval": _Reset(), "interval": "5s", "retries": 30}
+            change["healthcheck"] = {"start_interval": _Reset(), "interval": "15s", "retries": 20}
         if "ulimits" in service:
             change["ulimits"] = {"nofile": {"soft": OPEN_FILES, "hard": OPEN_FILES}}
         if change:

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ WANTED = ("code", "webserver", "daemon", "launcher")
 MEMORY_MEGABYTES = 640
 WAITS = '''"""A handler that ends when a file is there."""
 import time
+import uuid
 from pathlib import Path
 
 def waits(frame):
@@ -107,7 +109,8 @@ def remove(engine: docker.DockerClient, stack: Compose) -> None:
 
 
 def start(stack: Compose, flow: str) -> str:
-    """The id of a run of a flow that was started in the UI."""
+    """The id of a run of a flow that was started in the UI, for a changed file: an unchanged one is not loaded."""
+    (stack.folder / "input" / "flows_data" / flow / "a.csv").write_text(f"key,value\na,{uuid.uuid4()}\n")
     selector = {
         "repositoryLocationName": "marketdata_assets",
         "repositoryName": "__repository__",
