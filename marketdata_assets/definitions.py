@@ -9,6 +9,7 @@ import dagster as dg
 
 from marketdata_assets import defs as project
 from marketdata_assets import logs, resources
+from marketdata_assets.defs import catalog
 from marketdata_assets.defs.flows import own
 from marketdata_assets.defs.repair import freshness, nightly
 from marketdata_assets.flows import discovery
@@ -36,10 +37,11 @@ def defs() -> dg.Definitions:
     settings = Settings()
     logs.configure(settings.log_format, logging.INFO)
     folder, taken = settings.flows_folder, own.names(ours)
-    found = dg.Definitions.merge(ours, own.definitions(folder, taken))
+    found = dg.Definitions.merge(ours, own.definitions(folder, taken), dg.Definitions([catalog.start_here()]))
     flows = [one.flow for one in (*discovery.shipped(), *own.find(folder, taken)) if one.flow]
+    aged = freshness.applied(found, [flow.name for flow in flows if flow.schedule])
     return dg.Definitions.merge(
-        freshness.applied(found, [flow.name for flow in flows if flow.schedule]),
+        catalog.described(aged, settings.code_url),
         dg.Definitions(
             sensors=[nightly.repair_sensor(flows, [*(found.jobs or ())])],
             resources=resources.definitions(),

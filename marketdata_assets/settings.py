@@ -165,6 +165,12 @@ class Settings(_FromEnvironment):
         " between",
     )
 
+    code_url: str | None = Field(
+        default=None,
+        description="where the source of this package is, such as https://github.com/OWNER/NAME/blob/v1.2.0; pages of"
+        " assets link there instead of to files of this machine",
+    )
+
     bars_dir: Path | None = Field(default=None, description="yearly zips of 1-minute bars; default HOME/bars")
     bars_quiet_seconds: QuietSeconds = 30.0
     alphas_dir: Path | None = Field(default=None, description="raw slices and packages of alphas; default HOME/alphas")

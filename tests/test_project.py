@@ -69,12 +69,13 @@ ASSETS = {
     "exchange_gaps": "exchanges",
     "exchange_history": "exchanges",
     "exchange_ohlcv_1m": "exchanges",
+    "start_here": "start_here",
     "stock_daily_files": "flows",
     "stock_daily": "flows",
     "stock_daily_indicators": "flows",
 }
 EXTERNAL = {"minute_bar_files", "brain_api", "tushare_api", "yahoo_chart", "tick_files", "exchange_feed"}
-EXTERNAL |= {"stock_daily_files", "reference_files", "exchange_apis"}
+EXTERNAL |= {"stock_daily_files", "reference_files", "exchange_apis", "start_here"}
 FLOWS = ("stock_daily", "stock_daily_indicators")
 REFERENCE_DAYS = ("suspensions", "adjust_factors", "price_limits")
 TICK_TABLES = ("tick_data", "order_book", "factors")

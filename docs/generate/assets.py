@@ -6,13 +6,14 @@ import dagster as dg
 
 from docs.generate.markdown import code, codes, paragraph, table
 from marketdata_assets.definitions import defs
+from marketdata_assets.defs.catalog import START
 
 GROUPS = ("bars", "alphas", "ticks", "exchanges", "flows")
 
 
 def page() -> str:
     repository = defs().get_repository_def()
-    groups = sorted({_group(node) for node in repository.asset_graph.asset_nodes}, key=_rank)
+    groups = sorted({_group(node) for node in repository.asset_graph.asset_nodes} - {START}, key=_rank)
     sections = [_listed(repository.asset_graph, group) for group in groups]
     return (
         "# Assets\n\nConcepts: [bars](../concepts/bars.md), [alphas](../concepts/alphas.md),"

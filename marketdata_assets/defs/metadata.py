@@ -1,7 +1,7 @@
 """Metadata for the UI: columns and rows of tables, files that were read, results of checks."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Column = tuple[str, str, str]
 """Name, type and meaning."""
+Lineage = Mapping[str, Sequence[tuple[str, str]]]
+"""By column: assets and columns that it is made of."""
+LINEAGE = "dagster/column_lineage"
 
 OWNERS = ["team:market-data"]
 INLINE_COLUMNS = 3  # columns that fit where the UI shows values
@@ -31,6 +34,15 @@ def column_schema(*columns: Column, table: str = "") -> dict[str, Any]:
 def table_schema(asset: str, *, table: bool = True) -> dict[str, Any]:
     """The metadata with the columns of an asset from `columns.csv`; with the name of its table, unless it has none."""
     return column_schema(*_described_columns()[asset], table=asset if table else "")
+
+
+def column_lineage(lineage: Lineage) -> dict[str, Any]:
+    """The metadata that says which columns each column is made of."""
+    deps = {
+        column: [dg.TableColumnDep(dg.AssetKey(asset), upstream) for asset, upstream in found]
+        for column, found in lineage.items()
+    }
+    return {LINEAGE: dg.TableColumnLineage(deps)}
 
 
 @cache

@@ -10,10 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import yaml
@@ -80,6 +81,16 @@ def commands(port: int, workspace: Path) -> Mapping[str, list[str]]:
     return {"Dagster UI": [sys.executable, *ui, *found], "Dagster daemon": [sys.executable, *daemon, *found]}
 
 
+def introduced(locations: Sequence[Mapping[str, Any]], port: int) -> list[dict[str, Any]]:
+    """The code locations, each with the address of the page to begin with, which the UI shows on their own pages."""
+    page = {"start_here": f"http://127.0.0.1:{port}/assets/start_here"}
+    return [
+        {kind: {**place, "additional_metadata": page | place.get("additional_metadata", {})}}
+        for location in locations
+        for kind, place in location.items()
+    ]
+
+
 def main(port: int) -> None:
     """Run until SIGINT or SIGTERM."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -93,7 +104,7 @@ def main(port: int) -> None:
     ):
         ensure_pool_limits(instance)
         workspace = Path(folder) / "workspace.yaml"
-        workspace.write_text(yaml.safe_dump({"load_from": locations}))
+        workspace.write_text(yaml.safe_dump({"load_from": introduced(locations, port)}))
         watch([Watched(name, command) for name, command in commands(port, workspace).items()])
 
 

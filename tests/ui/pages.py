@@ -18,6 +18,9 @@ OVER_ALL = {
     "/deployment/daemons": "Freshness Daemon",
     "/deployment/concurrency": "timescale",
     "/deployment/config": "PostgresRunStorage",
+    LOCATION: "start_here",
+    "/assets/start_here": "What to do next",
+    "/assets?asset-selection=tag%3A%22source%2Ftushare_api%22": "adjust_factors",
 }
 """Pages over all assets, and a word that each shows."""
 KLINE = "stock_monthly_kline"

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from marketdata_assets.local.watch import FIRST_DELAY, LONGEST_DELAY, STEADY_SECONDS
-from marketdata_assets.ui.processes import Watched
+from marketdata_assets.ui.processes import Watched, introduced
 
 ENDS = [sys.executable, "-c", "import sys; sys.exit(3)"]
 STAYS = [sys.executable, "-c", "import signal; signal.pause()"]
@@ -54,3 +54,13 @@ def test_stopping_ends_what_runs() -> None:
     watched.stop()
     watched.wait(30)
     assert watched.process.poll() is not None
+
+
+def test_every_code_location_has_the_address_of_the_page_to_begin_with() -> None:
+    own = {"grpc_server": {"socket": "/run/own", "location_name": "own", "additional_metadata": {"module_name": "own"}}}
+    page = {"start_here": "http://127.0.0.1:3000/assets/start_here"}
+    [found] = introduced([own], 3000)
+    assert found["grpc_server"] == own["grpc_server"] | {"additional_metadata": page | {"module_name": "own"}}
+    assert introduced([{"grpc_server": {"port": 1}}], 3000) == [
+        {"grpc_server": {"port": 1, "additional_metadata": page}}
+    ]

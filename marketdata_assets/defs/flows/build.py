@@ -5,6 +5,7 @@ What the flow does is in `marketdata_assets.flows`; nothing of it is imported he
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from marketdata_assets.config_files import Document, Location
 from marketdata_assets.defs.flows import automation
 from marketdata_assets.defs.flows.automation import partitions_of
 from marketdata_assets.defs.marks import Partitions
-from marketdata_assets.defs.metadata import Column, check_result, column_schema, observed_files
+from marketdata_assets.defs.metadata import Column, Lineage, check_result, column_lineage, column_schema, observed_files
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.run_files import allowed
 from marketdata_assets.flows import definition, discovery
@@ -113,7 +114,7 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
         # Of what is declared. The ledger's version also knows the code of the functions, which is not imported here.
         code_version=hashlib.sha256(flow.model_dump_json().encode()).hexdigest()[:12],
         pool="timescale",
-        metadata=column_schema(*columns(flow), table=flow.target.table),
+        metadata=column_schema(*columns(flow), table=flow.target.table) | column_lineage(lineage(flow)),
     )
     def load(
         context: dg.AssetExecutionContext,
@@ -173,12 +174,23 @@ _OURS = {
 
 
 def columns(flow: FlowDefinition) -> list[Column]:
-    """The table's columns, each with its name in the files, or how it is derived."""
-    sources = {ours: f"`{theirs}` of the files" for theirs, ours in flow.loader.columns.items()} | _OURS
+    """The table's columns, each with the expression that it is derived by; `lineage` has their names in the files."""
+    sources = dict(_OURS)
     for step in flow.handlers:
         if step.derive:
             sources |= {name: f"`{expression}`" for name, expression in step.derive.columns.items()}
     return [(name, kind, sources.get(name, "")) for name, kind in declared(flow.target).items()]
+
+
+def lineage(flow: FlowDefinition) -> Lineage:
+    """The columns of the files that each column is read from, or that its expression names."""
+    files = files_key(flow)
+    origins = {ours: [(files, theirs)] for theirs, ours in flow.loader.columns.items()}
+    for step in flow.handlers:
+        for name, expression in step.derive.columns.items() if step.derive else ():
+            named = dict.fromkeys(re.findall(r"\w+", expression))
+            origins[name] = [origin for one in named for origin in origins.get(one, ())]
+    return {name: [*dict.fromkeys(found)] for name in declared(flow.target) if (found := origins.get(name))}
 
 
 CHECKS = {
