@@ -10,10 +10,11 @@ from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from marketdata_assets.errors import TerminalError, TransientError
-from marketdata_assets.http_client import LOOPBACK, safe_url
+from marketdata_assets.http_client import safe_url
+from marketdata_assets.proxies import LOOPBACK
 
 TIMEOUT_SECONDS = 10.0
 PORTS = {"smtp": 587, "smtps": 465}
@@ -60,7 +61,8 @@ def post(webhook: str, alert: Alert, variable: str = "MARKETDATA_ALERT_WEBHOOK")
     body = json.dumps({"text": alert.text, **alert.facts}).encode()
     request = Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - its scheme is checked
     try:
-        with build_opener(_NoRedirects).open(request, timeout=TIMEOUT_SECONDS):
+        proxies = ProxyHandler({} if urlsplit(url).hostname in LOOPBACK else None)
+        with build_opener(_NoRedirects, proxies).open(request, timeout=TIMEOUT_SECONDS):
             pass
     except HTTPError as error:
         error.close()

@@ -18,13 +18,14 @@ import msgspec
 from marketdata_assets.backoff import delay
 from marketdata_assets.budget import BudgetBlocked, BudgetUnavailable
 from marketdata_assets.concurrency_limit import ConcurrencyLimit
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.input_limits import MAX_RESPONSE_BYTES
 from marketdata_assets.logs import get_logger
+from marketdata_assets.proxies import LOOPBACK, environment_proxy
 
 T = TypeVar("T")
 
 DIRECT = "direct"  # instead of the URL of a proxy
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MAX_BACKOFF_SECONDS = 60.0
 TOO_MANY_REQUESTS = 429
 RETRYABLE = frozenset({408, 425, TOO_MANY_REQUESTS})
@@ -73,6 +74,16 @@ class RetryPolicy:
         return delay(attempt, self.backoff, self.max_backoff, self.jitter)
 
 
+class SocksProxy(TerminalError):
+    """The environment names a SOCKS proxy, for which a package is missing."""
+
+    def __init__(self, proxy: str) -> None:
+        super().__init__(
+            f"the proxy of the environment is {proxy.partition('://')[0]}://..., which needs the package socksio: run"
+            " `pip install socksio`, or set HTTPS_PROXY to the http:// port of the same proxy"
+        )
+
+
 class RetriesExhausted(Exception):
     """Every attempt ended in `RetryLater`, or the rate budget was `blocked` for too long. Each domain translates it."""
 
@@ -107,14 +118,19 @@ class HttpClient:
         self.sent = 0
         self._secrets = tuple(filter(None, secrets))
         self._reader = ThreadPoolExecutor(1, "responses")
-        self._http = httpx.AsyncClient(
-            timeout=policy.timeout,
-            follow_redirects=False,
-            headers=headers,
-            proxy=None if policy.proxy == DIRECT else policy.proxy,
-            trust_env=policy.proxy != DIRECT,
-            verify=self.url.startswith("https://"),  # loading certificates takes long, and loopback has none
-        )
+        proxy = environment_proxy(self.url) if policy.proxy is None else policy.proxy
+        secure = self.url.startswith("https://")  # loading certificates takes long, and loopback has none
+        try:
+            self._http = httpx.AsyncClient(
+                timeout=policy.timeout,
+                follow_redirects=False,
+                headers=headers,
+                proxy=None if proxy == DIRECT else proxy,
+                trust_env=False,
+                verify=httpx.create_ssl_context() if secure else False,
+            )
+        except ImportError:
+            raise SocksProxy(str(proxy)) from None
         self.jar = self._http.cookies.jar
 
     async def close(self) -> None:

@@ -21,6 +21,7 @@ from marketdata_assets.cli.migrate import migrate_all
 from marketdata_assets.cli.ui import link
 from marketdata_assets.local.errors import PortTaken
 from marketdata_assets.local.group import kept
+from marketdata_assets.local.machine import problems
 from marketdata_assets.local.process import port_is_free, tied_to_us
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.local.watch import Watch
@@ -112,8 +113,13 @@ def _forward_output(process: subprocess.Popen[bytes], stopping: threading.Event)
 def doctor(as_json: output.Json = False) -> None:
     """Check every server: version, latency, missing features and how to fix them. Exit code 1 when one is not ok.
 
-    Also names configured folders that do not exist, and warns when the known trading days end within 60 days.
+    Also names configured folders that do not exist and what this machine lacks (processor, open files, disk), and warns
+    when the known trading days end within 60 days.
     """
+    machine = problems(Settings().root)
+    if not as_json:
+        for problem in machine:  # first of all, since libraries crash on a processor that lacks what they need
+            output.notes().print(f"[yellow]machine:[/] {problem}")
     from marketdata_assets.reference.status import REMEDY
     from marketdata_assets.resources import ClickHouse, Mongo, Nats, Postgres
 
@@ -122,7 +128,8 @@ def doctor(as_json: output.Json = False) -> None:
     folders = Settings().missing_folders()
     if as_json:
         found = [vars(health) for health in servers]
-        output.as_json({"servers": found, "calendar": vars(calendar), "missing_folders": folders})
+        known = {"calendar": vars(calendar), "missing_folders": folders, "machine": machine}
+        output.as_json({"servers": found, **known})
     else:
         columns = ("server", "state", "version", "edition", "ms", "url")
         rows = []

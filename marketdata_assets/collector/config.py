@@ -29,7 +29,8 @@ from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.errors import UnknownExchange
 from marketdata_assets.exchanges.records import DataType, Exchange, MarketType
 from marketdata_assets.exchanges.venue_adapter import Choice
-from marketdata_assets.http_client import DIRECT, LOOPBACK
+from marketdata_assets.http_client import DIRECT
+from marketdata_assets.proxies import LOOPBACK
 from marketdata_assets.settings import CollectorSettings
 
 RecordType = Literal[DataType, "gap", "book_top"]

@@ -25,7 +25,7 @@ from marketdata_assets.errors import MarketDataError
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.errors import UnknownExchange
 from marketdata_assets.exchanges.records import Exchange, MarketType
-from marketdata_assets.http_client import LOOPBACK
+from marketdata_assets.proxies import LOOPBACK
 
 MAX_BODY = 1 << 20
 STATUS_OF: dict[type[MarketDataError], int] = {NotCollected: 404, UnknownSymbols: 422, NotListed: 503}

@@ -12,7 +12,8 @@ from marketdata_assets.exchanges.errors import BadHistoryHost
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.exchanges.venue import HistoryClient
-from marketdata_assets.http_client import LOOPBACK, RetryPolicy
+from marketdata_assets.http_client import RetryPolicy
+from marketdata_assets.proxies import LOOPBACK
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,11 @@ _UTF8_FLAG = 0x800
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a relative name is no data: a part of it begins with a dot, or is what operating systems add."""
-    return any(part.startswith(".") or part.lower() in NOT_DATA for part in name.split("/"))
+    """Whether a relative name is no data: a part of it begins with a dot, or is what other programs add.
+
+    Office keeps `~$prices.xlsx` beside a workbook that is open.
+    """
+    return any(part.startswith((".", "~$")) or part.lower() in NOT_DATA for part in name.split("/"))
 
 
 def is_documentation(name: str) -> bool:

@@ -18,6 +18,26 @@ class DataFolderBusy(TerminalError):
         )
 
 
+class BadDataFolder(TerminalError):
+    """The data folder cannot be created or written."""
+
+    def __init__(self, home: Path, cause: str) -> None:
+        super().__init__(
+            f"{home}: the data folder cannot be written ({cause}); correct its owner and mode, or set MARKETDATA_HOME"
+            " to a folder on a local disk"
+        )
+
+
+class DiskFull(TerminalError):
+    """There is too little space for the local stack to start."""
+
+    def __init__(self, home: Path, free: int, needed: int) -> None:
+        super().__init__(
+            f"{home}: {free >> 20} MB are free, and the local stack needs {needed >> 20} MB to start; free space there,"
+            " or set MARKETDATA_HOME to a folder on another disk"
+        )
+
+
 class ServerFailed(TerminalError):
     """A server exited before it was ready, or was not ready within its deadline."""
 
@@ -29,10 +49,10 @@ class ServerFailed(TerminalError):
 class PortTaken(TerminalError):
     """A port that the environment names is in use."""
 
-    def __init__(self, name: str, port: int, variable: str) -> None:
+    def __init__(self, name: str, port: int, variable: str, *, zero_is_free: bool = False) -> None:
         super().__init__(
             f"{name}: port {port} on 127.0.0.1 is in use; stop the program that has it, or set {variable} "
-            "to another port (0 takes a free one)"
+            f"to another port{' (0 takes a free one)' if zero_is_free else ''}"
         )
 
 

@@ -71,7 +71,7 @@ class Server:
         self, spec: ServerSpec, home: Path, configured_port: int, on_launch: Callable[[], None] = lambda: None
     ) -> None:
         if configured_port and not port_is_free(configured_port):
-            raise PortTaken(spec.name, configured_port, spec.port_variable)
+            raise PortTaken(spec.name, configured_port, spec.port_variable, zero_is_free=True)
         self.spec, self.name = spec, spec.name
         self.folder = home / spec.name
         self.log = home / "logs" / f"{spec.name}.log"
@@ -140,7 +140,7 @@ class Server:
                 fact = f"exited with code {self._process.returncode} before it was ready"
                 raise ServerFailed(self.name, fact, self.log, self._tail())
             if not self._other_ports_to_try:
-                raise PortTaken(self.name, self.port, self.spec.port_variable)
+                raise PortTaken(self.name, self.port, self.spec.port_variable, zero_is_free=True)
             self._other_ports_to_try -= 1
             self.port = free_port()
             self.launch()

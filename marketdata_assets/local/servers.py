@@ -54,7 +54,7 @@ def _nats_prepare(folder: Path) -> None:
     An acknowledged message survives a crash of the server at once, and of the machine after `sync_interval`. Its
     default is two minutes; "always" syncs every message, at a twentieth of the rate. See docs/decisions/0006.
     """
-    store = json.dumps(str(folder / "data"))
+    store = json.dumps(str(folder / "data"), ensure_ascii=False)  # the server knows no \u escapes
     login = f"user: {password.USER}, password: {json.dumps(password.of(folder))}"
     text = f"jetstream {{\n  store_dir: {store}\n  sync_interval: 1s\n}}\nauthorization {{ {login} }}\n"
     password.write_private(folder / "nats.conf", text)

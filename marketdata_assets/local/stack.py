@@ -5,12 +5,15 @@ Clients find it through `endpoints`; what one server needs belongs to that serve
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Self
 
 from marketdata_assets.local import endpoints, mongo, postgres, record, servers
+from marketdata_assets.local.errors import BadDataFolder, DiskFull
 from marketdata_assets.local.process import Server, Started, wait_ready
 from marketdata_assets.local.watch import Watch
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 SPECS = {"clickhouse": servers.CLICKHOUSE, "mongo": mongo.MONGO, "nats": servers.NATS, "postgres": postgres.POSTGRES}
 URLS = {"postgres": "postgres_dsn", "mongo": "mongo_uri", "clickhouse": "clickhouse_url", "nats": "nats_url"}
 SERVICES = ("postgres", "mongo", "clickhouse", "nats")
+BYTES_TO_START = 200 << 20
+"""The files of servers without data take 80 MB."""
 
 
 class LocalStack:
@@ -46,10 +51,12 @@ class LocalStack:
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        """Start the servers; raises DataFolderBusy, PortTaken, MissingWheel, ServerFailed or RootRefused."""
+        """Start the servers; raises BadDataFolder, DiskFull, DataFolderBusy, PortTaken, MissingWheel, ServerFailed, or
+        RootRefused.
+        """
         home = self.settings.root
         with ExitStack() as undo:
-            undo.enter_context(record.hold(home))
+            undo.enter_context(_taken(home))
             for name in record.stop_leftovers(home):
                 self._report(f"{name}: stopped the one a killed stack left running")
             undo.callback(self._stop_servers)
@@ -106,3 +113,15 @@ class LocalStack:
             server.stop()
         record.erase(self.settings.root)
         self._report(f"stopped {len(servers)} servers in {time.monotonic() - began:.1f} s")
+
+
+def _taken(home: Path) -> IO[str]:
+    """The data folder, held for this process, with space for servers to start."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(home).free
+        if free < BYTES_TO_START:
+            raise DiskFull(home, free, BYTES_TO_START)
+        return record.hold(home)
+    except OSError as error:
+        raise BadDataFolder(home, error.strerror or str(error)) from error

@@ -71,7 +71,7 @@ def _ask(url: str) -> Health:
 def _client(address: str) -> Iterator["Client"]:
     from marketdata_assets.stores import clickhouse
 
-    client = clickhouse.opened(address, {"connect_timeout": 3, "dedicated_pool": True})
+    client = clickhouse.opened(address, {"connect_timeout": 3}, own_pool=True)
     try:
         yield client
     finally:

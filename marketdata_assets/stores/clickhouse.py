@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import polars as pl
 
+from marketdata_assets.proxies import environment_proxy
 from marketdata_assets.server_versions import ServerTooOld, require
 from marketdata_assets.stores import clickhouse_address, clickhouse_ddl
 from marketdata_assets.stores.errors import StoreAway, StoreFull
@@ -84,17 +85,25 @@ def connect(url: str, *, timeout_seconds: float | None = None, connect_seconds: 
             client.close()
 
 
-def opened(url: str, options: Mapping[str, Any]) -> "Client":
-    """A client, to be closed. Raises ServerTooOld, also where the server does not understand what the library asks."""
+def opened(url: str, options: Mapping[str, Any], *, own_pool: bool = False) -> "Client":
+    """A client, to be closed; with `own_pool` its connections are not those of earlier clients.
+
+    Raises ServerTooOld, also where the server does not understand what the library asks.
+    """
     import clickhouse_connect
     from clickhouse_connect.driver.exceptions import DatabaseError
+    from clickhouse_connect.driver.httputil import default_pool_manager, get_pool_manager
 
+    if url.startswith("http://") and environment_proxy(url) is None:  # by itself the library uses a proxy for loopback
+        options = {**options, "pool_mgr": get_pool_manager() if own_pool else default_pool_manager()}
+    elif own_pool:
+        options = {**options, "dedicated_pool": True}
     try:
         client = clickhouse_connect.get_client(dsn=url, autogenerate_session_id=False, **options)
     except DatabaseError:
         with suppress(httpx.HTTPError):
             root = httpx.URL(url).copy_with(path="/", query=b"query=SELECT+version()")
-            require(STORE, httpx.get(root).text.strip())
+            require(STORE, httpx.get(root, trust_env=False).text.strip())
         raise
     try:
         require(STORE, client.server_version or "")

@@ -15,8 +15,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from marketdata_assets.http_client import LOOPBACK
 from marketdata_assets.logs import get_logger
+from marketdata_assets.proxies import LOOPBACK
 from marketdata_assets.ui.token import TOKEN
 
 OPEN_PATHS = ("/server_info",)

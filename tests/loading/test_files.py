@@ -41,7 +41,16 @@ def read(unit: Unit) -> bytes:
 
 
 def test_walk_skips_hidden_files_and_what_operating_systems_add(tmp_path: Path) -> None:
-    for name in ("a.csv", "deep/b.csv", ".c.csv", ".git/d.csv", "__MACOSX/e.csv", "x/Thumbs.db", "deep/__MACOSX/f.csv"):
+    for name in (
+        "a.csv",
+        "deep/b.csv",
+        ".c.csv",
+        ".git/d.csv",
+        "__MACOSX/e.csv",
+        "x/Thumbs.db",
+        "deep/__MACOSX/f.csv",
+        "~$g.csv",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"1")
     assert [file.name for file in walk(tmp_path)] == ["a.csv", "deep/b.csv"]

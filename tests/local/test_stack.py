@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,9 +22,16 @@ from commands import settings as settings_of
 
 from marketdata_assets.local import mongo, postgres, process, proctable, record, servers
 from marketdata_assets.local.endpoints import as_environment, resolve
-from marketdata_assets.local.errors import DataFolderBusy, MissingWheel, PortTaken, ServerFailed
+from marketdata_assets.local.errors import (
+    BadDataFolder,
+    DataFolderBusy,
+    DiskFull,
+    MissingWheel,
+    PortTaken,
+    ServerFailed,
+)
 from marketdata_assets.local.process import Server, free_port, wait_ready
-from marketdata_assets.local.stack import SERVICES, LocalStack
+from marketdata_assets.local.stack import BYTES_TO_START, SERVICES, LocalStack
 
 
 def write_everywhere(stack: LocalStack, value: int) -> None:
@@ -301,3 +309,23 @@ def test_importing_the_stack_imports_no_client() -> None:
     heavy = {"chdb", "pymongo", "psycopg", "clickhouse_connect", "nats", "dagster", "polars", "pydantic"}
     check = f"import sys, marketdata_assets.local.stack; print(*{heavy!r} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", check], check=True, capture_output=True, text=True).stdout == "\n"
+
+
+def test_a_data_folder_may_have_spaces_and_chinese_characters(local_home: Path) -> None:
+    with LocalStack(settings_of(local_home / "我的 数据")) as stack:
+        write_everywhere(stack, 7)
+        assert read_everywhere(stack) == [[7]] * 4
+
+
+def test_too_little_space_is_said_before_anything_starts(local_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(local_home)._replace(free=BYTES_TO_START - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DiskFull, match=r"199 MB are free, and the local stack needs 200 MB.*MARKETDATA_HOME"):
+        LocalStack(settings_of(local_home)).__enter__()
+    assert list(local_home.iterdir()) == []
+
+
+def test_a_data_folder_that_cannot_be_written_is_named(local_home: Path) -> None:
+    (local_home / "file").touch()
+    with pytest.raises(BadDataFolder, match=r"file/home: the data folder cannot be written \(Not a directory\)"):
+        LocalStack(settings_of(local_home / "file" / "home")).__enter__()
