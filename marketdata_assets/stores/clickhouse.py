@@ -94,7 +94,7 @@ def opened(url: str, options: Mapping[str, Any], *, own_pool: bool = False) -> "
     from clickhouse_connect.driver.exceptions import DatabaseError
     from clickhouse_connect.driver.httputil import default_pool_manager, get_pool_manager
 
-    if url.startswith("http://") and environment_proxy(url) is None:  # by itself the library uses a proxy for loopback
+    if url.startswith("http://") and environment_proxy(url) is None:  # the library alone uses a proxy for loopback
         options = {**options, "pool_mgr": get_pool_manager() if own_pool else default_pool_manager()}
     elif own_pool:
         options = {**options, "dedicated_pool": True}

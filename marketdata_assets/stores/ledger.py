@@ -79,7 +79,7 @@ def recorded(connection: psycopg.Connection, dataset: str, units: Collection[tup
     """Those of `units`, by source and name, that have a row."""
     sources, names = [source for source, _ in units], [name for _, name in units]
     rows = connection.execute(
-        """SELECT source, unit FROM marketdata_ledger JOIN unnest(%s::text[], %s::text[]) AS asked (source, unit)
+        """SELECT source, unit FROM marketdata_ledger JOIN unnest(%s::text[], %s::text[]) AS wanted (source, unit)
            USING (source, unit) WHERE dataset = %s""",
         [sources, names, dataset],
     )
