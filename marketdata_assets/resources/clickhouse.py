@@ -46,10 +46,10 @@ def _ask(url: str) -> Health:
     from marketdata_assets.stores import clickhouse_cluster
 
     address, cluster = clickhouse_address.split(url)
-    nodes = set()
+    nodes: set[str] = set()  # a load balancer distributes connections or requests
     for _ in range(NODE_PROBES):
         with _client(address) as client:
-            nodes.add(clickhouse_cluster.node_of(client))
+            nodes |= {clickhouse_cluster.node_of(client) for _ in range(2)}
     with _client(address) as client:
         server = clickhouse_cluster.examine(client, cluster)
         problems = clickhouse_cluster.problems(server)

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from commands import settings as settings_of
 
+from marketdata_assets.collector.servers import Servers, find
 from marketdata_assets.local import proctable, record
 from marketdata_assets.local.endpoints import Endpoints, as_environment, budgets, resolve
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.settings import CollectorSettings
 
 
 def test_running_stack_is_found(local_stack: LocalStack) -> None:
@@ -48,6 +50,15 @@ def test_budgets_are_files_unless_the_settings_name_a_database(local_home: Path)
     assert repr(budgets(own, local_home)) == "PostgresBudgets('db.example:5433/budgets', '')"
     with pytest.raises(NoServer, match="MARKETDATA_POSTGRES_DSN"):
         budgets(here.model_copy(update={"budgets": "database"}), local_home)
+
+
+def test_the_address_of_clickhouse_has_its_cluster_for_every_process(local_home: Path) -> None:
+    url = "http://node:8123/marketdata"
+    settings = settings_of(local_home).model_copy(update={"clickhouse_url": url, "clickhouse_cluster": "main"})
+    found = as_environment(resolve(settings))["MARKETDATA_CLICKHOUSE_URL"]
+    assert found == f"{url}?cluster=main"
+    assert resolve(settings.model_copy(update={"clickhouse_url": found})).clickhouse_url == found
+    assert find(settings, CollectorSettings(), Servers()).clickhouse_url == found
 
 
 def test_as_environment_names_only_what_there_is() -> None:
