@@ -24,6 +24,8 @@ HEADER = "X-Marketdata-Cluster"
 NODE_HEADER = "X-ClickHouse-Server-Display-Name"
 WRITER = "marketdata_writer"
 REPLICA_EXISTS = 253
+SYNC_SECONDS = 60
+"""How long a table of a node that becomes the writing node may take to have all rows."""
 UPGRADE = f"use ClickHouse {OLDEST} or newer"
 ONE_SERVER = "set MARKETDATA_CLICKHOUSE_URL to a server of your own, or to a node of a cluster of one shard"
 OTHER_DATABASE = (
@@ -73,6 +75,7 @@ def join(client: Any, cluster: str) -> None:
         refuse(examine(client, cluster))
     client.http = OneNode(client.http)
     if not _is_writer(client, cluster):
+        _catch_up(client)
         _claim(client, cluster)
 
 
@@ -209,6 +212,22 @@ def _is_writer(client: "Client", cluster: str) -> bool:
             raise StoreAway(clickhouse.STORE, cause)
         return True
     return False
+
+
+def _catch_up(client: "Client") -> None:
+    """Apply what the writing node before this one has published: a publish clones what this node has."""
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
+    for name, engine in examine(client).tables:
+        if not engine.startswith("Replicated"):
+            continue
+        try:
+            client.command(f"SYSTEM SYNC REPLICA {quoted(name)}", settings={"receive_timeout": SYNC_SECONDS})
+        except DatabaseError as error:
+            if error.code in clickhouse.FORBIDDEN:
+                return
+            cause = f"{name} of this node lacks what another node has written: {error}"
+            raise StoreAway(clickhouse.STORE, cause) from error
 
 
 def _claim(client: "Client", cluster: str) -> None:

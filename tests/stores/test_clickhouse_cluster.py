@@ -210,7 +210,8 @@ def test_another_node_becomes_the_writing_node_once_the_first_gives_it_up(
     clickhouse.insert(writer, "t", frame(1))
     writer.command(f"DROP TABLE {WRITER} SYNC")
     address = clickhouse_cluster.writing(database, 1)
-    with clickhouse.connect(address) as second, staged(synced(second), "t", "1") as stage:
+    with clickhouse.connect(address) as second, staged(second, "t", "1") as stage:
+        assert stage.read("SELECT count(), max(n) FROM {stage}").row(0) == (ROWS, 1)
         stage.clear()
         stage.insert(frame(2))
         stage.publish()
