@@ -14,8 +14,11 @@ from compose_file import compose
 from installation import values
 from manifests import ALL_FOLDERS, KUBERNETES, all_manifests, containers, kustomized, pod_template
 from pod_policies import VERSIONS, problems
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
 
 from marketdata_assets.settings import Settings
+from marketdata_assets.ui.guard import Guard
 
 PODS = {one["metadata"]["name"]: one for one in all_manifests() if pod_template(one)}
 OF_CHART = {"code", "daemon", "run"}
@@ -230,3 +233,15 @@ OPTIONAL = {"MARKETDATA_PROVIDERS", "MARKETDATA_BACKUP_DIR", "MARKETDATA_BACKUP_
     for name in ("MARKETDATA_ALERT_WEBHOOK", "MARKETDATA_ALERT_SMTP", "MARKETDATA_HEARTBEAT_URL", "TUSHARE_TOKEN")
 }
 OPTIONAL |= {"MARKETDATA_BRAIN_CREDENTIALS"}  # variables of the Secret brain-credentials
+
+
+@pytest.mark.parametrize("name", ["ui", "viewer"])
+def test_guard_answers_to_the_probes_of_pages(name: str) -> None:
+    """A probe without a header names the pod's address, which is no name of the UI."""
+    (one,) = containers(PODS[name])
+    guarded = TestClient(Guard(PlainTextResponse("Dagster"), ["dagster.example"], "a token"))
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        request = one[probe]["httpGet"]
+        headers = {header["name"]: header["value"] for header in request["httpHeaders"]}
+        assert guarded.get(request["path"], headers=headers).status_code == 200
+        assert guarded.get(request["path"], headers={"Host": "10.1.2.3:3000"}).status_code == 421
