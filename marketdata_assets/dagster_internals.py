@@ -163,10 +163,13 @@ def with_current_image(context: LaunchRunContext) -> LaunchRunContext:
 
 
 def starts_processes(instance: dg.DagsterInstance) -> bool:
-    """Whether runs are processes of code servers. The launcher is not made: one of Kubernetes needs a cluster."""
-    launcher = instance.get_ref().run_launcher_data
-    return launcher is None or issubclass(
-        getattr(importlib.import_module(launcher.module_name), launcher.class_name), dg.DefaultRunLauncher
+    """Whether runs are processes of code servers. No launcher is made for that: one of Kubernetes needs a cluster."""
+    made: Any = instance._run_launcher
+    if made is not None:
+        return isinstance(made, dg.DefaultRunLauncher)
+    configured = instance.get_ref().run_launcher_data
+    return configured is None or issubclass(
+        getattr(importlib.import_module(configured.module_name), configured.class_name), dg.DefaultRunLauncher
     )
 
 

@@ -88,6 +88,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         try:
             with world.api:
                 world.start_api()
+                assert world.launcher.patience_seconds == 3600.0
+                (tmp_path / "kubeconfig").unlink()  # only who launches finds the API, as only its pod has a token
                 yield world
         finally:
             cluster.close()
@@ -157,5 +159,9 @@ def test_runs_of_commands_have_no_pod_and_are_left_to_their_process(world: World
 
 
 def test_launcher_is_known_where_there_is_no_cluster(world: World) -> None:
-    """The sensor in the code server, whose pod has no rights, must not make the launcher to know what it is."""
+    """As by the sensor in the code server: its pod may not be able to make the launcher."""
     assert not internals.starts_processes(world.instance)
+    with dg.DagsterInstance.from_ref(world.instance.get_ref()) as elsewhere:
+        assert not internals.starts_processes(elsewhere)
+        with pytest.raises(Exception, match="kube-config"):
+            assert elsewhere.run_launcher
