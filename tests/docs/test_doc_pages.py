@@ -29,8 +29,15 @@ PAGES = pages()
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 INLINE = re.compile(r"`((?:\.venv/bin/)?marketdata [^`]*|make [a-z][^`]*)`")
 VARIABLE = re.compile(r"\b(?:MARKETDATA_[A-Z][A-Z_]*[A-Z]|TUSHARE_TOKEN)\b")
-SERVERS = ("POSTGRES_DSN", "TIMESCALE_DSN", "CLICKHOUSE_URL", "CLICKHOUSE_CLUSTER", "MONGO_URI", "DAGSTER_CHART")
-OTHERS = {"TUSHARE_TOKEN", "MARKETDATA_FIXTURES", *(f"MARKETDATA_TEST_{name}" for name in SERVERS)}
+NAMED_FOR_TESTS = (
+    "POSTGRES_DSN",
+    "TIMESCALE_DSN",
+    "CLICKHOUSE_URL",
+    "CLICKHOUSE_CLUSTER",
+    "MONGO_URI",
+    "DAGSTER_CHART",
+)
+OTHERS = {"TUSHARE_TOKEN", "MARKETDATA_FIXTURES", *(f"MARKETDATA_TEST_{name}" for name in NAMED_FOR_TESTS)}
 WITH_A_NAME = ("MARKETDATA_BRAIN_EMAIL", "MARKETDATA_BRAIN_PASSWORD")
 every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
