@@ -74,6 +74,7 @@ def _shares(dsn: str, net: Network) -> tuple[float, float, int]:
         net.hosts[0].kill()
         killed = time.monotonic()
         time.sleep(SECONDS)
+        net.hosts[1].kill()
         told = json.loads(server.communicate("")[0])
     finally:
         server.kill()

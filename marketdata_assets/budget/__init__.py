@@ -64,7 +64,7 @@ class BudgetStore(Protocol):
     """Where the turns of budgets are kept. Every method raises BudgetUnavailable when a server does not answer."""
 
     async def take(self, budget: "Budget", cost: float) -> float:
-        """Take a turn and return 0, or return the seconds to wait before the next attempt."""
+        """Acquire a turn and return 0, or return the seconds to wait before the next attempt."""
 
     def block(self, budget: "Budget", seconds: float) -> None:
         """Grant no turn for `seconds`; a longer block that exists already stays."""

@@ -73,7 +73,7 @@ class FileStore:
         return self.take_now(budget, cost)
 
     def take_now(self, budget: "Budget", cost: float = 1.0) -> float:
-        """Take a turn and return 0, or return the seconds to wait before the next attempt."""
+        """Acquire a turn and return 0, or return the seconds to wait before the next attempt."""
         handle = self._locked(budget.name)
         if handle is None:
             return _LOCKED_NAP_SECONDS

@@ -44,8 +44,8 @@ _CONNECTING: dict[str, Any] = {
 class PostgresBudgets:
     """A store of budgets; their names in the database begin with `scope`. It connects at the first question.
 
-    All questions of a process go over one connection, one after the other. Until the turn that it has heard of last, a
-    process does not ask again.
+    All questions of a process go over one connection, one after the other. Until the next turn that it knows of, a
+    process sends none.
     """
 
     def __init__(self, dsn: str, scope: str = "") -> None:
@@ -100,7 +100,7 @@ class PostgresBudgets:
         return BudgetUnavailable(self.address, f"no answer within {LONGEST_ANSWER_SECONDS:.0f} s")
 
     def _wait(self, budget: Budget) -> float:
-        """The seconds until the next turn of which this process has heard; 0 when it has to ask."""
+        """The seconds until the next turn that this process knows of; 0 when it has to send a question."""
         now = time.monotonic()
         turn, until = self._known.get(budget.name, (now, now))
         return turn - now if now < min(turn, until) else 0.0
@@ -118,7 +118,7 @@ class PostgresBudgets:
             return _SHORT_NAP_SECONDS
         taken, wait = row
         now = time.monotonic()
-        # Nobody moves a turn to an earlier moment, and the server answered after it was asked.
+        # Nobody moves a turn to an earlier moment, and the server answered after the question was sent.
         self._known[budget.name] = asked + wait, now + LONGEST_NAP_SECONDS
         if taken and now - asked <= max(budget.lateness, LATE_SECONDS):
             return 0.0

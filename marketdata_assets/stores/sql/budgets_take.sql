@@ -1,4 +1,4 @@
--- Take a turn if it is due: whether, and the seconds until the next one. No row: another process has just made the budget.
+-- Acquire a turn if it is due: whether, and the seconds until the next one. No row: another process has just made the budget.
 -- Parameters: name, delay to the next turn and lateness in seconds, longest possible pause in seconds.
 -- Locks: the row, within this statement.
 WITH taken AS (
