@@ -19,7 +19,7 @@ from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
 
 from marketdata_assets.budget import LONGEST_BLOCK_SECONDS, LONGEST_NAP_SECONDS, SLOTS, Budget, BudgetUnavailable, Quota
-from marketdata_assets.stores.postgres import is_of_statement, statement
+from marketdata_assets.stores.postgres import statement
 
 PACKAGE = "marketdata_assets.stores"
 LONGEST_ANSWER_SECONDS = 10.0
@@ -145,21 +145,16 @@ class _Session:
 
     def ask(self, file: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """The first row of a statement; it is repeated once on a new connection when the old one was lost."""
-        query = statement(PACKAGE, file)
-        had = bool(self._open)
+        query, had = statement(PACKAGE, file), bool(self._open)
         try:
-            return self._row(query, values)
-        except pg.UndefinedTable:
-            self._create()
-        except (pg.OperationalError, pg.InterfaceError) as error:
-            if is_of_statement(error):
-                raise
+            return self._answer(query, values)
+        except psycopg.Error as error:
             self._drop()
             if not had:
                 raise BudgetUnavailable(self._address, str(error)) from error
         try:
-            return self._row(query, values)
-        except (pg.OperationalError, pg.InterfaceError) as error:
+            return self._answer(query, values)
+        except psycopg.Error as error:
             self._drop()
             raise BudgetUnavailable(self._address, str(error)) from error
 
@@ -167,6 +162,13 @@ class _Session:
         """End what the thread waits for, by closing the connection's socket in both directions."""
         with suppress(IndexError, OSError, pg.Error), socket.socket(fileno=os.dup(self._open[0].fileno())) as line:
             line.shutdown(socket.SHUT_RDWR)
+
+    def _answer(self, query: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        try:
+            return self._row(query, values)
+        except pg.UndefinedTable:
+            self._create()
+            return self._row(query, values)
 
     def _row(self, query: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
         if not self._open:

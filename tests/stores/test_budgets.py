@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from marketdata_assets.budget import Budget, BudgetBlocked, BudgetUnavailable, Quota
 from marketdata_assets.stores import budgets
@@ -164,6 +164,17 @@ def test_without_a_server_the_error_names_it_and_the_setting() -> None:
     assert "secret" not in str(caught.value)
     with pytest.raises(BudgetUnavailable):
         budget.block(1.0)
+
+
+def test_a_role_that_may_not_create_the_tables_is_told_so(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("CREATE ROLE budget_reader LOGIN PASSWORD 'reader'")
+        try:
+            budget = Budget(PostgresBudgets(make_conninfo(dsn, user="budget_reader", password="reader")), "lk", 1.0, 20)
+            with pytest.raises(BudgetUnavailable, match="permission denied for schema public"):
+                asyncio.run(budget.acquire())
+        finally:
+            connection.execute("DROP ROLE budget_reader")
 
 
 def test_a_connection_that_was_lost_is_opened_again(dsn: str) -> None:
