@@ -447,17 +447,15 @@ def print_new_columns(columns: Sequence[str]) -> None:
 
 def found(taken: Collection[str] = (), checked: bool = False) -> list["FlowFile"]:
     """The flows of the package and the user's own; `checked` ones also by Dagster, whose import takes a second."""
-    from marketdata_assets.flows import discovery
-    from marketdata_assets.local.flow_addresses import placed
+    from marketdata_assets.flows.discovery import Check
+    from marketdata_assets.local import flow_addresses
 
-    shipped = discovery.shipped()
-    names = {*taken, *(flow.name for flow in shipped)}
-    check: discovery.Check | None = None
+    check: Check | None = None
     if checked:
         from marketdata_assets.defs.flows.build import check as check_for_dagster
 
         check = check_for_dagster
-    return [*shipped, *(one.map(placed) for one in discovery.find(Settings().flows_folder, names, check))]
+    return flow_addresses.found(Settings().flows_folder, taken, check)
 
 
 def readable() -> list["FlowDefinition"]:

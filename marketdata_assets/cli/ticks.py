@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from marketdata_assets import overview
 from marketdata_assets.cli import output, reference, stores
 from marketdata_assets.cli.arguments import among, existing_folder, wrong
 from marketdata_assets.cli.instance import CannotRun, RunOutcome, dagster_instance, finish, run_job
@@ -21,7 +22,6 @@ from marketdata_assets.ticks.providers_file import DELIVERS, Table
 
 if TYPE_CHECKING:
     from marketdata_assets.reference.records import Listing
-    from marketdata_assets.ticks.files import Files
 
 ALL = "ALL"
 REMOVAL = "symbols remove"  # in place of the id of a run, in the log of attempts
@@ -107,14 +107,6 @@ def run(
     return run_job(settings, JOB, None, adhoc_config(months, tables, **config)["ops"])
 
 
-def dropped_files(settings: Settings) -> "Files | None":
-    """The dropped files; None where the providers file does not use them."""
-    from marketdata_assets.ticks.files import Files
-
-    section = _providers(settings).files
-    return Files(settings.ticks_folder, section) if section and section.enabled else None
-
-
 def _providers(settings: Settings) -> providers_file.Providers:
     return providers_file.read(Path(settings.providers)) if settings.providers else providers_file.shipped()
 
@@ -182,7 +174,7 @@ def known_symbols(settings: Settings, named: Sequence[str]) -> list[str]:
         cause = f"{name} was removed from the registry; first: marketdata symbols restore {name}"
         raise typer.BadParameter(cause, param_hint="--symbols")
     unknown = set(named) - registered if registered else set[str]()
-    files = dropped_files(settings) if unknown else None
+    files = overview.dropped_files(settings) if unknown else None
     if files is not None:
         with suppress(MarketDataError), stores.clickhouse() as client:  # a file that cannot be read is named by the run
             ensure(client)

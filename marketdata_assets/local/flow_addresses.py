@@ -1,8 +1,12 @@
 """Where flows find targets outside Postgres, by the environment or the running local stack."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
+from marketdata_assets.flows import discovery
 from marketdata_assets.flows.definition import FlowDefinition
+from marketdata_assets.flows.discovery import Check, FlowFile
 from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 
@@ -20,3 +24,10 @@ class FromSettings:
 def placed(flow: FlowDefinition) -> FlowDefinition:
     """The flow, which finds a target outside Postgres by the settings."""
     return flow.at(FromSettings()) if flow.target.kind == "clickhouse" else flow
+
+
+def found(folder: Path, taken: Collection[str] = (), check: Check | None = None) -> list[FlowFile]:
+    """The flows of the package, and those of a folder whose names are not `taken`; see `discovery.find`."""
+    shipped = discovery.shipped()
+    names = {*taken, *(flow.name for flow in shipped)}
+    return [*shipped, *(one.map(placed) for one in discovery.find(folder, names, check))]
