@@ -30,6 +30,7 @@ from bench import (
     ticks_fetch,
     ticks_repair,
     ticks_runs,
+    web,
 )
 from bench.figure import Figure
 from bench.size import SMALL
@@ -46,6 +47,7 @@ DOMAINS = {
     "collector": lambda: chain(collector.figures(), collector_drain.figures(), collector_rates.figures()),
     "flows": flows.figures,
     "read": read.figures,
+    "web": web.figures,
     "fuzz": fuzz.figures,
     "hosts": hosts.figures,
 }

@@ -21,7 +21,7 @@ def web(
         bool, typer.Option("--no-login", help="ask for no token: a reverse proxy in front has a login")
     ] = False,
 ) -> None:
-    """Serve a read-only page of the market: what is loaded, candles and coverage of a stock.
+    """Serve a read-only page of the market: what is loaded and how good it is, candles, order books, coverage and gaps.
 
     Login, token and host names are those of the Dagster UI: MARKETDATA_UI_TOKEN, or the file dagster/ui_token in the
     data folder, and MARKETDATA_UI_HOSTS. Runs until SIGTERM or Ctrl-C.
@@ -30,6 +30,7 @@ def web(
 
     from marketdata_assets.ui.guard import Guard
     from marketdata_assets.web.application import application
+    from marketdata_assets.web.database import Servers
 
     settings = Settings()
     logs.configure(settings.log_format)
@@ -37,5 +38,6 @@ def web(
         raise PortTaken("marketdata web", port, "--port")
     token = None if no_login else login_token(settings)
     output.notes().print(f"market page at http://{host}:{port}" + ("" if no_login else f"; {where(settings)}"))
-    guarded = Guard(application(stores.postgres_dsn), settings.ui_host_names, token)
+    servers = Servers(stores.postgres_dsn, stores.clickhouse_url, stores.mongo_server)
+    guarded = Guard(application(servers), settings.ui_host_names, token)
     uvicorn.run(guarded, host=host, port=port, log_level="warning", timeout_graceful_shutdown=STOP_SECONDS)

@@ -131,22 +131,34 @@ class Renamed:
 
 
 @contextmanager
-def databases(server: str | Server) -> Iterator[Databases]:
-    """The databases of a server, whose connection is closed on leaving."""
+def databases(server: str | Server, **options: Any) -> Iterator[Databases]:
+    """The databases of a server, whose connection is closed on leaving; `options` are those of `connect`."""
     given = Server(server) if isinstance(server, str) else server
-    with connect(given.uri) as client:
+    with connect(given.uri, **options) as client:
         yield Renamed(client, given.names)
 
 
 @contextmanager
-def connect(uri: str, *, application: str = "marketdata") -> Iterator[MongoClient[Document]]:
+def connect(
+    uri: str,
+    *,
+    application: str = "marketdata",
+    selection_seconds: float | None = None,
+    timeout_seconds: float | None = None,
+) -> Iterator[MongoClient[Document]]:
     """A client with UTC dates, acknowledged writes that survive a kill of the server, and named failures.
 
-    Raises ServerTooOld.
+    A server that is not found for `selection_seconds`, by default ten, or has no response for `timeout_seconds`, is
+    unavailable. Raises ServerTooOld.
     """
     with naming_failures():
         client: MongoClient[Document] = MongoClient(
-            uri, tz_aware=True, journal=True, appname=application, serverSelectionTimeoutMS=SELECTION_MS
+            uri,
+            tz_aware=True,
+            journal=True,
+            appname=application,
+            serverSelectionTimeoutMS=SELECTION_MS if selection_seconds is None else round(selection_seconds * 1000),
+            socketTimeoutMS=None if timeout_seconds is None else round(timeout_seconds * 1000),
         )
         with client:
             require(STORE, str(client.server_info().get("version", "")))

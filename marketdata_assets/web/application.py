@@ -1,39 +1,31 @@
-"""The web page as an ASGI application: HTML and scripts of the package, and JSON under /api. The guard is around it."""
+"""The web page as an ASGI application: routes, time limits, headers, and errors as JSON. The guard is around it."""
 
-import datetime as dt
 import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
-from typing import Generic, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 
-import psycopg
+import anyio
+from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from marketdata_assets.errors import MarketDataError, TerminalError
-from marketdata_assets.local.errors import NoServer
+from marketdata_assets.errors import MarketDataError
 from marketdata_assets.logs import get_logger
-from marketdata_assets.read.errors import NothingLoaded
-from marketdata_assets.reference.records import Days
-from marketdata_assets.web import stocks
-from marketdata_assets.web.database import reading
-from marketdata_assets.web.errors import BadParameter, UnknownCode
-from marketdata_assets.web.state import Table, tables
-from marketdata_assets.web.stocks import Stock
+from marketdata_assets.read.errors import NothingLoaded, ReadError
+from marketdata_assets.reference.calendar import ashares
+from marketdata_assets.web.database import LONG, Servers
+from marketdata_assets.web.errors import BadParameter, TooSlow, Unknown
+from marketdata_assets.web.pages import STATIC, Pages, page
 
-STATIC = Path(__file__).parent / "static"
-FRESH_SECONDS = 60.0
-"""How long the list of stocks and the state of the tables are kept."""
-MOST_FOUND = 20
+ANSWER_SECONDS = 12.0
+"""A request of several queries is not waited for longer, times LONG for those about all of a market."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -41,98 +33,62 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 
-T = TypeVar("T")
+Endpoint = Callable[[Request], Response]
 log = get_logger(__name__)
 
 
-@dataclass
-class Kept(Generic[T]):
-    """A value of a database, which is read again after FRESH_SECONDS; two that ask at once may both read it."""
-
-    read: Callable[[psycopg.Connection], T]
-    _values: dict[str, tuple[float, T]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def of(self, dsn: str) -> T:
-        """The value of the database at this address; raises what reading it raises."""
-        with self._lock:
-            at, value = self._values.get(dsn, (None, None))
-        if at is not None and value is not None and time.monotonic() - at < FRESH_SECONDS:
-            return value
-        with reading(dsn) as connection:
-            fresh = self.read(connection)
-        with self._lock:
-            self._values = {dsn: (time.monotonic(), fresh)}
-        return fresh
-
-
-class Pages:
-    """The endpoints, which run in threads; `address` gives the connection string, or raises NoServer."""
-
-    def __init__(self, address: Callable[[], str]) -> None:
-        self._address = address
-        self._stocks: Kept[list[Stock]] = Kept(stocks.all_stocks)
-        self._state: Kept[list[Table]] = Kept(tables)
-
-    def front(self, _: Request) -> Response:
-        """The page with the search and the state of the tables."""
-        return FileResponse(STATIC / "front.html")
-
-    def stock(self, _: Request) -> Response:
-        """The page of one stock, whose script reads the code from the address."""
-        return FileResponse(STATIC / "stock.html")
-
-    def state(self, _: Request) -> Response:
-        """`{"tables": [...]}`, see `state.Table`."""
-        return JSONResponse({"tables": [vars(table) for table in self._state.of(self._address())]})
-
-    def search(self, request: Request) -> Response:
-        """`{"stocks": [...], "more": bool, "of": 5000}`: at most MOST_FOUND stocks that begin with `q`."""
-        every = self._stocks.of(self._address())
-        some = list(islice(stocks.found(every, request.query_params.get("q", "")), MOST_FOUND + 1))
-        listed = [vars(stock) for stock in some[:MOST_FOUND]]
-        return JSONResponse({"stocks": listed, "more": len(some) > MOST_FOUND, "of": len(every)})
-
-    def candles(self, request: Request) -> Response:
-        """`{"step": "1d", "first": ..., "last": ..., "candles": [[time, open, high, low, close, volume], ...]}`."""
-        code = request.path_params["code"]
-        first, last = _day(request, "start"), _day(request, "end")
-        if first and last and last < first:
-            raise BadParameter("end", str(last), f"is before start={str(first)!r}; write the earlier day first.")
-        with reading(self._address()) as connection:
-            loaded = stocks.span(connection, code)
-            asked = Days(
-                min(max(first or loaded.first, loaded.first), loaded.last),
-                max(min(last or loaded.last, loaded.last), loaded.first),
-            )
-            drawn = stocks.candles(connection, code, asked)
-        known = {"first": str(loaded.first), "last": str(loaded.last)}
-        shown = {"start": str(asked.first), "end": str(asked.last), "step": stocks.step(len(asked))}
-        return JSONResponse({"code": code, **known, **shown, "candles": drawn})
-
-    def coverage(self, request: Request) -> Response:
-        """`{"code": ..., "name": ..., "months": [...]}`, see `stocks.Month`."""
-        code = request.path_params["code"]
-        with reading(self._address()) as connection:
-            months = stocks.coverage(connection, code)
-        name = next((stock.name for stock in self._stocks.of(self._address()) if stock.code == code), None)
-        return JSONResponse({"code": code, "name": name, "months": stocks.as_rows(months)})
-
-
-def application(address: Callable[[], str]) -> Starlette:
-    """The page over the database whose connection string `address` gives at each request, or raises NoServer."""
-    pages = Pages(address)
+def application(servers: Servers) -> Starlette:
+    """The page over the servers, which are looked up at each request: a part whose server is missing says so."""
+    pages = Pages(servers)
+    answers: dict[str, Endpoint] = {
+        "/api/servers/{name}": pages.server,
+        "/api/stocks": pages.search_stocks,
+        "/api/stocks/{code}/candles": pages.stock_candles,
+        "/api/stocks/{code}/coverage": pages.stock_coverage,
+        "/api/symbols": pages.search_symbols,
+        "/api/symbols/{code}": pages.symbol,
+        "/api/instruments": pages.search_instruments,
+        "/api/instrument": pages.instrument,
+        "/api/instrument/candles": pages.instrument_candles,
+        "/api/instrument/gaps": pages.instrument_gaps,
+        "/api/instrument/book": pages.book,
+    }
+    long: dict[str, Endpoint] = {"/api/status/{domain}": pages.status, "/api/quality/{name}": pages.quality}
+    html = {
+        "/": "front",
+        "/quality": "quality",
+        "/stock/{code}": "stock",
+        "/symbol/{code}": "symbol",
+        "/instrument": "instrument",
+    }
     routes = [
-        Route("/", pages.front),
-        Route("/stock/{code}", pages.stock),
-        Route("/api/state", pages.state),
-        Route("/api/stocks", pages.search),
-        Route("/api/stocks/{code}/candles", pages.candles),
-        Route("/api/stocks/{code}/coverage", pages.coverage),
+        *(Route(path, page(name)) for path, name in html.items()),
+        *(Route(path, _within(ANSWER_SECONDS, answer), methods=["GET"]) for path, answer in answers.items()),
+        *(Route(path, _within(ANSWER_SECONDS * LONG, answer), methods=["GET"]) for path, answer in long.items()),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    handlers = {MarketDataError: _failed}
-    return Starlette(routes=routes, middleware=[Middleware(WithHeaders)], exception_handlers=handlers)
+    handlers = {MarketDataError: _failed, Exception: _broken}
+    return Starlette(routes=routes, middleware=[Middleware(WithHeaders)], exception_handlers=handlers, lifespan=_life)
+
+
+@asynccontextmanager
+async def _life(_: Starlette) -> AsyncIterator[None]:
+    """What the first request would wait for is loaded at once: the calendar brings pandas with it."""
+    threading.Thread(target=ashares, daemon=True).start()
+    yield
+
+
+def _within(seconds: float, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint in a thread, which is left to its own time limits when it takes longer. Raises TooSlow."""
+
+    async def limited(request: Request) -> Response:
+        try:
+            with anyio.fail_after(seconds):
+                return await to_thread.run_sync(partial(endpoint, request), abandon_on_cancel=True)
+        except TimeoutError:
+            raise TooSlow("this page", seconds) from None
+
+    return limited
 
 
 class WithHeaders:
@@ -151,20 +107,18 @@ class WithHeaders:
 
 
 def _failed(request: Request, error: Exception) -> Response:
-    """The error's message as JSON: 400 and 404 for the request, 503 for a missing server or table."""
-    status = 404 if isinstance(error, UnknownCode) else 503
-    if isinstance(error, TerminalError) and not isinstance(error, UnknownCode | NoServer | NothingLoaded):
+    """The error's message as JSON: 400 and 404 for the request, 503 for a server or table that cannot be read."""
+    if isinstance(error, Unknown):
+        status = 404
+    elif isinstance(error, BadParameter | ReadError) and not isinstance(error, NothingLoaded):
         status = 400
-    if status == 503:
+    else:
+        status = 503
         log.warning("page_without_data", path=request.url.path, error=error)
     return JSONResponse({"error": str(error)}, status)
 
 
-def _day(request: Request, name: str) -> dt.date | None:
-    text = request.query_params.get(name)
-    if not text:
-        return None
-    try:
-        return dt.date.fromisoformat(text)
-    except ValueError:
-        raise BadParameter(name, text, "is not a day; write it as 2024-01-31.") from None
+def _broken(_: Request, error: Exception) -> Response:
+    """What nothing else has named; Starlette raises it again after this answer, so that the log has all of it."""
+    cause = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    return JSONResponse({"error": f'unexpected error ({cause}); the log of "marketdata web" has the details.'}, 500)

@@ -1,45 +1,162 @@
-"""A connection that reads only and never waits long: every query of the web page goes through it."""
+"""Connections that read only and never wait long, and their errors: every query of the web page goes through them."""
 
 import os
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import errors as pg
 
+from marketdata_assets.local.endpoints import VARIABLES
 from marketdata_assets.read.errors import CannotRead, NothingLoaded
+from marketdata_assets.stores import clickhouse as clickhouse_store
+from marketdata_assets.stores import mongo as mongo_store
+from marketdata_assets.stores import postgres as postgres_store
 from marketdata_assets.stores.errors import StoreAway
-from marketdata_assets.stores.postgres import connect
-from marketdata_assets.web.errors import TooSlow
+from marketdata_assets.web.errors import Cause, NotCreated, QueryFailed, TooSlow
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 CONNECT_SECONDS = 3
 STATEMENT_SECONDS = 5.0
 REQUEST_SECONDS = 8.0
 """A server that is stopped ends no statement: then this side closes the socket."""
+LONG = 4.0
+"""So many times as long may a question about all of a market take, whose answer is kept."""
+MOST_ROWS = 2_000_000
+"""More rows in an answer of ClickHouse are an error."""
+
+_POSTGRES: tuple[tuple[type[pg.Error], Cause], ...] = (
+    (pg.InsufficientPrivilege, "permission"),
+    (pg.InvalidAuthorizationSpecification, "login"),
+    (pg.UndefinedColumn, "schema"),
+)
+_CLICKHOUSE: dict[int, Cause] = {
+    497: "permission",
+    **dict.fromkeys((192, 193, 194, 516), "login"),
+    **dict.fromkeys((16, 47), "schema"),
+    **dict.fromkeys((241, 396), "limit"),
+}
+_MONGO: dict[int, Cause] = {13: "permission", 18: "login", 8000: "login"}
+_UNKNOWN_TABLE, _SLOW, _READONLY = 60, (159, 160), 164
+_NO_LOGIN = re.compile(r"authentication failed|does not exist|no pg_hba.conf entry|permission denied")
+"""What libpq says, without a code, of a server that answers and lets nobody in."""
+_TABLE = re.compile(r"[Tt]able (?:expression identifier )?[`'\"]?(?:\w+\.)?(\w+)")
+
+
+@dataclass(frozen=True)
+class Servers:
+    """How each server is found, at each request; raises NoServer where nothing names it."""
+
+    postgres: Callable[[], str]
+    clickhouse: Callable[[], str]
+    mongo: Callable[[], mongo_store.Server]
 
 
 @contextmanager
-def reading(dsn: str) -> Iterator[psycopg.Connection]:
-    """One read-only transaction. Raises CannotRead, TooSlow, and NothingLoaded for a table that does not exist."""
+def postgres(dsn: str, *, patience: float = 1.0, autocommit: bool = False) -> Iterator[psycopg.Connection]:
+    """A connection that cannot write, with one transaction unless `autocommit`; `patience` multiplies the time limits.
+
+    Raises CannotRead, TooSlow, QueryFailed, NotCreated for a write, and NothingLoaded for a table that does not exist.
+    """
+    limit = STATEMENT_SECONDS * patience
     try:
-        with connect(dsn, application="marketdata web", connect_seconds=CONNECT_SECONDS) as connection:
-            connection.read_only = True
-            timer = threading.Timer(REQUEST_SECONDS, _hang_up, [connection])
+        with postgres_store.connect(
+            dsn, application="marketdata web", connect_seconds=CONNECT_SECONDS, autocommit=autocommit
+        ) as connection:
+            timer = threading.Timer(REQUEST_SECONDS * patience, _hang_up, [connection])
             timer.daemon = True
             timer.start()
             try:
-                limit = f"{STATEMENT_SECONDS * 1000:.0f}"
-                connection.execute("SELECT set_config('statement_timeout', %s, false)", [limit])
+                if not autocommit:
+                    connection.read_only = True
+                connection.execute(
+                    "SELECT set_config('statement_timeout', %s, false), set_config(%s, 'on', false)",
+                    [f"{limit * 1000:.0f}", "default_transaction_read_only"],
+                )
                 yield connection
             finally:
                 timer.cancel()
     except pg.QueryCanceled as error:
-        raise TooSlow(STATEMENT_SECONDS) from error
+        raise TooSlow("Postgres", limit) from error
     except pg.UndefinedTable as error:
-        raise NothingLoaded(_table(error)) from error
+        raise NothingLoaded(_table(error.diag.message_primary or "")) from error
+    except pg.ReadOnlySqlTransaction as error:
+        raise NotCreated("Postgres") from error
+    except StoreAway as error:
+        if _NO_LOGIN.search(error.cause):
+            raise QueryFailed("Postgres", _first_line(error.cause), "login", VARIABLES["postgres_dsn"]) from error
+        raise CannotRead(error.store, error.cause) from error
+    except psycopg.Error as error:
+        cause: Cause = next((cause for kind, cause in _POSTGRES if isinstance(error, kind)), "other")
+        raise QueryFailed("Postgres", _first_line(error), cause, VARIABLES["postgres_dsn"]) from error
+
+
+@contextmanager
+def clickhouse(url: str, *, patience: float = 1.0) -> "Iterator[Client]":
+    """A client that cannot write; `patience` multiplies the time limits.
+
+    Raises CannotRead, TooSlow, QueryFailed, NotCreated for a write, and NothingLoaded for a table that does not exist.
+    """
+    from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
+
+    limit = STATEMENT_SECONDS * patience
+    try:
+        with clickhouse_store.connect(
+            url, timeout_seconds=REQUEST_SECONDS * patience, connect_seconds=CONNECT_SECONDS
+        ) as client:
+            _limit(client, limit)
+            yield client
+    except DatabaseError as error:
+        if error.code == _UNKNOWN_TABLE:
+            raise NothingLoaded(_table(str(error))) from error
+        if error.code == _READONLY:
+            raise NotCreated("ClickHouse") from error
+        if error.code in _SLOW:
+            raise TooSlow("ClickHouse", limit) from error
+        cause = _CLICKHOUSE.get(error.code or 0, "other")
+        raise QueryFailed("ClickHouse", _first_line(error), cause, VARIABLES["clickhouse_url"]) from error
+    except ClickHouseError as error:
+        raise QueryFailed("ClickHouse", _first_line(error), "other", VARIABLES["clickhouse_url"]) from error
+    except StoreAway as error:
+        raise CannotRead(error.store, error.cause) from error
+
+
+def _limit(client: "Client", seconds: float) -> None:
+    """Limit each query; a user who may change no settings has those of its profile."""
+    wanted = {"max_execution_time": seconds, "max_result_rows": MOST_ROWS, "result_overflow_mode": "throw"}
+    readonly = client.server_settings.get("readonly")
+    if readonly is not None and readonly.value == "1":
+        return
+    for name, value in wanted.items():
+        client.set_client_setting(name, value)
+    client.set_client_setting("readonly", 2)  # last: it also forbids to set it back
+
+
+@contextmanager
+def mongo(server: mongo_store.Server, *, patience: float = 1.0) -> Iterator[mongo_store.Databases]:
+    """The databases of a server, which the page only reads. Raises CannotRead and QueryFailed."""
+    from pymongo.errors import OperationFailure, PyMongoError
+
+    try:
+        with mongo_store.databases(
+            server,
+            application="marketdata web",
+            selection_seconds=CONNECT_SECONDS,
+            timeout_seconds=REQUEST_SECONDS * patience,
+        ) as databases:
+            yield databases
+    except OperationFailure as error:
+        cause = _MONGO.get(error.code or 0, "other")
+        raise QueryFailed("MongoDB", _first_line(error), cause, VARIABLES["mongo_uri"]) from error
+    except PyMongoError as error:
+        raise QueryFailed("MongoDB", _first_line(error), "other", VARIABLES["mongo_uri"]) from error
     except StoreAway as error:
         raise CannotRead(error.store, error.cause) from error
 
@@ -50,6 +167,12 @@ def _hang_up(connection: psycopg.Connection) -> None:
         own.shutdown(socket.SHUT_RDWR)
 
 
-def _table(error: pg.UndefinedTable) -> str:
-    found = re.search(r'"([^"]+)"', error.diag.message_primary or "")
-    return found[1] if found else "with minute bars"
+def _table(text: str) -> str:
+    found = re.search(r'"([^"]+)"', text) or _TABLE.search(text)
+    return found[1] if found else "of this page"
+
+
+def _first_line(error: Any) -> str:
+    """What the server says, without its stack and without the full stop that follows here."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:400].rstrip(". ")

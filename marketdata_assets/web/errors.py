@@ -1,15 +1,51 @@
 """Why the web page shows no answer, as one sentence with the value and the remedy."""
 
+from typing import Literal
+
 from marketdata_assets.errors import TerminalError, TransientError
 
+Cause = Literal["permission", "login", "schema", "limit", "other"]
 
-class UnknownCode(TerminalError):
+REMEDIES: dict[Cause, str] = {
+    "permission": "Grant the user in {variable} the right to read it.",
+    "login": "Correct user, password and database in {variable}.",
+    "schema": 'Its tables are those of another version, or incomplete; run "marketdata migrate" and a load.',
+    "limit": "Ask for less: fewer days, or an instant closer to a recorded whole book.",
+    "other": 'See the log of "marketdata web", and that of the server.',
+}
+
+
+class Unknown(TerminalError):
+    """A stock, instrument or symbol of which nothing is loaded."""
+
+
+class UnknownCode(Unknown):
     """A stock of which no minute bar is loaded."""
 
     def __init__(self, code: str) -> None:
         super().__init__(
             f"no minute bars of {code!r} are loaded. Search for its code, such as 600000.SH, or its name; or load it:"
             " marketdata ingest bars."
+        )
+
+
+class UnknownInstrument(Unknown):
+    """An instrument of an exchange of which no record is in the tables."""
+
+    def __init__(self, exchange: str, market_type: str, instrument: str) -> None:
+        super().__init__(
+            f"no bars, books or gaps of {instrument!r} of {exchange} {market_type} are loaded. Search for it by the"
+            " venue's own name or by ours, such as BTC-USDT; or record it: marketdata collect."
+        )
+
+
+class UnknownSymbol(Unknown):
+    """A symbol of which no tick is loaded and no load is on record."""
+
+    def __init__(self, symbol: str) -> None:
+        super().__init__(
+            f"no ticks of {symbol!r} are loaded, and no load of it is on record. Search for its code, such as"
+            " 600000.SH, or its name; or load it: marketdata ingest ticks."
         )
 
 
@@ -21,10 +57,27 @@ class BadParameter(TerminalError):
 
 
 class TooSlow(TransientError):
-    """A statement that the server ended because it took too long."""
+    """A statement that the server ended because it took too long, or an answer that was not waited for."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, store: str, seconds: float) -> None:
         super().__init__(
-            f"Postgres had no answer within {seconds:g} s. Wait until the loads in progress have ended, ask for fewer"
+            f"{store} had no answer within {seconds:g} s. Wait until the loads in progress have ended, ask for fewer"
             ' days, or see what the server is doing: "marketdata doctor".'
         )
+
+
+class NotCreated(TerminalError):
+    """A table that does not exist, and that this page, which only reads, does not create."""
+
+    def __init__(self, store: str) -> None:
+        super().__init__(
+            f"{store} lacks a table of this part: nothing of it was ever loaded there. Load something, or run"
+            ' "marketdata status", which creates missing tables.'
+        )
+
+
+class QueryFailed(TerminalError):
+    """A server that answers, but not with rows: the user may not read a table, or the table is another."""
+
+    def __init__(self, store: str, text: str, cause: Cause, variable: str) -> None:
+        super().__init__(f"{store} rejected the query: {text}. {REMEDIES[cause].format(variable=variable)}")

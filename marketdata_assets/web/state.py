@@ -1,56 +1,83 @@
-"""What is loaded of each table of Postgres at a glance, from coverage, ledger and quarantine."""
+"""What is loaded at a glance: whether each server answers, and the rows of `marketdata status` by domain."""
 
-from dataclasses import dataclass
-from typing import Any
+import datetime as dt
+import time
+from collections.abc import Callable
+from typing import Any, get_args
 
-import psycopg
+from marketdata_assets import overview
+from marketdata_assets.local.flow_addresses import found
+from marketdata_assets.overview import Domain, Row
+from marketdata_assets.settings import Settings
+from marketdata_assets.web import database
+from marketdata_assets.web.database import LONG, Servers
 
-from marketdata_assets.bars.schema import DATASET
-from marketdata_assets.stores.postgres import statement
-from marketdata_assets.web.stocks import exists
-
-KLINE = "stock_monthly_kline"
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table: its rows, months or files that are loaded, last instant, files that failed, rejected rows.
-
-    `last` is the newest minute or month of bars, on the exchange's clock; of other tables when they were last loaded.
-    """
-
-    table: str
-    rows: int
-    parts: int
-    unit: str
-    last: str | None
-    failed: int
-    quarantined: int
+DOMAINS: tuple[Domain, ...] = get_args(Domain)
+STORES = {"postgres": "PostgreSQL", "clickhouse": "ClickHouse", "mongo": "MongoDB"}
 
 
-def tables(connection: psycopg.Connection) -> list[Table]:
-    """All tables of which anything is on record; none in a database without our tables."""
-    ledger: dict[str, Any] = {}
-    rejected: dict[str, int] = {}
-    if exists(connection, "marketdata_ledger"):
-        ledger = {row[0]: row[1:] for row in _rows(connection, "ledger_state")}
-        rejected = dict(_rows(connection, "quarantine_state"))
-    found = []
-    if exists(connection, "stock_1min_coverage"):
-        [(rows, months, last)] = _rows(connection, "bars_state")
-        failed = ledger.pop(DATASET, (0, 0))[1]
-        found.append(Table(DATASET, rows, months, "months", _text(last), failed, rejected.get(DATASET, 0)))
-    if exists(connection, KLINE):
-        [(rows, months, last)] = _rows(connection, "kline_state")
-        found.append(Table(KLINE, rows, months, "months", last and f"{last:%Y-%m}", 0, 0))
-    for dataset, (units, failed, rows, finished) in ledger.items():
-        found.append(Table(dataset, rows, units, "files", _text(finished), failed, rejected.get(dataset, 0)))
-    return found
+def server(servers: Servers, name: str) -> dict[str, Any]:
+    """That a server answers: its version, and the milliseconds of connecting and asking. Raises what it raises."""
+    began = time.perf_counter()
+    if name == "postgres":
+        with database.postgres(servers.postgres()) as connection:
+            version = connection.info.parameter_status("server_version") or ""
+    elif name == "clickhouse":
+        with database.clickhouse(servers.clickhouse()) as client:
+            version = str(client.command("SELECT version()"))
+    else:
+        with database.mongo(servers.mongo()) as databases:
+            version = str(databases["admin"].command("buildInfo")["version"])
+    return {"store": STORES[name], "version": version.split(" ")[0], "ms": round((time.perf_counter() - began) * 1000)}
 
 
-def _rows(connection: psycopg.Connection, name: str) -> list[Any]:
-    return connection.execute(statement(__package__, f"{name}.sql")).fetchall()
+def status(servers: Servers, domain: Domain) -> list[Row]:
+    """The rows of a domain, without what only a program needs. Raises what its server raises."""
+    rows = _QUERIES[domain](servers, Settings(), dt.datetime.now(dt.UTC))
+    return [{name: value for name, value in row.items() if name not in ("newest_at", "two_bases")} for row in rows]
 
 
-def _text(moment: Any) -> str | None:
-    return None if moment is None else moment.isoformat(" ", "minutes")
+def _reference(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]:
+    with database.clickhouse(servers.clickhouse(), patience=LONG) as client:
+        return overview.reference(client, settings.ticks_months, now)
+
+
+def _bars(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]:
+    with database.postgres(servers.postgres(), patience=LONG) as connection:
+        return overview.bars(connection, settings.bars_folder, now)
+
+
+def _alphas(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]:
+    with database.mongo(servers.mongo(), patience=LONG) as databases:
+        return overview.alphas(databases, settings, now)
+
+
+def _ticks(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]:
+    with database.clickhouse(servers.clickhouse(), patience=LONG) as client:
+        return overview.ticks(client, settings.ticks_months, now)  # a scan of dropped files would record what it sees
+
+
+def _exchanges(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]:
+    with database.clickhouse(servers.clickhouse(), patience=LONG) as client:
+        return overview.exchanges(client, settings.captures_folder, settings.exchange_days, now)
+
+
+def _flows(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]:
+    with database.postgres(servers.postgres(), patience=LONG, autocommit=True) as connection:
+        return overview.flows(connection, found(settings.flows_folder), settings.flows_data_folder)
+
+
+def _reconciliation(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]:
+    with database.postgres(servers.postgres(), patience=LONG, autocommit=True) as connection:
+        return overview.reconciliation(connection)
+
+
+_QUERIES: dict[Domain, Callable[[Servers, Settings, dt.datetime], list[Row]]] = {
+    "reference": _reference,
+    "bars": _bars,
+    "alphas": _alphas,
+    "ticks": _ticks,
+    "exchanges": _exchanges,
+    "flows": _flows,
+    "reconciliation": _reconciliation,
+}

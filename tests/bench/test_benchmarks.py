@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-CHEAP = ["read"]
+CHEAP = ["read", "web"]
 DEAR = ["alphas", "bars", "collector", "defs", "exchanges", "flows", "fuzz", "history", "ticks"]
 
 

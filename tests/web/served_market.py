@@ -1,10 +1,11 @@
-"""A database with a few months of invented stocks, and the market page over it behind the guard."""
+"""A database with a few months of invented stocks, and the market page over some servers, behind the guard."""
 
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
@@ -12,9 +13,12 @@ import uvicorn
 from bar_files import months, run
 
 from marketdata_assets.bars import kline
+from marketdata_assets.local.errors import NoServer
 from marketdata_assets.local.process import free_port
+from marketdata_assets.stores.mongo import Server
 from marketdata_assets.ui.guard import Guard
 from marketdata_assets.web.application import application
+from marketdata_assets.web.database import Servers
 from marketdata_demo.sample_bars import STOCKS, weekdays, write_year
 
 TOKEN = "let-me-in"
@@ -34,11 +38,30 @@ def load_market(dsn: str, folder: Path) -> None:
     kline.refresh(dsn, asked)
 
 
+def on(postgres: str | None = None, clickhouse: str | None = None, mongo: str | None = None) -> Servers:
+    """The servers at these addresses; those without one are missing."""
+
+    def at(store: str, variable: str, address: str | None) -> Callable[[], str]:
+        def found() -> str:
+            if address is None:
+                raise NoServer(store, variable)
+            return address
+
+        return found
+
+    uri = at("MongoDB", "MARKETDATA_MONGO_URI", mongo)
+    return Servers(
+        at("Postgres", "MARKETDATA_POSTGRES_DSN", postgres),
+        at("ClickHouse", "MARKETDATA_CLICKHOUSE_URL", clickhouse),
+        lambda: Server(uri()),
+    )
+
+
 @contextmanager
-def served(address: Callable[[], str]) -> Iterator[str]:
+def served(servers: Servers) -> Iterator[str]:
     """The URL of the page, as `marketdata web` serves it."""
     port = free_port()
-    guarded = Guard(application(address), token=TOKEN)
+    guarded = Guard(application(servers), token=TOKEN)
     server = uvicorn.Server(uvicorn.Config(guarded, port=port, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -52,7 +75,16 @@ def served(address: Callable[[], str]) -> Iterator[str]:
         thread.join()
 
 
-def get(url: str, path: str, **headers: str) -> httpx.Response:
+def get(url: str, path: str, params: dict[str, str] | None = None, **headers: str) -> httpx.Response:
     """What the page answers to someone who is logged in."""
     login = {"Authorization": f"Bearer {TOKEN}"}
-    return httpx.get(url + path, headers=login | headers, trust_env=False, timeout=30)
+    return httpx.get(url + path, params=params, headers=login | headers, trust_env=False, timeout=60)
+
+
+def answer(url: str, path: str, **params: str) -> dict[str, Any]:
+    """The JSON of an answer that is good."""
+    given = get(url, path, params or None)
+    assert given.status_code == 200, given.text
+    found = given.json()
+    assert isinstance(found, dict)
+    return found

@@ -1,23 +1,19 @@
-"""What the market page answers, over a real PostgreSQL: values, limits, errors with their remedies, and to whom."""
+"""What the market page answers of stocks, over a real PostgreSQL: values, errors of requests, and to whom."""
 
 import datetime as dt
-import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
 from bar_files import months
 from databases import fresh_postgres
-from served_market import CODE, HOSTILE, NAME, TOKEN, get, load_market, served
+from served_market import CODE, HOSTILE, NAME, TOKEN, answer, get, load_market, on, served
 
-from marketdata_assets.local.errors import NoServer
 from marketdata_assets.reference.records import Days
 from marketdata_assets.web import database
-from marketdata_assets.web.database import reading
-from marketdata_assets.web.errors import TooSlow
-from marketdata_assets.web.stocks import MOST_CANDLES, Stock, candles, found, step
+from marketdata_assets.web.finding import found
+from marketdata_assets.web.stocks import MOST_CANDLES, Stock, candles, step
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +25,7 @@ def market(server_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def page(market: str) -> Iterator[str]:
-    with served(lambda: market) as url:
+    with served(on(market)) as url:
         yield url
 
 
@@ -38,13 +34,18 @@ def asked(dsn: str, query: str) -> list[tuple[object, ...]]:
         return connection.execute(query.encode()).fetchall()
 
 
-def test_state_has_the_counts_of_the_tables(page: str, market: str) -> None:
-    tables = {one["table"]: one for one in get(page, "/api/state").json()["tables"]}
-    [(rows, last)] = asked(market, "SELECT count(*), to_char(max(time), 'YYYY-MM-DD HH24:MI') FROM stock_1min_qfq")
+def test_status_has_the_counts_of_the_tables(page: str, market: str) -> None:
+    bars, kline = answer(page, "/api/status/bars")["assets"]
+    [(rows, last)] = asked(market, "SELECT count(*), to_char(max(time), 'YYYY-MM-DD') FROM stock_1min_qfq")
     [(klines,)] = asked(market, "SELECT count(*) FROM stock_monthly_kline")
-    bars, kline = tables["stock_1min_qfq"], tables["stock_monthly_kline"]
-    assert (bars["rows"], bars["parts"], bars["last"], bars["failed"], bars["quarantined"]) == (rows, 15, last, 0, 0)
-    assert (kline["rows"], kline["parts"], kline["last"]) == (klines, 15, "2024-03")
+    assert (bars["asset"], bars["rows"], bars["ok"], bars["newest"]) == ("stock_1min_qfq", rows, 15, last)
+    assert (bars["failed"], bars["quarantine"]) == (0, 0)
+    assert (kline["asset"], kline["rows"], kline["ok"], kline["newest"]) == (
+        "stock_monthly_kline",
+        klines,
+        15,
+        "2024-03-01",
+    )
 
 
 @pytest.mark.parametrize(
@@ -61,11 +62,9 @@ def test_state_has_the_counts_of_the_tables(page: str, market: str) -> None:
     ],
 )
 def test_search_finds_codes_and_names_by_their_beginning(page: str, text: str, codes: list[str]) -> None:
-    answer = httpx.get(
-        f"{page}/api/stocks", params={"q": text}, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False
-    ).json()
-    assert [one["code"] for one in answer["stocks"]] == codes
-    assert (answer["of"], answer["more"]) == (3, False)
+    listed = answer(page, "/api/stocks", q=text)
+    assert [one["code"] for one in listed["found"]] == codes
+    assert (listed["of"], listed["more"]) == (3, False)
 
 
 def test_search_lists_codes_before_names() -> None:
@@ -74,7 +73,7 @@ def test_search_lists_codes_before_names() -> None:
 
 
 def test_a_long_span_is_drawn_from_the_kline(page: str, market: str) -> None:
-    answer = get(page, f"/api/stocks/{CODE}/candles").json()
+    whole = get(page, f"/api/stocks/{CODE}/candles").json()
     rows = asked(
         market,
         f"""SELECT to_char(month, 'YYYY-MM-DD'), open::float8, high::float8, low::float8, close::float8,
@@ -85,21 +84,21 @@ def test_a_long_span_is_drawn_from_the_kline(page: str, market: str) -> None:
         "1d",
         len(asked(market, "SELECT DISTINCT time::date FROM stock_1min_qfq")),
     )
-    assert answer == days, "without bounds the whole span is drawn"
-    with reading(market) as connection:
+    assert whole == days, "without bounds the whole span is drawn"
+    with database.postgres(market) as connection:
         assert candles(connection, CODE, Days(dt.date(2000, 1, 1), dt.date(2026, 1, 1))) == rows
 
 
 def test_a_short_span_is_drawn_from_minutes(page: str, market: str) -> None:
-    answer = get(page, f"/api/stocks/{CODE}/candles?start=2024-03-28&end=2024-03-29").json()
+    days = get(page, f"/api/stocks/{CODE}/candles?start=2024-03-28&end=2024-03-29").json()
     rows = asked(
         market,
         f"""SELECT to_char(time, 'YYYY-MM-DD"T"HH24:MI:SS'), close::float8 FROM stock_1min_qfq
             WHERE code = '{CODE}' AND time >= '2024-03-28' AND time::time > '09:31' ORDER BY time""",
     )
-    assert answer["step"] == "1m"
-    assert [(one[0], one[4]) for one in answer["candles"] if one[0][11:] > "09:31:00"] == rows
-    assert (answer["first"], answer["last"]) == ("2023-01-02", "2024-03-29")
+    assert days["step"] == "1m"
+    assert [(one[0], one[4]) for one in days["candles"] if one[0][11:] > "09:31:00"] == rows
+    assert (days["first"], days["last"]) == ("2023-01-02", "2024-03-29")
 
 
 def test_no_span_has_more_candles_than_are_drawn() -> None:
@@ -114,13 +113,13 @@ def test_coverage_counts_loaded_against_expected_minutes(page: str, market: str)
         connection.execute(
             "UPDATE stock_1min_days SET bars[4] = 0, bars[5] = 200 WHERE code = '300001.SZ' AND month = '2023-12-01'"
         )
-    answer = get(page, "/api/stocks/300001.SZ/coverage").json()
-    december = answer["months"][11]
-    assert [one["month"] for one in answer["months"]] == months(2023) + months(2024)[:3]
+    covered = answer(page, "/api/stocks/300001.SZ/coverage")["months"]
+    december = covered[11]
+    assert [one["month"] for one in covered] == months(2023) + months(2024)[:3]
     assert (december["none"], december["few"]) == ([4], [5])
     assert december["expected"] == 21 * 241
     assert (december["loaded"], december["missing"]) == (19 * 241 + 200, 241 + 41)
-    november = answer["months"][10]
+    november = covered[10]
     assert (november["loaded"], november["expected"], november["missing"]) == (22 * 241, 22 * 241, 0)
 
 
@@ -134,76 +133,32 @@ def test_coverage_counts_loaded_against_expected_minutes(page: str, market: str)
     ],
 )
 def test_errors_name_the_value_and_the_remedy(page: str, path: str, status: int, says: list[str]) -> None:
-    answer = get(page, path)
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/json"
-    assert all(part in answer.json()["error"] for part in says), answer.text
+    given = get(page, path)
+    assert given.status_code == status
+    assert given.headers["content-type"] == "application/json"
+    assert all(part in given.json()["error"] for part in says), given.text
 
 
-@pytest.mark.parametrize("path", ["/", "/stock/600001.SH", "/api/state", "/api/stocks", "/static/ask.js"])
+@pytest.mark.parametrize(
+    "path", ["/", "/stock/600001.SH", "/quality", "/api/status/bars", "/api/stocks", "/static/ask.js"]
+)
 def test_nothing_is_shown_without_token_or_to_a_foreign_host(page: str, path: str) -> None:
     nobody = httpx.get(page + path, trust_env=False)
     assert (nobody.status_code, NAME in nobody.text) == (401, False)
     assert get(page, path, Host="rebound.example").status_code == 421
-    answer = get(page, path)
-    assert answer.status_code == 200
-    assert answer.headers["content-security-policy"].startswith("default-src 'self'; ")
-    assert (answer.headers["x-content-type-options"], answer.headers["x-frame-options"]) == ("nosniff", "SAMEORIGIN")
+    given = get(page, path)
+    assert given.status_code == 200
+    assert given.headers["content-security-policy"].startswith("default-src 'self'; ")
+    assert (given.headers["x-content-type-options"], given.headers["x-frame-options"]) == ("nosniff", "SAMEORIGIN")
 
 
 def test_nothing_can_be_sent(page: str) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-    for path in ("/", "/api/state", f"/api/stocks/{CODE}/candles"):
+    for path in ("/", "/api/status/bars", f"/api/stocks/{CODE}/candles", "/api/instrument/book"):
         assert httpx.post(page + path, headers=headers, trust_env=False).status_code == 405
 
 
 def test_pages_have_no_name_in_their_html(page: str) -> None:
     assert HOSTILE not in get(page, "/stock/000001.SZ").text
-    assert get(page, "/api/stocks/000001.SZ/coverage").json()["name"] == HOSTILE
+    assert answer(page, "/api/stocks/000001.SZ/coverage")["name"] == HOSTILE
     assert get(page, "/static/../application.py").status_code == 404
-
-
-def test_a_connection_only_reads(market: str) -> None:
-    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), reading(market) as connection:
-        connection.execute("DELETE FROM stock_1min_coverage")
-
-
-def test_a_long_statement_is_ended(market: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "STATEMENT_SECONDS", 0.05)
-    with pytest.raises(TooSlow, match=r"0\.05 s"), reading(market) as connection:
-        connection.execute("SELECT pg_sleep(60)")
-
-
-def test_a_query_without_an_answer_is_not_waited_for(market: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "REQUEST_SECONDS", 0.3)
-    with served(lambda: market) as url, psycopg.connect(market) as holder:
-        holder.execute("LOCK TABLE stock_1min_coverage")
-        answer = get(url, f"/api/stocks/{CODE}/coverage")
-    error = answer.json()["error"]
-    assert (answer.status_code, "is not answering" in error, "marketdata doctor" in error) == (503, True, True), error
-
-
-def test_without_a_server_the_answer_says_how_to_start_it(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        dead = f"postgresql://127.0.0.1:{silent.getsockname()[1]}/x"
-        with served(lambda: dead) as url:
-            unanswered = get(url, "/api/state")
-    with served(lambda: dead) as url:
-        refused = get(url, "/api/stocks?q=6")
-
-    def nobody() -> str:
-        raise NoServer("Postgres", "MARKETDATA_POSTGRES_DSN")
-
-    with served(nobody) as url:
-        unnamed = get(url, f"/api/stocks/{CODE}/coverage")
-        assert get(url, "/").status_code == 200
-    for answer in (unanswered, refused):
-        assert (answer.status_code, "marketdata doctor" in answer.json()["error"]) == (503, True), answer.text
-    assert (unnamed.status_code, "MARKETDATA_POSTGRES_DSN" in unnamed.json()["error"]) == (503, True)
-
-
-def test_an_empty_database_says_what_to_load(dsn: str) -> None:
-    with served(lambda: dsn) as url:
-        assert get(url, "/api/state").json() == {"tables": []}
-        answer = get(url, "/api/stocks")
-    assert (answer.status_code, "stock_1min_coverage" in answer.json()["error"]) == (503, True)

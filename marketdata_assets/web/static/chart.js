@@ -1,6 +1,7 @@
 // Candles and volumes as SVG: two paths for rising and two for falling candles, however many there are.
 
-const SVG = "http://www.w3.org/2000/svg";
+import { add, f, priced } from "/static/svg.js";
+
 const WIDTH = 1200, TOP = 22, BOTTOM = 340, VOLUME_TOP = 356, VOLUME_BOTTOM = 430, RIGHT = 1130;
 const LINES = 5, DATES = 8;
 
@@ -33,7 +34,7 @@ function axes(svg, drawn, low, high, y, width) {
   for (let number = 0; number <= LINES; number++) {
     const price = low + ((high - low) * number) / LINES;
     add(svg, "path", { class: "grid", d: `M0 ${f(y(price))}H${RIGHT}` });
-    add(svg, "text", { x: RIGHT + 6, y: f(y(price) + 4) }, price.toFixed(2));
+    add(svg, "text", { x: RIGHT + 6, y: f(y(price) + 4) }, priced(price, (high - low) / LINES));
   }
   const every = Math.ceil(drawn.length / DATES);
   for (let number = 0; number < drawn.length; number += every) {
@@ -61,16 +62,4 @@ function cursor(svg, drawn, width, step) {
 
 function label(time) {
   return time.replace("T", " ").replace(/:00$/, "");
-}
-
-function f(number) {
-  return number.toFixed(2);
-}
-
-function add(parent, name, attributes, text = "") {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.textContent = text;
-  parent.append(made);
-  return made;
 }

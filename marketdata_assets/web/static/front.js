@@ -1,65 +1,110 @@
-// The front page: the search, and the state of the tables.
+// The front page: the search over all that is loaded, the servers, and the state of every asset.
 
-import { ask, element, note } from "/static/ask.js";
+import { ask, count, element, note, row } from "/static/ask.js";
 
 const PAUSE_MS = 120;
+const STATES = ["ok", "empty", "provisional", "incomplete", "unsupported", "open", "missing", "stale", "failed"];
+const BAD = new Set(["missing", "stale", "failed"]);
+const KINDS = {
+  stocks: {
+    what: "stocks have minute bars",
+    href: (one) => `/stock/${encodeURIComponent(one.code)}`,
+    texts: (one) => [one.code, one.name ?? "", `${one.first} – ${one.last}`],
+  },
+  instruments: {
+    what: "instruments of exchanges have bars, books or gaps",
+    href: (one) => `/instrument?${new URLSearchParams({ exchange: one.exchange, market_type: one.market_type, instrument: one.instrument })}`,
+    texts: (one) => [one.instrument, `${one.exchange} ${one.market_type}`, [one.bars && "bars", one.books && "books"].filter(Boolean).join(", ")],
+  },
+  symbols: {
+    what: "symbols of ticks",
+    href: (one) => `/symbol/${encodeURIComponent(one.code)}`,
+    texts: (one) => [one.code, one.name ?? "", one.status],
+  },
+};
 const search = document.getElementById("search");
 let asked = 0;
 let waiting;
 
-async function find() {
-  const number = ++asked;
+async function find(kind, number) {
   const text = search.value.trim();
+  const [where, list] = document.getElementById(kind).children;
+  const say = (words, failed) => { where.textContent = words; where.classList.toggle("error", failed); };
   try {
-    const answer = await ask(`/api/stocks?q=${encodeURIComponent(text)}`);
+    const answer = await ask(`/api/${kind}?q=${encodeURIComponent(text)}`);
     if (number !== asked) return;
-    const shown = text ? answer.stocks : [];
-    const count = answer.more ? `the first ${shown.length} of many` : `${shown.length} found`;
-    note("found-note", text ? `${count}, of ${answer.of} stocks` : `${answer.of} stocks have minute bars`);
-    document.getElementById("found").replaceChildren(...shown.map(row));
+    const shown = text ? answer.found : [];
+    const many = answer.more ? `the first ${shown.length} of many` : `${shown.length} found`;
+    say(`${text ? `${many}, of ` : ""}${count(answer.of)} ${KINDS[kind].what}`, false);
+    list.replaceChildren(...shown.map((one) => item(KINDS[kind], one)));
   } catch (error) {
-    if (number === asked) note("found-note", error.message, true);
+    if (number !== asked) return;
+    list.replaceChildren();
+    say(`${KINDS[kind].what}: ${error.message}`, true);
   }
 }
 
-function row(stock) {
-  const link = element("a", { href: `/stock/${encodeURIComponent(stock.code)}` });
-  link.append(element("span", {}, stock.code), element("span", {}, stock.name ?? ""));
-  link.append(element("span", { class: "note" }, `${stock.first} – ${stock.last}`));
-  const item = element("li");
-  item.append(link);
-  return item;
+function item({ href, texts }, one) {
+  const [name, other, more] = texts(one);
+  const link = element("a", { href: href(one) });
+  link.append(element("span", {}, name), element("span", {}, other), element("span", { class: "note" }, more));
+  const made = element("li");
+  made.append(link);
+  return made;
 }
 
-async function state() {
+function findAll() {
+  const number = ++asked;
+  for (const kind of Object.keys(KINDS)) find(kind, number);
+}
+
+async function server(name, store) {
+  const line = row([store, "asking …", "", ""]);
+  document.querySelector("#servers tbody").append(line);
   try {
-    const { tables } = await ask("/api/state");
-    const table = document.getElementById("state");
-    table.hidden = tables.length === 0;
-    note("state-note", tables.length ? "" : "Nothing is loaded yet. Load files with “marketdata ingest bars”.");
-    table.tBodies[0].replaceChildren(...tables.map(line));
+    const answer = await ask(`/api/servers/${name}`);
+    line.replaceWith(row([store, "answers", answer.version, [count(answer.ms), "number"]]));
   } catch (error) {
-    note("state-note", error.message, true);
+    line.replaceChildren(element("td", {}, store), element("td", { colspan: 3, class: "bad" }, error.message));
+  }
+}
+
+async function assets(domain) {
+  const body = element("tbody", { id: domain });
+  document.getElementById("assets").append(body);
+  const say = (text, name) => {
+    const line = row([domain]);
+    line.append(element("td", { colspan: 5, class: name }, text));
+    body.replaceChildren(line);
+  };
+  say("reading …", "note");
+  try {
+    const answer = await ask(`/api/status/${domain}`, { long: true });
+    if (answer.assets.length) body.replaceChildren(...answer.assets.map(line));
+    else say(answer.note ?? "nothing is loaded yet", "note");
+  } catch (error) {
+    say(error.message, "bad");
   }
 }
 
 function line(one) {
-  const made = element("tr");
-  const bad = (count) => (count ? "number bad" : "number");
-  made.append(
-    element("td", {}, one.table),
-    element("td", { class: "number" }, one.rows.toLocaleString("en")),
-    element("td", { class: "number" }, `${one.parts.toLocaleString("en")} ${one.unit}`),
-    element("td", {}, one.last ?? ""),
-    element("td", { class: bad(one.failed) }, one.failed.toLocaleString("en")),
-    element("td", { class: bad(one.quarantined) }, one.quarantined.toLocaleString("en")),
-  );
-  return made;
+  const states = STATES.filter((state) => one[state]).map((state) => `${count(one[state])} ${state}`);
+  const bad = STATES.some((state) => BAD.has(state) && one[state]);
+  const rows = one.rows ?? one.documents ?? one.files;
+  return row([
+    one.group,
+    one.account ? `${one.asset} (${one.account})` : one.asset,
+    [states.join(", "), bad ? "bad" : ""],
+    [count(rows), "number"],
+    one.newest ?? "",
+    [count(one.quarantine), one.quarantine ? "number bad" : "number"],
+  ]);
 }
 
 search.addEventListener("input", () => {
   clearTimeout(waiting);
-  waiting = setTimeout(find, PAUSE_MS);
+  waiting = setTimeout(findAll, PAUSE_MS);
 });
-find();
-state();
+findAll();
+for (const [name, store] of [["postgres", "PostgreSQL"], ["clickhouse", "ClickHouse"], ["mongo", "MongoDB"]]) server(name, store);
+for (const domain of ["bars", "reference", "ticks", "exchanges", "alphas", "flows", "reconciliation"]) assets(domain);

@@ -1,0 +1,77 @@
+"""Quality over time as the page has it: what loads with bad files leave in ledgers, coverage and gap tables."""
+
+import datetime as dt
+from pathlib import Path
+
+import psycopg
+from bar_files import csv_text, deliver, line, minutes, months, run
+from clickhouse_connect.driver.client import Client
+from landed_market import land, records
+from served_market import answer, on, served
+
+from marketdata_assets.exchanges.tables import schema
+from marketdata_assets.stores import mongo, mongo_ledger
+from marketdata_assets.stores.bookkeeping import Entry
+from marketdata_assets.web import quality
+from marketdata_demo.venues.market import Plan
+
+
+def test_rejected_rows_of_bars_count_in_their_month(dsn: str, tmp_path: Path) -> None:
+    good = [line(time) for month in (1, 2) for time in minutes(f"2024-{month:02d}-05 09:31:00", 110)]
+    bad = line("2024-02-05 14:30:00", volume=-1)
+    deliver(tmp_path / "2024_1min.zip", {"sh600000_2024.csv": csv_text([*good, bad])})
+    run(dsn, tmp_path, months(2024)[:2])
+    with psycopg.connect(dsn) as connection:
+        stored = dict(
+            connection.execute("SELECT to_char(time, 'YYYY-MM'), count(*) FROM stock_1min_qfq GROUP BY 1").fetchall()
+        )
+        found = quality.in_postgres(connection)
+    bars = {one.period: one for one in found if one.dataset == "stock_1min_qfq"}
+    assert {month: one.rows for month, one in bars.items()} == stored
+    assert {month: one.rejected for month, one in bars.items()} == {"2024-01": 0, "2024-02": 1}
+
+
+def test_exchange_days_have_rows_rejects_and_gaps(clickhouse_url: str, clickhouse_client: Client) -> None:
+    now = dt.datetime.now(dt.UTC)
+    begin = (now - dt.timedelta(days=2)).replace(hour=23, minute=55, second=0, microsecond=0)
+    told = list(records(Plan(begin, 10), ("binance",)))
+    land(clickhouse_client, told)
+    with served(on(clickhouse=clickhouse_url)) as url:
+        periods = answer(url, "/api/quality/clickhouse")["periods"]
+    by_day = {(one["dataset"], one["period"]): one for one in periods}
+    for day in (begin.date(), begin.date() + dt.timedelta(days=1)):
+        rows = clickhouse_client.command(f"SELECT count() FROM exchange_trades WHERE toDate(time) = '{day}'")
+        assert by_day["exchange_trades", str(day)]["rows"] == rows > 0
+    gaps = [one for one in periods if one["dataset"] == "exchange_gaps"]
+    assert sum(one["gaps"] for one in gaps) == clickhouse_client.command("SELECT count() FROM exchange_gaps FINAL") > 0
+    assert len(by_day) == len(periods), "each period is there once"
+
+
+def test_older_days_of_exchanges_are_left_out(clickhouse_client: Client) -> None:
+    old = dt.datetime(2020, 1, 5, tzinfo=dt.UTC)
+    land(clickhouse_client, records(Plan(old, 4), ("okx",)))
+    assert quality.in_clickhouse(clickhouse_client, dt.datetime(2025, 1, 1, tzinfo=dt.UTC)) == []
+    found = quality.in_clickhouse(clickhouse_client, old + dt.timedelta(days=1))
+    assert {one.period for one in found} == {"2020-01-05"}
+
+
+def test_months_of_alphas_are_the_sums_of_their_packages(mongo_uri: str) -> None:
+    at = mongo_ledger.now()
+    facts = {"dataset": "regular_alphas", "code_version": "1", "run_id": "run", "started": at, "finished": at}
+    units = [("a", "2031-01-02", 5, 1, "ok"), ("a", "2031-01-03", 7, 0, "ok"), ("b", "2031-01-02", 0, 0, "failed")]
+    with mongo.databases(mongo_uri) as databases:
+        for account, unit, rows, rejected, outcome in units:
+            entry = Entry(source=account, unit=unit, rows=rows, rejected=rejected, outcome=outcome, **facts)  # type: ignore[arg-type]
+            mongo_ledger.write(databases["regular_alphas"], None, entry, [], [])
+        [month] = [one for one in quality.in_mongo(databases) if one.period == "2031-01"]
+    assert (month.dataset, month.rows, month.rejected, month.failed) == ("regular_alphas", 12, 1, 1)
+
+
+def test_records_that_a_table_could_not_take_count_on_the_day_they_were_seen(clickhouse_client: Client) -> None:
+    schema.ensure(clickhouse_client)
+    clickhouse_client.command(
+        "INSERT INTO exchange_rejects (type, reason, raw, source, seen)"
+        " VALUES ('trade', 'no price', '{}', 'test', '2025-01-05 12:00:00')"
+    )
+    found = quality.in_clickhouse(clickhouse_client, dt.datetime(2025, 1, 6, tzinfo=dt.UTC))
+    assert [(one.dataset, one.period, one.rejected) for one in found] == [("exchange_trades", "2025-01-05", 1)]
