@@ -92,7 +92,7 @@ def postgres(dsn: str, *, patience: float = 1.0, autocommit: bool = False) -> It
     except StoreAway as error:
         if _NO_LOGIN.search(error.cause):
             raise QueryFailed("Postgres", _first_line(error.cause), "login", VARIABLES["postgres_dsn"]) from error
-        raise CannotRead(error.store, error.cause) from error
+        raise CannotRead(error.store, _brief(error.cause)) from error
     except psycopg.Error as error:
         cause: Cause = next((cause for kind, cause in _POSTGRES if isinstance(error, kind)), "other")
         raise QueryFailed("Postgres", _first_line(error), cause, VARIABLES["postgres_dsn"]) from error
@@ -125,7 +125,7 @@ def clickhouse(url: str, *, patience: float = 1.0) -> "Iterator[Client]":
     except ClickHouseError as error:
         raise QueryFailed("ClickHouse", _first_line(error), "other", VARIABLES["clickhouse_url"]) from error
     except StoreAway as error:
-        raise CannotRead(error.store, error.cause) from error
+        raise CannotRead(error.store, _brief(error.cause)) from error
 
 
 def _limit(client: "Client", seconds: float) -> None:
@@ -158,7 +158,7 @@ def mongo(server: mongo_store.Server, *, patience: float = 1.0) -> Iterator[mong
     except PyMongoError as error:
         raise QueryFailed("MongoDB", _first_line(error), "other", VARIABLES["mongo_uri"]) from error
     except StoreAway as error:
-        raise CannotRead(error.store, error.cause) from error
+        raise CannotRead(error.store, _brief(error.cause)) from error
 
 
 def _hang_up(connection: psycopg.Connection) -> None:
@@ -170,6 +170,12 @@ def _hang_up(connection: psycopg.Connection) -> None:
 def _table(text: str) -> str:
     found = re.search(r'"([^"]+)"', text) or _TABLE.search(text)
     return found[1] if found else "of this page"
+
+
+def _brief(cause: str) -> str:
+    """What the system says, of a client's account of all its attempts."""
+    found = re.search(r"\[Errno -?\d+\] [^\"'(),\n]+", cause)
+    return found[0].strip() if found else cause.strip().splitlines()[0][:200]
 
 
 def _first_line(error: Any) -> str:

@@ -45,7 +45,7 @@ def coverage(client: "Client", symbol: str, closed: dt.date) -> list[dict[str, A
     """Every month from the first to the last that has rows or a load, see `coverage.Month`, with that load.
 
     Its outcome, error, provider and rejected rows, and the days that are `provisional`, `incomplete` or `unsupported`.
-    Nothing is expected after the day that `closed` last. Raises UnknownSymbol.
+    Nothing is expected after `closed`, the last closed day. Raises UnknownSymbol.
     """
     sql = statement(__package__, "symbol_days.sql")
     days = dict(clickhouse.read(client, sql, {"symbol": symbol}).iter_rows())

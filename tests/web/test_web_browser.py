@@ -82,10 +82,10 @@ def test_an_instrument_is_found_and_its_book_is_drawn(
     with served(on(clickhouse=clickhouse_url)) as url, browser(url, TOKEN) as chromium:
         chromium.open("/")
         _search(chromium, "smpl", "SMPLUSDT")
-        chromium.complaints()  # of the servers that are missing
         chromium.find("#instruments a").click()
         chromium.until(lambda: "Proven by the records" in chromium.text(), "the last book")
         chromium.until(lambda: "candles of minutes from trades" in chromium.text(), "candles")
+        chromium.complaints()  # of the front page, whose other servers are missing
         assert chromium.find("h1").text == "SMPLUSDT binance"
         rungs = [line.split() for line in chromium.find("#ladder tbody").text.splitlines()]
         bids, asks = ([float(rung[side]) for rung in rungs if len(rung) == 4] for side in (1, 2))
@@ -116,7 +116,6 @@ def test_a_symbol_shows_days_that_are_not_final_and_quality_counts_them(
 ) -> None:
     test_web_symbols.fill(clickhouse_client)
     with served(on(clickhouse=clickhouse_url)) as url, browser(url, TOKEN) as chromium:
-        chromium.complaints()  # of the front page, whose other servers are missing
         chromium.open("/symbol/000001.SZ")
         chromium.until(lambda: "1 days are provisional, 1 incomplete" in chromium.text(), "what is not final")
         assert chromium.find("h1").text == f"000001.SZ {HOSTILE}"
@@ -125,6 +124,7 @@ def test_a_symbol_shows_days_that_are_not_final_and_quality_counts_them(
         chromium.find("#coverage button").click()
         chromium.until(lambda: "tushare" in chromium.find("#load").text, "how the month was loaded")
         chromium.shot(shots / "symbol.png")
+        chromium.complaints()  # of the front page, whose other servers are missing
         chromium.open("/symbol/600001.SH")
         chromium.until(lambda: f"600001.SH {NAME}" in chromium.text(), "the Chinese name")
         assert chromium.complaints() == []

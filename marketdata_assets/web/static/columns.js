@@ -8,6 +8,7 @@ export function columns(list) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
   svg.setAttribute("class", "columns");
+  svg.setAttribute("preserveAspectRatio", "xMinYMax meet");
   const most = Math.max(1, ...list.map((one) => one.height));
   const width = Math.min(24, WIDTH / list.length);
   list.forEach((one, number) => {

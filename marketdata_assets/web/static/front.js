@@ -7,12 +7,12 @@ const STATES = ["ok", "empty", "provisional", "incomplete", "unsupported", "open
 const BAD = new Set(["missing", "stale", "failed"]);
 const KINDS = {
   stocks: {
-    what: "stocks have minute bars",
+    what: "stocks with minute bars",
     href: (one) => `/stock/${encodeURIComponent(one.code)}`,
     texts: (one) => [one.code, one.name ?? "", `${one.first} – ${one.last}`],
   },
   instruments: {
-    what: "instruments of exchanges have bars, books or gaps",
+    what: "instruments of exchanges",
     href: (one) => `/instrument?${new URLSearchParams({ exchange: one.exchange, market_type: one.market_type, instrument: one.instrument })}`,
     texts: (one) => [one.instrument, `${one.exchange} ${one.market_type}`, [one.bars && "bars", one.books && "books"].filter(Boolean).join(", ")],
   },
