@@ -111,7 +111,7 @@ def _book(url: str) -> Figure:
 def _busy_book(url: str) -> Figure:
     """A book at random instants, and just before it is recorded whole again, which is the longest way."""
     random, step = Random(3), SECOND // BUSY_PER_SECOND
-    made = list(busy_changes(random, step, BUSY_CHANGES, BETWEEN_WHOLES))
+    made = _busy_changes(random, step)
     last = [BUSY_BEGIN + number * step for number in range(BETWEEN_WHOLES - 1, BUSY_CHANGES, BETWEEN_WHOLES)]
     anywhere = [BUSY_BEGIN + random.randrange(BUSY_CHANGES * step) for _ in range(2 * len(last))]
     with clickhouse.connect(url) as client:
@@ -128,19 +128,21 @@ def _busy_book(url: str) -> Figure:
     return Figure("read.book_instant_ms", median(longest), "ms", ("<", 100), detail)
 
 
-def busy_changes(random: Random, step: int, changes: int, between: int) -> Iterator[OrderBook]:
-    """From BUSY_BEGIN on, some levels of 500 a side at each step, and the whole book after every `between`."""
+def _busy_changes(random: Random, step: int) -> list[OrderBook]:
+    """Some levels of 500 a side at each step, and the whole book every BETWEEN_WHOLES."""
     record: Callable[..., OrderBook] = partial(OrderBook, "okx", "linear", "ETH-USDT", "ETH-USDT-SWAP")
     sides = [[f"{(100_001 + side * level) / 10:.1f}" for level in range(1, 501)] for side in (-1, 1)]
-    for number in range(changes + 1):
+    made = []
+    for number in range(BUSY_CHANGES + 1):
         at = BUSY_BEGIN + number * step
-        if number % between == 0:
+        if number % BETWEEN_WHOLES == 0:
             kind = "checkpoint" if number else "snapshot"
             whole = [tuple((price, str(random.randrange(1, 10**6))) for price in side) for side in sides]
-            yield record(at, at, kind, *whole, "contracts", None, number)
+            made.append(record(at, at, kind, *whole, "contracts", None, number))
         changed = [{random.choice(side[:300]): str(random.randrange(10**4)) for _ in range(4)} for side in sides]
         few = [tuple(side.items()) for side in changed]
-        yield record(at + 1, at + 1, "delta", *few, "contracts", None, number + 1, number)
+        made.append(record(at + 1, at + 1, "delta", *few, "contracts", None, number + 1, number))
+    return made
 
 
 def _psql(dsn: str) -> None:

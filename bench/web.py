@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -20,11 +19,9 @@ import psycopg
 import uvicorn
 
 from bench.figure import Figure, spread
-from bench.read import BUSY_BEGIN, SECOND, busy_changes
 from bench.server import Server
 from bench.size import sized
 from marketdata_assets.bars import schema
-from marketdata_assets.exchanges.tables import rows
 from marketdata_assets.exchanges.tables import schema as tables
 from marketdata_assets.local.process import free_port
 from marketdata_assets.local.stack import LocalStack
@@ -39,6 +36,7 @@ STOCKS = sized(5000, 20)
 MONTHS = sized(312, 24)
 CHANGES_PER_SECOND = 10
 BOOK_SECONDS = sized(86_400, 120)
+BEGIN = 1_767_571_200
 BETWEEN_WHOLES = sized(36_000, 300)
 """Changes after which the collector records the book whole: an hour's."""
 INSTRUMENT_DAYS = sized(365, 3)
@@ -71,6 +69,19 @@ MINUTES = """
         toDateTime64('2025-01-01 00:00:00', 9, 'UTC') + toIntervalMinute(number),
         100 + number % 7, 110 + number % 5, 90, 100 + number % 11, 5, NULL, 500, 2, 200, 20, 0
     FROM numbers({minutes:UInt64})
+"""
+BOOKS = """
+    INSERT INTO exchange_orderbooks
+        (exchange, market_type, symbol, instrument, ts_event, ts_recv, kind, bids, asks, unit, last_id, prev_id)
+    WITH number % {between:UInt64} = 0 AS with_whole, arrayJoin(if(with_whole, [true, false], [false])) AS whole,
+        {begin:Int64} * 1000000000 + toInt64(number) * 1000000000 / {per_second:Int64} + if(whole, 0, 1) AS at,
+        if(whole, range(1, 501), arrayMap(step -> 1 + cityHash64(number, step) % 300, range(4))) AS levels
+    SELECT 'okx', 'linear', 'ETH-USDT', 'ETH-USDT-SWAP', toInt64(at), toInt64(at),
+        if(whole, if(number = 0, 'snapshot', 'checkpoint'), 'delta'),
+        arrayMap(level -> (toDecimal128(10000 - level * 0.1, 18), toDecimal128(level % 90, 18)), levels),
+        arrayMap(level -> (toDecimal128(10000 + level * 0.1, 18), toDecimal128(1 + level % 90, 18)), levels),
+        'contracts', toInt64(number) + if(whole, 0, 1), if(whole, NULL, toInt64(number))
+    FROM numbers({changes:UInt64})
 """
 
 
@@ -113,7 +124,7 @@ def _exchange(page: httpx.Client, records: int) -> Iterator[Figure]:
     )
     random, taken = Random(5), []
     for _ in range(2 * ROUNDS):
-        at = {"at": str(BUSY_BEGIN + random.randrange(BOOK_SECONDS) * SECOND)}
+        at = {"at": f"{BEGIN + random.randrange(BOOK_SECONDS - 1)}500000000"}
         taken.append(_wall(page, "/api/instrument/book", market | at))
     detail = f"{records:,} records of {BOOK_SECONDS / 3600:.1f} h; at random instants {spread(taken)} ms"
     yield Figure("web.book_ms", median(taken), "ms", ("<", 1000), detail)
@@ -153,13 +164,12 @@ def _fill_market(dsn: str) -> None:
 
 def _fill_exchange(url: str) -> int:
     """Books and minutes of one instrument; returns how many records of books."""
-    made = busy_changes(Random(3), SECOND // CHANGES_PER_SECOND, BOOK_SECONDS * CHANGES_PER_SECOND, BETWEEN_WHOLES)
+    book = {"begin": BEGIN, "per_second": CHANGES_PER_SECOND, "between": BETWEEN_WHOLES}
     with clickhouse.connect(url) as client:
         tables.ensure(client)
         days = {"max_partitions_per_insert_block": INSTRUMENT_DAYS + 1}
         client.command(MINUTES, parameters={"minutes": INSTRUMENT_DAYS * 1440}, settings=days)
-        while some := list(islice(made, 50_000)):
-            rows.insert_records(client, some)
+        client.command(BOOKS, parameters=book | {"changes": BOOK_SECONDS * CHANGES_PER_SECOND})
         counted = clickhouse.read(client, f"SELECT toInt64(count()) FROM {tables.ORDERBOOKS.name}")
         return int(counted.item())
 
