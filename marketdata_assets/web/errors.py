@@ -80,4 +80,5 @@ class QueryFailed(TerminalError):
     """A server that answers, but not with rows: the user may not read a table, or the table is another."""
 
     def __init__(self, store: str, text: str, cause: Cause, variable: str) -> None:
-        super().__init__(f"{store} rejected the query: {text}. {REMEDIES[cause].format(variable=variable)}")
+        remedy = REMEDIES[cause].format(variable=variable)
+        super().__init__(f"{store} rejected the query: {text}. {remedy}")
