@@ -12,6 +12,7 @@ from psycopg import sql
 
 from marketdata_assets.stores.postgres import statement
 
+CATALOG_RACE = "tuple concurrently"  # deleted, or updated
 LOCK_TIMEOUT = "2s"  # readers that arrive meanwhile wait behind the swap, which waits for those before it
 
 Kind = Literal["TABLE", "VIEW", "MATERIALIZED VIEW"]
@@ -91,10 +92,19 @@ def _repeat(connection: psycopg.Connection, statements: Sequence[str]) -> None:
 
 
 def drop(connection: psycopg.Connection, relation: str) -> None:
-    """Drop a relation that exists, of whatever kind, unless something depends on it."""
+    """Drop a relation that exists, of whatever kind, unless something depends on it.
+
+    Raises LockNotAvailable where TimescaleDB does not drop an aggregate because of a query of that moment.
+    """
     kind, _ = kind_and_comment(connection, relation)
-    if kind is not None:
+    if kind is None:
+        return
+    try:
         connection.execute(sql.SQL("DROP {} {}").format(sql.SQL(kind), sql.Identifier(relation)))
+    except psycopg.errors.InternalError_ as error:
+        if CATALOG_RACE not in str(error):
+            raise
+        raise psycopg.errors.LockNotAvailable(str(error)) from error
 
 
 def kind_and_comment(connection: psycopg.Connection, relation: str) -> tuple[Kind | None, str | None]:

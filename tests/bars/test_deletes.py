@@ -75,10 +75,10 @@ def test_only_months_that_older_files_share_are_searched(counted_dsn: str, tmp_p
     assert_exact(counted_dsn, tmp_path)
 
 
-def test_rows_that_no_file_provides_are_overwritten(dsn: str, tmp_path: Path) -> None:
-    with psycopg.connect(dsn) as connection:
+def test_rows_that_no_file_provides_are_overwritten(plain_dsn: str, tmp_path: Path) -> None:
+    with psycopg.connect(plain_dsn) as connection:
         schema.ensure(connection)
         connection.execute("INSERT INTO stock_1min_qfq (time, code, open) VALUES ('2000-06-03 09:30', '600000.SH', 3)")
     deliver_year(tmp_path, "10", 1)
-    assert run(dsn, tmp_path).failed == ()
-    assert_exact(dsn, tmp_path)
+    assert run(plain_dsn, tmp_path).failed == ()
+    assert_exact(plain_dsn, tmp_path)
