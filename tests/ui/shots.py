@@ -24,6 +24,7 @@ def looks() -> dict[str, Look]:
     return found | {
         "asset": partial(open_asset, name="minute_bar_files", height=1150),
         "kline": partial(_last, name=KLINE),
+        "start": _start,
         "preview": partial(_first, name="stock_1min_qfq"),
         "spread": partial(_last, name=SUMMARY),
         "gaps": partial(_last, name="exchange_gaps"),
@@ -48,6 +49,11 @@ def _tab(chromium: Browser, name: str, tab: str, wanted: str) -> None:
 def _last(chromium: Browser, name: str) -> None:
     open_asset(chromium, name)
     unfold(chromium, len(links(chromium)) - 1)
+
+
+def _start(chromium: Browser) -> None:
+    chromium.open("/assets/start_here", height=1300)
+    chromium.click("Show more")
 
 
 def _timeline(chromium: Browser) -> None:
