@@ -12,6 +12,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -185,6 +186,7 @@ class _Relay:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         self._serving.add(task)
+        _keep_alive(writer.get_extra_info("socket"))
         try:
             theirs, ours = await asyncio.open_connection(*self._to)
             try:
@@ -196,6 +198,14 @@ class _Relay:
         finally:
             writer.transport.abort()
             self._serving.discard(task)
+
+
+def _keep_alive(line: socket.socket) -> None:
+    """Notice a host that is gone within 25 s, as a server does that is configured for several hosts."""
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
+    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
+    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:

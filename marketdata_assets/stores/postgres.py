@@ -24,6 +24,8 @@ STORE = "Postgres"
 COPY_CHUNK_BYTES = 256 * 1024
 SERVER_UNAVAILABLE = ("08", "53", "57", "58")
 """Classes of SQLSTATE: connection, resources, shutdown, system."""
+NOTICE_DEAD_CLIENTS = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
+"""The server ends the session of a host that is gone after 25 s, and with it its locks; by default after two hours."""
 _CREATE = re.compile(r"CREATE (?:TABLE|INDEX) IF NOT EXISTS (\w+)")
 
 
@@ -86,13 +88,15 @@ def connect(
         naming_failures(),
         psycopg.connect(
             dsn,
-            autocommit=autocommit,
+            autocommit=True,
             application_name=application,
             connect_timeout=connect_seconds,
             client_encoding="utf8",
         ) as connection,
     ):
         require("PostgreSQL", connection.info.parameter_status("server_version") or "")
+        connection.execute(NOTICE_DEAD_CLIENTS)
+        connection.autocommit = autocommit
         yield connection
 
 

@@ -87,3 +87,11 @@ def test_leaving_with_an_error_rolls_back_and_without_one_commits(dsn: str) -> N
         raise RuntimeError
     with connect(dsn) as connection:
         assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
+
+
+def test_postgres_ends_the_session_of_a_host_that_is_gone_within_half_a_minute(dsn: str) -> None:
+    names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count")
+    with postgres.connect(dsn) as connection:
+        connection.rollback()  # the setting is no part of the caller's transaction
+        idle, interval, count = (int(connection.execute(f"SHOW {name}").fetchone()[0]) for name in names)
+    assert idle + interval * count <= 30
