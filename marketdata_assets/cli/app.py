@@ -124,7 +124,9 @@ COMMANDS: Mapping[str, Command | Group] = {
     "status": Command("Show what is loaded, and which partitions are missing, stale or failed.", "status:status"),
     "doctor": Command("Check every server: version, latency, missing features and how to fix them.", "servers:doctor"),
     "ui": Command("Serve the Dagster UI behind a guard, until SIGTERM or Ctrl-C.", "ui:ui"),
-    "web": Command("Serve a read-only page of the market: what is loaded, candles and coverage of a stock.", "web:web"),
+    "web": Command(
+        "Serve a read-only page of the market: what is loaded, candles, order books, coverage, gaps.", "web:web"
+    ),
     "metrics": Command(
         "Serve Prometheus metrics for servers, tables and runs at http://HOST:PORT/metrics.", "metrics:metrics"
     ),

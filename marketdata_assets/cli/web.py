@@ -21,7 +21,7 @@ def web(
         bool, typer.Option("--no-login", help="ask for no token: a reverse proxy in front has a login")
     ] = False,
 ) -> None:
-    """Serve a read-only page of the market: what is loaded and how good it is, candles, order books, coverage and gaps.
+    """Serve a read-only page of the market: what is loaded, candles, order books, coverage, gaps.
 
     Login, token and host names are those of the Dagster UI: MARKETDATA_UI_TOKEN, or the file dagster/ui_token in the
     data folder, and MARKETDATA_UI_HOSTS. Runs until SIGTERM or Ctrl-C.
