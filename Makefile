@@ -61,7 +61,7 @@ system-packages: env-dev
 	@PATH="$(CURDIR)/$(PROGRAMS):$$PATH" .ci/system_packages.sh $(PROGRAMS)
 
 # Builds the image, starts every service of the compose file on a Docker Engine, and uses them: IMAGE_TEST_STARTS=20 first
-# starts, IMAGE_TEST_UPGRADE_FROM=REV an upgrade. Without an engine it installs Debian's for that time, as root or in CI.
+# starts. Without an engine it installs Debian's for that time, as root or in CI.
 image-test: env-dev system-packages
 	IMAGE_TEST=1 .ci/with_docker.sh $(CURDIR)/$(PROGRAMS) $(BIN)/python -m pytest -m slow -s -v tests/image
 

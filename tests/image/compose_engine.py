@@ -57,7 +57,7 @@ class Project:
     containers: dict[str, Container] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def up(self, names: Sequence[str], *, timeout: float = 300) -> None:
+    def up(self, names: Sequence[str], *, timeout: float = 900) -> None:
         """Start these services, each after what it depends on, and wait until all are healthy or have exited with 0."""
         self._create_networks()
         began, waiting = time.monotonic(), list(names)

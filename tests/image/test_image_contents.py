@@ -81,7 +81,8 @@ def test_no_secret_and_no_file_but_the_package(engine: docker.DockerClient, proj
     } | {one for one in listed if one.startswith("./marketdata_assets.egg-info/")}
     history = " ".join(layer["CreatedBy"] for layer in engine.images.get(project).history())
     environment = engine.images.get(project).attrs["Config"]["Env"]
-    own = [one for one in environment if one not in engine.images.get(BASE).attrs["Config"]["Env"]]
+    of_base = engine.images.get(BASE).attrs["Config"]["Env"] or ()
+    own = [one for one in environment if one not in of_base]
     assert not re.search(r"password|token|secret", (history + " ".join(own)).lower())
 
 
