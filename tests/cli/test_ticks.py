@@ -178,6 +178,33 @@ def test_failures_are_in_the_json_with_their_cause(desk: Desk) -> None:
     assert "1 of 1 partitions failed" in found["error"]
 
 
+def test_symbols_are_removed_with_their_rows_and_restored(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.stocks(*SYMBOLS)
+    assert desk.run("symbols", "refresh").returncode == 0
+    span = ("--start-date", str(SESSIONS[0]), "--end-date", str(SESSIONS[1]))
+    assert desk.ingest("--symbols", "ALL", *span, "--data-types", "tick_data").returncode == 0
+    kept = desk.run("symbols", "remove", "600000.sh", "600001.SH")
+    assert kept.stdout.splitlines() == [
+        "2 symbols removed, 2 of them were partitions",
+        "Their rows are kept; --rows deletes them.",
+    ]
+    assert {symbol for symbol, _ in desk.bars()} == set(SYMBOLS)
+    deleted = desk.said(desk.run("symbols", "remove", "600000.SH", "--rows", "--json"))
+    assert (deleted["removed"], deleted["partitions_removed"]) == (["600000.SH"], 0)
+    assert deleted["rows_deleted"]["tick_data"] == 2 * BARS_A_DAY
+    assert {symbol for symbol, _ in desk.bars()} == set(SYMBOLS[1:])
+    refreshed = desk.run("symbols", "refresh")
+    assert "not registered, since a person removed them: 600000.SH, 600001.SH" in refreshed.stdout
+    again = desk.ingest("--symbols", "600000.SH", *span)
+    assert again.returncode == 2
+    assert "marketdata symbols restore 600000.SH" in squeezed(again.stderr)
+    assert desk.run("symbols", "remove", "700000.SH").returncode == 2
+    shown = [row for row in desk.said(desk.run("status", "--json"))["assets"] if row["asset"] == "tick_data"]
+    assert shown[0]["symbols"] == 1
+    assert desk.said(desk.run("symbols", "restore", "600000.SH", "--json")) == {"restored": ["600000.SH"]}
+    assert "1 added" in desk.run("symbols", "refresh").stdout
+
+
 def test_files_are_loaded_without_anybody_being_asked(desk: Desk) -> None:
     desk.stocks(*SYMBOLS)
     path = desk.folder / "ticks" / "mine.csv"

@@ -67,6 +67,15 @@ def test_months_go_from_missing_to_ok(client: Client) -> None:
     assert (found.rows, found.newest) == (12 * 42, FEBRUARY[-1])
 
 
+def test_a_removed_symbol_is_counted_nowhere_and_is_not_due(client: Client) -> None:
+    land(client, [without_rows(OTHER, Days.month("2026-01"), outcome="failed", error="away")])
+    stand(client, months(OTHER)[1:])
+    registry.remove(client, [OTHER], now=NOW)
+    assert states(client) == {"2026-01": {"missing": 1}, "2026-02": {"missing": 1}}
+    assert {unit.symbol for unit in behind(client).load} == {SYMBOL}
+    assert overview(client)["tick_data"].rows > 0
+
+
 def test_a_month_without_a_closed_trading_day_is_not_expected(client: Client) -> None:
     """The first of March is a Sunday."""
     assert "2026-03" not in states(client)
