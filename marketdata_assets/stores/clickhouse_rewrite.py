@@ -80,19 +80,18 @@ class Stage:
         A DELETE mutates every part of its table, a few at once, and the server may wait for a second before the next
         few. So of many parts, those that have such rows are mutated in a table of their own.
         """
-        with_rows = self._parts_with(self.name, condition, parameters)
-        others = self._parts(self.name) - with_rows
+        with_rows, others = self._parts(self.name, condition, parameters)
         if len(with_rows) + len(others) <= PARTS_AT_ONCE or len(others) < len(with_rows):
             self._delete_from(self.name, condition, parameters)
         elif with_rows:
             self._delete_apart(with_rows, condition, parameters)
 
-    def _delete_apart(self, with_rows: set[str], condition: str, parameters: Mapping[str, Any]) -> None:
+    def _delete_apart(self, with_rows: Iterable[str], condition: str, parameters: Mapping[str, Any]) -> None:
         apart = f"{self.name}_apart"
         try:
             self._command(f"CREATE TABLE {quoted(apart)} AS {quoted(self.name)}")
             self._attach(apart, self.name)
-            self._drop_parts(apart, self._parts(apart) - self._parts_with(apart, condition, parameters))
+            self._drop_parts(apart, self._parts(apart, condition, parameters)[1])
             self._delete_from(apart, condition, parameters)
             self._drop_parts(self.name, with_rows)
             self._attach(self.name, apart)
@@ -108,13 +107,13 @@ class Stage:
     def _drop_parts(self, table: str, parts: Iterable[str]) -> None:
         self._command(f"ALTER TABLE {quoted(table)} " + ", ".join(f"DROP PART '{part}'" for part in sorted(parts)))
 
-    def _parts_with(self, table: str, condition: str, parameters: Mapping[str, Any]) -> set[str]:
-        sql = f"SELECT DISTINCT toString(_part) AS part FROM {quoted(table)} WHERE {condition}"
-        return set(clickhouse.read(self.client, sql, parameters)["part"])
-
-    def _parts(self, table: str) -> set[str]:
-        sql = "SELECT name FROM system.parts WHERE active AND database = currentDatabase() AND table = {table:String}"
-        return set(clickhouse.read(self.client, sql, {"table": table})["name"])
+    def _parts(self, table: str, condition: str, parameters: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+        """The parts of a table that have rows of a condition, and the others."""
+        sql = f"""
+            SELECT name, name IN (SELECT DISTINCT _part FROM {quoted(table)} WHERE {condition}) AS hit
+            FROM system.parts WHERE active AND database = currentDatabase() AND table = '{table}'"""
+        found = clickhouse.read(self.client, sql, parameters).rows()
+        return [name for name, hit in found if hit], [name for name, hit in found if not hit]
 
     def clear(self) -> None:
         """Delete all rows."""
