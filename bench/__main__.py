@@ -28,6 +28,8 @@ from bench import (
     tick_files,
     ticks,
     ticks_fetch,
+    ticks_grid,
+    ticks_publish,
     ticks_repair,
     ticks_runs,
     web,
@@ -37,7 +39,7 @@ from bench.size import SMALL
 
 DOMAINS = {
     "bars": bars.figures,
-    "history": lambda: chain(history.figures(), history_year.figures()),
+    "history": lambda: chain(history.figures(), history_year.figures(), ticks_publish.figures(), ticks_grid.figures()),
     "defs": definitions.figures,
     "alphas": alphas.figures,
     "ticks": lambda: chain(

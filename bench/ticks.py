@@ -125,12 +125,17 @@ def _ledger_figure(client: "Client") -> Figure:
 
 def _landing(number: int, month: str = MONTH, *, rows: bool = True) -> UnitWrite:
     symbol = f"{600000 + number}.SH"
-    frame = _bars(symbol, number) if rows else TICK_DATA.columns.to_frame()
+    return landing_of(symbol, _bars(symbol, number) if rows else TICK_DATA.columns.to_frame(), month)
+
+
+def landing_of(symbol: str, frame: pl.DataFrame, month: str = MONTH) -> UnitWrite:
+    """A write of the rows as the whole month of a symbol, which a provider sent."""
+    content = f"{int(symbol[:6]) - 600000:064x}"
     load = clickhouse_ledger.Load(
         dataset=TICK_DATA.name,
         source=symbol,
         unit=month,
-        content_hash=f"{number:064x}",
+        content_hash=content,
         previous_hash=None,
         slices=[day.isoformat() for day in Days.month(month)],
         read=frame.height,
@@ -138,7 +143,7 @@ def _landing(number: int, month: str = MONTH, *, rows: bool = True) -> UnitWrite
         rows=frame.height,
         rejected=0,
         outcome="ok",
-        attempted_hash=f"{number:064x}",
+        attempted_hash=content,
         error=None,
         code_version="1",
         run_id="bench",
