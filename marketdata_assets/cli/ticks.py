@@ -299,9 +299,9 @@ def remove_symbols(
     ] = False,
     as_json: output.Json = False,
 ) -> None:
-    """Remove symbols from the registry and from Dagster's partitions; nothing loads them again until they are restored.
+    """Remove symbols from the registry, and with --rows what is loaded of them.
 
-    Their rows are kept unless --rows is given. Run it again after an interruption.
+    They are no partitions any more, and nothing loads them until they are restored. Run it again after an interruption.
     """
     from marketdata_assets.defs.ticks import symbols as partitions
     from marketdata_assets.ticks import registry, removal
