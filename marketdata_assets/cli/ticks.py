@@ -335,7 +335,10 @@ def restore_symbols(
     symbols: Annotated[list[str], typer.Argument(metavar="CODE...", help="600000.SH 000001.SZ ...")],
     as_json: output.Json = False,
 ) -> None:
-    """Let the next refresh register removed symbols again, if a source names them."""
+    """Let the next refresh register removed symbols again.
+
+    It does so if a source names them.
+    """
     from marketdata_assets.ticks import registry
     from marketdata_assets.ticks.tables import ensure
 
