@@ -135,7 +135,7 @@ AUDIT := $(VENV)/audit/bin/pip-audit
 audit: env-dev
 	@test -x $(AUDIT) || { $(PYTHON) -m venv $(VENV)/audit && \
 	  $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check "pip-audit>=2.9,<3"; } || true
-	$(BIN)/python .ci/audit.py $(AUDIT) requirements.lock requirements-dev.lock docker/requirements.lock
+	$(BIN)/python .ci/audit.py $(AUDIT) requirements.lock requirements-dev.lock docker/requirements.lock docker/requirements-kubernetes.lock
 
 # The bill of materials of the image, CycloneDX JSON, from its lock; the tool is in a separate environment.
 SBOM := $(VENV)/sbom/bin/cyclonedx-py

@@ -67,16 +67,21 @@ def test_a_slice_that_a_fetch_replaces_meanwhile_is_looked_for_again(
     assert (report.documents, report.failed) == (2, {})
 
 
+def written(folder: Path) -> dict[str, tuple[int, int]]:
+    """Of each file which one it is and when it was written; the time of reading is of no interest."""
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
 def test_an_unchanged_day_is_not_written(tmp_path: Path) -> None:
     put(tmp_path, "2024-11-03T09:00", [alpha("a", "2024-11-03T09:00:00Z")])
     put(tmp_path, "2024-11-05T09:00", [alpha("b", "2024-11-05T09:00:00Z")])
     pack(tmp_path)
     folder = layout.packages_folder(tmp_path, ACCOUNT, "regular", MONTH)
-    before = {path.name: path.stat() for path in folder.iterdir()}
+    before = written(folder)
     put(tmp_path, "2024-11-05T10:00", [alpha("c", "2024-11-05T10:00:00Z")])
     report = pack(tmp_path)
     assert ([d.day for d in report.written], [d.day for d in report.unchanged]) == ([5], [3])
-    after = {path.name: path.stat() for path in folder.iterdir()}
+    after = written(folder)
     assert after["2024-11-03.ndjson"] == before["2024-11-03.ndjson"]
     assert after["2024-11-05.ndjson"] != before["2024-11-05.ndjson"]
 

@@ -10,7 +10,7 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 CHEAP = ["read", "web"]
-DEAR = ["alphas", "bars", "collector", "defs", "exchanges", "flows", "fuzz", "history", "ticks"]
+DEAR = ["alphas", "bars", "collector", "defs", "exchanges", "flows", "fuzz", "history", "hosts", "ticks"]
 
 
 @pytest.mark.servers

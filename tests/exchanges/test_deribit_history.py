@@ -287,4 +287,4 @@ def test_requests_keep_to_the_budget_of_the_host(tmp_path: Path) -> None:
 def test_lists_of_instruments_have_a_slower_lane(tmp_path: Path) -> None:
     usual = limits(tmp_path)
     assert usual.lanes[LISTS].spacing > 5 * usual.host.spacing
-    assert (usual.host.folder, usual.host.name) == (tmp_path, "www.deribit.com")
+    assert (usual.host.place, usual.host.name) == (tmp_path, "www.deribit.com")
