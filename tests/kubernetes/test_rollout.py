@@ -4,11 +4,13 @@ Launcher, daemon, code servers and Dagster's storage on PostgreSQL are real; the
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import psycopg
 import pytest
 import yaml
 from cluster import Cluster, Image, kubeconfig, serving
@@ -19,8 +21,13 @@ from dagster_k8s.job import get_job_name_from_run_id
 from installation import ENTRYPOINT, LOCATION, Installation, installed, instance_config, stop, storage_variables, until
 from manifests import KUBERNETES, kustomized
 
+from marketdata_assets.defs.bars import selected_job
+from marketdata_assets.defs.selection import config_of
+from tests.defs.bar_runs import deliver
+
 OLD, NEW = "registry.example/marketdata-assets:1", "registry.example/marketdata-assets:2"
 CODE = ("--module-name", "waiting_code", "--location-name", LOCATION)
+ASSETS = ("--module-name", "marketdata_assets.definitions", "--location-name", LOCATION)
 AT_ONCE = 4  # of max_concurrent_runs
 SUCCESS, STARTED, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
 
@@ -33,17 +40,19 @@ class World:
     ) -> None:
         self.folder, self.cluster, self.installation, self.instance = folder, cluster, installation, instance
 
-    def submit(self, count: int) -> list[str]:
-        """Put runs of the job into the queue, as the UI does."""
+    def submit(self, name: str, count: int = 1, config: Mapping[str, Any] | None = None) -> list[str]:
+        """Put runs of a job into the queue, as the UI does."""
+        run_config = dict(config or {})
         target = WorkspaceFileTarget([str(self.installation.workspace)])
         with WorkspaceProcessContext(self.instance, target) as context:
             request = context.create_request_context()
-            job = request.get_code_location(LOCATION).get_repository("__repository__").get_full_job("waiting")
-            plan = request.get_execution_plan(job, {}, step_keys_to_execute=None, known_state=None)
+            job = request.get_code_location(LOCATION).get_repository("__repository__").get_full_job(name)
+            plan = request.get_execution_plan(job, run_config, step_keys_to_execute=None, known_state=None)
             snapshots = {"job_snapshot": job.job_snapshot, "execution_plan_snapshot": plan.execution_plan_snapshot}
             origins = {"remote_job_origin": job.get_remote_origin(), "job_code_origin": job.get_python_origin()}
             runs = [
-                create_run_for_test(self.instance, job_name="waiting", **origins, **snapshots) for _ in range(count)
+                create_run_for_test(self.instance, job_name=name, run_config=run_config, **origins, **snapshots)
+                for _ in range(count)
             ]
             for run in runs:
                 self.instance.submit_run(run.run_id, request)
@@ -125,7 +134,7 @@ def test_deploy_while_runs_are_in_progress_and_queued_loses_none(world: World) -
     images = cluster.images
     old, installation.service.backend = installation.code_server(OLD, images[OLD], *CODE)
     daemon = installation.daemon()
-    runs = world.submit(AT_ONCE + 2)
+    runs = world.submit("waiting", AT_ONCE + 2)
     until(lambda: len(world.started()) == AT_ONCE, "as many runs as may be in progress have started")
     before = {name: pod.process.pid for name, pod in cluster.pods.items()}
 
@@ -152,3 +161,24 @@ def test_deploy_while_runs_are_in_progress_and_queued_loses_none(world: World) -
     expected = {run: "old" if run in in_progress else "new" for run in runs} | {retry: "new"}
     assert world.started() == expected, "what waited in the queue has the new code"
     assert [file.name for file in (world.folder / "home").iterdir()] == ["dagster.yaml"], "the folder is only read"
+
+
+def test_first_materialization_of_bars_in_a_pod_with_the_settings_of_the_manifests(world: World) -> None:
+    """Of the real code location, whose pod finds database, files and storage by kubernetes/base/settings.yaml alone."""
+    cluster, installation = world.cluster, world.installation
+    deliver(world.folder / "input" / "bars", 2024, [1, 2])
+    image = cluster.images[OLD]
+    _, installation.service.backend = installation.code_server(OLD, image, *ASSETS)
+    installation.daemon()
+    (run,) = world.submit(selected_job.JOB, config=config_of(selected_job.OP, ["2024-01", "2024-02"]))
+    until(lambda: world.status(run) in (SUCCESS, FAILURE), "the run has ended")
+    pod = cluster.pods[get_job_name_from_run_id(run)]
+    assert world.status(run) == SUCCESS, pod.log.read_text()[-2000:]
+    assert pod.process.wait() == 0
+    with psycopg.connect((world.folder / "secrets" / "writer" / "postgres_dsn").read_text()) as database:
+        loaded = database.execute("SELECT count(*) FROM stock_1min_qfq").fetchone()
+    assert loaded is not None and loaded[0] > 0
+    partitions = world.instance.get_materialized_partitions(dg.AssetKey("stock_1min_qfq"))
+    assert partitions == {"2024-01", "2024-02"}
+    assert [file.name for file in (world.folder / "home").iterdir()] == ["dagster.yaml"], "the folder is only read"
+    assert list((world.folder / "data" / "dagster" / "logs").iterdir()), "the UI shows the logs of the pod"
