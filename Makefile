@@ -177,7 +177,7 @@ lock: env
 	$(COMPILE) --extra local --extra ray --extra notebooks --extra excel --extra remote --extra kubernetes --extra containers --group dev --upgrade --output-file requirements-dev.lock
 	$(COMPILE) --extra local --constraint requirements-dev.lock --output-file requirements.lock
 	$(COMPILE) --extra containers --constraint requirements-dev.lock --no-annotate --output-file docker/requirements.lock
-	$(COMPILE) --extra kubernetes --constraint requirements-dev.lock --no-annotate --output-file docker/requirements-kubernetes.lock
+	$(COMPILE) --extra containers --extra kubernetes --constraint requirements-dev.lock --no-annotate --output-file docker/requirements-kubernetes.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -70,4 +70,4 @@ def test_lock_for_pods_has_the_same_versions_and_the_launcher_and_the_file_can_i
     assert "://" not in (DOCKER / "requirements-kubernetes.lock").read_text()
     text = FILES[0].read_text()
     assert "ARG LOCK=requirements.lock" in text
-    assert "--requirement /tmp/$LOCK" in text
+    assert '--requirement "/tmp/$LOCK"' in text
