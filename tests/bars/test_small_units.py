@@ -88,14 +88,14 @@ def test_a_special_unit_is_loaded_alone_and_the_others_together(
     books_balance(either_dsn)
 
 
-def test_rows_of_a_foreign_writer_send_each_unit_alone(dsn: str, tmp_path: Path) -> None:
-    with psycopg.connect(dsn) as connection:
+def test_rows_of_a_foreign_writer_send_each_unit_alone(plain_dsn: str, tmp_path: Path) -> None:
+    with psycopg.connect(plain_dsn) as connection:
         schema.ensure(connection)
         connection.execute(f"INSERT INTO stock_1min_qfq (time, code, open) VALUES ('{START}', '600003.SH', 3)".encode())
     deliver(tmp_path / "2000_1min.zip", usual(CODES[:9]), 1)
-    assert run(dsn, tmp_path).count("ok") == 9
-    assert attempts(dsn) == [1] * 9
-    assert_exact(dsn, tmp_path)
+    assert run(plain_dsn, tmp_path).count("ok") == 9
+    assert attempts(plain_dsn) == [1] * 9
+    assert_exact(plain_dsn, tmp_path)
 
 
 def doomed(dsn: str, folder: str) -> None:
