@@ -1,7 +1,9 @@
 #!/bin/sh
-# Debian's Alertmanager is older than `url_file` of webhooks: the address is put into a copy of the configuration.
+# Debian's Alertmanager is older than `url_file` of webhooks: the address is put into a copy of the configuration. The real
+# one reads the file with each alert, and starts while it is empty.
 set -eu
 file=$(sed -n 's/.*url_file: //p' /etc/alertmanager/alertmanager.yml | tail -n 1)
-sed "s|\burl_file: $file|url: $(cat "$file")|" /etc/alertmanager/alertmanager.yml >/tmp/alertmanager.yml
+address=$(cat "$file")
+sed "s|\burl_file: $file|url: ${address:-http://127.0.0.1:9}|" /etc/alertmanager/alertmanager.yml >/tmp/alertmanager.yml
 shift
 exec prometheus-alertmanager --config.file=/tmp/alertmanager.yml "$@"
