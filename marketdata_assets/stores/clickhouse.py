@@ -90,7 +90,6 @@ def opened(url: str, options: Mapping[str, Any], *, own_pool: bool = False) -> "
     Raises ServerTooOld, also where the server does not understand what the library asks.
     """
     import clickhouse_connect
-    import httpx
     from clickhouse_connect.driver.exceptions import DatabaseError
     from clickhouse_connect.driver.httputil import default_pool_manager, get_pool_manager
 
@@ -101,6 +100,8 @@ def opened(url: str, options: Mapping[str, Any], *, own_pool: bool = False) -> "
     try:
         client = clickhouse_connect.get_client(dsn=url, autogenerate_session_id=False, **options)
     except DatabaseError:
+        import httpx
+
         with suppress(httpx.HTTPError, httpx.InvalidURL):
             root = httpx.URL(url).copy_with(path="/", query=b"query=SELECT+version()")
             require(STORE, httpx.get(root, trust_env=False).text.strip())
