@@ -1,7 +1,6 @@
 """One rate for all: no period ever holds more turns than the budget, whoever takes them, and hardly one is wasted."""
 
 import asyncio
-import bisect
 import fcntl
 import json
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recorded_budgets import most_within
 
 from marketdata_assets.budget import Budget, BudgetBlocked, Clock, FileStore
 
@@ -54,11 +54,6 @@ def finish(children: Sequence[subprocess.Popen[str]]) -> None:
     for child in children:
         child.communicate(timeout=LONGEST)
         assert child.returncode == 0
-
-
-def most_within(moments: Sequence[float], seconds: float) -> int:
-    """The largest number of moments in any span of this length, both ends included."""
-    return max((bisect.bisect_right(moments, start + seconds) - i for i, start in enumerate(moments)), default=0)
 
 
 def state(folder: Path) -> Path:

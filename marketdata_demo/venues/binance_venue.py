@@ -31,14 +31,13 @@ class BinanceServer(ProviderServer):
         self.paid: list[int] = []
         self.kept: list[int] = []
         self.first_candle, self.now = 0, 9 * 10**12
-        self.status = 429
 
     async def line(self, request: web.Request) -> str:
         return request.raw_path
 
     def too_many(self, limit: str) -> web.StreamResponse:
         message = "Too many requests; current limit is 2400 request weight per 1 MINUTE."
-        answer = json_answer({"code": -1003, "msg": message}, self.status)
+        answer = json_answer({"code": -1003, "msg": message}, 429)
         answer.headers["Retry-After"] = "1"
         return answer
 

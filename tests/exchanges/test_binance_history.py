@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from history_pages import HASTY, MS, all_of, numbers, windows_after
+from recorded_budgets import RecordedBudgets
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.binance import history as histories
@@ -174,13 +175,12 @@ def test_an_answer_that_cannot_be_read_gives_out_nothing(server: BinanceServer, 
 
 @pytest.mark.parametrize("status", [429, 418])
 def test_a_host_that_wants_silence_gets_it_and_then_all_goes_on(tmp_path: Path, status: int) -> None:
-    with BinanceServer(minute=12, minute_seconds=0.4) as server:
-        server.status = status
-        body = lambda history: all_of(history.klines(LINEAR, "1m", window(0, 3 * MINUTE)))  # noqa: E731
-        found = [run(server, tmp_path, body) for _ in range(2)]  # 12 of weight, and no more
-        assert [len(one) for one in found] == [3, 3]
-        found = run(server, tmp_path, body)
-        assert (len(found), server.overruns) == (3, 1)
+    with BinanceServer() as server:
+        server.fail(status, where="klines", text='{"code":-1003,"msg":"Too many requests"}', retry="1")
+        ends = time.monotonic() + 1.0
+        found = run(server, tmp_path, lambda history: all_of(history.klines(LINEAR, "1m", window(0, 3 * MINUTE))))
+        assert len(found) == 3
+        assert time.monotonic() >= ends
 
 
 def test_a_ban_whose_end_only_its_words_tell_is_waited_for(server: BinanceServer, tmp_path: Path) -> None:
@@ -193,13 +193,14 @@ def test_a_ban_whose_end_only_its_words_tell_is_waited_for(server: BinanceServer
 
 
 def test_requests_are_counted_by_their_weight(tmp_path: Path) -> None:
-    with BinanceServer(minute=100, minute_seconds=1.0) as server:
+    with BinanceServer() as server:
         server.trades = [Happened(START, 1)]
-        allowed = Limits(Budget(tmp_path, "weighted", 1.0, 100))
+        budgets = RecordedBudgets(tmp_path)
+        allowed = Limits(Budget(budgets, "weighted", 1.0, 100))
         for _ in range(2):
             found = run(server, tmp_path, lambda history: all_of(history.trades(LINEAR, window(0, 5))), allowed=allowed)
             assert numbers(found) == [1]
-        assert server.overruns == 0
+        assert budgets.costs["weighted"] == [1, 20, 20] * 2, "the listing, and two pages of trades"
         assert server.requests == 2 * 3
 
 

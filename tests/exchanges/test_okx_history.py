@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from history_pages import HASTY, MS, all_of, numbers, windows_after
+from recorded_budgets import RecordedBudgets, most_within
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.errors import BadCursor, BadPage, RequestRejected, UnknownInstrument
@@ -218,13 +219,16 @@ def test_rows_that_were_not_asked_for_are_refused(server: OkxServer, tmp_path: P
 
 
 def test_paths_keep_to_their_own_budgets(tmp_path: Path) -> None:
-    with OkxServer(minute=20, minute_seconds=0.5) as server:
+    with OkxServer() as server:
         server.trades, server.page = many(30, every=1), 1
-        slow = Budget(tmp_path, "trades", 1.0, 20)  # half of what the server allows: requests may be delayed on the way
-        allowed = Limits(Budget(tmp_path, "okx", 1.0, 100_000), {"market/history-trades": slow})
+        budgets = RecordedBudgets(tmp_path)
+        allowed = Limits(
+            Budget(budgets, "okx", 1.0, 100_000), {"market/history-trades": Budget(budgets, "trades", 0.5, 20)}
+        )
         found = run(server, tmp_path, lambda history: all_of(history.trades(SPOT, window(0, 100))), allowed)
         assert len(found) == 30
-        assert server.overruns == 0
+        assert len(budgets.turns["trades"]) == len(budgets.turns["okx"]) == server.requests >= 30
+        assert most_within(budgets.turns["trades"], 0.5) <= 20
 
 
 def test_every_list_has_a_lane_of_its_own(tmp_path: Path) -> None:

@@ -146,11 +146,17 @@ def below_of(started: subprocess.Popen[bytes], whose: str) -> dict[str, list[psu
     return found
 
 
+def command_of(process: psutil.Process, *, above: bool = False) -> str:
+    """The command of a process, or of the one above it; empty when it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        one = process.parent() if above else process
+        return " ".join(one.cmdline()) if one else ""
+    return ""
+
+
 def kind_of(process: psutil.Process) -> str | None:
-    """What a process of Dagster, or of a load, is; None of others."""
-    line = " ".join(process.cmdline())
-    parent = process.parent()
-    above = " ".join(parent.cmdline()) if parent else ""
+    """What a process of Dagster, or of a load, is; None of others, and of one that has ended."""
+    line, above = command_of(process), command_of(process, above=True)
     if "multiprocessing.forkserver" in line:
         return "pool worker" if "multiprocessing.forkserver" in above else "fork server"
     if "spawn_main" in line:

@@ -15,7 +15,7 @@ from dagster._core.workspace.load_target import GrpcServerTarget
 from dagster._grpc.client import DagsterGrpcClient
 
 from marketdata_assets import dagster_internals as internals
-from tests.kills.stack import kind_of
+from tests.kills.stack import command_of, kind_of
 
 CODE = """
 import time
@@ -96,10 +96,11 @@ def test_runs_are_listed_through_a_reload_and_a_killed_server_is_replaced(
             assert internals.runs_of_code_server(run) == [run.run_id], "the server before the reload ends its runs"
 
             family = psutil.Process().children(recursive=True)
-            servers = [one for one in family if kind_of(one) == "code server" and "grpc" in one.cmdline()]
+            servers = [one for one in family if kind_of(one) == "code server" and "grpc" in command_of(one)]
             assert len(servers) == 2
             for one in [*servers, *(one for one in family if kind_of(one) == "run")]:
-                one.kill()
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
             until(lambda: listed(run) == [])
             until(lambda: answers(client))
         with WorkspaceProcessContext(instance, target) as context:
