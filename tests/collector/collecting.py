@@ -5,10 +5,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
-from marketdata_assets.budget import Budget
+from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.collector.connections import Market, Shard, Timing, VenueAdapter, adapter_for
 from marketdata_assets.collector.connections.state import ConnectionState, SubscriptionState
 from marketdata_assets.exchanges.captures.native_format import Entry
@@ -51,7 +50,7 @@ class Hasty:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._adapter, name)
 
-    def rest(self, budgets: Path, patience: RetryPolicy) -> Rest:
+    def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
         rest = self._adapter.rest(budgets, patience)
         rest.limits = Limits(Budget(budgets, "hasty", 1.0, 100_000.0))
         return rest
@@ -141,7 +140,7 @@ async def collecting(
     market_type: MarketType,
     symbols: Sequence[str],
     types: Sequence[str],
-    folder: Path,
+    budgets: BudgetPlace,
     *,
     shard: Shard | None = None,
     since: int | None = None,
@@ -161,7 +160,7 @@ async def collecting(
         adapter,
         symbols,
         types,
-        budgets=folder,
+        budgets=budgets,
         on_records=lambda made: (run.take or run.records.extend)(made),
         on_error=run.trouble.append,
         on_entry=run.wire.append if wire else None,
