@@ -8,15 +8,12 @@ import asyncio
 import datetime as dt
 import json
 import os
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +22,10 @@ import psycopg
 
 from bench.figure import Figure
 from bench.size import sized
-from bench.ticks_repair import PROVIDERS, QUIET
-from marketdata_assets.cli.instance import PACKAGE, environment
-from marketdata_assets.local.stack import LocalStack
+from bench.ticks_stack import QUIET, ledger_columns, ticks_stack
+from marketdata_assets.cli.instance import PACKAGE
 from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.reference.records import Days
-from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse
 
 if TYPE_CHECKING:
@@ -75,15 +70,8 @@ class Progress:
 
 def figures() -> Iterator[Figure]:
     """All figures of the grid."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, _provider() as url:
-        home = Path(folder)
-        (home / "providers.yaml").write_text(PROVIDERS)
-        settings = Settings(home=home / "stack", postgres_dsn=None, clickhouse_url=None)
-        with LocalStack(settings, services=("postgres", "clickhouse")) as stack:
-            os.environ.update(environment(settings, stack.endpoints))
-            os.environ |= {"MARKETDATA_PROVIDERS": str(home / "providers.yaml"), "MARKETDATA_TUSHARE_URL": url}
-            os.environ |= {"TUSHARE_TOKEN": _token(), "MARKETDATA_TICKS_MONTHS": str(MONTHS)}
-            yield from _grid(str(stack.endpoints.clickhouse_url), str(stack.endpoints.dagster_pg))
+    with ticks_stack("bench.ticks_grid", MONTHS) as stack:
+        yield from _grid(stack.clickhouse, stack.dagster)
 
 
 def _grid(url: str, storage: str) -> Iterator[Figure]:
@@ -231,10 +219,7 @@ def _register(url: str) -> None:
 def _copy(url: str, storage: str, month: str, others: Sequence[str]) -> None:
     """Let the other months be as `month` is, in the ledger and in Dagster's storage."""
     with clickhouse.connect(url) as client:
-        names = clickhouse.read(
-            client,
-            "SELECT name FROM system.columns WHERE table = 'marketdata_ledger_rows' AND database = currentDatabase()",
-        )["name"].to_list()
+        names = ledger_columns(client)
         for other in others:
             days = ",".join(str(day) for day in Days.month(other))
             values = {"unit": f"'{other}'", "slices": f"'{days}'", "slice_states": "''"}
@@ -256,25 +241,6 @@ def _copy(url: str, storage: str, month: str, others: Sequence[str]) -> None:
                 {"month": month, "other": other},
             )
         connection.execute("VACUUM ANALYZE event_logs")
-
-
-def _token() -> str:
-    from marketdata_demo.servers.tushare import TOKEN
-
-    return TOKEN
-
-
-@contextmanager
-def _provider() -> Iterator[str]:
-    """A server in a process of its own; its URL."""
-    command = [sys.executable, "-m", "bench.ticks_grid"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdin
-        assert child.stdout
-        try:
-            yield child.stdout.readline().strip()
-        finally:
-            child.stdin.close()
 
 
 def serve() -> None:

@@ -4,15 +4,9 @@ The ledger and Dagster's storage know every cell as loaded, but those that faile
 out: the repair decides by the ledger. The simulated provider is a process of its own.
 """
 
-import argparse
-import os
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +17,7 @@ if TYPE_CHECKING:
 
 from bench.figure import Figure
 from bench.size import sized
-from marketdata_assets.cli.instance import environment
-from marketdata_assets.local.stack import LocalStack
-from marketdata_assets.settings import Settings
+from bench.ticks_stack import QUIET, ledger_columns, ticks_stack
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.providers_file import Table
 
@@ -34,31 +26,12 @@ MONTHS = sized(24, 2)
 SHARE = sized(0.01, 0.1)
 MOST_RUNS = 2
 TABLES: tuple[Table, ...] = ("tick_data", "factors")
-QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-PROVIDERS = """
-tushare:
-  enabled: true
-  priority: 1
-  supports: [tick_data, factors]
-  rate_limits: {requests_per_minute: 1000000, requests_per_hour: 100000000}
-  network: {timeout: 30, max_retries: 1, backoff: 0.01}
-  quality: {min_price: 0.01, max_price: 10000, max_volume: 1.0e+9, max_return: 0.31}
-  symbol_mapping: {suffixes: {SH: SH, SZ: SZ, BJ: BJ}, symbols: {}}
-  session: {timezone: Asia/Shanghai, hours: ["09:30-11:30", "13:00-15:00"]}
-"""
 
 
 def figures() -> Iterator[Figure]:
     """How many runs load the failed cells, and what asking and loading take."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, _provider() as url:
-        home = Path(folder)
-        (home / "providers.yaml").write_text(PROVIDERS)
-        settings = Settings(home=home / "stack", postgres_dsn=None, clickhouse_url=None)
-        with LocalStack(settings, services=("postgres", "clickhouse")) as stack:
-            os.environ.update(environment(settings, stack.endpoints))
-            os.environ |= {"MARKETDATA_PROVIDERS": str(home / "providers.yaml"), "MARKETDATA_TUSHARE_URL": url}
-            os.environ |= {"TUSHARE_TOKEN": _token(), "MARKETDATA_TICKS_MONTHS": str(MONTHS)}
-            yield from _repaired(str(stack.endpoints.clickhouse_url), str(stack.endpoints.dagster_pg))
+    with ticks_stack("bench.ticks_repair", MONTHS) as stack:
+        yield from _repaired(stack.clickhouse, stack.dagster)
 
 
 def _repaired(url: str, dagster: str) -> Iterator[Figure]:
@@ -122,10 +95,7 @@ def _copy_ledger(client: "Client", first: str, failed: Sequence[tuple[str, str]]
     client.insert("bench_symbols", [[symbol] for symbol in _symbols()[1:]])
     client.command("CREATE TABLE bench_failed (symbol String, month String) ENGINE = Memory")
     client.insert("bench_failed", failed)
-    rows = client.query(
-        "SELECT name FROM system.columns WHERE table = 'marketdata_ledger_rows' AND database = currentDatabase()"
-    ).result_rows
-    columns = [str(name) for (name,) in rows]
+    columns = ledger_columns(client)
     broken = {"outcome": "'failed'", "error": "'no response'", "attempted_hash": "NULL"}
     for values, where in (
         ({}, f"dataset IN {TABLES} AND (s.symbol, toString(l.unit)) NOT IN bench_failed"),
@@ -164,26 +134,6 @@ def _symbols() -> list[str]:
     return [f"{600000 + number}.SH" for number in range(SYMBOLS)]
 
 
-def _token() -> str:
-    from marketdata_demo.servers.tushare import TOKEN
-
-    return TOKEN
-
-
-@contextmanager
-def _provider() -> Iterator[str]:
-    """A server in a process of its own; its URL."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "bench.ticks_repair", "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as child:
-        assert child.stdin
-        assert child.stdout
-        try:
-            yield child.stdout.readline().strip()
-        finally:
-            child.stdin.close()
-
-
 def serve() -> None:
     """Serve the bars of all symbols until stdin ends."""
     from marketdata_demo.servers.tushare import DAILY, TushareServer
@@ -199,7 +149,4 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["serve"])
-    parser.parse_args()
     serve()
