@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from marketdata_assets.server_versions import OLDEST, oldest
 from marketdata_assets.stores import clickhouse, clickhouse_ddl
 from marketdata_assets.stores.clickhouse import naming_failures, quoted, read
 from marketdata_assets.stores.errors import NotTheWriter, SeveralNodes, StoreAway, UnsupportedServer
@@ -26,7 +25,6 @@ WRITER = "marketdata_writer"
 REPLICA_EXISTS = 253
 SYNC_SECONDS = 60
 """How long a table of a node that becomes the writing node may take to have all rows."""
-UPGRADE = f"use ClickHouse {oldest(clickhouse.STORE)} or newer"
 ONE_SERVER = "set MARKETDATA_CLICKHOUSE_URL to a server of your own, or to a node of a cluster of one shard"
 OTHER_DATABASE = (
     "create a database ENGINE = Atomic on every node (CREATE DATABASE name ON CLUSTER cluster ENGINE = Atomic), name it"
@@ -122,8 +120,6 @@ def refuse(server: Server) -> None:
 def problems(server: Server) -> list[tuple[str, str]]:
     """What of a server is not supported, each fact with its remedy; most important first."""
     found = []
-    if int(server.version.split(".")[0]) < OLDEST[clickhouse.STORE][0]:
-        found.append((f"version {server.version} is older than {oldest(clickhouse.STORE)}", UPGRADE))
     if (
         server.cloud
         or server.database_engine == "Shared"

@@ -45,7 +45,6 @@ ROWS = 1000
 @pytest.mark.parametrize(
     ("server", "fact", "remedy"),
     [
-        (replace(PLAIN, version="23.8.16.16"), "version 23.8.16.16 is older than 24", "use ClickHouse 24 or newer"),
         (replace(PLAIN, cloud=True), "this is ClickHouse Cloud", "a server of your own"),
         (replace(PLAIN, database_engine="Shared"), "this is ClickHouse Cloud", "a server of your own"),
         (replace(PLAIN, tables=(("t", "SharedMergeTree"),)), "this is ClickHouse Cloud", "a server of your own"),
