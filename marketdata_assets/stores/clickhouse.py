@@ -90,7 +90,7 @@ def opened(url: str, options: Mapping[str, Any], *, own_pool: bool = False) -> "
     Raises ServerTooOld, also where the server does not understand what the library asks.
     """
     import clickhouse_connect
-    from clickhouse_connect.driver.exceptions import DatabaseError
+    from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
     from clickhouse_connect.driver.httputil import default_pool_manager, get_pool_manager
 
     if url.startswith("http://") and environment_proxy(url) is None:  # the library alone uses a proxy for loopback
@@ -99,6 +99,8 @@ def opened(url: str, options: Mapping[str, Any], *, own_pool: bool = False) -> "
         options = {**options, "dedicated_pool": True}
     try:
         client = clickhouse_connect.get_client(dsn=url, autogenerate_session_id=False, **options)
+    except OperationalError:  # a server without a response is asked nothing more
+        raise
     except DatabaseError:
         import httpx
 

@@ -1,5 +1,6 @@
 """A server that is older than the oldest that the project works with is refused before anything is written."""
 
+import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,7 @@ from marketdata_assets.errors import TerminalError
 from marketdata_assets.resources import ClickHouse, Mongo, Postgres
 from marketdata_assets.server_versions import OLDEST, ServerTooOld, require
 from marketdata_assets.stores import clickhouse, mongo, postgres
+from marketdata_assets.stores.errors import StoreAway
 
 Connect = Callable[[str], AbstractContextManager[Any]]
 
@@ -119,3 +121,14 @@ def test_clickhouse_that_the_client_library_cannot_talk_to_is_refused_by_its_ver
         with pytest.raises(ServerTooOld, match=r"18\.16\.1"), clickhouse.connect(url):
             pass
         old.shutdown()
+
+
+def test_clickhouse_without_a_response_is_not_asked_for_its_version() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/md"
+        with pytest.raises(StoreAway), clickhouse.connect(url, timeout_seconds=1):
+            pass
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
