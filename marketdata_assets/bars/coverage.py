@@ -39,16 +39,20 @@ class Span:
     superseded: int = 0
     days: np.ndarray[Any, np.dtype[np.int64]] = field(default_factory=lambda: np.zeros(MONTH_DAYS, np.int64))
 
-    def add(self, times: np.ndarray[Any, np.dtype[np.int64]], covered: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
-        """Add rows at `times` (microseconds), of which newer files provide the `covered` ones."""
+    def add(
+        self, times: np.ndarray[Any, np.dtype[np.int64]], covered: np.ndarray[Any, np.dtype[np.bool_]] | None
+    ) -> None:
+        """Add rows at `times` (microseconds), all of the month, of which newer files provide the `covered` ones."""
         self.first = min(self.first, int(times.min()))
         self.last = max(self.last, int(times.max()))
         self.rows += len(times)
-        self.superseded += int(covered.sum())
         clock = times % MICROSECONDS_A_DAY
-        traded = times[(clock >= OPEN) & (clock <= CLOSE) & ~covered].astype("datetime64[us]").astype("datetime64[D]")
-        number = (traded - traded.astype("datetime64[M]")).astype(np.int64)
-        self.days += np.bincount(number, minlength=MONTH_DAYS)
+        traded = (clock >= OPEN) & (clock <= CLOSE)
+        if covered is not None:
+            self.superseded += int(covered.sum())
+            traded &= ~covered
+        month = np.datetime64(self.first, "us").astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
+        self.days += np.bincount((times[traded] - month) // MICROSECONDS_A_DAY, minlength=MONTH_DAYS)
 
 
 Spans = Mapping[tuple[str, str], Span]

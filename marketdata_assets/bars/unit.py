@@ -5,7 +5,7 @@ processes is in `ingest`.
 """
 
 import datetime as dt
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -295,21 +295,48 @@ class _Parser:
     def _measure(self, bars: Bars) -> Array | None:
         """Add the bars to the spans; the mask of those to load, or None when all are."""
         keep = np.ones(len(bars), bool)
-        month = bars.time.astype("datetime64[us]").astype("datetime64[M]")
-        for number, code in enumerate(bars.codes):
-            of_code = None if isinstance(bars.code, int) else bars.code == number
-            for label in np.unique(month if of_code is None else month[of_code]):
-                rows = np.flatnonzero(month == label if of_code is None else (month == label) & of_code)
-                if self.months is not None and str(label) not in self.months:
-                    keep[rows] = False
-                times = bars.time[rows]
-                covered = np.zeros(len(rows), bool)
-                for first, last in self.holes.get((code, str(label)), ()):
-                    covered |= (times >= first) & (times <= last)
-                keep[rows[covered]] = False
-                start = int(times[0])
-                self.parsed.spans.setdefault((code, str(label)), Span(start, start, 0)).add(times, covered)
+        for code, label, rows in _places(bars):
+            if self.months is not None and label not in self.months:
+                keep[rows] = False
+            times = bars.time[rows]
+            covered = None
+            for first, last in self.holes.get((code, label), ()):
+                inside = (times >= first) & (times <= last)
+                covered = inside if covered is None else covered | inside
+            if covered is not None:
+                keep[rows] &= ~covered
+            start = int(times[0])
+            self.parsed.spans.setdefault((code, label), Span(start, start, 0)).add(times, covered)
         return None if keep.all() else keep
+
+
+def _places(bars: Bars) -> Iterator[tuple[str, str, Array | slice]]:
+    """Each code and month (`YYYY-MM`) with its rows: numbers, or a slice."""
+    if not len(bars):
+        return
+    if isinstance(bars.code, int):
+        for label, rows in _months(bars.time):
+            yield bars.codes[bars.code], label, rows
+        return
+    for number, code in enumerate(bars.codes):
+        of_code = np.flatnonzero(bars.code == number)
+        for label, rows in _months(bars.time[of_code]):
+            yield code, label, of_code[rows]
+
+
+def _months(times: Array) -> Iterator[tuple[str, Array | slice]]:
+    """Each month of `times` (microseconds) with its rows, a slice where the times ascend."""
+    if len(times) and (times[1:] >= times[:-1]).all():
+        first, last = times[[0, -1]].astype("datetime64[us]").astype("datetime64[M]")
+        months = np.arange(first, last + 2)
+        bounds = np.searchsorted(times, months.astype("datetime64[us]").astype(np.int64)).tolist()
+        for label, low, high in zip(months[:-1], bounds, bounds[1:], strict=False):
+            if low < high:
+                yield str(label), slice(low, high)
+        return
+    month = times.astype("datetime64[us]").astype("datetime64[M]")
+    for label in np.unique(month):
+        yield str(label), np.flatnonzero(month == label)
 
 
 def table_columns(bars: Bars) -> list[Column]:
