@@ -14,7 +14,8 @@ finish() {
   if [ -n "$engine" ]; then
     "${as_root[@]}" kill "$(cat "$scratch/pid")" && while "${as_root[@]}" kill -0 "$engine" 2>/dev/null; do sleep 0.2; done
   fi
-  "${as_root[@]}" rm -rf "$scratch"
+  # The engine leaves the network namespace of its bridge mounted.
+  "${as_root[@]}" sh -c "umount '$scratch'/exec/netns/* 2>/dev/null; rm -rf '$scratch'"
 }
 trap finish EXIT
 

@@ -15,7 +15,7 @@ import docker
 from marketdata_assets.local.process import free_port
 from marketdata_demo import sample_bars
 
-BEFORE = os.environ.get("IMAGE_TEST_UPGRADE_FROM", "7dbf115b")
+BEFORE = os.environ.get("IMAGE_TEST_UPGRADE_FROM", "7dbf1157")
 """The first commit whose databases have the users of today, until there is a release."""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 WANTED = ("code", "webserver", "daemon", "metrics")
