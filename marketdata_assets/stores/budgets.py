@@ -28,8 +28,6 @@ LATE_SECONDS = 0.25
 """A turn whose answer took longer than this, and than the lateness of its budget, is not used."""
 
 _SHORT_NAP_SECONDS = 0.001
-LOCK = "request_budgets"
-"""The advisory lock of those who create the tables."""
 
 _CONNECTING: dict[str, Any] = {
     "connect_timeout": 5,
@@ -179,9 +177,7 @@ class _Session:
 
     def _create(self) -> None:
         [connection] = self._open
-        with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [LOCK])
-            connection.execute(statement(PACKAGE, "budgets.sql"))
+        connection.execute(statement(PACKAGE, "budgets.sql"))
 
     def _drop(self) -> None:
         _close(None, self._open)

@@ -133,7 +133,7 @@ def test_views_grants_and_indexes_are_kept(dsn: str, tmp_path: Path) -> None:
     ("made", "said"),
     [
         ("CREATE MATERIALIZED VIEW kept AS SELECT close FROM prices", "depend on it: materialized view kept"),
-        ("CREATE VIEW needs AS SELECT volume FROM prices", 'column "volume" does not exist'),
+        ("CREATE VIEW needs AS SELECT volume FROM prices", r"column \S*volume\S* does not exist"),
         ("CREATE TABLE prices_rebuild (a int)", "a table prices_rebuild exists"),
     ],
 )

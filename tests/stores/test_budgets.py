@@ -146,6 +146,37 @@ def test_hosts_that_begin_at_once_create_the_tables_once(dsn: str) -> None:
     asyncio.run(main())
 
 
+STOPS = """
+import asyncio, os, signal, sys
+import psycopg
+from marketdata_assets.budget import Budget
+from marketdata_assets.stores.budgets import PostgresBudgets
+
+execute = psycopg.Connection.execute
+
+def stops(self, query, *arguments):
+    cursor = execute(self, query, *arguments)
+    if "advisory" in query:
+        print("stops", flush=True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return cursor
+
+psycopg.Connection.execute = stops
+asyncio.run(Budget(PostgresBudgets(sys.argv[1]), "lk", 1.0, 100).acquire())
+"""
+
+
+def test_a_process_that_is_stopped_while_it_creates_the_tables_keeps_nobody_waiting(dsn: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", STOPS, dsn], stdout=subprocess.PIPE, text=True) as stopped:
+        assert stopped.stdout
+        assert stopped.stdout.readline() == "stops\n"
+        try:
+            asyncio.run(Budget(PostgresBudgets(dsn), "lk", 1.0, 100).acquire())
+        finally:
+            stopped.send_signal(signal.SIGCONT)
+        finish([stopped])
+
+
 def test_scopes_of_one_database_are_separate(dsn: str) -> None:
     asyncio.run(Budget(PostgresBudgets(dsn, "brain."), "me", 1.0, 20).acquire())
     assert next_turn(dsn, "brain.me")
