@@ -72,16 +72,17 @@ class Pieces:
 
     def read(self, size: int = -1, /) -> bytes:
         """`size` bytes, fewer only at the end; all that is left when `size` is negative."""
-        pieces = [self._rest]
-        length = len(self._rest)
+        pieces, length = [self._rest], len(self._rest)
         while (size < 0 or length < size) and (piece := next(self._pieces, None)) is not None:
             pieces.append(piece)
             length += len(piece)
-        data = b"".join(pieces)
-        if size < 0:
-            size = length
-        self._rest = data[size:]
-        return data[:size]
+        self._rest = b""
+        if 0 <= size < length:  # only the last piece reaches beyond the end, and is cut
+            last = pieces.pop()
+            cut = len(last) - (length - size)
+            pieces.append(last[:cut])
+            self._rest = last[cut:]
+        return b"".join(pieces)
 
 
 def unpacked_zstd(raw: Readable) -> Iterator[bytes]:
