@@ -30,7 +30,21 @@ settings.register_profile("project", settings.get_profile("random"), derandomize
 settings.load_profile("project")
 
 
-LONG_FIRST = ("ui", "cli", "docs", "defs", "collector", "ticks", "local", "bars", "stores", "alphas")
+LONG_FIRST = (
+    "ui",
+    "cli",
+    "docs",
+    "web",
+    "hosts",
+    "kubernetes",
+    "defs",
+    "collector",
+    "ticks",
+    "local",
+    "bars",
+    "stores",
+    "alphas",
+)
 
 
 SERVERS = {"server_dsn", "either_dsn", "timescale_dsn", "clickhouse_server", "mongo_uri", "nats_url"} | {
