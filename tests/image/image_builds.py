@@ -36,10 +36,16 @@ def built(client: docker.DockerClient, tag: str, **how: object) -> str:
 
 
 def project_image(
-    client: docker.DockerClient, tag: str, *, uid: int, cached: bool = True, source: Path = PROJECT
+    client: docker.DockerClient,
+    tag: str,
+    *,
+    uid: int,
+    cached: bool = True,
+    source: Path = PROJECT,
+    lock: str = "requirements.lock",
 ) -> str:
-    """The image of the project, from the Dockerfile of a checkout and with this user."""
-    arguments = {"UID": str(uid), "GID": str(uid)}
+    """The image of the project, from the Dockerfile of a checkout, with this user and what a lock of `docker` names."""
+    arguments = {"UID": str(uid), "GID": str(uid), "LOCK": lock}
     return built(client, tag, path=str(source), dockerfile="docker/Dockerfile", buildargs=arguments, nocache=not cached)
 
 

@@ -12,6 +12,7 @@ import docker
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 OWN_MEGABYTES = 560
 """Of the layers above the base, whose official image has about 130."""
+POD_USER = 10001
 BASE = re.findall(r"^FROM (\S+)", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)[-1]
 HASH = "find /venv /app -type f -not -name direct_url.json | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum"
 
@@ -104,6 +105,19 @@ def test_two_builds_from_nothing_have_the_same_files(engine: docker.DockerClient
         assert said(engine, again, "sh", "-c", HASH) == said(engine, project, "sh", "-c", HASH)
     finally:
         engine.images.remove("marketdata-assets:again", force=True)
+
+
+def test_image_for_kubernetes_starts_pods_and_has_the_user_of_the_manifests(engine: docker.DockerClient) -> None:
+    tag = "marketdata-assets:pods"
+    project_image(engine, tag, uid=POD_USER, lock="requirements-kubernetes.lock")
+    try:
+        assert said(engine, tag, "id", "-u").strip() == str(POD_USER)
+        script = "import kubernetes, marketdata_assets.pod_launcher as l; print(l.PodRunLauncher.__name__)"
+        assert said(engine, tag, "python", "-c", script).strip() == "PodRunLauncher"
+        own = engine.images.get(tag).attrs["Size"] - engine.images.get(BASE).attrs["Size"]
+        print(f"layers of the project with the lock of pods: {own / 1e6:.0f} MB")
+    finally:
+        engine.images.remove(tag, force=True)
 
 
 def test_files_that_ignore_rules_leave_out_cannot_come_in(engine: docker.DockerClient, project: str) -> None:
