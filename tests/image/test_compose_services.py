@@ -15,12 +15,11 @@ import httpx
 import pytest
 import venue_certificate
 from browser import Browser, missing_browser
-from compose_engine import PORTS, UID, Project, prepared_project
+from compose_engine import PORTS, UID, Project, free_ports, prepared_project
 from compose_file import PROJECT
 from image_builds import PROGRAMS
 
 import docker
-from marketdata_assets.local.process import free_port
 from marketdata_demo import sample_bars
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -46,7 +45,7 @@ STATE = "query ($id: String!) {partitionBackfillOrError(backfillId: $id) {... on
 
 @pytest.fixture(scope="module")
 def ports() -> dict[str, int]:
-    return {name: free_port() for name in PORTS}
+    return free_ports(PORTS)
 
 
 @pytest.fixture(scope="module")

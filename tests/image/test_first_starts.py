@@ -4,10 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from compose_engine import PORTS, prepared_project
+from compose_engine import PORTS, free_ports, prepared_project
 
 import docker
-from marketdata_assets.local.process import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 FIRST_STARTS = int(os.environ.get("IMAGE_TEST_STARTS", "2"))
@@ -17,7 +16,7 @@ FIRST_STARTS = int(os.environ.get("IMAGE_TEST_STARTS", "2"))
 def test_first_start_from_empty_volumes(
     engine: docker.DockerClient, kinds: dict[str, str], tmp_path: Path, start: int
 ) -> None:
-    ports = {name: free_port() for name in PORTS}
+    ports = free_ports(PORTS)
     one = prepared_project(engine, f"first-start-{start}", tmp_path, ports, kinds)
     core = [name for name, service in one.services.items() if "core" in service["profiles"]]
     one.down()

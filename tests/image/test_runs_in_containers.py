@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from compose_engine import free_ports
 from image_builds import other_images
 from real_compose import Compose, docker_socket, prepared_copy, program
 
 import docker
-from marketdata_assets.local.process import free_port
 from marketdata_assets.run_containers.container import container_name
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -80,7 +80,7 @@ def stack(engine: docker.DockerClient, project: str, tmp_path_factory: pytest.Te
     values = {
         "COMPOSE_FILE": "compose.yaml:run-containers.yaml:of-this-engine.yaml",
         "COMPOSE_PROJECT_NAME": "run-containers",
-        "DAGSTER_PORT": str(free_port()),
+        "DAGSTER_PORT": str(free_ports(["DAGSTER_PORT"])["DAGSTER_PORT"]),
         "MARKETDATA_UID": str(UID),
         "MARKETDATA_GID": str(UID),
         "DOCKER_SOCKET": socket,

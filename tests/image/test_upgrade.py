@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from compose_engine import UID
+from compose_engine import UID, free_ports
 from compose_file import PROJECT
 from image_builds import other_images, project_image
 from real_compose import Compose, prepared_copy, program
 
 import docker
-from marketdata_assets.local.process import free_port
 from marketdata_demo import sample_bars
 
 BEFORE = os.environ.get("IMAGE_TEST_UPGRADE_FROM", "7dbf1157")
@@ -65,7 +64,7 @@ def values(version: str) -> dict[str, str]:
     return {
         "COMPOSE_FILE": "compose.yaml:of-this-engine.yaml",
         "COMPOSE_PROJECT_NAME": "upgrade",
-        "DAGSTER_PORT": str(free_port()),
+        "DAGSTER_PORT": str(free_ports(["DAGSTER_PORT"])["DAGSTER_PORT"]),
         "MARKETDATA_UID": str(UID),
         "MARKETDATA_GID": str(UID),
         "MARKETDATA_VERSION": version,
