@@ -16,6 +16,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from databases import Cluster, fresh_clickhouse, fresh_postgres, skip_fsync
 from hypothesis import HealthCheck, settings
+from psycopg.conninfo import conninfo_to_dict
 from pymongo import MongoClient
 
 from marketdata_assets import logs
@@ -144,6 +145,14 @@ def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert stack.endpoints.postgres_dsn
         skip_fsync(stack.endpoints.postgres_dsn)
         yield stack.endpoints.postgres_dsn
+
+
+@pytest.fixture(scope="session")
+def server_with_password(server_dsn: str) -> str:
+    """The same server; skips where it lets everybody in."""
+    if not conninfo_to_dict(server_dsn).get("password"):
+        pytest.skip("needs a PostgreSQL that asks for a password, and the password in its address")
+    return server_dsn
 
 
 @pytest.fixture

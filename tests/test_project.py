@@ -392,6 +392,7 @@ def test_url_without_a_password_is_shown_as_it_is(url: str) -> None:
     assert without_password(url) == url
 
 
+@pytest.mark.usefixtures("server_with_password")
 def test_password_never_reaches_events_or_metadata(
     dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: dg.RepositoryDefinition
 ) -> None:

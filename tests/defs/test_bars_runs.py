@@ -235,7 +235,9 @@ def test_failed_refresh_after_a_failed_file_hides_neither(warehouse: Warehouse) 
     assert not warehouse.run("2015-01", "2015-12").success
     bad_and_good(warehouse, dividend=1.5, age_seconds=900)
     with psycopg.connect(warehouse.dsn) as connection:
-        connection.execute("COMMENT ON TABLE stock_monthly_kline IS 'marketdata definition of old'")
+        [(relation,)] = warehouse.rows("SELECT relkind FROM pg_class WHERE relname = 'stock_monthly_kline'")
+        kind = {"r": "TABLE", "v": "VIEW"}[relation]
+        connection.execute(f"COMMENT ON {kind} stock_monthly_kline IS 'marketdata definition of old'".encode())
     result = warehouse.run("2015-01", "2015-12")
     assert "sh600001_2015.csv" in failures(result)["stock_1min_qfq"]
     logged = [entry.user_message for entry in warehouse.instance.all_logs(result.run_id)]

@@ -73,7 +73,7 @@ class World:
 
 
 @pytest.fixture
-def world(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(server_with_password: str, dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     with _world(dsn, tmp_path, monkeypatch) as world:
         yield world
 

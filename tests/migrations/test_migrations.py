@@ -121,7 +121,8 @@ def database_of_mongo(mongo_client: Mongo) -> Iterator[Mongo]:
     mongo_client.drop_database(DATABASE)
 
 
-def test_postgres_of_an_earlier_version_becomes_as_a_new_one(dsn: str, server_dsn: str) -> None:
+def test_postgres_of_an_earlier_version_becomes_as_a_new_one(plain_dsn: str) -> None:
+    dsn = plain_dsn
     ensure_postgres(dsn)
     fresh = catalog_of_postgres(dsn)
     with psycopg.connect(dsn) as connection:

@@ -135,6 +135,7 @@ def test_an_empty_database_says_what_to_load(dsn: str, clickhouse_url: str) -> N
         assert (given.status_code, table in given.json()["error"]) == (503, True), given.text
 
 
+@pytest.mark.usefixtures("server_with_password")
 def test_a_missing_permission_is_a_message_with_the_remedy(market: str) -> None:
     with psycopg.connect(market) as connection:
         connection.execute("DROP ROLE IF EXISTS page_without_rights")
