@@ -11,10 +11,10 @@ OWN = ("transfer-encoding", "content-length", "connection", "keep-alive", "host"
 
 
 class Nodes:
-    """Serves while it is open; entering it gives the address. The first node is named node1."""
+    """Serves while it is open; entering it gives the address. The first node is node1, unless they have no names."""
 
-    def __init__(self, servers: Sequence[str]) -> None:
-        self._servers = servers
+    def __init__(self, servers: Sequence[str], *, named: bool = True) -> None:
+        self._servers, self._named = servers, named
         self._turn, self._lock = cycle(enumerate(servers, 1)), threading.Lock()
         nodes = self
 
@@ -60,7 +60,8 @@ class Nodes:
         for name, value in answer.getheaders():
             if name.lower() not in (*OWN, "x-clickhouse-server-display-name"):
                 request.send_header(name, value)
-        request.send_header("X-ClickHouse-Server-Display-Name", f"node{number}")
+        if self._named:
+            request.send_header("X-ClickHouse-Server-Display-Name", f"node{number}")
         request.send_header("Content-Length", str(len(data)))
         request.end_headers()
         request.wfile.write(data)

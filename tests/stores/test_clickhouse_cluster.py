@@ -117,10 +117,11 @@ def test_one_node_behind_an_address_is_used_as_long_as_it_answers(clickhouse_url
         assert [client.command(f"SELECT {number}") for number in range(5)] == [*range(5)]
 
 
-def test_a_node_without_a_name_is_not_taken_for_the_same(clickhouse_client: Client) -> None:
-    clickhouse_client.http = OneNode(clickhouse_client.http)  # type: ignore[attr-defined]
-    with pytest.raises(SeveralNodes, match="a node without a name"):
-        clickhouse_client.command("SELECT 1")
+def test_a_node_without_a_name_is_not_taken_for_the_same(clickhouse_url: str) -> None:
+    with Nodes([clickhouse_url], named=False) as address, clickhouse.connect(address) as client:
+        client.http = OneNode(client.http)  # type: ignore[attr-defined]
+        with pytest.raises(SeveralNodes, match="a node without a name"):
+            client.command("SELECT 1")
 
 
 def test_doctor_names_the_nodes_behind_one_address(clickhouse_url: str) -> None:
