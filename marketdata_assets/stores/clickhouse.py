@@ -99,7 +99,7 @@ def opened(url: str, options: Mapping[str, Any], *, own_pool: bool = False) -> "
         options = {**options, "dedicated_pool": True}
     try:
         client = clickhouse_connect.get_client(dsn=url, autogenerate_session_id=False, **options)
-    except OperationalError:  # a server without a response is asked nothing more
+    except OperationalError:  # a server without a response gets no second request
         raise
     except DatabaseError:
         import httpx
