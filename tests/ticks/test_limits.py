@@ -273,7 +273,7 @@ def test_two_processes_share_both_limits(tmp_path: Path) -> None:
             worker.join(300)
         assert [worker.exitcode for worker in workers] == [0, 0]
         turns, counted = first[0] + second[0], first[1] + second[1]
-        assert (len(counted), server.requests) == (80, 80)
+        assert len(counted) >= server.requests == 80, "a turn that came too late is not used"
         assert most_within(turns, 1.0) <= 40
         assert most_within(counted, 2.0) <= 40
 
