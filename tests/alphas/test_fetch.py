@@ -360,7 +360,7 @@ def test_budget_is_kept_while_fetching(tmp_path: Path) -> None:
         budget = Budget(budgets, "lk", 1.0, 30)
         report = fetched(server, tmp_path, budget=budget, policy=HASTY, concurrency=8)
         assert (report.failed, report.alphas) == ((), 500)
-        assert len(budgets.turns["lk"]) == sum(map(len, server.arrivals.values()))
+        assert len(budgets.turns["lk"]) >= sum(map(len, server.arrivals.values())) > 0
         assert most_within(budgets.turns["lk"], 1.0) <= 30
         assert_exact(tmp_path, alphas)
 

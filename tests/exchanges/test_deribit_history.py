@@ -283,7 +283,7 @@ def test_requests_keep_to_the_budget_of_the_host(tmp_path: Path) -> None:
         allowed = Limits(Budget(budgets, "deribit", 0.5, 20))
         found = run(server, tmp_path, lambda history: all_of(history.trades(PERPETUAL, window(0, 100))), allowed)
         assert numbers(found) == list(range(100, 160))
-        assert len(budgets.turns["deribit"]) == server.requests >= 60
+        assert len(budgets.turns["deribit"]) >= server.requests >= 60
         assert most_within(budgets.turns["deribit"], 0.5) <= 20
 
 

@@ -227,7 +227,7 @@ def test_paths_keep_to_their_own_budgets(tmp_path: Path) -> None:
         )
         found = run(server, tmp_path, lambda history: all_of(history.trades(SPOT, window(0, 100))), allowed)
         assert len(found) == 30
-        assert len(budgets.turns["trades"]) == len(budgets.turns["okx"]) == server.requests >= 30
+        assert len(budgets.turns["trades"]) >= server.requests >= 30
         assert most_within(budgets.turns["trades"], 0.5) <= 20
 
 
