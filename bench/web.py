@@ -18,6 +18,7 @@ import httpx
 import psycopg
 import uvicorn
 
+from bench import web_pages
 from bench.figure import Figure, spread
 from bench.server import Server
 from bench.size import sized
@@ -99,6 +100,8 @@ def figures() -> Iterator[Figure]:
             with _served(servers) as page:
                 yield from _market(page)
                 yield from _exchange(page, records)
+                size = f"{STOCKS:,} stocks of {MONTHS} months"
+                yield from web_pages.figures(str(page.base_url), ROUNDS, size)
                 if os.environ.get("BENCH_WEB_HOLD"):
                     input(f"{page.base_url} until Enter ")
 
