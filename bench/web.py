@@ -35,6 +35,7 @@ from marketdata_assets.web.database import Servers
 
 STOCKS = sized(5000, 20)
 MONTHS = sized(312, 24)
+SIZE = f"{STOCKS:,} stocks of {MONTHS} months"
 CHANGES_PER_SECOND = 10
 BOOK_SECONDS = sized(86_400, 120)
 BEGIN = 1_767_571_200
@@ -100,22 +101,20 @@ def figures() -> Iterator[Figure]:
             with _served(servers) as page:
                 yield from _market(page)
                 yield from _exchange(page, records)
-                size = f"{STOCKS:,} stocks of {MONTHS} months"
-                yield from web_pages.figures(str(page.base_url), ROUNDS, size)
+                yield from web_pages.figures(str(page.base_url), ROUNDS, SIZE)
                 if os.environ.get("BENCH_WEB_HOLD"):
                     input(f"{page.base_url} until Enter ")
 
 
 def _market(page: httpx.Client) -> Iterator[Figure]:
-    size = f"{STOCKS:,} stocks of {MONTHS} months"
     began = time.perf_counter()
     for path in ("/api/stocks", "/api/status/bars"):
         _get(page, path)
-    yield Figure("web.front_s", time.perf_counter() - began, "s", None, f"list of stocks and state, first time; {size}")
-    yield _timed(page, "web.search_ms", "/api/stocks", {"q": "6000"}, size)
+    yield Figure("web.front_s", time.perf_counter() - began, "s", None, f"list of stocks and state, first time; {SIZE}")
+    yield _timed(page, "web.search_ms", "/api/stocks", {"q": "6000"}, SIZE)
     yield _timed(page, "web.candles_ms", f"/api/stocks/{CODE}/candles", {}, f"all {MONTHS} months of a stock")
     yield _timed(page, "web.coverage_ms", f"/api/stocks/{CODE}/coverage", {}, f"{MONTHS} months of a stock")
-    yield _timed(page, "web.quality_ms", "/api/quality/postgres", {}, f"kept, {size}")
+    yield _timed(page, "web.quality_ms", "/api/quality/postgres", {}, f"kept, {SIZE}")
 
 
 def _exchange(page: httpx.Client, records: int) -> Iterator[Figure]:
