@@ -1,0 +1,190 @@
+"""The state of every delivered file: the same six states, one listing and one law for all watched folders.
+
+Nothing of a folder is left out before it is counted. A domain says which files it does not take, and why, and what
+its database has on record of the others; `state_of` decides. Where the records are kept is the stores' business.
+"""
+
+import errno
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+
+from marketdata_assets.loading.files import GONE
+from marketdata_assets.loading.member_names import is_hidden, readable
+from marketdata_assets.loading.reports import and_more
+
+NAMED = 3
+"""Number of files that a summary names."""
+
+
+class FileState(StrEnum):
+    """What is known of a delivered file."""
+
+    WAITING = "waiting"  # may still be being written
+    DUE = "due"  # new or changed, or a load of it is to be repeated
+    LOADED = "loaded"
+    EMPTY = "empty"  # read to its end: it has no row
+    FAILED = "failed"  # the last attempt failed; nothing of it, or only an earlier content, is loaded
+    NOT_TAKEN = "not taken"  # no load reads it
+
+    @property
+    def settled(self) -> bool:
+        """Whether the file needs nothing. Only a folder of settled files has nothing to do."""
+        return self in (FileState.LOADED, FileState.EMPTY, FileState.NOT_TAKEN)
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """The state of one file, and what became of its rows.
+
+    `reason` says why a file is due, failed or not taken, and what to do. Counts are rows of the content that is loaded:
+    `loaded` ones are in the table now; `replaced` has those that a newer file has replaced, by the file's name.
+    """
+
+    file: str
+    state: FileState
+    reason: str = ""
+    read: int = 0
+    loaded: int = 0
+    rejected: int = 0
+    duplicates: int = 0
+    replaced: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every row that was read has exactly one fate."""
+        return self.read == self.loaded + self.rejected + self.duplicates + sum(self.replaced.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """An entry of a watched folder as a listing found it.
+
+    `name` is relative to the folder, with slashes, and printable; `problem` says why it cannot be read, if so.
+    """
+
+    name: str
+    path: str
+    size: int = 0
+    modified_ns: int = 0
+    problem: str = ""
+
+    @property
+    def identity(self) -> str:
+        """Size and modification time, which change with the content."""
+        return f"{self.size}:{self.modified_ns}"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a ledger has of a file: the `identity` that was read, and its entry."""
+
+    identity: str
+    entry: FileEntry
+
+
+def everything(folder: Path) -> list[Delivered]:
+    """Every entry below `folder` but folders, by name; none where the folder is missing.
+
+    Only hidden entries and what operating systems add are left out. Links to files are followed; links to folders,
+    links to nothing, pipes, and folders and files without permission are listed with their problem.
+    """
+    return sorted(_below(str(folder), ""), key=lambda found: found.name)
+
+
+def _below(folder: str, prefix: str) -> Iterator[Delivered]:
+    try:
+        with os.scandir(folder) as listed:
+            children = [child for child in listed if not is_hidden(child.name)]
+    except OSError as error:
+        if error.errno in GONE:  # deleted since it was listed, or never there
+            return
+        yield Delivered(readable(prefix.rstrip("/")) or ".", folder, problem=_cause(error, "the folder"))
+        return
+    for child in children:
+        if child.is_dir(follow_symlinks=False):
+            yield from _below(child.path, f"{prefix}{child.name}/")
+        elif found := _file(child, readable(prefix + child.name)):
+            yield found
+
+
+def _file(child: os.DirEntry[str], name: str) -> Delivered | None:
+    """One entry that is no folder; None when it is gone since it was listed."""
+    try:
+        stat = child.stat()
+    except OSError as error:
+        if error.errno in (*GONE, errno.ELOOP) and child.is_symlink():
+            return Delivered(
+                name, child.path, problem="a link to nothing: deliver the file that it names, or delete it"
+            )
+        return None if error.errno in GONE else Delivered(name, child.path, problem=_cause(error, "the file"))
+    if S_ISDIR(stat.st_mode):
+        problem = "a link to a folder, which is not followed: move the files here"
+    elif not S_ISREG(stat.st_mode):
+        problem = "not a regular file: deliver it as a file"
+    elif not os.access(child.path, os.R_OK):
+        problem = "no permission to read the file: grant it with chmod or chown"
+    else:
+        problem = ""
+    return Delivered(name, child.path, stat.st_size, stat.st_mtime_ns, problem)
+
+
+def _cause(error: OSError, what: str) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"no permission to read {what}: grant it with chmod or chown"
+    return f"{what} cannot be read ({error.strerror or error})"
+
+
+def state_of(found: Delivered, recorded: Recorded | None, *, not_taken: str = "", waiting: bool = False) -> FileEntry:
+    """The state of one file by what a ledger has `recorded` of it.
+
+    `not_taken` is the reason for which no load reads the file; `waiting` says that it may still be being written.
+    """
+    if not_taken:
+        return FileEntry(found.name, FileState.NOT_TAKEN, not_taken)
+    if found.problem:
+        return FileEntry(found.name, FileState.FAILED, found.problem)
+    if recorded is not None and recorded.identity == found.identity:
+        return recorded.entry
+    if waiting:
+        return FileEntry(found.name, FileState.WAITING, "it changed a moment ago and may still be being written")
+    return FileEntry(found.name, FileState.DUE, "changed since it was loaded" if recorded else "never loaded")
+
+
+def other_suffix(name: str, suffixes: Sequence[str], what: str) -> str:
+    """Why a file whose name has none of `suffixes`, in any case, is not taken; empty where it has one.
+
+    `what` names the data, as in `minute bars`.
+    """
+    if name.lower().endswith(tuple(suffixes)):
+        return ""
+    return f"{what} are read from files named *{', *'.join(suffixes)}: convert or rename it"
+
+
+def counts(entries: Iterable[FileEntry]) -> dict[FileState, int]:
+    """How many files are in each state, zeros included."""
+    found = Counter(entry.state for entry in entries)
+    return {state: found[state] for state in FileState}
+
+
+def unsettled(entries: Iterable[FileEntry]) -> list[FileEntry]:
+    """The files that need something: waiting, due or failed ones."""
+    return [entry for entry in entries if not entry.state.settled]
+
+
+def summary(entries: Sequence[FileEntry]) -> str:
+    """The files in a line: `5 files: 3 loaded, 2 failed (a.csv: ...)`, or that there is none."""
+    found = counts(entries)
+    if not entries:
+        return "no files"
+    parts = []
+    for state, number in found.items():
+        named = [f"{one.file}: {one.reason}" for one in entries if one.state is state and one.reason]
+        shown = state in (FileState.FAILED, FileState.NOT_TAKEN) and named
+        if number:
+            parts.append(f"{number} {state}" + (f" ({and_more(named, NAMED, '; ')})" if shown else ""))
+    return f"{len(entries)} file{'s' if len(entries) > 1 else ''}: {', '.join(parts)}"
