@@ -22,6 +22,7 @@ from alpha_runs import (
 )
 from bar_runs import failures, verdicts
 
+from marketdata_assets.alphas import layout
 from marketdata_assets.alphas.layout import month_window
 from marketdata_demo.servers.brain import make
 
@@ -111,10 +112,8 @@ def test_account_that_fails_leaves_the_other_alone(lab: Lab, trouble: str) -> No
     assert said in told
     assert PASSWORD not in told
     assert lab.materialized(FILES) == keys(["aa"])
-    assert lab.materialized(PACKAGES) == set()
+    assert lab.materialized(PACKAGES) == lab.materialized(REGULAR) == keys(["aa"])
     assert lab.brain.asked("POST /authentication") <= 2
-    rest = lab.run(*ALL_MONTHS, job="alphas_import")
-    assert rest.success, failures(rest)
     assert len(lab.ids("regular", "aa")) == 3 * REGULARS
 
 
@@ -160,9 +159,47 @@ def test_raw_file_that_cannot_be_read_fails_its_month_only(lab: Lab) -> None:
     result = lab.run("old|2024-01", "old|2024-02")
     assert not result.success
     told = failures(result)["alpha_packages"]
-    assert "1 of 2 partitions failed" in told
+    assert "1 of 4 partitions failed" not in told
     assert str(path) in told
     assert lab.materialized(PACKAGES) == {"old|2024-01"}
+
+
+@pytest.mark.parametrize("start", ["files", "packages", "job"])
+def test_whatever_can_be_read_beside_a_file_that_cannot_is_imported(lab: Lab, start: str) -> None:
+    """One cut file in three months of two accounts: it fails the run, and costs nothing but itself."""
+    for account in ("old", "other"):
+        for number, month in enumerate(MONTHS):
+            drop_slice(lab.root, account, month, [alpha(f"aaaaaa{number}", month)])
+    later = "old_2024-02-07-09-00-00.000Z_to_2024-02-07-10-00-00.000Z_all_regular_alphas.json"
+    path = layout.slices_folder(lab.root, "old", "regular") / later
+    path.write_text('[{"id": "cut off')
+    lab.partitions("old", "other")
+    if start == "job":
+        selected = {"months": {account: list(MONTHS) for account in ("old", "other")}}
+        result = lab.run("", job="alphas_selected", ops={"load_selected_alphas": {"config": selected}})
+    else:
+        assets = [PACKAGES, REGULAR, SUPER, SUMMARY]
+        assets = [FILES, *assets] if start == "files" else assets
+        result = lab.run("old|2024-01", "other|2024-03", assets=assets)
+    assert not result.success
+    [told] = failures(result).values()
+    assert str(path) in told
+    for account in ("old", "other"):
+        assert lab.ids("regular", account) == {"aaaaaa0", "aaaaaa1", "aaaaaa2"}
+    assert lab.materialized(PACKAGES) == keys(["old", "other"]) - {"old|2024-02"}
+    assert lab.materialized(REGULAR) == keys(["old", "other"])
+    assert lab.instance.get_latest_materialization_event(SUMMARY) is not None
+
+
+def test_an_account_that_cannot_be_fetched_does_not_keep_the_others_from_being_imported(lab: Lab) -> None:
+    lab.ready("aa", "bb")
+    lab.brain.users["bb@example.com"].password = "another"
+    drop_slice(lab.root, "bb", "2024-01", [alpha("aaaaaaa", "2024-01")])
+    result = lab.run("aa|2024-01", "bb|2024-01")
+    assert "bb" in failures(result)["alpha_files"]
+    assert len(lab.ids("regular", "aa")) == REGULARS
+    assert lab.ids("regular", "bb") == {"aaaaaaa"}
+    assert lab.materialized(REGULAR) == {"aa|2024-01", "bb|2024-01"}
 
 
 @pytest.mark.parametrize(

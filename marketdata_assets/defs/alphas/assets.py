@@ -5,19 +5,26 @@ are used, as every run and every page of the UI loads this module.
 """
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
+from marketdata_assets.alphas import file_index
 from marketdata_assets.alphas.errors import BadOptions
 from marketdata_assets.alphas.import_modes import BATCH_SIZE, CODE_VERSION, ImportOptions
-from marketdata_assets.alphas.layout import Kind
+from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.merge import MergePolicy
-from marketdata_assets.defs.alphas import report
+from marketdata_assets.dagster_internals import StepContext
+from marketdata_assets.defs.alphas import checks, report
+from marketdata_assets.defs.alphas.report import Ended
 from marketdata_assets.defs.marks import Partitions
-from marketdata_assets.defs.metadata import OWNERS, table_schema
+from marketdata_assets.defs.metadata import OWNERS, check_evaluation, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure
+from marketdata_assets.errors import MarketDataError
 from marketdata_assets.partitions import ALPHA_PARTITIONS, Pair, alpha_key, alpha_pair
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo, Workers
@@ -29,6 +36,9 @@ monthly = partial(
     group_name="alphas",
     owners=OWNERS,
 )
+CHAIN = ("alpha_files", "alpha_packages", *(f"{kind}_alphas" for kind in KINDS), "alpha_summary")
+AFTER = {"alpha_files": CHAIN[1:], "alpha_packages": CHAIN[2:], **dict.fromkeys(CHAIN[2:4], CHAIN[4:])}
+"""What needs each asset."""
 FOLLOW = dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window())
 """After every partition of the upstream asset, however old its month."""
 
@@ -43,10 +53,20 @@ brain_api = dg.AssetSpec(
 )
 
 
-def _marks(context: dg.AssetExecutionContext) -> Callable[[Sequence[Pair]], None]:
-    """Logs partitions of the asset as they are complete."""
-    marks = Partitions(context, context.asset_key)
+def _marks(context: StepContext, asset: str) -> Callable[[Sequence[Pair]], None]:
+    """Logs partitions of an asset as they are complete."""
+    marks = Partitions(context, dg.AssetKey(asset))
     return lambda pairs: marks(str(alpha_key(*pair)) for pair in pairs)
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Where alphas come from and go to."""
+
+    mongo: Mongo
+    brain: Brain
+    files: AlphaFiles
+    workers: Workers
 
 
 class FetchConfig(dg.Config):
@@ -67,7 +87,12 @@ class FetchConfig(dg.Config):
     metadata=table_schema("alpha_files", table=False),
 )
 def alpha_files(
-    context: dg.AssetExecutionContext, config: FetchConfig, brain: Brain, alphas_dir: AlphaFiles
+    context: dg.AssetExecutionContext,
+    config: FetchConfig,
+    mongo: Mongo,
+    brain: Brain,
+    alphas_dir: AlphaFiles,
+    workers: Workers,
 ) -> dg.MaterializeResult:
     """Raw slices of the API's list, one file a window of time, as they came.
 
@@ -86,11 +111,11 @@ def alpha_files(
             now=dt.datetime.now(dt.UTC),
             refetch=config.refetch,
             progress=ProgressLog(context.log.info, "windows"),
-            complete=_marks(context),
+            complete=_marks(context, "alpha_files"),
         )
     if fetched.fetched:
         context.log_event(report.api(brain_api.key, fetched))
-    return report.files(context, fetched)
+    return _finish(context, report.of_files(fetched), Stores(mongo, brain, alphas_dir, workers))
 
 
 @monthly(
@@ -100,19 +125,16 @@ def alpha_files(
     code_version="package-1",
     metadata=table_schema("alpha_files", table=False),
 )
-def alpha_packages(context: dg.AssetExecutionContext, alphas_dir: AlphaFiles, workers: Workers) -> dg.MaterializeResult:
+def alpha_packages(
+    context: dg.AssetExecutionContext, mongo: Mongo, brain: Brain, alphas_dir: AlphaFiles, workers: Workers
+) -> dg.MaterializeResult:
     """Alphas of one UTC day as NDJSON, each once and in its newest version, from all raw files there are.
 
     Equal content gives equal bytes, so days that did not change are not imported again.
     """
-    from marketdata_assets.alphas.packaging import package_months
-
-    pairs = [alpha_pair(key) for key in context.partition_keys]
-    fanout = workers.fanout("marketdata_assets.alphas.packaging")
-    return report.packages(
-        context,
-        package_months(alphas_dir.path, pairs, fanout, ProgressLog(context.log.info, "months"), _marks(context)),
-    )
+    stores = Stores(mongo, brain, alphas_dir, workers)
+    ended = package(context, [alpha_pair(key) for key in context.partition_keys], stores)
+    return _finish(context, ended, stores)
 
 
 class ImportConfig(dg.Config):
@@ -149,6 +171,9 @@ class ImportConfig(dg.Config):
         )
 
 
+Configs = Mapping[str, ImportConfig]
+
+
 def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
     @monthly(
         name=f"{kind}_alphas",
@@ -168,23 +193,11 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
         alphas_dir: AlphaFiles,
         workers: Workers,
     ) -> dg.MaterializeResult:
-        from marketdata_assets.alphas.ingest import import_accounts
-
+        pairs = [alpha_pair(key) for key in context.partition_keys]
+        stores = Stores(mongo, brain, alphas_dir, workers)
         with as_dagster_failure():
-            imported = import_accounts(
-                mongo.server,
-                alphas_dir.path,
-                kind,
-                [alpha_pair(key) for key in context.partition_keys],
-                run_id=context.run.run_id,
-                fanout=workers.fanout("marketdata_assets.alphas.ingest"),
-                options=config.options(),
-                fields=brain.fields(),
-                force=config.force,
-                progress=ProgressLog(context.log.info, "packages"),
-                complete=_marks(context),
-            )
-        return report.alphas(context, mongo, imported)
+            ended = import_kind(context, kind, pairs, config, stores)
+        return _finish(context, ended, stores)
 
     return alphas
 
@@ -200,6 +213,89 @@ super_alphas = _import(
     "Super alphas in the database `super_alphas`, a collection an account, merged like the regular ones. They have"
     " `combo` and `selection` instead of `regular`.",
 )
+
+
+def package(context: StepContext, pairs: Sequence[Pair], stores: Stores) -> Ended:
+    """Update the packages of months from their raw files."""
+    from marketdata_assets.alphas.packaging import package_months
+
+    fanout = stores.workers.fanout("marketdata_assets.alphas.packaging")
+    progress, complete = ProgressLog(context.log.info, "months"), _marks(context, "alpha_packages")
+    return report.of_packages(package_months(stores.files.path, pairs, fanout, progress, complete))
+
+
+def import_kind(context: StepContext, kind: Kind, pairs: Sequence[Pair], config: ImportConfig, stores: Stores) -> Ended:
+    """Import the packages of months. Raises what MongoDB and the configuration raise."""
+    from marketdata_assets.alphas.ingest import import_accounts
+
+    imported = import_accounts(
+        stores.mongo.server,
+        stores.files.path,
+        kind,
+        pairs,
+        run_id=context.run.run_id,
+        fanout=stores.workers.fanout("marketdata_assets.alphas.ingest"),
+        options=config.options(),
+        fields=stores.brain.fields(),
+        force=config.force,
+        progress=ProgressLog(context.log.info, "packages"),
+        complete=_marks(context, f"{kind}_alphas"),
+    )
+    return report.of_import(stores.mongo, imported)
+
+
+def load(
+    context: StepContext, assets: Collection[str], pairs: Sequence[Pair], configs: Configs, stores: Stores
+) -> dict[str, Ended]:
+    """Package and import months, in this step: what `assets` names, with the summary and the checks of the imported.
+
+    `configs` are of the imports, by asset.
+    """
+    from marketdata_assets.alphas import summary
+
+    ended = {"alpha_packages": package(context, pairs, stores)} if "alpha_packages" in assets else {}
+    kinds = [kind for kind in KINDS if f"{kind}_alphas" in assets]
+    for kind in kinds:
+        ended[f"{kind}_alphas"] = import_kind(context, kind, pairs, configs[f"{kind}_alphas"], stores)
+    with stores.mongo.databases() as databases:
+        if "alpha_summary" in assets:
+            result = report.summary(summary.rows(databases))
+            context.log_event(dg.AssetMaterialization("alpha_summary", metadata=result.metadata))
+        for kind in kinds:
+            fields = stores.brain.fields()
+            for answer in checks.answers(databases, stores.files.path, kind, pairs, fields, checks.DESCRIPTIONS):
+                context.log_event(check_evaluation(answer))  # type: ignore[arg-type]  # taken, though not annotated
+    return ended
+
+
+def _finish(context: dg.AssetExecutionContext, ended: Ended, stores: Stores) -> dg.MaterializeResult:
+    """Materialize what has not failed; where something has, Dagster skips the steps after this one, so their work on
+    what there is is done here before the Failure."""
+    others: dict[str, str] = {}
+    if ended.failed and (rest := following(context)):
+        configs = {name: ImportConfig(**_config(context, name)) for name in rest}
+        try:
+            pairs = [pair for pair in ended.by_pair if pair not in ended.failed or _has_files(stores.files.path, *pair)]
+            others = report.materialize(context, load(context, rest, pairs, configs, stores))
+        except (MarketDataError, OSError) as error:  # what failed before is the run's failure
+            context.log.error(f"not imported: {error}")
+    return report.finish(context, ended, others)
+
+
+def _has_files(root: Path, account: str, month: str) -> bool:
+    return any(month in file_index.months_on_disk(root, account, kind) for kind in KINDS)
+
+
+def following(context: dg.AssetExecutionContext) -> set[str]:
+    """The assets of the run that need the one of this step."""
+    chosen = context.run.asset_selection or context.job_def.asset_layer.executable_asset_keys
+    return {name for name in AFTER[context.asset_key.to_user_string()] if dg.AssetKey(name) in chosen}
+
+
+def _config(context: dg.AssetExecutionContext, asset: str) -> dict[str, Any]:
+    """The run config of another step."""
+    found: dict[str, Any] = context.run.run_config.get("ops", {}).get(asset, {}).get("config", {})
+    return found
 
 
 @dg.asset(

@@ -1,6 +1,6 @@
 """Reports of the alphas library as Dagster metadata, materialisations and failures.
 
-Numbers come from the reports, the ledger and short queries; nothing is fetched, packaged or report here.
+Numbers come from the reports, the ledger and short queries; nothing is fetched, packaged or imported here.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.alphas.layout import KINDS
-from marketdata_assets.dagster_internals import log_materializations, plan_materialization
+from marketdata_assets.dagster_internals import StepContext, log_materializations, plan_materialization
 from marketdata_assets.defs.metadata import markdown_table, table_schema
 from marketdata_assets.defs.partition_results import MAX_LISTED, failure, finish_partitions
 from marketdata_assets.partitions import Pair, alpha_key
@@ -55,7 +55,7 @@ def api(key: dg.AssetKey, report: "fetch.AccountsReport") -> dg.AssetObservation
     )
 
 
-def files(context: dg.AssetExecutionContext, report: "fetch.AccountsReport") -> dg.MaterializeResult:
+def of_files(report: "fetch.AccountsReport") -> "Ended":
     """Requested and delivered windows, by partition."""
     fetched = report.fetched
     metadata: dict[str, Any] = {
@@ -72,8 +72,7 @@ def files(context: dg.AssetExecutionContext, report: "fetch.AccountsReport") -> 
     if notes:
         metadata["not_fetched"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in notes[:MAX_LISTED]))
     by_pair = {(month.account, month.month): _fetched(month) for month in report.months}
-    failed = {(month.account, month.month): month.note for month in report.failed}
-    return _finish(context, metadata, by_pair, failed)
+    return Ended(metadata, by_pair, {(month.account, month.month): month.note for month in report.failed})
 
 
 def _fetched(month: "fetch.MonthReport") -> dict[str, Any]:
@@ -100,12 +99,6 @@ class Ended:
     failed: Mapping[Pair, str]
 
 
-def packages(context: dg.AssetExecutionContext, report: "packaging.PackagingReport") -> dg.MaterializeResult:
-    """Days, documents, duplicates and rejects, by partition and kind."""
-    ended = of_packages(report)
-    return _finish(context, ended.metadata, ended.by_pair, ended.failed)
-
-
 def of_packages(report: "packaging.PackagingReport") -> Ended:
     """Days, documents, duplicates and rejects, by partition and kind."""
     metadata: dict[str, Any] = {
@@ -124,12 +117,6 @@ def of_packages(report: "packaging.PackagingReport") -> Ended:
     }
     failed = {(month.account, month.month): "; ".join(month.errors[:3]) for month in report.failed}
     return Ended(metadata, by_pair, failed)
-
-
-def alphas(context: dg.AssetExecutionContext, mongo: Mongo, report: "ingest.AccountsReport") -> dg.MaterializeResult:
-    """Counts of the import; documents by partition as the ledger has them."""
-    ended = of_import(mongo, report)
-    return _finish(context, ended.metadata, ended.by_pair, ended.failed)
 
 
 def of_import(mongo: Mongo, report: "ingest.AccountsReport") -> Ended:
@@ -166,8 +153,8 @@ def of_import(mongo: Mongo, report: "ingest.AccountsReport") -> Ended:
     return Ended(metadata, by_pair, report.failed)
 
 
-def finish_selected(context: dg.OpExecutionContext, ended: Mapping[str, Ended]) -> None:
-    """Materialize the partitions of each asset that did not fail; raise Failure naming the others."""
+def materialize(context: StepContext, ended: Mapping[str, Ended]) -> dict[str, str]:
+    """Materialize the partitions of each asset that did not fail; the causes of the others, by asset and partition."""
     failed: dict[str, str] = {}
     for asset, step in ended.items():
         good = sorted(step.by_pair.keys() - step.failed.keys())
@@ -176,8 +163,14 @@ def finish_selected(context: dg.OpExecutionContext, ended: Mapping[str, Ended]) 
         for pair, cause in sorted(step.failed.items()):
             plan_materialization(context, dg.AssetKey(asset), alpha_key(*pair))
             failed[f"{asset} {alpha_key(*pair)}"] = cause
+    return failed
+
+
+def finish_selected(context: dg.OpExecutionContext, ended: Mapping[str, Ended]) -> None:
+    """Materialize the partitions of each asset that did not fail; raise Failure naming the others."""
+    failed = materialize(context, ended)
     seconds = sum(step.metadata["seconds"] for step in ended.values())
-    totals = {f"{asset}_{name}": step.metadata[name] for asset, step in ended.items() for name in ("documents",)}
+    totals = {f"{asset}_documents": step.metadata["documents"] for asset, step in ended.items()}
     metadata = {**totals, "seconds": round(seconds, 2)}
     if failed:
         raise failure(failed, sum(len(step.by_pair) for step in ended.values()), metadata)
@@ -221,11 +214,10 @@ def summary(alphas: "pl.DataFrame") -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=metadata)
 
 
-def _finish(
-    context: dg.AssetExecutionContext,
-    metadata: dict[str, Any],
-    by_pair: Mapping[Pair, dict[str, Any]],
-    failed: Mapping[Pair, str],
+def finish(
+    context: dg.AssetExecutionContext, ended: Ended, others: Mapping[str, str] | None = None
 ) -> dg.MaterializeResult:
-    by_key: dict[str, dict[str, Any]] = {alpha_key(*pair): found for pair, found in by_pair.items()}
-    return finish_partitions(context, metadata, by_key, {alpha_key(*pair): cause for pair, cause in failed.items()})
+    """Materialize the partitions of one asset; raise Failure naming those that failed, and the causes of `others`."""
+    by_key: dict[str, dict[str, Any]] = {alpha_key(*pair): found for pair, found in ended.by_pair.items()}
+    failed = {alpha_key(*pair): cause for pair, cause in ended.failed.items()}
+    return finish_partitions(context, ended.metadata, by_key, failed | dict(others or {}))

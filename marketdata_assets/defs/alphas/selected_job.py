@@ -3,20 +3,16 @@
 It does what the steps of the assets do, and evaluates their checks. Nothing is fetched.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.alphas.layout import KINDS, Kind
-from marketdata_assets.defs.alphas import accounts, checks, report
-from marketdata_assets.defs.alphas.assets import ImportConfig
-from marketdata_assets.defs.marks import Partitions
-from marketdata_assets.defs.metadata import check_evaluation
+from marketdata_assets.defs.alphas import accounts, report
+from marketdata_assets.defs.alphas.assets import CHAIN, ImportConfig, Stores, load
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.selection import BadRunConfig, config_of
-from marketdata_assets.partitions import ALPHA_MONTHS, Pair, alpha_key
-from marketdata_assets.progress import ProgressLog
+from marketdata_assets.partitions import ALPHA_MONTHS, Pair
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo, Workers
 
 JOB, OP = "alphas_selected", "load_selected_alphas"
@@ -47,37 +43,10 @@ def load_selected_alphas(
     workers: Workers,
 ) -> None:
     """Package and import some months of some accounts, and check them."""
-    from marketdata_assets.alphas import summary
-    from marketdata_assets.alphas.ingest import import_accounts
-    from marketdata_assets.alphas.packaging import package_months
-
     with as_dagster_failure():
         pairs = _pairs(context, config)
-        fanout = workers.fanout("marketdata_assets.alphas.packaging", "marketdata_assets.alphas.ingest")
-        progress, complete = ProgressLog(context.log.info, "months"), _marks(context, "alpha_packages")
-        ended = {
-            "alpha_packages": report.of_packages(package_months(alphas_dir.path, pairs, fanout, progress, complete))
-        }
-        for kind in KINDS:
-            imported = import_accounts(
-                mongo.server,
-                alphas_dir.path,
-                kind,
-                pairs,
-                run_id=context.run.run_id,
-                fanout=fanout,
-                options=config.options(),
-                fields=brain.fields(),
-                force=config.force,
-                progress=ProgressLog(context.log.info, "packages"),
-                complete=_marks(context, f"{kind}_alphas"),
-            )
-            ended[f"{kind}_alphas"] = report.of_import(mongo, imported)
-        with mongo.databases() as databases:
-            result = report.summary(summary.rows(databases))
-        context.log_event(dg.AssetMaterialization("alpha_summary", metadata=result.metadata))
-        for kind in KINDS:
-            _check(context, kind, pairs, mongo, alphas_dir, brain)
+        names = CHAIN[1:]
+        ended = load(context, names, pairs, dict.fromkeys(names, config), Stores(mongo, brain, alphas_dir, workers))
     report.finish_selected(context, ended)
 
 
@@ -93,19 +62,6 @@ def _pairs(context: dg.OpExecutionContext, config: SelectedConfig) -> list[Pair]
     if not pairs:
         raise BadRunConfig("months: there are none; write some of an account, such as 2024-01")
     return pairs
-
-
-def _marks(context: dg.OpExecutionContext, asset: str) -> Callable[[Sequence[Pair]], None]:
-    marks = Partitions(context, dg.AssetKey(asset))
-    return lambda pairs: marks(str(alpha_key(*pair)) for pair in pairs)
-
-
-def _check(
-    context: dg.OpExecutionContext, kind: Kind, pairs: list[Pair], mongo: Mongo, alphas_dir: AlphaFiles, brain: Brain
-) -> None:
-    with mongo.databases() as databases:
-        for answer in checks.answers(databases, alphas_dir.path, kind, pairs, brain.fields(), checks.DESCRIPTIONS):
-            context.log_event(check_evaluation(answer))  # type: ignore[arg-type]  # taken, though not annotated
 
 
 @dg.job(name=JOB, config=EXAMPLE, description="Package and import months of accounts that are no rectangle.")
