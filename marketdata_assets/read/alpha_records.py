@@ -4,7 +4,7 @@ Joined to alphas they are columns of lists (see `alphas`); here they are rows.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,9 @@ import polars as pl
 
 from marketdata_assets.alphas.layout import ACCOUNT, KINDS, Kind
 from marketdata_assets.alphas.record_sets import RECORD_SETS, RecordSet, asset_name
+from marketdata_assets.logs import get_logger
 from marketdata_assets.read.columnar import several
-from marketdata_assets.read.errors import NothingLoaded, OddValue, UnknownColumn, UnknownName
+from marketdata_assets.read.errors import NothingLoaded, UnknownColumn, UnknownName
 from marketdata_assets.read.sources import of_mongo
 from marketdata_assets.stores.mongo import CODEC
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from marketdata_assets.stores.mongo import Databases
 
 BATCH = 5_000
+log = get_logger(__name__)
 SINGLE: Mapping[str, pl.DataType] = {"min": pl.Float64(), "max": pl.Float64(), "fetched": pl.Datetime("ms", "UTC")}
 """What a record set has beside its columns: the bounds of a correlation, and when it was fetched."""
 
@@ -45,7 +47,7 @@ def alpha_records(
     """Return a record set of alphas, a row per record: account, alpha, and the columns under the API's names.
 
     By account and alpha, the records of an alpha in the API's order. Ids, accounts and kind None mean all. Dates are
-    dates, years are integers, PnL is in USD and cumulative. Raises UnknownName, NothingLoaded, OddValue, CannotRead.
+    dates, years are integers, PnL is in USD and cumulative. Raises UnknownName, NothingLoaded, CannotRead.
 
         read.alpha_records("yearly_stats", ids=["xVWpJpp"]).select("year", "sharpe", "turnover")
     """
@@ -147,13 +149,28 @@ def _repeated(values: Iterable[str], lengths: Sequence[int]) -> pl.Series:
 
 
 def _typed(record_set: RecordSet, name: str, values: list[Any], given: str) -> pl.Series:
-    """A column of the type that the API says. Raises OddValue for a value of another."""
+    """A column of the type that the API says; a value of another is null, and a log line names the first."""
     dtype = _TYPES.get(given) or pl.Float64()
+    convert = _CONVERT.get(dtype, float)
     try:
-        if dtype == pl.Date():
-            values = [value and dt.date.fromisoformat(value) for value in values]
-        elif dtype == pl.Int64():
-            values = [None if value is None else int(value) for value in values]
-        return pl.Series(name, values, dtype=dtype)
-    except (ValueError, TypeError) as error:
-        raise OddValue(asset_name(record_set), name, f"a value is no {given or 'number'} ({error})") from error
+        return pl.Series(name, [None if value is None else convert(value) for value in values], dtype=dtype)
+    except (ValueError, TypeError, OverflowError):
+        cells = [_cell(convert, value) for value in values]
+        odd = [value for value, cell in zip(values, cells, strict=True) if cell is None and value is not None]
+        first = {"values": len(odd), "value": str(odd[0])[:40]} if odd else {}
+        log.warning("odd_values", of=asset_name(record_set), column=name, wanted=given or "number", **first)
+        return pl.Series(name, cells, dtype=dtype)
+
+
+def _cell(convert: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return None if value is None else convert(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+_CONVERT: Mapping[pl.DataType, Callable[[Any], Any]] = {
+    pl.Date(): dt.date.fromisoformat,
+    pl.Int64(): int,
+    pl.String(): str,
+}

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import bson
 import msgspec
 import polars as pl
 
@@ -16,11 +17,12 @@ from marketdata_assets.alphas.documents import DATES
 from marketdata_assets.alphas.importer import database_name
 from marketdata_assets.alphas.layout import ACCOUNT, KINDS, Kind
 from marketdata_assets.alphas.record_sets import RECORD_SETS, RecordSet
+from marketdata_assets.logs import get_logger
 from marketdata_assets.read import bounds
 from marketdata_assets.read.alpha_records import joined
 from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.columnar import several
-from marketdata_assets.read.errors import OddValue, UnknownColumn, UnknownName
+from marketdata_assets.read.errors import UnknownColumn, UnknownName
 from marketdata_assets.read.sources import of_mongo
 from marketdata_assets.stores.mongo import CODEC
 
@@ -47,6 +49,8 @@ USUAL: Mapping[str, pl.DataType] = {
 
 _MISSING: Any = object()
 
+log = get_logger(__name__)
+
 
 def alphas(
     kind: Kind = "regular",
@@ -64,8 +68,9 @@ def alphas(
     `accounts` None means all. Bounds select alphas whose date `by` is from `start` to before `end`; a date that is text
     in the document is in no span. `where` is a further MongoDB condition. Columns are paths into the document, such as
     `is.sharpe`; objects and lists are JSON text, dates are UTC in ms. Record sets are joined by name: `pnl.date` and
-    `pnl.pnl` are lists, `self_correlation.max` is a number, `pnl.fetched` a time; null where never fetched. Raises
-    UnknownName, UnknownColumn, NaiveTime, BadMoment, OddValue, CannotRead.
+    `pnl.pnl` are lists, `self_correlation.max` is a number, `pnl.fetched` a time; null where never fetched. A value
+    that is not of its column's type is null too, and a log line names it. Raises UnknownName, UnknownColumn, NaiveTime,
+    BadMoment, CannotRead.
 
         alphas("regular", where={"is.sharpe": {"$gt": 1.25}}, columns=["id", "is.sharpe", "settings.region"])
     """
@@ -151,22 +156,40 @@ def _paths(document: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _series(kind: str, path: str, values: list[Any], ids: list[Any]) -> pl.Series:
-    """A column, of the type that it usually has, else of the one that holds all its values."""
+    """A column, of the type that it usually has, else of the one that holds all or most of its values.
+
+    A value of another type costs its own cell alone: it is null, and a log line names it.
+    """
     plain = [_plain(path, None if value is _MISSING else value) for value in values]
     dtype = USUAL.get(path) or _type_of(Counter(type(value) for value in plain if value is not None))
     fits = _FITTING[dtype]
-    for value, name in zip(plain, ids, strict=True):
-        if value is not None and type(value) not in fits:
-            raise OddValue(f"{kind} alphas", path, f"{str(value)[:40]!r} of alpha {name!r} is not like the others")
+    odd = [row for row, value in enumerate(plain) if value is not None and type(value) not in fits]
+    if odd:
+        first = {"alpha": ids[odd[0]], "value": str(plain[odd[0]])[:40]}
+        log.warning("odd_values", of=f"{kind} alphas", column=path, wanted=str(dtype), values=len(odd), **first)
+    for row in odd:
+        plain[row] = None
     return pl.Series(path, plain, dtype=dtype)
 
 
 def _plain(path: str, value: Any) -> Any:
+    """A value without the driver's types: its 64-bit integers are a class of their own."""
     if isinstance(value, (dict, list)):
-        return msgspec.json.encode(value, enc_hook=str).decode()
+        return msgspec.json.encode(value, enc_hook=_json).decode()
     if path in DATES and isinstance(value, str):  # left by an older tool
         return raw_files.instant(value) or value
-    return value
+    if isinstance(value, bson.Int64):
+        return int(value)
+    return float(str(value)) if isinstance(value, bson.Decimal128) else value
+
+
+def _json(value: Any) -> Any:
+    """What JSON has for a value that it does not know: numbers stay numbers, other things are text."""
+    if isinstance(value, bson.Int64):
+        return int(value)
+    if isinstance(value, bson.Decimal128) and value.to_decimal().is_finite():
+        return msgspec.Raw(str(value).encode())
+    return str(value)
 
 
 def _type_of(types: "Counter[type]") -> pl.DataType:

@@ -14,7 +14,7 @@ from pymongo import MongoClient, monitoring
 from marketdata_assets import read
 from marketdata_assets.alphas.documents import read as as_stored
 from marketdata_assets.read.alphas import USUAL
-from marketdata_assets.read.errors import CannotRead, NaiveTime, OddValue, UnknownColumn, UnknownName
+from marketdata_assets.read.errors import CannotRead, NaiveTime, UnknownColumn, UnknownName
 from marketdata_assets.stores.mongo import CODEC
 from marketdata_demo import sample_alphas
 
@@ -118,8 +118,6 @@ def test_a_date_that_another_tool_left_as_text_is_read_as_one(mongo_client: Clie
         ({"columns": ["is.sharp"]}, UnknownColumn, "regular alphas has no column 'is.sharp'; did you mean 'is.sharpe'"),
         ({"columns": ["settings.regoin"]}, UnknownColumn, "did you mean 'settings.region'"),
         ({"columns": ["special.thingy"]}, UnknownColumn, "did you mean 'special.thing'"),
-        ({"columns": ["mixed"]}, OddValue, "'text' of alpha 'B' is not like the others"),
-        ({"columns": ["is.fitness"]}, OddValue, "'high' of alpha 'B'"),
         ({"accounts": "nobody"}, UnknownName, "'nobody' is no account with alphas; "),
         ({"kind": "regulra"}, UnknownName, "did you mean 'regular'"),
         ({"by": "dateModifed"}, UnknownName, "did you mean 'dateModified'"),
@@ -129,10 +127,40 @@ def test_a_date_that_another_tool_left_as_text_is_read_as_one(mongo_client: Clie
 def test_a_wrong_question_says_what_is_meant(
     mongo_client: Client, account: str, about: dict[str, Any], error: type[Exception], words: str
 ) -> None:
-    put(mongo_client, account, alpha("A", mixed=1, special={"thing": 1}), alpha("B", mixed="text"))
-    mongo_client["regular_alphas"][account].update_one({"id": "B"}, {"$set": {"is.fitness": "high"}})
+    put(mongo_client, account, alpha("A", special={"thing": 1}), alpha("B"))
     with pytest.raises(error, match=words):
         read.alphas(**({"accounts": account} | about), connection=mongo_client)
+
+
+def test_numbers_stay_numbers_however_the_server_stores_them(mongo_client: Client, account: str) -> None:
+    large = 3_000_000_000
+    figures = {"pnl": bson.Int64(large), "exact": bson.Decimal128("12.50"), "sharpe": 2}
+    put(
+        mongo_client,
+        account,
+        alpha("A", settings={"region": "USA", "delay": bson.Int64(1)}, **{"is": figures}),
+        alpha("B", size=bson.Int64(5), **{"is": {"pnl": 5}}),
+        alpha("C", size=7),
+    )
+    named = ["id", "settings.delay", "is.pnl", "is.exact", "size", "is"]
+    found = read.alphas(accounts=account, columns=named, connection=mongo_client).sort("id")
+    assert found["settings.delay"].to_list() == [1, 1, 1]
+    assert (found["is.pnl"].dtype, found["is.pnl"].to_list()) == (pl.Int64, [large, 5, None])
+    assert (found["is.exact"].to_list(), found["size"].to_list()) == ([12.5, None, None], [None, 5, 7])
+    assert json.loads(found["is"][0]) == {"pnl": large, "exact": 12.5, "sharpe": 2}
+
+
+def test_a_value_of_another_type_costs_its_own_cell_alone(mongo_client: Client, account: str) -> None:
+    put(mongo_client, account, *(alpha(name, mixed=1, **{"is": {"fitness": 1.5, "sharpe": 1.0}}) for name in "ABC"))
+    stored = mongo_client["regular_alphas"][account]
+    stored.update_one({"id": "B"}, {"$set": {"is.fitness": "high", "mixed": "text", "dateModified": 7}})
+    found = read.alphas(
+        accounts=account, columns=["id", "is.fitness", "mixed", "dateModified"], connection=mongo_client
+    )
+    assert found["is.fitness"].to_list() == [1.5, None, 1.5]
+    assert found["mixed"].to_list() == [1, None, 1]
+    assert found["dateModified"].null_count() == 3
+    assert read.alphas(accounts=account, connection=mongo_client)["is.sharpe"].to_list() == [1.0, 1.0, 1.0]
 
 
 def test_a_server_that_is_away_is_named() -> None:
