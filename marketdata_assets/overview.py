@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from marketdata_assets.reference import status as reference_status
     from marketdata_assets.settings import Settings
     from marketdata_assets.stores.mongo import Databases
+    from marketdata_assets.ticks.file_ledger import ChangedFiles
     from marketdata_assets.ticks.files import Files
-    from marketdata_assets.ticks.loaded_files import ChangedFiles
     from marketdata_assets.ticks.providers_file import Table
     from marketdata_assets.ticks.status import State
 
@@ -146,10 +146,10 @@ def dropped_files(settings: "Settings") -> "Files | None":
 
 def changed_files(client: "Client", settings: "Settings", now: dt.datetime) -> "Mapping[Table, ChangedFiles]":
     """By table of ticks, the dropped files that are new or changed; none where files are not used."""
-    from marketdata_assets.ticks import loaded_files
+    from marketdata_assets.ticks import file_ledger
 
     files = dropped_files(settings)
-    return loaded_files.changed_by_table(client, files, now) if files else {}
+    return file_ledger.changed_by_table(client, files, now) if files else {}
 
 
 def ticks(
@@ -185,14 +185,14 @@ def ticks(
 
 
 def file_problems(client: "Client", changed: "Mapping[Table, ChangedFiles]") -> list[str]:
-    """Why dropped files of ticks are not loaded: what stops all of them, and the first that failed or were lost."""
+    """Why dropped files of ticks are not loaded: those that cannot be read, and the first that failed or were lost."""
     from marketdata_assets.stores import clickhouse_files
 
     unreadable = dict.fromkeys(cause for one in changed.values() for cause in one.unreadable)
     named = [one for table in FROM_FILES for one in clickhouse_files.problems(client, table, NAMED_FILES)]
     errors = {one["file"]: one["error"] for one in named}
     return [
-        *(f"no file of ticks is loaded until this is fixed: {cause}" for cause in unreadable),
+        *(f"file of ticks not loaded: {cause}" for cause in unreadable),
         *(f"file of ticks not loaded: {file}: {error}" for file, error in errors.items() if error not in unreadable),
     ]
 

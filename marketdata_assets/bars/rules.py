@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from marketdata_assets.bars.codes import canonical
 from marketdata_assets.bars.layout import DECIMALS, PRICES
 from marketdata_assets.bars.reading import Rows
 from marketdata_assets.loading.rejects import Rejects
+from marketdata_assets.reference.codes import canonical
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -13,10 +13,10 @@ import psycopg
 
 from marketdata_assets.bars import changes, coverage
 from marketdata_assets.bars import plan as planning
-from marketdata_assets.bars.codes import mentioned
 from marketdata_assets.bars.layout import scan, year_of
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.loading.states import State, worst
+from marketdata_assets.reference.codes import mentioned
 from marketdata_assets.stores import ledger
 
 _STATES: dict[planning.Reason, State] = {"missing": State.MISSING, "failed": State.FAILED, "unusable": State.FAILED}

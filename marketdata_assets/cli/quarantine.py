@@ -70,7 +70,7 @@ def alphas_rows(limit: int) -> list[dict[str, Any]]:
 def ticks_rows(limit: int) -> list[dict[str, Any]]:
     """Rejected rows of providers' responses and of dropped files, by symbol and month."""
     from marketdata_assets.stores import clickhouse_ledger as ledger
-    from marketdata_assets.ticks.loaded_files import DATASET as FILES
+    from marketdata_assets.ticks.file_ledger import DATASET as FILES
     from marketdata_assets.ticks.tables import ensure
 
     with stores.clickhouse() as client:

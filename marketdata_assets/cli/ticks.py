@@ -152,8 +152,8 @@ def known_symbols(settings: Settings, named: Sequence[str]) -> list[str]:
 
     While the registry is empty, nothing is known of symbols but their form.
     """
-    from marketdata_assets.bars.codes import canonical, exchange
     from marketdata_assets.errors import MarketDataError
+    from marketdata_assets.reference.codes import canonical, exchange
     from marketdata_assets.ticks import file_ledger, registry
     from marketdata_assets.ticks.tables import TICK_DATA, ensure
 

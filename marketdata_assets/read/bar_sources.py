@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 from psycopg import errors as pg
 
-from marketdata_assets.bars.codes import canonical
 from marketdata_assets.read import columnar
 from marketdata_assets.read.columnar import Where
 from marketdata_assets.read.errors import NothingLoaded, OddValue
 from marketdata_assets.read.resampling import end_of_minute
 from marketdata_assets.read.tables import table
 from marketdata_assets.reference.calendar import ZONE
+from marketdata_assets.reference.codes import canonical
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.postgres import naming_failures
 

@@ -8,11 +8,11 @@ import polars as pl
 from psycopg import errors as pg
 from psycopg import sql
 
-from marketdata_assets.bars import codes as stock_codes
 from marketdata_assets.read import bounds
 from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.errors import BadMoment, NothingLoaded, OddValue, UnknownColumn, UnknownName
 from marketdata_assets.read.sources import of_postgres
+from marketdata_assets.reference import codes as stock_codes
 from marketdata_assets.stores import pgread
 from marketdata_assets.stores.pgread import TIMESTAMPTZ, Column
 

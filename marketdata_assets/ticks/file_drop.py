@@ -4,7 +4,7 @@ Columns are matched by name, other columns are not read; a time without an offse
 columns, and the rules for a row, are those of `files` for bars and of `order_book` for order books.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,19 +13,23 @@ import polars as pl
 from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.loading.files import FileState, below, walk
 from marketdata_assets.loading.rejects import DEFAULT_LIMIT
+from marketdata_assets.reference import codes
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks.errors import BadFile
-from marketdata_assets.ticks.providers_file import Session
+from marketdata_assets.ticks.providers_file import Session, SymbolMapping
 from marketdata_assets.ticks.records import OTHERS, rejects, to_utc
 
-SUFFIXES = (".csv", ".parquet")
+SUFFIXES = (".csv", ".csv.gz", ".parquet")
 ORDER_BOOKS = "order_book"  # the folder of order books below the one of bars
 
 SYMBOL = ("symbol", "ts_code", "code")
 TIME = ("ts", "timestamp", "trade_time", "time", "datetime")
 
 _TIMES = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M:%S%.f", "%Y/%m/%d %H:%M", "%Y-%m-%dT%H:%M:%S%.f")
+_COMPACT = r"^(19|20)\d{10}(\d{2}(\d{3})?)?$"  # 20261120093000, with milliseconds or without seconds
+_EPOCHS = {10: 1_000_000, 13: 1_000, 16: 1}  # digits, and microseconds of one: seconds, ms, us since 1970
+_EPOCH_SPAN = (631_152_000_000_000, 2_000_000_000_000_000)  # 1990 to May 2033: what else has ten digits is no epoch
 _OFFSET = r"(?:Z|[+-]\d{2}:?\d{2})$"
 
 Names = Callable[[Path, Sequence[str]], Mapping[str, str]]
@@ -52,7 +56,7 @@ class Content:
     spans: Spans
     rejected: int
     undated: tuple[Reject, ...]
-    """Rejected rows without a time, which belong to no month."""
+    """Rejected rows without a time or a symbol, which belong to no symbol-month."""
     flaw: TooManyRejects | None
     """Why nothing of the file is loaded: the limit of rejected rows is that of the whole file."""
 
@@ -102,16 +106,13 @@ class Folder:
     names: Names
     judge: Judge
     session: Session
+    mapping: SymbolMapping
     _contents: dict[FileState, Content | BadFile] = field(default_factory=dict)
     _chosen: Mapping[tuple[str, str], Sequence[FileState]] | None = None
-    _unreadable: str = ""
 
-    def select(self, chosen: Mapping[tuple[str, str], Sequence[FileState]], unreadable: Sequence[str]) -> None:
-        """From now on, `rows_of` reads only the files that a symbol, as the files name it, has in a month.
-
-        While files are `unreadable`, which are given by their causes, it raises BadFile of the first.
-        """
-        self._chosen, self._unreadable = chosen, next(iter(unreadable), "")
+    def select(self, chosen: Mapping[tuple[str, str], Sequence[FileState]]) -> None:
+        """From now on, `rows_of` reads only the files that a symbol, as the provider names it, has in a month."""
+        self._chosen = chosen
 
     def files(self) -> list[FileState]:
         """The files now, by name."""
@@ -134,11 +135,8 @@ class Folder:
         return name.lower().endswith(SUFFIXES) and name.split("/")[0] != self.leave_out
 
     def contents(self) -> list[Content]:
-        """All files, the newest first; BadFile when one of them cannot be read, since it may have any symbol."""
+        """All files that can be read, the newest first; `broken` has the others."""
         self._contents = {file: self._contents.get(file) or self._read(file) for file in self.files()}
-        for content in self._contents.values():
-            if isinstance(content, BadFile):
-                raise content.with_traceback(None)
         return sorted(self.read(), key=lambda content: content.file.modified_ns, reverse=True)
 
     def broken(self) -> dict[str, str]:
@@ -150,8 +148,6 @@ class Folder:
         if self._chosen is None:
             found = self.contents()
         else:
-            if self._unreadable:
-                raise BadFile(str(self.path), self._unreadable)
             months = {f"{day:%Y-%m}" for day in days}
             files = {file for month in months for file in self._chosen.get((theirs, month), ())}
             found = [self._kept(file) for file in files]
@@ -179,19 +175,17 @@ class Folder:
 
     def content(self, file: FileState) -> Content:
         """Read one file."""
-        raw = table(file.path) if file.size else None
+        raw = table(file.path)
         if raw is None:
             return Content(file, 0, {}, {}, {}, 0, (), None)
         names = self.names(file.path, raw.columns)
         rows = raw.select(pl.col(theirs).alias(ours) for ours, theirs in names.items())
         rows = rows.with_columns(pl.concat_str(pl.all().cast(pl.String).fill_null(""), separator=",").alias("raw"))
-        rows = rows.with_row_index("line", 2 if file.path.suffix.lower() == ".csv" else 1)
-        rows = rows.with_columns(pl.col("line").cast(pl.Int64), symbol=_symbols(), ts=times(rows["ts"], self.session))
-        unnamed = rows.filter(pl.col("symbol").is_null() | (pl.col("symbol") == ""))
-        if not unnamed.is_empty():
-            raise BadFile(f"{file.path}:{unnamed['line'][0]}", "a row without a symbol")
+        rows = rows.with_row_index("line", 1 if file.path.suffix.lower() == ".parquet" else 2)
+        symbols, unknown = self._symbols(rows["symbol"])
+        rows = rows.with_columns(pl.col("line").cast(pl.Int64), symbol=symbols, ts=times(rows["ts"], self.session))
         numbers = [name for name in names if name not in ("symbol", "ts")]
-        rows = rows.with_columns(reason=pl.coalesce(map(_no_number, numbers)))
+        rows = rows.with_columns(reason=pl.coalesce(unknown, *map(_no_number, numbers)))
         good, others = self.judge(rows.with_columns(pl.col(name).cast(pl.Float64, strict=False) for name in numbers))
         named = pl.concat_str(pl.lit(f"{file.path.name}: "), "reason")  # stays null without a reason
         return _content(file, rows.height, good, others.with_columns(reason=named), self._spans(rows))
@@ -221,12 +215,37 @@ class Folder:
         for content in self.read():
             if content.file == file:
                 return content.spans
-        raw = table(file.path) if file.size else None
+        raw = table(file.path)
         if raw is None:
             return {}
         names = self.names(file.path, raw.columns)
         rows = raw.select(symbol=names["symbol"], ts=names["ts"])
-        return self._spans(rows.with_columns(symbol=_symbols(), ts=times(rows["ts"], self.session)))
+        known = self._symbols(rows["symbol"])[0]
+        return self._spans(rows.with_columns(symbol=known, ts=times(rows["ts"], self.session)))
+
+    def _symbols(self, column: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """The provider's name of each symbol, null where none is known, and then why."""
+        texts = column.cast(pl.String).fill_null("")
+        names = {text: self._name(text) for text in texts.unique()}
+        reasons = {text: self._no_symbol(text) for text, name in names.items() if name is None}
+        known = texts.replace_strict(names, return_dtype=pl.String)
+        return known, texts.replace_strict(reasons, default=None, return_dtype=pl.String)
+
+    def _name(self, text: str) -> str | None:
+        """`600000.SH` as it is, and other spellings of it, by the symbol mapping."""
+        name = text.strip().upper()
+        if self.mapping.ours(name) is not None:
+            return name
+        symbol = codes.canonical(name)
+        return self.mapping.theirs(symbol) if symbol else None
+
+    def _no_symbol(self, text: str) -> str:
+        if not text.strip():
+            return "a row without a symbol"
+        exchange = text.strip().rpartition(".")[2]
+        if "." in text and not exchange.isdigit():
+            return f"symbol {text!r}: no exchange {exchange!r} in symbol_mapping of files in the providers file"
+        return f"symbol {text!r} names no exchange; {codes.advice(text)}"
 
     def _spans(self, rows: pl.DataFrame) -> Spans:
         day = pl.col("ts").dt.convert_time_zone(self.session.timezone).dt.date()
@@ -241,7 +260,7 @@ def _content(file: FileState, read: int, rows: pl.DataFrame, others: pl.DataFram
     if DEFAULT_LIMIT.exceeded(bad.height, read):
         examples = [f"line {line}: {reason}" for line, reason in bad.head(3).select("line", "reason").iter_rows()]
         flaw = TooManyRejects(str(file.path), bad.height, read, DEFAULT_LIMIT, examples)
-    undated = rejects(bad.filter(pl.col("ts").is_null()))
+    undated = rejects(bad.filter(pl.col("ts").is_null() | pl.col("symbol").is_null()))
     return Content(file, read, _by_symbol(rows), _by_symbol(others), spans, bad.height, undated, flaw)
 
 
@@ -291,13 +310,21 @@ def times(column: pl.Series, session: Session) -> pl.Expr:
             return clock.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
         return to_utc(clock.dt.cast_time_unit("us"), session)
     text = clock.cast(pl.String).str.strip_chars()
-    naive = pl.coalesce(text.str.to_datetime(form, strict=False, time_unit="us") for form in _TIMES)
+    compact = pl.when(text.str.contains(_COMPACT)).then(text.str.pad_end(17, "0"))
+    digits = compact.str.to_datetime("%Y%m%d%H%M%S%3f", strict=False, time_unit="us")
+    naive = pl.coalesce(digits, *(text.str.to_datetime(form, strict=False, time_unit="us") for form in _TIMES))
     aware = text.str.to_datetime("%+", strict=False, time_unit="us", time_zone="UTC")
-    return pl.when(text.str.contains(_OFFSET)).then(aware).otherwise(to_utc(naive, session))
+    return (
+        pl.when(text.str.contains(_OFFSET)).then(aware).otherwise(pl.coalesce(to_utc(naive, session), *_epochs(text)))
+    )
 
 
-def _symbols() -> pl.Expr:
-    return pl.col("symbol").cast(pl.String).str.strip_chars().str.to_uppercase()
+def _epochs(text: pl.Expr) -> Iterator[pl.Expr]:
+    """Instants counted from 1970; the number of digits is that of their unit."""
+    for digits, unit in _EPOCHS.items():
+        number = pl.when(text.str.contains(rf"^\d{{{digits}}}$")).then(text).cast(pl.Int64, strict=False) * unit
+        inside = number.is_between(*_EPOCH_SPAN)
+        yield pl.when(inside).then(number).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
 
 
 def _no_number(name: str) -> pl.Expr:
@@ -307,4 +334,5 @@ def _no_number(name: str) -> pl.Expr:
 
 
 def _by_symbol(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    return {str(key[0]): rows for key, rows in frame.partition_by("symbol", as_dict=True).items()}
+    parts = frame.with_columns(pl.col("symbol").fill_null("")).partition_by("symbol", as_dict=True)
+    return {str(key[0]): rows for key, rows in parts.items()}

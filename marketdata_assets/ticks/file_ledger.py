@@ -1,4 +1,5 @@
-"""The ledger of dropped files: which symbol-months each has, which files are due, and which a load has to read.
+"""The ledger of dropped files: which symbol-months each has, which files are due, which a load has to read, and what
+was read of each.
 
 A file is registered once it is finished: its symbol-months are recorded, and from then on nothing but these records is
 needed to say what is due. A scan stops after some seconds and continues where it ended.
@@ -15,17 +16,27 @@ import polars as pl
 from marketdata_assets.loading.files import FileState
 from marketdata_assets.loading.watch import fingerprint
 from marketdata_assets.logs import get_logger
+from marketdata_assets.reference.calendar import last_closed
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse, clickhouse_files
+from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_files import NEVER
-from marketdata_assets.ticks.file_drop import Content, Folder, Listing, Spans
-from marketdata_assets.ticks.files import Files
+from marketdata_assets.stores.clickhouse_ledger import MAX_REJECTS, Load
+from marketdata_assets.ticks.file_drop import ORDER_BOOKS, Content, Folder, Listing, Spans
+from marketdata_assets.ticks.files import NAME, Files
+from marketdata_assets.ticks.providers_file import Table as TableName
+from marketdata_assets.ticks.records import Delivery
 from marketdata_assets.ticks.registry import OF_REMOVED
 from marketdata_assets.ticks.reports import Unit
-from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_FILE_UNITS, Table
+from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, TICK_FILE_UNITS, Table
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
+
+DATASET = "tick_files"
+"""The ledger's name for dropped files."""
+
+_CODE_VERSION = "tick_files-1"
 
 DONE = dt.date(2100, 1, 1)
 """`compared` of a file of which every day is loaded."""
@@ -81,7 +92,6 @@ def see(
     listing = folder_of(files, table).listing()
     settings = fingerprint(files.config.symbol_mapping.model_dump_json(), files.config.session.timezone)
     rows = clickhouse_files.observe(client, table.name, listing.files, settings, now_ns)
-    rows = _adopt(client, table, rows)
     quiet = now_ns - pl.col("observed") >= int(quiet_seconds * 1e9)
     broken = pl.lit(again) & (pl.col("state") == "failed") & (pl.col("units") == 0)
     ready = rows.filter((pl.col("state") == "unfinished") & quiet | broken)
@@ -124,9 +134,16 @@ def _register(
             break
         try:
             spans = ours(files, folder.spans(file))
+            content = None if spans else folder.content(file)
         except Exception as error:  # of one file: named until it is replaced
             log.warning("file_unreadable", file=file.name, error=error)
             done.append((file.name, "failed", 0, NEVER, str(error) or type(error).__name__))
+            continue
+        if content is not None and content.read:  # no row has both a symbol and a time that can be read
+            at = dt.datetime.now(dt.UTC)
+            about = {"code_version": _CODE_VERSION, "run_id": "scan", "started": at, "finished": at}
+            ledger.record(client, [_entry(table, content, about)], ledger.next_version(client))
+            done.append((file.name, "failed", 0, NEVER, str(content.flaw)))
             continue
         last = max((days.last for days in spans.values()), default=NEVER)
         done.append((file.name, "waiting" if spans else "loaded", len(spans), last, ""))
@@ -149,26 +166,6 @@ def record_units(client: "Client", rows: Sequence[Mapping[str, Any]]) -> None:
     """Record rows of `tick_file_units`."""
     frame = pl.DataFrame(rows, TICK_FILE_UNITS.columns)
     clickhouse.insert(client, TICK_FILE_UNITS.name, frame, TICK_FILE_UNITS.dictionaries)
-
-
-def _adopt(client: "Client", table: Table, rows: pl.DataFrame) -> pl.DataFrame:
-    """Files that an earlier version has loaded need not be read: it recorded their symbol-months, and no files."""
-    if rows.filter(pl.col("state") != "unfinished").height or rows.is_empty():
-        return rows
-    sql = f"""
-        SELECT toString(file) AS name, size, modified, toInt64(count()) AS found, max(last) AS newest,
-            min({_UNTIL}) AS until
-        FROM tick_file_units FINAL WHERE dataset = {{dataset:String}}
-        GROUP BY name, size, modified HAVING found >= any(units) AND min(compared) > toDate(0)"""
-    known = clickhouse.read(client, sql, {"dataset": table.name, "closed": NEVER})
-    known = known.rename({"name": "file", "found": "units", "newest": "last", "until": "compared"})
-    if known.is_empty():
-        return rows
-    loaded = rows.drop("state", "units").join(known, on=["file", "size", "modified"])
-    loaded = loaded.with_columns(state=pl.lit("loaded"))
-    clickhouse_files.record(client, clickhouse_files.complete(client, table.name, loaded))
-    adopted = loaded.select(rows.columns).cast(rows.schema)
-    return pl.concat([adopted, rows.join(adopted, on="file", how="anti")]).sort("file")
 
 
 _UNTIL = f"""
@@ -231,7 +228,7 @@ def select(client: "Client", files: Files, table: Table, units: Collection[Unit]
         theirs = files.config.symbol_mapping.theirs(symbol)
         if theirs is not None:
             chosen.setdefault((theirs, month), []).append(seen.listing.state(name, size, modified))
-    folder_of(files, table).select(chosen, seen.unreadable)
+    folder_of(files, table).select(chosen)
 
 
 def settle(
@@ -259,7 +256,8 @@ def settle(
         if content is not None:
             if (content.file.size, content.file.modified_ns) != (row["size"], row["modified"]):
                 continue
-            row |= {"rows": content.read - content.rejected - content.skipped, "rejected": content.rejected}
+            loaded = 0 if content.flaw else content.read - content.rejected - content.skipped
+            row |= {"rows": loaded, "rejected": content.rejected}
             failed = (errors[unit] for unit in ours(files, content.spans) if unit in errors)
             error = str(content.flaw) if content.flaw else next(failed, "") if pending else ""
         ended = "failed" if error else "waiting" if pending else "loaded"
@@ -291,3 +289,133 @@ def ours(files: Files, spans: Spans) -> dict[Unit, Days]:
     """The first and last day of each unit that a file has."""
     mapping = files.config.symbol_mapping
     return {Unit(symbol, month): days for (name, month), days in spans.items() if (symbol := mapping.ours(name))}
+
+
+@dataclass(frozen=True)
+class ChangedFiles:
+    """The units whose files are new or changed since they were compared, and files that cannot be read, with causes."""
+
+    units: frozenset[Unit] = frozenset()
+    unreadable: tuple[str, ...] = ()
+
+
+def changed(
+    client: "Client",
+    files: Files,
+    table: Table,
+    closed: dt.date,
+    *,
+    now_ns: int | None = None,
+    quiet_seconds: float = 0.0,
+    seconds: float | None = None,
+) -> ChangedFiles:
+    """The units of `table` that are due, since a file has changed that has days of them up to `closed`.
+
+    Only files are opened that are not registered, for at most `seconds`; see `see`.
+    """
+    now_ns = time.time_ns() if now_ns is None else now_ns
+    seen = see(client, files, table, now_ns=now_ns, quiet_seconds=quiet_seconds, seconds=seconds)
+    return ChangedFiles(frozenset(due(client, table, closed)), tuple(seen.unreadable))
+
+
+def changed_by_table(
+    client: "Client", files: Files, now: dt.datetime, *, quiet_seconds: float = 0.0, seconds: float | None = None
+) -> dict[TableName, ChangedFiles]:
+    """The same of both tables that files are loaded into, on the days that are closed `now`."""
+    closed = last_closed(now)
+    return {
+        "tick_data": changed(client, files, TICK_DATA, closed, quiet_seconds=quiet_seconds, seconds=seconds),
+        "order_book": changed(client, files, ORDER_BOOK, closed, quiet_seconds=quiet_seconds, seconds=seconds),
+    }
+
+
+def record_compared(
+    client: "Client", files: Files, table: Table, done: Iterable[tuple[Unit, Days, Delivery]]
+) -> set[Unit]:
+    """Record that units were compared with the files of their deliveries over these days; returns the units recorded.
+
+    A unit is not recorded with a file that has earlier days of it: these are still due.
+    """
+    rows, recorded = list[dict[str, Any]](), set[Unit]()
+    days_by_file = {content.file: ours(files, content.spans) for content in folder_of(files, table).read()}
+    for unit, days, delivery in done:
+        read = [(file, days_by_file[file]) for file in delivery.files if file in days_by_file]
+        mine = [(file, spans[unit], len(spans)) for file, spans in read if unit in spans]
+        early = [file for file, span, _ in mine if span.first < days.first]
+        if not early and len(read) == len(delivery.files):
+            recorded.add(unit)
+        for file, span, units in mine:
+            if file not in early:
+                rows.append(unit_row(table, file, unit, span, units, min(span.last, days.last)))
+    record_units(client, rows)
+    return recorded
+
+
+def record_files(
+    client: "Client", files: Files, table: Table, run_id: str, started: dt.datetime, finished: dt.datetime
+) -> int:
+    """Record what was read of each file of `table`, with its rows that have no time; returns how many these are.
+
+    The rejected rows with a time are those of their symbol-months, unless the whole file is rejected. A file that is no
+    longer there has none.
+    """
+    about: dict[str, Any] = {"code_version": _CODE_VERSION, "run_id": run_id, "started": started, "finished": finished}
+    folder = folder_of(files, table)
+    columns = ledger.table(client, DATASET).select("source", "content_hash", "outcome")
+    known = {source: (content, outcome) for source, content, outcome in columns.iter_rows()}
+    entries = list[Load]()
+    contents = {_place(table, content.file): content for content in folder.read()}
+    for place, content in contents.items():
+        before = known.get(place)
+        if before is None or before[0] != _identity(content) or before[1] == "removed":
+            entries.append(_entry(table, content, about))
+    present = {_place(table, file) for file in folder.files()}
+    for place, before in known.items():
+        mine = place.startswith(f"{ORDER_BOOKS}/") == (table is ORDER_BOOK)
+        if mine and place not in present and before[1] != "removed":
+            entries.append(Load(dataset=DATASET, source=place, unit=place, outcome="removed", **about))
+    if entries:
+        ledger.record(client, entries, ledger.next_version(client))
+    return sum(len(content.undated) for content in contents.values())
+
+
+def undated(client: "Client") -> dict[str, int]:
+    """How many rejected rows of files have no time, by table."""
+    counts = dict.fromkeys((TICK_DATA.name, ORDER_BOOK.name), 0)
+    sql = f"""
+        SELECT source, length(reject_line) AS rows FROM {ledger.LEDGER}
+        WHERE dataset = {{dataset:String}} AND aspect = {{aspect:String}} ORDER BY version DESC LIMIT 1 BY source"""
+    found = clickhouse.read(client, sql, {"dataset": DATASET, "aspect": ledger.COMMITTED})
+    for place, rows in found.iter_rows():
+        counts[ORDER_BOOK.name if place.startswith(f"{ORDER_BOOKS}/") else TICK_DATA.name] += rows
+    return counts
+
+
+def _place(table: Table, file: FileState) -> str:
+    """A file as its entry in the ledger names it: relative to the folder of ticks."""
+    return f"{ORDER_BOOKS}/{file.name}" if table is ORDER_BOOK else file.name
+
+
+def _identity(content: Content) -> str:
+    return f"{content.file.size}:{content.file.modified_ns}"
+
+
+def _entry(table: Table, content: Content, about: Mapping[str, Any]) -> Load:
+    place, identity = _place(table, content.file), _identity(content)
+    rejected = content.rejects() if content.flaw else content.undated
+    return Load(
+        dataset=DATASET,
+        source=place,
+        unit=place,
+        content_hash=identity,
+        attempted_hash=identity,
+        read=content.read,
+        skipped=content.skipped,
+        rejected=content.rejected,
+        rows=0 if content.flaw else content.read - content.rejected - content.skipped,
+        rejects=rejected[:MAX_REJECTS],
+        outcome="failed" if content.flaw else "ok" if content.rows else "empty",
+        error=str(content.flaw) if content.flaw else None,
+        origin=NAME,
+        **about,
+    )

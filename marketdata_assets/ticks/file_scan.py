@@ -40,7 +40,7 @@ class FileScan:
     """What to load now of bars and of order books.
 
     `unfinished` files may still be written, and `left` ones are registered by the next scans. `unreadable` has the
-    cause for each file that cannot be read; while there is one, nothing is given, since no load could succeed.
+    cause for each file of which nothing can be read.
     """
 
     batches: dict[str, Batch]
@@ -87,10 +87,8 @@ def scan(
         batch = _next(client, table, old_enough, requested.get(table.name, ""), now_ns)
         if batch:
             batches[table.name] = batch
-    if unreadable:
-        return FileScan({}, _cursor(requested), tuple(unfinished), left, tuple(unreadable))
     requested = requested | {name: batch.key for name, batch in batches.items()}
-    return FileScan(batches, _cursor(requested), tuple(unfinished), left)
+    return FileScan(batches, _cursor(requested), tuple(unfinished), left, tuple(unreadable))
 
 
 def mark(client: "Client", found: FileScan) -> None:

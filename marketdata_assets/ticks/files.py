@@ -32,9 +32,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 
 class Files:
-    """The files below `folder`. Each is read once, and again when it has changed.
-
-    While one of them cannot be read, every call that concerns its kind raises BadFile: it may have any symbol.
+    """The files below `folder`. Each is read once, and again when it has changed; one that cannot be read is left to
+    `Folder.broken`, and costs the others nothing.
     """
 
     name = NAME
@@ -42,16 +41,17 @@ class Files:
 
     def __init__(self, folder: Path, config: FilesProvider, *, label: Label = "end") -> None:
         self.folder, self.config, self.label = folder, config, label
-        self.of_bars = Folder(folder, file_drop.ORDER_BOOKS, bar_columns, self._judged_bars, config.session)
+        mapping = config.symbol_mapping
+        self.of_bars = Folder(folder, file_drop.ORDER_BOOKS, bar_columns, self._judged_bars, config.session, mapping)
         books = folder / file_drop.ORDER_BOOKS
-        self.of_books = Folder(books, None, order_book.book_columns, self._judged_books, config.session)
+        self.of_books = Folder(books, None, order_book.book_columns, self._judged_books, config.session, mapping)
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
-        """The minute bars of `symbol` in `days` from all files; BadFile when one of them cannot be read."""
+        """The minute bars of `symbol` in `days` from all files."""
         return self._delivery(self.of_bars, symbol, days, BARS.to_frame(), self.label)
 
     async def books(self, symbol: str, days: Days) -> Delivery:
-        """The order books of `symbol` in `days` from all files; BadFile when one of them cannot be read."""
+        """The order books of `symbol` in `days` from all files."""
         return self._delivery(self.of_books, symbol, days, BOOKS.to_frame(), None)
 
     def _judged_bars(self, raw: pl.DataFrame) -> Judged:

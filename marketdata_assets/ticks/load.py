@@ -22,7 +22,7 @@ from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
 from marketdata_assets.stores.errors import StoreAway
-from marketdata_assets.ticks import file_ledger, loaded_files, plan, table_writer
+from marketdata_assets.ticks import file_ledger, plan, table_writer
 from marketdata_assets.ticks.circuit_breaker import CircuitBreaker
 from marketdata_assets.ticks.errors import BadProviders, TicksError
 from marketdata_assets.ticks.existing import ExistingRows, read_existing
@@ -110,6 +110,7 @@ class _Load:
         self._todo: deque[Unit] = deque()
         in_use = in_order(self.run.selected(self.providers), "order_book" if books else "tick_data")
         self._files = next((one for one in in_use if isinstance(one, Files)), None)
+        self._unreadable: tuple[str, ...] = ()
         self._changed: set[Unit] = set()
         self._compare_files = False
         """Whether units are compared with the dropped files alone: what is missing was requested before."""
@@ -145,7 +146,7 @@ class _Load:
         finally:
             self._thread.shutdown()
         self.run.end(*self.run.not_written(self._todo, self._before))
-        return replace(self.run.report(self.providers), undated=undated)
+        return replace(self.run.report(self.providers), undated=undated, unreadable=self._unreadable)
 
     def _changed_units(self, units: set[Unit]) -> set[Unit]:
         """Of `units`, those whose dropped files have changed."""
@@ -156,6 +157,7 @@ class _Load:
             seen = file_ledger.known(client, files, table)
         else:
             seen = file_ledger.see(client, files, table, now_ns=time.time_ns())
+        self._unreadable = tuple(seen.unreadable)
         file_ledger.select(client, files, table, units, seen)
         return units & file_ledger.due(client, table, last_closed(self.run.now))
 
@@ -166,7 +168,7 @@ class _Load:
         errors = {unit.unit: unit.error or "" for unit in run.report(self.providers).failed}
         contents = file_ledger.folder_of(self._files, self.table).read()
         file_ledger.settle(run.client, self._files, self.table, contents, errors, last_closed(run.now))
-        return loaded_files.record_files(run.client, self._files, self.table, run.run_id, run.now, now)
+        return file_ledger.record_files(run.client, self._files, self.table, run.run_id, run.now, now)
 
     async def _fetch_and_write(self, fallback: Fallback, ask: Ask) -> None:
         batches: Batches[FetchResult] = Batches(self._limits)
@@ -328,7 +330,7 @@ class _Load:
             if result.answer.provider == self._files.name
         ]
         try:
-            self._changed -= loaded_files.record_compared(self.run.client, self._files, self.table, done)
+            self._changed -= file_ledger.record_compared(self.run.client, self._files, self.table, done)
         except StoreAway as error:  # the rows are written; the next load compares them again
             log.warning("compared_files_not_recorded", table=self.table.name, units=len(done), error=error)
 

@@ -39,12 +39,10 @@ OF_REMOVED = f"SELECT symbol FROM ({_NEWEST}) WHERE source = '{REMOVED}'"
 
 
 def _of_files(client: "Client", files: "Files") -> list[str]:
-    """Every symbol that a file of bars has a row of; BadFile when one cannot be read."""
+    """Every symbol that a file of bars has a row of, of those that can be read."""
     from marketdata_assets.ticks import file_ledger
 
-    seen = file_ledger.see(client, files, TICK_DATA, now_ns=time.time_ns())
-    if seen.unreadable:
-        raise BadFile(str(files.folder), seen.unreadable[0])
+    file_ledger.see(client, files, TICK_DATA, now_ns=time.time_ns())
     return file_ledger.symbols(client, TICK_DATA)
 
 

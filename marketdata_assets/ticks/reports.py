@@ -73,13 +73,15 @@ def merged(first: UnitReport | None, second: UnitReport) -> UnitReport:
 class LoadReport:
     """How all units of a load ended, by month and symbol. `requests` counts repeated ones too.
 
-    `undated` counts rejected rows of dropped files that have no time, and so belong to no month.
+    `undated` counts rejected rows of dropped files that have no time or symbol, and so belong to no symbol-month;
+    `unreadable` are the causes of dropped files of which nothing can be read.
     """
 
     units: tuple[UnitReport, ...]
     seconds: float
     requests: int = 0
     undated: int = 0
+    unreadable: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:

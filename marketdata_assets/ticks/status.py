@@ -17,7 +17,7 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import states_of
-from marketdata_assets.ticks import loaded_files, registry
+from marketdata_assets.ticks import file_ledger, registry
 from marketdata_assets.ticks.factor_reconcile import Inputs, digest_of, months_of
 from marketdata_assets.ticks.finality import Moment, due_again, incomplete, provisional
 from marketdata_assets.ticks.providers_file import TABLES, Table
@@ -74,7 +74,7 @@ def overview(
 ) -> list[TableStatus]:
     """The status of the three tables over a window of months; `changed` are units whose dropped files have changed."""
     frames = _states(client, months, now, trading_days or stored.calendar(client).trading_days, changed or {})
-    statuses, undated = [], loaded_files.undated(client)
+    statuses, undated = [], file_ledger.undated(client)
     for table in TABLES:
         counted: dict[str, dict[State, int]] = {}
         units_by_state = frames[table].group_by("month", "state").agg(pl.len()).sort("month")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from marketdata_assets.bars.codes import canonical
+from marketdata_assets.reference.codes import canonical
 from marketdata_assets.web.errors import TooSlow
 
 FRESH_SECONDS = 60.0

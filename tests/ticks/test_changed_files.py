@@ -19,7 +19,7 @@ from tick_rows import weekdays
 from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse_ledger as ledger
-from marketdata_assets.ticks import loaded_files, records, status
+from marketdata_assets.ticks import file_ledger, records, status
 from marketdata_assets.ticks.file_drop import Folder
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.load import load
@@ -60,11 +60,11 @@ class Drops:
         return self.loader(units(symbols, *options.pop("months", ())), **{"providers": ("files",), **options})
 
     def due(self, closed: dt.date = CLOSED) -> set[Unit]:
-        return set(loaded_files.changed(self.loader.client, self.files(), TICK_DATA, closed).units)
+        return set(file_ledger.changed(self.loader.client, self.files(), TICK_DATA, closed).units)
 
     def quarantine(self) -> list[tuple[str, int, str]]:
         """Dataset, line and reason of what is listed."""
-        names = (TICK_DATA.name, loaded_files.DATASET)
+        names = (TICK_DATA.name, file_ledger.DATASET)
         found = [(name, row) for name in names for row in ledger.quarantined(self.loader.client, name)]
         return [(name, row.line, row.reason.partition(": ")[2]) for name, row in found]
 
@@ -108,7 +108,7 @@ def test_a_corrected_file_is_loaded_by_the_command_that_loaded_it(drops: Drops) 
 
 def test_status_calls_changed_months_stale_and_new_ones_missing(drops: Drops) -> None:
     def states() -> dict[str, int]:
-        found = loaded_files.changed_by_table(drops.loader.client, drops.files(), NOW)
+        found = file_ledger.changed_by_table(drops.loader.client, drops.files(), NOW)
         given = {name: one.units for name, one in found.items()}
         [bars, *_] = status.overview(drops.loader.client, [MONTH], NOW, trading_days=weekdays, changed=given)
         return dict(bars.months.get(MONTH, {}))  # type: ignore[arg-type]
@@ -182,7 +182,7 @@ def test_a_file_that_cannot_be_read_is_named_and_one_that_was_removed_changes_no
     kept.unlink()
     assert (drops.due(), changed(drops.load([SYMBOL]))) == (set(), set())
     drops.put("b.csv", ["x"], header="symbol,ts")
-    found = loaded_files.changed(drops.loader.client, drops.files(), TICK_DATA, CLOSED)
+    found = file_ledger.changed(drops.loader.client, drops.files(), TICK_DATA, CLOSED)
     assert (found.units, len(found.unreadable), "b.csv" in found.unreadable[0]) == (frozenset(), 1, True)
     assert landed(drops.loader.client).height == len(month(SYMBOL))
 
@@ -221,7 +221,7 @@ def test_order_books_are_due_as_bars_are(drops: Drops) -> None:
     drops.put("order_book/a.csv", [row], header)
 
     def due() -> frozenset[Unit]:
-        return loaded_files.changed(drops.loader.client, drops.files(), ORDER_BOOK, CLOSED).units
+        return file_ledger.changed(drops.loader.client, drops.files(), ORDER_BOOK, CLOSED).units
 
     assert due() == {Unit(SYMBOL, MONTH)}
     client, options = drops.loader.client, drops.loader.options
@@ -248,7 +248,7 @@ def test_three_rows_without_a_time_block_no_day_and_are_listed_once(drops: Drops
     assert (report.failed, report.rows, report.rejected) == ((), 53 * A_DAY, 3)
     assert landed(drops.loader.client).height == 53 * A_DAY
     lines = range(len(rows) + 2, len(rows) + 5)
-    assert drops.quarantine() == [(loaded_files.DATASET, line, "the time cannot be parsed") for line in lines]
+    assert drops.quarantine() == [(file_ledger.DATASET, line, "the time cannot be parsed") for line in lines]
     drops.put("a.csv", rows)
     assert drops.load([SYMBOL], months=months).rejected == 0
     assert drops.quarantine() == []
@@ -291,7 +291,7 @@ def test_rows_read_are_rows_loaded_rejected_and_duplicates(drops: Drops) -> None
     assert (report.rows, report.rejected, report.skipped, loaded.rejected) == (len(rows), 1, 7, 2)
     [entry] = ledger.entries(drops.loader.client, TICK_DATA.name)
     assert (entry.read, entry.rows, entry.rejected, entry.skipped) == (len(rows) + 8, len(rows), 1, 7)
-    [file] = ledger.entries(drops.loader.client, loaded_files.DATASET)
+    [file] = ledger.entries(drops.loader.client, file_ledger.DATASET)
     assert (file.source, file.read, file.rows, file.rejected, file.skipped) == ("a.csv", len(rows) + 9, len(rows), 2, 7)
     drops.put("b.csv", rows[:4])
     [again] = drops.load([SYMBOL]).units

@@ -26,8 +26,8 @@ from marketdata_assets.ticks.reports import Unit, by_month
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+    from marketdata_assets.ticks.file_ledger import ChangedFiles
     from marketdata_assets.ticks.file_scan import FileScan
-    from marketdata_assets.ticks.loaded_files import ChangedFiles
 
 SECONDS_FOR_FILES = 5.0  # of a nightly check, for reading what is in each of bars and order books
 NO_NETWORK = ["files"]
@@ -131,11 +131,10 @@ def tick_files_sensor(
 
 
 def _nothing_new(found: "FileScan", ticks: Ticks) -> str:
-    if found.unreadable:
-        return "no file is loaded until this is fixed: " + "; ".join(found.unreadable[:5])
+    broken = f"; not loaded: {and_more(found.unreadable, 5, '; ')}" if found.unreadable else ""
     unfinished = f"; still being written: {and_more(found.unfinished, 5)}" if found.unfinished else ""
     left = f"; {found.left} new files are read by the next scans" if found.left else ""
-    return f"nothing new in {ticks.path}{unfinished}{left}"
+    return f"nothing new in {ticks.path}{unfinished}{left}{broken}"
 
 
 @dg.definitions
@@ -167,7 +166,7 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> l
     load = found.load if ticks.network else []
     options: dict[str, Any] = {} if ticks.network else {"providers": NO_NETWORK}
     options["registered_files"] = True
-    changed = {table: one.units for table, one in changes.items() if not one.unreadable}
+    changed = {table: one.units for table, one in changes.items()}
     bars, books = (changed.get(table, frozenset()) for table in ("tick_data", "order_book"))
     requests = [
         *_request("load", load, run_config.DAILY, **options),
@@ -183,7 +182,7 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> l
 
 def _changed(client: "Client", ticks: Ticks, now: dt.datetime) -> "dict[Table, ChangedFiles]":
     """The units of finished files; none when the providers file has no files."""
-    from marketdata_assets.ticks.loaded_files import changed_by_table
+    from marketdata_assets.ticks.file_ledger import changed_by_table
 
     section = ticks.config().files
     if section is None or not section.enabled:

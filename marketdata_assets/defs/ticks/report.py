@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import dagster as dg
 
 from marketdata_assets.defs.metadata import markdown_table
-from marketdata_assets.defs.partition_results import failure, retry_later
+from marketdata_assets.defs.partition_results import failure, failure_of, retry_later
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.partitions import tick_key
 from marketdata_assets.ticks.providers_file import Table
@@ -126,12 +126,16 @@ def retry_outages(done: Mapping[Table, LoadReport]) -> None:
 
 
 def raise_failures(done: Mapping[Table, LoadReport], metadata: Mapping[str, Any]) -> None:
-    """Raise Failure naming the failed symbol-months, if there are any; with `metadata`."""
+    """Raise Failure naming the failed symbol-months and unreadable files, if there are any; with `metadata`."""
     failed = {
         f"{table} {unit.unit}": f"{table} of {unit.unit}: {unit.error}"
         for table, loaded in done.items()
         for unit in loaded.failed
     }
+    unreadable = list(dict.fromkeys(cause for loaded in done.values() for cause in loaded.unreadable))
+    if unreadable:
+        what = f"{len(failed)} symbol-months failed, and nothing of {len(unreadable)} files; the others are loaded"
+        raise failure_of(what, [*unreadable, *failed.values()], metadata)
     if failed:
         raise failure(failed, sum(len(loaded.units) for loaded in done.values()), metadata)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from marketdata_assets.bars.codes import canonical, exchange
+from marketdata_assets.reference.codes import advice, canonical, exchange
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,14 @@ from marketdata_assets.bars.codes import canonical, exchange
         ("bj920000", "920000.BJ"),
         ("sh900901", "900901.SH"),
         ("600000", None),
-        ("600000.SH", None),
+        ("600000.SH", "600000.SH"),
+        ("sh.600909", "600909.SH"),
+        ("600908.XSHG", "600908.SH"),
+        ("000001.xshe", "000001.SZ"),
+        ("600000.SS", "600000.SH"),
+        ("SHSE.600000", None),
+        ("600000.HK", None),
+        ("AAPL.US", None),
         ("hk000700", None),
         ("sh60000", None),
         ("sh6000000", None),
@@ -42,3 +49,16 @@ def test_vendor_code_becomes_ours_or_is_rejected(vendor: str, ours: str | None) 
 )
 def test_digits_tell_the_exchange(digits: str, venue: str | None) -> None:
     assert exchange(digits) == venue
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("600906", "write 600906.SH"),
+        ("1", "write 000001.SZ: its leading zeros are lost"),
+        ("AAPL", "write it as 600000.SH"),
+        ("100000", "write it as 600000.SH"),
+    ],
+)
+def test_a_code_without_an_exchange_gets_advice(code: str, words: str) -> None:
+    assert advice(code) == words

@@ -1,0 +1,59 @@
+"""Stock codes: the spellings of vendors and the field's `600000.SH`, and the exchange of a bare code.
+
+Sources: the exchanges' numbering rules; 92xxxx replaced 4xxxxx and 8xxxxx at the Beijing exchange.
+"""
+
+import re
+
+_PREFIXED = re.compile(r"(sh|sz|bj)\.?(\d{6})", re.IGNORECASE | re.ASCII)  # sh600000, and sh.600000 of baostock
+_SUFFIXED = re.compile(r"(\d{6})\.([a-z]{2,4})", re.IGNORECASE | re.ASCII)
+_SUFFIXES = {
+    **{name: name for name in ("SH", "SZ", "BJ")},
+    "SS": "SH",
+    "XSHG": "SH",
+    "XSHE": "SZ",
+    "XBSE": "BJ",
+    "SHSE": "SH",
+    "SZSE": "SZ",
+    "BJSE": "BJ",
+}
+"""Of Tushare; of Yahoo, JQData and RiceQuant, and others by the name of the exchange."""
+
+
+def canonical(code: str) -> str | None:
+    """`sh600000`, `sh.600000`, `600000.XSHG` or `600000.SS`, in any case, as `600000.SH`.
+
+    None when no exchange is named: six digits alone may be a stock of one and an index of another.
+    """
+    text = code.strip()
+    if match := _PREFIXED.fullmatch(text):
+        return f"{match[2]}.{match[1].upper()}"
+    match = _SUFFIXED.fullmatch(text)
+    exchange = _SUFFIXES.get(match[2].upper()) if match else None
+    return f"{match[1]}.{exchange}" if match and exchange else None
+
+
+def advice(code: str) -> str:
+    """What to write instead of a code that names no exchange."""
+    text = code.strip()
+    digits = text if re.fullmatch(r"\d{1,6}", text, re.ASCII) else ""
+    if digits and (found := exchange(digits.zfill(6))):
+        return f"write {digits.zfill(6)}.{found}" + ("" if len(digits) == 6 else ": its leading zeros are lost")
+    return "write it as 600000.SH"
+
+
+def mentioned(name: str) -> str | None:
+    """The code in a file's name: `sh600000_2000.csv` gives `600000.SH`; None when there is none."""
+    match = _PREFIXED.search(name)
+    return canonical(match[0]) if match else None
+
+
+def exchange(digits: str) -> str | None:
+    """The exchange of a bare six-digit code: SH, SZ or BJ; None when no rule covers it."""
+    if not re.fullmatch(r"\d{6}", digits, re.ASCII):
+        return None
+    if digits.startswith(("4", "8", "92")):
+        return "BJ"
+    if digits.startswith(("6", "900")):
+        return "SH"
+    return "SZ" if digits.startswith(("0", "2", "3")) else None
