@@ -110,6 +110,10 @@ class Folder:
     _contents: dict[FileState, Content | BadFile] = field(default_factory=dict)
     _chosen: Mapping[tuple[str, str], Sequence[FileState]] | None = None
 
+    def theirs(self, symbol: str) -> str:
+        """The symbol as the files of the folder name it; empty for one that they cannot have."""
+        return self.mapping.theirs(symbol) or ""
+
     def select(self, chosen: Mapping[tuple[str, str], Sequence[FileState]]) -> None:
         """From now on, `rows_of` reads only the files that a symbol, as the provider names it, has in a month."""
         self._chosen = chosen

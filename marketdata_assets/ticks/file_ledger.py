@@ -8,12 +8,13 @@ needed to say what is due. A scan stops after some seconds and continues where i
 import datetime as dt
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from marketdata_assets.loading.files import FileState
+from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, everything, other_suffix, state_of
+from marketdata_assets.loading.files import FileState as Found
 from marketdata_assets.loading.watch import fingerprint
 from marketdata_assets.logs import get_logger
 from marketdata_assets.reference.calendar import last_closed
@@ -22,7 +23,7 @@ from marketdata_assets.stores import clickhouse, clickhouse_files
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_files import NEVER
 from marketdata_assets.stores.clickhouse_ledger import MAX_REJECTS, Load
-from marketdata_assets.ticks.file_drop import ORDER_BOOKS, Content, Folder, Listing, Spans
+from marketdata_assets.ticks.file_drop import ORDER_BOOKS, SUFFIXES, Content, Folder, Listing, Spans
 from marketdata_assets.ticks.files import NAME, Files
 from marketdata_assets.ticks.providers_file import Table as TableName
 from marketdata_assets.ticks.records import Delivery
@@ -125,7 +126,7 @@ _REGISTERED = pl.Schema(
 
 
 def _register(
-    client: "Client", files: Files, table: Table, ready: Iterable[FileState], until: float | None
+    client: "Client", files: Files, table: Table, ready: Iterable[Found], until: float | None
 ) -> list[tuple[str, str, int, dt.date, str]]:
     """Read which symbol-months files have, and record these; what is to be recorded of each file that was read."""
     folder, done, units = folder_of(files, table), list[tuple[str, str, int, dt.date, str]](), list[dict[str, Any]]()
@@ -155,11 +156,21 @@ def _register(
     return done
 
 
-def unit_row(table: Table, file: FileState, unit: Unit, days: Days, units: int, compared: dt.date) -> dict[str, Any]:
-    """A row of `tick_file_units`: the days that a file has of a unit, and up to which they are compared."""
+def unit_row(
+    table: Table,
+    file: Found,
+    unit: Unit,
+    days: Days,
+    units: int,
+    compared: dt.date,
+    replaced: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """A row of `tick_file_units`: the days that a file has of a unit, up to which they are compared, and how many of
+    its rows newer files have `replaced`."""
     name = {"dataset": table.name, "file": file.name, "symbol": unit.symbol, "month": unit.month}
     state = {"size": file.size, "modified": file.modified_ns, "units": units}
-    return name | state | {"first": days.first, "last": days.last, "compared": compared}
+    newer = {"newer": [*(replaced or {})], "newer_rows": [*(replaced or {}).values()]}
+    return name | state | {"first": days.first, "last": days.last, "compared": compared} | newer
 
 
 def record_units(client: "Client", rows: Sequence[Mapping[str, Any]]) -> None:
@@ -223,7 +234,7 @@ def select(client: "Client", files: Files, table: Table, units: Collection[Unit]
     wanted = pl.DataFrame(sorted(units), {"symbol": pl.String, "month": pl.String}, orient="row")
     found = clickhouse.read(client, sql, parameters).join(wanted, on=["symbol", "month"], how="semi")
     found = found.join(seen.listing.files, on=["file", "size", "modified"], how="semi")
-    chosen: dict[tuple[str, str], list[FileState]] = {}
+    chosen: dict[tuple[str, str], list[Found]] = {}
     for symbol, month, name, size, modified in found.iter_rows():
         theirs = files.config.symbol_mapping.theirs(symbol)
         if theirs is not None:
@@ -337,18 +348,90 @@ def record_compared(
     A unit is not recorded with a file that has earlier days of it: these are still due.
     """
     rows, recorded = list[dict[str, Any]](), set[Unit]()
-    days_by_file = {content.file: ours(files, content.spans) for content in folder_of(files, table).read()}
+    folder = folder_of(files, table)
+    contents = {content.file: content for content in folder.read()}
+    days_by_file = {file: ours(files, content.spans) for file, content in contents.items()}
     for unit, days, delivery in done:
         read = [(file, days_by_file[file]) for file in delivery.files if file in days_by_file]
         mine = [(file, spans[unit], len(spans)) for file, spans in read if unit in spans]
         early = [file for file, span, _ in mine if span.first < days.first]
         if not early and len(read) == len(delivery.files):
             recorded.add(unit)
+        newer = _replaced(folder, unit, [contents[file] for file in delivery.files if file in contents])
         for file, span, units in mine:
             if file not in early:
-                rows.append(unit_row(table, file, unit, span, units, min(span.last, days.last)))
+                until = min(span.last, days.last)
+                rows.append(unit_row(table, file, unit, span, units, until, newer.get(file.name)))
     record_units(client, rows)
     return recorded
+
+
+def _replaced(folder: Folder, unit: Unit, contents: Sequence[Content]) -> dict[str, dict[str, int]]:
+    """How many rows of each file, of the newest first, are replaced by each newer one in a symbol-month."""
+    found: dict[str, dict[str, int]] = {}
+    taken, theirs = (
+        pl.DataFrame(schema={"ts": pl.Datetime("ms", "UTC"), "owner": pl.String}),
+        folder.theirs(unit.symbol),
+    )
+    for content in contents if len(contents) > 1 else ():
+        rows = content.rows.get(theirs)
+        if rows is None:
+            continue
+        month = pl.col("ts").dt.convert_time_zone(folder.session.timezone).dt.strftime("%Y-%m")
+        mine = rows.filter(month == unit.month).select(pl.col("ts").cast(pl.Datetime("ms", "UTC")))
+        lost = mine.join(taken, on="ts").group_by("owner").len().sort("owner")
+        found[content.file.name] = dict(lost.iter_rows())
+        owned = mine.join(taken, on="ts", how="anti").with_columns(owner=pl.lit(content.file.name))
+        taken = pl.concat([taken, owned])
+    return found
+
+
+def entries(client: "Client", files: Files) -> list[FileEntry]:
+    """The state of everything below the folder of ticks, and what became of the rows of each file.
+
+    Nothing is registered here: a file that no scan has seen is due.
+    """
+    ledgered = ledger.table(client, DATASET).select("source", "content_hash", "read", "skipped")
+    read = {(source, identity): counts for source, identity, *counts in ledgered.iter_rows()}
+    recorded: dict[str, Recorded] = {}
+    for table in (TICK_DATA, ORDER_BOOK):
+        prefix = f"{ORDER_BOOKS}/" if table is ORDER_BOOK else ""
+        newer = _newer(client, table)
+        for row in clickhouse_files.table(client, table.name).iter_rows(named=True):
+            name, state, identity = prefix + row["file"], row["state"], f"{row['size']}:{row['modified']}"
+            if state == "loaded":
+                lost = {prefix + other: rows for other, rows in newer.get((row["file"], identity), {}).items()}
+                rows, skipped = read.get((name, identity), (0, 0))
+                kept, ended = row["rows"] - sum(lost.values()), FileState.LOADED if row["rows"] else FileState.EMPTY
+                entry = FileEntry(name, ended, "", rows, kept, row["rejected"], skipped, lost)
+            else:
+                entry = FileEntry(name, *_UNSETTLED.get(state, _UNSETTLED["waiting"]))
+                entry = replace(entry, reason=row["error"] or entry.reason)
+            recorded[name] = Recorded(identity, entry)
+    return [
+        state_of(one, recorded.get(one.name), not_taken=other_suffix(one.name, SUFFIXES, "ticks"))
+        for one in everything(files.folder)
+    ]
+
+
+_UNSETTLED = {
+    "unfinished": (FileState.WAITING, "it may still be being written"),
+    "waiting": (FileState.DUE, "never loaded, or not all of its days"),
+    "failed": (FileState.FAILED, ""),
+}
+
+
+def _newer(client: "Client", table: Table) -> dict[tuple[str, str], dict[str, int]]:
+    """By file and identity, how many of its rows each newer file has replaced."""
+    sql = """
+        SELECT toString(file) AS name, concat(toString(size), ':', toString(modified)) AS identity, by,
+            sum(rows) AS rows
+        FROM tick_file_units FINAL ARRAY JOIN newer AS by, newer_rows AS rows
+        WHERE dataset = {dataset:String} GROUP BY name, identity, by"""
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    for name, identity, by, rows in clickhouse.read(client, sql, {"dataset": table.name}).iter_rows():
+        found.setdefault((name, identity), {})[by] = int(rows)
+    return found
 
 
 def record_files(
@@ -391,7 +474,7 @@ def undated(client: "Client") -> dict[str, int]:
     return counts
 
 
-def _place(table: Table, file: FileState) -> str:
+def _place(table: Table, file: Found) -> str:
     """A file as its entry in the ledger names it: relative to the folder of ticks."""
     return f"{ORDER_BOOKS}/{file.name}" if table is ORDER_BOOK else file.name
 

@@ -98,6 +98,8 @@ TICK_FILE_UNITS = Table(
             "first": pl.Date(),
             "last": pl.Date(),
             "compared": pl.Date(),
+            "newer": pl.List(pl.String()),
+            "newer_rows": pl.List(pl.Int64()),
         }
     ),
     ("dataset", "file", "symbol", "month"),

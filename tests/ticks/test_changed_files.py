@@ -334,3 +334,42 @@ def test_reports_of_two_steps_fail_when_one_failed() -> None:
     ok = UnitReport(SYMBOL, MONTH, "ok", 5, note="unchanged", changed=True)
     assert merged(failed, ok) == UnitReport(SYMBOL, MONTH, "failed", 5, note="unchanged", error="away", changed=True)
     assert merged(None, ok) == ok
+
+
+def test_every_entry_of_the_folder_has_a_state_and_every_row_one_fate(drops: Drops) -> None:
+    one, two = codes(2)
+    first, second = weekdays(JUNE)[:2]
+    old = [bar(one, day, minute) for day in (first, second) for minute in range(4)]
+    drops.put("old.csv", [*old, old[0], bar(two, first)])
+    drops.put("new.csv", [bar(one, first, minute, 11.0) for minute in range(3)] + [bar(one, second, 9, 11.0)])
+    drops.put("deep/newest.csv", [bar(one, first, 2, 12.0)])
+    drops.put("codes.csv", [bar("600906", first)])
+    drops.put("header.csv", [])
+    drops.put("notes.txt", ["text"])
+    (drops.folder / "gone.csv").symlink_to(drops.folder / "absent")
+    loader = drops.loader
+    before = {entry.file: entry.state for entry in file_ledger.entries(loader.client, drops.files())}
+    assert before == {
+        **dict.fromkeys(("old.csv", "new.csv", "deep/newest.csv", "codes.csv", "header.csv"), "due"),
+        "notes.txt": "not taken",
+        "gone.csv": "failed",
+    }
+    report = drops.load([one, two])
+    assert len(report.unreadable) == 1
+    assert "write 600906.SH" in report.unreadable[0]
+    found = {entry.file: entry for entry in file_ledger.entries(loader.client, drops.files())}
+    assert {name: entry.state for name, entry in found.items()} == {
+        **dict.fromkeys(("old.csv", "new.csv", "deep/newest.csv"), "loaded"),
+        "codes.csv": "failed",
+        "header.csv": "empty",
+        "notes.txt": "not taken",
+        "gone.csv": "failed",
+    }
+    assert all(entry.balanced for entry in found.values())
+    counts = [(found[name].read, found[name].loaded, found[name].duplicates) for name in ("old.csv", "new.csv")]
+    assert counts == [(10, 6, 1), (4, 3, 0)]
+    assert (found["old.csv"].replaced, found["new.csv"].replaced) == (
+        {"new.csv": 2, "deep/newest.csv": 1},
+        {"deep/newest.csv": 1},
+    )
+    assert landed(loader.client).height == sum(entry.loaded for entry in found.values())

@@ -1,4 +1,4 @@
-"""What the ledger of dropped files takes over from an earlier version, and what it records after a load."""
+"""What the ledger of dropped files records of a file before and after a load."""
 
 import datetime as dt
 import os
@@ -13,9 +13,9 @@ from tick_clients import SYMBOL, files_config
 
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse_files
+from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_files import NEVER
 from marketdata_assets.ticks import file_ledger
-from marketdata_assets.ticks.file_drop import Folder
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import TICK_DATA
@@ -59,30 +59,25 @@ def settled(client: Client, folder: Path, errors: Mapping[Unit, str], **changes:
     return row
 
 
-def test_files_that_an_earlier_version_has_loaded_are_taken_over_unread(
-    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("rows", "error"),
+    [
+        (["600906,2025-06-02 09:31,1,1,1,1,1"], "write 600906.SH"),
+        ([f"{SYMBOL},45810.4,1,1,1,1,1"], "the time cannot be parsed"),
+    ],
+)
+def test_a_file_without_a_row_of_any_symbol_month_fails_and_its_rows_are_in_quarantine(
+    client: Client, tmp_path: Path, rows: list[str], error: str
 ) -> None:
-    put(tmp_path, "a.csv", {SYMBOL: JUNE, OTHER: JUNE})
-    compared(client, tmp_path, {Unit(SYMBOL, "2025-06"): JUNE, Unit(OTHER, "2025-06"): JUNE}, 2)
-
-    def read(*_: object) -> None:
-        raise AssertionError("the file was read")
-
-    monkeypatch.setattr(Folder, "spans", read)
-    assert see(client, tmp_path) == {"a.csv": "loaded"}
-    [row] = clickhouse_files.table(client, TICK_DATA.name).iter_rows(named=True)
-    assert (row["units"], row["last"], row["compared"]) == (2, JUNE, file_ledger.DONE)
-    assert file_ledger.due(client, TICK_DATA, CLOSED) == set()
-
-
-@pytest.mark.parametrize("known", [{SYMBOL: JUNE}, {SYMBOL: JUNE, OTHER: None}])
-def test_files_that_an_earlier_version_has_loaded_in_part_are_read_and_due(
-    client: Client, tmp_path: Path, known: dict[str, dt.date | None]
-) -> None:
-    put(tmp_path, "a.csv", {SYMBOL: JUNE, OTHER: JUNE})
-    compared(client, tmp_path, {Unit(symbol, "2025-06"): day for symbol, day in known.items()}, 2)
-    assert see(client, tmp_path) == {"a.csv": "waiting"}
-    assert Unit(OTHER, "2025-06") in file_ledger.due(client, TICK_DATA, CLOSED)
+    (tmp_path / "a.csv").write_text("\n".join(["symbol,ts,open,high,low,close,volume", *rows]) + "\n")
+    os.utime(tmp_path / "a.csv", (1_900_000_000,) * 2)
+    put(tmp_path, "b.csv", {SYMBOL: JUNE})
+    assert see(client, tmp_path) == {"a.csv": "failed", "b.csv": "waiting"}
+    [row] = clickhouse_files.problems(client, TICK_DATA.name, 5)
+    assert error in row["error"]
+    [rejected] = ledger.quarantined(client, file_ledger.DATASET)
+    assert (rejected.source, rejected.line) == ("a.csv", 2)
+    assert error in rejected.reason
 
 
 def test_file_waits_until_all_of_its_units_are_loaded(client: Client, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import datetime as dt
+import gzip
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,6 @@ from hypothesis import strategies as st
 from tick_clients import JUNE, SYMBOL, files_config
 
 from marketdata_assets.reference.records import Days
-from marketdata_assets.ticks.errors import BadFile
 from marketdata_assets.ticks.file_drop import Content
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.order_book import BOOKS, books
@@ -125,19 +126,80 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
     [
         (HEADER.replace("volume", "成交量") + ROW, "no column volume or vol; it has symbol, ts"),
         (HEADER.replace("turnover", "vol") + ROW, "columns volume and vol both mean volume"),
-        (HEADER + ROW.replace(SYMBOL, ""), "a row without a symbol"),
         (HEADER + ROW.strip() + ",1,2,3\n", "cannot be read"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str, cause: str) -> None:
-    file = written(tmp_path, text)
-    with pytest.raises(BadFile, match=cause) as error:
-        bars(tmp_path)
-    assert str(error.value).startswith(str(file))
+def test_a_file_that_cannot_be_read_is_named_and_costs_the_others_nothing(
+    tmp_path: Path, text: str, cause: str
+) -> None:
+    file = written(tmp_path, text, "bad.csv")
     (tmp_path / "b.parquet").write_bytes(b"PAR1 and no more")
-    file.unlink()
-    with pytest.raises(BadFile, match=r"b\.parquet"):
-        bars(tmp_path)
+    written(tmp_path, HEADER + ROW)
+    files = Files(tmp_path, files_config())
+    assert asyncio.run(files.bars(SYMBOL, JUNE)).rows.height == 1
+    broken = files.of_bars.broken()
+    assert broken.keys() == {"bad.csv", "b.parquet"}
+    assert broken["bad.csv"].startswith(str(file))
+    assert re.search(cause, broken["bad.csv"])
+
+
+@pytest.mark.parametrize(
+    ("written_as", "known"),
+    [
+        ("sh600000", True),
+        ("sh.600000", True),
+        ("600000.xshg", True),
+        ("600000.SS", True),
+        ("600000", False),
+        ("600000.0", False),
+        ("AAPL.US", False),
+        ("", False),
+    ],
+)
+def test_spellings_of_a_symbol_are_understood_or_rejected_with_advice(
+    tmp_path: Path, written_as: str, known: bool
+) -> None:
+    written(tmp_path, HEADER + ROW.replace(SYMBOL, written_as))
+    [content] = Files(tmp_path, files_config()).of_bars.contents()
+    assert content.read == 1 == content.rejected + sum(rows.height for rows in content.rows.values())
+    assert (content.rejected, content.rows.keys() == {SYMBOL}) == (not known, known)
+    if not known:
+        [reject] = content.undated
+        words = {"600000": "write 600000.SH", "AAPL.US": "no exchange 'US'", "": "a row without a symbol"}
+        assert words.get(written_as, "names no exchange") in reject.reason
+
+
+@pytest.mark.parametrize(
+    ("time", "instant"),
+    [
+        ("20250602093100", INSTANT),
+        ("202506020931", INSTANT),
+        ("20250602093100000", INSTANT),
+        ("1748827860", INSTANT),
+        ("1748827860000", INSTANT),
+        ("1748827860000000", INSTANT),
+        ("2025060209", None),  # ten digits, and no plausible second
+        ("45810.39653", None),
+        ("20250602 9:31", None),
+        ("2025-06-02 09:31 PM", None),
+        ("", None),
+    ],
+)
+def test_times_in_digits_are_read_by_their_length_or_rejected(
+    tmp_path: Path, time: str, instant: dt.datetime | None
+) -> None:
+    written(tmp_path, HEADER + ROW.replace("2025-06-02 09:31:00", time))
+    [content] = Files(tmp_path, files_config()).of_bars.contents()
+    assert content.read == 1
+    if instant:
+        assert content.rows[SYMBOL]["ts"].to_list() == [instant]
+    else:
+        assert (content.rejected, len(content.undated)) == (1, 1)
+
+
+def test_a_packed_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.CSV.GZ").write_bytes(gzip.compress((HEADER + ROW).encode()))
+    assert bars(tmp_path).rows["ts"].to_list() == [INSTANT]
 
 
 BOOK_HEADER = "symbol,ts,bid_price_1,bid_size_1,bid_price_2,bid_size_2,ask_price_1,ask_size_1,ask_price_2,ask_size_2\n"
@@ -246,9 +308,11 @@ def test_an_instant_said_twice_counts_once_and_a_contradiction_is_refused(tmp_pa
 )
 def test_a_file_without_its_columns_is_named(tmp_path: Path, header: str, cause: str) -> None:
     file = put(tmp_path, header + BOOK)
-    with pytest.raises(BadFile, match=cause) as error:
-        delivered(tmp_path)
-    assert str(error.value).startswith(str(file))
+    files = Files(tmp_path, files_config())
+    assert files.of_books.contents() == []
+    [error] = files.of_books.broken().values()
+    assert error.startswith(str(file))
+    assert cause in error
 
 
 def test_no_book_is_empty_and_an_unknown_exchange_unsupported(tmp_path: Path) -> None:

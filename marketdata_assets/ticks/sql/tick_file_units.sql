@@ -10,5 +10,7 @@ CREATE TABLE IF NOT EXISTS tick_file_units (
     first     Date DEFAULT toDate(0),                          -- first day that the file has of it; 1970 if not recorded
     last      Date,                                            -- last day that the file has of this symbol-month
     compared  Date,                                            -- last day that was compared; the others had not closed; 1970 of none
+    newer      Array(String),                                  -- newer files that have some of its instants as well
+    newer_rows Array(Int64),                                   -- and how many of its rows each has replaced
     seen      DateTime64(9, 'UTC') DEFAULT now64(9)            -- by the server's clock
 ) ENGINE = ReplacingMergeTree(seen) ORDER BY (dataset, file, month, symbol);
