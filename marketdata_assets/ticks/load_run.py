@@ -35,12 +35,17 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Limits:
-    """A batch is due at so many rows or items, or when its first item is so old; `held` bounds the rows of all."""
+    """A batch is due at so many rows or items, or when its first item is so old; `held` bounds the rows of all.
+
+    The first batch of a load is due after `first` seconds, and each later one after twice as long, up to `seconds`: a
+    load that is killed early keeps what it has received.
+    """
 
     rows: int = 1_500_000
     items: int = 500
     seconds: float = 10.0
     held: int = 2_500_000
+    first: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -191,6 +196,7 @@ class Batches(Generic[T]):
     def __init__(self, limits: Limits, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.held = 0
         self._limits, self._clock = limits, clock
+        self._seconds = min(limits.first, limits.seconds)
         self._months: dict[str, _Batch[T]] = {}
         self._closed = False
         self._blocked = 0
@@ -218,9 +224,10 @@ class Batches(Generic[T]):
                 month = self._due()
                 if month is not None:
                     batch = self._months.pop(month)
+                    self._seconds = min(2 * self._seconds, self._limits.seconds)
                     return month, batch.items, batch.rows
                 oldest = min((batch.since for batch in self._months.values()), default=None)
-                wait = None if oldest is None else max(oldest + self._limits.seconds - self._clock(), 0.0)
+                wait = None if oldest is None else max(oldest + self._seconds - self._clock(), 0.0)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._changed.wait()
@@ -247,6 +254,6 @@ class Batches(Generic[T]):
             or self._blocked
             or batch.rows >= limits.rows
             or len(batch.items) >= limits.items
-            or now - batch.since >= limits.seconds
+            or now - batch.since >= self._seconds
         ]
         return max(sizes)[1] if sizes else None

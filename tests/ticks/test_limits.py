@@ -81,7 +81,7 @@ def test_of_equals_the_newest_month_comes_first() -> None:
 
 
 def limits(rows: int = 100, items: int = 100, seconds: float = 100.0, held: int = 1000) -> Limits:
-    return Limits(rows, items, seconds, held)
+    return Limits(rows, items, seconds, held, first=seconds)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +118,27 @@ def test_a_batch_is_due_by_age() -> None:
         return [early, await taking]
 
     assert asyncio.run(asyncio.wait_for(main(), 5)) == [False, ("a", ["first"], 1)]
+
+
+def test_the_first_batches_are_due_early_so_that_a_killed_load_keeps_their_rows() -> None:
+    async def main() -> list[float]:
+        clock = Clock()
+        batches: Batches[str] = Batches(Limits(seconds=10.0, first=1.0), clock=clock)
+        waits = []
+        for number in range(5):
+            began = clock.now
+            await batches.put("a", f"item {number}", 1)
+            taking = asyncio.create_task(batches.take())
+            while not taking.done():
+                await asyncio.sleep(0)
+                clock.now += 0.05
+                await batches.put("a", "another", 1)
+            waits.append(clock.now - began)
+        return waits
+
+    waits = asyncio.run(asyncio.wait_for(main(), 5))
+    assert waits == sorted(waits)
+    assert (round(waits[0]), round(waits[1]), round(waits[4])) == (1, 2, 10)
 
 
 def test_closing_hands_out_everything_and_then_nothing() -> None:
