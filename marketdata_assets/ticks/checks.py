@@ -18,7 +18,7 @@ from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding, sample_evenly
 from marketdata_assets.ticks import coverage as minutes
 from marketdata_assets.ticks import registry
-from marketdata_assets.ticks.factor_reconcile import PENDING, Inputs, bars_digest, months_of
+from marketdata_assets.ticks.factor_reconcile import PENDING, Inputs, Sessions, bars_digest, months_of
 from marketdata_assets.ticks.factor_sql import NAME, differences, recomputed, window
 from marketdata_assets.ticks.records import FLAGS
 from marketdata_assets.ticks.reports import Unit, by_month
@@ -131,9 +131,9 @@ def factors_recomputed(question: Question) -> Finding:
         sample = sample_evenly(sorted(known), RECOMPUTED_SYMBOLS)
         both = ledger.entries(question.client, TICK_DATA.name, months_of(month), sample)
         bars = {(load.source, load.unit): load for load in both}
-        judged = []
+        judged, sessions = [], Sessions.of(month, question.reference.calendar.trading_days)
         for symbol in sample:
-            digest = bars_digest(bars.get((symbol, one)) for one in months_of(month))
+            digest = bars_digest((bars.get((symbol, one)) for one in months_of(month)), sessions)
             if Inputs.of(known[symbol]).bars == digest != PENDING:
                 judged.append(symbol)
         left_out += len(sample) - len(judged)

@@ -1,20 +1,22 @@
 """What becomes of the factors of a symbol-month: computed ones, those of providers, and existing rows that are kept.
 
 The ledger keeps what factors were made from in a line such as `5f0c41...e2 tushare:2026-10-29/2026-10-30/2026-10-30
-yahoo:failed`: a digest of the definitions and of the loaded bars, then for each provider how far its answers go, see
-Answered. Equal inputs give equal factors. Nothing is read or written here.
+yahoo:failed`: a digest of the definitions, of the loaded bars and of the trading days, then for each provider how far
+its answers go, see Answered. Equal inputs give equal factors. Nothing is read or written here.
 """
 
 import datetime as dt
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 import polars as pl
 
+from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.clickhouse_ledger import Load, SliceState
-from marketdata_assets.ticks.factor_sql import DEFINITIONS
+from marketdata_assets.ticks.factor_sql import DEFINITIONS, window
 from marketdata_assets.ticks.finality import Finality, Moment, provisional
 from marketdata_assets.ticks.provider_factors import ProviderFactors
 from marketdata_assets.ticks.reconcile import Decision, ledger_entry, without_rows
@@ -101,15 +103,36 @@ def months_of(month: str) -> tuple[str, str]:
     return month, f"{Days.month(month).first - dt.timedelta(days=1):%Y-%m}"
 
 
-def bars_digest(loads: Iterable[Load | None]) -> str:
-    """A digest of the loaded bars of some months; PENDING while one of them is pending."""
-    return digest_of((load.content_hash, ",".join(load.slices)) if load else None for load in loads)
+@dataclass(frozen=True)
+class Sessions:
+    """The trading days that the factors of a month look at, its own included, as ISO dates."""
+
+    days: Sequence[str]
+
+    @classmethod
+    def of(cls, month: str, trading_days: TradingDays) -> "Sessions":
+        """Those that `trading_days` says now."""
+        return cls([str(day) for day in window(month, trading_days)])
+
+    def until(self, last: str) -> str:
+        """The days up to `last`, as one text."""
+        return ",".join(self.days[: bisect_right(self.days, last)])
 
 
-def digest_of(contents: Iterable[tuple[str | None, str] | None]) -> str:
-    """The same of content hashes and covered days, as the ledger has them; None is a month that has none."""
+def bars_digest(loads: Iterable[Load | None], sessions: Sessions) -> str:
+    """A digest of the loaded bars of some months, the factors' own first; PENDING while one of them is pending."""
+    return digest_of(((load.content_hash, ",".join(load.slices)) if load else None for load in loads), sessions)
+
+
+def digest_of(contents: Iterable[tuple[str | None, str] | None], sessions: Sessions) -> str:
+    """The same of content hashes and covered days, as the ledger has them; None is a month that has none.
+
+    Trading days after the last covered one have no factor yet, and do not count.
+    """
+    known = list(contents)
     result = blake2b(DEFINITIONS.encode(), digest_size=16)
-    for content in contents:
+    result.update(sessions.until(known[0][1].rpartition(",")[2] if known[0] else "").encode())
+    for content in known:
         content_hash, days = content or (None, "")
         if content_hash == "":
             return PENDING

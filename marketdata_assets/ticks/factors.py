@@ -24,6 +24,7 @@ from marketdata_assets.ticks.factor_reconcile import (
     SUPERSEDED,
     Inputs,
     MonthRun,
+    Sessions,
     Task,
     bars_digest,
     decide,
@@ -102,9 +103,9 @@ class _Computation:
         entries = ledger.entries(self.run.client, TICK_DATA.name, months_of(month), symbols)
         bars = {(load.source, load.unit): load for load in entries}
         loads = self._loads(month, symbols)
-        tasks = []
+        tasks, sessions = [], Sessions.of(month, self.trading_days)
         for symbol in symbols:
-            digest = bars_digest(bars.get((symbol, name)) for name in months_of(month))
+            digest = bars_digest((bars.get((symbol, name)) for name in months_of(month)), sessions)
             before = Inputs.of(loads.get(symbol))
             task = Task(symbol, loads.get(symbol), replace(before, bars=digest))
             requested = [provider.name for provider in self.providers if provider.config.symbol_mapping.theirs(symbol)]

@@ -18,7 +18,7 @@ from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import states_of
 from marketdata_assets.ticks import file_ledger, registry
-from marketdata_assets.ticks.factor_reconcile import Inputs, digest_of, months_of
+from marketdata_assets.ticks.factor_reconcile import Inputs, Sessions, digest_of, months_of
 from marketdata_assets.ticks.finality import Moment, due_again, incomplete, provisional
 from marketdata_assets.ticks.providers_file import TABLES, Table
 from marketdata_assets.ticks.reports import Unit
@@ -212,19 +212,20 @@ def _uncovered(units: pl.DataFrame, moment: Moment) -> pl.DataFrame:
 
 
 def _older(factors: pl.DataFrame, bars: pl.DataFrame, moment: Moment) -> pl.DataFrame:
-    """For each symbol-month of factors, whether its bars are others now, or a provider that answered is due again."""
+    """For each symbol-month of factors, whether its bars or trading days are others now, or a provider is due again."""
     loaded = {
         (symbol, month): (content, slices)
         for symbol, month, content, slices in bars.select(*_KEYS, "content_hash", "slices").iter_rows()
     }
-    before, until = {}, {}
+    before, until, sessions = {}, {}, {}
     for month in factors["month"].unique():
-        before[month] = months_of(month)
+        before[month], sessions[month] = months_of(month), Sessions.of(month, moment.trading_days)
         days = moment.trading_days(Days.month(month))
         until[month] = max((str(day) for day in days if day <= moment.closed), default="")
     late = []
     for symbol, month, text in factors.select(*_KEYS, "attempted_hash").iter_rows():
         inputs = Inputs.parse(text or "")
-        same = inputs.bars == digest_of(loaded.get((symbol, name)) for name in before[month])
+        contents = (loaded.get((symbol, name)) for name in before[month])
+        same = inputs.bars == digest_of(contents, sessions[month])
         late.append(not same or bool(inputs.missing(inputs.answered, until[month], moment)))
     return factors.select(_KEYS).with_columns(late=pl.Series(late, dtype=pl.Boolean))

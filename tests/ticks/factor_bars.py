@@ -9,6 +9,7 @@ import polars as pl
 from clickhouse_connect.driver.client import Client
 from tick_rows import content_hash, land, load, weekdays
 
+from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.factors import compute
@@ -86,12 +87,14 @@ class Computer:
     client: Client
     providers: list[Callable[[], Provider]] = field(default_factory=list)
     now: dt.datetime = NOW
+    trading_days: TradingDays = weekdays
 
     def __call__(self, units: Sequence[Unit] | None = None, **changes: Any) -> LoadReport:
         options = LoadOptions(workers=4, **changes)
         made = [make() for make in self.providers]
         wanted = UNITS if units is None else units
-        return compute(self.client, made, wanted, options=options, run_id="run", now=self.now, trading_days=weekdays)
+        days = self.trading_days
+        return compute(self.client, made, wanted, options=options, run_id="run", now=self.now, trading_days=days)
 
 
 def factors(client: Client, symbol: str | None = None) -> pl.DataFrame:

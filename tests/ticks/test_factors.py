@@ -82,6 +82,35 @@ def test_new_bars_of_the_month_or_of_the_one_before_are_noticed(client: Client, 
     ]
 
 
+def test_a_corrected_calendar_makes_the_factors_stale_that_looked_at_the_day(
+    client: Client, compute_all: Computer
+) -> None:
+    """The first of January was taken for a trading day without bars: no volume ratio has five days behind it."""
+    holiday, spring = dt.date(2026, 1, 30), dt.date(2026, 2, 27)
+    register_all(client)
+    stand(client, [*months(d20260130=[]), *months(OTHER)])
+    compute_all()
+    assert values(client, "volume_ratio", SYMBOL).keys() == set(FEBRUARY[5:])
+
+    def corrected(days: Days) -> list[dt.date]:
+        return [day for day in weekdays(days) if day != holiday]
+
+    window, now = [MONTH], compute_all.now
+    assert set(status.behind(client, window, now, trading_days=weekdays).factors) == set()
+    assert set(status.behind(client, window, now, trading_days=corrected).factors) >= {UNITS[0]}
+    compute_all.trading_days = corrected
+    assert {unit.symbol: unit.changed for unit in compute_all().units}[SYMBOL]
+    assert values(client, "volume_ratio", SYMBOL).keys() == set(FEBRUARY)
+    assert set(status.behind(client, window, now, trading_days=corrected).factors) == set()
+
+    def announced(days: Days) -> list[dt.date]:
+        """A later month has other days: nothing of this one follows from them."""
+        return [day for day in corrected(days) if day.month < 3 or day.day > 10]
+
+    assert set(status.behind(client, window, now, trading_days=announced).factors) == set()
+    assert spring in values(client, "daily_return", SYMBOL)
+
+
 def test_factors_of_bars_that_are_gone_go_too(client: Client, compute_all: Computer) -> None:
     stand(client, months())
     compute_all([UNITS[0]])
