@@ -55,7 +55,7 @@ def judged(
             if f"{day:%Y-%m}" in asked and loaded.first <= day <= loaded.last
         ]
         if trading:
-            yield judge(_cells(counts, stocks, trading), reference.suspensions)
+            yield judge(_cells(counts, stocks, trading), reference.suspensions, reference.calendar)
 
 
 def _cells(counts: pl.DataFrame, stocks: pl.DataFrame, trading: Sequence[dt.date]) -> pl.DataFrame:

@@ -92,11 +92,17 @@ def day_shapes(counts: pl.DataFrame, groups: Sequence[str], share: float = MAJOR
     return shapes.select(*groups, want=want.cast(pl.Int64), whole=whole.fill_null(False))
 
 
-def judge(cells: pl.DataFrame, suspensions: Suspensions) -> pl.DataFrame:
-    """The cells (see CELLS) with a `cause`: complete, minutes (missing), day (missing), silent, suspended, or unjudged.
+UNJUDGED = ("suspended", "provisional")
 
-    A cell may have a column `certain`, false where nobody knows that the stock was to trade.
+
+def judge(cells: pl.DataFrame, suspensions: Suspensions, calendar: Calendar) -> pl.DataFrame:
+    """The cells (see CELLS) with a `cause`: complete, minutes (missing), day (missing), silent, suspended, provisional,
+    or unjudged.
+
+    Provisional is a day that nobody has announced as a trading day and of which no stock has anything. A cell may have
+    a column `certain`, false where nobody knows that the stock was to trade.
     """
+    provisional = (pl.col("date") > calendar.known.last) & (pl.col("have").max().over("date") == 0)
     halted = suspensions.frame.select("symbol", "date").unique().with_columns(halted=True)
     cells = cells.join(halted, on=["symbol", "date"], how="left")
     certain = pl.col("date").is_in(sorted(suspensions.known))
@@ -107,6 +113,8 @@ def judge(cells: pl.DataFrame, suspensions: Suspensions) -> pl.DataFrame:
         .then(pl.lit("complete"))
         .when(pl.col("halted").fill_null(False))
         .then(pl.lit("suspended"))
+        .when(provisional)
+        .then(pl.lit("provisional"))
         .when(pl.col("have") == 0)
         .then(pl.when(certain).then(pl.lit("day")).otherwise(pl.lit("silent")))
         .when(pl.col("want").is_null())
@@ -119,7 +127,7 @@ def judge(cells: pl.DataFrame, suspensions: Suspensions) -> pl.DataFrame:
 def silent_days(judged: pl.DataFrame) -> pl.DataFrame:
     """The days (date, silent, symbols) on which too many of the symbols that were not suspended have nothing at all."""
     nothing = pl.col("cause").is_in(["day", "silent"]).sum()
-    days = judged.filter(pl.col("cause") != "suspended").group_by("date").agg(silent=nothing, symbols=pl.len())
+    days = judged.filter(~pl.col("cause").is_in(UNJUDGED)).group_by("date").agg(silent=nothing, symbols=pl.len())
     all_of_several = (pl.col("silent") == pl.col("symbols")) & (pl.col("symbols") > 1)
     many = (pl.col("silent") > SILENT_SYMBOLS) & (pl.col("silent") > SILENT_SHARE * pl.col("symbols"))
     return days.filter(all_of_several | many).sort("date")
@@ -162,7 +170,7 @@ def finding(
         examples += _examples(found.filter(pl.col("cause") == cause), missing_minutes)
     examples += [{"note": f"unknown: {text}"} for text in unknown]
     cells = dict(judged.group_by("cause").len().iter_rows())
-    counted = judged.filter(pl.col("cause") != "suspended")
+    counted = judged.filter(~pl.col("cause").is_in(UNJUDGED))
     holes = found.filter(pl.col("cause") == "minutes")
     facts = {
         "minutes_expected": int(counted["want"].sum()),
@@ -171,6 +179,7 @@ def finding(
         "days_missing": cells.get("day", 0),
         "days_silent": cells.get("silent", 0),
         "days_suspended": cells.get("suspended", 0),
+        "days_provisional": cells.get("provisional", 0),
         "days_with_many_silent": crowded.height,
     }
     count = facts["days_with_holes"] + facts["days_missing"] + facts["days_with_many_silent"]

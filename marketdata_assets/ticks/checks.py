@@ -110,7 +110,9 @@ def ticks_complete(question: Question) -> Finding:
     cells = days.select("symbol", "date", have="present", want="expected", certain=~ended.fill_null(False))
     labels = partial(_missing_minutes, question, days)
     trading = days["date"].unique().sort().to_list()
-    found = finding(judge(cells, reference.suspensions), trading, labels, reference.unknown if trading else ())
+    found = finding(
+        judge(cells, reference.suspensions, reference.calendar), trading, labels, reference.unknown if trading else ()
+    )
     return replace(found, advice=not (found.facts["days_missing"] or found.facts["days_with_many_silent"]))
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import polars as pl
 
 from marketdata_assets.loading.files import FileState
-from marketdata_assets.loading.rejects import DEFAULT_LIMIT
+from marketdata_assets.loading.rejects import RejectLimit
 from marketdata_assets.reference.calendar import ZONE
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores.bookkeeping import Reject
@@ -110,14 +110,18 @@ class Delivery:
         return cls(provider, symbol, days, outcome, BARS.to_frame(), label, reason=reason)
 
 
+ANSWER_LIMIT = RejectLimit(tolerated=2)
+"""Of a thin stock, one odd last bar is more than a hundredth of its month."""
+
+
 def too_many(provider: str, symbol: str, good: int, rejected: Sequence[Reject]) -> str:
     """Why a delivery with so many good and rejected rows is rejected as a whole; empty when it is not."""
     rows = good + len(rejected)
-    if not DEFAULT_LIMIT.exceeded(len(rejected), rows):
+    if not ANSWER_LIMIT.exceeded(len(rejected), rows):
         return ""
     first = rejected[0]
     return (
-        f"{provider} {symbol}: {len(rejected)} of {rows} rows rejected, over the limit of {DEFAULT_LIMIT}, so nothing"
+        f"{provider} {symbol}: {len(rejected)} of {rows} rows rejected, over the limit of {ANSWER_LIMIT}, so nothing"
         f" of it is loaded. First: line {first.line}: {first.reason} ({first.raw[:100]})."
     )
 

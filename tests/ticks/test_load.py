@@ -11,7 +11,9 @@ from tick_clients import JUNE, SYMBOL, Clients, files_config
 from tick_loads import MONTH, NOW, Loader, assert_exact, codes, good_units, landed, told, units
 
 from marketdata_assets.reference.records import Days, Listing
+from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.clickhouse_ledger import entries, quarantined
+from marketdata_assets.ticks import records
 from marketdata_assets.ticks.errors import BadProviders
 from marketdata_assets.ticks.fallback import Fallback
 from marketdata_assets.ticks.files import Files
@@ -177,6 +179,12 @@ def test_rejected_rows_are_kept_with_their_reason(loader: Loader) -> None:
     [bad] = quarantined(loader.client, "tick_data")
     assert (bad.source, bad.unit, bad.reason) == (SYMBOL, MONTH, "volume is not a whole number of shares")
     assert stamp in bad.raw
+
+
+@pytest.mark.parametrize(("good", "bad", "loaded"), [(12, 1, True), (12, 2, True), (12, 3, False), (1, 2, False)])
+def test_one_or_two_odd_rows_cost_a_thin_stock_nothing_else(good: int, bad: int, loaded: bool) -> None:
+    odd = [Reject(line, "not on a whole minute", "") for line in range(bad)]
+    assert (records.too_many("yahoo", SYMBOL, good, odd) == "") == loaded
 
 
 def test_nothing_of_a_delivery_with_too_many_bad_rows_lands(loader: Loader) -> None:

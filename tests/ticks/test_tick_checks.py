@@ -12,7 +12,7 @@ from clickhouse_connect.driver.client import Client
 from factor_bars import day_of, stand
 from tick_rows import entry
 
-from marketdata_assets.reference.calendar import ashares
+from marketdata_assets.reference.calendar import Calendar, ashares
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.reference.stored import Suspensions
 from marketdata_assets.stores import clickhouse
@@ -26,6 +26,7 @@ MONTH = "2026-01"
 DAYS = ashares().trading_days(Days.month(MONTH))
 SYMBOL, OTHER = "600000.SH", "000001.SZ"
 NOW = dt.datetime(2026, 2, 2, 1, tzinfo=dt.UTC)
+NO_SUSPENSION = Suspensions.unknown()
 
 
 def whole(symbol: str, day: dt.date, label: Label = "end", without: Collection[str] = ()) -> pl.DataFrame:
@@ -180,6 +181,25 @@ def test_a_suspended_day_is_told_and_a_day_without_anybody_is_objected_to(client
     found = ask(client, "ticks_complete")
     assert (found.count, found.advice) == (1, False)
     assert found.examples[0] == {"day": "2026-01-09", "note": "nothing of 2 of 2 symbols"}
+
+
+@pytest.mark.parametrize("traded", [False, True])
+def test_a_day_after_the_end_of_the_calendar_is_no_missing_day_unless_somebody_traded(
+    client: Client, traded: bool
+) -> None:
+    """A weekday that nobody has announced, such as the first of January, was requested of all and answered by none."""
+    other = month(OTHER) if traded else month(OTHER, d30=None)
+    stand(client, [*month(d30=None), *other], covered=DAYS)
+    asked = question(client)
+    sessions = tuple(one for one in ashares().sessions if one <= day(29))
+    calendar = Calendar(Days(ashares().known.first, day(29)), sessions)
+    days = frozenset(DAYS)
+    asked = replace(
+        asked, reference=replace(asked.reference, calendar=calendar, suspensions=replace(NO_SUSPENSION, known=days))
+    )
+    found = checks.ticks_complete(asked)
+    assert (found.count, found.facts["days_provisional"]) == ((1, 0) if traded else (0, 2))
+    assert found.facts["days_missing"] == int(traded)
 
 
 @pytest.mark.parametrize("suspended", [True, False])
