@@ -4,10 +4,15 @@ A server is the one that MARKETDATA_TEST_POSTGRES_DSN, _CLICKHOUSE_URL or _MONGO
 
 Tests are sorted by what they need: `servers` marks those that use a server, a browser or another process of ours, and
 `slow` the long campaigns. `make check` runs what has neither mark, `make test` all but the slow ones.
+
+All of them run in an empty working folder, with an empty home and without a variable of the person who runs them
+(`isolation`); that begins before any module of tests is imported.
 """
 
 import gc
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +21,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from databases import Cluster, fresh_clickhouse, fresh_postgres, skip_fsync
 from hypothesis import HealthCheck, settings
+from isolation import environment, restored
 from psycopg.conninfo import conninfo_to_dict
 from pymongo import MongoClient
 
@@ -30,6 +36,9 @@ settings.register_profile("random", deadline=None, suppress_health_check=[Health
 settings.register_profile("project", settings.get_profile("random"), derandomize=True, max_examples=30)
 settings.load_profile("project")
 
+
+PLACE = pytest.StashKey[Path]()
+"""The empty working folder of all tests of a process."""
 
 LONG_FIRST = (
     "ui",
@@ -85,6 +94,27 @@ SERVER_FOLDERS = {"ui", "cli", "soak", "kills", "local", "fanout", "deploy", "re
 """All of their tests start servers or processes."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave the person's settings behind, in this process and in all that it starts, before a module reads them."""
+    place, before = Path(tempfile.mkdtemp(prefix="marketdata-tests-")).resolve(), Path.cwd()
+    config.add_cleanup(lambda: shutil.rmtree(place, ignore_errors=True))
+    config.add_cleanup(lambda: os.chdir(before))
+    config.stash[PLACE] = place / "work"
+    for folder in ("work", "home", "flows"):
+        (place / folder).mkdir()
+    restored(environment(os.environ, place), before)
+
+
+@pytest.fixture(autouse=True)
+def isolated(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Begin in an empty folder, and leave neither a variable nor a file behind for the next test."""
+    folder, before = pytestconfig.stash[PLACE], dict(os.environ)
+    yield
+    restored({**before, "PYTEST_CURRENT_TEST": os.environ["PYTEST_CURRENT_TEST"]}, folder)
+    left = sorted(path.name for path in folder.iterdir())
+    assert not left, f"the test wrote {', '.join(left)} into the working folder instead of into its own"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs servers; folders whose files take long come first, so that no process is left with one alone."""
 
@@ -111,8 +141,12 @@ def _engines(item: pytest.Function) -> list[str]:
     return [name for name, fixtures in ENGINES.items() if used & fixtures]
 
 
-def pytest_collection_finish() -> None:
-    """All that was imported stays; looking through it for garbage again and again is up to a tenth of the time."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Enter the empty folder, now that pytest has read the paths of its arguments.
+
+    All that was imported stays; looking through it for garbage again and again is up to a tenth of the time.
+    """
+    os.chdir(session.config.stash[PLACE])
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
