@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import dagster as dg
+from dagster._core.definitions.assets.definition.asset_spec import AssetExecutionType
 from dagster._core.definitions.freshness import FreshnessState
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEventBatchMetadata
+from dagster._core.execution.plan.execute_step import _get_output_asset_events
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.scheduler.instigation import TickStatus
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
@@ -60,6 +63,8 @@ POOLS = ("timescale", "mongo", "clickhouse", "alpha_api", "live")
 """The pools of all ops and assets."""
 CODE_SERVER = "marketdata_assets.ui.code_server"
 """The module that calls `serve_code`."""
+LOGGED = SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
+"""In the metadata of an output: its step has logged what it materialized, and Dagster adds nothing."""
 REPLACE_SECONDS = 2.0
 UI_POLL_MS = 2000
 """How often an open page asks for new events of its assets."""
@@ -77,6 +82,26 @@ def log_materializations(context: StepContext, events: Sequence[dg.AssetMaterial
         dg.DagsterEvent.asset_materialization(context.get_step_execution_context(), event, metadata)
     for event in events[-1:]:
         context.log_event(event)
+
+
+def finish_step(
+    context: dg.AssetExecutionContext, by_partition: Mapping[str, Mapping[str, Any]], output: Mapping[str, Any]
+) -> dg.MaterializeResult:
+    """Materialize these partitions, each with its own metadata, and no other; the result of a step that did so.
+
+    `output` is what the step's output has. Of a result of its own Dagster makes a materialization for every partition
+    of the run, each with all of the result's metadata.
+    """
+    step, key = context.get_step_execution_context(), context.asset_key
+    made = step.op_def.output_def_named(context.assets_def.get_output_name_for_asset_key(key))
+    kind = AssetExecutionType.MATERIALIZATION
+    [whole] = _get_output_asset_events(key, (), dg.Output(None, made.name), made, {}, step, kind)
+    events = [
+        dg.AssetMaterialization(key, partition=one, metadata=by_partition[one], tags=whole.tags)
+        for one in sorted(by_partition)
+    ]
+    log_materializations(context, events)
+    return dg.MaterializeResult(metadata={**output, LOGGED: True})
 
 
 def plan_materialization(context: StepContext, asset: dg.AssetKey, partition: str) -> None:

@@ -41,12 +41,13 @@ class MonthRows:
 
 
 def month_states(connection: psycopg.Connection, folder: Path, months: Collection[str]) -> dict[str, State]:
-    """Compare the files with the ledger: the state of each of `months`."""
+    """Compare the files with the ledger: the state of each of `months`; `unsupported` where no file has the month."""
     files = scan(folder)
     moved = coverage.moved(connection, {file.name: file.modified_ns for file in files})
     plan = planning.make(files, ledger.loaded(connection, DATASET), months, moved=moved)
-    loaded = _months_loaded(connection, months)
+    loaded, known = _months_loaded(connection, months), covered(connection, months)
     states = {month: State.OK if month in loaded else State.EMPTY for month in months}
+    states |= dict.fromkeys({*months} - known, State.UNSUPPORTED)
     for task in plan.tasks:
         for month in task.touches & states.keys():
             states[month] = worst(states[month], _STATES.get(task.reason, State.STALE))
@@ -61,6 +62,18 @@ def by_month(connection: psycopg.Connection, months: Collection[str]) -> dict[st
         [[coverage.first_day(month) for month in months]],
     )
     return {month: MonthRows(count, codes) for month, count, codes in rows}
+
+
+def covered(connection: psycopg.Connection, months: Collection[str]) -> set[str]:
+    """Those of `months` that have rows, or that a file was read for and has no row of; of others nothing is known."""
+    rows = connection.execute(
+        """SELECT DISTINCT month FROM unnest(%(months)s::text[]) AS month,
+                  (SELECT DISTINCT slices FROM marketdata_ledger
+                   WHERE dataset = %(dataset)s AND outcome <> 'removed') AS read
+           WHERE month = ANY(read.slices)""",
+        {"months": [*months], "dataset": DATASET},
+    )
+    return _months_loaded(connection, months) | {month for (month,) in rows}
 
 
 def _months_loaded(connection: psycopg.Connection, months: Collection[str]) -> set[str]:

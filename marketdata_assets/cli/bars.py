@@ -79,7 +79,7 @@ def up_to_date(settings: Settings, months: Sequence[str]) -> RunOutcome | None:
         schema.ensure(connection)
         bars = status.month_states(connection, settings.bars_folder, months)
         klines = status.kline_states(connection, bars)
-    if not {*bars.values(), *klines.values()} <= {State.OK, State.EMPTY}:
+    if any(state.outdated for state in (*bars.values(), *klines.values())):
         return None
     loaded = sum(state == State.OK for state in bars.values())
     seconds = time.monotonic() - started

@@ -247,6 +247,7 @@ def run_job(
 def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
     from dagster import AssetCheckSeverity, DagsterEventType
 
+    from marketdata_assets.dagster_internals import LOGGED
     from marketdata_assets.defs.partition_results import failure_reason
 
     metadata: dict[str, dict[str, Any]] = {}
@@ -257,7 +258,7 @@ def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
         # The events of partitions have their own figures under the same names; the step's output has the totals.
         values = event.step_output_data.metadata if event.is_successful_output else {}
         if event.step_key is not None and "seconds" in values:
-            metadata[event.step_key] = {key: value.value for key, value in values.items()}
+            metadata[event.step_key] = {key: value.value for key, value in values.items() if key != LOGGED}
     evaluations = result.get_asset_check_evaluations()
     failed = [event for event in result.all_events if event.is_step_failure]
     for event in failed:

@@ -40,13 +40,16 @@ class Batches(Generic[Key, Ended]):
 
 
 class Partitions:
-    """Logs partitions of one asset as they are complete; the step reports them again at its end, with figures."""
+    """Logs partitions of one asset as they are complete; the step reports them again at its end, with figures.
+
+    `metadata` leaves out those that no source covers: they are not materialized.
+    """
 
     def __init__(
         self,
         context: StepContext,
         asset: dg.AssetKey,
-        metadata: Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]] = lambda keys: {},
+        metadata: Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]] = lambda keys: {key: {} for key in keys},
     ) -> None:
         self._context, self._asset, self._metadata = context, asset, metadata
         self._batches = Batches[str, None](context, self._of)
@@ -61,6 +64,4 @@ class Partitions:
 
     def _of(self, keys: Mapping[str, None]) -> list[dg.AssetMaterialization]:
         known = self._metadata([*keys])
-        return [
-            dg.AssetMaterialization(self._asset, partition=key, metadata=known.get(key, {})) for key in sorted(keys)
-        ]
+        return [dg.AssetMaterialization(self._asset, partition=key, metadata=known[key]) for key in sorted(known)]

@@ -6,11 +6,13 @@ from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.dagster_internals import is_of_command
+from marketdata_assets.dagster_internals import finish_step, is_of_command
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.loading.reports import UnitReport
 
 MAX_LISTED = 20
+OF_TABLE = ("dagster/row_count", "preview", "candlesticks")
+"""Metadata about a whole table, and not about a run or a partition."""
 RETRY_SECONDS = (60, 300, 900)
 """How long a step waits each time before it is run again after an outage."""
 
@@ -18,17 +20,21 @@ RETRY_SECONDS = (60, 300, 900)
 def finish_partitions(
     context: dg.AssetExecutionContext,
     metadata: dict[str, Any],
-    by_key: Mapping[str, dict[str, Any]],
+    by_key: Mapping[str, Mapping[str, Any]],
     failed: Mapping[str, str],
 ) -> dg.MaterializeResult:
-    """Materialise every partition; when some `failed`, only the others, and raise Failure with the causes."""
-    if not failed:
-        for key, own in by_key.items():
-            context.add_asset_metadata(own, partition_key=key)
-        return dg.MaterializeResult(metadata=metadata)
-    for key in sorted(by_key.keys() - failed.keys()):
-        context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=by_key[key]))
-    raise failure(failed, len(by_key), metadata)
+    """Materialize each partition of `by_key` that has not `failed`, and no other of the run; raise Failure with the
+    causes of those that have.
+
+    A partition has its own figures; the last one has those OF_TABLE too. All of `metadata` is of the step's output.
+    """
+    good = {key: dict(by_key[key]) for key in sorted(by_key.keys() - failed.keys())}
+    for key in [*good][-1:]:
+        good[key] |= {name: metadata[name] for name in OF_TABLE if name in metadata}
+    result = finish_step(context, good, metadata)
+    if failed:
+        raise failure(failed, len({*by_key, *failed}), metadata)
+    return result
 
 
 @contextmanager

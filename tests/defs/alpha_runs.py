@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from bar_runs import execute
+from bar_runs import execute, materializations
 from pymongo import MongoClient
 
 from marketdata_assets.alphas import layout
@@ -91,6 +91,10 @@ class Lab:
     def materialized(self, asset: dg.AssetKey) -> set[str]:
         return self.instance.get_materialized_partitions(asset)
 
+    def metadata(self, result: dg.ExecuteInProcessResult, asset: dg.AssetKey) -> dict[str, dict[str, Any]]:
+        """By partition, what a run said of an asset."""
+        return materializations(self.instance, result, asset)
+
 
 def keys(accounts: Iterable[str], months: Iterable[str] = MONTHS) -> set[str]:
     listed = list(months)
@@ -99,15 +103,6 @@ def keys(accounts: Iterable[str], months: Iterable[str] = MONTHS) -> set[str]:
 
 def config(asset: dg.AssetKey, **options: Any) -> dict[str, Any]:
     return {asset.to_user_string(): {"config": options}}
-
-
-def metadata(result: dg.ExecuteInProcessResult, asset: dg.AssetKey) -> dict[str | None, dict[str, Any]]:
-    """By partition, what a run said of an asset."""
-    found = {}
-    for event in result.get_asset_materialization_events():
-        if event.asset_key == asset:
-            found[event.partition] = {key: value.value for key, value in event.materialization.metadata.items()}
-    return found
 
 
 def drop_slice(

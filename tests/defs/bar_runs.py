@@ -153,3 +153,22 @@ def failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
 def verdicts(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
     """By check, whether it passed."""
     return {evaluation.check_name: evaluation.passed for evaluation in result.get_asset_check_evaluations()}
+
+
+def materializations(
+    instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult, asset: dg.AssetKey
+) -> dict[str, dict[str, Any]]:
+    """By partition, the metadata of the last materialization of an asset in a run."""
+    kind = dg.DagsterEventType.ASSET_MATERIALIZATION
+    logged = [entry.dagster_event for entry in instance.all_logs(result.run_id, of_type=kind)]
+    found = [event.step_materialization_data.materialization for event in logged if event]
+    return {
+        one.partition or "": {k: v.value for k, v in one.metadata.items()} for one in found if one.asset_key == asset
+    }
+
+
+def totals(result: dg.ExecuteInProcessResult, asset: dg.AssetKey) -> dict[str, Any]:
+    """What the output of an asset's step has: the figures of the run."""
+    step = asset.to_user_string()
+    [event] = [one for one in result.all_events if one.is_successful_output and one.step_key == step]
+    return {name: value.value for name, value in event.step_output_data.metadata.items()}

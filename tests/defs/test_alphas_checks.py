@@ -5,8 +5,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from alpha_runs import REGULAR, Lab, alpha, config, drop_slice, metadata
-from bar_runs import QUIET_LOG, definitions
+from alpha_runs import REGULAR, Lab, alpha, config, drop_slice
+from bar_runs import QUIET_LOG, definitions, totals
 from pymongo.collection import Collection
 
 from marketdata_assets.alphas.import_modes import ImportOptions
@@ -137,7 +137,7 @@ def test_what_was_refused_or_left_out_on_purpose_is_not_missed(lab: Lab) -> None
     drop_slice(lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01"), bad])
     lab.partitions("old")
     result = lab.run("old|2024-01", job="alphas_import")
-    assert metadata(result, REGULAR)["old|2024-01"]["rejected"] == 1
+    assert lab.metadata(result, REGULAR)["old|2024-01"]["rejected"] == 1
     found = check(lab, "2024-01")
     assert found["every_id_landed"].passed
     assert found["repeat_changes_nothing"].passed
@@ -145,7 +145,7 @@ def test_what_was_refused_or_left_out_on_purpose_is_not_missed(lab: Lab) -> None
     drop_slice(lab.root, "old", "2024-02", [alpha("ccccccc", "2024-02")])
     options = config(REGULAR, mode="time_range", time_range_hours=1.0)
     result = lab.run("old|2024-02", job="alphas_import", ops=options)
-    assert metadata(result, REGULAR)["old|2024-02"]["skipped"] == 1
+    assert totals(result, REGULAR)["skipped"] == 1
     found = check(lab, "2024-02")
     assert all(one.passed for one in found.values())
     assert found["every_id_landed"].metadata["left_out"].value == 1

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from alpha_runs import MONTHS, REGULARS, SUPERS, Lab, keys, metadata
+from alpha_runs import MONTHS, REGULARS, SUPERS, Lab, keys
 from bar_runs import execute, failures, repository
 from test_alphas_automation import RESOURCES, ranges
 
@@ -45,7 +45,7 @@ def test_a_run_fills_every_record_set_and_its_checks_pass(loaded: Lab) -> None:
     for record_set in RECORD_SETS:
         assert loaded.client[asset_name(record_set)]["lk"].count_documents({}) == 3 * ALL
     assert loaded.materialized(PNL) == keys(["lk"])
-    assert metadata(result, PNL)[f"lk|{MONTHS[1]}"]["dagster/partition_row_count"] == ALL
+    assert loaded.metadata(result, PNL)[f"lk|{MONTHS[1]}"]["dagster/partition_row_count"] == ALL
     again = loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB)
     assert again.success
     assert loaded.brain.asked("/recordsets/pnl") == 3 * ALL

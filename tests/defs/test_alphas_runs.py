@@ -18,9 +18,8 @@ from alpha_runs import (
     config,
     drop_slice,
     keys,
-    metadata,
 )
-from bar_runs import failures, verdicts
+from bar_runs import failures, totals, verdicts
 
 from marketdata_assets.alphas import layout
 from marketdata_assets.alphas.layout import month_window
@@ -40,13 +39,13 @@ def test_two_accounts_and_three_months_come_from_the_api_to_mongodb_in_one_run(l
         at_api = lab.brain.users[f"{name}@example.com"].alphas
         assert lab.ids("regular", name) == {one[1] for one in at_api["regular"]}
         assert lab.ids("super", name) == {one[1] for one in at_api["super"]}
-    found = metadata(result, REGULAR)
+    found = lab.metadata(result, REGULAR)
     assert {key: one["dagster/partition_row_count"] for key, one in found.items()} == dict.fromkeys(found, REGULARS)
-    any_one = found["aa|2024-02"]
+    any_one = totals(result, REGULAR)
     assert (any_one["documents"], any_one["inserted"], any_one["dagster/row_count"]) == (6 * REGULARS,) * 3
     assert len(any_one["preview"].splitlines()) == 2 + 8
-    assert metadata(result, PACKAGES)["bb|2024-03"]["dagster/partition_row_count"] == REGULARS + SUPERS
-    assert metadata(result, FILES)["bb|2024-03"]["alphas"] == REGULARS + SUPERS
+    assert lab.metadata(result, PACKAGES)["bb|2024-03"]["dagster/partition_row_count"] == REGULARS + SUPERS
+    assert lab.metadata(result, FILES)["bb|2024-03"]["alphas"] == REGULARS + SUPERS
     assert len(verdicts(result)) == 5
     assert len(result.get_asset_check_evaluations()) == 10
     assert all(evaluation.passed for evaluation in result.get_asset_check_evaluations())
@@ -56,7 +55,7 @@ def test_two_accounts_and_three_months_come_from_the_api_to_mongodb_in_one_run(l
 def test_summary_has_a_table_and_pictures(lab: Lab) -> None:
     lab.ready("aa", "bb")
     result = lab.run("aa|2024-01", "bb|2024-02")
-    found = metadata(result, SUMMARY)[None]
+    found = lab.metadata(result, SUMMARY)[""]
     names, _, *lines = ([cell.strip() for cell in line.split("|")[1:-1]] for line in found["table"].splitlines())
     records = [dict(zip(names, line, strict=True)) for line in lines]
     assert sum(int(record["alphas"]) for record in records) == found["alphas"] == 4 * (REGULARS + SUPERS)
@@ -73,8 +72,8 @@ def test_second_run_asks_for_nothing_and_writes_nothing(lab: Lab) -> None:
     asked = lab.brain.requests
     result = lab.run(*ALL_MONTHS)
     assert lab.brain.requests == asked
-    assert metadata(result, PACKAGES)["aa|2024-01"]["written"] == 0
-    found = metadata(result, REGULAR)["aa|2024-01"]
+    assert totals(result, PACKAGES)["written"] == 0
+    found = totals(result, REGULAR)
     assert (found["documents"], found["packages"], found["packages_unchanged"]) == (0, 0, 3 * REGULARS)
 
 
@@ -83,10 +82,10 @@ def test_refetch_brings_what_has_changed(lab: Lab) -> None:
     assert lab.run("aa|2024-02").success
     start = month_window("2024-02").start
     lab.brain.add_alphas("aa@example.com", [make(100, start, modified=month_window("2024-03").start, color="GREEN")])
-    unasked = metadata(lab.run("aa|2024-02"), REGULAR)["aa|2024-02"]
-    assert (unasked["updated"], unasked["dagster/partition_row_count"]) == (0, REGULARS)
-    again = metadata(lab.run("aa|2024-02", ops=config(FILES, refetch=True)), REGULAR)["aa|2024-02"]
-    assert (again["updated"], again["inserted"], again["dagster/partition_row_count"]) == (1, 0, REGULARS)
+    unasked = totals(lab.run("aa|2024-02"), REGULAR)
+    assert (unasked["updated"], unasked["dagster/row_count"]) == (0, REGULARS)
+    again = totals(lab.run("aa|2024-02", ops=config(FILES, refetch=True)), REGULAR)
+    assert (again["updated"], again["inserted"], again["dagster/row_count"]) == (1, 0, REGULARS)
     assert lab.client["regular_alphas"]["aa"].count_documents({"color": "GREEN", "_rev": 2}) == 1
 
 
@@ -122,10 +121,12 @@ def test_archive_without_an_account_is_imported_and_nobody_is_asked(lab: Lab) ->
     lab.partitions("old")
     result = lab.run("old|2024-01", "old|2024-02")
     assert result.success, failures(result)
-    found = metadata(result, FILES)["old|2024-01"]
-    assert (found["fetched"], found["raw_files"], found["partitions_kept"]) == (False, 1, 2)
+    found = lab.metadata(result, FILES)["old|2024-01"]
+    assert (found["fetched"], found["raw_files"], totals(result, FILES)["partitions_kept"]) == (False, 1, 2)
     assert "account old is not in the accounts file" in found["note"]
     assert lab.ids("regular", "old") == {"aaaaaaa", "bbbbbbb"}
+    for asset in CHAIN:
+        assert lab.materialized(asset) == keys(["old"], ["2024-01"]), "nothing is known of 2024-02"
     assert all(evaluation.passed for evaluation in result.get_asset_check_evaluations())
     assert lab.brain.requests == 0
     insisting = failures(lab.run("old|2024-01", ops=config(FILES, refetch=True)))["alpha_files"]
@@ -137,7 +138,7 @@ def test_disabled_account_stands_as_it_is(lab: Lab) -> None:
     assert lab.run("aa|2024-01").success
     lab.accounts(disabled=["aa"])
     asked = lab.brain.requests
-    found = metadata(lab.run("aa|2024-01"), FILES)["aa|2024-01"]
+    found = lab.metadata(lab.run("aa|2024-01"), FILES)["aa|2024-01"]
     assert "is disabled in the accounts file" in found["note"]
     assert found["raw_files"] == 2
     assert lab.brain.requests == asked
@@ -236,7 +237,7 @@ def test_modes_of_the_import_are_run_config(lab: Lab) -> None:
     assert lab.run("old|2024-01").success
     assert stored.find_one({}, {"_id": 0, "themes": 1, "color": 1}) == {"themes": ["one"], "color": "RED"}
     replaced = lab.run("old|2024-01", ops=config(REGULAR, mode="overwrite", replace=["themes"]))
-    assert metadata(replaced, REGULAR)["old|2024-01"]["updated"] == 1
+    assert totals(replaced, REGULAR)["updated"] == 1
     assert stored.find_one({}, {"_id": 0, "themes": 1, "color": 1}) == {"themes": [], "color": "RED"}
     assert lab.run("old|2024-01", ops=config(REGULAR, mode="rebuild")).success
     assert stored.find_one({}, {"_id": 0, "themes": 1, "color": 1}) == {"themes": []}

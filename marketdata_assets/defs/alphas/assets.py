@@ -53,10 +53,10 @@ brain_api = dg.AssetSpec(
 )
 
 
-def _marks(context: StepContext, asset: str) -> Callable[[Sequence[Pair]], None]:
+def _marks(context: StepContext, asset: str, root: Path) -> Callable[[Sequence[Pair]], None]:
     """Logs partitions of an asset as they are complete."""
     marks = Partitions(context, dg.AssetKey(asset))
-    return lambda pairs: marks(str(alpha_key(*pair)) for pair in pairs)
+    return lambda pairs: marks(str(alpha_key(*pair)) for pair in report.covered(root, pairs))
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,12 @@ def alpha_files(
             now=dt.datetime.now(dt.UTC),
             refetch=config.refetch,
             progress=ProgressLog(context.log.info, "windows"),
-            complete=_marks(context, "alpha_files"),
+            complete=_marks(context, "alpha_files", alphas_dir.path),
         )
     if fetched.fetched:
         context.log_event(report.api(brain_api.key, fetched))
-    return _finish(context, report.of_files(fetched), Stores(mongo, brain, alphas_dir, workers))
+    ended = report.of_covered(alphas_dir.path, report.of_files(fetched))
+    return _finish(context, ended, Stores(mongo, brain, alphas_dir, workers))
 
 
 @monthly(
@@ -220,8 +221,9 @@ def package(context: StepContext, pairs: Sequence[Pair], stores: Stores) -> Ende
     from marketdata_assets.alphas.packaging import package_months
 
     fanout = stores.workers.fanout("marketdata_assets.alphas.packaging")
-    progress, complete = ProgressLog(context.log.info, "months"), _marks(context, "alpha_packages")
-    return report.of_packages(package_months(stores.files.path, pairs, fanout, progress, complete))
+    progress, complete = ProgressLog(context.log.info, "months"), _marks(context, "alpha_packages", stores.files.path)
+    packaged = package_months(stores.files.path, pairs, fanout, progress, complete)
+    return report.of_covered(stores.files.path, report.of_packages(packaged))
 
 
 def import_kind(context: StepContext, kind: Kind, pairs: Sequence[Pair], config: ImportConfig, stores: Stores) -> Ended:
@@ -239,9 +241,9 @@ def import_kind(context: StepContext, kind: Kind, pairs: Sequence[Pair], config:
         fields=stores.brain.fields(),
         force=config.force,
         progress=ProgressLog(context.log.info, "packages"),
-        complete=_marks(context, f"{kind}_alphas"),
+        complete=_marks(context, f"{kind}_alphas", stores.files.path),
     )
-    return report.of_import(stores.mongo, imported)
+    return report.of_covered(stores.files.path, report.of_import(stores.mongo, imported))
 
 
 def load(

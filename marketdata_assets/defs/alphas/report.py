@@ -3,12 +3,14 @@
 Numbers come from the reports, the ledger and short queries; nothing is fetched, packaged or imported here.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from marketdata_assets.alphas import file_index
 from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.dagster_internals import StepContext, log_materializations, plan_materialization
 from marketdata_assets.defs.metadata import markdown_table, table_schema
@@ -151,6 +153,22 @@ def of_import(mongo: Mongo, report: "ingest.AccountsReport") -> Ended:
         for pair in report.pairs
     }
     return Ended(metadata, by_pair, report.failed)
+
+
+def covered(root: Path, pairs: Iterable[Pair]) -> list[Pair]:
+    """Those of `pairs` that have a raw file or a package: an answer without alphas is a raw file too."""
+    known: dict[str, set[str]] = {}
+    for account, own in file_index.months_by_account(pairs).items():
+        months = {month for kind in KINDS for month in file_index.months_on_disk(root, account, kind)}
+        known[account] = months & set(own)
+    return [(account, month) for account, months in known.items() for month in sorted(months)]
+
+
+def of_covered(root: Path, ended: Ended) -> Ended:
+    """The same without the partitions of which nothing is known: no failure, no row and no file."""
+    known = {*ended.failed, *covered(root, ended.by_pair)}
+    filled = {pair for pair, own in ended.by_pair.items() if own.get("dagster/partition_row_count")}
+    return replace(ended, by_pair={pair: own for pair, own in ended.by_pair.items() if pair in known | filled})
 
 
 def materialize(context: StepContext, ended: Mapping[str, Ended]) -> dict[str, str]:

@@ -16,43 +16,39 @@ from marketdata_assets.bars.kline_swap import RELATION
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.dagster_internals import StepContext, log_materializations, plan_materialization
 from marketdata_assets.defs.metadata import markdown_table
-from marketdata_assets.defs.partition_results import MAX_LISTED, failed_files
+from marketdata_assets.defs.partition_results import MAX_LISTED, failed_files, finish_partitions
 from marketdata_assets.stores.postgres import connect
 
 
 def bars(context: dg.AssetExecutionContext, dsn: str, loaded: BarsReport) -> dg.MaterializeResult:
-    """Give each month its row count; when units failed, mark the whole months and raise Failure naming the rest."""
-    requested = set(loaded.months)
+    """Give each month its row count; when units failed, mark the other months and raise Failure naming the units.
+
+    Months that no file covers are not materialized.
+    """
     with connect(dsn) as connection:
-        counts = status.by_month(connection, requested | set(loaded.loaded_months))
         metadata = _load_metadata(connection, loaded)
-    marked = set(loaded.loaded_months) - requested
-    if loaded.failed:
-        marked |= requested
-    log_materializations(context, _marks(marked - set(loaded.failed_months), counts))
+    result = finish_partitions(context, metadata, _good_months(dsn, loaded), {})
     raise_failures(loaded, metadata)
-    for month in loaded.months:
-        context.add_asset_metadata(_month_metadata(month, counts), partition_key=month)
-    return dg.MaterializeResult(metadata=metadata)
+    return result
 
 
 def mark_bars(context: StepContext, dsn: str, loaded: BarsReport) -> dict[str, Any]:
     """Report months that no step plans as materialised, and requested ones that failed as failed; the load's totals."""
-    requested = set(loaded.months)
-    with connect(dsn) as connection:
-        counts = status.by_month(connection, requested | set(loaded.loaded_months))
-        metadata = _load_metadata(connection, loaded)
-    log_materializations(context, _marks((requested | set(loaded.loaded_months)) - set(loaded.failed_months), counts))
+    _mark(context, DATASET, _good_months(dsn, loaded))
     for month in loaded.failed_months:
         plan_materialization(context, dg.AssetKey(DATASET), month)
-    return metadata
+    with connect(dsn) as connection:
+        return _load_metadata(connection, loaded)
 
 
 def month_metadata(dsn: str, months: Collection[str]) -> dict[str, dict[str, Any]]:
-    """The rows and codes of months in the table."""
+    """The rows and codes of the months that have rows, or that a file proves to have none; others are left out."""
     with connect(dsn) as connection:
-        counts = status.by_month(connection, months)
-    return {month: _month_metadata(month, counts) for month in months}
+        covered = status.covered(connection, months)
+        counts = status.by_month(connection, covered)
+    none = status.MonthRows(0, 0)
+    rows = {month: counts.get(month, none) for month in covered}
+    return {month: {"dagster/partition_row_count": own.rows, "codes": own.codes} for month, own in rows.items()}
 
 
 def raise_failures(loaded: BarsReport, metadata: dict[str, Any]) -> None:
@@ -61,16 +57,14 @@ def raise_failures(loaded: BarsReport, metadata: dict[str, Any]) -> None:
         raise failed_files(loaded.failed, metadata)
 
 
-def _marks(months: Collection[str], counts: dict[str, status.MonthRows]) -> list[dg.AssetMaterialization]:
-    return [
-        dg.AssetMaterialization(DATASET, partition=month, metadata=_month_metadata(month, counts))
-        for month in sorted(months)
-    ]
+def _good_months(dsn: str, loaded: BarsReport) -> dict[str, dict[str, Any]]:
+    """The months that the load was asked for or changed, without those that a failed unit leaves incomplete."""
+    return month_metadata(dsn, {*loaded.months, *loaded.loaded_months} - {*loaded.failed_months})
 
 
-def _month_metadata(month: str, counts: dict[str, status.MonthRows]) -> dict[str, Any]:
-    rows = counts.get(month, status.MonthRows(0, 0))
-    return {"dagster/partition_row_count": rows.rows, "codes": rows.codes}
+def _mark(context: StepContext, asset: str, months: dict[str, dict[str, Any]]) -> None:
+    marks = [dg.AssetMaterialization(asset, partition=month, metadata=months[month]) for month in sorted(months)]
+    log_materializations(context, marks)
 
 
 def _load_metadata(connection: psycopg.Connection, loaded: BarsReport) -> dict[str, Any]:
@@ -98,27 +92,18 @@ def _load_metadata(connection: psycopg.Connection, loaded: BarsReport) -> dict[s
 
 def monthly_kline(context: dg.AssetExecutionContext, dsn: str, refreshed: KlineReport) -> dg.MaterializeResult:
     """Engine, counts, a table preview and candlesticks of a few codes; months beside those requested are marked too."""
-    requested = set(context.partition_keys)
-    mark_kline(context, dsn, set(refreshed.months) - requested)
     with connect(dsn) as connection:
         summary = status.kline_summary(connection)
         preview = connection.execute(
             f"""SELECT to_char(month, 'YYYY-MM') AS month, code, name, open, high, low, close, volume, amount
                 FROM {RELATION} ORDER BY {RELATION}.month DESC, code LIMIT 8"""
         )
-        shown = _preview(preview)
-        months = _kline_metadata(connection, requested)
-        plot = plots.candlesticks(connection)
-    metadata: dict[str, Any] = {
-        "dagster/row_count": summary.rows,
-        **kline_counts(refreshed),
-        "preview": shown,
-    }
-    for month, own in months.items():
-        context.add_asset_metadata(own, partition_key=month)
-    if plot:
-        metadata["candlesticks"] = dg.MetadataValue.md(plot)
-    return dg.MaterializeResult(metadata=metadata)
+        metadata: dict[str, Any] = {"dagster/row_count": summary.rows, **kline_counts(refreshed)}
+        metadata["preview"] = _preview(preview)
+        months = _kline_metadata(connection, {*context.partition_keys, *refreshed.months})
+        if plot := plots.candlesticks(connection):
+            metadata["candlesticks"] = dg.MetadataValue.md(plot)
+    return finish_partitions(context, metadata, months, {})
 
 
 def kline_counts(refreshed: KlineReport) -> dict[str, Any]:
@@ -136,17 +121,15 @@ def kline_counts(refreshed: KlineReport) -> dict[str, Any]:
 def mark_kline(context: StepContext, dsn: str, months: Collection[str]) -> None:
     """Report the K-line of `months`, which are not the run's partitions of it, as materialised."""
     with connect(dsn) as connection:
-        found = _kline_metadata(connection, months)
-    marks = [dg.AssetMaterialization(RELATION, partition=month, metadata=own) for month, own in found.items()]
-    log_materializations(context, marks)
+        _mark(context, RELATION, _kline_metadata(connection, months))
 
 
 def _kline_metadata(connection: psycopg.Connection, months: Collection[str]) -> dict[str, dict[str, Any]]:
-    """By month, its K-lines, and the stocks of which a newer file could not be loaded."""
+    """By month that a file covers, its K-lines, and the stocks of which a newer file could not be loaded."""
     counts = status.kline_rows_by_month(connection, months)
     stale = status.stale_stocks(connection, months)
     found = {}
-    for month in sorted(months):
+    for month in sorted(status.covered(connection, months)):
         stocks = stale.get(month, [])
         more = f" and {len(stocks) - MAX_LISTED} more" if len(stocks) > MAX_LISTED else ""
         names = ", ".join(stocks[:MAX_LISTED]) + more

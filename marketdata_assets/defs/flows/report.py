@@ -5,7 +5,6 @@ from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.dagster_internals import log_materializations
 from marketdata_assets.defs.flows.automation import partitions_of
 from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import failed_files, finish_partitions
@@ -50,33 +49,27 @@ def of(
         failed |= {unit.unit: unit.error or "" for unit in ended.failed}
         return finish_partitions(context, metadata, counts, failed)
     if isinstance(flow.partitions, Month):
-        _mark_months(context, flow, ended, by_month)
         if early := sum(month < flow.partitions.since for month in ended.loaded_months):
             metadata["months_before_partitions"] = early
             context.log.warning(EARLY, early, flow.partitions.since, flow.partitions.month, ended.loaded_months[0])
+        result = finish_partitions(context, metadata, _months(flow, ended, by_month), {})
+    else:
+        result = dg.MaterializeResult(metadata=metadata)
     if ended.failed:
         raise failed_files(ended.failed, metadata)
-    return dg.MaterializeResult(metadata=metadata)
+    return result
 
 
-def _mark_months(
-    context: dg.AssetExecutionContext, flow: FlowDefinition, ended: FlowReport, counts: dict[str, int]
-) -> None:
-    """Mark every partition that rows were loaded into, whether or not the run requested it.
+def _months(flow: FlowDefinition, ended: FlowReport, counts: dict[str, int]) -> dict[str, dict[str, int]]:
+    """The partitions that a file has changed, whether or not the run requested them, and those that have rows.
 
     The content of failed files is unknown, so after a failure a requested month without new rows is not marked.
     """
     partitions = partitions_of(flow)
     assert partitions is not None
-    known = set(partitions.get_partition_keys())
-    requested = set(context.partition_keys)
-    touched = sorted((set(ended.loaded_months) & known) - (set() if ended.failed else requested))
-    rows = {month: {"dagster/partition_row_count": counts.get(month, 0)} for month in {*touched, *requested}}
-    marks = [dg.AssetMaterialization(context.asset_key, partition=month, metadata=rows[month]) for month in touched]
-    log_materializations(context, marks)
-    if not ended.failed:
-        for month in sorted(requested):
-            context.add_asset_metadata(rows[month], partition_key=month)
+    known, touched = set(partitions.get_partition_keys()), set(ended.loaded_months)
+    covered = touched if ended.failed else touched | {month for month, rows in counts.items() if rows}
+    return {month: {"dagster/partition_row_count": counts.get(month, 0)} for month in covered & known}
 
 
 def _metadata(flow: FlowDefinition, ended: FlowReport) -> dict[str, Any]:
