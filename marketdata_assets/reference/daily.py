@@ -15,7 +15,7 @@ import polars as pl
 
 from marketdata_assets.errors import MarketDataError, is_outage
 from marketdata_assets.loading.reports import and_more
-from marketdata_assets.reference import stored
+from marketdata_assets.reference import file_states, stored
 from marketdata_assets.reference.calendar import Calendar, last_closed
 from marketdata_assets.reference.errors import BadReferenceFile, NoReferenceSource, NotOffered
 from marketdata_assets.reference.files import NAME as FILES
@@ -45,9 +45,12 @@ def load_days(
     try:
         dropped = run.sources.files.read(table, calendar)
     except BadReferenceFile as error:
+        file_states.record_failure(run, name, error)
         return [run.failed(name, month, error) for month in sorted(set(months))]
     load = _Load(run, table, calendar, dropped, refetch)
-    return [load.month(month) for month in sorted(set(months))]
+    reports = [load.month(month) for month in sorted(set(months))]
+    file_states.record(run, name, dropped, [one.unit for one in reports if one.outcome in ("ok", "empty")])
+    return reports
 
 
 def due_months(

@@ -13,6 +13,7 @@ class BadReferenceFile(ReferenceDataError):
     """A dropped file of reference data cannot be read."""
 
     def __init__(self, place: str, cause: str) -> None:
+        self.place = place
         super().__init__(f"{place}: {cause}. Nothing of this table is loaded; correct the file and load it again.")
 
 

@@ -2,16 +2,21 @@
 
 A file is named after its table, as in `instruments.csv`, and has a header with the names of the table's columns. The
 name of a file of a daily table may say which trading days it has in full: `suspensions_2026-03.csv` or
-`suspensions_2026-03-02.csv`. Otherwise it has those days in full that occur in it.
+`suspensions_2026-03-02.csv`. Otherwise it has those days in full that occur in it. What of them is loaded is recorded
+in `file_states`.
 """
 
 import datetime as dt
 import re
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
+from marketdata_assets.loading.file_ledger import Delivered, everything, other_suffix
+from marketdata_assets.months import FIRST_BAR_MONTH
 from marketdata_assets.reference.boards import board_of, lot_of
 from marketdata_assets.reference.calendar import Calendar
 from marketdata_assets.reference.errors import BadReferenceFile
@@ -21,7 +26,7 @@ from marketdata_assets.reference.tables import DAILY, INSTRUMENTS, NAME_HISTORY,
 NAME = "files"
 SYMBOL = r"^[A-Z0-9]+\.[A-Z]+$"
 
-_PERIOD = re.compile(r"[_.](\d{4}-\d{2})(-\d{2})?\.csv")
+_PERIOD = re.compile(r"[_.](\d{4}-\d{2})(-\d{2})?\.csv", re.IGNORECASE)
 _OPTIONAL = {
     INSTRUMENTS.name: ("name", "listed", "delisted", "status", "board", "lot"),
     NAME_HISTORY.name: ("last", "reason"),
@@ -31,11 +36,27 @@ _OPTIONAL = {
 
 
 @dataclass(frozen=True)
+class FileRows:
+    """The rows of one file: copies within it, those that a later file replaces, and those of no trading day.
+
+    `months` are those of its other rows; none where the table is loaded as a whole.
+    """
+
+    file: Delivered
+    read: int
+    duplicates: int
+    outside: int
+    replaced: Mapping[str, int]
+    months: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Dropped:
     """The rows of a table that files have. `days` are those of which they have all rows."""
 
     frame: pl.DataFrame
     days: frozenset[dt.date] = frozenset()
+    files: tuple[FileRows, ...] = field(default=())
 
 
 @dataclass(frozen=True)
@@ -44,23 +65,69 @@ class ReferenceFiles:
 
     folder: Path
 
-    def paths(self, table: str) -> list[Path]:
+    def of(self, table: str) -> list[Delivered]:
         """The files of a table, by name."""
-        return sorted(path for path in self.folder.glob(f"{table}*.csv") if _table_of(path.name) == table)
+        return [file for file in everything(self.folder) if table_of(file.name) == table]
 
     def read(self, table: Table, calendar: Calendar) -> Dropped:
         """The rows of all files of a table; a later file replaces rows of an earlier one. Raises BadReferenceFile."""
-        frames, days = [table.values.to_frame()], set[dt.date]()
-        for path in self.paths(table.name):
-            frames.append(_read(path, table))
+        files, frames, days = self.of(table.name), dict[str, pl.DataFrame](), set[dt.date]()
+        for file in files:
+            if file.problem:
+                raise BadReferenceFile(file.path, file.problem)
+            frame = frames[file.name] = _read(Path(file.path), table)
             if table.name in DAILY:
-                days |= _days(path, frames[-1], calendar)
-        rows = pl.concat(frames).unique(list(table.keys), keep="last", maintain_order=True)
-        return Dropped(rows.sort(table.keys), frozenset(days))
+                days |= _days(Path(file.path), frame, calendar)
+        tagged = [frame.with_columns(file=pl.lit(name)) for name, frame in frames.items()]
+        every = pl.concat([table.values.to_frame().with_columns(file=pl.lit("")), *tagged])
+        rows = every.unique(list(table.keys), keep="last", maintain_order=True)
+        fates = _fates(files, every, rows, table, calendar)
+        return Dropped(rows.drop("file").sort(table.keys), frozenset(days), fates)
 
 
-def _table_of(name: str) -> str:
-    return next((table for table in TABLES if re.fullmatch(rf"{table}([_.].*)?\.csv", name)), "")
+def _fates(
+    files: list[Delivered], every: pl.DataFrame, kept: pl.DataFrame, table: Table, calendar: Calendar
+) -> tuple[FileRows, ...]:
+    keys = list(table.keys)
+    own = every.unique([*keys, "file"])
+    pairs = own.join(kept.select(*keys, by="file"), on=keys).group_by("file", "by").len().iter_rows()
+    replaced: dict[str, dict[str, int]] = {file.name: {} for file in files}
+    for name, by, count in pairs:
+        replaced[name] |= {by: count} if by != name else {}
+    read, distinct = (Counter(frame["file"].to_list()) for frame in (every, own))
+    outside, months = Counter[str](), dict[str, set[str]]()
+    for name, day, count in kept.group_by("file", "date").len().iter_rows() if table.name in DAILY else ():
+        if f"{day:%Y-%m}" < FIRST_BAR_MONTH or not calendar.trading_days(Days(day, day)):
+            outside[name] += count
+        else:
+            months.setdefault(name, set()).add(f"{day:%Y-%m}")
+    return tuple(
+        FileRows(
+            file,
+            read[file.name],
+            read[file.name] - distinct[file.name],
+            outside[file.name],
+            replaced[file.name],
+            frozenset(months.get(file.name, ())),
+        )
+        for file in files
+    )
+
+
+def table_of(name: str) -> str:
+    """The table of a file, by its name; empty when it is of none."""
+    return next((table for table in TABLES if re.fullmatch(rf"{table}([_.][^/]*)?\.csv", name, re.IGNORECASE)), "")
+
+
+def not_taken(name: str) -> str:
+    """Why no load reads a file of this name; empty when one does."""
+    if "/" in name:
+        return "files of reference data are read from the folder itself, not from those below it: move the file up"
+    if table_of(name):
+        return ""
+    return (
+        other_suffix(name, (".csv",), "reference data") or f"no table has this name: begin it with {', '.join(TABLES)}"
+    )
 
 
 def _days(path: Path, frame: pl.DataFrame, calendar: Calendar) -> set[dt.date]:

@@ -16,9 +16,9 @@ import polars as pl
 
 from marketdata_assets.errors import MarketDataError, is_outage
 from marketdata_assets.logs import get_logger
-from marketdata_assets.reference import stored
+from marketdata_assets.reference import file_states, stored
 from marketdata_assets.reference.calendar import ZONE, ashares
-from marketdata_assets.reference.errors import IncompleteAnswer, NoReferenceSource, NotOffered
+from marketdata_assets.reference.errors import BadReferenceFile, IncompleteAnswer, NoReferenceSource, NotOffered
 from marketdata_assets.reference.files import NAME as FILES
 from marketdata_assets.reference.files import ReferenceFiles
 from marketdata_assets.reference.records import Days
@@ -235,7 +235,10 @@ def _load_whole(run: Run, table: Table, rows: _Rows) -> UnitReport:
         load = run.attempt(table.name, WHOLE, "ok" if wanted.height else "empty", origin=origin)
         changed = not wanted.equals(before)
         done = run.publish(table, WHOLE, wanted, load, None) if changed else run.note(load)
+        file_states.record(run, table.name, run.sources.files.read(table, ashares()))
     except MarketDataError as error:
+        if isinstance(error, BadReferenceFile):
+            file_states.record_failure(run, table.name, error)
         return run.failed(table.name, WHOLE, error)
     outcome: Outcome = "ok" if done.rows else "empty"
     return UnitReport(table.name, WHOLE, outcome, done.rows, changed=changed, origin=origin)

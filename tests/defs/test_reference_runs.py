@@ -8,11 +8,12 @@ from typing import Any
 import dagster as dg
 import pytest
 import time_machine
-from bar_runs import execute, failures
+from bar_runs import execute, failures, repository
 from nights import night
 from test_ticks_automation import evening, scheduled
 from tick_runs import EARLIER, MONTH, SYMBOLS, Desk, sessions
 
+from marketdata_assets import resources
 from marketdata_assets.cli import status as status_command
 from marketdata_assets.dagster_internals import GRPC_INFO_TAG
 from marketdata_assets.defs import partition_results
@@ -196,3 +197,38 @@ def test_after_the_end_of_the_librarys_calendar_everything_works(desk: Desk, tod
         assert {row["asset"] for row in status_command.ticks_rows()} >= {"tick_data", "factors"}
         jobs = [one.job_name for one in night(desk.instance).run_requests or []]
         assert not {automation.JOB, "ticks_selected"} & {*jobs}, jobs
+
+
+def test_a_file_that_is_dropped_when_its_month_is_loaded_is_loaded_by_the_sensor(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKETDATA_TICKS_QUIET_SECONDS", "0")
+    folder = desk.home / "reference"
+    folder.mkdir(parents=True)
+    [first, second, *_] = sessions(MONTH)
+    file = folder / f"suspensions_{MONTH}.csv"
+    file.write_text(f"symbol,date\n600000.SH,{first}\n")
+    assert load(desk).success
+    assert tick(desk, None).skip_message, "what a run has loaded is not loaded again"
+    file.write_text(f"symbol,date\n600000.SH,{first}\n600000.SH,{second}\n")
+    asked = tick(desk, None)
+    assert [(one.job_name, one.tags[RANGE_START], one.tags[RANGE_END]) for one in asked.run_requests or []] == [
+        (automation.JOB, MONTH, MONTH)
+    ]
+    assert load(desk).success
+    assert stored.suspensions(desk.client, Days.month(MONTH)).whole_days() == {
+        ("600000.SH", first),
+        ("600000.SH", second),
+    }
+    assert "nothing new" in (tick(desk, asked.cursor).skip_message or "")
+    (folder / "instruments.csv").write_text("symbol\n600000.SH\n")
+    assert [one.job_name for one in tick(desk, asked.cursor).run_requests or []] == [automation.SYMBOLS_JOB]
+
+
+def tick(desk: Desk, cursor: str | None) -> Any:
+    """One evaluation of the sensor of reference files."""
+    has = dict(resources.by_name())
+    with dg.build_sensor_context(
+        instance=desk.instance, repository_def=repository(), cursor=cursor, resources=has
+    ) as context:
+        return repository().get_sensor_def("reference_files_sensor").evaluate_tick(context)

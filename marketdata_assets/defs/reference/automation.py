@@ -1,15 +1,21 @@
-"""When reference data is loaded automatically: tables by day after the close, and by the nightly repair.
+"""When reference data is loaded automatically: dropped files as they come, tables by day after the close, and what is
+missing by the nightly repair.
 
 The calendar and the instruments are refreshed before the market opens, with the list of symbols (`symbols_daily`).
 """
 
 import datetime as dt
+import time
+from collections.abc import Collection
 
 import dagster as dg
 
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.reference.assets import DAILY
-from marketdata_assets.defs.runs import range_requests, runs_that_load, schedule
+from marketdata_assets.defs.runs import range_requests, run_key, runs_that_load, schedule, sensor
+from marketdata_assets.defs.ticks.automation import symbols_job
+from marketdata_assets.loading import watch
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.months import EXCHANGE_CLOCK, last_months, month_ranges
 from marketdata_assets.partitions import BAR_MONTHS, joined
 from marketdata_assets.resources import ClickHouse, Ticks
@@ -60,16 +66,59 @@ def reference_daily(
     return request
 
 
+@sensor(
+    jobs=[reference_job, symbols_job],
+    minimum_interval_seconds=60,
+    description="New or changed files of reference data: a run of the calendar and the instruments, or of the months"
+    " that the files have.",
+)
+def reference_files_sensor(
+    context: dg.SensorEvaluationContext, clickhouse: ClickHouse, ticks: Ticks
+) -> dg.SensorResult | dg.SkipReason:
+    from marketdata_assets.reference import file_states
+
+    folder = ticks.reference().files.folder
+    seen = watch.compare(
+        context.cursor, file_states.changed(folder), now_ns=time.time_ns(), quiet_seconds=ticks.quiet_seconds
+    )
+    if runs_that_load(context.instance, LOADED, [JOB, SYMBOLS_JOB]) and seen.finished:
+        context.update_cursor(seen.cursor(()))
+        return dg.SkipReason("a run in progress loads reference data; the next scan finds the files again")
+    requests = _of_files(clickhouse, ticks, seen.finished, after=f":{run_key(seen.fingerprint(seen.finished))}")
+    if not requests:
+        context.update_cursor(seen.cursor(seen.finished))
+        waiting = f"; still being written: {and_more(seen.unfinished, 5)}" if seen.unfinished else ""
+        return dg.SkipReason(f"nothing new in {folder}{waiting}")
+    return dg.SensorResult(run_requests=requests, cursor=seen.cursor(seen.finished))
+
+
+def _of_files(clickhouse: ClickHouse, ticks: Ticks, names: Collection[str], after: str) -> list[dg.RunRequest]:
+    """The runs that load these dropped files, as far as they are not loaded."""
+    from marketdata_assets.reference import file_states
+    from marketdata_assets.reference.tables import ensure
+
+    if not names:
+        return []
+    with clickhouse.client() as client:
+        ensure(client)
+        folder, known = ticks.reference().files.folder, BAR_MONTHS.get_partition_keys()
+        whole, months = file_states.due(client, folder, known, names)
+    requests = range_requests(joined(month_ranges(months), MOST_RUNS), after=after, job_name=JOB)
+    return [*requests, *([dg.RunRequest(f"whole{after}", job_name=SYMBOLS_JOB)] if whole else [])]
+
+
 def has_source(ticks: Ticks) -> bool:
     """Whether there is a provider, or any dropped file."""
+    from marketdata_assets.reference.file_states import changed
+
     sources = ticks.reference()
-    return sources.provider is not None or any(sources.files.folder.glob("*.csv"))
+    return sources.provider is not None or bool(changed(sources.files.folder))
 
 
 def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> list[dg.RunRequest]:
     """A run for each range of months with trading days that are not final, and one of calendar and instruments when
     they were never loaded or failed."""
-    from marketdata_assets.reference import stored
+    from marketdata_assets.reference import file_states, stored
     from marketdata_assets.reference.daily import due_months
     from marketdata_assets.reference.load import SOURCE, WHOLE
     from marketdata_assets.reference.tables import ensure
@@ -90,13 +139,14 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> l
                 missing |= set(due_months(client, name, months, now, calendar))
             loaded = [month for month, load in entries.items() if load.rows and load.outcome == "ok"]
             missing |= find_mismatches(instance, name, BAR_MONTHS, loaded)
+        changed, of_files = file_states.due(client, ticks.reference().files.folder, BAR_MONTHS.get_partition_keys())
         whole = [load for name in ("trading_calendar", "instruments") for load in ledger.entries(client, name, [WHOLE])]
-    requests = range_requests(joined(month_ranges(missing), MOST_RUNS), job_name=JOB)
-    if len(whole) < 2 or any(load.outcome == "failed" for load in whole):
+    requests = range_requests(joined(month_ranges(missing | of_files), MOST_RUNS), job_name=JOB)
+    if changed or len(whole) < 2 or any(load.outcome == "failed" for load in whole):
         requests.append(dg.RunRequest("whole", job_name=SYMBOLS_JOB))
     return requests
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    return dg.Definitions(jobs=[reference_job], schedules=[reference_daily])
+    return dg.Definitions(jobs=[reference_job], schedules=[reference_daily], sensors=[reference_files_sensor])

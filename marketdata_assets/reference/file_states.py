@@ -1,0 +1,122 @@
+"""What became of each dropped file of reference data, by the ledger: for the sensor, the nightly repair and `status`.
+
+Reading a file is the business of `files`. A table is loaded from all of its files at once, a daily one by months.
+"""
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from marketdata_assets.loading.file_ledger import (
+    Delivered,
+    FileEntry,
+    FileState,
+    Recorded,
+    everything,
+    state_of,
+    unsettled,
+)
+from marketdata_assets.reference import files
+from marketdata_assets.reference.calendar import ashares
+from marketdata_assets.reference.errors import BadReferenceFile
+from marketdata_assets.reference.files import Dropped, ReferenceFiles
+from marketdata_assets.reference.tables import DAILY, TABLES
+from marketdata_assets.stores import clickhouse_ledger as ledger
+from marketdata_assets.stores.clickhouse_ledger import Load
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+    from marketdata_assets.reference.load import Run
+
+DATASET = "reference_files"
+
+
+def record(run: "Run", table: str, dropped: Dropped, months: Collection[str] = ()) -> None:
+    """Record that the rows of a table's files are loaded: those of `months` of a daily table, else all."""
+    before = {load.source: load for load in ledger.entries(run.client, DATASET, [table])}
+    loads = []
+    for rows in dropped.files:
+        identity, known = rows.file.identity, before.get(rows.file.name)
+        loaded = {*months, *(known.slices if known and known.attempted_hash == identity else ())} & rows.months
+        count = rows.read - rows.duplicates - rows.outside - sum(rows.replaced.values())
+        counts = {"read": rows.read, "rows": count, "rejected": rows.outside, "skipped": rows.duplicates}
+        facts: dict[str, Any] = {
+            "slices": sorted(loaded),
+            "origin": json.dumps(rows.replaced),
+            "attempted_hash": identity,
+        }
+        facts["content_hash"] = identity if loaded == rows.months else None
+        outcome = "ok" if count else "empty"
+        loads.append(_load(run, rows.file.name, table, outcome, **counts, **facts))
+    if loads:
+        ledger.record(run.client, loads, ledger.next_version(run.client))
+
+
+def record_failure(run: "Run", table: str, error: BadReferenceFile) -> None:
+    """Record that a file cannot be read, so that nothing of its table is loaded."""
+    for file in run.sources.files.of(table):
+        if error.place.startswith(file.path):
+            failed = _load(run, file.name, table, "failed", attempted_hash=file.identity, error=str(error))
+            ledger.record_attempts(run.client, [failed])
+
+
+def _load(run: "Run", name: str, table: str, outcome: str, **facts: Any) -> Load:
+    return replace(run.attempt(table, name, outcome, **facts), dataset=DATASET, source=name, unit=table)  # type: ignore[arg-type]
+
+
+def entries(client: "Client", folder: Path, waiting: Collection[str] = ()) -> list[FileEntry]:
+    """The state of every file in the folder; those that are `waiting` may still be being written."""
+    known = {load.source: load for load in ledger.entries(client, DATASET)}
+    return [
+        state_of(
+            file, _recorded(known.get(file.name)), not_taken=files.not_taken(file.name), waiting=file.name in waiting
+        )
+        for file in everything(folder)
+    ]
+
+
+def _recorded(load: Load | None) -> Recorded | None:
+    if load is None:
+        return None
+    if load.outcome == "failed":
+        return Recorded(load.attempted_hash or "", FileEntry(load.source, FileState.FAILED, load.error or ""))
+    state = FileState.LOADED if load.read else FileState.EMPTY
+    reason = f"{load.rejected} rows are of no trading day since 2000" if load.rejected else ""
+    counts = load.read, load.rows, load.rejected, load.skipped, json.loads(load.origin or "{}")
+    return Recorded(load.content_hash or "", FileEntry(load.source, state, reason, *counts))
+
+
+def due(
+    client: "Client", folder: Path, known: Collection[str], names: Collection[str] | None = None
+) -> tuple[bool, set[str]]:
+    """What loads the files that need it, or those of them in `names`: the tables without months, and which months.
+
+    Of a file that cannot be read it is the last of the `known` months, so that a run says why.
+    """
+    wanted = {one.file for one in unsettled(entries(client, folder)) if names is None or one.file in names}
+    listed = [file for file in everything(folder) if file.name in wanted]
+    months: set[str] = set()
+    for file in listed:
+        if files.table_of(file.name) in DAILY:
+            months |= _months(folder, file, known)
+    return any(files.table_of(file.name) not in DAILY for file in listed), months
+
+
+def _months(folder: Path, file: Delivered, known: Collection[str]) -> set[str]:
+    try:
+        dropped = ReferenceFiles(folder).read(TABLES[files.table_of(file.name)], ashares())
+    except BadReferenceFile:
+        return {max(known)}
+    return {month for one in dropped.files if one.file.name == file.name for month in one.months & {*known}}
+
+
+def changed(folder: Path) -> dict[str, str]:
+    """Size and modification time of the files that a load reads, by name: what the sensor compares."""
+    return {file.name: file.identity for file in _read(everything(folder))}
+
+
+def _read(listed: Iterable[Delivered]) -> list[Delivered]:
+    return [file for file in listed if not files.not_taken(file.name)]
