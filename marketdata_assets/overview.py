@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
+from marketdata_assets.loading.file_ledger import FileState
 from marketdata_assets.months import EXCHANGE_CLOCK, bar_months, last_days, last_months
 
 if TYPE_CHECKING:
@@ -211,14 +212,14 @@ def _dropped(client: "Client", table: str) -> Row:
 def exchanges(client: "Client", captures: Path, days: int, now: dt.datetime) -> list[Row]:
     """A row for each table, bars and gaps by day, open are days with gaps of trades; one for histories, by
     day; and one for the captures of the folder, by file. None when nothing ever came."""
-    from marketdata_assets.exchanges.tables.capture_states import states
+    from marketdata_assets.exchanges.tables.captures import entries
     from marketdata_assets.exchanges.tables.status import history, overview
 
     found = overview(client, last_days(days, now))
     if backfilled := history(client):
         found.append(backfilled)
-    files = states(client, captures)
-    counted = _counts({str(one.path): one.state for one in files}) | {"open": 0}
+    files = entries(client, captures)
+    counted = _counts({one.file: FILE_STATES[one.state] for one in files}) | {"open": 0}
     unknown: Row = dict.fromkeys(("rows", "quarantine", "open_gaps"))
     feed = [_row("exchanges", FEED, counted, None, dt.UTC, **unknown)] if files else []
     if not any(one.rows for one in found):
@@ -281,6 +282,17 @@ def _row(
 ) -> Row:
     about = {"group": group, "asset": asset, "partitions": sum(states.values()), **states}
     return {**about, "newest": newest and f"{newest:{form}}", "newest_at": newest and instant(newest, clock), **others}
+
+
+FILE_STATES = {
+    FileState.LOADED: "ok",
+    FileState.EMPTY: "empty",
+    FileState.WAITING: "missing",
+    FileState.DUE: "missing",
+    FileState.FAILED: "failed",
+    FileState.NOT_TAKEN: "",
+}
+"""The column of `status` in which a file of a watched folder counts; those that no load takes are in none."""
 
 
 def _counts(states: Mapping[str, str]) -> dict[str, int]:

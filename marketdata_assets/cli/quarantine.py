@@ -81,11 +81,11 @@ def ticks_rows(limit: int) -> list[dict[str, Any]]:
 
 def exchanges_rows(limit: int) -> list[dict[str, Any]]:
     """Captures whose load failed, records that their tables rejected, and unreadable messages, newest first."""
-    from marketdata_assets.exchanges.tables.capture_states import failures
+    from marketdata_assets.exchanges.tables.captures import LEDGER
     from marketdata_assets.exchanges.tables.status import rejected
 
     with stores.exchange_tables() as client:
-        return [*failures(client, limit), *rejected(client, limit)]
+        return [*LEDGER.failures(client, limit), *rejected(client, limit)]
 
 
 def flows_rows(limit: int) -> list[dict[str, Any]]:

@@ -25,7 +25,8 @@ from marketdata_assets.defs.repair.nightly import TAG, night_of
 from marketdata_assets.defs.selection import months_of
 from marketdata_assets.defs.ticks.run_config import JOB, OP
 from marketdata_assets.exchanges.records import Trade
-from marketdata_assets.exchanges.tables import capture_states, schema
+from marketdata_assets.exchanges.tables import schema
+from marketdata_assets.exchanges.tables.captures import LEDGER
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.partitions import RANGE_END, RANGE_START, range_tags
@@ -100,7 +101,7 @@ def test_captures_that_are_not_loaded_are_loaded_at_night_whatever_became_of_the
     assert again.run_config["ops"][TABLES_STEP]["config"]["files"] == [str(bad)]
     bad.unlink()
     assert TABLES_JOB not in {one.job_name for one in night(floor.instance).run_requests or []}
-    [told] = capture_states.failures(floor.client, 5)
+    [told] = LEDGER.failures(floor.client, 5)
     assert (told["dataset"], told["place"]) == ("exchange_captures", bad.name)
 
 

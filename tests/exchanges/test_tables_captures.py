@@ -1,8 +1,8 @@
 """Captures in the tables: what replay gives, once, whatever is loaded how often and in which order."""
 
-import datetime as dt
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from clickhouse_connect.driver.client import Client
 from marketdata_assets.exchanges.captures.capture import Capture
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
-from marketdata_assets.exchanges.tables import capture_states, captures, schema
-from marketdata_assets.exchanges.tables.captures import load_captures
+from marketdata_assets.exchanges.tables import captures, schema
+from marketdata_assets.exchanges.tables.captures import LEDGER, load_captures
 from marketdata_assets.exchanges.tables.loaded_files import FilesReport
 
 SECOND = 10**9
@@ -136,40 +136,67 @@ def test_a_recording_by_day_goes_on_from_the_day_before(clickhouse_client: Clien
     assert loaded.by_type["orderbook"] == 3044
 
 
-def test_states_of_captures_are_those_of_the_ledger(clickhouse_client: Client, tmp_path: Path) -> None:
+def test_every_file_of_the_folder_has_the_state_that_the_ledger_proves(
+    clickhouse_client: Client, tmp_path: Path
+) -> None:
     good, late, never, bad, gone = (tmp_path / f"{name}.ndjson" for name in ("good", "late", "never", "bad", "gone"))
     for path in (good, late, never):
-        path.write_text("")
+        path.write_text(path.name)
+    good.write_text("")
+    late.write_text("")
     bad.write_text("no capture\n")
     captures.load_captures(clickhouse_client, [good, late, bad, gone])
-    future = dt.datetime.now(dt.UTC).timestamp() + 3600
-    os.utime(late, (future, future))
-    found = {one.path: one for one in capture_states.states(clickhouse_client, tmp_path)}
-    assert {path.stem: one.state for path, one in found.items()} == {
-        "good": "empty",
-        "late": "stale",
-        "never": "missing",
-        "bad": "failed",
+    for path, age in ((good, 3600), (late, -3600)):  # by the clock of whoever touched it
+        os.utime(path, (time.time() - age,) * 2)
+    late.write_text("\n")
+    (tmp_path / "notes.pdf").write_text("")
+    (tmp_path / "BINANCE.NDJSON").write_text("")
+    (tmp_path / "link.ndjson").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.ndjson")
+    found = {one.file: one for one in captures.entries(clickhouse_client, tmp_path)}
+    assert {name: str(one.state) for name, one in found.items()} == {
+        "good.ndjson": "empty",
+        "late.ndjson": "due",
+        "never.ndjson": "due",
+        "bad.ndjson": "failed",
+        "notes.pdf": "not taken",
+        "BINANCE.NDJSON": "not taken",
+        "link.ndjson": "failed",
+        "pipe.ndjson": "failed",
     }
-    assert found[bad].error
-    assert capture_states.due([*found.values()]) == [bad, late, never]
-    failed = {row["place"]: row["reason"] for row in capture_states.failures(clickhouse_client, 5)}
+    assert all(one.balanced for one in found.values())
+    assert (found["late.ndjson"].reason, found["never.ndjson"].reason) == (
+        "changed since it was loaded",
+        "never loaded",
+    )
+    assert captures.due(clickhouse_client, tmp_path) == [bad, late, never]
+    failed = {row["place"]: row["reason"] for row in LEDGER.failures(clickhouse_client, 5)}
     assert failed.keys() == {"bad.ndjson", "gone.ndjson"}
     assert "No such file or directory (load failed at" in failed["gone.ndjson"]
     bad.write_text("")
     captures.load_captures(clickhouse_client, [bad])
-    assert {
-        one.path.stem for one in capture_states.states(clickhouse_client, tmp_path) if one.state == "failed"
-    } == set()
+    assert captures.due(clickhouse_client, tmp_path) == [late, never]
 
 
-def test_file_of_a_loaded_name_in_another_folder_is_not_taken_for_loaded(
-    clickhouse_client: Client, tmp_path: Path
+def test_an_older_time_with_other_content_is_due(clickhouse_client: Client, tmp_path: Path) -> None:
+    file = tmp_path / "a.ndjson"
+    file.write_text("")
+    captures.load_captures(clickhouse_client, [file])
+    file.write_text("\n")
+    os.utime(file, (0, 0))
+    assert captures.due(clickhouse_client, tmp_path) == [file]
+
+
+def test_two_files_of_one_name_are_loaded_once_each(
+    clickhouse_client: Client, files: list[Path], tmp_path: Path
 ) -> None:
-    (tmp_path / "deep").mkdir()
-    one, other = tmp_path / "a.ndjson", tmp_path / "deep" / "a.ndjson"
-    one.write_text("")
-    captures.load_captures(clickhouse_client, [one])
-    other.write_text(" ")
-    found = capture_states.states(clickhouse_client, tmp_path)
-    assert {one.path: one.state for one in found} == {one: "empty", other: "missing"}
+    one, other = tmp_path / "x" / "a.capture.zst", tmp_path / "x" / "deep" / "a.capture.zst"
+    other.parent.mkdir(parents=True)
+    one.write_bytes(files[0].read_bytes())
+    load_captures(clickhouse_client, [one])
+    other.write_bytes(files[1].read_bytes())
+    assert captures.due(clickhouse_client, tmp_path / "x") == [other]
+    load_captures(clickhouse_client, [other])
+    assert captures.due(clickhouse_client, tmp_path / "x") == []
+    other.rename(tmp_path / "x" / "b.capture.zst")
+    assert captures.due(clickhouse_client, tmp_path / "x") == [], "its content is loaded"

@@ -159,11 +159,11 @@ def captures(clickhouse: ClickHouse, exchanges: Exchanges, unfinished: Collectio
 
 
 def _due_captures(clickhouse: ClickHouse, exchanges: Exchanges) -> list[Path]:
-    from marketdata_assets.exchanges.tables import capture_states
+    from marketdata_assets.exchanges.tables import captures
 
     with clickhouse.client() as client:
         ingest.ensure_tables(client)
-        return capture_states.due(capture_states.states(client, exchanges.path))
+        return captures.due(client, exchanges.path)
 
 
 def due(instance: dg.DagsterInstance, clickhouse: ClickHouse) -> list[dg.RunRequest]:

@@ -23,6 +23,7 @@ from marketdata_assets.exchanges.replay import feed_of, outcomes
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.loaded_files import FileLedger, FileReport, FilesReport, error_of
 from marketdata_assets.exchanges.tables.record_batches import RecordBatches
+from marketdata_assets.loading.file_ledger import FileEntry, everything, state_of, unsettled
 from marketdata_assets.loading.files import FileState, walk
 from marketdata_assets.loading.watch import Scan, compare, fingerprint
 from marketdata_assets.logs import get_logger
@@ -48,6 +49,21 @@ log = get_logger(__name__)
 def captures_in(folder: Path) -> list[Path]:
     """The captures of a folder and the folders below it, by name."""
     return [file.path for file in _files_in(folder)]
+
+
+def entries(client: "Client", folder: Path) -> list[FileEntry]:
+    """The state of every file of a folder and the folders below it, by name. The ledger must exist."""
+    loads, read = clickhouse_ledger.entries(client, LEDGER.dataset), f"*{', *'.join(SUFFIXES)}"
+    other = f"captures are read from files named {read}, in lower case: rename it, or convert it"
+    return [
+        LEDGER.state(file, loads) if file.name.endswith(SUFFIXES) else state_of(file, None, not_taken=other)
+        for file in everything(folder)
+    ]
+
+
+def due(client: "Client", folder: Path) -> list[Path]:
+    """The captures of a folder that a run would load."""
+    return [path for one in unsettled(entries(client, folder)) if (path := folder / one.file).is_file()]
 
 
 def scan(folder: Path, cursor: str | None, now_ns: int, quiet_seconds: float) -> Scan:

@@ -5,13 +5,14 @@ Reading a file is the business of `captures` and `dumps`.
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from marketdata_assets.exchanges.tables.record_batches import RecordBatches
+from marketdata_assets.loading.file_ledger import Delivered, FileEntry, FileState, Recorded, state_of
 from marketdata_assets.loading.reports import LoadReport, UnitReport
 from marketdata_assets.stores import clickhouse_ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
@@ -64,7 +65,10 @@ class FilesReport(LoadReport[FileReport]):
 
 @dataclass(frozen=True)
 class FileLedger:
-    """The ledger of one kind of files; a file is known by its content."""
+    """The ledger of one kind of files; a file is known by its content, or by name, size and time without reading it.
+
+    A unit is a content, so that files of one name do not hide each other; attempts have the size and time.
+    """
 
     dataset: str
     unit: str
@@ -75,17 +79,37 @@ class FileLedger:
         loads = clickhouse_ledger.entries(client, self.dataset)
         return {load.content_hash for load in loads if load.outcome in ("ok", "empty")}
 
-    def all_loaded(self, client: "Client", paths: Iterable[Path]) -> bool:
-        """Whether the content of every file is in the ledger, which must exist.
+    def state(self, found: Delivered, loads: Sequence[Load], waiting: bool = False) -> FileEntry:
+        """The state of a delivered file, given the whole ledger.
 
-        Files are read newest first, up to one that is not.
+        A file of a size that was loaded, with another time or name, is read to compare its content.
         """
-        loaded = self.loaded_hashes(client)
-        try:
-            newest_first = sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
-            return all(hash_of(path) in loaded for path in newest_first)
-        except OSError:
-            return False
+        name = Path(found.path).name
+        own = [load for load in loads if load.source == name and load.attempted_hash == found.identity]
+        if not own and not found.problem:
+            sized = [load for load in loads if (load.attempted_hash or "").startswith(f"{found.size}:")]
+            digest = _hash_or_none(found.path) if sized else None
+            own = [load for load in sized if digest and load.unit == _unit(digest)]
+        if own:
+            return state_of(found, Recorded(found.identity, _entry(found.name, max(own, key=_finished))))
+        entry = state_of(found, None, waiting=waiting)
+        changed = entry.state is FileState.DUE and any(load.source == name for load in loads)
+        return replace(entry, reason="changed since it was loaded") if changed else entry
+
+    def failures(self, client: "Client", limit: int) -> list[dict[str, str]]:
+        """Up to `limit` files whose last load failed, the newest first, of whatever folder: as rows of a quarantine."""
+        newest = {load.source: load for load in sorted(clickhouse_ledger.entries(client, self.dataset), key=_finished)}
+        failed = sorted((load for load in newest.values() if load.outcome == "failed"), key=_finished, reverse=True)
+        reason = "{} (load failed at {:%Y-%m-%d %H:%M} UTC)"
+        return [
+            {
+                "dataset": self.dataset,
+                "place": load.source,
+                "reason": reason.format(load.error or "failed", load.finished),
+                "raw": "",
+            }
+            for load in failed[:limit]
+        ]
 
     def unchanged_and_due(
         self, client: "Client", paths: Sequence[Path], force: bool
@@ -119,14 +143,14 @@ class FileLedger:
         load = Load(
             dataset=self.dataset,
             source=report.unit,
-            unit=self.unit,
+            unit=_unit(digest) if digest else self.unit,
             content_hash=digest,
             read=report.read,
             skipped=report.skipped,
             rows=report.rows,
             rejected=report.rejected,
             outcome="failed" if report.outcome == "failed" else ("ok" if report.rows else "empty"),
-            attempted_hash=digest,
+            attempted_hash=_identity(report.path),
             error=report.error,
             code_version=self.code_version,
             run_id=run_id,
@@ -137,6 +161,37 @@ class FileLedger:
             clickhouse_ledger.record_attempts(client, [load])
         else:
             clickhouse_ledger.record(client, [load], clickhouse_ledger.next_version(client))
+
+
+def _unit(digest: str) -> str:
+    return digest[:16]
+
+
+def _finished(load: Load) -> dt.datetime:
+    return load.finished
+
+
+def _entry(name: str, load: Load) -> FileEntry:
+    if load.outcome == "failed":
+        return FileEntry(name, FileState.FAILED, load.error or "the last load failed")
+    state = FileState.LOADED if load.rows else FileState.EMPTY
+    return FileEntry(name, state, "", load.read, load.rows, load.rejected)
+
+
+def _identity(path: Path) -> str:
+    """Size and modification time, as a listing has them; empty for a file that is gone."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ""
+    return Delivered(path.name, str(path), stat.st_size, stat.st_mtime_ns).identity
+
+
+def _hash_or_none(path: str) -> str | None:
+    try:
+        return hash_of(Path(path))
+    except OSError:
+        return None
 
 
 def hash_of(path: Path) -> str:
