@@ -86,7 +86,7 @@ def log_materializations(context: StepContext, events: Sequence[dg.AssetMaterial
 
 def finish_step(
     context: dg.AssetExecutionContext, by_partition: Mapping[str, Mapping[str, Any]], output: Mapping[str, Any]
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Materialize these partitions, each with its own metadata, and no other; the result of a step that did so.
 
     `output` is what the step's output has. Of a result of its own Dagster makes a materialization for every partition

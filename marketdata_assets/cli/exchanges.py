@@ -181,12 +181,15 @@ def up_to_date(settings: Settings, files: Sequence[Path]) -> RunOutcome | None:
 
     Like a run, it creates missing tables and applies the retention of the settings.
     """
-    from marketdata_assets.exchanges.tables.captures import LEDGER, captures_in
+    from marketdata_assets.exchanges.tables import captures
 
-    started = time.monotonic()
-    paths = files or captures_in(settings.captures_folder)
+    started, folder = time.monotonic(), settings.captures_folder
+    paths = files or captures.captures_in(folder)
     with stores.exchange_tables() as client:
-        if not LEDGER.all_loaded(client, paths):
+        if not files and captures.due(client, folder):
+            return None
+        known, due = captures.LEDGER.unchanged_and_due(client, files, force=False)
+        if due or any(one.outcome == "failed" for one in known.values()):
             return None
     return _without_run(started, len(paths), stream=False)
 

@@ -1,6 +1,7 @@
 """`marketdata status`: every asset at a glance."""
 
 import datetime as dt
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from marketdata_assets import overview
 from marketdata_assets.bars import schema
 from marketdata_assets.cli import flows, output, stores
 from marketdata_assets.cli.instance import dagster_instance, of_each_domain
+from marketdata_assets.loading.file_ledger import FileEntry, FileState, summary
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.overview import ALPHA_STATES, REFERENCE_STATES, STATES, TICK_STATES
 from marketdata_assets.settings import Settings
@@ -102,8 +104,12 @@ def alphas_rows() -> list[overview.Row]:
 
 def reference_rows() -> list[overview.Row]:
     """The rows of the reference data."""
+    from marketdata_assets.reference import file_states
+
     with stores.clickhouse() as client:
-        return overview.reference(client, Settings().ticks_months, dt.datetime.now(dt.UTC))
+        rows = overview.reference(client, Settings().ticks_months, dt.datetime.now(dt.UTC))
+        tell_files("reference", file_states.entries(client, Settings().reference_folder))
+    return rows
 
 
 def ticks_rows() -> list[overview.Row]:
@@ -123,15 +129,28 @@ def ticks_rows() -> list[overview.Row]:
 
 def exchanges_rows() -> list[overview.Row]:
     """The rows of the exchanges domain."""
+    from marketdata_assets.exchanges.tables import captures
+
     settings = Settings()
     with stores.exchange_tables() as client:
+        tell_files("captures", captures.entries(client, settings.captures_folder))
         return overview.exchanges(client, settings.captures_folder, settings.exchange_days, dt.datetime.now(dt.UTC))
 
 
 def flows_rows() -> list[overview.Row]:
     """The rows of the flows."""
+    from marketdata_assets.flows.status import entries
+
     with connect(stores.postgres_dsn()) as connection:
+        for one in flows.readable():
+            tell_files(one.name, entries(connection, one, Settings().flows_data_folder))
         return overview.flows(connection, flows.found(), Settings().flows_data_folder)
+
+
+def tell_files(whose: str, files: Sequence[FileEntry]) -> None:
+    """Print the states of the files of a folder, where one has failed or is not taken."""
+    if any(one.state in (FileState.FAILED, FileState.NOT_TAKEN) for one in files):
+        output.notes().print(f"{whose}: {summary(files)}", markup=False)
 
 
 def reconciliation_rows() -> list[overview.Row]:

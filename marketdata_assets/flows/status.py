@@ -1,7 +1,7 @@
 """What a flow's table has, and what its files and the ledger say about it. Nothing is loaded here."""
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,10 @@ from psycopg import sql
 from marketdata_assets.flows import run, storage
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.flows.targets import questions, unit_store
-from marketdata_assets.loading.files import Unit
+from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, everything, state_of
+from marketdata_assets.loading.files import Unit, walk
+from marketdata_assets.stores import ledger
+from marketdata_assets.stores.bookkeeping import Entry
 
 STATES = ("ok", "empty", "missing", "stale", "failed")
 
@@ -71,6 +74,38 @@ def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path)
         return []
     storage.ensure_books(connection)
     return run.outdated(connection, flow, folder)
+
+
+def entries(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> list[FileEntry]:
+    """The state of every file of the flow's folder below `folder`, an archive's members taken together.
+
+    Rows that a handler leaves out count as duplicates. Which file replaced rows of another is not counted here.
+    """
+    root = folder / flow.loader.folder
+    storage.ensure_books(connection)
+    taken = {file.name for file in walk(root, flow.loader.glob)}
+    due = {unit.file.name for unit in outdated(connection, flow, folder)}
+    known: dict[str, list[Entry]] = {}
+    for entry in ledger.entries(connection, flow.dataset):
+        known.setdefault(entry.unit.partition("!")[0], []).append(entry)
+    other = f"{flow.name} reads {', '.join(flow.loader.glob)}: rename the file, or add it to loader.glob"
+    found = []
+    for file in everything(root):
+        own = known.get(file.name, [])
+        failed = next((one for one in own if one.outcome == "failed"), None)
+        recorded = Recorded("", FileEntry("", FileState.DUE)) if own else None
+        if failed or (own and file.name not in due):
+            recorded = Recorded(file.identity, _of_units(file.name, own, failed))
+        reason = "" if file.name in taken or file.problem else other
+        found.append(state_of(file, recorded, not_taken=reason))
+    return found
+
+
+def _of_units(name: str, units: Sequence[Entry], failed: Entry | None) -> FileEntry:
+    rows, rejected, left_out = (sum(getattr(unit, name) for unit in units) for name in ("rows", "rejected", "skipped"))
+    state = FileState.FAILED if failed else FileState.LOADED if rows or rejected else FileState.EMPTY
+    reason = (failed.error or "the last load failed") if failed else ""
+    return FileEntry(name, state, reason, rows + rejected + left_out, rows, rejected, left_out)
 
 
 def row_count(connection: psycopg.Connection, flow: FlowDefinition) -> int:

@@ -12,6 +12,7 @@ from flow_files import PRICES, closes, deliver, flow, lines, loaded, metadata, o
 from marketdata_assets.flows import checks, status, storage
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.errors import NoFolder, SchemaDrift, UnknownUnit
+from marketdata_assets.loading.file_ledger import FileEntry
 
 REPLACE = PRICES.replace("mode: upsert", "mode: replace")
 APPEND = PRICES.replace("mode: upsert", "mode: append")
@@ -255,3 +256,33 @@ def test_a_hypertable_holds_the_same_rows(either_dsn: str, tmp_path: Path, mode:
     assert closes(either_dsn) == list(range(1, 41) if mode == "append" else range(2, 42))
     with psycopg.connect(either_dsn) as connection:
         assert storage.drift(connection, prices) == []
+
+
+def test_every_file_of_the_folder_has_a_state(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    good = deliver(tmp_path, "a.csv", lines("a", ["1.5", "2.25"]))
+    deliver(tmp_path, "cut.csv", b"\xff\xfe\x00")
+    deliver(tmp_path, "notes.pdf", b"x")
+    deliver(tmp_path, "B.CSV", lines("b", ["3"]))
+    (good.parent / "link.csv").symlink_to(tmp_path / "nowhere")
+    run(prices, dsn, tmp_path)
+    deliver(tmp_path, "late.csv", lines("c", ["1"]))
+
+    def states() -> dict[str, FileEntry]:
+        with psycopg.connect(dsn) as connection:
+            return {one.file: one for one in status.entries(connection, prices, tmp_path)}
+
+    found = states()
+    assert {name: str(one.state) for name, one in found.items()} == {
+        "a.csv": "loaded",
+        "cut.csv": "failed",
+        "notes.pdf": "not taken",
+        "prices.yaml": "not taken",
+        "B.CSV": "not taken",
+        "link.csv": "failed",
+        "late.csv": "due",
+    }
+    assert all(one.balanced for one in found.values())
+    assert (found["a.csv"].read, found["a.csv"].loaded, found["a.csv"].rejected) == (2, 2, 0)
+    good.write_text(lines("a", ["7"]))
+    assert states()["a.csv"].state == "due"

@@ -58,7 +58,7 @@ def raise_failures(loaded: BarsReport, metadata: dict[str, Any]) -> None:
 
 
 def _good_months(dsn: str, loaded: BarsReport) -> dict[str, dict[str, Any]]:
-    """The months that the load was asked for or changed, without those that a failed unit leaves incomplete."""
+    """The months that the load requested or changed, without those that a failed unit leaves incomplete."""
     return month_metadata(dsn, {*loaded.months, *loaded.loaded_months} - {*loaded.failed_months})
 
 
