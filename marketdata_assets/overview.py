@@ -54,7 +54,8 @@ def bars(connection: "psycopg.Connection", folder: Path, now: dt.datetime) -> li
     """The rows of minutes and K-line, by months."""
     from marketdata_assets.bars import bases, status
 
-    states = status.month_states(connection, folder, bar_months(now))
+    months = bar_months(now)
+    states = status.survey(connection, folder, months).months
     stale = bases.known(connection)
     tables = {
         "stock_1min_qfq": (states, status.bars_summary(connection)),
