@@ -21,12 +21,13 @@ from marketdata_assets.bars.schema import DATASET, Server, ensure, settle
 from marketdata_assets.bars.unit import CODE_VERSION, load, remove
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.countdown import Countdown
+from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.loading.files import Opener
 from marketdata_assets.loading.reports import LoadReport, UnitReport, batches, run_batches
 from marketdata_assets.loading.run import each, guarded
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import ledger
-from marketdata_assets.stores.bookkeeping import Entry
+from marketdata_assets.stores.bookkeeping import Entry, Reject
 from marketdata_assets.stores.postgres import connect
 
 BATCH_BYTES = 48 * 1024 * 1024
@@ -106,10 +107,10 @@ def ingest(
 
 def _plan(dsn: str, folder: Path, months: Collection[str], force: bool) -> Plan:
     files = scan(folder)
-    delivered = {file.name: file.modified_ns for file in files}
+    delivered = {file.name: file.modified_ns for file in files if not file.problem}
     with connect(dsn) as connection:
         coverage.redeliver(connection, delivered)
-        known = ledger.loaded(connection, DATASET, delivered)
+        known = ledger.loaded(connection, DATASET, [file.name for file in files])
         moved = coverage.moved(connection, delivered)
     return planning.make(files, known, months, moved=moved, force=force)
 
@@ -134,12 +135,17 @@ def _load_one(
     connection: psycopg.Connection, opener: Opener, task: Task, run_id: str, force: bool, columnstore: bool
 ) -> UnitReport:
     started = dt.datetime.now(dt.UTC)
+    rejected: list[Reject] = []
 
     def work() -> UnitReport:
         if task.unit is None:
             return remove(connection, task.place, Provider(task.source, task.name, 0), run_id)
         forced = force or task.reason == "moved"
-        return load(connection, opener, task.unit, task.months, run_id, force=forced, columnstore=columnstore)
+        try:
+            return load(connection, opener, task.unit, task.months, run_id, force=forced, columnstore=columnstore)
+        except TooManyRejects as error:
+            rejected[:] = error.first
+            raise
 
     def fail(error: str) -> UnitReport:
         attempt = Entry(
@@ -153,7 +159,7 @@ def _load_one(
             run_id=run_id,
             started=started,
         )
-        ledger.record_failure(connection, attempt)
+        ledger.record_failure(connection, attempt, rejected)
         return _failed(task, error)
 
     return guarded(task.place, work, fail)

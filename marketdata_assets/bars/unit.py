@@ -7,6 +7,7 @@ processes is in `ingest`.
 import datetime as dt
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -255,10 +256,10 @@ class _Parser:
                     self._take(typed(block, names, self.rejects))
                     if self.rejects.hopeless:
                         break
-            self.rejects.check_limit(self.unit.place)
+            raw = partial(raw_lines, self.opener, self.unit, "utf-8")
+            self.rejects.check_limit(self.unit.place, raw=raw)
             if self.rejects:
-                raw = raw_lines(self.opener, self.unit, "utf-8", set(self.rejects.reasons))
-                self.parsed.rejects = self.rejects.for_quarantine(raw)
+                self.parsed.rejects = self.rejects.for_quarantine(raw(set(self.rejects.reasons)))
         except BaseException:
             self.parsed.payload.close()
             raise

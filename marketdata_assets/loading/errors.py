@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from marketdata_assets.errors import TerminalError
+from marketdata_assets.stores.bookkeeping import Reject
 
 
 class LoadError(TerminalError):
@@ -35,12 +36,20 @@ class WrongEncoding(LoadError):
 
 
 class TooManyRejects(LoadError):
-    """More rows are rejected than the limit allows, so the whole file is rejected."""
+    """More rows are rejected than the limit allows, so the whole file is rejected; `first` of them are for quarantine."""
 
     def __init__(
-        self, place: str, rejected: int, rows: int, limit: object, examples: Sequence[str], remedy: str = ""
+        self,
+        place: str,
+        rejected: int,
+        rows: int,
+        limit: object,
+        examples: Sequence[str],
+        remedy: str = "",
+        first: Sequence[Reject] = (),
     ) -> None:
         self.place = place
+        self.first = tuple(first)
         self.rejected = rejected
         self.rows = rows
         super().__init__(

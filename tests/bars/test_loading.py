@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from bar_files import assert_exact, books_balance, csv_text, deliver, entries, line, minutes, months, run, table
 
+from marketdata_assets.bars import checks
 from marketdata_assets.bars.schema import ensure
 from marketdata_assets.stores import ledger
 from marketdata_demo.sample_bars import csv_bytes, stock_year
@@ -176,7 +177,7 @@ def test_bytes_that_text_columns_cannot_hold_are_kept_written_out(dsn: str, tmp_
     books_balance(dsn)
     with psycopg.connect(dsn) as connection:
         first, second = ledger.quarantined(connection, "stock_1min_qfq")
-    assert (first.reason, second.reason) == ("not UTF-8", "volume -5 is out of range")
+    assert (first.reason, second.reason) == ("not UTF-8", r"time '2000-06-09 16:30:00\x00' is not a time")
     assert "\\0,\\xff," in first.raw
     assert "\\0" in second.raw
 
@@ -218,3 +219,43 @@ def test_correction_of_a_compressed_month_is_loaded(timescale_dsn: str, tmp_path
     year_zip(tmp_path, day=2, dividend=3.0)
     run(timescale_dsn, tmp_path)
     assert_exact(timescale_dsn, tmp_path)
+
+
+def test_the_first_rejected_rows_of_a_file_that_is_rejected_as_a_whole_are_in_quarantine(
+    dsn: str, tmp_path: Path
+) -> None:
+    good = [line(label) for label in minutes("2000-06-09 09:30:00", 100)]
+    bad = [line(label, price="nan").replace("NaN", "1") for label in minutes("2000-06-09 13:00:00", 30)]
+    path = deliver(tmp_path / "sh600000_2000.csv", csv_text([*good, *bad]))
+    [failed] = run(dsn, tmp_path).failed
+    assert "30 of 130 rows rejected" in (failed.error or "")
+    with psycopg.connect(dsn) as connection:
+        rows = ledger.quarantined(connection, "stock_1min_qfq")
+    assert [row.place for row in rows] == [f"sh600000_2000.csv:{number}" for number in range(102, 122)]
+    assert [row.raw for row in rows] == bad[:20]
+    assert {row.slice for row in rows} == {"2000-06"}
+    *others, last = [row.reason for row in rows]
+    assert set(others) == {"open nan is out of range"}
+    assert last == "open nan is out of range; 10 more rejected rows of this file are not listed"
+    assert table(dsn) == []
+    books_balance(dsn)
+    deliver(path, csv_text([*good, bad[0]]), day=2)
+    run(dsn, tmp_path)
+    with psycopg.connect(dsn) as connection:
+        assert [row.line for row in ledger.quarantined(connection, "stock_1min_qfq")] == [102]
+    books_balance(dsn)
+
+
+def test_a_redelivery_that_is_rejected_shows_its_rows_and_the_check_is_not_confused(dsn: str, tmp_path: Path) -> None:
+    good = [line(label) for label in minutes("2000-06-09 09:30:00", 200)]
+    path = deliver(tmp_path / "sh600000_2000.csv", csv_text([*good, good[3]]))
+    run(dsn, tmp_path)
+    deliver(path, csv_text([*good[:9], *["junk"] * 2000]), day=2)
+    assert len(run(dsn, tmp_path).failed) == 1
+    assert len(table(dsn)) == 200
+    with psycopg.connect(dsn) as connection:
+        rows = ledger.quarantined(connection, "stock_1min_qfq")
+        assert checks.every_row_accounted(connection, ["2000-06"]).passed
+    assert (len(rows), rows[0].raw) == (20, "junk")
+    assert "at least 981 more" in rows[-1].reason or "1980 more" in rows[-1].reason
+    books_balance(dsn)
