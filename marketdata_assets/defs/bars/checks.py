@@ -45,7 +45,7 @@ class Known:
 AGAINST_REFERENCE: dict[str, tuple[str, Callable[[psycopg.Connection, Sequence[str], Known], Finding]]] = {
     "bars_complete": (
         "Every stock has every minute of every trading day on which it was listed and not suspended; what is"
-        " missing is named.",
+        " missing is named, and so are days of which all bars are outside of the session.",
         lambda connection, months, known: bars_complete(connection, months, known.reference),
     ),
     "one_price_basis": (
