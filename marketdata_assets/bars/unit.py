@@ -18,7 +18,7 @@ from marketdata_assets.bars import changes, coverage, days
 from marketdata_assets.bars.coverage import Hole, Provider, Span
 from marketdata_assets.bars.layout import PRICES, TABLE_COLUMNS, read_header, year_of_unit
 from marketdata_assets.bars.reading import Rows, typed
-from marketdata_assets.bars.rules import Bars, judge
+from marketdata_assets.bars.rules import Bars, Label, Labels, judge
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
@@ -89,6 +89,7 @@ def load(
     *,
     force: bool = False,
     columnstore: bool = False,
+    label: Label = "end",
 ) -> UnitReport:
     """Make the table hold exactly the unit's rows of `months`, and of every month loaded from older bytes of it.
 
@@ -107,7 +108,7 @@ def load(
         wanted = months
         if known and not same and months is not None:  # changed bytes: one base of adjustment for all loaded months
             wanted = months | frozenset(known.slices)
-        parsed = parse(opener, unit, wanted, holes)
+        parsed = parse(opener, unit, wanted, holes, label)
         attempt = Attempt(known, wanted, holes, run_id, started, columnstore=columnstore)
         try:
             try:
@@ -224,15 +225,16 @@ def parse(
     unit: Unit,
     months: Collection[str] | None,
     holes: Mapping[tuple[str, str], Sequence[Hole]] | None = None,
+    label: Label = "end",
 ) -> Parsed:
     """Read `unit` whole and encode its rows of `months` (`YYYY-MM`; None takes all), leaving out `holes`.
 
-    Raises BadFile, BadHeader or TooManyRejects; then nothing of the unit may be loaded.
+    Raises BadFile, BadHeader, WrongLabel or TooManyRejects; then nothing of the unit may be loaded.
     """
     try:
-        return _Parser(opener, unit, months, holes or {}, Duplicates()).run()
+        return _Parser(opener, unit, months, holes or {}, Duplicates(), Labels(label)).run()
     except OutOfOrder:
-        return _Parser(opener, unit, months, holes or {}, Duplicates(remember=True)).run()
+        return _Parser(opener, unit, months, holes or {}, Duplicates(remember=True), Labels(label)).run()
 
 
 @dataclass
@@ -242,6 +244,7 @@ class _Parser:
     months: Collection[str] | None
     holes: Mapping[tuple[str, str], Sequence[Hole]]
     duplicates: "Duplicates"
+    labels: Labels
     rejects: Rejects = field(default_factory=Rejects)
     parsed: Parsed = field(default_factory=Parsed)
     _last: tuple[tuple[str, ...], int] | None = None
@@ -258,6 +261,7 @@ class _Parser:
                         break
             raw = partial(raw_lines, self.opener, self.unit, "utf-8")
             self.rejects.check_limit(self.unit.place, raw=raw)
+            self.labels.check(self.unit.place)
             if self.rejects:
                 self.parsed.rejects = self.rejects.for_quarantine(raw(set(self.rejects.reasons)))
         except BaseException:
@@ -267,7 +271,7 @@ class _Parser:
         return self.parsed
 
     def _take(self, rows: Rows) -> None:
-        bars = judge(rows, self.rejects, year_of_unit(self.unit))
+        bars = self.labels.by_end(judge(rows, self.rejects, year_of_unit(self.unit)))
         repeated = self.duplicates.repeated(bars)
         if repeated is not None:
             for row in bars.row[repeated].tolist():

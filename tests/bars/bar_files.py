@@ -18,6 +18,7 @@ from pathlib import Path
 import psycopg
 
 from marketdata_assets.bars.ingest import BarsReport, ingest
+from marketdata_assets.bars.rules import Label
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
@@ -74,9 +75,14 @@ def months(year: int) -> list[str]:
 
 
 def run(
-    dsn: str, folder: Path, asked: Collection[str] = tuple(months(2000)), workers: int = 1, force: bool = False
+    dsn: str,
+    folder: Path,
+    asked: Collection[str] = tuple(months(2000)),
+    workers: int = 1,
+    force: bool = False,
+    label: Label = "end",
 ) -> BarsReport:
-    return ingest(dsn, folder, asked, run_id="test", fanout=Fanout(workers), force=force)
+    return ingest(dsn, folder, asked, run_id="test", fanout=Fanout(workers), force=force, label=label)
 
 
 Row = tuple[dt.datetime, str, str | None, *tuple[Decimal | None, ...]]
