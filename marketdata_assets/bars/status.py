@@ -22,6 +22,7 @@ from marketdata_assets.loading.states import State, worst
 from marketdata_assets.reference.codes import mentioned
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.ledger import Loaded
+from marketdata_assets.stores.postgres import statement
 
 _STATES: dict[planning.Reason, State] = {"missing": State.MISSING, "failed": State.FAILED, "unusable": State.FAILED}
 _DUE: dict[planning.Reason, str] = {
@@ -55,7 +56,7 @@ class MonthRows:
 class Survey:
     """The folder compared with the ledger: each month's state, what a load would do, and each entry of the folder.
 
-    `files` have no counts of rows; see `file_entries`.
+    `files` have no counts of rows; see `with_counts`.
     """
 
     months: dict[str, State]
@@ -89,22 +90,18 @@ def survey(connection: psycopg.Connection, folder: Path, months: Collection[str]
 
 def file_entries(connection: psycopg.Connection, folder: Path, months: Collection[str]) -> list[FileEntry]:
     """The state of every entry of the folder, and what became of the rows of each file."""
-    read = connection.execute(
-        """SELECT source, sum(read - skipped)::bigint, sum(rejected)::bigint FROM marketdata_ledger
-           WHERE dataset = %s AND outcome <> 'removed' GROUP BY source""",
-        [DATASET],
-    )
-    counts = {source: numbers for source, *numbers in read}
-    rows = connection.execute(
-        "SELECT source, sum(rows - superseded)::bigint, sum(superseded)::bigint FROM stock_1min_coverage GROUP BY source"
-    )
-    provided = {source: numbers for source, *numbers in rows}
-    entries = []
-    for entry in survey(connection, folder, months).files:
-        (number, rejected), (loaded, replaced) = counts.get(entry.file, (0, 0)), provided.get(entry.file, (0, 0))
-        newer = {"newer files": replaced} if replaced else {}
-        entries.append(replace(entry, read=number, rejected=rejected, loaded=loaded, replaced=newer))
-    return entries
+    return with_counts(connection, survey(connection, folder, months).files)
+
+
+def with_counts(connection: psycopg.Connection, files: Iterable[FileEntry]) -> list[FileEntry]:
+    """The files with the counts of their rows; a row that is there twice is one of the rejected ones."""
+    query = statement(__package__, "file_rows.sql")
+    counts = {row[0]: row[1:] for row in connection.execute(query, {"dataset": DATASET})}
+    found = []
+    for one in files:
+        read, rejected, loaded, replaced = counts.get(one.file, (0, 0, 0, {}))
+        found.append(replace(one, read=read, loaded=loaded, rejected=rejected, replaced=replaced))
+    return found
 
 
 def _failures(connection: psycopg.Connection) -> dict[tuple[str, str], tuple[str | None, str]]:

@@ -135,3 +135,13 @@ def test_a_member_that_is_no_csv_fails_its_zip(dsn: str, tmp_path: Path) -> None
     entry = looked(dsn, tmp_path)["bars.zip"]
     assert (entry.state, entry.loaded) == (FileState.FAILED, 3)
     assert "sh600000_2000.xlsx: the member is not a .csv" in entry.reason
+
+
+def test_rows_that_a_newer_file_replaced_are_counted_with_its_name(dsn: str, tmp_path: Path) -> None:
+    labels = minutes("2000-06-09 09:30:00", 200)
+    deliver(tmp_path / "old_2000.csv", csv_text(map(line, [*labels, labels[0]])), day=1)
+    deliver(tmp_path / "new.csv", csv_text(map(line, labels[:3])), day=2)
+    run(dsn, tmp_path, ALL)
+    old, new = (looked(dsn, tmp_path)[name] for name in ("old_2000.csv", "new.csv"))
+    assert (old.read, old.loaded, old.rejected, dict(old.replaced)) == (201, 197, 1, {"new.csv": 3})
+    assert (new.read, new.loaded, dict(new.replaced)) == (3, 3, {})
