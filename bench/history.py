@@ -203,7 +203,7 @@ def _show_status(dsn: str, folder: Path) -> None:
 
 def _look_as_the_sensor(dsn: str, folder: Path) -> None:
     with psycopg.connect(dsn) as connection:
-        status.survey(connection, folder, _all_months()).months
+        status.survey(connection, folder, _all_months())
 
 
 def _all_months() -> list[str]:

@@ -70,7 +70,10 @@ def bars(connection: "psycopg.Connection", folder: Path, now: dt.datetime) -> li
         counts |= {"stale_codes": len(stale), "two_bases": stale}
         rows.append(_row("bars", asset, _counts(known), found.newest, SHANGHAI, **counts))
     rows[0] |= {f"files_{state.name.lower()}": number for state, number in file_ledger.counts(files).items()}
-    rows[0] |= {"files_summary": file_ledger.summary(files), "files_named": [vars(one) for one in unsettled(files)[:NAMED_FILES]]}
+    rows[0] |= {
+        "files_summary": file_ledger.summary(files),
+        "files_named": [vars(one) for one in unsettled(files)[:NAMED_FILES]],
+    }
     return rows
 
 

@@ -29,7 +29,7 @@ SELECTION = 0.05
 
 
 def bars_complete(connection: psycopg.Connection, months: Sequence[str], reference: Reference) -> Finding:
-    """Object to missing minutes and days of `months`, as far as these are loaded, and to days without a usual minute."""
+    """Object to missing minutes and days of `months`, as far as these are loaded, and to days without a session."""
     days.fill(connection)
     outside = _outside_session(connection, months)
     stocks, unknown = expected_stocks(connection, reference)

@@ -91,15 +91,17 @@ def judge(block: Rows, rejects: Rejects, year: int | None = None) -> Bars:
     return bars if verdicts.rejected is None else bars.take(~verdicts.rejected)
 
 
-LABELS = tuple((hour * 60 + minute) * MINUTE for hour, minute in ((11, 29), (11, 30), (13, 0), (13, 1), (14, 59), (15, 0)))
+LABELS = tuple(
+    (hour * 60 + minute) * MINUTE for hour, minute in ((11, 29), (11, 30), (13, 0), (13, 1), (14, 59), (15, 0))
+)
 
 
 @dataclass
 class Labels:
     """Which end of its minute labels each bar of a file, as declared, and as its days say.
 
-    By the start, a day has 13:00 and neither 11:30 nor 15:00; by the end, it has 11:30 and 15:00 and not 13:00. A day of
-    few bars says nothing.
+    By the start, a day has 13:00 and neither 11:30 nor 15:00; by the end, it has 11:30 and 15:00 and not 13:00. A day
+    of few bars says nothing.
     """
 
     declared: Label

@@ -51,7 +51,7 @@ class WrongLabel(LoadError):
 
 
 class TooManyRejects(LoadError):
-    """More rows are rejected than the limit allows, so the whole file is rejected; `first` of them are for quarantine."""
+    """More rows are rejected than the limit allows, so the whole file is rejected; the `first` go to quarantine."""
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.stores.bookkeeping import Reject
 
 FIRST = 20
-"""So many rejected rows of a file that is rejected as a whole are in quarantine: a zip may have thousands of such files."""
+"""So many rejected rows of a file that is rejected as a whole are in quarantine: a zip may have thousands of those."""
 LINE = "_line"
 """The hidden column of a frame of rows: the line of the file on which each row begins."""
 
@@ -95,7 +95,7 @@ class Rejects:
     def check_limit(
         self, place: str, remedy: str = "", raw: Callable[[set[int]], Mapping[int, str]] = lambda lines: {}
     ) -> None:
-        """Raise TooManyRejects, with the first rows, when the limit is exceeded; `raw` gives lines as they were read."""
+        """Raise TooManyRejects, with the first rows, when the limit is exceeded; `raw` gives lines as they were."""
         if self.exceeded:
             lines = sorted(self.reasons, key=lambda line: (line < 0, abs(line)))[:FIRST]
             examples = [f"line {line}: {self.reasons[line]}" for line in lines[:3]]

@@ -261,9 +261,7 @@ def test_days_whose_bars_are_all_outside_the_session_are_named(
     assert bars_complete(connection, ["2024-04"], Reference()).passed
 
 
-def test_bars_at_midnight_of_every_day_are_daily_bars(
-    connection: psycopg.Connection, dsn: str, tmp_path: Path
-) -> None:
+def test_bars_at_midnight_of_every_day_are_daily_bars(connection: psycopg.Connection, dsn: str, tmp_path: Path) -> None:
     deliver(tmp_path / "sh600000_2024.csv", csv_text(line(f"{day} 00:00:00") for day in of_month(3)))
     run(dsn, tmp_path, MONTHS)
     found = bars_complete(connection, ["2024-03"], Reference())

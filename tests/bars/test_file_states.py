@@ -1,4 +1,4 @@
-"""Every entry of the folder has a state: what cannot be dated is due until it was tried, and failed when that failed."""
+"""Every entry of the folder has a state: what cannot be dated is due until it was tried, failed when that failed."""
 
 import os
 import zipfile

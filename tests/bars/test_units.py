@@ -113,7 +113,9 @@ def test_single_bars_are_judged_too(connection: psycopg.Connection, dsn: str, tm
     assert judged(connection, dsn, tmp_path).count == 1
 
 
-def test_each_stock_of_a_zip_in_other_units_is_counted(connection: psycopg.Connection, dsn: str, tmp_path: Path) -> None:
+def test_each_stock_of_a_zip_in_other_units_is_counted(
+    connection: psycopg.Connection, dsn: str, tmp_path: Path
+) -> None:
     shares: dict[str, Change] = {"成交量": lambda lots: lots * 100}
     members = {f"sh68800{n}_{YEAR}.csv": bars(f"sh68800{n}", **shares) for n in range(3)}
     deliver(tmp_path / f"{YEAR}_1min.zip", members | {f"sh600009_{YEAR}.csv": bars()})

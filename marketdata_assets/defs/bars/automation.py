@@ -96,8 +96,9 @@ def due(
 ) -> list[dg.RunRequest]:
     """One run of all months that are missing, failed or stale, and runs of months of which only the K-line is.
 
-    The newest month is loaded for files of which no month is known: every run tries these. A load that fails refreshes the K-line of what it has loaded, so months of both need no run of their own. Groups of
-    `unfinished` files (see `plan.states`) are not read.
+    The newest month is loaded for files of which no month is known: every run tries these. A load that fails refreshes
+    the K-line of what it has loaded, so months of both need no run of their own. Groups of `unfinished` files (see
+    `plan.states`) are not read.
     """
     keys = BAR_MONTHS.get_partition_keys()
     with connect(postgres.dsn) as connection:

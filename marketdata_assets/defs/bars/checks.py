@@ -30,8 +30,8 @@ RULES = {
     "negative_volume_or_amount": "No month has a negative volume or amount; negative prices are legal.",
     "ohlc_order": "High is the highest and low the lowest of the four prices.",
     "volume_without_amount": "No month has shares traded and no money paid.",
-    "units": "Amount by volume is a price: volume is in lots of 100 shares, amount in yuan. Else the file is named, with"
-    " the remedy; old adjusted bars say nothing.",
+    "units": "Amount by volume is a price: volume is in lots of 100 shares, amount in yuan. Else the file is named,"
+    " with the remedy; old adjusted bars say nothing.",
     "missing_name": "Every K-line carries the stock's name.",
 }
 
