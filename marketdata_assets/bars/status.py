@@ -94,7 +94,7 @@ def file_entries(connection: psycopg.Connection, folder: Path, months: Collectio
 
 
 def with_counts(connection: psycopg.Connection, files: Iterable[FileEntry]) -> list[FileEntry]:
-    """The files with the counts of their rows; a row that is there twice is one of the rejected ones."""
+    """The files with the counts of their rows; a second row of one minute is a rejected row."""
     query = statement(__package__, "file_rows.sql")
     counts = {row[0]: row[1:] for row in connection.execute(query, {"dataset": DATASET})}
     found = []

@@ -89,17 +89,17 @@ def up_to_date(settings: Settings, months: Sequence[str]) -> RunOutcome | None:
     loaded = sum(state == State.OK for state in bars.values())
     seconds = time.monotonic() - started
     metadata = {"rows": 0, "rejected": 0, "seconds": seconds, "months_unchanged": loaded}
-    return RunOutcome(True, None, {"stock_1min_qfq": metadata, "files": files_told(found.files)})
+    return RunOutcome(True, None, {"stock_1min_qfq": metadata, "files": files_by_state(found.files)})
 
 
 def _files(settings: Settings) -> dict[str, Any]:
     with connect(stores.postgres_dsn()) as connection:
-        return files_told(status.survey(connection, settings.bars_folder, months_between(None)).files)
+        return files_by_state(status.survey(connection, settings.bars_folder, months_between(None)).files)
 
 
-def files_told(files: Sequence[FileEntry]) -> dict[str, Any]:
+def files_by_state(files: Sequence[FileEntry]) -> dict[str, Any]:
     """The files of the folder by state, for machines, and in a line."""
-    return {str(state): number for state, number in counts(files).items()} | {"told": summary(files)}
+    return {str(state): number for state, number in counts(files).items()} | {"summary": summary(files)}
 
 
 def loaded_json(outcome: RunOutcome) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def loaded_json(outcome: RunOutcome) -> dict[str, Any]:
         **outcome.as_json(),
         "bars": {k: v for k, v in bars.items() if k != "preview"},
         "kline": {k: v for k, v in lines.items() if k not in ("preview", "candlesticks")},
-        "files": {k: v for k, v in outcome.metadata.get("files", {}).items() if k != "told"},
+        "files": {k: v for k, v in outcome.metadata.get("files", {}).items() if k != "summary"},
     }
 
 
@@ -133,7 +133,7 @@ def tell(outcome: RunOutcome) -> None:
             f" {outcome.checks_passed} checks passed"
         )
     if files := outcome.metadata.get("files"):
-        output.console().print(f"files         {files['told']}", markup=False)
+        output.console().print(f"files         {files['summary']}", markup=False)
 
 
 def refresh_kline(

@@ -1,5 +1,5 @@
 -- Purpose: the days on which a code has bars and none of them from 09:30 to 15:00, with the newest file of the month.
--- Parameters: months, first days. Only codes and months with more rows than minutes of the exchange's day are looked at.
+-- Parameters: months, first days. Only codes and months with more rows than minutes of the exchange's day are checked.
 WITH rows AS (
     SELECT code, month, sum(rows - superseded) AS rows FROM stock_1min_coverage
     WHERE month = ANY(%(months)s::date[]) GROUP BY 1, 2
