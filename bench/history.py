@@ -196,14 +196,14 @@ def _load_all_again(dsn: str, folder: Path) -> None:
 
 def _show_status(dsn: str, folder: Path) -> None:
     with psycopg.connect(dsn) as connection:
-        status.kline_states(connection, status.month_states(connection, folder, _all_months()))
+        status.kline_states(connection, status.survey(connection, folder, _all_months()).months)
         status.bars_summary(connection)
         status.kline_summary(connection)
 
 
 def _look_as_the_sensor(dsn: str, folder: Path) -> None:
     with psycopg.connect(dsn) as connection:
-        status.month_states(connection, folder, _all_months())
+        status.survey(connection, folder, _all_months())
 
 
 def _all_months() -> list[str]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
-from marketdata_assets.loading.file_ledger import FileState
+from marketdata_assets.loading import file_ledger
+from marketdata_assets.loading.file_ledger import FileState, unsettled
 from marketdata_assets.months import EXCHANGE_CLOCK, bar_months, last_days, last_months
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ def bars(connection: "psycopg.Connection", folder: Path, now: dt.datetime) -> li
     """The rows of minutes and K-line, by months."""
     from marketdata_assets.bars import bases, status
 
-    states = status.month_states(connection, folder, bar_months(now))
+    months = bar_months(now)
+    survey = status.survey(connection, folder, months)
+    states, files = survey.months, status.with_counts(connection, survey.files)
     stale = bases.known(connection)
     tables = {
         "stock_1min_qfq": (states, status.bars_summary(connection)),
@@ -66,6 +69,11 @@ def bars(connection: "psycopg.Connection", folder: Path, now: dt.datetime) -> li
         counts: Row = {"rows": found.rows, "codes": found.codes, "quarantine": found.quarantined}
         counts |= {"stale_codes": len(stale), "two_bases": stale}
         rows.append(_row("bars", asset, _counts(known), found.newest, SHANGHAI, **counts))
+    rows[0] |= {f"files_{state.name.lower()}": number for state, number in file_ledger.counts(files).items()}
+    rows[0] |= {
+        "files_summary": file_ledger.summary(files),
+        "files_named": [vars(one) for one in unsettled(files)[:NAMED_FILES]],
+    }
     return rows
 
 

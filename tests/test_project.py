@@ -96,6 +96,7 @@ CHECKS = {
         "negative_volume_or_amount",
         "ohlc_order",
         "volume_without_amount",
+        "units",
         "missing_name",
         "kline_equals_minutes",
     },

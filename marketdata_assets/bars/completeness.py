@@ -6,14 +6,16 @@ first and the last loaded one, of each stock from its listing, or its own first 
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import polars as pl
 import psycopg
 
 from marketdata_assets.bars import days
 from marketdata_assets.bars.coverage import first_day
-from marketdata_assets.reference.completeness import SESSION_MINUTES, Reference, day_shapes, finding, judge
+from marketdata_assets.reference.completeness import LISTED, SESSION_MINUTES, Reference, day_shapes, finding, judge
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_assets.stores.postgres import statement
@@ -21,21 +23,46 @@ from marketdata_assets.stores.postgres import statement
 ONE_OF_THREE = 1 / 3
 """Of a year's days that must be alike: vendors change what they leave out, but not often."""
 
+OUTSIDE = "daily bars, or another time zone; deliver 1-minute bars on the exchange's clock"
 SELECTION = 0.05
 """Of the listed stocks; when more of them are in no file, the files are a selection."""
 
 
 def bars_complete(connection: psycopg.Connection, months: Sequence[str], reference: Reference) -> Finding:
-    """Object to missing minutes and days of `months`, as far as these are loaded."""
+    """Object to missing minutes and days of `months`, as far as these are loaded, and to days without a session."""
     days.fill(connection)
+    outside = _outside_session(connection, months)
     stocks, unknown = expected_stocks(connection, reference)
     frames = list(judged(connection, months, reference, stocks))
     if not frames:
-        return Finding(0, (), 0)
+        return outside
     frame = pl.concat(frames)
     span = Days(frame["date"].min(), frame["date"].max())  # type: ignore[arg-type]
     missing = partial(_missing_minutes, connection)
-    return finding(frame, reference.calendar.trading_days(span), missing, [*reference.unknown, *unknown])
+    found = finding(frame, reference.calendar.trading_days(span), missing, [*reference.unknown, *unknown])
+    return replace(
+        found,
+        count=found.count + outside.count,
+        examples=(*outside.examples, *found.examples),
+        facts={**found.facts, **outside.facts},
+    )
+
+
+def _outside_session(connection: psycopg.Connection, months: Sequence[str]) -> Finding:
+    """Object to days of which there are bars, none of them in the session; an example for each code and file."""
+    query = statement(__package__, "checks/outside_session.sql")
+    rows = connection.execute(query, {"months": [first_day(month) for month in months]}).fetchall()
+    by_file: dict[tuple[str, str], list[tuple[dt.date, int, str, str]]] = {}
+    for code, day, bars, first, last, source in rows:
+        by_file.setdefault((source, code), []).append((day, bars, first, last))
+    examples: list[dict[str, Any]] = []
+    for (source, code), found in list(by_file.items())[:LISTED]:
+        clock = f"from {min(first for *_, first, _ in found)} to {max(last for *_, last in found)}"
+        note = f"{sum(bars for _, bars, *_ in found)} bars {clock}, none from 09:30 to 15:00: {OUTSIDE}"
+        own = {"file": source, "symbol": code, "first": str(found[0][0]), "last": str(found[-1][0])}
+        examples.append({**own, "days": len(found), "note": note})
+    facts = {"days_outside_session": len(rows)} if rows else {}
+    return Finding(len(rows), tuple(examples), len(rows), facts=facts)
 
 
 def judged(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -17,16 +18,18 @@ from marketdata_assets.bars import plan as planning
 from marketdata_assets.bars.coverage import Provider
 from marketdata_assets.bars.layout import scan
 from marketdata_assets.bars.plan import Plan, Task
+from marketdata_assets.bars.rules import Label
 from marketdata_assets.bars.schema import DATASET, Server, ensure, settle
 from marketdata_assets.bars.unit import CODE_VERSION, load, remove
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.countdown import Countdown
+from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.loading.files import Opener
 from marketdata_assets.loading.reports import LoadReport, UnitReport, batches, run_batches
 from marketdata_assets.loading.run import each, guarded
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import ledger
-from marketdata_assets.stores.bookkeeping import Entry
+from marketdata_assets.stores.bookkeeping import Entry, Reject
 from marketdata_assets.stores.postgres import connect
 
 BATCH_BYTES = 48 * 1024 * 1024
@@ -57,11 +60,12 @@ def ingest(
     force: bool = False,
     progress: Progress | None = None,
     complete: Callable[[Sequence[str]], None] = lambda months: None,
+    label: Label = "end",
 ) -> BarsReport:
     """Make the table hold the newest files' rows of `months` (`YYYY-MM`), reading only what is new or changed.
 
     `complete` is called with requested months as all of their units have ended and none has failed, those without work
-    first. A unit that fails does not stop the others.
+    first. A unit that fails does not stop the others. The files `label` a bar by the start or the end of its minute.
     Raises StoreAway or StoreFull when the database gives up; units loaded by then stay loaded.
     """
     started = time.monotonic()
@@ -88,7 +92,7 @@ def ingest(
         left = Countdown(touches.values())
         if first:
             complete([month for month in requested if not any(month in own for own in touches.values())])
-        worker = partial(load_batch, dsn, run_id, force and first, server.columnstore)
+        worker = partial(load_batch, dsn, run_id, force and first, server.columnstore, label)
         for report in run_batches(worker, todo, _failed, fanout=fanout, folder=folder, progress=progress):
             own = touches.get(report.unit, set())
             complete(left.ended(own, own if report.outcome == "failed" else ()))
@@ -106,40 +110,58 @@ def ingest(
 
 def _plan(dsn: str, folder: Path, months: Collection[str], force: bool) -> Plan:
     files = scan(folder)
-    delivered = {file.name: file.modified_ns for file in files}
+    delivered = {file.name: file.modified_ns for file in files if not file.problem}
     with connect(dsn) as connection:
         coverage.redeliver(connection, delivered)
-        known = ledger.loaded(connection, DATASET, delivered)
+        known = ledger.loaded(connection, DATASET, [file.name for file in files])
         moved = coverage.moved(connection, delivered)
     return planning.make(files, known, months, moved=moved, force=force)
 
 
-def load_batch(dsn: str, run_id: str, force: bool, columnstore: bool, tasks: list[Task]) -> list[UnitReport]:
+def load_batch(
+    dsn: str, run_id: str, force: bool, columnstore: bool, label: Label, tasks: list[Task]
+) -> list[UnitReport]:
     """Load some units over one connection, small ones together. Raises StoreAway and StoreFull."""
     with Opener() as opener:
         together = each(
             dsn,
             small_units.groups(tasks),
-            lambda connection, group: small_units.load(connection, opener, group, run_id, columnstore),
+            lambda connection, group: small_units.load(connection, opener, group, run_id, columnstore, label),
         )
         reports = {report.unit: report for group in together for report in group}
         alone = [task for task in tasks if task.place not in reports]
         return [
             *reports.values(),
-            *each(dsn, alone, lambda connection, task: _load_one(connection, opener, task, run_id, force, columnstore)),
+            *each(
+                dsn,
+                alone,
+                lambda connection, task: _load_one(connection, opener, task, run_id, force, columnstore, label),
+            ),
         ]
 
 
 def _load_one(
-    connection: psycopg.Connection, opener: Opener, task: Task, run_id: str, force: bool, columnstore: bool
+    connection: psycopg.Connection,
+    opener: Opener,
+    task: Task,
+    run_id: str,
+    force: bool,
+    columnstore: bool,
+    label: Label,
 ) -> UnitReport:
     started = dt.datetime.now(dt.UTC)
+    rejected: list[Reject] = []
 
     def work() -> UnitReport:
         if task.unit is None:
             return remove(connection, task.place, Provider(task.source, task.name, 0), run_id)
         forced = force or task.reason == "moved"
-        return load(connection, opener, task.unit, task.months, run_id, force=forced, columnstore=columnstore)
+        try:
+            options: dict[str, Any] = {"force": forced, "columnstore": columnstore, "label": label}
+            return load(connection, opener, task.unit, task.months, run_id, **options)
+        except TooManyRejects as error:
+            rejected[:] = error.first
+            raise
 
     def fail(error: str) -> UnitReport:
         attempt = Entry(
@@ -153,7 +175,7 @@ def _load_one(
             run_id=run_id,
             started=started,
         )
-        ledger.record_failure(connection, attempt)
+        ledger.record_failure(connection, attempt, rejected)
         return _failed(task, error)
 
     return guarded(task.place, work, fail)

@@ -7,14 +7,17 @@ since its last scan, by names, sizes and times alone.
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from marketdata_assets.bars.layout import read_header, scan, units, year_of_unit
+from marketdata_assets.bars.reading import typed
+from marketdata_assets.bars.rules import FIRST_YEAR, LAST_YEAR
 from marketdata_assets.loading import watch
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.files import FileState, Opener, Unit
+from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.loading.text import Text
 from marketdata_assets.stores.ledger import Loaded
 
@@ -29,7 +32,8 @@ Reason = Literal["missing", "stale", "failed", "vanished", "moved", "forced", "u
 class Task:
     """One unit to load, with the `months` to load (None: all it has), or, without a unit, one to remove.
 
-    `touches` are the months that it changes, or leaves incomplete when it fails.
+    `touches` are the months that it changes, or leaves incomplete when it fails; there are none where these cannot be
+    read from its name or content, and every run tries such a unit.
     """
 
     source: str
@@ -78,13 +82,11 @@ def make(
         entries = ledgered.get(file.name, {})
         found = units(file)
         if any(unit.member or not file.is_zip for unit in found):  # a zip that cannot be read has taken nothing away
-            names = {name for unit in found for name in (unit.name, unit.stored)}
+            names = {unit.name for unit in found}
             for name, gone in entries.items():
                 if name not in names and gone.outcome != "removed":
                     tasks.append(Task(file.name, name, None, None, gone.slices, "vanished"))
         for unit in found:
-            if unit.name not in entries and unit.stored in entries:  # as earlier versions recorded it
-                unit = replace(unit, member=unit.stored)
             entry = entries.get(unit.name)
             as_loaded = not force and year is not None and _as_loaded(unit, entry, requested)
             task = None if as_loaded else _task(unit, entry, requested, force)
@@ -138,20 +140,19 @@ def _task(unit: Unit, entry: Loaded | None, requested: frozenset[str], force: bo
 
 
 def months_inside(unit: Unit) -> frozenset[str]:
-    """The months that the first column of times names; empty when the file cannot be read so far."""
+    """The months of a unit's rows, which are read as a load reads them; none when it cannot be read to its end."""
     found: set[str] = set()
     try:
         with Opener() as opener, opener.open(unit) as stream:
             text = Text(unit.place, stream, validate=False)
-            column = read_header(unit.place, text.line()).index("time")
+            names = read_header(unit.place, text.line())
             for block in text.blocks():
-                for line in block.text.split(b"\n"):
-                    cells = line.split(b",", column + 1)
-                    if len(cells) > column:
-                        found.add(cells[column].strip(b' "')[:7].replace(b"/", b"-").decode("ascii", "replace"))
+                time = typed(block, names, Rejects()).frame["time"]
+                time = time.filter(time.dt.year().is_between(FIRST_YEAR, LAST_YEAR))
+                found |= set(time.dt.truncate("1mo").unique().dt.strftime("%Y-%m"))
     except LoadError:
         return frozenset()
-    return frozenset(month for month in found if len(month) == 7 and month[:4].isdigit() and month[5:].isdigit())
+    return frozenset(found)
 
 
 def states(folder: Path) -> dict[str, watch.State]:
@@ -184,10 +185,11 @@ def _states(groups: Mapping[str, list[FileState]]) -> dict[str, watch.State]:
 class Changes:
     """Months to load now, the cursor to keep, and the groups left for a later scan: being written, or too many.
 
-    `key` is the same for the same months and the same state of their files.
+    `key` is the same for the same months and the same state of their files. `undated` files have none of the months.
     """
 
     months: tuple[str, ...]
+    undated: frozenset[str]
     cursor: str
     waiting: tuple[str, ...]
     key: str
@@ -204,6 +206,7 @@ def changes(
     groups = _groups(folder)
     seen = watch.compare(cursor, _states(groups), now_ns=now_ns, quiet_seconds=quiet_seconds)
     months: set[str] = set()
+    undated: set[str] = set()
     taken: list[str] = []
     for name in seen.finished if all(map(_YEAR.fullmatch, seen.unfinished)) else ():
         if year_of_unit(Unit(groups[name][0])) is not None:
@@ -211,9 +214,11 @@ def changes(
         else:
             touched = {month for file in groups[name] for unit in units(file) for month in months_inside(unit)}
         touched &= set(known_months)
+        if not touched:
+            undated |= {file.name for file in groups[name]}
         if not months or len(months | touched) <= MAX_MONTHS:
             months |= touched
             taken.append(name)
     waiting = sorted({*seen.finished, *seen.unfinished} - set(taken))
     key = f"{','.join(sorted(months))}:{seen.fingerprint(taken)}"
-    return Changes(tuple(sorted(months)), seen.cursor(taken), tuple(waiting), key)
+    return Changes(tuple(sorted(months)), frozenset(undated), seen.cursor(taken), tuple(waiting), key)

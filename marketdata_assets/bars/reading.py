@@ -18,7 +18,13 @@ from marketdata_assets.loading.text import Block, count
 
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 TIME_LENGTH = 19
-TIME_FORMATS = (TIME_FORMAT, "%Y/%m/%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M")
+USUAL_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$"
+TIME = (
+    r"^(?<date>[0-9]{4}(?:-[0-9]{1,2}-|/[0-9]{1,2}/)[0-9]{1,2})[ T](?<minute>[0-9]{1,2}:[0-9]{2})"
+    r"(?<second>:[0-5][0-9])?(?:\.0+)?(?: ?(?<offset>Z|[+-](?:0[0-9]|1[0-4]):?[0-5][0-9]))?$"
+)
+"""A date and a time of day, to the minute or second, with its offset from UTC if it has one."""
+CLOCK = "Asia/Shanghai"
 
 
 @dataclass(frozen=True)
@@ -62,12 +68,15 @@ def _fast(block: Block, names: tuple[str, ...]) -> Rows | None:
     rows = count(text, b"\n")
     if count(text, b",") != (len(names) - 1) * rows or b'"' in text or b"\r" in text:
         return None
+    blanks = count(text, b" ")
     schema: dict[str, Any] = {name: pl.Float64 if name in NUMBERS else pl.String for name in names}
     try:
         frame = pl.read_csv(text, schema=schema, has_header=False, quote_char=None)
-        if (frame["time"].str.len_bytes() > TIME_LENGTH).any():
+        time = frame["time"]
+        odd = (time.str.len_bytes() != TIME_LENGTH).any() or time.str.ends_with("60").any()
+        if odd or (blanks != rows and not time.str.contains(USUAL_TIME).all()):  # what to_datetime takes leniently
             return None
-        frame = frame.with_columns(frame["time"].str.to_datetime(TIME_FORMAT, time_unit="us", strict=True))
+        frame = frame.with_columns(time.str.to_datetime(TIME_FORMAT, time_unit="us", strict=True))
     except PolarsError:
         return None
     # polars takes a long line after a short one as it comes
@@ -78,11 +87,7 @@ def _fast(block: Block, names: tuple[str, ...]) -> Rows | None:
 
 def _careful(block: Block, names: tuple[str, ...], rejects: Rejects) -> Rows:
     texts = read_rows(block.decoded(), names, rejects)
-    clock = pl.col("time").str.slice(0, TIME_LENGTH)
-    cast = texts.drop(LINE).with_columns(
-        pl.coalesce(clock.str.to_datetime(form, time_unit="us", strict=False) for form in TIME_FORMATS).alias("time"),
-        pl.col(*NUMBERS).cast(pl.Float64, strict=False),
-    )
+    cast = texts.drop(LINE).with_columns(times(texts["time"]), pl.col(*NUMBERS).cast(pl.Float64, strict=False))
     bad = pl.repeat(False, cast.height, eager=True)
     for name, kind in [("time", "a time"), *((name, "a number") for name in NUMBERS)]:
         junk = cast[name].is_null() & texts[name].is_not_null()
@@ -90,3 +95,16 @@ def _careful(block: Block, names: tuple[str, ...], rejects: Rejects) -> Rows:
             rejects.add(line, f"{name} {text!r} is not {kind}")
         bad |= junk
     return Rows(cast.filter(~bad), names, block, texts.filter(~bad))
+
+
+def times(texts: pl.Series) -> pl.Series:
+    """The exchange's wall clock that texts as TIME say, converted from the offset that they have; null for others."""
+    part = texts.str.extract_groups(TIME).struct.unnest()
+    date = part["date"].str.replace_all("/", "-", literal=True)
+    clock = date + " " + part["minute"] + part["second"].fill_null(":00")
+    local = clock.str.to_datetime(TIME_FORMAT, time_unit="us", strict=False)
+    if part["offset"].null_count() < len(texts):
+        moment = clock + part["offset"].str.replace("Z", "+00:00", literal=True)
+        utc = moment.str.to_datetime(f"{TIME_FORMAT}%z", time_unit="us", strict=False)
+        local = utc.dt.convert_time_zone(CLOCK).dt.replace_time_zone(None).zip_with(part["offset"].is_not_null(), local)
+    return local.alias("time")

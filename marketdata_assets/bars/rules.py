@@ -4,16 +4,17 @@ Prices are adjusted forward, so negative ones are legal. Each rule is one vector
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_UP, Decimal
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from marketdata_assets.bars.layout import DECIMALS, PRICES
 from marketdata_assets.bars.reading import Rows
+from marketdata_assets.loading.errors import WrongLabel
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.reference.codes import canonical
 
@@ -22,6 +23,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 SCALE = 10_000
 LIMITS = {"amount": 1e12, "volume": 1e11, "change_pct": 1e4, "amplitude": 1e4, **dict.fromkeys(PRICES, 1e12 - 1)}
 FIRST_YEAR, LAST_YEAR = 1900, 2099
+MINUTE, DAY = 60_000_000, 86_400_000_000
+
+Label = Literal["end", "start"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,40 @@ def judge(block: Rows, rejects: Rejects, year: int | None = None) -> Bars:
         {column: scaled[column] for column in DECIMALS}, scaled["volume"], optional, np.arange(len(time)),
     )  # fmt: skip
     return bars if verdicts.rejected is None else bars.take(~verdicts.rejected)
+
+
+LABELS = tuple(
+    (hour * 60 + minute) * MINUTE for hour, minute in ((11, 29), (11, 30), (13, 0), (13, 1), (14, 59), (15, 0))
+)
+
+
+@dataclass
+class Labels:
+    """Which end of its minute labels each bar of a file, as declared, and as its days say.
+
+    By the start, a day has 13:00 and neither 11:30 nor 15:00; by the end, it has 11:30 and 15:00 and not 13:00. A day
+    of few bars says nothing.
+    """
+
+    declared: Label
+    _days: dict[int, int] = field(default_factory=dict)
+    """By day, which of LABELS it has, a bit for each."""
+
+    def by_end(self, bars: Bars) -> Bars:
+        """The bars labelled by their end; how they were labelled is kept for `check`."""
+        day, clock = np.divmod(bars.time, DAY)
+        for number, label in enumerate(LABELS):
+            for one in np.unique(day[clock == label]).tolist():
+                self._days[one] = self._days.get(one, 0) | 1 << number
+        return bars if self.declared == "end" else replace(bars, time=bars.time + MINUTE)
+
+    def check(self, place: str) -> None:
+        """Raise WrongLabel when more days are labelled by the other end than as declared."""
+        starts = [day for day, found in self._days.items() if found & 0b100110 == 0b100 and found & 0b010001]
+        ends = [day for day, found in self._days.items() if found & 0b101111 == 0b101011]
+        wrong, right = (starts, ends) if self.declared == "end" else (ends, starts)
+        if len(wrong) > len(right):
+            raise WrongLabel(place, self.declared, str(np.datetime64(min(wrong), "D")))
 
 
 class _Verdicts:

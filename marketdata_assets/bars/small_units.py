@@ -15,6 +15,7 @@ from marketdata_assets.bars import changes, coverage, days
 from marketdata_assets.bars.coverage import Provider, Span
 from marketdata_assets.bars.layout import TABLE_COLUMNS
 from marketdata_assets.bars.plan import Task
+from marketdata_assets.bars.rules import Label
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.bars.unit import Attempt, Parsed, entry_of, fill_batches, parse
 from marketdata_assets.loading.files import Opener, Unit
@@ -61,13 +62,13 @@ def groups(tasks: Sequence[Task]) -> list[list[Task]]:
 
 
 def load(
-    connection: psycopg.Connection, opener: Opener, tasks: Sequence[Task], run_id: str, columnstore: bool
+    connection: psycopg.Connection, opener: Opener, tasks: Sequence[Task], run_id: str, columnstore: bool, label: Label
 ) -> list[UnitReport]:
     """Load in one commit those of `tasks` that are as usual, and report on these alone.
 
     After an error of a statement nothing has changed and no unit is reported.
     """
-    read = [small for small in _read(opener, tasks, run_id) if not (columnstore and small.compressed)]
+    read = [small for small in _read(opener, tasks, run_id, label) if not (columnstore and small.compressed)]
     try:
         with connection.transaction():
             usual = _usual(connection, read)
@@ -83,12 +84,12 @@ def load(
     return [_report(small) for small in usual]
 
 
-def _read(opener: Opener, tasks: Sequence[Task], run_id: str) -> Iterator[_Small]:
+def _read(opener: Opener, tasks: Sequence[Task], run_id: str, label: Label) -> Iterator[_Small]:
     for task in tasks:
         assert task.unit is not None
         attempt = Attempt(None, task.months, {}, run_id, dt.datetime.now(dt.UTC))
         try:
-            parsed = parse(opener, task.unit, task.months)
+            parsed = parse(opener, task.unit, task.months, label=label)
         except BaseException as error:  # of polars as well, which are no exceptions of Python's
             if is_interrupt(error):
                 raise

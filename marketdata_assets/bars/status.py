@@ -1,11 +1,11 @@
-"""What is loaded and what is missing, month by month: the picture behind `marketdata status` and repair.
+"""What is loaded and what is missing, by month and by file: the picture behind `marketdata status`, sensor and repair.
 
 Nothing is written here.
 """
 
 import datetime as dt
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,25 @@ import psycopg
 
 from marketdata_assets.bars import changes, coverage
 from marketdata_assets.bars import plan as planning
-from marketdata_assets.bars.layout import scan, year_of
+from marketdata_assets.bars.layout import taken, why_not_taken, year_of
+from marketdata_assets.bars.plan import Task
 from marketdata_assets.bars.schema import DATASET
+from marketdata_assets.loading.file_ledger import Delivered, FileEntry, FileState, Recorded, everything, state_of
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.loading.states import State, worst
 from marketdata_assets.reference.codes import mentioned
 from marketdata_assets.stores import ledger
+from marketdata_assets.stores.ledger import Loaded
+from marketdata_assets.stores.postgres import statement
 
 _STATES: dict[planning.Reason, State] = {"missing": State.MISSING, "failed": State.FAILED, "unusable": State.FAILED}
+_DUE: dict[planning.Reason, str] = {
+    "missing": "never loaded, or not in all its months",
+    "failed": "the load failed, and the file is another now",
+    "unusable": "it cannot be read, as a load will say",
+    "vanished": "members that are loaded are no longer in it",
+    "moved": "older or newer than others now",
+}
 
 
 @dataclass(frozen=True)
@@ -40,18 +52,104 @@ class MonthRows:
     codes: int
 
 
-def month_states(connection: psycopg.Connection, folder: Path, months: Collection[str]) -> dict[str, State]:
-    """Compare the files with the ledger: the state of each of `months`; `unsupported` where no file has the month."""
-    files = scan(folder)
-    moved = coverage.moved(connection, {file.name: file.modified_ns for file in files})
-    plan = planning.make(files, ledger.loaded(connection, DATASET), months, moved=moved)
-    loaded, known = _months_loaded(connection, months), covered(connection, months)
+@dataclass(frozen=True)
+class Survey:
+    """The folder compared with the ledger: each month's state, what a load would do, and each entry of the folder.
+
+    `files` have no counts of rows; see `with_counts`.
+    """
+
+    months: dict[str, State]
+    tasks: tuple[Task, ...]
+    files: tuple[FileEntry, ...]
+
+    @property
+    def undated(self) -> set[str]:
+        """Files that are due or failed in no month that is known, so that a run of any month tries them."""
+        return {task.source for task in self.tasks if not task.touches}
+
+    def due(self, months: Collection[str]) -> bool:
+        """Whether a run of `months` has anything to load."""
+        return bool(self.undated) or any(not task.touches.isdisjoint(months) for task in self.tasks)
+
+
+def survey(connection: psycopg.Connection, folder: Path, months: Collection[str]) -> Survey:
+    """Compare the folder with the ledger; `months` are all that may be loaded."""
+    found = everything(folder)
+    files = taken(found)
+    moved = coverage.moved(connection, {file.name: file.modified_ns for file in files if not file.problem})
+    known = ledger.loaded(connection, DATASET)
+    plan = planning.make(files, known, months, moved=moved)
+    loaded, provided = _months_loaded(connection, months), covered(connection, months)
     states = {month: State.OK if month in loaded else State.EMPTY for month in months}
-    states |= dict.fromkeys({*months} - known, State.UNSUPPORTED)
+    states |= dict.fromkeys({*months} - provided, State.UNSUPPORTED)
     for task in plan.tasks:
         for month in task.touches & states.keys():
             states[month] = worst(states[month], _STATES.get(task.reason, State.STALE))
-    return states
+    return Survey(states, plan.tasks, tuple(_entries(found, plan.tasks, known, _failures(connection), months)))
+
+
+def file_entries(connection: psycopg.Connection, folder: Path, months: Collection[str]) -> list[FileEntry]:
+    """The state of every entry of the folder, and what became of the rows of each file."""
+    return with_counts(connection, survey(connection, folder, months).files)
+
+
+def with_counts(connection: psycopg.Connection, files: Iterable[FileEntry]) -> list[FileEntry]:
+    """The files with the counts of their rows; a second row of one minute is a rejected row."""
+    query = statement(__package__, "file_rows.sql")
+    counts = {row[0]: row[1:] for row in connection.execute(query, {"dataset": DATASET})}
+    found = []
+    for one in files:
+        read, rejected, loaded, replaced = counts.get(one.file, (0, 0, 0, {}))
+        found.append(replace(one, read=read, loaded=loaded, rejected=rejected, replaced=replaced))
+    return found
+
+
+def _failures(connection: psycopg.Connection) -> dict[tuple[str, str], tuple[str | None, str]]:
+    """By file and unit, the bytes of a last attempt that failed, and why it did."""
+    rows = connection.execute(
+        """SELECT source, unit, attempted_hash, coalesce(error, '') FROM marketdata_ledger
+           WHERE dataset = %s AND outcome = 'failed'""",
+        [DATASET],
+    )
+    return {(source, unit): (attempted, error) for source, unit, attempted, error in rows}
+
+
+def _entries(
+    found: Iterable[Delivered],
+    tasks: Iterable[Task],
+    known: Iterable[Loaded],
+    failures: Mapping[tuple[str, str], tuple[str | None, str]],
+    months: Collection[str],
+) -> Iterator[FileEntry]:
+    """The state of each entry of the folder: what a load would do about its units, or else what is loaded of them."""
+    todo: dict[str, list[Task]] = {}
+    for task in tasks:
+        todo.setdefault(task.source, []).append(task)
+    loaded: dict[str, bool] = {}
+    for one in known:
+        if one.outcome in ("ok", "empty"):
+            loaded[one.source] = loaded.get(one.source, False) or one.outcome == "ok"
+    for entry in found:
+        failed = [failures[task.source, task.name][1] for task in todo.get(entry.name, ()) if _tried(task, failures)]
+        state, reason = FileState.EMPTY, ""
+        if failed:
+            state, reason = FileState.FAILED, and_more(failed, 1, "; ")
+        elif entry.name in todo:
+            state, reason = FileState.DUE, _DUE.get(todo[entry.name][0].reason, "changed since it was loaded")
+        elif entry.name in loaded:
+            state = FileState.LOADED if loaded[entry.name] else FileState.EMPTY
+        else:
+            span = f"{min(months)} to {max(months)}" if months else "no month"
+            state, reason = FileState.NOT_TAKEN, f"it has no month of those that are loaded, {span}"
+        recorded = Recorded(entry.identity, FileEntry(entry.name, state, reason))
+        yield state_of(entry, recorded, not_taken=why_not_taken(entry))
+
+
+def _tried(task: Task, failures: Mapping[tuple[str, str], tuple[str | None, str]]) -> bool:
+    """Whether the last attempt to load just these bytes has failed."""
+    attempt = failures.get((task.source, task.name))
+    return attempt is not None and task.unit is not None and attempt[0] == (task.unit.checksum or None)
 
 
 def by_month(connection: psycopg.Connection, months: Collection[str]) -> dict[str, MonthRows]:

@@ -7,6 +7,7 @@ processes is in `ingest`.
 import datetime as dt
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from marketdata_assets.bars import changes, coverage, days
 from marketdata_assets.bars.coverage import Hole, Provider, Span
 from marketdata_assets.bars.layout import PRICES, TABLE_COLUMNS, read_header, year_of_unit
 from marketdata_assets.bars.reading import Rows, typed
-from marketdata_assets.bars.rules import Bars, judge
+from marketdata_assets.bars.rules import Bars, Label, Labels, judge
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
@@ -88,6 +89,7 @@ def load(
     *,
     force: bool = False,
     columnstore: bool = False,
+    label: Label = "end",
 ) -> UnitReport:
     """Make the table hold exactly the unit's rows of `months`, and of every month loaded from older bytes of it.
 
@@ -106,7 +108,7 @@ def load(
         wanted = months
         if known and not same and months is not None:  # changed bytes: one base of adjustment for all loaded months
             wanted = months | frozenset(known.slices)
-        parsed = parse(opener, unit, wanted, holes)
+        parsed = parse(opener, unit, wanted, holes, label)
         attempt = Attempt(known, wanted, holes, run_id, started, columnstore=columnstore)
         try:
             try:
@@ -223,15 +225,16 @@ def parse(
     unit: Unit,
     months: Collection[str] | None,
     holes: Mapping[tuple[str, str], Sequence[Hole]] | None = None,
+    label: Label = "end",
 ) -> Parsed:
     """Read `unit` whole and encode its rows of `months` (`YYYY-MM`; None takes all), leaving out `holes`.
 
-    Raises BadFile, BadHeader or TooManyRejects; then nothing of the unit may be loaded.
+    Raises BadFile, BadHeader, WrongLabel or TooManyRejects; then nothing of the unit may be loaded.
     """
     try:
-        return _Parser(opener, unit, months, holes or {}, Duplicates()).run()
+        return _Parser(opener, unit, months, holes or {}, Duplicates(), Labels(label)).run()
     except OutOfOrder:
-        return _Parser(opener, unit, months, holes or {}, Duplicates(remember=True)).run()
+        return _Parser(opener, unit, months, holes or {}, Duplicates(remember=True), Labels(label)).run()
 
 
 @dataclass
@@ -241,6 +244,7 @@ class _Parser:
     months: Collection[str] | None
     holes: Mapping[tuple[str, str], Sequence[Hole]]
     duplicates: "Duplicates"
+    labels: Labels
     rejects: Rejects = field(default_factory=Rejects)
     parsed: Parsed = field(default_factory=Parsed)
     _last: tuple[tuple[str, ...], int] | None = None
@@ -255,10 +259,11 @@ class _Parser:
                     self._take(typed(block, names, self.rejects))
                     if self.rejects.hopeless:
                         break
-            self.rejects.check_limit(self.unit.place)
+            raw = partial(raw_lines, self.opener, self.unit, "utf-8")
+            self.rejects.check_limit(self.unit.place, raw=raw)
+            self.labels.check(self.unit.place)
             if self.rejects:
-                raw = raw_lines(self.opener, self.unit, "utf-8", set(self.rejects.reasons))
-                self.parsed.rejects = self.rejects.for_quarantine(raw)
+                self.parsed.rejects = self.rejects.for_quarantine(raw(set(self.rejects.reasons)))
         except BaseException:
             self.parsed.payload.close()
             raise
@@ -266,7 +271,7 @@ class _Parser:
         return self.parsed
 
     def _take(self, rows: Rows) -> None:
-        bars = judge(rows, self.rejects, year_of_unit(self.unit))
+        bars = self.labels.by_end(judge(rows, self.rejects, year_of_unit(self.unit)))
         repeated = self.duplicates.repeated(bars)
         if repeated is not None:
             for row in bars.row[repeated].tolist():

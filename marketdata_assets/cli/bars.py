@@ -12,6 +12,7 @@ from marketdata_assets.bars import kline, layout, schema, status
 from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.arguments import existing_folder
 from marketdata_assets.cli.instance import RunOutcome, finish, months_between, months_listed, run_job
+from marketdata_assets.loading.file_ledger import NAMED, FileEntry, counts, everything, summary
 from marketdata_assets.loading.files import Unit
 from marketdata_assets.loading.states import State
 from marketdata_assets.months import month_ranges
@@ -41,6 +42,7 @@ def ingest(
         outcome = None if force else up_to_date(settings, wanted)
         if outcome is None:
             outcome = _load(settings, wanted, force)
+            outcome.metadata["files"] = _files(settings)
     finish(outcome, as_json, loaded_json, tell)
 
 
@@ -60,9 +62,11 @@ def _load(settings: Settings, months: Sequence[str], force: bool) -> RunOutcome:
 
 def _check_files(folder: Path, months: Sequence[str]) -> None:
     """Reject a folder without files, and months of which no file can be."""
-    files = layout.scan(existing_folder(folder, "MARKETDATA_BARS_DIR"))
+    found = everything(existing_folder(folder, "MARKETDATA_BARS_DIR"))
+    files = layout.taken(found)
     if not files:
-        cause = f"{folder} has no zip or CSV of minute bars; put them there, or name their folder"
+        others = "".join(f"; {one.name}: {layout.why_not_taken(one)}" for one in found[:NAMED])
+        cause = f"{folder} has no zip or CSV of minute bars; put them there, or name their folder{others}"
         raise typer.BadParameter(cause, param_hint="MARKETDATA_BARS_DIR")
     years = {str(layout.year_of_unit(Unit(file)) or "") for file in files}
     if months and "" not in years and years.isdisjoint(month[:4] for month in months):
@@ -77,14 +81,25 @@ def up_to_date(settings: Settings, months: Sequence[str]) -> RunOutcome | None:
     started = time.monotonic()
     with connect(stores.postgres_dsn()) as connection:
         schema.ensure(connection)
-        bars = status.month_states(connection, settings.bars_folder, months)
+        found = status.survey(connection, settings.bars_folder, months_between(None))
+        bars = {month: found.months[month] for month in months}
         klines = status.kline_states(connection, bars)
-    if any(state.outdated for state in (*bars.values(), *klines.values())):
+    if found.due(months) or any(state.outdated for state in (*bars.values(), *klines.values())):
         return None
     loaded = sum(state == State.OK for state in bars.values())
     seconds = time.monotonic() - started
     metadata = {"rows": 0, "rejected": 0, "seconds": seconds, "months_unchanged": loaded}
-    return RunOutcome(True, None, {"stock_1min_qfq": metadata})
+    return RunOutcome(True, None, {"stock_1min_qfq": metadata, "files": files_by_state(found.files)})
+
+
+def _files(settings: Settings) -> dict[str, Any]:
+    with connect(stores.postgres_dsn()) as connection:
+        return files_by_state(status.survey(connection, settings.bars_folder, months_between(None)).files)
+
+
+def files_by_state(files: Sequence[FileEntry]) -> dict[str, Any]:
+    """The files of the folder by state, for machines, and in a line."""
+    return {str(state): number for state, number in counts(files).items()} | {"summary": summary(files)}
 
 
 def loaded_json(outcome: RunOutcome) -> dict[str, Any]:
@@ -95,6 +110,7 @@ def loaded_json(outcome: RunOutcome) -> dict[str, Any]:
         **outcome.as_json(),
         "bars": {k: v for k, v in bars.items() if k != "preview"},
         "kline": {k: v for k, v in lines.items() if k not in ("preview", "candlesticks")},
+        "files": {k: v for k, v in outcome.metadata.get("files", {}).items() if k != "summary"},
     }
 
 
@@ -116,6 +132,8 @@ def tell(outcome: RunOutcome) -> None:
             f"monthly kline {lines['rows']:,} rows by {lines['engine']}, {lines['seconds']:.1f} s;"
             f" {outcome.checks_passed} checks passed"
         )
+    if files := outcome.metadata.get("files"):
+        output.console().print(f"files         {files['summary']}", markup=False)
 
 
 def refresh_kline(

@@ -54,6 +54,9 @@ def status(
             shown = [[row[name] for name in columns] for row in rows if row["group"] == title]
             if shown:
                 output.table(title, columns, shown)
+        for row in rows:
+            if row.get("files_summary"):
+                output.console().print(f"files of {row['group']}: {row['files_summary']}", markup=False)
         stale: dict[str, str] = next((row["two_bases"] for row in rows if row.get("two_bases")), {})
         if stale:
             files = sorted({seam for seams in stale.values() for seam in seams.split(", ")})
@@ -64,7 +67,7 @@ def status(
             output.table("due", DUE, [[run[name] for name in DUE] for run in runs])
         elif due:
             output.console().print("nothing is due")
-    if any(row["failed"] for row in rows):
+    if any(row["failed"] or (row["group"] == "bars" and row.get("files_failed")) for row in rows):
         raise typer.Exit(1)
 
 

@@ -69,7 +69,7 @@ def read_rows(
 
 
 def _rows(block: Block, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Each row's line and cells; no cells for a line whose quotes do not close."""
+    """Each row's line and cells; no cells for a line whose quotes do not close, or close within a cell."""
     lines = block.text.decode().split("\n")
     number = 0
     while number < len(lines):
@@ -83,7 +83,7 @@ def _rows(block: Block, delimiter: str) -> Iterator[tuple[int, list[str]]]:
                 yield block.first_line + first, []
                 continue
             text, number = "\n".join(lines[first : last + 1]).rstrip("\r"), last + 1
-        cells = _parsed(text, delimiter)[0] if QUOTE in text else text.split(delimiter)
+        cells = next(iter(_parsed(text, delimiter)), []) if QUOTE in text else text.split(delimiter)
         yield block.first_line + first, cells
 
 
@@ -98,4 +98,8 @@ def _closed_at(lines: list[str], first: int, delimiter: str) -> int | None:
 
 
 def _parsed(text: str, delimiter: str) -> list[list[str]]:
-    return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    """The rows of a text; none when a quote does not end its cell, as in `"10"5`."""
+    try:
+        return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error:
+        return []

@@ -61,6 +61,8 @@ class FileState:
     size: int
     modified_ns: int
     seen_ns: int = field(default=0, compare=False)
+    problem: str = ""
+    """Why it cannot be read, as far as a scan shows."""
 
     @property
     def is_zip(self) -> bool:

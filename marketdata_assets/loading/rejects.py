@@ -1,13 +1,15 @@
 """Rows that a load rejects: gathered by line while a unit is read, and the limit from which on the unit is rejected."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.stores.bookkeeping import Reject
 
+FIRST = 20
+"""So many rejected rows of a file that is rejected as a whole are in quarantine: a zip may have thousands of those."""
 LINE = "_line"
 """The hidden column of a frame of rows: the line of the file on which each row begins."""
 
@@ -90,12 +92,20 @@ class Rejects:
     def exceeded(self) -> bool:
         return self.limit.exceeded(len(self), self.rows)
 
-    def check_limit(self, place: str, remedy: str = "") -> None:
-        """Raise TooManyRejects, with the first reasons, when the limit is exceeded."""
+    def check_limit(
+        self, place: str, remedy: str = "", raw: Callable[[set[int]], Mapping[int, str]] = lambda lines: {}
+    ) -> None:
+        """Raise TooManyRejects, with the first rows, when the limit is exceeded; `raw` gives lines as they were."""
         if self.exceeded:
-            first = sorted(self.reasons, key=lambda line: (line < 0, abs(line)))[:3]
-            examples = [f"line {line}: {self.reasons[line]}" for line in first]
-            raise TooManyRejects(place, len(self), self.rows, self.limit, examples, remedy)
+            lines = sorted(self.reasons, key=lambda line: (line < 0, abs(line)))[:FIRST]
+            examples = [f"line {line}: {self.reasons[line]}" for line in lines[:3]]
+            texts, more = raw(set(lines)), len(self) - len(lines)
+            first = [Reject(line, self.reasons[line], texts.get(line, ""), self.partitions.get(line)) for line in lines]
+            if more:
+                count = f"at least {more}" if self.hopeless else str(more)
+                reason = f"{first[-1].reason}; {count} more rejected rows of this file are not listed"
+                first[-1] = replace(first[-1], reason=reason)
+            raise TooManyRejects(place, len(self), self.rows, self.limit, examples, remedy, first)
 
     def for_quarantine(self, raw: Mapping[int, str]) -> list[Reject]:
         """All of them by line; `raw` has the lines as they were read."""

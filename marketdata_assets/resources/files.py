@@ -9,6 +9,7 @@ from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
+    from marketdata_assets.bars.rules import Label
     from marketdata_assets.budget import BudgetPlace
     from marketdata_assets.exchanges.history_clients import HistoryHosts
 
@@ -37,6 +38,12 @@ class BarFiles(Folder):
     """The folder of minute-bar files. An empty `folder` means MARKETDATA_BARS_DIR, else `bars` in the data folder."""
 
     settings_prefix = "bars"
+
+    @property
+    def label(self) -> "Label":
+        """Which end of its minute the files label a bar by."""
+        label: Label = self._setting("label")
+        return label
 
 
 class AlphaFiles(Folder):

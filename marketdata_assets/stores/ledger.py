@@ -106,11 +106,16 @@ def record(connection: psycopg.Connection, *entries: Entry) -> None:
     )
 
 
-def record_failure(connection: psycopg.Connection, attempt: Entry) -> None:
-    """Record a failed attempt; what was loaded from the unit before stays in the table, and on record."""
+def record_failure(connection: psycopg.Connection, attempt: Entry, rejects: Collection[Reject] = ()) -> None:
+    """Record a failed attempt; what was loaded from the unit before stays in the table, and on record.
+
+    In quarantine, `rejects` replace the unit's rows of before; where there are none, these stay.
+    """
     with connection.transaction():
         before = locked(connection, attempt.dataset, attempt.source, attempt.unit)
         record(connection, after_failure(before, attempt))
+        if rejects:
+            replace_rejects(connection, attempt.dataset, attempt.source, attempt.unit, rejects)
 
 
 def replace_rejects(

@@ -1,14 +1,14 @@
 """A complete year raises no alarm, and each hole is named: with reference data, and as far as it can be without."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import psycopg
 import pytest
-from bar_files import deliver, run
+from bar_files import csv_text, deliver, line, run
 from market_year import DAYS, MONTHS, YEAR, Cells, Market, clean_year, usual
 
 from marketdata_assets.bars import completeness, schema
@@ -226,3 +226,53 @@ def test_holes_in_files_are_named_with_their_minutes(connection: psycopg.Connect
 
 def test_nothing_loaded_is_nothing_to_object_to(connection: psycopg.Connection) -> None:
     assert bars_complete(connection, MONTHS, Reference()).checked == 0
+
+
+def moved(data: bytes, hours: int, days: Sequence[dt.date]) -> bytes:
+    """The file's bars of some days by so many hours later."""
+    head, *rows = data.decode("utf-8-sig").splitlines()
+    found = []
+    for row in rows:
+        time = dt.datetime.fromisoformat(row[:19])
+        found.append(f"{time + dt.timedelta(hours=hours * (time.date() in days))}{row[19:]}")
+    return csv_text(found, head)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("out", [1, 3])
+def test_days_whose_bars_are_all_outside_the_session_are_named(
+    connection: psycopg.Connection, dsn: str, tmp_path: Path, year: Market, known: bool, out: int
+) -> None:
+    trading = of_month(3)[:3]
+    good, shifted = (sample_bars.csv_bytes(sample_bars.stock_year(f"sh60000{n}", "示例", trading, 7)) for n in (0, 1))
+    deliver(tmp_path / "2024_1min.zip", {"sh600000_2024.csv": good})
+    run(dsn, tmp_path, MONTHS)
+    assert bars_complete(connection, ["2024-03"], Reference()).passed
+    deliver(tmp_path / "sh600001_2024.csv", moved(shifted, -8, trading[:out]))
+    run(dsn, tmp_path, MONTHS)
+    found = bars_complete(connection, ["2024-03"], year.reference if known else Reference())
+    assert found.facts["days_outside_session"] == out
+    assert found.count >= out
+    example = found.examples[0]
+    assert [example[name] for name in ("file", "symbol", "first", "last", "days")] == [
+        "sh600001_2024.csv", "600001.SH", str(trading[0]), str(trading[out - 1]), out,
+    ]  # fmt: skip
+    assert f"{out * 241} bars from 01:30 to 07:00, none from 09:30 to 15:00" in example["note"]
+    assert bars_complete(connection, ["2024-04"], Reference()).passed
+
+
+def test_bars_at_midnight_of_every_day_are_daily_bars(connection: psycopg.Connection, dsn: str, tmp_path: Path) -> None:
+    deliver(tmp_path / "sh600000_2024.csv", csv_text(line(f"{day} 00:00:00") for day in of_month(3)))
+    run(dsn, tmp_path, MONTHS)
+    found = bars_complete(connection, ["2024-03"], Reference())
+    assert (found.passed, found.facts["days_outside_session"]) == (False, len(of_month(3)))
+
+
+def test_bars_after_the_close_beside_a_whole_session_are_no_objection(
+    connection: psycopg.Connection, dsn: str, tmp_path: Path
+) -> None:
+    data = sample_bars.csv_bytes(sample_bars.stock_year("sh688001", "示例", of_month(3)[:2], 7))
+    after = "".join(f"{line(f'{day} 15:{minute}:00', 'sh688001')}\n" for day in of_month(3)[:2] for minute in (6, 30))
+    deliver(tmp_path / "sh688001_2024.csv", data + after.replace(" 15:6:", " 15:06:").encode())
+    run(dsn, tmp_path, MONTHS)
+    assert bars_complete(connection, ["2024-03"], Reference()).passed

@@ -2,12 +2,15 @@
 
 import datetime as dt
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
 import pytest
 from bar_files import assert_exact, books_balance, csv_text, deliver, entries, line, minutes, months, run, table
 
+from marketdata_assets.bars import checks
+from marketdata_assets.bars.rules import Label
 from marketdata_assets.bars.schema import ensure
 from marketdata_assets.stores import ledger
 from marketdata_demo.sample_bars import csv_bytes, stock_year
@@ -176,7 +179,7 @@ def test_bytes_that_text_columns_cannot_hold_are_kept_written_out(dsn: str, tmp_
     books_balance(dsn)
     with psycopg.connect(dsn) as connection:
         first, second = ledger.quarantined(connection, "stock_1min_qfq")
-    assert (first.reason, second.reason) == ("not UTF-8", "volume -5 is out of range")
+    assert (first.reason, second.reason) == ("not UTF-8", r"time '2000-06-09 16:30:00\x00' is not a time")
     assert "\\0,\\xff," in first.raw
     assert "\\0" in second.raw
 
@@ -218,3 +221,104 @@ def test_correction_of_a_compressed_month_is_loaded(timescale_dsn: str, tmp_path
     year_zip(tmp_path, day=2, dividend=3.0)
     run(timescale_dsn, tmp_path)
     assert_exact(timescale_dsn, tmp_path)
+
+
+def test_the_first_rejected_rows_of_a_file_that_is_rejected_as_a_whole_are_in_quarantine(
+    dsn: str, tmp_path: Path
+) -> None:
+    good = [line(label) for label in minutes("2000-06-09 09:30:00", 100)]
+    bad = [line(label, price="nan").replace("NaN", "1") for label in minutes("2000-06-09 13:00:00", 30)]
+    path = deliver(tmp_path / "sh600000_2000.csv", csv_text([*good, *bad]))
+    [failed] = run(dsn, tmp_path).failed
+    assert "30 of 130 rows rejected" in (failed.error or "")
+    with psycopg.connect(dsn) as connection:
+        rows = ledger.quarantined(connection, "stock_1min_qfq")
+    assert [row.place for row in rows] == [f"sh600000_2000.csv:{number}" for number in range(102, 122)]
+    assert [row.raw for row in rows] == bad[:20]
+    assert {row.slice for row in rows} == {"2000-06"}
+    *others, last = [row.reason for row in rows]
+    assert set(others) == {"open nan is out of range"}
+    assert last == "open nan is out of range; 10 more rejected rows of this file are not listed"
+    assert table(dsn) == []
+    books_balance(dsn)
+    deliver(path, csv_text([*good, bad[0]]), day=2)
+    run(dsn, tmp_path)
+    with psycopg.connect(dsn) as connection:
+        assert [row.line for row in ledger.quarantined(connection, "stock_1min_qfq")] == [102]
+    books_balance(dsn)
+
+
+def test_a_redelivery_that_is_rejected_shows_its_rows_and_the_check_is_not_confused(dsn: str, tmp_path: Path) -> None:
+    good = [line(label) for label in minutes("2000-06-09 09:30:00", 200)]
+    path = deliver(tmp_path / "sh600000_2000.csv", csv_text([*good, good[3]]))
+    run(dsn, tmp_path)
+    deliver(path, csv_text([*good[:9], *["junk"] * 2000]), day=2)
+    assert len(run(dsn, tmp_path).failed) == 1
+    assert len(table(dsn)) == 200
+    with psycopg.connect(dsn) as connection:
+        rows = ledger.quarantined(connection, "stock_1min_qfq")
+        assert checks.every_row_accounted(connection, ["2000-06"]).passed
+    assert (len(rows), rows[0].raw) == (20, "junk")
+    assert "at least 981 more" in rows[-1].reason or "1980 more" in rows[-1].reason
+    books_balance(dsn)
+
+
+def started(data: bytes, drop: Sequence[str] = ()) -> bytes:
+    """The sample's bars labelled by the start of their minute, without the opening auction."""
+    head, *rows = data.decode("utf-8-sig").splitlines()
+    rows = [row for row in rows if " 09:30:00" not in row]
+    early = [f"{dt.datetime.fromisoformat(row[:19]) - dt.timedelta(minutes=1)}{row[19:]}" for row in rows]
+    return csv_text([row for row in early if row[11:16] not in drop], head)
+
+
+def clocks(dsn: str) -> tuple[int, str, str]:
+    with psycopg.connect(dsn) as connection:
+        found = connection.execute("SELECT count(*), min(time::time)::text, max(time::time)::text FROM stock_1min_qfq")
+        row = found.fetchone()
+    assert row is not None
+    return row
+
+
+QUIET = [f"10:{minute:02d}" for minute in range(60)]
+
+
+@pytest.mark.parametrize("drop", [(), QUIET, ("14:57", "14:58", "14:59")], ids=["whole", "quiet", "auction"])
+def test_bars_labelled_by_their_start_fail_and_load_as_declared(dsn: str, tmp_path: Path, drop: Sequence[str]) -> None:
+    data = started(csv_bytes(stock_year("sh600001", "示例银行", DAYS, 7)), drop)
+    deliver(tmp_path / "2000_1min.zip", {"sh600001_2000.csv": data})
+    [failed] = run(dsn, tmp_path).failed
+    assert "2000-01-31 has a bar of 13:00 and none of 11:30 or 15:00" in (failed.error or "")
+    assert "Set MARKETDATA_BARS_LABEL=start" in (failed.error or "")
+    assert table(dsn) == []
+    assert run(dsn, tmp_path, label="start").failed == ()
+    last = "14:57:00" if drop and drop != QUIET else "15:00:00"
+    assert clocks(dsn) == (3 * (240 - len(drop)), "09:31:00", last)
+    books_balance(dsn)
+
+
+def test_bars_labelled_by_their_end_are_not_converted(dsn: str, tmp_path: Path) -> None:
+    year_zip(tmp_path)
+    failed = run(dsn, tmp_path, label="start").failed
+    assert len(failed) == 3
+    assert "Set MARKETDATA_BARS_LABEL=end" in (failed[0].error or "")
+    assert run(dsn, tmp_path).failed == ()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [*minutes("2000-01-31 09:31:00", 119), "2000-01-31 13:00:00", *minutes("2000-01-31 13:01:00", 120)],
+        minutes("2000-01-31 13:00:00", 20),
+        [label for label in minutes("2000-01-31 09:30:00", 331) if not "11:30:00" < label[11:] < "13:01:00"][::7],
+        minutes("2000-01-31 11:00:00", 240),
+    ],
+    ids=["11:30 as 13:00", "a few minutes", "a thin day", "minutes through the break"],
+)
+@pytest.mark.parametrize("label", ["end", "start"])
+def test_days_that_do_not_say_how_they_are_labelled_load_as_declared(
+    dsn: str, tmp_path: Path, labels: list[str], label: Label
+) -> None:
+    deliver(tmp_path / "sh600000_2000.csv", csv_text(map(line, labels)))
+    assert run(dsn, tmp_path, label=label).failed == ()
+    first = dt.datetime.fromisoformat(labels[0]) + dt.timedelta(minutes=label == "start")
+    assert clocks(dsn)[:2] == (len(labels), f"{first:%H:%M:%S}")

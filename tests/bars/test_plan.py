@@ -1,6 +1,5 @@
 """What is stale: the files held against the ledger, as the sensor and the nightly repair ask it."""
 
-import zipfile
 from pathlib import Path
 
 import psycopg
@@ -63,25 +62,6 @@ def test_what_a_delivery_makes_due(
         deliver(tmp_path / "2000_1min.zip", delivery, day=2)
     plan = looked(loaded, tmp_path, asked)
     assert (touched(plan), plan.unchanged) == (due, unchanged)
-
-
-class GbkName(zipfile.ZipInfo):
-    """A member whose name is GBK, without the flag of UTF-8, as Chinese Windows writes it."""
-
-    def _encodeFilenameFlags(self) -> tuple[bytes, int]:  # noqa: N802
-        return self.filename.encode("gbk"), self.flag_bits
-
-
-def test_member_recorded_under_its_undecoded_name_is_known(dsn: str, tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "2000_1min.zip", "w") as archive:
-        archive.writestr(GbkName("平安_2000.csv"), data())
-    assert [unit.unit for unit in run(dsn, tmp_path, ["2000-06"]).units] == ["2000_1min.zip!平安_2000.csv"]
-    stored = "平安_2000.csv".encode("gbk").decode("cp437")
-    with psycopg.connect(dsn) as connection:
-        for name in ("marketdata_ledger", "stock_1min_coverage"):
-            connection.execute(f"UPDATE {name} SET unit = %s", [stored])
-    plan = looked(dsn, tmp_path, ["2000-06"])
-    assert (plan.tasks, plan.unchanged) == ((), 1)
 
 
 def test_failed_unit_is_tried_again_even_with_the_same_bytes(dsn: str, tmp_path: Path) -> None:

@@ -184,3 +184,42 @@ def test_columns_in_another_order_are_the_same_bars(tmp_path: Path) -> None:
     heads, row = HEADER.split(","), line("2000-06-09 09:30:00").split(",")
     data = csv_text([",".join(row[n] for n in order)], ",".join(heads[n] for n in order))
     assert parse_one(tmp_path, data) == ([("600000.SH", "2000-06")], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("2024-01-02 01:31:00+00:00", "2024-01-02 09:31:00"),
+        ("2024-01-02T01:31:00Z", "2024-01-02 09:31:00"),
+        ("2024-01-02 01:31 Z", "2024-01-02 09:31:00"),
+        ("2024-01-02 09:31:00+0800", "2024-01-02 09:31:00"),
+        ("2024-01-01 20:31:00-05:00", "2024-01-02 09:31:00"),
+        ("2024-01-02 09:31:00.000000", "2024-01-02 09:31:00"),
+        ("2024/1/2 9:31", "2024-01-02 09:31:00"),
+        ("1991-05-03 01:31:00Z", "1991-05-03 10:31:00"),  # summer time
+        ("2024-01-02 01:31:00 PM", None),
+        ("2024-01-02 09:31:00 junk", None),
+        ("2024-01-02 09:31:00.250", None),
+        ("2024-01-02 09:31:00+25:00", None),
+        ("2024-01-02 09:31:60", None),
+        ("2024-1/2 09:31:00", None),
+        ("20240102093100", None),
+        ("1704159060", None),
+        ("2024-01-02 24:00:00", None),
+    ],
+)
+@pytest.mark.parametrize("beside", [0, 300])
+def test_a_time_is_read_to_its_end(text: str, read: str | None, beside: int) -> None:
+    usual = minutes("2024-01-03 09:30:00", beside)
+    rejects = Rejects()
+    block = Block("\n".join(line(label) for label in (*usual, text)).encode(), 2)
+    bars = judge(typed(block, NAMES, rejects), rejects)
+    times_read = [str(EPOCH + dt.timedelta(microseconds=time)) for time in bars.time.tolist()]
+    assert times_read == [*usual, *([read] if read else [])]
+    assert list(rejects.reasons.values()) == ([] if read else [f"time {text!r} is not a time"])
+
+
+def test_a_quote_within_a_cell_is_no_number(tmp_path: Path) -> None:
+    rows = [line(label) for label in minutes("2000-06-09 09:30:00", 150)]
+    rows[3] = rows[3].replace(",10.00,", ',"10".00,', 1)
+    assert parse_one(tmp_path, csv_text(rows))[1] == [5]

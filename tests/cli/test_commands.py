@@ -47,7 +47,7 @@ def test_ingest_loads_months_and_every_command_shows_them(running: LocalStack, d
     said = answer(loaded)
     assert said["success"] is True
     assert (said["bars"]["rows"], said["bars"]["rejected"]) == (rows, 1)
-    assert (said["kline"]["rows"], said["kline"]["engine"], said["checks_passed"]) == (len(good), "rollup", 9)
+    assert (said["kline"]["rows"], said["kline"]["engine"], said["checks_passed"]) == (len(good), "rollup", 10)
 
     again = marketdata(home, "ingest", "bars", "--months", "2014-03", "--workers", "1", **variables)
     assert again.returncode == 0, again.stderr
@@ -61,7 +61,7 @@ def test_ingest_loads_months_and_every_command_shows_them(running: LocalStack, d
     scattered = marketdata(home, "ingest", "bars", "--months", "2014-03,2014-05", "--force", "--json", **variables)
     assert scattered.returncode == 0, scattered.stderr
     said = answer(scattered)
-    assert (said["bars"]["codes"], said["kline"]["engine"], said["checks_passed"]) == (1, "rollup", 9)
+    assert (said["bars"]["codes"], said["kline"]["engine"], said["checks_passed"]) == (1, "rollup", 10)
 
     status = marketdata(home, "status", "--json", "--due", **variables)
     assert status.returncode == 0, status.stderr
@@ -198,3 +198,35 @@ def test_passwords_stay_out_of_what_the_doctor_says(running: LocalStack, databas
 def test_unknown_command_and_option_are_refused(home: Path) -> None:
     assert apart(home, "ingest", "weather").returncode == 2
     assert marketdata(home, "status", "--nonsense").returncode == 2
+
+
+def test_a_file_of_which_no_month_is_known_is_tried_and_shown(
+    running: LocalStack, database: str, tmp_path: Path
+) -> None:
+    home, variables = home_of(running), {"MARKETDATA_BARS_DIR": tmp_path, "MARKETDATA_POSTGRES_DSN": database}
+    foreign = tmp_path / "600001.XSHG.csv"
+    foreign.write_text("date,open,close\n2014-03-03 09:31:00,10,10\n")
+    (tmp_path / "notes.txt").touch()
+    for options in ((), ("--months", "2014-03")):
+        ended = marketdata(home, "ingest", "bars", *options, **variables)
+        assert ended.returncode == 1
+        assert "600001.XSHG.csv:1: column 时间" in ended.stderr
+        assert "nothing to load" not in ended.stdout
+        assert "files         2 files: 1 failed (600001.XSHG.csv: " in ended.stdout
+    shown = marketdata(home, "status", **variables)
+    assert shown.returncode == 1
+    assert "1 not taken (notes.txt: minute bars are read from files named *.zip, *.csv, *.csv.gz" in shown.stdout
+    [bars] = [row for row in answer(marketdata(home, "status", "--json", **variables))["assets"]
+              if row["asset"] == "stock_1min_qfq"]  # fmt: skip
+    assert (bars["files_failed"], bars["files_not_taken"], bars["files_due"]) == (1, 1, 0)
+    assert "600001.XSHG.csv:1: column 时间" in bars["files_named"][0]["reason"]
+    foreign.write_bytes(GOOD.replace(b"2014-03-03 09:", b"2014/3/3 9:"))
+    loaded = marketdata(home, "ingest", "bars", **variables)
+    assert loaded.returncode == 0, loaded.stderr
+    assert "files         2 files: 1 loaded, 1 not taken (notes.txt" in loaded.stdout
+    again = marketdata(home, "ingest", "bars", **variables)
+    assert "nothing to load, 2 months are up to date" in again.stdout
+    foreign.unlink()
+    refused = marketdata(home, "ingest", "bars", **variables)
+    assert refused.returncode == 2
+    assert "notes.txt: minute bars are read from" in " ".join(refused.stderr.replace("│", " ").split())

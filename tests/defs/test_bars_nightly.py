@@ -8,7 +8,7 @@ from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.defs.selection import months_of
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.months import month_ranges
-from marketdata_assets.partitions import months_of_tags
+from marketdata_assets.partitions import BAR_MONTHS, months_of_tags
 from marketdata_demo import sample_bars
 
 
@@ -109,4 +109,22 @@ def test_zip_whose_members_name_the_year_is_due(warehouse: Warehouse) -> None:
     assert tonight(warehouse) == [("2014-01", "2014-12")]
     assert repair(warehouse) == [True]
     assert warehouse.rows(KLINE_QUERY) == expected_kline(path)
+    assert tonight(warehouse) == []
+
+
+def test_file_of_which_no_month_is_known_is_due_until_it_loads(warehouse: Warehouse) -> None:
+    newest = BAR_MONTHS.get_partition_keys()[-1]
+    path = warehouse.folder / "20140303.csv"
+    path.parent.mkdir()
+    path.write_bytes(b"date,open\n2014-03-03,10\n")
+    for _ in range(2):
+        assert tonight(warehouse) == [(newest, newest)]
+        assert repair(warehouse) == [False]
+    days = [day for day in sample_bars.weekdays(2014) if day.month == 3][:2]
+    data = sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", days, 7))
+    path.write_bytes(data.replace(b"2014-03-0", b"2014/3/").replace(b" 09:", b" 9:"))
+    assert b"2014/3/3 9:31:00" in path.read_bytes()
+    assert tonight(warehouse) == [("2014-03", "2014-03")]
+    assert repair(warehouse) == [True]
+    assert warehouse.rows("SELECT min(time)::text, count(*) FROM stock_1min_qfq") == [("2014-03-03 09:30:00", 482)]
     assert tonight(warehouse) == []

@@ -64,6 +64,7 @@ def test_every_check_runs_and_passes(either_warehouse: Warehouse) -> None:
             "negative_volume_or_amount",
             "ohlc_order",
             "volume_without_amount",
+            "units",
             "missing_name",
             "kline_equals_minutes",
             "one_price_basis",

@@ -212,3 +212,28 @@ def test_run_keys_stay_short_however_many_files_there_are(warehouse: Warehouse) 
     [request] = evaluate(warehouse, None).run_requests or []
     assert request.tags[RANGE_START] == "2014-01"
     assert len(request.run_key or "") < 100
+
+
+FOREIGN = b"date,open,high,low,close,volume,money\n2014-03-03 09:31:00,10,10,10,10,100,100000\n"
+
+
+def test_a_file_of_which_no_month_is_known_asks_for_a_run_and_so_does_its_correction(warehouse: Warehouse) -> None:
+    newest = BAR_MONTHS.get_partition_keys()[-1]
+    path = warehouse.folder / "600001.XSHG.csv"
+    path.parent.mkdir()
+    path.write_bytes(FOREIGN)
+    aged(path, 1800)
+    ranges, cursor = tick(warehouse)
+    assert ranges == [(newest, newest)]
+    assert "600001.XSHG.csv:1: column" in failures(warehouse.run(newest, newest))["stock_1min_qfq"]
+    assert tick(warehouse, cursor)[0] == []
+    path.write_bytes(FOREIGN.replace(b"money", b"amount"))
+    aged(path, 900)
+    assert tick(warehouse, cursor)[0] == [(newest, newest)]
+    days = [day for day in sample_bars.weekdays(2014) if day.month == 3][:1]
+    path.write_bytes(sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", days, 7)))
+    aged(path, 600)
+    ranges, cursor = tick(warehouse, cursor)
+    assert ranges == [("2014-03", "2014-03")]
+    assert warehouse.run("2014-03", "2014-03").success
+    assert tick(warehouse, cursor)[0] == []

@@ -45,15 +45,14 @@ kline_job = dg.define_asset_job(
 def minute_bar_files_sensor(
     context: dg.SensorEvaluationContext, postgres: Postgres, bar_files: BarFiles
 ) -> dg.SensorResult | dg.SkipReason:
-    seen = plan.changes(
-        bar_files.path, context.cursor, time.time_ns(), bar_files.quiet_seconds, BAR_MONTHS.get_partition_keys()
-    )
-    due = []
-    if seen.months:
+    keys, due = BAR_MONTHS.get_partition_keys(), set[str]()
+    seen = plan.changes(bar_files.path, context.cursor, time.time_ns(), bar_files.quiet_seconds, keys)
+    if seen.months or seen.undated:
         with connect(postgres.dsn) as connection:
             schema.ensure(connection)
-            states = status.month_states(connection, bar_files.path, seen.months)
-        due = [month for month in seen.months if states[month].outdated]
+            found = status.survey(connection, bar_files.path, keys)
+        due = {month for month in seen.months if found.months[month].outdated}
+        due |= {keys[-1]} if found.undated & seen.undated else set()
     if not due:
         context.update_cursor(seen.cursor)
         waiting = f"; still being written: {', '.join(seen.waiting)}" if seen.waiting else ""
@@ -97,19 +96,21 @@ def due(
 ) -> list[dg.RunRequest]:
     """One run of all months that are missing, failed or stale, and runs of months of which only the K-line is.
 
-    A load that fails refreshes the K-line of what it has loaded, so months of both need no run of their own. Groups of
-    `unfinished` files (see `plan.states`) are not read.
+    The newest month is loaded for files of which no month is known: every run tries these. A load that fails refreshes
+    the K-line of what it has loaded, so months of both need no run of their own. Groups of `unfinished` files (see
+    `plan.states`) are not read.
     """
     keys = BAR_MONTHS.get_partition_keys()
     with connect(postgres.dsn) as connection:
         schema.ensure(connection)
-        states = status.month_states(connection, bar_files.path, keys)
-        klines = status.kline_states(connection, states)
+        found = status.survey(connection, bar_files.path, keys)
+        klines = status.kline_states(connection, found.months)
     months, kline_months = (
         {month for month, state in known.items() if state.outdated}
         | find_mismatches(instance, asset, BAR_MONTHS, [m for m, state in known.items() if state == "ok"], keys)
-        for asset, known in ((BARS, states), (KLINE, klines))
+        for asset, known in ((BARS, found.months), (KLINE, klines))
     )
+    months |= {keys[-1]} if found.undated else set()
     finished = sorted(plan.without_groups(months, unfinished))
     ranges = month_ranges(finished)
     if len(ranges) > 1:

@@ -30,6 +30,8 @@ RULES = {
     "negative_volume_or_amount": "No month has a negative volume or amount; negative prices are legal.",
     "ohlc_order": "High is the highest and low the lowest of the four prices.",
     "volume_without_amount": "No month has shares traded and no money paid.",
+    "units": "Amount by volume is a price: volume is in lots of 100 shares, amount in yuan. Else the file is named,"
+    " with the remedy; old adjusted bars say nothing.",
     "missing_name": "Every K-line carries the stock's name.",
 }
 
@@ -45,7 +47,7 @@ class Known:
 AGAINST_REFERENCE: dict[str, tuple[str, Callable[[psycopg.Connection, Sequence[str], Known], Finding]]] = {
     "bars_complete": (
         "Every stock has every minute of every trading day on which it was listed and not suspended; what is"
-        " missing is named.",
+        " missing is named, and so are days of which all bars are outside of the session.",
         lambda connection, months, known: bars_complete(connection, months, known.reference),
     ),
     "one_price_basis": (

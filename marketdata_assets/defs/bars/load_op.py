@@ -49,6 +49,7 @@ def load(
         force=config.force,
         progress=ProgressLog(context.log.info),
         complete=marks,
+        label=bar_files.label,
     )
     marks.show_failed(loaded.failed_months)
     context.log_event(observed_files(FILES, bar_files.path, [file.path for file in scan(bar_files.path)]))

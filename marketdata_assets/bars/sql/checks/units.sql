@@ -1,0 +1,34 @@
+-- Purpose: files whose volume or amount is in other units than lots of 100 shares and yuan, by the average price that these give.
+-- That price lies within the month's range in unadjusted bars, and above it in bars adjusted forward, the more so the older they
+-- are. So one of less than a 20th of the range says that units are wrong, whatever the adjustment; one that is 100, 1000 or 10000
+-- times a price of the range says so only in the last five years before the delivery, in a month whose range is narrow: near zero,
+-- where dividends were subtracted, the ratio of two prices says nothing. `ratio` is the average price to the middle of the range.
+WITH priced AS (
+    SELECT month, code, low, high, amount / volume / 100 AS price FROM stock_monthly_kline
+    WHERE month = ANY(%(months)s) AND volume > 0 AND amount > 0 AND low > 0
+), judged AS (
+    SELECT p.month, p.code, p.price / ((p.low + p.high) / 2) AS ratio, newest.source, newest.delivered, newest.last,
+           CASE WHEN p.price * 20 < p.low THEN 'low'
+                WHEN p.high < 1.5 * p.low AND EXISTS (
+                    SELECT FROM (VALUES (100), (1000), (10000)) AS by (times)
+                    WHERE p.price BETWEEN 0.98 * by.times * p.low AND 1.02 * by.times * p.high)
+                     AND newest.last > to_timestamp(newest.delivered / 1e9) AT TIME ZONE 'Asia/Shanghai' - interval '5 years'
+                THEN 'high' END AS wrong
+    FROM priced p CROSS JOIN LATERAL (
+        SELECT source, delivered, last FROM stock_1min_coverage c
+        WHERE c.code = p.code AND c.month = p.month::date AND rows > superseded
+        ORDER BY delivered DESC, source DESC LIMIT 1) newest
+), wrong AS (
+    SELECT source, wrong, count(DISTINCT code) AS codes, min(code) AS code, min(month) AS month,
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY ratio) AS ratio
+    FROM judged WHERE wrong IS NOT NULL GROUP BY source, wrong
+)
+SELECT source AS file, codes, code, to_char(month, 'YYYY-MM') AS month,
+       CASE WHEN ratio < 1 THEN trim(to_char(ratio, '0.000000')) ELSE trim(to_char(ratio, '9999990.0')) END AS ratio,
+       CASE WHEN ratio BETWEEN 0.005 AND 0.05 THEN 'volume seems to be in shares: divide it by 100'
+            WHEN ratio < 0.005 AND ratio >= 0.0005 THEN 'amount seems to be in thousands of yuan: multiply it by 1000'
+            WHEN ratio < 0.0005 THEN 'volume in shares, or amount in thousands or ten thousands of yuan: convert them'
+            WHEN ratio < 500 THEN 'amount seems to be in cents, or volume in hundreds of lots: convert it'
+            ELSE 'amount or volume has another unit: convert it' END
+       || ' to lots of 100 shares and yuan, and deliver the file again' AS remedy
+FROM wrong ORDER BY 1, 2

@@ -1,0 +1,147 @@
+"""Every entry of the folder has a state: what cannot be dated is due until it was tried, failed when that failed."""
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+from bar_files import HEADER, csv_text, deliver, line, minutes, months, run
+
+from marketdata_assets.bars import schema, status
+from marketdata_assets.loading.file_ledger import FileEntry, FileState
+
+ALL = [*months(2000), *months(2001)]
+GOOD = csv_text(line(label) for label in minutes("2000-06-09 09:30:00", 3))
+FOREIGN = b"date,open,high,low,close,volume,money\n2000-06-09 09:31:00,10,10,10,10,5,5000\n"
+
+
+def looked(dsn: str, folder: Path) -> dict[str, FileEntry]:
+    with psycopg.connect(dsn) as connection:
+        schema.ensure(connection)
+        entries = {entry.file: entry for entry in status.file_entries(connection, folder, ALL)}
+        surveyed = status.survey(connection, folder, ALL)
+    assert {one.file: one.state for one in surveyed.files} == {name: one.state for name, one in entries.items()}
+    assert all(entry.balanced for entry in entries.values())
+    assert surveyed.due(ALL) == any(not entry.state.settled for entry in entries.values())
+    return entries
+
+
+def gbk_zip(folder: Path) -> Path:
+    text = f"{HEADER}\n{line('2000-06-09 09:30:00')}\n".encode("gb18030")
+    return deliver(folder / "history.zip", {"sh600000.csv": text})
+
+
+@pytest.mark.parametrize(
+    ("make", "cause"),
+    [
+        (lambda folder: deliver(folder / "600000.XSHG.csv", FOREIGN), "600000.XSHG.csv:1: column 时间"),
+        (lambda folder: deliver(folder / "20000609.csv", FOREIGN), "20000609.csv:1: column 时间"),
+        (lambda folder: deliver(folder / "a.csv", csv_text([line("09:31:00")])), "time '09:31:00' is not a time"),
+        (lambda folder: deliver(folder / "a.csv", csv_text([line("3000-01-03 09:31:00")])), "is outside 1900 to 2099"),
+        (lambda folder: deliver(folder / "a.CSV.GZ", b"no gzip"), "damaged"),
+        (lambda folder: deliver(folder / "a.csv", b""), "the file is empty"),
+        (gbk_zip, "history.zip!sh600000.csv:1: the file is GBK"),
+        (lambda folder: deliver(folder / "history.zip", b"PK"), "not a whole zip file"),
+    ],
+    ids=["foreign header", "day as name", "no date", "another millennium", "damaged", "empty", "GBK zip", "cut zip"],
+)
+def test_a_file_that_cannot_be_dated_is_due_and_fails_in_any_run(
+    dsn: str, tmp_path: Path, make: Callable[[Path], Path], cause: str
+) -> None:
+    path = make(tmp_path)
+    assert looked(dsn, tmp_path)[path.name].state is FileState.DUE
+    report = run(dsn, tmp_path, ["2001-11"])
+    assert [cause in (unit.error or "") for unit in report.failed] == [True]
+    failed = looked(dsn, tmp_path)[path.name]
+    assert (failed.state, cause in failed.reason) == (FileState.FAILED, True)
+    path.unlink()
+    deliver(tmp_path / "again.csv", GOOD)
+    assert run(dsn, tmp_path, ["2000-06"]).rows == 3
+    assert [one.state for one in looked(dsn, tmp_path).values()] == [FileState.LOADED]
+
+
+def test_a_corrected_delivery_is_due_and_loads(dsn: str, tmp_path: Path) -> None:
+    path = deliver(tmp_path / "600000.csv", FOREIGN)
+    run(dsn, tmp_path, ALL)
+    deliver(path, FOREIGN.replace(b"money", b"amount"), day=2)
+    assert looked(dsn, tmp_path)["600000.csv"].state is FileState.DUE
+    deliver(path, GOOD, day=3)
+    assert looked(dsn, tmp_path)["600000.csv"].state is FileState.DUE
+    assert run(dsn, tmp_path, ["2000-06"]).rows == 3
+    loaded = looked(dsn, tmp_path)["600000.csv"]
+    assert (loaded.state, loaded.read, loaded.loaded, loaded.rejected) == (FileState.LOADED, 3, 3, 0)
+
+
+@pytest.mark.parametrize("time", ["2000/6/9 9:31", "2000-6-9 9:31:00", "2000/06/09 09:31:00", "2000-06-09T01:31:00Z"])
+def test_months_are_read_from_each_time_that_loads(dsn: str, tmp_path: Path, time: str) -> None:
+    deliver(tmp_path / "a.csv", csv_text([line(time), line("2000/11/1 10:00")]))
+    assert run(dsn, tmp_path, ["2001-01"]).units == ()
+    assert looked(dsn, tmp_path)["a.csv"].state is FileState.DUE
+    assert run(dsn, tmp_path, ["2000-06"]).loaded_months == ("2000-06", "2000-11")
+    with psycopg.connect(dsn) as connection:
+        found = connection.execute("SELECT min(time)::text FROM stock_1min_qfq").fetchone()
+    assert found == ("2000-06-09 09:31:00",)
+    assert looked(dsn, tmp_path)["a.csv"].state is FileState.LOADED
+
+
+def test_a_year_or_months_that_are_never_loaded_are_named(dsn: str, tmp_path: Path) -> None:
+    deliver(tmp_path / "1999_1min.zip", {"a_1999.csv": GOOD})
+    deliver(tmp_path / "old.csv", GOOD.replace(b"2000-", b"1998-"))
+    assert run(dsn, tmp_path, ALL).units == ()
+    for entry in looked(dsn, tmp_path).values():
+        assert (entry.state, "2000-01 to 2001-12" in entry.reason) == (FileState.NOT_TAKEN, True)
+
+
+def test_only_part_of_the_months_is_due(dsn: str, tmp_path: Path) -> None:
+    deliver(tmp_path / "2000_1min.zip", {"a_2000.csv": GOOD})
+    run(dsn, tmp_path, ["2000-05"])
+    assert looked(dsn, tmp_path)["2000_1min.zip"].state is FileState.DUE
+    run(dsn, tmp_path, ALL)
+    assert looked(dsn, tmp_path)["2000_1min.zip"].state is FileState.LOADED
+
+
+def test_a_header_alone_is_empty(dsn: str, tmp_path: Path) -> None:
+    deliver(tmp_path / "none.csv", csv_text([]))
+    assert looked(dsn, tmp_path)["none.csv"].state is FileState.DUE
+    assert run(dsn, tmp_path, ["2001-01"]).failed == ()
+    assert looked(dsn, tmp_path)["none.csv"].state is FileState.EMPTY
+
+
+def test_entries_that_no_load_reads_are_named_and_others_that_cannot_be_read_fail(dsn: str, tmp_path: Path) -> None:
+    names = ("bars.txt", "bars.xlsx", "bars.parquet", "bars.7z")
+    for name in names:
+        deliver(tmp_path / name, b"x")
+    deliver(tmp_path / "UPPER_2000.CSV", GOOD)
+    (tmp_path / "gone.csv").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "pipe.csv")
+    found = looked(dsn, tmp_path)
+    assert {name: found[name].state for name in names} == dict.fromkeys(names, FileState.NOT_TAKEN)
+    assert all("convert or rename it" in found[name].reason for name in names)
+    assert found["UPPER_2000.CSV"].state is FileState.DUE
+    assert {found[name].state for name in ("gone.csv", "pipe.csv")} == {FileState.FAILED}
+    report = run(dsn, tmp_path, ALL)
+    assert sorted(unit.unit for unit in report.failed) == ["gone.csv", "pipe.csv"]
+    assert report.rows == 3
+    assert looked(dsn, tmp_path)["UPPER_2000.CSV"].state is FileState.LOADED
+
+
+def test_a_member_that_is_no_csv_fails_its_zip(dsn: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bars.zip", "w") as archive:
+        archive.writestr("sh600000_2000.csv", GOOD)
+        archive.writestr("sh600000_2000.xlsx", b"x")
+    assert len(run(dsn, tmp_path, ALL).failed) == 1
+    entry = looked(dsn, tmp_path)["bars.zip"]
+    assert (entry.state, entry.loaded) == (FileState.FAILED, 3)
+    assert "sh600000_2000.xlsx: the member is not a .csv" in entry.reason
+
+
+def test_rows_that_a_newer_file_replaced_are_counted_with_its_name(dsn: str, tmp_path: Path) -> None:
+    labels = minutes("2000-06-09 09:30:00", 200)
+    deliver(tmp_path / "old_2000.csv", csv_text(map(line, [*labels, labels[0]])), day=1)
+    deliver(tmp_path / "new.csv", csv_text(map(line, labels[:3])), day=2)
+    run(dsn, tmp_path, ALL)
+    old, new = (looked(dsn, tmp_path)[name] for name in ("old_2000.csv", "new.csv"))
+    assert (old.read, old.loaded, old.rejected, dict(old.replaced)) == (201, 197, 1, {"new.csv": 3})
+    assert (new.read, new.loaded, dict(new.replaced)) == (3, 3, {})

@@ -1,0 +1,193 @@
+"""Random folders and what must become of them, said without the package: deliveries, faults, and the rules as a dict.
+
+A row is a key and a value, both small numbers; a domain writes them in a file of its own shape.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from hypothesis import strategies as st
+
+from marketdata_assets.loading.file_ledger import FileEntry
+
+Rows = dict[int, int]
+Fault = Literal["", "empty file", "no rows", "cut", "foreign", "other suffix", "dead link", "pipe"]
+FAULTS: tuple[Fault, ...] = ("empty file", "no rows", "cut", "foreign", "other suffix", "dead link", "pipe")
+EPOCH = 1_700_000_000
+
+Action = Literal["deliver", "link", "touch", "delete", "forget", "load", "kill"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One event: what happens to the file of a slot, or a load; `age` orders files by modification time."""
+
+    action: Action
+    slot: int
+    rows: Rows
+    fault: Fault
+    age: int
+    steps: int
+
+
+ROWS = st.dictionaries(st.integers(0, 5), st.integers(1, 9), min_size=1, max_size=4)
+STEPS = st.builds(
+    Step,
+    action=st.sampled_from(["deliver"] * 4 + ["link", "touch", "delete", "forget", "load", "kill"]),
+    slot=st.integers(0, 4),
+    rows=ROWS,
+    fault=st.one_of(st.just(""), st.just(""), st.sampled_from(FAULTS)),
+    age=st.integers(1, 9),
+    steps=st.integers(1, 30),
+)
+
+
+class Domain(Protocol):
+    """One intake as the law needs it."""
+
+    folder: Path
+    names: tuple[str, ...]
+    """The file of each slot."""
+    rows_leave: bool
+    """Whether rows that a redelivery no longer has leave the table."""
+
+    def content(self, name: str, rows: Mapping[int, int]) -> bytes: ...
+
+    def load(self) -> None: ...
+
+    def kill(self, steps: int) -> None:
+        """A load that is killed before one of its steps, or ends before."""
+
+    def forget(self, name: str) -> None: ...
+
+    def entries(self) -> list[FileEntry]: ...
+
+    def table(self) -> Rows: ...
+
+
+@dataclass
+class File:
+    """What lies in the folder: `rows` is None where no row can be read."""
+
+    rows: Rows | None
+    states: set[str]
+    age: int
+
+
+@dataclass
+class Record:
+    """What was loaded of a file, and the modification time with which it competes."""
+
+    rows: Rows
+    age: int
+
+
+@dataclass
+class Folder:
+    """The folder, and the table that the rules demand."""
+
+    domain: Domain
+    files: dict[str, File] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
+    forgotten: set[str] = field(default_factory=set)
+
+    def apply(self, step: Step) -> None:
+        """Carry out one step in the folder, and in the model."""
+        name = self.domain.names[step.slot]
+        act: dict[str, Callable[[], None]] = {
+            "deliver": lambda: self._deliver(name, step),
+            "link": lambda: self._link(name, step),
+            "touch": lambda: self._touch(name, step),
+            "delete": lambda: self._delete(name),
+            "forget": lambda: self._forget(name),
+            "load": self.load,
+            "kill": lambda: self.domain.kill(step.steps),
+        }
+        act[step.action]()
+
+    def load(self) -> None:
+        """A load: every readable file is recorded as it is now."""
+        self.domain.load()
+        for name, file in self.files.items():
+            if file.rows is not None and name not in self.forgotten:
+                before = self.records.get(name)
+                kept = {} if before is None or self.domain.rows_leave else before.rows
+                self.records[name] = Record(kept | file.rows, file.age)
+
+    def owners(self) -> dict[int, str]:
+        """For every key the newest file that has it; of equal times, the later name."""
+        owners: dict[int, str] = {}
+        for name, record in sorted(self.records.items(), key=lambda item: (item[1].age, item[0])):
+            owners |= dict.fromkeys(record.rows, name)
+        return owners
+
+    def table(self) -> Rows:
+        """The row of each key's owner."""
+        return {key: self.records[name].rows[key] for key, name in self.owners().items()}
+
+    def _path(self, name: str) -> Path:
+        path = self.domain.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        return path
+
+    def _deliver(self, name: str, step: Step) -> None:
+        self.forgotten.discard(name)
+        path = self._path(name)
+        if step.fault == "dead link":
+            path.symlink_to(path.parent / "absent")
+            self.files[name] = File(None, {"failed"}, step.age)
+            return
+        if step.fault == "pipe":
+            os.mkfifo(path)
+            self.files[name] = File(None, {"failed"}, step.age)
+            return
+        if step.fault == "other suffix":
+            name += ".bak"
+            path = self._path(name)
+        data = self.domain.content(self.domain.names[step.slot], {} if step.fault == "no rows" else step.rows)
+        if step.fault == "empty file":
+            data = b""
+        elif step.fault == "cut":
+            data = data[: len(data) // 3]
+        elif step.fault == "foreign":
+            data = b"<html><body>502 Bad Gateway</body></html>\n"
+        path.write_bytes(data)
+        os.utime(path, (EPOCH + step.age,) * 2)
+        states: dict[Fault, set[str]] = {
+            "": {"loaded"},
+            "no rows": {"empty"},
+            "empty file": {"empty", "failed"},
+            "other suffix": {"not taken"},
+        }
+        good = step.fault in ("", "no rows")
+        rows = ({} if step.fault else dict(step.rows)) if good else None
+        self.files[name] = File(rows, states.get(step.fault, {"failed"}), step.age)
+
+    def _link(self, name: str, step: Step) -> None:
+        """The same file, as a link to one outside the folder."""
+        outside = self.domain.folder.parent / "outside" / name
+        outside.parent.mkdir(parents=True, exist_ok=True)
+        outside.write_bytes(self.domain.content(name, step.rows))
+        os.utime(outside, (EPOCH + step.age,) * 2)
+        self._path(name).symlink_to(outside)
+        self.forgotten.discard(name)
+        self.files[name] = File(dict(step.rows), {"loaded"}, step.age)
+
+    def _touch(self, name: str, step: Step) -> None:
+        if (file := self.files.get(name)) and (self.domain.folder / name).is_file():
+            os.utime(self.domain.folder / name, (EPOCH + step.age,) * 2)
+            file.age = step.age
+
+    def _delete(self, name: str) -> None:
+        if self.files.pop(name, None):
+            (self.domain.folder / name).unlink()
+
+    def _forget(self, name: str) -> None:
+        if name in self.records:
+            self.domain.forget(name)
+            del self.records[name]
+            self.forgotten.add(name)
