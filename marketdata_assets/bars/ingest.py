@@ -94,7 +94,8 @@ def ingest(
             complete(left.ended(own, own if report.outcome == "failed" else ()))
             if before := reports.get(report.unit):  # an earlier pass: the later outcome, the rows and months of both
                 touched_months = tuple(sorted({*before.months, *report.months}))
-                report = replace(report, rows=before.rows + report.rows, months=touched_months)
+                rows, replaced = before.rows + report.rows, before.replaced + report.replaced
+                report = replace(report, rows=rows, months=touched_months, replaced=replaced)
             reports[report.unit] = report
         if not tasks:
             break
