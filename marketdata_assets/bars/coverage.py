@@ -173,7 +173,7 @@ def left_to_newer(provider: Provider, loading: Spans, holders: Holders) -> dict[
 
 
 def _ends(span: Span | None, had: Had | None) -> tuple[dt.datetime, dt.datetime]:
-    found = [(_time(span.first), _time(span.last))] if span else []
+    found = [(to_time(span.first), to_time(span.last))] if span else []
     found += [(had.first, had.last)] if had else []
     return min(first for first, _ in found), max(last for _, last in found)
 
@@ -284,7 +284,7 @@ def _delete(connection: psycopg.Connection, code: str, times: Array) -> psycopg.
     if not len(times):
         return None
     labels = np.datetime_as_string(times.astype("datetime64[us]")).tolist()
-    values = [code, _time(times[0]), _time(times[-1]), f"{{{','.join(labels)}}}"]
+    values = [code, to_time(times[0]), to_time(times[-1]), f"{{{','.join(labels)}}}"]
     return connection.execute(statement(__package__, "coverage/delete.sql"), values, prepare=False)
 
 
@@ -337,8 +337,8 @@ def cover(
         "units": [provider.unit for provider, *_ in spans],
         "codes": [code for _, code, _, _ in spans],
         "months": [first_day(month) for _, _, month, _ in spans],
-        "firsts": [_time(span.first) for *_, span in spans],
-        "lasts": [_time(span.last) for *_, span in spans],
+        "firsts": [to_time(span.first) for *_, span in spans],
+        "lasts": [to_time(span.last) for *_, span in spans],
         "rows": [span.rows for *_, span in spans],
         "superseded": [span.superseded for *_, span in spans],
         "delivered": [provider.delivered for provider, *_ in spans],
@@ -399,5 +399,6 @@ def _execute(connection: psycopg.Connection, name: str, provider: Provider, **va
     return connection.execute(statement(__package__, f"coverage/{name}.sql"), {**vars(provider), **values})
 
 
-def _time(microseconds: int) -> dt.datetime:
+def to_time(microseconds: int) -> dt.datetime:
+    """Microseconds since 1970 as a time."""
     return dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=int(microseconds))
