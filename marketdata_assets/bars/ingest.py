@@ -139,7 +139,7 @@ def _load_one(
     def work() -> UnitReport:
         if task.unit is None:
             return remove(connection, task.place, Provider(task.source, task.name, 0), run_id)
-        forced = force or task.reason == "moved"
+        forced = force or task.reason in ("moved", "forgotten")
         return load(connection, opener, task.unit, task.months, run_id, force=forced, columnstore=columnstore)
 
     def fail(error: str) -> UnitReport:

@@ -216,19 +216,25 @@ def remove(connection: psycopg.Connection, place: str, provider: Provider, run_i
             run_id=run_id,
             started=started,
         )
-        return UnitReport(place, "removed", months=take_back(connection, provider, removed))
+        changed, _ = take_back(connection, provider, removed)
+    return UnitReport(place, "removed", months=tuple(sorted(changed)))
 
 
-def take_back(connection: psycopg.Connection, provider: Provider, entry: Entry) -> tuple[str, ...]:
-    """Delete all that is loaded of a unit whose codes are locked, and record `entry`; the months whose rows change."""
+def take_back(
+    connection: psycopg.Connection, provider: Provider, entry: Entry
+) -> tuple[set[str], Mapping[tuple[str, str], set[str]]]:
+    """Delete all that is loaded of a unit whose codes are locked, and record `entry`.
+
+    Returns the months whose rows change, and by unit those of which rows are due again.
+    """
     had = coverage.forget(connection, provider, None)
     others = coverage.shared(connection, provider, had.keys())
-    coverage.clear(connection, provider, {}, had, coverage.holders(connection, provider, {}, had, others))
+    shift = coverage.clear(connection, provider, {}, had, coverage.holders(connection, provider, {}, had, others))
     days.record(connection, {}, had.keys(), others)
     ledger.clear_rejects(connection, DATASET, *provider.key)
     ledger.record(connection, entry)
     changes.record(connection, had.keys(), entry.run_id)
-    return tuple(sorted({month for _, month in had}))
+    return {month for _, month in had}, shift.months
 
 
 def parse(
