@@ -15,16 +15,15 @@ from marketdata_assets.stores.postgres import statement
 
 @dataclass(frozen=True)
 class FileRows:
-    """Rows of a file's loaded content: `skipped` are of months that were not loaded, `replaced` by newer file.
+    """Rows of the months of a file that are loaded; `loaded` ones are in the table, `replaced` are by newer file.
 
-    read = loaded + rejected + duplicates + skipped + all replaced, unless a month of the file is due again.
+    read = loaded + rejected + duplicates + all replaced, unless a month of the file is due again.
     """
 
     read: int
     loaded: int
     rejected: int
     duplicates: int
-    skipped: int
     replaced: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -32,7 +31,7 @@ def of_files(connection: psycopg.Connection) -> dict[str, FileRows]:
     """The rows of every file on record, by its name below the folder of bars."""
     rows = connection.execute(statement(__package__, "accounts/files.sql"), {"dataset": DATASET}).fetchall()
     replaced = _replaced(connection)
-    return {source: FileRows(*counts, replaced.get(source, {})) for source, *counts in rows}
+    return {source: FileRows(*counts, replaced=replaced.get(source, {})) for source, *counts in rows}
 
 
 def _replaced(connection: psycopg.Connection) -> dict[str, Counter[str]]:

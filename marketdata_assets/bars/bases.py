@@ -94,9 +94,7 @@ def one_price_basis(
     return Finding(wrong.height, tuple(examples), judged.height, left_out, facts)
 
 
-def judge(
-    seams: pl.DataFrame, bases: pl.DataFrame, first_days: pl.DataFrame, reference: Reference
-) -> pl.DataFrame:
+def judge(seams: pl.DataFrame, bases: pl.DataFrame, first_days: pl.DataFrame, reference: Reference) -> pl.DataFrame:
     """The seams with a `reason` where the base changes, whether one is `suspected`, or whether it is `unjudged`.
 
     Within one base a stock opens within its price limit of the last close, and its adjusted price is the traded one by
@@ -176,7 +174,7 @@ def _of_one_day(connection: psycopg.Connection, seams: pl.DataFrame) -> pl.DataF
         sides = [bars[np.isin(bars[:, 0], minutes.unpack(one)), 1:] for one in packed] if len(bars) else []
         lowest = min((side[:, 0].min() for side in sides if len(side)), default=0.0)
         if lowest > 0 and all(map(len, sides)):
-            rows.append((symbol, before, float(sides[0][-1, 1]), *_shift(*sides, lowest), True))
+            rows.append((symbol, before, float(sides[0][-1, 1]), *_shift(sides[0], sides[1], lowest), True))
     return pl.DataFrame(rows, BASES, orient="row")
 
 

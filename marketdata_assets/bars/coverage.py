@@ -15,7 +15,7 @@ import numpy as np
 import psycopg
 
 from marketdata_assets.bars import minutes
-from marketdata_assets.bars.minutes import NONE, Array, Gathered
+from marketdata_assets.bars.minutes import NONE, Array
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.reference.calendar import CLOSE as EXCHANGE_CLOSE
 from marketdata_assets.reference.calendar import SESSIONS
@@ -43,14 +43,14 @@ class Span:
     rows: int
     superseded: int = 0
     days: Array = field(default_factory=lambda: np.zeros(MONTH_DAYS, np.int64))
-    minutes: Gathered = field(default_factory=Gathered)
+    _packed: Array = field(default_factory=lambda: NONE)
+    _pending: list[Array] = field(default_factory=list)
 
     def add(self, times: Array, covered: np.ndarray[Any, np.dtype[np.bool_]] | None) -> None:
         """Add rows at `times` (microseconds), all of the month, of which newer files provide the `covered` ones."""
-        ordered = times if (times[1:] > times[:-1]).all() else np.sort(times)
-        self.minutes.add(ordered)
-        self.first = min(self.first, int(ordered[0]))
-        self.last = max(self.last, int(ordered[-1]))
+        self._pending.append(times)
+        self.first = min(self.first, int(times.min()))
+        self.last = max(self.last, int(times.max()))
         self.rows += len(times)
         clock = times % MICROSECONDS_A_DAY
         traded = (clock >= OPEN) & (clock <= CLOSE)
@@ -59,6 +59,15 @@ class Span:
             traded &= ~covered
         month = np.datetime64(self.first, "us").astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
         self.days += np.bincount((times[traded] - month) // MICROSECONDS_A_DAY, minlength=MONTH_DAYS)
+
+    def times(self) -> Array:
+        """The times of all rows, rising."""
+        return np.sort(np.concatenate([minutes.times(self._packed), *self._pending]))
+
+    def compact(self) -> None:
+        """Take less memory, after many rows."""
+        if self._pending:
+            self._packed, self._pending = minutes.runs(self.times()), []
 
 
 Spans = Mapping[Place, Span]
@@ -141,7 +150,7 @@ def shared(connection: psycopg.Connection, provider: Provider, places: Collectio
 def holders(
     connection: psycopg.Connection, provider: Provider, loading: Spans, had: Mapping[Place, Had], shared: set[Place]
 ) -> dict[Place, list[Holder]]:
-    """The other units of `shared` places whose minutes lie between those of the unit, before or now, or have no names."""
+    """The other units of `shared` places with minutes between those of the unit, before or now, or with none named."""
     found: dict[Place, list[Holder]] = {place: [] for place in sorted(shared)}
     if not found:
         return found
@@ -165,7 +174,7 @@ def left_to_newer(provider: Provider, loading: Spans, holders: Holders) -> dict[
     """The minutes to load that newer files have, packed."""
     holes = {}
     for place in holders.keys() & loading.keys():
-        own = loading[place].minutes.times()
+        own = loading[place].times()
         inside = np.isin(own, _newer(holders[place], provider))
         if inside.any():
             holes[place] = minutes.pack(own[inside])
@@ -195,46 +204,26 @@ def _set(
 
 @dataclass
 class Shift:
-    """What a load changed for other units: rows by older and newer file, and by unit its losses and months to reload."""
+    """What a load changes for others: rows by older and newer file, and by unit those taken and those due again."""
 
     replaced: Counter[tuple[str, str]] = field(default_factory=Counter)
     taken: Counter[tuple[str, str]] = field(default_factory=Counter)
-    back: Counter[tuple[str, str]] = field(default_factory=Counter)
+    due: Counter[tuple[str, str]] = field(default_factory=Counter)
     months: defaultdict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
     records: list[tuple[Provider, str, str, int, Array]] = field(default_factory=list)
 
     @property
     def report(self) -> tuple[tuple[str, str, int], ...]:
-        """How many rows of an older file gave way to a newer one, by both files."""
+        """How many rows of an older file a newer one replaced, by both files."""
         return tuple((*files, rows) for files, rows in sorted(self.replaced.items()))
 
-    def take(self, place: Place, holders: Sequence[Holder], overwritten: Array, newer: str) -> None:
-        """A row that was overwritten belonged to the newest of the older units that have its minute."""
-        for holder in holders:
-            mine = np.isin(overwritten, holder.times)
-            overwritten, rows = overwritten[~mine], int(mine.sum())
-            if rows or not holder.named:
-                self.records.append((holder.provider, *place, rows, holder.times))
-            if rows:
-                self.taken[holder.provider.key] += rows
-                self.replaced[holder.provider.source, newer] += rows
 
-    def give_back(self, place: Place, holders: Sequence[Holder], lost: Array) -> None:
-        """A minute that the unit no longer provides is due from the newest of the others that have it."""
-        for holder in holders:
-            mine = np.isin(lost, holder.times)
-            lost = lost[~mine]
-            if mine.any():
-                self.back[holder.provider.key] += int(mine.sum())
-                self.months[holder.provider.key].add(place[1])
-
-    def leave(self, place: Place, holders: Sequence[Holder], hole: Array, older: str) -> None:
-        """A minute left to newer files is provided by the newest."""
-        for holder in holders:
-            mine = np.isin(hole, holder.times)
-            hole = hole[~mine]
-            if mine.any():
-                self.replaced[older, holder.provider.source] += int(mine.sum())
+def _whose(times: Array, holders: Sequence[Holder]) -> Iterator[tuple[Holder, int]]:
+    """Each holder, and how many of the minutes are its own: they belong to the newest that has them."""
+    for holder in holders:
+        own = np.isin(times, holder.times)
+        times = times[~own]
+        yield holder, int(own.sum())
 
 
 def clear(
@@ -263,19 +252,28 @@ def clear(
             connection.execute(statement(__package__, "coverage/delete_run.sql"), run, prepare=False)
         for place in searched:
             others = holders.get(place, ())
-            own = loading[place].minutes.times() if place in loading else NONE
+            own = loading[place].times() if place in loading else NONE
             newer = _newer(others, provider)
             wins, owned = np.setdiff1d(own, newer), NONE
             if (before := had.get(place)) and place in holders:
                 previous = replace(provider, delivered=before.delivered)
                 mine = _set(connection, place[0], before.minutes, before.first, before.last)
                 owned = np.setdiff1d(mine, _newer(others, previous))
-            shift.give_back(place, others, np.setdiff1d(owned, wins))
-            shift.leave(place, others, np.intersect1d(own, newer), provider.source)
+            for holder, rows in _whose(np.setdiff1d(owned, wins), others):  # no longer provided by this unit
+                if rows:
+                    shift.due[holder.provider.key] += rows
+                    shift.months[holder.provider.key].add(place[1])
+            for holder, rows in _whose(np.intersect1d(own, newer), others):  # left to newer files
+                shift.replaced[provider.source, holder.provider.source] += rows
             deleted.append((place, others, owned, _delete(connection, place[0], np.union1d(owned, wins))))
     for place, others, owned, cursor in deleted:
         gone = np.array([time for (time,) in cursor] if cursor else [], np.int64)
-        shift.take(place, others, np.setdiff1d(gone, owned), provider.source)
+        for holder, rows in _whose(np.setdiff1d(gone, owned), others):
+            shift.taken[holder.provider.key] += rows
+            shift.replaced[holder.provider.source, provider.source] += rows
+            if rows or not holder.named:
+                shift.records.append((holder.provider, *place, rows, holder.times))
+    shift.replaced = +shift.replaced
     _record(connection, shift)
     return shift
 
@@ -302,8 +300,8 @@ def _record(connection: psycopg.Connection, shift: Shift) -> None:
         }
         connection.execute(statement(__package__, "coverage/supersede.sql"), values)
     shifts = [
-        (shift.taken[key], shift.taken[key], shift.back[key], sorted(shift.months.get(key, ())), *key)
-        for key in sorted(shift.taken.keys() | shift.back.keys())
+        (shift.taken[key], shift.taken[key], shift.due[key], sorted(shift.months.get(key, ())), *key)
+        for key in sorted((+shift.taken).keys() | shift.due.keys())
     ]
     if shifts:
         connection.cursor().executemany(statement(__package__, "coverage/shift.sql"), shifts)
@@ -342,9 +340,7 @@ def cover(
         "rows": [span.rows for *_, span in spans],
         "superseded": [span.superseded for *_, span in spans],
         "delivered": [provider.delivered for provider, *_ in spans],
-        "minutes": [
-            minutes.pack(span.minutes.times()) if (code, month) in shared else None for _, code, month, span in spans
-        ],
+        "minutes": [minutes.pack(span.times()) if (code, month) in shared else None for _, code, month, span in spans],
     }
     connection.execute(statement(__package__, "coverage/cover.sql"), values)
 

@@ -1,4 +1,4 @@
-"""Take a wrong file back: its rows leave, what they replaced is due from the next newer files, and it is not loaded again.
+"""Take a wrong file back: its rows leave, those that they replaced are due again, and it is not loaded again.
 
 It is again when its content changes, when a load is forced, or when it is remembered.
 """
@@ -18,8 +18,6 @@ from marketdata_assets.errors import did_you_mean
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
-
-REASON = "forgotten; to load it again: marketdata bars forget --undo {file}"
 
 
 class CannotForget(LoadError):
@@ -52,7 +50,9 @@ def forget(connection: psycopg.Connection, folder: Path, file: str, run_id: str)
         known = {entry.unit: entry for entry in ledger.entries(connection, DATASET, [file])}
         if not hashes and all(entry.outcome == "removed" for entry in known.values()):
             names = {*present, *(one.source for one in ledger.loaded(connection, DATASET) if one.outcome != "removed")}
-            raise CannotForget(file, f"no such file in {folder}, and nothing of it is loaded; {did_you_mean(file, names)}")
+            raise CannotForget(
+                file, f"no such file in {folder}, and nothing of it is loaded; {did_you_mean(file, names)}"
+            )
         months, due = set[str](), set[str]()
         for unit in sorted(hashes.keys() | known.keys()):
             was = known.get(unit)
@@ -77,7 +77,7 @@ def undo(connection: psycopg.Connection, file: str) -> None:
     """Let the next run load a forgotten file again. Raises CannotForget."""
     forgotten = "UPDATE marketdata_ledger SET outcome = 'removed', attempted_hash = NULL WHERE outcome = 'forgotten'"
     with connection.transaction():
-        done = connection.execute(f"{forgotten} AND (dataset, source) = (%s, %s)", [DATASET, file])  # type: ignore[arg-type]
+        done = connection.execute(f"{forgotten} AND (dataset, source) = (%s, %s)", [DATASET, file])
         if not done.rowcount:
             names = {one.source for one in ledger.loaded(connection, DATASET) if one.outcome == "forgotten"}
             raise CannotForget(file, f"it is not forgotten; {did_you_mean(file, names)}")

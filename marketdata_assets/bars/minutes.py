@@ -1,4 +1,4 @@
-"""Sets of times as runs of whole minutes: a trading day is two runs, so a month takes a hundred bytes, and any set fits.
+"""Sets of times as runs a minute apart: a trading day is two runs, so a month takes 60 bytes, and any set fits.
 
 Times are microseconds since 1970, rising and distinct, in arrays of int64.
 """
@@ -32,7 +32,8 @@ def times(runs: Array) -> Array:
     counts = (last - first) // MINUTE + 1
     before = np.cumsum(counts) - counts
     numbers = np.arange(counts.sum()) - np.repeat(before, counts)
-    return np.repeat(first, counts) + numbers * MINUTE
+    found: Array = np.repeat(first, counts) + numbers * MINUTE
+    return found
 
 
 def pack(chosen: Array) -> bytes:
@@ -43,21 +44,3 @@ def pack(chosen: Array) -> bytes:
 def unpack(packed: bytes) -> Array:
     """The set that `pack` was given."""
     return times(np.cumsum(np.frombuffer(zlib.decompress(packed), "<i8")))
-
-
-class Gathered:
-    """Collects a set block by block, in any order, as runs."""
-
-    def __init__(self) -> None:
-        self._runs = bytearray()
-        self._merge_at = 4096
-
-    def add(self, more: Array) -> None:
-        """Add rising times that are not in the set."""
-        self._runs += runs(more).tobytes()
-        if len(self._runs) > self._merge_at:
-            self._runs = bytearray(runs(self.times()).tobytes())
-            self._merge_at = 2 * len(self._runs) + 4096
-
-    def times(self) -> Array:
-        return np.sort(times(np.frombuffer(bytes(self._runs), np.int64)))

@@ -1,4 +1,4 @@
-"""Where the bars of a stock change from one file to another: between months by their ends, within a month by its minutes.
+"""Where the bars of a stock change from one file to another: between months by their ends, within by the minutes.
 
 What a change of prices there means is in `bases`.
 """
@@ -46,9 +46,7 @@ def find(connection: psycopg.Connection, days: Sequence[dt.date]) -> pl.DataFram
     """
     columns = "codes", "befores", "sources_before", "afters", "sources_after", "lows", "highs", "minutes_before"
     changes = list(_inside(connection, days))
-    values = {
-        name: [change[number] for change in changes] for number, name in enumerate((*columns, "minutes_after"))
-    }
+    values = {name: [change[number] for change in changes] for number, name in enumerate((*columns, "minutes_after"))}
     rows = connection.execute(statement(__package__, "bases/seams.sql"), {**values, "months": list(days)})
     return pl.DataFrame(rows.fetchall(), SEAMS, orient="row")
 
@@ -78,7 +76,7 @@ def _changes(code: str, sources: Sequence[str], sets: Sequence[Array]) -> Iterat
         for number in np.flatnonzero((days[starts - 1] == days[starts]) == within).tolist():
             at = int(starts[number])
             pair = sorted((int(owners[at - 1]), int(owners[at])))
-            places = {(int(days[place]), *pair) for place in (at - 1, at)}
+            places = {(int(days[place]), pair[0], pair[1]) for place in (at - 1, at)}
             if places & mixed:
                 continue
             packed: tuple[bytes, bytes] | tuple[None, None] = (None, None)

@@ -34,6 +34,9 @@ CODE_VERSION = "bars-1"
 COMPRESSED_ROWS = 500
 """Rows that a code has in a month, on average, from which a load compresses them; fewer make batches too small."""
 
+COMPACT_ROWS = 500_000
+"""After so many rows their times are packed, which a stock's year needs never."""
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 Holes = dict[Place, bytes]
@@ -153,7 +156,9 @@ def _commit(connection: psycopg.Connection, unit: Unit, parsed: Parsed, attempt:
                 ledger.clear_rejects(connection, DATASET, *provider.key)
         ledger.add_rejects(connection, DATASET, *provider.key, parsed.rejects)
         counts = rows, sum(span.superseded for span in loading.values())
-        entry = entry_of(unit, parsed, attempt, *(coverage.counts(connection, provider) if attempt.recorded else counts))
+        entry = entry_of(
+            unit, parsed, attempt, *(coverage.counts(connection, provider) if attempt.recorded else counts)
+        )
         ledger.record(connection, entry)
     months = tuple(sorted({month for _, month in changed}))
     rejected = len(parsed.rejects)
@@ -265,6 +270,7 @@ class _Parser:
     parsed: Parsed = field(default_factory=Parsed)
     _last: tuple[tuple[str, ...], int] | None = None
     """Codes and last time of the block before."""
+    _compact_at: int = COMPACT_ROWS
 
     def run(self) -> Parsed:
         try:
@@ -286,6 +292,10 @@ class _Parser:
         return self.parsed
 
     def _take(self, rows: Rows) -> None:
+        if self.rejects.rows > self._compact_at:
+            self._compact_at += COMPACT_ROWS
+            for span in self.parsed.spans.values():
+                span.compact()
         bars = judge(rows, self.rejects, year_of_unit(self.unit))
         repeated = self.duplicates.repeated(bars)
         if repeated is not None:

@@ -120,13 +120,15 @@ def tell(outcome: RunOutcome) -> None:
 
 
 def forget(
-    files: Annotated[list[str], typer.Argument(help="paths below MARKETDATA_BARS_DIR, as status and reports name them")],
+    files: Annotated[
+        list[str], typer.Argument(help="paths below MARKETDATA_BARS_DIR, as status and reports name them")
+    ],
     undo: Annotated[bool, typer.Option(help="let the next run load forgotten files again")] = False,
     as_json: output.Json = False,
 ) -> None:
     """Take wrong files back: delete their rows, and do not load them again while they are unchanged.
 
-    Minutes that they had replaced come back with the next load of these months, from the next newer files that have them.
+    Minutes that they had replaced come back with the next load of these months, from the newest files that have them.
     """
     from marketdata_assets.bars import forget as forgetting
 

@@ -22,7 +22,7 @@ class UnitReport:
 
     Counts are rows: `read` from the source, `rows` loaded, `rejected` into quarantine, `skipped` left out on purpose.
     `months` (`YYYY-MM`) are those whose rows changed, or, of a failed unit, those it leaves incomplete. `replaced` has
-    an older file, a newer one, and how many rows of the older one gave way to it.
+    an older file, a newer one, and how many rows of the older one it replaced.
     """
 
     unit: str

@@ -22,8 +22,8 @@ LOADED = ("content_hash", "previous_hash", "slices", "read", "skipped", "rows", 
 class Entry:
     """What is loaded of one unit, by default nothing, and how its last attempt ended. Times are UTC.
 
-    `superseded` are rows that a newer file has replaced, where a domain counts them; a `forgotten` unit was taken back by
-    a person, who wants its attempted bytes not to be loaded.
+    `superseded` are rows that a newer file has replaced, where a domain counts them. A `forgotten` unit was taken back:
+    its attempted bytes are not loaded again.
     """
 
     dataset: str

@@ -38,7 +38,12 @@ MAX_BOUND = 500
 
 ATTEMPT = ("outcome", "attempted_hash", "error", "code_version", "run_id", "started", "finished")
 """Facts of the last attempt, not of the data."""
-_PLAIN = ("dataset", "unit", "source", *(name for name in (*LOADED, "origin", *ATTEMPT) if name not in ("slices", "superseded")))
+_PLAIN = (
+    "dataset",
+    "unit",
+    "source",
+    *(name for name in (*LOADED, "origin", *ATTEMPT) if name not in ("slices", "superseded")),
+)
 _NO_REJECTS: dict[str, Any] = {name: [] for name in ("reject_line", "reject_reason", "reject_raw", "reject_slice")}
 _TIME = pl.Datetime("us", "UTC")
 _COLUMNS = pl.Schema(

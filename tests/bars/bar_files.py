@@ -102,7 +102,7 @@ Key = tuple[str, dt.datetime]
 
 
 def delivered(folder: Path) -> list[tuple[str, dict[Key, Row]]]:
-    """The files of `folder`, each member of a zip alone, with their bars: the oldest first, those of one time by name."""
+    """The files of `folder`, each member of a zip alone, with their bars: the oldest first, then by name."""
     found = []
     for path in folder.rglob("*.*"):
         name = path.relative_to(folder).as_posix()
@@ -185,10 +185,14 @@ def books_balance(dsn: str, *, interrupted: bool = False) -> None:
     assert covered[0] == rows[0], "coverage counts other rows than the table has"
     assert covered[1] >= 0, "more rows gave way than a file had"
     known = entries(dsn)
-    assert {unit: entry.rows for unit, entry in known.items() if entry.rows} == dict(owned), "the ledger counts other rows"
+    assert {unit: entry.rows for unit, entry in known.items() if entry.rows} == dict(owned), (
+        "the ledger counts other rows"
+    )
     assert dict(refused) == {unit: entry.rejected for unit, entry in known.items() if entry.rejected}
     for unit, covered_months in months_on_record:
-        assert interrupted or set(covered_months) <= set(known[unit].slices), f"{unit} covers months that the ledger does not name"
+        assert interrupted or set(covered_months) <= set(known[unit].slices), (
+            f"{unit} covers months that the ledger does not name"
+        )
 
 
 def assert_exact(dsn: str, folder: Path, asked: Collection[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""SIGKILL of loads and forgets among files that share minutes: whole units only, and the next run ends as the rule says."""
+"""SIGKILL of loads and forgets among files that share minutes: whole units only, and the next run ends exactly."""
 
 from collections.abc import Iterator
 from pathlib import Path

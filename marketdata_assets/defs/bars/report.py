@@ -100,7 +100,7 @@ def _load_metadata(connection: psycopg.Connection, loaded: BarsReport) -> dict[s
 
 
 def replaced_by(loaded: BarsReport) -> str:
-    """How many rows of which older file gave way to which newer one: `12 rows of a.csv by b.csv`."""
+    """How many rows of which older file which newer one replaced: `12 rows of a.csv by b.csv`."""
     texts = [f"{rows:,} rows of {older} by {newer}" for (older, newer), rows in loaded.replaced.items()]
     return and_more(texts, MAX_LISTED)
 
