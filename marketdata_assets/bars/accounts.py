@@ -31,7 +31,10 @@ def of_files(connection: psycopg.Connection) -> dict[str, FileRows]:
     """The rows of every file on record, by its name below the folder of bars."""
     rows = connection.execute(statement(__package__, "accounts/files.sql"), {"dataset": DATASET}).fetchall()
     replaced = _replaced(connection)
-    return {source: FileRows(*counts, replaced=replaced.get(source, {})) for source, *counts in rows}
+    return {
+        source: FileRows(read, loaded, rejected, duplicates, replaced.get(source, {}))
+        for source, read, loaded, rejected, duplicates in rows
+    }
 
 
 def _replaced(connection: psycopg.Connection) -> dict[str, Counter[str]]:
