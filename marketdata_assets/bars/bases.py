@@ -1,21 +1,25 @@
 """Whether the forward-adjusted prices of a stock have one base where its bars change from one file to another.
 
 A vendor adjusts prices up to the day of delivery, so files of different days have different bases when there was a
-dividend in between. Inside of a file there is one.
+dividend in between. Inside of a file there is one. Where the files change is in `seams`.
 """
 
 import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 import psycopg
 
+from marketdata_assets.bars import minutes, seams
 from marketdata_assets.bars.coverage import first_day
 from marketdata_assets.reference.boards import board_of
 from marketdata_assets.reference.completeness import Reference
 from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_assets.stores.postgres import statement
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
 
 LISTED = 20
 BARS_OF_A_DAY = 20
@@ -32,6 +36,8 @@ BASIS_TOLERANCE = 0.003
 """Relative difference of two bases by rounding alone; spread between days of one file is allowed for thrice."""
 ONE_BASE = 0.002
 """Relative difference of the bases of two bars, by trades within their minutes, that needs no closer look."""
+MAD_TO_DEVIATION = 1.4826
+"""The standard deviation of normal values by their median absolute deviation."""
 DECISIVE = 0.05
 """With a smaller tolerance, factors acquit a stock of a jump beyond its limit; dividends subtracted make it greater."""
 LIMITS = {"main": 0.10, "chinext": 0.20, "star": 0.20, "beijing": 0.30, "other": 0.10}
@@ -40,20 +46,6 @@ SPECIAL_TREATMENT = r"^S?\*?ST"
 SPECIAL_WIDENED = dt.date(2025, 7, 1)
 """Until then 5 % on the main boards; the exchanges have since announced 10 %."""
 
-SEAMS = pl.Schema(
-    {
-        "symbol": pl.String(),
-        "before": pl.Datetime("us"),  # last bar of the one file
-        "close": pl.Float64(),
-        "traded": pl.Float64(),  # average price of the bar as traded; null when nothing was
-        "after": pl.Datetime("us"),  # first bar of the other
-        "open": pl.Float64(),
-        "close_after": pl.Float64(),
-        "traded_after": pl.Float64(),
-        "source_before": pl.String(),
-        "source_after": pl.String(),
-    }
-)
 AVERAGES = pl.Schema(
     {
         "symbol": pl.String(),
@@ -62,6 +54,16 @@ AVERAGES = pl.Schema(
         "date": pl.Date(),
         "adjusted": pl.Float64(),
         "traded": pl.Float64(),
+    }
+)
+BASES = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "before": pl.Datetime("us"),
+        "traded": pl.Float64(),
+        "shift": pl.Float64(),
+        "tolerance": pl.Float64(),
+        "factors_known": pl.Boolean(),
     }
 )
 FACTORS = pl.Schema({"symbol": pl.String(), "date": pl.Date(), "adj_factor": pl.Float64()})
@@ -76,9 +78,11 @@ def one_price_basis(
     `factors` are cumulative (symbol, date, adj_factor), of the days on which they change.
     """
     days = [first_day(month) for month in months]
-    rows = connection.execute(statement(__package__, "bases/seams.sql"), {"months": days})
-    seams = pl.DataFrame(rows.fetchall(), SEAMS, orient="row")
-    judged = judge(seams, _averages(connection, seams, factors), _first_days(connection, reference), reference, factors)
+    found = seams.find(connection, days)
+    bases = _bases(_averages(connection, found, factors), factors)
+    left = found.join(bases, on=["symbol", "before"], how="anti")
+    bases = pl.concat([bases, _of_one_day(connection, left.filter(pl.col("minutes_before").is_not_null()))])
+    judged = judge(found, bases, _first_days(connection, reference), reference)
     wrong = judged.filter(pl.col("reason").is_not_null())
     _record(connection, wrong, days)
     suspected = judged.filter("suspected")
@@ -90,21 +94,18 @@ def one_price_basis(
     return Finding(wrong.height, tuple(examples), judged.height, left_out, facts)
 
 
-def judge(
-    seams: pl.DataFrame, averages: pl.DataFrame, first_days: pl.DataFrame, reference: Reference, factors: pl.DataFrame
-) -> pl.DataFrame:
+def judge(seams: pl.DataFrame, bases: pl.DataFrame, first_days: pl.DataFrame, reference: Reference) -> pl.DataFrame:
     """The seams with a `reason` where the base changes, whether one is `suspected`, or whether it is `unjudged`.
 
     Within one base a stock opens within its price limit of the last close, and its adjusted price is the traded one by
-    a factor that changes only with `factors`. Where these are unknown, another ratio is no more than suspected.
+    a factor that changes only with the adjustment factors. Where these are unknown, another ratio is no more than
+    suspected, except within a day.
     """
     seams = seams.drop("traded", "close_after", "traded_after").with_columns(
         number_before=_trading_number(reference, seams["before"]),
         number_after=_trading_number(reference, seams["after"]),
     )
-    seams = seams.join(first_days, on="symbol", how="left").join(
-        _bases(averages, factors), on=["symbol", "before"], how="left"
-    )
+    seams = seams.join(first_days, on="symbol", how="left").join(bases, on=["symbol", "before"], how="left")
     seams = seams.with_columns(_limits(seams, reference.names), listing=_trading_number(reference, seams["first_day"]))
     same_day = pl.col("before").dt.date() == pl.col("after").dt.date()
     limit = pl.when(same_day).then(2 * pl.col("limit")).otherwise(pl.col("limit"))
@@ -164,6 +165,32 @@ def _bases(averages: pl.DataFrame, factors: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _of_one_day(connection: psycopg.Connection, seams: pl.DataFrame) -> pl.DataFrame:
+    """What `_bases` gives, of days with bars of two files: all bars of both are compared, whose factor is the same."""
+    rows = []
+    for symbol, before, *packed in seams.select("symbol", "before", "minutes_before", "minutes_after").iter_rows():
+        query = statement(__package__, "bases/of_day.sql")
+        bars = np.array(connection.execute(query, [symbol, before.date(), before.date()]).fetchall(), float)
+        sides = [bars[np.isin(bars[:, 0], minutes.unpack(one)), 1:] for one in packed] if len(bars) else []
+        lowest = min((side[:, 0].min() for side in sides if len(side)), default=0.0)
+        if lowest > 0 and all(map(len, sides)):
+            rows.append((symbol, before, float(sides[0][-1, 1]), *_shift(sides[0], sides[1], lowest), True))
+    return pl.DataFrame(rows, BASES, orient="row")
+
+
+def _shift(before: Array, after: Array, lowest: float) -> tuple[float, float]:
+    """How far the median base of one file's bars is from that of the other's, and by how much it may be by chance.
+
+    Arrays have adjusted and traded prices.
+    """
+    ratios = [side[:, 0] / side[:, 1] for side in (before, after)]
+    bases = [float(np.median(side)) for side in ratios]
+    deviations = [np.abs(side / base - 1) for side, base in zip(ratios, bases, strict=True)]
+    noise = MAD_TO_DEVIATION * float(np.median(np.concatenate(deviations)))
+    chance = noise * sum(len(side) ** -0.5 for side in ratios)
+    return bases[1] / bases[0] - 1, BASIS_TOLERANCE + 4 * chance + ROUNDING / 2 / lowest
+
+
 def _limits(seams: pl.DataFrame, names: pl.DataFrame) -> pl.Series:
     """The share by which each stock may open away from the last close."""
     dated = seams.select("symbol", pl.col("after").dt.date().alias("day"))
@@ -191,11 +218,13 @@ def _averages(connection: psycopg.Connection, seams: pl.DataFrame, factors: pl.D
         for side, close, traded in (("before", "close", "traded"), ("after", "close_after", "traded_after"))
     ]).drop_nulls()  # fmt: skip
     same = _bases(bars, factors).filter(pl.col("shift").abs() <= ONE_BASE).select("symbol", "before")
-    others = seams.join(same, on=["symbol", "before"], how="anti")
+    others = seams.filter(pl.col("minutes_before").is_null()).join(same, on=["symbol", "before"], how="anti")
     places: dict[str, Any] = {
         "codes": others["symbol"].to_list(),
         "befores": others["before"].to_list(),
         "afters": others["after"].to_list(),
+        "lows": others["low"].to_list(),
+        "highs": others["high"].to_list(),
         "bars": BARS_OF_A_DAY,
     }
     rows = connection.execute(statement(__package__, "bases/averages.sql"), places)

@@ -1,16 +1,21 @@
-"""Which unit provides which minutes: where delivered files overlap, the newest wins, in any order of loading.
+"""Which unit provides which minutes: a newer file replaces the minutes that it has, and no others.
 
-Statements over `stock_1min_coverage` and the rows it describes; all run in the loader's transaction.
+Statements over `stock_1min_coverage` and the rows it describes; all run in the loader's transaction. Of a unit alone in
+a code and month the table itself says which minutes it has; where units share one, each record names its minutes. A row
+of the table belongs to the newest unit that has its minute.
 """
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import psycopg
 
+from marketdata_assets.bars import minutes
+from marketdata_assets.bars.minutes import NONE, Array
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.reference.calendar import CLOSE as EXCHANGE_CLOSE
 from marketdata_assets.reference.calendar import SESSIONS
@@ -22,8 +27,8 @@ MONTH_DAYS = 31
 MICROSECONDS_A_DAY = 86_400_000_000
 OPEN, CLOSE = ((time.hour * 60 + time.minute) * 60_000_000 for time in (SESSIONS[0][0], EXCHANGE_CLOSE))
 
-Hole = tuple[int, int]
-"""First and last time, both included, in microseconds: minutes that a newer file provides."""
+Place = tuple[str, str]
+"""A code and a month (`YYYY-MM`)."""
 
 
 @dataclass
@@ -37,12 +42,13 @@ class Span:
     last: int
     rows: int
     superseded: int = 0
-    days: np.ndarray[Any, np.dtype[np.int64]] = field(default_factory=lambda: np.zeros(MONTH_DAYS, np.int64))
+    days: Array = field(default_factory=lambda: np.zeros(MONTH_DAYS, np.int64))
+    _packed: Array = field(default_factory=lambda: NONE)
+    _pending: list[Array] = field(default_factory=list)
 
-    def add(
-        self, times: np.ndarray[Any, np.dtype[np.int64]], covered: np.ndarray[Any, np.dtype[np.bool_]] | None
-    ) -> None:
+    def add(self, times: Array, covered: np.ndarray[Any, np.dtype[np.bool_]] | None) -> None:
         """Add rows at `times` (microseconds), all of the month, of which newer files provide the `covered` ones."""
+        self._pending.append(times)
         self.first = min(self.first, int(times.min()))
         self.last = max(self.last, int(times.max()))
         self.rows += len(times)
@@ -54,12 +60,17 @@ class Span:
         month = np.datetime64(self.first, "us").astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
         self.days += np.bincount((times[traded] - month) // MICROSECONDS_A_DAY, minlength=MONTH_DAYS)
 
+    def times(self) -> Array:
+        """The times of all rows, rising."""
+        return np.sort(np.concatenate([minutes.times(self._packed), *self._pending]))
 
-Spans = Mapping[tuple[str, str], Span]
-"""By code and month (`YYYY-MM`)."""
+    def compact(self) -> None:
+        """Take less memory, after many rows."""
+        if self._pending:
+            self._packed, self._pending = minutes.runs(self.times()), []
 
-Had = Mapping[tuple[str, str], tuple[dt.datetime, dt.datetime, int]]
-"""What a unit provided, by code and month: first and last minute, and when its file was delivered (ns)."""
+
+Spans = Mapping[Place, Span]
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,33 @@ class Provider:
     def key(self) -> tuple[str, str]:
         return self.source, self.unit
 
+    @property
+    def rank(self) -> tuple[int, str, str]:
+        return self.delivered, self.source, self.unit
+
+
+@dataclass(frozen=True)
+class Had:
+    """What a unit provided of a code and month, and when its file was delivered (ns)."""
+
+    first: dt.datetime
+    last: dt.datetime
+    delivered: int
+    minutes: bytes | None
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Another unit with minutes of a code and month; whether they are `named` in its record."""
+
+    provider: Provider
+    times: Array
+    named: bool
+
+
+Holders = Mapping[Place, Sequence[Holder]]
+"""By code and month, the newest first."""
+
 
 def codes(connection: psycopg.Connection, provider: Provider) -> set[str]:
     """The codes loaded from this provider."""
@@ -83,10 +121,10 @@ def codes(connection: psycopg.Connection, provider: Provider) -> set[str]:
     return {code for (code,) in rows}
 
 
-def lock(connection: psycopg.Connection, codes: Iterable[str]) -> None:
-    """Keep other loads of the same codes waiting until this transaction ends; many codes lock all of them."""
-    keys = sorted(codes)
-    if len(keys) > MANY_CODES:
+def lock(connection: psycopg.Connection, codes: Iterable[str] | None) -> None:
+    """Keep other loads of the same codes waiting until this transaction ends; None, or many codes, lock all of them."""
+    keys = sorted(codes or ())
+    if codes is None or len(keys) > MANY_CODES:
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [DATASET])
         return
     connection.execute("SELECT pg_advisory_xact_lock_shared(hashtext(%s))", [DATASET])
@@ -94,48 +132,14 @@ def lock(connection: psycopg.Connection, codes: Iterable[str]) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 2))", [f"{DATASET} {code}"])
 
 
-def provided_by_newer(
-    connection: psycopg.Connection, provider: Provider, loading: Spans
-) -> dict[tuple[str, str], list[Hole]]:
-    """Minutes of the months to load that newer files provide."""
-    codes = sorted({code for code, _ in loading})
-    months = sorted({first_day(month) for _, month in loading})
-    rows = _execute(connection, "provided_by_newer", provider, codes=codes, months=months)
-    holes: dict[tuple[str, str], list[Hole]] = {}
-    for code, month, first, last in rows:
-        if (code, month) in loading:
-            holes.setdefault((code, month), []).append((_microseconds(first), _microseconds(last)))
-    return holes
-
-
-def forget(connection: psycopg.Connection, provider: Provider, months: Collection[str] | None) -> Had:
+def forget(connection: psycopg.Connection, provider: Provider, months: Collection[str] | None) -> dict[Place, Had]:
     """Delete the record of what the provider had in `months` (None: in any), and return it."""
     days = None if months is None else [first_day(month) for month in months]
-    return {(row[0], row[1]): row[2:] for row in _execute(connection, "forget", provider, months=days)}
+    rows = _execute(connection, "forget", provider, months=days)
+    return {(code, month): Had(*values) for code, month, *values in rows}
 
 
-def clear(
-    connection: psycopg.Connection, provider: Provider, loading: Spans, had: Had, others: Collection[tuple[str, str]]
-) -> None:
-    """Delete the rows that `loading` replaces and those that the provider `had`.
-
-    Only in the codes and months of `others` are rows of other units searched, one by one. Older files superseded there
-    are marked as not loaded.
-    """
-    if not had and not others:
-        return
-    lift_decompression_limit(connection)
-    alone = {place: (first, last) for place, (first, last, _) in had.items() if place not in others}
-    with connection.pipeline():
-        for run in _runs(alone):
-            connection.execute(statement(__package__, "coverage/delete_run.sql"), run, prepare=False)
-    _clear_own(connection, provider, loading, {place: had[place] for place in sorted(had.keys() & set(others))})
-    _clear_older(connection, provider, {place: loading[place] for place in sorted(loading.keys() & set(others))})
-
-
-def shared(
-    connection: psycopg.Connection, provider: Provider, places: Collection[tuple[str, str]]
-) -> set[tuple[str, str]]:
+def shared(connection: psycopg.Connection, provider: Provider, places: Collection[Place]) -> set[Place]:
     """Those codes and months in which other units have minutes."""
     codes = sorted({code for code, _ in places})
     months = sorted({first_day(month) for _, month in places})
@@ -143,8 +147,168 @@ def shared(
     return {(code, month) for code, month in rows} & set(places)
 
 
+def holders(
+    connection: psycopg.Connection, provider: Provider, loading: Spans, had: Mapping[Place, Had], shared: set[Place]
+) -> dict[Place, list[Holder]]:
+    """The other units of `shared` places with minutes between those of the unit, before or now, or with none named."""
+    found: dict[Place, list[Holder]] = {place: [] for place in sorted(shared)}
+    if not found:
+        return found
+    ends = [_ends(loading.get(place), had.get(place)) for place in found]
+    places = {
+        "codes": [code for code, _ in found],
+        "months": [first_day(month) for _, month in found],
+        "firsts": [first for first, _ in ends],
+        "lasts": [last for _, last in ends],
+    }
+    rows = _execute(connection, "holders", provider, **places).fetchall()
+    for code, month, source, unit, delivered, packed, first, last in rows:
+        times = _set(connection, code, packed, first, last)
+        found[code, month].append(Holder(Provider(source, unit, delivered), times, packed is not None))
+    for others in found.values():
+        others.sort(key=lambda holder: holder.provider.rank, reverse=True)
+    return found
+
+
+def left_to_newer(provider: Provider, loading: Spans, holders: Holders) -> dict[Place, bytes]:
+    """The minutes to load that newer files have, packed."""
+    holes = {}
+    for place in holders.keys() & loading.keys():
+        own = loading[place].times()
+        inside = np.isin(own, _newer(holders[place], provider))
+        if inside.any():
+            holes[place] = minutes.pack(own[inside])
+    return holes
+
+
+def _ends(span: Span | None, had: Had | None) -> tuple[dt.datetime, dt.datetime]:
+    found = [(to_time(span.first), to_time(span.last))] if span else []
+    found += [(had.first, had.last)] if had else []
+    return min(first for first, _ in found), max(last for _, last in found)
+
+
+def _newer(holders: Sequence[Holder], provider: Provider) -> Array:
+    """All minutes of the units newer than `provider`."""
+    return np.concatenate([NONE, *(one.times for one in holders if one.provider.rank > provider.rank)])
+
+
+def _set(
+    connection: psycopg.Connection, code: str, packed: bytes | None, first: dt.datetime, last: dt.datetime
+) -> Array:
+    """The minutes that a record names, or else those of the table."""
+    if packed is not None:
+        return minutes.unpack(packed)
+    rows = connection.execute(statement(__package__, "coverage/in_table.sql"), [code, first, last]).fetchall()
+    return np.array([time for (time,) in rows], np.int64)
+
+
+@dataclass
+class Shift:
+    """What a load changes for others: rows by older and newer file, and by unit those taken and those due again."""
+
+    replaced: Counter[tuple[str, str]] = field(default_factory=Counter)
+    taken: Counter[tuple[str, str]] = field(default_factory=Counter)
+    due: Counter[tuple[str, str]] = field(default_factory=Counter)
+    months: defaultdict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
+    records: list[tuple[Provider, str, str, int, Array]] = field(default_factory=list)
+
+    @property
+    def report(self) -> tuple[tuple[str, str, int], ...]:
+        """How many rows of an older file a newer one replaced, by both files."""
+        return tuple((*files, rows) for files, rows in sorted(self.replaced.items()))
+
+
+def _whose(times: Array, holders: Sequence[Holder]) -> Iterator[tuple[Holder, int]]:
+    """Each holder, and how many of the minutes are its own: they belong to the newest that has them."""
+    for holder in holders:
+        own = np.isin(times, holder.times)
+        times = times[~own]
+        yield holder, int(own.sum())
+
+
+def clear(
+    connection: psycopg.Connection,
+    provider: Provider,
+    loading: Spans,
+    had: Mapping[Place, Had],
+    holders: Holders,
+    *,
+    unrecorded: bool = False,
+) -> Shift:
+    """Delete the rows that `loading` replaces and those that the provider `had`.
+
+    Only in the codes and months of `holders` are rows of other units searched, minute by minute, or, with `unrecorded`,
+    in all that are loaded. Units that lose rows or have minutes to give back are updated, in record and ledger.
+    """
+    shift = Shift()
+    searched = sorted(holders.keys() | (loading.keys() if unrecorded else set()))
+    if not had and not searched:
+        return shift
+    lift_decompression_limit(connection)
+    alone = {place: (before.first, before.last) for place, before in had.items() if place not in holders}
+    deleted = []
+    with connection.pipeline():
+        for run in _runs(alone):
+            connection.execute(statement(__package__, "coverage/delete_run.sql"), run, prepare=False)
+        for place in searched:
+            others = holders.get(place, ())
+            own = loading[place].times() if place in loading else NONE
+            newer = _newer(others, provider)
+            wins, owned = np.setdiff1d(own, newer), NONE
+            if (before := had.get(place)) and place in holders:
+                previous = replace(provider, delivered=before.delivered)
+                mine = _set(connection, place[0], before.minutes, before.first, before.last)
+                owned = np.setdiff1d(mine, _newer(others, previous))
+            for holder, rows in _whose(np.setdiff1d(owned, wins), others):  # no longer provided by this unit
+                if rows:
+                    shift.due[holder.provider.key] += rows
+                    shift.months[holder.provider.key].add(place[1])
+            for holder, rows in _whose(np.intersect1d(own, newer), others):  # left to newer files
+                shift.replaced[provider.source, holder.provider.source] += rows
+            deleted.append((place, others, owned, _delete(connection, place[0], np.union1d(owned, wins))))
+    for place, others, owned, cursor in deleted:
+        gone = np.array([time for (time,) in cursor] if cursor else [], np.int64)
+        for holder, rows in _whose(np.setdiff1d(gone, owned), others):
+            shift.taken[holder.provider.key] += rows
+            shift.replaced[holder.provider.source, provider.source] += rows
+            if rows or not holder.named:
+                shift.records.append((holder.provider, *place, rows, holder.times))
+    shift.replaced = +shift.replaced
+    _record(connection, shift)
+    return shift
+
+
+def _delete(connection: psycopg.Connection, code: str, times: Array) -> psycopg.Cursor | None:
+    if not len(times):
+        return None
+    labels = np.datetime_as_string(times.astype("datetime64[us]")).tolist()
+    values = [code, to_time(times[0]), to_time(times[-1]), f"{{{','.join(labels)}}}"]
+    return connection.execute(statement(__package__, "coverage/delete.sql"), values, prepare=False)
+
+
+def _record(connection: psycopg.Connection, shift: Shift) -> None:
+    """Record on the other units what they lost, which minutes they have, and what they have to load again."""
+    if shift.records:
+        providers, codes, months, rows, times = zip(*shift.records, strict=True)
+        values = {
+            "sources": [provider.source for provider in providers],
+            "units": [provider.unit for provider in providers],
+            "codes": list(codes),
+            "months": [first_day(month) for month in months],
+            "rows": list(rows),
+            "minutes": [minutes.pack(one) for one in times],
+        }
+        connection.execute(statement(__package__, "coverage/supersede.sql"), values)
+    shifts = [
+        (shift.taken[key], shift.taken[key], shift.due[key], sorted(shift.months.get(key, ())), *key)
+        for key in sorted((+shift.taken).keys() | shift.due.keys())
+    ]
+    if shifts:
+        connection.cursor().executemany(statement(__package__, "coverage/shift.sql"), shifts)
+
+
 def _runs(
-    spans: Mapping[tuple[str, str], tuple[dt.datetime, dt.datetime]],
+    spans: Mapping[Place, tuple[dt.datetime, dt.datetime]],
 ) -> Iterator[tuple[str, dt.datetime, dt.datetime]]:
     """Code, first and last time of each run of months without a gap."""
     run: tuple[str, dt.datetime, dt.datetime] | None = None
@@ -159,36 +323,10 @@ def _runs(
         yield run
 
 
-def _clear_own(
-    connection: psycopg.Connection,
-    provider: Provider,
-    loading: Spans,
-    had: Had,
+def cover(
+    connection: psycopg.Connection, loads: Mapping[Provider, Spans], shared: Collection[Place] = frozenset()
 ) -> None:
-    """Delete the provider's rows where other units have minutes of the same month."""
-    for (code, month), (first, last, delivered) in had.items():
-        before, place = replace(provider, delivered=delivered), {"code": code, "month": first_day(month)}
-        _execute(connection, "delete", before, **place, first=first, last=last)
-        now = loading.get((code, month))
-        if now is None or provider.delivered < delivered or _time(now.first) > first or _time(now.last) < last:
-            _execute(connection, "reopen_older", before, **place, label=month)
-
-
-def _clear_older(connection: psycopg.Connection, provider: Provider, loading: Spans) -> None:
-    """Delete the rows of older units that `loading` replaces, and record on these units that they are superseded."""
-    with connection.pipeline():
-        deletions = []
-        for (code, month), span in loading.items():
-            place = {"code": code, "month": first_day(month)}
-            times = {"first": _time(span.first), "last": _time(span.last)}
-            deletions.append((place, _execute(connection, "delete", provider, **place, **times)))
-    for place, cursor in deletions:
-        if cursor.rowcount > 0:
-            _execute(connection, "supersede", provider, **place, deleted=[time for (time,) in cursor])
-
-
-def cover(connection: psycopg.Connection, loads: Mapping[Provider, Spans]) -> None:
-    """Record what each provider now provides."""
+    """Record what each provider now provides; in `shared` places, which minutes."""
     spans = [(provider, *place, span) for provider, spans in loads.items() for place, span in spans.items()]
     if not spans:
         return
@@ -197,11 +335,12 @@ def cover(connection: psycopg.Connection, loads: Mapping[Provider, Spans]) -> No
         "units": [provider.unit for provider, *_ in spans],
         "codes": [code for _, code, _, _ in spans],
         "months": [first_day(month) for _, _, month, _ in spans],
-        "firsts": [_time(span.first) for *_, span in spans],
-        "lasts": [_time(span.last) for *_, span in spans],
+        "firsts": [to_time(span.first) for *_, span in spans],
+        "lasts": [to_time(span.last) for *_, span in spans],
         "rows": [span.rows for *_, span in spans],
         "superseded": [span.superseded for *_, span in spans],
         "delivered": [provider.delivered for provider, *_ in spans],
+        "minutes": [minutes.pack(span.times()) if (code, month) in shared else None for _, code, month, span in spans],
     }
     connection.execute(statement(__package__, "coverage/cover.sql"), values)
 
@@ -213,14 +352,15 @@ def provided(connection: psycopg.Connection, places: Collection[tuple[str, str]]
     return set(rows.fetchall())
 
 
-def rows_loaded(connection: psycopg.Connection, provider: Provider) -> int:
-    """How many rows of the table come from this provider."""
+def counts(connection: psycopg.Connection, provider: Provider) -> tuple[int, int]:
+    """How many rows of the table come from this provider, and how many of its rows newer files provide."""
     row = connection.execute(
-        "SELECT coalesce(sum(rows - superseded), 0)::bigint FROM stock_1min_coverage WHERE (source, unit) = (%s, %s)",
+        """SELECT coalesce(sum(rows - superseded), 0)::bigint, coalesce(sum(superseded), 0)::bigint
+           FROM stock_1min_coverage WHERE (source, unit) = (%s, %s)""",
         provider.key,
     ).fetchone()
     assert row is not None
-    return int(row[0])
+    return row
 
 
 def moved(connection: psycopg.Connection, delivered: Mapping[str, int]) -> set[tuple[str, str]]:
@@ -255,9 +395,6 @@ def _execute(connection: psycopg.Connection, name: str, provider: Provider, **va
     return connection.execute(statement(__package__, f"coverage/{name}.sql"), {**vars(provider), **values})
 
 
-def _time(microseconds: int) -> dt.datetime:
-    return dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=microseconds)
-
-
-def _microseconds(time: dt.datetime) -> int:
-    return (time - dt.datetime(1970, 1, 1)) // dt.timedelta(microseconds=1)
+def to_time(microseconds: int) -> dt.datetime:
+    """Microseconds since 1970 as a time."""
+    return dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=int(microseconds))

@@ -98,7 +98,8 @@ def ingest(
             complete(left.ended(own, own if report.outcome == "failed" else ()))
             if before := reports.get(report.unit):  # an earlier pass: the later outcome, the rows and months of both
                 touched_months = tuple(sorted({*before.months, *report.months}))
-                report = replace(report, rows=before.rows + report.rows, months=touched_months)
+                rows, replaced = before.rows + report.rows, before.replaced + report.replaced
+                report = replace(report, rows=rows, months=touched_months, replaced=replaced)
             reports[report.unit] = report
         if not tasks:
             break
@@ -155,7 +156,7 @@ def _load_one(
     def work() -> UnitReport:
         if task.unit is None:
             return remove(connection, task.place, Provider(task.source, task.name, 0), run_id)
-        forced = force or task.reason == "moved"
+        forced = force or task.reason in ("moved", "forgotten")
         try:
             options: dict[str, Any] = {"force": forced, "columnstore": columnstore, "label": label}
             return load(connection, opener, task.unit, task.months, run_id, **options)

@@ -25,7 +25,7 @@ MAX_MONTHS = 24
 
 _YEAR = re.compile(r"\d{4}")
 
-Reason = Literal["missing", "stale", "failed", "vanished", "moved", "forced", "unusable"]
+Reason = Literal["missing", "stale", "failed", "vanished", "moved", "forced", "unusable", "forgotten"]
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,13 @@ def make(
             continue
         entries = ledgered.get(file.name, {})
         found = units(file)
+        if not force and all(_is_forgotten(unit, entries.get(unit.name)) for unit in found):
+            unchanged += len(found)
+            continue
         if any(unit.member or not file.is_zip for unit in found):  # a zip that cannot be read has taken nothing away
             names = {unit.name for unit in found}
             for name, gone in entries.items():
-                if name not in names and gone.outcome != "removed":
+                if name not in names and gone.outcome not in ("removed", "forgotten"):
                     tasks.append(Task(file.name, name, None, None, gone.slices, "vanished"))
         for unit in found:
             entry = entries.get(unit.name)
@@ -107,6 +110,11 @@ def _as_loaded(unit: Unit, entry: Loaded | None, requested: frozenset[str]) -> b
     return entry.content_hash == unit.checksum and requested <= entry.slices
 
 
+def _is_forgotten(unit: Unit, entry: Loaded | None) -> bool:
+    """Whether a person has taken just these bytes back."""
+    return entry is not None and entry.outcome == "forgotten" and (entry.content_hash or "") == unit.checksum
+
+
 def _task(unit: Unit, entry: Loaded | None, requested: frozenset[str], force: bool) -> Task | None:
     """What to do about one unit; None when nothing."""
     if unit.problem:
@@ -119,8 +127,8 @@ def _task(unit: Unit, entry: Loaded | None, requested: frozenset[str], force: bo
         reason = "forced"
     elif entry is None:
         reason = "missing"
-    elif entry.outcome == "failed":
-        reason = "failed"
+    elif entry.outcome in ("failed", "forgotten"):  # of a file that is forgotten and has changed, all is due
+        reason = "failed" if entry.outcome == "failed" else "forgotten"
     elif entry.content_hash != unit.checksum:
         reason = "stale"
     if year is None:  # a file whose name has no year is loaded whole, as soon as one of its months is requested

@@ -102,9 +102,9 @@ def _read(opener: Opener, tasks: Sequence[Task], run_id: str, label: Label) -> I
 def _usual(connection: psycopg.Connection, read: Sequence[_Small]) -> list[_Small]:
     """The units that are not on record and provide minutes of months that no other unit has; they are locked."""
     ledger.lock(connection, DATASET, [small.provider.key for small in read])
+    coverage.lock(connection, {code for small in read for code, _ in small.parsed.spans})
     recorded = ledger.recorded(connection, DATASET, [small.provider.key for small in read])
     new = [small for small in read if small.provider.key not in recorded]
-    coverage.lock(connection, {code for small in new for code, _ in small.parsed.spans})
     places = Counter(place for small in new for place in small.loading)
     provided = coverage.provided(connection, places)
     return [small for small in new if all(places[place] == 1 and place not in provided for place in small.loading)]

@@ -11,8 +11,9 @@ from typing import Any
 
 import psycopg
 
-from marketdata_assets.bars import changes, coverage
+from marketdata_assets.bars import accounts, changes, coverage
 from marketdata_assets.bars import plan as planning
+from marketdata_assets.bars.forget import FORGOTTEN
 from marketdata_assets.bars.layout import taken, why_not_taken, year_of
 from marketdata_assets.bars.plan import Task
 from marketdata_assets.bars.schema import DATASET
@@ -22,7 +23,6 @@ from marketdata_assets.loading.states import State, worst
 from marketdata_assets.reference.codes import mentioned
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.ledger import Loaded
-from marketdata_assets.stores.postgres import statement
 
 _STATES: dict[planning.Reason, State] = {"missing": State.MISSING, "failed": State.FAILED, "unusable": State.FAILED}
 _DUE: dict[planning.Reason, str] = {
@@ -95,14 +95,9 @@ def file_entries(connection: psycopg.Connection, folder: Path, months: Collectio
 
 
 def with_counts(connection: psycopg.Connection, files: Iterable[FileEntry]) -> list[FileEntry]:
-    """The files with the counts of their rows; a second row of one minute is a rejected row."""
-    query = statement(__package__, "file_rows.sql")
-    counts = {row[0]: row[1:] for row in connection.execute(query, {"dataset": DATASET})}
-    found = []
-    for one in files:
-        read, rejected, loaded, replaced = counts.get(one.file, (0, 0, 0, {}))
-        found.append(replace(one, read=read, loaded=loaded, rejected=rejected, replaced=replaced))
-    return found
+    """The files with the counts of their rows."""
+    counts = accounts.of_files(connection)
+    return [replace(one, **vars(counts[one.file])) if one.file in counts else one for one in files]
 
 
 def _failures(connection: psycopg.Connection) -> dict[tuple[str, str], tuple[str | None, str]]:
@@ -127,7 +122,10 @@ def _entries(
     for task in tasks:
         todo.setdefault(task.source, []).append(task)
     loaded: dict[str, bool] = {}
+    forgotten = set[str]()
     for one in known:
+        if one.outcome == "forgotten":
+            forgotten.add(one.source)
         if one.outcome in ("ok", "empty"):
             loaded[one.source] = loaded.get(one.source, False) or one.outcome == "ok"
     for entry in found:
@@ -139,6 +137,8 @@ def _entries(
             state, reason = FileState.DUE, _DUE.get(todo[entry.name][0].reason, "changed since it was loaded")
         elif entry.name in loaded:
             state = FileState.LOADED if loaded[entry.name] else FileState.EMPTY
+        elif entry.name in forgotten:
+            state, reason = FileState.NOT_TAKEN, FORGOTTEN.format(file=entry.name)
         else:
             span = f"{min(months)} to {max(months)}" if months else "no month"
             state, reason = FileState.NOT_TAKEN, f"it has no month of those that are loaded, {span}"

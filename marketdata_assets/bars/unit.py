@@ -5,7 +5,7 @@ processes is in `ingest`.
 """
 
 import datetime as dt
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -14,8 +14,8 @@ import numpy as np
 import psycopg
 from psycopg import errors as pg
 
-from marketdata_assets.bars import changes, coverage, days
-from marketdata_assets.bars.coverage import Hole, Provider, Span
+from marketdata_assets.bars import changes, coverage, days, minutes
+from marketdata_assets.bars.coverage import Place, Provider, Span
 from marketdata_assets.bars.layout import PRICES, TABLE_COLUMNS, read_header, year_of_unit
 from marketdata_assets.bars.reading import Rows, typed
 from marketdata_assets.bars.rules import Bars, Label, Labels, judge
@@ -35,9 +35,13 @@ CODE_VERSION = "bars-1"
 COMPRESSED_ROWS = 500
 """Rows that a code has in a month, on average, from which a load compresses them; fewer make batches too small."""
 
+COMPACT_ROWS = 500_000
+"""After so many rows their times are packed, which a stock's year needs never."""
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
-Holes = dict[tuple[str, str], list[Hole]]
+Holes = dict[Place, bytes]
+"""Minutes that newer files have, packed."""
 
 
 @dataclass
@@ -46,7 +50,7 @@ class Parsed:
 
     rows: int = 0
     rejects: list[Reject] = field(default_factory=list)
-    spans: dict[tuple[str, str], Span] = field(default_factory=dict)
+    spans: dict[Place, Span] = field(default_factory=dict)
     payload: Spool = field(default_factory=Spool)
     """The rows to load, encoded."""
     sorted: bool = True
@@ -101,6 +105,8 @@ def load(
     while True:
         known = ledger.known(connection, DATASET, unit.file.name, unit.name)
         same = known is not None and known.content_hash == unit.checksum
+        if known and known.outcome == "forgotten" and known.attempted_hash == unit.checksum and not force:
+            return UnitReport(unit.place, "unchanged")
         if known and same and not force and not unit.problem and known.outcome != "failed":
             loaded = known.whole if months is None else months <= set(known.slices)
             if loaded:
@@ -126,34 +132,39 @@ def _commit(connection: psycopg.Connection, unit: Unit, parsed: Parsed, attempt:
     loading = {key: span for key, span in parsed.spans.items() if wanted is None or key[1] in wanted}
     provider = Provider(unit.file.name, unit.name, unit.file.modified_ns)
     with connection.transaction():
-        if ledger.locked(connection, DATASET, *provider.key) != attempt.known:
-            raise _Overtaken(attempt.holes)
+        ledger.lock(connection, DATASET, [provider.key])
         codes = coverage.codes(connection, provider) if attempt.recorded else set()
         coverage.lock(connection, codes | {code for code, _ in parsed.spans})
+        if ledger.known(connection, DATASET, *provider.key) != attempt.known:  # other units change it under these locks
+            raise _Overtaken(attempt.holes)
         had = coverage.forget(connection, provider, wanted) if attempt.recorded else {}
         changed = loading.keys() | had.keys()
         others = coverage.shared(connection, provider, changed)
-        holes = coverage.provided_by_newer(connection, provider, loading) if others else {}
+        holders = coverage.holders(connection, provider, loading, had, others)
+        holes = coverage.left_to_newer(provider, loading, holders)
         if holes != attempt.holes:
             raise _Overtaken(holes)
-        coverage.clear(connection, provider, loading, had, changed if attempt.unrecorded else others)
+        shift = coverage.clear(connection, provider, loading, had, holders, unrecorded=attempt.unrecorded)
         rows = sum(span.rows - span.superseded for span in loading.values())
         if rows:
             if attempt.columnstore and fill_batches(rows, len(loading)):
                 _compress_copies(connection, client_sorted=parsed.sorted and not others & loading.keys())
             copy_binary(connection, DATASET, TABLE_COLUMNS, parsed.payload)
         with connection.pipeline():
-            coverage.cover(connection, {provider: loading})
+            coverage.cover(connection, {provider: loading}, others)
             days.record(connection, loading, had.keys(), others)
             changes.record(connection, changed, attempt.run_id)
             if attempt.recorded:
                 ledger.clear_rejects(connection, DATASET, *provider.key)
         ledger.add_rejects(connection, DATASET, *provider.key, parsed.rejects)
-        all_rows = coverage.rows_loaded(connection, provider) if attempt.recorded else rows
-        entry = entry_of(unit, parsed, attempt, all_rows)
+        counts = rows, sum(span.superseded for span in loading.values())
+        entry = entry_of(
+            unit, parsed, attempt, *(coverage.counts(connection, provider) if attempt.recorded else counts)
+        )
         ledger.record(connection, entry)
     months = tuple(sorted({month for _, month in changed}))
-    return UnitReport(unit.place, entry.outcome, parsed.rows, rows, len(parsed.rejects), months=months)
+    rejected = len(parsed.rejects)
+    return UnitReport(unit.place, entry.outcome, parsed.rows, rows, rejected, months=months, replaced=shift.report)
 
 
 def fill_batches(rows: int, places: int) -> bool:
@@ -165,8 +176,8 @@ def _compress_copies(connection: psycopg.Connection, *, client_sorted: bool) -> 
     connection.execute(statement(__package__, "compressed_copy.sql"), [client_sorted])
 
 
-def entry_of(unit: Unit, parsed: Parsed, attempt: Attempt, rows: int) -> Entry:
-    """The ledger's entry of a unit of which `attempt` loads `rows` in all."""
+def entry_of(unit: Unit, parsed: Parsed, attempt: Attempt, rows: int, superseded: int = 0) -> Entry:
+    """The ledger's entry of a unit of which `attempt` loads `rows` in all, and leaves those `superseded` out."""
     known, months = attempt.known, attempt.months
     slices = {month for _, month in parsed.spans} if months is None else set(months)
     previous = known.content_hash if known else None
@@ -184,6 +195,7 @@ def entry_of(unit: Unit, parsed: Parsed, attempt: Attempt, rows: int) -> Entry:
         skipped=sum(span.rows for (_, month), span in parsed.spans.items() if month not in slices),
         rows=rows,
         rejected=len(parsed.rejects),
+        superseded=superseded,
         outcome="ok" if parsed.rows else "empty",
         attempted_hash=unit.checksum,
         code_version=CODE_VERSION,
@@ -196,15 +208,11 @@ def remove(connection: psycopg.Connection, place: str, provider: Provider, run_i
     """Delete the rows of a unit that the newest delivery of its file no longer has."""
     started = dt.datetime.now(dt.UTC)
     with connection.transaction():
-        known = ledger.locked(connection, DATASET, *provider.key)
+        ledger.lock(connection, DATASET, [provider.key])
+        coverage.lock(connection, coverage.codes(connection, provider))
+        known = ledger.known(connection, DATASET, *provider.key)
         if known is None or known.outcome == "removed":
             return UnitReport(place, "unchanged")
-        coverage.lock(connection, coverage.codes(connection, provider))
-        had = coverage.forget(connection, provider, None)
-        others = coverage.shared(connection, provider, had.keys())
-        coverage.clear(connection, provider, {}, had, others)
-        days.record(connection, {}, had.keys(), others)
-        ledger.replace_rejects(connection, DATASET, *provider.key, ())
         removed = Entry(
             dataset=DATASET,
             source=provider.source,
@@ -215,26 +223,43 @@ def remove(connection: psycopg.Connection, place: str, provider: Provider, run_i
             run_id=run_id,
             started=started,
         )
-        ledger.record(connection, removed)
-        changes.record(connection, had.keys(), run_id)
-    return UnitReport(place, "removed", months=tuple(sorted({month for _, month in had})))
+        changed, _ = take_back(connection, provider, removed)
+    return UnitReport(place, "removed", months=tuple(sorted(changed)))
+
+
+def take_back(
+    connection: psycopg.Connection, provider: Provider, entry: Entry
+) -> tuple[set[str], Mapping[tuple[str, str], set[str]]]:
+    """Delete all that is loaded of a unit whose codes are locked, and record `entry`.
+
+    Returns the months whose rows change, and by unit those of which rows are due again.
+    """
+    had = coverage.forget(connection, provider, None)
+    others = coverage.shared(connection, provider, had.keys())
+    shift = coverage.clear(connection, provider, {}, had, coverage.holders(connection, provider, {}, had, others))
+    days.record(connection, {}, had.keys(), others)
+    ledger.clear_rejects(connection, DATASET, *provider.key)
+    ledger.record(connection, entry)
+    changes.record(connection, had.keys(), entry.run_id)
+    return {month for _, month in had}, shift.months
 
 
 def parse(
     opener: Opener,
     unit: Unit,
     months: Collection[str] | None,
-    holes: Mapping[tuple[str, str], Sequence[Hole]] | None = None,
+    holes: Mapping[Place, bytes] | None = None,
     label: Label = "end",
 ) -> Parsed:
     """Read `unit` whole and encode its rows of `months` (`YYYY-MM`; None takes all), leaving out `holes`.
 
     Raises BadFile, BadHeader, WrongLabel or TooManyRejects; then nothing of the unit may be loaded.
     """
+    left_out = {place: minutes.unpack(packed) for place, packed in (holes or {}).items()}
     try:
-        return _Parser(opener, unit, months, holes or {}, Duplicates(), Labels(label)).run()
+        return _Parser(opener, unit, months, left_out, Duplicates(), Labels(label)).run()
     except OutOfOrder:
-        return _Parser(opener, unit, months, holes or {}, Duplicates(remember=True), Labels(label)).run()
+        return _Parser(opener, unit, months, left_out, Duplicates(remember=True), Labels(label)).run()
 
 
 @dataclass
@@ -242,13 +267,14 @@ class _Parser:
     opener: Opener
     unit: Unit
     months: Collection[str] | None
-    holes: Mapping[tuple[str, str], Sequence[Hole]]
+    holes: Mapping[Place, minutes.Array]
     duplicates: "Duplicates"
     labels: Labels
     rejects: Rejects = field(default_factory=Rejects)
     parsed: Parsed = field(default_factory=Parsed)
     _last: tuple[tuple[str, ...], int] | None = None
     """Codes and last time of the block before."""
+    _compact_at: int = COMPACT_ROWS
 
     def run(self) -> Parsed:
         try:
@@ -271,6 +297,10 @@ class _Parser:
         return self.parsed
 
     def _take(self, rows: Rows) -> None:
+        if self.rejects.rows > self._compact_at:
+            self._compact_at += COMPACT_ROWS
+            for span in self.parsed.spans.values():
+                span.compact()
         bars = self.labels.by_end(judge(rows, self.rejects, year_of_unit(self.unit)))
         repeated = self.duplicates.repeated(bars)
         if repeated is not None:
@@ -304,10 +334,8 @@ class _Parser:
             if self.months is not None and label not in self.months:
                 keep[rows] = False
             times = bars.time[rows]
-            covered = None
-            for first, last in self.holes.get((code, label), ()):
-                inside = (times >= first) & (times <= last)
-                covered = inside if covered is None else covered | inside
+            hole = self.holes.get((code, label))
+            covered = None if hole is None else np.isin(times, hole)
             if covered is not None:
                 keep[rows] &= ~covered
             start = int(times[0])

@@ -253,6 +253,10 @@ COMMANDS: Mapping[str, Command | Group] = {
         "Rejected rows, and why.",
         {"show": Command("Show rejected rows: source, reason and content.", "quarantine:show")},
     ),
+    "bars": Group(
+        "Delivered files of minute bars.",
+        {"forget": Command("Take wrong files back: delete their rows, and do not load them again.", "bars:forget")},
+    ),
     "kline": Group(
         "The monthly K-line.",
         {

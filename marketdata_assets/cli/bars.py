@@ -1,8 +1,8 @@
-"""`marketdata ingest bars`, `kline refresh` and `kline rebuild`: minute bars from the command line."""
+"""`marketdata ingest bars`, `bars forget`, `kline refresh` and `kline rebuild`: minute bars from the command line."""
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -122,6 +122,7 @@ def tell(outcome: RunOutcome) -> None:
     if bars:
         if outcome.run_id:
             extra = f"; {bars['codes']} codes, {bars['files_unchanged']} files unchanged"
+            extra += f"; replaced {bars['replaced_by']}" if bars["replaced"] else ""
         else:
             extra = f"; nothing to load, {bars['months_unchanged']} months are up to date"
         output.console().print(
@@ -134,6 +135,38 @@ def tell(outcome: RunOutcome) -> None:
         )
     if files := outcome.metadata.get("files"):
         output.console().print(f"files         {files['summary']}", markup=False)
+
+
+def forget(
+    files: Annotated[
+        list[str], typer.Argument(help="paths below MARKETDATA_BARS_DIR, as status and reports name them")
+    ],
+    undo: Annotated[bool, typer.Option(help="let the next run load forgotten files again")] = False,
+    as_json: output.Json = False,
+) -> None:
+    """Take wrong files back: delete their rows, and do not load them again while they are unchanged.
+
+    Minutes that they had replaced come back with the next load of these months, from the newest files that have them.
+    """
+    from marketdata_assets.bars import forget as forgetting
+
+    done = []
+    with connect(stores.postgres_dsn()) as connection:
+        schema.ensure(connection)
+        for file in files:
+            if undo:
+                forgetting.undo(connection, file)
+            else:
+                done.append(forgetting.forget(connection, Settings().bars_folder, file, "forget"))
+    if as_json:
+        output.as_json({"forgotten": [asdict(one) for one in done], "remembered": files if undo else []})
+        return
+    for file in files if undo else ():
+        output.console().print(f"{file}: the next run loads it; now: marketdata ingest bars", markup=False)
+    for one in done:
+        output.console().print(f"{one.file}: {one.rows:,} rows deleted", markup=False)
+    if due := sorted({month for one in done for month in one.due}):
+        output.console().print(f"older files have minutes of these: marketdata ingest bars --months {','.join(due)}")
 
 
 def refresh_kline(

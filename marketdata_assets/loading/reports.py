@@ -3,6 +3,7 @@
 A domain with further counts derives its own dataclass from UnitReport or LoadReport and adds fields with defaults.
 """
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from marketdata_assets.errors import MarketDataError
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.progress import Progress
 
-Outcome = Literal["ok", "empty", "unsupported", "failed", "unchanged", "removed"]
+Outcome = Literal["ok", "empty", "unsupported", "failed", "unchanged", "removed", "forgotten"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class UnitReport:
     """How one unit ended.
 
     Counts are rows: `read` from the source, `rows` loaded, `rejected` into quarantine, `skipped` left out on purpose.
-    `months` (`YYYY-MM`) are those whose rows changed, or, of a failed unit, those it leaves incomplete.
+    `months` (`YYYY-MM`) are those whose rows changed, or, of a failed unit, those it leaves incomplete. `replaced` has
+    an older file, a newer one, and how many rows of the older one it replaced.
     """
 
     unit: str
@@ -31,6 +33,7 @@ class UnitReport:
     skipped: int = 0
     months: tuple[str, ...] = ()
     error: str | None = None
+    replaced: tuple[tuple[str, str, int], ...] = ()
 
 
 Report = TypeVar("Report", bound=UnitReport)
@@ -66,6 +69,15 @@ class LoadReport(Generic[Report]):
     def failed_months(self) -> tuple[str, ...]:
         """Months that failed units leave incomplete."""
         return tuple(sorted({month for unit in self.failed for month in unit.months}))
+
+    @property
+    def replaced(self) -> dict[tuple[str, str], int]:
+        """Rows of an older file that a newer one replaced, by both files."""
+        found = Counter[tuple[str, str]]()
+        for unit in self.units:
+            for older, newer, rows in unit.replaced:
+                found[older, newer] += rows
+        return dict(sorted(found.items()))
 
     def count(self, outcome: Outcome) -> int:
         """How many units ended so."""

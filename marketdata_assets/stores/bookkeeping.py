@@ -13,14 +13,18 @@ T = TypeVar("T")
 EXAMPLES = 5
 """Number of example cases shown for a finding."""
 
-Outcome = Literal["ok", "empty", "unsupported", "failed", "removed"]
-LOADED = ("content_hash", "previous_hash", "slices", "read", "skipped", "rows", "rejected")
+Outcome = Literal["ok", "empty", "unsupported", "failed", "removed", "forgotten"]
+LOADED = ("content_hash", "previous_hash", "slices", "read", "skipped", "rows", "rejected", "superseded")
 """The facts of an entry that describe what is loaded; the others are those of the last attempt."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What is loaded of one unit, by default nothing, and how its last attempt ended. Times are UTC."""
+    """What is loaded of one unit, by default nothing, and how its last attempt ended. Times are UTC.
+
+    `superseded` are rows that a newer file has replaced, where a domain counts them. A `forgotten` unit was taken back:
+    its attempted bytes are not loaded again.
+    """
 
     dataset: str
     source: str
@@ -32,6 +36,7 @@ class Entry:
     skipped: int = 0
     rows: int = 0
     rejected: int = 0
+    superseded: int = 0
     outcome: Outcome
     attempted_hash: str | None = None
     error: str | None = None
@@ -42,8 +47,8 @@ class Entry:
 
     @property
     def whole(self) -> bool:
-        """Whether every row of the unit that was not rejected is loaded."""
-        return self.rows + self.rejected == self.read
+        """Whether every row of the unit that was not rejected is loaded, or replaced by one of a newer file."""
+        return self.rows + self.superseded + self.rejected == self.read
 
 
 @dataclass(frozen=True)

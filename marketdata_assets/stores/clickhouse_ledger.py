@@ -38,7 +38,12 @@ MAX_BOUND = 500
 
 ATTEMPT = ("outcome", "attempted_hash", "error", "code_version", "run_id", "started", "finished")
 """Facts of the last attempt, not of the data."""
-_PLAIN = ("dataset", "unit", "source", *(name for name in (*LOADED, "origin", *ATTEMPT) if name != "slices"))
+_PLAIN = (
+    "dataset",
+    "unit",
+    "source",
+    *(name for name in (*LOADED, "origin", *ATTEMPT) if name not in ("slices", "superseded")),
+)
 _NO_REJECTS: dict[str, Any] = {name: [] for name in ("reject_line", "reject_reason", "reject_raw", "reject_slice")}
 _TIME = pl.Datetime("us", "UTC")
 _COLUMNS = pl.Schema(
@@ -129,7 +134,7 @@ def entries(
     client: "Client", dataset: str, units: Iterable[str] | None = None, sources: Iterable[str] | None = None
 ) -> list[Load]:
     """The ledger of some units and sources or of all, ordered by source and unit, without the rejected rows."""
-    names = [field.name for field in fields(Load) if field.name not in ("rejects", "states")]
+    names = [field.name for field in fields(Load) if field.name not in ("rejects", "states", "superseded")]
     at = names.index("slices")
     known: dict[str, list[str]] = {}
     loads = []

@@ -21,7 +21,10 @@ _NEW_STATE = ", ".join(f"{name} = EXCLUDED.{name}" for name in _FIELDS[3:])
 
 
 class Loaded(NamedTuple):
-    """What is loaded of one unit, as a plan compares it with the files; the fields are those of an Entry."""
+    """What is loaded of one unit, as a plan compares it with the files; the fields are those of an Entry.
+
+    Of a forgotten unit `content_hash` is that of the bytes that a person took back.
+    """
 
     source: str
     unit: str

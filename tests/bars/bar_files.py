@@ -10,7 +10,6 @@ import io
 import os
 import warnings
 import zipfile
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
@@ -105,30 +104,49 @@ def _decimal(text: str) -> Decimal | None:
     return Decimal(text).quantize(Decimal("0.0001"), ROUND_HALF_UP) if text else None
 
 
-def expected(folder: Path, asked: Collection[str] | None = None) -> list[Row]:
-    """The rows that stand when the files of `folder` are loaded: per code and month the newest file's first to last."""
-    files = []
+Key = tuple[str, dt.datetime]
+
+
+def delivered(folder: Path) -> list[tuple[str, dict[Key, Row]]]:
+    """The files of `folder`, each member of a zip alone, with their bars: the oldest first, then by name."""
+    found = []
     for path in folder.rglob("*.*"):
-        rank = (path.stat().st_mtime_ns, path.relative_to(folder).as_posix())
+        name = path.relative_to(folder).as_posix()
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
-                files += [((*rank, name), read_plainly(archive.read(name))) for name in archive.namelist()]
+                parts = [(member, archive.read(member)) for member in archive.namelist()]
         else:
-            data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-            files.append(((*rank, rank[1]), read_plainly(data)))
-    taken: dict[tuple[str, str], list[tuple[dt.datetime, dt.datetime]]] = defaultdict(list)
-    standing: list[Row] = []
-    for _, rows in sorted(files, key=lambda file: file[0], reverse=True):
-        times: dict[tuple[str, str], list[dt.datetime]] = defaultdict(list)
-        for (code, time), row in rows.items():
-            key = code, f"{time:%Y-%m}"
-            times[key].append(time)
-            covered = any(first <= time <= last for first, last in taken[key])
-            if not covered and (asked is None or key[1] in asked):
-                standing.append(row)
-        for key, values in times.items():
-            taken[key].append((min(values), max(values)))
-    return sorted(standing, key=lambda row: (row[1], row[0]))
+            data = path.read_bytes()
+            parts = [(name, gzip.decompress(data) if path.suffix == ".gz" else data)]
+        found += [((path.stat().st_mtime_ns, name, member), read_plainly(data)) for member, data in parts]
+    return [(name, rows) for (_, name, _), rows in sorted(found, key=lambda one: one[0])]
+
+
+def expected(folder: Path, asked: Collection[str] | None = None, without: Collection[str] = ()) -> list[Row]:
+    """The rows when the files of `folder` are loaded: each delivery replaces the minutes that it has, and no others."""
+    rows: dict[Key, Row] = {}
+    for name, bars in delivered(folder):
+        if name not in without:
+            rows.update(bars)
+    kept = (row for row in rows.values() if asked is None or f"{row[0]:%Y-%m}" in asked)
+    return sorted(kept, key=lambda row: (row[1], row[0]))
+
+
+def fates(folder: Path, without: Collection[str] = ()) -> dict[str, tuple[int, int, dict[str, int]]]:
+    """By file: its rows, those that are in the table, and those replaced, by the file that has the row now."""
+    files = [(name, bars) for name, bars in delivered(folder) if name not in without]
+    owners = {key: place for place, (_, bars) in enumerate(files) for key in bars}
+    found: dict[str, tuple[int, int, dict[str, int]]] = {}
+    for place, (name, bars) in enumerate(files):
+        read, loaded, replaced = found.get(name, (0, 0, {}))
+        for owner in (owners[key] for key in bars):
+            if owner == place:
+                loaded += 1
+            else:
+                newer = files[owner][0]
+                replaced[newer] = replaced.get(newer, 0) + 1
+        found[name] = (read + len(bars), loaded, replaced)
+    return found
 
 
 def table(dsn: str) -> list[Row]:
@@ -145,13 +163,17 @@ def entries(dsn: str) -> dict[str, Entry]:
         return {entry.unit: entry for entry in ledger.entries(connection, "stock_1min_qfq")}
 
 
-def books_balance(dsn: str) -> None:
-    """Ledger, coverage, quarantine and table tell one story."""
+def books_balance(dsn: str, *, interrupted: bool = False) -> None:
+    """Ledger, coverage, quarantine and table tell one story; of an `interrupted` load months may be due again."""
     with psycopg.connect(dsn) as connection:
         rows = connection.execute("SELECT count(*) FROM stock_1min_qfq").fetchone()
         covered = connection.execute(
             "SELECT coalesce(sum(rows - superseded), 0), coalesce(min(rows - superseded), 0) FROM stock_1min_coverage"
         ).fetchone()
+        owned = connection.execute(
+            """SELECT unit, sum(rows - superseded)::bigint FROM stock_1min_coverage
+               GROUP BY unit HAVING sum(rows) > sum(superseded)"""
+        ).fetchall()
         refused = connection.execute("SELECT unit, count(*) FROM marketdata_quarantine GROUP BY unit").fetchall()
         months_on_record = connection.execute(
             "SELECT unit, array_agg(DISTINCT to_char(month, 'YYYY-MM')) FROM stock_1min_coverage GROUP BY unit"
@@ -169,15 +191,20 @@ def books_balance(dsn: str) -> None:
     assert covered[0] == rows[0], "coverage counts other rows than the table has"
     assert covered[1] >= 0, "more rows gave way than a file had"
     known = entries(dsn)
+    assert {unit: entry.rows for unit, entry in known.items() if entry.rows} == dict(owned), (
+        "the ledger counts other rows"
+    )
     failed = {unit for unit, entry in known.items() if entry.outcome == "failed"}  # theirs are of the last attempt
     assert {unit: rows for unit, rows in refused if unit not in failed} == {
         unit: entry.rejected for unit, entry in known.items() if entry.rejected and unit not in failed
     }
     for unit, covered_months in months_on_record:
-        assert set(covered_months) <= set(known[unit].slices), f"{unit} covers months that the ledger does not name"
+        assert interrupted or set(covered_months) <= set(known[unit].slices), (
+            f"{unit} covers months that the ledger does not name"
+        )
 
 
 def assert_exact(dsn: str, folder: Path, asked: Collection[str] | None = None) -> None:
-    """The table holds just what a plain reading of the newest files gives, and the books balance."""
+    """The table holds just what a plain reading of the files in their order gives, and the books balance."""
     assert table(dsn) == expected(folder, asked)
     books_balance(dsn)

@@ -1,14 +1,14 @@
 """Files with different bases of adjustment are found at their seam, by the jump or by factors, and nothing else is."""
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import psycopg
 import pytest
-from bar_files import deliver, months, run
+from bar_files import csv_text, deliver, minutes, months, run
 
 from marketdata_assets.bars import bases, schema
 from marketdata_assets.bars.bases import one_price_basis
@@ -241,18 +241,85 @@ def test_of_a_market_exactly_the_rebased_stocks_are_found(connection: psycopg.Co
     assert check(connection).count == len([shift for shift in rebased.values() if shift < 0.9])
 
 
-def test_files_that_overlap_change_where_the_newer_one_begins_and_ends(connection: psycopg.Connection) -> None:
-    put(connection, [(10.0, 10.0)] * len(DAYS))
-    middle = DAYS[SEAM + 3 : SEAM + 6]
-    connection.execute(
-        """INSERT INTO stock_1min_coverage (source, unit, code, month, first, last, rows, delivered)
-           VALUES ('new.csv', 'new.csv', %s, '2002-01-01', %s, %s, 6, 2)""",
-        (SYMBOL, f"{middle[0]} 09:31", f"{middle[-1]} 15:00"),
+def bars(prices: Sequence[tuple[str, float, float]]) -> bytes:
+    """A file of bars at a time, of a price as adjusted and one as traded."""
+    return csv_text(
+        f"{time},sh600000,示例,{price},{price},{price},{price},100,{traded * 10_000:.2f},0,0"
+        for time, price, traded in prices
     )
-    assert check(connection).checked == 3
-    connection.execute(
-        "UPDATE stock_1min_qfq SET open = 5, close = 5 WHERE time::date BETWEEN %s AND %s", (middle[0], middle[-1])
-    )
-    found = check(connection)
-    assert (found.count, found.facts["codes_with_two_bases"]) == (2, 1)
-    assert bases.known(connection) == {SYMBOL: "2002 | new.csv, new.csv | 2002"}
+
+
+def session(day: dt.date) -> list[str]:
+    return minutes(f"{day} 09:30:00", 121) + minutes(f"{day} 13:01:00", 120)
+
+
+JANUARY = [day for day in DAYS if day.year == 2002]
+
+
+def traded_at(time: str) -> float:
+    """A price that moves from minute to minute by up to half a percent."""
+    return 10 * (1 + 0.005 * np.sin(hash_of(time)))
+
+
+def hash_of(time: str) -> int:
+    return sum(ord(letter) * 31**place for place, letter in enumerate(time[-14:])) % 1000
+
+
+def deliveries(folder: Path, newer: Callable[[str], bool], base: float) -> None:
+    """A month of bars, and a newer file with the minutes that are chosen, adjusted by another base."""
+    times = [time for day in JANUARY for time in session(day)]
+    deliver(folder / "old_2002.csv", bars([(time, round(traded_at(time), 2), traded_at(time)) for time in times]), 1)
+    chosen = [time for time in times if newer(time)]
+    deliver(folder / "new_2002.csv", bars([(t, round(base * traded_at(t), 2), traded_at(t)) for t in chosen]), 2)
+
+
+def day_of(time: str) -> int:
+    return int(time[8:10])
+
+
+PATTERNS: dict[str, tuple[Callable[[str], bool], int]] = {
+    "days together": (lambda time: 7 <= day_of(time) <= 9, 2),
+    "two days apart": (lambda time: day_of(time) in (7, 10), 4),
+    "a morning": (lambda time: day_of(time) == 8 and time[11:13] < "12", 1),
+    "odd minutes": (lambda time: day_of(time) == 8 and int(time[14:16]) % 2 == 1, 1),
+    "two minutes": (lambda time: time[:16] in ("2002-01-08 10:03", "2002-01-08 14:20"), 1),
+}
+
+
+@pytest.mark.parametrize("base", [0.5, 0.97])
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_newer_file_of_another_base_is_named_with_code_day_and_both_files(
+    connection: psycopg.Connection, dsn: str, tmp_path: Path, pattern: str, base: float
+) -> None:
+    newer, seams = PATTERNS[pattern]
+    deliveries(tmp_path, newer, base)
+    run(dsn, tmp_path, months(2002))
+    known = factors((dt.date(2001, 12, 1), 1.0))
+    found = check(connection, known)
+    assert found.count == seams
+    assert bases.known(connection).keys() == {SYMBOL}
+    for example in found.examples:
+        assert {example["last"].split()[-1], example["first"].split()[-1]} == {"old_2002.csv", "new_2002.csv"}
+    on = {day_of(example[side]) for example in found.examples for side in ("last", "first")}
+    assert {day_of(time) for day in JANUARY for time in session(day) if newer(time)} & on
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_newer_file_of_the_same_base_is_no_objection(
+    connection: psycopg.Connection, dsn: str, tmp_path: Path, pattern: str
+) -> None:
+    newer, seams = PATTERNS[pattern]
+    deliveries(tmp_path, newer, 1.0)
+    run(dsn, tmp_path, months(2002))
+    for known in (factors((dt.date(2001, 12, 1), 1.0)), NO_FACTORS):
+        found = check(connection, known)
+        assert (found.count, found.checked) == (0, seams)
+
+
+@pytest.mark.parametrize("pattern", ["a morning", "odd minutes", "two minutes"])
+def test_within_a_day_two_bases_are_found_without_factors(
+    connection: psycopg.Connection, dsn: str, tmp_path: Path, pattern: str
+) -> None:
+    deliveries(tmp_path, PATTERNS[pattern][0], 0.97)
+    run(dsn, tmp_path, months(2002))
+    assert check(connection).count == 1

@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS stock_1min_qfq (
     UNIQUE (code, time)
 );
 
--- Which minutes of which code each unit provides; the newest file wins where two overlap.
+-- Which minutes of which code each unit provides; a newer file replaces the minutes that it has, and no others.
 CREATE TABLE IF NOT EXISTS stock_1min_coverage (
     source     text      NOT NULL,
     unit       text      NOT NULL,
@@ -25,8 +25,9 @@ CREATE TABLE IF NOT EXISTS stock_1min_coverage (
     first      timestamp NOT NULL,                         -- first and last minute, both included
     last       timestamp NOT NULL,
     rows       bigint    NOT NULL,                         -- rows that passed the rules
-    superseded bigint    NOT NULL DEFAULT 0,               -- of them, rows that newer files provide
+    superseded bigint    NOT NULL DEFAULT 0,               -- of them, rows not in the table: newer files have them
     delivered  bigint    NOT NULL,                         -- the file's modification time, ns since 1970
+    minutes    bytea,                                      -- which; NULL: alone in the month, so those of the table
     PRIMARY KEY (source, unit, code, month)
 );
 CREATE INDEX IF NOT EXISTS stock_1min_coverage_code ON stock_1min_coverage (code, month);

@@ -17,6 +17,7 @@ from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.dagster_internals import StepContext, log_materializations, plan_materialization
 from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import MAX_LISTED, failed_files, finish_partitions
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.stores.postgres import connect
 
 
@@ -77,6 +78,8 @@ def _load_metadata(connection: psycopg.Connection, loaded: BarsReport) -> dict[s
         "dagster/row_count": summary.rows,
         "rows": loaded.rows,
         "rejected": loaded.rejected,
+        "replaced": sum(loaded.replaced.values()),
+        "replaced_by": replaced_by(loaded),
         "codes": summary.codes,
         "rows_per_second": round(loaded.rows / loaded.seconds) if loaded.seconds else 0,
         "files_loaded": loaded.count("ok"),
@@ -88,6 +91,12 @@ def _load_metadata(connection: psycopg.Connection, loaded: BarsReport) -> dict[s
         "server": f"PostgreSQL {loaded.server.postgres}, TimescaleDB {loaded.server.timescaledb or 'absent'}",
         "preview": _preview(preview),
     }
+
+
+def replaced_by(loaded: BarsReport) -> str:
+    """How many rows of which older file which newer one replaced: `12 rows of a.csv by b.csv`."""
+    texts = [f"{rows:,} rows of {older} by {newer}" for (older, newer), rows in loaded.replaced.items()]
+    return and_more(texts, MAX_LISTED)
 
 
 def monthly_kline(context: dg.AssetExecutionContext, dsn: str, refreshed: KlineReport) -> dg.MaterializeResult:

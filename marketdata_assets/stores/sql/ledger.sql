@@ -11,9 +11,10 @@ CREATE TABLE IF NOT EXISTS marketdata_ledger (
     slices         text[]      NOT NULL DEFAULT '{}',-- partitions of the unit that are loaded
     read           bigint      NOT NULL DEFAULT 0,   -- rows of the unit, all slices, rejected ones included
     skipped        bigint      NOT NULL DEFAULT 0,   -- rows of slices that were not requested
-    rows           bigint      NOT NULL DEFAULT 0,   -- rows of those slices that are loaded
+    rows           bigint      NOT NULL DEFAULT 0,   -- rows of those slices that are in the table
     rejected       bigint      NOT NULL DEFAULT 0,   -- rows of the unit in quarantine
-    outcome        text        NOT NULL CHECK (outcome IN ('ok', 'empty', 'failed', 'removed')),
+    superseded     bigint      NOT NULL DEFAULT 0,   -- rows of those slices that newer files have replaced
+    outcome        text        NOT NULL CHECK (outcome IN ('ok', 'empty', 'failed', 'removed', 'forgotten')),
     attempted_hash text,                             -- bytes of the last attempt
     error          text,
     code_version   text        NOT NULL,

@@ -1,18 +1,21 @@
 -- Purpose: the average price of the first bars with trades on three days with bars: the last ones before a seam, and the first ones
 -- after it; as adjusted, and as traded (amount by shares). Parameters: codes, befores, afters (the bars next to each seam),
--- bars (of a day).
+-- lows, highs (between which the bars are of the two files), bars (of a day).
 WITH RECURSIVE days AS (
     SELECT code, before, side, CASE side WHEN 'before' THEN before ELSE after END::date AS day,
-           CASE side WHEN 'before' THEN '-infinity' ELSE after END AS low,
-           CASE side WHEN 'before' THEN before ELSE 'infinity' END AS high, 1 AS number
-    FROM unnest(%(codes)s::text[], %(befores)s::timestamp[], %(afters)s::timestamp[]) AS seam(code, before, after)
+           CASE side WHEN 'before' THEN coalesce(low, '-infinity') ELSE after END AS low,
+           CASE side WHEN 'before' THEN before ELSE coalesce(high, 'infinity') END AS high, 1 AS number
+    FROM unnest(%(codes)s::text[], %(befores)s::timestamp[], %(afters)s::timestamp[], %(lows)s::timestamp[],
+        %(highs)s::timestamp[]) AS seam(code, before, after, low, high)
     CROSS JOIN (VALUES ('before'), ('after')) AS sides(side)
     UNION ALL
     SELECT code, before, side, next.day, low, high, number + 1
     FROM days CROSS JOIN LATERAL (
         SELECT CASE side
-            WHEN 'before' THEN (SELECT max(time) FROM stock_1min_qfq b WHERE b.code = days.code AND b.time < days.day)
-            ELSE (SELECT min(time) FROM stock_1min_qfq b WHERE b.code = days.code AND b.time >= days.day + 1)
+            WHEN 'before' THEN (SELECT max(time) FROM stock_1min_qfq b
+                                WHERE b.code = days.code AND b.time < days.day AND b.time >= days.low)
+            ELSE (SELECT min(time) FROM stock_1min_qfq b
+                  WHERE b.code = days.code AND b.time >= days.day + 1 AND b.time <= days.high)
         END::date AS day) next
     WHERE number < 3 AND next.day IS NOT NULL
 )

@@ -1,7 +1,4 @@
--- Delete a code's rows of a span, except where a file newer than the unit provides them; gives the times deleted.
-DELETE FROM stock_1min_qfq b WHERE code = %(code)s AND time BETWEEN %(first)s AND %(last)s AND NOT EXISTS (
-    SELECT FROM stock_1min_coverage c WHERE c.code = b.code AND c.month = %(month)s
-       AND (c.source, c.unit) <> (%(source)s, %(unit)s)
-       AND (c.delivered, c.source, c.unit) > (%(delivered)s, %(source)s, %(unit)s)
-       AND b.time BETWEEN c.first AND c.last)
-RETURNING time
+-- Delete a code's rows at some times and give their times, in microseconds. The range lets TimescaleDB leave alone the batches
+-- outside. Parameters: code, first and last time, both included, and the times.
+DELETE FROM stock_1min_qfq WHERE code = %s AND time >= %s AND time <= %s AND time = ANY(%s::timestamp[])
+RETURNING (extract(epoch FROM time) * 1000000)::bigint
