@@ -137,12 +137,15 @@ def follow_stream(stream: str, host: str, port: int, as_json: bool) -> None:
         finally:
             await server.stop()
 
-    asyncio.run(run())
-    if as_json:
-        output.as_json({"rows": dict(service.progress.rows), "rejected": dict(service.progress.rejected)})
-    else:
-        rows = ", ".join(f"{count:,} {kind}" for kind, count in sorted(service.progress.rows.items()))
-        output.console().print(f"exchanges     {rows or 'nothing new'}; {service.progress.rejected.total():,} rejected")
+    try:
+        asyncio.run(run())
+    finally:  # also of a service that an error ends
+        done = service.progress
+        if as_json:
+            output.as_json({"rows": dict(done.rows), "rejected": dict(done.rejected)})
+        else:
+            rows = ", ".join(f"{count:,} {kind}" for kind, count in sorted(done.rows.items()))
+            output.console().print(f"exchanges     {rows or 'nothing loaded'}; {done.rejected.total():,} rejected")
 
 
 def days(
@@ -216,7 +219,7 @@ def _without_run(started: float, unchanged: int, *, stream: bool) -> RunOutcome:
 
     rows = {table.name: 0 for table in TABLES.values()}
     by_outcome = dict.fromkeys(CAPTURE_OUTCOMES, 0) | {"unchanged": unchanged}
-    filled = {"rows": rows, "captures": by_outcome, "dead_letters": 0, REJECTED: 0, "stream": stream}
+    filled = {"rows": rows, "captures": by_outcome, "dead_letters": 0, REJECTED: 0, "stream": stream, "left": 0}
     filled |= {"notes": [], "problems": [], "seconds": round(time.monotonic() - started, 2)}
     return RunOutcome(True, None, {FEED: {"round": filled}})
 
@@ -302,8 +305,11 @@ def tell(outcome: RunOutcome, kind: str = "captures") -> None:
         output.notes().print(note, markup=False)
     rows = ", ".join(f"{count:,} {name.removeprefix('exchange_')}" for name, count in filled["rows"].items() if count)
     files = ", ".join(f"{count:,} {ending}" for ending, count in filled["captures"].items() if count)
+    is_proven = outcome.success and not (filled["notes"] or filled["problems"] or filled["left"])
+    rows = rows or ("nothing new" if is_proven else "nothing loaded")
+    rows += f", {filled['left']:,} messages left in the stream" if filled["left"] else ""
     output.console().print(
-        f"exchanges     {rows or 'nothing new'}; {filled['refused']:,} rejected, {filled['dead_letters']:,} unreadable,"
+        f"exchanges     {rows}; {filled['refused']:,} rejected, {filled['dead_letters']:,} unreadable,"
         f" {kind}: {files or 'none'}; {filled['seconds']:.1f} s, {outcome.checks_passed} checks passed"
     )
 

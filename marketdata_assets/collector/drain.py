@@ -10,8 +10,8 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 from nats.aio.client import Client as NatsClient
 
@@ -40,12 +40,22 @@ class TypeDrained:
     """The result for one record type. `rows` were inserted, or present already."""
 
     type: str
-    rows: int
-    batches: int
-    redelivered: int  # messages delivered before
-    rejected: int  # in quarantine (exchange_rejects)
-    seconds: float
-    left: int  # unacknowledged messages at the end
+    rows: int = 0
+    batches: int = 0
+    redelivered: int = 0  # messages delivered before
+    rejected: int = 0  # in quarantine (exchange_rejects)
+    seconds: float = 0.0
+    left: int = 0  # unacknowledged messages at the end
+
+    def plus(self, batch: Batch, inserted: Inserted) -> Self:
+        """With one more batch that is inserted."""
+        return replace(
+            self,
+            rows=self.rows + inserted.rows,
+            batches=self.batches + 1,
+            redelivered=self.redelivered + batch.redelivered,
+            rejected=self.rejected + len(inserted.rejects),
+        )
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,7 @@ def claim_of(stream: str) -> str:
 
 
 OnBatch = Callable[[str, Batch, Inserted], None]
-"""Called for each batch that is loaded, with its type."""
+"""Called for each batch that is inserted, with its type; also when its ack, or anything else, fails afterwards."""
 
 
 async def drain(
@@ -146,7 +156,7 @@ class _Drain:
             await self._losses.save()
 
     async def _type(self, name: str) -> TypeDrained:
-        rows = batches = redelivered = rejected = 0
+        done = TypeDrained(name)
         started = time.monotonic()
         pace = self._pace
         end = math.inf if pace.seconds is None else started + pace.seconds
@@ -155,21 +165,19 @@ class _Drain:
             self._readers[name] = reader
             batches_read = reader.batches(pace.batch_rows, pace.batch_seconds, follow=pace.follow)
             while (batch := await _next(batches_read, end)) is not None:
-                inserted = await shield_until_done(self._load(name, batch, reader))
-                rows += inserted.rows
-                rejected += len(inserted.rejects)
-                batches += 1
-                redelivered += batch.redelivered
+                done = done.plus(batch, await shield_until_done(self._load(name, batch, reader)))
             await self._note_caught_up(name, reader)
             del self._readers[name]
         took = time.monotonic() - started
         state = await inspection.consumer_state(self._nats, self._stream, consumer)
-        return TypeDrained(name, rows, batches, redelivered, rejected, took, state.pending + state.unacked)
+        return replace(done, seconds=took, left=state.pending + state.unacked)
 
     async def _load(self, name: str, batch: Batch, reader: Reader) -> Inserted:
         """Insert a batch, deduplicated by content as redelivered messages come in other batches; then ack it."""
         async with self._turns:
             inserted = await asyncio.to_thread(insert_json, self._client, name, batch.payloads, source=SOURCE)
+        if self._on_batch:
+            self._on_batch(name, batch, inserted)
         if reader.in_order:  # what waited for redelivery may have been deleted meanwhile
             await self._losses.record(name)
         if name == BOOK:
@@ -177,8 +185,6 @@ class _Drain:
         if reader.in_order:
             self._losses.loaded(name, batch)
         await batch.ack()
-        if self._on_batch:
-            self._on_batch(name, batch, inserted)
         return inserted
 
     async def _save_always(self) -> None:

@@ -6,7 +6,6 @@ What is collected and where it goes is set up in `assembly`, its state is descri
 import asyncio
 import random
 import re
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -20,7 +19,7 @@ from marketdata_assets.collector.book_top import Levels
 from marketdata_assets.collector.book_tops import BookTops
 from marketdata_assets.collector.checkpoint import Checkpoint, DeadLetterFile
 from marketdata_assets.collector.config import Config
-from marketdata_assets.collector.connections import Market, Shard, adapter_for
+from marketdata_assets.collector.connections import Clock, Market, Shard, adapter_for
 from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
 from marketdata_assets.collector.errors import NotCollected, PortTaken, StreamMissing
 from marketdata_assets.collector.health import Health, judge
@@ -70,13 +69,13 @@ class Collector:
         servers: Servers,
         places: Places,
         shard: Shard | None = None,
-        clock: Callable[[], int] = time.time_ns,
+        clock: Clock | None = None,
     ) -> None:
         assembly.check(config, servers)
         self.config, self.shard = config, shard or assembly.WHOLE
         self.requests: Counter[tuple[str, int]] = Counter()
-        self._clock = clock
-        self._started = clock()
+        self._clock = clock or Clock()
+        self._started = self._clock.steady_ns()
         self._restarts: Counter[str] = Counter()
         self._loop_latency = LatencyHistogram()
         self._backlog: Backlog | None = None
@@ -96,8 +95,8 @@ class Collector:
 
     def status(self) -> Status:
         return Status(
-            now=self._clock(),
-            started=self._started,
+            now=self._clock.time_ns(),
+            started=self._clock.shown(self._started),
             version=self._version,
             shard=f"{self.shard.index}/{self.shard.count}",
             markets=tuple(MarketStatus(one.state(), self._counters[key]) for key, one in self._markets.items()),
@@ -186,7 +185,7 @@ class Collector:
     async def _shut_down(self, tasks: dict[str, asyncio.Task[None]]) -> dict[str, int]:
         """Close the sockets, drain the sinks, and write the checkpoint; the items that remain, by sink."""
         log.info("closing_sockets")
-        ended = self._clock()
+        ended = self._clock.time_ns()
         producers = {CHECKPOINT, TOPS, *(one.name for one in self._markets.values())}
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
@@ -241,6 +240,7 @@ class Collector:
                 since=since.get(adapter.name),
                 match_dollar_quotes=wanted.match_dollar_quotes,
                 max_instruments=wanted.max_instruments,
+                clock=self._clock,
             )
         return markets
 
@@ -299,7 +299,7 @@ class Collector:
             try:
                 async with connected(self._nats_url or "") as client:
                     while True:
-                        self._backlog = await backlog(client, self.config.jetstream.stream, self._clock())
+                        self._backlog = await backlog(client, self.config.jetstream.stream, self._clock.time_ns())
                         await asyncio.sleep(BACKLOG_SECONDS)
             except (StreamMissing, TransientError):
                 self._backlog = None
@@ -318,7 +318,9 @@ class Collector:
         moments = {}
         for market in self._markets.values():
             if market.state().listed is not None:
-                moments[market.name] = min(m for m in (self._clock(), market.watermark(), *oldest) if m is not None)
+                moments[market.name] = min(
+                    m for m in (self._clock.time_ns(), market.watermark(), *oldest) if m is not None
+                )
         try:
             await asyncio.to_thread(self._checkpoint.write, moments)
             await asyncio.to_thread(self._dead_letters.write)

@@ -309,7 +309,7 @@ class BookState:
 
     def _gap(self, cause: Cause, next_id: int | None, ts_recv: int) -> Gap:
         self.gaps += 1
-        since = self.ts_last or ts_recv
+        since = min(self.ts_last or ts_recv, ts_recv)  # the clock may have been set back
         return Gap(*self.instrument.key, self.stream, self.last_id, next_id, since, ts_recv, cause)
 
 

@@ -93,7 +93,7 @@ def test_capture_that_is_not_there_fails_by_name(shell: Shell) -> None:
 def test_drain_without_a_stream_says_what_makes_one(shell: Shell) -> None:
     found = shell.run("drain")
     assert found.returncode == 0, found.stderr
-    assert found.stdout.startswith("exchanges     nothing new; ")
+    assert found.stdout.startswith("exchanges     nothing loaded; ")
     assert "created when the collector starts" in found.stderr
 
 

@@ -142,8 +142,8 @@ def test_unsent_messages_are_dropped_when_the_socket_closes() -> None:
     assert sent == [b"one"]
 
 
-def _trade(number: int, ts_recv: int) -> Trade:
-    return Trade("okx", "spot", "A-B", "A-B", 1, ts_recv, str(number), "1", "1", None, "buy")
+def _trade(number: int) -> Trade:
+    return Trade("okx", "spot", "A-B", "A-B", 1, 10 * NS, str(number), "1", "1", None, "buy")
 
 
 def test_duplicates_are_detected_for_two_generations() -> None:
@@ -151,12 +151,12 @@ def test_duplicates_are_detected_for_two_generations() -> None:
     assert not dedup.is_watching(10 * NS)
     dedup.watch(10 * NS, 20 * NS)
     assert dedup.is_watching(20 * NS)
-    assert [dedup.is_duplicate(_trade(number, 10 * NS)) for number in (1, 2, 1)] == [False, False, True]
-    assert dedup.is_duplicate(_trade(2, 11 * NS))
-    assert not dedup.is_duplicate(_trade(3, 12 * NS))
-    assert dedup.is_duplicate(_trade(1, 12 * NS))  # of the generation before
-    assert not dedup.is_duplicate(_trade(4, 14 * NS))
-    assert not dedup.is_duplicate(_trade(1, 16 * NS))  # long ago
+    assert [dedup.is_duplicate(_trade(number), 10 * NS) for number in (1, 2, 1)] == [False, False, True]
+    assert dedup.is_duplicate(_trade(2), 11 * NS)
+    assert not dedup.is_duplicate(_trade(3), 12 * NS)
+    assert dedup.is_duplicate(_trade(1), 12 * NS)  # of the generation before
+    assert not dedup.is_duplicate(_trade(4), 14 * NS)
+    assert not dedup.is_duplicate(_trade(1), 16 * NS)  # long ago
     assert dedup.dropped == 3
     assert not dedup.is_watching(21 * NS)
-    assert not dedup.is_duplicate(_trade(4, 21 * NS))
+    assert not dedup.is_duplicate(_trade(4), 21 * NS)

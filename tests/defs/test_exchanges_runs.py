@@ -4,18 +4,23 @@ import asyncio
 import datetime as dt
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import zstandard
 from bar_runs import failures
 from exchange_runs import BARS, FIRST, GAPS, LAST, TABLES_STEP, TRADES, YESTERDAY, Floor, verdicts
 
+from marketdata_assets.cli.exchanges import tell
+from marketdata_assets.cli.instance import RunOutcome
 from marketdata_assets.collector.drain import claim_of
 from marketdata_assets.collector.items import items, message_id, subject
 from marketdata_assets.collector.jetstream.claim import claim
+from marketdata_assets.collector.jetstream.reader import Batch
 from marketdata_assets.collector.jetstream.stream import connected
 from marketdata_assets.defs.exchanges import report
 from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_TABLES
+from marketdata_assets.defs.exchanges.days import FEED
 from marketdata_assets.defs.metadata import table_schema
 from marketdata_assets.exchanges.records import Gap, Ticker, Trade
 from marketdata_assets.exchanges.tables.rows import insert_records
@@ -154,6 +159,40 @@ def test_stream_is_drained_into_the_same_rows(floor: Floor, nats_url: str) -> No
     assert told["round"]["stream"] is True
     assert floor.fill(captures=False).success
     assert floor.told()["rows"]["exchange_trades"] == 0
+
+
+def test_what_was_loaded_before_the_stream_failed_is_reported(
+    floor: Floor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(home=tmp_path / "own", nats_url=None, nats_port=0)
+    with LocalStack(settings, services=("nats",)) as stack:
+        server = stack.server("nats")
+        floor.patch.setenv("MARKETDATA_NATS_URL", server.url)
+        asyncio.run(publish(server.url, [trade(number) for number in range(1, 41)]))
+        acked = Batch.ack
+
+        async def ack(batch: Batch) -> None:
+            """The server dies between the insert and the ack."""
+            server.kill()
+            await acked(batch)
+
+        floor.patch.setattr(Batch, "ack", ack)
+        result = floor.fill(captures=False)
+    assert not result.success
+    assert floor.counts()["exchange_trades"] == 40
+    told = floor.told()
+    assert told["rows"]["exchange_trades"] == 40
+    assert len(told["problems"]) == 1
+    tell(RunOutcome(False, "a run", {FEED: {"round": told}}))
+    assert capsys.readouterr().out.startswith("exchanges     40 trades; 0 rejected")
+
+
+def test_messages_that_are_left_in_the_stream_are_named(floor: Floor, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing was loaded, as the time was over: that is not nothing new."""
+    told = {"rows": {}, "captures": {}, "notes": [], "problems": [], "left": 40}
+    told |= {"refused": 0, "dead_letters": 0, "seconds": 1.0}
+    tell(RunOutcome(True, "a run", {FEED: {"round": told}}))
+    assert capsys.readouterr().out.startswith("exchanges     nothing loaded, 40 messages left in the stream; ")
 
 
 def test_table_is_materialized_only_when_something_arrived_in_it(floor: Floor, nats_url: str) -> None:

@@ -132,6 +132,48 @@ def test_change_that_does_not_follow_is_found(clickhouse_client: Client, whole: 
     ]
 
 
+def recorded_by_two(missing: range, *, gap: bool = False) -> Market:
+    """A book of an update a second, 10 ids each, as two recorders with clocks 2.5 s apart received it.
+
+    The second one begins after 50 seconds, with a snapshot of 4 seconds before.
+    """
+    about = ("binance", "linear", "ETH-USDT", "ETHUSDT")
+    start, level = int(START.timestamp()) * 10**9, (("1", "1"),)
+    found: Market = [OrderBook(*about, start, start, "snapshot", level, level, "base", None, 0, None)]
+    for number in range(10, 1000, 10):
+        if number not in missing:
+            made = start + number * 10**9 // 10
+            received = made + (10**7 if number % 30 else -2_500_000_000)
+            found.append(OrderBook(*about, made, received, "delta", level, (), "base", number - 9, number, number - 10))
+    late = start + 50 * 10**9
+    found.append(OrderBook(*about, None, late, "snapshot", level, level, "base", None, 460, None))
+    if gap:
+        last, following = missing[0] - 10, missing[-1] + 10
+        span = start + last * 10**8, start + following * 10**8
+        found.append(Gap(*about, "depth@100ms", last, following, *span, "sequence", span[1] + 10**9))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("missing", "gap", "found"),
+    [
+        (range(0), False, []),
+        (range(300, 310, 10), False, [(290, 300)]),
+        (range(300, 360, 10), False, [(290, 350)]),
+        (range(300, 310, 10), True, []),
+        (range(290, 300, 10), True, []),  # the other recorder, with the other clock, received the update after it
+        (range(10, 20, 10), False, [(0, 10)]),  # after the first snapshot
+        (range(10, 470, 10), False, []),  # the second recorder's snapshot begins another chain
+        (range(440, 470, 10), False, []),  # that snapshot holds them
+    ],
+)
+def test_two_recorders_of_one_book_make_no_hole_and_hide_none(
+    clickhouse_client: Client, missing: range, gap: bool, found: list[tuple[int, int]]
+) -> None:
+    question = landed(clickhouse_client, recorded_by_two(missing, gap=gap), computed=False)
+    assert [(one["last_id"], one["next_id"]) for one in checks.changes_follow(question).examples] == found
+
+
 def test_instruments_with_many_rows_are_checked_in_a_part_of_the_day(
     clickhouse_client: Client, whole: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Unpack
 
+from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.collector.connections.connection import Timing
 from marketdata_assets.collector.connections.market import Market
 from marketdata_assets.collector.connections.network import Network
@@ -10,7 +11,7 @@ from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.venue_adapter import AdapterOptions, VenueAdapter
 
-__all__ = ["Market", "Network", "Shard", "Timing", "VenueAdapter", "adapter_for"]
+__all__ = ["Clock", "Market", "Network", "Shard", "Timing", "VenueAdapter", "adapter_for"]
 
 
 def adapter_for(exchange: Exchange, market_type: MarketType, **options: Unpack[AdapterOptions]) -> VenueAdapter:

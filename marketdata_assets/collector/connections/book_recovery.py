@@ -1,10 +1,10 @@
 """Recovery of books that are out of sync: a snapshot over REST, or a new subscription."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
 from marketdata_assets.collector.connections.socket import Socket
 from marketdata_assets.exchanges.books import ResyncRequest
@@ -33,22 +33,25 @@ class BookRecovery:
     timing: Timing
     subscribed: Mapping[str, tuple[Connection, Subscription]]  # by key
     ask: Callable[[Request], Awaitable[object]]
+    clock: Clock
     last_error: str | None = None
-    _tried: dict[str, int] = field(default_factory=dict)  # ns, by the feed's key
+    _tried: dict[str, int] = field(default_factory=dict)  # steady ns, by the feed's key
+    _since: dict[str, tuple[ResyncRequest, int]] = field(default_factory=dict)  # the same, with the request
     _in_progress: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
 
     async def run(self) -> None:
         try:
             while True:
-                self.check(time.time_ns())
+                self.check(self.clock.steady_ns())
                 await asyncio.sleep(min(self.timing.tick, self.timing.before_snapshot))
         finally:
             for task in self._in_progress.values():
                 task.cancel()
 
     def check(self, now: int) -> None:
-        """Start whatever recovery is due at `now` (ns)."""
+        """Start whatever recovery is due at `now` (steady ns)."""
         resyncs, resubscribe = self.feed.resync_requests, dict[Socket, list[str]]()
+        self._since = {name: self._seen(name, resync, now) for name, resync in resyncs.items()}
         for name in self._tried.keys() - resyncs.keys():
             if now - self._tried[name] > self.timing.snapshot * NS:
                 del self._tried[name]
@@ -65,6 +68,11 @@ class BookRecovery:
         for socket, keys in resubscribe.items():
             socket.resubscribe(keys)
 
+    def _seen(self, name: str, resync: ResyncRequest, now: int) -> tuple[ResyncRequest, int]:
+        """A request, and since when it is there by the steady clock."""
+        known = self._since.get(name)
+        return known if known and known[0] is resync else (resync, min(self.clock.steady(resync.since), now))
+
     def _snapshot(self, name: str, resync: ResyncRequest, request_for: RequestFor, socket: Socket, now: int) -> None:
         """Request a snapshot once updates arrive that it can be joined with."""
         key = self.adapter.book_key(resync)
@@ -74,7 +82,7 @@ class BookRecovery:
             return
         last = max((seen for channel, seen in socket.seen.items() if self.adapter.key_of(channel) == key), default=0)
         request = socket.requests.get(key)
-        began = max(resync.since, request.confirmed_at if request else 0, socket.opened_at)
+        began = max(self._since[name][1], request.confirmed_at if request else 0, socket.opened_at)
         if not last or now - began < self.timing.before_snapshot * NS:
             return
         self._tried[name] = now
@@ -96,4 +104,7 @@ class BookRecovery:
             return False
         if now - request.requested_at > self.timing.resubscribe * NS:
             return True
-        return resync.since > request.confirmed_at and now - self._tried.get(name, 0) > self.timing.resubscribe * NS
+        return (
+            self._since[name][1] > request.confirmed_at
+            and now - self._tried.get(name, 0) > self.timing.resubscribe * NS
+        )

@@ -5,7 +5,6 @@ What messages mean is decided in `dispatcher`, whether subscriptions are alive i
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -63,10 +62,10 @@ class SubscriptionHealth:
     """What was done for a subscription that is silent."""
 
     resubscribed: int = 0
-    acted_at: int = 0  # ns
+    acted_at: int = 0  # steady ns
     step: int = 0  # 0: healthy; 1: restarted; 2: socket replaced
     doubled: int = 0  # how often all that did not help
-    since: int = 0  # ns, start of the silence
+    since: int = 0  # steady ns, start of the silence
     learned: float = 0.0  # seconds of silence that turned out to be normal
 
 
@@ -139,17 +138,17 @@ class Connection:
             socket.unsubscribe(keys)
 
     def state(self) -> ConnectionState:
-        socket = self.socket
+        socket, clock = self.socket, self.events.clock
         return ConnectionState(
             self.number,
             self.url,
             self.status,
-            socket.opened_at if socket else None,
+            clock.shown(socket.opened_at) if socket else None,
             self._messages + (socket.messages if socket else 0),
             self._received + (socket.received if socket else 0),
             self.reconnects,
             self.planned,
-            (socket.last_at or None) if socket else None,
+            clock.shown(socket.last_at) if socket and socket.last_at else None,
             self.last_error,
             len(self.subscriptions),
             socket.unconfirmed if socket else len(self.subscriptions),
@@ -158,7 +157,7 @@ class Connection:
 
     def covers(self, new: Socket, old: Socket) -> bool:
         """Whether the new socket delivers everything that the old one delivers."""
-        if new.unconfirmed or time.time_ns() - new.opened_at < self.timing.repeats * NS:
+        if new.unconfirmed or self.events.clock.steady_ns() - new.opened_at < self.timing.repeats * NS:
             return False
         ready = max((request.confirmed_at for request in new.requests.values()), default=0)
         return all(seen <= ready or key in new.seen for key, seen in old.seen.items())
@@ -170,7 +169,7 @@ class Connection:
         """Until something happens, or the socket is too old."""
         self.status = "open"
         age = self.timing.age if self.timing.age is not None else self.adapter.age
-        left = None if age is None else max(0.0, age - (time.time_ns() - socket.opened_at) / NS)
+        left = None if age is None else max(0.0, age - (self.events.clock.steady_ns() - socket.opened_at) / NS)
         try:
             async with asyncio.timeout(left):
                 await self._wake.wait()
@@ -195,9 +194,8 @@ class Connection:
             if self.socket is None:
                 self.status = "connecting"
             session, rates = self.adapter.socket_session(), self.adapter.message_rates
-            socket = Socket(
-                events.number(), self.url, session, rates, events.take, events.sent, self._ended, self.network
-            )
+            callbacks = events.take, events.sent, self._ended
+            socket = Socket(events.number(), self.url, session, rates, *callbacks, self.network, events.clock)
             try:
                 await socket.open(self.timing.connect)
             except CANNOT_CONNECT as error:
@@ -228,8 +226,8 @@ class Connection:
             return
         self.replacement, new.predecessor = new, old
         self.events.replacing()
-        until = time.time_ns() + self.timing.overlap * NS
-        while not (old.over or new.over or time.time_ns() > until or self.covers(new, old)):
+        until = self.events.clock.steady_ns() + self.timing.overlap * NS
+        while not (old.over or new.over or self.events.clock.steady_ns() > until or self.covers(new, old)):
             await asyncio.sleep(min(self.timing.tick, 0.1))
         self.replacement = new.predecessor = None
         if new.over:
@@ -247,7 +245,7 @@ class Connection:
         if self._stopping or socket not in (self.socket, self.replacement):
             return
         self.last_error = socket.error
-        lived = (time.time_ns() - socket.opened_at) / NS
+        lived = (self.events.clock.steady_ns() - socket.opened_at) / NS
         self.failures = 0 if lived >= self.timing.settled else self.failures + 1
         if socket is self.socket:
             self.reconnects += 1

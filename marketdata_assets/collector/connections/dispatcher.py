@@ -3,11 +3,11 @@
 Records of instruments that nobody follows, and duplicates of overlapping sockets, end here; gaps of trades begin here.
 """
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 
 from marketdata_assets.collector.connections import liveness
+from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
 from marketdata_assets.collector.connections.gap_tracker import TAGS, GapTracker
 from marketdata_assets.collector.connections.socket import Socket
@@ -55,7 +55,7 @@ class OverlapDedup:
         self._old: set[str] = set()
 
     def watch(self, now: int, until: int) -> None:
-        """Check for duplicates until then; ns."""
+        """Check for duplicates until then; steady ns."""
         if now > self._until:
             self._rotated = now
         self._until = max(self._until, until)
@@ -68,10 +68,10 @@ class OverlapDedup:
             self._new, self._old = set(), set()
         return False
 
-    def is_duplicate(self, record: AnyRecord) -> bool:
+    def is_duplicate(self, record: AnyRecord, now: int) -> bool:
         """Whether the record arrived before; from now on it did."""
-        if record.ts_recv - self._rotated > self._span:
-            self._old, self._new, self._rotated = self._new, set(), record.ts_recv
+        if now - self._rotated > self._span:
+            self._old, self._new, self._rotated = self._new, set(), now
         name = message_id(record)
         if name in self._new or name in self._old:
             self.dropped += 1
@@ -92,7 +92,9 @@ class Dispatcher:
         on_records: OnRecords,
         on_error: OnError | None,
         on_entry: OnEntry | None,
+        clock: Clock,
     ) -> None:
+        self.clock = clock
         self.followed: dict[str, Instrument] = {}  # by the venue's name
         self.subscribed: dict[str, tuple[Connection, Subscription]] = {}  # by key
         self.dedup = OverlapDedup(timing.repeats)
@@ -102,6 +104,7 @@ class Dispatcher:
             feed.instruments.__getitem__,
             timing.hole,
             repeats=adapter.repeats_trades,
+            clock=clock,
         )
         self.books_missed: dict[str, tuple[str, str, int]] = {}  # by instrument: stream, cause, and since when (ns)
         self.dead_letters = self.venue_errors = self.gaps = 0
@@ -116,20 +119,21 @@ class Dispatcher:
                 self._on_entry(Entry(now, "in", raw, socket.number, socket.url))
         prefix, channel_of, seen, muted = self._adapter.data_prefix, self._adapter.channel_of, socket.seen, socket.muted
         data: list[bytes] = []
+        at = self.clock.steady(now)
         for raw in raws:
             if raw.startswith(prefix):
                 channel = channel_of(raw)
                 if muted and channel in muted:
                     continue
-                seen[channel] = now
+                seen[channel] = at
                 data.append(raw)
             else:
                 if data:
-                    self.emit(self._feed.push_all(data, now, socket.number), now, socket)
+                    self.emit(self._feed.push_all(data, now, socket.number), socket)
                     data = []
-                self._control(socket, raw, now)
+                self._control(socket, raw, now, at)
         if data:
-            self.emit(self._feed.push_all(data, now, socket.number), now, socket)
+            self.emit(self._feed.push_all(data, now, socket.number), socket)
         if socket.predecessor and self._adapter.book_per_socket:
             # Ignore books of the old socket that the new one already delivers.
             for channel in seen.keys() - socket.predecessor.muted:
@@ -137,10 +141,11 @@ class Dispatcher:
                 if subscription and "orderbook" in subscription.types:
                     socket.predecessor.muted.add(channel)
 
-    def emit(self, outcomes: Iterable[Outcome], now: int, socket: Socket | None = None) -> None:
+    def emit(self, outcomes: Iterable[Outcome], socket: Socket | None = None) -> None:
         """Pass on what a feed made: records and gaps to `on_records`, the rest to `on_error`."""
         records: list[AnyRecord | Gap] = []
         add, wanted, followed, tracker = records.append, self._wanted, self.followed, self.gap_tracker
+        now = self.clock.steady_ns()
         trade, overlapping = tracker.trade, self.dedup.is_watching(now)
         for outcome in outcomes:
             kind = type(outcome)
@@ -154,7 +159,7 @@ class Dispatcher:
                 if self.books_missed and outcome.kind == "snapshot":  # type: ignore[union-attr]
                     records += self._missed(outcome)  # type: ignore[arg-type]
             elif kind is not Gap:
-                if overlapping and self.dedup.is_duplicate(outcome):  # type: ignore[arg-type]
+                if overlapping and self.dedup.is_duplicate(outcome, now):  # type: ignore[arg-type]
                     continue
                 verdict: Gap | bool = True
                 if kind is Trade:
@@ -180,7 +185,7 @@ class Dispatcher:
                 raise
 
     def check(self, now: int) -> None:
-        """Emit the gaps of streams that stayed silent after a reconnect."""
+        """Emit the gaps of streams that stayed silent after a reconnect; `now` is steady."""
         self._emit_gaps(self.gap_tracker.overdue(now))
 
     # Events of connections.
@@ -191,18 +196,18 @@ class Dispatcher:
 
     def sent(self, socket: Socket, raw: bytes) -> None:
         if self._on_entry:
-            self._on_entry(Entry(time.time_ns(), "out", raw, socket.number, socket.url))
+            self._on_entry(Entry(self.clock.time_ns(), "out", raw, socket.number, socket.url))
 
     def opened(self, socket: Socket) -> None:
         if self._on_entry:
-            self._on_entry(Entry(socket.opened_at, "open", b"", socket.number, socket.url))
+            self._on_entry(Entry(self.clock.shown(socket.opened_at), "open", b"", socket.number, socket.url))
 
     def lost(self, connection: Connection, socket: Socket, replacement: Socket | None) -> None:
         """A socket ended: its books are out of sync, and trades may be missing from its last message on.
 
         `replacement` was about to take over.
         """
-        now = time.time_ns()
+        now = self.clock.time_ns()
         requests = replacement.requests if replacement else {}
         covered = {key for key, request in requests.items() if 0 < request.confirmed_at <= socket.last_at}
         if self._adapter.book_per_socket or covered != connection.subscriptions.keys():
@@ -215,14 +220,15 @@ class Dispatcher:
             silence = liveness.normal_silence(connection, subscription)
             unnoticed = int((UNREAD_SECONDS if silence is None else silence) * NS)
             since = max(seen.get(key, 0), before.confirmed_at, socket.last_at - unnoticed)
-            self.begin_gap(subscription, "reopened", min(since, liveness.clear_suspicion(connection, key) or since))
+            since = min(since, liveness.clear_suspicion(connection, key) or since)
+            self.begin_gap(subscription, "reopened", self.clock.earliest(since))
             later = replacement.requests.get(key) if replacement else None
             if later and later.confirmed_at:
                 self.gap_tracker.confirmed(key, later.confirmed_at)
 
     def replacement_lost(self, predecessor: Socket | None, socket: Socket) -> None:
         """A socket ended before it took over: its books are out of sync."""
-        now = time.time_ns()
+        now = self.clock.time_ns()
         if predecessor:
             predecessor.muted.clear()
         if self._adapter.book_per_socket:
@@ -230,24 +236,25 @@ class Dispatcher:
 
     def replacing(self) -> None:
         """From now on two sockets may deliver the same."""
-        timing, now = self._timing, time.time_ns()
+        timing, now = self._timing, self.clock.steady_ns()
         span = 3 * timing.repeats + timing.overlap + timing.goodbye + timing.connect
         self.dedup.watch(now, now + int(span * NS))
 
     def replaced(self, old: Socket) -> None:
         """Another socket took over: books that did not move to it get no more updates."""
         if self._adapter.book_per_socket:
-            now = time.time_ns()
+            now = self.clock.time_ns()
             self._out_of_sync(old, now)
 
     def _out_of_sync(self, socket: Socket, now: int) -> None:
         """Invalidate the books of a socket that delivers no more of them."""
         if self._on_entry:
             self._on_entry(Entry(now, "closed", b"", socket.number, socket.url))
-        self.emit(self._feed.reopened(now, socket.number), now)
+        self.emit(self._feed.reopened(now, socket.number))
 
     def woken(self, subscription: Subscription, since: int, until: int) -> bool:
-        """A silent subscription delivers again after it was restarted; ns. False: it only repeated what is known."""
+        """A silent subscription delivers again after a restart; steady ns. False: it only repeated what is known."""
+        since, until = self.clock.earliest(since), self.clock.shown(until)
         if self.gap_tracker.is_continued(subscription, since):
             return False
         tagged = any(tag in subscription.types for tag in TAGS)
@@ -273,7 +280,7 @@ class Dispatcher:
         if not stream:
             return []
         instrument, now = self.followed[snapshot.instrument], snapshot.ts_recv
-        return [Gap(*instrument.key, stream, None, snapshot.last_id, since, now, cause, now)]
+        return [Gap(*instrument.key, stream, None, snapshot.last_id, min(since, now), now, cause, now)]
 
     def unfollow(self, name: str, now: int) -> None:
         """Take no more records of an instrument; what may be missing of it until then becomes gaps."""
@@ -298,27 +305,27 @@ class Dispatcher:
         instrument = self.followed.get(subscription.instrument)
         return [] if instrument is None else [instrument]
 
-    def _control(self, socket: Socket, raw: bytes, now: int) -> None:
+    def _control(self, socket: Socket, raw: bytes, now: int, at: int) -> None:
         outcomes = self._feed.push(raw, now, socket.number)
         reply = socket.session.read_reply(raw, outcomes)
         for key in reply.confirmed:
             request = socket.requests.get(key)
             if request and not request.confirmed_at:
-                request.confirmed_at, request.rejected = now, ""
-                self.gap_tracker.confirmed(key, now)
+                request.confirmed_at, request.rejected = at, ""
+                self.gap_tracker.confirmed(key, at)
         for key, why in reply.rejected:
             if key in socket.requests:
                 log.warning("subscription_rejected", subscription=key, url=socket.url, reason=why)
                 socket.requests[key].rejected = why
         for key in reply.retry:
             if key in socket.requests:
-                socket.requests[key].requested_at = now
+                socket.requests[key].requested_at = at
         if reply.reply:
             socket.say([reply.reply])
         if reply.leave:
             for connection in {one for one, _ in self.subscribed.values() if one.socket is socket}:
                 connection.replace(reply.leave)
-        self.emit(outcomes, now, socket)
+        self.emit(outcomes, socket)
 
     def _error(self, error: DeadLetter | VenueError, records: list[AnyRecord | Gap], socket: Socket | None) -> None:
         if isinstance(error, DeadLetter):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import AnyRecord, Gap, Trade
 from marketdata_assets.exchanges.venue_adapter import Subscription
@@ -38,7 +39,7 @@ class OpenGap:
     ts_from: int
     last_id: int | None
     every: int = 0  # ns, the interval of a candle
-    confirmed_at: int = 0  # ns, when the stream was subscribed again
+    confirmed_at: int = 0  # steady ns, when the stream was subscribed again
     emitted: Gap | None = None
     continued: bool = False  # the new subscription repeated the last trade before the gap
 
@@ -47,7 +48,8 @@ class OpenGap:
         return not self.every or (self.ts_from - LATE) // self.every != until // self.every
 
     def gap(self, next_id: int | None, ts_to: int) -> Gap:
-        return Gap(*self.instrument.key, self.stream, self.last_id, next_id, self.ts_from, ts_to, self.cause)
+        ts_from = min(self.ts_from, ts_to)  # the clock may have been set back
+        return Gap(*self.instrument.key, self.stream, self.last_id, next_id, ts_from, ts_to, self.cause)
 
 
 @dataclass
@@ -63,6 +65,7 @@ class GapTracker:
     find: Callable[[str], Instrument]
     wait: float  # seconds
     repeats: bool = False
+    clock: Clock = field(default_factory=Clock)
     open: dict[tuple[str, str], OpenGap] = field(default_factory=dict)  # by tag (candles: stream), and instrument
     _unconfirmed: dict[str, list[OpenGap]] = field(default_factory=dict)  # by subscription
     _last_trade: dict[str, Trade] = field(default_factory=dict)
@@ -157,7 +160,7 @@ class GapTracker:
             gap.confirmed_at = gap.confirmed_at or now
 
     def overdue(self, now: int) -> list[Gap]:
-        """The gaps of streams that stay silent, as far as they are known."""
+        """The gaps of streams that stay silent, as far as they are known; `now` is steady."""
         overdue = []
         for place, gap in list(self.open.items()):
             if gap.emitted or not gap.confirmed_at or now - gap.confirmed_at < self.wait * NS:
@@ -165,8 +168,9 @@ class GapTracker:
             if gap.continued:
                 del self.open[place]
                 continue
-            gap.emitted = gap.gap(None, gap.confirmed_at)
-            if gap.may_lose(gap.confirmed_at):
+            until = self.clock.shown(gap.confirmed_at)
+            gap.emitted = gap.gap(None, until)
+            if gap.may_lose(until):
                 overdue.append(gap.emitted)
             if not self.sequential or place[0] != "trade" or gap.last_id is None:
                 del self.open[place]

@@ -30,7 +30,7 @@ MAX_UNREADABLE = 100
 
 
 def check(connection: Connection, now: int) -> None:
-    """Check one connection at `now` (ns)."""
+    """Check one connection at `now` (steady ns)."""
     socket = connection.socket
     if socket is None or socket.over or socket.closing:
         return
@@ -54,13 +54,13 @@ def check(connection: Connection, now: int) -> None:
 
 
 def last_seen(connection: Connection, socket: Socket) -> dict[str, int]:
-    """When each subscription last delivered over this socket, by key; ns."""
+    """When each subscription last delivered over this socket, by key; steady ns."""
     key_of = connection.adapter.key_of
     return {key_of(channel): seen for channel, seen in socket.seen.items()}
 
 
 def clear_suspicion(connection: Connection, key: str) -> int:
-    """Since when (ns) a subscription has been silent for longer than normal, else 0; resets its health."""
+    """Since when (steady ns) a subscription has been silent for longer than normal, else 0; resets its health."""
     health = connection.health.get(key)
     since = health.since if health else 0
     if health:
@@ -91,7 +91,7 @@ def subscription_states(connection: Connection) -> Iterable[SubscriptionState]:
             subscription.types,
             connection.number,
             _status(request, health),
-            seen.get(key),
+            connection.events.clock.shown(seen[key]) if key in seen else None,
             health.resubscribed if health else 0,
             (request.rejected or None) if request else None,
         )

@@ -16,6 +16,7 @@ from marketdata_assets.backoff import delay
 from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.collector.connections import liveness
 from marketdata_assets.collector.connections.book_recovery import BookRecovery
+from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
 from marketdata_assets.collector.connections.dispatcher import Dispatcher, OnEntry, OnError, OnRecords
 from marketdata_assets.collector.connections.network import Network
@@ -119,8 +120,9 @@ class Market:
         since: int | None = None,
         match_dollar_quotes: bool = False,
         max_instruments: int | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        self.name = adapter.name
+        self.name, self.clock = adapter.name, clock or Clock()
         self.adapter, self.timing, self.shard = adapter, timing or Timing(), shard or Shard()
         self.network = network or Network()
         self.selection = Selection(adapter.market_type, list(symbols), match_dollar_quotes, max_instruments)
@@ -129,10 +131,12 @@ class Market:
         self.feed = adapter.feed()
         self._books_of: dict[str, list[str]] = {}  # keys of feed.books by instrument
         self._books_indexed = 0  # so many books
-        self._dispatcher = Dispatcher(adapter, self.feed, self.timing, self._types, on_records, on_error, on_entry)
+        callbacks = on_records, on_error, on_entry
+        self._dispatcher = Dispatcher(adapter, self.feed, self.timing, self._types, *callbacks, self.clock)
         self.connections: dict[Connection, asyncio.Task[None]] = {}  # with the task that runs it
         self._created = 0  # connections
-        self._book_recovery = BookRecovery(adapter, self.feed, self.timing, self._dispatcher.subscribed, self._ask)
+        subscribed = self._dispatcher.subscribed
+        self._book_recovery = BookRecovery(adapter, self.feed, self.timing, subscribed, self._ask, self.clock)
         listing = JobState("instruments", self.timing.listing)
         self._listing = PeriodicJob(self.name, listing, self._list, at_once=False)
         self._jobs = [self._listing]
@@ -202,7 +206,7 @@ class Market:
         return names
 
     async def _unfollow(self, names: Sequence[str]) -> None:
-        now = time.time_ns()
+        now = self.clock.time_ns()
         for name in names:
             self._dispatcher.unfollow(name, now)
         empty = self._unsubscribe() if names else []
@@ -286,7 +290,7 @@ class Market:
 
     async def _check(self) -> None:
         while True:
-            now = time.time_ns()
+            now = self.clock.steady_ns()
             for connection in list(self.connections):
                 liveness.check(connection, now)
             self._dispatcher.check(now)
@@ -295,24 +299,25 @@ class Market:
     async def _record_books_always(self) -> None:
         """Record all books at each multiple of the interval by UTC, so when a day begins too; busy ones more often."""
         every, recorded = round(self.timing.book_checkpoint * NS), dict[str, int]()
-        due = time.time_ns() // every + 1
+        last = self.clock.time_ns() // every
         while True:
             await asyncio.sleep(self.timing.tick)
-            all_due = time.time_ns() // every >= due
+            turn = self.clock.time_ns() // every  # an earlier one where the clock was set back
             for key, state in list(self.feed.books.items()):
-                if all_due or state.applied - recorded.get(key, 0) >= self.timing.book_checkpoint_updates:
+                if turn != last or state.applied - recorded.get(key, 0) >= self.timing.book_checkpoint_updates:
                     recorded[key] = state.applied
                     self._record_book(state)
                     await asyncio.sleep(0)  # messages that wait come between
-            due = max(due, time.time_ns() // every + 1 if all_due else due)
+            last = turn
 
     def _record_book(self, state: BookState) -> None:
         """Emit a book as a record: as it was when its socket delivered anything for the last time."""
         sockets = (socket for one in self.connections for socket in (one.socket, one.replacement) if socket)
         socket = next((one for one in sockets if one.number == state.connection), None)
-        record = state.record(socket.last_at) if socket and socket.last_at >= state.ts_last else None
+        last_at = self.clock.shown(socket.last_at) if socket else 0
+        record = state.record(last_at) if last_at >= state.ts_last else None
         if record:
-            self._dispatcher.emit([record], record.ts_recv)
+            self._dispatcher.emit([record])
 
     # REST requests.
 
@@ -322,13 +327,13 @@ class Market:
         answer = await self._rest.get(request.path, request.params, lane=request.lane, cost=request.cost)
         if self._on_entry:
             self._on_entry(Entry(answer.ts_recv, "http", answer.raw, 0, answer.url))
-        self._dispatcher.emit(self.feed.answer(answer.url, answer.raw, answer.ts_recv), answer.ts_recv)
+        self._dispatcher.emit(self.feed.answer(answer.url, answer.raw, answer.ts_recv))
         return answer.raw
 
     async def _list(self) -> None:
         """Request the list, and follow what it changes."""
         async with self._one_list:
-            requested, before = time.time_ns(), self._before_listing
+            requested, before = self.clock.time_ns(), self._before_listing
             await request_list(self.adapter, self.feed.instruments, self._ask)
         if not self._count_listed():
             return  # a venue in maintenance lists nothing
@@ -349,7 +354,7 @@ class Market:
     async def _unfollow_expired(self) -> None:
         """Stop following instruments that have expired, before their silence looks like a fault."""
         while True:
-            latest = time.time_ns() - int(self.timing.expired * NS)
+            latest = self.clock.time_ns() - int(self.timing.expired * NS)
             followed = self._dispatcher.followed.values()
             names = [one.name for one in followed if one.expires_at is not None and one.expires_at <= latest]
             self._note("expired", names)
@@ -383,7 +388,7 @@ class Market:
             if symbol not in known:
                 log.warning("symbol_not_collected", market=self.name, symbol=symbol, reason=why)
         self._pace_listing()
-        now = time.time_ns()
+        now = self.clock.time_ns()
         return [one for one in wanted if one.expires_at is None or one.expires_at > now]
 
     def _pace_listing(self) -> None:

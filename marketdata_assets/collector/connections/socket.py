@@ -5,7 +5,6 @@ Whether it is reopened after its end is decided in `connection`.
 
 import asyncio
 import socket as system
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 from python_socks import ProxyError
 
+from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.collector.connections.network import DEFAULT, Network
 from marketdata_assets.exchanges.venue_adapter import MessageRate, SocketSession
 
@@ -24,7 +24,7 @@ CANNOT_CONNECT = (OSError, TimeoutError, WSError, EOFError, ProxyError, ValueErr
 
 @dataclass
 class SubscriptionRequest:
-    """One subscription over this socket. Times are ns, 0 before the event."""
+    """One subscription over this socket. Times are steady (`clock`), 0 before the event."""
 
     requested_at: int = 0
     confirmed_at: int = 0
@@ -88,12 +88,13 @@ class Socket(WSListener):
     sent: Callable[["Socket", bytes], None] | None = None  # called with what we sent
     ended: Callable[["Socket"], None] | None = None
     network: Network = DEFAULT
-    opened_at: int = 0  # ns
-    last_at: int = 0  # ns, when anything arrived, pongs included
+    clock: Clock = field(default_factory=Clock)
+    opened_at: int = 0  # steady ns, as all that follow
+    last_at: int = 0  # when anything arrived, pongs included
     messages: int = 0
     received: int = 0  # bytes
     requests: dict[str, SubscriptionRequest] = field(default_factory=dict)  # by key
-    seen: dict[bytes, int] = field(default_factory=dict)  # ns of the last data, by VenueAdapter.channel_of
+    seen: dict[bytes, int] = field(default_factory=dict)  # time of the last data, by VenueAdapter.channel_of
     muted: set[bytes] = field(default_factory=set)  # channels that are taken from the replacement instead
     predecessor: "Socket | None" = None  # the socket that this one is to replace
     pinged_at: int = 0
@@ -124,7 +125,7 @@ class Socket(WSListener):
     def subscribe(self, keys: Sequence[str]) -> None:
         """Request the subscriptions that were not requested yet."""
         new = [key for key in keys if key not in self.requests]
-        now = time.time_ns()
+        now = self.clock.steady_ns()
         self.requests.update((key, SubscriptionRequest(now, tries=1)) for key in new)
         if new:
             self.say(self.session.subscribe(new))
@@ -139,7 +140,7 @@ class Socket(WSListener):
         for key in keys:
             before = self.requests.get(key)
             tries = before.tries + 1 if before and not before.confirmed_at else 1
-            self.requests[key] = SubscriptionRequest(time.time_ns(), tries=tries)
+            self.requests[key] = SubscriptionRequest(self.clock.steady_ns(), tries=tries)
         self.say(self.session.resubscribe(keys))
 
     @property
@@ -153,7 +154,7 @@ class Socket(WSListener):
 
     def ping(self) -> None:
         """Send a ping, which the venue has to answer."""
-        self.pinged_at = time.time_ns()
+        self.pinged_at = self.clock.steady_ns()
         if self.session.ping is None:
             self._transport.send_ping()
         else:
@@ -181,7 +182,7 @@ class Socket(WSListener):
     # Called by picows.
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        self.opened_at = self.last_at = time.time_ns()
+        self.opened_at = self.last_at = self.clock.steady_ns()
         own: system.socket = transport.underlying_transport.get_extra_info("socket")
         own.setsockopt(system.SOL_SOCKET, system.SO_RCVBUF, self.network.receive_bytes)
 
@@ -227,7 +228,8 @@ class Socket(WSListener):
         raws, self._raws = self._raws, []
         if self._failed:
             return
-        now = time.time_ns()
+        now = self.clock.time_ns()
+        at = self.clock.steady(now)
         if raws:
             self.messages += len(raws)
             self.received += sum(map(len, raws))
@@ -237,7 +239,7 @@ class Socket(WSListener):
                 self._failed = True
                 self.drop(f"{type(error).__name__} {error}"[:200])
                 raise
-        self.last_at = now
+        self.last_at = at
 
     def _send(self, message: bytes) -> None:
         if self.over:

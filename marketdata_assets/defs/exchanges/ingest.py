@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from marketdata_assets.collector.drain import Drained
+    from marketdata_assets.collector.jetstream.reader import Batch
     from marketdata_assets.exchanges.tables.loaded_files import FilesReport
+    from marketdata_assets.exchanges.tables.rows import Inserted
 
 
 CAPTURES = "MARKETDATA_CAPTURES_DIR"
@@ -94,21 +96,11 @@ def ingest(
     run_id: str,
 ) -> IngestReport:
     """Load what the config names. An unavailable stream, or a capture that fails, is a problem that does not stop the
-    rest. Raises what ClickHouse raises."""
-    from marketdata_assets.collector.errors import Claimed, StreamMissing
-
+    rest; what was loaded of the stream before is reported. Raises what ClickHouse raises."""
     began = time.monotonic()
     notes, problems = list[str](), list[str]()
-    drained = captures = None
-    if config.stream:
-        try:
-            drained = _drain(clickhouse, nats, config, wanted, f"run {run_id}")
-        except (NoServer, StreamMissing) as error:
-            notes.append(f"no stream: {error}")
-        except Claimed as error:
-            notes.append(f"stream: {error}")
-        except MarketDataError as error:
-            problems.append(f"stream: {error}")
+    drained = _drained(clickhouse, nats, config, wanted, f"run {run_id}", notes, problems) if config.stream else None
+    captures = None
     if config.captures or config.dumps:
         load = _dumps if config.dumps else _captures
         captures = load(client, exchanges, config, run_id)
@@ -117,17 +109,43 @@ def ingest(
     return IngestReport(drained, captures, tuple(notes), tuple(problems), time.monotonic() - began)
 
 
-def _drain(clickhouse: ClickHouse, nats: Nats, config: IngestConfig, wanted: Sequence[str], owner: str) -> "Drained":
-    """Gaps are drained with any table: a reader of trades must see what is missing among them."""
-    from marketdata_assets.collector.drain import Pace, drain
+def _drained(
+    clickhouse: ClickHouse,
+    nats: Nats,
+    config: IngestConfig,
+    wanted: Sequence[str],
+    owner: str,
+    notes: list[str],
+    problems: list[str],
+) -> "Drained | None":
+    """What was loaded of the stream, also before a failure; None when nothing was, because of a note or a problem.
+
+    Gaps are drained with any table: a reader of trades must see what is missing among them.
+    """
+    from marketdata_assets.collector.drain import Drained, Pace, TypeDrained, drain
+    from marketdata_assets.collector.errors import Claimed, StreamMissing
     from marketdata_assets.collector.jetstream.stream import Stream
     from marketdata_assets.exchanges.tables.schema import TABLES
 
-    server = nats.server
     types = [name for name, table in TABLES.items() if table.name in wanted or name == "gap"]
-    name = config.stream_name or Stream.name
-    pace = Pace(seconds=config.seconds)
-    return asyncio.run(drain(clickhouse.dsn, server, stream=name, types=types, pace=pace, owner=owner))
+    pace, inserted = Pace(seconds=config.seconds), dict[str, TypeDrained]()
+
+    def on_batch(name: str, batch: "Batch", rows: "Inserted") -> None:
+        inserted[name] = inserted.get(name, TypeDrained(name)).plus(batch, rows)
+
+    try:
+        stream = config.stream_name or Stream.name
+        loading = drain(
+            clickhouse.dsn, nats.server, stream=stream, types=types, pace=pace, on_batch=on_batch, owner=owner
+        )
+        return asyncio.run(loading)
+    except (NoServer, StreamMissing) as error:
+        notes.append(f"no stream: {error}")
+    except Claimed as error:
+        notes.append(f"stream: {error}")
+    except MarketDataError as error:
+        problems.append(f"stream: {error}")
+    return Drained(tuple(inserted.values())) if inserted else None
 
 
 def pending_messages(server: str) -> int:

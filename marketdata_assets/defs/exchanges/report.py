@@ -115,6 +115,7 @@ def _summary(report: IngestReport) -> dict[str, Any]:
         REJECTED: sum(file.rejected for file in files)
         + (sum(one.rejected for one in report.drained.types) if report.drained else 0),
         "stream": report.drained is not None,
+        "left": report.drained.left if report.drained else 0,
         "notes": list(report.notes),
         "problems": list(report.problems),
         "seconds": round(report.seconds, 2),

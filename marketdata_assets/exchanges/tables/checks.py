@@ -211,11 +211,19 @@ def _window(day: dt.date, instrument: str, rows: int, first: dt.datetime, last: 
 def _broken_chains(
     question: Question, day: dt.date, about: dict[str, str], window: Window
 ) -> tuple[int, list[dict[str, Any]]]:
-    rows = question.ask("book_updates", day, **about, **window).with_columns(before=pl.col("last_id").shift(1))
-    broken = rows.filter(pl.col("kind") == "delta", pl.col("begin") > pl.col("before"))
+    # In the venue's order, by its clock and its ids, as in `read.books`: two recorders share no receive clock.
+    # A snapshot only shows where updates may begin, as it may be older than what was received before it.
+    rows = question.ask("book_updates", day, **about, **window)
+    is_update, last_id = pl.col("kind") == "delta", pl.col("last_id")
+    before = pl.coalesce(pl.when(is_update).then(last_id).shift(1).forward_fill(), last_id.shift(1).forward_fill())
+    broken = rows.with_columns(before=before).filter(is_update, pl.col("begin") > pl.col("before")).sort("begin")
+    bases = rows.filter(~is_update, last_id.is_not_null()).select(base=last_id).sort("base")
+    broken = broken.join_asof(bases, left_on="begin", right_on="base", strategy="forward")
+    broken = broken.filter((pl.col("base") <= last_id).fill_null(False).not_()).sort("time", "last_id")
     for gap in gaps.of_day(question.client, day) if broken.height else []:
-        if all(getattr(gap, name) == value for name, value in about.items()):
-            broken = broken.filter(~pl.col("ts_recv").is_between(gap.ts_from, max(gap.ts_to, gap.healed_at or 0)))
+        if gaps.is_book_gap(gap) and all(getattr(gap, name) == value for name, value in about.items()):
+            received = pl.col("ts_recv").is_between(gap.ts_from, max(gap.ts_to, gap.healed_at or 0))
+            broken = broken.filter(~(received | (pl.col("before") == (gap.last_id or -1))))
     return rows.height, broken.select(last_id="before", next_id="begin").to_dicts()
 
 
