@@ -20,6 +20,10 @@ from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
 
 
+FORGOTTEN = "forgotten; to load it again: marketdata bars forget --undo {file}"
+"""Why a forgotten file is not taken."""
+
+
 class CannotForget(LoadError):
     """A file of bars is not forgotten, or not remembered."""
 
