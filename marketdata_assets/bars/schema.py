@@ -76,8 +76,7 @@ def unique(connection: psycopg.Connection) -> bool:
 def ensure(connection: psycopg.Connection) -> Server:
     """Create what is missing: ledger, quarantine, the tables of bars, where possible a hypertable with compression.
 
-    A table that already holds rows is left as it is, since turning it into a hypertable would rewrite it; `columnstore`
-    converts a hypertable.
+    A table that already holds rows is left as it is, since converting it would rewrite it.
     """
     with connection.transaction():
         ledger.ensure(connection)
