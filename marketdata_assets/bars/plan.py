@@ -7,7 +7,7 @@ since its last scan, by names, sizes and times alone.
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -78,13 +78,11 @@ def make(
         entries = ledgered.get(file.name, {})
         found = units(file)
         if any(unit.member or not file.is_zip for unit in found):  # a zip that cannot be read has taken nothing away
-            names = {name for unit in found for name in (unit.name, unit.stored)}
+            names = {unit.name for unit in found}
             for name, gone in entries.items():
                 if name not in names and gone.outcome != "removed":
                     tasks.append(Task(file.name, name, None, None, gone.slices, "vanished"))
         for unit in found:
-            if unit.name not in entries and unit.stored in entries:  # as earlier versions recorded it
-                unit = replace(unit, member=unit.stored)
             entry = entries.get(unit.name)
             as_loaded = not force and year is not None and _as_loaded(unit, entry, requested)
             task = None if as_loaded else _task(unit, entry, requested, force)

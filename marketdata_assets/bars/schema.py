@@ -83,8 +83,6 @@ def ensure(connection: psycopg.Connection) -> Server:
         ensure_timescaledb(connection)
         create_missing(connection, statement(__package__, "schema.sql"))
         server = look(connection)
-        if connection.execute("SELECT to_regclass('stock_1min_changes') IS NULL").fetchone() == (True,):
-            connection.execute(statement(__package__, "changes.sql"))
         plain_table = server.timescaledb and not server.hypertable
         if plain_table and _empty(connection):
             connection.execute(statement(__package__, "hypertable.sql"))

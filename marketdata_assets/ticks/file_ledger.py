@@ -81,7 +81,6 @@ def see(
     listing = folder_of(files, table).listing()
     settings = fingerprint(files.config.symbol_mapping.model_dump_json(), files.config.session.timezone)
     rows = clickhouse_files.observe(client, table.name, listing.files, settings, now_ns)
-    rows = _adopt(client, table, rows)
     quiet = now_ns - pl.col("observed") >= int(quiet_seconds * 1e9)
     broken = pl.lit(again) & (pl.col("state") == "failed") & (pl.col("units") == 0)
     ready = rows.filter((pl.col("state") == "unfinished") & quiet | broken)
@@ -149,26 +148,6 @@ def record_units(client: "Client", rows: Sequence[Mapping[str, Any]]) -> None:
     """Record rows of `tick_file_units`."""
     frame = pl.DataFrame(rows, TICK_FILE_UNITS.columns)
     clickhouse.insert(client, TICK_FILE_UNITS.name, frame, TICK_FILE_UNITS.dictionaries)
-
-
-def _adopt(client: "Client", table: Table, rows: pl.DataFrame) -> pl.DataFrame:
-    """Files that an earlier version has loaded need not be read: it recorded their symbol-months, and no files."""
-    if rows.filter(pl.col("state") != "unfinished").height or rows.is_empty():
-        return rows
-    sql = f"""
-        SELECT toString(file) AS name, size, modified, toInt64(count()) AS found, max(last) AS newest,
-            min({_UNTIL}) AS until
-        FROM tick_file_units FINAL WHERE dataset = {{dataset:String}}
-        GROUP BY name, size, modified HAVING found >= any(units) AND min(compared) > toDate(0)"""
-    known = clickhouse.read(client, sql, {"dataset": table.name, "closed": NEVER})
-    known = known.rename({"name": "file", "found": "units", "newest": "last", "until": "compared"})
-    if known.is_empty():
-        return rows
-    loaded = rows.drop("state", "units").join(known, on=["file", "size", "modified"])
-    loaded = loaded.with_columns(state=pl.lit("loaded"))
-    clickhouse_files.record(client, clickhouse_files.complete(client, table.name, loaded))
-    adopted = loaded.select(rows.columns).cast(rows.schema)
-    return pl.concat([adopted, rows.join(adopted, on="file", how="anti")]).sort("file")
 
 
 _UNTIL = f"""

@@ -72,18 +72,6 @@ class GbkName(zipfile.ZipInfo):
         return self.filename.encode("gbk"), self.flag_bits
 
 
-def test_member_recorded_under_its_undecoded_name_is_known(dsn: str, tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "2000_1min.zip", "w") as archive:
-        archive.writestr(GbkName("平安_2000.csv"), data())
-    assert [unit.unit for unit in run(dsn, tmp_path, ["2000-06"]).units] == ["2000_1min.zip!平安_2000.csv"]
-    stored = "平安_2000.csv".encode("gbk").decode("cp437")
-    with psycopg.connect(dsn) as connection:
-        for name in ("marketdata_ledger", "stock_1min_coverage"):
-            connection.execute(f"UPDATE {name} SET unit = %s", [stored])
-    plan = looked(dsn, tmp_path, ["2000-06"])
-    assert (plan.tasks, plan.unchanged) == ((), 1)
-
-
 def test_failed_unit_is_tried_again_even_with_the_same_bytes(dsn: str, tmp_path: Path) -> None:
     deliver(tmp_path / "a_2000.csv", b"x")
     run(dsn, tmp_path, ["2000-06"])

@@ -1,4 +1,4 @@
-"""What the ledger of dropped files takes over from an earlier version, and what it records after a load."""
+"""What the ledger of dropped files records after a load."""
 
 import datetime as dt
 import os
@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 from clickhouse_connect.driver.client import Client
 from tick_clients import SYMBOL, files_config
 
@@ -15,7 +14,6 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse_files
 from marketdata_assets.stores.clickhouse_files import NEVER
 from marketdata_assets.ticks import file_ledger
-from marketdata_assets.ticks.file_drop import Folder
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import TICK_DATA
@@ -57,32 +55,6 @@ def settled(client: Client, folder: Path, errors: Mapping[Unit, str], **changes:
     file_ledger.settle(client, files, TICK_DATA, contents, errors, CLOSED)
     [row] = clickhouse_files.table(client, TICK_DATA.name).iter_rows(named=True)
     return row
-
-
-def test_files_that_an_earlier_version_has_loaded_are_taken_over_unread(
-    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put(tmp_path, "a.csv", {SYMBOL: JUNE, OTHER: JUNE})
-    compared(client, tmp_path, {Unit(SYMBOL, "2025-06"): JUNE, Unit(OTHER, "2025-06"): JUNE}, 2)
-
-    def read(*_: object) -> None:
-        raise AssertionError("the file was read")
-
-    monkeypatch.setattr(Folder, "spans", read)
-    assert see(client, tmp_path) == {"a.csv": "loaded"}
-    [row] = clickhouse_files.table(client, TICK_DATA.name).iter_rows(named=True)
-    assert (row["units"], row["last"], row["compared"]) == (2, JUNE, file_ledger.DONE)
-    assert file_ledger.due(client, TICK_DATA, CLOSED) == set()
-
-
-@pytest.mark.parametrize("known", [{SYMBOL: JUNE}, {SYMBOL: JUNE, OTHER: None}])
-def test_files_that_an_earlier_version_has_loaded_in_part_are_read_and_due(
-    client: Client, tmp_path: Path, known: dict[str, dt.date | None]
-) -> None:
-    put(tmp_path, "a.csv", {SYMBOL: JUNE, OTHER: JUNE})
-    compared(client, tmp_path, {Unit(symbol, "2025-06"): day for symbol, day in known.items()}, 2)
-    assert see(client, tmp_path) == {"a.csv": "waiting"}
-    assert Unit(OTHER, "2025-06") in file_ledger.due(client, TICK_DATA, CLOSED)
 
 
 def test_file_waits_until_all_of_its_units_are_loaded(client: Client, tmp_path: Path) -> None:
