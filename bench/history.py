@@ -65,7 +65,7 @@ class Engine:
     compressed: bool
 
     def fresh(self, name: str = "bench_history", *, columnstore: bool = True) -> str:
-        """An empty database with the tables; without `columnstore` as earlier versions made them."""
+        """An empty database with the tables; without `columnstore` as on TimescaleDB before 2.24."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
             connection.execute(f"CREATE DATABASE {name}".encode())

@@ -95,7 +95,7 @@ def scan(root: Path, cursor: str | None, now_ns: int, quiet_seconds: float, mont
     A pair is complete when two scans `quiet_seconds` apart have seen the same files.
     """
     known = {key: state for key, state in states(root).items() if key[:7] in set(months)}
-    scanned = watch.compare(cursor, known, now_ns=now_ns, quiet_seconds=quiet_seconds, legacy=_legacy_states)
+    scanned = watch.compare(cursor, known, now_ns=now_ns, quiet_seconds=quiet_seconds)
     chosen = sorted({key[:7] for key in scanned.finished})[:MAX_MONTHS]
     taken = [key for key in scanned.finished if key[:7] in chosen]
     waiting = [key for key in (*scanned.finished, *scanned.unfinished) if key not in taken]
@@ -115,11 +115,6 @@ def states(root: Path) -> dict[str, list[FileState]]:
 def pairs_of(keys: Iterable[str]) -> tuple[Pair, ...]:
     """The accounts and months of keys of `states`."""
     return tuple(sorted((key[8:], key[:7]) for key in keys))
-
-
-def _legacy_states(cursor: dict[str, dict[str, list[FileState]]]) -> dict[str, list[FileState]]:
-    """The states of a cursor of version 0.1: by account and month."""
-    return {f"{month}/{account}": state for account, kept in cursor.items() for month, state in kept.items()}
 
 
 def _count(states: dict[str, FileState], month: str, file: "os.DirEntry[str] | Path") -> None:

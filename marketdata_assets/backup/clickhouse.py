@@ -8,7 +8,6 @@ import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +52,7 @@ def restore(url: str, relations: Sequence[Relation], folder: Path, prepare: Call
                 blocks = chunks(folder, piece)
                 with naming_failures():
                     client.raw_insert(quoted(one.name), insert_block=blocks, settings=INSERT_SETTINGS, fmt="Native")
-            return _restored(client, one)
+            return _digest(client, one.name, one.columns)  # the table may have got others since
 
         restore_each(STORE, order, lambda name: _has_rows(client, name), load)
 
@@ -68,19 +67,6 @@ def _save(client: "Client", name: str, folder: Path) -> Relation:
         pieces.append(piece)
         rows, total = rows + counted, total + int(digest, 16)
     return Relation(STORE, name, rows, f"{total % MODULUS:016x}", columns, "", pieces)
-
-
-def _restored(client: "Client", one: Relation) -> tuple[int, str]:
-    """Rows and digest of the columns that the backup has; the table may have got others since.
-
-    Backups of earlier versions do not name them: they are the first ones of the table, since new ones are appended.
-    """
-    if one.columns:
-        return _digest(client, one.name, one.columns)
-    columns = _columns(client, one.name)
-    found = _digest(client, one.name, columns)
-    fewer = (_digest(client, one.name, columns[:number]) for number in range(len(columns) - 1, 0, -1))
-    return next((digest for digest in chain([found], fewer) if digest == (one.rows, one.digest)), found)
 
 
 def _columns(client: "Client", name: str) -> list[str]:

@@ -19,7 +19,6 @@ from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
 
-
 FORGOTTEN = "forgotten; to load it again: marketdata bars forget --undo {file}"
 """Why a forgotten file is not taken."""
 

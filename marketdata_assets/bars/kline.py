@@ -23,8 +23,8 @@ from marketdata_assets.bars.kline_swap import BESIDE, RELATION
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.months import months_from
 from marketdata_assets.stores import relation_swap
-from marketdata_assets.stores.migrations.postgres import lock
 from marketdata_assets.stores.postgres import connect, statement
+from marketdata_assets.stores.schema_version import lock
 
 COLUMNS = ("month", "code", "name", "open", "high", "low", "close", "volume", "amount")
 REFRESH_WAITS = delays(0.2, 15.0, retries=7)

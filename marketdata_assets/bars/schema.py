@@ -76,16 +76,13 @@ def unique(connection: psycopg.Connection) -> bool:
 def ensure(connection: psycopg.Connection) -> Server:
     """Create what is missing: ledger, quarantine, the tables of bars, where possible a hypertable with compression.
 
-    A table that already holds rows is left as it is, since turning it into a hypertable would rewrite it; `columnstore`
-    converts a hypertable.
+    A table that already holds rows is left as it is, since converting it would rewrite it.
     """
     with connection.transaction():
         ledger.ensure(connection)
         ensure_timescaledb(connection)
         create_missing(connection, statement(__package__, "schema.sql"))
         server = look(connection)
-        if connection.execute("SELECT to_regclass('stock_1min_changes') IS NULL").fetchone() == (True,):
-            connection.execute(statement(__package__, "changes.sql"))
         plain_table = server.timescaledb and not server.hypertable
         if plain_table and _empty(connection):
             connection.execute(statement(__package__, "hypertable.sql"))

@@ -139,8 +139,8 @@ class FileStore:
     def _read(self, handle: int, budget: "Budget") -> _State:
         """The state as it is now on this machine.
 
-        A file that cannot be right (torn, of an earlier version, too far ahead) says nothing about the last turn, so
-        the next comes one spacing from now.
+        A file that cannot be right (torn, too far ahead) says nothing about the last turn, so the next comes one
+        spacing from now.
         """
         data = os.pread(handle, 1000, 0)
         now, clock = self.clock.monotonic(), self.clock.time()

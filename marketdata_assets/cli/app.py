@@ -139,7 +139,9 @@ COMMANDS: Mapping[str, Command | Group] = {
         "servers:execute",
         {"context_settings": PASS_THROUGH, "add_help_option": False},
     ),
-    "migrate": Command("Change tables of an earlier version to those of this one.", "migrate:migrate"),
+    "create-tables": Command(
+        "Create the missing tables in every database, for users who may only read.", "stores:create_tables"
+    ),
     "backup": Command("Back up rows and ledgers of the databases into a folder.", "backup:backup"),
     "restore": Command("Restore a backup into empty databases.", "backup:restore"),
     "replay": Command("Replay captured traffic: records, gaps, checksums and final order books.", "replay:replay"),

@@ -21,7 +21,6 @@ from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
     import psycopg
-    from clickhouse_connect.driver.client import Client
 
     from marketdata_assets.backup.files import Manifest, Relation
 
@@ -160,7 +159,7 @@ def _restore(folder: Path, manifest: "Manifest") -> None:
     if Store.mongo in addresses:
         mongo.restore(stores.mongo_server(), relations[Store.mongo], folder)
     if url := addresses.get(Store.clickhouse):
-        clickhouse.restore(url, relations[Store.clickhouse], folder, _make_clickhouse_tables)
+        clickhouse.restore(url, relations[Store.clickhouse], folder, stores.make_clickhouse_tables)
         with connect(url) as client:
             ohlcv.trades_were_moved(client, [dt.date.fromisoformat(day) for day in manifest.fresh_bars])
     if dagster := addresses.get(Store.dagster):
@@ -238,24 +237,13 @@ def _fresh_bars() -> dict[str, str]:
 
 def _make_tables(connection: "psycopg.Connection", relations: "Sequence[Relation]") -> None:
     """Those of bars and ledgers, and of the flows that are in the backup and still declared."""
-    from marketdata_assets.bars import schema
     from marketdata_assets.flows import evolution, storage
 
-    schema.ensure(connection)
-    storage.ensure_books(connection)
+    stores.make_postgres_tables(connection)
     wanted = {one.name: one.columns for one in relations}
     for flow in flows.readable():
         if flow.target.kind == "postgres" and flow.target.table in wanted:
             storage.ensure(connection, evolution.with_columns(flow, wanted[flow.target.table]))
-
-
-def _make_clickhouse_tables(client: "Client") -> None:
-    from marketdata_assets.reference import tables as reference
-    from marketdata_assets.ticks import tables as ticks
-
-    reference.ensure(client)
-    ticks.ensure(client)
-    stores.ensure_exchange_tables(client)
 
 
 def _tell(what: str, folder: Path, manifest: "Manifest", began: float, as_json: bool) -> None:

@@ -15,7 +15,6 @@ import typer
 from marketdata_assets.alphas.accounts import credential_variables
 from marketdata_assets.cli import alpha_records, alphas, bars, exchanges, flows, history, output, reference, ticks
 from marketdata_assets.cli.instance import RunOutcome, environment, environment_of, months_between, run_job
-from marketdata_assets.cli.migrate import migrate_all
 from marketdata_assets.cli.servers import need_ui_port, serve
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
@@ -47,7 +46,6 @@ def demo(
         need_ui_port(settings)
     say = output.SILENT.print if as_json else output.notes().print
     with LocalStack(settings, progress=say) as stack:
-        migrate_all(stack.endpoints)
         written = write_samples(settings.bars_folder)
         say(f"{len(written)} sample files written to {settings.bars_folder}" if written else "sample files are there")
         months = months_between(None)

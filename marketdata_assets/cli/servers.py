@@ -17,7 +17,6 @@ import typer
 
 from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.instance import PASSWORD, CannotRun, adopt, environment
-from marketdata_assets.cli.migrate import migrate_all
 from marketdata_assets.cli.ui import link
 from marketdata_assets.local.errors import PortTaken
 from marketdata_assets.local.group import kept
@@ -49,7 +48,6 @@ def up(
         need_ui_port(settings)
     with LocalStack(settings, progress=say) as stack:
         found = environment(settings, stack.endpoints)
-        migrate_all(stack.endpoints)
         shown = {name: "***" if name == PASSWORD else without_password(value) for name, value in found.items()}
         if as_json:
             output.as_json(shown)

@@ -1,13 +1,15 @@
-"""The databases that commands read directly, without Dagster's resources, whose import takes a second."""
+"""The databases that commands use directly, without Dagster's resources, whose import takes a second."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from marketdata_assets.cli import output
 from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
+    import psycopg
     from clickhouse_connect.driver.client import Client
 
     from marketdata_assets.stores.mongo import Server
@@ -59,3 +61,50 @@ def ensure_exchange_tables(client: "Client") -> None:
 
     schema.ensure(client, Settings().exchange_keep_days)
     clickhouse_ledger.ensure(client)
+
+
+def make_postgres_tables(connection: "psycopg.Connection") -> None:
+    """Create the tables of all domains; that of a flow is created by its first load."""
+    from marketdata_assets.bars import schema
+    from marketdata_assets.flows import storage
+    from marketdata_assets.reconciliation import reconcile
+
+    schema.ensure(connection)
+    storage.ensure_books(connection)
+    reconcile.ensure(connection)
+
+
+def make_clickhouse_tables(client: "Client") -> None:
+    """Create the tables of all domains."""
+    from marketdata_assets.reference import tables as reference
+    from marketdata_assets.ticks import tables as ticks
+
+    reference.ensure(client)
+    ticks.ensure(client)
+    ensure_exchange_tables(client)
+
+
+def create_tables(as_json: output.Json = False) -> None:
+    """Create the missing tables in every database that is configured, for users who may only read.
+
+    Loads create the tables that they need, and MongoDB has none. A database whose tables have the form of another
+    version is an error.
+    """
+    from marketdata_assets.stores import clickhouse as server
+    from marketdata_assets.stores import postgres
+
+    found = endpoints.resolve(Settings())
+    done = []
+    if found.postgres_dsn:
+        with postgres.connect(found.postgres_dsn) as connection:
+            make_postgres_tables(connection)
+        done.append("Postgres")
+    if found.clickhouse_url:
+        with server.connect(found.clickhouse_url) as client:
+            make_clickhouse_tables(client)
+        done.append("ClickHouse")
+    if as_json:
+        output.as_json({"databases": done})
+    else:
+        text = f"the tables are there: {', '.join(done)}" if done else "no database is configured"
+        output.console().print(text, markup=False)

@@ -98,7 +98,7 @@ def _alter(target: Target, what: str, column: str, kind: str = "") -> sql.Compos
 def _added(target: Target, wanted: Columns, found: Found) -> Iterator[Alteration]:
     for name in wanted:
         if name in found.columns or (name in OWNER_DEFAULTS and target.mode == "upsert"):
-            continue  # a table of an earlier version gets the owner's columns, and rows that any file overwrites
+            continue  # the table gets the owner's columns, and its rows are overwritten by any file
         statement = _alter(target, "ADD COLUMN {column} {kind}", name, wanted[name])
         text = f"it has no column {name}"
         if name in TIMESTAMPS:

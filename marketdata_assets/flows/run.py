@@ -85,11 +85,10 @@ def run_flow(
         owners.reload(connection, flow.dataset, new_columns.waiting(connection, flow))
         states = claims.states(connection, flow.dataset)
         if units is not None:
-            found = [unit for unit in found if unit.place in units or unit.stored_place in units]
-        requested = _as_known(found, states)
+            found = [unit for unit in found if unit.place in units]
         if force and flow.target.mode == "upsert" and flow.target.kind == "postgres":
-            owners.recount(connection, flow, [unit.place for unit in requested])
-        todo = requested if force else _outdated(connection, flow, requested, states, version)
+            owners.recount(connection, flow, [unit.place for unit in found])
+        todo = found if force else _outdated(connection, flow, found, states, version)
         claims.register(connection, flow.dataset, todo)
     job = Job(dsn, flow, version, run_id, force)
     ended: dict[str, FileReport] = {}
@@ -102,9 +101,9 @@ def run_flow(
         with connect(dsn) as connection:
             again = owners.to_reload(connection, flow.dataset)
             added = evolution.of_run(connection, flow, run_id)
-        todo = [unit for unit in requested if unit.place in again]
+        todo = [unit for unit in found if unit.place in again]
     read = tuple(report for report in ended.values() if report.outcome != "unchanged")
-    unchanged = len(requested) - len(read)
+    unchanged = len(found) - len(read)
     return FlowReport(read, unchanged, time.monotonic() - started, flow.name, flow.target.table, (*altered, *added))
 
 
@@ -194,28 +193,20 @@ def at_folder(flow: FlowDefinition, data_dir: str, data: Path) -> tuple[FlowDefi
 
 def existing(units: Sequence[Unit], names: Collection[str]) -> list[str]:
     """Of the names of units, those of `units`."""
-    there = {name for unit in units for name in (unit.place, unit.stored_place)}
+    there = {unit.place for unit in units}
     return [name for name in names if name in there]
 
 
 def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> list[Unit]:
     """The units that a run would read: new, failed, loaded by another version, changed since, or lost."""
     states = claims.states(connection, flow.dataset)
-    units = _as_known(find_units(flow, folder), states)
+    units = find_units(flow, folder)
     store = unit_store.of(flow)
     if store is None and storage.lost_its_rows(connection, flow):
         return units
     lost = books.lost(connection, flow, store) if store else set()
     states = {unit: state for unit, state in states.items() if unit not in lost}
     return _outdated(connection, flow, units, states, code_version(flow))
-
-
-def _as_known(units: Sequence[Unit], known: Collection[str]) -> list[Unit]:
-    """Units under the names in the store: earlier versions recorded names of members as they are stored."""
-    return [
-        replace(unit, member=unit.stored) if unit.stored_place in known and unit.place not in known else unit
-        for unit in units
-    ]
 
 
 def _outdated(

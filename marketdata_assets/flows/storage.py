@@ -26,8 +26,8 @@ def ensure(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
     """Create what is missing: ledger, units, view, the flow's table; alter a table that loses nothing by it.
 
     The answer is what was altered. Raises SchemaDrift where it takes more. Of a table that is new or has been emptied,
-    the ledgers of all its flows forget what was loaded. A table of mode upsert that an earlier version created gets the
-    columns of the owner, and rows that any file overwrites.
+    the ledgers of all its flows forget what was loaded. A table of mode upsert without the columns of the owner gets
+    them, and its rows are overwritten by any file.
     """
     with connection.transaction():
         ensure_books(connection)

@@ -112,11 +112,6 @@ class Unit:
         """The unit as a person would write it: `2000_1min.zip!sh600000_2000.csv`."""
         return f"{self.file.name}!{self.member}" if self.member else self.file.name
 
-    @property
-    def stored_place(self) -> str:
-        """`place` as versions that did not decode member names wrote it."""
-        return f"{self.file.name}!{self.stored}" if self.member else self.file.name
-
 
 def walk(
     folder: Path, patterns: Sequence[str] = (EVERY_FILE,), keep: Callable[[str], bool] = lambda name: True

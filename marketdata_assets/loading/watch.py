@@ -52,25 +52,12 @@ class Scan:
         return fingerprint(json.dumps({key: self.states[key] for key in taken}, sort_keys=True))
 
 
-def compare(
-    cursor: str | None,
-    states: Mapping[str, State],
-    *,
-    now_ns: int,
-    quiet_seconds: float,
-    legacy: Callable[[Any], Mapping[str, State]] = dict,
-) -> Scan:
+def compare(cursor: str | None, states: Mapping[str, State], *, now_ns: int, quiet_seconds: float) -> Scan:
     """Compare the present `states` with `cursor`, that of the scan before (None at first).
 
-    `now_ns` is the scanner's clock. With `quiet_seconds` 0 one observation is enough. `legacy` turns the JSON of a
-    cursor that an earlier version wrote into handled states; by default that JSON is a map of states. A list of keys
-    is passed to it as a map of each key to True.
+    `now_ns` is the scanner's clock. With `quiet_seconds` 0 one observation is enough.
     """
-    content = json.loads(cursor) if cursor else {}
-    if isinstance(content, list):
-        content = dict.fromkeys(content, True)
-    if "handled" not in content:
-        content = {"handled": dict(legacy(content)), "observed": {}, "notes": {}}
+    content = json.loads(cursor) if cursor else {"handled": {}, "observed": {}, "notes": {}}
     handled, before = content["handled"], content["observed"]
     states = {key: json.loads(json.dumps(state)) for key, state in states.items()}
     observed: dict[str, tuple[State, int]] = {}

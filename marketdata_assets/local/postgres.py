@@ -5,7 +5,6 @@ Tables and queries belong to `stores`.
 
 import importlib.util
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,6 @@ from urllib.parse import urlsplit
 from marketdata_assets.local import password, process, proctable, unprivileged
 from marketdata_assets.local.errors import MissingWheel, ServerFailed
 
-TRUST = re.compile(r"\btrust$", re.MULTILINE)
 DATABASES = ("marketdata", "dagster")
 # sockaddr_un holds 108 bytes on Linux and 104 on macOS; the rest is the name PostgreSQL adds.
 LONGEST_SOCKET_FOLDER = 103 - len("/.s.PGSQL.65535.lock")
@@ -68,7 +66,6 @@ def prepare(folder: Path) -> None:
     if identity is not None:
         unprivileged.give(folder, identity)
     _release(folder / "data")
-    _require_password(folder, identity)
 
 
 def _release(data: Path) -> None:
@@ -117,27 +114,12 @@ def _initdb(data: Path, identity: unprivileged.Identity | None) -> None:
     _run(data.parent, "initdb", [*arguments, *login], identity)
 
 
-def _require_password(folder: Path, identity: unprivileged.Identity | None) -> None:
-    """Give a cluster of an earlier version, which trusts everybody, the password; nobody can connect meanwhile."""
-    rules = folder / "data" / "pg_hba.conf"
-    trusting = rules.read_text()
-    if not re.search(TRUST, trusting):
-        return
-    set_password = f"ALTER ROLE postgres PASSWORD '{password.of(folder)}'\n"
-    _run(folder, "postgres", ["--single", "-D", str(folder / "data"), "postgres"], identity, set_password)
-    owner = rules.stat()
-    password.write_private(rules, re.sub(TRUST, "scram-sha-256", trusting))
-    os.chown(rules, owner.st_uid, owner.st_gid)
-
-
-def _run(
-    folder: Path, name: str, arguments: list[str], identity: unprivileged.Identity | None, entered: str = ""
-) -> None:
+def _run(folder: Path, name: str, arguments: list[str], identity: unprivileged.Identity | None) -> None:
     call = process.tied_to_us([str(programs() / name), *arguments], signal.SIGTERM, identity)
     log = folder / f"{name}.log"
     with password.open_log(log) as output:
         done = subprocess.run(
-            call, cwd=folder, input=entered.encode(), stdout=output, stderr=output, process_group=0, check=False
+            call, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0, check=False
         )
     if done.returncode != 0:
         raise ServerFailed("postgres", f"{name} ended with code {done.returncode}", log, log.read_text()[-3000:])

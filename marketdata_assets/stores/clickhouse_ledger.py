@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import polars as pl
 
-from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores import clickhouse, schema_version
 from marketdata_assets.stores.bookkeeping import LOADED, Entry, Quarantined, Reject
-from marketdata_assets.stores.migrations import clickhouse as migrations
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -101,11 +100,8 @@ class Load(Entry):
 
 
 def ensure(client: "Client") -> None:
-    """Create the ledger where it is missing; safe to call at any time.
-
-    Raises SchemaTooOld, SchemaTooNew, StepChanged.
-    """
-    migrations.check(client)
+    """Create the ledger where it is missing; safe to call at any time. Raises SchemaMismatch."""
+    schema_version.ensure_clickhouse(client, [LEDGER])
     text = files(__package__).joinpath("sql/clickhouse_ledger.sql").read_text("utf-8")
     clickhouse.create(client, text)
 

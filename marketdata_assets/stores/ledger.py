@@ -10,8 +10,8 @@ from typing import NamedTuple
 import psycopg
 from psycopg.rows import class_row
 
+from marketdata_assets.stores import schema_version
 from marketdata_assets.stores.bookkeeping import Entry, Outcome, Quarantined, Reject, after_failure
-from marketdata_assets.stores.migrations import postgres as migrations
 from marketdata_assets.stores.postgres import create_missing, statement
 
 _FIELDS = tuple(field.name for field in fields(Entry))
@@ -35,9 +35,9 @@ class Loaded(NamedTuple):
 
 
 def ensure(connection: psycopg.Connection) -> None:
-    """Create the ledger and the quarantine when they are missing. Raises SchemaTooOld, SchemaTooNew, StepChanged."""
-    migrations.lock(connection)
-    migrations.check(connection)
+    """Create the ledger and the quarantine when they are missing. Raises SchemaMismatch."""
+    schema_version.lock(connection)
+    schema_version.ensure_postgres(connection, "marketdata_ledger")
     create_missing(connection, statement(__package__, "ledger.sql"))
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from pymongo.database import Database
 
+from marketdata_assets.stores import schema_version
 from marketdata_assets.stores.bookkeeping import Entry, Quarantined, Reject
-from marketdata_assets.stores.migrations import mongo as migrations
 from marketdata_assets.stores.mongo import CODEC
 
 LEDGER = "marketdata-ledger"
@@ -41,8 +41,8 @@ class Record:
 
 
 def ensure(database: Store) -> None:
-    """Create the index; safe to call at any time. Raises SchemaTooOld, SchemaTooNew, StepChanged."""
-    migrations.check(database)
+    """Create the index; safe to call at any time. Raises SchemaMismatch."""
+    schema_version.ensure_mongo(database, LEDGER)
     database[LEDGER].create_index([("dataset", 1), ("source", 1), ("unit", 1)], unique=True)
 
 

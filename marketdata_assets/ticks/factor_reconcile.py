@@ -36,7 +36,6 @@ class Answered:
 
     `final` is the last day of the month up to which they are final, empty before the first; `closed` was the last
     closed trading day at the last answer and `requested` the date of it; `short` says that a closed day had no figures.
-    Entries of earlier versions have `final` only.
     """
 
     final: str
@@ -50,7 +49,7 @@ class Answered:
     @classmethod
     def of(cls, text: str) -> "Answered":
         """Read the text."""
-        final, closed, requested, *short = [*text.split("/"), "", ""][: max(3, text.count("/") + 1)]
+        final, closed, requested, *short = text.split("/")
         return cls(final, closed, requested, short == ["short"])
 
     def due(self, until: str, moment: Moment) -> bool:

@@ -9,7 +9,7 @@ Cause = Literal["permission", "login", "schema", "limit", "other"]
 REMEDIES: dict[Cause, str] = {
     "permission": "Grant the user in {variable} the right to read it.",
     "login": "Correct user, password and database in {variable}.",
-    "schema": 'Its tables are those of another version, or incomplete; run "marketdata migrate" and a load.',
+    "schema": 'Its tables are not those of the project, or incomplete; run "marketdata create-tables" and a load.',
     "limit": "Ask for less: fewer days, or an instant closer to a recorded whole book.",
     "other": 'See the log of "marketdata web", and that of the server.',
 }

@@ -10,8 +10,7 @@ import pytest
 from bar_chunks import compress, decompress, uncompressed
 from bar_files import assert_exact, csv_text, deliver, line, minutes, months, run, table
 
-from marketdata_assets.bars import checks, columnstore, kline, schema
-from marketdata_assets.progress import reporting_to
+from marketdata_assets.bars import checks, kline
 
 CODES = ("sh600000", "sz000001", "bj920001")
 STARTS = tuple(f"2000-{month:02d}-05 09:30:00" for month in (5, 6, 7))
@@ -157,84 +156,3 @@ def test_a_plain_server_keeps_the_constraint(plain_dsn: str, tmp_path: Path) -> 
     with psycopg.connect(plain_dsn) as connection, pytest.raises(psycopg.errors.UniqueViolation):
         connection.execute("INSERT INTO stock_1min_qfq SELECT * FROM stock_1min_qfq LIMIT 1")
     assert table(plain_dsn) == rows
-
-
-@pytest.fixture
-def earlier_dsn(columnstore_dsn: str) -> str:
-    """A database with the hypertable of an earlier version: unique, and in batches of falling time."""
-    with psycopg.connect(columnstore_dsn) as connection:
-        connection.execute(
-            """DROP INDEX stock_1min_qfq_code_time;
-               ALTER TABLE stock_1min_qfq ADD CONSTRAINT stock_1min_qfq_code_time_key UNIQUE (code, time);
-               ALTER TABLE stock_1min_qfq SET (timescaledb.compress_orderby = 'time DESC')"""
-        )
-    return columnstore_dsn
-
-
-def fill_earlier(dsn: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A load into an earlier hypertable, which `ensure` would convert as long as it is empty."""
-    deliver(folder / "2000_1min.zip", members("10"), 1)
-    with monkeypatch.context() as patch:
-        patch.setattr(schema, "COMPRESSES_LOADS_SINCE", (99, 0))
-        run(dsn, folder)
-
-
-def test_an_earlier_hypertable_takes_rows_until_it_is_converted(
-    earlier_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill_earlier(earlier_dsn, tmp_path, monkeypatch)
-    deliver(tmp_path / "2000_1min.zip", members("11"), 2)
-    assert not run(earlier_dsn, tmp_path).server.columnstore
-    assert uncompressed(earlier_dsn) == 900
-    assert [step.name for step in columnstore.pending(earlier_dsn)] == ["compressed_loads"]
-    assert len(columnstore.convert(earlier_dsn)) == 1
-    assert uncompressed(earlier_dsn) == 0
-    assert columnstore.convert(earlier_dsn) == columnstore.pending(earlier_dsn) == ()
-    assert_exact(earlier_dsn, tmp_path)
-    deliver(tmp_path / "2000_1min.zip", members("12"), 3)
-    assert run(earlier_dsn, tmp_path).server.columnstore
-    assert uncompressed(earlier_dsn) == 0
-    assert_exact(earlier_dsn, tmp_path)
-
-
-def test_a_killed_conversion_continues_with_the_chunks_that_are_left(
-    earlier_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill_earlier(earlier_dsn, tmp_path, monkeypatch)
-
-    def stop(done: int, total: int, what: str) -> None:
-        if done == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), reporting_to(stop):
-        columnstore.convert(earlier_dsn)
-    assert 0 < uncompressed(earlier_dsn) < 900
-    assert columnstore.pending(earlier_dsn)
-    run(earlier_dsn, tmp_path, force=True)
-    assert_exact(earlier_dsn, tmp_path)
-    columnstore.convert(earlier_dsn)
-    assert uncompressed(earlier_dsn) == 0
-    assert_exact(earlier_dsn, tmp_path)
-
-
-def test_chunks_in_falling_order_are_not_promised_sorted_rows(
-    earlier_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill_earlier(earlier_dsn, tmp_path, monkeypatch)
-    columnstore.convert(earlier_dsn)
-    deliver(tmp_path / "2000_1min.zip", members("11", count=3000), 2)
-    run(earlier_dsn, tmp_path)
-    assert_exact(earlier_dsn, tmp_path)
-    with psycopg.connect(earlier_dsn) as connection:
-        for order in ("ASC", "DESC"):
-            query = f"SELECT time FROM stock_1min_qfq WHERE code = '600000.SH' ORDER BY time {order}"
-            times = [time for (time,) in connection.execute(query.encode())]
-            assert times == sorted(times, reverse=order == "DESC")
-
-
-def test_nothing_is_pending_on_a_plain_server(plain_dsn: str, tmp_path: Path) -> None:
-    assert columnstore.pending(plain_dsn) == ()
-    deliver(tmp_path / "2000_1min.zip", members("10"), 1)
-    run(plain_dsn, tmp_path)
-    assert columnstore.convert(plain_dsn) == ()
-    assert_exact(plain_dsn, tmp_path)

@@ -143,5 +143,5 @@ def test_rows_that_a_newer_file_replaced_are_counted_with_its_name(dsn: str, tmp
     deliver(tmp_path / "new.csv", csv_text(map(line, labels[:3])), day=2)
     run(dsn, tmp_path, ALL)
     old, new = (looked(dsn, tmp_path)[name] for name in ("old_2000.csv", "new.csv"))
-    assert (old.read, old.loaded, old.rejected, dict(old.replaced)) == (201, 197, 1, {"new.csv": 3})
+    assert (old.read, old.loaded, old.duplicates, dict(old.replaced)) == (201, 197, 1, {"new.csv": 3})
     assert (new.read, new.loaded, dict(new.replaced)) == (3, 3, {})

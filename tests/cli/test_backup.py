@@ -406,11 +406,7 @@ def test_postgres_goes_to_timescaledb_and_back(
             assert connection.execute(query).fetchall() == klines
 
 
-@pytest.mark.parametrize("names_columns", [True, False])
-def test_a_backup_from_before_a_column_of_the_ledger_is_restored(
-    running: LocalStack, tmp_path: Path, names_columns: bool
-) -> None:
-    """The first versions of the manifest did not name the columns of ClickHouse."""
+def test_a_backup_from_before_a_column_of_the_ledger_is_restored(running: LocalStack, tmp_path: Path) -> None:
     server, january = str(running.endpoints.clickhouse_url).rpartition("/")[0], Days.month("2026-01")
     ledger = clickhouse_ledger.LEDGER
     with fresh_clickhouse(server) as url, clickhouse.connect(url) as client:
@@ -422,12 +418,11 @@ def test_a_backup_from_before_a_column_of_the_ledger_is_restored(
         [saved] = clickhouse_backup.save(url, [ledger], tmp_path)
     assert (saved.rows, "slice_states" in saved.columns) == (2, False)
     with fresh_clickhouse(server) as url, clickhouse.connect(url) as client:
-        relation = msgspec.structs.replace(saved, columns=saved.columns if names_columns else [])
-        clickhouse_backup.restore(url, [relation], tmp_path, clickhouse_ledger.ensure)
+        clickhouse_backup.restore(url, [saved], tmp_path, clickhouse_ledger.ensure)
         [entry] = clickhouse_ledger.entries(client, "tick_data")
         assert (entry.unit, entry.states) == (load.unit, load.states)
     with fresh_clickhouse(server) as url:
-        other = msgspec.structs.replace(relation, digest="0" * 16)
+        other = msgspec.structs.replace(saved, digest="0" * 16)
         with pytest.raises(BackupError, match="the database has 2"):
             clickhouse_backup.restore(url, [other], tmp_path, clickhouse_ledger.ensure)
 

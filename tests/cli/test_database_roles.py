@@ -94,7 +94,7 @@ def variables(folder: Path, dsn: str, dagster: str) -> dict[str, object]:
     }
 
 
-def test_loads_migrations_and_backups_need_no_superuser_and_readers_see_all(
+def test_loads_tables_and_backups_need_no_superuser_and_readers_see_all(
     roles: Roles, dagster_roles: Roles, home: Path
 ) -> None:
     deliver(home)
@@ -104,7 +104,7 @@ def test_loads_migrations_and_backups_need_no_superuser_and_readers_see_all(
         ("ingest", "bars"),
         ("flows", "run", "prices"),
         ("kline", "rebuild"),
-        ("migrate",),
+        ("create-tables",),
         ("backup", str(home / "backup"), "--store", "postgres", "--store", "dagster"),
     ):
         run = marketdata(home, *command, **writer)
@@ -128,7 +128,7 @@ def test_readers_of_databases_without_any_load_see_that_there_is_nothing(
         clickhouse = {"MARKETDATA_CLICKHOUSE_URL": url}
         (home / "bars").mkdir()
         writer = variables(home, roles.writer, dagster_roles.writer) | clickhouse
-        for command in (("migrate", "--create"), ("metrics", "--once")):  # the second one creates Dagster's own tables
+        for command in (("create-tables",), ("metrics", "--once")):  # the second one creates Dagster's own tables
             run = marketdata(home, *command, **writer)
             assert run.returncode == 0, run.stderr
         get_client = partial(clickhouse_connect.get_client, settings={"readonly": 2})

@@ -149,21 +149,6 @@ def test_spool_is_a_persistent_list(tmp_path_factory: pytest.TempPathFactory, st
     spool.close()
 
 
-def test_cursor_of_one_position_is_read(tmp_path: Path) -> None:
-    """Earlier versions wrote the first position only."""
-    spool = filled(tmp_path, 0, 10, 20)
-    spool.consume(read_all(spool)[0])
-    spool.prepend(messages(40, 1))
-    spool.prepend(messages(50, 1))
-    spool.consume(read_all(spool)[0])
-    spool.close()
-    cursor = tmp_path / "cursor"
-    positions = cursor.read_bytes()
-    assert len(positions) > 20
-    cursor.write_bytes(positions[:20])
-    assert kept(tmp_path) == [40, *range(30)]
-
-
 WRITER = """
 import sys, time
 from pathlib import Path

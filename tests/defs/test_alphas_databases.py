@@ -9,12 +9,11 @@ import pytest
 from alpha_runs import MONTHS, PACKAGES, REGULARS, SUPERS, Lab, alpha, drop_slice, keys
 from bar_runs import execute, failures
 from nights import night
-from typer.testing import CliRunner
 
 from marketdata_assets import read
 from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.backup import mongo as backup
-from marketdata_assets.cli import app, quarantine, status
+from marketdata_assets.cli import quarantine, status
 from marketdata_assets.settings import MONGO_DATASETS, Settings
 from marketdata_assets.stores.mongo import Server
 
@@ -87,9 +86,3 @@ def test_a_backup_is_restored_under_other_names(lab: Lab, names: dict[str, str],
     for kind in KINDS:
         stored = lab.client[names[f"{kind}_alphas"]]["lk"]
         assert list(lab.client[f"{kind}_alphas"]["lk"].find().sort("id")) == list(stored.find().sort("id"))
-
-
-def test_migrations_are_those_of_the_names(lab: Lab, names: dict[str, str]) -> None:
-    asked = CliRunner().invoke(app, ["migrate", "--dry-run", "--json"])
-    said = json.loads(asked.stdout)
-    assert set(said["databases"]) >= {f"MongoDB {name}" for name in names.values()}

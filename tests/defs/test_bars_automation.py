@@ -2,7 +2,7 @@
 
 import dagster as dg
 import pytest
-from bar_runs import BARS, KLINE, Warehouse, deliver, repository
+from bar_runs import KLINE, Warehouse, deliver, repository
 from plain_kline import KLINE_QUERY, expected_kline
 
 from marketdata_assets.bars.ingest import ingest
@@ -76,21 +76,6 @@ def test_months_that_no_run_loads_do_not_wait(warehouse: Warehouse) -> None:
     assert list(tick(warehouse)) == [("2014-03", "2014-03")]
     warehouse.instance.report_run_failed(run)
     assert list(tick(warehouse)) == [("2014-03", "2014-03"), ("2014-05", "2014-05")]
-
-
-def test_database_of_an_earlier_version_has_every_month_requested_once(warehouse: Warehouse) -> None:
-    path = deliver(warehouse.folder, 2014, [3, 5])
-    assert warehouse.run("2014-01", "2014-12", job="bars").success
-    with_records = tick(warehouse)
-    warehouse.change("DROP TABLE stock_1min_changes")
-    assert tick(warehouse) == {}
-    load(warehouse)
-    assert list(tick(warehouse)) == list(with_records) == [("2014-03", "2014-03"), ("2014-05", "2014-05")]
-    for first, last in with_records:
-        assert warehouse.run(first, last, job="kline").success
-    assert tick(warehouse) == {}
-    assert warehouse.rows(KLINE_QUERY) == expected_kline(path)
-    assert BARS in warehouse.instance.all_asset_keys()
 
 
 def test_without_a_server_nothing_is_requested(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:

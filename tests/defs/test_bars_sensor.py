@@ -1,7 +1,6 @@
 """The file sensor: what it asks for when files come, change, go, are not finished, or are too many for one tick."""
 
 import datetime as dt
-import json
 import time
 from zoneinfo import ZoneInfo
 
@@ -106,15 +105,6 @@ def test_a_file_is_waited_for_until_two_ticks_have_seen_it_unchanged(
     ranges, cursor = tick(warehouse, changed.cursor)
     assert ranges == [year(2014)]
     assert tick(warehouse, cursor)[0] == []
-
-
-def test_the_cursor_of_an_earlier_version_is_read(warehouse: Warehouse) -> None:
-    path = deliver(warehouse.folder, 2014, [3])
-    stat = path.stat()
-    before = json.dumps({"2014": [1, stat.st_size, stat.st_mtime_ns]})
-    assert tick(warehouse, before)[0] == []
-    deliver(warehouse.folder, 2014, [3], dividend=1.0, age_seconds=1800)
-    assert tick(warehouse, before)[0] == [year(2014)]
 
 
 def test_more_than_24_months_are_spread_over_ticks(warehouse: Warehouse) -> None:

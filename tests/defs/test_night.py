@@ -15,7 +15,7 @@ from bar_runs import BARS, KLINE, Warehouse, deliver, failures, repository
 from dagster._core.storage.tags import PRIORITY_TAG
 from exchange_runs import FIRST, LAST, YESTERDAY, Floor
 from flow_runs import PRICES, Mill
-from nights import EARLIER, Night, check, evening, later, night
+from nights import Night, check, evening, later, night
 from tick_runs import BARS as TICK_BARS
 from tick_runs import MONTH, SYMBOLS, Desk, drop, minutes, sessions
 
@@ -137,8 +137,6 @@ def test_each_domain_is_seen_once_a_night(warehouse: Warehouse) -> None:
     assert asked(first) == {("bars_repair", "2014-01", "2014-12")}
     again = night(warehouse.instance, first.cursor)
     assert asked(again) == set()
-    seen = json.loads(first.cursor)["nights"]
-    assert night(warehouse.instance, json.dumps(dict.fromkeys(seen, EARLIER))).run_requests  # as versions before wrote
 
 
 def test_a_first_start_has_missed_no_night(warehouse: Warehouse) -> None:

@@ -59,7 +59,7 @@ def test_health_of_mongodb_is_not_that_of_the_temporary_server_of_its_first_star
 
 def test_nothing_uses_a_storage_or_tables_before_they_are_migrated() -> None:
     done = {"condition": "service_completed_successfully"}
-    assert services()["migrate"]["command"] == ["sh", "-c", "dagster instance migrate && marketdata migrate --create"]
+    assert services()["migrate"]["command"] == ["sh", "-c", "dagster instance migrate && marketdata create-tables"]
     assert services()["code"]["depends_on"]["migrate"] == done
     for name in ("webserver", "viewer", "daemon", "metrics"):
         assert services()[name]["depends_on"] == {"code": {"condition": "service_healthy"}}, name

@@ -166,7 +166,7 @@ def test_lost_rows_are_found_and_loaded_by_force(dsn: str, tmp_path: Path) -> No
     assert accounted(dsn, prices)
 
 
-def test_a_table_of_an_earlier_version_gets_owners_and_the_right_rows(dsn: str, tmp_path: Path) -> None:
+def test_a_table_without_owners_gets_them_and_the_right_rows(dsn: str, tmp_path: Path) -> None:
     prices = flow(tmp_path)
     deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
     deliver(tmp_path, "b.csv", lines("a", [5]))

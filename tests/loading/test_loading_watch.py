@@ -53,13 +53,6 @@ def test_a_changed_file_is_handed_out_again_and_a_deleted_one_is_forgotten() -> 
     assert content == {"handled": {"a": 2}, "observed": {}, "notes": {}}
 
 
-def test_cursors_of_earlier_versions_are_read() -> None:
-    of_states = json.dumps({"2000": [1, 5, 7], "2001": [1, 5, 7]})
-    assert scan(of_states, {"2000": (1, 5, 7), "2001": (2, 9, 9)}, 0).unfinished == ("2001",)
-    of_digests = json.dumps(["0a", "0b"])
-    assert scan(of_digests, {"0a": True, "0c": True}, 0).unfinished == ("0c",)
-
-
 def test_notes_stay_with_their_files() -> None:
     cursor = scan(None, {"a": 1, "b": 1}, 0).cursor((), {"a": "unreadable", "b": "unreadable"})
     later = scan(cursor, {"a": 1}, 1)

@@ -146,23 +146,6 @@ def test_passwords_are_private_and_survive_a_restart(local_home: Path) -> None:
     assert len(set(first)) == 2
 
 
-@pytest.mark.parametrize("killed", [False, True])
-def test_a_cluster_that_trusted_everybody_requires_the_password(local_home: Path, killed: bool) -> None:
-    rules = local_home / "postgres" / "data" / "pg_hba.conf"
-    with LocalStack(settings_of(local_home), services=["postgres"]) as stack:
-        with psycopg.connect(stack.endpoints.postgres_dsn or "", autocommit=True) as connection:
-            connection.execute("CREATE TABLE kept AS SELECT 7 AS x")
-            connection.execute("ALTER ROLE postgres PASSWORD NULL")
-        if killed:
-            stack.server("postgres").kill()
-    rules.write_text(rules.read_text().replace("scram-sha-256", "trust"))
-    with LocalStack(settings_of(local_home), services=["postgres"]) as stack:
-        assert not ask_postgres("postgres@", stack)
-        with psycopg.connect(stack.endpoints.postgres_dsn or "") as connection:
-            assert connection.execute("SELECT x FROM kept").fetchall() == [(7,)]
-    assert "trust" not in [line.split()[-1] for line in rules.read_text().splitlines() if line.split()]
-
-
 def test_users_that_others_made_before_the_password_are_removed(local_home: Path) -> None:
     with LocalStack(settings_of(local_home), services=["mongo"]) as stack:
         with pymongo.MongoClient[dict[str, object]](stack.endpoints.mongo_uri) as client:

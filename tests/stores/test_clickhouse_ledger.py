@@ -11,7 +11,6 @@ from clickhouse_connect.driver.client import Client
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.clickhouse_ledger import Load, SliceState
-from marketdata_assets.stores.migrations import clickhouse as migrations
 
 NOW = dt.datetime(2026, 2, 1, 3, 4, 5, 678_901, tzinfo=dt.UTC)
 FIRST = Load(
@@ -106,19 +105,6 @@ def test_states_of_slices_are_those_of_the_committed_entry(client: Client) -> No
     assert (found.states, found.outcome) == (states, "failed")
     ledger.record_unwritten(client, [replace(found, states=states[1:], outcome="ok")])
     assert ledger.entries(client, "d")[0].states == states[1:]
-
-
-def test_entries_of_a_ledger_without_states_are_final(clickhouse_client: Client, clickhouse_url: str) -> None:
-    ledger.ensure(clickhouse_client)
-    ledger.record(clickhouse_client, [load()], ledger.next_version(clickhouse_client))
-    clickhouse_client.command("DROP VIEW marketdata_ledger")
-    clickhouse_client.command("ALTER TABLE marketdata_ledger_rows DROP COLUMN slice_states")
-    clickhouse_client.command("DROP TABLE marketdata_schema")
-    migrations.migrate(clickhouse_url)
-    ledger.ensure(clickhouse_client)
-    (found,) = ledger.entries(clickhouse_client, "d")
-    assert (found.states, found.content_hash) == ((), "h1")
-    ledger.ensure(clickhouse_client)
 
 
 def test_versions_grow_although_the_clock_is_set_back(client: Client) -> None:

@@ -179,7 +179,7 @@ def test_another_table_of_the_same_name_is_a_message(dsn: str, clickhouse_url: s
             given = get(url, path)
             assert given.status_code == 503
             assert f"{store} rejected the query" in given.json()["error"], given.text
-            assert "marketdata migrate" in given.json()["error"], given.text
+            assert "marketdata create-tables" in given.json()["error"], given.text
 
 
 def test_a_user_who_only_reads_suffices(market: str) -> None:

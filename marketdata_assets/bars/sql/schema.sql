@@ -54,3 +54,13 @@ CREATE TABLE IF NOT EXISTS stock_1min_bases (
     reason        text             NOT NULL,
     PRIMARY KEY (code, before)
 );
+
+-- Codes and months changed since their K-line was refreshed, written with the rows; no key, so that loads and refreshes
+-- never wait for each other.
+CREATE TABLE IF NOT EXISTS stock_1min_changes (
+    id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    month  date NOT NULL,
+    code   text NOT NULL,
+    run_id text NOT NULL
+);
+CREATE INDEX IF NOT EXISTS stock_1min_changes_month ON stock_1min_changes (month);

@@ -37,8 +37,7 @@ _MAGIC = b"MDS1"
 _FRAME = Struct("<4sIIIQ")  # magic, bytes, messages, CRC32 of the bytes, receive time of the oldest message
 _LENGTHS = Struct("<HHIQ")  # of subject, message id and payload; receive time
 _POSITION = Struct("<QQI")  # segment, byte, CRC32 of both
-"""The cursor file is a row of these: the first message, then one for each later segment that is partly consumed.
-Earlier versions wrote, and read, only the first."""
+"""The cursor file is a row of these: the first message, then one for each later segment that is partly consumed."""
 
 
 class StoredMessage(NamedTuple):

@@ -151,9 +151,7 @@ class Progress:
 
     @classmethod
     def of(cls, cursor: str | None) -> "Progress":
-        content = json.loads(cursor) if cursor else {}
-        if "nights" not in content:  # earlier versions kept them alone
-            content = {"nights": content, "observed": {}}
+        content = json.loads(cursor) if cursor else {"nights": {}, "observed": {}}
         return cls(content["nights"], {name: (since, seen) for name, (since, seen) in content["observed"].items()})
 
     def text(self, known: Iterable[Domain]) -> str:

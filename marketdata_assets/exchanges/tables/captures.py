@@ -10,7 +10,7 @@ import datetime as dt
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from marketdata_assets.exchanges.tables.loaded_files import FileLedger, FileRepo
 from marketdata_assets.exchanges.tables.record_batches import RecordBatches
 from marketdata_assets.loading.file_ledger import FileEntry, everything, state_of, unsettled
 from marketdata_assets.loading.files import FileState, walk
-from marketdata_assets.loading.watch import Scan, compare, fingerprint
+from marketdata_assets.loading.watch import Scan, compare
 from marketdata_assets.logs import get_logger
 from marketdata_assets.stores import clickhouse_ledger
 
@@ -69,12 +69,7 @@ def due(client: "Client", folder: Path) -> list[Path]:
 def scan(folder: Path, cursor: str | None, now_ns: int, quiet_seconds: float) -> Scan:
     """Compare the captures of a folder, by relative name, with the cursor of the scan before."""
     states = {file.name: [file.size, file.modified_ns] for file in _files_in(folder)}
-
-    def handled(digests: Mapping[str, bool]) -> dict[str, list[int]]:
-        """Cursors of earlier versions are digests of name, size and time."""
-        return {name: state for name, state in states.items() if fingerprint(name, *state) in digests}
-
-    return compare(cursor, states, now_ns=now_ns, quiet_seconds=quiet_seconds, legacy=handled)
+    return compare(cursor, states, now_ns=now_ns, quiet_seconds=quiet_seconds)
 
 
 def load_captures(

@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from marketdata_assets.exchanges import records
 from marketdata_assets.exchanges.errors import UnknownTable
+from marketdata_assets.stores import schema_version
 from marketdata_assets.stores.clickhouse import create, naming_failures, quoted
-from marketdata_assets.stores.migrations import clickhouse as migrations
+from marketdata_assets.stores.clickhouse_ledger import LEDGER
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -90,16 +90,14 @@ def ensure(client: "Client", keep_days: Mapping[str, int] | None = None) -> None
     """Create missing tables, and set the retention; idempotent.
 
     `keep_days` is by record type; 0, or a type that is not named, means no limit. Without `keep_days` the retention
-    is left unchanged. Columns that tables of an earlier version lack are added. Raises UnknownTable, SchemaTooOld,
-    SchemaTooNew, StepChanged.
+    is left unchanged. Raises UnknownTable, SchemaMismatch.
     """
     for name in keep_days or {}:
         table_of(name)
-    migrations.check(client, {*(table.name for table in TABLES.values()), OHLCV_1M, REJECTS, POSITIONS})
+    schema_version.ensure_clickhouse(client, [LEDGER, *(table.name for table in TABLES.values())])
     with naming_failures():
         for table in TABLES.values():
             create(client, sql(table.name))
-        _add_columns(client)
         for table in TABLES.values():
             if keep_days is None:
                 continue
@@ -122,19 +120,6 @@ def _ttl(table: Table, days: int) -> str:
         if table is ORDERBOOKS
         else f"toDateTime(time) + toIntervalDay({days})"
     )
-
-
-def _add_columns(client: "Client") -> None:
-    """Add the columns that tables of an earlier version lack."""
-    query = "SELECT table, groupArray(name) FROM system.columns WHERE database = currentDatabase() GROUP BY table"
-    existing: dict[str, list[str]] = {str(table): names for table, names in client.query(query).result_rows}
-    for table in TABLES.values():
-        for before, name in pairwise(table.columns):
-            if name not in existing[table.name]:
-                definition = re.search(rf"^    {name} +(.+?),(?:  --.*)?$", sql(table.name), re.MULTILINE)
-                assert definition, f"{table.name}.{name}"
-                column = f"{quoted(name)} {definition[1]} AFTER {quoted(before)}"
-                client.command(f"ALTER TABLE {quoted(table.name)} ADD COLUMN IF NOT EXISTS {column}")
 
 
 def sql(name: str) -> str:
