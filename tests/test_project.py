@@ -294,6 +294,7 @@ def test_checks_jobs_and_automation_are_all_there(repository: dg.RepositoryDefin
         "brain_accounts_sensor",
         "alpha_files_sensor",
         "alphas_follow",
+        "reference_files_sensor",
         "tick_files_sensor",
         "exchange_captures_sensor",
         "backfill_missing",

@@ -85,7 +85,7 @@ def make_clickhouse_tables(client: "Client") -> None:
 
 
 def create_tables(as_json: output.Json = False) -> None:
-    """Create the missing tables in every database that is configured, for users who may only read.
+    """Create the missing tables in every database, for users who may only read.
 
     Loads create the tables that they need, and MongoDB has none. A database whose tables have the form of another
     version is an error.

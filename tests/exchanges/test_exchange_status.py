@@ -1,9 +1,7 @@
 """What is told of the exchange tables: states of days, captures in a folder, hosts of venues, pictures."""
 
 import datetime as dt
-import json
 import os
-from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -74,14 +72,6 @@ def test_scan_finds_captures_only_and_waits_for_a_second_observation(tmp_path: P
     assert (third.finished, third.unfinished) == (names[:2], ())
     assert captures.scan(tmp_path, third.cursor(third.finished), NOON + 90 * 10**9, 30.0).finished == ()
     assert captures.captures_in(tmp_path / "nowhere") == []
-
-
-def test_cursor_of_an_earlier_version_is_understood(tmp_path: Path) -> None:
-    for name in ("a.capture.zst", "b.capture.zst"):
-        (tmp_path / name).write_text(name)
-    state = (tmp_path / "a.capture.zst").stat()
-    digest = blake2b(f"a.capture.zst {state.st_size} {state.st_mtime_ns}".encode(), digest_size=6).hexdigest()
-    assert captures.scan(tmp_path, json.dumps([digest]), NOON, 0.0).finished == ("b.capture.zst",)
 
 
 def test_hosts_are_named_by_venue_and_market(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 A row is a key and a value, both small numbers; a domain writes them in a file of its own shape.
 """
 
+import gzip
+import io
 import os
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +46,18 @@ STEPS = st.builds(
     age=st.integers(1, 9),
     steps=st.integers(1, 30),
 )
+
+
+def packed(name: str, text: bytes, member: str) -> bytes:
+    """A file's bytes, packed as its name says."""
+    if name.endswith(".gz"):
+        return gzip.compress(text, mtime=0)
+    if not name.endswith(".zip"):
+        return text
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(member, text)
+    return buffer.getvalue()
 
 
 class Domain(Protocol):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from deliveries import Domain, Folder, Step
+from tests.intake.deliveries import Domain, Folder, Step
 
 
 def assert_lawful(domain: Domain, steps: Sequence[Step]) -> None:

@@ -6,15 +6,18 @@ from pathlib import Path
 import psycopg
 import pytest
 from bar_files import csv_text, line, minutes, months
-from deliveries import Rows
 from dying import Load, server
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from marketdata_assets.bars import forget, status
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.file_ledger import FileEntry
+from tests.intake.deliveries import STEPS, Rows, Step, packed
+from tests.intake.laws import assert_lawful
 
-LABELS = [*minutes("2000-06-09 09:31:00", 3), *minutes("2000-06-12 14:59:00", 2), *minutes("2000-07-03 09:31:00", 1)]
+LABELS = [*minutes("2000-06-09 09:31:00", 3), *minutes("2000-06-12 14:57:00", 2), *minutes("2000-07-03 09:31:00", 1)]
 
 
 def doomed(dsn: str, folder: str) -> None:
@@ -49,13 +52,25 @@ class Bars:
 
     def forget(self, name: str) -> None:
         with psycopg.connect(self.dsn) as connection:
-            forget.forget(connection, [name])
+            forget.forget(connection, self.folder, name, "test")
 
     def entries(self) -> list[FileEntry]:
         with psycopg.connect(self.dsn) as connection:
-            return status.files(connection, self.folder)
+            return status.file_entries(connection, self.folder, months(2000))
 
     def table(self) -> Rows:
         with psycopg.connect(self.dsn) as connection:
             rows = connection.execute("SELECT time::text, close FROM stock_1min_qfq").fetchall()
         return {LABELS.index(time): int(close) for time, close in rows}
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(steps=st.lists(STEPS, min_size=2, max_size=8))
+def test_every_file_has_a_state_and_every_row_one_fate(
+    dsn: str, tmp_path_factory: pytest.TempPathFactory, dying: Load, steps: list[Step]
+) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    folder = tmp_path_factory.mktemp("bars") / "delivered"
+    folder.mkdir()
+    assert_lawful(Bars(dsn, folder, dying), steps)

@@ -296,8 +296,8 @@ def following(context: dg.AssetExecutionContext) -> set[str]:
 
 def _config(context: dg.AssetExecutionContext, asset: str) -> dict[str, Any]:
     """The run config of another step."""
-    found: dict[str, Any] = context.run.run_config.get("ops", {}).get(asset, {}).get("config", {})
-    return found
+    config: Mapping[str, Any] = context.run.run_config
+    return dict(config.get("ops", {}).get(asset, {}).get("config", {}))
 
 
 @dg.asset(
