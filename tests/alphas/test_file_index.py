@@ -1,6 +1,5 @@
 """The files of the alphas folder by account and month, and which changed since the last scan."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,16 +58,6 @@ def test_unhandled_pairs_are_given_again(tmp_path: Path) -> None:
     ready = scan_twice(tmp_path)
     assert scan(tmp_path, ready.unhandled_cursor, 60).pairs == ready.pairs == (("lk", "2024-11"),)
     assert scan(tmp_path, ready.cursor, 60).pairs == ()
-
-
-def test_cursor_of_an_older_version_is_read(tmp_path: Path) -> None:
-    path = put(tmp_path, "2024-11-01", [], mtime=NOW - 100)
-    state = [1, path.stat().st_size, path.stat().st_mtime_ns]
-    empty = [0, 0, 0]
-    old = json.dumps({"lk": {"2024-11": [state, empty, empty, empty]}})
-    assert scan_twice(tmp_path, old).pairs == ()
-    put(tmp_path, "2024-11-02", [], mtime=NOW - 100)
-    assert scan_twice(tmp_path, old).pairs == (("lk", "2024-11"),)
 
 
 def test_many_months_are_spread_over_scans(tmp_path: Path) -> None:
