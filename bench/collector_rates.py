@@ -1,4 +1,4 @@
-"""One collector process between a venue that sends as fast as it is asked and a real nats-server, for minutes.
+"""Collectors, one a shard, between a venue that sends as fast as it is asked and a real nats-server, for minutes.
 
 Each of them is a process of its own. What is counted: messages of the venue that JetStream has acknowledged, how long
 it took from their receipt to the ack, and the memory of the collector meanwhile. At the end the stream is drained into
@@ -12,8 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from statistics import linear_regression, median
 from typing import Any
@@ -80,7 +83,6 @@ class Soak:
     messages_sent: int
     stored: dict[str, int]  # in the stream, by type of record
     tables: dict[str, int]  # rows of trades, and trades in bars
-    report: dict[str, Any]  # of the collector
     violations: Sequence[str]
 
     @property
@@ -173,21 +175,29 @@ def soak(home: Path, rate: float, seconds: float, warm: float, symbols: int = SY
     try:
         place = Place("binance", "spot", venue.names, ("trade", "orderbook", "ticker"), venue.url, venue.ws_url)
         more = {"jetstream": {"enabled": True}}
-        with CollectorProcess(home, [place], server.url, processes=processes, more=more) as collector:
-            collector.subscribed()
-            collector.until(lambda told: _sink(told)["connected"])
+        with ExitStack() as running:
+            shards = [
+                running.enter_context(
+                    CollectorProcess(home, [place], server.url, shard=f"{index}/{processes}", more=more)
+                )
+                for index in range(1, processes + 1)
+            ]
+            for one in shards:
+                one.subscribed()
+                one.until(lambda told: _sink(told)["connected"])
             venue.go(rate)
             time.sleep(warm)
-            looks = list(_looks(collector, venue, server, seconds))
+            looks = list(_looks(shards, venue, server, seconds))
             venue.go(0.0)
-            sent = venue.told()
-            collector.until(
-                lambda told: _sink(told)["queued"] == _sink(told)["spooled"] == 0 and _all(told, sent), PATIENCE
-            )
-            report = collector.stop()
+            sent, end = venue.told(), time.monotonic() + PATIENCE
+            while sum(_received(one.until(_is_delivered, PATIENCE)) for one in shards) < sent["trades"]:
+                assert time.monotonic() < end, f"not all of {sent['trades']} trades were received"
+                time.sleep(0.05)
+            for one in shards:
+                one.stop()
             stored = _stored(server)
             tables = _drained(server, home)
-        return Soak(looks, sent["trades"], sent["messages"], stored, tables, report, sent["violations"])
+        return Soak(looks, sent["trades"], sent["messages"], stored, tables, sent["violations"])
     finally:
         venue.end()
         server.stop()
@@ -227,24 +237,24 @@ class Venue:
         self._process.communicate()
 
 
-def _looks(collector: CollectorProcess, venue: Venue, server: Server, seconds: float) -> Iterator[Look]:
+def _looks(shards: Sequence[CollectorProcess], venue: Venue, server: Server, seconds: float) -> Iterator[Look]:
     theirs, sender = psutil.Process(server.pid), psutil.Process(venue.pid)
     now = began = time.monotonic()
     while True:
-        status = collector.status()
-        told, processes = _sink(status), status["processes"]
+        statuses = [one.status() for one in shards]
+        told, used = [_sink(one) for one in statuses], [one["process"] for one in statuses]
         at_an_end = now == began or now >= began + seconds
         yield Look(
             now,
             venue.told()["messages"],
-            told["acked"],
-            told["queued"],
-            told["spooled"],
-            sum(one["resident_bytes"] for one in processes),
-            sum(one["cpu_seconds"] for one in processes),
+            sum(one["acked"] for one in told),
+            sum(one["queued"] for one in told),
+            sum(one["spooled"] for one in told),
+            sum(one["resident_bytes"] for one in used),
+            sum(one["cpu_seconds"] for one in used),
             sum(theirs.cpu_times()[:2]),
             sum(sender.cpu_times()[:2]),
-            _lag(collector.metrics()) if at_an_end else (),
+            _lag([one.metrics() for one in shards]) if at_an_end else (),
         )
         if now >= began + seconds:
             return
@@ -257,19 +267,23 @@ def _sink(told: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _all(told: dict[str, Any], sent: dict[str, Any]) -> bool:
-    """Whether every trade was received."""
-    return bool(sum(one["records"].get("trade", 0) for one in told["markets"]) >= sent["trades"])
+def _received(told: dict[str, Any]) -> int:
+    """Trades."""
+    return sum(one["records"].get("trade", 0) for one in told["markets"])
 
 
-def _lag(metrics: str) -> list[tuple[float, int]]:
-    """The histogram of receive -> ack, as bounds and how many stayed within."""
-    found = []
-    for line in metrics.splitlines():
+def _is_delivered(told: dict[str, Any]) -> bool:
+    return _sink(told)["queued"] == _sink(told)["spooled"] == 0
+
+
+def _lag(metrics: Sequence[str]) -> list[tuple[float, int]]:
+    """The histogram of receive -> ack of all shards, as bounds and how many stayed within."""
+    found = Counter[float]()
+    for line in chain.from_iterable(text.splitlines() for text in metrics):
         if line.startswith("collector_sink_lag_seconds_bucket") and 'sink="jetstream"' in line:
             bound = line.partition('le="')[2].partition('"')[0]
-            found.append((float(bound), int(float(line.rpartition(" ")[2]))))
-    return found
+            found[float(bound)] += int(float(line.rpartition(" ")[2]))
+    return sorted(found.items())
 
 
 def _drained(server: Server, home: Path) -> dict[str, int]:

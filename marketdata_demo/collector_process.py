@@ -54,7 +54,6 @@ class CollectorProcess:
     shard: str = "1/1"
     more: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
-    processes: int = 1
 
     def __post_init__(self) -> None:
         self.port = free_port()
@@ -83,7 +82,7 @@ class CollectorProcess:
         command = [str(Path(sys.executable).with_name("marketdata")), "collect", "--config", str(file)]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [*command, "--shard", self.shard, "--processes", str(self.processes), "--json"],
+                [*command, "--shard", self.shard, "--json"],
                 env=self._environment(),
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 import yaml
-from pydantic import ValidationError
 
 from marketdata_assets import logs
 from marketdata_assets.cli import output
@@ -18,7 +17,6 @@ from marketdata_assets.cli.arguments import existing_files
 from marketdata_assets.collector import config as configuration
 from marketdata_assets.collector import servers as places_of_servers
 from marketdata_assets.collector.errors import MissingExtra
-from marketdata_assets.collector.output_address import FORMS, STDOUT
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.local.endpoints import budgets, resolve
@@ -28,12 +26,12 @@ from marketdata_assets.settings import Settings
 if TYPE_CHECKING:
     from marketdata_assets.budget import BudgetPlace
     from marketdata_assets.collector.pattern_matches import PatternMatches
-    from marketdata_assets.collector.processes import Processes
     from marketdata_assets.collector.service import Collector
     from marketdata_assets.collector.status import Report
 
 EXTRA = ("picows", "aiohttp", "prometheus_client", "redis")
 NONE = "none"
+STDOUT = "-"
 SHOWN = 5
 """Instruments of a pattern that `check` names; `--json` has all."""
 
@@ -45,10 +43,7 @@ def collect(
     config: ConfigFile = None,
     duration: Annotated[float | None, typer.Option(min=0.0, help="stop after so many seconds")] = None,
     shard: Annotated[str, typer.Option(help="part of the instruments, as 1/2")] = "1/1",
-    processes: Annotated[int, typer.Option(min=1, help="share the instruments among so many processes")] = 1,
-    addresses: Annotated[
-        list[str] | None, typer.Option("--output", help=f"serve records as lines of JSON: {FORMS}; repeatable")
-    ] = None,
+    to: Annotated[str, typer.Option("--output", help="- writes records as lines of JSON to stdout")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="print the result as one JSON object")] = False,
 ) -> None:
     """Collect live market data until SIGTERM or Ctrl-C.
@@ -57,13 +52,12 @@ def collect(
     """
     if context.invoked_subcommand is None:
         try:
-            collector = _made(config, shard, processes, addresses or [])
+            collector = _made(config, shard, to)
             report = asyncio.run(_run(collector, duration))
         except asyncio.CancelledError:
             output.fail("stopped immediately; the next start records undelivered data as a gap")
             raise typer.Exit(1) from None
-        with_records = STDOUT in collector.config.output.addresses
-        with redirect_stdout(sys.stderr) if with_records else nullcontext():
+        with redirect_stdout(sys.stderr) if collector.config.output.stdout else nullcontext():
             _tell(report, as_json)
 
 
@@ -134,40 +128,28 @@ def _read(file: Path | None) -> tuple[configuration.Config, Servers]:
     return configuration.read(file, overrides), places_of_servers.find(settings, overrides, stack)
 
 
-def _made(file: Path | None, shard: str, processes: int, addresses: list[str]) -> "Collector | Processes":
+def _made(file: Path | None, shard: str, to: str) -> "Collector":
+    if to not in ("", STDOUT):
+        cause = f"{to!r} is not -, the standard output. Other programs read records from JetStream, or a Python sink"
+        raise typer.BadParameter(cause, param_hint="--output")
     found, servers = _read(file)
-    if addresses:
-        found = found.model_copy(update={"output": _output(found, addresses)})
+    if to:
+        found = found.model_copy(update={"output": found.output.model_copy(update={"stdout": True})})
     with Needed():
         from marketdata_assets.collector.assembly import Places
         from marketdata_assets.collector.connections import Shard
-        from marketdata_assets.collector.processes import Processes
         from marketdata_assets.collector.service import Collector
     settings = Settings()
     logs.configure(settings.log_format, found.log_level.upper())
     places = Places(settings.collector_folder, _budgets(settings), settings.captures_folder)
-    part = Shard.read(shard)
-    if processes == 1:
-        return Collector(found, servers, places, part)
-    if part.count > 1:
-        cause = f"{part.count} machines and {processes} processes: start each process with a --shard of its own instead"
-        raise typer.BadParameter(cause, param_hint="--processes")
-    return Processes(found, servers, places, processes, settings.log_format)
+    return Collector(found, servers, places, Shard.read(shard))
 
 
 def _budgets(settings: Settings) -> "BudgetPlace":
     return budgets(settings, settings.budgets_folder)
 
 
-def _output(found: configuration.Config, addresses: list[str]) -> configuration.Output:
-    """The section with these addresses instead of those of the file."""
-    try:
-        return configuration.Output(addresses=addresses, queue_items=found.output.queue_items)
-    except ValidationError as error:
-        raise typer.BadParameter(str(error.errors()[0]["ctx"]["error"]), param_hint="--output") from error
-
-
-async def _run(collector: "Collector | Processes", duration: float | None) -> "Report":
+async def _run(collector: "Collector", duration: float | None) -> "Report":
     """Run until a signal; a second one does not wait for records that are not delivered yet."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -8,16 +8,14 @@ from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.collector.book_top import TopOf
 from marketdata_assets.collector.config import Capture, ClickHouse, Config, JetStream, Redis
 from marketdata_assets.collector.config import Connections as ConnectionsConfig
-from marketdata_assets.collector.config import Output as OutputConfig
 from marketdata_assets.collector.config import PythonSink as PythonSinkConfig
 from marketdata_assets.collector.connections import Network, Shard, Timing
 from marketdata_assets.collector.errors import CollectorError
-from marketdata_assets.collector.output_address import parse as parse_address
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
 from marketdata_assets.collector.servers import Servers, check_address
 from marketdata_assets.collector.shard_files import open_spool, report_unused_spools
 from marketdata_assets.collector.sink import Sink
-from marketdata_assets.collector.sinks import python
+from marketdata_assets.collector.sinks import python, stdout
 from marketdata_assets.collector.sinks.capture import CaptureSink
 
 KB = 1 << 10
@@ -54,8 +52,7 @@ def enabled_sinks(config: Config, servers: Servers) -> tuple[str, ...]:
             raise CollectorError(f"{key}: is enabled, but no server is set. Set {variable}{local}.")
     kept = wanted["jetstream"] or wanted["clickhouse"]
     capture = config.capture.enabled is True or (config.capture.enabled == "auto" and not kept)
-    others = [f"output {address}" for address in config.output.addresses]
-    others += _names(config.sinks)
+    others = [*([stdout.NAME] if config.output.stdout else []), *_names(config.sinks)]
     if not kept and not capture and not others:
         raise CollectorError(
             "capture.enabled: is disabled, and no other sink keeps the data. Enable a sink besides redis."
@@ -72,12 +69,13 @@ def sinks(
         "clickhouse": lambda: _clickhouse(config.clickhouse, servers, places, shard, snapshot_of),
         "redis": lambda: _redis(config.redis, servers, top_of),
         "capture": lambda: _capture(config.capture, places, shard),
+        stdout.NAME: lambda: stdout.StdoutSink(snapshot_of, queue_items=config.output.queue_items),
     }
     names = enabled_sinks(config, servers)
     made = [makers[name]() for name in names if name in makers]
     if shard.index == 1:
         report_unused_spools(places.own, names)
-    return [*made, *_outputs(config.output, snapshot_of), *_python_sinks(config.sinks, snapshot_of)]
+    return [*made, *_python_sinks(config.sinks, snapshot_of)]
 
 
 def check(config: Config, servers: Servers) -> None:
@@ -134,12 +132,6 @@ def _capture(config: Capture, places: Places, shard: Shard) -> CaptureSink:
         file_seconds=config.file_minutes * 60.0,
         buffer_bytes=config.buffer_megabytes * MB,
     )
-
-
-def _outputs(config: OutputConfig, snapshot_of: SnapshotOf) -> list[Sink]:
-    from marketdata_assets.collector.sinks.output import Output
-
-    return [Output(parse_address(one), snapshot_of, queue_items=config.queue_items) for one in config.addresses]
 
 
 def _python_sinks(configs: Sequence[PythonSinkConfig], snapshot_of: SnapshotOf) -> list[Sink]:

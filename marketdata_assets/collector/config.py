@@ -23,7 +23,6 @@ from pydantic_settings import SettingsError
 
 from marketdata_assets import config_files
 from marketdata_assets.collector import venue_config
-from marketdata_assets.collector.output_address import parse as parse_address
 from marketdata_assets.config_files import Document, InvalidConfigFile, Problem, Section
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.errors import UnknownExchange
@@ -41,9 +40,6 @@ Auto = bool | Literal["auto"]
 Seconds = PositiveFloat
 Gigabytes = PositiveFloat
 Names = Annotated[list[str], Field(min_length=1)]
-
-Address = Annotated[str, AfterValidator(lambda text: str(parse_address(text)))]
-"""Where an output serves records."""
 
 OVERRIDES: dict[str, tuple[str, ...]] = {
     **{f"enable_{name}": ("exchanges", name, "enabled") for name in venues.names()},
@@ -213,17 +209,10 @@ class Capture(Section):
 
 
 class Output(Section):
-    """Records as lines of JSON for other programs, as they arrive."""
+    """Records as lines of JSON on the standard output, as they arrive."""
 
-    addresses: list[Address] = Field(default=[])
+    stdout: bool = False
     queue_items: Annotated[int, Field(ge=2)] = 100_000
-
-    @field_validator("addresses")
-    @classmethod
-    def _once(cls, given: list[str]) -> list[str]:
-        if twice := [address for address in given if given.count(address) > 1]:
-            raise ValueError(f"{twice[0]} is given twice")
-        return given
 
 
 class PythonSink(Section):

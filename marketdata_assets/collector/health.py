@@ -4,9 +4,9 @@ unhealthy   no market delivers data, or a sink can neither deliver nor keep it
 degraded    one market delivers no data, or something is queued, rejected or out of sync
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 from marketdata_assets.collector.config import HealthLimits
 from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
@@ -40,14 +40,6 @@ class Health:
     @property
     def reasons(self) -> list[str]:
         return [f"{check.name}: {reason}" for check in self.checks for reason in check.reasons]
-
-
-def worst(processes: Sequence[tuple[str, Health]]) -> Health:
-    """One verdict on several processes, each with its name: the worst one, and the checks of all."""
-    checks = tuple(
-        replace(check, name=f"{check.name} {name}".strip()) for name, health in processes for check in health.checks
-    )
-    return Health(max((health.status for _, health in processes), key=get_args(Verdict).index), checks)
 
 
 def judge(status: Status, limits: HealthLimits | None = None) -> Health:

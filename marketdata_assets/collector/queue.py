@@ -123,15 +123,6 @@ class BoundedQueue:
         if self._items:
             self._ready.set()
 
-    def start_book(self, book: OrderBook) -> None:
-        """Put a whole book in front of its updates, for a reader that starts now; those that it contains are skipped.
-
-        Where there is no room, the next update is dropped and a snapshot follows, as for any book.
-        """
-        if self._append(*items([book])):
-            self._fresh[_key(book)] = _FreshSnapshot(book.ts_recv, book.last_id)
-            self._ready.set()
-
     def take(self, limit: int) -> list[Item]:
         """The oldest items, at most `limit`."""
         waiting = self._items

@@ -105,7 +105,7 @@ class Collector:
             restarts={name: self._restarts[name] for name in self._tasks()},
             requests=self.requests,
             backlog=self._backlog,
-            processes=(ProcessUsage.of_this_process(self.shard.index),),
+            process=ProcessUsage.now(),
         )
 
     def health(self, status: Status) -> Health:

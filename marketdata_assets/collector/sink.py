@@ -1,4 +1,4 @@
-"""What all sinks of the collector (JetStream, ClickHouse, Redis, captures, outputs) have in common."""
+"""What all sinks of the collector (JetStream, ClickHouse, Redis, captures, stdout, Python) have in common."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -27,7 +27,7 @@ class SinkState:
     conflated: int = 0  # superseded by a newer state of the same thing
     spool_bytes: int = 0
     errors: int = 0  # calls of a user's function that raised
-    durable: bool = True  # False: a copy for whoever is connected; what it misses is not lost
+    durable: bool = True  # False: a copy for another program; what it misses is not lost
 
 
 class Sink(Protocol):

@@ -48,21 +48,20 @@ class SinkStatus:
 
 @dataclass(frozen=True)
 class ProcessUsage:
-    """What one process has used since its start; `number` is that of its shard."""
+    """What this process has used since its start."""
 
-    number: int
     cpu_seconds: float
     resident_bytes: int
 
     @classmethod
-    def of_this_process(cls, number: int) -> Self:
+    def now(cls) -> Self:
         """Resident bytes are the highest so far where the system does not report the present ones."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         try:
             resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
         except OSError:
             resident = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return cls(number, used.ru_utime + used.ru_stime, resident)
+        return cls(used.ru_utime + used.ru_stime, resident)
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class Status:
     restarts: Mapping[str, int]  # of tasks that crashed
     requests: Mapping[tuple[str, int], int]  # HTTP responses by path and status
     backlog: Backlog | None = None  # of the stream; None without JetStream, and while it cannot be read
-    processes: tuple[ProcessUsage, ...] = ()
+    process: ProcessUsage = ProcessUsage(0.0, 0)
 
     @property
     def uptime_seconds(self) -> float:
@@ -101,7 +100,7 @@ def as_dict(status: Status) -> dict[str, Any]:
         "loop_lag_seconds": _quantiles(status.loop_latency),
         "restarts": dict(status.restarts),
         "backlog": asdict(status.backlog) if status.backlog else None,
-        "processes": [asdict(one) for one in status.processes],
+        "process": asdict(status.process),
     }
 
 

@@ -14,7 +14,7 @@ from marketdata_assets.flows.definition import FlowDefinition
 NOBODY = 0
 """The owner of rows that no file of a flow has given."""
 UNKNOWN = -1
-"""The owner of rows that were there before the table had owners, until a file overwrites them."""
+"""The owner of existing rows of a table that had no owners, until a file overwrites them."""
 
 
 def move(connection: psycopg.Connection, source: int, target: int, rows: int) -> None:

@@ -98,7 +98,7 @@ async def _collect_noting(venue: BinanceVenue, home: Path, monkeypatch: pytest.M
         "redis": {"cache": True},
     }
     on["orderbook_top"] = {"levels": 5}
-    on["output"] = {"addresses": ["tcp://127.0.0.1:0"]}
+    on["output"] = {"stdout": True}
     capture = {"enabled": True, "flush_seconds": 0.05}
     quick = {"health": {"start_seconds": 0.01}, "capture": capture, "shutdown_seconds": 1.0}
     text = text_of({"spot": market(venue, ["ABCUSDT"], ["trade", "orderbook"])}, **quick, **on)
@@ -298,7 +298,6 @@ def other(key: str, value: Any) -> Any:
         "data_types": ["trade"],
         "kline_intervals": ["1h"],
         "queue_share": 0.5,
-        "addresses": ["tcp://127.0.0.1:9001"],
         "sinks": [{"python": "a:b", "types": ["trade"], "options": {"c": 1}, "queue_items": 9, "batch_items": 8}],
     }
     if key in special and not (key == "silence_seconds" and value):

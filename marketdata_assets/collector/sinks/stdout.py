@@ -1,0 +1,134 @@
+"""Write records as lines of JSON to the standard output, for a program at the end of a pipe.
+
+Its queue is bounded, so a slow program delays no other sink; what does not fit is a gap (see `queue`).
+"""
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from queue import SimpleQueue
+from time import time_ns
+
+from marketdata_assets.collector.counters import LatencyHistogram
+from marketdata_assets.collector.items import Item, moment
+from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
+from marketdata_assets.collector.sink import SinkState
+from marketdata_assets.logs import get_logger
+
+NAME = "stdout"
+BATCH = 1000
+STALLED_SECONDS = 2.0
+"""At shutdown, a program that reads nothing for so long is not waited for."""
+POLL_SECONDS = 0.02
+
+log = get_logger(__name__)
+
+
+class StdoutSink:
+    """Writes all items in their order. When the program has gone, `run` returns, and the collector shuts down."""
+
+    name = NAME
+    takes_tops = True
+
+    def __init__(self, snapshot_of: SnapshotOf, *, queue_items: int, descriptor: int | None = None) -> None:
+        self.latency = LatencyHistogram()
+        self._queue = BoundedQueue(queue_items, snapshot_of)
+        self._descriptor = descriptor
+        self._in_progress: list[Item] = []
+        self._sent = self._acked = 0
+        self._is_open = True
+
+    def put(self, items: Sequence[Item]) -> None:
+        if self._is_open:
+            self._queue.put(items)
+
+    async def run(self) -> None:
+        """Deliver until cancelled, or until the program has gone."""
+        pipe = _Pipe(sys.stdout.fileno() if self._descriptor is None else self._descriptor)
+        with suppress(OSError):  # it has gone
+            while True:
+                await self._queue.wait()
+                self._in_progress = self._queue.take(BATCH)
+                self._sent += len(self._in_progress)
+                await pipe.write(b"\n".join((*(item.payload for item in self._in_progress), b"")))
+                self._acked += len(self._in_progress)
+                self.latency.observe_since((moment(item.record) for item in self._in_progress), time_ns())
+                self._in_progress = []
+        self._is_open, self._in_progress = False, []
+        self._queue.take(len(self._queue))
+        log.info("stdout_closed")
+
+    async def drain(self, seconds: float) -> int:
+        """Deliver what is queued while the program reads it; return the number of items left."""
+        loop = asyncio.get_running_loop()
+        progress = loop.time()
+        until, acked = progress + seconds, self._acked
+        while (left := self._left()) and loop.time() < min(until, progress + STALLED_SECONDS):
+            await asyncio.sleep(POLL_SECONDS)
+            if self._acked != acked:
+                acked, progress = self._acked, loop.time()
+        return left
+
+    def close(self) -> None:
+        """Nothing: the descriptor is the process's."""
+
+    def state(self) -> SinkState:
+        return SinkState(
+            queued=self._left(),
+            capacity=self._queue.capacity,
+            connected=self._is_open,
+            last_error=None if self._is_open else "its reader has gone",
+            oldest_ns=moment(self._in_progress[0].record) if self._in_progress else self._queue.oldest_ns,
+            spooled=0,
+            sent=self._sent,
+            acked=self._acked,
+            dropped=self._queue.dropped,
+            conflated=self._queue.conflated,
+            durable=False,
+        )
+
+    def _left(self) -> int:
+        return len(self._queue) + len(self._in_progress)
+
+
+class _Pipe:
+    """Writes to a file descriptor in a thread of its own: a full pipe blocks nothing else, nor the end of the process.
+
+    The descriptor stays in blocking mode, for it may be shared with stderr.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._work: SimpleQueue[tuple[bytes, asyncio.Future[None]]] = SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        threading.Thread(target=self._run, name=NAME, daemon=True).start()
+
+    async def write(self, data: bytes) -> None:
+        done = self._loop.create_future()
+        self._work.put((data, done))
+        await done
+
+    def _run(self) -> None:
+        while True:
+            data, done = self._work.get()
+            error: OSError | None = None
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
+            except OSError as failed:
+                error = failed
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(_finish, done, error)
+
+
+def _finish(done: "asyncio.Future[None]", error: OSError | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
