@@ -4,7 +4,7 @@ What a finding means for a run is said in `defs.ticks.checks`.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import polars as pl
 
 from marketdata_assets.reference.completeness import Reference, finding, judge
 from marketdata_assets.reference.records import Days
+from marketdata_assets.reference.tables import PRICE_LIMITS
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding, sample_evenly
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 RECOMPUTED_SYMBOLS = 20  # of each month
+LIMIT_TOLERANCE = 1.01  # limits are rounded to cents
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,47 @@ def price_bounds(question: Question) -> Finding:
 def volume_bounds(question: Question) -> Finding:
     """No volume is beyond the bound that the providers file had when it was loaded."""
     return _rows(question, f"bitAnd(flags, {FLAGS['volume_bound']}) > 0")
+
+
+def units_agree(question: Question) -> Finding:
+    """Turnover / volume of a day is a price of the day. Without that, it has no factors."""
+    sql = f"""
+        SELECT toString(symbol) AS symbol, date, count() AS bars, any(provider) AS provider, min(low) AS low,
+            max(high) AS high, sumIf(turnover, volume > 0) / sumIf(volume, turnover > 0) AS paid
+        FROM tick_data WHERE {{mine}} GROUP BY symbol, date HAVING max(bitAnd(flags, {FLAGS["units"]})) > 0
+        ORDER BY symbol, date"""
+    remedy = "turnover in yuan, volume in shares? Correct the source or the file, then load the day with --refetch"
+    return _examined(question, sql, lambda row: f"{row['paid'] / row['high']:.4g} times the high: {remedy}")
+
+
+def prices_in_limits(question: Question) -> Finding:
+    """No price is beyond the limits of the day; days and symbols without limits are not judged."""
+    if not question.units or not _has_limits(question.client):
+        return Finding(0, (), 0)
+    sql = f"""
+        SELECT toString(symbol) AS symbol, date, bars, provider, low, high, up, down
+        FROM (
+            SELECT symbol, date, count() AS bars, any(provider) AS provider, min(low) AS low, max(high) AS high
+            FROM tick_data WHERE {{mine}} GROUP BY symbol, date
+        ) AS days
+        INNER JOIN (SELECT symbol, date, up, down FROM {PRICE_LIMITS.name} WHERE {{mine}} AND up > 0) AS limits
+            USING (symbol, date)
+        WHERE high > up * {LIMIT_TOLERANCE} OR low < down / {LIMIT_TOLERANCE}
+        ORDER BY symbol, date"""
+    remedy = "prices in yuan and not adjusted? Correct the source or the file, then load the day with --refetch"
+    return _examined(question, sql, lambda row: f"{row['high'] / row['up']:.4g} times the upper limit: {remedy}")
+
+
+def _has_limits(client: "Client") -> bool:
+    return bool(clickhouse.read(client, f"EXISTS TABLE {PRICE_LIMITS.name}").item())
+
+
+def _examined(question: Question, sql: str, words: Callable[[dict[str, Any]], str]) -> Finding:
+    """A query by symbol and day, each row of which is wrong, in words."""
+    frames = [question.ask(month, symbols, sql) for month, symbols in question.months]
+    rows = [row for frame in frames for row in frame.head(EXAMPLES).to_dicts()]
+    examples = ({name: str(value) for name, value in row.items()} | {"ratio": words(row)} for row in rows[:EXAMPLES])
+    return Finding(sum(frame.height for frame in frames), tuple(examples), len(question.units))
 
 
 def ticks_complete(question: Question) -> Finding:
@@ -173,7 +216,7 @@ def _compared(question: Question, month: str, symbols: Sequence[str]) -> pl.Data
     bound = {"symbols": list(symbols), "first": sessions[0], "last": sessions[-1], "month": Days.month(month).first}
     bars = clickhouse.read(
         question.client,
-        "SELECT toString(symbol) AS symbol, date, ts, close, volume, turnover FROM tick_data"
+        "SELECT toString(symbol) AS symbol, date, ts, close, volume, turnover, flags FROM tick_data"
         " WHERE symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s",
         bound,
     )

@@ -13,6 +13,7 @@ import polars as pl
 from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
+from marketdata_assets.ticks.records import FLAGS
 from marketdata_assets.ticks.tables import FACTORS, statement
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ NAME = "tick_data"  # what the column `provider` says of these factors
 COMPUTED = ("daily_return", "volatility", "volume_ratio", "vwap_deviation")
 MIN_BARS = 10
 DAYS_BEFORE = 5
-DEFINITIONS = "1"  # change it with a definition: then all factors are computed again
+DEFINITIONS = "2"  # change it with a definition: then all factors are computed again
 
 SYMBOLS_A_QUERY = 1000
 
@@ -72,8 +73,9 @@ def long(wide: pl.DataFrame, provider: str, names: Sequence[str]) -> pl.DataFram
 def recomputed(bars: pl.DataFrame, sessions: Sequence[dt.date], month: dt.date) -> pl.DataFrame:
     """The factors again, in polars and without the query, to compare the table with: of days from `month` on.
 
-    From `bars` (symbol, date, ts, close, volume, turnover) of `sessions`.
+    From `bars` (symbol, date, ts, close, volume, turnover, flags) of `sessions`.
     """
+    bars = bars.filter(((pl.col("flags") & FLAGS["units"]) == 0).all().over("symbol", "date"))
     numbers = pl.DataFrame({"date": sessions, "session": range(len(sessions))}, {"date": pl.Date, "session": pl.Int64})
     priced = bars.filter(pl.col("close").is_not_null()).sort("symbol", "date", "ts")
     step = pl.col("close") / pl.col("close").shift(1).over("symbol", "date") - 1

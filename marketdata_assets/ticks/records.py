@@ -42,8 +42,12 @@ FLAGS = {
     "volume_bound": 16,  # above quality.max_volume
     "return_bound": 32,  # close to close of one day beyond quality.max_return
     "outside_session": 64,  # outside the session hours
+    "units": 128,  # turnover / volume of its day is no price of the day: one of the three has another unit
 }
 """Why a bar is suspicious; it is kept anyway."""
+
+UNITS_TOLERANCE = 1.5
+"""So many times may turnover / volume of a day be above its high or below its low; an error of units is 10 or more."""
 
 _KEYS = {"provider": pl.String(), "symbol": pl.String(), "date": pl.Date()}  # of the exchange
 ADJUSTMENTS = pl.Schema({**_KEYS, "adj_factor": pl.Float64()})
@@ -231,5 +235,15 @@ def _flags(quality: Quality, session: Session) -> pl.Expr:
         "volume_bound": volume > quality.max_volume,
         "return_bound": same_day & (jump > quality.max_return),
         "outside_session": ~inside,
+        "units": _other_units(),
     }
     return pl.sum_horizontal(conditions[name].fill_null(False).cast(pl.UInt8) * bit for name, bit in FLAGS.items())
+
+
+def _other_units() -> pl.Expr:
+    """Whether the turnover of a day over its volume is no price of the day; bars without the one or the other aside."""
+    turnover, volume = pl.col("turnover"), pl.col("volume")
+    both, day = (turnover > 0) & (volume > 0), ["symbol", pl.col("local").dt.date()]
+    paid = turnover.filter(both).sum().over(day) / volume.filter(both).sum().over(day)
+    low, high = pl.min_horizontal("low", "close").min().over(day), pl.max_horizontal("high", "close").max().over(day)
+    return paid.is_finite() & ((paid > high * UNITS_TOLERANCE) | (paid < low / UNITS_TOLERANCE))

@@ -12,6 +12,7 @@ from clickhouse_connect.driver.client import Client
 from factor_bars import day_of, stand
 from tick_rows import entry
 
+from marketdata_assets.reference import tables as reference_stored
 from marketdata_assets.reference.calendar import Calendar, ashares
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.reference.stored import Suspensions
@@ -64,6 +65,8 @@ NAMES = (
     "ohlc_order",
     "price_bounds",
     "volume_bounds",
+    "units_agree",
+    "prices_in_limits",
     "ticks_complete",
     "factors_recomputed",
     "ledger_agrees",
@@ -130,6 +133,42 @@ def test_prices_out_of_order_are_found(client: Client, prices: dict[str, float |
 def test_a_price_that_was_not_sent_breaks_no_order(client: Client) -> None:
     stand(client, month(d07=whole(SYMBOL, day(7)).with_columns(high=pl.lit(None, pl.Float64))))
     assert ask(client, "ohlc_order").passed
+
+
+def test_days_with_another_unit_are_found_and_have_no_factors(client: Client) -> None:
+    flags = pl.lit(FLAGS["units"], pl.UInt8)
+    stand(
+        client, [*month(d08=whole(SYMBOL, day(8)).with_columns(pl.col("turnover") * 100, flags=flags)), *month(OTHER)]
+    )
+    compute(client)
+    found = ask(client, "units_agree")
+    [example] = found.examples
+    assert (found.count, example["symbol"], example["date"]) == (1, SYMBOL, "2026-01-08")
+    assert (example["low"], example["high"], example["paid"]) == ("10.0", "10.06", "1000.0")
+    assert example["ratio"].startswith("99.4 times the high: ")
+    assert "--refetch" in example["ratio"]
+    of_day = "SELECT toInt64(count()) AS n FROM factors WHERE symbol = {symbol:String} AND date = '2026-01-08'"
+    counts = [clickhouse.read(client, of_day, {"symbol": symbol}).item() for symbol in (SYMBOL, OTHER)]
+    assert counts[0] == 0 < counts[1]
+    # The day after it is compared with the last day whose units agree, and its volume with five such days alone.
+    after = (
+        "SELECT toString(factor) AS factor, value FROM factors WHERE symbol = {symbol:String} AND date = '2026-01-09'"
+    )
+    assert dict(clickhouse.read(client, after, {"symbol": SYMBOL}).iter_rows())["daily_return"] == 0.0
+    assert ask(client, "factors_recomputed").passed
+
+
+@pytest.mark.parametrize(("up", "down", "count"), [(11.0, 9.0, 0), (10.0, 9.0, 0), (9.9, 8.1, 1), (12.0, 11.0, 1)])
+def test_prices_beyond_the_limits_of_the_day_are_found(client: Client, up: float, down: float, count: int) -> None:
+    """Only those of a day that has limits; a cent more is a limit that was rounded."""
+    stand(client, [*month(), *month(OTHER)])
+    reference_stored.ensure(client)
+    row = {"symbol": SYMBOL, "date": day(8), "up": up, "down": down, "source": "test", "seen": NOW}
+    clickhouse.insert(client, "price_limits", pl.DataFrame([row]))
+    found = ask(client, "prices_in_limits")
+    assert found.count == len(found.examples) == count
+    assert all((one["symbol"], one["date"]) == (SYMBOL, "2026-01-08") for one in found.examples)
+    assert all(one["up"] == str(up) and "times the upper limit: " in one["ratio"] for one in found.examples)
 
 
 @pytest.mark.parametrize(("name", "flag"), [("price_bounds", "price_bounds"), ("volume_bounds", "volume_bound")])

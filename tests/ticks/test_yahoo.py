@@ -240,6 +240,36 @@ def test_slices_cover_the_days_exactly_once(first: dt.date, length: int, size: i
     assert all(len(piece) <= size for piece in slices)
 
 
+@pytest.mark.parametrize(
+    ("times", "flag"),
+    [
+        ({}, False),
+        ({"turnover": 100.0}, True),  # volume in lots, or money in cents
+        ({"turnover": 0.001}, True),  # thousands of yuan
+        ({"volume": 100.0}, True),
+        ({"open": 100.0, "high": 100.0, "low": 100.0, "close": 100.0}, True),  # prices in cents
+        ({"turnover": 1.2}, False),  # a bar that was rounded
+        ({"turnover": 0.0}, False),  # not sent
+        ({"volume": 0.0, "turnover": 0.0}, False),
+    ],
+)
+def test_a_day_whose_turnover_and_volume_make_no_price_of_it_is_flagged(times: dict[str, float], flag: bool) -> None:
+    config = yahoo_config()
+    monday = dt.datetime(2025, 6, 2, 1, 31, tzinfo=dt.UTC)
+    names = ("open", "high", "low", "close", "volume", "turnover")
+    prices = [(10.0, 10.2, 9.9, 10.1, 500.0 + minute, (500.0 + minute) * 10.05) for minute in range(9)]
+    rows = [
+        {"ts": monday + dt.timedelta(days=later, minutes=minute), "later": later, **dict(zip(names, bar, strict=True))}
+        for later in (0, 1)
+        for minute, bar in enumerate(prices)
+    ]
+    wrong = [row | {name: row[name] * by for name, by in times.items() if row["later"]} for row in rows]
+    raw = pl.DataFrame(wrong).with_columns(pl.col("ts").cast(pl.Datetime("ms", "UTC")), raw=pl.lit(""))
+    bars, rejected = records.bars(raw.with_row_index("line", 1), "x", SYMBOL, config.quality, config.session)
+    assert rejected == ()
+    assert [bool(flags & records.FLAGS["units"]) for flags in bars["flags"]] == [False] * 9 + [flag] * 9
+
+
 def test_bars_are_the_same_however_rows_come() -> None:
     config = yahoo_config()
     moment = dt.datetime(2025, 6, 2, 1, 30, tzinfo=dt.UTC)

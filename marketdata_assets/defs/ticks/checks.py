@@ -19,6 +19,8 @@ DESCRIPTIONS = {
     ("tick_data", "ohlc_order"): "High is the highest and low the lowest of the four prices.",
     ("tick_data", "price_bounds"): "Prices are inside the bounds of the providers file; a bar beyond them is kept.",
     ("tick_data", "volume_bounds"): "Volumes are inside the bounds of the providers file; a bar beyond them is kept.",
+    ("tick_data", "units_agree"): "Turnover / volume of a day is a price of the day; else it has no factors.",
+    ("tick_data", "prices_in_limits"): "Prices are inside the price limits of the day, where there are any.",
     (
         "tick_data",
         "ticks_complete",

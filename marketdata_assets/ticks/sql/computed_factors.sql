@@ -12,6 +12,8 @@
 -- vwap_deviation   last close / (sum of turnover / sum of volume) - 1. Every bar must have a volume, and every bar with
 --                  shares a turnover.
 --
+-- A day with a bar flagged `units` (128, see FLAGS) counts as one without bars.
+--
 -- MIN_BARS and DAYS_BEFORE are those of `factor_sql.py`.
 SELECT
     toString(symbol) AS symbol,
@@ -39,13 +41,14 @@ FROM (
             date,
             indexOf(CAST(%(sessions)s AS Array(Date)), date) AS session,
             arrayMap(bar -> bar.2, arraySort(groupArrayIf((ts, assumeNotNull(close)), isNotNull(close)))) AS prices,
-            length(prices) AS closes,
+            max(bitAnd(flags, 128)) = 0 AS in_units,
+            if(in_units, length(prices), 0) AS closes,
             prices[-1] AS last_close,
             arrayMin(prices) AS lowest,
             arrayReduce(
                 'stddevSampStable', arrayMap((a, b) -> b / a - 1, arrayPopBack(prices), arrayPopFront(prices))
             ) AS deviation,
-            if(count(volume) = count(), sum(volume), NULL) AS shares,
+            if(in_units AND count(volume) = count(), sum(volume), NULL) AS shares,
             if(countIf(volume > 0 AND isNull(turnover)) = 0, sumIf(turnover, volume > 0), NULL) AS money
         FROM tick_data
         WHERE symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s
