@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -59,8 +60,10 @@ def child(steps: int, work: Callable[[], object], where: Steps = DATABASE_STEPS)
         try:
             die_after(steps, where)
             work()
-        finally:
-            os._exit(1 if sys.exc_info()[0] else 0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 

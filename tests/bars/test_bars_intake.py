@@ -6,16 +6,15 @@ from pathlib import Path
 import psycopg
 import pytest
 from bar_files import csv_text, line, minutes, months
+from deliveries import EVENTS, Rows, Step, assert_lawful, packed
 from dying import Load, server
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from marketdata_assets.bars import forget, status
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.file_ledger import FileEntry
-from tests.intake.deliveries import STEPS, Rows, Step, packed
-from tests.intake.laws import assert_lawful
 
 LABELS = [*minutes("2000-06-09 09:31:00", 3), *minutes("2000-06-12 14:57:00", 2), *minutes("2000-07-03 09:31:00", 1)]
 
@@ -64,8 +63,12 @@ class Bars:
         return {LABELS.index(time): int(close) for time, close in rows}
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(steps=st.lists(STEPS, min_size=2, max_size=8))
+@settings(
+    max_examples=12,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(steps=st.lists(EVENTS, min_size=2, max_size=8))
 def test_every_file_has_a_state_and_every_row_one_fate(
     dsn: str, tmp_path_factory: pytest.TempPathFactory, dying: Load, steps: list[Step]
 ) -> None:

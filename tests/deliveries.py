@@ -7,7 +7,7 @@ import gzip
 import io
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -37,7 +37,7 @@ class Step:
 
 
 ROWS = st.dictionaries(st.integers(0, 5), st.integers(1, 9), min_size=1, max_size=4)
-STEPS = st.builds(
+EVENTS = st.builds(
     Step,
     action=st.sampled_from(["deliver"] * 4 + ["link", "touch", "delete", "forget", "load", "kill"]),
     slot=st.integers(0, 4),
@@ -150,6 +150,8 @@ class Folder:
         return path
 
     def _deliver(self, name: str, step: Step) -> None:
+        if step.fault == "other suffix":
+            name += ".bak"
         self.forgotten.discard(name)
         path = self._path(name)
         if step.fault == "dead link":
@@ -160,9 +162,6 @@ class Folder:
             os.mkfifo(path)
             self.files[name] = File(None, {"failed"}, step.age)
             return
-        if step.fault == "other suffix":
-            name += ".bak"
-            path = self._path(name)
         data = self.domain.content(self.domain.names[step.slot], {} if step.fault == "no rows" else step.rows)
         if step.fault == "empty file":
             data = b""
@@ -206,3 +205,24 @@ class Folder:
             self.domain.forget(name)
             del self.records[name]
             self.forgotten.add(name)
+
+
+def assert_lawful(domain: Domain, steps: Sequence[Step]) -> None:
+    """Carry out the steps and a last load, and judge what is left."""
+    folder = Folder(domain)
+    for step in steps:
+        folder.apply(step)
+    folder.load()
+    entries = {entry.file: entry for entry in domain.entries()}
+    assert set(folder.files) <= set(entries), "a file of the folder has no state"
+    assert domain.table() == folder.table()
+    for name, file in folder.files.items():
+        entry = entries[name]
+        wanted = {"not taken"} if name in folder.forgotten and file.rows is not None else file.states
+        assert entry.state in wanted, f"{name} is {entry.state} ({entry.reason}) and not {wanted}"
+        assert entry.reason or entry.state in ("loaded", "empty"), f"{name} is {entry.state} for no reason"
+        assert entry.balanced, f"rows of {name} have no fate: {entry}"
+        if entry.state == "loaded":
+            kept = {key for key, owner in folder.owners().items() if owner == name}
+            assert entry.loaded == len(kept & set(folder.records[name].rows)), f"{entry} has other rows in the table"
+            assert set(entry.replaced) <= set(folder.files) | set(folder.records), f"{entry} names an unknown file"
