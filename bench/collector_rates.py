@@ -83,6 +83,7 @@ class Soak:
     messages_sent: int
     stored: dict[str, int]  # in the stream, by type of record
     tables: dict[str, int]  # rows of trades, and trades in bars
+    reports: Sequence[dict[str, Any]]  # of the shards
     violations: Sequence[str]
 
     @property
@@ -193,11 +194,10 @@ def soak(home: Path, rate: float, seconds: float, warm: float, symbols: int = SY
             while sum(_received(one.until(_is_delivered, PATIENCE)) for one in shards) < sent["trades"]:
                 assert time.monotonic() < end, f"not all of {sent['trades']} trades were received"
                 time.sleep(0.05)
-            for one in shards:
-                one.stop()
+            reports = [one.stop() for one in shards]
             stored = _stored(server)
             tables = _drained(server, home)
-        return Soak(looks, sent["trades"], sent["messages"], stored, tables, sent["violations"])
+        return Soak(looks, sent["trades"], sent["messages"], stored, tables, reports, sent["violations"])
     finally:
         venue.end()
         server.stop()
@@ -273,7 +273,7 @@ def _received(told: dict[str, Any]) -> int:
 
 
 def _is_delivered(told: dict[str, Any]) -> bool:
-    return _sink(told)["queued"] == _sink(told)["spooled"] == 0
+    return bool(_sink(told)["queued"] == _sink(told)["spooled"] == 0)
 
 
 def _lag(metrics: Sequence[str]) -> list[tuple[float, int]]:

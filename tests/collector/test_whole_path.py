@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from clickhouse_connect.driver.client import Client
 from whole import DERIVATIVES, TYPES, At, gaps, is_the_venues, once_or_in_a_gap, rows, whole
 
@@ -91,17 +92,18 @@ def _candle_row(market: Market, candle: Candle) -> tuple[Any, ...]:
     return (*(Decimal(market.price(one)) for one in prices), candle.trades)
 
 
-def test_every_message_of_a_fast_venue_is_stored_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_message_of_a_fast_venue_is_stored_once(tmp_path: Path, processes: int) -> None:
     """The bench of rates in short: what it counts is what was sent."""
     rate = 1500.0
-    one = soak(tmp_path, rate, seconds=2.0, warm=0.5, symbols=3)
+    one = soak(tmp_path, rate, seconds=2.0, warm=0.5, symbols=3, processes=processes)
     assert one.violations == []
     assert one.trades_sent > rate / 14 * 3
     assert one.stored["trade"] == one.trades_sent
     assert one.stored["ticker"] == one.messages_sent * 10 // 14
     assert one.tables == {"rows": one.trades_sent, "in bars": one.trades_sent}
     assert set(one.stored) == {"trade", "ticker", "orderbook"}
-    assert one.report["errors"] == {}
-    assert one.report["messages"] >= one.messages_sent
+    assert [report["errors"] for report in one.reports] == [{}] * processes
+    assert sum(report["messages"] for report in one.reports) >= one.messages_sent
     assert one.rate > 0
     assert one.lag_ms(0.5) <= one.lag_ms(0.99) < float("inf")
