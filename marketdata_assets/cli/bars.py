@@ -144,9 +144,9 @@ def forget(
     undo: Annotated[bool, typer.Option(help="let the next run load forgotten files again")] = False,
     as_json: output.Json = False,
 ) -> None:
-    """Take wrong files back: delete their rows, and do not load them again while they are unchanged.
+    """Take wrong files back: delete their rows, and do not load them again.
 
-    Minutes that they had replaced come back with the next load of these months, from the newest files that have them.
+    A file whose content changes is loaded as usual. Minutes that they had replaced come back with the next load of these months, from the newest files that have them.
     """
     from marketdata_assets.bars import forget as forgetting
 
