@@ -146,8 +146,8 @@ def forget(
 ) -> None:
     """Take wrong files back: delete their rows, and do not load them again.
 
-    A file whose content changes is loaded as usual. Minutes that they had replaced come back with the next load of these
-    months, from the newest files that have them.
+    A file whose content changes is loaded as usual. Minutes that they had replaced come back with the next load of
+    these months, from the newest files that have them.
     """
     from marketdata_assets.bars import forget as forgetting
 

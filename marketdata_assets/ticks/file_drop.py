@@ -30,6 +30,7 @@ _TIMES = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M:%S%.f", "%Y/
 _COMPACT = r"^(19|20)\d{10}(\d{2}(\d{3})?)?$"  # 20261120093000, with milliseconds or without seconds
 _EPOCHS = {10: 1_000_000, 13: 1_000, 16: 1}  # digits, and microseconds of one: seconds, ms, us since 1970
 _EPOCH_SPAN = (631_152_000_000_000, 2_000_000_000_000_000)  # 1990 to May 2033: what else has ten digits is no epoch
+_SECOND_60 = r":60(\D|$)|^\d{12}60"  # polars reads it as the next minute
 _OFFSET = r"(?:Z|[+-]\d{2}:?\d{2})$"
 
 Names = Callable[[Path, Sequence[str]], Mapping[str, str]]
@@ -314,6 +315,7 @@ def times(column: pl.Series, session: Session) -> pl.Expr:
             return clock.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
         return to_utc(clock.dt.cast_time_unit("us"), session)
     text = clock.cast(pl.String).str.strip_chars()
+    text = pl.when(~text.str.contains(_SECOND_60)).then(text)
     compact = pl.when(text.str.contains(_COMPACT)).then(text.str.pad_end(17, "0"))
     digits = compact.str.to_datetime("%Y%m%d%H%M%S%3f", strict=False, time_unit="us")
     naive = pl.coalesce(digits, *(text.str.to_datetime(form, strict=False, time_unit="us") for form in _TIMES))

@@ -182,12 +182,15 @@ def test_spellings_of_a_symbol_are_understood_or_rejected_with_advice(
         ("45810.39653", None),
         ("20250602 9:31", None),
         ("2025-06-02 09:31 PM", None),
+        ("2025-06-02 09:30:60", None),
+        ("2025-06-02T09:30:60.5", None),
+        ("2025-06-02T01:30:60Z", None),
+        ("2025-06-02T09:30:60+08:00", None),
+        ("20250602093060", None),
         ("", None),
     ],
 )
-def test_times_in_digits_are_read_by_their_length_or_rejected(
-    tmp_path: Path, time: str, instant: dt.datetime | None
-) -> None:
+def test_times_are_read_to_their_end_or_rejected(tmp_path: Path, time: str, instant: dt.datetime | None) -> None:
     written(tmp_path, HEADER + ROW.replace("2025-06-02 09:31:00", time))
     [content] = Files(tmp_path, files_config()).of_bars.contents()
     assert content.read == 1
