@@ -309,7 +309,7 @@ def tell(outcome: RunOutcome, kind: str = "captures") -> None:
     rows = rows or ("nothing new" if is_proven else "nothing loaded")
     rows += f", {filled['left']:,} messages left in the stream" if filled["left"] else ""
     output.console().print(
-        f"exchanges     {rows}; {filled['refused']:,} rejected, {filled['dead_letters']:,} unreadable,"
+        f"exchanges     {rows}; {filled['rejected']:,} rejected, {filled['dead_letters']:,} unreadable,"
         f" {kind}: {files or 'none'}; {filled['seconds']:.1f} s, {outcome.checks_passed} checks passed"
     )
 

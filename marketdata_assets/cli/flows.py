@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from marketdata_assets.loading.files import Unit
 
 LISTED = ("flow", "table", "mode", "partitions", "schedule", "sensor", "file")
-CHECKED = ("flow", "result", "tried", "read", "refused")  # the keys of --json; words: ok
+CHECKED = ("flow", "result", "tried", "read", "rejected")  # the keys of --json
 EXAMPLES = 3
 
 Name = Annotated[str, typer.Argument(help="the flow's name; marketdata flows list shows all")]
@@ -509,7 +509,7 @@ def _listed(one: "FlowFile") -> dict[str, Any]:
 
 
 def _checked(one: "FlowFile", data_dir: Path | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"flow": one.name, "result": "ok", "tried": "", "read": None, "refused": None}  # words: ok
+    row: dict[str, Any] = {"flow": one.name, "result": "ok", "tried": "", "read": None, "rejected": None}
     row |= {"examples": [], "error": None}
     try:
         if one.error is not None:
@@ -542,7 +542,7 @@ def _tried(flow: "FlowDefinition", data_dir: Path | None) -> dict[str, Any]:
     tried = try_unit(at, unit)
     said = [f"line {line}: {reason}" for line, reason in list(tried.rejects.items())[:EXAMPLES]]
     result: dict[str, Any] = {"tried": place, "read": tried.read, "examples": said}
-    result["refused"] = len(tried.rejects)  # words: ok
+    result["rejected"] = len(tried.rejects)
     if tried.too_many:
         result |= {
             "result": "wrong",

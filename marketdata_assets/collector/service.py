@@ -128,11 +128,6 @@ class Collector:
         log.info("subscriptions_changed", market=market.name, added=len(added), removed=len(removed))
         return Changed(added, removed, market.instruments)
 
-    def instruments(self, exchange: Exchange, market_type: MarketType) -> list[str]:
-        """The venue's names of the instruments that are followed."""
-        market = self._markets.get((exchange, market_type))
-        return market.instruments if market else []
-
     # Life cycle.
 
     async def run(self, stop: asyncio.Event, duration: float | None = None) -> Report:

@@ -21,9 +21,9 @@ Side = Literal["buy", "sell"]
 SizeUnit = Literal["base", "contracts", "quote"]
 """What a published size counts: coins, contracts, or units of the quote currency, as USD of some inverse futures."""
 
-Decimal = str  # text of a decimal number, as the venue wrote it
+DecimalText = str  # text of a decimal number, as the venue wrote it
 
-Level = tuple[Decimal, Decimal]
+Level = tuple[DecimalText, DecimalText]
 """Price and size, the size in the record's `unit`. In a delta, size 0 removes the level."""
 
 
@@ -42,9 +42,9 @@ class Trade(Record, frozen=True, gc=False, tag="trade"):
     """One trade, or an aggregate of trades (`first_id` to `last_id`)."""
 
     trade_id: str
-    price: Decimal
-    size: Decimal | None  # base units; null when only contracts are known
-    contracts: Decimal | None  # where the venue trades contracts
+    price: DecimalText
+    size: DecimalText | None  # base units; null when only contracts are known
+    contracts: DecimalText | None  # where the venue trades contracts
     side: Side  # of the taker
     first_id: str | None = None
     last_id: str | None = None
@@ -73,81 +73,81 @@ class Kline(Record, frozen=True, gc=False, tag="kline"):
     interval: str  # 1m, 1h, 1d, 1M is a month
     open_time: int  # ns
     close_time: int  # ns, the first moment that is no longer in it
-    open: Decimal
-    high: Decimal
-    low: Decimal
-    close: Decimal
-    volume: Decimal | None  # base units
-    contracts: Decimal | None
-    quote_volume: Decimal | None
+    open: DecimalText
+    high: DecimalText
+    low: DecimalText
+    close: DecimalText
+    volume: DecimalText | None  # base units
+    contracts: DecimalText | None
+    quote_volume: DecimalText | None
     trades: int | None
-    taker_buy_volume: Decimal | None
-    taker_buy_quote_volume: Decimal | None
+    taker_buy_volume: DecimalText | None
+    taker_buy_quote_volume: DecimalText | None
     closed: bool | None
 
 
 class Ticker(Record, frozen=True, gc=False, tag="ticker"):
     """The state of a market, of 24 hours where it sums up; a message of best prices alone has only those."""
 
-    bid: Decimal | None = None
-    bid_size: Decimal | None = None  # in `unit`, as ask_size and last_size
-    ask: Decimal | None = None
-    ask_size: Decimal | None = None
+    bid: DecimalText | None = None
+    bid_size: DecimalText | None = None  # in `unit`, as ask_size and last_size
+    ask: DecimalText | None = None
+    ask_size: DecimalText | None = None
     unit: SizeUnit | None = None
     update_id: int | None = None
-    last: Decimal | None = None
-    last_size: Decimal | None = None
-    open: Decimal | None = None
-    high: Decimal | None = None
-    low: Decimal | None = None
-    volume: Decimal | None = None  # base units
-    contracts: Decimal | None = None
-    quote_volume: Decimal | None = None
-    weighted_average: Decimal | None = None
+    last: DecimalText | None = None
+    last_size: DecimalText | None = None
+    open: DecimalText | None = None
+    high: DecimalText | None = None
+    low: DecimalText | None = None
+    volume: DecimalText | None = None  # base units
+    contracts: DecimalText | None = None
+    quote_volume: DecimalText | None = None
+    weighted_average: DecimalText | None = None
     trades: int | None = None
-    mark_price: Decimal | None = None
-    index_price: Decimal | None = None
-    settlement_price: Decimal | None = None
-    bid_iv: Decimal | None = None  # options: implied volatility, percent
-    ask_iv: Decimal | None = None
-    mark_iv: Decimal | None = None
-    price_change: Decimal | None = None  # of 24 hours, percent, where the venue states it
-    underlying_price: Decimal | None = None  # options: the forward that the venue values them with
-    delta: Decimal | None = None  # options: greeks of Black-Scholes, in the quote currency for one base unit
-    gamma: Decimal | None = None
-    vega: Decimal | None = None  # for one point of volatility
-    theta: Decimal | None = None  # for one day
-    rho: Decimal | None = None
+    mark_price: DecimalText | None = None
+    index_price: DecimalText | None = None
+    settlement_price: DecimalText | None = None
+    bid_iv: DecimalText | None = None  # options: implied volatility, percent
+    ask_iv: DecimalText | None = None
+    mark_iv: DecimalText | None = None
+    price_change: DecimalText | None = None  # of 24 hours, percent, where the venue states it
+    underlying_price: DecimalText | None = None  # options: the forward that the venue values them with
+    delta: DecimalText | None = None  # options: greeks of Black-Scholes, in the quote currency for one base unit
+    gamma: DecimalText | None = None
+    vega: DecimalText | None = None  # for one point of volatility
+    theta: DecimalText | None = None  # for one day
+    rho: DecimalText | None = None
 
 
 class FundingRate(Record, frozen=True, gc=False, tag="funding_rate"):
     """The rate of a perpetual. `funding_time` is when `rate` is paid, or was."""
 
-    rate: Decimal
+    rate: DecimalText
     funding_time: int | None  # ns
-    predicted_rate: Decimal | None = None  # of the period after
+    predicted_rate: DecimalText | None = None  # of the period after
     interval_hours: int | None = None
-    mark_price: Decimal | None = None
-    index_price: Decimal | None = None
-    premium: Decimal | None = None  # premium index: how far prices are above the index; 1 is 100 percent
+    mark_price: DecimalText | None = None
+    index_price: DecimalText | None = None
+    premium: DecimalText | None = None  # premium index: how far prices are above the index; 1 is 100 percent
 
 
 class OpenInterest(Record, frozen=True, gc=False, tag="open_interest"):
     """How much is open, each in the unit that the venue gives or its contract size makes exact."""
 
-    contracts: Decimal | None
-    size: Decimal | None  # base units
-    value: Decimal | None  # quote units
-    value_usd: Decimal | None = None  # as the venue states it
+    contracts: DecimalText | None
+    size: DecimalText | None  # base units
+    value: DecimalText | None  # quote units
+    value_usd: DecimalText | None = None  # as the venue states it
 
 
 class Liquidation(Record, frozen=True, gc=False, tag="liquidation"):
     """A forced order: `sell` closes a long position."""
 
     side: Side
-    price: Decimal  # at which it traded; where the venue does not say, its bankruptcy price
-    size: Decimal | None  # base units
-    contracts: Decimal | None
+    price: DecimalText  # at which it traded; where the venue does not say, its bankruptcy price
+    size: DecimalText | None  # base units
+    contracts: DecimalText | None
     liquidation_id: str | None = None
 
 

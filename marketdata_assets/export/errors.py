@@ -40,20 +40,6 @@ class CannotExport(TerminalError):
     """One file cannot be written; the others can."""
 
 
-class MissingPyarrow(CannotExport):
-    """The layout nautilus needs a package that is not installed."""
-
-    def __init__(self) -> None:
-        super().__init__("pyarrow is not installed; run: pip install pyarrow")
-
-
-class TooPrecise(CannotExport):
-    """A price or size has more digits than the layout can hold. Nothing is rounded."""
-
-    def __init__(self, what: str, digits: int, most: int) -> None:
-        super().__init__(f"{what} has {digits} digits after the point, the layout has {most}. Use the layout plain.")
-
-
 class OutOfOrder(CannotExport):
     """An event was received too late to be put in the order of the venue's time."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from marketdata_assets.export.errors import MissingPyarrow, TooPrecise
+from marketdata_assets.export.errors import CannotExport
 from marketdata_assets.export.exchange_rows import Day
 from marketdata_assets.loading.replacing import replacing
 
@@ -40,13 +40,16 @@ def path_of(record_type: str, day: Day) -> Path:
 
 
 def write(path: Path, day: Day, precisions: tuple[int, int], frames: Iterable[pl.DataFrame]) -> int:
-    """Write frames of `trades` or `deltas` as one file; the number of rows. Raises MissingPyarrow, TooPrecise."""
+    """Write frames of `trades` or `deltas` as one file; the number of rows. Raises CannotExport."""
     try:
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise MissingPyarrow from error
+        raise CannotExport("pyarrow is not installed; run: pip install pyarrow") from error
     if max(precisions) > SCALE:
-        raise TooPrecise(f"{day.instrument} on {day.date}", max(precisions), SCALE)
+        raise CannotExport(
+            f"{day.instrument} on {day.date} has {max(precisions)} digits after the point, the layout has {SCALE}. Use"
+            " the layout plain."
+        )
     names = ("instrument_id", "price_precision", "size_precision")
     metadata = dict(zip(names, (instrument_id(day), *map(str, precisions)), strict=True))
     rows, writer = 0, None

@@ -13,7 +13,7 @@ import polars as pl
 from marketdata_assets.flows import casting, numbers
 from marketdata_assets.flows.cell_formats import Cell
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.errors import MissingColumn, WrongType
+from marketdata_assets.flows.errors import FlowError, MissingColumn
 from marketdata_assets.flows.types import ColumnType
 from marketdata_assets.loading.rejects import LINE, Rejects
 from marketdata_assets.stores.pgcopy import Bytes, Column, Fixed, Numeric, Text, numeric_bytes
@@ -50,7 +50,10 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
         try:
             values = _fitted(column, kind)
         except (pl.exceptions.PolarsError, TypeError) as error:
-            raise WrongType(flow.name, place, name, str(column.dtype), str(kind), str(error)) from error
+            raise FlowError(
+                f"flow {flow.name}, {place}: column {name} is {column.dtype}, the target has {kind}: {error}. Make it"
+                f" {kind} by parse, derive or call, or change target.columns."
+            ) from error
         if values.null_count() > column.null_count():
             lost = column.is_not_null() & values.is_null()
             if column.dtype.is_float():

@@ -26,7 +26,7 @@ from marketdata_assets import config_files
 from marketdata_assets.config_files import Document, Location, Section
 from marketdata_assets.flows.addresses import Addresses
 from marketdata_assets.flows.cell_formats import TIMES, CellType, known_zone
-from marketdata_assets.flows.errors import NoAddress
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.expectations import Change, Expectation, mistakes
 from marketdata_assets.flows.sources import Source
 from marketdata_assets.flows.steps import DOTTED, AnyNames, Call, Names, Step
@@ -271,9 +271,12 @@ class FlowDefinition(Section):
 
     @property
     def addresses(self) -> Addresses:
-        """Where targets outside Postgres are. Raises NoAddress when `at` was not called."""
+        """Where targets outside Postgres are. Raises FlowError when `at` was not called."""
         if self._addresses is None:
-            raise NoAddress(self.name, self.target.kind)
+            raise FlowError(
+                f"flow {self.name}: the address of its target, of kind {self.target.kind}, is unknown; pass it with"
+                " .at(...)."
+            )
         return self._addresses
 
     def at(self, addresses: Addresses) -> Self:

@@ -10,7 +10,7 @@ import polars as pl
 
 from marketdata_assets.flows import columns, header
 from marketdata_assets.flows.definition import Loader
-from marketdata_assets.flows.errors import ReaderFailed
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.functions import Function
 from marketdata_assets.loading.files import HashedStream, Unit
 from marketdata_assets.loading.rejects import LINE, Rejects
@@ -20,7 +20,7 @@ from marketdata_assets.loading.run import describe, is_interrupt
 def read(
     stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects, function: Function
 ) -> Generator[pl.DataFrame]:
-    """The rows of the unit. Raises ReaderFailed for whatever the function raises, or BadHeader."""
+    """The rows of the unit. Raises FlowError for whatever the function raises, or BadHeader."""
     for frame in slices(stream, unit, loader, rejects, function):
         yield columns.of_values(frame, loader, rejects)
 
@@ -52,4 +52,7 @@ def _given(file: io.BytesIO, place: str, loader: Loader, function: Function) -> 
     except BaseException as error:  # of a user's function, such as SystemExit
         if is_interrupt(error):
             raise
-        raise ReaderFailed(place, loader.function or "", describe(error)) from error
+        raise FlowError(
+            f"{place}: loader.function {loader.function}: {describe(error)}. Nothing of the file is loaded; correct the"
+            " function or the file and run the flow again."
+        ) from error

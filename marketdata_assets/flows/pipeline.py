@@ -12,7 +12,7 @@ from itertools import takewhile
 import polars as pl
 
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.errors import FlowError, HandlerFailed
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.handlers import HANDLERS, Given
 from marketdata_assets.flows.steps import Call, Step
 from marketdata_assets.loading.rejects import LINE, Rejects
@@ -61,7 +61,11 @@ class Pipeline:
                 shape = (frame.height, frame.width - (LINE in frame.columns))
                 title = f"{step.name} {step.config.function}" if isinstance(step.config, Call) else step.name
                 name = f"{number} ({title})"
-                raise HandlerFailed(self._flow.name, self._place, name, shape, describe(error)) from error
+                raise FlowError(
+                    f"flow {self._flow.name}, {self._place}: handler {name} on {shape[0]} rows x {shape[1]} columns:"
+                    f" {describe(error)}. Nothing of the file is loaded; correct the handler or the file and run the"
+                    " flow again."
+                ) from error
             frame = result
         return frame
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from marketdata_assets.flows import conform, reading
 from marketdata_assets.flows.definition import FlowDefinition, Month, Target
-from marketdata_assets.flows.errors import NewColumns
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.pipeline import Pipeline
 from marketdata_assets.flows.targets import frames
 from marketdata_assets.flows.targets.frames import FrameSpool
@@ -138,7 +138,11 @@ class _Preparation:
         rejects, prepared = self._rejects, self._prepared
         prepared.undeclared = tuple(sorted(rejects.undeclared))
         if prepared.undeclared and self._flow.loader.new_columns == "fail":
-            raise NewColumns(self._unit.place, prepared.undeclared)
+            raise FlowError(
+                f"{self._unit.place}: undeclared columns {', '.join(prepared.undeclared)}, and loader.new_columns is"
+                " fail. Nothing of the file is loaded; name them in loader.columns or loader.ignored_columns, and run"
+                " the flow again."
+            )
         rejects.check_limit(self._unit.place, "Correct the file and deliver it again, or raise quality in the flow.")
         prepared.read = rejects.rows
         if self._leading:

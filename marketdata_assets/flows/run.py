@@ -19,7 +19,7 @@ import psycopg
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import claims, code, evolution, new_columns, owners, storage
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.errors import NoFiles, NoFolder, UnknownUnit
+from marketdata_assets.flows.errors import FlowError, NoFiles
 from marketdata_assets.flows.targets import books, unit_store
 from marketdata_assets.flows.unit import FileReport, Job, load_batch, record_failure
 from marketdata_assets.loading.errors import BadFile
@@ -78,7 +78,10 @@ def run_flow(
     if not found:
         raise NoFiles(str(folder / flow.loader.folder), flow.loader.glob)
     if units is not None and (unknown := sorted(set(units) - set(existing(found, units)))):
-        raise UnknownUnit(flow.name, unknown[0], str(folder / flow.loader.folder))
+        raise FlowError(
+            f"flow {flow.name}: no file {unknown[0]!r} in {folder / flow.loader.folder}. Deliver it, or request an"
+            " existing file."
+        )
     with connect(dsn) as connection:
         altered = prepare_table(connection, flow)
         flow = evolution.present(connection, flow)
@@ -151,11 +154,12 @@ def find_units(flow: FlowDefinition, folder: Path) -> list[Unit]:
     """The flow's units below the data folder: big ones first, so that none is last, and the others by name.
 
     Rows of files in the order of their names are often in the order of the key, which the index is built faster in.
-    Raises NoFolder. A zip whose members cannot be listed is a unit of its own, which fails when it is opened.
+    Raises FlowError without the folder. A zip whose members cannot be listed is a unit of its own, which fails when
+    it is opened.
     """
     root = folder / flow.loader.folder
     if not root.is_dir():
-        raise NoFolder(str(root))
+        raise FlowError(f"{root}: no such folder. Create it, or correct loader.folder or MARKETDATA_FLOWS_DATA.")
     found: list[Unit] = []
     for file in walk(root, flow.loader.glob):
         try:

@@ -14,7 +14,7 @@ from marketdata_assets.flows import owners
 from marketdata_assets.flows.alterations import OWNER_DEFAULTS, Alteration, Columns, Found, required_columns
 from marketdata_assets.flows.alterations import alterations as differences
 from marketdata_assets.flows.definition import FlowDefinition, Target
-from marketdata_assets.flows.errors import CannotAlter, SchemaDrift
+from marketdata_assets.flows.errors import FlowError, SchemaDrift
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.postgres import create_missing, ensure_timescaledb, statement
 
@@ -153,7 +153,7 @@ def _time_column(connection: psycopg.Connection, table: str) -> str | Literal[Fa
 
 @contextmanager
 def without_views(connection: psycopg.Connection, flow: FlowDefinition) -> Iterator[None]:
-    """Within, there are no plain views on the flow's table; they are made again after. Raises CannotAlter."""
+    """Within, there are no plain views on the flow's table; they are made again after. Raises FlowError."""
     table = flow.target.table
     views = connection.execute(statement(__package__, "views_on.sql"), {"table": table}).fetchall()
     for view, _ in reversed(views):
@@ -172,7 +172,10 @@ def _altering(flow: FlowDefinition, change: str) -> Iterator[None]:
         yield
     except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
         cause = error.diag.message_primary or str(error)
-        raise CannotAlter(flow.name, flow.target.table, change, cause) from error
+        raise FlowError(
+            f"flow {flow.name}: table {flow.target.table}: {change}: {cause}. The table is unchanged; drop what depends"
+            " on it, run the flow again, and make it again."
+        ) from error
 
 
 def _alter(connection: psycopg.Connection, flow: FlowDefinition, changes: Sequence[Alteration]) -> None:

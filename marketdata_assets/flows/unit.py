@@ -12,7 +12,7 @@ import psycopg
 
 from marketdata_assets.flows import claims, evolution, new_columns
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.errors import AppendedFileChanged, CannotAddColumn, MissingColumn
+from marketdata_assets.flows.errors import CannotAddColumn, FlowError, MissingColumn
 from marketdata_assets.flows.prepare import Prepared, prepare
 from marketdata_assets.flows.table_writer import KeysClash, Statements, TableWriter, lock_table
 from marketdata_assets.flows.targets import books, unit_store
@@ -201,7 +201,10 @@ class _UnitLoad:
                 return _report(known)  # of this run, by a worker that died before it said so
             return FileReport(self.unit.place, "unchanged", months=tuple(known.slices))
         if append and known.rows:
-            raise AppendedFileChanged(self.unit.place, self.job.flow.target.table)
+            raise FlowError(
+                f"{self.unit.place}: changed after its rows were appended to {self.job.flow.target.table}, where mode"
+                " append replaces none. Deliver new rows in a new file, or declare mode: replace or upsert."
+            )
         return None
 
     def _write(self, prepared: Prepared, known: Entry | None, straight: bool) -> FileReport:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 LEDGER = "marketdata_ledger_rows"
-COMMITTED, ATTEMPTED = "stands", "attempt"  # words: ok
+COMMITTED, ATTEMPTED = "committed", "attempt"
 """The stored values of `aspect`: the committed content of a unit, and its last attempt."""
 PENDING = ""
 INTERRUPTED = "interrupted while it was written"

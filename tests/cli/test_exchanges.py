@@ -57,7 +57,7 @@ def test_captures_days_status_and_quarantine(shell: Shell) -> None:
     written = shell.sample()
     first = shell.said("ingest", "captures")
     assert first["rows"]["exchange_trades"] == sum(written.trades.values())
-    assert (first["captures"]["ok"], first["refused"], first["problems"]) == (len(written.files), 0, [])
+    assert (first["captures"]["ok"], first["rejected"], first["problems"]) == (len(written.files), 0, [])
     assert (first["checks_passed"], first["checks_failed"]) == (len(OF_TABLES), [])
     days = shell.run("ingest", "days", "--no-fetch")
     assert days.returncode == 0, days.stderr

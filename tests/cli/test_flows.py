@@ -49,7 +49,7 @@ def test_new_flow_is_checked_loaded_and_loaded_once(here: Command, tmp_path: Pat
     assert here("flows", "schema").stdout == (tmp_path / "flows" / "flow.schema.json").read_text("utf-8")
     assert (home / "defs.yaml").read_text("utf-8").startswith("# yaml-language-server: $schema=../flow.schema.json\n")
     [row] = answer(here("flows", "check", "my_prices", "--json"))["flows"]
-    assert (row["result"], row["read"], row["refused"], row["error"]) == ("ok", 12, 0, None)
+    assert (row["result"], row["read"], row["rejected"], row["error"]) == ("ok", 12, 0, None)
     run = here("flows", "run", "my_prices", "--data-dir", str(home / "sample"), "--json")
     assert run.returncode == 0, run.stderr
     said = answer(run)

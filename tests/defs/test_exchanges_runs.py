@@ -190,7 +190,7 @@ def test_what_was_loaded_before_the_stream_failed_is_reported(
 def test_messages_that_are_left_in_the_stream_are_named(floor: Floor, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing was loaded, as the time was over: that is not nothing new."""
     told = {"rows": {}, "captures": {}, "notes": [], "problems": [], "left": 40}
-    told |= {"refused": 0, "dead_letters": 0, "seconds": 1.0}
+    told |= {"rejected": 0, "dead_letters": 0, "seconds": 1.0}
     tell(RunOutcome(True, "a run", {FEED: {"round": told}}))
     assert capsys.readouterr().out.startswith("exchanges     nothing loaded, 40 messages left in the stream; ")
 

@@ -10,7 +10,7 @@ import pytest
 
 from marketdata_assets.flows.ashares import flag_moves
 from marketdata_assets.flows.definition import FlowDefinition, parse
-from marketdata_assets.flows.errors import BadFunction, HandlerFailed, MissingColumn
+from marketdata_assets.flows.errors import BadFunction, FlowError, MissingColumn
 from marketdata_assets.flows.pipeline import Pipeline
 from marketdata_assets.flows.trial import check
 from marketdata_assets.loading.rejects import LINE, Rejects
@@ -123,7 +123,7 @@ def test_decimals_are_doubles_to_an_expression() -> None:
     ],
 )
 def test_a_mistake_names_flow_unit_handler_and_shape(handler: str, said: str) -> None:
-    with pytest.raises(HandlerFailed) as caught:
+    with pytest.raises(FlowError) as caught:
         result(TWO, handler)
     assert str(caught.value).startswith("flow flow, f.csv: ")
     assert said in str(caught.value)
@@ -146,7 +146,7 @@ def test_check_runs_a_flow_without_a_file(tmp_path: Path) -> None:
     check(flow("derive: {twice: close * 2}", text=PRICES))
     with pytest.raises(MissingColumn, match="give no column twice; they give code, close, double"):
         check(flow("derive: {double: close * 2}", text=PRICES))
-    with pytest.raises(HandlerFailed, match=r"handler 1 \(derive\)"):
+    with pytest.raises(FlowError, match=r"handler 1 \(derive\)"):
         check(flow("derive: {twice: clos * 2}", text=PRICES))
     with pytest.raises(BadFunction, match=r"no\.such: cannot be imported"):
         check(flow("call: {function: no.such}", text=PRICES))

@@ -11,7 +11,7 @@ from flow_files import PRICES, closes, deliver, flow, lines, loaded, metadata, o
 
 from marketdata_assets.flows import checks, status, storage
 from marketdata_assets.flows import run as running
-from marketdata_assets.flows.errors import NoFolder, SchemaDrift, UnknownUnit
+from marketdata_assets.flows.errors import FlowError, SchemaDrift
 from marketdata_assets.loading.file_ledger import FileEntry
 
 REPLACE = PRICES.replace("mode: upsert", "mode: replace")
@@ -164,9 +164,9 @@ def test_an_empty_file_is_empty_and_a_missing_folder_or_file_is_named(dsn: str, 
     deliver(tmp_path, "a.csv", lines("a", []))
     assert run(prices, dsn, tmp_path).count("empty") == 1
     assert run(prices, dsn, tmp_path).unchanged == 1
-    with pytest.raises(UnknownUnit, match=r"no file 'x\.csv'"):
+    with pytest.raises(FlowError, match=r"no file 'x\.csv'"):
         run(prices, dsn, tmp_path, units=["x.csv"])
-    with pytest.raises(NoFolder, match="no such folder"):
+    with pytest.raises(FlowError, match="no such folder"):
         run(prices, dsn, tmp_path / "nowhere")
 
 

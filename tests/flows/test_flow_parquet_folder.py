@@ -17,7 +17,7 @@ from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import checks, expectation_checks, status
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.definition import FlowDefinition, parse, read
-from marketdata_assets.flows.errors import CannotForget, CannotRebuild, TargetTaken
+from marketdata_assets.flows.errors import CannotForget, CannotRebuild, FlowError
 from marketdata_assets.flows.forget import forget
 from marketdata_assets.flows.rebuild import rebuild
 from marketdata_assets.flows.targets.parquet_folder import file_name
@@ -250,7 +250,7 @@ def test_partitions_by_month_are_counted(dsn: str, tmp_path: Path) -> None:
 def test_a_second_flow_does_not_load_into_the_folder(dsn: str, tmp_path: Path) -> None:
     deliver(tmp_path, "a.csv", lines("a", [1]))
     run(flow(tmp_path, REPLACE), dsn, tmp_path)
-    with pytest.raises(TargetTaken, match="has the rows of flow prices"):
+    with pytest.raises(FlowError, match="has the rows of flow prices"):
         run(flow(tmp_path, REPLACE, "other"), dsn, tmp_path)
 
 

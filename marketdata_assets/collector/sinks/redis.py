@@ -30,7 +30,7 @@ from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.items import Item, Recorded, moment
 from marketdata_assets.collector.sink import SinkState
 from marketdata_assets.exchanges.records import (
-    Decimal,
+    DecimalText,
     FundingRate,
     Gap,
     Kline,
@@ -67,10 +67,10 @@ class Quote(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="bbo"):
     instrument: str
     ts_event: int | None  # ns
     ts_recv: int  # ns
-    bid: Decimal | None
-    bid_size: Decimal | None  # in `unit`
-    ask: Decimal | None
-    ask_size: Decimal | None
+    bid: DecimalText | None
+    bid_size: DecimalText | None  # in `unit`
+    ask: DecimalText | None
+    ask_size: DecimalText | None
     unit: SizeUnit | None
 
 

@@ -27,7 +27,6 @@ from marketdata_assets.partitions import day_ranges, days_of
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
 from marketdata_assets.run_queue import FIRST_IN_QUEUE
 
-CAPTURES_SENSOR = "exchange_captures_sensor"
 MAX_FILES = 200  # captures of one run; more are for the next one
 
 TABLES = dg.AssetSelection.assets(*report.TABLES)

@@ -20,7 +20,7 @@ HISTORY, HISTORY_JOB = "exchange_history", "exchange_history_days"
 HISTORY_TABLES = ("exchange_trades", "exchange_klines", "exchange_funding_rates", "exchange_open_interest")
 """The tables of the types that venues have histories of."""
 CAPTURE_OUTCOMES = ("ok", "empty", "unchanged", "failed")
-REJECTED = "refused"  # a metadata key that Dagster has stored and the CLI prints, so it keeps its name; words: ok
+REJECTED = "rejected"
 
 
 def partitions() -> "DailyPartitionsDefinition":

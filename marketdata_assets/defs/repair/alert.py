@@ -24,7 +24,7 @@ NAME = "run_failure_alert"
 OVERLAP = dt.timedelta(minutes=5)
 """Runs end in other processes, whose clocks may differ and whose commits may arrive late."""
 FAILED_TICKS = 3  # failed ticks in a row after which a sensor or a schedule counts as failing
-REPORTED = "told"  # words: ok
+REPORTED = "reported"
 """The runs already reported: a key of the stored cursor, so it is not renamed."""
 MAX_LISTED = 20
 MAX_CHARACTERS = 500

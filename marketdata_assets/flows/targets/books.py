@@ -9,20 +9,23 @@ import psycopg
 
 from marketdata_assets.flows import owners
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.errors import TargetTaken
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.table_writer import lock_table
 from marketdata_assets.flows.targets.frames import FrameSpool
 from marketdata_assets.flows.targets.unit_store import UnitStore
 
 
 def ensure(connection: psycopg.Connection, flow: FlowDefinition, store: UnitStore) -> None:
-    """Create the store, and make stale what it does not have as recorded. Raises TargetTaken."""
+    """Create the store, and make stale what it does not have as recorded. Raises FlowError."""
     row = connection.execute(
         "SELECT substr(dataset, 6) FROM marketdata_flow_tables WHERE table_name = %s AND dataset <> %s LIMIT 1",
         [flow.target.place, flow.dataset],
     ).fetchone()
     if row is not None:
-        raise TargetTaken(flow.name, flow.target.place, row[0])
+        raise FlowError(
+            f"flow {flow.name}: {flow.target.place} has the rows of flow {row[0]}. Give target.table or target.folder"
+            " another name."
+        )
     store.ensure()
     if lost(connection, flow, store) or _never_loaded(connection, flow, store) or store.has_leftovers():
         with connection.transaction():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from marketdata_assets.flows.definition import Target
-from marketdata_assets.flows.errors import TargetDiffers
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.targets.frames import FrameSpool, schema
 from marketdata_assets.flows.types import ColumnType
 from marketdata_assets.stores import clickhouse, clickhouse_cluster
@@ -67,7 +67,11 @@ class ClickHouseTable:
             if found := self._columns(client):
                 added, differences = self._compared(found)
                 if differences:
-                    raise TargetDiffers(self.target.table, differences, [self.target.table, self.table])
+                    raise FlowError(
+                        f"table {self.target.table} of ClickHouse differs from target: {'; '.join(differences)}."
+                        f" Nothing is changed; drop {self.target.table} and {self.table} there and run the flow again:"
+                        " all its files are loaded into new ones."
+                    )
                 for column in added:
                     client.command(f"ALTER TABLE {quoted(self.table)} ADD COLUMN {column}")
             else:

@@ -2,12 +2,11 @@
 -- Locks: none. Statements are separated by a semicolon at the end of a line.
 
 -- Two aspects of a unit, each with its own versions, of which the newest is valid. Read the view.
--- The committed content is stored as 'stands'; words: ok
 CREATE TABLE IF NOT EXISTS marketdata_ledger_rows (
     dataset         LowCardinality(String),            -- the table the unit is loaded into
     unit            LowCardinality(String),
     source          LowCardinality(String),
-    aspect          LowCardinality(String),            -- 'stands': committed content; 'attempt': the last load -- words: ok
+    aspect          LowCardinality(String),            -- 'committed': committed content; 'attempt': the last load
     version         UInt64,                            -- ns of the server's clock; orders publishes as they happened
     content_hash    Nullable(String),                  -- content; '' while a publish is pending
     previous_hash   Nullable(String),                  -- content: the hash before
@@ -29,8 +28,8 @@ CREATE TABLE IF NOT EXISTS marketdata_ledger_rows (
     reject_raw      Array(String) CODEC(ZSTD(3)),
     reject_slice    Array(String) CODEC(ZSTD(1)),      -- '': not known
     slice_states    String DEFAULT '' CODEC(ZSTD(1)),  -- content: slices that are not final, as JSON; see SliceState
-    CONSTRAINT aspect_known CHECK aspect IN ('stands', 'attempt'),  -- words: ok
-    CONSTRAINT outcome_known CHECK aspect = 'stands' OR outcome IN ('ok', 'empty', 'unsupported', 'failed', 'removed')  -- words: ok
+    CONSTRAINT aspect_known CHECK aspect IN ('committed', 'attempt'),
+    CONSTRAINT outcome_known CHECK aspect = 'committed' OR outcome IN ('ok', 'empty', 'unsupported', 'failed', 'removed')
 ) ENGINE = ReplacingMergeTree(version) ORDER BY (dataset, unit, source, aspect) SETTINGS index_granularity = 1024;
 
 -- Every attempt, never changed.
@@ -85,14 +84,14 @@ FROM (
         argMaxIf(
             (content_hash, previous_hash, slices, read, skipped, rows, rejected, origin, slice_states),
             version,
-            aspect = 'stands'  -- words: ok
+            aspect = 'committed'
         ) AS committed,
         argMaxIf(
             (outcome, attempted_hash, error, code_version, run_id, started, finished),
             version,
             aspect = 'attempt' OR ifNull(content_hash = '', false)  -- a pending publish is an unfinished attempt
         ) AS attempt,
-        maxIf(version, aspect = 'stands') AS committed_version  -- words: ok
+        maxIf(version, aspect = 'committed') AS committed_version
     FROM marketdata_ledger_rows
     GROUP BY dataset, source, unit
 );
