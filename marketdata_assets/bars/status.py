@@ -66,7 +66,8 @@ class Survey:
     @property
     def undated(self) -> set[str]:
         """Files that are due or failed in no month that is known, so that a run of any month tries them."""
-        return {task.source for task in self.tasks if not task.touches}
+        dated = {task.source for task in self.tasks if task.touches}
+        return {task.source for task in self.tasks if not task.touches} - dated
 
     def due(self, months: Collection[str]) -> bool:
         """Whether a run of `months` has anything to load."""

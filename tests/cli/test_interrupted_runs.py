@@ -99,7 +99,7 @@ def test_an_interrupted_run_ends_at_once_and_leaves_nothing(
         else:
             command.send_signal(signal.Signals[how])
         out, said = command.communicate(timeout=60)
-        assert (command.returncode, out) == (1, "")
+        assert (command.returncode, out) == (1, "files         1 file: 1 due\n")
         assert INTERRUPTED in said
         assert "psycopg" not in said
         assert psutil.wait_procs(family, timeout=10)[1] == []

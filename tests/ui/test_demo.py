@@ -54,7 +54,14 @@ SWITCHED = {
     *("minute_bar_files_sensor", "kline_behind_bars", "alphas_hourly", "alphas_daily", "alphas_rotation"),
     *("alphas_changes", "alpha_records_daily"),
     *("alpha_files_sensor", "alphas_follow", "brain_accounts_sensor", "tick_files_sensor", "ticks_daily"),
-    *("symbols_daily", "reference_daily", "exchange_captures_sensor", "exchange_drain", "exchange_hourly"),
+    *(
+        "symbols_daily",
+        "reference_daily",
+        "reference_files_sensor",
+        "exchange_captures_sensor",
+        "exchange_drain",
+        "exchange_hourly",
+    ),
     *(f"{flow}_{what}" for flow in FLOWS for what in ("sensor", "schedule")),
     *("backfill_missing", "housekeeping_daily", "backup_daily", "run_failure_alert", "heartbeat", "killed_commands"),
 }
@@ -63,7 +70,7 @@ DRAWN = ("alpha_summary", "exchange_gaps", "exchange_ohlcv_1m", "exchange_trades
 """Assets with a picture; the others have tables, or figures alone."""
 SHOWN = {"exchange_gaps", KLINE, "tick_data", "alpha_files", "brain_api", "stock_daily_files"}
 """Those whose pages `make test` opens; `make test-slow` opens all."""
-FULL = ("stock_1min_qfq", KLINE, "exchange_gaps", "exchange_ohlcv_1m")
+FULL = ("exchange_gaps", "exchange_ohlcv_1m")
 """Those of which the demo fills every partition."""
 
 FACTS = """query Facts($key: AssetKeyInput!) {assetNodeOrError(assetKey: $key) {... on AssetNode {
@@ -129,7 +136,7 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     assert bars.startswith(f"minute bars   {rows:,} rows, 0 rejected, ")
     assert bars.endswith(f" rows/s; {len(sample_bars.STOCKS)} codes, 0 files unchanged")
     assert kline.startswith("monthly kline ")
-    assert kline.endswith(" 9 checks passed")
+    assert kline.endswith(" 10 checks passed")
     assert alphas.startswith("alphas        288 documents, 288 inserted, 0 updated, 0 unchanged, 0 rejected, ")
     assert alphas.endswith(" 20 checks passed")
     assert re.fullmatch(
@@ -142,7 +149,7 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     assert [line.split()[0] for line in ticks] == ["tick_data", "order_book", "factors", "checks", "Successful:"]
     assert f"; {months * stocks} ok, 0 empty, 0 provisional, {stocks} unsupported, 0 failed, " in ticks[0]
     assert f"; {stocks} ok, 0 empty, 0 provisional, {months * stocks} unsupported, 0 failed, " in ticks[1]
-    assert ticks[3].split()[1:] == ["7", "of", "7", "passed"]
+    assert ticks[3].split()[1:] == ["9", "of", "9", "passed"]
     assert ticks[4] == f"Successful: {stocks}/{stocks}"
     tables, gaps, days, history = exchanges
     assert tables.startswith("exchanges     ")
@@ -369,7 +376,7 @@ def test_second_demo_changes_no_file_loads_no_row_and_stops_what_it_started(home
     assert (said["bars"]["rows"], said["bars"]["rejected"], said["bars"]["files_loaded"]) == (0, 0, 0)
     assert said["bars"]["files_unchanged"] == len(sample_bars.STOCKS) + len(OF_EARLIER_YEARS) * (len(before) - 1)
     assert said["kline"]["months"] == len(BAR_MONTHS.get_partition_keys())
-    assert (said["checks_passed"], said["checks_failed"], said["error"]) == (10, [], None)
+    assert (said["checks_passed"], said["checks_failed"], said["error"]) == (11, [], None)
     assert (said["alphas"]["documents"], said["alphas"]["success"]) == (0, True)
     assert said["alphas"]["packages_unchanged"] > 0
     assert again.stderr == ""

@@ -14,6 +14,7 @@ from marketdata_assets.defs.bars import selected_job
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.runs import range_requests, run_key, runs_that_load, sensor, span_of_run
 from marketdata_assets.defs.selection import config_of
+from marketdata_assets.loading.states import State
 from marketdata_assets.months import month_ranges
 from marketdata_assets.partitions import BAR_MONTHS, joined, overlap
 from marketdata_assets.resources import BarFiles, NoServer, Postgres
@@ -97,8 +98,9 @@ def due(
     """One run of all months that are missing, failed or stale, and runs of months of which only the K-line is.
 
     The newest month is loaded for files of which no month is known: every run tries these. A load that fails refreshes
-    the K-line of what it has loaded, so months of both need no run of their own. Groups of `unfinished` files (see
-    `plan.states`) are not read.
+    the K-line of what it has loaded, so months of both need no run of their own. A month that Dagster shows as failed
+    and that no file covers any more has a run by range, which makes Dagster forget the failure. Groups of
+    `unfinished` files (see `plan.states`) are not read.
     """
     keys = BAR_MONTHS.get_partition_keys()
     with connect(postgres.dsn) as connection:
@@ -111,12 +113,14 @@ def due(
         for asset, known in ((BARS, found.months), (KLINE, klines))
     )
     months |= {keys[-1]} if found.undated else set()
-    finished = sorted(plan.without_groups(months, unfinished))
-    ranges = month_ranges(finished)
+    finished = plan.without_groups(months, unfinished)
+    uncovered = {month for month in finished if found.months[month] == State.UNSUPPORTED}
+    ranges = month_ranges(finished - uncovered)
     if len(ranges) > 1:
-        config = config_of(selected_job.OP, finished)
+        config = config_of(selected_job.OP, sorted(finished - uncovered))
         loads = [dg.RunRequest(run_key="selected", job_name=selected_job.JOB, run_config=config)]
     else:
         loads = range_requests(ranges, job_name=JOB)
+    loads += range_requests(joined(month_ranges(uncovered), MOST_RUNS), before="uncovered:", job_name=JOB)
     rest = joined(month_ranges(kline_months - months), MOST_RUNS)
     return loads + range_requests(rest, before="kline:", job_name=kline_job.name)
