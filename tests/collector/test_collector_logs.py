@@ -16,7 +16,15 @@ from market_cases import BINANCE, collect
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.collector.checkpoint import Checkpoint
-from marketdata_assets.collector.connections import Timing, adapter_for, book_recovery, connection, liveness, market
+from marketdata_assets.collector.connections import (
+    Clock,
+    Timing,
+    adapter_for,
+    book_recovery,
+    connection,
+    liveness,
+    market,
+)
 from marketdata_assets.collector.items import items
 from marketdata_assets.collector.jetstream import publisher, spool, spool_queue, stream
 from marketdata_assets.collector.sinks import capture, clickhouse, redis
@@ -106,6 +114,9 @@ async def test_a_thousand_reconnects_give_few_lines(tmp_path: Path, logged: Logg
 
 class _Events:
     """Events of a connection that never opens."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
 
     def number(self) -> int:
         return 1

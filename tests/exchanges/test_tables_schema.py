@@ -1,14 +1,13 @@
 """The tables are what the records are, and old rows go only where somebody asked for it."""
 
 import re
-from decimal import Decimal
 
 import msgspec
 import pytest
 from clickhouse_connect.driver.client import Client
 
 from marketdata_assets.exchanges.errors import UnknownTable
-from marketdata_assets.exchanges.records import RECORDS, Gap, Ticker, Trade
+from marketdata_assets.exchanges.records import RECORDS, Gap, Trade
 from marketdata_assets.exchanges.tables import rows, schema
 
 DAY = 86_400 * 10**9
@@ -32,26 +31,6 @@ def test_each_type_has_a_table_whose_columns_are_its_fields(clickhouse_client: C
             field.encode_name for field in msgspec.structs.fields(table.record) if type(None) in _members(field.type)
         }
         assert {name for name in plain if "Nullable" in columns[name][0]} == optional
-
-
-def test_tables_of_an_earlier_version_get_the_columns_that_they_lack(clickhouse_client: Client) -> None:
-    added = {
-        "exchange_trades": ["sequence"],
-        "exchange_tickers": ["price_change", "underlying_price", "delta", "gamma", "vega", "theta", "rho"],
-        "exchange_funding_rates": ["premium"],
-        "exchange_open_interest": ["value_usd"],
-    }
-    schema.ensure(clickhouse_client)
-    where = ("okx", "spot", "BTC-USDT", "BTC-USDT")
-    rows.insert_records(clickhouse_client, [Ticker(*where, LAST_YEAR, LAST_YEAR, last="1.5")])
-    before = {table: described(clickhouse_client, table) for table in added}
-    for table, names in added.items():
-        clickhouse_client.command(f"ALTER TABLE {table} {', '.join(f'DROP COLUMN {name}' for name in names)}")
-    schema.ensure(clickhouse_client)
-    for table, columns in before.items():
-        assert list(described(clickhouse_client, table).items()) == list(columns.items())
-    kept = clickhouse_client.query("SELECT last, delta FROM exchange_tickers FINAL").result_rows
-    assert kept == [(Decimal("1.5"), None)]
 
 
 def _members(kind: object) -> tuple[object, ...]:

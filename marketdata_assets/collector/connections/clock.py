@@ -15,11 +15,9 @@ SET_NS = 1_000_000_000
 class Clock:
     """Both clocks of one process."""
 
-    def __init__(
-        self, time_ns: Callable[[], int] = time.time_ns, monotonic_ns: Callable[[], int] = time.monotonic_ns
-    ) -> None:
-        self.time_ns, self._monotonic_ns = time_ns, monotonic_ns
-        self._origin = time_ns() - monotonic_ns()
+    def __init__(self, time_ns: Callable[[], int] | None = None, monotonic_ns: Callable[[], int] | None = None) -> None:
+        self.time_ns, self._monotonic_ns = time_ns or time.time_ns, monotonic_ns or time.monotonic_ns
+        self._origin = self.time_ns() - self._monotonic_ns()
         self._set_at, self._steps = [0], [0]  # since when (steady ns), and by how much the clock was set in all
 
     def steady_ns(self) -> int:
