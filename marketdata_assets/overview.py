@@ -6,13 +6,12 @@ creation of missing tables.
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
-from marketdata_assets.loading import file_ledger
-from marketdata_assets.loading.file_ledger import FileState, unsettled
+from marketdata_assets.loading.file_ledger import FileEntry, FileState, counts, summary, unsettled
 from marketdata_assets.months import EXCHANGE_CLOCK, bar_months, last_days, last_months
 
 if TYPE_CHECKING:
@@ -29,7 +28,10 @@ if TYPE_CHECKING:
     from marketdata_assets.ticks.status import State
 
 Row = dict[str, Any]
-"""`group` (the domain), `asset`, `partitions` by state, `newest` as text, `newest_at` as an instant, and counts."""
+"""`group` (the domain), `asset`, `partitions` by state, `newest` as text, `newest_at` as an instant, and counts.
+
+A watched folder has a row too: its files by FILE_STATES, in a `summary`, and the first that need something as `named`.
+"""
 
 Domain = Literal["reference", "bars", "alphas", "ticks", "exchanges", "flows", "reconciliation"]
 
@@ -46,34 +48,38 @@ TICK_STATES: tuple["State", ...] = (
     "failed",
 )
 ALPHA_STATES = ("ok", "empty", "unsupported", "missing", "stale", "failed")
-FEED = "exchange_feed"
-FROM_FILES: tuple["Table", ...] = ("tick_data", "order_book")
+FILE_STATES = tuple(state.name.lower() for state in FileState)
 NAMED_FILES = 5
 SHANGHAI = ZoneInfo(EXCHANGE_CLOCK)
 
 
+def files_row(group: Domain, asset: str, entries: Sequence[FileEntry]) -> list[Row]:
+    """The row of a watched folder; none where it has no file."""
+    if not entries:
+        return []
+    states = {state.name.lower(): number for state, number in counts(entries).items()}
+    row = _row(group, asset, states, None, dt.UTC, rows=None, quarantine=None)
+    return [row | {"summary": summary(entries), "named": [vars(one) for one in unsettled(entries)[:NAMED_FILES]]}]
+
+
 def bars(connection: "psycopg.Connection", folder: Path, now: dt.datetime) -> list[Row]:
-    """The rows of minutes and K-line, by months."""
+    """The rows of the files, of minutes and K-line, the last two by months."""
     from marketdata_assets.bars import bases, status
 
-    months = bar_months(now)
-    survey = status.survey(connection, folder, months)
-    states, files = survey.months, status.with_counts(connection, survey.files)
+    survey = status.survey(connection, folder, bar_months(now))
     stale = bases.known(connection)
     tables = {
-        "stock_1min_qfq": (states, status.bars_summary(connection)),
-        "stock_monthly_kline": (status.kline_states(connection, states), status.kline_summary(connection)),
+        "stock_1min_qfq": (survey.months, status.bars_summary(connection)),
+        "stock_monthly_kline": (
+            status.kline_states(connection, survey.months),
+            status.kline_summary(connection),
+        ),
     }
-    rows = []
+    rows = files_row("bars", "minute_bar_files", status.with_counts(connection, survey.files))
     for asset, (known, found) in tables.items():
-        counts: Row = {"rows": found.rows, "codes": found.codes, "quarantine": found.quarantined}
-        counts |= {"stale_codes": len(stale), "two_bases": stale}
-        rows.append(_row("bars", asset, _counts(known), found.newest, SHANGHAI, **counts))
-    rows[0] |= {f"files_{state.name.lower()}": number for state, number in file_ledger.counts(files).items()}
-    rows[0] |= {
-        "files_summary": file_ledger.summary(files),
-        "files_named": [vars(one) for one in unsettled(files)[:NAMED_FILES]],
-    }
+        others: Row = {"rows": found.rows, "codes": found.codes, "quarantine": found.quarantined}
+        others |= {"stale_codes": len(stale), "two_bases": stale}
+        rows.append(_row("bars", asset, _counts(known), found.newest, SHANGHAI, **others))
     return rows
 
 
@@ -123,14 +129,16 @@ def _alphas_row(asset: str, account: str, states: Mapping[str, str], **counts: i
     )
 
 
-def reference(client: "Client", months: int, now: dt.datetime) -> list[Row]:
-    """A row for each table, its last `months` by state; none when nothing was ever loaded."""
+def reference(client: "Client", settings: "Settings", now: dt.datetime) -> list[Row]:
+    """A row for the files, and one for each table, its last months by state, where anything was ever loaded."""
+    from marketdata_assets.reference import file_states
     from marketdata_assets.reference.status import overview
 
-    found = overview(client, last_months(months, now), now)
+    found = overview(client, last_months(settings.ticks_months, now), now)
+    files = files_row("reference", "reference_files", file_states.entries(client, settings.reference_folder))
     if not any(one.rows for one in found):
-        return []
-    return [
+        return files
+    return files + [
         _row(
             "reference",
             one.table,
@@ -162,19 +170,22 @@ def changed_files(client: "Client", settings: "Settings", now: dt.datetime) -> "
 
 
 def ticks(
-    client: "Client", months: int, now: dt.datetime, changed: "Mapping[Table, ChangedFiles] | None" = None
+    client: "Client", settings: "Settings", now: dt.datetime, changed: "Mapping[Table, ChangedFiles] | None" = None
 ) -> list[Row]:
-    """A row for each table, its symbol-months of the last `months` by state; none when no symbol was ever registered.
+    """A row for the dropped files, and for each table, its symbol-months of the last months by state; none of tables
+    when no symbol was ever registered.
 
     `changed` is from `changed_files`.
     """
-    from marketdata_assets.ticks import registry
+    from marketdata_assets.ticks import file_ledger, registry
     from marketdata_assets.ticks.status import overview
 
+    dropped = dropped_files(settings)
+    files = files_row("ticks", "tick_files", file_ledger.entries(client, dropped) if dropped else ())
     listed, removed = registry.listed(client, vanished=True), len(registry.removed(client))
     units = {name: one.units for name, one in (changed or {}).items()}
-    found = overview(client, last_months(months, now), now, changed=units)
-    return [
+    found = overview(client, last_months(settings.ticks_months, now), now, changed=units)
+    return files + [
         _row(
             "ticks",
             one.table,
@@ -186,50 +197,22 @@ def ticks(
             quarantine=one.rejected,
             provisional_days=one.provisional_days,
             incomplete_days=one.incomplete_days,
-            **(_dropped(client, one.table) if one.table in FROM_FILES else {}),
         )
         for one in found
         if listed or one.rows
     ]
 
 
-def file_problems(client: "Client", changed: "Mapping[Table, ChangedFiles]") -> list[str]:
-    """Why dropped files of ticks are not loaded: those that cannot be read, and the first that failed or were lost."""
-    from marketdata_assets.stores import clickhouse_files
-
-    unreadable = dict.fromkeys(cause for one in changed.values() for cause in one.unreadable)
-    named = [one for table in FROM_FILES for one in clickhouse_files.problems(client, table, NAMED_FILES)]
-    errors = {one["file"]: one["error"] for one in named}
-    return [
-        *(f"file of ticks not loaded: {cause}" for cause in unreadable),
-        *(f"file of ticks not loaded: {file}: {error}" for file, error in errors.items() if error not in unreadable),
-    ]
-
-
-def _dropped(client: "Client", table: str) -> Row:
-    """How many dropped files of a table wait, failed, were deleted before they were loaded, or are loaded; the first
-    that failed or were lost, with the reason."""
-    from marketdata_assets.stores import clickhouse_files
-
-    counts = clickhouse_files.counts(client, table)
-    named = clickhouse_files.problems(client, table, NAMED_FILES)
-    states = {f"files_{state}": counts[state] for state in ("waiting", "loaded", "failed", "lost")}
-    return states | {"files_named": [{"file": one["file"], "error": one["error"]} for one in named]}
-
-
 def exchanges(client: "Client", captures: Path, days: int, now: dt.datetime) -> list[Row]:
-    """A row for each table, bars and gaps by day, open are days with gaps of trades; one for histories, by
-    day; and one for the captures of the folder, by file. None when nothing ever came."""
+    """A row for the captures of the folder; one for each table, bars and gaps by day, open are days with gaps of
+    trades; and one for histories, by day. None of tables when nothing ever came."""
     from marketdata_assets.exchanges.tables.captures import entries
     from marketdata_assets.exchanges.tables.status import history, overview
 
     found = overview(client, last_days(days, now))
     if backfilled := history(client):
         found.append(backfilled)
-    files = entries(client, captures)
-    counted = _counts({one.file: FILE_STATES[one.state] for one in files}) | {"open": 0}
-    unknown: Row = dict.fromkeys(("rows", "quarantine", "open_gaps"))
-    feed = [_row("exchanges", FEED, counted, None, dt.UTC, **unknown)] if files else []
+    feed = files_row("exchanges", "exchange_feed", entries(client, captures))
     if not any(one.rows for one in found):
         return feed
     return feed + [
@@ -249,8 +232,11 @@ def exchanges(client: "Client", captures: Path, days: int, now: dt.datetime) -> 
 
 
 def flows(connection: "psycopg.Connection", known: "Iterable[FlowFile]", folder: Path) -> list[Row]:
-    """A row for each flow that has files or rows, its files by state; one that cannot be read counts as failed."""
-    from marketdata_assets.flows.status import summary
+    """Two rows for each flow that has files or rows: the files of its folder, and those in its table by state.
+
+    A flow that cannot be read counts as failed.
+    """
+    from marketdata_assets.flows import status
 
     rows: list[Row] = []
     for one in known:
@@ -259,10 +245,11 @@ def flows(connection: "psycopg.Connection", known: "Iterable[FlowFile]", folder:
             nothing = dict.fromkeys(STATES, 0) | {"failed": 1}
             rows.append(_row("flows", one.name, nothing, None, dt.UTC, rows=0, quarantine=0))
             continue
-        seen = summary(connection, flow, folder)
+        rows += files_row("flows", f"{one.name}_files", status.entries(connection, flow, folder))
+        seen = status.summary(connection, flow, folder)
         if any(seen.states.values()) or seen.rows:
-            counts: Row = {"rows": seen.rows, "quarantine": seen.quarantined}
-            rows.append(_row("flows", one.name, seen.states, seen.newest, ZoneInfo(flow.timezone), **counts))
+            others: Row = {"rows": seen.rows, "quarantine": seen.quarantined}
+            rows.append(_row("flows", one.name, seen.states, seen.newest, ZoneInfo(flow.timezone), **others))
     return rows
 
 
@@ -275,8 +262,8 @@ def reconciliation(connection: "psycopg.Connection") -> list[Row]:
         return []
     states = dict.fromkeys(STATES, 0) | {"ok": found.compared, "empty": found.empty}
     compared = f"{found.last_compared.astimezone(SHANGHAI):%Y-%m-%d %H:%M}"
-    counts: Row = {"rows": found.disagreements, "disagreements": found.disagreements, "stocks": found.symbols}
-    return [_row(TABLE, TABLE, states, found.newest, SHANGHAI, last_compared=compared, **counts)]
+    others: Row = {"rows": found.disagreements, "disagreements": found.disagreements, "stocks": found.symbols}
+    return [_row(TABLE, TABLE, states, found.newest, SHANGHAI, last_compared=compared, **others)]
 
 
 def _row(
@@ -292,20 +279,9 @@ def _row(
     return {**about, "newest": newest and f"{newest:{form}}", "newest_at": newest and instant(newest, clock), **others}
 
 
-FILE_STATES = {
-    FileState.LOADED: "ok",
-    FileState.EMPTY: "empty",
-    FileState.WAITING: "missing",
-    FileState.DUE: "missing",
-    FileState.FAILED: "failed",
-    FileState.NOT_TAKEN: "",
-}
-"""The column of `status` in which a file of a watched folder counts; those that no load takes are in none."""
-
-
 def _counts(states: Mapping[str, str]) -> dict[str, int]:
-    counts = Counter(states.values())
-    return {state: counts[state] for state in STATES}
+    found = Counter(states.values())
+    return {state: found[state] for state in STATES}
 
 
 def instant(value: dt.date, clock: dt.tzinfo) -> dt.datetime:

@@ -122,6 +122,7 @@ COMMANDS: Mapping[str, Command | Group] = {
     "up": Command("Start the local stack and the Dagster UI; Ctrl-C stops both, the data stays.", "servers:up"),
     "demo": Command("Start the local stack, load sample files into every table, and open the Dagster UI.", "demo:demo"),
     "status": Command("Show what is loaded, and which partitions are missing, stale or failed.", "status:status"),
+    "files": Command("List every file of the watched folders: its state, and what became of its rows.", "files:files"),
     "doctor": Command("Check every server: version, latency, missing features and how to fix them.", "servers:doctor"),
     "ui": Command("Serve the Dagster UI behind a guard, until SIGTERM or Ctrl-C.", "ui:ui"),
     "web": Command(

@@ -11,8 +11,9 @@ import typer
 from marketdata_assets.bars import kline, layout, schema, status
 from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.arguments import existing_folder
+from marketdata_assets.cli.files import delivered
 from marketdata_assets.cli.instance import RunOutcome, finish, months_between, months_listed, run_job
-from marketdata_assets.loading.file_ledger import NAMED, FileEntry, counts, everything, summary
+from marketdata_assets.loading.file_ledger import NAMED, everything
 from marketdata_assets.loading.files import Unit
 from marketdata_assets.loading.states import State
 from marketdata_assets.months import month_ranges
@@ -41,8 +42,7 @@ def ingest(
     with output.bar("minute bars", quiet=as_json):
         outcome = None if force else up_to_date(settings, wanted)
         if outcome is None:
-            outcome = _load(settings, wanted, force)
-            outcome.metadata["files"] = _files(settings)
+            outcome = replace(_load(settings, wanted, force), files=delivered("bars"))
     finish(outcome, as_json, loaded_json, tell)
 
 
@@ -89,17 +89,7 @@ def up_to_date(settings: Settings, months: Sequence[str]) -> RunOutcome | None:
     loaded = sum(state == State.OK for state in bars.values())
     seconds = time.monotonic() - started
     metadata = {"rows": 0, "rejected": 0, "seconds": seconds, "months_unchanged": loaded}
-    return RunOutcome(True, None, {"stock_1min_qfq": metadata, "files": files_by_state(found.files)})
-
-
-def _files(settings: Settings) -> dict[str, Any]:
-    with connect(stores.postgres_dsn()) as connection:
-        return files_by_state(status.survey(connection, settings.bars_folder, months_between(None)).files)
-
-
-def files_by_state(files: Sequence[FileEntry]) -> dict[str, Any]:
-    """The files of the folder by state, for machines, and in a line."""
-    return {str(state): number for state, number in counts(files).items()} | {"summary": summary(files)}
+    return RunOutcome(True, None, {"stock_1min_qfq": metadata}, files=found.files)
 
 
 def loaded_json(outcome: RunOutcome) -> dict[str, Any]:
@@ -110,7 +100,6 @@ def loaded_json(outcome: RunOutcome) -> dict[str, Any]:
         **outcome.as_json(),
         "bars": {k: v for k, v in bars.items() if k != "preview"},
         "kline": {k: v for k, v in lines.items() if k not in ("preview", "candlesticks")},
-        "files": {k: v for k, v in outcome.metadata.get("files", {}).items() if k != "summary"},
     }
 
 
@@ -133,8 +122,6 @@ def tell(outcome: RunOutcome) -> None:
             f"monthly kline {lines['rows']:,} rows by {lines['engine']}, {lines['seconds']:.1f} s;"
             f" {outcome.checks_passed} checks passed"
         )
-    if files := outcome.metadata.get("files"):
-        output.console().print(f"files         {files['summary']}", markup=False)
 
 
 def forget(

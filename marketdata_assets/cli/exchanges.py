@@ -9,6 +9,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -18,6 +19,7 @@ import typer
 from marketdata_assets import logs
 from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.arguments import among, existing_files, existing_folder
+from marketdata_assets.cli.files import delivered
 from marketdata_assets.cli.instance import RunOutcome, finish, run_job
 from marketdata_assets.defs.exchanges.days import CAPTURE_OUTCOMES, FEED, REJECTED, TABLES_STEP
 from marketdata_assets.errors import TransientError
@@ -58,7 +60,7 @@ def captures(
         outcome = None if any(about.values()) else up_to_date(settings, files or ())
         if outcome is None:
             outcome = fill(settings, stream=False, files=named, **about)
-    _end(outcome, as_json)
+    _end(replace(outcome, files=delivered("exchanges")), as_json)
 
 
 def dumps(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from marketdata_assets.backup.files import MANIFEST
 from marketdata_assets.cli import status
 from marketdata_assets.logs import get_logger
+from marketdata_assets.overview import FILE_STATES
 from marketdata_assets.resources import ClickHouse, Mongo, Nats, NoServer, Postgres
 from marketdata_assets.settings import Settings
 
@@ -35,7 +36,7 @@ COUNTS = {
     "marketdata_quarantined_rows": ("quarantine",),
     "marketdata_open_gaps": ("open_gaps",),
 }
-STATES = ("ok", "empty", "provisional", "incomplete", "unsupported", "missing", "stale", "failed", "open")
+STATES = ("ok", "provisional", "incomplete", "unsupported", "missing", "stale", "open", *FILE_STATES)
 DAY = dt.timedelta(days=1)
 MOST_RUNS = 5000
 

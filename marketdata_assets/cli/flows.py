@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from marketdata_assets.settings import Settings
 if TYPE_CHECKING:
     from marketdata_assets.flows.definition import FlowDefinition
     from marketdata_assets.flows.discovery import FlowFile
+    from marketdata_assets.loading.file_ledger import FileEntry
     from marketdata_assets.loading.files import Unit
 
 LISTED = ("flow", "table", "mode", "partitions", "schedule", "sensor", "file")
@@ -209,7 +211,17 @@ def _load(settings: Settings, flow: "FlowDefinition", data_dir: Path | None, for
         if outcome is None:
             _valid(flow.name, found(checked=True))
             outcome = execute(settings, flow, data_dir, force)
-    return outcome
+        return replace(outcome, files=_files(settings, flow, data_dir))
+
+
+def _files(settings: Settings, flow: "FlowDefinition", data_dir: Path | None) -> "list[FileEntry]":
+    from marketdata_assets.flows.run import at_folder
+    from marketdata_assets.flows.status import entries
+    from marketdata_assets.stores.postgres import connect
+
+    at, folder = at_folder(flow, str(data_dir.absolute()) if data_dir else "", settings.flows_data_folder)
+    with connect(stores.postgres_dsn()) as connection:
+        return entries(connection, at, folder)
 
 
 def _run_all(settings: Settings, force: bool, as_json: bool) -> None:
@@ -221,6 +233,7 @@ def _run_all(settings: Settings, force: bool, as_json: bool) -> None:
         outcome = outcomes[one.name] = _outcome(settings, one, force, as_json)
         if not as_json:
             tell(one.name, outcome, one.name)
+            outcome.print_files()
     if as_json:
         output.as_json({"flows": [loaded_json(name, outcome) for name, outcome in outcomes.items()]})
     failed = [name for name, outcome in outcomes.items() if not outcome.success or outcome.checks_in_error]

@@ -19,6 +19,7 @@ from marketdata_assets import secret_values
 from marketdata_assets.cli import output
 from marketdata_assets.cli.interrupts import interrupted_by
 from marketdata_assets.errors import TerminalError, TransientError
+from marketdata_assets.loading.file_ledger import FileEntry, counts, summary
 from marketdata_assets.local import endpoints, run_lock
 from marketdata_assets.local.endpoints import Endpoints
 from marketdata_assets.local.errors import NoServer
@@ -65,6 +66,8 @@ class RunOutcome:
     checks_passed: int = 0
     error: str | None = None
     checks_in_error: tuple[str, ...] = ()
+    files: Sequence[FileEntry] = ()
+    """The watched folder of the domain, as it is after the run."""
 
     def as_json(self) -> dict[str, Any]:
         """The fields that every command reports."""
@@ -74,6 +77,7 @@ class RunOutcome:
             "error": self.error,
             "checks_passed": self.checks_passed,
             "checks_failed": list(self.checks_failed),
+            **({"files": counts(self.files)} if self.files else {}),
         }
 
     def print_problems(self, whose: str = "") -> None:
@@ -82,6 +86,11 @@ class RunOutcome:
             output.fail(f"{whose}: {self.error}" if whose else self.error)
         for name in self.checks_failed:
             output.notes().print(f"[yellow]check failed[/] {name}" + (f" ({whose})" if whose else ""))
+
+    def print_files(self) -> None:
+        """Print the states of the delivered files, where there are any: the last line of every load."""
+        if self.files:
+            output.console().print(f"files         {summary(self.files)}", markup=False)
 
 
 def finish(
@@ -95,6 +104,7 @@ def finish(
         output.as_json(document(outcome))
     else:
         show(outcome)
+        outcome.print_files()
     if not outcome.success:
         raise typer.Exit(1)
 

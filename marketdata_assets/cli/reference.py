@@ -2,11 +2,13 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from marketdata_assets.cli import output, stores
+from marketdata_assets.cli.files import delivered
 from marketdata_assets.cli.instance import RunOutcome, months_between, run_job
 from marketdata_assets.months import bar_months
 from marketdata_assets.settings import Settings
@@ -29,11 +31,13 @@ def ingest(
     """
     wanted = months_between(months) if months else bar_months(dt.datetime.now(dt.UTC))[-1:]
     with output.bar("reference data", quiet=as_json):
-        outcomes = run(Settings(), wanted, refetch=refetch)
+        *first, last = run(Settings(), wanted, refetch=refetch)
+        outcomes = [*first, replace(last, files=delivered("reference"))]
     if as_json:
         output.as_json(loaded_json(outcomes, wanted))
     else:
         tell(outcomes, wanted)
+        outcomes[-1].print_files()
     if not all(outcome.success for outcome in outcomes):
         raise typer.Exit(1)
 

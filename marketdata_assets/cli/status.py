@@ -1,7 +1,6 @@
 """`marketdata status`: every asset at a glance."""
 
 import datetime as dt
-from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Annotated, Any
 
@@ -11,12 +10,12 @@ from marketdata_assets import overview
 from marketdata_assets.bars import schema
 from marketdata_assets.cli import flows, output, stores
 from marketdata_assets.cli.instance import dagster_instance, of_each_domain
-from marketdata_assets.loading.file_ledger import FileEntry, FileState, summary
 from marketdata_assets.loading.reports import and_more
-from marketdata_assets.overview import ALPHA_STATES, REFERENCE_STATES, STATES, TICK_STATES
+from marketdata_assets.overview import ALPHA_STATES, FILE_STATES, REFERENCE_STATES, STATES, TICK_STATES
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import connect
 
+FILES = ("asset", *FILE_STATES)
 BARS = ("asset", *STATES, "rows", "codes", "stale_codes", "newest", "quarantine")
 TICKS = ("asset", *TICK_STATES, "rows", "newest", "quarantine")
 REFERENCE = ("asset", *REFERENCE_STATES, "rows", "newest", "unknown_days")
@@ -36,11 +35,15 @@ def status(
     rows = of_each_domain(
         reference_rows, bars_rows, alphas_rows, ticks_rows, exchanges_rows, flows_rows, reconciliation_rows
     )
+    files = [row for row in rows if "named" in row]
     runs = due_runs() if due else []
     if as_json:
-        assets = [{name: value for name, value in row.items() if name != "newest_at"} for row in rows]
-        output.as_json({"assets": assets} | ({"due": runs} if due else {}))
+        shown = [{name: value for name, value in row.items() if name != "newest_at"} for row in rows]
+        assets, folders = ([row for row in shown if ("named" in row) is of_files] for of_files in (False, True))
+        output.as_json({"assets": assets, "files": folders} | ({"due": runs} if due else {}))
     else:
+        if files:
+            output.table("files", FILES, [[row[name] for name in FILES] for row in files])
         shapes = {
             "reference": REFERENCE,
             "bars": BARS,
@@ -51,23 +54,23 @@ def status(
             "reconciliation": RECONCILIATION,
         }
         for title, columns in shapes.items():
-            shown = [[row[name] for name in columns] for row in rows if row["group"] == title]
-            if shown:
-                output.table(title, columns, shown)
-        for row in rows:
-            if row.get("files_summary"):
-                output.console().print(f"files of {row['group']}: {row['files_summary']}", markup=False)
+            lines = [[row[name] for name in columns] for row in rows if row["group"] == title and row not in files]
+            if lines:
+                output.table(title, columns, lines)
+        for row in files:
+            if row["failed"] or row["not_taken"]:
+                output.console().print(f"{row['asset']}: {row['summary']}", markup=False)
         stale: dict[str, str] = next((row["two_bases"] for row in rows if row.get("two_bases")), {})
         if stale:
-            files = sorted({seam for seams in stale.values() for seam in seams.split(", ")})
-            codes, seams = and_more(list(stale), NAMED_CODES), and_more(files, NAMED_CODES)
+            seen = sorted({seam for seams in stale.values() for seam in seams.split(", ")})
+            codes, seams = and_more(list(stale), NAMED_CODES), and_more(seen, NAMED_CODES)
             remedy = "have all years of these stocks delivered again, on one date"
             output.console().print(f"stale: two price bases in {codes}, between {seams}; {remedy}")
         if runs:
             output.table("due", DUE, [[run[name] for name in DUE] for run in runs])
         elif due:
             output.console().print("nothing is due")
-    if any(row["failed"] or (row["group"] == "bars" and row.get("files_failed")) for row in rows):
+    if any(row["failed"] for row in rows):
         raise typer.Exit(1)
 
 
@@ -107,53 +110,31 @@ def alphas_rows() -> list[overview.Row]:
 
 def reference_rows() -> list[overview.Row]:
     """The rows of the reference data."""
-    from marketdata_assets.reference import file_states
-
     with stores.clickhouse() as client:
-        rows = overview.reference(client, Settings().ticks_months, dt.datetime.now(dt.UTC))
-        tell_files("reference", file_states.entries(client, Settings().reference_folder))
-    return rows
+        return overview.reference(client, Settings(), dt.datetime.now(dt.UTC))
 
 
 def ticks_rows() -> list[overview.Row]:
-    """The rows of the ticks domain; why files are not loaded is printed."""
+    """The rows of the ticks domain."""
     from marketdata_assets.ticks.tables import ensure
 
     settings, now = Settings(), dt.datetime.now(dt.UTC)
     with stores.clickhouse() as client:
         ensure(client)
-        changed = overview.changed_files(client, settings, now)
-        rows = overview.ticks(client, settings.ticks_months, now, changed)
-        problems = overview.file_problems(client, changed)
-    for problem in problems:
-        output.notes().print(problem, markup=False)
-    return rows
+        return overview.ticks(client, settings, now, overview.changed_files(client, settings, now))
 
 
 def exchanges_rows() -> list[overview.Row]:
     """The rows of the exchanges domain."""
-    from marketdata_assets.exchanges.tables import captures
-
     settings = Settings()
     with stores.exchange_tables() as client:
-        tell_files("captures", captures.entries(client, settings.captures_folder))
         return overview.exchanges(client, settings.captures_folder, settings.exchange_days, dt.datetime.now(dt.UTC))
 
 
 def flows_rows() -> list[overview.Row]:
     """The rows of the flows."""
-    from marketdata_assets.flows.status import entries
-
     with connect(stores.postgres_dsn()) as connection:
-        for one in flows.readable():
-            tell_files(one.name, entries(connection, one, Settings().flows_data_folder))
         return overview.flows(connection, flows.found(), Settings().flows_data_folder)
-
-
-def tell_files(whose: str, files: Sequence[FileEntry]) -> None:
-    """Print the states of the files of a folder, where one has failed or is not taken."""
-    if any(one.state in (FileState.FAILED, FileState.NOT_TAKEN) for one in files):
-        output.notes().print(f"{whose}: {summary(files)}", markup=False)
 
 
 def reconciliation_rows() -> list[overview.Row]:

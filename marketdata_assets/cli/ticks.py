@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 from marketdata_assets import overview
 from marketdata_assets.cli import output, reference, stores
 from marketdata_assets.cli.arguments import among, existing_folder, wrong
+from marketdata_assets.cli.files import delivered
 from marketdata_assets.cli.instance import CannotRun, RunOutcome, dagster_instance, finish, run_job
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.progress import report
@@ -82,7 +84,7 @@ def ingest(
     _check_folder(settings, known_providers(provider))
     wanted = [] if named == [ALL] else known_symbols(settings, named)
     with output.bar("ticks", quiet=as_json):
-        outcome = run(settings, wanted, first, last, tables, config)
+        outcome = replace(run(settings, wanted, first, last, tables, config), files=delivered("ticks"))
     finish(outcome, as_json, loaded_json, tell)
 
 

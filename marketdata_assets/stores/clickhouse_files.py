@@ -6,9 +6,8 @@ loaded, is the domain's business.
 
 import datetime as dt
 import time
-from collections.abc import Mapping
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -22,7 +21,6 @@ FILES = "marketdata_files"
 State = Literal["unfinished", "waiting", "loaded", "failed", "removed", "lost"]
 """`unfinished` may still be written, `waiting` is to be loaded; `removed` was deleted after it was loaded, `lost`
 before."""
-STATES: tuple[State, ...] = get_args(State)
 NEVER = dt.date(1970, 1, 1)
 _COLUMNS = pl.Schema(
     {
@@ -153,19 +151,3 @@ def _gone(gone: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
     state = pl.when(safe).then(pl.lit("removed")).otherwise(pl.lit("lost"))
     error = pl.when(safe).then(pl.lit("")).otherwise(pl.lit("deleted before it was loaded"))
     return gone.with_columns(state=state, error=error).drop("moved")
-
-
-def counts(client: "Client", dataset: str) -> Mapping[State, int]:
-    """How many files are in each state, zeros included."""
-    sql = f"SELECT state, count() AS files FROM {FILES} FINAL WHERE dataset = {{dataset:String}} GROUP BY state"
-    found = dict(clickhouse.read(client, sql, {"dataset": dataset}).iter_rows())
-    return {state: int(found.get(state, 0)) for state in STATES}
-
-
-def problems(client: "Client", dataset: str, limit: int) -> list[dict[str, Any]]:
-    """Up to `limit` files that failed or were lost, by name: file, state, attempts and error."""
-    sql = f"""
-        SELECT file, state, attempts, error FROM {FILES} FINAL
-        WHERE dataset = {{dataset:String}} AND state IN ('failed', 'lost') ORDER BY file LIMIT {{limit:UInt32}}"""
-    found = clickhouse.read(client, sql, {"dataset": dataset, "limit": limit})
-    return list(found.cast({"state": pl.String}).iter_rows(named=True))

@@ -39,7 +39,7 @@ def status(servers: Servers, domain: Domain) -> list[Row]:
 
 def _reference(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]:
     with database.clickhouse(servers.clickhouse(), patience=LONG) as client:
-        return overview.reference(client, settings.ticks_months, now)
+        return overview.reference(client, settings, now)
 
 
 def _bars(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]:
@@ -54,7 +54,7 @@ def _alphas(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]
 
 def _ticks(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]:
     with database.clickhouse(servers.clickhouse(), patience=LONG) as client:
-        return overview.ticks(client, settings.ticks_months, now)  # a scan of dropped files would record what it sees
+        return overview.ticks(client, settings, now)  # a scan of dropped files would record what it sees
 
 
 def _exchanges(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]:

@@ -216,14 +216,18 @@ def test_a_file_of_which_no_month_is_known_is_tried_and_shown(
     shown = marketdata(home, "status", **variables)
     assert shown.returncode == 1
     assert "1 not taken (notes.txt: minute bars are read from files named *.zip, *.csv, *.csv.gz" in shown.stdout
-    [bars] = [row for row in answer(marketdata(home, "status", "--json", **variables))["assets"]
-              if row["asset"] == "stock_1min_qfq"]  # fmt: skip
-    assert (bars["files_failed"], bars["files_not_taken"], bars["files_due"]) == (1, 1, 0)
-    assert "600001.XSHG.csv:1: column 时间" in bars["files_named"][0]["reason"]
+    told = answer(marketdata(home, "status", "--json", **variables))["files"]
+    [files] = [row for row in told if row["asset"] == "minute_bar_files"]
+    assert (files["failed"], files["not_taken"], files["due"]) == (1, 1, 0)
+    assert "600001.XSHG.csv:1: column 时间" in files["named"][0]["reason"]
     foreign.write_bytes(GOOD.replace(b"2014-03-03 09:", b"2014/3/3 9:"))
     loaded = marketdata(home, "ingest", "bars", **variables)
     assert loaded.returncode == 0, loaded.stderr
     assert "files         2 files: 1 loaded, 1 not taken (notes.txt" in loaded.stdout
+    listed = answer(marketdata(home, "files", "bars", "--json", **variables))["files"]
+    counted = [(one["file"], one["state"], one["read"], one["loaded"]) for one in listed]
+    rows = len(GOOD.splitlines()) - 1
+    assert counted == [(foreign.name, "loaded", rows, rows), ("notes.txt", "not taken", 0, 0)]
     again = marketdata(home, "ingest", "bars", **variables)
     assert "nothing to load, 2 months are up to date" in again.stdout
     foreign.unlink()

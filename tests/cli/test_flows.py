@@ -63,7 +63,9 @@ def test_new_flow_is_checked_loaded_and_loaded_once(here: Command, tmp_path: Pat
     assert (again["rows"], again["files_unchanged"]) == (0, 1)
     forced = here("flows", "run", "my_prices", "--data-dir", str(home / "sample"), "--force", "--max-workers", "1")
     assert "my_prices     12 rows, 0 rejected" in forced.stdout
-    assert forced.stdout.rstrip().endswith("1 files loaded, 0 unchanged, 0 failed; 4 checks passed")
+    line, files = forced.stdout.splitlines()
+    assert line.endswith("1 files loaded, 0 unchanged, 0 failed; 4 checks passed")
+    assert files == "files         1 file: 1 loaded"
     status = answer(here("status", "--json"))
     [row] = [row for row in status["assets"] if row["group"] == "flows"]
     assert (row["asset"], row["ok"], row["failed"], row["rows"], row["quarantine"]) == ("my_prices", 1, 0, 12, 0)
@@ -249,13 +251,13 @@ def test_trial_rejects_the_first_row_of_a_key(tmp_path: Path, here: Command) -> 
     assert (tried.rows.height, tried.read, tried.too_many) == (12, 13, True)
 
 
-def test_flow_by_months_says_nothing_but_its_line(here: Command, tmp_path: Path) -> None:
+def test_flow_by_months_says_nothing_but_its_lines(here: Command, tmp_path: Path) -> None:
     here("flows", "new", "my_prices")
     file = tmp_path / "flows" / "my_prices" / "defs.yaml"
     file.write_text(file.read_text().replace("partitions: none", "partitions: {month: day}"))
     run = here("flows", "run", "my_prices", "--data-dir", str(file.parent / "sample"))
     assert run.returncode == 0, run.stderr
-    assert len(run.stdout.splitlines()) == 1
+    assert len(run.stdout.splitlines()) == 2
 
 
 def test_folders_that_a_flow_reads_are_known_to_check_and_preview(here: Command, tmp_path: Path) -> None:

@@ -225,12 +225,17 @@ def test_files_are_loaded_without_anybody_being_asked(desk: Desk) -> None:
     failed = desk.ingest("--symbols", "600001.SH", *span, "--provider", "files", "--data-types", "tick_data")
     assert failed.returncode == 1
     shown = desk.run("status", "--json")
-    [row] = [row for row in json.loads(shown.stdout)["assets"] if row["asset"] == "tick_data"]
-    assert (row["files_loaded"], row["files_failed"], row["files_waiting"]) == (1, 1, 0)
-    [named] = row["files_named"]
-    assert named["file"].endswith("bad.csv")
-    assert "20 of 20" in named["error"]
-    assert f"file of ticks not loaded: {named['file']}" in " ".join(shown.stderr.split())
+    [row] = json.loads(shown.stdout)["files"]
+    assert row["asset"] == "tick_files"
+    assert (row["loaded"], row["failed"], row["due"]) == (1, 1, 0)
+    [named] = row["named"]
+    assert (named["file"], named["state"]) == ("bad.csv", "failed")
+    assert "20 of 20" in named["reason"]
+    assert "tick_files: 2 files: 1 loaded, 1 failed (bad.csv: " in " ".join(desk.run("status").stdout.split())
+    assert "files         2 files: 1 loaded, 1 failed (bad.csv: " in failed.stdout
+    of_files = {one["file"]: one for one in json.loads(desk.run("files", "ticks", "--json").stdout)["files"]}
+    assert [of_files["mine.csv"][name] for name in ("state", "read", "loaded", "rejected")] == ["loaded", 20, 20, 0]
+    assert "bad.csv" not in desk.run("files", "ticks", "--state", "loaded").stdout
 
 
 def test_what_was_refused_is_shown_with_its_reason(desk: Desk) -> None:

@@ -73,7 +73,7 @@ def test_a_file_without_a_row_of_any_symbol_month_fails_and_its_rows_are_in_quar
     os.utime(tmp_path / "a.csv", (1_900_000_000,) * 2)
     put(tmp_path, "b.csv", {SYMBOL: JUNE})
     assert see(client, tmp_path) == {"a.csv": "failed", "b.csv": "waiting"}
-    [row] = clickhouse_files.problems(client, TICK_DATA.name, 5)
+    row = clickhouse_files.table(client, TICK_DATA.name).row(0, named=True)
     assert error in row["error"]
     [rejected] = ledger.quarantined(client, file_ledger.DATASET)
     assert (rejected.source, rejected.line) == ("a.csv", 2)

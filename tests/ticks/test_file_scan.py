@@ -167,7 +167,7 @@ def test_a_file_that_cannot_be_read_holds_up_no_other(
     assert units(seen) == (Unit(SYMBOL, "2025-06"),)
     [why] = seen.unreadable
     assert "b.csv: no column open" in why
-    [listed] = clickhouse_files.problems(client, TICK_DATA.name, 5)
+    listed = clickhouse_files.table(client, TICK_DATA.name).row(-1, named=True)
     assert (listed["file"], listed["state"], listed["error"]) == ("b.csv", "failed", why)
     with monkeypatch.context() as patch:
         patch.setattr(Folder, "spans", lambda *_: pytest.fail("it was read again"))
@@ -224,7 +224,7 @@ def test_a_file_that_vanished_before_it_was_loaded_is_lost_and_comes_back(client
     text, at = path.read_text(), path.stat().st_mtime_ns
     path.unlink()
     look(client, tmp_path, cursor, 100)
-    [lost] = clickhouse_files.problems(client, TICK_DATA.name, 5)
+    [lost] = clickhouse_files.table(client, TICK_DATA.name).iter_rows(named=True)
     assert (lost["file"], lost["state"], lost["error"]) == ("a.csv", "lost", "deleted before it was loaded")
     path.write_text(text)
     os.utime(path, ns=(at, at))

@@ -3,7 +3,7 @@
 import { ask, count, element, note, row } from "/static/ask.js";
 
 const PAUSE_MS = 120;
-const STATES = ["ok", "empty", "provisional", "incomplete", "unsupported", "open", "missing", "stale", "failed"];
+const STATES = ["ok", "empty", "provisional", "incomplete", "unsupported", "open", "missing", "stale", "loaded", "waiting", "due", "not_taken", "failed"];
 const BAD = new Set(["missing", "stale", "failed"]);
 const KINDS = {
   stocks: {
@@ -88,7 +88,7 @@ async function assets(domain) {
 }
 
 function line(one) {
-  const states = STATES.filter((state) => one[state]).map((state) => `${count(one[state])} ${state}`);
+  const states = STATES.filter((state) => one[state]).map((state) => `${count(one[state])} ${state.replace("_", " ")}`);
   const bad = STATES.some((state) => BAD.has(state) && one[state]);
   const rows = one.rows ?? one.documents ?? one.files;
   return row([
