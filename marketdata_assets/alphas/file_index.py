@@ -11,7 +11,9 @@ from pathlib import Path
 from marketdata_assets.alphas import layout
 from marketdata_assets.alphas.files import folders, json_files, list_packages
 from marketdata_assets.alphas.layout import ACCOUNT, KINDS, Kind
+from marketdata_assets.alphas.raw_files import slices_in
 from marketdata_assets.loading import watch
+from marketdata_assets.loading.errors import BadFile
 
 MAX_MONTHS = 24
 
@@ -45,11 +47,11 @@ def raw_states(root: Path, account: str, kind: Kind) -> dict[str, FileState]:
     states: dict[str, FileState] = {}
     for entry in json_files(layout.slices_folder(root, account, kind)):
         span = layout.SPAN.search(entry.name)
-        if span and span["first"] == span["last"]:
+        if span and span["first"] == span["last"] and not entry.name.endswith(".zip"):
             _count(states, span["first"], entry)
-        elif span and (window := layout.window_of(entry.name)):
-            for month in sorted({f"{day.start:%Y-%m}" for day in window.days()}):
-                _count(states, month, entry)
+            continue
+        for month in _months(entry):
+            _count(states, month, entry)
     tail = f"_all_{kind}_alphas"
     for folder in folders(layout.singles_folder(root, account, kind, "").parent):
         if folder.name.startswith(f"{account}_") and folder.name.endswith(tail):
@@ -115,6 +117,17 @@ def states(root: Path) -> dict[str, list[FileState]]:
 def pairs_of(keys: Iterable[str]) -> tuple[Pair, ...]:
     """The accounts and months of keys of `states`."""
     return tuple(sorted((key[8:], key[:7]) for key in keys))
+
+
+def _months(entry: os.DirEntry[str]) -> list[str]:
+    """The months of the windows in a file of slices; those in the name of one that cannot be read."""
+    try:
+        windows = {window for _, window in slices_in(entry)}
+    except FileNotFoundError:
+        return []
+    except BadFile:
+        windows = {layout.window_of(entry.name)}
+    return sorted({f"{day.start:%Y-%m}" for window in windows if window for day in window.days()})
 
 
 def _count(states: dict[str, FileState], month: str, file: "os.DirEntry[str] | Path") -> None:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 
@@ -16,11 +17,14 @@ from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.input_limits import MAX_LINE_BYTES, LineTooLong, lines
 from marketdata_assets.loading.archives import unpacked_zstd
 from marketdata_assets.loading.errors import BadFile
+from marketdata_assets.loading.files import FileState, Unit, units_of
+from marketdata_assets.loading.member_names import is_documentation
 from marketdata_assets.loading.replacing import replacing
 
 PLAIN, ZSTD = ".ndjson", ".ndjson.zst"
 LEVEL = 3
 CHUNK_BYTES = 1 << 20
+JSON = (".json", ".json.gz")
 
 _PACKAGE = re.compile(r"(\d{4}-\d\d-\d\d)\.ndjson(\.zst)?")
 
@@ -92,8 +96,24 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def json_files(folder: Path) -> list[os.DirEntry[str]]:
-    """The JSON files of a folder but for hidden ones, which are still being written."""
-    return [e for e in entries(folder) if e.name.endswith(".json") and e.name[0] != "." and e.is_file()]
+    """The JSON files of a folder, plain, in gzip or in zips, but for hidden ones, which are still being written."""
+    return [e for e in entries(folder) if e.name.endswith((*JSON, ".zip")) and e.name[0] != "." and e.is_file()]
+
+
+def json_units(entry: os.DirEntry[str]) -> tuple[Unit, ...]:
+    """What is read of one of them: the file, or the members of a zip but for its documentation. Raises BadFile."""
+    stat = entry.stat()
+    file = FileState(entry.path, Path(entry.path), stat.st_size, stat.st_mtime_ns)
+    return _members(file) if file.is_zip else (Unit(file, size=file.size),)
+
+
+@lru_cache(maxsize=1000)
+def _members(file: FileState) -> tuple[Unit, ...]:
+    units = tuple(unit for unit in units_of(file) if not is_documentation(unit.member))
+    for unit in units:
+        if not unit.member.endswith(JSON):
+            raise BadFile(unit.place, f"not a *{' or *'.join(JSON)} file; take it out of the zip")
+    return units
 
 
 def folders(folder: Path) -> list[Path]:

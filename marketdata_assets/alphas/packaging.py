@@ -47,6 +47,7 @@ from marketdata_assets.alphas.raw_files import (
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.countdown import Countdown
 from marketdata_assets.loading.errors import BadFile
+from marketdata_assets.loading.files import Opener
 from marketdata_assets.loading.states import State
 from marketdata_assets.progress import Progress, report
 
@@ -176,6 +177,7 @@ class _MonthJob:
         self._source = (root, account, kind)
         self._month = month
         self._failed: dict[str, str] = {}
+        self._opener = Opener()
         self._rejects: list[Reject] = []
         self._damaged: set[dt.date] = set()
         self._written: list[dt.date] = []
@@ -189,17 +191,18 @@ class _MonthJob:
         files, nameless = raw_files(*self._source, self._month)
         total = len(files) + len(packages)
         self._failed |= {error.place: str(error) for error in nameless}
-        seen: set[Path] = set()
+        seen: set[str] = set()
         while files:
             vanished = False
-            for file in sorted(files, key=lambda file: (-file.mtime_ns, file.path)):
-                seen.add(file.path)
-                with self._collecting_failures(file.path):
+            for file in sorted(files, key=lambda file: (-file.mtime_ns, file.place)):
+                seen.add(file.place)
+                with self._collecting_failures(Path(file.unit.place)):
                     vanished |= not self._take_raw(file, wanted, deduplicator)
                 progress(min(len(seen), total), total, file.path.name)
             # A fetch has just replaced slices by others.
             listed = raw_files(*self._source, self._month)[0] if vanished else []
-            files = [file for file in listed if file.path not in seen]
+            files = [file for file in listed if file.place not in seen]
+        self._opener.close()
         for done, path in enumerate(packages, total - len(packages) + 1):
             with self._collecting_failures(path, day_of(path)):
                 mtime_ns = path.stat().st_mtime_ns
@@ -248,7 +251,7 @@ class _MonthJob:
     def _take_raw(self, file: RawFile, wanted: Window, deduplicator: Deduplicator) -> bool:
         """Offer the alphas of a file; False when it is no longer there."""
         try:
-            for alpha in read_raw(file, wanted):
+            for alpha in read_raw(file, wanted, self._opener):
                 if isinstance(alpha, Reject):
                     self._rejects.append(alpha)
                 elif not deduplicator.offer(alpha, raw=True, mtime_ns=file.mtime_ns):

@@ -6,6 +6,7 @@ whether MongoDB will take them, is decided elsewhere.
 
 import datetime as dt
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from marketdata_assets.alphas import layout
-from marketdata_assets.alphas.files import folders, json_files
+from marketdata_assets.alphas.files import folders, json_files, json_units
 from marketdata_assets.alphas.layout import Kind, Window, month_window
 from marketdata_assets.loading.errors import BadFile
+from marketdata_assets.loading.files import Opener, Unit
 
 BRAIN_TIME = ZoneInfo("America/New_York")
 """What a date without an offset is meant in."""
@@ -29,19 +31,26 @@ _BLANKS = frozenset(" \t\r\n")
 
 @dataclass(frozen=True)
 class RawFile:
-    """A raw file that may hold alphas of a month."""
+    """A raw file, or a member of one, that may hold alphas of a month."""
 
     root: Path
-    path: Path
+    unit: Unit
     single: bool  # one alpha, not an array of them
     reach: Window  # the whole months its alphas may lie in; its rejects belong to the first
     start: dt.datetime | None  # where an alpha without a date is filed
-    mtime_ns: int
+
+    @property
+    def path(self) -> Path:
+        return self.unit.file.path
+
+    @property
+    def mtime_ns(self) -> int:
+        return self.unit.file.modified_ns
 
     @property
     def place(self) -> str:
         """The path under the root, by which rejects name it."""
-        return self.path.relative_to(self.root).as_posix()
+        return Path(self.unit.place).relative_to(self.root).as_posix()
 
 
 class Alpha(msgspec.Struct, frozen=True, gc=False):
@@ -83,38 +92,51 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
 
 
+def slices_in(entry: os.DirEntry[str]) -> list[tuple[Unit, Window | None]]:
+    """What is read of a file of slices, with the window in the member's name, else in the file's. Raises BadFile."""
+    own = layout.window_of(entry.name)
+    return [(unit, layout.window_of(unit.member) or own) for unit in json_units(entry)]
+
+
 def raw_files(root: Path, account: str, kind: Kind, month: str) -> tuple[list[RawFile], list[BadFile]]:
-    """The raw files of a month, and an error for each slice whose name does not say which window it is of."""
+    """The raw files of a month, and an error for each slice without a window in a name and each unreadable zip."""
     files: list[RawFile] = []
-    nameless: list[BadFile] = []
+    failed: list[BadFile] = []
     wanted = month_window(month)
     for entry in json_files(layout.slices_folder(root, account, kind)):
         months = layout.SPAN.search(entry.name)
-        if months and not months["first"] <= month <= months["last"]:
+        if months and not entry.name.endswith(".zip") and not months["first"] <= month <= months["last"]:
             continue
-        window = layout.window_of(entry.name)
-        if window is None:
-            nameless.append(BadFile(entry.path, "its name has no window, such as 2024-11-27-09-00-00.000Z_to_..."))
-        elif window.overlaps(wanted):
-            last = window.end - dt.timedelta(microseconds=1)
-            reach = Window(month_window(f"{window.start:%Y-%m}").start, month_window(f"{last:%Y-%m}").end)
-            mtime_ns = entry.stat().st_mtime_ns
-            files.append(RawFile(root, Path(entry.path), False, reach, window.start, mtime_ns))
-    for folder in folders(layout.singles_folder(root, account, kind, month)):
-        for entry in json_files(folder):
-            window = layout.window_of(entry.name)
-            start = window.start if window and wanted.start <= window.start < wanted.end else None
-            files.append(RawFile(root, Path(entry.path), True, wanted, start, entry.stat().st_mtime_ns))
-    changed = json_files(layout.changed_folder(root, account, kind, month))
-    files += (RawFile(root, Path(entry.path), True, wanted, None, entry.stat().st_mtime_ns) for entry in changed)
-    return files, nameless
+        try:
+            slices = slices_in(entry)
+        except BadFile as error:
+            own = layout.window_of(entry.name)
+            failed += [error] if own is None or own.overlaps(wanted) else []
+            continue
+        for unit, window in slices:
+            if window is None:
+                failed.append(BadFile(unit.place, "its name has no window, such as 2024-11-27-09-00-00.000Z_to_..."))
+            elif window.overlaps(wanted):
+                last = window.end - dt.timedelta(microseconds=1)
+                reach = Window(month_window(f"{window.start:%Y-%m}").start, month_window(f"{last:%Y-%m}").end)
+                files.append(RawFile(root, unit, False, reach, window.start))
+    singles = [entry for day in folders(layout.singles_folder(root, account, kind, month)) for entry in json_files(day)]
+    for entry in (*singles, *json_files(layout.changed_folder(root, account, kind, month))):
+        try:
+            for unit in json_units(entry):
+                window = layout.window_of(unit.name)
+                start = window.start if window and wanted.start <= window.start < wanted.end else None
+                files.append(RawFile(root, unit, True, wanted, start))
+        except BadFile as error:
+            failed.append(error)
+    return files, failed
 
 
-def read_raw(file: RawFile, wanted: Window) -> Iterator[Alpha | Reject]:
+def read_raw(file: RawFile, wanted: Window, opener: Opener) -> Iterator[Alpha | Reject]:
     """The alphas of `file` on the days of the month `wanted`, and what is no alpha; BadFile before the first."""
     first, end = wanted.start.date(), wanted.end.date()
     at_home = file.reach.start == wanted.start
-    for index, raw in enumerate(_elements_of(file), 1):
+    for index, raw in enumerate(_elements_of(file, opener), 1):
         try:
             alpha = alpha_of(raw, file.start)
             if alpha.created is not None and not file.reach.start <= alpha.created < file.reach.end:
@@ -174,18 +196,16 @@ def not_utf8(data: bytes) -> str | None:
     return None
 
 
-def _elements_of(file: RawFile) -> list[msgspec.Raw] | list[bytes]:
-    try:
-        data = file.path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    except OSError as error:
-        raise BadFile(str(file.path), error.strerror or str(error)) from error
+def _elements_of(file: RawFile, opener: Opener) -> list[msgspec.Raw] | list[bytes]:
+    with opener.open(file.unit) as stream:
+        data = stream.read().removeprefix(b"\xef\xbb\xbf")
     cause = not_utf8(data)
     if not data.strip():
         cause = "it is empty"
     elif cause is None and data.lstrip()[:1] != (b"{" if file.single else b"["):
         cause = "not a JSON object" if file.single else "not a JSON array"
     if cause:
-        raise BadFile(str(file.path), cause)
+        raise BadFile(file.unit.place, cause)
     try:
         return [msgspec.json.decode(data, type=msgspec.Raw)] if file.single else _elements.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -207,9 +227,9 @@ def _split(file: RawFile, data: bytes, cause: Exception) -> list[bytes]:
                 break
             position = _blank(text, position + 1)
     except (ValueError, RecursionError):
-        raise BadFile(str(file.path), f"no JSON, or cut off ({cause})") from cause
+        raise BadFile(file.unit.place, f"no JSON, or cut off ({cause})") from cause
     if text[position:].rstrip() != ("" if file.single else "]"):
-        raise BadFile(str(file.path), f"no JSON, or cut off ({cause})") from cause
+        raise BadFile(file.unit.place, f"no JSON, or cut off ({cause})") from cause
     return pieces
 
 

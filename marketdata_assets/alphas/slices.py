@@ -17,6 +17,8 @@ import msgspec
 
 from marketdata_assets.alphas.files import entries, json_files
 from marketdata_assets.alphas.layout import SECOND, Kind, Window, month_window, slice_path, slices_folder, window_of
+from marketdata_assets.alphas.raw_files import slices_in
+from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.replacing import replacing
 
 _STALE_PARTIAL_SECONDS = 3600.0
@@ -71,10 +73,10 @@ def by_month(root: Path, account: str, kind: Kind) -> dict[str, list[Slice]]:
 
 def _slices(root: Path, account: str, kind: Kind, wanted: Callable[[Window], bool]) -> Iterator[Slice]:
     for entry in json_files(slices_folder(root, account, kind)):
-        window = window_of(entry.name)
-        if window and wanted(window):
-            with suppress(FileNotFoundError):
-                yield Slice(window, Path(entry.path), entry.stat().st_mtime_ns)
+        with suppress(FileNotFoundError, BadFile):  # packaging names what cannot be read
+            for _, window in slices_in(entry) if entry.name.endswith(".zip") else [(None, window_of(entry.name))]:
+                if window and wanted(window):
+                    yield Slice(window, Path(entry.path), entry.stat().st_mtime_ns)
 
 
 def missing(window: Window, slices: Iterable[Slice]) -> list[Window]:
@@ -108,11 +110,16 @@ def supersede(
 
     A slice goes when the written windows cover all of it, it was written before `began_ns` (another process may have
     fetched something newer since) and every id in it is in theirs as `holds` says: what the API no longer
-    lists is kept. One that cannot be read is renamed to `.json.bad`.
+    lists is kept. One that cannot be read is renamed to `.json.bad`. Packed files were delivered, and are kept.
     """
     removed = []
     for piece in slices:
-        if piece.window in written or piece.mtime_ns >= began_ns or uncovered(piece.window, written):
+        if (
+            piece.path.suffix != ".json"
+            or piece.window in written
+            or piece.mtime_ns >= began_ns
+            or uncovered(piece.window, written)
+        ):
             continue
         try:
             ids = _heads.decode(piece.path.read_bytes())
