@@ -24,7 +24,7 @@ from marketdata_assets.loading.replacing import replacing
 PLAIN, ZSTD = ".ndjson", ".ndjson.zst"
 LEVEL = 3
 CHUNK_BYTES = 1 << 20
-JSON = (".json", ".json.gz")
+JSON, ZIP = (".json", ".json.gz"), ".zip"
 
 _PACKAGE = re.compile(r"(\d{4}-\d\d-\d\d)\.ndjson(\.zst)?")
 
@@ -95,30 +95,16 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
         return []
 
 
-def json_files(folder: Path) -> list[os.DirEntry[str]]:
-    """The JSON files of a folder, plain, in gzip or in zips, but for hidden ones, which are still being written."""
-    return [e for e in entries(folder) if e.name.endswith((*JSON, ".zip")) and e.name[0] != "." and e.is_file()]
-
-
-def json_units(entry: os.DirEntry[str]) -> tuple[Unit, ...]:
-    """What is read of one of them: the file, or the members of a zip but for its documentation. Raises BadFile."""
-    stat = entry.stat()
-    file = FileState(entry.path, Path(entry.path), stat.st_size, stat.st_mtime_ns)
-    return _members(file) if file.is_zip else (Unit(file, size=file.size),)
-
-
 @lru_cache(maxsize=1000)
-def _members(file: FileState) -> tuple[Unit, ...]:
+def json_units(file: FileState) -> tuple[Unit, ...]:
+    """What is read of a raw file: itself, or the members of a zip but for its documentation. Raises BadFile."""
+    if not file.is_zip:
+        return (Unit(file, size=file.size),)
     units = tuple(unit for unit in units_of(file) if not is_documentation(unit.member))
     for unit in units:
-        if not unit.member.endswith(JSON):
+        if not unit.member.lower().endswith(JSON):
             raise BadFile(unit.place, f"not a *{' or *'.join(JSON)} file; take it out of the zip")
     return units
-
-
-def folders(folder: Path) -> list[Path]:
-    """The folders in a folder."""
-    return [Path(entry.path) for entry in entries(folder) if entry.is_dir()]
 
 
 @contextmanager

@@ -117,6 +117,7 @@ class Prepared:
     spool: IO[bytes] = field(default_factory=lambda: tempfile.SpooledTemporaryFile(SPOOL_BYTES))  # noqa: SIM115
     read: int = 0
     skipped: int = 0
+    duplicates: int = 0
     rejects: list[Reject] = field(default_factory=list)
     loaded: list[bytes] = field(default_factory=list)
 
@@ -163,7 +164,9 @@ def import_package(
             started=started,
         )
         try:
-            same = record is not None and record.entry.code_version == CODE_VERSION and not force
+            # Which lines are duplicates can be told from all lines only.
+            same = record is not None and record.entry.code_version == CODE_VERSION
+            same = same and not (force or record.entry.superseded)
             prepare(prepared, package, record.digests if record and same else frozenset(), options, span)
             written = _write(database, package, prepared, record, options)
         except PyMongoError:
@@ -176,8 +179,9 @@ def import_package(
             slices=[package.month],
             read=prepared.read,
             skipped=prepared.skipped,
-            rows=prepared.read - prepared.skipped - len(prepared.rejects),
+            rows=prepared.read - prepared.skipped - prepared.duplicates - len(prepared.rejects),
             rejected=len(prepared.rejects),
+            superseded=prepared.duplicates,
             outcome="ok" if prepared.read else "empty",
             finished=mongo_ledger.now(),
         )
@@ -235,8 +239,9 @@ def prepare(prepared: Prepared, package: Package, loaded: frozenset[bytes], opti
 
 
 def _keep_newest(prepared: Prepared, alpha: Alpha, line: _Line) -> None:
-    """Of an id that occurs twice the newest version is written; the other counts as loaded."""
+    """Of an id that occurs twice the newest version is written; the other is a duplicate."""
     other = prepared.lines.get(alpha.id)
+    prepared.duplicates += other is not None
     if other is not None and older(line.modified, other.modified):
         prepared.loaded.append(line.digest)
         return

@@ -34,9 +34,6 @@ ACCOUNT_RULE = (
     "use letters, digits, Chinese, @._- and blanks inside; no . at either end, no system. or marketdata- at the start"
 )
 
-SPAN = re.compile(r"_(?P<first>\d{4}-\d\d)-[^_]*_to_(?P<last>\d{4}-\d\d)-")
-"""First and last month in the name of a slice."""
-
 _STAMP = r"\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d\.\d{3}Z"
 _SLICE = re.compile(rf"_(?P<start>{_STAMP})_to_(?P<end>{_STAMP})_")
 

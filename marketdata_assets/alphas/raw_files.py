@@ -6,17 +6,14 @@ whether MongoDB will take them, is decided elsewhere.
 
 import datetime as dt
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from marketdata_assets.alphas import layout
-from marketdata_assets.alphas.files import folders, json_files, json_units
-from marketdata_assets.alphas.layout import Kind, Window, month_window
+from marketdata_assets.alphas.file_index import NO_WINDOW, Listed
+from marketdata_assets.alphas.layout import Window, month_window
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Opener, Unit
 
@@ -33,24 +30,20 @@ _BLANKS = frozenset(" \t\r\n")
 class RawFile:
     """A raw file, or a member of one, that may hold alphas of a month."""
 
-    root: Path
+    listed: Listed
     unit: Unit
-    single: bool  # one alpha, not an array of them
     reach: Window  # the whole months its alphas may lie in; its rejects belong to the first
     start: dt.datetime | None  # where an alpha without a date is filed
 
     @property
-    def path(self) -> Path:
-        return self.unit.file.path
-
-    @property
-    def mtime_ns(self) -> int:
-        return self.unit.file.modified_ns
+    def single(self) -> bool:
+        """Whether it is one alpha, not an array of them."""
+        return self.listed.single
 
     @property
     def place(self) -> str:
         """The path under the root, by which rejects name it."""
-        return Path(self.unit.place).relative_to(self.root).as_posix()
+        return f"{self.listed.name}!{self.unit.member}" if self.unit.member else self.listed.name
 
 
 class Alpha(msgspec.Struct, frozen=True, gc=False):
@@ -92,44 +85,22 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
 
 
-def slices_in(entry: os.DirEntry[str]) -> list[tuple[Unit, Window | None]]:
-    """What is read of a file of slices, with the window in the member's name, else in the file's. Raises BadFile."""
-    own = layout.window_of(entry.name)
-    return [(unit, layout.window_of(unit.member) or own) for unit in json_units(entry)]
-
-
-def raw_files(root: Path, account: str, kind: Kind, month: str) -> tuple[list[RawFile], list[BadFile]]:
-    """The raw files of a month, and an error for each slice without a window in a name and each unreadable zip."""
-    files: list[RawFile] = []
-    failed: list[BadFile] = []
-    wanted = month_window(month)
-    for entry in json_files(layout.slices_folder(root, account, kind)):
-        months = layout.SPAN.search(entry.name)
-        if months and not entry.name.endswith(".zip") and not months["first"] <= month <= months["last"]:
-            continue
-        try:
-            slices = slices_in(entry)
-        except BadFile as error:
-            own = layout.window_of(entry.name)
-            failed += [error] if own is None or own.overlaps(wanted) else []
-            continue
-        for unit, window in slices:
-            if window is None:
-                failed.append(BadFile(unit.place, "its name has no window, such as 2024-11-27-09-00-00.000Z_to_..."))
-            elif window.overlaps(wanted):
-                last = window.end - dt.timedelta(microseconds=1)
-                reach = Window(month_window(f"{window.start:%Y-%m}").start, month_window(f"{last:%Y-%m}").end)
-                files.append(RawFile(root, unit, False, reach, window.start))
-    singles = [entry for day in folders(layout.singles_folder(root, account, kind, month)) for entry in json_files(day)]
-    for entry in (*singles, *json_files(layout.changed_folder(root, account, kind, month))):
-        try:
-            for unit in json_units(entry):
-                window = layout.window_of(unit.name)
-                start = window.start if window and wanted.start <= window.start < wanted.end else None
-                files.append(RawFile(root, unit, True, wanted, start))
-        except BadFile as error:
-            failed.append(error)
-    return files, failed
+def raw_files(one: Listed, month: str) -> list[RawFile]:
+    """What is read of a listed file for a month; nothing of a slice of other months. Raises BadFile."""
+    if one.found.problem:
+        raise BadFile(one.found.path, one.found.problem)
+    files, wanted = [], month_window(month)
+    for unit, window in one.units():
+        if one.single:
+            start = window.start if window and wanted.start <= window.start < wanted.end else None
+            files.append(RawFile(one, unit, wanted, start))
+        elif window is None:
+            raise BadFile(unit.place, NO_WINDOW)
+        elif window.overlaps(wanted):
+            last = window.end - dt.timedelta(microseconds=1)
+            reach = Window(month_window(f"{window.start:%Y-%m}").start, month_window(f"{last:%Y-%m}").end)
+            files.append(RawFile(one, unit, reach, window.start))
+    return files
 
 
 def read_raw(file: RawFile, wanted: Window, opener: Opener) -> Iterator[Alpha | Reject]:

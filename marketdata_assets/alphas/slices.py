@@ -8,17 +8,15 @@ is requested again.
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from marketdata_assets.alphas.files import entries, json_files
-from marketdata_assets.alphas.layout import SECOND, Kind, Window, month_window, slice_path, slices_folder, window_of
-from marketdata_assets.alphas.raw_files import slices_in
-from marketdata_assets.loading.errors import BadFile
+from marketdata_assets.alphas.file_index import Listed, listed
+from marketdata_assets.alphas.files import entries
+from marketdata_assets.alphas.layout import SECOND, Kind, Window, month_window, slice_path, slices_folder
 from marketdata_assets.loading.replacing import replacing
 
 _STALE_PARTIAL_SECONDS = 3600.0
@@ -59,24 +57,16 @@ def write(root: Path, account: str, kind: Kind, window: Window, results: Iterabl
 def of_month(root: Path, account: str, kind: Kind, month: str) -> list[Slice]:
     """The slices whose windows share time with the UTC month, in order of their windows."""
     wanted = month_window(month)
-    return sorted(_slices(root, account, kind, lambda window: window.overlaps(wanted)))
+    found = listed(root, slices_folder(root, account, kind))
+    return sorted(piece for one in found for piece in slices_in(one) if piece.window.overlaps(wanted))
 
 
-def by_month(root: Path, account: str, kind: Kind) -> dict[str, list[Slice]]:
-    """All slices by the UTC months that their windows share time with."""
-    found: dict[str, list[Slice]] = {}
-    for piece in _slices(root, account, kind, lambda _: True):
-        for month in {f"{day.start:%Y-%m}" for day in piece.window.days()}:
-            found.setdefault(month, []).append(piece)
-    return found
-
-
-def _slices(root: Path, account: str, kind: Kind, wanted: Callable[[Window], bool]) -> Iterator[Slice]:
-    for entry in json_files(slices_folder(root, account, kind)):
-        with suppress(FileNotFoundError, BadFile):  # packaging names what cannot be read
-            for _, window in slices_in(entry) if entry.name.endswith(".zip") else [(None, window_of(entry.name))]:
-                if window and wanted(window):
-                    yield Slice(window, Path(entry.path), entry.stat().st_mtime_ns)
+def slices_in(one: Listed) -> list[Slice]:
+    """The slices in a listed file: itself, or the members of a zip."""
+    if one.single or one.package or one.not_taken or one.found.problem:
+        return []
+    windows = {window for _, window in one.units()}
+    return [Slice(window, one.file.path, one.found.modified_ns) for window in windows if window]
 
 
 def missing(window: Window, slices: Iterable[Slice]) -> list[Window]:

@@ -62,7 +62,7 @@ def names(root: Path, month: str = MONTH) -> dict[str, list[str]]:
 
 
 def on_disk(root: Path) -> dict[str, bytes]:
-    """Every file among the packages but the locks, with its bytes."""
+    """Every file among the packages but locks and marks, with its bytes."""
     folder = root / ACCOUNT / "packages"
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".lock")
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix not in (".lock", ".packed"))
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}

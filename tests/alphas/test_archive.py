@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata_assets.alphas import layout
-from marketdata_assets.alphas.file_index import raw_states
+from marketdata_assets.alphas.file_index import listed, months_on_disk
 from marketdata_assets.alphas.layout import month_window
 from marketdata_assets.alphas.raw_files import Alpha, Reject, compact, instant, raw_files, read_raw
 from marketdata_assets.loading.errors import BadFile
@@ -22,8 +23,8 @@ from marketdata_assets.loading.files import Opener
 
 
 def read(root: Path, month: str = MONTH) -> tuple[list[Alpha], list[Reject]]:
-    files, nameless = raw_files(root, ACCOUNT, "regular", month)
-    assert not nameless
+    taken = [one for one in listed(root) if month in one.months and not one.not_taken]
+    files = [file for one in taken for file in raw_files(one, month)]
     found = [element for file in files for element in read_raw(file, month_window(month), Opener())]
     return [f for f in found if isinstance(f, Alpha)], [f for f in found if isinstance(f, Reject)]
 
@@ -151,7 +152,7 @@ def test_a_slice_over_a_month_border_is_read_for_the_days_of_the_month_asked(tmp
     )
     assert [[f.id for f in read(tmp_path, month)[0]] for month in ("2024-10", "2024-11")] == [["o", "u"], ["n"]]
     assert [len(read(tmp_path, month)[1]) for month in ("2024-10", "2024-11")] == [1, 0]
-    assert set(raw_states(tmp_path, ACCOUNT, "regular")) == {"2024-10", "2024-11"}
+    assert months_on_disk(tmp_path, ACCOUNT, "regular") == {"2024-10", "2024-11"}
 
 
 def test_an_alpha_in_a_file_of_another_month_is_on_record(tmp_path: Path) -> None:
@@ -176,9 +177,8 @@ def test_a_slice_without_a_window_in_its_name_is_told_of(tmp_path: Path) -> None
     path = put(tmp_path, "2024-11-27T09:00", [alpha("a")])
     copy = path.with_name("copy.json")
     copy.write_bytes(path.read_bytes())
-    _, (nameless,) = raw_files(tmp_path, ACCOUNT, "regular", MONTH)
-    assert nameless.place == str(copy)
-    assert set(raw_states(tmp_path, ACCOUNT, "regular")) == {MONTH}
+    assert {Path(one.found.path): "no window" in one.not_taken for one in listed(tmp_path)} == {copy: True, path: False}
+    assert months_on_disk(tmp_path, ACCOUNT) == {MONTH}
 
 
 NUMBERS = (
@@ -267,10 +267,8 @@ def test_slices_in_gzip_and_zip_are_packaged_like_plain_ones(tmp_path: Path) -> 
     }
     packed_slice(tmp_path, "delivery.zip", zipped(members))
     packed_slice(tmp_path, f"lk_{SPAN_27}_all.zip", zipped({"1.json": json.dumps([alpha("c"), 7]).encode()}))
-    assert {month: count for month, (count, _, _) in raw_states(tmp_path, ACCOUNT, "regular").items()} == {
-        "2024-11": 3,
-        "2024-12": 1,
-    }
+    found = [one for one in listed(tmp_path) if not one.not_taken]
+    assert Counter(month for one in found for month in one.months) == {"2024-11": 3, "2024-12": 1}
     report = pack(tmp_path)
     assert (report.failed, report.rejected) == ({}, 1)
     assert names(tmp_path) == {"2024-11-27.ndjson": ["a", "b", "c"]}

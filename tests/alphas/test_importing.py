@@ -13,6 +13,7 @@ from pymongo import MongoClient
 
 from marketdata_assets.alphas import importer, ingest, layout, status
 from marketdata_assets.alphas.errors import BadOptions
+from marketdata_assets.alphas.file_index import listed
 from marketdata_assets.alphas.files import write
 from marketdata_assets.alphas.import_modes import FieldModes, ImportOptions
 from marketdata_assets.alphas.ingest import AccountsReport, Report
@@ -324,7 +325,7 @@ def test_what_an_earlier_version_merged_is_imported_again_once(lab: Lab) -> None
     ledger = lab.client["regular_alphas"][mongo_ledger.LEDGER]
     ledger.update_many({"source": lab.account}, {"$set": {"code_version": "alphas-1"}})
     [entry] = lab.entries().values()
-    states = status.month_states(lab.root, lab.account, "regular", [entry])
+    states = status.Survey(lab.root, lab.account, "regular", listed(lab.root), [entry]).months()
     assert (states, package.exists()) == ({MONTH: State.STALE}, True)
     assert lab.automatic().total("updated") == 1
     assert lab.stored()["A"] == expected(newest | {"themes": FULL["themes"]}, 3)
