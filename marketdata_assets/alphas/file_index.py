@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from marketdata_assets.alphas.files import JSON, PLAIN, ZIP, ZSTD, day_of, json_units
-from marketdata_assets.alphas.layout import ACCOUNT, ACCOUNT_RULE, KINDS, Kind, Window, window_of
+from marketdata_assets.alphas.layout import ACCOUNT, ACCOUNT_RULE, KINDS, Kind, Window, packages_folder, window_of
 from marketdata_assets.loading import watch
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.file_ledger import Delivered, everything, other_suffix
+from marketdata_assets.loading.file_ledger import Delivered, FileEntry, everything, other_suffix, state_of
 from marketdata_assets.loading.files import FileState, Unit
 
 MAX_MONTHS = 24
@@ -119,10 +119,23 @@ def _listed(found: Delivered) -> Listed:
     return replace(one, months=tuple(sorted(months)), not_taken=nameless)
 
 
+def list_packages(root: Path, account: str, kind: Kind, months: Collection[str] | None = None) -> list[Path]:
+    """The packages on disk, oldest day first; a day has two while a switch to or from zstd is not finished."""
+    every = (packages_folder(root, account, kind, month) for month in (sorted(months) if months is not None else [""]))
+    found = listed(root, *every)
+    return [one.file.path for one in found if one.package and not one.not_taken]
+
+
 def months_on_disk(root: Path, account: str, kind: Kind | None = None) -> set[str]:
     """The months with raw files or packages, of one kind or of both."""
     files = listed(root, root / account)
     return {month for one in files if not one.not_taken and kind in (None, one.kind) for month in one.months}
+
+
+def unread(root: Path) -> list[FileEntry]:
+    """The files that no load takes or can read, whatever is on record."""
+    files = (one for one in listed(root) if one.not_taken or one.found.problem)
+    return [state_of(one.found, None, not_taken=one.not_taken) for one in files]
 
 
 @dataclass(frozen=True)

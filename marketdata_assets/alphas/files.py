@@ -2,9 +2,8 @@
 
 import datetime as dt
 import fcntl
-import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import zip_longest
@@ -12,8 +11,6 @@ from pathlib import Path
 
 import zstandard
 
-from marketdata_assets.alphas import layout
-from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.input_limits import MAX_LINE_BYTES, LineTooLong, lines
 from marketdata_assets.loading.archives import unpacked_zstd
 from marketdata_assets.loading.errors import BadFile
@@ -34,14 +31,6 @@ def read_package(path: Path) -> Iterator[tuple[int, bytes]]:
     for number, line in enumerate(lines_of(path), 1):
         if text := line.strip():
             yield number, text
-
-
-def list_packages(root: Path, account: str, kind: Kind, months: Collection[str] | None = None) -> list[Path]:
-    """The packages on disk, oldest day first; a day has two while a switch to or from zstd is not finished."""
-    folder = layout.packages_folder(root, account, kind, "")
-    wanted = sorted(months) if months is not None else [entry.name for entry in entries(folder)]
-    paths = [Path(entry.path) for month in wanted for entry in entries(folder / month)]
-    return [path for path in paths if (day := day_of(path)) and f"{day:%Y-%m}" == path.parent.name]
 
 
 def day_of(path: Path) -> dt.date | None:
@@ -84,15 +73,6 @@ def write(path: Path, lines: Iterable[bytes]) -> None:
                     compressed.write(line)
         else:
             file.writelines(lines)
-
-
-def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """All entries of a folder by name; none when there is no such folder."""
-    try:
-        with os.scandir(folder) as found:
-            return sorted(found, key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
 
 
 @lru_cache(maxsize=1000)

@@ -164,10 +164,11 @@ def import_package(
             started=started,
         )
         try:
+            known = None if force else record
+            same = known and known.entry.code_version == CODE_VERSION
             # Which lines are duplicates can be told from all lines only.
-            same = record is not None and record.entry.code_version == CODE_VERSION
-            same = same and not (force or record.entry.superseded)
-            prepare(prepared, package, record.digests if record and same else frozenset(), options, span)
+            digests = known.digests if known and same and not known.entry.superseded else frozenset[bytes]()
+            prepare(prepared, package, digests, options, span)
             written = _write(database, package, prepared, record, options)
         except PyMongoError:
             raise

@@ -15,8 +15,8 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from marketdata_assets.alphas.errors import DuplicateIds
-from marketdata_assets.alphas.file_index import Pair, months_by_account
-from marketdata_assets.alphas.files import day_of, list_packages
+from marketdata_assets.alphas.file_index import Pair, list_packages, months_by_account
+from marketdata_assets.alphas.files import day_of
 from marketdata_assets.alphas.import_modes import CODE_VERSION, FieldModes, ImportOptions, Span
 from marketdata_assets.alphas.importer import Package, PackageImport, changed, database_name, import_package
 from marketdata_assets.alphas.layout import Kind

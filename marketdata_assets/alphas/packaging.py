@@ -19,14 +19,13 @@ from typing import IO, NamedTuple, TypeVar
 import msgspec
 
 from marketdata_assets.alphas import layout
-from marketdata_assets.alphas.file_index import Listed, Pair, listed, months_by_account
+from marketdata_assets.alphas.file_index import Listed, Pair, list_packages, listed, months_by_account
 from marketdata_assets.alphas.files import (
     CHUNK_BYTES,
     PLAIN,
     ZSTD,
     day_of,
     holds,
-    list_packages,
     locked,
     read_package,
     write,

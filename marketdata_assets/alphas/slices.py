@@ -9,13 +9,13 @@ is requested again.
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from marketdata_assets.alphas.file_index import Listed, listed
-from marketdata_assets.alphas.files import entries
 from marketdata_assets.alphas.layout import SECOND, Kind, Window, month_window, slice_path, slices_folder
 from marketdata_assets.loading.replacing import replacing
 
@@ -126,10 +126,7 @@ def supersede(
 def sweep(root: Path, account: str, kinds: Collection[Kind]) -> None:
     """Remove partial files of killed processes."""
     for kind in kinds:
-        for entry in entries(slices_folder(root, account, kind)):
-            if entry.name[0] == "." and entry.name.endswith(".partial"):
-                try:
-                    if entry.stat().st_mtime < time.time() - _STALE_PARTIAL_SECONDS:
-                        Path(entry.path).unlink(missing_ok=True)
-                except FileNotFoundError:
-                    continue
+        for path in slices_folder(root, account, kind).glob(".*.partial"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - _STALE_PARTIAL_SECONDS:
+                    path.unlink()

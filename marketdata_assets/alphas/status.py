@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from marketdata_assets.alphas import file_index, layout, slices
 from marketdata_assets.alphas.file_index import Listed, Pair, listed
@@ -28,6 +28,7 @@ from marketdata_assets.months import alpha_months
 from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry
 
+T = TypeVar("T", Listed, Entry)
 _EMPTY_SLICE_BYTES = len("[]")
 
 
@@ -38,12 +39,8 @@ class AccountStatus:
     account: str
     kind: Kind
     states: Mapping[str, State]
-    imported: int  # months with documents
     documents: int
     rejected: int
-
-    def count(self, state: State) -> int:
-        return Counter(self.states.values())[state]
 
     @property
     def outdated(self) -> tuple[str, ...]:
@@ -67,21 +64,13 @@ def in_mongo(
     Unless `exact`, a package older than its last import counts as unchanged without reading it.
     """
     found: list[AccountStatus] = []
-    files = _by_account(listed(root))
-    for kind in kinds:
-        ledger = by_account(mongo_ledger.entries(databases[database_name(kind)], database_name(kind)))
-        for account in sorted({*file_index.accounts_on_disk(root), *ledger}):
-            entries = ledger.get(account, [])
-            rows = by_month(entries).values()
-            status = AccountStatus(
-                account,
-                kind,
-                Survey(root, account, kind, files.get(account, ()), entries, exact).months(),
-                imported=sum(row.documents > 0 for row in rows),
-                documents=sum(row.documents for row in rows),
-                rejected=sum(row.rejected for row in rows),
-            )
-            found.append(status)
+    on_disk = file_index.accounts_on_disk(root)
+    for survey in surveys(databases, root, (), kinds, exact):
+        if not survey.known and survey.account not in on_disk:
+            continue
+        rows = by_month(survey.known.values()).values()
+        documents, rejected = sum(row.documents for row in rows), sum(row.rejected for row in rows)
+        found.append(AccountStatus(survey.account, survey.kind, survey.months(), documents, rejected))
     return found
 
 
@@ -97,14 +86,10 @@ def outdated_pairs(
 
     `exact` reads the files; otherwise a package older than its last import counts as unchanged.
     """
+    folders = [root / account for account in dict(pairs or ())]
     found: set[Pair] = set()
-    accounts = file_index.accounts_on_disk(root)
-    files = _by_account(listed(root, *(root / name for name in accounts if pairs is None or name in dict(pairs))))
-    for kind in kinds:
-        ledger = by_account(mongo_ledger.entries(databases[database_name(kind)], database_name(kind)))
-        for account, own in files.items():
-            states = Survey(root, account, kind, own, ledger.get(account, ()), exact).months()
-            found |= {(account, month) for month, state in states.items() if state.outdated}
+    for survey in surveys(databases, root, folders, kinds, exact):
+        found |= {(survey.account, month) for month, state in survey.months().items() if state.outdated}
     return sorted(found if pairs is None else found & set(pairs))
 
 
@@ -115,20 +100,17 @@ def entries(databases: mongo.Databases, root: Path, *, exact: bool = False) -> l
     merged into the document. Unless `exact`, a package older than its last import counts as unchanged.
     """
     found: dict[str, FileEntry] = {}
-    files = _by_account(listed(root))
-    for kind in KINDS:
-        database, name = databases[database_name(kind)], database_name(kind)
-        ledger = by_account(mongo_ledger.entries(database, name))
-        refused: dict[tuple[str, str], set[int]] = {}
-        for row in mongo_ledger.quarantined(database, name, sys.maxsize):
-            refused.setdefault((row.source, row.unit), set()).add(row.line)
-        for account, own in files.items():
-            survey = Survey(root, account, kind, own, ledger.get(account, ()), exact)
-            found |= {one.name: entry for one, entry, _ in survey.files()}
-            lines = {unit: numbers for (source, unit), numbers in refused.items() if source == account}
-            for file in survey.origins(lines):
-                if file in found:
-                    found[file] = _refused(found[file])
+    for survey in surveys(databases, root, (), KINDS, exact):
+        name = database_name(survey.kind)
+        found |= {one.name: entry for one, entry, _ in survey.files()}
+        refused: dict[str, set[int]] = {}
+        if any(entry.rejected for entry in survey.known.values()):
+            for row in mongo_ledger.quarantined(databases[name], name, sys.maxsize):
+                if row.source == survey.account:
+                    refused.setdefault(row.unit, set()).add(row.line)
+        for file in survey.origins(refused):
+            if file in found:
+                found[file] = _refused(found[file])
     return [found[name] for name in sorted(found)]
 
 
@@ -136,11 +118,15 @@ def _refused(entry: FileEntry) -> FileEntry:
     return replace(entry, loaded=entry.loaded - 1, rejected=entry.rejected + 1) if entry.loaded else entry
 
 
-def _by_account(files: Iterable[Listed]) -> dict[str, list[Listed]]:
-    found: dict[str, list[Listed]] = {}
-    for one in files:
-        found.setdefault(one.account, []).append(one)
-    return found
+def surveys(
+    databases: mongo.Databases, root: Path, folders: Iterable[Path], kinds: Iterable[Kind], exact: bool
+) -> "Iterator[Survey]":
+    """By kind, every account that has a folder or is in the ledger, with the files of these folders, or of all."""
+    files = by_account(listed(root, *folders))
+    for kind in kinds:
+        ledger = by_account(mongo_ledger.entries(databases[database_name(kind)], database_name(kind)))
+        for account in sorted({*files, *file_index.accounts_on_disk(root), *ledger}):
+            yield Survey(root, account, kind, files.get(account, ()), ledger.get(account, ()), exact)
 
 
 class Survey:
@@ -155,9 +141,10 @@ class Survey:
         ledger: Iterable[Entry] = (),
         exact: bool = False,
     ) -> None:
+        self.account, self.kind = account, kind
         self._source = (root, account, kind)
         self._listed = [one for one in files if one.kind == kind]
-        self._known = {entry.unit: entry for entry in ledger}
+        self.known = {entry.unit: entry for entry in ledger}
         self._months = alpha_months(dt.datetime.now(dt.UTC))
         self._marks: dict[str, Records] = {}
         self._paths: dict[str, list[Path]] = {}
@@ -165,18 +152,17 @@ class Survey:
             if one.package and not one.not_taken and not one.found.problem:
                 self._paths.setdefault(f"{day_of(one.file.path)}", []).append(one.file.path)
         self._imports = {
-            day: _import_of(Package(account, kind, day, tuple(paths)), self._known.get(day), exact)
+            day: _import_of(Package(account, kind, day, tuple(paths)), self.known.get(day), exact)
             for day, paths in self._paths.items()
         }
 
     def months(self) -> dict[str, State]:
         """The state of each month that has files or is in the ledger."""
         states: dict[str, State] = {}
-        for day, entry in self._known.items():
+        for day, entry in self.known.items():
             states[day[:7]] = worst(states.get(day[:7], State.EMPTY), State.OK if entry.rows else State.EMPTY)
         for one, _, state in self.files():
-            for month in one.months if state else ():
-                states[month] = worst(states.get(month, State.EMPTY), state)
+            _worsen(states, one.months, state)
         return dict(sorted(states.items()))
 
     def files(self) -> Iterator[tuple[Listed, FileEntry, State | None]]:
@@ -197,7 +183,7 @@ class Survey:
         if known and self._paths[day][0] != one.file.path:
             known = FileEntry("", known.state, known.reason)
         recorded = Recorded(one.found.identity, replace(known, file=one.name)) if known else None
-        return self._entry(one, recorded, again=day in self._known)
+        return self._entry(one, recorded, again=day in self.known)
 
     def raw(self, one: Listed) -> tuple[FileEntry, State | None]:
         """The state of a raw file by the marks of its months alone."""
@@ -205,11 +191,13 @@ class Survey:
         own = [self._mark(month).files.get(one.name) for month in months]
         found = [record for record in own if record]
         replaced: Counter[str] = sum((Counter(record.replaced) for record in found), Counter())
-        counts = [sum(getattr(one, name) for one in found) for name in ("read", "packaged", "rejected", "duplicates")]
+        read, loaded, rejected, duplicates = (
+            sum(getattr(record, name) for record in found) for name in ("read", "packaged", "rejected", "duplicates")
+        )
         error = next((record.error for record in found if record.error), "")
-        state = FileState.FAILED if error else FileState.LOADED if counts[0] else FileState.EMPTY
+        state = FileState.FAILED if error else FileState.LOADED if read else FileState.EMPTY
         same = all(record and record.identity == one.found.identity for record in own)
-        entry = FileEntry(one.name, state, error, *counts, dict(replaced))
+        entry = FileEntry(one.name, state, error, read, loaded, rejected, duplicates, dict(replaced))
         recorded = Recorded(one.found.identity if same else "", entry) if found or not one.months else None
         return self._entry(one, recorded, again=any(self._mark(month).files for month in months))
 
@@ -243,7 +231,12 @@ class Survey:
         """Whether a day's package is in MongoDB; it may have been deleted since."""
         if day in self._imports:
             return self._imports[day].state.settled
-        return day in self._known and self._known[day].outcome != "failed"
+        return day in self.known and self.known[day].outcome != "failed"
+
+
+def _worsen(states: dict[str, State], months: Iterable[str], state: State | None) -> None:
+    if state:
+        states |= {month: worst(states.get(month, State.EMPTY), state) for month in months}
 
 
 _STATES = {
@@ -276,11 +269,11 @@ def _import_of(package: Package, entry: Entry | None, exact: bool) -> FileEntry:
     return FileEntry("", state, "", entry.read, entry.rows, entry.rejected, entry.superseded)
 
 
-def by_account(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """The ledger's entries by account."""
-    found: dict[str, list[Entry]] = {}
-    for entry in entries:
-        found.setdefault(entry.source, []).append(entry)
+def by_account(items: Iterable[T]) -> dict[str, list[T]]:
+    """Files, or the ledger's entries, by account."""
+    found: dict[str, list[T]] = {}
+    for one in items:
+        found.setdefault(one.source if isinstance(one, Entry) else one.account, []).append(one)
     return found
 
 
@@ -310,7 +303,7 @@ def on_disk(root: Path, now: dt.datetime) -> list[FolderStatus]:
     only what lies before its newest slice counts. `empty` months hold no alpha. Packages: `missing` when a month with
     raw files was never packaged, `stale` when its raw files have changed since.
     """
-    files = {name: own for name, own in _by_account(listed(root)).items() if any(one.months for one in own)}
+    files = {name: own for name, own in by_account(listed(root)).items() if any(one.months for one in own)}
     fetched = [_fetched(root, account, own, now) for account, own in files.items()]
     packaged = [_packaged(root, account, own) for account, own in files.items()]
     return [one for one in fetched + packaged if one.states]
@@ -346,9 +339,8 @@ def _packaged(root: Path, account: str, files: Sequence[Listed]) -> FolderStatus
     packages = [one for one in files if one.package and not one.not_taken]
     for one in packages:
         states[one.months[0]] = State.OK
-    surveys = {kind: Survey(root, account, kind, files) for kind in KINDS}
+    of_kind = {kind: Survey(root, account, kind, files) for kind in KINDS}
     for one in files:
-        state = None if one.package else surveys[one.kind].raw(one)[1]
-        for month in one.months if state else ():
-            states[month] = worst(states.get(month, State.EMPTY), state)
+        if not one.package:
+            _worsen(states, one.months, of_kind[one.kind].raw(one)[1])
     return FolderStatus("alpha_packages", account, dict(sorted(states.items())), len(packages))

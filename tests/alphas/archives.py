@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from marketdata_assets.alphas import layout, packaging
+from marketdata_assets.alphas import file_index, layout, packaging
 from marketdata_assets.alphas.layout import Kind, Window
 
 ACCOUNT = "lk"
@@ -52,7 +52,7 @@ def pack(root: Path, month: str = MONTH, *, zstd: bool = False) -> packaging.Pac
 
 def packed(root: Path, month: str = MONTH) -> dict[str, list[Any]]:
     """The documents of each package, by its file name."""
-    found = packaging.list_packages(root, ACCOUNT, "regular", [month])
+    found = file_index.list_packages(root, ACCOUNT, "regular", [month])
     return {path.name: [json.loads(line) for _, line in packaging.read_package(path)] for path in found}
 
 

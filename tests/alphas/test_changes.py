@@ -12,7 +12,7 @@ from brain_clients import EMAIL, LATER, MONTH, NOVEMBER, PASSWORD, client, fetch
 from marketdata_assets.alphas import file_index, packaging, status
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.changes import ChangesReport, Selection, fetch_changes
-from marketdata_assets.alphas.files import list_packages, read_package
+from marketdata_assets.alphas.files import read_package
 from marketdata_assets.alphas.filters import parse
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.states import State
@@ -47,7 +47,9 @@ def changed(
 def packaged(home: Path, month: str) -> dict[str, dict[str, Any]]:
     packaging.package_months(home / "alphas", [("lk", month)], Fanout(1))
     lines = (
-        line for path in list_packages(home / "alphas", "lk", "regular", [month]) for _, line in read_package(path)
+        line
+        for path in file_index.list_packages(home / "alphas", "lk", "regular", [month])
+        for _, line in read_package(path)
     )
     return {one["id"]: one for one in map(json.loads, lines)}
 

@@ -172,7 +172,7 @@ def test_a_damaged_package_is_told_of_and_left_alone(tmp_path: Path, zstd: bool)
     ]
     put(tmp_path, "2024-11-10T00:00", days[0] + days[1], hours=240)
     pack(tmp_path, zstd=zstd)
-    path = packaging.list_packages(tmp_path, ACCOUNT, "regular")[0]
+    path = file_index.list_packages(tmp_path, ACCOUNT, "regular")[0]
     path.write_bytes(path.read_bytes()[:-20])
     damaged = path.read_bytes()
     put(
@@ -214,9 +214,9 @@ def test_packages_are_listed_by_day(tmp_path: Path) -> None:
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
-    found = packaging.list_packages(tmp_path, ACCOUNT, "regular")
+    found = file_index.list_packages(tmp_path, ACCOUNT, "regular")
     assert [path.name for path in found] == ["2024-11-02.ndjson", "2024-11-30.ndjson.zst", "2024-12-01.ndjson"]
-    assert packaging.list_packages(tmp_path, ACCOUNT, "regular", ["2024-12"]) == found[2:]
+    assert file_index.list_packages(tmp_path, ACCOUNT, "regular", ["2024-12"]) == found[2:]
     put_single(tmp_path, "2024-08-01", "a", alpha("a"))
     put(tmp_path, "2024-12-31T00:00", [], hours=48)
     assert file_index.months_on_disk(tmp_path, ACCOUNT, "regular") == {"2024-08", "2024-11", "2024-12", "2025-01"}
