@@ -102,7 +102,7 @@ def entries(databases: mongo.Databases, root: Path, *, exact: bool = False) -> l
     found: dict[str, FileEntry] = {}
     for survey in surveys(databases, root, (), KINDS, exact):
         name = database_name(survey.kind)
-        found |= {one.name: entry for one, entry, _ in survey.files()}
+        found |= survey.files()
         refused: dict[str, set[int]] = {}
         if any(entry.rejected for entry in survey.known.values()):
             for row in mongo_ledger.quarantined(databases[name], name, sys.maxsize):
@@ -161,20 +161,25 @@ class Survey:
         states: dict[str, State] = {}
         for day, entry in self.known.items():
             states[day[:7]] = worst(states.get(day[:7], State.EMPTY), State.OK if entry.rows else State.EMPTY)
-        for one, _, state in self.files():
-            _worsen(states, one.months, state)
+        for one in self._listed:
+            _worsen(states, {month: self._state(one, [month])[1] for month in self._of(one)})
         return dict(sorted(states.items()))
 
-    def files(self) -> Iterator[tuple[Listed, FileEntry, State | None]]:
-        """Every file, its state, and the state that it gives to its months."""
-        for one in self._listed:
-            entry, state = self.package(one) if one.package else self.raw(one)
-            if not one.package and entry.state is FileState.LOADED:
-                days = {day for month in self._of(one) for day in self._mark(month).files[one.name].loaded}
-                if late := sorted(day for day in days if not self._is_imported(day)):
-                    reason = f"packaged, but the package of {late[0]} is not imported"
-                    entry, state = replace(entry, state=FileState.DUE, reason=reason), State.MISSING
-            yield one, entry, state
+    def files(self) -> dict[str, FileEntry]:
+        """The state of every file."""
+        return {one.name: self._state(one, self._of(one))[0] for one in self._listed}
+
+    def _state(self, one: Listed, months: Sequence[str]) -> tuple[FileEntry, State | None]:
+        """A file's state in these months, and the state that it gives to them."""
+        if one.package:
+            return self.package(one)
+        entry, state = self.raw(one, months)
+        days = {day for month in months for day in self._mark(month).files[one.name].loaded} if entry.loaded else set()
+        late = sorted(day for day in days if not self._is_imported(day))
+        if late and entry.state is FileState.LOADED:
+            reason = f"packaged, but the package of {late[0]} is not imported"
+            return replace(entry, state=FileState.DUE, reason=reason), State.MISSING
+        return entry, state
 
     def package(self, one: Listed) -> tuple[FileEntry, State | None]:
         """The state of a package by the ledger; the rows of two files of one day are counted once."""
@@ -185,9 +190,8 @@ class Survey:
         recorded = Recorded(one.found.identity, replace(known, file=one.name)) if known else None
         return self._entry(one, recorded, again=day in self.known)
 
-    def raw(self, one: Listed) -> tuple[FileEntry, State | None]:
-        """The state of a raw file by the marks of its months alone."""
-        months = self._of(one)
+    def raw(self, one: Listed, months: Sequence[str]) -> tuple[FileEntry, State | None]:
+        """The state of a raw file by the marks of months alone."""
         own = [self._mark(month).files.get(one.name) for month in months]
         found = [record for record in own if record]
         replaced: Counter[str] = sum((Counter(record.replaced) for record in found), Counter())
@@ -234,9 +238,8 @@ class Survey:
         return day in self.known and self.known[day].outcome != "failed"
 
 
-def _worsen(states: dict[str, State], months: Iterable[str], state: State | None) -> None:
-    if state:
-        states |= {month: worst(states.get(month, State.EMPTY), state) for month in months}
+def _worsen(states: dict[str, State], found: Mapping[str, State | None]) -> None:
+    states |= {month: worst(states.get(month, State.EMPTY), state) for month, state in found.items() if state}
 
 
 _STATES = {
@@ -342,5 +345,5 @@ def _packaged(root: Path, account: str, files: Sequence[Listed]) -> FolderStatus
     of_kind = {kind: Survey(root, account, kind, files) for kind in KINDS}
     for one in files:
         if not one.package:
-            _worsen(states, one.months, of_kind[one.kind].raw(one)[1])
+            _worsen(states, {month: of_kind[one.kind].raw(one, [month])[1] for month in one.months})
     return FolderStatus("alpha_packages", account, dict(sorted(states.items())), len(packages))

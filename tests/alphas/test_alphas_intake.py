@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,11 @@ def lab(mongo_uri: str, client: MongoClient[dict[str, Any]], tmp_path: Path, dyi
     return Alphas(mongo_uri, client, tmp_path / "delivered", dying)
 
 
+def bring(lab: Alphas, pairs: Sequence[tuple[str, str]]) -> None:
+    options = ImportOptions()
+    import_accounts(lab.uri, lab.folder, "regular", pairs, run_id="r", fanout=Fanout(1), fields={}, options=options)
+
+
 def states(lab: Alphas) -> dict[str, str]:
     return {one.file: str(one.state) for one in lab.entries()}
 
@@ -178,6 +183,16 @@ def test_raw_file_is_loaded_when_its_packages_are_in_mongodb(lab: Alphas) -> Non
     }
 
 
+def test_slice_of_two_months_is_due_until_both_are_loaded(lab: Alphas) -> None:
+    name = f"{FOLDER}/lk_{SPAN}_.json"
+    put(lab.folder, name, alpha("a"), alpha("b", "2024-12-01"))
+    pairs = [("my lk-2", month) for month in MONTHS]
+    package_months(lab.folder, pairs[:1], Fanout(1))
+    bring(lab, pairs[:1])
+    assert states(lab)[name] == "due"
+    assert status.outdated_pairs(lab.client, lab.folder) == pairs[1:]
+
+
 def test_each_alpha_of_a_raw_file_has_one_fate(lab: Alphas) -> None:
     old, new = f"{FOLDER}/a_{SPAN}_.json", f"{FOLDER}/b_{SPAN}_.json"
     plain = [alpha(f"p{number}", "2024-12-01") for number in range(20)]
@@ -209,15 +224,6 @@ def test_of_two_lines_of_a_package_with_one_id_one_is_a_duplicate(lab: Alphas) -
     lines = [json.dumps(alpha("a", v=number)) for number in range(2)]
     for more in ([], [json.dumps(alpha("b"))]):
         package.write_text("\n".join([*lines, *more]) + "\n")
-        import_accounts(
-            lab.uri,
-            lab.folder,
-            "regular",
-            [("my lk-2", MONTHS[0])],
-            run_id="r",
-            fanout=Fanout(1),
-            fields={},
-            options=ImportOptions(),
-        )
+        bring(lab, [("my lk-2", MONTHS[0])])
         [entry] = lab.entries()
         assert (entry.state, entry.read, entry.loaded, entry.duplicates) == ("loaded", 2 + len(more), 1 + len(more), 1)
