@@ -43,7 +43,8 @@ def day_of(path: Path) -> dt.date | None:
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
-    """Lines with their newlines."""
+    """Lines with their newlines. Raises BadFile."""
+    check_regular(path)
     try:
         if path.suffix != ".zst":
             with path.open("rb", CHUNK_BYTES) as file:
@@ -59,9 +60,15 @@ def lines_of(path: Path) -> Iterator[bytes]:
         raise BadFile(str(path), str(error)) from error
 
 
+def check_regular(path: Path) -> None:
+    """Raise BadFile for what is no file, such as a pipe, on which a reader would wait."""
+    if not path.is_file():
+        raise BadFile(str(path), "not a regular file, or a link to nothing")
+
+
 def holds(path: Path, lines: Iterable[bytes]) -> bool:
     """Whether a file has exactly these lines; false when it does not exist."""
-    return path.exists() and all(old == new for old, new in zip_longest(lines_of(path), lines))
+    return path.is_file() and all(old == new for old, new in zip_longest(lines_of(path), lines))
 
 
 def write(path: Path, lines: Iterable[bytes]) -> None:

@@ -17,7 +17,7 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from marketdata_assets.alphas.documents import MAX_BYTES, REVISION, Alpha, Rejected, instant, read
-from marketdata_assets.alphas.files import lines_of
+from marketdata_assets.alphas.files import check_regular, lines_of
 from marketdata_assets.alphas.import_modes import CODE_VERSION, ImportOptions, Span
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document, identical, merge
@@ -57,9 +57,10 @@ class Package:
         return sum(path.stat().st_size for path in self.paths if path.exists())
 
     def content_hash(self) -> str:
-        """SHA-256 of the files as they are."""
+        """SHA-256 of the files as they are. Raises BadFile."""
         sha256 = hashlib.sha256()
         for path in self.paths:
+            check_regular(path)
             with path.open("rb") as file:
                 while chunk := file.read(CHUNK_BYTES):
                     sha256.update(chunk)

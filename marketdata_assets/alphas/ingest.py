@@ -24,6 +24,7 @@ from marketdata_assets.alphas.merge import Document
 from marketdata_assets.backoff import delays, retry
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.countdown import Countdown
+from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.reports import LoadReport, and_more, batches, run_batches
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import mongo, mongo_ledger
@@ -210,7 +211,7 @@ def _due(packages: Sequence[Package], entries: Mapping[str, Entry], all_packages
     for package in packages:
         entry = entries.get(package.day)
         if not all_packages and entry is not None and entry.outcome != "failed":
-            with suppress(OSError):  # a package that cannot be read is due: its import will report it
+            with suppress(OSError, BadFile):  # a package that cannot be read is due: its import will report it
                 if entry.code_version == CODE_VERSION and entry.content_hash == package.content_hash():
                     continue
         due.append(package)

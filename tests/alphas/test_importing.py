@@ -394,9 +394,9 @@ def test_recorded_alphas_round_trip(lab: Lab, fixtures: Path) -> None:
 
 def test_a_package_that_fails_with_any_error_fails_alone(lab: Lab) -> None:
     lab.deliver(alpha("A"))
-    layout.package_path(lab.root, lab.account, "regular", DAY + dt.timedelta(days=1)).mkdir()
+    layout.package_path(lab.root, lab.account, "regular", DAY + dt.timedelta(days=1)).symlink_to("nothing")
     report = lab.run()
     assert [(unit.outcome, unit.months) for unit in report.units] == [("ok", ("2024-11",)), ("failed", ("2024-11",))]
-    assert "Is a directory" in (report.failed[0].error or "")
+    assert "a link to nothing" in (report.failed[0].error or "")
     assert [*lab.stored()] == ["A"]
     assert len(lab.run().units) == 1, "only the failed package is due again"
