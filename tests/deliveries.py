@@ -67,7 +67,9 @@ class Domain(Protocol):
     names: tuple[str, ...]
     """The file of each slot."""
     rows_leave: bool
-    """Whether rows that a redelivery no longer has leave the table."""
+    """Whether rows that a redelivery no longer has leave the table; where not, they stay as rows of that file."""
+    forgets: bool
+    """Whether a file can be taken back."""
 
     def content(self, name: str, rows: Mapping[int, int]) -> bytes: ...
 
@@ -119,7 +121,7 @@ class Folder:
             "delete": lambda: self._delete(name),
             "forget": lambda: self._forget(name),
             "load": self.load,
-            "kill": lambda: self.domain.kill(step.steps),
+            "kill": lambda: self._kill(step.steps),
         }
         act[step.action]()
 
@@ -142,6 +144,12 @@ class Folder:
     def table(self) -> Rows:
         """The row of each key's owner."""
         return {key: self.records[name].rows[key] for key, name in self.owners().items()}
+
+    def _kill(self, steps: int) -> None:
+        """Where no row leaves, what a killed load has brought stays; a load completes it before the folder changes."""
+        self.domain.kill(steps)
+        if not self.domain.rows_leave:
+            self.load()
 
     def _path(self, name: str) -> Path:
         path = self.domain.folder / name
@@ -201,7 +209,7 @@ class Folder:
             (self.domain.folder / name).unlink()
 
     def _forget(self, name: str) -> None:
-        if name in self.records:
+        if self.domain.forgets and name in self.records:
             self.domain.forget(name)
             del self.records[name]
             self.forgotten.add(name)
@@ -224,5 +232,5 @@ def assert_lawful(domain: Domain, steps: Sequence[Step]) -> None:
         assert entry.balanced, f"rows of {name} have no fate: {entry}"
         if entry.state == "loaded":
             kept = {key for key, owner in folder.owners().items() if owner == name}
-            assert entry.loaded == len(kept & set(folder.records[name].rows)), f"{entry} has other rows in the table"
+            assert entry.loaded == len(kept & set(file.rows or ())), f"{entry} has other rows in the table"
             assert set(entry.replaced) <= set(folder.files) | set(folder.records), f"{entry} names an unknown file"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from marketdata_assets.alphas.files import json_files
 from marketdata_assets.bars.layout import scan
 from marketdata_assets.exchanges.tables.captures import captures_in
 from marketdata_assets.flows import definition
 from marketdata_assets.flows.run import find_units
+from marketdata_assets.loading.file_ledger import everything
 from marketdata_assets.ticks import providers_file
 from marketdata_assets.ticks.files import Files
 
@@ -35,7 +35,7 @@ def ticks_in(folder: Path) -> list[Path]:
         ("x.csv", lambda folder: [unit.file.path for unit in find_units(FLOW, folder)]),
         ("x.csv", ticks_in),
         ("x.capture.zst", captures_in),
-        ("x.json", lambda folder: [Path(entry.path) for entry in json_files(folder)]),
+        ("x.json", lambda folder: [Path(one.path) for one in everything(folder) if not one.problem]),
     ],
     ids=["bars", "flows", "ticks", "captures", "alphas"],
 )

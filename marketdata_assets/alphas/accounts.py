@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from marketdata_assets import config_files, secret_values
 from marketdata_assets.alphas.errors import NoCredentials
 from marketdata_assets.alphas.import_modes import FieldMode, FieldModes
-from marketdata_assets.alphas.layout import ACCOUNT
+from marketdata_assets.alphas.layout import ACCOUNT, ACCOUNT_RULE
 from marketdata_assets.config_files import InvalidConfigFile, Location
 
 
@@ -32,9 +32,7 @@ class Account:
 
 def _check_name(name: Any) -> Any:
     if not isinstance(name, str) or not ACCOUNT.fullmatch(name):
-        raise ValueError(f"account name {name!r}: use letters, digits and @._")
-    if name[0] == "." or name[-1] == "." or name.startswith("system."):
-        raise ValueError(f"account name {name!r} cannot name a folder and a collection; choose another")
+        raise ValueError(f"account name {name!r}: {ACCOUNT_RULE}")
     return name
 
 
@@ -100,6 +98,11 @@ def credential_variables(account: str) -> tuple[str, str]:
     key = re.sub(r"[^A-Z0-9]", "_", account.upper())
     email, password = (f"MARKETDATA_{what}_{key}" for what in ("BRAIN_EMAIL", "BRAIN_PASSWORD"))
     return email, password
+
+
+def budget_name(account: str) -> str:
+    """The name of the account's request budget; blanks and Chinese become their code points: `lk 2` is `lk_202`."""
+    return re.sub(r"[^A-Za-z0-9@._-]", lambda found: f"_{ord(found[0]):x}", account)
 
 
 def find_credentials(account: str, environ: Mapping[str, str], file: Path) -> Credentials:

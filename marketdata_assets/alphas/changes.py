@@ -124,7 +124,7 @@ class Seen:
 
     def __init__(self, root: Path, account: str, now: dt.datetime) -> None:
         self.now = now
-        self._path = root / account / "changed_data" / "seen.json"
+        self._path = root / account / "changed_data" / ".seen.json"
         try:
             state = msgspec.json.decode(self._path.read_bytes(), type=_State)
         except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):

@@ -249,9 +249,8 @@ def fetch_accounts(
         results = [job.keep(account, wanted, "") for account, wanted in months.items()]
     reports: list[MonthReport] = []
     for account, of_account in zip(months, results, strict=True):
-        files: Counter[str] = Counter()
-        for kind in KINDS:
-            files.update({month: state[0] for month, state in file_index.raw_states(root, account, kind).items()})
+        raw = (one for one in file_index.listed(root, root / account) if not one.package and not one.not_taken)
+        files = Counter(month for one in raw for month in one.months)
         reports += (replace(result, files=files[result.month]) for result in of_account)
     return AccountsReport(tuple(reports), time.monotonic() - started)
 

@@ -1,25 +1,65 @@
-"""The files of the alphas folder by account and month, and which of them changed since the last scan.
+"""The files of the alphas folder: what the place and the name of each say, and which changed since the last scan.
 
-Only names, sizes and modification times are read.
+Only names, sizes, modification times and the directories of zips are read.
 """
 
-import os
+import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from marketdata_assets.alphas import layout
-from marketdata_assets.alphas.files import folders, json_files, list_packages
-from marketdata_assets.alphas.layout import ACCOUNT, KINDS, Kind
+from marketdata_assets.alphas.files import JSON, PLAIN, ZIP, ZSTD, day_of, json_units
+from marketdata_assets.alphas.layout import ACCOUNT, ACCOUNT_RULE, KINDS, Kind, Window, packages_folder, window_of
 from marketdata_assets.loading import watch
+from marketdata_assets.loading.errors import BadFile
+from marketdata_assets.loading.file_ledger import Delivered, FileEntry, everything, other_suffix, state_of
+from marketdata_assets.loading.files import FileState, Unit
 
 MAX_MONTHS = 24
 
-FileState = list[int]
-"""Files, bytes, newest modification time in ns."""
-
 Pair = tuple[str, str]
 """An account and a month."""
+
+_MONTH, _KIND = r"(?P<month>\d{4}-(?:0[1-9]|1[0-2]))", f"(?P<kind>{'|'.join(KINDS)})"
+_SLICES, _PACKAGES = f"primeval_data/all_{_KIND}_alphas", f"packages/{_KIND}/{_MONTH}"
+_SINGLES = (rf"final_data/(?P=account)_{_MONTH}_all_{_KIND}_alphas/[^/]+", f"changed_data/{_KIND}/{_MONTH}")
+_PLACES = {place: re.compile(f"(?P<account>[^/]+)/{place}/[^/]+") for place in (_SLICES, _PACKAGES, *_SINGLES)}
+
+NO_PLACE = (
+    "no alphas are read here: raw files belong into ACCOUNT/primeval_data/all_regular_alphas, packages into"
+    " ACCOUNT/packages/regular/2024-11; those of superalphas into all_super_alphas and super"
+)
+NO_WINDOW = "its name has no window, such as 2024-11-27-09-00-00.000Z_to_2024-11-27-10-00-00.000Z: rename it"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A file below the alphas folder: a raw slice, single alphas, a package, or what is `not_taken` for a reason.
+
+    `months` are that of its folder, or those of the windows in the name of a slice or of its members.
+    """
+
+    found: Delivered
+    account: str = ""
+    kind: Kind = "regular"
+    months: tuple[str, ...] = ()
+    package: bool = False
+    single: bool = False
+    not_taken: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.found.name
+
+    @property
+    def file(self) -> FileState:
+        """The file under its whole path."""
+        return FileState(self.found.path, Path(self.found.path), self.found.size, self.found.modified_ns)
+
+    def units(self) -> list[tuple[Unit, Window | None]]:
+        """What is read of a raw file, with the window in the member's name, else in the file's. Raises BadFile."""
+        own = window_of(self.file.path.name)
+        return [(unit, window_of(unit.member) or own) for unit in json_units(self.file)]
 
 
 def months_by_account(pairs: Iterable[Pair]) -> dict[str, list[str]]:
@@ -40,40 +80,62 @@ def accounts_on_disk(root: Path) -> list[str]:
     return [folder.name for folder in folders if any((folder / name).is_dir() for name in inside)]
 
 
-def raw_states(root: Path, account: str, kind: Kind) -> dict[str, FileState]:
-    """The raw files of each month: slices, an old archive's single files, and those of alphas that changed."""
-    states: dict[str, FileState] = {}
-    for entry in json_files(layout.slices_folder(root, account, kind)):
-        span = layout.SPAN.search(entry.name)
-        if span and span["first"] == span["last"]:
-            _count(states, span["first"], entry)
-        elif span and (window := layout.window_of(entry.name)):
-            for month in sorted({f"{day.start:%Y-%m}" for day in window.days()}):
-                _count(states, month, entry)
-    tail = f"_all_{kind}_alphas"
-    for folder in folders(layout.singles_folder(root, account, kind, "").parent):
-        if folder.name.startswith(f"{account}_") and folder.name.endswith(tail):
-            month = folder.name[len(account) + 1 : -len(tail)]
-            for day in folders(folder):
-                for entry in json_files(day):
-                    _count(states, month, entry)
-    for folder in folders(layout.changed_folder(root, account, kind, "")):
-        for entry in json_files(folder):
-            _count(states, folder.name, entry)
-    return states
+def listed(root: Path, *folders: Path) -> list[Listed]:
+    """Every file below `root`, or below these folders of it."""
+    found: list[Listed] = []
+    for folder in folders or (root,):
+        prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
+        found += (_listed(replace(one, name=prefix + one.name) if prefix else one) for one in everything(folder))
+    return found
 
 
-def package_states(root: Path, account: str, kind: Kind) -> dict[str, FileState]:
-    """The packages of each month."""
-    states: dict[str, FileState] = {}
-    for path in list_packages(root, account, kind):
-        _count(states, path.parent.name, path)
-    return states
+def _listed(found: Delivered) -> Listed:
+    account, inside, _ = found.name.partition("/")
+    place, match = next(((p, m) for p, form in _PLACES.items() if (m := form.fullmatch(found.name))), ("", None))
+    if match is None or not ACCOUNT.fullmatch(account):
+        bad = bool(inside) and not ACCOUNT.fullmatch(account)
+        reason = f"{account!r} is no account name: {ACCOUNT_RULE}" if bad else NO_PLACE
+        return Listed(found, account, not_taken="" if found.problem else reason)
+    name, of_folder = found.name.rpartition("/")[2], match.groupdict().get("month")
+    one = Listed(found, account, match["kind"], (of_folder,) if of_folder else ())  # type: ignore[arg-type]
+    if place == _PACKAGES:
+        other = other_suffix(name, (PLAIN, ZSTD), "packages")
+        if not other and f"{day_of(one.file.path)}"[:7] != of_folder:
+            other = f"the packages of this folder have names such as {of_folder}-01{PLAIN}: rename it"
+        return replace(one, package=True, not_taken="" if found.problem else other)
+    if other := "" if found.problem else other_suffix(name, (*JSON, ZIP), "raw alphas"):
+        return replace(one, not_taken=other)
+    windows = [window_of(name)]
+    if one.file.is_zip and not found.problem:
+        try:
+            windows = [window for _, window in one.units()]
+        except BadFile as error:
+            member = error.place.removeprefix(found.path).removeprefix("!")
+            one = replace(one, found=replace(found, problem=f"{member}: {error.cause}" if member else error.cause))
+    if place in _SINGLES:
+        return replace(one, single=True)
+    months = {f"{day.start:%Y-%m}" for window in windows if window for day in window.days()}
+    nameless = NO_WINDOW if windows and not months and not one.found.problem else ""
+    return replace(one, months=tuple(sorted(months)), not_taken=nameless)
 
 
-def months_on_disk(root: Path, account: str, kind: Kind) -> list[str]:
-    """The months with raw files or packages, oldest first."""
-    return sorted(raw_states(root, account, kind).keys() | package_states(root, account, kind).keys())
+def list_packages(root: Path, account: str, kind: Kind, months: Collection[str] | None = None) -> list[Path]:
+    """The packages on disk, oldest day first; a day has two while a switch to or from zstd is not finished."""
+    every = (packages_folder(root, account, kind, month) for month in (sorted(months) if months is not None else [""]))
+    found = listed(root, *every)
+    return [one.file.path for one in found if one.package and not one.not_taken]
+
+
+def months_on_disk(root: Path, account: str, kind: Kind | None = None) -> set[str]:
+    """The months with raw files or packages, of one kind or of both."""
+    files = listed(root, root / account)
+    return {month for one in files if not one.not_taken and kind in (None, one.kind) for month in one.months}
+
+
+def unread(root: Path) -> list[FileEntry]:
+    """The files that no load takes or can read, whatever is on record."""
+    files = (one for one in listed(root) if one.not_taken or one.found.problem)
+    return [state_of(one.found, None, not_taken=one.not_taken) for one in files]
 
 
 @dataclass(frozen=True)
@@ -102,27 +164,15 @@ def scan(root: Path, cursor: str | None, now_ns: int, quiet_seconds: float, mont
     return Changes(pairs_of(taken), pairs_of(waiting), scanned.cursor(taken), scanned.cursor(()))
 
 
-def states(root: Path) -> dict[str, list[FileState]]:
-    """The files of each month and account, as `2024-01/lk`."""
-    found: dict[str, list[FileState]] = {}
-    for account in accounts_on_disk(root):
-        parts = [of_kind(root, account, kind) for kind in KINDS for of_kind in (raw_states, package_states)]
-        for month in {month for part in parts for month in part}:
-            found[f"{month}/{account}"] = [part.get(month, [0, 0, 0]) for part in parts]
-    return found
+def states(root: Path) -> dict[str, str]:
+    """What shows a change of the files of each month and account, as `2024-01/lk`."""
+    found: dict[str, list[str]] = {}
+    for one in listed(root):
+        for month in one.months if not one.not_taken else ():
+            found.setdefault(f"{month}/{one.account}", []).append(f"{one.name} {one.found.identity}")
+    return {key: watch.fingerprint(*sorted(files)) for key, files in found.items()}
 
 
 def pairs_of(keys: Iterable[str]) -> tuple[Pair, ...]:
     """The accounts and months of keys of `states`."""
     return tuple(sorted((key[8:], key[:7]) for key in keys))
-
-
-def _count(states: dict[str, FileState], month: str, file: "os.DirEntry[str] | Path") -> None:
-    try:
-        stat = file.stat()
-    except FileNotFoundError:
-        return
-    state = states.setdefault(month, [0, 0, 0])
-    state[0] += 1
-    state[1] += stat.st_size
-    state[2] = max(state[2], stat.st_mtime_ns)

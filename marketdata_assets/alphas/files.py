@@ -2,25 +2,26 @@
 
 import datetime as dt
 import fcntl
-import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 
 import zstandard
 
-from marketdata_assets.alphas import layout
-from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.input_limits import MAX_LINE_BYTES, LineTooLong, lines
 from marketdata_assets.loading.archives import unpacked_zstd
 from marketdata_assets.loading.errors import BadFile
+from marketdata_assets.loading.files import FileState, Unit, units_of
+from marketdata_assets.loading.member_names import is_documentation
 from marketdata_assets.loading.replacing import replacing
 
 PLAIN, ZSTD = ".ndjson", ".ndjson.zst"
 LEVEL = 3
 CHUNK_BYTES = 1 << 20
+JSON, ZIP = (".json", ".json.gz"), ".zip"
 
 _PACKAGE = re.compile(r"(\d{4}-\d\d-\d\d)\.ndjson(\.zst)?")
 
@@ -30,14 +31,6 @@ def read_package(path: Path) -> Iterator[tuple[int, bytes]]:
     for number, line in enumerate(lines_of(path), 1):
         if text := line.strip():
             yield number, text
-
-
-def list_packages(root: Path, account: str, kind: Kind, months: Collection[str] | None = None) -> list[Path]:
-    """The packages on disk, oldest day first; a day has two while a switch to or from zstd is not finished."""
-    folder = layout.packages_folder(root, account, kind, "")
-    wanted = sorted(months) if months is not None else [entry.name for entry in entries(folder)]
-    paths = [Path(entry.path) for month in wanted for entry in entries(folder / month)]
-    return [path for path in paths if (day := day_of(path)) and f"{day:%Y-%m}" == path.parent.name]
 
 
 def day_of(path: Path) -> dt.date | None:
@@ -50,7 +43,8 @@ def day_of(path: Path) -> dt.date | None:
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
-    """Lines with their newlines."""
+    """Lines with their newlines. Raises BadFile."""
+    check_regular(path)
     try:
         if path.suffix != ".zst":
             with path.open("rb", CHUNK_BYTES) as file:
@@ -66,9 +60,15 @@ def lines_of(path: Path) -> Iterator[bytes]:
         raise BadFile(str(path), str(error)) from error
 
 
+def check_regular(path: Path) -> None:
+    """Raise BadFile for what is no file, such as a pipe, on which a reader would wait."""
+    if not path.is_file():
+        raise BadFile(str(path), "not a regular file, or a link to nothing")
+
+
 def holds(path: Path, lines: Iterable[bytes]) -> bool:
     """Whether a file has exactly these lines; false when it does not exist."""
-    return path.exists() and all(old == new for old, new in zip_longest(lines_of(path), lines))
+    return path.is_file() and all(old == new for old, new in zip_longest(lines_of(path), lines))
 
 
 def write(path: Path, lines: Iterable[bytes]) -> None:
@@ -82,23 +82,16 @@ def write(path: Path, lines: Iterable[bytes]) -> None:
             file.writelines(lines)
 
 
-def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """All entries of a folder by name; none when there is no such folder."""
-    try:
-        with os.scandir(folder) as found:
-            return sorted(found, key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def json_files(folder: Path) -> list[os.DirEntry[str]]:
-    """The JSON files of a folder but for hidden ones, which are still being written."""
-    return [e for e in entries(folder) if e.name.endswith(".json") and e.name[0] != "." and e.is_file()]
-
-
-def folders(folder: Path) -> list[Path]:
-    """The folders in a folder."""
-    return [Path(entry.path) for entry in entries(folder) if entry.is_dir()]
+@lru_cache(maxsize=1000)
+def json_units(file: FileState) -> tuple[Unit, ...]:
+    """What is read of a raw file: itself, or the members of a zip but for its documentation. Raises BadFile."""
+    if not file.is_zip:
+        return (Unit(file, size=file.size),)
+    units = tuple(unit for unit in units_of(file) if not is_documentation(unit.member))
+    for unit in units:
+        if not unit.member.lower().endswith(JSON):
+            raise BadFile(unit.place, f"not a *{' or *'.join(JSON)} file; take it out of the zip")
+    return units
 
 
 @contextmanager

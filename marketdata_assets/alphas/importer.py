@@ -17,7 +17,7 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from marketdata_assets.alphas.documents import MAX_BYTES, REVISION, Alpha, Rejected, instant, read
-from marketdata_assets.alphas.files import lines_of
+from marketdata_assets.alphas.files import check_regular, lines_of
 from marketdata_assets.alphas.import_modes import CODE_VERSION, ImportOptions, Span
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document, identical, merge
@@ -57,9 +57,10 @@ class Package:
         return sum(path.stat().st_size for path in self.paths if path.exists())
 
     def content_hash(self) -> str:
-        """SHA-256 of the files as they are."""
+        """SHA-256 of the files as they are. Raises BadFile."""
         sha256 = hashlib.sha256()
         for path in self.paths:
+            check_regular(path)
             with path.open("rb") as file:
                 while chunk := file.read(CHUNK_BYTES):
                     sha256.update(chunk)
@@ -117,6 +118,7 @@ class Prepared:
     spool: IO[bytes] = field(default_factory=lambda: tempfile.SpooledTemporaryFile(SPOOL_BYTES))  # noqa: SIM115
     read: int = 0
     skipped: int = 0
+    duplicates: int = 0
     rejects: list[Reject] = field(default_factory=list)
     loaded: list[bytes] = field(default_factory=list)
 
@@ -163,8 +165,11 @@ def import_package(
             started=started,
         )
         try:
-            same = record is not None and record.entry.code_version == CODE_VERSION and not force
-            prepare(prepared, package, record.digests if record and same else frozenset(), options, span)
+            known = None if force else record
+            same = known and known.entry.code_version == CODE_VERSION
+            # Which lines are duplicates can be told from all lines only.
+            digests = known.digests if known and same and not known.entry.superseded else frozenset[bytes]()
+            prepare(prepared, package, digests, options, span)
             written = _write(database, package, prepared, record, options)
         except PyMongoError:
             raise
@@ -176,8 +181,9 @@ def import_package(
             slices=[package.month],
             read=prepared.read,
             skipped=prepared.skipped,
-            rows=prepared.read - prepared.skipped - len(prepared.rejects),
+            rows=prepared.read - prepared.skipped - prepared.duplicates - len(prepared.rejects),
             rejected=len(prepared.rejects),
+            superseded=prepared.duplicates,
             outcome="ok" if prepared.read else "empty",
             finished=mongo_ledger.now(),
         )
@@ -235,8 +241,9 @@ def prepare(prepared: Prepared, package: Package, loaded: frozenset[bytes], opti
 
 
 def _keep_newest(prepared: Prepared, alpha: Alpha, line: _Line) -> None:
-    """Of an id that occurs twice the newest version is written; the other counts as loaded."""
+    """Of an id that occurs twice the newest version is written; the other is a duplicate."""
     other = prepared.lines.get(alpha.id)
+    prepared.duplicates += other is not None
     if other is not None and older(line.modified, other.modified):
         prepared.loaded.append(line.digest)
         return

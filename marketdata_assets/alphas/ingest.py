@@ -15,8 +15,8 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from marketdata_assets.alphas.errors import DuplicateIds
-from marketdata_assets.alphas.file_index import Pair, months_by_account
-from marketdata_assets.alphas.files import day_of, list_packages
+from marketdata_assets.alphas.file_index import Pair, list_packages, months_by_account
+from marketdata_assets.alphas.files import day_of
 from marketdata_assets.alphas.import_modes import CODE_VERSION, FieldModes, ImportOptions, Span
 from marketdata_assets.alphas.importer import Package, PackageImport, changed, database_name, import_package
 from marketdata_assets.alphas.layout import Kind
@@ -24,6 +24,7 @@ from marketdata_assets.alphas.merge import Document
 from marketdata_assets.backoff import delays, retry
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.countdown import Countdown
+from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.reports import LoadReport, and_more, batches, run_batches
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import mongo, mongo_ledger
@@ -210,7 +211,7 @@ def _due(packages: Sequence[Package], entries: Mapping[str, Entry], all_packages
     for package in packages:
         entry = entries.get(package.day)
         if not all_packages and entry is not None and entry.outcome != "failed":
-            with suppress(OSError):  # a package that cannot be read is due: its import will report it
+            with suppress(OSError, BadFile):  # a package that cannot be read is due: its import will report it
                 if entry.code_version == CODE_VERSION and entry.content_hash == package.content_hash():
                     continue
         due.append(package)

@@ -21,11 +21,18 @@ DAY = dt.timedelta(days=1)
 Kind = Literal["regular", "super"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-ACCOUNT = re.compile(r"[A-Za-z0-9@._]+")
-"""Valid account names; each is also the name of a folder, a collection and a partition."""
+ACCOUNT = re.compile(
+    r"(?!\.|system\.|marketdata-|.*\.\.\.)[A-Za-z0-9@._\-\u3400-\u9fff](?:[A-Za-z0-9@._\- \u3400-\u9fff]*"
+    r"[A-Za-z0-9@_\-\u3400-\u9fff])?(?<!\.)"
+)
+"""Valid account names; each is also the name of a folder, a collection and a partition.
 
-SPAN = re.compile(r"_(?P<first>\d{4}-\d\d)-[^_]*_to_(?P<last>\d{4}-\d\d)-")
-"""First and last month in the name of a slice."""
+Letters, digits, Chinese, and @._- with blanks inside. Names that begin with `marketdata-` are our own collections'.
+"""
+
+ACCOUNT_RULE = (
+    "use letters, digits, Chinese, @._- and blanks inside; no . at either end, no system. or marketdata- at the start"
+)
 
 _STAMP = r"\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d\.\d{3}Z"
 _SLICE = re.compile(rf"_(?P<start>{_STAMP})_to_(?P<end>{_STAMP})_")

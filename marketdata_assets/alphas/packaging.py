@@ -5,38 +5,35 @@ files may be deleted afterwards: what was packaged once is kept.
 """
 
 import datetime as dt
-import json
 import os
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, TypeVar
 
 import msgspec
 
-from marketdata_assets.alphas import file_index, layout
-from marketdata_assets.alphas.file_index import FileState, Pair, months_by_account
+from marketdata_assets.alphas import layout
+from marketdata_assets.alphas.file_index import Listed, Pair, list_packages, listed, months_by_account
 from marketdata_assets.alphas.files import (
     CHUNK_BYTES,
     PLAIN,
     ZSTD,
     day_of,
     holds,
-    list_packages,
     locked,
     read_package,
     write,
 )
-from marketdata_assets.alphas.layout import KINDS, Kind, Window, month_window
+from marketdata_assets.alphas.layout import KINDS, Kind, month_window
 from marketdata_assets.alphas.raw_files import (
     Alpha,
     NoAlpha,
-    RawFile,
     Reject,
     alpha_of,
     compact,
@@ -47,13 +44,20 @@ from marketdata_assets.alphas.raw_files import (
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.countdown import Countdown
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.states import State
+from marketdata_assets.loading.files import Opener
+from marketdata_assets.loading.replacing import replacing
 from marketdata_assets.progress import Progress, report
 
-Rank = tuple[dt.datetime, bool, int]
-"""What makes one version newer than another: dateModified, whether it is raw, mtime in ns; else the bytes decide."""
-
 OLDEST = dt.datetime.min.replace(tzinfo=dt.UTC)
+
+
+class Origin(NamedTuple):
+    """What a version of an alpha comes from; of two, the greater is the newer."""
+
+    known: bool  # False of a package that was delivered
+    mtime_ns: int
+    file: str
+    raw: bool  # True while the file is there, False when only a package has the version
 
 
 class Version(NamedTuple):
@@ -62,7 +66,7 @@ class Version(NamedTuple):
     instant: dt.datetime  # dateCreated, or midnight of the day when it has none
     id: str
     day: dt.date
-    rank: Rank
+    rank: tuple[dt.datetime, Origin]  # dateModified, and where it comes from; else the bytes decide
     offset: int
     size: int
 
@@ -70,34 +74,33 @@ class Version(NamedTuple):
 class Deduplicator:
     """The newest version of every alpha by id, whatever the order they are offered in.
 
-    Newer is the later dateModified (none is oldest); of equal ones a raw file goes before a package, and a younger file
-    before an older; at last the bytes decide. The bytes are in `spool`, a temporary file that this object takes over,
-    so memory holds an index only.
+    Newer is the later dateModified (none is oldest); of equal ones that of the younger file, then of the later name; at
+    last, within a file, the bytes decide. The bytes are in `spool`, a temporary file that this object takes over, so
+    memory holds an index only.
     """
 
     def __init__(self, spool: IO[bytes]) -> None:
         self._spool = spool
         self._end = 0
-        self._versions: dict[str, Version] = {}
+        self.versions: dict[str, Version] = {}
 
-    def offer(self, alpha: Alpha, raw: bool, mtime_ns: int) -> bool:
-        """Keep `alpha` if it is the newest of its id so far; False when the id was there already."""
-        rank = (alpha.modified or OLDEST, raw, mtime_ns)
-        known = self._versions.get(alpha.id)
+    def offer(self, alpha: Alpha, origin: Origin) -> None:
+        """Keep `alpha` if it is the newest of its id so far."""
+        rank = (alpha.modified or OLDEST, origin)
+        known = self.versions.get(alpha.id)
         if known is not None and rank < known.rank:
-            return False
+            return
         line = compact(alpha.raw)
         if known is not None and rank == known.rank and (line, alpha.day) <= (self.line(known), known.day):
-            return False
+            return
         instant = alpha.created or dt.datetime.combine(alpha.day, dt.time(), dt.UTC)
-        self._versions[alpha.id] = Version(instant, alpha.id, alpha.day, rank, self._end, len(line))
+        self.versions[alpha.id] = Version(instant, alpha.id, alpha.day, rank, self._end, len(line))
         self._end += self._spool.write(line)
-        return known is None
 
     def by_day(self) -> dict[dt.date, list[Version]]:
         """What is kept, by day, each in the order of dateCreated and id."""
         days: defaultdict[dt.date, list[Version]] = defaultdict(list)
-        for version in self._versions.values():
+        for version in self.versions.values():
             days[version.day].append(version)
         return {day: sorted(days[day]) for day in sorted(days)}
 
@@ -112,7 +115,50 @@ class Deduplicator:
             yield self.line(version) + b"\n"
 
 
-REJECTS = "rejects.ndjson"
+REJECTS = ".rejects.ndjson"
+
+
+class FileRecord(msgspec.Struct):
+    """What became of the elements of a raw file that belong to a month, when it was last packaged."""
+
+    identity: str  # of the file that was read
+    read: int = 0
+    rejected: int = 0
+    duplicates: int = 0  # within the file
+    loaded: dict[str, int] = {}  # by day, into its package; msgspec copies the default
+    replaced: dict[str, int] = {}  # by the newer file
+    error: str = ""
+
+    @property
+    def packaged(self) -> int:
+        return sum(self.loaded.values())
+
+
+class Records(msgspec.Struct):
+    """By name under the root, the raw files of which the packages of a month were made."""
+
+    files: dict[str, FileRecord] = {}
+
+
+class Mark(Records):
+    """The same, and by alpha the file and the time that its version in the packages comes from."""
+
+    sources: dict[str, tuple[str, int]] = {}
+
+
+T = TypeVar("T", bound=Records)
+
+
+def recorded(root: Path, account: str, kind: Kind, month: str, form: type[T]) -> T:
+    """What is on record of a month as a Mark or, which takes less time, as Records."""
+    try:
+        return msgspec.json.decode(_mark(root, account, kind, month).read_bytes(), type=form)
+    except (FileNotFoundError, msgspec.DecodeError):  # cut off by a crash; packaging the month again rewrites it
+        return form()
+
+
+def _mark(root: Path, account: str, kind: Kind, month: str) -> Path:
+    return layout.packages_folder(root, account, kind, f".{month}.packed")
 
 
 @dataclass(frozen=True)
@@ -126,7 +172,7 @@ class PackageReport:
     unchanged: tuple[dt.date, ...]
     empty: tuple[dt.date, ...]  # days without alphas; they have no package
     documents: int  # in the packages written or unchanged
-    duplicates: int  # raw alphas that were a copy or another version of one that counts
+    duplicates: int  # raw alphas of which a newer version counts
     rejected: int  # elements in the quarantine file
     failed: dict[str, str]  # files that could not be read, and why
     seconds: float
@@ -145,9 +191,18 @@ class PackageReport:
 
 
 def package(
-    root: Path, account: str, kind: Kind, month: str, *, zstd: bool = False, progress: Progress | None = None
+    root: Path,
+    account: str,
+    kind: Kind,
+    month: str,
+    *,
+    zstd: bool = False,
+    progress: Progress | None = None,
+    files: Sequence[Listed] | None = None,
 ) -> PackageReport:
     """Update the packages of a month from its raw files; a day whose content stays the same is not written.
+
+    `files` are those of `listed`, if the caller has them.
 
     A raw file that cannot be read is in the report and does not stop the others. So is a package that cannot be read;
     its day is kept as it is, so that nothing is lost. Two processes may package the same month: the second waits.
@@ -155,17 +210,12 @@ def package(
     started = time.perf_counter()
     folder = layout.packages_folder(root, account, kind, month)
     job = _MonthJob(root, account, kind, month)
-    sources = (
-        layout.slices_folder(root, account, kind),
-        layout.singles_folder(root, account, kind, month),
-        layout.changed_folder(root, account, kind, month),
-        folder,
-    )
-    if any(source.is_dir() for source in sources):
+    if any(source.is_dir() for source in (*job.folders, folder)):
         with locked(folder), tempfile.TemporaryFile(buffering=CHUNK_BYTES, dir=folder.parent) as spool:
             versions = Deduplicator(spool)
-            job.gather(versions, progress or report)
+            job.gather(versions, files, progress or report)
             job.write(versions, folder, zstd)
+            job.record(versions)
     return job.report(time.perf_counter() - started)
 
 
@@ -175,37 +225,64 @@ class _MonthJob:
     def __init__(self, root: Path, account: str, kind: Kind, month: str) -> None:
         self._source = (root, account, kind)
         self._month = month
+        self.folders = (
+            layout.slices_folder(*self._source),
+            layout.singles_folder(*self._source, month),
+            layout.changed_folder(*self._source, month),
+        )
         self._failed: dict[str, str] = {}
+        self._files: dict[str, FileRecord] = {}
+        self._ids: dict[str, set[str]] = {}
+        self._mtimes: dict[str, int] = {}
+        self._sources: dict[str, tuple[str, int]] = {}
+        self._opener = Opener()
         self._rejects: list[Reject] = []
         self._damaged: set[dt.date] = set()
         self._written: list[dt.date] = []
         self._unchanged: list[dt.date] = []
-        self._documents = self._duplicates = 0
+        self._documents = 0
 
-    def gather(self, deduplicator: Deduplicator, progress: Progress) -> None:
+    def gather(self, deduplicator: Deduplicator, files: Sequence[Listed] | None, progress: Progress) -> None:
         """Read every input; the youngest first, so that few superseded bytes are spooled."""
-        wanted = month_window(self._month)
+        self._sources = recorded(*self._source, self._month, Mark).sources
         packages = list_packages(*self._source, [self._month])
-        files, nameless = raw_files(*self._source, self._month)
-        total = len(files) + len(packages)
-        self._failed |= {error.place: str(error) for error in nameless}
-        seen: set[Path] = set()
-        while files:
+        left = self._of_month(self._list() if files is None else files)
+        total = len(left) + len(packages)
+        while left:
             vanished = False
-            for file in sorted(files, key=lambda file: (-file.mtime_ns, file.path)):
-                seen.add(file.path)
-                with self._collecting_failures(file.path):
-                    vanished |= not self._take_raw(file, wanted, deduplicator)
-                progress(min(len(seen), total), total, file.path.name)
+            for one in sorted(left, key=lambda one: (-one.found.modified_ns, one.name)):
+                vanished |= not self._take_raw(one, deduplicator)
+                progress(min(len(self._files), total), total, one.file.path.name)
             # A fetch has just replaced slices by others.
-            listed = raw_files(*self._source, self._month)[0] if vanished else []
-            files = [file for file in listed if file.path not in seen]
+            left = self._of_month(self._list()) if vanished else []
+        self._opener.close()
         for done, path in enumerate(packages, total - len(packages) + 1):
             with self._collecting_failures(path, day_of(path)):
-                mtime_ns = path.stat().st_mtime_ns
+                delivered = Origin(False, path.stat().st_mtime_ns, path.relative_to(self._source[0]).as_posix(), False)
                 for alpha in _packaged(path):
-                    deduplicator.offer(alpha, raw=False, mtime_ns=mtime_ns)
+                    deduplicator.offer(alpha, self._origin(alpha.id) or delivered)
             progress(done, total, path.name)
+
+    def _list(self) -> list[Listed]:
+        return listed(self._source[0], *self.folders)
+
+    def _of_month(self, files: Iterable[Listed]) -> list[Listed]:
+        """The raw files of the month that were not read yet."""
+        kind = self._source[2]
+        return [
+            one
+            for one in files
+            if one.kind == kind
+            and self._month in one.months
+            and not (one.package or one.not_taken or one.name in self._files)
+        ]
+
+    def _origin(self, name: str) -> Origin | None:
+        """Where a packaged alpha comes from; a file that was read again counts by its present time."""
+        if name not in self._sources:
+            return None
+        file, mtime_ns = self._sources[name]
+        return Origin(True, self._mtimes.get(file, mtime_ns), file, False)
 
     def write(self, deduplicator: Deduplicator, folder: Path, zstd: bool) -> None:
         """Write the days that differ, then remove the files they replace."""
@@ -239,25 +316,56 @@ class _MonthJob:
             unchanged=tuple(self._unchanged),
             empty=tuple(day for day in every if day not in {*self._written, *self._unchanged, *self._damaged}),
             documents=self._documents,
-            duplicates=self._duplicates,
+            duplicates=sum(one.duplicates + sum(one.replaced.values()) for one in self._files.values()),
             rejected=len(self._rejects),
             failed=dict(self._failed),
             seconds=seconds,
         )
 
-    def _take_raw(self, file: RawFile, wanted: Window, deduplicator: Deduplicator) -> bool:
+    def _take_raw(self, one: Listed, deduplicator: Deduplicator) -> bool:
         """Offer the alphas of a file; False when it is no longer there."""
-        try:
-            for alpha in read_raw(file, wanted):
-                if isinstance(alpha, Reject):
-                    self._rejects.append(alpha)
-                elif not deduplicator.offer(alpha, raw=True, mtime_ns=file.mtime_ns):
-                    self._duplicates += 1
-        except BadFile:
-            if file.path.exists():
+        record = self._files[one.name] = FileRecord(one.found.identity)
+        ids = self._ids[one.name] = set[str]()
+        origin, wanted = Origin(True, one.found.modified_ns, one.name, True), month_window(self._month)
+        with self._collecting_failures(one.file.path):
+            try:
+                for file in raw_files(one, self._month):
+                    for alpha in read_raw(file, wanted, self._opener):
+                        record.read += 1
+                        if isinstance(alpha, Reject):
+                            record.rejected += 1
+                            self._rejects.append(alpha)
+                            continue
+                        record.duplicates += alpha.id in ids
+                        ids.add(alpha.id)
+                        deduplicator.offer(alpha, origin)
+                self._mtimes[one.name] = one.found.modified_ns
+            except Exception as error:
+                if not os.path.lexists(one.found.path):
+                    del self._files[one.name], self._ids[one.name]
+                    return False
+                record.error = str(error) or type(error).__name__
                 raise
-            return False
         return True
+
+    def record(self, deduplicator: Deduplicator) -> None:
+        """Write down what became of every raw file."""
+        for name, ids in self._ids.items():
+            for version in map(deduplicator.versions.__getitem__, ids):
+                origin = version.rank[1]
+                counts, key = self._files[name].replaced, origin.file
+                if origin.raw and origin.file == name:
+                    counts, key = self._files[name].loaded, f"{version.day}"
+                counts[key] = counts.get(key, 0) + 1
+        versions = deduplicator.versions.values()
+        origins = {version.id: version.rank[1] for version in versions}
+        sources = {name: (origin.file, origin.mtime_ns) for name, origin in origins.items() if origin.known}
+        if self._damaged:
+            sources = self._sources | sources
+        path = _mark(*self._source, self._month)
+        if self._files or sources or path.exists():
+            with replacing(path, path.with_name(f"{path.name}.partial")) as file:
+                file.write(msgspec.json.encode(Mark(self._files, sources)))
 
     def _write_rejects(self, path: Path) -> None:
         def file_and_index(reject: Reject) -> tuple[str, int]:
@@ -298,8 +406,8 @@ def _packaged(path: Path) -> Iterator[Alpha]:
         yield alpha
 
 
-Item = tuple[str, Kind, str, FileState | None]
-"""Account, kind, month, and the raw files as they were before packaging began."""
+Item = tuple[str, Kind, str, list[Listed]]
+"""Account, kind, month, and its files as they were before packaging began."""
 
 
 @dataclass(frozen=True)
@@ -342,9 +450,11 @@ def package_months(
     started = time.monotonic()
     items: list[Item] = []
     for account, of_account in months_by_account(pairs).items():
-        for kind in KINDS:
-            raw = file_index.raw_states(root, account, kind)
-            items += ((account, kind, month, raw.get(month)) for month in of_account)
+        by_month: dict[tuple[Kind, str], list[Listed]] = {}
+        for one in listed(root, root / account):
+            for month in one.months:
+                by_month.setdefault((one.kind, month), []).append(one)
+        items += ((account, kind, month, by_month.get((kind, month), [])) for kind in KINDS for month in of_account)
     reports: dict[Pair, list[PackageReport]] = {pair: [] for pair in pairs}
     errors: dict[Pair, list[str]] = {pair: [] for pair in pairs}
     left = Countdown([(account, month)] for account, _, month, _ in items)
@@ -362,21 +472,6 @@ def package_months(
     return PackagingReport(tuple(months), time.monotonic() - started)
 
 
-def outdated_months(root: Path, account: str, kind: Kind, raw: Mapping[str, FileState]) -> dict[str, State]:
-    """Months whose raw files (`raw` has their states) were never packaged, or have changed since."""
-    done: dict[str, FileState] = {}  # the raw files when the month was last packaged without a failure
-    for path in layout.packages_folder(root, account, kind, "").glob(".*.packed"):
-        try:
-            done[path.name[1 : -len(".packed")]] = json.loads(path.read_bytes())
-        except ValueError:
-            continue  # cut off by a crash; packaging the month again rewrites it
-    return {month: State.STALE if month in done else State.MISSING for month in raw if raw[month] != done.get(month)}
-
-
 def _package_month(root: Path, item: Item) -> PackageReport:
-    account, kind, month, raw = item
-    report = package(root, account, kind, month)
-    if raw is not None and not report.failed:
-        mark = layout.packages_folder(root, account, kind, f".{month}.packed")
-        mark.write_text(json.dumps(raw))
-    return report
+    account, kind, month, files = item
+    return package(root, account, kind, month, files=files)

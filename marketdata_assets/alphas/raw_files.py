@@ -8,15 +8,14 @@ import datetime as dt
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from marketdata_assets.alphas import layout
-from marketdata_assets.alphas.files import folders, json_files
-from marketdata_assets.alphas.layout import Kind, Window, month_window
+from marketdata_assets.alphas.file_index import NO_WINDOW, Listed
+from marketdata_assets.alphas.layout import Window, month_window
 from marketdata_assets.loading.errors import BadFile
+from marketdata_assets.loading.files import Opener, Unit
 
 BRAIN_TIME = ZoneInfo("America/New_York")
 """What a date without an offset is meant in."""
@@ -29,19 +28,22 @@ _BLANKS = frozenset(" \t\r\n")
 
 @dataclass(frozen=True)
 class RawFile:
-    """A raw file that may hold alphas of a month."""
+    """A raw file, or a member of one, that may hold alphas of a month."""
 
-    root: Path
-    path: Path
-    single: bool  # one alpha, not an array of them
+    listed: Listed
+    unit: Unit
     reach: Window  # the whole months its alphas may lie in; its rejects belong to the first
     start: dt.datetime | None  # where an alpha without a date is filed
-    mtime_ns: int
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one alpha, not an array of them."""
+        return self.listed.single
 
     @property
     def place(self) -> str:
         """The path under the root, by which rejects name it."""
-        return self.path.relative_to(self.root).as_posix()
+        return f"{self.listed.name}!{self.unit.member}" if self.unit.member else self.listed.name
 
 
 class Alpha(msgspec.Struct, frozen=True, gc=False):
@@ -83,38 +85,29 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
 
 
-def raw_files(root: Path, account: str, kind: Kind, month: str) -> tuple[list[RawFile], list[BadFile]]:
-    """The raw files of a month, and an error for each slice whose name does not say which window it is of."""
-    files: list[RawFile] = []
-    nameless: list[BadFile] = []
-    wanted = month_window(month)
-    for entry in json_files(layout.slices_folder(root, account, kind)):
-        months = layout.SPAN.search(entry.name)
-        if months and not months["first"] <= month <= months["last"]:
-            continue
-        window = layout.window_of(entry.name)
-        if window is None:
-            nameless.append(BadFile(entry.path, "its name has no window, such as 2024-11-27-09-00-00.000Z_to_..."))
+def raw_files(one: Listed, month: str) -> list[RawFile]:
+    """What is read of a listed file for a month; nothing of a slice of other months. Raises BadFile."""
+    if one.found.problem:
+        raise BadFile(one.found.path, one.found.problem)
+    files, wanted = [], month_window(month)
+    for unit, window in one.units():
+        if one.single:
+            start = window.start if window and wanted.start <= window.start < wanted.end else None
+            files.append(RawFile(one, unit, wanted, start))
+        elif window is None:
+            raise BadFile(unit.place, NO_WINDOW)
         elif window.overlaps(wanted):
             last = window.end - dt.timedelta(microseconds=1)
             reach = Window(month_window(f"{window.start:%Y-%m}").start, month_window(f"{last:%Y-%m}").end)
-            mtime_ns = entry.stat().st_mtime_ns
-            files.append(RawFile(root, Path(entry.path), False, reach, window.start, mtime_ns))
-    for folder in folders(layout.singles_folder(root, account, kind, month)):
-        for entry in json_files(folder):
-            window = layout.window_of(entry.name)
-            start = window.start if window and wanted.start <= window.start < wanted.end else None
-            files.append(RawFile(root, Path(entry.path), True, wanted, start, entry.stat().st_mtime_ns))
-    changed = json_files(layout.changed_folder(root, account, kind, month))
-    files += (RawFile(root, Path(entry.path), True, wanted, None, entry.stat().st_mtime_ns) for entry in changed)
-    return files, nameless
+            files.append(RawFile(one, unit, reach, window.start))
+    return files
 
 
-def read_raw(file: RawFile, wanted: Window) -> Iterator[Alpha | Reject]:
+def read_raw(file: RawFile, wanted: Window, opener: Opener) -> Iterator[Alpha | Reject]:
     """The alphas of `file` on the days of the month `wanted`, and what is no alpha; BadFile before the first."""
     first, end = wanted.start.date(), wanted.end.date()
     at_home = file.reach.start == wanted.start
-    for index, raw in enumerate(_elements_of(file), 1):
+    for index, raw in enumerate(_elements_of(file, opener), 1):
         try:
             alpha = alpha_of(raw, file.start)
             if alpha.created is not None and not file.reach.start <= alpha.created < file.reach.end:
@@ -174,18 +167,16 @@ def not_utf8(data: bytes) -> str | None:
     return None
 
 
-def _elements_of(file: RawFile) -> list[msgspec.Raw] | list[bytes]:
-    try:
-        data = file.path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    except OSError as error:
-        raise BadFile(str(file.path), error.strerror or str(error)) from error
+def _elements_of(file: RawFile, opener: Opener) -> list[msgspec.Raw] | list[bytes]:
+    with opener.open(file.unit) as stream:
+        data = stream.read().removeprefix(b"\xef\xbb\xbf")
     cause = not_utf8(data)
     if not data.strip():
         cause = "it is empty"
     elif cause is None and data.lstrip()[:1] != (b"{" if file.single else b"["):
         cause = "not a JSON object" if file.single else "not a JSON array"
     if cause:
-        raise BadFile(str(file.path), cause)
+        raise BadFile(file.unit.place, cause)
     try:
         return [msgspec.json.decode(data, type=msgspec.Raw)] if file.single else _elements.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -207,9 +198,9 @@ def _split(file: RawFile, data: bytes, cause: Exception) -> list[bytes]:
                 break
             position = _blank(text, position + 1)
     except (ValueError, RecursionError):
-        raise BadFile(str(file.path), f"no JSON, or cut off ({cause})") from cause
+        raise BadFile(file.unit.place, f"no JSON, or cut off ({cause})") from cause
     if text[position:].rstrip() != ("" if file.single else "]"):
-        raise BadFile(str(file.path), f"no JSON, or cut off ({cause})") from cause
+        raise BadFile(file.unit.place, f"no JSON, or cut off ({cause})") from cause
     return pieces
 
 

@@ -1,6 +1,6 @@
 """The rejected alphas of raw files and of packages, from both places that keep them.
 
-An element of a raw file that is no alpha is in `rejects.ndjson` beside the packages; a document that MongoDB or the
+An element of a raw file that is no alpha is in `.rejects.ndjson` beside the packages; a document that MongoDB or the
 validation rejects is in the ledger, in the database it was meant for.
 """
 

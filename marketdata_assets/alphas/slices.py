@@ -8,15 +8,15 @@ is requested again.
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from marketdata_assets.alphas.files import entries, json_files
-from marketdata_assets.alphas.layout import SECOND, Kind, Window, month_window, slice_path, slices_folder, window_of
+from marketdata_assets.alphas.file_index import Listed, listed
+from marketdata_assets.alphas.layout import SECOND, Kind, Window, month_window, slice_path, slices_folder
 from marketdata_assets.loading.replacing import replacing
 
 _STALE_PARTIAL_SECONDS = 3600.0
@@ -57,24 +57,16 @@ def write(root: Path, account: str, kind: Kind, window: Window, results: Iterabl
 def of_month(root: Path, account: str, kind: Kind, month: str) -> list[Slice]:
     """The slices whose windows share time with the UTC month, in order of their windows."""
     wanted = month_window(month)
-    return sorted(_slices(root, account, kind, lambda window: window.overlaps(wanted)))
+    found = listed(root, slices_folder(root, account, kind))
+    return sorted(piece for one in found for piece in slices_in(one) if piece.window.overlaps(wanted))
 
 
-def by_month(root: Path, account: str, kind: Kind) -> dict[str, list[Slice]]:
-    """All slices by the UTC months that their windows share time with."""
-    found: dict[str, list[Slice]] = {}
-    for piece in _slices(root, account, kind, lambda _: True):
-        for month in {f"{day.start:%Y-%m}" for day in piece.window.days()}:
-            found.setdefault(month, []).append(piece)
-    return found
-
-
-def _slices(root: Path, account: str, kind: Kind, wanted: Callable[[Window], bool]) -> Iterator[Slice]:
-    for entry in json_files(slices_folder(root, account, kind)):
-        window = window_of(entry.name)
-        if window and wanted(window):
-            with suppress(FileNotFoundError):
-                yield Slice(window, Path(entry.path), entry.stat().st_mtime_ns)
+def slices_in(one: Listed) -> list[Slice]:
+    """The slices in a listed file: itself, or the members of a zip."""
+    if one.single or one.package or one.not_taken or one.found.problem:
+        return []
+    windows = {window for _, window in one.units()}
+    return [Slice(window, one.file.path, one.found.modified_ns) for window in windows if window]
 
 
 def missing(window: Window, slices: Iterable[Slice]) -> list[Window]:
@@ -108,11 +100,16 @@ def supersede(
 
     A slice goes when the written windows cover all of it, it was written before `began_ns` (another process may have
     fetched something newer since) and every id in it is in theirs as `holds` says: what the API no longer
-    lists is kept. One that cannot be read is renamed to `.json.bad`.
+    lists is kept. One that cannot be read is renamed to `.json.bad`. Packed files were delivered, and are kept.
     """
     removed = []
     for piece in slices:
-        if piece.window in written or piece.mtime_ns >= began_ns or uncovered(piece.window, written):
+        if (
+            piece.path.suffix != ".json"
+            or piece.window in written
+            or piece.mtime_ns >= began_ns
+            or uncovered(piece.window, written)
+        ):
             continue
         try:
             ids = _heads.decode(piece.path.read_bytes())
@@ -129,10 +126,7 @@ def supersede(
 def sweep(root: Path, account: str, kinds: Collection[Kind]) -> None:
     """Remove partial files of killed processes."""
     for kind in kinds:
-        for entry in entries(slices_folder(root, account, kind)):
-            if entry.name[0] == "." and entry.name.endswith(".partial"):
-                try:
-                    if entry.stat().st_mtime < time.time() - _STALE_PARTIAL_SECONDS:
-                        Path(entry.path).unlink(missing_ok=True)
-                except FileNotFoundError:
-                    continue
+        for path in slices_folder(root, account, kind).glob(".*.partial"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - _STALE_PARTIAL_SECONDS:
+                    path.unlink()

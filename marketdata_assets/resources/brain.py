@@ -59,6 +59,7 @@ class Brain(dg.ConfigurableResource):
 
         Raises InvalidConfigFile, NotEnabled or NoCredentials.
         """
+        from marketdata_assets.alphas.accounts import budget_name
         from marketdata_assets.alphas.api import BrainClient
         from marketdata_assets.budget import Budget
 
@@ -67,7 +68,7 @@ class Brain(dg.ConfigurableResource):
         if account not in listed or not listed[account].enabled:
             raise NotEnabled(account, str(settings.brain_accounts_file), account in listed)
         budgets = endpoints.budgets(settings, settings.brain_folder, "brain.")
-        budget = Budget(budgets, account, SECONDS, settings.brain_requests_per_minute)
+        budget = Budget(budgets, budget_name(account), SECONDS, settings.brain_requests_per_minute)
         return BrainClient(
             account,
             self._credentials(account),

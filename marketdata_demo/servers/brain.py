@@ -31,7 +31,8 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
-from marketdata_assets.alphas.files import list_packages, read_package
+from marketdata_assets.alphas.file_index import list_packages
+from marketdata_assets.alphas.files import read_package
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.record_sets import PATHS, RecordSet
 from marketdata_demo import sample_alphas, sample_records

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from marketdata_assets.alphas import layout, packaging
+from marketdata_assets.alphas import file_index, layout, packaging
 from marketdata_assets.alphas.layout import Kind, Window
 
 ACCOUNT = "lk"
@@ -52,7 +52,7 @@ def pack(root: Path, month: str = MONTH, *, zstd: bool = False) -> packaging.Pac
 
 def packed(root: Path, month: str = MONTH) -> dict[str, list[Any]]:
     """The documents of each package, by its file name."""
-    found = packaging.list_packages(root, ACCOUNT, "regular", [month])
+    found = file_index.list_packages(root, ACCOUNT, "regular", [month])
     return {path.name: [json.loads(line) for _, line in packaging.read_package(path)] for path in found}
 
 
@@ -62,7 +62,7 @@ def names(root: Path, month: str = MONTH) -> dict[str, list[str]]:
 
 
 def on_disk(root: Path) -> dict[str, bytes]:
-    """Every file among the packages but the locks, with its bytes."""
+    """Every file among the packages but locks and marks, with its bytes."""
     folder = root / ACCOUNT / "packages"
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".lock")
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix not in (".lock", ".packed"))
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}

@@ -1,25 +1,31 @@
 """Raw files: which belong to a month, what of them are alphas, and what is refused."""
 
 import datetime as dt
+import gzip
+import io
 import json
+import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from archives import ACCOUNT, MONTH, alpha, put, put_single
+from archives import ACCOUNT, MONTH, alpha, names, pack, put, put_single
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata_assets.alphas.file_index import raw_states
+from marketdata_assets.alphas import layout
+from marketdata_assets.alphas.file_index import listed, months_on_disk
 from marketdata_assets.alphas.layout import month_window
 from marketdata_assets.alphas.raw_files import Alpha, Reject, compact, instant, raw_files, read_raw
 from marketdata_assets.loading.errors import BadFile
+from marketdata_assets.loading.files import Opener
 
 
 def read(root: Path, month: str = MONTH) -> tuple[list[Alpha], list[Reject]]:
-    files, nameless = raw_files(root, ACCOUNT, "regular", month)
-    assert not nameless
-    found = [element for file in files for element in read_raw(file, month_window(month))]
+    taken = [one for one in listed(root) if month in one.months and not one.not_taken]
+    files = [file for one in taken for file in raw_files(one, month)]
+    found = [element for file in files for element in read_raw(file, month_window(month), Opener())]
     return [f for f in found if isinstance(f, Alpha)], [f for f in found if isinstance(f, Reject)]
 
 
@@ -146,7 +152,7 @@ def test_a_slice_over_a_month_border_is_read_for_the_days_of_the_month_asked(tmp
     )
     assert [[f.id for f in read(tmp_path, month)[0]] for month in ("2024-10", "2024-11")] == [["o", "u"], ["n"]]
     assert [len(read(tmp_path, month)[1]) for month in ("2024-10", "2024-11")] == [1, 0]
-    assert set(raw_states(tmp_path, ACCOUNT, "regular")) == {"2024-10", "2024-11"}
+    assert months_on_disk(tmp_path, ACCOUNT, "regular") == {"2024-10", "2024-11"}
 
 
 def test_an_alpha_in_a_file_of_another_month_is_on_record(tmp_path: Path) -> None:
@@ -171,9 +177,8 @@ def test_a_slice_without_a_window_in_its_name_is_told_of(tmp_path: Path) -> None
     path = put(tmp_path, "2024-11-27T09:00", [alpha("a")])
     copy = path.with_name("copy.json")
     copy.write_bytes(path.read_bytes())
-    _, (nameless,) = raw_files(tmp_path, ACCOUNT, "regular", MONTH)
-    assert nameless.place == str(copy)
-    assert set(raw_states(tmp_path, ACCOUNT, "regular")) == {MONTH}
+    assert {Path(one.found.path): "no window" in one.not_taken for one in listed(tmp_path)} == {copy: True, path: False}
+    assert months_on_disk(tmp_path, ACCOUNT) == {MONTH}
 
 
 NUMBERS = (
@@ -231,3 +236,63 @@ def test_recorded_alphas_are_read_as_they_are(fixtures: Path, tmp_path: Path) ->
     found, rejects = read(tmp_path, "2025-06")
     assert [json.loads(compact(f.raw)) for f in found] == page["results"]
     assert (len(found) > 0, rejects) == (True, [])
+
+
+def packed_slice(root: Path, name: str, data: bytes) -> Path:
+    path = layout.slices_folder(root, ACCOUNT, "regular") / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+SPAN_27 = "2024-11-27-09-00-00.000Z_to_2024-11-27-10-00-00.000Z"
+SPAN_DEC = "2024-12-02-09-00-00.000Z_to_2024-12-02-10-00-00.000Z"
+
+
+def test_slices_in_gzip_and_zip_are_packaged_like_plain_ones(tmp_path: Path) -> None:
+    december = alpha("d", "2024-12-02T04:30:00-05:00")
+    packed_slice(tmp_path, f"lk_{SPAN_27}_all_regular_alphas.json.gz", gzip.compress(json.dumps([alpha("a")]).encode()))
+    members = {
+        f"x/lk_{SPAN_27}_a.json": json.dumps([alpha("b")]).encode(),
+        f"lk_{SPAN_DEC}_a.json.gz": gzip.compress(json.dumps([december]).encode()),
+        "README.md": b"about",
+    }
+    packed_slice(tmp_path, "delivery.zip", zipped(members))
+    packed_slice(tmp_path, f"lk_{SPAN_27}_all.zip", zipped({"1.json": json.dumps([alpha("c"), 7]).encode()}))
+    found = [one for one in listed(tmp_path) if not one.not_taken]
+    assert Counter(month for one in found for month in one.months) == {"2024-11": 3, "2024-12": 1}
+    report = pack(tmp_path)
+    assert (report.failed, report.rejected) == ({}, 1)
+    assert names(tmp_path) == {"2024-11-27.ndjson": ["a", "b", "c"]}
+    pack(tmp_path, "2024-12")
+    assert names(tmp_path, "2024-12") == {"2024-12-02.ndjson": ["d"]}
+
+
+def test_single_alphas_in_gzip_and_zip_are_packaged(tmp_path: Path) -> None:
+    folder = layout.changed_folder(tmp_path, ACCOUNT, "regular", MONTH)
+    folder.mkdir(parents=True)
+    (folder / "a.json.gz").write_bytes(gzip.compress(json.dumps(alpha("a")).encode()))
+    (folder / "more.zip").write_bytes(zipped({"b.json": json.dumps(alpha("b")).encode()}))
+    assert pack(tmp_path).failed == {}
+    assert names(tmp_path) == {"2024-11-27.ndjson": ["a", "b"]}
+
+
+@pytest.mark.parametrize("suffix", ["json.gz", "zip"])
+def test_damaged_packed_slice_fails_by_name_and_costs_no_other(tmp_path: Path, suffix: str) -> None:
+    put(tmp_path, "2024-11-27T08:00", [alpha("a", "2024-11-27T03:30:00-05:00")])
+    body = json.dumps([alpha(f"x{i}") for i in range(200)]).encode()
+    whole = gzip.compress(body) if suffix == "json.gz" else zipped({"1.json": body})
+    path = packed_slice(tmp_path, f"lk_{SPAN_27}_all.{suffix}", whole[: len(whole) // 2])
+    report = pack(tmp_path)
+    assert list(report.failed) == [str(path)]
+    assert path.name in report.failed[str(path)]
+    assert names(tmp_path) == {"2024-11-27.ndjson": ["a"]}
+    assert pack(tmp_path, "2024-12").failed == {}

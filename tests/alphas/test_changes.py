@@ -12,7 +12,7 @@ from brain_clients import EMAIL, LATER, MONTH, NOVEMBER, PASSWORD, client, fetch
 from marketdata_assets.alphas import file_index, packaging, status
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.changes import ChangesReport, Selection, fetch_changes
-from marketdata_assets.alphas.files import list_packages, read_package
+from marketdata_assets.alphas.files import read_package
 from marketdata_assets.alphas.filters import parse
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.states import State
@@ -47,7 +47,9 @@ def changed(
 def packaged(home: Path, month: str) -> dict[str, dict[str, Any]]:
     packaging.package_months(home / "alphas", [("lk", month)], Fanout(1))
     lines = (
-        line for path in list_packages(home / "alphas", "lk", "regular", [month]) for _, line in read_package(path)
+        line
+        for path in file_index.list_packages(home / "alphas", "lk", "regular", [month])
+        for _, line in read_package(path)
     )
     return {one["id"]: one for one in map(json.loads, lines)}
 
@@ -121,7 +123,7 @@ def test_a_month_of_which_only_changes_are_known_is_missing_not_ok(server: Brain
     changed(server, tmp_path, ids=(make(900, OLD).id,))
     root = tmp_path / "alphas"
     assert file_index.accounts_on_disk(root) == ["lk"]
-    assert file_index.months_on_disk(root, "lk", "regular") == ["2016-03"]
+    assert file_index.months_on_disk(root, "lk", "regular") == {"2016-03"}
     [files, _] = status.on_disk(root, LATER)
     assert files.states == {"2016-03": State.MISSING}
 
@@ -137,6 +139,6 @@ def test_an_account_that_fails_is_named_and_the_others_are_fetched(server: Brain
 def test_seen_is_forgotten_without_harm(server: BrainServer, tmp_path: Path) -> None:
     server.add_alphas(EMAIL, spread(OLD, OLD + dt.timedelta(days=1), 3, first=800))
     first = changed(server, tmp_path, min_sharpe=-100.0)
-    seen = tmp_path / "alphas" / "lk" / "changed_data" / "seen.json"
+    seen = tmp_path / "alphas" / "lk" / "changed_data" / ".seen.json"
     seen.write_text("{")
     assert changed(server, tmp_path, min_sharpe=-100.0).written == first.written > 0

@@ -68,7 +68,7 @@ def held(home: Path) -> dict[str, bytes]:
 
 
 def seen(home: Path) -> object:
-    return json.loads((home / "alphas" / "lk" / "changed_data" / "seen.json").read_bytes())
+    return json.loads((home / "alphas" / "lk" / "changed_data" / ".seen.json").read_bytes())
 
 
 def test_a_killed_fetch_is_continued_and_repeats_no_request_of_a_part_that_was_written(

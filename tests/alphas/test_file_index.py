@@ -3,11 +3,17 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
+import pytest
 from archives import alpha, pack, put, put_single
+from pymongo import MongoClient
 
-from marketdata_assets.alphas import file_index
-from marketdata_assets.partitions import ALPHA_MONTHS
+from marketdata_assets.alphas import file_index, layout
+from marketdata_assets.alphas.accounts import budget_name
+from marketdata_assets.budget import Budget
+from marketdata_assets.partitions import ALPHA_MONTHS, alpha_key, alpha_pair
 
 MONTHS = ALPHA_MONTHS.get_partition_keys()
 NOW = 2_000_000_000
@@ -93,3 +99,46 @@ def test_folder_of_ten_thousand_files_is_scanned_at_once(tmp_path: Path) -> None
     seen = scan_twice(tmp_path)
     assert len(seen.pairs) == 24 or seen.waiting
     assert len(seen.cursor) < 5000
+
+
+TAKEN = ["lk-2", "my account", "甲 方", "a", "a.b@c.d", "x--y"]
+NOT_TAKEN = [
+    ".a",
+    "a.",
+    "system.x",
+    "marketdata-ledger",
+    "a...b",
+    "a|b",
+    "a$b",
+    " a",
+    "a ",
+    "a\tb",
+    "a\n",
+    "",
+    "a\0",
+    "a/b",
+]
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_folder_of_a_usable_account_name_is_an_account(tmp_path: Path, name: str) -> None:
+    (tmp_path / name / "packages").mkdir(parents=True)
+    assert file_index.accounts_on_disk(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("name", NOT_TAKEN)
+def test_other_names_are_no_accounts(name: str) -> None:
+    assert not layout.ACCOUNT.fullmatch(name)
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_account_name_is_taken_by_dagster_budgets_and_mongodb(
+    tmp_path: Path, mongo_client: MongoClient[dict[str, Any]], name: str
+) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("accounts", [name])
+        assert instance.get_dynamic_partitions("accounts") == [name]
+    assert alpha_pair(str(alpha_key(name, "2024-11"))) == (name, "2024-11")
+    Budget(tmp_path, budget_name(name), 60, 1)
+    mongo_client["account_names"][name].insert_one({"id": name})
+    assert name in mongo_client["account_names"].list_collection_names()

@@ -13,6 +13,7 @@ from pymongo import MongoClient
 
 from marketdata_assets.alphas import importer, ingest, layout, status
 from marketdata_assets.alphas.errors import BadOptions
+from marketdata_assets.alphas.file_index import listed
 from marketdata_assets.alphas.files import write
 from marketdata_assets.alphas.import_modes import FieldModes, ImportOptions
 from marketdata_assets.alphas.ingest import AccountsReport, Report
@@ -324,7 +325,7 @@ def test_what_an_earlier_version_merged_is_imported_again_once(lab: Lab) -> None
     ledger = lab.client["regular_alphas"][mongo_ledger.LEDGER]
     ledger.update_many({"source": lab.account}, {"$set": {"code_version": "alphas-1"}})
     [entry] = lab.entries().values()
-    states = status.month_states(lab.root, lab.account, "regular", [entry])
+    states = status.Survey(lab.root, lab.account, "regular", listed(lab.root), [entry]).months()
     assert (states, package.exists()) == ({MONTH: State.STALE}, True)
     assert lab.automatic().total("updated") == 1
     assert lab.stored()["A"] == expected(newest | {"themes": FULL["themes"]}, 3)
@@ -393,9 +394,9 @@ def test_recorded_alphas_round_trip(lab: Lab, fixtures: Path) -> None:
 
 def test_a_package_that_fails_with_any_error_fails_alone(lab: Lab) -> None:
     lab.deliver(alpha("A"))
-    layout.package_path(lab.root, lab.account, "regular", DAY + dt.timedelta(days=1)).mkdir()
+    layout.package_path(lab.root, lab.account, "regular", DAY + dt.timedelta(days=1)).symlink_to("nothing")
     report = lab.run()
     assert [(unit.outcome, unit.months) for unit in report.units] == [("ok", ("2024-11",)), ("failed", ("2024-11",))]
-    assert "Is a directory" in (report.failed[0].error or "")
+    assert "a link to nothing" in (report.failed[0].error or "")
     assert [*lab.stored()] == ["A"]
     assert len(lab.run().units) == 1, "only the failed package is due again"

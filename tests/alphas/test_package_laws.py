@@ -10,7 +10,7 @@ from archives import on_disk, pack, packed, put, put_single
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marketdata_assets.alphas.packaging import Deduplicator
+from marketdata_assets.alphas.packaging import Deduplicator, Origin
 from marketdata_assets.alphas.raw_files import Alpha
 
 DATES = st.sampled_from(
@@ -65,7 +65,8 @@ def test_the_newest_is_the_same_in_whatever_order_versions_are_offered(offers: A
             newest = Deduplicator(spool)
             for name, raw, modified, is_raw, mtime, day in offers:
                 moment = dt.datetime(2024, 11, modified, tzinfo=dt.UTC)
-                newest.offer(Alpha(name, None, moment, dt.date(2024, 11, day), raw), raw=is_raw, mtime_ns=mtime)
+                alpha = Alpha(name, None, moment, dt.date(2024, 11, day), raw)
+                newest.offer(alpha, Origin(True, mtime, "file", is_raw))
             return [(day, v.id, newest.line(v)) for day, versions in newest.by_day().items() for v in versions]
 
     before = kept()

@@ -53,7 +53,7 @@ def test_a_slice_that_a_fetch_replaces_meanwhile_is_looked_for_again(
 ) -> None:
     put(tmp_path, "2024-11-27T09:00", [alpha("a", v=1)], mtime=50)
     superseded = put(tmp_path, "2024-11-27T09:00", [alpha("a", v=1), alpha("b", v=1)], hours=3, mtime=40)
-    listed = packaging.raw_files
+    listed = packaging.listed
 
     def and_then_fetched(*arguments: Any) -> Any:
         found = listed(*arguments)
@@ -62,7 +62,7 @@ def test_a_slice_that_a_fetch_replaces_meanwhile_is_looked_for_again(
             put(tmp_path, "2024-11-27T08:00", [alpha("a", v=1), alpha("b", v=1)], hours=9, mtime=60)
         return found
 
-    monkeypatch.setattr(packaging, "raw_files", and_then_fetched)
+    monkeypatch.setattr(packaging, "listed", and_then_fetched)
     report = pack(tmp_path)
     assert (report.documents, report.failed) == (2, {})
 
@@ -111,7 +111,6 @@ def test_a_failed_input_stops_no_other_and_is_reported(tmp_path: Path) -> None:
         put(tmp_path, "2024-11-03T11:00", good.read_bytes()[:-1]),
         put(tmp_path, "2024-11-03T12:00", json.dumps([alpha("价")], ensure_ascii=False).encode("gbk")),
         put_single(tmp_path, "2024-11-03", "x", b"[]"),
-        put(tmp_path, "2024-11-03T13:00", b"[]").rename(good.with_name("nameless.json")),
     ]
     report = pack(tmp_path)
     assert report.failed.keys() == {str(path) for path in broken}
@@ -121,7 +120,7 @@ def test_a_failed_input_stops_no_other_and_is_reported(tmp_path: Path) -> None:
 
 def test_rejects_are_replaced_as_a_whole(tmp_path: Path) -> None:
     path = put(tmp_path, "2024-11-03T09:00", [7, alpha("a", "2024-11-03T09:00:00Z"), {"x": "y" * 9000}])
-    rejects = layout.packages_folder(tmp_path, ACCOUNT, "regular", MONTH) / "rejects.ndjson"
+    rejects = layout.packages_folder(tmp_path, ACCOUNT, "regular", MONTH) / ".rejects.ndjson"
     assert pack(tmp_path).rejected == 2
     first, second = (json.loads(line) for line in rejects.read_text().splitlines())
     assert first == {"place": f"{path.relative_to(tmp_path).as_posix()}:1", "reason": "not a JSON object", "raw": "7"}
@@ -138,7 +137,7 @@ def test_a_month_without_anything_leaves_no_trace(tmp_path: Path) -> None:
     put(tmp_path, "2024-11-03T09:00", [])
     assert len(pack(tmp_path).empty) == 30
     assert on_disk(tmp_path) == {}
-    assert file_index.months_on_disk(tmp_path, ACCOUNT, "regular") == [MONTH]
+    assert file_index.months_on_disk(tmp_path, ACCOUNT, "regular") == {MONTH}
 
 
 def test_switching_zstd_on_and_off_replaces_the_other_form(tmp_path: Path) -> None:
@@ -173,7 +172,7 @@ def test_a_damaged_package_is_told_of_and_left_alone(tmp_path: Path, zstd: bool)
     ]
     put(tmp_path, "2024-11-10T00:00", days[0] + days[1], hours=240)
     pack(tmp_path, zstd=zstd)
-    path = packaging.list_packages(tmp_path, ACCOUNT, "regular")[0]
+    path = file_index.list_packages(tmp_path, ACCOUNT, "regular")[0]
     path.write_bytes(path.read_bytes()[:-20])
     damaged = path.read_bytes()
     put(
@@ -215,13 +214,13 @@ def test_packages_are_listed_by_day(tmp_path: Path) -> None:
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
-    found = packaging.list_packages(tmp_path, ACCOUNT, "regular")
+    found = file_index.list_packages(tmp_path, ACCOUNT, "regular")
     assert [path.name for path in found] == ["2024-11-02.ndjson", "2024-11-30.ndjson.zst", "2024-12-01.ndjson"]
-    assert packaging.list_packages(tmp_path, ACCOUNT, "regular", ["2024-12"]) == found[2:]
+    assert file_index.list_packages(tmp_path, ACCOUNT, "regular", ["2024-12"]) == found[2:]
     put_single(tmp_path, "2024-08-01", "a", alpha("a"))
     put(tmp_path, "2024-12-31T00:00", [], hours=48)
-    assert file_index.months_on_disk(tmp_path, ACCOUNT, "regular") == ["2024-08", "2024-11", "2024-12", "2025-01"]
-    assert file_index.months_on_disk(tmp_path, ACCOUNT, "super") == []
+    assert file_index.months_on_disk(tmp_path, ACCOUNT, "regular") == {"2024-08", "2024-11", "2024-12", "2025-01"}
+    assert file_index.months_on_disk(tmp_path, ACCOUNT, "super") == set()
 
 
 def test_progress_counts_every_input(tmp_path: Path) -> None:
@@ -240,7 +239,7 @@ def test_recorded_alphas_come_back_unchanged(fixtures: Path, tmp_path: Path) -> 
     for path in folder.glob("alpha_[rs]*/*.json"):
         document = json.loads(path.read_text())
         put_single(tmp_path, document["dateCreated"][:10], document["id"], path.read_bytes())
-    months = file_index.months_on_disk(tmp_path, ACCOUNT, "regular")
+    months = sorted(file_index.months_on_disk(tmp_path, ACCOUNT, "regular"))
     read = []
     for month in months:
         assert pack(tmp_path, month, zstd=True).failed == {}

@@ -82,7 +82,7 @@ def test_some_alphas_of_an_archive_come_again_newer(tmp_path: Path) -> None:
     first = {alpha["id"]: alpha for alpha in sample_alphas.alphas(ACCOUNT, "regular", "2024-11", 40)}
     found = [
         json.loads(line)
-        for path in packaging.list_packages(tmp_path, ACCOUNT, "regular", ["2024-11"])
+        for path in file_index.list_packages(tmp_path, ACCOUNT, "regular", ["2024-11"])
         for _, line in packaging.read_package(path)
     ]
     assert sorted(first) == sorted(name for day in names(tmp_path).values() for name in day)

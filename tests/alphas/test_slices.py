@@ -1,6 +1,7 @@
 """Raw slices: whole or absent, finished by their name and date, superseded only by what holds all they hold."""
 
 import datetime as dt
+import gzip
 import itertools
 import json
 import os
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata_assets.alphas import slices
+from marketdata_assets.alphas import layout, slices
 from marketdata_assets.alphas.layout import SECOND, Window, month_window, slices_folder
 
 NOVEMBER = month_window("2024-11")
@@ -107,3 +108,17 @@ def test_gaps_and_slices_make_the_window_whole_and_do_not_overlap(spans: list[tu
         inside = [gap for gap in gaps if gap.overlaps(piece)]
         assert len(inside) == (not any(one.overlaps(piece) for one in windows))
     assert all(one.end < two.start for one, two in itertools.pairwise(gaps))
+
+
+def test_delivered_gzip_covers_its_window_and_is_never_removed(tmp_path: Path) -> None:
+    hour = layout.month_window("2024-11").days()[0]
+    plain = layout.slice_path(tmp_path, "lk", "regular", hour)
+    packed = plain.with_name(f"{plain.name}.gz")
+    packed.parent.mkdir(parents=True)
+    packed.write_bytes(gzip.compress(b'[{"id": "a"}]'))
+    found = slices.of_month(tmp_path, "lk", "regular", "2024-11")
+    assert [piece.path for piece in found] == [packed]
+    assert slices.missing(hour, found) == []
+    later = layout.Window(hour.start, hour.end + layout.DAY)
+    assert slices.supersede(found, [later], lambda _: True, time.time_ns() + 10**12) == []
+    assert sorted(packed.parent.iterdir()) == [packed]

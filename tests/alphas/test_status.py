@@ -58,8 +58,7 @@ def test_month_goes_from_missing_to_ok_and_empty(tmp_path: Path, mongo_uri: str,
     assert states(store, tmp_path) == {"2024-09": "ok", "2024-10": "empty"}
     assert status.outdated_pairs(store, tmp_path) == []
     [one] = status.in_mongo(store, tmp_path, kinds=["regular"])
-    assert (one.account, one.imported) == (ACCOUNT, 1)
-    assert (one.documents, one.rejected, one.outdated) == (2, 0, ())
+    assert (one.account, one.documents, one.rejected, one.outdated) == (ACCOUNT, 2, 0, ())
 
 
 def test_new_raw_file_makes_its_month_stale(tmp_path: Path, mongo_uri: str, store: Client) -> None:

@@ -33,7 +33,7 @@ class Bars:
     """A folder of minute files of one stock; a key is a minute, a value its price."""
 
     names = ("sh600000_2000.csv", "B_2000.CSV", "later/plain.csv", "2000_1min.zip", "more_2000.csv.gz")
-    rows_leave = True
+    rows_leave = forgets = True
 
     def __init__(self, dsn: str, folder: Path, dying: Load) -> None:
         self.dsn, self.folder, self.dying = dsn, folder, dying

@@ -93,10 +93,12 @@ def test_archive_lands_and_every_command_shows_it(lab: Lab, monkeypatch: pytest.
     written = sample_alphas.write_archive(lab.root, "arch.1", regular=20, superalphas=4)
     first = lab.run("ingest", "alphas", "--account", "arch.1")
     assert first.returncode == 0, first.stderr
-    [line] = first.stdout.splitlines()
+    line, files = first.stdout.splitlines()
     counts = f"{written.alphas} documents, {written.alphas} inserted, 0 updated, 0 unchanged, 0 rejected, "
     assert line.startswith(f"alphas        {counts}")
     assert line.endswith(" documents/s; 0 packages unchanged, 10 checks passed")
+    number = sum(path.is_file() and not path.name.startswith(".") for path in lab.root.rglob("*"))
+    assert files == f"files         {number} files: {number} loaded"
     assert "1 element of a raw file is no alpha" in first.stderr
     stored = {kind: len(lab.documents(kind, "arch.1")) for kind in ("regular", "super")}
     assert stored == {"regular": 60, "super": 12}
@@ -283,6 +285,20 @@ def test_contradictions_are_refused_with_a_sentence_before_anything_runs(
     assert "Traceback" not in refused.stderr
     assert refused.stdout == ""
     assert not (tmp_path / "con" / "packages").exists()
+
+
+def test_files_that_no_load_takes_or_can_read_are_named(lab: Lab) -> None:
+    sample_alphas.write_archive(lab.root, "arch.9", regular=20, superalphas=4)
+    (lab.root / "notes.txt").touch()
+    assert lab.run("ingest", "alphas", "--account", "arch.9").returncode == 0
+    (lab.root / "arch.9" / "primeval_data" / "all_regular_alphas" / "cut.zip").write_bytes(b"PK")
+    again = lab.run("ingest", "alphas")
+    assert again.returncode == 1
+    *_, files = again.stdout.splitlines()
+    assert "1 failed (arch.9/primeval_data/all_regular_alphas/cut.zip: not a whole zip" in files
+    assert "1 not taken (notes.txt: no alphas are read here" in files
+    assert squeezed(files) in squeezed(lab.run("status").stderr)
+    assert lab.said("ingest", "alphas", code=1)["files"]["not taken"] == 1
 
 
 def test_nothing_on_disk_is_said_with_the_way_to_get_something(lab: Lab) -> None:

@@ -178,6 +178,14 @@ def test_file_still_being_written_is_waited_for(lab: Lab, monkeypatch: pytest.Mo
     assert ranges(look(lab, automation.alpha_files_sensor, found.cursor).run_requests) == [("old|2024-01",) * 2]
 
 
+def test_files_that_no_run_reads_are_named_by_the_sensor(lab: Lab) -> None:
+    drop_slice(lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01")]).with_suffix(".JSON.txt").touch()
+    lab.partitions("old")
+    assert lab.run("old|2024-01", job="alphas_import").success
+    found = look(lab, automation.alpha_files_sensor)
+    assert "not read: 1 file: 1 not taken (old/primeval_data" in (found.skip_message or "")
+
+
 def test_files_of_a_month_that_a_run_works_on_are_looked_at_later(lab: Lab) -> None:
     lab.partitions("old")
     drop_slice(lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01")])

@@ -285,7 +285,7 @@ def _finish(context: dg.AssetExecutionContext, ended: Ended, stores: Stores) -> 
 
 
 def _has_files(root: Path, account: str, month: str) -> bool:
-    return any(month in file_index.months_on_disk(root, account, kind) for kind in KINDS)
+    return month in file_index.months_on_disk(root, account)
 
 
 def following(context: dg.AssetExecutionContext) -> set[str]:

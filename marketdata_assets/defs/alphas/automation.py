@@ -19,6 +19,7 @@ from marketdata_assets.defs.alphas import accounts, selected_job
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.runs import range_requests, run_key, runs_that_load, schedule, sensor
 from marketdata_assets.defs.selection import config_of
+from marketdata_assets.loading.file_ledger import summary
 from marketdata_assets.loading.states import State
 from marketdata_assets.partitions import (
     ALPHA_MONTHS,
@@ -187,7 +188,9 @@ def alpha_files_sensor(
     if not due:
         context.update_cursor(changes.cursor)
         waiting = f"; {len(changes.waiting)} months are still being written" if changes.waiting else ""
-        return dg.SkipReason(f"nothing new in {alphas_dir.path}{waiting}")
+        unread = file_index.unread(alphas_dir.path)
+        others = f"; not read: {summary(unread)}" if unread else ""
+        return dg.SkipReason(f"nothing new in {alphas_dir.path}{waiting}{others}")
     added = accounts.missing(accounts.known(context.instance), (account for account, _ in due))
     return dg.SensorResult(
         run_requests=requests(context.instance, due, run_key(changes.cursor), new_accounts=added),

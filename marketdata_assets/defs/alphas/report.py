@@ -159,8 +159,7 @@ def covered(root: Path, pairs: Iterable[Pair]) -> list[Pair]:
     """Those of `pairs` that have a raw file or a package: an answer without alphas is a raw file too."""
     known: dict[str, set[str]] = {}
     for account, own in file_index.months_by_account(pairs).items():
-        months = {month for kind in KINDS for month in file_index.months_on_disk(root, account, kind)}
-        known[account] = months & set(own)
+        known[account] = file_index.months_on_disk(root, account) & set(own)
     return [(account, month) for account, months in known.items() for month in sorted(months)]
 
 
