@@ -292,7 +292,7 @@ class _UnitLoad:
             previous_hash=known.previous_hash if known and before == prepared.content_hash else before,
             slices=sorted(prepared.months),
             read=prepared.read,
-            skipped=max(0, prepared.read - rejected - prepared.rows),
+            skipped=prepared.skipped,
             rows=prepared.rows,
             rejected=rejected,
             outcome="ok" if prepared.read else "empty",
