@@ -78,11 +78,13 @@ def reload(connection: psycopg.Connection, dataset: str, units: Collection[str])
 
 
 def settle_gone(connection: psycopg.Connection, dataset: str, present: Collection[str]) -> None:
-    """End the failures of files that are not `present` any more; what was loaded of them before stays loaded."""
+    """End the failures of files that are not `present` any more and of which nothing is loaded."""
     connection.execute(
-        "UPDATE marketdata_ledger SET error = NULL, outcome = CASE WHEN content_hash IS NULL AND rows = 0"
-        " THEN 'removed' WHEN read > 0 THEN 'ok' ELSE 'empty' END"
-        " WHERE dataset = %s AND outcome = 'failed' AND unit <> ALL(%s)",
+        """WITH gone AS (UPDATE marketdata_ledger SET outcome = 'removed', error = NULL
+                         WHERE dataset = %s AND outcome = 'failed' AND content_hash IS NULL AND rows = 0
+                           AND unit <> ALL(%s) RETURNING dataset, source, unit)
+           DELETE FROM marketdata_quarantine AS rejected USING gone
+           WHERE (rejected.dataset, rejected.source, rejected.unit) = (gone.dataset, gone.source, gone.unit)""",
         [dataset, list(present)],
     )
 

@@ -148,15 +148,18 @@ class _Preparation:
                 " fail. Nothing of the file is loaded; name them in loader.columns or loader.ignored_columns, and run"
                 " the flow again."
             )
-        rejects.check_limit(self._unit.place, "Correct the file and deliver it again, or raise quality in the flow.")
+        remedy = "Correct the file and deliver it again, or raise quality in the flow."
+        rejects.check_limit(self._unit.place, remedy, self._raw)
         prepared.read, prepared.skipped = rejects.rows + self._pipeline.made, self._pipeline.left_out
         if self._leading:
             leading = _distinct(pl.concat(self._leading))
             prepared.leading = leading if len(leading) <= MANY_VALUES else None
             prepared.locks = _locks(prepared.leading)
         if rejects.reasons:
-            raw = reading.raw_rows(self._opener, self._unit, self._flow, set(rejects.reasons))
-            prepared.rejects = rejects.for_quarantine(raw)
+            prepared.rejects = rejects.for_quarantine(self._raw(set(rejects.reasons)))
+
+    def _raw(self, lines: set[int]) -> dict[int, str]:
+        return reading.raw_rows(self._opener, self._unit, self._flow, lines)
 
 
 def _distinct(values: pl.Series) -> pl.Series:
