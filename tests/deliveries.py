@@ -66,10 +66,20 @@ class Domain(Protocol):
     folder: Path
     names: tuple[str, ...]
     """The file of each slot."""
-    rows_leave: bool
-    """Whether rows that a redelivery no longer has leave the table; where not, they stay as rows of that file."""
+    rows_leave: bool | Callable[[int, Rows], bool]
+    """Whether rows that a redelivery no longer has leave the table; where it depends, of a key and the new rows."""
+    old_rows_yield: bool
+    """Whether rows that their file no longer has make way for those of any file; else they compete as before."""
+    by_age: bool
+    """Whether of two files with a key the one that changed last wins; else the one whose name sorts last."""
+    is_staged: bool
+    """Whether what a killed load has read is kept outside of the table, where it cannot be seen."""
     forgets: bool
     """Whether a file can be taken back."""
+    stays_forgotten: bool
+    """Whether a forgotten file is loaded again only when it is delivered again."""
+    extra_rows: int
+    """How many rows `content` adds to a file that has any: rejected ones and copies."""
 
     def content(self, name: str, rows: Mapping[int, int]) -> bytes: ...
 
@@ -94,22 +104,29 @@ class File:
     age: int
 
 
-@dataclass
-class Record:
-    """What was loaded of a file, and the modification time with which it competes."""
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: the file that it belongs to, its value, and the modification time with which it competes."""
 
-    rows: Rows
+    file: str
+    value: int
     age: int
 
 
 @dataclass
 class Folder:
-    """The folder, and the table that the rules demand."""
+    """The folder, and the table that the rules demand.
+
+    A load lets the rows of all readable files compete, and with them the rows of the table whose file cannot be read
+    any more or, where rows do not leave, no longer has them.
+    """
 
     domain: Domain
     files: dict[str, File] = field(default_factory=dict)
-    records: dict[str, Record] = field(default_factory=dict)
+    held: dict[int, Row] = field(default_factory=dict)
+    loaded: set[str] = field(default_factory=set)
     forgotten: set[str] = field(default_factory=set)
+    delivered: list[str] = field(default_factory=list)
 
     def apply(self, step: Step) -> None:
         """Carry out one step in the folder, and in the model."""
@@ -126,30 +143,64 @@ class Folder:
         act[step.action]()
 
     def load(self) -> None:
-        """A load: every readable file is recorded as it is now."""
+        """A load: the last row of each key is in the table."""
+        if not self.domain.stays_forgotten:
+            self.forgotten.clear()
         self.domain.load()
-        for name, file in self.files.items():
-            if file.rows is not None and name not in self.forgotten:
-                before = self.records.get(name)
-                kept = {} if before is None or self.domain.rows_leave else before.rows
-                self.records[name] = Record(kept | file.rows, file.age)
-
-    def owners(self) -> dict[int, str]:
-        """For every key the newest file that has it; of equal times, the later name."""
-        owners: dict[int, str] = {}
-        for name, record in sorted(self.records.items(), key=lambda item: (item[1].age, item[0])):
-            owners |= dict.fromkeys(record.rows, name)
-        return owners
+        present = self._present()
+        stay = [
+            (key, row)
+            for key, row in self.held.items()
+            if row.file not in present or not (key in present[row.file] or self._leaves(key, present[row.file]))
+        ]
+        rows = [(key, self._row(name, value)) for name in present for key, value in present[name].items()]
+        self.held = dict(self._ordered([*stay, *rows]))
+        if self.domain.old_rows_yield:
+            self.held |= dict(self._ordered(rows))
+        self.loaded |= present.keys()
+        assert self.domain.table() == self.table()
 
     def table(self) -> Rows:
-        """The row of each key's owner."""
-        return {key: self.records[name].rows[key] for key, name in self.owners().items()}
+        """The values that the table must have."""
+        return {key: row.value for key, row in self.held.items()}
+
+    def _ordered(self, rows: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
+        """The last row of a key is that of the table."""
+        return sorted(rows, key=lambda item: (item[1].age if self.domain.by_age else 0, item[1].file))
+
+    def _leaves(self, key: int, now: Rows) -> bool:
+        """Whether a row leaves the table of which a file has only other rows now."""
+        leave = self.domain.rows_leave
+        return leave(key, now) if callable(leave) else leave
+
+    def _present(self) -> dict[str, Rows]:
+        """The rows of the files that a load reads."""
+        files = {name: file.rows for name, file in self.files.items() if name not in self.forgotten}
+        return {name: rows for name, rows in files.items() if rows is not None}
+
+    def _row(self, name: str, value: int) -> Row:
+        return Row(name, value, self.files[name].age)
 
     def _kill(self, steps: int) -> None:
-        """Where no row leaves, what a killed load has brought stays; a load completes it before the folder changes."""
+        """After a killed load, each row is that of before or one of a file; values tell which, as no two are alike."""
+        if not self.domain.stays_forgotten:
+            self.forgotten.clear()
         self.domain.kill(steps)
-        if not self.domain.rows_leave:
-            self.load()
+        if self.domain.is_staged:
+            return self.load()
+        present, table = self._present(), self.domain.table()
+        for key in {*self.held, *table}:
+            before = self.held.pop(key, None)
+            offered = [self._row(name, rows[key]) for name, rows in present.items() if key in rows]
+            if key in table:
+                same = {row for row in (before, *offered) if row and row.value == table[key]}
+                assert same, f"{key} has a value of no file"
+                self.held[key] = max(same, key=lambda row: row.age)
+                if len(same) > 1:  # whether the load came to know the new time of the file cannot be seen
+                    return self.load()
+            elif before:
+                assert before.file in present and key not in present[before.file], f"{before} was lost"
+        return None
 
     def _path(self, name: str) -> Path:
         path = self.domain.folder / name
@@ -161,6 +212,7 @@ class Folder:
         if step.fault == "other suffix":
             name += ".bak"
         self.forgotten.discard(name)
+        rows = self._numbered(name, step.rows)
         path = self._path(name)
         if step.fault == "dead link":
             path.symlink_to(path.parent / "absent")
@@ -170,7 +222,7 @@ class Folder:
             os.mkfifo(path)
             self.files[name] = File(None, {"failed"}, step.age)
             return
-        data = self.domain.content(self.domain.names[step.slot], {} if step.fault == "no rows" else step.rows)
+        data = self.domain.content(self.domain.names[step.slot], {} if step.fault == "no rows" else rows)
         if step.fault == "empty file":
             data = b""
         elif step.fault == "cut":
@@ -186,18 +238,24 @@ class Folder:
             "other suffix": {"not taken"},
         }
         good = step.fault in ("", "no rows")
-        rows = ({} if step.fault else dict(step.rows)) if good else None
-        self.files[name] = File(rows, states.get(step.fault, {"failed"}), step.age)
+        taken = ({} if step.fault else rows) if good else None
+        self.files[name] = File(taken, states.get(step.fault, {"failed"}), step.age)
+
+    def _numbered(self, name: str, rows: Rows) -> Rows:
+        """The rows with values that no other delivery has."""
+        self.delivered.append(name)
+        return {key: 10 * len(self.delivered) + value for key, value in rows.items()}
 
     def _link(self, name: str, step: Step) -> None:
         """The same file, as a link to one outside the folder."""
         outside = self.domain.folder.parent / "outside" / name
         outside.parent.mkdir(parents=True, exist_ok=True)
-        outside.write_bytes(self.domain.content(name, step.rows))
+        rows = self._numbered(name, step.rows)
+        outside.write_bytes(self.domain.content(name, rows))
         os.utime(outside, (EPOCH + step.age,) * 2)
         self._path(name).symlink_to(outside)
         self.forgotten.discard(name)
-        self.files[name] = File(dict(step.rows), {"loaded"}, step.age)
+        self.files[name] = File(rows, {"loaded"}, step.age)
 
     def _touch(self, name: str, step: Step) -> None:
         if (file := self.files.get(name)) and (self.domain.folder / name).is_file():
@@ -209,9 +267,10 @@ class Folder:
             (self.domain.folder / name).unlink()
 
     def _forget(self, name: str) -> None:
-        if self.domain.forgets and name in self.records:
+        if self.domain.forgets and name in self.loaded:
             self.domain.forget(name)
-            del self.records[name]
+            self.loaded.remove(name)
+            self.held = {key: row for key, row in self.held.items() if row.file != name}
             self.forgotten.add(name)
 
 
@@ -223,14 +282,16 @@ def assert_lawful(domain: Domain, steps: Sequence[Step]) -> None:
     folder.load()
     entries = {entry.file: entry for entry in domain.entries()}
     assert set(folder.files) <= set(entries), "a file of the folder has no state"
-    assert domain.table() == folder.table()
     for name, file in folder.files.items():
         entry = entries[name]
         wanted = {"not taken"} if name in folder.forgotten and file.rows is not None else file.states
         assert entry.state in wanted, f"{name} is {entry.state} ({entry.reason}) and not {wanted}"
         assert entry.reason or entry.state in ("loaded", "empty"), f"{name} is {entry.state} for no reason"
         assert entry.balanced, f"rows of {name} have no fate: {entry}"
-        if entry.state == "loaded":
-            kept = {key for key, owner in folder.owners().items() if owner == name}
-            assert entry.loaded == len(kept & set(file.rows or ())), f"{entry} has other rows in the table"
-            assert set(entry.replaced) <= set(folder.files) | set(folder.records), f"{entry} names an unknown file"
+        assert set(entry.replaced) <= {*folder.delivered} - {name}, f"{entry} names an unknown file"
+        if entry.state == "loaded" and file.rows is not None:
+            own = {key for key, row in folder.held.items() if row.file == name}
+            read, older = len(file.rows) + (domain.extra_rows if file.rows else 0), len(own - file.rows.keys())
+            exact = entry.read == read or (domain.rows_leave is False and entry.read >= read + older)
+            assert exact, f"{entry} has {read} rows, and {older} of an earlier content"
+            assert entry.loaded in (len(own), len(own & file.rows.keys())), f"{entry} has other rows in the table"

@@ -33,7 +33,7 @@ class Forgotten:
 def forget(connection: psycopg.Connection, flow: FlowDefinition, units: Iterable[str]) -> list[Forgotten]:
     """Delete all that is stored of the files `units`, all or nothing. Raises CannotForget.
 
-    Files of which they had superseded rows become stale: the next run loads them again.
+    An archive is all of its members. Files of which they had superseded rows become stale: the next run loads them.
     """
     if not flow.target.replaceable:
         cause = f"mode append keeps no record of which rows of {flow.target.table} are whose; declare mode: replace"
@@ -44,7 +44,14 @@ def forget(connection: psycopg.Connection, flow: FlowDefinition, units: Iterable
         lock_table(connection, flow.target.place, alone=store is not None)
         if flow.target.hypertable:
             lift_decompression_limit(connection)
-        forgotten = [_forget(connection, flow, unit) for unit in units]
+        known = [one.unit for one in ledger.entries(connection, flow.dataset) if one.outcome != "removed"]
+        members = {name: [unit for unit in known if unit.startswith(f"{name}!")] for name in units}
+        named = [
+            unit
+            for name, found in members.items()
+            for unit in (found if name not in known else [name, *found]) or [name]
+        ]
+        forgotten = [_forget(connection, flow, unit) for unit in named]
         if store:  # at the end: what is removed of it does not come back
             return [Forgotten(one.unit, books.remove(connection, flow, store, one.unit)) for one in forgotten]
         return forgotten

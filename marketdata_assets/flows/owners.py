@@ -27,6 +27,21 @@ def move(connection: psycopg.Connection, source: int, target: int, rows: int) ->
         )
 
 
+def compare_again(connection: psycopg.Connection, number: int) -> None:
+    """Forget which rows of a file others have superseded, before all that it has now are compared with theirs."""
+    connection.execute("UPDATE marketdata_flow_moves SET superseded = 0 WHERE source = %s AND superseded > 0", [number])
+
+
+def keep(connection: psycopg.Connection, number: int, rows: int) -> None:
+    """Record that `rows` of earlier contents of a file stay in the table."""
+    if rows:
+        connection.execute(
+            "INSERT INTO marketdata_flow_moves (source, target, rows, superseded) VALUES (%(id)s, %(id)s, 0, %(rows)s)"
+            " ON CONFLICT (source, target) DO UPDATE SET superseded = EXCLUDED.superseded",
+            {"id": number, "rows": rows},
+        )
+
+
 def owned(connection: psycopg.Connection, number: int) -> int:
     """Rows of the table that belong to a file."""
     row = connection.execute(
@@ -60,6 +75,18 @@ def reload(connection: psycopg.Connection, dataset: str, units: Collection[str])
             " WHERE dataset = %s AND unit = ANY(%s) AND content_hash IS NOT NULL",
             [dataset, list(units)],
         )
+
+
+def settle_gone(connection: psycopg.Connection, dataset: str, present: Collection[str]) -> None:
+    """End the failures of files that are not `present` any more and of which nothing is loaded."""
+    connection.execute(
+        """WITH gone AS (UPDATE marketdata_ledger SET outcome = 'removed', error = NULL
+                         WHERE dataset = %s AND outcome = 'failed' AND content_hash IS NULL AND rows = 0
+                           AND unit <> ALL(%s) RETURNING dataset, source, unit)
+           DELETE FROM marketdata_quarantine AS rejected USING gone
+           WHERE (rejected.dataset, rejected.source, rejected.unit) = (gone.dataset, gone.source, gone.unit)""",
+        [dataset, list(present)],
+    )
 
 
 def to_reload(connection: psycopg.Connection, dataset: str) -> set[str]:
@@ -145,7 +172,8 @@ def nothing_loaded(connection: psycopg.Connection, datasets: list[str], units: C
     """Make the files of these datasets stale, or some of them, whose rows are gone."""
     names = None if units is None else list(units)
     connection.execute(
-        "UPDATE marketdata_ledger SET outcome = 'removed', content_hash = NULL, rows = 0"
+        "UPDATE marketdata_ledger SET outcome = 'removed', content_hash = NULL, rows = 0, read = 0, rejected = 0,"
+        " skipped = 0"
         " WHERE dataset = ANY(%s) AND (%s::text[] IS NULL OR unit = ANY(%s))",
         [datasets, names, names],
     )

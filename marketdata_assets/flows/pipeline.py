@@ -31,6 +31,10 @@ class Pipeline:
         numbered = list(enumerate(flow.handlers, 1))
         self._blockwise: list[Numbered] = list(takewhile(lambda pair: not pair[1].config.whole, numbered))
         self._rest: list[Numbered] = numbered[len(self._blockwise) :]
+        self.made = 0
+        """Rows that a step has made beside those that it was given."""
+        self.left_out = 0
+        """Rows that a step has left out without a reason."""
 
     @property
     def whole(self) -> bool:
@@ -45,8 +49,14 @@ class Pipeline:
         """The other handlers, on all blocks together."""
         return self._run(self._rest, pl.concat(blocks, rechunk=True))
 
+    def count(self, given: int, returned: int, rejected: int) -> None:
+        """Account for the rows of one step."""
+        self.left_out += max(0, given - returned - rejected)
+        self.made += max(0, returned + rejected - given)
+
     def _run(self, steps: Sequence[Numbered], frame: pl.DataFrame) -> pl.DataFrame:
         for number, step in steps:
+            rejected = len(self._given.rejects)
             try:
                 result = HANDLERS[type(step.config)](step.config, frame, self._given)
                 if inspect.isawaitable(result):
@@ -66,6 +76,7 @@ class Pipeline:
                     f" {describe(error)}. Nothing of the file is loaded; correct the handler or the file and run the"
                     " flow again."
                 ) from error
+            self.count(frame.height, result.height, len(self._given.rejects) - rejected)
             frame = result
         return frame
 

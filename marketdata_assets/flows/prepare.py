@@ -36,7 +36,10 @@ class Prepared:
     """A unit that may be loaded: each row read is among `rows`, in `rejects`, or was left out by a handler."""
 
     read: int = 0
+    """Rows of the unit, and those that handlers have made beside them."""
     rows: int = 0
+    skipped: int = 0
+    """Rows that handlers, or rows of the same key, have left out."""
     rejects: list[Reject] = field(default_factory=list)
     content_hash: str = ""
     undeclared: tuple[str, ...] = ()
@@ -112,6 +115,7 @@ class _Preparation:
     def _take(self, frame: pl.DataFrame) -> None:
         """Encode the rows that fit the target."""
         flow, prepared = self._flow, self._prepared
+        given, rejected = frame.height, len(self._rejects)
         frame = conform.conform(flow, self._unit.place, frame, self._rejects)
         if flow.target.key:
             keys = conform.key_hashes(flow, frame)
@@ -125,6 +129,7 @@ class _Preparation:
             prepared.months.update(np.datetime_as_string(months[~np.isnat(months)]).tolist())
         self._keep(frame)
         prepared.rows += frame.height
+        self._pipeline.count(given, frame.height, len(self._rejects) - rejected)
 
     def _keep(self, frame: pl.DataFrame) -> None:
         if self._prepared.frames:
@@ -143,15 +148,18 @@ class _Preparation:
                 " fail. Nothing of the file is loaded; name them in loader.columns or loader.ignored_columns, and run"
                 " the flow again."
             )
-        rejects.check_limit(self._unit.place, "Correct the file and deliver it again, or raise quality in the flow.")
-        prepared.read = rejects.rows
+        remedy = "Correct the file and deliver it again, or raise quality in the flow."
+        rejects.check_limit(self._unit.place, remedy, self._raw)
+        prepared.read, prepared.skipped = rejects.rows + self._pipeline.made, self._pipeline.left_out
         if self._leading:
             leading = _distinct(pl.concat(self._leading))
             prepared.leading = leading if len(leading) <= MANY_VALUES else None
             prepared.locks = _locks(prepared.leading)
         if rejects.reasons:
-            raw = reading.raw_rows(self._opener, self._unit, self._flow, set(rejects.reasons))
-            prepared.rejects = rejects.for_quarantine(raw)
+            prepared.rejects = rejects.for_quarantine(self._raw(set(rejects.reasons)))
+
+    def _raw(self, lines: set[int]) -> dict[int, str]:
+        return reading.raw_rows(self._opener, self._unit, self._flow, lines)
 
 
 def _distinct(values: pl.Series) -> pl.Series:

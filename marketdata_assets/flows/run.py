@@ -85,6 +85,7 @@ def run_flow(
     with connect(dsn) as connection:
         altered = prepare_table(connection, flow)
         flow = evolution.present(connection, flow)
+        owners.settle_gone(connection, flow.dataset, [unit.place for unit in found])
         owners.reload(connection, flow.dataset, new_columns.waiting(connection, flow))
         states = claims.states(connection, flow.dataset)
         if units is not None:

@@ -1,7 +1,8 @@
 """What a flow's table has, and what its files and the ledger say about it. Nothing is loaded here."""
 
 import datetime as dt
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,13 @@ from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded
 from marketdata_assets.loading.files import Unit, walk
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
+from marketdata_assets.stores.postgres import statement
 
+Holder = tuple[str, str | None, int]
+"""A unit, the unit whose row of a key of it is in the table, and how many there are.
+
+With None it is the unit itself, by an earlier content; these rows are among its own.
+"""
 STATES = ("ok", "empty", "missing", "stale", "failed")
 
 
@@ -79,33 +86,60 @@ def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path)
 def entries(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> list[FileEntry]:
     """The state of every file of the flow's folder below `folder`, an archive's members taken together.
 
-    Rows that a handler leaves out count as duplicates. Which file replaced rows of another is not counted here.
+    Rows that a handler leaves out count as duplicates. Rows that a file kept of earlier contents count as read.
     """
     root = folder / flow.loader.folder
     storage.ensure_books(connection)
     taken = {file.name for file in walk(root, flow.loader.glob)}
-    due = {unit.file.name for unit in outdated(connection, flow, folder)}
+    todo = outdated(connection, flow, folder)
+    due, places = {unit.file.name for unit in todo}, {unit.place for unit in todo}
     known: dict[str, list[Entry]] = {}
     for entry in ledger.entries(connection, flow.dataset):
-        known.setdefault(entry.unit.partition("!")[0], []).append(entry)
+        known.setdefault(_file(entry.unit), []).append(entry)
+    holders: dict[str, list[Holder]] = {}
+    for holder in _holders(connection, flow, [one for own in known.values() for one in own]):
+        holders.setdefault(_file(holder[0]), []).append(holder)
     other = f"{flow.name} reads {', '.join(flow.loader.glob)}: rename the file, or add it to loader.glob"
     found = []
     for file in everything(root):
         own = known.get(file.name, [])
-        failed = next((one for one in own if one.outcome == "failed"), None)
+        failed = next((one for one in own if one.outcome == "failed" and one.unit in places), None)
         recorded = Recorded("", FileEntry("", FileState.DUE)) if own else None
         if failed or (own and file.name not in due):
-            recorded = Recorded(file.identity, _of_units(file.name, own, failed))
+            recorded = Recorded(file.identity, _of_units(file.name, own, failed, holders.get(file.name, ())))
         reason = "" if file.name in taken or file.problem else other
         found.append(state_of(file, recorded, not_taken=reason))
     return found
 
 
-def _of_units(name: str, units: Sequence[Entry], failed: Entry | None) -> FileEntry:
-    rows, rejected, left_out = (sum(getattr(unit, name) for unit in units) for name in ("rows", "rejected", "skipped"))
-    state = FileState.FAILED if failed else FileState.LOADED if rows or rejected else FileState.EMPTY
+def _file(unit: str) -> str:
+    return unit.partition("!")[0]
+
+
+def _holders(connection: psycopg.Connection, flow: FlowDefinition, known: Sequence[Entry]) -> Iterable[Holder]:
+    if flow.target.mode != "upsert":
+        return [(entry.unit, entry.unit, entry.rows) for entry in known]
+    if store := unit_store.of(flow):
+        return store.holders()
+    query = statement(__package__, "rows_of_files.sql")
+    return connection.execute(query, {"dataset": flow.dataset}).fetchall()
+
+
+def _of_units(name: str, units: Sequence[Entry], failed: Entry | None, holders: Iterable[Holder]) -> FileEntry:
+    read, rejected, left_out = (sum(getattr(unit, name) for unit in units) for name in ("read", "rejected", "skipped"))
+    state = FileState.FAILED if failed else FileState.LOADED if read else FileState.EMPTY
+    loaded, replaced = 0, Counter[str]()
+    for unit, holder, rows in holders:
+        if holder is None:
+            read += rows
+        elif holder == unit:
+            loaded += rows
+        elif _file(holder) == name:
+            left_out += rows
+        else:
+            replaced[_file(holder)] += rows
     reason = (failed.error or "the last load failed") if failed else ""
-    return FileEntry(name, state, reason, rows + rejected + left_out, rows, rejected, left_out)
+    return FileEntry(name, state, reason, read, loaded, rejected, left_out, replaced)
 
 
 def row_count(connection: psycopg.Connection, flow: FlowDefinition) -> int:

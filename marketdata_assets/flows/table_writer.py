@@ -76,6 +76,8 @@ class TableWriter:
     def _upsert(self, prepared: Prepared, loaded: bool, straight: bool) -> int:
         """Merge the rows; files of which a row was superseded by one that is gone now, or lower, become stale."""
         delete = loaded and self.target.removed_rows == "delete"
+        if loaded:
+            owners.compare_again(self.connection, self.number)
         try:
             if straight and not delete and self._is_free(prepared):
                 self._copy(self.target.table, prepared)
@@ -90,7 +92,9 @@ class TableWriter:
             raise KeysClash from error
         if lowered:
             owners.reload_overwritten(self.connection, self.number)
-        return owners.owned(self.connection, self.number) - mine if loaded else 0
+        kept = owners.owned(self.connection, self.number) - mine if loaded else 0
+        owners.keep(self.connection, self.number, kept)
+        return kept
 
     def _merge(self) -> tuple[int, bool]:
         """How many of the staged rows belong to the unit now, and whether a row of its own is lower in the order."""

@@ -4,6 +4,7 @@ Which units there are to do, and spreading them over processes, is in `run`.
 """
 
 import datetime as dt
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,11 +17,12 @@ from marketdata_assets.flows.errors import CannotAddColumn, FlowError, MissingCo
 from marketdata_assets.flows.prepare import Prepared, prepare
 from marketdata_assets.flows.table_writer import KeysClash, Statements, TableWriter, lock_table
 from marketdata_assets.flows.targets import books, unit_store
+from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.loading.files import HashedStream, Opener, Unit
 from marketdata_assets.loading.reports import UnitReport
 from marketdata_assets.loading.run import each, guarded
 from marketdata_assets.stores import ledger
-from marketdata_assets.stores.bookkeeping import Entry
+from marketdata_assets.stores.bookkeeping import Entry, Reject
 from marketdata_assets.stores.postgres import commit_asynchronously, wait_for_commits
 
 
@@ -84,23 +86,36 @@ def _attempt(connection: psycopg.Connection, opener: Opener, job: Job, unit: Uni
     """One unit to its end, a failure included; None when another worker has claimed it."""
     started = dt.datetime.now(dt.UTC)
     number: int | None = None
+    rejected: list[Reject] = []
 
     def load() -> FileReport | None:
         nonlocal number
         number = number or claims.claim(connection, job.flow.dataset, unit, job.run_id, wait=wait)
-        return None if number is None else _UnitLoad(connection, opener, job, unit, number, started).load()
+        try:
+            return None if number is None else _UnitLoad(connection, opener, job, unit, number, started).load()
+        except TooManyRejects as error:
+            rejected[:] = error.first
+            raise
 
     try:
-        return guarded(unit.place, load, lambda error: record_failure(connection, job, unit, error, started))
+        return guarded(unit.place, load, lambda error: record_failure(connection, job, unit, error, started, rejected))
     finally:
         if number is not None and not connection.closed:
             claims.release(connection, job.flow.dataset, unit)
 
 
 def record_failure(
-    connection: psycopg.Connection, job: Job, unit: Unit, error: str, started: dt.datetime | None = None
+    connection: psycopg.Connection,
+    job: Job,
+    unit: Unit,
+    error: str,
+    started: dt.datetime | None = None,
+    rejected: Collection[Reject] = (),
 ) -> FileReport:
-    """Record a failed attempt; rows loaded from the unit before stay in the table."""
+    """Record a failed attempt; rows loaded from the unit before stay in the table.
+
+    `rejected` are the first rows of a unit that had too many of those.
+    """
     attempt = Entry(
         dataset=job.flow.dataset,
         source=unit.place,
@@ -112,7 +127,7 @@ def record_failure(
         started=started or dt.datetime.now(dt.UTC),
     )
     with connection.transaction():
-        ledger.record_failure(connection, attempt)
+        ledger.record_failure(connection, attempt, rejected)
         claims.settle(connection, job.flow.dataset, unit, None, None)
     return FileReport(unit.place, "failed", error=error)
 
@@ -231,7 +246,7 @@ class _UnitLoad:
             if store is None:
                 writer = TableWriter(connection, self.job.statements, name, self.number)
                 kept = writer.write(prepared, loaded, straight)
-            if prepared.rejects or (known and known.rejected):
+            if prepared.rejects or (known and (known.rejected or known.outcome == "failed")):
                 ledger.replace_rejects(connection, dataset, name, name, prepared.rejects)
             if prepared.undeclared or known:
                 new_columns.record(connection, dataset, name, prepared.undeclared)
@@ -292,7 +307,7 @@ class _UnitLoad:
             previous_hash=known.previous_hash if known and before == prepared.content_hash else before,
             slices=sorted(prepared.months),
             read=prepared.read,
-            skipped=max(0, prepared.read - rejected - prepared.rows),
+            skipped=prepared.skipped,
             rows=prepared.rows,
             rejected=rejected,
             outcome="ok" if prepared.read else "empty",

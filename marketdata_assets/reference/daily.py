@@ -17,8 +17,7 @@ from marketdata_assets.errors import MarketDataError, is_outage
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.reference import file_states, stored
 from marketdata_assets.reference.calendar import Calendar, last_closed
-from marketdata_assets.reference.errors import BadReferenceFile, NoReferenceSource, NotOffered
-from marketdata_assets.reference.files import NAME as FILES
+from marketdata_assets.reference.errors import NoReferenceSource, NotOffered
 from marketdata_assets.reference.files import Dropped
 from marketdata_assets.reference.load import SOURCE, Outcome, Provider, Run, UnitReport, first_seen
 from marketdata_assets.reference.records import Days
@@ -42,15 +41,12 @@ def load_days(
     """Load the trading days of `months` until today that are not covered, and the newest again; all with `refetch`."""
     ensure(run.client)
     table = TABLES[name]
-    try:
-        dropped = run.sources.files.read(table, calendar)
-    except BadReferenceFile as error:
-        file_states.record_failure(run, name, error)
-        return [run.failed(name, month, error) for month in sorted(set(months))]
+    dropped = run.dropped(table, calendar)
     load = _Load(run, table, calendar, dropped, refetch)
     reports = [load.month(month) for month in sorted(set(months))]
     file_states.record(run, name, dropped, [one.unit for one in reports if one.outcome in ("ok", "empty")])
-    return reports
+    bad = [UnitReport(name, file.name, "failed", error=str(error)) for file, error in dropped.failed.items()]
+    return [*reports, *bad]
 
 
 def due_months(
@@ -95,15 +91,16 @@ class _Load:
         name = self.table.name
         days = [day for day in self.calendar.trading_days(Days.month(month)) if day <= self.run.today]
         before = self.run.entry(name, month)
-        wanted = self._wanted(days, set() if before.pending else set(before.slices))
+        present = stored.of_days(self.run.client, self.table, Days.month(month))
+        of_files = self.dropped.over(present, self.table)
+        wanted = self._wanted({*days} - {*of_files["date"]}, set() if before.pending else set(before.slices))
         answers, failures = asyncio.run(self._answers(wanted)) if wanted else ({}, {})
         if failures and not answers:
             raise failures[min(failures)]
-        present = stored.of_days(self.run.client, self.table, Days.month(month))
         answers = {day: rows for day, rows in answers.items() if self._replaces(rows, _rows_of(present, day))}
-        answers |= {day: self._of_file(day) for day in days if day in self.dropped.days}
+        answers |= {day: _rows_of(of_files, day) for day in days if day in self.dropped.days}
         if not answers and not before.slices and self.run.sources.provider is None:
-            raise NoReferenceSource(name)
+            raise next(iter(self.dropped.failed.values()), NoReferenceSource(name))
         covered = self._covered(month, answers)
         fresh = first_seen(pl.concat(answers.values()), present, self.table, self.run.now) if answers else present
         same = {day for day in answers if _rows_of(fresh, day).equals(_rows_of(present, day))}
@@ -126,14 +123,14 @@ class _Load:
         transient = any(map(is_outage, failures.values()))
         return UnitReport(name, month, outcome, *counts, bool(changed), origin, note, error, transient)
 
-    def _wanted(self, days: Sequence[dt.date], covered: Collection[str]) -> list[dt.date]:
+    def _wanted(self, days: Collection[dt.date], covered: Collection[str]) -> list[dt.date]:
         """The days to request: those that are not covered, and the newest again; none that a file has."""
         if self.run.sources.provider is None:
             return []
         newest = newest_days(self.calendar, self.run.today)
         return [
             day
-            for day in days
+            for day in sorted(days)
             if day not in self.dropped.days and (self.refetch or str(day) not in covered or day in newest)
         ]
 
@@ -164,9 +161,6 @@ class _Load:
         """Whether an answer is taken: one without rows, or with far fewer than are loaded, deletes none."""
         least = 1 if self.table is SUSPENSIONS else LEAST_SHARE * present.height
         return present.is_empty() or rows.height >= least
-
-    def _of_file(self, day: dt.date) -> pl.DataFrame:
-        return self.dropped.frame.filter(pl.col("date") == day).with_columns(source=pl.lit(FILES))
 
     def _covered(self, month: str, answers: Mapping[dt.date, pl.DataFrame]) -> set[dt.date]:
         """The days that are answered in full: all of a file, and of a provider those that are closed and not short.

@@ -1,6 +1,9 @@
 """What can go wrong between a source of reference data and its table."""
 
+from collections.abc import Sequence
+
 from marketdata_assets.errors import TerminalError
+from marketdata_assets.stores.bookkeeping import Reject
 
 FOLDER_VARIABLE = "MARKETDATA_REFERENCE_DIR"
 
@@ -12,9 +15,12 @@ class ReferenceDataError(TerminalError):
 class BadReferenceFile(ReferenceDataError):
     """A dropped file of reference data cannot be read."""
 
-    def __init__(self, place: str, cause: str) -> None:
-        self.place = place
-        super().__init__(f"{place}: {cause}. Nothing of this table is loaded; correct the file and load it again.")
+    def __init__(self, place: str, cause: str, first: Sequence[Reject] = ()) -> None:
+        self.first = tuple(first)
+        """The first of its rows that are wrong."""
+        super().__init__(
+            f"{place}: {cause}. Nothing of the file is loaded, the others are; correct it and load it again."
+        )
 
 
 class NotOffered(ReferenceDataError):

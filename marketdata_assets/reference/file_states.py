@@ -20,7 +20,6 @@ from marketdata_assets.loading.file_ledger import (
 )
 from marketdata_assets.reference import files
 from marketdata_assets.reference.calendar import ashares
-from marketdata_assets.reference.errors import BadReferenceFile
 from marketdata_assets.reference.files import Dropped, ReferenceFiles
 from marketdata_assets.reference.tables import DAILY, TABLES
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -37,16 +36,20 @@ DATASET = "reference_files"
 def record(run: "Run", table: str, dropped: Dropped, months: Collection[str] = ()) -> None:
     """Record that the rows of a table's files are loaded: those of `months` of a daily table, else all."""
     before = {load.source: load for load in ledger.entries(run.client, DATASET, [table])}
+    if gone := before.keys() - {file.name for file in run.sources.files.of(table)}:
+        ledger.forget(run.client, DATASET, gone)
     loads = []
     for rows in dropped.files:
         identity, known = rows.file.identity, before.get(rows.file.name)
         loaded = {*months, *(known.slices if known and known.attempted_hash == identity else ())} & rows.months
-        count = rows.read - rows.duplicates - rows.outside - sum(rows.replaced.values())
-        counts = {"read": rows.read, "rows": count, "rejected": rows.outside, "skipped": rows.duplicates}
+        rejected = len(rows.outside)
+        count = rows.read - rows.duplicates - rejected - sum(rows.replaced.values())
+        counts = {"read": rows.read, "rows": count, "rejected": rejected, "skipped": rows.duplicates}
         facts: dict[str, Any] = {
             "slices": sorted(loaded),
             "origin": json.dumps(rows.replaced),
             "attempted_hash": identity,
+            "rejects": rows.outside,
         }
         facts["content_hash"] = identity if loaded == rows.months else None
         outcome = "ok" if count else "empty"
@@ -55,12 +58,14 @@ def record(run: "Run", table: str, dropped: Dropped, months: Collection[str] = (
         ledger.record(run.client, loads, ledger.next_version(run.client))
 
 
-def record_failure(run: "Run", table: str, error: BadReferenceFile) -> None:
-    """Record that a file cannot be read, so that nothing of its table is loaded."""
-    for file in run.sources.files.of(table):
-        if error.place.startswith(file.path):
-            failed = _load(run, file.name, table, "failed", attempted_hash=file.identity, error=str(error))
-            ledger.record_attempts(run.client, [failed])
+def record_failures(run: "Run", table: str, dropped: Dropped) -> None:
+    """Record which files cannot be read, so that nothing of them is loaded, with their first wrong rows."""
+    failed = [
+        _load(run, file.name, table, "failed", attempted_hash=file.identity, error=str(error), rejects=error.first)
+        for file, error in dropped.failed.items()
+    ]
+    if failed:
+        ledger.record_attempts(run.client, failed)
 
 
 def _load(run: "Run", name: str, table: str, outcome: str, **facts: Any) -> Load:
@@ -101,16 +106,10 @@ def due(
     months: set[str] = set()
     for file in listed:
         if files.table_of(file.name) in DAILY:
-            months |= _months(folder, file, known)
+            dropped = ReferenceFiles(folder).read(TABLES[files.table_of(file.name)], ashares())
+            months |= {max(known)} if file in dropped.failed else set()
+            months |= {month for one in dropped.files if one.file == file for month in one.months & {*known}}
     return any(files.table_of(file.name) not in DAILY for file in listed), months
-
-
-def _months(folder: Path, file: Delivered, known: Collection[str]) -> set[str]:
-    try:
-        dropped = ReferenceFiles(folder).read(TABLES[files.table_of(file.name)], ashares())
-    except BadReferenceFile:
-        return {max(known)}
-    return {month for one in dropped.files if one.file.name == file.name for month in one.months & {*known}}
 
 
 def changed(folder: Path) -> dict[str, str]:

@@ -9,21 +9,27 @@ in `file_states`.
 import datetime as dt
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
+from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.loading.file_ledger import Delivered, everything, other_suffix
+from marketdata_assets.loading.rejects import RejectLimit, Rejects
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.months import FIRST_BAR_MONTH
 from marketdata_assets.reference.boards import board_of, lot_of
 from marketdata_assets.reference.calendar import Calendar
 from marketdata_assets.reference.errors import BadReferenceFile
 from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import DAILY, INSTRUMENTS, NAME_HISTORY, SUSPENSIONS, TABLES, Table
+from marketdata_assets.stores.bookkeeping import Reject
 
 NAME = "files"
+NONE = RejectLimit(share=0.0, rows=2**31)
+"""Of a file with a wrong row nothing is loaded."""
 SYMBOL = r"^[A-Z0-9]+\.[A-Z]+$"
 
 _PERIOD = re.compile(r"[_.](\d{4}-\d{2})(-\d{2})?\.csv", re.IGNORECASE)
@@ -37,7 +43,7 @@ _OPTIONAL = {
 
 @dataclass(frozen=True)
 class FileRows:
-    """The rows of one file: copies within it, those that a later file replaces, and those of no trading day.
+    """The rows of one file: copies within it, those that a later file replaces, and those `outside` any trading day.
 
     `months` are those of its other rows; none where the table is loaded as a whole.
     """
@@ -45,18 +51,35 @@ class FileRows:
     file: Delivered
     read: int
     duplicates: int
-    outside: int
+    outside: tuple[Reject, ...]
     replaced: Mapping[str, int]
     months: frozenset[str]
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """The rows of a table that files have. `days` are those of which they have all rows."""
+    """The rows of a table that files have. `days` are those of which they have all rows.
+
+    Files that have `failed` have none; rows that were loaded from them before stay, unless another file has them.
+    """
 
     frame: pl.DataFrame
     days: frozenset[dt.date] = frozenset()
     files: tuple[FileRows, ...] = field(default=())
+    failed: Mapping[Delivered, BadReferenceFile] = field(default_factory=dict)
+
+    @property
+    def error(self) -> str | None:
+        """Why files have failed, if any has."""
+        return and_more([str(error) for error in self.failed.values()], 3, " ") or None
+
+    def over(self, loaded: pl.DataFrame, table: Table) -> pl.DataFrame:
+        """The rows, with `loaded` ones of files that may be of those that failed; the source is a column of both."""
+        fresh = self.frame.with_columns(source=pl.lit(NAME))
+        if not self.failed:
+            return fresh
+        before = loaded.filter(pl.col("source") == NAME).select(fresh.columns)
+        return pl.concat([fresh, before.join(fresh, on=table.keys, how="anti")])
 
 
 @dataclass(frozen=True)
@@ -70,35 +93,46 @@ class ReferenceFiles:
         return [file for file in everything(self.folder) if table_of(file.name) == table]
 
     def read(self, table: Table, calendar: Calendar) -> Dropped:
-        """The rows of all files of a table; a later file replaces rows of an earlier one. Raises BadReferenceFile."""
-        files, frames, days = self.of(table.name), dict[str, pl.DataFrame](), set[dt.date]()
-        for file in files:
-            if file.problem:
-                raise BadReferenceFile(file.path, file.problem)
-            frame = frames[file.name] = _read(Path(file.path), table)
-            if table.name in DAILY:
-                days |= _days(Path(file.path), frame, calendar)
-        tagged = [frame.with_columns(file=pl.lit(name)) for name, frame in frames.items()]
-        every = pl.concat([table.values.to_frame().with_columns(file=pl.lit("")), *tagged])
+        """The rows of all files of a table that can be read; a later file replaces rows of an earlier one."""
+        frames, days = dict[Delivered, pl.DataFrame](), set[dt.date]()
+        failed: dict[Delivered, BadReferenceFile] = {}
+        for file in self.of(table.name):
+            try:
+                if file.problem:
+                    raise BadReferenceFile(file.path, file.problem)
+                frame = _read(Path(file.path), table)
+                if table.name in DAILY:
+                    days |= _days(Path(file.path), frame, calendar)
+                frames[file] = frame
+            except BadReferenceFile as error:
+                failed[file] = error
+        nothing = table.values.to_frame().with_columns(line=pl.lit(0, pl.UInt32), file=pl.lit(""))
+        tagged = [
+            frame.select(*table.values, line=pl.int_range(2, pl.len() + 2, dtype=pl.UInt32), file=pl.lit(file.name))
+            for file, frame in frames.items()
+        ]
+        every = pl.concat([nothing, *tagged])
         rows = every.unique(list(table.keys), keep="last", maintain_order=True)
-        fates = _fates(files, every, rows, table, calendar)
-        return Dropped(rows.drop("file").sort(table.keys), frozenset(days), fates)
+        fates = _fates(frames, every, rows, table, calendar)
+        return Dropped(rows.drop("file", "line").sort(table.keys), frozenset(days), fates, failed)
 
 
 def _fates(
-    files: list[Delivered], every: pl.DataFrame, kept: pl.DataFrame, table: Table, calendar: Calendar
+    files: Iterable[Delivered], every: pl.DataFrame, kept: pl.DataFrame, table: Table, calendar: Calendar
 ) -> tuple[FileRows, ...]:
     keys = list(table.keys)
     own = every.unique([*keys, "file"])
     pairs = own.join(kept.select(*keys, by="file"), on=keys).group_by("file", "by").len().iter_rows()
-    replaced: dict[str, dict[str, int]] = {file.name: {} for file in files}
+    replaced: dict[str, dict[str, int]] = {}
     for name, by, count in pairs:
-        replaced[name] |= {by: count} if by != name else {}
+        if by != name:
+            replaced.setdefault(name, {})[by] = count
     read, distinct = (Counter(frame["file"].to_list()) for frame in (every, own))
-    outside, months = Counter[str](), dict[str, set[str]]()
-    for name, day, count in kept.group_by("file", "date").len().iter_rows() if table.name in DAILY else ():
+    outside, months = dict[str, list[Reject]](), dict[str, set[str]]()
+    for name, day, lines in kept.group_by("file", "date").agg("line").iter_rows() if table.name in DAILY else ():
         if f"{day:%Y-%m}" < FIRST_BAR_MONTH or not calendar.trading_days(Days(day, day)):
-            outside[name] += count
+            found = [Reject(line, f"{day} is no trading day since 2000", "", str(day)) for line in lines]
+            outside.setdefault(name, []).extend(found)
         else:
             months.setdefault(name, set()).add(f"{day:%Y-%m}")
     return tuple(
@@ -106,8 +140,8 @@ def _fates(
             file,
             read[file.name],
             read[file.name] - distinct[file.name],
-            outside[file.name],
-            replaced[file.name],
+            tuple(sorted(outside.get(file.name, ()), key=lambda reject: reject.line)),
+            replaced.get(file.name, {}),
             frozenset(months.get(file.name, ())),
         )
         for file in files
@@ -139,9 +173,10 @@ def _days(path: Path, frame: pl.DataFrame, calendar: Calendar) -> set[dt.date]:
         span = Days(*[dt.date.fromisoformat(f"{month}{day}")] * 2) if day else Days.month(month)
     except ValueError as error:
         raise BadReferenceFile(str(path), f"its name has no day or month such as 2026-03 ({error})") from error
-    outside = frame.filter(~pl.col("date").is_between(span.first, span.last))
-    if outside.height:
-        raise BadReferenceFile(str(path), f"it is named after {span} and has a row of {outside['date'][0]}")
+    rejects, outside = Rejects(NONE), ~frame["date"].is_between(span.first, span.last)
+    for index in outside.arg_true():
+        rejects.add(index + 2, f"it is named after {span} and has a row of {frame['date'][index]}")
+    _check(path, rejects, frame)
     return set(calendar.trading_days(span))
 
 
@@ -155,16 +190,19 @@ def _read(path: Path, table: Table) -> pl.DataFrame:
     missing = [name for name in table.values if name not in text.columns and name not in optional]
     if missing:
         raise BadReferenceFile(f"{path}:1", f"columns {', '.join(missing)} are missing; it has {text.columns}")
-    columns = [_column(path, text, name, kind) for name, kind in table.values.items() if name in text.columns]
-    frame = pl.DataFrame(columns)
-    for name in table.keys:
-        _object(path, name, text, frame[name].is_null() if name != "timing" else pl.Series([False]))
+    rejects = Rejects(NONE)
+    frame = pl.DataFrame(
+        [_column(rejects, text, name, kind) for name, kind in table.values.items() if name in text.columns]
+    )
+    for name in {*table.keys} - {"timing"}:
+        _object(rejects, name, text, frame[name].is_null())
     for name in {"symbol", "old", "new"} & {*frame.columns}:
-        _object(path, name, text, ~frame[name].str.contains(SYMBOL))
+        _object(rejects, name, text, ~frame[name].str.contains(SYMBOL))
+    _check(path, rejects, text)
     return _completed(frame, table).select(table.values.names())
 
 
-def _column(path: Path, text: pl.DataFrame, name: str, kind: pl.DataType) -> pl.Series:
+def _column(rejects: Rejects, text: pl.DataFrame, name: str, kind: pl.DataType) -> pl.Series:
     values = text[name].str.strip_chars()
     values = values.set(values == "", None)
     if isinstance(kind, pl.Boolean):
@@ -174,14 +212,27 @@ def _column(path: Path, text: pl.DataFrame, name: str, kind: pl.DataType) -> pl.
         parsed = values.str.to_date("%Y-%m-%d", strict=False)
     else:
         parsed = values.cast(kind, strict=False)
-    _object(path, name, text, parsed.is_null() & values.is_not_null())
+    _object(rejects, name, text, parsed.is_null() & values.is_not_null())
     return parsed
 
 
-def _object(path: Path, name: str, text: pl.DataFrame, wrong: pl.Series) -> None:
-    """Raise an error that names the first line that is `wrong`."""
-    if (line := wrong.arg_true().to_list()[:1]) != []:
-        raise BadReferenceFile(f"{path}:{line[0] + 2}", f"column {name!r} must not be {text[name][line[0]]!r}")
+def _object(rejects: Rejects, name: str, text: pl.DataFrame, wrong: pl.Series) -> None:
+    for index in wrong.arg_true():
+        rejects.add(index + 2, f"column {name!r} must not be {text[name][index]!r}")
+
+
+def _check(path: Path, rejects: Rejects, text: pl.DataFrame) -> None:
+    """Raise BadReferenceFile, which names the first wrong line, where there is any."""
+
+    def raw(lines: set[int]) -> dict[int, str]:
+        return {line: ",".join(str(cell or "") for cell in text.row(line - 2)) for line in lines}
+
+    rejects.rows = text.height
+    try:
+        rejects.check_limit(str(path), raw=raw)
+    except TooManyRejects as error:
+        first = error.first
+        raise BadReferenceFile(f"{path}:{first[0].line}", rejects.reasons[first[0].line], first) from error
 
 
 def _completed(frame: pl.DataFrame, table: Table) -> pl.DataFrame:

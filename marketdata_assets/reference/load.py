@@ -17,10 +17,10 @@ import polars as pl
 from marketdata_assets.errors import MarketDataError, is_outage
 from marketdata_assets.logs import get_logger
 from marketdata_assets.reference import file_states, stored
-from marketdata_assets.reference.calendar import ZONE, ashares
-from marketdata_assets.reference.errors import BadReferenceFile, IncompleteAnswer, NoReferenceSource, NotOffered
+from marketdata_assets.reference.calendar import ZONE, Calendar, ashares
+from marketdata_assets.reference.errors import IncompleteAnswer, NoReferenceSource, NotOffered
 from marketdata_assets.reference.files import NAME as FILES
-from marketdata_assets.reference.files import ReferenceFiles
+from marketdata_assets.reference.files import Dropped, ReferenceFiles
 from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import (
     CODE_CHANGES,
@@ -139,6 +139,12 @@ class Run:
         found = ledger.entries(self.client, table, [unit], [SOURCE])
         return found[0] if found else self.attempt(table, unit, "empty")
 
+    def dropped(self, table: Table, calendar: Calendar) -> Dropped:
+        """What the files have of a table; those that cannot be read are recorded."""
+        found = self.sources.files.read(table, calendar)
+        file_states.record_failures(self, table.name, found)
+        return found
+
     def failed(self, table: str, unit: str, error: MarketDataError) -> UnitReport:
         """Record that a unit failed, or that nobody has it; the loaded rows are kept."""
         unsupported = isinstance(error, NotOffered | NoReferenceSource)
@@ -216,43 +222,42 @@ def load_instruments(run: Run) -> list[UnitReport]:
     """Load `instruments`, `name_history` and `code_changes`; one that fails does not stop the others."""
     return [
         _load_whole(run, INSTRUMENTS, _instruments),
-        _load_whole(run, NAME_HISTORY, lambda run, provider: _history(run, NAME_HISTORY, provider)),
-        _load_whole(run, CODE_CHANGES, lambda run, provider: _history(run, CODE_CHANGES, provider)),
+        _load_whole(run, NAME_HISTORY, lambda run, dropped, provider: _history(run, NAME_HISTORY, dropped, provider)),
+        _load_whole(run, CODE_CHANGES, lambda run, dropped, provider: _history(run, CODE_CHANGES, dropped, provider)),
     ]
 
 
-_Rows = Callable[[Run, Provider | None], Awaitable[pl.DataFrame]]
-"""All rows that a table must have, with their source."""
+_Rows = Callable[[Run, pl.DataFrame, Provider | None], Awaitable[pl.DataFrame]]
+"""All rows that a table must have, with their source, given those that files have."""
 
 
 def _load_whole(run: Run, table: Table, rows: _Rows) -> UnitReport:
     ensure(run.client)
+    dropped = run.dropped(table, ashares())
+    bad = next(iter(dropped.failed.values()), None)
     try:
-        fresh = asyncio.run(_fetched(run, rows))
         before = stored.rows(run.client, table)
+        fresh = asyncio.run(_fetched(run, dropped.over(before, table), rows))
         wanted = first_seen(fresh, before, table, run.now)
         origin = ",".join(wanted["source"].unique().sort())
         load = run.attempt(table.name, WHOLE, "ok" if wanted.height else "empty", origin=origin)
         changed = not wanted.equals(before)
         done = run.publish(table, WHOLE, wanted, load, None) if changed else run.note(load)
-        file_states.record(run, table.name, run.sources.files.read(table, ashares()))
+        file_states.record(run, table.name, dropped)
     except MarketDataError as error:
-        if isinstance(error, BadReferenceFile):
-            file_states.record_failure(run, table.name, error)
-        return run.failed(table.name, WHOLE, error)
+        return run.failed(table.name, WHOLE, bad if bad and isinstance(error, NoReferenceSource) else error)
     outcome: Outcome = "ok" if done.rows else "empty"
-    return UnitReport(table.name, WHOLE, outcome, done.rows, changed=changed, origin=origin)
+    return UnitReport(table.name, WHOLE, outcome, done.rows, changed=changed, origin=origin, error=dropped.error)
 
 
-async def _fetched(run: Run, rows: _Rows) -> pl.DataFrame:
+async def _fetched(run: Run, dropped: pl.DataFrame, rows: _Rows) -> pl.DataFrame:
     if run.sources.provider is None:
-        return await rows(run, None)
+        return await rows(run, dropped, None)
     async with run.sources.provider() as provider:
-        return await rows(run, provider)
+        return await rows(run, dropped, provider)
 
 
-async def _calendar(run: Run, provider: Provider | None) -> pl.DataFrame:
-    dropped = _of_files(run, TRADING_CALENDAR)
+async def _calendar(run: Run, dropped: pl.DataFrame, provider: Provider | None) -> pl.DataFrame:
     before = stored.rows(run.client, TRADING_CALENDAR)
     kept = before.filter(pl.col("source") != FILES).drop("seen")
     if provider is not None:
@@ -265,9 +270,9 @@ async def _calendar(run: Run, provider: Provider | None) -> pl.DataFrame:
     return _over(kept.filter(~pl.col("date").is_in(dropped["date"].implode())), dropped)
 
 
-async def _instruments(run: Run, provider: Provider | None) -> pl.DataFrame:
+async def _instruments(run: Run, dropped: pl.DataFrame, provider: Provider | None) -> pl.DataFrame:
     """Those that no source names any more are marked as vanished."""
-    fresh = _of_files(run, INSTRUMENTS)
+    fresh = dropped.filter(pl.col("status") != "vanished")  # of a file that cannot be read now
     if fresh.is_empty() and provider is not None:
         fresh = (await provider.instruments()).with_columns(source=pl.lit(provider.name))
     if fresh.is_empty():
@@ -289,8 +294,7 @@ def _check_vanished(before: pl.DataFrame, gone: pl.DataFrame, source: str) -> No
             raise IncompleteAnswer(INSTRUMENTS.name, source, what)
 
 
-async def _history(run: Run, table: Table, provider: Provider | None) -> pl.DataFrame:
-    fresh = _of_files(run, table)
+async def _history(run: Run, table: Table, fresh: pl.DataFrame, provider: Provider | None) -> pl.DataFrame:
     if fresh.is_empty() and provider is not None:
         fetch = provider.name_history if table is NAME_HISTORY else provider.code_changes
         fresh = (await fetch()).with_columns(source=pl.lit(provider.name))
@@ -299,10 +303,6 @@ async def _history(run: Run, table: Table, provider: Provider | None) -> pl.Data
     if fresh.is_empty() and (known := stored.rows(run.client, table).height):
         raise IncompleteAnswer(table.name, provider.name if provider else FILES, f"has no row, {known} are loaded")
     return fresh
-
-
-def _of_files(run: Run, table: Table) -> pl.DataFrame:
-    return run.sources.files.read(table, ashares()).frame.with_columns(source=pl.lit(FILES))
 
 
 def _over(kept: pl.DataFrame, fresh: pl.DataFrame) -> pl.DataFrame:

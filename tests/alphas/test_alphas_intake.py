@@ -59,7 +59,9 @@ class Alphas:
         f"{FOLDER}/plain.zip",
         f"{FOLDER}/a_{SPAN}_more.json.gz",
     )
-    rows_leave = forgets = False
+    by_age = is_staged = True
+    rows_leave = old_rows_yield = forgets = stays_forgotten = False
+    extra_rows = 0
 
     def __init__(self, uri: str, client: MongoClient[dict[str, Any]], folder: Path, dying: Load) -> None:
         self.uri, self.client, self.folder, self.dying = uri, client, folder, dying

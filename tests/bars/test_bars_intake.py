@@ -11,7 +11,7 @@ from dying import Load, server
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from marketdata_assets.bars import forget, status
+from marketdata_assets.bars import forget, schema, status
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.file_ledger import FileEntry
@@ -33,7 +33,8 @@ class Bars:
     """A folder of minute files of one stock; a key is a minute, a value its price."""
 
     names = ("sh600000_2000.csv", "B_2000.CSV", "later/plain.csv", "2000_1min.zip", "more_2000.csv.gz")
-    rows_leave = forgets = True
+    rows_leave = by_age = forgets = stays_forgotten = True
+    old_rows_yield, is_staged, extra_rows = False, False, 0
 
     def __init__(self, dsn: str, folder: Path, dying: Load) -> None:
         self.dsn, self.folder, self.dying = dsn, folder, dying
@@ -59,6 +60,7 @@ class Bars:
 
     def table(self) -> Rows:
         with psycopg.connect(self.dsn) as connection:
+            schema.ensure(connection)  # a load that was killed may not have come so far
             rows = connection.execute("SELECT time::text, close FROM stock_1min_qfq").fetchall()
         return {LABELS.index(time): int(close) for time, close in rows}
 

@@ -135,6 +135,34 @@ def test_rejected_rows_are_kept_with_line_and_reason(dsn: str, tmp_path: Path) -
     assert found[1][3] == "a,2024-02-30,1,1"
 
 
+def test_a_failed_file_that_is_gone_fails_no_longer(dsn: str, tmp_path: Path) -> None:
+    prices = loaded(dsn, tmp_path, a=[1])
+    bad = deliver(tmp_path, "b.csv", "nonsense")
+    only_error(prices, dsn, tmp_path)
+    bad.unlink()
+    assert run(prices, dsn, tmp_path).failed == ()
+    with psycopg.connect(dsn) as connection:
+        assert status.summary(connection, prices, tmp_path).states["failed"] == 0
+
+
+def test_the_first_rejected_rows_of_a_file_that_failed_by_them_are_in_quarantine(dsn: str, tmp_path: Path) -> None:
+    prices = loaded(dsn, tmp_path, a=[1])
+    bad = deliver(tmp_path, "a.csv", lines("a", [2, *(f"x{number}" for number in range(30))]))
+    only_error(prices, dsn, tmp_path)
+    found = quarantined(dsn)
+    assert [line for _, line, _, _ in found] == [*range(3, 23)]
+    assert found[0][2:] == (
+        "close 'x0' is no numeric(16,4), or has more digits than it keeps",
+        "a,2024-01-02,x0,100",
+    )
+    assert found[-1][2].endswith("; 10 more rejected rows of this file are not listed")
+    with psycopg.connect(dsn) as connection:
+        assert checks.every_row_accounted(connection, prices).passed
+    bad.write_text(lines("a", [2]))
+    run(prices, dsn, tmp_path)
+    assert quarantined(dsn) == []
+
+
 def test_too_many_rejected_rows_load_nothing_and_keep_what_was_loaded(dsn: str, tmp_path: Path) -> None:
     prices = loaded(dsn, tmp_path, a=[1, 2])
     deliver(tmp_path, "a.csv", lines("a", [5, "junk", 7]))

@@ -14,6 +14,7 @@ from marketdata_assets.reference.daily import load_days
 from marketdata_assets.reference.files import ReferenceFiles
 from marketdata_assets.reference.load import Run, Sources
 from marketdata_assets.reference.tables import ensure
+from marketdata_assets.stores import clickhouse_ledger as ledger
 
 MONTHS = ["2026-02", "2026-03"]
 ROW = "600000.SH,2026-03-{}\n"
@@ -86,15 +87,37 @@ def test_a_file_is_loaded_when_all_of_its_months_are(clickhouse_client: Client, 
     assert file_states.due(clickhouse_client, tmp_path, known) == (False, {"2026-03"})
 
 
-def test_a_bad_file_has_failed_and_the_others_of_its_table_are_due(clickhouse_client: Client, tmp_path: Path) -> None:
+def test_a_bad_file_has_failed_and_the_others_of_its_table_are_loaded(
+    clickhouse_client: Client, tmp_path: Path
+) -> None:
     write(tmp_path, "suspensions_2026-02.csv", "600000.SH,2026-02-02\n")
     bad = write(tmp_path, "suspensions_2026-03.csv", "600000.SH,3 March\n")
     found = loaded(clickhouse_client, tmp_path)
-    assert found["suspensions_2026-02.csv"].state == "due"
+    assert found["suspensions_2026-02.csv"].state == "loaded"
+    assert table_rows(clickhouse_client) == 1
     assert found[bad.name].state == "failed"
     assert "'3 March'" in found[bad.name].reason
     write(tmp_path, bad.name, ROW.format("02"))
     assert {one.state for one in loaded(clickhouse_client, tmp_path).values()} == {"loaded"}
+
+
+def test_rejected_rows_are_in_quarantine_the_first_of_a_bad_file_with_their_number(
+    clickhouse_client: Client, tmp_path: Path
+) -> None:
+    write(tmp_path, "suspensions_a.csv", ROW.format("02"), ROW.format("07"))
+    bad = write(tmp_path, "suspensions_b.csv", ROW.format("02"), *(f"600000.SH,{day} March\n" for day in range(25)))
+    loaded(clickhouse_client, tmp_path)
+    first, *others = ledger.quarantined(clickhouse_client, file_states.DATASET)
+    assert (first.place, first.reason) == (
+        "suspensions_a.csv!suspensions:3",
+        "2026-03-07 is no trading day since 2000",
+    )
+    assert [row.line for row in others] == [*range(3, 23)]
+    assert (others[0].reason, others[0].raw) == ("column 'date' must not be '0 March'", "600000.SH,0 March")
+    assert others[-1].reason.endswith("; 5 more rejected rows of this file are not listed")
+    bad.unlink()
+    loaded(clickhouse_client, tmp_path)
+    assert {row.source for row in ledger.quarantined(clickhouse_client, file_states.DATASET)} == {"suspensions_a.csv"}
 
 
 @pytest.mark.parametrize("name", ["trading_calendar.csv", "instruments.csv"])

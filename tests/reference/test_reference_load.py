@@ -9,7 +9,7 @@ from reference_runs import NOW, SYMBOLS, Loads, Outage
 from marketdata_assets.reference import daily, stored
 from marketdata_assets.reference.calendar import ZONE, ashares
 from marketdata_assets.reference.errors import NotOffered
-from marketdata_assets.reference.load import load_calendar, load_instruments
+from marketdata_assets.reference.load import UnitReport, load_calendar, load_instruments
 from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import ADJUST_FACTORS, INSTRUMENTS, SUSPENSIONS, TRADING_CALENDAR
 
@@ -193,10 +193,60 @@ def test_without_any_source_it_says_what_to_do(loads: Loads) -> None:
 )
 def test_a_bad_file_is_named_with_line_and_value(loads: Loads, name: str, text: str, cause: str) -> None:
     loads.drop(name, text)
-    [report] = loads.days("suspensions", MARCH)
-    assert report.outcome == "failed"
+    [march, report] = loads.days("suspensions", MARCH)
+    assert (march.outcome, report.outcome) == ("ok", "failed")
     assert cause in (report.error or "")
-    assert not loads.almanac.asked
+
+
+def test_rows_of_a_file_that_is_bad_now_stay_and_are_not_requested(loads: Loads) -> None:
+    loads.drop("price_limits_a.csv", "symbol,date,up,down\n600000.SH,2026-03-02,11,9\n600001.SH,2026-03-02,12,9\n")
+    loads.drop("price_limits_b.csv", "symbol,date,up,down\n600002.SH,2026-03-02,13,9\n600003.SH,2026-03-03,14,9\n")
+    loads.days("price_limits", MARCH, provider=False)
+    loads.drop("price_limits_b.csv", "symbol,date,up,down\n600002.SH,2026-03-02,much,9\n")
+    loads.drop("price_limits_a.csv", "symbol,date,up,down\n600000.SH,2026-03-02,21,9\n600001.SH,2026-03-02,12,9\n")
+    loads.days("price_limits", MARCH)
+    rows = "SELECT symbol, up FROM price_limits WHERE date IN ('2026-03-02', '2026-03-03') ORDER BY symbol"
+    assert [up for _, up in loads.client.query(rows).result_rows] == [21, 12, 13, 14]
+    assert {dt.date(2026, 3, 2), dt.date(2026, 3, 3)}.isdisjoint(day for _, day in loads.almanac.asked)
+    loads.drop("price_limits_b.csv", "symbol,date,up,down\n600003.SH,2026-03-03,24,9\n")
+    loads.days("price_limits", MARCH, provider=False)
+    assert [up for _, up in loads.client.query(rows).result_rows] == [21, 12, 24]
+
+
+@pytest.mark.parametrize("table", ["trading_calendar", "instruments", "name_history", "code_changes"])
+def test_a_bad_file_of_a_whole_table_fails_and_the_others_are_loaded(loads: Loads, table: str) -> None:
+    texts = {
+        "trading_calendar": "date,open\n2027-01-0{},1\n",
+        "instruments": "symbol\n60000{}.SH\n",
+        "name_history": "symbol,name,first\n60000{}.SH,n,2010-01-04\n",
+        "code_changes": "old,new,date\n43000{}.BJ,920017.BJ,2025-10-09\n",
+    }
+    text, count = texts[table], f"SELECT count() FROM {table}"
+
+    def load() -> UnitReport:
+        run = loads.run(provider=False)
+        return next(one for one in [load_calendar(run), *load_instruments(run)] if one.table == table)
+
+    for name in "abc":
+        loads.drop(f"{table}_{name}.csv", text.format("abc".index(name) + 1))
+    loads.drop(f"{table}_d.csv", text.format("x"))
+    report = load()
+    assert (report.outcome, report.rows) == ("ok", 3)
+    assert f"{table}_d.csv:2: column" in (report.error or "")
+    loads.drop(f"{table}_a.csv", text.format("x"))
+    assert load().rows == 3
+    (loads.folder / f"{table}_d.csv").unlink()
+    loads.drop(f"{table}_a.csv", text.format("1") + text.format("4").partition("\n")[2])
+    report = load()
+    assert (report.error, loads.client.command(count)) == (None, 4)
+
+
+def test_without_a_readable_file_the_error_is_that_of_the_file(loads: Loads) -> None:
+    loads.drop("name_history.csv", "symbol,name,first\nx,n,2010-01-04\n")
+    loads.drop("price_limits.csv", "symbol,date,up,down\nx,2026-03-02,21,9\n")
+    reports = [load_instruments(loads.run(provider=False))[1], *loads.days("price_limits", MARCH, provider=False)]
+    assert {one.outcome for one in reports} == {"failed"}
+    assert all("column 'symbol' must not be 'x'" in (one.error or "") for one in reports)
 
 
 @pytest.mark.parametrize("today", [dt.date(2027, 1, 5), dt.date(2027, 6, 1)])

@@ -24,12 +24,13 @@ WITH met AS MATERIALIZED (
 ), inserted AS (
     INSERT INTO {table} ({columns}) SELECT {columns} FROM judged WHERE _owner IS NULL
 ), moved AS (
-    INSERT INTO marketdata_flow_moves AS known (source, target, rows)
+    INSERT INTO marketdata_flow_moves AS known (source, target, rows, superseded)
     SELECT CASE WHEN _wins IS FALSE THEN %(number)s ELSE coalesce(_owner, 0) END,
            CASE WHEN _wins IS FALSE THEN _owner ELSE %(number)s END,
-           count(*) FILTER (WHERE _wins IS NOT FALSE)
+           count(*) FILTER (WHERE _wins IS NOT FALSE), count(_owner)
     FROM judged WHERE _owner IS DISTINCT FROM %(number)s GROUP BY 1, 2 ORDER BY 1, 2
-    ON CONFLICT (source, target) DO UPDATE SET rows = known.rows + EXCLUDED.rows
+    ON CONFLICT (source, target) DO UPDATE
+    SET (rows, superseded) = (known.rows + EXCLUDED.rows, known.superseded + EXCLUDED.superseded)
 )
 SELECT count(*) FILTER (WHERE _wins IS NOT FALSE),
        coalesce(bool_or(_owner = %(number)s AND _ahead < 0), false) FROM judged

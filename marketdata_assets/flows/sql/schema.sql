@@ -16,9 +16,11 @@ CREATE TABLE IF NOT EXISTS marketdata_flow_units (
 -- Rows of tables that passed from one file to another, by the numbers of the files; below 1 is none. Mode upsert.
 -- A pair of files that have a key in common has a row, if only of 0: rows of `target` supersede those of `source`.
 CREATE TABLE IF NOT EXISTS marketdata_flow_moves (
-    source integer NOT NULL,
-    target integer NOT NULL,
-    rows   bigint  NOT NULL,
+    source     integer NOT NULL,
+    target     integer NOT NULL,
+    rows       bigint  NOT NULL,
+    superseded bigint  NOT NULL DEFAULT 0, -- rows of `source`, as it was loaded last, that `target` supersedes
+                                           -- (of a file and itself: rows of earlier contents that it kept then)
     PRIMARY KEY (source, target)
 );
 CREATE INDEX IF NOT EXISTS marketdata_flow_moves_target ON marketdata_flow_moves (target);

@@ -128,6 +128,11 @@ class ClickHouseTable:
         known = {unit: counts.pop(unit, 0) for unit in units}
         return known, sum(counts.values())
 
+    def holders(self) -> Iterator[tuple[str, str | None, int]]:
+        with self._client() as client:
+            if self._columns(client):
+                yield from self._read(client, "clickhouse_holders.sql").iter_rows()
+
     def rows(self, columns: Sequence[str]) -> pl.LazyFrame:
         declared = schema(self.target)
         with self._client() as client:
@@ -149,7 +154,10 @@ class ClickHouseTable:
 
     def _read(self, client: "Client", file: str) -> pl.DataFrame:
         """A query of `sql/` about the rows of this table."""
-        sql = statement(__package__, file).replace("{rows}", quoted(self.table))
+        parts = {"{rows}": quoted(self.table), "{key}": _listed(self.target.key), "{ranked}": _listed(self._ranked)}
+        sql = statement(__package__, file)
+        for name, part in parts.items():
+            sql = sql.replace(name, part)
         return clickhouse.read(client, sql, {"table": self.target.table})
 
     def _counts(self, client: "Client") -> dict[str, int]:
@@ -210,14 +218,18 @@ class ClickHouseTable:
         order = _listed(self.target.key) or "tuple()"
         return f"CREATE TABLE {quoted(self.table)} ({columns}) ENGINE = MergeTree ORDER BY ({order})"
 
+    @property
+    def _ranked(self) -> list[str]:
+        """The columns that order rows of one key in mode upsert."""
+        return [*filter(None, [self.target.order_column]), "etl_place", "etl_file"]
+
     def _view(self) -> str:
         target, key = self.target, _listed(self.target.key)
         query = statement(__package__, "clickhouse_view.sql").rstrip()
         shown = _listed([*target.columns, "etl_file"])
         query = query.replace("{columns}", shown).replace("{rows}", quoted(self.table)).replace("{table}", target.table)
         if target.mode == "upsert":
-            ranked = [*filter(None, [target.order_column]), "etl_place", "etl_file"]
-            newest = ", ".join(f"{quoted(name)} DESC" for name in ranked)
+            newest = ", ".join(f"{quoted(name)} DESC" for name in self._ranked)
             query += f" ORDER BY {key}, {newest} LIMIT 1 BY {key}"
         return f"CREATE OR REPLACE VIEW {quoted(target.table)} AS {query}"
 

@@ -79,6 +79,9 @@ class ParquetFolder:
         known = {unit: counts.pop(self.file_of(unit), 0) for unit in units}
         return known, sum(counts.values())
 
+    def holders(self) -> list[tuple[str, str | None, int]]:
+        return []  # it has no mode upsert
+
     def rows(self, columns: Sequence[str]) -> pl.LazyFrame:
         declared = schema(self.target)
         files = [file for file in self._files() if pl.read_parquet_schema(file) == declared]

@@ -3,7 +3,7 @@
 A token names what the store has of a unit; `books` compares it with the one that the ledger's transaction recorded.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -45,6 +45,9 @@ class UnitStore(Protocol):
 
     def rows_of_units(self, units: Collection[str]) -> tuple[dict[str, int], int]:
         """How many rows it has of each of these units, and how many that are of none of them."""
+
+    def holders(self) -> Iterable[tuple[str, str | None, int]]:
+        """Of mode upsert: a unit, the unit whose rows of its keys readers see, and how many there are."""
 
     def rows(self, columns: Sequence[str]) -> pl.LazyFrame:
         """These columns of all rows that are as declared."""

@@ -1,0 +1,7 @@
+-- Of each file, how many rows of its keys readers see of itself and of other files.
+SELECT toString(file) AS unit, toString(holder) AS holder, count() AS rows FROM (
+    SELECT groupArray(etl_file) AS files, argMax(etl_file, ({ranked})) AS holder FROM {rows}
+    WHERE (etl_file, etl_load) IN (
+        SELECT file, max(load) FROM marketdata_flow_loads WHERE table = {table:String} GROUP BY file)
+    GROUP BY {key}
+) ARRAY JOIN files AS file GROUP BY unit, holder SETTINGS optimize_aggregation_in_order = 1

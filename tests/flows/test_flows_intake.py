@@ -1,0 +1,159 @@
+"""Flows: whatever happens to a folder, each file has a state, and each row one fate, in every order and store."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+from clickhouse_connect.driver.client import Client
+from deliveries import EVENTS, Rows, Step, assert_lawful, packed
+from dying import Load, server
+from flow_files import flow, run
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from marketdata_assets.flows import status, storage
+from marketdata_assets.flows.addresses import Known
+from marketdata_assets.flows.definition import FlowDefinition, read
+from marketdata_assets.flows.errors import NoFiles
+from marketdata_assets.flows.forget import forget
+from marketdata_assets.flows.run import at_folder
+from marketdata_assets.loading.file_ledger import FileEntry
+from marketdata_assets.stores import clickhouse
+
+HEADER = "the code of the instrument,the day of the trade,the price at the close of the session\n"
+MEMBER = "rows.csv"
+TEXT = """loader:
+  glob: ["**/*.csv", "**/*.CSV", "**/*.csv.gz", "**/*.zip"]
+  columns:
+    the code of the instrument: code
+    the day of the trade: day
+    the price at the close of the session: close
+  types: {day: date, close: bigint}
+target:
+  table: prices
+  mode: upsert
+  kind: KIND
+  order_by: ORDER
+  removed_rows: REMOVED
+  key: [code, day]
+  columns: {code: text, day: date, close: bigint}
+quality: {max_rejected_share: 0.8}
+"""
+
+
+def defined(file: Path, url: str) -> FlowDefinition:
+    return read(file).at(Known(url))
+
+
+def doomed(dsn: str, folder: str, file: str, url: str) -> None:
+    definition, place = at_folder(defined(Path(file), url), folder, Path(folder))
+    with suppress(NoFiles):
+        run(definition, dsn, place)
+
+
+@pytest.fixture(scope="module")
+def dying() -> Iterator[Load]:
+    with server(Path(__file__)) as load:
+        yield load
+
+
+class Flows:
+    """A folder of files of one flow; a key is a day, a value its close. Each file has a wrong row and one twice."""
+
+    names = ("a.csv", "B.CSV", "later/plain.csv", "d.zip", "e.csv.gz")
+    forgets = True
+    stays_forgotten = old_rows_yield = is_staged = False
+    extra_rows = 2
+
+    def __init__(self, dsn: str, folder: Path, dying: Load, text: str, url: str) -> None:
+        self.dsn, self.folder, self.dying, self.url = dsn, folder, dying, url
+        self.rows_leave = "removed_rows: delete" in text
+        self.by_age = "order_by: file time" in text
+        self.file = folder.parent / "prices.yaml"
+        flow(folder.parent, text)
+        self.flow, _ = at_folder(defined(self.file, url), str(folder), folder)
+
+    def content(self, name: str, rows: Mapping[int, int]) -> bytes:
+        """The file of a slot, packed as its name says."""
+        lines = [f"x,2024-01-0{key + 1},{value}\n" for key, value in sorted(rows.items())]
+        text = "".join([HEADER, *lines, *(["x,2024-01-09,much\n", lines[0]] if lines else [])])
+        return packed(name, text.encode(), MEMBER)
+
+    def load(self) -> None:
+        doomed(self.dsn, str(self.folder), str(self.file), self.url)
+
+    def kill(self, steps: int) -> None:
+        self.dying(self.dsn, str(self.folder), str(self.file), self.url, steps)
+
+    def forget(self, name: str) -> None:
+        with psycopg.connect(self.dsn) as connection:
+            forget(connection, self.flow, [f"{name}!{MEMBER}" if name.endswith(".zip") else name])
+
+    def entries(self) -> list[FileEntry]:
+        with psycopg.connect(self.dsn) as connection:
+            return status.entries(connection, self.flow, self.folder)
+
+    def table(self) -> Rows:
+        with psycopg.connect(self.dsn) as connection:
+            storage.ensure_books(connection)
+            if not status.exists(connection, self.flow):  # a load that was killed may not have come so far
+                return {}
+            query = "SELECT day, close FROM prices"
+            if self.flow.target.kind == "postgres":
+                rows = connection.execute(query).fetchall()
+            else:
+                with clickhouse.connect(self.url) as client:
+                    rows = list(clickhouse.read(client, query).iter_rows())
+        return {day.day - 1: int(close) for day, close in rows}
+
+
+LAW = settings(
+    max_examples=5,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+SEQUENCES = st.lists(EVENTS, min_size=2, max_size=8)
+
+
+@pytest.mark.parametrize("removed", ["keep", "delete"])
+@pytest.mark.parametrize("order", ["file name", "file time"])
+@LAW
+@given(steps=SEQUENCES)
+def test_every_file_has_a_state_and_every_row_one_fate(
+    dsn: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    dying: Load,
+    order: str,
+    removed: str,
+    steps: list[Step],
+) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    text = TEXT.replace("KIND", "postgres").replace("ORDER", order).replace("REMOVED", removed)
+    assert_lawful(Flows(dsn, _folder(tmp_path_factory), dying, text, ""), steps)
+
+
+@LAW
+@given(steps=SEQUENCES)
+def test_the_law_holds_in_clickhouse(
+    dsn: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    dying: Load,
+    clickhouse_url: str,
+    clickhouse_client: Client,
+    steps: list[Step],
+) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    for kind, name in (("VIEW", "prices"), ("TABLE", "prices_rows"), ("TABLE", "marketdata_flow_loads")):
+        clickhouse_client.command(f"DROP {kind} IF EXISTS {name} SYNC")
+    text = TEXT.replace("KIND", "clickhouse").replace("ORDER", "file name").replace("REMOVED", "delete")
+    assert_lawful(Flows(dsn, _folder(tmp_path_factory), dying, text, clickhouse_url), steps)
+
+
+def _folder(factory: pytest.TempPathFactory) -> Path:
+    folder = factory.mktemp("flows") / "delivered"
+    folder.mkdir()
+    return folder
