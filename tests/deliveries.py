@@ -66,8 +66,9 @@ class Domain(Protocol):
     folder: Path
     names: tuple[str, ...]
     """The file of each slot."""
-    rows_leave: bool
-    """Whether rows that a redelivery no longer has leave the table; where not, they stay as rows of that file."""
+    rows_leave: bool | Callable[[int, Rows], bool]
+    """Whether rows that a redelivery no longer has leave the table; where not, they stay as rows of that file. Where it
+    depends: of a key, and the new rows."""
     forgets: bool
     """Whether a file can be taken back."""
 
@@ -110,10 +111,16 @@ class Folder:
     files: dict[str, File] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
+    killed: bool = False
 
     def apply(self, step: Step) -> None:
-        """Carry out one step in the folder, and in the model."""
+        """Carry out one step in the folder, and in the model.
+
+        What a killed load has loaded is not known before the next one, which comes before a step that would hide it.
+        """
         name = self.domain.names[step.slot]
+        if self.killed and (step.action in ("delete", "forget") or (step.action == "deliver" and step.fault)):
+            self.load()
         act: dict[str, Callable[[], None]] = {
             "deliver": lambda: self._deliver(name, step),
             "link": lambda: self._link(name, step),
@@ -125,14 +132,35 @@ class Folder:
         }
         act[step.action]()
 
+    def _kill(self, steps: int) -> None:
+        self.domain.kill(steps)
+        self.killed = True
+        if any(self._is_gone(name) for name in self.records):
+            self.load()
+
+    def _is_gone(self, name: str) -> bool:
+        """Whether what is loaded of a file cannot be read again."""
+        file = self.files.get(name)
+        return file is None or file.rows is None
+
     def load(self) -> None:
-        """A load: every readable file is recorded as it is now."""
+        """A load: every readable file is recorded as it is now; what others replaced of files that are gone is lost."""
         self.domain.load()
+        self.killed = False
         for name, file in self.files.items():
             if file.rows is not None and name not in self.forgotten:
                 before = self.records.get(name)
-                kept = {} if before is None or self.domain.rows_leave else before.rows
+                kept = {} if before is None else self._stay(before.rows, file.rows)
                 self.records[name] = Record(kept | file.rows, file.age)
+        owners = self.owners()
+        for name, record in self.records.items():
+            now = {} if self._is_gone(name) else self.files[name].rows or {}
+            record.rows = {key: row for key, row in record.rows.items() if owners[key] == name or key in now}
+
+    def _stay(self, before: Rows, now: Rows) -> Rows:
+        """What a table keeps of the earlier content of a file."""
+        leave = self.domain.rows_leave
+        return {key: row for key, row in before.items() if not (leave(key, now) if callable(leave) else leave)}
 
     def owners(self) -> dict[int, str]:
         """For every key the newest file that has it; of equal times, the later name."""
