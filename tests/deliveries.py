@@ -146,11 +146,12 @@ class Folder:
     def load(self) -> None:
         """A load: every readable file is recorded as it is now; what others replaced of files that are gone is lost."""
         self.domain.load()
-        self.killed = False
+        self.killed, owners = False, self.owners()
         for name, file in self.files.items():
             if file.rows is not None and name not in self.forgotten:
                 before = self.records.get(name)
-                kept = {} if before is None else self._stay(before.rows, file.rows)
+                mine = {} if before is None else {key: row for key, row in before.rows.items() if owners[key] == name}
+                kept = self._stay(mine, file.rows)
                 self.records[name] = Record(kept | file.rows, file.age)
         owners = self.owners()
         for name, record in self.records.items():
