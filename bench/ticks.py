@@ -176,6 +176,7 @@ def _bars(symbol: str, seed: int) -> pl.DataFrame:
         currency=pl.lit("CNY"),
         flags=pl.lit(0),
         provider=pl.lit("tushare"),
+        file=pl.lit(""),
     )
     return frame.select(TICK_DATA.columns.names()).cast(TICK_DATA.columns)
 

@@ -19,6 +19,7 @@ def put_ticks(client: Client, code: str, rows: pl.DataFrame, label: str = "end")
     """Rows with time (the exchange's clock), prices, volume and turnover, as a provider's, one unit a month."""
     at = pl.col("time").dt.replace_time_zone("Asia/Shanghai").dt.convert_time_zone("UTC")
     constants = {"symbol": code, "label": label, "interval": "1m", "currency": "CNY", "flags": 0, "provider": "files"}
+    constants["file"] = "a.csv"
     frame = rows.with_columns(ts=at, date=pl.col("time").dt.date(), **{k: pl.lit(v) for k, v in constants.items()})
     clickhouse.insert(client, TICK_DATA.name, frame.select(TICK_DATA.columns.names()).cast(dict(TICK_DATA.columns)))
     for (month,), part in frame.group_by(pl.col("date").dt.strftime("%Y-%m")):

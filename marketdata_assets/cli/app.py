@@ -260,6 +260,10 @@ COMMANDS: Mapping[str, Command | Group] = {
         "Delivered files of minute bars.",
         {"forget": Command("Take wrong files back: delete their rows, and do not load them again.", "bars:forget")},
     ),
+    "ticks": Group(
+        "Dropped files of ticks.",
+        {"forget": Command("Take wrong files back: delete their rows, and do not load them again.", "ticks:forget")},
+    ),
     "kline": Group(
         "The monthly K-line.",
         {

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from marketdata_assets.reference.records import Listing
 
 ALL = "ALL"
-REMOVAL = "symbols remove"  # in place of the id of a run, in the log of attempts
+REMOVAL, FORGET = "symbols remove", "ticks forget"  # in place of the id of a run, in the log of attempts
 REGISTRY = "symbol_registry"
 COLUMNS = ("symbol", "name", "listed", "delisted", "status")
 TABLES: Sequence[Table] = ("tick_data", "factors")
@@ -361,6 +361,52 @@ def _of(known: Collection[str], symbols: Sequence[str]) -> list[str]:
         if name not in known:
             raise wrong("CODE", name, "is not one of them", sorted(known))
     return named
+
+
+def forget(
+    files: Annotated[
+        list[str], typer.Argument(help="paths below MARKETDATA_TICKS_DIR, as status and reports name them")
+    ],
+    undo: Annotated[bool, typer.Option(help="let the next load take forgotten files again")] = False,
+    as_json: output.Json = False,
+) -> None:
+    """Take wrong files back: delete their rows, and do not load them again.
+
+    Rows of other files that they had replaced come back at once. A file whose content changes is loaded as usual. After
+    an interruption, the next load does the rest.
+    """
+    from marketdata_assets.ticks import forget as forgetting
+    from marketdata_assets.ticks.tables import ensure
+
+    settings, done = Settings(), []
+    with stores.clickhouse() as client:
+        ensure(client)
+        for file in files:
+            folder, now = overview.dropped_files(settings), dt.datetime.now(dt.UTC)
+            if folder is None:
+                cause = "the providers file does not use dropped files: enable its section files"
+                raise typer.BadParameter(cause, param_hint="MARKETDATA_PROVIDERS")
+            if undo:
+                forgetting.undo(client, file)
+            else:
+                done.append(
+                    forgetting.forget(client, folder, file, run_id=FORGET, now=now, turns=settings.turns_folder)
+                )
+    if as_json:
+        output.as_json({"forgotten": [asdict(one) for one in done], "remembered": files if undo else []})
+        return
+    for file in files if undo else ():
+        output.console().print(
+            f"{file}: the next load takes it; now: marketdata ingest ticks --provider files", markup=False
+        )
+    for one in done:
+        output.console().print(
+            f"{one.file}: {one.rows:,} rows deleted, {one.restored:,} of other files are back, in"
+            f" {len(one.units):,} symbol-months",
+            markup=False,
+        )
+    if any(one.units for one in done):
+        output.console().print("factors of these months are stale until the next run or the nightly repair")
 
 
 def list_symbols(

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 FILES = "marketdata_files"
-State = Literal["unfinished", "waiting", "loaded", "failed", "removed", "lost"]
-"""`unfinished` may still be written, `waiting` is to be loaded; `removed` was deleted after it was loaded, `lost`
-before."""
+State = Literal["unfinished", "waiting", "loaded", "failed", "forgotten", "removed", "lost"]
+"""`unfinished` may still be written, `waiting` is to be loaded, `forgotten` is not; `removed` was deleted after it was
+loaded, `lost` before."""
 NEVER = dt.date(1970, 1, 1)
 _COLUMNS = pl.Schema(
     {
@@ -30,20 +30,22 @@ _COLUMNS = pl.Schema(
         "state": pl.String(),
         "units": pl.Int64(),
         **dict.fromkeys(("last", "compared"), pl.Date()),
-        **dict.fromkeys(("rows", "rejected", "attempts"), pl.Int64()),
-        **dict.fromkeys(("request", "reader", "error"), pl.String()),
+        **dict.fromkeys(("rows", "rejected", "attempts", "age"), pl.Int64()),
+        **dict.fromkeys(("request", "reader", "error", "forgotten"), pl.String()),
         "version": pl.UInt64(),
     }
 )
 _NEW: dict[str, Any] = {
     "state": "unfinished",
-    **dict.fromkeys(("units", "rows", "rejected", "attempts"), 0),
+    **dict.fromkeys(("units", "rows", "rejected", "attempts", "age"), 0),
     **dict.fromkeys(("last", "compared"), NEVER),
-    **dict.fromkeys(("request", "error"), ""),
+    **dict.fromkeys(("request", "error", "forgotten"), ""),
     "version": 0,
 }
 
-SCANNED = ("file", "size", "modified", "observed", "state", "units", "request", "reader", "version")
+SCANNED = ("file", "size", "modified", "observed", "state", "units", "request", "reader", "age", "forgotten", "version")
+_LASTING = ("version", "age", "forgotten")
+"""Of a file, whatever its content is."""
 _AWAY = ["removed", "lost"]
 CHUNK_NAMES = 500
 MAX_NAMED = 10_000
@@ -104,9 +106,10 @@ def observe(client: "Client", dataset: str, present: pl.DataFrame, reader: str, 
     known = scanned(client, dataset)
     seen = present.with_columns(reader=pl.lit(reader))
     same = known.join(seen, on=["file", "size", "modified", "reader"], how="semi")
-    new = seen.join(same, on="file", how="anti").join(known.select("file", "version"), on="file", how="left")
-    gone = known.filter(~pl.col("state").is_in(_AWAY)).join(seen, on="file", how="anti")
-    new = new.with_columns(pl.col("version").fill_null(0), dataset=pl.lit(dataset), observed=pl.lit(now_ns, pl.Int64))
+    new = seen.join(same, on="file", how="anti").join(known.select("file", *_LASTING), on="file", how="left")
+    gone = known.filter(~pl.col("state").is_in([*_AWAY, "forgotten"])).join(seen, on="file", how="anti")
+    new = new.with_columns(pl.col(name).fill_null(_NEW[name]) for name in _LASTING)
+    new = new.with_columns(dataset=pl.lit(dataset), observed=pl.lit(now_ns, pl.Int64))
     new = _whole(new)
     back = _back(same, now_ns)
     gone = _gone(gone, new)
@@ -123,21 +126,19 @@ def observe(client: "Client", dataset: str, present: pl.DataFrame, reader: str, 
 
 def _whole(new: pl.DataFrame) -> pl.DataFrame:
     new = new.with_columns(
-        pl.lit(value, _COLUMNS[name]).alias(name) for name, value in _NEW.items() if name != "version"
+        pl.lit(value, _COLUMNS[name]).alias(name) for name, value in _NEW.items() if name not in _LASTING
     )
     return new.select(_COLUMNS.names()).cast(_COLUMNS)
 
 
 def _back(same: pl.DataFrame, now_ns: int) -> pl.DataFrame:
-    """Files that were gone, and those that were observed before the clock was set back, with their state now."""
+    """Files that were gone, and those that were observed before the clock was set back, with their state now.
+
+    One that was loaded is again: others may have replaced its rows meanwhile, and have given some back.
+    """
     returned = pl.col("state").is_in(_AWAY)
-    state = (
-        pl.when(pl.col("state") == "removed")
-        .then(pl.lit("loaded"))
-        .when((pl.col("state") == "lost") & (pl.col("units") > 0))
-        .then(pl.lit("waiting"))
-        .otherwise(pl.lit("unfinished"))
-    )
+    waits = (pl.col("state") == "lost") & (pl.col("units") > 0)
+    state = pl.when(waits).then(pl.lit("waiting")).otherwise(pl.lit("unfinished"))
     early = (pl.col("state") == "unfinished") & (pl.col("observed") > now_ns)
     rows = same.filter(returned | early).with_columns(state=state, observed=pl.lit(now_ns, pl.Int64))
     return rows.with_columns(request=pl.lit(""), error=pl.lit(""))

@@ -13,7 +13,7 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clickhouse_ledger import Load
 from marketdata_assets.ticks.plan import as_days
-from marketdata_assets.ticks.tables import TICK_DATA, Table
+from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, Table
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -29,7 +29,7 @@ _NAMES = ("provider", "label", "interval", "currency")  # one of each a day
 class ExistingRows:
     """The rows of one symbol that a delivery would replace, by day: how many, and of which provider.
 
-    `kept` and `kept_digest` are of the other days. `bars` are the rows themselves, where a day of them may be kept.
+    `kept` and `kept_digest` are of the other days. `bars` are the rows themselves, where some of them may be kept.
     """
 
     days: Mapping[dt.date, int] = field(default_factory=dict)
@@ -49,12 +49,12 @@ def read_existing(
     month: str,
     replaced: Mapping[str, Days],
     loads: Mapping[str, Load],
-    fallbacks: Collection[str] = (),
+    whole: Collection[str] = (),
 ) -> dict[str, ExistingRows]:
     """The rows of each symbol whose days would be `replaced`; a symbol without a ledger entry is left out.
 
-    Bars themselves are read only where some of a month are kept, some days of it are not final, or the symbol is one of
-    `fallbacks`, whose delivery is not of the first provider.
+    Rows themselves are read only of the symbols in `whole`, and of bars where some of a month are kept, or some days of
+    it are not final.
     """
     known = {symbol: days for symbol, days in replaced.items() if symbol in loads}
     touched: set[str] = set()
@@ -66,12 +66,13 @@ def read_existing(
         covered = as_days(load.slices)
         if load.pending or not covered.isdisjoint(days):
             touched.add(symbol)
+            some = table is TICK_DATA and bool(load.states or not covered.issubset(days))
             if table is TICK_DATA and (load.pending or load.content_hash is None):
                 read[symbol] = Days.month(month)
-            elif table is TICK_DATA and (load.states or symbol in fallbacks or not covered.issubset(days)):
+            elif some or symbol in whole:
                 read[symbol] = days
     counts = _counts(client, table, touched, Days.month(month))
-    bars = _bars(client, read)
+    bars = _rows(client, table, read)
     existing: dict[str, ExistingRows] = {}
     for symbol, days in known.items():
         load, by_day = loads[symbol], counts.get(symbol, {})
@@ -86,7 +87,9 @@ def read_existing(
             continue
         mine = bars.get(symbol, table.columns.to_frame())
         here = mine.filter(pl.col("date").is_between(days.first, days.last))
-        if read[symbol] == days and load.content_hash:  # the digests of days add up
+        if table is ORDER_BOOK:
+            kept_digest = 0
+        elif read[symbol] == days and load.content_hash:  # the digests of days add up
             kept_digest = (int(load.content_hash, 16) - digest(here)) % MODULUS
         else:
             kept_digest = digest(mine.filter(~pl.col("date").is_between(days.first, days.last)))
@@ -109,11 +112,16 @@ def digests(bars: pl.DataFrame) -> dict[dt.date, int]:
     found: dict[dt.date, int] = {}
     start = 0
     for length, date in bars["date"].rle().struct.unnest().iter_rows():
-        head = "|".join(str(bars[name][start]) for name in _NAMES)
+        head = "|".join(str(bars[name][start]) for name in _NAMES) + _files(bars["file"][start : start + length])
         day = values[start : start + length].tobytes()
         found[date] = int.from_bytes(blake2b(head.encode() + day, digest_size=16).digest())
         start += length
     return found
+
+
+def _files(column: pl.Series) -> str:
+    """Of which file the rows are, run by run."""
+    return "".join(f"|{name} {rows}" for rows, name in column.rle().struct.unnest().iter_rows() if name)
 
 
 def digest_of_books(books: pl.DataFrame, days: Days) -> int:
@@ -123,18 +131,18 @@ def digest_of_books(books: pl.DataFrame, days: Days) -> int:
     for name in ("bid_price", "bid_size", "ask_price", "ask_size"):
         result.update(books[name].list.len().to_numpy().tobytes())
         result.update(books[name].explode(empty_as_null=False).to_numpy().tobytes())
-    result.update("|".join(books["provider"].unique().sort()).encode())
+    result.update(("|".join(books["provider"].unique().sort()) + _files(books["file"])).encode())
     return int.from_bytes(result.digest())
 
 
-def _bars(client: "Client", wanted: Mapping[str, Days]) -> dict[str, pl.DataFrame]:
-    """The bars of some symbols from the first to the last day that is wanted of any, by time."""
+def _rows(client: "Client", table: Table, wanted: Mapping[str, Days]) -> dict[str, pl.DataFrame]:
+    """The rows of some symbols from the first to the last day that is wanted of any, by time."""
     if not wanted:
         return {}
     span = Days(min(days.first for days in wanted.values()), max(days.last for days in wanted.values()))
     rows = clickhouse.read(
-        client, f"SELECT * FROM {TICK_DATA.name} {_WHERE} ORDER BY symbol, ts", _bound(wanted, span)
-    ).cast(TICK_DATA.columns)
+        client, f"SELECT * FROM {table.name} {_WHERE} ORDER BY symbol, ts", _bound(wanted, span)
+    ).cast(table.columns)
     return {str(key[0]): part for key, part in rows.partition_by("symbol", as_dict=True).items()}
 
 

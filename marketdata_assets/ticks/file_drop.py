@@ -7,9 +7,11 @@ columns, and the rules for a row, are those of `files` for bars and of `order_bo
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from marketdata_assets.errors import MarketDataError
 from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.loading.files import FileState, below, walk
 from marketdata_assets.loading.rejects import DEFAULT_LIMIT
@@ -18,7 +20,7 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks.errors import BadFile
 from marketdata_assets.ticks.providers_file import Session, SymbolMapping
-from marketdata_assets.ticks.records import OTHERS, rejects, to_utc
+from marketdata_assets.ticks.records import OTHERS, Dropped, rejects, to_utc
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 ORDER_BOOKS = "order_book"  # the folder of order books below the one of bars
@@ -81,7 +83,15 @@ class Rows:
     frame: pl.DataFrame
     rejected: tuple[Reject, ...]
     skipped: int
-    files: tuple[FileState, ...]
+    dropped: Dropped
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What to read of a symbol in a month: files, and the names of those that are forgotten."""
+
+    files: set[FileState] = field(default_factory=set)
+    withdrawn: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -109,15 +119,19 @@ class Folder:
     session: Session
     mapping: SymbolMapping
     _contents: dict[FileState, Content | BadFile] = field(default_factory=dict)
-    _chosen: Mapping[tuple[str, str], Sequence[FileState]] | None = None
+    _chosen: Mapping[tuple[str, str], Chosen] | None = None
+    _ages: Mapping[str, int] = field(default_factory=dict)
 
     def theirs(self, symbol: str) -> str:
         """The symbol as the files of the folder name it; empty for one that they cannot have."""
         return self.mapping.theirs(symbol) or ""
 
-    def select(self, chosen: Mapping[tuple[str, str], Sequence[FileState]]) -> None:
-        """From now on, `rows_of` reads only the files that a symbol, as the provider names it, has in a month."""
-        self._chosen = chosen
+    def select(self, chosen: Mapping[tuple[str, str], Chosen], ages: Mapping[str, int]) -> None:
+        """From now on, `rows_of` reads only the files that a symbol, as the provider names it, has in a month.
+
+        `ages` are those of `Dropped`.
+        """
+        self._chosen, self._ages = chosen, ages
 
     def files(self) -> list[FileState]:
         """The files now, by name."""
@@ -142,31 +156,34 @@ class Folder:
     def contents(self) -> list[Content]:
         """All files that can be read, the newest first; `broken` has the others."""
         self._contents = {file: self._contents.get(file) or self._read(file) for file in self.files()}
-        return sorted(self.read(), key=lambda content: content.file.modified_ns, reverse=True)
+        return sorted(self.read(), key=_age, reverse=True)
 
     def broken(self) -> dict[str, str]:
         """The files that could not be read so far, by name, and why."""
         return {file.name: str(error) for file, error in self._contents.items() if isinstance(error, BadFile)}
 
-    def _of(self, theirs: str, days: Days) -> list[Content]:
-        """The files that have rows of a symbol, the newest first."""
+    def _of(self, theirs: str, days: Days) -> tuple[list[Content], list[MarketDataError], frozenset[str]]:
+        """The files with rows of a symbol, the newest first; why others are not loaded; and the withdrawn ones."""
         if self._chosen is None:
-            found = self.contents()
+            chosen = Chosen({content.file for content in self.contents()})
         else:
-            months = {f"{day:%Y-%m}" for day in days}
-            files = {file for month in months for file in self._chosen.get((theirs, month), ())}
-            found = [self._kept(file) for file in files]
-            found.sort(key=lambda content: (-content.file.modified_ns, content.file.name))
-        return [content for content in found if theirs in content.rows or theirs in content.others]
+            found = [self._chosen.get((theirs, month), Chosen()) for month in {f"{day:%Y-%m}" for day in days}]
+            chosen = Chosen(set().union(*(one.files for one in found)), set().union(*(one.withdrawn for one in found)))
+        good, flaws = list[Content](), list[MarketDataError]()
+        for file in sorted(chosen.files, key=lambda file: file.name):
+            content = self.kept(file)
+            flaw = content if isinstance(content, BadFile) else content.flaw
+            if flaw is not None and (isinstance(content, BadFile) or theirs in {*content.rows, *content.others}):
+                flaws.append(flaw)
+            elif isinstance(content, Content) and (theirs in content.rows or theirs in content.others):
+                good.append(content)
+        return sorted(good, key=_age, reverse=True), flaws, frozenset(chosen.withdrawn)
 
-    def _kept(self, file: FileState) -> Content:
-        """The content of a file, read once; BadFile where it is no longer as it was listed."""
+    def kept(self, file: FileState) -> Content | BadFile:
+        """The content of a file, read once."""
         if file not in self._contents:
             self._contents[file] = self._read(file)
-        content = self._contents[file]
-        if isinstance(content, BadFile):
-            raise content.with_traceback(None)
-        return content
+        return self._contents[file]
 
     def read(self) -> list[Content]:
         """The files that were read so far."""
@@ -190,7 +207,8 @@ class Folder:
         symbols, unknown = self._symbols(rows["symbol"])
         rows = rows.with_columns(pl.col("line").cast(pl.Int64), symbol=symbols, ts=times(rows["ts"], self.session))
         numbers = [name for name in names if name not in ("symbol", "ts")]
-        rows = rows.with_columns(reason=pl.coalesce(unknown, *map(_no_number, numbers)))
+        short = pl.when(_ends_early(file.path, raw)).then(pl.lit("the line ends before its last column"))
+        rows = rows.with_columns(reason=pl.coalesce(unknown, short, *map(_no_number, numbers)))
         good, others = self.judge(rows.with_columns(pl.col(name).cast(pl.Float64, strict=False) for name in numbers))
         named = pl.concat_str(pl.lit(f"{file.path.name}: "), "reason")  # stays null without a reason
         return _content(file, rows.height, good, others.with_columns(reason=named), self._spans(rows))
@@ -198,22 +216,24 @@ class Folder:
     def rows_of(self, theirs: str, days: Days, empty: pl.DataFrame) -> Rows:
         """The rows of one symbol from all files; of equal instants the row of the newest file counts.
 
-        Raises TooManyRejects of a file that has rows of the symbol.
+        Raises why a file with rows of the symbol is not loaded, if no other has any.
         """
-        contents = self._of(theirs, days)
+        contents, flaws, withdrawn = self._of(theirs, days)
+        if flaws and not contents and not withdrawn:
+            raise flaws[0].with_traceback(None)
         frames, others = [empty], [OTHERS.to_frame()]
         here = pl.col("ts").dt.convert_time_zone(self.session.timezone).dt.date().is_between(days.first, days.last)
         for content in contents:
-            if content.flaw is not None:
-                raise content.flaw.with_traceback(None)
             if theirs in content.rows:
-                frames.append(content.rows[theirs].filter(here))
+                frames.append(content.rows[theirs].filter(here).with_columns(file=pl.lit(content.file.name)))
             if theirs in content.others:
                 others.append(content.others[theirs].filter(here))
         every, left = pl.concat(frames), pl.concat(others)
         frame = every.unique("ts", keep="first", maintain_order=True).sort("ts")
         skipped = left["reason"].null_count() + every.height - frame.height
-        return Rows(frame, rejects(left), skipped, tuple(content.file for content in contents))
+        read = tuple(content.file for content in contents)
+        dropped = Dropped(read, every.select("ts", "file"), withdrawn, self._ages, str(flaws[0]) if flaws else "")
+        return Rows(frame, rejects(left), skipped, dropped)
 
     def spans(self, file: FileState) -> Spans:
         """The days of a file, by symbol and month of the exchange; a row without a time is left out. Raises BadFile."""
@@ -259,6 +279,11 @@ class Folder:
         return {(symbol, month): Days(first, last) for symbol, month, first, last in found.iter_rows()}
 
 
+def _age(content: Content) -> tuple[int, str]:
+    """Of two files with the same instant, the row of the greater one counts."""
+    return content.file.modified_ns, content.file.name
+
+
 def _content(file: FileState, read: int, rows: pl.DataFrame, others: pl.DataFrame, spans: Spans) -> Content:
     bad = others.filter(pl.col("reason").is_not_null())
     flaw = None
@@ -273,12 +298,24 @@ def table(path: Path) -> pl.DataFrame | None:
     """The file without conversions; CSV as text, so that no type is guessed. None when it has no row."""
     try:
         if path.suffix.lower() == ".parquet":
-            return pl.read_parquet(_source(path))
-        return pl.read_csv(_source(path), infer_schema=False, encoding="utf8")
+            return pl.read_parquet(_source(path), glob=False)
+        return pl.read_csv(_source(path), infer_schema=False, encoding="utf8", glob=False)
     except pl.exceptions.NoDataError:
         return None
     except (pl.exceptions.PolarsError, OSError) as error:
         raise BadFile(str(path), f"cannot be read ({' '.join(str(error).split())[:200]})") from error
+
+
+def _ends_early(path: Path, rows: pl.DataFrame) -> pl.Series:
+    """Which lines of a CSV file have fewer fields than the header, as the last one of a file that was cut."""
+    none = pl.Series([False]).new_from_index(0, rows.height)
+    if path.suffix.lower() == ".parquet" or not rows[rows.columns[-1]].null_count():
+        return none
+    options: dict[str, Any] = {"infer_schema": False, "encoding": "utf8", "glob": False}
+    lines = pl.read_csv(_source(path), separator="\x01", quote_char=None, **options).to_series()
+    return (
+        lines.fill_null("").str.count_matches(",", literal=True) < rows.width - 1 if len(lines) == len(none) else none
+    )
 
 
 def _source(path: Path) -> Path | bytes:

@@ -15,6 +15,7 @@ import polars as pl
 
 from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, everything, other_suffix, state_of
 from marketdata_assets.loading.files import FileState as Found
+from marketdata_assets.loading.files import file_hash
 from marketdata_assets.loading.watch import fingerprint
 from marketdata_assets.logs import get_logger
 from marketdata_assets.reference.calendar import last_closed
@@ -23,10 +24,10 @@ from marketdata_assets.stores import clickhouse, clickhouse_files
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_files import NEVER
 from marketdata_assets.stores.clickhouse_ledger import MAX_REJECTS, Load
-from marketdata_assets.ticks.file_drop import ORDER_BOOKS, SUFFIXES, Content, Folder, Listing, Spans
+from marketdata_assets.ticks.file_drop import ORDER_BOOKS, SUFFIXES, Chosen, Content, Folder, Listing, Spans
 from marketdata_assets.ticks.files import NAME, Files
 from marketdata_assets.ticks.providers_file import Table as TableName
-from marketdata_assets.ticks.records import Delivery
+from marketdata_assets.ticks.records import Dropped
 from marketdata_assets.ticks.registry import OF_REMOVED
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, TICK_FILE_UNITS, Table
@@ -39,18 +40,32 @@ DATASET = "tick_files"
 
 _CODE_VERSION = "tick_files-1"
 
+FORGOTTEN = "forgotten; to load it again: marketdata ticks forget --undo {file}"
+"""Why a forgotten file is not taken."""
+
 DONE = dt.date(2100, 1, 1)
 """`compared` of a file of which every day is loaded."""
 CHUNK_FILES = 500
 CHUNK_UNITS = 100_000
 MAX_BOUND = 500
 
-_DUE = """
-    (file, size, modified) IN (
-        SELECT file, size, modified FROM marketdata_files FINAL
-        WHERE dataset = {dataset:String} AND units > 0
-            AND (state IN ('waiting', 'failed') OR state = 'loaded' AND compared < least(last, {closed:Date}))
+_DUE = f"""
+    last > toDate(0) AND first <= {{closed:Date}} AND symbol NOT IN ({OF_REMOVED}) AND (
+        file IN (SELECT file FROM marketdata_files FINAL WHERE dataset = {{dataset:String}} AND state = 'forgotten')
+        OR compared < least(last, {{closed:Date}}) AND (file, size, modified) IN (
+            SELECT file, size, modified FROM marketdata_files FINAL WHERE dataset = {{dataset:String}}
+            AND (state IN ('waiting', 'failed') OR state = 'loaded' AND compared < least(last, {{closed:Date}}))
+        )
+        OR (file, size, modified) IN (
+            SELECT file, size, modified FROM marketdata_files FINAL
+            WHERE dataset = {{dataset:String}} AND state IN ('waiting', 'failed')
+        ) AND (file, size, modified) NOT IN (
+            SELECT file, size, modified FROM tick_file_units FINAL WHERE dataset = {{dataset:String}}
+            AND first <= {{closed:Date}} AND compared < least(last, {{closed:Date}}) AND symbol NOT IN ({OF_REMOVED})
+        )
     )"""
+"""In SQL: what a forgotten file still has, what is not compared, and all of a file whose last load was interrupted
+between its last unit and its end."""
 
 log = get_logger(__name__)
 
@@ -97,10 +112,14 @@ def see(
     broken = pl.lit(again) & (pl.col("state") == "failed") & (pl.col("units") == 0)
     ready = rows.filter((pl.col("state") == "unfinished") & quiet | broken)
     until = None if seconds is None else time.monotonic() + seconds  # listing a folder may take longer than that
-    finished = (listing.state(*row) for row in ready.select("file", "size", "modified").iter_rows())
-    changed = _register(client, files, table, finished, until)
+    finished = [listing.state(*row) for row in ready.select("file", "size", "modified").iter_rows()]
+    forgotten = {name: text for name, text in ready.select("file", "forgotten").iter_rows() if text}
+    changed = _register(client, files, table, finished, forgotten, until)
     done = pl.DataFrame(changed, _REGISTERED, orient="row").with_columns(compared=pl.lit(NEVER))
     ready = ready.drop("state", "units").join(done, on="file")
+    ready = ready.with_columns(
+        forgotten=pl.when(pl.col("state") == "forgotten").then("forgotten").otherwise(pl.lit(""))
+    )
     clickhouse_files.record(client, clickhouse_files.complete(client, table.name, ready))
     left = rows.filter((pl.col("state") == "unfinished") & quiet).height - len(changed)
     if changed:
@@ -116,8 +135,8 @@ def known(client: "Client", files: Files, table: Table) -> Seen:
 
 
 def _unreadable(client: "Client", table: Table, rows: pl.DataFrame) -> list[str]:
-    broken = rows.filter(pl.col("state") == "failed", pl.col("units") == 0).select("file").sort("file")
-    return clickhouse_files.complete(client, table.name, broken)["error"].to_list()
+    broken = rows.filter(pl.col("state").is_in(["failed", "forgotten"]), pl.col("units") == 0).select("file")
+    return list(filter(None, clickhouse_files.complete(client, table.name, broken.sort("file"))["error"]))
 
 
 _REGISTERED = pl.Schema(
@@ -126,14 +145,25 @@ _REGISTERED = pl.Schema(
 
 
 def _register(
-    client: "Client", files: Files, table: Table, ready: Iterable[Found], until: float | None
+    client: "Client",
+    files: Files,
+    table: Table,
+    ready: Iterable[Found],
+    forgotten: Mapping[str, str],
+    until: float | None,
 ) -> list[tuple[str, str, int, dt.date, str]]:
-    """Read which symbol-months files have, and record these; what is to be recorded of each file that was read."""
+    """Read which symbol-months files have, and record these; what is to be recorded of each file that was read.
+
+    Of `forgotten` files, by name, the hash of the content is known that is not loaded.
+    """
     folder, done, units = folder_of(files, table), list[tuple[str, str, int, dt.date, str]](), list[dict[str, Any]]()
     for file in ready:
         if until is not None and time.monotonic() > until:
             break
         try:
+            if file.name in forgotten and file_hash(file) == forgotten[file.name]:
+                done.append((file.name, "forgotten", 0, NEVER, ""))
+                continue
             spans = ours(files, folder.spans(file))
             content = None if spans else folder.content(file)
         except Exception as error:  # of one file: named until it is replaced
@@ -186,14 +216,13 @@ _UNTIL = f"""
 
 
 def due(client: "Client", table: Table, closed: dt.date, files: Collection[str] | None = None) -> set[Unit]:
-    """The symbol-months of waiting files that are not loaded up to `closed`; of some `files`, or of all.
+    """The symbol-months of waiting and forgotten files with something to do up to `closed`; of some `files`, or of all.
 
     Symbols that a person removed are left out.
     """
     sql = f"""
         SELECT DISTINCT toString(symbol) AS symbol, toString(month) AS month FROM tick_file_units FINAL
-        WHERE dataset = {{dataset:String}} AND first <= {{closed:Date}} AND compared < least(last, {{closed:Date}})
-            AND {_DUE} AND symbol NOT IN ({OF_REMOVED})"""
+        WHERE dataset = {{dataset:String}} AND {_DUE}"""
     parameters: dict[str, Any] = {"dataset": table.name, "closed": closed}
     if files is None:
         return {Unit(*row) for row in clickhouse.read(client, sql, parameters).iter_rows()}
@@ -205,13 +234,21 @@ def due(client: "Client", table: Table, closed: dt.date, files: Collection[str] 
     return units
 
 
+def units_of(client: "Client", table: Table, file: str) -> list[Unit]:
+    """The symbol-months of which rows of a file may be in the table."""
+    sql = """
+        SELECT toString(symbol) AS symbol, toString(month) AS month FROM tick_file_units FINAL
+        WHERE dataset = {dataset:String} AND file = {file:String} AND last > toDate(0) ORDER BY month, symbol"""
+    return [Unit(*row) for row in clickhouse.read(client, sql, {"dataset": table.name, "file": file}).iter_rows()]
+
+
 def symbols(client: "Client", table: Table) -> list[str]:
     """Every symbol that a file of the folder has a row of."""
     sql = """
         SELECT DISTINCT toString(symbol) AS symbol FROM tick_file_units FINAL
         WHERE dataset = {dataset:String} AND (file, size, modified) IN (
             SELECT file, size, modified FROM marketdata_files FINAL
-            WHERE dataset = {dataset:String} AND state NOT IN ('removed', 'lost')
+            WHERE dataset = {dataset:String} AND state NOT IN ('forgotten', 'removed', 'lost')
         ) ORDER BY symbol"""
     return clickhouse.read(client, sql, {"dataset": table.name})["symbol"].to_list()
 
@@ -219,27 +256,42 @@ def symbols(client: "Client", table: Table) -> list[str]:
 def select(client: "Client", files: Files, table: Table, units: Collection[Unit], seen: Seen) -> None:
     """Let the folder read only files that have some of `units` and have not changed since they were registered."""
     sql = """
-        SELECT toString(symbol) AS symbol, toString(month) AS month, toString(file) AS file, size, modified
-        FROM tick_file_units FINAL
-        WHERE dataset = {dataset:String} AND month IN {months:Array(String)}
-            AND (file, size, modified) IN (
-                SELECT file, size, modified FROM marketdata_files FINAL
-                WHERE dataset = {dataset:String} AND state IN ('waiting', 'failed', 'loaded')
-            )"""
+        SELECT toString(units.symbol) AS symbol, toString(units.month) AS month, toString(units.file) AS file,
+            files.size AS size, files.modified AS modified, toString(files.state) AS state, files.age AS age,
+            (units.size, units.modified) = (files.size, files.modified) AS current
+        FROM (SELECT * FROM tick_file_units FINAL WHERE dataset = {dataset:String} AND last > toDate(0)) AS units
+        JOIN (SELECT * FROM marketdata_files FINAL WHERE dataset = {dataset:String}) AS files
+            ON toString(units.file) = files.file
+        WHERE units.month IN {months:Array(String)}"""
     parameters: dict[str, Any] = {"dataset": table.name, "months": sorted({unit.month for unit in units})}
     names = sorted({unit.symbol for unit in units})
     if len(names) <= MAX_BOUND:
-        sql += " AND symbol IN {symbols:Array(String)}"
+        sql += " AND units.symbol IN {symbols:Array(String)}"
         parameters["symbols"] = names
     wanted = pl.DataFrame(sorted(units), {"symbol": pl.String, "month": pl.String}, orient="row")
     found = clickhouse.read(client, sql, parameters).join(wanted, on=["symbol", "month"], how="semi")
-    found = found.join(seen.listing.files, on=["file", "size", "modified"], how="semi")
-    chosen: dict[tuple[str, str], list[Found]] = {}
-    for symbol, month, name, size, modified in found.iter_rows():
+    listed = seen.listing.files.with_columns(listed=pl.lit(True))
+    found = found.join(listed, on=["file", "size", "modified"], how="left")
+    folder, chosen, ages = folder_of(files, table), dict[tuple[str, str], Chosen](), dict[str, int]()
+    for symbol, month, name, size, modified, state, age, current, here in found.iter_rows():
         theirs = files.config.symbol_mapping.theirs(symbol)
-        if theirs is not None:
-            chosen.setdefault((theirs, month), []).append(seen.listing.state(name, size, modified))
-    folder_of(files, table).select(chosen)
+        if theirs is None:
+            continue
+        mine = chosen.setdefault((theirs, month), Chosen())
+        readable = here and state in ("waiting", "failed", "loaded")
+        if state == "forgotten":
+            mine.withdrawn.add(name)
+        elif readable and current:
+            mine.files.add(seen.listing.state(name, size, modified))
+        else:
+            ages[name] = modified if readable and _is_good(folder, seen.listing.state(name, size, modified)) else age
+    folder.select(chosen, ages)
+
+
+def _is_good(folder: Folder, file: Found) -> bool:
+    """Whether the file will be loaded, of other units than those that it had before."""
+    content = folder.kept(file)
+    return isinstance(content, Content) and content.flaw is None
 
 
 def settle(
@@ -257,7 +309,7 @@ def settle(
         return
     names = pl.DataFrame({"file": sorted({*read, *broken})}, {"file": pl.String})
     known = clickhouse_files.complete(client, table.name, names)
-    known = known.filter(~pl.col("state").is_in(["removed", "lost"]))
+    known = known.filter(~pl.col("state").is_in(["forgotten", "removed", "lost"]))
     state = _compared(client, table, known["file"].to_list(), closed)
     rows = []
     for row in known.iter_rows(named=True):
@@ -269,6 +321,7 @@ def settle(
                 continue
             loaded = 0 if content.flaw else content.read - content.rejected - content.skipped
             row |= {"rows": loaded, "rejected": content.rejected}
+            row |= {} if content.flaw else {"age": row["modified"]}
             failed = (errors[unit] for unit in ours(files, content.spans) if unit in errors)
             error = str(content.flaw) if content.flaw else next(failed, "") if pending else ""
         ended = "failed" if error else "waiting" if pending else "loaded"
@@ -340,50 +393,46 @@ def changed_by_table(
     }
 
 
-def record_compared(
-    client: "Client", files: Files, table: Table, done: Iterable[tuple[Unit, Days, Delivery]]
-) -> set[Unit]:
-    """Record that units were compared with the files of their deliveries over these days; returns the units recorded.
+@dataclass(frozen=True)
+class Compared:
+    """A unit that was compared with the `dropped` files over these days, of which all are closed up to `closed`;
+    `replaced` is that of the decision."""
+
+    unit: Unit
+    days: Days
+    closed: dt.date
+    dropped: Dropped
+    replaced: Mapping[str, Mapping[str, int]]
+
+    @property
+    def whole(self) -> bool:
+        """Whether no closed day of the month is left out."""
+        month = Days.month(self.unit.month)
+        return self.days.first == month.first and self.days.last >= min(month.last, self.closed)
+
+
+def record_compared(client: "Client", files: Files, table: Table, done: Iterable[Compared]) -> set[Unit]:
+    """Record that units were compared with their dropped files; returns the units recorded.
 
     A unit is not recorded with a file that has earlier days of it: these are still due.
     """
     rows, recorded = list[dict[str, Any]](), set[Unit]()
-    folder = folder_of(files, table)
-    contents = {content.file: content for content in folder.read()}
-    days_by_file = {file: ours(files, content.spans) for file, content in contents.items()}
-    for unit, days, delivery in done:
-        read = [(file, days_by_file[file]) for file in delivery.files if file in days_by_file]
-        mine = [(file, spans[unit], len(spans)) for file, spans in read if unit in spans]
-        early = [file for file, span, _ in mine if span.first < days.first]
-        if not early and len(read) == len(delivery.files):
-            recorded.add(unit)
-        newer = _replaced(folder, unit, [contents[file] for file in delivery.files if file in contents])
+    days_by_file = {content.file: ours(files, content.spans) for content in folder_of(files, table).read()}
+    for one in done:
+        read = [(file, days_by_file[file]) for file in one.dropped.files if file in days_by_file]
+        mine = [(file, spans[one.unit], len(spans)) for file, spans in read if one.unit in spans]
+        early = [file for file, span, _ in mine if span.first < one.days.first]
+        withdrawn = sorted(one.dropped.withdrawn) if one.whole else []
+        if not early and len(read) == len(one.dropped.files) and len(withdrawn) == len(one.dropped.withdrawn):
+            recorded.add(one.unit)
         for file, span, units in mine:
             if file not in early:
-                until = min(span.last, days.last)
-                rows.append(unit_row(table, file, unit, span, units, until, newer.get(file.name)))
+                until = min(span.last, one.days.last)
+                rows.append(unit_row(table, file, one.unit, span, units, until, one.replaced.get(file.name)))
+        gone = [Found(name, files.folder / name, 0, 0) for name in withdrawn]
+        rows += (unit_row(table, file, one.unit, Days(NEVER, NEVER), 0, DONE) for file in gone)
     record_units(client, rows)
     return recorded
-
-
-def _replaced(folder: Folder, unit: Unit, contents: Sequence[Content]) -> dict[str, dict[str, int]]:
-    """How many rows of each file, of the newest first, are replaced by each newer one in a symbol-month."""
-    found: dict[str, dict[str, int]] = {}
-    taken, theirs = (
-        pl.DataFrame(schema={"ts": pl.Datetime("ms", "UTC"), "owner": pl.String}),
-        folder.theirs(unit.symbol),
-    )
-    for content in contents if len(contents) > 1 else ():
-        rows = content.rows.get(theirs)
-        if rows is None:
-            continue
-        month = pl.col("ts").dt.convert_time_zone(folder.session.timezone).dt.strftime("%Y-%m")
-        mine = rows.filter(month == unit.month).select(pl.col("ts").cast(pl.Datetime("ms", "UTC")))
-        lost = mine.join(taken, on="ts").group_by("owner").len().sort("owner")
-        found[content.file.name] = dict(lost.iter_rows())
-        owned = mine.join(taken, on="ts", how="anti").with_columns(owner=pl.lit(content.file.name))
-        taken = pl.concat([taken, owned])
-    return found
 
 
 def entries(client: "Client", files: Files) -> list[FileEntry]:
@@ -404,6 +453,10 @@ def entries(client: "Client", files: Files) -> list[FileEntry]:
                 rows, skipped = read.get((name, identity), (0, 0))
                 kept, ended = row["rows"] - sum(lost.values()), FileState.LOADED if row["rows"] else FileState.EMPTY
                 entry = FileEntry(name, ended, "", rows, kept, row["rejected"], skipped, lost)
+            elif state == "forgotten" and row["size"] and not row["error"]:
+                entry = FileEntry(name, FileState.NOT_TAKEN, FORGOTTEN.format(file=name))
+            elif state == "forgotten":  # a file that cannot be read, or is empty, stays that
+                entry = FileEntry(name, FileState.FAILED if row["error"] else FileState.EMPTY, row["error"])
             else:
                 entry = FileEntry(name, *_UNSETTLED.get(state, _UNSETTLED["waiting"]))
                 entry = replace(entry, reason=row["error"] or entry.reason)

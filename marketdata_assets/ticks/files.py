@@ -70,12 +70,14 @@ class Files:
             reason = f"the symbol mapping of {NAME} has no rule for {symbol}"
             return Delivery.without(NAME, symbol, days, label, "unsupported", reason)
         found = folder.rows_of(theirs, days, empty)
-        if found.frame.is_empty() and not found.rejected:
+        if found.frame.is_empty() and not found.rejected and not found.dropped.withdrawn:
             reason = f"no file in {self.folder} has a row in these days"
             return Delivery.without(NAME, symbol, days, label, "empty", reason)
         rows = found.frame.with_columns(symbol=pl.lit(symbol))
         return Delivery(
-            NAME, symbol, days, "ok", rows, label, None, found.rejected, skipped=found.skipped, files=found.files
+            *(NAME, symbol, days, "ok", rows, label, None, found.rejected),
+            skipped=found.skipped,
+            dropped=found.dropped,
         )
 
 

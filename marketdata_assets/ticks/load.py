@@ -27,6 +27,7 @@ from marketdata_assets.ticks.circuit_breaker import CircuitBreaker
 from marketdata_assets.ticks.errors import BadProviders, TicksError
 from marketdata_assets.ticks.existing import ExistingRows, read_existing
 from marketdata_assets.ticks.fallback import Answer, BookProvider, Fallback, Provider, Tried, in_order
+from marketdata_assets.ticks.file_ledger import Compared
 from marketdata_assets.ticks.files import NAME as FILES
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.finality import Finality, Moment, Suspended, stored_suspensions
@@ -166,9 +167,11 @@ class _Load:
             return 0
         run, now = self.run, self.run.moment()
         errors = {unit.unit: unit.error or "" for unit in run.report(self.providers).failed}
-        contents = file_ledger.folder_of(self._files, self.table).read()
-        file_ledger.settle(run.client, self._files, self.table, contents, errors, last_closed(run.now))
-        return file_ledger.record_files(run.client, self._files, self.table, run.run_id, run.now, now)
+        folder = file_ledger.folder_of(self._files, self.table)
+        undated = file_ledger.record_files(run.client, self._files, self.table, run.run_id, run.now, now)
+        file_ledger.settle(run.client, self._files, self.table, folder.read(), errors, last_closed(run.now))
+        self._unreadable = tuple(dict.fromkeys((*self._unreadable, *folder.broken().values())))
+        return undated
 
     async def _fetch_and_write(self, fallback: Fallback, ask: Ask) -> None:
         batches: Batches[FetchResult] = Batches(self._limits)
@@ -315,19 +318,20 @@ class _Load:
         )
         self._record_compared(results, decisions)
         return [
-            replace(decision.report, rejected=rejected.get(decision.report.symbol, decision.report.rejected))
-            for decision in decisions
+            _with_flaw(replace(report, rejected=rejected.get(report.symbol, report.rejected)), result)
+            for result, report in zip(results, (decision.report for decision in decisions), strict=True)
         ]
 
     def _record_compared(self, results: Sequence[FetchResult], decisions: Sequence[Decision]) -> None:
         """Record the units that were compared with the dropped files that they have."""
         if self._files is None:
             return
+        closed = last_closed(self.run.now)
         done = [
-            (result.unit, result.due.fetch, result.answer.delivery)
+            Compared(result.unit, result.due.fetch, closed, result.answer.delivery.dropped, decision.replaced)
             for result, decision in zip(results, decisions, strict=True)
             if result.due and result.answer and result.answer.delivery and decision.report.outcome != "failed"
-            if result.answer.provider == self._files.name
+            if result.answer.delivery.dropped
         ]
         try:
             self._changed -= file_ledger.record_compared(self.run.client, self._files, self.table, done)
@@ -337,14 +341,14 @@ class _Load:
     def _stored(self, month: str, results: Sequence[FetchResult]) -> tuple[dict[str, Load], dict[str, ExistingRows]]:
         """The ledger entries and existing rows of each symbol; retries when the store is unavailable."""
         replaced = {result.unit.symbol: result.replaces for result in results}
-        fallbacks = {result.unit.symbol for result in results if result.better}
+        whole = {one.unit.symbol for one in results if one.better or (one.answer and one.answer.provider == FILES)}
         retries, client = self.run.options.write_retries, self.run.client
         away = 0
         while True:
             try:
                 entries = ledger.entries(client, self.table.name, [month], list(replaced))
                 loads = {load.source: load for load in entries}
-                return loads, read_existing(client, self.table, month, replaced, loads, fallbacks)
+                return loads, read_existing(client, self.table, month, replaced, loads, whole)
             except StoreAway as error:
                 away += 1
                 if away >= retries.away:
@@ -358,3 +362,10 @@ class _Load:
 
     def _before(self, unit: Unit) -> UnitReport:
         return report_before(unit, self._loads.get(unit))
+
+
+def _with_flaw(report: UnitReport, result: FetchResult) -> UnitReport:
+    """Failed where a dropped file with rows of the unit is not loaded, whatever others have."""
+    delivery = result.answer.delivery if result.answer else None
+    flaw = delivery.dropped.flaw if delivery and delivery.dropped else ""
+    return replace(report, outcome="failed", error=flaw) if flaw and report.outcome != "failed" else report

@@ -27,6 +27,7 @@ BOOKS = pl.Schema(
         "bid_size": pl.List(pl.Float64()),  # shares
         "ask_price": pl.List(pl.Float64()),
         "ask_size": pl.List(pl.Float64()),
+        "file": pl.String(),  # its name below the folder
     }
 )
 
@@ -87,7 +88,7 @@ def judged(raw: pl.DataFrame, reason: pl.Expr | None = None) -> tuple[pl.DataFra
 
 def as_books(rows: pl.DataFrame, provider: str) -> pl.DataFrame:
     """Rows of `judged` with the columns of BOOKS, by symbol and time."""
-    frame = rows.sort("symbol", "ts").with_columns(provider=pl.lit(provider))
+    frame = rows.sort("symbol", "ts").with_columns(provider=pl.lit(provider), file=pl.lit(""))
     return frame.select(BOOKS.names()).cast(BOOKS)
 
 

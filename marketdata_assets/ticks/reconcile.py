@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from marketdata_assets.ticks.fallback import Answer
 from marketdata_assets.ticks.files import NAME as FILES
 from marketdata_assets.ticks.finality import DayAnswer, Finality, incomplete, provisional
 from marketdata_assets.ticks.plan import Due, Loaded
-from marketdata_assets.ticks.records import Delivery, too_many
+from marketdata_assets.ticks.records import Delivery, Dropped, too_many
 from marketdata_assets.ticks.reports import Outcome, Unit, UnitReport
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS, ORDER_BOOK, TICK_DATA, Table
@@ -51,13 +51,14 @@ class FetchResult:
     def replaces(self) -> Days:
         """The days whose rows the answer replaces; of dropped files, from the first to the last that they have.
 
-        The file of another day may have been archived, or is not dropped yet. Of a provider that does not reach the
-        first days, those that it reaches.
+        The file of another day may have been archived, or is not dropped yet; a forgotten one may have had any day. Of
+        a provider that does not reach the first days, those that it reaches.
         """
         delivery = self.answer.delivery if self.answer else None
         if self.due is not None and delivery is not None and delivery.days.first > self.due.fetch.first:
             return Days(delivery.days.first, self.due.replaces.last)
-        if delivery is not None and delivery.provider == FILES and not delivery.rows.is_empty():
+        withdrawn = delivery is not None and delivery.dropped is not None and delivery.dropped.withdrawn
+        if delivery is not None and delivery.provider == FILES and not delivery.rows.is_empty() and not withdrawn:
             first, last = (delivery.rows["ts"].dt.convert_time_zone(ZONE.key).dt.date()[at] for at in (0, -1))
             return Days(first, last)
         return self.due.replaces if self.due else self.days
@@ -75,6 +76,8 @@ class Decision:
 
     report: UnitReport
     write: UnitWrite | None
+    replaced: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """How many rows of a dropped file, by its name, are those of each newer file, or better provider, now."""
 
 
 def report_before(unit: Unit, load: Load | None, outcome: Outcome | None = None) -> UnitReport:
@@ -226,13 +229,16 @@ class _Unit:
         if flaw and delivery.provider != FILES:  # of files, the limit is that of a whole file
             attempted = f"{self._digest(frame):032x}"
             return self.failed(flaw, delivery.rejected, attempted)
-        better = self._better(delivery.provider)
+        better, dropped = self._better(delivery.provider), delivery.dropped
+        if dropped is not None:
+            frame = self._with_kept(frame, dropped)
         fresh = set(frame["date"].unique())
         if better and (self.existing.bars is None or better >= fresh | set(self.existing.days)):
-            return self._noted("ok", "; ".join(filter(None, (self._kept_note(delivery.provider, better), why))))
+            note = "; ".join(filter(None, (self._kept_note(delivery.provider, better), why)))
+            return replace(self._noted("ok", note), replaced=self._replaced_rows(dropped, frame, better))
         kept_days = better | self._not_an_answer(delivery, fresh)
         lost = set(self.existing.days) - fresh - kept_days
-        if lost and not self.reconciler.accept_empty:
+        if lost and dropped is None and not self.reconciler.accept_empty:
             attempted = f"{self._digest(frame):032x}"
             return self.failed(self._lost(delivery.provider, lost, why), attempted=attempted)
         if kept_days and self.existing.bars is not None:
@@ -241,17 +247,47 @@ class _Unit:
         by_day = digests(frame) if self.reconciler.table is TICK_DATA else {}
         states = self._states(by_day, self._complete(delivery, kept_days), kept_days)
         note = "; ".join(filter(None, (self._kept_note(delivery.provider, better), why)))
-        return self._replaced(frame, delivery, states, note)
+        decision = self._replaced(frame, delivery, states, note)
+        return replace(decision, replaced=self._replaced_rows(dropped, frame, better))
+
+    def _with_kept(self, frame: pl.DataFrame, dropped: Dropped) -> pl.DataFrame:
+        """The rows of the files read, and those of others that stay: of days that the files do not have any more or
+        never had, and of instants that no newer file has."""
+        if self.existing.bars is None or self.reconciler.accept_empty:
+            return frame
+        replaced = dropped.brought.select("file", date=_day("ts")).unique()
+        stay = (pl.col("provider") == FILES) & ~pl.col("file").is_in(sorted(dropped.withdrawn))
+        kept = self.existing.bars.filter(stay).join(replaced, on=["file", "date"], how="anti")
+        ages = {**dropped.ages, **{file.name: file.modified_ns for file in dropped.files}}
+        age = pl.col("file").replace_strict(ages, default=0, return_dtype=pl.Int64)
+        both = pl.concat([frame, kept]).sort("ts", age, "file")
+        return both.unique("ts", keep="last", maintain_order=True)
+
+    def _replaced_rows(
+        self, dropped: Dropped | None, frame: pl.DataFrame, better: Collection[dt.date]
+    ) -> dict[str, dict[str, int]]:
+        """`Decision.replaced`, where the rows of the days are `frame` but for those of `better` ones."""
+        found: dict[str, dict[str, int]] = {}
+        if dropped is None:
+            return found
+        of_day = {day: self.existing.providers[day] for day in better}
+        owner = pl.coalesce(_day("ts").replace_strict(of_day, default=None, return_dtype=pl.String), "owner")
+        owners = frame.select("ts", owner="file")
+        lost = dropped.brought.join(owners, on="ts", how="left").with_columns(owner=owner)
+        lost = lost.filter(pl.col("owner") != pl.col("file")).group_by("file", "owner").len().sort("file", "owner")
+        for name, by, rows in lost.iter_rows():
+            found.setdefault(name, {})[by] = rows
+        return found
 
     def _replaced(self, frame: pl.DataFrame, delivery: Delivery, states: Sequence[SliceState], why: str) -> Decision:
         """`frame` takes the place of the rows of the days, unless they are the same."""
         kept, load = self.existing.kept, self.load
-        new = self._digest(frame)
+        new, outcome = self._digest(frame), self._outcome(frame)
         entry = self._entry(
-            "ok",
+            outcome,
             content_hash=self._content(new),
             attempted_hash=f"{new:032x}",
-            slices=self._slices,
+            slices=self._covered(frame) if delivery.dropped else self._slices,
             states=tuple(states),
             read=frame.height + len(delivery.rejected) + delivery.skipped,
             skipped=delivery.skipped,
@@ -262,13 +298,13 @@ class _Unit:
         if self.reconciler.table is TICK_DATA:
             same = load is not None and load.content_hash == entry.content_hash
         else:
-            same = load is not None and load.outcome == "ok" and load.attempted_hash == entry.attempted_hash
+            same = load is not None and load.outcome == outcome and load.attempted_hash == entry.attempted_hash
         unchanged = same and not self._pending
         note = "; ".join(filter(None, ("unchanged" if unchanged else "", why)))
         rejected = len(delivery.rejected) + (load.rejected if load and kept else 0)
         report = UnitReport(
             *self.result.unit,
-            "ok",
+            outcome,
             kept + frame.height,
             rejected,
             entry.origin,
@@ -280,11 +316,24 @@ class _Unit:
             entry = replace(entry, content_hash=load.content_hash)
         return self._decision(self._with_days(report, states), None if unchanged else frame, entry)
 
+    def _outcome(self, frame: pl.DataFrame) -> Literal["ok", "unsupported"]:
+        """`unsupported` once the last file is forgotten: nothing proves that there are no rows."""
+        return "ok" if self.existing.kept or not frame.is_empty() else "unsupported"
+
+    def _covered(self, frame: pl.DataFrame) -> list[str]:
+        """The days that dropped files answer: from the first to the last that they have, and those covered before."""
+        days, answer = set(frame["date"]), self.result.answer
+        before = Loaded.of(self.load).days & set(self.result.replaces) - (set(self.existing.days) - days)
+        if answer and answer.delivery and not answer.delivery.rows.is_empty():
+            times = answer.delivery.rows.select(_day("ts"))["ts"]
+            days |= set(Days(times[0], times[-1]))
+        return sorted(map(str, days | before))
+
     def _frame(self, delivery: Delivery) -> pl.DataFrame:
         columns = self.reconciler.table.columns
         frame = delivery.rows.with_columns(
             symbol=pl.lit(self.result.unit.symbol),
-            date=pl.col("ts").dt.convert_time_zone(ZONE.key).dt.date(),
+            date=_day("ts"),
             label=pl.lit(delivery.label, pl.String),
             currency=pl.lit(delivery.currency, pl.String),
         )
@@ -323,7 +372,7 @@ class _Unit:
             return set()
         missing = set(self.existing.days) - fresh
         others = {day for day in missing if self.existing.providers[day] != delivery.provider}
-        return (missing & self._open) | others
+        return others if delivery.dropped else (missing & self._open) | others
 
     def _complete(self, delivery: Delivery, kept: Collection[dt.date]) -> dict[dt.date, bool]:
         """Whether each judged day of the delivery has every expected minute."""
@@ -395,7 +444,7 @@ class _Unit:
 
     def _origin(self, frame: pl.DataFrame) -> str:
         rank = self.reconciler.rank
-        names = set(frame["provider"].unique())
+        names = set(frame["provider"].unique()) or {self.load.origin if self.load else ""}
         if self.load is not None and self.existing.kept and self.load.origin in rank:
             names.add(self.load.origin)
         return str(min(names, key=lambda name: rank.get(name, max(rank.values()) + 1)))
@@ -440,6 +489,10 @@ class _Unit:
     def _decision(self, report: UnitReport, frame: pl.DataFrame | None, entry: Load) -> Decision:
         unit = self.result.unit
         return Decision(report, UnitWrite(unit.symbol, unit.month, self.result.replaces, frame, entry))
+
+
+def _day(name: str) -> pl.Expr:
+    return pl.col(name).dt.convert_time_zone(ZONE.key).dt.date()
 
 
 def _rejects(rejected: tuple[Reject, ...], first: dt.date) -> dict[str, Any]:

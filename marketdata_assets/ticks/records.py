@@ -3,8 +3,8 @@
 A value that the provider did not send is null. A provider's own format is parsed in its module.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import polars as pl
@@ -31,6 +31,7 @@ BARS = pl.Schema(
         "volume": pl.Int64(),  # shares
         "turnover": pl.Float64(),  # Delivery.currency
         "flags": pl.UInt8(),  # sum of FLAGS
+        "file": pl.String(),  # of a dropped file its name below the folder, else empty
     }
 )
 
@@ -85,13 +86,28 @@ ACTIONS = pl.Schema(
 
 
 @dataclass(frozen=True)
+class Dropped:
+    """The dropped files of a delivery, as they were read, and `brought`: ts and file of every row, loaded or not.
+
+    `withdrawn` are forgotten files, by name, whose rows leave. `ages` are the modification times (ns) with which files
+    compete that were not read. `flaw` is why nothing of some other file with rows of these days is loaded.
+    """
+
+    files: tuple[FileState, ...]
+    brought: pl.DataFrame
+    withdrawn: frozenset[str] = frozenset()
+    ages: Mapping[str, int] = field(default_factory=dict)
+    flaw: str = ""
+
+
+@dataclass(frozen=True)
 class Delivery:
     """Rows of one symbol in some days from one provider. `empty` and `unsupported` have a `reason`.
 
     `rows` are bars with the columns of BARS, or order books with those of BOOKS, sorted by time, one row an instant.
     Only bars have a label and a currency. `line` of a rejected row counts the rows of the response from 1. `skipped`
-    counts rows that are not loaded since another row of their instant is: duplicates. `files` are the dropped files
-    that the rows are from, as they were read.
+    counts rows that are not loaded since another row of their instant is: duplicates. `dropped` are the files that the
+    rows are from, where they are.
     """
 
     provider: str
@@ -104,7 +120,7 @@ class Delivery:
     rejected: tuple[Reject, ...] = ()
     reason: str = ""
     skipped: int = 0
-    files: tuple[FileState, ...] = ()
+    dropped: "Dropped | None" = None
 
     @classmethod
     def without(
@@ -162,6 +178,7 @@ def flagged(rows: pl.DataFrame, provider: str, quality: Quality, session: Sessio
         .with_columns(
             provider=pl.lit(provider),
             interval=pl.lit("1m"),
+            file=pl.lit(""),
             volume=pl.col("volume").cast(pl.Int64),
             local=pl.col("ts").dt.convert_time_zone(session.timezone).dt.replace_time_zone(None),
         )

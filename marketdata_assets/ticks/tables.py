@@ -39,9 +39,10 @@ TICK_DATA = Table(
             "currency": pl.String(),
             "flags": pl.UInt8(),
             "provider": pl.String(),
+            "file": pl.String(),
         }
     ),
-    ("symbol", "label", "interval", "currency", "provider"),
+    ("symbol", "label", "interval", "currency", "provider", "file"),
 )
 ORDER_BOOK = Table(
     "order_book",
@@ -52,9 +53,10 @@ ORDER_BOOK = Table(
             "ts": _UTC,
             "provider": pl.String(),
             **dict.fromkeys(("bid_price", "bid_size", "ask_price", "ask_size"), pl.List(pl.Float64())),
+            "file": pl.String(),
         }
     ),
-    ("symbol", "provider"),
+    ("symbol", "provider", "file"),
 )
 FACTORS = Table(
     "factors",

@@ -28,7 +28,11 @@ def bars(symbol: str, *times: str, zone: str = "+08:00", **fields: Any) -> pl.Da
     """Bars at these times of the exchange's clock."""
     moments = [dt.datetime.fromisoformat(f"{time}{zone}") for time in times]
     plain: dict[str, Any] = {"label": "end", "interval": "1m", "volume": 100, "turnover": 1000.0, "currency": "CNY"}
-    plain |= dict.fromkeys(("open", "high", "low", "close"), 10.25) | {"flags": 0, "provider": "files"} | fields
+    plain |= (
+        dict.fromkeys(("open", "high", "low", "close"), 10.25)
+        | {"flags": 0, "provider": "files", "file": "a.csv"}
+        | fields
+    )
     frame = pl.DataFrame({"ts": moments, "date": [moment.date() for moment in moments]})
     constants = [pl.lit(value).alias(name) for name, value in {"symbol": symbol, **plain}.items()]
     frame = frame.with_columns(constants)
@@ -99,7 +103,7 @@ def test_columns_and_rows_that_nobody_asked_for_are_not_read(client: Client) -> 
 
 def test_books_have_a_list_a_side_and_factors_a_row_a_name(client: Client) -> None:
     when = dt.datetime(2026, 1, 5, 2, tzinfo=dt.UTC)
-    book = {"symbol": "A", "date": when.date(), "ts": when, "provider": "files"}
+    book = {"symbol": "A", "date": when.date(), "ts": when, "provider": "files", "file": "a.csv"}
     book |= {"bid_price": [9.9, 9.8], "bid_size": [100.0, 200.0], "ask_price": [], "ask_size": []}
     clickhouse.insert(client, ORDER_BOOK.name, pl.DataFrame([book], schema=ORDER_BOOK.columns))
     [row] = read.order_book("A", connection=client).to_dicts()

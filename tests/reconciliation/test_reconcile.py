@@ -45,7 +45,7 @@ def load_ticks(dsn: str, client: Client, month: str) -> None:
     with psycopg.connect(dsn) as connection:
         rows = connection.execute(
             """SELECT code, time::date, time - interval '8 hours', 'end', '1m', open::float, high::float, low::float,
-                      close::float, volume * 100, amount::float, 'CNY', 0, 'files'
+                      close::float, volume * 100, amount::float, 'CNY', 0, 'files', 'a.csv'
                FROM stock_1min_qfq WHERE code = '000001.SZ' AND to_char(time, 'YYYY-MM') = %s""",
             [month],
         ).fetchall()

@@ -38,6 +38,7 @@ def day_of(symbol: str, date: dt.date, bars: Sequence[Bar], **columns: Any) -> p
     start = dt.datetime.combine(date, dt.time(1, 31), tzinfo=dt.UTC)
     frame = pl.DataFrame(bars, {"close": pl.Float64, "volume": pl.Int64, "turnover": pl.Float64}, orient="row")
     given: dict[str, Any] = {"label": "end", "interval": "1m", "currency": "CNY", "flags": 0, "provider": "tushare"}
+    given["file"] = ""
     return (
         frame.with_columns(
             symbol=pl.lit(symbol),

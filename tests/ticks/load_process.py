@@ -67,8 +67,8 @@ def main(url: str, provider: str, home: str, symbols: list[str], options: dict[s
         loader = Loader(client, Clients(Path(home)), _Elsewhere(provider))  # type: ignore[arg-type]
         print("ready", flush=True)
         sys.stdin.readline()
-        items = options.pop("items", 4)
-        changes = {"limits": Limits(items=items, seconds=0.01), "turns": Path(home) / "turns"}
+        limits = options.pop("limits", {"items": 4, "seconds": 0.01})
+        changes = {"limits": Limits(**limits), "turns": Path(home) / "turns"}
         report = loader(units(symbols), **(changes | options))
     print(json.dumps({unit.symbol: unit.error or unit.outcome for unit in report.units}))
 

@@ -4,7 +4,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,11 +39,15 @@ def assert_nothing_left(loader: Loader) -> None:
     assert clickhouse_rewrite.stages(loader.client, "tick_data__") == []
 
 
-def wait_for_requests(server: TushareServer, number: int) -> None:
+def wait_until(reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while server.requests < number:
+    while not reached():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def wait_for_requests(server: TushareServer, number: int) -> None:
+    wait_until(lambda: server.requests >= number)
 
 
 @pytest.mark.slow
@@ -65,6 +69,26 @@ def test_a_process_that_is_killed_again_and_again_costs_no_row(
     assert set(landed(loader.client).group_by("symbol").len()["len"]) <= {WHOLE}
     report = loader(units(symbols))
     assert set(told(report).values()) == {"ok"}
+    assert_exact(loader.client, symbols)
+    assert_nothing_left(loader)
+
+
+def test_a_load_that_is_killed_in_its_first_seconds_keeps_the_answers_that_it_had(
+    loader: Loader, clickhouse_url: str, tmp_path: Path
+) -> None:
+    """Batches are due after an hour, but for the first; the provider never answers for the later symbols."""
+    symbols = loader.server.symbols = codes(12)
+    answered, silent = symbols[:4], symbols[4:]
+    for symbol in silent:
+        loader.server.stall(3600.0, where=symbol)
+    process = LoadProcess(clickhouse_url, loader.server, tmp_path, symbols, limits={"seconds": 3600.0}, workers=12)
+    process.begin()
+    wait_until(lambda: landed(loader.client).height == len(answered) * WHOLE)
+    assert process.end(signal.SIGKILL) == {}
+    loader.server.no_more_faults()
+    loader.server.lines.clear()
+    assert set(told(loader(units(symbols))).values()) == {"ok"}
+    assert {symbol for symbol in symbols if any(symbol in line for line in loader.server.lines)} == set(silent)
     assert_exact(loader.client, symbols)
     assert_nothing_left(loader)
 
@@ -92,7 +116,10 @@ def test_two_processes_on_the_same_units_end_in_the_same_rows(
 ) -> None:
     symbols = loader.server.symbols = codes(20)
     homes = [tmp_path, tmp_path / "other"]  # the second waits for nobody's turn
-    processes = [LoadProcess(clickhouse_url, loader.server, home, symbols, items=3) for home in homes]
+    processes = [
+        LoadProcess(clickhouse_url, loader.server, home, symbols, limits={"items": 3, "seconds": 0.01})
+        for home in homes
+    ]
     for process in processes:
         process.begin()
     assert [set(process.end().values()) for process in processes] == [{"ok"}, {"ok"}]

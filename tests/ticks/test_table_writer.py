@@ -204,7 +204,7 @@ def test_what_is_known_of_an_older_version_does_not_hide_a_newer_one(client: Cli
 def test_order_books_with_one_side_land_and_uneven_ones_do_not(client: Client) -> None:
     ts = dt.datetime(2026, 1, 5, 1, 30, 3, 500_000, tzinfo=dt.UTC)
     book = {"symbol": A, "date": ts.date(), "ts": ts, "provider": "files"}
-    sides = {"bid_price": [10.0, 9.99], "bid_size": [100.0, 5.0], "ask_price": [], "ask_size": []}
+    sides = {"bid_price": [10.0, 9.99], "bid_size": [100.0, 5.0], "ask_price": [], "ask_size": [], "file": "a.csv"}
     for changes, good in (({}, True), ({"bid_size": [1.0]}, False), ({"bid_price": [], "bid_size": []}, False)):
         frame = pl.DataFrame([book | sides | changes], schema=ORDER_BOOK.columns)
         landed = UnitWrite(A, MONTH, JANUARY, frame, load(A, JANUARY, frame=None, dataset="order_book"))

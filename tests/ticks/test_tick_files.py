@@ -40,7 +40,7 @@ def test_a_csv_file_is_read_in_exchange_time(tmp_path: Path) -> None:
     written(tmp_path, "\ufeff" + HEADER + ROW)
     delivery = bars(tmp_path)
     assert (delivery.outcome, delivery.provider, delivery.rows.schema) == ("ok", "files", BARS)
-    assert delivery.rows.row(0) == ("files", SYMBOL, INSTANT, "1m", 9.4, 9.5, 9.3, 9.45, 1200, 11340.5, 0)
+    assert delivery.rows.row(0) == ("files", SYMBOL, INSTANT, "1m", 9.4, 9.5, 9.3, 9.45, 1200, 11340.5, 0, "a.csv")
 
 
 def test_columns_go_by_name_in_any_order_and_case(tmp_path: Path) -> None:
@@ -236,7 +236,8 @@ def test_a_csv_file_of_books_is_read_to_the_millisecond(tmp_path: Path) -> None:
     put(tmp_path, BOOK_HEADER + BOOK)
     found = delivered(tmp_path)
     assert (found.outcome, found.provider, found.rows.schema) == ("ok", "files", BOOKS)
-    assert found.rows.row(0) == ("files", SYMBOL, BOOK_INSTANT, [9.40, 9.39], [1200, 300], [9.41, 9.42], [500, 800])
+    sides = [9.40, 9.39], [1200, 300], [9.41, 9.42], [500, 800]
+    assert found.rows.row(0) == ("files", SYMBOL, BOOK_INSTANT, *sides, "a.csv")
 
 
 def test_other_spellings_and_parquet_are_read(tmp_path: Path) -> None:
@@ -244,7 +245,7 @@ def test_other_spellings_and_parquet_are_read(tmp_path: Path) -> None:
                "bid_volume1": [1200], "pre_close": [9.3]}  # fmt: skip
     file = put(tmp_path, "", "a.parquet")
     pl.DataFrame(columns).write_parquet(file)
-    assert delivered(tmp_path).rows.row(0)[2:] == (BOOK_INSTANT, [9.4], [1200.0], [9.41], [500.0])
+    assert delivered(tmp_path).rows.row(0)[2:] == (BOOK_INSTANT, [9.4], [1200.0], [9.41], [500.0], "a.parquet")
 
 
 def test_bars_and_books_do_not_meet(tmp_path: Path) -> None:
@@ -349,7 +350,7 @@ def test_every_row_is_a_book_or_refused_and_no_level_is_lost(published: list[tup
         for ms, bid, ask in sorted(published)
         if bid or ask
     ]
-    assert frame.drop("provider", "symbol").rows() == expected
+    assert frame.drop("provider", "symbol", "file").rows() == expected
     assert [reject.line for reject in rejected] == [
         n for n, (_, bid, ask) in enumerate(published) if not bid and not ask
     ]

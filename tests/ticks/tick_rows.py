@@ -42,6 +42,7 @@ def bars(symbol: str, days: Days, *, seed: int = 0, minutes: int = 20) -> pl.Dat
         currency=pl.lit("CNY"),
         flags=pl.lit(0),
         provider=pl.lit("tushare"),
+        file=pl.lit(""),
     )
     return frame.select(TICK_DATA.columns.names()).cast(TICK_DATA.columns)
 

@@ -24,6 +24,7 @@ def _bars(symbol: str, day: dt.date, minutes: int) -> pl.DataFrame:
     times = minutes_of_day(day, "end")[:minutes]
     plain = {"symbol": symbol, "date": day, "label": "end", "interval": "1m", "currency": "CNY", "provider": "test"}
     values = {"open": 10.0, "high": 10.0, "low": 10.0, "close": 10.0, "volume": 100, "turnover": 1000.0, "flags": 0}
+    values["file"] = ""
     frame = pl.DataFrame({"ts": times}).with_columns(
         pl.lit(value).alias(name) for name, value in (plain | values).items()
     )

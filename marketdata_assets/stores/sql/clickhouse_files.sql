@@ -12,9 +12,11 @@ CREATE TABLE IF NOT EXISTS marketdata_files (
     rows      Int64,
     rejected  Int64,
     attempts  Int64,                                           -- loads that have ended
+    age       Int64,                                           -- modification time (ns) of the content that is loaded
     request   String,                                          -- key of the run that a sensor requested for it
     reader    String,                                          -- the settings with which it was read
     error     String CODEC(ZSTD(1)),
+    forgotten String,                                          -- hash of a content that is not loaded again
     version   UInt64,
-    CONSTRAINT state_known CHECK state IN ('unfinished', 'waiting', 'loaded', 'failed', 'removed', 'lost')
+    CONSTRAINT state_known CHECK state IN ('unfinished', 'waiting', 'loaded', 'failed', 'forgotten', 'removed', 'lost')
 ) ENGINE = ReplacingMergeTree(version) ORDER BY (dataset, file);

@@ -8,6 +8,7 @@ CREATE TABLE IF NOT EXISTS order_book (
     bid_size   Array(Float64) CODEC(ZSTD(1)),                  -- shares
     ask_price  Array(Float64) CODEC(ZSTD(1)),
     ask_size   Array(Float64) CODEC(ZSTD(1)),
+    file       LowCardinality(String),                         -- its name below the folder of order books
     CONSTRAINT symbol_named CHECK symbol != '',
     CONSTRAINT provider_named CHECK provider != '',
     CONSTRAINT sides_even CHECK length(bid_price) = length(bid_size) AND length(ask_price) = length(ask_size),

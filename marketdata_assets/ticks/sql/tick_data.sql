@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS tick_data (
     currency  LowCardinality(Nullable(String)),
     flags     UInt8 CODEC(ZSTD(1)),                            -- why the bar deserves a second look, see FLAGS
     provider  LowCardinality(String),
+    file      LowCardinality(String),                          -- of a dropped file its name below the folder, else empty
     CONSTRAINT symbol_named CHECK symbol != '',
     CONSTRAINT provider_named CHECK provider != '',
     CONSTRAINT label_known CHECK label IN ('start', 'end'),
