@@ -84,7 +84,8 @@ def bars(connection: "psycopg.Connection", folder: Path, now: dt.datetime) -> li
 
 
 def alphas(databases: "Databases", settings: "Settings", now: dt.datetime) -> list[Row]:
-    """A row for every account with files, for raw ones, packages and each kind of document, by months that have any."""
+    """A row for the files, and for every account with files, for raw ones, packages and each kind of document, by months
+    that have any."""
     from marketdata_assets.alphas import fetch_records, filters, status
     from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
     from marketdata_assets.alphas.rejected import in_raw_files
@@ -97,6 +98,7 @@ def alphas(databases: "Databases", settings: "Settings", now: dt.datetime) -> li
     folders = status.on_disk(root, now)
     rejected = {(one.account, one.kind): sum(1 for _ in in_raw_files(root, one.account, one.kind)) for one in stored}
     return [
+        *files_row("alphas", "raw_alpha_files", status.entries(databases, root)),
         *(_alphas_row(one.asset, one.account, one.states, files=one.files) for one in folders),
         *(
             _alphas_row(

@@ -167,7 +167,7 @@ def import_package(
         try:
             known = None if force else record
             same = known and known.entry.code_version == CODE_VERSION
-            # Which lines are duplicates can be told from all lines only.
+            # Which lines are duplicates is known from all lines only.
             digests = known.digests if known and same and not known.entry.superseded else frozenset[bytes]()
             prepare(prepared, package, digests, options, span)
             written = _write(database, package, prepared, record, options)

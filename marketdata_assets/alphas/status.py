@@ -1,4 +1,4 @@
-"""The state of every file of the alphas folder and of every month: files held against marks and MongoDB's ledger.
+"""The state of every file of the alphas folder and of every month: files compared with marks and MongoDB's ledger.
 
 A raw file is loaded when its alphas are in packages, by the marks beside these, and the packages in MongoDB, by its
 ledger. Documents are not counted, and nothing is written.

@@ -15,9 +15,10 @@ from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.merge import MergePolicy
 from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.arguments import existing_folder, wrong
+from marketdata_assets.cli.files import delivered
 from marketdata_assets.cli.instance import CannotRun, RunOutcome, months_between, run_job
 from marketdata_assets.errors import did_you_mean
-from marketdata_assets.loading.file_ledger import FileEntry, FileState, counts, summary
+from marketdata_assets.loading.file_ledger import FileState, counts, summary
 from marketdata_assets.settings import Settings
 
 Accounts = Annotated[list[str] | None, typer.Option("--account", help="an account; may be given more than once")]
@@ -79,7 +80,7 @@ def ingest(
             raise _nothing_on_disk(f"account {name}")
     if not outcomes:
         raise _nothing_on_disk("any account")
-    files = file_entries(settings)
+    files = delivered("alphas")
     if as_json:
         output.as_json(imported_json(outcomes) | {"files": counts(files)})
     else:
@@ -88,15 +89,6 @@ def ingest(
     failed = any(one.state is FileState.FAILED for one in files) and not (account or months or fast or kind)
     if failed or not all(outcome.success for outcome in outcomes.values()):
         raise typer.Exit(1)
-
-
-def file_entries(settings: Settings) -> list[FileEntry]:
-    """The state of every file of the alphas folder."""
-    from marketdata_assets.alphas import status
-    from marketdata_assets.stores import mongo
-
-    with mongo.databases(stores.mongo_server()) as databases:
-        return status.entries(databases, settings.alphas_folder)
 
 
 def _check_months(names: Sequence[str], kinds: Sequence[Kind], wanted: Sequence[str]) -> None:

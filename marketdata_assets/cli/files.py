@@ -75,6 +75,14 @@ def _reference() -> Folders:
         return {"reference_files": file_states.entries(client, Settings().reference_folder)}
 
 
+def _alphas() -> Folders:
+    from marketdata_assets.alphas import status
+    from marketdata_assets.stores import mongo
+
+    with mongo.databases(stores.mongo_server()) as databases:
+        return {"raw_alpha_files": status.entries(databases, Settings().alphas_folder)}
+
+
 def _ticks() -> Folders:
     from marketdata_assets.ticks import file_ledger
     from marketdata_assets.ticks.tables import ensure
@@ -105,6 +113,7 @@ def _flows() -> Folders:
 FOLDERS: Mapping[str, Callable[[], Folders]] = {
     "bars": _bars,
     "reference": _reference,
+    "alphas": _alphas,
     "ticks": _ticks,
     "exchanges": _exchanges,
     "flows": _flows,

@@ -102,11 +102,9 @@ def bars_rows() -> list[overview.Row]:
 
 def alphas_rows() -> list[overview.Row]:
     """The rows of the alphas domain."""
-    from marketdata_assets.alphas.status import entries
     from marketdata_assets.stores import mongo
 
     with mongo.databases(stores.mongo_server()) as databases:
-        tell_files("alphas", entries(databases, Settings().alphas_folder))
         return overview.alphas(databases, Settings(), dt.datetime.now(dt.UTC))
 
 

@@ -27,7 +27,7 @@ def finish_partitions(
     causes of those that have.
 
     A partition has its own figures; the last one has those OF_TABLE too. All of `metadata` is of the step's output.
-    Where a partition is not materialized, Dagster reads its status anew, or an earlier failure would stay.
+    Where a partition is not materialized, Dagster computes its status again, or an earlier failure would stay.
     """
     if set(context.partition_keys) - by_key.keys():
         context.instance.wipe_asset_cached_status([context.asset_key])

@@ -1,4 +1,4 @@
--- Of each file, how many rows of its keys readers see of itself and of other files.
+-- Of each file, how many rows of its keys readers see of this file and of others.
 SELECT toString(file) AS unit, toString(holder) AS holder, count() AS rows FROM (
     SELECT groupArray(etl_file) AS files, argMax(etl_file, ({ranked})) AS holder FROM {rows}
     WHERE (etl_file, etl_load) IN (
