@@ -84,8 +84,7 @@ def bars(connection: "psycopg.Connection", folder: Path, now: dt.datetime) -> li
 
 
 def alphas(databases: "Databases", settings: "Settings", now: dt.datetime) -> list[Row]:
-    """A row for the files, and for every account with files, for raw ones, packages and each kind of document, by months
-    that have any."""
+    """A row for the files; for every account with files, by months, those of raw files, packages and documents."""
     from marketdata_assets.alphas import fetch_records, filters, status
     from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
     from marketdata_assets.alphas.rejected import in_raw_files
