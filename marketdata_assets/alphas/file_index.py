@@ -6,9 +6,10 @@ Only names, sizes, modification times and the directories of zips are read.
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-from marketdata_assets.alphas.files import JSON, PLAIN, ZIP, ZSTD, day_of, json_units
+from marketdata_assets.alphas.files import JSON, PLAIN, ZIP, ZSTD, day_of, members_of
 from marketdata_assets.alphas.layout import ACCOUNT, ACCOUNT_RULE, KINDS, Kind, Window, packages_folder, window_of
 from marketdata_assets.loading import watch
 from marketdata_assets.loading.errors import BadFile
@@ -51,7 +52,7 @@ class Listed:
     def name(self) -> str:
         return self.found.name
 
-    @property
+    @cached_property
     def file(self) -> FileState:
         """The file under its whole path."""
         return FileState(self.found.path, Path(self.found.path), self.found.size, self.found.modified_ns)
@@ -59,7 +60,8 @@ class Listed:
     def units(self) -> list[tuple[Unit, Window | None]]:
         """What is read of a raw file, with the window in the member's name, else in the file's. Raises BadFile."""
         own = window_of(self.file.path.name)
-        return [(unit, window_of(unit.member) or own) for unit in json_units(self.file)]
+        units = members_of(self.file) if self.file.is_zip else (Unit(self.file, size=self.file.size),)
+        return [(unit, window_of(unit.member) or own) for unit in units]
 
 
 def months_by_account(pairs: Iterable[Pair]) -> dict[str, list[str]]:
@@ -106,7 +108,7 @@ def _listed(found: Delivered) -> Listed:
     if other := "" if found.problem else other_suffix(name, (*JSON, ZIP), "raw alphas"):
         return replace(one, not_taken=other)
     windows = [window_of(name)]
-    if one.file.is_zip and not found.problem:
+    if name.lower().endswith(ZIP) and not found.problem:
         try:
             windows = [window for _, window in one.units()]
         except BadFile as error:
@@ -114,7 +116,7 @@ def _listed(found: Delivered) -> Listed:
             one = replace(one, found=replace(found, problem=f"{member}: {error.cause}" if member else error.cause))
     if place in _SINGLES:
         return replace(one, single=True)
-    months = {f"{day.start:%Y-%m}" for window in windows if window for day in window.days()}
+    months = {month for window in windows if window for month in window.months}
     nameless = NO_WINDOW if windows and not months and not one.found.problem else ""
     return replace(one, months=tuple(sorted(months)), not_taken=nameless)
 

@@ -83,10 +83,8 @@ def write(path: Path, lines: Iterable[bytes]) -> None:
 
 
 @lru_cache(maxsize=1000)
-def json_units(file: FileState) -> tuple[Unit, ...]:
-    """What is read of a raw file: itself, or the members of a zip but for its documentation. Raises BadFile."""
-    if not file.is_zip:
-        return (Unit(file, size=file.size),)
+def members_of(file: FileState) -> tuple[Unit, ...]:
+    """The members of a zip of raw files, but for its documentation. Raises BadFile."""
     units = tuple(unit for unit in units_of(file) if not is_documentation(unit.member))
     for unit in units:
         if not unit.member.lower().endswith(JSON):

@@ -12,6 +12,7 @@ import datetime as dt
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -52,6 +53,13 @@ class Window:
     def length(self) -> dt.timedelta:
         return self.end - self.start
 
+    @cached_property
+    def months(self) -> list[str]:
+        """The UTC months that it shares time with, as `YYYY-MM`."""
+        last = self.end - dt.timedelta(microseconds=1)
+        numbers = range(self.start.year * 12 + self.start.month - 1, last.year * 12 + last.month)
+        return [f"{number // 12:04d}-{number % 12 + 1:02d}" for number in numbers]
+
     def overlaps(self, other: "Window") -> bool:
         return self.start < other.end and other.start < self.end
 
@@ -79,6 +87,7 @@ class Window:
         return [Window(start, end) for start, end in zip(cuts, [*cuts[1:], self.end], strict=True)]
 
 
+@cache
 def month_window(month: str) -> Window:
     """The UTC month `YYYY-MM`."""
     start = dt.datetime.strptime(month, "%Y-%m").replace(tzinfo=dt.UTC)

@@ -356,6 +356,8 @@ class _MonthJob:
                 counts, key = self._files[name].replaced, origin.file
                 if origin.raw and origin.file == name:
                     counts, key = self._files[name].loaded, f"{version.day}"
+                    if version.day in self._damaged:
+                        self._files[name].error = f"the package of {key} cannot be read, and is kept as it is"
                 counts[key] = counts.get(key, 0) + 1
         versions = deduplicator.versions.values()
         origins = {version.id: version.rank[1] for version in versions}

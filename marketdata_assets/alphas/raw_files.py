@@ -96,9 +96,8 @@ def raw_files(one: Listed, month: str) -> list[RawFile]:
             files.append(RawFile(one, unit, wanted, start))
         elif window is None:
             raise BadFile(unit.place, NO_WINDOW)
-        elif window.overlaps(wanted):
-            last = window.end - dt.timedelta(microseconds=1)
-            reach = Window(month_window(f"{window.start:%Y-%m}").start, month_window(f"{last:%Y-%m}").end)
+        elif month in window.months:
+            reach = Window(month_window(window.months[0]).start, month_window(window.months[-1]).end)
             files.append(RawFile(one, unit, reach, window.start))
     return files
 

@@ -207,6 +207,18 @@ def test_each_alpha_of_a_raw_file_has_one_fate(lab: Alphas) -> None:
     assert first.balanced and second.balanced
 
 
+def test_raw_file_whose_package_is_damaged_is_failed(lab: Alphas) -> None:
+    name = f"{FOLDER}/lk_{SPAN}_.json"
+    put(lab.folder, name, alpha("a7", v=1))
+    lab.load()
+    package = lab.folder / "my lk-2/packages/regular/2024-11/2024-11-29.ndjson"
+    package.write_text(json.dumps(alpha("a7", "2024-11-30", v=1)) + "\n")  # of another day: imported, but not packaged
+    put(lab.folder, name, alpha("a7", v=1), alpha("a8", v=2), age=2)
+    lab.load()
+    assert lab.table() == {7: 1}
+    assert states(lab)[name] == "failed"
+
+
 def test_deleting_the_newest_raw_file_does_not_bring_an_older_version_back(lab: Alphas) -> None:
     put(lab.folder, f"{FOLDER}/a_{SPAN}_.json", alpha("a7", v=1), age=1)
     newest = put(lab.folder, f"{FOLDER}/b_{SPAN}_.json", alpha("a7", v=2), age=2)

@@ -53,10 +53,18 @@ brain_api = dg.AssetSpec(
 )
 
 
-def _marks(context: StepContext, asset: str, root: Path) -> Callable[[Sequence[Pair]], None]:
-    """Logs partitions of an asset as they are complete."""
+def _marks(
+    context: StepContext, asset: str, root: Path, pairs: Sequence[Pair] | None = None
+) -> Callable[[Sequence[Pair]], None]:
+    """Logs partitions of an asset as they are complete; `pairs` are all of a step that adds no raw file."""
     marks = Partitions(context, dg.AssetKey(asset))
-    return lambda pairs: marks(str(alpha_key(*pair)) for pair in report.covered(root, pairs))
+    known = None if pairs is None else {*report.covered(root, pairs)}
+
+    def complete(done: Sequence[Pair]) -> None:
+        own = report.covered(root, done) if known is None else [pair for pair in done if pair in known]
+        marks(str(alpha_key(*pair)) for pair in own)
+
+    return complete
 
 
 @dataclass(frozen=True)
@@ -221,7 +229,10 @@ def package(context: StepContext, pairs: Sequence[Pair], stores: Stores) -> Ende
     from marketdata_assets.alphas.packaging import package_months
 
     fanout = stores.workers.fanout("marketdata_assets.alphas.packaging")
-    progress, complete = ProgressLog(context.log.info, "months"), _marks(context, "alpha_packages", stores.files.path)
+    progress, complete = (
+        ProgressLog(context.log.info, "months"),
+        _marks(context, "alpha_packages", stores.files.path, pairs),
+    )
     packaged = package_months(stores.files.path, pairs, fanout, progress, complete)
     return report.of_covered(stores.files.path, report.of_packages(packaged))
 
@@ -241,7 +252,7 @@ def import_kind(context: StepContext, kind: Kind, pairs: Sequence[Pair], config:
         fields=stores.brain.fields(),
         force=config.force,
         progress=ProgressLog(context.log.info, "packages"),
-        complete=_marks(context, f"{kind}_alphas", stores.files.path),
+        complete=_marks(context, f"{kind}_alphas", stores.files.path, pairs),
     )
     return report.of_covered(stores.files.path, report.of_import(stores.mongo, imported))
 
