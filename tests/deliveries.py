@@ -144,24 +144,26 @@ class Folder:
         return file is None or file.rows is None
 
     def load(self) -> None:
-        """A load: every readable file is recorded as it is now; what others replaced of files that are gone is lost."""
+        """A load: every readable file is recorded as it is now."""
         self.domain.load()
         self.killed, owners = False, self.owners()
         for name, file in self.files.items():
             if file.rows is not None and name not in self.forgotten:
-                before = self.records.get(name)
-                mine = {} if before is None else {key: row for key, row in before.rows.items() if owners[key] == name}
-                kept = self._stay(mine, file.rows)
+                before = self.records.get(name, Record({}, 0)).rows
+                kept = {key: row for key, row in before.items() if self._stays(key, file.rows, owners[key] == name)}
                 self.records[name] = Record(kept | file.rows, file.age)
         owners = self.owners()
-        for name, record in self.records.items():
+        for name, record in self.records.items() if self.domain.rows_leave else ():
             now = {} if self._is_gone(name) else self.files[name].rows or {}
             record.rows = {key: row for key, row in record.rows.items() if owners[key] == name or key in now}
 
-    def _stay(self, before: Rows, now: Rows) -> Rows:
-        """What a table keeps of the earlier content of a file."""
+    def _stays(self, key: int, now: Rows, owned: bool) -> bool:
+        """Whether a row of the earlier content of a file is kept.
+
+        Where rows leave, one that another file replaced comes back from its file alone, and so not once that is gone.
+        """
         leave = self.domain.rows_leave
-        return {key: row for key, row in before.items() if not (leave(key, now) if callable(leave) else leave)}
+        return owned and not leave(key, now) if callable(leave) else not leave
 
     def owners(self) -> dict[int, str]:
         """For every key the newest file that has it; of equal times, the later name."""

@@ -67,6 +67,7 @@ class Ticks:
 
     names: tuple[str, ...] = ("a.csv", "B.CSV", "later/c.csv.gz", "d.parquet", "[e]*.csv")
     rows_leave: bool | Callable[[int, Rows], bool]
+    forgets = True
 
     def __init__(self, client: Client, url: str, home: Path, kind: Table, dying: Load) -> None:
         self.client, self.url, self.home, self.kind, self.dying = client, url, home, kind, dying
