@@ -1,4 +1,4 @@
--- Of each file, how many rows of its keys readers see of itself and of other files.
+-- Of each file, by the file whose rows of its keys readers see, how many there are.
 SELECT toString(file) AS unit, toString(holder) AS holder, count() AS rows FROM (
     SELECT groupArray(etl_file) AS files, argMax(etl_file, ({ranked})) AS holder FROM {rows}
     WHERE (etl_file, etl_load) IN (
