@@ -15,20 +15,21 @@ from marketdata_assets.stores import ledger
 from marketdata_assets.stores.postgres import connect
 from marketdata_assets.ticks.providers_file import TABLES
 
-Domain = Literal["bars", "alphas", "ticks", "exchanges", "flows"]
+Domain = Literal["reference", "bars", "alphas", "ticks", "exchanges", "flows"]
 COLUMNS = ("dataset", "place", "reason", "row")
 SHOWN_CHARACTERS = 200  # --json prints whole rows
 
 
 def show(
     dataset: Annotated[
-        Domain | None, typer.Argument(help="bars, alphas, ticks, exchanges or flows; all when left out")
+        Domain | None, typer.Argument(help="reference, bars, alphas, ticks, exchanges or flows; all when left out")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="rows of a dataset at most")] = 20,
     as_json: output.Json = False,
 ) -> None:
     """Show rejected rows: source, reason and content."""
     domains = {
+        "reference": reference_rows,
         "bars": bars_rows,
         "alphas": alphas_rows,
         "ticks": ticks_rows,
@@ -48,6 +49,18 @@ def show(
                 raw = f"{raw[:SHOWN_CHARACTERS]} ..."
             shown.append([row["dataset"], place, row["reason"], raw])
         output.table("quarantine", COLUMNS, shown)
+
+
+def reference_rows(limit: int) -> list[dict[str, Any]]:
+    """Rejected rows of dropped files of reference data."""
+    from marketdata_assets.reference.file_states import DATASET as FILES
+    from marketdata_assets.reference.tables import ensure
+    from marketdata_assets.stores import clickhouse_ledger as ledger
+
+    with stores.clickhouse() as client:
+        ensure(client)
+        rows = ledger.quarantined(client, FILES, limit)
+    return [{"dataset": FILES} | vars(row) | {"place": f"{row.source}:{row.line}"} for row in rows]
 
 
 def bars_rows(limit: int) -> list[dict[str, Any]]:

@@ -4,14 +4,16 @@
 """
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from marketdata_assets.reference import stored
+from marketdata_assets.loading.file_ledger import FileState
+from marketdata_assets.reference import file_states, stored
 from marketdata_assets.reference.calendar import ashares
-from marketdata_assets.reference.files import SYMBOL
+from marketdata_assets.reference.files import SYMBOL, table_of
 from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import (
     ADJUST_FACTORS,
@@ -64,6 +66,13 @@ def instruments_consistent(client: "Client") -> Finding:
     odd_names = names.sort(NAME_HISTORY.keys).filter(overlap.fill_null(False))
     bad = pl.concat([known.filter(wrong).select("symbol", "name"), odd_names.select("symbol", "name")])
     return _finding(bad, known.height + names.height)
+
+
+def files_read(client: "Client", folder: Path, tables: Collection[str]) -> Finding:
+    """Dropped files of some tables that cannot be read, so that nothing of them is loaded."""
+    found = [one for one in file_states.entries(client, folder) if table_of(one.file) in tables]
+    failed = [{"file": one.file, "cause": one.reason} for one in found if one.state is FileState.FAILED]
+    return Finding(len(failed), tuple(failed[:EXAMPLES]), len(found))
 
 
 def suspensions_consistent(client: "Client", months: Iterable[str]) -> Finding:

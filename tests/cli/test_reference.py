@@ -49,3 +49,11 @@ def test_file_with_an_error_fails_the_command_with_line_and_value(run: Run, tmp_
     assert failed.returncode == 1
     assert "suspensions.csv:2: column 'date' must not be '20260302'" in " ".join(failed.stderr.split())
     assert "Traceback" not in failed.stderr
+    [row] = answer(run("quarantine", "show", "reference", "--json"))["rows"]
+    assert (row["place"], row["raw"]) == ("suspensions.csv:2", "600000.SH,20260302")
+    (tmp_path / "suspensions_2026-03.csv").write_text("symbol,date\n600000.SH,2026-03-02\n")
+    failed = run("ingest", "reference", "--months", "2026-03")
+    said = " ".join((failed.stdout + failed.stderr).split())
+    assert failed.returncode == 1
+    assert "check failed files_read" in said
+    assert "2 files: 1 loaded, 1 failed (suspensions.csv:" in said

@@ -20,6 +20,7 @@ from marketdata_assets.defs import partition_results
 from marketdata_assets.defs.reference import automation
 from marketdata_assets.defs.reference.assets import DAILY, STEP
 from marketdata_assets.defs.ticks import automation as ticks
+from marketdata_assets.defs.ticks.symbols import NAME
 from marketdata_assets.partitions import RANGE_END, RANGE_START, range_tags
 from marketdata_assets.reference import status, stored
 from marketdata_assets.reference.calendar import ashares
@@ -64,7 +65,7 @@ def test_month_is_loaded_materialised_and_checked(desk: Desk) -> None:
     assert result.success, failures(result)
     assert materialized(desk) == {name: {MONTH} for name in DAILY}
     assert desk.verdicts(result) == dict.fromkeys(
-        ("suspensions_consistent", "factors_monotone", "limits_ordered"), True
+        ("suspensions_consistent", "factors_monotone", "limits_ordered", "files_read"), True
     )
     days = Days.month(MONTH)
     suspended = stored.suspensions(desk.client, days)
@@ -130,6 +131,26 @@ def test_without_a_token_files_are_loaded_and_the_rest_is_unknown(desk: Desk) ->
     assert result.success, failures(result)
     assert materialized(desk) == {"suspensions": {MONTH}, "adjust_factors": set(), "price_limits": set()}
     assert desk.tushare.requests == 0
+
+
+def test_a_file_that_cannot_be_read_stops_neither_other_files_nor_the_steps_after(desk: Desk) -> None:
+    folder = desk.home / "reference"
+    folder.mkdir(parents=True)
+    (folder / "instruments_a.csv").write_text("symbol\n600000.SH\n")
+    (folder / "instruments_b.csv").write_text("symbol\nx\n")
+    (folder / f"suspensions_{MONTH}.csv").write_text(f"symbol,date\n600000.SH,{sessions(MONTH)[0]}\n")
+    (folder / "suspensions_b.csv").write_text("symbol,date\n600000.SH,x\n")
+    result = desk.registry()
+    assert result.success, failures(result)
+    assert list(desk.instance.get_dynamic_partitions(NAME)) == ["600000.SH"]
+    [check] = [one for one in result.get_asset_check_evaluations() if one.check_name == "files_read" and not one.passed]
+    assert check.asset_key == dg.AssetKey("instruments")
+    assert "instruments_b.csv:2: column 'symbol' must not be 'x'" in str(check.metadata["examples"])
+    result = load(desk)
+    assert result.success, failures(result)
+    assert materialized(desk)["suspensions"] == {MONTH}
+    failed = [one.asset_key.to_user_string() for one in result.get_asset_check_evaluations() if not one.passed]
+    assert failed == ["suspensions"]
 
 
 @pytest.mark.parametrize("closed", [False, True], ids=["open", "a holiday since"])

@@ -12,6 +12,7 @@ from flow_files import PRICES, closes, deliver, flow, lines, loaded, metadata, o
 from marketdata_assets.flows import checks, status, storage
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.errors import FlowError, SchemaDrift
+from marketdata_assets.flows.forget import forget
 from marketdata_assets.loading.file_ledger import FileEntry
 
 REPLACE = PRICES.replace("mode: upsert", "mode: replace")
@@ -284,6 +285,39 @@ def test_a_hypertable_holds_the_same_rows(either_dsn: str, tmp_path: Path, mode:
     assert closes(either_dsn) == list(range(1, 41) if mode == "append" else range(2, 42))
     with psycopg.connect(either_dsn) as connection:
         assert storage.drift(connection, prices) == []
+
+
+def test_rows_that_a_function_makes_and_leaves_out_are_counted(dsn: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import polars as pl\n\ndef each_twice(frame):\n"
+        "    kept = frame.filter(pl.col('volume') > 0)\n"
+        "    return pl.concat([kept, kept.with_columns(code=pl.lit('twin'))])\n"
+        "\ndef first(frame):\n    return frame.head(1)\n"
+    )
+    calls = "handlers: [{call: {function: .mine.each_twice}}, {call: {function: .mine.first}}]\n"
+    prices = flow(tmp_path, PRICES + calls)
+    deliver(tmp_path, "a.csv", lines("a", [1, 2]))
+    (unit,) = run(prices, dsn, tmp_path).units
+    assert (unit.read, unit.rows, unit.rejected, unit.skipped) == (4, 1, 0, 3)
+    with psycopg.connect(dsn) as connection:
+        assert checks.every_row_accounted(connection, prices).passed
+        [entry] = [one for one in status.entries(connection, prices, tmp_path) if one.file == "a.csv"]
+    assert (entry.read, entry.loaded, entry.duplicates) == (4, 1, 3)
+    assert entry.balanced
+
+
+def test_forgetting_an_archive_forgets_its_members(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, PRICES.replace("loader:", 'loader:\n  glob: "*.zip"'))
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for code in "ab":
+            archive.writestr(f"{code}.csv", lines(code, [1]))
+    run(prices, dsn, tmp_path)
+    with psycopg.connect(dsn) as connection:
+        assert [(one.unit, one.rows) for one in forget(connection, prices, ["all.zip"])] == [
+            ("all.zip!a.csv", 1),
+            ("all.zip!b.csv", 1),
+        ]
+    assert rows(dsn) == []
 
 
 def test_every_file_of_the_folder_has_a_state(dsn: str, tmp_path: Path) -> None:

@@ -176,9 +176,10 @@ def reference_tables(
         for name in wanted:
             done = load_days(run, name, months, calendar=calendar, refetch=config.refetch)
             log_materializations(context, _of_months(client, [one for one in done if _is_loaded(one)]))
-            reports += done
+            reports += [one for one in done if one.unit in months]  # files that failed are those of a check
         _retry_outages(reports)
-        yield from checks.answers(client, context.selected_asset_check_keys, months)
+        folder = run.sources.files.folder
+        yield from checks.answers(client, folder, context.selected_asset_check_keys, months)
     _raise_failures(reports)
 
 
@@ -228,7 +229,11 @@ def _retry_outages(reports: Sequence["UnitReport"]) -> None:
 
 
 def _raise_failures(reports: Sequence["UnitReport"]) -> None:
-    failed = {f"{one.table} {one.unit}": f"{one.table} of {one.unit}: {one.error}" for one in reports if one.error}
+    failed = {
+        f"{one.table} {one.unit}": f"{one.table} of {one.unit}: {one.error}"
+        for one in reports
+        if one.outcome == "failed"
+    }
     if failed:
         raise failure(failed, len(reports), {})
 

@@ -5,6 +5,7 @@ Those of daily tables run in the step that loads, on its months: a table that no
 
 import datetime as dt
 from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -12,7 +13,7 @@ import dagster as dg
 
 from marketdata_assets.defs.metadata import check_result
 from marketdata_assets.months import EXCHANGE_CLOCK
-from marketdata_assets.resources import ClickHouse
+from marketdata_assets.resources import ClickHouse, Ticks
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -27,16 +28,26 @@ DAILY = {
 ADVICE = ("calendar_agrees", "known_ahead", "factors_monotone")
 """Sources may be right to differ: for a person to review."""
 
-SPECS = [dg.AssetCheckSpec(name, asset=asset, description=text) for (asset, name), text in DAILY.items()]
+READ = "files_read"
+"""A file that cannot be read fails its check and not its step, so that Dagster does not skip the steps after it."""
+READ_TEXT = "Every dropped file of the table could be read; the others are loaded."
+WITH_INSTRUMENTS = ("instruments", "name_history", "code_changes")
+
+SPECS = [
+    *(dg.AssetCheckSpec(name, asset=asset, description=text) for (asset, name), text in DAILY.items()),
+    *(dg.AssetCheckSpec(READ, asset=asset, description=READ_TEXT) for asset, _ in DAILY),
+]
 
 
 def answers(
-    client: "Client", wanted: Collection[dg.AssetCheckKey], months: Sequence[str]
+    client: "Client", folder: Path, wanted: Collection[dg.AssetCheckKey], months: Sequence[str]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Run the checks of daily tables that are `wanted`, on some months."""
+    """Run the checks of daily tables that are `wanted`, on some months and the files in `folder`."""
     from marketdata_assets.reference import checks
 
     for asset, name in DAILY:
+        if dg.AssetCheckKey(dg.AssetKey(asset), READ) in wanted:
+            yield check_result(asset, READ, checks.files_read(client, folder, [asset]))
         if dg.AssetCheckKey(dg.AssetKey(asset), name) in wanted:
             yield check_result(asset, name, getattr(checks, name)(client, months), advice=name in ADVICE)
 
@@ -53,6 +64,17 @@ def _check(asset: str, name: str, description: str, *about: Callable[[], Any]) -
     return check
 
 
+def _files_check(asset: str, tables: Collection[str]) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=asset, name=READ, description=READ_TEXT, pool="clickhouse")
+    def check(clickhouse: ClickHouse, ticks: Ticks) -> dg.AssetCheckResult:
+        from marketdata_assets.reference import checks
+
+        with clickhouse.client() as client:
+            return check_result(asset, READ, checks.files_read(client, ticks.reference().files.folder, tables))
+
+    return check
+
+
 def _today() -> dt.date:
     return dt.datetime.now(ZoneInfo(EXCHANGE_CLOCK)).date()
 
@@ -61,6 +83,8 @@ def _today() -> dt.date:
 def defs() -> dg.Definitions:
     return dg.Definitions(
         asset_checks=[
+            _files_check("trading_calendar", ["trading_calendar"]),
+            _files_check("instruments", WITH_INSTRUMENTS),
             _check(
                 "trading_calendar",
                 "calendar_agrees",
