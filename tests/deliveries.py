@@ -164,6 +164,10 @@ class Folder:
         """The values that the table must have."""
         return {key: row.value for key, row in self.held.items()}
 
+    def own(self, name: str) -> set[int]:
+        """The keys of the rows of the table that count as loaded with a file."""
+        return {key for key, row in self.held.items() if row.file == name}
+
     def _ordered(self, rows: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
         """The last row of a key is that of the table."""
         return sorted(rows, key=lambda item: (item[1].age if self.domain.by_age else 0, item[1].file))
@@ -274,9 +278,9 @@ class Folder:
             self.forgotten.add(name)
 
 
-def assert_lawful(domain: Domain, steps: Sequence[Step]) -> None:
-    """Carry out the steps and a last load, and judge what is left."""
-    folder = Folder(domain)
+def assert_lawful(domain: Domain, steps: Sequence[Step], rules: Callable[[Domain], Folder] = Folder) -> None:
+    """Carry out the steps and a last load, and judge what is left; `rules` say what the table must have."""
+    folder = rules(domain)
     for step in steps:
         folder.apply(step)
     folder.load()
@@ -290,7 +294,7 @@ def assert_lawful(domain: Domain, steps: Sequence[Step]) -> None:
         assert entry.balanced, f"rows of {name} have no fate: {entry}"
         assert set(entry.replaced) <= {*folder.delivered} - {name}, f"{entry} names an unknown file"
         if entry.state == "loaded" and file.rows is not None:
-            own = {key for key, row in folder.held.items() if row.file == name}
+            own = folder.own(name)
             read, older = len(file.rows) + (domain.extra_rows if file.rows else 0), len(own - file.rows.keys())
             exact = entry.read == read or (domain.rows_leave is False and entry.read >= read + older)
             assert exact, f"{entry} has {read} rows, and {older} of an earlier content"

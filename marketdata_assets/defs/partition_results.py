@@ -40,6 +40,11 @@ def finish_partitions(
     return result
 
 
+def selected(context: dg.AssetExecutionContext) -> Collection[dg.AssetKey]:
+    """The assets of the run."""
+    return context.run.asset_selection or context.job_def.asset_layer.executable_asset_keys
+
+
 @contextmanager
 def as_dagster_failure() -> Iterator[None]:
     """Let an error of this project fail the step with its own message, a transient one after RETRY_SECONDS.

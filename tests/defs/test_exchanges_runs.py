@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import zstandard
 from bar_runs import failures
+from clickhouse_connect.driver.client import Client
 from exchange_runs import BARS, FIRST, GAPS, LAST, TABLES_STEP, TRADES, YESTERDAY, Floor, verdicts
 
 from marketdata_assets.cli.exchanges import tell
@@ -22,7 +23,9 @@ from marketdata_assets.defs.exchanges import report
 from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_TABLES
 from marketdata_assets.defs.exchanges.days import FEED
 from marketdata_assets.defs.metadata import table_schema
+from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.records import Gap, Ticker, Trade
+from marketdata_assets.exchanges.tables import gap_backfill
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
@@ -307,6 +310,40 @@ def test_venue_that_is_away_leaves_the_gap_open_and_the_bars_are_made(floor: Flo
     [(reason, count)] = floor.metadata(GAPS, LAST)["open_reasons"].items()
     assert (count, "times, last: ConnectError" in reason) == (1, True)
     assert floor.materialized(BARS) == {LAST}
+
+
+def test_a_gap_of_a_venue_that_is_not_installed_stays_open_alone(floor: Floor) -> None:
+    assert floor.fill(captures=False, stream=False).success
+    gap = Gap(
+        *("binance", "linear", "ABC-USDT", "ABCUSDT", "aggTrade", 80, 121, trade(80).ts_recv, trade(121).ts_recv),
+        cause="reopened",
+    )
+    insert_records(floor.client, [gap])
+    floor.client.command("INSERT INTO exchange_gaps SELECT * REPLACE ('elsewhere' AS exchange) FROM exchange_gaps")
+    result = floor.days(LAST, LAST, fetch=False)
+    assert result.success, failures(result)
+    assert floor.metadata(GAPS, LAST)["open"] == 2
+    assert any("elsewhere" in reason for reason in floor.metadata(GAPS, LAST)["open_reasons"])
+
+
+def test_a_day_whose_gaps_fail_costs_no_day_its_bars(floor: Floor) -> None:
+    assert floor.fill(captures=False, stream=False).success
+    insert_records(floor.client, [trade(number) for number in range(1, 31)])
+
+    def failing(client: Client, day: dt.date, hosts: object) -> gap_backfill.DayGaps:
+        if str(day) == FIRST:
+            raise BadMessage("elsewhere", "no gap of this day can be read")
+        return backfill(client, day, None)
+
+    backfill = gap_backfill.backfill_gaps
+    floor.patch.setattr(gap_backfill, "backfill_gaps", failing)
+    result = floor.days()
+    assert not result.success
+    assert f"{FIRST}: " in failures(result)["exchange_gaps"]
+    assert floor.materialized(GAPS) == {LAST}
+    assert floor.materialized(BARS) == {FIRST, LAST}
+    assert floor.metadata(BARS, LAST)["trades"] == 30
+    assert floor.rows("SELECT toInt64(sum(trades)) FROM exchange_ohlcv_1m") == [(30,)]
 
 
 def test_server_that_is_away_fails_every_day_in_its_own_words(floor: Floor) -> None:

@@ -1,5 +1,6 @@
 """Captures in the tables: what replay gives, once, whatever is loaded how often and in which order."""
 
+import datetime as dt
 import json
 import os
 import time
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zstandard
 from clickhouse_connect.driver.client import Client
 
 from marketdata_assets.exchanges.captures.capture import Capture
@@ -125,7 +127,10 @@ def test_a_message_that_cannot_be_read_is_kept_whole(clickhouse_client: Client, 
     with CaptureWriter(tmp_path, "binance", "spot") as writer:
         writer.write(START, "in", bad)
     loaded = load_captures(clickhouse_client, writer.paths).units[0]
-    assert (loaded.outcome, loaded.skipped, loaded.by_type) == ("empty", 1, {})
+    assert (loaded.outcome, loaded.skipped, loaded.by_type) == ("failed", 1, {})
+    assert "none of its 1 messages gave a row, the first one: NotDecimal: p is no decimal" in str(loaded.error)
+    [entry] = captures.entries(clickhouse_client, tmp_path)
+    assert (str(entry.state), entry.reason) == ("failed", loaded.error)
     kept = clickhouse_client.query("SELECT type, raw, source FROM exchange_rejects FINAL").result_rows
     assert kept == [("message", bad.decode(), writer.paths[0].name)]
 
@@ -160,7 +165,7 @@ def test_every_file_of_the_folder_has_the_state_that_the_ledger_proves(
         "never.ndjson": "due",
         "bad.ndjson": "failed",
         "notes.pdf": "not taken",
-        "BINANCE.NDJSON": "not taken",
+        "BINANCE.NDJSON": "empty",
         "link.ndjson": "failed",
         "pipe.ndjson": "failed",
     }
@@ -200,3 +205,53 @@ def test_two_files_of_one_name_are_loaded_once_each(
     assert captures.due(clickhouse_client, tmp_path / "x") == []
     other.rename(tmp_path / "x" / "b.capture.zst")
     assert captures.due(clickhouse_client, tmp_path / "x") == [], "its content is loaded"
+
+
+def test_two_files_of_one_name_size_and_time_are_two(clickhouse_client: Client, tmp_path: Path) -> None:
+    files = [tmp_path / folder / "a.ndjson" for folder in ("first", "second")]
+    for path, content in zip(files, ("open", "lost"), strict=True):
+        path.parent.mkdir()
+        path.write_text(f'{{"recv":"1.5","dir":"{content}","url":"wss://ws.okx.com:8443/ws/v5/public"}}\n')
+        os.utime(path, (1_700_000_000,) * 2)
+    load_captures(clickhouse_client, files[:1])
+    assert captures.due(clickhouse_client, tmp_path) == files[1:]
+    load_captures(clickhouse_client, files)
+    assert [str(one.state) for one in captures.entries(clickhouse_client, tmp_path)] == ["empty", "failed"]
+    files[0].write_text("")
+    load_captures(clickhouse_client, files[:1])
+    assert [row["place"] for row in LEDGER.failures(clickhouse_client, 5)] == ["a.ndjson"]
+
+
+def test_a_file_that_grows_while_it_is_loaded_is_due(clickhouse_client: Client, files: list[Path]) -> None:
+    whole = files[0].read_bytes()
+    files[0].write_bytes(whole[:-1])
+
+    def recorded_at() -> dt.datetime:
+        """The load asks for the time before it reads a file and after it."""
+        with files[0].open("ab") as file:
+            file.write(whole[-1:])
+        return dt.datetime.now(dt.UTC)
+
+    load_captures(clickhouse_client, files[:1], now=recorded_at)
+    assert files[0] in captures.due(clickhouse_client, files[0].parent)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.capture.zst", b"<html><body>502 Bad Gateway</body></html>\n"),
+        ("x.capture.zst", zstandard.compress(b'{"capture":1,"exchange":"okx"}\n')[:20]),
+        ("x.ndjson", b'{"recv":"1.5","dir":"in","da'),
+        ("x.txt.gz", b"<html><body>502 Bad Gateway</body></html>\n"),
+    ],
+)
+def test_a_file_that_breaks_off_before_any_record_is_no_empty_one(
+    clickhouse_client: Client, tmp_path: Path, name: str, content: bytes
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    [unit] = load_captures(clickhouse_client, [path]).units
+    assert unit.outcome == "failed"
+    assert str(path) in str(unit.error)
+    [entry] = captures.entries(clickhouse_client, tmp_path)
+    assert (str(entry.state), entry.reason) == ("failed", unit.error)

@@ -23,7 +23,7 @@ from marketdata_assets.defs.alphas import checks, report
 from marketdata_assets.defs.alphas.report import Ended
 from marketdata_assets.defs.marks import Partitions
 from marketdata_assets.defs.metadata import OWNERS, check_evaluation, table_schema
-from marketdata_assets.defs.partition_results import as_dagster_failure
+from marketdata_assets.defs.partition_results import as_dagster_failure, selected
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.partitions import ALPHA_PARTITIONS, Pair, alpha_key, alpha_pair
 from marketdata_assets.progress import ProgressLog
@@ -301,8 +301,7 @@ def _has_files(root: Path, account: str, month: str) -> bool:
 
 def following(context: dg.AssetExecutionContext) -> set[str]:
     """The assets of the run that need the one of this step."""
-    chosen = context.run.asset_selection or context.job_def.asset_layer.executable_asset_keys
-    return {name for name in AFTER[context.asset_key.to_user_string()] if dg.AssetKey(name) in chosen}
+    return {name for name in AFTER[context.asset_key.to_user_string()] if dg.AssetKey(name) in selected(context)}
 
 
 def _config(context: dg.AssetExecutionContext, asset: str) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from marketdata_assets.dagster_internals import log_materializations, plan_materialization
 from marketdata_assets.defs import pictures
 from marketdata_assets.defs.exchanges import checks, days, ingest, report
 from marketdata_assets.defs.exchanges.days import APIS, HISTORY, HISTORY_TABLES
 from marketdata_assets.defs.exchanges.ingest import IngestConfig
 from marketdata_assets.defs.metadata import OWNERS, table_schema
-from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions
+from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions, selected
 from marketdata_assets.defs.pictures import Metadata
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.progress import ProgressLog
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 GROUP = "exchanges"
+BARS = dg.AssetKey("exchange_ohlcv_1m")
 
 exchange_feed = dg.AssetSpec(
     "exchange_feed",
@@ -84,28 +86,62 @@ def exchange_tables(
             report.raise_problems(loaded)
 
 
-def daily(
-    context: dg.AssetExecutionContext,
-    client: "Client",
-    what: str,
-    of_day: Callable[[dt.date, Metadata], dict[str, Any]],
-) -> dg.MaterializeResult:
-    """Process every day of the run, given its last metadata; a day that fails does not stop the others, and is named in
-    the failure."""
-    found: dict[str, dict[str, Any]] = {}
-    failed: dict[str, str] = {}
+Found = dict[str, dict[str, Any]]
+"""The metadata of each day of a run."""
+OfDay = Callable[[dt.date, Metadata], dict[str, Any]]
+"""What processes a day, given its last metadata."""
+
+
+def each_day(context: dg.AssetExecutionContext, asset: dg.AssetKey, of_day: OfDay) -> tuple[Found, dict[str, str]]:
+    """Process every day of the run; the causes of those that failed, which do not stop the others."""
+    found, failed = Found(), dict[str, str]()
     keys = context.partition_keys
-    tell = ProgressLog(context.log.info, f"days of {what}")
+    tell = ProgressLog(context.log.info, f"days of {asset.to_user_string().removeprefix('exchange_')}")
     for done, key in enumerate(keys, 1):
         found[key] = {}
         try:
-            last = pictures.last_metadata(context.instance, context.asset_key, key)
-            found[key] = of_day(dt.date.fromisoformat(key), last)
+            found[key] = of_day(dt.date.fromisoformat(key), pictures.last_metadata(context.instance, asset, key))
         except MarketDataError as error:
             failed[key] = f"{key}: {error}"
         tell(done, len(keys), key)
-    table_rows = report.rows(client, context.asset_key)
-    return finish_partitions(context, report.together(found) | table_rows, found, failed)
+    return found, failed
+
+
+def finish(
+    context: dg.AssetExecutionContext, client: "Client", found: Found, failed: dict[str, str]
+) -> dg.MaterializeResult:
+    """Materialize the days that did not fail; a Failure names the others."""
+    return finish_partitions(context, report.together(found) | report.rows(client, context.asset_key), found, failed)
+
+
+def bars_of_day(context: dg.AssetExecutionContext, client: "Client", exchanges: Exchanges) -> OfDay:
+    """Computes the bars of a day."""
+    from marketdata_assets.exchanges.tables.ohlcv import compute
+
+    run_id, turns = context.run.run_id, exchanges.turns
+    keep_days = (Settings().exchange_keep_days or {}).get("trade")
+
+    def of_day(day: dt.date, last: Metadata) -> dict[str, Any]:
+        now = dt.datetime.now(dt.UTC)
+        bars = compute(client, day, run_id=run_id, now=now, turns=turns, keep_days=keep_days)
+        return report.bars(client, bars, last)
+
+    return of_day
+
+
+def bars_of_the_run(context: dg.AssetExecutionContext, of_day: OfDay) -> dict[str, str]:
+    """Where the run has a step for bars, compute and materialize them here; the causes of the days that failed.
+
+    For a step of gaps of which a day failed: Dagster then skips the bars of all days.
+    """
+    if BARS not in selected(context):
+        return {}
+    found, failed = each_day(context, BARS, of_day)
+    good = sorted(found.keys() - failed.keys())
+    log_materializations(context, [dg.AssetMaterialization(BARS, partition=key, metadata=found[key]) for key in good])
+    for key in failed:
+        plan_materialization(context, BARS, key)
+    return {f"{BARS.to_user_string()} {key}": cause for key, cause in failed.items()}
 
 
 class GapsConfig(dg.Config):
@@ -147,7 +183,10 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
             def of_day(day: dt.date, last: Metadata) -> dict[str, Any]:
                 return report.gaps(backfill_gaps(client, day, hosts), last)
 
-            return daily(context, client, "gaps", of_day)
+            found, failed = each_day(context, context.asset_key, of_day)
+            if failed:
+                failed |= bars_of_the_run(context, bars_of_day(context, client, exchanges))
+            return finish(context, client, found, failed)
 
     @by_day(
         deps=["exchange_trades", exchange_gaps],
@@ -160,19 +199,9 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
     ) -> dg.MaterializeResult:
         """One-minute bars of every instrument, computed from the trades of a UTC day; a minute without trades has no
         bar. Volumes are in base units, and null where the size of a trade is unknown."""
-        from marketdata_assets.exchanges.tables.ohlcv import compute
-
-        run_id, turns = context.run.run_id, exchanges.turns
-        keep_days = (Settings().exchange_keep_days or {}).get("trade")
         with as_dagster_failure(), clickhouse.client() as client:
             ingest.ensure_tables(client)
-
-            def of_day(day: dt.date, last: Metadata) -> dict[str, Any]:
-                now = dt.datetime.now(dt.UTC)
-                bars = compute(client, day, run_id=run_id, now=now, turns=turns, keep_days=keep_days)
-                return report.bars(client, bars, last)
-
-            return daily(context, client, "bars", of_day)
+            return finish(context, client, *each_day(context, BARS, bars_of_day(context, client, exchanges)))
 
     return [exchange_gaps, exchange_ohlcv_1m]
 

@@ -64,7 +64,7 @@ def _reader_of(path: Path) -> Callable[[Path, list[str]], Iterator[Entry]]:
         (".ndjson", foreign_formats.json_lines),
         (".txt.gz", foreign_formats.timed_lines),
     ):
-        if path.name.endswith(suffix):
+        if path.name.lower().endswith(suffix):
             return read
     raise BadCapture(str(path), f"not a capture: names end with {SUFFIX}, .ndjson or .txt.gz")
 

@@ -23,7 +23,7 @@ from marketdata_assets.exchanges.replay import feed_of, outcomes
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.loaded_files import FileLedger, FileReport, FilesReport, error_of
 from marketdata_assets.exchanges.tables.record_batches import RecordBatches
-from marketdata_assets.loading.file_ledger import FileEntry, everything, state_of, unsettled
+from marketdata_assets.loading.file_ledger import FileEntry, everything, other_suffix, state_of, unsettled
 from marketdata_assets.loading.files import FileState, walk
 from marketdata_assets.loading.watch import Scan, compare
 from marketdata_assets.logs import get_logger
@@ -39,7 +39,8 @@ CHECKPOINT_UPDATES = 20_000  # after so many updates a book is recorded whole, a
 NO_SNAPSHOT = "no snapshot"  # the cause of a gap: changes of a book came, and no snapshot before them is known
 
 _NAME = re.compile(
-    rf"(?P<market>.+)[-_](?P<day>\d{{8}})(?:T(?P<time>\d{{6}}))?(?:-(?P<again>\d+))?(?:{re.escape(SUFFIX)}|\.txt\.gz)"
+    rf"(?P<market>.+)[-_](?P<day>\d{{8}})(?:T(?P<time>\d{{6}}))?(?:-(?P<again>\d+))?(?:{re.escape(SUFFIX)}|\.txt\.gz)",
+    re.IGNORECASE,
 )
 """Names of our captures, and of daily recordings of other tools."""
 
@@ -53,10 +54,11 @@ def captures_in(folder: Path) -> list[Path]:
 
 def entries(client: "Client", folder: Path) -> list[FileEntry]:
     """The state of every file of a folder and the folders below it, by name. The ledger must exist."""
-    loads, read = clickhouse_ledger.entries(client, LEDGER.dataset), f"*{', *'.join(SUFFIXES)}"
-    other = f"captures are read from files named {read}, in lower case: rename it, or convert it"
+    known = LEDGER.known(client)
     return [
-        LEDGER.state(file, loads) if file.name.endswith(SUFFIXES) else state_of(file, None, not_taken=other)
+        state_of(file, None, not_taken=reason)
+        if (reason := other_suffix(file.name, SUFFIXES, "captures"))
+        else known.state(file)
         for file in everything(folder)
     ]
 
@@ -92,17 +94,17 @@ def load_captures(
     given = list(dict.fromkeys(paths))
     schema.ensure(client)
     clickhouse_ledger.ensure(client)
-    reports, hashes = LEDGER.unchanged_and_due(client, given, force)
+    reports, contents = LEDGER.unchanged_and_due(client, given, force)
     for unread in reports.values():
         if unread.outcome == "failed":
             LEDGER.write(client, unread, None, run_id, now(), now())
-    for series in series_of(hashes):
+    for series in series_of(contents):
         loading = _SeriesLoad(client, exchange, market_type)
         for path, wanted in series:
             started = now()
             report = loading.load(path, wanted)
             if report is not None:
-                LEDGER.write(client, report, hashes[path], run_id, started, now())
+                LEDGER.write(client, report, contents[path], run_id, started, now())
                 reports[path] = report
     units = tuple(reports[path] for path in given)
     unchanged = sum(unit.outcome == "unchanged" for unit in units)
@@ -249,4 +251,4 @@ class _SeriesLoad:
 
 
 def _files_in(folder: Path) -> list[FileState]:
-    return walk(folder, keep=lambda name: name.endswith(SUFFIXES))
+    return walk(folder, keep=lambda name: name.lower().endswith(SUFFIXES))

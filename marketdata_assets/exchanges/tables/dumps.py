@@ -64,15 +64,15 @@ def load_dumps(
     began, given = time.monotonic(), list(dict.fromkeys(paths))
     schema.ensure(client)
     clickhouse_ledger.ensure(client)
-    reports, hashes = LEDGER.unchanged_and_due(client, given, force)
+    reports, contents = LEDGER.unchanged_and_due(client, given, force)
     catalogue = Catalogue(hosts)
     for done, path in enumerate(given):
         progress(done, len(given), path.name)
         started = now()
-        if path in hashes:
+        if path in contents:
             reports[path] = _Load(client, catalogue, exchange, market_type).file(path)
         if reports[path].outcome != "unchanged":
-            LEDGER.write(client, reports[path], hashes.get(path), run_id, started, now())
+            LEDGER.write(client, reports[path], contents.get(path), run_id, started, now())
     units = tuple(reports[path] for path in given)
     unchanged = sum(unit.outcome == "unchanged" for unit in units)
     return FilesReport(units, unchanged, time.monotonic() - began)

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.exchanges import venues
+from marketdata_assets.exchanges.errors import ExchangesError
 from marketdata_assets.exchanges.history_clients import HistoryHosts, open_history
 from marketdata_assets.exchanges.records import Exchange, Gap, Kline, Liquidation, MarketType, Trade
 from marketdata_assets.exchanges.rest_history import Window
@@ -115,7 +116,11 @@ class _Backfill:
         results: list[GapResult] = []
         market = attrgetter("exchange", "market_type")
         for (exchange, market_type), of_market in groupby(sorted(open_gaps, key=market), key=market):
-            results += await self._run_market(exchange, market_type, list(of_market))
+            gaps_there = list(of_market)
+            try:
+                results += await self._run_market(exchange, market_type, gaps_there)
+            except ExchangesError as error:  # as of a venue whose package is not installed here
+                results += [GapResult(gap, "open", why=str(error)) for gap in gaps_there]
         return results
 
     async def _run_market(

@@ -4,9 +4,11 @@ Reading a file is the business of `captures` and `dumps`.
 """
 
 import datetime as dt
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 from marketdata_assets.exchanges.tables.record_batches import RecordBatches
 from marketdata_assets.loading.file_ledger import Delivered, FileEntry, FileState, Recorded, state_of
 from marketdata_assets.loading.reports import LoadReport, UnitReport
+from marketdata_assets.loading.watch import fingerprint
 from marketdata_assets.stores import clickhouse_ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
 from marketdata_assets.stores.errors import StoreAway, StoreFull
@@ -36,9 +39,17 @@ class FileReport(UnitReport):
 
     @classmethod
     def of(cls, path: Path, batches: RecordBatches, error: str | None, notes: Sequence[str], unit: str = "") -> Self:
-        """The report of a file whose records went into these batches; `unit` is its name in the ledger."""
+        """The report of a file whose records went into these batches; `unit` is its name in the ledger.
+
+        A file of which nothing could be loaded, as all of it was rejected or it broke off before, is no empty one.
+        """
         by_type = dict(sorted(batches.rows.items()))
-        rows = sum(by_type.values())
+        rows, refused = sum(by_type.values()), batches.rejected + batches.dead_letters
+        if not error and not rows and refused:
+            error = f"{path}: none of its {refused} messages gave a row, the first one: {batches.first_reason}"
+            error += " (`marketdata quarantine show exchanges` has them)"
+        elif not error and not rows and notes:
+            error, notes = f"{notes[0]}, and no record comes before that: deliver the file again, or delete it", ()
         return cls(
             unit=unit or path.name,
             outcome="failed" if error else "ok" if rows else "empty",
@@ -74,32 +85,13 @@ class FileLedger:
     unit: str
     code_version: str
 
-    def loaded_hashes(self, client: "Client") -> set[str | None]:
-        """The SHA-256 of the contents that are loaded."""
-        loads = clickhouse_ledger.entries(client, self.dataset)
-        return {load.content_hash for load in loads if load.outcome in ("ok", "empty")}
-
-    def state(self, found: Delivered, loads: Sequence[Load], waiting: bool = False) -> FileEntry:
-        """The state of a delivered file, given the whole ledger.
-
-        A file of a size that was loaded, with another time or name, is read to compare its content.
-        """
-        name = Path(found.path).name
-        own = [load for load in loads if load.source == name and load.attempted_hash == found.identity]
-        if not own and not found.problem:
-            sized = [load for load in loads if (load.attempted_hash or "").startswith(f"{found.size}:")]
-            digest = _hash_or_none(found.path) if sized else None
-            own = [load for load in sized if digest and load.unit == _unit(digest)]
-        if own:
-            return state_of(found, Recorded(found.identity, _entry(found.name, max(own, key=_finished))))
-        entry = state_of(found, None, waiting=waiting)
-        changed = entry.state is FileState.DUE and any(load.source == name for load in loads)
-        return replace(entry, reason="changed since it was loaded") if changed else entry
+    def known(self, client: "Client") -> "KnownFiles":
+        """What is on record of all files. The ledger must exist."""
+        return KnownFiles(sorted(clickhouse_ledger.entries(client, self.dataset), key=lambda load: load.finished))
 
     def failures(self, client: "Client", limit: int) -> list[dict[str, str]]:
         """Up to `limit` files whose last load failed, the newest first, of whatever folder: as rows of a quarantine."""
-        newest = {load.source: load for load in sorted(clickhouse_ledger.entries(client, self.dataset), key=_finished)}
-        failed = sorted((load for load in newest.values() if load.outcome == "failed"), key=_finished, reverse=True)
+        failed = [load for load in self.known(client).by_place.values() if load.outcome == "failed"]
         reason = "{} (load failed at {:%Y-%m-%d %H:%M} UTC)"
         return [
             {
@@ -108,33 +100,34 @@ class FileLedger:
                 "reason": reason.format(load.error or "failed", load.finished),
                 "raw": "",
             }
-            for load in failed[:limit]
+            for load in sorted(failed, key=lambda load: load.finished, reverse=True)[:limit]
         ]
 
     def unchanged_and_due(
         self, client: "Client", paths: Sequence[Path], force: bool
-    ) -> tuple[dict[Path, FileReport], dict[Path, str]]:
-        """Reports of the files that are not to be read, and the hashes of the others."""
-        loaded = self.loaded_hashes(client)
-        reports, hashes = {}, {}
+    ) -> tuple[dict[Path, FileReport], dict[Path, "Content"]]:
+        """Reports of the files that are not to be read, and the contents of the others."""
+        loads = self.known(client).loads
+        loaded = {load.content_hash for load in loads if load.outcome in ("ok", "empty")}
+        reports, contents = {}, {}
         for path in paths:
             try:
-                digest = hash_of(path)
+                content = Content(_identity(path), hash_of(path))
             except OSError as error:
                 cause = f"{path}: {error.strerror or error}"
                 reports[path] = FileReport(path.name, "failed", error=cause, path=path)
                 continue
-            if digest in loaded and not force:
+            if content.digest in loaded and not force:
                 reports[path] = FileReport(path.name, "unchanged", path=path)
             else:
-                hashes[path] = digest
-        return reports, hashes
+                contents[path] = content
+        return reports, contents
 
     def write(
         self,
         client: "Client",
         report: FileReport,
-        digest: str | None,
+        content: "Content | None",
         run_id: str,
         started: dt.datetime,
         finished: dt.datetime,
@@ -143,14 +136,14 @@ class FileLedger:
         load = Load(
             dataset=self.dataset,
             source=report.unit,
-            unit=_unit(digest) if digest else self.unit,
-            content_hash=digest,
+            unit=_unit(content.digest) if content else self.unit,
+            content_hash=content.digest if content else None,
             read=report.read,
             skipped=report.skipped,
             rows=report.rows,
             rejected=report.rejected,
             outcome="failed" if report.outcome == "failed" else ("ok" if report.rows else "empty"),
-            attempted_hash=_identity(report.path),
+            attempted_hash=content.identity if content else _identity(report.path),
             error=report.error,
             code_version=self.code_version,
             run_id=run_id,
@@ -163,28 +156,73 @@ class FileLedger:
             clickhouse_ledger.record(client, [load], clickhouse_ledger.next_version(client))
 
 
+@dataclass(frozen=True)
+class Content:
+    """A content, and the size, time and place of its file before it was read: a file that changes meanwhile is due."""
+
+    identity: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class KnownFiles:
+    """The whole ledger of files, the oldest load first."""
+
+    loads: Sequence[Load]
+
+    @cached_property
+    def by_place(self) -> dict[str, Load]:
+        """The last load of each place."""
+        return {(load.attempted_hash or "").rpartition(":")[2]: load for load in self.loads}
+
+    @cached_property
+    def _by_content(self) -> dict[str, Load]:
+        return {load.unit: load for load in self.loads}
+
+    @cached_property
+    def _sizes(self) -> set[str]:
+        return {(load.attempted_hash or "").partition(":")[0] for load in self.loads}
+
+    def state(self, found: Delivered) -> FileEntry:
+        """The state of a delivered file. One of a size that was loaded, with another time or place, is read to compare
+        its content."""
+        at_place = self.by_place.get(_place(found.path))
+        if at_place and at_place.attempted_hash == _identified(found.path, found.size, found.modified_ns):
+            load: Load | None = at_place
+        else:
+            digest = _hash_or_none(found.path) if str(found.size) in self._sizes and not found.problem else None
+            load = self._by_content.get(_unit(digest)) if digest else None
+        entry = state_of(found, Recorded(found.identity, _entry(found.name, load)) if load else None)
+        changed = entry.state is FileState.DUE and at_place
+        return replace(entry, reason="changed since it was loaded") if changed else entry
+
+
 def _unit(digest: str) -> str:
     return digest[:16]
-
-
-def _finished(load: Load) -> dt.datetime:
-    return load.finished
 
 
 def _entry(name: str, load: Load) -> FileEntry:
     if load.outcome == "failed":
         return FileEntry(name, FileState.FAILED, load.error or "the last load failed")
     state = FileState.LOADED if load.rows else FileState.EMPTY
-    return FileEntry(name, state, "", load.read, load.rows, load.rejected)
+    return FileEntry(name, state, "", load.read + load.skipped, load.rows, load.rejected + load.skipped)
+
+
+def _place(path: Path | str) -> str:
+    return fingerprint(os.path.abspath(path))  # noqa: PTH100 - a link is a place of its own
+
+
+def _identified(path: Path | str, size: object, modified_ns: object) -> str:
+    return f"{size}:{modified_ns}:{_place(path)}"
 
 
 def _identity(path: Path) -> str:
-    """Size and modification time, as a listing has them; empty for a file that is gone."""
+    """Size, modification time and place of a file; one that is gone has the place only."""
     try:
         stat = path.stat()
     except OSError:
-        return ""
-    return Delivered(path.name, str(path), stat.st_size, stat.st_mtime_ns).identity
+        return _identified(path, "", "")
+    return _identified(path, stat.st_size, stat.st_mtime_ns)
 
 
 def _hash_or_none(path: str) -> str | None:

@@ -24,6 +24,7 @@ class RecordBatches:
     def __init__(self, client: "Client", source: str) -> None:
         self.rows: Counter[str] = Counter()
         self.rejected = self.dead_letters = 0
+        self.first_reason = ""  # why the first of those is there
         self._client, self._source = client, source
         self._batches: dict[str, list[bytes]] = {}
         self._letters: list[Reject] = []
@@ -34,6 +35,7 @@ class RecordBatches:
         """Take a record, a gap or a dead letter; other outcomes are ignored."""
         if isinstance(outcome, DeadLetter):
             self.dead_letters += 1
+            self.first_reason = self.first_reason or outcome.cause
             if self.dead_letters <= KEPT_LETTERS:
                 self._letters.append(Reject(outcome.cause, outcome.raw))
         elif not isinstance(outcome, Control | VenueError):
@@ -50,6 +52,7 @@ class RecordBatches:
             inserted = insert_json(self._client, name, payloads, source=self._source)
             self.rows[name] += inserted.rows
             self.rejected += len(inserted.rejects)
+            self.first_reason = self.first_reason or next((reject.reason for reject in inserted.rejects), "")
         quarantine(self._client, "message", self._letters, self._source)
         self._batches, self._letters = {}, []
         self._count = self._bytes = 0
