@@ -42,7 +42,7 @@ def finish_partitions(
 
 def selected(context: dg.AssetExecutionContext) -> Collection[dg.AssetKey]:
     """The assets of the run."""
-    return context.run.asset_selection or context.job_def.asset_layer.executable_asset_keys
+    return context.run.asset_selection or {*context.job_def.asset_layer.executable_asset_keys}
 
 
 @contextmanager
