@@ -233,7 +233,6 @@ class _MonthJob:
         self._failed: dict[str, str] = {}
         self._files: dict[str, FileRecord] = {}
         self._ids: dict[str, set[str]] = {}
-        self._mtimes: dict[str, int] = {}
         self._sources: dict[str, tuple[str, int]] = {}
         self._opener = Opener()
         self._rejects: list[Reject] = []
@@ -278,11 +277,11 @@ class _MonthJob:
         ]
 
     def _origin(self, name: str) -> Origin | None:
-        """Where a packaged alpha comes from; a file that was read again counts by its present time."""
+        """Where a packaged alpha comes from; what its file has of it now is newer."""
         if name not in self._sources:
             return None
         file, mtime_ns = self._sources[name]
-        return Origin(True, self._mtimes.get(file, mtime_ns), file, False)
+        return Origin(True, 0 if name in self._ids.get(file, ()) else mtime_ns, file, False)
 
     def write(self, deduplicator: Deduplicator, folder: Path, zstd: bool) -> None:
         """Write the days that differ, then remove the files they replace."""
@@ -339,7 +338,6 @@ class _MonthJob:
                         record.duplicates += alpha.id in ids
                         ids.add(alpha.id)
                         deduplicator.offer(alpha, origin)
-                self._mtimes[one.name] = one.found.modified_ns
             except Exception as error:
                 if not os.path.lexists(one.found.path):
                     del self._files[one.name], self._ids[one.name]
