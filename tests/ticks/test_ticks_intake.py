@@ -116,7 +116,7 @@ class Ticks:
 
 @pytest.mark.parametrize("kind", [TICK_DATA, ORDER_BOOK], ids=lambda table: table.name)
 @settings(
-    max_examples=12,
+    max_examples=5,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
