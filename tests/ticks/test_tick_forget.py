@@ -153,6 +153,7 @@ def test_a_name_that_is_no_file_is_refused_with_the_one_that_was_meant(client: C
         forget.undo(client, "a.csv")
 
 
+@pytest.mark.slow
 def test_a_forget_that_is_killed_anywhere_is_completed_by_the_next_load_or_never_began(
     client: Client, clickhouse_url: str, tmp_path: Path, dying: Load
 ) -> None:
