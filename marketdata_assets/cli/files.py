@@ -28,7 +28,7 @@ def files(
     ] = None,
     as_json: output.Json = False,
 ) -> None:
-    """List every file of the watched folders: its state, the reason, and what became of its rows.
+    """List every file of the watched folders: its state, and what became of its rows.
 
     Rows read are loaded, rejected, duplicates, or replaced by a newer file.
     """
