@@ -6,7 +6,8 @@ creation of missing tables.
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
@@ -18,13 +19,10 @@ if TYPE_CHECKING:
     import psycopg
     from clickhouse_connect.driver.client import Client
 
-    from marketdata_assets.flows.discovery import FlowFile
     from marketdata_assets.reference import status as reference_status
     from marketdata_assets.settings import Settings
     from marketdata_assets.stores.mongo import Databases
-    from marketdata_assets.ticks.file_ledger import ChangedFiles
     from marketdata_assets.ticks.files import Files
-    from marketdata_assets.ticks.providers_file import Table
     from marketdata_assets.ticks.status import State
 
 Row = dict[str, Any]
@@ -33,7 +31,10 @@ Row = dict[str, Any]
 A watched folder has a row too: its files by FILE_STATES, in a `summary`, and the first that need something as `named`.
 """
 
+Folders = Mapping[str, Sequence[FileEntry]]
+"""The files of each watched folder, by the `asset` of its row."""
 Domain = Literal["reference", "bars", "alphas", "ticks", "exchanges", "flows", "reconciliation"]
+Store = Literal["postgres", "clickhouse", "mongo"]
 
 STATES = ("ok", "empty", "missing", "stale", "failed")
 REFERENCE_STATES: tuple["reference_status.State", ...] = ("ok", "empty", "unsupported", "missing", "stale", "failed")
@@ -53,20 +54,70 @@ NAMED_FILES = 5
 SHANGHAI = ZoneInfo(EXCHANGE_CLOCK)
 
 
-def files_row(group: Domain, asset: str, entries: Sequence[FileEntry]) -> list[Row]:
-    """The row of a watched folder; none where it has no file."""
-    if not entries:
-        return []
-    states = {state.name.lower(): number for state, number in counts(entries).items()}
-    row = _row(group, asset, states, None, dt.UTC, rows=None, quarantine=None)
-    return [row | {"summary": summary(entries), "named": [vars(one) for one in unsettled(entries)[:NAMED_FILES]]}]
+def dropped_files(settings: "Settings") -> "Files | None":
+    """The dropped files of ticks; None where the providers file does not use them."""
+    from marketdata_assets.ticks import providers_file
+    from marketdata_assets.ticks.files import Files
+
+    known = providers_file.read(Path(settings.providers)) if settings.providers else providers_file.shipped()
+    return Files(settings.ticks_folder, known.files) if known.files and known.files.enabled else None
 
 
-def bars(connection: "psycopg.Connection", folder: Path, now: dt.datetime) -> list[Row]:
+def _bar_files(connection: "psycopg.Connection", settings: "Settings", now: dt.datetime) -> Folders:
+    from marketdata_assets.bars import status
+
+    return {"minute_bar_files": status.file_entries(connection, settings.bars_folder, bar_months(now))}
+
+
+def _alpha_files(databases: "Databases", settings: "Settings", _: dt.datetime) -> Folders:
+    from marketdata_assets.alphas import status
+
+    return {"raw_alpha_files": status.entries(databases, settings.alphas_folder)}
+
+
+def _reference_files(client: "Client", settings: "Settings", _: dt.datetime) -> Folders:
+    from marketdata_assets.reference import file_states
+
+    return {"reference_files": file_states.entries(client, settings.reference_folder)}
+
+
+def _tick_files(client: "Client", settings: "Settings", _: dt.datetime) -> Folders:
+    from marketdata_assets.ticks import file_ledger
+
+    dropped = dropped_files(settings)
+    return {"tick_files": file_ledger.entries(client, dropped)} if dropped else {}
+
+
+def _captures(client: "Client", settings: "Settings", _: dt.datetime) -> Folders:
+    from marketdata_assets.exchanges.tables import captures
+
+    return {"exchange_feed": captures.entries(client, settings.captures_folder)}
+
+
+def _flow_files(connection: "psycopg.Connection", settings: "Settings", _: dt.datetime) -> Folders:
+    from marketdata_assets.flows import status
+    from marketdata_assets.local.flow_addresses import found
+
+    folder, flows = settings.flows_data_folder, [one.flow for one in found(settings.flows_folder) if one.flow]
+    return {f"{flow.name}_files": status.entries(connection, flow, folder) for flow in flows}
+
+
+def files_rows(group: Domain, folders: Folders) -> list[Row]:
+    """The rows of watched folders, but for those that have no file."""
+    rows = []
+    for asset, entries in folders.items():
+        states = {state.name.lower(): number for state, number in counts(entries).items()}
+        row = _row(group, asset, states, None, dt.UTC, rows=None, quarantine=None)
+        row |= {"summary": summary(entries), "named": [vars(one) for one in unsettled(entries)[:NAMED_FILES]]}
+        rows += [row] if entries else []
+    return rows
+
+
+def bars(connection: "psycopg.Connection", settings: "Settings", now: dt.datetime) -> list[Row]:
     """The rows of the files, of minutes and K-line, the last two by months."""
     from marketdata_assets.bars import bases, status
 
-    survey = status.survey(connection, folder, bar_months(now))
+    survey = status.survey(connection, settings.bars_folder, bar_months(now))
     stale = bases.known(connection)
     tables = {
         "stock_1min_qfq": (survey.months, status.bars_summary(connection)),
@@ -75,7 +126,7 @@ def bars(connection: "psycopg.Connection", folder: Path, now: dt.datetime) -> li
             status.kline_summary(connection),
         ),
     }
-    rows = files_row("bars", "minute_bar_files", status.with_counts(connection, survey.files))
+    rows = files_rows("bars", {"minute_bar_files": status.with_counts(connection, survey.files)})
     for asset, (known, found) in tables.items():
         others: Row = {"rows": found.rows, "codes": found.codes, "quarantine": found.quarantined}
         others |= {"stale_codes": len(stale), "two_bases": stale}
@@ -98,7 +149,7 @@ def alphas(databases: "Databases", settings: "Settings", now: dt.datetime) -> li
     folders = status.on_disk(root, now)
     rejected = {(one.account, one.kind): sum(1 for _ in in_raw_files(root, one.account, one.kind)) for one in stored}
     return [
-        *files_row("alphas", "raw_alpha_files", status.entries(databases, root)),
+        *files_rows("alphas", _alpha_files(databases, settings, now)),
         *(_alphas_row(one.asset, one.account, one.states, files=one.files) for one in folders),
         *(
             _alphas_row(
@@ -133,11 +184,10 @@ def _alphas_row(asset: str, account: str, states: Mapping[str, str], **counts: i
 
 def reference(client: "Client", settings: "Settings", now: dt.datetime) -> list[Row]:
     """A row for the files, and one for each table, its last months by state, where anything was ever loaded."""
-    from marketdata_assets.reference import file_states
     from marketdata_assets.reference.status import overview
 
     found = overview(client, last_months(settings.ticks_months, now), now)
-    files = files_row("reference", "reference_files", file_states.entries(client, settings.reference_folder))
+    files = files_rows("reference", _reference_files(client, settings, now))
     if not any(one.rows for one in found):
         return files
     return files + [
@@ -154,39 +204,16 @@ def reference(client: "Client", settings: "Settings", now: dt.datetime) -> list[
     ]
 
 
-def dropped_files(settings: "Settings") -> "Files | None":
-    """The dropped files of ticks; None where the providers file does not use them."""
-    from marketdata_assets.ticks import providers_file
-    from marketdata_assets.ticks.files import Files
-
-    known = providers_file.read(Path(settings.providers)) if settings.providers else providers_file.shipped()
-    return Files(settings.ticks_folder, known.files) if known.files and known.files.enabled else None
-
-
-def changed_files(client: "Client", settings: "Settings", now: dt.datetime) -> "Mapping[Table, ChangedFiles]":
-    """By table of ticks, the dropped files that are new or changed; none where files are not used."""
-    from marketdata_assets.ticks import file_ledger
-
-    files = dropped_files(settings)
-    return file_ledger.changed_by_table(client, files, now) if files else {}
-
-
-def ticks(
-    client: "Client", settings: "Settings", now: dt.datetime, changed: "Mapping[Table, ChangedFiles] | None" = None
-) -> list[Row]:
+def ticks(client: "Client", settings: "Settings", now: dt.datetime) -> list[Row]:
     """A row for the dropped files, and for each table, its symbol-months of the last months by state; none of tables
-    when no symbol was ever registered.
-
-    `changed` is from `changed_files`.
-    """
+    when no symbol was ever registered. Files that no scan has seen are due, and their months are not stale yet."""
     from marketdata_assets.ticks import file_ledger, registry
     from marketdata_assets.ticks.status import overview
 
-    dropped = dropped_files(settings)
-    files = files_row("ticks", "tick_files", file_ledger.entries(client, dropped) if dropped else ())
+    files = files_rows("ticks", _tick_files(client, settings, now))
     listed, removed = registry.listed(client, vanished=True), len(registry.removed(client))
-    units = {name: one.units for name, one in (changed or {}).items()}
-    found = overview(client, last_months(settings.ticks_months, now), now, changed=units)
+    changed = file_ledger.due_by_table(client, now) if dropped_files(settings) else {}
+    found = overview(client, last_months(settings.ticks_months, now), now, changed=changed)
     return files + [
         _row(
             "ticks",
@@ -205,16 +232,15 @@ def ticks(
     ]
 
 
-def exchanges(client: "Client", captures: Path, days: int, now: dt.datetime) -> list[Row]:
+def exchanges(client: "Client", settings: "Settings", now: dt.datetime) -> list[Row]:
     """A row for the captures of the folder; one for each table, bars and gaps by day, open are days with gaps of
     trades; and one for histories, by day. None of tables when nothing ever came."""
-    from marketdata_assets.exchanges.tables.captures import entries
     from marketdata_assets.exchanges.tables.status import history, overview
 
-    found = overview(client, last_days(days, now))
+    found = overview(client, last_days(settings.exchange_days, now))
     if backfilled := history(client):
         found.append(backfilled)
-    feed = files_row("exchanges", "exchange_feed", entries(client, captures))
+    feed = files_rows("exchanges", _captures(client, settings, now))
     if not any(one.rows for one in found):
         return feed
     return feed + [
@@ -233,29 +259,29 @@ def exchanges(client: "Client", captures: Path, days: int, now: dt.datetime) -> 
     ]
 
 
-def flows(connection: "psycopg.Connection", known: "Iterable[FlowFile]", folder: Path) -> list[Row]:
+def flows(connection: "psycopg.Connection", settings: "Settings", now: dt.datetime) -> list[Row]:
     """Two rows for each flow that has files or rows: the files of its folder, and those in its table by state.
 
     A flow that cannot be read counts as failed.
     """
     from marketdata_assets.flows import status
+    from marketdata_assets.local.flow_addresses import found
 
-    rows: list[Row] = []
-    for one in known:
+    rows = files_rows("flows", _flow_files(connection, settings, now))
+    for one in found(settings.flows_folder):
         flow = one.flow
         if flow is None:
             nothing = dict.fromkeys(STATES, 0) | {"failed": 1}
             rows.append(_row("flows", one.name, nothing, None, dt.UTC, rows=0, quarantine=0))
             continue
-        rows += files_row("flows", f"{one.name}_files", status.entries(connection, flow, folder))
-        seen = status.summary(connection, flow, folder)
+        seen = status.summary(connection, flow, settings.flows_data_folder)
         if any(seen.states.values()) or seen.rows:
             others: Row = {"rows": seen.rows, "quarantine": seen.quarantined}
             rows.append(_row("flows", one.name, seen.states, seen.newest, ZoneInfo(flow.timezone), **others))
     return rows
 
 
-def reconciliation(connection: "psycopg.Connection") -> list[Row]:
+def reconciliation(connection: "psycopg.Connection", settings: "Settings", now: dt.datetime) -> list[Row]:
     """What the sources of A-share days disagree about, by months compared; none when nothing was ever compared."""
     from marketdata_assets.reconciliation.reconcile import TABLE, summary
 
@@ -290,3 +316,23 @@ def instant(value: dt.date, clock: dt.tzinfo) -> dt.datetime:
     """A wall-clock time, or the start of a day, as an instant; a time with a time zone is returned as it is."""
     at = value if isinstance(value, dt.datetime) else dt.datetime.combine(value, dt.time())
     return at if at.tzinfo else at.replace(tzinfo=clock)
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the rows of a domain are asked for, and the files of its watched folders: of a connection to its store."""
+
+    store: Store
+    rows: Callable[[Any, "Settings", dt.datetime], list[Row]]
+    files: Callable[[Any, "Settings", dt.datetime], Folders] | None = None
+
+
+DOMAINS: Mapping[Domain, Status] = {
+    "reference": Status("clickhouse", reference, _reference_files),
+    "bars": Status("postgres", bars, _bar_files),
+    "alphas": Status("mongo", alphas, _alpha_files),
+    "ticks": Status("clickhouse", ticks, _tick_files),
+    "exchanges": Status("clickhouse", exchanges, _captures),
+    "flows": Status("postgres", flows, _flow_files),
+    "reconciliation": Status("postgres", reconciliation),
+}

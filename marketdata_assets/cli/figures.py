@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from marketdata_assets.backup.files import MANIFEST
 from marketdata_assets.cli import status
 from marketdata_assets.logs import get_logger
-from marketdata_assets.overview import FILE_STATES
+from marketdata_assets.overview import FILE_STATES, Domain
 from marketdata_assets.resources import ClickHouse, Mongo, Nats, NoServer, Postgres
 from marketdata_assets.settings import Settings
 
@@ -30,6 +30,7 @@ Value = tuple[str, tuple[str, ...], float]
 
 log = get_logger(__name__)
 
+TABLES: tuple[Domain, ...] = ("reference", "bars", "alphas", "ticks", "exchanges", "flows")
 TABLE = ("group", "asset", "account")
 COUNTS = {
     "marketdata_rows": ("rows", "documents"),
@@ -107,16 +108,8 @@ class Figures:
 
 def all_figures(instance: "DagsterInstance", repository: "RepositoryDefinition") -> Figures:
     """Metrics of the servers, each domain's tables, and the runs of `instance`."""
-    tables = {
-        "reference": status.reference_rows,
-        "bars": status.bars_rows,
-        "alphas": status.alphas_rows,
-        "ticks": status.ticks_rows,
-        "exchanges": status.exchanges_rows,
-        "flows": status.flows_rows,
-    }
     parts: dict[str, Scrape] = {"servers": of_servers, "disks": lambda: of_disks(Settings())}
-    parts |= {name: lambda rows=rows: of_tables(rows()) for name, rows in tables.items()}  # type: ignore[misc]
+    parts |= {name: lambda name=name: of_tables(status.rows_of(name)) for name in TABLES}  # type: ignore[misc]
     return Figures(parts | {"runs": lambda: of_runs(instance), "assets": lambda: of_assets(instance, repository)})
 
 

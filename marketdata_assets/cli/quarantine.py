@@ -6,13 +6,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from marketdata_assets.alphas import file_index
-from marketdata_assets.bars import schema
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.cli import flows, output, stores
 from marketdata_assets.cli.instance import of_each_domain
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import ledger
-from marketdata_assets.stores.postgres import connect
 from marketdata_assets.ticks.providers_file import TABLES
 
 Domain = Literal["reference", "bars", "alphas", "ticks", "exchanges", "flows"]
@@ -54,19 +52,16 @@ def show(
 def reference_rows(limit: int) -> list[dict[str, Any]]:
     """Rejected rows of dropped files of reference data."""
     from marketdata_assets.reference.file_states import DATASET as FILES
-    from marketdata_assets.reference.tables import ensure
     from marketdata_assets.stores import clickhouse_ledger as ledger
 
-    with stores.clickhouse() as client:
-        ensure(client)
+    with stores.connected("clickhouse") as client:
         rows = ledger.quarantined(client, FILES, limit)
     return [{"dataset": FILES} | vars(row) | {"place": f"{row.source}:{row.line}"} for row in rows]
 
 
 def bars_rows(limit: int) -> list[dict[str, Any]]:
     """Rejected rows of minute-bar files."""
-    with connect(stores.postgres_dsn()) as connection:
-        schema.ensure(connection)
+    with stores.connected("postgres") as connection:
         rows = ledger.quarantined(connection, DATASET, limit)
     return [{"dataset": DATASET} | vars(row) | {"place": row.place} for row in rows]
 
@@ -84,10 +79,8 @@ def ticks_rows(limit: int) -> list[dict[str, Any]]:
     """Rejected rows of providers' responses and of dropped files, by symbol and month."""
     from marketdata_assets.stores import clickhouse_ledger as ledger
     from marketdata_assets.ticks.file_ledger import DATASET as FILES
-    from marketdata_assets.ticks.tables import ensure
 
-    with stores.clickhouse() as client:
-        ensure(client)
+    with stores.connected("clickhouse") as client:
         found = [(table, row) for table in (*TABLES, FILES) for row in ledger.quarantined(client, table, limit)]
     return [{"dataset": table} | vars(row) | {"place": row.place} for table, row in found]
 
@@ -97,16 +90,13 @@ def exchanges_rows(limit: int) -> list[dict[str, Any]]:
     from marketdata_assets.exchanges.tables.captures import LEDGER
     from marketdata_assets.exchanges.tables.status import rejected
 
-    with stores.exchange_tables() as client:
+    with stores.connected("clickhouse") as client:
         return [*LEDGER.failures(client, limit), *rejected(client, limit)]
 
 
 def flows_rows(limit: int) -> list[dict[str, Any]]:
     """Rejected rows of the files of every flow."""
-    from marketdata_assets.flows.storage import ensure_books
-
-    with connect(stores.postgres_dsn()) as connection:
-        ensure_books(connection)
+    with stores.connected("postgres") as connection:
         rejected = [
             (flow.name, row) for flow in flows.readable() for row in ledger.quarantined(connection, flow.dataset, limit)
         ]

@@ -1,19 +1,18 @@
 """`marketdata status`: every asset at a glance."""
 
 import datetime as dt
+from functools import partial
 from types import SimpleNamespace
 from typing import Annotated, Any
 
 import typer
 
 from marketdata_assets import overview
-from marketdata_assets.bars import schema
 from marketdata_assets.cli import flows, output, stores
 from marketdata_assets.cli.instance import dagster_instance, of_each_domain
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.overview import ALPHA_STATES, FILE_STATES, REFERENCE_STATES, STATES, TICK_STATES
 from marketdata_assets.settings import Settings
-from marketdata_assets.stores.postgres import connect
 
 FILES = ("asset", *FILE_STATES)
 BARS = ("asset", *STATES, "rows", "codes", "stale_codes", "newest", "quarantine")
@@ -32,9 +31,7 @@ def status(
     due: Annotated[bool, typer.Option("--due", help="also list what the nightly repair would run now")] = False,
 ) -> None:
     """Show what is loaded, and which partitions are missing, stale or failed."""
-    rows = of_each_domain(
-        reference_rows, bars_rows, alphas_rows, ticks_rows, exchanges_rows, flows_rows, reconciliation_rows
-    )
+    rows = of_each_domain(*(partial(rows_of, domain) for domain in overview.DOMAINS))
     files = [row for row in rows if "named" in row]
     runs = due_runs() if due else []
     if as_json:
@@ -93,51 +90,12 @@ def due_runs() -> list[dict[str, Any]]:
     return rows
 
 
-def bars_rows() -> list[overview.Row]:
-    """The rows of the bars domain."""
-    with connect(stores.postgres_dsn()) as connection:
-        schema.ensure(connection)
-        return overview.bars(connection, Settings().bars_folder, dt.datetime.now(dt.UTC))
+def rows_of(domain: overview.Domain) -> list[overview.Row]:
+    """The rows of a domain. New and changed files of ticks are registered first."""
+    from marketdata_assets.ticks import file_ledger
 
-
-def alphas_rows() -> list[overview.Row]:
-    """The rows of the alphas domain."""
-    from marketdata_assets.stores import mongo
-
-    with mongo.databases(stores.mongo_server()) as databases:
-        return overview.alphas(databases, Settings(), dt.datetime.now(dt.UTC))
-
-
-def reference_rows() -> list[overview.Row]:
-    """The rows of the reference data."""
-    with stores.clickhouse() as client:
-        return overview.reference(client, Settings(), dt.datetime.now(dt.UTC))
-
-
-def ticks_rows() -> list[overview.Row]:
-    """The rows of the ticks domain."""
-    from marketdata_assets.ticks.tables import ensure
-
-    settings, now = Settings(), dt.datetime.now(dt.UTC)
-    with stores.clickhouse() as client:
-        ensure(client)
-        return overview.ticks(client, settings, now, overview.changed_files(client, settings, now))
-
-
-def exchanges_rows() -> list[overview.Row]:
-    """The rows of the exchanges domain."""
-    settings = Settings()
-    with stores.exchange_tables() as client:
-        return overview.exchanges(client, settings.captures_folder, settings.exchange_days, dt.datetime.now(dt.UTC))
-
-
-def flows_rows() -> list[overview.Row]:
-    """The rows of the flows."""
-    with connect(stores.postgres_dsn()) as connection:
-        return overview.flows(connection, flows.found(), Settings().flows_data_folder)
-
-
-def reconciliation_rows() -> list[overview.Row]:
-    """The rows of the reconciliation."""
-    with connect(stores.postgres_dsn()) as connection:
-        return overview.reconciliation(connection)
+    status, settings, now = overview.DOMAINS[domain], Settings(), dt.datetime.now(dt.UTC)
+    with stores.connected(status.store) as connection:
+        if domain == "ticks" and (dropped := overview.dropped_files(settings)):
+            file_ledger.changed_by_table(connection, dropped, now)
+        return status.rows(connection, settings, now)

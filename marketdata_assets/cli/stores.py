@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.cli import output
 from marketdata_assets.local import endpoints
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import psycopg
     from clickhouse_connect.driver.client import Client
 
+    from marketdata_assets.overview import Store
     from marketdata_assets.stores.mongo import Server
 
 
@@ -52,6 +53,25 @@ def exchange_tables() -> Iterator["Client"]:
     with clickhouse() as client:
         ensure_exchange_tables(client)
         yield client
+
+
+@contextmanager
+def connected(store: "Store") -> Iterator[Any]:
+    """A connection to a database that has the tables of all domains: of psycopg, a ClickHouse client, or MongoDB's
+    databases. Raises NoServer."""
+    from marketdata_assets.stores import mongo, postgres
+
+    if store == "postgres":
+        with postgres.connect(postgres_dsn()) as connection:
+            make_postgres_tables(connection)
+            yield connection
+    elif store == "clickhouse":
+        with clickhouse() as client:
+            make_clickhouse_tables(client)
+            yield client
+    else:
+        with mongo.databases(mongo_server()) as databases:
+            yield databases
 
 
 def ensure_exchange_tables(client: "Client") -> None:

@@ -382,6 +382,15 @@ def changed(
     return ChangedFiles(frozenset(due(client, table, closed)), tuple(seen.unreadable))
 
 
+def due_by_table(client: "Client", now: dt.datetime) -> dict[TableName, frozenset[Unit]]:
+    """By table, the units that files have which a scan has registered and no load has loaded."""
+    closed = last_closed(now)
+    return {
+        "tick_data": frozenset(due(client, TICK_DATA, closed)),
+        "order_book": frozenset(due(client, ORDER_BOOK, closed)),
+    }
+
+
 def changed_by_table(
     client: "Client", files: Files, now: dt.datetime, *, quiet_seconds: float = 0.0, seconds: float | None = None
 ) -> dict[TableName, ChangedFiles]:

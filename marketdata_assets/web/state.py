@@ -2,12 +2,11 @@
 
 import datetime as dt
 import time
-from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, get_args
 
 from marketdata_assets import overview
-from marketdata_assets.local.flow_addresses import found
-from marketdata_assets.overview import Domain, Row
+from marketdata_assets.overview import Domain, Row, Store
 from marketdata_assets.settings import Settings
 from marketdata_assets.web import database
 from marketdata_assets.web.database import LONG, Servers
@@ -32,52 +31,19 @@ def server(servers: Servers, name: str) -> dict[str, Any]:
 
 
 def status(servers: Servers, domain: Domain) -> list[Row]:
-    """The rows of a domain, without what only a program needs. Raises what its server raises."""
-    rows = _QUERIES[domain](servers, Settings(), dt.datetime.now(dt.UTC))
+    """The rows of a domain, without what only a program needs. Raises what its server raises.
+
+    Files that nobody has registered yet stay so: nothing is written here.
+    """
+    one = overview.DOMAINS[domain]
+    with _connected(servers, one.store) as connection:
+        rows = one.rows(connection, Settings(), dt.datetime.now(dt.UTC))
     return [{name: value for name, value in row.items() if name not in ("newest_at", "two_bases")} for row in rows]
 
 
-def _reference(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]:
-    with database.clickhouse(servers.clickhouse(), patience=LONG) as client:
-        return overview.reference(client, settings, now)
-
-
-def _bars(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]:
-    with database.postgres(servers.postgres(), patience=LONG) as connection:
-        return overview.bars(connection, settings.bars_folder, now)
-
-
-def _alphas(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]:
-    with database.mongo(servers.mongo(), patience=LONG) as databases:
-        return overview.alphas(databases, settings, now)
-
-
-def _ticks(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]:
-    with database.clickhouse(servers.clickhouse(), patience=LONG) as client:
-        return overview.ticks(client, settings, now)  # a scan of dropped files would record what it sees
-
-
-def _exchanges(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]:
-    with database.clickhouse(servers.clickhouse(), patience=LONG) as client:
-        return overview.exchanges(client, settings.captures_folder, settings.exchange_days, now)
-
-
-def _flows(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]:
-    with database.postgres(servers.postgres(), patience=LONG, autocommit=True) as connection:
-        return overview.flows(connection, found(settings.flows_folder), settings.flows_data_folder)
-
-
-def _reconciliation(servers: Servers, settings: Settings, now: dt.datetime) -> list[Row]:
-    with database.postgres(servers.postgres(), patience=LONG, autocommit=True) as connection:
-        return overview.reconciliation(connection)
-
-
-_QUERIES: dict[Domain, Callable[[Servers, Settings, dt.datetime], list[Row]]] = {
-    "reference": _reference,
-    "bars": _bars,
-    "alphas": _alphas,
-    "ticks": _ticks,
-    "exchanges": _exchanges,
-    "flows": _flows,
-    "reconciliation": _reconciliation,
-}
+def _connected(servers: Servers, store: Store) -> AbstractContextManager[Any]:
+    if store == "postgres":
+        return database.postgres(servers.postgres(), patience=LONG, autocommit=True)
+    if store == "clickhouse":
+        return database.clickhouse(servers.clickhouse(), patience=LONG)
+    return database.mongo(servers.mongo(), patience=LONG)

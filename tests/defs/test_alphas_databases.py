@@ -53,7 +53,7 @@ def test_loads_checks_and_readers_use_the_names(lab: Lab, names: dict[str, str])
     assert frame.height == 3 * SUPERS
     assert frame["pnl.pnl"].null_count() == 0
     assert read.alpha_records("turnover", accounts="lk")["alpha"].n_unique() == ALL
-    rows = {row["asset"]: row for row in status.alphas_rows()}
+    rows = {row["asset"]: row for row in status.rows_of("alphas")}
     assert rows["regular_alphas"]["documents"] == 3 * REGULARS
     assert (rows["alpha_sharpe"]["documents"], rows["alpha_sharpe"]["ok"]) == (ALL, 3)
     assert night(lab.instance).run_requests == []
