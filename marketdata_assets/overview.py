@@ -320,7 +320,7 @@ def instant(value: dt.date, clock: dt.tzinfo) -> dt.datetime:
 
 @dataclass(frozen=True)
 class Status:
-    """How the rows of a domain are asked for, and the files of its watched folders: of a connection to its store."""
+    """How the rows of a domain are read, and the files of its watched folders: from a connection to its store."""
 
     store: Store
     rows: Callable[[Any, "Settings", dt.datetime], list[Row]]
