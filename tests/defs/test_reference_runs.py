@@ -215,7 +215,7 @@ def test_after_the_end_of_the_librarys_calendar_everything_works(desk: Desk, tod
         now = dt.datetime.now(dt.UTC)
         assert behind(desk.client, months, now).load == []
         assert {one.unknown_days for one in status.overview(desk.client, months, now)} == {0}
-        assert {row["asset"] for row in status_command.ticks_rows()} >= {"tick_data", "factors"}
+        assert {row["asset"] for row in status_command.rows_of("ticks")} >= {"tick_data", "factors"}
         jobs = [one.job_name for one in night(desk.instance).run_requests or []]
         assert not {automation.JOB, "ticks_selected"} & {*jobs}, jobs
 
