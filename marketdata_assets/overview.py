@@ -121,10 +121,7 @@ def bars(connection: "psycopg.Connection", settings: "Settings", now: dt.datetim
     stale = bases.known(connection)
     tables = {
         "stock_1min_qfq": (survey.months, status.bars_summary(connection)),
-        "stock_monthly_kline": (
-            status.kline_states(connection, survey.months),
-            status.kline_summary(connection),
-        ),
+        "stock_monthly_kline": (status.kline_states(connection, survey.months), status.kline_summary(connection)),
     }
     rows = files_rows("bars", {"minute_bar_files": status.with_counts(connection, survey.files)})
     for asset, (known, found) in tables.items():

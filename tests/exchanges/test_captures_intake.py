@@ -80,7 +80,7 @@ def timed_lines(messages: list[tuple[int, bytes]]) -> bytes:
 
 
 class Captures:
-    """A folder of captures of one market; a key is a trade, a value stands for the second in which it was received."""
+    """A folder of captures of one market; a key is a trade, a value the second of its receipt."""
 
     names = (
         "binance-spot-20251101T120000.capture.zst",
