@@ -1,9 +1,10 @@
-"""Every error class of the project, with its message template from the code."""
+"""Every error class of the project, with its message templates from the code."""
 
 import ast
 import importlib
 import inspect
 import pkgutil
+import sys
 import textwrap
 from collections.abc import Iterator
 
@@ -15,18 +16,22 @@ LIBRARY = ["bars", "alphas", "ticks", "exchanges", "collector", "flows", "stores
 
 
 def page() -> str:
-    packages: dict[str, list[type[MarketDataError]]] = {}
+    packages: dict[str, list[tuple[type[MarketDataError], list[str]]]] = {}
     for kind in sorted(_kinds(), key=lambda kind: kind.__name__):
-        packages.setdefault(_package(kind), []).append(kind)
+        packages.setdefault(_package(kind.__module__), []).append((kind, _messages(kind)))
+    for kind in (TerminalError, TransientError):
+        for package, messages in _raised(kind).items():
+            packages.setdefault(package, []).append((kind, messages))
     order = sorted(packages, key=lambda name: (LIBRARY.index(name) if name in LIBRARY else len(LIBRARY), name))
     return (
         "# Errors\n\n"
         + paragraph(
             "An error names the place, the value and the fix. In the messages below, words in braces are placeholders."
             " After a terminal error a retry does not help: a person has to act. A transient error may disappear at"
-            " the next attempt; runs retry it automatically."
+            " the next attempt; runs retry it automatically. Under TerminalError and TransientError are the messages of"
+            " a package that need no class of their own."
         )
-        + "".join(f"\n## {name}\n" + "".join(map(_section, packages[name])) for name in order)
+        + "".join(f"\n## {name}\n" + "".join(_section(*one) for one in packages[name]) for name in order)
     )
 
 
@@ -42,36 +47,47 @@ def _kinds() -> Iterator[type[MarketDataError]]:
                 continue
             seen.add(kind)
             todo.append(kind)
-            if "__init__" in vars(kind) or not kind.__subclasses__():
+            if _messages(kind) or not kind.__subclasses__():
                 yield kind
 
 
-def _package(kind: type[MarketDataError]) -> str:
-    name = kind.__module__.split(".")[1]
-    return name if name != "defs" else kind.__module__.split(".")[2]
+def _package(module: str) -> str:
+    _, name, *rest = module.split(".")
+    return name if name != "defs" else rest[0]
 
 
-def _section(kind: type[MarketDataError]) -> str:
+def _section(kind: type[MarketDataError], messages: list[str]) -> str:
     nature = "transient" if issubclass(kind, TransientError) else "terminal"
-    message = _message(kind)
-    shown = (
+    shown = "".join(
         "\n" + textwrap.indent("\n".join(textwrap.wrap(message, 110, break_long_words=False)), "    ") + "\n"
-        if message
-        else ""
+        for message in messages
     )
     return f"\n### {kind.__name__}\n\n{paragraph(f'{inspect.getdoc(kind) or code(kind.__name__)} ({nature})')}{shown}"
 
 
-def _message(kind: type[MarketDataError]) -> str:
-    """The argument of the root's constructor, with names instead of values; empty when the caller passes the text."""
+def _messages(kind: type[MarketDataError]) -> list[str]:
+    """The argument of the root's constructor, with names instead of values, or the texts that callers pass."""
     written = vars(kind).get("__init__")
     if written is None:
-        return ""
-    for call in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(written)))):
-        if isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__" and call.args:
-            text = _text(call.args[0])
-            return " ".join(text.split()) if not text.startswith("{") or " " in text else ""
-    return ""
+        return [text for texts in _raised(kind).values() for text in texts]
+    return _texts(ast.parse(textwrap.dedent(inspect.getsource(written))), "super().__init__")
+
+
+def _raised(kind: type[MarketDataError]) -> dict[str, list[str]]:
+    """The texts with which modules make an error of a class, by package."""
+    found: dict[str, list[str]] = {}
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith("marketdata_assets.") and vars(module).get(kind.__name__) is kind:
+            texts = _texts(ast.parse(inspect.getsource(module)), kind.__name__)
+            found.setdefault(_package(name), []).extend(texts)
+    return {package: texts for package, texts in found.items() if texts}
+
+
+def _texts(tree: ast.AST, function: str) -> list[str]:
+    """The texts in the calls of a function; none where it gets one that was made elsewhere."""
+    calls = (call for call in ast.walk(tree) if isinstance(call, ast.Call) and ast.unparse(call.func) == function)
+    texts = (_text(call.args[0]) for call in calls if call.args)
+    return [" ".join(text.split()) for text in texts if not text.startswith("{") or " " in text]
 
 
 def _text(node: ast.expr) -> str:

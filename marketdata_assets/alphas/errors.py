@@ -1,9 +1,7 @@
 """The errors between the BRAIN API and MongoDB. Those of files and rejects are in `loading.errors`.
 
-A retry may help against ApiUnavailable, PagesShift and StillComputed; the others are AlphasErrors, which are terminal.
+A retry may help against ApiUnavailable; the others are AlphasErrors, which are terminal.
 """
-
-from collections.abc import Sequence
 
 from marketdata_assets.errors import TerminalError, TransientError
 
@@ -66,31 +64,8 @@ class NotOffered(AlphasError):
         super().__init__(f"account {account} is not offered {record_set}: {answer}")
 
 
-class WindowTooDense(AlphasError):
-    """One second has more alphas than the API pages through."""
-
-    def __init__(self, window: str, count: int, cap: int) -> None:
-        super().__init__(
-            f"{window}: {count} alphas were created within this second, and the API pages through {cap} at most."
-            f" Fetch them by id, or import an archive that has them."
-        )
-
-
 class BadOptions(AlphasError):
     """Contradictory options of an import."""
-
-
-class DuplicateIds(AlphasError):
-    """A collection of another tool has an id more than once, so no unique index can be built."""
-
-    def __init__(self, collection: str, examples: Sequence[tuple[object, int]]) -> None:
-        named = ", ".join(
-            f"{times} documents {f'of id {name}' if name else 'without an id'}" for name, times in examples
-        )
-        super().__init__(
-            f"{collection} has {named}; nothing is imported into it. Keep one document of each id and remove those"
-            f" without one, or rename the collection to have it rebuilt from the packages; then run it again."
-        )
 
 
 class ApiUnavailable(TransientError):
@@ -101,20 +76,4 @@ class ApiUnavailable(TransientError):
         super().__init__(
             f"{request}: failed after {attempts} attempts, last: {cause}. What was fetched is kept; run the same"
             f" partitions again."
-        )
-
-
-class StillComputed(TransientError):
-    """BRAIN had not computed a record set in the time that a fetch waits for it."""
-
-    def __init__(self, record_set: str, polls: int) -> None:
-        super().__init__(f"{record_set}: BRAIN still computes it after {polls} requests. Run the same partition again.")
-
-
-class PagesShift(TransientError):
-    """The list kept changing while it was read."""
-
-    def __init__(self, window: str, attempts: int, cause: str) -> None:
-        super().__init__(
-            f"{window}: the pages changed during {attempts} reads ({cause}). Run the same partition again."
         )

@@ -25,7 +25,6 @@ from marketdata_assets.alphas.errors import (
     NotEnabled,
     NotOffered,
     RequestRejected,
-    StillComputed,
 )
 from marketdata_assets.alphas.fetch import ClientFactory
 from marketdata_assets.alphas.file_index import Pair, months_by_account
@@ -34,7 +33,7 @@ from marketdata_assets.alphas.importer import database_name
 from marketdata_assets.alphas.layout import Kind, month_window
 from marketdata_assets.alphas.merge import Document
 from marketdata_assets.alphas.record_sets import CODE_VERSION, RECORD_SETS, Pending, Records, RecordSet, asset_name
-from marketdata_assets.errors import MarketDataError
+from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.loading.states import State
 from marketdata_assets.months import alpha_months, month_ranges
@@ -369,7 +368,9 @@ class _AccountFetch:
             if not isinstance(found, Pending):
                 return found
             await asyncio.sleep(min(found.seconds, LONGEST_POLL_SECONDS))
-        raise StillComputed(self.job.record_set, MAX_POLLS)
+        raise TransientError(
+            f"{self.job.record_set}: BRAIN still computes it after {MAX_POLLS} requests. Run the same partition again."
+        )
 
     def _note(self, error: Exception) -> None:
         self.unavailable += isinstance(error, ApiUnavailable)

@@ -14,7 +14,7 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
-from marketdata_assets.alphas.errors import DuplicateIds
+from marketdata_assets.alphas.errors import AlphasError
 from marketdata_assets.alphas.file_index import Pair, list_packages, months_by_account
 from marketdata_assets.alphas.files import day_of
 from marketdata_assets.alphas.import_modes import CODE_VERSION, FieldModes, ImportOptions, Span
@@ -183,7 +183,7 @@ def find(root: Path, account: str, kind: Kind, months: Collection[str]) -> list[
 def prepare(database: Database[Document], account: str) -> None:
     """Create the indexes of the account's collection and of the ledger; safe to call at any time.
 
-    Raises DuplicateIds for a collection of another tool that has an id more than once, and what `mongo_ledger.ensure`
+    Raises AlphasError for a collection of another tool that has an id more than once, and what `mongo_ledger.ensure`
     raises.
     """
     mongo_ledger.ensure(database)
@@ -200,7 +200,15 @@ def prepare(database: Database[Document], account: str) -> None:
             ],
             allowDiskUse=True,
         )
-        raise DuplicateIds(collection.full_name, [(row["_id"], row["times"]) for row in counted]) from None
+        named = [
+            f"{row['times']} documents {f'of id {name}' if (name := row['_id']) else 'without an id'}"
+            for row in counted
+        ]
+        raise AlphasError(
+            f"{collection.full_name} has {', '.join(named)}; nothing is imported into it. Keep one document of each id"
+            " and remove those without one, or rename the collection to have it rebuilt from the packages; then run it"
+            " again."
+        ) from None
     for keys in INDEXES:
         collection.create_index(keys)
 

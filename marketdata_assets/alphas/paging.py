@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from marketdata_assets.alphas.api import PAGE_LIMIT, BrainClient
 from marketdata_assets.alphas.api_requests import Page
-from marketdata_assets.alphas.errors import PagesShift, RequestRejected, WindowTooDense
+from marketdata_assets.alphas.errors import AlphasError, RequestRejected
 from marketdata_assets.alphas.layout import SECOND, Kind, Window
-from marketdata_assets.errors import MarketDataError
+from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.logs import get_logger
 
 T = TypeVar("T")
@@ -61,7 +61,8 @@ class ListReader:
     async def read(self, kind: Kind, window: Window) -> tuple[Part | None, list[Window]]:
         """The beginning of `window`, and the windows that are left to read; no part when it must be split first.
 
-        Raises the errors of `BrainClient.page`, and for a window of one second PagesShift and WindowTooDense.
+        Raises the errors of `BrainClient.page`, for a window of one second TransientError when its pages keep
+        changing, and AlphasError when it has too many alphas.
         """
         for _ in range(MAX_READS):
             first = await self._page(kind, window, 0, PAGE_LIMIT)
@@ -71,7 +72,9 @@ class ListReader:
                 return self._part(window, pages)
         halves = window.halves()
         if halves is None:
-            raise PagesShift(f"{kind} {window}", MAX_READS, cause)
+            raise TransientError(
+                f"{kind} {window}: the pages changed during {MAX_READS} reads ({cause}). Run the same partition again."
+            )
         if _contradiction([first]):
             return None, list(halves)
         return self._part(window, [first])  # a single response cannot shift
@@ -119,7 +122,10 @@ class ListReader:
         if len(alphas) == count and not (single and count and count % ROUND == 0):
             return Part(window, alphas), []
         if single:
-            raise WindowTooDense(str(window), count, len(alphas))
+            raise AlphasError(
+                f"{window}: {count} alphas were created within this second, and the API pages through"
+                f" {len(alphas)} at most. Fetch them by id, or import an archive that has them."
+            )
         ends = pages[-1].created[-1]
         assert ends
         cut = max(ends.astimezone(dt.UTC).replace(microsecond=0), window.start)

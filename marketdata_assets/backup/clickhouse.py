@@ -35,7 +35,7 @@ def save(url: str, tables: Sequence[str], folder: Path) -> list[Relation]:
 
 
 def restore(url: str, relations: Sequence[Relation], folder: Path, prepare: Callable[["Client"], None]) -> None:
-    """Restore the rows; `prepare` creates the tables. Raises BackupError."""
+    """Restore the rows; `prepare` creates the tables. Raises TerminalError."""
     with connect(url) as client:
         prepare(client)
         # A table that a view fills is restored after the view's source; its rows replace those that the view produced.

@@ -27,10 +27,6 @@ DATED = "%Y-%m-%dT%H%M%SZ"
 _DATED = re.compile(r"\d{4}-\d\d-\d\dT\d{6}Z")
 
 
-class BackupError(TerminalError):
-    """The folder is in use or has no complete backup, a file was changed, or tables have rows or differ from it."""
-
-
 class Piece(msgspec.Struct, frozen=True):
     """A file: its name in the folder, its size on disk, and its SHA-256."""
 
@@ -80,10 +76,10 @@ class Digest:
 
 
 def begin(folder: Path) -> None:
-    """Create the folder, readable by its owner only. Raises BackupError."""
+    """Create the folder, readable by its owner only. Raises TerminalError."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if any(folder.iterdir()):
-        raise BackupError(f"{folder} is not empty; name a new folder for each backup, such as {folder}/2026-01-31")
+        raise TerminalError(f"{folder} is not empty; name a new folder for each backup, such as {folder}/2026-01-31")
 
 
 def end(folder: Path, manifest: Manifest) -> None:
@@ -114,7 +110,7 @@ def prune(parent: Path, keep: int) -> list[Path]:
 
 
 def read(folder: Path) -> Manifest:
-    """The manifest. Raises BackupError."""
+    """The manifest. Raises TerminalError."""
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
         if manifest.format == FORMAT and manifest.relations:
@@ -126,14 +122,14 @@ def read(folder: Path) -> Manifest:
         cause = f"there is no {MANIFEST}"
     except msgspec.DecodeError as error:
         cause = f"{MANIFEST}: {error}"
-    raise BackupError(
+    raise TerminalError(
         f"{folder} has no complete backup: {cause}. An interrupted backup cannot be restored; take another, or name"
         " the folder that has manifest.json"
     )
 
 
 def check(folder: Path, manifest: Manifest) -> None:
-    """Compare every file with the manifest. Raises BackupError."""
+    """Compare every file with the manifest. Raises TerminalError."""
     for piece in (piece for relation in manifest.relations for piece in relation.pieces):
         path = folder / piece.name
         if Path(piece.name).name != piece.name or not path.is_file():
@@ -145,18 +141,18 @@ def check(folder: Path, manifest: Manifest) -> None:
                 if hashlib.file_digest(file, "sha256").hexdigest() == piece.sha256:
                     continue
             cause = "has other bytes than were written"
-        raise BackupError(f"{path}: {cause}. Nothing was restored; take the file from another copy of the backup")
+        raise TerminalError(f"{path}: {cause}. Nothing was restored; take the file from another copy of the backup")
 
 
 def check_rows(folder: Path, one: Relation, rows: Callable[[IO[bytes]], Iterator[bytes]]) -> None:
-    """Count and hash the rows in the files of a table. Raises BackupError when they are not those that were read."""
+    """Count and hash the rows in the files of a table. Raises TerminalError when they are not those that were read."""
     digest = Digest()
     for piece in one.pieces:
         with reading(folder, piece) as file:
             for row in rows(file):
                 digest.add(row)
     if (digest.rows, digest.text) != (one.rows, one.digest):
-        raise BackupError(
+        raise TerminalError(
             f"{folder}: the files of {one.store} {one.name} have {digest.rows} rows {digest.text}, the manifest has"
             f" {one.rows} {one.digest}. Use another backup, and take a new one"
         )
@@ -179,10 +175,10 @@ def restore_each(
 ) -> None:
     """Restore one table after the other, with progress, and compare the rows and digest of each with the backup.
 
-    Raises BackupError before the first when any of them has rows, and when a table differs from the backup.
+    Raises TerminalError before the first when any of them has rows, and when a table differs from the backup.
     """
     if full := [one.name for one in relations if has_rows(one.name)]:
-        raise BackupError(
+        raise TerminalError(
             f"{store} has rows in {', '.join(full)}; a backup is restored into empty databases only. Name others, or"
             " drop these tables"
         )
@@ -190,7 +186,7 @@ def restore_each(
         report(done, len(relations), one.name)
         rows, digest = restore(one)
         if (rows, digest) != (one.rows, one.digest):
-            raise BackupError(
+            raise TerminalError(
                 f"{store} {one.name}: the backup has {one.rows} rows or documents {one.digest}, the database has {rows}"
                 f" {digest}. Do not use this one; drop it and restore again while nothing else writes"
             )

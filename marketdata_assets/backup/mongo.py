@@ -37,7 +37,7 @@ def save(server: str | Server, datasets: Sequence[str], folder: Path) -> list[Re
 
 
 def restore(server: str | Server, relations: Sequence[Relation], folder: Path) -> None:
-    """Restore the documents and their indexes. Raises BackupError."""
+    """Restore the documents and their indexes. Raises TerminalError."""
     with databases(server) as stored:
 
         def load(one: Relation) -> tuple[int, str]:

@@ -13,7 +13,6 @@ from psycopg import sql
 
 from marketdata_assets.backup.files import (
     CHUNK,
-    BackupError,
     Digest,
     Relation,
     chunks,
@@ -21,6 +20,7 @@ from marketdata_assets.backup.files import (
     save_each,
     writing,
 )
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.stores.postgres import STORE, connect
 
 DAGSTER = "Dagster"
@@ -45,7 +45,7 @@ def restore(
 ) -> None:
     """Restore the rows, all or none. `prepare` creates the tables it knows; others are created as they were.
 
-    Raises BackupError.
+    Raises TerminalError.
     """
     with connect(dsn) as connection, connection.transaction():
         connection.execute(SESSION)
@@ -60,7 +60,7 @@ def restore(
 
 
 def restore_dagster(dsn: str, relations: Sequence[Relation], folder: Path) -> None:
-    """Restore Dagster's own storage, whose tables Dagster has created, all or none. Raises BackupError.
+    """Restore Dagster's own storage, whose tables Dagster has created, all or none. Raises TerminalError.
 
     What an instance without runs has written, such as heartbeats and ticks, is replaced.
     """
@@ -68,7 +68,7 @@ def restore_dagster(dsn: str, relations: Sequence[Relation], folder: Path) -> No
         connection.execute(SESSION)
         for one in relations:
             if one.name == REVISION and _content(connection, one) != (one.rows, one.digest):
-                raise BackupError(
+                raise TerminalError(
                     f"{DAGSTER} has tables of another version than the backup. Nothing was restored to it; install the"
                     " version of Dagster that took the backup, or leave it out with --store"
                 )

@@ -36,17 +36,6 @@ MARK = "marketdata definition "
 Engine = Literal["continuous aggregate", "rollup"]
 
 
-class DefinitionDrift(TerminalError):
-    """The K-line in the database was made from another definition than this version's."""
-
-    def __init__(self, relation: str, found: str, wanted: str) -> None:
-        super().__init__(
-            f"{relation} in the database was made from definition {found}, this version uses {wanted}. Its rows may"
-            f' mean something else. Rebuild it: "marketdata kline rebuild", or run stock_monthly_kline with config'
-            f" rebuild: true."
-        )
-
-
 @dataclass(frozen=True)
 class KlineReport:
     """What one refresh did to `months`; `rows` are K-lines of these months."""
@@ -68,7 +57,7 @@ def refresh(
     all of a month without a record of a change. `force` recomputes all, also what a continuous aggregate believes
     unchanged. `rebuild` recreates the K-line of every month that has minute bars, and so does the first refresh of a
     database; readers see the old rows until then.
-    Raises DefinitionDrift when it was made from another definition and `rebuild` is not set, and KlineInUse when
+    Raises TerminalError when it was made from another definition and `rebuild` is not set, and when
     something that depends on the K-line cannot be kept in a rebuild.
     """
     started = time.monotonic()
@@ -139,7 +128,11 @@ def _exists(connection: psycopg.Connection, engine: Engine, rebuild: bool) -> bo
     kind, comment = relation_swap.kind_and_comment(connection, RELATION)
     found = comment.removeprefix(MARK) if comment and comment.startswith(MARK) else "unknown"
     if kind is not None and not rebuild and found != fingerprint(engine):
-        raise DefinitionDrift(RELATION, found, fingerprint(engine))
+        raise TerminalError(
+            f"{RELATION} in the database was made from definition {found}, this version uses"
+            f' {fingerprint(engine)}. Its rows may mean something else. Rebuild it: "marketdata kline rebuild",'
+            " or run stock_monthly_kline with config rebuild: true."
+        )
     return kind is not None
 
 

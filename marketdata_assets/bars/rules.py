@@ -14,7 +14,7 @@ import polars as pl
 
 from marketdata_assets.bars.layout import DECIMALS, PRICES
 from marketdata_assets.bars.reading import Rows
-from marketdata_assets.loading.errors import WrongLabel
+from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.reference.codes import canonical
 
@@ -117,12 +117,19 @@ class Labels:
         return bars if self.declared == "end" else replace(bars, time=bars.time + MINUTE)
 
     def check(self, place: str) -> None:
-        """Raise WrongLabel when more days are labelled by the other end than as declared."""
+        """Raise LoadError when more days are labelled by the other end than as declared."""
         starts = [day for day, found in self._days.items() if found & 0b100110 == 0b100 and found & 0b010001]
         ends = [day for day, found in self._days.items() if found & 0b101111 == 0b101011]
         wrong, right = (starts, ends) if self.declared == "end" else (ends, starts)
         if len(wrong) > len(right):
-            raise WrongLabel(place, self.declared, str(np.datetime64(min(wrong), "D")))
+            found, why, other = {
+                "end": ("start", "has a bar of 13:00 and none of 11:30 or 15:00", "by their end, 09:31 to 15:00"),
+                "start": ("end", "has bars of 11:30 and 15:00 and none of 13:00", "by their start, 09:30 to 14:59"),
+            }[self.declared]
+            raise LoadError(
+                f"{place}: bars are labelled by the {found} of their minute: {np.datetime64(min(wrong), 'D')} {why}."
+                f" Set MARKETDATA_BARS_LABEL={found} if those of all files are, or deliver bars labelled {other}."
+            )
 
 
 class _Verdicts:

@@ -253,7 +253,7 @@ def parse(
 ) -> Parsed:
     """Read `unit` whole and encode its rows of `months` (`YYYY-MM`; None takes all), leaving out `holes`.
 
-    Raises BadFile, BadHeader, WrongLabel or TooManyRejects; then nothing of the unit may be loaded.
+    Raises BadFile, LoadError, BadHeader or TooManyRejects; then nothing of the unit may be loaded.
     """
     left_out = {place: minutes.unpack(packed) for place, packed in (holes or {}).items()}
     try:

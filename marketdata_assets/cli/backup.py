@@ -16,6 +16,7 @@ import typer
 from marketdata_assets.cli import flows, output, stores
 from marketdata_assets.cli.arguments import existing_folder
 from marketdata_assets.cli.instance import CannotRun, dagster_instance, dagster_storage
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.settings import Settings
 
@@ -84,7 +85,7 @@ def backup(
         before = _fresh_bars() if bars else {}
         found = _saved(folder, addresses)
         if not found:
-            raise files.BackupError(
+            raise TerminalError(
                 f"{', '.join(addresses)}: none has a table of this project, so there is nothing to back up. Check that"
                 " the variables name the databases that are loaded into"
             )
@@ -118,7 +119,7 @@ def restore(
             manifest, relations=[one for one in manifest.relations if one.store in named]
         )
         if missing := named - {one.store for one in manifest.relations}:
-            raise files.BackupError(f"{folder} has nothing of {', '.join(sorted(missing))}; leave out its --store")
+            raise TerminalError(f"{folder} has nothing of {', '.join(sorted(missing))}; leave out its --store")
     files.check(folder, manifest)
     with output.bar("verify" if verify else "restore", quiet=as_json):
         if verify:
@@ -185,13 +186,12 @@ ADDRESSES: "Mapping[Store, Callable[[], str]]" = {
 
 
 def _addresses(wanted: "Sequence[Store]") -> "dict[Store, str]":
-    """Where each database is. Raises BackupError when one has no server."""
-    from marketdata_assets.backup.files import BackupError
+    """Where each database is. Raises TerminalError when one has no server."""
 
     try:
         return {store: ADDRESSES[store]() for store in wanted}
     except (NoServer, CannotRun) as error:
-        raise BackupError(
+        raise TerminalError(
             f"{error} Nothing was backed up. To back up the other databases without this one, name them, such as"
             " --store postgres"
         ) from error

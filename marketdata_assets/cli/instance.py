@@ -41,16 +41,6 @@ class CannotRun(TerminalError):
     """What a command needs is missing: a storage, a program, files, symbols or a flow."""
 
 
-class StorageAway(TransientError):
-    """Dagster's storage does not answer, or closed the connection, while a command uses it."""
-
-    def __init__(self, cause: str) -> None:
-        super().__init__(
-            f"Dagster's storage is not answering ({cause}). What is committed stays, and the run ends as failed;"
-            f' start the server ("marketdata doctor" names what is missing) and give the command again.'
-        )
-
-
 @dataclass(frozen=True)
 class RunOutcome:
     """How a run of a job ended: its id, what its assets reported, and why a step failed.
@@ -187,7 +177,7 @@ def environment_of(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def dagster_instance(settings: Settings) -> "Iterator[DagsterInstance]":
-    """Dagster's own storage, for the length of a command. Raises CannotRun and StorageAway."""
+    """Dagster's own storage, for the length of a command. Raises CannotRun, or TransientError where it is down."""
     adopt(settings)
     import dagster as dg
     from dagster_postgres.utils import DagsterPostgresException
@@ -199,8 +189,11 @@ def dagster_instance(settings: Settings) -> "Iterator[DagsterInstance]":
             instance.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=10)
             yield instance
     except (OperationalError, DagsterPostgresException) as error:  # the second when Dagster has tried again in vain
-        cause = str(error.orig) if isinstance(error, OperationalError) else str(error)
-        raise StorageAway(cause.partition("\n")[0]) from error
+        cause = str(error.orig if isinstance(error, OperationalError) else error).partition("\n")[0]
+        raise TransientError(
+            f"Dagster's storage is not answering ({cause}). What is committed stays, and the run ends"
+            ' as failed; start the server ("marketdata doctor" names what is missing) and give the command again.'
+        ) from error
 
 
 def run_job(

@@ -10,10 +10,6 @@ from marketdata_assets.errors import TerminalError
 from marketdata_assets.run_containers.container import Limits
 
 
-class NoEngine(TerminalError):
-    """The Docker Engine cannot be used: its client is not installed, or its socket is closed to this user."""
-
-
 def run_containers(
     socket: Annotated[Path, typer.Option(help="where requests are taken")],
     cpus: Annotated[float, typer.Option(min=0.01, help="cores of one run, at most")] = 2.0,
@@ -32,11 +28,11 @@ def run_containers(
         from marketdata_assets.run_containers.engine import Engine
         from marketdata_assets.run_containers.service import serve
     except ModuleNotFoundError as error:
-        raise NoEngine("docker is not installed; run: pip install 'marketdata-assets[containers]'") from error
+        raise TerminalError("docker is not installed; run: pip install 'marketdata-assets[containers]'") from error
     try:
         engine = Engine.of_this_container(limits)
     except DockerException as error:
-        raise NoEngine(
+        raise TerminalError(
             f"the Docker Engine does not answer: {error}. DOCKER_GID in .env has to be the group of the socket that is"
             " mounted, as `stat -c %g /var/run/docker.sock` prints it."
         ) from error

@@ -112,9 +112,9 @@ async def drain(
     """Load the records of some types, or of all, from their durable consumers into the tables.
 
     `on_start` is called once it has the stream and the tables. `owner` is what another drain of the stream reports; it
-    raises Claimed meanwhile. Raises UnknownTable;
-    StreamMissing, NatsUnavailable, NatsRejected, Claimed, ConcurrentReader; StoreAway, StoreFull. What was
-    acked by then is in the tables, and everything else still in the stream.
+    raises Claimed meanwhile. Raises ExchangesError for a type of no table, TransientError beside another reader, and
+    StreamMissing, NatsUnavailable, NatsRejected, Claimed, StoreAway, StoreFull. What was acked by then is in the
+    tables, and everything else still in the stream.
     """
     selected = [schema.table_of(name).type for name in types] if types is not None else list(schema.TABLES)
     with clickhouse.connect(clickhouse_url) as client:

@@ -72,10 +72,6 @@ class NatsRejected(TransientError):
         super().__init__(f"NATS at {server} rejected the request: {answer}. Check its accounts and limits; retried.")
 
 
-class ConcurrentReader(TransientError):
-    """Another reader takes messages of the same consumer."""
-
-
 class Claimed(TransientError):
     """Another process does this work now."""
 

@@ -13,10 +13,6 @@ from marketdata_assets.errors import TerminalError
 _OF_A_COMMAND = ContextVar("_OF_A_COMMAND", default=False)
 
 
-class OutsideFolder(TerminalError):
-    """The config of a run names a file or a folder outside of the folder that the settings name for it."""
-
-
 @contextmanager
 def of_a_command() -> Iterator[None]:
     """Whoever runs a command in a terminal names any file: a run inside this block may, too."""
@@ -28,12 +24,12 @@ def of_a_command() -> Iterator[None]:
 
 
 def allowed(field: str, names: Sequence[str], folder: Path, variable: str) -> list[Path]:
-    """The paths that `field` of a config names. Raises OutsideFolder unless they are below `folder`."""
+    """The paths that `field` of a config names. Raises TerminalError unless they are below `folder`."""
     paths = [Path(name) for name in names]
     for path in paths:
         inside = path.is_relative_to(folder.absolute()) and ".." not in path.parts
         if not (inside or _OF_A_COMMAND.get()):
-            raise OutsideFolder(
+            raise TerminalError(
                 f"{field}: {path} is not below {folder.absolute()}; a run that no command started reads nothing else."
                 f" Move it there, set {variable} to its folder, or name it to the command"
             )

@@ -13,19 +13,15 @@ from marketdata_assets.errors import TerminalError
 _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
 
-class BadRunConfig(TerminalError):
-    """The run config does not name valid months, tables or days."""
-
-
 def config_of(op: str, months: Any, **options: Any) -> dict[str, Any]:
     """The run config of a job whose only op loads `months`: a list of them, or a mapping by month or to months."""
     return {"ops": {op: {"config": {"months": months, **options}}}}
 
 
 def check_months(months: Iterable[str]) -> None:
-    """Raises BadRunConfig."""
+    """Raises TerminalError."""
     if wrong := [month for month in months if not _MONTH.fullmatch(month)]:
-        raise BadRunConfig(f"months: {wrong[0]!r} is no month; write 2026-01")
+        raise TerminalError(f"months: {wrong[0]!r} is no month; write 2026-01")
 
 
 def months_of(config: Mapping[str, Any]) -> set[str]:

@@ -102,16 +102,6 @@ class RequestRejected(ExchangesError):
         super().__init__(f"{request}: rejected with {code} ({reason}). A retry would be rejected too.")
 
 
-class UnknownTable(ExchangesError):
-    """No table holds records of this type."""
-
-    def __init__(self, name: str, known: Iterable[str]) -> None:
-        names = list(known)
-        near = get_close_matches(name, names, 1)
-        hint = f"did you mean {near[0]}?" if near else f"valid types: {', '.join(names)}"
-        super().__init__(f"no table holds records of type {name!r}; {hint}")
-
-
 class VenueUnavailable(TransientError):
     """Every attempt of a REST request ended in an error or a timeout."""
 
@@ -124,7 +114,3 @@ class VenueRateLimited(TransientError):
 
     def __init__(self, request: str, cause: str) -> None:
         super().__init__(f"{request}: not sent: {cause}. Resume from the last cursor after that.")
-
-
-class BadDump(ExchangesError):
-    """A downloaded file is not what its name says, or does not fit to what is loaded."""

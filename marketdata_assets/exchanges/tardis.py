@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from marketdata_assets.exchanges.decimals import decimal, plain
-from marketdata_assets.exchanges.errors import UNREADABLE, BadDump, UnknownVenue
+from marketdata_assets.exchanges.errors import UNREADABLE, ExchangesError, UnknownVenue
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import (
     AnyRecord,
@@ -101,7 +101,7 @@ def depth_of(kind: str) -> int:
 
 
 def records(kind: str, lines: Iterable[bytes], find: Find) -> Iterator[Outcome]:
-    """The records of a file in its order; a row that cannot be read is a dead letter. Raises BadDump, and UnknownVenue.
+    """The records of a file in its order; a row that cannot be read is a dead letter. Raises ExchangesError.
 
     A file without a line is one of a day without data.
     """
@@ -127,7 +127,7 @@ def _rows(kind: str, lines: Iterator[bytes], find: Find) -> Iterator[Row | DeadL
     names = header.split(",")
     missing = [name for name in (*ABOUT, *COLUMNS[kind]) if name not in names]
     if missing:
-        raise BadDump(
+        raise ExchangesError(
             f"files of {kind} of tardis.dev have a column {missing[0]!r}; this one has {', '.join(names[:12])}"
         )
     for number, line in enumerate(lines, 2):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from marketdata_assets.export.errors import AnotherExport, ExportRunning
+from marketdata_assets.errors import TerminalError, TransientError
 from marketdata_assets.loading.replacing import replacing
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ class Report:
 
 @contextmanager
 def exclusive(folder: Path, form: str, kind: "DataclassInstance") -> Iterator[None]:
-    """Hold the folder for an export of this kind. Raises AnotherExport and ExportRunning."""
+    """Hold the folder for an export of this kind. Raises TerminalError if it has another, TransientError during one."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ExportRunning(folder) from None
+            raise TransientError(f"another export to {folder} is in progress; try again when it has ended") from None
         _check_kind(folder, {"format": FORMAT, "form": form, **asdict(kind)})
         yield
 
@@ -67,4 +67,7 @@ def _check_kind(folder: Path, wanted: dict[str, Any]) -> None:
     if not path.exists():
         write_bytes(path, content)
     elif path.read_bytes() != content:
-        raise AnotherExport(folder, path.read_text("utf-8"), content.decode())
+        raise TerminalError(
+            f"{folder} has an export of {path.read_text('utf-8')}; export {content.decode()} to another folder,"
+            " or delete this one"
+        )

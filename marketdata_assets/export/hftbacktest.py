@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 import polars as pl
 
-from marketdata_assets.export.errors import OutOfOrder
+from marketdata_assets.export.errors import CannotExport
 from marketdata_assets.export.exchange_rows import Day
 from marketdata_assets.loading.replacing import replacing
 
@@ -39,7 +39,7 @@ def path_of(day: Day) -> Path:
 
 
 def write(path: Path, day: Day, parts: Iterable[Events]) -> int:
-    """Write the events of consecutive spans as one file; the number of rows. Raises OutOfOrder."""
+    """Write the events of consecutive spans as one file; the number of rows. Raises CannotExport."""
     rows = 0
     with tempfile.TemporaryFile() as raw:
         for part in ordered(parts, day):
@@ -118,7 +118,10 @@ def _cut(events: Events, settled: int) -> int:
 
 def _checked(events: Events, written: int, day: Day) -> int:
     if events["exch_ts"].min() < written:
-        raise OutOfOrder(f"{day.exchange} {day.market_type} {day.instrument} on {day.date}", LATEST_NS // 10**9)
+        raise CannotExport(
+            f"{day.exchange} {day.market_type} {day.instrument} on {day.date}: an event was received more than"
+            f" {LATEST_NS // 10**9} s after a later one. Use the layout plain."
+        )
     return int(events["exch_ts"].max())
 
 

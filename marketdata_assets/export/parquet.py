@@ -47,7 +47,7 @@ def export(
 
     A file that is made of the same data is left alone, one whose bars are no longer loaded is removed. One year of one
     stock is in memory for each of `workers` threads. A stock that fails is in the report and keeps its files. Raises
-    AnotherExport, ExportRunning, MissingFactors, NothingLoaded, CannotRead.
+    TerminalError, TransientError, MissingFactors, NothingLoaded, CannotRead.
     """
     with exclusive(folder, "parquet", query):
         factors = _factors(query, codes, connection)

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.export import exchange_rows, hftbacktest, nautilus, plain
 from marketdata_assets.export.book_events import BookEvents
-from marketdata_assets.export.errors import CannotExport, LayoutLacks
+from marketdata_assets.export.errors import CannotExport
 from marketdata_assets.export.exchange_rows import Chosen, Day
 from marketdata_assets.export.folder import Report, exclusive
 from marketdata_assets.export.manifest import Entry, Manifest
@@ -72,10 +73,12 @@ def export(
     """Make the files of the days `first` to `last` (UTC) equal to the tables; None is all of them.
 
     Files of days without records are removed. A file that fails is in the report and stays as it was. Raises
-    LayoutLacks, AnotherExport, ExportRunning, UnknownName, NothingLoaded, CannotRead.
+    TerminalError, TerminalError, TransientError, UnknownName, NothingLoaded, CannotRead.
     """
     if layout != "plain" and (lacking := [one for one in types if one not in MARKET_DATA]):
-        raise LayoutLacks(layout, lacking, MARKET_DATA)
+        raise TerminalError(
+            f"the layout {layout} has no {', '.join(lacking)}; it has {', '.join(MARKET_DATA)}. Use the layout plain."
+        )
     chosen = (exchange, market_type, instruments)
     with exclusive(folder, "records", Kind(layout)), of_clickhouse(connection) as client:
         files = _files(client, layout, types, chosen, first, last)

@@ -4,7 +4,7 @@
 failure means for the rest, is the caller's business.
 """
 
-from marketdata_assets.fanout.errors import FolderNotShared, WorkerDied
 from marketdata_assets.fanout.mapping import Fanout
+from marketdata_assets.fanout.pool import WorkerDied
 
-__all__ = ["Fanout", "FolderNotShared", "WorkerDied"]
+__all__ = ["Fanout", "WorkerDied"]

@@ -16,17 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from marketdata_assets.fanout.errors import (
-    FolderNotShared,
-    NoRay,
-    RayAway,
-    RayIncompatible,
-    RayLost,
-    RayWithoutWorkers,
-    WorkerDied,
-)
-from marketdata_assets.fanout.pool import WORKER_ENVIRONMENT, Answer, Item, Outcome, attempt
+from marketdata_assets.errors import TerminalError, TransientError
+from marketdata_assets.fanout.pool import WORKER_ENVIRONMENT, Answer, Item, Outcome, WorkerDied, attempt
 
+VARIABLE = "MARKETDATA_RAY_ADDRESS"
 LOCAL = "local"
 QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
 ANSWER_SECONDS = 5.0
@@ -87,33 +80,47 @@ class Cluster:
         except exceptions.RayTaskError as error:  # the answer could not be sent
             return None, RuntimeError(_cause(error.cause))
         except (exceptions.RayError, ConnectionError) as error:
-            raise RayLost(self._address, _cause(error)) from error
+            raise TransientError(
+                f"the Ray cluster at {self._address} was lost during the run: {_cause(error)}. Units loaded by"
+                " then stay loaded; check `ray status`, and run the same partitions again"
+            ) from error
         return outcome
 
 
 def _attempt_there(folder: Path | None, function: Callable[[Item], Answer], item: Item) -> Outcome[Answer]:
     if folder is not None and not folder.is_dir():
-        return None, FolderNotShared(folder, socket.gethostname())
+        return None, TerminalError(
+            f"{folder} does not exist on {socket.gethostname()}, a machine of the Ray cluster: share the"
+            f" folder, under the same path on every machine, or unset {VARIABLE} to work in processes of"
+            " this machine"
+        )
     return attempt(function, item)
 
 
 def cpus(address: str) -> int:
-    """CPUs of the cluster's machines that are up. Raises RayWithoutWorkers when there are none."""
+    """CPUs of the cluster's machines that are up. Raises TerminalError when there are none."""
     found = int(connect(address).cluster_resources().get("CPU", 0))
     if found == 0:
-        raise RayWithoutWorkers(address)
+        raise TerminalError(
+            f"the Ray cluster at {address} has no CPU to work with: add a node with `ray start --address=...`,"
+            " or set MARKETDATA_WORKERS to the number of units to submit at once if the cluster scales"
+            " automatically"
+        )
     return found
 
 
 def connect(address: str, workers: int = 0) -> Any:
     """The module `ray`, connected; a process that is connected already stays where it is.
 
-    Raises NoRay, RayAway or RayIncompatible.
+    Raises TransientError when nothing answers there, and TerminalError without Ray, or with another that does not fit.
     """
     try:
         import ray
     except ImportError as error:
-        raise NoRay(address) from error
+        raise TerminalError(
+            f"{VARIABLE} is {address!r}, and Ray is not installed here: pip install 'marketdata-assets[ray]', or"
+            f" unset {VARIABLE} to work in processes of this machine"
+        ) from error
     if not ray.is_initialized():
         with _own_signals():
             if address == LOCAL:
@@ -146,11 +153,18 @@ def _join(ray: Any, address: str) -> None:
         try:
             socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
         except (OSError, ValueError) as error:
-            raise RayAway(address, _cause(error)) from error
+            raise TransientError(
+                f"no Ray cluster at {address} ({_cause(error)}): start one with `ray start --head --port=6379`,"
+                f" correct {VARIABLE}, or unset it to work in processes of this machine"
+            ) from error
     try:
         ray.init(address, **QUIET)
     except Exception as error:
-        raise RayIncompatible(address, _cause(error)) from error
+        raise TerminalError(
+            f"Ray at {address} does not accept this process: {_cause(error)}. Every machine needs the same Ray"
+            " and Python and the cluster's token (RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or"
+            " ~/.ray/auth_token); this one must be a node of the cluster unless the address begins with ray://"
+        ) from error
 
 
 @contextmanager

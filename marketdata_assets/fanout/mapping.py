@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 from marketdata_assets.fanout import cluster
-from marketdata_assets.fanout.errors import WorkerDied
-from marketdata_assets.fanout.pool import Answer, Item, Pool
+from marketdata_assets.fanout.pool import Answer, Item, Pool, WorkerDied
 
 Executor = Pool | cluster.Cluster
 
@@ -48,7 +47,7 @@ class Fanout:
     ) -> Iterator[Done[Item, Answer]]:
         """Yield each item's end as it comes; items start in their order and end in any.
 
-        `folder` is where the items' files lie: a machine that does not see it answers FolderNotShared. Without Ray, one
+        `folder` is where the items' files lie: a machine that does not see it answers TerminalError. Without Ray, one
         item, or one worker, runs in this process. Stopping the iteration drops the items not started.
         """
         if not items:

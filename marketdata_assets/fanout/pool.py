@@ -18,8 +18,6 @@ from multiprocessing import forkserver
 from multiprocessing.connection import wait as wait_for_sentinel
 from typing import TypeVar, cast
 
-from marketdata_assets.fanout.errors import WorkerDied
-
 # Read by C libraries as they load: no BLAS threads to wake, and freed memory kept for the next block of rows.
 WORKER_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
@@ -38,6 +36,16 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 Outcome = tuple[Answer | None, BaseException | None]
 """An answer, or an error in its place; WorkerDied when the process was killed."""
+
+
+class WorkerDied(Exception):
+    """The process that worked on an item was killed, first among others and then with this item alone."""
+
+    def __init__(self, cause: str = "out of memory, or by hand") -> None:
+        super().__init__(
+            f"the worker process was killed, and again when it had this unit alone ({cause}); free memory or lower"
+            " MARKETDATA_WORKERS, and run the same partitions again"
+        )
 
 
 def attempt(function: Callable[[Item], Answer], item: Item) -> Outcome[Answer]:

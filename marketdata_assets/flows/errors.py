@@ -57,26 +57,6 @@ class CannotAddColumn(FlowError):
         )
 
 
-class KeyTaken(FlowError):
-    """A key of the unit belongs to rows of another."""
-
-    def __init__(self, place: str, table: str, mode: str, detail: str) -> None:
-        super().__init__(
-            f"{place}: {table} has a row of the same key from another file ({detail}), and mode {mode} overwrites none."
-            " Take it out of one file, or declare mode: upsert."
-        )
-
-
-class SchemaDrift(FlowError):
-    """The table in the database is another than the flow declares."""
-
-    def __init__(self, flow: str, table: str, differences: Sequence[str]) -> None:
-        super().__init__(
-            f"flow {flow}: table {table} in the database differs from target: {'; '.join(differences)}. Nothing is"
-            f' changed; rebuild it with "marketdata flows rebuild {flow}", or change the flow back.'
-        )
-
-
 class CannotRebuild(FlowError):
     """A table is not rebuilt; it is as it was."""
 

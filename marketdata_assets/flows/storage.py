@@ -14,7 +14,7 @@ from marketdata_assets.flows import owners
 from marketdata_assets.flows.alterations import OWNER_DEFAULTS, Alteration, Columns, Found, required_columns
 from marketdata_assets.flows.alterations import alterations as differences
 from marketdata_assets.flows.definition import FlowDefinition, Target
-from marketdata_assets.flows.errors import FlowError, SchemaDrift
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.postgres import create_missing, ensure_timescaledb, statement
 
@@ -25,7 +25,7 @@ VIEW = "etl_metadata"
 def ensure(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
     """Create what is missing: ledger, units, view, the flow's table; alter a table that loses nothing by it.
 
-    The answer is what was altered. Raises SchemaDrift where it takes more. Of a table that is new or has been emptied,
+    The answer is what was altered. Raises FlowError where it takes more. Of a table that is new or has been emptied,
     the ledgers of all its flows forget what was loaded. A table of mode upsert without the columns of the owner gets
     them, and its rows are overwritten by any file.
     """
@@ -38,7 +38,11 @@ def ensure(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
             return []
         changes = alterations(connection, flow.target)
         if differences := [str(change) for change in changes if change.done == "by a rebuild"]:
-            raise SchemaDrift(flow.name, flow.target.table, differences)
+            raise FlowError(
+                f"flow {flow.name}: table {flow.target.table} in the database differs from target:"
+                f" {'; '.join(differences)}. Nothing is changed; rebuild it with"
+                f' "marketdata flows rebuild {flow.name}", or change the flow back.'
+            )
         if missing := [name for name in owner_columns(flow.target) if name not in found]:
             _add_owner(connection, flow.target, missing)
         changes = [change for change in changes if change.done == "in place"]

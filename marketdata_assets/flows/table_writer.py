@@ -13,7 +13,7 @@ from psycopg import sql
 
 from marketdata_assets.flows import owners
 from marketdata_assets.flows.definition import FILE_NAME, Target
-from marketdata_assets.flows.errors import KeyTaken
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.prepare import KEY_LOCKS, Prepared
 from marketdata_assets.flows.storage import owner_columns
 from marketdata_assets.stores.postgres import copy_binary, lift_decompression_limit, statement
@@ -42,7 +42,7 @@ class TableWriter:
         """Make the table hold the unit's rows; `loaded` is whether it has rows of the unit already.
 
         The answer is how many rows the table keeps of the unit that the unit no longer has. Mode upsert goes `straight`
-        into the table where no row has the first column of a key, else by way of the staging table. Raises KeyTaken,
+        into the table where no row has the first column of a key, else by way of the staging table. Raises FlowError,
         or KeysClash.
         """
         mode = self.target.mode
@@ -149,8 +149,11 @@ class TableWriter:
         if prepared.rows:
             copy_binary(self.connection, table, self.statements.columns, prepared.payload)
 
-    def _taken(self, detail: str) -> KeyTaken:
-        return KeyTaken(self.place, self.target.table, self.target.mode, detail)
+    def _taken(self, detail: str) -> FlowError:
+        return FlowError(
+            f"{self.place}: {self.target.table} has a row of the same key from another file ({detail}), and mode"
+            f" {self.target.mode} overwrites none. Take it out of one file, or declare mode: upsert."
+        )
 
     def _execute(self, statement: str, **values: object) -> psycopg.Cursor[tuple[object, ...]]:
         return self.connection.execute(self.statements.query(statement), {"number": self.number, **values})

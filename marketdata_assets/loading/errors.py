@@ -35,21 +35,6 @@ class WrongEncoding(LoadError):
         super().__init__(f"{place}:{line}: not {encoding} ({cause}). {remedy}")
 
 
-class WrongLabel(LoadError):
-    """Bars are labelled by the other end of their minute than declared, and would be read a minute off."""
-
-    def __init__(self, place: str, declared: str, day: str) -> None:
-        self.place = place
-        found, why, other = {
-            "end": ("start", "has a bar of 13:00 and none of 11:30 or 15:00", "by their end, 09:31 to 15:00"),
-            "start": ("end", "has bars of 11:30 and 15:00 and none of 13:00", "by their start, 09:30 to 14:59"),
-        }[declared]
-        super().__init__(
-            f"{place}: bars are labelled by the {found} of their minute: {day} {why}. Set MARKETDATA_BARS_LABEL={found}"
-            f" if those of all files are, or deliver bars labelled {other}."
-        )
-
-
 class TooManyRejects(LoadError):
     """More rows are rejected than the limit allows, so the whole file is rejected; the `first` go to quarantine."""
 

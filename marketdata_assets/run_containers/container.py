@@ -36,13 +36,6 @@ class NotARun(TerminalError):
         super().__init__(f"{text!r} is no id of a run; runs have UUIDs.")
 
 
-class BadLimit(TerminalError):
-    """A limit of memory that cannot be read."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(f"{text!r} is no amount of memory; write it as 512m or 4g.")
-
-
 @dataclass(frozen=True)
 class Limits:
     """What one run may use: cores, memory as `512m` or `4g`, and processes."""
@@ -53,10 +46,10 @@ class Limits:
 
     @property
     def memory_bytes(self) -> int:
-        """Raises BadLimit."""
+        """Raises TerminalError."""
         found = re.fullmatch(r"(\d+)([kmg])b?", self.memory.lower())
         if found is None:
-            raise BadLimit(self.memory)
+            raise TerminalError(f"{self.memory!r} is no amount of memory; write it as 512m or 4g.")
         return int(found[1]) * BYTES[found[2]]
 
 
@@ -78,7 +71,7 @@ def networks(code: Mapping[str, Any]) -> list[str]:
 
 
 def settings(code: Mapping[str, Any], run_id: str, project: str, limits: Limits) -> dict[str, Any]:
-    """What creates the container on the engine, from what it reports of the code server's. Raises NotARun, BadLimit.
+    """What creates the container on the engine, from what it reports of the code server's. Raises NotARun.
 
     Without the code server's names in networks, published ports, health check and restarts: Dagster retries a run that
     was killed, as another run.

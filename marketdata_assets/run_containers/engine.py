@@ -31,13 +31,6 @@ KEPT_SECONDS = 86_400.0
 """How long the container of a run that ended is kept, for `docker logs`."""
 
 
-class NoCodeServer(TransientError):
-    """No container of the code server is running, from which that of a run could be made."""
-
-    def __init__(self, project: str, service: str) -> None:
-        super().__init__(f"no container of the service {service} of {project} is running; docker compose ps shows why")
-
-
 @dataclass(frozen=True)
 class Engine:
     """The containers of the runs of one compose project. `service` is its code server."""
@@ -60,7 +53,7 @@ class Engine:
     def start(self, run_id: str) -> None:
         """Create and start the container of a run; an existing one is left as it is.
 
-        Raises NotARun, NoCodeServer and docker.errors.APIError.
+        Raises NotARun, TransientError and docker.errors.APIError.
         """
         name = container_name(run_id)
         self._remove_old()
@@ -98,7 +91,10 @@ class Engine:
         end = time.monotonic() + REPLACE_SECONDS
         while not (found := self.client.containers(filters={"label": labels, "status": "running"})):
             if time.monotonic() > end:
-                raise NoCodeServer(self.project, self.service)
+                raise TransientError(
+                    f"no container of the service {self.service} of {self.project} is running; docker compose ps"
+                    " shows why"
+                )
             time.sleep(0.5)
         newest = max(found, key=lambda one: int(one["Created"]))
         code: Mapping[str, Any] = self.client.inspect_container(newest["Id"])

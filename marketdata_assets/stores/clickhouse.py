@@ -66,7 +66,7 @@ def connect(url: str, *, timeout_seconds: float | None = None, connect_seconds: 
     """A client that threads may share, closed on leaving, with named failures.
 
     A server without a response for `timeout_seconds` is unavailable; by default the client waits for five minutes.
-    Raises ServerTooOld, and UnsupportedServer, NotTheWriter and SeveralNodes when the address names a cluster.
+    Raises ServerTooOld, and UnsupportedServer or TerminalError when the address names a cluster.
     """
     from marketdata_assets.stores import clickhouse_cluster
 

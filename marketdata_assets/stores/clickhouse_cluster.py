@@ -11,9 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.stores import clickhouse, clickhouse_ddl
 from marketdata_assets.stores.clickhouse import naming_failures, quoted, read
-from marketdata_assets.stores.errors import NotTheWriter, SeveralNodes, StoreAway, UnsupportedServer
+from marketdata_assets.stores.errors import StoreAway, UnsupportedServer
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -66,7 +67,7 @@ def cluster_of(client: "Client") -> str:
 def join(client: Any, cluster: str) -> None:
     """Make a client one of the cluster's writing node, which this node becomes if there is none.
 
-    Raises UnsupportedServer, NotTheWriter; from then on SeveralNodes when another node answers.
+    Raises UnsupportedServer, and TerminalError on another node than the writing one, or later when another answers.
     """
     client.headers[HEADER] = cluster
     if not _is_writer(client, cluster):
@@ -241,11 +242,16 @@ def _claim(client: "Client", cluster: str) -> None:
             return
         if error.code != REPLICA_EXISTS:
             raise
-        raise NotTheWriter(cluster, writer(client, cluster)) from error
+        node = f"{name} is" if (name := writer(client, cluster)) else "another node, which does not answer, is"
+        raise TerminalError(
+            f"ClickHouse: {node} the writing node of cluster {cluster}, the only one that is written to. Set"
+            " MARKETDATA_CLICKHOUSE_URL to it; to read from this node, leave MARKETDATA_CLICKHOUSE_CLUSTER unset."
+            " docs/how-to/more-machines.md says how another node becomes the writing node."
+        ) from error
 
 
 class OneNode:
-    """The connections of a client, which raise SeveralNodes once another node answers than the first."""
+    """The connections of a client, which raise TerminalError once another node answers than the first."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
@@ -258,7 +264,11 @@ class OneNode:
         if self.node is None:
             self.node = node
         if node is None or node != self.node:
-            raise SeveralNodes(self.node, node)
+            raise TerminalError(
+                f"ClickHouse: one address was answered by {self.node or 'a node without a name'} and by"
+                f" {node or 'a node without a name'}. Set MARKETDATA_CLICKHOUSE_URL to one node instead of a load"
+                " balancer, and run the same partitions again."
+            )
         return response
 
     def __getattr__(self, name: str) -> Any:

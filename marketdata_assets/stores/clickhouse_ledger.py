@@ -100,7 +100,7 @@ class Load(Entry):
 
 
 def ensure(client: "Client") -> None:
-    """Create the ledger where it is missing; safe to call at any time. Raises SchemaMismatch."""
+    """Create the ledger where it is missing; safe to call at any time. Raises TerminalError."""
     schema_version.ensure_clickhouse(client, [LEDGER])
     text = files(__package__).joinpath("sql/clickhouse_ledger.sql").read_text("utf-8")
     clickhouse.create(client, text)

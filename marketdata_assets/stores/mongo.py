@@ -38,16 +38,6 @@ Item = TypeVar("Item")
 CODEC: CodecOptions[Document] = CodecOptions(document_class=dict, tz_aware=True)
 
 
-class WriteConflict(TransientError):
-    """Other writers kept changing the same documents."""
-
-    def __init__(self, collection: str, documents: int) -> None:
-        super().__init__(
-            f"{collection}: write conflict on {documents} documents, gave up after {MAX_ATTEMPTS} retries."
-            f" No document is lost; run the same partitions again with fewer concurrent writers."
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Change:
     """What an existing document becomes; `paths` are the dotted paths to set, None when only the whole will do."""
@@ -178,7 +168,7 @@ def write(
 
     `plan` receives None where nothing is stored, and returns None where nothing has to be written. It may be called
     again when another writer was faster. `fresh` says that probably none is stored, which saves the first read.
-    Raises WriteConflict.
+    Raises TransientError.
     """
     written = Written()
     pending = set(items)
@@ -214,7 +204,10 @@ def write(
         hidden = conflicting & inserts - stored.keys() if attempt else hidden
         written.races += len(conflicting)
         pending = conflicting
-    raise WriteConflict(collection.full_name, len(pending))
+    raise TransientError(
+        f"{collection.full_name}: write conflict on {len(pending)} documents, gave up after {MAX_ATTEMPTS}"
+        " retries. No document is lost; run the same partitions again with fewer concurrent writers."
+    )
 
 
 def read(collection: Documents, key: str, names: set[str]) -> dict[str, Document]:

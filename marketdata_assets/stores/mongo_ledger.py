@@ -41,7 +41,7 @@ class Record:
 
 
 def ensure(database: Store) -> None:
-    """Create the index; safe to call at any time. Raises SchemaMismatch."""
+    """Create the index; safe to call at any time. Raises TerminalError."""
     schema_version.ensure_mongo(database, LEDGER)
     database[LEDGER].create_index([("dataset", 1), ("source", 1), ("unit", 1)], unique=True)
 

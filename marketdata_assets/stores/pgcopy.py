@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from marketdata_assets.stores.errors import UnencodableValue
+from marketdata_assets.errors import TerminalError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -273,7 +273,7 @@ def _numeric(scaled: Array, scale: int) -> _Field:
     shift = 10 ** (4 * behind - scale)
     largest = max(-low, high) * shift
     if largest >= 2**62:
-        raise UnencodableValue(f"{largest} in units of 1e-{4 * behind} does not fit an int64 numeric")
+        raise TerminalError(f"{largest} in units of 1e-{4 * behind} does not fit an int64 numeric")
     digits = max(1, behind, -(-len(str(largest)) // 4))
     layout = np.dtype(
         [("length", ">i4"), ("digits", ">i2"), ("weight", ">i2"), ("sign", ">u2"), ("scale", ">i2")]

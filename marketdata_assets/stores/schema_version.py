@@ -20,24 +20,13 @@ CREATE = f"CREATE OR REPLACE VIEW {VIEW} AS SELECT {VERSION} AS version"
 SCHEMA_LOCK = "marketdata schema"
 
 
-class SchemaMismatch(TerminalError):
-    """The tables of a database have the form of another version."""
-
-    def __init__(self, place: str, found: int | None) -> None:
-        recorded = "no schema version" if found is None else f"schema version {found}"
-        super().__init__(
-            f"{place} has tables of the project with {recorded}; this version of the project has {VERSION}. Nothing was"
-            " written. Name an empty database and load into it, or install the version that created the tables"
-        )
-
-
 def lock(connection: "psycopg.Connection") -> None:
     """Let no other process change the schema of Postgres until the transaction ends."""
     connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [SCHEMA_LOCK])
 
 
 def ensure_postgres(connection: "psycopg.Connection", ledger: str) -> None:
-    """Record the version where the database has no `ledger` yet. Call with the lock held. Raises SchemaMismatch."""
+    """Record the version where the database has no `ledger` yet. Call with the lock held. Raises TerminalError."""
     query = "SELECT to_regclass(quote_ident(%s)) IS NOT NULL, to_regclass(quote_ident(%s)) IS NOT NULL"
     has_version, has_tables = connection.execute(query, [VIEW, ledger]).fetchone() or (False, False)
     row = connection.execute(f"SELECT version FROM {VIEW}").fetchone() if has_version else None
@@ -46,7 +35,7 @@ def ensure_postgres(connection: "psycopg.Connection", ledger: str) -> None:
 
 
 def ensure_clickhouse(client: "Client", tables: Collection[str]) -> None:
-    """Record the version where the database has none of `tables` yet. Raises SchemaMismatch and UnsupportedServer."""
+    """Record the version where the database has none of `tables` yet. Raises TerminalError and UnsupportedServer."""
     from marketdata_assets.stores import clickhouse, clickhouse_cluster
 
     clickhouse_cluster.check(client)
@@ -58,7 +47,7 @@ def ensure_clickhouse(client: "Client", tables: Collection[str]) -> None:
 
 
 def ensure_mongo(database: "Database[dict[str, Any]]", ledger: str) -> None:
-    """Record the version where the database has no `ledger` yet. Raises SchemaMismatch."""
+    """Record the version where the database has no `ledger` yet. Raises TerminalError."""
     names = database.list_collection_names()
     row = database[COLLECTION].find_one({"_id": "version"}) if COLLECTION in names else None
     if _is_new(f"MongoDB {database.name}", row["number"] if row else None, ledger in names):
@@ -68,4 +57,8 @@ def ensure_mongo(database: "Database[dict[str, Any]]", ledger: str) -> None:
 def _is_new(place: str, found: int | None, has_tables: bool) -> bool:
     if found == VERSION or (found is None and not has_tables):
         return found is None
-    raise SchemaMismatch(place, found)
+    recorded = "no schema version" if found is None else f"schema version {found}"
+    raise TerminalError(
+        f"{place} has tables of the project with {recorded}; this version of the project has {VERSION}. Nothing was"
+        " written. Name an empty database and load into it, or install the version that created the tables"
+    )

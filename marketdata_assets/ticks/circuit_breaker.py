@@ -7,10 +7,9 @@ from contextlib import suppress
 from typing import TypeVar
 
 from marketdata_assets.backoff import delay
-from marketdata_assets.errors import MarketDataError
+from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.logs import get_logger
 from marketdata_assets.ticks.errors import (
-    CircuitOpen,
     NoPermission,
     NoToken,
     ProviderUnavailable,
@@ -32,7 +31,7 @@ class CircuitBreaker:
     """Lets requests to a provider through, depending on the responses before. Use it for one load, in one event loop.
 
     Until the first response, and in an outage, one request at a time probes while the others wait; those that would
-    wait for an outage of more than `patience` seconds fail with CircuitOpen and are not sent. An error of the whole
+    wait for an outage of more than `patience` seconds fail with TransientError and are not sent. An error of the whole
     account, or of an interface that the account may not use, fails all requests it concerns.
     """
 
@@ -56,7 +55,7 @@ class CircuitBreaker:
         self._changed = asyncio.Event()
 
     async def call(self, interface: str, symbol: str, request: Callable[[], Awaitable[T]]) -> T:
-        """The response of `request`; raises what it raises, or CircuitOpen."""
+        """The response of `request`; raises what it raises, or TransientError."""
         await self._admit(interface, symbol)
         probe = self._probing = not self._closed
         try:
@@ -94,7 +93,11 @@ class CircuitBreaker:
                 return
             outage = self._misses >= OUTAGE_AFTER
             if outage and now - self._since >= self._patience:
-                raise CircuitOpen(self._provider, symbol, now - self._since, self._cause)
+                raise TransientError(
+                    f"{self._provider}: no request was sent for {symbol}: no successful response for"
+                    f" {now - self._since:.0f} s ({self._cause}). Run the same partitions again when"
+                    f" {self._provider} has recovered."
+                )
             until = [] if self._probing else [self._probe_at]
             if outage:
                 until.append(self._since + self._patience)

@@ -69,17 +69,6 @@ class BadFile(TicksError):
         super().__init__(f"{place}: {cause}. Correct the file and drop it again.")
 
 
-class NoSymbols(TicksError):
-    """There is no list of symbols, or it is empty."""
-
-    def __init__(self, place: str) -> None:
-        where = f"{place} names none" if place else "there is no list of them, and no file was dropped"
-        super().__init__(
-            f"no symbols: {where}. Set TUSHARE_TOKEN, or name a file of symbols in MARKETDATA_TICKS_SYMBOLS. The"
-            f" registry is unchanged."
-        )
-
-
 class ProviderUnavailable(TransientError):
     """Every attempt of a request ended without a response, or with an error."""
 
@@ -87,16 +76,6 @@ class ProviderUnavailable(TransientError):
         super().__init__(
             f"{request}: no successful response in {attempts} attempts, last: {cause}. Loaded rows are kept; run the"
             f" same partitions again."
-        )
-
-
-class CircuitOpen(TransientError):
-    """The provider is in an outage that other symbols have met, so this request was not sent."""
-
-    def __init__(self, provider: str, symbol: str, seconds: float, cause: str) -> None:
-        super().__init__(
-            f"{provider}: no request was sent for {symbol}: no successful response for {seconds:.0f} s ({cause}). Run"
-            f" the same partitions again when {provider} has recovered."
         )
 
 

@@ -17,7 +17,7 @@ import polars as pl
 
 from marketdata_assets.reference.records import Listing
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.ticks.errors import BadFile, NoSymbols
+from marketdata_assets.ticks.errors import BadFile, TicksError
 from marketdata_assets.ticks.files import NAME as FILES
 from marketdata_assets.ticks.providers_file import SYMBOL
 from marketdata_assets.ticks.tables import SYMBOLS, TICK_DATA
@@ -71,7 +71,7 @@ def refresh(
 ) -> RegistryReport:
     """Refresh the table from all sources: the stored `instruments`, or those of them that a symbols file names.
 
-    Raises BadFile, or NoSymbols when no source names any; then the table is unchanged.
+    Raises BadFile, or TicksError when no source names any; then the table is unchanged.
     """
     symbols: dict[str, tuple[Listing, str]] = {}  # each with the source that has most facts of it
     if files is not None:
@@ -83,7 +83,11 @@ def refresh(
     else:
         symbols |= known
     if not symbols:
-        raise NoSymbols(str(symbols_file) if symbols_file else "")
+        where = f"{symbols_file} names none" if symbols_file else "there is no list of them, and no file was dropped"
+        raise TicksError(
+            f"no symbols: {where}. Set TUSHARE_TOKEN, or name a file of symbols in MARKETDATA_TICKS_SYMBOLS. The"
+            " registry is unchanged."
+        )
     before = {row["symbol"]: row for row in clickhouse.read(client, _NEWEST).iter_rows(named=True)}
     present = {symbol for symbol, row in before.items() if row["status"] != VANISHED}
     kept_out = sorted(symbol for symbol in symbols.keys() & before.keys() if before[symbol]["source"] == REMOVED)

@@ -19,36 +19,6 @@ class Unknown(TerminalError):
     """A stock, instrument or symbol of which nothing is loaded."""
 
 
-class UnknownCode(Unknown):
-    """A stock of which no minute bar is loaded."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(
-            f"no minute bars of {code!r} are loaded. Search for its code, such as 600000.SH, or its name; or load it:"
-            " marketdata ingest bars."
-        )
-
-
-class UnknownInstrument(Unknown):
-    """An instrument of an exchange of which no record is in the tables."""
-
-    def __init__(self, exchange: str, market_type: str, instrument: str) -> None:
-        super().__init__(
-            f"no bars, books or gaps of {instrument!r} of {exchange} {market_type} are loaded. Search for it by the"
-            " venue's own name or by ours, such as BTC-USDT; or record it: marketdata collect."
-        )
-
-
-class UnknownSymbol(Unknown):
-    """A symbol of which no tick is loaded and no load is on record."""
-
-    def __init__(self, symbol: str) -> None:
-        super().__init__(
-            f"no ticks of {symbol!r} are loaded, and no load of it is on record. Search for its code, such as"
-            " 600000.SH, or its name; or load it: marketdata ingest ticks."
-        )
-
-
 class BadParameter(TerminalError):
     """A parameter in the address of a page that is not of its kind."""
 

@@ -14,7 +14,7 @@ from marketdata_assets.read.exchanges import about
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.postgres import statement
-from marketdata_assets.web.errors import UnknownInstrument
+from marketdata_assets.web.errors import Unknown
 from marketdata_assets.web.finding import begins
 from marketdata_assets.web.stocks import MOST_CANDLES, Candle
 
@@ -136,11 +136,14 @@ def gaps_of(client: "Client", market: Market, day: dt.date) -> list[dict[str, An
 
 
 def known(instruments: Sequence[Instrument], market: Market) -> Instrument:
-    """The listed instrument. Raises UnknownInstrument."""
+    """The listed instrument. Raises Unknown."""
     for one in instruments:
         if Market(one.exchange, one.market_type, one.instrument) == market:
             return one
-    raise UnknownInstrument(market.exchange, market.market_type, market.instrument)
+    raise Unknown(
+        f"no bars, books or gaps of {market.instrument!r} of {market.exchange} {market.market_type} are loaded."
+        " Search for it by the venue's own name or by ours, such as BTC-USDT; or record it: marketdata collect."
+    )
 
 
 def _midnight(day: dt.date) -> str:

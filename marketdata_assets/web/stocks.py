@@ -11,7 +11,7 @@ from marketdata_assets.read.resampling import Frequency
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.postgres import statement
 from marketdata_assets.web.coverage import Counted
-from marketdata_assets.web.errors import UnknownCode
+from marketdata_assets.web.errors import Unknown
 
 MOST_CANDLES = 2000
 STEPS: tuple[tuple[int, Frequency], ...] = ((8, "1m"), (40, "5m"), (240, "30m"), (1100, "1d"))
@@ -48,10 +48,13 @@ def exists(connection: psycopg.Connection, table: str) -> bool:
 
 
 def span(connection: psycopg.Connection, code: str) -> Days:
-    """The first and last day of a stock that has minutes. Raises UnknownCode."""
+    """The first and last day of a stock that has minutes. Raises Unknown."""
     row = connection.execute(statement(__package__, "span.sql"), {"code": code}).fetchone()
     if row is None or row[0] is None:
-        raise UnknownCode(code)
+        raise Unknown(
+            f"no minute bars of {code!r} are loaded. Search for its code, such as 600000.SH, or its name; or"
+            " load it: marketdata ingest bars."
+        )
     return Days(*row)
 
 
@@ -82,7 +85,7 @@ def _months(connection: psycopg.Connection, code: str, days: Days) -> list[Candl
 
 
 def counted(connection: psycopg.Connection, code: str) -> tuple[Days, dict[str, Counted]]:
-    """The first and last day of a stock that has minutes, and what is loaded of its months. Raises UnknownCode."""
+    """The first and last day of a stock that has minutes, and what is loaded of its months. Raises Unknown."""
     loaded = span(connection, code)
     rows = connection.execute(statement(__package__, "coverage.sql"), {"code": code}).fetchall()
     return loaded, {month: (count, days) for month, count, days in rows}

@@ -13,7 +13,7 @@ from marketdata_assets.stores.postgres import statement
 from marketdata_assets.ticks import registry
 from marketdata_assets.ticks.tables import FACTORS, ORDER_BOOK, TICK_DATA
 from marketdata_assets.web.coverage import Counted, Month, months
-from marketdata_assets.web.errors import UnknownSymbol
+from marketdata_assets.web.errors import Unknown
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -45,13 +45,16 @@ def coverage(client: "Client", symbol: str, closed: dt.date) -> list[dict[str, A
     """Every month from the first to the last that has rows or a load, see `coverage.Month`, with that load.
 
     Its outcome, error, provider and rejected rows, and the days that are `provisional`, `incomplete` or `unsupported`.
-    Nothing is expected after `closed`, the last closed day. Raises UnknownSymbol.
+    Nothing is expected after `closed`, the last closed day. Raises Unknown.
     """
     sql = statement(__package__, "symbol_days.sql")
     days = dict(clickhouse.read(client, sql, {"symbol": symbol}).iter_rows())
     loads = _loads(client, symbol)
     if not days and not loads:
-        raise UnknownSymbol(symbol)
+        raise Unknown(
+            f"no ticks of {symbol!r} are loaded, and no load of it is on record. Search for its code, such as"
+            " 600000.SH, or its name; or load it: marketdata ingest ticks."
+        )
     empty = [Days.month(month) for month, load in loads.items() if not load["rows"]]
     ends = [*days, *(day for month in empty for day in (month.first, max(month.first, min(month.last, closed))))]
     found = months(Days(min(ends), max(ends)), _by_month(days.items()), stored.calendar(client).trading_days)

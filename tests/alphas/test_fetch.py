@@ -18,16 +18,16 @@ from recorded_budgets import RecordedBudgets, most_within
 
 from marketdata_assets.alphas import slices
 from marketdata_assets.alphas.errors import (
+    AlphasError,
     ApiUnavailable,
     IdentityCheckRequired,
     LoginRejected,
-    PagesShift,
     RequestRejected,
-    WindowTooDense,
 )
 from marketdata_assets.alphas.fetch import LISTING_DELAY, MAX_FAILURES, FetchReport, fetch_month
 from marketdata_assets.alphas.layout import KINDS, SECOND, Kind, Window, slice_path
 from marketdata_assets.budget import Budget
+from marketdata_assets.errors import TransientError
 from marketdata_demo.servers.brain import Alpha, BrainServer, make, spread
 
 LIST = "GET /users"
@@ -132,7 +132,7 @@ def test_second_that_holds_too_many_fails_alone(tmp_path: Path) -> None:
         report = fetched(server, tmp_path)
         [failed] = report.failed
         assert failed.window == Window(moment, moment + SECOND)
-        assert isinstance(failed.error, WindowTooDense)
+        assert isinstance(failed.error, AlphasError)
         assert "201 alphas were created within this second" in str(failed.error)
         assert set(on_disk(tmp_path)) == {alpha.id for alpha in other}
         assert slices.uncovered(NOVEMBER, windows(tmp_path)) == [failed.window]
@@ -244,7 +244,8 @@ def test_second_that_keeps_shifting_fails_alone(server: BrainServer, tmp_path: P
     numbers = iter(range(2000, 3000))
     server.before(lambda: server.add_alphas(EMAIL, [make(next(numbers), moment)]), 9999, "offset=99")
     [failed] = fetched(server, tmp_path).failed
-    assert (type(failed.error), failed.window) == (PagesShift, Window(moment, moment + SECOND))
+    assert (type(failed.error), failed.window) == (TransientError, Window(moment, moment + SECOND))
+    assert "the pages changed during" in str(failed.error)
     assert set(on_disk(tmp_path)) == {alpha.id for alpha in other}
     server.no_more_faults()
     assert fetched(server, tmp_path).failed == ()

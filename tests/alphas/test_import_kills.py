@@ -18,6 +18,7 @@ from packaged import DAY, alpha, deliver, expected, new_account, run, stored
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from marketdata_assets.errors import TransientError
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import mongo
@@ -203,7 +204,7 @@ def test_endless_races_end_in_a_clear_error(client: Any) -> None:
         collection.update_one({"id": "A"}, {"$inc": {"_rev": 1}})
         return mongo.Change(old | {"mine": 1}, {"mine": 1})
 
-    with pytest.raises(mongo.WriteConflict, match="gave up after"):
+    with pytest.raises(TransientError, match="gave up after"):
         mongo.write(collection, {"A": "A"}, plan)
 
 

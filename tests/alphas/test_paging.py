@@ -9,9 +9,10 @@ import pytest
 from brain_clients import EMAIL, NOVEMBER, PASSWORD, fetched
 from test_fetch import assert_exact, month_of
 
-from marketdata_assets.alphas.errors import PagesShift, WindowTooDense
+from marketdata_assets.alphas.errors import AlphasError
 from marketdata_assets.alphas.fetch import FetchReport
 from marketdata_assets.alphas.layout import SECOND, Window
+from marketdata_assets.errors import TransientError
 from marketdata_demo.servers.brain import Alpha, BrainServer, make, spread
 
 LIST = "GET /users"
@@ -65,7 +66,7 @@ def test_short_page_that_lasts_fails_only_its_second(tmp_path: Path) -> None:
         report = fetched(server, tmp_path)
         [failed] = report.failed
         assert (failed.window, report.alphas) == (Window(hidden, hidden + SECOND), 60)
-        assert isinstance(failed.error, PagesShift)
+        assert isinstance(failed.error, TransientError)
         assert "0 of 1 alphas were delivered" in str(failed.error)
 
 
@@ -74,7 +75,8 @@ def test_second_with_as_many_alphas_as_a_cap_is_not_taken_for_complete(tmp_path:
         moment = NOVEMBER.start
         server.add_user(EMAIL, PASSWORD, [make(number, moment) for number in range(1001)])
         [failed] = fetched(server, tmp_path).failed
-        assert (failed.window, type(failed.error)) == (Window(moment, moment + SECOND), WindowTooDense)
+        assert (failed.window, type(failed.error)) == (Window(moment, moment + SECOND), AlphasError)
+        assert "were created within this second" in str(failed.error)
 
 
 def test_pages_that_keep_failing_are_listed_from_their_own_beginning(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from kline_rows import BOTH_MONTHS, GOOD, Bar, bar, execute, insert, lines
 from psycopg import sql
 
 from marketdata_assets.bars import changes, kline
-from marketdata_assets.bars.kline import DefinitionDrift
 from marketdata_assets.bars.kline_swap import RELATION
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.months import months_from
 
 
@@ -148,7 +148,7 @@ def test_another_definition_is_noticed_and_rebuilt_on_request(either_dsn: str) -
     engine = kline.refresh(either_dsn, BOTH_MONTHS).engine
     kind = "TABLE" if engine == "rollup" else "VIEW"
     execute(either_dsn, f"COMMENT ON {kind} stock_monthly_kline IS 'marketdata definition {engine} 000000000000'")
-    with pytest.raises(DefinitionDrift, match=r"definition .*000000000000.*marketdata kline rebuild"):
+    with pytest.raises(TerminalError, match=r"definition .*000000000000.*marketdata kline rebuild"):
         kline.refresh(either_dsn, BOTH_MONTHS)
     assert kline.refresh(either_dsn, ["2000-06"], rebuild=True).rebuilt
     assert lines(either_dsn) == plainly(dirty())
@@ -159,7 +159,7 @@ def test_another_definition_is_noticed_and_rebuilt_on_request(either_dsn: str) -
 def test_relation_of_unknown_origin_is_not_taken_over_silently(dsn: str, strange: str) -> None:
     insert(dsn, [GOOD])
     execute(dsn, sql.SQL(strange).format(sql.Identifier(RELATION)).as_string(None))
-    with pytest.raises(DefinitionDrift, match="unknown"):
+    with pytest.raises(TerminalError, match="unknown"):
         kline.refresh(dsn, ["2000-06"])
     kline.refresh(dsn, ["2000-06"], rebuild=True)
     assert lines(dsn) == plainly([GOOD])

@@ -10,7 +10,8 @@ import pytest
 from kline_rows import BOTH_MONTHS, GOOD, bar, execute, insert, lines
 
 from marketdata_assets.bars import kline
-from marketdata_assets.bars.kline_swap import BESIDE, REPLACED, KlineInUse
+from marketdata_assets.bars.kline_swap import BESIDE, REPLACED
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.stores import relation_swap
 
 BARS = [GOOD, bar("2000-07-03 10:00:00")]
@@ -186,7 +187,7 @@ def test_rebuild_is_rejected_for_a_policy_that_it_would_drop(timescale_dsn: str)
     insert(timescale_dsn, BARS)
     kline.refresh(timescale_dsn, BOTH_MONTHS)
     execute(timescale_dsn, "SELECT add_retention_policy('stock_monthly_kline', INTERVAL '100 years')")
-    with pytest.raises(KlineInUse, match=r"policy_retention \(job \d+\)"):
+    with pytest.raises(TerminalError, match=r"policy_retention \(job \d+\)"):
         rebuild(timescale_dsn)
     assert len(lines(timescale_dsn)) == 2
 
@@ -195,11 +196,11 @@ def test_rebuild_is_rejected_for_row_level_security(plain_dsn: str) -> None:
     insert(plain_dsn, BARS)
     kline.refresh(plain_dsn, BOTH_MONTHS)
     execute(plain_dsn, "CREATE POLICY own ON stock_monthly_kline USING (code = current_user)")
-    with pytest.raises(KlineInUse, match="policy own on table stock_monthly_kline"):
+    with pytest.raises(TerminalError, match="policy own on table stock_monthly_kline"):
         rebuild(plain_dsn)
     execute(plain_dsn, "DROP POLICY own ON stock_monthly_kline")
     execute(plain_dsn, "ALTER TABLE stock_monthly_kline ENABLE ROW LEVEL SECURITY")
-    with pytest.raises(KlineInUse, match="row level security"):
+    with pytest.raises(TerminalError, match="row level security"):
         rebuild(plain_dsn)
     assert len(lines(plain_dsn)) == 2
 
@@ -221,7 +222,7 @@ def test_rebuild_is_rejected_for_what_it_would_drop(
     """Before the months are computed, and without a change."""
     execute(filled_dsn, statement)
     monkeypatch.setattr(kline, "_recompute", lambda *_: pytest.fail("computed in vain"))
-    with pytest.raises(KlineInUse, match=named):
+    with pytest.raises(TerminalError, match=named):
         rebuild(filled_dsn)
     monkeypatch.undo()
     assert leftovers(filled_dsn) == []
@@ -236,7 +237,7 @@ def test_rebuild_is_rejected_for_an_aggregate_of_the_aggregate(timescale_dsn: st
         """CREATE MATERIALIZED VIEW years WITH (timescaledb.continuous) AS
            SELECT time_bucket('1 year', month) AS year, max(high) AS high FROM stock_monthly_kline GROUP BY 1""",
     )
-    with pytest.raises(KlineInUse, match="continuous aggregate years"):
+    with pytest.raises(TerminalError, match="continuous aggregate years"):
         rebuild(timescale_dsn)
     assert len(lines(timescale_dsn)) == 2
 
@@ -245,7 +246,7 @@ def test_rebuild_is_rejected_for_a_view_of_columns_that_the_kline_does_not_have(
     insert(dsn, BARS)
     execute(dsn, "CREATE TABLE stock_monthly_kline (month date, turnover int)")
     execute(dsn, "CREATE VIEW turnovers AS SELECT turnover FROM stock_monthly_kline")
-    with pytest.raises(KlineInUse, match=r"VIEW turnovers.*turnover"):
+    with pytest.raises(TerminalError, match=r"VIEW turnovers.*turnover"):
         rebuild(dsn)
     assert leftovers(dsn) == []
 

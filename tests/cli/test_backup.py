@@ -29,11 +29,12 @@ from marketdata_assets.alphas.ingest import import_accounts
 from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
 from marketdata_assets.backup import clickhouse as clickhouse_backup
-from marketdata_assets.backup.files import FORMAT, BackupError, Manifest, end
+from marketdata_assets.backup.files import FORMAT, Manifest, end
 from marketdata_assets.bars import kline
 from marketdata_assets.bars.bases import FACTORS
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.cli.instance import dagster_instance
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.exchanges.tables import ohlcv, schema
 from marketdata_assets.exchanges.tables.captures import captures_in, load_captures
 from marketdata_assets.fanout import Fanout
@@ -423,7 +424,7 @@ def test_a_backup_from_before_a_column_of_the_ledger_is_restored(running: LocalS
         assert (entry.unit, entry.states) == (load.unit, load.states)
     with fresh_clickhouse(server) as url:
         other = msgspec.structs.replace(saved, digest="0" * 16)
-        with pytest.raises(BackupError, match="the database has 2"):
+        with pytest.raises(TerminalError, match="the database has 2"):
             clickhouse_backup.restore(url, [other], tmp_path, clickhouse_ledger.ensure)
 
 

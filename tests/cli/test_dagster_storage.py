@@ -9,11 +9,12 @@ import pytest
 from commands import PROGRAMS, environment, only
 from dagster_postgres.utils import DagsterPostgresException
 
-from marketdata_assets.cli.instance import PACKAGE, StorageAway, dagster_instance
+from marketdata_assets.cli.instance import PACKAGE, dagster_instance
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.defs.bars import automation
 from marketdata_assets.defs.bars.selected_job import JOB
 from marketdata_assets.defs.selection import months_of
+from marketdata_assets.errors import TransientError
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.resources import BarFiles, Postgres
 from marketdata_demo import sample_bars
@@ -73,7 +74,7 @@ def test_storage_that_dagster_has_tried_in_vain_is_named_with_the_remedy(running
     with (
         only(environment(home)),
         pytest.raises(
-            StorageAway, match=r"^Dagster's storage is not answering \(too many retries\).*marketdata doctor"
+            TransientError, match=r"^Dagster's storage is not answering \(too many retries\).*marketdata doctor"
         ),
         dagster_instance(running.settings),
     ):

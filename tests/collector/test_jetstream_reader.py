@@ -6,7 +6,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
@@ -17,11 +17,12 @@ from collector_records import delta, trades
 from in_loop import in_loop, until
 from jetstream_cases import Line, nats_server, publishing, start
 
-from marketdata_assets.collector.errors import ConcurrentReader, NatsUnavailable, StreamConflict, StreamMissing
+from marketdata_assets.collector.errors import NatsUnavailable, StreamConflict, StreamMissing
 from marketdata_assets.collector.items import items
 from marketdata_assets.collector.jetstream import stream as streams
 from marketdata_assets.collector.jetstream.reader import Batch, Reader
 from marketdata_assets.collector.jetstream.stream import Consumer, Stream, consumers, ensure, pending
+from marketdata_assets.errors import TransientError
 from marketdata_assets.exchanges.records import Trade
 from marketdata_assets.local.process import Server
 
@@ -226,7 +227,7 @@ async def test_two_readers_detect_each_other_and_lose_nothing(server: Server) ->
             assert numbers(same) == numbers(first) == list(range(1, 501))
             await same.ack()
             await first.ack()
-            with pytest.raises(ConcurrentReader):
+            with pytest.raises(TransientError, match="another reader takes its messages"):
                 await anext(batches)
     again = await read(server.url)
     assert set(again) == set(range(501, 3_001))
@@ -239,12 +240,14 @@ async def test_concurrent_drains_lose_nothing(server: Server) -> None:
     done: set[int] = set()
 
     async def drain() -> None:
-        with suppress(ConcurrentReader):
+        try:
             async with Reader(server.url, "MARKET", TRADES.name) as reader:
                 async for batch in reader.batches(500, 5, follow=False):
                     await asyncio.sleep(0.01)
                     done.update(numbers(batch))
                     await batch.ack()
+        except TransientError as error:
+            assert "another reader takes its messages" in str(error)
 
     await asyncio.gather(drain(), drain(), drain())
     done.update(await read(server.url))

@@ -19,10 +19,10 @@ from dagster._core.test_utils import create_run_for_test
 
 from marketdata_assets import launcher
 from marketdata_assets.defs.repair import killed_commands
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.run_containers.client import RunContainers, RunContainersAway
 from marketdata_assets.run_containers.container import (
     CONTAINER_TAG,
-    BadLimit,
     Limits,
     NotARun,
     container_name,
@@ -136,7 +136,7 @@ def test_only_ids_of_runs_become_containers(text: str) -> None:
 
 def test_limit_of_memory_that_cannot_be_read_is_named() -> None:
     assert Limits(1, "4G", 10).memory_bytes == 4 << 30
-    with pytest.raises(BadLimit, match="'lots'"):
+    with pytest.raises(TerminalError, match="'lots'"):
         _ = Limits(1, "lots", 10).memory_bytes
 
 

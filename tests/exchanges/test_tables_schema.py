@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from marketdata_assets.exchanges.errors import UnknownTable
+from marketdata_assets.exchanges.errors import ExchangesError
 from marketdata_assets.exchanges.records import RECORDS, Gap, Trade
 from marketdata_assets.exchanges.tables import rows, schema
 
@@ -69,5 +69,5 @@ def test_old_rows_go_where_it_was_asked_for(clickhouse_client: Client) -> None:
 
 
 def test_a_mistyped_type_is_named(clickhouse_client: Client) -> None:
-    with pytest.raises(UnknownTable, match="did you mean orderbook"):
+    with pytest.raises(ExchangesError, match="did you mean orderbook"):
         schema.ensure(clickhouse_client, {"orderbooks": 30})

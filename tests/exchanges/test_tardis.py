@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from dump_files import BEGIN, BINANCE, DERIBIT, row
 
-from marketdata_assets.exchanges.errors import BadDump, UnknownVenue
+from marketdata_assets.exchanges.errors import ExchangesError, UnknownVenue
 from marketdata_assets.exchanges.records import DeadLetter, Gap, OrderBook
 from marketdata_assets.exchanges.tables.dumps import Catalogue
 from marketdata_assets.exchanges.tardis import ABOUT, COLUMNS, records, type_of
@@ -176,7 +176,7 @@ def test_rows_that_cannot_be_read_are_kept_with_their_line_and_the_others_are_re
 
 
 def test_a_file_of_another_kind_fails_and_an_empty_one_is_a_day_without_data() -> None:
-    with pytest.raises(BadDump, match="have a column 'price'; this one has exchange, symbol"):
+    with pytest.raises(ExchangesError, match="have a column 'price'; this one has exchange, symbol"):
         read("trades", [], ["id", "side", "amount"])
     with pytest.raises(UnknownVenue, match="bitmex"):
         read("trades", [row(("bitmex", "XBTUSD"), 1, "1", "buy", "2", "3")])

@@ -17,7 +17,7 @@ from databases import fresh_postgres
 
 from marketdata_assets import export, read
 from marketdata_assets.bars import ingest as load_bars
-from marketdata_assets.export.errors import AnotherExport, ExportRunning
+from marketdata_assets.errors import TerminalError, TransientError
 from marketdata_assets.export.folder import LOCK, Report
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.read.bars import Query
@@ -107,11 +107,11 @@ def test_a_folder_has_one_kind_of_bars_and_one_writer(dsn: str, tmp_path: Path) 
     load(dsn, tmp_path / "in", {"sh600000": "10.00"})
     folder = tmp_path / "out"
     export.parquet(folder, Query(freq="1d"), connection=dsn)
-    with pytest.raises(AnotherExport, match="to another folder"):
+    with pytest.raises(TerminalError, match="to another folder"):
         export.parquet(folder, Query(freq="5m"), connection=dsn)
     with (folder / LOCK).open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(ExportRunning, match="in progress"):
+        with pytest.raises(TransientError, match="in progress"):
             export.parquet(folder, Query(freq="1d"), connection=dsn)
 
 

@@ -25,7 +25,8 @@ from test_fanout import PARENT, name, wait_until
 
 from marketdata_assets.alphas.ingest import ingest as import_alphas
 from marketdata_assets.bars.ingest import ingest as load_bars
-from marketdata_assets.fanout import Fanout, FolderNotShared
+from marketdata_assets.errors import TerminalError
+from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows.run import run_flow
 from marketdata_assets.local.process import free_port
 from marketdata_assets.resources import Workers
@@ -56,7 +57,7 @@ def test_there_are_as_many_workers_as_cpus_or_as_asked_and_items_begin_in_order(
 def test_a_folder_that_a_machine_does_not_see_is_named_with_the_machine(fanout: Fanout, tmp_path: Path) -> None:
     missing = tmp_path / "not mounted"
     (done,) = fanout.map(square, [2], missing)
-    assert isinstance(done.error, FolderNotShared)
+    assert isinstance(done.error, TerminalError)
     assert str(done.error).startswith(
         f"{missing} does not exist on {socket.gethostname()}, a machine of the Ray cluster"
     )
@@ -158,7 +159,9 @@ def test_an_address_where_nobody_is_is_named_at_once() -> None:
     addresses = [f"127.0.0.1:{free_port()}", f"ray://127.0.0.1:{free_port()}", "no-such-host.invalid:6379", "here:port"]
     child = subprocess.run([sys.executable, "-c", NOBODY, *addresses], capture_output=True, text=True, check=True)
     lines = child.stdout.splitlines()
-    assert [line.partition(" (")[0] for line in lines] == [f"RayAway no Ray cluster at {one}" for one in addresses]
+    assert [line.partition(" (")[0] for line in lines] == [
+        f"TransientError no Ray cluster at {one}" for one in addresses
+    ]
     assert all("MARKETDATA_RAY_ADDRESS" in line and "ray start --head" in line for line in lines)
 
 

@@ -19,7 +19,7 @@ from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import checks, evolution, storage, trial
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.definition import FlowDefinition, parse, read
-from marketdata_assets.flows.errors import SchemaDrift
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import forget
 from marketdata_assets.flows.plan import plan
 from marketdata_assets.flows.rebuild import rebuild
@@ -129,12 +129,12 @@ def test_an_added_column_that_is_declared_keeps_its_values_or_names_the_rebuild(
     with psycopg.connect(dsn) as connection:
         seen = plan(connection, typed, tmp_path)
     assert [change.text for change in seen.alterations] == ["vwap is text, declared double precision"]
-    with pytest.raises(SchemaDrift, match="flows rebuild prices"):
+    with pytest.raises(FlowError, match="flows rebuild prices"):
         run(typed, dsn, tmp_path)
     rebuild(typed, dsn, tmp_path, run_id="rebuild", fanout=Fanout(1))
     assert (table(dsn), no_drift(dsn, typed)) == ([{"code": "a", "vwap": 1.5}], True)
     ignoring = flow(tmp_path, ADDING.replace("loader:", "loader:\n  ignored_columns: [vwap]"))
-    with pytest.raises(SchemaDrift, match="its column vwap is not declared"):
+    with pytest.raises(FlowError, match="its column vwap is not declared"):
         run(ignoring, dsn, tmp_path)
 
 

@@ -15,7 +15,7 @@ from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import checks, storage
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.errors import SchemaDrift
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.rebuild import rebuild
 
 SCHEMAS = count()
@@ -72,7 +72,8 @@ def apply(flow: FlowDefinition, dsn: str, folder: Path) -> None:
     """A run, or the rebuild that its error names."""
     try:
         assert not run(flow, dsn, folder).failed
-    except SchemaDrift:
+    except FlowError as error:
+        assert "flows rebuild prices" in str(error)
         rebuild(flow, dsn, folder, run_id="rebuild", fanout=Fanout(1), drop_rows=True)
 
 
@@ -87,7 +88,7 @@ def live(dsn: str, folder: Path, shared: str | None, text: str, history: list[An
             case "run":
                 try:
                     assert not run(present, dsn, folder).failed
-                except SchemaDrift as error:
+                except FlowError as error:
                     assert "flows rebuild prices" in str(error)
             case "rebuild":
                 apply(present, dsn, folder)

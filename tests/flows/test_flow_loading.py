@@ -11,7 +11,7 @@ from flow_files import PRICES, closes, deliver, flow, lines, loaded, metadata, o
 
 from marketdata_assets.flows import checks, status, storage
 from marketdata_assets.flows import run as running
-from marketdata_assets.flows.errors import FlowError, SchemaDrift
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import forget
 from marketdata_assets.loading.file_ledger import FileEntry
 
@@ -215,7 +215,7 @@ def test_another_definition_loads_again_and_another_table_is_rejected(dsn: str, 
     owned = flow(tmp_path, PRICES + "handlers: [{derive: {close: close * 2}}]\nowners: [me]\n")
     assert run(owned, dsn, tmp_path).unchanged
     wider = flow(tmp_path, PRICES.replace('"numeric(16,4)"', "double"))
-    with pytest.raises(SchemaDrift, match=r"close is numeric\(16,4\), declared double precision \(ALTER TABLE"):
+    with pytest.raises(FlowError, match=r"close is numeric\(16,4\), declared double precision \(ALTER TABLE"):
         run(wider, dsn, tmp_path)
     with psycopg.connect(dsn) as connection:
         connection.execute("ALTER TABLE prices DROP COLUMN volume, ADD COLUMN extra text")

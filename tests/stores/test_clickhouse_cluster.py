@@ -17,6 +17,7 @@ from databases import Cluster
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.reference import tables as reference
 from marketdata_assets.resources import ClickHouse
@@ -24,7 +25,7 @@ from marketdata_assets.stores import clickhouse, clickhouse_cluster
 from marketdata_assets.stores.clickhouse_address import split, with_cluster
 from marketdata_assets.stores.clickhouse_cluster import WRITER, OneNode, Server, check, examine, problems
 from marketdata_assets.stores.clickhouse_rewrite import Superseded, staged, stages
-from marketdata_assets.stores.errors import NotTheWriter, SeveralNodes, UnsupportedServer
+from marketdata_assets.stores.errors import UnsupportedServer
 from marketdata_assets.ticks import tables as ticks
 
 PLAIN = Server("26.8.15.10", "marketdata", "Atomic", False, (("marketdata_files", "MergeTree"), ("t", "View")))
@@ -107,7 +108,7 @@ def test_two_nodes_behind_one_address_are_noticed(clickhouse_url: str) -> None:
     with Nodes([clickhouse_url] * 2) as address, clickhouse.connect(address) as client:
         client.http = OneNode(client.http)  # type: ignore[attr-defined]
         assert client.command("SELECT 1") == 1
-        with pytest.raises(SeveralNodes, match=r"by node\d and by node\d"):
+        with pytest.raises(TerminalError, match=r"by node\d and by node\d"):
             client.command("SELECT 1")
 
 
@@ -120,7 +121,7 @@ def test_one_node_behind_an_address_is_used_as_long_as_it_answers(clickhouse_url
 def test_a_node_without_a_name_is_not_taken_for_the_same(clickhouse_url: str) -> None:
     with Nodes([clickhouse_url], named=False) as address, clickhouse.connect(address) as client:
         client.http = OneNode(client.http)  # type: ignore[attr-defined]
-        with pytest.raises(SeveralNodes, match="a node without a name"):
+        with pytest.raises(TerminalError, match="a node without a name"):
             client.command("SELECT 1")
 
 
@@ -187,7 +188,7 @@ def test_every_table_of_the_project_is_on_every_replica(clickhouse_cluster: Clus
 
 
 def test_only_the_writing_node_is_written_to(clickhouse_cluster: Cluster, database: str, writer: Client) -> None:
-    with pytest.raises(NotTheWriter, match="is the writing node of cluster"):
+    with pytest.raises(TerminalError, match="is the writing node of cluster"):
         clickhouse.connect(clickhouse_cluster.writing(database, 1)).__enter__()
     clickhouse.insert(writer, "t", frame(1))
     with clickhouse.connect(clickhouse_cluster.reading(database, 1)) as reader:
@@ -215,7 +216,7 @@ def test_another_node_becomes_the_writing_node_once_the_first_gives_it_up(
         stage.clear()
         stage.insert(frame(2))
         stage.publish()
-    with pytest.raises(NotTheWriter):
+    with pytest.raises(TerminalError, match="is the writing node of cluster"):
         clickhouse.connect(clickhouse_cluster.writing(database)).__enter__()
     assert seen(synced(writer)) == (ROWS, 2, 2)
 
@@ -225,7 +226,7 @@ def test_an_address_of_several_nodes_publishes_nothing(
 ) -> None:
     clickhouse.insert(writer, "t", frame(1))
     nodes = [clickhouse_cluster.reading(database, node) for node in range(2)]
-    with Nodes(nodes) as balanced, pytest.raises((NotTheWriter, SeveralNodes)):
+    with Nodes(nodes) as balanced, pytest.raises(TerminalError, match=r"writing node|one address was answered"):
         address = f"{balanced}?cluster={clickhouse_cluster.name}"
         with clickhouse.connect(address) as client, staged(client, "t", "1") as stage:
             stage.clear()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from marketdata_assets.stores.errors import UnencodableValue
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.stores.pgcopy import Bytes, Column, Fixed, Numeric, Text, encode, numeric_bytes
 from marketdata_assets.stores.postgres import copy_binary
 
@@ -116,7 +116,7 @@ def test_nothing_to_encode_gives_no_block() -> None:
 
 
 def test_a_number_too_large_for_its_format_is_named() -> None:
-    with pytest.raises(UnencodableValue, match=str(2**62)):
+    with pytest.raises(TerminalError, match=str(2**62)):
         list(encode([Numeric(np.array([1, 2**62]))], 2))
 
 

@@ -15,10 +15,10 @@ from commands import PROGRAMS, apart, marketdata
 from psycopg.conninfo import conninfo_to_dict
 from pymongo import MongoClient
 
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.exchanges.tables import schema as exchanges
 from marketdata_assets.stores import clickhouse_ledger, ledger, mongo_ledger
 from marketdata_assets.stores.clickhouse import connect, read
-from marketdata_assets.stores.schema_version import SchemaMismatch
 
 PROJECT = Path(__file__).parents[2]
 DATABASE = "versioned_alphas"
@@ -55,7 +55,7 @@ def test_postgres_of_another_version_is_refused(dsn: str) -> None:
         connection.execute("CREATE OR REPLACE VIEW marketdata_schema_version AS SELECT 7 AS version")
         connection.execute("DROP TABLE marketdata_quarantine")
     before = relations(dsn)
-    with pytest.raises(SchemaMismatch, match=rf"^Postgres \w+ has .* schema version 7; .* has 1\. {REMEDY}"):
+    with pytest.raises(TerminalError, match=rf"^Postgres \w+ has .* schema version 7; .* has 1\. {REMEDY}"):
         ensure_postgres(dsn)
     assert relations(dsn) == before
 
@@ -63,7 +63,7 @@ def test_postgres_of_another_version_is_refused(dsn: str) -> None:
 def test_postgres_with_a_ledger_of_no_version_is_refused(dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
         connection.execute("CREATE TABLE marketdata_ledger (something text)")
-    with pytest.raises(SchemaMismatch, match="no schema version"):
+    with pytest.raises(TerminalError, match="no schema version"):
         ensure_postgres(dsn)
     assert relations(dsn) == {"marketdata_ledger"}
 
@@ -72,7 +72,7 @@ def test_postgres_with_a_ledger_of_no_version_is_refused(dsn: str) -> None:
 def test_clickhouse_of_another_version_is_refused(clickhouse_client: Client, ensure: Callable[[Client], None]) -> None:
     clickhouse_client.command("CREATE VIEW marketdata_schema_version AS SELECT 7 AS version")
     before = tables(clickhouse_client)
-    with pytest.raises(SchemaMismatch, match=rf"^ClickHouse \w+ has .* schema version 7; .* has 1\. {REMEDY}"):
+    with pytest.raises(TerminalError, match=rf"^ClickHouse \w+ has .* schema version 7; .* has 1\. {REMEDY}"):
         ensure(clickhouse_client)
     assert tables(clickhouse_client) == before
 
@@ -81,7 +81,7 @@ def test_clickhouse_of_another_version_is_refused(clickhouse_client: Client, ens
 def test_clickhouse_with_tables_of_no_version_is_refused(clickhouse_client: Client, table: str) -> None:
     clickhouse_client.command(f"CREATE TABLE {table} (something String) ENGINE = Memory")
     before = tables(clickhouse_client)
-    with pytest.raises(SchemaMismatch, match="no schema version"):
+    with pytest.raises(TerminalError, match="no schema version"):
         exchanges.ensure(clickhouse_client)
     assert tables(clickhouse_client) == before
 
@@ -105,10 +105,10 @@ def test_mongo_of_another_version_or_of_none_is_refused(mongo: Mongo) -> None:
     for _ in range(2):
         mongo_ledger.ensure(database)
     database["marketdata-schema-version"].update_one({}, {"$set": {"number": 7}})
-    with pytest.raises(SchemaMismatch, match=rf"^MongoDB {DATABASE} has .* schema version 7; .* has 1\. {REMEDY}"):
+    with pytest.raises(TerminalError, match=rf"^MongoDB {DATABASE} has .* schema version 7; .* has 1\. {REMEDY}"):
         mongo_ledger.ensure(database)
     database["marketdata-schema-version"].drop()
-    with pytest.raises(SchemaMismatch, match="no schema version"):
+    with pytest.raises(TerminalError, match="no schema version"):
         mongo_ledger.ensure(database)
     assert database.list_collection_names() == ["marketdata-ledger"]
 

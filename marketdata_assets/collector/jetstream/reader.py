@@ -15,9 +15,10 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from marketdata_assets.collector.errors import ConcurrentReader, NatsUnavailable, StreamMissing
+from marketdata_assets.collector.errors import NatsUnavailable, StreamMissing
 from marketdata_assets.collector.jetstream import stream as streams
 from marketdata_assets.collector.jetstream.nats_connection import CRLF, Address, Message, NatsConnection
+from marketdata_assets.errors import TransientError
 
 PULL_SECONDS = 5.0
 """Lifetime of a pull request at the server; after twice that without a reply it is sent again."""
@@ -116,7 +117,7 @@ class Reader:
         """Yield batches of at most `max_rows` messages, after at most `max_seconds` each, never empty.
 
         Without `follow` it ends when the consumer has no more messages now. Raises NatsUnavailable, StreamMissing, and
-        ConcurrentReader when another reader takes messages of the same consumer.
+        TransientError when another reader takes messages of the same consumer.
         """
         while True:
             messages = await self._gather(max_rows, max_seconds, follow)
@@ -163,7 +164,7 @@ class Reader:
         if (first[1], last[1]) != (numbers[0], numbers[-1]):
             self._waiting[:0] = messages  # returned at the end
             cause = "another reader takes its messages. Nothing is lost; run one drain at a time."
-            raise ConcurrentReader(f"{self.name}: {cause}")
+            raise TransientError(f"{self.name}: {cause}")
         self._delivered = last[1]
         if self._outstanding is not None:
             self._outstanding.update(_numbers(message)[0] for message in messages)

@@ -11,7 +11,8 @@ import dagster as dg
 from marketdata_assets.defs.alphas import accounts, report
 from marketdata_assets.defs.alphas.assets import CHAIN, ImportConfig, Stores, load
 from marketdata_assets.defs.partition_results import as_dagster_failure
-from marketdata_assets.defs.selection import BadRunConfig, config_of
+from marketdata_assets.defs.selection import config_of
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.partitions import ALPHA_MONTHS, Pair
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo, Workers
 
@@ -54,13 +55,13 @@ def _pairs(context: dg.OpExecutionContext, config: SelectedConfig) -> list[Pair]
     """The selected pairs; their accounts become partitions, as the files of any account do."""
     keys = ALPHA_MONTHS.get_partition_keys()
     if wrong := [month for months in config.months.values() for month in months if month not in keys]:
-        raise BadRunConfig(f"months: {wrong[0]!r} is no month from {keys[0]} to {keys[-1]}; write 2024-01")
+        raise TerminalError(f"months: {wrong[0]!r} is no month from {keys[0]} to {keys[-1]}; write 2024-01")
     known = accounts.known(context.instance)
     if unknown := [account for account in config.months if account not in known]:
-        raise BadRunConfig(f"months: {unknown[0]!r} is no account; there are {', '.join(known) or 'none'}")
+        raise TerminalError(f"months: {unknown[0]!r} is no account; there are {', '.join(known) or 'none'}")
     pairs = sorted({(account, month) for account, months in config.months.items() for month in months})
     if not pairs:
-        raise BadRunConfig("months: there are none; write some of an account, such as 2024-01")
+        raise TerminalError("months: there are none; write some of an account, such as 2024-01")
     return pairs
 
 

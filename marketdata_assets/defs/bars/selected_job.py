@@ -7,7 +7,8 @@ import dagster as dg
 
 from marketdata_assets.defs.bars import checks, load_op, report
 from marketdata_assets.defs.partition_results import as_dagster_failure
-from marketdata_assets.defs.selection import BadRunConfig, config_of
+from marketdata_assets.defs.selection import config_of
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_assets.resources import BarFiles, ClickHouse, Postgres, Workers
 
@@ -37,9 +38,9 @@ def load_selected_bars(
         months = sorted(set(config.months))
         keys = set(BAR_MONTHS.get_partition_keys())
         if wrong := [month for month in months if month not in keys]:
-            raise BadRunConfig(f"months: {wrong[0]!r} is no month from {min(keys)} to {max(keys)}; write 2024-01")
+            raise TerminalError(f"months: {wrong[0]!r} is no month from {min(keys)} to {max(keys)}; write 2024-01")
         if not months:
-            raise BadRunConfig("months: there are none; write some, such as 2024-01")
+            raise TerminalError("months: there are none; write some, such as 2024-01")
         loaded = load_op.load(context, config, months, postgres, bar_files, workers)
         metadata = report.mark_bars(context, postgres.dsn, loaded)
         refreshed = load_op.refresh_changed(context, postgres.dsn, loaded)

@@ -62,10 +62,6 @@ class IngestConfig(dg.Config):
     """Load captures again even when they are unchanged."""
 
 
-class BadIngestConfig(TerminalError):
-    """The run config names an unknown exchange or market type."""
-
-
 @dataclass(frozen=True)
 class IngestReport:
     """What a run loaded. `problems` are failures that left the rest unaffected."""
@@ -197,5 +193,5 @@ def _source(config: IngestConfig) -> dict[str, Any]:
 
 def _one_of(what: str, name: str, known: Sequence[str]) -> str | None:
     if name and name not in known:
-        raise BadIngestConfig(f"{what}: unknown value {name!r}; valid values: {', '.join(known)}")
+        raise TerminalError(f"{what}: unknown value {name!r}; valid values: {', '.join(known)}")
     return name or None

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from marketdata_assets.defs.partition_results import as_dagster_failure
-from marketdata_assets.defs.selection import BadRunConfig, check_months
+from marketdata_assets.defs.selection import check_months
 from marketdata_assets.defs.ticks import checks, dropped, report, symbols
 from marketdata_assets.defs.ticks.load_op import LoadConfig, LoadOp
 from marketdata_assets.defs.ticks.run_config import DAILY, JOB, OP, adhoc_config, window_now
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.loading import watch
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.reference.records import Days
@@ -50,7 +51,7 @@ def load_selected(context: dg.OpExecutionContext, config: AdhocConfig, clickhous
     window = window_now()
     with as_dagster_failure(), clickhouse.client() as client:
         if unknown := sorted(set(config.tables) - set(TABLES)):
-            raise BadRunConfig(f"tables: {unknown[0]!r} is none of {', '.join(TABLES)}")
+            raise TerminalError(f"tables: {unknown[0]!r} is none of {', '.join(TABLES)}")
         tables, days = [table for table in TABLES if table in config.tables], _days(config)
         units, usable = _units(context, client, config), _without_unfinished(context, ticks, config)
         if usable is None:
@@ -89,7 +90,7 @@ def _days(config: AdhocConfig) -> Days | None:
             dt.date.fromisoformat(config.last_day or "2999-12-31"),
         )
     except ValueError as error:
-        raise BadRunConfig(f"first_day and last_day: {error}; write 2026-01-05") from error
+        raise TerminalError(f"first_day and last_day: {error}; write 2026-01-05") from error
 
 
 def _units(context: dg.OpExecutionContext, client: "Client", config: AdhocConfig) -> list[Unit]:
@@ -109,8 +110,8 @@ def _units(context: dg.OpExecutionContext, client: "Client", config: AdhocConfig
         units = [unit for unit in units if unit.symbol not in removed]
     if not units:
         if removed:
-            raise BadRunConfig(f"every symbol was removed from the registry; {RESTORE}")
-        raise BadRunConfig(
+            raise TerminalError(f"every symbol was removed from the registry; {RESTORE}")
+        raise TerminalError(
             "no symbol is registered, and none is named. Fill the registry: marketdata symbols refresh, or drop files"
             " into MARKETDATA_TICKS_DIR"
         )

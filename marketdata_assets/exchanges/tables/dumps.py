@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from marketdata_assets.exchanges import tardis, venues
 from marketdata_assets.exchanges.archive import csv_lines, verify
-from marketdata_assets.exchanges.errors import BadDump, UnknownInstrument, UnknownVenue
+from marketdata_assets.exchanges.errors import ExchangesError, UnknownInstrument, UnknownVenue
 from marketdata_assets.exchanges.history_clients import HistoryHosts, open_history
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Exchange, Liquidation, MarketType, OrderBook, Outcome, Trade
@@ -158,7 +158,7 @@ class _Load:
         return tardis.records(kind, content, self.catalogue.of_tardis)
 
     def _archived(self, path: Path, content: Iterator[bytes]) -> Iterator[Outcome]:
-        """The records of a file of a public archive. Raises BadDump and UnknownVenue."""
+        """The records of a file of a public archive. Raises ExchangesError and UnknownVenue."""
         for venue in venues.every():
             found = venue.archive.named(path.name) if venue.archive else None
             if found and venue.archive and self.exchange in (None, venue.name):
@@ -168,13 +168,13 @@ class _Load:
                     raise UnknownVenue(str(path), cause)
                 instrument = self.catalogue.find(venue, [market_type], found[0])
                 return venue.archive.read(found[1], content, instrument, time.time_ns())
-        raise BadDump(
+        raise ExchangesError(
             f"{path}: by its name neither a file of tardis.dev, as binance-futures_trades_2024-01-01_BTCUSDT.csv.gz,"
             " nor of a venue's public archive, as BTCUSDT-trades-2024-01-01.zip. Keep the names that downloads have"
         )
 
     def _check_source(self, kind: str, book: OrderBook, checked: set[tuple[str, ...]]) -> None:
-        """Raise BadDump where the book of an instrument and day is of another source."""
+        """Raise ExchangesError where the book of an instrument and day is of another source."""
         day = dt.datetime.fromtimestamp((book.ts_event or book.ts_recv) // 10**9, dt.UTC).date()
         about = {"exchange": book.exchange, "market_type": book.market_type, "instrument": book.instrument}
         key = *about.values(), str(day)
@@ -191,7 +191,7 @@ class _Load:
             other = "as snapshots of the best levels"
         else:
             return
-        raise BadDump(
+        raise ExchangesError(
             f"the book of {book.instrument} of {day} is in exchange_orderbooks {other}; a second source would corrupt"
             " it. Load one of the two, or delete those rows first"
         )

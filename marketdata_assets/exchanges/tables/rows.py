@@ -59,7 +59,7 @@ def insert_json(
 
     The rows are on the server's disk when this returns. `token` names the batch: the server skips one that it has
     just taken; without it the content is the name. `source` says in the rejects who brought them.
-    Raises UnknownTable, and StoreAway or StoreFull; then any part of the batch may have been written.
+    Raises ExchangesError, and StoreAway or StoreFull; then any part of the batch may have been written.
     """
     table = table_of(type_name)
     rows = 0

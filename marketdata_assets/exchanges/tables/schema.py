@@ -9,6 +9,7 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from marketdata_assets.exchanges import records
-from marketdata_assets.exchanges.errors import UnknownTable
+from marketdata_assets.exchanges.errors import ExchangesError
 from marketdata_assets.stores import schema_version
 from marketdata_assets.stores.clickhouse import create, naming_failures, quoted
 from marketdata_assets.stores.clickhouse_ledger import LEDGER
@@ -80,9 +81,11 @@ POSITIONS = "exchange_stream_positions"
 
 
 def table_of(type_name: str) -> Table:
-    """The table of a record type. Raises UnknownTable."""
+    """The table of a record type. Raises ExchangesError for a type without one."""
     if type_name not in TABLES:
-        raise UnknownTable(type_name, TABLES)
+        near = get_close_matches(type_name, TABLES, 1)
+        hint = f"did you mean {near[0]}?" if near else f"valid types: {', '.join(TABLES)}"
+        raise ExchangesError(f"no table holds records of type {type_name!r}; {hint}")
     return TABLES[type_name]
 
 
@@ -90,7 +93,7 @@ def ensure(client: "Client", keep_days: Mapping[str, int] | None = None) -> None
     """Create missing tables, and set the retention; idempotent.
 
     `keep_days` is by record type; 0, or a type that is not named, means no limit. Without `keep_days` the retention
-    is left unchanged. Raises UnknownTable, SchemaMismatch.
+    is left unchanged. Raises ExchangesError, or TerminalError for tables of another version.
     """
     for name in keep_days or {}:
         table_of(name)
