@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from marketdata_assets.local import password, proctable
 from marketdata_assets.local.errors import PortTaken, ServerFailed
 from marketdata_assets.local.record import ServerRecord
@@ -181,13 +183,13 @@ class Server:
         """SIGKILL the server and its children, as a power cut would, and wait for the exit."""
         if self._process is None or not self.alive:
             return
-        children = proctable.children(self.pid)
+        children = psutil.Process(self.pid).children()
         self._process.kill()
         self._process.wait()
         for child in children:
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-        proctable.wait_gone(children, seconds=5)
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        proctable.wait_gone([child.pid for child in children], seconds=5)
 
     def _tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []

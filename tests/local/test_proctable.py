@@ -1,4 +1,4 @@
-"""What is known of a process, from /proc and, as on macOS, from `ps`."""
+"""What is known of a process."""
 
 import os
 import signal
@@ -13,16 +13,6 @@ from marketdata_assets.local import proctable, record
 from marketdata_assets.local.record import ServerRecord
 
 WAITS = "import sys; sys.stdin.read()"
-
-
-@pytest.fixture(params=["proc", "ps"], autouse=True)
-def source(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where it is read from."""
-    if request.param == "ps":
-        monkeypatch.setattr(proctable, "HAS_PROC", False)
-    elif not proctable.HAS_PROC:
-        pytest.skip("this system has no /proc")
-    return str(request.param)
 
 
 @pytest.fixture
@@ -43,11 +33,6 @@ def test_a_living_process_has_one_mark_and_its_whole_command(
     monkeypatch.setenv("TZ", "Asia/Shanghai")
     assert proctable.start_mark(child.pid) == mark, "whoever asks"
     assert proctable.command(child.pid).endswith(str(tmp_path))
-
-
-def test_children_are_found(child: subprocess.Popen[bytes]) -> None:
-    assert child.pid in proctable.children(os.getpid())
-    assert child.pid not in proctable.children(child.pid)
 
 
 def test_a_killed_process_is_dead_before_its_parent_has_waited_for_it(child: subprocess.Popen[bytes]) -> None:
