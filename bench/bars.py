@@ -20,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 from bench.figure import Figure, spread
 from bench.server import Cost, Server, psql_copy, rows_in
 from bench.size import sized
-from marketdata_assets.bars import kline, kline_swap, schema
+from marketdata_assets.bars import kline, schema
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.bars.layout import BOM, COLUMNS, PRICES, TABLE_COLUMNS
 from marketdata_assets.fanout import Fanout
@@ -170,13 +170,13 @@ def kline_figures(server: Server) -> Iterator[Figure]:
     month = f"{YEAR}-06"
     kline.refresh(dsn, [f"{YEAR}-{number:02d}" for number in range(1, 13)])
     low, high = kline.months_range([month])
-    statement = f"INSERT INTO {kline_swap.RELATION} ({', '.join(kline.COLUMNS)}) {kline.rows_query()}"
+    statement = f"INSERT INTO {kline.RELATION} ({', '.join(kline.COLUMNS)}) {kline.rows_query()}"
 
     def bare() -> tuple[float, int]:
         before = time.process_time()
         with psycopg.connect(dsn) as connection:
             kline.plan_by_hashing(connection)
-            connection.execute(f"DELETE FROM {kline_swap.RELATION} WHERE month = %s", [low])
+            connection.execute(f"DELETE FROM {kline.RELATION} WHERE month = %s", [low])
             rows = connection.execute(statement.encode(), {"lo": low, "hi": high}).rowcount
         return time.process_time() - before, rows
 

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from marketdata_assets.bars.layout import BOM, HEADER
-from marketdata_assets.reference.boards import board_of
+from marketdata_assets.reference.codes import board_of
 
 Array = np.ndarray
 

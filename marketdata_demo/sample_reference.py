@@ -9,8 +9,8 @@ from pathlib import Path
 
 import polars as pl
 
-from marketdata_assets.reference.boards import Board, board_of
 from marketdata_assets.reference.calendar import ashares
+from marketdata_assets.reference.codes import Board, board_of
 from marketdata_assets.reference.records import Days
 from marketdata_demo import sample_reconciliation
 from marketdata_demo.sample_ticks import MONTHS, STOCKS, Plan, Stock, closing_price, last_months

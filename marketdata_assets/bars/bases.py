@@ -14,7 +14,7 @@ import psycopg
 
 from marketdata_assets.bars import minutes, seams
 from marketdata_assets.bars.coverage import first_day
-from marketdata_assets.reference.boards import board_of
+from marketdata_assets.reference.codes import board_of
 from marketdata_assets.reference.completeness import Reference
 from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_assets.stores.postgres import statement

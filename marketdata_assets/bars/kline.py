@@ -1,7 +1,8 @@
 """The monthly K-line `stock_monthly_kline`: one definition, two engines with the same columns and rows.
 
 `continuous aggregate` where TimescaleDB has its community licence, `rollup` (a plain table) elsewhere. Only the
-requested months are refreshed. How a rebuilt K-line replaces the old one is in `kline_swap`.
+requested months are refreshed. A rebuilt K-line takes the name of the old one by
+`stores.relation_swap`.
 """
 
 import datetime as dt
@@ -17,14 +18,30 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from marketdata_assets.backoff import delays, retry
-from marketdata_assets.bars import changes, kline_swap, schema
+from marketdata_assets.bars import changes, schema
 from marketdata_assets.bars.coverage import first_day
-from marketdata_assets.bars.kline_swap import BESIDE, RELATION
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.months import months_from
 from marketdata_assets.stores import relation_swap
 from marketdata_assets.stores.postgres import connect, statement
+from marketdata_assets.stores.relation_swap import Names, RelationInUse
 from marketdata_assets.stores.schema_version import lock
+
+RELATION = "stock_monthly_kline"
+BESIDE = f"{RELATION}_rebuilt"
+REPLACED = f"{RELATION}_replaced"
+
+
+def swap(connection: psycopg.Connection) -> None:
+    """Give the relation BESIDE the name RELATION; in a transaction. Raises LockNotAvailable or TerminalError."""
+    try:
+        relation_swap.swap(connection, Names(RELATION, BESIDE, REPLACED))
+    except RelationInUse as error:
+        raise TerminalError(
+            f"{RELATION} cannot be rebuilt, because other objects depend on it: {', '.join(error.dependants)}."
+            ' Drop them, run "marketdata kline rebuild" again, and recreate them. The old rows are unchanged.'
+        ) from error
+
 
 COLUMNS = ("month", "code", "name", "open", "high", "low", "close", "volume", "amount")
 REFRESH_WAITS = delays(0.2, 15.0, retries=7)
@@ -145,7 +162,7 @@ def _build(connection: psycopg.Connection, engine: Engine) -> None:
 
     def replace() -> None:
         with connection.transaction():
-            kline_swap.swap(connection)
+            swap(connection)
             changes.refreshed(connection, records)
 
     retry(replace, pg.LockNotAvailable, SWAP_WAITS)
@@ -161,7 +178,7 @@ def _create_beside(connection: psycopg.Connection, engine: Engine) -> None:
         )
         connection.execute(comment)
         with connection.transaction(force_rollback=True):  # what cannot be swapped should fail before the long work
-            kline_swap.swap(connection)
+            swap(connection)
 
 
 def _recompute(

@@ -26,10 +26,9 @@ from marketdata_assets.loading.reports import UnitReport
 from marketdata_assets.loading.text import Text, raw_lines
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry, Reject
-from marketdata_assets.stores.pgcopy import Column, Fixed, Numeric, encode
+from marketdata_assets.stores.pgcopy import Column, Fixed, Numeric, Spool, encode
 from marketdata_assets.stores.pgcopy import Text as TextColumn
 from marketdata_assets.stores.postgres import copy_binary, statement
-from marketdata_assets.stores.spool import Spool
 
 CODE_VERSION = "bars-1"
 COMPRESSED_ROWS = 500

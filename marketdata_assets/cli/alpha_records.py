@@ -15,7 +15,7 @@ from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
 from marketdata_assets.cli import alphas, output, stores
 from marketdata_assets.cli.arguments import among
 from marketdata_assets.cli.instance import RunOutcome, months_between, run_job
-from marketdata_assets.export.errors import UnknownFormat
+from marketdata_assets.export.alphas import UnknownFormat
 from marketdata_assets.read.errors import UnknownColumn, UnknownName
 from marketdata_assets.settings import Settings
 

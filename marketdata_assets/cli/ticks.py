@@ -306,7 +306,7 @@ def remove_symbols(
     They are no partitions any more, and nothing loads them until they are restored. Run it again after an interruption.
     """
     from marketdata_assets.defs.ticks import symbols as partitions
-    from marketdata_assets.ticks import registry, removal
+    from marketdata_assets.ticks import registry
     from marketdata_assets.ticks.tables import ensure
 
     settings, now = Settings(), dt.datetime.now(dt.UTC)
@@ -319,7 +319,7 @@ def remove_symbols(
         deleted: dict[str, int] = {}
         if rows:
             with output.bar("months", quiet=as_json):
-                deleted = removal.delete(
+                deleted = registry.delete_loaded(
                     client, named, run_id=REMOVAL, now=now, turns=settings.turns_folder, progress=report
                 )
     if as_json:

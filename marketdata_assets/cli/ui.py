@@ -11,7 +11,7 @@ from marketdata_assets.cli.instance import PACKAGE, dagster_instance
 from marketdata_assets.local.errors import PortTaken
 from marketdata_assets.local.process import port_is_free
 from marketdata_assets.settings import Settings
-from marketdata_assets.ui.token import TOKEN, token_file
+from marketdata_assets.ui.guard import TOKEN, token_file
 
 
 def ui(

@@ -10,11 +10,15 @@ from marketdata_assets import read
 from marketdata_assets.alphas.filters import Filters
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.record_sets import RecordSet
-from marketdata_assets.export.errors import UnknownFormat
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.export.folder import Report
 from marketdata_assets.loading.replacing import replacing
 
 CSV, PARQUET = ".csv", ".parquet"
+
+
+class UnknownFormat(TerminalError):
+    """The suffix of a file is no format."""
 
 
 def export(
@@ -32,7 +36,7 @@ def export(
     `read.alphas`. Raises UnknownFormat and the errors of `read`.
     """
     if file.suffix not in (CSV, PARQUET):
-        raise UnknownFormat(file, (CSV, PARQUET))
+        raise UnknownFormat(f"{file}: a file of alphas ends in {CSV} or {PARQUET}, which is its format")
     condition = filters.condition() if filters else None
     frame = read.alphas(kind, accounts, where=condition, columns=["id"] if record_set else columns)
     if record_set:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.exchanges.records import Exchange, Gap, MarketType
 from marketdata_assets.exchanges.tables.gaps import is_book_gap
 from marketdata_assets.exchanges.tables.schema import FINAL, FINAL_SETTINGS, GAPS, TABLES
@@ -33,6 +34,10 @@ Chosen = tuple[Exchange | None, MarketType | None, Sequence[str] | None]
 EXCH = "ifNull(ts_event, ts_recv)"
 LOCAL = f"if(abs(ts_recv - {EXCH}) > {HISTORY_NS}, {EXCH}, ts_recv)"
 DIGITS = "length(splitByChar('.', toString({}))[2])"
+
+
+class CannotExport(TerminalError):
+    """One file cannot be written; the others can."""
 
 
 @dataclass(frozen=True, order=True)

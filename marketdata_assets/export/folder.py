@@ -1,5 +1,6 @@
 """The folder of an export: what kind of data it has, who writes it now, and what became of its files."""
 
+import datetime as dt
 import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -71,3 +72,37 @@ def _check_kind(folder: Path, wanted: dict[str, Any]) -> None:
             f"{folder} has an export of {path.read_text('utf-8')}; export {content.decode()} to another folder,"
             " or delete this one"
         )
+
+
+NAME = ".versions.json"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One file: the records in it, and a fingerprint of them. `type` is empty where a file has several."""
+
+    version: str
+    type: str
+    exchange: str
+    market_type: str
+    instrument: str
+    date: dt.date
+
+
+class Manifest:
+    """The entries of a folder, by path below it. Every change is written at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / NAME
+        kind = dict[str, Entry]
+        self.entries = msgspec.json.decode(self._file.read_bytes(), type=kind) if self._file.exists() else kind()
+
+    def put(self, path: str, entry: Entry) -> None:
+        self.entries[path] = entry
+        self._write()
+
+    def remove(self, path: str) -> None:
+        del self.entries[path]
+        self._write()
+
+    def _write(self) -> None:
+        write_bytes(self._file, msgspec.json.encode(self.entries))

@@ -14,8 +14,7 @@ from typing import IO, Any
 import numpy as np
 import polars as pl
 
-from marketdata_assets.export.errors import CannotExport
-from marketdata_assets.export.exchange_rows import Day
+from marketdata_assets.export.exchange_rows import CannotExport, Day
 from marketdata_assets.loading.replacing import replacing
 
 DEPTH, TRADE, CLEAR, SNAPSHOT = 1, 2, 3, 4

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from marketdata_assets.export.errors import CannotExport
-from marketdata_assets.export.exchange_rows import Day
+from marketdata_assets.export.exchange_rows import CannotExport, Day
 from marketdata_assets.loading.replacing import replacing
 
 if TYPE_CHECKING:

@@ -20,10 +20,8 @@ from marketdata_assets.errors import TerminalError
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.export import exchange_rows, hftbacktest, nautilus, plain
 from marketdata_assets.export.book_events import BookEvents
-from marketdata_assets.export.errors import CannotExport
-from marketdata_assets.export.exchange_rows import Chosen, Day
-from marketdata_assets.export.folder import Report, exclusive
-from marketdata_assets.export.manifest import Entry, Manifest
+from marketdata_assets.export.exchange_rows import CannotExport, Chosen, Day
+from marketdata_assets.export.folder import Entry, Manifest, Report, exclusive
 from marketdata_assets.export.versions import digest
 from marketdata_assets.progress import report
 from marketdata_assets.read.books import books

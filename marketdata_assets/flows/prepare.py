@@ -19,8 +19,7 @@ from marketdata_assets.flows.targets.frames import FrameSpool
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.stores.bookkeeping import Reject
-from marketdata_assets.stores.pgcopy import Text, encode
-from marketdata_assets.stores.spool import Spool
+from marketdata_assets.stores.pgcopy import Spool, Text, encode
 
 MANY_VALUES = 1000
 KEY_LOCKS = 64

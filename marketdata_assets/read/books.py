@@ -18,8 +18,7 @@ from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, GAPS, ORDE
 from marketdata_assets.read import bounds, columnar
 from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.chains import SNAPSHOT_LATE_NS, Chain, Standing, Whole
-from marketdata_assets.read.exchanges import about
-from marketdata_assets.read.instrument_names import own_names, present
+from marketdata_assets.read.exchanges import about, own_names, present
 from marketdata_assets.read.proofs import AHEAD_NS, BookMarket, proven, whole_books
 from marketdata_assets.read.sources import of_clickhouse
 

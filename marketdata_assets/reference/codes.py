@@ -1,9 +1,10 @@
-"""Stock codes: the spellings of vendors and the field's `600000.SH`, and the exchange of a bare code.
+"""Stock codes: the spellings of vendors and the field's `600000.SH`, the exchange of a bare code, and its board.
 
 Sources: the exchanges' numbering rules; 92xxxx replaced 4xxxxx and 8xxxxx at the Beijing exchange.
 """
 
 import re
+from typing import Literal
 
 _PREFIXED = re.compile(r"(sh|sz|bj)\.?(\d{6})", re.IGNORECASE | re.ASCII)  # sh600000, and sh.600000 of baostock
 _SUFFIXED = re.compile(r"(\d{6})\.([a-z]{2,4})", re.IGNORECASE | re.ASCII)
@@ -57,3 +58,30 @@ def exchange(digits: str) -> str | None:
     if digits.startswith(("6", "900")):
         return "SH"
     return "SZ" if digits.startswith(("0", "2", "3")) else None
+
+
+Board = Literal["main", "chinext", "star", "beijing", "other"]
+
+_PREFIXES: tuple[tuple[str, str, Board], ...] = (
+    ("SH", "688", "star"),
+    ("SH", "689", "star"),
+    ("SH", "6", "main"),
+    ("SZ", "30", "chinext"),
+    ("SZ", "0", "main"),
+    ("BJ", "", "beijing"),
+)
+_LOTS: dict[Board, int] = {"star": 200}
+
+
+def board_of(symbol: str) -> Board:
+    """The board of `600000.SH`; `other` for B shares, funds and everything else."""
+    code, _, exchange = symbol.partition(".")
+    for suffix, prefix, board in _PREFIXES:
+        if exchange == suffix and code.startswith(prefix):
+            return board
+    return "other"
+
+
+def lot_of(board: Board) -> int:
+    """The least number of shares of an order to buy: 200 on the STAR market, 100 elsewhere."""
+    return _LOTS.get(board, 100)

@@ -20,8 +20,8 @@ from marketdata_assets.loading.file_ledger import Delivered, everything, other_s
 from marketdata_assets.loading.rejects import RejectLimit, Rejects
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.months import FIRST_BAR_MONTH
-from marketdata_assets.reference.boards import board_of, lot_of
 from marketdata_assets.reference.calendar import Calendar
+from marketdata_assets.reference.codes import board_of, lot_of
 from marketdata_assets.reference.errors import BadReferenceFile
 from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import DAILY, INSTRUMENTS, NAME_HISTORY, SUSPENSIONS, TABLES, Table

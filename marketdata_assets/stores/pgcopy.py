@@ -3,15 +3,16 @@
 Every row of a block has the same layout, so a block is one numpy record array: constants are written once by
 broadcasting, values by one strided store each. Rows that differ in which cells are NULL, or in the byte length of a
 text, have another layout and go into another block; where layouts are many, each row is made as wide as the widest and
-the bytes not in use are taken out.
+the bytes not in use are taken out. A Spool keeps the rows until it is known whether they are copied.
 
 Source of the wire formats: PostgreSQL documentation, COPY, "Binary Format", and `numeric_send`, `timestamp_send`,
 `int8send` (big-endian, microseconds since 2000-01-01).
 """
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -331,3 +332,45 @@ def numeric_bytes(units: int, scale: int) -> bytes:
     sign = NEGATIVE if units < 0 else 0
     head = (len(digits), weight & 0xFFFF if digits else 0, sign, scale)
     return b"".join(number.to_bytes(2) for number in (*head, *reversed(digits)))
+
+
+CHUNK_BYTES = 1024 * 1024
+MEMORY_BYTES = 32 * 1024 * 1024
+
+
+class Spool:
+    """Pieces in the order they were added; at most `limit` bytes of them in memory."""
+
+    def __init__(self, limit: int = MEMORY_BYTES) -> None:
+        self._limit = limit
+        self._size = 0
+        self._pieces: list[memoryview] = []
+        self._file: IO[bytes] | None = None
+
+    def add(self, piece: memoryview) -> None:
+        """Keep `piece` without copying it; the caller no longer changes it."""
+        self._size += piece.nbytes
+        if self._file is None and self._size > self._limit:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+            for kept in self._pieces:
+                self._file.write(kept)
+            self._pieces = []
+        if self._file is None:
+            self._pieces.append(piece)
+        else:
+            self._file.write(piece)
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """All bytes again, from the first."""
+        if self._file is None:
+            yield from self._pieces
+            return
+        self._file.seek(0)
+        while chunk := self._file.read(CHUNK_BYTES):
+            yield memoryview(chunk)
+
+    def close(self) -> None:
+        """Release the memory and the temporary file."""
+        self._pieces = []
+        if self._file is not None:
+            self._file.close()

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import polars as pl
 
-from marketdata_assets.reference.boards import board_of, lot_of
+from marketdata_assets.reference.codes import board_of, lot_of
 from marketdata_assets.reference.errors import NotOffered
 from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import (

@@ -6,8 +6,11 @@ is checked because a foreign name that resolves to this machine (DNS rebinding) 
 """
 
 import hmac
+import os
+import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
@@ -17,7 +20,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from marketdata_assets.logs import get_logger
 from marketdata_assets.proxies import LOOPBACK
-from marketdata_assets.ui.token import TOKEN
 
 OPEN_PATHS = ("/server_info",)
 """Versions alone, for health checks: no login."""
@@ -159,3 +161,25 @@ async def _answer(response: Response, scope: Scope, receive: Receive, send: Send
     else:
         response.headers.update(HEADERS)
         await response(scope, receive, send)
+
+
+FILE = "ui_token"
+TOKEN = "token"  # noqa: S105 - the name of the parameter in the link
+
+
+def token_file(dagster_home: Path) -> Path:
+    """The file with the token of a data folder, made with a random one when there is none."""
+    file = dagster_home / FILE
+    if not file.exists():
+        dagster_home.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{os.getpid()}")
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w") as opened:
+            opened.write(secrets.token_urlsafe(32) + "\n")
+        try:
+            os.link(partial, file)  # of two that start at once, the first one's counts
+        except FileExistsError:
+            pass
+        finally:
+            partial.unlink()
+    return file

@@ -16,7 +16,7 @@ from kline_rows import BOTH_MONTHS, GOOD, Bar, bar, execute, insert, lines
 from psycopg import sql
 
 from marketdata_assets.bars import changes, kline
-from marketdata_assets.bars.kline_swap import RELATION
+from marketdata_assets.bars.kline import RELATION
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.months import months_from
 

@@ -10,7 +10,7 @@ import pytest
 from kline_rows import BOTH_MONTHS, GOOD, bar, execute, insert, lines
 
 from marketdata_assets.bars import kline
-from marketdata_assets.bars.kline_swap import BESIDE, REPLACED
+from marketdata_assets.bars.kline import BESIDE, REPLACED
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.stores import relation_swap
 

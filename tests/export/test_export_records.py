@@ -23,8 +23,7 @@ from marketdata_assets.exchanges.records import Gap, Level, OrderBook, Trade
 from marketdata_assets.exchanges.tables import rows
 from marketdata_assets.exchanges.tables.schema import GAPS, ORDERBOOKS, TRADES
 from marketdata_assets.export import hftbacktest, nautilus
-from marketdata_assets.export.errors import CannotExport
-from marketdata_assets.export.exchange_rows import Day
+from marketdata_assets.export.exchange_rows import CannotExport, Day
 
 MS = 1_000_000
 SECOND = 1000 * MS

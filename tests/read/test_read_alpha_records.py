@@ -16,7 +16,7 @@ from marketdata_assets import export, read
 from marketdata_assets.alphas.documents import read as as_stored
 from marketdata_assets.alphas.filters import parse
 from marketdata_assets.alphas.record_sets import RECORD_SETS, RecordSet, asset_name, decode_records
-from marketdata_assets.export.errors import UnknownFormat
+from marketdata_assets.export.alphas import UnknownFormat
 from marketdata_assets.read.errors import NothingLoaded, UnknownColumn, UnknownName
 from marketdata_assets.stores.mongo import CODEC
 from marketdata_demo import sample_alphas, sample_records

@@ -11,8 +11,8 @@ from clickhouse_connect.driver.client import Client
 
 from marketdata_assets.errors import TransientError
 from marketdata_assets.reference import stored
-from marketdata_assets.reference.boards import board_of, lot_of
 from marketdata_assets.reference.calendar import ZONE
+from marketdata_assets.reference.codes import board_of, lot_of
 from marketdata_assets.reference.daily import load_days
 from marketdata_assets.reference.files import ReferenceFiles
 from marketdata_assets.reference.load import Run, Sources, UnitReport

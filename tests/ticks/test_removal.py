@@ -12,7 +12,7 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse, clickhouse_rewrite
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import Reject
-from marketdata_assets.ticks import registry, removal
+from marketdata_assets.ticks import registry
 
 FEBRUARY = Days.month("2026-02")
 A, B, C = "600000.SH", "600001.SH", "000001.SZ"
@@ -33,7 +33,7 @@ def loaded(client: Client) -> Client:
 
 
 def delete(client: Client, *symbols: str) -> dict[str, int]:
-    return removal.delete(client, symbols, run_id="removal", now=NOW)
+    return registry.delete_loaded(client, symbols, run_id="removal", now=NOW)
 
 
 def rest(*symbols: str) -> pl.DataFrame:

@@ -20,8 +20,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from marketdata_assets.local.process import free_port
-from marketdata_assets.ui.guard import Guard
-from marketdata_assets.ui.token import token_file
+from marketdata_assets.ui.guard import Guard, token_file
 
 TOKEN = "let-me-in"
 PROXY = "quant.example"

@@ -87,7 +87,7 @@ def _record_checks(record_set: RecordSet) -> dg.AssetChecksDefinition:
     def record_checks(
         context: dg.AssetCheckExecutionContext, mongo: Mongo, brain: Brain
     ) -> Iterator[dg.AssetCheckResult]:
-        from marketdata_assets.alphas import record_checks
+        from marketdata_assets.alphas import checks
         from marketdata_assets.stores import mongo_ledger
 
         selected = {key.name for key in context.selected_asset_check_keys}
@@ -96,10 +96,10 @@ def _record_checks(record_set: RecordSet) -> dg.AssetChecksDefinition:
             pairs = alpha_pairs(context.run.tags, accounts)
             if not pairs:  # a check that is run alone
                 pairs = sorted({(one.source, one.unit) for one in mongo_ledger.entries(databases[name], name)})
-            scope = record_checks.Scope(databases, record_set, pairs, brain.filters())
+            scope = checks.RecordScope(databases, record_set, pairs, brain.filters())
             for check in RECORD_CHECKS:
                 if check in selected:
-                    finding = getattr(record_checks, check)(scope)
+                    finding = getattr(checks, check)(scope)
                     yield check_result(name, check, replace(finding, facts={"partitions": len(pairs)}))
 
     return record_checks

@@ -11,8 +11,7 @@ import psycopg
 
 from marketdata_assets.bars import plots, status
 from marketdata_assets.bars.ingest import BarsReport
-from marketdata_assets.bars.kline import KlineReport
-from marketdata_assets.bars.kline_swap import RELATION
+from marketdata_assets.bars.kline import RELATION, KlineReport
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.dagster_internals import StepContext, log_materializations, plan_materialization
 from marketdata_assets.defs.metadata import markdown_table
