@@ -232,7 +232,8 @@ def _write(root: Path, seen: "Seen", report: ChangesReport, alphas: Sequence[byt
             report.rejected.append(f"{str(raw[:80], 'utf-8', 'replace')}: {error}")
             continue
         if seen.is_new(alpha.id, raw):
-            path = changed_path(root, report.account, _kind(raw), f"{alpha.day:%Y-%m}", alpha.id)
+            kind: Kind = "super" if msgspec.json.decode(raw, type=_Type).type == "SUPER" else "regular"
+            path = changed_path(root, report.account, kind, f"{alpha.day:%Y-%m}", alpha.id)
             with replacing(path, path.with_name(f".{path.name}.{os.getpid()}.partial")) as file:
                 file.write(raw)
             seen.add(alpha.id, raw)
@@ -242,7 +243,3 @@ def _write(root: Path, seen: "Seen", report: ChangesReport, alphas: Sequence[byt
 
 class _Type(msgspec.Struct):
     type: str = "REGULAR"
-
-
-def _kind(raw: bytes) -> Kind:
-    return "super" if msgspec.json.decode(raw, type=_Type).type == "SUPER" else "regular"

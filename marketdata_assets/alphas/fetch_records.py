@@ -237,7 +237,8 @@ class _Job:
 
     async def _account(self, account: str, months: Sequence[str], client_of: ClientFactory) -> list[MonthReport]:
         reports = {month: MonthReport(account, month) for month in months}
-        self._prepare(account)
+        mongo_ledger.ensure(self.database)
+        self.database[account].create_index("dateCreated")
         alphas = wanted(self.databases, account, months, self.choice.filters)
         for one in alphas:
             reports[one.month].alphas += 1
@@ -263,10 +264,6 @@ class _Job:
             await fetch.all(todo)
             self.requests += brain.requests
         return ""
-
-    def _prepare(self, account: str) -> None:
-        mongo_ledger.ensure(self.database)
-        self.database[account].create_index("dateCreated")
 
     def store(self, account: str, alpha: Wanted, found: Records | None) -> None:
         """Write the record set of one alpha in place of an older one."""

@@ -147,7 +147,8 @@ def _commit(connection: psycopg.Connection, unit: Unit, parsed: Parsed, attempt:
         rows = sum(span.rows - span.superseded for span in loading.values())
         if rows:
             if attempt.columnstore and fill_batches(rows, len(loading)):
-                _compress_copies(connection, client_sorted=parsed.sorted and not others & loading.keys())
+                is_sorted = parsed.sorted and not others & loading.keys()
+                connection.execute(statement(__package__, "compressed_copy.sql"), [is_sorted])
             copy_binary(connection, DATASET, TABLE_COLUMNS, parsed.payload)
         with connection.pipeline():
             coverage.cover(connection, {provider: loading}, others)
@@ -169,10 +170,6 @@ def _commit(connection: psycopg.Connection, unit: Unit, parsed: Parsed, attempt:
 def fill_batches(rows: int, places: int) -> bool:
     """Whether `rows` of so many codes and months are enough to be compressed as they are written."""
     return rows >= COMPRESSED_ROWS * places
-
-
-def _compress_copies(connection: psycopg.Connection, *, client_sorted: bool) -> None:
-    connection.execute(statement(__package__, "compressed_copy.sql"), [client_sorted])
 
 
 def entry_of(unit: Unit, parsed: Parsed, attempt: Attempt, rows: int, superseded: int = 0) -> Entry:

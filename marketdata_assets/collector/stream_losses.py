@@ -180,7 +180,8 @@ class StreamLosses:
             lost = {name for name in types if replaced or state.first > self._types[name].sequence + 1}
             if not lost:
                 return
-            found = [await self._gaps(name, state, GAP in lost) for name in self._doubtful(lost)]
+            doubtful = [name for name in consumers() if name != GAP and (name in lost or GAP in lost)]
+            found = [await self._gaps(name, state, GAP in lost) for name in doubtful]
             gaps = [gap for of_type, _ in found for gap in of_type]
             await asyncio.to_thread(insert_records, self._client, gaps)
             self.gaps += len(gaps)
@@ -207,9 +208,6 @@ class StreamLosses:
         if loaded and market and (market not in loaded.last or position.ts > loaded.last[market].ts):
             loaded.last[market] = position
             loaded.unsaved.add(market)
-
-    def _doubtful(self, lost: set[str]) -> list[str]:
-        return [name for name in consumers() if name != GAP and (name in lost or GAP in lost)]
 
     async def _gaps(self, name: str, state: StreamState, gaps_lost: bool) -> tuple[list[Gap], list[Position]]:
         """From the last loaded message of each instrument to its first one that is left, or, without one, to the oldest

@@ -34,12 +34,8 @@ def complete(exchanges: Any) -> None:
         for market_type, market in markets.items() if isinstance(markets, dict) else ():
             known = venues.find(name).markets.get(market_type)
             if known is not None and isinstance(market, dict | None):
-                markets[market_type] = _defaults(known) | (market or {})
-
-
-def _defaults(market: VenueMarket) -> dict[str, Any]:
-    defaults = {"symbols": list(market.symbols), "data_types": list(market.data_types)}
-    return {key: value for key, value in defaults.items() if value}
+                defaults = {"symbols": list(known.symbols), "data_types": list(known.data_types)}
+                markets[market_type] = {key: value for key, value in defaults.items() if value} | (market or {})
 
 
 def problems(

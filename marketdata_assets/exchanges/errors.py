@@ -66,13 +66,6 @@ class HistoryRefused(ExchangesError):
     """A history was requested that the venue does not have."""
 
 
-class BadHistoryHost(ExchangesError):
-    """A REST host of histories is for no venue or market, or has no usable address."""
-
-    def __init__(self, cause: str) -> None:
-        super().__init__(f"MARKETDATA_EXCHANGE_HOSTS: {cause}")
-
-
 class BadPage(ExchangesError):
     """A page of history contradicts the request, so that rows could be lost or duplicated."""
 

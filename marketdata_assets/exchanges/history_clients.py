@@ -8,12 +8,14 @@ from urllib.parse import urlsplit
 
 from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges import venues
-from marketdata_assets.exchanges.errors import BadHistoryHost
+from marketdata_assets.exchanges.errors import ExchangesError
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.exchanges.venue import HistoryClient
 from marketdata_assets.http_client import RetryPolicy
 from marketdata_assets.proxies import LOOPBACK
+
+HOSTS = "MARKETDATA_EXCHANGE_HOSTS"
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,14 @@ class HistoryHosts:
     patience: RetryPolicy = field(default_factory=RetryPolicy)
 
     def __post_init__(self) -> None:
-        """Raises BadHistoryHost."""
+        """Raises ExchangesError."""
         for host, url in self.urls.items():
             if host not in (known := set(_host_names())):
                 near = get_close_matches(host, sorted(known), 1, 0)
-                raise BadHistoryHost(f"{host!r} is no host of a history; did you mean {near[0]!r}?")
+                raise ExchangesError(f"{HOSTS}: {host!r} is no host of a history; did you mean {near[0]!r}?")
             parts = urlsplit(url)
             if not parts.hostname or (parts.scheme != "https" and parts.hostname not in LOOPBACK):
-                raise BadHistoryHost(f"{host}: {url!r} must be https://host, or http://127.0.0.1:port")
+                raise ExchangesError(f"{HOSTS}: {host}: {url!r} must be https://host, or http://127.0.0.1:port")
 
     def url(self, exchange: Exchange, market_type: MarketType) -> str:
         """The address of a market's REST host."""

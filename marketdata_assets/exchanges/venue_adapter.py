@@ -162,9 +162,9 @@ class VenueAdapter(ABC):
     def channel_of(self, raw: bytes) -> bytes:
         """The part of a data message that identifies its subscription; cheap, for every message."""
 
-    @abstractmethod
     def key_of(self, channel: bytes) -> str:
         """The key of the subscription that `channel_of` identified; "" when there is none."""
+        return channel.decode("utf-8", "replace")
 
     @abstractmethod
     def book_key(self, resync: ResyncRequest) -> str:

@@ -53,7 +53,10 @@ def export(
         factors = _factors(query, codes, connection)
         with reader(query, connection) as opened:
             wanted = versions.of(opened, codes, factors)
-        chosen = {code: _of_years(of_code, years) for code, of_code in wanted.items()}
+        chosen = {
+            code: {year: version for year, version in of_code.items() if years is None or year in years}
+            for code, of_code in wanted.items()
+        }
         existing = _files(folder, codes, years)
         job = Job(folder, query, connection, factors)
         total = Report()
@@ -101,10 +104,6 @@ def _files(folder: Path, codes: Sequence[str] | None, years: Sequence[int] | Non
         for code, paths in found.items()
         if codes is None or code in codes
     }
-
-
-def _of_years(found: Mapping[int, str], years: Sequence[int] | None) -> dict[int, str]:
-    return {year: version for year, version in found.items() if years is None or year in years}
 
 
 def _factors(query: Query, codes: Sequence[str] | None, connection: str | None) -> Factors | None:

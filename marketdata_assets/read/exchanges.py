@@ -200,20 +200,17 @@ def about(
 ) -> Where:
     """The conditions of a query. Raises UnknownName, NaiveTime, BadMoment."""
     where = Where()
-    for column, name, known in (("exchange", exchange, venues.names), ("market_type", market_type, _market_types)):
+    known = {"exchange": venues.names(), "market_type": get_args(MarketType)}
+    for column, name in (("exchange", exchange), ("market_type", market_type)):
         if name is not None:
-            if name not in known():
-                raise UnknownName(column.replace("_", " "), name, known())
+            if name not in known[column]:
+                raise UnknownName(column.replace("_", " "), name, known[column])
             where.among(column, [name])
     where.among("instrument", several(instruments))
     for sign, bound in bounds.span(start, end, lambda bound: bounds.instant(bound, table)):
         if bound is not None:  # as text, for the client would drop fractions of a second
             where.add("time", sign, "DateTime64(9, 'UTC')", bound.strftime("%Y-%m-%d %H:%M:%S.%f"))
     return where
-
-
-def _market_types() -> tuple[str, ...]:
-    return get_args(MarketType)
 
 
 def own_names(client: "Client", table: str, market: Where, names: Sequence[str]) -> list[str]:

@@ -106,7 +106,7 @@ class _Load:
         same = {day for day in answers if _rows_of(fresh, day).equals(_rows_of(present, day))}
         changed = sorted(answers.keys() - same)
         outcome: Outcome = "failed" if failures else "ok"
-        error = _causes(failures) if failures else None
+        error = and_more([f"{day}: {failures[day]}" for day in sorted(failures)], 3) if failures else None
         origin = ",".join(fresh["source"].unique().sort()) or before.origin
         slices = [str(day) for day in sorted(covered)]
         load = self.run.attempt(name, month, outcome, error=error, origin=origin, slices=slices)
@@ -186,7 +186,3 @@ class _Load:
 
 def _rows_of(frame: pl.DataFrame, day: dt.date) -> pl.DataFrame:
     return frame.filter(pl.col("date") == day)
-
-
-def _causes(failures: Mapping[dt.date, MarketDataError]) -> str:
-    return and_more([f"{day}: {failures[day]}" for day in sorted(failures)], 3)

@@ -39,9 +39,9 @@ class Ticks(Folder):
         return type(self)(only=names, folder=self.folder, providers_file=self.providers_file)
 
     def config(self) -> "Providers":
-        """The providers file. Raises InvalidConfigFile, or BadProviders for a name of `only` that the file lacks."""
+        """The providers file. Raises InvalidConfigFile, or TicksError for a name of `only` that the file lacks."""
         from marketdata_assets.ticks import providers_file
-        from marketdata_assets.ticks.errors import BadProviders
+        from marketdata_assets.ticks.errors import TicksError
 
         named = self.providers_file or Settings().providers
         found = providers_file.read(Path(named)) if named else providers_file.shipped()
@@ -49,7 +49,7 @@ class Ticks(Folder):
         for name in self.only:
             if name not in has:
                 place = str(named or "providers.yaml")
-                raise BadProviders(place, f"it has no provider {name!r}; it has {', '.join(has) or 'none'}")
+                raise TicksError(f"{place}: it has no provider {name!r}; it has {', '.join(has) or 'none'}")
         return found
 
     def providers(self) -> "list[Provider]":
@@ -91,7 +91,7 @@ class Ticks(Folder):
         return Sources(files, provider)
 
     def options(self, **changes: Any) -> "LoadOptions":
-        """The options of a load; `changes` are fields of LoadOptions. Raises InvalidConfigFile or BadProviders."""
+        """The options of a load; `changes` are fields of LoadOptions. Raises InvalidConfigFile or TicksError."""
         from marketdata_assets.ticks.finality import Rules
         from marketdata_assets.ticks.load_run import LoadOptions
 

@@ -165,7 +165,7 @@ class _Session:
         try:
             return self._row(query, values)
         except pg.UndefinedTable:
-            self._create()
+            self._open[0].execute(statement(PACKAGE, "budgets.sql"))
             return self._row(query, values)
 
     def _row(self, query: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
@@ -174,10 +174,6 @@ class _Session:
             self._open[0].execute("SET synchronous_commit = off; SET statement_timeout = '5s'")
         cursor = self._open[0].execute(query, values)
         return cursor.fetchone() if cursor.description else None
-
-    def _create(self) -> None:
-        [connection] = self._open
-        connection.execute(statement(PACKAGE, "budgets.sql"))
 
     def _drop(self) -> None:
         _close(None, self._open)

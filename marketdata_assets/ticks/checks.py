@@ -108,7 +108,7 @@ def units_agree(question: Question) -> Finding:
 
 def prices_in_limits(question: Question) -> Finding:
     """No price is beyond the limits of the day; days and symbols without limits are not judged."""
-    if not question.units or not _has_limits(question.client):
+    if not question.units or not clickhouse.read(question.client, f"EXISTS TABLE {PRICE_LIMITS.name}").item():
         return Finding(0, (), 0)
     sql = f"""
         SELECT toString(symbol) AS symbol, date, bars, provider, low, high, up, down
@@ -122,10 +122,6 @@ def prices_in_limits(question: Question) -> Finding:
         ORDER BY symbol, date"""
     remedy = "prices in yuan and not adjusted? Correct the source or the file, then load the day with --refetch"
     return _examined(question, sql, lambda row: f"{row['high'] / row['up']:.4g} times the upper limit: {remedy}")
-
-
-def _has_limits(client: "Client") -> bool:
-    return bool(clickhouse.read(client, f"EXISTS TABLE {PRICE_LIMITS.name}").item())
 
 
 def _examined(question: Question, sql: str, words: Callable[[dict[str, Any]], str]) -> Finding:

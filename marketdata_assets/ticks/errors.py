@@ -7,13 +7,6 @@ class TicksError(TerminalError):
     """Anything wrong with ticks that a person has to fix."""
 
 
-class BadProviders(TicksError):
-    """The providers file cannot be used."""
-
-    def __init__(self, place: str, cause: str) -> None:
-        super().__init__(f"{place}: {cause}")
-
-
 class NoToken(TicksError):
     """A provider is enabled that needs a token, and none is set."""
 

@@ -85,16 +85,13 @@ class Inputs:
 
     def missing(self, providers: Iterable[str], until: str, moment: Moment) -> set[str]:
         """Those of `providers` that have not responded up to the day `until`, or are requested again."""
-        return {name for name in providers if self._missing(self.answered.get(name, FAILED), until, moment)}
+        texts = {name: self.answered.get(name, FAILED) for name in providers}
+        return {name for name, text in texts.items() if text == FAILED or Answered.of(text).due(until, moment)}
 
     def final(self, provider: str) -> str:
         """The last day up to which the answers of a provider are final; empty without one."""
         text = self.answered.get(provider, FAILED)
         return "" if text == FAILED else Answered.of(text).final
-
-    @staticmethod
-    def _missing(text: str, until: str, moment: Moment) -> bool:
-        return text == FAILED or Answered.of(text).due(until, moment)
 
 
 def months_of(month: str) -> tuple[str, str]:

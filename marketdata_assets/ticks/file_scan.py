@@ -88,7 +88,8 @@ def scan(
         if batch:
             batches[table.name] = batch
     requested = requested | {name: batch.key for name, batch in batches.items()}
-    return FileScan(batches, _cursor(requested), tuple(unfinished), left, tuple(unreadable))
+    cursor = json.dumps({"requested": requested}, sort_keys=True)
+    return FileScan(batches, cursor, tuple(unfinished), left, tuple(unreadable))
 
 
 def mark(client: "Client", found: FileScan) -> None:
@@ -111,7 +112,3 @@ def _next(client: "Client", table: Table, rows: pl.DataFrame, last: str, now_ns:
         return None
     units = file_ledger.due(client, table, ANY_DAY, files["file"].to_list())
     return Batch(key, files, tuple(sorted(units))) if units else None
-
-
-def _cursor(requested: dict[str, str]) -> str:
-    return json.dumps({"requested": requested}, sort_keys=True)

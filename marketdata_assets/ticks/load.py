@@ -24,7 +24,7 @@ from marketdata_assets.stores.clickhouse_ledger import Load
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.ticks import file_ledger, plan, table_writer
 from marketdata_assets.ticks.circuit_breaker import CircuitBreaker
-from marketdata_assets.ticks.errors import BadProviders, TicksError
+from marketdata_assets.ticks.errors import TicksError
 from marketdata_assets.ticks.existing import ExistingRows, read_existing
 from marketdata_assets.ticks.fallback import Answer, BookProvider, Fallback, Provider, Tried, in_order
 from marketdata_assets.ticks.file_ledger import Compared
@@ -205,7 +205,7 @@ class _Load:
         if not usable:
             names = ", ".join(self.run.options.providers) or "all"
             cause = f"no provider of {self.table.name} among {names}; enable one that supports it"
-            raise BadProviders("providers file", cause)
+            raise TicksError(f"providers file: {cause}")
         return Fallback(tuple(usable), self.trading_days, fetch)
 
     async def _fetch(self, fallback: Fallback, ask: Ask, batches: Batches[FetchResult]) -> None:

@@ -14,7 +14,7 @@ import httpx
 
 from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.http_client import HttpClient, RetriesExhausted, RetryLater, RetryPolicy
-from marketdata_assets.ticks.errors import BadProviders, ProviderUnavailable, QuotaSpent, RequestRejected
+from marketdata_assets.ticks.errors import ProviderUnavailable, QuotaSpent, RequestRejected, TicksError
 from marketdata_assets.ticks.providers_file import Network
 from marketdata_assets.ticks.rate_limit import RateLimiter
 
@@ -47,7 +47,7 @@ class ProviderClient:
         try:
             self._http = HttpClient(url, policy, secrets=secrets, headers=headers)
         except ValueError as error:
-            raise BadProviders(f"URL of {provider}", str(error)) from error
+            raise TicksError(f"URL of {provider}: {error}") from error
         self.close, self.redact, self.in_thread = self._http.close, self._http.redact, self._http.in_thread
 
     @property

@@ -5,7 +5,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import psycopg
 from psycopg import errors as pg
 
 from marketdata_assets.local.endpoints import VARIABLES
+from marketdata_assets.overview import Store
 from marketdata_assets.read.errors import CannotRead, NothingLoaded
 from marketdata_assets.stores import clickhouse as clickhouse_store
 from marketdata_assets.stores import mongo as mongo_store
@@ -159,6 +160,17 @@ def mongo(server: mongo_store.Server, *, patience: float = 1.0) -> Iterator[mong
         raise QueryFailed("MongoDB", _first_line(error), "other", VARIABLES["mongo_uri"]) from error
     except StoreAway as error:
         raise CannotRead(error.store, _brief(error.cause)) from error
+
+
+def connected(
+    servers: Servers, store: Store, patience: float, *, autocommit: bool = False
+) -> AbstractContextManager[Any]:
+    """A connection to a server that only reads; `autocommit` is for that to Postgres."""
+    if store == "postgres":
+        return postgres(servers.postgres(), patience=patience, autocommit=autocommit)
+    if store == "clickhouse":
+        return clickhouse(servers.clickhouse(), patience=patience)
+    return mongo(servers.mongo(), patience=patience)
 
 
 def _hang_up(connection: psycopg.Connection) -> None:

@@ -59,13 +59,11 @@ def at_instant(client: "Client", market: Market, at: int) -> dict[str, Any]:
         market.exchange, market.market_type, market.instrument, at, depth=MOST_LEVELS, connection=client
     ).with_columns(pl.col("at", "time", "until").dt.to_string(ISO_NS))
     [row] = frame.to_dicts()
-    sides = {side: [_level(one) for one in row[side] or ()] for side in ("bids", "asks")}
+    sides = {
+        side: [(_plain(one["price"]), _plain(one["size"])) for one in row[side] or ()] for side in ("bids", "asks")
+    }
     last_id = None if row["last_id"] is None else str(row["last_id"])
     return {**row, "last_id": last_id, **sides}
-
-
-def _level(level: dict[str, Decimal]) -> tuple[str, str]:
-    return _plain(level["price"]), _plain(level["size"])
 
 
 def _plain(number: Decimal) -> str:

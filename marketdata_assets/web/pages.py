@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from marketdata_assets.overview import Row
+from marketdata_assets.overview import Row, Store
 from marketdata_assets.read.errors import NothingLoaded
 from marketdata_assets.reference.calendar import ashares, last_closed
 from marketdata_assets.reference.records import Days
@@ -21,12 +21,11 @@ from marketdata_assets.web import coverage, database, instruments, order_books, 
 from marketdata_assets.web.database import LONG, Servers
 from marketdata_assets.web.errors import BadParameter, NotCreated
 from marketdata_assets.web.finding import Kept, found
-from marketdata_assets.web.instruments import Instrument, Market
-from marketdata_assets.web.quality import Period
-from marketdata_assets.web.stocks import Stock
-from marketdata_assets.web.symbols import Symbol
+from marketdata_assets.web.instruments import Market
 
 STATIC = Path(__file__).parent / "static"
+T = TypeVar("T")
+NAMES: dict[Store, str] = {"postgres": "Postgres", "clickhouse": "ClickHouse", "mongo": "MongoDB"}
 MOST_FOUND = 20
 MOST_TEXT = 100
 
@@ -41,17 +40,19 @@ class Pages:
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
-        self._stocks: Kept[list[Stock]] = Kept("Postgres", self._all_stocks)
-        self._instruments: Kept[list[Instrument]] = Kept("ClickHouse", self._all_instruments)
-        self._symbols: Kept[list[Symbol]] = Kept("ClickHouse", self._all_symbols)
+        self._stocks = _kept(servers, "postgres", stocks.all_stocks)
+        self._instruments = _kept(servers, "clickhouse", instruments.all_instruments)
+        self._symbols = _kept(servers, "clickhouse", symbols.all_symbols)
         self._status: dict[str, Kept[list[Row]]] = {
             domain: Kept("the server of this domain", partial(state.status, servers, domain))
             for domain in state.DOMAINS
         }
-        self._quality: dict[str, Kept[list[Period]]] = {
-            "postgres": Kept("Postgres", self._quality_of_postgres),
-            "clickhouse": Kept("ClickHouse", self._quality_of_clickhouse),
-            "mongo": Kept("MongoDB", self._quality_of_mongo),
+        self._quality = {
+            "postgres": _kept(servers, "postgres", quality.in_postgres, LONG),
+            "clickhouse": _kept(
+                servers, "clickhouse", lambda client: quality.in_clickhouse(client, dt.datetime.now(dt.UTC)), LONG
+            ),
+            "mongo": _kept(servers, "mongo", quality.in_mongo, LONG),
         }
 
     def server(self, request: Request) -> Response:
@@ -157,29 +158,13 @@ class Pages:
                 raise BadParameter("day", str(day), f"has no records of books of {market.instrument}.")
             return JSONResponse(order_books.at_instant(client, market, at))
 
-    def _all_stocks(self) -> list[Stock]:
-        with database.postgres(self._servers.postgres()) as connection:
-            return stocks.all_stocks(connection)
 
-    def _all_instruments(self) -> list[Instrument]:
-        with database.clickhouse(self._servers.clickhouse()) as client:
-            return instruments.all_instruments(client)
+def _kept(servers: Servers, store: Store, read: Callable[[Any], T], patience: float = 1.0) -> Kept[T]:
+    def answer() -> T:
+        with database.connected(servers, store, patience) as connection:
+            return read(connection)
 
-    def _all_symbols(self) -> list[Symbol]:
-        with database.clickhouse(self._servers.clickhouse()) as client:
-            return symbols.all_symbols(client)
-
-    def _quality_of_postgres(self) -> list[Period]:
-        with database.postgres(self._servers.postgres(), patience=LONG) as connection:
-            return quality.in_postgres(connection)
-
-    def _quality_of_clickhouse(self) -> list[Period]:
-        with database.clickhouse(self._servers.clickhouse(), patience=LONG) as client:
-            return quality.in_clickhouse(client, dt.datetime.now(dt.UTC))
-
-    def _quality_of_mongo(self) -> list[Period]:
-        with database.mongo(self._servers.mongo(), patience=LONG) as databases:
-            return quality.in_mongo(databases)
+    return Kept(NAMES[store], answer)
 
 
 def _listed(every: list[Any], some: Iterable[Any]) -> Response:

@@ -2,11 +2,10 @@
 
 import datetime as dt
 import time
-from contextlib import AbstractContextManager
 from typing import Any, get_args
 
 from marketdata_assets import overview
-from marketdata_assets.overview import Domain, Row, Store
+from marketdata_assets.overview import Domain, Row
 from marketdata_assets.settings import Settings
 from marketdata_assets.web import database
 from marketdata_assets.web.database import LONG, Servers
@@ -36,14 +35,6 @@ def status(servers: Servers, domain: Domain) -> list[Row]:
     Files that nobody has registered yet stay so: nothing is written here.
     """
     one = overview.DOMAINS[domain]
-    with _connected(servers, one.store) as connection:
+    with database.connected(servers, one.store, LONG, autocommit=True) as connection:
         rows = one.rows(connection, Settings(), dt.datetime.now(dt.UTC))
     return [{name: value for name, value in row.items() if name not in ("newest_at", "two_bases")} for row in rows]
-
-
-def _connected(servers: Servers, store: Store) -> AbstractContextManager[Any]:
-    if store == "postgres":
-        return database.postgres(servers.postgres(), patience=LONG, autocommit=True)
-    if store == "clickhouse":
-        return database.clickhouse(servers.clickhouse(), patience=LONG)
-    return database.mongo(servers.mongo(), patience=LONG)

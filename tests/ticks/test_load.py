@@ -14,7 +14,7 @@ from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.clickhouse_ledger import entries, quarantined
 from marketdata_assets.ticks import records
-from marketdata_assets.ticks.errors import BadProviders
+from marketdata_assets.ticks.errors import TicksError
 from marketdata_assets.ticks.fallback import Fallback
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.finality import Suspended
@@ -312,7 +312,7 @@ def test_no_file_does_not_make_a_refused_token_an_empty_month(loader: Loader, dr
 
 
 def test_nobody_to_ask_is_an_error(loader: Loader) -> None:
-    with pytest.raises(BadProviders, match="no provider of tick_data among files"):
+    with pytest.raises(TicksError, match="no provider of tick_data among files"):
         loader(units([SYMBOL]), providers=("files",))
 
 

@@ -10,7 +10,7 @@ from unlimited import UNLIMITED
 
 from marketdata_assets.resources import Ticks
 from marketdata_assets.settings import Settings
-from marketdata_assets.ticks.errors import BadProviders
+from marketdata_assets.ticks.errors import TicksError
 from marketdata_assets.ticks.fallback import in_order
 from marketdata_assets.ticks.providers_file import SymbolMapping, read, shipped
 from marketdata_demo.servers.tushare import TOKEN, TushareServer
@@ -65,7 +65,7 @@ def test_restricted_names_go_into_the_options_and_unknown_ones_are_refused(home:
     options = ticks.restricted(["files"]).options(refetch=True)
     assert (options.providers, options.refetch, options.first) == (("files",), True, ("600001.SH",))
     assert (options.workers, options.turns) == (Settings().ticks_workers, home / "turns")
-    with pytest.raises(BadProviders, match=r"mine.yaml: it has no provider 'tushare'; it has files"):
+    with pytest.raises(TicksError, match=r"mine.yaml: it has no provider 'tushare'; it has files"):
         ticks.restricted(["tushare"]).config()
     assert [one.name for one in ticks.providers()] == ["files"]
 

@@ -14,13 +14,13 @@ from marketdata_assets.errors import MarketDataError
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.errors import (
-    BadProviders,
     BadResponse,
     NoPermission,
     NoToken,
     ProviderUnavailable,
     QuotaSpent,
     RequestRejected,
+    TicksError,
     TokenRejected,
 )
 from marketdata_assets.ticks.providers_file import RateLimits
@@ -284,7 +284,7 @@ def test_without_a_token_nothing_is_sent(tushare_server: TushareServer, clients:
 
 def test_the_token_goes_over_https_only(clients: Clients) -> None:
     limits = RateLimiter(clients.home, "x", RateLimits(requests_per_minute=1, requests_per_hour=1))
-    with pytest.raises(BadProviders, match="must begin with https://"):
+    with pytest.raises(TicksError, match="must begin with https://"):
         Tushare([Account(TOKEN, limits)], tushare_config(), url="http://api.example.com")
 
 

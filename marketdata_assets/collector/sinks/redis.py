@@ -158,8 +158,9 @@ class RedisSink:
             elif isinstance(record, Gap):
                 if (update := self._books.get(self._key("book", record))) is not None:
                     self._keep_book(self._key("book", record), update)
-            elif self._liquidations:
-                self._keep_liquidation(self._key("liquidations", record), item)
+            elif self._liquidations and self._has_room(False):
+                key = self._key("liquidations", record)
+                self._pending.forced.setdefault(key, deque(maxlen=self._liquidations)).append(item)
 
     async def run(self) -> None:
         while True:
@@ -223,10 +224,6 @@ class RedisSink:
         self._books[key] = update
         if self._has_room(key in self._pending.books):
             self._pending.books[key] = update
-
-    def _keep_liquidation(self, key: str, item: Item) -> None:
-        if self._has_room(False):
-            self._pending.forced.setdefault(key, deque(maxlen=self._liquidations)).append(item)
 
     def _has_room(self, superseded: bool) -> bool:
         """Whether a value may be kept; count one that takes the place of another, or that there is no room for."""

@@ -118,9 +118,6 @@ class BybitAdapter(VenueAdapter):
     def channel_of(self, raw: bytes) -> bytes:
         return raw[len(BEGIN) : raw.find(b'"', len(BEGIN))]
 
-    def key_of(self, channel: bytes) -> str:
-        return channel.decode("utf-8", "replace")
-
     def book_key(self, resync: ResyncRequest) -> str:
         return f"{resync.stream}.{resync.instrument}"
 

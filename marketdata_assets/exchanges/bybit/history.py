@@ -26,6 +26,7 @@ from marketdata_assets.exchanges.rest_history import (
     as_bad_page,
     rows_at,
     walk,
+    word_of,
 )
 
 T = TypeVar("T", Kline, Trade, FundingRate, OpenInterest)
@@ -77,7 +78,10 @@ class BybitHistory:
 
     def klines(self, instrument: str, interval: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Candles that begin in the window. ValueError for an interval that Bybit does not have."""
-        word, parser = _word(interval, parse.INTERVALS), parse.past_candles(self.instruments[instrument], interval)
+        word, parser = (
+            word_of("Bybit", interval, parse.INTERVALS),
+            parse.past_candles(self.instruments[instrument], interval),
+        )
         return self._walk(f"klines {interval} {instrument}", where, KLINES, parser, symbol=instrument, interval=word)
 
     def trades(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]:
@@ -91,7 +95,7 @@ class BybitHistory:
 
     def past_open_interest(self, instrument: str, period: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Open interest of the window, so often. ValueError for a period that Bybit does not have."""
-        word, parser = _word(period, PERIODS), parse.past_open_interest(self.instruments[instrument])
+        word, parser = word_of("Bybit", period, PERIODS), parse.past_open_interest(self.instruments[instrument])
         what = f"open interest {period} {instrument}"
         return self._walk(what, where, INTEREST, parser, symbol=instrument, intervalTime=word)
 
@@ -124,9 +128,3 @@ class BybitHistory:
 def _read(about: str, answer: Answer, parser: Parser, kind: type[T]) -> Sequence[T]:
     with as_bad_page(about):
         return [record for record in parser(answer.raw, answer.ts_recv, 0) if isinstance(record, kind)]
-
-
-def _word(interval: str, words: dict[str, str]) -> str:
-    if interval not in words:
-        raise ValueError(f"interval {interval!r}: Bybit has {', '.join(words)}")
-    return words[interval]

@@ -120,9 +120,6 @@ class DeribitAdapter(VenueAdapter):
         data_prefix = raw.find(CHANNEL) + len(CHANNEL)
         return raw[data_prefix : raw.find(b'"', data_prefix)]
 
-    def key_of(self, channel: bytes) -> str:
-        return channel.decode("utf-8", "replace")
-
     def book_key(self, resync: ResyncRequest) -> str:
         return resync.stream
 

@@ -23,6 +23,7 @@ from marketdata_assets.exchanges.rest_history import (
     numbered_page,
     rows_at,
     walk,
+    word_of,
 )
 
 T = TypeVar("T", Kline, FundingRate)
@@ -71,9 +72,7 @@ class DeribitHistory:
 
     def klines(self, instrument: str, interval: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Candles that begin in the window. ValueError for an interval that Deribit does not have."""
-        if interval not in _RESOLUTIONS:
-            raise ValueError(f"interval {interval!r}: Deribit has {', '.join(_RESOLUTIONS)}")
-        resolution, minutes = _RESOLUTIONS[interval]
+        resolution, minutes = word_of("Deribit", interval, _RESOLUTIONS)
         fetch = partial(self._candles, instrument, resolution, minutes * MINUTE)
         return walk(f"{VENUE} klines {interval} {instrument}", where, fetch)
 

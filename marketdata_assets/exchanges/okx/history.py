@@ -26,6 +26,7 @@ from marketdata_assets.exchanges.rest_history import (
     as_bad_page,
     rows_at,
     walk,
+    word_of,
 )
 
 T = TypeVar("T", Kline, Trade, FundingRate, OpenInterest)
@@ -111,7 +112,7 @@ class OkxHistory:
 
     def klines(self, instrument: str, interval: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Candles that begin in the window and are closed. ValueError for an interval that OKX does not have."""
-        word = _word(interval, BARS)
+        word = word_of("OKX", interval, BARS)
         bar = parse.bar_of(word)
         assert bar  # all of BARS are
         parser, query = parse.candles(self.instruments[instrument], bar), {"instId": instrument, "bar": word}
@@ -132,7 +133,7 @@ class OkxHistory:
     def past_open_interest(self, instrument: str, period: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Open interest of the window, so often; OKX keeps 1440 rows. ValueError for a period that it does not have."""
         parser = parse.past_open_interest(self.instruments[instrument])
-        query = {"instId": instrument, "period": _word(period, PERIODS)}
+        query = {"instId": instrument, "period": word_of("OKX", period, PERIODS)}
         what, path = f"open interest {period} {instrument}", "rubik/stat/contracts/open-interest-history"
         return self._by_time(what, where, path, parser, OpenInterest, "ts_event", bound="end", **query)
 
@@ -182,11 +183,6 @@ def _fetched(cursor: Cursor, rows: Sequence[Row], token: str | None = None) -> F
     return FetchedPage(inside, done=not inside or len(inside) < len(new), token=token)
 
 
-def _read(about: str, answer: Answer, parser: Parser, kind: type[T]) -> list[T]:
-    with as_bad_page(about):
-        return [record for record in parser(answer.raw, answer.ts_recv, 0) if isinstance(record, kind)]
-
-
 def _decoded(decode: Callable[[bytes], Data[E]], answer: Answer) -> list[E]:
     with as_bad_page(f"{VENUE} instruments"):
         return decode(answer.raw).data
@@ -197,7 +193,6 @@ def _after(cursor: Cursor) -> str:
     return str(cursor.at // MS + 1)
 
 
-def _word(interval: str, words: dict[str, str]) -> str:
-    if interval not in words:
-        raise ValueError(f"interval {interval!r}: OKX has {', '.join(words)}")
-    return words[interval]
+def _read(about: str, answer: Answer, parser: Parser, kind: type[T]) -> list[T]:
+    with as_bad_page(about):
+        return [record for record in parser(answer.raw, answer.ts_recv, 0) if isinstance(record, kind)]

@@ -145,7 +145,8 @@ class _Load:
         kind = tardis.type_of(path.as_posix())
         checked, unknown = set[tuple[str, ...]](), set[str]()
         with _lines_of(path) as content:
-            for outcome in self._archived(path, content) if kind is None else self._of_tardis(kind, content):
+            records = tardis.records(kind, content, self.catalogue.of_tardis) if kind else self._archived(path, content)
+            for outcome in records:
                 if isinstance(outcome, OrderBook) and kind:
                     self._check_source(kind, outcome, checked)
                 if isinstance(outcome, Trade | Liquidation) and outcome.size is None:
@@ -153,9 +154,6 @@ class _Load:
                 batches.add(outcome)
         if unknown:
             notes.append(f"{path.name}: sizes of {', '.join(sorted(unknown)[:5])} in base units are not known")
-
-    def _of_tardis(self, kind: str, content: Iterator[bytes]) -> Iterator[Outcome]:
-        return tardis.records(kind, content, self.catalogue.of_tardis)
 
     def _archived(self, path: Path, content: Iterator[bytes]) -> Iterator[Outcome]:
         """The records of a file of a public archive. Raises ExchangesError and UnknownVenue."""
