@@ -4,12 +4,8 @@ import dagster as dg
 
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.resources.brain import Brain
-from marketdata_assets.resources.clickhouse import ClickHouse
 from marketdata_assets.resources.files import AlphaFiles, BarFiles, Exchanges, FlowFiles
-from marketdata_assets.resources.health import Health
-from marketdata_assets.resources.mongo import Mongo
-from marketdata_assets.resources.nats import Nats
-from marketdata_assets.resources.postgres import Postgres
+from marketdata_assets.resources.servers import ClickHouse, Health, Mongo, Nats, Postgres
 from marketdata_assets.resources.ticks import Ticks
 from marketdata_assets.resources.workers import Workers
 
