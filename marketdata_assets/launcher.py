@@ -53,13 +53,11 @@ class WatchedRunLauncher(DefaultRunLauncher):
         if socket is None:
             super().launch_run(context)
         else:
-            self._launch_in_container(RunContainers(socket), context.dagster_run)
-
-    def _launch_in_container(self, containers: RunContainers, run: DagsterRun) -> None:
-        name = container_name(run.run_id)
-        self._instance.add_run_tags(run.run_id, {CONTAINER_TAG: name})
-        containers.start(run.run_id)
-        self._instance.report_engine_event(f"Started in the container {name}", run)
+            run = context.dagster_run
+            name = container_name(run.run_id)
+            self._instance.add_run_tags(run.run_id, {CONTAINER_TAG: name})
+            RunContainers(socket).start(run.run_id)
+            self._instance.report_engine_event(f"Started in the container {name}", run)
 
     def terminate(self, run_id: str) -> bool:
         """Stop a run. A run of a command gets the request through its lock; without a process it is ended at once."""

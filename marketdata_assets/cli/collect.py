@@ -16,7 +16,7 @@ from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import existing_files
 from marketdata_assets.collector import config as configuration
 from marketdata_assets.collector import servers as places_of_servers
-from marketdata_assets.collector.errors import MissingExtra
+from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.local.endpoints import budgets, resolve
@@ -116,7 +116,9 @@ class Needed:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, ModuleNotFoundError) and error.name in EXTRA:
-            raise MissingExtra(error.name) from error
+            raise CollectorError(
+                f"{error.name} is not installed; run: pip install 'marketdata-assets[live]'"
+            ) from error
 
 
 def _read(file: Path | None) -> tuple[configuration.Config, Servers]:

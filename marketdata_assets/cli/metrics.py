@@ -9,7 +9,7 @@ import typer
 
 from marketdata_assets.cli import output
 from marketdata_assets.cli.instance import dagster_instance
-from marketdata_assets.collector.errors import MissingExtra
+from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.local.errors import PortTaken
 from marketdata_assets.settings import Settings
 
@@ -33,7 +33,9 @@ def metrics(
     try:
         from prometheus_client import start_http_server
     except ModuleNotFoundError as error:
-        raise MissingExtra("prometheus_client") from error
+        raise CollectorError(
+            "prometheus_client is not installed; run: pip install 'marketdata-assets[live]'"
+        ) from error
     from marketdata_assets.cli.figures import all_figures
     from marketdata_assets.definitions import defs
 

@@ -33,13 +33,6 @@ class PortTaken(CollectorError):
     """The HTTP port is in use."""
 
 
-class MissingExtra(CollectorError):
-    """An optional dependency is not installed."""
-
-    def __init__(self, module: str) -> None:
-        super().__init__(f"{module} is not installed; run: pip install 'marketdata-assets[live]'")
-
-
 class StreamConflict(CollectorError):
     """An existing stream or consumer has settings that NATS cannot change to the configured ones."""
 

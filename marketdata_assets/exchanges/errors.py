@@ -1,11 +1,10 @@
 """Errors between a venue's message and a table row."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 import msgspec
 
-from marketdata_assets.errors import TerminalError, TransientError
+from marketdata_assets.errors import TerminalError, TransientError, did_you_mean
 
 
 class ExchangesError(TerminalError):
@@ -49,10 +48,7 @@ class UnknownExchange(ExchangesError):
     """No venue of this name is registered."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
-        names = list(known)
-        near = get_close_matches(name.lower(), names, 1)
-        hint = f"Did you mean {near[0]}?" if near else f"Use one of: {', '.join(names)}."
-        super().__init__(f"exchange {name!r} is unknown. {hint}")
+        super().__init__(f"exchange {name!r} is unknown; {did_you_mean(name, known)}")
 
 
 class BadArchive(ExchangesError):

@@ -99,7 +99,7 @@ def refused(text: str, **variables: Any) -> str:
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"exchanges": "binance,bybitt"}, "EXCHANGES: exchange 'bybitt' is unknown. Did you mean bybit?"),
+        ({"exchanges": "binance,bybitt"}, "EXCHANGES: exchange 'bybitt' is unknown; did you mean 'bybit'?"),
         ({"symbols": "BTC USDT"}, "SYMBOLS: 'BTC USDT' is no symbol of Binance"),
         ({"enable_binance": False}, "no exchange is enabled"),
     ],

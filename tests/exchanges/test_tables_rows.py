@@ -36,7 +36,7 @@ def test_the_same_event_of_two_sockets_is_one_row_and_the_first_one_stays(client
 
 
 def test_a_type_without_a_table_is_named(client: Client) -> None:
-    with pytest.raises(ExchangesError, match="did you mean trade"):
+    with pytest.raises(ExchangesError, match="did you mean 'trade'"):
         rows.insert_json(client, "trades", [encode(trade(1))])
 
 

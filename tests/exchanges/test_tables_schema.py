@@ -69,5 +69,5 @@ def test_old_rows_go_where_it_was_asked_for(clickhouse_client: Client) -> None:
 
 
 def test_a_mistyped_type_is_named(clickhouse_client: Client) -> None:
-    with pytest.raises(ExchangesError, match="did you mean orderbook"):
+    with pytest.raises(ExchangesError, match="did you mean 'orderbook'"):
         schema.ensure(clickhouse_client, {"orderbooks": 30})

@@ -46,7 +46,7 @@ def test_every_interval_of_a_stream_is_read_back() -> None:
 
 
 def test_an_unknown_venue_has_the_nearest_name() -> None:
-    with pytest.raises(UnknownExchange, match=r"'Binanse' is unknown\. Did you mean binance"):
+    with pytest.raises(UnknownExchange, match=r"'Binanse' is unknown; did you mean 'binance'"):
         venues.find("Binanse")
 
 

@@ -313,7 +313,8 @@ async def _load_chunk(run: _Run, client: HistoryClient, chunk: _Chunk) -> list[H
         else:
             unsupported = _out_of_reach(run, chunk)
             if not unsupported:
-                await _rest_pages(client, chunk, batches)
+                async for page in _pages(client, chunk):
+                    _add(chunk, batches, page.records)
         batches.flush()
     except (StoreAway, StoreFull):
         raise
@@ -358,11 +359,6 @@ async def _archive_file(run: _Run, chunk: _Chunk, batches: RecordBatches) -> str
     with content:
         _add(chunk, batches, file.read(csv_lines(content, file.path), time.time_ns()))
     return digest
-
-
-async def _rest_pages(client: HistoryClient, chunk: _Chunk, batches: RecordBatches) -> None:
-    async for page in _pages(client, chunk):
-        _add(chunk, batches, page.records)
 
 
 def _pages(client: HistoryClient, chunk: _Chunk) -> AsyncIterator[Page]:

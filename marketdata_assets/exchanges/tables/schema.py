@@ -9,13 +9,13 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from marketdata_assets.errors import did_you_mean
 from marketdata_assets.exchanges import records
 from marketdata_assets.exchanges.errors import ExchangesError
 from marketdata_assets.stores import schema_version
@@ -83,9 +83,7 @@ POSITIONS = "exchange_stream_positions"
 def table_of(type_name: str) -> Table:
     """The table of a record type. Raises ExchangesError for a type without one."""
     if type_name not in TABLES:
-        near = get_close_matches(type_name, TABLES, 1)
-        hint = f"did you mean {near[0]}?" if near else f"valid types: {', '.join(TABLES)}"
-        raise ExchangesError(f"no table holds records of type {type_name!r}; {hint}")
+        raise ExchangesError(f"no table holds records of type {type_name!r}; {did_you_mean(type_name, TABLES)}")
     return TABLES[type_name]
 
 
