@@ -2,7 +2,8 @@
 
 The ledger keeps what factors were made from in a line such as `5f0c41...e2 tushare:2026-10-29/2026-10-30/2026-10-30
 yahoo:failed`: a digest of the definitions, of the loaded bars, of the trading days and of the limits of prices, then
-for each provider how far its answers go, see Answered. Equal inputs give equal factors. Nothing is read or written here.
+for each provider how far its answers go, see Answered. Equal inputs give equal factors.
+Nothing is read or written here.
 """
 
 import datetime as dt
