@@ -23,9 +23,8 @@ from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document
 from marketdata_assets.backoff import delays, retry
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.loading.countdown import Countdown
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.reports import LoadReport, and_more, batches, run_batches
+from marketdata_assets.loading.reports import Countdown, LoadReport, and_more, batches, run_batches
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry

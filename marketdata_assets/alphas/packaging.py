@@ -42,10 +42,10 @@ from marketdata_assets.alphas.raw_files import (
     read_raw,
 )
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.loading.countdown import Countdown
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Opener
 from marketdata_assets.loading.replacing import replacing
+from marketdata_assets.loading.reports import Countdown
 from marketdata_assets.progress import Progress, report
 
 OLDEST = dt.datetime.min.replace(tzinfo=dt.UTC)

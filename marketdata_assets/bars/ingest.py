@@ -22,10 +22,9 @@ from marketdata_assets.bars.rules import Label
 from marketdata_assets.bars.schema import DATASET, Server, ensure, settle
 from marketdata_assets.bars.unit import CODE_VERSION, load, remove
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.loading.countdown import Countdown
 from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.loading.files import Opener
-from marketdata_assets.loading.reports import LoadReport, UnitReport, batches, run_batches
+from marketdata_assets.loading.reports import Countdown, LoadReport, UnitReport, batches, run_batches
 from marketdata_assets.loading.run import each, guarded
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import ledger

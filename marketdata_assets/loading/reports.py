@@ -4,7 +4,7 @@ A domain with further counts derives its own dataclass from UnitReport or LoadRe
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -141,3 +141,24 @@ def and_more(texts: Sequence[str], limit: int, separator: str = ", ") -> str:
     """The first `limit` texts, and how many more there are: `a, b and 3 more`."""
     listed = separator.join(texts[:limit])
     return f"{listed} and {len(texts) - limit} more" if len(texts) > limit else listed
+
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Countdown(Generic[Key]):
+    """Counts the pieces of work left for each key; `work` has the keys of each piece."""
+
+    def __init__(self, work: Iterable[Iterable[Key]]) -> None:
+        self._left = Counter(key for keys in work for key in keys)
+        self._failed = set[Key]()
+
+    def ended(self, keys: Iterable[Key], failed: Collection[Key] = ()) -> list[Key]:
+        """Take a piece that has ended, and return those of its keys that are complete and of which nothing failed."""
+        self._failed.update(failed)
+        done = []
+        for key in keys:
+            self._left[key] -= 1
+            if self._left[key] == 0 and key not in self._failed:
+                done.append(key)
+        return done

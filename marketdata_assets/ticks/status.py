@@ -1,6 +1,7 @@
 """The state of each symbol and month in ClickHouse: the basis of `marketdata status` and the nightly repair.
 
 It is computed from the ledger and the registry; of the tables only rows and days are counted, and nothing is written.
+Which tables are overdue is asked of their newest day, as a load of an old month makes no table fresh.
 """
 
 import datetime as dt
@@ -8,11 +9,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.reference import stored
-from marketdata_assets.reference.calendar import TradingDays, last_closed
+from marketdata_assets.reference.calendar import TradingDays, ashares, last_closed
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -22,6 +25,7 @@ from marketdata_assets.ticks.factor_reconcile import Inputs, Sessions, digest_of
 from marketdata_assets.ticks.finality import Moment, due_again, incomplete, provisional
 from marketdata_assets.ticks.providers_file import TABLES, Table
 from marketdata_assets.ticks.reports import Unit
+from marketdata_assets.ticks.tables import FACTORS, TICK_DATA
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -233,3 +237,34 @@ def _older(
         same = inputs.bars == digest_of(contents, sessions[month], known_limits)
         late.append(not same or bool(inputs.missing(inputs.answered, until[month], moment)))
     return factors.select(_KEYS).with_columns(late=pl.Series(late, dtype=pl.Boolean))
+
+
+DAILY = (TICK_DATA.name, FACTORS.name)
+"""Tables that are loaded on every trading day; order books come when files bring them."""
+MISSED = 2
+"""How many trading days may be over and without rows before a table is overdue: the nightly repair fetches one."""
+
+
+def newest_days(client: "Client") -> dict[str, dt.date]:
+    """By table that has rows its newest day, from the metadata of its parts: no row is read."""
+    rows = clickhouse.read(
+        client,
+        "SELECT table, toDate32(max(max_date)) AS newest FROM system.parts"
+        " WHERE database = currentDatabase() AND active AND rows > 0 AND table IN {tables:Array(String)}"
+        " GROUP BY table",
+        {"tables": list(DAILY)},
+    )
+    return {row["table"]: row["newest"] for row in rows.rows(named=True)}
+
+
+def overdue(client: "Client", now: dt.datetime) -> list[str]:
+    """The tables in which the last trading days that are over have no rows; an empty table is none of them."""
+    today = now.astimezone(ZoneInfo(EXCHANGE_CLOCK)).date()
+    return sorted(table for table, newest in newest_days(client).items() if _missed(newest, today) >= MISSED)
+
+
+def _missed(newest: dt.date, today: dt.date) -> int:
+    after = newest + dt.timedelta(days=1)
+    if (today - after).days < MISSED:  # the calendar takes half a second to load
+        return 0
+    return len(ashares().trading_days(Days(after, today - dt.timedelta(days=1))))

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.loading.countdown import Countdown
 from marketdata_assets.loading.rejects import DEFAULT_LIMIT, RejectLimit
-from marketdata_assets.loading.reports import LoadReport, UnitReport, and_more, batches, run_batches
+from marketdata_assets.loading.reports import Countdown, LoadReport, UnitReport, and_more, batches, run_batches
 from marketdata_assets.loading.states import State, worst
 
 

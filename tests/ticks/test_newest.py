@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from marketdata_assets.ticks.newest import MISSED, _missed
+from marketdata_assets.ticks.status import MISSED, _missed
 
 
 @pytest.mark.parametrize(

@@ -67,16 +67,16 @@ def _overdue_ticks(
     context: dg.SensorEvaluationContext, clickhouse: ClickHouse, now: dt.datetime, before: Collection[str]
 ) -> set[str]:
     """The tables of ticks without the last trading days; without an answer those that were overdue before."""
-    from marketdata_assets.ticks import newest
+    from marketdata_assets.ticks import status
 
     try:
         with clickhouse.client() as client:
-            return set(newest.overdue(client, now))
+            return set(status.overdue(client, now))
     except NoServer:
-        return set(before) & set(newest.DAILY)
+        return set(before) & set(status.DAILY)
     except Exception as error:  # of whatever class: failed runs are reported without the server too
         context.log.warning(f"the newest days of ticks are not known: {error}")
-        return set(before) & set(newest.DAILY)
+        return set(before) & set(status.DAILY)
 
 
 def send(settings: Settings, alert: "Alert") -> None:

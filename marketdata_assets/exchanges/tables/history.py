@@ -30,8 +30,7 @@ from marketdata_assets.exchanges.tables.record_batches import RecordBatches
 from marketdata_assets.exchanges.tables.schema import DAY_NS
 from marketdata_assets.exchanges.venue import FundingHistory, HistoryClient, OpenInterestHistory, Venue
 from marketdata_assets.exchanges.venue_adapter import interval_ns
-from marketdata_assets.loading.countdown import Countdown
-from marketdata_assets.loading.reports import LoadReport, UnitReport
+from marketdata_assets.loading.reports import Countdown, LoadReport, UnitReport
 from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import report
 from marketdata_assets.stores import clickhouse_ledger
