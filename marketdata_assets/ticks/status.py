@@ -1,7 +1,7 @@
 """The state of each symbol and month in ClickHouse: the basis of `marketdata status` and the nightly repair.
 
 It is computed from the ledger and the registry; of the tables only rows and days are counted, and nothing is written.
-Which tables are overdue is asked of their newest day, as a load of an old month makes no table fresh.
+A table is overdue by its newest day, since a load of an old month makes no table fresh.
 """
 
 import datetime as dt
