@@ -4,12 +4,12 @@
 """
 
 import resource
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Self
+
+import psutil
 
 from marketdata_assets.collector.connections.state import MarketState
 from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
@@ -55,13 +55,8 @@ class ProcessUsage:
 
     @classmethod
     def now(cls) -> Self:
-        """Resident bytes are the highest so far where the system does not report the present ones."""
         used = resource.getrusage(resource.RUSAGE_SELF)
-        try:
-            resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-        except OSError:
-            resident = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return cls(used.ru_utime + used.ru_stime, resident)
+        return cls(used.ru_utime + used.ru_stime, psutil.Process().memory_info().rss)
 
 
 @dataclass(frozen=True)
