@@ -95,7 +95,11 @@ async def test_symbols_are_added_and_removed_while_it_runs(spot: BinanceVenue, t
             404,
             "binance linear is not collected; the config",
         ),
-        (CHANGE | {"exchange": "kraken"}, 400, "exchange 'kraken' is unknown. Use one of: binance, okx"),
+        (
+            CHANGE | {"exchange": "kraken"},
+            400,
+            "exchange 'kraken' is unknown; there are binance, bybit, deribit, hyperliquid, okx",
+        ),
         (CHANGE | {"ad": []}, 400, "unknown key 'ad'; did you mean 'add'?"),
         (CHANGE | {"add": []}, 400, "nothing to change"),
         ("no object", 400, "Expected `object`"),
