@@ -259,7 +259,8 @@ class Folder:
     def _name(self, text: str) -> str | None:
         """`600000.SH` as it is, and other spellings of it, by the symbol mapping."""
         name = text.strip().upper()
-        if self.mapping.ours(name) is not None:
+        ours = self.mapping.ours(name)
+        if ours is not None and (ours in self.mapping.symbols or not codes.misspelt(ours)):
             return name
         symbol = codes.canonical(name)
         return self.mapping.theirs(symbol) if symbol else None
@@ -268,6 +269,8 @@ class Folder:
         if not text.strip():
             return "a row without a symbol"
         exchange = text.strip().rpartition(".")[2]
+        if codes.misspelt(text.strip().upper()):
+            return f"symbol {text!r} has no six digits; {codes.advice(text)}"
         if "." in text and not exchange.isdigit():
             return f"symbol {text!r}: no exchange {exchange!r} in symbol_mapping of files in the providers file"
         return f"symbol {text!r} names no exchange; {codes.advice(text)}"
@@ -299,11 +302,17 @@ def table(path: Path) -> pl.DataFrame | None:
     try:
         if path.suffix.lower() == ".parquet":
             return pl.read_parquet(_source(path), glob=False)
-        return pl.read_csv(_source(path), infer_schema=False, encoding="utf8", glob=False)
+        rows = pl.read_csv(_source(path), infer_schema=False, encoding="utf8", glob=False)
     except pl.exceptions.NoDataError:
         return None
     except (pl.exceptions.PolarsError, OSError) as error:
         raise BadFile(str(path), f"cannot be read ({' '.join(str(error).split())[:200]})") from error
+    if any("\r" in name or "\n" in name for name in rows.columns):
+        raise BadFile(str(path), "its header goes on over several lines: lines end with LF or CRLF, not with CR alone")
+    joined = rows.select(pl.any_horizontal(pl.all().str.contains("\n", literal=True))).to_series().arg_true()
+    if len(joined):
+        raise BadFile(str(path), f"row {joined[0] + 1}: a quote is opened, and closed some lines later")
+    return rows
 
 
 def _ends_early(path: Path, rows: pl.DataFrame) -> pl.Series:

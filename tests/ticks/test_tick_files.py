@@ -127,6 +127,12 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
         (HEADER.replace("volume", "成交量") + ROW, "no column volume or vol; it has symbol, ts"),
         (HEADER.replace("turnover", "vol") + ROW, "columns volume and vol both mean volume"),
         (HEADER + ROW.strip() + ",1,2,3\n", "cannot be read"),
+        ((HEADER + ROW).replace("\n", "\r"), "not with CR alone"),  # was proven to be empty
+        (
+            HEADER.replace("\n", ",name\n")
+            + "".join(ROW.replace("\n", f",{name}\n") for name in ("x", '"x', "x", 'x"')),
+            "row 2: a quote is opened",  # the rows between were one field
+        ),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_and_costs_the_others_nothing(
@@ -153,6 +159,10 @@ def test_a_file_that_cannot_be_read_is_named_and_costs_the_others_nothing(
         ("600000", False),
         ("600000.0", False),
         ("AAPL.US", False),
+        ("1.SZ", False),
+        ("60000.sh", False),
+        ("６０００００.SH", False),
+        ("#600000.SH", False),
         ("", False),
     ],
 )
@@ -165,7 +175,15 @@ def test_spellings_of_a_symbol_are_understood_or_rejected_with_advice(
     assert (content.rejected, content.rows.keys() == {SYMBOL}) == (not known, known)
     if not known:
         [reject] = content.undated
-        words = {"600000": "write 600000.SH", "AAPL.US": "no exchange 'US'", "": "a row without a symbol"}
+        words = {
+            "600000": "write 600000.SH",
+            "AAPL.US": "no exchange 'US'",
+            "1.SZ": "write 000001.SZ: its leading zeros are lost",
+            "60000.sh": "has no six digits; write it as 600000.SH",
+            "６０００００.SH": "has no six digits; write it as 600000.SH",
+            "#600000.SH": "has no six digits; write it as 600000.SH",
+            "": "a row without a symbol",
+        }
         assert words.get(written_as, "names no exchange") in reject.reason
 
 
