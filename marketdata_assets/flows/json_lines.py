@@ -22,7 +22,7 @@ MAX_DOCUMENT_BYTES = 1024 * 1024 * 1024
 
 def read_lines(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Generator[pl.DataFrame]:
     """The objects of a file with one on each line, a block at a time. Raises BadFile, BadHeader or WrongEncoding."""
-    text = Text(unit.place, stream, loader.encoding, header.ENCODING_REMEDY, quotes=False)
+    text = Text(unit.place, stream, loader.encoding, header.ENCODING_REMEDY, quote="")
     for _ in range(loader.skip_lines):
         text.line()
     found: set[str] = set()
