@@ -23,7 +23,7 @@ DIRECTIVES = "YymdbBejHIMSfpPzTFDRaA"
 OWN_NUMBERS = ("thousands", "percent", "chinese_units", "currency", "parentheses", "leading_zeros")
 """Keys of a cell that say how a number is written."""
 
-Epoch = Literal["s", "ms", "us", "ns"]
+Epoch = Literal["s", "ms", "us", "ns", "excel"]
 
 
 class Cell(Section):
@@ -31,10 +31,11 @@ class Cell(Section):
 
     Numbers: `thousands` separates groups of three digits, `decimal` is the decimal point, `percent` values end in %,
     `chinese_units` may (千, 万, 百万, 千万, 亿, 万亿), `currency` may be before or behind them, `parentheses` around
-    negative ones, and `leading_zeros`, which otherwise reject the row, are dropped. `excel_text` undoes what keeps
-    Excel from changing a text: `="000001"` and `'000001`. Dates and times: one of the forms in `format`, or a number of
-    `epoch` units since 1970 in UTC; `zone` is that of times without an offset, and of a timestamp or date that is made
-    of an instant. `truncate` drops digits below a microsecond, which otherwise reject the row.
+    negative ones, and `leading_zeros`, which otherwise reject the row, are dropped. Dates and times: one of the forms
+    in `format`, or a number of `epoch` units since 1970 in UTC (`excel`: of days since 1899-12-30); `zone` is that of
+    times without an offset, and of a timestamp or date that is made of an instant. `truncate` drops digits below a
+    microsecond, which otherwise reject the row. `excel_text` undoes what keeps Excel from changing a text:
+    `="000001"` and `'000001`.
     """
 
     type: Type
@@ -67,7 +68,7 @@ class Cell(Section):
     @classmethod
     def _directives(cls, forms: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for form in forms or ():
-            letters = re.findall(r"%[#:.\-]?(.?)", form.replace("%%", ""))
+            letters = re.findall(r"%[#:.\-]?[369]?(.?)", form.replace("%%", ""))
             if not letters or any(letter not in DIRECTIVES for letter in letters):
                 raise ValueError(f"{form!r} is no form of a date or time, such as %d.%m.%Y or %Y-%m-%d %H:%M:%S%.f%z")
         return forms
