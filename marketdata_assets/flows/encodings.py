@@ -44,7 +44,14 @@ def readings(raw: bytes) -> list[Reading]:
     lines = b"\n".join(line for line in raw.split(b"\n") if not line.isascii())[:SAMPLE_BYTES]
     lines = lines[: lines.rfind(b"\n")] if len(lines) == SAMPLE_BYTES else lines
     detected = from_bytes(lines).best()
-    names = [*USUAL, *([detected.encoding] if detected and detected.encoding not in USUAL and "utf" not in detected.encoding else [])]
+    names = [
+        *USUAL,
+        *(
+            [detected.encoding]
+            if detected and detected.encoding not in USUAL and "utf" not in detected.encoding
+            else []
+        ),
+    ]
     found: list[Reading] = []
     for encoding in names:
         text = lines.decode(encoding, "replace")

@@ -222,15 +222,16 @@ def without_totals(rows: Sequence[Row], behind: Sequence[Row], tail: Sequence[Ro
     footer = [*behind]
     while len(end) > 2 and _is_footer(end[-1], end[:-1]):
         footer.insert(0, end.pop())
-    words = {found[0].strip(): row for row in footer if (found := re.match(r"[^\d:：]{3,}", _text(row)))}
-    blind = len(words) < len(footer)
-    patterns = [*map(_text, rows[:lead]), *totals, *({} if blind else words)]
+    known = {found[0].strip(): row for row in footer if (found := re.match(r"[^\d:：]{3,}", _text(row)))}
+    blind = len(known) < len(footer)
+    patterns = [*map(_text, rows[:lead]), *totals, *({} if blind else known)]
     keys: dict[str, Any] = {}
     remarks = [f"{lead} more lines belong to the header, as {_shown(rows[0])}, and are no rows (drop)"] if lead else []
     if patterns:
-        keys["drop"] = f"{START}({'|'.join(dict.fromkeys(re.escape(one).replace(r'\ ', ' ') for one in patterns))}){BEHIND}"
+        words = "|".join(dict.fromkeys(re.escape(one).replace(r"\ ", " ") for one in patterns))
+        keys["drop"] = f"{START}({words}){BEHIND}"
     if totals or (footer and not blind):
-        shown = _shown(next(iter((totals or words).values())))
+        shown = _shown(next(iter((totals or known).values())))
         remarks.append(f"lines such as {shown} are no rows (drop)")
     if blind:
         keys["skip_footer"] = len(footer)
