@@ -3,7 +3,7 @@
 import re
 
 CHINESE = {
-    "symbol": "股票代码 证券代码 证券代號 股份代號 股票代號 代码 代碼 代號 合约代码 合约 交易代码 基金代码",
+    "symbol": "股票代码 证券代码 證券代號 證券代碼 股份代號 股票代號 代码 代碼 代號 合约代码 合约 交易代码 基金代码",
     "name": "股票名称 证券名称 證券名稱 证券简称 股票简称 名称 名稱 简称 合约名称 基金名称",
     "trade_date": "交易日期 交易日 成交日期 发生日期 日線日期",
     "trade_time": "成交时间 发生时间",
@@ -68,6 +68,16 @@ CHINESE = {
     "open_interest_change": "持仓量变化 增减量 持仓变化",
     "settle": "结算价 今结算 结算参考价",
     "pre_settle": "昨结算 前结算 前结算价 昨结算价",
+    "year": "年份 年度",
+    "quarter": "季度",
+    "month": "月份 年月",
+    "report_date": "报告期 报告日期 截止日期",
+    "announce_date": "公告日期",
+    "list_date": "上市日期",
+    "delist_date": "退市日期",
+    "revenue": "营业收入 营业总收入",
+    "net_profit": "净利润",
+    "eps": "每股收益",
     "industry": "行业 所属行业",
 }
 NAMES = {theirs: ours for ours, names in CHINESE.items() for theirs in names.split()}
@@ -76,5 +86,9 @@ NAMES = {theirs: ours for ours, names in CHINESE.items() for theirs in names.spl
 
 def identifier(source: str) -> str:
     """The name that follows from `source`: `LastPrice` is last_price. It may be no identifier, as that of a digit."""
-    words = NAMES.get(source) or re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", source).lower()
+    words = (
+        NAMES.get(source)
+        or NAMES.get(re.sub(r"\s*[(（].*[)）]$", "", source))
+        or re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", source).lower()
+    )
     return re.sub(r"[^a-z0-9]+", "_", words).strip("_")

@@ -33,7 +33,9 @@ NOT_SYMBOLS = re.compile(
 SYMBOL_UPPER = re.compile(r"(?=.*[A-Z]|\d{6})[A-Z0-9]{1,12}([._-][A-Z0-9]{1,6})?|[a-z]{2}\d{6}")
 DAY_PART = re.compile(r"(?<!\d)(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])(?!\d)")
 PERIOD_PART = re.compile(r"(?<!\d)(?:19|20)\d\d[-_]?(?:Q[1-4]|0[1-9]|1[0-2])?(?!\d)", re.IGNORECASE)
-ID_NAME = re.compile(r"(^|_)(id|no|seq|sequence|number|trade_id|order_id)$")
+ID_NAME = re.compile(r"(^|_)(id|no|seq|sequence|number)$")
+FINE_NAME = re.compile(r"(^|_)((trade|order|exec|deal)_?(id|no|seq)|seq|seq_no|sequence)$")
+"""Names of what differs between rows of one time, such as trades."""
 KEY_COLUMNS = 4
 DEFAULTS = {
     "format": "csv",
@@ -67,11 +69,17 @@ class Column:
 
     @property
     def able(self) -> bool:
-        """Whether it has a value in each row that may identify it."""
-        present = bool(self.texts) and not {*self.texts} & {None, "", *self.missing}
-        return (
-            present and self.kind not in ("numeric", "double", "boolean") and not inference.mostly_fractions(self.texts)
-        )
+        """Whether it has a value in each row that may identify it: no number that is measured."""
+        if not self.texts or {*self.texts} & {None, "", *self.missing}:
+            return False
+        measured = self.kind in ("numeric", "double", "boolean") or inference.mostly_fractions(self.texts)
+        return self.kind in TIMES or not measured
+
+    @property
+    def may_be_about(self) -> bool:
+        """Whether it may say what a row is about without a name that does: a text, but no time nor attribute."""
+        other = self.is_time or inference.is_clock(self.texts) or inference.NOT_ABOUT.search(self.words.lower())
+        return self.able and self.kind == "text" and not other
 
     @property
     def is_time(self) -> bool:
@@ -204,8 +212,8 @@ def _file_name(sample: Sample, columns: list[Column]) -> tuple[str | None, list[
         pattern = f"{stem[: part.start()]}{{{'day' if day else 'period'}}}{stem[part.end() :]}"
     taken = {column.name for column in columns}
     about = any(inference.is_subject(column.words) for column in columns)
-    varying = [column for column in columns if column.able and column.kind == "text" and not column.is_time]
-    varying = [column for column in varying if len({*column.texts}) > 1 or not SYMBOL_UPPER.fullmatch(stem)]
+    varying = [one for one in columns if one.may_be_about]
+    varying = [one for one in varying if len({*one.texts}) > 1 or not SYMBOL_UPPER.fullmatch(stem)]
     match = SYMBOL_PART.match(stem)
     whole = SYMBOL_FILE.fullmatch(stem) and not NOT_SYMBOLS.fullmatch(stem) and part is None
     if not about and "symbol" not in taken and not varying and (whole or match):
@@ -228,27 +236,32 @@ def _form(day: str) -> str:
 
 
 def _key(columns: list[Column], of_file: list[Column]) -> list[str]:
-    """The fewest columns that differ in each row: what they are about, their time, then texts and numbers of ids.
+    """What the rows are about, their time, and the fewest texts and ids with which they differ in each row.
 
     None without a time, or without what the rows are about: rows of other files would replace them.
     """
-    able = [column for column in columns if column.able]
-    subjects = [column for column in able if inference.is_subject(column.words)]
-    times = [column for column in able if column.is_time]
-    texts = [column for column in able if column.kind == "text" and column not in (*subjects, *times)]
-    ids = [column for column in able if column.kind == "bigint" and ID_NAME.search(column.name)]
     named = [column.name for column in of_file]
-    about = [] if "symbol" in named else (subjects or texts)[:1]
+    able = [column for column in columns if column.able]
+    times = [column for column in able if column.is_time]
+    fine = sorted((one for one in able if FINE_NAME.search(one.name)), key=lambda one: "trade" not in one.name)
+    subjects = [one for one in columns if inference.is_subject(one.words) and one not in fine]
+    texts = [one for one in able if one.kind == "text" and one not in (*times, *fine, *subjects)]
+    about = subjects or [one for one in texts if one.may_be_about]
+    about = [] if "symbol" in named else [one for one in about if one in able][:1]
     if not (about or "symbol" in named) or not (times or {"day", "period"} & {*named}):
         return []
+    clocks = [one for one in texts if inference.is_clock(one.texts) and all(time.kind == "date" for time in times)]
+    always = [*about, *clocks[:1], *fine[:1]]
+    ids = [one for one in able if one.kind == "bigint" and ID_NAME.search(one.name)]
+    others = [one for one in (*times, *subjects, *texts, *fine, *ids) if one in able and one not in always]
     rows = len(columns[0].texts)
     for count in range(KEY_COLUMNS):
-        for picked in combinations([*times, *(one for one in (*subjects, *texts, *ids) if one not in about)], count):
-            key = [*about, *picked]
-            if times and not any(column in times for column in picked):
+        for picked in combinations(others, count):
+            key = [*about, *picked, *(one for one in always if one not in about)]
+            if times and not any(one in times for one in picked):
                 continue
-            if len({*zip(*(column.texts for column in key), strict=True)} if key else {()}) == rows > 0:
-                return [*named, *(column.name for column in key)]
+            if len({*zip(*(one.texts for one in key), strict=True)} if key else {()}) == rows > 0:
+                return [*named, *(one.name for one in key)]
     return []
 
 

@@ -27,17 +27,25 @@ SURE_MISSING = ("", r"\N", "#N/A", "#N/A N/A")
 """Those that are so in a column of texts."""
 TIME_NAME = re.compile(
     r"time|date|(^|[_ ])(ts|t|d|dt|day|month|quarter|year|period|as_?of)($|[_ ])|timestamp|epoch|日期|时间|時間"
-    r"|^年(份|度|月)?$|季度?$|^月份?$"
+    r"|(^| )(年(份|度|月)?|月份?)( |$)|季度?( |$)"
 )
 SUBJECT = re.compile(
     r"(^|[_ <])(ts_?|sec_?|wind_?|stock_?|contract_?|fund_?|security_?)?(code|symbol|ticker|sym|isin|cusip|sedol|figi)"
     r"($|[_ >])|(^|[_ ])(instrument|secid|pair|gvkey|permno|cik|wkn|ric|inst)(_?id)?($|[_ ])"
     r"|(^|[_ ])(order|account|acct|client|customer|deal|contract|investor|seat)(_?(id|no|num|number|code))?($|[_ ])"
-    r"|^(fund|stock|security|合约|品种|基金|证券|股票)$"
+    r"|^(s|fund|stock|security|合约|品种|基金|证券|股票)$"
     r"|(代码|代碼|代號|代号|编号|編號|账号|账户|帐号|股东|席位|流水号|合同号|委托号|订单号|合约编码)",
     re.IGNORECASE,
 )
 """Names of columns that say what a row is about, whose values are texts although they may be digits."""
+NOT_ABOUT = re.compile(
+    r"curr|exch|market|freq|per\b|period|type|unit|adj|interval|status|side|flag|币种|市场|方向|单位"
+)
+"""Names of texts that do not say what a row is about."""
+PRICE = re.compile(
+    r"((adj|pre|last|avg|trade|order|limit|mark|index)_?)?(open|high|low|close|price|px|settle|vwap|nav|bid|ask|last)"
+)
+"""Names of columns whose numbers may have a fraction although those of a sample have none."""
 NOT_OF_A_ROW = re.compile(
     r"list|ipo|expir|matur|birth|found|establish|update|modif|creat|上市|退市|到期|成立|更新|delivery"
 )
@@ -68,6 +76,7 @@ EXCEL_DAYS = re.compile(r"[2-5]\d{4}(\.\d+)?")
 """Days since the end of 1899, from 1954 to 2064."""
 BOOLEANS = ({"true", "false"}, {"t", "f"}, {"yes", "no"}, {"y", "n"})
 NUMBER_LIKE = r"[(+-]?\s*[¥￥$€£]?\s*[+-]?(\d[\d,' ]*\.?\d*|\.\d+)([eE][+-]?\d+)?\s*(%|[千万亿百]+|[¥￥$€£元])?\)?"
+CLOCK = r"([01]?\d|2[0-3]):?[0-5]\d(:?[0-5]\d([.:,]?\d+)?)?"
 TIME_LIKE = (
     r"\d{1,4}[-/.年]\d{1,2}[-/.月]\d{1,4}|\d{1,2}:\d\d|\d{1,2}[- ]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
     r"|(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[- ]\d|\d{4}[- ]?(q[1-4]|年)|\d{4}-\d\d$"
@@ -105,6 +114,11 @@ def is_period(name: str, texts: Sequence[str | None]) -> bool:
     values = [text for text in texts if text]
     named = TIME_NAME.search(name.lower()) is not None or not all(map(str.isdigit, values))
     return bool(values) and named and all(PERIODS.fullmatch(text) for text in values)
+
+
+def is_clock(texts: Sequence[str | None]) -> bool:
+    """Whether a column has times of a day."""
+    return bool(texts) and all(re.fullmatch(CLOCK, text or "") for text in texts)
 
 
 def mostly_fractions(texts: Sequence[str | None]) -> bool:
@@ -148,7 +162,7 @@ def guess(name: str, texts: Sequence[str | None]) -> Guess:
     other = next((value for value in values if not looks_like_number(value)), "")
     if 2 * sum(map(looks_like_number, values)) > len(values):
         return Guess(Cell(type=text), f"most are numbers, but not {other!r}; if that is NULL, name it in missing")
-    if TIME_NAME.search(name.lower()) and any(map(looks_like_time, values)):
+    if TIME_NAME.search(name.lower()) and any(map(looks_like_time, values)) and not is_clock(values):
         return Guess(Cell(type=text), "named as a time, and in no form that is known, so it is kept as text")
     return Guess(Cell(type=text))
 
@@ -277,6 +291,8 @@ def _like_a_time(text: str) -> bool:
 def _number(name: str, values: Sequence[str]) -> Guess | None:
     whole = Cell(type=column_type("bigint"))
     if all(re.fullmatch(r"[+-]?\d{1,18}", text) for text in values):
+        if PRICE.fullmatch(name.rpartition(" ")[2]) and max(map(len, values)) <= FEWEST_DIGITS - FEWEST_DECIMALS:
+            return Guess(Cell(type=column_type(f"numeric({FEWEST_DIGITS},{FEWEST_DECIMALS})")))
         looks = TIME_NAME.search(name.lower()) is not None
         return Guess(whole, "named as a time, and no epoch that is known" if looks else "")
     if any(re.search(r"\d[eE]", text) for text in values) and _fits(Cell(type=column_type("double")), values):

@@ -112,8 +112,8 @@ def _of_text(unit: Unit, raw: bytes, end: bytes, encoding: str | None) -> Sample
     if uneven:
         example = " ".join(filter(None, uneven[0].cells))[:60]
         remarks.append(
-            f"{len(uneven)} lines have not the {form.width} cells of the others, as line {uneven[0].first + 1}"
-            f" ({example!r}); they are rejected"
+            f"lines with another number of cells than {form.width} are rejected: {len(uneven)} of the sample, as line"
+            f" {uneven[0].first + 1} ({example!r})"
         )
     if end:
         ended = shape.form([*lines[first.first : first.first + 1], *end.decode(encoding, "replace").split("\n")[1:]])[0]
@@ -132,7 +132,7 @@ def _is_commented(lines: Sequence[str], mark: str) -> bool:
     marked = [line for line in lines if line.startswith(mark)]
     other = next((line for line in lines if line.strip() and not line.startswith(mark)), "")
     marks = {delimiter: other.count(delimiter) for delimiter in shape.DELIMITERS if delimiter in other}
-    return 0 < len(marked) < len(lines) / 2 and not any(
+    return 0 < len(marked) < len(lines) and not any(
         all(line.count(delimiter) == count for delimiter, count in marks.items()) for line in marked
     )
 

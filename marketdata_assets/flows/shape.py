@@ -194,7 +194,7 @@ def _further(rows: Sequence[Row], names: list[str], seen: Counter[str], usual: l
         given = [number for number, cell in enumerate(row) if cell]
         for number in given:
             name = names[number].partition("#")[0]
-            if len(given) == 1:
+            if given == [0]:
                 labels[names[number]] = row[number] or ""
             elif seen[name] > 1:
                 labels[names[number]] = f"{name} {row[number]}"
