@@ -52,7 +52,7 @@ def read_rows(
     lines: list[int] = []
     rejects.rows += len(block.undecodable)
     rejects.add_all(block.undecodable, f"not {encoding}")
-    for line, row in _rows(block, delimiter):
+    for line, row in _rows(block, delimiter, strip):
         rejects.rows += 1
         if len(row) == len(names):
             cells.append(row)
@@ -68,8 +68,11 @@ def read_rows(
     return frame.with_columns(pl.Series(LINE, lines, dtype=pl.Int64))
 
 
-def _rows(block: Block, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Each row's line and cells; no cells for a line whose quotes do not close, or close within a cell."""
+def _rows(block: Block, delimiter: str, blanks: bool) -> Iterator[tuple[int, list[str]]]:
+    """Each row's line and cells; no cells for a line whose quotes do not close, or close within a cell.
+
+    With `blanks`, a quote behind blanks at the beginning of a cell opens it too.
+    """
     lines = block.text.decode().split("\n")
     number = 0
     while number < len(lines):
@@ -78,28 +81,29 @@ def _rows(block: Block, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         if not text.strip():
             continue
         if text.count(QUOTE) % 2:
-            last = _closed_at(lines, first, delimiter)
+            last = _closed_at(lines, first, delimiter, blanks)
             if last is None:
                 yield block.first_line + first, []
                 continue
             text, number = "\n".join(lines[first : last + 1]).rstrip("\r"), last + 1
-        cells = next(iter(_parsed(text, delimiter)), []) if QUOTE in text else text.split(delimiter)
+        cells = next(iter(_parsed(text, delimiter, blanks)), []) if QUOTE in text else text.split(delimiter)
         yield block.first_line + first, cells
 
 
-def _closed_at(lines: list[str], first: int, delimiter: str) -> int | None:
+def _closed_at(lines: list[str], first: int, delimiter: str, blanks: bool) -> int | None:
     """The line on which the quotes close that the line `first` opens."""
     quotes = 0
     for number in range(first, min(first + LONGEST_CELL_LINES, len(lines))):
         quotes += lines[number].count(QUOTE)
-        if quotes % 2 == 0 and len(_parsed("\n".join(lines[first : number + 1]), delimiter)) == 1:
+        if quotes % 2 == 0 and len(_parsed("\n".join(lines[first : number + 1]), delimiter, blanks)) == 1:
             return number
     return None
 
 
-def _parsed(text: str, delimiter: str) -> list[list[str]]:
+def _parsed(text: str, delimiter: str, blanks: bool) -> list[list[str]]:
     """The rows of a text; none when a quote does not end its cell, as in `"10"5`."""
     try:
-        return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+        lines = io.StringIO(text, newline="")
+        return list(csv.reader(lines, delimiter=delimiter, skipinitialspace=blanks, strict=True))
     except csv.Error:
         return []
