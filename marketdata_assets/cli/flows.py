@@ -13,6 +13,7 @@ from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.arguments import existing_folder
 from marketdata_assets.cli.instance import RunOutcome, finish, run_job
 from marketdata_assets.errors import MarketDataError, did_you_mean
+from marketdata_assets.loading.file_ledger import name_in
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -366,6 +367,7 @@ def forget(
     from marketdata_assets.stores.postgres import connect
 
     flow = _valid(name, found())
+    files = [name_in(Settings().flows_data_folder / flow.loader.folder, file) for file in files]
     with connect(stores.postgres_dsn()) as connection:
         forgotten = forget_files(connection, flow, files)
         stale = len(to_reload(connection, flow.dataset))

@@ -42,17 +42,19 @@ def read_rows(
     delimiter: str = ",",
     encoding: str = "UTF-8",
     strip: bool = True,
+    multiline: bool = True,
     missing: Sequence[str] = ("",),
 ) -> pl.DataFrame:
     """The rows of `block` as text, with the line of each in LINE; `names` are the columns, `missing` texts are NULL.
 
     Lines that are no text, have another number of cells or a quote without end go to `rejects`. Blank lines are none.
+    Unless `multiline`, quotes have to close on their line: where no cell has several lines, others hide rows.
     """
     cells: list[list[str]] = []
     lines: list[int] = []
     rejects.rows += len(block.undecodable)
     rejects.add_all(block.undecodable, f"not {encoding}")
-    for line, row in _rows(block, delimiter, strip):
+    for line, row in _rows(block, delimiter, strip, multiline):
         rejects.rows += 1
         if len(row) == len(names):
             cells.append(row)
@@ -68,7 +70,7 @@ def read_rows(
     return frame.with_columns(pl.Series(LINE, lines, dtype=pl.Int64))
 
 
-def _rows(block: Block, delimiter: str, blanks: bool) -> Iterator[tuple[int, list[str]]]:
+def _rows(block: Block, delimiter: str, blanks: bool, multiline: bool) -> Iterator[tuple[int, list[str]]]:
     """Each row's line and cells; no cells for a line whose quotes do not close, or close within a cell.
 
     With `blanks`, a quote behind blanks at the beginning of a cell opens it too.
@@ -81,7 +83,7 @@ def _rows(block: Block, delimiter: str, blanks: bool) -> Iterator[tuple[int, lis
         if not text.strip():
             continue
         if text.count(QUOTE) % 2:
-            last = _closed_at(lines, first, delimiter, blanks)
+            last = _closed_at(lines, first, delimiter, blanks) if multiline else None
             if last is None:
                 yield block.first_line + first, []
                 continue
