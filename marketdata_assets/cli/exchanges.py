@@ -272,6 +272,7 @@ def together(outcomes: Sequence[RunOutcome]) -> RunOutcome:
         tuple(dict.fromkeys(name for outcome in outcomes for name in outcome.checks_failed)),
         sum(outcome.checks_passed for outcome in outcomes),
         "\n".join(outcome.error for outcome in outcomes if outcome.error) or None,
+        examples={name: found for outcome in outcomes for name, found in outcome.examples.items()},
     )
 
 

@@ -8,7 +8,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any
@@ -27,10 +27,11 @@ from marketdata_assets.months import alpha_months, bar_months
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from dagster import DagsterInstance, ExecuteInProcessResult
+    from dagster import AssetCheckEvaluation, DagsterInstance, ExecuteInProcessResult
 
 PACKAGE = Path(__file__).parents[1]
 """Has dagster.yaml and workspace.yaml."""
+MAX_EXAMPLE = 400
 MODULE = "marketdata_assets.definitions"
 LOCATION = "marketdata_assets"  # the code location, as workspace.yaml names it
 REPOSITORY = "__repository__"
@@ -68,6 +69,8 @@ class RunOutcome:
     checks_in_error: tuple[str, ...] = ()
     files: Sequence[FileEntry] = ()
     """The watched folder of the domain, as it is after the run."""
+    examples: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Of each failed check what it objects to, the first few."""
 
     def as_json(self) -> dict[str, Any]:
         """The fields that every command reports."""
@@ -77,6 +80,7 @@ class RunOutcome:
             "error": self.error,
             "checks_passed": self.checks_passed,
             "checks_failed": list(self.checks_failed),
+            **({"examples": self.examples} if self.examples else {}),
             **({"files": counts(self.files)} if self.files else {}),
         }
 
@@ -85,7 +89,14 @@ class RunOutcome:
         if self.error:
             output.fail(f"{whose}: {self.error}" if whose else self.error)
         for name in self.checks_failed:
-            output.notes().print(f"[yellow]check failed[/] {name}" + (f" ({whose})" if whose else ""))
+            self.print_check(name, f" ({whose})" if whose else "")
+
+    def print_check(self, name: str, whose: str = "") -> None:
+        """Print a failed check with the first of its examples."""
+        first = next(iter(self.examples.get(name, ())), {})
+        example = ", ".join(f"{key} {value}" for key, value in first.items())
+        such_as = f": such as {example[:MAX_EXAMPLE]}" if example else ""
+        output.warn("check failed", f"{name}{whose}{such_as}")
 
     def print_files(self) -> None:
         """Print the states of the delivered files, where there are any: the last line of every load."""
@@ -286,7 +297,14 @@ def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
         ),
         checks_passed=sum(e.passed for e in evaluations),
         error="\n".join(errors) or None,
+        examples={e.check_name: found for e in evaluations if not e.passed and (found := _examples(e))},
     )
+
+
+def _examples(evaluation: "AssetCheckEvaluation") -> Sequence[Mapping[str, Any]]:
+    given = evaluation.metadata.get("examples")
+    found = given.value if given is not None else ()
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else ()
 
 
 def months_between(text: str | None, alphas: bool = False) -> Sequence[str]:

@@ -224,7 +224,7 @@ def tell(outcome: RunOutcome) -> None:
         output.fail(outcome.error or "the run failed before anything was loaded")
         return
     for name in _failed_checks(report):
-        output.notes().print(f"[yellow]check failed[/] {name}")
+        outcome.print_check(name)
     for line in failures(report["tables"]):
         output.fail(line)
     for name, table in report["tables"].items():

@@ -19,7 +19,7 @@ from marketdata_assets.loading.text import Block, Text, count, raw_lines
 from marketdata_assets.stores.bookkeeping import Reject
 
 ENCODING_REMEDY = "Convert it: iconv -f {} -t UTF-8 OLD > NEW"
-NO_LINES = "its header goes on over several lines: lines end with LF or CRLF, not with CR alone; save it so"
+NO_LINES = "its header has several lines: lines end with LF or CRLF, not with CR alone; save it so"
 
 
 @dataclass(frozen=True)
