@@ -21,6 +21,14 @@ QUOTE = '"'
 BLANKS = " \t\r\n"
 
 
+def joined_lines(rows: pl.DataFrame) -> str:
+    """Why the rows that polars read of a CSV file, as text, are not its lines; empty when they are."""
+    if any("\r" in name or "\n" in name for name in rows.columns):
+        return "its header goes on over several lines: lines end with LF or CRLF, not with CR alone"
+    joined = rows.select(pl.any_horizontal(pl.all().str.contains("\n", literal=True))).to_series().arg_true()
+    return f"row {joined[0] + 1}: a quote is opened, and closed some lines later" if len(joined) else ""
+
+
 def is_even(text: bytes, delimiter: bytes, rows: int, width: int) -> bool:
     """Whether each line of a text without quotes has `width` cells. `text` ends with a newline."""
     if count(text, delimiter) != (width - 1) * rows:

@@ -142,9 +142,10 @@ def _cause(error: OSError, what: str) -> str:
 def state_of(found: Delivered, recorded: Recorded | None, *, not_taken: str = "", waiting: bool = False) -> FileEntry:
     """The state of one file by what a ledger has `recorded` of it.
 
-    `not_taken` is the reason for which no load reads the file; `waiting` says that it may still be being written.
+    `not_taken` is the reason for which no load reads the file, and none for which a folder cannot be read, whatever
+    its name; `waiting` says that it may still be being written.
     """
-    if not_taken:
+    if not_taken and not (found.problem and os.path.isdir(found.path)):
         return FileEntry(found.name, FileState.NOT_TAKEN, not_taken)
     if found.problem:
         return FileEntry(found.name, FileState.FAILED, found.problem)

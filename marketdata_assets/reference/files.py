@@ -15,6 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
+from marketdata_assets.loading.csv_rows import joined_lines
 from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.loading.file_ledger import Delivered, everything, other_suffix
 from marketdata_assets.loading.rejects import RejectLimit, Rejects
@@ -183,9 +184,11 @@ def _days(path: Path, frame: pl.DataFrame, calendar: Calendar) -> set[dt.date]:
 def _read(path: Path, table: Table) -> pl.DataFrame:
     """The rows of a file, with defaults for the columns that it leaves out."""
     try:
-        text = pl.read_csv(path, infer_schema=False)
+        text = pl.read_csv(path, infer_schema=False, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise BadReferenceFile(str(path), f"cannot be read ({str(error).splitlines()[0]})") from error
+    if cause := joined_lines(text):
+        raise BadReferenceFile(str(path), cause)
     optional = _OPTIONAL.get(table.name, ())
     missing = [name for name in table.values if name not in text.columns and name not in optional]
     if missing:
@@ -212,6 +215,8 @@ def _column(rejects: Rejects, text: pl.DataFrame, name: str, kind: pl.DataType) 
         parsed = values.str.to_date("%Y-%m-%d", strict=False)
     else:
         parsed = values.cast(kind, strict=False)
+        if isinstance(kind, pl.Float64):
+            parsed = parsed.set(~parsed.is_finite(), None)
     _object(rejects, name, text, parsed.is_null() & values.is_not_null())
     return parsed
 

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from marketdata_assets.errors import MarketDataError
+from marketdata_assets.loading.csv_rows import joined_lines
 from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.loading.files import FileState, below, walk
 from marketdata_assets.loading.rejects import DEFAULT_LIMIT
@@ -307,11 +308,8 @@ def table(path: Path) -> pl.DataFrame | None:
         return None
     except (pl.exceptions.PolarsError, OSError) as error:
         raise BadFile(str(path), f"cannot be read ({' '.join(str(error).split())[:200]})") from error
-    if any("\r" in name or "\n" in name for name in rows.columns):
-        raise BadFile(str(path), "its header goes on over several lines: lines end with LF or CRLF, not with CR alone")
-    joined = rows.select(pl.any_horizontal(pl.all().str.contains("\n", literal=True))).to_series().arg_true()
-    if len(joined):
-        raise BadFile(str(path), f"row {joined[0] + 1}: a quote is opened, and closed some lines later")
+    if cause := joined_lines(rows):
+        raise BadFile(str(path), cause)
     return rows
 
 

@@ -77,6 +77,14 @@ def test_the_state_of_a_file(
     assert entry.reason or state in (FileState.LOADED, FileState.EMPTY)
 
 
+def test_a_folder_that_cannot_be_read_has_failed_whatever_its_name(tmp_path: Path) -> None:
+    """It has no suffix, and what is in it is unknown: no reason to leave it out."""
+    (tmp_path / "2024").mkdir()
+    found = Delivered("2024", str(tmp_path / "2024"), problem="no permission")
+    entry = state_of(found, None, not_taken=file_ledger.other_suffix(found.name, (".csv",), "ticks"))
+    assert (entry.state, entry.reason) == (FileState.FAILED, found.problem)
+
+
 def test_a_row_without_a_fate_is_seen() -> None:
     entry = FileEntry("a.csv", FileState.LOADED, "", 10, 5, 1, 2, {"b.csv": 2})
     assert entry.balanced

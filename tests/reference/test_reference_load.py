@@ -189,6 +189,12 @@ def test_without_any_source_it_says_what_to_do(loads: Loads) -> None:
         ("suspensions_2026-03.csv", "symbol,date\n600000.SH,2026-02-02\n", r"has a row of 2026-02-02"),
         ("suspensions_2026-13.csv", "symbol,date\n", r"its name has no day or month"),
         ("suspensions.csv", "symbol\n600000.SH\n", r":1: columns date are missing"),
+        ("suspensions.csv", "symbol,date,timing\r600000.SH,2026-03-02,\r", "not with CR alone"),
+        (
+            "suspensions.csv",
+            'symbol,date,x\n600000.SH,2026-03-02,"\n600001.SH,2026-03-02,\n600002.SH,2026-03-02,"\n',
+            "row 1: a quote is opened",
+        ),
     ],
 )
 def test_a_bad_file_is_named_with_line_and_value(loads: Loads, name: str, text: str, cause: str) -> None:
@@ -196,6 +202,14 @@ def test_a_bad_file_is_named_with_line_and_value(loads: Loads, name: str, text: 
     [march, report] = loads.days("suspensions", MARCH)
     assert (march.outcome, report.outcome) == ("ok", "failed")
     assert cause in (report.error or "")
+
+
+@pytest.mark.parametrize("limit", ["nan", "inf", "-inf", "1e999"])
+def test_a_number_that_is_not_finite_is_no_limit(loads: Loads, limit: str) -> None:
+    loads.drop("price_limits_[1].csv", f"symbol,date,up,down\n600000.SH,2026-03-02,{limit},9\n")
+    [march, report] = loads.days("price_limits", MARCH)
+    assert (march.outcome, report.outcome) == ("ok", "failed")
+    assert f"price_limits_[1].csv:2: column 'up' must not be '{limit}'" in (report.error or "")
 
 
 def test_rows_of_a_file_that_is_bad_now_stay_and_are_not_requested(loads: Loads) -> None:
