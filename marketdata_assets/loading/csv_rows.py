@@ -24,7 +24,7 @@ BLANKS = " \t\r\n"
 def joined_lines(rows: pl.DataFrame) -> str:
     """Why the rows that polars read of a CSV file, as text, are not its lines; empty when they are."""
     if any("\r" in name or "\n" in name for name in rows.columns):
-        return "its header goes on over several lines: lines end with LF or CRLF, not with CR alone"
+        return "its header continues over several lines: lines end with LF or CRLF, not with CR alone"
     joined = rows.select(pl.any_horizontal(pl.all().str.contains("\n", literal=True))).to_series().arg_true()
     return f"row {joined[0] + 1}: a quote is opened, and closed some lines later" if len(joined) else ""
 
@@ -51,16 +51,18 @@ def read_rows(
     encoding: str = "UTF-8",
     strip: bool = True,
     missing: Sequence[str] = ("",),
+    cell_lines: int = LONGEST_CELL_LINES,
 ) -> pl.DataFrame:
     """The rows of `block` as text, with the line of each in LINE; `names` are the columns, `missing` texts are NULL.
 
+    A cell in quotes may continue over `cell_lines`: where none does, two stray quotes must not swallow what is between.
     Lines that are no text, have another number of cells or a quote without end go to `rejects`. Blank lines are none.
     """
     cells: list[list[str]] = []
     lines: list[int] = []
     rejects.rows += len(block.undecodable)
     rejects.add_all(block.undecodable, f"not {encoding}")
-    for line, row in _rows(block, delimiter):
+    for line, row in _rows(block, delimiter, cell_lines):
         rejects.rows += 1
         if len(row) == len(names):
             cells.append(row)
@@ -76,7 +78,7 @@ def read_rows(
     return frame.with_columns(pl.Series(LINE, lines, dtype=pl.Int64))
 
 
-def _rows(block: Block, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(block: Block, delimiter: str, cell_lines: int) -> Iterator[tuple[int, list[str]]]:
     """Each row's line and cells; no cells for a line whose quotes do not close, or close within a cell."""
     lines = block.text.decode().split("\n")
     number = 0
@@ -86,21 +88,21 @@ def _rows(block: Block, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         if not text.strip():
             continue
         if text.count(QUOTE) % 2:
-            last = _closed_at(lines, first, delimiter)
-            if last is None:
+            more = _closed_at(lines[first : first + cell_lines], delimiter)
+            if more is None:
                 yield block.first_line + first, []
                 continue
-            text, number = "\n".join(lines[first : last + 1]).rstrip("\r"), last + 1
+            text, number = "\n".join(lines[first : number + more]).rstrip("\r"), number + more
         cells = next(iter(_parsed(text, delimiter)), []) if QUOTE in text else text.split(delimiter)
         yield block.first_line + first, cells
 
 
-def _closed_at(lines: list[str], first: int, delimiter: str) -> int | None:
-    """The line on which the quotes close that the line `first` opens."""
+def _closed_at(lines: list[str], delimiter: str) -> int | None:
+    """The one of `lines` on which the quotes close that the first opens."""
     quotes = 0
-    for number in range(first, min(first + LONGEST_CELL_LINES, len(lines))):
-        quotes += lines[number].count(QUOTE)
-        if quotes % 2 == 0 and len(_parsed("\n".join(lines[first : number + 1]), delimiter)) == 1:
+    for number, line in enumerate(lines):
+        quotes += line.count(QUOTE)
+        if quotes % 2 == 0 and len(_parsed("\n".join(lines[: number + 1]), delimiter)) == 1:
             return number
     return None
 

@@ -145,7 +145,7 @@ def state_of(found: Delivered, recorded: Recorded | None, *, not_taken: str = ""
     `not_taken` is the reason for which no load reads the file, and none for which a folder cannot be read, whatever
     its name; `waiting` says that it may still be being written.
     """
-    if not_taken and not (found.problem and os.path.isdir(found.path)):
+    if not_taken and not (found.problem and Path(found.path).is_dir()):
         return FileEntry(found.name, FileState.NOT_TAKEN, not_taken)
     if found.problem:
         return FileEntry(found.name, FileState.FAILED, found.problem)

@@ -223,3 +223,12 @@ def test_a_quote_within_a_cell_is_no_number(tmp_path: Path) -> None:
     rows = [line(label) for label in minutes("2000-06-09 09:30:00", 150)]
     rows[3] = rows[3].replace(",10.00,", ',"10".00,', 1)
     assert parse_one(tmp_path, csv_text(rows))[1] == [5]
+
+
+def test_stray_quotes_cost_their_own_lines_only(tmp_path: Path) -> None:
+    """What is between two of them was one cell, and none of its lines was counted."""
+    rows = [line(label) for label in minutes("2000-06-09 09:30:00", 200)]
+    for number, name in ((3, '"浦发'), (60, '浦发"')):
+        cells = rows[number].split(",")
+        rows[number] = ",".join([*cells[:2], name, *cells[3:]])
+    assert parse_one(tmp_path, csv_text(rows))[1] == [5, 62]
