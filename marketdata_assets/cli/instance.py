@@ -262,17 +262,22 @@ def run_job(
             )
         )
         assign_to_code_location(instance, result.run_id, MODULE, LOCATION, REPOSITORY)
-    return _outcome(result)
+        return _outcome(result, instance)
 
 
-def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
+def _outcome(result: "ExecuteInProcessResult", instance: "DagsterInstance") -> RunOutcome:
     from dagster import AssetCheckSeverity, DagsterEventType
 
     from marketdata_assets.dagster_internals import LOGGED
     from marketdata_assets.defs.partition_results import failure_reason
 
     metadata: dict[str, dict[str, Any]] = {}
-    for event in result.all_events:
+    logged = {DagsterEventType.ASSET_OBSERVATION, DagsterEventType.ASSET_CHECK_EVALUATION}
+    events = result.all_events
+    if not result.success:  # what a step logs before it fails is on record only
+        found = (record.dagster_event for record in instance.all_logs(result.run_id, of_type=logged))
+        events = [*(one for one in events if one.event_type not in logged), *(one for one in found if one)]
+    for event in events:
         if event.event_type == DagsterEventType.ASSET_OBSERVATION and event.asset_key is not None:
             observed = event.asset_observation_data.asset_observation.metadata
             metadata[event.asset_key.to_user_string()] = {key: value.value for key, value in observed.items()}
@@ -280,8 +285,12 @@ def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
         values = event.step_output_data.metadata if event.is_successful_output else {}
         if event.step_key is not None and "seconds" in values:
             metadata[event.step_key] = {key: value.value for key, value in values.items() if key != LOGGED}
-    evaluations = result.get_asset_check_evaluations()
-    failed = [event for event in result.all_events if event.is_step_failure]
+    evaluations = [
+        event.asset_check_evaluation_data
+        for event in events
+        if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION
+    ]
+    failed = [event for event in events if event.is_step_failure]
     for event in failed:
         failure = event.step_failure_data.user_failure_data
         if failure is not None and event.step_key is not None and "seconds" in failure.metadata:
@@ -297,7 +306,7 @@ def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
         ),
         checks_passed=sum(e.passed for e in evaluations),
         error="\n".join(errors) or None,
-        examples={e.check_name: found for e in evaluations if not e.passed and (found := _examples(e))},
+        examples={e.check_name: shown for e in evaluations if not e.passed and (shown := _examples(e))},
     )
 
 

@@ -215,6 +215,14 @@ def test_a_bad_file_is_named_with_line_and_value(loads: Loads, name: str, text: 
     assert cause in (report.error or "")
 
 
+@pytest.mark.parametrize("limit", ["nan", "inf", "-inf", "1e999"])
+def test_a_number_that_is_not_finite_is_no_limit(loads: Loads, limit: str) -> None:
+    loads.drop("price_limits_[1].csv", f"symbol,date,up,down\n600000.SH,2026-03-02,{limit},9\n")
+    [march, report] = loads.days("price_limits", MARCH)
+    assert (march.outcome, report.outcome) == ("ok", "failed")
+    assert f"price_limits_[1].csv:2: column 'up' must not be '{limit}'" in (report.error or "")
+
+
 def test_rows_of_a_file_that_is_bad_now_stay_and_are_not_requested(loads: Loads) -> None:
     loads.drop("price_limits_a.csv", "symbol,date,up,down\n600000.SH,2026-03-02,11,9\n600001.SH,2026-03-02,12,9\n")
     loads.drop("price_limits_b.csv", "symbol,date,up,down\n600002.SH,2026-03-02,13,9\n600003.SH,2026-03-03,14,9\n")
