@@ -254,7 +254,7 @@ class Reader:
         return found
 
     def _lines(self, text: bytes, first: int) -> pl.Series | None:
-        """The line each row begins on; None when not every row has as many cells as the header."""
+        """The line of each row; None when a row has not as many cells as the header, or several lines."""
         if b'"' not in text:
             rows = count(text, b"\n")
             if not is_even(text, self._delimiter, rows, self._width):
@@ -267,10 +267,9 @@ class Reader:
         ends = characters == ord("\n")
         marks = characters[((characters == self._delimiter[0]) | ends) & outside]
         rows = int(np.count_nonzero(marks == ord("\n")))
-        if len(marks) != rows * self._width or not ends_evenly(marks, self._width):
+        if len(marks) != rows * self._width or not ends_evenly(marks, self._width) or rows < np.count_nonzero(ends):
             return None
-        before = np.cumsum(ends)[np.flatnonzero(ends & outside)]
-        return pl.Series(LINE, first + np.concatenate([[0], before[:-1]]), dtype=pl.Int64)
+        return pl.int_range(first, first + rows, dtype=pl.Int64, eager=True).alias(LINE)
 
     def _careful(self, block: Block) -> pl.DataFrame:
         loader = self._loader

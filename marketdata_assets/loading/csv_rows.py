@@ -5,6 +5,7 @@ What a cell may be is decided by the caller.
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -54,7 +55,7 @@ def read_rows(
     lines: list[int] = []
     rejects.rows += len(block.undecodable)
     rejects.add_all(block.undecodable, f"not {encoding}")
-    for line, row in _rows(block, delimiter, strip, multiline):
+    for line, row in _rows(block, delimiter, len(names), strip, multiline):
         rejects.rows += 1
         if len(row) == len(names):
             cells.append(row)
@@ -70,7 +71,7 @@ def read_rows(
     return frame.with_columns(pl.Series(LINE, lines, dtype=pl.Int64))
 
 
-def _rows(block: Block, delimiter: str, blanks: bool, multiline: bool) -> Iterator[tuple[int, list[str]]]:
+def _rows(block: Block, delimiter: str, width: int, blanks: bool, multiline: bool) -> Iterator[tuple[int, list[str]]]:
     """Each row's line and cells; no cells for a line whose quotes do not close, or close within a cell.
 
     With `blanks`, a quote behind blanks at the beginning of a cell opens it too.
@@ -83,7 +84,7 @@ def _rows(block: Block, delimiter: str, blanks: bool, multiline: bool) -> Iterat
         if not text.strip():
             continue
         if text.count(QUOTE) % 2:
-            last = _closed_at(lines, first, delimiter, blanks) if multiline else None
+            last = _closed_at(lines, first, delimiter, width, blanks) if multiline else None
             if last is None:
                 yield block.first_line + first, []
                 continue
@@ -92,14 +93,22 @@ def _rows(block: Block, delimiter: str, blanks: bool, multiline: bool) -> Iterat
         yield block.first_line + first, cells
 
 
-def _closed_at(lines: list[str], first: int, delimiter: str, blanks: bool) -> int | None:
-    """The line on which the quotes close that the line `first` opens."""
+def _closed_at(lines: list[str], first: int, delimiter: str, width: int, blanks: bool) -> int | None:
+    """The line on which the quotes close that the line `first` opens; None as well where they seem to hide rows."""
     quotes = 0
     for number in range(first, min(first + LONGEST_CELL_LINES, len(lines))):
         quotes += lines[number].count(QUOTE)
         if quotes % 2 == 0 and len(_parsed("\n".join(lines[first : number + 1]), delimiter, blanks)) == 1:
-            return number
+            ends = {_cuts(lines[first], delimiter), _cuts(lines[number][::-1], delimiter)}
+            between = (next(iter(_parsed(line, delimiter, blanks)), []) for line in lines[first + 1 : number])
+            rows = width > 1 and (ends == {width - 1} or any(len(cells) == width for cells in between))
+            return None if rows else number
     return None
+
+
+def _cuts(line: str, delimiter: str) -> int:
+    """How many delimiters a line has outside of quotes that close on it, from its beginning on."""
+    return re.sub(f"{QUOTE}[^{QUOTE}]*{QUOTE}", "", line).count(delimiter)
 
 
 def _parsed(text: str, delimiter: str, blanks: bool) -> list[list[str]]:
