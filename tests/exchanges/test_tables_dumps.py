@@ -132,6 +132,32 @@ def test_files_of_a_public_archive_are_loaded_by_their_folders(clickhouse_client
     assert ends(load(clickhouse_client, tmp_path)) == {"unchanged": 2}, "of the same name, in different folders"
 
 
+def row_at(number: int, moment: int = BEGIN // 1000) -> str:
+    return f"{number},1.5,2,{number},{number},{moment},true"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "rows", "unreadable", "outcome"),
+    [
+        ("2024-01-01.CSV", f"{row_at(1)}\n{row_at(2)}\n", 2, 0, "ok"),
+        ("2024-01-01.csv", f"\ufeff{row_at(1)}\n{row_at(2)}", 2, 0, "ok"),
+        ("2024-01-01.csv", f'"1",{row_at(1)}\n{row_at(2)}\n', 1, 1, "ok"),
+        ("2024-01-01.csv", f"agg_trade_id,price\r\n{row_at(1)}\r\n", 1, 0, "ok"),
+        ("2024-01-01.csv", f"{row_at(1)}\r{row_at(2)}\r{row_at(3)}\r", 0, 0, "failed"),
+        ("2024-01-01.csv", f"{row_at(1)}\n{row_at(2, BEGIN // 10**6)}\n{row_at(3, BEGIN * 1000)}\n", 1, 2, "ok"),
+    ],
+)
+def test_every_line_of_a_file_has_a_fate(
+    clickhouse_client: Client, tmp_path: Path, name: str, text: str, rows: int, unreadable: int, outcome: str
+) -> None:
+    """Whatever its suffix, its first character and its line ends are; a time in seconds or ns is of no day."""
+    path = tmp_path / "data" / "futures" / "um" / f"ABCUSDT-aggTrades-{name}"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(text.encode())
+    [unit] = load(clickhouse_client, tmp_path).units
+    assert (unit.outcome, unit.rows, unit.skipped) == (outcome, rows, unreadable), unit.error
+
+
 def test_a_file_without_a_market_needs_it(clickhouse_client: Client, tmp_path: Path) -> None:
     path = archived(tmp_path)
     flat = path.rename(tmp_path / path.name)

@@ -8,6 +8,7 @@ from 2025 on, and become the milliseconds of the stream. Downloading is the busi
 https://github.com/binance/binance-public-data
 """
 
+import codecs
 import datetime as dt
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +28,8 @@ MONTH = "1mo"  # how file names write 1M, as some file systems ignore case
 
 _BOOLEANS = {"true": True, "True": True, "false": False, "False": False}
 _MICROSECONDS = 10**14  # a time from here on is in microseconds
-_NAME = re.compile(r"(?P<instrument>[^\W_]+(?:_[A-Z0-9]+)?)-(?P<kind>\w+)-\d{4}-\d{2}(?:-\d{2})?\.(?:zip|csv)")
+_TIMES = (1_483_228_800_000, 4_070_908_800_000)  # ms of 2017, when the venue began, and of 2099
+_NAME = re.compile(r"(?P<instrument>[^\W_]+(?:_[A-Z0-9]+)?)-(?P<kind>\w+)-\d{4}-\d{2}(?:-\d{2})?\.(?i:zip|csv)")
 
 Parser = Callable[[Sequence[str], InstrumentContext, int], AnyRecord]
 
@@ -73,8 +75,8 @@ def records(
     context = InstrumentContext(instrument)
     parser = _PARSERS.get(kind) or _candle(_CANDLES[kind])
     for number, line in enumerate(lines, 1):
-        text = line.strip()
-        if not text or (number == 1 and not text[:1].isdigit()):
+        text = line.strip().removeprefix(codecs.BOM_UTF8)
+        if not text or (number == 1 and text[:1].isalpha()):
             continue
         try:
             yield parser(text.decode("ascii").split(","), context, ts_recv)
@@ -85,7 +87,10 @@ def records(
 
 def _ms(text: str) -> int:
     moment = int(text)
-    return moment // 1000 if moment >= _MICROSECONDS else moment
+    moment = moment // 1000 if moment >= _MICROSECONDS else moment
+    if not _TIMES[0] <= moment < _TIMES[1]:
+        raise BadMessage(VENUE, f"{text[:40]} is no time in ms or us since 1970, of 2017 to 2099")
+    return moment
 
 
 def _trade(row: Sequence[str], context: InstrumentContext, ts_recv: int) -> AnyRecord:

@@ -41,7 +41,7 @@ UNIT_PARTS = 7  # of a path name a file in the ledger: names alone are not uniqu
 
 def dumps_in(folder: Path) -> list[Path]:
     """The files of a folder and the folders below it that may be dumps, by name."""
-    return [file.path for file in walk(folder, keep=lambda name: name.endswith(SUFFIXES))]
+    return [file.path for file in walk(folder, keep=lambda name: name.lower().endswith(SUFFIXES))]
 
 
 def load_dumps(
@@ -203,9 +203,17 @@ def _lines_of(path: Path) -> Iterator[Iterator[bytes]]:
     beside = path.with_name(path.name + CHECKSUM)
     if beside.exists():
         verify(path.as_posix(), hash_of(path), beside.read_bytes())
-    if path.suffix == ".gz":
+    if path.suffix.lower() == ".gz":
         with gzip.open(path) as unpacked:
-            yield lines(unpacked)
+            yield _single(lines(unpacked), path)
         return
     with path.open("rb") as file:
-        yield csv_lines(file, path.name) if path.suffix == ".zip" else lines(file)
+        yield _single(csv_lines(file, path.name) if path.suffix.lower() == ".zip" else lines(file), path)
+
+
+def _single(found: Iterator[bytes], path: Path) -> Iterator[bytes]:
+    """The lines as they are. Raises BadDump where several are one, since they end with CR alone."""
+    for line in found:
+        if b"\r" in line[:-2]:
+            raise BadDump(f"{path.name}: lines end with CR alone; convert them to LF")
+        yield line
