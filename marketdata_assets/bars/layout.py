@@ -112,6 +112,8 @@ def read_header(place: str, line: bytes) -> tuple[str, ...]:
         else:
             cause, remedy = f"the header is not UTF-8 (byte {line[error.start]:#04x})", "Deliver the file as UTF-8."
         raise BadHeader(place, 1, cause, remedy) from error
+    if "\r" in text.rstrip("\r\n"):
+        raise BadHeader(place, 1, "lines end with CR alone", "Convert them to LF.")
     names = [name.strip().strip('"').strip() for name in text.rstrip("\r\n").split(",")]
     missing = [name for name in HEADER if name not in names]
     unknown = [name for name in names if name not in COLUMNS]

@@ -272,6 +272,7 @@ def together(outcomes: Sequence[RunOutcome]) -> RunOutcome:
         tuple(dict.fromkeys(name for outcome in outcomes for name in outcome.checks_failed)),
         sum(outcome.checks_passed for outcome in outcomes),
         "\n".join(outcome.error for outcome in outcomes if outcome.error) or None,
+        examples={name: said for outcome in outcomes for name, said in outcome.examples.items()},
     )
 
 

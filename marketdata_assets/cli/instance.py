@@ -8,12 +8,13 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.markup import escape
 
 from marketdata_assets import secret_values
 from marketdata_assets.cli import output
@@ -27,7 +28,7 @@ from marketdata_assets.months import alpha_months, bar_months
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from dagster import DagsterInstance, ExecuteInProcessResult
+    from dagster import AssetCheckEvaluation, DagsterInstance, ExecuteInProcessResult
 
 PACKAGE = Path(__file__).parents[1]
 """Has dagster.yaml and workspace.yaml."""
@@ -68,6 +69,8 @@ class RunOutcome:
     checks_in_error: tuple[str, ...] = ()
     files: Sequence[FileEntry] = ()
     """The watched folder of the domain, as it is after the run."""
+    examples: Mapping[str, str] = field(default_factory=dict)
+    """The first thing that a failed check objects to, by the check's name."""
 
     def as_json(self) -> dict[str, Any]:
         """The fields that every command reports."""
@@ -85,7 +88,9 @@ class RunOutcome:
         if self.error:
             output.fail(f"{whose}: {self.error}" if whose else self.error)
         for name in self.checks_failed:
-            output.notes().print(f"[yellow]check failed[/] {name}" + (f" ({whose})" if whose else ""))
+            text = name + (f" ({whose})" if whose else "")
+            text += f": {self.examples[name]}" if name in self.examples else ""
+            output.notes().print(f"[yellow]check failed[/] {escape(text)}")
 
     def print_files(self) -> None:
         """Print the states of the delivered files, where there are any: the last line of every load."""
@@ -294,8 +299,19 @@ def _outcome(result: "ExecuteInProcessResult", instance: "DagsterInstance") -> R
             e.check_name for e in evaluations if not e.passed and e.severity == AssetCheckSeverity.ERROR
         ),
         checks_passed=sum(e.passed for e in evaluations),
+        examples={e.check_name: said for e in evaluations if not e.passed and (said := _example(e))},
         error="\n".join(errors) or None,
     )
+
+
+def _example(failed: "AssetCheckEvaluation") -> str:
+    """The first objection of a check, and how many there are; empty where it gives no example."""
+    found: dict[str, Any] = {name: value.value for name, value in failed.metadata.items()}
+    if not (examples := found.get("examples")) or not isinstance(examples, list):
+        return ""
+    first = ", ".join(f"{name} {value}" for name, value in examples[0].items())
+    count = found.get("objections", len(examples))
+    return f"{count:,} objection{'s' if count > 1 else ''}, as {first}"
 
 
 def months_between(text: str | None, alphas: bool = False) -> Sequence[str]:

@@ -55,5 +55,5 @@ def test_file_with_an_error_fails_the_command_with_line_and_value(run: Run, tmp_
     failed = run("ingest", "reference", "--months", "2026-03")
     said = " ".join((failed.stdout + failed.stderr).split())
     assert failed.returncode == 1
-    assert "check failed files_read" in said
+    assert "check failed files_read: 1 objection, as file suspensions.csv, cause " in said
     assert "2 files: 1 loaded, 1 failed (suspensions.csv:" in said
