@@ -309,7 +309,7 @@ def table(file: FileState) -> TextTable | None:
     """The file without conversions, a CSV as text; None when it has no row. Raises BadFile."""
     if file.path.suffix.lower() != ".parquet":
         try:
-            return text_table.read(Unit(FileState(str(file.path), file.path, file.size, file.modified_ns)))
+            return text_table.read(Unit(file))
         except LoadError as error:
             raise BadFile(str(file.path), getattr(error, "cause", str(error))) from error
     try:
