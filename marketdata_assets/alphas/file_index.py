@@ -30,7 +30,10 @@ NO_PLACE = (
     "no alphas are read here: raw files belong into ACCOUNT/primeval_data/all_regular_alphas, packages into"
     " ACCOUNT/packages/regular/2024-11; those of superalphas into all_super_alphas and super"
 )
-NO_WINDOW = "its name has no window, such as 2024-11-27-09-00-00.000Z_to_2024-11-27-10-00-00.000Z: rename it"
+NO_WINDOW = (
+    "its name has no window between underscores, as all_2024-11-27-09-00-00.000Z_to_2024-11-27-10-00-00.000Z_alphas:"
+    " rename it"
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def months_by_account(pairs: Iterable[Pair]) -> dict[str, list[str]]:
 def accounts_on_disk(root: Path) -> list[str]:
     """The accounts that have a folder with raw slices, single files or packages."""
     try:
-        folders = sorted(folder for folder in root.iterdir() if ACCOUNT.fullmatch(folder.name))
+        folders = sorted(one for one in root.iterdir() if ACCOUNT.fullmatch(one.name) and not one.is_symlink())
     except (FileNotFoundError, NotADirectoryError):
         return []
     inside = ("primeval_data", "final_data", "changed_data", "packages")

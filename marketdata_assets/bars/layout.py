@@ -13,6 +13,7 @@ from pathlib import Path
 from marketdata_assets.loading.errors import BadFile, BadHeader
 from marketdata_assets.loading.file_ledger import Delivered, everything, other_suffix
 from marketdata_assets.loading.files import FileState, Unit, file_hash, members
+from marketdata_assets.loading.reports import and_more
 
 SUFFIXES = (".zip", ".csv", ".csv.gz")
 DOCUMENTS = (".txt", ".md", ".pdf", ".url", ".doc", ".docx")
@@ -113,6 +114,8 @@ def read_header(place: str, line: bytes) -> tuple[str, ...]:
             cause, remedy = f"the header is not UTF-8 (byte {line[error.start]:#04x})", "Deliver the file as UTF-8."
         raise BadHeader(place, 1, cause, remedy) from error
     names = [name.strip().strip('"').strip() for name in text.rstrip("\r\n").split(",")]
+    if "\r" in text.rstrip("\r\n"):
+        raise BadHeader(place, 1, "lines end with CR alone", "Save the file with LF or CRLF at the end of lines.")
     missing = [name for name in HEADER if name not in names]
     unknown = [name for name in names if name not in COLUMNS]
     doubled = sorted({name for name in names if names.count(name) > 1})
@@ -123,5 +126,7 @@ def read_header(place: str, line: bytes) -> tuple[str, ...]:
     if doubled:
         causes.append(f"column {', '.join(doubled)} appears twice")
     if causes:
-        raise BadHeader(place, 1, "; ".join(causes), f"Expected {','.join(HEADER)} in any order.")
+        raise BadHeader(
+            place, 1, and_more([cause[:100] for cause in causes], 4, "; "), f"Expected {','.join(HEADER)} in any order."
+        )
     return tuple(COLUMNS[name] for name in names)

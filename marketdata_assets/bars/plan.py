@@ -152,7 +152,7 @@ def months_inside(unit: Unit) -> frozenset[str]:
     found: set[str] = set()
     try:
         with Opener() as opener, opener.open(unit) as stream:
-            text = Text(unit.place, stream, validate=False)
+            text = Text(unit.place, stream, validate=False, quote="")
             names = read_header(unit.place, text.line())
             for block in text.blocks():
                 time = typed(block, names, Rejects()).frame["time"]

@@ -86,7 +86,7 @@ def _fast(block: Block, names: tuple[str, ...]) -> Rows | None:
 
 
 def _careful(block: Block, names: tuple[str, ...], rejects: Rejects) -> Rows:
-    texts = read_rows(block.decoded(), names, rejects)
+    texts = read_rows(block.decoded(), names, rejects, multiline=False)
     cast = texts.drop(LINE).with_columns(times(texts["time"]), pl.col(*NUMBERS).cast(pl.Float64, strict=False))
     bad = pl.repeat(False, cast.height, eager=True)
     for name, kind in [("time", "a time"), *((name, "a number") for name in NUMBERS)]:

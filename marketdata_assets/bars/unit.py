@@ -275,7 +275,7 @@ class _Parser:
     def run(self) -> Parsed:
         try:
             with self.opener.open(self.unit) as stream:
-                text = Text(self.unit.place, stream, validate=False)
+                text = Text(self.unit.place, stream, validate=False, quote="")
                 names = read_header(self.unit.place, text.line())
                 for block in text.blocks():
                     self._take(typed(block, names, self.rejects))

@@ -13,7 +13,7 @@ from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.arguments import existing_folder
 from marketdata_assets.cli.files import delivered
 from marketdata_assets.cli.instance import RunOutcome, finish, months_between, months_listed, run_job
-from marketdata_assets.loading.file_ledger import NAMED, everything
+from marketdata_assets.loading.file_ledger import NAMED, everything, name_in
 from marketdata_assets.loading.files import Unit
 from marketdata_assets.loading.states import State
 from marketdata_assets.months import month_ranges
@@ -138,6 +138,7 @@ def forget(
     """
     from marketdata_assets.bars import forget as forgetting
 
+    files = [name_in(Settings().bars_folder, file) for file in files]
     done = []
     with connect(stores.postgres_dsn()) as connection:
         schema.ensure(connection)

@@ -77,12 +77,14 @@ def dumps(
 
     Files that were loaded before are skipped after a hash check.
     """
-    from marketdata_assets.exchanges.tables.dumps import dumps_in
+    from marketdata_assets.exchanges.tables.dumps import dumps_in, others_in
 
     among(venues.names(), [exchange] if exchange else (), "--exchange")
     among(get_args(MarketType), [market_type] if market_type else (), "--market-type")
     existing_files([path for path in paths if not path.is_dir()], "PATHS")
     found = [str(one.absolute()) for path in paths for one in (dumps_in(path) if path.is_dir() else [path])]
+    for other in (one for path in paths if path.is_dir() for one in others_in(path)):
+        output.warn(str(other.state), f"{other.file}: {other.reason}")
     if not found:
         raise typer.BadParameter(f"no file below {paths[0]} ends in .csv, .csv.gz or .zip", param_hint="PATHS")
     about = {"exchange": exchange, "market_type": market_type, "force": force, "contract_values": fetch}
@@ -272,6 +274,7 @@ def together(outcomes: Sequence[RunOutcome]) -> RunOutcome:
         tuple(dict.fromkeys(name for outcome in outcomes for name in outcome.checks_failed)),
         sum(outcome.checks_passed for outcome in outcomes),
         "\n".join(outcome.error for outcome in outcomes if outcome.error) or None,
+        examples={name: found for outcome in outcomes for name, found in outcome.examples.items()},
     )
 
 

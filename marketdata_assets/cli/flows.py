@@ -13,6 +13,7 @@ from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.arguments import existing_folder
 from marketdata_assets.cli.instance import RunOutcome, finish, run_job
 from marketdata_assets.errors import MarketDataError, did_you_mean
+from marketdata_assets.loading.file_ledger import name_in
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ Name = Annotated[str, typer.Argument(help="the flow's name; marketdata flows lis
 def new(
     name: Annotated[str, typer.Argument(help="small letters, digits and _")],
     source: Annotated[Path | None, typer.Option("--from", help="a file to make the definition of")] = None,
+    encoding: Annotated[str | None, typer.Option(help="of the file; by default it is guessed")] = None,
     as_json: output.Json = False,
 ) -> None:
     """Scaffold a new pipeline, made of a file or as an example with a test."""
@@ -41,7 +43,7 @@ def new(
     if name in _taken():
         raise CannotWrite(name, "an asset has this name already; take another")
     if source is not None:
-        _new_from(folder, name, source, as_json)
+        _new_from(folder, name, source, encoding, as_json)
         return
     written = scaffold.write(folder, name)
     if as_json:
@@ -56,17 +58,22 @@ def new(
     )
 
 
-def _new_from(folder: Path, name: str, source: Path, as_json: bool) -> None:
-    """Write a definition for files such as `source`, and print what is unsure about it."""
+def _new_from(folder: Path, name: str, source: Path, encoding: str | None, as_json: bool) -> None:
+    """Write a definition for files such as `source`, and print what was guessed and what is unsure about it."""
     from marketdata_assets.flows import sample, scaffold
     from marketdata_assets.flows.draft import draft
 
     if not source.is_file():
         raise typer.BadParameter(f"{source}: no such file", param_hint="--from")
-    made = draft(name, sample.read(source), source)
+    try:
+        made = draft(name, sample.read(source, encoding), source)
+    except LookupError:
+        raise typer.BadParameter(
+            f"unknown encoding {encoding!r}; such as gb18030, big5, latin-1", param_hint="--encoding"
+        ) from None
     written = scaffold.write_definition(folder, name, made.text)
     if as_json:
-        output.as_json({"flow": name, "files": [str(path) for path in written], "unsure": made.unsure})
+        output.as_json({"flow": name, "files": [str(path) for path in written], "unsure": made.unsure} | made.guessed)
         return
     for path in written:
         output.console().print(f"written {path}")
@@ -74,8 +81,9 @@ def _new_from(folder: Path, name: str, source: Path, as_json: bool) -> None:
         output.notes().print(f"[yellow]check[/] {remark}", highlight=False)
     output.console().print(
         f"\nSee it:     marketdata flows preview {name} --file {source}"
-        f"\nLoad it:    marketdata flows run {name} --data-dir {source.parent}"
+        f"\nLoad it:    marketdata flows run {name} --data-dir {source.parent}\n"
     )
+    output.console().print("\n".join(made.summary), highlight=False, markup=False)
 
 
 def preview(
@@ -359,6 +367,7 @@ def forget(
     from marketdata_assets.stores.postgres import connect
 
     flow = _valid(name, found())
+    files = [name_in(Settings().flows_data_folder / flow.loader.folder, file) for file in files]
     with connect(stores.postgres_dsn()) as connection:
         forgotten = forget_files(connection, flow, files)
         stale = len(to_reload(connection, flow.dataset))

@@ -8,7 +8,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any
@@ -27,10 +27,11 @@ from marketdata_assets.months import alpha_months, bar_months
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from dagster import DagsterInstance, ExecuteInProcessResult
+    from dagster import AssetCheckEvaluation, DagsterInstance, ExecuteInProcessResult
 
 PACKAGE = Path(__file__).parents[1]
 """Has dagster.yaml and workspace.yaml."""
+MAX_EXAMPLE = 400
 MODULE = "marketdata_assets.definitions"
 LOCATION = "marketdata_assets"  # the code location, as workspace.yaml names it
 REPOSITORY = "__repository__"
@@ -58,6 +59,8 @@ class RunOutcome:
     checks_in_error: tuple[str, ...] = ()
     files: Sequence[FileEntry] = ()
     """The watched folder of the domain, as it is after the run."""
+    examples: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Of each failed check what it objects to, the first few."""
 
     def as_json(self) -> dict[str, Any]:
         """The fields that every command reports."""
@@ -67,6 +70,7 @@ class RunOutcome:
             "error": self.error,
             "checks_passed": self.checks_passed,
             "checks_failed": list(self.checks_failed),
+            **({"examples": self.examples} if self.examples else {}),
             **({"files": counts(self.files)} if self.files else {}),
         }
 
@@ -75,7 +79,14 @@ class RunOutcome:
         if self.error:
             output.fail(f"{whose}: {self.error}" if whose else self.error)
         for name in self.checks_failed:
-            output.notes().print(f"[yellow]check failed[/] {name}" + (f" ({whose})" if whose else ""))
+            self.print_check(name, f" ({whose})" if whose else "")
+
+    def print_check(self, name: str, whose: str = "") -> None:
+        """Print a failed check with the first of its examples."""
+        first = next(iter(self.examples.get(name, ())), {})
+        example = ", ".join(f"{key} {value}" for key, value in first.items())
+        such_as = f": such as {example[:MAX_EXAMPLE]}" if example else ""
+        output.warn("check failed", f"{name}{whose}{such_as}")
 
     def print_files(self) -> None:
         """Print the states of the delivered files, where there are any: the last line of every load."""
@@ -244,17 +255,22 @@ def run_job(
             )
         )
         assign_to_code_location(instance, result.run_id, MODULE, LOCATION, REPOSITORY)
-    return _outcome(result)
+        return _outcome(result, instance)
 
 
-def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
+def _outcome(result: "ExecuteInProcessResult", instance: "DagsterInstance") -> RunOutcome:
     from dagster import AssetCheckSeverity, DagsterEventType
 
     from marketdata_assets.dagster_internals import LOGGED
     from marketdata_assets.defs.partition_results import failure_reason
 
     metadata: dict[str, dict[str, Any]] = {}
-    for event in result.all_events:
+    logged = {DagsterEventType.ASSET_OBSERVATION, DagsterEventType.ASSET_CHECK_EVALUATION}
+    events = result.all_events
+    if not result.success:  # what a step logs before it fails is on record only
+        found = (record.dagster_event for record in instance.all_logs(result.run_id, of_type=logged))
+        events = [*(one for one in events if one.event_type not in logged), *(one for one in found if one)]
+    for event in events:
         if event.event_type == DagsterEventType.ASSET_OBSERVATION and event.asset_key is not None:
             observed = event.asset_observation_data.asset_observation.metadata
             metadata[event.asset_key.to_user_string()] = {key: value.value for key, value in observed.items()}
@@ -262,8 +278,12 @@ def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
         values = event.step_output_data.metadata if event.is_successful_output else {}
         if event.step_key is not None and "seconds" in values:
             metadata[event.step_key] = {key: value.value for key, value in values.items() if key != LOGGED}
-    evaluations = result.get_asset_check_evaluations()
-    failed = [event for event in result.all_events if event.is_step_failure]
+    evaluations = [
+        event.asset_check_evaluation_data
+        for event in events
+        if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION
+    ]
+    failed = [event for event in events if event.is_step_failure]
     for event in failed:
         failure = event.step_failure_data.user_failure_data
         if failure is not None and event.step_key is not None and "seconds" in failure.metadata:
@@ -279,7 +299,14 @@ def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
         ),
         checks_passed=sum(e.passed for e in evaluations),
         error="\n".join(errors) or None,
+        examples={e.check_name: shown for e in evaluations if not e.passed and (shown := _examples(e))},
     )
+
+
+def _examples(evaluation: "AssetCheckEvaluation") -> Sequence[Mapping[str, Any]]:
+    given = evaluation.metadata.get("examples")
+    found = given.value if given is not None else ()
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else ()
 
 
 def months_between(text: str | None, alphas: bool = False) -> Sequence[str]:

@@ -35,6 +35,11 @@ def fail(message: str) -> None:
     notes().print(f"[bold red]error[/] {_plain(message)}")
 
 
+def warn(title: str, message: str) -> None:
+    """Say what a person has to look at, though the command did not fail by it."""
+    notes().print(f"[yellow]{title}[/] {_plain(message)}")
+
+
 def as_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object, at once: its reader may be waiting while the command continues."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")

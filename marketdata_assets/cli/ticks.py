@@ -16,6 +16,7 @@ from marketdata_assets.cli import output, reference, stores
 from marketdata_assets.cli.arguments import among, existing_folder, wrong
 from marketdata_assets.cli.files import delivered
 from marketdata_assets.cli.instance import CannotRun, RunOutcome, dagster_instance, finish, run_job
+from marketdata_assets.loading.file_ledger import name_in
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.progress import report
 from marketdata_assets.settings import Settings
@@ -223,7 +224,7 @@ def tell(outcome: RunOutcome) -> None:
         output.fail(outcome.error or "the run failed before anything was loaded")
         return
     for name in _failed_checks(report):
-        output.notes().print(f"[yellow]check failed[/] {name}")
+        outcome.print_check(name)
     for line in failures(report["tables"]):
         output.fail(line)
     for name, table in report["tables"].items():
@@ -379,6 +380,7 @@ def forget(
     from marketdata_assets.ticks.tables import ensure
 
     settings, done = Settings(), []
+    files = [name_in(settings.ticks_folder, file) for file in files]
     with stores.clickhouse() as client:
         ensure(client)
         for file in files:

@@ -6,11 +6,12 @@ from typing import Any
 import polars as pl
 
 from marketdata_assets.flows import frames, numbers, times
-from marketdata_assets.flows.cell_formats import Cell
+from marketdata_assets.flows.cell_formats import NUMBERS, Cell
 from marketdata_assets.flows.types import ColumnType
 from marketdata_assets.loading.rejects import Rejects
 
 TRUE = ("true", "t", "1", "yes", "y")
+LOSES_ZEROS = "begins with 0, as a code does; declare text, or leading_zeros: true to drop the zeros"
 FALSE = ("false", "f", "0", "no", "n")
 
 
@@ -45,15 +46,34 @@ def parse(frame: pl.DataFrame, cells: Mapping[str, Cell], rejects: Rejects) -> p
         column = frame[name]
         if column.dtype != pl.String:
             column = column.cast(pl.String)
+        if cell.excel_text:
+            column = _out_of_excel(column)
         values, cause = _typed(column, cell)
+        zeros = _with_leading_zeros(column, cell)
+        if zeros.any():
+            values = values.set(zeros, None)
         if values.null_count() > column.null_count():
             junk = column.is_not_null() & values.is_null()
-            for line, text in zip(rejects.lines(frame).filter(junk), column.filter(junk), strict=True):
-                rejects.add(line, f"{name} {text!r} {cause}")
+            junk_rows = zip(rejects.lines(frame).filter(junk), column.filter(junk), zeros.filter(junk), strict=True)
+            for line, text, zero in junk_rows:
+                rejects.add(line, f"{name} {text!r} {LOSES_ZEROS if zero else cause}")
             bad.append(junk)
         typed.append(values.alias(name))
     frame = frames.with_columns(frame, typed)
     return frame.filter(~pl.select(pl.any_horizontal(bad)).to_series()) if bad else frame
+
+
+def _out_of_excel(column: pl.Series) -> pl.Series:
+    """The texts within `="000001"` and behind `'000001`."""
+    texts = column.str.replace(r'^\s*="(.*)"\s*$', "$1").str.strip_prefix("'")
+    return texts.set(texts == "", None)
+
+
+def _with_leading_zeros(column: pl.Series, cell: Cell) -> pl.Series:
+    """Where digits would be lost of a number that may be a code."""
+    if cell.type.kind not in NUMBERS or cell.leading_zeros:
+        return column.is_null() & column.is_not_null()
+    return column.str.contains(r"^\s*[+-]?0\d").fill_null(False)
 
 
 def _typed(column: pl.Series, cell: Cell) -> tuple[pl.Series, str]:

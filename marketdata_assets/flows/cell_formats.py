@@ -20,16 +20,22 @@ TIMES = ("date", "timestamp", "timestamptz")
 DIRECTIVES = "YymdbBejHIMSfpPzTFDRaA"
 """Letters that may follow a % in `format`, as those of strftime."""
 
-Epoch = Literal["s", "ms", "us", "ns"]
+OWN_NUMBERS = ("thousands", "percent", "chinese_units", "currency", "parentheses", "leading_zeros")
+"""Keys of a cell that say how a number is written."""
+
+Epoch = Literal["s", "ms", "us", "ns", "excel"]
 
 
 class Cell(Section):
     """A type, and how its values are written where that is not the usual way.
 
     Numbers: `thousands` separates groups of three digits, `decimal` is the decimal point, `percent` values end in %,
-    `chinese_units` may (千, 万, 百万, 千万, 亿, 万亿). Dates and times: one of the forms in `format`, or a number of
-    `epoch` units since 1970 in UTC; `zone` is that of times without an offset, and of a timestamp or date that is made
-    of an instant. `truncate` drops digits below a microsecond, which otherwise reject the row.
+    `chinese_units` may (千, 万, 百万, 千万, 亿, 万亿), `currency` may be before or behind them, `parentheses` around
+    negative ones, and `leading_zeros`, which otherwise reject the row, are dropped. Dates and times: one of the forms
+    in `format`, or a number of `epoch` units since 1970 in UTC (`excel`: of days since 1899-12-30); `zone` is that of
+    times without an offset, and of a timestamp or date that is made of an instant. `truncate` drops digits below a
+    microsecond, which otherwise reject the row. `excel_text` undoes what keeps Excel from changing a text:
+    `="000001"` and `'000001`.
     """
 
     type: Type
@@ -41,6 +47,10 @@ class Cell(Section):
     decimal: Literal[".", ","] = "."
     percent: bool = False
     chinese_units: bool = False
+    currency: Annotated[str, Field(pattern=r"^[^\s\d.,+()-]{1,3}$")] | None = None
+    parentheses: bool = False
+    leading_zeros: bool = False
+    excel_text: bool = False
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -58,7 +68,7 @@ class Cell(Section):
     @classmethod
     def _directives(cls, forms: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for form in forms or ():
-            letters = re.findall(r"%[#:.\-]?(.?)", form.replace("%%", ""))
+            letters = re.findall(r"%[#:.\-]?[369]?(.?)", form.replace("%%", ""))
             if not letters or any(letter not in DIRECTIVES for letter in letters):
                 raise ValueError(f"{form!r} is no form of a date or time, such as %d.%m.%Y or %Y-%m-%d %H:%M:%S%.f%z")
         return forms
@@ -77,7 +87,7 @@ class Cell(Section):
     def _problems(self) -> Iterator[str]:
         kind = self.type.kind
         of_times = [name for name in ("format", "epoch", "zone", "truncate") if getattr(self, name)]
-        of_numbers = [name for name in ("thousands", "percent", "chinese_units") if getattr(self, name)]
+        of_numbers = [name for name in OWN_NUMBERS if getattr(self, name)]
         of_numbers += ["decimal"] if self.decimal != "." else []
         if of_times and kind not in TIMES:
             yield f"{of_times[0]} belongs to {', '.join(TIMES)}, and this is {self.type}"
@@ -95,7 +105,7 @@ class Cell(Section):
     @property
     def own_number(self) -> bool:
         """Whether numbers are written in a way that has to be undone first."""
-        return bool(self.thousands or self.percent or self.chinese_units or self.decimal != ".")
+        return any(getattr(self, name) for name in (*OWN_NUMBERS[:-1], "excel_text")) or self.decimal != "."
 
 
 def has_offset(form: str) -> bool:

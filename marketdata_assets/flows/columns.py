@@ -12,12 +12,18 @@ from marketdata_assets.loading.rejects import LINE, Rejects
 def of_texts(frame: pl.DataFrame, loader: Loader, rejects: Rejects) -> pl.DataFrame:
     """The flow's columns of a frame of texts."""
     frame = _renamed(frame, loader)
-    texts = pl.col(pl.String)
-    if loader.strip:
-        frame = frame.with_columns(texts.str.strip_chars(BLANKS))
-    frame = frame.with_columns(pl.when(texts.is_in(loader.missing)).then(None).otherwise(texts).name.keep())
+    frame = nulls(frame.with_columns(pl.col(pl.String).str.strip_chars(BLANKS)) if loader.strip else frame, loader)
     rejects.rows += frame.height
     return casting.parse(frame, loader.cells, rejects)
+
+
+def nulls(frame: pl.DataFrame, loader: Loader) -> pl.DataFrame:
+    """The frame with NULL where a column of texts has one of those that mean it."""
+    texts = [pl.col(column.name) for column in frame if column.dtype == pl.String]
+    return frame.with_columns(
+        pl.when(text.is_in(loader.missing_of(text.meta.output_name()))).then(None).otherwise(text).name.keep()
+        for text in texts
+    )
 
 
 def of_values(frame: pl.DataFrame, loader: Loader, rejects: Rejects) -> pl.DataFrame:

@@ -79,7 +79,9 @@ class Loader(Section):
     that are no documentation. `new_columns` says what becomes of a file with columns that are neither in `columns` nor
     in `ignored_columns`, which are names or patterns: it is loaded and the columns are reported, or it fails, or they
     are added to the table as text. A file may lack columns of `optional_columns`, names or patterns too: they are NULL
-    then.
+    then. `quote` is around cells, and `escape` before a character that is data. No rows are: `skip_lines` before the
+    header, lines that begin with `comment`, lines in which the pattern `drop` is found, the last `skip_footer` lines.
+    `missing` are texts of all columns that mean NULL, or a list of them by our name of a column.
     """
 
     folder: str = "."
@@ -89,7 +91,12 @@ class Loader(Section):
     encoding: str = "utf-8"
     skip_lines: Annotated[int, Field(ge=0)] = 0
     header: bool = True
-    delimiter: Annotated[str, Field(pattern=r"^[ -~\t]$")] = ","
+    delimiter: Annotated[str, Field(pattern=r"^[\x01-\x09\x0b\x0c\x0e-\x1e -~]{1,8}$")] = ","
+    quote: Literal['"', "'", "none"] = '"'
+    escape: Annotated[str, Field(pattern=r"^[!-~]$")] | None = None
+    comment: Annotated[str, Field(min_length=1)] | None = None
+    drop: Annotated[str, Field(min_length=1)] | None = None
+    skip_footer: Annotated[int, Field(ge=0)] = 0
     widths: list[PositiveInt] = Field(default=[])
     sheet: str | None = None
     rows: str = ""
@@ -102,7 +109,7 @@ class Loader(Section):
     new_columns: Literal["report", "fail", "add"] = "report"
     ignored_columns: list[str] = Field(default=[])
     optional_columns: list[str] = Field(default=[])
-    missing: list[str] = Field(default=[""])
+    missing: list[str] | dict[str, list[str]] = Field(default=[""])
     strip: bool = True
 
     @model_validator(mode="before")
@@ -120,6 +127,15 @@ class Loader(Section):
             return {str(number) if numbered else name: name for number, name in enumerate(columns, 1)}
         return {str(name): ours for name, ours in columns.items()} if isinstance(columns, dict) else columns
 
+    @field_validator("drop")
+    @classmethod
+    def _a_pattern(cls, drop: str | None) -> str | None:
+        try:
+            re.compile(drop or "")
+        except re.error as error:
+            raise ValueError(f"{drop!r} is no regular expression: {error}") from None
+        return drop
+
     @field_validator("encoding")
     @classmethod
     def _known(cls, encoding: str) -> str:
@@ -134,6 +150,11 @@ class Loader(Section):
         """The types of `columns`, without those of columns that a file's place gives."""
         ours = set(self.columns.values())
         return {name: cell for name, cell in self.types.items() if name in ours}
+
+    def missing_of(self, name: str) -> tuple[str, ...]:
+        """The texts that are NULL in this one of our columns."""
+        texts = self.missing.get(name, []) if isinstance(self.missing, dict) else self.missing
+        return tuple(dict.fromkeys(["", *texts]))
 
     def is_optional(self, source: str) -> bool:
         """Whether a file may lack this one of `columns`."""
@@ -354,6 +375,12 @@ def _of_loader(loader: Loader) -> Iterator[tuple[Location, str]]:
             yield ("loader", "types", name), f"no column of loader.columns; did you mean {near!r}?"
         elif loader.file_columns.get(name) in ("line", "modified"):
             yield ("loader", "types", name), "is a bigint or a timestamptz already; take it out"
+    for name in loader.missing if isinstance(loader.missing, dict) else ():
+        if name not in loader.columns.values():
+            near = get_close_matches(name, loader.columns.values(), 1, 0)[0]
+            yield ("loader", "missing", name), f"no column of loader.columns; did you mean {near!r}?"
+    if loader.escape and loader.escape in (loader.quote, loader.delimiter):
+        yield ("loader", "escape"), "is the quote or the delimiter; a doubled quote needs no escape, take it out"
     for number, pattern in enumerate(loader.optional_columns):
         if not any(fnmatchcase(source, pattern) for source in loader.columns):
             near = get_close_matches(pattern, loader.columns, 1, 0)[0]
@@ -391,7 +418,9 @@ def _of_new_columns(flow: FlowDefinition) -> Iterator[tuple[Location, str]]:
 
 
 _KEYS_OF_FORMATS = {
-    "delimiter": ("csv",),
+    **dict.fromkeys(("delimiter", "quote", "escape"), ("csv",)),
+    "comment": ("csv", "fixed_width"),
+    **dict.fromkeys(("drop", "skip_footer"), ("csv", "fixed_width", "excel")),
     "header": ("csv", "fixed_width", "excel"),
     "sheet": ("excel",),
     "rows": ("json",),

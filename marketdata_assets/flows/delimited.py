@@ -5,7 +5,8 @@ irregularity; the careful lane takes that block line by line, and rejects what i
 """
 
 import csv
-from collections.abc import Collection, Generator, Sequence
+import re
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,9 +14,10 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
-from marketdata_assets.flows import casting, frames, header, numbers
+from marketdata_assets.flows import casting, columns, dialect, frames, header, numbers
 from marketdata_assets.flows.cell_formats import NUMBERS
 from marketdata_assets.flows.definition import Loader
+from marketdata_assets.flows.dialect import Dialect
 from marketdata_assets.loading.csv_rows import BLANKS, QUOTE, ends_evenly, is_even, read_rows
 from marketdata_assets.loading.errors import BadHeader
 from marketdata_assets.loading.files import HashedStream, Unit
@@ -26,6 +28,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 SMALL_BYTES = 256 * 1024
 """A file of so many bytes is read sooner than a thread is started."""
+LEADING_ZERO = re.compile(rb"(?:^|[^0-9.])0[0-9]")
 FEW_BYTES = 32 * 1024
 """A text of so many bytes is split sooner than polars' reader of CSV is started."""
 
@@ -35,21 +38,27 @@ def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> 
 
     Raises BadFile, BadHeader or WrongEncoding.
     """
-    text = Text(unit.place, stream, loader.encoding, header.ENCODING_REMEDY, defer=True)
+    quote = "" if loader.quote == "none" else loader.quote
+    text = Text(
+        unit.place, stream, loader.encoding, header.ENCODING_REMEDY, quote=quote, escape=loader.escape or "", defer=True
+    )
     reader = Reader(loader, _names(text, unit.place, loader, rejects), rejects)
     if unit.size <= SMALL_BYTES:
-        yield from map(reader.frame, text.blocks())
+        yield from map(reader.frame, dialect.rows(text.blocks(), loader, rejects))
         return
     with ahead(text.blocks()) as blocks:
-        yield from map(reader.frame, blocks)
+        yield from map(reader.frame, dialect.rows(blocks, loader, rejects))
 
 
 def _names(text: Text, place: str, loader: Loader, rejects: Rejects) -> list[str]:
     """The names in the first line behind the skipped ones; without a header the numbers of its columns."""
     for _ in range(loader.skip_lines):
         text.line()
+    no_row = dialect.no_row(loader)
+    while no_row and (next_line := text.peek()) and no_row.search(next_line.decode(text.encoding, "replace")):
+        text.line()
     if not loader.header:
-        first = cells(text.peek().decode(text.encoding, "replace"), loader.delimiter)
+        first = cells(text.peek().decode(text.encoding, "replace"), loader)
         names = [str(number) for number in range(1, len(first) + 1)] if first != [""] else [*loader.columns]
         header.check(names, loader, place, text.line_number, rejects)
         return names
@@ -58,7 +67,7 @@ def _names(text: Text, place: str, loader: Loader, rejects: Rejects) -> list[str
     if not found.strip():
         remedy = "Deliver the file again, or correct loader.skip_lines."
         raise BadHeader(place, line, "there is no header", remedy)
-    names = cells(found, loader.delimiter)
+    names = header.numbered(cells(found, loader), loader)
     missing = header.missing(names, loader)
     if missing and (other := guess(text.header_bytes, header.required(loader), text.encoding)):
         raise text.wrong_encoding(f"the header has no {missing[0]}", other, line)
@@ -66,13 +75,15 @@ def _names(text: Text, place: str, loader: Loader, rejects: Rejects) -> list[str
     return names
 
 
-def cells(line: str, delimiter: str) -> list[str]:
+def cells(line: str, loader: Loader) -> list[str]:
     """The cells of a line, without blanks and quotes around them."""
-    texts = line.split(delimiter)
+    form = Dialect(loader)
+    line = form.parsed(line)
+    texts = line.split(form.delimiter)
     if QUOTE in line:
         with suppress(csv.Error):  # such as of a carriage return within the line
-            texts = next(csv.reader([line], delimiter=delimiter))
-    return [text.strip().strip(QUOTE).strip() for text in texts]
+            texts = next(csv.reader([line], delimiter=form.delimiter, skipinitialspace=loader.strip))
+    return [form.cell(text.strip().strip(QUOTE).strip()) for text in texts]
 
 
 class Reader:
@@ -87,12 +98,17 @@ class Reader:
         self._names = list(taken.columns.values())
         self._types = taken.cells
         self._lacking = [ours for source, ours in loader.columns.items() if source not in taken.columns]
-        self._delimiter = loader.delimiter.encode()
+        self._dialect = Dialect(loader)
+        self._delimiter = self._dialect.delimiter.encode()
+        self._missing = {name: loader.missing_of(name) for name in self._names}
         self._numbers = [n for n, cell in self._types.items() if cell.type.kind in NUMBERS and not cell.own_number]
         self._header = self._delimiter.join(str(at).encode() for at in range(len(names))) + b"\n"
 
     def frame(self, block: Block) -> pl.DataFrame:
         """The rows of `block` that are rows of the flow."""
+        if not self._dialect.plain:
+            text = self._decoded(block).text.decode()
+            block = Block(self._dialect.parsed(text).encode(), block.first_line, block.undecodable)
         frame = self._fast(block)
         frame = self._careful(self._decoded(block)) if frame is None else frame
         if not self._lacking:
@@ -105,15 +121,18 @@ class Reader:
         lines = self._lines(text, block.first_line) if not block.undecodable else None
         if lines is None:
             return None
-        missing = self._loader.missing
+        missing = self._missing
         if block.deferred:
-            missing = [cell.encode(self._loader.encoding).decode("latin-1") for cell in missing]
+            encoding = self._loader.encoding
+            missing = {n: tuple(t.encode(encoding).decode("latin-1") for t in texts) for n, texts in missing.items()}
         frame = self._read(text, self._names, self._numbers, missing)
         checked: dict[str, pl.Series] = {}
         if frame is None or frame.height != len(lines):
             frame = self._read(text, self._names, (), missing)
         else:
             checked = self._checked(frame)
+            for name in self._with_leading_zeros(text, [*checked]):
+                del checked[name]
             if again := [name for name in self._numbers if name not in checked]:
                 texts = self._read(text, again, (), missing)
                 frame = None if texts is None or texts.height != frame.height else frame.with_columns(texts)
@@ -124,18 +143,29 @@ class Reader:
         rest = {name: cell for name, cell in self._types.items() if name not in checked}
         self._rejects.rows += frame.height
         if self._loader.strip and any(mark in text for mark in (b" ", b"\t", b'"')):
-            every = pl.col(pl.String)
-            frame = frame.with_columns(every.str.strip_chars(BLANKS)).with_columns(
-                pl.when(every.is_in(self._loader.missing)).then(None).otherwise(every).name.keep()
-            )
+            frame = columns.nulls(frame.with_columns(pl.col(pl.String).str.strip_chars(BLANKS)), self._loader)
+        frame = self._dialect.cells(frame)
         return casting.parse(frames.with_columns(frame, [*checked.values(), lines]), rest, self._rejects)
 
     def _read(
-        self, text: bytes, names: Sequence[str], doubles: Collection[str], missing: Sequence[str]
+        self, text: bytes, names: Sequence[str], doubles: Collection[str], missing: Mapping[str, tuple[str, ...]]
     ) -> pl.DataFrame | None:
         """These columns of the flow, `doubles` as such and the others as text; None where that cannot be."""
         if len(text) <= FEW_BYTES and self._width > 1 and b'"' not in text and b"\r" not in text:
             return self._split(text, names, doubles, missing)
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for name in names:
+            alike.setdefault(missing[name], []).append(name)
+        parts = [self._parse(text, group, doubles, texts) for texts, group in alike.items()]
+        read = [part for part in parts if part is not None]
+        if len(read) < len(parts) or len({part.height for part in read}) > 1:
+            return None
+        return pl.concat(read, how="horizontal").select(names)
+
+    def _parse(
+        self, text: bytes, names: Sequence[str], doubles: Collection[str], missing: Sequence[str]
+    ) -> pl.DataFrame | None:
+        """`_read` of columns in which the same texts are NULL."""
         picked = [str(self._at[self._names.index(name)]) for name in names]
         kinds: dict[str, Any] = {
             source: pl.Float64 if name in doubles else pl.String for source, name in zip(picked, names, strict=True)
@@ -146,7 +176,7 @@ class Reader:
                 columns=picked,
                 schema_overrides=kinds,
                 infer_schema=False,
-                separator=self._loader.delimiter,
+                separator=self._dialect.delimiter,
                 quote_char=QUOTE if QUOTE.encode() in text else None,
                 null_values=list(missing),
             )
@@ -157,14 +187,15 @@ class Reader:
         return frame
 
     def _split(
-        self, text: bytes, names: Sequence[str], doubles: Collection[str], missing: Sequence[str]
+        self, text: bytes, names: Sequence[str], doubles: Collection[str], missing: Mapping[str, tuple[str, ...]]
     ) -> pl.DataFrame | None:
         """`_read` of a few lines without quotes, each with as many cells as the header."""
-        nulls = {"", *missing}
-        cells = text.decode().replace("\n", self._loader.delimiter).split(self._loader.delimiter)
+        delimiter = self._dialect.delimiter
+        cells = text.decode().replace("\n", delimiter).split(delimiter)
         columns: list[pl.Series] = []
         for name in names:
             at = self._at[self._names.index(name)]
+            nulls = missing[name]
             texts = [None if cell in nulls else cell for cell in cells[at : -1 : self._width]]
             column = pl.Series(name, texts, pl.String)
             if name in doubles:
@@ -176,9 +207,7 @@ class Reader:
 
     def _decoded(self, block: Block) -> Block:
         """The block as text."""
-        if not block.deferred:
-            return block
-        return Block(from_latin1(block.text.decode(), self._loader.encoding).encode(), block.first_line)
+        return dialect.decoded(block, self._loader) if block.deferred else block
 
     def _decoded_column(self, column: pl.Series) -> pl.Series:
         """A column of a deferred block as text: each of its values is decoded once."""
@@ -204,8 +233,28 @@ class Reader:
                 checked[name] = values.alias(name)
         return checked
 
+    def _with_leading_zeros(self, text: bytes, names: Sequence[str]) -> list[str]:
+        """Those of the columns of which a cell may begin with 0 and more digits, which a double does not keep."""
+        names = [name for name in names if not self._types[name].leading_zeros]
+        if b'"' in text:
+            return names if LEADING_ZERO.search(text) else []
+        characters = np.frombuffer(text, np.uint8)
+        ends = np.flatnonzero((characters == self._delimiter[0]) | (characters == ord("\n")))
+        starts = np.concatenate([[0], ends[:-1] + 1]).reshape(-1, self._width)
+        found = []
+        for name in names:
+            at = starts[:, self._at[self._names.index(name)]]
+            first = characters[at]
+            signed = (first == ord("-")) | (first == ord("+"))
+            at = at + signed
+            blank = (first == ord(" ")) | (first == ord("\t"))
+            following = characters[np.minimum(at + 1, len(characters) - 1)] - ord("0")
+            if np.any(blank | ((characters[at] == ord("0")) & (following < 10))):
+                found.append(name)
+        return found
+
     def _lines(self, text: bytes, first: int) -> pl.Series | None:
-        """The line each row begins on; None when not every row has as many cells as the header."""
+        """The line of each row; None when a row has not as many cells as the header, or several lines."""
         if b'"' not in text:
             rows = count(text, b"\n")
             if not is_even(text, self._delimiter, rows, self._width):
@@ -218,10 +267,9 @@ class Reader:
         ends = characters == ord("\n")
         marks = characters[((characters == self._delimiter[0]) | ends) & outside]
         rows = int(np.count_nonzero(marks == ord("\n")))
-        if len(marks) != rows * self._width or not ends_evenly(marks, self._width):
+        if len(marks) != rows * self._width or not ends_evenly(marks, self._width) or rows < np.count_nonzero(ends):
             return None
-        before = np.cumsum(ends)[np.flatnonzero(ends & outside)]
-        return pl.Series(LINE, first + np.concatenate([[0], before[:-1]]), dtype=pl.Int64)
+        return pl.int_range(first, first + rows, dtype=pl.Int64, eager=True).alias(LINE)
 
     def _careful(self, block: Block) -> pl.DataFrame:
         loader = self._loader
@@ -230,13 +278,13 @@ class Reader:
             block,
             places,
             self._rejects,
-            delimiter=loader.delimiter,
+            delimiter=self._dialect.delimiter,
             encoding=loader.encoding,
             strip=loader.strip,
-            missing=loader.missing,
         )
-        columns = [pl.col(str(at)).alias(name) for at, name in zip(self._at, self._names, strict=True)]
-        return casting.parse(frame.select(*columns, LINE), self._types, self._rejects)
+        picked = [pl.col(str(at)).alias(name) for at, name in zip(self._at, self._names, strict=True)]
+        frame = self._dialect.cells(columns.nulls(frame.select(*picked, LINE), loader))
+        return casting.parse(frame, self._types, self._rejects)
 
 
 def _quoted_whole(characters: Array, delimiter: int) -> bool:

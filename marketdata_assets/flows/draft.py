@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,65 +14,165 @@ from marketdata_assets.flows.definition import GLOBS, IDENTIFIER, OWN_COLUMNS
 from marketdata_assets.flows.file_columns import PACKED
 from marketdata_assets.flows.inference import Guess
 from marketdata_assets.flows.sample import Sample
+from marketdata_assets.flows.shape import PERIOD
+from marketdata_assets.flows.types import column_type
 
 SYMBOL_FILE = re.compile(r"[A-Za-z0-9]{1,12}([._-][A-Za-z0-9]{1,6})?")
 """A file named for what it is about, as in AAPL.csv, 600000.SH.csv and BTC-USDT.csv."""
-NOT_SYMBOLS = ("data", "prices", "daily", "export", "sample", "test", "file", "table", "stocks", "bars", "trades")
-SUBJECTS = ("symbol", "code", "ticker", "ts_code", "instrument", "instrument_id", "secid", "isin", "pair", "sec_code")
-"""Names of columns that say what a row is about."""
-ID_NAME = re.compile(r"(^|_)(id|no|seq|sequence|number|trade_id|order_id)$")
-KEY_COLUMNS = 3
-DEFAULTS = {"format": "csv", "encoding": "utf-8", "delimiter": ",", "skip_lines": 0, "header": True, "rows": ""}
+SYMBOL_PART = re.compile(
+    r"(?:[A-Z]{2}#)?((?:[a-z]{2}|[A-Z]{2})?\d{6}(?:[._](?:SH|SZ|BJ|XSHG|XSHE))?"
+    r"|[A-Z0-9]{1,10}-?(?:USDT|USDC|BUSD|USD|BTC|ETH|EUR)(?:-SWAP|_PERP)?|[A-Z]{1,5}(?:\.[A-Z]{1,3})?)"
+    r"(?=[-_ .]|(?:19|20)\d\d|$)"
+)
+"""A part of a file's name that may be a symbol, at its beginning."""
+NOT_SYMBOLS = re.compile(
+    r"(data|prices?|daily|export|sample|test|file|table|stocks?|bars?|trades?|quotes?|ticks?|nav|eod|klines?|page|candles?"
+    r"|history|result|output|report|orders?|positions?|holdings?|all|new|out|sheet)?[\d_ .-]*",
+    re.IGNORECASE,
+)
+SYMBOL_UPPER = re.compile(r"(?=.*[A-Z]|\d{6})[A-Z0-9]{1,12}([._-][A-Z0-9]{1,6})?|[a-z]{2}\d{6}")
+DAY_PART = re.compile(r"(?<!\d)(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])(?!\d)")
+PERIOD_PART = re.compile(r"(?<!\d)(?:19|20)\d\d[-_]?(?:Q[1-4]|0[1-9]|1[0-2])?(?!\d)", re.IGNORECASE)
+ID_NAME = re.compile(r"(^|_)(id|no|seq|sequence|number)$")
+FINE_NAME = re.compile(r"(^|_)((trade|order|exec|deal)_?(id|no|seq)|seq|seq_no|sequence)$")
+"""Names of what differs between rows of one time, such as trades."""
+KEY_COLUMNS = 4
+DEFAULTS = {
+    "format": "csv",
+    "encoding": "utf-8",
+    "delimiter": ",",
+    "skip_lines": 0,
+    "skip_footer": 0,
+    "header": True,
+    "rows": "",
+}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name in the file (empty for one of the file's name), ours, and its type."""
+    """One column: its name in the file (empty for one of the file's name), ours, its type, texts that are NULL."""
 
-    source: str
+    source: str | None
     name: str
     guess: Guess
+    texts: list[str | None] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def kind(self) -> str:
+        return self.guess.cell.type.kind
+
+    @property
+    def words(self) -> str:
+        """What the column is called, by the file and by us."""
+        return f"{self.source} {self.name}"
+
+    @property
+    def able(self) -> bool:
+        """Whether it has a value in each row that may identify it: no number that is measured."""
+        if not self.texts or {*self.texts} & {None, "", *self.missing}:
+            return False
+        measured = self.kind in ("numeric", "double", "boolean") or inference.mostly_fractions(self.texts)
+        return self.kind in TIMES or not measured
+
+    @property
+    def may_be_about(self) -> bool:
+        """Whether it may say what a row is about without a name that does: a text, but no time nor attribute."""
+        other = self.is_time or inference.is_clock(self.texts) or inference.NOT_ABOUT.search(self.words.lower())
+        return self.able and self.kind == "text" and not other
+
+    @property
+    def is_time(self) -> bool:
+        """Whether it may say when a row is: a time or a period, also the clock of a day that the file's name has."""
+        named = inference.NOT_OF_A_ROW.search(self.words.lower()) is None
+        return named and (self.kind in TIMES or inference.is_period(self.words, self.texts))
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A new flow: the text of its definition, how many columns it takes, and all that is unsure."""
+    """A new flow: the text of its definition, its key and mode, the times of its rows, and all that is unsure.
+
+    `types` are the columns of which the type is unsure, with the reason.
+    """
 
     text: str
     key: list[str]
     unsure: list[str]
+    mode: str = "replace"
+    times: list[str] = field(default_factory=list)
+    types: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def guessed(self) -> dict[str, Any]:
+        """What was guessed, for --json."""
+        return {"time": self.times, "key": self.key, "mode": self.mode, "unsure_types": self.types}
+
+    @property
+    def summary(self) -> list[str]:
+        """What was guessed, in three lines."""
+        key = f"[{', '.join(self.key)}], mode {self.mode}" if self.key else f"none, mode {self.mode}"
+        types = "; ".join(f"{name} ({reason})" for name, reason in self.types.items()) or "none is unsure"
+        return [f"time:       {', '.join(self.times) or 'none'}", f"key:        {key}", f"types:      {types}"]
 
 
 def draft(name: str, sample: Sample, path: Path) -> Draft:
     """The flow `name` that loads files such as the sample's at `path`."""
     columns, unsure = _columns(sample)
-    file_name = _file_name(sample, columns)
+    file_name, of_file = _file_name(sample, columns)
     if file_name:
-        unsure.append(f"no column names what the rows are about, so the file's name does ({sample.unit.name})")
-        columns.insert(0, Column("", "symbol", Guess(inference.guess("symbol", ["A"]).cell)))
-    key = _key(sample, [column for column in columns if column.source], ["symbol"] if file_name else [])
+        unsure.append(
+            f"{' and '.join(column.name for column in of_file)} of a row: taken from the file's name ({file_name})"
+        )
+    key = _key(columns, of_file)
     if not key:
-        unsure.append("no columns identify a row of the sample; each file's rows are replaced when it changes")
-    lines = [*_head(name, path, unsure), *_loader(name, sample, columns, file_name, path), *_target(name, columns, key)]
-    remarks = [*unsure, *(f"{column.name}: {column.guess.unsure}" for column in columns if column.guess.unsure)]
-    return Draft("\n".join(lines) + "\n", key, remarks)
+        unsure.append(
+            "no columns identify a row of the sample by what it is about and a time; each file's rows are replaced when"
+            " it changes, and those of other files stay. If rows have a key, name it and write mode: upsert"
+        )
+    for column in columns:
+        unsure += [
+            f"{column.name}: {text!r} is taken for NULL ({column.texts.count(text)} of {len(column.texts)} rows)"
+            for text in column.missing
+        ]
+    every = [*of_file, *columns]
+    lines = [
+        *_head(name, path, unsure),
+        *_loader(name, sample, columns, file_name, of_file, path),
+        *_target(name, every, key),
+    ]
+    types = {column.name: column.guess.unsure for column in every if column.guess.unsure}
+    remarks = [*unsure, *(f"{name}: {reason}" for name, reason in types.items())]
+    times = [column.name for column in every if column.is_time]
+    return Draft("\n".join(lines) + "\n", key, remarks, "upsert" if key else "replace", times, types)
 
 
 def _columns(sample: Sample) -> tuple[list[Column], list[str]]:
     found: list[Column] = []
     unnamed: list[str] = []
+    unsure = [*sample.unsure]
     for number, source in enumerate(sample.names):
-        if not source:
+        texts = sample.column(number)
+        if sample.schema is not None:
+            texts = [None if value is None else str(value) for value in texts]
+        if not source.partition("#")[0] and (number or not _is_index(texts)):
+            if any(texts):
+                unsure.append(f"column {number + 1} has no name and is left out")
             continue
-        name = _identifier(source, number, [column.name for column in found])
-        if name == f"column_{number + 1}" and not source.isdigit():
-            unnamed.append(source)
+        label = sample.labels.get(source, source)
+        guess = inference.guess(f"{source} {column_names.identifier(label)}", texts)
         if sample.schema is not None:
             guess = inference.of_schema(sample.schema[source])
-        else:
-            guess = inference.guess(f"{source} {name}", sample.column(number))
-        found.append(Column(source, name, guess))
-    unsure = [*sample.unsure, *([f"give names of your own to: {', '.join(unnamed)}"] if unnamed else [])]
+        label = label or (
+            "date" if guess.cell.type.kind == "date" else "time" if guess.cell.type.kind in TIMES else "index"
+        )
+        name = _identifier(label, number, [column.name for column in found])
+        if name == f"column_{number + 1}" and not source.isdigit():
+            unnamed.append(source)
+        if not source:
+            unsure.append(f"column 1 has no name and is called {name}")
+        missing = [] if sample.schema is not None else inference.missing(f"{source} {name}", texts)
+        found.append(Column(source, name, guess, texts, missing))
+    unsure += [f"give names of your own to: {', '.join(unnamed)}"] if unnamed else []
     if not sample.rows:
         unsure.append("the sample has no rows, so all columns are text")
     if sample.keys.get("header") is False:
@@ -80,42 +180,88 @@ def _columns(sample: Sample) -> tuple[list[Column], list[str]]:
     return found, unsure
 
 
+def _is_index(texts: Sequence[str | None]) -> bool:
+    """Whether a first column without a name has values of its own, not the numbers of its rows."""
+    numbered = [str(number) for number in range(len(texts) + 1)]
+    return any(texts) and texts not in (numbered[:-1], numbered[1:])
+
+
 def _identifier(source: str, number: int, taken: list[str]) -> str:
     name = column_names.identifier(source)
     if name in OWN_COLUMNS or not re.fullmatch(IDENTIFIER, name):
-        name = f"file_{name}" if name in OWN_COLUMNS else f"column_{number + 1}"
+        name = f"file_{name}" if name in OWN_COLUMNS else f"y{name}" if PERIOD.match(name) else f"column_{number + 1}"
     return f"{name}_{number + 1}" if name in taken else name
 
 
-def _file_name(sample: Sample, columns: list[Column]) -> str | None:
-    """A pattern of the file's name, where no column says what the rows are about and the name may."""
+def _file_name(sample: Sample, columns: list[Column]) -> tuple[str | None, list[Column]]:
+    """A pattern of the file's name, and the columns that it gives: what the rows are about, and their day.
+
+    Only what no column says is taken from it, and what differs from file to file: a day that columns have is captured
+    all the same.
+    """
     name = sample.unit.place.replace("!", "/").rpartition("/")[2]
     for packed in PACKED:
         name = name.removesuffix(packed)
-    stem, _, suffix = name.rpartition(".")
-    texts = any(column.guess.cell.type.kind == "text" and not column.guess.unsure for column in columns)
-    named = SYMBOL_FILE.fullmatch(stem) and stem.lower() not in NOT_SYMBOLS
-    return (
-        f"{{symbol}}.{suffix}" if named and not texts and all(column.name != "symbol" for column in columns) else None
-    )
+    stem, dot, suffix = name.rpartition(".")
+    if not stem or "{" in stem:
+        return None, []
+    pattern, found = stem, []
+    day, period = DAY_PART.search(stem), PERIOD_PART.search(stem)
+    part = day or period
+    if part is not None:
+        pattern = f"{stem[: part.start()]}{{{'day' if day else 'period'}}}{stem[part.end() :]}"
+    taken = {column.name for column in columns}
+    about = any(inference.is_subject(column.words) for column in columns)
+    varying = [one for one in columns if one.may_be_about]
+    varying = [one for one in varying if len({*one.texts}) > 1 or not SYMBOL_UPPER.fullmatch(stem)]
+    match = SYMBOL_PART.match(stem)
+    whole = SYMBOL_FILE.fullmatch(stem) and not NOT_SYMBOLS.fullmatch(stem) and part is None
+    if not about and "symbol" not in taken and not varying and (whole or match):
+        start, end = (0, len(stem)) if whole else match.span(1) if match else (0, 0)
+        pattern = "{symbol}" + ("" if whole else pattern[end:])
+        pattern = stem[:start] + pattern
+        found.append(Column(None, "symbol", Guess(Cell(type=column_type("text"))), ["x"]))
+    if part is not None and not any(column.is_time and column.able for column in columns):
+        given, (kind, forms) = ("day", ("date", (_form(part[0]),))) if day else ("period", ("text", None))
+        if given not in taken:
+            found.append(Column(None, given, Guess(Cell(type=column_type(kind), format=forms)), ["x"]))
+    elif not found:
+        return None, []
+    return (f"{pattern}{dot}{suffix}", found) if found else (None, [])
 
 
-def _key(sample: Sample, columns: list[Column], of_file: list[str]) -> list[str]:
-    """The fewest columns that differ in each row: what they are about, their time, then texts and numbers of ids."""
-    numbers = {column.name: sample.names.index(column.source) for column in columns}
-    kinds = {column.name: column.guess.cell.type.kind for column in columns}
-    able = [name for name, number in numbers.items() if not {*sample.column(number)} & {None, *inference.MISSING}]
-    about = [name for name in able if name in SUBJECTS][:1] or [name for name in able if kinds[name] == "text"][:1]
-    times = [name for name in able if kinds[name] in TIMES]
-    texts = [name for name in able if kinds[name] == "text" and name not in about]
-    ids = [name for name in able if kinds[name] == "bigint" and ID_NAME.search(name)]
+def _form(day: str) -> str:
+    """The form of a day in a file's name."""
+    return f"%Y{day[4]}%m{day[4]}%d" if len(day) == 10 else "%Y%m%d"
+
+
+def _key(columns: list[Column], of_file: list[Column]) -> list[str]:
+    """What the rows are about, their time, and the fewest texts and ids with which they differ in each row.
+
+    None without a time, or without what the rows are about: rows of other files would replace them.
+    """
+    named = [column.name for column in of_file]
+    able = [column for column in columns if column.able]
+    times = [column for column in able if column.is_time]
+    fine = sorted((one for one in able if FINE_NAME.search(one.name)), key=lambda one: "trade" not in one.name)
+    subjects = [one for one in columns if inference.is_subject(one.words) and one not in fine]
+    texts = [one for one in able if one.kind == "text" and one not in (*times, *fine, *subjects)]
+    about = subjects or [one for one in texts if one.may_be_about]
+    about = [] if "symbol" in named else [one for one in about if one in able][:1]
+    if not (about or "symbol" in named) or not (times or {"day", "period"} & {*named}):
+        return []
+    clocks = [one for one in texts if inference.is_clock(one.texts) and all(time.kind == "date" for time in times)]
+    always = [*about, *clocks[:1], *fine[:1]]
+    ids = [one for one in able if one.kind == "bigint" and ID_NAME.search(one.name)]
+    others = [one for one in (*times, *subjects, *texts, *fine, *ids) if one in able and one not in always]
+    rows = len(columns[0].texts)
     for count in range(KEY_COLUMNS):
-        for picked in combinations([*times, *texts, *ids], count):
-            key = [*about, *picked]
-            if (times and not {*times} & {*key}) or not (key or of_file):
+        for picked in combinations(others, count):
+            key = [*about, *picked, *(one for one in always if one not in about)]
+            if times and not any(one in times for one in picked):
                 continue
-            if len({tuple(row[numbers[name]] for name in key) for row in sample.rows}) == len(sample.rows) > 0:
-                return [*of_file, *key]
+            if len({*zip(*(one.texts for one in key), strict=True)} if key else {()}) == rows > 0:
+                return [*named, *(one.name for one in key)]
     return []
 
 
@@ -132,7 +278,9 @@ def _head(name: str, path: Path, unsure: list[str]) -> Iterator[str]:
     yield f"  description: {_quoted(f'Rows of files such as {path.name}.')}"
 
 
-def _loader(name: str, sample: Sample, columns: list[Column], file_name: str | None, path: Path) -> Iterator[str]:
+def _loader(
+    name: str, sample: Sample, columns: list[Column], file_name: str | None, of_file: list[Column], path: Path
+) -> Iterator[str]:
     keys = {key: value for key, value in sample.keys.items() if value != DEFAULTS.get(key, "")}
     yield ""
     yield "  loader:"
@@ -144,13 +292,12 @@ def _loader(name: str, sample: Sample, columns: list[Column], file_name: str | N
     if file_name:
         yield f"    file_name: {_quoted(file_name)}"
     yield "    columns:"
-    for column in columns:
-        if column.source:
-            yield f"      {_quoted(column.source)}: {column.name}"
-    present = {text for row in sample.rows for text in row if isinstance(text, str)} & {*inference.MISSING}
-    if present - {""}:
-        yield f"    missing: {json.dumps(sorted(present | {''}))}"
-    typed = [column for column in columns if column.guess.cell.type.kind != "text" or column.guess.unsure]
+    yield from (f"      {_quoted(column.source)}: {column.name}" for column in columns)
+    nulls = {column.name: column.missing for column in columns if column.missing}
+    if nulls:
+        yield "    missing:"
+        yield from (f"      {name}: {json.dumps(texts, ensure_ascii=False)}" for name, texts in nulls.items())
+    typed = [one for one in (*of_file, *columns) if _cell(one.guess.cell) != "text" or one.guess.unsure]
     if typed:
         yield "    types:"
     for column in typed:

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from marketdata_assets.flows import columns, header, html_table
+from marketdata_assets.flows import columns, dialect, header, html_table
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.loading.errors import BadFile, BadHeader
 from marketdata_assets.loading.files import HashedStream, Unit
@@ -26,12 +26,25 @@ def sheet(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) ->
     cells = every_cell(stream.read(), unit.place, loader.sheet).slice(loader.skip_lines)
     names = cells.columns[1:]
     if loader.header and cells.height:
-        names = [text.strip() if text else "" for text in cells.row(0)[1:]]
+        names = header.numbered([text.strip() if text else "" for text in cells.row(0)[1:]], loader)
         cells = cells.slice(1)
     header.check(names, loader, unit.place, loader.skip_lines + 1, rejects)
+    cells = _rows(cells, loader, rejects)
     picked = {source: names.index(source) + 1 for source in header.of_file(names, loader).columns}
     frame = cells.select(LINE, *(pl.nth(place).alias(source) for source, place in picked.items()))
     return frame.filter(~pl.all_horizontal(pl.exclude(LINE).is_null()))
+
+
+def _rows(cells: pl.DataFrame, loader: Loader, rejects: Rejects) -> pl.DataFrame:
+    """The cells without the rows that are declared to be none; `drop` looks at the cells of a row between commas."""
+    kept = cells.filter(~pl.all_horizontal(pl.exclude(LINE).is_null()))
+    given, kept = kept.height, kept.head(max(0, kept.height - loader.skip_footer))
+    if pattern := dialect.no_row(loader):
+        texts = kept.select(pl.concat_str(pl.exclude(LINE).fill_null(""), separator=",")).to_series()
+        kept = kept.filter(pl.Series([not pattern.search(text) for text in texts], dtype=pl.Boolean))
+    rejects.left_out += given - kept.height
+    rejects.rows += given - kept.height
+    return kept
 
 
 def is_workbook(data: bytes) -> bool:

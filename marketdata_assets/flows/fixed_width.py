@@ -5,7 +5,7 @@ from itertools import accumulate, pairwise
 
 import polars as pl
 
-from marketdata_assets.flows import columns, header
+from marketdata_assets.flows import columns, dialect, header
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.loading.files import HashedStream, Unit
 from marketdata_assets.loading.rejects import LINE, Rejects
@@ -14,16 +14,16 @@ from marketdata_assets.loading.text import Block, Text
 
 def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Generator[pl.DataFrame]:
     """The rows of the unit, a block at a time. Raises BadFile, BadHeader or WrongEncoding."""
-    text = Text(unit.place, stream, loader.encoding, header.ENCODING_REMEDY, quotes=False)
+    text = Text(unit.place, stream, loader.encoding, header.ENCODING_REMEDY, quote="")
     for _ in range(loader.skip_lines):
         text.line()
     starts = [0, *accumulate(loader.widths)]
     names = [str(number) for number in range(1, len(starts))]
     if loader.header:
         first = text.header(header.required(loader))
-        names = [first[start:end].strip() for start, end in pairwise(starts)]
+        names = header.numbered([first[start:end].strip() for start, end in pairwise(starts)], loader)
     header.check(names, loader, unit.place, text.line_number - loader.header, rejects)
-    for block in text.blocks():
+    for block in dialect.rows(text.blocks(), loader, rejects):
         yield columns.of_texts(_cut(block, names, starts, loader.encoding, rejects), loader, rejects)
 
 

@@ -1,6 +1,7 @@
 """Which of a file's columns the flow takes: those that `loader.columns` names, each once; and which nobody declares."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from fnmatch import translate
 from functools import lru_cache
@@ -31,6 +32,17 @@ def of_file(names: Sequence[str], loader: Loader) -> Loader:
     if all(name in names for name in loader.columns):
         return loader
     return loader.model_copy(update={"columns": {n: ours for n, ours in loader.columns.items() if n in names}})
+
+
+def numbered(names: Sequence[str], loader: Loader) -> list[str]:
+    """The names, of which the second of one name is `name#2` where the flow takes it so, and likewise the next."""
+    seen: Counter[str] = Counter()
+    found: list[str] = []
+    for name in names:
+        seen[name] += 1
+        other = f"{name}#{seen[name]}"
+        found.append(other if seen[name] > 1 and other in loader.columns else name)
+    return found
 
 
 def undeclared(names: Iterable[str], loader: Loader) -> set[str]:

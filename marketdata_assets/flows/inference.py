@@ -11,35 +11,76 @@ from typing import Any
 
 import polars as pl
 
-from marketdata_assets.flows import casting
+from marketdata_assets.flows import casting, times
 from marketdata_assets.flows.cell_formats import Cell, Epoch
 from marketdata_assets.flows.numbers import plain
+from marketdata_assets.flows.times import DATE_FORMATS, OFFSET_FORMATS, TIME_FORMATS
 from marketdata_assets.flows.types import ColumnType, column_type
 from marketdata_assets.loading.rejects import LINE, Rejects
 
-MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "none", "-", "--", r"\N")
-"""Texts that are taken for NULL where they are in a file."""
-TIME_NAME = re.compile(r"time|date|(^|_)ts($|_)|timestamp|epoch|(^|_)day($|_)|日期|时间")
+MISSING = (
+    *("", "NA", "N/A", "#N/A", "#N/A N/A", "n/a", "N.A.", "n.a.", "NaN", "nan", "NAN", "null", "NULL", "Null", "None"),
+    *("none", "-", "--", "---", "－", "—", "——", "/", ".", "..", "#NULL!", "#DIV/0!", "#VALUE!", "#REF!", r"\N"),
+)
+"""Texts that are taken for NULL in a column of numbers or times."""
+SURE_MISSING = ("", r"\N", "#N/A", "#N/A N/A")
+"""Those that are so in a column of texts."""
+TIME_NAME = re.compile(
+    r"time|date|(^|[_ ])(ts|t|d|dt|day|month|quarter|year|period|as_?of)($|[_ ])|timestamp|epoch|日期|时间|時間"
+    r"|(^| )(年(份|度|月)?|月份?)( |$)|季度?( |$)"
+)
+SUBJECT = re.compile(
+    r"(^|[_ <])(ts_?|sec_?|wind_?|stock_?|contract_?|fund_?|security_?)?(code|symbol|ticker|sym|isin|cusip|sedol|figi)"
+    r"($|[_ >])|(^|[_ ])(instrument|secid|pair|gvkey|permno|cik|wkn|ric|inst)(_?id)?($|[_ ])"
+    r"|(^|[_ ])(order|account|acct|client|customer|deal|contract|investor|seat)(_?(id|no|num|number|code))?($|[_ ])"
+    r"|^(s|fund|stock|security|合约|品种|基金|证券|股票)$"
+    r"|(代码|代碼|代號|代号|编号|編號|账号|账户|帐号|股东|席位|流水号|合同号|委托号|订单号|合约编码)",
+    re.IGNORECASE,
+)
+"""Names of columns that say what a row is about, whose values are texts although they may be digits."""
+NOT_ABOUT = re.compile(
+    r"curr|exch|market|freq|per\b|period|type|unit|adj|interval|status|side|flag|币种|市场|方向|单位"
+)
+"""Names of texts that do not say what a row is about."""
+PRICE = re.compile(
+    r"((adj|pre|last|avg|trade|order|limit|mark|index)_?)?(open|high|low|close|price|px|settle|vwap|nav|bid|ask|last)"
+)
+"""Names of columns whose numbers may have a fraction although those of a sample have none."""
+NOT_OF_A_ROW = re.compile(
+    r"list|ipo|expir|matur|birth|found|establish|update|modif|creat|上市|退市|到期|成立|更新|delivery"
+)
+"""Names of times that are not those of a row."""
 EPOCHS: dict[int, Epoch] = {10: "s", 13: "ms", 16: "us", 19: "ns"}
 """Digits of the epochs of our years."""
-DATES = (
-    "%d.%m.%Y",
-    "%d/%m/%Y",
-    "%m/%d/%Y",
-    "%d-%m-%Y",
-    "%d-%b-%Y",
-    "%d-%b-%y",
-    "%b %d, %Y",
-    "%Y年%m月%d日",
-    "%Y.%m.%d",
+_DAYS = (
+    *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%d-%B-%Y", "%d-%B-%y", "%B %d, %Y", "%B %d %Y", "%d %B %Y"),
+    *("%d %B %y", "%B-%d-%Y", "%d%B%Y", "%d/%B/%Y", "%a, %d %b %Y", "%A, %B %d, %Y", "%Y %B %d"),
+    *("%Y年%m月%d日", "%Y.%m.%d", "%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%y-%m-%d"),
 )
+_CLOCKS = ("%H:%M:%S%.f", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
+_AMERICAN = ("%m/%d/%Y", "%d/%m/%Y", "%Y-%m-%d", "%Y/%m/%d", "%m/%d/%y", "%d/%m/%y")
+DATES = _DAYS
 TIMES = (
-    "%Y%m%d%H%M%S",
-    "%Y.%m.%d %H:%M:%S",
-    "%Y年%m月%d日 %H:%M:%S",
-    *(f"{day} {clock}" for day in ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y") for clock in ("%H:%M:%S", "%H:%M")),
+    *("%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H%M%S%3f", "%Y%m%d %H%M%S", "%Y年%m月%d日 %H时%M分%S秒"),
+    *(f"{day}{gap}{clock}" for day in _AMERICAN for clock in _CLOCKS[2:] for gap in (" ", ", ")),
+    *(f"{day}{gap}{clock}" for day in _DAYS for clock in _CLOCKS for gap in (" ", ", ")),
 )
+INSTANTS = ("%Y%m%dT%H%M%S%#z", "%a, %d %b %Y %H:%M:%S %#z")
+MOST_FORMS = 4
+PERIODS = re.compile(
+    r"(19|20)\d\d[- ]?(Q[1-4]|H[12])|Q[1-4][- /]?(19|20)\d\d|[1-4]Q(19|20)?\d\d|[A-Z][a-z]{2}[a-z]*[- ](19|20)?\d\d"
+    r"|(19|20)\d\d((-|/|年)(0?[1-9]|1[0-2])月?|年?(第?[一二三四1-4]季度?|[上下]半年)|(0[1-9]|1[0-2])?年?)"
+)
+"""Quarters, months and years, which are no days."""
+EXCEL_DAYS = re.compile(r"[2-5]\d{4}(\.\d+)?")
+"""Days since the end of 1899, from 1954 to 2064."""
 BOOLEANS = ({"true", "false"}, {"t", "f"}, {"yes", "no"}, {"y", "n"})
+NUMBER_LIKE = r"[(+-]?\s*[¥￥$€£]?\s*[+-]?(\d[\d,' ]*\.?\d*|\.\d+)([eE][+-]?\d+)?\s*(%|[千万亿百]+|[¥￥$€£元])?\)?"
+CLOCK = r"([01]?\d|2[0-3]):?[0-5]\d(:?[0-5]\d([.:,]?\d+)?)?"
+TIME_LIKE = (
+    r"\d{1,4}[-/.年]\d{1,2}[-/.月]\d{1,4}|\d{1,2}:\d\d|\d{1,2}[- ]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+    r"|(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[- ]\d|\d{4}[- ]?(q[1-4]|年)|\d{4}-\d\d$"
+)
 SPARE_DIGITS, FEWEST_DIGITS, FEWEST_DECIMALS, MOST_DECIMALS = 3, 16, 4, 10
 DIGITS_OF_BIGINT = 18
 NO_ZONE = "times have no offset; if they are instants, write {type: timestamptz, zone: Asia/Shanghai}"
@@ -53,17 +94,77 @@ class Guess:
     unsure: str = ""
 
 
+def looks_like_number(text: str) -> bool:
+    """Whether it is a number, however it is written."""
+    return re.fullmatch(NUMBER_LIKE, text.strip()) is not None
+
+
+def looks_like_time(text: str) -> bool:
+    """Whether it is a day or time that begins as usual, or a period."""
+    return not text.isdigit() and re.match(TIME_LIKE, text.strip(), re.IGNORECASE) is not None
+
+
+def is_subject(name: str) -> bool:
+    """Whether a column of this name, or one of these names, says what a row is about."""
+    return SUBJECT.search(name) is not None
+
+
+def is_period(name: str, texts: Sequence[str | None]) -> bool:
+    """Whether a column has quarters, months or years."""
+    values = [text for text in texts if text]
+    named = TIME_NAME.search(name.lower()) is not None or not all(map(str.isdigit, values))
+    return bool(values) and named and all(PERIODS.fullmatch(text) for text in values)
+
+
+def is_clock(texts: Sequence[str | None]) -> bool:
+    """Whether a column has times of a day."""
+    return bool(texts) and all(re.fullmatch(CLOCK, text or "") for text in texts)
+
+
+def mostly_fractions(texts: Sequence[str | None]) -> bool:
+    """Whether most values are numbers and some have a fraction: such are measured, and identify no row."""
+    values = [text for text in texts if text and text not in MISSING]
+    numbers = [text for text in values if looks_like_number(text)]
+    return 2 * len(numbers) > len(values) and any(re.search(r"[.,]\d", text) for text in numbers)
+
+
+def missing(name: str, texts: Sequence[str | None]) -> list[str]:
+    """The texts of the column `name` that are NULL: those of MISSING where the others are numbers or times."""
+    if is_subject(name):
+        return []
+    found = {text for text in texts if text is not None and text in MISSING} - {""}
+    others = [text for text in texts if text is not None and text not in MISSING]
+    if not found or (others and guess(name, others).cell.type.kind == "text"):
+        found &= {*SURE_MISSING}
+    return sorted(found)
+
+
 def guess(name: str, texts: Sequence[str | None]) -> Guess:
-    """The type of the column `name` with these values; None and texts of MISSING are NULL."""
-    values = [text for text in texts if text is not None and text not in MISSING]
+    """The type of the column `name` with these values; None, and the texts of `missing`, are NULL."""
+    text = column_type("text")
+    values = [text for text in texts if text]
+    if all(re.match(r"=\".*\"$|'[^']+$", value) for value in values) and values:
+        inner = guess(name, [re.sub(r"^=\"(.*)\"$|^'(.*)$", r"\1\2", value) for value in values])
+        return Guess(inner.cell.model_copy(update={"excel_text": True}), inner.unsure)
+    if is_subject(name):
+        return Guess(Cell(type=text), "" if values else "no value in the sample")
+    values = [value for value in values if value not in MISSING]
     if not values:
-        return Guess(Cell(type=column_type("text")), "no value in the sample")
-    if any(re.fullmatch(r"0\d+", text) for text in values) and not _dated(values):
-        return Guess(Cell(type=column_type("text")), "" if all(map(str.isdigit, values)) else "some begin with 0")
-    for found in (_boolean(values), _time(name, values), _number(name, values)):
+        return Guess(Cell(type=text), "no value in the sample")
+    if is_period(name, values) and not all(map(str.isdigit, values)):
+        return Guess(Cell(type=text), "quarters, months or years are kept as they are written")
+    zeros = any(re.fullmatch(r"[+-]?0\d+(\.\d*)?", value) for value in values) and not _dated(values)
+    for found in (_boolean(values), _time(name, values), None if zeros else _number(name, values)):
         if found:
             return found
-    return Guess(Cell(type=column_type("text")))
+    if zeros:
+        return Guess(Cell(type=text), "" if all(map(str.isdigit, values)) else "some begin with 0")
+    other = next((value for value in values if not looks_like_number(value)), "")
+    if 2 * sum(map(looks_like_number, values)) > len(values):
+        return Guess(Cell(type=text), f"most are numbers, but not {other!r}; if that is NULL, name it in missing")
+    if TIME_NAME.search(name.lower()) and any(map(looks_like_time, values)) and not is_clock(values):
+        return Guess(Cell(type=text), "named as a time, and in no form that is known, so it is kept as text")
+    return Guess(Cell(type=text))
 
 
 def of_schema(dtype: Any) -> Guess:
@@ -98,35 +199,100 @@ def _boolean(values: Sequence[str]) -> Guess | None:
 def _dated(values: Sequence[str]) -> bool:
     """Whether all are days of our time, as eight digits or otherwise."""
     compact = all(re.fullmatch(r"(19|20)\d{6}", text) for text in values if text.isdigit())
-    return compact and _fits(Cell(type=column_type("date")), values)
+    return compact and all(map(_four_digits, values)) and _fits(Cell(type=column_type("date")), values)
+
+
+def _four_digits(text: str) -> bool:
+    """Whether a text in the usual form has a year of four digits: 24-01-02 is no day of the year 24."""
+    return re.match(r"\d{4}", text) is not None
 
 
 def _time(name: str, values: Sequence[str]) -> Guess | None:
     if _dated(values):
         return Guess(Cell(type=column_type("date")))
-    digits = {len(text.partition(".")[0]) for text in values}
+    named = TIME_NAME.search(name.lower())
     if all(re.fullmatch(r"\d+(\.\d+)?", text) for text in values):
+        digits = {len(text.partition(".")[0]) for text in values}
         length = digits.pop() if len(digits) == 1 else 0
-        hinted = TIME_NAME.search(name.lower()) or (name[:1].isdigit() and length > min(EPOCHS))
+        hinted = named or (name[:1].isdigit() and length > min(EPOCHS))
         epoch = EPOCHS.get(length) if hinted else None
         cell = Cell(type=column_type("timestamptz"), epoch=epoch, truncate=epoch == "ns") if epoch else None
         if cell and _fits(cell, values):
             return Guess(cell, f"taken for {epoch} since 1970, by its digits")
-    for kind, unsure in (("timestamp", NO_ZONE), ("timestamptz", "")):
-        cell = Cell(type=column_type(kind))
-        if not values[0].isdigit() and _fits(cell, values):
-            return Guess(cell, unsure)
-    for kind, forms, unsure in (("date", DATES, ""), ("timestamp", TIMES, NO_ZONE)):
-        fitting = [form for form in forms if _fits(Cell(type=column_type(kind), format=(form,)), values)]
-        if fitting:
-            other = f"{' and '.join(fitting)} fit all values; the first is taken" if len(fitting) > 1 else ""
-            return Guess(Cell(type=column_type(kind), format=(fitting[0],)), "; ".join(filter(None, (other, unsure))))
+        if named and all(map(EXCEL_DAYS.fullmatch, values)):
+            kind = "timestamp" if any("." in text for text in values) else "date"
+            return Guess(
+                Cell(type=column_type(kind), epoch="excel"), "taken for days since 1899-12-30, as Excel has them"
+            )
+    if all(map(_four_digits, values)) and not values[0].isdigit():
+        for kind, unsure in (("timestamp", NO_ZONE), ("timestamptz", "")):
+            for truncate in (False, True):
+                if _fits(Cell(type=column_type(kind), truncate=truncate), values):
+                    cut = "digits below a microsecond are cut off" if truncate else ""
+                    return Guess(
+                        Cell(type=column_type(kind), truncate=truncate), "; ".join(filter(None, (unsure, cut)))
+                    )
+    for kind, forms, usual, unsure in (
+        ("date", DATES, DATE_FORMATS, ""),
+        ("timestamp", TIMES, (*TIME_FORMATS, *DATE_FORMATS, *DATES), NO_ZONE),
+        ("timestamptz", INSTANTS, OFFSET_FORMATS, ""),
+    ):
+        if found := _forms(kind, forms, usual, values):
+            return Guess(found[0], "; ".join(filter(None, (found[1], unsure))))
     return None
+
+
+def _forms(kind: str, forms: Sequence[str], usual: Sequence[str], values: Sequence[str]) -> tuple[Cell, str] | None:
+    """The form that takes all values, or the fewest that together do, and what is unsure about that."""
+    if not any(map(_like_a_time, values)):
+        return None
+    column = pl.Series("x", values)
+    shapes = pl.Series("x", [*{re.sub(r"[^\W\d]", "x", re.sub(r"\d", "9", text)): text for text in values}.values()])
+    able = [form for form in dict.fromkeys((*forms, *usual)) if _taken(kind, form, shapes).any()]
+    taken = {form: _taken(kind, form, column) for form in able}
+    fitting = [form for form in able if taken[form].all()]
+    if fitting:
+        other = f"{' and '.join(fitting)} fit all values; the first is taken" if len(fitting) > 1 else ""
+        return Cell(type=column_type(kind), format=(fitting[0],)), other
+    picked: list[str] = []
+    left = column.is_not_null()
+    while left.any() and able and len(picked) < MOST_FORMS:
+        picked.append(max(able, key=lambda one: int((taken[one] & left).sum())))
+        left = left & ~taken[picked[-1]]
+    alike = {re.sub("%[dm]", "%", form) for form in picked}
+    if left.any() or len(alike) < len(picked):  # of 13/01 and 01/13 no one knows what 01/02 is
+        return None
+    swapped = [form.translate(str.maketrans("dm", "md")) for form in picked]
+    also = [
+        form
+        for form, given in zip(swapped, picked, strict=True)
+        if form != given and not (form not in able or (taken[given] & ~taken[form]).any())
+    ]
+    fits = f"; {also[0]} fits as well" if also else ""
+    picked.sort(key=lambda form: "%y" not in form)  # a year of two digits is one of %Y as well
+    return Cell(
+        type=column_type(kind), format=tuple(picked)
+    ), f"written in {len(picked)} forms: {', '.join(picked)}{fits}"
+
+
+def _taken(kind: str, form: str, column: pl.Series) -> pl.Series:
+    """Where a form takes a value, as a time of our centuries."""
+    zone = "UTC" if kind == "timestamptz" else None
+    found = times.parse(column, Cell(type=column_type(kind), format=(form,), zone=zone))
+    return found.dt.year().is_between(1600, 2200).fill_null(False)
+
+
+def _like_a_time(text: str) -> bool:
+    if re.fullmatch(r"(19|20)\d{10,15}|\d{1,2}\.\d{1,2}\.\d{2,4}", text):
+        return True
+    return re.search(r"\d.*[^\d.,].*\d", text) is not None and not looks_like_number(text)
 
 
 def _number(name: str, values: Sequence[str]) -> Guess | None:
     whole = Cell(type=column_type("bigint"))
     if all(re.fullmatch(r"[+-]?\d{1,18}", text) for text in values):
+        if PRICE.fullmatch(name.rpartition(" ")[2]) and max(map(len, values)) <= FEWEST_DIGITS - FEWEST_DECIMALS:
+            return Guess(Cell(type=column_type(f"numeric({FEWEST_DIGITS},{FEWEST_DECIMALS})")))
         looks = TIME_NAME.search(name.lower()) is not None
         return Guess(whole, "named as a time, and no epoch that is known" if looks else "")
     if any(re.search(r"\d[eE]", text) for text in values) and _fits(Cell(type=column_type("double")), values):
@@ -139,11 +305,20 @@ def _number(name: str, values: Sequence[str]) -> Guess | None:
         {"thousands": ",", "chinese_units": True},
         {"decimal": ","},
         {"thousands": ".", "decimal": ","},
+        {"thousands": " ", "decimal": ","},
+        {"thousands": "'"},
     )
+    marks = {mark for text in values for mark in re.findall(r"[¥￥$€£元]", text)}
+    own: dict[str, Any] = {"currency": marks.pop()} if len(marks) == 1 else {}
+    own |= {"parentheses": True} if any(text.startswith("(") for text in values) else {}
     for option in options:
-        cell = _numeric(values, option)
+        cell = _numeric(values, {**option, **own})
         if cell and _fits(cell, values):
-            unsure = "a comma is taken for the decimal point" if option == {"decimal": ","} else ""
+            unsure = (
+                "a comma is taken for the decimal point"
+                if option.get("decimal") == "," and "thousands" not in option
+                else ""
+            )
             return Guess(cell, unsure)
     return None
 
@@ -162,7 +337,7 @@ def _numeric(values: Sequence[str], option: dict[str, Any]) -> Cell | None:
     digits = max(number.adjusted() + 1 for number in numbers)
     if decimals > MOST_DECIMALS or digits + decimals > 30:
         return Cell(type=column_type("double"), **option)
-    if not decimals and digits <= DIGITS_OF_BIGINT and option.keys() <= {"thousands"}:
+    if not decimals and digits <= DIGITS_OF_BIGINT and option.keys() <= {"thousands", "currency", "parentheses"}:
         return Cell(type=column_type("bigint"), **option)
     scale = max(FEWEST_DECIMALS, decimals)
     precision = max(FEWEST_DIGITS, max(digits, 1) + SPARE_DIGITS + scale)

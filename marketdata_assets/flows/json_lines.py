@@ -29,7 +29,7 @@ KEY, VALUE = "@key", "@value"
 
 def read_lines(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Generator[pl.DataFrame]:
     """The objects of a file with one on each line, a block at a time. Raises BadFile, BadHeader or WrongEncoding."""
-    text = Text(unit.place, stream, loader.encoding, header.ENCODING_REMEDY, quotes=False)
+    text = Text(unit.place, stream, loader.encoding, header.ENCODING_REMEDY, quote="")
     for _ in range(loader.skip_lines):
         text.line()
     found: set[str] = set()

@@ -32,6 +32,11 @@ def plain(column: pl.Series, cell: Cell) -> pl.Series:
     """Each number as digits, point and exponent; NULL where it is not written as `cell` declares."""
     if not cell.own_number:
         return column
+    if cell.parentheses:
+        column = column.str.replace(r"^\s*\((.*)\)\s*$", "-$1")
+    if cell.currency:
+        mark = re.escape(cell.currency)
+        column = column.str.replace(rf"^\s*([+-]?)\s*{mark}\s*", "$1").str.replace(rf"\s*{mark}\s*$", "")
     group, point = re.escape(cell.thousands or ""), re.escape(cell.decimal)
     whole = rf"\d{{1,3}}(?:{group}\d{{3}})+|\d*" if group else r"\d*"
     powers = {"%": -2} if cell.percent else POWERS if cell.chinese_units else {}
@@ -49,6 +54,7 @@ def written(cell: Cell) -> str:
     said = [f"groups of {cell.thousands!r}"] if cell.thousands else []
     said += [f"decimals behind {cell.decimal!r}"] if cell.decimal != "." else []
     said += ["a % at its end"] if cell.percent else []
+    said += [f"{cell.currency!r} beside them"] if cell.currency else []
     said += ["Chinese units"] if cell.chinese_units else []
     return f" with {', '.join(said)}" if said else ""
 

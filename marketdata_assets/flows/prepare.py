@@ -149,7 +149,8 @@ class _Preparation:
             )
         remedy = "Correct the file and deliver it again, or raise quality in the flow."
         rejects.check_limit(self._unit.place, remedy, self._raw)
-        prepared.read, prepared.skipped = rejects.rows + self._pipeline.made, self._pipeline.left_out
+        prepared.read = rejects.rows + self._pipeline.made
+        prepared.skipped = rejects.left_out + self._pipeline.left_out
         if self._leading:
             leading = _distinct(pl.concat(self._leading))
             prepared.leading = leading if len(leading) <= MANY_VALUES else None

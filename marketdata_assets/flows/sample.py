@@ -1,10 +1,8 @@
 """The beginning of a file as texts, before anything is known of it: format, encoding, delimiter, header, rows."""
 
-import csv
 import io
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,11 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from marketdata_assets.flows import excel, json_lines
+from marketdata_assets.flows import encodings, excel, json_lines, shape
 from marketdata_assets.flows.definition import Format
+from marketdata_assets.flows.shape import Row
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import FileState, Opener, Unit, units_of
-from marketdata_assets.loading.text import GUESSES
+from marketdata_assets.loading.files import FileState, Opener, Stream, Unit, units_of
 
 BYTES = 1024 * 1024
 ROWS = 10_000
@@ -32,17 +30,16 @@ FORMATS: dict[str, Format] = {
     ".xls": "excel",
     ".ods": "excel",
 }
-DELIMITERS = ",\t;|"
 LINES_TRIED = 100
-
-Row = list[str | None]
+END_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
 class Sample:
     """What was read. `names` are those of the file's columns, `schema` their types where the file has any.
 
-    `keys` are the keys of the loader that differ from its defaults, `unsure` what was guessed of them.
+    `labels` are better names for some of them. `keys` are the keys of the loader that differ from its defaults,
+    `unsure` what was guessed of them.
     """
 
     unit: Unit
@@ -51,14 +48,18 @@ class Sample:
     keys: dict[str, Any] = field(default_factory=dict)
     unsure: list[str] = field(default_factory=list)
     schema: pl.Schema | None = None
+    labels: dict[str, str] = field(default_factory=dict)
 
     def column(self, number: int) -> list[str | None]:
         """The texts of one column."""
         return [row[number] for row in self.rows]
 
 
-def read(path: Path) -> Sample:
-    """The first rows of a file, or of the largest member of an archive. Raises BadFile when it has none."""
+def read(path: Path, encoding: str | None = None) -> Sample:
+    """The first rows of a file, or of the largest member of an archive. Raises BadFile when it has none.
+
+    Without an `encoding` it is guessed.
+    """
     stat = path.stat()
     file = FileState(path.name, path, stat.st_size, stat.st_mtime_ns)
     units = [unit for unit in units_of(file) if not unit.problem]
@@ -73,21 +74,67 @@ def read(path: Path) -> Sample:
                 return _of_parquet(unit, stream.read())
             case "excel":
                 data = stream.read()
-                return _of_workbook(unit, data) if excel.is_workbook(data) else _of_text(unit, data[:BYTES])
+                return (
+                    _of_workbook(unit, data)
+                    if excel.is_workbook(data)
+                    else _of_text(unit, data[:BYTES], data[BYTES:][-END_BYTES:], encoding)
+                )
             case "json" | "json_lines":
-                return _of_json(unit, stream.read() if kind == "json" else stream.read(BYTES), kind)
+                return _of_json(unit, stream.read() if kind == "json" else stream.read(BYTES), kind, encoding)
             case _:
-                return _of_text(unit, stream.read(BYTES))
+                return _of_text(unit, stream.read(BYTES), _end(stream), encoding)
 
 
-def _of_text(unit: Unit, raw: bytes) -> Sample:
-    text, encoding, unsure = decoded(unit, raw)
+def _end(stream: Stream) -> bytes:
+    """The last bytes behind the sample."""
+    end = b""
+    while chunk := stream.read(BYTES):
+        end = (end + chunk)[-END_BYTES:]
+    return end
+
+
+def _of_text(unit: Unit, raw: bytes, end: bytes, encoding: str | None) -> Sample:
+    text, encoding, unsure = decoded(unit, raw, encoding)
     lines = text.split("\n")
-    delimiter, width = _delimiter(lines)
-    first = next((n for n, line in enumerate(lines) if len(_cells([line], delimiter)[0]) == width), 0)
-    rows = [row for row in _cells(lines[first : first + ROWS], delimiter) if len(row) == width]
-    keys: dict[str, Any] = {"format": "csv", "encoding": encoding, "delimiter": delimiter, "skip_lines": first}
-    return _with_header(unit, rows, keys, unsure)
+    comment = next((mark for mark in shape.COMMENTS if _is_commented(lines, mark)), None)
+    kept = ["" if comment and line.startswith(comment) else line for line in lines]
+    form, remarks = shape.form(kept)
+    even = [line for line in form.lines if len(line.cells) == form.width]
+    if not even:
+        raise BadFile(unit.place, "it has no rows")
+    first, last = even[0], even[-1]
+    keys: dict[str, Any] = {"format": "csv", "encoding": encoding, **form.keys, "skip_lines": first.first}
+    if comment:
+        keys |= {"comment": comment, "skip_lines": sum(not line.startswith(comment) for line in lines[: first.first])}
+        remarks.append(f"lines that begin with {comment} are no rows (comment)")
+    behind = [line for line in form.lines if line.first > last.first] if not end else []
+    uneven = [line for line in form.lines if first.first < line.first < last.first and len(line.cells) != form.width]
+    if uneven:
+        example = " ".join(filter(None, uneven[0].cells))[:60]
+        remarks.append(
+            f"lines with another number of cells than {form.width} are rejected: {len(uneven)} of the sample, as line"
+            f" {uneven[0].first + 1} ({example!r})"
+        )
+    if end:
+        ended = shape.form([*lines[first.first : first.first + 1], *end.decode(encoding, "replace").split("\n")[1:]])[0]
+        tail = [line.cells for line in ended.lines[1:]]
+        while tail and len(tail[-1]) != form.width:
+            behind.append(shape.Line(tail.pop(), 0, 1))
+    else:
+        tail = []
+    rows = [line.cells for line in even[:ROWS]]
+    tail = [row for row in tail if len(row) == form.width]
+    return _with_header(unit, rows, keys, [*unsure, *remarks], [line.cells for line in behind], tail)
+
+
+def _is_commented(lines: Sequence[str], mark: str) -> bool:
+    """Whether lines begin with `mark`, of which none is as the first line that does not."""
+    marked = [line for line in lines if line.startswith(mark)]
+    other = next((line for line in lines if line.strip() and not line.startswith(mark)), "")
+    marks = {delimiter: other.count(delimiter) for delimiter in shape.DELIMITERS if delimiter in other}
+    return 0 < len(marked) < len(lines) and not any(
+        all(line.count(delimiter) == count for delimiter, count in marks.items()) for line in marked
+    )
 
 
 def _of_workbook(unit: Unit, data: bytes) -> Sample:
@@ -96,27 +143,24 @@ def _of_workbook(unit: Unit, data: bytes) -> Sample:
     width = max((sum(cell is not None for cell in row) for row in rows[:LINES_TRIED]), default=0)
     first = next((n for n, row in enumerate(rows) if sum(cell is not None for cell in row) >= max(2, width - 1)), 0)
     rows = [row for row in rows[first:] if any(cell is not None for cell in row)]
-    return _with_header(unit, rows, {"format": "excel", "skip_lines": first}, [])
+    return _with_header(unit, rows, {"format": "excel", "skip_lines": first}, [], [], [])
 
 
-def _with_header(unit: Unit, rows: list[Row], keys: dict[str, Any], unsure: list[str]) -> Sample:
-    """Distinguish a header from a first row: its cells are different texts without digits at their beginning."""
+def _with_header(
+    unit: Unit, rows: list[Row], keys: dict[str, Any], unsure: list[str], behind: Sequence[Row], tail: Sequence[Row]
+) -> Sample:
+    """The sample with its header found, and without lines that are no rows."""
     if not rows:
         raise BadFile(unit.place, "it has no rows")
-    first = [(cell or "").strip() for cell in rows[0]]
-    numeric = any(cell.lstrip("+-.")[:1].isdigit() for cell in first)
-    named = len(set(first)) == len(first) and not numeric
-    if named and all(first):
-        return Sample(unit, first, rows[1:], keys, unsure)
-    if named and sum(map(bool, first)) > len(first) // 2:
-        return Sample(unit, first, rows[1:], keys, [*unsure, "a column without a name is left out"])
-    numbers = [str(number) for number in range(1, len(first) + 1)]
-    unsure = [*unsure, "the first line looks like a row, so the file is taken to have no header"]
-    return Sample(unit, numbers, rows, {**keys, "header": False}, unsure)
+    head = shape.header(rows)
+    below = rows[1:] if head.found else rows
+    found = shape.without_totals(below, behind, tail, max(0, head.lines - 1))
+    keys = {**keys, **found.keys, "header": head.found}
+    return Sample(unit, head.names, found.rows, keys, [*unsure, *head.remarks, *found.remarks], labels=head.labels)
 
 
-def _of_json(unit: Unit, raw: bytes, kind: Format) -> Sample:
-    text, encoding, unsure = decoded(unit, raw)
+def _of_json(unit: Unit, raw: bytes, kind: Format, given: str | None) -> Sample:
+    text, encoding, unsure = decoded(unit, raw, given)
     keys: dict[str, Any] = {"format": kind, "encoding": encoding}
     if kind == "json":
         document = _json(unit, text)
@@ -147,40 +191,23 @@ def _of_parquet(unit: Unit, raw: bytes) -> Sample:
     return Sample(unit, frame.columns, [list(row) for row in frame.rows()], {"format": "parquet"}, [], frame.schema)
 
 
-def decoded(unit: Unit, raw: bytes) -> tuple[str, str, list[str]]:
+def decoded(unit: Unit, raw: bytes, encoding: str | None) -> tuple[str, str, list[str]]:
     """Text of whole lines, its encoding, and what is unsure about that. Raises BadFile for bytes that are no text."""
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return raw[: len(raw) // 2 * 2].decode("utf-16", "ignore"), "utf-16", []
-    if b"\0" in raw:
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") and encoding is None:
+        return raw[: len(raw) // 2 * 2].decode("utf-16", "ignore").replace("\r\n", "\n"), "utf-16", []
+    if b"\0" in raw and encoding is None:
         raise BadFile(unit.place, "it is not text, nor a format that is known by its suffix")
     whole = raw[: raw.rfind(b"\n") + 1] if len(raw) == BYTES else raw
-    for encoding in GUESSES:
-        if encoding == "utf-16":
-            continue
-        try:
-            text = whole.decode("utf-8-sig" if encoding == "utf-8" else encoding)
-        except UnicodeDecodeError:
-            continue
-        unsure = [] if encoding == "utf-8" else [f"the bytes are no UTF-8; {encoding} fits"]
-        return text.replace("\r\n", "\n").rstrip("\n"), encoding, unsure
-    raise BadFile(unit.place, "it is no text in an encoding that is known")
-
-
-def _delimiter(lines: list[str]) -> tuple[str, int]:
-    """The delimiter that cuts most lines into the same number of cells, of more than one; and that number."""
-    best = (0, ",", 1)
-    for delimiter in DELIMITERS:
-        widths = Counter(len(row) for row in _cells(lines[:LINES_TRIED], delimiter))
-        width, lines_of_width = max(widths.items(), key=lambda pair: (pair[0] > 1, pair[1]), default=(1, 0))
-        if width > 1 and lines_of_width > best[0]:
-            best = (lines_of_width, delimiter, width)
-    return best[1], best[2]
-
-
-def _cells(lines: list[str], delimiter: str) -> list[Row]:
-    """The cells of each line; a carriage return within one is a blank."""
-    plain = (line.replace("\r", " ") for line in lines)
-    return [[cell.strip() for cell in row] for row in csv.reader(plain, delimiter=delimiter)]
+    unsure: list[str] = []
+    try:
+        text = whole.decode({"utf-8": "utf-8-sig"}.get(encoding or "utf-8", encoding or ""))
+    except UnicodeDecodeError as error:
+        if encoding:
+            raise BadFile(unit.place, f"it is not {encoding}: {error}") from error
+        found = encodings.readings(whole)
+        encoding, unsure = found[0].encoding, [encodings.remark(found)]
+        text = whole.decode(encoding, "replace")
+    return text.replace("\r\n", "\n").rstrip("\n"), encoding or "utf-8", unsure
 
 
 def _of_objects(value: Any) -> bool:

@@ -17,6 +17,8 @@ LOST_DIGITS = r"\.\d{6}\d*[1-9]"
 """A fraction of a second with digits below a microsecond."""
 MICROSECONDS = {"s": 6, "ms": 3, "us": 0}
 """What a unit of an epoch is, as a power of ten."""
+EXCEL_EPOCH = 25_569
+"""1970-01-01 as Excel counts days."""
 LOCAL, UTC = pl.Datetime("us"), pl.Datetime("us", "UTC")
 
 
@@ -32,6 +34,8 @@ def parse(column: pl.Series, cell: Cell) -> pl.Series:
 
 def expected(cell: Cell) -> str:
     """What to say of a text that is no such value."""
+    if cell.epoch == "excel":
+        return "is no number of days since 1899-12-30, as Excel has them"
     if cell.epoch:
         exact = "" if cell.truncate else " that is whole in microseconds"
         return f"is no number of {cell.epoch} since 1970{exact}"
@@ -94,6 +98,9 @@ def _forms(cell: Cell, *, offset: bool) -> tuple[str, ...]:
 
 def _epochs(column: pl.Series, cell: Cell) -> pl.Series:
     """Numbers of units since 1970 as times in UTC."""
+    if cell.epoch == "excel":  # whose days have a fraction of milliseconds
+        days = column.str.extract(r"^\s*(\d{1,6}(?:\.\d*)?)\s*$", 1).cast(pl.Float64, strict=False)
+        return ((days - EXCEL_EPOCH) * 86_400_000).round().cast(pl.Int64).cast(pl.Datetime("ms", "UTC")).cast(UTC)
     if cell.epoch == "ns":
         nanos = column.str.extract(r"^\s*([+-]?\d+)(?:\.0*)?\s*$", 1).cast(pl.Int64, strict=False)
         micros = nanos // 1000

@@ -5,6 +5,7 @@ What a cell may be is decided by the caller.
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -42,17 +43,19 @@ def read_rows(
     delimiter: str = ",",
     encoding: str = "UTF-8",
     strip: bool = True,
+    multiline: bool = True,
     missing: Sequence[str] = ("",),
 ) -> pl.DataFrame:
     """The rows of `block` as text, with the line of each in LINE; `names` are the columns, `missing` texts are NULL.
 
     Lines that are no text, have another number of cells or a quote without end go to `rejects`. Blank lines are none.
+    Unless `multiline`, quotes have to close on their line: where no cell has several lines, others hide rows.
     """
     cells: list[list[str]] = []
     lines: list[int] = []
     rejects.rows += len(block.undecodable)
     rejects.add_all(block.undecodable, f"not {encoding}")
-    for line, row in _rows(block, delimiter):
+    for line, row in _rows(block, delimiter, len(names), strip, multiline):
         rejects.rows += 1
         if len(row) == len(names):
             cells.append(row)
@@ -68,8 +71,11 @@ def read_rows(
     return frame.with_columns(pl.Series(LINE, lines, dtype=pl.Int64))
 
 
-def _rows(block: Block, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Each row's line and cells; no cells for a line whose quotes do not close, or close within a cell."""
+def _rows(block: Block, delimiter: str, width: int, blanks: bool, multiline: bool) -> Iterator[tuple[int, list[str]]]:
+    """Each row's line and cells; no cells for a line whose quotes do not close, or close within a cell.
+
+    With `blanks`, a quote behind blanks at the beginning of a cell opens it too.
+    """
     lines = block.text.decode().split("\n")
     number = 0
     while number < len(lines):
@@ -78,28 +84,37 @@ def _rows(block: Block, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         if not text.strip():
             continue
         if text.count(QUOTE) % 2:
-            last = _closed_at(lines, first, delimiter)
+            last = _closed_at(lines, first, delimiter, width, blanks) if multiline else None
             if last is None:
                 yield block.first_line + first, []
                 continue
             text, number = "\n".join(lines[first : last + 1]).rstrip("\r"), last + 1
-        cells = next(iter(_parsed(text, delimiter)), []) if QUOTE in text else text.split(delimiter)
+        cells = next(iter(_parsed(text, delimiter, blanks)), []) if QUOTE in text else text.split(delimiter)
         yield block.first_line + first, cells
 
 
-def _closed_at(lines: list[str], first: int, delimiter: str) -> int | None:
-    """The line on which the quotes close that the line `first` opens."""
+def _closed_at(lines: list[str], first: int, delimiter: str, width: int, blanks: bool) -> int | None:
+    """The line on which the quotes close that the line `first` opens; None as well where they seem to hide rows."""
     quotes = 0
     for number in range(first, min(first + LONGEST_CELL_LINES, len(lines))):
         quotes += lines[number].count(QUOTE)
-        if quotes % 2 == 0 and len(_parsed("\n".join(lines[first : number + 1]), delimiter)) == 1:
-            return number
+        if quotes % 2 == 0 and len(_parsed("\n".join(lines[first : number + 1]), delimiter, blanks)) == 1:
+            ends = {_cuts(lines[first], delimiter), _cuts(lines[number][::-1], delimiter)}
+            between = (next(iter(_parsed(line, delimiter, blanks)), []) for line in lines[first + 1 : number])
+            rows = width > 1 and (ends == {width - 1} or any(len(cells) == width for cells in between))
+            return None if rows else number
     return None
 
 
-def _parsed(text: str, delimiter: str) -> list[list[str]]:
+def _cuts(line: str, delimiter: str) -> int:
+    """How many delimiters a line has outside of quotes that close on it, from its beginning on."""
+    return re.sub(f"{QUOTE}[^{QUOTE}]*{QUOTE}", "", line).count(delimiter)
+
+
+def _parsed(text: str, delimiter: str, blanks: bool) -> list[list[str]]:
     """The rows of a text; none when a quote does not end its cell, as in `"10"5`."""
     try:
-        return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+        lines = io.StringIO(text, newline="")
+        return list(csv.reader(lines, delimiter=delimiter, skipinitialspace=blanks, strict=True))
     except csv.Error:
         return []

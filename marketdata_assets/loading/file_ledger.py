@@ -144,10 +144,10 @@ def state_of(found: Delivered, recorded: Recorded | None, *, not_taken: str = ""
 
     `not_taken` is the reason for which no load reads the file; `waiting` says that it may still be being written.
     """
+    if found.problem and (not not_taken or Path(found.path).is_dir()):  # of a folder, what is in it is not known
+        return FileEntry(found.name, FileState.FAILED, found.problem)
     if not_taken:
         return FileEntry(found.name, FileState.NOT_TAKEN, not_taken)
-    if found.problem:
-        return FileEntry(found.name, FileState.FAILED, found.problem)
     if recorded is not None and recorded.identity == found.identity:
         return recorded.entry
     if waiting:
@@ -163,6 +163,15 @@ def other_suffix(name: str, suffixes: Sequence[str], what: str) -> str:
     if name.lower().endswith(tuple(suffixes)):
         return ""
     return f"{what} are read from files named *{', *'.join(suffixes)}: convert or rename it"
+
+
+def name_in(folder: Path, file: str) -> str:
+    """The name below `folder` of a delivered file that a person has given by its path; any other text as it is."""
+    path = Path(file)
+    for place, home in ((path, folder.absolute()), (path.resolve(), folder.resolve())):
+        if place.is_relative_to(home) and ".." not in place.parts and (path.is_absolute() or place.exists()):
+            return readable(place.relative_to(home).as_posix())
+    return file
 
 
 def counts(entries: Iterable[FileEntry]) -> dict[FileState, int]:

@@ -7,6 +7,7 @@ import errno
 import gzip
 import hashlib
 import os
+import re
 import struct
 import time
 import zipfile
@@ -41,6 +42,8 @@ CLOCK_TICK_NS = 100_000_000
 CHUNK_BYTES = 256 * 1024
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 LISTINGS = 5
+_LETTER = re.compile(r"[A-Za-z](?![^\[]*\])")
+"""A letter of a glob pattern that is in no brackets."""
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 
@@ -171,7 +174,8 @@ def _regular(entry: os.DirEntry[str] | Path) -> os.stat_result | None:
 
 
 def _matching(folder: Path, pattern: str) -> list[Path]:
-    """The paths that match; listed again when a folder vanishes meanwhile."""
+    """The paths that match, in any case of letters; listed again when a folder vanishes meanwhile."""
+    pattern = _LETTER.sub(lambda found: f"[{found[0].lower()}{found[0].upper()}]", pattern)
     for _ in range(LISTINGS):
         try:
             return list(folder.glob(pattern))

@@ -19,9 +19,10 @@ _UTF8_FLAG = 0x800
 def is_hidden(name: str) -> bool:
     """Whether a relative name is no data: a part of it begins with a dot, or is what other programs add.
 
-    Office keeps `~$prices.xlsx` beside a workbook that is open.
+    Office keeps `~$prices.xlsx` beside a workbook that is open. Zips of a folder may have `./a.csv` and `../a.csv`.
     """
-    return any(part.startswith((".", "~$")) or part.lower() in NOT_DATA for part in name.split("/"))
+    parts = [part for part in name.split("/") if part not in (".", "..")]
+    return any(part.startswith((".", "~$")) or part.lower() in NOT_DATA for part in parts)
 
 
 def is_documentation(name: str) -> bool:

@@ -40,7 +40,8 @@ DEFAULT_LIMIT = RejectLimit()
 
 @dataclass
 class Rejects:
-    """Rejected rows by line, with the first reason of each; `rows` counts all rows read so far, these included.
+    """Rejected rows by line, with the first reason of each; `rows` counts all rows read so far, these included,
+    and `left_out` the lines among them that are declared to be no rows.
 
     `partitions` has the partition that a row would be in, such as `2024-01`, where that is known; `undeclared` the
     columns of the unit that are nowhere declared, and so not in its rows.
@@ -50,6 +51,7 @@ class Rejects:
     reasons: dict[int, str] = field(default_factory=dict)
     partitions: dict[int, str] = field(default_factory=dict)
     rows: int = 0
+    left_out: int = 0
     undeclared: set[str] = field(default_factory=set)
     _numbered: int = 0
 

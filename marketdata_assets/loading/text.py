@@ -67,8 +67,8 @@ class Text:
     """Lines of one unit, read once from the first to the last.
 
     `place` and `remedy` (what to do about a wrong encoding, `{}` being another that fits) are for errors. With
-    `validate` off, blocks of a UTF-8 file are handed out unseen, for a parser that validates them itself. With `quotes`
-    off, each newline ends a row, quotes or not. With `defer` on, blocks may be `deferred`.
+    `validate` off, blocks of a UTF-8 file are handed out unseen, for a parser that validates them itself. A newline
+    between two of `quote` ends no row; one behind `escape` is none of them. With `defer` on, blocks may be `deferred`.
     """
 
     def __init__(
@@ -78,16 +78,18 @@ class Text:
         encoding: str = "utf-8",
         remedy: str = "",
         validate: bool = True,
-        quotes: bool = True,
+        quote: str = '"',
+        escape: str = "",
         defer: bool = False,
     ) -> None:
         self._place = place
         self._remedy = remedy
         self._validate = validate
-        self._quotes = quotes
+        self._quote = quote.encode()
+        self._escape = escape.encode()
         self._encoding = codecs.lookup(encoding).name
         self._defer = defer and self._encoding == "gb18030"
-        self._own_newlines = _own_newlines(self._encoding)
+        self._own_newlines = _own_newlines(self._encoding) and not (escape and self._encoding.startswith(_MULTIBYTE))
         self._stream = stream if self._own_newlines else _Transcoded(place, self._encoding, stream, remedy)
         self._rest = b""
         self._utf8 = Utf8Evidence(self._encoding) if self._own_newlines else None
@@ -136,8 +138,8 @@ class Text:
         """The rest of the unit. Raises WrongEncoding, at the latest when all of it was read, and BadFile."""
         while chunk := self._stream.read(BLOCK_BYTES):
             text, chunk = (self._rest + chunk if self._rest else chunk), b""  # few copies of a block at a time
-            quoted = self._quotes and len(text) < LONGEST_RECORD
-            cut = _end_of_records(text) if quoted else text.rfind(b"\n") + 1
+            quoted = self._quote and len(text) < LONGEST_RECORD
+            cut = _end_of_records(text, self._quote, self._escape) if quoted else text.rfind(b"\n") + 1
             self._rest, text = text[cut:], text[:cut]
             self._check_length()
             if text:
@@ -270,13 +272,15 @@ def _has_only_pairs(raw: bytes) -> bool:
     return not np.any((starts ^ ends) & 1)
 
 
-def _end_of_records(text: bytes) -> int:
+def _end_of_records(text: bytes, quote: bytes, escape: bytes) -> int:
     """Where the last line ends that does not lie inside quotes; 0 when none does."""
+    if escape and escape in text:
+        text = text.replace(escape * 2, b"  ").replace(escape + quote, b"  ")
     cut = text.rfind(b"\n") + 1
-    if b'"' not in text or count(text[:cut], b'"') % 2 == 0:
+    if quote not in text or count(text[:cut], quote) % 2 == 0:
         return cut
     characters = np.frombuffer(text, np.uint8)[:cut]
-    inside = np.cumsum(characters == ord('"'), dtype=np.int32) & 1
+    inside = np.cumsum(characters == ord(quote), dtype=np.int32) & 1
     ends = np.flatnonzero((characters == ord("\n")) & (inside == 0))
     return int(ends[-1]) + 1 if len(ends) else 0
 

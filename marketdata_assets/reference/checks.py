@@ -57,7 +57,7 @@ def instruments_consistent(client: "Client") -> Finding:
     known, names = stored.rows(client, INSTRUMENTS), stored.rows(client, NAME_HISTORY)
     wrong = (
         pl.col("symbol").is_duplicated()
-        | ~pl.col("symbol").str.contains(SYMBOL)
+        | ~pl.col("symbol").str.contains(f"^{SYMBOL}$")
         | (pl.col("delisted") < pl.col("listed")).fill_null(False)
         | ((pl.col("status") == "listed") & pl.col("delisted").is_not_null())
     )

@@ -34,12 +34,17 @@ def canonical(code: str) -> str | None:
     return f"{match[1]}.{exchange}" if match and exchange else None
 
 
+def misspelt(symbol: str) -> bool:
+    """Whether it is no symbol although it names a mainland exchange: `1.SZ`, or with wide digits."""
+    return symbol.rpartition(".")[2] in ("SH", "SZ", "BJ") and canonical(symbol) is None
+
+
 def advice(code: str) -> str:
-    """What to write instead of a code that names no exchange."""
-    text = code.strip()
-    digits = text if re.fullmatch(r"\d{1,6}", text, re.ASCII) else ""
-    if digits and (found := exchange(digits.zfill(6))):
-        return f"write {digits.zfill(6)}.{found}" + ("" if len(digits) == 6 else ": its leading zeros are lost")
+    """What to write instead of a code that names no exchange, or has no six digits."""
+    match = re.fullmatch(r"(\d{1,6})(?:\.(SH|SZ|BJ))?", code.strip().upper(), re.ASCII)
+    found = exchange(match[1].zfill(6)) if match else None
+    if match and found and match[2] in (None, found):
+        return f"write {match[1].zfill(6)}.{found}" + ("" if len(match[1]) == 6 else ": its leading zeros are lost")
     return "write it as 600000.SH"
 
 

@@ -9,17 +9,21 @@ in `file_states`.
 import datetime as dt
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
-from marketdata_assets.loading.errors import TooManyRejects
+from marketdata_assets.loading import text_table
+from marketdata_assets.loading.errors import LoadError, TooManyRejects
 from marketdata_assets.loading.file_ledger import Delivered, everything, other_suffix
-from marketdata_assets.loading.rejects import RejectLimit, Rejects
+from marketdata_assets.loading.files import FileState, Unit
+from marketdata_assets.loading.rejects import LINE, RejectLimit, Rejects
 from marketdata_assets.loading.reports import and_more
+from marketdata_assets.loading.text_table import TextTable
 from marketdata_assets.months import FIRST_BAR_MONTH
+from marketdata_assets.reference import codes
 from marketdata_assets.reference.calendar import Calendar
 from marketdata_assets.reference.codes import board_of, lot_of
 from marketdata_assets.reference.errors import BadReferenceFile
@@ -30,7 +34,7 @@ from marketdata_assets.stores.bookkeeping import Reject
 NAME = "files"
 NONE = RejectLimit(share=0.0, rows=2**31)
 """Of a file with a wrong row nothing is loaded."""
-SYMBOL = r"^[A-Z0-9]+\.[A-Z]+$"
+SYMBOL = r"[A-Z0-9]+\.[A-Z]+"
 
 _PERIOD = re.compile(r"[_.](\d{4}-\d{2})(-\d{2})?\.csv", re.IGNORECASE)
 _OPTIONAL = {
@@ -106,11 +110,8 @@ class ReferenceFiles:
                 frames[file] = frame
             except BadReferenceFile as error:
                 failed[file] = error
-        nothing = table.values.to_frame().with_columns(line=pl.lit(0, pl.UInt32), file=pl.lit(""))
-        tagged = [
-            frame.select(*table.values, line=pl.int_range(2, pl.len() + 2, dtype=pl.UInt32), file=pl.lit(file.name))
-            for file, frame in frames.items()
-        ]
+        nothing = table.values.to_frame().with_columns(line=pl.lit(0, pl.Int64), file=pl.lit(""))
+        tagged = [frame.select(*table.values, line=LINE, file=pl.lit(file.name)) for file, frame in frames.items()]
         every = pl.concat([nothing, *tagged])
         rows = every.unique(list(table.keys), keep="last", maintain_order=True)
         fates = _fates(frames, every, rows, table, calendar)
@@ -173,61 +174,75 @@ def _days(path: Path, frame: pl.DataFrame, calendar: Calendar) -> set[dt.date]:
         span = Days(*[dt.date.fromisoformat(f"{month}{day}")] * 2) if day else Days.month(month)
     except ValueError as error:
         raise BadReferenceFile(str(path), f"its name has no day or month such as 2026-03 ({error})") from error
-    rejects, outside = Rejects(NONE), ~frame["date"].is_between(span.first, span.last)
-    for index in outside.arg_true():
-        rejects.add(index + 2, f"it is named after {span} and has a row of {frame['date'][index]}")
+    rejects = Rejects(NONE, rows=frame.height)
+    for line, date in frame.filter(~pl.col("date").is_between(span.first, span.last)).select(LINE, "date").iter_rows():
+        rejects.add(line, f"it is named after {span} and has a row of {date}")
     _check(path, rejects, frame)
     return set(calendar.trading_days(span))
 
 
 def _read(path: Path, table: Table) -> pl.DataFrame:
-    """The rows of a file, with defaults for the columns that it leaves out."""
+    """The rows of a file with their line, with defaults for the columns that it leaves out."""
     try:
-        text = pl.read_csv(path, infer_schema=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise BadReferenceFile(str(path), f"cannot be read ({str(error).splitlines()[0]})") from error
-    optional = _OPTIONAL.get(table.name, ())
-    missing = [name for name in table.values if name not in text.columns and name not in optional]
-    if missing:
-        raise BadReferenceFile(f"{path}:1", f"columns {', '.join(missing)} are missing; it has {text.columns}")
-    rejects = Rejects(NONE)
-    frame = pl.DataFrame(
-        [_column(rejects, text, name, kind) for name, kind in table.values.items() if name in text.columns]
+        found = text_table.read(Unit(FileState(str(path), path, 0, 0))) or TextTable([], pl.DataFrame(schema=[LINE]))
+    except LoadError as error:
+        raise BadReferenceFile(str(path), f"cannot be read ({getattr(error, 'cause', error)})") from error
+    optional, names = _OPTIONAL.get(table.name, ()), list(found.names)
+    if missing := [name for name in table.values if name not in names and name not in optional]:
+        raise BadReferenceFile(f"{path}:1", f"columns {', '.join(missing)} are missing; it has {names}")
+    if twice := [name for name in table.values if names.count(name) > 1]:
+        raise BadReferenceFile(f"{path}:1", f"column {twice[0]} is there twice")
+    taken = [pl.nth(names.index(name) + 1).alias(name) for name in table.values if name in names]
+    text = found.rows.select(LINE, *taken)
+    rejects = Rejects(NONE, {one.line: one.reason for one in found.bad}, rows=text.height + len(found.bad))
+    frame = text.select(LINE).hstack(
+        [_column(rejects, text, name, kind) for name, kind in table.values.items() if name in names]
     )
     for name in {*table.keys} - {"timing"}:
         _object(rejects, name, text, frame[name].is_null())
     for name in {"symbol", "old", "new"} & {*frame.columns}:
-        _object(rejects, name, text, ~frame[name].str.contains(SYMBOL))
-    _check(path, rejects, text)
-    return _completed(frame, table).select(table.values.names())
+        known = {one: codes.canonical(one) or one for one in frame[name].drop_nulls().unique()}
+        frame = frame.with_columns(pl.col(name).replace(known))
+        bad = {one for one, symbol in known.items() if not re.fullmatch(SYMBOL, symbol) or codes.misspelt(symbol)}
+        for line, one in text.filter(pl.col(name).is_in(list(bad))).select(LINE, name).iter_rows():
+            rejects.add(line, f"column {name!r} must not be {one!r}: {codes.advice(one)}")
+    complete = _completed(frame, table)
+    other = complete.select(table.values.names()).unique().select(table.keys).is_duplicated()
+    keys = complete.select(table.values.names()).unique().select(table.keys).filter(other).unique()
+    for line in complete.join(keys, on=table.keys, how="semi", nulls_equal=True)[LINE]:
+        rejects.add(line, f"another row has the same {', '.join(table.keys)} and other values")
+    _check(path, rejects, text, found.bad)
+    return complete.select(LINE, *table.values)
 
 
 def _column(rejects: Rejects, text: pl.DataFrame, name: str, kind: pl.DataType) -> pl.Series:
-    values = text[name].str.strip_chars()
-    values = values.set(values == "", None)
+    values = text[name]
     if isinstance(kind, pl.Boolean):
         known = {"1": True, "true": True, "0": False, "false": False}
         parsed = values.str.to_lowercase().replace_strict(known, default=None, return_dtype=pl.Boolean)
     elif isinstance(kind, pl.Date):
-        parsed = values.str.to_date("%Y-%m-%d", strict=False)
+        days = [values.str.to_date(form, strict=False) for form in ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d")]
+        parsed = text.select(pl.coalesce(days)).to_series()
     else:
         parsed = values.cast(kind, strict=False)
+        if isinstance(kind, pl.Float64):
+            parsed = parsed.set(~parsed.is_finite(), None)
     _object(rejects, name, text, parsed.is_null() & values.is_not_null())
-    return parsed
+    return parsed.alias(name)
 
 
 def _object(rejects: Rejects, name: str, text: pl.DataFrame, wrong: pl.Series) -> None:
-    for index in wrong.arg_true():
-        rejects.add(index + 2, f"column {name!r} must not be {text[name][index]!r}")
+    for line, value in text.filter(wrong).select(LINE, name).iter_rows():
+        rejects.add(line, f"column {name!r} must not be {value!r}")
 
 
-def _check(path: Path, rejects: Rejects, text: pl.DataFrame) -> None:
+def _check(path: Path, rejects: Rejects, text: pl.DataFrame, bad: Sequence[Reject] = ()) -> None:
     """Raise BadReferenceFile, which names the first wrong line, where there is any."""
 
     def raw(lines: set[int]) -> dict[int, str]:
-        return {line: ",".join(str(cell or "") for cell in text.row(line - 2)) for line in lines}
+        rows = text.filter(pl.col(LINE).is_in(list(lines))).iter_rows()
+        return {one.line: one.raw for one in bad} | {line: ",".join(str(v or "") for v in row) for line, *row in rows}
 
-    rejects.rows = text.height
     try:
         rejects.check_limit(str(path), raw=raw)
     except TooManyRejects as error:

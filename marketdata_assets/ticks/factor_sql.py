@@ -94,6 +94,7 @@ def recomputed(
     """
     left_out = pl.DataFrame(off, {"symbol": pl.String, "date": pl.Date}, orient="row")
     bars = bars.filter(((pl.col("flags") & FLAGS["units"]) == 0).all().over("symbol", "date"))
+    bars = bars.filter((pl.col("flags") & FLAGS["outside_session"]) == 0)
     bars = bars.join(left_out, on=["symbol", "date"], how="anti")
     numbers = pl.DataFrame({"date": sessions, "session": range(len(sessions))}, {"date": pl.Date, "session": pl.Int64})
     priced = bars.filter(pl.col("close").is_not_null()).sort("symbol", "date", "ts")

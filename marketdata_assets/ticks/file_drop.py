@@ -7,14 +7,15 @@ columns, and the rules for a row, are those of `files` for bars and of `order_bo
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from marketdata_assets.errors import MarketDataError
-from marketdata_assets.loading.errors import TooManyRejects
-from marketdata_assets.loading.files import FileState, below, walk
-from marketdata_assets.loading.rejects import DEFAULT_LIMIT
+from marketdata_assets.loading import text_table
+from marketdata_assets.loading.errors import LoadError, TooManyRejects
+from marketdata_assets.loading.files import FileState, Unit, below, walk
+from marketdata_assets.loading.rejects import DEFAULT_LIMIT, LINE
+from marketdata_assets.loading.text_table import TextTable
 from marketdata_assets.reference import codes
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.bookkeeping import Reject
@@ -28,12 +29,14 @@ ORDER_BOOKS = "order_book"  # the folder of order books below the one of bars
 SYMBOL = ("symbol", "ts_code", "code")
 TIME = ("ts", "timestamp", "trade_time", "time", "datetime")
 
-_TIMES = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M:%S%.f", "%Y/%m/%d %H:%M", "%Y-%m-%dT%H:%M:%S%.f")
+_TIMES = tuple(
+    f"%Y{dash}%m{dash}%d{between}{clock}" for dash in "-/" for between in " T" for clock in ("%H:%M:%S%.f", "%H:%M")
+)
 _COMPACT = r"^(19|20)\d{10}(\d{2}(\d{3})?)?$"  # 20261120093000, with milliseconds or without seconds
 _EPOCHS = {10: 1_000_000, 13: 1_000, 16: 1}  # digits, and microseconds of one: seconds, ms, us since 1970
 _EPOCH_SPAN = (631_152_000_000_000, 2_000_000_000_000_000)  # 1990 to May 2033: what else has ten digits is no epoch
 _SECOND_60 = r":60(\D|$)|^\d{12}60"  # polars reads it as the next minute
-_OFFSET = r"(?:Z|[+-]\d{2}:?\d{2})$"
+_OFFSET = r"^(?<clock>.*?)(?: ?(?:(?<utc>Z)|(?<sign>[+-])(?<hours>0\d|1[0-4]):?(?<minutes>[0-5]\d)))?$"
 
 Names = Callable[[Path, Sequence[str]], Mapping[str, str]]
 """The file's column for each canonical column; BadFile when one is missing or duplicated."""
@@ -197,21 +200,26 @@ class Folder:
 
     def content(self, file: FileState) -> Content:
         """Read one file."""
-        raw = table(file.path)
-        if raw is None:
+        found = table(file)
+        if found is None:
             return Content(file, 0, {}, {}, {}, 0, (), None)
-        names = self.names(file.path, raw.columns)
-        rows = raw.select(pl.col(theirs).alias(ours) for ours, theirs in names.items())
-        rows = rows.with_columns(pl.concat_str(pl.all().cast(pl.String).fill_null(""), separator=",").alias("raw"))
-        rows = rows.with_row_index("line", 1 if file.path.suffix.lower() == ".parquet" else 2)
+        names = self.names(file.path, found.names)
+        columns = [pl.nth(found.names.index(theirs) + 1).alias(ours) for ours, theirs in names.items()]
+        rows = found.rows.select(*columns, line=LINE)
+        rows = rows.with_columns(
+            pl.concat_str(pl.col(*names).cast(pl.String).fill_null(""), separator=",").alias("raw")
+        )
         symbols, unknown = self._symbols(rows["symbol"])
-        rows = rows.with_columns(pl.col("line").cast(pl.Int64), symbol=symbols, ts=times(rows["ts"], self.session))
-        numbers = [name for name in names if name not in ("symbol", "ts")]
-        short = pl.when(_ends_early(file.path, raw)).then(pl.lit("the line ends before its last column"))
-        rows = rows.with_columns(reason=pl.coalesce(unknown, short, *map(_no_number, numbers)))
+        given, numbers = rows["ts"].cast(pl.String), [name for name in names if name not in ("symbol", "ts")]
+        rows = rows.with_columns(symbol=symbols, ts=times(rows["ts"], self.session))
+        rows = rows.with_columns(reason=pl.coalesce(unknown, _no_time(given), *map(_no_number, numbers)))
         good, others = self.judge(rows.with_columns(pl.col(name).cast(pl.Float64, strict=False) for name in numbers))
+        if found.bad:
+            bad = [{"line": one.line, "reason": one.reason, "raw": one.raw} for one in found.bad]
+            others = pl.concat([others, pl.DataFrame(bad, OTHERS)]).sort("line")
         named = pl.concat_str(pl.lit(f"{file.path.name}: "), "reason")  # stays null without a reason
-        return _content(file, rows.height, good, others.with_columns(reason=named), self._spans(rows))
+        read = rows.height + len(found.bad)
+        return _content(file, read, good, others.with_columns(reason=named), self._spans(rows))
 
     def rows_of(self, theirs: str, days: Days, empty: pl.DataFrame) -> Rows:
         """The rows of one symbol from all files; of equal instants the row of the newest file counts.
@@ -240,11 +248,11 @@ class Folder:
         for content in self.read():
             if content.file == file:
                 return content.spans
-        raw = table(file.path)
-        if raw is None:
+        found = table(file)
+        if found is None:
             return {}
-        names = self.names(file.path, raw.columns)
-        rows = raw.select(symbol=names["symbol"], ts=names["ts"])
+        names = self.names(file.path, found.names)
+        rows = found.rows.select(pl.nth(found.names.index(names[ours]) + 1).alias(ours) for ours in ("symbol", "ts"))
         known = self._symbols(rows["symbol"])[0]
         return self._spans(rows.with_columns(symbol=known, ts=times(rows["ts"], self.session)))
 
@@ -259,7 +267,8 @@ class Folder:
     def _name(self, text: str) -> str | None:
         """`600000.SH` as it is, and other spellings of it, by the symbol mapping."""
         name = text.strip().upper()
-        if self.mapping.ours(name) is not None:
+        ours = self.mapping.ours(name)
+        if ours is not None and (ours in self.mapping.symbols or not codes.misspelt(ours)):
             return name
         symbol = codes.canonical(name)
         return self.mapping.theirs(symbol) if symbol else None
@@ -268,6 +277,8 @@ class Folder:
         if not text.strip():
             return "a row without a symbol"
         exchange = text.strip().rpartition(".")[2]
+        if codes.misspelt(text.strip().upper()):
+            return f"symbol {text!r} has no six digits; {codes.advice(text)}"
         if "." in text and not exchange.isdigit():
             return f"symbol {text!r}: no exchange {exchange!r} in symbol_mapping of files in the providers file"
         return f"symbol {text!r} names no exchange; {codes.advice(text)}"
@@ -294,28 +305,18 @@ def _content(file: FileState, read: int, rows: pl.DataFrame, others: pl.DataFram
     return Content(file, read, _by_symbol(rows), _by_symbol(others), spans, bad.height, undated, flaw)
 
 
-def table(path: Path) -> pl.DataFrame | None:
-    """The file without conversions; CSV as text, so that no type is guessed. None when it has no row."""
+def table(file: FileState) -> TextTable | None:
+    """The file without conversions, a CSV as text; None when it has no row. Raises BadFile."""
+    if file.path.suffix.lower() != ".parquet":
+        try:
+            return text_table.read(Unit(file))
+        except LoadError as error:
+            raise BadFile(str(file.path), getattr(error, "cause", str(error))) from error
     try:
-        if path.suffix.lower() == ".parquet":
-            return pl.read_parquet(_source(path), glob=False)
-        return pl.read_csv(_source(path), infer_schema=False, encoding="utf8", glob=False)
-    except pl.exceptions.NoDataError:
-        return None
+        rows = pl.read_parquet(_source(file.path), glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise BadFile(str(path), f"cannot be read ({' '.join(str(error).split())[:200]})") from error
-
-
-def _ends_early(path: Path, rows: pl.DataFrame) -> pl.Series:
-    """Which lines of a CSV file have fewer fields than the header, as the last one of a file that was cut."""
-    none = pl.Series([False]).new_from_index(0, rows.height)
-    if path.suffix.lower() == ".parquet" or not rows[rows.columns[-1]].null_count():
-        return none
-    options: dict[str, Any] = {"infer_schema": False, "encoding": "utf8", "glob": False}
-    lines = pl.read_csv(_source(path), separator="\x01", quote_char=None, **options).to_series()
-    return (
-        lines.fill_null("").str.count_matches(",", literal=True) < rows.width - 1 if len(lines) == len(none) else none
-    )
+        raise BadFile(str(file.path), f"cannot be read ({' '.join(str(error).split())[:200]})") from error
+    return TextTable(rows.columns, rows.with_row_index(LINE, 1).cast({LINE: pl.Int64}))
 
 
 def _source(path: Path) -> Path | bytes:
@@ -355,11 +356,14 @@ def times(column: pl.Series, session: Session) -> pl.Expr:
     text = pl.when(~text.str.contains(_SECOND_60)).then(text)
     compact = pl.when(text.str.contains(_COMPACT)).then(text.str.pad_end(17, "0"))
     digits = compact.str.to_datetime("%Y%m%d%H%M%S%3f", strict=False, time_unit="us")
-    naive = pl.coalesce(digits, *(text.str.to_datetime(form, strict=False, time_unit="us") for form in _TIMES))
-    aware = text.str.to_datetime("%+", strict=False, time_unit="us", time_zone="UTC")
-    return (
-        pl.when(text.str.contains(_OFFSET)).then(aware).otherwise(pl.coalesce(to_utc(naive, session), *_epochs(text)))
-    )
+    part = text.str.extract_groups(_OFFSET)
+    local = part.struct["clock"]
+    naive = pl.coalesce(digits, *(local.str.to_datetime(form, strict=False, time_unit="us") for form in _TIMES))
+    minutes = part.struct["hours"].cast(pl.Int64) * 60 + part.struct["minutes"].cast(pl.Int64)
+    ahead = pl.when(part.struct["sign"] == "-").then(-minutes).otherwise(minutes).fill_null(0)
+    aware = (naive - pl.duration(minutes=ahead)).dt.replace_time_zone("UTC")
+    has_offset = part.struct["sign"].is_not_null() | part.struct["utc"].is_not_null()
+    return pl.when(has_offset).then(aware).otherwise(pl.coalesce(to_utc(naive, session), *_epochs(text)))
 
 
 def _epochs(text: pl.Expr) -> Iterator[pl.Expr]:
@@ -373,7 +377,13 @@ def _epochs(text: pl.Expr) -> Iterator[pl.Expr]:
 def _no_number(name: str) -> pl.Expr:
     text = pl.col(name).cast(pl.String).str.strip_chars()
     lost = text.is_not_null() & (text != "") & text.cast(pl.Float64, strict=False).is_null()
-    return pl.when(lost).then(pl.lit(f"{name} is not a number"))
+    return pl.when(lost).then(pl.format(f"{name} is not a number: '{{}}'", text.str.head(40)))
+
+
+def _no_time(given: pl.Series) -> pl.Expr:
+    """Where `ts` could not be read, why."""
+    text = given.str.strip_chars().str.head(40).fill_null("")
+    return pl.when(pl.col("ts").is_null()).then(pl.format("time '{}' cannot be read, unlike 2026-03-02 09:31:00", text))
 
 
 def _by_symbol(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:

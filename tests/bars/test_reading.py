@@ -223,3 +223,17 @@ def test_a_quote_within_a_cell_is_no_number(tmp_path: Path) -> None:
     rows = [line(label) for label in minutes("2000-06-09 09:30:00", 150)]
     rows[3] = rows[3].replace(",10.00,", ',"10".00,', 1)
     assert parse_one(tmp_path, csv_text(rows))[1] == [5]
+
+
+def test_quotes_that_do_not_close_on_their_line_hide_no_row(tmp_path: Path) -> None:
+    """One of them opens in a name, and another closes some rows later."""
+    rows = [line(label) for label in minutes("2000-06-09 09:30:00", 300)]
+    rows[3], rows[40] = rows[3].replace("浦发银行", '"浦发银行'), rows[40].replace("浦发银行", '浦发银行"')
+    assert parse_one(tmp_path, csv_text(rows))[1] == [5, 42]
+    rejects = Rejects()
+    kept = typed(Block("\n".join(rows).encode(), 2), NAMES, rejects)
+    assert (kept.frame.height, rejects.rows, rejects.reasons) == (
+        298,
+        300,
+        dict.fromkeys((5, 42), "a quote without end"),
+    )

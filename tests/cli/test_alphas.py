@@ -258,6 +258,14 @@ def test_package_that_cannot_be_read_is_named_and_the_rest_lands(lab: Lab) -> No
     assert failures == {"alpha_files": 0, "alpha_packages": 0, "regular_alphas": 1, "super_alphas": 0}
 
 
+def test_what_lands_beside_a_raw_file_that_cannot_be_read_is_counted(lab: Lab) -> None:
+    sample_alphas.write_archive(lab.root, "cut", months=["2024-10", "2024-11"], regular=20, superalphas=2)
+    layout.slice_path(lab.root, "cut", "regular", NOVEMBER).write_text('[{"id": "A1", "dateCr')
+    ended = lab.said("ingest", "alphas", "--account", "cut", code=1)
+    assert ended["inserted"] == ended["documents"] == 44
+    assert ended["accounts"]["cut"]["checks_passed"] > 0
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -44,16 +44,16 @@ def test_files_are_loaded_and_what_is_unknown_is_counted(run: Run, tmp_path: Pat
 
 
 def test_file_with_an_error_fails_the_command_with_line_and_value(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "suspensions.csv").write_text("symbol,date\n600000.SH,20260302\n")
+    (tmp_path / "suspensions.csv").write_text("symbol,date\n600000.SH,2026-3\n")
     failed = run("ingest", "reference")
     assert failed.returncode == 1
-    assert "suspensions.csv:2: column 'date' must not be '20260302'" in " ".join(failed.stderr.split())
+    assert "suspensions.csv:2: column 'date' must not be '2026-3'" in " ".join(failed.stderr.split())
     assert "Traceback" not in failed.stderr
     [row] = answer(run("quarantine", "show", "reference", "--json"))["rows"]
-    assert (row["place"], row["raw"]) == ("suspensions.csv:2", "600000.SH,20260302")
+    assert (row["place"], row["raw"]) == ("suspensions.csv:2", "600000.SH,2026-3")
     (tmp_path / "suspensions_2026-03.csv").write_text("symbol,date\n600000.SH,2026-03-02\n")
     failed = run("ingest", "reference", "--months", "2026-03")
     said = " ".join((failed.stdout + failed.stderr).split())
     assert failed.returncode == 1
-    assert "check failed files_read" in said
+    assert "check failed files_read: such as file suspensions.csv" in said
     assert "2 files: 1 loaded, 1 failed (suspensions.csv:" in said

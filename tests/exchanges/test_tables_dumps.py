@@ -15,7 +15,7 @@ from history_pages import HASTY
 from marketdata_assets import read
 from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.exchanges.records import OrderBook
-from marketdata_assets.exchanges.tables.dumps import dumps_in, load_dumps
+from marketdata_assets.exchanges.tables.dumps import dumps_in, load_dumps, others_in
 from marketdata_assets.exchanges.tables.loaded_files import FileReport, FilesReport
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse
@@ -130,6 +130,42 @@ def test_files_of_a_public_archive_are_loaded_by_their_folders(clickhouse_client
         ["spot", "linear"],
     )
     assert ends(load(clickhouse_client, tmp_path)) == {"unchanged": 2}, "of the same name, in different folders"
+
+
+def lines_of_trades(count: int, first: int = 1704153600000) -> bytes:
+    return b"".join(b"%d,100.5,2,201,%d,True,True\n" % (number, first + number) for number in range(1, count + 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "rows", "cause"),
+    [
+        ("BTCUSDT-trades-2024-01-02.csv", lines_of_trades(100), 100, ""),
+        ("BTCUSDT-trades-2024-01-02.CSV", lines_of_trades(100), 100, ""),
+        ("BTCUSDT-trades-2024-01-02.ZIP", zipped("x.zip", lines_of_trades(100).decode().splitlines()), 100, ""),
+        ("BTCUSDT-trades-2024-01-02.csv", b"\xef\xbb\xbf" + lines_of_trades(100), 100, ""),
+        (
+            "BTCUSDT-trades-2024-01-02.csv",
+            b"\xef\xbb\xbfid,price\n" + lines_of_trades(100).replace(b"\n", b"\r\n"),
+            100,
+            "",
+        ),
+        ("BTCUSDT-trades-2024-01-02.csv", lines_of_trades(100).replace(b"\n", b"\r"), 0, "not with CR alone"),
+        ("BTCUSDT-trades-2024-01-02.csv", lines_of_trades(100, 1704153600), 0, "is no time in milliseconds"),
+    ],
+)
+def test_every_line_of_a_file_is_a_row_or_has_a_reason(
+    clickhouse_client: Client, tmp_path: Path, name: str, data: bytes, rows: int, cause: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    (tmp_path / "README.txt").write_text("about")
+    (tmp_path / f"{name}.CHECKSUM.old").write_text("")
+    [unit] = load(clickhouse_client, tmp_path, exchange="binance", market_type="spot").units
+    assert (unit.rows, count(clickhouse_client, "exchange_trades")) == (rows, rows)
+    assert cause in (unit.error or "") and bool(unit.error) == bool(cause)
+    assert [(one.file, one.state) for one in others_in(tmp_path)] == [
+        (f"{name}.CHECKSUM.old", "not taken"),
+        ("README.txt", "not taken"),
+    ]
 
 
 def test_a_file_without_a_market_needs_it(clickhouse_client: Client, tmp_path: Path) -> None:

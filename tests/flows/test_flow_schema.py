@@ -76,7 +76,7 @@ def test_what_we_read_is_taken(right: str, other: str) -> None:
         ("skip_lines: 0", "skip_lines: many"),
         ("day: date", "day: dat"),
         ("close: numeric(16,4)", "close: numeric(16)4"),
-        ('delimiter: ","', 'delimiter: ",,"'),
+        ('delimiter: ","', 'delimiter: ""'),
         ("- sort: [symbol, day]", "- sorted: [symbol, day]"),
         ("- sort: [symbol, day]", "- sort:"),
         ("- sort: [symbol, day]", "- {sort: symbol, select: symbol}"),

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from marketdata_assets.loading import file_ledger
-from marketdata_assets.loading.file_ledger import Delivered, FileEntry, FileState, Recorded, everything, state_of
+from marketdata_assets.loading.file_ledger import (
+    Delivered,
+    FileEntry,
+    FileState,
+    Recorded,
+    everything,
+    name_in,
+    state_of,
+)
 
 
 def test_every_entry_of_a_folder_is_listed(tmp_path: Path) -> None:
@@ -47,6 +55,35 @@ def test_a_folder_that_is_a_file_and_a_name_that_is_not_utf8(tmp_path: Path) -> 
     path.write_text("x")
     assert [one.name for one in everything(tmp_path)] == ["深发展.csv"]
     assert everything(path) == []
+
+
+def test_a_folder_that_cannot_be_looked_into_has_failed_whatever_its_name(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "deep")
+    (tmp_path / "notes.txt").symlink_to(tmp_path / "absent")
+    states = {one.name: state_of(one, None, not_taken="another suffix").state for one in everything(tmp_path)}
+    assert states == {"link": FileState.FAILED, "notes.txt": FileState.NOT_TAKEN}
+
+
+def test_a_file_may_be_named_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "bars"
+    (folder / "2024").mkdir(parents=True)
+    (folder / "2024" / "a.csv").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    given = [
+        "2024/a.csv",
+        "bars/2024/a.csv",
+        f"{folder}/2024/a.csv",
+        f"{tmp_path}/x/../bars/2024/a.csv",
+        "./bars/2024/a.csv",
+    ]
+    assert {name_in(folder, one) for one in given} == {"2024/a.csv"}
+    assert name_in(folder, f"{folder}/2024/gone.csv") == "2024/gone.csv"
+    assert [name_in(folder, one) for one in ("b.csv", "/etc/b.csv", "bars/b.csv")] == [
+        "b.csv",
+        "/etc/b.csv",
+        "bars/b.csv",
+    ]
 
 
 FILE = Delivered("a.csv", "/a.csv", 3, 5)

@@ -93,6 +93,16 @@ def test_hidden_members_are_skipped_and_those_of_one_name_have_a_problem(tmp_pat
         read(units[0])
 
 
+def test_a_member_with_a_dot_as_a_folder_is_data(tmp_path: Path) -> None:
+    """Zips made of a folder have names as `./a.csv`, some `../a.csv`: nothing of them is hidden."""
+    units = zipped(tmp_path / "a.zip", "./a.csv", "../b.csv", "deep/./c.csv", "./.hidden.csv", "../.git/d.csv")
+    assert [(unit.member, read(unit)) for unit in units] == [
+        ("./a.csv", b"member 0"),
+        ("../b.csv", b"member 1"),
+        ("deep/./c.csv", b"member 2"),
+    ]
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_members_of_every_common_compression_are_read(tmp_path: Path, method: int) -> None:
     assert [read(unit) for unit in zipped(tmp_path / "a.zip", "a.csv", "b.csv", method=method)] == [

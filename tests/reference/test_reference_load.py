@@ -184,8 +184,25 @@ def test_without_any_source_it_says_what_to_do(loads: Loads) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "cause"),
     [
-        ("suspensions.csv", "symbol,date\nsh600000,2026-03-02\n", r":2: column 'symbol' must not be 'sh600000'"),
-        ("suspensions.csv", "symbol,date\n600000.SH,20260302\n", r":2: column 'date' must not be '20260302'"),
+        (
+            "suspensions.csv",
+            "symbol,date\n600000,2026-03-02\n",
+            r":2: column 'symbol' must not be '600000': write 600000.SH",
+        ),
+        (
+            "suspensions.csv",
+            "symbol,date\n1.SZ,2026-03-02\n",
+            r":2: column 'symbol' must not be '1.SZ': write 000001.SZ",
+        ),
+        ("suspensions.csv", "symbol,date\n600000.SH,202603020\n", r":2: column 'date' must not be '202603020'"),
+        ("suspensions.csv", "symbol,date,timing\n600000.SH,2026-03-02\n", r":2: 2 columns, expected 3"),
+        (
+            "suspensions.csv",
+            'symbol,date,timing\n600000.SH,2026-03-02,"x\n600001.SH,2026-03-02,\n600002.SH,2026-03-02,x"\n',
+            r":2: a quote without end",
+        ),
+        ("suspensions.csv", "symbol,date\r600000.SH,2026-03-02\r", r"not with CR alone"),
+        ("suspensions.csv", "symbol,date,date\n600000.SH,2026-03-02,2026-03-03\n", r":1: column date is there twice"),
         ("suspensions_2026-03.csv", "symbol,date\n600000.SH,2026-02-02\n", r"has a row of 2026-02-02"),
         ("suspensions_2026-13.csv", "symbol,date\n", r"its name has no day or month"),
         ("suspensions.csv", "symbol\n600000.SH\n", r":1: columns date are missing"),
@@ -196,6 +213,14 @@ def test_a_bad_file_is_named_with_line_and_value(loads: Loads, name: str, text: 
     [march, report] = loads.days("suspensions", MARCH)
     assert (march.outcome, report.outcome) == ("ok", "failed")
     assert cause in (report.error or "")
+
+
+@pytest.mark.parametrize("limit", ["nan", "inf", "-inf", "1e999"])
+def test_a_number_that_is_not_finite_is_no_limit(loads: Loads, limit: str) -> None:
+    loads.drop("price_limits_[1].csv", f"symbol,date,up,down\n600000.SH,2026-03-02,{limit},9\n")
+    [march, report] = loads.days("price_limits", MARCH)
+    assert (march.outcome, report.outcome) == ("ok", "failed")
+    assert f"price_limits_[1].csv:2: column 'up' must not be '{limit}'" in (report.error or "")
 
 
 def test_rows_of_a_file_that_is_bad_now_stay_and_are_not_requested(loads: Loads) -> None:
@@ -270,3 +295,19 @@ def test_after_the_end_of_the_library_announced_days_are_exact_and_others_provis
     assert daily.due_months(loads.client, "adjust_factors", [month], now, calendar) == (
         [] if calendar.is_provisional(today) else [month]
     )
+
+
+@pytest.mark.parametrize(
+    ("rows", "cause"),
+    [
+        ("600000.SH,2026-03-02,nan", ":2: column 'adj_factor' must not be 'nan'"),
+        ("600000.SH,2026-03-02,1.5\nsh600000,2026/3/2,1.6", r":2: another row has the same symbol, date"),
+        ("600000.SH,2026-03-02,1.5\nsh600000,2026/3/2,1.50", ""),
+    ],
+)
+def test_numbers_are_finite_and_a_key_has_one_row(loads: Loads, rows: str, cause: str) -> None:
+    loads.drop("adjust_factors.csv", f"symbol,date,adj_factor\n{rows}\n")
+    errors = [report.error for report in loads.days("adjust_factors", MARCH, provider=False) if report.error]
+    assert all(cause in error for error in errors) and bool(errors) == bool(cause)
+    if not cause:
+        assert stored.adjust_factors(loads.client).rows() == [("600000.SH", dt.date(2026, 3, 2), 1.5)]

@@ -248,7 +248,8 @@ def test_three_rows_without_a_time_block_no_day_and_are_listed_once(drops: Drops
     assert (report.failed, report.rows, report.rejected) == ((), 53 * A_DAY, 3)
     assert landed(drops.loader.client).height == 53 * A_DAY
     lines = range(len(rows) + 2, len(rows) + 5)
-    assert drops.quarantine() == [(file_ledger.DATASET, line, "the time cannot be parsed") for line in lines]
+    reason = "time '' cannot be read, unlike 2026-03-02 09:31:00"
+    assert drops.quarantine() == [(file_ledger.DATASET, line, reason) for line in lines]
     drops.put("a.csv", rows)
     assert drops.load([SYMBOL], months=months).rejected == 0
     assert drops.quarantine() == []
@@ -260,7 +261,7 @@ def test_a_rejected_row_leaves_quarantine_with_the_corrected_file(drops: Drops, 
     bad = rows[17].replace("10.0,100", "ten,100")
     drops.put("a.csv", [*rows[:17], bad, *rows[18:]])
     [report] = drops.load([SYMBOL]).units
-    assert (report.rejected, drops.quarantine()) == (1, [(TICK_DATA.name, 19, "close is not a number")])
+    assert (report.rejected, drops.quarantine()) == (1, [(TICK_DATA.name, 19, "close is not a number: 'ten'")])
     drops.put("a.csv", rows if corrected else [*rows[:17], *rows[18:]])
     [report] = drops.load([SYMBOL]).units
     assert (report.rejected, report.changed, drops.quarantine()) == (0, corrected, [])

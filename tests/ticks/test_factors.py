@@ -568,6 +568,22 @@ def test_days_without_bars_are_stepped_over_for_a_return_and_not_for_a_volume(
     }
 
 
+def test_bars_outside_the_session_are_no_part_of_a_day(client: Client, compute_all: Computer) -> None:
+    night = [
+        day_of(SYMBOL, day, [(55.0, 900, 1.0)] * 12, flags=records.FLAGS["outside_session"]).with_columns(
+            pl.col("ts") + dt.timedelta(hours=12)
+        )
+        for day in (FEBRUARY[3], FEBRUARY[4])
+    ]
+    alone = f"d{FEBRUARY[4]:%Y%m%d}"
+    stand(client, [*months(**{alone: []}), *months(OTHER, **{alone: []}), *night])
+    compute_all()
+    mine, other = (factors(client, symbol).drop("symbol") for symbol in (SYMBOL, OTHER))
+    assert mine.equals(other)
+    frames = pl.concat([*months(**{alone: []}), *night])
+    assert differences(factors(client, SYMBOL), recomputed(frames, window(MONTH, weekdays), FEBRUARY[0])).is_empty()
+
+
 def test_after_five_days_without_a_bar_there_is_no_return(client: Client, compute_all: Computer) -> None:
     stand(client, months(d20260203=[], d20260204=[], d20260205=[], d20260206=[], d20260209=[]))
     compute_all([UNITS[0]])

@@ -63,7 +63,7 @@ def settled(client: Client, folder: Path, errors: Mapping[Unit, str], **changes:
     ("rows", "error"),
     [
         (["600906,2025-06-02 09:31,1,1,1,1,1"], "write 600906.SH"),
-        ([f"{SYMBOL},45810.4,1,1,1,1,1"], "the time cannot be parsed"),
+        ([f"{SYMBOL},45810.4,1,1,1,1,1"], "time '45810.4' cannot be read"),
     ],
 )
 def test_a_file_without_a_row_of_any_symbol_month_fails_and_its_rows_are_in_quarantine(

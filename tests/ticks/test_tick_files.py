@@ -90,8 +90,8 @@ def test_bad_rows_are_refused_with_their_line(tmp_path: Path) -> None:
     assert {reject.line: reject.reason for reject in content.rejects()} == {
         3: "a.csv: contradicts an earlier row of the same minute",
         5: "a.csv: volume is not a whole number of shares",
-        7: "a.csv: open is not a number",
-        4: "a.csv: the time cannot be parsed",
+        7: "a.csv: open is not a number: 'n/a'",
+        4: "a.csv: time '2025-06-02 25:00:00' cannot be read, unlike 2026-03-02 09:31:00",
     }
     assert content.rows[SYMBOL]["volume"].to_list() == [1200, None]
     assert {reject.line: reject.slice for reject in content.rejects()} == {
@@ -126,7 +126,10 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
     [
         (HEADER.replace("volume", "成交量") + ROW, "no column volume or vol; it has symbol, ts"),
         (HEADER.replace("turnover", "vol") + ROW, "columns volume and vol both mean volume"),
-        (HEADER + ROW.strip() + ",1,2,3\n", "cannot be read"),
+        (HEADER + ROW.strip() + ",1,2,3\n", "line 2: bad.csv: 11 columns, expected 8"),
+        (HEADER.replace("turnover", "Volume") + ROW, "columns volume and Volume both mean volume"),
+        (HEADER.replace("turnover", "volume") + ROW, "columns volume and volume both mean volume"),
+        ((HEADER + ROW).replace("\n", "\r"), "not with CR alone"),  # was proven to be empty
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_and_costs_the_others_nothing(
@@ -138,9 +141,27 @@ def test_a_file_that_cannot_be_read_is_named_and_costs_the_others_nothing(
     files = Files(tmp_path, files_config())
     assert asyncio.run(files.bars(SYMBOL, JUNE)).rows.height == 1
     broken = files.of_bars.broken()
+    broken |= {one.file.name: str(one.flaw) for one in files.of_bars.read() if one.flaw}
     assert broken.keys() == {"bad.csv", "b.parquet"}
     assert broken["bad.csv"].startswith(str(file))
     assert re.search(cause, broken["bad.csv"])
+
+
+def test_quotes_that_do_not_close_on_their_line_hide_no_row(tmp_path: Path) -> None:
+    """They are rejected; the rows between them are none of one long cell."""
+    names = ["x"] * 200 + ['"x'] + ["x"] * 40 + ['x"', '"y, z"', "x"]
+    rows = (
+        ROW.replace("09:31", f"{9 + n // 60:02}:{n % 60:02}").replace("\n", f",{name}\n")
+        for n, name in enumerate(names)
+    )
+    written(tmp_path, HEADER.replace("\n", ",name\n") + "".join(rows))
+    [content] = Files(tmp_path, files_config()).of_bars.contents()
+    assert content.read == len(names) == content.rejected + content.rows[SYMBOL].height
+    assert [(one.line, one.reason) for one in content.rejects()] == [
+        (202, "a.csv: a quote without end"),
+        (243, "a.csv: a quote without end"),
+    ]
+    assert '"x' in content.rejects()[0].raw
 
 
 @pytest.mark.parametrize(
@@ -153,6 +174,10 @@ def test_a_file_that_cannot_be_read_is_named_and_costs_the_others_nothing(
         ("600000", False),
         ("600000.0", False),
         ("AAPL.US", False),
+        ("1.SZ", False),
+        ("60000.sh", False),
+        ("６０００００.SH", False),
+        ("#600000.SH", False),
         ("", False),
     ],
 )
@@ -165,7 +190,15 @@ def test_spellings_of_a_symbol_are_understood_or_rejected_with_advice(
     assert (content.rejected, content.rows.keys() == {SYMBOL}) == (not known, known)
     if not known:
         [reject] = content.undated
-        words = {"600000": "write 600000.SH", "AAPL.US": "no exchange 'US'", "": "a row without a symbol"}
+        words = {
+            "600000": "write 600000.SH",
+            "AAPL.US": "no exchange 'US'",
+            "1.SZ": "write 000001.SZ: its leading zeros are lost",
+            "60000.sh": "has no six digits; write it as 600000.SH",
+            "６０００００.SH": "has no six digits; write it as 600000.SH",
+            "#600000.SH": "has no six digits; write it as 600000.SH",
+            "": "a row without a symbol",
+        }
         assert words.get(written_as, "names no exchange") in reject.reason
 
 
@@ -175,6 +208,11 @@ def test_spellings_of_a_symbol_are_understood_or_rejected_with_advice(
         ("20250602093100", INSTANT),
         ("202506020931", INSTANT),
         ("20250602093100000", INSTANT),
+        ("2025/06/02T09:31+08:00", INSTANT),
+        ("2025-6-2 9:31", INSTANT),
+        ("2025-06-02 01:31 Z", INSTANT),
+        ("2025-06-01T20:31:00.000-05:00", INSTANT),
+        ("2025-06-02 09:31+25:00", None),
         ("1748827860", INSTANT),
         ("1748827860000", INSTANT),
         ("1748827860000000", INSTANT),
@@ -274,9 +312,9 @@ def test_a_book_is_kept_as_it_was_published(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (BOOK.replace("2025-06-02 09:30:03.500", "soon"), "the time cannot be parsed"),
+        (BOOK.replace("2025-06-02 09:30:03.500", "soon"), "time 'soon' cannot be read, unlike 2026-03-02 09:31:00"),
         (BOOK.replace("03.500", "03.5001"), "a time finer than a millisecond"),
-        (BOOK.replace("9.40", "nine"), "bid_price_1 is not a number"),
+        (BOOK.replace("9.40", "nine"), "bid_price_1 is not a number: 'nine'"),
         (BOOK.replace("9.40", "nan"), "bid level 1: a number is not finite"),
         (BOOK.replace("800", "inf"), "ask level 2: a number is not finite"),
         (BOOK.replace("9.40", "-9.40"), "bid level 1: the price is below 0"),

@@ -289,7 +289,10 @@ def _finish(context: dg.AssetExecutionContext, ended: Ended, stores: Stores) -> 
         configs = {name: ImportConfig(**_config(context, name)) for name in rest}
         try:
             pairs = [pair for pair in ended.by_pair if pair not in ended.failed or _has_files(stores.files.path, *pair)]
-            others = report.materialize(context, load(context, rest, pairs, configs, stores))
+            done = load(context, rest, pairs, configs, stores)
+            for name, step in done.items():  # the totals, which a step of its own would have as its output
+                context.log_event(dg.AssetObservation(name, metadata=step.metadata))
+            others = report.materialize(context, done)
         except (MarketDataError, OSError) as error:  # what failed before is the run's failure
             context.log.error(f"not imported: {error}")
     return report.finish(context, ended, others)

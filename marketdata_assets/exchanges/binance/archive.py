@@ -27,6 +27,7 @@ MONTH = "1mo"  # how file names write 1M, as some file systems ignore case
 
 _BOOLEANS = {"true": True, "True": True, "false": False, "False": False}
 _MICROSECONDS = 10**14  # a time from here on is in microseconds
+_EARLIEST, _LATEST = 10**12, 10**16
 _NAME = re.compile(r"(?P<instrument>[^\W_]+(?:_[A-Z0-9]+)?)-(?P<kind>\w+)-\d{4}-\d{2}(?:-\d{2})?\.(?:zip|csv)")
 
 Parser = Callable[[Sequence[str], InstrumentContext, int], AnyRecord]
@@ -84,7 +85,10 @@ def records(
 
 
 def _ms(text: str) -> int:
+    """Raises BadMessage for what is a time before September 2001 in milliseconds, as seconds are."""
     moment = int(text)
+    if not _EARLIEST <= moment < _LATEST:
+        raise BadMessage(VENUE, f"{text[:40]!r} is no time in milliseconds or microseconds")
     return moment // 1000 if moment >= _MICROSECONDS else moment
 
 

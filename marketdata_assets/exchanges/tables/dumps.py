@@ -7,7 +7,9 @@ an instrument and day is of one source: changes without numbers cannot be put in
 import asyncio
 import datetime as dt
 import gzip
+import re
 import time
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +28,7 @@ from marketdata_assets.exchanges.tables.record_batches import RecordBatches
 from marketdata_assets.exchanges.tables.schema import day_span, sql
 from marketdata_assets.exchanges.venue import Venue
 from marketdata_assets.input_limits import lines
+from marketdata_assets.loading.file_ledger import FileEntry, FileState, everything, other_suffix, state_of
 from marketdata_assets.loading.files import walk
 from marketdata_assets.progress import report as progress
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
@@ -41,7 +44,22 @@ UNIT_PARTS = 7  # of a path name a file in the ledger: names alone are not uniqu
 
 def dumps_in(folder: Path) -> list[Path]:
     """The files of a folder and the folders below it that may be dumps, by name."""
-    return [file.path for file in walk(folder, keep=lambda name: name.endswith(SUFFIXES))]
+    return [file.path for file in walk(folder, keep=lambda name: name.lower().endswith(SUFFIXES))]
+
+
+def others_in(folder: Path) -> list[FileEntry]:
+    """What else there is, with the reason for which it is not loaded."""
+    others = [
+        state_of(one, None, not_taken=other_suffix(one.name, SUFFIXES, "downloaded files"))
+        for one in everything(folder)
+        if not one.name.endswith(CHECKSUM)
+    ]
+    return [one for one in others if one.state is not FileState.DUE]
+
+
+def _lower_suffix(place: str) -> str:
+    """A path whose suffixes are as downloads have them."""
+    return re.sub(r"(\.csv)?(\.gz|\.zip)?$", lambda found: found[0].lower(), place, count=1, flags=re.IGNORECASE)
 
 
 def load_dumps(
@@ -142,7 +160,7 @@ class _Load:
         return FileReport.of(path, batches, error, notes, unit)
 
     def _read(self, path: Path, batches: RecordBatches, notes: list[str]) -> None:
-        kind = tardis.type_of(path.as_posix())
+        kind = tardis.type_of(_lower_suffix(path.as_posix()))
         checked, unknown = set[tuple[str, ...]](), set[str]()
         with _lines_of(path) as content:
             records = tardis.records(kind, content, self.catalogue.of_tardis) if kind else self._archived(path, content)
@@ -158,7 +176,7 @@ class _Load:
     def _archived(self, path: Path, content: Iterator[bytes]) -> Iterator[Outcome]:
         """The records of a file of a public archive. Raises ExchangesError and UnknownVenue."""
         for venue in venues.every():
-            found = venue.archive.named(path.name) if venue.archive else None
+            found = venue.archive.named(_lower_suffix(path.name)) if venue.archive else None
             if found and venue.archive and self.exchange in (None, venue.name):
                 market_type = self.market_type or venue.archive.market_of(path.as_posix())
                 if market_type is None:
@@ -201,9 +219,18 @@ def _lines_of(path: Path) -> Iterator[Iterator[bytes]]:
     beside = path.with_name(path.name + CHECKSUM)
     if beside.exists():
         verify(path.as_posix(), hash_of(path), beside.read_bytes())
-    if path.suffix == ".gz":
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
         with gzip.open(path) as unpacked:
-            yield lines(unpacked)
+            yield _whole(path, lines(unpacked))
         return
     with path.open("rb") as file:
-        yield csv_lines(file, path.name) if path.suffix == ".zip" else lines(file)
+        yield _whole(path, csv_lines(file, path.name) if suffix == ".zip" else lines(file))
+
+
+def _whole(path: Path, content: Iterator[bytes]) -> Iterator[bytes]:
+    """The lines, without a byte order mark. Raises BadDump where one of them is several."""
+    for number, line in enumerate(content, 1):
+        if b"\r" in line.rstrip(b"\r\n"):
+            raise BadDump(f"{path}: line {number} has a CR within: lines end with LF or CRLF, not with CR alone")
+        yield line.removeprefix(BOM_UTF8) if number == 1 else line

@@ -12,7 +12,8 @@
 -- vwap_deviation   last close / (sum of turnover / sum of volume) - 1. Every bar must have a volume, and every bar with
 --                  shares a turnover.
 --
--- A day with a bar flagged `units` (128, see FLAGS), or with prices beyond its limits, counts as one without bars.
+-- A day with a bar flagged `units` (128, see FLAGS), or with prices beyond its limits, counts as one without bars. Bars
+-- outside the session (64) are no part of a day.
 --
 -- MIN_BARS and DAYS_BEFORE are those of `factor_sql.py`.
 SELECT
@@ -51,7 +52,7 @@ FROM (
             if(in_units AND count(volume) = count(), sum(volume), NULL) AS shares,
             if(countIf(volume > 0 AND isNull(turnover)) = 0, sumIf(turnover, volume > 0), NULL) AS money
         FROM tick_data
-        WHERE symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s
+        WHERE symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s AND bitAnd(flags, 64) = 0
             AND has(CAST(%(sessions)s AS Array(Date)), date)
             AND NOT has(CAST(%(off_limits)s AS Array(Tuple(String, Date))), (toString(symbol), date))
         GROUP BY symbol, date

@@ -1,0 +1,270 @@
+"""The shape of a sample: how its lines are cut into cells, which of them are rows, and which is the header.
+
+All that is found is a declaration of the loader and a remark for the author of the flow; nothing is dropped that is
+not declared.
+"""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from marketdata_assets.flows.definition import Loader
+from marketdata_assets.flows.dialect import Dialect
+from marketdata_assets.flows.inference import MISSING, looks_like_number, looks_like_time
+
+DELIMITERS = (",", "\t", ";", "|", "::", "~", "^", "\x01")
+COMMENTS = ("#", "//", "%")
+LINES_TRIED = 200
+TOTAL = re.compile(
+    r"(合\s*计|小\s*计|总\s*计|共\s*计|(grand |sub)?totals?|sum|平均|均值|file creation time)", re.IGNORECASE
+)
+PERIOD = re.compile(r"(19|20)\d\d(-?(Q[1-4]|H[12]|0[1-9]|1[0-2]))?( \[YR(19|20)\d\d\])?", re.IGNORECASE)
+START, BEHIND = r'^[ \t",;|]*', r'([ \t",;|:：]|$)'
+"""What may be around the words that a line begins with."""
+
+Row = list[str | None]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of cells, and the lines of the sample that it is made of, from 0 on."""
+
+    cells: Row
+    first: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Form:
+    """How lines are cut: keys of the loader, and the usual number of cells."""
+
+    keys: dict[str, Any]
+    width: int
+    lines: list[Line]
+
+    @property
+    def uneven(self) -> int:
+        return sum(len(line.cells) != self.width for line in self.lines)
+
+
+@dataclass(frozen=True)
+class Header:
+    """The names of the columns and what further lines of the header say of them; whether there is one at all."""
+
+    found: bool
+    names: list[str]
+    labels: dict[str, str] = field(default_factory=dict)
+    lines: int = 1
+    """Lines of the header: those behind the first are no rows."""
+    remarks: list[str] = field(default_factory=list)
+
+
+def form(lines: Sequence[str]) -> tuple[Form, list[str]]:
+    """How the lines are cut into cells, with remarks: the delimiter that cuts most into equally many, then quotes."""
+    tried = lines[:LINES_TRIED]
+    best = max((_cut(tried, {"delimiter": one}) for one in DELIMITERS), key=_agreeing)
+    best = best if best.width > 1 else _cut(tried, {"delimiter": ","})
+    best = _of_several_characters(tried, best)
+    text, remarks = "\n".join(tried), []
+    opened = rf"(?m)(^|{re.escape(best.keys['delimiter'])})[ \t]*"
+    others = [{"escape": "\\"}] if '\\"' in text else []
+    others += [{"quote": "none"}] if '"' in text else []
+    others += [{"quote": "'"}] if re.search(f"{opened}'", text) else []
+    for keys in others:
+        other = _cut(tried, {**best.keys, **keys})
+        swallowed = keys == {"quote": "none"} and other.uneven == best.uneven and len(other.lines) > len(best.lines)
+        unopened = keys == {"quote": "none"} and not re.search(f'{opened}"', text)
+        escaped = "escape" in keys and other.uneven <= best.uneven
+        if other.width > 1 and (other.uneven < best.uneven or swallowed or unopened or escaped):
+            said = ", ".join(f"{key}: {value}" for key, value in keys.items())
+            remarks = [f"quotes are read by {said}, which gives rows of equally many cells"]
+            best = other
+    over = [one for one in best.lines if one.end - one.first > 1 and any(_has(cell, best) for cell in one.cells)]
+    if over:
+        remarks.append(
+            f"line {over[0].first + 1}: a cell goes over {over[0].end - over[0].first} lines and has the delimiter in"
+            " it; if its quotes are data, write quote: none"
+        )
+    return _cut(lines, best.keys), remarks
+
+
+def _has(cell: str | None, form: Form) -> bool:
+    return cell is not None and "\n" in cell and form.keys["delimiter"] in cell
+
+
+def _agreeing(form: Form) -> int:
+    return sum(line.end - line.first for line in form.lines if len(line.cells) == form.width > 1)
+
+
+def _of_several_characters(lines: Sequence[str], form: Form) -> Form:
+    """The form whose delimiter has what each second cell is in all rows: `||` where that is nothing."""
+    between = {cell or "" for line in form.lines if len(line.cells) == form.width for cell in line.cells[1::2]}
+    if form.width % 2 == 0 or form.width < 3 or len(between) != 1:
+        return form
+    if not re.fullmatch(r"[^\w\s.+-]{0,4}", middle := between.pop()):
+        return form
+    delimiter = form.keys["delimiter"] + middle + form.keys["delimiter"]
+    other = _cut(lines, {"delimiter": delimiter})
+    return other if other.width > 1 and other.uneven <= form.uneven else form
+
+
+def _cut(lines: Sequence[str], keys: dict[str, Any]) -> Form:
+    loader = Loader(columns={"x": "x"}, **keys)
+    dialect = Dialect(loader)
+    parsed = dialect.parsed("\n".join(lines).replace("\r", " ")).split("\n")
+    reader = csv.reader((line + "\n" for line in parsed), delimiter=dialect.delimiter, skipinitialspace=True)
+    found: list[Line] = []
+    first = 0
+    for cells in reader:
+        if any(cells):
+            found.append(Line([dialect.cell(cell).strip() for cell in cells], first, reader.line_num))
+        first = reader.line_num
+    widths = Counter(len(line.cells) for line in found[:LINES_TRIED])
+    width = max(widths.items(), key=lambda pair: (pair[0] > 1, pair[1]), default=(1, 0))[0]
+    return Form(keys, width, found)
+
+
+def kind(cell: str | None) -> str:
+    """What a cell looks like: empty, number, time or text."""
+    if cell is None or cell in MISSING:
+        return "empty"
+    if looks_like_time(cell):
+        return "time"
+    return "number" if looks_like_number(cell) else "text"
+
+
+def kinds(rows: Sequence[Row]) -> list[str]:
+    """What most cells of each column look like; empty where all are."""
+    seen = [Counter(map(kind, column)) for column in zip(*rows, strict=True)]
+    return [max((name for name in count if name != "empty"), key=count.__getitem__, default="empty") for count in seen]
+
+
+def header(rows: Sequence[Row]) -> Header:
+    """Whether the first row names columns, which are texts where the rows have numbers or times, and what follows.
+
+    A name that is a year, or is there twice, is one where no cell of the row is as those below.
+    """
+    first = [(cell or "").strip() for cell in rows[0]]
+    below = rows[3:LINES_TRIED] if len(rows) > 4 else rows[1:]
+    usual = kinds(below) if below else ["empty"] * len(first)
+    periods = [name for name in first if PERIOD.fullmatch(name)]
+    dated = len(periods) > 1 and periods in (sorted({*periods}), sorted({*periods}, reverse=True))
+    names = data = 0
+    for number, (cell, most) in enumerate(zip(first, usual, strict=True)):
+        like = kind(cell)
+        year = dated and cell in periods and not all(PERIOD.fullmatch(row[number] or "") for row in below)
+        if year or (like == "text" and most in ("number", "time")):
+            names += 1
+        elif like != "empty" and (
+            like == most != "text" or (like == "text" and cell in {row[number] for row in below})
+        ):
+            data += 1
+    plain = len({*first}) == len(first) and not any(kind(cell) in ("number", "time") for cell in first)
+    if not (names or (not data and plain and sum(map(bool, first)) > len(first) // 2)):
+        said = "the first line looks like a row, so the file is taken to have no header"
+        return Header(False, [str(number) for number in range(1, len(first) + 1)], lines=0, remarks=[said])
+    remarks = [f"names that are periods ({periods[0]} to {periods[-1]}): each is a column"] if dated else []
+    if not names and below:
+        remarks.append("the first line is taken for the header; if it is a row, write header: false")
+    seen: Counter[str] = Counter()
+    unique: list[str] = []
+    for name in first:
+        seen[name] += 1
+        unique.append(f"{name}#{seen[name]}" if seen[name] > 1 else name)
+    if twice := [name for name, count in seen.items() if name and count > 1]:
+        remarks.append(f"the header has {', '.join(twice)} more than once; the second is {twice[0]}#2 in columns")
+    return _further(rows, unique, seen, usual, remarks)
+
+
+def _further(rows: Sequence[Row], names: list[str], seen: Counter[str], usual: list[str], remarks: list[str]) -> Header:
+    """The header with the lines behind its first that are texts, or nothing, where the rows have numbers or times."""
+    lines, labels = 1, {}
+    typed = [number for number, most in enumerate(usual) if most in ("number", "time")]
+    for row in rows[1:4]:
+        if (
+            len(rows) < 4
+            or any(kind(row[n]) == usual[n] for n in typed)
+            or not any(kind(row[n]) == "text" for n in typed)
+        ):
+            break
+        lines += 1
+        given = [number for number, cell in enumerate(row) if cell]
+        for number in given:
+            name = names[number].partition("#")[0]
+            if given == [0]:
+                labels[names[number]] = row[number] or ""
+            elif seen[name] > 1:
+                labels[names[number]] = f"{name} {row[number]}"
+    return Header(True, names, labels, lines, remarks)
+
+
+@dataclass(frozen=True)
+class NoRows:
+    """Rows of a sample, the keys of the loader that leave the other lines out, and remarks."""
+
+    rows: list[Row]
+    keys: dict[str, Any]
+    remarks: list[str]
+
+
+def without_totals(rows: Sequence[Row], behind: Sequence[Row], tail: Sequence[Row], lead: int) -> NoRows:
+    """The rows without the first `lead` ones, which belong to the header, and without totals and footers.
+
+    `tail` are the last rows of the file where it goes on behind the sample, `behind` the lines at its end that are cut
+    otherwise. What a line begins with is the better declaration, since a file may come without its footer.
+    """
+    usual, body = kinds(rows) if rows else [], rows[lead:]
+    totals = {match[0]: row for row in (*body, *tail) if (match := _total(row)) and _is_other(row, usual)}
+    end = [row for row in tail or body if not _has_total(row, totals)]
+    footer = [*behind]
+    while len(end) > 2 and _is_footer(end[-1], end[:-1]):
+        footer.insert(0, end.pop())
+    known = {found[0].strip(): row for row in footer if (found := re.match(r"[^\d:：]{3,}", _text(row)))}
+    blind = len(known) < len(footer)
+    patterns = [*map(_text, rows[:lead]), *totals, *({} if blind else known)]
+    keys: dict[str, Any] = {}
+    remarks = [f"{lead} more lines belong to the header, as {_shown(rows[0])}, and are no rows (drop)"] if lead else []
+    if patterns:
+        words = "|".join(dict.fromkeys(re.escape(one).replace(r"\ ", " ") for one in patterns))
+        keys["drop"] = f"{START}({words}){BEHIND}"
+    if totals or (footer and not blind):
+        shown = _shown(next(iter((totals or known).values())))
+        remarks.append(f"lines such as {shown} are no rows (drop)")
+    if blind:
+        keys["skip_footer"] = len(footer)
+        remarks.append(f"the last lines, as {_shown(footer[0])}, are no rows (skip_footer: {len(footer)})")
+    kept = [row for row in body if not _has_total(row, totals)]
+    return NoRows(kept if tail else kept[: len(kept) - len(footer) + len(behind)], keys, remarks)
+
+
+def _text(row: Row) -> str:
+    """The first cell that is not empty."""
+    return next((cell for cell in row if cell), "")
+
+
+def _total(row: Row) -> re.Match[str] | None:
+    return TOTAL.match(_text(row))
+
+
+def _has_total(row: Row, totals: Collection[str]) -> bool:
+    match = _total(row)
+    return match is not None and match[0] in totals
+
+
+def _is_other(row: Row, usual: Sequence[str]) -> bool:
+    """Whether a row has no value where the others have numbers or times, or no more than one value at all."""
+    typed = any(kind(cell) != most for cell, most in zip(row, usual, strict=True) if most in ("number", "time"))
+    return typed or sum(map(bool, row)) <= 1 < len(row)
+
+
+def _is_footer(row: Row, before: Sequence[Row]) -> bool:
+    """Whether a last row has one cell where those before it have several."""
+    filled = [sum(kind(cell) != "empty" for cell in one) for one in before[-LINES_TRIED:]]
+    return sum(map(bool, row)) <= 1 < min(filled)
+
+
+def _shown(row: Row) -> str:
+    return repr(" ".join(filter(None, row))[:60])
