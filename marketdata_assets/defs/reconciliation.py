@@ -114,11 +114,8 @@ def due(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
     return range_requests(joined(month_ranges(outdated), MOST_RUNS), job_name=JOB)
 
 
-@dg.definitions
-def defs() -> dg.Definitions:
-    job = dg.define_asset_job(
-        JOB,
-        selection=dg.AssetSelection.assets(TABLE),
-        description="Compare minute bars, ticks and daily files of some months.",
-    )
-    return dg.Definitions(assets=[reconciliation], asset_checks=[agreed], jobs=[job])
+reconcile_job = dg.define_asset_job(
+    JOB,
+    selection=dg.AssetSelection.assets(TABLE),
+    description="Compare minute bars, ticks and daily files of some months.",
+)

@@ -327,8 +327,3 @@ def alpha_summary(context: dg.AssetExecutionContext, mongo: Mongo) -> dg.Materia
 
     with mongo.databases() as databases:
         return report.summary(summary.rows(databases))
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(assets=[brain_api, alpha_files, alpha_packages, regular_alphas, super_alphas, alpha_summary])

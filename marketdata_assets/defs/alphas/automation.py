@@ -214,15 +214,6 @@ alphas_follow = dg.AutomationConditionSensorDefinition(
 )
 
 
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(
-        jobs=[alphas_job, alphas_import_job, alpha_records_job],
-        sensors=[alpha_files_sensor, alphas_follow],
-        schedules=[alphas_hourly, alphas_daily, alphas_rotation, alpha_records_daily],
-    )
-
-
 def due(
     instance: dg.DagsterInstance, mongo: Mongo, alphas_dir: AlphaFiles, brain: Brain, unfinished: Collection[str] = ()
 ) -> list[dg.RunRequest]:

@@ -104,6 +104,4 @@ def _report(context: dg.AssetExecutionContext, fetched: "RecordsReport") -> dg.M
     return finish_partitions(context, metadata, by_key, failed)
 
 
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(assets=[_asset(record_set) for record_set in RECORD_SETS])
+record_sets = [_asset(record_set) for record_set in RECORD_SETS]

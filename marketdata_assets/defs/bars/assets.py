@@ -95,8 +95,3 @@ def stock_monthly_kline(
             rebuild=config.rebuild,
         )
     return report.monthly_kline(context, postgres.dsn, refreshed)
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(assets=[minute_bar_files, stock_1min_qfq, stock_monthly_kline])

@@ -84,14 +84,6 @@ def kline_behind_bars(context: dg.SensorEvaluationContext, postgres: Postgres) -
     return dg.SensorResult(run_requests=range_requests(ranges, after=f":{max(stale.values())}"))
 
 
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(
-        jobs=[bars_job, bars_repair_job, kline_job],
-        sensors=[minute_bar_files_sensor, kline_behind_bars],
-    )
-
-
 def due(
     instance: dg.DagsterInstance, postgres: Postgres, bar_files: BarFiles, unfinished: Collection[str] = ()
 ) -> list[dg.RunRequest]:

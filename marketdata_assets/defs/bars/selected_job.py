@@ -53,8 +53,3 @@ def load_selected_bars(
 @dg.job(name=JOB, config=EXAMPLE, description="Load minute bars of months that are no range, and their K-line.")
 def selected_job() -> None:
     load_selected_bars()
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(jobs=[selected_job])

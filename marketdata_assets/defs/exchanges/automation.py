@@ -127,15 +127,6 @@ def exchange_hourly(
     return range_requests(day_ranges(due))
 
 
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(
-        jobs=[tables_job, days_job],
-        sensors=[exchange_captures_sensor],
-        schedules=[exchange_drain, exchange_hourly],
-    )
-
-
 def capture_files(clickhouse: ClickHouse, exchanges: Exchanges) -> dict[str, State]:
     """Size and modification time of the captures in the folder that are not loaded."""
     return {

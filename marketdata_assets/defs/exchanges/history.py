@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.defs.exchanges import ingest
-from marketdata_assets.defs.exchanges.assets import GROUP, exchange_apis
-from marketdata_assets.defs.exchanges.days import HISTORY, HISTORY_JOB
+from marketdata_assets.defs.exchanges.assets import GROUP
+from marketdata_assets.defs.exchanges.days import APIS, HISTORY, HISTORY_JOB
 from marketdata_assets.defs.marks import Partitions
 from marketdata_assets.defs.metadata import OWNERS, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions
@@ -47,7 +47,7 @@ class HistoryConfig(dg.Config):
 
 @dg.asset(
     name=HISTORY,
-    deps=[exchange_apis],
+    deps=[APIS],
     partitions_def=HISTORY_DAYS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name=GROUP,
@@ -79,7 +79,7 @@ def exchange_history(
             complete=lambda done: marks(map(str, done)),
         )
         total = loaded_days(client)[1]
-    context.log_event(dg.AssetObservation(exchange_apis.key, metadata=_asked(config.exchange, report)))
+    context.log_event(dg.AssetObservation(APIS, metadata=_asked(config.exchange, report)))
     by_day = {str(day): _of_day(report, day) for day in days}
     failed = {str(unit.day): f"{unit.unit}: {unit.error}" for unit in report.failed}
     return finish_partitions(context, _together(report) | {"dagster/row_count": total}, by_day, failed)
@@ -125,11 +125,8 @@ def _together(report: "HistoriesReport") -> dict[str, Any]:
     return {**counts, "notes": dg.MetadataValue.json(notes), "seconds": round(report.seconds, 2)}
 
 
-@dg.definitions
-def defs() -> dg.Definitions:
-    job = dg.define_asset_job(
-        HISTORY_JOB,
-        selection=dg.AssetSelection.assets(HISTORY),
-        description="Load past days of instruments from the venues' histories.",
-    )
-    return dg.Definitions(assets=[exchange_history], jobs=[job])
+history_job = dg.define_asset_job(
+    HISTORY_JOB,
+    selection=dg.AssetSelection.assets(HISTORY),
+    description="Load past days of instruments from the venues' histories.",
+)

@@ -14,7 +14,6 @@ from marketdata_assets.dagster_internals import log_materializations
 from marketdata_assets.defs.metadata import OWNERS, markdown_table, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, failure, retry_later
 from marketdata_assets.defs.reference import checks
-from marketdata_assets.defs.ticks.symbols import tushare_api
 from marketdata_assets.partitions import BAR_MONTHS, months_of_tags
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.settings import Settings
@@ -66,38 +65,17 @@ class DaysConfig(SourceConfig):
     """Request all days of the months, to find what has changed."""
 
 
-SPECS = [
-    dg.AssetSpec(
-        "suspensions",
-        deps=["trading_calendar", tushare_api, reference_files],
-        description="Stocks that did not trade on a trading day, or in a part of it. Days without a complete answer are"
-        " unknown, and are named in the ledger.",
-        kinds={"clickhouse", "table"},
-        metadata=table_schema("suspensions"),
-        code_version="reference-1",
-    ),
-    dg.AssetSpec(
-        "adjust_factors",
-        deps=["trading_calendar", tushare_api, reference_files],
-        description="The cumulative adjustment factor of each stock and day: price * factor compares prices across"
-        " dividends, splits and rights issues.",
-        kinds={"clickhouse", "table"},
-        metadata=table_schema("adjust_factors"),
-        code_version="reference-1",
-    ),
-    dg.AssetSpec(
-        "price_limits",
-        deps=["trading_calendar", tushare_api, reference_files],
-        description="The highest and the lowest price that the exchange accepts for a stock on a day.",
-        kinds={"clickhouse", "table"},
-        metadata=table_schema("price_limits"),
-        code_version="reference-1",
-    ),
-]
+TABLES = {
+    "suspensions": "Stocks that did not trade on a trading day, or in a part of it. Days without a complete answer are"
+    " unknown, and are named in the ledger.",
+    "adjust_factors": "The cumulative adjustment factor of each stock and day: price * factor compares prices across"
+    " dividends, splits and rights issues.",
+    "price_limits": "The highest and the lowest price that the exchange accepts for a stock on a day.",
+}
 
 
 @dg.asset(
-    deps=[tushare_api, reference_files],
+    deps=["tushare_api", reference_files],
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="reference",
     kinds={"clickhouse", "table"},
@@ -125,7 +103,7 @@ def trading_calendar(
 
 
 @dg.asset(
-    deps=[tushare_api, reference_files],
+    deps=["tushare_api", reference_files],
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="reference",
     kinds={"clickhouse", "table"},
@@ -153,7 +131,20 @@ def instruments(
 @dg.multi_asset(
     name=STEP,
     # Materializations are logged, one for each loaded month; a table that the account may not read has none.
-    specs=[spec.replace_attributes(group_name="reference", owners=OWNERS, skippable=True) for spec in SPECS],
+    specs=[
+        dg.AssetSpec(
+            name,
+            deps=["trading_calendar", "tushare_api", reference_files],
+            description=text,
+            kinds={"clickhouse", "table"},
+            metadata=table_schema(name),
+            code_version="reference-1",
+            group_name="reference",
+            owners=OWNERS,
+            skippable=True,
+        )
+        for name, text in TABLES.items()
+    ],
     check_specs=checks.SPECS,
     can_subset=True,
     partitions_def=BAR_MONTHS,
@@ -236,8 +227,3 @@ def _raise_failures(reports: Sequence["UnitReport"]) -> None:
     }
     if failed:
         raise failure(failed, len(reports), {})
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(assets=[reference_files, trading_calendar, instruments, reference_tables])

@@ -120,8 +120,3 @@ def _units(context: dg.OpExecutionContext, client: "Client", config: AdhocConfig
 @dg.job(name=JOB, config=EXAMPLE, description="Load ticks of symbols and months that are no rectangle, in one run.")
 def selected_job() -> None:
     load_selected()
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(jobs=[selected_job])

@@ -14,7 +14,6 @@ from marketdata_assets.defs.metadata import OWNERS, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.ticks import checks, load_op, report, symbols
 from marketdata_assets.defs.ticks.load_op import LoadConfig, LoadOp
-from marketdata_assets.defs.ticks.symbols import symbol_registry, tick_files, tushare_api
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.partitions import tick_months, tick_partitions, tick_unit, tick_units
 from marketdata_assets.resources import ClickHouse, Ticks
@@ -32,7 +31,7 @@ yahoo_chart = dg.AssetSpec(
 SPECS = [
     dg.AssetSpec(
         "tick_data",
-        deps=[symbol_registry, "trading_calendar", "suspensions", tushare_api, yahoo_chart, tick_files],
+        deps=["symbol_registry", "trading_calendar", "suspensions", "tushare_api", yahoo_chart, "tick_files"],
         description="1-minute bars as the first provider in order delivers them: labelled as it labels them, with its"
         " name on every row. Missing values are null and suspicious bars are flagged; nothing is synthesized.",
         kinds={"clickhouse", "table"},
@@ -41,7 +40,7 @@ SPECS = [
     ),
     dg.AssetSpec(
         "order_book",
-        deps=[symbol_registry, tick_files],
+        deps=["symbol_registry", "tick_files"],
         description="Snapshots of order books, up to ten levels a side, only as files bring them. No provider on the"
         " network has the history of books, and none is invented.",
         kinds={"clickhouse", "table"},
@@ -50,7 +49,7 @@ SPECS = [
     ),
     dg.AssetSpec(
         "factors",
-        deps=["tick_data", tushare_api, yahoo_chart],
+        deps=["tick_data", "tushare_api", yahoo_chart],
         description="A number for each symbol, day and factor: return, volatility, volume ratio and deviation from the"
         " VWAP out of `tick_data`; daily figures, adjustment factors, splits and dividends as providers return them.",
         kinds={"clickhouse", "polars", "table"},
@@ -95,4 +94,4 @@ def tick_tables(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
 def defs() -> dg.Definitions:
     today = dt.datetime.now(ZoneInfo(EXCHANGE_CLOCK)).date()
     tables = tick_tables(tick_partitions(Settings().ticks_months, today))
-    return dg.Definitions(assets=[tushare_api, yahoo_chart, tick_files, tables])
+    return dg.Definitions(assets=[yahoo_chart, tables])

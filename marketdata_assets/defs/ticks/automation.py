@@ -137,15 +137,6 @@ def _nothing_new(found: "FileScan", ticks: Ticks) -> str:
     return f"nothing new in {ticks.path}{unfinished}{left}{broken}"
 
 
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(
-        jobs=[ticks_job, symbols_job],
-        sensors=[tick_files_sensor],
-        schedules=[ticks_daily, symbols_daily],
-    )
-
-
 def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> list[dg.RunRequest]:
     """Run requests: outdated units, units whose dropped files have changed, factors that do not follow from their bars,
     and loaded units that Dagster does not show as loaded, by table.

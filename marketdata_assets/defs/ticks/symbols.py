@@ -102,8 +102,3 @@ def symbol_registry(
         found = registry.refresh(client, instruments, wanted.symbols_file, wanted.files(), now=now)
         added = add(context.instance, (listing.symbol for listing in registry.listed(client)))
     return report.symbols(found, len(added), time.monotonic() - began)
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(assets=[symbol_registry])
