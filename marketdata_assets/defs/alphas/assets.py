@@ -21,32 +21,26 @@ from marketdata_assets.alphas.merge import MergePolicy
 from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.alphas import checks, report
 from marketdata_assets.defs.alphas.report import Ended
+from marketdata_assets.defs.declare import asset, spec
 from marketdata_assets.defs.marks import Partitions
-from marketdata_assets.defs.metadata import OWNERS, check_evaluation, table_schema
+from marketdata_assets.defs.metadata import check_evaluation, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, selected
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.partitions import ALPHA_PARTITIONS, Pair, alpha_key, alpha_pair
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo, Workers
 
-monthly = partial(
-    dg.asset,
-    partitions_def=ALPHA_PARTITIONS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="alphas",
-    owners=OWNERS,
-)
+monthly = partial(asset, "alphas", partitions_def=ALPHA_PARTITIONS)
 CHAIN = ("alpha_files", "alpha_packages", *(f"{kind}_alphas" for kind in KINDS), "alpha_summary")
 AFTER = {"alpha_files": CHAIN[1:], "alpha_packages": CHAIN[2:], **dict.fromkeys(CHAIN[2:4], CHAIN[4:])}
 """What needs each asset."""
 FOLLOW = dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window())
 """After every partition of the upstream asset, however old its month."""
 
-brain_api = dg.AssetSpec(
+brain_api = spec(
     "brain_api",
-    group_name="alphas",
+    "alphas",
     kinds={"http", "json"},
-    owners=OWNERS,
     description="The BRAIN API of `MARKETDATA_BRAIN_URL`: the alphas of each account, as they are now. Old alphas"
     " change too: they are renamed, tagged, checked again and submitted.",
     metadata=report.API_SCHEMA,
@@ -192,7 +186,6 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
         kinds={"mongodb"},
         code_version=CODE_VERSION,
         pool="mongo",
-        metadata=table_schema(f"{kind}_alphas"),
     )
     def alphas(
         context: dg.AssetExecutionContext,
@@ -310,13 +303,11 @@ def _config(context: dg.AssetExecutionContext, asset: str) -> dict[str, Any]:
     return dict(config.get("ops", {}).get(asset, {}).get("config", {}))
 
 
-@dg.asset(
+@asset(
+    "alphas",
     deps=[regular_alphas, super_alphas],
-    backfill_policy=dg.BackfillPolicy.single_run(),
     automation_condition=dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing()),
-    group_name="alphas",
     kinds={"polars", "matplotlib", "table"},
-    owners=OWNERS,
     code_version="summary-1",
     pool="mongo",
     metadata=table_schema("alpha_summary", table=False),

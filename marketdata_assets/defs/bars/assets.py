@@ -3,6 +3,8 @@
 Keep loading and SQL out of here; both are in `marketdata_assets.bars`.
 """
 
+from functools import partial
+
 import dagster as dg
 import psycopg
 
@@ -10,17 +12,17 @@ from marketdata_assets.bars import kline
 from marketdata_assets.bars.unit import CODE_VERSION
 from marketdata_assets.defs.bars import load_op, report
 from marketdata_assets.defs.bars.load_op import LoadConfig
-from marketdata_assets.defs.metadata import OWNERS, table_schema
+from marketdata_assets.defs.declare import asset, spec
+from marketdata_assets.defs.metadata import table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_assets.resources import BarFiles, Postgres, Workers
 
-minute_bar_files = dg.AssetSpec(
+minute_bar_files = spec(
     load_op.FILES,
-    group_name="bars",
+    "bars",
     kinds={"file", "csv"},
-    owners=OWNERS,
     description="Yearly `YYYY_1min.zip` files, one CSV per stock, and loose `.csv` or `.csv.gz`, as the vendor delivers"
     " them into `MARKETDATA_BARS_DIR`. Prices are adjusted forward, so every dividend changes the whole history.",
     metadata=table_schema("minute_bar_files", table=False)
@@ -28,16 +30,13 @@ minute_bar_files = dg.AssetSpec(
 )
 
 
-@dg.asset(
+monthly = partial(asset, "bars", partitions_def=BAR_MONTHS, pool="timescale")
+
+
+@monthly(
     deps=[minute_bar_files, "trading_calendar", "instruments", "suspensions", "adjust_factors"],
-    partitions_def=BAR_MONTHS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="bars",
     kinds={"postgres", "timescaledb"},
-    owners=OWNERS,
     code_version=CODE_VERSION,
-    pool="timescale",
-    metadata=table_schema("stock_1min_qfq"),
 )
 def stock_1min_qfq(
     context: dg.AssetExecutionContext, config: LoadConfig, postgres: Postgres, bar_files: BarFiles, workers: Workers
@@ -67,16 +66,10 @@ class KlineConfig(dg.Config):
     """Recreate the relation for every month and replace the old one; needed when the definition has changed."""
 
 
-@dg.asset(
+@monthly(
     deps=[stock_1min_qfq],
-    partitions_def=BAR_MONTHS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="bars",
     kinds={"postgres", "timescaledb", "sql"},
-    owners=OWNERS,
     code_version=kline.fingerprint("continuous aggregate"),
-    pool="timescale",
-    metadata=table_schema("stock_monthly_kline"),
 )
 def stock_monthly_kline(
     context: dg.AssetExecutionContext, config: KlineConfig, postgres: Postgres

@@ -25,17 +25,11 @@ JOBS = (JOB, selected_job.JOB, "bars", "kline")
 MOST_RUNS = 12  # what lies between two ranges costs less than another run: files that are loaded are not read again
 BARS, KLINE = "stock_1min_qfq", "stock_monthly_kline"
 
-bars_job = dg.define_asset_job(
-    "bars", selection=dg.AssetSelection.assets(BARS), description="Load minute bars of some months."
-)
+bars_job = dg.define_asset_job("bars", [BARS], description="Load minute bars of some months.")
 bars_repair_job = dg.define_asset_job(
-    JOB,
-    selection=dg.AssetSelection.assets(BARS, KLINE),
-    description="Load minute bars of some months and refresh their K-line.",
+    JOB, [BARS, KLINE], description="Load minute bars of some months and refresh their K-line."
 )
-kline_job = dg.define_asset_job(
-    "kline", selection=dg.AssetSelection.assets(KLINE), description="Refresh the K-line of some months."
-)
+kline_job = dg.define_asset_job("kline", [KLINE], description="Refresh the K-line of some months.")
 
 
 @sensor(

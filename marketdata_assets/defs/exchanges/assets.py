@@ -12,10 +12,11 @@ import dagster as dg
 
 from marketdata_assets.dagster_internals import log_materializations, plan_materialization
 from marketdata_assets.defs import pictures
+from marketdata_assets.defs.declare import asset, spec
 from marketdata_assets.defs.exchanges import checks, days, ingest, report
 from marketdata_assets.defs.exchanges.days import APIS, HISTORY, HISTORY_TABLES
 from marketdata_assets.defs.exchanges.ingest import IngestConfig
-from marketdata_assets.defs.metadata import OWNERS, table_schema
+from marketdata_assets.defs.metadata import table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions, selected
 from marketdata_assets.defs.pictures import Metadata
 from marketdata_assets.errors import MarketDataError
@@ -29,34 +30,30 @@ if TYPE_CHECKING:
 GROUP = "exchanges"
 BARS = dg.AssetKey("exchange_ohlcv_1m")
 
-exchange_feed = dg.AssetSpec(
+exchange_feed = spec(
     "exchange_feed",
-    group_name=GROUP,
+    GROUP,
     kinds={"websocket", "nats"},
-    owners=OWNERS,
     description="Market data of exchanges as `marketdata collect` receives it: records in JetStream, or"
     " raw messages in the captures of `MARKETDATA_CAPTURES_DIR`.",
     metadata=table_schema("exchange_feed", table=False),
 )
-exchange_apis = dg.AssetSpec(
+exchange_apis = spec(
     APIS,
-    group_name=GROUP,
+    GROUP,
     kinds={"http", "json"},
-    owners=OWNERS,
     description="REST interfaces and public archives of the exchanges: histories of trades, candles, funding rates and"
     " open interest, from which past days are loaded and gaps are closed.",
     metadata=table_schema(APIS, table=False),
 )
 SPECS = [
-    dg.AssetSpec(
+    spec(
         name,
+        GROUP,
         deps=[exchange_feed, HISTORY] if name in HISTORY_TABLES else [exchange_feed],
         description=text,
         kinds={"clickhouse", "table"},
-        metadata=table_schema(name),
         code_version="records-1",
-        group_name=GROUP,
-        owners=OWNERS,
         skippable=True,
     )
     for name, text in report.TABLES.items()
@@ -153,20 +150,12 @@ class GapsConfig(dg.Config):
 
 def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
     """The assets that are partitioned by day."""
-    by_day = partial(
-        dg.asset,
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name=GROUP,
-        owners=OWNERS,
-        pool="clickhouse",
-    )
+    by_day = partial(asset, GROUP, partitions_def=partitions, pool="clickhouse")
 
     @by_day(
         deps=[exchange_feed, exchange_apis, "exchange_trades"],
         kinds={"clickhouse", "table", "http"},
         code_version="gaps-1",
-        metadata=table_schema("exchange_gaps"),
     )
     def exchange_gaps(
         context: dg.AssetExecutionContext, config: GapsConfig, clickhouse: ClickHouse, exchanges: Exchanges
@@ -188,12 +177,7 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
                 failed |= bars_of_the_run(context, bars_of_day(context, client, exchanges))
             return finish(context, client, found, failed)
 
-    @by_day(
-        deps=["exchange_trades", exchange_gaps],
-        kinds={"clickhouse", "table", "sql"},
-        code_version="bars-1",
-        metadata=table_schema("exchange_ohlcv_1m"),
-    )
+    @by_day(deps=["exchange_trades", exchange_gaps], kinds={"clickhouse", "table", "sql"}, code_version="bars-1")
     def exchange_ohlcv_1m(
         context: dg.AssetExecutionContext, clickhouse: ClickHouse, exchanges: Exchanges
     ) -> dg.MaterializeResult:

@@ -29,14 +29,12 @@ from marketdata_assets.run_queue import FIRST_IN_QUEUE
 
 MAX_FILES = 200  # captures of one run; more are for the next one
 
-TABLES = dg.AssetSelection.assets(*report.TABLES)
 OF_DAYS = ("exchange_gaps", "exchange_ohlcv_1m")
-BY_DAYS = dg.AssetSelection.assets(*OF_DAYS)
 
 tables_job = dg.define_asset_job(
-    TABLES_JOB, selection=TABLES, description="Load pending messages of the stream, and new captures."
+    TABLES_JOB, [*report.TABLES], description="Load pending messages of the stream, and new captures."
 )
-days_job = dg.define_asset_job(DAYS_JOB, selection=BY_DAYS, description="Backfill gaps and compute bars of some days.")
+days_job = dg.define_asset_job(DAYS_JOB, [*OF_DAYS], description="Backfill gaps and compute bars of some days.")
 
 
 @schedule(

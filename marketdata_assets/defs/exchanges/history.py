@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from marketdata_assets.defs.declare import asset
 from marketdata_assets.defs.exchanges import ingest
 from marketdata_assets.defs.exchanges.assets import GROUP
 from marketdata_assets.defs.exchanges.days import APIS, HISTORY, HISTORY_JOB
 from marketdata_assets.defs.marks import Partitions
-from marketdata_assets.defs.metadata import OWNERS, table_schema
+from marketdata_assets.defs.metadata import table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions
 from marketdata_assets.partitions import HISTORY_DAYS
 from marketdata_assets.resources import ClickHouse, Exchanges
@@ -45,13 +46,11 @@ class HistoryConfig(dg.Config):
     """Load days again that are loaded."""
 
 
-@dg.asset(
+@asset(
+    GROUP,
     name=HISTORY,
     deps=[APIS],
     partitions_def=HISTORY_DAYS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name=GROUP,
-    owners=OWNERS,
     kinds={"clickhouse", "http"},
     pool="clickhouse",
     code_version="history-1",
@@ -126,7 +125,5 @@ def _together(report: "HistoriesReport") -> dict[str, Any]:
 
 
 history_job = dg.define_asset_job(
-    HISTORY_JOB,
-    selection=dg.AssetSelection.assets(HISTORY),
-    description="Load past days of instruments from the venues' histories.",
+    HISTORY_JOB, [HISTORY], description="Load past days of instruments from the venues' histories."
 )

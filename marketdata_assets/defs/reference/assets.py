@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.dagster_internals import log_materializations
-from marketdata_assets.defs.metadata import OWNERS, markdown_table, table_schema
+from marketdata_assets.defs.declare import asset, spec
+from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import as_dagster_failure, failure, retry_later
 from marketdata_assets.defs.reference import checks
 from marketdata_assets.partitions import BAR_MONTHS, months_of_tags
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
 STEP = "reference_tables"
 DAILY: tuple["DailyName", ...] = ("suspensions", "adjust_factors", "price_limits")
 
-reference_files = dg.AssetSpec(
+STORED: dict[str, Any] = {"kinds": {"clickhouse", "table"}, "code_version": "reference-1"}
+
+reference_files = spec(
     "reference_files",
-    group_name="reference",
+    "reference",
     kinds={"file", "csv"},
-    owners=OWNERS,
     description="CSV files of reference data that a person dropped into `MARKETDATA_REFERENCE_DIR`, each named after"
     " its table; what they have is not requested from a provider.",
     metadata={
@@ -74,16 +76,7 @@ TABLES = {
 }
 
 
-@dg.asset(
-    deps=["tushare_api", reference_files],
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="reference",
-    kinds={"clickhouse", "table"},
-    owners=OWNERS,
-    code_version="reference-1",
-    pool="clickhouse",
-    metadata=table_schema("trading_calendar"),
-)
+@asset("reference", deps=["tushare_api", reference_files], **STORED, pool="clickhouse")
 def trading_calendar(
     context: dg.AssetExecutionContext, config: SourceConfig, clickhouse: ClickHouse, ticks: Ticks
 ) -> dg.MaterializeResult:
@@ -102,16 +95,7 @@ def trading_calendar(
     return _result([report], began, known)
 
 
-@dg.asset(
-    deps=["tushare_api", reference_files],
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="reference",
-    kinds={"clickhouse", "table"},
-    owners=OWNERS,
-    code_version="reference-1",
-    pool="clickhouse",
-    metadata=table_schema("instruments"),
-)
+@asset("reference", deps=["tushare_api", reference_files], **STORED, pool="clickhouse")
 def instruments(
     context: dg.AssetExecutionContext, config: SourceConfig, clickhouse: ClickHouse, ticks: Ticks
 ) -> dg.MaterializeResult:
@@ -132,16 +116,13 @@ def instruments(
     name=STEP,
     # Materializations are logged, one for each loaded month; a table that the account may not read has none.
     specs=[
-        dg.AssetSpec(
+        spec(
             name,
+            "reference",
             deps=["trading_calendar", "tushare_api", reference_files],
             description=text,
-            kinds={"clickhouse", "table"},
-            metadata=table_schema(name),
-            code_version="reference-1",
-            group_name="reference",
-            owners=OWNERS,
             skippable=True,
+            **STORED,
         )
         for name, text in TABLES.items()
     ],

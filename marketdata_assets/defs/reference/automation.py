@@ -31,9 +31,7 @@ NO_SOURCE = (
 )
 
 reference_job = dg.define_asset_job(
-    JOB,
-    selection=dg.AssetSelection.assets(*DAILY),
-    description="Load suspensions, adjustment factors and price limits of some months.",
+    JOB, [*DAILY], description="Load suspensions, adjustment factors and price limits of some months."
 )
 
 

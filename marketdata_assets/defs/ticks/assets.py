@@ -6,11 +6,12 @@ a failed step; so the loaded ones get their factors and checks in the same step,
 
 import datetime as dt
 from collections.abc import Iterator
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from marketdata_assets.defs.metadata import OWNERS, table_schema
+from marketdata_assets.defs.declare import spec
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.ticks import checks, load_op, report, symbols
 from marketdata_assets.defs.ticks.load_op import LoadConfig, LoadOp
@@ -20,40 +21,37 @@ from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks.providers_file import TABLES
 
-yahoo_chart = dg.AssetSpec(
+yahoo_chart = spec(
     "yahoo_chart",
-    group_name="ticks",
+    "ticks",
     kinds={"http", "json"},
-    owners=OWNERS,
     description="Yahoo's v8 chart at `MARKETDATA_YAHOO_URL`: 1-minute bars of the last 30 days, splits and dividends.",
     metadata=report.YAHOO_SCHEMA,
 )
+table = partial(spec, group="ticks", skippable=True)
 SPECS = [
-    dg.AssetSpec(
+    table(
         "tick_data",
         deps=["symbol_registry", "trading_calendar", "suspensions", "tushare_api", yahoo_chart, "tick_files"],
         description="1-minute bars as the first provider in order delivers them: labelled as it labels them, with its"
         " name on every row. Missing values are null and suspicious bars are flagged; nothing is synthesized.",
         kinds={"clickhouse", "table"},
-        metadata=table_schema("tick_data"),
         code_version="bars-1",
     ),
-    dg.AssetSpec(
+    table(
         "order_book",
         deps=["symbol_registry", "tick_files"],
         description="Snapshots of order books, up to ten levels a side, only as files bring them. No provider on the"
         " network has the history of books, and none is invented.",
         kinds={"clickhouse", "table"},
-        metadata=table_schema("order_book"),
         code_version="books-1",
     ),
-    dg.AssetSpec(
+    table(
         "factors",
         deps=["tick_data", "tushare_api", yahoo_chart],
         description="A number for each symbol, day and factor: return, volatility, volume ratio and deviation from the"
         " VWAP out of `tick_data`; daily figures, adjustment factors, splits and dividends as providers return them.",
         kinds={"clickhouse", "polars", "table"},
-        metadata=table_schema("factors"),
         code_version="factors-1",
     ),
 ]
@@ -65,7 +63,7 @@ def tick_tables(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
     @dg.multi_asset(
         name=load_op.STEP,
         # Materializations are logged, one for each loaded symbol-month; an output would be one for all of them.
-        specs=[spec.replace_attributes(group_name="ticks", owners=OWNERS, skippable=True) for spec in SPECS],
+        specs=SPECS,
         check_specs=checks.SPECS,
         can_subset=True,
         partitions_def=partitions,

@@ -34,13 +34,11 @@ NO_NETWORK = ["files"]
 NOT_SET_UP = "no provider on the network is set up: set TUSHARE_TOKEN, or MARKETDATA_PROVIDERS to a providers file"
 
 ticks_job = dg.define_asset_job(
-    "ticks",
-    selection=dg.AssetSelection.assets(*TABLES),
-    description="Load ticks of some months, each with all symbols of the selection.",
+    "ticks", [*TABLES], description="Load ticks of some months, each with all symbols of the selection."
 )
 symbols_job = dg.define_asset_job(
     "symbols",
-    selection=dg.AssetSelection.assets("trading_calendar", "instruments", "symbol_registry"),
+    ["trading_calendar", "instruments", "symbol_registry"],
     description="Refresh the trading calendar, the instruments and the list of symbols.",
 )
 
