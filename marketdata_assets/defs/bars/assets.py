@@ -3,24 +3,32 @@
 Keep loading and SQL out of here; both are in `marketdata_assets.bars`.
 """
 
+from collections.abc import Collection
 from functools import partial
 
 import dagster as dg
 import psycopg
 
-from marketdata_assets.bars import kline
+from marketdata_assets.bars import kline, status
+from marketdata_assets.bars.ingest import BarsReport, ingest
+from marketdata_assets.bars.kline import KlineReport
+from marketdata_assets.bars.layout import scan
+from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.bars.unit import CODE_VERSION
-from marketdata_assets.defs.bars import load_op, report
-from marketdata_assets.defs.bars.load_op import LoadConfig
+from marketdata_assets.dagster_internals import StepContext
+from marketdata_assets.defs.bars import checks, report
 from marketdata_assets.defs.declare import asset, spec
-from marketdata_assets.defs.metadata import table_schema
+from marketdata_assets.defs.marks import Partitions
+from marketdata_assets.defs.metadata import observed_files, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.partitions import BAR_MONTHS
+from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import BarFiles, Postgres, Workers
+from marketdata_assets.stores.postgres import connect
 
 minute_bar_files = spec(
-    load_op.FILES,
+    "minute_bar_files",
     "bars",
     kinds={"file", "csv"},
     description="Yearly `YYYY_1min.zip` files, one CSV per stock, and loose `.csv` or `.csv.gz`, as the vendor delivers"
@@ -31,6 +39,53 @@ minute_bar_files = spec(
 
 
 monthly = partial(asset, "bars", partitions_def=BAR_MONTHS, pool="timescale")
+
+
+class LoadConfig(dg.Config):
+    """How minute bars are loaded."""
+
+    force: bool = False
+    """Read and replace even units that are loaded according to the ledger."""
+
+
+def load(
+    context: StepContext,
+    config: LoadConfig,
+    months: Collection[str],
+    postgres: Postgres,
+    bar_files: BarFiles,
+    workers: Workers,
+) -> BarsReport:
+    """Load the months; failed units are in the report. Raises what fails the whole load."""
+    marks = Partitions(context, dg.AssetKey(DATASET), lambda done: report.month_metadata(postgres.dsn, done))
+    loaded = ingest(
+        postgres.dsn,
+        bar_files.path,
+        months,
+        run_id=context.run.run_id,
+        fanout=workers.fanout("marketdata_assets.bars.ingest"),
+        force=config.force,
+        progress=ProgressLog(context.log.info),
+        complete=marks,
+        label=bar_files.label,
+    )
+    marks.show_failed(loaded.failed_months)
+    context.log_event(observed_files("minute_bar_files", bar_files.path, [file.path for file in scan(bar_files.path)]))
+    return loaded
+
+
+def refresh_changed(context: StepContext, dsn: str, loaded: BarsReport) -> KlineReport:
+    """Refresh and check the K-line of the months of the run, and mark those whose K-line equals their minutes."""
+    months = {*loaded.months, *loaded.loaded_months}
+    with connect(dsn) as connection:
+        due = status.kline_due(connection, months)
+    refreshed = kline.refresh(dsn, due)
+    with connect(dsn) as connection:
+        filled = status.kline_rows_by_month(connection, months)
+    report.mark_kline(context, dsn, months - set(loaded.failed_months) | filled.keys())
+    for evaluation in checks.kline_evaluations(dsn, sorted(months)) if due or filled else ():
+        context.log_event(evaluation)  # type: ignore[arg-type]  # taken, though an op's annotation does not say so
+    return refreshed
 
 
 @monthly(
@@ -47,10 +102,10 @@ def stock_1min_qfq(
     also in months that were not requested; these are marked materialised as well.
     """
     with as_dagster_failure():
-        loaded = load_op.load(context, config, context.partition_keys, postgres, bar_files, workers)
+        loaded = load(context, config, context.partition_keys, postgres, bar_files, workers)
     if loaded.failed:  # then Dagster skips the step of the K-line, and its checks
         try:
-            load_op.refresh_changed(context, postgres.dsn, loaded)
+            refresh_changed(context, postgres.dsn, loaded)
         except (MarketDataError, psycopg.Error) as error:  # the files that failed are the run's failure
             context.log.error(f"the K-line is not refreshed: {error}")
     return report.bars(context, postgres.dsn, loaded)

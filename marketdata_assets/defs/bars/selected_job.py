@@ -5,7 +5,7 @@ It loads like the step of the asset, refreshes the K-line and evaluates the chec
 
 import dagster as dg
 
-from marketdata_assets.defs.bars import checks, load_op, report
+from marketdata_assets.defs.bars import assets, checks, report
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.selection import BadRunConfig, config_of
 from marketdata_assets.partitions import BAR_MONTHS
@@ -16,7 +16,7 @@ EXAMPLE = config_of(OP, ["2024-01", "2024-04", "2024-07"])
 """What the launchpad shows."""
 
 
-class SelectedConfig(load_op.LoadConfig):
+class SelectedConfig(assets.LoadConfig):
     """Which months."""
 
     months: list[str]
@@ -40,9 +40,9 @@ def load_selected_bars(
             raise BadRunConfig(f"months: {wrong[0]!r} is no month from {min(keys)} to {max(keys)}; write 2024-01")
         if not months:
             raise BadRunConfig("months: there are none; write some, such as 2024-01")
-        loaded = load_op.load(context, config, months, postgres, bar_files, workers)
+        loaded = assets.load(context, config, months, postgres, bar_files, workers)
         metadata = report.mark_bars(context, postgres.dsn, loaded)
-        refreshed = load_op.refresh_changed(context, postgres.dsn, loaded)
+        refreshed = assets.refresh_changed(context, postgres.dsn, loaded)
         for evaluation in checks.bar_evaluations(postgres.dsn, clickhouse, months):
             context.log_event(evaluation)  # type: ignore[arg-type]  # taken, though its annotation does not say so
     metadata |= {"kline": dg.MetadataValue.json(report.kline_counts(refreshed))}

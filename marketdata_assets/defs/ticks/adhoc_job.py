@@ -5,14 +5,13 @@ grid are loaded too, without an event: the ledger records them.
 """
 
 import datetime as dt
-from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.selection import BadRunConfig, check_months
-from marketdata_assets.defs.ticks import checks, dropped, report, symbols
+from marketdata_assets.defs.ticks import checks, report, symbols
 from marketdata_assets.defs.ticks.load_op import LoadConfig, LoadOp
 from marketdata_assets.defs.ticks.run_config import DAILY, JOB, OP, adhoc_config, window_now
 from marketdata_assets.loading import watch
@@ -25,6 +24,7 @@ from marketdata_assets.ticks.reports import Unit
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+NETWORK = ("tushare", "yahoo")
 RESTORE = '"marketdata symbols restore" takes that back'
 EXAMPLE = adhoc_config({"2026-01": ["600000.SH", "000001.SZ"], "2026-03": ["600000.SH"]}, DAILY)
 """What the launchpad shows."""
@@ -72,12 +72,22 @@ def _without_unfinished(context: dg.OpExecutionContext, ticks: Ticks, config: Ad
     """
     if not config.finished_only or "files" not in (config.providers or ["files"]):
         return config
-    unfinished = watch.still_changing(partial(dropped.states, ticks), ticks.quiet_seconds)
+    unfinished = watch.still_changing(lambda: _dropped(ticks), ticks.quiet_seconds)
     if not unfinished:
         return config
     context.log.warning(f"still being written: {and_more(sorted(unfinished), 3)}; no dropped file is read by this run")
-    others = dropped.others(ticks, config.providers)
+    others = [name for name in NETWORK if getattr(ticks.config(), name) and name in (config.providers or NETWORK)]
     return config.model_copy(update={"providers": others}) if others else None
+
+
+def _dropped(ticks: Ticks) -> dict[str, watch.State]:
+    """Size and modification time of the dropped files that loads read; none when the providers file has no files."""
+    section = ticks.config().files
+    if section is None or not section.enabled:
+        return {}
+    folders = (ticks.files().of_bars, ticks.files().of_books)
+    files = {f"{folder.path}/{file.name}": file for folder in folders for file in folder.files()}
+    return {path: [file.size, file.modified_ns] for path, file in files.items()}
 
 
 def _days(config: AdhocConfig) -> Days | None:
