@@ -126,7 +126,7 @@ COMMANDS: Mapping[str, Command | Group] = {
     "doctor": Command("Check every server: version, latency, missing features and how to fix them.", "servers:doctor"),
     "ui": Command("Serve the Dagster UI behind a guard, until SIGTERM or Ctrl-C.", "ui:ui"),
     "web": Command(
-        "Serve a read-only page of the market: what is loaded, candles, order books, coverage, gaps.", "web:web"
+        "Serve a read-only page of the market: what is loaded, candles, order books, coverage, gaps.", "ui:web"
     ),
     "metrics": Command(
         "Serve Prometheus metrics for servers, tables and runs at http://HOST:PORT/metrics.", "metrics:metrics"

@@ -143,11 +143,9 @@ def follow_stream(stream: str, host: str, port: int, as_json: bool) -> None:
         asyncio.run(run())
     finally:  # also of a service that an error ends
         done = service.progress
-        if as_json:
-            output.as_json({"rows": dict(done.rows), "rejected": dict(done.rejected)})
-        else:
-            rows = ", ".join(f"{count:,} {kind}" for kind, count in sorted(done.rows.items()))
-            output.console().print(f"exchanges     {rows or 'nothing loaded'}; {done.rejected.total():,} rejected")
+        rows = ", ".join(f"{count:,} {kind}" for kind, count in sorted(done.rows.items()))
+        text = f"exchanges     {rows or 'nothing loaded'}; {done.rejected.total():,} rejected"
+        output.result(as_json, {"rows": dict(done.rows), "rejected": dict(done.rejected)}, text)
 
 
 def days(

@@ -123,8 +123,5 @@ def create_tables(as_json: output.Json = False) -> None:
         with server.connect(found.clickhouse_url) as client:
             make_clickhouse_tables(client)
         done.append("ClickHouse")
-    if as_json:
-        output.as_json({"databases": done})
-    else:
-        text = f"the tables are there: {', '.join(done)}" if done else "no database is configured"
-        output.console().print(text, markup=False)
+    text = f"the tables are there: {', '.join(done)}" if done else "no database is configured"
+    output.result(as_json, {"databases": done}, text)
