@@ -100,7 +100,7 @@ def _of_the_schedule(symbols: list[str], month: str, library: list[float]) -> Fi
 def _of_partitions(symbols: list[str], month: str, library: list[float]) -> Figure:
     import dagster as dg
 
-    from marketdata_assets.defs.ticks.load_op import STEP
+    from marketdata_assets.defs.ticks.assets import STEP
     from marketdata_assets.partitions import tick_rectangle
 
     assets = [dg.AssetKey(table) for table in TABLES]

@@ -51,7 +51,7 @@ def _load(settings: Settings, months: Sequence[str], force: bool) -> RunOutcome:
     if len(month_ranges(months)) == 1:
         ops: dict[str, Any] = {"stock_1min_qfq": {"config": {"force": force}}}
         return run_job(settings, "bars_repair", (months[0], months[-1]), ops)
-    from marketdata_assets.defs.bars.selected_job import JOB, OP
+    from marketdata_assets.defs.bars.assets import JOB, OP
     from marketdata_assets.defs.selection import config_of
 
     outcome = run_job(settings, JOB, None, config_of(OP, list(months), force=force)["ops"])

@@ -7,7 +7,7 @@ from nights import night
 from plain_kline import KLINE_QUERY, expected_kline
 
 from marketdata_assets.defs.bars import checks
-from marketdata_assets.defs.bars.selected_job import JOB, OP
+from marketdata_assets.defs.bars.assets import JOB, OP
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.selection import config_of, months_of, only
 from marketdata_assets.partitions import BAR_MONTHS

@@ -1,5 +1,8 @@
 """The assets of the bars domain: files -> minute bars -> monthly K-line, by month.
 
+The job `bars_selected` loads months that are no range, such as every third one, or those that failed, in one run: like
+the step of the asset, with the refresh of the K-line and the checks of both.
+
 Keep loading and SQL out of here; both are in `marketdata_assets.bars`.
 """
 
@@ -21,11 +24,16 @@ from marketdata_assets.defs.declare import asset, spec
 from marketdata_assets.defs.marks import Partitions
 from marketdata_assets.defs.metadata import observed_files, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure
+from marketdata_assets.defs.selection import BadRunConfig, config_of
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_assets.progress import ProgressLog
-from marketdata_assets.resources import BarFiles, Postgres, Workers
+from marketdata_assets.resources import BarFiles, ClickHouse, Postgres, Workers
 from marketdata_assets.stores.postgres import connect
+
+JOB, OP = "bars_selected", "load_selected_bars"
+EXAMPLE = config_of(OP, ["2024-01", "2024-04", "2024-07"])
+"""What the launchpad shows."""
 
 minute_bar_files = spec(
     "minute_bar_files",
@@ -143,3 +151,42 @@ def stock_monthly_kline(
             rebuild=config.rebuild,
         )
     return report.monthly_kline(context, postgres.dsn, refreshed)
+
+
+class SelectedConfig(LoadConfig):
+    """Which months."""
+
+    months: list[str]
+    """Months such as 2024-01; those between them are not loaded."""
+
+
+@dg.op(name=OP, pool="timescale", out=dg.Out(dg.Nothing))
+def load_selected_bars(
+    context: dg.OpExecutionContext,
+    config: SelectedConfig,
+    postgres: Postgres,
+    clickhouse: ClickHouse,
+    bar_files: BarFiles,
+    workers: Workers,
+) -> None:
+    """Load minute bars of some months, refresh their K-line, and check both."""
+    with as_dagster_failure():
+        months = sorted(set(config.months))
+        keys = set(BAR_MONTHS.get_partition_keys())
+        if wrong := [month for month in months if month not in keys]:
+            raise BadRunConfig(f"months: {wrong[0]!r} is no month from {min(keys)} to {max(keys)}; write 2024-01")
+        if not months:
+            raise BadRunConfig("months: there are none; write some, such as 2024-01")
+        loaded = load(context, config, months, postgres, bar_files, workers)
+        metadata = report.mark_bars(context, postgres.dsn, loaded)
+        refreshed = refresh_changed(context, postgres.dsn, loaded)
+        for evaluation in checks.bar_evaluations(postgres.dsn, clickhouse, months):
+            context.log_event(evaluation)  # type: ignore[arg-type]  # taken, though its annotation does not say so
+    metadata |= {"kline": dg.MetadataValue.json(report.kline_counts(refreshed))}
+    report.raise_failures(loaded, metadata)
+    context.add_output_metadata(metadata)
+
+
+@dg.job(name=JOB, config=EXAMPLE, description="Load minute bars of months that are no range, and their K-line.")
+def selected_job() -> None:
+    load_selected_bars()

@@ -10,7 +10,7 @@ from collections.abc import Collection
 import dagster as dg
 
 from marketdata_assets.bars import changes, plan, schema, status
-from marketdata_assets.defs.bars import selected_job
+from marketdata_assets.defs.bars import assets
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.runs import range_requests, run_key, runs_that_load, sensor, span_of_run
 from marketdata_assets.defs.selection import config_of
@@ -21,7 +21,7 @@ from marketdata_assets.resources import BarFiles, NoServer, Postgres
 from marketdata_assets.stores.postgres import connect
 
 JOB = "bars_repair"
-JOBS = (JOB, selected_job.JOB, "bars", "kline")
+JOBS = (JOB, assets.JOB, "bars", "kline")
 MOST_RUNS = 12  # what lies between two ranges costs less than another run: files that are loaded are not read again
 BARS, KLINE = "stock_1min_qfq", "stock_monthly_kline"
 
@@ -103,8 +103,8 @@ def due(
     uncovered = {month for month in finished if found.months[month] == State.UNSUPPORTED}
     ranges = month_ranges(finished - uncovered)
     if len(ranges) > 1:
-        config = config_of(selected_job.OP, sorted(finished - uncovered))
-        loads = [dg.RunRequest(run_key="selected", job_name=selected_job.JOB, run_config=config)]
+        config = config_of(assets.OP, sorted(finished - uncovered))
+        loads = [dg.RunRequest(run_key="selected", job_name=assets.JOB, run_config=config)]
     else:
         loads = range_requests(ranges, job_name=JOB)
     loads += range_requests(joined(month_ranges(uncovered), MOST_RUNS), before="uncovered:", job_name=JOB)

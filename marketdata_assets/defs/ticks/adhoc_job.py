@@ -12,7 +12,7 @@ import dagster as dg
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.selection import BadRunConfig, check_months
 from marketdata_assets.defs.ticks import checks, report, symbols
-from marketdata_assets.defs.ticks.load_op import LoadConfig, LoadOp
+from marketdata_assets.defs.ticks.assets import LoadConfig, LoadOp
 from marketdata_assets.defs.ticks.run_config import DAILY, JOB, OP, adhoc_config, window_now
 from marketdata_assets.loading import watch
 from marketdata_assets.loading.reports import and_more
