@@ -230,6 +230,7 @@ def due_ranges() -> list[tuple[dt.date, dt.date]]:
     from marketdata_assets.exchanges.tables import status
     from marketdata_assets.exchanges.tables.gap_backfill import SETTLED_NS
     from marketdata_assets.exchanges.tables.ohlcv import days_with_trades
+    from marketdata_assets.partitions import day_ranges
 
     days = window()
     with stores.exchange_tables() as client:
@@ -241,13 +242,9 @@ def due_ranges() -> list[tuple[dt.date, dt.date]]:
             " MARKETDATA_EXCHANGE_DAYS to compute their bars too",
             markup=False,
         )
-    ranges: list[tuple[dt.date, dt.date]] = []
-    for day in sorted(due) or [days[-2]]:
-        if ranges and day == ranges[-1][1] + dt.timedelta(days=1):
-            ranges[-1] = ranges[-1][0], day
-        else:
-            ranges.append((day, day))
-    return ranges
+    return [
+        (dt.date.fromisoformat(first), dt.date.fromisoformat(last)) for first, last in day_ranges(due or [days[-2]])
+    ]
 
 
 def together(outcomes: Sequence[RunOutcome]) -> RunOutcome:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.cli import output
+from marketdata_assets.defs.exchanges.days import ensure_tables as ensure_exchange_tables
 from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 
@@ -72,15 +73,6 @@ def connected(store: "Store") -> Iterator[Any]:
     else:
         with mongo.databases(mongo_server()) as databases:
             yield databases
-
-
-def ensure_exchange_tables(client: "Client") -> None:
-    """Create the tables of exchanges and their ledger where they are missing."""
-    from marketdata_assets.exchanges.tables import schema
-    from marketdata_assets.stores import clickhouse_ledger
-
-    schema.ensure(client, Settings().exchange_keep_days)
-    clickhouse_ledger.ensure(client)
 
 
 def make_postgres_tables(connection: "psycopg.Connection") -> None:

@@ -73,7 +73,7 @@ def exchange_tables(
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     wanted = [name for name in report.TABLES if dg.AssetKey(name) in context.selected_asset_keys]
     with as_dagster_failure(), clickhouse.client() as client:
-        ingest.ensure_tables(client)
+        days.ensure_tables(client)
         if wanted:
             loaded = ingest.ingest(client, clickhouse, nats, exchanges, config, wanted, context.run.run_id)
             context.log_event(report.feed(exchange_feed.key, loaded))
@@ -167,7 +167,7 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
 
         hosts = exchanges.hosts() if config.fetch else None
         with as_dagster_failure(), clickhouse.client() as client:
-            ingest.ensure_tables(client)
+            days.ensure_tables(client)
 
             def of_day(day: dt.date, last: Metadata) -> dict[str, Any]:
                 return report.gaps(backfill_gaps(client, day, hosts), last)
@@ -184,7 +184,7 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
         """One-minute bars of every instrument, computed from the trades of a UTC day; a minute without trades has no
         bar. Volumes are in base units, and null where the size of a trade is unknown."""
         with as_dagster_failure(), clickhouse.client() as client:
-            ingest.ensure_tables(client)
+            days.ensure_tables(client)
             return finish(context, client, *each_day(context, BARS, bars_of_day(context, client, exchanges)))
 
     return [exchange_gaps, exchange_ohlcv_1m]

@@ -66,7 +66,7 @@ def _has_newer_records(instance: dg.DagsterInstance, clickhouse: ClickHouse) -> 
     from marketdata_assets.exchanges.tables import status
 
     with clickhouse.client() as client:
-        ingest.ensure_tables(client)
+        days.ensure_tables(client)
         return any(report.is_newer(instance, name, status.newest(client, name)) for name in report.TABLES)
 
 
@@ -114,7 +114,7 @@ def exchange_hourly(
 
     window = days.window()
     with clickhouse.client() as client:
-        ingest.ensure_tables(client)
+        days.ensure_tables(client)
         outdated = status.outdated_days(client, window)
         outdated += status.with_open_gaps(client, window, time.time_ns(), SETTLED_NS)
     runs = runs_that_load(context.instance, OF_DAYS, [DAYS_JOB])
@@ -150,7 +150,7 @@ def _due_captures(clickhouse: ClickHouse, exchanges: Exchanges) -> list[Path]:
     from marketdata_assets.exchanges.tables import captures
 
     with clickhouse.client() as client:
-        ingest.ensure_tables(client)
+        days.ensure_tables(client)
         return captures.due(client, exchanges.path)
 
 
@@ -162,7 +162,7 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse) -> list[dg.RunRequ
     partitions = days.partitions()
     window = {str(day): day for day in days.window()}
     with clickhouse.client() as client:
-        ingest.ensure_tables(client)
+        days.ensure_tables(client)
         states = ohlcv.states(client, list(window.values()))
     wanted = {str(day) for day, state in states.items() if state.outdated}
     loaded = [str(day) for day, state in states.items() if state == State.OK]

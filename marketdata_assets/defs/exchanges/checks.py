@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from marketdata_assets.defs.exchanges import ingest
-from marketdata_assets.defs.exchanges.days import HISTORY
+from marketdata_assets.defs.exchanges.days import HISTORY, ensure_tables
 from marketdata_assets.defs.exchanges.report import TABLES
 from marketdata_assets.defs.metadata import check_result
 from marketdata_assets.partitions import days_of
@@ -76,7 +75,7 @@ def _of_days(asset: str) -> dg.AssetChecksDefinition:
 
         wanted = {key.name for key in context.selected_asset_check_keys}
         with clickhouse.client() as client:
-            ingest.ensure_tables(client)
+            ensure_tables(client)
             days = tuple(days_of(context.run.tags))
             newest = questions.newest_history if asset == HISTORY else questions.newest
             question = questions.Question(client, days) if days else newest(client)

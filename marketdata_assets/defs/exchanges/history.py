@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.defs.declare import asset
-from marketdata_assets.defs.exchanges import ingest
 from marketdata_assets.defs.exchanges.assets import GROUP
-from marketdata_assets.defs.exchanges.days import APIS, HISTORY, HISTORY_JOB
+from marketdata_assets.defs.exchanges.days import APIS, HISTORY, HISTORY_JOB, ensure_tables
 from marketdata_assets.defs.marks import Partitions
 from marketdata_assets.defs.metadata import table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions
@@ -65,7 +64,7 @@ def exchange_history(
 
     days = [dt.date.fromisoformat(key) for key in context.partition_keys]
     with as_dagster_failure(), clickhouse.client() as client:
-        ingest.ensure_tables(client)
+        ensure_tables(client)
         request = _request(config, days)
         keep = _keep_days(request)
         marks = Partitions(context, context.asset_key)
