@@ -45,11 +45,15 @@ def column_lineage(lineage: Lineage) -> dict[str, Any]:
     return {LINEAGE: dg.TableColumnLineage(deps)}
 
 
+def csv_rows(name: str) -> Iterable[Mapping[str, str]]:
+    """The rows of a table beside this module."""
+    return csv.DictReader(files(__package__).joinpath(name).read_text("utf-8").splitlines())
+
+
 @cache
 def _described_columns() -> dict[str, list[Column]]:
     columns: dict[str, list[Column]] = {}
-    text = files(__package__).joinpath("columns.csv").read_text("utf-8")
-    for row in csv.DictReader(text.splitlines()):
+    for row in csv_rows("columns.csv"):
         columns.setdefault(row["table"], []).append((row["column"], row["type"], row["meaning"]))
     return columns
 

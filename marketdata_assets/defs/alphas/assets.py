@@ -21,7 +21,7 @@ from marketdata_assets.alphas.merge import MergePolicy
 from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.alphas import checks, report
 from marketdata_assets.defs.alphas.report import Ended
-from marketdata_assets.defs.declare import asset, spec
+from marketdata_assets.defs.declare import asset
 from marketdata_assets.defs.marks import Partitions
 from marketdata_assets.defs.metadata import check_evaluation, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, selected
@@ -36,15 +36,6 @@ AFTER = {"alpha_files": CHAIN[1:], "alpha_packages": CHAIN[2:], **dict.fromkeys(
 """What needs each asset."""
 FOLLOW = dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window())
 """After every partition of the upstream asset, however old its month."""
-
-brain_api = spec(
-    "brain_api",
-    "alphas",
-    kinds={"http", "json"},
-    description="The BRAIN API of `MARKETDATA_BRAIN_URL`: the alphas of each account, as they are now. Old alphas"
-    " change too: they are renamed, tagged, checked again and submitted.",
-    metadata=report.API_SCHEMA,
-)
 
 
 def _marks(
@@ -82,7 +73,7 @@ class FetchConfig(dg.Config):
 
 
 @monthly(
-    deps=[brain_api],
+    deps=["brain_api"],
     kinds={"json", "file"},
     code_version="fetch-1",
     pool="alpha_api",
@@ -116,7 +107,7 @@ def alpha_files(
             complete=_marks(context, "alpha_files", alphas_dir.path),
         )
     if fetched.fetched:
-        context.log_event(report.api(brain_api.key, fetched))
+        context.log_event(report.api(fetched))
     ended = report.of_covered(alphas_dir.path, report.of_files(fetched))
     return _finish(context, ended, Stores(mongo, brain, alphas_dir, workers))
 

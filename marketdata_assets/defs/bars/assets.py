@@ -20,9 +20,9 @@ from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.bars.unit import CODE_VERSION
 from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.bars import checks, report
-from marketdata_assets.defs.declare import asset, spec
+from marketdata_assets.defs.declare import asset
 from marketdata_assets.defs.marks import Partitions
-from marketdata_assets.defs.metadata import observed_files, table_schema
+from marketdata_assets.defs.metadata import observed_files
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.selection import BadRunConfig, config_of
 from marketdata_assets.errors import MarketDataError
@@ -34,17 +34,6 @@ from marketdata_assets.stores.postgres import connect
 JOB, OP = "bars_selected", "load_selected_bars"
 EXAMPLE = config_of(OP, ["2024-01", "2024-04", "2024-07"])
 """What the launchpad shows."""
-
-minute_bar_files = spec(
-    "minute_bar_files",
-    "bars",
-    kinds={"file", "csv"},
-    description="Yearly `YYYY_1min.zip` files, one CSV per stock, and loose `.csv` or `.csv.gz`, as the vendor delivers"
-    " them into `MARKETDATA_BARS_DIR`. Prices are adjusted forward, so every dividend changes the whole history.",
-    metadata=table_schema("minute_bar_files", table=False)
-    | {"encoding": "UTF-8, one header line", "example": "2000_1min.zip!sh600000_2000.csv"},
-)
-
 
 monthly = partial(asset, "bars", partitions_def=BAR_MONTHS, pool="timescale")
 
@@ -97,7 +86,7 @@ def refresh_changed(context: StepContext, dsn: str, loaded: BarsReport) -> Kline
 
 
 @monthly(
-    deps=[minute_bar_files, "trading_calendar", "instruments", "suspensions", "adjust_factors"],
+    deps=["minute_bar_files", "trading_calendar", "instruments", "suspensions", "adjust_factors"],
     kinds={"postgres", "timescaledb"},
     code_version=CODE_VERSION,
 )

@@ -14,9 +14,8 @@ from marketdata_assets.dagster_internals import log_materializations, plan_mater
 from marketdata_assets.defs import pictures
 from marketdata_assets.defs.declare import asset, spec
 from marketdata_assets.defs.exchanges import checks, days, ingest, report
-from marketdata_assets.defs.exchanges.days import APIS, HISTORY, HISTORY_TABLES
+from marketdata_assets.defs.exchanges.days import APIS, FEED, HISTORY, HISTORY_TABLES
 from marketdata_assets.defs.exchanges.ingest import IngestConfig
-from marketdata_assets.defs.metadata import table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions, selected
 from marketdata_assets.defs.pictures import Metadata
 from marketdata_assets.errors import MarketDataError
@@ -30,27 +29,11 @@ if TYPE_CHECKING:
 GROUP = "exchanges"
 BARS = dg.AssetKey("exchange_ohlcv_1m")
 
-exchange_feed = spec(
-    "exchange_feed",
-    GROUP,
-    kinds={"websocket", "nats"},
-    description="Market data of exchanges as `marketdata collect` receives it: records in JetStream, or"
-    " raw messages in the captures of `MARKETDATA_CAPTURES_DIR`.",
-    metadata=table_schema("exchange_feed", table=False),
-)
-exchange_apis = spec(
-    APIS,
-    GROUP,
-    kinds={"http", "json"},
-    description="REST interfaces and public archives of the exchanges: histories of trades, candles, funding rates and"
-    " open interest, from which past days are loaded and gaps are closed.",
-    metadata=table_schema(APIS, table=False),
-)
 SPECS = [
     spec(
         name,
         GROUP,
-        deps=[exchange_feed, HISTORY] if name in HISTORY_TABLES else [exchange_feed],
+        deps=[FEED, HISTORY] if name in HISTORY_TABLES else [FEED],
         description=text,
         kinds={"clickhouse", "table"},
         code_version="records-1",
@@ -76,7 +59,7 @@ def exchange_tables(
         days.ensure_tables(client)
         if wanted:
             loaded = ingest.ingest(client, clickhouse, nats, exchanges, config, wanted, context.run.run_id)
-            context.log_event(report.feed(exchange_feed.key, loaded))
+            context.log_event(report.feed(loaded))
             yield from report.tables(client, context.instance, wanted, loaded)
         yield from checks.of_tables(client, context.selected_asset_check_keys)
         if wanted:
@@ -153,7 +136,7 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
     by_day = partial(asset, GROUP, partitions_def=partitions, pool="clickhouse")
 
     @by_day(
-        deps=[exchange_feed, exchange_apis, "exchange_trades"],
+        deps=[FEED, APIS, "exchange_trades"],
         kinds={"clickhouse", "table", "http"},
         code_version="gaps-1",
     )
@@ -192,4 +175,4 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    return dg.Definitions(assets=[exchange_feed, exchange_apis, exchange_tables, *by_days(days.partitions())])
+    return dg.Definitions(assets=[exchange_tables, *by_days(days.partitions())])

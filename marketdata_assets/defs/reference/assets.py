@@ -12,7 +12,6 @@ import dagster as dg
 
 from marketdata_assets.dagster_internals import log_materializations
 from marketdata_assets.defs.declare import asset, spec
-from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import as_dagster_failure, failure, retry_later
 from marketdata_assets.defs.reference import checks
 from marketdata_assets.partitions import BAR_MONTHS, months_of_tags
@@ -29,28 +28,6 @@ STEP = "reference_tables"
 DAILY: tuple["DailyName", ...] = ("suspensions", "adjust_factors", "price_limits")
 
 STORED: dict[str, Any] = {"kinds": {"clickhouse", "table"}, "code_version": "reference-1"}
-
-reference_files = spec(
-    "reference_files",
-    "reference",
-    kinds={"file", "csv"},
-    description="CSV files of reference data that a person dropped into `MARKETDATA_REFERENCE_DIR`, each named after"
-    " its table; what they have is not requested from a provider.",
-    metadata={
-        "files": markdown_table(
-            ("file", "has"),
-            [
-                ("trading_calendar.csv", "date, open"),
-                ("instruments.csv", "symbol, and name, listed, delisted, status, board, lot"),
-                ("name_history.csv", "symbol, name, first, and last, reason"),
-                ("code_changes.csv", "old, new, date"),
-                ("suspensions_2026-03.csv", "symbol, date, and timing: all of the month"),
-                ("adjust_factors_2026-03.csv", "symbol, date, adj_factor"),
-                ("price_limits_2026-03.csv", "symbol, date, up, down"),
-            ],
-        )
-    },
-)
 
 
 class SourceConfig(dg.Config):
@@ -76,7 +53,7 @@ TABLES = {
 }
 
 
-@asset("reference", deps=["tushare_api", reference_files], **STORED, pool="clickhouse")
+@asset("reference", deps=["tushare_api", "reference_files"], **STORED, pool="clickhouse")
 def trading_calendar(
     context: dg.AssetExecutionContext, config: SourceConfig, clickhouse: ClickHouse, ticks: Ticks
 ) -> dg.MaterializeResult:
@@ -95,7 +72,7 @@ def trading_calendar(
     return _result([report], began, known)
 
 
-@asset("reference", deps=["tushare_api", reference_files], **STORED, pool="clickhouse")
+@asset("reference", deps=["tushare_api", "reference_files"], **STORED, pool="clickhouse")
 def instruments(
     context: dg.AssetExecutionContext, config: SourceConfig, clickhouse: ClickHouse, ticks: Ticks
 ) -> dg.MaterializeResult:
@@ -119,7 +96,7 @@ def instruments(
         spec(
             name,
             "reference",
-            deps=["trading_calendar", "tushare_api", reference_files],
+            deps=["trading_calendar", "tushare_api", "reference_files"],
             description=text,
             skippable=True,
             **STORED,

@@ -33,18 +33,11 @@ if TYPE_CHECKING:
 
 STEP = "tick_tables"
 
-yahoo_chart = spec(
-    "yahoo_chart",
-    "ticks",
-    kinds={"http", "json"},
-    description="Yahoo's v8 chart at `MARKETDATA_YAHOO_URL`: 1-minute bars of the last 30 days, splits and dividends.",
-    metadata=report.YAHOO_SCHEMA,
-)
 table = partial(spec, group="ticks", skippable=True)
 SPECS = [
     table(
         "tick_data",
-        deps=["symbol_registry", "trading_calendar", "suspensions", "tushare_api", yahoo_chart, "tick_files"],
+        deps=["symbol_registry", "trading_calendar", "suspensions", "tushare_api", "yahoo_chart", "tick_files"],
         description="1-minute bars as the first provider in order delivers them: labelled as it labels them, with its"
         " name on every row. Missing values are null and suspicious bars are flagged; nothing is synthesized.",
         kinds={"clickhouse", "table"},
@@ -60,7 +53,7 @@ SPECS = [
     ),
     table(
         "factors",
-        deps=["tick_data", "tushare_api", yahoo_chart],
+        deps=["tick_data", "tushare_api", "yahoo_chart"],
         description="A number for each symbol, day and factor: return, volatility, volume ratio and deviation from the"
         " VWAP out of `tick_data`; daily figures, adjustment factors, splits and dividends as providers return them.",
         kinds={"clickhouse", "polars", "table"},
@@ -238,4 +231,4 @@ def tick_tables(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
 def defs() -> dg.Definitions:
     today = dt.datetime.now(ZoneInfo(EXCHANGE_CLOCK)).date()
     tables = tick_tables(tick_partitions(Settings().ticks_months, today))
-    return dg.Definitions(assets=[yahoo_chart, tables])
+    return dg.Definitions(assets=[tables])

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from marketdata_assets.defs.declare import asset, spec
+from marketdata_assets.defs.declare import asset
 from marketdata_assets.defs.metadata import table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.ticks import report
@@ -18,24 +18,6 @@ from marketdata_assets.partitions import TICK_SYMBOLS
 from marketdata_assets.resources import ClickHouse, Ticks
 
 NAME = str(TICK_SYMBOLS.name)
-
-tushare_api = spec(
-    "tushare_api",
-    "ticks",
-    kinds={"http", "json"},
-    description="Tushare's HTTP API at `MARKETDATA_TUSHARE_URL`, with the token of `TUSHARE_TOKEN`: the trading"
-    " calendar, the list of stocks, suspensions, adjustment factors, price limits, 1-minute bars and daily figures.",
-    metadata=report.TUSHARE_SCHEMA,
-)
-
-tick_files = spec(
-    "tick_files",
-    "ticks",
-    kinds={"file", "csv", "parquet"},
-    description="CSV and Parquet files of minute bars that a person dropped into `MARKETDATA_TICKS_DIR`, and of order"
-    " books in its folder `order_book`.",
-    metadata=table_schema("tick_files", table=False),
-)
 
 
 def known(instance: dg.DagsterInstance) -> list[str]:
@@ -70,7 +52,7 @@ class RegistryConfig(dg.Config):
 
 @asset(
     "ticks",
-    deps=["instruments", tick_files],
+    deps=["instruments", "tick_files"],
     kinds={"clickhouse", "table"},
     code_version="registry-2",
     pool="clickhouse",
