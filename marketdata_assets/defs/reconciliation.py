@@ -10,6 +10,7 @@ import dagster as dg
 
 from marketdata_assets.bars.bases import FACTORS
 from marketdata_assets.defs.bars.checks import months_of_run
+from marketdata_assets.defs.checks import meaning
 from marketdata_assets.defs.declare import asset
 from marketdata_assets.defs.metadata import check_result, markdown_table
 from marketdata_assets.defs.partition_results import as_dagster_failure
@@ -83,7 +84,7 @@ def _reported(
 @dg.asset_check(
     asset=reconciliation,
     name="no_disagreements",
-    description="Minute bars, ticks and daily files say the same of each stock and day.",
+    description=meaning(TABLE, "no_disagreements"),
     pool="timescale",
 )
 def agreed(context: dg.AssetCheckExecutionContext, postgres: Postgres) -> dg.AssetCheckResult:

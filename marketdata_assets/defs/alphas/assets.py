@@ -260,7 +260,7 @@ def load(
             context.log_event(dg.AssetMaterialization("alpha_summary", metadata=result.metadata))
         for kind in kinds:
             fields = stores.brain.fields()
-            for answer in checks.answers(databases, stores.files.path, kind, pairs, fields, checks.DESCRIPTIONS):
+            for answer in checks.answers(databases, stores.files.path, kind, pairs, fields):
                 context.log_event(check_evaluation(answer))  # type: ignore[arg-type]  # taken, though not annotated
     return ended
 
