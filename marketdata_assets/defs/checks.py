@@ -4,12 +4,13 @@ What a check of `advice` finds is for a person to review, and a warning: what so
 what is missing of a stream is recorded.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.metadata import check_result, csv_rows
 
 if TYPE_CHECKING:
@@ -51,3 +52,20 @@ def results(
         if wanted is None or spec.key in wanted:
             asset = spec.asset_key.to_user_string()
             yield result(asset, spec.name, find(asset, spec.name))
+
+
+def log_results(context: StepContext, found: Iterable[dg.AssetCheckResult]) -> list[dg.AssetCheckResult]:
+    """Log results of checks that have no step in the run, or whose step Dagster skips; the same results."""
+    told = list(found)
+    for one in told:
+        assert one.asset_key is not None
+        assert one.check_name is not None
+        event = dg.AssetCheckEvaluation(
+            asset_key=one.asset_key,
+            check_name=one.check_name,
+            passed=one.passed,
+            severity=one.severity,
+            metadata=one.metadata,
+        )
+        context.log_event(event)  # type: ignore[arg-type]  # taken, though its annotation does not say so
+    return told

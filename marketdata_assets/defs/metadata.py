@@ -106,16 +106,3 @@ def check_result(asset: str, name: str, finding: "Finding", *, advice: bool = Fa
         severity=dg.AssetCheckSeverity.WARN if advice or finding.advice else dg.AssetCheckSeverity.ERROR,
         metadata=metadata,
     )
-
-
-def check_evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    """The result as an event to log, for a check that has no step in the run or whose step Dagster skips."""
-    assert result.asset_key is not None
-    assert result.check_name is not None
-    return dg.AssetCheckEvaluation(
-        asset_key=result.asset_key,
-        check_name=result.check_name,
-        passed=result.passed,
-        severity=result.severity,
-        metadata=result.metadata,
-    )

@@ -21,9 +21,10 @@ from marketdata_assets.alphas.merge import MergePolicy
 from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.alphas import checks, report
 from marketdata_assets.defs.alphas.report import Ended
+from marketdata_assets.defs.checks import log_results
 from marketdata_assets.defs.declare import asset
 from marketdata_assets.defs.marks import Partitions
-from marketdata_assets.defs.metadata import check_evaluation, table_schema
+from marketdata_assets.defs.metadata import table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, selected
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.partitions import ALPHA_PARTITIONS, Pair, alpha_key, alpha_pair
@@ -260,8 +261,7 @@ def load(
             context.log_event(dg.AssetMaterialization("alpha_summary", metadata=result.metadata))
         for kind in kinds:
             fields = stores.brain.fields()
-            for answer in checks.answers(databases, stores.files.path, kind, pairs, fields):
-                context.log_event(check_evaluation(answer))  # type: ignore[arg-type]  # taken, though not annotated
+            log_results(context, checks.answers(databases, stores.files.path, kind, pairs, fields))
     return ended
 
 

@@ -20,6 +20,7 @@ from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.bars.unit import CODE_VERSION
 from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.bars import checks, report
+from marketdata_assets.defs.checks import log_results
 from marketdata_assets.defs.declare import asset
 from marketdata_assets.defs.marks import Partitions
 from marketdata_assets.defs.metadata import observed_files
@@ -80,8 +81,8 @@ def refresh_changed(context: StepContext, dsn: str, loaded: BarsReport) -> Kline
     with connect(dsn) as connection:
         filled = status.kline_rows_by_month(connection, months)
     report.mark_kline(context, dsn, months - set(loaded.failed_months) | filled.keys())
-    for evaluation in checks.kline_evaluations(dsn, sorted(months)) if due or filled else ():
-        context.log_event(evaluation)  # type: ignore[arg-type]  # taken, though an op's annotation does not say so
+    if due or filled:  # Dagster skips the checks of the K-line when files failed
+        log_results(context, checks.answers(dsn, checks.KLINE, sorted(months), checks.unknown))
     return refreshed
 
 
@@ -169,8 +170,8 @@ def load_selected_bars(
         loaded = load(context, config, months, postgres, bar_files, workers)
         metadata = report.mark_bars(context, postgres.dsn, loaded)
         refreshed = refresh_changed(context, postgres.dsn, loaded)
-        for evaluation in checks.bar_evaluations(postgres.dsn, clickhouse, months):
-            context.log_event(evaluation)  # type: ignore[arg-type]  # taken, though its annotation does not say so
+        known = partial(checks.known_of, clickhouse, months)
+        log_results(context, checks.answers(postgres.dsn, checks.BARS, months, known))
     metadata |= {"kline": dg.MetadataValue.json(report.kline_counts(refreshed))}
     report.raise_failures(loaded, metadata)
     context.add_output_metadata(metadata)

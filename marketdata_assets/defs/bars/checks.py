@@ -3,9 +3,9 @@
 The queries are in `marketdata_assets.bars.checks`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import dagster as dg
 import polars as pl
@@ -14,7 +14,6 @@ import psycopg
 from marketdata_assets.bars import bases, checks, schema
 from marketdata_assets.bars.completeness import bars_complete
 from marketdata_assets.defs.checks import meaning, result, specs
-from marketdata_assets.defs.metadata import check_evaluation
 from marketdata_assets.partitions import BAR_MONTHS, months_of_tags
 from marketdata_assets.reference.completeness import Reference
 from marketdata_assets.reference.records import Days
@@ -23,10 +22,7 @@ from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.stores.postgres import connect
 
-BARS, KLINE, EQUALS = "stock_1min_qfq", "stock_monthly_kline", "kline_equals_minutes"
-ACCOUNTED = "every_row_accounted"
-Question = Callable[[psycopg.Connection, Sequence[str]], Finding]
-RULES = tuple(spec.name for spec in specs(KLINE) if spec.name != EQUALS)
+BARS, KLINE = "stock_1min_qfq", "stock_monthly_kline"
 
 
 @dataclass(frozen=True)
@@ -37,75 +33,42 @@ class Known:
     factors: pl.DataFrame
 
 
-AGAINST_REFERENCE: dict[str, Callable[[psycopg.Connection, Sequence[str], Known], Finding]] = {
-    "bars_complete": lambda connection, months, known: bars_complete(connection, months, known.reference),
-    "one_price_basis": lambda connection, months, known: bases.one_price_basis(
-        connection, months, known.reference, known.factors
-    ),
+Question = Callable[[psycopg.Connection, Sequence[str], Callable[[], Known]], Finding]
+"""About some months; what is known of the stocks is read when it is needed."""
+
+
+def _of_bars_alone(query: Callable[[psycopg.Connection, Sequence[str]], Finding]) -> Question:
+    def ask(connection: psycopg.Connection, months: Sequence[str], _: Callable[[], Known]) -> Finding:
+        finding = query(connection, months)
+        return replace(finding, facts={"months": finding.checked})
+
+    return ask
+
+
+def _of_kline(name: str) -> Question:
+    equals = name == "kline_equals_minutes"
+    return _of_bars_alone(checks.kline_equals_minutes if equals else partial(checks.kline_rule, name=name))
+
+
+QUESTIONS: dict[str, dict[str, Question]] = {
+    BARS: {
+        "every_row_accounted": _of_bars_alone(checks.every_row_accounted),
+        "bars_complete": lambda connection, months, known: bars_complete(connection, months, known().reference),
+        "one_price_basis": lambda connection, months, known: bases.one_price_basis(
+            connection, months, known().reference, known().factors
+        ),
+    },
+    KLINE: {spec.name: _of_kline(spec.name) for spec in specs(KLINE)},
 }
 
 
-def _check(asset: str, name: str, question: Question) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=asset, name=name, description=meaning(asset, name), pool="timescale")
-    def check(context: dg.AssetCheckExecutionContext, postgres: Postgres) -> dg.AssetCheckResult:
-        with connect(postgres.dsn) as connection:
-            return _answer(connection, asset, name, question, months_of_run(context))
-
-    return check
+def unknown() -> Known:
+    """What is known of the stocks without a server."""
+    return Known(Reference(), bases.FACTORS.to_frame())
 
 
-def _answer(
-    connection: psycopg.Connection, asset: str, name: str, question: Question, months: Sequence[str]
-) -> dg.AssetCheckResult:
-    finding = question(connection, months)
-    return result(asset, name, replace(finding, facts={"months": finding.checked}))
-
-
-def kline_evaluations(dsn: str, months: Sequence[str]) -> list[dg.AssetCheckEvaluation]:
-    """The answers of the K-line's checks, for a run in which Dagster skips them because files failed."""
-    with connect(dsn) as connection:
-        return [
-            check_evaluation(_answer(connection, KLINE, name, question, months))
-            for name, question in _kline_questions().items()
-        ]
-
-
-def bar_evaluations(dsn: str, clickhouse: ClickHouse, months: Sequence[str]) -> list[dg.AssetCheckEvaluation]:
-    """The answers of the checks of minute bars, for a run that has no steps for them; `months` ascend."""
-    known = _known(clickhouse, months)
-    with connect(dsn) as connection:
-        answers = [_answer(connection, BARS, ACCOUNTED, checks.every_row_accounted, months)]
-        answers += [
-            result(BARS, name, question(connection, months, known)) for name, question in AGAINST_REFERENCE.items()
-        ]
-    return [check_evaluation(answer) for answer in answers]
-
-
-def _kline_questions() -> dict[str, Question]:
-    rules: dict[str, Question] = {name: partial(checks.kline_rule, name=name) for name in RULES}
-    return rules | {EQUALS: checks.kline_equals_minutes}
-
-
-def _check_against_reference(
-    name: str, question: Callable[[psycopg.Connection, Sequence[str], Known], Finding]
-) -> dg.AssetChecksDefinition:
-    """A check of the minute bars that takes reference data into account, as far as there is any."""
-
-    @dg.asset_check(asset=BARS, name=name, description=meaning(BARS, name), pool="timescale")
-    def check(
-        context: dg.AssetCheckExecutionContext, postgres: Postgres, clickhouse: ClickHouse
-    ) -> dg.AssetCheckResult:
-        months = months_of_run(context)
-        with connect(postgres.dsn) as connection:
-            schema.ensure(connection)
-            finding = question(connection, months, _known(clickhouse, months))
-        return result(BARS, name, finding)
-
-    return check
-
-
-def _known(clickhouse: ClickHouse, months: Sequence[str]) -> Known:
-    """The reference data of some months; without a server nothing is known."""
+def known_of(clickhouse: ClickHouse, months: Sequence[str]) -> Known:
+    """The reference data of some months, which ascend."""
     from marketdata_assets.reference import stored
 
     try:
@@ -113,7 +76,30 @@ def _known(clickhouse: ClickHouse, months: Sequence[str]) -> Known:
             days = Days(Days.month(months[0]).first, Days.month(months[-1]).last)
             return Known(Reference.of(client, days), stored.adjust_factors(client))
     except (NoServer, StoreAway):
-        return Known(Reference(), bases.FACTORS.to_frame())
+        return unknown()
+
+
+def answers(
+    dsn: str, asset: str, months: Sequence[str], known: Callable[[], Known], names: Collection[str] = ()
+) -> list[dg.AssetCheckResult]:
+    """The results of the checks of an asset, or of those that are named."""
+    known = cache(known)
+    with connect(dsn) as connection:
+        schema.ensure(connection)
+        asked = {name: ask for name, ask in QUESTIONS[asset].items() if not names or name in names}
+        return [result(asset, name, ask(connection, months, known)) for name, ask in asked.items()]
+
+
+def _check(asset: str, name: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=asset, name=name, description=meaning(asset, name), pool="timescale")
+    def check(
+        context: dg.AssetCheckExecutionContext, postgres: Postgres, clickhouse: ClickHouse
+    ) -> dg.AssetCheckResult:
+        months = months_of_run(context)
+        [answer] = answers(postgres.dsn, asset, months, partial(known_of, clickhouse, months), [name])
+        return answer
+
+    return check
 
 
 def months_of_run(context: dg.AssetCheckExecutionContext) -> list[str]:
@@ -121,8 +107,4 @@ def months_of_run(context: dg.AssetCheckExecutionContext) -> list[str]:
     return months_of_tags(context.run.tags) or list(BAR_MONTHS.get_partition_keys())
 
 
-all_checks = [
-    _check(BARS, ACCOUNTED, checks.every_row_accounted),
-    *(_check_against_reference(name, question) for name, question in AGAINST_REFERENCE.items()),
-    *(_check(KLINE, name, question) for name, question in _kline_questions().items()),
-]
+all_checks = [_check(asset, name) for asset, questions in QUESTIONS.items() for name in questions]

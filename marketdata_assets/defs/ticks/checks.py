@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from marketdata_assets.defs.checks import results, specs
-from marketdata_assets.defs.metadata import check_evaluation
 from marketdata_assets.ticks.reports import Unit
 
 if TYPE_CHECKING:
@@ -29,9 +28,3 @@ def answers(
         return
     question = questions.Question.of(client, units) if units else questions.newest(client)
     yield from results(ASSETS, wanted, lambda _, name: getattr(questions, name)(question))
-
-
-def evaluations(client: "Client", tables: Collection[str], units: Sequence[Unit]) -> list[dg.AssetCheckEvaluation]:
-    """The same for a job without assets: the checks of `tables`, to be logged."""
-    wanted = {spec.key for spec in SPECS if spec.asset_key.to_user_string() in tables}
-    return [check_evaluation(answer) for answer in answers(client, wanted, units)]
