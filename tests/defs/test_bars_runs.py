@@ -8,7 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import psycopg
 import pytest
 from bar_runs import BARS, KLINE, STOCKS, Warehouse, deliver, failures, materializations, totals, verdicts, write_zip
