@@ -37,7 +37,7 @@ Question = Callable[[psycopg.Connection, Sequence[str], Callable[[], Known]], Fi
 """About some months; what is known of the stocks is read when it is needed."""
 
 
-def _of_bars_alone(query: Callable[[psycopg.Connection, Sequence[str]], Finding]) -> Question:
+def _without_reference(query: Callable[[psycopg.Connection, Sequence[str]], Finding]) -> Question:
     def ask(connection: psycopg.Connection, months: Sequence[str], _: Callable[[], Known]) -> Finding:
         finding = query(connection, months)
         return replace(finding, facts={"months": finding.checked})
@@ -47,12 +47,12 @@ def _of_bars_alone(query: Callable[[psycopg.Connection, Sequence[str]], Finding]
 
 def _of_kline(name: str) -> Question:
     equals = name == "kline_equals_minutes"
-    return _of_bars_alone(checks.kline_equals_minutes if equals else partial(checks.kline_rule, name=name))
+    return _without_reference(checks.kline_equals_minutes if equals else partial(checks.kline_rule, name=name))
 
 
 QUESTIONS: dict[str, dict[str, Question]] = {
     BARS: {
-        "every_row_accounted": _of_bars_alone(checks.every_row_accounted),
+        "every_row_accounted": _without_reference(checks.every_row_accounted),
         "bars_complete": lambda connection, months, known: bars_complete(connection, months, known().reference),
         "one_price_basis": lambda connection, months, known: bases.one_price_basis(
             connection, months, known().reference, known().factors
