@@ -59,7 +59,7 @@ def _register(url: str, symbols: list[str]) -> None:
 
 def _library(symbols: list[str], month: str) -> None:
     """What a run does, without the run."""
-    from marketdata_assets.defs.ticks.checks import DESCRIPTIONS
+    from marketdata_assets.defs.ticks.checks import SPECS
     from marketdata_assets.resources import ClickHouse, Ticks
     from marketdata_assets.ticks import checks, factors, load, registry
     from marketdata_assets.ticks.reports import Unit
@@ -82,8 +82,8 @@ def _library(symbols: list[str], month: str) -> None:
             )
             assert not done.failed, done.failed[:3]
         question = checks.Question.of(client, units)
-        for _, name in DESCRIPTIONS:
-            getattr(checks, name)(question)
+        for spec in SPECS:
+            getattr(checks, spec.name)(question)
 
 
 def _of_the_schedule(symbols: list[str], month: str, library: list[float]) -> Figure:
@@ -100,7 +100,7 @@ def _of_the_schedule(symbols: list[str], month: str, library: list[float]) -> Fi
 def _of_partitions(symbols: list[str], month: str, library: list[float]) -> Figure:
     import dagster as dg
 
-    from marketdata_assets.defs.ticks.load_op import STEP
+    from marketdata_assets.defs.ticks.assets import STEP
     from marketdata_assets.partitions import tick_rectangle
 
     assets = [dg.AssetKey(table) for table in TABLES]

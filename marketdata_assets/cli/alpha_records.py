@@ -229,7 +229,5 @@ def export_alphas(
         )
     except (UnknownFormat, UnknownName, UnknownColumn) as error:
         raise typer.BadParameter(str(error)) from error
-    if as_json:
-        output.as_json({"success": True, "file": str(file), "rows": report.rows, "bytes": report.bytes})
-    else:
-        output.console().print(f"{file}: {report.rows:,} rows, {report.bytes / 1e6:,.1f} MB", markup=False)
+    document = {"success": True, "file": str(file), "rows": report.rows, "bytes": report.bytes}
+    output.result(as_json, document, f"{file}: {report.rows:,} rows, {report.bytes / 1e6:,.1f} MB")

@@ -1,9 +1,11 @@
 """The commands by name, imported when they run, and the one place where an error becomes a message and an exit code."""
 
+import csv
 import importlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.resources import files
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +22,7 @@ class Command:
 
     summary: str
     target: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any]
 
     def load(self, name: str) -> Any:
         """Import the function; a module may also have a Typer application with commands of its own."""
@@ -118,160 +120,29 @@ def repeat_flags(args: Iterable[str], flags: Collection[str]) -> Iterator[str]:
         yield word
 
 
-COMMANDS: Mapping[str, Command | Group] = {
-    "up": Command("Start the local stack and the Dagster UI; Ctrl-C stops both, the data stays.", "servers:up"),
-    "demo": Command("Start the local stack, load sample files into every table, and open the Dagster UI.", "demo:demo"),
-    "status": Command("Show what is loaded, and which partitions are missing, stale or failed.", "status:status"),
-    "files": Command("List every file of the watched folders: its state, and what became of its rows.", "files:files"),
-    "doctor": Command("Check every server: version, latency, missing features and how to fix them.", "servers:doctor"),
-    "ui": Command("Serve the Dagster UI behind a guard, until SIGTERM or Ctrl-C.", "ui:ui"),
-    "web": Command(
-        "Serve a read-only page of the market: what is loaded, candles, order books, coverage, gaps.", "web:web"
-    ),
-    "metrics": Command(
-        "Serve Prometheus metrics for servers, tables and runs at http://HOST:PORT/metrics.", "metrics:metrics"
-    ),
-    "run-containers": Command(
-        "Start each run in a container of its own, for the daemon and the UI of the compose file.",
-        "run_containers:run_containers",
-    ),
-    "exec": Command(
-        "Run a Dagster command with this project's environment, as: marketdata exec dagster-daemon run.",
-        "servers:execute",
-        {"context_settings": PASS_THROUGH, "add_help_option": False},
-    ),
-    "create-tables": Command(
-        "Create the missing tables in every database, for users who may only read.", "stores:create_tables"
-    ),
-    "backup": Command("Back up rows and ledgers of the databases into a folder.", "backup:backup"),
-    "restore": Command("Restore a backup into empty databases.", "backup:restore"),
-    "replay": Command("Replay captured traffic: records, gaps, checksums and final order books.", "replay:replay"),
-    "drain": Command("Load pending JetStream messages into ClickHouse, then ack them.", "exchanges:drain"),
-    "collect": Command("Collect live market data until SIGTERM or Ctrl-C.", "collect:application"),
-    "config": Group(
-        "The collector's configuration.",
-        {"check": Command("Print the effective configuration, without secrets.", "collect:check")},
-    ),
-    "ingest": Group(
-        "Load data of some partitions now, with a progress bar.",
-        {
-            "bars": Command("Load minute bars of some months and refresh their monthly K-line.", "bars:ingest"),
-            "alphas": Command("Package raw files of alphas and import them into MongoDB.", "alphas:ingest"),
-            "ticks": Command("Load ticks of some symbols and days.", "ticks:ingest", {"cls": ManyValues}),
-            "reference": Command(
-                "Load reference data of A-shares: the calendar, the instruments, and tables by day of some months.",
-                "reference:ingest",
-            ),
-            "captures": Command("Load capture files of exchanges.", "exchanges:captures"),
-            "dumps": Command(
-                "Load downloaded files: CSV of tardis.dev, and of the venues' public archives.", "exchanges:dumps"
-            ),
-            "history": Command(
-                "Load past days of instruments: trades, candles, funding rates, open interest.", "history:history"
-            ),
-            "days": Command("Fill gaps of some days and build their minute bars.", "exchanges:days"),
-        },
-    ),
-    "export": Group(
-        "Bars, alphas and records of exchanges as files for other tools.",
-        {
-            "parquet": Command(
-                "Export bars as Parquet files by year and stock; only what has changed is written again.",
-                "export:parquet",
-                {"cls": ManyValues},
-            ),
-            "qlib": Command(
-                "Export bars in the binary format of qlib; only stocks that have changed are written again.",
-                "export:qlib",
-                {"cls": ManyValues},
-            ),
-            "alphas": Command(
-                "Export alphas, or one of their record sets, as a CSV or Parquet file.",
-                "alpha_records:export_alphas",
-                {"cls": ManyValues},
-            ),
-            "records": Command(
-                "Export records of exchanges by instrument and day; only what has changed is written again.",
-                "export:records",
-                {"cls": ManyValues},
-            ),
-        },
-    ),
-    "alphas": Group(
-        "Alphas from the BRAIN API: accounts, logins, fetching, record sets.",
-        {
-            "accounts": Command("List accounts, their credentials and sessions.", "brain:accounts"),
-            "login": Command(
-                "Log an account in; with an identity check, print the verification link and wait for it to be"
-                " completed.",
-                "brain:login",
-            ),
-            "fetch": Command("Fetch alphas of some months from BRAIN into raw files.", "alphas:fetch"),
-            "changes": Command(
-                "Fetch alphas of all months that were submitted or changed, that match filters, or by id.",
-                "alpha_records:changes",
-                {"cls": ManyValues},
-            ),
-            "records": Command(
-                "Fetch record sets and correlations of alphas in MongoDB: PnL, turnover, Sharpe, yearly figures.",
-                "alpha_records:records",
-                {"cls": ManyValues},
-            ),
-        },
-    ),
-    "flows": Group(
-        "Pipelines of files into Postgres: shipped ones, and your own.",
-        {
-            "new": Command("Scaffold a new pipeline, made of a file or as an example with a test.", "flows:new"),
-            "preview": Command("Show the rows of one file after each step, without a database.", "flows:preview"),
-            "list": Command("List the flows of the package and your own.", "flows:show"),
-            "check": Command("Validate flows without a database, and try one file.", "flows:check"),
-            "run": Command("Load the new and changed files of a flow, or with --all of every flow.", "flows:run"),
-            "plan": Command(
-                "Show what a run of a flow would alter in its table and load, and do nothing.", "flows:plan"
-            ),
-            "rebuild": Command(
-                "Rebuild the table of a flow from its files, beside it, then swap them.", "flows:rebuild"
-            ),
-            "forget": Command(
-                "Delete the rows of files that a flow has loaded, and what is recorded of them.", "flows:forget"
-            ),
-            "schema": Command("Print the JSON schema of a flow's defs.yaml, for editors.", "flows:schema"),
-        },
-    ),
-    "symbols": Group(
-        "Manage the tick symbol registry.",
-        {
-            "refresh": Command(
-                "Refresh the symbol registry from its providers.", "ticks:refresh_symbols", {"cls": ManyValues}
-            ),
-            "list": Command("List registered symbols.", "ticks:list_symbols"),
-            "remove": Command(
-                "Remove symbols from the registry, and with --rows what is loaded of them.", "ticks:remove_symbols"
-            ),
-            "restore": Command("Let the next refresh register removed symbols again.", "ticks:restore_symbols"),
-        },
-    ),
-    "quarantine": Group(
-        "Rejected rows, and why.",
-        {"show": Command("Show rejected rows: source, reason and content.", "quarantine:show")},
-    ),
-    "bars": Group(
-        "Delivered files of minute bars.",
-        {"forget": Command("Take wrong files back: delete their rows, and do not load them again.", "bars:forget")},
-    ),
-    "ticks": Group(
-        "Dropped files of ticks.",
-        {"forget": Command("Take wrong files back: delete their rows, and do not load them again.", "ticks:forget")},
-    ),
-    "kline": Group(
-        "The monthly K-line.",
-        {
-            "refresh": Command("Refresh the monthly K-line of stale months, or of those given.", "bars:refresh_kline"),
-            "rebuild": Command("Rebuild the monthly K-line for every month.", "bars:rebuild_kline"),
-        },
-    ),
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "": {},
+    "many": {"cls": ManyValues},
+    "through": {"context_settings": PASS_THROUGH, "add_help_option": False},
 }
+
+
+def _commands() -> "Mapping[str, Command | Group]":
+    """The rows of `commands.csv`: a command each, or a group, below which its commands are."""
+    top: dict[str, Command | Group] = {}
+    groups = {"": top}
+    text = files(__package__).joinpath("commands.csv").read_text("utf-8")
+    for row in csv.DictReader(text.splitlines()):
+        group, _, name = row["command"].rpartition(" ")
+        if row["target"]:
+            groups[group][name] = Command(row["summary"], row["target"], OPTIONS[row["options"]])
+        else:
+            groups[name] = {}
+            groups[group][name] = Group(row["summary"], groups[name])
+    return top
+
+
+COMMANDS = _commands()
 
 app = _application(cls=LazyGroup, no_args_is_help=True)
 

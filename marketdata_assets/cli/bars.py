@@ -51,7 +51,7 @@ def _load(settings: Settings, months: Sequence[str], force: bool) -> RunOutcome:
     if len(month_ranges(months)) == 1:
         ops: dict[str, Any] = {"stock_1min_qfq": {"config": {"force": force}}}
         return run_job(settings, "bars_repair", (months[0], months[-1]), ops)
-    from marketdata_assets.defs.bars.selected_job import JOB, OP
+    from marketdata_assets.defs.bars.assets import JOB, OP
     from marketdata_assets.defs.selection import config_of
 
     outcome = run_job(settings, JOB, None, config_of(OP, list(months), force=force)["ops"])
@@ -147,15 +147,11 @@ def forget(
                 forgetting.undo(connection, file)
             else:
                 done.append(forgetting.forget(connection, Settings().bars_folder, file, "forget"))
-    if as_json:
-        output.as_json({"forgotten": [asdict(one) for one in done], "remembered": files if undo else []})
-        return
-    for file in files if undo else ():
-        output.console().print(f"{file}: the next run loads it; now: marketdata ingest bars", markup=False)
-    for one in done:
-        output.console().print(f"{one.file}: {one.rows:,} rows deleted", markup=False)
+    lines = [f"{file}: the next run loads it; now: marketdata ingest bars" for file in files if undo]
+    lines += [f"{one.file}: {one.rows:,} rows deleted" for one in done]
     if due := sorted({month for one in done for month in one.due}):
-        output.console().print(f"older files have minutes of these: marketdata ingest bars --months {','.join(due)}")
+        lines.append(f"older files have minutes of these: marketdata ingest bars --months {','.join(due)}")
+    output.result(as_json, {"forgotten": [asdict(one) for one in done], "remembered": files if undo else []}, *lines)
 
 
 def refresh_kline(
@@ -175,12 +171,11 @@ def refresh_kline(
             schema.ensure(connection)
             wanted = status.kline_due(connection, wanted)
     report = kline.refresh(dsn, wanted, force=force)
-    if as_json:
-        output.as_json({"months": report.months, "rows": report.rows, "seconds": round(report.seconds, 2)})
-    else:
-        output.console().print(
-            f"monthly kline of {len(report.months)} months refreshed: {report.rows:,} rows, {report.seconds:.1f} s"
-        )
+    output.result(
+        as_json,
+        {"months": report.months, "rows": report.rows, "seconds": round(report.seconds, 2)},
+        f"monthly kline of {len(report.months)} months refreshed: {report.rows:,} rows, {report.seconds:.1f} s",
+    )
 
 
 def rebuild_kline(as_json: output.Json = False) -> None:
@@ -191,7 +186,5 @@ def rebuild_kline(as_json: output.Json = False) -> None:
     report = kline.refresh(stores.postgres_dsn(), (), rebuild=True)
     with connect(stores.postgres_dsn()) as connection:
         rows = status.kline_summary(connection).rows
-    if as_json:
-        output.as_json({"rows": rows, "engine": report.engine, "seconds": round(report.seconds, 2)})
-    else:
-        output.console().print(f"monthly kline rebuilt as {report.engine}: {rows:,} rows, {report.seconds:.1f} s")
+    document = {"rows": rows, "engine": report.engine, "seconds": round(report.seconds, 2)}
+    output.result(as_json, document, f"monthly kline rebuilt as {report.engine}: {rows:,} rows, {report.seconds:.1f} s")

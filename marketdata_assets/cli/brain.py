@@ -29,10 +29,8 @@ def login(
     _check_known(account)
     seconds = asyncio.run(_log_in(account, wait))
     until = _moment(time.time() + seconds)
-    if as_json:
-        output.as_json({"account": account, "valid_until": until.isoformat(timespec="seconds")})
-    else:
-        output.console().print(f"account {account} is logged in until {until:%Y-%m-%d %H:%M} UTC")
+    document = {"account": account, "valid_until": until.isoformat(timespec="seconds")}
+    output.result(as_json, document, f"account {account} is logged in until {until:%Y-%m-%d %H:%M} UTC")
 
 
 def _check_known(account: str) -> None:

@@ -145,11 +145,9 @@ def follow_stream(stream: str, host: str, port: int, as_json: bool) -> None:
         asyncio.run(run())
     finally:  # also of a service that an error ends
         done = service.progress
-        if as_json:
-            output.as_json({"rows": dict(done.rows), "rejected": dict(done.rejected)})
-        else:
-            rows = ", ".join(f"{count:,} {kind}" for kind, count in sorted(done.rows.items()))
-            output.console().print(f"exchanges     {rows or 'nothing loaded'}; {done.rejected.total():,} rejected")
+        rows = ", ".join(f"{count:,} {kind}" for kind, count in sorted(done.rows.items()))
+        text = f"exchanges     {rows or 'nothing loaded'}; {done.rejected.total():,} rejected"
+        output.result(as_json, {"rows": dict(done.rows), "rejected": dict(done.rejected)}, text)
 
 
 def days(
@@ -234,6 +232,7 @@ def due_ranges() -> list[tuple[dt.date, dt.date]]:
     from marketdata_assets.exchanges.tables import status
     from marketdata_assets.exchanges.tables.gap_backfill import SETTLED_NS
     from marketdata_assets.exchanges.tables.ohlcv import days_with_trades
+    from marketdata_assets.partitions import day_ranges
 
     days = window()
     with stores.exchange_tables() as client:
@@ -245,13 +244,9 @@ def due_ranges() -> list[tuple[dt.date, dt.date]]:
             " MARKETDATA_EXCHANGE_DAYS to compute their bars too",
             markup=False,
         )
-    ranges: list[tuple[dt.date, dt.date]] = []
-    for day in sorted(due) or [days[-2]]:
-        if ranges and day == ranges[-1][1] + dt.timedelta(days=1):
-            ranges[-1] = ranges[-1][0], day
-        else:
-            ranges.append((day, day))
-    return ranges
+    return [
+        (dt.date.fromisoformat(first), dt.date.fromisoformat(last)) for first, last in day_ranges(due or [days[-2]])
+    ]
 
 
 def together(outcomes: Sequence[RunOutcome]) -> RunOutcome:

@@ -46,6 +46,14 @@ def as_json(value: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
+def result(json_wanted: bool, document: Mapping[str, Any], *lines: str) -> None:
+    """Print what a command did: one JSON object, or lines for people."""
+    if json_wanted:
+        as_json(document)
+    for line in () if json_wanted else lines:
+        console().print(line, markup=False)
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows as a table; numbers are right-aligned."""
     drawn = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)

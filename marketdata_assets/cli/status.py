@@ -15,15 +15,18 @@ from marketdata_assets.overview import ALPHA_STATES, FILE_STATES, REFERENCE_STAT
 from marketdata_assets.settings import Settings
 
 FILES = ("asset", *FILE_STATES)
-BARS = ("asset", *STATES, "rows", "codes", "stale_codes", "newest", "quarantine")
-TICKS = ("asset", *TICK_STATES, "rows", "newest", "quarantine")
-REFERENCE = ("asset", *REFERENCE_STATES, "rows", "newest", "unknown_days")
-FLOWS = ("asset", *STATES, "rows", "newest", "quarantine")
-RECONCILIATION = ("asset", "ok", "empty", "disagreements", "stocks", "newest", "last_compared")
-EXCHANGES = ("asset", *STATES, "open", "rows", "newest", "quarantine", "open_gaps")
-NAMED_CODES = 10
+COLUMNS = {
+    "reference": ("asset", *REFERENCE_STATES, "rows", "newest", "unknown_days"),
+    "bars": ("asset", *STATES, "rows", "codes", "stale_codes", "newest", "quarantine"),
+    "alphas": ("asset", "account", *ALPHA_STATES, "files", "documents", "newest", "quarantine"),
+    "ticks": ("asset", *TICK_STATES, "rows", "newest", "quarantine"),
+    "exchanges": ("asset", *STATES, "open", "rows", "newest", "quarantine", "open_gaps"),
+    "flows": ("asset", *STATES, "rows", "newest", "quarantine"),
+    "reconciliation": ("asset", "ok", "empty", "disagreements", "stocks", "newest", "last_compared"),
+}
+"""Of the table of each domain, in the order of the tables."""
 DUE = ("domain", "job", "first", "last")
-ALPHAS = ("asset", "account", *ALPHA_STATES, "files", "documents", "newest", "quarantine")
+NAMED_CODES = 10
 
 
 def status(
@@ -41,16 +44,7 @@ def status(
     else:
         if files:
             output.table("files", FILES, [[row[name] for name in FILES] for row in files])
-        shapes = {
-            "reference": REFERENCE,
-            "bars": BARS,
-            "alphas": ALPHAS,
-            "ticks": TICKS,
-            "exchanges": EXCHANGES,
-            "flows": FLOWS,
-            "reconciliation": RECONCILIATION,
-        }
-        for title, columns in shapes.items():
+        for title, columns in COLUMNS.items():
             lines = [[row[name] for name in columns] for row in rows if row["group"] == title and row not in files]
             if lines:
                 output.table(title, columns, lines)

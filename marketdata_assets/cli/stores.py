@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.cli import output
+from marketdata_assets.defs.exchanges.days import ensure_tables as ensure_exchange_tables
 from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 
@@ -74,15 +75,6 @@ def connected(store: "Store") -> Iterator[Any]:
             yield databases
 
 
-def ensure_exchange_tables(client: "Client") -> None:
-    """Create the tables of exchanges and their ledger where they are missing."""
-    from marketdata_assets.exchanges.tables import schema
-    from marketdata_assets.stores import clickhouse_ledger
-
-    schema.ensure(client, Settings().exchange_keep_days)
-    clickhouse_ledger.ensure(client)
-
-
 def make_postgres_tables(connection: "psycopg.Connection") -> None:
     """Create the tables of all domains; that of a flow is created by its first load."""
     from marketdata_assets.bars import schema
@@ -123,8 +115,5 @@ def create_tables(as_json: output.Json = False) -> None:
         with server.connect(found.clickhouse_url) as client:
             make_clickhouse_tables(client)
         done.append("ClickHouse")
-    if as_json:
-        output.as_json({"databases": done})
-    else:
-        text = f"the tables are there: {', '.join(done)}" if done else "no database is configured"
-        output.console().print(text, markup=False)
+    text = f"the tables are there: {', '.join(done)}" if done else "no database is configured"
+    output.result(as_json, {"databases": done}, text)

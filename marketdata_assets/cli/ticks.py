@@ -323,15 +323,14 @@ def remove_symbols(
                 deleted = registry.delete_loaded(
                     client, named, run_id=REMOVAL, now=now, turns=settings.turns_folder, progress=report
                 )
-    if as_json:
-        partitions_json = len(partitions_removed)
-        output.as_json({"removed": named, "partitions_removed": partitions_json, "rows_deleted": deleted})
-        return
-    output.console().print(f"{len(named)} symbols removed, {len(partitions_removed)} of them were partitions")
-    for table, count in deleted.items():
-        output.console().print(f"{table:<13} {count:,} rows deleted")
-    if not rows:
-        output.console().print("Their rows are kept; --rows deletes them.")
+    count = len(partitions_removed)
+    output.result(
+        as_json,
+        {"removed": named, "partitions_removed": count, "rows_deleted": deleted},
+        f"{len(named)} symbols removed, {count} of them were partitions",
+        *(f"{table:<13} {number:,} rows deleted" for table, number in deleted.items()),
+        *([] if rows else ["Their rows are kept; --rows deletes them."]),
+    )
 
 
 def restore_symbols(
@@ -349,10 +348,8 @@ def restore_symbols(
         ensure(client)
         named = _of(registry.removed(client), symbols)
         registry.restore(client, named, now=dt.datetime.now(dt.UTC))
-    if as_json:
-        output.as_json({"restored": named})
-    else:
-        output.console().print(f"{len(named)} symbols restored; register them: marketdata symbols refresh")
+    text = f"{len(named)} symbols restored; register them: marketdata symbols refresh"
+    output.result(as_json, {"restored": named}, text)
 
 
 def _of(known: Collection[str], symbols: Sequence[str]) -> list[str]:
@@ -394,21 +391,15 @@ def forget(
                 done.append(
                     forgetting.forget(client, folder, file, run_id=FORGET, now=now, turns=settings.turns_folder)
                 )
-    if as_json:
-        output.as_json({"forgotten": [asdict(one) for one in done], "remembered": files if undo else []})
-        return
-    for file in files if undo else ():
-        output.console().print(
-            f"{file}: the next load takes it; now: marketdata ingest ticks --provider files", markup=False
-        )
-    for one in done:
-        output.console().print(
-            f"{one.file}: {one.rows:,} rows deleted, {one.restored:,} of other files are back, in"
-            f" {len(one.units):,} symbol-months",
-            markup=False,
-        )
+    lines = [f"{file}: the next load takes it; now: marketdata ingest ticks --provider files" for file in files if undo]
+    lines += [
+        f"{one.file}: {one.rows:,} rows deleted, {one.restored:,} of other files are back, in {len(one.units):,}"
+        " symbol-months"
+        for one in done
+    ]
     if any(one.units for one in done):
-        output.console().print("factors of these months are stale until the next run or the nightly repair")
+        lines.append("factors of these months are stale until the next run or the nightly repair")
+    output.result(as_json, {"forgotten": [asdict(one) for one in done], "remembered": files if undo else []}, *lines)
 
 
 def list_symbols(

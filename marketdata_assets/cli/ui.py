@@ -1,4 +1,7 @@
-"""`marketdata ui`: the Dagster UI alone, for service managers and containers; `marketdata up` starts it too."""
+"""`marketdata ui` and `marketdata web`: the Dagster UI alone, and a read-only page of the market, behind one guard.
+
+For service managers and containers; `marketdata up` starts the Dagster UI too.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,24 +9,26 @@ from typing import Annotated
 import typer
 
 from marketdata_assets import logs
-from marketdata_assets.cli import output
+from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.instance import PACKAGE, dagster_instance
 from marketdata_assets.local.errors import PortTaken
 from marketdata_assets.local.process import port_is_free
 from marketdata_assets.settings import Settings
 from marketdata_assets.ui.guard import TOKEN, token_file
 
+STOP_SECONDS = 5  # of the market page
+Host = Annotated[str, typer.Option(help="address to listen on")]
+NoLogin = Annotated[bool, typer.Option("--no-login", help="ask for no token: a reverse proxy in front has a login")]
+
 
 def ui(
-    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="port; default MARKETDATA_UI_PORT")] = None,
     workspace: Annotated[
         Path | None, typer.Option(help="workspace.yaml that names the code servers; default one of its own")
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="show everything, start and change nothing")] = False,
-    no_login: Annotated[
-        bool, typer.Option("--no-login", help="ask for no token: a reverse proxy in front has a login")
-    ] = False,
+    no_login: NoLogin = False,
 ) -> None:
     """Serve the Dagster UI behind a guard, until SIGTERM or Ctrl-C.
 
@@ -33,13 +38,10 @@ def ui(
     from marketdata_assets.ui.server import serve
 
     settings = Settings()
-    logs.configure(settings.log_format)
     port = port or settings.ui_port
-    if host in ("127.0.0.1", "localhost") and not port_is_free(port):
-        raise PortTaken("the Dagster UI", port, "--port")
+    _check_port(settings, "the Dagster UI", host, port)
     with dagster_instance(settings) as instance:
-        token = None if no_login else login_token(settings)
-        output.notes().print(f"Dagster UI at http://{host}:{port}" + ("" if no_login else f"; {where(settings)}"))
+        token = _login(settings, f"Dagster UI at http://{host}:{port}", no_login)
         serve(
             instance,
             workspace or PACKAGE / "workspace.yaml",
@@ -49,6 +51,47 @@ def ui(
             token=token,
             read_only=read_only,
         )
+
+
+def web(
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")] = 3100,
+    no_login: NoLogin = False,
+) -> None:
+    """Serve a read-only page of the market: what is loaded, candles, order books, coverage, gaps.
+
+    Login, token and host names are those of the Dagster UI: MARKETDATA_UI_TOKEN, or the file dagster/ui_token in the
+    data folder, and MARKETDATA_UI_HOSTS. Runs until SIGTERM or Ctrl-C.
+    """
+    import uvicorn
+
+    from marketdata_assets.ui.guard import Guard
+    from marketdata_assets.web.application import application
+    from marketdata_assets.web.database import Servers
+
+    settings = Settings()
+    _check_port(settings, "marketdata web", host, port)
+    token = _login(settings, f"market page at http://{host}:{port}", no_login)
+    servers = Servers(stores.postgres_dsn, stores.clickhouse_url, stores.mongo_server)
+    guarded = Guard(application(servers), settings.ui_host_names, token)
+    uvicorn.run(guarded, host=host, port=port, log_level="warning", timeout_graceful_shutdown=STOP_SECONDS)
+
+
+def _check_port(settings: Settings, what: str, host: str, port: int) -> None:
+    """Set up the log; raise PortTaken when another process of this machine has the port."""
+    logs.configure(settings.log_format)
+    if host in ("127.0.0.1", "localhost") and not port_is_free(port):
+        raise PortTaken(what, port, "--port")
+
+
+def _login(settings: Settings, address: str, no_login: bool) -> str | None:
+    """Print the address and where the token of its login is; the token, unless there is no login."""
+    token = None if no_login else login_token(settings)
+    where = (
+        "is MARKETDATA_UI_TOKEN" if settings.ui_token is not None else f"is in {token_file(settings.root / 'dagster')}"
+    )
+    output.notes().print(address if no_login else f"{address}; the token of its login {where}")
+    return token
 
 
 def login_token(settings: Settings) -> str:
@@ -61,10 +104,3 @@ def login_token(settings: Settings) -> str:
 def link(settings: Settings) -> str:
     """The address of the UI on this machine, with the token that logs a browser in."""
     return f"http://127.0.0.1:{settings.ui_port}/?{TOKEN}={login_token(settings)}"
-
-
-def where(settings: Settings) -> str:
-    """Where a person finds the token."""
-    if settings.ui_token is not None:
-        return "the token of its login is MARKETDATA_UI_TOKEN"
-    return f"the token of its login is in {token_file(settings.root / 'dagster')}"

@@ -1,4 +1,8 @@
-"""The Dagster layer: a folder per domain, and what the domains share."""
+"""The Dagster layer: a folder per domain, and what the domains share.
+
+Dagster finds the assets, checks, jobs, sensors and schedules of every module here; a module with a function `defs`
+gives those that it returns.
+"""
 
 import warnings
 

@@ -3,7 +3,6 @@
 Applied once, to all definitions. Columns and their meaning are in `metadata`, ages in `repair.freshness`.
 """
 
-import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -13,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.defs.metadata import LINEAGE, OWNERS, column_lineage
+from marketdata_assets.defs.metadata import LINEAGE, OWNERS, column_lineage, csv_rows
 from marketdata_assets.defs.repair.freshness import HOURLY, RARE, STREAMED, TRADING_DAYS, WEEKDAYS
 
 START = "start_here"
@@ -103,8 +102,7 @@ def _origin(deps: Sequence[dg.TableColumnDep]) -> str:
 def _lineages() -> dict[str, dict[str, list[tuple[str, str]]]]:
     """Of the assets in `column_lineage.csv`; a flow knows its own."""
     found: dict[str, dict[str, list[tuple[str, str]]]] = {}
-    text = files(__package__).joinpath("column_lineage.csv").read_text("utf-8")
-    for row in csv.DictReader(text.splitlines()):
+    for row in csv_rows("column_lineage.csv"):
         columns = found.setdefault(row["table"], {})
         columns.setdefault(row["column"], []).append((row["upstream"], row["upstream_column"]))
     return found

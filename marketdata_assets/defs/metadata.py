@@ -45,11 +45,15 @@ def column_lineage(lineage: Lineage) -> dict[str, Any]:
     return {LINEAGE: dg.TableColumnLineage(deps)}
 
 
+def csv_rows(name: str) -> Iterable[Mapping[str, str]]:
+    """The rows of a table beside this module."""
+    return csv.DictReader(files(__package__).joinpath(name).read_text("utf-8").splitlines())
+
+
 @cache
 def _described_columns() -> dict[str, list[Column]]:
     columns: dict[str, list[Column]] = {}
-    text = files(__package__).joinpath("columns.csv").read_text("utf-8")
-    for row in csv.DictReader(text.splitlines()):
+    for row in csv_rows("columns.csv"):
         columns.setdefault(row["table"], []).append((row["column"], row["type"], row["meaning"]))
     return columns
 
@@ -101,17 +105,4 @@ def check_result(asset: str, name: str, finding: "Finding", *, advice: bool = Fa
         passed=finding.passed,
         severity=dg.AssetCheckSeverity.WARN if advice or finding.advice else dg.AssetCheckSeverity.ERROR,
         metadata=metadata,
-    )
-
-
-def check_evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    """The result as an event to log, for a check that has no step in the run or whose step Dagster skips."""
-    assert result.asset_key is not None
-    assert result.check_name is not None
-    return dg.AssetCheckEvaluation(
-        asset_key=result.asset_key,
-        check_name=result.check_name,
-        passed=result.passed,
-        severity=result.severity,
-        metadata=result.metadata,
     )

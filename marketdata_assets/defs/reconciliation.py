@@ -10,7 +10,9 @@ import dagster as dg
 
 from marketdata_assets.bars.bases import FACTORS
 from marketdata_assets.defs.bars.checks import months_of_run
-from marketdata_assets.defs.metadata import OWNERS, check_result, markdown_table, table_schema
+from marketdata_assets.defs.checks import meaning
+from marketdata_assets.defs.declare import asset
+from marketdata_assets.defs.metadata import check_result, markdown_table
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.runs import range_requests
 from marketdata_assets.months import month_ranges
@@ -25,7 +27,8 @@ MOST_RUNS = 12
 SHOWN = 20
 
 
-@dg.asset(
+@asset(
+    "bars",
     deps=[
         BARS,
         dg.AssetDep(DAILY, partition_mapping=dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)),
@@ -33,13 +36,9 @@ SHOWN = 20
         "adjust_factors",
     ],
     partitions_def=BAR_MONTHS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="bars",
     kinds={"postgres", "table"},
-    owners=OWNERS,
     code_version=CODE_VERSION,
     pool="timescale",
-    metadata=table_schema(TABLE),
 )
 def reconciliation(
     context: dg.AssetExecutionContext, postgres: Postgres, clickhouse: ClickHouse
@@ -85,7 +84,7 @@ def _reported(
 @dg.asset_check(
     asset=reconciliation,
     name="no_disagreements",
-    description="Minute bars, ticks and daily files say the same of each stock and day.",
+    description=meaning(TABLE, "no_disagreements"),
     pool="timescale",
 )
 def agreed(context: dg.AssetCheckExecutionContext, postgres: Postgres) -> dg.AssetCheckResult:
@@ -114,11 +113,6 @@ def due(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
     return range_requests(joined(month_ranges(outdated), MOST_RUNS), job_name=JOB)
 
 
-@dg.definitions
-def defs() -> dg.Definitions:
-    job = dg.define_asset_job(
-        JOB,
-        selection=dg.AssetSelection.assets(TABLE),
-        description="Compare minute bars, ticks and daily files of some months.",
-    )
-    return dg.Definitions(assets=[reconciliation], asset_checks=[agreed], jobs=[job])
+reconcile_job = dg.define_asset_job(
+    JOB, [TABLE], description="Compare minute bars, ticks and daily files of some months."
+)

@@ -12,7 +12,7 @@ from dagster_postgres.utils import DagsterPostgresException
 from marketdata_assets.cli.instance import PACKAGE, dagster_instance
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.defs.bars import automation
-from marketdata_assets.defs.bars.selected_job import JOB
+from marketdata_assets.defs.bars.assets import JOB
 from marketdata_assets.defs.selection import months_of
 from marketdata_assets.errors import TransientError
 from marketdata_assets.local.stack import LocalStack

@@ -12,7 +12,8 @@ import pytest
 from commands import answer, marketdata
 from databases import fresh_clickhouse
 
-from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_TABLES
+from marketdata_assets.defs.checks import specs
+from marketdata_assets.defs.exchanges.report import TABLES
 from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.local.stack import LocalStack
@@ -58,13 +59,13 @@ def test_captures_days_status_and_quarantine(shell: Shell) -> None:
     first = shell.said("ingest", "captures")
     assert first["rows"]["exchange_trades"] == sum(written.trades.values())
     assert (first["captures"]["ok"], first["rejected"], first["problems"]) == (len(written.files), 0, [])
-    assert (first["checks_passed"], first["checks_failed"]) == (len(OF_TABLES), [])
+    assert (first["checks_passed"], first["checks_failed"]) == (len(specs(*TABLES)), [])
     days = shell.run("ingest", "days", "--no-fetch")
     assert days.returncode == 0, days.stderr
     gaps, bars = days.stdout.splitlines()
     assert gaps.startswith("exchange gaps 1 of 1 days; 0 healed now with 0 trades, 0 open; ")
     assert bars.startswith(f"exchange bars {sum(written.bars.values()):,} of ")
-    assert bars.endswith(f"{len(OF_DAYS)} checks passed")
+    assert bars.endswith(f"{len(specs('exchange_gaps', 'exchange_ohlcv_1m'))} checks passed")
     rows = {row["asset"]: row for row in shell.said("status")["assets"] if row["group"] == "exchanges"}
     assert rows["exchange_trades"]["rows"] == sum(written.trades.values())
     assert (rows["exchange_ohlcv_1m"]["ok"], rows["exchange_gaps"]["ok"], rows["exchange_gaps"]["open"]) == (1, 1, 0)

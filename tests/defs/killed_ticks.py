@@ -10,12 +10,12 @@ from bar_runs import execute
 from tick_runs import EARLIER, MONTH, SYMBOLS
 
 from marketdata_assets.defs import marks
-from marketdata_assets.defs.ticks import load_op
+from marketdata_assets.defs.ticks import assets
 from marketdata_assets.defs.ticks.run_config import JOB, adhoc_config
 from marketdata_assets.ticks.reports import UnitReport
 
 
-class Dying(load_op.Marks):
+class Dying(assets.Marks):
     """Is killed when units have ended after the first that it logged."""
 
     def __call__(self, units: Sequence[UnitReport]) -> None:
@@ -25,7 +25,7 @@ class Dying(load_op.Marks):
 
 
 if __name__ == "__main__":
-    marks.AT_ONCE, load_op.Marks = len(SYMBOLS), Dying  # type: ignore[misc]
+    marks.AT_ONCE, assets.Marks = len(SYMBOLS), Dying  # type: ignore[misc]
     months = dict.fromkeys((MONTH, EARLIER), SYMBOLS)
     with dg.DagsterInstance.local_temp(sys.argv[1]) as instance:
         execute(instance, JOB, adhoc_config(months, ["tick_data"], providers=["files"]))

@@ -1,12 +1,11 @@
 """Months of accounts that are no rectangle are packaged and imported in one run, which the repair requests."""
 
-import dagster as dg
 from alpha_runs import MONTHS, PACKAGES, REGULAR, SUMMARY, SUPER, Lab, alpha, drop_slice, keys
 from bar_runs import execute, failures
 from nights import night
 
-from marketdata_assets.defs.alphas.checks import DESCRIPTIONS
 from marketdata_assets.defs.alphas.selected_job import JOB, OP
+from marketdata_assets.defs.checks import specs
 from marketdata_assets.defs.selection import config_of
 
 SOME = {"lk": [MONTHS[0], MONTHS[2]], "zz": [MONTHS[1]]}
@@ -30,7 +29,7 @@ def test_repair_imports_scattered_months_in_one_run_and_then_rests(lab: Lab) -> 
     for asset in (PACKAGES, REGULAR, SUPER):
         assert lab.materialized(asset) == PARTS
     assert lab.instance.get_latest_materialization_event(SUMMARY) is not None
-    checks = [dg.AssetCheckKey(asset, name) for asset in (REGULAR, SUPER) for name in DESCRIPTIONS]
+    checks = [spec.key for asset in (REGULAR, SUPER) for spec in specs(asset.to_user_string())]
     found = lab.instance.event_log_storage.get_latest_asset_check_execution_by_key(checks)
     assert {found[check].run_id for check in checks} == {result.run_id}
     assert night(lab.instance).run_requests == []

@@ -8,13 +8,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import psycopg
 import pytest
 from bar_runs import BARS, KLINE, STOCKS, Warehouse, deliver, failures, materializations, totals, verdicts, write_zip
 from plain_kline import KLINE_QUERY, expected_kline, file_rows
 
-from marketdata_assets.defs.bars import checks
+from marketdata_assets.defs.checks import specs
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_demo import sample_bars
@@ -202,7 +201,7 @@ def test_kline_of_good_stocks_is_refreshed_in_the_run_in_which_a_member_fails(
     assert {record.run_id for record in marked} == {result.run_id}
     assert {record.partition_key for record in marked} == {"2015-01", "2015-02"}
     assert {record.asset_materialization.metadata["stale_stocks"].value for record in marked} == {"600001.SH"}
-    keys = [dg.AssetCheckKey(KLINE, name) for name in (*checks.RULES, "kline_equals_minutes")]
+    keys = [spec.key for spec in specs(KLINE.to_user_string())]
     found = either_warehouse.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     assert {(one.run_id, one.status.value) for one in found.values()} == {(result.run_id, "SUCCEEDED")}
     assert len(found) == len(keys)

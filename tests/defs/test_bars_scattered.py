@@ -6,8 +6,8 @@ from bar_runs import BARS, KLINE, Warehouse, deliver, execute, failures, reposit
 from nights import night
 from plain_kline import KLINE_QUERY, expected_kline
 
-from marketdata_assets.defs.bars import checks
-from marketdata_assets.defs.bars.selected_job import JOB, OP
+from marketdata_assets.defs.bars.assets import JOB, OP
+from marketdata_assets.defs.checks import specs
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.selection import config_of, months_of, only
 from marketdata_assets.partitions import BAR_MONTHS
@@ -31,8 +31,7 @@ def test_scattered_months_are_one_run_and_nothing_between_is_loaded(either_wareh
     assert loaded(either_warehouse) == set(SOME)
     assert either_warehouse.materialized(BARS) == either_warehouse.materialized(KLINE) == set(SOME)
     assert either_warehouse.rows(KLINE_QUERY) == [line for line in expected_kline(path) if line[0] in SOME]
-    keys = [dg.AssetCheckKey(BARS, name) for name in (checks.ACCOUNTED, *checks.AGAINST_REFERENCE)]
-    keys += [dg.AssetCheckKey(KLINE, name) for name in (*checks.RULES, checks.EQUALS)]
+    keys = [spec.key for asset in (BARS, KLINE) for spec in specs(asset.to_user_string())]
     found = either_warehouse.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     assert {(key, found[key].run_id) for key in keys} == {(key, result.run_id) for key in keys}
 

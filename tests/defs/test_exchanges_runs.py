@@ -19,8 +19,8 @@ from marketdata_assets.collector.items import items, message_id, subject
 from marketdata_assets.collector.jetstream.claim import claim
 from marketdata_assets.collector.jetstream.reader import Batch
 from marketdata_assets.collector.jetstream.stream import connected
+from marketdata_assets.defs.checks import specs
 from marketdata_assets.defs.exchanges import report
-from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_TABLES
 from marketdata_assets.defs.exchanges.days import FEED
 from marketdata_assets.defs.metadata import table_schema
 from marketdata_assets.exchanges.errors import BadMessage
@@ -45,6 +45,10 @@ def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield stack.endpoints.nats_url
 
 
+def checks_of(*assets: str) -> set[str]:
+    return {f"{spec.asset_key.to_user_string()}:{spec.name}" for spec in specs(*assets)}
+
+
 @pytest.mark.parametrize("field", ["files", "dumps"])
 @pytest.mark.parametrize("name", ["/etc/passwd", "{captures}/../secret.csv", "secret.csv"])
 def test_no_config_names_a_file_outside_of_the_folder_of_captures(floor: Floor, field: str, name: str) -> None:
@@ -67,7 +71,7 @@ def test_captures_become_tables_gaps_and_bars_with_all_checks_and_a_second_time_
     assert floor.counts()["exchange_ohlcv_1m"] == sum(written.bars.values())
     assert floor.materialized(BARS) == floor.materialized(GAPS) == {FIRST, LAST}
     found = verdicts(filled) | verdicts(made)
-    assert set(found) == {f"{asset}:{name}" for asset, name in {**OF_TABLES, **OF_DAYS}}
+    assert set(found) == checks_of(*report.TABLES, "exchange_gaps", "exchange_ohlcv_1m")
     assert [name for name, passed in found.items() if not passed] == []
     before = floor.counts()
     assert floor.fill().success
@@ -213,7 +217,7 @@ def test_table_is_materialized_only_when_something_arrived_in_it(floor: Floor, n
     assert result.success, failures(result)
     assert floor.last_materialized("exchange_trades") == before["exchange_trades"]
     assert floor.last_materialized("exchange_tickers") != before["exchange_tickers"]
-    assert set(verdicts(result)) == {f"{asset}:{name}" for asset, name in OF_TABLES}
+    assert set(verdicts(result)) == checks_of(*report.TABLES)
 
 
 def test_what_the_drain_service_loads_is_recorded_and_the_stream_left_to_it(floor: Floor, nats_url: str) -> None:

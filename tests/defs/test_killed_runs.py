@@ -16,7 +16,7 @@ from exchange_runs import Floor
 from flow_runs import PRICES, Mill
 from test_exchanges_history import FIRST, LAST, NOON
 
-from marketdata_assets.defs.bars.selected_job import JOB, OP
+from marketdata_assets.defs.bars.assets import JOB, OP
 from marketdata_assets.defs.exchanges.days import HISTORY, HISTORY_JOB
 from marketdata_assets.defs.selection import config_of
 from marketdata_assets.partitions import BRAIN_ACCOUNTS, range_tags

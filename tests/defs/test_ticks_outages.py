@@ -10,7 +10,7 @@ from tick_runs import BARS, EARLIER, FACTORS, MONTH, SYMBOLS, TABLES, Desk
 
 from marketdata_assets.dagster_internals import GRPC_INFO_TAG
 from marketdata_assets.defs import partition_results
-from marketdata_assets.defs.ticks.load_op import STEP
+from marketdata_assets.defs.ticks.assets import STEP
 from marketdata_assets.defs.ticks.run_config import JOB, adhoc_config
 from marketdata_assets.partitions import tick_rectangle
 from marketdata_assets.ticks.reports import Unit

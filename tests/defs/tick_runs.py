@@ -14,7 +14,7 @@ import pytest
 from bar_runs import execute
 from clickhouse_connect.driver.client import Client
 
-from marketdata_assets.defs.ticks.load_op import STEP
+from marketdata_assets.defs.ticks.assets import STEP
 from marketdata_assets.defs.ticks.run_config import JOB, adhoc_config
 from marketdata_assets.partitions import TICK_SYMBOLS, tick_key, tick_rectangle, tick_unit
 from marketdata_assets.reference.calendar import ashares

@@ -21,7 +21,7 @@ from dagster_k8s.job import get_job_name_from_run_id
 from installation import ENTRYPOINT, LOCATION, Installation, installed, instance_config, stop, storage_variables, until
 from manifests import KUBERNETES, kustomized
 
-from marketdata_assets.defs.bars import selected_job
+from marketdata_assets.defs.bars import assets
 from marketdata_assets.defs.selection import config_of
 from tests.defs.bar_runs import deliver
 
@@ -170,7 +170,7 @@ def test_first_materialization_of_bars_in_a_pod_with_the_settings_of_the_manifes
     image = cluster.images[OLD]
     _, installation.service.backend = installation.code_server(OLD, image, *ASSETS)
     installation.daemon()
-    (run,) = world.submit(selected_job.JOB, config=config_of(selected_job.OP, ["2024-01", "2024-02"]))
+    (run,) = world.submit(assets.JOB, config=config_of(assets.OP, ["2024-01", "2024-02"]))
     until(lambda: world.status(run) in (SUCCESS, FAILURE), "the run has ended")
     pod = cluster.pods[get_job_name_from_run_id(run)]
     assert world.status(run) == SUCCESS, pod.log.read_text()[-2000:]

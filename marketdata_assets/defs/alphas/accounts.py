@@ -54,8 +54,3 @@ def brain_accounts_sensor(
     additions = [BRAIN_ACCOUNTS.build_add_request(added)] if added else []
     removals = [BRAIN_ACCOUNTS.build_delete_request(removed)] if removed else []
     return dg.SensorResult(dynamic_partitions_requests=[*additions, *removals])
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(sensors=[brain_accounts_sensor])

@@ -21,36 +21,22 @@ from marketdata_assets.alphas.merge import MergePolicy
 from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.alphas import checks, report
 from marketdata_assets.defs.alphas.report import Ended
+from marketdata_assets.defs.checks import log_results
+from marketdata_assets.defs.declare import asset
 from marketdata_assets.defs.marks import Partitions
-from marketdata_assets.defs.metadata import OWNERS, check_evaluation, table_schema
+from marketdata_assets.defs.metadata import table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, selected
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.partitions import ALPHA_PARTITIONS, Pair, alpha_key, alpha_pair
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo, Workers
 
-monthly = partial(
-    dg.asset,
-    partitions_def=ALPHA_PARTITIONS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="alphas",
-    owners=OWNERS,
-)
+monthly = partial(asset, "alphas", partitions_def=ALPHA_PARTITIONS)
 CHAIN = ("alpha_files", "alpha_packages", *(f"{kind}_alphas" for kind in KINDS), "alpha_summary")
 AFTER = {"alpha_files": CHAIN[1:], "alpha_packages": CHAIN[2:], **dict.fromkeys(CHAIN[2:4], CHAIN[4:])}
 """What needs each asset."""
 FOLLOW = dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window())
 """After every partition of the upstream asset, however old its month."""
-
-brain_api = dg.AssetSpec(
-    "brain_api",
-    group_name="alphas",
-    kinds={"http", "json"},
-    owners=OWNERS,
-    description="The BRAIN API of `MARKETDATA_BRAIN_URL`: the alphas of each account, as they are now. Old alphas"
-    " change too: they are renamed, tagged, checked again and submitted.",
-    metadata=report.API_SCHEMA,
-)
 
 
 def _marks(
@@ -88,7 +74,7 @@ class FetchConfig(dg.Config):
 
 
 @monthly(
-    deps=[brain_api],
+    deps=["brain_api"],
     kinds={"json", "file"},
     code_version="fetch-1",
     pool="alpha_api",
@@ -122,7 +108,7 @@ def alpha_files(
             complete=_marks(context, "alpha_files", alphas_dir.path),
         )
     if fetched.fetched:
-        context.log_event(report.api(brain_api.key, fetched))
+        context.log_event(report.api(fetched))
     ended = report.of_covered(alphas_dir.path, report.of_files(fetched))
     return _finish(context, ended, Stores(mongo, brain, alphas_dir, workers))
 
@@ -192,7 +178,6 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
         kinds={"mongodb"},
         code_version=CODE_VERSION,
         pool="mongo",
-        metadata=table_schema(f"{kind}_alphas"),
     )
     def alphas(
         context: dg.AssetExecutionContext,
@@ -276,8 +261,7 @@ def load(
             context.log_event(dg.AssetMaterialization("alpha_summary", metadata=result.metadata))
         for kind in kinds:
             fields = stores.brain.fields()
-            for answer in checks.answers(databases, stores.files.path, kind, pairs, fields, checks.DESCRIPTIONS):
-                context.log_event(check_evaluation(answer))  # type: ignore[arg-type]  # taken, though not annotated
+            log_results(context, checks.answers(databases, stores.files.path, kind, pairs, fields))
     return ended
 
 
@@ -313,13 +297,11 @@ def _config(context: dg.AssetExecutionContext, asset: str) -> dict[str, Any]:
     return dict(config.get("ops", {}).get(asset, {}).get("config", {}))
 
 
-@dg.asset(
+@asset(
+    "alphas",
     deps=[regular_alphas, super_alphas],
-    backfill_policy=dg.BackfillPolicy.single_run(),
     automation_condition=dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing()),
-    group_name="alphas",
     kinds={"polars", "matplotlib", "table"},
-    owners=OWNERS,
     code_version="summary-1",
     pool="mongo",
     metadata=table_schema("alpha_summary", table=False),
@@ -330,8 +312,3 @@ def alpha_summary(context: dg.AssetExecutionContext, mongo: Mongo) -> dg.Materia
 
     with mongo.databases() as databases:
         return report.summary(summary.rows(databases))
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(assets=[brain_api, alpha_files, alpha_packages, regular_alphas, super_alphas, alpha_summary])

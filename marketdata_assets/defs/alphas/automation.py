@@ -33,9 +33,8 @@ from marketdata_assets.partitions import (
 )
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo
 
-FILES = dg.AssetSelection.assets("alpha_files")
 LOADED = ("alpha_files", "alpha_packages", "regular_alphas", "super_alphas")
-REST = dg.AssetSelection.assets(*LOADED[1:], "alpha_summary")
+REST = (*LOADED[1:], "alpha_summary")
 RECENT = 3  # months that are fetched again every day: the current one and the two before it
 ROTATION = 6  # older months of an account that are fetched again every day, those fetched longest ago first
 REFETCH = {"ops": {"alpha_files": {"config": {"refetch": True}}}}
@@ -47,16 +46,13 @@ FETCH_JOB, IMPORT_JOB, RECORDS_JOB = "alphas", "alphas_import", "alpha_records"
 JOBS = (FETCH_JOB, IMPORT_JOB, selected_job.JOB)
 
 alphas_job = dg.define_asset_job(
-    FETCH_JOB, selection=FILES | REST, description="Fetch alphas of some months, package and import them."
+    FETCH_JOB, ["alpha_files", *REST], description="Fetch alphas of some months, package and import them."
 )
 alphas_import_job = dg.define_asset_job(
-    IMPORT_JOB, selection=REST, description="Package and import the files of the alphas folder."
+    IMPORT_JOB, REST, description="Package and import the files of the alphas folder."
 )
-
 alpha_records_job = dg.define_asset_job(
-    RECORDS_JOB,
-    selection=dg.AssetSelection.assets(*RECORDS),
-    description="Fetch record sets and correlations of the alphas of some months.",
+    RECORDS_JOB, RECORDS, description="Fetch record sets and correlations of the alphas of some months."
 )
 
 
@@ -207,20 +203,11 @@ def _in_progress(instance: dg.DagsterInstance) -> set[Pair]:
 
 alphas_follow = dg.AutomationConditionSensorDefinition(
     "alphas_follow",
-    target=REST,
+    target=dg.AssetSelection.assets(*REST),
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=30,
     description="Packages fetched months, imports changed packages and updates the summary.",
 )
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(
-        jobs=[alphas_job, alphas_import_job, alpha_records_job],
-        sensors=[alpha_files_sensor, alphas_follow],
-        schedules=[alphas_hourly, alphas_daily, alphas_rotation, alpha_records_daily],
-    )
 
 
 def due(

@@ -84,8 +84,3 @@ def alphas_changes(context: dg.ScheduleEvaluationContext, brain: Brain) -> dg.Ru
     if runs_that_load(context.instance, (), [JOB]):
         return dg.SkipReason("a run is in progress")
     return dg.RunRequest()
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(jobs=[changes_job], schedules=[alphas_changes])

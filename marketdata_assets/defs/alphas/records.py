@@ -10,17 +10,14 @@ import dagster as dg
 
 from marketdata_assets.alphas import filters as alpha_filters
 from marketdata_assets.alphas.record_sets import CODE_VERSION, RECORD_SETS, RecordSet, asset_name
-from marketdata_assets.defs.alphas.assets import monthly
-from marketdata_assets.defs.metadata import table_schema
+from marketdata_assets.defs.declare import asset
 from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions
-from marketdata_assets.partitions import alpha_key, alpha_pair
+from marketdata_assets.partitions import ALPHA_PARTITIONS, alpha_key, alpha_pair
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import Brain, Mongo
 
 if TYPE_CHECKING:
     from marketdata_assets.alphas.fetch_records import RecordsReport
-
-GROUP = "alpha_records"
 
 DESCRIPTIONS: dict[RecordSet, str] = {
     "pnl": "The cumulative PnL of each alpha in USD, by day.",
@@ -50,15 +47,15 @@ class RecordsConfig(dg.Config):
 def _asset(record_set: RecordSet) -> dg.AssetsDefinition:
     name = asset_name(record_set)
 
-    @monthly(
+    @asset(
+        "alpha_records",
+        partitions_def=ALPHA_PARTITIONS,
         name=name,
         description=DESCRIPTIONS[record_set] + SELECTED,
         deps=["brain_api", "regular_alphas", "super_alphas"],
-        group_name=GROUP,
         kinds={"mongodb", "http"},
         code_version=CODE_VERSION,
         pool="alpha_api",
-        metadata=table_schema(name),
     )
     def records(
         context: dg.AssetExecutionContext, config: RecordsConfig, brain: Brain, mongo: Mongo
@@ -104,6 +101,4 @@ def _report(context: dg.AssetExecutionContext, fetched: "RecordsReport") -> dg.M
     return finish_partitions(context, metadata, by_key, failed)
 
 
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(assets=[_asset(record_set) for record_set in RECORD_SETS])
+record_sets = [_asset(record_set) for record_set in RECORD_SETS]

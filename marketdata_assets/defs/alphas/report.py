@@ -13,7 +13,7 @@ import dagster as dg
 from marketdata_assets.alphas import file_index
 from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.dagster_internals import StepContext, log_materializations, plan_materialization
-from marketdata_assets.defs.metadata import markdown_table, table_schema
+from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import MAX_LISTED, failure, finish_partitions
 from marketdata_assets.partitions import Pair, alpha_key
 from marketdata_assets.resources import Mongo
@@ -32,22 +32,12 @@ PACKAGE_COUNTS = {
 }
 PREVIEW_ROWS = 8
 
-API_SCHEMA = table_schema("alpha_files", table=False) | {
-    "requests": markdown_table(
-        ("request", "for"),
-        [
-            ("POST /authentication", "a session, by the credentials of the account"),
-            ("GET /users/self/alphas", "the alphas of a window of time, regular or super, a page at a time"),
-        ],
-    )
-}
 
-
-def api(key: dg.AssetKey, report: "fetch.AccountsReport") -> dg.AssetObservation:
+def api(report: "fetch.AccountsReport") -> dg.AssetObservation:
     """Requests to the API and their results."""
     fetched = report.fetched
     return dg.AssetObservation(
-        key,
+        "brain_api",
         metadata={
             "accounts": len({one.account for one in fetched}),
             "requests": sum(one.requests for one in fetched),

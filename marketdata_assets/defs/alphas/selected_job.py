@@ -68,8 +68,3 @@ def _pairs(context: dg.OpExecutionContext, config: SelectedConfig) -> list[Pair]
 @dg.job(name=JOB, config=EXAMPLE, description="Package and import months of accounts that are no rectangle.")
 def selected_job() -> None:
     load_selected_alphas()
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(jobs=[selected_job])

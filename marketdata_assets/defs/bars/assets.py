@@ -1,43 +1,95 @@
 """The assets of the bars domain: files -> minute bars -> monthly K-line, by month.
 
+The job `bars_selected` loads months that are no range, such as every third one, or those that failed, in one run: like
+the step of the asset, with the refresh of the K-line and the checks of both.
+
 Keep loading and SQL out of here; both are in `marketdata_assets.bars`.
 """
+
+from collections.abc import Collection
+from functools import partial
 
 import dagster as dg
 import psycopg
 
-from marketdata_assets.bars import kline
+from marketdata_assets.bars import kline, status
+from marketdata_assets.bars.ingest import BarsReport, ingest
+from marketdata_assets.bars.kline import KlineReport
+from marketdata_assets.bars.layout import scan
+from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.bars.unit import CODE_VERSION
-from marketdata_assets.defs.bars import load_op, report
-from marketdata_assets.defs.bars.load_op import LoadConfig
-from marketdata_assets.defs.metadata import OWNERS, table_schema
+from marketdata_assets.dagster_internals import StepContext
+from marketdata_assets.defs.bars import checks, report
+from marketdata_assets.defs.checks import log_results
+from marketdata_assets.defs.declare import asset
+from marketdata_assets.defs.marks import Partitions
+from marketdata_assets.defs.metadata import observed_files
 from marketdata_assets.defs.partition_results import as_dagster_failure
-from marketdata_assets.errors import MarketDataError
+from marketdata_assets.defs.selection import config_of
+from marketdata_assets.errors import MarketDataError, TerminalError
 from marketdata_assets.partitions import BAR_MONTHS
-from marketdata_assets.resources import BarFiles, Postgres, Workers
+from marketdata_assets.progress import ProgressLog
+from marketdata_assets.resources import BarFiles, ClickHouse, Postgres, Workers
+from marketdata_assets.stores.postgres import connect
 
-minute_bar_files = dg.AssetSpec(
-    load_op.FILES,
-    group_name="bars",
-    kinds={"file", "csv"},
-    owners=OWNERS,
-    description="Yearly `YYYY_1min.zip` files, one CSV per stock, and loose `.csv` or `.csv.gz`, as the vendor delivers"
-    " them into `MARKETDATA_BARS_DIR`. Prices are adjusted forward, so every dividend changes the whole history.",
-    metadata=table_schema("minute_bar_files", table=False)
-    | {"encoding": "UTF-8, one header line", "example": "2000_1min.zip!sh600000_2000.csv"},
-)
+JOB, OP = "bars_selected", "load_selected_bars"
+EXAMPLE = config_of(OP, ["2024-01", "2024-04", "2024-07"])
+"""What the launchpad shows."""
+
+monthly = partial(asset, "bars", partitions_def=BAR_MONTHS, pool="timescale")
 
 
-@dg.asset(
-    deps=[minute_bar_files, "trading_calendar", "instruments", "suspensions", "adjust_factors"],
-    partitions_def=BAR_MONTHS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="bars",
+class LoadConfig(dg.Config):
+    """How minute bars are loaded."""
+
+    force: bool = False
+    """Read and replace even units that are loaded according to the ledger."""
+
+
+def load(
+    context: StepContext,
+    config: LoadConfig,
+    months: Collection[str],
+    postgres: Postgres,
+    bar_files: BarFiles,
+    workers: Workers,
+) -> BarsReport:
+    """Load the months; failed units are in the report. Raises what fails the whole load."""
+    marks = Partitions(context, dg.AssetKey(DATASET), lambda done: report.month_metadata(postgres.dsn, done))
+    loaded = ingest(
+        postgres.dsn,
+        bar_files.path,
+        months,
+        run_id=context.run.run_id,
+        fanout=workers.fanout("marketdata_assets.bars.ingest"),
+        force=config.force,
+        progress=ProgressLog(context.log.info),
+        complete=marks,
+        label=bar_files.label,
+    )
+    marks.show_failed(loaded.failed_months)
+    context.log_event(observed_files("minute_bar_files", bar_files.path, [file.path for file in scan(bar_files.path)]))
+    return loaded
+
+
+def refresh_changed(context: StepContext, dsn: str, loaded: BarsReport) -> KlineReport:
+    """Refresh and check the K-line of the months of the run, and mark those whose K-line equals their minutes."""
+    months = {*loaded.months, *loaded.loaded_months}
+    with connect(dsn) as connection:
+        due = status.kline_due(connection, months)
+    refreshed = kline.refresh(dsn, due)
+    with connect(dsn) as connection:
+        filled = status.kline_rows_by_month(connection, months)
+    report.mark_kline(context, dsn, months - set(loaded.failed_months) | filled.keys())
+    if due or filled:  # Dagster skips the checks of the K-line when files failed
+        log_results(context, checks.answers(dsn, checks.KLINE, sorted(months), checks.unknown))
+    return refreshed
+
+
+@monthly(
+    deps=["minute_bar_files", "trading_calendar", "instruments", "suspensions", "adjust_factors"],
     kinds={"postgres", "timescaledb"},
-    owners=OWNERS,
     code_version=CODE_VERSION,
-    pool="timescale",
-    metadata=table_schema("stock_1min_qfq"),
 )
 def stock_1min_qfq(
     context: dg.AssetExecutionContext, config: LoadConfig, postgres: Postgres, bar_files: BarFiles, workers: Workers
@@ -48,10 +100,10 @@ def stock_1min_qfq(
     also in months that were not requested; these are marked materialised as well.
     """
     with as_dagster_failure():
-        loaded = load_op.load(context, config, context.partition_keys, postgres, bar_files, workers)
+        loaded = load(context, config, context.partition_keys, postgres, bar_files, workers)
     if loaded.failed:  # then Dagster skips the step of the K-line, and its checks
         try:
-            load_op.refresh_changed(context, postgres.dsn, loaded)
+            refresh_changed(context, postgres.dsn, loaded)
         except (MarketDataError, psycopg.Error) as error:  # the files that failed are the run's failure
             context.log.error(f"the K-line is not refreshed: {error}")
     return report.bars(context, postgres.dsn, loaded)
@@ -67,16 +119,10 @@ class KlineConfig(dg.Config):
     """Recreate the relation for every month and replace the old one; needed when the definition has changed."""
 
 
-@dg.asset(
+@monthly(
     deps=[stock_1min_qfq],
-    partitions_def=BAR_MONTHS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="bars",
     kinds={"postgres", "timescaledb", "sql"},
-    owners=OWNERS,
     code_version=kline.fingerprint("continuous aggregate"),
-    pool="timescale",
-    metadata=table_schema("stock_monthly_kline"),
 )
 def stock_monthly_kline(
     context: dg.AssetExecutionContext, config: KlineConfig, postgres: Postgres
@@ -97,6 +143,40 @@ def stock_monthly_kline(
     return report.monthly_kline(context, postgres.dsn, refreshed)
 
 
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(assets=[minute_bar_files, stock_1min_qfq, stock_monthly_kline])
+class SelectedConfig(LoadConfig):
+    """Which months."""
+
+    months: list[str]
+    """Months such as 2024-01; those between them are not loaded."""
+
+
+@dg.op(name=OP, pool="timescale", out=dg.Out(dg.Nothing))
+def load_selected_bars(
+    context: dg.OpExecutionContext,
+    config: SelectedConfig,
+    postgres: Postgres,
+    clickhouse: ClickHouse,
+    bar_files: BarFiles,
+    workers: Workers,
+) -> None:
+    """Load minute bars of some months, refresh their K-line, and check both."""
+    with as_dagster_failure():
+        months = sorted(set(config.months))
+        keys = set(BAR_MONTHS.get_partition_keys())
+        if wrong := [month for month in months if month not in keys]:
+            raise TerminalError(f"months: {wrong[0]!r} is no month from {min(keys)} to {max(keys)}; write 2024-01")
+        if not months:
+            raise TerminalError("months: there are none; write some, such as 2024-01")
+        loaded = load(context, config, months, postgres, bar_files, workers)
+        metadata = report.mark_bars(context, postgres.dsn, loaded)
+        refreshed = refresh_changed(context, postgres.dsn, loaded)
+        known = partial(checks.known_of, clickhouse, months)
+        log_results(context, checks.answers(postgres.dsn, checks.BARS, months, known))
+    metadata |= {"kline": dg.MetadataValue.json(report.kline_counts(refreshed))}
+    report.raise_failures(loaded, metadata)
+    context.add_output_metadata(metadata)
+
+
+@dg.job(name=JOB, config=EXAMPLE, description="Load minute bars of months that are no range, and their K-line.")
+def selected_job() -> None:
+    load_selected_bars()

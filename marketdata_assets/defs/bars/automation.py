@@ -10,7 +10,7 @@ from collections.abc import Collection
 import dagster as dg
 
 from marketdata_assets.bars import changes, plan, schema, status
-from marketdata_assets.defs.bars import selected_job
+from marketdata_assets.defs.bars import assets
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.runs import range_requests, run_key, runs_that_load, sensor, span_of_run
 from marketdata_assets.defs.selection import config_of
@@ -21,21 +21,15 @@ from marketdata_assets.resources import BarFiles, NoServer, Postgres
 from marketdata_assets.stores.postgres import connect
 
 JOB = "bars_repair"
-JOBS = (JOB, selected_job.JOB, "bars", "kline")
+JOBS = (JOB, assets.JOB, "bars", "kline")
 MOST_RUNS = 12  # what lies between two ranges costs less than another run: files that are loaded are not read again
 BARS, KLINE = "stock_1min_qfq", "stock_monthly_kline"
 
-bars_job = dg.define_asset_job(
-    "bars", selection=dg.AssetSelection.assets(BARS), description="Load minute bars of some months."
-)
+bars_job = dg.define_asset_job("bars", [BARS], description="Load minute bars of some months.")
 bars_repair_job = dg.define_asset_job(
-    JOB,
-    selection=dg.AssetSelection.assets(BARS, KLINE),
-    description="Load minute bars of some months and refresh their K-line.",
+    JOB, [BARS, KLINE], description="Load minute bars of some months and refresh their K-line."
 )
-kline_job = dg.define_asset_job(
-    "kline", selection=dg.AssetSelection.assets(KLINE), description="Refresh the K-line of some months."
-)
+kline_job = dg.define_asset_job("kline", [KLINE], description="Refresh the K-line of some months.")
 
 
 @sensor(
@@ -84,14 +78,6 @@ def kline_behind_bars(context: dg.SensorEvaluationContext, postgres: Postgres) -
     return dg.SensorResult(run_requests=range_requests(ranges, after=f":{max(stale.values())}"))
 
 
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(
-        jobs=[bars_job, bars_repair_job, kline_job],
-        sensors=[minute_bar_files_sensor, kline_behind_bars],
-    )
-
-
 def due(
     instance: dg.DagsterInstance, postgres: Postgres, bar_files: BarFiles, unfinished: Collection[str] = ()
 ) -> list[dg.RunRequest]:
@@ -117,8 +103,8 @@ def due(
     uncovered = {month for month in finished if found.months[month] == State.UNSUPPORTED}
     ranges = month_ranges(finished - uncovered)
     if len(ranges) > 1:
-        config = config_of(selected_job.OP, sorted(finished - uncovered))
-        loads = [dg.RunRequest(run_key="selected", job_name=selected_job.JOB, run_config=config)]
+        config = config_of(assets.OP, sorted(finished - uncovered))
+        loads = [dg.RunRequest(run_key="selected", job_name=assets.JOB, run_config=config)]
     else:
         loads = range_requests(ranges, job_name=JOB)
     loads += range_requests(joined(month_ranges(uncovered), MOST_RUNS), before="uncovered:", job_name=JOB)

@@ -12,10 +12,10 @@ import dagster as dg
 
 from marketdata_assets.dagster_internals import log_materializations, plan_materialization
 from marketdata_assets.defs import pictures
+from marketdata_assets.defs.declare import asset, spec
 from marketdata_assets.defs.exchanges import checks, days, ingest, report
-from marketdata_assets.defs.exchanges.days import APIS, HISTORY, HISTORY_TABLES
+from marketdata_assets.defs.exchanges.days import APIS, FEED, HISTORY, HISTORY_TABLES
 from marketdata_assets.defs.exchanges.ingest import IngestConfig
-from marketdata_assets.defs.metadata import OWNERS, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions, selected
 from marketdata_assets.defs.pictures import Metadata
 from marketdata_assets.errors import MarketDataError
@@ -29,34 +29,14 @@ if TYPE_CHECKING:
 GROUP = "exchanges"
 BARS = dg.AssetKey("exchange_ohlcv_1m")
 
-exchange_feed = dg.AssetSpec(
-    "exchange_feed",
-    group_name=GROUP,
-    kinds={"websocket", "nats"},
-    owners=OWNERS,
-    description="Market data of exchanges as `marketdata collect` receives it: records in JetStream, or"
-    " raw messages in the captures of `MARKETDATA_CAPTURES_DIR`.",
-    metadata=table_schema("exchange_feed", table=False),
-)
-exchange_apis = dg.AssetSpec(
-    APIS,
-    group_name=GROUP,
-    kinds={"http", "json"},
-    owners=OWNERS,
-    description="REST interfaces and public archives of the exchanges: histories of trades, candles, funding rates and"
-    " open interest, from which past days are loaded and gaps are closed.",
-    metadata=table_schema(APIS, table=False),
-)
 SPECS = [
-    dg.AssetSpec(
+    spec(
         name,
-        deps=[exchange_feed, HISTORY] if name in HISTORY_TABLES else [exchange_feed],
+        GROUP,
+        deps=[FEED, HISTORY] if name in HISTORY_TABLES else [FEED],
         description=text,
         kinds={"clickhouse", "table"},
-        metadata=table_schema(name),
         code_version="records-1",
-        group_name=GROUP,
-        owners=OWNERS,
         skippable=True,
     )
     for name, text in report.TABLES.items()
@@ -76,10 +56,10 @@ def exchange_tables(
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     wanted = [name for name in report.TABLES if dg.AssetKey(name) in context.selected_asset_keys]
     with as_dagster_failure(), clickhouse.client() as client:
-        ingest.ensure_tables(client)
+        days.ensure_tables(client)
         if wanted:
             loaded = ingest.ingest(client, clickhouse, nats, exchanges, config, wanted, context.run.run_id)
-            context.log_event(report.feed(exchange_feed.key, loaded))
+            context.log_event(report.feed(loaded))
             yield from report.tables(client, context.instance, wanted, loaded)
         yield from checks.of_tables(client, context.selected_asset_check_keys)
         if wanted:
@@ -153,20 +133,12 @@ class GapsConfig(dg.Config):
 
 def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
     """The assets that are partitioned by day."""
-    by_day = partial(
-        dg.asset,
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name=GROUP,
-        owners=OWNERS,
-        pool="clickhouse",
-    )
+    by_day = partial(asset, GROUP, partitions_def=partitions, pool="clickhouse")
 
     @by_day(
-        deps=[exchange_feed, exchange_apis, "exchange_trades"],
+        deps=[FEED, APIS, "exchange_trades"],
         kinds={"clickhouse", "table", "http"},
         code_version="gaps-1",
-        metadata=table_schema("exchange_gaps"),
     )
     def exchange_gaps(
         context: dg.AssetExecutionContext, config: GapsConfig, clickhouse: ClickHouse, exchanges: Exchanges
@@ -178,7 +150,7 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
 
         hosts = exchanges.hosts() if config.fetch else None
         with as_dagster_failure(), clickhouse.client() as client:
-            ingest.ensure_tables(client)
+            days.ensure_tables(client)
 
             def of_day(day: dt.date, last: Metadata) -> dict[str, Any]:
                 return report.gaps(backfill_gaps(client, day, hosts), last)
@@ -188,19 +160,14 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
                 failed |= bars_of_the_run(context, bars_of_day(context, client, exchanges))
             return finish(context, client, found, failed)
 
-    @by_day(
-        deps=["exchange_trades", exchange_gaps],
-        kinds={"clickhouse", "table", "sql"},
-        code_version="bars-1",
-        metadata=table_schema("exchange_ohlcv_1m"),
-    )
+    @by_day(deps=["exchange_trades", exchange_gaps], kinds={"clickhouse", "table", "sql"}, code_version="bars-1")
     def exchange_ohlcv_1m(
         context: dg.AssetExecutionContext, clickhouse: ClickHouse, exchanges: Exchanges
     ) -> dg.MaterializeResult:
         """One-minute bars of every instrument, computed from the trades of a UTC day; a minute without trades has no
         bar. Volumes are in base units, and null where the size of a trade is unknown."""
         with as_dagster_failure(), clickhouse.client() as client:
-            ingest.ensure_tables(client)
+            days.ensure_tables(client)
             return finish(context, client, *each_day(context, BARS, bars_of_day(context, client, exchanges)))
 
     return [exchange_gaps, exchange_ohlcv_1m]
@@ -208,4 +175,4 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    return dg.Definitions(assets=[exchange_feed, exchange_apis, exchange_tables, *by_days(days.partitions())])
+    return dg.Definitions(assets=[exchange_tables, *by_days(days.partitions())])

@@ -29,14 +29,12 @@ from marketdata_assets.run_queue import FIRST_IN_QUEUE
 
 MAX_FILES = 200  # captures of one run; more are for the next one
 
-TABLES = dg.AssetSelection.assets(*report.TABLES)
 OF_DAYS = ("exchange_gaps", "exchange_ohlcv_1m")
-BY_DAYS = dg.AssetSelection.assets(*OF_DAYS)
 
 tables_job = dg.define_asset_job(
-    TABLES_JOB, selection=TABLES, description="Load pending messages of the stream, and new captures."
+    TABLES_JOB, [*report.TABLES], description="Load pending messages of the stream, and new captures."
 )
-days_job = dg.define_asset_job(DAYS_JOB, selection=BY_DAYS, description="Backfill gaps and compute bars of some days.")
+days_job = dg.define_asset_job(DAYS_JOB, [*OF_DAYS], description="Backfill gaps and compute bars of some days.")
 
 
 @schedule(
@@ -68,7 +66,7 @@ def _has_newer_records(instance: dg.DagsterInstance, clickhouse: ClickHouse) -> 
     from marketdata_assets.exchanges.tables import status
 
     with clickhouse.client() as client:
-        ingest.ensure_tables(client)
+        days.ensure_tables(client)
         return any(report.is_newer(instance, name, status.newest(client, name)) for name in report.TABLES)
 
 
@@ -116,7 +114,7 @@ def exchange_hourly(
 
     window = days.window()
     with clickhouse.client() as client:
-        ingest.ensure_tables(client)
+        days.ensure_tables(client)
         outdated = status.outdated_days(client, window)
         outdated += status.with_open_gaps(client, window, time.time_ns(), SETTLED_NS)
     runs = runs_that_load(context.instance, OF_DAYS, [DAYS_JOB])
@@ -125,15 +123,6 @@ def exchange_hourly(
         in_progress = "runs for the outdated days are already in progress"
         return dg.SkipReason(in_progress if outdated else "all days are up to date")
     return range_requests(day_ranges(due))
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(
-        jobs=[tables_job, days_job],
-        sensors=[exchange_captures_sensor],
-        schedules=[exchange_drain, exchange_hourly],
-    )
 
 
 def capture_files(clickhouse: ClickHouse, exchanges: Exchanges) -> dict[str, State]:
@@ -161,7 +150,7 @@ def _due_captures(clickhouse: ClickHouse, exchanges: Exchanges) -> list[Path]:
     from marketdata_assets.exchanges.tables import captures
 
     with clickhouse.client() as client:
-        ingest.ensure_tables(client)
+        days.ensure_tables(client)
         return captures.due(client, exchanges.path)
 
 
@@ -173,7 +162,7 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse) -> list[dg.RunRequ
     partitions = days.partitions()
     window = {str(day): day for day in days.window()}
     with clickhouse.client() as client:
-        ingest.ensure_tables(client)
+        days.ensure_tables(client)
         states = ohlcv.states(client, list(window.values()))
     wanted = {str(day) for day, state in states.items() if state.outdated}
     loaded = [str(day) for day, state in states.items() if state == State.OK]

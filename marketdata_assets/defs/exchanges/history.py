@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from marketdata_assets.defs.exchanges import ingest
-from marketdata_assets.defs.exchanges.assets import GROUP, exchange_apis
-from marketdata_assets.defs.exchanges.days import HISTORY, HISTORY_JOB
+from marketdata_assets.defs.declare import asset
+from marketdata_assets.defs.exchanges.assets import GROUP
+from marketdata_assets.defs.exchanges.days import APIS, HISTORY, HISTORY_JOB, ensure_tables
 from marketdata_assets.defs.marks import Partitions
-from marketdata_assets.defs.metadata import OWNERS, table_schema
+from marketdata_assets.defs.metadata import table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions
 from marketdata_assets.partitions import HISTORY_DAYS
 from marketdata_assets.resources import ClickHouse, Exchanges
@@ -45,13 +45,11 @@ class HistoryConfig(dg.Config):
     """Load days again that are loaded."""
 
 
-@dg.asset(
+@asset(
+    GROUP,
     name=HISTORY,
-    deps=[exchange_apis],
+    deps=[APIS],
     partitions_def=HISTORY_DAYS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name=GROUP,
-    owners=OWNERS,
     kinds={"clickhouse", "http"},
     pool="clickhouse",
     code_version="history-1",
@@ -66,7 +64,7 @@ def exchange_history(
 
     days = [dt.date.fromisoformat(key) for key in context.partition_keys]
     with as_dagster_failure(), clickhouse.client() as client:
-        ingest.ensure_tables(client)
+        ensure_tables(client)
         request = _request(config, days)
         keep = _keep_days(request)
         marks = Partitions(context, context.asset_key)
@@ -79,7 +77,7 @@ def exchange_history(
             complete=lambda done: marks(map(str, done)),
         )
         total = loaded_days(client)[1]
-    context.log_event(dg.AssetObservation(exchange_apis.key, metadata=_asked(config.exchange, report)))
+    context.log_event(dg.AssetObservation(APIS, metadata=_asked(config.exchange, report)))
     by_day = {str(day): _of_day(report, day) for day in days}
     failed = {str(unit.day): f"{unit.unit}: {unit.error}" for unit in report.failed}
     return finish_partitions(context, _together(report) | {"dagster/row_count": total}, by_day, failed)
@@ -125,11 +123,6 @@ def _together(report: "HistoriesReport") -> dict[str, Any]:
     return {**counts, "notes": dg.MetadataValue.json(notes), "seconds": round(report.seconds, 2)}
 
 
-@dg.definitions
-def defs() -> dg.Definitions:
-    job = dg.define_asset_job(
-        HISTORY_JOB,
-        selection=dg.AssetSelection.assets(HISTORY),
-        description="Load past days of instruments from the venues' histories.",
-    )
-    return dg.Definitions(assets=[exchange_history], jobs=[job])
+history_job = dg.define_asset_job(
+    HISTORY_JOB, [HISTORY], description="Load past days of instruments from the venues' histories."
+)

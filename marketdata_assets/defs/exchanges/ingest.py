@@ -11,7 +11,6 @@ import dagster as dg
 from marketdata_assets.defs.run_files import allowed
 from marketdata_assets.errors import MarketDataError, TerminalError
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats, NoServer
-from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -71,15 +70,6 @@ class IngestReport:
     notes: tuple[str, ...]
     problems: tuple[str, ...]
     seconds: float
-
-
-def ensure_tables(client: "Client") -> None:
-    """Create the tables and the ledger if missing, with the retention of the settings."""
-    from marketdata_assets.exchanges.tables import schema
-    from marketdata_assets.stores import clickhouse_ledger
-
-    schema.ensure(client, Settings().exchange_keep_days)
-    clickhouse_ledger.ensure(client)
 
 
 def ingest(

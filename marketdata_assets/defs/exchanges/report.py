@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.defs import pictures
-from marketdata_assets.defs.exchanges.days import CAPTURE_OUTCOMES, REJECTED
+from marketdata_assets.defs.exchanges.days import CAPTURE_OUTCOMES, FEED, REJECTED
 from marketdata_assets.defs.exchanges.ingest import IngestReport
 from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import failure_of
@@ -125,14 +125,14 @@ def _summary(report: IngestReport) -> dict[str, Any]:
 _ROWS = ("rows_from_captures", "rows_from_stream")
 
 
-def feed(key: dg.AssetKey, report: IngestReport) -> dg.AssetObservation:
+def feed(report: IngestReport) -> dg.AssetObservation:
     """What the run loaded: captures by outcome, and records."""
     summary = _summary(report)
     captures = {f"captures_{outcome}": count for outcome, count in summary["captures"].items()}
     records = {"records": sum(summary["rows"].values()), REJECTED: summary[REJECTED]}
     records["unreadable"] = summary["dead_letters"]
     about = {"stream": summary["stream"], "round": dg.MetadataValue.json(summary)}
-    return dg.AssetObservation(key, metadata={**about, **captures, **records})
+    return dg.AssetObservation(FEED, metadata={**about, **captures, **records})
 
 
 def raise_problems(report: IngestReport) -> None:

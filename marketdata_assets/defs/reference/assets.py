@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.dagster_internals import log_materializations
-from marketdata_assets.defs.metadata import OWNERS, markdown_table, table_schema
+from marketdata_assets.defs.declare import asset, spec
 from marketdata_assets.defs.partition_results import as_dagster_failure, failure, retry_later
 from marketdata_assets.defs.reference import checks
-from marketdata_assets.defs.ticks.symbols import tushare_api
 from marketdata_assets.partitions import BAR_MONTHS, months_of_tags
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.settings import Settings
@@ -28,28 +27,7 @@ if TYPE_CHECKING:
 STEP = "reference_tables"
 DAILY: tuple["DailyName", ...] = ("suspensions", "adjust_factors", "price_limits")
 
-reference_files = dg.AssetSpec(
-    "reference_files",
-    group_name="reference",
-    kinds={"file", "csv"},
-    owners=OWNERS,
-    description="CSV files of reference data that a person dropped into `MARKETDATA_REFERENCE_DIR`, each named after"
-    " its table; what they have is not requested from a provider.",
-    metadata={
-        "files": markdown_table(
-            ("file", "has"),
-            [
-                ("trading_calendar.csv", "date, open"),
-                ("instruments.csv", "symbol, and name, listed, delisted, status, board, lot"),
-                ("name_history.csv", "symbol, name, first, and last, reason"),
-                ("code_changes.csv", "old, new, date"),
-                ("suspensions_2026-03.csv", "symbol, date, and timing: all of the month"),
-                ("adjust_factors_2026-03.csv", "symbol, date, adj_factor"),
-                ("price_limits_2026-03.csv", "symbol, date, up, down"),
-            ],
-        )
-    },
-)
+STORED: dict[str, Any] = {"kinds": {"clickhouse", "table"}, "code_version": "reference-1"}
 
 
 class SourceConfig(dg.Config):
@@ -66,46 +44,16 @@ class DaysConfig(SourceConfig):
     """Request all days of the months, to find what has changed."""
 
 
-SPECS = [
-    dg.AssetSpec(
-        "suspensions",
-        deps=["trading_calendar", tushare_api, reference_files],
-        description="Stocks that did not trade on a trading day, or in a part of it. Days without a complete answer are"
-        " unknown, and are named in the ledger.",
-        kinds={"clickhouse", "table"},
-        metadata=table_schema("suspensions"),
-        code_version="reference-1",
-    ),
-    dg.AssetSpec(
-        "adjust_factors",
-        deps=["trading_calendar", tushare_api, reference_files],
-        description="The cumulative adjustment factor of each stock and day: price * factor compares prices across"
-        " dividends, splits and rights issues.",
-        kinds={"clickhouse", "table"},
-        metadata=table_schema("adjust_factors"),
-        code_version="reference-1",
-    ),
-    dg.AssetSpec(
-        "price_limits",
-        deps=["trading_calendar", tushare_api, reference_files],
-        description="The highest and the lowest price that the exchange accepts for a stock on a day.",
-        kinds={"clickhouse", "table"},
-        metadata=table_schema("price_limits"),
-        code_version="reference-1",
-    ),
-]
+TABLES = {
+    "suspensions": "Stocks that did not trade on a trading day, or in a part of it. Days without a complete answer are"
+    " unknown, and are named in the ledger.",
+    "adjust_factors": "The cumulative adjustment factor of each stock and day: price * factor compares prices across"
+    " dividends, splits and rights issues.",
+    "price_limits": "The highest and the lowest price that the exchange accepts for a stock on a day.",
+}
 
 
-@dg.asset(
-    deps=[tushare_api, reference_files],
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="reference",
-    kinds={"clickhouse", "table"},
-    owners=OWNERS,
-    code_version="reference-1",
-    pool="clickhouse",
-    metadata=table_schema("trading_calendar"),
-)
+@asset("reference", deps=["tushare_api", "reference_files"], **STORED, pool="clickhouse")
 def trading_calendar(
     context: dg.AssetExecutionContext, config: SourceConfig, clickhouse: ClickHouse, ticks: Ticks
 ) -> dg.MaterializeResult:
@@ -124,16 +72,7 @@ def trading_calendar(
     return _result([report], began, known)
 
 
-@dg.asset(
-    deps=[tushare_api, reference_files],
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="reference",
-    kinds={"clickhouse", "table"},
-    owners=OWNERS,
-    code_version="reference-1",
-    pool="clickhouse",
-    metadata=table_schema("instruments"),
-)
+@asset("reference", deps=["tushare_api", "reference_files"], **STORED, pool="clickhouse")
 def instruments(
     context: dg.AssetExecutionContext, config: SourceConfig, clickhouse: ClickHouse, ticks: Ticks
 ) -> dg.MaterializeResult:
@@ -153,7 +92,17 @@ def instruments(
 @dg.multi_asset(
     name=STEP,
     # Materializations are logged, one for each loaded month; a table that the account may not read has none.
-    specs=[spec.replace_attributes(group_name="reference", owners=OWNERS, skippable=True) for spec in SPECS],
+    specs=[
+        spec(
+            name,
+            "reference",
+            deps=["trading_calendar", "tushare_api", "reference_files"],
+            description=text,
+            skippable=True,
+            **STORED,
+        )
+        for name, text in TABLES.items()
+    ],
     check_specs=checks.SPECS,
     can_subset=True,
     partitions_def=BAR_MONTHS,
@@ -236,8 +185,3 @@ def _raise_failures(reports: Sequence["UnitReport"]) -> None:
     }
     if failed:
         raise failure(failed, len(reports), {})
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(assets=[reference_files, trading_calendar, instruments, reference_tables])

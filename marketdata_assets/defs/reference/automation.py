@@ -13,7 +13,7 @@ import dagster as dg
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.reference.assets import DAILY
 from marketdata_assets.defs.runs import range_requests, run_key, runs_that_load, schedule, sensor
-from marketdata_assets.defs.ticks.automation import symbols_job
+from marketdata_assets.defs.ticks import automation as of_ticks
 from marketdata_assets.loading import watch
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.months import EXCHANGE_CLOCK, last_months, month_ranges
@@ -31,9 +31,7 @@ NO_SOURCE = (
 )
 
 reference_job = dg.define_asset_job(
-    JOB,
-    selection=dg.AssetSelection.assets(*DAILY),
-    description="Load suspensions, adjustment factors and price limits of some months.",
+    JOB, [*DAILY], description="Load suspensions, adjustment factors and price limits of some months."
 )
 
 
@@ -67,7 +65,7 @@ def reference_daily(
 
 
 @sensor(
-    jobs=[reference_job, symbols_job],
+    jobs=[reference_job, of_ticks.symbols_job],
     minimum_interval_seconds=60,
     description="New or changed files of reference data: a run of the calendar and the instruments, or of the months"
     " that the files have.",
@@ -145,8 +143,3 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> l
     if changed or len(whole) < 2 or any(load.outcome == "failed" for load in whole):
         requests.append(dg.RunRequest("whole", job_name=SYMBOLS_JOB))
     return requests
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(jobs=[reference_job], schedules=[reference_daily], sensors=[reference_files_sensor])

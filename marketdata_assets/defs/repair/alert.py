@@ -119,8 +119,3 @@ def _facts(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Any]:
         "partitions": single or " to ".join(dict.fromkeys(ends)),
         "error": error or "the run ended without an error message; its process may have been killed",
     }
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(sensors=[run_failure_alert])

@@ -42,8 +42,3 @@ def backup_daily() -> dg.RunRequest | dg.SkipReason:
     if Settings().backup_dir is None:
         return dg.SkipReason("MARKETDATA_BACKUP_DIR is not set, so there are no daily backups")
     return dg.RunRequest()
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(jobs=[backup], schedules=[backup_daily])

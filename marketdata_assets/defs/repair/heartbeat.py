@@ -24,8 +24,3 @@ def heartbeat() -> dg.SkipReason:
         return dg.SkipReason(f"no service to call: set {VARIABLE}")
     post(url.get_secret_value(), Alert("marketdata: daemon and code server are alive", [], {}), VARIABLE)
     return dg.SkipReason("called")
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(sensors=[heartbeat])

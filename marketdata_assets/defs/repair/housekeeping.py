@@ -104,8 +104,3 @@ housekeeping_daily = dg.ScheduleDefinition(
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every morning: deletes runs older than MARKETDATA_KEEP_RUNS_DAYS.",
 )
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(jobs=[housekeeping], schedules=[housekeeping_daily])

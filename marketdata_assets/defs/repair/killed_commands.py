@@ -80,8 +80,3 @@ def was_launched(run: dg.DagsterRun) -> bool:
         return GRPC_INFO_TAG in run.tags and run.run_id in runs_of_code_server(run)
     except DagsterUserCodeUnreachableError:
         return True
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(sensors=[killed_commands])

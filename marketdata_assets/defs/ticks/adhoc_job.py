@@ -5,15 +5,15 @@ grid are loaded too, without an event: the ledger records them.
 """
 
 import datetime as dt
-from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from marketdata_assets.defs.checks import log_results
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.selection import check_months
-from marketdata_assets.defs.ticks import checks, dropped, report, symbols
-from marketdata_assets.defs.ticks.load_op import LoadConfig, LoadOp
+from marketdata_assets.defs.ticks import checks, report, symbols
+from marketdata_assets.defs.ticks.assets import LoadConfig, LoadOp
 from marketdata_assets.defs.ticks.run_config import DAILY, JOB, OP, adhoc_config, window_now
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.loading import watch
@@ -26,6 +26,7 @@ from marketdata_assets.ticks.reports import Unit
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+NETWORK = ("tushare", "yahoo")
 RESTORE = '"marketdata symbols restore" takes that back'
 EXAMPLE = adhoc_config({"2026-01": ["600000.SH", "000001.SZ"], "2026-03": ["600000.SH"]}, DAILY)
 """What the launchpad shows."""
@@ -58,9 +59,8 @@ def load_selected(context: dg.OpExecutionContext, config: AdhocConfig, clickhous
             return
         done = LoadOp(context, client, ticks, usable, window, planned=False, days=days).load(tables, units)
         report.retry_outages(done)
-        answers = checks.evaluations(client, tables, units)
-        for evaluation in answers:
-            context.log_event(evaluation)  # type: ignore[arg-type]  # taken, though its annotation does not say so
+        wanted = {spec.key for spec in checks.SPECS if spec.asset_key.to_user_string() in tables}
+        answers = log_results(context, checks.answers(client, wanted, units))
     metadata = report.summary(done) | {"checks": {answer.check_name: answer.passed for answer in answers}}
     report.raise_failures(done, metadata)
     context.add_output_metadata(metadata)
@@ -73,12 +73,22 @@ def _without_unfinished(context: dg.OpExecutionContext, ticks: Ticks, config: Ad
     """
     if not config.finished_only or "files" not in (config.providers or ["files"]):
         return config
-    unfinished = watch.still_changing(partial(dropped.states, ticks), ticks.quiet_seconds)
+    unfinished = watch.still_changing(lambda: _dropped(ticks), ticks.quiet_seconds)
     if not unfinished:
         return config
     context.log.warning(f"still being written: {and_more(sorted(unfinished), 3)}; no dropped file is read by this run")
-    others = dropped.others(ticks, config.providers)
+    others = [name for name in NETWORK if getattr(ticks.config(), name) and name in (config.providers or NETWORK)]
     return config.model_copy(update={"providers": others}) if others else None
+
+
+def _dropped(ticks: Ticks) -> dict[str, watch.State]:
+    """Size and modification time of the dropped files that loads read; none when the providers file has no files."""
+    section = ticks.config().files
+    if section is None or not section.enabled:
+        return {}
+    folders = (ticks.files().of_bars, ticks.files().of_books)
+    files = {f"{folder.path}/{file.name}": file for folder in folders for file in folder.files()}
+    return {path: [file.size, file.modified_ns] for path, file in files.items()}
 
 
 def _days(config: AdhocConfig) -> Days | None:
@@ -121,8 +131,3 @@ def _units(context: dg.OpExecutionContext, client: "Client", config: AdhocConfig
 @dg.job(name=JOB, config=EXAMPLE, description="Load ticks of symbols and months that are no rectangle, in one run.")
 def selected_job() -> None:
     load_selected()
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(jobs=[selected_job])

@@ -34,13 +34,11 @@ NO_NETWORK = ["files"]
 NOT_SET_UP = "no provider on the network is set up: set TUSHARE_TOKEN, or MARKETDATA_PROVIDERS to a providers file"
 
 ticks_job = dg.define_asset_job(
-    "ticks",
-    selection=dg.AssetSelection.assets(*TABLES),
-    description="Load ticks of some months, each with all symbols of the selection.",
+    "ticks", [*TABLES], description="Load ticks of some months, each with all symbols of the selection."
 )
 symbols_job = dg.define_asset_job(
     "symbols",
-    selection=dg.AssetSelection.assets("trading_calendar", "instruments", "symbol_registry"),
+    ["trading_calendar", "instruments", "symbol_registry"],
     description="Refresh the trading calendar, the instruments and the list of symbols.",
 )
 
@@ -135,15 +133,6 @@ def _nothing_new(found: "FileScan", ticks: Ticks) -> str:
     unfinished = f"; still being written: {and_more(found.unfinished, 5)}" if found.unfinished else ""
     left = f"; {found.left} new files are read by the next scans" if found.left else ""
     return f"nothing new in {ticks.path}{unfinished}{left}{broken}"
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(
-        jobs=[ticks_job, symbols_job],
-        sensors=[tick_files_sensor],
-        schedules=[ticks_daily, symbols_daily],
-    )
 
 
 def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> list[dg.RunRequest]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import dagster as dg
 
-from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import failure, failure_of, retry_later
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.partitions import tick_key
@@ -23,27 +22,6 @@ if TYPE_CHECKING:
 LOADED = ("ok", "empty")  # outcomes that materialize a partition: rows, or a proven empty
 MAX_FAILURES = 1000  # more failed symbol-months than this are counted and not listed
 MAX_SYMBOLS = 20
-
-TUSHARE_SCHEMA = {
-    "requests": markdown_table(
-        ("api_name", "for"),
-        [
-            ("trade_cal", "the days on which the exchanges are open, as far as they are announced"),
-            ("stock_basic", "which stocks there are, are paused, and were"),
-            ("namechange, bse_mapping", "names that stocks had, and codes of Beijing that were replaced"),
-            ("suspend_d, stk_limit", "suspensions and price limits, by day"),
-            ("stk_mins", "1-minute bars, at most 8000 an answer"),
-            ("daily_basic", "turnover, price to earnings, market values and more, by day"),
-            ("adj_factor", "what prices are multiplied by to compare them across dividends"),
-        ],
-    )
-}
-YAHOO_SCHEMA = {
-    "requests": markdown_table(
-        ("request", "for"),
-        [("GET /v8/finance/chart/600000.SS?interval=1m", "1-minute bars of the last 30 days, splits and dividends")],
-    )
-}
 
 
 def materializations(

@@ -10,34 +10,14 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from marketdata_assets.defs.metadata import OWNERS, table_schema
+from marketdata_assets.defs.declare import asset
+from marketdata_assets.defs.metadata import table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.ticks import report
 from marketdata_assets.partitions import TICK_SYMBOLS
 from marketdata_assets.resources import ClickHouse, Ticks
 
 NAME = str(TICK_SYMBOLS.name)
-
-tushare_api = dg.AssetSpec(
-    "tushare_api",
-    group_name="ticks",
-    kinds={"http", "json"},
-    owners=OWNERS,
-    description="Tushare's HTTP API at `MARKETDATA_TUSHARE_URL`, with the token of `TUSHARE_TOKEN`: the trading"
-    " calendar, the list of stocks, suspensions, adjustment factors, price limits, 1-minute bars and daily figures.",
-    metadata=report.TUSHARE_SCHEMA,
-)
-
-
-tick_files = dg.AssetSpec(
-    "tick_files",
-    group_name="ticks",
-    kinds={"file", "csv", "parquet"},
-    owners=OWNERS,
-    description="CSV and Parquet files of minute bars that a person dropped into `MARKETDATA_TICKS_DIR`, and of order"
-    " books in its folder `order_book`.",
-    metadata=table_schema("tick_files", table=False),
-)
 
 
 def known(instance: dg.DagsterInstance) -> list[str]:
@@ -70,12 +50,10 @@ class RegistryConfig(dg.Config):
     """These only, such as `files`; all that are enabled when left out."""
 
 
-@dg.asset(
-    deps=["instruments", tick_files],
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="ticks",
+@asset(
+    "ticks",
+    deps=["instruments", "tick_files"],
     kinds={"clickhouse", "table"},
-    owners=OWNERS,
     code_version="registry-2",
     pool="clickhouse",
     metadata=table_schema("symbols"),
@@ -102,8 +80,3 @@ def symbol_registry(
         found = registry.refresh(client, instruments, wanted.symbols_file, wanted.files(), now=now)
         added = add(context.instance, (listing.symbol for listing in registry.listed(client)))
     return report.symbols(found, len(added), time.monotonic() - began)
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    return dg.Definitions(assets=[symbol_registry])

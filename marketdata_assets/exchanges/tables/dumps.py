@@ -229,8 +229,8 @@ def _lines_of(path: Path) -> Iterator[Iterator[bytes]]:
 
 
 def _whole(path: Path, content: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines, without a byte order mark. Raises BadDump where one of them is several."""
+    """The lines, without a byte order mark. Raises ExchangesError where one of them is several."""
     for number, line in enumerate(content, 1):
         if b"\r" in line.rstrip(b"\r\n"):
-            raise BadDump(f"{path}: line {number} has a CR within: lines end with LF or CRLF, not with CR alone")
+            raise ExchangesError(f"{path}: line {number} has a CR within: lines end with LF or CRLF, not with CR alone")
         yield line.removeprefix(BOM_UTF8) if number == 1 else line
