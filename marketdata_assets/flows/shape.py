@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
 from marketdata_assets.flows.definition import Loader
@@ -44,10 +45,12 @@ class Form:
     keys: dict[str, Any]
     width: int
     lines: list[Line]
+    broken: bool = False
+    """Whether a quote ends within a cell."""
 
     @property
     def uneven(self) -> int:
-        return sum(len(line.cells) != self.width for line in self.lines)
+        return sum(self.broken or len(line.cells) != self.width for line in self.lines)
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def form(lines: Sequence[str]) -> tuple[Form, list[str]]:
     others += [{"quote": "none"}] if '"' in text else []
     others += [{"quote": "'"}] if re.search(f"{opened}'", text) else []
     for keys in others:
-        other = _cut(tried, {**best.keys, **keys})
+        other = _cut(tried, {"delimiter": best.keys["delimiter"], **keys})
         swallowed = keys == {"quote": "none"} and other.uneven == best.uneven and len(other.lines) > len(best.lines)
         unopened = keys == {"quote": "none"} and not re.search(f'{opened}"', text)
         escaped = "escape" in keys and other.uneven <= best.uneven
@@ -124,7 +127,15 @@ def _cut(lines: Sequence[str], keys: dict[str, Any]) -> Form:
         first = reader.line_num
     widths = Counter(len(line.cells) for line in found[:LINES_TRIED])
     width = max(widths.items(), key=lambda pair: (pair[0] > 1, pair[1]), default=(1, 0))[0]
-    return Form(keys, width, found)
+    broken = False
+    try:
+        for _ in csv.reader(
+            StringIO("\n".join(parsed)), delimiter=dialect.delimiter, skipinitialspace=True, strict=True
+        ):
+            pass
+    except csv.Error:
+        broken = True
+    return Form(keys, width, found, broken)
 
 
 def kind(cell: str | None) -> str:
