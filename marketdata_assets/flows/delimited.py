@@ -18,7 +18,7 @@ from marketdata_assets.flows import casting, columns, dialect, frames, header, n
 from marketdata_assets.flows.cell_formats import NUMBERS
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.flows.dialect import Dialect
-from marketdata_assets.loading.csv_rows import BLANKS, QUOTE, ends_evenly, is_even, read_rows
+from marketdata_assets.loading.csv_rows import BLANKS, QUOTE, ends_evenly, read_rows
 from marketdata_assets.loading.errors import BadHeader
 from marketdata_assets.loading.files import HashedStream, Unit
 from marketdata_assets.loading.rejects import LINE, Rejects
@@ -100,6 +100,8 @@ class Reader:
         self._lacking = [ours for source, ours in loader.columns.items() if source not in taken.columns]
         self._dialect = Dialect(loader)
         self._delimiter = self._dialect.delimiter.encode()
+        self._ends: Array | None = None
+        """Where the cells of the block end, if it has no quotes."""
         self._missing = {name: loader.missing_of(name) for name in self._names}
         self._numbers = [n for n, cell in self._types.items() if cell.type.kind in NUMBERS and not cell.own_number]
         self._header = self._delimiter.join(str(at).encode() for at in range(len(names))) + b"\n"
@@ -239,25 +241,28 @@ class Reader:
         if b'"' in text:
             return names if LEADING_ZERO.search(text) else []
         characters = np.frombuffer(text, np.uint8)
-        ends = np.flatnonzero((characters == self._delimiter[0]) | (characters == ord("\n")))
-        starts = np.concatenate([[0], ends[:-1] + 1]).reshape(-1, self._width)
-        found = []
-        for name in names:
-            at = starts[:, self._at[self._names.index(name)]]
-            first = characters[at]
-            signed = (first == ord("-")) | (first == ord("+"))
-            at = at + signed
-            blank = (first == ord(" ")) | (first == ord("\t"))
-            following = characters[np.minimum(at + 1, len(characters) - 1)] - ord("0")
-            if np.any(blank | ((characters[at] == ord("0")) & (following < 10))):
-                found.append(name)
-        return found
+        if self._ends is None or not names:
+            return []
+        starts = np.concatenate([[0], self._ends[:-1] + 1]).reshape(-1, self._width)
+        at = starts[:, [self._at[self._names.index(name)] for name in names]]
+        first = characters[at]
+        rows, places = np.nonzero((first == ord("0")) | (first == ord("-")) | (first == ord("+")) | (first <= ord(" ")))
+        at, first = at[rows, places], first[rows, places]
+        end = len(characters) - 1
+        at = at + (first != ord("0"))
+        zeros = (characters[np.minimum(at, end)] == ord("0")) & (characters[np.minimum(at + 1, end)] - ord("0") < 10)
+        blank = (first == ord(" ")) | (first == ord("\t"))
+        return [names[place] for place in np.unique(places[zeros | blank])]
 
     def _lines(self, text: bytes, first: int) -> pl.Series | None:
         """The line each row begins on; None when not every row has as many cells as the header."""
         if b'"' not in text:
             rows = count(text, b"\n")
-            if not is_even(text, self._delimiter, rows, self._width):
+            if count(text, self._delimiter) != (self._width - 1) * rows:
+                return None
+            characters = np.frombuffer(text, np.uint8)
+            self._ends = np.flatnonzero((characters == self._delimiter[0]) | (characters == ord("\n")))
+            if not ends_evenly(characters[self._ends], self._width):
                 return None
             return pl.int_range(first, first + rows, dtype=pl.Int64, eager=True).alias(LINE)
         characters = np.frombuffer(text, np.uint8)
