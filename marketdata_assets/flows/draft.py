@@ -154,7 +154,7 @@ def _columns(sample: Sample) -> tuple[list[Column], list[str]]:
         texts = sample.column(number)
         if sample.schema is not None:
             texts = [None if value is None else str(value) for value in texts]
-        if not source.partition("#")[0] and (number or not _is_index(texts)):
+        if re.fullmatch(r"(#\d+)?", source) and (number or not _is_index(texts)):
             if any(texts):
                 unsure.append(f"column {number + 1} has no name and is left out")
             continue

@@ -20,10 +20,11 @@ DELIMITERS = (",", "\t", ";", "|", "::", "~", "^", "\x01")
 COMMENTS = ("#", "//", "%")
 LINES_TRIED = 200
 TOTAL = re.compile(
-    r"(合\s*计|小\s*计|总\s*计|共\s*计|(grand |sub)?totals?|sum|平均|均值|file creation time)", re.IGNORECASE
+    r"(合\s*计|小\s*计|总\s*计|共\s*计|(grand |sub)?totals?|sum|平均|均值|file creation time)(?=\s*([\d:：(（]|$))",
+    re.IGNORECASE,
 )
 PERIOD = re.compile(r"(19|20)\d\d(-?(Q[1-4]|H[12]|0[1-9]|1[0-2]))?( \[YR(19|20)\d\d\])?", re.IGNORECASE)
-START, BEHIND = r'^[ \t",;|]*', r'([ \t",;|:：]|$)'
+START, BEHIND = r'^[ \t",;|]*', r'[ \t]*([\d",;|:：(（]|$)'
 """What may be around the words that a line begins with."""
 
 Row = list[str | None]
@@ -227,7 +228,7 @@ def without_totals(rows: Sequence[Row], behind: Sequence[Row], tail: Sequence[Ro
     `tail` are the last rows of the file where it goes on behind the sample, `behind` the lines at its end that are cut
     otherwise. What a line begins with is the better declaration, since a file may come without its footer.
     """
-    usual, body = kinds(rows) if rows else [], rows[lead:]
+    usual, body = kinds(rows[:1000]), rows[lead:]
     totals = {match[0]: row for row in (*body, *tail) if (match := _total(row)) and _is_other(row, usual)}
     end = [row for row in tail or body if not _has_total(row, totals)]
     footer = [*behind]
