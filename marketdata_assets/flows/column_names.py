@@ -14,6 +14,7 @@ def known() -> dict[str, str]:
 
 def identifier(source: str) -> str:
     """The name that follows from `source`: `LastPrice` is last_price. It may be no identifier, as that of a digit."""
+    source = re.sub(r"/[^\x00-\x7f]\w*$", "", source)  # in two languages
     ours = known().get(source) or known().get(re.sub(r"\s*[(（].*[)）]$", "", source))
     words = ours or re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", source).lower()
     return re.sub(r"[^a-z0-9]+", "_", words).strip("_")

@@ -46,9 +46,7 @@ PRICE = re.compile(
     r"((adj|pre|last|avg|trade|order|limit|mark|index)_?)?(open|high|low|close|price|px|settle|vwap|nav|bid|ask|last)"
 )
 """Names of columns whose numbers may have a fraction although those of a sample have none."""
-NOT_OF_A_ROW = re.compile(
-    r"list|ipo|expir|matur|birth|found|establish|update|modif|creat|上市|退市|到期|成立|更新|delivery"
-)
+NOT_OF_A_ROW = re.compile(r"(^|[_ ])(list|ipo)|expir|matur|birth|found|establish|deliver|上市|退市|到期|成立")
 """Names of times that are not those of a row."""
 EPOCHS: dict[int, Epoch] = {10: "s", 13: "ms", 16: "us", 19: "ns"}
 """Digits of the epochs of our years."""
@@ -75,6 +73,7 @@ EXCELDATES = re.compile(r"[2-5]\d{4}(\.\d+)?")
 """Days since the end of 1899, from 1954 to 2064."""
 BOOLEANS = ({"true", "false"}, {"t", "f"}, {"yes", "no"}, {"y", "n"})
 NUMBER_LIKE = r"[(+-]?\s*[¥￥$€£]?\s*[+-]?(\d[\d,' ]*\.?\d*|\.\d+)([eE][+-]?\d+)?\s*(%|[千万亿百]+|[¥￥$€£元])?\)?"
+GROUPS = r"[+-]?[1-9]\d{0,2}(\.\d{3})?"
 CLOCK = r"([01]?\d|2[0-3]):?[0-5]\d(:?[0-5]\d([.:,]?\d+)?)?"
 TIME_LIKE = (
     r"\d{1,4}[-/.年]\d{1,2}[-/.月]\d{1,4}|\d{1,2}:\d\d|\d{1,2}[- ]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
@@ -313,13 +312,16 @@ def _number(name: str, values: Sequence[str]) -> Guess | None:
     for option in options:
         cell = _numeric(values, {**option, **own})
         if cell and _fits(cell, values):
-            unsure = (
-                "a comma is taken for the decimal point"
-                if option.get("decimal") == "," and "thousands" not in option
-                else ""
-            )
-            return Guess(cell, unsure)
+            return Guess(cell, _unsure_marks(option, values))
     return None
+
+
+def _unsure_marks(option: dict[str, Any], values: Sequence[str]) -> str:
+    if option == {"decimal": ","}:
+        return "a comma is taken for the decimal point"
+    if not option and any("." in text for text in values) and all(re.fullmatch(GROUPS, text) for text in values):
+        return 'a point is taken for the decimal point; if it separates thousands, write {thousands: ".", decimal: ","}'
+    return ""
 
 
 def _numeric(values: Sequence[str], option: dict[str, Any]) -> Cell | None:

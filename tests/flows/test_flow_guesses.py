@@ -37,6 +37,12 @@ TIMES = {
     "long months": ("{:%d}.csv", "symbol,d,close", "{s},{day:%d %B %Y},{px}", ["symbol", "d"]),
     "nanoseconds": ("{:%d}.csv", "symbol,ts,px", "{s},{day}T09:30:00.123456789Z,{px}", ["symbol", "ts"]),
     "nanoseconds of a clock": ("{:%d}.csv", "symbol,ts,px", "{s},{day} 09:30:00.123456789,{px}", ["symbol", "ts"]),
+    "names in two languages": (
+        "x-trades-{:%Y-%m-%d}.csv",
+        "trade_id/撮合id,symbol,px,created_time/成交时间",
+        "{s},A,{px},17040{serial}01{s}",
+        ["symbol", "created_time", "trade_id"],
+    ),
     "no time at all": ("{:%d}.csv", "symbol,close", "{s},{px}", []),
     "a date of something else": ("{:%d}.csv", "symbol,list_date,close", "{s},1991-04-03,{px}", []),
     "no subject": ("some prices {:%d}.csv", "date,close", "2024-01-0{s},{px}", []),
@@ -333,6 +339,9 @@ def test_an_encoding_that_is_given_is_taken(tmp_path: Path) -> None:
     assert not any("UTF-8" in remark for remark in one.unsure)
 
 
+POINTS = 'a point is taken for the decimal point; if it separates thousands, write {thousands: ".", decimal: ","}'
+
+
 @pytest.mark.parametrize(
     ("name", "texts", "kind", "said"),
     [
@@ -341,6 +350,8 @@ def test_an_encoding_that_is_given_is_taken(tmp_path: Path) -> None:
         ("volume", ["1", "-007"], "text", "some begin with 0"),
         ("x", ["1 234,50", "2,5"], "numeric(16,4)", ""),
         ("x", ["$5.00", "-$3.00"], "numeric(16,4)", ""),
+        ("x", ["1.234", "987"], "numeric(16,4)", POINTS),
+        ("x", ["1.234", "987.5"], "numeric(16,4)", ""),
         ("time", ["09:30:00"], "text", ""),
         (
             "date",
