@@ -197,7 +197,7 @@ def _file_name(sample: Sample, columns: list[Column]) -> tuple[str | None, list[
     """A pattern of the file's name, and the columns that it gives: what the rows are about, and their day.
 
     Only what no column says is taken from it, and what differs from file to file: a day that columns have is captured
-    all the same.
+    anyway.
     """
     name = sample.unit.place.replace("!", "/").rpartition("/")[2]
     for packed in PACKED:
