@@ -225,7 +225,7 @@ class NoRows:
 def without_totals(rows: Sequence[Row], behind: Sequence[Row], tail: Sequence[Row], lead: int) -> NoRows:
     """The rows without the first `lead` ones, which belong to the header, and without totals and footers.
 
-    `tail` are the last rows of the file where it continues behind the sample, `behind` the lines at its end that are cut
+    `tail` are the last rows of a file that continues behind the sample, `behind` the lines at its end that are cut
     otherwise. What a line begins with is the better declaration, since a file may come without its footer.
     """
     usual, body = kinds(rows[:1000]), rows[lead:]
