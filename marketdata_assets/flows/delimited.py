@@ -5,7 +5,6 @@ irregularity; the careful lane takes that block line by line, and rejects what i
 """
 
 import csv
-import re
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -28,7 +27,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 SMALL_BYTES = 256 * 1024
 """A file of so many bytes is read sooner than a thread is started."""
-LEADING_ZERO = re.compile(rb"(?:^|[^0-9.])0[0-9]")
 FEW_BYTES = 32 * 1024
 """A text of so many bytes is split sooner than polars' reader of CSV is started."""
 
@@ -101,7 +99,7 @@ class Reader:
         self._dialect = Dialect(loader)
         self._delimiter = self._dialect.delimiter.encode()
         self._ends: Array | None = None
-        """Where the cells of the block end, if it has no quotes."""
+        """Where the cells of the block end that is parsed."""
         self._missing = {name: loader.missing_of(name) for name in self._names}
         self._numbers = [n for n, cell in self._types.items() if cell.type.kind in NUMBERS and not cell.own_number]
         self._header = self._delimiter.join(str(at).encode() for at in range(len(names))) + b"\n"
@@ -238,21 +236,19 @@ class Reader:
     def _with_leading_zeros(self, text: bytes, names: Sequence[str]) -> list[str]:
         """Those of the columns of which a cell may begin with 0 and more digits, which a double does not keep."""
         names = [name for name in names if not self._types[name].leading_zeros]
-        if b'"' in text:
-            return names if LEADING_ZERO.search(text) else []
-        characters = np.frombuffer(text, np.uint8)
         if self._ends is None or not names:
             return []
+        characters, end = np.frombuffer(text, np.uint8), len(text) - 1
         starts = np.concatenate([[0], self._ends[:-1] + 1]).reshape(-1, self._width)
         at = starts[:, [self._at[self._names.index(name)] for name in names]]
+        if b'"' in text:
+            at = at + (characters[at] == ord(QUOTE))
         first = characters[at]
-        rows, places = np.nonzero((first == ord("0")) | (first == ord("-")) | (first == ord("+")) | (first <= ord(" ")))
-        at, first = at[rows, places], first[rows, places]
-        end = len(characters) - 1
-        at = at + (first != ord("0"))
+        signed, blank = (first == ord("-")) | (first == ord("+")), (first == ord(" ")) | (first == ord("\t"))
+        rows, places = np.nonzero(signed | blank | (first == ord("0")))
+        at = at[rows, places] + signed[rows, places]
         zeros = (characters[np.minimum(at, end)] == ord("0")) & (characters[np.minimum(at + 1, end)] - ord("0") < 10)
-        blank = (first == ord(" ")) | (first == ord("\t"))
-        return [names[place] for place in np.unique(places[zeros | blank])]
+        return [names[place] for place in np.unique(places[zeros | blank[rows, places]])]
 
     def _lines(self, text: bytes, first: int) -> pl.Series | None:
         """The line each row begins on; None when not every row has as many cells as the header."""
@@ -270,7 +266,8 @@ class Reader:
             return None
         outside = (np.cumsum(characters == ord(QUOTE), dtype=np.int32) & 1) == 0
         ends = characters == ord("\n")
-        marks = characters[((characters == self._delimiter[0]) | ends) & outside]
+        self._ends = np.flatnonzero(((characters == self._delimiter[0]) | ends) & outside)
+        marks = characters[self._ends]
         rows = int(np.count_nonzero(marks == ord("\n")))
         if len(marks) != rows * self._width or not ends_evenly(marks, self._width):
             return None

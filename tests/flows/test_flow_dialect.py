@@ -115,11 +115,13 @@ def test_texts_of_missing_are_those_of_their_column(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bigint", "integer", "double", "numeric(16,4)"])
-@pytest.mark.parametrize("end", ["", ' "x"'])
+@pytest.mark.parametrize("end", ["", ' "x"', "quoted"])
 def test_a_number_with_leading_zeros_rejects_its_row_unless_declared(kind: str, end: str, tmp_path: Path) -> None:
     text = "sym,name,px\n" + "".join(
         f"A{end},2024-01-02,{number}\n" for number in ("600000", "000001", "-07", "0", "-0", "0.0", "100")
     )
+    if end == "quoted":
+        text = "\n".join(",".join(f'"{cell}"' for cell in line.split(",")) for line in text.split("\n")[:-1]) + "\n"
     target = f"target: {{table: t, mode: replace, columns: {{sym: text, name: date, px: '{kind}'}}}}\n"
     got = tried(tmp_path, text, f"  types: {{name: date, px: '{kind}'}}\n", target)
     assert [float(value) for value in got.rows["px"]] == [600000, 0, 0, 0, 100]
