@@ -220,7 +220,7 @@ def _time(name: str, values: Sequence[str]) -> Guess | None:
         if named and all(map(EXCELDATES.fullmatch, values)):
             kind = "timestamp" if any("." in text for text in values) else "date"
             return Guess(
-                Cell(type=column_type(kind), epoch="excel"), "taken for days since 1899-12-30, as Excel has them"
+                Cell(type=column_type(kind), excel_days=True), "taken for days since 1899-12-30, as Excel has them"
             )
     if all(map(_four_digits, values)) and not values[0].isdigit():
         for kind, unsure in (("timestamp", NO_ZONE), ("timestamptz", "")):
