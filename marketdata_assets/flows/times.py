@@ -9,6 +9,8 @@ import polars as pl
 
 from marketdata_assets.flows.cell_formats import Cell, has_offset
 
+EXCEL_EPOCH = 25_569
+"""1970-01-01 as Excel counts days."""
 DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d")
 CLOCK_FORMATS = ("%H:%M:%S%.f", "%H:%M")
 TIME_FORMATS = tuple(f"{day}{gap}{clock}" for clock in CLOCK_FORMATS for gap in " T" for day in DATE_FORMATS)
@@ -17,8 +19,6 @@ LOST_DIGITS = r"\.\d{6}\d*[1-9]"
 """A fraction of a second with digits below a microsecond."""
 MICROSECONDS = {"s": 6, "ms": 3, "us": 0}
 """What a unit of an epoch is, as a power of ten."""
-EXCEL_EPOCH = 25_569
-"""1970-01-01 as Excel counts days."""
 LOCAL, UTC = pl.Datetime("us"), pl.Datetime("us", "UTC")
 
 

@@ -1,5 +1,6 @@
 """Files with quotes, escapes, comments and footers of their own give what pandas reads of them."""
 
+import datetime as dt
 import io
 from pathlib import Path
 from typing import Any
@@ -166,3 +167,20 @@ def test_totals_of_a_sheet_and_of_fixed_widths_are_left_out(tmp_path: Path) -> N
     path = deliver(tmp_path, "a.txt", "symnamepx\nA  a   1\n合计     1\nmade by us\n")
     got = try_file(defined(f"  format: fixed_width\n  widths: [3, 4, 2]\n{ends}"), path)
     assert (got.rows.rows(), got.read) == ([("A", "a", "1")], 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("date", [dt.date(2024, 1, 2)]),
+        ("timestamp", [dt.datetime(2024, 1, 2), dt.datetime(2024, 1, 2, 15, 30)]),
+        ("timestamptz", [dt.datetime(2024, 1, 1, 16, tzinfo=dt.UTC), dt.datetime(2024, 1, 2, 7, 30, tzinfo=dt.UTC)]),
+    ],
+)
+def test_days_of_excel_are_days_and_clocks_of_their_zone(kind: str, expected: list[Any], tmp_path: Path) -> None:
+    target = f"target: {{table: t, mode: replace, columns: {{px: {kind}}}}}\n"
+    zone = ", zone: Asia/Shanghai" if kind == "timestamptz" else ""
+    text = "sym,name,px\nA,a,45293\nB,b,45293.6458333333\nC,c,soon\n"
+    got = tried(tmp_path, text, f"  types: {{px: {{type: {kind}, excel_days: true{zone}}}}}\n", target)
+    assert got.rows["px"].to_list() == expected
+    assert got.rejects[4] == "px 'soon' is no number of days since 1899-12-30"
