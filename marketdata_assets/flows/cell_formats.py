@@ -23,19 +23,20 @@ DIRECTIVES = "YymdbBejHIMSfpPzTFDRaA"
 OWN_NUMBERS = ("thousands", "percent", "chinese_units", "currency", "parentheses", "leading_zeros")
 """Keys of a cell that say how a number is written."""
 
-Epoch = Literal["s", "ms", "us", "ns", "excel"]
+Epoch = Literal["s", "ms", "us", "ns"]
 
 
 class Cell(Section):
     """A type, and how its values are written where that is not the usual way.
 
     Numbers: `thousands` separates groups of three digits, `decimal` is the decimal point, `percent` values end in %,
-    `chinese_units` may (千, 万, 百万, 千万, 亿, 万亿), `currency` may be before or behind them, `parentheses` around
-    negative ones, and `leading_zeros`, which otherwise reject the row, are dropped. Dates and times: one of the forms
-    in `format`, or a number of `epoch` units since 1970 in UTC (`excel`: of days since 1899-12-30); `zone` is that of
-    times without an offset, and of a timestamp or date that is made of an instant. `truncate` drops digits below a
-    microsecond, which otherwise reject the row. `excel_text` undoes what keeps Excel from changing a text:
-    `="000001"` and `'000001`.
+    `chinese_units` may (千, 万, 百万, 千万, 亿, 万亿). Dates and times: one of the forms in `format`, or a number of
+    `epoch` units since 1970 in UTC; `zone` is that of times without an offset, and of a timestamp or date that is made
+    of an instant. `truncate` drops digits below a microsecond, which otherwise reject the row.
+
+    Of numbers, `currency` may be before or behind them and `parentheses` around negative ones, and `leading_zeros`,
+    which otherwise reject the row, are dropped. `excel_days` are days since 1899-12-30. `excel_text` undoes what keeps
+    Excel from changing a text: `="000001"` and `'000001`.
     """
 
     type: Type
@@ -51,6 +52,7 @@ class Cell(Section):
     parentheses: bool = False
     leading_zeros: bool = False
     excel_text: bool = False
+    excel_days: bool = False
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -86,7 +88,7 @@ class Cell(Section):
 
     def _problems(self) -> Iterator[str]:
         kind = self.type.kind
-        of_times = [name for name in ("format", "epoch", "zone", "truncate") if getattr(self, name)]
+        of_times = [name for name in ("format", "epoch", "zone", "truncate", "excel_days") if getattr(self, name)]
         of_numbers = [name for name in OWN_NUMBERS if getattr(self, name)]
         of_numbers += ["decimal"] if self.decimal != "." else []
         if of_times and kind not in TIMES:
@@ -105,7 +107,9 @@ class Cell(Section):
     @property
     def own_number(self) -> bool:
         """Whether numbers are written in a way that has to be undone first."""
-        return any(getattr(self, name) for name in (*OWN_NUMBERS[:-1], "excel_text")) or self.decimal != "."
+        return (
+            any(getattr(self, name) for name in (*OWN_NUMBERS[:-1], "excel_text", "excel_days")) or self.decimal != "."
+        )
 
 
 def has_offset(form: str) -> bool:

@@ -16,7 +16,8 @@ from marketdata_assets.flows.functions import function
 
 ROW_MAKERS = (
     *("flows.casting", "flows.cell_formats", "flows.columns", "flows.conform", "flows.delimited", "flows.excel"),
-    *("flows.file_columns", "flows.fixed_width", "flows.frames", "flows.handlers", "flows.header", "flows.json_lines"),
+    *("flows.dialect", "flows.file_columns", "flows.fixed_width", "flows.frames", "flows.handlers", "flows.header"),
+    *("flows.html_table", "flows.json_lines", "flows.pandas_frames"),
     *("flows.numbers", "flows.own_reader", "flows.parquet", "flows.pipeline", "flows.prepare", "flows.reading"),
     *("flows.targets.frames", "flows.times", "loading.csv_rows", "loading.text", "stores.pgcopy"),
 )

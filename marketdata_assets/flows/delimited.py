@@ -5,7 +5,6 @@ irregularity; the careful lane takes that block line by line, and rejects what i
 """
 
 import csv
-import re
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -18,7 +17,7 @@ from marketdata_assets.flows import casting, columns, dialect, frames, header, n
 from marketdata_assets.flows.cell_formats import NUMBERS
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.flows.dialect import Dialect
-from marketdata_assets.loading.csv_rows import BLANKS, QUOTE, ends_evenly, is_even, read_rows
+from marketdata_assets.loading.csv_rows import BLANKS, QUOTE, ends_evenly, read_rows
 from marketdata_assets.loading.errors import BadHeader
 from marketdata_assets.loading.files import HashedStream, Unit
 from marketdata_assets.loading.rejects import LINE, Rejects
@@ -28,7 +27,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 SMALL_BYTES = 256 * 1024
 """A file of so many bytes is read sooner than a thread is started."""
-LEADING_ZERO = re.compile(rb"(?:^|[^0-9.])0[0-9]")
 FEW_BYTES = 32 * 1024
 """A text of so many bytes is split sooner than polars' reader of CSV is started."""
 
@@ -100,6 +98,8 @@ class Reader:
         self._lacking = [ours for source, ours in loader.columns.items() if source not in taken.columns]
         self._dialect = Dialect(loader)
         self._delimiter = self._dialect.delimiter.encode()
+        self._ends: Array | None = None
+        """Where the cells of the block end that is parsed."""
         self._missing = {name: loader.missing_of(name) for name in self._names}
         self._numbers = [n for n, cell in self._types.items() if cell.type.kind in NUMBERS and not cell.own_number]
         self._header = self._delimiter.join(str(at).encode() for at in range(len(names))) + b"\n"
@@ -236,28 +236,29 @@ class Reader:
     def _with_leading_zeros(self, text: bytes, names: Sequence[str]) -> list[str]:
         """Those of the columns of which a cell may begin with 0 and more digits, which a double does not keep."""
         names = [name for name in names if not self._types[name].leading_zeros]
+        if self._ends is None or not names:
+            return []
+        characters, end = np.frombuffer(text, np.uint8), len(text) - 1
+        starts = np.concatenate([[0], self._ends[:-1] + 1]).reshape(-1, self._width)
+        at = starts[:, [self._at[self._names.index(name)] for name in names]]
         if b'"' in text:
-            return names if LEADING_ZERO.search(text) else []
-        characters = np.frombuffer(text, np.uint8)
-        ends = np.flatnonzero((characters == self._delimiter[0]) | (characters == ord("\n")))
-        starts = np.concatenate([[0], ends[:-1] + 1]).reshape(-1, self._width)
-        found = []
-        for name in names:
-            at = starts[:, self._at[self._names.index(name)]]
-            first = characters[at]
-            signed = (first == ord("-")) | (first == ord("+"))
-            at = at + signed
-            blank = (first == ord(" ")) | (first == ord("\t"))
-            following = characters[np.minimum(at + 1, len(characters) - 1)] - ord("0")
-            if np.any(blank | ((characters[at] == ord("0")) & (following < 10))):
-                found.append(name)
-        return found
+            at = at + (characters[at] == ord(QUOTE))
+        first = characters[at]
+        signed, blank = (first == ord("-")) | (first == ord("+")), (first == ord(" ")) | (first == ord("\t"))
+        rows, places = np.nonzero(signed | blank | (first == ord("0")))
+        at = at[rows, places] + signed[rows, places]
+        zeros = (characters[np.minimum(at, end)] == ord("0")) & (characters[np.minimum(at + 1, end)] - ord("0") < 10)
+        return [names[place] for place in np.unique(places[zeros | blank[rows, places]])]
 
     def _lines(self, text: bytes, first: int) -> pl.Series | None:
         """The line of each row; None when a row has not as many cells as the header, or several lines."""
         if b'"' not in text:
             rows = count(text, b"\n")
-            if not is_even(text, self._delimiter, rows, self._width):
+            if count(text, self._delimiter) != (self._width - 1) * rows:
+                return None
+            characters = np.frombuffer(text, np.uint8)
+            self._ends = np.flatnonzero((characters == self._delimiter[0]) | (characters == ord("\n")))
+            if not ends_evenly(characters[self._ends], self._width):
                 return None
             return pl.int_range(first, first + rows, dtype=pl.Int64, eager=True).alias(LINE)
         characters = np.frombuffer(text, np.uint8)
@@ -265,7 +266,8 @@ class Reader:
             return None
         outside = (np.cumsum(characters == ord(QUOTE), dtype=np.int32) & 1) == 0
         ends = characters == ord("\n")
-        marks = characters[((characters == self._delimiter[0]) | ends) & outside]
+        self._ends = np.flatnonzero(((characters == self._delimiter[0]) | ends) & outside)
+        marks = characters[self._ends]
         rows = int(np.count_nonzero(marks == ord("\n")))
         if len(marks) != rows * self._width or not ends_evenly(marks, self._width) or rows < np.count_nonzero(ends):
             return None

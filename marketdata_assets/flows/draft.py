@@ -154,7 +154,7 @@ def _columns(sample: Sample) -> tuple[list[Column], list[str]]:
         texts = sample.column(number)
         if sample.schema is not None:
             texts = [None if value is None else str(value) for value in texts]
-        if not source.partition("#")[0] and (number or not _is_index(texts)):
+        if re.fullmatch(r"(#\d+)?", source) and (number or not _is_index(texts)):
             if any(texts):
                 unsure.append(f"column {number + 1} has no name and is left out")
             continue
@@ -197,7 +197,7 @@ def _file_name(sample: Sample, columns: list[Column]) -> tuple[str | None, list[
     """A pattern of the file's name, and the columns that it gives: what the rows are about, and their day.
 
     Only what no column says is taken from it, and what differs from file to file: a day that columns have is captured
-    all the same.
+    anyway.
     """
     name = sample.unit.place.replace("!", "/").rpartition("/")[2]
     for packed in PACKED:

@@ -5,18 +5,16 @@ so the others are named with what they make of the file.
 """
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from functools import cache
 
 from charset_normalizer import from_bytes
 
-USUAL = ("gb18030", "big5", "cp950", "cp1252", "cp932", "euc_kr", "cp1251", "cp1250", "latin-1")
+USUAL = ("gb18030", "big5", "cp1252", "cp932", "euc_kr", "cp1251", "cp1250", "latin-1")
 """The first of those that do equally well is taken."""
 COMMON: dict[str, tuple[str, int, int]] = {
     "gb18030": ("gb2312", 0xB0, 0xD7),
     "big5": ("big5", 0xA4, 0xC6),
-    "cp950": ("big5", 0xA4, 0xC6),
     "cp932": ("shift_jis", 0x82, 0x97),
     "euc_kr": ("euc_kr", 0xB0, 0xC8),
 }
@@ -44,14 +42,7 @@ def readings(raw: bytes) -> list[Reading]:
     lines = b"\n".join(line for line in raw.split(b"\n") if not line.isascii())[:SAMPLE_BYTES]
     lines = lines[: lines.rfind(b"\n")] if len(lines) == SAMPLE_BYTES else lines
     detected = from_bytes(lines).best()
-    names = [
-        *USUAL,
-        *(
-            [detected.encoding]
-            if detected and detected.encoding not in USUAL and "utf" not in detected.encoding
-            else []
-        ),
-    ]
+    names = dict.fromkeys([*USUAL, *([detected.encoding] if detected and "utf" not in detected.encoding else [])])
     found: list[Reading] = []
     for encoding in names:
         text = lines.decode(encoding, "replace")
@@ -62,9 +53,7 @@ def readings(raw: bytes) -> list[Reading]:
 
 def remark(found: list[Reading]) -> str:
     """What to say of an encoding that was taken for the first of `found`."""
-    others = {
-        reading.example: reading for reading in reversed(found[1:]) if reading.example not in ("", found[0].example)
-    }
+    others = {one.example: one for one in reversed(found[1:]) if one.example not in ("", found[0].example)}
     also = ", ".join(map(str, [*others.values()][::-1][:SHOWN]))
     either = f", not as {also}; if one of these is right, write --encoding" if also else ""
     return f"the bytes are no UTF-8; they are read as {found[0]}{either}"
@@ -96,8 +85,6 @@ def _mixed(run: str) -> bool:
 def _common(encoding: str) -> frozenset[str]:
     """The characters that texts in the encoding are mostly made of, with the marks of its first rows."""
     name, first, last = COMMON[encoding]
-    pairs = [
-        bytes((lead, trail)) for lead in (*range(0xA1, 0xA4), *range(first, last + 1)) for trail in range(0x40, 0xFF)
-    ]
-    characters = {pair.decode(name, "ignore") for pair in pairs if name != "shift_jis" or pair[0] != 0xA0}
-    return frozenset(one for one in characters if len(one) == 1 and unicodedata.category(one) != "Co")
+    leads = (*range(0xA1, 0xA4), *range(first, last + 1))
+    characters = {bytes((lead, trail)).decode(name, "replace") for lead in leads for trail in range(0x40, 0xFF)}
+    return frozenset(one for one in characters if len(one) == 1) - {"\ufffd"}

@@ -12,6 +12,8 @@ from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Unit
 from marketdata_assets.loading.rejects import LINE, Rejects
 
+DIGITS = {"Y": r"\d{4}", **dict.fromkeys("mdHMSy", r"\d\d")}
+"""How long a part of a date is."""
 PACKED = (".gz", ".zst", ".zstd")
 TYPES = {"name": pl.String, "folder": pl.String, "line": pl.Int64, "modified": pl.Datetime("us", "UTC")}
 """What each of `loader.file_columns` is, without a type of the flow's."""
@@ -30,7 +32,7 @@ def _same_for_all_rows(unit: Unit, loader: Loader) -> list[pl.Expr]:
     texts: dict[str, str] = {"name": place.name, "folder": str(place.parent) if len(place.parts) > 1 else ""}
     values = {name: texts[what] for name, what in loader.file_columns.items() if what in texts}
     if loader.file_name:
-        values |= _captured(str(place), loader.file_name, unit.place)
+        values |= _captured(str(place), loader, loader.file_name, unit.place)
     rejects = Rejects()
     frame = pl.DataFrame({LINE: [0], **{name: [text] for name, text in values.items()}})
     frame = casting.parse(frame, {name: cell for name, cell in loader.types.items() if name in values}, rejects)
@@ -43,16 +45,29 @@ def _same_for_all_rows(unit: Unit, loader: Loader) -> list[pl.Expr]:
     ]
 
 
-def _captured(path: str, pattern: str, place: str) -> dict[str, str]:
-    """The parts of a path that the pattern names; it is compared with the end of the path, folder by folder."""
+def _captured(path: str, loader: Loader, pattern: str, place: str) -> dict[str, str]:
+    """The parts of a path that the pattern names; it is compared with the end of the path, folder by folder.
+
+    A part in a form of a date takes no more than one, so that `{symbol}_{day}` cuts AAPL_2024_01_02 before the year.
+    """
     if not pattern.endswith(PACKED):
         path = path.removesuffix(next((suffix for suffix in PACKED if path.endswith(suffix)), ""))
     literal = [re.escape(part) for part in re.split(CAPTURE, pattern)[::2]]
     names = re.findall(CAPTURE, pattern)
-    groups = [f"(?P<{name}>[^/]+)" for name in names]
-    regex = "(?:.*/)?" + "".join(text for pair in zip(literal, [*groups, ""], strict=True) for text in pair)
-    match = re.fullmatch(regex, path)
+    match = None
+    for parts in ({name: _part(loader, name) for name in names}, dict.fromkeys(names, "[^/]+")):
+        groups = [f"(?P<{name}>{part})" for name, part in parts.items()]
+        regex = "(?:.*/)?" + "".join(text for pair in zip(literal, [*groups, ""], strict=True) for text in pair)
+        match = match or re.fullmatch(regex, path)
     if match is None:
         cause = f"its name is not as loader.file_name declares ({pattern}); rename it, or correct the pattern"
         raise BadFile(place, cause)
     return match.groupdict()
+
+
+def _part(loader: Loader, name: str) -> str:
+    """What the column `name` may be in a path."""
+    cell = loader.types.get(name)
+    if cell is None or cell.format is None or not set(re.findall("%(.)", "".join(cell.format))) <= DIGITS.keys():
+        return "[^/]+"
+    return "|".join(re.sub("%(.)", lambda match: DIGITS[match[1]], re.escape(form)) for form in cell.format)

@@ -46,36 +46,34 @@ PRICE = re.compile(
     r"((adj|pre|last|avg|trade|order|limit|mark|index)_?)?(open|high|low|close|price|px|settle|vwap|nav|bid|ask|last)"
 )
 """Names of columns whose numbers may have a fraction although those of a sample have none."""
-NOT_OF_A_ROW = re.compile(
-    r"list|ipo|expir|matur|birth|found|establish|update|modif|creat|上市|退市|到期|成立|更新|delivery"
-)
+NOT_OF_A_ROW = re.compile(r"(^|[_ ])(list|ipo)|expir|matur|birth|found|establish|deliver|上市|退市|到期|成立")
 """Names of times that are not those of a row."""
 EPOCHS: dict[int, Epoch] = {10: "s", 13: "ms", 16: "us", 19: "ns"}
 """Digits of the epochs of our years."""
-_DAYS = (
+DATES = (
     *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%d-%B-%Y", "%d-%B-%y", "%B %d, %Y", "%B %d %Y", "%d %B %Y"),
     *("%d %B %y", "%B-%d-%Y", "%d%B%Y", "%d/%B/%Y", "%a, %d %b %Y", "%A, %B %d, %Y", "%Y %B %d"),
     *("%Y年%m月%d日", "%Y.%m.%d", "%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%y-%m-%d"),
 )
 _CLOCKS = ("%H:%M:%S%.f", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
 _AMERICAN = ("%m/%d/%Y", "%d/%m/%Y", "%Y-%m-%d", "%Y/%m/%d", "%m/%d/%y", "%d/%m/%y")
-DATES = _DAYS
 TIMES = (
     *("%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H%M%S%3f", "%Y%m%d %H%M%S", "%Y年%m月%d日 %H时%M分%S秒"),
     *(f"{day}{gap}{clock}" for day in _AMERICAN for clock in _CLOCKS[2:] for gap in (" ", ", ")),
-    *(f"{day}{gap}{clock}" for day in _DAYS for clock in _CLOCKS for gap in (" ", ", ")),
+    *(f"{day}{gap}{clock}" for day in DATES for clock in _CLOCKS for gap in (" ", ", ")),
 )
 INSTANTS = ("%Y%m%dT%H%M%S%#z", "%a, %d %b %Y %H:%M:%S %#z")
-MOST_FORMS = 4
+MOST_FORMS, MANY = 4, 1000
 PERIODS = re.compile(
     r"(19|20)\d\d[- ]?(Q[1-4]|H[12])|Q[1-4][- /]?(19|20)\d\d|[1-4]Q(19|20)?\d\d|[A-Z][a-z]{2}[a-z]*[- ](19|20)?\d\d"
     r"|(19|20)\d\d((-|/|年)(0?[1-9]|1[0-2])月?|年?(第?[一二三四1-4]季度?|[上下]半年)|(0[1-9]|1[0-2])?年?)"
 )
 """Quarters, months and years, which are no days."""
-EXCEL_DAYS = re.compile(r"[2-5]\d{4}(\.\d+)?")
+EXCELDATES = re.compile(r"[2-5]\d{4}(\.\d+)?")
 """Days since the end of 1899, from 1954 to 2064."""
 BOOLEANS = ({"true", "false"}, {"t", "f"}, {"yes", "no"}, {"y", "n"})
 NUMBER_LIKE = r"[(+-]?\s*[¥￥$€£]?\s*[+-]?(\d[\d,' ]*\.?\d*|\.\d+)([eE][+-]?\d+)?\s*(%|[千万亿百]+|[¥￥$€£元])?\)?"
+GROUPS = r"[+-]?[1-9]\d{0,2}(\.\d{3})?"
 CLOCK = r"([01]?\d|2[0-3]):?[0-5]\d(:?[0-5]\d([.:,]?\d+)?)?"
 TIME_LIKE = (
     r"\d{1,4}[-/.年]\d{1,2}[-/.月]\d{1,4}|\d{1,2}:\d\d|\d{1,2}[- ]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
@@ -219,10 +217,10 @@ def _time(name: str, values: Sequence[str]) -> Guess | None:
         cell = Cell(type=column_type("timestamptz"), epoch=epoch, truncate=epoch == "ns") if epoch else None
         if cell and _fits(cell, values):
             return Guess(cell, f"taken for {epoch} since 1970, by its digits")
-        if named and all(map(EXCEL_DAYS.fullmatch, values)):
+        if named and all(map(EXCELDATES.fullmatch, values)):
             kind = "timestamp" if any("." in text for text in values) else "date"
             return Guess(
-                Cell(type=column_type(kind), epoch="excel"), "taken for days since 1899-12-30, as Excel has them"
+                Cell(type=column_type(kind), excel_days=True), "taken for days since 1899-12-30, as Excel has them"
             )
     if all(map(_four_digits, values)) and not values[0].isdigit():
         for kind, unsure in (("timestamp", NO_ZONE), ("timestamptz", "")):
@@ -232,6 +230,8 @@ def _time(name: str, values: Sequence[str]) -> Guess | None:
                     return Guess(
                         Cell(type=column_type(kind), truncate=truncate), "; ".join(filter(None, (unsure, cut)))
                     )
+    if not any(map(_like_a_time, values[:MANY])):
+        return None
     for kind, forms, usual, unsure in (
         ("date", DATES, DATE_FORMATS, ""),
         ("timestamp", TIMES, (*TIME_FORMATS, *DATE_FORMATS, *DATES), NO_ZONE),
@@ -244,8 +244,6 @@ def _time(name: str, values: Sequence[str]) -> Guess | None:
 
 def _forms(kind: str, forms: Sequence[str], usual: Sequence[str], values: Sequence[str]) -> tuple[Cell, str] | None:
     """The form that takes all values, or the fewest that together do, and what is unsure about that."""
-    if not any(map(_like_a_time, values)):
-        return None
     column = pl.Series("x", values)
     shapes = pl.Series("x", [*{re.sub(r"[^\W\d]", "x", re.sub(r"\d", "9", text)): text for text in values}.values()])
     able = [form for form in dict.fromkeys((*forms, *usual)) if _taken(kind, form, shapes).any()]
@@ -314,13 +312,16 @@ def _number(name: str, values: Sequence[str]) -> Guess | None:
     for option in options:
         cell = _numeric(values, {**option, **own})
         if cell and _fits(cell, values):
-            unsure = (
-                "a comma is taken for the decimal point"
-                if option.get("decimal") == "," and "thousands" not in option
-                else ""
-            )
-            return Guess(cell, unsure)
+            return Guess(cell, _unsure_marks(option, values))
     return None
+
+
+def _unsure_marks(option: dict[str, Any], values: Sequence[str]) -> str:
+    if option == {"decimal": ","}:
+        return "a comma is taken for the decimal point"
+    if not option and any("." in text for text in values) and all(re.fullmatch(GROUPS, text) for text in values):
+        return 'a point is taken for the decimal point; if it separates thousands, write {thousands: ".", decimal: ","}'
+    return ""
 
 
 def _numeric(values: Sequence[str], option: dict[str, Any]) -> Cell | None:

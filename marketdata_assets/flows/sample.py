@@ -105,7 +105,8 @@ def _of_text(unit: Unit, raw: bytes, end: bytes, encoding: str | None) -> Sample
     first, last = even[0], even[-1]
     keys: dict[str, Any] = {"format": "csv", "encoding": encoding, **form.keys, "skip_lines": first.first}
     if comment:
-        keys |= {"comment": comment, "skip_lines": sum(not line.startswith(comment) for line in lines[: first.first])}
+        titled = any(line.strip() and not line.startswith(comment) for line in lines[: first.first])
+        keys |= {"comment": comment, "skip_lines": first.first if titled else 0}
         remarks.append(f"lines that begin with {comment} are no rows (comment)")
     behind = [line for line in form.lines if line.first > last.first] if not end else []
     uneven = [line for line in form.lines if first.first < line.first < last.first and len(line.cells) != form.width]
@@ -115,26 +116,26 @@ def _of_text(unit: Unit, raw: bytes, end: bytes, encoding: str | None) -> Sample
             f"lines with another number of cells than {form.width} are rejected: {len(uneven)} of the sample, as line"
             f" {uneven[0].first + 1} ({example!r})"
         )
-    if end:
+    tail = [line.cells for line in even[ROWS:]]
+    if end and not encoding.startswith("utf-16"):
         ended = shape.form([*lines[first.first : first.first + 1], *end.decode(encoding, "replace").split("\n")[1:]])[0]
-        tail = [line.cells for line in ended.lines[1:]]
-        while tail and len(tail[-1]) != form.width:
-            behind.append(shape.Line(tail.pop(), 0, 1))
-    else:
-        tail = []
+        cut = [len(line.cells) == form.width for line in ended.lines]
+        last_even = len(cut) - cut[::-1].index(True) if any(cut[1:]) else len(cut)
+        tail = [line.cells for line in ended.lines[1:last_even]]
+        behind = ended.lines[last_even:]
     rows = [line.cells for line in even[:ROWS]]
     tail = [row for row in tail if len(row) == form.width]
     return _with_header(unit, rows, keys, [*unsure, *remarks], [line.cells for line in behind], tail)
 
 
 def _is_commented(lines: Sequence[str], mark: str) -> bool:
-    """Whether lines begin with `mark`, of which none is as the first line that does not."""
+    """Whether lines begin with `mark`, none of which has as many delimiters as the others: that would be the header."""
     marked = [line for line in lines if line.startswith(mark)]
-    other = next((line for line in lines if line.strip() and not line.startswith(mark)), "")
-    marks = {delimiter: other.count(delimiter) for delimiter in shape.DELIMITERS if delimiter in other}
-    return 0 < len(marked) < len(lines) and not any(
-        all(line.count(delimiter) == count for delimiter, count in marks.items()) for line in marked
-    )
+    others = [line for line in lines if line.strip() and not line.startswith(mark)]
+    other = others[len(others) // 2] if others else ""
+    counts = {delimiter: other.count(delimiter) for delimiter in shape.DELIMITERS if delimiter in other}
+    alike = [all(line.count(one) == count for one, count in counts.items()) for line in marked if counts]
+    return bool(marked and others) and not any(alike)
 
 
 def _of_workbook(unit: Unit, data: bytes) -> Sample:

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
 from marketdata_assets.flows.definition import Loader
@@ -19,10 +20,11 @@ DELIMITERS = (",", "\t", ";", "|", "::", "~", "^", "\x01")
 COMMENTS = ("#", "//", "%")
 LINES_TRIED = 200
 TOTAL = re.compile(
-    r"(合\s*计|小\s*计|总\s*计|共\s*计|(grand |sub)?totals?|sum|平均|均值|file creation time)", re.IGNORECASE
+    r"(合\s*计|小\s*计|总\s*计|共\s*计|(grand |sub)?totals?|sum|平均|均值|file creation time)(?=\s*([\d:：(（]|$))",
+    re.IGNORECASE,
 )
 PERIOD = re.compile(r"(19|20)\d\d(-?(Q[1-4]|H[12]|0[1-9]|1[0-2]))?( \[YR(19|20)\d\d\])?", re.IGNORECASE)
-START, BEHIND = r'^[ \t",;|]*', r'([ \t",;|:：]|$)'
+START, BEHIND = r'^[ \t",;|]*', r'[ \t]*([\d",;|:：(（]|$)'
 """What may be around the words that a line begins with."""
 
 Row = list[str | None]
@@ -44,10 +46,12 @@ class Form:
     keys: dict[str, Any]
     width: int
     lines: list[Line]
+    broken: bool = False
+    """Whether a quote ends within a cell."""
 
     @property
     def uneven(self) -> int:
-        return sum(len(line.cells) != self.width for line in self.lines)
+        return sum(self.broken or len(line.cells) != self.width for line in self.lines)
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def form(lines: Sequence[str]) -> tuple[Form, list[str]]:
     others += [{"quote": "none"}] if '"' in text else []
     others += [{"quote": "'"}] if re.search(f"{opened}'", text) else []
     for keys in others:
-        other = _cut(tried, {**best.keys, **keys})
+        other = _cut(tried, {"delimiter": best.keys["delimiter"], **keys})
         swallowed = keys == {"quote": "none"} and other.uneven == best.uneven and len(other.lines) > len(best.lines)
         unopened = keys == {"quote": "none"} and not re.search(f'{opened}"', text)
         escaped = "escape" in keys and other.uneven <= best.uneven
@@ -124,7 +128,15 @@ def _cut(lines: Sequence[str], keys: dict[str, Any]) -> Form:
         first = reader.line_num
     widths = Counter(len(line.cells) for line in found[:LINES_TRIED])
     width = max(widths.items(), key=lambda pair: (pair[0] > 1, pair[1]), default=(1, 0))[0]
-    return Form(keys, width, found)
+    broken = False
+    try:
+        for _ in csv.reader(
+            StringIO("\n".join(parsed)), delimiter=dialect.delimiter, skipinitialspace=True, strict=True
+        ):
+            pass
+    except csv.Error:
+        broken = True
+    return Form(keys, width, found, broken)
 
 
 def kind(cell: str | None) -> str:
@@ -213,10 +225,10 @@ class NoRows:
 def without_totals(rows: Sequence[Row], behind: Sequence[Row], tail: Sequence[Row], lead: int) -> NoRows:
     """The rows without the first `lead` ones, which belong to the header, and without totals and footers.
 
-    `tail` are the last rows of the file where it goes on behind the sample, `behind` the lines at its end that are cut
+    `tail` are the last rows of a file that continues behind the sample, `behind` the lines at its end that are cut
     otherwise. What a line begins with is the better declaration, since a file may come without its footer.
     """
-    usual, body = kinds(rows) if rows else [], rows[lead:]
+    usual, body = kinds(rows[:1000]), rows[lead:]
     totals = {match[0]: row for row in (*body, *tail) if (match := _total(row)) and _is_other(row, usual)}
     end = [row for row in tail or body if not _has_total(row, totals)]
     footer = [*behind]

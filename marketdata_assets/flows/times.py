@@ -9,6 +9,8 @@ import polars as pl
 
 from marketdata_assets.flows.cell_formats import Cell, has_offset
 
+EXCEL_EPOCH = 25_569
+"""1970-01-01 as Excel counts days."""
 DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d")
 CLOCK_FORMATS = ("%H:%M:%S%.f", "%H:%M")
 TIME_FORMATS = tuple(f"{day}{gap}{clock}" for clock in CLOCK_FORMATS for gap in " T" for day in DATE_FORMATS)
@@ -17,13 +19,13 @@ LOST_DIGITS = r"\.\d{6}\d*[1-9]"
 """A fraction of a second with digits below a microsecond."""
 MICROSECONDS = {"s": 6, "ms": 3, "us": 0}
 """What a unit of an epoch is, as a power of ten."""
-EXCEL_EPOCH = 25_569
-"""1970-01-01 as Excel counts days."""
 LOCAL, UTC = pl.Datetime("us"), pl.Datetime("us", "UTC")
 
 
 def parse(column: pl.Series, cell: Cell) -> pl.Series:
     """The column in the type of `cell`, NULL where a text is none."""
+    if cell.excel_days:
+        return _days_of_excel(column, cell)
     if cell.type.kind == "date":
         return _dates(column, cell)
     if not (cell.truncate or cell.epoch):
@@ -34,8 +36,8 @@ def parse(column: pl.Series, cell: Cell) -> pl.Series:
 
 def expected(cell: Cell) -> str:
     """What to say of a text that is no such value."""
-    if cell.epoch == "excel":
-        return "is no number of days since 1899-12-30, as Excel has them"
+    if cell.excel_days:
+        return "is no number of days since 1899-12-30"
     if cell.epoch:
         exact = "" if cell.truncate else " that is whole in microseconds"
         return f"is no number of {cell.epoch} since 1970{exact}"
@@ -46,6 +48,16 @@ def expected(cell: Cell) -> str:
     if cell.type.kind == "timestamptz" and not cell.zone:
         return "is no time with an offset (YYYY-MM-DD HH:MM:SS+08:00); for times without one, declare zone"
     return "is no time (YYYY-MM-DD HH:MM:SS)"
+
+
+def _days_of_excel(column: pl.Series, cell: Cell) -> pl.Series:
+    """Days, or times in milliseconds, at the clock of the cell's zone."""
+    days = column.str.extract(r"^\s*(\d{1,6}(?:\.\d*)?)\s*$", 1).cast(pl.Float64, strict=False)
+    clock = ((days - EXCEL_EPOCH) * 86_400_000).round().cast(pl.Int64).cast(pl.Datetime("ms")).cast(LOCAL)
+    if cell.type.kind == "timestamptz":
+        placed = clock.dt.replace_time_zone(cell.zone or "UTC", ambiguous="null", non_existent="null")
+        return placed.dt.convert_time_zone("UTC")
+    return _whole_days(clock, cell) if cell.type.kind == "date" else clock
 
 
 def _dates(column: pl.Series, cell: Cell) -> pl.Series:
@@ -98,9 +110,6 @@ def _forms(cell: Cell, *, offset: bool) -> tuple[str, ...]:
 
 def _epochs(column: pl.Series, cell: Cell) -> pl.Series:
     """Numbers of units since 1970 as times in UTC."""
-    if cell.epoch == "excel":  # whose days have a fraction of milliseconds
-        days = column.str.extract(r"^\s*(\d{1,6}(?:\.\d*)?)\s*$", 1).cast(pl.Float64, strict=False)
-        return ((days - EXCEL_EPOCH) * 86_400_000).round().cast(pl.Int64).cast(pl.Datetime("ms", "UTC")).cast(UTC)
     if cell.epoch == "ns":
         nanos = column.str.extract(r"^\s*([+-]?\d+)(?:\.0*)?\s*$", 1).cast(pl.Int64, strict=False)
         micros = nanos // 1000

@@ -283,9 +283,15 @@ def test_a_file_becomes_a_table_by_two_commands(here: Command, tmp_path: Path, d
     (data / "AAPL.csv").write_text("Date,Close\n2024-01-02,185.64\n2024-01-03,184.25\n")
     made = here("flows", "new", "closes", "--from", str(data / "AAPL.csv"), "--json")
     assert made.returncode == 0, made.stderr
-    assert answer(made)["unsure"] == [
-        "no column names what the rows are about, so the file's name does (AAPL.csv)",
-    ]
+    assert answer(made) == {
+        "flow": "closes",
+        "files": [str(tmp_path / "flows" / "closes" / "defs.yaml"), str(tmp_path / "flows" / "flow.schema.json")],
+        "unsure": ["symbol of a row: taken from the file's name ({symbol}.csv)"],
+        "time": ["date"],
+        "key": ["symbol", "date"],
+        "mode": "upsert",
+        "unsure_types": {},
+    }
     shown = answer(here("flows", "preview", "closes", "--file", str(data / "AAPL.csv"), "--json"))
     assert [(step["step"], step["count"]) for step in shown["steps"]] == [("read", 2), ("table closes", 2)]
     assert "185.64" in here("flows", "preview", "closes", "--file", str(data / "AAPL.csv")).stdout
@@ -294,6 +300,42 @@ def test_a_file_becomes_a_table_by_two_commands(here: Command, tmp_path: Path, d
         rows = connection.execute("SELECT symbol, date::text, close::text FROM closes ORDER BY 2").fetchall()
     assert rows == [("AAPL", "2024-01-02", "185.6400"), ("AAPL", "2024-01-03", "184.2500")]
     assert here("flows", "new", "other", "--from", "nowhere.csv").returncode == 2
+
+
+def test_a_new_flow_ends_with_what_was_guessed(here: Command, tmp_path: Path) -> None:
+    file = tmp_path / "eod_20240102.csv"
+    file.write_bytes("symbol;Stücke;px\nAAPL;1;1e-5\n".encode("latin-1"))
+    made = here("flows", "new", "eod", "--from", str(file))
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.splitlines()[-3:] == [
+        "time:       day",
+        "key:        [day, symbol], mode upsert",
+        "types:      px (with exponents, so not exact)",
+    ]
+    assert "they are read as cp1252" in made.stderr.replace("\n", " ")
+    chosen = here("flows", "new", "chosen", "--from", str(file), "--encoding", "latin-1")
+    assert (chosen.returncode, "UTF-8" in chosen.stderr) == (0, False), chosen.stderr
+    assert "encoding: latin-1" in (tmp_path / "flows" / "chosen" / "defs.yaml").read_text("utf-8")
+    wrong = here("flows", "new", "wrong", "--from", str(file), "--encoding", "latin-7000")
+    assert (wrong.returncode, "unknown encoding 'latin-7000'" in wrong.stderr) == (2, True), wrong.stderr
+
+
+def test_day_files_of_the_first_try_are_all_in_the_table(here: Command, tmp_path: Path, database: str) -> None:
+    data = tmp_path / "delivery"
+    data.mkdir()
+    for day in ("20240102", "20240103"):
+        (data / f"eod_{day}.csv").write_text(f"symbol,close\nAAPL,1{day[-1]}.5\nMSFT,2{day[-1]}.5\n")
+    assert here("flows", "new", "eod", "--from", str(data / "eod_20240102.csv")).returncode == 0
+    run = here("flows", "run", "eod", "--data-dir", str(data))
+    assert run.returncode == 0, run.stderr
+    with psycopg.connect(database) as connection:
+        rows = connection.execute("SELECT day::text, symbol, close::text FROM eod ORDER BY 1, 2").fetchall()
+    assert rows == [
+        ("2024-01-02", "AAPL", "12.5000"),
+        ("2024-01-02", "MSFT", "22.5000"),
+        ("2024-01-03", "AAPL", "13.5000"),
+        ("2024-01-03", "MSFT", "23.5000"),
+    ]
 
 
 def test_a_failed_check_and_an_empty_folder_are_no_success(here: Command, tmp_path: Path, database: str) -> None:

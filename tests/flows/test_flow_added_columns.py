@@ -161,7 +161,7 @@ def test_a_rebuild_and_a_new_table_keep_added_columns_and_forgetting_deletes_row
 @pytest.mark.parametrize(
     ("columns", "cause"),
     [
-        ({"市价": "1"}, "new column 市价 is not added: no name of small letters, digits and _ follows from it"),
+        ({"备忘": "1"}, "new column 备忘 is not added: no name of small letters, digits and _ follows from it"),
         ({"etl_unit": "1"}, "new column etl_unit is not added: the flow has another column etl_unit"),
         ({"Close": "1"}, "new column Close is not added: the flow has another column close"),
         ({"vwap": "1", "VWAP": "1"}, "new column vwap is not added: the flow has another column vwap"),

@@ -1,5 +1,6 @@
 """Files with quotes, escapes, comments and footers of their own give what pandas reads of them."""
 
+import datetime as dt
 import io
 from pathlib import Path
 from typing import Any
@@ -115,11 +116,13 @@ def test_texts_of_missing_are_those_of_their_column(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bigint", "integer", "double", "numeric(16,4)"])
-@pytest.mark.parametrize("end", ["", ' "x"'])
+@pytest.mark.parametrize("end", ["", ' "x"', "quoted"])
 def test_a_number_with_leading_zeros_rejects_its_row_unless_declared(kind: str, end: str, tmp_path: Path) -> None:
     text = "sym,name,px\n" + "".join(
         f"A{end},2024-01-02,{number}\n" for number in ("600000", "000001", "-07", "0", "-0", "0.0", "100")
     )
+    if end == "quoted":
+        text = "\n".join(",".join(f'"{cell}"' for cell in line.split(",")) for line in text.split("\n")[:-1]) + "\n"
     target = f"target: {{table: t, mode: replace, columns: {{sym: text, name: date, px: '{kind}'}}}}\n"
     got = tried(tmp_path, text, f"  types: {{name: date, px: '{kind}'}}\n", target)
     assert [float(value) for value in got.rows["px"]] == [600000, 0, 0, 0, 100]
@@ -164,3 +167,20 @@ def test_totals_of_a_sheet_and_of_fixed_widths_are_left_out(tmp_path: Path) -> N
     path = deliver(tmp_path, "a.txt", "symnamepx\nA  a   1\n合计     1\nmade by us\n")
     got = try_file(defined(f"  format: fixed_width\n  widths: [3, 4, 2]\n{ends}"), path)
     assert (got.rows.rows(), got.read) == ([("A", "a", "1")], 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("date", [dt.date(2024, 1, 2)]),
+        ("timestamp", [dt.datetime(2024, 1, 2), dt.datetime(2024, 1, 2, 15, 30)]),
+        ("timestamptz", [dt.datetime(2024, 1, 1, 16, tzinfo=dt.UTC), dt.datetime(2024, 1, 2, 7, 30, tzinfo=dt.UTC)]),
+    ],
+)
+def test_days_of_excel_are_days_and_clocks_of_their_zone(kind: str, expected: list[Any], tmp_path: Path) -> None:
+    target = f"target: {{table: t, mode: replace, columns: {{px: {kind}}}}}\n"
+    zone = ", zone: Asia/Shanghai" if kind == "timestamptz" else ""
+    text = "sym,name,px\nA,a,45293\nB,b,45293.6458333333\nC,c,soon\n"
+    got = tried(tmp_path, text, f"  types: {{px: {{type: {kind}, excel_days: true{zone}}}}}\n", target)
+    assert got.rows["px"].to_list() == expected
+    assert got.rejects[4] == "px 'soon' is no number of days since 1899-12-30"

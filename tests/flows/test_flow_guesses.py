@@ -1,0 +1,382 @@
+"""What is guessed of one file holds for the next: no row of one replaces a row of another, no text loses digits, and
+each line that is no row, each text that is NULL and each doubt is named."""
+
+import datetime as dt
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from flow_files import deliver, rows, run
+
+from marketdata_assets.flows import sample
+from marketdata_assets.flows.definition import FlowDefinition, parse
+from marketdata_assets.flows.draft import Draft, draft
+from marketdata_assets.flows.encodings import readings
+from marketdata_assets.flows.inference import guess
+from marketdata_assets.flows.trial import try_file
+
+
+def made(folder: Path, name: str, data: str | bytes, encoding: str | None = None) -> tuple[FlowDefinition, Draft, Path]:
+    path = deliver(folder, name, data)
+    one = draft("prices", sample.read(path, encoding), path)
+    flow = parse(one.text.replace("folder: prices", "folder: ."), name="prices")
+    return flow.model_copy(update={"quality": flow.quality.model_copy(update={"max_rejected_share": 0.9})}), one, path
+
+
+TIMES = {
+    "day of the name": ("eod_{:%Y%m%d}.csv", "symbol,close", "{s},{px}", ["day", "symbol"]),
+    "day with dashes": ("{:%Y-%m-%d}.csv", "代码,收盘价", "{s},{px}", ["day", "symbol"]),
+    "symbol and day": ("AAPL_{:%Y_%m_%d}.csv", "bid,ask", "{px},{px}", []),
+    "AM and PM": ("{:%d}.csv", "symbol,t,close", "{s},{day:%m/%d/%Y} 4:00:00 PM,{px}", ["symbol", "t"]),
+    "days of Excel": ("{:%d}.csv", "symbol,date,close", "{s},{serial},{px}", ["symbol", "date"]),
+    "days of Excel with a time": ("{:%d}.csv", "symbol,time,close", "{s},{serial}.5,{px}", ["symbol", "time"]),
+    "months by name": ("{:%d}.csv", "symbol,d,close", "{s},{day:%b %d %Y},{px}", ["symbol", "d"]),
+    "short months": ("{:%d}.csv", "symbol,d,close", "{s},{day:%d-%b-%y},{px}", ["symbol", "d"]),
+    "long months": ("{:%d}.csv", "symbol,d,close", "{s},{day:%d %B %Y},{px}", ["symbol", "d"]),
+    "nanoseconds": ("{:%d}.csv", "symbol,ts,px", "{s},{day}T09:30:00.123456789Z,{px}", ["symbol", "ts"]),
+    "nanoseconds of a clock": ("{:%d}.csv", "symbol,ts,px", "{s},{day} 09:30:00.123456789,{px}", ["symbol", "ts"]),
+    "names in two languages": (
+        "x-trades-{:%Y-%m-%d}.csv",
+        "trade_id/撮合id,symbol,px,created_time/成交时间",
+        "{s},A,{px},17040{serial}01{s}",
+        ["symbol", "created_time", "trade_id"],
+    ),
+    "no time at all": ("{:%d}.csv", "symbol,close", "{s},{px}", []),
+    "a date of something else": ("{:%d}.csv", "symbol,list_date,close", "{s},1991-04-03,{px}", []),
+    "no subject": ("some prices {:%d}.csv", "date,close", "2024-01-0{s},{px}", []),
+    "a clock and a day of the name": ("{:%Y%m%d}.csv", "code,time,px", "{s},09:30:00,{px}", ["day", "code", "time"]),
+    "trades": ("{:%d}.csv", "code,date,trade_id,px", "A,{day},{s},{px}", ["code", "date", "trade_id"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_no_file_replaces_rows_of_another(name: str, dsn: str, tmp_path: Path) -> None:
+    file, header, row, key = TIMES[name]
+    for number, day in enumerate((dt.date(2024, 1, 13), dt.date(2024, 1, 14))):
+        serial = (day - dt.date(1899, 12, 30)).days
+        lines = [row.format(s=s, day=day, serial=serial, px=f"{number + 1}{s}.5") for s in "12"]
+        flow, one, _ = made(tmp_path, file.format(day), "\n".join([header, *lines, ""]))
+        assert (flow.target.key, flow.target.mode) == (
+            key or flow.target.key,
+            "upsert" if flow.target.key else "replace",
+        )
+        assert bool(key) == bool(flow.target.key) or name == "symbol and day"
+    report = run(flow, dsn, tmp_path)
+    assert not report.failed, report.failed
+    price = next(column for column in ("close", "px", "bid") if column in flow.target.columns)
+    assert [float(px) for (px,) in rows(dsn, f"SELECT {price} FROM prices ORDER BY 1")] == [11.5, 12.5, 21.5, 22.5]
+    if not flow.target.key:
+        assert any("no columns identify a row of the sample" in remark for remark in one.unsure)
+        assert one.summary[1] == "key:        none, mode replace"
+
+
+def test_a_quarter_is_a_time_of_a_key(tmp_path: Path) -> None:
+    for column, values in (
+        ("quarter", "2024Q1 2024-Q1 Q1-2024 2024年一季度"),
+        ("month", "2024-01 202401 2024年1月"),
+        ("year", "2024"),
+    ):
+        for value in values.split():
+            flow, _, path = made(tmp_path, "gdp.csv", f"country,{column},gdp\nA,{value},1.5\nB,{value},2.5\n")
+            assert flow.target.key == ["country", column], value
+            assert [str(row[1]) for row in try_file(flow, path).rows.rows()] == [value] * 2
+
+
+@pytest.mark.parametrize(
+    ("texts", "days"),
+    [
+        (["2024-01-02", "01/13/2024", "4-Jan-24"], [2, 13, 4]),
+        (["1/2/24", "1/13/2024"], [2, 13]),
+        (["24-01-02", "24-01-03"], [2, 3]),
+        (["20240102", "2024-01-13", "14.01.2024"], [2, 13, 14]),
+        (["13/01/2024", "01/14/2024"], None),
+    ],
+)
+def test_dates_in_several_forms_are_each_read_in_theirs(
+    texts: list[str], days: list[int] | None, tmp_path: Path
+) -> None:
+    flow, one, path = made(tmp_path, "a.csv", "symbol,d,px\n" + "".join(f"A,{text},1.5\n" for text in texts))
+    if days is None:
+        assert (flow.target.columns["d"].kind, "kept as text" in one.types["d"]) == ("text", True)
+        return
+    read = [row[1] for row in try_file(flow, path).rows.rows()]
+    assert read == [dt.date(2024, 1, day) for day in days]
+
+
+ENGLISH = (
+    "code",
+    "symbol",
+    "ticker",
+    "ts_code",
+    "order_id",
+    "order_no",
+    "account",
+    "CUSIP",
+    "Contract Code",
+    "client_id",
+)
+CHINESE = ("证券代码", "资金账号", "委托编号", "股东代码", "成交编号", "合约代码")
+
+
+@pytest.mark.parametrize("name", [*ENGLISH, *CHINESE])
+def test_a_subject_is_text_whatever_its_digits(name: str, tmp_path: Path) -> None:
+    flow, _, path = made(tmp_path, "sh.csv", f"{name},day,close\n600000,2024-01-02,6.61\n600519,2024-01-02,1685.01\n")
+    (ours,) = [flow.loader.columns[name]]
+    assert flow.target.columns[ours].kind == "text"
+    deliver(tmp_path, "sh.csv", f"{name},day,close\n000001,2024-01-02,9.21\nNA,2024-01-02,1\n")
+    assert sorted(try_file(flow, path).rows[ours]) == ["000001", "NA"]
+
+
+def test_a_number_that_is_none_in_a_later_file_rejects_its_row(tmp_path: Path) -> None:
+    flow, _, path = made(tmp_path, "a.csv", "symbol,day,lot\nA,2024-01-02,100\n")
+    deliver(tmp_path, "a.csv", "symbol,day,lot\nA,2024-01-02,001\nB,2024-01-02,1\n")
+    assert [*try_file(flow, path).rejects] == [2]
+
+
+MISSING = ("NA", "N/A", "n/a", "N.A.", "#N/A", "#N/A N/A", ".", "/", "--", "-", "null", "NaN", r"\N")
+
+
+@pytest.mark.parametrize("text", MISSING)
+def test_a_text_is_null_where_the_others_are_numbers_and_it_is_said(text: str, tmp_path: Path) -> None:
+    data = f"symbol,day,close,name\n{text},2024-01-02,1.5,a\nB,2024-01-02,{text},x-{text}\nC,2024-01-03,2.5,c\n"
+    flow, one, path = made(tmp_path, "a.csv", data)
+    assert (flow.target.key, flow.loader.missing) == (["symbol", "day"], {"close": [text]})
+    assert f"close: {text!r} is taken for NULL (1 of 3 rows)" in one.unsure
+    assert [row[:3:2] for row in try_file(flow, path).rows.rows()] == [(text, 1.5), ("B", None), ("C", 2.5)]
+
+
+def test_a_value_column_is_in_no_key_although_a_text_is_among_its_numbers(tmp_path: Path) -> None:
+    flow, one, _ = made(
+        tmp_path, "rates.csv", "series,DATE,rate\nx,2024-01-01,n.m.\ny,2024-01-01,3.95\nz,2024-01-01,3.91\n"
+    )
+    assert flow.target.key == ["series", "date"]
+    assert one.types["rate"] == "most are numbers, but not 'n.m.'; if that is NULL, name it in missing"
+
+
+HEADERS: dict[str, tuple[str, list[str], int]] = {
+    "years": ("Country Name,Country Code,1960,1961\nAruba,ABW,1.5,2.5\nChina,CHN,,3.5\n",
+              ["Country Name", "Country Code", "1960", "1961"], 2),
+    "descending years": ("item,2024,2023,2022\nsales,1,2,3\ncosts,2,3,4\n", ["item", "2024", "2023", "2022"], 2),
+    "quarters": ("item,2024Q1,2024Q2\nsales,1.5,2\ncosts,2,3\n", ["item", "2024Q1", "2024Q2"], 2),
+    "twice": ("code,date,price,price,volume\nA,2024-01-02,1.5,1.6,10\nB,2024-01-02,2.5,2.6,20\n",
+              ["code", "date", "price", "price#2", "volume"], 2),
+    "numbers": ("Date,1,2,30\n2024-01-02,5.5,5.4,4.3\n2024-01-03,5.5,5.4,4.3\n", ["Date", "1", "2", "30"], 2),
+    "none": ("A,2024-01-02,1.5\nB,2024-01-02,2.5\n", ["1", "2", "3"], 2),
+    "none, of years": ("A,2023,2024\nB,2022,2025\nC,2021,2020\n", ["1", "2", "3"], 3),
+    "none, of texts": ("AAPL,XNAS,USD\nMSFT,XNAS,USD\n", ["1", "2", "3"], 2),
+    "none, dates": ("20240102,000001,5.5\n20240103,000001,5.4\n", ["1", "2", "3"], 2),
+    "units": ("日期,代码,成交量\n,,手\n2024-01-02,000001,5\n2024-01-03,000001,6\n2024-01-04,000001,6\n",
+              ["日期", "代码", "成交量"], 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_the_header_is_found_and_no_row_is_taken_for_it(name: str, tmp_path: Path) -> None:
+    data, names, count = HEADERS[name]
+    flow, one, path = made(tmp_path, "some table.csv", data)
+    assert [*flow.loader.columns] == names
+    tried = try_file(flow, path)
+    assert (tried.rows.height, dict(tried.rejects)) == (count, {})
+    said = {"years": "names that are periods", "twice": "the header has price more than once", "none": "no header"}
+    assert any(said.get(name, "") in remark for remark in one.unsure)
+
+
+@pytest.mark.parametrize(
+    ("first", "column", "kind"),
+    [("2024-01-02 09:31:00", "time", "timestamp"), ("2024-01-02", "date", "date"), ("AAPL", "index", "text")],
+)
+def test_a_first_column_without_a_name_is_kept_unless_it_counts_rows(
+    first: str, column: str, kind: str, tmp_path: Path
+) -> None:
+    frame = pd.DataFrame({"open": [1.5, 2.5]}, index=[first, first[:-1] + "9"])
+    flow, one, path = made(tmp_path, "600001.XSHG.csv", frame.to_csv())
+    assert flow.target.columns[column].kind == kind
+    assert f"column 1 has no name and is called {column}" in one.unsure
+    assert [str(row[-2]) for row in try_file(flow, path).rows.rows()] == [*map(str, frame.index)]
+    flow, one, _ = made(tmp_path, "b.csv", pd.DataFrame({"day": ["2024-01-02"] * 2, "open": [1.5, 2.5]}).to_csv())
+    assert [*flow.loader.columns] == ["day", "open"]
+    assert "column 1 has no name and is left out" in one.unsure
+
+
+def test_yfinance_with_its_three_lines_of_header(tmp_path: Path) -> None:
+    text = "Price,Close,Volume\nTicker,AAPL,AAPL\nDate,,\n2024-01-02,184.73,82488700\n2024-01-03,183.35,58414500\n"
+    flow, one, path = made(tmp_path, "AAPL.csv", text)
+    assert (flow.loader.columns["Price"], flow.target.key) == ("date", ["symbol", "date"])
+    expected = pd.read_csv(io.StringIO(text), header=[0, 1], index_col=0)
+    tried = try_file(flow, path)
+    assert tried.rows["close"].to_list() == expected["Close"]["AAPL"].to_list()
+    assert tried.rows["date"].dtype == pd.api.types.pandas_dtype("object") or tried.rows["date"][0] == dt.date(
+        2024, 1, 2
+    )
+    assert any("2 more lines belong to the header" in remark for remark in one.unsure)
+    two = "Price,Close,Close\nTicker,AAPL,MSFT\nDate,,\n2024-01-02,1.5,2.5\n2024-01-03,1.6,2.6\n"
+    flow, _, path = made(tmp_path, "two.csv", two)
+    rows = try_file(flow, path).rows
+    assert (rows["close_aapl"].to_list(), rows["close_msft"].to_list()) == ([1.5, 1.6], [2.5, 2.6])
+
+
+BODY = "".join(f"2024-01-{n % 28 + 1:02},{n:06},{n}.5\n" for n in range(60_000))
+ENDS: dict[str, tuple[str, str]] = {
+    "a total": ("合计,,9.5\n", "drop"),
+    "subtotals": ("小计,,1.5\n2024-01-02,600000,1.5\n小计,,1.5\n总计,,3\n", "drop"),
+    "Total": ("Total,,9.5\n", "drop"),
+    "a time": ("File Creation Time: 1124202521:30,,\n", "drop"),
+    "a source": ("数据来源:通达信\n", "drop"),
+    "a short line": ("END OF FILE\n", "drop"),
+    "a day": ("Report generated 2024-01-02\n", "drop"),
+    "a count": ("60000,,\n", "skip_footer"),
+    "nothing": ("", ""),
+}
+
+
+@pytest.mark.parametrize("body", [BODY[:300], BODY[:400_000], BODY], ids=["short", "middle", "long"])
+@pytest.mark.parametrize("name", ENDS)
+def test_lines_that_are_no_rows_are_declared_and_named(name: str, body: str, tmp_path: Path) -> None:
+    """Those at the end of a file that is longer than the sample too."""
+    end, key = ENDS[name]
+    body = body[: body.rfind("\n") + 1]
+    flow, one, path = made(tmp_path, "some table.csv", "date,code,px\n" + body + end)
+    assert {one for one in ("drop", "skip_footer") if one in flow.loader.model_fields_set} == ({key} if key else set())
+    assert any("no rows" in remark for remark in one.unsure) == bool(key)
+    tried = try_file(flow, path)
+    lines = [line for line in (body + end).splitlines() if line.startswith("2024")]
+    assert (tried.rows.height, dict(tried.rejects)) == (len(lines), {})
+    assert tried.rows.row(-1)[1] == lines[-1].split(",")[1]
+
+
+@pytest.mark.parametrize("end", ["Total", "Sum", "合计"])
+def test_a_name_that_begins_as_a_total_does_is_a_row(end: str, tmp_path: Path) -> None:
+    names = ["TotalEnergies", "Total Return", "Sum Hk", "Summit"]
+    lines = [f"{name},2024-01-02,1.5" for name in names]
+    flow, _, path = made(tmp_path, "a.csv", "\n".join(["name,date,px", *lines, f"{end},,3.5", ""]))
+    assert try_file(flow, path).rows["name"].to_list() == names
+
+
+def test_excel_texts_money_and_percents_of_a_brokers_export(tmp_path: Path) -> None:
+    text = (
+        '成交日期,证券代码,证券名称,买卖标志,成交价格,成交数量,发生金额,盈亏比例(%),委托编号,昨结算\n'
+        '20240102,="000001",平安银行,买入,¥9.21,"1,000","(9,210.50)",12.5%,="0012",8500\n'
+        '20240102,="600000",浦发银行,卖出,¥6.61,200,"1,322.00",-1.5%,="0013",8510.5\n'
+        '合计,,,,,"1,200","(7,888.50)",,,\n'
+    )  # fmt: skip
+    flow, one, path = made(tmp_path, "交割单.csv", text.encode("gb18030"))
+    assert [*flow.target.columns] == ["trade_date", "symbol", "name", "side", "price", "quantity", "net_amount",
+                                      "profit_pct", "order_id", "pre_settle"]  # fmt: skip
+    tried = try_file(flow, path)
+    first = (dt.date(2024, 1, 2), "000001", "平安银行", "买入", 9.21, 1000, -9210.5, 0.125, "0012", 8500)
+    assert (tried.rows.height, tried.rows.row(0), dict(tried.rejects)) == (2, first, {})
+    assert not any("column_" in remark for remark in one.unsure)
+
+
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "quotes are data": ('sym|name|px\nA|"Foo|1\nB|b|2\nC|c"|3\nD|d|4\n', {"sep": "|", "quoting": 3}),
+    "inches": ('sym,name,px\nA,5" pipe,1\nB,b,2\n', {"quoting": 3}),
+    "escaped": ('sym,name,px\nA,"a \\"q\\", b",3\nB,"x",4\n', {"escapechar": "\\"}),
+    "single": ("sym;name;px\nA;'x;y';1\nB;'z';2\n", {"sep": ";", "quotechar": "'"}),
+    "apostrophes": ("sym,name,px\nA,O'Neil,1\nB,b,2\n", {}),
+    "a folder": ('sym,name,px\nA,"C:\\",1\nB,"D:\\",2\n', {}),
+    "lines": ('sym,name,px\nA,"x\ny",1\nB,b,2\n', {}),
+    "bars": ("sym||name||px\nA||a b||1\nB||b||2\n", {"sep": r"\|\|", "engine": "python"}),
+    "bars around": ("sym|@|name|@|px\nA|@|a|@|1\nB|@|b|@|2\n", {"sep": r"\|@\|", "engine": "python"}),
+    "colons": ("sym::name::px\nA::a::1\nB::b::2\n", {"sep": "::", "engine": "python"}),
+    "comments": ("# made\nsym,name,px\nA,a,1\n# note, 2\nB,b,2\n", {"comment": "#"}),
+    "comments and a title": (
+        "# made\nprices of us\nsym,name,px\nA,a,1\n# note, 2\nB,b,2\n",
+        {"comment": "#", "skiprows": 2},
+    ),
+    "a commented header": ("#sym,name,px\nA,a,1\nB,b,2\n", {}),
+    "blanks": ('sym, name, px\nA, "Foo, Inc", 1\nB, b, 2\n', {"skipinitialspace": True}),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_form_is_found_that_reads_as_pandas_does(name: str, tmp_path: Path) -> None:
+    text, options = FORMS[name]
+    flow, _, path = made(tmp_path, "some table.csv", text)
+    tried = try_file(flow, path)
+    expected = pd.read_csv(io.StringIO(text), keep_default_na=False, **options)
+    assert dict(tried.rejects) == {}
+    assert [list(row) for row in tried.rows.rows()] == expected.to_numpy().tolist()
+
+
+def test_a_cell_that_swallows_a_delimiter_over_lines_is_named(tmp_path: Path) -> None:
+    _, one, _ = made(tmp_path, "a.csv", 'sym,name,px\nA,"x, y\nz",1\nB,b,2\n')
+    assert any(remark.startswith("line 2: a cell goes over 2 lines and has the delimiter") for remark in one.unsure)
+    _, one, _ = made(tmp_path, "a.csv", "sym,name,px\nA,a,1\nB,b\nC,c,2\n")
+    assert any("1 of the sample, as line 3 ('B b')" in remark for remark in one.unsure)
+
+
+ENCODINGS = {
+    "cp1252": "Datum;Stücke\n2024-01-02;1.5\n",
+    "latin-1": "Société;Clôture\nCrédit Agricole;12,5\nL'Oréal;430\n",
+    "big5": "證券代號,證券名稱,成交股數\n0050,元大台灣50,1234\n2330,台積電,99\n",
+    "gb18030": "股票代码,名称\n000001,平安银行\n600519,贵州茅台\n",
+    "gbk": "code,name\n600000,浦发银行\n",
+    "cp932": "銘柄コード,終値\n7203,2500\n",
+    "cp1251": "Дата;Цена\n2024-01-02;12\nСбербанк;1\n",
+    "cp1250": "Spółka;Cena zamknięcia\nŻabka;12\n",
+    "euc_kr": "종목코드,종가,시가,고가,저가,거래량,날짜\n005930,71000,1,1,1,1,2024\n삼성전자,1,1,1,1,1,1\n",
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_an_encoding_is_judged_by_the_characters_it_gives(encoding: str, tmp_path: Path) -> None:
+    text = ENCODINGS[encoding]
+    raw = text.encode(encoding)
+    assert raw.decode(readings(raw)[0].encoding) == text
+    flow, one, path = made(tmp_path, "some table.csv", raw)
+    header = text.split("\n")[0].replace(";", ",").split(",")
+    assert [*flow.loader.columns] == header
+    assert any("the bytes are no UTF-8; they are read as" in remark and "--encoding" in remark for remark in one.unsure)
+    assert try_file(flow, path).rows.height == text.count("\n") - 1
+
+
+def test_an_encoding_that_is_given_is_taken(tmp_path: Path) -> None:
+    flow, one, _ = made(tmp_path, "some table.csv", "Datum;Stьcke\n2024-01-02;1\n".encode("cp1251"), "cp1251")
+    assert (flow.loader.encoding, [*flow.loader.columns][1]) == ("cp1251", "Stьcke")
+    assert not any("UTF-8" in remark for remark in one.unsure)
+
+
+POINTS = 'a point is taken for the decimal point; if it separates thousands, write {thousands: ".", decimal: ","}'
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "kind", "said"),
+    [
+        ("high", ["188", "183"], "numeric(16,4)", ""),
+        ("volume", ["188"], "bigint", ""),
+        ("volume", ["1", "-007"], "text", "some begin with 0"),
+        ("x", ["1 234,50", "2,5"], "numeric(16,4)", ""),
+        ("x", ["$5.00", "-$3.00"], "numeric(16,4)", ""),
+        ("x", ["1.234", "987"], "numeric(16,4)", POINTS),
+        ("x", ["1.234", "987.5"], "numeric(16,4)", ""),
+        ("time", ["09:30:00"], "text", ""),
+        (
+            "date",
+            ["soon", "2024-01-02"],
+            "text",
+            "named as a time, and in no form that is known, so it is kept as text",
+        ),
+        ("trade_id", ["1", "2"], "bigint", ""),
+    ],
+)
+def test_more_types_take_every_value_of_the_sample(name: str, texts: list[str], kind: str, said: str) -> None:
+    found = guess(name, texts)
+    assert (str(found.cell.type), found.unsure) == (kind, said)
+
+
+def test_what_was_guessed_is_said_in_three_lines(tmp_path: Path) -> None:
+    _, one, _ = made(tmp_path, "eod_20240102.csv", "symbol,px,n\nA,1e-5,1\nB,2.5,2\n")
+    assert one.summary == [
+        "time:       day",
+        "key:        [day, symbol], mode upsert",
+        "types:      px (with exponents, so not exact)",
+    ]
+    assert one.guessed == {
+        "time": ["day"],
+        "key": ["day", "symbol"],
+        "mode": "upsert",
+        "unsure_types": {"px": "with exponents, so not exact"},
+    }
