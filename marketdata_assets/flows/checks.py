@@ -3,7 +3,7 @@
 import psycopg
 from psycopg import sql
 
-from marketdata_assets.flows import evolution, new_columns, status, storage
+from marketdata_assets.flows import evolution, new_columns, owners, status, storage
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.targets import questions, unit_store
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding
@@ -37,8 +37,8 @@ def every_row_accounted(connection: psycopg.Connection, flow: FlowDefinition) ->
         others = questions.rows_of_units(connection, flow, store)
         examples = (*unaccounted.examples, *others)[:EXAMPLES]
         return Finding(unaccounted.count + len(others), examples, units)
-    owners = storage.owner_columns(flow.target).keys()
-    if not owners <= storage.columns_of(connection, flow.target.table).keys():  # the next run adds them
+    owned_by = storage.owner_columns(flow.target).keys()
+    if not owned_by <= storage.columns_of(connection, flow.target.table).keys():  # the next run adds them
         return Finding(unaccounted.count, unaccounted.examples, units, left_out=units)
     uncounted = _ask(connection, flow, ROWS_OF_MODE[flow.target.mode], units)
     examples = (*unaccounted.examples, *uncounted.examples)[:EXAMPLES]
@@ -66,4 +66,6 @@ def _ask(connection: psycopg.Connection, flow: FlowDefinition, name: str, checke
         table=sql.Identifier(flow.target.table),
         key=sql.SQL(", ").join(map(sql.Identifier, flow.target.key)),
     )
-    return objections(connection, query, {"dataset": flow.dataset, "table": flow.target.table}, checked)
+    return objections(
+        connection, query, {"dataset": flow.dataset, "datasets": owners.datasets_of_table(connection, flow)}, checked
+    )
