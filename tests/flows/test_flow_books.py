@@ -10,33 +10,20 @@ import pytest
 from flow_files import PRICES, deliver, flow, lines, run
 
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.flows import checks, status, storage
+from marketdata_assets.flows import checks, status
 from marketdata_assets.flows.forget import forget
 from marketdata_assets.flows.rebuild import rebuild
+from marketdata_demo import sample_books
 
 OTHERS = 20_000
 DELETE = PRICES.replace("  key:", "  removed_rows: delete\n  key:")
 MODES = {"upsert": DELETE, "replace": PRICES.replace("upsert", "replace"), "append": PRICES.replace("upsert", "append")}
 BOOKS = ("marketdata_flow_units", "marketdata_flow_moves", "marketdata_ledger", "marketdata_quarantine")
-IS_FULL = """
-INSERT INTO marketdata_flow_tables VALUES ('flow:other', 'other', 'upsert');
-INSERT INTO marketdata_flow_units (dataset, unit, size, modified_ns, content_hash)
-SELECT 'flow:other', 'day_' || number, 1, 1, 'x' FROM generate_series(1, {others}) AS number;
-INSERT INTO marketdata_flow_moves (source, target, rows) SELECT 0, id, 100 FROM marketdata_flow_units;
-INSERT INTO marketdata_flow_moves (source, target, rows) SELECT id - 1, id, 10 FROM marketdata_flow_units WHERE id > 1;
-INSERT INTO marketdata_ledger (dataset, source, unit, content_hash, outcome, code_version, run_id, started, finished,
-                               slices, read, skipped, rows, rejected)
-SELECT dataset, unit, unit, 'x', 'ok', 'v', 'r', now(), now(), '{{}}', 101, 0, 100, 1 FROM marketdata_flow_units;
-INSERT INTO marketdata_quarantine (dataset, source, unit, line, reason, raw)
-SELECT dataset, unit, unit, 2, 'bad', '' FROM marketdata_flow_units
-"""
 
 
 def fill_books(dsn: str, analyze: bool) -> None:
-    """Units of another flow, each of which has superseded rows of the one before."""
     with psycopg.connect(dsn, autocommit=True) as connection:
-        storage.ensure_books(connection)
-        connection.execute(IS_FULL.format(others=OTHERS))
+        sample_books.fill(connection, OTHERS)
         for table in BOOKS if analyze else ():
             connection.execute(f"ANALYZE {table}".encode())
 
