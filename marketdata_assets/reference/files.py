@@ -17,6 +17,7 @@ import polars as pl
 
 from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.loading.file_ledger import Delivered, everything, other_suffix
+from marketdata_assets.loading.overwrites import unchanged
 from marketdata_assets.loading.rejects import RejectLimit, Rejects
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.months import FIRST_BAR_MONTH
@@ -183,7 +184,8 @@ def _days(path: Path, frame: pl.DataFrame, calendar: Calendar) -> set[dt.date]:
 def _read(path: Path, table: Table) -> pl.DataFrame:
     """The rows of a file, with defaults for the columns that it leaves out."""
     try:
-        text = pl.read_csv(path, infer_schema=False)
+        with unchanged(str(path), path, BadReferenceFile):
+            text = pl.read_csv(path, infer_schema=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise BadReferenceFile(str(path), f"cannot be read ({str(error).splitlines()[0]})") from error
     optional = _OPTIONAL.get(table.name, ())

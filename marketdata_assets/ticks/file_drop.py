@@ -14,6 +14,7 @@ import polars as pl
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.loading.files import FileState, below, walk
+from marketdata_assets.loading.overwrites import unchanged
 from marketdata_assets.loading.rejects import DEFAULT_LIMIT
 from marketdata_assets.reference import codes
 from marketdata_assets.reference.records import Days
@@ -197,8 +198,10 @@ class Folder:
 
     def content(self, file: FileState) -> Content:
         """Read one file."""
-        raw = table(file.path)
-        if raw is None:
+        with unchanged(str(file.path), file.path, BadFile):
+            raw = table(file.path)
+            short = None if raw is None else _ends_early(file.path, raw)
+        if raw is None or short is None:
             return Content(file, 0, {}, {}, {}, 0, (), None)
         names = self.names(file.path, raw.columns)
         rows = raw.select(pl.col(theirs).alias(ours) for ours, theirs in names.items())
@@ -207,8 +210,8 @@ class Folder:
         symbols, unknown = self._symbols(rows["symbol"])
         rows = rows.with_columns(pl.col("line").cast(pl.Int64), symbol=symbols, ts=times(rows["ts"], self.session))
         numbers = [name for name in names if name not in ("symbol", "ts")]
-        short = pl.when(_ends_early(file.path, raw)).then(pl.lit("the line ends before its last column"))
-        rows = rows.with_columns(reason=pl.coalesce(unknown, short, *map(_no_number, numbers)))
+        cut = pl.when(short).then(pl.lit("the line ends before its last column"))
+        rows = rows.with_columns(reason=pl.coalesce(unknown, cut, *map(_no_number, numbers)))
         good, others = self.judge(rows.with_columns(pl.col(name).cast(pl.Float64, strict=False) for name in numbers))
         named = pl.concat_str(pl.lit(f"{file.path.name}: "), "reason")  # stays null without a reason
         return _content(file, rows.height, good, others.with_columns(reason=named), self._spans(rows))
