@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 import polars as pl
 
@@ -43,7 +44,8 @@ class Rejects:
     """Rejected rows by line, with the first reason of each; `rows` counts all rows read so far, these included.
 
     `partitions` has the partition that a row would be in, such as `2024-01`, where that is known; `undeclared` the
-    columns of the unit that are nowhere declared, and so not in its rows.
+    columns of the unit that are nowhere declared, and so not in its rows. `exact` are numbers that a double does not
+    hold, by line and the double that stands for them.
     """
 
     limit: RejectLimit = DEFAULT_LIMIT
@@ -51,6 +53,7 @@ class Rejects:
     partitions: dict[int, str] = field(default_factory=dict)
     rows: int = 0
     undeclared: set[str] = field(default_factory=set)
+    exact: dict[tuple[int, float], Decimal] = field(default_factory=dict)
     _numbered: int = 0
 
     def add(self, line: int, reason: str, partition: str | None = None) -> None:

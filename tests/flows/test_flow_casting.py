@@ -171,3 +171,40 @@ partitions: {month: ts}
         assert status.summary(connection, defined, tmp_path).newest == dt.datetime(2024, 2, 29, 20)
     reason = "share '7' is no numeric(8,6) with a % at its end, or has more digits than it keeps"
     assert quarantined(dsn) == [("a.csv", 3, reason, "1704162660000,1.2万,7")]
+
+
+SIXTEEN = [
+    "999999999999.9999",
+    "-999999999999.9999",
+    "900719925474.0993",
+    "112589990684.2624",
+    "450359962737.0499",
+    "0.5",
+]
+WIDE = """loader:
+  {reader}
+  columns: [x]
+  types: {{x: "{kind}"}}
+{handlers}
+target: {{table: t, mode: replace, columns: {{x: "{kind}"}}}}
+"""
+
+
+@pytest.mark.parametrize("handlers", ["", "handlers: [{drop_invalid: {small: x < 1e17}}, {sort: x}]"])
+@pytest.mark.parametrize("reader", ["glob: '*.csv'", "format: json_lines", "format: json", "format: parquet"])
+@pytest.mark.parametrize("kind", ["numeric(16,4)", "numeric(16,0)", "numeric(16,16)", "numeric(17,4)"])
+def test_all_digits_of_a_number_are_stored(dsn: str, tmp_path: Path, kind: str, reader: str, handlers: str) -> None:
+    scale = int(kind.rpartition(",")[2][:-1])
+    written = [str(Decimal(text).scaleb(4 - scale).normalize()) for text in SIXTEEN]
+    written = [f"{Decimal(text):f}" for text in written if Decimal(text).scaleb(scale) % 1 == 0]
+    form = reader.removeprefix("format: ")
+    if form == "parquet":
+        pl.DataFrame({"x": written}).cast(pl.Decimal(38, scale)).write_parquet(tmp_path / "a.parquet")
+    else:
+        objects = [f'{{"x": {text}}}' for text in written]
+        array, lines = "[" + ",".join(objects) + "]", "\n".join(objects)
+        text = {"json": array, "json_lines": lines}.get(form, "x\n" + "\n".join(written) + "\n")
+        deliver(tmp_path, {"json": "a.json", "json_lines": "a.jsonl"}.get(form, "a.csv"), text)
+    wide = flow(tmp_path, WIDE.format(reader=reader, kind=kind, handlers=handlers), "t")
+    assert run(wide, dsn, tmp_path).rejected == 0
+    assert [row[0] for row in rows(dsn, "SELECT x FROM t ORDER BY x")] == sorted(map(Decimal, written))
