@@ -62,7 +62,9 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
             lost = column.is_not_null() & values.is_null()
             if column.dtype.is_float():
                 lost = lost & ~column.fill_null(0).is_nan()
-            for line, value in zip(lines.filter(lost), column.filter(lost), strict=True):
+            shown = column.filter(lost)
+            shown = shown.cast(pl.String, strict=False) if shown.dtype.is_temporal() else shown
+            for line, value in zip(lines.filter(lost), shown, strict=True):
                 text = kind.kind in ("text", "text[]")
                 rejects.add(line, f"{name} holds a NUL" if text else f"{name} {value} does not fit {kind}")
             bad.append(lost)
@@ -122,16 +124,16 @@ def _fitted(column: pl.Series, kind: ColumnType) -> pl.Series:
         case "date":
             if not isinstance(dtype, pl.Datetime | pl.Date | pl.Null):
                 raise TypeError("it is no date")
-            days = column.cast(pl.Date)
+            days = _within_years(column.cast(pl.Date))
             return days.set(days.cast(dtype) != column, None) if isinstance(dtype, pl.Datetime) else days
         case "timestamp":
             if not isinstance(dtype, pl.Datetime | pl.Date | pl.Null):
                 raise TypeError("it is no time")
-            return column.cast(pl.Datetime("us"))
+            return _within_years(column.cast(pl.Datetime("us")))
         case "timestamptz":
             if not (isinstance(dtype, pl.Null) or (isinstance(dtype, pl.Datetime) and dtype.time_zone)):
                 raise TypeError("it is no time with a time zone")
-            return column.cast(pl.Datetime("us", "UTC"))
+            return _within_years(column.cast(pl.Datetime("us", "UTC")))
         case "boolean":
             if not isinstance(dtype, pl.Boolean | pl.Null):
                 raise TypeError("it is neither true nor false")
@@ -141,6 +143,12 @@ def _fitted(column: pl.Series, kind: ColumnType) -> pl.Series:
                 raise TypeError("it is no number")
             values = column.cast(pl.Float64)
             return values.set(values.is_nan(), None) if values.is_nan().any() else values
+
+
+def _within_years(times: pl.Series) -> pl.Series:
+    """Those from the year 1 to 9999, which every reader of the table takes."""
+    outside = ~times.dt.year().is_between(1, 9999)
+    return times.set(outside, None) if outside.any() else times
 
 
 def _numeric(column: pl.Series, kind: ColumnType) -> pl.Series:

@@ -114,7 +114,8 @@ def test_a_text_becomes_the_value_it_is_declared_to_be(cell: str, text: str, exp
 def test_a_reason_says_how_the_value_should_be_written() -> None:
     assert value("{type: date, format: '%d.%m.%Y'}", "1/2")[1] == "x '1/2' is no date (%d.%m.%Y)"
     assert value("{type: timestamptz, epoch: ms}", "x")[1] == (
-        "x 'x' is no number of ms since 1970 that is whole in microseconds"
+        "x 'x' is no number of ms since 1970 that is whole in microseconds, or of no time from 1900 to 2199;"
+        " epoch: auto takes each unit"
     )
     assert value("{type: bigint, thousands: ','}", "1,2")[1] == "x '1,2' is no bigint with groups of ','"
 
@@ -208,3 +209,44 @@ def test_all_digits_of_a_number_are_stored(dsn: str, tmp_path: Path, kind: str, 
     wide = flow(tmp_path, WIDE.format(reader=reader, kind=kind, handlers=handlers), "t")
     assert run(wide, dsn, tmp_path).rejected == 0
     assert [row[0] for row in rows(dsn, "SELECT x FROM t ORDER BY x")] == sorted(map(Decimal, written))
+
+
+SECOND = 1_704_162_600
+AT = dt.datetime.fromtimestamp(SECOND, dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "text", "expected"),
+    [
+        *((unit, f"{SECOND * 10**power}", AT) for unit, power in {"s": 0, "ms": 3, "us": 6, "ns": 9}.items()),
+        *(("auto", f"{SECOND * 10**power}", AT) for power in (0, 3, 6, 9)),
+        *(("[ms, us]", f"{SECOND * 10**power}", AT) for power in (3, 6)),
+        *(("[ms, us]", f"{SECOND * 10**power}", None) for power in (0, 9, 12)),
+        *((unit, f"{SECOND * 10**9}", None) for unit in ("s", "ms", "us")),
+        *((unit, f"{SECOND}", None) for unit in ("ms", "us", "ns")),
+        *(("auto", f"{SECOND * 10**power}", None) for power in (12, 20)),
+        ("ms", "9223372036854775807", None),
+        ("s", "-1325583000", dt.datetime(1927, 12, 30, 14, 30, tzinfo=dt.UTC)),
+        ("ms", "0", dt.datetime(1970, 1, 1, tzinfo=dt.UTC)),
+        ("ms", "1209600000", dt.datetime(1970, 1, 15, tzinfo=dt.UTC)),
+        ("us", "946684800000000", dt.datetime(2000, 1, 1, tzinfo=dt.UTC)),
+    ],
+)
+def test_a_number_of_an_epoch_is_of_a_unit_by_which_it_is_a_plausible_time(
+    epoch: str, text: str, expected: dt.datetime | None
+) -> None:
+    got, reason = value(f"{{type: timestamptz, epoch: {epoch}}}", text)
+    assert got == expected
+    assert expected or f"x '{text}' is no number of" in str(reason)
+
+
+@pytest.mark.parametrize("kind", ["date", "timestamp", "timestamptz"])
+def test_a_time_beyond_the_years_of_readers_is_rejected_by_its_line(dsn: str, tmp_path: Path, kind: str) -> None:
+    unit, zone = "us", "UTC" if kind == "timestamptz" else None
+    moments = pl.Series("x", [1_704_067_200_000_000, 1_704_162_600_123_456_000]).cast(pl.Datetime(unit, zone))
+    pl.DataFrame({"x": moments.cast(pl.Date) if kind == "date" else moments}).write_parquet(tmp_path / "a.parquet")
+    text = f"loader: {{format: parquet, columns: [x]}}\ntarget: {{table: t, mode: replace, columns: {{x: {kind}}}}}\n"
+    report = run(flow(tmp_path, text + "quality: {max_rejected_share: 1}\n", "t"), dsn, tmp_path)
+    assert ([unit.error for unit in report.failed], report.rows, report.rejected) == ([], 1, 1)
+    [(unit, line, reason, _)] = quarantined(dsn)
+    assert (line, reason.startswith("x "), reason.endswith(f"does not fit {kind}")) == (2, True, True)
