@@ -83,6 +83,21 @@ def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path)
     return run.outdated(connection, flow, folder)
 
 
+def known_of(connection: psycopg.Connection, flow: FlowDefinition, units: Sequence[Unit]) -> str:
+    """What a run over `units` would begin with: the flow's version, their files, and when each was loaded or forgotten.
+
+    A failed load changes nothing of it.
+    """
+    rows = connection.execute(
+        "SELECT unit, max(finished) FROM marketdata_ledger_log"
+        " WHERE dataset = %s AND source = ANY(%s) AND outcome <> 'failed' GROUP BY unit",
+        [flow.dataset, [unit.place for unit in units]],
+    )
+    loaded: dict[str, dt.datetime] = dict(rows.fetchall())
+    files = [f"{unit.place} {unit.size} {unit.file.modified_ns} {loaded.get(unit.place)}" for unit in units]
+    return "\n".join([run.code_version(flow), *sorted(files)])
+
+
 def entries(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> list[FileEntry]:
     """The state of every file of the flow's folder below `folder`, an archive's members taken together.
 
