@@ -34,6 +34,8 @@ def of(
         if found := new_columns.of_flow(connection, flow):
             metadata["new_columns"] = [str(column) for column in found]
         metadata |= {"table_altered": list(ended.altered)} if ended.altered else {}
+        deleted = [f"{file.unit}: {file.rows} rows" for file in ended.forgotten]
+        metadata |= {"files_deleted": deleted} if deleted else {}
         metadata["dagster/row_count"] = status.row_count(connection, flow)
         rows = status.preview(connection, evolution.present(connection, flow))
         table = markdown_table(list(rows[0]), [list(row.values()) for row in rows]) if rows else None
