@@ -25,7 +25,8 @@ def every_row_accounted(connection: psycopg.Connection, flow: FlowDefinition) ->
     """Each row that was read is in the table, in quarantine, or was left out by a handler of the flow.
 
     Rows in the table are counted file by file: of mode upsert those that belong to a file, which are fewer than it has
-    where other files overwrite them; of mode append the rows of all files, of all flows of the table.
+    where other files overwrite them; of mode append the rows of all files, of all flows of the table. Of mode upsert
+    the finding also says which rows of which file were replaced by those of which other.
     """
     if not status.exists(connection, flow):
         return Finding(0, (), 0)
@@ -36,13 +37,21 @@ def every_row_accounted(connection: psycopg.Connection, flow: FlowDefinition) ->
     if store := unit_store.of(flow):
         others = questions.rows_of_units(connection, flow, store)
         examples = (*unaccounted.examples, *others)[:EXAMPLES]
-        return Finding(unaccounted.count + len(others), examples, units)
+        return Finding(unaccounted.count + len(others), examples, units, facts=_replaced(connection, flow))
     owned_by = storage.owner_columns(flow.target).keys()
     if not owned_by <= storage.columns_of(connection, flow.target.table).keys():  # the next run adds them
         return Finding(unaccounted.count, unaccounted.examples, units, left_out=units)
     uncounted = _ask(connection, flow, ROWS_OF_MODE[flow.target.mode], units)
-    examples = (*unaccounted.examples, *uncounted.examples)[:EXAMPLES]
-    return Finding(unaccounted.count + uncounted.count, examples, units)
+    lost = status.unexplained(connection, flow) if flow.target.mode == "upsert" and uncounted.passed else []
+    examples = (*unaccounted.examples, *uncounted.examples, *lost)[:EXAMPLES]
+    count = unaccounted.count + uncounted.count + len(lost)
+    return Finding(count, examples, units, facts=_replaced(connection, flow))
+
+
+def _replaced(connection: psycopg.Connection, flow: FlowDefinition) -> dict[str, int]:
+    """The rows that were replaced, by what is said of them; those of the most files."""
+    found = status.replaced(connection, flow)
+    return {text: int(text.partition(" ")[0]) for text in found[:EXAMPLES]}
 
 
 def no_drift(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:

@@ -131,6 +131,29 @@ def _file(unit: str) -> str:
     return unit.partition("!")[0]
 
 
+def replaced(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
+    """How many rows of which file of mode upsert those of another replaced, a sentence for each two: the most first."""
+    if flow.target.mode != "upsert":
+        return []
+    found = [one for one in _holders(connection, flow, ()) if one[1] not in (None, one[0])]
+    found.sort(key=lambda one: -one[2])
+    return [f"{rows} rows of {unit} were replaced by {by}" for unit, by, rows in found]
+
+
+def unexplained(connection: psycopg.Connection, flow: FlowDefinition) -> list[dict[str, Any]]:
+    """Loaded files of mode upsert with rows that are neither in the table nor replaced by those of another file."""
+    counts: dict[str, Counter[str]] = {}
+    for unit, holder, rows in _holders(connection, flow, ()):
+        name = "in_table" if holder == unit else "kept" if holder is None else "replaced"
+        counts.setdefault(unit, Counter())[name] += rows
+    found = []
+    for one in ledger.entries(connection, flow.dataset):
+        count = counts.get(one.unit, Counter())
+        if one.content_hash and one.rows != count["in_table"] - count["kept"] + count["replaced"]:
+            found.append({"unit": one.unit, "loaded": one.rows, **count})
+    return found
+
+
 def _holders(connection: psycopg.Connection, flow: FlowDefinition, known: Sequence[Entry]) -> Iterable[Holder]:
     if flow.target.mode != "upsert":
         return [(entry.unit, entry.unit, entry.rows) for entry in known]

@@ -125,6 +125,26 @@ def test_rows_that_a_file_no_longer_has_are_kept_and_counted_or_deleted(dsn: str
     assert accounted(dsn, deleting)
 
 
+def test_the_check_says_which_rows_of_which_file_were_replaced(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, PRICES.replace("key: [code, day]", "key: [code]"))
+    for day in ("02", "03"):
+        rows_of_day = "".join(f"{code},2024-01-{day},1,100\n" for code in "ab")
+        deliver(tmp_path, f"eod_202401{day}.csv", f"code,day,close,volume\n{rows_of_day}")
+    run(prices, dsn, tmp_path)
+    with psycopg.connect(dsn) as connection:
+        found = checks.every_row_accounted(connection, prices)
+        assert (found.passed, found.facts) == (
+            True,
+            {"2 rows of eod_20240102.csv were replaced by eod_20240103.csv": 2},
+        )
+        connection.execute("UPDATE marketdata_flow_moves SET superseded = 1 WHERE superseded = 2")
+        found = checks.every_row_accounted(connection, prices)
+        assert (found.count, found.examples[0]["unit"]) == (1, "eod_20240102.csv")
+        connection.rollback()
+        connection.execute("DELETE FROM prices WHERE code = 'a'")
+        assert not checks.every_row_accounted(connection, prices).passed
+
+
 def test_rows_of_deleted_files_are_kept_or_deleted_as_declared(dsn: str, tmp_path: Path) -> None:
     data = tmp_path / "data"
     for name, day_closes in {"day_1": [1, 2], "day_2": [3], "deep/b": [9]}.items():
