@@ -1,6 +1,7 @@
 """Excel workbooks (xlsx, xlsb, xls, ods): the cells of one sheet as their texts, by fastexcel (extra `excel`).
 
 A number has the 15 digits that Excel keeps; a date or time is written as ISO. The line of a row is that of the sheet.
+A page with a table, as sites save them as `.xls`, counts as a workbook with one sheet.
 """
 
 from collections.abc import Generator
@@ -8,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from marketdata_assets.flows import columns, header
+from marketdata_assets.flows import columns, header, html_table
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.loading.errors import BadFile, BadHeader
 from marketdata_assets.loading.files import HashedStream, Unit
@@ -33,8 +34,15 @@ def sheet(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) ->
     return frame.filter(~pl.all_horizontal(pl.exclude(LINE).is_null()))
 
 
+def is_workbook(data: bytes) -> bool:
+    """Whether Excel's formats begin as these bytes do, or they are a page with a table."""
+    return data.startswith((b"PK", b"\xd0\xcf\x11\xe0")) or html_table.is_page(data)
+
+
 def every_cell(data: bytes, place: str, name: str | None) -> pl.DataFrame:
     """All rows of a sheet (the first without a name): LINE, then the texts of its columns, named by number from 1."""
+    if html_table.is_page(data):
+        return html_table.cells(data, place).with_row_index(LINE, 1).cast({LINE: pl.Int64})
     fastexcel = _fastexcel(place)
     try:
         book = fastexcel.read_excel(data)

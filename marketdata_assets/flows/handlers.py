@@ -12,6 +12,7 @@ import polars as pl
 
 from marketdata_assets.flows import casting, frames, steps
 from marketdata_assets.flows.functions import function
+from marketdata_assets.flows.pandas_frames import from_pandas, to_pandas
 from marketdata_assets.loading.rejects import LINE, Rejects
 
 EPOCH_FORM = "loader.types or parse: {COLUMN: {type: timestamp, epoch: ms}}"
@@ -190,8 +191,19 @@ def _with(config: steps.Grouped, frame: pl.DataFrame, columns: dict[str, pl.Expr
     return frames.with_columns(frame, computed(frame, columns).get_columns())
 
 
+def unpivot(config: steps.Unpivot, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
+    kept = [*config.keep, *([LINE] if LINE in frame.columns else [])]
+    frame = frame.unpivot(index=kept, variable_name=config.name, value_name=config.value)
+    return frame.drop_nulls(config.value) if config.drop_missing else frame
+
+
 def call(config: steps.Call, frame: pl.DataFrame, given: Given) -> pl.DataFrame | Awaitable[pl.DataFrame]:
-    result: pl.DataFrame | Awaitable[pl.DataFrame] = function(config.function, given.file)(frame, **config.arguments)
+    called = function(config.function, given.file)
+    result: pl.DataFrame | Awaitable[pl.DataFrame]
+    if config.frame == "pandas":
+        result = from_pandas(called(to_pandas(frame), **config.arguments), frame)
+    else:
+        result = called(frame, **config.arguments)
     return result
 
 
@@ -212,6 +224,7 @@ HANDLERS: Mapping[type[steps.HandlerConfig], Handler] = MappingProxyType(
         steps.Ema: ema,
         steps.Rsi: rsi,
         steps.Macd: macd,
+        steps.Unpivot: unpivot,
         steps.Call: call,
     }
 )

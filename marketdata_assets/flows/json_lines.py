@@ -1,6 +1,11 @@
-"""JSON, an object for each row: one on each line, or in an array of one document.
+"""JSON, a row on each line, or all rows in one document.
 
-A number is kept as it is written. A key in an object within is written with a dot: `quote.last`.
+A number is kept as it is written. A key in an object within is written with a dot: `quote.last`. A row may be an array,
+whose values have the keys `1`, `2` and so on. The rows of a document are one of
+
+- an array of them: `[{"s": "A", "p": 1}]`, `[["A", 1]]`
+- an object of them: `{"2024-01-02": {"p": 1}}`; its keys are a column named `@key`, plain values one named `@value`
+- columns of equal length: `{"s": ["A"], "p": [1]}`; what stands beside them is no column.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -18,6 +23,8 @@ from marketdata_assets.loading.text import Text
 
 DECODER = msgspec.json.Decoder(float_hook=str)
 MAX_DOCUMENT_BYTES = 1024 * 1024 * 1024
+KEY, VALUE = "@key", "@value"
+"""Columns of an object of rows."""
 
 
 def read_lines(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Generator[pl.DataFrame]:
@@ -30,19 +37,18 @@ def read_lines(stream: HashedStream, unit: Unit, loader: Loader, rejects: Reject
     for block in text.blocks():
         rejects.rows += len(block.undecodable)
         rejects.add_all(block.undecodable, f"not {loader.encoding}")
-        objects = [*_objects(block.text.removeprefix(b"\xef\xbb\xbf"), block.first_line, rejects)]
+        objects = [*_objects(block.text.removeprefix(b"\xef\xbb\xbf"), block.first_line, loader, rejects)]
         rows += len(objects)
         yield _frame(objects, loader, rejects, found)
     _check_keys(unit.place, rows, loader, found)
 
 
 def read_document(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Generator[pl.DataFrame]:
-    """The objects of an array, at `loader.rows` of the document. Raises BadFile or BadHeader."""
-    found = _array(stream, unit, loader)
-    objects = [(number, row) for number, row in enumerate(found, 1) if isinstance(row, dict)]
-    others = [number for number, row in enumerate(found, 1) if not isinstance(row, dict)]
-    rejects.rows += len(others)
-    rejects.add_all(others, "not an object")
+    """The rows at `loader.rows` of the document. Raises BadFile or BadHeader."""
+    objects = list[tuple[int, dict[str, Any]]]()
+    for number, value in enumerate(_values(stream, unit, loader), 1):
+        if (row := _row(number, value, loader, rejects)) is not None:
+            objects.append((number, row))
     keys: set[str] = set()
     yield _frame(objects, loader, rejects, keys)
     _check_keys(unit.place, len(objects), loader, keys)
@@ -50,30 +56,62 @@ def read_document(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rej
 
 def rows(stream: HashedStream, unit: Unit, loader: Loader, wanted: set[int]) -> Iterator[tuple[int, Any]]:
     """Some rows of a document, by number from 1 on."""
-    return ((number, row) for number, row in enumerate(_array(stream, unit, loader), 1) if number in wanted)
+    return ((number, row) for number, row in enumerate(_values(stream, unit, loader), 1) if number in wanted)
 
 
-def _array(stream: HashedStream, unit: Unit, loader: Loader) -> list[Any]:
+def _values(stream: HashedStream, unit: Unit, loader: Loader) -> list[Any]:
     raw = stream.read(MAX_DOCUMENT_BYTES)
     if stream.read(1):
         raise BadFile(unit.place, "a JSON document of more than 1 GB; deliver JSON lines")
     try:
-        found = at(DECODER.decode(raw.decode(loader.encoding)), loader.rows) if raw.strip() else []
+        found = values_of(at(DECODER.decode(raw.decode(loader.encoding)), loader.rows)) if raw.strip() else []
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadFile(unit.place, f"not JSON: {error}") from error
-    if not isinstance(found, list):
-        raise BadFile(unit.place, f"no array of rows at {loader.rows or 'its top'}; correct loader.rows")
+    if found is None:
+        raise BadFile(unit.place, f"no rows at {loader.rows or 'its top'}; correct loader.rows")
     return found
+
+
+def values_of(found: Any) -> list[Any] | None:
+    """The rows of an array, of an object of them, or of columns of equal length; None for anything else."""
+    if not isinstance(found, dict):
+        return found if isinstance(found, list) else None
+    if all(isinstance(value, dict) for value in found.values()):
+        return [{KEY: key, **value} for key, value in found.items()]
+    lists = {key: value for key, value in found.items() if isinstance(value, list)}
+    if not lists:
+        return [{KEY: key, VALUE: value} for key, value in found.items()]
+    if len({*map(len, lists.values())}) == 1:
+        return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+    return None
+
+
+def row_of(value: Any) -> dict[str, Any] | None:
+    """A row by its keys; None for a plain value."""
+    if isinstance(value, list):
+        return {str(number): one for number, one in enumerate(value, 1)}
+    return value if isinstance(value, dict) else None
+
+
+def _row(number: int, value: Any, loader: Loader, rejects: Rejects) -> dict[str, Any] | None:
+    """A row of the kind that `loader.columns` names: keys, or the places of an array."""
+    row = row_of(value)
+    if row is None or (isinstance(value, list) and not any(source.isdigit() for source in loader.columns)):
+        rejects.rows += 1
+        rejects.add(number, "not an object" if row is None else "an array, and loader.columns names keys of objects")
+        return None
+    return row
 
 
 def at(value: Any, path: str) -> Any:
     """What a document has at a path such as `data.items`; None where it ends before."""
-    for key in filter(None, path.split(".")):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
+    if not path or not isinstance(value, dict):
+        return None if path else value
+    key, _, rest = path.partition(".")
+    return value[path] if path in value else at(value.get(key), rest)
 
 
-def _objects(text: bytes, first: int, rejects: Rejects) -> Iterator[tuple[int, dict[str, Any]]]:
+def _objects(text: bytes, first: int, loader: Loader, rejects: Rejects) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(text.split(b"\n"), first):
         if not line.strip():
             continue
@@ -83,11 +121,8 @@ def _objects(text: bytes, first: int, rejects: Rejects) -> Iterator[tuple[int, d
             rejects.rows += 1
             rejects.add(number, f"not JSON: {error}")
             continue
-        if isinstance(row, dict):
-            yield number, row
-        else:
-            rejects.rows += 1
-            rejects.add(number, "not an object")
+        if (found := _row(number, row, loader, rejects)) is not None:
+            yield number, found
 
 
 def _frame(

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,8 @@ def read(path: Path) -> Sample:
             case "parquet":
                 return _of_parquet(unit, stream.read())
             case "excel":
-                return _of_workbook(unit, stream.read())
+                data = stream.read()
+                return _of_workbook(unit, data) if excel.is_workbook(data) else _of_text(unit, data[:BYTES])
             case "json" | "json_lines":
                 return _of_json(unit, stream.read() if kind == "json" else stream.read(BYTES), kind)
             case _:
@@ -119,14 +120,14 @@ def _of_json(unit: Unit, raw: bytes, kind: Format) -> Sample:
     keys: dict[str, Any] = {"format": kind, "encoding": encoding}
     if kind == "json":
         document = _json(unit, text)
-        path = next(iter(_arrays(document, ())), None)
-        if path is None:
-            raise BadFile(unit.place, "it has no array of objects")
-        keys["rows"] = ".".join(path)
-        objects = json_lines.at(document, keys["rows"])[:ROWS]
+        found = next((one for kind in TABLES for one in _places(document, (), kind)), None)
+        if found is None:
+            raise BadFile(unit.place, "it has no array of objects or arrays, no object of them, no columns")
+        keys["rows"] = ".".join(found)
+        values = json_lines.values_of(json_lines.at(document, keys["rows"])) or []
     else:
-        objects = [_json(unit, line) for line in text.split("\n")[:ROWS] if line.strip()]
-    flat = [dict(_leaves(row, "")) for row in objects if isinstance(row, dict)]
+        values = [_json(unit, line) for line in text.split("\n")[:ROWS] if line.strip()]
+    flat = [dict(_leaves(row, "")) for row in map(json_lines.row_of, values[:ROWS]) if row is not None]
     names = list(dict.fromkeys(name for row in flat for name in row))
     return Sample(unit, names, [[row.get(name) for name in names] for row in flat], keys, unsure)
 
@@ -182,13 +183,37 @@ def _cells(lines: list[str], delimiter: str) -> list[Row]:
     return [[cell.strip() for cell in row] for row in csv.reader(plain, delimiter=delimiter)]
 
 
-def _arrays(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Where a document has arrays of objects, the outermost first."""
-    if isinstance(value, list) and value and isinstance(value[0], dict):
+def _of_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _of_arrays(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], list) and len(value[0]) > 1
+
+
+def _by_key(value: Any) -> bool:
+    """Whether it is an object of objects that have the same keys."""
+    rows = list(value.values()) if isinstance(value, dict) else []
+    alike = len(rows) > 1 and all(isinstance(row, dict) and row for row in rows)
+    return alike and all(2 * len(rows[0].keys() & row.keys()) >= len(rows[0]) for row in rows)
+
+
+def _of_columns(value: Any) -> bool:
+    lists = [one for one in value.values() if isinstance(one, list)] if isinstance(value, dict) else []
+    return len(lists) > 1 and {len(one) for one in lists} == {max(map(len, lists))} != {0}
+
+
+TABLES: tuple[Callable[[Any], bool], ...] = (_of_objects, _of_arrays, _by_key, _of_columns)
+"""What may hold the rows of a document, the most usual first."""
+
+
+def _places(value: Any, path: tuple[str, ...], kind: Callable[[Any], bool]) -> Iterator[tuple[str, ...]]:
+    """Where a document has tables of this kind, the outermost first."""
+    if kind(value):
         yield path
     elif isinstance(value, dict):
         for key, inner in value.items():
-            yield from _arrays(inner, (*path, key))
+            yield from _places(inner, (*path, key), kind)
 
 
 def _leaves(row: dict[str, Any], prefix: str) -> Iterator[tuple[str, str | None]]:

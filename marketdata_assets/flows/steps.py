@@ -1,7 +1,7 @@
 """The handlers of a flow as the YAML declares them. What each does to a frame is in `handlers`."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -209,9 +209,22 @@ class Macd(Grouped):
     name: str = "macd"
 
 
-class Call(HandlerConfig):
-    """The user's function or async function: `function(frame, **arguments) -> frame`, both polars DataFrames."""
+class Unpivot(HandlerConfig):
+    """Columns to rows: of each row one for each column that is not kept; `name` has its name, `value` its value.
 
+    A row without a value is left out with `drop_missing`.
+    """
+
+    keep: AnyNames = Field(default=[])
+    name: str = "name"
+    value: str = "value"
+    drop_missing: bool = False
+
+
+class Call(HandlerConfig):
+    """The user's function or async function: `function(frame, **arguments) -> frame`, both DataFrames of `frame`."""
+
+    frame: Literal["polars", "pandas"] = "polars"
     function: Annotated[str, Field(json_schema_extra={"pattern": f"^{DOTTED}$"})]
     arguments: dict[str, Any] = Field(default={})
     blocks: bool = False
@@ -244,6 +257,7 @@ class Step(Section):
     ema: Ema | None = None
     rsi: Rsi | None = None
     macd: Macd | None = None
+    unpivot: Unpivot | None = None
     call: Call | None = None
 
     @classmethod

@@ -102,6 +102,27 @@ def price_limits(client: "Client", days: Days, symbols: Iterable[str] | None = N
     return of_days(client, PRICE_LIMITS, days, symbols).select("symbol", "date", "up", "down")
 
 
+def has_limits(client: "Client") -> bool:
+    """Whether there is a table of limits."""
+    return _exists(client, PRICE_LIMITS.name)
+
+
+def limit_digests(
+    client: "Client", months: Iterable[str], closed: dt.date, symbols: Iterable[str] | None = None
+) -> dict[tuple[str, str], str]:
+    """A digest of the limits of a symbol's days up to `closed`, by symbol and month; none of a month without limits."""
+    if not has_limits(client):
+        return {}
+    keep, bound = _named(symbols)
+    where = _where(["formatDateTime(date, '%%Y-%%m') IN %(months)s", "date <= %(closed)s", *keep])
+    sql = f"""
+        SELECT toString(symbol) AS symbol, formatDateTime(date, '%%Y-%%m') AS month,
+            hex(groupBitXor(cityHash64(date, up, down))) AS digest
+        FROM {PRICE_LIMITS.name} {where} GROUP BY symbol, month"""
+    found = clickhouse.read(client, sql, bound | {"months": sorted(set(months)), "closed": closed})
+    return {(symbol, month): digest for symbol, month, digest in found.iter_rows()}
+
+
 def covered(client: "Client", table: Table, days: Days | None = None) -> frozenset[dt.date]:
     """The days of a daily table that are answered in full, of `days` or of all."""
     if not _exists(client, ledger.LEDGER):

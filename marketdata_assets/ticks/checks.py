@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from marketdata_assets.reference import stored
+from marketdata_assets.reference.calendar import last_closed
 from marketdata_assets.reference.completeness import Reference, finding, judge
 from marketdata_assets.reference.records import Days
-from marketdata_assets.reference.tables import PRICE_LIMITS
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding, sample_evenly
 from marketdata_assets.ticks import coverage as minutes
 from marketdata_assets.ticks import registry
 from marketdata_assets.ticks.factor_reconcile import PENDING, Inputs, Sessions, bars_digest, months_of
-from marketdata_assets.ticks.factor_sql import NAME, differences, recomputed, window
+from marketdata_assets.ticks.factor_sql import NAME, differences, off_limits, recomputed, window
 from marketdata_assets.ticks.records import FLAGS
 from marketdata_assets.ticks.reports import Unit, by_month
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA, statement
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 RECOMPUTED_SYMBOLS = 20  # of each month
-LIMIT_TOLERANCE = 1.01  # limits are rounded to cents
 
 
 @dataclass(frozen=True)
@@ -108,24 +108,11 @@ def units_agree(question: Question) -> Finding:
 
 def prices_in_limits(question: Question) -> Finding:
     """No price is beyond the limits of the day; days and symbols without limits are not judged."""
-    if not question.units or not _has_limits(question.client):
+    if not question.units or not stored.has_limits(question.client):
         return Finding(0, (), 0)
-    sql = f"""
-        SELECT toString(symbol) AS symbol, date, bars, provider, low, high, up, down
-        FROM (
-            SELECT symbol, date, count() AS bars, any(provider) AS provider, min(low) AS low, max(high) AS high
-            FROM tick_data WHERE {{mine}} GROUP BY symbol, date
-        ) AS days
-        INNER JOIN (SELECT symbol, date, up, down FROM {PRICE_LIMITS.name} WHERE {{mine}} AND up > 0) AS limits
-            USING (symbol, date)
-        WHERE high > up * {LIMIT_TOLERANCE} OR low < down / {LIMIT_TOLERANCE}
-        ORDER BY symbol, date"""
+    sql = statement("off_limits")
     remedy = "prices in yuan and not adjusted? Correct the source or the file, then load the day with --refetch"
     return _examined(question, sql, lambda row: f"{row['high'] / row['up']:.4g} times the upper limit: {remedy}")
-
-
-def _has_limits(client: "Client") -> bool:
-    return bool(clickhouse.read(client, f"EXISTS TABLE {PRICE_LIMITS.name}").item())
 
 
 def _examined(question: Question, sql: str, words: Callable[[dict[str, Any]], str]) -> Finding:
@@ -177,8 +164,11 @@ def factors_recomputed(question: Question) -> Finding:
         both = ledger.entries(question.client, TICK_DATA.name, months_of(month), sample)
         bars = {(load.source, load.unit): load for load in both}
         judged, sessions = [], Sessions.of(month, question.reference.calendar.trading_days)
+        closed = last_closed(dt.datetime.now(dt.UTC))
+        limits = stored.limit_digests(question.client, months_of(month), closed, sample)
         for symbol in sample:
-            digest = bars_digest((bars.get((symbol, one)) for one in months_of(month)), sessions)
+            known_limits = (limits.get((symbol, one), "") for one in months_of(month))
+            digest = bars_digest((bars.get((symbol, one)) for one in months_of(month)), sessions, known_limits)
             if Inputs.of(known[symbol]).bars == digest != PENDING:
                 judged.append(symbol)
         left_out += len(sample) - len(judged)
@@ -220,13 +210,14 @@ def _compared(question: Question, month: str, symbols: Sequence[str]) -> pl.Data
         " WHERE symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s",
         bound,
     )
-    stored = clickhouse.read(
+    existing = clickhouse.read(
         question.client,
         "SELECT toString(symbol) AS symbol, date, toString(factor) AS factor, value FROM factors"
         f" WHERE symbol IN %(symbols)s AND date BETWEEN %(month)s AND %(last)s AND provider = '{NAME}'",
         bound,
     )
-    return differences(stored, recomputed(bars, sessions, Days.month(month).first))
+    off = off_limits(question.client, symbols, Days(sessions[0], sessions[-1]))
+    return differences(existing, recomputed(bars, sessions, Days.month(month).first, off))
 
 
 def _rows(question: Question, wrong: str) -> Finding:

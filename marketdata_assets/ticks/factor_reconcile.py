@@ -1,8 +1,9 @@
 """What becomes of the factors of a symbol-month: computed ones, those of providers, and existing rows that are kept.
 
 The ledger keeps what factors were made from in a line such as `5f0c41...e2 tushare:2026-10-29/2026-10-30/2026-10-30
-yahoo:failed`: a digest of the definitions, of the loaded bars and of the trading days, then for each provider how far
-its answers go, see Answered. Equal inputs give equal factors. Nothing is read or written here.
+yahoo:failed`: a digest of the definitions, of the loaded bars, of the trading days and of the limits of prices, then
+for each provider how far its answers go, see Answered. Equal inputs give equal factors.
+Nothing is read or written here.
 """
 
 import datetime as dt
@@ -118,12 +119,15 @@ class Sessions:
         return ",".join(self.days[: bisect_right(self.days, last)])
 
 
-def bars_digest(loads: Iterable[Load | None], sessions: Sessions) -> str:
-    """A digest of the loaded bars of some months, the factors' own first; PENDING while one of them is pending."""
-    return digest_of(((load.content_hash, ",".join(load.slices)) if load else None for load in loads), sessions)
+def bars_digest(loads: Iterable[Load | None], sessions: Sessions, limits: Iterable[str]) -> str:
+    """A digest of the loaded bars of some months, the factors' own first; PENDING while one of them is pending.
+
+    `limits` are the digests of the limits of prices in these months, empty where there are none.
+    """
+    return digest_of(((load.content_hash, ",".join(load.slices)) if load else None for load in loads), sessions, limits)
 
 
-def digest_of(contents: Iterable[tuple[str | None, str] | None], sessions: Sessions) -> str:
+def digest_of(contents: Iterable[tuple[str | None, str] | None], sessions: Sessions, limits: Iterable[str]) -> str:
     """The same of content hashes and covered days, as the ledger has them; None is a month that has none.
 
     Trading days after the last covered one have no factor yet, and do not count.
@@ -136,6 +140,7 @@ def digest_of(contents: Iterable[tuple[str | None, str] | None], sessions: Sessi
         if content_hash == "":
             return PENDING
         result.update(f"|{content_hash or ''}|{days}".encode())
+    result.update(f"|{'|'.join(limits)}".encode())
     return result.hexdigest()
 
 

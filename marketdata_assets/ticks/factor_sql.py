@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
@@ -24,7 +25,7 @@ NAME = "tick_data"  # what the column `provider` says of these factors
 COMPUTED = ("daily_return", "volatility", "volume_ratio", "vwap_deviation")
 MIN_BARS = 10
 DAYS_BEFORE = 5
-DEFINITIONS = "2"  # change it with a definition: then all factors are computed again
+DEFINITIONS = "3"  # change it with a definition: then all factors are computed again
 
 SYMBOLS_A_QUERY = 1000
 
@@ -46,9 +47,20 @@ def computed(client: "Client", symbols: Sequence[str], month: str, trading_days:
             "first": sessions[0],
             "last": sessions[-1],
             "month": days.first,
+            "off_limits": off_limits(client, symbols, Days(sessions[0], sessions[-1])),
         }
         frames.append(clickhouse.read(client, sql, bound))
     return long(pl.concat(frames), NAME, COMPUTED)
+
+
+def off_limits(client: "Client", symbols: Sequence[str], days: Days) -> list[tuple[str, dt.date]]:
+    """The symbols and days whose prices are beyond the limits of the day."""
+    if not symbols or not stored.has_limits(client):
+        return []
+    mine = "symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s"
+    bound = {"symbols": list(symbols), "first": days.first, "last": days.last}
+    found = clickhouse.read(client, statement("off_limits").replace("{mine}", mine), bound)
+    return list(found.select("symbol", "date").iter_rows())
 
 
 def window(month: str, trading_days: TradingDays) -> list[dt.date]:
@@ -70,12 +82,19 @@ def long(wide: pl.DataFrame, provider: str, names: Sequence[str]) -> pl.DataFram
     return rows.sort("symbol", "date", "factor")
 
 
-def recomputed(bars: pl.DataFrame, sessions: Sequence[dt.date], month: dt.date) -> pl.DataFrame:
+def recomputed(
+    bars: pl.DataFrame,
+    sessions: Sequence[dt.date],
+    month: dt.date,
+    off: Sequence[tuple[str, dt.date]] = (),
+) -> pl.DataFrame:
     """The factors again, in polars and without the query, to compare the table with: of days from `month` on.
 
-    From `bars` (symbol, date, ts, close, volume, turnover, flags) of `sessions`.
+    From `bars` (symbol, date, ts, close, volume, turnover, flags) of `sessions`, without days `off` their limits.
     """
+    left_out = pl.DataFrame(off, {"symbol": pl.String, "date": pl.Date}, orient="row")
     bars = bars.filter(((pl.col("flags") & FLAGS["units"]) == 0).all().over("symbol", "date"))
+    bars = bars.join(left_out, on=["symbol", "date"], how="anti")
     numbers = pl.DataFrame({"date": sessions, "session": range(len(sessions))}, {"date": pl.Date, "session": pl.Int64})
     priced = bars.filter(pl.col("close").is_not_null()).sort("symbol", "date", "ts")
     step = pl.col("close") / pl.col("close").shift(1).over("symbol", "date") - 1

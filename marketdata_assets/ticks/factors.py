@@ -104,8 +104,10 @@ class _Computation:
         bars = {(load.source, load.unit): load for load in entries}
         loads = self._loads(month, symbols)
         tasks, sessions = [], Sessions.of(month, self.trading_days)
+        limits = stored.limit_digests(self.run.client, months_of(month), last_closed(self.run.now), symbols)
         for symbol in symbols:
-            digest = bars_digest((bars.get((symbol, name)) for name in months_of(month)), sessions)
+            known_limits = (limits.get((symbol, name), "") for name in months_of(month))
+            digest = bars_digest((bars.get((symbol, name)) for name in months_of(month)), sessions, known_limits)
             before = Inputs.of(loads.get(symbol))
             task = Task(symbol, loads.get(symbol), replace(before, bars=digest))
             requested = [provider.name for provider in self.providers if provider.config.symbol_mapping.theirs(symbol)]

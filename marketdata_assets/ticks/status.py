@@ -119,7 +119,8 @@ def _states(
     expected, removed = _expected(client, months, now, trading_days), sorted(registry.removed(client))
     bars = ledgers["tick_data"]
     moment = Moment(now, trading_days)
-    behind_bars = _older(ledgers["factors"].filter(pl.col("month").is_in(list(months))), bars, moment)
+    limits = stored.limit_digests(client, known, moment.closed)
+    behind_bars = _older(ledgers["factors"].filter(pl.col("month").is_in(list(months))), bars, moment, limits)
     states_by_table: dict[Table, pl.DataFrame] = {}
     for table in TABLES:
         mine = ledgers[table].filter(pl.col("month").is_in(list(months)))
@@ -211,8 +212,10 @@ def _uncovered(units: pl.DataFrame, moment: Moment) -> pl.DataFrame:
     return distinct.with_columns(late=pl.Series(late, dtype=pl.Boolean))
 
 
-def _older(factors: pl.DataFrame, bars: pl.DataFrame, moment: Moment) -> pl.DataFrame:
-    """For each symbol-month of factors, whether its bars or trading days are others now, or a provider is due again."""
+def _older(
+    factors: pl.DataFrame, bars: pl.DataFrame, moment: Moment, limits: Mapping[tuple[str, str], str]
+) -> pl.DataFrame:
+    """For each symbol-month of factors, whether what they were computed from is another now, or a provider is due."""
     loaded = {
         (symbol, month): (content, slices)
         for symbol, month, content, slices in bars.select(*_KEYS, "content_hash", "slices").iter_rows()
@@ -226,6 +229,7 @@ def _older(factors: pl.DataFrame, bars: pl.DataFrame, moment: Moment) -> pl.Data
     for symbol, month, text in factors.select(*_KEYS, "attempted_hash").iter_rows():
         inputs = Inputs.parse(text or "")
         contents = (loaded.get((symbol, name)) for name in before[month])
-        same = inputs.bars == digest_of(contents, sessions[month])
+        known_limits = (limits.get((symbol, name), "") for name in before[month])
+        same = inputs.bars == digest_of(contents, sessions[month], known_limits)
         late.append(not same or bool(inputs.missing(inputs.answered, until[month], moment)))
     return factors.select(_KEYS).with_columns(late=pl.Series(late, dtype=pl.Boolean))

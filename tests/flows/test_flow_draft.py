@@ -134,7 +134,7 @@ def test_rows_without_a_key_are_kept_by_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_table_says_so(tmp_path: Path) -> None:
-    for name, data, said in [("a.bin", b"\0\1", "it is not text"), ("a.json", b"{}", "no array of objects")]:
+    for name, data, said in [("a.bin", b"\0\1", "it is not text"), ("a.json", b"{}", "no array of objects or arrays")]:
         with pytest.raises(BadFile, match=said):
             made(tmp_path, name, data)
 

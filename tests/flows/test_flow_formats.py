@@ -76,6 +76,20 @@ DELIVERIES = {
     "json lines": ("  format: json_lines\n" + NAMED, "a.jsonl", lines(*OBJECTS)),
     "json": ("  format: json\n  rows: data.items\n  columns: {id.Symbol: symbol, Date: day, Close: close}\n" + TYPES,
              "a.json", json.dumps({"data": {"items": [{**row, "id": row} for row in OBJECTS]}}).encode()),
+    "json arrays": ("  format: json\n  rows: data\n  columns: {1: day, 2: symbol, 3: close}\n" + TYPES, "a.json",
+                    b'{"code": "0", "data": [["2024-01-02", "A", "10.5"], ["2024-01-03", "B", 0.3]]}'),
+    "json lines of arrays": ("  format: json_lines\n  columns: {1: day, 2: symbol, 3: close}\n" + TYPES, "a.jsonl",
+                             b'["2024-01-02", "A", "10.5"]\n["2024-01-03", "B", 0.3]\n'),
+    "json by key": ("  format: json\n  rows: Series (Daily)\n  columns: {'@key': day, s: symbol, 4. close: close}\n"
+                    + TYPES, "a.json", b'{"Series (Daily)": {"2024-01-02": {"s": "A", "4. close": "10.5"},'
+                    b' "2024-01-03": {"s": "B", "4. close": "0.3"}}}'),
+    "json by symbol": ("  format: json\n  columns: {'@key': symbol, 1: day, 2: close}\n" + TYPES, "a.json",
+                       b'{"A": {"1": "2024-01-02", "2": 10.5}, "B": {"1": "2024-01-03", "2": 0.3}}'),
+    "json columns": ("  format: json\n  rows: result\n  columns: {t: day, s: symbol, c: close}\n" + TYPES, "a.json",
+                     b'{"result": {"t": ["2024-01-02", "2024-01-03"], "s": ["A", "B"], "c": [10.5, 0.3], "ok": true}}'),
+    "page": ("  format: excel\n  glob: '*.xls'\n  columns: {代码: symbol, 日期: day, 收盘: close}\n" + TYPES, "a.xls",
+             "<html><meta charset='gbk'><table><tr><td>x</table><TABLE><tr><th>代码<th>日期<th>收盘</tr><tr><td> A</td>"
+             "<td>2024-01-02<td><b>10</b>.5</tr><tr><td>B<td>2024-01-03<td>0.3</table>".encode("gbk")),
     "parquet": ("  format: parquet\n" + NAMED, "a.parquet", parquet()),
     "gzip": ("  glob: '*.csv.gz'\n" + NAMED, "a.csv.gz",
              gzip.compress(b"Symbol,Date,Close\nA,2024-01-02,10.5\nB,2024-01-03,0.3\n")),
@@ -105,8 +119,10 @@ BAD = {
               "a.txt", b"A  2024-01-02    10.5\nB  2024\nC  2024-01-02 1.23456\n",
               {2: "7 characters, expected 14 to 21", 3: "close '1.23456' is no numeric(16,4), or has more"}),
     "json lines": ("  format: json_lines\n" + NAMED, "a.jsonl",
-                   lines(OBJECTS[0]) + b'{"Symbol": \n[1]\n{"Symbol": "A", "Date": "2024-01-05", "Close": 1.23456}\n',
-                   {2: "not JSON: ", 3: "not an object", 4: "close '1.23456' is no numeric(16,4), or has more"}),
+                   lines(OBJECTS[0])
+                   + b'{"Symbol": \n1\n{"Symbol": "A", "Date": "2024-01-05", "Close": 1.23456}\n[1, 2]\n',
+                   {2: "not JSON: ", 3: "not an object", 4: "close '1.23456' is no numeric(16,4), or has more",
+                    5: "an array, and loader.columns names keys of objects"}),
 }  # fmt: skip
 
 
@@ -207,7 +223,9 @@ def test_a_function_of_the_user_reads_a_format_of_their_own(dsn: str, tmp_path: 
     [
         (DELIVERIES["headerless"][0], "a.csv", b"A,2024-01-02\n",
          "a.csv:1: the row has 2 columns, and loader.columns takes column 3"),
-        (DELIVERIES["json"][0], "a.json", b'{"data": 1}', "a.json: no array of rows at data.items; correct"),
+        (DELIVERIES["json"][0], "a.json", b'{"data": 1}', "a.json: no rows at data.items; correct"),
+        (DELIVERIES["json columns"][0], "a.json", b'{"result": {"t": ["2024-01-02"], "s": [], "c": [1]}}',
+         "a.json: no rows at result; correct"),
         (DELIVERIES["json lines"][0], "a.jsonl", b'{"symbol": 1}\n', "a.jsonl:1: no row has Symbol, Date, Close."),
         (DELIVERIES["parquet"][0], "a.parquet", b"PAR1", "a.parquet: not a Parquet file that can be read"),
         ("  format: excel\n" + NAMED, "a.xlsx", b"x", "a.xlsx: not a workbook that can be read"),

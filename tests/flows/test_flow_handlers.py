@@ -1,6 +1,7 @@
 """What each built-in handler does to a frame, against values worked out by hand."""
 
 import datetime as dt
+from decimal import Decimal
 from pathlib import Path
 from statistics import stdev
 from typing import Any
@@ -9,7 +10,7 @@ import polars as pl
 import pytest
 
 from marketdata_assets.flows.ashares import flag_moves
-from marketdata_assets.flows.definition import FlowDefinition, parse
+from marketdata_assets.flows.definition import FlowDefinition, parse, read
 from marketdata_assets.flows.errors import BadFunction, FlowError, MissingColumn
 from marketdata_assets.flows.pipeline import Pipeline
 from marketdata_assets.flows.trial import check
@@ -127,6 +128,61 @@ def test_a_mistake_names_flow_unit_handler_and_shape(handler: str, said: str) ->
         result(TWO, handler)
     assert str(caught.value).startswith("flow flow, f.csv: ")
     assert said in str(caught.value)
+
+
+def test_unpivot_makes_a_row_of_each_other_column() -> None:
+    wide = frame(k=["a", "b"], **{"2023": [1.5, None], "2024": [2.5, 3.5]})
+    long, _ = result(wide, "unpivot: {keep: k, name: year, value: gdp}")
+    assert sorted(long.select("k", "year", "gdp", LINE).rows()) == [
+        ("a", "2023", 1.5, 2), ("a", "2024", 2.5, 2), ("b", "2023", None, 3), ("b", "2024", 3.5, 3),
+    ]  # fmt: skip
+    some, _ = result(wide, "unpivot: {keep: [k], name: year, value: gdp, drop_missing: true}")
+    assert sorted(some["year"]) == ["2023", "2024", "2024"]
+    with pytest.raises(FlowError, match=r"handler 1 \(unpivot\).*nothing"):
+        result(wide, "unpivot: {keep: nothing}")
+
+
+PANDAS = """
+import pandas as pd
+
+def clean(df, limit):
+    assert isinstance(df, pd.DataFrame) and df["day"].dtype.kind == "M" and df["close"].dtype == float
+    df = df.dropna(subset=["close"]).sort_values("day")
+    df["ma"] = df["close"].rolling(2).mean()
+    df["name"] = df["name"].fillna("none").str.upper()
+    df["at"] = pd.to_datetime(df["day"]).dt.tz_localize("UTC")
+    return df[df["close"] < limit]
+
+def grouped(df):
+    return df.groupby("name", dropna=False).agg(close=("close", "sum"), n=("close", "size"))
+"""
+
+
+def test_a_handler_for_pandas_works_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "old.py").write_text(PANDAS)
+    (tmp_path / "flow.yaml").write_text(
+        FLOW + "  - call: {function: .old.clean, frame: pandas, arguments: {limit: 9}}\n"
+    )
+    days = [dt.date(2024, 1, day) for day in (4, 3, 2, 5, 6)]
+    closes = [Decimal("2.50"), None, Decimal("1.50"), Decimal("99.00"), Decimal("4.00")]
+    given = frame(name=["x", "y", None, "z", "w"], day=days, close=closes, n=[1, None, 3, 4, 5])
+    assert given.schema["close"] == pl.Decimal(38, 2)
+    pipeline = Pipeline(read(tmp_path / "flow.yaml"), "f.csv", Rejects())
+    got = pipeline.all([given])
+    assert got.select("name", "day", "close", "ma", "n", LINE).rows() == [
+        ("NONE", dt.date(2024, 1, 2), 1.5, None, 3.0, 4),
+        ("X", dt.date(2024, 1, 4), 2.5, 2.0, 1.0, 2),
+        ("W", dt.date(2024, 1, 6), 4.0, 51.5, 5.0, 6),
+    ]
+    assert got.schema["day"] == pl.Date and got.schema[LINE] == pl.Int64
+    assert got["at"][0] == dt.datetime(2024, 1, 2, tzinfo=dt.UTC)
+    assert (pipeline.left_out, pipeline.made) == (2, 0)
+    assert pipeline.all([given.clear()]).height == 0
+    (tmp_path / "flow.yaml").write_text(FLOW + "  - call: {function: .old.grouped, frame: pandas}\n")
+    got = Pipeline(read(tmp_path / "flow.yaml"), "f.csv", Rejects()).all([given])
+    assert sorted(got.fill_null("").rows()) == [
+        ("", 1.5, 1), ("w", 4.0, 1), ("x", 2.5, 1), ("y", 0.0, 1), ("z", 99.0, 1),
+    ]  # fmt: skip
 
 
 def test_rows_that_a_function_made_have_numbers_of_their_own() -> None:

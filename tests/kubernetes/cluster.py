@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +25,7 @@ TOKEN = "a token of the account launcher"
 JOBS = re.compile(r"/apis/batch/v1/namespaces/([^/]+)/jobs(?:/([^/]+))?(/status)?")
 CORE = re.compile(r"/api/v1/namespaces/([^/]+)/(pods|events)(?:/([^/]+))?(/log)?")
 OUT_OF_MEMORY = 137
+GRACE_SECONDS = 30.0
 
 
 @dataclass
@@ -113,10 +114,12 @@ class Cluster:
         return 200, {"kind": "Status", "apiVersion": "v1", "status": "Success"}
 
     def delete_pod(self, name: str) -> tuple[int, dict[str, Any]]:
+        """Ask a pod to end; the kubelet kills what has not done so after the grace period."""
         for pod in [*self.pods.values(), *self.deleted]:
             if pod.name == name and not pod.deleted:
                 pod.deleted = True
                 pod.process.terminate()
+                threading.Thread(target=_kill_after_grace, args=[pod.process], daemon=True).start()
                 return 200, pod.manifest()
         return 404, _failure(404, "NotFound", f'pods "{name}" not found')
 
@@ -254,6 +257,14 @@ def _routed(cluster: Cluster, verb: str, url: Any, body: Any) -> tuple[int, dict
         for pod in cluster.listed_pods({"fieldSelector": [f"metadata.name={name}"]}):
             return 200, pod.log.read_bytes() if log else pod.manifest()
     return 404, _failure(404, "NotFound", f"{verb} {url.path} is not known")
+
+
+def _kill_after_grace(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _failure(code: int, reason: str, message: str) -> dict[str, Any]:

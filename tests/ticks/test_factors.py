@@ -34,6 +34,7 @@ from hypothesis import strategies as st
 from tick_clients import Clients
 from tick_rows import entry
 
+from marketdata_assets.reference import tables as reference_tables
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -109,6 +110,49 @@ def test_a_corrected_calendar_makes_the_factors_stale_that_looked_at_the_day(
 
     assert set(status.behind(client, window, now, trading_days=announced).factors) == set()
     assert spring in values(client, "daily_return", SYMBOL)
+
+
+def test_a_day_with_prices_beyond_its_limits_has_no_factors_and_its_limits_are_inputs(
+    client: Client, compute_all: Computer
+) -> None:
+    """Limits may come, change and go after the bars, whose content stays the same."""
+    register_all(client)
+    stand(client, [*months(), *months(OTHER)])
+    compute_all()
+    whole, wrong = factors(client), FEBRUARY[9]
+    assert wrong in values(client, "volatility", SYMBOL)
+    reference_tables.ensure(client)
+
+    def limit(day: dt.date, up: float, down: float) -> None:
+        client.command("DELETE FROM price_limits WHERE date = %(day)s", {"day": day})
+        row = {"symbol": SYMBOL, "date": day, "up": up, "down": down, "source": "test", "seen": NOW}
+        clickhouse.insert(client, "price_limits", pl.DataFrame([row]))
+
+    def behind() -> set[Unit]:
+        return set(status.behind(client, [MONTH], compute_all.now, trading_days=weekdays).factors)
+
+    limit(wrong, 0.11, 0.09)
+    assert behind() == {UNITS[0]}
+    compute_all()
+    assert behind() == set()
+    for name in ("daily_return", "volatility", "vwap_deviation", "volume_ratio"):
+        assert wrong not in values(client, name, SYMBOL)
+    after = [FEBRUARY[10], FEBRUARY[14], FEBRUARY[15]]
+    assert values(client, "daily_return", SYMBOL).keys() == set(FEBRUARY) - {wrong}
+    assert [day in values(client, "volume_ratio", SYMBOL) for day in after] == [False, False, True]
+    mine = pl.col("symbol") == OTHER
+    assert factors(client).filter(mine).equals(whole.filter(mine))
+    limit(wrong, 11.0, 9.0)
+    assert behind() == {UNITS[0]}
+    compute_all()
+    assert factors(client).equals(whole)
+    limit(dt.date(2026, 3, 20), 0.11, 0.09)
+    assert behind() == set(), "limits of a day that nothing is computed of yet"
+    limit(dt.date(2026, 1, 30), 0.11, 0.09)
+    assert behind() == {UNITS[0]}, "the first days of a month use the last ones of the month before"
+    compute_all()
+    assert FEBRUARY[0] in values(client, "daily_return", SYMBOL)
+    assert FEBRUARY[0] not in values(client, "volume_ratio", SYMBOL)
 
 
 def test_factors_of_bars_that_are_gone_go_too(client: Client, compute_all: Computer) -> None:

@@ -1,6 +1,6 @@
 -- Purpose: the factors of each day of a month from the bars of it and of the trading days before; null where a factor
 -- cannot be computed. Parameters: symbols, sessions (the trading days of the month up to its last, and the earlier ones
--- that its factors use), first, last (of these days), month (its first day).
+-- that its factors use), first, last (of these days), month (its first day), off_limits (pairs of symbol and day).
 --
 -- daily_return     last close / last close of the trading day before that has one - 1. It is searched in the
 --                  DAYS_BEFORE trading days before. Both must be above 0.
@@ -12,7 +12,7 @@
 -- vwap_deviation   last close / (sum of turnover / sum of volume) - 1. Every bar must have a volume, and every bar with
 --                  shares a turnover.
 --
--- A day with a bar flagged `units` (128, see FLAGS) counts as one without bars.
+-- A day with a bar flagged `units` (128, see FLAGS), or with prices beyond its limits, counts as one without bars.
 --
 -- MIN_BARS and DAYS_BEFORE are those of `factor_sql.py`.
 SELECT
@@ -53,6 +53,7 @@ FROM (
         FROM tick_data
         WHERE symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s
             AND has(CAST(%(sessions)s AS Array(Date)), date)
+            AND NOT has(CAST(%(off_limits)s AS Array(Tuple(String, Date))), (toString(symbol), date))
         GROUP BY symbol, date
     )
     WINDOW five_before AS (PARTITION BY symbol ORDER BY session RANGE BETWEEN 5 PRECEDING AND 1 PRECEDING)
