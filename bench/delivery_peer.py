@@ -191,7 +191,7 @@ def pipeline(made: Any, table: str, dsn: str) -> None:
     from psycopg.conninfo import conninfo_to_dict
 
     at = conninfo_to_dict(dsn)
-    url = f"postgresql://{at['user']}:none@{at['host']}:{at['port']}/{at['dbname']}"  # it wants a password
+    url = f"postgresql://{at['user']}:{at['password']}@{at['host']}:{at['port']}/{at['dbname']}"
     load = dlt.pipeline("bench", destination=dlt.destinations.postgres(url), dataset_name="public")
     options: dict[str, Any] = {"table_name": table, "primary_key": KEYS[table], "write_disposition": "merge"}
     load.run(made, **options).raise_on_failed_jobs()

@@ -19,9 +19,13 @@ class Figure:
     unit: str
     target: Target | None
     detail: str
+    error: str = ""
+    """Why it could not be measured, such as of a peer that does not run: an error of the benchmark."""
 
     @property
     def holds(self) -> bool | None:
+        if self.error:
+            return False
         if self.target is None:
             return None
         sign, limit = self.target
@@ -35,11 +39,13 @@ class Figure:
             "unit": self.unit,
             "target": target,
             "holds": self.holds,
-            "detail": self.detail,
+            "detail": self.error or self.detail,
         }
 
     def line(self, *, judged: bool = True) -> str:
         """The figure as a person reads it; one from tiny inputs is not judged."""
+        if self.error:
+            return f"{self.name}: ERROR: {self.error}"
         verdict = {True: "holds", False: "MISSED", None: "for information"}[self.holds if judged else None]
         target = "" if self.target is None else f" (target {self.target[0]} {self.target[1]:g})"
         return f"{self.name} = {self.value:.3f} {self.unit}{target}: {verdict}. {self.detail}"

@@ -19,7 +19,7 @@ from psycopg import sql
 from bench import deliveries
 from bench.deliveries import DELIVERIES, Delivery
 from bench.figure import Figure
-from bench.peers import NoPeer, environment
+from bench.peers import NoPeer, environment, unmeasured
 from bench.server import Server
 from bench.size import sized
 
@@ -66,7 +66,7 @@ def figures(server: Server, stack: Path, home: Path) -> Iterator[Figure]:
     try:
         tools |= dict.fromkeys(("pandas", "dlt"), str(environment("flow-deliveries", REQUIRED)))
     except NoPeer as error:
-        print(f"flows: ten deliveries without peers: {error}", file=sys.stderr)
+        yield from unmeasured(error, *(f"flows.ten_deliveries_{name}" for name in ("pandas", "dlt")))
     with _bucket() as bucket, _api() as api:
         for tool, python in tools.items():
             loader = _Loader(
@@ -74,9 +74,13 @@ def figures(server: Server, stack: Path, home: Path) -> Iterator[Figure]:
             )
             results = {delivery.name: loader.result(delivery) for delivery in DELIVERIES[:MEASURED]}
             said = "; ".join(f"{name}: {result}" for name, result in results.items())
+            name = f"flows.ten_deliveries_{tool}"
+            if not any(result.seconds for result in results.values()):
+                yield Figure(name, 0, "lines written", None, "", error=f"it loads none: {said}")
+                continue
             detail = f"{loader.version}{deliveries.ROWS:,} rows each, one process. {said}"
             total = sum(result.lines for result in results.values())
-            yield Figure(f"flows.ten_deliveries_{tool}", total, "lines written", None, detail)
+            yield Figure(name, total, "lines written", None, detail)
 
 
 @dataclass

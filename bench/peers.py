@@ -3,15 +3,26 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+from bench.figure import Figure
 from bench.size import SMALL
 
 INSTALL_S = 900
+ENDS = 300
+"""Characters of what a peer printed last."""
 
 
 class NoPeer(Exception):
     """A peer cannot be installed or run; without it there is nothing to compare with."""
+
+
+def unmeasured(error: Exception, *names: str) -> Iterator[Figure]:
+    """The figures that are missing since a peer cannot run: errors of the benchmark, except in a smoke test."""
+    printed = str(getattr(error, "stderr", None) or "").strip()
+    for name in () if SMALL else names:
+        yield Figure(name, 0.0, "", None, "", error=" ".join([str(error), *printed.split()])[-ENDS:])
 
 
 def environment(name: str, requirements: list[str], hint: str = "") -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from bench.figure import Figure, spread
-from bench.peers import NoPeer, environment
+from bench.peers import NoPeer, environment, unmeasured
 from bench.server import Server
 from bench.size import sized
 from marketdata_assets import read
@@ -80,7 +80,7 @@ def _bars(server: Server) -> Iterator[Figure]:
             peer = _peer(name, requirements, dsn)
             assert peer["rows"] == BARS
         except (NoPeer, subprocess.CalledProcessError) as error:
-            yield Figure(f"read.bars_vs_{name}", 0, "x speed", None, f"no peer: {error}")
+            yield from unmeasured(error, f"read.bars_vs_{name}")
             continue
         detail = f"the same rows by {name}: median {peer['wall_s']:.2f} s of 3; floats or decimals of another scale"
         yield Figure(f"read.bars_vs_{name}", peer["wall_s"] / median(ours), "x speed", (">=", 1), detail)

@@ -16,6 +16,7 @@ from marketdata_assets.loading.archives import unpacked_zstd
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import FileState, Unit, units_of
 from marketdata_assets.loading.member_names import is_documentation
+from marketdata_assets.loading.overwrites import unchanged
 from marketdata_assets.loading.replacing import replacing
 
 PLAIN, ZSTD = ".ndjson", ".ndjson.zst"
@@ -47,10 +48,10 @@ def lines_of(path: Path) -> Iterator[bytes]:
     check_regular(path)
     try:
         if path.suffix != ".zst":
-            with path.open("rb", CHUNK_BYTES) as file:
+            with path.open("rb", CHUNK_BYTES) as file, unchanged(str(path), file.fileno()):
                 yield from lines(file)
             return
-        with path.open("rb") as file:
+        with path.open("rb") as file, unchanged(str(path), file.fileno()):
             yield from _split(unpacked_zstd(file))
     except OSError as error:
         raise BadFile(str(path), error.strerror or str(error)) from error

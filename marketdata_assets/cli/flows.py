@@ -445,6 +445,10 @@ def tell(name: str, outcome: RunOutcome, whose: str = "") -> None:
     if metadata:
         for change in metadata.get("table_altered", ()):
             output.notes().print(f"table altered: {change}", markup=False)
+        for rows in metadata.get("rows_replaced", ()):
+            output.notes().print(rows, markup=False)
+        for file in metadata.get("files_deleted", ()):
+            output.notes().print(f"deleted with its file: {file}", markup=False)
         if columns := metadata.get("new_columns"):
             print_new_columns(columns)
         if kept := metadata.get("rows_kept"):

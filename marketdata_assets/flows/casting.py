@@ -58,6 +58,11 @@ def parse(frame: pl.DataFrame, cells: Mapping[str, Cell], rejects: Rejects) -> p
             for line, text, zero in junk_rows:
                 rejects.add(line, f"{name} {text!r} {LOSES_ZEROS if zero else cause}")
             bad.append(junk)
+        if values.dtype == pl.Float64 and cell.type.kind == "numeric":
+            lines = None
+            for at, number in numbers.beyond_doubles(numbers.plain(column, cell), values, cell.type).items():
+                lines = rejects.lines(frame) if lines is None else lines
+                rejects.exact[lines[at], values[at]] = number
         typed.append(values.alias(name))
     frame = frames.with_columns(frame, typed)
     return frame.filter(~pl.select(pl.any_horizontal(bad)).to_series()) if bad else frame

@@ -5,7 +5,7 @@ What is done to a text is in `casting`, `numbers` and `times`.
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, field_validator, model_validator
@@ -24,6 +24,7 @@ OWN_NUMBERS = ("thousands", "percent", "chinese_units", "currency", "parentheses
 """Keys of a cell that say how a number is written."""
 
 Epoch = Literal["s", "ms", "us", "ns"]
+UNITS: tuple[Epoch, ...] = ("s", "ms", "us", "ns")
 
 
 class Cell(Section):
@@ -31,7 +32,8 @@ class Cell(Section):
 
     Numbers: `thousands` separates groups of three digits, `decimal` is the decimal point, `percent` values end in %,
     `chinese_units` may (千, 万, 百万, 千万, 亿, 万亿). Dates and times: one of the forms in `format`, or a number of
-    `epoch` units since 1970 in UTC; `zone` is that of times without an offset, and of a timestamp or date that is made
+    `epoch` units since 1970 in UTC, where some are listed, or of all with `auto`, by the first in which the number is a
+    plausible time; `zone` is that of times without an offset, and of a timestamp or date that is made
     of an instant. `truncate` drops digits below a microsecond, which otherwise reject the row.
 
     Of numbers, `currency` may be before or behind them and `parentheses` around negative ones, and `leading_zeros`,
@@ -41,7 +43,7 @@ class Cell(Section):
 
     type: Type
     format: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    epoch: Epoch | None = None
+    epoch: Epoch | Literal["auto"] | Annotated[tuple[Epoch, ...], Field(min_length=1)] | None = None
     zone: str | None = None
     truncate: bool = False
     thousands: Literal[",", ".", "'", " ", "_"] | None = None
@@ -59,12 +61,21 @@ class Cell(Section):
         """A type alone, or a section of keys."""
         full = dict(handler.resolve_ref_schema(handler(core)))
         full["properties"]["format"] = {"type": ["string", "array"], "items": {"type": "string"}}
+        units = list(get_args(Epoch))
+        full["properties"]["epoch"] = {
+            "anyOf": [{"enum": [*units, "auto"]}, {"type": "array", "items": {"enum": units}, "minItems": 1}]
+        }
         return {"anyOf": [full["properties"]["type"], full]}
 
     @field_validator("format", mode="before")
     @classmethod
     def _forms(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+    @field_validator("epoch", mode="before")
+    @classmethod
+    def _units(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
 
     @field_validator("format")
     @classmethod
@@ -103,6 +114,13 @@ class Cell(Section):
             yield "give either percent or chinese_units"
         if kind == "timestamptz" and not self.zone and not all(map(has_offset, self.format or ())):
             yield "a form without an offset (%z) needs the zone of its times; add zone, such as Asia/Shanghai"
+
+    @property
+    def epochs(self) -> tuple[Epoch, ...]:
+        """The units that a number of an epoch may be of, in the order in which they are tried."""
+        if self.epoch == "auto":
+            return UNITS
+        return (self.epoch,) if isinstance(self.epoch, str) else self.epoch or ()
 
     @property
     def own_number(self) -> bool:

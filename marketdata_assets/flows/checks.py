@@ -3,7 +3,7 @@
 import psycopg
 from psycopg import sql
 
-from marketdata_assets.flows import evolution, new_columns, status, storage
+from marketdata_assets.flows import evolution, new_columns, owners, status, storage
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.targets import questions, unit_store
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding
@@ -25,7 +25,8 @@ def every_row_accounted(connection: psycopg.Connection, flow: FlowDefinition) ->
     """Each row that was read is in the table, in quarantine, or was left out by a handler of the flow.
 
     Rows in the table are counted file by file: of mode upsert those that belong to a file, which are fewer than it has
-    where other files overwrite them; of mode append the rows of all files, of all flows of the table.
+    where other files overwrite them; of mode append the rows of all files, of all flows of the table. Of mode upsert
+    the finding also says which rows of which file were replaced by those of which other.
     """
     if not status.exists(connection, flow):
         return Finding(0, (), 0)
@@ -36,13 +37,21 @@ def every_row_accounted(connection: psycopg.Connection, flow: FlowDefinition) ->
     if store := unit_store.of(flow):
         others = questions.rows_of_units(connection, flow, store)
         examples = (*unaccounted.examples, *others)[:EXAMPLES]
-        return Finding(unaccounted.count + len(others), examples, units)
-    owners = storage.owner_columns(flow.target).keys()
-    if not owners <= storage.columns_of(connection, flow.target.table).keys():  # the next run adds them
+        return Finding(unaccounted.count + len(others), examples, units, facts=_replaced(connection, flow))
+    owned_by = storage.owner_columns(flow.target).keys()
+    if not owned_by <= storage.columns_of(connection, flow.target.table).keys():  # the next run adds them
         return Finding(unaccounted.count, unaccounted.examples, units, left_out=units)
     uncounted = _ask(connection, flow, ROWS_OF_MODE[flow.target.mode], units)
-    examples = (*unaccounted.examples, *uncounted.examples)[:EXAMPLES]
-    return Finding(unaccounted.count + uncounted.count, examples, units)
+    lost = status.unexplained(connection, flow) if flow.target.mode == "upsert" and uncounted.passed else []
+    examples = (*unaccounted.examples, *uncounted.examples, *lost)[:EXAMPLES]
+    count = unaccounted.count + uncounted.count + len(lost)
+    return Finding(count, examples, units, facts=_replaced(connection, flow))
+
+
+def _replaced(connection: psycopg.Connection, flow: FlowDefinition) -> dict[str, int]:
+    """The rows that were replaced, by what is said of them; those of the most files."""
+    found = status.replaced(connection, flow)
+    return {text: int(text.partition(" ")[0]) for text in found[:EXAMPLES]}
 
 
 def no_drift(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:
@@ -66,4 +75,6 @@ def _ask(connection: psycopg.Connection, flow: FlowDefinition, name: str, checke
         table=sql.Identifier(flow.target.table),
         key=sql.SQL(", ").join(map(sql.Identifier, flow.target.key)),
     )
-    return objections(connection, query, {"dataset": flow.dataset, "table": flow.target.table}, checked)
+    return objections(
+        connection, query, {"dataset": flow.dataset, "datasets": owners.datasets_of_table(connection, flow)}, checked
+    )

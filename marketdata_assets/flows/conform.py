@@ -4,7 +4,8 @@ A value that does not fit its column rejects its row; NaN is NULL. Results of ha
 decimals; text that is not parsed yet is parsed, and loses none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -40,9 +41,10 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
         raise MissingColumn(flow.name, place, missing, [name for name in frame.columns if name != LINE])
     schema = frame.schema
     texts = {n: Cell(type=k) for n, k in target.columns.items() if schema[n] == pl.String and k.kind != "text"}
+    frame = frame.with_columns(rejects.lines(frame))
     if texts:
         frame = casting.parse(frame, texts, rejects)
-    lines = rejects.lines(frame)
+    lines = frame[LINE]
     fitted: list[pl.Series] = []
     bad: list[pl.Series] = []
     for name, kind in target.columns.items():
@@ -54,12 +56,17 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
                 f"flow {flow.name}, {place}: column {name} is {column.dtype}, the target has {kind}: {error}. Make it"
                 f" {kind} by parse, derive or call, or change target.columns."
             ) from error
+        if rejects.exact and kind.kind == "numeric" and column.dtype == pl.Float64:
+            values = _exact(values, column, lines, kind, rejects.exact)
         if values.null_count() > column.null_count():
             lost = column.is_not_null() & values.is_null()
             if column.dtype.is_float():
                 lost = lost & ~column.fill_null(0).is_nan()
-            for line, value in zip(lines.filter(lost), column.filter(lost), strict=True):
-                rejects.add(line, f"{name} {value} does not fit {kind}")
+            shown = column.filter(lost)
+            shown = shown.cast(pl.String, strict=False) if shown.dtype.is_temporal() else shown
+            for line, value in zip(lines.filter(lost), shown, strict=True):
+                text = kind.kind in ("text", "text[]")
+                rejects.add(line, f"{name} holds a NUL" if text else f"{name} {value} does not fit {kind}")
             bad.append(lost)
         use = "belongs to the key" if name in target.key else "orders the rows"
         if (name in target.key or name == target.order_column) and values.null_count():
@@ -111,20 +118,22 @@ def _fitted(column: pl.Series, kind: ColumnType) -> pl.Series:
             zero = values.str.contains("\0", literal=True)
             return values.set(zero, None) if zero.any() else values
         case "text[]":
-            return column.cast(pl.List(pl.String))
+            lists = column.cast(pl.List(pl.String))
+            zero = lists.list.join("", ignore_nulls=True).str.contains("\0", literal=True)
+            return lists.set(zero, None) if zero.any() else lists
         case "date":
             if not isinstance(dtype, pl.Datetime | pl.Date | pl.Null):
                 raise TypeError("it is no date")
-            days = column.cast(pl.Date)
+            days = _within_years(column.cast(pl.Date))
             return days.set(days.cast(dtype) != column, None) if isinstance(dtype, pl.Datetime) else days
         case "timestamp":
             if not isinstance(dtype, pl.Datetime | pl.Date | pl.Null):
                 raise TypeError("it is no time")
-            return column.cast(pl.Datetime("us"))
+            return _within_years(column.cast(pl.Datetime("us")))
         case "timestamptz":
             if not (isinstance(dtype, pl.Null) or (isinstance(dtype, pl.Datetime) and dtype.time_zone)):
                 raise TypeError("it is no time with a time zone")
-            return column.cast(pl.Datetime("us", "UTC"))
+            return _within_years(column.cast(pl.Datetime("us", "UTC")))
         case "boolean":
             if not isinstance(dtype, pl.Boolean | pl.Null):
                 raise TypeError("it is neither true nor false")
@@ -134,6 +143,12 @@ def _fitted(column: pl.Series, kind: ColumnType) -> pl.Series:
                 raise TypeError("it is no number")
             values = column.cast(pl.Float64)
             return values.set(values.is_nan(), None) if values.is_nan().any() else values
+
+
+def _within_years(times: pl.Series) -> pl.Series:
+    """Those from the year 1 to 9999, which every reader of the table takes."""
+    outside = ~times.dt.year().is_between(1, 9999)
+    return times.set(outside, None) if outside.any() else times
 
 
 def _numeric(column: pl.Series, kind: ColumnType) -> pl.Series:
@@ -160,6 +175,18 @@ def _units_of_doubles(column: pl.Series, kind: ColumnType) -> pl.Series:
     if fits.all():
         return pl.Series(units.astype(np.int64))
     return pl.Series(np.where(fits, units, 0).astype(np.int64)).set(pl.Series(~fits), None)
+
+
+def _exact(
+    values: pl.Series, column: pl.Series, lines: pl.Series, kind: ColumnType, exact: Mapping[tuple[int, float], Decimal]
+) -> pl.Series:
+    """The units, those of `exact` numbers that are still in the column as these have them."""
+    known = lines.is_in(sorted({line for line, _ in exact}))
+    for at in known.arg_true():
+        units = exact.get((lines[at], column[at]), Decimal(0)).scaleb(kind.scale)
+        if units and units == int(units) and abs(units) < 10**kind.precision:
+            values = values.scatter(at, int(units))
+    return values
 
 
 def _integer(column: pl.Series, kind: ColumnType) -> pl.Series:

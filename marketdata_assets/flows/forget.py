@@ -4,8 +4,9 @@ The files themselves stay where they are; one that is still in the folder is loa
 """
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
@@ -17,6 +18,7 @@ from marketdata_assets.flows.errors import CannotForget
 from marketdata_assets.flows.prepare import KEY_LOCKS
 from marketdata_assets.flows.table_writer import lock_keys, lock_table
 from marketdata_assets.flows.targets import books, unit_store
+from marketdata_assets.loading.file_ledger import everything
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
 from marketdata_assets.stores.postgres import lift_decompression_limit
@@ -28,6 +30,20 @@ class Forgotten:
 
     unit: str
     rows: int
+
+
+def forget_deleted(
+    connection: psycopg.Connection, flow: FlowDefinition, root: Path, present: Collection[str]
+) -> list[Forgotten]:
+    """Forget the loaded files that are not among the units `present` in the folder `root`.
+
+    None where part of the folder cannot be listed, or a link leads to nothing: such files would count as deleted.
+    """
+    loaded = [one.unit for one in ledger.entries(connection, flow.dataset) if one.content_hash or one.rows]
+    gone = sorted({*loaded} - {*present})
+    if not gone or any(found.problem and not Path(found.path).is_file() for found in everything(root)):
+        return []
+    return forget(connection, flow, gone)
 
 
 def forget(connection: psycopg.Connection, flow: FlowDefinition, units: Iterable[str]) -> list[Forgotten]:

@@ -1,9 +1,11 @@
 """Numbers as files have them: exact conversions of text, and of the doubles that a fast parser made of text.
 
-A numeric of up to 16 digits is a Float64 that rounds back to the same decimal; a wider one is a Decimal.
+A numeric of up to 16 digits is a Float64 that rounds back to the same decimal, or whose decimal is kept beside it
+(`beyond_doubles`); a wider one is a Decimal.
 """
 
 import re
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -99,8 +101,16 @@ def numeric(column: pl.Series, kind: ColumnType) -> pl.Series:
     fits = ((rough - exact.cast(pl.Float64)).abs() <= noise) & (units.abs() < 10**kind.precision)
     if not kind.decimal:
         exact = exact.cast(pl.Float64)
-        fits = fits & ((exact * 10**kind.scale).round().cast(pl.Int128) == units)
     return both.select(pl.when(fits).then(exact)).to_series()
+
+
+def beyond_doubles(column: pl.Series, values: pl.Series, kind: ColumnType) -> dict[int, Decimal]:
+    """The numbers of a column of text, by their place, that do not follow from the double that is made of them."""
+    units = values.to_numpy() * 10.0**kind.scale  # NULL is nan here
+    large = np.flatnonzero(np.abs(units) >= SAFE)
+    written = column.gather(large).str.strip_chars().cast(pl.Decimal(38, kind.scale), strict=False).to_list()
+    found = zip(large.tolist(), written, strict=True)
+    return {at: text for at, text in found if int(text.scaleb(kind.scale)) != int(np.rint(units[at]))}
 
 
 def integer_of_doubles(values: pl.Series, kind: ColumnType) -> pl.Series | None:

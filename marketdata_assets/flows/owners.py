@@ -46,7 +46,7 @@ def owned(connection: psycopg.Connection, number: int) -> int:
     """Rows of the table that belong to a file."""
     row = connection.execute(
         "SELECT coalesce(sum(CASE WHEN target = %(number)s THEN rows ELSE -rows END), 0) FROM marketdata_flow_moves"
-        " WHERE %(number)s IN (source, target)",
+        " WHERE source = %(number)s OR target = %(number)s",
         {"number": number},
     ).fetchone()
     assert row is not None
@@ -55,16 +55,18 @@ def owned(connection: psycopg.Connection, number: int) -> int:
 
 def reload_overwritten(connection: psycopg.Connection, number: int) -> None:
     """Make the files stale whose rows are superseded by those of a file, directly or through others."""
-    connection.execute(
+    rows = connection.execute(
         """WITH RECURSIVE overwritten (id) AS (
                SELECT source FROM marketdata_flow_moves WHERE target = %(number)s
-               UNION SELECT source FROM marketdata_flow_moves JOIN overwritten ON target = id WHERE id <> %(nobody)s)
-           UPDATE marketdata_ledger AS ledger SET content_hash = NULL, previous_hash = ledger.content_hash
-           FROM marketdata_flow_units AS units
-           WHERE units.id IN (SELECT id FROM overwritten) AND units.id <> %(number)s
-             AND (ledger.dataset, ledger.unit) = (units.dataset, units.unit) AND ledger.content_hash IS NOT NULL""",
+               UNION SELECT source FROM overwritten JOIN LATERAL (
+                   SELECT source FROM marketdata_flow_moves WHERE target = id OFFSET 0) AS given ON id <> %(nobody)s)
+           SELECT dataset, array_agg(unit) FROM overwritten JOIN LATERAL (
+               SELECT dataset, unit FROM marketdata_flow_units AS units WHERE units.id = overwritten.id LIMIT 1
+               ) AS named ON id <> %(number)s GROUP BY dataset""",
         {"number": number, "nobody": NOBODY},
     )
+    for dataset, units in rows.fetchall():
+        reload(connection, dataset, units)
 
 
 def reload(connection: psycopg.Connection, dataset: str, units: Collection[str]) -> None:
@@ -72,7 +74,7 @@ def reload(connection: psycopg.Connection, dataset: str, units: Collection[str])
     if units:
         connection.execute(
             "UPDATE marketdata_ledger SET content_hash = NULL, previous_hash = content_hash"
-            " WHERE dataset = %s AND unit = ANY(%s) AND content_hash IS NOT NULL",
+            " WHERE dataset = %s AND source = ANY(%s) AND content_hash IS NOT NULL",
             [dataset, list(units)],
         )
 
@@ -124,32 +126,37 @@ def register(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
 def recount(connection: psycopg.Connection, flow: FlowDefinition, units: Collection[str] | None = None) -> None:
     """Take the rows that the table has of the flow's files, or of some, for those that belong to them."""
     query = sql.SQL(
-        """WITH counted AS (SELECT etl_unit AS id, count(*) AS rows FROM {} GROUP BY etl_unit), owned AS (
-               SELECT id, sum(CASE WHEN target = id THEN rows ELSE -rows END) AS rows
-               FROM marketdata_flow_units JOIN marketdata_flow_moves ON id IN (source, target) GROUP BY id)
+        """WITH counted AS (SELECT etl_unit AS id, count(*) AS rows FROM {} GROUP BY etl_unit), owned AS MATERIALIZED (
+               SELECT id, coalesce((SELECT sum(rows) FROM marketdata_flow_moves WHERE target = id), 0)
+                        - coalesce((SELECT sum(rows) FROM marketdata_flow_moves WHERE source = id), 0) AS rows
+               FROM marketdata_flow_units WHERE dataset = %s AND (%s::text[] IS NULL OR unit = ANY(%s)))
            INSERT INTO marketdata_flow_moves AS known (source, target, rows)
-           SELECT %s, id, coalesce(counted.rows, 0) - coalesce(owned.rows, 0)
-           FROM marketdata_flow_units AS units LEFT JOIN counted USING (id) LEFT JOIN owned USING (id)
-           WHERE dataset = %s AND (%s::text[] IS NULL OR unit = ANY(%s))
-             AND coalesce(counted.rows, 0) <> coalesce(owned.rows, 0)
+           SELECT %s, id, coalesce(counted.rows, 0) - owned.rows FROM owned LEFT JOIN counted USING (id)
+           WHERE coalesce(counted.rows, 0) <> owned.rows
            ON CONFLICT (source, target) DO UPDATE SET rows = known.rows + EXCLUDED.rows"""
     ).format(sql.Identifier(flow.target.table))
     names = None if units is None else list(units)
-    connection.execute(query, [NOBODY, flow.dataset, names, names])
+    connection.execute(query, [flow.dataset, names, names, NOBODY])
 
 
 def table_lost_its_rows(connection: psycopg.Connection, flow: FlowDefinition) -> None:
     """Make every file stale that any flow has loaded into the flow's table, which is new or empty."""
+    datasets = datasets_of_table(connection, flow)
+    connection.execute(
+        """DELETE FROM marketdata_flow_moves
+           WHERE source = ANY(ARRAY(SELECT id FROM marketdata_flow_units WHERE dataset = ANY(%(datasets)s)))
+              OR target = ANY(ARRAY(SELECT id FROM marketdata_flow_units WHERE dataset = ANY(%(datasets)s)))""",
+        {"datasets": datasets},
+    )
+    nothing_loaded(connection, datasets)
+
+
+def datasets_of_table(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
+    """The datasets of all flows that load into the flow's table, its own included."""
     rows = connection.execute(
         "SELECT dataset FROM marketdata_flow_tables WHERE table_name = %s", [flow.target.table]
     ).fetchall()
-    datasets = sorted({flow.dataset, *(dataset for (dataset,) in rows)})
-    connection.execute(
-        """WITH numbers AS (SELECT id FROM marketdata_flow_units WHERE dataset = ANY(%s))
-           DELETE FROM marketdata_flow_moves USING numbers WHERE id IN (source, target)""",
-        [datasets],
-    )
-    nothing_loaded(connection, datasets)
+    return sorted({flow.dataset, *(dataset for (dataset,) in rows)})
 
 
 def has_loaded(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
@@ -161,9 +168,9 @@ def has_loaded(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
 def other_flows(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
     """The names of other flows that have loaded rows into the flow's table."""
     rows = connection.execute(
-        """SELECT DISTINCT substr(dataset, 6) FROM marketdata_flow_tables JOIN marketdata_ledger USING (dataset)
-           WHERE table_name = %s AND dataset <> %s AND rows > 0 ORDER BY 1""",
-        [flow.target.table, flow.dataset],
+        "SELECT DISTINCT substr(dataset, 6) FROM marketdata_ledger WHERE dataset = ANY(%s) AND rows > 0"
+        " AND dataset <> %s ORDER BY 1",
+        [datasets_of_table(connection, flow), flow.dataset],
     ).fetchall()
     return [name for (name,) in rows]
 

@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import polars as pl
+from polars import selectors
 
 from marketdata_assets.flows import (
     casting,
@@ -79,8 +80,13 @@ def raw_rows(opener: Opener, unit: Unit, flow: FlowDefinition, wanted: set[int])
         return {
             row.pop(LINE): json.dumps(row, default=str, ensure_ascii=False)
             for frame in found
-            for row in frame.filter(pl.col(LINE).is_in(list(wanted))).to_dicts()
+            for row in _written(frame.filter(pl.col(LINE).is_in(list(wanted)))).to_dicts()
         }
+
+
+def _written(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with its times as texts, since not all of them are those of Python."""
+    return frame.with_columns(selectors.temporal().cast(pl.String, strict=False))
 
 
 def empty(loader: Loader) -> pl.DataFrame:

@@ -20,6 +20,7 @@ from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import claims, code, evolution, new_columns, owners, storage
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import FlowError, NoFiles
+from marketdata_assets.flows.forget import Forgotten, forget_deleted
 from marketdata_assets.flows.targets import books, unit_store
 from marketdata_assets.flows.unit import FileReport, Job, load_batch, record_failure
 from marketdata_assets.loading.errors import BadFile
@@ -51,6 +52,8 @@ class FlowReport(LoadReport[FileReport]):
     table: str
     altered: tuple[str, ...] = ()
     """What was altered of the table before."""
+    forgotten: tuple[Forgotten, ...] = ()
+    """Files that were deleted, and how many rows with them, where `removed_rows` is delete."""
 
 
 def run_flow(
@@ -62,14 +65,16 @@ def run_flow(
     fanout: Fanout,
     force: bool = False,
     units: Collection[str] | None = None,
+    follow_deleted: bool = True,
     progress: Progress | None = None,
     loaded: Callable[[FileReport], None] = lambda report: None,
 ) -> FlowReport:
     """Bring the flow's table up to date with the files below `folder`, reading only what is new or changed.
 
-    `units` are the names of some; None takes all. `loaded` is called with each unit that did not fail, when it is
-    committed. A unit that fails does not stop the others. Raises FlowError when
-    the flow cannot run at all, StoreAway or StoreFull when the database gives up; units loaded by then stay loaded.
+    `units` are the names of some; None takes all. With `follow_deleted` the rows of deleted files are deleted where the
+    flow declares `removed_rows: delete`; off, where `folder` has only some of its files. `loaded` is called with each
+    unit that did not fail, when it is committed. A unit that fails does not stop the others. Raises FlowError when the
+    flow cannot run at all, StoreAway or StoreFull when the database gives up; units loaded by then stay loaded.
     """
     started = time.monotonic()
     flow = unit_store.pinned(flow)
@@ -85,6 +90,10 @@ def run_flow(
     with connect(dsn) as connection:
         altered = prepare_table(connection, flow)
         flow = evolution.present(connection, flow)
+        forgotten: list[Forgotten] = []
+        if follow_deleted and flow.target.removed_rows == "delete":
+            root = folder / flow.loader.folder
+            forgotten = forget_deleted(connection, flow, root, [unit.place for unit in found])
         owners.settle_gone(connection, flow.dataset, [unit.place for unit in found])
         owners.reload(connection, flow.dataset, new_columns.waiting(connection, flow))
         states = claims.states(connection, flow.dataset)
@@ -108,7 +117,8 @@ def run_flow(
         todo = [unit for unit in found if unit.place in again]
     read = tuple(report for report in ended.values() if report.outcome != "unchanged")
     unchanged = len(found) - len(read)
-    return FlowReport(read, unchanged, time.monotonic() - started, flow.name, flow.target.table, (*altered, *added))
+    seconds, changes = time.monotonic() - started, (*altered, *added)
+    return FlowReport(read, unchanged, seconds, flow.name, flow.target.table, changes, tuple(forgotten))
 
 
 def prepare_table(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:

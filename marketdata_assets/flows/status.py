@@ -83,6 +83,21 @@ def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path)
     return run.outdated(connection, flow, folder)
 
 
+def known_of(connection: psycopg.Connection, flow: FlowDefinition, units: Sequence[Unit]) -> str:
+    """What a run over `units` would begin with: the flow's version, their files, and when each was loaded or forgotten.
+
+    A failed load changes nothing of it.
+    """
+    rows = connection.execute(
+        "SELECT unit, max(finished) FROM marketdata_ledger_log"
+        " WHERE dataset = %s AND source = ANY(%s) AND outcome <> 'failed' GROUP BY unit",
+        [flow.dataset, [unit.place for unit in units]],
+    )
+    loaded: dict[str, dt.datetime] = dict(rows.fetchall())
+    files = [f"{unit.place} {unit.size} {unit.file.modified_ns} {loaded.get(unit.place)}" for unit in units]
+    return "\n".join([run.code_version(flow), *sorted(files)])
+
+
 def entries(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> list[FileEntry]:
     """The state of every file of the flow's folder below `folder`, an archive's members taken together.
 
@@ -114,6 +129,29 @@ def entries(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) 
 
 def _file(unit: str) -> str:
     return unit.partition("!")[0]
+
+
+def replaced(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
+    """How many rows of which file of mode upsert those of another replaced, a sentence for each two: the most first."""
+    if flow.target.mode != "upsert":
+        return []
+    found = [one for one in _holders(connection, flow, ()) if one[1] not in (None, one[0])]
+    found.sort(key=lambda one: -one[2])
+    return [f"{rows} rows of {unit} were replaced by {by}" for unit, by, rows in found]
+
+
+def unexplained(connection: psycopg.Connection, flow: FlowDefinition) -> list[dict[str, Any]]:
+    """Loaded files of mode upsert with rows that are neither in the table nor replaced by those of another file."""
+    counts: dict[str, Counter[str]] = {}
+    for unit, holder, rows in _holders(connection, flow, ()):
+        name = "in_table" if holder == unit else "kept" if holder is None else "replaced"
+        counts.setdefault(unit, Counter())[name] += rows
+    found = []
+    for one in ledger.entries(connection, flow.dataset):
+        count = counts.get(one.unit, Counter())
+        if one.content_hash and one.rows != count["in_table"] - count["kept"] + count["replaced"]:
+            found.append({"unit": one.unit, "loaded": one.rows, **count})
+    return found
 
 
 def _holders(connection: psycopg.Connection, flow: FlowDefinition, known: Sequence[Entry]) -> Iterable[Holder]:

@@ -3,11 +3,12 @@
 Instants are UTC. A zone is used where a text has no offset, and where a column without a zone is made of an instant.
 """
 
+import datetime as dt
 from typing import Any
 
 import polars as pl
 
-from marketdata_assets.flows.cell_formats import Cell, has_offset
+from marketdata_assets.flows.cell_formats import Cell, Epoch, has_offset
 
 EXCEL_EPOCH = 25_569
 """1970-01-01 as Excel counts days."""
@@ -19,6 +20,13 @@ LOST_DIGITS = r"\.\d{6}\d*[1-9]"
 """A fraction of a second with digits below a microsecond."""
 MICROSECONDS = {"s": 6, "ms": 3, "us": 0}
 """What a unit of an epoch is, as a power of ten."""
+YEARS = (1900, 2200)
+"""Those of the instants of an epoch: others are of numbers of another unit."""
+DAY = 86_400_000_000
+EPOCH_DAY = dt.date(1970, 1, 1)
+FROM, BEFORE = ((dt.date(year, 1, 1) - EPOCH_DAY).days * DAY for year in YEARS)
+OF_LONGER_UNITS = (600_000_000, 50 * DAY)
+"""Where numbers of our years are by the next shorter units: from 10 minutes to 50 days after the epoch."""
 LOCAL, UTC = pl.Datetime("us"), pl.Datetime("us", "UTC")
 
 
@@ -40,7 +48,9 @@ def expected(cell: Cell) -> str:
         return "is no number of days since 1899-12-30"
     if cell.epoch:
         exact = "" if cell.truncate else " that is whole in microseconds"
-        return f"is no number of {cell.epoch} since 1970{exact}"
+        units = " or ".join(cell.epochs)
+        years = f"from {YEARS[0]} to {YEARS[1] - 1}"
+        return f"is no number of {units} since 1970{exact}, or of no time {years}; epoch: auto takes each unit"
     if cell.format:
         return f"is no {cell.type.kind} ({' or '.join(cell.format)})"
     if cell.type.kind == "date":
@@ -109,16 +119,32 @@ def _forms(cell: Cell, *, offset: bool) -> tuple[str, ...]:
 
 
 def _epochs(column: pl.Series, cell: Cell) -> pl.Series:
-    """Numbers of units since 1970 as times in UTC."""
-    if cell.epoch == "ns":
+    """Numbers since 1970 as times in UTC: each by the first of the units by which it is a plausible time."""
+    first, *others = (_plausible(_epoch(column, unit, cell.truncate), unit) for unit in cell.epochs)
+    for times in others:
+        first = first.zip_with(first.is_not_null(), times)
+    return first.cast(UTC)
+
+
+def _plausible(micros: pl.Series, unit: Epoch) -> pl.Series:
+    """Those that are of the YEARS, and no number of a longer unit, which would be in January of 1970 by this one."""
+    plausible = micros.is_between(FROM, BEFORE, closed="left")
+    if unit != "s":
+        plausible = plausible & ~(micros.is_between(OF_LONGER_UNITS[0], OF_LONGER_UNITS[1]) & (micros % DAY != 0))
+    return micros.set(~plausible, None)
+
+
+def _epoch(column: pl.Series, unit: Epoch, truncate: bool) -> pl.Series:
+    """Numbers of one unit as microseconds."""
+    if unit == "ns":
         nanos = column.str.extract(r"^\s*([+-]?\d+)(?:\.0*)?\s*$", 1).cast(pl.Int64, strict=False)
         micros = nanos // 1000
-        return (micros if cell.truncate else micros.set(nanos % 1000 != 0, None)).cast(UTC)
-    power = MICROSECONDS[cell.epoch or "us"]
-    spare = r"\d*" if cell.truncate else "0*"
+        return micros if truncate else micros.set(nanos % 1000 != 0, None)
+    power = MICROSECONDS[unit]
+    spare = r"\d*" if truncate else "0*"
     fraction = rf"(?:\.\d{{1,{power}}})?" if power else ""
     exact = column.str.extract(rf"^\s*([+-]?\d+{fraction})(?:\.?{spare})\s*$", 1)
-    return exact.cast(pl.Decimal(38, power), strict=False).to_physical().cast(pl.Int64, strict=False).cast(UTC)
+    return exact.cast(pl.Decimal(38, power), strict=False).to_physical().cast(pl.Int64, strict=False)
 
 
 def _first(column: pl.Series, forms: tuple[str, ...], kind: Any) -> pl.Series:

@@ -11,6 +11,7 @@ import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ import zstandard
 
 from marketdata_assets.input_limits import ZSTD_CHUNK_BYTES
 from marketdata_assets.loading.member_names import is_hidden, member_name, problem, readable
+from marketdata_assets.loading.overwrites import unchanged
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.zstd")
 ARCHIVES = (".zip", *TARS)
@@ -123,7 +125,7 @@ class Containers:
             self._path = path
         if within not in self._open:
             packed = self.member(path, within) if within else path.open("rb")
-            with packed:
+            with packed, nullcontext() if within else unchanged(path.name, packed.fileno()):
                 self._open[within] = _archive(packed, (within[-1] if within else path.name).lower())
         return self._open[within][0]
 

@@ -36,6 +36,7 @@ from marketdata_assets.loading.archives import (
 )
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.member_names import is_hidden, member_name, problem, readable
+from marketdata_assets.loading.overwrites import unchanged
 
 EVERY_FILE = "**/*"
 CLOCK_TICK_NS = 100_000_000
@@ -249,7 +250,10 @@ class Opener:
         """The unit's bytes, unpacked (`.gz` and `.zst` as well). Opening and each read raise BadFile."""
         with ExitStack() as stack:
             with naming_failures(unit.place):
-                stream = self._open(unit, stack)
+                file = None if unit.member or unit.problem else stack.enter_context(unit.file.path.open("rb", 0))
+                if file is not None:
+                    stack.enter_context(unchanged(unit.place, file.fileno()))
+                stream = self._open(unit, file, stack)
             yield _NamedStream(unit.place, stream)
 
     def close(self) -> None:
@@ -259,10 +263,10 @@ class Opener:
             self._archive.close()
         self._archive = self._file = None
 
-    def _open(self, unit: Unit, stack: ExitStack) -> Stream:
+    def _open(self, unit: Unit, file: Stream | None, stack: ExitStack) -> Stream:
         if unit.problem:
             raise BadFile(unit.place, unit.problem)
-        raw = self._open_member(unit, stack) if unit.member else stack.enter_context(unit.file.path.open("rb", 0))
+        raw = self._open_member(unit, stack) if file is None else file
         name = unit.name.lower()
         if name.endswith(".gz"):
             return gzip.GzipFile(fileobj=cast(IO[bytes], raw))
@@ -286,7 +290,7 @@ class Opener:
 
 def file_hash(file: FileState) -> str:
     """`blake2b:<hex>` of the file's bytes, without unpacking. Raises BadFile."""
-    with naming_failures(file.name), file.path.open("rb") as stream:
+    with naming_failures(file.name), file.path.open("rb") as stream, unchanged(file.name, stream.fileno()):
         return "blake2b:" + hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 import polars as pl
 
@@ -44,7 +45,8 @@ class Rejects:
     and `left_out` the lines among them that are declared to be no rows.
 
     `partitions` has the partition that a row would be in, such as `2024-01`, where that is known; `undeclared` the
-    columns of the unit that are nowhere declared, and so not in its rows.
+    columns of the unit that are nowhere declared, and so not in its rows. `exact` are numbers that a double does not
+    hold, by line and the double that stands for them.
     """
 
     limit: RejectLimit = DEFAULT_LIMIT
@@ -53,6 +55,7 @@ class Rejects:
     rows: int = 0
     left_out: int = 0
     undeclared: set[str] = field(default_factory=set)
+    exact: dict[tuple[int, float], Decimal] = field(default_factory=dict)
     _numbered: int = 0
 
     def add(self, line: int, reason: str, partition: str | None = None) -> None:

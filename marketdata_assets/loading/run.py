@@ -13,6 +13,7 @@ from psycopg import errors as pg
 from marketdata_assets.backoff import delays, retry
 from marketdata_assets.errors import TransientError
 from marketdata_assets.loading.errors import LoadError
+from marketdata_assets.stores.bookkeeping import storable
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 from marketdata_assets.stores.postgres import connect, is_of_statement
 
@@ -78,7 +79,7 @@ def _printable(error: BaseException) -> str:
         text = str(error)
     except Exception:  # an exception of a user's own class may fail to print itself
         return ""
-    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+    return storable(text)
 
 
 def is_interrupt(error: BaseException) -> bool:

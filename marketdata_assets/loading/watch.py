@@ -21,6 +21,7 @@ class Scan:
 
     `finished` keys are new or changed and complete; `unfinished` ones may still be written. `states` are those of now,
     `handled` those that earlier scans handed out. `notes` are texts that the caller keeps by key, such as errors.
+    `number` grows with each scan that hands something out, so that a state that returns counts as another one.
     """
 
     finished: tuple[str, ...]
@@ -28,6 +29,7 @@ class Scan:
     states: Mapping[str, State]
     handled: Mapping[str, State]
     notes: Mapping[str, str]
+    number: int
     _observed: Mapping[str, tuple[State, int]] = field(repr=False)
 
     def cursor(self, taken: Iterable[str], notes: Mapping[str, str] | None = None) -> str:
@@ -44,12 +46,13 @@ class Scan:
             "handled": handled,
             "observed": observed,
             "notes": {key: note for key, note in kept.items() if key in self.states},
+            "number": self.number + bool(done),
         }
         return json.dumps(content, sort_keys=True, ensure_ascii=False)
 
     def fingerprint(self, taken: Iterable[str]) -> str:
-        """A short text, the same for the same keys in the same states: for the key of a run."""
-        return fingerprint(json.dumps({key: self.states[key] for key in taken}, sort_keys=True))
+        """A short text, the same while these keys in these states are not handed out: for the key of a run."""
+        return fingerprint(self.number, json.dumps({key: self.states[key] for key in taken}, sort_keys=True))
 
 
 def compare(cursor: str | None, states: Mapping[str, State], *, now_ns: int, quiet_seconds: float) -> Scan:
@@ -71,7 +74,8 @@ def compare(cursor: str | None, states: Mapping[str, State], *, now_ns: int, qui
             since = now_ns
         observed[key] = (state, since)
         (finished if now_ns - since >= quiet_seconds * 1e9 else unfinished).append(key)
-    return Scan(tuple(finished), tuple(unfinished), states, handled, content["notes"], observed)
+    number = content.get("number", now_ns)  # of a cursor that is lost, no number of one before
+    return Scan(tuple(finished), tuple(unfinished), states, handled, content["notes"], number, observed)
 
 
 def still_changing(scan: Callable[[], Mapping[str, State]], quiet_seconds: float) -> set[str]:

@@ -18,6 +18,11 @@ LOADED = ("content_hash", "previous_hash", "slices", "read", "skipped", "rows", 
 """The facts of an entry that describe what is loaded; the others are those of the last attempt."""
 
 
+def storable(text: str) -> str:
+    """The text as every store takes it: a NUL, and what is no character, are written out."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """What is loaded of one unit, by default nothing, and how its last attempt ended. Times are UTC.
@@ -45,6 +50,10 @@ class Entry:
     started: dt.datetime
     finished: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
+    def __post_init__(self) -> None:
+        if self.error:
+            object.__setattr__(self, "error", storable(self.error))
+
     @property
     def whole(self) -> bool:
         """Whether every row of the unit that was not rejected is loaded, or replaced by one of a newer file."""
@@ -53,12 +62,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Reject:
-    """One rejected row. `line` counts from 1, the header; `slice` is the partition it would be in, if known."""
+    """One rejected row. `line` counts from 1, the header; `slice` is the partition it would be in, if known.
+
+    The texts may have any values of the row: they are kept as `storable`.
+    """
 
     line: int
     reason: str
     raw: str
     slice: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", storable(self.reason))
+        object.__setattr__(self, "raw", storable(self.raw))
 
 
 @dataclass(frozen=True)

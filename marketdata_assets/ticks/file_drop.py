@@ -14,6 +14,7 @@ from marketdata_assets.errors import MarketDataError
 from marketdata_assets.loading import text_table
 from marketdata_assets.loading.errors import LoadError, TooManyRejects
 from marketdata_assets.loading.files import FileState, Unit, below, walk
+from marketdata_assets.loading.overwrites import unchanged
 from marketdata_assets.loading.rejects import DEFAULT_LIMIT, LINE
 from marketdata_assets.loading.text_table import TextTable
 from marketdata_assets.reference import codes
@@ -313,7 +314,8 @@ def table(file: FileState) -> TextTable | None:
         except LoadError as error:
             raise BadFile(str(file.path), getattr(error, "cause", str(error))) from error
     try:
-        rows = pl.read_parquet(_source(file.path), glob=False)
+        with unchanged(str(file.path), file.path, BadFile):
+            rows = pl.read_parquet(_source(file.path), glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise BadFile(str(file.path), f"cannot be read ({' '.join(str(error).split())[:200]})") from error
     return TextTable(rows.columns, rows.with_row_index(LINE, 1).cast({LINE: pl.Int64}))

@@ -35,3 +35,9 @@ def _bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment["BENCH_SMALL"] = "1"
     command = [sys.executable, "-m", "bench", *arguments]
     return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=560)
+
+
+def test_a_peer_that_cannot_run_is_an_error_of_the_benchmark() -> None:
+    asked = "from bench.peers import NoPeer, unmeasured as un; [f] = un(NoPeer('no'), 'a.b'); print(f.holds, f.line())"
+    done = subprocess.run([sys.executable, "-c", asked], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False a.b: ERROR: no\n"

@@ -140,8 +140,10 @@ def test_loose_file_without_a_year_asks_for_the_months_inside(warehouse: Warehou
 
 
 def test_one_delivery_has_one_run_key_and_the_next_another(warehouse: Warehouse) -> None:
+    cursor = evaluate(warehouse, None).cursor
+
     def keys() -> list[str | None]:
-        return [request.run_key for request in evaluate(warehouse, None).run_requests or []]
+        return [request.run_key for request in evaluate(warehouse, cursor).run_requests or []]
 
     deliver(warehouse.folder, 2012, [3])
     deliver(warehouse.folder, 2014, [3])
@@ -150,6 +152,8 @@ def test_one_delivery_has_one_run_key_and_the_next_another(warehouse: Warehouse)
     assert keys() == first
     deliver(warehouse.folder, 2014, [3], age_seconds=1800)
     assert not set(keys()) & set(first)
+    cursor = None
+    assert not set(keys()) & set(first), "a cursor that is lost asks again"
 
 
 def test_what_the_sensor_asks_for_loads_the_files(warehouse: Warehouse) -> None:

@@ -1,5 +1,6 @@
 """What runs a flow by itself, and what its checks object to."""
 
+import os
 import time
 from pathlib import Path
 
@@ -10,8 +11,11 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from flow_runs import PRICES, Mill
 
 from marketdata_assets.defs.flows import automation
+from marketdata_assets.flows.definition import read
+from marketdata_assets.flows.forget import forget
 from marketdata_assets.loading import watch
 from marketdata_assets.resources import FlowFiles, Postgres
+from marketdata_assets.stores.postgres import connect
 
 WATCHED = PRICES + "  sensor: true\n  schedule: 0 18 * * *\n"
 ROW = "symbol,day,close\n{},2024-01-02,1.5\n"
@@ -81,6 +85,38 @@ def test_file_that_failed_asks_once(mill: Mill) -> None:
     first = keys(tick(mill))
     assert not mill.run("closes").success
     assert keys(tick(mill)) == first, "the same run key, so Dagster starts no second run"
+
+
+def test_what_is_due_again_is_requested_under_another_key(mill: Mill) -> None:
+    definition = mill.declare("closes", WATCHED)
+    mill.deliver("a.csv", ROW.format("AAA"), "prices")
+    mill.deliver("b.csv", ROW.format("BBB"), "prices")
+    requested = keys(tick(mill))
+    assert mill.run("closes").success
+
+    def request_again() -> None:
+        [key] = keys(tick(mill))
+        assert key not in requested
+        assert keys(tick(mill)) == [key]
+        requested.append(key)
+        assert mill.run("closes").success
+        assert "nothing new" in reason(tick(mill))
+
+    with connect(Postgres().dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE prices")
+        request_again()
+        connection.execute("TRUNCATE prices")
+        request_again()
+        forget(connection, read(definition, "closes"), ["a.csv"])
+        request_again()
+    mill.declare("closes", WATCHED + "  handlers: [{derive: {close: close * 2}}]\n")
+    request_again()
+    mill.declare("closes", WATCHED)
+    request_again()
+    for symbol in ("CCC", "AAA", "CCC", "AAA"):
+        moment = 1_700_000_000 + (symbol == "CCC")
+        os.utime(mill.deliver("a.csv", ROW.format(symbol), "prices"), (moment, moment))
+        request_again()
 
 
 def test_files_that_are_partitions_are_made_known(mill: Mill) -> None:

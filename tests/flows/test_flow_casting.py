@@ -114,7 +114,8 @@ def test_a_text_becomes_the_value_it_is_declared_to_be(cell: str, text: str, exp
 def test_a_reason_says_how_the_value_should_be_written() -> None:
     assert value("{type: date, format: '%d.%m.%Y'}", "1/2")[1] == "x '1/2' is no date (%d.%m.%Y)"
     assert value("{type: timestamptz, epoch: ms}", "x")[1] == (
-        "x 'x' is no number of ms since 1970 that is whole in microseconds"
+        "x 'x' is no number of ms since 1970 that is whole in microseconds, or of no time from 1900 to 2199;"
+        " epoch: auto takes each unit"
     )
     assert value("{type: bigint, thousands: ','}", "1,2")[1] == "x '1,2' is no bigint with groups of ','"
 
@@ -171,3 +172,81 @@ partitions: {month: ts}
         assert status.summary(connection, defined, tmp_path).newest == dt.datetime(2024, 2, 29, 20)
     reason = "share '7' is no numeric(8,6) with a % at its end, or has more digits than it keeps"
     assert quarantined(dsn) == [("a.csv", 3, reason, "1704162660000,1.2万,7")]
+
+
+SIXTEEN = [
+    "999999999999.9999",
+    "-999999999999.9999",
+    "900719925474.0993",
+    "112589990684.2624",
+    "450359962737.0499",
+    "0.5",
+]
+WIDE = """loader:
+  {reader}
+  columns: [x]
+  types: {{x: "{kind}"}}
+{handlers}
+target: {{table: t, mode: replace, columns: {{x: "{kind}"}}}}
+"""
+
+
+@pytest.mark.parametrize("handlers", ["", "handlers: [{drop_invalid: {small: x < 1e17}}, {sort: x}]"])
+@pytest.mark.parametrize("reader", ["glob: '*.csv'", "format: json_lines", "format: json", "format: parquet"])
+@pytest.mark.parametrize("kind", ["numeric(16,4)", "numeric(16,0)", "numeric(16,16)", "numeric(17,4)"])
+def test_all_digits_of_a_number_are_stored(dsn: str, tmp_path: Path, kind: str, reader: str, handlers: str) -> None:
+    scale = int(kind.rpartition(",")[2][:-1])
+    written = [str(Decimal(text).scaleb(4 - scale).normalize()) for text in SIXTEEN]
+    written = [f"{Decimal(text):f}" for text in written if Decimal(text).scaleb(scale) % 1 == 0]
+    form = reader.removeprefix("format: ")
+    if form == "parquet":
+        pl.DataFrame({"x": written}).cast(pl.Decimal(38, scale)).write_parquet(tmp_path / "a.parquet")
+    else:
+        objects = [f'{{"x": {text}}}' for text in written]
+        array, lines = "[" + ",".join(objects) + "]", "\n".join(objects)
+        text = {"json": array, "json_lines": lines}.get(form, "x\n" + "\n".join(written) + "\n")
+        deliver(tmp_path, {"json": "a.json", "json_lines": "a.jsonl"}.get(form, "a.csv"), text)
+    wide = flow(tmp_path, WIDE.format(reader=reader, kind=kind, handlers=handlers), "t")
+    assert run(wide, dsn, tmp_path).rejected == 0
+    assert [row[0] for row in rows(dsn, "SELECT x FROM t ORDER BY x")] == sorted(map(Decimal, written))
+
+
+SECOND = 1_704_162_600
+AT = dt.datetime.fromtimestamp(SECOND, dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "text", "expected"),
+    [
+        *((unit, f"{SECOND * 10**power}", AT) for unit, power in {"s": 0, "ms": 3, "us": 6, "ns": 9}.items()),
+        *(("auto", f"{SECOND * 10**power}", AT) for power in (0, 3, 6, 9)),
+        *(("[ms, us]", f"{SECOND * 10**power}", AT) for power in (3, 6)),
+        *(("[ms, us]", f"{SECOND * 10**power}", None) for power in (0, 9, 12)),
+        *((unit, f"{SECOND * 10**9}", None) for unit in ("s", "ms", "us")),
+        *((unit, f"{SECOND}", None) for unit in ("ms", "us", "ns")),
+        *(("auto", f"{SECOND * 10**power}", None) for power in (12, 20)),
+        ("ms", "9223372036854775807", None),
+        ("s", "-1325583000", dt.datetime(1927, 12, 30, 14, 30, tzinfo=dt.UTC)),
+        ("ms", "0", dt.datetime(1970, 1, 1, tzinfo=dt.UTC)),
+        ("ms", "1209600000", dt.datetime(1970, 1, 15, tzinfo=dt.UTC)),
+        ("us", "946684800000000", dt.datetime(2000, 1, 1, tzinfo=dt.UTC)),
+    ],
+)
+def test_a_number_of_an_epoch_is_of_a_unit_by_which_it_is_a_plausible_time(
+    epoch: str, text: str, expected: dt.datetime | None
+) -> None:
+    got, reason = value(f"{{type: timestamptz, epoch: {epoch}}}", text)
+    assert got == expected
+    assert expected or f"x '{text}' is no number of" in str(reason)
+
+
+@pytest.mark.parametrize("kind", ["date", "timestamp", "timestamptz"])
+def test_a_time_beyond_the_years_of_readers_is_rejected_by_its_line(dsn: str, tmp_path: Path, kind: str) -> None:
+    unit, zone = "us", "UTC" if kind == "timestamptz" else None
+    moments = pl.Series("x", [1_704_067_200_000_000, 1_704_162_600_123_456_000]).cast(pl.Datetime(unit, zone))
+    pl.DataFrame({"x": moments.cast(pl.Date) if kind == "date" else moments}).write_parquet(tmp_path / "a.parquet")
+    text = f"loader: {{format: parquet, columns: [x]}}\ntarget: {{table: t, mode: replace, columns: {{x: {kind}}}}}\n"
+    report = run(flow(tmp_path, text + "quality: {max_rejected_share: 1}\n", "t"), dsn, tmp_path)
+    assert ([unit.error for unit in report.failed], report.rows, report.rejected) == ([], 1, 1)
+    [(unit, line, reason, _)] = quarantined(dsn)
+    assert (line, reason.startswith("x "), reason.endswith(f"does not fit {kind}")) == (2, True, True)

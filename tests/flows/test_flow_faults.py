@@ -423,3 +423,18 @@ def test_a_folder_without_a_file_is_no_success(dsn: str, tmp_path: Path) -> None
     prices = flow(tmp_path)
     with pytest.raises(NoFiles, match=r"no file matches \*\*/\*\.csv"):
         run(prices, dsn, tmp_path)
+
+
+@pytest.mark.parametrize("text", [PRICES, APPEND], ids=["upsert", "append"])
+def test_a_file_that_is_overwritten_while_it_is_read_is_not_loaded_and_due_again(
+    dsn: str, tmp_path: Path, text: str
+) -> None:
+    prices = flow(tmp_path, text + CALLS.removeprefix(PRICES))
+    file = deliver(tmp_path, "a.csv", lines("a", [1, 2]))
+    handler(tmp_path, f"pathlib.Path({str(file)!r}).write_text({lines('b', [3, 4])!r})\nreturn frame")
+    assert "a.csv: it was overwritten while it was being read" in only_error(prices, dsn, tmp_path)
+    assert rows(dsn) == []
+    handler(tmp_path, "return frame")
+    assert run(prices, dsn, tmp_path).count("ok") == 1
+    assert closes(dsn, "b") == [3, 4]
+    assert closes(dsn, "a") == []

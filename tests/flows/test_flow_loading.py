@@ -348,3 +348,26 @@ def test_every_file_of_the_folder_has_a_state(dsn: str, tmp_path: Path) -> None:
     assert (found["a.csv"].read, found["a.csv"].loaded, found["a.csv"].rejected) == (2, 2, 0)
     good.write_text(lines("a", ["7"]))
     assert states()["a.csv"].state == "due"
+
+
+@pytest.mark.parametrize(
+    ("columns", "first", "reason"),
+    [
+        ("code: text, day: date, close: double", "A\0B,2024-01-02,1", "code holds a NUL"),
+        ("code: 'text[]', day: date, close: double", "A\0B,2024-01-02,1", "code holds a NUL"),
+        (
+            "code: text, day: date, close: double",
+            "A,2024-\0,1",
+            r"day '2024-\x00' is no date (YYYY-MM-DD, YYYY/MM/DD or",
+        ),
+        ("code: text, day: date, close: double", "A,2024-01-02,1\0", r"close '1\x00' is no number"),
+    ],
+)
+def test_a_row_with_a_nul_is_rejected_alone(dsn: str, tmp_path: Path, columns: str, first: str, reason: str) -> None:
+    table = f"target: {{table: prices, mode: replace, columns: {{{columns}}}}}\n"
+    prices = flow(tmp_path, "loader: {columns: [code, day, close], types: {day: date, close: double}}\n" + table)
+    deliver(tmp_path, "a.csv", f"code,day,close\n{first}\n" + "A,2024-01-02,1\n" * 999)
+    report = run(prices, dsn, tmp_path)
+    assert (report.failed, report.rows, report.rejected) == ((), 999, 1)
+    [(unit, line, said, raw)] = quarantined(dsn)
+    assert (unit, line, said.startswith(reason), raw) == ("a.csv", 2, True, first.replace("\0", "\\0"))

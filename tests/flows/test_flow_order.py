@@ -12,8 +12,8 @@ from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.flows import checks, storage
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.definition import FlowDefinition, parse
-from marketdata_assets.flows.errors import CannotForget
-from marketdata_assets.flows.forget import forget
+from marketdata_assets.flows.errors import CannotForget, NoFiles
+from marketdata_assets.flows.forget import Forgotten, forget
 
 BY_TIME = PRICES.replace("mode: upsert", "mode: upsert\n  order_by: file time")
 BY_VOLUME = PRICES.replace("mode: upsert", "mode: upsert\n  order_by: volume")
@@ -123,6 +123,51 @@ def test_rows_that_a_file_no_longer_has_are_kept_and_counted_or_deleted(dsn: str
     (report,) = run(deleting, dsn, tmp_path).units
     assert (report.kept, closes(dsn), closes(dsn, "b")) == (0, [1], [2])
     assert accounted(dsn, deleting)
+
+
+def test_the_check_says_which_rows_of_which_file_were_replaced(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, PRICES.replace("key: [code, day]", "key: [code]"))
+    for day in ("02", "03"):
+        rows_of_day = "".join(f"{code},2024-01-{day},1,100\n" for code in "ab")
+        deliver(tmp_path, f"eod_202401{day}.csv", f"code,day,close,volume\n{rows_of_day}")
+    run(prices, dsn, tmp_path)
+    with psycopg.connect(dsn) as connection:
+        found = checks.every_row_accounted(connection, prices)
+        assert (found.passed, found.facts) == (
+            True,
+            {"2 rows of eod_20240102.csv were replaced by eod_20240103.csv": 2},
+        )
+        connection.execute("UPDATE marketdata_flow_moves SET superseded = 1 WHERE superseded = 2")
+        found = checks.every_row_accounted(connection, prices)
+        assert (found.count, found.examples[0]["unit"]) == (1, "eod_20240102.csv")
+        connection.rollback()
+        connection.execute("DELETE FROM prices WHERE code = 'a'")
+        assert not checks.every_row_accounted(connection, prices).passed
+
+
+def test_rows_of_deleted_files_are_kept_or_deleted_as_declared(dsn: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for name, day_closes in {"day_1": [1, 2], "day_2": [3], "deep/b": [9]}.items():
+        deliver(data, f"{name}.csv", lines(name[-1] if "b" in name else "a", day_closes))
+    keeping, deleting = flow(tmp_path), flow(tmp_path, DELETING)
+    run(keeping, dsn, data)
+    assert closes(dsn) == [3, 2]
+    (data / "day_2.csv").unlink()
+    assert (run(keeping, dsn, data).forgotten, closes(dsn)) == ((), [3, 2])
+    (data / "deep").rename(tmp_path / "deep")
+    (data / "deep").symlink_to(tmp_path / "deep")
+    assert (run(deleting, dsn, data).forgotten, closes(dsn)) == ((), [3, 2])
+    (data / "deep").unlink()
+    (tmp_path / "deep").rename(data / "deep")
+    assert run(deleting, dsn, data, follow_deleted=False).forgotten == ()
+    assert run(deleting, dsn, data, units=["day_1.csv"]).forgotten == (Forgotten("day_2.csv", 1),)
+    assert (closes(dsn), closes(dsn, "b")) == ([1, 2], [9])
+    assert accounted(dsn, deleting)
+    for file in (data / "day_1.csv", data / "deep/b.csv"):
+        file.unlink()
+    with pytest.raises(NoFiles):
+        run(deleting, dsn, data)
+    assert closes(dsn) == [1, 2]
 
 
 def test_two_flows_into_one_table_are_accounted_each(dsn: str, tmp_path: Path) -> None:

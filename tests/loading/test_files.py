@@ -10,6 +10,7 @@ import pytest
 
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import FileState, Opener, Unit, file_hash, members, walk
+from marketdata_assets.loading.overwrites import unchanged
 
 
 def one_file(path: Path) -> FileState:
@@ -134,3 +135,49 @@ def test_failing_streams_name_the_file_and_the_cause(tmp_path: Path) -> None:
     zipped(tmp_path / "b.zip", "other.csv", "a.csv")
     with pytest.raises(BadFile, match=r"b.zip!a.csv: the zip was replaced"):
         read(unit)
+
+
+def overwrite(path: Path, content: bytes, at: int = 2_000_000_000) -> None:
+    """Write into the file as it is, as cp does."""
+    with path.open("r+b") as file:
+        file.truncate(len(content))
+        file.write(content)
+    os.utime(path, (at, at))
+
+
+@pytest.mark.parametrize("content", [b"other" * 20, b"longer" * 30, b"short"], ids=["same size", "longer", "shorter"])
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_a_file_that_is_overwritten_while_it_is_read_is_of_no_version(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    pack = gzip.compress if name.endswith(".gz") else bytes
+    path = tmp_path / name
+    path.write_bytes(pack(b"given" * 20))
+    unit = Unit(one_file(path), size=100)
+    said = "overwritten while it was being read"
+    with pytest.raises(BadFile, match=said), Opener() as opener, opener.open(unit) as stream:
+        stream.read(7)
+        overwrite(path, pack(content))
+    with pytest.raises(BadFile, match=said), Opener() as opener, opener.open(unit):
+        overwrite(path, pack(content), at=1_900_000_000)
+        raise BadFile(name, "such as of a row of both versions")
+
+
+def test_an_open_file_that_another_replaces_is_read_to_its_end(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.csv", tmp_path / "b.csv"
+    path.write_bytes(b"given")
+    other.write_bytes(b"other")
+    with Opener() as opener, opener.open(Unit(one_file(path), size=5)) as stream:
+        other.replace(path)
+        assert stream.read() == b"given"
+
+
+def test_a_path_is_another_file_once_it_is_replaced(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.csv", tmp_path / "b.csv"
+    for file in (path, other):
+        file.write_bytes(b"given")
+        os.utime(file, (1, 1))
+    with unchanged("a.csv", path):
+        path.read_bytes()
+    with pytest.raises(BadFile, match="overwritten"), unchanged("a.csv", path):
+        other.replace(path)

@@ -28,6 +28,20 @@ def test_a_file_is_finished_when_two_scans_apart_saw_the_same_state() -> None:
     assert scan(done.cursor(()), {"a": [6, 2]}, 71).finished == ("a",)
 
 
+def test_a_state_that_returns_has_another_fingerprint() -> None:
+    seen, cursor = set[str](), None
+    for number, size in enumerate([1, 2, 1, 2, 1]):
+        first = scan(cursor, {"a": [size, size]}, number * 100)
+        found = scan(first.cursor(()), {"a": [size, size]}, number * 100 + 50)
+        assert found.finished == ("a",)
+        again = scan(first.cursor(()), {"a": [size, size]}, number * 100 + 51)
+        assert found.fingerprint(["a"]) == again.fingerprint(["a"])
+        seen.add(found.fingerprint(["a"]))
+        cursor = found.cursor(["a"])
+    lost = scan(scan(None, {"a": [1, 1]}, 900).cursor(()), {"a": [1, 1]}, 950)
+    assert len({*seen, lost.fingerprint(["a"])}) == 6
+
+
 def test_modification_times_of_another_clock_delay_nothing() -> None:
     """A file whose time is eight hours ahead, as from a machine in another time zone, is not waited for longer."""
     ahead = {"a": [5, 8 * 3600 * SECOND]}
@@ -50,7 +64,7 @@ def test_a_changed_file_is_handed_out_again_and_a_deleted_one_is_forgotten() -> 
     changed = scan(cursor, {"a": 2}, 100)
     assert changed.unfinished == ("a",)
     content = json.loads(scan(changed.cursor(()), {"a": 2}, 130).cursor(("a",)))
-    assert content == {"handled": {"a": 2}, "observed": {}, "notes": {}}
+    assert content == {"handled": {"a": 2}, "observed": {}, "notes": {}, "number": 2}
 
 
 def test_notes_stay_with_their_files() -> None:
@@ -61,7 +75,8 @@ def test_notes_stay_with_their_files() -> None:
 
 
 def test_the_fingerprint_is_that_of_the_states_taken() -> None:
-    one, two = scan(None, {"a": 1, "b": 1}, 0), scan(None, {"a": 1, "b": 2}, 50)
+    cursor = scan(None, {}, 0).cursor(())
+    one, two = scan(cursor, {"a": 1, "b": 1}, 0), scan(cursor, {"a": 1, "b": 2}, 50)
     assert one.fingerprint(["a"]) == two.fingerprint(["a"])
     assert one.fingerprint(["a", "b"]) != two.fingerprint(["a", "b"])
 

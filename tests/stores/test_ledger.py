@@ -130,3 +130,9 @@ def test_rejects_of_a_unit_replace_those_before(connection: psycopg.Connection) 
 def test_place_of_a_loose_file_names_it_once(connection: psycopg.Connection) -> None:
     ledger.replace_rejects(connection, "bars", "a.csv", "a.csv", [Reject(n, "bad", "") for n in (9, 2, 5)])
     assert [row.place for row in ledger.quarantined(connection, "bars", limit=2)] == ["a.csv:2", "a.csv:5"]
+
+
+def test_a_rejected_row_and_an_error_may_hold_any_characters(connection: psycopg.Connection) -> None:
+    ledger.replace_rejects(connection, "bars", "a.csv", "a.csv", [Reject(2, "sym A\0B", "A\0\ud800")])
+    [kept] = ledger.quarantined(connection, "bars")
+    assert (kept.reason, kept.raw) == ("sym A\\0B", "A\\0\\ud800")

@@ -65,7 +65,8 @@ def sensor_of(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.
         if not seen.finished:
             waiting = f"; {len(units)} files are still being written" if units else ""
             return dg.SkipReason(f"nothing new in {folder}{waiting}")
-        return _requests(context.instance, flow, [units[place] for place in seen.finished], seen.unfinished)
+        due = [units[place] for place in seen.finished]
+        return _requests(context.instance, postgres, flow, due, seen.unfinished)
 
     return scan
 
@@ -122,14 +123,23 @@ def _outdated(postgres: Postgres, flow: FlowDefinition, flow_files: FlowFiles) -
 
 
 def _requests(
-    instance: dg.DagsterInstance, flow: FlowDefinition, due: "Sequence[Unit]", unfinished: Collection[str]
+    instance: dg.DagsterInstance,
+    postgres: Postgres,
+    flow: FlowDefinition,
+    due: "Sequence[Unit]",
+    unfinished: Collection[str],
 ) -> dg.SensorResult:
-    """One run for the same files in the same state, however often they are seen: what fails is not tried again."""
+    """One run for the same files in the same state, however often they are seen: what fails is not tried again.
+
+    What is due again although it was loaded (a dropped table, an edited flow, a file that is as it was) is another run.
+    """
+    from marketdata_assets.flows import status
+
     if flow.partitions == "file":
         due = sorted(due, key=lambda unit: unit.place)[:MAX_FILES]
         add_files(instance, flow, [unit.place for unit in due])
-    seen = "\n".join(sorted(f"{unit.place} {unit.size} {unit.file.modified_ns}" for unit in due))
-    key = run_key(seen)
+    with connect(postgres.dsn) as connection:
+        key = run_key(status.known_of(connection, flow, due))
     requests = [
         dg.RunRequest(run_key=f"{key}:{number}", tags=tags, run_config=_leaving_out(flow, unfinished))
         for number, tags in enumerate(tags_of(instance, flow, [unit.place for unit in due]))

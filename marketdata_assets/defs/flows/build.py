@@ -151,6 +151,7 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
                 fanout=workers.fanout(*run.PRELOAD),
                 force=config.force,
                 units=names,
+                follow_deleted=not config.data_dir,
                 progress=ProgressLog(context.log.info),
                 loaded=lambda unit: marks(automation.partitions_in(flow, unit.unit, unit.months)),
             )

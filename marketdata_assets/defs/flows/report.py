@@ -15,6 +15,7 @@ from marketdata_assets.stores.postgres import connect
 
 GONE = "no such file, and none of its rows were ever loaded; deliver it, or delete the partition"
 GROWING = "still being written; the sensor, the next scheduled run or the nightly repair loads it"
+LISTED = 5
 EARLY = "rows of %s months before %s are loaded and have no partition; set partitions: {month: %s, since: %s}"
 
 
@@ -34,6 +35,10 @@ def of(
         if found := new_columns.of_flow(connection, flow):
             metadata["new_columns"] = [str(column) for column in found]
         metadata |= {"table_altered": list(ended.altered)} if ended.altered else {}
+        replaced = status.replaced(connection, flow) if ended.units else []
+        metadata |= {"rows_replaced": replaced[:LISTED]} if replaced else {}
+        deleted = [f"{file.unit}: {file.rows} rows" for file in ended.forgotten]
+        metadata |= {"files_deleted": deleted} if deleted else {}
         metadata["dagster/row_count"] = status.row_count(connection, flow)
         rows = status.preview(connection, evolution.present(connection, flow))
         table = markdown_table(list(rows[0]), [list(row.values()) for row in rows]) if rows else None

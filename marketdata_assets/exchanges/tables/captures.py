@@ -104,8 +104,7 @@ def load_captures(
             started = now()
             report = loading.load(path, wanted)
             if report is not None:
-                LEDGER.write(client, report, contents[path], run_id, started, now())
-                reports[path] = report
+                reports[path] = LEDGER.write(client, report, contents[path], run_id, started, now())
     units = tuple(reports[path] for path in given)
     unchanged = sum(unit.outcome == "unchanged" for unit in units)
     return FilesReport(units, unchanged, time.monotonic() - began)

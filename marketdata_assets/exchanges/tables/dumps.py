@@ -90,7 +90,7 @@ def load_dumps(
         if path in contents:
             reports[path] = _Load(client, catalogue, exchange, market_type).file(path)
         if reports[path].outcome != "unchanged":
-            LEDGER.write(client, reports[path], contents.get(path), run_id, started, now())
+            reports[path] = LEDGER.write(client, reports[path], contents.get(path), run_id, started, now())
     units = tuple(reports[path] for path in given)
     unchanged = sum(unit.outcome == "unchanged" for unit in units)
     return FilesReport(units, unchanged, time.monotonic() - began)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from marketdata_assets.exchanges.tables.record_batches import RecordBatches
 from marketdata_assets.loading.file_ledger import Delivered, FileEntry, FileState, Recorded, state_of
+from marketdata_assets.loading.overwrites import OVERWRITTEN
 from marketdata_assets.loading.reports import LoadReport, UnitReport
 from marketdata_assets.loading.watch import fingerprint
 from marketdata_assets.stores import clickhouse_ledger
@@ -131,8 +132,10 @@ class FileLedger:
         run_id: str,
         started: dt.datetime,
         finished: dt.datetime,
-    ) -> None:
-        """Record how a file ended."""
+    ) -> "FileReport":
+        """Record how a file ended, and return it: as failed where the file has changed since it was hashed."""
+        if content and report.outcome != "failed" and _identity(report.path) != content.identity:
+            report = replace(report, outcome="failed", error=f"{report.path}: {OVERWRITTEN}")
         load = Load(
             dataset=self.dataset,
             source=report.unit,
@@ -154,6 +157,7 @@ class FileLedger:
             clickhouse_ledger.record_attempts(client, [load])
         else:
             clickhouse_ledger.record(client, [load], clickhouse_ledger.next_version(client))
+        return report
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 -- Purpose: all that is recorded of a rebuild that is given up. Parameters: dataset.
-DELETE FROM marketdata_flow_moves USING marketdata_flow_units WHERE dataset = %(dataset)s AND id IN (source, target);
+DELETE FROM marketdata_flow_moves
+WHERE source = ANY(ARRAY(SELECT id FROM marketdata_flow_units WHERE dataset = %(dataset)s))
+   OR target = ANY(ARRAY(SELECT id FROM marketdata_flow_units WHERE dataset = %(dataset)s));
 DELETE FROM marketdata_flow_units WHERE dataset = %(dataset)s;
 DELETE FROM marketdata_flow_new_columns WHERE dataset = %(dataset)s;
 DELETE FROM marketdata_flow_added_columns WHERE dataset = %(dataset)s;

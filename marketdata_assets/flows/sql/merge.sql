@@ -6,18 +6,18 @@
 WITH met AS MATERIALIZED (
     SELECT new.*, old.etl_unit AS _owner, {ahead} AS _ahead, {differs} AS _differs
     FROM {staging} AS new LEFT JOIN {table} AS old ON {same_key}
-), names AS MATERIALIZED (
-    SELECT id, unit COLLATE "C" AS unit,
+), owners AS MATERIALIZED ( -- each looked up by its number (LIMIT): other flows may have many units
+    SELECT ids.id, unit COLLATE "C" AS unit,
            regexp_replace(regexp_replace(unit, '([0-9]+)', repeat('0', 20) || '\1', 'g'),
                           '[0-9]*([0-9]{{20}})', '\1', 'g') COLLATE "C" AS place
-    FROM marketdata_flow_units WHERE id = %(number)s OR id IN (SELECT _owner FROM met)
+    FROM (SELECT %(number)s AS id UNION ALL SELECT DISTINCT _owner FROM met WHERE _owner <> %(number)s) AS ids
+    LEFT JOIN LATERAL (SELECT unit FROM marketdata_flow_units AS units WHERE units.id = ids.id LIMIT 1) AS named ON true
 ), older AS MATERIALIZED (
-    SELECT DISTINCT _owner AS id FROM met LEFT JOIN names ON names.id = _owner
-    LEFT JOIN names AS own ON own.id = %(number)s
-    WHERE _owner IS NOT NULL
-      AND (names.id IS NULL OR (names.place, names.unit, names.id) < (own.place, own.unit, own.id))
+    SELECT owners.id FROM owners JOIN owners AS own ON own.id = %(number)s
+    WHERE owners.unit IS NULL OR (owners.place, owners.unit, owners.id) < (own.place, own.unit, own.id)
 ), judged AS MATERIALIZED (
-    SELECT *, _owner = %(number)s OR _ahead > 0 OR (_ahead = 0 AND _owner IN (SELECT id FROM older)) AS _wins FROM met
+    SELECT met.*, _owner = %(number)s OR _ahead > 0 OR (_ahead = 0 AND older.id IS NOT NULL) AS _wins
+    FROM met LEFT JOIN older ON older.id = _owner
 ), updated AS (
     UPDATE {table} AS old SET {new} FROM judged AS new
     WHERE {same_key} AND _wins AND (_owner <> %(number)s OR _ahead <> 0 OR _differs)

@@ -1,7 +1,9 @@
 -- Purpose: what is recorded of the files of a new table becomes that of the flow. Of files that are no longer there, and so not
 --          in the new table, the ledger says that their rows are removed.
 -- Parameters: dataset, of the flow; new, of the rebuild; version, of the flow's rows; table, mode.
-DELETE FROM marketdata_flow_moves USING marketdata_flow_units WHERE dataset = %(dataset)s AND id IN (source, target);
+DELETE FROM marketdata_flow_moves
+WHERE source = ANY(ARRAY(SELECT id FROM marketdata_flow_units WHERE dataset = %(dataset)s))
+   OR target = ANY(ARRAY(SELECT id FROM marketdata_flow_units WHERE dataset = %(dataset)s));
 DELETE FROM marketdata_flow_units AS old USING marketdata_flow_units AS new
 WHERE old.dataset = %(dataset)s AND new.dataset = %(new)s AND old.unit = new.unit;
 UPDATE marketdata_flow_units SET dataset = %(dataset)s WHERE dataset = %(new)s;
