@@ -268,7 +268,7 @@ def test_tick_of_many_partitions_is_one_request(lab: Lab) -> None:
             materialize_run_tags={},
             observe_run_tags={},
             auto_observe_asset_keys=set(),
-            asset_selection=automation.REST,
+            asset_selection=dg.AssetSelection.assets(*automation.REST),
             logger=logging.getLogger(),
             emit_backfills=automation.alphas_follow.emit_backfills,
         )
