@@ -31,9 +31,9 @@ class Cell(Section):
     """A type, and how its values are written where that is not the usual way.
 
     Numbers: `thousands` separates groups of three digits, `decimal` is the decimal point, `percent` values end in %,
-    `chinese_units` may (千, 万, 百万, 千万, 亿, 万亿). Dates and times: one of the forms in `format`, or a number of
-    `epoch` units since 1970 in UTC, where some are listed, or of all with `auto`, by the first in which the number is a
-    plausible time; `zone` is that of times without an offset, and of a timestamp or date that is made
+    `chinese_units` may (千, 万, 百万, 千万, 亿, 万亿, and K, M, B, T). Dates and times: one of the forms in `format`,
+    or a number of `epoch` units since 1970 in UTC, where some are listed, or of all with `auto`, by the first in which
+    the number is a plausible time; `zone` is that of times without an offset, and of a timestamp or date that is made
     of an instant. `truncate` drops digits below a microsecond, which otherwise reject the row.
 
     Of numbers, `currency` may be before or behind them and `parentheses` around negative ones, and `leading_zeros`,

@@ -72,7 +72,9 @@ PERIODS = re.compile(
 EXCELDATES = re.compile(r"[2-5]\d{4}(\.\d+)?")
 """Days since the end of 1899, from 1954 to 2064."""
 BOOLEANS = ({"true", "false"}, {"t", "f"}, {"yes", "no"}, {"y", "n"})
-NUMBER_LIKE = r"[(+-]?\s*[¥￥$€£]?\s*[+-]?(\d[\d,' ]*\.?\d*|\.\d+)([eE][+-]?\d+)?\s*(%|[千万亿百]+|[¥￥$€£元])?\)?"
+NUMBER_LIKE = (
+    r"[(+-]?\s*[¥￥$€£]?\s*[+-]?(\d[\d,' ]*\.?\d*|\.\d+)([eE][+-]?\d+)?\s*(%|[千万亿百]+|[KMBT]|[¥￥$€£元])?\)?"
+)
 GROUPS = r"[+-]?[1-9]\d{0,2}(\.\d{3})?"
 CLOCK = r"([01]?\d|2[0-3]):?[0-5]\d(:?[0-5]\d([.:,]?\d+)?)?"
 TIME_LIKE = (
@@ -212,9 +214,10 @@ def _time(name: str, values: Sequence[str]) -> Guess | None:
     if all(re.fullmatch(r"\d+(\.\d+)?", text) for text in values):
         digits = {len(text.partition(".")[0]) for text in values}
         length = digits.pop() if len(digits) == 1 else 0
-        hinted = named or (name[:1].isdigit() and length > min(EPOCHS))
-        epoch = EPOCHS.get(length) if hinted else None
-        cell = Cell(type=column_type("timestamptz"), epoch=epoch, truncate=epoch == "ns") if epoch else None
+        rising = length > min(EPOCHS) and [*map(float, values)] == sorted(map(float, values)) != []
+        epoch = EPOCHS.get(length) if named or (rising and (name[:1].isdigit() or len(values) > 2)) else None
+        exact = epoch == "ns"  # other files may have other units, as those of Binance since 2025
+        cell = Cell(type=column_type("timestamptz"), epoch="ns" if exact else "auto", truncate=exact) if epoch else None
         if cell and _fits(cell, values):
             return Guess(cell, f"taken for {epoch} since 1970, by its digits")
         if named and all(map(EXCELDATES.fullmatch, values)):

@@ -26,7 +26,7 @@ EXACT = 2.0**53
 INTEGERS = {"bigint": pl.Int64, "integer": pl.Int32}
 INTEGER_BITS = {"bigint": 63, "integer": 31}
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
-POWERS = {"千": 3, "万": 4, "百万": 6, "千万": 7, "亿": 8, "万亿": 12}
+POWERS = {"千": 3, "万": 4, "百万": 6, "千万": 7, "亿": 8, "万亿": 12, "K": 3, "M": 6, "B": 9, "T": 12}
 """Chinese units as powers of ten."""
 
 
@@ -57,7 +57,7 @@ def written(cell: Cell) -> str:
     said += [f"decimals behind {cell.decimal!r}"] if cell.decimal != "." else []
     said += ["a % at its end"] if cell.percent else []
     said += [f"{cell.currency!r} beside them"] if cell.currency else []
-    said += ["Chinese units"] if cell.chinese_units else []
+    said += ["units such as 亿 and M"] if cell.chinese_units else []
     return f" with {', '.join(said)}" if said else ""
 
 

@@ -20,7 +20,9 @@ DELIMITERS = (",", "\t", ";", "|", "::", "~", "^", "\x01")
 COMMENTS = ("#", "//", "%")
 LINES_TRIED = 200
 TOTAL = re.compile(
-    r"(合\s*计|小\s*计|总\s*计|共\s*计|(grand |sub)?totals?|sum|平均|均值|file creation time)(?=\s*([\d:：(（]|$))",
+    r"(?P<of>[^\W\d]{1,12}(?=小计|合计|总计))?"
+    r"(?P<word>合\s*计|小\s*计|总\s*计|共\s*计|(grand |sub)?totals?|sum|平均|均值|file creation time)"
+    r"(?=\s*([\d:：(（]|$))",
     re.IGNORECASE,
 )
 PERIOD = re.compile(r"(19|20)\d\d(-?(Q[1-4]|H[12]|0[1-9]|1[0-2]))?( \[YR(19|20)\d\d\])?", re.IGNORECASE)
@@ -229,18 +231,19 @@ def without_totals(rows: Sequence[Row], behind: Sequence[Row], tail: Sequence[Ro
     otherwise. What a line begins with is the better declaration, since a file may come without its footer.
     """
     usual, body = kinds(rows[:1000]), rows[lead:]
-    totals = {match[0]: row for row in (*body, *tail) if (match := _total(row)) and _is_other(row, usual)}
+    totals = {_words(match): row for row in (*body, *tail) if (match := _total(row)) and _is_other(row, usual)}
     end = [row for row in tail or body if not _has_total(row, totals)]
     footer = [*behind]
     while len(end) > 2 and _is_footer(end[-1], end[:-1]):
         footer.insert(0, end.pop())
     known = {found[0].strip(): row for row in footer if (found := re.match(r"[^\d:：]{3,}", _text(row)))}
     blind = len(known) < len(footer)
-    patterns = [*map(_text, rows[:lead]), *totals, *({} if blind else known)]
+    patterns = [re.escape(one).replace(r"\ ", " ") for one in (*map(_text, rows[:lead]), *({} if blind else known))]
+    patterns += totals
     keys: dict[str, Any] = {}
     remarks = [f"{lead} more lines belong to the header, as {_shown(rows[0])}, and are no rows (drop)"] if lead else []
     if patterns:
-        words = "|".join(dict.fromkeys(re.escape(one).replace(r"\ ", " ") for one in patterns))
+        words = "|".join(dict.fromkeys(patterns))
         keys["drop"] = f"{START}({words}){BEHIND}"
     if totals or (footer and not blind):
         shown = _shown(next(iter((totals or known).values())))
@@ -263,7 +266,12 @@ def _total(row: Row) -> re.Match[str] | None:
 
 def _has_total(row: Row, totals: Collection[str]) -> bool:
     match = _total(row)
-    return match is not None and match[0] in totals
+    return match is not None and _words(match) in totals
+
+
+def _words(total: re.Match[str]) -> str:
+    """A pattern of the words of a total, whatever they are the total of."""
+    return (r"[^\W\d]{1,12}" if total["of"] else "") + re.escape(total["word"]).replace(r"\ ", " ")
 
 
 def _is_other(row: Row, usual: Sequence[str]) -> bool:

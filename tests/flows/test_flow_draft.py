@@ -123,7 +123,7 @@ def test_a_type_takes_every_value_of_the_sample(texts: Sequence[str | None], kin
 def test_what_is_unsure_is_said_in_the_definition(tmp_path: Path) -> None:
     _, one, _ = made(tmp_path, "headerless.csv", CASES["headerless.csv"][0])
     assert "the first line looks like a row, so the file is taken to have no header" in one.text
-    assert "column_2: {type: timestamptz, epoch: ms}  # taken for ms since 1970, by its digits" in one.text
+    assert "column_2: {type: timestamptz, epoch: auto}  # taken for ms since 1970, by its digits" in one.text
     assert any("column_2: taken for ms since 1970" in remark for remark in one.unsure)
 
 
