@@ -214,7 +214,11 @@ class Folder:
         given, numbers = rows["ts"].cast(pl.String), [name for name in names if name not in ("symbol", "ts")]
         rows = rows.with_columns(symbol=symbols, ts=times(rows["ts"], self.session))
         rows = rows.with_columns(reason=pl.coalesce(unknown, _no_time(given), *map(_no_number, numbers)))
-        good, others = self.judge(rows.with_columns(pl.col(name).cast(pl.Float64, strict=False) for name in numbers))
+        rows = rows.with_columns(pl.col(name).cast(pl.Float64, strict=False) for name in numbers)
+        try:
+            good, others = self.judge(rows)
+        except LoadError as error:  # of the file as a whole
+            raise BadFile(str(file.path), str(error)) from error
         if found.bad:
             bad = [{"line": one.line, "reason": one.reason, "raw": one.raw} for one in found.bad]
             others = pl.concat([others, pl.DataFrame(bad, OTHERS)]).sort("line")

@@ -106,7 +106,7 @@ def see(
     that could not be read are tried once more.
     """
     listing = folder_of(files, table).listing()
-    settings = fingerprint(files.config.symbol_mapping.model_dump_json(), files.config.session.timezone)
+    settings = fingerprint(files.config.symbol_mapping.model_dump_json(), files.config.session.timezone, files.label)
     rows = clickhouse_files.observe(client, table.name, listing.files, settings, now_ns)
     quiet = now_ns - pl.col("observed") >= int(quiet_seconds * 1e9)
     broken = pl.lit(again) & (pl.col("state") == "failed") & (pl.col("units") == 0)

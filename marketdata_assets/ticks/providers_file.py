@@ -15,6 +15,7 @@ from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from marketdata_assets import config_files
 from marketdata_assets.config_files import Document, Location, Section
+from marketdata_assets.reference.records import Label
 
 Table = Literal["tick_data", "order_book", "factors"]
 TABLES: tuple[Table, ...] = get_args(Table)  # in loading order
@@ -141,6 +142,12 @@ class FilesProvider(Section):
     session: Session
 
 
+class DroppedFiles(FilesProvider):
+    """Dropped files, whose bars are all labelled by one end of their minute."""
+
+    label: Label = "end"
+
+
 class WebProvider(FilesProvider):
     """A provider with an HTTP API."""
 
@@ -169,7 +176,7 @@ class Providers(Section):
     queue: Queue = Queue()
     tushare: WebProvider | None = None
     yahoo: WebProvider | None = None
-    files: FilesProvider | None = None
+    files: DroppedFiles | None = None
 
 
 def shipped() -> Providers:

@@ -100,6 +100,41 @@ def test_bad_rows_are_refused_with_their_line(tmp_path: Path) -> None:
     }
 
 
+def day_of_bars(first: str, last: str, day: str = "2025-06-02") -> str:
+    """The bars of a day, from the first label of the morning to the last of the afternoon."""
+    shift = int(first[-2:]) - 30
+    minutes = [n + shift for n in (*range(570, 690), *range(780, 900))]
+    assert (f"{minutes[0] // 60:02}:{minutes[0] % 60:02}", f"{minutes[-1] // 60:02}:{minutes[-1] % 60:02}") == (
+        first,
+        last,
+    )
+    return "".join(ROW.replace("2025-06-02 09:31", f"{day} {n // 60:02}:{n % 60:02}") for n in minutes)
+
+
+@pytest.mark.parametrize(
+    ("label", "first", "last", "found"),
+    [
+        ("end", "09:31", "15:00", ""),
+        ("start", "09:30", "14:59", ""),
+        ("end", "09:30", "14:59", "start"),
+        ("start", "09:31", "15:00", "end"),
+    ],
+)
+def test_bars_are_labelled_as_declared_or_the_file_fails(
+    tmp_path: Path, label: str, first: str, last: str, found: str
+) -> None:
+    text = HEADER + "".join(day_of_bars(first, last, f"2025-06-0{day}") for day in (2, 3, 4))
+    written(tmp_path, text)
+    folder = Files(tmp_path, files_config(label=label))
+    if not found:
+        delivery = asyncio.run(folder.bars(SYMBOL, JUNE))
+        assert (delivery.rows.height, delivery.label, folder.of_bars.broken()) == (720, label, {})
+    else:
+        assert folder.of_bars.contents() == []
+        [cause] = folder.of_bars.broken().values()
+        assert f"labelled by the {found} of their minute on 3 days; write label: {found}" in cause
+
+
 def test_other_days_and_symbols_stay_out(tmp_path: Path) -> None:
     other = ROW.replace(SYMBOL, "000001.SZ")
     written(tmp_path, HEADER + ROW + ROW.replace("2025-06-02", "2025-07-01") + other)

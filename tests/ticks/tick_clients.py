@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks import yahoo
-from marketdata_assets.ticks.providers_file import FilesProvider, Network, RateLimits, WebProvider, shipped
+from marketdata_assets.ticks.providers_file import DroppedFiles, Network, RateLimits, WebProvider, shipped
 from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.records import FLAGS
 from marketdata_assets.ticks.tushare import Account, Tushare
@@ -43,7 +43,7 @@ def yahoo_config(**changes: Any) -> WebProvider:
     return section.model_copy(update={"network": HASTY, "rate_limits": FREE, **changes})
 
 
-def files_config(**changes: Any) -> FilesProvider:
+def files_config(**changes: Any) -> DroppedFiles:
     section = shipped().files
     assert section
     return section.model_copy(update=changes)
