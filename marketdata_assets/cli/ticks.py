@@ -63,8 +63,10 @@ def ingest(
 ) -> None:
     """Load ticks of some symbols and days.
 
-    The run shows in the UI.
+    With --provider files alone, and neither days nor symbols, all of the dropped files that is due is loaded. The run
+    shows in the UI.
     """
+    of_files = known_providers(provider) == ["files"] and symbols in (None, [ALL]) and not (start_date or end_date)
     first, last = days(start_date and start_date.date(), end_date and end_date.date(), dt.datetime.now(dt.UTC))
     if providers_config:
         providers_file.read(providers_config)
@@ -85,8 +87,37 @@ def ingest(
     _check_folder(settings, known_providers(provider))
     wanted = [] if named == [ALL] else known_symbols(settings, named)
     with output.bar("ticks", quiet=as_json):
-        outcome = replace(run(settings, wanted, first, last, tables, config), files=delivered("ticks"))
+        if of_files and not refetch:
+            options = {key: value for key, value in config.items() if not key.endswith("_day")}
+            outcome = _load_due_files(settings, None if data_types is None else tables, options)
+        else:
+            outcome = run(settings, wanted, first, last, tables, config)
+        outcome = replace(outcome, files=delivered("ticks"))
     finish(outcome, as_json, loaded_json, tell)
+
+
+def _load_due_files(settings: Settings, tables: Sequence[Table] | None, config: dict[str, Any]) -> RunOutcome:
+    """One run over the symbol-months that new and changed files have, of every day; none where nothing is due."""
+    from marketdata_assets.defs.ticks.run_config import JOB, adhoc_config
+    from marketdata_assets.ticks import file_ledger
+    from marketdata_assets.ticks.tables import ensure
+
+    files = overview.dropped_files(settings)
+    if files is None:
+        raise CannotRun("the providers file does not use dropped files: enable its section files")
+    with stores.clickhouse() as client:
+        ensure(client)
+        changed = file_ledger.changed_by_table(client, files, dt.datetime.now(dt.UTC))
+    taken = [table for table, found in changed.items() if found.units and table in (tables or changed)]
+    months: dict[str, set[str]] = {}
+    for unit in (unit for table in taken for unit in changed[table].units):
+        months.setdefault(unit.month, set()).add(unit.symbol)
+    if not months:
+        return RunOutcome(True, None, {})
+    derived: list[Table] = ["factors"] if "tick_data" in taken else []
+    wanted = tables or [*taken, *derived]
+    selected = {month: sorted(names) for month, names in sorted(months.items())}
+    return run_job(settings, JOB, None, adhoc_config(selected, wanted, **config)["ops"])
 
 
 def run(
@@ -220,6 +251,9 @@ def loaded_json(outcome: RunOutcome) -> dict[str, Any]:
 def tell(outcome: RunOutcome) -> None:
     """Print how a load ended: the failures, a line for each table, and how many symbols had none."""
     report = _report(outcome)
+    if outcome.run_id is None and outcome.success:
+        output.console().print("nothing to load: no dropped file is due")
+        return
     if not report:
         output.fail(outcome.error or "the run failed before anything was loaded")
         return

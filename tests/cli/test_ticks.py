@@ -238,6 +238,25 @@ def test_files_are_loaded_without_anybody_being_asked(desk: Desk) -> None:
     assert "bad.csv" not in desk.run("files", "ticks", "--state", "loaded").stdout
 
 
+def test_dropped_files_alone_are_loaded_whatever_their_days_and_symbols_are(desk: Desk) -> None:
+    """On a new installation, in which no symbol is registered."""
+    header, folder = "symbol,ts,open,high,low,close,volume", desk.folder / "ticks"
+    for name, symbol, session in (("a.csv", "600000.SH", SESSIONS[2]), ("b.csv", "000001.SZ", SESSIONS[5])):
+        rows = [f"{symbol},{session} 09:{minute}:00,10,10,10,10,100" for minute in range(31, 51)]
+        (folder / name).write_text("\n".join([header, *rows]))
+    (folder / "order_book").mkdir()
+    book = f"symbol,ts,bid_price_1,bid_size_1\n600000.SH,{SESSIONS[2]} 09:31:03,9.4,100\n"
+    (folder / "order_book" / "c.csv").write_text(book)
+    found = desk.said(desk.ingest("--provider", "files", "--json"))
+    assert found["files"] | {"loaded": 0} == dict.fromkeys(found["files"], 0)
+    assert (found["files"]["loaded"], found["tables"]["order_book"]["rows"]) == (3, 1)
+    assert desk.bars() == {("600000.SH", SESSIONS[2]): 20, ("000001.SZ", SESSIONS[5]): 20}
+    again = desk.ingest("--provider", "files")
+    assert (again.returncode, "nothing to load: no dropped file is due" in again.stdout) == (0, True)
+    assert "files         3 files: 3 loaded" in again.stdout
+    assert desk.tushare.requests == 0
+
+
 def test_what_was_refused_is_shown_with_its_reason(desk: Desk) -> None:
     path = desk.folder / "ticks" / "mine.csv"
     times = [f"{day} {hour}:{minute:02}:00" for day in SESSIONS[:3] for hour in (10, 14) for minute in range(60)]
