@@ -78,7 +78,7 @@ def test_captures_days_status_and_quarantine(shell: Shell) -> None:
     assert nothing_due["captures"] == dict.fromkeys(first["captures"], 0) | {"unchanged": len(written.files)}
     assert "next: marketdata ingest days" in again.stderr
     unknown = shell.run("ingest", "captures", MARKETDATA_EXCHANGE_KEEP_DAYS='{"trades": 90}')
-    assert (unknown.returncode, "did you mean trade?" in unknown.stderr) == (1, True)
+    assert (unknown.returncode, "did you mean 'trade'?" in unknown.stderr) == (1, True)
     new = write(shell.folder / "new", Plan(START + dt.timedelta(hours=1), minutes=5)).files[0]
     both = shell.said("ingest", "captures", str(written.files[0]), str(new))
     assert both["run_id"]
