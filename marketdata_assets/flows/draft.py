@@ -31,7 +31,24 @@ NOT_SYMBOLS = re.compile(
     re.IGNORECASE,
 )
 SYMBOL_UPPER = re.compile(r"(?=.*[A-Z]|\d{6})[A-Z0-9]{1,12}([._-][A-Z0-9]{1,6})?|[a-z]{2}\d{6}")
-DAY_PART = re.compile(r"(?<!\d)(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])(?!\d)")
+MONTHS = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+YEAR, MONTH, DAY = r"(?:19|20)\d\d", "(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
+DAY_PARTS = (
+    (rf"(?<!\d){YEAR}([-_.]?){MONTH}\1{DAY}(?=\D|\d{{4}}(?:\d\d)?(?!\d)|$)", "%Y{0}%m{0}%d"),
+    (rf"{YEAR}年\d\d?月\d\d?日", "%Y年%m月%d日"),
+    (rf"{YEAR}([-_.])\d\d?\1\d\d?(?!\d)", "%Y{0}%m{0}%d"),
+    (rf"(?<!\d){DAY}([-_ ]?){MONTHS}\1{YEAR}(?!\d)", "%d{0}%b{0}%Y"),
+    (rf"{MONTHS}([-_ ]?){DAY}\1{YEAR}(?!\d)", "%b{0}%d{0}%Y"),
+    (rf"(?<!\d){DAY}([.]){MONTH}\1{YEAR}(?!\d)", "%d{0}%m{0}%Y"),
+    (rf"(?<!\d){MONTH}([-_]?){DAY}\1{YEAR}(?!\d)", "%m{0}%d{0}%Y"),
+    (rf"(?<!\d){DAY}([-_]?){MONTH}\1{YEAR}(?!\d)", "%d{0}%m{0}%Y"),
+    (rf"(?<!\d)[0-3]\d{MONTH}{DAY}(?![\d.])", "%y%m%d"),
+)
+"""What a day in a file's name looks like, and the form of it with the mark between its parts."""
+OTHER_FILES = re.compile(
+    r"(?<![A-Za-z0-9])(\d+(s|m|min|h|d|w|mo)|[qhb]fq|adj|unadj|daily|weekly|monthly)(?![A-Za-z0-9])", re.IGNORECASE
+)
+"""What a file's name says that its rows do not: rows of other files may have the same key."""
 PERIOD_PART = re.compile(r"(?<!\d)(?:19|20)\d\d[-_]?(?:Q[1-4]|0[1-9]|1[0-2])?(?!\d)", re.IGNORECASE)
 ID_NAME = re.compile(r"(^|_)(id|no|seq|sequence|number)$")
 FINE_NAME = re.compile(r"(^|_)((trade|order|exec|deal)_?(id|no|seq)|seq|seq_no|sequence)$")
@@ -73,7 +90,7 @@ class Column:
         if not self.texts or {*self.texts} & {None, "", *self.missing}:
             return False
         measured = self.kind in ("numeric", "double", "boolean") or inference.mostly_fractions(self.texts)
-        return self.kind in TIMES or not measured
+        return self.kind in TIMES or not measured or re.search("strike|行权价", self.words, re.IGNORECASE) is not None
 
     @property
     def may_be_about(self) -> bool:
@@ -124,6 +141,11 @@ def draft(name: str, sample: Sample, path: Path) -> Draft:
             f"{' and '.join(column.name for column in of_file)} of a row: taken from the file's name ({file_name})"
         )
     key = _key(columns, of_file)
+    folder = re.fullmatch(r"\d+(m|min|h|d)|[qhb]fq", path.parent.name)
+    other = folder or (None if file_name else OTHER_FILES.search(path.stem))
+    if other and key:
+        key = []
+        unsure.append(f"{other[0]!r} of the file's name is in no row, and rows of other files may have the same key")
     if not key:
         unsure.append(
             "no columns identify a row of the sample by what it is about and a time; each file's rows are replaced when"
@@ -206,8 +228,8 @@ def _file_name(sample: Sample, columns: list[Column]) -> tuple[str | None, list[
     if not stem or "{" in stem:
         return None, []
     pattern, found = stem, []
-    day, period = DAY_PART.search(stem), PERIOD_PART.search(stem)
-    part = day or period
+    day, form = _day(stem)
+    part = day or PERIOD_PART.search(stem)
     if part is not None:
         pattern = f"{stem[: part.start()]}{{{'day' if day else 'period'}}}{stem[part.end() :]}"
     taken = {column.name for column in columns}
@@ -222,7 +244,7 @@ def _file_name(sample: Sample, columns: list[Column]) -> tuple[str | None, list[
         pattern = stem[:start] + pattern
         found.append(Column(None, "symbol", Guess(Cell(type=column_type("text"))), ["x"]))
     if part is not None and not any(column.is_time and column.able for column in columns):
-        given, (kind, forms) = ("day", ("date", (_form(part[0]),))) if day else ("period", ("text", None))
+        given, (kind, forms) = ("day", ("date", (form,))) if day else ("period", ("text", None))
         if given not in taken:
             found.append(Column(None, given, Guess(Cell(type=column_type(kind), format=forms)), ["x"]))
     elif not found:
@@ -230,9 +252,12 @@ def _file_name(sample: Sample, columns: list[Column]) -> tuple[str | None, list[
     return (f"{pattern}{dot}{suffix}", found) if found else (None, [])
 
 
-def _form(day: str) -> str:
-    """The form of a day in a file's name."""
-    return f"%Y{day[4]}%m{day[4]}%d" if len(day) == 10 else "%Y%m%d"
+def _day(stem: str) -> tuple[re.Match[str] | None, str]:
+    """The day in a file's name, and its form."""
+    for pattern, form in DAY_PARTS:
+        if found := re.search(pattern, stem):
+            return found, form.format(*found.groups())
+    return None, ""
 
 
 def _key(columns: list[Column], of_file: list[Column]) -> list[str]:
@@ -245,20 +270,23 @@ def _key(columns: list[Column], of_file: list[Column]) -> list[str]:
     times = [column for column in able if column.is_time]
     fine = sorted((one for one in able if FINE_NAME.search(one.name)), key=lambda one: "trade" not in one.name)
     subjects = [one for one in columns if inference.is_subject(one.words) and one not in fine]
+    subjects.sort(key=lambda one: re.search("country|region|curr|exch|market|type", one.name) is not None)
     texts = [one for one in able if one.kind == "text" and one not in (*times, *fine, *subjects)]
     about = subjects or [one for one in texts if one.may_be_about]
     about = [] if "symbol" in named else [one for one in about if one in able][:1]
     if not (about or "symbol" in named) or not (times or {"day", "period"} & {*named}):
         return []
     clocks = [one for one in texts if inference.is_clock(one.texts) and all(time.kind == "date" for time in times)]
-    always = [*about, *clocks[:1], *fine[:1]]
+    dimensions = [one for one in able if inference.DIMENSION.search(one.words) and one not in (*about, *fine[:1])]
+    dimensions = [one for one in dimensions if not one.is_time or one not in times[:1]]
+    always = [*about, *dimensions, *(one for one in clocks[:1] if one not in dimensions), *fine[:1]]
     ids = [one for one in able if one.kind == "bigint" and ID_NAME.search(one.name)]
     others = [one for one in (*times, *subjects, *texts, *fine, *ids) if one in able and one not in always]
     rows = len(columns[0].texts)
     for count in range(KEY_COLUMNS):
         for picked in combinations(others, count):
             key = [*about, *picked, *(one for one in always if one not in about)]
-            if times and not any(one in times for one in picked):
+            if times and not any(one in times for one in (*picked, *always)):
                 continue
             if len({*zip(*(one.texts for one in key), strict=True)} if key else {()}) == rows > 0:
                 return [*named, *(one.name for one in key)]

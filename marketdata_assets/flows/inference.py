@@ -26,22 +26,34 @@ MISSING = (
 SURE_MISSING = ("", r"\N", "#N/A", "#N/A N/A")
 """Those that are so in a column of texts."""
 TIME_NAME = re.compile(
-    r"time|date|(^|[_ ])(ts|t|d|dt|day|month|quarter|year|period|as_?of)($|[_ ])|timestamp|epoch|日期|时间|時間"
+    r"time|date|_at$|(^|[_ ])(ts|t|d|dt|day|month|quarter|year|period|as_?of)($|[_ ])|timestamp|epoch|日期|时间|時間"
     r"|(^| )(年(份|度|月)?|月份?)( |$)|季度?( |$)"
 )
 SUBJECT = re.compile(
-    r"(^|[_ <])(ts_?|sec_?|wind_?|stock_?|contract_?|fund_?|security_?)?(code|symbol|ticker|sym|isin|cusip|sedol|figi)"
-    r"($|[_ >])|(^|[_ ])(instrument|secid|pair|gvkey|permno|cik|wkn|ric|inst)(_?id)?($|[_ ])"
-    r"|(^|[_ ])(order|account|acct|client|customer|deal|contract|investor|seat)(_?(id|no|num|number|code))?($|[_ ])"
-    r"|^(s|fund|stock|security|合约|品种|基金|证券|股票)$"
-    r"|(代码|代碼|代號|代号|编号|編號|账号|账户|帐号|股东|席位|流水号|合同号|委托号|订单号|合约编码)",
+    r"(^|[_ ])(([a-z]{2,9}_?)?(code|symbol|ticker|sym|isin|cusip|sedol|figi)\d?(_?id)?"
+    r"|(instrument|sec(urity)?|pair|gvkey|permno|cik|wkn|ric|inst|conid|lei|(zq|gp|jj|hy)dm|underlying)(_?id)?"
+    r"|(order|account|acct|client|customer|deal|contract|investor|seat|member|trader|broker|branch|portfolio|fund|bond"
+    r"|product|series|strategy)(_?(id|no|num|number|code|ref|sys_?id))?)(_\d+)?$|(^| )(s|stock)$"
+    r"|^(合约|品种|基金|证券|股票|指数)( |$)|代码|代碼|代號|代号|コード|코드|编号|編號|账号|帐号|流水号|合约编码"
+    r"|(合同|委托|订单|成交|会员|客户|股东|席位)号|^(账户|股东|席位)( |$)",
     re.IGNORECASE,
 )
 """Names of columns that say what a row is about, whose values are texts although they may be digits."""
+NAMED = re.compile(r"(^|[_ ])(name|asset|company|issuer|entity|holding)($|[_ ])|名称|名稱|简称|簡稱", re.IGNORECASE)
+"""Names of columns of names, which are texts although they may be words such as T and 1E5."""
 NOT_ABOUT = re.compile(
     r"curr|exch|market|freq|per\b|period|type|unit|adj|interval|status|side|flag|币种|市场|方向|单位"
 )
 """Names of texts that do not say what a row is about."""
+DIMENSION = re.compile(
+    r"(^|[_ ])(side|direction|freq(uency)?|period|interval|timeframe|adjust(ment|flag)?|exchange|market|venue"
+    r"|currency|ccy|level|right|cp|call_put|leg|(expir(y|ation)|maturity|report|period_end|end|delivery)(_(date|day|month|period))?"
+    r"|strike(_price)?|option_type|report_type"
+    r"|(account|acct|client|customer|portfolio|fund|order|contract)(_?(id|no|num|number|code))?)$"
+    r"|方向|买卖|周期|复权|交易所|市场|币种|档位|到期|行权|交割月|报告期|截止|账户|账号",
+    re.IGNORECASE,
+)
+"""Names of what rows about one thing at one time may differ in, although those of a sample do not."""
 PRICE = re.compile(
     r"((adj|pre|last|avg|trade|order|limit|mark|index)_?)?(open|high|low|close|price|px|settle|vwap|nav|bid|ask|last)"
 )
@@ -53,16 +65,25 @@ EPOCHS: dict[int, Epoch] = {10: "s", 13: "ms", 16: "us", 19: "ns"}
 DATES = (
     *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%d-%B-%Y", "%d-%B-%y", "%B %d, %Y", "%B %d %Y", "%d %B %Y"),
     *("%d %B %y", "%B-%d-%Y", "%d%B%Y", "%d/%B/%Y", "%a, %d %b %Y", "%A, %B %d, %Y", "%Y %B %d"),
+    *("%a %b %d %Y", "%a %d %b %Y"),
     *("%Y年%m月%d日", "%Y.%m.%d", "%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%y-%m-%d"),
 )
 _CLOCKS = ("%H:%M:%S%.f", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
 _AMERICAN = ("%m/%d/%Y", "%d/%m/%Y", "%Y-%m-%d", "%Y/%m/%d", "%m/%d/%y", "%d/%m/%y")
 TIMES = (
-    *("%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H%M%S%3f", "%Y%m%d %H%M%S", "%Y年%m月%d日 %H时%M分%S秒"),
+    *(
+        "%Y%m%d%H%M%S",
+        "%Y%m%d%H%M",
+        "%Y%m%dT%H%M%S",
+        "%a %b %d %H:%M:%S %Y",
+        "%Y%m%d%H%M%S%3f",
+        "%Y%m%d %H%M%S",
+        "%Y年%m月%d日 %H时%M分%S秒",
+    ),
     *(f"{day}{gap}{clock}" for day in _AMERICAN for clock in _CLOCKS[2:] for gap in (" ", ", ")),
     *(f"{day}{gap}{clock}" for day in DATES for clock in _CLOCKS for gap in (" ", ", ")),
 )
-INSTANTS = ("%Y%m%dT%H%M%S%#z", "%a, %d %b %Y %H:%M:%S %#z")
+INSTANTS = ("%Y%m%dT%H%M%S%#z", "%Y%m%dT%H%M%S%.f%#z", "%a, %d %b %Y %H:%M:%S %#z")
 MOST_FORMS, MANY = 4, 1000
 PERIODS = re.compile(
     r"(19|20)\d\d[- ]?(Q[1-4]|H[12])|Q[1-4][- /]?(19|20)\d\d|[1-4]Q(19|20)?\d\d|[A-Z][a-z]{2}[a-z]*[- ](19|20)?\d\d"
@@ -73,16 +94,29 @@ EXCELDATES = re.compile(r"[2-5]\d{4}(\.\d+)?")
 """Days since the end of 1899, from 1954 to 2064."""
 BOOLEANS = ({"true", "false"}, {"t", "f"}, {"yes", "no"}, {"y", "n"})
 NUMBER_LIKE = (
-    r"[(+-]?\s*[¥￥$€£]?\s*[+-]?(\d[\d,' ]*\.?\d*|\.\d+)([eE][+-]?\d+)?\s*(%|[千万亿百]+|[KMBT]|[¥￥$€£元])?\)?"
+    r"(HK|US)?[(+−–-]?\s*(HK|US)?[¥￥$€£]?\s*[+(-]?"
+    r"(\d[\d,'’ \u00a0\u202f]*\.?\d*|\d{1,3}(\.\d{3})+(,\d*)?|\.\d+)([eE][+-]?\d+)?"
+    r"\s*(-|[%％‰]|bps?|[千万亿百]*[手股元]?|[KMBT]|[¥￥$€£])?\)?"
+)
+GROUPED: tuple[dict[str, Any], ...] = (
+    {"thousands": ","},
+    {"decimal": ","},
+    {"thousands": ".", "decimal": ","},
+    {"thousands": " ", "decimal": ","},
+    {"thousands": " "},
+    {"thousands": "'"},
 )
 GROUPS = r"[+-]?[1-9]\d{0,2}(\.\d{3})?"
 CLOCK = r"([01]?\d|2[0-3]):?[0-5]\d(:?[0-5]\d([.:,]?\d+)?)?"
+CLOCK_DIGITS = re.compile(r"([01]?\d|2[0-3])[0-5]\d([0-5]\d(\d{3})?)?")
 TIME_LIKE = (
     r"\d{1,4}[-/.年]\d{1,2}[-/.月]\d{1,4}|\d{1,2}:\d\d|\d{1,2}[- ]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
     r"|(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[- ]\d|\d{4}[- ]?(q[1-4]|年)|\d{4}-\d\d$"
 )
 SPARE_DIGITS, FEWEST_DIGITS, FEWEST_DECIMALS, MOST_DECIMALS = 3, 16, 4, 10
+DIGITS_OF_DOUBLE, MOST_DIGITS = 15, 38
 DIGITS_OF_BIGINT = 18
+DOUBLE = "kept as double, so 15 digits are exact"
 NO_ZONE = "times have no offset; if they are instants, write {type: timestamptz, zone: Asia/Shanghai}"
 
 
@@ -151,18 +185,30 @@ def guess(name: str, texts: Sequence[str | None]) -> Guess:
     values = [value for value in values if value not in MISSING]
     if not values:
         return Guess(Cell(type=text), "no value in the sample")
+    named = TIME_NAME.search(name.lower()) is not None
+    dated = _dated(values)
+    others = any(all(map(other.fullmatch, values)) for other in (PERIODS, EXCELDATES))
+    if named and not dated and not others and all(map(CLOCK_DIGITS.fullmatch, values)):
+        return Guess(Cell(type=text))
     if is_period(name, values) and not all(map(str.isdigit, values)):
         return Guess(Cell(type=text), "quarters, months or years are kept as they are written")
-    zeros = any(re.fullmatch(r"[+-]?0\d+(\.\d*)?", value) for value in values) and not _dated(values)
-    for found in (_boolean(values), _time(name, values), None if zeros else _number(name, values)):
+    zeros = any(re.fullmatch(r"[+-]?0\d+(\.\d*)?", value) for value in values) and not dated
+    for found in (
+        _boolean(name, values),
+        _time(name, values),
+        None if zeros or NAMED.search(name) else _number(name, values),
+    ):
         if found:
             return found
     if zeros:
         return Guess(Cell(type=text), "" if all(map(str.isdigit, values)) else "some begin with 0")
-    other = next((value for value in values if not looks_like_number(value)), "")
+    other = next((value for value in values if not looks_like_number(value)), None)
+    if other is None:
+        shown = max(values, key=lambda value: len(re.sub(r"[\d.]", "", value)))
+        return Guess(Cell(type=text), f"numbers in forms that are not known together, as {shown!r}, are kept as text")
     if 2 * sum(map(looks_like_number, values)) > len(values):
         return Guess(Cell(type=text), f"most are numbers, but not {other!r}; if that is NULL, name it in missing")
-    if TIME_NAME.search(name.lower()) and any(map(looks_like_time, values)) and not is_clock(values):
+    if named and any(re.search(r"\d", value) for value in values) and not is_clock(values):
         return Guess(Cell(type=text), "named as a time, and in no form that is known, so it is kept as text")
     return Guess(Cell(type=text))
 
@@ -191,9 +237,9 @@ def _fits(cell: Cell, values: Sequence[str]) -> bool:
     return casting.parse(frame, {"x": cell}, rejects).height == len(values)
 
 
-def _boolean(values: Sequence[str]) -> Guess | None:
+def _boolean(name: str, values: Sequence[str]) -> Guess | None:
     words = {text.lower() for text in values}
-    return Guess(Cell(type=column_type("boolean"))) if words in BOOLEANS else None
+    return Guess(Cell(type=column_type("boolean"))) if words in BOOLEANS and not NAMED.search(name) else None
 
 
 def _dated(values: Sequence[str]) -> bool:
@@ -213,11 +259,10 @@ def _time(name: str, values: Sequence[str]) -> Guess | None:
     named = TIME_NAME.search(name.lower())
     if all(re.fullmatch(r"\d+(\.\d+)?", text) for text in values):
         digits = {len(text.partition(".")[0]) for text in values}
-        length = digits.pop() if len(digits) == 1 else 0
-        rising = length > min(EPOCHS) and [*map(float, values)] == sorted(map(float, values)) != []
-        epoch = EPOCHS.get(length) if named or (rising and (name[:1].isdigit() or len(values) > 2)) else None
-        exact = epoch == "ns"  # other files may have other units, as those of Binance since 2025
-        cell = Cell(type=column_type("timestamptz"), epoch="ns" if exact else "auto", truncate=exact) if epoch else None
+        units = {EPOCHS.get(length if length in EPOCHS else length + 1) for length in digits}
+        epoch = units.pop() if len(units) == 1 and (named or _rising(name, digits, values)) else None
+        # other files may have other units, as those of Binance since 2025
+        cell = Cell(type=column_type("timestamptz"), epoch="auto", truncate=epoch == "ns") if epoch else None
         if cell and _fits(cell, values):
             return Guess(cell, f"taken for {epoch} since 1970, by its digits")
         if named and all(map(EXCELDATES.fullmatch, values)):
@@ -243,6 +288,15 @@ def _time(name: str, values: Sequence[str]) -> Guess | None:
         if found := _forms(kind, forms, usual, values):
             return Guess(found[0], "; ".join(filter(None, (found[1], unsure))))
     return None
+
+
+def _rising(name: str, digits: set[int], values: Sequence[str]) -> bool:
+    """Whether numbers of a column that is not named as a time may be epochs: all rise or fall, by little."""
+    numbers = [*map(float, values)]
+    ordered = numbers in (sorted(numbers), sorted(numbers, reverse=True))
+    long = len(digits) == 1 and min(digits) in EPOCHS and min(digits) > min(EPOCHS)
+    near = max(numbers) - min(numbers) < max(numbers) / 50  # a year; what is measured seldom is so even
+    return long and ordered and near and (name[:1].isdigit() or len(values) > 2)
 
 
 def _forms(kind: str, forms: Sequence[str], usual: Sequence[str], values: Sequence[str]) -> tuple[Cell, str] | None:
@@ -298,24 +352,18 @@ def _number(name: str, values: Sequence[str]) -> Guess | None:
         return Guess(whole, "named as a time, and no epoch that is known" if looks else "")
     if any(re.search(r"\d[eE]", text) for text in values) and _fits(Cell(type=column_type("double")), values):
         return Guess(Cell(type=column_type("double")), "with exponents, so not exact")
-    options: tuple[dict[str, Any], ...] = (
-        {},
-        {"percent": True},
-        {"chinese_units": True},
-        {"thousands": ","},
-        {"thousands": ",", "chinese_units": True},
-        {"decimal": ","},
-        {"thousands": ".", "decimal": ","},
-        {"thousands": " ", "decimal": ","},
-        {"thousands": "'"},
-    )
+    if not all(map(looks_like_number, values)):
+        return None
+    endings: tuple[dict[str, Any], ...] = ({}, {"chinese_units": True})
+    endings = ({"percent": True},) if values[0].endswith("%") else endings
     marks = {mark for text in values for mark in re.findall(r"[¥￥$€£元]", text)}
     own: dict[str, Any] = {"currency": marks.pop()} if len(marks) == 1 else {}
     own |= {"parentheses": True} if any(text.startswith("(") for text in values) else {}
-    for option in options:
+    groups = GROUPED if own else ({}, *GROUPED)  # who writes signs of money separates thousands as well
+    for option in ({**group, **ending} for group in groups for ending in endings):
         cell = _numeric(values, {**option, **own})
         if cell and _fits(cell, values):
-            return Guess(cell, _unsure_marks(option, values))
+            return Guess(cell, _unsure_marks(option, values) or (DOUBLE if cell.type.kind == "double" else ""))
     return None
 
 
@@ -328,21 +376,24 @@ def _unsure_marks(option: dict[str, Any], values: Sequence[str]) -> str:
 
 
 def _numeric(values: Sequence[str], option: dict[str, Any]) -> Cell | None:
-    """A numeric that takes all values with some digits to spare; double where they have very many decimals."""
+    """A numeric that takes all values with some digits to spare; double where they are doubles in all their digits."""
     wide = Cell(type=column_type("numeric(38,10)"), **option)
     written = plain(pl.Series(values), wide).to_list()
     try:
         numbers = [Decimal(text) for text in written if text is not None]
     except ArithmeticError:
         return None
-    if len(numbers) < len(values) or not numbers:
+    if len(numbers) < len(values) or not all(map(Decimal.is_finite, numbers)):
         return None
     decimals = max(0, *(-int(number.as_tuple().exponent) for number in numbers))
     digits = max(number.adjusted() + 1 for number in numbers)
-    if decimals > MOST_DECIMALS or digits + decimals > 30:
+    of_doubles = decimals > MOST_DECIMALS and any(
+        len(number.as_tuple().digits) > DIGITS_OF_DOUBLE for number in numbers
+    )
+    if digits + decimals > MOST_DIGITS or (of_doubles and all(Decimal(repr(float(one))) == one for one in numbers)):
         return Cell(type=column_type("double"), **option)
     if not decimals and digits <= DIGITS_OF_BIGINT and option.keys() <= {"thousands", "currency", "parentheses"}:
         return Cell(type=column_type("bigint"), **option)
     scale = max(FEWEST_DECIMALS, decimals)
-    precision = max(FEWEST_DIGITS, max(digits, 1) + SPARE_DIGITS + scale)
+    precision = min(MOST_DIGITS, max(FEWEST_DIGITS, max(digits, 1) + SPARE_DIGITS + scale))
     return Cell(type=column_type(f"numeric({precision},{scale})"), **option)

@@ -39,14 +39,15 @@ def plain(column: pl.Series, cell: Cell) -> pl.Series:
     if cell.currency:
         mark = re.escape(cell.currency)
         column = column.str.replace(rf"^\s*([+-]?)\s*{mark}\s*", "$1").str.replace(rf"\s*{mark}\s*$", "")
-    group, point = re.escape(cell.thousands or ""), re.escape(cell.decimal)
+    group = {" ": "[ \u00a0\u202f]", "'": "['’]"}.get(cell.thousands or "", re.escape(cell.thousands or ""))
+    point = re.escape(cell.decimal)
     whole = rf"\d{{1,3}}(?:{group}\d{{3}})+|\d*" if group else r"\d*"
     powers = {"%": -2} if cell.percent else POWERS if cell.chinese_units else {}
     endings = [*sorted(powers, key=len, reverse=True), *([] if cell.percent else [r"[eE][+-]?\d+", ""])]
     parts = column.str.extract_groups(rf"^\s*([+-]?)({whole})((?:{point}\d*)?)\s*({'|'.join(endings)})\s*$")
     sign, digits, rest, end = (parts.struct.field(field) for field in parts.struct.fields)
     if cell.thousands:
-        digits = digits.str.replace_all(cell.thousands, "", literal=True)
+        digits = digits.str.replace_all(group, "")
     exponents = end.replace({name: f"e{power}" for name, power in powers.items()})
     return sign + digits + rest.str.replace(cell.decimal, ".", literal=True) + exponents
 

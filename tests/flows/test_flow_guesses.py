@@ -3,6 +3,7 @@ each line that is no row, each text that is NULL and each doubt is named."""
 
 import datetime as dt
 import io
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -380,3 +381,115 @@ def test_what_was_guessed_is_said_in_three_lines(tmp_path: Path) -> None:
         "mode": "upsert",
         "unsure_types": {"px": "with exponents, so not exact"},
     }
+
+
+LATER: dict[str, tuple[str, list[str], list[str]]] = {
+    "microseconds behind nanoseconds": ("time", ["1704187800000000000"], ["1704187801000000"]),
+    "seconds before and behind 2001": ("date", ["946684800", "1009843200"], ["1009929600"]),
+    "milliseconds that fall": ("x", ["1704187802000", "1704187801000", "1704187800000"], ["1704187800000000"]),
+    "clocks of digits": ("time", ["1000", "1001"], ["0930"]),
+    "clocks without zeros": ("time", ["93100", "150000"], ["093200"]),
+    "an id of a security": ("SecurityID", ["600519", "300750"], ["000001"]),
+    "a code of a source": ("secucode", ["600519", "300750"], ["000001"]),
+    "a code in Japanese": ("銘柄コード", ["7203", "6758"], ["0001"]),
+    "names that are words": ("company", ["T", "F"], ["GM"]),
+    "names that are numbers": ("asset", ["1E5", "2E3"], ["GM"]),
+    "18 decimals": ("x", ["0.123456789012345678", "2.5"], ["1.000000000000000001"]),
+    "12 decimals": ("x", ["1.123456789012", "2.5"], ["33.123456789012"]),
+    "blanks of French files": ("x", ["1\u00a0234,5", "2,25"], ["1\u202f234\u202f567,5"]),
+    "blanks and a point": ("x", ["1 234.5", "2.25"], ["1 234 567.5"]),
+    "typographic apostrophes": ("x", ["1’234.5", "2.25"], ["1’234’567.5"]),
+    "money with thousands in the next file": ("x", ["(12.5)", "2.25"], ["(1,234.50)"]),
+    "percents with thousands": ("x", ["1,212.5%", "0.5%"], ["1.5%"]),
+    "percents with a comma": ("x", ["12,5%", "0,5%"], ["1,5%"]),
+    "a time of one piece": ("date", ["20240102T093000"], ["20240103T093000"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_is_guessed_takes_the_next_file(name: str, tmp_path: Path) -> None:
+    column, texts, later = LATER[name]
+    lines = [f"A{number};2024-01-02;{text}" for number, text in enumerate(texts)]
+    flow, _, path = made(tmp_path, "some table.csv", "\n".join([f"sym;day;{column}", *lines, ""]))
+    (ours,) = (our for source, our in flow.loader.columns.items() if source == column)
+    deliver(tmp_path, path.name, "\n".join([f"sym;day;{column}", *(f"B;2024-01-03;{text}" for text in later), ""]))
+    tried = try_file(flow, path)
+    assert dict(tried.rejects) == {}
+    number = str.maketrans(dict.fromkeys(",’ \xa0\u202f()%", "") | ({",": "."} if ",5" in texts[0] else {}))
+    kind = flow.target.columns[ours].kind
+    assert kind == "timestamptz" if "fall" in name else kind == "numeric" if column == "x" else kind != "bigint"
+    for given, read in zip(later, tried.rows[ours], strict=True):
+        if kind == "text":
+            assert read == given
+        elif kind == "numeric":
+            share = 100 if "%" in given else 1
+            expected = Decimal(given.translate(number)) / share
+            assert abs(Decimal(str(read))) == expected
+        else:
+            assert read.year in (2002, 2024)
+
+
+def test_numbers_that_are_kept_as_text_or_double_are_named(tmp_path: Path) -> None:
+    for texts, said in (
+        (["12.5%", "0"], "numbers in forms that are not known together, as '12.5%', are kept as text"),
+        (["12.5-", "1"], "numbers in forms that are not known together, as '12.5-', are kept as text"),
+        (["5bp", "1bp"], "numbers in forms that are not known together, as '5bp', are kept as text"),
+        (["0.30000000000000004", "1.5"], "kept as double, so 15 digits are exact"),
+        (["1.5", "2", "inf"], "most are numbers, but not 'inf'; if that is NULL, name it in missing"),
+    ):
+        assert guess("x", texts).unsure == said
+    rising = ["1500000000000", "1600000000000", "1700000000000"]
+    assert str(guess("x", rising).cell.type) == "bigint"
+
+
+DAYS = (
+    *("Jan{0:%d%Y}", "{0:%d}Jan2024", "{0:%d}-Jan-2024", "{0:%y%m%d}", "{0:%d.%m.%Y}", "{0:%m-%d-%Y}", "{0:%Y.%m.%d}"),
+    *("{0.year}年{0.month}月{0.day}日", "{0.year}-{0.month}-{0.day}", "{0:%Y%m%d}093000", "v2_{0:%Y%m%d}T093000"),
+)
+
+
+@pytest.mark.parametrize("form", DAYS)
+def test_a_day_of_the_name_in_any_form_is_one_of_the_key(form: str, dsn: str, tmp_path: Path) -> None:
+    days = (dt.date(2024, 1, 2), dt.date(2024, 1, 13))
+    for day in reversed(days):
+        flow, _, _ = made(tmp_path, f"eod_{form.format(day)}.csv", f"symbol,close\nA,{day.day}\n")
+    assert flow.target.key == ["day", "symbol"]
+    assert not run(flow, dsn, tmp_path).failed
+    assert rows(dsn, "SELECT day, close::int FROM prices ORDER BY 1") == [(day, day.day) for day in days]
+
+
+DIFFERENCES: dict[str, tuple[str, str, str]] = {
+    "market": ("market", "XNAS", "XNYS"),
+    "side": ("买卖方向", "买", "卖"),
+    "period": ("interval", "1d", "1w"),
+    "currency": ("currency", "USD", "EUR"),
+    "level": ("level", "1", "2"),
+    "expiry": ("expiry", "2024-02-01", "2024-03-01"),
+    "strike": ("strike", "100.5", "110.5"),
+    "report": ("report_date", "2023-12-31", "2023-09-30"),
+    "account": ("account", "1001", "1002"),
+    "fund": ("fund_code", "F1", "F2"),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_rows_that_differ_in_more_than_the_sample_shows_are_all_there(name: str, dsn: str, tmp_path: Path) -> None:
+    column, first, other = DIFFERENCES[name]
+    for file, value in (("data2.csv", other), ("data1.csv", first)):
+        flow, _, _ = made(tmp_path, file, f"symbol,date,{column},qty\nA,2024-01-02,{value},1\nB,2024-01-02,{value},2\n")
+    assert flow.target.mode == "upsert"
+    assert not run(flow, dsn, tmp_path).failed
+    assert rows(dsn, "SELECT count(*) FROM prices") == [(4,)]
+
+
+@pytest.mark.parametrize("name", ["kline_1d.csv", "kline_weekly.csv", "qfq/kline.csv"])
+def test_what_only_the_name_of_a_file_says_makes_no_key(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    flow, one, _ = made(tmp_path, name, "symbol,date,px\nA,2024-01-02,1.5\n")
+    assert (flow.target.key, flow.target.mode) == ([], "replace")
+    assert any("is in no row, and rows of other files may have the same key" in remark for remark in one.unsure)
+
+
+@pytest.mark.parametrize("name", ["order_price", "account_balance", "股东人数", "fund_nav", "deal_qty"])
+def test_a_value_named_after_a_subject_is_a_number(name: str) -> None:
+    assert guess(name, ["1234.5"]).cell.type.kind == "numeric"
