@@ -3,11 +3,15 @@
 A number is kept as it is written. A key in an object within is written with a dot: `quote.last`. A row may be an array,
 whose values have the keys `1`, `2` and so on. The rows of a document are one of
 
-- an array of them: `[{"s": "A", "p": 1}]`, `[["A", 1]]`
+- an array of them: `[{"s": "A", "p": 1}]`, `[["A", 1]]`, the first of which may be names: `[["s", "p"], ["A", 1]]`
 - an object of them: `{"2024-01-02": {"p": 1}}`; its keys are a column named `@key`, plain values one named `@value`
-- columns of equal length: `{"s": ["A"], "p": [1]}`; what stands beside them is no column.
+- an object of arrays of them: `{"A": [{"p": 1}], "B": [{"p": 2}]}`, with the same column of keys
+- columns of equal length: `{"s": ["A"], "p": [1]}`; what stands beside them is no column
+- columns by number, as pandas writes them: `{"s": {"0": "A"}, "p": {"0": 1}}`.
 """
 
+import json
+import re
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
@@ -64,18 +68,41 @@ def _values(stream: HashedStream, unit: Unit, loader: Loader) -> list[Any]:
     if stream.read(1):
         raise BadFile(unit.place, "a JSON document of more than 1 GB; deliver JSON lines")
     try:
-        found = values_of(at(DECODER.decode(raw.decode(loader.encoding)), loader.rows)) if raw.strip() else []
+        found = values_of(at(decoded(raw.decode(loader.encoding)), loader.rows)) if raw.strip() else []
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadFile(unit.place, f"not JSON: {error}") from error
     if found is None:
         raise BadFile(unit.place, f"no rows at {loader.rows or 'its top'}; correct loader.rows")
+    if found and isinstance(found[0], list) and not any(source.isdigit() for source in loader.columns):
+        names, *rows = found
+        if {*header.required(loader)} <= {name for name in names if isinstance(name, str)}:
+            return [dict(zip(names, row, strict=False)) if isinstance(row, list) else row for row in rows]
     return found
 
 
+def decoded(text: str) -> Any:
+    """A document; NaN and infinities, which JSON does not have, are texts. Raises DecodeError."""
+    text = text.removeprefix("\ufeff")
+    try:
+        return DECODER.decode(text)
+    except msgspec.DecodeError:
+        if not re.search(r"\b(NaN|Infinity)\b", text):
+            raise
+    try:
+        return json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+    except ValueError as error:
+        raise msgspec.DecodeError(str(error)) from error
+
+
 def values_of(found: Any) -> list[Any] | None:
-    """The rows of an array, of an object of them, or of columns of equal length; None for anything else."""
+    """The rows of an array, of an object of them or of arrays of them, or of columns; None for anything else."""
     if not isinstance(found, dict):
         return found if isinstance(found, list) else None
+    if by_number(found):
+        columns = [*found.values()]
+        return [{key: column.get(at) for key, column in found.items()} for at in columns[0]]
+    if all(isinstance(value, list) and all(isinstance(row, dict) for row in value) for value in found.values()):
+        return [{KEY: key, **row} for key, value in found.items() for row in value]
     if all(isinstance(value, dict) for value in found.values()):
         return [{KEY: key, **value} for key, value in found.items()]
     lists = {key: value for key, value in found.items() if isinstance(value, list)}
@@ -84,6 +111,14 @@ def values_of(found: Any) -> list[Any] | None:
     if len({*map(len, lists.values())}) == 1:
         return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
     return None
+
+
+def by_number(found: dict[str, Any]) -> bool:
+    """Whether an object has columns, each an object of its values by number."""
+    columns = [value.keys() for value in found.values() if isinstance(value, dict)]
+    if len(columns) < max(2, len(found)) or any(map(str.isdigit, found)):
+        return False
+    return [*columns[0]] == [*map(str, range(len(columns[0])))] != [] and all(one == columns[0] for one in columns)
 
 
 def row_of(value: Any) -> dict[str, Any] | None:
@@ -116,7 +151,7 @@ def _objects(text: bytes, first: int, loader: Loader, rejects: Rejects) -> Itera
         if not line.strip():
             continue
         try:
-            row = DECODER.decode(line)
+            row = decoded(line.decode())
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             rejects.rows += 1
             rejects.add(number, f"not JSON: {error}")

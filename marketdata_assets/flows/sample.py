@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,12 +165,22 @@ def _of_json(unit: Unit, raw: bytes, kind: Format, given: str | None) -> Sample:
     text, encoding, unsure = decoded(unit, raw, given)
     keys: dict[str, Any] = {"format": kind, "encoding": encoding}
     if kind == "json":
+        lines = [line for line in text.split("\n")[:LINES_TRIED] if line.strip()]
+        if len(lines) > 1 and all(re.fullmatch(r"\s*\{.*\}\s*", line) for line in lines):
+            return _of_json(unit, raw[:BYTES], "json_lines", given)
         document = _json(unit, text)
-        found = next((one for kind in TABLES for one in _places(document, (), kind)), None)
-        if found is None:
+        places = [one for kind in TABLES for one in _places(document, (), kind)]
+        if not places:
             raise BadFile(unit.place, "it has no array of objects or arrays, no object of them, no columns")
+        found, *others = places
         keys["rows"] = ".".join(found)
         values = json_lines.values_of(json_lines.at(document, keys["rows"])) or []
+        if left := [".".join(one) for one in others if found and one[:-1] == found[:-1] and one != found]:
+            unsure.append(f"rows are taken from {keys['rows']}, and none from {', '.join(left)[:100]} (rows)")
+        if values and isinstance(values[0], list) and all(shape.kind(_text(one)) == "text" for one in values[0]):
+            below = [[*map(_text, row)] for row in values[1:LINES_TRIED] if len(row) == len(values[0])]
+            if {*shape.kinds(below)} & {"number", "time"}:
+                values = [dict(zip(values[0], row, strict=False)) for row in values[1:]]
     else:
         values = [_json(unit, line) for line in text.split("\n")[:ROWS] if line.strip()]
     flat = [dict(_leaves(row, "")) for row in map(json_lines.row_of, values[:ROWS]) if row is not None]
@@ -179,7 +190,7 @@ def _of_json(unit: Unit, raw: bytes, kind: Format, given: str | None) -> Sample:
 
 def _json(unit: Unit, text: str) -> Any:
     try:
-        return json_lines.DECODER.decode(text)
+        return json_lines.decoded(text)
     except msgspec.DecodeError as error:
         raise BadFile(unit.place, f"not JSON: {error}") from error
 
@@ -211,6 +222,10 @@ def decoded(unit: Unit, raw: bytes, encoding: str | None) -> tuple[str, str, lis
     return text.replace("\r\n", "\n").rstrip("\n"), encoding or "utf-8", unsure
 
 
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) or value is None else json.dumps(value, ensure_ascii=False)
+
+
 def _of_objects(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
@@ -231,7 +246,17 @@ def _of_columns(value: Any) -> bool:
     return len(lists) > 1 and {len(one) for one in lists} == {max(map(len, lists))} != {0}
 
 
-TABLES: tuple[Callable[[Any], bool], ...] = (_of_objects, _of_arrays, _by_key, _of_columns)
+def _of_lists(value: Any) -> bool:
+    """Whether it is an object of arrays of objects that have the same keys."""
+    lists = list(value.values()) if isinstance(value, dict) else []
+    return len(lists) > 1 and all(map(_of_objects, lists)) and _by_key({str(n): one[0] for n, one in enumerate(lists)})
+
+
+def _by_number(value: Any) -> bool:
+    return isinstance(value, dict) and json_lines.by_number(value)
+
+
+TABLES: tuple[Callable[[Any], bool], ...] = (_by_number, _of_lists, _of_objects, _of_arrays, _by_key, _of_columns)
 """What may hold the rows of a document, the most usual first."""
 
 
@@ -249,5 +274,4 @@ def _leaves(row: dict[str, Any], prefix: str) -> Iterator[tuple[str, str | None]
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
-            text = value if isinstance(value, str) or value is None else json.dumps(value, ensure_ascii=False)
-            yield prefix + key, text
+            yield prefix + key, _text(value)

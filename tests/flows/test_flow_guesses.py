@@ -3,6 +3,7 @@ each line that is no row, each text that is NULL and each doubt is named."""
 
 import datetime as dt
 import io
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -493,3 +494,32 @@ def test_what_only_the_name_of_a_file_says_makes_no_key(name: str, tmp_path: Pat
 @pytest.mark.parametrize("name", ["order_price", "account_balance", "股东人数", "fund_nav", "deal_qty"])
 def test_a_value_named_after_a_subject_is_a_number(name: str) -> None:
     assert guess(name, ["1234.5"]).cell.type.kind == "numeric"
+
+
+ROWS = [("A", "2024-01-02", 1.5), ("B", "2024-01-02", 2.5)]
+NAMES = ("symbol", "date", "close")
+OBJECTS = [dict(zip(NAMES, row, strict=True)) for row in ROWS]
+DOCUMENTS: dict[str, str] = {
+    "columns of pandas": pd.DataFrame(OBJECTS).to_json(),
+    "arrays below names": json.dumps([NAMES, *ROWS]),
+    "arrays by what they are about": json.dumps({s: [{"date": d, "close": c}] for s, d, c in ROWS}),
+    "a byte order mark": "\ufeff" + json.dumps({"data": OBJECTS}),
+    "lines": "\n".join(map(json.dumps, OBJECTS)),
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_rows_of_json_in_more_forms(name: str, tmp_path: Path) -> None:
+    flow, one, path = made(tmp_path, "data1.json", DOCUMENTS[name])
+    read = try_file(flow, path).rows.select([*flow.target.columns]).rows()
+    assert (read, len(flow.target.key)) == ([(s, dt.date.fromisoformat(d), c) for s, d, c in ROWS], 2)
+    assert not any("none from" in remark for remark in one.unsure)
+
+
+def test_what_a_document_has_beside_its_rows_is_named(tmp_path: Path) -> None:
+    _, one, _ = made(tmp_path, "book1.json", json.dumps({"bids": [["1.5", "2"]], "asks": [["1.6", "3"]]}))
+    assert "rows are taken from bids, and none from asks (rows)" in one.unsure
+    missing = {"symbol": "A", "date": "2024-01-03", "close": float("nan")}
+    flow, one, path = made(tmp_path, "nan1.json", json.dumps([*OBJECTS, missing]))
+    assert "close: 'NaN' is taken for NULL (1 of 3 rows)" in one.unsure
+    assert try_file(flow, path).rows["close"].to_list() == [1.5, 2.5, None]
