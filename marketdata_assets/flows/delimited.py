@@ -53,7 +53,9 @@ def _names(text: Text, place: str, loader: Loader, rejects: Rejects) -> list[str
     for _ in range(loader.skip_lines):
         text.line()
     no_row = dialect.no_row(loader)
-    while no_row and (next_line := text.peek()) and no_row.search(next_line.decode(text.encoding, "replace")):
+    while no_row and (next_line := text.peek().decode(text.encoding, "replace")) and no_row.search(next_line):
+        if loader.header and not header.missing(header.numbered(cells(next_line, loader), loader), loader):
+            break  # a second header within the file is dropped with its block
         text.line()
     if not loader.header:
         first = cells(text.peek().decode(text.encoding, "replace"), loader)

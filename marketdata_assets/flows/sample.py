@@ -30,9 +30,13 @@ FORMATS: dict[str, Format] = {
     ".xlsb": "excel",
     ".xls": "excel",
     ".ods": "excel",
+    ".html": "excel",
+    ".htm": "excel",
 }
 LINES_TRIED = 100
 END_BYTES = 64 * 1024
+EMPTY = r'^[ \t\r",;|]*[,;|][ \t\r",;|]*$'
+"""A line of delimiters alone."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,11 @@ def _of_text(unit: Unit, raw: bytes, end: bytes, encoding: str | None) -> Sample
         titled = any(line.strip() and not line.startswith(comment) for line in lines[: first.first])
         keys |= {"comment": comment, "skip_lines": first.first if titled else 0}
         remarks.append(f"lines that begin with {comment} are no rows (comment)")
+    if any(re.match(EMPTY, line) for line in lines[first.first :]):
+        keys["drop"] = EMPTY
+        remarks.append("lines of delimiters alone are left out (drop)")
+    if form.width == 1 and all(re.search(r"\S  +\S", line) for line in lines[first.first :] if line.strip()):
+        remarks.append("each line is one cell; if its columns begin at fixed places, write format: fixed_width")
     behind = [line for line in form.lines if line.first > last.first] if not end else []
     uneven = [line for line in form.lines if first.first < line.first < last.first and len(line.cells) != form.width]
     if uneven:
@@ -156,8 +165,11 @@ def _with_header(
         raise BadFile(unit.place, "it has no rows")
     head = shape.header(rows)
     below = rows[1:] if head.found else rows
-    found = shape.without_totals(below, behind, tail, max(0, head.lines - 1))
-    keys = {**keys, **found.keys, "header": head.found}
+    again = [row for row in below if head.found and row == rows[0]][:1]  # of concatenated files
+    below = [*again, *(row for row in below if row not in again)]
+    found = shape.without_totals(below, behind, tail, max(0, head.lines - 1) + len(again))
+    drop = [given["drop"] for given in (keys, found.keys) if "drop" in given]
+    keys = {**keys, **found.keys, "header": head.found} | ({"drop": "|".join(drop)} if drop else {})
     return Sample(unit, head.names, found.rows, keys, [*unsure, *head.remarks, *found.remarks], labels=head.labels)
 
 
@@ -175,7 +187,7 @@ def _of_json(unit: Unit, raw: bytes, kind: Format, given: str | None) -> Sample:
         found, *others = places
         keys["rows"] = ".".join(found)
         values = json_lines.values_of(json_lines.at(document, keys["rows"])) or []
-        if left := [".".join(one) for one in others if found and one[:-1] == found[:-1] and one != found]:
+        if left := [".".join(one) for one in others if found and one and one[:-1] == found[:-1] and one != found]:
             unsure.append(f"rows are taken from {keys['rows']}, and none from {', '.join(left)[:100]} (rows)")
         if values and isinstance(values[0], list) and all(shape.kind(_text(one)) == "text" for one in values[0]):
             below = [[*map(_text, row)] for row in values[1:LINES_TRIED] if len(row) == len(values[0])]
@@ -205,9 +217,14 @@ def _of_parquet(unit: Unit, raw: bytes) -> Sample:
 
 def decoded(unit: Unit, raw: bytes, encoding: str | None) -> tuple[str, str, list[str]]:
     """Text of whole lines, its encoding, and what is unsure about that. Raises BadFile for bytes that are no text."""
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") and encoding is None:
-        return raw[: len(raw) // 2 * 2].decode("utf-16", "ignore").replace("\r\n", "\n"), "utf-16", []
-    if b"\0" in raw and encoding is None:
+    nuls = [raw[first::2].count(0) for first in (0, 1)]
+    wide = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}.get(raw[:2])
+    if 4 * max(nuls) > len(raw) and b"\n" in raw:
+        wide = wide or ("utf-16-be" if nuls[0] > nuls[1] else "utf-16-le")
+    if wide and encoding is None:
+        return raw[: len(raw) // 2 * 2].decode(wide, "ignore").replace("\r\n", "\n"), wide, []
+    binary = sum(nuls) > 1 + len(raw) // 100 or re.search(rb"[\x01-\x08\x0e-\x1f]", raw)
+    if sum(nuls) and binary and encoding is None:
         raise BadFile(unit.place, "it is not text, nor a format that is known by its suffix")
     whole = raw[: raw.rfind(b"\n") + 1] if len(raw) == BYTES else raw
     unsure: list[str] = []

@@ -81,10 +81,12 @@ def form(lines: Sequence[str]) -> tuple[Form, list[str]]:
     others += [{"quote": "'"}] if re.search(f"{opened}'", text) else []
     for keys in others:
         other = _cut(tried, {"delimiter": best.keys["delimiter"], **keys})
+        cells = [cell or "" for line in best.lines for cell in line.cells]
+        every = keys == {"quote": "'"} and all(re.fullmatch("'.+'|", cell) for cell in cells)
         swallowed = keys == {"quote": "none"} and other.uneven == best.uneven and len(other.lines) > len(best.lines)
         unopened = keys == {"quote": "none"} and not re.search(f'{opened}"', text)
         escaped = "escape" in keys and other.uneven <= best.uneven
-        if other.width > 1 and (other.uneven < best.uneven or swallowed or unopened or escaped):
+        if other.width > 1 and (other.uneven < best.uneven or swallowed or unopened or escaped or every):
             said = ", ".join(f"{key}: {value}" for key, value in keys.items())
             remarks = [f"quotes are read by {said}, which gives rows of equally many cells"]
             best = other
@@ -252,6 +254,8 @@ def without_totals(rows: Sequence[Row], behind: Sequence[Row], tail: Sequence[Ro
         keys["skip_footer"] = len(footer)
         remarks.append(f"the last lines, as {_shown(footer[0])}, are no rows (skip_footer: {len(footer)})")
     kept = [row for row in body if not _has_total(row, totals)]
+    if maybe := next((row for row in kept if any(cell and TOTAL.fullmatch(cell) for cell in row)), None):
+        remarks.append(f"rows such as {_shown(maybe)} may be totals, and are loaded; write drop to leave them out")
     return NoRows(kept if tail else kept[: len(kept) - len(footer) + len(behind)], keys, remarks)
 
 

@@ -523,3 +523,39 @@ def test_what_a_document_has_beside_its_rows_is_named(tmp_path: Path) -> None:
     flow, one, path = made(tmp_path, "nan1.json", json.dumps([*OBJECTS, missing]))
     assert "close: 'NaN' is taken for NULL (1 of 3 rows)" in one.unsure
     assert try_file(flow, path).rows["close"].to_list() == [1.5, 2.5, None]
+
+
+TABLE = "symbol,date,close\nA,2024-01-02,1.5\nB,2024-01-02,2.5\n"
+FILES: dict[str, bytes] = {
+    "two files in one": (TABLE[: TABLE.rfind("B")] + "symbol,date,close\n" + TABLE[TABLE.rfind("B") :]).encode(),
+    "lines of delimiters": (TABLE.replace("\nA", "\n,,\nA") + ",,\n").encode(),
+    "single quotes": "".join(",".join(f"'{c}'" for c in line.split(",")) + "\n" for line in TABLE.split()).encode(),
+    "UTF-16 without a mark": TABLE.encode("utf-16-le"),
+    "big endian without a mark": TABLE.encode("utf-16-be"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_lines_that_are_no_rows_and_marks_that_are_no_data(name: str, tmp_path: Path) -> None:
+    flow, _, path = made(tmp_path, "data1.csv", FILES[name])
+    tried = try_file(flow, path)
+    expected = [(s, dt.date.fromisoformat(d), c) for s, d, c in ROWS]
+    assert (dict(tried.rejects), tried.rows.select([*flow.target.columns]).rows()) == ({}, expected)
+
+
+def test_a_nul_in_the_sample_rejects_its_row_alone(tmp_path: Path) -> None:
+    flow, _, path = made(tmp_path, "data1.csv", TABLE.replace("B", "B\0"))
+    assert (flow.target.key, [*try_file(flow, path).rejects]) == (["symbol", "date"], [3])
+
+
+def test_what_may_be_a_total_or_of_fixed_width_is_named(tmp_path: Path) -> None:
+    _, one, _ = made(tmp_path, "data1.csv", "date,close,name\n2024-01-02,1.5,A\n2024-01-02,2.5,B\n2024-01-02,4,合计\n")
+    assert any(remark.startswith("rows such as '2024-01-02 4 合计' may be totals") for remark in one.unsure)
+    _, one, _ = made(tmp_path, "data2.csv", TABLE.replace(",", "    "))
+    assert any("format: fixed_width" in remark for remark in one.unsure)
+
+
+def test_a_page_with_a_table_is_read_as_one(tmp_path: Path) -> None:
+    lines = "".join("<tr><td>" + line.replace(",", "<td>") for line in TABLE.split())
+    flow, _, path = made(tmp_path, "data1.html", f"<html><table>{lines}</table></html>")
+    assert (flow.loader.glob, try_file(flow, path).rows.height) == (["**/*.html"], 2)
