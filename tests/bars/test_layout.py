@@ -39,7 +39,7 @@ def test_columns_are_found_by_name_in_any_order() -> None:
     [
         (HEADER.replace(",振幅", ""), ["column 振幅 is missing", "Expected 时间,代码"]),
         (HEADER + ",换手率", ["'换手率' is unknown"]),
-        (f"{HEADER}\r2024-01-02 09:31:00,sh600000,x,1,1,1,1,1,1,0,0\r", ["lines end with CR alone. Convert them"]),
+        (f"{HEADER}\r2024-01-02 09:31:00,sh600000,x,1,1,1,1,1,1,0,0\r", ["lines end with CR alone. Save the file"]),
         (HEADER.replace("成交额", "成交金额"), ["成交额 is missing", "'成交金额' is unknown (nearest: 成交额)"]),
         (HEADER + ",时间", ["column 时间 appears twice"]),
         ("2000-06-09 09:30:00,sh600000,浦发银行,1,1,1,1,1,1,1,1", ["时间", "is missing"]),

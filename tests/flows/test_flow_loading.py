@@ -340,7 +340,7 @@ def test_every_file_of_the_folder_has_a_state(dsn: str, tmp_path: Path) -> None:
         "cut.csv": "failed",
         "notes.pdf": "not taken",
         "prices.yaml": "not taken",
-        "B.CSV": "not taken",
+        "B.CSV": "loaded",
         "link.csv": "failed",
         "late.csv": "due",
     }

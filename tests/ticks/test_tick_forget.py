@@ -216,7 +216,7 @@ def test_a_line_that_was_cut_is_rejected(client: Client, tmp_path: Path) -> None
     loaded(client, tmp_path)
     entry = entries(client, tmp_path)["a.csv"]
     assert (prices(client), entry.state) == ([], FileState.FAILED)
-    assert "line 7: a.csv: the line ends before its last column" in entry.reason
+    assert "line 7: a.csv: 4 columns, expected 7" in entry.reason
 
 
 def test_a_name_with_the_signs_of_a_pattern_is_one_file(client: Client, tmp_path: Path) -> None:

@@ -41,7 +41,9 @@ from pages import (
 from plain_kline import KLINE_QUERY, expected_kline, file_rows
 from running_ui import Marketdata, running, short_folder
 
-from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_HISTORY, OF_TABLES
+from marketdata_assets.defs.checks import specs
+from marketdata_assets.defs.exchanges.days import HISTORY
+from marketdata_assets.defs.exchanges.report import TABLES
 from marketdata_assets.exchanges import venues
 from marketdata_assets.local import record
 from marketdata_assets.partitions import BAR_MONTHS
@@ -154,12 +156,12 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     tables, gaps, days, history = exchanges
     assert tables.startswith("exchanges     ")
     assert f" 0 rejected, 0 unreadable, captures: {len(venues.names())} ok; " in tables
-    assert tables.endswith(f" {len(OF_TABLES)} checks passed")
+    assert tables.endswith(f" {len(specs(*TABLES))} checks passed")
     assert gaps.startswith("exchange gaps 1 of 2 days; 0 healed now with 0 trades, 0 open; ")
     assert days.startswith("exchange bars ")
-    assert days.endswith(f" {len(OF_DAYS)} checks passed")
+    assert days.endswith(f" {len(specs('exchange_gaps', 'exchange_ohlcv_1m'))} checks passed")
     assert history.startswith("exchange history 8,655 rows, 0 rejected; days of streams: 15 ok; ")
-    assert history.endswith(f" {len(OF_HISTORY)} checks passed")
+    assert history.endswith(f" {len(specs(HISTORY))} checks passed")
     assert [line.split()[0] for line in flows] == list(FLOWS)
     loaded = f"; {DAILY_FILES} files loaded, 0 unchanged, 0 failed; 4 checks passed"
     assert all(line.endswith(loaded) for line in flows)
