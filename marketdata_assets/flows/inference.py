@@ -46,9 +46,9 @@ NOT_ABOUT = re.compile(
 )
 """Names of texts that do not say what a row is about."""
 DIMENSION = re.compile(
-    r"(^|[_ ])(side|direction|freq(uency)?|period|interval|timeframe|adjust(ment|flag)?|exchange|market|venue"
-    r"|currency|ccy|level|right|cp|call_put|leg|(expir(y|ation)|maturity|report|period_end|end|delivery)(_(date|day|month|period))?"
-    r"|strike(_price)?|option_type|report_type"
+    r"(^|[_ ])(side|direction|freq(uency)?|period|interval|timeframe|adjust(ment|flag)?|venue"
+    r"|(exchange|market|country|region|currency)(_code)?|ccy|level|right|cp|call_put|leg|(expir(y|ation)|maturity|report|period_end|end|delivery)(_(date|day|month|period))?"
+    r"|strike(_price)?|type"
     r"|(account|acct|client|customer|portfolio|fund|order|contract)(_?(id|no|num|number|code))?)$"
     r"|方向|买卖|周期|复权|交易所|市场|币种|档位|到期|行权|交割月|报告期|截止|账户|账号",
     re.IGNORECASE,

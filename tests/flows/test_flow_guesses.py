@@ -470,6 +470,8 @@ DIFFERENCES: dict[str, tuple[str, str, str]] = {
     "report": ("report_date", "2023-12-31", "2023-09-30"),
     "account": ("account", "1001", "1002"),
     "fund": ("fund_code", "F1", "F2"),
+    "country": ("country_code", "US", "CN"),
+    "type": ("option_type", "call", "put"),
 }
 
 
