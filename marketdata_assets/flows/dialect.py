@@ -16,8 +16,8 @@ from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.loading.text import Block, from_latin1
 
 SEPARATOR = "\x1f"
-"""Stands for a delimiter of several characters."""
-STANDINGS = ("\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3", "\ufdd4")
+"""Parsed in place of a delimiter of several characters."""
+PLACEHOLDERS = ("\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3", "\ufdd4")
 """Characters that no text has: a separator and a quote that are data; an escaped quote, delimiter and escape."""
 
 
@@ -28,7 +28,7 @@ class Dialect:
         self._given = loader.delimiter
         self.delimiter = loader.delimiter if len(loader.delimiter) == 1 else SEPARATOR
         quote = "" if loader.quote == "none" else loader.quote
-        separator, double, *escaped = STANDINGS
+        separator, double, *escaped = PLACEHOLDERS
         self._cells: dict[str, str] = {}
         if self.delimiter != self._given:
             self._cells |= {SEPARATOR: self._given, separator: SEPARATOR}
@@ -36,7 +36,7 @@ class Dialect:
             self._cells |= {double: QUOTE} | ({QUOTE: quote} if quote else {})
         self._escaped = dict(zip([quote, self._given, loader.escape], escaped, strict=True)) if loader.escape else {}
         self._escaped.pop("", None)
-        self._cells |= {stands: written for written, stands in self._escaped.items()}
+        self._cells |= {placeholder: text for text, placeholder in self._escaped.items()}
         written = {text: mark for mark, text in self._cells.items() if mark not in (SEPARATOR, *escaped)}
         self._written = str.maketrans(written)
         self._escape = re.compile(

@@ -6,7 +6,7 @@ whose values have the keys `1`, `2` and so on. The rows of a document are one of
 - an array of them: `[{"s": "A", "p": 1}]`, `[["A", 1]]`, the first of which may be names: `[["s", "p"], ["A", 1]]`
 - an object of them: `{"2024-01-02": {"p": 1}}`; its keys are a column named `@key`, plain values one named `@value`
 - an object of arrays of them: `{"A": [{"p": 1}], "B": [{"p": 2}]}`, with the same column of keys
-- columns of equal length: `{"s": ["A"], "p": [1]}`; what stands beside them is no column
+- columns of equal length: `{"s": ["A"], "p": [1]}`; other members are no columns
 - columns by number, as pandas writes them: `{"s": {"0": "A"}, "p": {"0": 1}}`.
 """
 
@@ -76,7 +76,11 @@ def _values(stream: HashedStream, unit: Unit, loader: Loader) -> list[Any]:
     if found and isinstance(found[0], list) and not any(source.isdigit() for source in loader.columns):
         names, *rows = found
         if {*header.required(loader)} <= {name for name in names if isinstance(name, str)}:
-            return [dict(zip(names, row, strict=False)) if isinstance(row, list) else row for row in rows]
+            fits = len(names)  # a row of another length is left as it is, and rejected
+            return [
+                dict(zip(names, row, strict=True)) if isinstance(row, list) and len(row) == fits else row
+                for row in rows
+            ]
     return found
 
 

@@ -46,7 +46,7 @@ class Rejects:
 
     `partitions` has the partition that a row would be in, such as `2024-01`, where that is known; `undeclared` the
     columns of the unit that are nowhere declared, and so not in its rows. `exact` are numbers that a double does not
-    hold, by line and the double that stands for them.
+    hold, by line and the double that was read.
     """
 
     limit: RejectLimit = DEFAULT_LIMIT

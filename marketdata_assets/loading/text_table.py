@@ -75,7 +75,7 @@ def _fast(block: Block, columns: Sequence[str]) -> pl.DataFrame | None:
         return None
     try:
         schema = dict.fromkeys(columns, pl.String)
-        frame = pl.read_csv(text, schema=schema, has_header=False, quote_char=None, truncate_ragged_lines=False)
+        frame = pl.read_csv(text, schema=schema, has_header=False, quote_char=None)
     except PolarsError:
         return None
     if frame.height != rows or (len(columns) == 1 and b"\n\n" in text):

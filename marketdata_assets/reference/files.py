@@ -207,9 +207,8 @@ def _read(path: Path, table: Table) -> pl.DataFrame:
         for line, one in text.filter(pl.col(name).is_in(list(bad))).select(LINE, name).iter_rows():
             rejects.add(line, f"column {name!r} must not be {one!r}: {codes.advice(one)}")
     complete = _completed(frame, table)
-    other = complete.select(table.values.names()).unique().select(table.keys).is_duplicated()
-    keys = complete.select(table.values.names()).unique().select(table.keys).filter(other).unique()
-    for line in complete.join(keys, on=table.keys, how="semi", nulls_equal=True)[LINE]:
+    keys = complete.select(table.values.names()).unique().select(table.keys)
+    for line in complete.join(keys.filter(keys.is_duplicated()), on=table.keys, how="semi", nulls_equal=True)[LINE]:
         rejects.add(line, f"another row has the same {', '.join(table.keys)} and other values")
     _check(path, rejects, text, found.bad)
     return complete.select(LINE, *table.values)

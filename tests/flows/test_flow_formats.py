@@ -261,3 +261,14 @@ def test_an_empty_file_of_any_format_has_no_rows(tmp_path: Path) -> None:
         loader, name, _ = DELIVERIES[case]
         path = deliver(tmp_path / case, name, b"")
         assert try_file(definition(tmp_path, loader), path).rows.height == 0
+
+
+def test_a_row_of_another_length_than_the_names_in_the_first_array_is_rejected(dsn: str, tmp_path: Path) -> None:
+    """Its values belong to no column, or one of them has none."""
+    days = [f"2024-01-{day:02}" for day in range(2, 12)]
+    document = [["Symbol", "Date", "Close"], *(["A", day, 1] for day in days), ["B", days[0], 2, 9], ["C", days[0]]]
+    defined = flow(tmp_path, f"loader:\n  format: json\n{NAMED}{TARGET}quality: {{max_rejected_share: 0.9}}\n")
+    deliver(tmp_path, "a.json", json.dumps(document))
+    report = run(defined, dsn, tmp_path)
+    assert (report.failed, report.rows, report.rejected) == ((), 10, 2)
+    assert [(line, json.loads(raw)) for _, line, _, raw in quarantined(dsn)] == [(11, document[11]), (12, document[12])]
