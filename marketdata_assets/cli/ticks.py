@@ -66,7 +66,6 @@ def ingest(
     With --provider files alone, and neither days nor symbols, all of the dropped files that is due is loaded. The run
     shows in the UI.
     """
-    of_files = known_providers(provider) == ["files"] and symbols in (None, [ALL]) and not (start_date or end_date)
     first, last = days(start_date and start_date.date(), end_date and end_date.date(), dt.datetime.now(dt.UTC))
     if providers_config:
         providers_file.read(providers_config)
@@ -83,11 +82,12 @@ def ingest(
     tables = among(providers_file.TABLES, data_types, "--data-types") or TABLES
     if ALL in named and len(named) > 1:
         raise typer.BadParameter("ALL is every symbol; name it alone", param_hint="--symbols")
+    of_files = config["providers"] == ["files"] and named == [ALL] and not (start_date or end_date or refetch)
     settings = Settings()
     _check_folder(settings, known_providers(provider))
     wanted = [] if named == [ALL] else known_symbols(settings, named)
     with output.bar("ticks", quiet=as_json):
-        if of_files and not refetch:
+        if of_files:
             options = {key: value for key, value in config.items() if not key.endswith("_day")}
             outcome = _load_due_files(settings, None if data_types is None else tables, options)
         else:

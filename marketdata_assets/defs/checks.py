@@ -56,8 +56,8 @@ def results(
 
 def log_results(context: StepContext, found: Iterable[dg.AssetCheckResult]) -> list[dg.AssetCheckResult]:
     """Log results of checks that have no step in the run, or whose step Dagster skips; the same results."""
-    told = list(found)
-    for one in told:
+    evaluated = list(found)
+    for one in evaluated:
         assert one.asset_key is not None
         assert one.check_name is not None
         event = dg.AssetCheckEvaluation(
@@ -68,4 +68,4 @@ def log_results(context: StepContext, found: Iterable[dg.AssetCheckResult]) -> l
             metadata=one.metadata,
         )
         context.log_event(event)  # type: ignore[arg-type]  # taken, though its annotation does not say so
-    return told
+    return evaluated

@@ -251,7 +251,7 @@ def test_dropped_files_alone_are_loaded_whatever_their_days_and_symbols_are(desk
     assert found["files"] | {"loaded": 0} == dict.fromkeys(found["files"], 0)
     assert (found["files"]["loaded"], found["tables"]["order_book"]["rows"]) == (3, 1)
     assert desk.bars() == {("600000.SH", SESSIONS[2]): 20, ("000001.SZ", SESSIONS[5]): 20}
-    again = desk.ingest("--provider", "files")
+    again = desk.ingest("--symbols", "all", "--provider", "files")
     assert (again.returncode, "nothing to load: no dropped file is due" in again.stdout) == (0, True)
     assert "files         3 files: 3 loaded" in again.stdout
     assert desk.tushare.requests == 0
