@@ -10,6 +10,7 @@ import dagster as dg
 from marketdata_assets import defs as project
 from marketdata_assets import logs, resources
 from marketdata_assets.defs import catalog
+from marketdata_assets.defs.executor import locked_executor
 from marketdata_assets.defs.flows import own
 from marketdata_assets.defs.repair import freshness, nightly
 from marketdata_assets.flows import discovery
@@ -45,6 +46,6 @@ def defs() -> dg.Definitions:
         dg.Definitions(
             sensors=[nightly.repair_sensor(flows, [*(found.jobs or ())])],
             resources=resources.definitions(),
-            executor=dg.in_process_executor,
+            executor=locked_executor,
         ),
     )

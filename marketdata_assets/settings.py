@@ -235,11 +235,6 @@ class Settings(_FromEnvironment):
         description="Ray cluster that loads are spread over: host:6379, ray://host:10001, or `local` to start one;"
         " default processes of this machine",
     )
-    run_socket: Path | None = Field(
-        default=None,
-        description="socket of `marketdata run-containers`, which starts each run in a container of its own; default"
-        " runs are processes of the code server",
-    )
     log_format: Literal["text", "json"] = Field(
         default="text", description="log lines as text, or one JSON object each"
     )

@@ -309,7 +309,7 @@ def test_checks_jobs_and_automation_are_all_there(repository: dg.RepositoryDefin
         "backfill_missing",
         "run_failure_alert",
         "heartbeat",
-        "killed_commands",
+        "killed_runs",
         *(f"{name}_sensor" for name in FLOWS),
     )
     assert sensors == dict.fromkeys(own, running)

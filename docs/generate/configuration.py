@@ -1,6 +1,5 @@
 """Every environment variable: those of `settings`, of the collector, and the few with names of their own."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,10 @@ from pydantic.fields import FieldInfo
 from docs.generate.markdown import code, codes, paragraph, table
 from marketdata_assets.alphas import accounts
 from marketdata_assets.collector.config import Variables
+from marketdata_assets.dagster_storage import LOGS, POSTGRES
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks.tushare import TOKEN_VARIABLE
 
-PROJECT = Path(__file__).parents[2]
 HEAD = ("variable", "meaning", "default")
 DEFAULT = "; default "
 
@@ -59,7 +58,12 @@ These override the keys of [its file](files.md#the-collector).
 {_fields(Variables, "", "the value in the file")}
 ## Dagster's storage
 
-{paragraph(f"`dagster.yaml` reads {codes(_of_dagster())}. `marketdata up` sets them to the local PostgreSQL.")}
+{
+        paragraph(
+            f"The storage that `dagster.yaml` names reads {codes(sorted([*POSTGRES.values(), LOGS]))}. `marketdata up` sets"
+            " them to the local PostgreSQL; without them Dagster keeps its records in SQLite, in the data folder."
+        )
+    }
 ## Tests
 
 {
@@ -91,7 +95,3 @@ def _row(variable: str, field: FieldInfo, unset: str) -> tuple[str, str, str]:
     if isinstance(value, str | int | float | Path):
         default = code(f"{value:g}" if isinstance(value, float) else str(value))
     return code(variable), meaning, default or unset
-
-
-def _of_dagster() -> list[str]:
-    return sorted(set(re.findall(r"env: (\w+)", (PROJECT / "marketdata_assets" / "dagster.yaml").read_text())))

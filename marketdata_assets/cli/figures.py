@@ -182,7 +182,7 @@ def of_assets(instance: "DagsterInstance", repository: "RepositoryDefinition") -
     for key, passed in latest_check_results(instance, graph.asset_check_keys).items():
         yield "marketdata_check_passed", (key.asset_key.to_user_string(), key.name), float(passed)
     for name, state in freshness_states(instance, graph.materializable_asset_keys).items():
-        yield "marketdata_freshness", (name, state.value), 1.0
+        yield "marketdata_freshness", (name, state), 1.0
 
 
 def table() -> str:

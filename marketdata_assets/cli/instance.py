@@ -7,7 +7,7 @@ import datetime as dt
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkstemp
@@ -230,32 +230,55 @@ def run_job(
 
     logging = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     run_id = str(uuid.uuid4())
-    with (
-        dagster_instance(settings) as instance,
-        run_lock.held(settings.root, run_id),
-        interrupted_by(lambda: run_lock.stop_requested(settings.root, run_id)),
-        run_files.of_a_command(),
-    ):
-        if accounts:
-            instance.add_dynamic_partitions(str(BRAIN_ACCOUNTS.name), list(accounts))
-        if dynamic:
-            instance.add_dynamic_partitions(dynamic[0], list(dynamic[1]))
-        result = (
-            defs()
-            .get_repository_def()
-            .get_job(job)
-            .execute_in_process(
-                instance=instance,
-                run_id=run_id,
-                tags={REPOSITORY_LABEL_TAG: f"{REPOSITORY}@{LOCATION}"}
-                | (range_tags(*partitions) if partitions else {}),
-                run_config={**logging, "ops": config or {}},
-                asset_selection=[dg.AssetKey(name) for name in assets] or None,
-                raise_on_error=False,
+    with dagster_instance(settings) as instance:
+        _need_processes(instance)
+        with (
+            run_lock.held(settings.root, run_id),
+            interrupted_by(lambda: _is_canceled(instance, run_id)),
+            run_files.of_a_command(),
+        ):
+            if accounts:
+                instance.add_dynamic_partitions(str(BRAIN_ACCOUNTS.name), list(accounts))
+            if dynamic:
+                instance.add_dynamic_partitions(dynamic[0], list(dynamic[1]))
+            result = (
+                defs()
+                .get_repository_def()
+                .get_job(job)
+                .execute_in_process(
+                    instance=instance,
+                    run_id=run_id,
+                    tags={REPOSITORY_LABEL_TAG: f"{REPOSITORY}@{LOCATION}"}
+                    | (range_tags(*partitions) if partitions else {}),
+                    run_config={**logging, "ops": config or {}},
+                    asset_selection=[dg.AssetKey(name) for name in assets] or None,
+                    raise_on_error=False,
+                )
             )
+            assign_to_code_location(instance, result.run_id, MODULE, LOCATION, REPOSITORY)
+            return _outcome(result, instance)
+
+
+def _need_processes(instance: "DagsterInstance") -> None:
+    """Raises CannotRun where each run has a container or pod: Dagster would end that of a command, which has none."""
+    launcher = instance.get_ref().run_launcher_data
+    if launcher is not None and launcher.class_name != "DefaultRunLauncher":
+        raise CannotRun(
+            f"every run has a container of its own here ({launcher.class_name} in dagster.yaml); a command has none."
+            ' Start the load in the UI, or with "marketdata exec dagster job launch"'
         )
-        assign_to_code_location(instance, result.run_id, MODULE, LOCATION, REPOSITORY)
-        return _outcome(result, instance)
+
+
+def _is_canceled(instance: "DagsterInstance", run_id: str) -> bool:
+    """Whether somebody has canceled the run in the UI; False while the storage does not answer."""
+    from dagster import DagsterRunStatus
+    from dagster_postgres.utils import DagsterPostgresException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    with suppress(SQLAlchemyError, DagsterPostgresException):
+        run = instance.get_run_by_id(run_id)
+        return run is not None and run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED)
+    return False
 
 
 def _outcome(result: "ExecuteInProcessResult", instance: "DagsterInstance") -> RunOutcome:

@@ -1,4 +1,5 @@
-"""`marketdata ui` and `marketdata web`: the Dagster UI alone, and a read-only page of the market, behind one guard.
+"""`marketdata ui` and `marketdata web`: the Dagster UI alone, and a read-only page of the market, behind one guard;
+`marketdata code-server`, which serves the definitions to the UI.
 
 For service managers and containers; `marketdata up` starts the Dagster UI too.
 """
@@ -10,7 +11,7 @@ import typer
 
 from marketdata_assets import logs
 from marketdata_assets.cli import output, stores
-from marketdata_assets.cli.instance import PACKAGE, dagster_instance
+from marketdata_assets.cli.instance import PACKAGE, adopt, dagster_instance
 from marketdata_assets.local.errors import PortTaken
 from marketdata_assets.local.process import port_is_free
 from marketdata_assets.settings import Settings
@@ -51,6 +52,21 @@ def ui(
             token=token,
             read_only=read_only,
         )
+
+
+def code_server(
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")] = 4000,
+) -> None:
+    """Serve the definitions to the UI and the daemon, and run what they start, until SIGTERM.
+
+    It is `dagster code-server start` for this project: *Reload definitions* in the UI brings new and changed flows.
+    SIGTERM lets the runs in progress end first. Exit code 1 when the process that has the code was killed.
+    """
+    from marketdata_assets.ui.code_server import PROJECT, serve
+
+    adopt(Settings())
+    raise typer.Exit(serve(["--host", host, "--port", str(port), *PROJECT]))
 
 
 def web(

@@ -1,4 +1,4 @@
-"""Runs that automation asks for: keys, and those in progress."""
+"""Runs that automation asks for: keys, places in the queue, and those in progress."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,18 @@ import dagster as dg
 
 from marketdata_assets.defs.selection import months_of
 from marketdata_assets.partitions import Span, range_tags, span_of
-from marketdata_assets.run_queue import IN_PROGRESS
+
+FIRST_IN_QUEUE = {"dagster/priority": "1"}
+"""Tags of runs that start before those that wait longer: live data, in a pool of its own."""
+LAST_IN_QUEUE = {"dagster/priority": "-1"}
+"""Tags of runs that start when nothing else waits for their slot: repairs of the past."""
+IN_PROGRESS = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+NOT_ENDED = [*IN_PROGRESS, dg.DagsterRunStatus.CANCELING]
 
 sensor = partial(dg.sensor, default_status=dg.DefaultSensorStatus.RUNNING)
 schedule = partial(dg.schedule, default_status=dg.DefaultScheduleStatus.RUNNING)

@@ -1,37 +1,46 @@
-"""Whether the process of a run that a command of `marketdata` started is alive: it holds a lock on a file.
+"""Whether the process of a run is alive: it holds a lock on a file, which the kernel releases with the process.
 
-The kernel releases the lock with the process, however that ends. Containers of one machine that share the folder see
-it, and can request that the process stops.
+Containers of one machine that share the folder see it. What follows from a released lock is in
+`defs.repair.killed_runs`.
 """
 
 import fcntl
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FOLDER = "running"
-KILLED = "the command that started it was killed"
+KILLED = "Its process has ended without a result: it was killed, alone or with its code server, container or machine"
 KEPT_SECONDS = 7 * 86_400.0
+
+
+def hold(root: Path, run_id: str) -> int:
+    """Take the lock of a run for as long as this process lives, or until the returned descriptor is closed."""
+    file = _file(root, run_id)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _clean(file.parent)
+    unseen = file.with_suffix(f".{os.getpid()}")
+    descriptor = os.open(unseen, os.O_CREAT | os.O_WRONLY, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    unseen.replace(file)  # nobody finds the file without the lock
+    return descriptor
 
 
 @contextmanager
 def held(root: Path, run_id: str) -> Iterator[None]:
     """Hold the lock of a run; the file is deleted at the end, and stays, released, after an exception."""
-    file = _file(root, run_id)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    _clean(file.parent)
-    with file.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    descriptor = hold(root, run_id)
+    try:
         yield
         forget(root, run_id)
+    finally:
+        os.close(descriptor)
 
 
 def is_held(root: Path, run_id: str) -> bool | None:
-    """Whether the process of the run is alive; False when it was killed or broke off.
-
-    None where the run is not known: it has ended as it should, or is of another machine.
-    """
+    """Whether the process of the run is alive; False when it was killed or broke off, None without a lock here."""
     try:
         with _file(root, run_id).open() as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -43,28 +52,13 @@ def is_held(root: Path, run_id: str) -> bool | None:
 
 
 def released(root: Path) -> list[str]:
-    """The ids of the runs whose process was killed or broke off."""
+    """The ids of the runs whose process has ended."""
     return [file.stem for file in (root / FOLDER).glob("*.lock") if is_held(root, file.stem) is False]
 
 
 def forget(root: Path, run_id: str) -> None:
-    """Delete the files of a run that has ended."""
+    """Delete the file of a run that has ended."""
     _file(root, run_id).unlink(missing_ok=True)
-    _stop_file(root, run_id).unlink(missing_ok=True)
-
-
-def request_stop(root: Path, run_id: str) -> None:
-    """Ask the process of the run to stop."""
-    _stop_file(root, run_id).touch()
-
-
-def stop_requested(root: Path, run_id: str) -> bool:
-    """Whether there is a request to stop the process of the run."""
-    return _stop_file(root, run_id).exists()
-
-
-def _stop_file(root: Path, run_id: str) -> Path:
-    return _file(root, run_id).with_suffix(".stop")
 
 
 def _file(root: Path, run_id: str) -> Path:
@@ -72,7 +66,7 @@ def _file(root: Path, run_id: str) -> Path:
 
 
 def _clean(folder: Path) -> None:
-    """Delete the files of commands that were killed days ago."""
+    """Delete the files of processes that ended days ago."""
     for file in folder.iterdir():
         with suppress(FileNotFoundError):
             if time.time() - file.stat().st_mtime > KEPT_SECONDS and not is_held(folder.parent, file.stem):

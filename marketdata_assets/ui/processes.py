@@ -1,4 +1,4 @@
-"""The Dagster processes of `marketdata up`, run as a script: code servers, UI and daemon.
+"""The Dagster processes of `marketdata up`, run as a script: code server, UI and daemon.
 
     python -m marketdata_assets.ui.processes PORT
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +20,12 @@ import dagster as dg
 import yaml
 
 from marketdata_assets import logs
-from marketdata_assets.dagster_internals import code_servers, ensure_pool_limits
+from marketdata_assets.dagster_internals import ensure_pool_limits
 from marketdata_assets.local.process import tied_to_us
 from marketdata_assets.local.watch import after_end
 from marketdata_assets.settings import Settings
+from marketdata_assets.ui import code_server
 
-WORKSPACE = Path(__file__).parents[1] / "workspace.yaml"
 POLL_SECONDS = 0.2
 STOP_SECONDS = 20.0
 
@@ -73,22 +73,23 @@ class Watched:
         self.process.wait()
 
 
-def commands(port: int, workspace: Path) -> Mapping[str, list[str]]:
-    """What is run, by name; the code servers are in the workspace file."""
+def commands(port: int, workspace: Path, socket: Path) -> Mapping[str, list[str]]:
+    """What is run, by name: UI and daemon find the code server, which listens on the socket, in the workspace file."""
     found = ["--workspace", str(workspace)]
     ui = ["-m", "marketdata_assets", "ui", "--port", str(port)]
     daemon = ["-m", "dagster._daemon", "run", "--log-level", "warning"]
-    return {"Dagster UI": [sys.executable, *ui, *found], "Dagster daemon": [sys.executable, *daemon, *found]}
+    code = ["-m", code_server.__name__, "--socket", str(socket), "--log-level", "warning", *code_server.PROJECT]
+    return {
+        "code server": [sys.executable, *code],
+        "Dagster UI": [sys.executable, *ui, *found],
+        "Dagster daemon": [sys.executable, *daemon, *found],
+    }
 
 
-def introduced(locations: Sequence[Mapping[str, Any]], port: int) -> list[dict[str, Any]]:
-    """The code locations, each with the address of the page to begin with, which the UI shows on their own pages."""
+def location(socket: Path, port: int) -> dict[str, Any]:
+    """The code location, with the address of the page to begin with, which the UI shows on the location's own page."""
     page = {"start_here": f"http://127.0.0.1:{port}/assets/start_here"}
-    return [
-        {kind: {**place, "additional_metadata": page | place.get("additional_metadata", {})}}
-        for location in locations
-        for kind, place in location.items()
-    ]
+    return {"location_name": "marketdata_assets", "socket": str(socket), "additional_metadata": page}
 
 
 def main(port: int) -> None:
@@ -100,19 +101,18 @@ def main(port: int) -> None:
         suppress(KeyboardInterrupt),
         tempfile.TemporaryDirectory(prefix="marketdata-") as folder,
         dg.DagsterInstance.get() as instance,
-        code_servers(instance, WORKSPACE) as locations,
     ):
         ensure_pool_limits(instance)
-        workspace = Path(folder) / "workspace.yaml"
-        workspace.write_text(yaml.safe_dump({"load_from": introduced(locations, port)}))
-        watch([Watched(name, command) for name, command in commands(port, workspace).items()])
+        workspace, socket = Path(folder) / "workspace.yaml", Path(folder) / "code.sock"
+        workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": location(socket, port)}]}))
+        watch([Watched(name, command) for name, command in commands(port, workspace, socket).items()], socket)
 
 
-def watch(watched: list[Watched]) -> None:
-    """Keep the processes running until KeyboardInterrupt, then end them."""
+def watch(watched: list[Watched], socket: Path) -> None:
+    """Keep the processes running until KeyboardInterrupt, then end them; the first listens on the socket for others."""
     try:
         while True:
-            for one in watched:
+            for one in watched if socket.exists() else watched[:1]:
                 one.look(time.monotonic())
             time.sleep(POLL_SECONDS)
     finally:

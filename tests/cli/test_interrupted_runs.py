@@ -13,16 +13,14 @@ import psutil
 import psycopg
 import pytest
 from commands import PROGRAMS, environment, marketdata, stack_on, until
-from dagster._core.launcher import WorkerStatus
 from plain_kline import KLINE_QUERY, expected_kline
 
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.cli.instance import environment_of
 from marketdata_assets.definitions import defs
 from marketdata_assets.defs.partition_results import INTERRUPTED
-from marketdata_assets.defs.repair.killed_commands import killed_commands
+from marketdata_assets.defs.repair.killed_runs import end_killed, killed_runs
 from marketdata_assets.defs.runs import runs_that_load
-from marketdata_assets.launcher import WatchedRunLauncher
 from marketdata_assets.local import run_lock
 from marketdata_assets.local.stack import LocalStack
 from marketdata_demo import sample_bars
@@ -95,7 +93,7 @@ def test_an_interrupted_run_ends_at_once_and_leaves_nothing(
         run = last_run(instance)
         assert run.status == dg.DagsterRunStatus.STARTED
         if how == "UI":
-            assert instance.run_coordinator.cancel_run(run.run_id)
+            instance.run_coordinator.cancel_run(run.run_id)
         else:
             command.send_signal(signal.Signals[how])
         out, said = command.communicate(timeout=60)
@@ -112,18 +110,16 @@ def test_an_interrupted_run_ends_at_once_and_leaves_nothing(
         assert connection.execute("SELECT count(*) FROM stock_1min_qfq").fetchone() == (len(DAYS) * 241,)
 
 
-def test_a_killed_command_is_known_to_be_and_can_be_ended_from_the_ui(
+def test_a_killed_command_can_be_canceled_in_the_ui(
     running: LocalStack, database: str, variables: dict[str, str]
 ) -> None:
     with dg.DagsterInstance.get() as instance:
         with waiting_in_a_load(database, running.settings.root, variables) as command:
             command.kill()
-        run, launcher = last_run(instance), instance.run_launcher
+        run = last_run(instance)
         assert run.status == dg.DagsterRunStatus.STARTED
-        assert isinstance(launcher, WatchedRunLauncher)
-        health = launcher.check_run_worker_health(run)
-        assert (health.status, health.msg) == (WorkerStatus.FAILED, run_lock.KILLED)
-        assert instance.run_coordinator.cancel_run(run.run_id)
+        instance.run_coordinator.cancel_run(run.run_id)
+        assert end_killed(instance, running.settings.root) == [run.run_id]
         assert last_run(instance).status == dg.DagsterRunStatus.CANCELED
 
 
@@ -146,7 +142,7 @@ def test_run_of_a_killed_command_is_ended_by_a_sensor_however_far_it_was(
             assert [run.run_id in {one.run_id for one in runs_that_load(instance, [], ["bars_repair"])}] == [
                 status != "CANCELING"
             ]
-            said = killed_commands(context)
+            said = killed_runs(context)
             assert isinstance(said, dg.SkipReason)
             still = {one.run_id for one in runs_that_load(instance, [], ["bars_repair"])}
         assert (run.run_id in still, other.run_id in still) == (False, True)
@@ -180,10 +176,8 @@ def test_postgres_killed_during_a_load_is_one_message_and_the_next_load_is_right
         assert "is not answering" in said
         stack.server("postgres").start()
         with environment_of(variables), dg.DagsterInstance.get() as instance:
-            launcher = instance.run_launcher
-            assert isinstance(launcher, WatchedRunLauncher)
-            left = [run for run in instance.get_runs() if not run.is_finished]
-            assert [launcher.check_run_worker_health(run).status for run in left] == [WorkerStatus.FAILED] * len(left)
+            end_killed(instance, home)
+            assert [run for run in instance.get_runs() if not run.is_finished] == []
         assert marketdata(home, "ingest", "bars", "--months", months, **variables).returncode == 0
         with psycopg.connect(dsn) as connection:
             found = connection.execute(KLINE_QUERY).fetchall()

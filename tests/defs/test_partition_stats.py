@@ -9,7 +9,6 @@ from typing import Any
 import dagster as dg
 import httpx
 import pytest
-import yaml
 from bar_runs import BARS, KLINE, Warehouse, deliver, failures, materializations
 from nights import night
 
@@ -30,11 +29,8 @@ def stats(instance: dg.DagsterInstance, folder: Path, *assets: dg.AssetKey) -> l
 
     workspace = folder / "workspace.yaml"
     workspace.write_text("load_from: [{python_module: {module_name: marketdata_assets.definitions}}]\n")
-    with internals.code_servers(instance, workspace) as locations:
-        running = folder / "running.yaml"
-        running.write_text(yaml.safe_dump({"load_from": locations}))
-        with internals.ui_application(instance, running, read_only=True) as application:
-            return asyncio.run(asked())
+    with internals.ui_application(instance, workspace, read_only=True) as application:
+        return asyncio.run(asked())
 
 
 @pytest.fixture

@@ -3,19 +3,18 @@
 from typing import Any
 
 import pytest
-import yaml
-from compose_file import PACKAGE, PROJECT
-from dagster._cli.api import grpc_command, grpc_health_check_command
+from compose_file import PROJECT
+from dagster._cli.api import grpc_health_check_command
 from dagster._daemon.cli import liveness_check_command
 from dagster._daemon.cli import run_command as daemon_command
 from typer.main import get_command
 
 from marketdata_assets.cli import app
 from marketdata_assets.collector.config import Variables
+from marketdata_assets.dagster_storage import POSTGRES
 from marketdata_assets.settings import Settings
 
 OF_DAGSTER = {
-    ("dagster", "api", "grpc"): grpc_command,
     ("dagster", "api", "grpc-health-check"): grpc_health_check_command,
     ("dagster-daemon", "run"): daemon_command,
     ("dagster-daemon", "liveness-check"): liveness_check_command,
@@ -23,10 +22,9 @@ OF_DAGSTER = {
 
 
 def known() -> set[str]:
-    dagster = yaml.safe_load((PACKAGE / "dagster.yaml").read_text())["storage"]["postgres"]["postgres_db"]
     names = {f"MARKETDATA_{name.upper()}" for name in Settings.model_fields}
     names |= {name.upper() for name in Variables.model_fields} | {"TUSHARE_TOKEN"}
-    return names | {value["env"] for value in dagster.values() if isinstance(value, dict)}
+    return names | {*POSTGRES.values()}
 
 
 def refuses_what_it_does_not_know(words: list[str]) -> None:

@@ -12,7 +12,6 @@ from marketdata_assets.cli.instance import CannotRun, environment
 from marketdata_assets.dagster_internals import POOLS
 from marketdata_assets.definitions import defs
 from marketdata_assets.defs.exchanges.days import TABLES_STEP
-from marketdata_assets.launcher import WatchedRunLauncher
 from marketdata_assets.local.endpoints import Endpoints
 from marketdata_assets.settings import Settings
 
@@ -23,7 +22,7 @@ POOL_OF = {"timescaledb": "timescale", "postgres": "timescale", "mongodb": "mong
 def test_dagster_accepts_every_key_and_rejects_an_unknown_one(tmp_path: Path) -> None:
     (tmp_path / "dagster.yaml").write_text(FILE.read_text())
     config, _ = dagster_instance_config(str(tmp_path))
-    assert config["run_launcher"]["class"] == WatchedRunLauncher.__name__
+    assert not {"run_launcher", "run_coordinator"} & config.keys(), "Dagster's own"
     (tmp_path / "dagster.yaml").write_text(FILE.read_text().replace("poll_interval_seconds", "pol_interval_seconds"))
     with pytest.raises(dg.DagsterInvalidConfigError):
         dagster_instance_config(str(tmp_path))
@@ -51,9 +50,8 @@ def test_runs_are_monitored_limited_and_retried() -> None:
     assert config["run_monitoring"]["enabled"]
     assert config["run_monitoring"]["free_slots_after_run_end_seconds"] <= 300
     assert config["run_retries"] == {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": False}
-    pools, most = config["concurrency"]["pools"], config["run_coordinator"]["config"]["max_concurrent_runs"]
-    assert 0 < pools["default_limit"] < most, "one server's runs"
-    assert "runs" not in config["concurrency"], "it would replace the limit of the run coordinator"
+    pools, most = config["concurrency"]["pools"], config["concurrency"]["runs"]["max_concurrent_runs"]
+    assert 0 < pools["default_limit"] * len(POOLS) < most, "live data has a place beside all loads of the past"
     assert pools["granularity"] == "run", "no slot stays claimed by a process that was killed"
 
 

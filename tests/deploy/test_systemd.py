@@ -60,4 +60,4 @@ def test_workspace_of_the_page_is_where_the_code_server_listens() -> None:
     (text,) = (text for kind, text in BLOCKS if kind == "yaml")
     server = yaml.safe_load(text)["load_from"][0]["grpc_server"]
     assert server["location_name"] == "marketdata_assets"
-    assert f"--host {server['host']} --port {server['port']} " in COMMANDS["code"]
+    assert COMMANDS["code"].endswith(f"--host {server['host']} --port {server['port']}")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from marketdata_assets.defs.executor import locked_executor
+
 
 @dg.op
 def waits() -> None:
@@ -27,4 +29,4 @@ def waiting() -> None:
     waits()
 
 
-defs = dg.Definitions(jobs=[waiting])
+defs = dg.Definitions(jobs=[waiting], executor=locked_executor)

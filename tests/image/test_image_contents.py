@@ -74,6 +74,8 @@ def test_no_secret_and_no_file_but_the_package(engine: docker.DockerClient, proj
     assert set(listed) - {"."} <= {
         "./LICENSE",
         "./README.md",
+        "./dagster.yaml",
+        "./workspace.yaml",
         "./pyproject.toml",
         "./marketdata_assets",
         "./marketdata_assets.egg-info",
@@ -112,8 +114,8 @@ def test_image_for_kubernetes_starts_pods_and_has_the_user_of_the_manifests(engi
     project_image(engine, tag, uid=POD_USER, lock="requirements-kubernetes.lock")
     try:
         assert said(engine, tag, "id", "-u").strip() == str(POD_USER)
-        script = "import kubernetes, marketdata_assets.pod_launcher as l; print(l.PodRunLauncher.__name__)"
-        assert said(engine, tag, "python", "-c", script).strip() == "PodRunLauncher"
+        script = "from dagster_k8s import K8sRunLauncher as l; print(l.__name__)"
+        assert said(engine, tag, "python", "-c", script).strip() == "K8sRunLauncher"
         own = engine.images.get(tag).attrs["Size"] - engine.images.get(BASE).attrs["Size"]
         print(f"layers of the project with the lock of pods: {own / 1e6:.0f} MB")
     finally:
@@ -130,7 +132,14 @@ def test_files_that_ignore_rules_leave_out_cannot_come_in(engine: docker.DockerC
     finally:
         file.unlink()
         engine.images.remove("marketdata-context", force=True)
-    assert set(listed) - {".", "./docker"} == {"./LICENSE", "./README.md", "./pyproject.toml", "./marketdata_assets"}
+    assert set(listed) - {".", "./docker"} == {
+        "./LICENSE",
+        "./README.md",
+        "./dagster.yaml",
+        "./pyproject.toml",
+        "./workspace.yaml",
+        "./marketdata_assets",
+    }
 
 
 def _normal(name: str) -> str:

@@ -41,7 +41,7 @@ RUNS = 2
 """How many loads there are at a time: commands, and runs that have not ended."""
 DELIVERIES = 0.1
 """How many deliveries there are for each draw of a victim."""
-LEFT_SECONDS = 120.0
+LEFT_SECONDS = 180.0
 QUIET_SECONDS = 600.0
 Say = Callable[[str], None]
 

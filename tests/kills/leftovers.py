@@ -3,17 +3,17 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from pathlib import Path
 
 import dagster as dg
 import psycopg
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, BulkActionStatus
-from dagster._core.launcher import WorkerStatus
 from psycopg.rows import tuple_row
 
 from marketdata_assets.cli.instance import environment_of
 from marketdata_assets.dagster_internals import POOLS
-from marketdata_assets.launcher import WatchedRunLauncher
-from marketdata_assets.run_queue import NOT_ENDED
+from marketdata_assets.defs.runs import NOT_ENDED
+from marketdata_assets.local import run_lock
 
 BACKFILLS = BulkActionsFilter(statuses=[one for one in BulkActionStatus if one not in BULK_ACTION_TERMINAL_STATUSES])
 SESSIONS = """
@@ -32,7 +32,10 @@ def leftovers(urls: Mapping[str, str], variables: Mapping[str, str], *, idle: bo
     """What is left over; `idle` when nothing is being loaded any more, so that nobody may hold a lock or a claim."""
     with environment_of(variables), dg.DagsterInstance.get() as instance:
         runs = instance.get_runs(dg.RunsFilter(statuses=NOT_ENDED))
-        found = [*_dead(instance, runs), *_slots(instance, {run.run_id for run in runs})]
+        found = [
+            *_dead(instance, runs, Path(variables["MARKETDATA_HOME"])),
+            *_slots(instance, {run.run_id for run in runs}),
+        ]
     return found + (_of_postgres(urls["postgres_dsn"]) if idle and not runs else [])
 
 
@@ -45,16 +48,14 @@ def in_progress(variables: Mapping[str, str]) -> list[str]:
     return found + [f"backfill {one.backfill_id} is {one.status.value}" for one in backfills]
 
 
-def _dead(instance: dg.DagsterInstance, runs: list[dg.DagsterRun]) -> Iterator[str]:
-    """Runs that have begun, as Dagster holds, and have no process."""
-    launcher = instance.run_launcher
-    assert isinstance(launcher, WatchedRunLauncher)
+def _dead(instance: dg.DagsterInstance, runs: list[dg.DagsterRun], root: Path) -> Iterator[str]:
+    """Runs that have begun, as Dagster holds, and have no process: none that holds their lock, and is there still."""
     for run in runs:
         if run.status in (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED):
             continue
-        health = launcher.check_run_worker_health(run)
-        if health.status == WorkerStatus.FAILED or health.transient:
-            yield f"run {run.run_id[:8]} of {run.job_name} is {run.status.value} without a process: {health.msg}"
+        if run_lock.is_held(root, run.run_id) or (now := instance.get_run_by_id(run.run_id)) is None or now.is_finished:
+            continue
+        yield f"run {run.run_id[:8]} of {run.job_name} is {run.status.value} without a process"
 
 
 def _slots(instance: dg.DagsterInstance, alive: set[str]) -> Iterator[str]:

@@ -22,6 +22,8 @@ from psycopg.conninfo import conninfo_to_dict
 from marketdata_assets.local.process import free_port, port_answers
 
 LOCATION = "marketdata_assets"
+AT_ONCE = 4
+"""Runs in progress at the same time."""
 ENTRYPOINT = [sys.executable, "-m", "marketdata_assets", "exec"]
 
 
@@ -32,11 +34,12 @@ def values() -> dict[str, Any]:
 
 def instance_config(kubeconfig: Path, **launcher: Any) -> dict[str, Any]:
     """The dagster.yaml of the chart: that of this project with the launcher of values.yaml, and the API of the test."""
-    config: dict[str, Any] = yaml.safe_load((PROJECT / "marketdata_assets" / "dagster.yaml").read_text())
+    config: dict[str, Any] = yaml.safe_load((PROJECT / "dagster.yaml").read_text())
     config["run_launcher"] = values()["runLauncher"]["config"]["customRunLauncher"]
     reach = {"load_incluster_config": False, "kubeconfig_file": str(kubeconfig)}
     config["run_launcher"]["config"] = {**config["run_launcher"]["config"], **reach, **launcher}
     config["run_monitoring"] |= {"poll_interval_seconds": 2}
+    config["concurrency"]["runs"] = {"max_concurrent_runs": AT_ONCE}
     return config
 
 
@@ -105,8 +108,8 @@ class Installation:
     def code_server(self, name: str, image: Image, *code: str) -> tuple[subprocess.Popen[bytes], int]:
         """A code server of an image, when it answers."""
         port = free_port()
-        command = [*image.entrypoint, "dagster", "api", "grpc", "--host", "127.0.0.1", "--port", str(port), *code]
-        process = self._start(name, command, {**image.environment, "DAGSTER_CURRENT_IMAGE": name})
+        start = ["dagster", "code-server", "start", "--host", "127.0.0.1", "--port", str(port), *code]
+        process = self._start(name, [*image.entrypoint, *start], {**image.environment, "DAGSTER_CURRENT_IMAGE": name})
         until(lambda: process.poll() is not None or port_answers(port), f"the code server of {name} answers")
         assert process.poll() is None, self.log(name)
         return process, port

@@ -8,11 +8,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import kubernetes_validate
 import pytest
 import yaml
+from dagster._config import process_config, resolve_to_config_type
 from dagster._core.instance.config import dagster_instance_config
+from dagster_k8s import K8sRunLauncher
 from installation import LOCATION, values
 from jsonschema.validators import validator_for
 from manifests import KUBERNETES, PROJECT, all_manifests
@@ -22,7 +23,7 @@ from referencing.jsonschema import DRAFT202012
 
 RENDER = Path(__file__).with_name("render_chart.py")
 PYTHON = PROJECT / ".venv" / "kubernetes" / "bin" / "python"
-INSTANCE = PROJECT / "marketdata_assets" / "dagster.yaml"
+INSTANCE = PROJECT / "dagster.yaml"
 ITS_OWN = {"run_launcher", "run_monitoring", "compute_logs", "storage"}
 
 
@@ -50,21 +51,14 @@ def named(objects: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]
     return found
 
 
-def test_dagster_accepts_the_configuration_of_launcher_and_coordinator(tmp_path: Path) -> None:
+def test_dagster_accepts_the_configuration_of_the_launcher(tmp_path: Path) -> None:
     """As the chart passes them on; an unknown key is rejected."""
     found = values()
     launcher = found["runLauncher"]["config"]["customRunLauncher"]
-    coordinator = found["dagsterDaemon"]["runCoordinator"]["config"]["customRunCoordinator"]
-    config = {"run_launcher": launcher, "run_coordinator": coordinator}
-    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({"run_launcher": launcher}))
     dagster_instance_config(str(tmp_path))
-    kind = dg.DagsterInstance.from_config  # the class checks its own part when it is made
-    assert kind
-    from dagster._config import process_config, resolve_to_config_type
-
-    from marketdata_assets.pod_launcher import PodRunLauncher
-
-    schema = resolve_to_config_type(PodRunLauncher.config_type())
+    assert (launcher["module"], launcher["class"]) == ("dagster_k8s", K8sRunLauncher.__name__)
+    schema = resolve_to_config_type(K8sRunLauncher.config_type())
     assert process_config(schema, launcher["config"]).success
     assert not process_config(schema, {**launcher["config"], "job_namespac": "x"}).success
 
@@ -72,16 +66,24 @@ def test_dagster_accepts_the_configuration_of_launcher_and_coordinator(tmp_path:
 def test_instance_is_the_one_of_this_project_in_the_words_of_the_chart() -> None:
     ours, found = yaml.safe_load(INSTANCE.read_text()), values()
     daemon = found["dagsterDaemon"]
-    assert daemon["runCoordinator"]["config"]["customRunCoordinator"] == ours["run_coordinator"]
+    assert daemon["runCoordinator"] == {"enabled": False}
+    assert found["concurrency"]["runs"]["maxConcurrentRuns"] == ours["concurrency"]["runs"]["max_concurrent_runs"]
     pools = found["concurrency"]["pools"]
     assert {"granularity": pools["granularity"], "default_limit": pools["defaultLimit"]} == ours["concurrency"]["pools"]
     retries = {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": False}
     assert ours["run_retries"] == retries
     assert daemon["runRetries"] == {"enabled": True, "maxRetries": 1, "retryOnAssetOrOpFailure": False}
     assert daemon["runMonitoring"]["maxRuntimeSeconds"] == ours["run_monitoring"]["max_runtime_seconds"]
-    assert found["postgresql"]["postgresqlScheme"] == ours["storage"]["postgres"]["postgres_db"]["scheme"]
+    assert found["postgresql"]["postgresqlScheme"] == "postgresql+psycopg2"
     for key, value in found["additionalInstanceConfig"].items():
         assert ours[key] == value, key
+
+
+def test_code_server_loads_the_definitions_again_when_asked() -> None:
+    (code,) = found = values()["dagster-user-deployments"]["deployments"]
+    assert len(found) == 1
+    assert code["codeServerArgs"] == ["--module-name", "marketdata_assets.definitions"]
+    assert "dagsterApiGrpcArgs" not in code, "its reload does nothing"
 
 
 def test_code_location_has_the_name_that_commands_give_to_their_runs() -> None:

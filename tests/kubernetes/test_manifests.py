@@ -205,9 +205,7 @@ def test_volumes_and_config_maps_that_pods_name_exist() -> None:
 
 def test_disruption_ends_no_run_and_leaves_one_of_each_page() -> None:
     budgets = {next(iter(selected(one))): one["spec"] for one in of_kind("PodDisruptionBudget").values()}
-    most = values()["dagsterDaemon"]["runCoordinator"]["config"]["customRunCoordinator"]["config"][
-        "max_concurrent_runs"
-    ]
+    most = values()["concurrency"]["runs"]["maxConcurrentRuns"]
     assert budgets["run"]["minAvailable"] > 100 * most, "never reached: no eviction"
     for name in ("ui", "web"):
         assert budgets[name]["minAvailable"] < PODS[name]["spec"]["replicas"]

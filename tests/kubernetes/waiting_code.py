@@ -6,6 +6,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from marketdata_assets.defs.executor import locked_executor
+
 FOLDER = Path(os.environ["WAITING_FOLDER"])
 VERSION = os.environ["CODE_VERSION"]
 
@@ -22,4 +24,4 @@ def waiting() -> None:
     waits()
 
 
-defs = dg.Definitions(jobs=[waiting])
+defs = dg.Definitions(jobs=[waiting], executor=locked_executor)

@@ -18,12 +18,12 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
 import marketdata_assets
-from marketdata_assets.dagster_internals import ensure_pool_limits
+from marketdata_assets.dagster_internals import POOLS, ensure_pool_limits
 from marketdata_assets.definitions import defs
 from marketdata_assets.defs.exchanges.days import TABLES_JOB as DRAIN
+from marketdata_assets.defs.runs import FIRST_IN_QUEUE, LAST_IN_QUEUE
 from marketdata_assets.defs.ticks.run_config import JOB as TICKS
 from marketdata_assets.defs.ticks.run_config import adhoc_config
-from marketdata_assets.run_queue import FIRST_IN_QUEUE, LAST_IN_QUEUE
 
 CODE = JobPythonOrigin("j", RepositoryPythonOrigin("python", ModuleCodePointer("m", "a")))
 QUEUED, STARTED = dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED
@@ -33,7 +33,7 @@ QUEUED, STARTED = dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     """An instance whose queue and pools are those of the package's dagster.yaml."""
     shipped = yaml.safe_load((Path(marketdata_assets.__file__).parent / "dagster.yaml").read_text())
-    overrides = {name: shipped[name] for name in ("run_coordinator", "concurrency")}
+    overrides = {name: shipped[name] for name in ("concurrency",)}
     with instance_for_test(overrides=overrides, temp_dir=str(tmp_path)) as found:
         ensure_pool_limits(found)
         yield found
@@ -57,17 +57,20 @@ def started_next(instance: dg.DagsterInstance) -> list[str]:
     return [run.run_id for run in chosen]
 
 
-def test_drain_starts_at_once_beside_as_many_runs_as_there_may_be(instance: dg.DagsterInstance) -> None:
-    for job in (TICKS, TICKS, "bars_repair", "alphas_import"):
+def test_drain_starts_at_once_beside_all_loads_of_the_past_that_there_may_be(instance: dg.DagsterInstance) -> None:
+    for job in (TICKS, TICKS, "bars_repair", "bars_repair", "alphas_import", "alphas_import", *["alpha_records"] * 2):
         add(instance, job, STARTED, LAST_IN_QUEUE)
-    waiting = [add(instance, "housekeeping", QUEUED), add(instance, TICKS, QUEUED, LAST_IN_QUEUE)]
-    assert started_next(instance) == [], "all slots are taken"
+    waiting = [add(instance, job, QUEUED, LAST_IN_QUEUE) for job in (TICKS, "bars_repair", "alphas_import")]
+    assert started_next(instance) == [], "all pools of the past are full"
     drain = add(instance, DRAIN, QUEUED, FIRST_IN_QUEUE)
     assert started_next(instance) == [drain], "it came last, and is the only one to start"
-    instance.delete_run(drain)
-    add(instance, DRAIN, STARTED, FIRST_IN_QUEUE)
-    assert started_next(instance) == [], "its slot is beside the others, not theirs"
-    assert len(waiting) == len(instance.get_runs(dg.RunsFilter(statuses=[QUEUED])))
+    assert len(waiting) + 1 == len(instance.get_runs(dg.RunsFilter(statuses=[QUEUED])))
+
+
+def test_pools_of_loads_leave_a_place_for_live_data(instance: dg.DagsterInstance) -> None:
+    shipped = instance.get_concurrency_config()
+    most = shipped.run_queue_config.max_concurrent_runs
+    assert most >= len(POOLS) * shipped.pool_config.default_pool_limit
 
 
 def test_drain_does_not_wait_for_loads_into_the_same_server(instance: dg.DagsterInstance) -> None:

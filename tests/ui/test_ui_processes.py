@@ -3,11 +3,17 @@
 import logging
 import signal
 import sys
+import threading
+import time
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
+import yaml
 
 from marketdata_assets.local.watch import FIRST_DELAY, LONGEST_DELAY, STEADY_SECONDS
-from marketdata_assets.ui.processes import Watched, introduced
+from marketdata_assets.ui.processes import Watched, location, watch
 
 ENDS = [sys.executable, "-c", "import sys; sys.exit(3)"]
 STAYS = [sys.executable, "-c", "import signal; signal.pause()"]
@@ -56,11 +62,29 @@ def test_stopping_ends_what_runs() -> None:
     assert watched.process.poll() is not None
 
 
-def test_every_code_location_has_the_address_of_the_page_to_begin_with() -> None:
-    own = {"grpc_server": {"socket": "/run/own", "location_name": "own", "additional_metadata": {"module_name": "own"}}}
-    page = {"start_here": "http://127.0.0.1:3000/assets/start_here"}
-    [found] = introduced([own], 3000)
-    assert found["grpc_server"] == own["grpc_server"] | {"additional_metadata": page | {"module_name": "own"}}
-    assert introduced([{"grpc_server": {"port": 1}}], 3000) == [
-        {"grpc_server": {"port": 1, "additional_metadata": page}}
-    ]
+def test_the_code_location_has_the_address_of_the_page_to_begin_with() -> None:
+    found = location(Path("/run/code.sock"), 3000)
+    assert found["additional_metadata"] == {"start_here": "http://127.0.0.1:3000/assets/start_here"}
+    [shipped] = yaml.safe_load((files("marketdata_assets") / "workspace.yaml").read_text())["load_from"]
+    assert found["location_name"] == shipped["python_module"]["location_name"], "the one that commands give their runs"
+
+
+def test_others_wait_until_the_code_server_listens(tmp_path: Path) -> None:
+    socket = tmp_path / "code.sock"
+    listens = [sys.executable, "-c", f"import pathlib, signal; pathlib.Path({str(socket)!r}).touch(); signal.pause()"]
+    code, other = Watched("code server", listens), Watched("Dagster UI", STAYS)
+    stop = threading.Thread(target=stop_when, args=[lambda: other.process is not None])
+    stop.start()
+    with pytest.raises(KeyboardInterrupt):
+        watch([code, other], socket)
+    stop.join()
+    assert socket.exists()
+    assert code.process is not None
+    assert other.process is not None
+    assert (code.process.poll(), other.process.poll()) == (-signal.SIGTERM, -signal.SIGTERM)
+
+
+def stop_when(true: Callable[[], bool]) -> None:
+    while not true():
+        time.sleep(0.05)
+    signal.raise_signal(signal.SIGINT)

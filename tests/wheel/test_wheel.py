@@ -59,6 +59,8 @@ def test_wheel_has_code_and_data(wheel: Path) -> None:
     )
     assert names >= set(tracked.stdout.decode().split())
     assert {"marketdata_assets/dagster.yaml", "marketdata_assets/workspace.yaml", "marketdata_assets/py.typed"} <= names
+    for name in ("dagster.yaml", "workspace.yaml"):
+        assert zipfile.ZipFile(wheel).read(f"marketdata_assets/{name}") == (PROJECT / name).read_bytes()
     assert f"marketdata_assets-{VERSION}.dist-info/licenses/LICENSE" in names
     assert not {name for name in names if name.startswith(("tests/", "bench/", "docs/"))}
 

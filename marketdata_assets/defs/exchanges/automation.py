@@ -15,6 +15,7 @@ from marketdata_assets.defs.exchanges import days, ingest, report
 from marketdata_assets.defs.exchanges.days import DAYS_JOB, TABLES_JOB, TABLES_STEP
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.runs import (
+    FIRST_IN_QUEUE,
     range_requests,
     run_key,
     runs_that_load,
@@ -25,7 +26,6 @@ from marketdata_assets.errors import MarketDataError
 from marketdata_assets.loading.watch import State
 from marketdata_assets.partitions import day_ranges, days_of
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
-from marketdata_assets.run_queue import FIRST_IN_QUEUE
 
 MAX_FILES = 200  # captures of one run; more are for the next one
 

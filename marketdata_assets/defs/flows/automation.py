@@ -21,9 +21,10 @@ from marketdata_assets.resources import FlowFiles, Postgres
 from marketdata_assets.stores.postgres import connect
 
 if TYPE_CHECKING:
-    from marketdata_assets.dagster_internals import UnresolvedAssetJobDefinition
     from marketdata_assets.loading.files import Unit
 
+Job = Any
+"""What `dg.define_asset_job` returns; its class is not public."""
 MOST_RUNS = 12
 MAX_FILES = 1000  # partitions that one tick asks for; the others wait for the next
 
@@ -32,7 +33,7 @@ def job_name(flow: FlowDefinition) -> str:
     return f"flow_{flow.name}"
 
 
-def job(flow: FlowDefinition) -> "UnresolvedAssetJobDefinition":
+def job(flow: FlowDefinition) -> Job:
     """The flow's asset and its checks as a job."""
     return dg.define_asset_job(
         job_name(flow),
@@ -41,7 +42,7 @@ def job(flow: FlowDefinition) -> "UnresolvedAssetJobDefinition":
     )
 
 
-def sensor_of(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.SensorDefinition:
+def sensor_of(flow: FlowDefinition, runs: Job) -> dg.SensorDefinition:
     """Scans every minute for files that a run would read and that are no longer being written."""
 
     @sensor(
@@ -71,7 +72,7 @@ def sensor_of(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.
     return scan
 
 
-def schedule_of(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
+def schedule_of(flow: FlowDefinition, runs: Job) -> dg.ScheduleDefinition:
     """Runs the flow by the clock; files that have not changed are not read."""
 
     @schedule(

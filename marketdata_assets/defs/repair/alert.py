@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from marketdata_assets.dagster_internals import WILL_RETRY_TAG, FreshnessState, failing_automation, freshness_states
+from marketdata_assets.dagster_internals import WILL_RETRY_TAG, failing_automation, freshness_states
 from marketdata_assets.defs.partition_results import failure_reason
 from marketdata_assets.defs.runs import sensor
 from marketdata_assets.partitions import PARTITION, RANGE_END, RANGE_START
@@ -48,7 +48,7 @@ def run_failure_alert(context: dg.SensorEvaluationContext, clickhouse: ClickHous
     assert context.repository_def
     keys = context.repository_def.asset_graph.materializable_asset_keys
     states = freshness_states(context.instance, keys)  # as Dagster's daemon has recorded them
-    failed_policies = {name for name, state in states.items() if state == FreshnessState.FAIL}
+    failed_policies = {name for name, state in states.items() if state == "FAIL"}
     overdue = sorted(failed_policies | _overdue_ticks(context, clickhouse, now, before["overdue"]))
     # This sensor could not report itself.
     failing = [name for name in failing_automation(context.instance, FAILED_TICKS) if name != NAME]

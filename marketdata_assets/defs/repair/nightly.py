@@ -27,7 +27,7 @@ from marketdata_assets.defs.exchanges import automation as exchanges
 from marketdata_assets.defs.exchanges import days, report
 from marketdata_assets.defs.flows import automation as flows
 from marketdata_assets.defs.reference import automation as reference
-from marketdata_assets.defs.runs import run_key, runs_that_load, sensor, span_of_run
+from marketdata_assets.defs.runs import LAST_IN_QUEUE, run_key, runs_that_load, sensor, span_of_run
 from marketdata_assets.defs.selection import months_of
 from marketdata_assets.defs.ticks import automation as ticks
 from marketdata_assets.defs.ticks.run_config import JOB as TICKS_JOB
@@ -39,7 +39,6 @@ from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.partitions import PARTITION, Span, overlap, span_of
 from marketdata_assets.reconciliation.reconcile import TABLE as RECONCILIATION
 from marketdata_assets.resources import NoServer
-from marketdata_assets.run_queue import LAST_IN_QUEUE
 from marketdata_assets.ticks.providers_file import TABLES as TICKS
 
 NAME = "backfill_missing"

@@ -1,0 +1,285 @@
+"""The code server of the deployments: new code after a reload, and what becomes of runs when something is killed."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import httpx
+import psutil
+import pytest
+import yaml
+from compose_file import services
+from dagster._core.test_utils import create_run_for_test
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import GrpcServerTarget
+
+from marketdata_assets import dagster_internals as internals
+from marketdata_assets.cli.instance import environment
+from marketdata_assets.defs.repair import killed_runs
+from marketdata_assets.local import run_lock
+from marketdata_assets.local.process import free_port, port_answers
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.settings import Settings
+from tests.kills.stack import kind_of
+
+LOCATION = "waiting"
+STARTED, FAILURE = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
+SUCCESS, CANCELED = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED
+ASSETS = "{assetNodes {assetKey {path} description}}"
+RELOAD = """mutation {reloadRepositoryLocation(repositoryLocationName: "marketdata_assets") {
+    ... on WorkspaceLocationEntry {loadStatus}}}"""
+
+
+def until(true: Callable[[], object], seconds: float = 180) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it never became true"
+        time.sleep(0.1)
+
+
+@contextmanager
+def served(command: list[str], port: int, variables: dict[str, str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A code server that answers, in a process group of its own."""
+    with (folder / f"code-{port}.log").open("ab") as log:
+        server = subprocess.Popen(command, env=variables, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    try:
+        until(lambda: port_answers(port) or server.poll() is not None)
+        assert server.poll() is None, (folder / f"code-{port}.log").read_text()
+        yield server
+    finally:
+        kill_all(server)
+
+
+def kill_all(server: subprocess.Popen[bytes]) -> None:
+    """Kill -9 of the server, of all below it and of its orphans, as the end of a container does."""
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+# Reload.
+
+
+async def _asked(application: Any, query: str) -> Any:
+    transport = httpx.ASGITransport(application)
+    async with httpx.AsyncClient(transport=transport, base_url="http://ui", timeout=300) as client:
+        return (await client.post("/graphql", json={"query": query})).json()["data"]
+
+
+def flow(tmp_path: Path, name: str, description: str) -> None:
+    """A flow as `marketdata flows new` writes one."""
+    folder = tmp_path / "flows" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "defs.yaml").write_text(f"""\
+type: marketdata_assets.components.Flow
+attributes:
+  description: {description}
+  loader:
+    folder: prices
+    columns: [symbol, day, close]
+    types: {{day: date, close: double}}
+  target:
+    table: {name}
+    columns: {{symbol: text, day: date, close: double}}
+    key: [symbol, day]
+""")
+
+
+@pytest.fixture
+def running() -> Iterator[LocalStack]:
+    """The Postgres that the code server needs for Dagster's records."""
+    with (
+        tempfile.TemporaryDirectory(prefix="md-") as home,
+        LocalStack(Settings(home=Path(home)), services=("postgres",)) as stack,
+    ):
+        yield stack
+
+
+def test_new_and_changed_flows_are_there_after_reload_in_the_deployed_code_server(
+    running: LocalStack, tmp_path: Path
+) -> None:
+    port = free_port()
+    command = [str(port) if word == "4000" else word for word in services()["code"]["command"]]
+    variables = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("MARKETDATA_", "DAGSTER_"))},
+        **environment(running.settings, running.endpoints),
+        "MARKETDATA_FLOWS_DIR": str(tmp_path / "flows"),
+    }
+    program = [sys.executable, "-m", "marketdata_assets", "exec", *command]
+    workspace = tmp_path / "workspace.yaml"
+    place = {"host": "127.0.0.1", "port": port, "location_name": "marketdata_assets"}
+    workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": place}]}))
+
+    (tmp_path / "ui").mkdir()
+    with (
+        served(program, port, variables, tmp_path),
+        dg.DagsterInstance.local_temp(str(tmp_path / "ui")) as instance,
+        internals.ui_application(instance, workspace, read_only=False) as application,
+    ):
+
+        def assets() -> dict[str, str]:
+            found = asyncio.run(_asked(application, ASSETS))["assetNodes"]
+            return {one["assetKey"]["path"][-1]: one["description"] for one in found}
+
+        before = assets()
+        assert len(before) > 40
+        assert "closes" not in before
+        flow(tmp_path, "closes", "Closing prices.")
+        asyncio.run(_asked(application, RELOAD))
+        assert assets().keys() == before.keys() | {"closes", "prices_files"}
+        flow(tmp_path, "closes", "Prices at three.")
+        asyncio.run(_asked(application, RELOAD))
+        assert "Prices at three." in assets()["closes"]
+
+
+# Kills.
+
+
+@dataclass
+class Waiting:
+    """A code server with a run that waits for a file."""
+
+    instance: dg.DagsterInstance
+    folder: Path
+    server: subprocess.Popen[bytes]
+    run_id: str
+
+    @property
+    def status(self) -> dg.DagsterRunStatus:
+        run = self.instance.get_run_by_id(self.run_id)
+        assert run is not None
+        return run.status
+
+    def processes(self, *kinds: str) -> list[psutil.Process]:
+        below = psutil.Process(self.server.pid).children(recursive=True)
+        return [one for one in below if kind_of(one) in kinds]
+
+    def has_code(self) -> list[psutil.Process]:
+        return [one for one in self.processes("code server") if "grpc" in one.cmdline()]
+
+    def release(self) -> None:
+        (self.folder / "release").touch()
+
+    def end_killed(self) -> list[str]:
+        return killed_runs.end_killed(self.instance, self.folder)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    (tmp_path / "dagster").mkdir()
+    overrides = {"run_monitoring": {"enabled": True}, "concurrency": {"pools": {"default_limit": 4}}}
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster"), overrides=overrides) as found:
+        yield found
+
+
+@pytest.fixture
+def waiting(instance: dg.DagsterInstance, tmp_path: Path) -> Iterator[Waiting]:
+    port = free_port()
+    job = ["--python-file", str(Path(__file__).with_name("waiting_job.py")), "--location-name", LOCATION]
+    command = [sys.executable, "-m", "marketdata_assets.ui.code_server", "--host", "127.0.0.1", "--port", str(port)]
+    variables = {**os.environ, "RELEASE": str(tmp_path / "release"), "MARKETDATA_HOME": str(tmp_path)}
+    target = GrpcServerTarget(host="127.0.0.1", port=port, socket=None, location_name=LOCATION)
+    with (
+        served([*command, *job], port, variables, tmp_path) as server,
+        WorkspaceProcessContext(instance, target) as context,
+    ):
+        request = context.create_request_context()
+        found = request.get_code_location(LOCATION).get_repository("__repository__").get_full_job("waiting")
+        origins = {"remote_job_origin": found.get_remote_origin(), "job_code_origin": found.get_python_origin()}
+        run_id = create_run_for_test(instance, job_name="waiting", **origins).run_id
+        instance.launch_run(run_id, request)
+        one = Waiting(instance, tmp_path, server, run_id)
+        until(lambda: run_lock.is_held(tmp_path, run_id))
+        yield one
+
+
+def test_living_run_is_let_be_and_its_lock_is_gone_after_it(waiting: Waiting) -> None:
+    limits = waiting.instance.event_log_storage.get_pool_limits
+    until(lambda: {limit.name for limit in limits()} == set(internals.POOLS))
+    assert len(waiting.processes("run")) == len(waiting.has_code()) == 1, "kinds of `make kills`"
+    assert waiting.end_killed() == []
+    assert waiting.status == STARTED
+    waiting.release()
+    until(lambda: waiting.status == SUCCESS)
+    until(lambda: waiting.end_killed() == [] and run_lock.is_held(waiting.folder, waiting.run_id) is None)
+    assert waiting.status == SUCCESS
+
+
+def test_run_ends_as_killed_when_all_processes_of_its_container_are(waiting: Waiting) -> None:
+    kill_all(waiting.server)
+    until(lambda: run_lock.is_held(waiting.folder, waiting.run_id) is False)
+    assert waiting.end_killed() == [waiting.run_id]
+    assert waiting.status == FAILURE
+    said = [entry.message for entry in waiting.instance.all_logs(waiting.run_id)]
+    assert any(run_lock.KILLED in message for message in said), "the run says why it was ended"
+    assert waiting.end_killed() == [], "it is ended once"
+
+
+def test_run_that_somebody_cancels_while_nothing_runs_it_is_canceled(waiting: Waiting) -> None:
+    kill_all(waiting.server)
+    run = waiting.instance.get_run_by_id(waiting.run_id)
+    assert run is not None
+    waiting.instance.report_run_canceling(run)
+    until(lambda: waiting.end_killed() == [waiting.run_id])
+    assert waiting.status == CANCELED
+
+
+def test_server_ends_with_the_process_that_has_the_code_and_its_run_goes_on(waiting: Waiting) -> None:
+    [code], [run] = waiting.has_code(), waiting.processes("run")
+    code.kill()
+    assert waiting.server.wait(60) == 1, "whoever started it starts it again"
+    assert waiting.end_killed() == []
+    assert run.is_running()
+    waiting.release()
+    until(lambda: waiting.status == SUCCESS)
+
+
+def test_server_that_is_killed_takes_what_it_started_with_it_when_the_runs_have_ended(waiting: Waiting) -> None:
+    below = waiting.processes("code server")
+    waiting.server.kill()
+    waiting.server.wait()
+    assert waiting.end_killed() == []
+    waiting.release()
+    until(lambda: waiting.status == SUCCESS)
+    assert psutil.wait_procs(below, timeout=120)[1] == []
+
+
+def test_killed_process_of_a_run_is_reported_by_the_code_server(waiting: Waiting) -> None:
+    [run] = waiting.processes("run")
+    run.kill()
+    until(lambda: waiting.status == FAILURE)
+
+
+# Runs that this machine did not start.
+
+
+def started(instance: dg.DagsterInstance, **tags: str) -> str:
+    return create_run_for_test(instance, job_name="waiting", status=STARTED, tags=tags).run_id
+
+
+def test_run_without_a_lock_is_ended_when_the_code_server_of_another_machine_had_it(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = started(instance, **{internals.GRPC_INFO_TAG: "{}"})
+    started(instance)  # a command of another machine
+    started(instance, **{internals.DOCKER_IMAGE_TAG: "image:1"})  # a pod
+    started(instance, **{internals.DOCKER_CONTAINER_TAG: "c0ffee"})
+    assert killed_runs.end_killed(instance, tmp_path) == [], "it may be about to take its lock"
+    monkeypatch.setattr(killed_runs, "LOCK_SECONDS", -60.0)
+    assert killed_runs.end_killed(instance, tmp_path) == [lost]
+
+
+def test_lock_of_a_command_without_a_run_yet_is_kept(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    os.close(run_lock.hold(tmp_path, "no-run-yet"))
+    assert killed_runs.end_killed(instance, tmp_path) == []
+    assert run_lock.is_held(tmp_path, "no-run-yet") is False

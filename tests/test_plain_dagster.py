@@ -1,0 +1,147 @@
+"""Dagster's own commands in a clone: they find workspace.yaml and dagster.yaml, and leave nothing that git sees."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import dagster as dg
+import httpx
+import pytest
+import yaml
+from dagster._core.test_utils import create_run_for_test
+from dagster_postgres import PostgresRunStorage
+from psycopg.conninfo import conninfo_to_dict
+
+from marketdata_assets.dagster_storage import LOGS, POSTGRES
+from marketdata_assets.errors import TerminalError
+from marketdata_assets.local.process import free_port
+from tests.deploy.test_code_server import kill_all, until
+
+PROJECT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A clone with what is changed here, and not committed yet."""
+    folder = tmp_path / "clone"
+    git("clone", "-q", str(PROJECT), str(folder), cwd=tmp_path)
+    changes = git("diff", "HEAD", "--binary", cwd=PROJECT)
+    if changes:
+        subprocess.run(["git", "apply", "--index"], cwd=folder, input=changes.encode(), check=True)
+        git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "work", cwd=folder)
+    return folder
+
+
+def git(*words: str, cwd: Path) -> str:
+    return subprocess.run(["git", *words], cwd=cwd, capture_output=True, check=True, text=True).stdout
+
+
+def variables(**given: str) -> dict[str, str]:
+    ours = ("MARKETDATA_", "DAGSTER_", "PYTHONPATH")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | given
+
+
+def run(clone: Path, *command: str, **given: str) -> str:
+    program = [str(BIN / command[0]), *command[1:]]
+    ended = subprocess.run(
+        program, cwd=clone, env=variables(PYTHONPATH=str(clone), **given), capture_output=True, text=True, timeout=300
+    )
+    said = ended.stdout + ended.stderr
+    assert ended.returncode == 0, said
+    assert "Traceback" not in said
+    assert git("status", "--porcelain", cwd=clone) == "", "untracked files"
+    return said
+
+
+def test_definitions_are_valid_in_the_workspace_file(clone: Path) -> None:
+    assert "All code locations passed validation" in run(
+        clone, "dagster", "definitions", "validate", "-w", "workspace.yaml"
+    )
+
+
+def test_instance_in_the_clone_keeps_its_records_in_the_data_folder(clone: Path) -> None:
+    said = run(clone, "dagster", "instance", "info", DAGSTER_HOME=str(clone))
+    assert "SqliteRunStorage" in said
+    assert (clone / ".marketdata" / "dagster" / "storage" / "history" / "runs.db").is_file()
+
+
+@pytest.mark.parametrize("words", [[], ["-w", "workspace.yaml"]])
+def test_dagster_dev_serves_the_assets(words: list[str], clone: Path) -> None:
+    port = free_port()
+    command = [str(BIN / "dagster"), "dev", "--port", str(port), *words]
+    environment = variables(PYTHONPATH=str(clone), PATH=f"{BIN}:{os.environ['PATH']}")
+    with (clone.parent / "dev.log").open("wb") as log:
+        dev = subprocess.Popen(command, cwd=clone, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        until(lambda: dev.poll() is not None or len(assets(port)) > 40)
+        assert dev.poll() is None, (clone.parent / "dev.log").read_text()
+        assert git("status", "--porcelain", cwd=clone) == ""
+    finally:
+        kill_all(dev)
+
+
+def assets(port: int) -> list[object]:
+    try:
+        found = httpx.post(f"http://127.0.0.1:{port}/graphql", json={"query": "{assetNodes {id}}"}, timeout=60)
+    except httpx.HTTPError:
+        return []
+    return list(found.json()["data"]["assetNodes"])
+
+
+def test_dg_finds_the_definitions() -> None:
+    found = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["dg"]
+    [shipped] = yaml.safe_load((PROJECT / "workspace.yaml").read_text())["load_from"]
+    assert found["directory_type"] == "project"
+    assert found["project"]["code_location_target_module"] == shipped["python_module"]["module_name"]
+    assert found["project"]["code_location_name"] == shipped["python_module"]["location_name"]
+
+
+def test_the_package_has_the_same_files() -> None:
+    for name in ("dagster.yaml", "workspace.yaml"):
+        assert (files("marketdata_assets") / name).read_bytes() == (PROJECT / name).read_bytes()
+
+
+# The storage that dagster.yaml names.
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
+    for name in (*POSTGRES.values(), LOGS):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "data"))
+    yield tmp_path
+
+
+def test_runs_are_in_sqlite_below_the_data_folder_without_variables(home: Path) -> None:
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        made = create_run_for_test(instance, job_name="j", status=dg.DagsterRunStatus.SUCCESS)
+        assert [run.run_id for run in instance.get_runs()] == [made.run_id]
+    assert (home / "data" / "dagster" / "storage").is_dir()
+    with dg.DagsterInstance.from_config(str(home)) as again:
+        assert [run.run_id for run in again.get_runs()] == [made.run_id]
+
+
+def test_runs_are_in_postgres_when_its_address_is_set(home: Path, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = conninfo_to_dict(dsn)
+    parts = {"hostname": "host", "port": "port", "db_name": "dbname", "username": "user", "password": "password"}
+    for part, name in POSTGRES.items():
+        monkeypatch.setenv(name, str(found.get(parts[part], "")))
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert isinstance(instance.run_storage, PostgresRunStorage)
+        made = create_run_for_test(instance, job_name="j", status=dg.DagsterRunStatus.STARTED)
+        instance.report_run_failed(made)  # an event, whose NOTIFY is what psycopg 3 refuses
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+    assert not (home / "data" / "dagster" / "storage").exists()
+
+
+def test_half_an_address_is_an_error_that_names_the_rest(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_PG_HOST", "127.0.0.1")
+    missing = "DAGSTER_PG_PORT, DAGSTER_PG_DB, DAGSTER_PG_USER, DAGSTER_PG_PASSWORD"
+    with pytest.raises(TerminalError, match=missing), dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.get_runs()
