@@ -182,7 +182,7 @@ def computed(repository: dg.RepositoryDefinition) -> list[dg.AssetsDefinition]:
     return list({id(graph[key]): graph[key] for key in graph if graph[key].is_executable and graph[key].keys}.values())
 
 
-def test_definitions_depend_on_two_settings_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_definitions_depend_on_few_settings_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that decide whether a process builds them again."""
     read = set[str]()
 
@@ -193,7 +193,7 @@ def test_definitions_depend_on_two_settings_only(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("MARKETDATA_TICKS_MONTHS", "7")
     monkeypatch.setattr(Settings, "__getattribute__", recorded)
     project_definitions()
-    assert read & set(Settings.model_fields) == {"ticks_months", "exchange_days"}
+    assert read & set(Settings.model_fields) == {"domains", "ticks_months", "exchange_days"}
 
 
 def test_definitions_load_without_environment_and_network(tmp_path: Path) -> None:
