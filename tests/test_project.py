@@ -377,6 +377,19 @@ def test_listed_help_is_the_first_line_of_each_commands_own() -> None:
     check(COMMANDS, typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
+def test_every_command_that_reports_something_accepts_json() -> None:
+    """The others serve until they are stopped, become another program, or print JSON anyway."""
+
+    def without(command: Any, words: tuple[str, ...] = ()) -> set[str]:
+        if hasattr(command, "commands"):
+            return {name for word, one in command.commands.items() for name in without(one, (*words, word))}
+        options = {flag for parameter in command.params for flag in getattr(parameter, "opts", ())}
+        return set() if "--json" in options else {" ".join(words)}
+
+    serving = {"ui", "web", "metrics", "run-containers", "exec", "collect metrics", "flows schema"}
+    assert without(typer.main.get_command(app)) <= serving
+
+
 @pytest.mark.parametrize(
     "url",
     [
