@@ -73,7 +73,8 @@ def test_a_flow_into_clickhouse_needs_its_server(tmp_path: Path) -> None:
     flow.parent.mkdir(parents=True)
     flow.write_text(
         "type: marketdata_assets.components.Flow\nattributes:\n  loader:\n    columns: {code: code, day: day}\n"
-        "    types: {day: date}\n  target:\n    kind: clickhouse\n    removed_rows: delete\n    table: closes\n    key: [code, day]\n"
+        "    types: {day: date}\n  target:\n    kind: clickhouse\n    removed_rows: delete\n    table: closes\n"
+        "    key: [code, day]\n"
         "    columns: {code: text, day: date}\n"
     )
     settings = Settings(home=tmp_path, flows_dir=tmp_path / "flows", domains="flows")
@@ -82,5 +83,5 @@ def test_a_flow_into_clickhouse_needs_its_server(tmp_path: Path) -> None:
 
 def test_an_unknown_domain_is_named_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARKETDATA_DOMAINS", "bars,alpha")
-    with pytest.raises(BadSettings, match="MARKETDATA_DOMAINS: .*alpha is no domain; did you mean 'alphas'"):
+    with pytest.raises(BadSettings, match=r"MARKETDATA_DOMAINS: .*alpha is no domain; did you mean 'alphas'"):
         Settings()
