@@ -61,7 +61,8 @@ These override the keys of [its file](files.md#the-collector).
 {
         paragraph(
             f"The storage that `dagster.yaml` names reads {codes(sorted([*POSTGRES.values(), LOGS]))}."
-            " `marketdata up` sets them to the local PostgreSQL; without them Dagster keeps its records in SQLite, in the data folder."
+            " `marketdata up` sets them to the local PostgreSQL; without them Dagster keeps its records in SQLite,"
+            " in the data folder."
         )
     }
 ## Tests

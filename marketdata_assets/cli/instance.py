@@ -260,12 +260,12 @@ def run_job(
 
 
 def _need_processes(instance: "DagsterInstance") -> None:
-    """Raises CannotRun where each run has a container or pod: Dagster would end that of a command, which has none."""
+    """Raises CannotRun where runs are containers or pods, and monitoring would end a run that has none."""
     launcher = instance.get_ref().run_launcher_data
     if launcher is not None and launcher.class_name != "DefaultRunLauncher":
         raise CannotRun(
-            f"every run has a container of its own here ({launcher.class_name} in dagster.yaml); a command has none."
-            ' Start the load in the UI, or with "marketdata exec dagster job launch"'
+            f"dagster.yaml has runs started by {launcher.class_name}, which would end the run of a command: it has not"
+            ' started it. Start the load in the UI, or with "marketdata exec dagster job launch"'
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from marketdata_assets.defs.executor import locked_executor
+from marketdata_assets.defs.repair.killed_runs import killed_runs
 
 
 @dg.op
@@ -29,4 +30,4 @@ def waiting() -> None:
     waits()
 
 
-defs = dg.Definitions(jobs=[waiting], executor=locked_executor)
+defs = dg.Definitions(jobs=[waiting], sensors=[killed_runs], executor=locked_executor)

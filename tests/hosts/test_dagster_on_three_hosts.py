@@ -51,7 +51,7 @@ class Site:
         """Start a code server that listens on all addresses of its host."""
         where = ["--host", "0.0.0.0", "--port", str(PORT), "--location-name", LOCATION]
         job = ["--python-file", str(Path(__file__).with_name("named_job.py"))]
-        self.start(host, "code", ["dagster", "api", "grpc", *where, *job])
+        self.start(host, "code", ["python", "-m", "marketdata_assets.ui.code_server", *where, *job])
 
     def noted(self, file: str) -> list[str]:
         """The hosts that have noted themselves in a file."""
@@ -62,8 +62,8 @@ class Site:
 def dagster_yaml() -> str:
     """The file of the package, with a shorter interval."""
     text = files("marketdata_assets").joinpath("dagster.yaml").read_text("utf-8")
-    assert "poll_interval_seconds: 60" in text
-    return text.replace("poll_interval_seconds: 60", "poll_interval_seconds: 5")
+    assert "poll_interval_seconds: 30" in text
+    return text.replace("poll_interval_seconds: 30", "poll_interval_seconds: 5")
 
 
 def until(true: Callable[[], object], seconds: float = 400) -> None:

@@ -29,7 +29,7 @@ from installation import (
     storage_variables,
     until,
 )
-from manifests import KUBERNETES, kustomized
+from manifests import KUBERNETES, PROJECT, kustomized
 
 from marketdata_assets.defs.bars import assets
 from marketdata_assets.defs.selection import config_of
@@ -101,7 +101,7 @@ def _world(dsn: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     paths = {"/data": folder / "data", "/tmp": folder / "data", "/dagster/home": folder / "home"}
     paths |= {"/secrets": folder / "secrets", "/input": folder / "input", "/captures": folder / "captures"}
     write_secrets(folder / "secrets", storage["DAGSTER_PG_PASSWORD"], dsn)
-    code = {"PYTHONPATH": f"{Path(__file__).parent}", "WAITING_FOLDER": str(folder / "waiting")}
+    code = {"PYTHONPATH": f"{Path(__file__).parent}:{PROJECT}", "WAITING_FOLDER": str(folder / "waiting")}
     images = {
         OLD: Image(ENTRYPOINT, code | {"CODE_VERSION": "old"}),
         NEW: Image(ENTRYPOINT, code | {"CODE_VERSION": "new"}),
@@ -115,6 +115,7 @@ def _world(dsn: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         "DAGSTER_COMPUTE_LOG_DIR": str(folder / "data" / "dagster" / "logs"),
     }
     environment |= {"MARKETDATA_HOME": str(folder / "data"), "MARKETDATA_DAGSTER_HOME": str(home)}
+    environment |= {"PYTHONPATH": str(PROJECT)}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with serving(cluster) as port, installed(processes, environment) as installation:
