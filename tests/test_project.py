@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from marketdata_assets import resources
 from marketdata_assets.cli import app
 from marketdata_assets.cli.app import COMMANDS, Command, Group
 from marketdata_assets.definitions import defs, project_definitions
-from marketdata_assets.partitions import ALPHA_MONTHS, ALPHA_PARTITIONS
+from marketdata_assets.partitions import ALPHA_MONTHS, ALPHA_PARTITIONS, BAR_MONTHS
 from marketdata_assets.resources import Postgres
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
@@ -455,3 +456,29 @@ def test_run_config_names_no_address_and_no_folder(repository: dg.RepositoryDefi
         for name in job.resource_defs.keys() & resources.by_name().keys():
             with pytest.raises(dg.DagsterInvalidConfigError):
                 dg.validate_run_config(job, {"resources": {name: {"config": {field: "http://127.0.0.1:1"}}}})
+
+
+def test_groups_of_assets_have_no_cycle(repository: dg.RepositoryDefinition) -> None:
+    """The global lineage shows groups as boxes: each edge goes from one that is drawn before to one after it."""
+    graph = repository.asset_graph
+    edges = {
+        (graph.get(parent).group_name, graph.get(key).group_name)
+        for key in graph.get_all_asset_keys()
+        for parent in graph.get(key).parent_keys
+    }
+    after: dict[str, set[str]] = {}
+    for one, other in edges:
+        if one != other:
+            after.setdefault(other, set()).add(one)
+    assert [*TopologicalSorter(after).static_order()], "raises CycleError"
+    assert {graph.get(dg.AssetKey(name)).group_name for name in ("tushare_api", "yahoo_chart")} == {"sources"}
+
+
+def test_selection_of_months_with_gaps_is_one_run_for_each_range_as_pages_say() -> None:
+    """Dagster makes a run of each range of a backfill; no page promises one run for any selection."""
+    months = ["2024-01", "2024-03", "2024-04", "2024-07"]
+    subset = BAR_MONTHS.empty_subset().with_partition_keys(months)
+    assert len(subset.get_partition_key_ranges(BAR_MONTHS)) == 3
+    promises = re.compile(r"(any number|any size)[^.|]*\bone run\b", re.DOTALL)
+    pages = [*(PROJECT / "docs").rglob("*.md"), *(PROJECT / "marketdata_assets" / "defs").glob("*.md")]
+    assert [page.name for page in pages if promises.search(page.read_text())] == []
