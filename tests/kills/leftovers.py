@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -25,6 +26,8 @@ LOCKS = """
 SELECT pid, classid, objid FROM pg_locks JOIN pg_database d ON d.oid = database
 WHERE locktype = 'advisory' AND datname = current_database()
 """
+STARTING_FOR = timedelta(seconds=180)
+"""How long a process may take to its lock: run monitoring ends one that is interrupted, after two minutes."""
 CLAIMS = "SELECT dataset, unit, claim_until FROM marketdata_flow_units WHERE claim_until > now()"
 
 
@@ -50,12 +53,17 @@ def in_progress(variables: Mapping[str, str]) -> list[str]:
 
 def _dead(instance: dg.DagsterInstance, runs: list[dg.DagsterRun], root: Path) -> Iterator[str]:
     """Runs that have begun, as Dagster holds, and have no process: none that holds their lock, and is there still."""
-    for run in runs:
-        if run.status in (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED):
+    found = [
+        run.run_id for run in runs if run.status not in (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED)
+    ]
+    for run_id in found:
+        if run_lock.is_held(root, run_id):
             continue
-        if run_lock.is_held(root, run.run_id) or (now := instance.get_run_by_id(run.run_id)) is None or now.is_finished:
-            continue
-        yield f"run {run.run_id[:8]} of {run.job_name} is {run.status.value} without a process"
+        [record] = instance.get_run_records(dg.RunsFilter([run_id]))
+        run, waited = record.dagster_run, datetime.now(UTC) - record.update_timestamp
+        starting = run.status == dg.DagsterRunStatus.STARTING and waited < STARTING_FOR
+        if not run.is_finished and not starting:
+            yield f"run {run_id[:8]} of {run.job_name} is {run.status.value} without a process"
 
 
 def _slots(instance: dg.DagsterInstance, alive: set[str]) -> Iterator[str]:

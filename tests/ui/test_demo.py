@@ -65,7 +65,7 @@ SWITCHED = {
         "exchange_hourly",
     ),
     *(f"{flow}_{what}" for flow in FLOWS for what in ("sensor", "schedule")),
-    *("backfill_missing", "housekeeping_daily", "backup_daily", "run_failure_alert", "heartbeat", "killed_commands"),
+    *("backfill_missing", "housekeeping_daily", "backup_daily", "run_failure_alert", "heartbeat", "killed_runs"),
 }
 LAUNCHED_SECONDS = 180
 DRAWN = ("alpha_summary", "exchange_gaps", "exchange_ohlcv_1m", "exchange_trades", KLINE, "tick_data")
