@@ -161,7 +161,7 @@ test-dagster-latest: env-dev
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >$(LATEST)/others.txt
 	cp $(LATEST)/others.txt "$$($(LATEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/others.pth"
 	$(LATEST)/bin/pip install --quiet --disable-pip-version-check --upgrade dagster dagster-webserver dagster-postgres
-	PYTHONPATH=$(CURDIR) $(LATEST)/bin/python -m pytest tests/test_dagster_internals.py tests/test_project.py tests/repair \
+	PYTHONPATH=$(CURDIR) $(LATEST)/bin/python -m pytest tests/test_dagster_contract.py tests/test_dagster_internals.py tests/test_project.py tests/repair \
 	  tests/deploy/test_code_server.py tests/deploy/test_dagster_yaml.py tests/test_plain_dagster.py
 
 # Checks the changelog and the tag, and builds the wheel and the sdist of the version in pyproject.toml into dist/.
