@@ -10,7 +10,7 @@ from marketdata_assets.bars.layout import scan
 from marketdata_assets.exchanges.tables.captures import captures_in
 from marketdata_assets.flows import definition
 from marketdata_assets.flows.run import find_units
-from marketdata_assets.loading.file_ledger import everything
+from marketdata_assets.loading.files import everything
 from marketdata_assets.ticks import providers_file
 from marketdata_assets.ticks.files import Files
 

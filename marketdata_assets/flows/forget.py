@@ -18,7 +18,7 @@ from marketdata_assets.flows.errors import CannotForget
 from marketdata_assets.flows.prepare import KEY_LOCKS
 from marketdata_assets.flows.table_writer import lock_keys, lock_table
 from marketdata_assets.flows.targets import books, unit_store
-from marketdata_assets.loading.file_ledger import everything
+from marketdata_assets.loading.files import everything
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
 from marketdata_assets.stores.postgres import lift_decompression_limit
@@ -41,7 +41,7 @@ def forget_deleted(
     """
     loaded = [one.unit for one in ledger.entries(connection, flow.dataset) if one.content_hash or one.rows]
     gone = sorted({*loaded} - {*present})
-    if not gone or any(found.problem and not Path(found.path).is_file() for found in everything(root)):
+    if not gone or any(found.kind != "file" for found in everything(root)):
         return []
     return forget(connection, flow, gone)
 

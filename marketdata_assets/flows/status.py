@@ -13,8 +13,8 @@ from psycopg import sql
 from marketdata_assets.flows import run, storage
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.flows.targets import questions, unit_store
-from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, everything, state_of
-from marketdata_assets.loading.files import Unit, walk
+from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, state_of
+from marketdata_assets.loading.files import Unit, everything, walk
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
 from marketdata_assets.stores.postgres import statement

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.loading.file_ledger import (
-    Delivered,
     FileEntry,
     FileState,
     Recorded,
-    everything,
     state_of,
     unsettled,
 )
+from marketdata_assets.loading.files import Delivered, everything
 from marketdata_assets.reference import files
 from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.reference.files import Dropped, ReferenceFiles

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, everything, other_suffix, state_of
-from marketdata_assets.loading.files import FileState as Found
-from marketdata_assets.loading.files import file_hash
+from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, other_suffix, state_of
+from marketdata_assets.loading.files import Delivered, everything, file_hash
 from marketdata_assets.loading.watch import fingerprint
 from marketdata_assets.logs import get_logger
 from marketdata_assets.reference.calendar import last_closed
@@ -148,7 +147,7 @@ def _register(
     client: "Client",
     files: Files,
     table: Table,
-    ready: Iterable[Found],
+    ready: Iterable[Delivered],
     forgotten: Mapping[str, str],
     until: float | None,
 ) -> list[tuple[str, str, int, dt.date, str]]:
@@ -188,7 +187,7 @@ def _register(
 
 def unit_row(
     table: Table,
-    file: Found,
+    file: Delivered,
     unit: Unit,
     days: Days,
     units: int,
@@ -288,7 +287,7 @@ def select(client: "Client", files: Files, table: Table, units: Collection[Unit]
     folder.select(chosen, ages)
 
 
-def _is_good(folder: Folder, file: Found) -> bool:
+def _is_good(folder: Folder, file: Delivered) -> bool:
     """Whether the file will be loaded, of other units than those that it had before."""
     content = folder.kept(file)
     return isinstance(content, Content) and content.flaw is None
@@ -438,7 +437,7 @@ def record_compared(client: "Client", files: Files, table: Table, done: Iterable
             if file not in early:
                 until = min(span.last, one.days.last)
                 rows.append(unit_row(table, file, one.unit, span, units, until, one.replaced.get(file.name)))
-        gone = [Found(name, files.folder / name, 0, 0) for name in withdrawn]
+        gone = [Delivered(name, "") for name in withdrawn]
         rows += (unit_row(table, file, one.unit, Days(NEVER, NEVER), 0, DONE) for file in gone)
     record_units(client, rows)
     return recorded
@@ -536,7 +535,7 @@ def undated(client: "Client") -> dict[str, int]:
     return counts
 
 
-def _place(table: Table, file: Found) -> str:
+def _place(table: Table, file: Delivered) -> str:
     """A file as its entry in the ledger names it: relative to the folder of ticks."""
     return f"{ORDER_BOOKS}/{file.name}" if table is ORDER_BOOK else file.name
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from marketdata_assets.errors import MarketDataError, did_you_mean
-from marketdata_assets.loading.files import FileState, file_hash
+from marketdata_assets.loading.files import Delivered, file_hash
 from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.stores import clickhouse, clickhouse_files
 from marketdata_assets.ticks import file_ledger
@@ -108,7 +108,7 @@ def _place(file: str) -> tuple[Table, str]:
     return (ORDER_BOOK, file.removeprefix(f"{ORDER_BOOKS}/")) if books else (TICK_DATA, file)
 
 
-def _content(folder: Folder, file: FileState) -> tuple[str, str]:
+def _content(folder: Folder, file: Delivered) -> tuple[str, str]:
     """The hash of a file, and why nothing of it can be loaded anyway."""
     try:
         return file_hash(file), str(folder.content(file).flaw or "")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import FileState, Opener, Unit, file_hash, members, walk
+from marketdata_assets.loading.files import Delivered, Opener, Unit, file_hash, members, walk
 from marketdata_assets.loading.overwrites import unchanged
 
 
-def one_file(path: Path) -> FileState:
+def one_file(path: Path) -> Delivered:
     (state,) = walk(path.parent, keep=lambda name: name == path.name)
     return state
 

@@ -23,8 +23,8 @@ from marketdata_assets.exchanges.replay import feed_of, outcomes
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.loaded_files import FileLedger, FileReport, FilesReport, error_of
 from marketdata_assets.exchanges.tables.record_batches import RecordBatches
-from marketdata_assets.loading.file_ledger import FileEntry, everything, other_suffix, state_of, unsettled
-from marketdata_assets.loading.files import FileState, walk
+from marketdata_assets.loading.file_ledger import FileEntry, other_suffix, state_of, unsettled
+from marketdata_assets.loading.files import Delivered, everything, walk
 from marketdata_assets.loading.watch import Scan, compare
 from marketdata_assets.logs import get_logger
 from marketdata_assets.stores import clickhouse_ledger
@@ -249,5 +249,5 @@ class _SeriesLoad:
         return [f"{never} books without a snapshot: their changes are recorded as gaps"] if never else []
 
 
-def _files_in(folder: Path) -> list[FileState]:
+def _files_in(folder: Path) -> list[Delivered]:
     return walk(folder, keep=lambda name: name.lower().endswith(SUFFIXES))

@@ -28,8 +28,8 @@ from marketdata_assets.exchanges.tables.record_batches import RecordBatches
 from marketdata_assets.exchanges.tables.schema import day_span, sql
 from marketdata_assets.exchanges.venue import Venue
 from marketdata_assets.input_limits import lines
-from marketdata_assets.loading.file_ledger import FileEntry, FileState, everything, other_suffix, state_of
-from marketdata_assets.loading.files import walk
+from marketdata_assets.loading.file_ledger import FileEntry, FileState, other_suffix, state_of
+from marketdata_assets.loading.files import everything, walk
 from marketdata_assets.progress import report as progress
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 

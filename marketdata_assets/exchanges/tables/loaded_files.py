@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from marketdata_assets.exchanges.tables.record_batches import RecordBatches
-from marketdata_assets.loading.file_ledger import Delivered, FileEntry, FileState, Recorded, state_of
+from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, state_of
+from marketdata_assets.loading.files import Delivered
 from marketdata_assets.loading.overwrites import OVERWRITTEN
 from marketdata_assets.loading.reports import LoadReport, UnitReport
 from marketdata_assets.loading.watch import fingerprint
@@ -190,11 +191,11 @@ class KnownFiles:
     def state(self, found: Delivered) -> FileEntry:
         """The state of a delivered file. One of a size that was loaded, with another time or place, is read to compare
         its content."""
-        at_place = self.by_place.get(_place(found.path))
-        if at_place and at_place.attempted_hash == _identified(found.path, found.size, found.modified_ns):
+        at_place = self.by_place.get(_place(found.location))
+        if at_place and at_place.attempted_hash == _identified(found.location, found.size, found.modified_ns):
             load: Load | None = at_place
         else:
-            digest = _hash_or_none(found.path) if str(found.size) in self._sizes and not found.problem else None
+            digest = _hash_or_none(found.location) if str(found.size) in self._sizes and not found.problem else None
             load = self._by_content.get(_unit(digest)) if digest else None
         entry = state_of(found, Recorded(found.identity, _entry(found.name, load)) if load else None)
         changed = entry.state is FileState.DUE and at_place
