@@ -14,6 +14,8 @@ from marketdata_assets.loading.files import Delivered
 from marketdata_assets.loading.member_names import readable
 from marketdata_assets.loading.reports import and_more
 
+FORGOTTEN = "forgotten; to load it again: marketdata {domain} forget --undo {file}"
+"""Why a forgotten file is not taken."""
 NAMED = 3
 """Number of files that a summary names."""
 

@@ -21,7 +21,6 @@ from marketdata_assets.loading.file_ledger import other_suffix
 from marketdata_assets.loading.files import Delivered, Unit, everything
 from marketdata_assets.loading.rejects import LINE, RejectLimit, Rejects
 from marketdata_assets.loading.reports import and_more
-from marketdata_assets.loading.text_table import TextTable
 from marketdata_assets.months import FIRST_BAR_MONTH
 from marketdata_assets.reference import codes
 from marketdata_assets.reference.calendar import Calendar
@@ -184,9 +183,9 @@ def _days(path: Path, frame: pl.DataFrame, calendar: Calendar) -> set[dt.date]:
 def _read(path: Path, table: Table) -> pl.DataFrame:
     """The rows of a file with their line, with defaults for the columns that it leaves out."""
     try:
-        found = text_table.read(Unit(Delivered(str(path), str(path)))) or TextTable([], pl.DataFrame(schema=[LINE]))
+        found = text_table.read(Unit(Delivered(str(path), str(path))))
     except LoadError as error:
-        raise BadReferenceFile(str(path), f"cannot be read ({getattr(error, 'cause', error)})") from error
+        raise BadReferenceFile(str(path), f"cannot be read ({error.cause or error})") from error
     optional, names = _OPTIONAL.get(table.name, ()), list(found.names)
     if missing := [name for name in table.values if name not in names and name not in optional]:
         raise BadReferenceFile(f"{path}:1", f"columns {', '.join(missing)} are missing; it has {names}")

@@ -202,8 +202,6 @@ class Folder:
     def content(self, file: Delivered) -> Content:
         """Read one file."""
         found = table(file)
-        if found is None:
-            return Content(file, 0, {}, {}, {}, 0, (), None)
         names = self.names(file.path, found.names)
         columns = [pl.nth(found.names.index(theirs) + 1).alias(ours) for ours, theirs in names.items()]
         rows = found.rows.select(*columns, line=LINE)
@@ -254,8 +252,6 @@ class Folder:
             if content.file == file:
                 return content.spans
         found = table(file)
-        if found is None:
-            return {}
         names = self.names(file.path, found.names)
         rows = found.rows.select(pl.nth(found.names.index(names[ours]) + 1).alias(ours) for ours in ("symbol", "ts"))
         known = self._symbols(rows["symbol"])[0]
@@ -310,13 +306,13 @@ def _content(file: Delivered, read: int, rows: pl.DataFrame, others: pl.DataFram
     return Content(file, read, _by_symbol(rows), _by_symbol(others), spans, bad.height, undated, flaw)
 
 
-def table(file: Delivered) -> TextTable | None:
-    """The file without conversions, a CSV as text; None when it has no row. Raises BadFile."""
+def table(file: Delivered) -> TextTable:
+    """The file without conversions, a CSV as text. Raises BadFile."""
     if file.path.suffix.lower() != ".parquet":
         try:
             return text_table.read(Unit(file))
         except LoadError as error:
-            raise BadFile(str(file.path), getattr(error, "cause", str(error))) from error
+            raise BadFile(str(file.path), error.cause or str(error)) from error
     try:
         with unchanged(str(file.path), file.path, BadFile):
             rows = pl.read_parquet(_source(file.path), glob=False)
