@@ -213,7 +213,13 @@ def existing(units: Sequence[Unit], names: Collection[str]) -> list[str]:
 
 
 def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> list[Unit]:
-    """The units that a run would read: new, failed, loaded by another version, changed since, or lost."""
+    """The units that a run would read: new, failed, loaded by another version, changed since, or lost.
+
+    None where there is no folder. Raises BadFunction.
+    """
+    if not (folder / flow.loader.folder).is_dir():
+        return []
+    storage.ensure_books(connection)
     states = claims.states(connection, flow.dataset)
     units = find_units(flow, folder)
     store = unit_store.of(flow)

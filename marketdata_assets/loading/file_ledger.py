@@ -13,6 +13,7 @@ from pathlib import Path
 from marketdata_assets.loading.files import Delivered
 from marketdata_assets.loading.member_names import readable
 from marketdata_assets.loading.reports import and_more
+from marketdata_assets.stores.bookkeeping import Entry
 
 FORGOTTEN = "forgotten; to load it again: marketdata {domain} forget --undo {file}"
 """Why a forgotten file is not taken."""
@@ -81,6 +82,17 @@ def state_of(found: Delivered, recorded: Recorded | None, *, not_taken: str = ""
     if waiting:
         return FileEntry(found.name, FileState.WAITING, "it changed a moment ago and may still be being written")
     return FileEntry(found.name, FileState.DUE, "changed since it was loaded" if recorded else "never loaded")
+
+
+def outcome_of(entry: Entry, name: str, reason: str = "", replaced: Mapping[str, int] | None = None) -> FileEntry:
+    """What became of a file, by the `entry` that a ledger has of it as a whole; rows that were left out are duplicates.
+
+    `reason` is what to say of a file that is loaded.
+    """
+    if entry.outcome == "failed":
+        return FileEntry(name, FileState.FAILED, entry.error or "the last load failed")
+    counts = entry.read, entry.rows, entry.rejected, entry.skipped + entry.superseded
+    return FileEntry(name, FileState.LOADED if entry.read else FileState.EMPTY, reason, *counts, replaced or {})
 
 
 def other_suffix(name: str, suffixes: Sequence[str], what: str) -> str:

@@ -140,12 +140,15 @@ def everything(folder: Path) -> list[Delivered]:
 def walk(
     folder: Path, patterns: Sequence[str] = (EVERY_FILE,), keep: Callable[[str], bool] = lambda name: True
 ) -> list[Delivered]:
-    """The files of `everything` that match one of the glob patterns, in any case of letters, and `keep` by name."""
-    wanted = [pattern.lower().split("/") for pattern in patterns if pattern != EVERY_FILE]
+    """The files of `everything` that match one of the glob patterns, and `keep` by name."""
     found = [Delivered(*file) for file in sorted(below(folder, keep))]
-    if len(wanted) < len(patterns):
-        return found
-    return [file for file in found if any(_matches(file.name.lower().split("/"), parts) for parts in wanted)]
+    return found if EVERY_FILE in patterns else [file for file in found if matches(file.name, patterns)]
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a relative name matches one of the glob patterns, in any case of letters."""
+    parts = name.lower().split("/")
+    return any(_matches(parts, pattern.lower().split("/")) for pattern in patterns)
 
 
 def below(folder: Path, keep: Callable[[str], bool] = lambda name: True) -> Iterator[Listed]:

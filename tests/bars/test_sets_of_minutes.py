@@ -137,6 +137,20 @@ def test_a_forgotten_file_leaves_and_what_it_replaced_comes_back(either_dsn: str
     balanced(either_dsn, tmp_path)
 
 
+def test_rows_that_are_due_again_are_in_no_count_although_a_third_file_has_replaced_others(
+    dsn: str, tmp_path: Path
+) -> None:
+    deliver(tmp_path / "a_2000.csv", month_of(), 1)
+    deliver(tmp_path / "wrong_2000.csv", month_of(PATTERNS["odd days"], "99"), 2)
+    deliver(tmp_path / "c_2000.csv", month_of(PATTERNS["two minutes"], "12"), 3)
+    run(dsn, tmp_path)
+    forget_file(dsn, tmp_path, "wrong_2000.csv")
+    with psycopg.connect(dsn) as connection:
+        found = {one.file: one for one in status.file_entries(connection, tmp_path, ["2000-06"])}
+    assert all(one.balanced for one in found.values()), found
+    assert found["a_2000.csv"].replaced == {"c_2000.csv": 2 * len(CODES)}
+
+
 def test_a_forgotten_file_is_loaded_when_it_is_remembered_or_forced(dsn: str, tmp_path: Path) -> None:
     deliver(tmp_path / "history.csv", month_of(price="9"), 1)
     deliver(tmp_path / "2000_1min.zip", {f"{code}_2000.csv": month_of(codes=(code,)) for code in CODES}, 2)

@@ -58,6 +58,38 @@ def test_walk_skips_hidden_files_and_what_operating_systems_add(tmp_path: Path) 
     assert walk(tmp_path / "missing") == []
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("*.csv", "**/*.csv", "a/*.csv", "./a/*.csv", "a/**/*.csv", "**/b/*.csv", "[ab]*/x.csv", "?.csv", "**/*"),
+        *("*/*/*.csv", "a*/**/x.csv", "**/a/**/x.csv", "*", "x.csv", "**/x*"),
+    ],
+)
+def test_patterns_match_as_those_of_pathlib_and_in_any_case(tmp_path: Path, pattern: str) -> None:
+    for name in ("x.csv", "y.txt", "a/x.csv", "a/b/x.csv", "a/b/c/xy.csv", "ab/b/z.csv", "b/x.csv", "b/b/b/q.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+    wanted = sorted(one.relative_to(tmp_path).as_posix() for one in tmp_path.glob(pattern) if one.is_file())
+    assert [file.name for file in walk(tmp_path, [pattern])] == wanted
+    assert [file.name for file in walk(tmp_path, [pattern.upper()])] == wanted
+    assert [file.name for file in walk(tmp_path, [pattern, "y.txt"])] == sorted({*wanted, "y.txt"})
+
+
+def test_of_links_in_a_circle_links_to_nothing_and_pipes_only_files_are_walked(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
+    (folder / "real").mkdir(parents=True)
+    elsewhere.mkdir()
+    (folder / "real" / "back").symlink_to(folder, target_is_directory=True)
+    (folder / "around.csv").symlink_to("around.csv")
+    (folder / "0.csv").symlink_to(tmp_path / "nothing")
+    os.mkfifo(folder / "1.csv")
+    (elsewhere / "a.csv").write_bytes(b"1")
+    (folder / "2.csv").symlink_to(elsewhere / "a.csv")  # data may lie on another disk
+    (folder / "3.csv").write_bytes(b"1")
+    assert [file.path for file in walk(folder)] == [folder / "2.csv", folder / "3.csv"]
+    assert [file.name for file in walk(folder, ["**/*.csv"])] == ["2.csv", "3.csv"]
+
+
 def test_file_names_of_any_encoding_are_printable(tmp_path: Path) -> None:
     for raw in ("平安.csv".encode("gbk"), b"\xff\xfe.csv", "茅台2.csv".encode()):
         (tmp_path / os.fsdecode(raw)).write_bytes(b"1")
