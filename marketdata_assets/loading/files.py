@@ -41,6 +41,7 @@ EVERY_FILE = "**/*"
 CHUNK_BYTES = 256 * 1024
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 FORBIDDEN = (errno.EACCES, errno.EPERM)
+READABLE = 0o444  # by everyone, so that nobody has to be asked
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 
@@ -199,7 +200,7 @@ def _found(child: os.DirEntry[str], name: str) -> Listed | None:
         problem = "a link to a folder, which is not followed: move the files here"
     elif kind == "other":
         problem = "not a regular file: deliver it as a file"
-    elif not os.access(child.path, os.R_OK):
+    elif stat.st_mode & READABLE != READABLE and not os.access(child.path, os.R_OK):
         problem = "no permission to read the file: grant it with chmod or chown"
     else:
         problem = ""
