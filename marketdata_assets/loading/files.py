@@ -41,7 +41,7 @@ EVERY_FILE = "**/*"
 CHUNK_BYTES = 256 * 1024
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 FORBIDDEN = (errno.EACCES, errno.EPERM)
-READABLE = 0o444  # by everyone, so that nobody has to be asked
+READABLE = 0o444  # by everyone: no further check
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 
