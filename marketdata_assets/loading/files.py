@@ -63,7 +63,7 @@ class Delivered:
     """A file as a listing found it, or what else there is. `name` is relative to the folder, with slashes, and always
     printable; `problem` says why it cannot be read, as far as a listing shows.
 
-    `unlisted` is a folder that could not be listed now, `other` a pipe or a link to nothing.
+    `unlisted` is what could not be looked at now, such as of a disk that fails, `other` a pipe or a link to nothing.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Delivered:
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is a folder of which is not known what is in it."""
+        """Whether it is a folder, or may be one, of which is not known what is in it."""
         return self.kind in ("folder", "unlisted")
 
     @property
@@ -153,7 +153,7 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def below(folder: Path, keep: Callable[[str], bool] = lambda name: True) -> Iterator[Listed]:
-    """The files alone, in no order, as they are found. Raises OSError where a folder cannot be listed now."""
+    """The files alone, in no order, as they are found. Raises OSError where one cannot be looked at now."""
     for found in _below(str(folder), "", keep):
         if found[-1] == "unlisted":
             raise OSError(f"{found[1]}: {found[4]}")
@@ -194,7 +194,9 @@ def _found(child: os.DirEntry[str], name: str) -> Listed | None:
     except OSError as error:
         if error.errno in (*GONE, errno.ELOOP) and child.is_symlink():
             return name, child.path, 0, 0, "a link to nothing: deliver the file that it names, or delete it", "other"
-        return None if error.errno in GONE else (name, child.path, 0, 0, _cause(error, "the file"), "other")
+        if error.errno in GONE:
+            return None
+        return name, child.path, 0, 0, _cause(error, "the file"), "other" if error.errno in FORBIDDEN else "unlisted"
     kind: Kind = "folder" if S_ISDIR(stat.st_mode) else "file" if S_ISREG(stat.st_mode) else "other"
     if kind == "folder":
         problem = "a link to a folder, which is not followed: move the files here"

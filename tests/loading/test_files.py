@@ -1,5 +1,6 @@
 """Which files and members are found, what they are called, and what a stream that fails raises."""
 
+import errno
 import gzip
 import os
 import random
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import Delivered, Opener, Unit, file_hash, members, walk
+from marketdata_assets.loading.files import Delivered, Opener, Unit, everything, file_hash, members, walk
 from marketdata_assets.loading.overwrites import unchanged
 
 
@@ -88,6 +89,28 @@ def test_of_links_in_a_circle_links_to_nothing_and_pipes_only_files_are_walked(t
     (folder / "3.csv").write_bytes(b"1")
     assert [file.path for file in walk(folder)] == [folder / "2.csv", folder / "3.csv"]
     assert [file.name for file in walk(folder, ["**/*.csv"])] == ["2.csv", "3.csv"]
+
+
+def test_a_folder_that_cannot_be_listed_now_hides_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not listed would count as deleted; a folder without permission is a state of its own."""
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.csv").write_bytes(b"1")
+    scandir = os.scandir
+
+    def failing(path: str) -> object:
+        if path.endswith("deep"):
+            raise OSError(number, os.strerror(number))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    number = errno.EIO
+    with pytest.raises(OSError, match=r"deep: the folder cannot be read \(Input/output error\)"):
+        walk(tmp_path)
+    assert [(one.name, bool(one.problem)) for one in everything(tmp_path)] == [("a.csv", False), ("deep", True)]
+    number = errno.EACCES
+    assert [one.name for one in walk(tmp_path)] == ["a.csv"]
+    number = errno.ENOENT
+    assert [one.name for one in everything(tmp_path)] == ["a.csv"]
 
 
 def test_file_names_of_any_encoding_are_printable(tmp_path: Path) -> None:
