@@ -63,7 +63,7 @@ class Delivered:
     """A file as a listing found it, or what else there is. `name` is relative to the folder, with slashes, and always
     printable; `problem` says why it cannot be read, as far as a listing shows.
 
-    `unlisted` is what could not be looked at now, such as of a disk that fails, `other` a pipe or a link to nothing.
+    `unlisted` is what could not be scanned now, such as on a disk that fails, `other` a pipe or a link to nothing.
     """
 
     name: str
@@ -153,7 +153,7 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def below(folder: Path, keep: Callable[[str], bool] = lambda name: True) -> Iterator[Listed]:
-    """The files alone, in no order, as they are found. Raises OSError where one cannot be looked at now."""
+    """The files alone, in no order, as they are found. Raises OSError where one cannot be scanned now."""
     for found in _below(str(folder), "", keep):
         if found[-1] == "unlisted":
             raise OSError(f"{found[1]}: {found[4]}")
