@@ -93,7 +93,7 @@ def backup(
         manifest = files.Manifest(files.FORMAT, f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}", found, fresh)
         files.end(folder, manifest)
     for old in files.prune(parent, keep) if keep else ():
-        output.notes().print(f"deleted {old}", markup=False)
+        output.notes().print(f"deleted {old}")
     _tell("backed up", folder, manifest, began, as_json)
 
 

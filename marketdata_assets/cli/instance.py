@@ -91,7 +91,7 @@ class RunOutcome:
     def print_files(self) -> None:
         """Print the states of the delivered files, where there are any: the last line of every load."""
         if self.files:
-            output.console().print(f"files         {summary(self.files)}", markup=False)
+            output.console().print(f"files         {summary(self.files)}")
 
 
 def finish(
@@ -349,5 +349,5 @@ def of_each_domain(*domains: Callable[[], list[dict[str, Any]]]) -> list[dict[st
     if len(absent) == len(domains):
         raise absent[0]
     for cause in absent:
-        output.notes().print(f"left out: {cause}", markup=False)
+        output.notes().print(f"left out: {cause}")
     return rows

@@ -74,7 +74,14 @@ def web(
     token = _login(settings, f"market page at http://{host}:{port}", no_login)
     servers = Servers(stores.postgres_dsn, stores.clickhouse_url, stores.mongo_server)
     guarded = Guard(application(servers), settings.ui_host_names, token)
-    uvicorn.run(guarded, host=host, port=port, log_level="warning", timeout_graceful_shutdown=STOP_SECONDS)
+    uvicorn.run(
+        guarded,
+        host=host,
+        port=port,
+        log_config=None,
+        log_level="warning",
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
 
 
 def _check_port(settings: Settings, what: str, host: str, port: int) -> None:

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from marketdata_assets.secret_values import hide
+
 USER = "marketdata"
 
 
@@ -26,7 +28,7 @@ def of(folder: Path) -> str:
         with suppress(FileExistsError):  # another process was first
             file(folder).hardlink_to(made)
         made.unlink()
-    return file(folder).read_text()
+    return hide(file(folder).read_text())
 
 
 def write_private(path: Path, text: str) -> None:

@@ -18,6 +18,7 @@ from typing import IO
 from marketdata_assets.local import proctable
 from marketdata_assets.local.errors import DataFolderBusy
 from marketdata_assets.local.password import write_private
+from marketdata_assets.secret_values import hide
 
 OWN_EXIT_SECONDS = 3
 SIGNALLED_EXIT_SECONDS = 10
@@ -59,6 +60,8 @@ def read(home: Path) -> StackRecord | None:
     try:
         raw = json.loads((home / "stack.json").read_text())
         servers = [ServerRecord(**server) for server in raw["servers"]]
+        for url in raw["urls"].values():
+            hide(url)
         return StackRecord(raw["pid"], raw["mark"], servers, raw["urls"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
