@@ -8,8 +8,8 @@ import base64
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache, partial
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
@@ -77,6 +77,11 @@ def hide(value: str) -> str:
 
 def masked(text: str) -> str:
     """The text without any secret that this process knows: as it is, in a URL, in JSON, or in base64."""
+    return masker()(text)
+
+
+def masker() -> Callable[[str], str]:
+    """`masked` for many texts: with the secrets that are known now."""
     values = set(_HIDDEN)
     for name, value in os.environ.items():
         values.update(_within(value))
@@ -86,7 +91,7 @@ def masked(text: str) -> str:
             path = urlsplit(value).path.lstrip("/")
             values |= {value, path, path.rpartition("/")[2]}
     pattern = _pattern(frozenset(values))
-    return pattern.sub(MASK, text) if pattern else text
+    return partial(pattern.sub, MASK) if pattern else str
 
 
 def _within(value: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from typing import IO
 import msgspec
 import zstandard
 
+from marketdata_assets import state_files
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.progress import report
 
@@ -77,16 +78,14 @@ class Digest:
 
 def begin(folder: Path) -> None:
     """Create the folder, readable by its owner only. Raises TerminalError."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    state_files.made_folder(folder)
     if any(folder.iterdir()):
         raise TerminalError(f"{folder} is not empty; name a new folder for each backup, such as {folder}/2026-01-31")
 
 
 def end(folder: Path, manifest: Manifest) -> None:
     """Write the manifest, which makes the files a backup."""
-    draft = folder / f"{MANIFEST}.part"
-    draft.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
-    draft.replace(folder / MANIFEST)
+    state_files.write(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
 
 
 def dated(parent: Path, now: dt.datetime) -> Path:

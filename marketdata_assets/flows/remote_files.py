@@ -11,6 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
+from marketdata_assets import state_files
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import SourceFailed
 from marketdata_assets.flows.sources import Source
@@ -58,7 +61,7 @@ def fetch(flow: str, source: Source, globs: list[str], folder: Path, environ: Ma
     except Exception as error:  # of any file system of fsspec
         raise SourceFailed(flow, source.url or "", describe(error)) from error
     state = folder / STATE / "files.json"
-    known: dict[str, str] = json.loads(state.read_text("utf-8")) if state.is_file() else {}
+    known = state_files.read(state, msgspec.json.Decoder(dict[str, str]).decode) or {}
     copied, failed = [], {}
     for name, (path, info) in sorted(found.items()):
         try:
@@ -71,16 +74,8 @@ def fetch(flow: str, source: Source, globs: list[str], folder: Path, environ: Ma
             continue
         copied.append(name)
         known[name] = stamp
-        write(state, json.dumps(known, ensure_ascii=False))
+        state_files.write(state, json.dumps(known, ensure_ascii=False))
     return Fetched(tuple(copied), failed)
-
-
-def write(path: Path, text: str) -> None:
-    """Replace a file at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, "utf-8")
-    part.replace(path)
 
 
 def _file_system(flow: str, source: Source, environ: Mapping[str, str]) -> tuple[Any, str]:

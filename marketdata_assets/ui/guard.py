@@ -6,7 +6,6 @@ is checked because a foreign name that resolves to this machine (DNS rebinding) 
 """
 
 import hmac
-import os
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from marketdata_assets.logs import get_logger
 from marketdata_assets.proxies import LOOPBACK
+from marketdata_assets.secret_values import hide
+from marketdata_assets.state_files import made_once
 
 OPEN_PATHS = ("/server_info",)
 """Versions alone, for health checks: no login."""
@@ -170,16 +171,5 @@ TOKEN = "token"  # noqa: S105 - the name of the parameter in the link
 def token_file(dagster_home: Path) -> Path:
     """The file with the token of a data folder, made with a random one when there is none."""
     file = dagster_home / FILE
-    if not file.exists():
-        dagster_home.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}")
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w") as opened:
-            opened.write(secrets.token_urlsafe(32) + "\n")
-        try:
-            os.link(partial, file)  # of two that start at once, the first one's counts
-        except FileExistsError:
-            pass
-        finally:
-            partial.unlink()
+    hide(made_once(file, lambda: secrets.token_urlsafe(32) + "\n").strip())
     return file
