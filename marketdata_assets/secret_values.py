@@ -82,6 +82,17 @@ def masked(text: str) -> str:
 
 def masker() -> Callable[[str], str]:
     """`masked` for many texts: with the secrets that are known now."""
+    pattern = _known()
+    return partial(pattern.sub, MASK) if pattern else str
+
+
+def mask_bytes(body: bytes) -> bytes:
+    """`masked` for UTF-8, with as many asterisks as a secret has bytes, so that a length that is announced stays."""
+    pattern = _known()
+    return re.sub(pattern.pattern.encode(), lambda found: b"*" * len(found[0]), body) if pattern else body
+
+
+def _known() -> re.Pattern[str] | None:
     values = set(_HIDDEN)
     for name, value in os.environ.items():
         values.update(_within(value))
@@ -90,8 +101,7 @@ def masker() -> Callable[[str], str]:
         if _SECRET_ADDRESS.search(name):
             path = urlsplit(value).path.lstrip("/")
             values |= {value, path, path.rpartition("/")[2]}
-    pattern = _pattern(frozenset(values))
-    return partial(pattern.sub, MASK) if pattern else str
+    return _pattern(frozenset(values))
 
 
 def _within(value: str) -> Iterator[str]:

@@ -86,16 +86,20 @@ def made_once(path: Path, make: Callable[[], str]) -> str:
 def made_folder(folder: Path) -> None:
     """Create a folder, and those above it, with access for their owner only; existing ones stay as they are."""
     if not folder.is_dir():
-        made_folder(folder.parent)
+        if not folder.parent.exists():
+            made_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def private_folder(folder: Path) -> None:
-    """Have a folder with access for its owner only; not one of others, nor one that the caller works in."""
+    """Have a folder with access for its owner only; not one of others, nor one that the caller works in.
+
+    Others may pass through one that was opened for that, as for a server that root runs as somebody else.
+    """
     made_folder(folder)
     found = folder.stat()
     ours = found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX
-    if found.st_mode & 0o077 and ours and not Path.cwd().is_relative_to(folder.resolve()):
+    if found.st_mode & 0o066 and ours and not Path.cwd().is_relative_to(folder.resolve()):
         folder.chmod(0o700)
 
 
