@@ -106,7 +106,7 @@ class StatusServer:
         return answer
 
     def _misdirected(self, request: web.Request) -> web.Response | None:
-        """Why a request to this name is rejected: one that resolves to this machine makes a page of it the same site.
+        """Why a view under this name is rejected: one that resolves to this machine makes a page of it the same site.
 
         A name of the public DNS has a dot; those of a local network, of containers and addresses stay allowed.
         """
@@ -116,7 +116,7 @@ class StatusServer:
             address = re.fullmatch(r"[0-9.]+|[0-9a-f:.]+:[0-9a-f:.]*", name)
             local = "." not in name or name.endswith((".local", ".internal", ".svc", ".localhost", ".lan"))
             ours = bool(name) and (bool(address) or local or name in (socket.gethostname(), socket.getfqdn()))
-        if ours or self._is_token(request):
+        if ours or request.method == "POST" or self._is_token(request):
             return None
         return _rejection(421, f"host {request.host} is unknown: call this machine by its address, or send the token")
 
