@@ -70,8 +70,8 @@ _HIDDEN: set[str] = set()
 
 
 def hide(value: str) -> str:
-    """Have a secret, or a URL with one, masked in all that this process shows from now on; returns it."""
-    _HIDDEN.update(_within(value) if "://" in value else [value])
+    """Have a secret, or an address with one, masked in all that this process shows from now on; returns it."""
+    _HIDDEN.update(_within(value) if "://" in value or "password=" in value else [value])
     return value
 
 

@@ -104,7 +104,7 @@ def private_folder(folder: Path) -> None:
 
 
 def opened(path: Path, mode: str = "a+b") -> BinaryIO:
-    """Open a file of ours for reading and writing, which nobody else can open and so lock."""
+    """Open a state or lock file for reading and writing, which nobody else can open and so lock."""
     made_folder(path.parent)
     file = open(path, mode, 0, opener=lambda name, flags: os.open(name, flags, PRIVATE))  # noqa: SIM115
     found = os.fstat(file.fileno())
@@ -131,7 +131,7 @@ def lock(file: BinaryIO, *, wait: bool = True) -> bool:
         finally:
             report.cancel()
     holder = f"process {os.getpid()} ({' '.join(sys.orig_argv)}) since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
-    with suppress(OSError):  # as on a full disk: the lock is held all the same
+    with suppress(OSError):  # as on a full disk: the lock is held anyway
         os.ftruncate(file.fileno(), 0)
         os.pwrite(file.fileno(), holder.encode("utf-8", "replace"), 0)
     return True

@@ -50,7 +50,7 @@ def restore(
 ) -> None:
     """Restore the rows, all or none. `prepare` creates the tables it knows; others are created as they were.
 
-    Raises TerminalError, also for a table that is there and that nothing of this project made.
+    Raises TerminalError, also for a table that exists and that nothing of this project made.
     """
     with connect(dsn) as connection, connection.transaction():
         connection.execute(SESSION)

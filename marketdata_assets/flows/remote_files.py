@@ -97,7 +97,7 @@ def _file_system(flow: str, source: Source, environ: Mapping[str, str]) -> tuple
 
 
 def _guarded(options: Mapping[str, Any], allowed: Collection[str]) -> dict[str, Any]:
-    """Options with which a redirect to another server is refused, or carries nothing that we send to the first one."""
+    """Options with which a redirect to another server is rejected, or carries nothing that we send to the first one."""
     import aiohttp
     from yarl import URL
 

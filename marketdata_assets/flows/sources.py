@@ -53,7 +53,7 @@ class Source(Section):
     """Files below a `url` (https, s3, sftp and others of fsspec), or the pages of an `api`.
 
     `options` are those of fsspec's file system, `secrets` options whose values are in environment variables. A web
-    server may redirect to another one only where `redirect_hosts` names that, which gets no header of ours.
+    server may redirect to another one only where `redirect_hosts` names that, which gets no header of the options.
     """
 
     url: Annotated[str, Field(pattern=URL)] | None = None
