@@ -225,13 +225,13 @@ def test_no_file_and_no_table_keeps_a_secret(planted: Planted, tmp_path: Path) -
     assert CANARY not in (tmp_path / "backup" / "manifest.json").read_text()
 
 
-def test_no_run_config_puts_a_secret_into_an_event(planted: Planted) -> None:
+def test_no_run_config_puts_a_secret_into_an_event(planted: Planted, tmp_path: Path) -> None:
     """Whoever starts the run: the command of Dagster, and whatever makes a run, as the launchpad and backfills do."""
     flow = {"ops": {"leaky": {"config": {"data_dir": {"env": "TUSHARE_TOKEN"}}}}}
     settings = planted.stack.settings
-    variables = planted.variables | found_by_dagster(settings, planted.stack.endpoints) | planted.variables
-    variables["DAGSTER_PG_DB"] = found_by_dagster(settings, planted.stack.endpoints)["DAGSTER_PG_DB"]
-    job = ["-m", "marketdata_assets.definitions", "-j", "flow_leaky", "--config-json", json.dumps(flow)]
+    variables = found_by_dagster(settings, planted.stack.endpoints) | planted.variables
+    (tmp_path / "config.yaml").write_text(json.dumps(flow))
+    job = ["-m", "marketdata_assets.definitions", "-j", "flow_leaky", "--config", str(tmp_path / "config.yaml")]
     for way in ("execute", "launch"):
         command = [PROGRAMS / "dagster", "job", way, *job]
         known, root = environment(settings.root, **variables), settings.root
