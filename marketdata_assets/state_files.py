@@ -31,7 +31,10 @@ log = get_logger(__name__)
 @contextmanager
 def replacing(path: Path, partial: Path, mode: int = SHARED) -> Iterator[IO[bytes]]:
     """A stream into `partial` that replaces `path` atomically: after a crash it is the old file, or the new one."""
-    made_folder(path.parent)
+    if mode == PRIVATE:
+        made_folder(path.parent)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     with os.fdopen(handle, "wb", CHUNK_BYTES) as file:
         if mode == PRIVATE:

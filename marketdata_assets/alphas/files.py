@@ -96,6 +96,7 @@ def members_of(file: FileState) -> tuple[Unit, ...]:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of `folder`, waiting for other processes. The lock file is never removed, or two could hold it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with state_files.opened(folder.parent / f".{folder.name}.lock") as file:
         state_files.lock(file)
         yield

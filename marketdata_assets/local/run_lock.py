@@ -57,7 +57,7 @@ def forget(root: Path, run_id: str) -> None:
 
 def request_stop(root: Path, run_id: str) -> None:
     """Ask the process of the run to stop."""
-    _stop_file(root, run_id).touch()
+    _stop_file(root, run_id).touch(0o600)
 
 
 def stop_requested(root: Path, run_id: str) -> bool:
