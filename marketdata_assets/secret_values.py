@@ -138,7 +138,7 @@ _SECRET_VARIABLE = re.compile(
 _SECRET_ADDRESS = re.compile("WEBHOOK|HEARTBEAT_URL", re.IGNORECASE)
 _SECRET_PARAMETER = re.compile(
     r"([?&;](?:[\w.-]*(?:token|signature|secret|password|passwd|api_?key|access_?key|credential)[\w.-]*|sign?|key|auth|jwt)=)"
-    r"([^&#\s'\"<>]+)",
+    r"([^&#\s'\"<>]*[^&#\s'\"<>:;,.)\]])",
     re.IGNORECASE,
 )
 """What signs a request in the query of a URL, such as X-Amz-Signature, sig and access_token."""

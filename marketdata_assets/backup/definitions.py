@@ -20,8 +20,6 @@ _TYPE = (
 _TABLE = re.compile(rf"CREATE TABLE ({_NAME}) \((.*)\)", re.DOTALL)
 _COLUMN = re.compile(rf"({_NAME}) ({_TYPE})( NOT NULL)?(?:, |$)")
 _KEY = re.compile(rf"(PRIMARY KEY|UNIQUE) \(({_NAMES})\)(?:, |$)")
-_QUOTED = r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\""
-_PIECE = re.compile(rf"{_QUOTED}|[^()'\"]+|[()]")
 _INDEX = re.compile(
     rf"CREATE (UNIQUE )?INDEX ({_NAME}) ON (?:{_NAME}\.)?({_NAME}) USING (btree|brin|hash|gin) \(({_NAMES})\)"
 )
@@ -61,24 +59,9 @@ def _parts(table: str, text: str) -> Iterator[sql.Composed]:
         elif column := _COLUMN.match(text, at):
             required = sql.SQL(" NOT NULL" if column[3] else "")
             yield sql.SQL("{} {}{}").format(sql.Identifier(_plain(column[1])), sql.SQL(column[2]), required)
-        elif end := _end_of_check(text, at):  # every row of the backup has passed it
-            log.warning("check_left_out", table=table, check=text[at:end])
-            at = end
-            continue
         else:
             raise _foreign(table, text[at:])
         at = (key or column).end()  # type: ignore[union-attr]
-
-
-def _end_of_check(text: str, at: int) -> int:
-    """Where a CHECK ends, with the comma after it; 0 where there is none."""
-    depth, here = 0, at + len("CHECK ")
-    while text.startswith("CHECK (", at) and (piece := _PIECE.match(text, here)):
-        here = piece.end()
-        depth += {"(": 1, ")": -1}.get(piece[0], 0)
-        if depth == 0:
-            return here + 2 if text.startswith(", ", here) else here if here == len(text) else 0
-    return 0
 
 
 def _listed(names: str) -> sql.Composed:
