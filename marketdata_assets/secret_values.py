@@ -93,15 +93,19 @@ def mask_bytes(body: bytes) -> bytes:
 
 
 def _known() -> re.Pattern[str] | None:
-    values = set(_HIDDEN)
-    for name, value in os.environ.items():
+    return _pattern(frozenset(_HIDDEN), tuple(os.environ.items()))
+
+
+def _secrets(hidden: Iterable[str], environ: Iterable[tuple[str, str]]) -> set[str]:
+    values = set(hidden)
+    for name, value in environ:
         values.update(_within(value))
         if _SECRET_VARIABLE.search(name) and not os.path.exists(value):  # noqa: PTH110 - of any text, without an error
             values.add(value)
         if _SECRET_ADDRESS.search(name):
             path = urlsplit(value).path.lstrip("/")
             values |= {value, path, path.rpartition("/")[2]}
-    return _pattern(frozenset(values))
+    return values
 
 
 def _within(value: str) -> Iterator[str]:
@@ -118,9 +122,9 @@ def _within(value: str) -> Iterator[str]:
 
 
 @lru_cache(16)
-def _pattern(values: frozenset[str]) -> re.Pattern[str] | None:
+def _pattern(hidden: frozenset[str], environ: tuple[tuple[str, str], ...]) -> re.Pattern[str] | None:
     forms: set[str] = set()
-    for value in values:
+    for value in _secrets(hidden, environ):
         whole = value.strip()
         if len(whole) < SHORTEST or HARMLESS.fullmatch(whole):
             continue
@@ -155,9 +159,9 @@ def escaped(text: str, keep: str = "") -> str:
     return _CONTROL.sub(lambda found: found[0] if found[0] in keep else json.dumps(found[0])[1:-1], text)
 
 
-def shown(text: str, keep: str = "") -> str:
+def shown(text: str, keep: str = "", mask: Callable[[str], str] = masked) -> str:
     """What people may read of a text from elsewhere: without secrets, and without control characters."""
-    return escaped(masked(without_password(text)), keep)
+    return escaped(mask(without_password(text)), keep)
 
 
 def without_password(url: str) -> str:

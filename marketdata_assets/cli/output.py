@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from marketdata_assets.progress import reporting_to
-from marketdata_assets.secret_values import escaped, masked, shown
+from marketdata_assets.secret_values import escaped, masker, shown
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
@@ -29,16 +29,18 @@ class _Shown(RenderHook):
     """The one place where text reaches a terminal: without secrets and control characters, but for our own styles."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        return [_ShownText(one) for one in renderables]
+        mask = masker()
+        return [_ShownText(one, mask) for one in renderables]
 
 
 @dataclass(frozen=True)
 class _ShownText:
     inner: ConsoleRenderable
+    mask: Callable[[str], str]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for text, style, control in console.render(self.inner, options):
-            yield Segment(text if control else shown(text, "\n"), style, control)
+            yield Segment(text if control else shown(text, NEWLINE, self.mask), style, control)
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -77,7 +79,7 @@ def forwarded(line: bytes) -> bytes:
 
 def as_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object, at once: its reader may be waiting while the command continues."""
-    sys.stdout.write(escaped(json.dumps(_masked(value), ensure_ascii=False, default=str)) + "\n")
+    sys.stdout.write(escaped(json.dumps(_masked(value, masker()), ensure_ascii=False, default=str)) + "\n")
     sys.stdout.flush()
 
 
@@ -95,8 +97,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     for number, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
         drawn.add_column(shown(name), justify="right" if numeric else "left", overflow="fold")
+    mask = masker()
     for row in rows:
-        drawn.add_row(*[_cell(value) for value in row])
+        drawn.add_row(*[_cell(value, mask) for value in row])
     console().print(drawn)
 
 
@@ -133,16 +136,16 @@ def summary(rows: int, rejected: int, seconds: float, extra: str = "") -> str:
     return f"{rows:,} rows, {rejected:,} rejected, {seconds:.1f} s, {speed} rows/s{extra}"
 
 
-def _cell(value: Any) -> Text:
+def _cell(value: Any, mask: Callable[[str], str]) -> Text:
     if isinstance(value, int) and not isinstance(value, bool):
         return Text(f"{value:,}")
-    return Text("" if value is None else shown(str(value)))
+    return Text("" if value is None else shown(str(value), mask=mask))
 
 
-def _masked(value: Any) -> Any:
+def _masked(value: Any, mask: Callable[[str], str]) -> Any:
     """A document without secrets in its texts."""
     if isinstance(value, Mapping):
-        return {name: _masked(one) for name, one in value.items()}
+        return {name: _masked(one, mask) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_masked(one) for one in value]
-    return value if value is None or isinstance(value, bool | int | float) else masked(str(value))
+        return [_masked(one, mask) for one in value]
+    return value if value is None or isinstance(value, bool | int | float) else mask(str(value))
