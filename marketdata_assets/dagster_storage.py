@@ -8,10 +8,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from dagster_postgres import DagsterPostgresStorage
-
 from marketdata_assets.dagster_internals import DagsterSqliteStorage, LocalComputeLogManager
 from marketdata_assets.errors import TerminalError
+from marketdata_assets.masked_storage import MaskedStorage
 from marketdata_assets.settings import Settings
 
 POSTGRES = {
@@ -42,7 +41,7 @@ class Storage(DagsterSqliteStorage):
         address: Any = {part: os.environ[name] for part, name in POSTGRES.items()}
         # SQLAlchemy 2.1 would read a plain postgresql:// as psycopg 3, whose NOTIFY dagster-postgres cannot use.
         address |= {"scheme": "postgresql+psycopg2", "port": int(address["port"])}
-        return DagsterPostgresStorage.from_config_value(inst_data, {"postgres_db": address})
+        return MaskedStorage.from_config_value(inst_data, {"postgres_db": address})
 
 
 class ComputeLogs(LocalComputeLogManager):

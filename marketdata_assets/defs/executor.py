@@ -7,11 +7,12 @@ import dagster as dg
 
 from marketdata_assets.dagster_internals import GRPC_INFO_TAG, ensure_pool_limits
 from marketdata_assets.local import run_lock
+from marketdata_assets.masked_storage import check_run_config
 from marketdata_assets.settings import Settings
 
 
 class LockedExecutor(dg.Executor):
-    """Holds the lock of the run until its process ends; pools have their limits before a step needs one.
+    """Holds the lock of the run until its process ends; checks its config, and that pools have their limits.
 
     The lock is for processes of code servers: other launchers watch the containers and pods that they start.
     """
@@ -29,6 +30,7 @@ class LockedExecutor(dg.Executor):
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
         run = plan_context.dagster_run
+        check_run_config(run.run_config)  # also where the storage is another, as on Kubernetes
         if GRPC_INFO_TAG in run.tags:
             run_lock.hold(Settings().root, run.run_id)
         ensure_pool_limits(plan_context.instance)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from marketdata_assets import state_files
+
 FOLDER = "running"
 KILLED = "Its process has ended without a result: it was killed, alone or with its code server, container or machine"
 KEPT_SECONDS = 7 * 86_400.0
@@ -19,7 +21,7 @@ KEPT_SECONDS = 7 * 86_400.0
 def hold(root: Path, run_id: str) -> int:
     """Take the lock of a run for as long as this process lives, or until the returned descriptor is closed."""
     file = _file(root, run_id)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    state_files.private_folder(file.parent)
     _clean(file.parent)
     unseen = file.with_suffix(f".{os.getpid()}")
     descriptor = os.open(unseen, os.O_CREAT | os.O_WRONLY, 0o600)
