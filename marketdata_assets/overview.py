@@ -14,10 +14,10 @@ from zoneinfo import ZoneInfo
 
 from marketdata_assets.loading.file_ledger import FileEntry, FileState, counts, summary, unsettled
 from marketdata_assets.months import EXCHANGE_CLOCK, bar_months, last_days, last_months
+from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
     import psycopg
-    from clickhouse_connect.driver.client import Client
 
     from marketdata_assets.reference import status as reference_status
     from marketdata_assets.settings import Settings
@@ -75,20 +75,20 @@ def _alpha_files(databases: "Databases", settings: "Settings", _: dt.datetime) -
     return {"raw_alpha_files": status.entries(databases, settings.alphas_folder)}
 
 
-def _reference_files(client: "Client", settings: "Settings", _: dt.datetime) -> Folders:
+def _reference_files(client: Client, settings: "Settings", _: dt.datetime) -> Folders:
     from marketdata_assets.reference import file_states
 
     return {"reference_files": file_states.entries(client, settings.reference_folder)}
 
 
-def _tick_files(client: "Client", settings: "Settings", _: dt.datetime) -> Folders:
+def _tick_files(client: Client, settings: "Settings", _: dt.datetime) -> Folders:
     from marketdata_assets.ticks import file_ledger
 
     dropped = dropped_files(settings)
     return {"tick_files": file_ledger.entries(client, dropped)} if dropped else {}
 
 
-def _captures(client: "Client", settings: "Settings", _: dt.datetime) -> Folders:
+def _captures(client: Client, settings: "Settings", _: dt.datetime) -> Folders:
     from marketdata_assets.exchanges.tables import captures
 
     return {"exchange_feed": captures.entries(client, settings.captures_folder)}
@@ -179,7 +179,7 @@ def _alphas_row(asset: str, account: str, states: Mapping[str, str], **counts: i
     )
 
 
-def reference(client: "Client", settings: "Settings", now: dt.datetime) -> list[Row]:
+def reference(client: Client, settings: "Settings", now: dt.datetime) -> list[Row]:
     """A row for the files, and one for each table, its last months by state, where anything was ever loaded."""
     from marketdata_assets.reference.status import overview
 
@@ -201,7 +201,7 @@ def reference(client: "Client", settings: "Settings", now: dt.datetime) -> list[
     ]
 
 
-def ticks(client: "Client", settings: "Settings", now: dt.datetime) -> list[Row]:
+def ticks(client: Client, settings: "Settings", now: dt.datetime) -> list[Row]:
     """A row for the dropped files, and for each table, its symbol-months of the last months by state; none of tables
     when no symbol was ever registered. Files that no scan has seen are due, and their months are not stale yet."""
     from marketdata_assets.ticks import file_ledger, registry
@@ -229,7 +229,7 @@ def ticks(client: "Client", settings: "Settings", now: dt.datetime) -> list[Row]
     ]
 
 
-def exchanges(client: "Client", settings: "Settings", now: dt.datetime) -> list[Row]:
+def exchanges(client: Client, settings: "Settings", now: dt.datetime) -> list[Row]:
     """A row for the captures of the folder; one for each table, bars and gaps by day, open are days with gaps of
     trades; and one for histories, by day. None of tables when nothing ever came."""
     from marketdata_assets.exchanges.tables.status import history, overview

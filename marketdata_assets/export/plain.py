@@ -3,7 +3,6 @@
 import datetime as dt
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import polars as pl
@@ -13,9 +12,7 @@ from marketdata_assets.export.exchange_rows import Day
 from marketdata_assets.loading.replacing import replacing
 from marketdata_assets.read.exchanges import about
 from marketdata_assets.stores.clickhouse import naming_failures, quoted
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 IN_PATH = ("exchange", "market_type", "instrument")
 CHUNK = 1 << 20
@@ -29,7 +26,7 @@ def path_of(record_type: str, day: Day) -> Path:
     return Path(*(f"{name}={value}" for name, value in parts.items())) / f"{day.date}.parquet"
 
 
-def write(record_type: str, day: Day, client: "Client", path: Path) -> int:
+def write(record_type: str, day: Day, client: Client, path: Path) -> int:
     """Write the records whose `time` is in that day (UTC), in its order; the number of rows."""
     table = TABLES[record_type]
     columns = [name for name in (*table.columns, "time") if name not in IN_PATH]

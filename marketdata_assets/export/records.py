@@ -27,10 +27,9 @@ from marketdata_assets.progress import report
 from marketdata_assets.read.books import books
 from marketdata_assets.read.exchanges import RecordType
 from marketdata_assets.read.sources import of_clickhouse
+from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
     from marketdata_assets.read.sources import ClickHouse
 
 Layout = Literal["plain", "nautilus", "hftbacktest"]
@@ -95,7 +94,7 @@ def export(
 
 
 def _files(
-    client: "Client",
+    client: Client,
     layout: Layout,
     types: Sequence[RecordType],
     chosen: Chosen,
@@ -118,7 +117,7 @@ def _files(
 
 
 def _hftbacktest_files(
-    client: "Client", types: Sequence[RecordType], by_type: Mapping[RecordType, Mapping[Day, str]]
+    client: Client, types: Sequence[RecordType], by_type: Mapping[RecordType, Mapping[Day, str]]
 ) -> list[File]:
     versions: dict[Day, list[str]] = {}
     for one, days in by_type.items():
@@ -130,7 +129,7 @@ def _hftbacktest_files(
     ]
 
 
-def _made(client: "Client", folder: Path, file: File, manifest: Manifest) -> Report:
+def _made(client: Client, folder: Path, file: File, manifest: Manifest) -> Report:
     """Write a file unless it is made of the same rows."""
     path, name, day = folder / file.path, str(file.path), file.day
     entry = Entry(file.version, file.type, day.exchange, day.market_type, day.instrument, day.date)
@@ -145,7 +144,7 @@ def _made(client: "Client", folder: Path, file: File, manifest: Manifest) -> Rep
     return Report(written=1, rows=rows, bytes=path.stat().st_size)
 
 
-def _write_nautilus(record_type: RecordType, day: Day, client: "Client", path: Path) -> int:
+def _write_nautilus(record_type: RecordType, day: Day, client: Client, path: Path) -> int:
     digits = exchange_rows.precisions(client, record_type, day)
     if record_type == "trade":
         frames = (nautilus.trades(exchange_rows.trades(client, day, *hour)) for hour in day.hours())
@@ -154,11 +153,11 @@ def _write_nautilus(record_type: RecordType, day: Day, client: "Client", path: P
     return nautilus.write(path, day, digits, frames)
 
 
-def _write_hftbacktest(types: Sequence[RecordType], day: Day, client: "Client", path: Path) -> int:
+def _write_hftbacktest(types: Sequence[RecordType], day: Day, client: Client, path: Path) -> int:
     return hftbacktest.write(path, day, _hftbacktest_events(types, day, client))
 
 
-def _hftbacktest_events(types: Sequence[RecordType], day: Day, client: "Client") -> Iterator[hftbacktest.Events]:
+def _hftbacktest_events(types: Sequence[RecordType], day: Day, client: Client) -> Iterator[hftbacktest.Events]:
     events = _book_events(client, day) if "orderbook" in types else None
     for hour in day.hours():
         parts = [hftbacktest.depth(next(events))] if events else []
@@ -167,7 +166,7 @@ def _hftbacktest_events(types: Sequence[RecordType], day: Day, client: "Client")
         yield hftbacktest.by_receipt(parts)
 
 
-def _book_events(client: "Client", day: Day) -> Iterator[pl.DataFrame]:
+def _book_events(client: Client, day: Day) -> Iterator[pl.DataFrame]:
     """The events of each hour; the book of midnight comes first, where it is known."""
     chain = BookEvents(exchange_rows.book_gaps(client, day))
     midnight = books(day.exchange, day.market_type, day.instrument, day.start, connection=client)
@@ -186,7 +185,7 @@ def _book_events(client: "Client", day: Day) -> Iterator[pl.DataFrame]:
         yield events
 
 
-def _gaps(client: "Client", record_type: RecordType, day: Day) -> str:
+def _gaps(client: Client, record_type: RecordType, day: Day) -> str:
     """A fingerprint of the gaps of a book in a day: they decide which of its records are used."""
     if record_type != "orderbook":
         return ""

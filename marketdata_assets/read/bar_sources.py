@@ -20,11 +20,11 @@ from marketdata_assets.read.tables import table
 from marketdata_assets.reference.calendar import ZONE
 from marketdata_assets.reference.codes import canonical
 from marketdata_assets.reference.records import Days
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.postgres import naming_failures
 
 if TYPE_CHECKING:
     import psycopg
-    from clickhouse_connect.driver.client import Client
 
 Source = Literal["minutes", "ticks", "daily"]
 LOT = 100
@@ -59,7 +59,7 @@ def _minutes(
     return found.with_columns(pl.lit("end").alias("label"), pl.col(pl.Decimal).cast(pl.Float64), *in_shares)
 
 
-def _ticks(client: "Client", codes: Sequence[str], days: Days, values: Sequence[str], minutes: int) -> pl.DataFrame:
+def _ticks(client: Client, codes: Sequence[str], days: Days, values: Sequence[str], minutes: int) -> pl.DataFrame:
     """Runs of so many minutes, aggregated by ClickHouse, so that no more rows than bars leave it; or all minutes."""
     where = Where()
     where.among("symbol", codes)
@@ -75,7 +75,7 @@ def _ticks(client: "Client", codes: Sequence[str], days: Days, values: Sequence[
     return found.select("code", "label", time.cast(pl.Datetime("us")).alias("time"), *values)
 
 
-def _tick_runs(client: "Client", where: Where, values: Sequence[str], minutes: int) -> pl.DataFrame:
+def _tick_runs(client: Client, where: Where, values: Sequence[str], minutes: int) -> pl.DataFrame:
     wanted = "".join(f", {TICK_VALUES[name]} AS {name}" for name in values)
     sql = files(__package__).joinpath("sql/tick_bars.sql").read_text("utf-8")
     sql = sql.replace("{values}", wanted).replace("{where}", str(where))
@@ -131,7 +131,7 @@ def _spans(connection: "psycopg.Connection", table: str, what: str, codes: Seque
     return {code: Days(first, last) for code, first, last in found}
 
 
-def _loaded_ticks(client: "Client", codes: Sequence[str] | None) -> dict[str, Days]:
+def _loaded_ticks(client: Client, codes: Sequence[str] | None) -> dict[str, Days]:
     where = Where()
     where.among("symbol", codes)
     sql = f"SELECT symbol, min(date) AS first, max(date) AS last FROM tick_data WHERE {where} GROUP BY symbol"

@@ -31,10 +31,9 @@ from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import Calendar, ashares
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.reference.tables import ADJUST_FACTORS
+from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
     from marketdata_assets.read.sources import ClickHouse, Postgres
 
 MAX_CODES, MAX_ROWS = 200, 2_000_000
@@ -88,7 +87,7 @@ class Factors:
     known: frozenset[dt.date] | None = None
 
     @classmethod
-    def stored(cls, client: "Client", codes: Sequence[str] | None, query: Query) -> "Factors":
+    def stored(cls, client: Client, codes: Sequence[str] | None, query: Query) -> "Factors":
         """The factors in ClickHouse. Raises MissingFactors if those of the as-of day are not known."""
         as_of = query.as_of
         found = cls(stored.adjust_factors(client, codes, as_of), stored.covered(client, ADJUST_FACTORS))

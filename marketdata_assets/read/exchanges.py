@@ -17,10 +17,9 @@ from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.columnar import Where, several
 from marketdata_assets.read.errors import AmbiguousName, UnknownName
 from marketdata_assets.read.sources import of_clickhouse
+from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
     from marketdata_assets.read.sources import ClickHouse
 
 RecordType = Literal[
@@ -158,7 +157,7 @@ def records(
 
 
 def read_instruments(
-    client: "Client",
+    client: Client,
     table: str,
     wanted: Sequence[str],
     where: Callable[[str | Sequence[str] | None], Where],
@@ -213,7 +212,7 @@ def about(
     return where
 
 
-def own_names(client: "Client", table: str, market: Where, names: Sequence[str]) -> list[str]:
+def own_names(client: Client, table: str, market: Where, names: Sequence[str]) -> list[str]:
     """The own names of the instruments of a market, or of all, whose own name or symbol is among `names`.
 
     Raises UnknownName for a name that no row of any table has, and AmbiguousName for the symbol of several instruments
@@ -238,7 +237,7 @@ def own_names(client: "Client", table: str, market: Where, names: Sequence[str])
     return list(own)
 
 
-def present(client: "Client", table: str, market: Where, names: Sequence[str]) -> set[str]:
+def present(client: Client, table: str, market: Where, names: Sequence[str]) -> set[str]:
     """Those of the names that are own names of instruments with a row in the table."""
     sql = (
         f"SELECT toString(instrument) AS name FROM {table} WHERE {market} AND instrument IN {{names:Array(String)}}"
@@ -247,7 +246,7 @@ def present(client: "Client", table: str, market: Where, names: Sequence[str]) -
     return set(columnar.ask(client, table, sql, {**market.values, "names": list(names)})["name"])
 
 
-def _instruments(client: "Client", table: str, market: Where, names: Sequence[str] | None) -> pl.DataFrame:
+def _instruments(client: Client, table: str, market: Where, names: Sequence[str] | None) -> pl.DataFrame:
     """Exchange, market type and own name of instruments of all tables, once for each spelling among `names`; sorted."""
     spellings = "[instrument, symbol, replaceAll(symbol, '-', '')]"
     columns = ("exchange", "market_type", "instrument", "symbol")

@@ -13,11 +13,11 @@ from marketdata_assets.read.errors import CannotRead
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse, mongo
 from marketdata_assets.stores import postgres as store
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.errors import StoreAway
 
 if TYPE_CHECKING:
     import psycopg
-    from clickhouse_connect.driver.client import Client
     from pymongo import MongoClient
 
     Postgres = str | psycopg.Connection

@@ -16,11 +16,10 @@ from marketdata_assets.read.columnar import Where, several
 from marketdata_assets.read.errors import BadMoment
 from marketdata_assets.read.sources import of_clickhouse
 from marketdata_assets.stores import clickhouse_ledger
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks.tables import FACTORS, ORDER_BOOK, TICK_DATA, Table
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
     from marketdata_assets.read.sources import ClickHouse
 
 FINAL = "final"
@@ -140,7 +139,7 @@ def _read(
     return frame.select(requested)
 
 
-def _marked(client: "Client", table: Table, frame: pl.DataFrame) -> pl.DataFrame:
+def _marked(client: Client, table: Table, frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with a column that says whether the day of each row is final; of factors, that of their bars too."""
     months = frame["date"].dt.strftime("%Y-%m").unique().to_list()
     open_days = open_days_of(client, {table.name, TICK_DATA.name}, months).with_columns(pl.lit(False).alias(FINAL))
@@ -148,7 +147,7 @@ def _marked(client: "Client", table: Table, frame: pl.DataFrame) -> pl.DataFrame
     return marked.with_columns(pl.col(FINAL).fill_null(True))
 
 
-def open_days_of(client: "Client", tables: Collection[str], months: Sequence[str]) -> pl.DataFrame:
+def open_days_of(client: Client, tables: Collection[str], months: Sequence[str]) -> pl.DataFrame:
     """The days of symbols (symbol, date) that are not final in one of the tables: provisional, or incomplete."""
     rows = [
         (load.source, dt.date.fromisoformat(state.slice))

@@ -21,11 +21,10 @@ from marketdata_assets.secret_values import without_password
 from marketdata_assets.server_versions import ServerTooOld, require
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse_address
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.postgres import connect, timescaledb_is_loaded
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
     from marketdata_assets.stores.mongo import Databases, Server
 
 
@@ -183,7 +182,7 @@ class ClickHouse(dg.ConfigurableResource):
         return self.url or endpoints.address(Settings(), "clickhouse_url")
 
     @contextmanager
-    def client(self) -> Iterator["Client"]:
+    def client(self) -> Iterator[Client]:
         """A client that is closed on leaving."""
         from marketdata_assets.stores.clickhouse import connect
 
@@ -221,7 +220,7 @@ def _ask_clickhouse(url: str) -> Health:
 
 
 @contextmanager
-def _client(address: str) -> Iterator["Client"]:
+def _client(address: str) -> Iterator[Client]:
     from marketdata_assets.stores import clickhouse
 
     client = clickhouse.opened(address, {"connect_timeout": 3}, own_pool=True)

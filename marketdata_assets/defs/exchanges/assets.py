@@ -6,7 +6,7 @@ One step fills all tables, because a stream or a capture holds records of all ty
 import datetime as dt
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -22,9 +22,7 @@ from marketdata_assets.errors import MarketDataError
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
 from marketdata_assets.settings import Settings
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 GROUP = "exchanges"
 BARS = dg.AssetKey("exchange_ohlcv_1m")
@@ -88,13 +86,13 @@ def each_day(context: dg.AssetExecutionContext, asset: dg.AssetKey, of_day: OfDa
 
 
 def finish(
-    context: dg.AssetExecutionContext, client: "Client", found: Found, failed: dict[str, str]
+    context: dg.AssetExecutionContext, client: Client, found: Found, failed: dict[str, str]
 ) -> dg.MaterializeResult:
     """Materialize the days that did not fail; a Failure names the others."""
     return finish_partitions(context, report.together(found) | report.rows(client, context.asset_key), found, failed)
 
 
-def bars_of_day(context: dg.AssetExecutionContext, client: "Client", exchanges: Exchanges) -> OfDay:
+def bars_of_day(context: dg.AssetExecutionContext, client: Client, exchanges: Exchanges) -> OfDay:
     """Computes the bars of a day."""
     from marketdata_assets.exchanges.tables.ohlcv import compute
 

@@ -13,17 +13,16 @@ from marketdata_assets.defs.exchanges.days import HISTORY, ensure_tables
 from marketdata_assets.defs.exchanges.report import TABLES
 from marketdata_assets.partitions import days_of
 from marketdata_assets.resources import ClickHouse
+from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
     from marketdata_assets.stores.bookkeeping import Finding
 
 REFUSED = "nothing_refused"
 TABLE_SPECS = specs(*TABLES)
 
 
-def of_tables(client: "Client", wanted: Collection[dg.AssetCheckKey]) -> Iterator[dg.AssetCheckResult]:
+def of_tables(client: Client, wanted: Collection[dg.AssetCheckKey]) -> Iterator[dg.AssetCheckResult]:
     """Run the `wanted` checks on the newest day that has trades."""
     from marketdata_assets.exchanges.tables import checks as questions
     from marketdata_assets.exchanges.tables import schema

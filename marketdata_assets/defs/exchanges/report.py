@@ -17,10 +17,9 @@ from marketdata_assets.defs.exchanges.days import CAPTURE_OUTCOMES, FEED, REJECT
 from marketdata_assets.defs.exchanges.ingest import IngestReport
 from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import failure_of
+from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
     from marketdata_assets.exchanges.tables.gap_backfill import DayGaps
     from marketdata_assets.exchanges.tables.ohlcv import DayReport
 
@@ -37,7 +36,7 @@ MAX_LISTED = 60  # rows of the Markdown table of a day's gaps
 
 
 def tables(
-    client: "Client", instance: dg.DagsterInstance, wanted: Sequence[str], report: IngestReport
+    client: Client, instance: dg.DagsterInstance, wanted: Sequence[str], report: IngestReport
 ) -> Iterator[dg.MaterializeResult]:
     """A result for each table in which something arrived, in this run or by another way since the last one.
 
@@ -143,12 +142,12 @@ def raise_problems(report: IngestReport) -> None:
         raise failure_of(what, report.problems, metadata)
 
 
-def rows(client: "Client", key: dg.AssetKey) -> dict[str, int]:
+def rows(client: Client, key: dg.AssetKey) -> dict[str, int]:
     """The number of rows of the table."""
     return {"dagster/row_count": int(client.command(f"SELECT count() FROM {key.to_user_string()}"))}  # type: ignore[arg-type]
 
 
-def bars(client: "Client", day: "DayReport", last: pictures.Metadata) -> dict[str, Any]:
+def bars(client: Client, day: "DayReport", last: pictures.Metadata) -> dict[str, Any]:
     """A day of bars, with a picture; `last` is the metadata of the day before this run."""
     from marketdata_assets.exchanges.tables import plots
 

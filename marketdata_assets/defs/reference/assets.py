@@ -17,10 +17,9 @@ from marketdata_assets.defs.reference import checks
 from marketdata_assets.partitions import BAR_MONTHS, months_of_tags
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.settings import Settings
+from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
     from marketdata_assets.reference.load import Run, UnitReport
     from marketdata_assets.reference.tables import DailyName
 
@@ -132,7 +131,7 @@ def reference_tables(
     _raise_failures(reports)
 
 
-def _run(context: dg.AssetExecutionContext, client: "Client", ticks: Ticks, config: SourceConfig) -> "Run":
+def _run(context: dg.AssetExecutionContext, client: Client, ticks: Ticks, config: SourceConfig) -> "Run":
     from marketdata_assets.reference.load import Run
 
     settings, sources = Settings(), ticks.restricted(config.providers).reference()
@@ -145,7 +144,7 @@ def _is_loaded(report: "UnitReport") -> bool:
     return report.outcome == "ok" and (report.rows > 0 or report.covered == report.days)
 
 
-def _of_months(client: "Client", reports: Sequence["UnitReport"]) -> list[dg.AssetMaterialization]:
+def _of_months(client: Client, reports: Sequence["UnitReport"]) -> list[dg.AssetMaterialization]:
     """One for each month; the last one also has the rows of the whole table."""
     events = []
     for report in reports:

@@ -14,10 +14,9 @@ import dagster as dg
 from marketdata_assets.defs.checks import meaning, result, results, specs
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.resources import ClickHouse, Ticks
+from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
     from marketdata_assets.stores.bookkeeping import Finding
 
 DAILY = ("suspensions", "adjust_factors", "price_limits")
@@ -28,7 +27,7 @@ SPECS = specs(*DAILY)
 
 
 def answers(
-    client: "Client", folder: Path, wanted: Collection[dg.AssetCheckKey], months: Sequence[str]
+    client: Client, folder: Path, wanted: Collection[dg.AssetCheckKey], months: Sequence[str]
 ) -> Iterator[dg.AssetCheckResult]:
     """Run the checks of daily tables that are `wanted`, on some months and the files in `folder`."""
     from marketdata_assets.reference import checks

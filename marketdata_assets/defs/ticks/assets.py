@@ -8,7 +8,7 @@ import datetime as dt
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -25,11 +25,9 @@ from marketdata_assets.progress import ProgressLog
 from marketdata_assets.reference.records import Days
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.settings import Settings
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks.providers_file import TABLES, Table
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 STEP = "tick_tables"
 
@@ -96,7 +94,7 @@ class LoadOp:
     """
 
     context: StepContext
-    client: "Client"
+    client: Client
     ticks: Ticks
     config: LoadConfig
     window: Collection[str]

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from marketdata_assets.exchanges import tardis, venues
 from marketdata_assets.exchanges.archive import csv_lines, verify
@@ -32,9 +31,7 @@ from marketdata_assets.loading.file_ledger import FileEntry, FileState, everythi
 from marketdata_assets.loading.files import walk
 from marketdata_assets.progress import report as progress
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 LEDGER = FileLedger("exchange_dumps", "dump", "dumps-1")
 SUFFIXES = (".csv.gz", ".csv", ".zip")
@@ -63,7 +60,7 @@ def _lower_suffix(place: str) -> str:
 
 
 def load_dumps(
-    client: "Client",
+    client: Client,
     paths: Iterable[Path],
     hosts: HistoryHosts | None,
     *,
@@ -145,7 +142,7 @@ async def _list(hosts: HistoryHosts, exchange: Exchange, market_type: MarketType
 class _Load:
     """Loads files, one at a time."""
 
-    client: "Client"
+    client: Client
     catalogue: Catalogue
     exchange: Exchange | None
     market_type: MarketType | None

@@ -1,15 +1,12 @@
 """Records of one source, such as a file, in batches on their way into the tables; unreadable messages are kept too."""
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from marketdata_assets.exchanges.records import Control, DeadLetter, Outcome, VenueError
 from marketdata_assets.exchanges.tables.rows import Reject, insert_json, quarantine
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 BATCH_ROWS = 100_000
 BATCH_BYTES = 64 << 20  # records are inserted in batches of so many rows, or so many bytes of JSON
@@ -21,7 +18,7 @@ KEPT_LETTERS = 1000
 class RecordBatches:
     """Batches the records of one source. `rows` are those inserted so far, by record type."""
 
-    def __init__(self, client: "Client", source: str) -> None:
+    def __init__(self, client: Client, source: str) -> None:
         self.rows: Counter[str] = Counter()
         self.rejected = self.dead_letters = 0
         self.first_reason = ""  # why the first of those is there

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -16,9 +16,7 @@ from marketdata_assets.exchanges.records import AnyRecord, Gap
 from marketdata_assets.exchanges.tables.json_validator import validator_of
 from marketdata_assets.exchanges.tables.schema import REJECTS, Table, table_of
 from marketdata_assets.stores.clickhouse import INSERT_SETTINGS, naming_failures, quoted
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 SETTINGS: Mapping[str, Any] = {
     **INSERT_SETTINGS,
@@ -53,7 +51,7 @@ class Inserted:
 
 
 def insert_json(
-    client: "Client", type_name: str, payloads: Sequence[bytes], token: str | None = None, *, source: str = ""
+    client: Client, type_name: str, payloads: Sequence[bytes], token: str | None = None, *, source: str = ""
 ) -> Inserted:
     """Insert records of one type, each as JSON, into its table, and those that do not fit into `exchange_rejects`.
 
@@ -72,7 +70,7 @@ def insert_json(
     return Inserted(rows, tuple(rejects))
 
 
-def insert_records(client: "Client", records: Iterable[AnyRecord | Gap], *, source: str = "") -> dict[str, Inserted]:
+def insert_records(client: Client, records: Iterable[AnyRecord | Gap], *, source: str = "") -> dict[str, Inserted]:
     """Insert records of any types into their tables; the result by type. Raises as insert_json does."""
     payloads: dict[str, list[bytes]] = {}
     encode = msgspec.json.Encoder().encode
@@ -81,7 +79,7 @@ def insert_records(client: "Client", records: Iterable[AnyRecord | Gap], *, sour
     return {name: insert_json(client, name, batch, source=source) for name, batch in payloads.items()}
 
 
-def quarantine(client: "Client", type_name: str, rejects: Sequence[Reject], source: str) -> None:
+def quarantine(client: Client, type_name: str, rejects: Sequence[Reject], source: str) -> None:
     """Store rejected records whole in the quarantine; idempotent."""
     if not rejects:
         return
@@ -91,7 +89,7 @@ def quarantine(client: "Client", type_name: str, rejects: Sequence[Reject], sour
     _send(client, REJECTS, ("type", "reason", "raw", "source"), msgspec.json.encode(lines), {})
 
 
-def _insert(client: "Client", table: Table, payloads: Sequence[bytes], token: str | None) -> list[Reject]:
+def _insert(client: Client, table: Table, payloads: Sequence[bytes], token: str | None) -> list[Reject]:
     array = _array(payloads)
     faults = validator_of(table).faults(payloads, array)
     rejects = [Reject(fault, payloads[number]) for number, fault in faults.items()]
@@ -102,7 +100,7 @@ def _insert(client: "Client", table: Table, payloads: Sequence[bytes], token: st
     return rejects + _halved(client, table, payloads, array, name)
 
 
-def _halved(client: "Client", table: Table, payloads: Sequence[bytes], array: bytes, token: str) -> list[Reject]:
+def _halved(client: Client, table: Table, payloads: Sequence[bytes], array: bytes, token: str) -> list[Reject]:
     """Insert the rows; when the server cannot parse one, bisect down to that row."""
     from clickhouse_connect.driver.exceptions import DatabaseError
 
@@ -122,7 +120,7 @@ def _halved(client: "Client", table: Table, payloads: Sequence[bytes], array: by
     return []
 
 
-def _send(client: "Client", table: str, columns: Sequence[str], block: bytes, settings: Mapping[str, Any]) -> None:
+def _send(client: Client, table: str, columns: Sequence[str], block: bytes, settings: Mapping[str, Any]) -> None:
     with naming_failures():
         client.raw_insert(
             quoted(table),
