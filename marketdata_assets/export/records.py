@@ -8,25 +8,30 @@ A file that is made of the same rows is left alone. One hour of one instrument i
 """
 
 import datetime as dt
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
 
 import polars as pl
 
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.exchanges.records import Exchange, MarketType
-from marketdata_assets.export import exchange_rows, hftbacktest, nautilus, plain
+from marketdata_assets.exchanges.tables.schema import FINAL, TABLES
+from marketdata_assets.export import exchange_rows, hftbacktest, nautilus
 from marketdata_assets.export.book_events import BookEvents
 from marketdata_assets.export.exchange_rows import CannotExport, Chosen, Day
 from marketdata_assets.export.folder import Entry, Manifest, Report, exclusive
 from marketdata_assets.export.versions import digest
+from marketdata_assets.loading.replacing import replacing
 from marketdata_assets.progress import report
 from marketdata_assets.read.books import books
-from marketdata_assets.read.exchanges import RecordType
+from marketdata_assets.read.exchanges import RecordType, about
 from marketdata_assets.read.sources import of_clickhouse
+from marketdata_assets.stores.clickhouse import naming_failures, quoted
 from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
@@ -107,9 +112,7 @@ def _files(
         return _hftbacktest_files(client, types, by_type)
     pairs = [(one, day, version) for one, days in by_type.items() for day, version in sorted(days.items())]
     if layout == "plain":
-        return [
-            File(plain.path_of(one, day), one, day, text, partial(plain.write, one, day)) for one, day, text in pairs
-        ]
+        return [File(path_of(one, day), one, day, text, partial(write, one, day)) for one, day, text in pairs]
     return [
         File(nautilus.path_of(one, day), one, day, text + _gaps(client, one, day), partial(_write_nautilus, one, day))
         for one, day, text in pairs
@@ -204,3 +207,33 @@ def _is_chosen(entry: Entry, types: Sequence[str], chosen: Chosen, first: dt.dat
         and market_type in (None, entry.market_type)
         and (instruments is None or entry.instrument in instruments)
     )
+
+
+IN_PATH = ("exchange", "market_type", "instrument")
+CHUNK = 1 << 20
+PARQUET = "output_format_parquet_string_as_string = 1, output_format_parquet_compression_method = 'zstd'"
+
+
+def path_of(record_type: str, day: Day) -> Path:
+    """Where the records of a day are, below the folder of the export."""
+    parts = {"type": record_type, "exchange": day.exchange, "market_type": day.market_type}
+    parts["instrument"] = quote(day.instrument, safe="")
+    return Path(*(f"{name}={value}" for name, value in parts.items())) / f"{day.date}.parquet"
+
+
+def write(record_type: str, day: Day, client: Client, path: Path) -> int:
+    """Write the records whose `time` is in that day (UTC), in its order; the number of rows."""
+    table = TABLES[record_type]
+    columns = [name for name in (*table.columns, "time") if name not in IN_PATH]
+    midnight = dt.datetime.combine(day.date, dt.time(), dt.UTC)
+    end = midnight + dt.timedelta(days=1)
+    where = about(table.name, day.exchange, day.market_type, day.instrument, midnight, end)
+    order = ["time", *(name for name in ("last_id", "trade_id", "interval", "stream", "ts_recv") if name in columns)]
+    sql = (
+        f"SELECT {', '.join(map(quoted, columns))} FROM {table.name} FINAL WHERE {where}"
+        f" ORDER BY {', '.join(map(quoted, order))} SETTINGS {FINAL}, {PARQUET}"
+    )
+    with replacing(path, path.with_name(f".{path.name}.partial")) as file, naming_failures():
+        stream = client.raw_stream(sql, parameters=where.values, fmt="Parquet")
+        shutil.copyfileobj(stream, file, CHUNK)  # type: ignore[arg-type]
+    return int(pl.scan_parquet(path).select(pl.len()).collect().item())
