@@ -14,7 +14,7 @@ from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.errors import RequestRejected, VenueRateLimited, VenueUnavailable
 from marketdata_assets.exchanges.feed import Feed
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import Exchange, MarketType, Outcome
+from marketdata_assets.exchanges.records import Exchange, MarketType, Outcome, VenueError
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.http_client import RetryPolicy
 
@@ -58,6 +58,13 @@ class SubscriptionReply:
     retry: tuple[str, ...] = ()  # rate limited: subscribe again later
     reply: bytes | None = None
     leave: str = ""  # why the venue is about to close the socket
+
+    @classmethod
+    def of_error(cls, error: VenueError, keys: Sequence[str]) -> "SubscriptionReply":
+        """What an error about these subscriptions means."""
+        if error.rate_limited:
+            return cls(retry=tuple(keys))
+        return cls(rejected=tuple((key, f"{error.code} {error.message}") for key in keys))
 
 
 @dataclass(frozen=True)

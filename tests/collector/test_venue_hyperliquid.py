@@ -5,7 +5,7 @@ import json
 import pytest
 from venue_client import Client, same
 
-from marketdata_assets.exchanges.hyperliquid.adapter import HyperliquidAdapter, subscription_of
+from marketdata_assets.exchanges.hyperliquid.adapter import HyperliquidAdapter
 from marketdata_assets.exchanges.hyperliquid.feed import HyperliquidFeed
 from marketdata_assets.exchanges.hyperliquid.session import PING, requests
 from marketdata_assets.exchanges.instruments import Instrument
@@ -31,7 +31,7 @@ KEYS = [f"{channel}:{name}" for name in NAMES for channel in CHANNELS]
 
 
 def client(venue: HyperliquidVenue, keys: list[str]) -> Client:
-    return Client(venue, HyperliquidFeed(strict=False), "/ws", requests(map(subscription_of, keys)))
+    return Client(venue, HyperliquidFeed(strict=False), "/ws", requests(keys))
 
 
 def test_hyperliquid_sends_what_our_feed_reads_whole() -> None:

@@ -1,6 +1,6 @@
 """The adapter of Binance: streams and their URLs, confirmations, instrument lists, snapshots and polls."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Unpack
 
@@ -21,16 +21,14 @@ from marketdata_assets.exchanges.binance.session import (
 )
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import Control, Exchange, MarketType, Outcome, VenueError
+from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.exchanges.venue_adapter import (
     AdapterOptions,
     MessageRate,
     Request,
     RequestFor,
-    SocketSession,
     Subscription,
-    SubscriptionReply,
     VenueAdapter,
     interval_ns,
 )
@@ -40,8 +38,6 @@ DATA_PREFIX = b'{"stream":"'
 BOOK_SPEED = "100ms"
 UNNAMED_SPEEDS: dict[MarketType, str] = {"spot": "1000ms", "linear": "250ms", "inverse": "250ms"}
 """The speed of a stream of books whose name has none."""
-
-SHUTDOWN = "the server will shut down"
 
 SILENCE: dict[Stream, float | None] = {
     "trade": 600.0,
@@ -57,41 +53,6 @@ SILENCE: dict[Stream, float | None] = {
     "optionOpenInterest": 300.0,
 }
 """Our choice: seconds of silence after which a stream is suspicious."""
-
-
-class BinanceSocketSession(SocketSession):
-    def __init__(self, market_type: MarketType) -> None:
-        self._session = Session(market_type)
-
-    def subscribe(self, keys: Sequence[str]) -> list[bytes]:
-        self._forget_pending(keys)
-        return self._session.subscribe(keys)
-
-    def unsubscribe(self, keys: Sequence[str]) -> list[bytes]:
-        self._forget_pending(keys)
-        self._session.streams.update(keys)
-        return self._session.unsubscribe(keys)
-
-    def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
-        for outcome in outcomes:
-            if isinstance(outcome, Control):
-                if outcome.kind == "ack":
-                    return SubscriptionReply(confirmed=self._session.acked(outcome))
-                if outcome.kind == "notice" and outcome.detail.startswith(SHUTDOWN):
-                    return SubscriptionReply(leave=outcome.detail)
-            if isinstance(outcome, VenueError):
-                streams = self._session.refused(outcome)
-                if outcome.rate_limited:
-                    return SubscriptionReply(retry=streams)
-                cause = f"{outcome.code} {outcome.message}"
-                return SubscriptionReply(rejected=tuple((stream, cause) for stream in streams))
-        return SubscriptionReply()
-
-    def _forget_pending(self, keys: Sequence[str]) -> None:
-        """Forget unconfirmed requests, so that they can be sent again."""
-        requested = self._session.asked
-        for number, streams in list(requested.items()):
-            requested[number] = tuple(stream for stream in streams if stream not in keys)
 
 
 class BinanceAdapter(VenueAdapter):
@@ -123,8 +84,8 @@ class BinanceAdapter(VenueAdapter):
         url = self._rest_url or self._market.rest
         return Rest(VENUE, url, limits(budgets, self.market_type), answers.failure, patience=patience)
 
-    def socket_session(self) -> BinanceSocketSession:
-        return BinanceSocketSession(self.market_type)
+    def socket_session(self) -> Session:
+        return Session(self.market_type)
 
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
         if self.market_type == "option":

@@ -1,6 +1,6 @@
 """The adapter of Bybit: topics, confirmations by request, pings as messages and paged lists of instruments."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Unpack
 
 import msgspec
@@ -12,17 +12,15 @@ from marketdata_assets.exchanges.bybit.feed import BEGIN, BOOK, FORCED, TICKERS,
 from marketdata_assets.exchanges.bybit.history import LISTED
 from marketdata_assets.exchanges.bybit.parse import INTERVALS
 from marketdata_assets.exchanges.bybit.rest import API, URL, error_of, limits
-from marketdata_assets.exchanges.bybit.wire import VENUE, Response, answer
+from marketdata_assets.exchanges.bybit.wire import VENUE, Response
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import Control, Exchange, MarketType, Outcome, VenueError
+from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.exchanges.venue_adapter import (
     AdapterOptions,
     MessageRate,
     Request,
-    SocketSession,
     Subscription,
-    SubscriptionReply,
     VenueAdapter,
     interval_ns,
 )
@@ -51,32 +49,6 @@ SILENCE: dict[str, float | None] = {
 """Our choice: seconds of silence after which a topic is suspicious."""
 
 
-class BybitSocketSession(SocketSession):
-    ping = session.PING
-
-    def __init__(self) -> None:
-        self._session = session.Session()
-
-    def subscribe(self, keys: Sequence[str]) -> list[bytes]:
-        return self._session.subscribe(keys)
-
-    def unsubscribe(self, keys: Sequence[str]) -> list[bytes]:
-        return self._session.unsubscribe(keys)
-
-    def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
-        for outcome in outcomes:
-            if isinstance(outcome, VenueError) or (isinstance(outcome, Control) and outcome.kind == "ack"):
-                return self._settled(raw)
-        return SubscriptionReply()
-
-    def _settled(self, raw: bytes) -> SubscriptionReply:
-        told = answer(raw)
-        if told.op != "subscribe":
-            return SubscriptionReply()
-        settled = self._session.answered(told)
-        return SubscriptionReply(settled.confirmed, settled.rejected, reply=settled.again)
-
-
 class BybitAdapter(VenueAdapter):
     """One market of Bybit."""
 
@@ -100,8 +72,8 @@ class BybitAdapter(VenueAdapter):
     def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
         return Rest(VENUE, self._rest_url or URL, limits(budgets), error_of, patience=patience)
 
-    def socket_session(self) -> BybitSocketSession:
-        return BybitSocketSession()
+    def socket_session(self) -> session.Session:
+        return session.Session()
 
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
         name, subscriptions = instrument.name, list[Subscription]()
