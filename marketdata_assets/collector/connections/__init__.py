@@ -16,4 +16,5 @@ __all__ = ["Clock", "Market", "Network", "Shard", "Timing", "VenueAdapter", "ada
 
 def adapter_for(exchange: Exchange, market_type: MarketType, **options: Unpack[AdapterOptions]) -> VenueAdapter:
     """The adapter of a market. Raises UnknownExchange."""
-    return venues.find(exchange).adapter(market_type, **options)
+    venue = venues.find(exchange)
+    return venue.adapter(venue, market_type, **options)

@@ -2,13 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Unpack
 
-from marketdata_assets.budget import BudgetPlace
-from marketdata_assets.exchanges.binance import rest as answers
-from marketdata_assets.exchanges.binance.feed import BinanceFeed
-from marketdata_assets.exchanges.binance.history import WEIGHTS, limits
-from marketdata_assets.exchanges.binance.instruments import VENUE
+from marketdata_assets.exchanges.binance.history import WEIGHTS
 from marketdata_assets.exchanges.binance.session import (
     CONNECTION_SECONDS,
     CONNECTIONS_PER_FIVE_MINUTES,
@@ -21,10 +16,8 @@ from marketdata_assets.exchanges.binance.session import (
 )
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import Exchange, MarketType
-from marketdata_assets.exchanges.rest import Rest
+from marketdata_assets.exchanges.records import MarketType
 from marketdata_assets.exchanges.venue_adapter import (
-    AdapterOptions,
     MessageRate,
     Request,
     RequestFor,
@@ -32,7 +25,6 @@ from marketdata_assets.exchanges.venue_adapter import (
     VenueAdapter,
     interval_ns,
 )
-from marketdata_assets.http_client import RetryPolicy
 
 DATA_PREFIX = b'{"stream":"'
 BOOK_SPEED = "100ms"
@@ -58,31 +50,22 @@ SILENCE: dict[Stream, float | None] = {
 class BinanceAdapter(VenueAdapter):
     """One market of Binance."""
 
-    exchange: Exchange = VENUE
     data_prefix = DATA_PREFIX
     book_per_socket = False
     ping_after = 30.0
     age = CONNECTION_SECONDS
     connects_per_second = CONNECTIONS_PER_FIVE_MINUTES / 300.0
 
-    def __init__(self, market_type: MarketType, **options: Unpack[AdapterOptions]) -> None:
-        super().__init__(market_type, **options)
-        market = MARKETS[market_type]
+    def prepare(self) -> None:
+        market = MARKETS[self.market_type]
         self.max_subscriptions = min(market.streams, 300)  # our choice, to spread the load over the venue's servers
         self.message_rates = (MessageRate(int(market.messages_per_second) - 1, 1.1),)
         self._market = market
-        usual = {"spot": "trade", "option": "optionTrade"}.get(market_type, "aggTrade")
+        usual = {"spot": "trade", "option": "optionTrade"}.get(self.market_type, "aggTrade")
         self.trade_stream = self._choices.get("trade_channel", usual)
         speed = self._choices.get("book_speed", BOOK_SPEED)
-        self._book_speed = "" if speed == UNNAMED_SPEEDS.get(market_type) else speed
-        self.sequential_trade_ids = market_type != "option"  # of options it is not documented
-
-    def feed(self) -> BinanceFeed:
-        return BinanceFeed(self.market_type)
-
-    def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
-        url = self._rest_url or self._market.rest
-        return Rest(VENUE, url, limits(budgets, self.market_type), answers.failure, patience=patience)
+        self._book_speed = "" if speed == UNNAMED_SPEEDS.get(self.market_type) else speed
+        self.sequential_trade_ids = self.market_type != "option"  # of options it is not documented
 
     def socket_session(self) -> Session:
         return Session(self.market_type)

@@ -1,27 +1,12 @@
 """The adapter of Deribit: channels, confirmations that omit unknown channels, heartbeats and instrument lists."""
 
 from collections.abc import Sequence
-from typing import Unpack
 
-from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.deribit import session
-from marketdata_assets.exchanges.deribit.feed import DeribitFeed
-from marketdata_assets.exchanges.deribit.history import LISTS, limits
-from marketdata_assets.exchanges.deribit.rest import error_of
-from marketdata_assets.exchanges.deribit.wire import VENUE
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import Exchange, MarketType
-from marketdata_assets.exchanges.rest import Rest
-from marketdata_assets.exchanges.venue_adapter import (
-    AdapterOptions,
-    MessageRate,
-    Request,
-    Subscription,
-    VenueAdapter,
-    interval_ns,
-)
-from marketdata_assets.http_client import RetryPolicy
+from marketdata_assets.exchanges.deribit.history import LISTS
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.venue_adapter import MessageRate, Request, Subscription, VenueAdapter, interval_ns
 
 SPEED = "100ms"
 PATH = "/api/v2"
@@ -42,7 +27,6 @@ SILENCE: dict[session.Stream, float | None] = {"trade": 600.0, "book": 150.0, "t
 class DeribitAdapter(VenueAdapter):
     """One market of Deribit."""
 
-    exchange: Exchange = VENUE
     data_prefix = b'{"jsonrpc":"2.0","method":"subscription"'
     trade_stream = f"trades.{SPEED}"
     sequential_trade_ids = True
@@ -52,16 +36,8 @@ class DeribitAdapter(VenueAdapter):
     ping_after = 1.5 * session.HEARTBEAT_SECONDS
     message_rates = (MessageRate(int(session.SUBSCRIBES_PER_SECOND), 1.0),)
 
-    def __init__(self, market_type: MarketType, **options: Unpack[AdapterOptions]) -> None:
-        super().__init__(market_type, **options)
+    def prepare(self) -> None:
         self._url = f"{self._socket_url}/ws{PATH}" if self._socket_url else session.WEBSOCKET
-
-    def feed(self) -> DeribitFeed:
-        return DeribitFeed(self.market_type, Instruments(VENUE))
-
-    def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
-        url = self._rest_url + PATH if self._rest_url else session.REST
-        return Rest(VENUE, url, limits(budgets), error_of, patience=patience)
 
     def socket_session(self) -> session.Session:
         return session.Session()

@@ -2,26 +2,15 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Unpack
 
-from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.hyperliquid import session
-from marketdata_assets.exchanges.hyperliquid.feed import BEGIN, CHANNELS, HyperliquidFeed
-from marketdata_assets.exchanges.hyperliquid.history import PATH, URL, WEIGHT, body_of, error_of, limits
-from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, VENUE
+from marketdata_assets.exchanges.hyperliquid.feed import BEGIN, CHANNELS
+from marketdata_assets.exchanges.hyperliquid.history import PATH, WEIGHT
+from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import Exchange, MarketType
-from marketdata_assets.exchanges.rest import Rest
-from marketdata_assets.exchanges.venue_adapter import (
-    AdapterOptions,
-    MessageRate,
-    Request,
-    Subscription,
-    VenueAdapter,
-    interval_ns,
-)
-from marketdata_assets.http_client import RetryPolicy
+from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.venue_adapter import MessageRate, Request, Subscription, VenueAdapter, interval_ns
 
 SOCKETS = 4  # our choice: so many carry all subscriptions that an address may have, and leave room for replacements
 
@@ -47,7 +36,6 @@ not come without trades, so their silence is normal."""
 class HyperliquidAdapter(VenueAdapter):
     """One market of Hyperliquid."""
 
-    exchange: Exchange = VENUE
     data_prefix = tuple(BEGIN + channel.encode() + b'"' for channel in (*CHANNELS, STREAM))
     trade_stream = "trades"
     sequential_trade_ids = False
@@ -58,16 +46,9 @@ class HyperliquidAdapter(VenueAdapter):
     ping_after = session.PING_AFTER_SECONDS
     message_rates = (MessageRate(session.MESSAGES_PER_MINUTE // (2 * SOCKETS), 60.0),)
 
-    def __init__(self, market_type: MarketType, **options: Unpack[AdapterOptions]) -> None:
-        super().__init__(market_type, **options)
-        self._types = TYPES[market_type]
+    def prepare(self) -> None:
+        self._types = TYPES[self.market_type]
         self._url = f"{self._socket_url}/ws" if self._socket_url else session.WEBSOCKET
-
-    def feed(self) -> HyperliquidFeed:
-        return HyperliquidFeed(self.market_type)
-
-    def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
-        return Rest(VENUE, self._rest_url or URL, limits(budgets), error_of, body_of=body_of, patience=patience)
 
     def socket_session(self) -> session.Session:
         return session.Session()

@@ -2,29 +2,18 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Unpack
 
 import msgspec
 
-from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import session
-from marketdata_assets.exchanges.okx.feed import API, OkxFeed
-from marketdata_assets.exchanges.okx.history import BARS, URL, error_of, limits
+from marketdata_assets.exchanges.okx.feed import API
+from marketdata_assets.exchanges.okx.history import BARS
 from marketdata_assets.exchanges.okx.session import OF_A_MARKET, SUMMARY, arg_of
-from marketdata_assets.exchanges.okx.wire import VENUE, Arg, Data, envelope
-from marketdata_assets.exchanges.records import Exchange, MarketType
-from marketdata_assets.exchanges.rest import Rest
-from marketdata_assets.exchanges.venue_adapter import (
-    AdapterOptions,
-    MessageRate,
-    Request,
-    Subscription,
-    VenueAdapter,
-    interval_ns,
-)
-from marketdata_assets.http_client import RetryPolicy
+from marketdata_assets.exchanges.okx.wire import Arg, Data, envelope
+from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.venue_adapter import MessageRate, Request, Subscription, VenueAdapter, interval_ns
 
 _underlyings = msgspec.json.Decoder(Data[list[str]]).decode
 
@@ -54,7 +43,6 @@ SILENCE: dict[str, float | None] = {
 class OkxAdapter(VenueAdapter):
     """One market of OKX."""
 
-    exchange: Exchange = VENUE
     data_prefix = b'{"arg":{'
     trade_stream = "trades"
     sequential_trade_ids = True
@@ -64,15 +52,8 @@ class OkxAdapter(VenueAdapter):
     ping_after = session.PING_AFTER_SECONDS - 5.0
     message_rates = (MessageRate(session.REQUESTS_PER_HOUR - 10, 3600.0),)
 
-    def __init__(self, market_type: MarketType, **options: Unpack[AdapterOptions]) -> None:
-        super().__init__(market_type, **options)
+    def prepare(self) -> None:
         self._families: list[str] = []  # of options, that are still to be listed
-
-    def feed(self) -> OkxFeed:
-        return OkxFeed(self.market_type)
-
-    def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
-        return Rest(VENUE, self._rest_url or URL, limits(budgets), error_of, patience=patience)
 
     def socket_session(self) -> session.Session:
         return session.Session()
