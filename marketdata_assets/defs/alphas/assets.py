@@ -263,8 +263,7 @@ def load(
             result = report.summary(summary.rows(databases))
             context.log_event(dg.AssetMaterialization("alpha_summary", metadata=result.metadata))
         for kind in kinds:
-            fields = stores.brain.fields()
-            log_results(context, checks.answers(databases, stores.files.path, kind, pairs, fields))
+            log_results(context, checks.answers(databases, stores.files.path, kind, pairs, stores.brain))
     return ended
 
 

@@ -10,13 +10,12 @@ from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.dagster_internals import log_materializations, plan_materialization
 from marketdata_assets.defs import pictures
 from marketdata_assets.defs.declare import asset, spec
 from marketdata_assets.defs.exchanges import checks, days, ingest, report
 from marketdata_assets.defs.exchanges.days import APIS, FEED, HISTORY, HISTORY_TABLES
 from marketdata_assets.defs.exchanges.ingest import IngestConfig
-from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions, selected
+from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions, log_partitions, selected
 from marketdata_assets.defs.pictures import Metadata
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.progress import ProgressLog
@@ -115,10 +114,7 @@ def bars_of_the_run(context: dg.AssetExecutionContext, of_day: OfDay) -> dict[st
     if BARS not in selected(context):
         return {}
     found, failed = each_day(context, BARS, of_day)
-    good = sorted(found.keys() - failed.keys())
-    log_materializations(context, [dg.AssetMaterialization(BARS, partition=key, metadata=found[key]) for key in good])
-    for key in failed:
-        plan_materialization(context, BARS, key)
+    log_partitions(context, BARS.to_user_string(), found, failed)
     return {f"{BARS.to_user_string()} {key}": cause for key, cause in failed.items()}
 
 

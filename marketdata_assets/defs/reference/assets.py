@@ -171,16 +171,13 @@ def _result(reports: Sequence["UnitReport"], began: float, more: dict[str, Any])
 
 def _retry_outages(reports: Sequence["UnitReport"]) -> None:
     """Have the step run again after a while when an outage of the provider made something fail."""
-    failed = [one for one in reports if one.transient]
-    if failed:
-        retry_later(f"{failed[0].table} of {failed[0].unit}: {failed[0].error}")
+    for one in reports:
+        if one.transient:
+            retry_later(f"{one.table} of {one.unit}: {one.error}")
 
 
 def _raise_failures(reports: Sequence["UnitReport"]) -> None:
-    failed = {
-        f"{one.table} {one.unit}": f"{one.table} of {one.unit}: {one.error}"
-        for one in reports
-        if one.outcome == "failed"
-    }
+    failed = [one for one in reports if one.outcome == "failed"]
     if failed:
-        raise failure(failed, len(reports), {})
+        causes = {f"{one.table} {one.unit}": f"{one.table} of {one.unit}: {one.error}" for one in failed}
+        raise failure(causes, len(reports), {})
