@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from marketdata_assets.defs.declare import spec
 from marketdata_assets.defs.flows import build
-from marketdata_assets.defs.metadata import OWNERS, csv_rows, markdown_table, table_schema
+from marketdata_assets.defs.metadata import OWNERS, csv_rows, markdown_table, spec, table_schema
 from marketdata_assets.flows import discovery
 
 

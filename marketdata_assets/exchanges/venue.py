@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.archive import PublicArchive
-from marketdata_assets.exchanges.feed import Feed
+from marketdata_assets.exchanges.books import Feed
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import DataType, Exchange, MarketType
 from marketdata_assets.exchanges.rest import BodyOf, ErrorOf, Limits, Rest

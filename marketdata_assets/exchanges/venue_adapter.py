@@ -10,9 +10,8 @@ from types import MappingProxyType
 from typing import Literal, Protocol, TypedDict
 
 from marketdata_assets.budget import BudgetPlace
-from marketdata_assets.exchanges.books import ResyncRequest
+from marketdata_assets.exchanges.books import Feed, ResyncRequest
 from marketdata_assets.exchanges.errors import RequestRejected, VenueRateLimited, VenueUnavailable
-from marketdata_assets.exchanges.feed import Feed
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Exchange, MarketType, Outcome, VenueError
 from marketdata_assets.exchanges.rest import Rest

@@ -24,9 +24,8 @@ from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.alphas import accounts, checks, report
 from marketdata_assets.defs.alphas.report import Ended
 from marketdata_assets.defs.checks import log_results
-from marketdata_assets.defs.declare import asset
 from marketdata_assets.defs.marks import Partitions
-from marketdata_assets.defs.metadata import table_schema
+from marketdata_assets.defs.metadata import asset, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, selected
 from marketdata_assets.defs.selection import config_of
 from marketdata_assets.errors import MarketDataError, TerminalError

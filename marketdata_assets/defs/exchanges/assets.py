@@ -10,13 +10,12 @@ from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.defs import pictures
-from marketdata_assets.defs.declare import asset, spec
 from marketdata_assets.defs.exchanges import checks, days, ingest, report
 from marketdata_assets.defs.exchanges.days import APIS, FEED, HISTORY, HISTORY_TABLES
 from marketdata_assets.defs.exchanges.ingest import IngestConfig
+from marketdata_assets.defs.exchanges.report import Metadata
+from marketdata_assets.defs.metadata import asset, spec
 from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions, log_partitions, selected
-from marketdata_assets.defs.pictures import Metadata
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
@@ -77,7 +76,7 @@ def each_day(context: dg.AssetExecutionContext, asset: dg.AssetKey, of_day: OfDa
     for done, key in enumerate(keys, 1):
         found[key] = {}
         try:
-            found[key] = of_day(dt.date.fromisoformat(key), pictures.last_metadata(context.instance, asset, key))
+            found[key] = of_day(dt.date.fromisoformat(key), report.last_metadata(context.instance, asset, key))
         except MarketDataError as error:
             failed[key] = f"{key}: {error}"
         tell(done, len(keys), key)

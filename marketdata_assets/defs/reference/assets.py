@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.dagster_internals import log_materializations
-from marketdata_assets.defs.declare import asset, spec
+from marketdata_assets.defs.metadata import asset, spec
 from marketdata_assets.defs.partition_results import as_dagster_failure, failure, retry_later
 from marketdata_assets.defs.reference import checks
 from marketdata_assets.partitions import BAR_MONTHS, months_of_tags

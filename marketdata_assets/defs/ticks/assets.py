@@ -14,9 +14,8 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from marketdata_assets.dagster_internals import StepContext, log_materializations, plan_materialization
-from marketdata_assets.defs.declare import spec
 from marketdata_assets.defs.marks import Batches
-from marketdata_assets.defs.metadata import observed_files
+from marketdata_assets.defs.metadata import observed_files, spec
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.ticks import checks, report, symbols
 from marketdata_assets.months import EXCHANGE_CLOCK

@@ -23,7 +23,7 @@ from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Exchange, Liquidation, MarketType, OrderBook, Outcome, Trade
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.loaded_files import FileLedger, FileReport, FilesReport, error_of, hash_of
-from marketdata_assets.exchanges.tables.record_batches import RecordBatches
+from marketdata_assets.exchanges.tables.rows import RecordBatches
 from marketdata_assets.exchanges.tables.schema import day_span, sql
 from marketdata_assets.exchanges.venue import Venue
 from marketdata_assets.input_limits import lines

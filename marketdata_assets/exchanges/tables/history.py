@@ -26,7 +26,7 @@ from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import DataType, Exchange, FundingRate, Gap, Kline, MarketType, Outcome
 from marketdata_assets.exchanges.rest_history import Page, Window
 from marketdata_assets.exchanges.tables import schema
-from marketdata_assets.exchanges.tables.record_batches import RecordBatches
+from marketdata_assets.exchanges.tables.rows import RecordBatches
 from marketdata_assets.exchanges.tables.schema import DAY_NS
 from marketdata_assets.exchanges.venue import FundingHistory, HistoryClient, OpenInterestHistory, Venue
 from marketdata_assets.exchanges.venue_adapter import interval_ns

@@ -13,7 +13,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from marketdata_assets.exchanges.tables.record_batches import RecordBatches
+from marketdata_assets.exchanges.tables.rows import RecordBatches
 from marketdata_assets.loading.file_ledger import Delivered, FileEntry, FileState, Recorded, state_of
 from marketdata_assets.loading.overwrites import OVERWRITTEN
 from marketdata_assets.loading.reports import LoadReport, UnitReport
