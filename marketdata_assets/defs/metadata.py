@@ -1,4 +1,4 @@
-"""What all assets have, and metadata for the UI: columns and rows of tables, files that were read, results of checks."""
+"""What all assets have, and metadata for the UI: columns and rows of tables, files that were read, check results."""
 
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
