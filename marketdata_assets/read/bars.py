@@ -17,12 +17,7 @@ from marketdata_assets.read import bar_sources, bounds, columnar
 from marketdata_assets.read.adjusting import Adjust, adjusted
 from marketdata_assets.read.bar_sources import Source
 from marketdata_assets.read.bounds import Moment
-from marketdata_assets.read.errors import (
-    BadMoment,
-    CannotAdjust,
-    MissingFactors,
-    UnknownName,
-)
+from marketdata_assets.read.errors import BadMoment, CannotAdjust, MissingFactors, UnknownName
 from marketdata_assets.read.resampling import MINUTES, VALUES, Frequency, of_days, of_minutes, whole_period
 from marketdata_assets.read.sources import of_clickhouse, of_postgres
 from marketdata_assets.read.tables import ashare_codes

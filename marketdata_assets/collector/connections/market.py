@@ -32,13 +32,7 @@ from marketdata_assets.exchanges.errors import VenueRateLimited
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Level, OrderBook
 from marketdata_assets.exchanges.rest import Rest
-from marketdata_assets.exchanges.venue_adapter import (
-    REQUEST_ERRORS,
-    Request,
-    RequestFor,
-    Subscription,
-    VenueAdapter,
-)
+from marketdata_assets.exchanges.venue_adapter import REQUEST_ERRORS, Request, RequestFor, Subscription, VenueAdapter
 from marketdata_assets.http_client import RetryPolicy
 from marketdata_assets.logs import get_logger
 
