@@ -166,17 +166,8 @@ def _alphas_row(asset: str, account: str, states: Mapping[str, str], **counts: i
     newest = max((f"{month}-01" for month, state in states.items() if state == "ok"), default=None)
     day = dt.date.fromisoformat(newest) if newest else None
     found = {name: counts.get(name) for name in ("files", "documents", "quarantine")}
-    counted = Counter(states.values())
-    return _row(
-        "alphas",
-        asset,
-        {state: counted[state] for state in ALPHA_STATES},
-        day,
-        dt.UTC,
-        "%Y-%m",
-        account=account,
-        **found,
-    )
+    counted = _counts(states, ALPHA_STATES)
+    return _row("alphas", asset, counted, day, dt.UTC, "%Y-%m", account=account, **found)
 
 
 def reference(client: Client, settings: "Settings", now: dt.datetime) -> list[Row]:
@@ -187,18 +178,12 @@ def reference(client: Client, settings: "Settings", now: dt.datetime) -> list[Ro
     files = files_rows("reference", _reference_files(client, settings, now))
     if not any(one.rows for one in found):
         return files
-    return files + [
-        _row(
-            "reference",
-            one.table,
-            {state: one.states.get(state, 0) for state in REFERENCE_STATES},
-            one.newest,
-            SHANGHAI,
-            rows=one.rows,
-            unknown_days=one.unknown_days,
-        )
-        for one in found
-    ]
+    rows = []
+    for one in found:
+        states: dict[str, int] = {state: one.states.get(state, 0) for state in REFERENCE_STATES}
+        others: Row = {"rows": one.rows, "unknown_days": one.unknown_days}
+        rows.append(_row("reference", one.table, states, one.newest, SHANGHAI, **others))
+    return files + rows
 
 
 def ticks(client: Client, settings: "Settings", now: dt.datetime) -> list[Row]:
@@ -211,22 +196,13 @@ def ticks(client: Client, settings: "Settings", now: dt.datetime) -> list[Row]:
     listed, removed = registry.listed(client, vanished=True), len(registry.removed(client))
     changed = file_ledger.due_by_table(client, now) if dropped_files(settings) else {}
     found = overview(client, last_months(settings.ticks_months, now), now, changed=changed)
-    return files + [
-        _row(
-            "ticks",
-            one.table,
-            {state: one.count(state) for state in TICK_STATES},
-            one.newest,
-            SHANGHAI,
-            symbols=len(listed) - removed,
-            rows=one.rows,
-            quarantine=one.rejected,
-            provisional_days=one.provisional_days,
-            incomplete_days=one.incomplete_days,
-        )
-        for one in found
-        if listed or one.rows
-    ]
+    rows = []
+    for one in (table for table in found if listed or table.rows):
+        states: dict[str, int] = {state: one.count(state) for state in TICK_STATES}
+        others: Row = {"symbols": len(listed) - removed, "rows": one.rows, "quarantine": one.rejected}
+        others |= {"provisional_days": one.provisional_days, "incomplete_days": one.incomplete_days}
+        rows.append(_row("ticks", one.table, states, one.newest, SHANGHAI, **others))
+    return files + rows
 
 
 def exchanges(client: Client, settings: "Settings", now: dt.datetime) -> list[Row]:
@@ -240,20 +216,12 @@ def exchanges(client: Client, settings: "Settings", now: dt.datetime) -> list[Ro
     feed = files_rows("exchanges", _captures(client, settings, now))
     if not any(one.rows for one in found):
         return feed
-    return feed + [
-        _row(
-            "exchanges",
-            one.table,
-            {state: one.days.get(state, 0) for state in (*STATES, "open")},
-            one.newest,
-            dt.UTC,
-            "%Y-%m-%d %H:%M",
-            rows=one.rows,
-            quarantine=one.rejected,
-            open_gaps=one.open_gaps,
-        )
-        for one in found
-    ]
+    rows = []
+    for one in found:
+        states = {state: one.days.get(state, 0) for state in (*STATES, "open")}
+        others: Row = {"rows": one.rows, "quarantine": one.rejected, "open_gaps": one.open_gaps}
+        rows.append(_row("exchanges", one.table, states, one.newest, dt.UTC, "%Y-%m-%d %H:%M", **others))
+    return feed + rows
 
 
 def flows(connection: "psycopg.Connection", settings: "Settings", now: dt.datetime) -> list[Row]:
@@ -304,9 +272,9 @@ def _row(
     return {**about, "newest": newest and f"{newest:{form}}", "newest_at": newest and instant(newest, clock), **others}
 
 
-def _counts(states: Mapping[str, str]) -> dict[str, int]:
+def _counts(states: Mapping[str, str], names: Sequence[str] = STATES) -> dict[str, int]:
     found = Counter(states.values())
-    return {state: found[state] for state in STATES}
+    return {state: found[state] for state in names}
 
 
 def instant(value: dt.date, clock: dt.tzinfo) -> dt.datetime:
