@@ -41,8 +41,8 @@ def exchange_drain(
     context: dg.ScheduleEvaluationContext, nats: Nats, clickhouse: ClickHouse
 ) -> dg.RunRequest | dg.SkipReason:
     try:
-        owner = ingest.drain_in_progress(nats.server)
-        pending = 0 if owner else ingest.pending_messages(nats.server)
+        owner = ingest.drain_in_progress(nats.dsn)
+        pending = 0 if owner else ingest.pending_messages(nats.dsn)
         arrived = owner is not None and _has_newer_records(context.instance, clickhouse)
     except MarketDataError as error:
         return dg.SkipReason(str(error))

@@ -120,9 +120,7 @@ def _drained(
 
     try:
         stream = config.stream_name or Stream.name
-        loading = drain(
-            clickhouse.dsn, nats.server, stream=stream, types=types, pace=pace, on_batch=on_batch, owner=owner
-        )
+        loading = drain(clickhouse.dsn, nats.dsn, stream=stream, types=types, pace=pace, on_batch=on_batch, owner=owner)
         return asyncio.run(loading)
     except (NoServer, StreamMissing) as error:
         notes.append(f"no stream: {error}")
