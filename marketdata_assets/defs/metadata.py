@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
-if TYPE_CHECKING:
-    from marketdata_assets.stores.bookkeeping import Finding
+from marketdata_assets.stores.bookkeeping import Finding
 
 Column = tuple[str, str, str]
 """Name, type and meaning."""
@@ -90,7 +89,7 @@ def observed_files(asset: str, folder: Path, paths: Iterable[Path]) -> dg.AssetO
     return dg.AssetObservation(asset, metadata=metadata)
 
 
-def check_result(asset: str, name: str, finding: "Finding", *, advice: bool = False) -> dg.AssetCheckResult:
+def check_result(asset: str, name: str, finding: Finding, *, advice: bool = False) -> dg.AssetCheckResult:
     """The result of a check; with `advice` its failure is a warning, not an error."""
     metadata: dict[str, Any] = {
         "objections": finding.count,

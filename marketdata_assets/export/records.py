@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from urllib.parse import quote
 
 import polars as pl
@@ -30,12 +30,9 @@ from marketdata_assets.loading.replacing import replacing
 from marketdata_assets.progress import report
 from marketdata_assets.read.books import books
 from marketdata_assets.read.exchanges import RecordType, about
-from marketdata_assets.read.sources import of_clickhouse
+from marketdata_assets.read.sources import ClickHouse, of_clickhouse
 from marketdata_assets.stores.clickhouse import naming_failures, quoted
 from marketdata_assets.stores.clients import Client
-
-if TYPE_CHECKING:
-    from marketdata_assets.read.sources import ClickHouse
 
 Layout = Literal["plain", "nautilus", "hftbacktest"]
 MARKET_DATA: tuple[RecordType, ...] = ("trade", "orderbook")
@@ -70,7 +67,7 @@ def export(
     exchange: Exchange | None = None,
     market_type: MarketType | None = None,
     instruments: Sequence[str] | None = None,
-    connection: "ClickHouse | None" = None,
+    connection: ClickHouse | None = None,
 ) -> Report:
     """Make the files of the days `first` to `last` (UTC) equal to the tables; None is all of them.
 

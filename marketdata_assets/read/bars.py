@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import polars as pl
 
@@ -19,7 +19,7 @@ from marketdata_assets.read.bar_sources import Source
 from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.errors import BadMoment, CannotAdjust, MissingFactors, UnknownName
 from marketdata_assets.read.resampling import MINUTES, VALUES, Frequency, of_days, of_minutes, whole_period
-from marketdata_assets.read.sources import of_clickhouse, of_postgres
+from marketdata_assets.read.sources import ClickHouse, Postgres, of_clickhouse, of_postgres
 from marketdata_assets.read.tables import ashare_codes
 from marketdata_assets.read.ticks import open_days_of
 from marketdata_assets.reference import stored
@@ -27,9 +27,6 @@ from marketdata_assets.reference.calendar import Calendar, ashares
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.reference.tables import ADJUST_FACTORS
 from marketdata_assets.stores.clients import Client
-
-if TYPE_CHECKING:
-    from marketdata_assets.read.sources import ClickHouse, Postgres
 
 MAX_CODES, MAX_ROWS = 200, 2_000_000
 """Stocks that are read together, and about how many rows of them at a time."""
@@ -106,7 +103,7 @@ def bars(
     columns: Sequence[str] | None = None,
     factors: pl.DataFrame | None = None,
     final: bool = False,
-    connection: "Postgres | ClickHouse | None" = None,
+    connection: Postgres | ClickHouse | None = None,
 ) -> pl.DataFrame:
     """Return bars of A-shares of one frequency, whole periods only, by code and time.
 
@@ -239,7 +236,7 @@ class Reader:
 @contextmanager
 def reader(
     query: Query,
-    connection: "Postgres | ClickHouse | None" = None,
+    connection: Postgres | ClickHouse | None = None,
     *,
     values: Sequence[str] = VALUES,
     factors: Factors | None = None,

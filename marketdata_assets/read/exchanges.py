@@ -5,7 +5,7 @@ Prices and sizes are decimals with 18 digits after the point, as stored.
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import polars as pl
 
@@ -16,11 +16,8 @@ from marketdata_assets.read import bounds, columnar
 from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.columnar import Where, several
 from marketdata_assets.read.errors import AmbiguousName, UnknownName
-from marketdata_assets.read.sources import of_clickhouse
+from marketdata_assets.read.sources import ClickHouse, of_clickhouse
 from marketdata_assets.stores.clients import Client
-
-if TYPE_CHECKING:
-    from marketdata_assets.read.sources import ClickHouse
 
 RecordType = Literal[
     "trade", "orderbook", "kline", "ticker", "funding_rate", "open_interest", "liquidation", "gap"
@@ -37,7 +34,7 @@ def trades(
     end: Moment | None = None,
     *,
     columns: Sequence[str] | None = None,
-    connection: "ClickHouse | None" = None,
+    connection: ClickHouse | None = None,
 ) -> pl.DataFrame:
     """Return trades, each once, by market, instrument, time and id.
 
@@ -62,7 +59,7 @@ def ohlcv(
     end: Moment | None = None,
     *,
     columns: Sequence[str] | None = None,
-    connection: "ClickHouse | None" = None,
+    connection: ClickHouse | None = None,
 ) -> pl.DataFrame:
     """Return one-minute bars computed from the trades, by market, instrument and `time`, the start of the minute.
 
@@ -96,7 +93,7 @@ def gaps(
     *,
     open_only: bool = False,
     columns: Sequence[str] | None = None,
-    connection: "ClickHouse | None" = None,
+    connection: ClickHouse | None = None,
 ) -> pl.DataFrame:
     """Return gaps in streams, by market, instrument and `time`, when they began by our clock.
 
@@ -123,7 +120,7 @@ def records(
     end: Moment | None = None,
     *,
     columns: Sequence[str] | None = None,
-    connection: "ClickHouse | None" = None,
+    connection: ClickHouse | None = None,
     _more: Sequence[str] = (),
 ) -> pl.DataFrame:
     """Return records of one type, each once, by market, instrument, time and id.

@@ -6,7 +6,6 @@ A bound that is a date means the exchange's day, one with a time is an instant a
 import datetime as dt
 from collections.abc import Collection, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -14,13 +13,10 @@ from marketdata_assets.read import bounds, columnar
 from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.columnar import Where, several
 from marketdata_assets.read.errors import BadMoment
-from marketdata_assets.read.sources import of_clickhouse
+from marketdata_assets.read.sources import ClickHouse, of_clickhouse
 from marketdata_assets.stores import clickhouse_ledger
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks.tables import FACTORS, ORDER_BOOK, TICK_DATA, Table
-
-if TYPE_CHECKING:
-    from marketdata_assets.read.sources import ClickHouse
 
 FINAL = "final"
 ZONES_APART = dt.timedelta(days=1)  # so far the day of an exchange may be from that of UTC
@@ -33,7 +29,7 @@ def tick_data(
     *,
     columns: Sequence[str] | None = None,
     final: bool = False,
-    connection: "ClickHouse | None" = None,
+    connection: ClickHouse | None = None,
 ) -> pl.DataFrame:
     """Return minute bars as the providers deliver them, by symbol and `ts` (UTC).
 
@@ -56,7 +52,7 @@ def order_book(
     end: Moment | None = None,
     *,
     columns: Sequence[str] | None = None,
-    connection: "ClickHouse | None" = None,
+    connection: ClickHouse | None = None,
 ) -> pl.DataFrame:
     """Return order book snapshots, by symbol and `ts` (UTC); each side is a list, best price first.
 
@@ -76,7 +72,7 @@ def factors(
     names: str | Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
     final: bool = False,
-    connection: "ClickHouse | None" = None,
+    connection: ClickHouse | None = None,
 ) -> pl.DataFrame:
     """Return factors, one row per symbol, day and factor, in this order.
 
@@ -102,7 +98,7 @@ def _read(
     start: Moment | None,
     end: Moment | None,
     columns: Sequence[str] | None,
-    connection: "ClickHouse | None",
+    connection: ClickHouse | None,
     names: str | Sequence[str] | None = None,
     *,
     final: bool = False,

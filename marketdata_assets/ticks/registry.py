@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -24,12 +23,10 @@ from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import table_writer
 from marketdata_assets.ticks.errors import BadFile, TicksError
 from marketdata_assets.ticks.files import NAME as FILES
+from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.providers_file import SYMBOL
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS, ORDER_BOOK, SYMBOLS, TICK_DATA, Table
-
-if TYPE_CHECKING:
-    from marketdata_assets.ticks.files import Files
 
 COLUMNS = ("symbol", "name", "listed", "delisted")  # of a symbols file; only the first is needed
 
@@ -44,7 +41,7 @@ OF_REMOVED = f"SELECT symbol FROM ({_NEWEST}) WHERE source = '{REMOVED}'"
 """In SQL: the symbols that a person removed."""
 
 
-def _of_files(client: Client, files: "Files") -> list[str]:
+def _of_files(client: Client, files: Files) -> list[str]:
     """Every symbol that a file of bars has a row of, of those that can be read."""
     from marketdata_assets.ticks import file_ledger
 
@@ -71,7 +68,7 @@ def refresh(
     client: Client,
     instruments: pl.DataFrame | None,
     symbols_file: Path | None,
-    files: "Files | None",
+    files: Files | None,
     *,
     now: dt.datetime,
 ) -> RegistryReport:

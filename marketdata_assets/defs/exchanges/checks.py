@@ -4,7 +4,6 @@ The queries are in `marketdata_assets.exchanges.tables.checks`.
 """
 
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -13,10 +12,8 @@ from marketdata_assets.defs.exchanges.days import HISTORY, ensure_tables
 from marketdata_assets.defs.exchanges.report import TABLES
 from marketdata_assets.partitions import days_of
 from marketdata_assets.resources import ClickHouse
+from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_assets.stores.clients import Client
-
-if TYPE_CHECKING:
-    from marketdata_assets.stores.bookkeeping import Finding
 
 REFUSED = "nothing_refused"
 TABLE_SPECS = specs(*TABLES)
@@ -32,7 +29,7 @@ def of_tables(client: Client, wanted: Collection[dg.AssetCheckKey]) -> Iterator[
     question = questions.newest(client)
     types = {table.name: kind for kind, table in schema.TABLES.items()}
 
-    def find(asset: str, name: str) -> "Finding":
+    def find(asset: str, name: str) -> Finding:
         found: Finding = getattr(questions, name)(question, *([types[asset]] if name == REFUSED else []))
         return found
 
