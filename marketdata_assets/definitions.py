@@ -11,7 +11,7 @@ from marketdata_assets import defs as project
 from marketdata_assets import logs, resources
 from marketdata_assets.defs import catalog
 from marketdata_assets.defs.flows import own
-from marketdata_assets.defs.repair import freshness, nightly
+from marketdata_assets.defs.repair import nightly
 from marketdata_assets.flows import discovery
 from marketdata_assets.settings import Settings
 
@@ -39,7 +39,7 @@ def defs() -> dg.Definitions:
     folder, taken = settings.flows_folder, own.names(ours)
     found = dg.Definitions.merge(ours, own.definitions(folder, taken), dg.Definitions([catalog.start_here()]))
     flows = [one.flow for one in (*discovery.shipped(), *own.find(folder, taken)) if one.flow]
-    aged = freshness.applied(found, [flow.name for flow in flows if flow.schedule])
+    aged = catalog.with_freshness(found, [flow.name for flow in flows if flow.schedule])
     return dg.Definitions.merge(
         catalog.described(aged, settings.code_url),
         dg.Definitions(
