@@ -7,9 +7,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from marketdata_assets.defs.flows import build
-from marketdata_assets.defs.metadata import OWNERS, csv_rows, markdown_table, spec, table_schema
-from marketdata_assets.flows import discovery
+from marketdata_assets.defs.metadata import csv_rows, markdown_table, spec, table_schema
 
 
 def _specs() -> Iterator[dg.AssetSpec]:
@@ -25,18 +23,4 @@ def _specs() -> Iterator[dg.AssetSpec]:
         yield spec(row["source"], row["group"], kinds=kinds, description=row["description"], metadata=metadata)
 
 
-STOCK_DAILY = dg.AssetSpec(
-    "stock_daily_files",
-    group_name="flows",
-    kinds={"file", "csv"},
-    owners=OWNERS,
-    description="Daily prices of A-shares, one CSV per stock with its whole history, as the vendor delivers them into"
-    " `stock_daily` below `MARKETDATA_FLOWS_DATA`: GBK, a notice in line 1, 38 columns.",
-)
-"""The files that the shipped flows read; their columns are those of the flow."""
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    [schema] = [build.files_schema(one.flow) for one in discovery.shipped() if one.flow and one.name == "stock_daily"]
-    return dg.Definitions(assets=[*_specs(), STOCK_DAILY.replace_attributes(metadata=schema)])
+sources = [*_specs()]
