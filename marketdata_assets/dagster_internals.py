@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 import dagster as dg
 from dagster._core.definitions.assets.definition.asset_spec import AssetExecutionType
+from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
 from dagster._core.definitions.freshness import FreshnessState
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from dagster._core.errors import DagsterUserCodeUnreachableError
@@ -56,6 +57,15 @@ __all__ = [
     "WorkerStatus",
     "YamlDecl",
 ]
+
+
+def backfill_request(
+    partitions: Mapping[dg.AssetKey, Any], whole: Collection[dg.AssetKey], tags: Mapping[str, str]
+) -> dg.RunRequest:
+    """What a sensor with an asset selection returns for a backfill: of partitions, and of assets without any."""
+    subset = AssetGraphSubset(partitions, {*whole})  # type: ignore[call-arg]
+    return dg.RunRequest.for_asset_graph_subset(subset, tags)
+
 
 StepContext = dg.AssetExecutionContext | dg.OpExecutionContext
 

@@ -59,7 +59,7 @@ def defs() -> dg.Definitions:
     return dg.Definitions.merge(
         catalog.described(aged, settings.code_url),
         dg.Definitions(
-            sensors=[nightly.repair_sensor(flows, [*(found.jobs or ())], settings.domain_names)],
+            sensors=nightly.repair_sensors(flows, [*(found.jobs or ())], settings.domain_names),
             resources=resources.definitions(),
             executor=dg.in_process_executor,
         ),

@@ -12,7 +12,7 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import BadSettings, Settings
 
 COMMON_JOBS = {"backup", "housekeeping", "__ASSET_JOB"}
-COMMON_SENSORS = {"backfill_missing", "heartbeat", "killed_commands", "run_failure_alert"}
+COMMON_SENSORS = {"backfill_missing", "repair_selected", "heartbeat", "killed_commands", "run_failure_alert"}
 SERVERS = {
     "bars": ["postgres"],
     "flows": ["postgres"],
