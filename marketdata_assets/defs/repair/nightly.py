@@ -165,7 +165,7 @@ def due_now(
 
 
 class Requested(NamedTuple):
-    """A request of a night: its job, and its first and last partition where it has any."""
+    """What was requested in one night: the job, and its first and last partition where it has any."""
 
     night: str
     job: str
