@@ -285,7 +285,7 @@ def _check_size(text: str, file: str) -> None:
 
 
 def _line(error: Any, text: str) -> int | None:
-    """The line of what is no YAML; libyaml tells the position alone of a character that no YAML has."""
+    """The line of what is no YAML; libyaml has the position alone of a character that no YAML has."""
     if mark := getattr(error, "problem_mark", None):
         return int(mark.line) + 1
     position = getattr(error, "position", None)

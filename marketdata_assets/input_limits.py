@@ -12,6 +12,34 @@ MAX_RESPONSE_BYTES = 128 * 1024 * 1024
 ZSTD_CHUNK_BYTES = 4096
 """Compressed bytes that are unpacked at a time; at zstd's best ratio they become about 130 MB."""
 
+MOST_TIMES, ALWAYS_BYTES = 500, 256 * 1024 * 1024
+"""What unpacks to more than ALWAYS_BYTES and MOST_TIMES its size is a bomb; equal lines reach 200 times."""
+
+MAX_DIRECTORY_BYTES = 32 * 1024 * 1024
+"""Of the names of an archive's members, and what it says of each. 300,000 members have about as many."""
+
+MAX_MEMBERS = 1_000_000
+"""Of an archive and the archives within it."""
+
+MAX_NESTING = 8
+"""Archives within archives."""
+
+MAX_DOCUMENT_BYTES, MAX_DOCUMENT_VALUES = 256 * 1024 * 1024, 20_000_000
+"""Of what is in memory as a whole, unpacked: a JSON document, a workbook, a page. A value takes about 80 bytes."""
+
+
+class TooLarge(ValueError):
+    """More than any valid input; the message has the figure, the limit and the remedy."""
+
+
+def check_unpacked(size: int, packed: int) -> None:
+    """Raise TooLarge for a decompression bomb: so many bytes of so many packed ones."""
+    if size > max(ALWAYS_BYTES, MOST_TIMES * packed):
+        raise TooLarge(
+            f"it unpacks to {size // 1024 // 1024} MB or more, {size // max(packed, 1)} times its {packed} bytes; the"
+            f" limit is {MOST_TIMES} times above {ALWAYS_BYTES // 1024 // 1024} MB. If it is data, deliver it unpacked"
+        )
+
 
 class LineTooLong(ValueError):
     """A line longer than any valid row: the file is damaged, or a decompression bomb."""
