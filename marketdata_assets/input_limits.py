@@ -15,6 +15,9 @@ ZSTD_CHUNK_BYTES = 4096
 MOST_TIMES, ALWAYS_BYTES = 500, 256 * 1024 * 1024
 """What unpacks to more than ALWAYS_BYTES and MOST_TIMES its size is a bomb; equal lines reach 200 times."""
 
+MOST_TIMES_WHOLE = 100
+"""Instead of MOST_TIMES, for the values of a Parquet file whose rows are in memory all at once."""
+
 MAX_DIRECTORY_BYTES = 32 * 1024 * 1024
 """Of the names of an archive's members, and what it says of each. 300,000 members have about as many."""
 
@@ -32,12 +35,12 @@ class TooLarge(ValueError):
     """More than any valid input; the message has the figure, the limit and the remedy."""
 
 
-def check_unpacked(size: int, packed: int) -> None:
+def check_unpacked(size: int, packed: int, times: int = MOST_TIMES) -> None:
     """Raise TooLarge for a decompression bomb: so many bytes of so many packed ones."""
-    if size > max(ALWAYS_BYTES, MOST_TIMES * packed):
+    if size > max(ALWAYS_BYTES, times * packed):
         raise TooLarge(
             f"it unpacks to {size // 1024 // 1024} MB or more, {size // max(packed, 1)} times its {packed} bytes; the"
-            f" limit is {MOST_TIMES} times above {ALWAYS_BYTES // 1024 // 1024} MB. If it is data, deliver it unpacked"
+            f" limit is {times} times above {ALWAYS_BYTES // 1024 // 1024} MB. If it is data, deliver it unpacked, or in several files"
         )
 
 

@@ -1,6 +1,5 @@
 """The beginning of a file as texts, before anything is known of it: format, encoding, delimiter, header, rows."""
 
-import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ import polars as pl
 from marketdata_assets.flows import encodings, excel, json_lines, shape
 from marketdata_assets.flows.definition import Format
 from marketdata_assets.flows.shape import Row
+from marketdata_assets.loading import parquet_slices
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import FileState, Opener, Stream, Unit, units_of
 
@@ -76,7 +76,7 @@ def read(path: Path, encoding: str | None = None) -> Sample:
     with Opener() as opener, opener.open(unit) as stream:
         match kind:
             case "parquet":
-                return _of_parquet(unit, stream.read())
+                return _of_parquet(unit, stream)
             case "excel":
                 data = stream.read()
                 return (
@@ -207,11 +207,9 @@ def _json(unit: Unit, text: str) -> Any:
         raise BadFile(unit.place, f"not JSON: {error}") from error
 
 
-def _of_parquet(unit: Unit, raw: bytes) -> Sample:
-    try:
-        frame = pl.scan_parquet(io.BytesIO(raw)).head(ROWS).collect()
-    except pl.exceptions.PolarsError as error:
-        raise BadFile(unit.place, f"not a Parquet file that can be read: {error}") from error
+def _of_parquet(unit: Unit, stream: Stream) -> Sample:
+    with parquet_slices.on_disk(stream) as (file, size):
+        frame = next(parquet_slices.slices(file, size, unit.place)).head(ROWS)
     return Sample(unit, frame.columns, [list(row) for row in frame.rows()], {"format": "parquet"}, [], frame.schema)
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import polars as pl
 
 from marketdata_assets.errors import MarketDataError
-from marketdata_assets.loading import text_table
+from marketdata_assets.input_limits import MOST_TIMES_WHOLE
+from marketdata_assets.loading import parquet_slices, text_table
 from marketdata_assets.loading.errors import LoadError, TooManyRejects
 from marketdata_assets.loading.files import FileState, Unit, below, walk
 from marketdata_assets.loading.overwrites import unchanged
@@ -319,9 +320,10 @@ def table(file: FileState) -> TextTable | None:
             raise BadFile(str(file.path), getattr(error, "cause", str(error))) from error
     try:
         with unchanged(str(file.path), file.path, BadFile):
-            rows = pl.read_parquet(_source(file.path), glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise BadFile(str(file.path), f"cannot be read ({' '.join(str(error).split())[:200]})") from error
+            found = parquet_slices.slices(_source(file.path), file.size, str(file.path), times=MOST_TIMES_WHOLE)
+            rows = pl.concat(found)
+    except (LoadError, OSError) as error:
+        raise BadFile(str(file.path), getattr(error, "cause", str(error))) from error
     return TextTable(rows.columns, rows.with_row_index(LINE, 1).cast({LINE: pl.Int64}))
 
 
