@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Processes of the test run; each starts servers of its own. Tests wait: three keep two cores busy.
 WORKERS ?= 3
 
-.PHONY: env env-dev demo release check test test-slow test-random test-wheel image-test kubernetes-check platforms check-pythons test-engines test-dagster-latest system-packages soak kills screenshots docs walk style lint words audit sbom bench lock clean
+.PHONY: env env-dev demo release check test test-slow test-random test-wheel image-test kubernetes-check platforms check-pythons test-engines test-dagster-latest system-packages soak kills fuzz screenshots docs walk style lint words audit sbom bench lock clean
 
 # What `make demo` uses: the package with its extras local, live and plots.
 env: $(STAMP)

@@ -30,6 +30,9 @@ MAX_NESTING = 8
 MAX_DOCUMENT_BYTES, MAX_DOCUMENT_VALUES = 256 * 1024 * 1024, 20_000_000
 """Of what is in memory as a whole, unpacked: a JSON document, a workbook, a page. A value takes about 80 bytes."""
 
+MAX_CELLS = 50_000_000
+"""Of a sheet, those between its cells included: readers keep the whole rectangle."""
+
 
 class TooLarge(ValueError):
     """More than any valid input; the message has the figure, the limit and the remedy."""
@@ -40,7 +43,8 @@ def check_unpacked(size: int, packed: int, times: int = MOST_TIMES) -> None:
     if size > max(ALWAYS_BYTES, times * packed):
         raise TooLarge(
             f"it unpacks to {size // 1024 // 1024} MB or more, {size // max(packed, 1)} times its {packed} bytes; the"
-            f" limit is {times} times above {ALWAYS_BYTES // 1024 // 1024} MB. If it is data, deliver it unpacked, or in several files"
+            f" limit is {times} times above {ALWAYS_BYTES // 1024 // 1024} MB. If it is data, deliver it unpacked,"
+            " or in several files"
         )
 
 

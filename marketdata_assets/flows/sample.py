@@ -15,7 +15,7 @@ from marketdata_assets.flows.definition import Format
 from marketdata_assets.flows.shape import Row
 from marketdata_assets.loading import parquet_slices
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import FileState, Opener, Stream, Unit, units_of
+from marketdata_assets.loading.files import FileState, Opener, Stream, Unit, document, units_of
 
 BYTES = 1024 * 1024
 ROWS = 10_000
@@ -78,14 +78,19 @@ def read(path: Path, encoding: str | None = None) -> Sample:
             case "parquet":
                 return _of_parquet(unit, stream)
             case "excel":
-                data = stream.read()
+                data = document(stream, unit.place, "deliver CSV")
                 return (
                     _of_workbook(unit, data)
                     if excel.is_workbook(data)
                     else _of_text(unit, data[:BYTES], data[BYTES:][-END_BYTES:], encoding)
                 )
             case "json" | "json_lines":
-                return _of_json(unit, stream.read() if kind == "json" else stream.read(BYTES), kind, encoding)
+                return _of_json(
+                    unit,
+                    document(stream, unit.place, "deliver JSON lines") if kind == "json" else stream.read(BYTES),
+                    kind,
+                    encoding,
+                )
             case _:
                 return _of_text(unit, stream.read(BYTES), _end(stream), encoding)
 

@@ -91,7 +91,7 @@ class _Whole(io.BufferedReader):
         return found
 
 
-def opened_zip(raw: io.RawIOBase, packed: int) -> zipfile.ZipFile:
+def opened_zip(raw: io.RawIOBase | io.BytesIO, packed: int) -> zipfile.ZipFile:
     """A zip, which closes the file; `packed` are the bytes as delivered.
 
     Raises BadZipFile where two members are the same bytes, TooLarge, and what else zipfile raises.

@@ -24,7 +24,7 @@ from typing import IO, NamedTuple, Protocol, cast
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
-from marketdata_assets.input_limits import LineTooLong, TooLarge, check_unpacked
+from marketdata_assets.input_limits import MAX_DOCUMENT_BYTES, LineTooLong, TooLarge, check_unpacked
 from marketdata_assets.loading.archives import (
     COPY_BYTES,
     DAMAGED,
@@ -337,6 +337,14 @@ def naming_failures(place: str) -> Iterator[None]:
         raise BadFile(place, f"damaged: {error}") from error
     except Exception as error:  # whatever readers of files and archives raise for bytes that are none
         raise BadFile(place, f"cannot be read ({str(error) or type(error).__name__})") from error
+
+
+def document(stream: Stream, place: str, remedy: str) -> bytes:
+    """All bytes of what has to be in memory as a whole. Raises BadFile for more than MAX_DOCUMENT_BYTES."""
+    data = stream.read(MAX_DOCUMENT_BYTES + 1)
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise BadFile(place, f"it has more than {MAX_DOCUMENT_BYTES // 1024 // 1024} MB, unpacked; {remedy}")
+    return data
 
 
 class _NamedStream:
