@@ -101,6 +101,10 @@ soak: env-dev
 kills: env-dev
 	$(BIN)/python -m tests.kills $(if $(SEED),--seed $(SEED),) $(if $(KILLS),--kills $(KILLS),)
 
+# Changed files and answers for every parser, in processes with little memory: make fuzz FUZZ_SEED=7 SECONDS=60 ONLY=flow.
+fuzz: env-dev
+	$(if $(FUZZ_SEED),FUZZ_SEED=$(FUZZ_SEED)) $(BIN)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS),) $(if $(ONLY),--only "$(ONLY)",)
+
 # Retakes the pictures of the documentation, from a separate demo.
 screenshots: env-dev system-packages
 	PATH="$(CURDIR)/$(PROGRAMS):$$PATH" $(BIN)/python -m tests.ui.shots docs/images

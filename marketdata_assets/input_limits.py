@@ -3,6 +3,11 @@
 from collections.abc import Iterator
 from typing import Protocol
 
+import msgspec
+
+NOT_JSON = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What decoders raise for bytes that are no JSON, no UTF-8, of another shape, or nested too deep."""
+
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Longer than any valid row; MongoDB rejects documents above 16 MB."""
 

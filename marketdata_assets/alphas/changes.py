@@ -26,6 +26,7 @@ from marketdata_assets.alphas.filters import Filters
 from marketdata_assets.alphas.layout import KINDS, Kind, Window, changed_path, month_window
 from marketdata_assets.alphas.paging import ListReader
 from marketdata_assets.alphas.raw_files import NoAlpha, alpha_of
+from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.loading.replacing import replacing
 from marketdata_assets.months import FIRST_ALPHA_MONTH
 
@@ -127,7 +128,7 @@ class Seen:
         self._path = root / account / "changed_data" / ".seen.json"
         try:
             state = msgspec.json.decode(self._path.read_bytes(), type=_State)
-        except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
+        except (FileNotFoundError, *NOT_JSON):
             state = _State()  # everything is written once more, which changes nothing
         self.until, self._digests = state.until, state.digests
         started = state.started

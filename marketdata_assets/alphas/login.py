@@ -33,6 +33,7 @@ from marketdata_assets.alphas.accounts import Credentials
 from marketdata_assets.alphas.api_requests import ApiRequests, Authentication, decode_authentication, reason
 from marketdata_assets.alphas.errors import IdentityCheckRequired, LoginRejected, RequestRejected
 from marketdata_assets.budget import private_folder
+from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.logs import get_logger
 
 REFRESH_SECONDS = 1800.0
@@ -130,7 +131,7 @@ class SessionFile:
         """What is stored; nothing when the file is missing, of another owner or unreadable."""
         try:
             stored = msgspec.json.decode(self.path.read_bytes(), type=Stored)
-        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        except (FileNotFoundError, *NOT_JSON):
             return Stored()
         return stored if stored.owner == self.owner else Stored()
 
@@ -346,7 +347,7 @@ class Login:
                 return str(httpx.URL(self._api.url + PATH).join(location))
             try:
                 authentication = decode_authentication(response.content)
-            except msgspec.DecodeError:
+            except NOT_JSON:
                 return ""
         if authentication.token or not authentication.inquiry:
             return ""

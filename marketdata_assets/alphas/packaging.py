@@ -42,6 +42,7 @@ from marketdata_assets.alphas.raw_files import (
     read_raw,
 )
 from marketdata_assets.fanout import Fanout
+from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Opener
 from marketdata_assets.loading.replacing import replacing
@@ -153,7 +154,7 @@ def recorded(root: Path, account: str, kind: Kind, month: str, form: type[T]) ->
     """What is on record of a month as a Mark or, which takes less time, as Records."""
     try:
         return msgspec.json.decode(_mark(root, account, kind, month).read_bytes(), type=form)
-    except (FileNotFoundError, msgspec.DecodeError):  # cut off by a crash; packaging the month again rewrites it
+    except (FileNotFoundError, *NOT_JSON):  # cut off by a crash; packaging the month again rewrites it
         return form()
 
 

@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from marketdata_assets.input_limits import NOT_JSON
+
 if TYPE_CHECKING:
     from marketdata_assets.budget import Budget, Quota
 
@@ -151,7 +153,7 @@ class FileStore:
             content = json.loads(data)
             machine, *times = content["machine"], *(float(content[name]) for name in ("turn", "written", "time"))
             before = _State(machine, *times)
-        except (ValueError, TypeError, KeyError):
+        except (*NOT_JSON, TypeError, KeyError, OverflowError):
             return self._write(handle, fresh, now + budget.spacing)
         here = before.machine == fresh.machine
         possible = abs(before.time) < _LAST_TIME and before.wait <= max(budget.spacing, LONGEST_BLOCK_SECONDS)
@@ -176,7 +178,7 @@ def _counts(data: bytes) -> dict[int, int]:
     """The counts of the file; a damaged file counts as empty."""
     try:
         return {int(number): int(count) for number, count in json.loads(data or b"{}").items()}
-    except (ValueError, TypeError, AttributeError):
+    except (*NOT_JSON, TypeError, AttributeError, OverflowError):
         return {}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from marketdata_assets.exchanges.records import DeadLetter, Exchange, MarketType
+from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.logs import get_logger
 
 MB = 1 << 20
@@ -27,12 +28,12 @@ class Checkpoint:
         """By market, as `binance spot`; empty before the first run, or when the file is damaged."""
         try:
             moments = json.loads(self.file.read_bytes())
+            return {str(name): int(moment) for name, moment in moments.items()}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, *NOT_JSON, TypeError, AttributeError, OverflowError) as error:
             log.warning("checkpoint_unreadable", file=str(self.file), error=error, effect="no gap for the stop")
             return {}
-        return {str(name): int(moment) for name, moment in moments.items()} if isinstance(moments, dict) else {}
 
     def write(self, moments: Mapping[str, int]) -> None:
         """Replace the file atomically. Markets that are not named keep their checkpoint."""

@@ -22,6 +22,7 @@ from marketdata_assets.exchanges.tables import stream_positions
 from marketdata_assets.exchanges.tables.gaps import DISCARDED, loss_streams
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.exchanges.tables.stream_positions import Market, Position
+from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.logs import get_logger
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _decoded(payload: bytes) -> _Where | None:
     """None for a message that is in quarantine."""
     try:
         return _where.decode(payload)
-    except msgspec.MsgspecError:
+    except NOT_JSON:
         return None
 
 

@@ -20,7 +20,7 @@ import polars as pl
 
 from marketdata_assets.flows import columns, header
 from marketdata_assets.flows.definition import Loader
-from marketdata_assets.input_limits import MAX_DOCUMENT_VALUES
+from marketdata_assets.input_limits import MAX_DOCUMENT_VALUES, NOT_JSON
 from marketdata_assets.loading.errors import BadFile, BadHeader
 from marketdata_assets.loading.files import HashedStream, Unit, document
 from marketdata_assets.loading.rejects import LINE, Rejects
@@ -71,13 +71,13 @@ def _values(stream: HashedStream, unit: Unit, loader: Loader) -> list[Any]:
         )
     try:
         found = values_of(at(decoded(raw.decode(loader.encoding)), loader.rows)) if raw.strip() else []
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except NOT_JSON as error:
         raise BadFile(unit.place, f"not JSON: {error}") from error
     if found is None:
         raise BadFile(unit.place, f"no rows at {loader.rows or 'its top'}; correct loader.rows")
     if found and isinstance(found[0], list) and not any(source.isdigit() for source in loader.columns):
         names, *rows = found
-        if {*header.required(loader)} <= {name for name in names if isinstance(name, str)}:
+        if all(isinstance(name, str) for name in names) and {*header.required(loader)} <= {*names}:
             fits = len(names)  # a row of another length is left as it is, and rejected
             return [
                 dict(zip(names, row, strict=True)) if isinstance(row, list) and len(row) == fits else row

@@ -15,7 +15,7 @@ from marketdata_assets.flows.definition import Format
 from marketdata_assets.flows.shape import Row
 from marketdata_assets.loading import parquet_slices
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import FileState, Opener, Stream, Unit, document, units_of
+from marketdata_assets.loading.files import FileState, Opener, Stream, Unit, document, naming_failures, units_of
 
 BYTES = 1024 * 1024
 ROWS = 10_000
@@ -73,7 +73,7 @@ def read(path: Path, encoding: str | None = None) -> Sample:
     unit = max(units, key=lambda one: one.size)
     name = unit.name.lower().removesuffix(".gz").removesuffix(".zst")
     kind = FORMATS.get(Path(name).suffix, "csv")
-    with Opener() as opener, opener.open(unit) as stream:
+    with Opener() as opener, opener.open(unit) as stream, naming_failures(unit.place):
         match kind:
             case "parquet":
                 return _of_parquet(unit, stream)
@@ -194,7 +194,8 @@ def _of_json(unit: Unit, raw: bytes, kind: Format, given: str | None) -> Sample:
         values = json_lines.values_of(json_lines.at(document, keys["rows"])) or []
         if left := [".".join(one) for one in others if found and one and one[:-1] == found[:-1] and one != found]:
             unsure.append(f"rows are taken from {keys['rows']}, and none from {', '.join(left)[:100]} (rows)")
-        if values and isinstance(values[0], list) and all(shape.kind(_text(one)) == "text" for one in values[0]):
+        lists = [row for row in values if isinstance(row, list)]
+        if values and lists == values and all(isinstance(one, str) and shape.kind(one) == "text" for one in values[0]):
             below = [[*map(_text, row)] for row in values[1:LINES_TRIED] if len(row) == len(values[0])]
             if {*shape.kinds(below)} & {"number", "time"}:
                 values = [dict(zip(values[0], row, strict=False)) for row in values[1:]]

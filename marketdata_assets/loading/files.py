@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from stat import S_ISREG
 from typing import IO, NamedTuple, Protocol, cast
@@ -24,6 +25,7 @@ from typing import IO, NamedTuple, Protocol, cast
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
+from marketdata_assets.errors import MarketDataError
 from marketdata_assets.input_limits import MAX_DOCUMENT_BYTES, LineTooLong, TooLarge, check_unpacked
 from marketdata_assets.loading.archives import (
     COPY_BYTES,
@@ -37,7 +39,7 @@ from marketdata_assets.loading.archives import (
     opened_zip,
     unpacked_zstd,
 )
-from marketdata_assets.loading.errors import BadFile, LoadError
+from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.member_names import UTF8_FLAG, is_hidden, member_name, problem, readable
 from marketdata_assets.loading.overwrites import unchanged
 
@@ -271,10 +273,10 @@ class Opener:
             self._archive.close()
         self._archive = self._file = None
 
-    def _open(self, unit: Unit, file: Stream | None, stack: ExitStack) -> tuple[Stream, int]:
+    def _open(self, unit: Unit, file: FileIO | None, stack: ExitStack) -> tuple[Stream, int]:
         if unit.problem:
             raise BadFile(unit.place, unit.problem)
-        raw, packed = self._open_member(unit, stack) if file is None else (file, unit.file.size)
+        raw, packed = self._open_member(unit, stack) if file is None else (file, os.fstat(file.fileno()).st_size)
         name = unit.name.lower()
         if name.endswith(".gz"):
             return gzip.GzipFile(fileobj=cast(IO[bytes], raw)), packed
@@ -324,15 +326,17 @@ class HashedStream:
 
 @contextmanager
 def naming_failures(place: str) -> Iterator[None]:
-    """Turn what opening and reading files, gzip streams and zips may raise into BadFile."""
+    """Turn whatever a file makes its readers raise into BadFile, except errors that have a name already."""
     try:
         yield
     except FileNotFoundError as error:
         raise BadFile(place, "the file was moved away while it was being loaded") from error
     except LineTooLong as error:
         raise BadFile(place, f"not a text file: {error}") from error
-    except (LoadError, TooLarge) as error:
-        raise (error if isinstance(error, LoadError) else BadFile(place, str(error))) from error.__cause__
+    except TooLarge as error:
+        raise BadFile(place, str(error)) from error
+    except MarketDataError:
+        raise
     except (*DAMAGED, zlib.error, gzip.BadGzipFile, EOFError, LookupError, struct.error) as error:
         raise BadFile(place, f"damaged: {error}") from error
     except Exception as error:  # whatever readers of files and archives raise for bytes that are none

@@ -320,7 +320,8 @@ def table(file: FileState) -> TextTable | None:
             raise BadFile(str(file.path), getattr(error, "cause", str(error))) from error
     try:
         with unchanged(str(file.path), file.path, BadFile):
-            found = parquet_slices.slices(_source(file.path), file.size, str(file.path), times=MOST_TIMES_WHOLE)
+            source, size = _source(file.path), file.path.stat().st_size
+            found = parquet_slices.slices(source, size, str(file.path), times=MOST_TIMES_WHOLE)
             rows = pl.concat(found)
     except (LoadError, OSError) as error:
         raise BadFile(str(file.path), getattr(error, "cause", str(error))) from error
