@@ -35,7 +35,7 @@ MAX_NESTING = 8
 MAX_DOCUMENT_BYTES, MAX_DOCUMENT_VALUES = 256 * 1024 * 1024, 20_000_000
 """Of what is in memory as a whole, unpacked: a JSON document, a workbook, a page. A value takes about 80 bytes."""
 
-MAX_CELLS = 50_000_000
+MAX_CELLS = 20_000_000
 """Of a sheet, those between its cells included: readers keep the whole rectangle."""
 
 

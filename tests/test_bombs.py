@@ -147,6 +147,19 @@ def parquet(rows: int, value: object, groups: int = 1) -> bytes:
     return out.getvalue()
 
 
+def repeated(rows: int, columns: int) -> bytes:
+    """An ods of one cell that is repeated."""
+    cell = f'<table:table-cell table:number-columns-repeated="{columns}"><text:p>a</text:p></table:table-cell>'
+    content = (
+        f'<table:table><table:table-row table:number-rows-repeated="{rows}">{cell}</table:table-row></table:table>'
+    )
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as book:
+        book.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        book.writestr("content.xml", content)
+    return out.getvalue()
+
+
 def workbook(change: Callable[[bytes], bytes]) -> bytes:
     """A workbook whose sheet has been changed."""
     out, book = io.BytesIO(), openpyxl.Workbook()
@@ -171,10 +184,11 @@ def workbook(change: Callable[[bytes], bytes]) -> bytes:
             "a.xlsx",
             lambda: workbook(lambda data: data.replace(b'r="A2"', b'r="XFD1048576"')),
             SHEETS,
-            "limit is 500000",
+            "limit is 200000",
         ),
+        ("a.ods", lambda: repeated(2000, 16384), SHEETS, "limit is 20000000 cells"),
         ("a.xlsx", lambda: workbook(lambda data: data + b" " * (300 * MB)), SHEETS, "times its"),
-        ("a.xls", lambda: b"<table><tr>" + b"<td colspan=999>1" * 100_000, SHEETS, "limit is 50000000 cells"),
+        ("a.xls", lambda: b"<table><tr>" + b"<td colspan=999>1" * 100_000, SHEETS, "limit is 20000000 cells"),
         ("a.json.gz", lambda: gzipped(b"["), JSON, "it has more than 256 MB, unpacked; deliver JSON lines"),
         ("a.json", lambda: b"[" + b"[]," * 30_000_000 + b"[]]", JSON, "a JSON document of 60000002 values; the limit"),
         ("a.json", lambda: b"[" * 200_000, JSON, "not JSON"),

@@ -21,6 +21,7 @@ from marketdata_assets.loading.files import HashedStream, Unit, document, naming
 from marketdata_assets.loading.rejects import LINE, Rejects
 
 LONGEST_PLACE = 64
+_TIMES = rb"""-repeated\s*=\s*["']([0-9]{1,20})"""
 _PLACE = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,20})["']""")
 """Of a cell or row in the XML of a sheet."""
 
@@ -103,6 +104,8 @@ def _check_size(data: bytes) -> None:
                     for letters, digits in _PLACE.findall(rest + piece) if "sheet" in name else ():
                         rows, columns = max(rows, int(digits)), max(columns, _number(letters))
                     rest = piece[-LONGEST_PLACE:]
+            if name == "content.xml":
+                rows, columns = _repeated(book.read(name))
             if rows * columns > MAX_CELLS:
                 cause = f"its cells span {rows} rows and {columns} columns; the limit is {MAX_CELLS} cells"
                 raise TooLarge(f"{cause}. Clear the cell that is far from the others")
@@ -111,6 +114,19 @@ def _check_size(data: bytes) -> None:
 def _number(letters: bytes) -> int:
     """The number of a column, such as 28 of AB."""
     return functools.reduce(lambda number, letter: 26 * number + (letter & 31), letters, 0)
+
+
+def _repeated(sheets: bytes) -> tuple[int, int]:
+    """The rows that the sheets of an ods have with a value, and the most columns of one up to its last value."""
+    rows = columns = 0
+    for row in sheets.split(b"table-row"):
+        last = max(row.rfind(b"table-cell>"), row.rfind(b"value"))
+        if last >= 0:
+            cells = row[: row.find(b">", last)]
+            times = {what: [int(one) for one in re.findall(what + _TIMES, cells)] for what in (b"rows", b"columns")}
+            rows += max(times[b"rows"], default=1)
+            columns = max(columns, sum(times[b"columns"]) + cells.count(b"table-cell"))
+    return rows, columns
 
 
 def _fastexcel(place: str) -> Any:

@@ -14,7 +14,7 @@ _CELLS = ("td", "th")
 
 def is_page(data: bytes) -> bool:
     """Whether bytes are a page with a table."""
-    return b"<table" in data[:1_000_000].lower()
+    return not data.startswith(b"PK") and b"<table" in data[:1_000_000].lower()
 
 
 def cells(data: bytes, place: str) -> pl.DataFrame:
