@@ -101,19 +101,15 @@ def _check_size(data: bytes) -> None:
                     if unpacked > MAX_DOCUMENT_BYTES:
                         limit = MAX_DOCUMENT_BYTES // 1024 // 1024
                         raise TooLarge(f"it unpacks to more than {limit} MB; deliver CSV, or a workbook for each sheet")
-                    for letters, digits in _PLACE.findall(rest + piece) if "sheet" in name else ():
-                        rows, columns = max(rows, int(digits)), max(columns, _number(letters))
+                    for letters, digits in _PLACE.findall(rest + piece):
+                        column = functools.reduce(lambda number, letter: 26 * number + (letter & 31), letters, 0)
+                        rows, columns = max(rows, int(digits)), max(columns, column)
                     rest = piece[-LONGEST_PLACE:]
             if name == "content.xml":
                 rows, columns = _repeated(book.read(name))
             if rows * columns > MAX_CELLS:
                 cause = f"its cells span {rows} rows and {columns} columns; the limit is {MAX_CELLS} cells"
                 raise TooLarge(f"{cause}. Clear the cell that is far from the others")
-
-
-def _number(letters: bytes) -> int:
-    """The number of a column, such as 28 of AB."""
-    return functools.reduce(lambda number, letter: 26 * number + (letter & 31), letters, 0)
 
 
 def _repeated(sheets: bytes) -> tuple[int, int]:
