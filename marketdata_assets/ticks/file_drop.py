@@ -355,7 +355,12 @@ def missing(path: Path, columns: Sequence[str], names: Sequence[str]) -> BadFile
 
 
 def times(column: pl.Series, session: Session) -> pl.Expr:
-    """The column `ts` in UTC; null where it cannot be parsed."""
+    """The column `ts` in UTC; null where it cannot be parsed, or is of a year that ClickHouse does not have."""
+    found = _instants(column, session)
+    return pl.when(found.dt.year().is_between(1900, 2299)).then(found)
+
+
+def _instants(column: pl.Series, session: Session) -> pl.Expr:
     clock = pl.col("ts")
     if isinstance(column.dtype, pl.Datetime):
         if column.dtype.time_zone:
