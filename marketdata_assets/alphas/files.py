@@ -1,7 +1,6 @@
 """The files of the alphas folder: listed, locked and replaced atomically, and the lines of packages."""
 
 import datetime as dt
-import fcntl
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,13 +10,14 @@ from pathlib import Path
 
 import zstandard
 
+from marketdata_assets import state_files
 from marketdata_assets.input_limits import MAX_LINE_BYTES, LineTooLong, lines
 from marketdata_assets.loading.archives import unpacked_zstd
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import FileState, Unit, units_of
+from marketdata_assets.loading.files import Delivered, Unit, units_of
 from marketdata_assets.loading.member_names import is_documentation
 from marketdata_assets.loading.overwrites import unchanged
-from marketdata_assets.loading.replacing import replacing
+from marketdata_assets.state_files import replacing
 
 PLAIN, ZSTD = ".ndjson", ".ndjson.zst"
 LEVEL = 3
@@ -84,7 +84,7 @@ def write(path: Path, lines: Iterable[bytes]) -> None:
 
 
 @lru_cache(maxsize=1000)
-def members_of(file: FileState) -> tuple[Unit, ...]:
+def members_of(file: Delivered) -> tuple[Unit, ...]:
     """The members of a zip of raw files, but for its documentation. Raises BadFile."""
     units = tuple(unit for unit in units_of(file) if not is_documentation(unit.member))
     for unit in units:
@@ -97,8 +97,8 @@ def members_of(file: FileState) -> tuple[Unit, ...]:
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of `folder`, waiting for other processes. The lock file is never removed, or two could hold it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with state_files.opened(folder.parent / f".{folder.name}.lock") as file:
+        state_files.lock(file)
         yield
 
 

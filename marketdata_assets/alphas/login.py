@@ -29,12 +29,12 @@ from pathlib import Path
 import httpx
 import msgspec
 
+from marketdata_assets import secret_values, state_files
 from marketdata_assets.alphas.accounts import Credentials
 from marketdata_assets.alphas.api_requests import ApiRequests, Authentication, decode_authentication, reason
 from marketdata_assets.alphas.errors import IdentityCheckRequired, LoginRejected, RequestRejected
-from marketdata_assets.budget import private_folder
-from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.logs import get_logger
+from marketdata_assets.state_files import private_folder
 
 REFRESH_SECONDS = 1800.0
 """A login with less time left, or less than half of a shorter life, is renewed."""
@@ -129,21 +129,19 @@ class SessionFile:
 
     def load(self) -> Stored:
         """What is stored; nothing when the file is missing, of another owner or unreadable."""
-        try:
-            stored = msgspec.json.decode(self.path.read_bytes(), type=Stored)
-        except (FileNotFoundError, *NOT_JSON):
+        stored = state_files.read(self.path, msgspec.json.Decoder(Stored).decode)
+        if stored is None or stored.owner != self.owner:
             return Stored()
-        return stored if stored.owner == self.owner else Stored()
+        for held in (stored.session, stored.pending):
+            for cookie in held.cookies if held else ():
+                secret_values.hide(cookie.value)
+        return stored
 
     def save(
         self, *, session: Session | None = None, pending: Pending | None = None, rejection: Rejection | None = None
     ) -> None:
         """Replace what is stored, atomically; the caller holds `locked`."""
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.encode(Stored(self.owner, session, pending, rejection)))
-        partial.replace(self.path)
+        state_files.write(self.path, msgspec.json.encode(Stored(self.owner, session, pending, rejection)))
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
@@ -347,7 +345,7 @@ class Login:
                 return str(httpx.URL(self._api.url + PATH).join(location))
             try:
                 authentication = decode_authentication(response.content)
-            except NOT_JSON:
+            except (msgspec.MsgspecError, ValueError, RecursionError):
                 return ""
         if authentication.token or not authentication.inquiry:
             return ""

@@ -18,36 +18,18 @@ from typing import IO, NamedTuple, TypeVar
 
 import msgspec
 
+from marketdata_assets import state_files
 from marketdata_assets.alphas import layout
 from marketdata_assets.alphas.file_index import Listed, Pair, list_packages, listed, months_by_account
-from marketdata_assets.alphas.files import (
-    CHUNK_BYTES,
-    PLAIN,
-    ZSTD,
-    day_of,
-    holds,
-    locked,
-    read_package,
-    write,
-)
+from marketdata_assets.alphas.files import CHUNK_BYTES, PLAIN, ZSTD, day_of, holds, locked, read_package, write
 from marketdata_assets.alphas.layout import KINDS, Kind, month_window
-from marketdata_assets.alphas.raw_files import (
-    Alpha,
-    NoAlpha,
-    Reject,
-    alpha_of,
-    compact,
-    not_utf8,
-    raw_files,
-    read_raw,
-)
+from marketdata_assets.alphas.raw_files import Alpha, NoAlpha, Reject, alpha_of, compact, not_utf8, raw_files, read_raw
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Opener
-from marketdata_assets.loading.replacing import replacing
 from marketdata_assets.loading.reports import Countdown
 from marketdata_assets.progress import Progress, report
+from marketdata_assets.state_files import replacing
 
 OLDEST = dt.datetime.min.replace(tzinfo=dt.UTC)
 
@@ -152,10 +134,8 @@ T = TypeVar("T", bound=Records)
 
 def recorded(root: Path, account: str, kind: Kind, month: str, form: type[T]) -> T:
     """What is on record of a month as a Mark or, which takes less time, as Records."""
-    try:
-        return msgspec.json.decode(_mark(root, account, kind, month).read_bytes(), type=form)
-    except (FileNotFoundError, *NOT_JSON):  # cut off by a crash; packaging the month again rewrites it
-        return form()
+    known = state_files.read(_mark(root, account, kind, month), msgspec.json.Decoder(form).decode)
+    return form() if known is None else known  # packaging the month again rewrites it
 
 
 def _mark(root: Path, account: str, kind: Kind, month: str) -> Path:

@@ -17,8 +17,7 @@ import msgspec
 
 from marketdata_assets.alphas.file_index import Listed, listed
 from marketdata_assets.alphas.layout import SECOND, Kind, Window, month_window, slice_path, slices_folder
-from marketdata_assets.input_limits import NOT_JSON
-from marketdata_assets.loading.replacing import replacing
+from marketdata_assets.state_files import replacing
 
 _STALE_PARTIAL_SECONDS = 3600.0
 
@@ -117,7 +116,7 @@ def supersede(
             if all(holds(head.id) for head in ids):
                 piece.path.unlink()
                 removed.append(piece.path)
-        except NOT_JSON:
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             removed.append(piece.path.rename(piece.path.with_name(f"{piece.path.name}.bad")))
         except FileNotFoundError:
             continue

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from marketdata_assets.input_limits import NOT_JSON
+from marketdata_assets.state_files import private_folder
 
 if TYPE_CHECKING:
     from marketdata_assets.budget import Budget, Quota
@@ -153,7 +153,7 @@ class FileStore:
             content = json.loads(data)
             machine, *times = content["machine"], *(float(content[name]) for name in ("turn", "written", "time"))
             before = _State(machine, *times)
-        except (*NOT_JSON, TypeError, KeyError, OverflowError):
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
             return self._write(handle, fresh, now + budget.spacing)
         here = before.machine == fresh.machine
         possible = abs(before.time) < _LAST_TIME and before.wait <= max(budget.spacing, LONGEST_BLOCK_SECONDS)
@@ -178,15 +178,8 @@ def _counts(data: bytes) -> dict[int, int]:
     """The counts of the file; a damaged file counts as empty."""
     try:
         return {int(number): int(count) for number, count in json.loads(data or b"{}").items()}
-    except (*NOT_JSON, TypeError, AttributeError, OverflowError):
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         return {}
-
-
-def private_folder(folder: Path) -> None:
-    """Create `folder` if it is missing, with access for its owner only."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_mode & 0o077:
-        folder.chmod(0o700)
 
 
 @cache

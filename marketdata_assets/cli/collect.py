@@ -12,6 +12,7 @@ import typer
 import yaml
 
 from marketdata_assets import logs
+from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import existing_files
 from marketdata_assets.collector import config as configuration
@@ -24,7 +25,6 @@ from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from marketdata_assets.budget import BudgetPlace
     from marketdata_assets.collector.pattern_matches import PatternMatches
     from marketdata_assets.collector.service import Collector
     from marketdata_assets.collector.status import Report
@@ -87,19 +87,19 @@ def check(
         output.as_json({"config": values, "servers": about, "patterns": [asdict(one) for one in patterns]})
         return
     for name, value in about.items():
-        sys.stdout.write(f"# {name}: {value}\n")
+        output.console().print(f"# {name}: {value}")
     for market in patterns:
         _tell_matches(market)
-    yaml.safe_dump(values, sys.stdout, sort_keys=False, allow_unicode=True)
+    output.console().print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), end="")
 
 
 def _tell_matches(market: "PatternMatches") -> None:
     name = f"{market.exchange} {market.market_type}"
     if market.unknown:
-        sys.stdout.write(f"# {name}: patterns not matched, {market.unknown}\n")
+        output.console().print(f"# {name}: patterns not matched, {market.unknown}")
     for pattern, names in market.matched.items():
         more = ", ..." if len(names) > SHOWN else ""
-        sys.stdout.write(f"# {name}: {pattern} matches {len(names):,}: {', '.join(names[:SHOWN])}{more}\n")
+        output.console().print(f"# {name}: {pattern} matches {len(names):,}: {', '.join(names[:SHOWN])}{more}")
 
 
 def metrics() -> None:

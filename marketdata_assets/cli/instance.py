@@ -5,19 +5,19 @@ Everything heavy is imported inside the functions, so that `marketdata --help` s
 
 import datetime as dt
 import os
+import signal
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from marketdata_assets import secret_values
+from marketdata_assets import secret_values, state_files
 from marketdata_assets.cli import output
-from marketdata_assets.cli.interrupts import interrupted_by
 from marketdata_assets.errors import TerminalError, TransientError
 from marketdata_assets.loading.file_ledger import FileEntry, counts, summary
 from marketdata_assets.local import endpoints, run_lock
@@ -91,7 +91,7 @@ class RunOutcome:
     def print_files(self) -> None:
         """Print the states of the delivered files, where there are any: the last line of every load."""
         if self.files:
-            output.console().print(f"files         {summary(self.files)}", markup=False)
+            output.console().print(f"files         {summary(self.files)}")
 
 
 def finish(
@@ -116,7 +116,8 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
     Raises CannotRun when the folder that the settings name has no dagster.yaml.
     """
     home = settings.root / "dagster"
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)  # logs of runs and the token of the UI are below
+    state_files.private_folder(settings.root)
+    state_files.private_folder(home)  # logs of runs and the token of the UI are below
     if settings.dagster_home is None:
         _place((PACKAGE / "dagster.yaml").read_bytes(), home / "dagster.yaml")
     elif not (settings.dagster_home / "dagster.yaml").is_file():
@@ -149,10 +150,7 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
 def _place(content: bytes, file: Path) -> None:
     """Write the file in one step, and only where it is another: processes that start at the same time read it."""
     if not file.exists() or file.read_bytes() != content:
-        handle, name = mkstemp(dir=file.parent)  # containers that share the folder have the same process ids
-        with os.fdopen(handle, "wb") as new:
-            new.write(content)
-        Path(name).replace(file)
+        state_files.write(file, content)
 
 
 def adopt(settings: Settings) -> None:
@@ -205,6 +203,42 @@ def dagster_instance(settings: Settings) -> "Iterator[DagsterInstance]":
             f"Dagster's storage is not answering ({cause}). What is committed stays, and the run ends"
             ' as failed; start the server ("marketdata doctor" names what is missing) and give the command again.'
         ) from error
+
+
+INTERRUPT_POLL_SECONDS = 1.0
+OTHERS = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def interrupted_by(requested: Callable[[], bool]) -> Iterator[None]:
+    """Let OTHERS, and `requested` when it becomes true, interrupt the block like Ctrl-C; `nohup` keeps its meaning.
+
+    Dagster has a handler of SIGINT of its own while a run is in progress, which is the one that is called.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ended = threading.Event()
+    watch = threading.Thread(target=_watch, args=[requested, ended], daemon=True)
+    before = {number: signal.getsignal(number) for number in OTHERS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    watch.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watch.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _watch(requested: Callable[[], bool], ended: threading.Event) -> None:
+    while not ended.wait(INTERRUPT_POLL_SECONDS):
+        if requested():
+            os.kill(os.getpid(), signal.SIGINT)
+            return
 
 
 def run_job(
@@ -349,5 +383,5 @@ def of_each_domain(*domains: Callable[[], list[dict[str, Any]]]) -> list[dict[st
     if len(absent) == len(domains):
         raise absent[0]
     for cause in absent:
-        output.notes().print(f"left out: {cause}", markup=False)
+        output.notes().print(f"left out: {cause}")
     return rows

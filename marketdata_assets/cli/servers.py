@@ -73,7 +73,7 @@ def serve(settings: Settings, found: dict[str, str], watch: Watch, ui: bool) -> 
                 watch.look(time.monotonic())
                 time.sleep(LOOK_SECONDS)
         url = link(settings)
-        output.notes().print(f"Dagster UI in a few seconds at {url}", soft_wrap=True, highlight=False)
+        output.login_link("Dagster UI in a few seconds at", url)
         output.notes().print("Ctrl-C stops everything, the data stays")
         command = [sys.executable, "-m", "marketdata_assets.ui.processes", str(settings.ui_port)]
         process = subprocess.Popen(
@@ -105,7 +105,7 @@ def _forward_output(process: subprocess.Popen[bytes], stopping: threading.Event)
     assert process.stdout is not None
     for line in process.stdout:
         if not stopping.is_set():
-            sys.stderr.buffer.write(line)
+            sys.stderr.buffer.write(output.forwarded(line))
             sys.stderr.buffer.flush()
 
 
@@ -118,7 +118,7 @@ def doctor(as_json: output.Json = False) -> None:
     machine = problems(Settings().root)
     if not as_json:
         for problem in machine:  # first of all, since libraries crash on a processor that lacks what they need
-            output.notes().print(f"[yellow]machine:[/] {problem}")
+            output.warn("machine:", problem)
     from marketdata_assets.reference.status import REMEDY
     from marketdata_assets.resources import ClickHouse, Mongo, Nats, Postgres
 
@@ -148,7 +148,7 @@ def doctor(as_json: output.Json = False) -> None:
             if one.remedy:
                 output.console().print(f"  remedy: {one.remedy}")
         if calendar.warning:
-            output.console().print(f"[yellow]calendar:[/] {calendar.warning}\n  remedy: {REMEDY}")
+            output.console().print(f"calendar: {calendar.warning}\n  remedy: {REMEDY}")
         else:
             output.console().print(f"calendar: trading days are known until {calendar.known_until} ({calendar.source})")
         for problem in folders:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -19,12 +19,10 @@ from marketdata_assets.cli.instance import CannotRun, RunOutcome, dagster_instan
 from marketdata_assets.loading.file_ledger import name_in
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.progress import report
+from marketdata_assets.reference.records import Listing
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks import providers_file
 from marketdata_assets.ticks.providers_file import DELIVERS, Table
-
-if TYPE_CHECKING:
-    from marketdata_assets.reference.records import Listing
 
 ALL = "ALL"
 REMOVAL, FORGET = "symbols remove", "ticks forget"  # in place of the id of a run, in the log of attempts
@@ -108,9 +106,9 @@ def _load_due_files(settings: Settings, tables: Sequence[Table] | None, config: 
     with stores.clickhouse() as client:
         ensure(client)
         changed = file_ledger.changed_by_table(client, files, dt.datetime.now(dt.UTC))
-    taken = [table for table, found in changed.items() if found.units and table in (tables or changed)]
+    taken = [table for table, found in changed.items() if found and table in (tables or changed)]
     months: dict[str, set[str]] = {}
-    for unit in (unit for table in taken for unit in changed[table].units):
+    for unit in (unit for table in taken for unit in changed[table]):
         months.setdefault(unit.month, set()).add(unit.symbol)
     if not months:
         return RunOutcome(True, None, {})
@@ -316,7 +314,7 @@ def refresh_symbols(provider: Providers = None, as_json: output.Json = False) ->
             output.console().print(f"symbols       {metadata['dagster/row_count']:,} ({sources}), {changes}")
             if metadata["removed"]:
                 names = metadata["removed_symbols"]
-                output.console().print(f"not registered, since a person removed them: {names}", markup=False)
+                output.console().print(f"not registered, since a person removed them: {names}")
 
     named = known_providers(provider)
     _check_folder(Settings(), named)

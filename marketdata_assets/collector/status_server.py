@@ -6,6 +6,7 @@ GET /health, /metrics, /status, /scheduler; POST /subscriptions.
 import datetime as dt
 import hmac
 import re
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from difflib import get_close_matches
@@ -19,7 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from marketdata_assets.collector.errors import NotCollected, NotListed, UnknownSymbols
 from marketdata_assets.collector.health import Health
-from marketdata_assets.collector.listening import listen
+from marketdata_assets.collector.listening import HttpServer
 from marketdata_assets.collector.status import Status, as_dict, scheduler
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.exchanges import venues
@@ -67,13 +68,12 @@ class Source(Protocol):
         ...
 
 
-class StatusServer:
+class StatusServer(HttpServer):
     """The HTTP server of one collector."""
 
     def __init__(self, source: Source, host: str, port: int, token: str | None = None) -> None:
-        self.host, self.port = host, port
+        super().__init__(host, port)
         self._source, self._token = source, token
-        self._runner: web.AppRunner | None = None
 
     @property
     def url(self) -> str:
@@ -88,22 +88,40 @@ class StatusServer:
         app.router.add_get("/scheduler", partial(self._view, scheduler))
         app.router.add_post("/subscriptions", self._subscriptions)
         remedy = "Stop the program that uses it, or set HTTP_PORT to another (0: any free port)."
-        self._runner, self.port = await listen(app, self.host, self.port, remedy)
-
-    async def stop(self) -> None:
-        """Finish requests in progress, and stop listening."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self.listen(app, remedy)
 
     @web.middleware
     async def _counted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         path = request.path if request.match_info.route.resource else "other"
         try:
-            answer = await handler(request)
+            answer = self._misdirected(request) or await handler(request)
         except web.HTTPException as error:
             answer = _rejection(error.status, error.reason, error.headers.get("Allow"))
         self._source.requests[path, answer.status] += 1
         return answer
+
+    def _misdirected(self, request: web.Request) -> web.Response | None:
+        """Why a view under this name is rejected: one that resolves to this machine makes a page of it the same site.
+
+        A name of the public DNS has a dot; those of a local network, of containers and addresses stay allowed.
+        """
+        name = _host_of(request.host) or ""
+        ours = name in LOOPBACK or name == self.host
+        if not ours and self.host not in LOOPBACK:
+            address = re.fullmatch(r"[0-9.]+|[0-9a-f:.]+:[0-9a-f:.]*", name)
+            local = "." not in name or name.endswith((".local", ".internal", ".svc", ".localhost", ".lan"))
+            ours = bool(name) and (bool(address) or local or name in (socket.gethostname(), socket.getfqdn()))
+        if ours or request.method == "POST" or self._is_token(request):
+            return None
+        return _rejection(421, f"host {request.host} is unknown: call this machine by its address, or send the token")
+
+    def _is_token(self, request: web.Request) -> bool:
+        kind, _, given = request.headers.get("Authorization", "").partition(" ")
+        return (
+            self._token is not None
+            and kind.lower() == "bearer"
+            and hmac.compare_digest(given.strip().encode(), self._token.encode())
+        )
 
     async def _health(self, _: web.Request) -> web.Response:
         status = self._source.status()
@@ -150,8 +168,7 @@ class StatusServer:
         if self._token is None and self.host not in LOOPBACK:
             return _rejection(403, "changes from other machines need a token: set MARKETDATA_COLLECTOR_TOKEN")
         if self._token is not None:
-            kind, _, given = request.headers.get("Authorization", "").partition(" ")
-            if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token.encode()):
+            if not self._is_token(request):
                 rejection = _rejection(401, "send the token as: Authorization: Bearer TOKEN")
                 rejection.headers["WWW-Authenticate"] = "Bearer"
                 return rejection

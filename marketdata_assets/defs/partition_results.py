@@ -6,9 +6,16 @@ from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.dagster_internals import finish_step, is_of_command
+from marketdata_assets.dagster_internals import (
+    StepContext,
+    finish_step,
+    is_of_command,
+    log_materializations,
+    plan_materialization,
+)
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.loading.reports import UnitReport
+from marketdata_assets.secret_values import masked
 
 MAX_LISTED = 20
 OF_TABLE = ("dagster/row_count", "preview", "candlesticks")
@@ -40,6 +47,16 @@ def finish_partitions(
     return result
 
 
+def log_partitions(
+    context: StepContext, asset: str, by_key: Mapping[str, Mapping[str, Any]], failed: Collection[str] = ()
+) -> None:
+    """Log partitions that no step of the run materializes, with their figures; those that `failed` show as failed."""
+    good = sorted(by_key.keys() - set(failed))
+    log_materializations(context, [dg.AssetMaterialization(asset, partition=key, metadata=by_key[key]) for key in good])
+    for key in sorted(failed):
+        plan_materialization(context, dg.AssetKey(asset), key)
+
+
 def selected(context: dg.AssetExecutionContext) -> Collection[dg.AssetKey]:
     """The assets of the run."""
     return context.run.asset_selection or {*context.job_def.asset_layer.executable_asset_keys}
@@ -53,10 +70,20 @@ def as_dagster_failure() -> Iterator[None]:
     """
     try:
         yield
-    except MarketDataError as error:
+    except Exception as error:
+        mask_chain(error)
+        if not isinstance(error, MarketDataError):
+            raise
         if isinstance(error, TransientError):
             retry_later(str(error))
         raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
+def mask_chain(error: BaseException | None) -> None:
+    """Take the secrets out of the texts of an exception and its causes: their traceback is logged and shown."""
+    while error is not None:
+        error.args = tuple(masked(one) if isinstance(one, str) else one for one in error.args)
+        error = error.__cause__ or error.__context__
 
 
 def retry_later(cause: str) -> None:

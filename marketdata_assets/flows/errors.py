@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from marketdata_assets.loading.errors import LoadError
+from marketdata_assets.secret_values import masked, without_password
 
 
 class FlowError(LoadError):
@@ -32,9 +33,8 @@ class SourceFailed(FlowError):
     """The source of a flow's files cannot be read, or some of its files cannot be copied."""
 
     def __init__(self, flow: str, url: str, cause: str) -> None:
-        super().__init__(
-            f"flow {flow}, source {url}: {cause}. What is copied is kept; correct source and run the flow again."
-        )
+        said = f"flow {flow}, source {url}: {cause}. What is copied is kept; correct source and run the flow again."
+        super().__init__(masked(without_password(said)))
 
 
 class MissingColumn(FlowError):
@@ -62,13 +62,6 @@ class CannotRebuild(FlowError):
 
     def __init__(self, flow: str, table: str, cause: str) -> None:
         super().__init__(f"flow {flow}: table {table} is not rebuilt: {cause}. Its rows are unchanged.")
-
-
-class CannotForget(FlowError):
-    """A file of a flow is not forgotten."""
-
-    def __init__(self, flow: str, cause: str) -> None:
-        super().__init__(f"flow {flow}: {cause}")
 
 
 class CannotWrite(FlowError):

@@ -20,6 +20,7 @@ from marketdata_assets.local import password, proctable
 from marketdata_assets.local.errors import PortTaken, ServerFailed
 from marketdata_assets.local.record import ServerRecord
 from marketdata_assets.local.unprivileged import Identity
+from marketdata_assets.state_files import private_folder
 
 POLL_SECONDS = 0.02
 TAIL_LINES = 20
@@ -119,10 +120,9 @@ class Server:
 
     def launch(self) -> None:
         """Start the process and return at once."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o700)
+        private_folder(self.folder)
         password.of(self.folder)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self.log.parent)
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.1"))
         self.spec.prepare(self.folder)

@@ -9,25 +9,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
-from marketdata_assets.errors import MarketDataError, did_you_mean
-from marketdata_assets.loading.files import FileState, file_hash
+from marketdata_assets.errors import MarketDataError
+from marketdata_assets.loading.errors import CannotForget
+from marketdata_assets.loading.files import Delivered, file_hash
 from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.stores import clickhouse, clickhouse_files
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import file_ledger
-from marketdata_assets.ticks.errors import CannotForget
 from marketdata_assets.ticks.file_drop import ORDER_BOOKS, Folder
 from marketdata_assets.ticks.files import NAME, Files
 from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.load_run import LoadOptions
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, Table
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Forgotten:
 
 
 def forget(
-    client: "Client",
+    client: Client,
     files: Files,
     file: str,
     *,
@@ -62,9 +59,7 @@ def forget(
     present = seen.listing.files.filter(pl.col("file") == name)
     if row.is_empty() or (present.is_empty() and not units):
         known = [entry.file for entry in file_ledger.entries(client, files)]
-        raise CannotForget(
-            file, f"no such file in {files.folder}, and nothing of it is loaded; {did_you_mean(file, known)}"
-        )
+        raise CannotForget.unknown("ticks", file, files.folder, known)
     content, flaw = "", ""
     for state in present.iter_rows():
         content, flaw = _content(file_ledger.folder_of(files, table), seen.listing.state(*state))
@@ -86,18 +81,19 @@ def forget(
     mine, others = _rows(client, table, name, units)
     if mine:
         cause = report.failed[0].error if report.failed else "another load wrote them"
-        raise CannotForget(file, f"{mine} of its rows are still there, and the next load takes them out ({cause})")
+        left = f"{mine} of its rows are still there, and the next load takes them out ({cause})"
+        raise CannotForget(f"ticks: {file}", left)
     return Forgotten(file, before[0], others - before[1], tuple(units))
 
 
-def undo(client: "Client", file: str) -> None:
+def undo(client: Client, file: str) -> None:
     """Let the next load take a forgotten file again. Raises CannotForget."""
     table, name = _place(file)
     rows = clickhouse_files.table(client, table.name).filter(pl.col("state") == "forgotten")
     row = rows.filter(pl.col("file") == name)
     if row.is_empty():
         prefix = f"{ORDER_BOOKS}/" if table is ORDER_BOOK else ""
-        raise CannotForget(file, f"it is not forgotten; {did_you_mean(file, [prefix + one for one in rows['file']])}")
+        raise CannotForget.remembered("ticks", file, [prefix + one for one in rows["file"]])
     changes = {"state": "unfinished", "forgotten": "", "error": ""}
     clickhouse_files.record(client, row.with_columns(pl.lit(text).alias(key) for key, text in changes.items()))
 
@@ -108,7 +104,7 @@ def _place(file: str) -> tuple[Table, str]:
     return (ORDER_BOOK, file.removeprefix(f"{ORDER_BOOKS}/")) if books else (TICK_DATA, file)
 
 
-def _content(folder: Folder, file: FileState) -> tuple[str, str]:
+def _content(folder: Folder, file: Delivered) -> tuple[str, str]:
     """The hash of a file, and why nothing of it can be loaded anyway."""
     try:
         return file_hash(file), str(folder.content(file).flaw or "")
@@ -116,7 +112,7 @@ def _content(folder: Folder, file: FileState) -> tuple[str, str]:
         return "", str(error)
 
 
-def _rows(client: "Client", table: Table, name: str, units: Sequence[Unit]) -> tuple[int, int]:
+def _rows(client: Client, table: Table, name: str, units: Sequence[Unit]) -> tuple[int, int]:
     """How many rows of some symbol-months are of a file, and how many are not."""
     sql = f"""
         SELECT toInt64(countIf(file = %(file)s)) AS mine, toInt64(countIf(file != %(file)s)) AS others

@@ -32,7 +32,7 @@ from marketdata_assets.alphas.layout import month_window
 from marketdata_assets.bars import unit as bars
 from marketdata_assets.budget import Budget
 from marketdata_assets.budget.files import FileStore
-from marketdata_assets.collector import checkpoint, config, servers, stream_losses
+from marketdata_assets.collector import config, servers, shard_files, stream_losses
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.jetstream import inspection, nats_connection
 from marketdata_assets.config_files import InvalidConfigFile
@@ -47,7 +47,7 @@ from marketdata_assets.flows.reading import frames, raw_rows
 from marketdata_assets.http_client import HttpClient, RetryPolicy
 from marketdata_assets.loading import text_table
 from marketdata_assets.loading.errors import LoadError
-from marketdata_assets.loading.files import FileState, Opener, Unit, units_of
+from marketdata_assets.loading.files import Opener, Unit, file_at, units_of
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.reference import files as reference
 from marketdata_assets.reference.errors import BadReferenceFile
@@ -161,9 +161,9 @@ def every(fixtures: Path | None, scratch: Path) -> list[Target]:
     ]
 
 
-def written(path: Path, raw: bytes) -> FileState:
+def written(path: Path, raw: bytes) -> Any:
     path.write_bytes(raw)
-    return FileState(path.name, path, len(raw), path.stat().st_mtime_ns)
+    return file_at(path)
 
 
 def changed(pack: Pack, raw: bytes, random: Random) -> bytes:
@@ -468,7 +468,7 @@ def _collector(scratch: Path) -> list[Target]:
 
     def moments(raw: bytes, _: Random) -> None:
         (scratch / "checkpoint.json").write_bytes(raw)
-        checkpoint.Checkpoint(scratch / "checkpoint.json").read()
+        shard_files.Checkpoint(scratch / "checkpoint.json").read()
 
     def budget(raw: bytes, _: Random) -> None:
         for path in (scratch / "budgets").glob("*"):

@@ -19,7 +19,7 @@ import pytest
 import zstandard
 
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import FileState, Opener, Unit, units_of
+from marketdata_assets.loading.files import Opener, Unit, file_at, units_of
 
 MB = 1024 * 1024
 CSV = b"k,v\n1,2\n"
@@ -27,20 +27,16 @@ LITTLE_MEMORY = 400 * MB
 READ = """
 import sys
 from pathlib import Path
-from marketdata_assets.loading.files import FileState, Opener, units_of
+from marketdata_assets.loading.files import Opener, file_at, units_of
 path = Path(sys.argv[1])
 read = 0
 with Opener() as opener:
-    for unit in units_of(FileState(path.name, path, path.stat().st_size, path.stat().st_mtime_ns)):
+    for unit in units_of(file_at(path)):
         with opener.open(unit) as stream:
             while piece := stream.read(1 << 20):
                 read += len(piece)
 print(read)
 """
-
-
-def state(path: Path) -> FileState:
-    return FileState(path.name, path, path.stat().st_size, path.stat().st_mtime_ns)
 
 
 def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -165,7 +161,7 @@ def test_only_the_archives_around_a_member_are_on_disk(tmp_path: Path) -> None:
     random = os.urandom(MB)
     (tmp_path / "all.zip").write_bytes(zipped({f"{number}.zip": zipped({"a.csv": random}) for number in range(20)}))
     with Opener() as opener:
-        for unit in units_of(state(tmp_path / "all.zip")):
+        for unit in units_of(file_at(tmp_path / "all.zip")):
             with opener.open(unit) as stream:
                 assert len(stream.read()) == MB
                 links = {at: at.readlink() for at in Path("/proc/self/fd").iterdir() if at.is_symlink()}
@@ -191,7 +187,7 @@ def test_a_header_that_contradicts_the_directory_is_refused(
 ) -> None:
     data = zipped({"a.csv": CSV}, zipfile.ZIP_STORED)
     (tmp_path / "a.zip").write_bytes(data.replace(at, value, 1))
-    [unit] = units_of(state(tmp_path / "a.zip"))
+    [unit] = units_of(file_at(tmp_path / "a.zip"))
     with Opener() as opener, pytest.raises(BadFile, match=rf"a\.zip!a\.csv: .*{cause}"):
         content(opener, unit)
 
@@ -202,7 +198,7 @@ def test_a_member_that_is_longer_than_the_directory_says_is_refused(tmp_path: Pa
         struct.pack("<I", len(payload)), struct.pack("<I", 8)
     )
     (tmp_path / "a.zip").write_bytes(data)
-    [unit] = units_of(state(tmp_path / "a.zip"))
+    [unit] = units_of(file_at(tmp_path / "a.zip"))
     with Opener() as opener, pytest.raises(BadFile, match="more than the 8 bytes that the directory says"):
         content(opener, unit)
 
@@ -220,6 +216,6 @@ def test_equal_lines_are_no_bomb(name: str, tmp_path: Path) -> None:
         "a.tar.xz": lambda: lzma.compress(tarred("a.csv", data), preset=0),
     }
     (tmp_path / name).write_bytes(pack[name]())
-    [unit] = units_of(state(tmp_path / name))
+    [unit] = units_of(file_at(tmp_path / name))
     with Opener() as opener:
         assert len(content(opener, unit)) == len(data)
