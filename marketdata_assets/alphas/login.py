@@ -345,7 +345,7 @@ class Login:
                 return str(httpx.URL(self._api.url + PATH).join(location))
             try:
                 authentication = decode_authentication(response.content)
-            except msgspec.DecodeError:
+            except (msgspec.MsgspecError, ValueError, RecursionError):
                 return ""
         if authentication.token or not authentication.inquiry:
             return ""
