@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from marketdata_assets.errors import MarketDataError
+from marketdata_assets.standard_streams import guarded
 
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 
@@ -87,6 +89,18 @@ class LazyGroup(TyperGroup):
         listed: dict[str, Any] = {name: TyperCommand(name, help=entry.summary) for name, entry in self._entries.items()}
         options: dict[str, Any] = {"help": self.help, "params": self.params, "rich_markup_mode": self.rich_markup_mode}
         TyperGroup(name=self.name, commands=listed, **options).format_help(ctx, formatter)
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Show a file, or the standard output, that cannot be read or written as a message alone."""
+        try:
+            with guarded():
+                return super().main(*arguments, **options)
+        except OSError as error:
+            from marketdata_assets.cli import output
+
+            if not output.failed_file(error):
+                raise
+            sys.exit(1)
 
     def invoke(self, ctx: Any) -> Any:
         """Show an error of this project as its message alone; any other keeps its traceback."""

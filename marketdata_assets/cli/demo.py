@@ -18,6 +18,7 @@ from marketdata_assets.cli.instance import RunOutcome, environment, environment_
 from marketdata_assets.cli.servers import need_ui_port, serve
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
+from marketdata_assets.standard_streams import service
 from marketdata_assets.ticks.providers_file import TABLES
 
 YEARS = 3
@@ -31,6 +32,7 @@ WINDOWS = {"MARKETDATA_TICKS_MONTHS": "3", "MARKETDATA_EXCHANGE_DAYS": "3"}
 """The period that the samples fill, so that the UI shows no partition without data."""
 
 
+@service()
 def demo(
     ui: Annotated[bool, typer.Option(help="leave the Dagster UI open at the end")] = True,
     as_json: output.Json = False,

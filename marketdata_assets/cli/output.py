@@ -1,6 +1,8 @@
 """What the commands print: tables and bars for people on stderr or stdout, one JSON object for machines on stdout."""
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,10 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Column, Table
 
 from marketdata_assets.progress import reporting_to
+from marketdata_assets.standard_streams import STDOUT
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 WIDTH_IN_A_FILE = 160
+_MODE = "correct its owner and mode, or name another folder: MARKETDATA_HOME is that of all data"
+_SPACE = "free space on its disk"
+REMEDIES = {errno.EACCES: _MODE, errno.EPERM: _MODE, errno.EROFS: _MODE, errno.ENOSPC: _SPACE, errno.EDQUOT: _SPACE}
+REDIRECT = "redirect it to a file or to /dev/null"
 SILENT = Console(file=None, quiet=True)
 
 
@@ -33,6 +40,17 @@ def notes() -> Console:
 def fail(message: str) -> None:
     """Say why a command failed."""
     notes().print(f"[bold red]error[/] {_plain(message)}")
+
+
+def failed_file(error: OSError) -> bool:
+    """Say that a file or the standard output cannot be read or written; False for what concerns neither."""
+    if error.filename is None and error.errno not in REMEDIES:  # a write names no file
+        return False
+    if error.filename != STDOUT or error.errno != errno.EPIPE:  # `| head` has read what it wants
+        remedy = REDIRECT if error.filename == STDOUT else REMEDIES.get(error.errno or 0, "")
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        fail(f"{place}{error.strerror or error}{'; ' if remedy else ''}{remedy}")
+    return True
 
 
 def warn(title: str, message: str) -> None:

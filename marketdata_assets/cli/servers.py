@@ -26,6 +26,7 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.local.watch import Watch
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
+from marketdata_assets.standard_streams import also_logged, service
 
 if TYPE_CHECKING:
     from marketdata_assets.reference.status import KnownCalendar
@@ -35,11 +36,15 @@ STOP_SECONDS = 30
 """How long the UI and its daemon may take to end."""
 
 
+@service()
 def up(
     ui: Annotated[bool, typer.Option(help="also start the Dagster UI and its daemon")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="print the URLs as one JSON object")] = False,
 ) -> None:
-    """Start the local stack and the Dagster UI; Ctrl-C stops both, the data stays."""
+    """Start the local stack and the Dagster UI; Ctrl-C stops both, the data stays.
+
+    It continues when its terminal is closed; what it reports is in logs/up.log of the data folder as well.
+    """
     settings = Settings()
     say = output.notes().print
     for problem in settings.missing_folders():
@@ -65,7 +70,7 @@ def need_ui_port(settings: Settings) -> None:
 def serve(settings: Settings, found: dict[str, str], watch: Watch, ui: bool) -> None:
     """Stay in the foreground with the UI, or with the servers alone, until a signal; what ends is started again."""
     code = 0
-    with _stop_on_signal():
+    with _stop_on_signal(), also_logged(settings.root / "logs" / "up.log"):
         if not ui:
             output.notes().print("running; Ctrl-C stops it")
             while True:
@@ -102,10 +107,9 @@ def serve(settings: Settings, found: dict[str, str], watch: Watch, ui: bool) -> 
 def _forward_output(process: subprocess.Popen[bytes], stopping: threading.Event) -> None:
     """Print the UI's output until it is stopped: sensors that run later report that the code server is gone."""
     assert process.stdout is not None
-    for line in process.stdout:
+    while data := os.read(process.stdout.fileno(), 65536):
         if not stopping.is_set():
-            sys.stderr.buffer.write(line)
-            sys.stderr.buffer.flush()
+            sys.stderr.buffer.write(data)
 
 
 def doctor(as_json: output.Json = False) -> None:

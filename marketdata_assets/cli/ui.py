@@ -14,6 +14,7 @@ from marketdata_assets.cli.instance import PACKAGE, dagster_instance
 from marketdata_assets.local.errors import PortTaken
 from marketdata_assets.local.process import port_is_free
 from marketdata_assets.settings import Settings
+from marketdata_assets.standard_streams import service
 from marketdata_assets.ui.guard import TOKEN, token_file
 
 STOP_SECONDS = 5  # of the market page
@@ -21,6 +22,7 @@ Host = Annotated[str, typer.Option(help="address to listen on")]
 NoLogin = Annotated[bool, typer.Option("--no-login", help="ask for no token: a reverse proxy in front has a login")]
 
 
+@service()
 def ui(
     host: Host = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="port; default MARKETDATA_UI_PORT")] = None,
@@ -53,6 +55,7 @@ def ui(
         )
 
 
+@service()
 def web(
     host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")] = 3100,

@@ -20,6 +20,7 @@ from marketdata_assets.local import password, proctable
 from marketdata_assets.local.errors import PortTaken, ServerFailed
 from marketdata_assets.local.record import ServerRecord
 from marketdata_assets.local.unprivileged import Identity
+from marketdata_assets.standard_streams import older
 
 POLL_SECONDS = 0.02
 TAIL_LINES = 20
@@ -113,9 +114,10 @@ class Server:
         return next(wait_ready([self]))
 
     def relaunch(self) -> None:
-        """Start the process on the port that it had, and return at once."""
+        """Start the process on the port that it had, unless it runs, and return at once."""
         self._other_ports_to_try = 0
-        self.launch()
+        if not self.alive:
+            self.launch()
 
     def launch(self) -> None:
         """Start the process and return at once."""
@@ -124,7 +126,7 @@ class Server:
         password.of(self.folder)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists():
-            self.log.replace(self.log.with_suffix(".log.1"))
+            self.log.replace(older(self.log))
         self.spec.prepare(self.folder)
         self._launched_at = time.monotonic()
         command = self.spec.command(self.folder, self.port)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
@@ -45,7 +45,7 @@ class LocalStack:
         self.services = tuple(services)
         self.endpoints = endpoints.merge(settings, {})
         self.started: list[Started] = []
-        self._report = progress or (lambda line: None)
+        self._progress = progress or (lambda line: None)
         self._servers: dict[str, Server] = {}
         self._urls: dict[str, str] = {}
         self._open = ExitStack()
@@ -87,6 +87,10 @@ class LocalStack:
     def close(self) -> None:
         """Stop every server and let the data folder go; a second call does nothing."""
         self._open.close()
+
+    def _report(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            self._progress(line)
 
     def _wait(self) -> None:
         for started in wait_ready(list(self._servers.values())):
