@@ -1,8 +1,11 @@
 """The commands by name, imported when they run, and the one place where an error becomes a message and an exit code."""
 
 import csv
+import datetime as dt
 import importlib
+import os
 import sys
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -92,6 +95,11 @@ class LazyGroup(TyperGroup):
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Show a file, or the standard output, that cannot be read or written as a message alone."""
+        try:
+            dt.datetime.now().astimezone()
+        except ValueError:  # TZ=XYZ-25:99; others that nobody knows count as UTC
+            os.environ["TZ"] = "UTC"
+            time.tzset()
         try:
             with guarded():
                 return super().main(*arguments, **options)

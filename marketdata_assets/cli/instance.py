@@ -35,6 +35,7 @@ MAX_EXAMPLE = 400
 MODULE = "marketdata_assets.definitions"
 LOCATION = "marketdata_assets"  # the code location, as workspace.yaml names it
 REPOSITORY = "__repository__"
+GRPC_TIMEOUT = "DAGSTER_GRPC_TIMEOUT_SECONDS"
 PASSWORD = "DAGSTER_PG_PASSWORD"  # noqa: S105 - the name of the variable
 
 
@@ -140,6 +141,8 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
             "DAGSTER_HOME": str((settings.dagster_home or home).absolute()),
             "DAGSTER_COMPUTE_LOG_DIR": str(home / "logs"),
             "DAGSTER_DISABLE_TELEMETRY": "1",
+            # By default Dagster gives up on a code server after a minute, which loading code takes on a busy machine.
+            GRPC_TIMEOUT: os.environ.get(GRPC_TIMEOUT) or "300",
             # Events of a run over many months are written in a few statements, not in some for each month.
             "DAGSTER_EVENT_BATCH_SIZE": "500",
         }

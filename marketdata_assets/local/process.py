@@ -133,7 +133,7 @@ class Server:
         call = tied_to_us(command, self.spec.death_signal, self.spec.identity(self.folder))
         with password.open_log(self.log) as log:
             self._process = subprocess.Popen(
-                call, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+                call, cwd=self.folder, env=in_utc(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
             )
         self._on_launch()
 
@@ -216,6 +216,11 @@ def tied_to_us(command: list[str], death_signal: signal.Signals, identity: Ident
     if identity is not None:
         options += ["--identity", str(identity)]
     return [sys.executable, "-I", "-S", str(script), *options, "--", *command]
+
+
+def in_utc() -> dict[str, str]:
+    """Our environment for a server: it needs no other time zone, and fails on one that it does not know."""
+    return {**os.environ, "TZ": "UTC"}
 
 
 def free_port() -> int:

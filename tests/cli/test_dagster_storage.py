@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from commands import PROGRAMS, environment, only
+from commands import PROGRAMS, apart, environment, only
 from dagster_postgres.utils import DagsterPostgresException
 
 from marketdata_assets.cli.instance import PACKAGE, dagster_instance
@@ -79,3 +79,12 @@ def test_storage_that_dagster_has_tried_in_vain_is_named_with_the_remedy(running
         dagster_instance(running.settings),
     ):
         raise DagsterPostgresException("too many retries")
+
+
+@pytest.mark.parametrize(("given", "waits"), [({}, "300"), ({"DAGSTER_GRPC_TIMEOUT_SECONDS": "7"}, "7")])
+def test_processes_of_dagster_wait_longer_for_a_code_server_than_by_default(
+    tmp_path: Path, given: dict[str, str], waits: str
+) -> None:
+    asked = "from dagster._grpc.utils import default_grpc_timeout as wait; print(wait())"
+    ended = apart(tmp_path, "exec", "python", "-c", asked, DAGSTER_PG_HOST="db.invalid", **given)
+    assert ended.stdout.strip() == waits, ended.stderr
