@@ -5,6 +5,7 @@ Everything heavy is imported inside the functions, so that `marketdata --help` s
 
 import datetime as dt
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from marketdata_assets.local import endpoints, run_lock
 from marketdata_assets.local.endpoints import Endpoints
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.months import alpha_months, bar_months
+from marketdata_assets.server_addresses import is_port
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ MODULE = "marketdata_assets.definitions"
 LOCATION = "marketdata_assets"  # the code location, as workspace.yaml names it
 REPOSITORY = "__repository__"
 GRPC_TIMEOUT = "DAGSTER_GRPC_TIMEOUT_SECONDS"
+STORAGE = tuple(f"DAGSTER_PG_{name}" for name in ("HOST", "PORT", "DB", "USER", "PASSWORD"))
+NUMBERS = re.compile(r"DAGSTER_\w+_(SECONDS|SIZE)")  # which Dagster reads when it is imported
+PORT = "DAGSTER_PG_PORT"
 PASSWORD = "DAGSTER_PG_PASSWORD"  # noqa: S105 - the name of the variable
 
 
@@ -171,6 +176,16 @@ def dagster_storage(settings: Settings) -> dict[str, str]:
             'no storage for Dagster: no local stack is running and DAGSTER_PG_HOST is not set. Run "marketdata up" in'
             " another terminal, or set DAGSTER_PG_HOST, _PORT, _DB, _USER and _PASSWORD."
         )
+    missing = [name for name in STORAGE if name not in found]
+    if missing and settings.dagster_home is None:
+        raise CannotRun(
+            f"{', '.join(missing)}: not set, though DAGSTER_PG_HOST is; Dagster's storage needs all of them"
+        )
+    for name, value in found.items():
+        if not (is_port(value) if name == PORT else not NUMBERS.fullmatch(name) or value.replace(".", "").isdecimal()):
+            raise CannotRun(
+                f"{name}: {value!r} is no {'port' if name == PORT else 'whole number'}; correct or unset it"
+            )
     return found
 
 
