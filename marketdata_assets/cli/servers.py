@@ -17,11 +17,10 @@ import typer
 
 from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.instance import PASSWORD, CannotRun, adopt, environment
-from marketdata_assets.cli.ui import link
-from marketdata_assets.local.errors import PortTaken
+from marketdata_assets.cli.ui import link, port_to_use
 from marketdata_assets.local.group import kept
 from marketdata_assets.local.machine import problems
-from marketdata_assets.local.process import port_is_free, tied_to_us
+from marketdata_assets.local.process import tied_to_us
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.local.watch import Watch
 from marketdata_assets.secret_values import without_password
@@ -50,7 +49,7 @@ def up(
     for problem in settings.missing_folders():
         say(problem)
     if ui:
-        need_ui_port(settings)
+        settings = with_ui_port(settings)
     with LocalStack(settings, progress=say) as stack:
         found = environment(settings, stack.endpoints)
         shown = {name: "***" if name == PASSWORD else without_password(value) for name, value in found.items()}
@@ -61,10 +60,11 @@ def up(
         serve(settings, found, stack.watch(), ui)
 
 
-def need_ui_port(settings: Settings) -> None:
-    """Raise PortTaken when another process listens on the UI's port."""
-    if not port_is_free(settings.ui_port):
-        raise PortTaken("the Dagster UI", settings.ui_port, "MARKETDATA_UI_PORT")
+def with_ui_port(settings: Settings) -> Settings:
+    """The settings with a port of the UI that is free. Raises PortTaken when the person named another."""
+    given = settings.ui_port if "ui_port" in settings.model_fields_set else None
+    port = port_to_use("the Dagster UI", given, settings.ui_port, "MARKETDATA_UI_PORT")
+    return settings.model_copy(update={"ui_port": port})
 
 
 def serve(settings: Settings, found: dict[str, str], watch: Watch, ui: bool) -> None:
