@@ -5,12 +5,13 @@ import fcntl
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import zip_longest
 from pathlib import Path
 
 import zstandard
 
+from marketdata_assets import lock_waits
 from marketdata_assets.input_limits import MAX_LINE_BYTES, LineTooLong, lines
 from marketdata_assets.loading.archives import unpacked_zstd
 from marketdata_assets.loading.errors import BadFile
@@ -97,8 +98,10 @@ def members_of(file: FileState) -> tuple[Unit, ...]:
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of `folder`, waiting for other processes. The lock file is never removed, or two could hold it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    file = folder.parent / f".{folder.name}.lock"
+    with file.open("ab") as lock:
+        with lock_waits.reported(str(folder), partial(lock_waits.file_holder, file)):
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

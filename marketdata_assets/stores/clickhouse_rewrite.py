@@ -25,11 +25,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from marketdata_assets import lock_waits
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.stores import clickhouse, clickhouse_cluster
 from marketdata_assets.stores.clickhouse import naming_failures, quoted
@@ -273,7 +275,9 @@ def _turn(folder: Path | None, name: str) -> Iterator[tuple[str, bool]]:
     folder.mkdir(parents=True, exist_ok=True)
     file = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        yield _group(folder), _locked(file)
+        with lock_waits.reported(name, partial(lock_waits.file_holder, folder / f"{name}.lock")):
+            held = _locked(file)
+        yield _group(folder), held
     finally:
         os.close(file)
 

@@ -1,0 +1,133 @@
+"""Waits for locks of Postgres, of files and of claims: reported with the holder, and over when that ends."""
+
+import fcntl
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from marketdata_assets import lock_waits
+from marketdata_assets.alphas.files import locked
+from marketdata_assets.bars import coverage
+from marketdata_assets.flows import claims, storage
+from marketdata_assets.loading.files import FileState, Unit
+from marketdata_assets.stores import ledger, schema_version
+from marketdata_assets.stores.postgres import connect
+
+SECONDS = 60.0
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch, all_log_lines: None) -> None:
+    monkeypatch.setattr(lock_waits, "FIRST_SECONDS", 0.05)
+
+
+def said(caplog: pytest.LogCaptureFixture) -> str:
+    """The first report of a wait."""
+    until = time.monotonic() + SECONDS
+    while not (found := [one.getMessage() for one in caplog.records if "waiting for a lock" in one.getMessage()]):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return found[0]
+
+
+def waiting(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    ("lock", "name"),
+    [
+        (lambda connection: ledger.lock(connection, "flow one", [("a.csv", "a.csv")]), '"flow one: a.csv"'),
+        (schema_version.lock, '"marketdata schema"'),
+        (lambda connection: coverage.lock(connection, ["sh600000"]), "sh600000"),
+        (lambda connection: coverage.lock(connection, None), "stock_1min_qfq"),
+    ],
+)
+def test_a_lock_of_postgres_names_the_session_that_holds_it(
+    dsn: str, caplog: pytest.LogCaptureFixture, lock: Callable[[psycopg.Connection], None], name: str
+) -> None:
+    def wait() -> None:
+        with connect(dsn) as second:
+            lock(second)
+
+    with connect(dsn) as first:
+        lock(first)
+        waits = waiting(wait)
+        line = said(caplog)
+        first.rollback()
+        waits.join(SECONDS)
+    assert not waits.is_alive()
+    assert name in line
+    assert f"marketdata {os.getpid()}@" in line
+    assert "in a transaction since 20" in line
+
+
+def test_a_claim_names_the_run_that_holds_it(dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    unit = Unit(FileState("a.csv", tmp_path / "a.csv", 0, 1))
+    with connect(dsn, autocommit=True) as first:
+        storage.ensure_books(first)
+        claims.register(first, "flow one", [unit])
+        assert claims.claim(first, "flow one", unit, "run-1", wait=False) is not None
+
+        def wait() -> None:
+            with connect(dsn, autocommit=True) as second:
+                claims.claim(second, "flow one", unit, "run-2", wait=True)
+
+        waits = waiting(wait)
+        line = said(caplog)
+        claims.release(first, "flow one", unit)
+        waits.join(SECONDS)
+    assert not waits.is_alive()
+    assert "run run-1 since 20" in line
+
+
+HOLDER = """
+import fcntl, sys, time
+with open(sys.argv[1], "ab") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    time.sleep(1000)
+"""
+
+
+def test_the_lock_of_a_file_names_the_process_that_is_stopped_and_is_taken_when_it_ends(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def wait() -> None:
+        with locked(tmp_path / "folder"):
+            pass
+
+    call = [sys.executable, "-c", HOLDER, str(tmp_path / ".folder.lock")]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        holder.send_signal(signal.SIGSTOP)
+        waits = waiting(wait)
+        line = said(caplog)
+        holder.kill()
+        waits.join(SECONDS)
+    assert not waits.is_alive()
+    assert f"process {holder.pid} (" in line
+    assert " since 20" in line
+
+
+def test_a_lock_that_is_free_is_not_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        caplog.at_level(logging.WARNING),
+        locked(tmp_path / "folder"),
+        (tmp_path / ".folder.lock").open() as file,
+        pytest.raises(BlockingIOError),
+    ):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert caplog.records == []
