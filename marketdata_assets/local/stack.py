@@ -121,6 +121,8 @@ class LocalStack:
 
 def _taken(home: Path) -> IO[str]:
     """The data folder, held for this process, with space for servers to start."""
+    if len(str(home).splitlines()) > 1:
+        raise BadDataFolder(home, "its path has a line break, which PostgreSQL does not take")
     try:
         home.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(home).free

@@ -340,3 +340,10 @@ def test_servers_start_whatever_the_time_zone_of_who_starts_them(
         url = stack.endpoints.clickhouse_url or ""
         with clickhouse_connect.get_client(dsn=url) as client:
             assert client.command("SELECT timezone()") == "UTC"
+
+
+def test_a_data_folder_with_a_line_break_in_its_path_is_named_before_anything_starts(tmp_path: Path) -> None:
+    home = tmp_path / "new\nline"
+    with pytest.raises(BadDataFolder, match="its path has a line break"), LocalStack(settings_of(home)):
+        pass
+    assert not home.exists()
