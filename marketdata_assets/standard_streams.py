@@ -65,20 +65,23 @@ def guarded() -> Iterator[None]:
 @contextmanager
 def service() -> Iterator[None]:
     """The streams of a service, for which the end of its terminal is no reason to end."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, lambda *_: None)  # not ignored, as children would inherit that
     try:
         out, err = sys.stdout.fileno(), sys.stderr.fileno()
-    except OSError:
+    except OSError:  # of a test, in memory
         yield
         return
     writers = [LossyWriter(partial(write_all, number)) for number in (out, err)]
+    ends = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    if ends:
+        signal.signal(signal.SIGHUP, lambda *_: None)  # not ignored, as children would inherit that
     try:
         with _replaced(_Raw(out, [writers[0].put]), _Raw(err, [writers[1].put])):
             yield
     finally:
         for writer in writers:
             writer.drain(END_SECONDS)
+        if ends:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @contextmanager
