@@ -2,33 +2,46 @@
 
 import datetime as dt
 import logging
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import dagster as dg
 
 from marketdata_assets import defs as project
-from marketdata_assets import logs, resources
-from marketdata_assets.defs import catalog
+from marketdata_assets import domains, logs, resources
+from marketdata_assets.defs import catalog, sources
 from marketdata_assets.defs.flows import own
 from marketdata_assets.defs.repair import freshness, nightly
 from marketdata_assets.flows import discovery
+from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.settings import Settings
 
 
 def project_definitions() -> dg.Definitions:
-    """All definitions of the package, without the user's own flows.
+    """All definitions of the chosen domains, without the user's own flows.
 
-    A process builds them again when the two settings that partitions depend on, or the hour, have changed. Found by
+    A process builds them again when the settings that they depend on, or the hour, have changed. Found by
     module: `load_from_defs_folder` needs a pyproject.toml, which an installed package does not have.
     """
     settings = Settings()
-    return _built(settings.ticks_months, settings.exchange_days, f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H}")
+    hour = f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H}"
+    return _built(settings.domain_names, settings.ticks_months, settings.exchange_days, hour)
 
 
 @lru_cache(1)
-def _built(ticks_months: int, exchange_days: int, hour: str) -> dg.Definitions:
-    return dg.ComponentTree.from_module(defs_module=project, project_root=Path(__file__).parents[1]).build_defs()
+def _built(names: Sequence[str], ticks_months: int, exchange_days: int, hour: str) -> dg.Definitions:
+    tree = dg.ComponentTree.from_module(defs_module=project, project_root=Path(__file__).parents[1])
+    if {*names} == domains.SERVERS.keys():
+        return tree.build_defs()
+    parts = [name if (Path(project.__path__[0]) / name).is_dir() else f"{name}.py" for name in names]
+    loaded = dg.Definitions.merge(*(tree.build_defs(part) for part in (*parts, "repair")))
+    read = {dep.asset_key for asset in loaded.assets or () for spec in _specs(asset) for dep in spec.deps}
+    return dg.Definitions.merge(loaded, dg.Definitions([source for source in sources.sources if source.key in read]))
+
+
+def _specs(asset: object) -> Iterable[dg.AssetSpec]:
+    return asset.specs if isinstance(asset, dg.AssetsDefinition) else ()
 
 
 @dg.definitions
@@ -36,14 +49,17 @@ def defs() -> dg.Definitions:
     ours = project_definitions()
     settings = Settings()
     logs.configure(settings.log_format, logging.INFO)
-    folder, taken = settings.flows_folder, own.names(ours)
-    found = dg.Definitions.merge(ours, own.definitions(folder, taken), dg.Definitions([catalog.start_here()]))
-    flows = [one.flow for one in (*discovery.shipped(), *own.find(folder, taken)) if one.flow]
+    flows: list[FlowDefinition] = []
+    found = dg.Definitions.merge(ours, dg.Definitions([catalog.start_here()]))
+    if "flows" in settings.domain_names:
+        folder, taken = settings.flows_folder, own.names(ours)
+        found = dg.Definitions.merge(found, own.definitions(folder, taken))
+        flows = [one.flow for one in (*discovery.shipped(), *own.find(folder, taken)) if one.flow]
     aged = freshness.applied(found, [flow.name for flow in flows if flow.schedule])
     return dg.Definitions.merge(
         catalog.described(aged, settings.code_url),
         dg.Definitions(
-            sensors=[nightly.repair_sensor(flows, [*(found.jobs or ())])],
+            sensors=[nightly.repair_sensor(flows, [*(found.jobs or ())], settings.domain_names)],
             resources=resources.definitions(),
             executor=dg.in_process_executor,
         ),

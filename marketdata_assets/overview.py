@@ -324,7 +324,7 @@ class Status:
     files: Callable[[Any, "Settings", dt.datetime], Folders] | None = None
 
 
-DOMAINS: Mapping[Domain, Status] = {
+DOMAINS: Mapping[str, Status] = {
     "reference": Status("clickhouse", reference, _reference_files),
     "bars": Status("postgres", bars, _bar_files),
     "alphas": Status("mongo", alphas, _alpha_files),

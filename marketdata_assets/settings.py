@@ -19,7 +19,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from marketdata_assets import secret_values, server_addresses
+from marketdata_assets import domains, secret_values, server_addresses
 from marketdata_assets.errors import TerminalError, did_you_mean
 
 PREFIX = "MARKETDATA_"
@@ -71,6 +71,11 @@ DatabaseNames = Annotated[
 ]
 
 
+def _known_domains(text: str) -> str:
+    domains.chosen(text)
+    return text
+
+
 class _FromEnvironment(BaseSettings):
     """Values of variables, and of the files that variables with _FILE behind their names point at."""
 
@@ -116,6 +121,11 @@ class Settings(_FromEnvironment):
     home: Path = Field(default=Path(".marketdata"), description="data folder of the local stack and of Dagster")
     dagster_home: Path | None = Field(
         default=None, description="folder with a dagster.yaml that replaces the one of this project; only read"
+    )
+
+    domains: Annotated[str, AfterValidator(_known_domains)] | None = Field(
+        default=None,
+        description=f"domains that are loaded, with commas between; default all: {', '.join(domains.SERVERS)}",
     )
 
     postgres_dsn: str | None = Field(
@@ -265,6 +275,11 @@ class Settings(_FromEnvironment):
             for name in names
             if (folder := getattr(self, name)) and not folder.is_dir()
         ]
+
+    @property
+    def domain_names(self) -> tuple[str, ...]:
+        """The chosen `domains`, and those that they need."""
+        return domains.chosen(self.domains)
 
     @property
     def ui_host_names(self) -> list[str]:

@@ -182,7 +182,7 @@ def computed(repository: dg.RepositoryDefinition) -> list[dg.AssetsDefinition]:
     return list({id(graph[key]): graph[key] for key in graph if graph[key].is_executable and graph[key].keys}.values())
 
 
-def test_definitions_depend_on_two_settings_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_definitions_depend_on_few_settings_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that decide whether a process builds them again."""
     read = set[str]()
 
@@ -193,7 +193,7 @@ def test_definitions_depend_on_two_settings_only(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("MARKETDATA_TICKS_MONTHS", "7")
     monkeypatch.setattr(Settings, "__getattribute__", recorded)
     project_definitions()
-    assert read & set(Settings.model_fields) == {"ticks_months", "exchange_days"}
+    assert read & set(Settings.model_fields) == {"domains", "ticks_months", "exchange_days"}
 
 
 def test_definitions_load_without_environment_and_network(tmp_path: Path) -> None:
@@ -375,6 +375,19 @@ def test_listed_help_is_the_first_line_of_each_commands_own() -> None:
                 assert own.startswith(entry.summary), name
 
     check(COMMANDS, typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_every_command_that_reports_something_accepts_json() -> None:
+    """The others serve until they are stopped, become another program, or print JSON anyway."""
+
+    def without(command: Any, words: tuple[str, ...] = ()) -> set[str]:
+        if hasattr(command, "commands"):
+            return {name for word, one in command.commands.items() for name in without(one, (*words, word))}
+        options = {flag for parameter in command.params for flag in getattr(parameter, "opts", ())}
+        return set() if "--json" in options else {" ".join(words)}
+
+    serving = {"ui", "web", "metrics", "run-containers", "exec", "collect metrics", "flows schema"}
+    assert without(typer.main.get_command(app)) <= serving
 
 
 @pytest.mark.parametrize(

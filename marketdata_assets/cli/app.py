@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from marketdata_assets import domains
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.standard_streams import guarded
 
@@ -26,6 +27,7 @@ class Command:
     """A command that is not imported yet: the first line of its help, and `module:function` in this package."""
 
     summary: str
+    domain: str
     target: str
     options: Mapping[str, Any]
 
@@ -46,6 +48,7 @@ class Group:
     """Commands below a word."""
 
     summary: str
+    domain: str
     commands: "Mapping[str, Command | Group]"
 
     def load(self, name: str) -> Any:
@@ -86,10 +89,19 @@ class LazyGroup(TyperGroup):
         super().__init__(**options | {"commands": _Loaded(self._entries)})
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(self._entries)
+        known = {"", *_domains()}
+        return [name for name, entry in self._entries.items() if entry.domain in known]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if name in self._entries and name not in self.list_commands(ctx):
+            domain, chosen = self._entries[name].domain, ",".join(_domains())
+            ctx.fail(f"{name} belongs to the domain {domain}, and MARKETDATA_DOMAINS is {chosen}; add {domain} to it.")
+        return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        listed: dict[str, Any] = {name: TyperCommand(name, help=entry.summary) for name, entry in self._entries.items()}
+        summaries = {name: self._entries[name].summary for name in self.list_commands(ctx)}
+        listed: dict[str, Any] = {name: TyperCommand(name, help=text) for name, text in summaries.items()}
         options: dict[str, Any] = {"help": self.help, "params": self.params, "rich_markup_mode": self.rich_markup_mode}
         TyperGroup(name=self.name, commands=listed, **options).format_help(ctx, formatter)
 
@@ -129,6 +141,14 @@ class ManyValues(TyperCommand):
         return super().parse_args(ctx, [*repeat_flags(args, many)])
 
 
+def _domains() -> Sequence[str]:
+    """The chosen ones; all where the variable is wrong, which the command reports."""
+    try:
+        return domains.chosen(os.environ.get("MARKETDATA_DOMAINS"))
+    except ValueError:
+        return domains.chosen(None)
+
+
 def repeat_flags(args: Iterable[str], flags: Collection[str]) -> Iterator[str]:
     """`--symbols A B` as `--symbols A --symbols B`, for these flags."""
     flag, values = "", 0
@@ -157,10 +177,10 @@ def _commands() -> "Mapping[str, Command | Group]":
     for row in csv.DictReader(text.splitlines()):
         group, _, name = row["command"].rpartition(" ")
         if row["target"]:
-            groups[group][name] = Command(row["summary"], row["target"], OPTIONS[row["options"]])
+            groups[group][name] = Command(row["summary"], row["domain"], row["target"], OPTIONS[row["options"]])
         else:
             groups[name] = {}
-            groups[group][name] = Group(row["summary"], groups[name])
+            groups[group][name] = Group(row["summary"], row["domain"], groups[name])
     return top
 
 

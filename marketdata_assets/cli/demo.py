@@ -41,6 +41,7 @@ def demo(
     from marketdata_demo import sample_ticks
 
     started = time.monotonic()
+    os.environ.pop("MARKETDATA_DOMAINS", None)  # the demo shows all of them
     for variable, value in WINDOWS.items():
         os.environ.setdefault(variable, value)
     settings = Settings()

@@ -27,7 +27,7 @@ def files(
 
     Rows read are loaded, rejected, duplicates, or replaced by a newer file.
     """
-    known = tuple(name for name, status in overview.DOMAINS.items() if status.files)
+    known = tuple(name for name in Settings().domain_names if overview.DOMAINS[name].files)
     chosen = among(known, [domain] if domain else (), "DOMAIN") or known
     states = among(overview.FILE_STATES, state, "--state") or overview.FILE_STATES
     rows = of_each_domain(*(partial(_rows, name) for name in chosen))
@@ -44,16 +44,16 @@ def files(
             output.console().print(f"{row['folder']}: {row['file']}: {cause}", markup=False)
 
 
-def _rows(domain: overview.Domain) -> list[dict[str, Any]]:
+def _rows(domain: str) -> list[dict[str, Any]]:
     return [{"folder": folder, **vars(one)} for folder, found in _folders(domain).items() for one in found]
 
 
-def delivered(domain: overview.Domain) -> list[FileEntry]:
+def delivered(domain: str) -> list[FileEntry]:
     """The files of a domain, as they are after a load."""
     return [one for found in _folders(domain).values() for one in found]
 
 
-def _folders(domain: overview.Domain) -> overview.Folders:
+def _folders(domain: str) -> overview.Folders:
     status = overview.DOMAINS[domain]
     with stores.connected(status.store) as connection:
         return status.files(connection, Settings(), dt.datetime.now(dt.UTC)) if status.files else {}

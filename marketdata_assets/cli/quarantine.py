@@ -34,7 +34,8 @@ def show(
         "exchanges": exchanges_rows,
         "flows": flows_rows,
     }
-    rows = domains[dataset](limit) if dataset else of_each_domain(*(partial(ask, limit) for ask in domains.values()))
+    chosen = [dataset] if dataset else [name for name in Settings().domain_names if name in domains]
+    rows = of_each_domain(*(partial(domains[name], limit) for name in chosen))
     if as_json:
         output.as_json({"rows": rows})
     else:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +21,7 @@ from marketdata_assets.cli.ui import link, port_to_use
 from marketdata_assets.local.group import kept
 from marketdata_assets.local.machine import problems
 from marketdata_assets.local.process import tied_to_us
-from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.local.stack import LocalStack, needed
 from marketdata_assets.local.watch import Watch
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
@@ -29,6 +29,7 @@ from marketdata_assets.standard_streams import also_logged, service
 
 if TYPE_CHECKING:
     from marketdata_assets.reference.status import KnownCalendar
+    from marketdata_assets.resources.servers import Health
 
 LOOK_SECONDS = 0.5
 STOP_SECONDS = 30
@@ -125,8 +126,14 @@ def doctor(as_json: output.Json = False) -> None:
     from marketdata_assets.reference.status import REMEDY
     from marketdata_assets.resources import ClickHouse, Mongo, Nats, Postgres
 
-    servers = [Postgres().check(), Mongo().check(), clickhouse := ClickHouse().check(), Nats().check()]
-    calendar = _calendar(stored=clickhouse.ok)
+    checks: dict[str, Callable[[], Health]] = {
+        "postgres": lambda: Postgres().check(),
+        "mongo": lambda: Mongo().check(),
+        "clickhouse": lambda: ClickHouse().check(),
+        "nats": lambda: Nats().check(),
+    }
+    health = {name: checks[name]() for name in needed(Settings())}
+    calendar, servers = _calendar(stored="clickhouse" in health and health["clickhouse"].ok), [*health.values()]
     folders = Settings().missing_folders()
     if as_json:
         found = [vars(health) for health in servers]
@@ -139,18 +146,18 @@ def doctor(as_json: output.Json = False) -> None:
             latency = "" if one.latency_ms is None else f"{one.latency_ms:.1f}"
             rows.append((one.store, "ok" if one.ok else "not ok", one.version, one.edition, latency, one.url))
         output.table("servers", columns, rows)
-        for health in servers:
-            for what in health.missing:
-                output.console().print(f"{health.store}: {what}")
-            if health.remedy:
-                output.console().print(f"  remedy: {health.remedy}")
+        for one in servers:
+            for what in one.missing:
+                output.console().print(f"{one.store}: {what}")
+            if one.remedy:
+                output.console().print(f"  remedy: {one.remedy}")
         if calendar.warning:
             output.console().print(f"[yellow]calendar:[/] {calendar.warning}\n  remedy: {REMEDY}")
         else:
             output.console().print(f"calendar: trading days are known until {calendar.known_until} ({calendar.source})")
         for problem in folders:
             output.console().print(problem)
-    if folders or not all(health.ok for health in servers):
+    if folders or not all(one.ok for one in servers):
         raise typer.Exit(1)
 
 

@@ -34,7 +34,7 @@ def status(
     due: Annotated[bool, typer.Option("--due", help="also list what the nightly repair would run now")] = False,
 ) -> None:
     """Show what is loaded, and which partitions are missing, stale or failed."""
-    rows = of_each_domain(*(partial(rows_of, domain) for domain in overview.DOMAINS))
+    rows = of_each_domain(*(partial(rows_of, domain) for domain in Settings().domain_names))
     files = [row for row in rows if "named" in row]
     runs = due_runs() if due else []
     if as_json:
@@ -73,7 +73,7 @@ def due_runs() -> list[dict[str, Any]]:
     from marketdata_assets.resources import by_name
 
     with dagster_instance(Settings()) as instance:
-        found = list(nightly.due_now(instance, flows.readable(), SimpleNamespace(**by_name())))
+        found = list(nightly.due_now(instance, flows.readable(), SimpleNamespace(**by_name()), Settings().domain_names))
     rows = []
     for domain, request in found:
         months: list[str | None] = [*sorted(months_of(request.run_config))] or [None]
@@ -84,7 +84,7 @@ def due_runs() -> list[dict[str, Any]]:
     return rows
 
 
-def rows_of(domain: overview.Domain) -> list[overview.Row]:
+def rows_of(domain: str) -> list[overview.Row]:
     """The rows of a domain. New and changed files of ticks are registered first."""
     from marketdata_assets.ticks import file_ledger
 

@@ -19,6 +19,7 @@ from marketdata_assets.flows.storage import owner_columns
 from marketdata_assets.stores.postgres import copy_binary, lift_decompression_limit, statement, take_lock
 
 STAGING = "flow_staging"
+WORK_MEM_KB = 64 * 1024
 
 
 class KeysClash(Exception):
@@ -98,6 +99,7 @@ class TableWriter:
 
     def _merge(self) -> tuple[int, bool]:
         """How many of the staged rows belong to the unit now, and whether a row of its own is lower in the order."""
+        self.connection.execute(f"SET LOCAL work_mem = {WORK_MEM_KB}")  # else a million rows are hashed on disk
         row = self._execute(statement(__package__, "merge.sql")).fetchone()
         assert row is not None
         mine, lowered = row

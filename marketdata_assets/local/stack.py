@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
+from marketdata_assets.domains import SERVERS
 from marketdata_assets.local import endpoints, mongo, postgres, record, servers
 from marketdata_assets.local.errors import BadDataFolder, DiskFull
 from marketdata_assets.local.process import Server, Started, wait_ready
@@ -29,6 +30,16 @@ BYTES_TO_START = 200 << 20
 """The files of servers without data take 80 MB."""
 
 
+def needed(settings: Settings) -> list[str]:
+    """The services that the chosen domains need, and Dagster's storage."""
+    from marketdata_assets.local.flow_addresses import found
+
+    named = {"postgres", *(server for domain in settings.domain_names for server in SERVERS[domain])}
+    if "flows" in settings.domain_names:
+        named |= {one.flow.target.kind for one in found(settings.flows_folder) if one.flow}
+    return [name for name in SERVICES if name in named]
+
+
 class LocalStack:
     """The servers of one data folder, for the length of a `with` block.
 
@@ -36,8 +47,9 @@ class LocalStack:
     """
 
     def __init__(
-        self, settings: Settings, services: Sequence[str] = SERVICES, progress: Callable[[str], None] | None = None
+        self, settings: Settings, services: Sequence[str] | None = None, progress: Callable[[str], None] | None = None
     ) -> None:
+        services = needed(settings) if services is None else services
         unknown = sorted(set(services) - set(SERVICES))
         if unknown:
             raise ValueError(f"no such service: {', '.join(unknown)}; known are {', '.join(SERVICES)}")

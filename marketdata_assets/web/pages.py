@@ -17,6 +17,7 @@ from marketdata_assets.overview import Row, Store
 from marketdata_assets.read.errors import NothingLoaded
 from marketdata_assets.reference.calendar import ashares, last_closed
 from marketdata_assets.reference.records import Days
+from marketdata_assets.settings import Settings
 from marketdata_assets.web import coverage, database, instruments, order_books, quality, state, stocks, symbols
 from marketdata_assets.web.database import LONG, Servers
 from marketdata_assets.web.errors import BadParameter, NotCreated
@@ -45,7 +46,7 @@ class Pages:
         self._symbols = _kept(servers, "clickhouse", symbols.all_symbols)
         self._status: dict[str, Kept[list[Row]]] = {
             domain: Kept("the server of this domain", partial(state.status, servers, domain))
-            for domain in state.DOMAINS
+            for domain in Settings().domain_names
         }
         self._quality = {
             "postgres": _kept(servers, "postgres", quality.in_postgres, LONG),

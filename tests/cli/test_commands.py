@@ -234,3 +234,16 @@ def test_a_file_of_which_no_month_is_known_is_tried_and_shown(
     refused = marketdata(home, "ingest", "bars", **variables)
     assert refused.returncode == 2
     assert "notes.txt: minute bars are read from" in " ".join(refused.stderr.replace("│", " ").split())
+
+
+def test_help_and_commands_are_those_of_the_chosen_domains(tmp_path: Path) -> None:
+    shown = marketdata(tmp_path, "--help", MARKETDATA_DOMAINS="bars").stdout
+    listed = {line.split()[1] for line in shown.splitlines() if line.startswith("│ ") and line[2].isalpha()}
+    assert {"ingest", "kline", "bars", "status"} <= listed
+    assert not listed & {"collect", "alphas", "flows", "symbols", "drain"}
+    below = marketdata(tmp_path, "ingest", "--help", MARKETDATA_DOMAINS="bars").stdout
+    assert "Load minute bars" in below
+    assert "alphas" not in below
+    refused = marketdata(tmp_path, "collect", "--help", MARKETDATA_DOMAINS="bars")
+    assert refused.returncode == 2
+    assert "collect belongs to the domain exchanges" in " ".join(refused.stderr.replace("│", " ").split())

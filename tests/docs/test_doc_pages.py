@@ -164,6 +164,19 @@ def test_both_readmes_print_the_same_commands_and_lead_to_the_same_pages() -> No
     assert linked[0] == linked[1]
 
 
+def test_chinese_pages_print_commands_of_the_english_ones() -> None:
+    """Those that the walk runs, or whose options are checked, there."""
+    shown = {
+        command
+        for page in [*how_to(), PROJECT / "README.md"]
+        for block in blocks(page, *COMMANDS, *SQL, "python")
+        for command in block.commands()
+    }
+    for page in sorted((PROJECT / "docs" / "zh").glob("*.md")):
+        commands = {one for block in blocks(page, *COMMANDS, *SQL, "python") for one in block.commands()}
+        assert commands <= shown, name_of(page)
+
+
 def test_the_architecture_lists_every_package_and_module() -> None:
     text = (PROJECT / "docs" / "architecture.md").read_text()
     listing = text.partition("```text\n")[2].partition("```")[0]

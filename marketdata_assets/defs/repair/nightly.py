@@ -68,9 +68,9 @@ class Domain:
     files: FileStates | None = None
 
 
-def domains(own: Iterable[FlowDefinition]) -> list[Domain]:
-    """All domains; each flow is one."""
-    return [
+def domains(own: Iterable[FlowDefinition], chosen: Collection[str] | None = None) -> list[Domain]:
+    """Those of the `chosen` domains, by default of all; each flow is one."""
+    every = [
         Domain(
             "bars",
             (bars.BARS, bars.KLINE),
@@ -118,6 +118,8 @@ def domains(own: Iterable[FlowDefinition]) -> list[Domain]:
         ),
         *map(_of_flow, own),
     ]
+    names = {"captures": "exchanges"} | {domain.name: "flows" for domain in every if domain.name.startswith("flow ")}
+    return [domain for domain in every if chosen is None or names.get(domain.name, domain.name) in chosen]
 
 
 def _of_flow(flow: FlowDefinition) -> Domain:
@@ -131,10 +133,13 @@ def _of_flow(flow: FlowDefinition) -> Domain:
 
 
 def due_now(
-    instance: dg.DagsterInstance, own: Iterable[FlowDefinition], resources: Any
+    instance: dg.DagsterInstance,
+    own: Iterable[FlowDefinition],
+    resources: Any,
+    chosen: Collection[str] | None = None,
 ) -> Iterator[tuple[str, dg.RunRequest]]:
     """The runs due in each domain now, including those requested tonight; domains without a server are skipped."""
-    for domain in domains(own):
+    for domain in domains(own, chosen):
         with suppress(NoServer):
             yield from ((domain.name, request) for request in domain.due(instance, resources, ()))
 
@@ -180,9 +185,11 @@ def night_of(now: dt.datetime) -> str:
     return f"{now.astimezone(ZoneInfo(EXCHANGE_CLOCK)) - BEGINS:%Y-%m-%d}"
 
 
-def repair_sensor(own: Sequence[FlowDefinition], jobs: Sequence[Any]) -> dg.SensorDefinition:
-    """The sensor over these flows and the other domains; `jobs` are all existing jobs."""
-    every = domains(own)
+def repair_sensor(
+    own: Sequence[FlowDefinition], jobs: Sequence[Any], chosen: Collection[str] | None = None
+) -> dg.SensorDefinition:
+    """The sensor over these flows and the other `chosen` domains; `jobs` are all existing jobs."""
+    every = domains(own, chosen)
     wanted = {name for domain in every for name in domain.jobs}
 
     @sensor(
