@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import psycopg
     from clickhouse_connect.driver.client import Client
 
-    from marketdata_assets.reference import status as reference_status
     from marketdata_assets.settings import Settings
     from marketdata_assets.stores.mongo import Databases
     from marketdata_assets.ticks.files import Files
@@ -37,7 +36,7 @@ Domain = Literal["reference", "bars", "alphas", "ticks", "exchanges", "flows", "
 Store = Literal["postgres", "clickhouse", "mongo"]
 
 STATES = ("ok", "empty", "missing", "stale", "failed")
-REFERENCE_STATES: tuple["reference_status.State", ...] = ("ok", "empty", "unsupported", "missing", "stale", "failed")
+REFERENCE_STATES = ("ok", "empty", "unsupported", "missing", "stale", "failed")
 TICK_STATES: tuple["State", ...] = (
     "ok",
     "empty",

@@ -238,7 +238,7 @@ class Folder:
         states: dict[Fault, set[str]] = {
             "": {"loaded"},
             "no rows": {"empty"},
-            "empty file": {"empty", "failed"},
+            "empty file": {"failed"},
             "other suffix": {"not taken"},
         }
         good = step.fault in ("", "no rows")

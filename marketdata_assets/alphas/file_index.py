@@ -13,8 +13,8 @@ from marketdata_assets.alphas.files import JSON, PLAIN, ZIP, ZSTD, day_of, membe
 from marketdata_assets.alphas.layout import ACCOUNT, ACCOUNT_RULE, KINDS, Kind, Window, packages_folder, window_of
 from marketdata_assets.loading import watch
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.file_ledger import Delivered, FileEntry, everything, other_suffix, state_of
-from marketdata_assets.loading.files import FileState, Unit
+from marketdata_assets.loading.file_ledger import FileEntry, other_suffix, state_of
+from marketdata_assets.loading.files import Delivered, Unit, everything
 
 MAX_MONTHS = 24
 
@@ -56,9 +56,9 @@ class Listed:
         return self.found.name
 
     @cached_property
-    def file(self) -> FileState:
+    def file(self) -> Delivered:
         """The file under its whole path."""
-        return FileState(self.found.path, Path(self.found.path), self.found.size, self.found.modified_ns)
+        return replace(self.found, name=self.found.location)
 
     def units(self) -> list[tuple[Unit, Window | None]]:
         """What is read of a raw file, with the window in the member's name, else in the file's. Raises BadFile."""
@@ -115,7 +115,7 @@ def _listed(found: Delivered) -> Listed:
         try:
             windows = [window for _, window in one.units()]
         except BadFile as error:
-            member = error.place.removeprefix(found.path).removeprefix("!")
+            member = error.place.removeprefix(found.location).removeprefix("!")
             one = replace(one, found=replace(found, problem=f"{member}: {error.cause}" if member else error.cause))
     if place in _SINGLES:
         return replace(one, single=True)

@@ -15,7 +15,7 @@ from marketdata_assets import lock_waits
 from marketdata_assets.input_limits import MAX_LINE_BYTES, LineTooLong, lines
 from marketdata_assets.loading.archives import unpacked_zstd
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import FileState, Unit, units_of
+from marketdata_assets.loading.files import Delivered, Unit, units_of
 from marketdata_assets.loading.member_names import is_documentation
 from marketdata_assets.loading.overwrites import unchanged
 from marketdata_assets.loading.replacing import replacing
@@ -85,7 +85,7 @@ def write(path: Path, lines: Iterable[bytes]) -> None:
 
 
 @lru_cache(maxsize=1000)
-def members_of(file: FileState) -> tuple[Unit, ...]:
+def members_of(file: Delivered) -> tuple[Unit, ...]:
     """The members of a zip of raw files, but for its documentation. Raises BadFile."""
     units = tuple(unit for unit in units_of(file) if not is_documentation(unit.member))
     for unit in units:

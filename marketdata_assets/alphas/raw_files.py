@@ -88,7 +88,7 @@ _text = msgspec.json.Decoder(str)
 def raw_files(one: Listed, month: str) -> list[RawFile]:
     """What is read of a listed file for a month; nothing of a slice of other months. Raises BadFile."""
     if one.found.problem:
-        raise BadFile(one.found.path, one.found.problem)
+        raise BadFile(one.found.location, one.found.problem)
     files, wanted = [], month_window(month)
     for unit, window in one.units():
         if one.single:

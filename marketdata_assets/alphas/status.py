@@ -22,7 +22,7 @@ from marketdata_assets.alphas.layout import KINDS, Kind, month_window
 from marketdata_assets.alphas.packaging import Mark, Records, recorded
 from marketdata_assets.alphas.raw_files import NoAlpha, alpha_of
 from marketdata_assets.alphas.slices import Slice
-from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, state_of
+from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, outcome_of, state_of
 from marketdata_assets.loading.states import State, worst
 from marketdata_assets.months import alpha_months
 from marketdata_assets.stores import mongo, mongo_ledger
@@ -268,8 +268,7 @@ def _import_of(package: Package, entry: Entry | None, exact: bool) -> FileEntry:
             due = "changed since it was loaded"
     if due or entry is None:
         return FileEntry("", FileState.DUE, due)
-    state = FileState.LOADED if entry.read else FileState.EMPTY
-    return FileEntry("", state, "", entry.read, entry.rows, entry.rejected, entry.superseded)
+    return outcome_of(entry, "")
 
 
 def by_account(items: Iterable[T]) -> dict[str, list[T]]:

@@ -14,20 +14,9 @@ from marketdata_assets.bars.coverage import Provider
 from marketdata_assets.bars.layout import scan, units
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.bars.unit import CODE_VERSION, take_back
-from marketdata_assets.errors import did_you_mean
-from marketdata_assets.loading.errors import LoadError
+from marketdata_assets.loading.errors import CannotForget
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
-
-FORGOTTEN = "forgotten; to load it again: marketdata bars forget --undo {file}"
-"""Why a forgotten file is not taken."""
-
-
-class CannotForget(LoadError):
-    """A file of bars is not forgotten, or not remembered."""
-
-    def __init__(self, file: str, cause: str) -> None:
-        super().__init__(f"bars: {file}: {cause}")
 
 
 @dataclass(frozen=True)
@@ -53,9 +42,7 @@ def forget(connection: psycopg.Connection, folder: Path, file: str, run_id: str)
         known = {entry.unit: entry for entry in ledger.entries(connection, DATASET, [file])}
         if not hashes and all(entry.outcome == "removed" for entry in known.values()):
             names = {*present, *(one.source for one in ledger.loaded(connection, DATASET) if one.outcome != "removed")}
-            raise CannotForget(
-                file, f"no such file in {folder}, and nothing of it is loaded; {did_you_mean(file, names)}"
-            )
+            raise CannotForget.unknown("bars", file, folder, names)
         months, due = set[str](), set[str]()
         for unit in sorted(hashes.keys() | known.keys()):
             was = known.get(unit)
@@ -83,4 +70,4 @@ def undo(connection: psycopg.Connection, file: str) -> None:
         done = connection.execute(f"{forgotten} AND (dataset, source) = (%s, %s)", [DATASET, file])
         if not done.rowcount:
             names = {one.source for one in ledger.loaded(connection, DATASET) if one.outcome == "forgotten"}
-            raise CannotForget(file, f"it is not forgotten; {did_you_mean(file, names)}")
+            raise CannotForget.remembered("bars", file, names)

@@ -18,7 +18,6 @@ from marketdata_assets.bars import plan as planning
 from marketdata_assets.bars.coverage import Provider
 from marketdata_assets.bars.layout import scan
 from marketdata_assets.bars.plan import Plan, Task
-from marketdata_assets.bars.rules import Label
 from marketdata_assets.bars.schema import DATASET, Server, ensure, settle
 from marketdata_assets.bars.unit import CODE_VERSION, load, remove
 from marketdata_assets.fanout import Fanout
@@ -27,6 +26,7 @@ from marketdata_assets.loading.files import Opener
 from marketdata_assets.loading.reports import Countdown, LoadReport, UnitReport, batches, run_batches
 from marketdata_assets.loading.run import each, guarded
 from marketdata_assets.progress import Progress
+from marketdata_assets.reference.records import Label
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry, Reject
 from marketdata_assets.stores.postgres import connect

@@ -4,15 +4,13 @@ What a value may be is in `rules`.
 """
 
 import re
-import time
-from collections.abc import Iterable
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from marketdata_assets.loading.errors import BadFile, BadHeader
-from marketdata_assets.loading.file_ledger import Delivered, everything, other_suffix
-from marketdata_assets.loading.files import FileState, Unit, file_hash, members
+from marketdata_assets.loading.file_ledger import other_suffix
+from marketdata_assets.loading.files import Delivered, Unit, everything, file_hash, members
 from marketdata_assets.loading.reports import and_more
 
 SUFFIXES = (".zip", ".csv", ".csv.gz")
@@ -44,29 +42,17 @@ BOM = b"\xef\xbb\xbf"
 _YEAR = re.compile(r"(?:^|[^0-9])((?:19|20)\d\d)(?=_1min|\.csv|$)")
 
 
-def scan(folder: Path) -> list[FileState]:
-    """What of `folder` and below is loaded as bars, ordered by name; empty when the folder is missing."""
-    return taken(everything(folder))
-
-
-def taken(found: Iterable[Delivered]) -> list[FileState]:
-    """Those of `found` that a load takes; what cannot be read is taken too, with its problem, and fails."""
-    now = time.time_ns()
-    return [
-        FileState(one.name, Path(one.path), one.size, one.modified_ns, now, one.problem)
-        for one in found
-        if not why_not_taken(one)
-    ]
+def scan(folder: Path) -> list[Delivered]:
+    """What of `folder` and below is loaded as bars, by name; what cannot be read too, with its problem, and fails."""
+    return [one for one in everything(folder) if not why_not_taken(one)]
 
 
 def why_not_taken(found: Delivered) -> str:
     """Why no load reads an entry of the folder, and what to do; empty where a load does, or says why it cannot."""
-    if found.problem and Path(found.path).is_dir():
-        return ""
-    return other_suffix(found.name, SUFFIXES, "minute bars")
+    return "" if found.is_folder else other_suffix(found.name, SUFFIXES, "minute bars")
 
 
-def units(file: FileState) -> list[Unit]:
+def units(file: Delivered) -> list[Unit]:
     """The units of a file, each with a checksum of its content, or with the problem for which it cannot be loaded.
 
     A zip is known by its directory alone: CRC-32 and size of each member. One without members is a unit itself.

@@ -16,7 +16,7 @@ from marketdata_assets.bars.reading import typed
 from marketdata_assets.bars.rules import FIRST_YEAR, LAST_YEAR
 from marketdata_assets.loading import watch
 from marketdata_assets.loading.errors import LoadError
-from marketdata_assets.loading.files import FileState, Opener, Unit
+from marketdata_assets.loading.files import Delivered, Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.loading.text import Text
 from marketdata_assets.stores.ledger import Loaded
@@ -58,7 +58,7 @@ class Plan:
 
 
 def make(
-    files: Iterable[FileState],
+    files: Iterable[Delivered],
     known: Iterable[Loaded],
     months: Collection[str],
     *,
@@ -175,14 +175,14 @@ def without_groups(months: Collection[str], groups: Collection[str]) -> set[str]
     return {month for month in months if month[:4] not in groups}
 
 
-def _groups(folder: Path) -> dict[str, list[FileState]]:
-    groups: dict[str, list[FileState]] = {}
+def _groups(folder: Path) -> dict[str, list[Delivered]]:
+    groups: dict[str, list[Delivered]] = {}
     for file in scan(folder):
         groups.setdefault(str(year_of_unit(Unit(file)) or file.name), []).append(file)
     return groups
 
 
-def _states(groups: Mapping[str, list[FileState]]) -> dict[str, watch.State]:
+def _states(groups: Mapping[str, list[Delivered]]) -> dict[str, watch.State]:
     return {
         name: [len(files), sum(file.size for file in files), max(file.modified_ns for file in files)]
         for name, files in groups.items()

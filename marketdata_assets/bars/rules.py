@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_UP, Decimal
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,7 @@ from marketdata_assets.bars.reading import Rows
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.reference.codes import canonical
+from marketdata_assets.reference.records import LABELS, Label, labelled_otherwise
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -24,8 +25,6 @@ SCALE = 10_000
 LIMITS = {"amount": 1e12, "volume": 1e11, "change_pct": 1e4, "amplitude": 1e4, **dict.fromkeys(PRICES, 1e12 - 1)}
 FIRST_YEAR, LAST_YEAR = 1900, 2099
 MINUTE, DAY = 60_000_000, 86_400_000_000
-
-Label = Literal["end", "start"]
 
 
 @dataclass(frozen=True)
@@ -91,18 +90,9 @@ def judge(block: Rows, rejects: Rejects, year: int | None = None) -> Bars:
     return bars if verdicts.rejected is None else bars.take(~verdicts.rejected)
 
 
-LABELS = tuple(
-    (hour * 60 + minute) * MINUTE for hour, minute in ((11, 29), (11, 30), (13, 0), (13, 1), (14, 59), (15, 0))
-)
-
-
 @dataclass
 class Labels:
-    """Which end of its minute labels each bar of a file, as declared, and as its days say.
-
-    By the start, a day has 13:00 and neither 11:30 nor 15:00; by the end, it has 11:30 and 15:00 and not 13:00. A day
-    of few bars says nothing.
-    """
+    """Which end of its minute labels each bar of a file, as declared, and as its days say."""
 
     declared: Label
     _days: dict[int, int] = field(default_factory=dict)
@@ -111,17 +101,14 @@ class Labels:
     def by_end(self, bars: Bars) -> Bars:
         """The bars labelled by their end; how they were labelled is kept for `check`."""
         day, clock = np.divmod(bars.time, DAY)
-        for number, label in enumerate(LABELS):
-            for one in np.unique(day[clock == label]).tolist():
+        for number, (hour, minute) in enumerate(LABELS):
+            for one in np.unique(day[clock == (hour * 60 + minute) * MINUTE]).tolist():
                 self._days[one] = self._days.get(one, 0) | 1 << number
         return bars if self.declared == "end" else replace(bars, time=bars.time + MINUTE)
 
     def check(self, place: str) -> None:
         """Raise LoadError when more days are labelled by the other end than as declared."""
-        starts = [day for day, found in self._days.items() if found & 0b100110 == 0b100 and found & 0b010001]
-        ends = [day for day, found in self._days.items() if found & 0b101111 == 0b101011]
-        wrong, right = (starts, ends) if self.declared == "end" else (ends, starts)
-        if len(wrong) > len(right):
+        if wrong := labelled_otherwise(self.declared, self._days):
             found, why, other = {
                 "end": ("start", "has a bar of 13:00 and none of 11:30 or 15:00", "by their end, 09:31 to 15:00"),
                 "start": ("end", "has bars of 11:30 and 15:00 and none of 13:00", "by their start, 09:30 to 14:59"),

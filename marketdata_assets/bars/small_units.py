@@ -15,12 +15,12 @@ from marketdata_assets.bars import changes, coverage, days
 from marketdata_assets.bars.coverage import Provider, Span
 from marketdata_assets.bars.layout import TABLE_COLUMNS
 from marketdata_assets.bars.plan import Task
-from marketdata_assets.bars.rules import Label
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.bars.unit import Attempt, Parsed, entry_of, fill_batches, parse
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.reports import UnitReport, batches
 from marketdata_assets.loading.run import is_interrupt
+from marketdata_assets.reference.records import Label
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.postgres import copy_binary, is_of_statement
 

@@ -13,11 +13,11 @@ import psycopg
 
 from marketdata_assets.bars import accounts, changes, coverage
 from marketdata_assets.bars import plan as planning
-from marketdata_assets.bars.forget import FORGOTTEN
-from marketdata_assets.bars.layout import taken, why_not_taken, year_of
+from marketdata_assets.bars.layout import why_not_taken, year_of
 from marketdata_assets.bars.plan import Task
 from marketdata_assets.bars.schema import DATASET
-from marketdata_assets.loading.file_ledger import Delivered, FileEntry, FileState, Recorded, everything, state_of
+from marketdata_assets.loading.file_ledger import FORGOTTEN, FileEntry, FileState, Recorded, state_of
+from marketdata_assets.loading.files import Delivered, everything
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.loading.states import State, worst
 from marketdata_assets.reference.codes import mentioned
@@ -77,7 +77,7 @@ class Survey:
 def survey(connection: psycopg.Connection, folder: Path, months: Collection[str]) -> Survey:
     """Compare the folder with the ledger; `months` are all that may be loaded."""
     found = everything(folder)
-    files = taken(found)
+    files = [one for one in found if not why_not_taken(one)]
     moved = coverage.moved(connection, {file.name: file.modified_ns for file in files if not file.problem})
     known = ledger.loaded(connection, DATASET)
     plan = planning.make(files, known, months, moved=moved)
@@ -139,7 +139,7 @@ def _entries(
         elif entry.name in loaded:
             state = FileState.LOADED if loaded[entry.name] else FileState.EMPTY
         elif entry.name in forgotten:
-            state, reason = FileState.NOT_TAKEN, FORGOTTEN.format(file=entry.name)
+            state, reason = FileState.NOT_TAKEN, FORGOTTEN.format(domain="bars", file=entry.name)
         else:
             span = f"{min(months)} to {max(months)}" if months else "no month"
             state, reason = FileState.NOT_TAKEN, f"it has no month of those that are loaded, {span}"

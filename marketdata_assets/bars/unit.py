@@ -18,12 +18,13 @@ from marketdata_assets.bars import changes, coverage, days, minutes
 from marketdata_assets.bars.coverage import Place, Provider, Span
 from marketdata_assets.bars.layout import PRICES, TABLE_COLUMNS, read_header, year_of_unit
 from marketdata_assets.bars.reading import Rows, typed
-from marketdata_assets.bars.rules import Bars, Label, Labels, judge
+from marketdata_assets.bars.rules import Bars, Labels, judge
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.loading.reports import UnitReport
 from marketdata_assets.loading.text import Text, raw_lines
+from marketdata_assets.reference.records import Label
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry, Reject
 from marketdata_assets.stores.pgcopy import Column, Fixed, Numeric, Spool, encode

@@ -13,8 +13,8 @@ from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.arguments import existing_folder
 from marketdata_assets.cli.files import delivered
 from marketdata_assets.cli.instance import RunOutcome, finish, months_between, months_listed, run_job
-from marketdata_assets.loading.file_ledger import NAMED, everything, name_in
-from marketdata_assets.loading.files import Unit
+from marketdata_assets.loading.file_ledger import NAMED, name_in
+from marketdata_assets.loading.files import Unit, everything
 from marketdata_assets.loading.states import State
 from marketdata_assets.months import month_ranges
 from marketdata_assets.settings import Settings
@@ -63,7 +63,7 @@ def _load(settings: Settings, months: Sequence[str], force: bool) -> RunOutcome:
 def _check_files(folder: Path, months: Sequence[str]) -> None:
     """Reject a folder without files, and months of which no file can be."""
     found = everything(existing_folder(folder, "MARKETDATA_BARS_DIR"))
-    files = layout.taken(found)
+    files = [one for one in found if not layout.why_not_taken(one)]
     if not files:
         others = "".join(f"; {one.name}: {layout.why_not_taken(one)}" for one in found[:NAMED])
         cause = f"{folder} has no zip or CSV of minute bars; put them there, or name their folder{others}"

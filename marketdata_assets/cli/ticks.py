@@ -108,9 +108,9 @@ def _load_due_files(settings: Settings, tables: Sequence[Table] | None, config: 
     with stores.clickhouse() as client:
         ensure(client)
         changed = file_ledger.changed_by_table(client, files, dt.datetime.now(dt.UTC))
-    taken = [table for table, found in changed.items() if found.units and table in (tables or changed)]
+    taken = [table for table, found in changed.items() if found and table in (tables or changed)]
     months: dict[str, set[str]] = {}
-    for unit in (unit for table in taken for unit in changed[table].units):
+    for unit in (unit for table in taken for unit in changed[table]):
         months.setdefault(unit.month, set()).add(unit.symbol)
     if not months:
         return RunOutcome(True, None, {})

@@ -4,9 +4,7 @@ Two lanes give the same frame. The fast lane lets polars parse the block as it i
 irregularity; the careful lane takes that block line by line, and rejects what is no row.
 """
 
-import csv
 from collections.abc import Collection, Generator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from marketdata_assets.flows import casting, columns, dialect, frames, header, n
 from marketdata_assets.flows.cell_formats import NUMBERS
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.flows.dialect import Dialect
+from marketdata_assets.loading import text_table
 from marketdata_assets.loading.csv_rows import BLANKS, QUOTE, ends_evenly, read_rows
 from marketdata_assets.loading.errors import BadHeader
 from marketdata_assets.loading.files import HashedStream, Unit
@@ -78,12 +77,8 @@ def _names(text: Text, place: str, loader: Loader, rejects: Rejects) -> list[str
 def cells(line: str, loader: Loader) -> list[str]:
     """The cells of a line, without blanks and quotes around them."""
     form = Dialect(loader)
-    line = form.parsed(line)
-    texts = line.split(form.delimiter)
-    if QUOTE in line:
-        with suppress(csv.Error):  # such as of a carriage return within the line
-            texts = next(csv.reader([line], delimiter=form.delimiter, skipinitialspace=loader.strip))
-    return [form.cell(text.strip().strip(QUOTE).strip()) for text in texts]
+    texts = text_table.cells(form.parsed(line), form.delimiter, blanks=not loader.strip)
+    return [form.cell(text) for text in texts]
 
 
 class Reader:

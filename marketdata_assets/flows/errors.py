@@ -64,13 +64,6 @@ class CannotRebuild(FlowError):
         super().__init__(f"flow {flow}: table {table} is not rebuilt: {cause}. Its rows are unchanged.")
 
 
-class CannotForget(FlowError):
-    """A file of a flow is not forgotten."""
-
-    def __init__(self, flow: str, cause: str) -> None:
-        super().__init__(f"flow {flow}: {cause}")
-
-
 class CannotWrite(FlowError):
     """A new flow is not written."""
 

@@ -14,11 +14,11 @@ from psycopg import sql
 from marketdata_assets.errors import did_you_mean
 from marketdata_assets.flows import new_columns, owners
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.errors import CannotForget
 from marketdata_assets.flows.prepare import KEY_LOCKS
 from marketdata_assets.flows.table_writer import lock_keys, lock_table
 from marketdata_assets.flows.targets import books, unit_store
-from marketdata_assets.loading.file_ledger import everything
+from marketdata_assets.loading.errors import CannotForget
+from marketdata_assets.loading.files import everything
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
 from marketdata_assets.stores.postgres import lift_decompression_limit
@@ -41,7 +41,7 @@ def forget_deleted(
     """
     loaded = [one.unit for one in ledger.entries(connection, flow.dataset) if one.content_hash or one.rows]
     gone = sorted({*loaded} - {*present})
-    if not gone or any(found.problem and not Path(found.path).is_file() for found in everything(root)):
+    if not gone or any(found.kind != "file" for found in everything(root)):
         return []
     return forget(connection, flow, gone)
 
@@ -53,7 +53,7 @@ def forget(connection: psycopg.Connection, flow: FlowDefinition, units: Iterable
     """
     if not flow.target.replaceable:
         cause = f"mode append keeps no record of which rows of {flow.target.table} are whose; declare mode: replace"
-        raise CannotForget(flow.name, cause)
+        raise CannotForget(f"flow {flow.name}", cause)
     store = unit_store.of(flow)
     with connection.transaction():
         lock_keys(connection, flow.target.place, range(KEY_LOCKS))
@@ -77,7 +77,7 @@ def _forget(connection: psycopg.Connection, flow: FlowDefinition, unit: str) -> 
     known = ledger.locked(connection, flow.dataset, unit, unit)
     if (known is None or known.outcome == "removed") and not books.has_record(connection, flow, unit):
         loaded = [entry.unit for entry in ledger.entries(connection, flow.dataset) if entry.outcome != "removed"]
-        raise CannotForget(flow.name, f"nothing of {unit!r} is loaded; {did_you_mean(unit, loaded)}")
+        raise CannotForget(f"flow {flow.name}", f"nothing of {unit!r} is loaded; {did_you_mean(unit, loaded)}")
     deleted = 0
     row = connection.execute(
         "DELETE FROM marketdata_flow_units WHERE (dataset, unit) = (%s, %s) RETURNING id", [flow.dataset, unit]

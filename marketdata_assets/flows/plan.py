@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 
-from marketdata_assets.flows import evolution, new_columns, status, storage
+from marketdata_assets.flows import evolution, new_columns, run, status, storage
 from marketdata_assets.flows.alterations import Alteration
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.new_columns import NewColumn
@@ -36,7 +36,7 @@ class Plan:
 
 def plan(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> Plan:
     """Compare the declaration with table and ledger, and the files below `folder` with the ledger."""
-    outdated = status.outdated(connection, flow, folder)
+    outdated = run.outdated(connection, flow, folder)
     loaded = {entry.unit for entry in ledger.entries(connection, flow.dataset) if entry.content_hash or entry.rows}
     return Plan(
         table=flow.target.table,

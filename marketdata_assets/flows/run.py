@@ -24,7 +24,7 @@ from marketdata_assets.flows.forget import Forgotten, forget_deleted
 from marketdata_assets.flows.targets import books, unit_store
 from marketdata_assets.flows.unit import FileReport, Job, load_batch, record_failure
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import FileState, Unit, units_of, walk
+from marketdata_assets.loading.files import Delivered, Unit, units_of, walk
 from marketdata_assets.loading.member_names import is_documentation
 from marketdata_assets.loading.reports import LoadReport, batches, run_batches
 from marketdata_assets.progress import Progress
@@ -182,7 +182,7 @@ def find_units(flow: FlowDefinition, folder: Path) -> list[Unit]:
     return sorted(found, key=lambda unit: (-unit.size if unit.size > BATCH_BYTES else 0, unit.place))
 
 
-def _data(flow: FlowDefinition, file: FileState) -> list[Unit]:
+def _data(flow: FlowDefinition, file: Delivered) -> list[Unit]:
     """A file, or the members of an archive that the flow names, by default all that are no documentation.
 
     An archive without any is a unit of its own, which says so.
@@ -213,7 +213,13 @@ def existing(units: Sequence[Unit], names: Collection[str]) -> list[str]:
 
 
 def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> list[Unit]:
-    """The units that a run would read: new, failed, loaded by another version, changed since, or lost."""
+    """The units that a run would read: new, failed, loaded by another version, changed since, or lost.
+
+    None where there is no folder. Raises BadFunction.
+    """
+    if not (folder / flow.loader.folder).is_dir():
+        return []
+    storage.ensure_books(connection)
     states = claims.states(connection, flow.dataset)
     units = find_units(flow, folder)
     store = unit_store.of(flow)

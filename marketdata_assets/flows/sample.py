@@ -15,7 +15,7 @@ from marketdata_assets.flows import encodings, excel, json_lines, shape
 from marketdata_assets.flows.definition import Format
 from marketdata_assets.flows.shape import Row
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import FileState, Opener, Stream, Unit, units_of
+from marketdata_assets.loading.files import Opener, Stream, Unit, file_at, units_of
 
 BYTES = 1024 * 1024
 ROWS = 10_000
@@ -65,9 +65,7 @@ def read(path: Path, encoding: str | None = None) -> Sample:
 
     Without an `encoding` it is guessed.
     """
-    stat = path.stat()
-    file = FileState(path.name, path, stat.st_size, stat.st_mtime_ns)
-    units = [unit for unit in units_of(file) if not unit.problem]
+    units = [unit for unit in units_of(file_at(path)) if not unit.problem]
     if not units:
         raise BadFile(path.name, "it has no member that can be read")
     unit = max(units, key=lambda one: one.size)

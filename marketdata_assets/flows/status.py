@@ -13,8 +13,8 @@ from psycopg import sql
 from marketdata_assets.flows import run, storage
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.flows.targets import questions, unit_store
-from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, everything, state_of
-from marketdata_assets.loading.files import Unit, walk
+from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, state_of
+from marketdata_assets.loading.files import Unit, everything, matches
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
 from marketdata_assets.stores.postgres import statement
@@ -49,7 +49,7 @@ def summary(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) 
         connection.execute("SELECT unit, outcome FROM marketdata_ledger WHERE dataset = %s", [flow.dataset]).fetchall()
     )
     states = dict(outcomes)
-    for unit in outdated(connection, flow, folder):
+    for unit in run.outdated(connection, flow, folder):
         if outcomes.get(unit.place) != "failed":
             states[unit.place] = "stale" if outcomes.get(unit.place, "removed") != "removed" else "missing"
     counts = list(states.values())
@@ -75,14 +75,6 @@ def _newest(connection: psycopg.Connection, flow: FlowDefinition) -> Any:
     return _value(connection, flow, "SELECT max({column}) FROM {table}")
 
 
-def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> list[Unit]:
-    """The files that a run would read; none where there is no folder. Raises BadFunction."""
-    if not (folder / flow.loader.folder).is_dir():
-        return []
-    storage.ensure_books(connection)
-    return run.outdated(connection, flow, folder)
-
-
 def known_of(connection: psycopg.Connection, flow: FlowDefinition, units: Sequence[Unit]) -> str:
     """What a run over `units` would begin with: the flow's version, their files, and when each was loaded or forgotten.
 
@@ -105,8 +97,7 @@ def entries(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) 
     """
     root = folder / flow.loader.folder
     storage.ensure_books(connection)
-    taken = {file.name for file in walk(root, flow.loader.glob)}
-    todo = outdated(connection, flow, folder)
+    todo = run.outdated(connection, flow, folder)
     due, places = {unit.file.name for unit in todo}, {unit.place for unit in todo}
     known: dict[str, list[Entry]] = {}
     for entry in ledger.entries(connection, flow.dataset):
@@ -122,7 +113,7 @@ def entries(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) 
         recorded = Recorded("", FileEntry("", FileState.DUE)) if own else None
         if failed or (own and file.name not in due):
             recorded = Recorded(file.identity, _of_units(file.name, own, failed, holders.get(file.name, ())))
-        reason = "" if file.name in taken or file.problem else other
+        reason = "" if file.problem or matches(file.name, flow.loader.glob) else other
         found.append(state_of(file, recorded, not_taken=reason))
     return found
 

@@ -15,7 +15,7 @@ from marketdata_assets.flows.functions import function
 from marketdata_assets.flows.pipeline import Pipeline
 from marketdata_assets.flows.steps import Call
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import FileState, Opener, Unit, units_of
+from marketdata_assets.loading.files import Opener, Unit, file_at, units_of
 from marketdata_assets.loading.rejects import LINE, Rejects
 
 NO_FILE = "an empty file"
@@ -34,9 +34,7 @@ class Trial:
 
 def units_at(flow: FlowDefinition, path: Path) -> list[Unit]:
     """The file at `path`, or the members of an archive; with its folders where the flow reads their names."""
-    stat = path.stat()
-    name = path.absolute().as_posix()[1:] if "/" in (flow.loader.file_name or "") else path.name
-    return units_of(FileState(name, path, stat.st_size, stat.st_mtime_ns))
+    return units_of(file_at(path, path.absolute().as_posix()[1:] if "/" in (flow.loader.file_name or "") else ""))
 
 
 def try_file(flow: FlowDefinition, path: Path) -> Trial:

@@ -25,6 +25,9 @@ from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry, Reject
 from marketdata_assets.stores.postgres import commit_asynchronously, take_lock, wait_for_commits
 
+CLOCK_TICK_NS = 100_000_000
+"""Two changes of a file within it may have the same time."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -293,7 +296,8 @@ class _UnitLoad:
         return f"{content_hash}@{self.unit.file.modified_ns}" if by_time else content_hash
 
     def _settle(self, found: str) -> None:
-        modified = None if self.unit.file.just_changed else self.unit.file.modified_ns
+        file, began = self.unit.file, int(self.started.timestamp() * 1e9)
+        modified = None if file.modified_ns > began - CLOCK_TICK_NS else file.modified_ns
         claims.settle(self.connection, self.job.flow.dataset, self.unit, found, modified)
 
     def _entry(self, prepared: Prepared, known: Entry | None) -> Entry:

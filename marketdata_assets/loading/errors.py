@@ -1,13 +1,17 @@
 """What can be wrong with a delivered file, whatever its domain. Errors of one domain's files are LoadErrors as well."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from marketdata_assets.errors import TerminalError
+from marketdata_assets.errors import TerminalError, did_you_mean
 from marketdata_assets.stores.bookkeeping import Reject
 
 
 class LoadError(TerminalError):
     """A unit cannot be loaded until a person acts; other units can."""
+
+    cause = ""
+    """What is wrong, without the place and the remedy, where it can be told apart."""
 
 
 class BadFile(LoadError):
@@ -17,6 +21,24 @@ class BadFile(LoadError):
         self.place = place
         self.cause = cause
         super().__init__(f"{place}: {cause}. Deliver the file again; rows loaded from it before are kept.")
+
+
+class CannotForget(LoadError):
+    """A file is not forgotten, or not remembered."""
+
+    def __init__(self, place: str, cause: str) -> None:
+        super().__init__(f"{place}: {cause}")
+
+    @classmethod
+    def unknown(cls, domain: str, file: str, folder: Path, known: Iterable[str]) -> "CannotForget":
+        """There is nothing to forget of it."""
+        cause = f"no such file in {folder}, and nothing of it is loaded; {did_you_mean(file, known)}"
+        return cls(f"{domain}: {file}", cause)
+
+    @classmethod
+    def remembered(cls, domain: str, file: str, forgotten: Iterable[str]) -> "CannotForget":
+        """It was not forgotten."""
+        return cls(f"{domain}: {file}", f"it is not forgotten; {did_you_mean(file, forgotten)}")
 
 
 class BadHeader(LoadError):

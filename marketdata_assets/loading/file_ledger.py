@@ -4,19 +4,19 @@ Nothing of a folder is left out before it is counted. A domain says which files 
 its database has on record of the others; `state_of` decides. Where the records are kept is the stores' business.
 """
 
-import errno
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
 
-from marketdata_assets.loading.files import GONE
-from marketdata_assets.loading.member_names import is_hidden, readable
+from marketdata_assets.loading.files import Delivered
+from marketdata_assets.loading.member_names import readable
 from marketdata_assets.loading.reports import and_more
+from marketdata_assets.stores.bookkeeping import Entry
 
+FORGOTTEN = "forgotten; to load it again: marketdata {domain} forget --undo {file}"
+"""Why a forgotten file is not taken."""
 NAMED = 3
 """Number of files that a summary names."""
 
@@ -60,25 +60,6 @@ class FileEntry:
         return self.read == self.loaded + self.rejected + self.duplicates + sum(self.replaced.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """An entry of a watched folder as a listing found it.
-
-    `name` is relative to the folder, with slashes, and printable; `problem` says why it cannot be read, if so.
-    """
-
-    name: str
-    path: str
-    size: int = 0
-    modified_ns: int = 0
-    problem: str = ""
-
-    @property
-    def identity(self) -> str:
-        """Size and modification time, which change with the content."""
-        return f"{self.size}:{self.modified_ns}"
-
-
 @dataclass(frozen=True)
 class Recorded:
     """What a ledger has of a file: the `identity` that was read, and its entry."""
@@ -87,64 +68,12 @@ class Recorded:
     entry: FileEntry
 
 
-def everything(folder: Path) -> list[Delivered]:
-    """Every entry below `folder` but folders, by name; none where the folder is missing.
-
-    Only hidden entries and what operating systems add are left out. Links to files are followed; links to folders,
-    links to nothing, pipes, and folders and files without permission are listed with their problem.
-    """
-    return sorted(_below(str(folder), ""), key=lambda found: found.name)
-
-
-def _below(folder: str, prefix: str) -> Iterator[Delivered]:
-    try:
-        with os.scandir(folder) as listed:
-            children = [child for child in listed if not is_hidden(child.name)]
-    except OSError as error:
-        if error.errno in GONE:  # deleted since it was listed, or never there
-            return
-        yield Delivered(readable(prefix.rstrip("/")) or ".", folder, problem=_cause(error, "the folder"))
-        return
-    for child in children:
-        if child.is_dir(follow_symlinks=False):
-            yield from _below(child.path, f"{prefix}{child.name}/")
-        elif found := _file(child, readable(prefix + child.name)):
-            yield found
-
-
-def _file(child: os.DirEntry[str], name: str) -> Delivered | None:
-    """One entry that is no folder; None when it is gone since it was listed."""
-    try:
-        stat = child.stat()
-    except OSError as error:
-        if error.errno in (*GONE, errno.ELOOP) and child.is_symlink():
-            return Delivered(
-                name, child.path, problem="a link to nothing: deliver the file that it names, or delete it"
-            )
-        return None if error.errno in GONE else Delivered(name, child.path, problem=_cause(error, "the file"))
-    if S_ISDIR(stat.st_mode):
-        problem = "a link to a folder, which is not followed: move the files here"
-    elif not S_ISREG(stat.st_mode):
-        problem = "not a regular file: deliver it as a file"
-    elif not os.access(child.path, os.R_OK):
-        problem = "no permission to read the file: grant it with chmod or chown"
-    else:
-        problem = ""
-    return Delivered(name, child.path, stat.st_size, stat.st_mtime_ns, problem)
-
-
-def _cause(error: OSError, what: str) -> str:
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return f"no permission to read {what}: grant it with chmod or chown"
-    return f"{what} cannot be read ({error.strerror or error})"
-
-
 def state_of(found: Delivered, recorded: Recorded | None, *, not_taken: str = "", waiting: bool = False) -> FileEntry:
     """The state of one file by what a ledger has `recorded` of it.
 
     `not_taken` is the reason for which no load reads the file; `waiting` says that it may still be being written.
     """
-    if found.problem and (not not_taken or Path(found.path).is_dir()):  # of a folder, what is in it is not known
+    if found.problem and (not not_taken or found.is_folder):  # what is in a folder is not known
         return FileEntry(found.name, FileState.FAILED, found.problem)
     if not_taken:
         return FileEntry(found.name, FileState.NOT_TAKEN, not_taken)
@@ -153,6 +82,17 @@ def state_of(found: Delivered, recorded: Recorded | None, *, not_taken: str = ""
     if waiting:
         return FileEntry(found.name, FileState.WAITING, "it changed a moment ago and may still be being written")
     return FileEntry(found.name, FileState.DUE, "changed since it was loaded" if recorded else "never loaded")
+
+
+def outcome_of(entry: Entry, name: str, reason: str = "", replaced: Mapping[str, int] | None = None) -> FileEntry:
+    """What became of a file, by the `entry` that a ledger has of it as a whole; rows that were left out are duplicates.
+
+    `reason` is what to say of a file that is loaded.
+    """
+    if entry.outcome == "failed":
+        return FileEntry(name, FileState.FAILED, entry.error or "the last load failed")
+    counts = entry.read, entry.rows, entry.rejected, entry.skipped + entry.superseded
+    return FileEntry(name, FileState.LOADED if entry.read else FileState.EMPTY, reason, *counts, replaced or {})
 
 
 def other_suffix(name: str, suffixes: Sequence[str], what: str) -> str:

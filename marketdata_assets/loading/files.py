@@ -7,18 +7,17 @@ import errno
 import gzip
 import hashlib
 import os
-import re
 import struct
-import time
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
-from stat import S_ISREG
-from typing import IO, NamedTuple, Protocol, cast
+from stat import S_ISDIR, S_ISREG
+from typing import IO, Literal, Protocol, cast
 
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
@@ -39,12 +38,10 @@ from marketdata_assets.loading.member_names import is_hidden, member_name, probl
 from marketdata_assets.loading.overwrites import unchanged
 
 EVERY_FILE = "**/*"
-CLOCK_TICK_NS = 100_000_000
 CHUNK_BYTES = 256 * 1024
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
-LISTINGS = 5
-_LETTER = re.compile(r"[A-Za-z](?![^\[]*\])")
-"""A letter of a glob pattern that is in no brackets."""
+FORBIDDEN = (errno.EACCES, errno.EPERM)
+READABLE = 0o444  # by everyone: no further check
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 
@@ -56,35 +53,43 @@ class Stream(Protocol):
         """Up to `size` bytes; none at the end."""
 
 
-@dataclass(frozen=True)
-class FileState:
-    """A file as a scan saw it. `name` is relative to the folder scanned, with slashes, and always printable."""
+Kind = Literal["file", "folder", "unlisted", "other"]
+Listed = tuple[str, str, int, int, str, Kind]
+"""The fields of a `Delivered`, of which there may be a hundred thousand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A file as a listing found it, or what else there is. `name` is relative to the folder, with slashes, and always
+    printable; `problem` says why it cannot be read, as far as a listing shows.
+
+    `unlisted` is what could not be scanned now, such as on a disk that fails, `other` a pipe or a link to nothing.
+    """
 
     name: str
-    path: Path
-    size: int
-    modified_ns: int
-    seen_ns: int = field(default=0, compare=False)
+    location: str
+    size: int = 0
+    modified_ns: int = 0
     problem: str = ""
-    """Why it cannot be read, as far as a scan shows."""
+    kind: Kind = "file"
+
+    @property
+    def path(self) -> Path:
+        return Path(self.location)
+
+    @property
+    def identity(self) -> str:
+        """Size and modification time, which change with the content."""
+        return f"{self.size}:{self.modified_ns}"
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder, or may be one, of which is not known what is in it."""
+        return self.kind in ("folder", "unlisted")
 
     @property
     def is_zip(self) -> bool:
-        return self.path.suffix.lower() == ".zip"
-
-    @property
-    def just_changed(self) -> bool:
-        """Whether it changed so shortly before the scan that one more change could have the same time."""
-        return self.modified_ns > self.seen_ns - CLOCK_TICK_NS
-
-
-class Entry(NamedTuple):
-    """A file as its folder lists it, its name like that of a FileState."""
-
-    name: str
-    path: str
-    size: int
-    modified_ns: int
+        return self.location.lower().endswith(".zip")
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class Unit:
     tar or of an archive within an archive, from the outermost on, and its own; others are read in place.
     """
 
-    file: FileState
+    file: Delivered
     member: str = ""
     stored: str = ""
     size: int = 0
@@ -117,76 +122,100 @@ class Unit:
         return f"{self.file.name}!{self.member}" if self.member else self.file.name
 
 
+def file_at(path: Path, name: str = "") -> Delivered:
+    """A single file, under its own name or another. Raises OSError."""
+    stat = path.stat()
+    return Delivered(name or path.name, str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def everything(folder: Path) -> list[Delivered]:
+    """Every entry below `folder` but folders, by name; none where the folder is missing.
+
+    Only hidden entries and what operating systems add (`__MACOSX`, `Thumbs.db`) are left out. Links to files are
+    followed; links to folders, links to nothing, pipes, and folders and files without permission are listed with their
+    problem.
+    """
+    return [Delivered(*found) for found in sorted(_below(str(folder), "", lambda name: True))]
+
+
 def walk(
     folder: Path, patterns: Sequence[str] = (EVERY_FILE,), keep: Callable[[str], bool] = lambda name: True
-) -> list[FileState]:
-    """The files below `folder` that match one of the glob patterns, by name; none when the folder is missing.
-
-    Hidden files and folders, and what operating systems add (`__MACOSX`, `Thumbs.db`), are skipped; so are names for
-    which `keep` does not hold, links to nothing and pipes. Links to folders are not followed.
-    """
-    if tuple(patterns) == (EVERY_FILE,):
-        listed = below(folder, keep)
-        found = [FileState(name, Path(path), size, at, time.time_ns()) for name, path, size, at in listed]
-        return sorted(found, key=lambda file: file.name)
-    matches = {path for pattern in patterns for path in _matching(folder, pattern)}
-    found = []
-    for path in matches:
-        name = readable(path.relative_to(folder).as_posix())
-        if not is_hidden(name) and keep(name) and (stat := _regular(path)):
-            found.append(FileState(name, path, stat.st_size, stat.st_mtime_ns, time.time_ns()))
-    return sorted(found, key=lambda file: file.name)
+) -> list[Delivered]:
+    """The files of `everything` that match one of the glob patterns, and `keep` by name."""
+    found = [Delivered(*file) for file in sorted(below(folder, keep))]
+    return found if EVERY_FILE in patterns else [file for file in found if matches(file.name, patterns)]
 
 
-def below(folder: Path, keep: Callable[[str], bool] = lambda name: True) -> Iterator[Entry]:
-    """What `walk` lists, in no order, without an object for each file that stays in memory."""
-    todo = [(str(folder), "")]
-    while todo:
-        path, prefix = todo.pop()
-        for entry in _children(path):
-            if is_hidden(entry.name):
-                continue
-            relative = prefix + entry.name
-            if entry.is_dir(follow_symlinks=False):
-                todo.append((entry.path, f"{relative}/"))
-            elif keep(name := readable(relative)) and (stat := _regular(entry)):
-                yield Entry(name, entry.path, stat.st_size, stat.st_mtime_ns)
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a relative name matches one of the glob patterns, in any case of letters."""
+    parts = name.lower().split("/")
+    return any(_matches(parts, pattern.lower().split("/")) for pattern in patterns)
 
 
-def _children(path: str) -> list[os.DirEntry[str]]:
+def below(folder: Path, keep: Callable[[str], bool] = lambda name: True) -> Iterator[Listed]:
+    """The files alone, in no order, as they are found. Raises OSError where one cannot be scanned now."""
+    for found in _below(str(folder), "", keep):
+        if found[-1] == "unlisted":
+            raise OSError(f"{found[1]}: {found[4]}")
+        if found[-1] == "file":
+            yield found
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_matches(parts[at:], pattern[1:]) for at in range(len(parts)))
+    if pattern[0] == ".":
+        return _matches(parts, pattern[1:])
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _below(folder: str, prefix: str, keep: Callable[[str], bool]) -> Iterator[Listed]:
     try:
-        with os.scandir(path) as entries:
-            return list(entries)
+        with os.scandir(folder) as listed:
+            children = [child for child in listed if not is_hidden(child.name)]
     except OSError as error:
-        if error.errno not in (*GONE, errno.EACCES):
-            raise
-        return []
+        if error.errno not in GONE:  # deleted since it was listed, or never there
+            kind: Kind = "folder" if error.errno in FORBIDDEN else "unlisted"
+            yield readable(prefix.rstrip("/")) or ".", folder, 0, 0, _cause(error, "the folder"), kind
+        return
+    for child in children:
+        if child.is_dir(follow_symlinks=False):
+            yield from _below(child.path, f"{prefix}{child.name}/", keep)
+        elif keep(name := readable(prefix + child.name)) and (found := _found(child, name)):
+            yield found
 
 
-def _regular(entry: os.DirEntry[str] | Path) -> os.stat_result | None:
-    """The state of a regular file; None for anything else, and for what is gone."""
+def _found(child: os.DirEntry[str], name: str) -> Listed | None:
+    """One entry that is no folder; None when it is gone since it was listed."""
     try:
-        stat = entry.stat()
+        stat = child.stat()
     except OSError as error:
-        if error.errno not in GONE:
-            raise
-        return None
-    return stat if S_ISREG(stat.st_mode) else None
+        if error.errno in (*GONE, errno.ELOOP) and child.is_symlink():
+            return name, child.path, 0, 0, "a link to nothing: deliver the file that it names, or delete it", "other"
+        if error.errno in GONE:
+            return None
+        return name, child.path, 0, 0, _cause(error, "the file"), "other" if error.errno in FORBIDDEN else "unlisted"
+    kind: Kind = "folder" if S_ISDIR(stat.st_mode) else "file" if S_ISREG(stat.st_mode) else "other"
+    if kind == "folder":
+        problem = "a link to a folder, which is not followed: move the files here"
+    elif kind == "other":
+        problem = "not a regular file: deliver it as a file"
+    elif stat.st_mode & READABLE != READABLE and not os.access(child.path, os.R_OK):
+        problem = "no permission to read the file: grant it with chmod or chown"
+    else:
+        problem = ""
+    return name, child.path, stat.st_size, stat.st_mtime_ns, problem, kind
 
 
-def _matching(folder: Path, pattern: str) -> list[Path]:
-    """The paths that match, in any case of letters; listed again when a folder vanishes meanwhile."""
-    pattern = _LETTER.sub(lambda found: f"[{found[0].lower()}{found[0].upper()}]", pattern)
-    for _ in range(LISTINGS):
-        try:
-            return list(folder.glob(pattern))
-        except OSError as error:
-            if error.errno not in GONE:
-                raise
-    return list(folder.glob(pattern))
+def _cause(error: OSError, what: str) -> str:
+    if error.errno in FORBIDDEN:
+        return f"no permission to read {what}: grant it with chmod or chown"
+    return f"{what} cannot be read ({error.strerror or error})"
 
 
-def members(file: FileState) -> list[Unit]:
+def members(file: Delivered) -> list[Unit]:
     """The members of a zip that may be data, in its order. Raises BadFile when it has no readable directory.
 
     A member that cannot be opened (encrypted, there twice, unknown compression) is listed with its `problem`.
@@ -211,7 +240,7 @@ def _checksum(info: zipfile.ZipInfo) -> str:
     return f"crc32:{info.CRC:08x}:{info.file_size}"
 
 
-def units_of(file: FileState) -> list[Unit]:
+def units_of(file: Delivered) -> list[Unit]:
     """What is read of a file: itself, or the members of a zip or tar, those of archives within included.
 
     Raises BadFile when it is an archive that cannot be listed.
@@ -226,7 +255,7 @@ def units_of(file: FileState) -> list[Unit]:
         return [_of_archive(file, member) for member in listed(file.path, file.size, file.modified_ns)]
 
 
-def _of_archive(file: FileState, member: Member) -> Unit:
+def _of_archive(file: Delivered, member: Member) -> Unit:
     stored = "!".join(member.within)
     return Unit(file, member.name, stored, member.size, problem=member.problem, within=member.within)
 
@@ -235,7 +264,7 @@ class Opener:
     """Opens units one after another and keeps the last zip open, since reading its directory takes time."""
 
     def __init__(self) -> None:
-        self._file: FileState | None = None
+        self._file: Delivered | None = None
         self._archive: zipfile.ZipFile | None = None
         self._containers = Containers()
 
@@ -288,7 +317,7 @@ class Opener:
         return stack.enter_context(self._archive.open(info))
 
 
-def file_hash(file: FileState) -> str:
+def file_hash(file: Delivered) -> str:
     """`blake2b:<hex>` of the file's bytes, without unpacking. Raises BadFile."""
     with naming_failures(file.name), file.path.open("rb") as stream, unchanged(file.name, stream.fileno()):
         return "blake2b:" + hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

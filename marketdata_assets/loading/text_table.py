@@ -19,6 +19,7 @@ from marketdata_assets.loading.text import Block, Text, count, raw_lines
 from marketdata_assets.stores.bookkeeping import Reject
 
 ENCODING_REMEDY = "Convert it: iconv -f {} -t UTF-8 OLD > NEW"
+EMPTY = "the file is empty, without even a header"
 NO_LINES = "its header has several lines: lines end with LF or CRLF, not with CR alone; save it so"
 
 
@@ -34,8 +35,8 @@ class TextTable:
     bad: Sequence[Reject] = ()
 
 
-def read(unit: Unit) -> TextTable | None:
-    """The table of a file in UTF-8, with commas; None when it is empty. Raises BadFile and WrongEncoding."""
+def read(unit: Unit) -> TextTable:
+    """The table of a file in UTF-8, with commas. Raises BadFile, also for one without a header, and WrongEncoding."""
     with Opener() as opener:
         with opener.open(unit) as stream:
             text = Text(unit.place, stream, remedy=ENCODING_REMEDY, quote="")
@@ -43,7 +44,7 @@ def read(unit: Unit) -> TextTable | None:
             if "\r" in header:
                 raise BadFile(unit.place, NO_LINES)
             if not header.strip() and not text.peek():
-                return None
+                raise BadFile(unit.place, EMPTY)
             names, rejects = cells(header), Rejects()
             columns = [str(number) for number in range(len(names))]
             empty = pl.DataFrame(schema={LINE: pl.Int64, **dict.fromkeys(columns, pl.String)})
@@ -52,12 +53,12 @@ def read(unit: Unit) -> TextTable | None:
     return TextTable(names, pl.concat([empty, *frames]), rejects.for_quarantine(texts))
 
 
-def cells(line: str, delimiter: str = ",") -> list[str]:
-    """The cells of a line, without blanks and quotes around them."""
+def cells(line: str, delimiter: str = ",", *, blanks: bool = True) -> list[str]:
+    """The cells of a line, without blanks and quotes around them; without `blanks`, none are before a quote."""
     texts = line.split(delimiter)
     if QUOTE in line:
         with suppress(csv.Error):  # such as of a carriage return within the line
-            texts = next(csv.reader([line], delimiter=delimiter))
+            texts = next(csv.reader([line], delimiter=delimiter, skipinitialspace=not blanks))
     return [text.strip().strip(QUOTE).strip() for text in texts]
 
 

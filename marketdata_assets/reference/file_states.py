@@ -4,20 +4,19 @@ Reading a file is the business of `files`. A table is loaded from all of its fil
 """
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.loading.file_ledger import (
-    Delivered,
     FileEntry,
-    FileState,
     Recorded,
-    everything,
+    outcome_of,
     state_of,
     unsettled,
 )
+from marketdata_assets.loading.files import everything
 from marketdata_assets.reference import files
 from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.reference.files import Dropped, ReferenceFiles
@@ -86,12 +85,9 @@ def entries(client: "Client", folder: Path, waiting: Collection[str] = ()) -> li
 def _recorded(load: Load | None) -> Recorded | None:
     if load is None:
         return None
-    if load.outcome == "failed":
-        return Recorded(load.attempted_hash or "", FileEntry(load.source, FileState.FAILED, load.error or ""))
-    state = FileState.LOADED if load.read else FileState.EMPTY
+    identity = load.attempted_hash if load.outcome == "failed" else load.content_hash
     reason = f"{load.rejected} rows are of no trading day since 2000" if load.rejected else ""
-    counts = load.read, load.rows, load.rejected, load.skipped, json.loads(load.origin or "{}")
-    return Recorded(load.content_hash or "", FileEntry(load.source, state, reason, *counts))
+    return Recorded(identity or "", outcome_of(load, load.source, reason, json.loads(load.origin or "{}")))
 
 
 def due(
@@ -114,8 +110,4 @@ def due(
 
 def changed(folder: Path) -> dict[str, str]:
     """Size and modification time of the files that a load reads, by name: what the sensor compares."""
-    return {file.name: file.identity for file in _read(everything(folder))}
-
-
-def _read(listed: Iterable[Delivered]) -> list[Delivered]:
-    return [file for file in listed if not files.not_taken(file.name)]
+    return {file.name: file.identity for file in everything(folder) if not files.not_taken(file.name)}

@@ -17,11 +17,10 @@ import polars as pl
 
 from marketdata_assets.loading import text_table
 from marketdata_assets.loading.errors import LoadError, TooManyRejects
-from marketdata_assets.loading.file_ledger import Delivered, everything, other_suffix
-from marketdata_assets.loading.files import FileState, Unit
+from marketdata_assets.loading.file_ledger import other_suffix
+from marketdata_assets.loading.files import Delivered, Unit, everything
 from marketdata_assets.loading.rejects import LINE, RejectLimit, Rejects
 from marketdata_assets.loading.reports import and_more
-from marketdata_assets.loading.text_table import TextTable
 from marketdata_assets.months import FIRST_BAR_MONTH
 from marketdata_assets.reference import codes
 from marketdata_assets.reference.calendar import Calendar
@@ -103,10 +102,10 @@ class ReferenceFiles:
         for file in self.of(table.name):
             try:
                 if file.problem:
-                    raise BadReferenceFile(file.path, file.problem)
-                frame = _read(Path(file.path), table)
+                    raise BadReferenceFile(file.location, file.problem)
+                frame = _read(file.path, table)
                 if table.name in DAILY:
-                    days |= _days(Path(file.path), frame, calendar)
+                    days |= _days(file.path, frame, calendar)
                 frames[file] = frame
             except BadReferenceFile as error:
                 failed[file] = error
@@ -184,9 +183,9 @@ def _days(path: Path, frame: pl.DataFrame, calendar: Calendar) -> set[dt.date]:
 def _read(path: Path, table: Table) -> pl.DataFrame:
     """The rows of a file with their line, with defaults for the columns that it leaves out."""
     try:
-        found = text_table.read(Unit(FileState(str(path), path, 0, 0))) or TextTable([], pl.DataFrame(schema=[LINE]))
+        found = text_table.read(Unit(Delivered(str(path), str(path))))
     except LoadError as error:
-        raise BadReferenceFile(str(path), f"cannot be read ({getattr(error, 'cause', error)})") from error
+        raise BadReferenceFile(str(path), f"cannot be read ({error.cause or error})") from error
     optional, names = _OPTIONAL.get(table.name, ()), list(found.names)
     if missing := [name for name in table.values if name not in names and name not in optional]:
         raise BadReferenceFile(f"{path}:1", f"columns {', '.join(missing)} are missing; it has {names}")

@@ -1,13 +1,28 @@
 """Spans of days, listings and labels of bars, as all domains of A-shares use them."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 Status = Literal["listed", "delisted", "paused", "vanished"]
 Label = Literal["start", "end"]
 """The end of its minute that a bar is labelled with."""
+
+LABELS = ((11, 29), (11, 30), (13, 0), (13, 1), (14, 59), (15, 0))
+"""Hour and minute of the bars that show the label: by the start, a day has 13:00 and neither 11:30 nor 15:00; by the
+end, it has 11:30 and 15:00 and not 13:00. A day of few bars says nothing."""
+
+Day = TypeVar("Day")
+
+
+def labelled_otherwise(declared: Label, days: Mapping[Day, int]) -> list[Day]:
+    """The days that are not labelled as `declared`, where more are not than are. Which of LABELS a day has is a bit
+    each of its number."""
+    starts = [day for day, has in days.items() if has & 0b100110 == 0b100 and has & 0b010001]
+    ends = [day for day, has in days.items() if has & 0b101111 == 0b101011]
+    wrong, right = (starts, ends) if declared == "end" else (ends, starts)
+    return wrong if len(wrong) > len(right) else []
 
 
 @dataclass(frozen=True, order=True)

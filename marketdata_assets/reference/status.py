@@ -7,8 +7,9 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from marketdata_assets.loading.states import State
 from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import Calendar, ashares, last_closed
 from marketdata_assets.reference.load import SOURCE, WHOLE
@@ -21,7 +22,6 @@ from marketdata_assets.stores.clickhouse_ledger import Load
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-State = Literal["ok", "empty", "unsupported", "missing", "stale", "failed"]
 WARNING = dt.timedelta(days=60)
 REMEDY = (
     'run "marketdata ingest reference" with TUSHARE_TOKEN set, drop trading_calendar.csv into MARKETDATA_REFERENCE_DIR,'
@@ -38,7 +38,7 @@ class TableStatus:
     """
 
     table: str
-    states: Mapping[State, int]
+    states: Mapping[str, int]
     rows: int
     newest: dt.date | None
     unknown_days: int = 0
@@ -74,7 +74,7 @@ def known_calendar(client: "Client | None", today: dt.date) -> KnownCalendar:
 
 def _whole(client: "Client", name: str, newest: dt.date | None) -> TableStatus:
     entries = ledger.entries(client, name, [WHOLE], [SOURCE])
-    state: State = "missing"
+    state = State.MISSING
     if entries:
         state = _outcome(entries[0])
         newest = newest or entries[0].finished.date()
@@ -86,7 +86,7 @@ def _daily(
 ) -> TableStatus:
     closed = last_closed(now)
     entries = {load.unit: load for load in ledger.entries(client, name, None, [SOURCE])}
-    states: Counter[State] = Counter()
+    states = Counter[str]()
     unknown = 0
     for month in months:
         sessions = [day for day in calendar.trading_days(Days.month(month)) if day <= closed]
@@ -103,19 +103,19 @@ def _daily(
 
 def _month_state(entry: Load | None, open_days: int) -> State:
     if entry is None:
-        return "missing"
+        return State.MISSING
     state = _outcome(entry)
-    if state in ("ok", "empty") and open_days:
-        return "stale" if entry.slices else "missing"
+    if state in (State.OK, State.EMPTY) and open_days:
+        return State.STALE if entry.slices else State.MISSING
     return state
 
 
 def _outcome(entry: Load) -> State:
     if entry.outcome == "failed" or entry.pending:
-        return "failed"
+        return State.FAILED
     if entry.outcome == "unsupported":
-        return "unsupported"
-    return "ok" if entry.rows else "empty"
+        return State.UNSUPPORTED
+    return State.OK if entry.rows else State.EMPTY
 
 
 def _rows(client: "Client", name: str) -> int:

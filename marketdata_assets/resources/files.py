@@ -9,9 +9,9 @@ from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from marketdata_assets.bars.rules import Label
     from marketdata_assets.budget import BudgetPlace
     from marketdata_assets.exchanges.history_clients import HistoryHosts
+    from marketdata_assets.reference.records import Label
 
 
 class Folder(dg.ConfigurableResource):

@@ -79,10 +79,3 @@ class QuotaSpent(TransientError):
 
     def __init__(self, request: str, cause: str) -> None:
         super().__init__(f"{request}: the quota is used up ({cause}). Loaded rows are kept; run it again later.")
-
-
-class CannotForget(TicksError):
-    """A dropped file is not forgotten, or not remembered."""
-
-    def __init__(self, file: str, cause: str) -> None:
-        super().__init__(f"ticks: {file}: {cause}")

@@ -13,7 +13,7 @@ import polars as pl
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.loading import text_table
 from marketdata_assets.loading.errors import LoadError, TooManyRejects
-from marketdata_assets.loading.files import FileState, Unit, below, walk
+from marketdata_assets.loading.files import Delivered, Unit, below, walk
 from marketdata_assets.loading.overwrites import unchanged
 from marketdata_assets.loading.rejects import DEFAULT_LIMIT, LINE
 from marketdata_assets.loading.text_table import TextTable
@@ -56,7 +56,7 @@ Spans = Mapping[tuple[str, str], Days]
 class Content:
     """One file: `read` rows are the `rows` of each symbol, and the `others`, which are rejected or duplicates."""
 
-    file: FileState
+    file: Delivered
     read: int
     rows: Mapping[str, pl.DataFrame]
     others: Mapping[str, pl.DataFrame]
@@ -94,7 +94,7 @@ class Rows:
 class Chosen:
     """What to read of a symbol in a month: files, and the names of those that are forgotten."""
 
-    files: set[FileState] = field(default_factory=set)
+    files: set[Delivered] = field(default_factory=set)
     withdrawn: set[str] = field(default_factory=set)
 
 
@@ -107,9 +107,9 @@ class Listing:
     paths: Mapping[str, str]
     """Of the files whose name is not that of the file system."""
 
-    def state(self, file: str, size: int, modified: int) -> FileState:
+    def state(self, file: str, size: int, modified: int) -> Delivered:
         """One of the files."""
-        return FileState(file, Path(self.paths.get(file) or self.folder / file), size, modified)
+        return Delivered(file, self.paths.get(file) or f"{self.folder}/{file}", size, modified)
 
 
 @dataclass
@@ -122,7 +122,7 @@ class Folder:
     judge: Judge
     session: Session
     mapping: SymbolMapping
-    _contents: dict[FileState, Content | BadFile] = field(default_factory=dict)
+    _contents: dict[Delivered, Content | BadFile] = field(default_factory=dict)
     _chosen: Mapping[tuple[str, str], Chosen] | None = None
     _ages: Mapping[str, int] = field(default_factory=dict)
 
@@ -137,14 +137,14 @@ class Folder:
         """
         self._chosen, self._ages = chosen, ages
 
-    def files(self) -> list[FileState]:
+    def files(self) -> list[Delivered]:
         """The files now, by name."""
         return walk(self.path, keep=self._is_ours)
 
     def listing(self) -> Listing:
         """The same in columns, for many files."""
         names, sizes, times, paths = list[str](), list[int](), list[int](), dict[str, str]()
-        for name, path, size, modified in below(self.path, self._is_ours):
+        for name, path, size, modified, *_ in below(self.path, self._is_ours):
             names.append(name)
             sizes.append(size)
             times.append(modified)
@@ -183,7 +183,7 @@ class Folder:
                 good.append(content)
         return sorted(good, key=_age, reverse=True), flaws, frozenset(chosen.withdrawn)
 
-    def kept(self, file: FileState) -> Content | BadFile:
+    def kept(self, file: Delivered) -> Content | BadFile:
         """The content of a file, read once."""
         if file not in self._contents:
             self._contents[file] = self._read(file)
@@ -193,17 +193,15 @@ class Folder:
         """The files that were read so far."""
         return [content for content in self._contents.values() if isinstance(content, Content)]
 
-    def _read(self, file: FileState) -> Content | BadFile:
+    def _read(self, file: Delivered) -> Content | BadFile:
         try:
             return self.content(file)
         except BadFile as error:
             return error
 
-    def content(self, file: FileState) -> Content:
+    def content(self, file: Delivered) -> Content:
         """Read one file."""
         found = table(file)
-        if found is None:
-            return Content(file, 0, {}, {}, {}, 0, (), None)
         names = self.names(file.path, found.names)
         columns = [pl.nth(found.names.index(theirs) + 1).alias(ours) for ours, theirs in names.items()]
         rows = found.rows.select(*columns, line=LINE)
@@ -248,14 +246,12 @@ class Folder:
         dropped = Dropped(read, every.select("ts", "file"), withdrawn, self._ages, str(flaws[0]) if flaws else "")
         return Rows(frame, rejects(left), skipped, dropped)
 
-    def spans(self, file: FileState) -> Spans:
+    def spans(self, file: Delivered) -> Spans:
         """The days of a file, by symbol and month of the exchange; a row without a time is left out. Raises BadFile."""
         for content in self.read():
             if content.file == file:
                 return content.spans
         found = table(file)
-        if found is None:
-            return {}
         names = self.names(file.path, found.names)
         rows = found.rows.select(pl.nth(found.names.index(names[ours]) + 1).alias(ours) for ours in ("symbol", "ts"))
         known = self._symbols(rows["symbol"])[0]
@@ -300,7 +296,7 @@ def _age(content: Content) -> tuple[int, str]:
     return content.file.modified_ns, content.file.name
 
 
-def _content(file: FileState, read: int, rows: pl.DataFrame, others: pl.DataFrame, spans: Spans) -> Content:
+def _content(file: Delivered, read: int, rows: pl.DataFrame, others: pl.DataFrame, spans: Spans) -> Content:
     bad = others.filter(pl.col("reason").is_not_null())
     flaw = None
     if DEFAULT_LIMIT.exceeded(bad.height, read):
@@ -310,13 +306,13 @@ def _content(file: FileState, read: int, rows: pl.DataFrame, others: pl.DataFram
     return Content(file, read, _by_symbol(rows), _by_symbol(others), spans, bad.height, undated, flaw)
 
 
-def table(file: FileState) -> TextTable | None:
-    """The file without conversions, a CSV as text; None when it has no row. Raises BadFile."""
+def table(file: Delivered) -> TextTable:
+    """The file without conversions, a CSV as text. Raises BadFile."""
     if file.path.suffix.lower() != ".parquet":
         try:
             return text_table.read(Unit(file))
         except LoadError as error:
-            raise BadFile(str(file.path), getattr(error, "cause", str(error))) from error
+            raise BadFile(str(file.path), error.cause or str(error)) from error
     try:
         with unchanged(str(file.path), file.path, BadFile):
             rows = pl.read_parquet(_source(file.path), glob=False)

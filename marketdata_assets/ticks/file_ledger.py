@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, everything, other_suffix, state_of
-from marketdata_assets.loading.files import FileState as Found
-from marketdata_assets.loading.files import file_hash
+from marketdata_assets.loading.file_ledger import FORGOTTEN, FileEntry, FileState, Recorded, other_suffix, state_of
+from marketdata_assets.loading.files import Delivered, everything, file_hash
 from marketdata_assets.loading.watch import fingerprint
 from marketdata_assets.logs import get_logger
 from marketdata_assets.reference.calendar import last_closed
@@ -39,9 +38,6 @@ DATASET = "tick_files"
 """The ledger's name for dropped files."""
 
 _CODE_VERSION = "tick_files-1"
-
-FORGOTTEN = "forgotten; to load it again: marketdata ticks forget --undo {file}"
-"""Why a forgotten file is not taken."""
 
 DONE = dt.date(2100, 1, 1)
 """`compared` of a file of which every day is loaded."""
@@ -148,7 +144,7 @@ def _register(
     client: "Client",
     files: Files,
     table: Table,
-    ready: Iterable[Found],
+    ready: Iterable[Delivered],
     forgotten: Mapping[str, str],
     until: float | None,
 ) -> list[tuple[str, str, int, dt.date, str]]:
@@ -188,7 +184,7 @@ def _register(
 
 def unit_row(
     table: Table,
-    file: Found,
+    file: Delivered,
     unit: Unit,
     days: Days,
     units: int,
@@ -288,7 +284,7 @@ def select(client: "Client", files: Files, table: Table, units: Collection[Unit]
     folder.select(chosen, ages)
 
 
-def _is_good(folder: Folder, file: Found) -> bool:
+def _is_good(folder: Folder, file: Delivered) -> bool:
     """Whether the file will be loaded, of other units than those that it had before."""
     content = folder.kept(file)
     return isinstance(content, Content) and content.flaw is None
@@ -355,51 +351,19 @@ def ours(files: Files, spans: Spans) -> dict[Unit, Days]:
     return {Unit(symbol, month): days for (name, month), days in spans.items() if (symbol := mapping.ours(name))}
 
 
-@dataclass(frozen=True)
-class ChangedFiles:
-    """The units whose files are new or changed since they were compared, and files that cannot be read, with causes."""
-
-    units: frozenset[Unit] = frozenset()
-    unreadable: tuple[str, ...] = ()
-
-
-def changed(
-    client: "Client",
-    files: Files,
-    table: Table,
-    closed: dt.date,
-    *,
-    now_ns: int | None = None,
-    quiet_seconds: float = 0.0,
-    seconds: float | None = None,
-) -> ChangedFiles:
-    """The units of `table` that are due, since a file has changed that has days of them up to `closed`.
-
-    Only files are opened that are not registered, for at most `seconds`; see `see`.
-    """
-    now_ns = time.time_ns() if now_ns is None else now_ns
-    seen = see(client, files, table, now_ns=now_ns, quiet_seconds=quiet_seconds, seconds=seconds)
-    return ChangedFiles(frozenset(due(client, table, closed)), tuple(seen.unreadable))
-
-
-def due_by_table(client: "Client", now: dt.datetime) -> dict[TableName, frozenset[Unit]]:
-    """By table, the units that files have which a scan has registered and no load has loaded."""
+def due_by_table(client: "Client", now: dt.datetime) -> dict[TableName, set[Unit]]:
+    """By table, the units with days closed `now` that files have which a scan has registered and no load has loaded."""
     closed = last_closed(now)
-    return {
-        "tick_data": frozenset(due(client, TICK_DATA, closed)),
-        "order_book": frozenset(due(client, ORDER_BOOK, closed)),
-    }
+    return {"tick_data": due(client, TICK_DATA, closed), "order_book": due(client, ORDER_BOOK, closed)}
 
 
 def changed_by_table(
     client: "Client", files: Files, now: dt.datetime, *, quiet_seconds: float = 0.0, seconds: float | None = None
-) -> dict[TableName, ChangedFiles]:
-    """The same of both tables that files are loaded into, on the days that are closed `now`."""
-    closed = last_closed(now)
-    return {
-        "tick_data": changed(client, files, TICK_DATA, closed, quiet_seconds=quiet_seconds, seconds=seconds),
-        "order_book": changed(client, files, ORDER_BOOK, closed, quiet_seconds=quiet_seconds, seconds=seconds),
-    }
+) -> dict[TableName, set[Unit]]:
+    """The same once finished files are registered, those of each table for at most `seconds`; see `see`."""
+    for table in (TICK_DATA, ORDER_BOOK):
+        see(client, files, table, now_ns=time.time_ns(), quiet_seconds=quiet_seconds, seconds=seconds)
+    return due_by_table(client, now)
 
 
 @dataclass(frozen=True)
@@ -438,7 +402,7 @@ def record_compared(client: "Client", files: Files, table: Table, done: Iterable
             if file not in early:
                 until = min(span.last, one.days.last)
                 rows.append(unit_row(table, file, one.unit, span, units, until, one.replaced.get(file.name)))
-        gone = [Found(name, files.folder / name, 0, 0) for name in withdrawn]
+        gone = [Delivered(name, "") for name in withdrawn]
         rows += (unit_row(table, file, one.unit, Days(NEVER, NEVER), 0, DONE) for file in gone)
     record_units(client, rows)
     return recorded
@@ -463,7 +427,7 @@ def entries(client: "Client", files: Files) -> list[FileEntry]:
                 kept, ended = row["rows"] - sum(lost.values()), FileState.LOADED if row["rows"] else FileState.EMPTY
                 entry = FileEntry(name, ended, "", rows, kept, row["rejected"], skipped, lost)
             elif state == "forgotten" and row["size"] and not row["error"]:
-                entry = FileEntry(name, FileState.NOT_TAKEN, FORGOTTEN.format(file=name))
+                entry = FileEntry(name, FileState.NOT_TAKEN, FORGOTTEN.format(domain="ticks", file=name))
             elif state == "forgotten":  # a file that cannot be read, or is empty, stays that
                 entry = FileEntry(name, FileState.FAILED if row["error"] else FileState.EMPTY, row["error"])
             else:
@@ -536,7 +500,7 @@ def undated(client: "Client") -> dict[str, int]:
     return counts
 
 
-def _place(table: Table, file: Found) -> str:
+def _place(table: Table, file: Delivered) -> str:
     """A file as its entry in the ledger names it: relative to the folder of ticks."""
     return f"{ORDER_BOOKS}/{file.name}" if table is ORDER_BOOK else file.name
 

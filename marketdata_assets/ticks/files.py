@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from marketdata_assets.loading.errors import LoadError
-from marketdata_assets.reference.records import Days, Label
+from marketdata_assets.reference.records import LABELS, Days, Label, labelled_otherwise
 from marketdata_assets.ticks import file_drop, order_book, records
 from marketdata_assets.ticks.file_drop import Folder, Judged
 from marketdata_assets.ticks.order_book import BOOKS
@@ -19,8 +19,6 @@ from marketdata_assets.ticks.providers_file import DroppedFiles
 from marketdata_assets.ticks.records import BARS, Delivery
 
 NAME = "files"
-_LABELS = ((11, 29), (11, 30), (13, 0), (13, 1), (14, 59), (15, 0))
-"""Minutes by which the labels of a day differ."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "symbol": file_drop.SYMBOL,
@@ -67,25 +65,19 @@ class Files:
         return records.flagged(rows, NAME, self.config.quality, self.config.session), others
 
     def _other_label(self, rows: pl.DataFrame) -> str:
-        """Why the bars of a file are labelled by the other end of their minute, as most of its days say.
-
-        By the start, a day has 13:00 and neither 11:30 nor 15:00; by the end, both and not 13:00.
-        """
+        """Why the bars of a file are labelled by the other end of their minute, as most of its days say."""
         local = pl.col("ts").dt.convert_time_zone(self.config.session.timezone)
-        has = {f"{hour}:{minute}": (local.dt.time() == dt.time(hour, minute)).any() for hour, minute in _LABELS}
-        days = rows.group_by("symbol", day=local.dt.date()).agg(**has)
-        noon, close = pl.col("11:30"), pl.col("15:0")
-        start = pl.col("13:0") & ~noon & ~close & (pl.col("11:29") | pl.col("14:59"))
-        end = noon & close & ~pl.col("13:0") & pl.col("13:1")
-        starts, ends = days.select(start.sum(), end=end.sum()).row(0)
-        found, declared = ("start", starts), ("end", ends)
-        if self.label == "start":
-            found, declared = declared, found
-        if found[1] <= declared[1]:
-            return ""
+        has = [(local.dt.time() == dt.time(*label)).any().cast(pl.Int64) * 2**n for n, label in enumerate(LABELS)]
+        days = rows.group_by("symbol", day=local.dt.date()).agg(has=pl.sum_horizontal(has))
+        wrong = labelled_otherwise(self.label, {(symbol, day): bits for symbol, day, bits in days.iter_rows()})
+        found = "start" if self.label == "end" else "end"
         return (
-            f"its bars are labelled by the {found[0]} of their minute on {found[1]} days; write label: {found[0]} into"
-            " the section files of the providers file if those of all files are"
+            ""
+            if not wrong
+            else (
+                f"its bars are labelled by the {found} of their minute on {len(wrong)} days; write label: {found} into"
+                " the section files of the providers file if those of all files are"
+            )
         )
 
     def _judged_books(self, raw: pl.DataFrame) -> Judged:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from marketdata_assets.errors import MarketDataError, did_you_mean
-from marketdata_assets.loading.files import FileState, file_hash
+from marketdata_assets.errors import MarketDataError
+from marketdata_assets.loading.errors import CannotForget
+from marketdata_assets.loading.files import Delivered, file_hash
 from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.stores import clickhouse, clickhouse_files
 from marketdata_assets.ticks import file_ledger
-from marketdata_assets.ticks.errors import CannotForget
 from marketdata_assets.ticks.file_drop import ORDER_BOOKS, Folder
 from marketdata_assets.ticks.files import NAME, Files
 from marketdata_assets.ticks.load import load
@@ -62,9 +62,7 @@ def forget(
     present = seen.listing.files.filter(pl.col("file") == name)
     if row.is_empty() or (present.is_empty() and not units):
         known = [entry.file for entry in file_ledger.entries(client, files)]
-        raise CannotForget(
-            file, f"no such file in {files.folder}, and nothing of it is loaded; {did_you_mean(file, known)}"
-        )
+        raise CannotForget.unknown("ticks", file, files.folder, known)
     content, flaw = "", ""
     for state in present.iter_rows():
         content, flaw = _content(file_ledger.folder_of(files, table), seen.listing.state(*state))
@@ -86,7 +84,8 @@ def forget(
     mine, others = _rows(client, table, name, units)
     if mine:
         cause = report.failed[0].error if report.failed else "another load wrote them"
-        raise CannotForget(file, f"{mine} of its rows are still there, and the next load takes them out ({cause})")
+        left = f"{mine} of its rows are still there, and the next load takes them out ({cause})"
+        raise CannotForget(f"ticks: {file}", left)
     return Forgotten(file, before[0], others - before[1], tuple(units))
 
 
@@ -97,7 +96,7 @@ def undo(client: "Client", file: str) -> None:
     row = rows.filter(pl.col("file") == name)
     if row.is_empty():
         prefix = f"{ORDER_BOOKS}/" if table is ORDER_BOOK else ""
-        raise CannotForget(file, f"it is not forgotten; {did_you_mean(file, [prefix + one for one in rows['file']])}")
+        raise CannotForget.remembered("ticks", file, [prefix + one for one in rows["file"]])
     changes = {"state": "unfinished", "forgotten": "", "error": ""}
     clickhouse_files.record(client, row.with_columns(pl.lit(text).alias(key) for key, text in changes.items()))
 
@@ -108,7 +107,7 @@ def _place(file: str) -> tuple[Table, str]:
     return (ORDER_BOOK, file.removeprefix(f"{ORDER_BOOKS}/")) if books else (TICK_DATA, file)
 
 
-def _content(folder: Folder, file: FileState) -> tuple[str, str]:
+def _content(folder: Folder, file: Delivered) -> tuple[str, str]:
     """The hash of a file, and why nothing of it can be loaded anyway."""
     try:
         return file_hash(file), str(folder.content(file).flaw or "")

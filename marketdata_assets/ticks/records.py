@@ -9,7 +9,7 @@ from typing import Literal
 
 import polars as pl
 
-from marketdata_assets.loading.files import FileState
+from marketdata_assets.loading.files import Delivered
 from marketdata_assets.loading.rejects import RejectLimit
 from marketdata_assets.reference.calendar import ZONE
 from marketdata_assets.reference.records import Days, Label
@@ -93,7 +93,7 @@ class Dropped:
     compete that were not read. `flaw` is why nothing of some other file with rows of these days is loaded.
     """
 
-    files: tuple[FileState, ...]
+    files: tuple[Delivered, ...]
     brought: pl.DataFrame
     withdrawn: frozenset[str] = frozenset()
     ages: Mapping[str, int] = field(default_factory=dict)

@@ -11,9 +11,10 @@ from bar_files import assert_exact, csv_text, deliver, entries, expected, fates,
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from marketdata_assets.bars import accounts, schema
+from marketdata_assets.bars import accounts, schema, status
 from marketdata_assets.bars.checks import every_row_accounted
-from marketdata_assets.bars.forget import CannotForget, forget, undo
+from marketdata_assets.bars.forget import forget, undo
+from marketdata_assets.loading.errors import CannotForget
 
 CODES = ("sh600000", "sz000001")
 DAYS = [day for day in range(1, 31) if dt.date(2000, 6, day).weekday() < 5]
@@ -123,6 +124,8 @@ def test_a_forgotten_file_leaves_and_what_it_replaced_comes_back(either_dsn: str
     run(either_dsn, tmp_path)
     due = forget_file(either_dsn, tmp_path, "wrong_2000.csv")
     assert due == (("2000-06",) if pattern != "nothing of June" else ())
+    with psycopg.connect(either_dsn) as connection:  # the rows that are due again are in no count until they are loaded
+        assert all(one.balanced for one in status.file_entries(connection, tmp_path, ["2000-06"]))
     assert not [row for row in table(either_dsn) if row[3] == 99]
     run(either_dsn, tmp_path, ["2000-06"])
     balanced(either_dsn, tmp_path, ("wrong_2000.csv",))
@@ -132,6 +135,20 @@ def test_a_forgotten_file_leaves_and_what_it_replaced_comes_back(either_dsn: str
     deliver(tmp_path / "wrong_2000.csv", month_of(PATTERNS[pattern], "98"), 3)
     run(either_dsn, tmp_path)
     balanced(either_dsn, tmp_path)
+
+
+def test_rows_that_are_due_again_are_in_no_count_although_a_third_file_has_replaced_others(
+    dsn: str, tmp_path: Path
+) -> None:
+    deliver(tmp_path / "a_2000.csv", month_of(), 1)
+    deliver(tmp_path / "wrong_2000.csv", month_of(PATTERNS["odd days"], "99"), 2)
+    deliver(tmp_path / "c_2000.csv", month_of(PATTERNS["two minutes"], "12"), 3)
+    run(dsn, tmp_path)
+    forget_file(dsn, tmp_path, "wrong_2000.csv")
+    with psycopg.connect(dsn) as connection:
+        found = {one.file: one for one in status.file_entries(connection, tmp_path, ["2000-06"])}
+    assert all(one.balanced for one in found.values()), found
+    assert found["a_2000.csv"].replaced == {"c_2000.csv": 2 * len(CODES)}
 
 
 def test_a_forgotten_file_is_loaded_when_it_is_remembered_or_forced(dsn: str, tmp_path: Path) -> None:

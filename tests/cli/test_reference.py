@@ -45,9 +45,11 @@ def test_files_are_loaded_and_what_is_unknown_is_counted(run: Run, tmp_path: Pat
 
 def test_file_with_an_error_fails_the_command_with_line_and_value(run: Run, tmp_path: Path) -> None:
     (tmp_path / "suspensions.csv").write_text("symbol,date\n600000.SH,2026-3\n")
-    failed = run("ingest", "reference")
+    failed = run("ingest", "reference", "--months", "2026-01:2026-03")
     assert failed.returncode == 1
-    assert "suspensions.csv:2: column 'date' must not be '2026-3'" in " ".join(failed.stderr.split())
+    said = " ".join(failed.stderr.split())
+    [told] = [one for one in said.split("- ") if "suspensions.csv:2: column 'date' must not be '2026-3'" in one]
+    assert "suspensions of 2026-01, 2026-02, 2026-03:" in told
     assert "Traceback" not in failed.stderr
     [row] = answer(run("quarantine", "show", "reference", "--json"))["rows"]
     assert (row["place"], row["raw"]) == ("suspensions.csv:2", "600000.SH,2026-3")

@@ -17,7 +17,7 @@ from marketdata_assets.flows.draft import Draft, draft
 from marketdata_assets.flows.inference import guess
 from marketdata_assets.flows.trial import preview, try_file
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import FileState, Unit
+from marketdata_assets.loading.files import Unit, file_at
 
 
 def made(folder: Path, name: str, data: str | bytes) -> tuple[FlowDefinition, Draft, Path]:
@@ -148,8 +148,7 @@ def test_a_preview_shows_the_rows_after_each_step(tmp_path: Path) -> None:
     )
     path = tmp_path / "a.csv"
     path.write_text("code,close\nA,1\nB,-1\nC,x\nD,4\n")
-    stat = path.stat()
-    unit = Unit(FileState("a.csv", path, stat.st_size, stat.st_mtime_ns), size=stat.st_size)
+    unit = Unit(file_at(path), size=path.stat().st_size)
     steps: list[tuple[str, int, list[Any]]] = [(s.title, s.count, s.rows.rows()) for s in preview(flow, unit, 2)]
     assert steps == [
         ("read", 3, [("A", 1.0), ("B", -1.0)]),

@@ -12,8 +12,9 @@ from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.flows import checks, storage
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.definition import FlowDefinition, parse
-from marketdata_assets.flows.errors import CannotForget, NoFiles
+from marketdata_assets.flows.errors import NoFiles
 from marketdata_assets.flows.forget import Forgotten, forget
+from marketdata_assets.loading.errors import CannotForget
 
 BY_TIME = PRICES.replace("mode: upsert", "mode: upsert\n  order_by: file time")
 BY_VOLUME = PRICES.replace("mode: upsert", "mode: upsert\n  order_by: volume")

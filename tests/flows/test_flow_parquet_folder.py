@@ -17,10 +17,11 @@ from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import checks, expectation_checks, status
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.definition import FlowDefinition, parse, read
-from marketdata_assets.flows.errors import CannotForget, CannotRebuild, FlowError
+from marketdata_assets.flows.errors import CannotRebuild, FlowError
 from marketdata_assets.flows.forget import forget
 from marketdata_assets.flows.rebuild import rebuild
 from marketdata_assets.flows.targets.parquet_folder import file_name
+from marketdata_assets.loading.errors import CannotForget
 from marketdata_assets.stores.bookkeeping import Finding
 
 REPLACE = PRICES.replace("mode: upsert", "mode: replace\n  kind: parquet\n  folder: lake")

@@ -8,14 +8,13 @@ import pytest
 
 from marketdata_assets.loading import file_ledger
 from marketdata_assets.loading.file_ledger import (
-    Delivered,
     FileEntry,
     FileState,
     Recorded,
-    everything,
     name_in,
     state_of,
 )
+from marketdata_assets.loading.files import Delivered, everything
 
 
 def test_every_entry_of_a_folder_is_listed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Which files and members are found, what they are called, and what a stream that fails raises."""
 
+import errno
 import gzip
 import os
 import random
@@ -9,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import FileState, Opener, Unit, file_hash, members, walk
+from marketdata_assets.loading.files import Delivered, Opener, Unit, everything, file_hash, members, walk
 from marketdata_assets.loading.overwrites import unchanged
 
 
-def one_file(path: Path) -> FileState:
+def one_file(path: Path) -> Delivered:
     (state,) = walk(path.parent, keep=lambda name: name == path.name)
     return state
 
@@ -56,6 +57,60 @@ def test_walk_skips_hidden_files_and_what_operating_systems_add(tmp_path: Path) 
         (tmp_path / name).write_bytes(b"1")
     assert [file.name for file in walk(tmp_path)] == ["a.csv", "deep/b.csv"]
     assert walk(tmp_path / "missing") == []
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("*.csv", "**/*.csv", "a/*.csv", "./a/*.csv", "a/**/*.csv", "**/b/*.csv", "[ab]*/x.csv", "?.csv", "**/*"),
+        *("*/*/*.csv", "a*/**/x.csv", "**/a/**/x.csv", "*", "x.csv", "**/x*"),
+    ],
+)
+def test_patterns_match_as_those_of_pathlib_and_in_any_case(tmp_path: Path, pattern: str) -> None:
+    for name in ("x.csv", "y.txt", "a/x.csv", "a/b/x.csv", "a/b/c/xy.csv", "ab/b/z.csv", "b/x.csv", "b/b/b/q.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+    wanted = sorted(one.relative_to(tmp_path).as_posix() for one in tmp_path.glob(pattern) if one.is_file())
+    assert [file.name for file in walk(tmp_path, [pattern])] == wanted
+    assert [file.name for file in walk(tmp_path, [pattern.upper()])] == wanted
+    assert [file.name for file in walk(tmp_path, [pattern, "y.txt"])] == sorted({*wanted, "y.txt"})
+
+
+def test_of_links_in_a_circle_links_to_nothing_and_pipes_only_files_are_walked(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
+    (folder / "real").mkdir(parents=True)
+    elsewhere.mkdir()
+    (folder / "real" / "back").symlink_to(folder, target_is_directory=True)
+    (folder / "around.csv").symlink_to("around.csv")
+    (folder / "0.csv").symlink_to(tmp_path / "nothing")
+    os.mkfifo(folder / "1.csv")
+    (elsewhere / "a.csv").write_bytes(b"1")
+    (folder / "2.csv").symlink_to(elsewhere / "a.csv")  # data may lie on another disk
+    (folder / "3.csv").write_bytes(b"1")
+    assert [file.path for file in walk(folder)] == [folder / "2.csv", folder / "3.csv"]
+    assert [file.name for file in walk(folder, ["**/*.csv"])] == ["2.csv", "3.csv"]
+
+
+def test_a_folder_that_cannot_be_listed_now_hides_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not listed would count as deleted; a folder without permission is a state of its own."""
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.csv").write_bytes(b"1")
+    scandir = os.scandir
+
+    def failing(path: str) -> object:
+        if path.endswith("deep"):
+            raise OSError(number, os.strerror(number))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    number = errno.EIO
+    with pytest.raises(OSError, match=r"deep: the folder cannot be read \(Input/output error\)"):
+        walk(tmp_path)
+    assert [(one.name, bool(one.problem)) for one in everything(tmp_path)] == [("a.csv", False), ("deep", True)]
+    number = errno.EACCES
+    assert [one.name for one in walk(tmp_path)] == ["a.csv"]
+    number = errno.ENOENT
+    assert [one.name for one in everything(tmp_path)] == ["a.csv"]
 
 
 def test_file_names_of_any_encoding_are_printable(tmp_path: Path) -> None:

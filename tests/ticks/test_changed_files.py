@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from marketdata_assets.ticks.file_drop import Folder
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport, merged
-from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA
+from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, Table
 
 HEADER = "symbol,ts,open,high,low,close,volume"
 CLOSED = dt.date(2025, 6, 30)
@@ -60,7 +61,12 @@ class Drops:
         return self.loader(units(symbols, *options.pop("months", ())), **{"providers": ("files",), **options})
 
     def due(self, closed: dt.date = CLOSED) -> set[Unit]:
-        return set(file_ledger.changed(self.loader.client, self.files(), TICK_DATA, closed).units)
+        self.see()
+        return file_ledger.due(self.loader.client, TICK_DATA, closed)
+
+    def see(self, table: Table = TICK_DATA) -> list[str]:
+        """Register finished files; why others cannot be read."""
+        return file_ledger.see(self.loader.client, self.files(), table, now_ns=time.time_ns()).unreadable
 
     def quarantine(self) -> list[tuple[str, int, str]]:
         """Dataset, line and reason of what is listed."""
@@ -108,8 +114,7 @@ def test_a_corrected_file_is_loaded_by_the_command_that_loaded_it(drops: Drops) 
 
 def test_status_calls_changed_months_stale_and_new_ones_missing(drops: Drops) -> None:
     def states() -> dict[str, int]:
-        found = file_ledger.changed_by_table(drops.loader.client, drops.files(), NOW)
-        given = {name: one.units for name, one in found.items()}
+        given = file_ledger.changed_by_table(drops.loader.client, drops.files(), NOW)
         [bars, *_] = status.overview(drops.loader.client, [MONTH], NOW, trading_days=weekdays, changed=given)
         return dict(bars.months.get(MONTH, {}))  # type: ignore[arg-type]
 
@@ -182,8 +187,8 @@ def test_a_file_that_cannot_be_read_is_named_and_one_that_was_removed_changes_no
     kept.unlink()
     assert (drops.due(), changed(drops.load([SYMBOL]))) == (set(), set())
     drops.put("b.csv", ["x"], header="symbol,ts")
-    found = file_ledger.changed(drops.loader.client, drops.files(), TICK_DATA, CLOSED)
-    assert (found.units, len(found.unreadable), "b.csv" in found.unreadable[0]) == (frozenset(), 1, True)
+    unreadable = drops.see()
+    assert (drops.due(), len(unreadable), "b.csv" in unreadable[0]) == (set(), 1, True)
     assert landed(drops.loader.client).height == len(month(SYMBOL))
 
 
@@ -220,13 +225,14 @@ def test_order_books_are_due_as_bars_are(drops: Drops) -> None:
     header, row = "symbol,ts,bid_price_1,bid_size_1", f"{SYMBOL},2025-06-02 09:30:03,9.4,100"
     drops.put("order_book/a.csv", [row], header)
 
-    def due() -> frozenset[Unit]:
-        return file_ledger.changed(drops.loader.client, drops.files(), ORDER_BOOK, CLOSED).units
+    def due() -> set[Unit]:
+        drops.see(ORDER_BOOK)
+        return file_ledger.due(drops.loader.client, ORDER_BOOK, CLOSED)
 
     assert due() == {Unit(SYMBOL, MONTH)}
     client, options = drops.loader.client, drops.loader.options
     load(client, [drops.files()], units([SYMBOL]), table=ORDER_BOOK, options=options, run_id="run", now=NOW)
-    assert due() == frozenset()
+    assert due() == set()
     drops.put("order_book/a.csv", [row, row.replace("03", "06")], header)
     assert due() == {Unit(SYMBOL, MONTH)}
 

@@ -7,7 +7,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from tick_clients import SYMBOL, files_config
 
-from marketdata_assets.loading.files import FileState
+from marketdata_assets.loading.files import Delivered
 from marketdata_assets.stores import clickhouse_files
 from marketdata_assets.ticks import file_scan
 from marketdata_assets.ticks.file_drop import Folder
@@ -94,8 +94,8 @@ def test_a_scan_of_an_unchanged_folder_makes_no_object_for_each_file(
         put(tmp_path, f"{number}.csv", (SYMBOL, "2025-06-02 09:31"))
     cursor = look(client, tmp_path).cursor
     made: list[object] = []
-    init = FileState.__init__
-    monkeypatch.setattr(FileState, "__init__", lambda file, *state: (made.append(state), init(file, *state))[1])
+    init = Delivered.__init__
+    monkeypatch.setattr(Delivered, "__init__", lambda file, *state: (made.append(state), init(file, *state))[1])
     assert units(look(client, tmp_path, cursor, 100)) == ()
     assert made == []
     put(tmp_path, "5.csv", (OTHER, "2025-06-02 09:31"))

@@ -165,6 +165,7 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
         (HEADER.replace("turnover", "Volume") + ROW, "columns volume and Volume both mean volume"),
         (HEADER.replace("turnover", "volume") + ROW, "columns volume and volume both mean volume"),
         ((HEADER + ROW).replace("\n", "\r"), "not with CR alone"),  # was proven to be empty
+        ("", "the file is empty, without even a header"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_and_costs_the_others_nothing(

@@ -13,10 +13,10 @@ from tick_clients import SYMBOL, files_config
 from tick_loads import MONTH, NOW, landed
 from tick_rows import weekdays
 
+from marketdata_assets.loading.errors import CannotForget
 from marketdata_assets.loading.file_ledger import FileEntry, FileState
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import file_ledger, forget
-from marketdata_assets.ticks.errors import CannotForget
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.load_run import LoadOptions

@@ -116,10 +116,10 @@ def tags_of(instance: dg.DagsterInstance, flow: FlowDefinition, names: Sequence[
 
 
 def _outdated(postgres: Postgres, flow: FlowDefinition, flow_files: FlowFiles) -> "list[Unit]":
-    from marketdata_assets.flows import status
+    from marketdata_assets.flows import run
 
     with connect(postgres.dsn) as connection:
-        return status.outdated(connection, flow, flow_files.path)
+        return run.outdated(connection, flow, flow_files.path)
 
 
 def _requests(
@@ -210,11 +210,11 @@ def due(
     unfinished: Collection[str] = (),
 ) -> list[dg.RunRequest]:
     """The runs, each over neighbouring partitions where the flow has any; `unfinished` files are not read."""
-    from marketdata_assets.flows import status
+    from marketdata_assets.flows import run, status
 
     partitions = partitions_of(flow)
     with connect(postgres.dsn) as connection:
-        outdated = [unit.place for unit in status.outdated(connection, flow, flow_files.path)]
+        outdated = [unit.place for unit in run.outdated(connection, flow, flow_files.path)]
         outdated = [place for place in outdated if place not in unfinished]
         if isinstance(flow.partitions, Month) and partitions is not None:
             keys = list(partitions.get_partition_keys())

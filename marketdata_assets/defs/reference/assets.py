@@ -14,6 +14,7 @@ from marketdata_assets.dagster_internals import log_materializations
 from marketdata_assets.defs.declare import asset, spec
 from marketdata_assets.defs.partition_results import as_dagster_failure, failure, retry_later
 from marketdata_assets.defs.reference import checks
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.partitions import BAR_MONTHS, months_of_tags
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.settings import Settings
@@ -178,10 +179,11 @@ def _retry_outages(reports: Sequence["UnitReport"]) -> None:
 
 
 def _raise_failures(reports: Sequence["UnitReport"]) -> None:
-    failed = {
-        f"{one.table} {one.unit}": f"{one.table} of {one.unit}: {one.error}"
-        for one in reports
-        if one.outcome == "failed"
-    }
+    units: dict[tuple[str, str | None], list[str]] = {}
+    for one in reports:
+        if one.outcome == "failed":
+            units.setdefault((one.table, one.error), []).append(one.unit)
+    causes = {key: f"{key[0]} of {and_more(own, 3)}: {key[1]}" for key, own in units.items()}  # a file's is said once
+    failed = {f"{key[0]} {unit}": causes[key] for key, own in units.items() for unit in own}
     if failed:
         raise failure(failed, len(reports), {})

@@ -26,7 +26,6 @@ from marketdata_assets.ticks.reports import Unit, by_month
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-    from marketdata_assets.ticks.file_ledger import ChangedFiles
     from marketdata_assets.ticks.file_scan import FileScan
 
 SECONDS_FOR_FILES = 5.0  # of a nightly check, for reading what is in each of bars and order books
@@ -155,8 +154,7 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> l
     load = found.load if ticks.network else []
     options: dict[str, Any] = {} if ticks.network else {"providers": NO_NETWORK}
     options["registered_files"] = True
-    changed = {table: one.units for table, one in changes.items()}
-    bars, books = (changed.get(table, frozenset()) for table in ("tick_data", "order_book"))
+    bars, books = (changes.get(table, set()) for table in ("tick_data", "order_book"))
     requests = [
         *_request("load", load, run_config.DAILY, **options),
         *_request("files", bars - set(load), run_config.DAILY, providers=NO_NETWORK, registered_files=True),
@@ -169,7 +167,7 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> l
     return requests
 
 
-def _changed(client: "Client", ticks: Ticks, now: dt.datetime) -> "dict[Table, ChangedFiles]":
+def _changed(client: "Client", ticks: Ticks, now: dt.datetime) -> "dict[Table, set[Unit]]":
     """The units of finished files; none when the providers file has no files."""
     from marketdata_assets.ticks.file_ledger import changed_by_table
 

@@ -8,7 +8,6 @@ those is inserted. Changes of a book that has no snapshot then are a gap.
 
 import datetime as dt
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,20 +19,17 @@ from marketdata_assets.exchanges.captures.native_format import SUFFIX
 from marketdata_assets.exchanges.feed import Feed
 from marketdata_assets.exchanges.records import Exchange, Gap, MarketType, OrderBook, Outcome
 from marketdata_assets.exchanges.replay import feed_of, outcomes
-from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.loaded_files import FileLedger, FileReport, FilesReport, error_of
 from marketdata_assets.exchanges.tables.record_batches import RecordBatches
-from marketdata_assets.loading.file_ledger import FileEntry, everything, other_suffix, state_of, unsettled
-from marketdata_assets.loading.files import FileState, walk
+from marketdata_assets.loading.file_ledger import FileEntry, state_of, unsettled
+from marketdata_assets.loading.files import everything
 from marketdata_assets.loading.watch import Scan, compare
 from marketdata_assets.logs import get_logger
-from marketdata_assets.stores import clickhouse_ledger
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-LEDGER = FileLedger("exchange_captures", "capture", "captures-1")
-SUFFIXES = (SUFFIX, ".ndjson", ".txt.gz")
+LEDGER = FileLedger("exchange_captures", "capture", "captures-1", (SUFFIX, ".ndjson", ".txt.gz"))
 LOOK_BACK = dt.timedelta(hours=25)  # a venue ends a connection after 24 hours, and instrument lists are read daily
 CHECKPOINT_UPDATES = 20_000  # after so many updates a book is recorded whole, as the collector does
 NO_SNAPSHOT = "no snapshot"  # the cause of a gap: changes of a book came, and no snapshot before them is known
@@ -49,16 +45,14 @@ log = get_logger(__name__)
 
 def captures_in(folder: Path) -> list[Path]:
     """The captures of a folder and the folders below it, by name."""
-    return [file.path for file in _files_in(folder)]
+    return [file.path for file in LEDGER.files(folder)]
 
 
 def entries(client: "Client", folder: Path) -> list[FileEntry]:
     """The state of every file of a folder and the folders below it, by name. The ledger must exist."""
     known = LEDGER.known(client)
     return [
-        state_of(file, None, not_taken=reason)
-        if (reason := other_suffix(file.name, SUFFIXES, "captures"))
-        else known.state(file)
+        state_of(file, None, not_taken=reason) if (reason := LEDGER.not_taken(file.name)) else known.state(file)
         for file in everything(folder)
     ]
 
@@ -70,7 +64,7 @@ def due(client: "Client", folder: Path) -> list[Path]:
 
 def scan(folder: Path, cursor: str | None, now_ns: int, quiet_seconds: float) -> Scan:
     """Compare the captures of a folder, by relative name, with the cursor of the scan before."""
-    states = {file.name: [file.size, file.modified_ns] for file in _files_in(folder)}
+    states = {file.name: [file.size, file.modified_ns] for file in LEDGER.files(folder)}
     return compare(cursor, states, now_ns=now_ns, quiet_seconds=quiet_seconds)
 
 
@@ -90,24 +84,13 @@ def load_captures(
     `market_type` are for files that do not name them. Missing tables are created. Idempotent. Raises StoreAway and
     StoreFull.
     """
-    began = time.monotonic()
-    given = list(dict.fromkeys(paths))
-    schema.ensure(client)
-    clickhouse_ledger.ensure(client)
-    reports, contents = LEDGER.unchanged_and_due(client, given, force)
-    for unread in reports.values():
-        if unread.outcome == "failed":
-            LEDGER.write(client, unread, None, run_id, now(), now())
-    for series in series_of(contents):
-        loading = _SeriesLoad(client, exchange, market_type)
-        for path, wanted in series:
-            started = now()
-            report = loading.load(path, wanted)
-            if report is not None:
-                reports[path] = LEDGER.write(client, report, contents[path], run_id, started, now())
-    units = tuple(reports[path] for path in given)
-    unchanged = sum(unit.outcome == "unchanged" for unit in units)
-    return FilesReport(units, unchanged, time.monotonic() - began)
+
+    def read(due: Iterable[Path]) -> Iterator[FileReport]:
+        for series in series_of(due):
+            loading = _SeriesLoad(client, exchange, market_type)
+            yield from filter(None, (loading.load(path, wanted) for path, wanted in series))
+
+    return LEDGER.load(client, paths, read, run_id=run_id, force=force, now=now)
 
 
 Step = tuple[Path, bool]
@@ -247,7 +230,3 @@ class _SeriesLoad:
             ids = None, changes.first_id, changes.ts_from, changes.ts_to
             sink.add(Gap(*state.instrument.key, state.stream, *ids, NO_SNAPSHOT, changes.ts_to if live else None))
         return [f"{never} books without a snapshot: their changes are recorded as gaps"] if never else []
-
-
-def _files_in(folder: Path) -> list[FileState]:
-    return walk(folder, keep=lambda name: name.lower().endswith(SUFFIXES))

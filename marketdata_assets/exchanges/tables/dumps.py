@@ -10,7 +10,7 @@ import gzip
 import re
 import time
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,35 +22,33 @@ from marketdata_assets.exchanges.errors import ExchangesError, UnknownInstrument
 from marketdata_assets.exchanges.history_clients import HistoryHosts, open_history
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Exchange, Liquidation, MarketType, OrderBook, Outcome, Trade
-from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.loaded_files import FileLedger, FileReport, FilesReport, error_of, hash_of
 from marketdata_assets.exchanges.tables.record_batches import RecordBatches
 from marketdata_assets.exchanges.tables.schema import day_span, sql
 from marketdata_assets.exchanges.venue import Venue
 from marketdata_assets.input_limits import lines
-from marketdata_assets.loading.file_ledger import FileEntry, FileState, everything, other_suffix, state_of
-from marketdata_assets.loading.files import walk
+from marketdata_assets.loading.file_ledger import FileEntry, FileState, state_of
+from marketdata_assets.loading.files import everything
 from marketdata_assets.progress import report as progress
-from marketdata_assets.stores import clickhouse, clickhouse_ledger
+from marketdata_assets.stores import clickhouse
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-LEDGER = FileLedger("exchange_dumps", "dump", "dumps-1")
-SUFFIXES = (".csv.gz", ".csv", ".zip")
+LEDGER = FileLedger("exchange_dumps", "dump", "dumps-1", (".csv.gz", ".csv", ".zip"))
 CHECKSUM = ".CHECKSUM"
 UNIT_PARTS = 7  # of a path name a file in the ledger: names alone are not unique among folders by market, type and day
 
 
 def dumps_in(folder: Path) -> list[Path]:
     """The files of a folder and the folders below it that may be dumps, by name."""
-    return [file.path for file in walk(folder, keep=lambda name: name.lower().endswith(SUFFIXES))]
+    return [file.path for file in LEDGER.files(folder)]
 
 
 def others_in(folder: Path) -> list[FileEntry]:
     """What else there is, with the reason for which it is not loaded."""
     others = [
-        state_of(one, None, not_taken=other_suffix(one.name, SUFFIXES, "downloaded files"))
+        state_of(one, None, not_taken=LEDGER.not_taken(one.name))
         for one in everything(folder)
         if not one.name.endswith(CHECKSUM)
     ]
@@ -79,21 +77,14 @@ def load_dumps(
     where sizes count contracts; without, such sizes in base units are null. `exchange` and `market_type` are for files
     of public archives that do not name them. Idempotent. Raises StoreAway and StoreFull.
     """
-    began, given = time.monotonic(), list(dict.fromkeys(paths))
-    schema.ensure(client)
-    clickhouse_ledger.ensure(client)
-    reports, contents = LEDGER.unchanged_and_due(client, given, force)
-    catalogue = Catalogue(hosts)
-    for done, path in enumerate(given):
-        progress(done, len(given), path.name)
-        started = now()
-        if path in contents:
-            reports[path] = _Load(client, catalogue, exchange, market_type).file(path)
-        if reports[path].outcome != "unchanged":
-            reports[path] = LEDGER.write(client, reports[path], contents.get(path), run_id, started, now())
-    units = tuple(reports[path] for path in given)
-    unchanged = sum(unit.outcome == "unchanged" for unit in units)
-    return FilesReport(units, unchanged, time.monotonic() - began)
+    loading = _Load(client, Catalogue(hosts), exchange, market_type)
+
+    def read(due: Sequence[Path]) -> Iterator[FileReport]:
+        for done, path in enumerate(due):
+            progress(done, len(due), path.name)
+            yield loading.file(path)
+
+    return LEDGER.load(client, paths, read, run_id=run_id, force=force, now=now)
 
 
 @dataclass

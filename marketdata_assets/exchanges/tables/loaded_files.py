@@ -5,16 +5,19 @@ Reading a file is the business of `captures` and `dumps`.
 
 import datetime as dt
 import os
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.record_batches import RecordBatches
-from marketdata_assets.loading.file_ledger import Delivered, FileEntry, FileState, Recorded, state_of
+from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, other_suffix, outcome_of, state_of
+from marketdata_assets.loading.files import Delivered, walk
 from marketdata_assets.loading.overwrites import OVERWRITTEN
 from marketdata_assets.loading.reports import LoadReport, UnitReport
 from marketdata_assets.loading.watch import fingerprint
@@ -85,6 +88,41 @@ class FileLedger:
     dataset: str
     unit: str
     code_version: str
+    suffixes: tuple[str, ...]
+    """What the names of its files end with, in any case."""
+
+    def files(self, folder: Path) -> list[Delivered]:
+        """Those of a folder and the folders below it, by name."""
+        return walk(folder, keep=lambda name: name.lower().endswith(self.suffixes))
+
+    def not_taken(self, name: str) -> str:
+        """Why a file of this name is none of them; empty where it is one."""
+        return other_suffix(name, self.suffixes, f"{self.unit}s")
+
+    def load(
+        self,
+        client: "Client",
+        paths: Iterable[Path],
+        read: Callable[[Sequence[Path]], Iterable[FileReport]],
+        *,
+        run_id: str,
+        force: bool,
+        now: Callable[[], dt.datetime],
+    ) -> FilesReport:
+        """Have `paths` read whose content is not in the ledger, or all with `force`, and record how each ended."""
+        began, given = time.monotonic(), list(dict.fromkeys(paths))
+        schema.ensure(client)
+        clickhouse_ledger.ensure(client)
+        reports, contents = self.unchanged_and_due(client, given, force)
+        for unread in reports.values():
+            if unread.outcome == "failed":
+                self._record(client, unread, None, run_id, now(), now())
+        started = now()
+        for report in read(list(contents)):
+            reports[report.path] = self._record(client, report, contents[report.path], run_id, started, ended := now())
+            started = ended
+        units = tuple(reports[path] for path in given)
+        return FilesReport(units, sum(unit.outcome == "unchanged" for unit in units), time.monotonic() - began)
 
     def known(self, client: "Client") -> "KnownFiles":
         """What is on record of all files. The ledger must exist."""
@@ -124,15 +162,9 @@ class FileLedger:
                 contents[path] = content
         return reports, contents
 
-    def write(
-        self,
-        client: "Client",
-        report: FileReport,
-        content: "Content | None",
-        run_id: str,
-        started: dt.datetime,
-        finished: dt.datetime,
-    ) -> "FileReport":
+    def _record(
+        self, client: "Client", report: FileReport, content: "Content | None", run_id: str, *at: dt.datetime
+    ) -> FileReport:
         """Record how a file ended, and return it: as failed where the file has changed since it was hashed."""
         if content and report.outcome != "failed" and _identity(report.path) != content.identity:
             report = replace(report, outcome="failed", error=f"{report.path}: {OVERWRITTEN}")
@@ -150,8 +182,8 @@ class FileLedger:
             error=report.error,
             code_version=self.code_version,
             run_id=run_id,
-            started=started,
-            finished=finished,
+            started=at[0],
+            finished=at[1],
         )
         if report.outcome == "failed":
             clickhouse_ledger.record_attempts(client, [load])
@@ -190,11 +222,11 @@ class KnownFiles:
     def state(self, found: Delivered) -> FileEntry:
         """The state of a delivered file. One of a size that was loaded, with another time or place, is read to compare
         its content."""
-        at_place = self.by_place.get(_place(found.path))
-        if at_place and at_place.attempted_hash == _identified(found.path, found.size, found.modified_ns):
+        at_place = self.by_place.get(_place(found.location))
+        if at_place and at_place.attempted_hash == _identified(found.location, found.size, found.modified_ns):
             load: Load | None = at_place
         else:
-            digest = _hash_or_none(found.path) if str(found.size) in self._sizes and not found.problem else None
+            digest = _hash_or_none(found.location) if str(found.size) in self._sizes and not found.problem else None
             load = self._by_content.get(_unit(digest)) if digest else None
         entry = state_of(found, Recorded(found.identity, _entry(found.name, load)) if load else None)
         changed = entry.state is FileState.DUE and at_place
@@ -206,10 +238,9 @@ def _unit(digest: str) -> str:
 
 
 def _entry(name: str, load: Load) -> FileEntry:
-    if load.outcome == "failed":
-        return FileEntry(name, FileState.FAILED, load.error or "the last load failed")
-    state = FileState.LOADED if load.rows else FileState.EMPTY
-    return FileEntry(name, state, "", load.read + load.skipped, load.rows, load.rejected + load.skipped)
+    """Messages that were skipped are rejected rows."""
+    read, rejected = load.read + load.skipped, load.rejected + load.skipped
+    return outcome_of(replace(load, read=read, rejected=rejected, skipped=0), name)
 
 
 def _place(path: Path | str) -> str:
