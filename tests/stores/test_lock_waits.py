@@ -18,7 +18,7 @@ from marketdata_assets import lock_waits
 from marketdata_assets.alphas.files import locked
 from marketdata_assets.bars import coverage
 from marketdata_assets.flows import claims, storage
-from marketdata_assets.loading.files import FileState, Unit
+from marketdata_assets.loading.files import Unit, file_at
 from marketdata_assets.stores import ledger, schema_version
 from marketdata_assets.stores.postgres import connect
 
@@ -74,7 +74,8 @@ def test_a_lock_of_postgres_names_the_session_that_holds_it(
 
 
 def test_a_claim_names_the_run_that_holds_it(dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    unit = Unit(FileState("a.csv", tmp_path / "a.csv", 0, 1))
+    (tmp_path / "a.csv").touch()
+    unit = Unit(file_at(tmp_path / "a.csv"))
     with connect(dsn, autocommit=True) as first:
         storage.ensure_books(first)
         claims.register(first, "flow one", [unit])
