@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from marketdata_assets.secret_values import without_password
+from marketdata_assets.secret_values import MASK as REDACTED
+from marketdata_assets.secret_values import escaped, shown
 
 Format = Literal["text", "json"]
 
@@ -28,7 +29,6 @@ LINES_PER_KEY = 5
 LINES_PER_EVENT = 50
 """Lines of an event in one window, whatever they are about."""
 
-REDACTED = "***"
 _SECRET_NAME = re.compile(r"password|passwd|secret|token|api_?key|cookie|authorization|credential", re.IGNORECASE)
 _SECRET_IN_TEXT = re.compile(
     r"((?:token|secret|api_?key|signature|access_token)[\"']?\s*[=:]\s*[\"']?|authorization:\s*(?:(?:bearer|basic)\s+)?|bearer\s+)[^\s&\"',;]+",
@@ -66,11 +66,11 @@ class Logger:
         suppressed = self._admit(event, facts)
         if suppressed is None:
             return
-        shown = {name: _shown(name, value) for name, value in facts.items()}
+        told = {name: _shown(name, value) for name, value in facts.items()}
         if suppressed:
-            shown["suppressed"] = suppressed
-        line = " ".join([event, *(f"{name}={_quoted(str(value))}" for name, value in shown.items())])
-        extra = {"event": event, "facts": shown}
+            told["suppressed"] = suppressed
+        line = " ".join([event, *(f"{name}={_quoted(str(value))}" for name, value in told.items())])
+        extra = {"event": event, "facts": told}
         self._logger.log(level, "%s", line, extra=extra, exc_info=traceback, stacklevel=3)
 
     def _admit(self, event: str, facts: Mapping[str, Any]) -> int | None:
@@ -110,11 +110,24 @@ def configure(form: Format, level: int | str = logging.WARNING) -> None:
     if logging.root.handlers:
         return
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(_TEXT))
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter(_TEXT))
     logging.root.addHandler(handler)
 
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class TextFormatter(logging.Formatter):
+    """One line a record; a traceback follows in indented lines, so that no text of it looks like a record."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's name
+        return redacted(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return _indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802
+        return _indented(stack_info)
 
 
 class JsonFormatter(logging.Formatter):
@@ -130,13 +143,17 @@ class JsonFormatter(logging.Formatter):
             "event": getattr(record, "event", None) or redacted(record.getMessage()),
         }
         if record.exc_info:
-            line["traceback"] = redacted(self.formatException(record.exc_info))
-        return json.dumps(line, ensure_ascii=False, default=str)
+            line["traceback"] = redacted(self.formatException(record.exc_info), "\n")
+        return escaped(json.dumps(line, ensure_ascii=False, default=str))
 
 
-def redacted(text: str) -> str:
-    """The text without passwords in addresses, and without values that follow the name of a secret."""
-    return _SECRET_IN_TEXT.sub(rf"\g<1>{REDACTED}", without_password(text))
+def redacted(text: str, keep: str = "") -> str:
+    """The text without secrets, without values that follow the name of one, and without control characters."""
+    return _SECRET_IN_TEXT.sub(rf"\g<1>{REDACTED}", shown(text, keep))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in redacted(text, "\n").split("\n"))
 
 
 def _shown(name: str, value: Any) -> Any:

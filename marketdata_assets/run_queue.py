@@ -7,6 +7,8 @@ from typing import Any
 
 import dagster as dg
 
+from marketdata_assets.masked_storage import check_run_config
+
 FIRST_IN_QUEUE = {"dagster/priority": "1"}
 """Tags of runs that start before those that wait longer, and beside as many as may run: live data."""
 LAST_IN_QUEUE = {"dagster/priority": "-1"}
@@ -26,6 +28,10 @@ class LiveFirstRunCoordinator(dg.QueuedRunCoordinator):
     A limit by tag cannot keep a slot free: Dagster counts queued runs that wait for a pool towards such limits, so that
     the waiting runs of one pool would hold up all others. `concurrency.runs` in dagster.yaml would replace this limit.
     """
+
+    def submit_run(self, context: dg.SubmitRunContext) -> dg.DagsterRun:
+        check_run_config(context.dagster_run.run_config)  # also where the storage is not ours
+        return super().submit_run(context)
 
     def get_run_queue_config(self) -> Any:
         config = super().get_run_queue_config()

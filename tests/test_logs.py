@@ -2,12 +2,21 @@
 
 import json
 import logging
+import re
 import subprocess
 import sys
 
 import pytest
 
-from marketdata_assets.logs import LINES_PER_EVENT, LINES_PER_KEY, WINDOW_SECONDS, JsonFormatter, Logger, redacted
+from marketdata_assets.logs import (
+    LINES_PER_EVENT,
+    LINES_PER_KEY,
+    WINDOW_SECONDS,
+    JsonFormatter,
+    Logger,
+    TextFormatter,
+    redacted,
+)
 
 NAME = "marketdata_assets.tests"
 CANARY = "canary-7f3a"
@@ -123,3 +132,79 @@ def test_a_process_chooses_the_format(form: str, expected: str) -> None:
     assert ended.stdout == ""
     assert len(ended.stderr.splitlines()) == 1
     assert expected in ended.stderr
+
+
+HOSTILE = "\x1b]52;c;ZXZpbA==\x07\x1b[2J \x9b31m \x7f \u202egnp.exe\u2066 a\nb \ud800"
+OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def record(message: str, *arguments: object, error: BaseException | None = None) -> logging.LogRecord:
+    about = (type(error), error, error.__traceback__) if error else None
+    return logging.LogRecord(NAME, logging.WARNING, __file__, 1, message, arguments, about)
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter("%(levelname)s %(name)s: %(message)s"), JsonFormatter()])
+def test_no_control_character_and_no_false_line_reaches_a_log(
+    formatter: logging.Formatter, log: Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.warning("request rejected", path=HOSTILE, reason=ValueError(HOSTILE))
+    lines = [formatter.format(one) for one in caplog.records]
+    lines += [formatter.format(record("%s of a library", HOSTILE))]
+    assert not any(OBEYED.search(line) or "\n" in line for line in lines)
+    try:
+        raise OSError(f"{HOSTILE}\n2026-11-25 ERROR forged")
+    except OSError as error:
+        text = formatter.format(record("crashed", error=error))
+    assert not OBEYED.search(text)
+    assert not re.search(r"^(\S.*)?forged", text.partition("\n")[2], re.MULTILINE)
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter("%(message)s"), JsonFormatter()])
+def test_values_of_secret_variables_are_masked_whatever_says_them(
+    formatter: logging.Formatter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUSHARE_TOKEN", CANARY)
+    try:
+        raise OSError(f"bad answer to {CANARY}")
+    except OSError as error:
+        text = formatter.format(record("sent %s and %s", CANARY, CANARY.encode().hex(), error=error))
+    assert CANARY not in text
+    assert "sent *** and" in text
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("TUSHARE_TOKEN", "abc12", "abc12 is short"),
+        ("DAGSTER_PG_PASSWORD", "Postgres", "Postgres answers"),
+        ("MY_PASSWORD", "20261125", "20261125 rows"),
+        ("DSN", "postgresql://trading@host/db", "trading days"),
+        ("MARKETDATA_BRAIN_CREDENTIALS_FILE", "/", "a/b"),
+    ],
+)
+def test_words_and_numbers_of_every_log_are_not_masked(
+    variable: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert redacted(told) == told
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("MARKETDATA_ALERT_WEBHOOK", "https://hooks.example/services/T1/canary-7f3a", "POST /services/T1/canary-7f3a"),
+        ("MARKETDATA_NATS_URL", "nats://canary-7f3a@host", "user 'canary-7f3a'"),
+        ("HTTP_PROXY", "http://me:canary%2D7f3a@proxy", "Basic bWU6Y2FuYXJ5LTdmM2E="),
+        ("MARKETDATA_POSTGRES_DSN", "host=h password='canary-7f3a' user=u", "FATAL canary-7f3a"),
+        ("MARKETDATA_MONGO_URI", "mongodb://me:canary-7f3a@h1,h2/?ssl=true", "auth canary-7f3a"),
+        ("EXAMPLE_URL", "https://h/x?sig=canary-7f3a&v=1", "403 of canary-7f3a"),
+        ("MARKETDATA_BRAIN_PASSWORD_LK", 'canary"7f3a', '{"password": "canary\\"7f3a"}'),
+    ],
+)
+def test_secrets_in_addresses_are_masked_in_every_form(
+    variable: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert "canary" not in redacted(told)
+    assert "bWU6Y2FuYXJ5" not in redacted(told)
+    assert "***" in redacted(told)

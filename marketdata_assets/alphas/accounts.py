@@ -122,7 +122,7 @@ def find_credentials(account: str, environ: Mapping[str, str], file: Path) -> Cr
             f" into {file} (mode 0600).",
             unset=True,
         )
-    return Credentials(entry.email, entry.password)
+    return Credentials(secret_values.hide(entry.email), secret_values.hide(entry.password))
 
 
 class _CredentialsEntry(config_files.Section):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from marketdata_assets import state_files
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.api_requests import Page
 from marketdata_assets.alphas.errors import RequestRejected
@@ -26,8 +27,8 @@ from marketdata_assets.alphas.filters import Filters
 from marketdata_assets.alphas.layout import KINDS, Kind, Window, changed_path, month_window
 from marketdata_assets.alphas.paging import ListReader
 from marketdata_assets.alphas.raw_files import NoAlpha, alpha_of
-from marketdata_assets.loading.replacing import replacing
 from marketdata_assets.months import FIRST_ALPHA_MONTH
+from marketdata_assets.state_files import replacing
 
 SUBMITTED = "&status!=UNSUBMITTED%1FIS-FAIL"
 """The filter by which public clients list what was submitted."""
@@ -125,10 +126,8 @@ class Seen:
     def __init__(self, root: Path, account: str, now: dt.datetime) -> None:
         self.now = now
         self._path = root / account / "changed_data" / ".seen.json"
-        try:
-            state = msgspec.json.decode(self._path.read_bytes(), type=_State)
-        except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
-            state = _State()  # everything is written once more, which changes nothing
+        # Without it everything is written once more, which changes nothing.
+        state = state_files.read(self._path, msgspec.json.Decoder(_State).decode) or _State()
         self.until, self._digests = state.until, state.digests
         started = state.started
         recent = started is not None and dt.timedelta(0) <= now - started < MAX_INTERRUPTION
@@ -157,8 +156,8 @@ class Seen:
         self.save()
 
     def save(self) -> None:
-        with replacing(self._path, self._path.with_name(f".{self._path.name}.{os.getpid()}.partial")) as file:
-            file.write(msgspec.json.encode(_State(self.until, self._digests, self._started, self._listed)))
+        state = _State(self.until, self._digests, self._started, self._listed)
+        state_files.write(self._path, msgspec.json.encode(state))
 
 
 class _State(msgspec.Struct):

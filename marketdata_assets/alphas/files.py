@@ -1,24 +1,23 @@
 """The files of the alphas folder: listed, locked and replaced atomically, and the lines of packages."""
 
 import datetime as dt
-import fcntl
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 
 import zstandard
 
-from marketdata_assets import lock_waits
+from marketdata_assets import state_files
 from marketdata_assets.input_limits import MAX_LINE_BYTES, LineTooLong, lines
 from marketdata_assets.loading.archives import unpacked_zstd
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Delivered, Unit, units_of
 from marketdata_assets.loading.member_names import is_documentation
 from marketdata_assets.loading.overwrites import unchanged
-from marketdata_assets.loading.replacing import replacing
+from marketdata_assets.state_files import replacing
 
 PLAIN, ZSTD = ".ndjson", ".ndjson.zst"
 LEVEL = 3
@@ -98,10 +97,8 @@ def members_of(file: Delivered) -> tuple[Unit, ...]:
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of `folder`, waiting for other processes. The lock file is never removed, or two could hold it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    file = folder.parent / f".{folder.name}.lock"
-    with file.open("ab") as lock:
-        with lock_waits.reported(str(folder), partial(lock_waits.file_holder, file)):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with state_files.opened(folder.parent / f".{folder.name}.lock") as file:
+        state_files.lock(file)
         yield
 
 

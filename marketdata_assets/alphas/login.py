@@ -30,12 +30,12 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from marketdata_assets import lock_waits
+from marketdata_assets import lock_waits, secret_values, state_files
 from marketdata_assets.alphas.accounts import Credentials
 from marketdata_assets.alphas.api_requests import ApiRequests, Authentication, decode_authentication, reason
 from marketdata_assets.alphas.errors import IdentityCheckRequired, LoginRejected, RequestRejected
-from marketdata_assets.budget import private_folder
 from marketdata_assets.logs import get_logger
+from marketdata_assets.state_files import private_folder
 
 REFRESH_SECONDS = 1800.0
 """A login with less time left, or less than half of a shorter life, is renewed."""
@@ -130,21 +130,19 @@ class SessionFile:
 
     def load(self) -> Stored:
         """What is stored; nothing when the file is missing, of another owner or unreadable."""
-        try:
-            stored = msgspec.json.decode(self.path.read_bytes(), type=Stored)
-        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        stored = state_files.read(self.path, msgspec.json.Decoder(Stored).decode)
+        if stored is None or stored.owner != self.owner:
             return Stored()
-        return stored if stored.owner == self.owner else Stored()
+        for held in (stored.session, stored.pending):
+            for cookie in held.cookies if held else ():
+                secret_values.hide(cookie.value)
+        return stored
 
     def save(
         self, *, session: Session | None = None, pending: Pending | None = None, rejection: Rejection | None = None
     ) -> None:
         """Replace what is stored, atomically; the caller holds `locked`."""
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.encode(Stored(self.owner, session, pending, rejection)))
-        partial.replace(self.path)
+        state_files.write(self.path, msgspec.json.encode(Stored(self.owner, session, pending, rejection)))
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
@@ -153,10 +151,11 @@ class SessionFile:
         handle = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             file = self.path.with_suffix(".lock")
-            with lock_waits.reported(f"login of {self.path.stem}", partial(lock_waits.file_holder, file)):
+            with lock_waits.reported(f"login of {self.path.stem}", partial(state_files.holder_of, file)):
                 while True:
                     try:
                         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        state_files.sign(handle)
                         break
                     except BlockingIOError:
                         await asyncio.sleep(_LOCK_POLL_SECONDS)

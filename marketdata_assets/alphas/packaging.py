@@ -18,6 +18,7 @@ from typing import IO, NamedTuple, TypeVar
 
 import msgspec
 
+from marketdata_assets import state_files
 from marketdata_assets.alphas import layout
 from marketdata_assets.alphas.file_index import Listed, Pair, list_packages, listed, months_by_account
 from marketdata_assets.alphas.files import (
@@ -44,9 +45,9 @@ from marketdata_assets.alphas.raw_files import (
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Opener
-from marketdata_assets.loading.replacing import replacing
 from marketdata_assets.loading.reports import Countdown
 from marketdata_assets.progress import Progress, report
+from marketdata_assets.state_files import replacing
 
 OLDEST = dt.datetime.min.replace(tzinfo=dt.UTC)
 
@@ -151,10 +152,8 @@ T = TypeVar("T", bound=Records)
 
 def recorded(root: Path, account: str, kind: Kind, month: str, form: type[T]) -> T:
     """What is on record of a month as a Mark or, which takes less time, as Records."""
-    try:
-        return msgspec.json.decode(_mark(root, account, kind, month).read_bytes(), type=form)
-    except (FileNotFoundError, msgspec.DecodeError):  # cut off by a crash; packaging the month again rewrites it
-        return form()
+    known = state_files.read(_mark(root, account, kind, month), msgspec.json.Decoder(form).decode)
+    return form() if known is None else known  # packaging the month again rewrites it
 
 
 def _mark(root: Path, account: str, kind: Kind, month: str) -> Path:

@@ -17,7 +17,7 @@ import msgspec
 
 from marketdata_assets.alphas.file_index import Listed, listed
 from marketdata_assets.alphas.layout import SECOND, Kind, Window, month_window, slice_path, slices_folder
-from marketdata_assets.loading.replacing import replacing
+from marketdata_assets.state_files import replacing
 
 _STALE_PARTIAL_SECONDS = 3600.0
 

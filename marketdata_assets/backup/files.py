@@ -5,6 +5,7 @@ A folder without a manifest is no backup, so an interrupted backup is never mist
 
 import datetime as dt
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -15,11 +16,14 @@ from typing import IO
 import msgspec
 import zstandard
 
+from marketdata_assets import state_files
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.progress import report
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
+UNSEALED = 1
+"""The format of older backups, whose manifests have no hash of their own."""
 LEVEL = 3
 CHUNK = 1 << 20
 MODULUS = 1 << 128
@@ -36,7 +40,10 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 class Relation(msgspec.Struct, frozen=True):
-    """A table or collection: `digest` does not depend on the order of its rows; `made_by` can recreate it."""
+    """A table or collection: `digest` does not depend on the order of its rows; `made_by` says how it was made.
+
+    Nothing of a manifest is executed: what `made_by` says is read by a grammar of its own, and made by our statements.
+    """
 
     store: str
     name: str
@@ -48,12 +55,20 @@ class Relation(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """The contents of a backup; `fresh_bars` are days whose bars match the trades in the backup."""
+    """The contents of a backup; `fresh_bars` are days whose bars match the trades in the backup.
+
+    `sha256` is of all the rest: what was changed afterwards is noticed.
+    """
 
     format: int
     made: str
     relations: list[Relation]
     fresh_bars: list[str] = []  # msgspec gives each its own
+    sha256: str = ""
+
+    @property
+    def seal(self) -> str:
+        return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(self, sha256=""))).hexdigest()
 
     def of(self, store: str) -> list[Relation]:
         return [one for one in self.relations if one.store == store]
@@ -77,16 +92,15 @@ class Digest:
 
 def begin(folder: Path) -> None:
     """Create the folder, readable by its owner only. Raises TerminalError."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    state_files.made_folder(folder)
     if any(folder.iterdir()):
         raise TerminalError(f"{folder} is not empty; name a new folder for each backup, such as {folder}/2026-01-31")
 
 
 def end(folder: Path, manifest: Manifest) -> None:
     """Write the manifest, which makes the files a backup."""
-    draft = folder / f"{MANIFEST}.part"
-    draft.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
-    draft.replace(folder / MANIFEST)
+    sealed = msgspec.structs.replace(manifest, sha256=manifest.seal)
+    state_files.write(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(sealed), indent=1))
 
 
 def dated(parent: Path, now: dt.datetime) -> Path:
@@ -113,11 +127,12 @@ def read(folder: Path) -> Manifest:
     """The manifest. Raises TerminalError."""
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
-        if manifest.format == FORMAT and manifest.relations:
+        known = manifest.format in (FORMAT, UNSEALED)
+        if known and manifest.relations and manifest.sha256 == (manifest.seal if manifest.format == FORMAT else ""):
             return manifest
         cause = f"it is of format {manifest.format}, and this version knows {FORMAT}"
-        if manifest.format == FORMAT:
-            cause = f"its {MANIFEST} lists no table"
+        if known:
+            cause = f"its {MANIFEST} " + ("was changed afterwards" if manifest.relations else "lists no table")
     except FileNotFoundError:
         cause = f"there is no {MANIFEST}"
     except msgspec.DecodeError as error:
@@ -219,7 +234,8 @@ class Writer:
 @contextmanager
 def writing(folder: Path, name: str) -> Iterator[Writer]:
     """A new file of the backup."""
-    with (folder / name).open("xb") as file:
+    handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, state_files.PRIVATE)
+    with os.fdopen(handle, "wb") as file:
         writer = Writer(name, file)
         yield writer
         writer.close()

@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+import msgspec
 from bson import decode_file_iter
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
@@ -20,8 +21,14 @@ from marketdata_assets.stores.mongo_ledger import LEDGER
 
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 BATCH = 1000
-KEPT = ("key", "unique", "sparse", "expireAfterSeconds", "partialFilterExpression")
-"""The options of an index that another server accepts."""
+
+
+class _Index(msgspec.Struct):
+    """What an index keeps in a backup; not for how long documents live, which would delete what is restored."""
+
+    key: dict[str, int | float | str]
+    unique: bool = False
+    sparse: bool = False
 
 
 def save(server: str | Server, datasets: Sequence[str], folder: Path) -> list[Relation]:
@@ -42,9 +49,10 @@ def restore(server: str | Server, relations: Sequence[Relation], folder: Path) -
 
         def load(one: Relation) -> tuple[int, str]:
             collection = _collection(stored, one.name)
-            for index in json.loads(one.made_by):
-                keys = list(index.pop("key").items())
-                collection.create_index(keys, **index)
+            for index in msgspec.json.decode(one.made_by, type=list[_Index]):
+                options: dict[str, Any] = {name: True for name in ("unique", "sparse") if getattr(index, name)}
+                keys: Any = list(index.key.items())
+                collection.create_index(keys, **options)
             for batch in _batches(folder, one):
                 collection.insert_many(batch, ordered=False)
             digest = Digest()
@@ -76,7 +84,7 @@ def _save(collection: Collection[RawBSONDocument], name: str, folder: Path, numb
             digest.add(data)
             file.write(data)
     indexes = [
-        {option: index[option] for option in KEPT if option in index}
+        {option: index[option] for option in _Index.__struct_fields__ if option in index}
         for index in (json.loads(json.dumps(dict(one), default=dict)) for one in collection.list_indexes())
         if list(index["key"]) != ["_id"]
     ]

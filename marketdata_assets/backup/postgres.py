@@ -3,7 +3,7 @@
 All tables are read in one snapshot, and restored in one transaction.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import IO
@@ -11,6 +11,7 @@ from typing import IO
 import psycopg
 from psycopg import sql
 
+from marketdata_assets.backup import definitions
 from marketdata_assets.backup.files import (
     CHUNK,
     Digest,
@@ -41,19 +42,27 @@ def save(dsn: str, tables: Sequence[str] | None, folder: Path, store: str = STOR
 
 
 def restore(
-    dsn: str, relations: Sequence[Relation], folder: Path, prepare: Callable[[psycopg.Connection], None]
+    dsn: str,
+    relations: Sequence[Relation],
+    folder: Path,
+    prepare: Callable[[psycopg.Connection], None],
+    undeclared: Collection[str] = (),
 ) -> None:
     """Restore the rows, all or none. `prepare` creates the tables it knows; others are created as they were.
 
-    Raises TerminalError.
+    Raises TerminalError, also for a table that exists and that nothing of this project made.
     """
     with connect(dsn) as connection, connection.transaction():
         connection.execute(SESSION)
+        before = {one.name for one in relations if _exists(connection, one.name)}
         prepare(connection)
 
         def load(one: Relation) -> tuple[int, str]:
             if not _exists(connection, one.name):
-                connection.execute(one.made_by.encode())
+                for made in definitions.statements(one.name, one.made_by):
+                    connection.execute(made)
+            elif one.name in before and one.name in undeclared:
+                raise TerminalError(f"{STORE} has a table {one.name} already; drop it, or restore elsewhere")
             return _load(connection, one, folder)
 
         restore_each(STORE, relations, lambda name: _has_rows(connection, name), load)
@@ -66,6 +75,8 @@ def restore_dagster(dsn: str, relations: Sequence[Relation], folder: Path) -> No
     """
     with connect(dsn) as connection, connection.transaction():
         connection.execute(SESSION)
+        if foreign := sorted({one.name for one in relations} - {*_all_tables(connection)}):
+            raise TerminalError(f"{DAGSTER} has no table {', '.join(foreign)}. Nothing was restored to it")
         for one in relations:
             if one.name == REVISION and _content(connection, one) != (one.rows, one.digest):
                 raise TerminalError(

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from marketdata_assets.budget.files import LONGEST_BLOCK_SECONDS, SLOTS, Clock, FileStore, private_folder
+from marketdata_assets.budget.files import LONGEST_BLOCK_SECONDS, SLOTS, Clock, FileStore
 from marketdata_assets.errors import TransientError
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "Clock",
     "FileStore",
     "Quota",
-    "private_folder",
 ]
 
 SHARE = 0.99

@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from marketdata_assets.state_files import private_folder
+
 if TYPE_CHECKING:
     from marketdata_assets.budget import Budget, Quota
 
@@ -178,13 +180,6 @@ def _counts(data: bytes) -> dict[int, int]:
         return {int(number): int(count) for number, count in json.loads(data or b"{}").items()}
     except (ValueError, TypeError, AttributeError):
         return {}
-
-
-def private_folder(folder: Path) -> None:
-    """Create `folder` if it is missing, with access for its owner only."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_mode & 0o077:
-        folder.chmod(0o700)
 
 
 @cache

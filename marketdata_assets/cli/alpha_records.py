@@ -84,7 +84,7 @@ def records(
             with output.bar(f"record sets of {name}", quiet=as_json):
                 outcomes[name] = alphas.run(settings, "alpha_records", name, wanted, ops, names)
         else:
-            output.notes().print(f"account {name} has no alphas in MongoDB that match; nothing to fetch", markup=False)
+            output.notes().print(f"account {name} has no alphas in MongoDB that match; nothing to fetch")
     if as_json:
         found = {name: {asset: _counts(outcome, asset) for asset in names} for name, outcome in outcomes.items()}
         output.as_json({**alphas.runs(outcomes), "records": found})
@@ -136,7 +136,7 @@ def changes(
             )
         for name in ("unknown", "note"):
             if got.get(name):
-                output.notes().print(f"{name}: {got[name]}", markup=False)
+                output.notes().print(f"{name}: {got[name]}")
         if got.get("written"):
             output.notes().print(
                 "next: marketdata ingest alphas; while the UI runs, its daemon does this automatically"
@@ -173,7 +173,7 @@ def _show(outcomes: alphas.Outcomes, names: Sequence[str]) -> None:
                     f" failed, {got['stored']:,} stored, {got['requests']:,} requests, {got['seconds']:.1f} s"
                 )
             if note := outcome.metadata.get(asset, {}).get("not_fetched"):
-                output.notes().print(f"{name} {asset}: {note}", markup=False)
+                output.notes().print(f"{name} {asset}: {note}")
 
 
 def sampled(outcome: RunOutcome) -> None:

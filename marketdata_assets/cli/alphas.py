@@ -73,7 +73,7 @@ def ingest(
         wanted = _months(name, kinds, months, fast)
         if wanted:
             if not _on_disk(name, kinds).intersection(wanted):
-                output.notes().print(f"account {name} has no files of {wanted[0]} to {wanted[-1]}", markup=False)
+                output.notes().print(f"account {name} has no files of {wanted[0]} to {wanted[-1]}")
             with output.bar(f"alphas of {name}", quiet=as_json):
                 outcomes[name] = _import(settings, name, wanted, kinds, config, package)
         elif account:
@@ -85,7 +85,7 @@ def ingest(
         output.as_json(imported_json(outcomes) | {"files": counts(files)})
     else:
         imported(outcomes)
-        output.console().print(f"files         {summary(files)}", markup=False)
+        output.console().print(f"files         {summary(files)}")
     failed = any(one.state is FileState.FAILED for one in files) and not (account or months or fast or kind)
     if failed or not all(outcome.success for outcome in outcomes.values()):
         raise typer.Exit(1)

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
+from traceback import format_exception
+from types import TracebackType
 from typing import Annotated, Any
 
 import typer
@@ -202,3 +204,11 @@ def main(
     ] = False,
 ) -> None:
     """Load raw market data into query-ready tables, and keep them correct."""
+    sys.excepthook = _show_unexpected
+
+
+def _show_unexpected(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Print the traceback of an error that is not of this project, without secrets and control characters."""
+    from marketdata_assets.secret_values import shown
+
+    sys.stderr.write(shown("".join(format_exception(kind, error, traceback)), "\n"))

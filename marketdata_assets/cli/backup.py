@@ -5,7 +5,7 @@ This module lists the tables; `backup` writes them and compares them after a res
 
 import datetime as dt
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -93,7 +93,7 @@ def backup(
         manifest = files.Manifest(files.FORMAT, f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}", found, fresh)
         files.end(folder, manifest)
     for old in files.prune(parent, keep) if keep else ():
-        output.notes().print(f"deleted {old}", markup=False)
+        output.notes().print(f"deleted {old}")
     _tell("backed up", folder, manifest, began, as_json)
 
 
@@ -103,6 +103,10 @@ def restore(
     verify: Annotated[
         bool, typer.Option("--verify", help="only compare the files and their rows with the manifest; no database")
     ] = False,
+    undeclared: Annotated[
+        list[str] | None,
+        typer.Option("--undeclared", help="also this table of Postgres, whose flow is not declared here; repeatable"),
+    ] = None,
     as_json: output.Json = False,
 ) -> None:
     """Restore a backup into empty databases.
@@ -120,12 +124,14 @@ def restore(
         )
         if missing := named - {one.store for one in manifest.relations}:
             raise TerminalError(f"{folder} has nothing of {', '.join(sorted(missing))}; leave out its --store")
+    if not verify:
+        _check_names(folder, manifest, undeclared or ())
     files.check(folder, manifest)
     with output.bar("verify" if verify else "restore", quiet=as_json):
         if verify:
             _verify(folder, manifest)
         else:
-            _restore(folder, manifest)
+            _restore(folder, manifest, undeclared or ())
     _tell("verified" if verify else "restored", folder, manifest, began, as_json)
 
 
@@ -141,7 +147,25 @@ def _verify(folder: Path, manifest: "Manifest") -> None:
             files.check_rows(folder, one, readers[one.store])
 
 
-def _restore(folder: Path, manifest: "Manifest") -> None:
+def _check_names(folder: Path, manifest: "Manifest", undeclared: "Collection[str]") -> None:
+    """Raise TerminalError when the backup has what is none of this project's."""
+    known = {NAMES[store]: {*names} for store, names in _tables().items()}
+    known["Postgres"] |= {*undeclared}
+    known["Dagster"] = {one.name for one in manifest.of("Dagster")}  # compared with its tables later
+    foreign = [
+        f"{one.store} {one.name}"
+        for one in manifest.relations
+        if (one.name.partition(".")[0] if one.store == "MongoDB" else one.name) not in known.get(one.store, ())
+        or ".system." in one.name
+    ]
+    if foreign:
+        raise TerminalError(
+            f"{folder} has {', '.join(foreign)}, which nothing of this project has made and no flow here declares."
+            " Nothing was restored. Declare the flows of these tables, or name each with --undeclared if it is yours"
+        )
+
+
+def _restore(folder: Path, manifest: "Manifest", undeclared: "Collection[str]") -> None:
     from marketdata_assets.backup import clickhouse, mongo, postgres
     from marketdata_assets.bars import kline, status
     from marketdata_assets.exchanges.tables import ohlcv
@@ -152,7 +176,7 @@ def _restore(folder: Path, manifest: "Manifest") -> None:
     addresses = {store: ADDRESSES[store]() for store, found in relations.items() if found}
     if dsn := addresses.get(Store.postgres):
         tables = relations[Store.postgres]
-        postgres.restore(dsn, tables, folder, lambda one: _make_tables(one, tables))
+        postgres.restore(dsn, tables, folder, lambda one: _make_tables(one, tables), undeclared)
         with connect_postgres(dsn) as connection:
             has_bars = status.bars_summary(connection).rows
         if has_bars:  # rebuilt from the minutes: a continuous aggregate or a plain table, whichever the server has
@@ -197,12 +221,11 @@ def _addresses(wanted: "Sequence[Store]") -> "dict[Store, str]":
         ) from error
 
 
-def _saved(folder: Path, addresses: "Mapping[Store, str]") -> "list[Relation]":
-    """What was written of each database."""
+def _tables() -> "dict[Store, list[str]]":
+    """What a backup has of each database: tables, or of MongoDB databases. Of Dagster's it has all."""
     from marketdata_assets.alphas.importer import database_name
     from marketdata_assets.alphas.layout import KINDS
     from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
-    from marketdata_assets.backup import clickhouse, mongo, postgres
     from marketdata_assets.exchanges.tables import schema
     from marketdata_assets.reference import tables as reference
     from marketdata_assets.stores.clickhouse_ledger import LEDGER
@@ -212,16 +235,24 @@ def _saved(folder: Path, addresses: "Mapping[Store, str]") -> "list[Relation]":
     datasets = [*map(database_name, KINDS), *map(asset_name, RECORD_SETS)]
     names = [LEDGER, "marketdata_ledger_log", *reference.TABLES, *(table.name for table in ticks.TABLES)]
     names += [*(table.name for table in schema.TABLES.values()), schema.OHLCV_1M, schema.REJECTS]
+    return {Store.postgres: [*BOOKS, *BARS, *flow_tables], Store.mongo: datasets, Store.clickhouse: names}
+
+
+def _saved(folder: Path, addresses: "Mapping[Store, str]") -> "list[Relation]":
+    """What was written of each database."""
+    from marketdata_assets.backup import clickhouse, mongo, postgres
+
+    tables = _tables()
     found: list[Relation] = []
     for store, address in addresses.items():
         if store == Store.postgres:
-            found += postgres.save(address, [*BOOKS, *BARS, *flow_tables], folder)
+            found += postgres.save(address, tables[store], folder)
         elif store == Store.mongo:
-            found += mongo.save(stores.mongo_server(), datasets, folder)
+            found += mongo.save(stores.mongo_server(), tables[store], folder)
         elif store == Store.dagster:
             found += postgres.save(address, None, folder, store="Dagster")
         else:
-            found += clickhouse.save(address, names, folder)
+            found += clickhouse.save(address, tables[store], folder)
     return found
 
 

@@ -55,7 +55,7 @@ async def _log_in(account: str, wait: float) -> float:
         except IdentityCheckRequired as needed:
             notes = output.notes()
             notes.print(f"BRAIN requires an identity check of account {account}. Open this link and complete it:")
-            notes.print(f"\n  {needed.url}\n", markup=False)
+            output.login_link("\n ", f"{needed.url}\n")
             with notes.status(f"waiting up to {wait:.0f} s; Ctrl-C stops waiting, the link is valid for an hour"):
                 await client.finish_login(limit=wait)
         return await client.seconds_left()
@@ -78,10 +78,10 @@ def accounts(as_json: output.Json = False) -> None:
         shown = [[words[cell] if isinstance(cell, bool) else cell for cell in row] for row in cells]
         output.table("accounts", COLUMNS, shown)
     if not listed:
-        output.notes().print(f'no accounts in {file}; write for instance: [{{"user_key": "lk"}}]', markup=False)
+        output.notes().print(f'no accounts in {file}; write for instance: [{{"user_key": "lk"}}]')
     for row in rows:
         if row["remedy"]:
-            output.notes().print(row["remedy"], markup=False)
+            output.notes().print(row["remedy"])
 
 
 def _row(account: Account, on_disk: bool) -> dict[str, Any]:

@@ -89,19 +89,19 @@ def check(
         output.as_json({"config": values, "servers": about, "patterns": [asdict(one) for one in patterns]})
         return
     for name, value in about.items():
-        sys.stdout.write(f"# {name}: {value}\n")
+        output.console().print(f"# {name}: {value}")
     for market in patterns:
         _tell_matches(market)
-    yaml.safe_dump(values, sys.stdout, sort_keys=False, allow_unicode=True)
+    output.console().print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), end="")
 
 
 def _tell_matches(market: "PatternMatches") -> None:
     name = f"{market.exchange} {market.market_type}"
     if market.unknown:
-        sys.stdout.write(f"# {name}: patterns not matched, {market.unknown}\n")
+        output.console().print(f"# {name}: patterns not matched, {market.unknown}")
     for pattern, names in market.matched.items():
         more = ", ..." if len(names) > SHOWN else ""
-        sys.stdout.write(f"# {name}: {pattern} matches {len(names):,}: {', '.join(names[:SHOWN])}{more}\n")
+        output.console().print(f"# {name}: {pattern} matches {len(names):,}: {', '.join(names[:SHOWN])}{more}")
 
 
 def metrics() -> None:

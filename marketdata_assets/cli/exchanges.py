@@ -137,7 +137,7 @@ def follow_stream(stream: str, host: str, port: int, as_json: bool) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await server.start()
-        output.notes().print(f"health and metrics at http://{server.host}:{server.port}", markup=False)
+        output.notes().print(f"health and metrics at http://{server.host}:{server.port}")
         try:
             await service.run(stop)
         finally:
@@ -304,7 +304,7 @@ def tell(outcome: RunOutcome, kind: str = "captures") -> None:
     if not filled:
         return
     for note in filled["notes"]:
-        output.notes().print(note, markup=False)
+        output.notes().print(note)
     rows = ", ".join(f"{count:,} {name.removeprefix('exchange_')}" for name, count in filled["rows"].items() if count)
     files = ", ".join(f"{count:,} {ending}" for ending, count in filled["captures"].items() if count)
     is_proven = outcome.success and not (filled["notes"] or filled["problems"] or filled["left"])
@@ -326,7 +326,7 @@ def tell_days(outcome: RunOutcome) -> None:
             f" {gaps['trades_added']:,} trades, {gaps['open']:,} open; {gaps['seconds']:.1f} s"
         )
         for reason, count in sorted(gaps.get("open_reasons", {}).items(), key=lambda one: -one[1]):
-            output.console().print(f"  {count:,} open: {reason}", markup=False)
+            output.console().print(f"  {count:,} open: {reason}")
     if bars:
         output.console().print(
             f"exchange bars {bars['rows']:,} of {bars['trades']:,} trades and {bars['days']:,} days,"

@@ -41,7 +41,7 @@ def files(
     for row in rows:
         by = ", ".join(f"{count:,} rows replaced by {newer}" for newer, count in row["replaced"].items())
         if cause := "; ".join(filter(None, (row["reason"], by))):
-            output.console().print(f"{row['folder']}: {row['file']}: {cause}", markup=False)
+            output.console().print(f"{row['folder']}: {row['file']}: {cause}")
 
 
 def _rows(domain: str) -> list[dict[str, Any]]:

@@ -78,12 +78,12 @@ def _new_from(folder: Path, name: str, source: Path, encoding: str | None, as_js
     for path in written:
         output.console().print(f"written {path}")
     for remark in made.unsure:
-        output.notes().print(f"[yellow]check[/] {remark}", highlight=False)
+        output.warn("check", remark)
     output.console().print(
         f"\nSee it:     marketdata flows preview {name} --file {source}"
         f"\nLoad it:    marketdata flows run {name} --data-dir {source.parent}\n"
     )
-    output.console().print("\n".join(made.summary), highlight=False, markup=False)
+    output.console().print("\n".join(made.summary), highlight=False)
 
 
 def preview(
@@ -171,7 +171,7 @@ def check(
         )
         for row in rows:
             for line in row["examples"]:
-                output.notes().print(f"[yellow]rejected[/] {row['tried']}: {line}")
+                output.warn("rejected", f"{row['tried']}: {line}")
             if row["error"]:
                 output.fail(row["error"])
     if any(row["error"] for row in rows):
@@ -376,7 +376,7 @@ def forget(
         output.as_json({"flow": name, "forgotten": rows, "files_to_reload": stale})
         return
     for one in forgotten:
-        output.console().print(f"{one.unit}: {one.rows} rows deleted", markup=False)
+        output.console().print(f"{one.unit}: {one.rows} rows deleted")
     if stale:
         output.console().print(
             f"{stale} files had rows that these replaced; load them again: marketdata flows run {name}"
@@ -444,11 +444,11 @@ def tell(name: str, outcome: RunOutcome, whose: str = "") -> None:
     outcome.print_problems(whose)
     if metadata:
         for change in metadata.get("table_altered", ()):
-            output.notes().print(f"table altered: {change}", markup=False)
+            output.notes().print(f"table altered: {change}")
         for rows in metadata.get("rows_replaced", ()):
-            output.notes().print(rows, markup=False)
+            output.notes().print(rows)
         for file in metadata.get("files_deleted", ()):
-            output.notes().print(f"deleted with its file: {file}", markup=False)
+            output.notes().print(f"deleted with its file: {file}")
         if columns := metadata.get("new_columns"):
             print_new_columns(columns)
         if kept := metadata.get("rows_kept"):
@@ -468,7 +468,7 @@ def tell(name: str, outcome: RunOutcome, whose: str = "") -> None:
 def print_new_columns(columns: Sequence[str]) -> None:
     """Say which columns of the files are not loaded, and what to do about it."""
     remedy = "name them in loader.columns or loader.ignored_columns"
-    output.notes().print(f"new columns, not loaded: {'; '.join(columns)}; {remedy}", markup=False)
+    output.notes().print(f"new columns, not loaded: {'; '.join(columns)}; {remedy}")
 
 
 def found(taken: Collection[str] = (), checked: bool = False) -> list["FlowFile"]:

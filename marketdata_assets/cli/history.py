@@ -89,7 +89,7 @@ def tell(outcome: RunOutcome) -> None:
         return
     notes: Sequence[str] = loaded["notes"]
     for note in notes:
-        output.notes().print(note, markup=False)
+        output.notes().print(note)
     days = ", ".join(
         f"{loaded[name]:,} {name}" for name in ("ok", "empty", "unchanged", "unsupported", "failed") if loaded[name]
     )

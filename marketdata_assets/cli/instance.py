@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from marketdata_assets import secret_values
+from marketdata_assets import secret_values, state_files
 from marketdata_assets.cli import output
 from marketdata_assets.cli.interrupts import interrupted_by
 from marketdata_assets.errors import TerminalError, TransientError
@@ -97,7 +96,7 @@ class RunOutcome:
     def print_files(self) -> None:
         """Print the states of the delivered files, where there are any: the last line of every load."""
         if self.files:
-            output.console().print(f"files         {summary(self.files)}", markup=False)
+            output.console().print(f"files         {summary(self.files)}")
 
 
 def finish(
@@ -122,7 +121,8 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
     Raises CannotRun when the folder that the settings name has no dagster.yaml.
     """
     home = settings.root / "dagster"
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)  # logs of runs and the token of the UI are below
+    state_files.private_folder(settings.root)
+    state_files.private_folder(home)  # logs of runs and the token of the UI are below
     if settings.dagster_home is None:
         _place((PACKAGE / "dagster.yaml").read_bytes(), home / "dagster.yaml")
     elif not (settings.dagster_home / "dagster.yaml").is_file():
@@ -157,10 +157,7 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
 def _place(content: bytes, file: Path) -> None:
     """Write the file in one step, and only where it is another: processes that start at the same time read it."""
     if not file.exists() or file.read_bytes() != content:
-        handle, name = mkstemp(dir=file.parent)  # containers that share the folder have the same process ids
-        with os.fdopen(handle, "wb") as new:
-            new.write(content)
-        Path(name).replace(file)
+        state_files.write(file, content)
 
 
 def adopt(settings: Settings) -> None:
@@ -367,5 +364,5 @@ def of_each_domain(*domains: Callable[[], list[dict[str, Any]]]) -> list[dict[st
     if len(absent) == len(domains):
         raise absent[0]
     for cause in absent:
-        output.notes().print(f"left out: {cause}", markup=False)
+        output.notes().print(f"left out: {cause}")
     return rows

@@ -4,17 +4,21 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
 from rich.table import Column, Table
+from rich.text import Text
 
 from marketdata_assets.progress import reporting_to
+from marketdata_assets.secret_values import escaped, masker, shown
 from marketdata_assets.standard_streams import STDOUT
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
@@ -24,22 +28,44 @@ _MODE = "correct its owner and mode, or name another folder: MARKETDATA_HOME is 
 _SPACE = "free space on its disk"
 REMEDIES = {errno.EACCES: _MODE, errno.EPERM: _MODE, errno.EROFS: _MODE, errno.ENOSPC: _SPACE, errno.EDQUOT: _SPACE}
 REDIRECT = "redirect it to a file or to /dev/null"
+NEWLINE = "\n"
 SILENT = Console(file=None, quiet=True)
 
 
-def console() -> Console:
-    """Where results go."""
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_IN_A_FILE)
+class _Shown(RenderHook):
+    """The one place where text reaches a terminal: without secrets and control characters, but for our own styles."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        mask = masker()
+        return [_ShownText(one, mask) for one in renderables]
+
+
+@dataclass(frozen=True)
+class _ShownText:
+    inner: ConsoleRenderable
+    mask: Callable[[str], str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for text, style, control in console.render(self.inner, options):
+            yield Segment(text if control else shown(text, NEWLINE, self.mask), style, control)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where results go. Nothing that is printed is markup."""
+    width = WIDTH_IN_A_FILE if not stderr and not sys.stdout.isatty() else None
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False, width=width)
+    made.push_render_hook(_Shown())
+    return made
 
 
 def notes() -> Console:
     """Where everything that is not the result goes."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return console(stderr=True)
 
 
 def fail(message: str) -> None:
     """Say why a command failed."""
-    notes().print(f"[bold red]error[/] {_plain(message)}")
+    notes().print(Text.assemble(("error", "bold red"), f" {shown(message, NEWLINE)}"))
 
 
 def failed_file(error: OSError) -> bool:
@@ -55,12 +81,23 @@ def failed_file(error: OSError) -> bool:
 
 def warn(title: str, message: str) -> None:
     """Say what a person has to look at, though the command did not fail by it."""
-    notes().print(f"[yellow]{title}[/] {_plain(message)}")
+    notes().print(Text.assemble((title, "yellow"), f" {shown(message, NEWLINE)}"))
+
+
+def login_link(before: str, url: str) -> None:
+    """Print an address that logs in: of all that is printed, the one secret that is meant to be seen."""
+    sys.stderr.write(f"{before} {escaped(url, NEWLINE)}\n")
+    sys.stderr.flush()
+
+
+def forwarded(line: bytes) -> bytes:
+    """A line of another process as it may reach the terminal."""
+    return shown(line.decode("utf-8", "replace"), NEWLINE).encode()
 
 
 def as_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object, at once: its reader may be waiting while the command continues."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.write(escaped(json.dumps(_masked(value, masker()), ensure_ascii=False, default=str)) + "\n")
     sys.stdout.flush()
 
 
@@ -69,17 +106,18 @@ def result(json_wanted: bool, document: Mapping[str, Any], *lines: str) -> None:
     if json_wanted:
         as_json(document)
     for line in () if json_wanted else lines:
-        console().print(line, markup=False)
+        console().print(line)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows as a table; numbers are right-aligned."""
-    drawn = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(title=shown(title), title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for number, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
-        drawn.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        drawn.add_column(shown(name), justify="right" if numeric else "left", overflow="fold")
+    mask = masker()
     for row in rows:
-        drawn.add_row(*[_cell(value) for value in row])
+        drawn.add_row(*[_cell(value, mask) for value in row])
     console().print(drawn)
 
 
@@ -88,12 +126,14 @@ def bar(label: str, quiet: bool = False) -> Iterator[None]:
     """Show a progress bar of the work inside the block; each new piece of work restarts it."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         # Takes the room that is left, so that a long name squeezes nothing else.
-        TextColumn("[dim]{task.fields[what]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        TextColumn(
+            "{task.fields[what]}", "dim", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        ),
     )
     where = notes()
     with Progress(
@@ -102,7 +142,7 @@ def bar(label: str, quiet: bool = False) -> Iterator[None]:
         task = progress.add_task(label, total=None, what="")
 
         def watch(done: int, total: int, what: str) -> None:
-            progress.update(task, completed=done, total=total, what=what.rpartition("/")[2])
+            progress.update(task, completed=done, total=total, what=shown(what.rpartition("/")[2]))
 
         with reporting_to(watch):
             yield
@@ -114,11 +154,16 @@ def summary(rows: int, rejected: int, seconds: float, extra: str = "") -> str:
     return f"{rows:,} rows, {rejected:,} rejected, {seconds:.1f} s, {speed} rows/s{extra}"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, mask: Callable[[str], str]) -> Text:
     if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return "" if value is None else _plain(str(value))
+        return Text(f"{value:,}")
+    return Text("" if value is None else shown(str(value), mask=mask))
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+def _masked(value: Any, mask: Callable[[str], str]) -> Any:
+    """A document without secrets in its texts."""
+    if isinstance(value, Mapping):
+        return {name: _masked(one, mask) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(one, mask) for one in value]
+    return value if value is None or isinstance(value, bool | int | float) else mask(str(value))

@@ -74,7 +74,7 @@ def tell(outcomes: Sequence[RunOutcome], months: Sequence[str]) -> None:
         output.console().print(f"{one.table:<17} {one.rows:,} rows, until {one.newest or 'no day'}; {states}{unknown}")
     for note in dict.fromkeys(outcomes[0].metadata.get(name, {}).get("note") for name in WHOLE):
         if note:
-            output.console().print(note, markup=False)
+            output.console().print(note)
 
 
 def _tables(months: Sequence[str]) -> "list[TableStatus]":

@@ -51,7 +51,7 @@ def replay(
         else:
             _tell(run)
     for note in [*run.notes, *run.errors]:
-        output.notes().print(note, markup=False)
+        output.notes().print(note)
     if not run.is_readable:
         errors = sum(one.errors for one in run.streams.values())
         remedy = "Are --exchange and --market-type right? If they are, the venue has changed its messages."

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from marketdata_assets.resources.servers import Health
 
 LOOK_SECONDS = 0.5
+LONGEST_LINE = 1 << 16
 STOP_SECONDS = 30
 """How long the UI and its daemon may take to end."""
 
@@ -78,7 +79,7 @@ def serve(settings: Settings, found: dict[str, str], watch: Watch, ui: bool) -> 
                 watch.look(time.monotonic())
                 time.sleep(LOOK_SECONDS)
         url = link(settings)
-        output.notes().print(f"Dagster UI in a few seconds at {url}", soft_wrap=True, highlight=False)
+        output.login_link("Dagster UI in a few seconds at", url)
         output.notes().print("Ctrl-C stops everything, the data stays")
         command = [sys.executable, "-m", "marketdata_assets.ui.processes", str(settings.ui_port)]
         process = subprocess.Popen(
@@ -108,9 +109,9 @@ def serve(settings: Settings, found: dict[str, str], watch: Watch, ui: bool) -> 
 def _forward_output(process: subprocess.Popen[bytes], stopping: threading.Event) -> None:
     """Print the UI's output until it is stopped: sensors that run later report that the code server is gone."""
     assert process.stdout is not None
-    while data := os.read(process.stdout.fileno(), 65536):
+    while line := process.stdout.readline(LONGEST_LINE):
         if not stopping.is_set():
-            sys.stderr.buffer.write(data)
+            sys.stderr.buffer.write(output.forwarded(line))
 
 
 def doctor(as_json: output.Json = False) -> None:
@@ -122,7 +123,7 @@ def doctor(as_json: output.Json = False) -> None:
     machine = problems(Settings().root)
     if not as_json:
         for problem in machine:  # first of all, since libraries crash on a processor that lacks what they need
-            output.notes().print(f"[yellow]machine:[/] {problem}")
+            output.warn("machine:", problem)
     from marketdata_assets.reference.status import REMEDY
     from marketdata_assets.resources import ClickHouse, Mongo, Nats, Postgres
 
@@ -152,7 +153,7 @@ def doctor(as_json: output.Json = False) -> None:
             if one.remedy:
                 output.console().print(f"  remedy: {one.remedy}")
         if calendar.warning:
-            output.console().print(f"[yellow]calendar:[/] {calendar.warning}\n  remedy: {REMEDY}")
+            output.console().print(f"calendar: {calendar.warning}\n  remedy: {REMEDY}")
         else:
             output.console().print(f"calendar: trading days are known until {calendar.known_until} ({calendar.source})")
         for problem in folders:

@@ -50,7 +50,7 @@ def status(
                 output.table(title, columns, lines)
         for row in files:
             if row["failed"] or row["not_taken"]:
-                output.console().print(f"{row['asset']}: {row['summary']}", markup=False)
+                output.console().print(f"{row['asset']}: {row['summary']}")
         stale: dict[str, str] = next((row["two_bases"] for row in rows if row.get("two_bases")), {})
         if stale:
             seen = sorted({seam for seams in stale.values() for seam in seams.split(", ")})

@@ -316,7 +316,7 @@ def refresh_symbols(provider: Providers = None, as_json: output.Json = False) ->
             output.console().print(f"symbols       {metadata['dagster/row_count']:,} ({sources}), {changes}")
             if metadata["removed"]:
                 names = metadata["removed_symbols"]
-                output.console().print(f"not registered, since a person removed them: {names}", markup=False)
+                output.console().print(f"not registered, since a person removed them: {names}")
 
     named = known_providers(provider)
     _check_folder(Settings(), named)

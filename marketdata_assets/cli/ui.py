@@ -79,10 +79,19 @@ def web(
     settings = Settings()
     logs.configure(settings.log_format)
     port = port_to_use("marketdata web", port, WEB_PORT, "--port", host)
-    token = _login(settings, f"market page at http://{host}:{port}", no_login)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    token = login_token(settings) if not no_login else None
+    output.login_link("market page at", f"{address}/?{TOKEN}={token}" if token else address)
     servers = Servers(stores.postgres_dsn, stores.clickhouse_url, stores.mongo_server)
     guarded = Guard(application(servers), settings.ui_host_names, token)
-    uvicorn.run(guarded, host=host, port=port, log_level="warning", timeout_graceful_shutdown=STOP_SECONDS)
+    uvicorn.run(
+        guarded,
+        host=host,
+        port=port,
+        log_config=None,
+        log_level="warning",
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
 
 
 def port_to_use(what: str, given: int | None, default: int, setting: str, host: str = "127.0.0.1") -> int:

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import msgspec
 
+from marketdata_assets import state_files
 from marketdata_assets.exchanges.records import DeadLetter, Exchange, MarketType
-from marketdata_assets.logs import get_logger
 
 MB = 1 << 20
-
-log = get_logger(__name__)
 
 
 class Checkpoint:
@@ -25,21 +23,15 @@ class Checkpoint:
 
     def read(self) -> dict[str, int]:
         """By market, as `binance spot`; empty before the first run, or when the file is damaged."""
-        try:
-            moments = json.loads(self.file.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            log.warning("checkpoint_unreadable", file=str(self.file), error=error, effect="no gap for the stop")
-            return {}
-        return {str(name): int(moment) for name, moment in moments.items()} if isinstance(moments, dict) else {}
+        return state_files.read(self.file, _moments) or {}
 
     def write(self, moments: Mapping[str, int]) -> None:
         """Replace the file atomically. Markets that are not named keep their checkpoint."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        new = self.file.with_suffix(".new")
-        new.write_text(json.dumps({**self.read(), **moments}))
-        new.replace(self.file)
+        state_files.write(self.file, json.dumps({**self.read(), **moments}))
+
+
+def _moments(content: bytes) -> dict[str, int]:
+    return {str(name): int(moment) for name, moment in json.loads(content).items()}
 
 
 class DeadLetterFile:
@@ -68,10 +60,9 @@ class DeadLetterFile:
         """Write the buffer; it is kept when this raises OSError."""
         if not self._lines:
             return
-        self.file.parent.mkdir(parents=True, exist_ok=True)
         if self.file.exists() and self.file.stat().st_size >= self._max_bytes:
             self.file.replace(self.file.with_suffix(".1.ndjson"))
         lines = list(self._lines)
-        with self.file.open("ab") as handle:
+        with state_files.opened(self.file, "ab") as handle:
             handle.writelines(lines)
         del self._lines[: len(lines)]

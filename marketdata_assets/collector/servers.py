@@ -10,6 +10,7 @@ from pydantic import Field
 
 from marketdata_assets import config_files
 from marketdata_assets.collector.errors import CollectorError
+from marketdata_assets.secret_values import hide
 from marketdata_assets.server_addresses import problem
 from marketdata_assets.settings import CollectorSettings, Settings
 from marketdata_assets.stores import clickhouse_address
@@ -49,4 +50,7 @@ def check_address(servers: Servers, key: str) -> None:
 
 def read_secrets(file: Path) -> Servers:
     """A YAML file of mode 0600 with any of the keys of Servers. Raises InvalidConfigFile, which shows no value."""
-    return config_files.read(file, secret=True).validate(Servers)
+    found = config_files.read(file, secret=True).validate(Servers)
+    for value in found.model_dump(exclude_none=True).values():
+        hide(value)
+    return found

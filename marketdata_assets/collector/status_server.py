@@ -6,6 +6,7 @@ GET /health, /metrics, /status, /scheduler; POST /subscriptions.
 import datetime as dt
 import hmac
 import re
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from difflib import get_close_matches
@@ -98,11 +99,34 @@ class StatusServer:
     async def _counted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         path = request.path if request.match_info.route.resource else "other"
         try:
-            answer = await handler(request)
+            answer = self._misdirected(request) or await handler(request)
         except web.HTTPException as error:
             answer = _rejection(error.status, error.reason, error.headers.get("Allow"))
         self._source.requests[path, answer.status] += 1
         return answer
+
+    def _misdirected(self, request: web.Request) -> web.Response | None:
+        """Why a view under this name is rejected: one that resolves to this machine makes a page of it the same site.
+
+        A name of the public DNS has a dot; those of a local network, of containers and addresses stay allowed.
+        """
+        name = _host_of(request.host) or ""
+        ours = name in LOOPBACK or name == self.host
+        if not ours and self.host not in LOOPBACK:
+            address = re.fullmatch(r"[0-9.]+|[0-9a-f:.]+:[0-9a-f:.]*", name)
+            local = "." not in name or name.endswith((".local", ".internal", ".svc", ".localhost", ".lan"))
+            ours = bool(name) and (bool(address) or local or name in (socket.gethostname(), socket.getfqdn()))
+        if ours or request.method == "POST" or self._is_token(request):
+            return None
+        return _rejection(421, f"host {request.host} is unknown: call this machine by its address, or send the token")
+
+    def _is_token(self, request: web.Request) -> bool:
+        kind, _, given = request.headers.get("Authorization", "").partition(" ")
+        return (
+            self._token is not None
+            and kind.lower() == "bearer"
+            and hmac.compare_digest(given.strip().encode(), self._token.encode())
+        )
 
     async def _health(self, _: web.Request) -> web.Response:
         status = self._source.status()
@@ -149,8 +173,7 @@ class StatusServer:
         if self._token is None and self.host not in LOOPBACK:
             return _rejection(403, "changes from other machines need a token: set MARKETDATA_COLLECTOR_TOKEN")
         if self._token is not None:
-            kind, _, given = request.headers.get("Authorization", "").partition(" ")
-            if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token.encode()):
+            if not self._is_token(request):
                 rejection = _rejection(401, "send the token as: Authorization: Bearer TOKEN")
                 rejection.headers["WWW-Authenticate"] = "Bearer"
                 return rejection

@@ -9,6 +9,7 @@ import dagster as dg
 from marketdata_assets.dagster_internals import finish_step, is_of_command
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.loading.reports import UnitReport
+from marketdata_assets.secret_values import masked
 
 MAX_LISTED = 20
 OF_TABLE = ("dagster/row_count", "preview", "candlesticks")
@@ -53,10 +54,20 @@ def as_dagster_failure() -> Iterator[None]:
     """
     try:
         yield
-    except MarketDataError as error:
+    except Exception as error:
+        mask_chain(error)
+        if not isinstance(error, MarketDataError):
+            raise
         if isinstance(error, TransientError):
             retry_later(str(error))
         raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
+def mask_chain(error: BaseException | None) -> None:
+    """Take the secrets out of the texts of an exception and its causes: their traceback is logged and shown."""
+    while error is not None:
+        error.args = tuple(masked(one) if isinstance(one, str) else one for one in error.args)
+        error = error.__cause__ or error.__context__
 
 
 def retry_later(cause: str) -> None:

@@ -12,7 +12,7 @@ from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.record_sets import RecordSet
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.export.folder import Report
-from marketdata_assets.loading.replacing import replacing
+from marketdata_assets.state_files import replacing
 
 CSV, PARQUET = ".csv", ".parquet"
 

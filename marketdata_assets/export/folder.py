@@ -1,7 +1,6 @@
 """The folder of an export: what kind of data it has, who writes it now, and what became of its files."""
 
 import datetime as dt
-import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from marketdata_assets import state_files
 from marketdata_assets.errors import TerminalError, TransientError
-from marketdata_assets.loading.replacing import replacing
+from marketdata_assets.state_files import replacing
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -47,11 +47,10 @@ class Report:
 def exclusive(folder: Path, form: str, kind: "DataclassInstance") -> Iterator[None]:
     """Hold the folder for an export of this kind. Raises TerminalError if it has another, TransientError during one."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TransientError(f"another export to {folder} is in progress; try again when it has ended") from None
+    with state_files.opened(folder / LOCK) as file:
+        if not state_files.lock(file, wait=False):
+            by = state_files.holder_of(folder / LOCK)
+            raise TransientError(f"another export to {folder} is in progress, of {by}; try again when it has ended")
         _check_kind(folder, {"format": FORMAT, "form": form, **asdict(kind)})
         yield
 
@@ -93,8 +92,8 @@ class Manifest:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / NAME
-        kind = dict[str, Entry]
-        self.entries = msgspec.json.decode(self._file.read_bytes(), type=kind) if self._file.exists() else kind()
+        known = state_files.read(self._file, msgspec.json.Decoder(dict[str, Entry]).decode)
+        self.entries = known if known is not None else {}
 
     def put(self, path: str, entry: Entry) -> None:
         self.entries[path] = entry

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from marketdata_assets.export.exchange_rows import CannotExport, Day
-from marketdata_assets.loading.replacing import replacing
+from marketdata_assets.state_files import replacing
 
 DEPTH, TRADE, CLEAR, SNAPSHOT = 1, 2, 3, 4
 EXCH, LOCAL, BUY, SELL = 1 << 31, 1 << 30, 1 << 29, 1 << 28

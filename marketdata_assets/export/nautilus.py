@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from marketdata_assets.export.exchange_rows import CannotExport, Day
-from marketdata_assets.loading.replacing import replacing
+from marketdata_assets.state_files import replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa

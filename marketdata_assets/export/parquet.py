@@ -14,11 +14,11 @@ import polars as pl
 
 from marketdata_assets.export import versions
 from marketdata_assets.export.folder import Report, exclusive
-from marketdata_assets.loading.replacing import replacing
 from marketdata_assets.progress import report
 from marketdata_assets.read.bars import Factors, Query, reader
 from marketdata_assets.read.errors import ReadError
 from marketdata_assets.read.sources import of_clickhouse
+from marketdata_assets.state_files import replacing
 
 NAME = "bars.parquet"
 VERSION, DAYS = "marketdata.version", "marketdata.days"

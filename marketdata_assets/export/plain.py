@@ -10,8 +10,8 @@ import polars as pl
 
 from marketdata_assets.exchanges.tables.schema import FINAL, TABLES
 from marketdata_assets.export.exchange_rows import Day
-from marketdata_assets.loading.replacing import replacing
 from marketdata_assets.read.exchanges import about
+from marketdata_assets.state_files import replacing
 from marketdata_assets.stores.clickhouse import naming_failures, quoted
 
 if TYPE_CHECKING:

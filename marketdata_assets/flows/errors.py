@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from marketdata_assets.loading.errors import LoadError
+from marketdata_assets.secret_values import masked, without_password
 
 
 class FlowError(LoadError):
@@ -32,9 +33,8 @@ class SourceFailed(FlowError):
     """The source of a flow's files cannot be read, or some of its files cannot be copied."""
 
     def __init__(self, flow: str, url: str, cause: str) -> None:
-        super().__init__(
-            f"flow {flow}, source {url}: {cause}. What is copied is kept; correct source and run the flow again."
-        )
+        said = f"flow {flow}, source {url}: {cause}. What is copied is kept; correct source and run the flow again."
+        super().__init__(masked(without_password(said)))
 
 
 class MissingColumn(FlowError):

@@ -13,10 +13,11 @@ from typing import Any
 import httpx
 import msgspec
 
+from marketdata_assets import state_files
 from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.flows.errors import SourceFailed
 from marketdata_assets.flows.json_lines import at
-from marketdata_assets.flows.remote_files import STATE, Fetched, write
+from marketdata_assets.flows.remote_files import STATE, Fetched
 from marketdata_assets.flows.sources import Api
 from marketdata_assets.http_client import HttpClient, RetriesExhausted, RetryLater, RetryPolicy
 from marketdata_assets.secret_values import find
@@ -85,9 +86,9 @@ class _Pages:
             if count or at_page.page == 1:
                 name = f"page-{at_page.page:06}.json"
                 if not self._same(name, body):
-                    write(self._folder / name, body.decode())
+                    state_files.write(self._folder / name, body, state_files.SHARED)
                     saved.append(name)
-                write(self._state, msgspec.json.encode(at_page).decode())
+                state_files.write(self._state, msgspec.json.encode(at_page))
             following = self._next(at_page, count, document[1])
             if following is None:
                 return Fetched(tuple(saved))
@@ -139,10 +140,8 @@ class _Pages:
         """Where the last run ended, unless its query was another."""
         cursor = self._api.cursor
         first = Position(1, cursor.start if cursor else None, self._query)
-        if not self._state.is_file():
-            return first
-        last = msgspec.json.decode(self._state.read_bytes(), type=Position)
-        return last if last.query == self._query else first
+        last = state_files.read(self._state, msgspec.json.Decoder(Position).decode)
+        return last if last and last.query == self._query else first
 
     def _next(self, position: Position, rows: int, document: Any) -> Position | None:
         cursor = self._api.cursor

@@ -5,18 +5,21 @@ A file is written under its name when it is whole. One that is gone from the sou
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
+from marketdata_assets import state_files
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import SourceFailed
 from marketdata_assets.flows.sources import Source
 from marketdata_assets.loading.member_names import is_hidden
 from marketdata_assets.loading.run import describe
-from marketdata_assets.secret_values import find
+from marketdata_assets.secret_values import find, hide
 
 STATE = Path(".source")
 STAMPS = (
@@ -58,7 +61,7 @@ def fetch(flow: str, source: Source, globs: list[str], folder: Path, environ: Ma
     except Exception as error:  # of any file system of fsspec
         raise SourceFailed(flow, source.url or "", describe(error)) from error
     state = folder / STATE / "files.json"
-    known: dict[str, str] = json.loads(state.read_text("utf-8")) if state.is_file() else {}
+    known = state_files.read(state, msgspec.json.Decoder(dict[str, str]).decode) or {}
     copied, failed = [], {}
     for name, (path, info) in sorted(found.items()):
         try:
@@ -71,16 +74,8 @@ def fetch(flow: str, source: Source, globs: list[str], folder: Path, environ: Ma
             continue
         copied.append(name)
         known[name] = stamp
-        write(state, json.dumps(known, ensure_ascii=False))
+        state_files.write(state, json.dumps(known, ensure_ascii=False))
     return Fetched(tuple(copied), failed)
-
-
-def write(path: Path, text: str) -> None:
-    """Replace a file at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, "utf-8")
-    part.replace(path)
 
 
 def _file_system(flow: str, source: Source, environ: Mapping[str, str]) -> tuple[Any, str]:
@@ -90,12 +85,41 @@ def _file_system(flow: str, source: Source, environ: Mapping[str, str]) -> tuple
     try:
         from fsspec.core import url_to_fs
 
-        system, root = url_to_fs(source.url, **source.options, **secrets)
+        options = {**source.options, **secrets}
+        if urlsplit(hide(str(source.url))).scheme in ("http", "https"):
+            options |= _guarded(options, source.redirect_hosts)
+        system, root = url_to_fs(source.url, **options)
         system.invalidate_cache()
     except ImportError as error:
         cause = f'{error}; remote files need the extra remote: pip install "marketdata-assets[remote]"'
         raise SourceFailed(flow, source.url or "", cause) from error
     return system, str(root)
+
+
+def _guarded(options: Mapping[str, Any], allowed: Collection[str]) -> dict[str, Any]:
+    """Options with which a redirect to another server is rejected, or carries nothing that we send to the first one."""
+    import aiohttp
+    from yarl import URL
+
+    async def redirected(_: Any, __: Any, step: aiohttp.TraceRequestRedirectParams) -> None:
+        to = step.url.join(URL(step.response.headers.get("Location", "")))
+        same = (step.url.host, step.url.port) == (to.host, to.port)
+        secured = step.url.host == to.host and step.url.scheme == "http" and to.scheme == "https"
+        if (same and step.url.scheme == to.scheme) or (secured and step.url.is_default_port() and to.is_default_port()):
+            return
+        if to.host not in allowed:
+            raise OSError(
+                f"it redirects to another server, {to.origin()}, where nothing is requested; if you trust that, add its"
+                " host to source.redirect_hosts"
+            )
+        step.headers.clear()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(redirected)
+    client = dict(options.get("client_kwargs", {}))
+    headers = {**client.pop("headers", {}), **options.get("headers", {})}  # those of a client go with every request
+    client["trace_configs"] = [*client.get("trace_configs", []), trace]
+    return {"client_kwargs": client, "skip_instance_cache": True} | ({"headers": headers} if headers else {})
 
 
 def _one(system: Any, path: str) -> Iterator[Listed]:

@@ -52,18 +52,22 @@ class Api(Section):
 class Source(Section):
     """Files below a `url` (https, s3, sftp and others of fsspec), or the pages of an `api`.
 
-    `options` are those of fsspec's file system, `secrets` options whose values are in environment variables.
+    `options` are those of fsspec's file system, `secrets` options whose values are in environment variables. A web
+    server may redirect to another one only where `redirect_hosts` names that, which gets no header of the options.
     """
 
     url: Annotated[str, Field(pattern=URL)] | None = None
     options: dict[str, Any] = Field(default={})
     secrets: dict[str, Annotated[str, Field(pattern=VARIABLE)]] = Field(default={})
+    redirect_hosts: list[str] = Field(default=[])
     api: Api | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "Source":
         if (self.url is None) == (self.api is None):
             raise ValueError("give either url: or api:")
-        if self.api and (self.options or self.secrets):
-            raise ValueError("options and secrets belong to url; an api has headers, secret_headers and secret_params")
+        if self.api and (self.options or self.secrets or self.redirect_hosts):
+            raise ValueError(
+                "options, secrets and redirect_hosts belong to url; an api has secret_headers and secret_params"
+            )
         return self

@@ -13,6 +13,7 @@ from psycopg import errors as pg
 from marketdata_assets.backoff import delays, retry
 from marketdata_assets.errors import TransientError
 from marketdata_assets.loading.errors import LoadError
+from marketdata_assets.secret_values import masked, without_password
 from marketdata_assets.stores.bookkeeping import storable
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 from marketdata_assets.stores.postgres import connect, is_of_statement
@@ -71,7 +72,7 @@ def guarded(place: str, load: Callable[[], Result], fail: Callable[[str], Result
 
 def describe(error: BaseException) -> str:
     """Class and message of any exception, on one line, as text that every store takes."""
-    return f"{type(error).__name__}: {' '.join(_printable(error).split())}".rstrip(": ")
+    return masked(without_password(f"{type(error).__name__}: {' '.join(_printable(error).split())}".rstrip(": ")))
 
 
 def _printable(error: BaseException) -> str:

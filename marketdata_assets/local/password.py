@@ -5,10 +5,11 @@ How a server gets its password belongs to that server's file.
 
 import os
 import secrets
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import IO
+
+from marketdata_assets.secret_values import hide
+from marketdata_assets.state_files import made_once
 
 USER = "marketdata"
 
@@ -20,18 +21,7 @@ def file(folder: Path) -> Path:
 
 def of(folder: Path) -> str:
     """The password of the server that keeps its data in `folder`; creates folder and password when there is none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not file(folder).exists():
-        made = _private(folder, secrets.token_urlsafe(24))
-        with suppress(FileExistsError):  # another process was first
-            file(folder).hardlink_to(made)
-        made.unlink()
-    return file(folder).read_text()
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step by one that only its owner can read."""
-    _private(path.parent, text).replace(path)
+    return hide(made_once(file(folder), lambda: secrets.token_urlsafe(24)))
 
 
 def open_log(path: Path) -> IO[bytes]:
@@ -39,10 +29,3 @@ def open_log(path: Path) -> IO[bytes]:
     number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     os.fchmod(number, 0o600)  # an existing one may be open to others
     return os.fdopen(number, "wb")
-
-
-def _private(folder: Path, text: str) -> Path:
-    number, name = tempfile.mkstemp(prefix="partial-", dir=folder)
-    with os.fdopen(number, "w") as out:
-        out.write(text)
-    return Path(name)

@@ -21,6 +21,7 @@ from marketdata_assets.local.errors import PortTaken, ServerFailed
 from marketdata_assets.local.record import ServerRecord
 from marketdata_assets.local.unprivileged import Identity
 from marketdata_assets.standard_streams import older
+from marketdata_assets.state_files import private_folder
 
 POLL_SECONDS = 0.02
 TAIL_LINES = 20
@@ -121,10 +122,9 @@ class Server:
 
     def launch(self) -> None:
         """Start the process and return at once."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o700)
+        private_folder(self.folder)
         password.of(self.folder)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self.log.parent)
         if self.log.exists():
             self.log.replace(older(self.log))
         self.spec.prepare(self.folder)

@@ -4,20 +4,18 @@
 servers that were left running. Starting and stopping belongs to `stack`.
 """
 
-import fcntl
 import json
 import os
 import signal
-import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from marketdata_assets import state_files
 from marketdata_assets.local import proctable
 from marketdata_assets.local.errors import DataFolderBusy
-from marketdata_assets.local.password import write_private
+from marketdata_assets.secret_values import hide
 
 OWN_EXIT_SECONDS = 3
 SIGNALLED_EXIT_SECONDS = 10
@@ -57,17 +55,23 @@ class StackRecord:
 def read(home: Path) -> StackRecord | None:
     """The record in the data folder; None when there is none that can be read."""
     try:
-        raw = json.loads((home / "stack.json").read_text())
-        servers = [ServerRecord(**server) for server in raw["servers"]]
-        return StackRecord(raw["pid"], raw["mark"], servers, raw["urls"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return state_files.read(home / "stack.json", _parsed)
+    except OSError:
         return None
+
+
+def _parsed(content: bytes) -> StackRecord:
+    raw = json.loads(content)
+    servers = [ServerRecord(**server) for server in raw["servers"]]
+    for url in raw["urls"].values():
+        hide(url)
+    return StackRecord(raw["pid"], raw["mark"], servers, raw["urls"])
 
 
 def write(home: Path, servers: list[ServerRecord], urls: dict[str, str]) -> None:
     """Replace the record in one step; the URLs have passwords."""
     record = StackRecord(os.getpid(), proctable.start_mark(os.getpid()) or "", servers, urls)
-    write_private(home / "stack.json", json.dumps(asdict(record), indent=2))
+    state_files.write(home / "stack.json", json.dumps(asdict(record), indent=2))
 
 
 def erase(home: Path) -> None:
@@ -75,21 +79,13 @@ def erase(home: Path) -> None:
     (home / "stack.json").unlink(missing_ok=True)
 
 
-def hold(home: Path) -> IO[str]:
+def hold(home: Path) -> IO[bytes]:
     """Take the data folder for this process until the returned file is closed; raises DataFolderBusy."""
-    home.mkdir(parents=True, exist_ok=True)
-    lock = (home / "stack.lock").open("a+")
-    os.fchmod(lock.fileno(), 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read().strip() or "a process that has just started"
+    state_files.private_folder(home)
+    lock = state_files.opened(home / "stack.lock")
+    if not state_files.lock(lock, wait=False):
         lock.close()
-        raise DataFolderBusy(home, holder) from None
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} ({' '.join(sys.orig_argv)}) since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n")
-    lock.flush()
+        raise DataFolderBusy(home, state_files.holder_of(home / "stack.lock"))
     return lock
 
 

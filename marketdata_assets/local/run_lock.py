@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from marketdata_assets import state_files
+
 FOLDER = "running"
 KILLED = "the command that started it was killed"
 KEPT_SECONDS = 7 * 86_400.0
@@ -19,10 +21,10 @@ KEPT_SECONDS = 7 * 86_400.0
 def held(root: Path, run_id: str) -> Iterator[None]:
     """Hold the lock of a run; the file is deleted at the end, and stays, released, after an exception."""
     file = _file(root, run_id)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    state_files.private_folder(file.parent)
     _clean(file.parent)
-    with file.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with state_files.opened(file) as handle:
+        state_files.lock(handle)
         yield
         forget(root, run_id)
 
@@ -55,7 +57,7 @@ def forget(root: Path, run_id: str) -> None:
 
 def request_stop(root: Path, run_id: str) -> None:
     """Ask the process of the run to stop."""
-    _stop_file(root, run_id).touch()
+    _stop_file(root, run_id).touch(0o600)
 
 
 def stop_requested(root: Path, run_id: str) -> bool:

@@ -12,6 +12,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from marketdata_assets import state_files
 from marketdata_assets.local import password
 from marketdata_assets.local.errors import MissingWheel
 from marketdata_assets.local.process import ServerSpec
@@ -57,7 +58,7 @@ def _nats_prepare(folder: Path) -> None:
     store = json.dumps(str(folder / "data"), ensure_ascii=False)  # the server knows no \u escapes
     login = f"user: {password.USER}, password: {json.dumps(password.of(folder))}"
     text = f"jetstream {{\n  store_dir: {store}\n  sync_interval: 1s\n}}\nauthorization {{ {login} }}\n"
-    password.write_private(folder / "nats.conf", text)
+    state_files.write(folder / "nats.conf", text)
 
 
 def _nats_command(folder: Path, port: int) -> list[str]:

@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
+from marketdata_assets import state_files
 from marketdata_assets.domains import SERVERS
 from marketdata_assets.local import endpoints, mongo, postgres, record, servers
 from marketdata_assets.local.errors import BadDataFolder, DiskFull
@@ -131,12 +132,12 @@ class LocalStack:
         self._report(f"stopped {len(servers)} servers in {time.monotonic() - began:.1f} s")
 
 
-def _taken(home: Path) -> IO[str]:
+def _taken(home: Path) -> IO[bytes]:
     """The data folder, held for this process, with space for servers to start."""
     if len(str(home).splitlines()) > 1:
         raise BadDataFolder(home, "its path has a line break, which PostgreSQL does not take")
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        state_files.private_folder(home)
         free = shutil.disk_usage(home).free
         if free < BYTES_TO_START:
             raise DiskFull(home, free, BYTES_TO_START)

@@ -2,8 +2,8 @@
 
 In a Linux user namespace the process is `nobody` to itself and root to the file system, so the files stay root's and
 no folder has to be opened to others. Where the kernel denies namespaces (many containers), the data folder is given
-to `nobody`, and that works only if `nobody` can reach it. This module decides between the two and changes the user;
-it does not start PostgreSQL.
+to `nobody`, who may pass through the folder above, and that works only if `nobody` can reach it. This module decides
+between the two and changes the user; it does not start PostgreSQL.
 """
 
 import ctypes
@@ -55,6 +55,9 @@ def choose(folder: Path, programs: Path) -> Identity | None:
         if blocked is None:
             return Identity("namespace", user.pw_uid, user.pw_gid)
     blocked = _first_closed([folder.parent, programs], uid=user.pw_uid, gid=user.pw_gid)
+    if blocked == folder.parent:  # the data folder, which nobody else may list
+        blocked.chmod(0o711)
+        blocked = _first_closed([folder.parent, programs], uid=user.pw_uid, gid=user.pw_gid)
     if blocked is not None:
         raise RootRefused(folder, f"the user {user.pw_name} cannot enter {blocked}")
     return Identity("setuid", user.pw_uid, user.pw_gid)

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from marketdata_assets.proxies import environment_proxy
+from marketdata_assets.secret_values import hide
 from marketdata_assets.server_versions import ServerTooOld, require
 from marketdata_assets.stores import clickhouse_address, clickhouse_ddl
 from marketdata_assets.stores.errors import StoreAway, StoreFull
@@ -70,7 +71,7 @@ def connect(url: str, *, timeout_seconds: float | None = None, connect_seconds: 
     """
     from marketdata_assets.stores import clickhouse_cluster
 
-    url, cluster = clickhouse_address.split(url)
+    url, cluster = clickhouse_address.split(hide(url))
     options: dict[str, Any] = {"connect_timeout": connect_seconds}
     if timeout_seconds is not None:
         options["send_receive_timeout"] = timeout_seconds

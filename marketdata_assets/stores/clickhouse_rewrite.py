@@ -31,8 +31,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from marketdata_assets import lock_waits
+from marketdata_assets import lock_waits, state_files
 from marketdata_assets.errors import MarketDataError, TransientError
+from marketdata_assets.state_files import made_folder, made_once
 from marketdata_assets.stores import clickhouse, clickhouse_cluster
 from marketdata_assets.stores.clickhouse import naming_failures, quoted
 from marketdata_assets.stores.errors import StoreAway
@@ -272,10 +273,10 @@ def _turn(folder: Path | None, name: str) -> Iterator[tuple[str, bool]]:
     if folder is None:
         yield secrets.token_hex(4), False
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    made_folder(folder)
     file = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        with lock_waits.reported(name, partial(lock_waits.file_holder, folder / f"{name}.lock")):
+        with lock_waits.reported(name, partial(state_files.holder_of, folder / f"{name}.lock")):
             held = _locked(file)
         yield _group(folder), held
     finally:
@@ -283,15 +284,7 @@ def _turn(folder: Path | None, name: str) -> Iterator[tuple[str, bool]]:
 
 
 def _group(folder: Path) -> str:
-    known = folder / "group"
-    if not known.exists():
-        token = secrets.token_hex(4)
-        fresh = folder / f"group-{token}"
-        fresh.write_text(token)
-        with suppress(FileExistsError):
-            os.link(fresh, known)
-        fresh.unlink()
-    return known.read_text()
+    return made_once(folder / "group", lambda: secrets.token_hex(4))
 
 
 def _locked(file: int) -> bool:
@@ -302,5 +295,6 @@ def _locked(file: int) -> bool:
         except BlockingIOError:
             time.sleep(POLL_SECONDS)
         else:
+            state_files.sign(file)
             return True
     return False

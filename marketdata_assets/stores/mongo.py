@@ -17,6 +17,7 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure
 
 from marketdata_assets.errors import TransientError
+from marketdata_assets.secret_values import hide
 from marketdata_assets.server_versions import require
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 
@@ -143,7 +144,7 @@ def connect(
     """
     with naming_failures():
         client: MongoClient[Document] = MongoClient(
-            uri,
+            hide(uri),
             tz_aware=True,
             journal=True,
             appname=application,

@@ -19,6 +19,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from marketdata_assets import lock_waits
+from marketdata_assets.secret_values import hide
 from marketdata_assets.server_versions import require
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding
 from marketdata_assets.stores.errors import StoreAway, StoreFull
@@ -90,7 +91,7 @@ def connect(
     with (
         naming_failures(),
         psycopg.connect(
-            dsn,
+            hide(dsn),
             autocommit=True,
             application_name=f"{application} {os.getpid()}@{socket.gethostname()}",
             connect_timeout=connect_seconds,

@@ -6,9 +6,9 @@ is checked because a foreign name that resolves to this machine (DNS rebinding) 
 """
 
 import hmac
-import os
 import secrets
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,10 +20,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from marketdata_assets.logs import get_logger
 from marketdata_assets.proxies import LOOPBACK
+from marketdata_assets.secret_values import escaped, hide, mask_bytes, masked
+from marketdata_assets.state_files import made_once
 
 OPEN_PATHS = ("/server_info",)
 """Versions alone, for health checks: no login."""
 COOKIE = "marketdata_ui"
+SESSION_SECONDS = 30 * 86_400
+DOCUMENTS = ("application/json", "text/html", "text/plain")
 POLICY_VIOLATION = 1008
 HEADERS = {
     "X-Frame-Options": "SAMEORIGIN",
@@ -52,13 +56,22 @@ class Rejection:
 class Guard:
     """ASGI middleware around the UI.
 
-    `hosts` are names that the UI may be called by besides loopback. `token` is what a browser shows once as
-    `?token=...` and keeps in a cookie, and what a program sends as `Authorization: Bearer ...`; None is no login.
+    `hosts` are names that the UI may be called by besides loopback: those of a proxy, whose X-Forwarded-Proto is then
+    believed. `token` is what a browser shows once as `?token=...`, and what a program sends as `Authorization: Bearer
+    ...`; None is no login. A browser gets a session of its own in a cookie, signed with the token: for this port alone,
+    until its end, or until the token is another.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str] = (), token: str | None = None) -> None:
-        self._app, self._token = app, token
-        self._hosts = frozenset({*LOOPBACK, *(host.lower() for host in hosts)})
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: Collection[str] = (),
+        token: str | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._app, self._token, self._clock = app, token, clock
+        self._proxies = frozenset(host.lower() for host in hosts)
+        self._hosts = frozenset({*LOOPBACK, *self._proxies})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -69,7 +82,7 @@ class Guard:
         if rejection is None and not self._logged_in(connection):
             await self._log_in(connection, scope, receive, send)
         elif rejection is None:
-            await self._app(scope, receive, _with_headers(send))
+            await self._app(scope, receive, _without_secrets(send))
         else:
             log.warning("request rejected", path=scope["path"], reason=rejection.reason)
             await _answer(PlainTextResponse(rejection.reason + "\n", rejection.status), scope, receive, send)
@@ -78,8 +91,16 @@ class Guard:
         if self._token is None or connection.url.path in OPEN_PATHS:
             return True
         scheme, _, bearer = connection.headers.get("authorization", "").partition(" ")
-        shown = bearer if scheme.lower() == "bearer" else connection.cookies.get(_cookie(connection), "")
-        return self._is_token(shown)
+        if scheme.lower() == "bearer":
+            return self._is_token(bearer)
+        name = _cookie(connection)
+        until, _, rest = connection.cookies.get(name, "").partition(".")
+        nonce, _, signature = rest.partition(".")
+        lasts = until.isascii() and until.isdecimal() and len(until) < 12 and self._clock() < int(until)
+        return lasts and hmac.compare_digest(signature.encode(), self._signature(name, until, nonce).encode())
+
+    def _signature(self, *said: str) -> str:
+        return hmac.new((self._token or "").encode(), "\n".join(said).encode(), "sha256").hexdigest()
 
     def _is_token(self, shown: str) -> bool:
         return self._token is not None and hmac.compare_digest(shown.encode(), self._token.encode())
@@ -92,7 +113,13 @@ class Guard:
             others = QueryParams([item for item in connection.query_params.multi_items() if item[0] != TOKEN])
             path = "/" + connection.url.path.lstrip("/")
             response = RedirectResponse(path + (f"?{others}" if others else ""), 303)
-            response.set_cookie(_cookie(connection), shown, max_age=365 * 86400, httponly=True, samesite="lax")
+            name, until, nonce = _cookie(connection), str(int(self._clock()) + SESSION_SECONDS), secrets.token_hex(16)
+            session = f"{until}.{nonce}.{self._signature(name, until, nonce)}"
+            by_tls = connection.url.scheme == "https" or (
+                _name(connection.headers.get("host", "")) in self._proxies
+                and connection.headers.get("x-forwarded-proto", "").lower() == "https"
+            )
+            response.set_cookie(name, session, SESSION_SECONDS, secure=by_tls, httponly=True, samesite="lax")
         elif "text/html" in connection.headers.get("accept", ""):
             response = HTMLResponse(LOGIN_PAGE, 401)
         else:
@@ -106,6 +133,8 @@ def rejected(scope: Scope, headers: Headers, hosts: Collection[str]) -> Rejectio
     if _name(host) not in hosts:
         reason = f"Host {host!r} is unknown. If it is a name of this UI, put it into MARKETDATA_UI_HOSTS."
         return Rejection(421, reason)
+    if escaped(scope["path"]) != scope["path"] or b"%00" in scope["query_string"]:
+        return Rejection(400, "The address has a control character.")
     graphql = scope["path"].rstrip("/").endswith("/graphql")
     page = scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and not graphql
     if not page and (foreign := _foreign_origin(headers, host)):
@@ -145,10 +174,20 @@ def _cookie(connection: HTTPConnection) -> str:
     return f"{COOKIE}_{connection.url.port or connection.url.scheme}"
 
 
-def _with_headers(send: Send) -> Send:
+def _without_secrets(send: Send) -> Send:
+    """With our headers, and without values of secrets in documents, wherever the UI has them from."""
+    document = False
+
     async def sender(message: Message) -> None:
+        nonlocal document
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(HEADERS)
+            headers = MutableHeaders(scope=message)
+            headers.update(HEADERS)
+            document = headers.get("content-type", "").startswith(DOCUMENTS)
+        elif message["type"] == "http.response.body" and document:
+            message = {**message, "body": mask_bytes(message.get("body", b""))}
+        elif message["type"] == "websocket.send" and message.get("text"):
+            message = {**message, "text": masked(message["text"])}
         await send(message)
 
     return sender
@@ -170,16 +209,5 @@ TOKEN = "token"  # noqa: S105 - the name of the parameter in the link
 def token_file(dagster_home: Path) -> Path:
     """The file with the token of a data folder, made with a random one when there is none."""
     file = dagster_home / FILE
-    if not file.exists():
-        dagster_home.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}")
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w") as opened:
-            opened.write(secrets.token_urlsafe(32) + "\n")
-        try:
-            os.link(partial, file)  # of two that start at once, the first one's counts
-        except FileExistsError:
-            pass
-        finally:
-            partial.unlink()
+    hide(made_once(file, lambda: secrets.token_urlsafe(32) + "\n").strip())
     return file

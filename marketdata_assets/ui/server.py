@@ -36,6 +36,7 @@ def serve(
             Guard(application, hosts, token),
             host=host,
             port=port,
+            log_config=None,  # the log of this process, which shows no secret and no control character
             log_level="warning",
             timeout_graceful_shutdown=STOP_SECONDS,
         )

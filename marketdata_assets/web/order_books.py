@@ -43,7 +43,11 @@ def last_known(client: "Client", market: Market, day: dt.date) -> int | None:
 def instant(text: str) -> int:
     """Nanoseconds since 1970 of ISO text with a time zone, or of such a number. Raises BadMoment, NaiveTime,
     BadParameter."""
-    at = int(text) if text.isdecimal() and len(text) < 20 else bounds.nanoseconds(bounds.instant(text, ORDERBOOKS.name))
+    try:
+        number = int(text) if text.isdecimal() and len(text) < 20 else None
+        at = bounds.nanoseconds(bounds.instant(text, ORDERBOOKS.name)) if number is None else number
+    except OverflowError:  # of the first or last year in a zone
+        at = 0
     if not FIRST_NS <= at < LAST_NS:
         raise BadParameter("at", text, "is not in this century; write it as 2026-01-05T12:00:00.250Z.")
     return at

@@ -17,6 +17,7 @@ from marketdata_assets.overview import Row, Store
 from marketdata_assets.read.errors import NothingLoaded
 from marketdata_assets.reference.calendar import ashares, last_closed
 from marketdata_assets.reference.records import Days
+from marketdata_assets.secret_values import escaped
 from marketdata_assets.settings import Settings
 from marketdata_assets.web import coverage, database, instruments, order_books, quality, state, stocks, symbols
 from marketdata_assets.web.database import LONG, Servers
@@ -29,6 +30,8 @@ T = TypeVar("T")
 NAMES: dict[Store, str] = {"postgres": "Postgres", "clickhouse": "ClickHouse", "mongo": "MongoDB"}
 MOST_FOUND = 20
 MOST_TEXT = 100
+FIRST_DAY, LAST_DAY = dt.date(1970, 1, 1), dt.date(2099, 12, 31)
+"""What every server takes as a day, with a day before and after."""
 
 
 def page(name: str) -> Callable[[Request], Response]:
@@ -90,7 +93,7 @@ class Pages:
 
     def stock_candles(self, request: Request) -> Response:
         """`{"step": "1d", "first": ..., "last": ..., "candles": [[time, open, high, low, close, volume], ...]}`."""
-        code = request.path_params["code"]
+        code = _checked("code", request.path_params["code"])
         first, last = _span(request)
         with database.postgres(self._servers.postgres()) as connection:
             loaded = stocks.span(connection, code)
@@ -105,7 +108,7 @@ class Pages:
 
     def stock_coverage(self, request: Request) -> Response:
         """`{"code": ..., "name": ..., "months": [...]}`, see `coverage.Month`."""
-        code = request.path_params["code"]
+        code = _checked("code", request.path_params["code"])
         with database.postgres(self._servers.postgres()) as connection:
             days, counted = stocks.counted(connection, code)
         months = coverage.months(days, counted, ashares().trading_days)
@@ -114,7 +117,7 @@ class Pages:
 
     def symbol(self, request: Request) -> Response:
         """`{"code": ..., "name": ..., "months": [...], "others": {...}}`, see `symbols.coverage`."""
-        code, closed = request.path_params["code"], last_closed(dt.datetime.now(dt.UTC))
+        code, closed = _checked("code", request.path_params["code"]), last_closed(dt.datetime.now(dt.UTC))
         with database.clickhouse(self._servers.clickhouse()) as client:
             months, others = symbols.coverage(client, code, closed), symbols.others(client, code)
         known = next((vars(one) for one in self._symbols() if one.code == code), {"name": None, "status": None})
@@ -186,8 +189,11 @@ def _among(request: Request, name: str, known: Iterable[str]) -> str:
 
 
 def _text(request: Request, name: str) -> str:
-    text = request.query_params.get(name, "").strip()
-    if len(text) > MOST_TEXT or "\0" in text:
+    return _checked(name, request.query_params.get(name, "").strip())
+
+
+def _checked(name: str, text: str) -> str:
+    if len(text) > MOST_TEXT or escaped(text) != text:
         raise BadParameter(name, text[:20], f"is no name; at most {MOST_TEXT} characters.")
     return text
 
@@ -211,6 +217,9 @@ def _day(request: Request, name: str) -> dt.date | None:
     if not text:
         return None
     try:
-        return dt.date.fromisoformat(text)
+        day = dt.date.fromisoformat(text)
     except ValueError:
-        raise BadParameter(name, text, "is not a day; write it as 2024-01-31.") from None
+        raise BadParameter(name, text[:MOST_TEXT], "is not a day; write it as 2024-01-31.") from None
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise BadParameter(name, text, f"is not a day from {FIRST_DAY} to {LAST_DAY}.")
+    return day

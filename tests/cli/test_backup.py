@@ -55,6 +55,8 @@ ALPHA_MONTHS = ("2024-10", "2024-11")
 ALPHA_DATABASES = (*(f"{kind}_alphas" for kind in KINDS), *map(asset_name, RECORD_SETS))
 THREE = ("--store", "postgres", "--store", "mongo", "--store", "clickhouse")
 START = dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC)
+UNSEALED = {"format": 1, "sha256": ""}
+"""What a manifest of an older version has, which can be changed here."""
 FLOW = """\
 loader:
   folder: prices
@@ -351,7 +353,7 @@ def test_damaged_backup_is_refused_before_anything_is_restored(
     else:
         manifest = json.loads((copy / "manifest.json").read_bytes())
         manifest["relations"][0]["pieces"][0]["name"] = f"../{taken.name}/{some.name}"
-        (copy / "manifest.json").write_text(json.dumps(manifest))
+        (copy / "manifest.json").write_text(json.dumps(manifest | UNSEALED))
     said = site.run("restore", str(copy))
     assert (said.returncode, cause in said.stderr) == (1, True), said.stderr
 
@@ -363,7 +365,7 @@ def test_rows_that_are_not_those_of_the_backup_do_not_stay(
     manifest = json.loads((copy / "manifest.json").read_bytes())
     [bars] = [one for one in manifest["relations"] if one["name"] == "stock_1min_qfq"]
     bars["digest"] = "0" * 32
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    (copy / "manifest.json").write_text(json.dumps(manifest | UNSEALED))
     said = site.run("restore", str(copy), MARKETDATA_POSTGRES_DSN=database)
     assert (said.returncode, "Postgres stock_1min_qfq: the backup has" in said.stderr) == (1, True), said.stderr
     with psycopg.connect(database) as connection:
@@ -374,7 +376,10 @@ def test_table_of_a_flow_that_is_no_longer_declared_is_made_as_it_was(
     site: Site, taken: Path, tmp_path: Path, database: str
 ) -> None:
     copy = of_postgres(taken, tmp_path / "copy")
-    said = site.run("restore", str(copy), MARKETDATA_POSTGRES_DSN=database, MARKETDATA_FLOWS_DIR=tmp_path / "nothing")
+    nothing = {"MARKETDATA_POSTGRES_DSN": database, "MARKETDATA_FLOWS_DIR": tmp_path / "nothing"}
+    said = site.run("restore", str(copy), **nothing)
+    assert (said.returncode, "Postgres prices_of_mine, which nothing of this project" in said.stderr) == (1, True)
+    said = site.run("restore", str(copy), "--undeclared", "prices_of_mine", **nothing)
     assert said.returncode == 0, said.stderr
     columns = """SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute
                  WHERE attrelid = 'prices_of_mine'::regclass AND attnum > 0 ORDER BY attnum"""
@@ -384,6 +389,45 @@ def test_table_of_a_flow_that_is_no_longer_declared_is_made_as_it_was(
             assert connection.execute(query).fetchall() == original.execute(query).fetchall() != []
         new = "INSERT INTO marketdata_flow_units (dataset, unit) VALUES ('x', 'y') RETURNING id"
         assert connection.execute(new).fetchone() == (3,)
+
+
+def test_nothing_of_a_manifest_is_executed_and_foreign_tables_are_refused_by_name(
+    site: Site, taken: Path, tmp_path: Path, database: str
+) -> None:
+    evil = "CREATE TABLE zzz (a text);\nCREATE TABLE pwned AS SELECT current_user"
+    one = {"store": "Postgres", "name": "zzz", "rows": 0, "digest": "0" * 32, "columns": ["a"], "pieces": []}
+    copy = of_postgres(taken, tmp_path / "copy")
+    sealed = json.loads((copy / "manifest.json").read_text())
+    changed = sealed | {"relations": [*sealed["relations"], one | {"made_by": evil}]}
+    untouched = json.loads((taken / "manifest.json").read_text())
+    assert untouched["sha256"]
+    for manifest, options, cause in (
+        (untouched | {"relations": changed["relations"]}, (), "manifest.json was changed"),
+        (changed | UNSEALED, (), "Postgres zzz, which nothing of this project has made"),
+        (changed | UNSEALED, ("--undeclared", "zzz"), "which is no definition of that table"),
+        (sealed | UNSEALED | {"relations": [one | {"store": "Dagster", "made_by": ""}]}, (), "has no table zzz"),
+        (sealed | UNSEALED | {"relations": [one | {"store": "Elsewhere", "made_by": ""}]}, (), "Elsewhere zzz"),
+        (sealed | UNSEALED | {"relations": [one | {"store": "MongoDB", "made_by": "[]"}]}, (), "MongoDB zzz"),
+        (sealed | UNSEALED | {"relations": [one | {"store": "ClickHouse", "made_by": ""}]}, (), "ClickHouse zzz"),
+    ):
+        (copy / "manifest.json").write_text(json.dumps(manifest))
+        said = site.run("restore", str(copy), *options, MARKETDATA_POSTGRES_DSN=database)
+        assert (said.returncode, cause in said.stderr) == (1, True), (cause, said.stderr)
+        with psycopg.connect(database) as connection:
+            there = "SELECT to_regclass('zzz'), to_regclass('pwned'), to_regclass('marketdata_ledger')"
+            assert connection.execute(there).fetchone() == (None, None, None)
+
+
+def test_a_backup_is_readable_by_its_owner_only_whatever_the_folder(site: Site, tmp_path: Path) -> None:
+    open_folder = tmp_path / "open"
+    open_folder.mkdir()
+    open_folder.chmod(0o755)
+    said = site.run("backup", str(open_folder), "--store", "postgres")
+    assert said.returncode == 0, said.stderr
+    assert len([*open_folder.iterdir()]) > 2
+    assert {path.name: path.stat().st_mode & 0o077 for path in open_folder.iterdir()} == dict.fromkeys(
+        (path.name for path in open_folder.iterdir()), 0
+    )
 
 
 def test_postgres_goes_to_timescaledb_and_back(
@@ -435,7 +479,7 @@ def of_postgres(taken: Path, folder: Path) -> Path:
         (folder / path.name).write_bytes(path.read_bytes())
     manifest = json.loads((taken / "manifest.json").read_bytes())
     manifest["relations"] = [one for one in manifest["relations"] if one["store"] == "Postgres"]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(manifest | UNSEALED))
     return folder
 
 
@@ -457,7 +501,7 @@ def test_dagster_with_runs_or_of_another_version_is_not_overwritten(site: Site, 
     manifest["relations"] = [one for one in manifest["relations"] if one["store"] == "Dagster"]
     [revision] = [one for one in manifest["relations"] if one["name"] == "alembic_version"]
     revision["digest"] = "0" * 32
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    (copy / "manifest.json").write_text(json.dumps(manifest | UNSEALED))
     said = site.run("restore", str(copy))
     assert (said.returncode, "of another version than the backup" in said.stderr) == (1, True), said.stderr
     said = site.run("restore", str(copy), "--store", "postgres")
@@ -478,7 +522,7 @@ def test_verify_reads_every_row_without_a_database(site: Site, taken: Path, tmp_
         [one] = [one for one in manifest["relations"] if (one["store"], one["name"]) == (store, name)]
         assert one["rows"]
         one["rows"] += 1
-        (copy / "manifest.json").write_text(json.dumps(manifest))
+        (copy / "manifest.json").write_text(json.dumps(manifest | UNSEALED))
         said = site.run("restore", "--verify", str(copy), **nowhere)
         assert (said.returncode, f"the files of {store} {name} have" in said.stderr) == (1, True), said.stderr
 

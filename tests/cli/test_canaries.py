@@ -50,6 +50,25 @@ QUESTIONS = (
 )
 
 
+FLOW = """\
+type: marketdata_assets.components.Flow
+attributes:
+  loader: {folder: leaky, glob: "*.csv", columns: {a: a}}
+  handlers: [{call: {function: .handlers.leak}}]
+  target: {table: leaky, mode: append, columns: {a: text}}
+"""
+HANDLERS = """\
+import base64, os, urllib.parse
+
+def leak(frame):
+    found = " ".join(value for value in os.environ.values() if "canary8f3e71" in value)
+    print("printed")
+    token = base64.b64encode(os.environ["TUSHARE_TOKEN"].encode())
+    raise RuntimeError(f"{found} {urllib.parse.quote(found, '')} {token}")
+"""
+BASE64 = "Y2FuYXJ5OGYzZTcx"  # of the canary
+
+
 @dataclass(frozen=True)
 class Planted:
     """A running stack, APIs that refuse us, and a secret in every place that takes one."""
@@ -87,6 +106,14 @@ def planted(own: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     (folder / "bars").mkdir()
     sample_bars.write_year(folder / "bars", 2024, sample_bars.STOCKS[:1], dt.date(2024, 1, 31))
     (folder / "bars" / "2023_1min.zip").write_bytes(b"PK\x03\x04 cut off")
+    flow = folder / "flows" / "leaky"
+    flow.mkdir(parents=True)
+    (flow / "defs.yaml").write_text(FLOW)
+    (flow / "handlers.py").write_text(HANDLERS)
+    (folder / "flows_data" / "leaky").mkdir(parents=True)
+    (folder / "flows_data" / "leaky" / "x.csv").write_text("a\n1\n")
+    secret = folder / "smtp"
+    secret.write_text(f"smtp://me:{CANARY}smtp@{NOBODY}")
     with BrainServer() as brain, TushareServer(()) as tushare:
         variables = {
             "MARKETDATA_POSTGRES_DSN": found.postgres_dsn,
@@ -95,6 +122,15 @@ def planted(own: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             "MARKETDATA_REDIS_URL": f"redis://:{CANARY}redis@{NOBODY}/0",
             "MARKETDATA_COLLECTOR_TOKEN": f"{CANARY}token",
             "MARKETDATA_ALERT_WEBHOOK": f"http://{NOBODY}/{CANARY}webhook",
+            "MARKETDATA_HEARTBEAT_URL": f"http://{NOBODY}/{CANARY}heartbeat",
+            "MARKETDATA_UI_TOKEN": f"{CANARY}ui",
+            "MARKETDATA_ALERT_SMTP_FILE": secret,
+            "MARKETDATA_ALERT_MAIL": "a@example.com,b@example.com",
+            "MARKETDATA_BRAIN_EMAIL_OTHER": f"{CANARY}other@example.com",
+            "MARKETDATA_BRAIN_PASSWORD_OTHER": f"{CANARY}'other",
+            "MARKETDATA_FLOWS_DIR": folder / "flows",
+            "MARKETDATA_FLOWS_DATA": folder / "flows_data",
+            "HTTPS_PROXY": "",
             "MARKETDATA_BARS_DIR": folder / "bars",
             "MARKETDATA_ALPHAS_DIR": folder / "alphas",
             "MARKETDATA_BRAIN_URL": brain.url,
@@ -148,17 +184,30 @@ def test_no_command_prints_a_secret_or_shows_one_in_the_list_of_processes(plante
             "status of nothing": planted.run("status", "--json", **gone),
             "doctor of nothing": planted.run("doctor", "--json", **gone),
             "collector": planted.run("collect", "check"),
+            "flow": planted.run("flows", "run", "leaky"),
+            "flow as JSON": planted.run("flows", "run", "leaky", "--json"),
+            "try": planted.run("flows", "check", "leaky"),
+            "status as JSON": planted.run("status", "--json"),
+            "doctor as JSON": planted.run("doctor", "--json"),
+            "quarantine": planted.run("quarantine", "show", "leaky", "--json"),
+            "metrics": planted.run("metrics", "--once"),
+            "accounts": planted.run("alphas", "accounts", "--json"),
+            "unknown": planted.run("status", MARKETDATA_WORKERS=f"postgresql://me:{CANARY}@h/db"),
+            "JSON log": planted.run("ingest", "bars", "--months", "2024-01", **gone, MARKETDATA_LOG_FORMAT="json"),
         }
     for name in ("bars", "alphas", "symbols", "no servers", "status of nothing"):
         assert ended[name].returncode == 1, (name, ended[name].stdout, ended[name].stderr)
     told = {name: run.stdout + run.stderr for name, run in ended.items()}
-    assert [name for name, text in told.items() if CANARY in text or "Traceback" in text] == []
+    assert [name for name, text in told.items() if CANARY in text or BASE64 in text or "Traceback" in text] == []
+    assert "RuntimeError: " in told["flow"]
+    assert "***" in told["flow as JSON"]
     assert "2023_1min.zip" in told["bars"]
     assert [command for command in commands if CANARY in command] == []
 
 
-def test_no_file_and_no_table_keeps_a_secret(planted: Planted) -> None:
+def test_no_file_and_no_table_keeps_a_secret(planted: Planted, tmp_path: Path) -> None:
     planted.run("ingest", "bars", "--months", "2023-12:2024-01")
+    assert planted.run("flows", "run", "leaky").returncode == 1
     planted.run("alphas", "fetch", "--months", "2024-11")
     root = planted.stack.settings.root
     known = {*SERVERS, "stack.json"}  # files of the servers, which are asked below, and the addresses with passwords
@@ -172,6 +221,69 @@ def test_no_file_and_no_table_keeps_a_secret(planted: Planted) -> None:
     assert in_postgres(found.dagster_pg) == []
     assert in_clickhouse(str(found.clickhouse_url)) == []
     assert in_mongo(str(found.mongo_uri)) == []
+    assert planted.run("backup", str(tmp_path / "backup")).returncode == 0
+    assert CANARY not in (tmp_path / "backup" / "manifest.json").read_text()
+
+
+def test_no_run_config_puts_a_secret_into_an_event(planted: Planted, tmp_path: Path) -> None:
+    """Whoever starts the run: the command of Dagster, and whatever makes a run, as the launchpad and backfills do."""
+    flow = {"ops": {"leaky": {"config": {"data_dir": {"env": "TUSHARE_TOKEN"}}}}}
+    settings = planted.stack.settings
+    variables = found_by_dagster(settings, planted.stack.endpoints) | planted.variables
+    (tmp_path / "config.yaml").write_text(json.dumps(flow))
+    job = ["-m", "marketdata_assets.definitions", "-j", "flow_leaky", "--config", str(tmp_path / "config.yaml")]
+    for way in ("execute", "launch"):
+        command = [PROGRAMS / "dagster", "job", way, *job]
+        known, root = environment(settings.root, **variables), settings.root
+        ended = subprocess.run(command, env=known, cwd=root, capture_output=True, text=True, timeout=300)
+        assert ended.returncode != 0, ended.stdout
+        assert "takes a value from the environment" in ended.stdout + ended.stderr
+        assert CANARY not in ended.stdout + ended.stderr
+    assert in_postgres(str(planted.stack.endpoints.dagster_pg)) == []
+
+
+def test_the_market_page_and_the_login_show_no_other_secret(planted: Planted) -> None:
+    root = planted.stack.settings.root
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [PROGRAMS / "marketdata", "web", "--port", str(port)]
+    gone = {"MARKETDATA_CLICKHOUSE_URL": f"http://me:{CANARY}away@{NOBODY}/db"}
+    variables = planted.variables | gone
+    with subprocess.Popen(command, env=environment(root, **variables), cwd=root, stderr=subprocess.PIPE) as served:
+        assert served.stderr is not None
+        try:
+            link = served.stderr.readline().decode()
+            assert link == f"market page at http://127.0.0.1:{port}/?token={CANARY}ui\n"
+            login = {"Authorization": f"Bearer {CANARY}ui"}
+            until(lambda: asked_page(port, "/", login), 60)
+            pages = [
+                "/",
+                "/api/servers/clickhouse",
+                "/api/servers/postgres",
+                "/api/status/bars",
+                "/api/quality/postgres",
+            ]
+            answers = {path: asked_page(port, path, login) for path in pages}
+            refused = asked_page(port, "/", {})
+        finally:
+            served.terminate()
+        assert CANARY not in served.stderr.read().decode()
+    assert "ClickHouse" in (answers["/api/servers/clickhouse"] or "")
+    assert [path for path, text in answers.items() if text is None or CANARY in text] == []
+    assert refused is not None
+    assert CANARY not in refused
+
+
+def asked_page(port: int, path: str, headers: dict[str, str]) -> str | None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("GET", path, headers=headers)
+        return connection.getresponse().read().decode()
+    except OSError:
+        return None
+    finally:
+        connection.close()
 
 
 def in_postgres(dsn: str) -> list[str]:

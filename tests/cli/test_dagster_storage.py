@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from commands import PROGRAMS, apart, environment, marketdata, only
+from dagster_postgres import PostgresEventLogStorage
 from dagster_postgres.utils import DagsterPostgresException
 
 from marketdata_assets.cli.instance import PACKAGE, STORAGE, dagster_instance
@@ -52,7 +53,7 @@ def test_run_of_the_dagster_command_is_stored_with_its_events(
     )
     assert child.returncode == 0, child.stdout + child.stderr
     with dg.DagsterInstance.get() as instance:
-        assert type(instance.event_log_storage).__name__ == "PostgresEventLogStorage"
+        assert isinstance(instance.event_log_storage, PostgresEventLogStorage)
         [run] = [run for run in instance.get_runs() if run.run_id not in before]
         assert run.status == dg.DagsterRunStatus.SUCCESS
         kinds = [entry.dagster_event.event_type_value for entry in instance.all_logs(run.run_id) if entry.dagster_event]

@@ -135,6 +135,36 @@ async def test_a_page_in_a_browser_changes_nothing(spot: BinanceVenue, tmp_path:
         assert "Access-Control-Allow-Origin" not in allowed.headers
 
 
+@pytest.mark.parametrize(
+    ("host", "name", "open_there"),
+    [
+        ("127.0.0.1", "evil.example", False),
+        ("127.0.0.1", "127.0.0.1.evil.example", False),
+        ("127.0.0.1", "collector", False),
+        ("127.0.0.1", "[::1", False),
+        ("127.0.0.1", "localhost:1", True),
+        ("127.0.0.1", "[::1]:8080", True),
+        ("0.0.0.0", "evil.example", False),
+        ("0.0.0.0", "collector:8080", True),
+        ("0.0.0.0", "collector.market.svc.cluster.local:8080", True),
+        ("0.0.0.0", "10.1.2.3:8080", True),
+        ("0.0.0.0", "[fd00::1]:8080", True),
+    ],
+)
+@in_loop
+async def test_nothing_is_shown_under_a_foreign_name(
+    spot: BinanceVenue, tmp_path: Path, host: str, name: str, open_there: bool
+) -> None:
+    text = config_of(spot, ["ABCUSDT"], http={"host": host, "port": 0})
+    async with running(text, tmp_path, Servers(token="let-me-in")) as run:
+        url = f"http://127.0.0.1:{run.collector.server.port}"
+        for path in ("/status", "/scheduler", "/metrics", "/health", "/nothing"):
+            given = await run.client.get(url + path, headers={"Host": name})
+            assert (given.status_code == 421) != open_there, (path, given.text)
+            login = {"Host": name, "Authorization": "Bearer let-me-in"}
+            assert (await run.client.get(url + path, headers=login)).status_code != 421
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 @pytest.mark.parametrize("token", [None, "canary"])
 @in_loop

@@ -23,7 +23,7 @@ OF_DAGSTER = {
 
 
 def known() -> set[str]:
-    dagster = yaml.safe_load((PACKAGE / "dagster.yaml").read_text())["storage"]["postgres"]["postgres_db"]
+    dagster = yaml.safe_load((PACKAGE / "dagster.yaml").read_text())["storage"]["custom"]["config"]["postgres_db"]
     names = {f"MARKETDATA_{name.upper()}" for name in Settings.model_fields}
     names |= {name.upper() for name in Variables.model_fields} | {"TUSHARE_TOKEN"}
     return names | {value["env"] for value in dagster.values() if isinstance(value, dict)}

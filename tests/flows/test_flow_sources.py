@@ -324,3 +324,97 @@ def test_a_source_that_makes_no_sense_is_an_error_of_the_flow(source: str, said:
     with pytest.raises(InvalidConfigFile) as raised:
         parse_flow(PRICES + f"source: {source}\n")
     assert said in str(raised.value)
+
+
+SECRET = "canary-9c2d"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"ftp://user:{SECRET}@127.0.0.1:1/x.csv",
+        f"http://user:{SECRET}@127.0.0.1:1/x.csv",
+        f"https://{SECRET}@127.0.0.1:1/x.csv",
+        f"sftp://user:{SECRET}@127.0.0.1:1/x.csv",
+        f"s3://KEY:{SECRET}@bucket/x.csv",
+        *(
+            f"http://127.0.0.1:1/x.csv?v=1&{key}={SECRET}"
+            for key in (
+                "token",
+                "sig",
+                "X-Amz-Signature",
+                "key",
+                "secret",
+                "password",
+                "access_token",
+                "X-Goog-Signature",
+            )
+        ),
+    ],
+)
+def test_no_error_of_a_source_shows_what_signs_its_url(url: str, tmp_path: Path) -> None:
+    options = ", options: {timeout: 2}" if url.startswith("ftp") else ""
+    with pytest.raises(SourceFailed) as failed:
+        fetch(defined(tmp_path, f"{{url: '{url}'{options}}}"), tmp_path)
+    assert SECRET not in str(failed.value)
+    assert "***" in str(failed.value)
+    assert not any(SECRET in path.read_text() for path in tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_redirect_to_another_server_is_refused_or_carries_no_header_of_ours(tmp_path: Path, allowed: bool) -> None:
+    asked: list[dict[str, str]] = []
+
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append({name.lower(): value for name, value in self.headers.items()})
+            self.send_response(200)
+            self.send_header("Content-Length", "8")
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(b"a,b\n1,2\n")
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        elsewhere = f"http://localhost:{other.server_port}/x.csv"
+        with served(lambda _: (302, {"Location": elsewhere}, b"")) as url:
+            hosts = ", redirect_hosts: [localhost]" if allowed else ""
+            headers = "headers: {X-Api-Key: KEY123, Authorization: Bearer AUTH123, Cookie: a=b}"
+            client = "client_kwargs: {headers: {X-Client: KEY123}}"
+            flow = defined(tmp_path, f"{{url: '{url}/x.csv', options: {{{headers}, {client}}}{hosts}}}")
+            if allowed:
+                assert fetch(flow, tmp_path).copied == ("x.csv",)
+            else:
+                with pytest.raises(SourceFailed, match="redirect_hosts"):
+                    fetch(flow, tmp_path)
+                assert asked == []
+        other.shutdown()
+    assert [value for headers in asked for value in headers.values() if "123" in value or value == "a=b"] == []
+
+
+def test_a_redirect_on_the_same_server_is_followed_with_our_headers(tmp_path: Path) -> None:
+    def answer(path: str) -> Answer:
+        if path == "/x.csv":
+            return 302, {"Location": "/y/x.csv"}, b""
+        return 200, {}, b"a,b\n1,2\n"
+
+    with served(answer) as url:
+        assert fetch(defined(tmp_path, f"{{url: '{url}/x.csv'}}"), tmp_path).copied == ("x.csv",)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\0" * 20, b'{"x.csv": 1}'])
+def test_a_list_of_copies_that_cannot_be_read_is_set_aside(tmp_path: Path, content: bytes) -> None:
+    with served(lambda _: (200, {"ETag": '"1"'}, b"a,b\n1,2\n")) as url:
+        one = defined(tmp_path, f"{{url: '{url}/x.csv'}}")
+        assert fetch(one, tmp_path).copied == ("x.csv",)
+        assert fetch(one, tmp_path).copied == ()
+        state = next(tmp_path.rglob("files.json"))
+        state.write_bytes(content)
+        assert fetch(one, tmp_path).copied == ("x.csv",)
+        assert fetch(one, tmp_path).copied == ()
+    assert [path.read_bytes() for path in state.parent.glob("files.json.unreadable-*")] == [content]

@@ -79,7 +79,7 @@ def test_instance_is_the_one_of_this_project_in_the_words_of_the_chart() -> None
     assert ours["run_retries"] == retries
     assert daemon["runRetries"] == {"enabled": True, "maxRetries": 1, "retryOnAssetOrOpFailure": False}
     assert daemon["runMonitoring"]["maxRuntimeSeconds"] == ours["run_monitoring"]["max_runtime_seconds"]
-    assert found["postgresql"]["postgresqlScheme"] == ours["storage"]["postgres"]["postgres_db"]["scheme"]
+    assert found["postgresql"]["postgresqlScheme"] == ours["storage"]["custom"]["config"]["postgres_db"]["scheme"]
     for key, value in found["additionalInstanceConfig"].items():
         assert ours[key] == value, key
 

@@ -48,12 +48,13 @@ def test_data_folder_is_given_away_without_namespaces() -> None:
             with LocalStack(settings, services=["postgres"]) as stack:
                 assert postgres.ready(stack.server("postgres").port, stack.server("postgres").password)
         assert (Path(home) / "postgres" / "data").stat().st_uid != 0
+        assert Path(home).stat().st_mode & 0o777 == 0o711
 
 
 @as_root
 @pytest.mark.usefixtures("no_namespaces")
 def test_closed_parent_is_named_without_namespaces(local_home: Path) -> None:
     local_home.chmod(0o700)
-    stack = LocalStack(settings_of(local_home), services=["postgres"])
-    with pytest.raises(RootRefused, match=f"cannot enter {local_home}.*MARKETDATA_HOME"), stack:
+    stack = LocalStack(settings_of(local_home / "home"), services=["postgres"])
+    with pytest.raises(RootRefused, match=f"cannot enter {local_home};.*MARKETDATA_HOME"), stack:
         pass

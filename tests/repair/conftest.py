@@ -30,6 +30,11 @@ def instance_on(dsn: str, folder: Path, **overrides: Any) -> Iterator[dg.Dagster
         "username": found["user"],
         "password": found.get("password", ""),
     }
-    settings = {"storage": {"postgres": {"postgres_db": database}}, "telemetry": {"enabled": False}}
+    masked = {
+        "module": "marketdata_assets.masked_storage",
+        "class": "MaskedStorage",
+        "config": {"postgres_db": database},
+    }
+    settings = {"storage": {"custom": masked}, "telemetry": {"enabled": False}}
     with instance_for_test(overrides=settings | overrides, temp_dir=str(folder)) as instance:
         yield instance

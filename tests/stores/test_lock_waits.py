@@ -1,11 +1,6 @@
 """Waits for locks of Postgres, of files and of claims: reported with the holder, and over when that ends."""
 
-import fcntl
-import logging
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,11 +10,11 @@ import psycopg
 import pytest
 
 from marketdata_assets import lock_waits
-from marketdata_assets.alphas.files import locked
 from marketdata_assets.bars import coverage
 from marketdata_assets.flows import claims, storage
 from marketdata_assets.loading.files import Unit, file_at
 from marketdata_assets.stores import ledger, schema_version
+from marketdata_assets.stores.clickhouse_rewrite import _turn
 from marketdata_assets.stores.postgres import connect
 
 SECONDS = 60.0
@@ -93,42 +88,15 @@ def test_a_claim_names_the_run_that_holds_it(dsn: str, tmp_path: Path, caplog: p
     assert "run run-1 since 20" in line
 
 
-HOLDER = """
-import fcntl, sys, time
-with open(sys.argv[1], "ab") as file:
-    fcntl.flock(file, fcntl.LOCK_EX)
-    print("held", flush=True)
-    time.sleep(1000)
-"""
-
-
-def test_the_lock_of_a_file_names_the_process_that_is_stopped_and_is_taken_when_it_ends(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_turn_in_clickhouse_names_the_process_that_has_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def wait() -> None:
-        with locked(tmp_path / "folder"):
+        with _turn(tmp_path, "ticks-202501"):
             pass
 
-    call = [sys.executable, "-c", HOLDER, str(tmp_path / ".folder.lock")]
-    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
-        holder.send_signal(signal.SIGSTOP)
+    with _turn(tmp_path, "ticks-202501"):
         waits = waiting(wait)
         line = said(caplog)
-        holder.kill()
-        waits.join(SECONDS)
+    waits.join(SECONDS)
     assert not waits.is_alive()
-    assert f"process {holder.pid} (" in line
+    assert f"process {os.getpid()} (" in line
     assert " since 20" in line
-
-
-def test_a_lock_that_is_free_is_not_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with (
-        caplog.at_level(logging.WARNING),
-        locked(tmp_path / "folder"),
-        (tmp_path / ".folder.lock").open() as file,
-        pytest.raises(BlockingIOError),
-    ):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert caplog.records == []

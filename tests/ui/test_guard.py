@@ -13,8 +13,10 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -137,6 +139,100 @@ def test_a_link_with_the_token_logs_a_browser_in(port: int) -> None:
         assert "HttpOnly" in cookie
         assert "SameSite=lax" in cookie
         assert browser.get("/runs").text == "reached GET /runs"
+        assert TOKEN not in cookie
+        assert f"Max-Age={30 * 86_400}" in cookie
+        assert "Secure" not in cookie
+
+
+class Clock:
+    now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def client(token: str = TOKEN, clock: Clock | None = None, **headers: str) -> TestClient:
+    guard = Guard(PlainTextResponse("reached"), [PROXY], token, clock or Clock())
+    return TestClient(guard, base_url="http://127.0.0.1:3000", headers=headers, follow_redirects=False)
+
+
+def logged_in(browser: TestClient) -> str:
+    name, _, value = browser.get(f"/?token={TOKEN}").headers["set-cookie"].partition(";")[0].partition("=")
+    browser.cookies.clear()
+    return f"{name}={value}"
+
+
+def test_a_session_ends_and_is_of_one_port_and_one_token() -> None:
+    clock = Clock()
+    browser = client(clock=clock)
+    cookie, other = logged_in(browser), logged_in(browser)
+    assert cookie != other
+    ask = {"Cookie": cookie}
+    assert browser.get("/", headers=ask).text == "reached"
+    assert client("another token", clock).get("/", headers=ask).status_code == 401
+    moved = {"Cookie": cookie.replace("_3000=", "_3100="), "Host": "127.0.0.1:3100"}
+    assert browser.get("/", headers=moved).status_code == 401
+    clock.now += 30 * 86_400 - 1
+    assert browser.get("/", headers=ask).text == "reached"
+    clock.now += 1
+    assert browser.get("/", headers=ask).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "value", ["", TOKEN, "..", "9999999999..", "9999999999.a.b", "1.2.3.4", "9" * 5000 + ".a.b", "\u0663.a.b", "-1.a.b"]
+)
+def test_no_other_cookie_is_a_session(value: str) -> None:
+    cookie = f"marketdata_ui_3000={value}".encode()
+    assert client().get("/", headers={"Cookie": cookie}).status_code == 401  # type: ignore[dict-item]
+
+
+def test_a_changed_session_is_none() -> None:
+    browser = client()
+    name, _, value = logged_in(browser).partition("=")
+    until, nonce, signature = value.split(".")
+    for changed in (
+        f"{int(until) + 9}.{nonce}.{signature}",
+        f"{until}.0{nonce}.{signature}",
+        f"{until}.{nonce}.{'0' * 64}",
+    ):
+        assert browser.get("/", headers={"Cookie": f"{name}={changed}"}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("host", "proto", "secure"),
+    [(PROXY, "https", True), (PROXY, "http", False), (PROXY, "", False), ("127.0.0.1:3000", "https", False)],
+)
+def test_the_cookie_of_tls_is_secure_where_a_setting_names_the_proxy(host: str, proto: str, secure: bool) -> None:
+    said = client(Host=host, **{"X-Forwarded-Proto": proto}).get(f"/?token={TOKEN}")
+    assert ("Secure" in said.headers["set-cookie"]) == secure
+    direct = TestClient(Guard(PlainTextResponse("x"), [], TOKEN), base_url="https://localhost", follow_redirects=False)
+    assert "Secure" in direct.get(f"/?token={TOKEN}").headers["set-cookie"]
+
+
+@pytest.mark.parametrize("path", ["/%00", "/logs/%1b[2J", "/?a=%00", "/static/%00.js", "/%0d%0aX: y", "/%c2%9b"])
+def test_an_address_with_a_control_character_is_no_address(port: int, path: str) -> None:
+    assert ask(port, "GET", path, LOGIN).status_code == 400
+
+
+def test_answers_have_no_secret_whatever_the_ui_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_PG_PASSWORD", "canary-11c9")
+
+    async def told(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            kind = "text/javascript" if scope["path"].endswith(".js") else "application/json"
+            await Response('{"error": "no canary-11c9"}', media_type=kind)(scope, receive, send)
+            return
+        socket = WebSocket(scope, receive, send)
+        await socket.accept()
+        await socket.send_text("no canary-11c9")
+        await socket.close()
+
+    browser = TestClient(Guard(told), base_url="http://localhost")
+    answer = browser.get("/graphql", headers={"Accept": "text/html"})
+    assert answer.json() == {"error": "no ***********"}
+    assert "canary" in browser.get("/bundle.js").text  # a file of the package, which a weak password would break
+    with browser.websocket_connect("/graphql", headers={"Host": "localhost"}) as talking:
+        assert talking.receive_text() == "no ***"
 
 
 def test_a_link_with_the_token_leads_to_no_other_site(port: int) -> None:

@@ -6,7 +6,6 @@ when a segment is full, so a power loss costs the last second. An incomplete fra
 appended; after damage anywhere else the rest of the segment is moved to a file of its own.
 """
 
-import fcntl
 import os
 import threading
 import time
@@ -19,10 +18,11 @@ from io import FileIO
 from pathlib import Path
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - a class with the name of a function
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import zstandard
 
+from marketdata_assets import state_files
 from marketdata_assets.collector.errors import CollectorError, SpoolFull
 from marketdata_assets.logs import get_logger
 
@@ -89,9 +89,9 @@ class Spool:
         self._decompressor = zstandard.ZstdDecompressor()
         self._file: FileIO | None = None  # the last segment, when this process opened it
         self._synced, self._dirty = clock(), False
-        folder.mkdir(parents=True, exist_ok=True)
+        state_files.made_folder(folder)
         self._lock = self._locked()
-        self._cursor = os.open(folder / "cursor", os.O_RDWR | os.O_CREAT, 0o644)
+        self._cursor = os.open(folder / "cursor", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._read = (0, 0)  # segment and offset of the next frame to read
         self._cursor_bytes = os.fstat(self._cursor).st_size
         positions = self._read_cursor()
@@ -236,15 +236,14 @@ class Spool:
             os.close(self._cursor)
             self._lock.close()
 
-    def _locked(self) -> FileIO:
-        lock = FileIO(self.folder / "lock", "a+b")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+    def _locked(self) -> BinaryIO:
+        lock = state_files.opened(self.folder / "lock")
+        if not state_files.lock(lock, wait=False):
             lock.close()
             raise CollectorError(
-                f"{self.folder}: another process uses this spool. Stop it, or give each collector its own folder."
-            ) from None
+                f"{self.folder}: another process uses this spool: {state_files.holder_of(Path(lock.name))}. Stop it, or"
+                " give each collector its own folder."
+            )
         return lock
 
     def _read_segments(self, positions: Mapping[int, int]) -> list[_Segment]:

@@ -13,6 +13,7 @@ from marketdata_assets.exchanges import checkpoints
 from marketdata_assets.exchanges.captures.native_format import ENTRY, NUMBERS, SUFFIX, URL, VERSION, Header, Kind
 from marketdata_assets.exchanges.checkpoints import FeedCheckpoint
 from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.state_files import made_folder
 
 HOUR = 3_600_000_000_000
 MB = 1 << 20
@@ -79,7 +80,8 @@ class CaptureWriter:
 
     def _begin(self, ts_recv: int, begins: Literal["run", "checkpoint"] | None) -> None:
         self.close()
-        self._folder.mkdir(parents=True, exist_ok=True)
+        made_folder(self._folder.parent)
+        self._folder.mkdir(exist_ok=True)
         self._file = self._open(ts_recv)
         self.written, self._first, self._begins_run = 0, ts_recv, False
         self._urls.clear()

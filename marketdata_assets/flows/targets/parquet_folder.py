@@ -14,7 +14,7 @@ import polars as pl
 
 from marketdata_assets.flows.definition import Target
 from marketdata_assets.flows.targets.frames import FrameSpool, schema
-from marketdata_assets.loading.replacing import replacing
+from marketdata_assets.state_files import replacing
 
 SUFFIX = ".parquet"
 UNFINISHED = ".unfinished"

@@ -1,0 +1,118 @@
+"""What Dagster records: no secret in an event, a tag, a tick or a run's config, whoever starts the run."""
+
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+from psycopg import sql
+
+from marketdata_assets.masked_storage import SecretInRunConfig, check_run_config
+
+CANARY = "canary-5b1f"
+
+
+class Options(dg.Config):
+    """As those of our assets."""
+
+    folder: str = ""
+    names: list[str] = []  # noqa: RUF012
+    limit: int = 0
+
+
+@dg.asset
+def leaking(context: dg.AssetExecutionContext, config: Options) -> dg.MaterializeResult:
+    """Puts a secret wherever a step can put one."""
+    context.log.warning(f"logged {CANARY}")
+    context.log_event(dg.AssetObservation("leaking", metadata={"note": f"observed {CANARY}", CANARY: {"a": [CANARY]}}))
+    context.instance.add_run_tags(context.run_id, {"asked": CANARY})
+    if config.limit:
+        try:
+            raise OSError(f"cause {CANARY}")
+        except OSError as error:
+            raise dg.Failure(f"failed {CANARY}", {"cause": dg.MetadataValue.md(f"`{CANARY}`")}) from error
+    return dg.MaterializeResult(metadata={"table": dg.MetadataValue.json({"row": [CANARY]}), "rows": 3})
+
+
+@pytest.fixture
+def secret(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("TUSHARE_TOKEN", CANARY)
+    return CANARY
+
+
+def rows_with(dsn: str, text: str) -> list[str]:
+    """Tables of Dagster's storage that have the text in some row."""
+    with psycopg.connect(dsn) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        assert len(tables) > 20
+        query = "SELECT 1 FROM {} t WHERE t::text LIKE {} LIMIT 1"
+        find = [sql.SQL(query).format(sql.Identifier(table), sql.Literal(f"%{text}%")) for (table,) in tables]
+        return [table for (table,), one in zip(tables, find, strict=True) if connection.execute(one).fetchone()]
+
+
+@pytest.mark.parametrize("limit", [0, 1])
+def test_nothing_that_a_step_says_is_stored_with_a_secret(
+    on_postgres: dg.DagsterInstance, dsn: str, secret: str, limit: int
+) -> None:
+    job = dg.Definitions([leaking]).resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        instance=on_postgres,
+        run_config={"ops": {"leaking": {"config": {"limit": limit}}}},
+        tags={"note": f"by {secret}"},
+        raise_on_error=False,
+    )
+    assert result.success == (limit == 0)
+    assert rows_with(dsn, "logged ***")
+    assert rows_with(dsn, "observed ***")
+    assert rows_with(dsn, "failed ***" if limit else "Materialized value")
+    assert rows_with(dsn, secret) == []
+    run = on_postgres.get_run_by_id(result.run_id)
+    assert run is not None
+    assert (run.tags["note"], run.tags["asked"]) == ("by ***", "***")
+
+
+@pytest.mark.parametrize(
+    ("config", "place"),
+    [
+        ({"ops": {"leaking": {"config": {"folder": {"env": "TUSHARE_TOKEN"}}}}}, "ops.leaking.config.folder"),
+        ({"ops": {"leaking": {"config": {"names": ["a", {"env": "TUSHARE_TOKEN"}]}}}}, "ops.leaking.config.names[1]"),
+        ({"ops": {"leaking": {"config": {"limit": {"env": "TUSHARE_TOKEN"}}}}}, "ops.leaking.config.limit"),
+        ({"loggers": {"console": {"config": {"log_level": {"env": "TUSHARE_TOKEN"}}}}}, "loggers.console.config"),
+        ({"resources": {"io_manager": {"config": {"base_dir": {"env": "TUSHARE_TOKEN"}}}}}, "resources.io_manager"),
+        ({"ops": {"leaking": {"config": {"folder": CANARY}}}}, "ops.leaking.config.folder"),
+    ],
+)
+def test_a_run_config_that_would_read_a_secret_starts_no_run(
+    on_postgres: dg.DagsterInstance, dsn: str, secret: str, config: dict[str, Any], place: str
+) -> None:
+    job = dg.Definitions([leaking]).resolve_implicit_global_asset_job_def()
+    with pytest.raises((SecretInRunConfig, dg.DagsterInvalidConfigError)) as refused:
+        job.execute_in_process(instance=on_postgres, run_config=config)
+    assert place in str(refused.value).replace(":", ".")
+    assert secret not in str(refused.value)
+    with pytest.raises(
+        (SecretInRunConfig, dg.DagsterInvalidConfigError)
+    ):  # as the launchpad, GraphQL, backfills and schedules make a run
+        on_postgres.create_run_for_job(job, run_config=config)
+    assert on_postgres.get_runs_count() == 0
+    assert rows_with(dsn, secret) == []
+
+
+def test_a_run_config_of_ours_starts_a_run(secret: str) -> None:
+    check_run_config({"ops": {"a": {"config": {"months": {"env": ["2024-01"]}, "env": {"x": 1}, "folder": "bars"}}}})
+
+
+def test_an_error_of_a_sensor_is_stored_without_a_secret(
+    on_postgres: dg.DagsterInstance, dsn: str, secret: str
+) -> None:
+    from dagster._core.scheduler.instigation import InstigatorType, TickData, TickStatus
+    from dagster._utils.error import SerializableErrorInfo
+
+    data = TickData("id", "sensor", InstigatorType.SENSOR, TickStatus.STARTED, 1.0, selector_id="x")
+    tick = on_postgres.create_tick(data)
+    ended = tick.with_status(TickStatus.FAILURE, error=SerializableErrorInfo(f"no {secret}", [secret], "OSError"))
+    on_postgres.update_tick(ended)
+    [stored] = on_postgres.get_ticks("id", "x")
+    assert stored.error is not None
+    assert stored.error.message == "no ***"
+    assert rows_with(dsn, secret) == []
