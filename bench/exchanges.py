@@ -22,7 +22,7 @@ from bench.peers import NoPeer
 from bench.size import sized
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.binance.instruments import named
-from marketdata_assets.exchanges.feed import Feed
+from marketdata_assets.exchanges.books import Feed
 from marketdata_assets.exchanges.records import Trade
 from marketdata_assets.exchanges.replay import feed_of
 

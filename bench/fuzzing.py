@@ -209,7 +209,7 @@ class Replies:
     """Reads messages as answers of a socket to subscriptions, as the collector does."""
 
     def __init__(self, venue: Venue, market_type: MarketType) -> None:
-        self._adapter = venue.adapter(market_type)
+        self._adapter = venue.adapter(venue, market_type)
         self._feed = venue.feed(market_type, strict=False)
         self._keys: list[str] = []
         for name in NAMES:

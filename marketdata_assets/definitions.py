@@ -12,7 +12,7 @@ from marketdata_assets import defs as project
 from marketdata_assets import domains, logs, resources
 from marketdata_assets.defs import catalog, sources
 from marketdata_assets.defs.flows import own
-from marketdata_assets.defs.repair import freshness, nightly
+from marketdata_assets.defs.repair import nightly
 from marketdata_assets.flows import discovery
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.settings import Settings
@@ -55,7 +55,7 @@ def defs() -> dg.Definitions:
         folder, taken = settings.flows_folder, own.names(ours)
         found = dg.Definitions.merge(found, own.definitions(folder, taken))
         flows = [one.flow for one in (*discovery.shipped(), *own.find(folder, taken)) if one.flow]
-    aged = freshness.applied(found, [flow.name for flow in flows if flow.schedule])
+    aged = catalog.with_freshness(found, [flow.name for flow in flows if flow.schedule])
     return dg.Definitions.merge(
         catalog.described(aged, settings.code_url),
         dg.Definitions(

@@ -14,10 +14,10 @@ from zoneinfo import ZoneInfo
 
 from marketdata_assets.loading.file_ledger import FileEntry, FileState, counts, summary, unsettled
 from marketdata_assets.months import EXCHANGE_CLOCK, bar_months, last_days, last_months
+from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
     import psycopg
-    from clickhouse_connect.driver.client import Client
 
     from marketdata_assets.settings import Settings
     from marketdata_assets.stores.mongo import Databases
@@ -74,20 +74,20 @@ def _alpha_files(databases: "Databases", settings: "Settings", _: dt.datetime) -
     return {"raw_alpha_files": status.entries(databases, settings.alphas_folder)}
 
 
-def _reference_files(client: "Client", settings: "Settings", _: dt.datetime) -> Folders:
+def _reference_files(client: Client, settings: "Settings", _: dt.datetime) -> Folders:
     from marketdata_assets.reference import file_states
 
     return {"reference_files": file_states.entries(client, settings.reference_folder)}
 
 
-def _tick_files(client: "Client", settings: "Settings", _: dt.datetime) -> Folders:
+def _tick_files(client: Client, settings: "Settings", _: dt.datetime) -> Folders:
     from marketdata_assets.ticks import file_ledger
 
     dropped = dropped_files(settings)
     return {"tick_files": file_ledger.entries(client, dropped)} if dropped else {}
 
 
-def _captures(client: "Client", settings: "Settings", _: dt.datetime) -> Folders:
+def _captures(client: Client, settings: "Settings", _: dt.datetime) -> Folders:
     from marketdata_assets.exchanges.tables import captures
 
     return {"exchange_feed": captures.entries(client, settings.captures_folder)}
@@ -165,20 +165,11 @@ def _alphas_row(asset: str, account: str, states: Mapping[str, str], **counts: i
     newest = max((f"{month}-01" for month, state in states.items() if state == "ok"), default=None)
     day = dt.date.fromisoformat(newest) if newest else None
     found = {name: counts.get(name) for name in ("files", "documents", "quarantine")}
-    counted = Counter(states.values())
-    return _row(
-        "alphas",
-        asset,
-        {state: counted[state] for state in ALPHA_STATES},
-        day,
-        dt.UTC,
-        "%Y-%m",
-        account=account,
-        **found,
-    )
+    counted = _counts(states, ALPHA_STATES)
+    return _row("alphas", asset, counted, day, dt.UTC, "%Y-%m", account=account, **found)
 
 
-def reference(client: "Client", settings: "Settings", now: dt.datetime) -> list[Row]:
+def reference(client: Client, settings: "Settings", now: dt.datetime) -> list[Row]:
     """A row for the files, and one for each table, its last months by state, where anything was ever loaded."""
     from marketdata_assets.reference.status import overview
 
@@ -186,21 +177,15 @@ def reference(client: "Client", settings: "Settings", now: dt.datetime) -> list[
     files = files_rows("reference", _reference_files(client, settings, now))
     if not any(one.rows for one in found):
         return files
-    return files + [
-        _row(
-            "reference",
-            one.table,
-            {state: one.states.get(state, 0) for state in REFERENCE_STATES},
-            one.newest,
-            SHANGHAI,
-            rows=one.rows,
-            unknown_days=one.unknown_days,
-        )
-        for one in found
-    ]
+    rows = []
+    for one in found:
+        states: dict[str, int] = {state: one.states.get(state, 0) for state in REFERENCE_STATES}
+        others: Row = {"rows": one.rows, "unknown_days": one.unknown_days}
+        rows.append(_row("reference", one.table, states, one.newest, SHANGHAI, **others))
+    return files + rows
 
 
-def ticks(client: "Client", settings: "Settings", now: dt.datetime) -> list[Row]:
+def ticks(client: Client, settings: "Settings", now: dt.datetime) -> list[Row]:
     """A row for the dropped files, and for each table, its symbol-months of the last months by state; none of tables
     when no symbol was ever registered. Files that no scan has seen are due, and their months are not stale yet."""
     from marketdata_assets.ticks import file_ledger, registry
@@ -210,25 +195,16 @@ def ticks(client: "Client", settings: "Settings", now: dt.datetime) -> list[Row]
     listed, removed = registry.listed(client, vanished=True), len(registry.removed(client))
     changed = file_ledger.due_by_table(client, now) if dropped_files(settings) else {}
     found = overview(client, last_months(settings.ticks_months, now), now, changed=changed)
-    return files + [
-        _row(
-            "ticks",
-            one.table,
-            {state: one.count(state) for state in TICK_STATES},
-            one.newest,
-            SHANGHAI,
-            symbols=len(listed) - removed,
-            rows=one.rows,
-            quarantine=one.rejected,
-            provisional_days=one.provisional_days,
-            incomplete_days=one.incomplete_days,
-        )
-        for one in found
-        if listed or one.rows
-    ]
+    rows = []
+    for one in (table for table in found if listed or table.rows):
+        states: dict[str, int] = {state: one.count(state) for state in TICK_STATES}
+        others: Row = {"symbols": len(listed) - removed, "rows": one.rows, "quarantine": one.rejected}
+        others |= {"provisional_days": one.provisional_days, "incomplete_days": one.incomplete_days}
+        rows.append(_row("ticks", one.table, states, one.newest, SHANGHAI, **others))
+    return files + rows
 
 
-def exchanges(client: "Client", settings: "Settings", now: dt.datetime) -> list[Row]:
+def exchanges(client: Client, settings: "Settings", now: dt.datetime) -> list[Row]:
     """A row for the captures of the folder; one for each table, bars and gaps by day, open are days with gaps of
     trades; and one for histories, by day. None of tables when nothing ever came."""
     from marketdata_assets.exchanges.tables.status import history, overview
@@ -239,20 +215,12 @@ def exchanges(client: "Client", settings: "Settings", now: dt.datetime) -> list[
     feed = files_rows("exchanges", _captures(client, settings, now))
     if not any(one.rows for one in found):
         return feed
-    return feed + [
-        _row(
-            "exchanges",
-            one.table,
-            {state: one.days.get(state, 0) for state in (*STATES, "open")},
-            one.newest,
-            dt.UTC,
-            "%Y-%m-%d %H:%M",
-            rows=one.rows,
-            quarantine=one.rejected,
-            open_gaps=one.open_gaps,
-        )
-        for one in found
-    ]
+    rows = []
+    for one in found:
+        states = {state: one.days.get(state, 0) for state in (*STATES, "open")}
+        others: Row = {"rows": one.rows, "quarantine": one.rejected, "open_gaps": one.open_gaps}
+        rows.append(_row("exchanges", one.table, states, one.newest, dt.UTC, "%Y-%m-%d %H:%M", **others))
+    return feed + rows
 
 
 def flows(connection: "psycopg.Connection", settings: "Settings", now: dt.datetime) -> list[Row]:
@@ -303,9 +271,9 @@ def _row(
     return {**about, "newest": newest and f"{newest:{form}}", "newest_at": newest and instant(newest, clock), **others}
 
 
-def _counts(states: Mapping[str, str]) -> dict[str, int]:
+def _counts(states: Mapping[str, str], names: Sequence[str] = STATES) -> dict[str, int]:
     found = Counter(states.values())
-    return {state: found[state] for state in STATES}
+    return {state: found[state] for state in names}
 
 
 def instant(value: dt.date, clock: dt.tzinfo) -> dt.datetime:

@@ -18,8 +18,8 @@ from marketdata_assets.alphas.changes import Seen
 from marketdata_assets.alphas.files import locked
 from marketdata_assets.alphas.login import SessionFile
 from marketdata_assets.alphas.packaging import Mark, recorded
-from marketdata_assets.collector.checkpoint import Checkpoint
 from marketdata_assets.collector.jetstream.spool import Spool
+from marketdata_assets.collector.shard_files import Checkpoint
 from marketdata_assets.export.folder import Manifest
 from marketdata_assets.local import password, record, run_lock
 from marketdata_assets.logs import get_logger

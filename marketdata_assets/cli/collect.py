@@ -12,6 +12,7 @@ import typer
 import yaml
 
 from marketdata_assets import logs
+from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import existing_files
 from marketdata_assets.collector import config as configuration
@@ -25,7 +26,6 @@ from marketdata_assets.settings import Settings
 from marketdata_assets.standard_streams import service
 
 if TYPE_CHECKING:
-    from marketdata_assets.budget import BudgetPlace
     from marketdata_assets.collector.pattern_matches import PatternMatches
     from marketdata_assets.collector.service import Collector
     from marketdata_assets.collector.status import Report

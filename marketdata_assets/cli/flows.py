@@ -45,17 +45,13 @@ def new(
     if source is not None:
         _new_from(folder, name, source, encoding, as_json)
         return
-    written = scaffold.write(folder, name)
-    if as_json:
-        output.as_json({"flow": name, "files": [str(path) for path in written], "unsure": []})
-        return
-    for path in written:
-        output.console().print(f"written {path}")
-    home = _short(folder / name)
-    output.console().print(
+    written, home = scaffold.write(folder, name), _short(folder / name)
+    next_steps = (
         f"\nTry it:     marketdata flows check {name}\nLoad it:    marketdata flows run {name} --data-dir {home}/sample"
         f"\nTest it:    python -m pytest {home}"
     )
+    document = {"flow": name, "files": [str(path) for path in written], "unsure": []}
+    output.result(as_json, document, *(f"written {path}" for path in written), next_steps)
 
 
 def _new_from(folder: Path, name: str, source: Path, encoding: str | None, as_json: bool) -> None:
@@ -223,11 +219,10 @@ def _load(settings: Settings, flow: "FlowDefinition", data_dir: Path | None, for
 
 
 def _files(settings: Settings, flow: "FlowDefinition", data_dir: Path | None) -> "list[FileEntry]":
-    from marketdata_assets.flows.run import at_folder
     from marketdata_assets.flows.status import entries
     from marketdata_assets.stores.postgres import connect
 
-    at, folder = at_folder(flow, str(data_dir.absolute()) if data_dir else "", settings.flows_data_folder)
+    at, folder = _at(settings, flow, data_dir)
     with connect(stores.postgres_dsn()) as connection:
         return entries(connection, at, folder)
 
@@ -265,11 +260,10 @@ def _outcome(settings: Settings, file: "FlowFile", force: bool, as_json: bool) -
 def _is_not_used(settings: Settings, file: "FlowFile") -> bool:
     """Whether a flow is one of the package whose folder does not exist."""
     from marketdata_assets.flows.discovery import SHIPPED
-    from marketdata_assets.flows.run import at_folder
 
     if file.flow is None or not file.file.is_relative_to(SHIPPED):
         return False
-    at, folder = at_folder(file.flow, "", settings.flows_data_folder)
+    at, folder = _at(settings, file.flow, None)
     return not (folder / at.loader.folder).is_dir()
 
 
@@ -283,12 +277,9 @@ def plan(
     Exits with code 1 when a run would stop, since the table needs a rebuild.
     """
     from marketdata_assets.flows.plan import plan as planned
-    from marketdata_assets.flows.run import at_folder
     from marketdata_assets.stores.postgres import connect
 
-    at, folder = at_folder(
-        _valid(name, found()), str(data_dir.absolute()) if data_dir else "", Settings().flows_data_folder
-    )
+    at, folder = _at(Settings(), _valid(name, found()), data_dir)
     with connect(stores.postgres_dsn()) as connection:
         seen = planned(connection, at, folder)
     changes = [{"change": str(change), "done": change.done} for change in seen.alterations]
@@ -336,19 +327,15 @@ def rebuild(
     settings = Settings()
     flow = _valid(name, found(checked=True))
     _check_folder(settings, flow, data_dir)
-    at, folder = run.at_folder(flow, str(data_dir.absolute()) if data_dir else "", settings.flows_data_folder)
+    at, folder = _at(settings, flow, data_dir)
     fanout = Fanout(max_workers or settings.workers or 0, run.PRELOAD, settings.ray_address)
     with output.bar(f"flow {name}", quiet=as_json):
         done = rebuild_table(
             at, stores.postgres_dsn(), folder, run_id="rebuild", fanout=fanout, drop_rows=drop_rows, progress=report
         )
-    if as_json:
-        output.as_json({"flow": name, **vars(done)})
-        return
     dropped = f", {done.dropped} dropped" if done.dropped else ""
-    output.console().print(
-        f"table {done.table} rebuilt: {done.rows:,} rows of {done.files} files{dropped}, {done.seconds:.1f} s"
-    )
+    text = f"table {done.table} rebuilt: {done.rows:,} rows of {done.files} files{dropped}, {done.seconds:.1f} s"
+    output.result(as_json, {"flow": name, **vars(done)}, text)
 
 
 def forget(
@@ -371,23 +358,25 @@ def forget(
     with connect(stores.postgres_dsn()) as connection:
         forgotten = forget_files(connection, flow, files)
         stale = len(to_reload(connection, flow.dataset))
-    if as_json:
-        rows = [{"file": one.unit, "rows": one.rows} for one in forgotten]
-        output.as_json({"flow": name, "forgotten": rows, "files_to_reload": stale})
-        return
-    for one in forgotten:
-        output.console().print(f"{one.unit}: {one.rows} rows deleted")
+    rows = [{"file": one.unit, "rows": one.rows} for one in forgotten]
+    lines = [f"{one.unit}: {one.rows} rows deleted" for one in forgotten]
     if stale:
-        output.console().print(
-            f"{stale} files had rows that these replaced; load them again: marketdata flows run {name}"
-        )
+        lines.append(f"{stale} files had rows that these replaced; load them again: marketdata flows run {name}")
+    output.result(as_json, {"flow": name, "forgotten": rows, "files_to_reload": stale}, *lines)
+
+
+def _at(settings: Settings, flow: "FlowDefinition", data_dir: Path | None) -> tuple["FlowDefinition", Path]:
+    """The flow as it reads `data_dir`, or its own folder, and the folder that this one is below."""
+    from marketdata_assets.flows.run import at_folder
+
+    return at_folder(flow, str(data_dir.absolute()) if data_dir else "", settings.flows_data_folder)
 
 
 def _check_folder(settings: Settings, flow: "FlowDefinition", data_dir: Path | None) -> None:
     from marketdata_assets.flows.errors import NoFiles
-    from marketdata_assets.flows.run import at_folder, find_units
+    from marketdata_assets.flows.run import find_units
 
-    at, folder = at_folder(flow, str(data_dir.absolute()) if data_dir else "", settings.flows_data_folder)
+    at, folder = _at(settings, flow, data_dir)
     existing_folder(folder / at.loader.folder, "--data-dir" if data_dir else "MARKETDATA_FLOWS_DATA")
     if not find_units(at, folder):
         raise NoFiles(str(folder / at.loader.folder), at.loader.glob)
@@ -396,12 +385,11 @@ def _check_folder(settings: Settings, flow: "FlowDefinition", data_dir: Path | N
 def up_to_date(settings: Settings, flow: "FlowDefinition", data_dir: Path | None) -> RunOutcome | None:
     """The result without a run when table and files are as they should be; None when there is work to do."""
     from marketdata_assets.flows import evolution, storage
-    from marketdata_assets.flows.run import at_folder
     from marketdata_assets.flows.status import summary
     from marketdata_assets.stores.postgres import connect
 
     started = time.monotonic()
-    at, folder = at_folder(flow, str(data_dir.absolute()) if data_dir else "", settings.flows_data_folder)
+    at, folder = _at(settings, flow, data_dir)
     with connect(stores.postgres_dsn()) as connection:
         states = summary(connection, at, folder).states
         if at.target.kind == "postgres" and storage.drift(connection, evolution.present(connection, at)):

@@ -6,6 +6,8 @@ Everything heavy is imported inside the functions, so that `marketdata --help` s
 import datetime as dt
 import os
 import re
+import signal
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +19,6 @@ import typer
 
 from marketdata_assets import secret_values, state_files
 from marketdata_assets.cli import output
-from marketdata_assets.cli.interrupts import interrupted_by
 from marketdata_assets.errors import TerminalError, TransientError
 from marketdata_assets.loading.file_ledger import FileEntry, counts, summary
 from marketdata_assets.local import endpoints, run_lock
@@ -220,6 +221,42 @@ def dagster_instance(settings: Settings) -> "Iterator[DagsterInstance]":
             f"Dagster's storage is not answering ({cause}). What is committed stays, and the run ends"
             ' as failed; start the server ("marketdata doctor" names what is missing) and give the command again.'
         ) from error
+
+
+INTERRUPT_POLL_SECONDS = 1.0
+OTHERS = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def interrupted_by(requested: Callable[[], bool]) -> Iterator[None]:
+    """Let OTHERS, and `requested` when it becomes true, interrupt the block like Ctrl-C; `nohup` keeps its meaning.
+
+    Dagster has a handler of SIGINT of its own while a run is in progress, which is the one that is called.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ended = threading.Event()
+    watch = threading.Thread(target=_watch, args=[requested, ended], daemon=True)
+    before = {number: signal.getsignal(number) for number in OTHERS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    watch.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watch.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _watch(requested: Callable[[], bool], ended: threading.Event) -> None:
+    while not ended.wait(INTERRUPT_POLL_SECONDS):
+        if requested():
+            os.kill(os.getpid(), signal.SIGINT)
+            return
 
 
 def run_job(

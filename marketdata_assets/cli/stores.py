@@ -8,10 +8,10 @@ from marketdata_assets.cli import output
 from marketdata_assets.defs.exchanges.days import ensure_tables as ensure_exchange_tables
 from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
+from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
     import psycopg
-    from clickhouse_connect.driver.client import Client
 
     from marketdata_assets.overview import Store
     from marketdata_assets.stores.mongo import Server
@@ -40,7 +40,7 @@ def clickhouse_url() -> str:
 
 
 @contextmanager
-def clickhouse() -> Iterator["Client"]:
+def clickhouse() -> Iterator[Client]:
     """A client that is closed on leaving; raises NoServer."""
     from marketdata_assets.stores.clickhouse import connect
 
@@ -49,7 +49,7 @@ def clickhouse() -> Iterator["Client"]:
 
 
 @contextmanager
-def exchange_tables() -> Iterator["Client"]:
+def exchange_tables() -> Iterator[Client]:
     """A client of a ClickHouse that has the tables of exchanges and their ledger."""
     with clickhouse() as client:
         ensure_exchange_tables(client)
@@ -86,7 +86,7 @@ def make_postgres_tables(connection: "psycopg.Connection") -> None:
     reconcile.ensure(connection)
 
 
-def make_clickhouse_tables(client: "Client") -> None:
+def make_clickhouse_tables(client: Client) -> None:
     """Create the tables of all domains."""
     from marketdata_assets.reference import tables as reference
     from marketdata_assets.ticks import tables as ticks

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -19,12 +19,10 @@ from marketdata_assets.cli.instance import CannotRun, RunOutcome, dagster_instan
 from marketdata_assets.loading.file_ledger import name_in
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.progress import report
+from marketdata_assets.reference.records import Listing
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks import providers_file
 from marketdata_assets.ticks.providers_file import DELIVERS, Table
-
-if TYPE_CHECKING:
-    from marketdata_assets.reference.records import Listing
 
 ALL = "ALL"
 REMOVAL, FORGET = "symbols remove", "ticks forget"  # in place of the id of a run, in the log of attempts

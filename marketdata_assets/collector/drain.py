@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from nats.aio.client import Client as NatsClient
 
@@ -24,9 +24,7 @@ from marketdata_assets.collector.stream_losses import BOOK, StreamLosses
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import Inserted, insert_json
 from marketdata_assets.stores import clickhouse
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 SOURCE = "drain"
 INSERTS = 2
@@ -132,7 +130,7 @@ class _Drain:
 
     def __init__(
         self,
-        client: "Client",
+        client: Client,
         nats: NatsClient,
         nats_url: str,
         stream: str,

@@ -21,7 +21,7 @@ from marketdata_assets.collector.drain import Drained, Pace, drain
 from marketdata_assets.collector.errors import StreamMissing
 from marketdata_assets.collector.jetstream.reader import Batch
 from marketdata_assets.collector.jetstream.stream import Stream
-from marketdata_assets.collector.listening import listen
+from marketdata_assets.collector.listening import HttpServer
 from marketdata_assets.errors import TransientError
 from marketdata_assets.exchanges.tables.rows import Inserted
 from marketdata_assets.logs import get_logger
@@ -156,16 +156,15 @@ class DrainService:
         )
 
 
-class DrainServer:
+class DrainServer(HttpServer):
     """GET /health and /metrics of one service."""
 
     def __init__(self, progress: Progress, host: str, port: int) -> None:
-        self.host, self.port = host, port
+        super().__init__(host, port)
         self._progress = progress
         self._registry = CollectorRegistry()
         self._registry.register(_Families(progress))
         ProcessCollector(registry=self._registry)
-        self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
         """Listen. Raises PortTaken."""
@@ -173,12 +172,7 @@ class DrainServer:
         app.router.add_get("/health", self._health)
         app.router.add_get("/metrics", self._metrics)
         remedy = "Stop the program that uses it, or choose another with --port (0: any free port)."
-        self._runner, self.port = await listen(app, self.host, self.port, remedy)
-
-    async def stop(self) -> None:
-        """Stop listening."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self.listen(app, remedy)
 
     async def _health(self, _: web.Request) -> web.Response:
         body = msgspec.json.encode(self._progress.as_dict()) + b"\n"

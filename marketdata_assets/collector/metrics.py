@@ -1,11 +1,13 @@
-"""The metrics registry: every family with its labels, its meaning, and its use.
+"""The metrics registry: every family of `metrics.csv`, which has its labels, its meaning, and its use.
 
 Values are read from `status` at each scrape. The table of docs/reference/metrics.md is generated from the families.
 """
 
+import csv
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from itertools import accumulate
 from typing import Literal, get_args
 
@@ -76,6 +78,10 @@ def _one(value: float | LatencyHistogram) -> list[Row]:
     return [((), value)]
 
 
+def _age(oldest_ns: int | None, now: int) -> float:
+    return 0.0 if oldest_ns is None else max(0.0, (now - oldest_ns) / 1e9)
+
+
 def _all_of(names: Iterable[str], known: object) -> Iterator[Row]:
     """The count of each name of a Literal, 0 included: an alert needs the row to exist."""
     counts = Counter(names)
@@ -84,126 +90,72 @@ def _all_of(names: Iterable[str], known: object) -> Iterator[Row]:
 
 ERRORS = ("dead_letter", "rate_limited", "venue_error")
 
-FAMILIES: tuple[Family, ...] = (
-    Family("collector_info", "gauge", ("version", "shard"), "Always 1.", "which version and shard runs where",
-        lambda status, _: [((status.version, status.shard), 1.0)]),
-    Family("collector_health", "gauge", ("status",), "1 for the current /health status, else 0.", "alert",
-        lambda _, health: [((name,), float(name == health.status)) for name in get_args(Verdict)]),
-    Family("collector_messages_total", "counter", MARKET, "Messages received over the sockets of a market.",
-        "rate of each market; alert at 0",
-        _markets(lambda one: _one(sum(each.messages for each in one.state.connections)))),
-    Family("collector_received_bytes_total", "counter", MARKET, "Bytes of these messages.", "network load",
-        _markets(lambda one: _one(sum(each.bytes for each in one.state.connections)))),
-    Family("collector_records_total", "counter", (*MARKET, "data_type"), "Records parsed from these messages.",
-        "rate of each type of data",
-        _markets(lambda one: _each(one.counters.records))),
-    Family("collector_last_record_timestamp_seconds", "gauge", (*MARKET, "data_type"),
-        "Receive time of the last record of a type, seconds since 1970.", "freshness; alert on stale data",
-        _markets(lambda one: _each(one.counters.last, 1e-9))),
-    Family("collector_exchange_lag_seconds", "histogram", MARKET,
-        "From the venue's time of an event to its receipt, by two clocks.", "delay of the venue or the network",
-        _markets(lambda one: _one(one.counters.latency))),
-    Family("collector_errors_total", "counter", (*MARKET, "kind"),
-        "Unreadable messages (dead_letter), errors reported by the venue (venue_error), and rate limiting "
-        "(rate_limited).", "alert on a venue that changed its messages, or limits our requests",
-        _markets(lambda one: _each({kind: one.counters.errors[kind] for kind in ERRORS}))),
-    Family("collector_gaps_total", "counter", (*MARKET, "cause"), "Gaps in a stream, by what showed them.",
-        "alert; which data is incomplete",
-        _markets(lambda one: _each(one.counters.gaps))),
-    Family("collector_gaps_healed_total", "counter", MARKET, "Gaps that were healed.", "whether gaps stay open",
-        _markets(lambda one: _one(one.counters.healed))),
-    Family("collector_duplicates_total", "counter", MARKET, "Duplicate records of overlapping sockets, dropped.",
-        "whether planned reconnects overlap",
-        _markets(lambda one: _one(one.state.duplicates))),
-    Family("collector_books", "gauge", (*MARKET, "status"), "Order books by state.",
-        "alert on books that stay out of sync",
-        _markets(lambda one: _all_of((book.status for book in one.state.books), BookStatus))),
-    Family("collector_connections", "gauge", (*MARKET, "status"), "Sockets by state.",
-        "alert on a market without an open one",
-        _markets(lambda one: _all_of((each.status for each in one.state.connections), ConnectionStatus))),
-    Family("collector_reconnects_total", "counter", (*MARKET, "planned"),
-        "Sockets replaced before the venue closes them (planned) or after a loss.", "alert on a flapping network",
-        _markets(lambda one: [
+READS: dict[str, Read] = {
+    "collector_info": lambda status, _: [((status.version, status.shard), 1.0)],
+    "collector_health": lambda _, health: [((name,), float(name == health.status)) for name in get_args(Verdict)],
+    "collector_messages_total": _markets(lambda one: _one(sum(each.messages for each in one.state.connections))),
+    "collector_received_bytes_total": _markets(lambda one: _one(sum(each.bytes for each in one.state.connections))),
+    "collector_records_total": _markets(lambda one: _each(one.counters.records)),
+    "collector_last_record_timestamp_seconds": _markets(lambda one: _each(one.counters.last, 1e-9)),
+    "collector_exchange_lag_seconds": _markets(lambda one: _one(one.counters.latency)),
+    "collector_errors_total": _markets(lambda one: _each({kind: one.counters.errors[kind] for kind in ERRORS})),
+    "collector_gaps_total": _markets(lambda one: _each(one.counters.gaps)),
+    "collector_gaps_healed_total": _markets(lambda one: _one(one.counters.healed)),
+    "collector_duplicates_total": _markets(lambda one: _one(one.state.duplicates)),
+    "collector_books": _markets(lambda one: _all_of((book.status for book in one.state.books), BookStatus)),
+    "collector_connections": _markets(
+        lambda one: _all_of((each.status for each in one.state.connections), ConnectionStatus)
+    ),
+    "collector_reconnects_total": _markets(
+        lambda one: [
             (("false",), sum(each.reconnects for each in one.state.connections)),
             (("true",), sum(each.planned for each in one.state.connections)),
-        ])),
-    Family("collector_subscriptions", "gauge", (*MARKET, "status"), "Subscriptions by state.",
-        "alert on rejected and silent ones",
-        _markets(lambda one: _all_of((each.status for each in one.state.subscriptions), SubscriptionStatus))),
-    Family("collector_instruments", "gauge", MARKET, "Followed instruments.", "load of a shard",
-        _markets(lambda one: _one(one.state.instruments))),
-    Family("collector_instrument_changes_total", "counter", (*MARKET, "change"),
-        "Instruments that are followed, or not any more, because the venue's list has changed: listed, expired, "
-        "delisted.", "rollover of chains that patterns select",
-        _markets(lambda one: _each({name: one.state.changed.get(name, 0) for name in get_args(Change)}))),
-    Family("collector_job_runs_total", "counter", (*MARKET, "name"),
-        "Runs of periodic jobs: polls and instrument lists.", "whether the jobs run",
-        _markets(lambda one: _each({job.name: job.runs for job in one.state.jobs}))),
-    Family("collector_job_failures_total", "counter", (*MARKET, "name"), "Failed runs of periodic jobs.",
-        "alert on polled data that does not arrive",
-        _markets(lambda one: _each({job.name: job.failures for job in one.state.jobs}))),
-    Family("collector_sink_connected", "gauge", ("sink",), "1 while the sink accepts items, else 0.", "alert",
-        _sinks(lambda one, _: float(one.state.connected))),
-    Family("collector_sink_queue_items", "gauge", ("sink",), "Items in memory.", "alert on a sink that is too slow",
-        _sinks(lambda one, _: one.state.queued)),
-    Family("collector_sink_queue_capacity", "gauge", ("sink",), "Capacity of that queue.", "the same",
-        _sinks(lambda one, _: one.state.capacity)),
-    Family("collector_sink_sent_total", "counter", ("sink",), "Items delivered, repeats included.",
-        "compared with acked: how much is repeated",
-        _sinks(lambda one, _: one.state.sent)),
-    Family("collector_sink_acked_total", "counter", ("sink",), "Items acknowledged by the server or written to disk.",
-        "alert when it stalls",
-        _sinks(lambda one, _: one.state.acked)),
-    Family("collector_sink_dropped_total", "counter", ("sink",), "Lost items; a gap records each.", "alert on loss",
-        _sinks(lambda one, _: one.state.dropped)),
-    Family("collector_sink_conflated_total", "counter", ("sink",),
-        "Items superseded by a newer state of the same thing.", "whether the sink keeps up",
-        _sinks(lambda one, _: one.state.conflated)),
-    Family("collector_sink_errors_total", "counter", ("sink",), "Calls of a Python sink that raised.",
-        "alert on a defect of your own code",
-        _sinks(lambda one, _: one.state.errors)),
-    Family("collector_sink_spool_items", "gauge", ("sink",), "Items spooled on disk.",
-        "alert; how long a recovery takes",
-        _sinks(lambda one, _: one.state.spooled)),
-    Family("collector_sink_spool_bytes", "gauge", ("sink",), "Bytes of the spool.", "how long the disk lasts",
-        _sinks(lambda one, _: one.state.spool_bytes)),
-    Family("collector_sink_oldest_item_age_seconds", "gauge", ("sink",),
-        "Age of the oldest unacknowledged item; 0 without one.", "alert on a sink that hangs",
-        _sinks(lambda one, now: 0.0 if one.state.oldest_ns is None else max(0.0, (now - one.state.oldest_ns) / 1e9))),
-    Family("collector_sink_lag_seconds", "histogram", ("sink",),
-        "From the receipt of an item to its acknowledgement: JetStream's ack, ClickHouse's response, the disk.",
-        "freshness of the data in the sink",
-        _sinks(lambda one, _: one.latency)),
-    Family("collector_stream_bytes", "gauge", (), "Bytes of the stream; only with JetStream.", "disk of the server",
-        _backlog(lambda found, _: _one(found.bytes))),
-    Family("collector_stream_bytes_limit", "gauge", (), "Bytes at which the stream deletes its oldest messages.",
-        "the same", _backlog(lambda found, _: _one(found.bytes_limit))),
-    Family("collector_backlog_messages", "gauge", ("data_type",), "Messages of the stream that are not loaded yet.",
-        "whether the drain keeps up", _types(lambda one, _: one.messages)),
-    Family("collector_backlog_age_seconds", "gauge", ("data_type",),
-        "Age of the oldest message that is not loaded; 0 without one.", "alert on a drain that stopped",
-        _types(lambda one, now: 0.0 if one.oldest_ns is None else max(0.0, (now - one.oldest_ns) / 1e9))),
-    Family("collector_backlog_limit_share", "gauge", ("data_type",),
-        "How far the oldest message that is not loaded is towards the limit of age or bytes; at 1 it is deleted.",
-        "alert before data is lost",
-        _types(lambda one, _: one.limit_share)),
-    Family("collector_process_cpu_seconds_total", "counter", (), "CPU time of the process.",
-        "whether one core is sufficient for its share",
-        lambda status, _: _one(status.process.cpu_seconds)),
-    Family("collector_process_resident_memory_bytes", "gauge", (), "Memory of the process.",
-        "memory; must not grow",
-        lambda status, _: _one(float(status.process.resident_bytes))),
-    Family("collector_event_loop_lag_seconds", "histogram", (), "Delay of the event loop.",
-        "whether one process is sufficient; else use shards",
-        lambda status, _: _one(status.loop_latency)),
-    Family("collector_task_restarts_total", "counter", ("task",), "Tasks that crashed and were restarted.",
-        "alert: this is a defect",
-        lambda status, _: _each(dict(status.restarts))),
-    Family("collector_http_requests_total", "counter", ("path", "status"), "HTTP requests answered.",
-        "whether the collector is scraped, and rejected requests",
-        lambda status, _: [((path, str(code)), n) for (path, code), n in sorted(status.requests.items())]),
-)  # fmt: skip
+        ]
+    ),
+    "collector_subscriptions": _markets(
+        lambda one: _all_of((each.status for each in one.state.subscriptions), SubscriptionStatus)
+    ),
+    "collector_instruments": _markets(lambda one: _one(one.state.instruments)),
+    "collector_instrument_changes_total": _markets(
+        lambda one: _each({name: one.state.changed.get(name, 0) for name in get_args(Change)})
+    ),
+    "collector_job_runs_total": _markets(lambda one: _each({job.name: job.runs for job in one.state.jobs})),
+    "collector_job_failures_total": _markets(lambda one: _each({job.name: job.failures for job in one.state.jobs})),
+    "collector_sink_connected": _sinks(lambda one, _: float(one.state.connected)),
+    "collector_sink_queue_items": _sinks(lambda one, _: one.state.queued),
+    "collector_sink_queue_capacity": _sinks(lambda one, _: one.state.capacity),
+    "collector_sink_sent_total": _sinks(lambda one, _: one.state.sent),
+    "collector_sink_acked_total": _sinks(lambda one, _: one.state.acked),
+    "collector_sink_dropped_total": _sinks(lambda one, _: one.state.dropped),
+    "collector_sink_conflated_total": _sinks(lambda one, _: one.state.conflated),
+    "collector_sink_errors_total": _sinks(lambda one, _: one.state.errors),
+    "collector_sink_spool_items": _sinks(lambda one, _: one.state.spooled),
+    "collector_sink_spool_bytes": _sinks(lambda one, _: one.state.spool_bytes),
+    "collector_sink_oldest_item_age_seconds": _sinks(lambda one, now: _age(one.state.oldest_ns, now)),
+    "collector_sink_lag_seconds": _sinks(lambda one, _: one.latency),
+    "collector_stream_bytes": _backlog(lambda found, _: _one(found.bytes)),
+    "collector_stream_bytes_limit": _backlog(lambda found, _: _one(found.bytes_limit)),
+    "collector_backlog_messages": _types(lambda one, _: one.messages),
+    "collector_backlog_age_seconds": _types(lambda one, now: _age(one.oldest_ns, now)),
+    "collector_backlog_limit_share": _types(lambda one, _: one.limit_share),
+    "collector_process_cpu_seconds_total": lambda status, _: _one(status.process.cpu_seconds),
+    "collector_process_resident_memory_bytes": lambda status, _: _one(float(status.process.resident_bytes)),
+    "collector_event_loop_lag_seconds": lambda status, _: _one(status.loop_latency),
+    "collector_task_restarts_total": lambda status, _: _each(dict(status.restarts)),
+    "collector_http_requests_total": lambda status, _: [
+        ((path, str(code)), n) for (path, code), n in sorted(status.requests.items())
+    ],
+}
+"""How the values of each family are read."""
 
+
+def _families() -> Iterator[Family]:
+    for row in csv.DictReader(files(__package__).joinpath("metrics.csv").read_text("utf-8").splitlines()):
+        labels = row["labels"].replace("MARKET", " ".join(MARKET)).split()
+        yield Family(row["name"], row["kind"], tuple(labels), row["meaning"], row["use"], READS[row["name"]])  # type: ignore[arg-type]
+
+
+FAMILIES = tuple(_families())
 PROCESS = {
     "process_virtual_memory_bytes": "virtual memory",
     "process_resident_memory_bytes": "memory; must not grow",

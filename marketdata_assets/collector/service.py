@@ -17,7 +17,6 @@ from marketdata_assets.collector import assembly
 from marketdata_assets.collector.assembly import Places
 from marketdata_assets.collector.book_top import Levels
 from marketdata_assets.collector.book_tops import BookTops
-from marketdata_assets.collector.checkpoint import Checkpoint, DeadLetterFile
 from marketdata_assets.collector.config import Config
 from marketdata_assets.collector.connections import Clock, Market, Shard, adapter_for
 from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
@@ -28,7 +27,7 @@ from marketdata_assets.collector.jetstream.backlog import Backlog, backlog
 from marketdata_assets.collector.jetstream.stream import connected
 from marketdata_assets.collector.metrics import Metrics
 from marketdata_assets.collector.servers import Servers
-from marketdata_assets.collector.shard_files import moments, own_path
+from marketdata_assets.collector.shard_files import Checkpoint, DeadLetterFile, moments, own_path
 from marketdata_assets.collector.sink import Sink, SinkState
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.collector.status import MarketStatus, ProcessUsage, Report, SinkStatus, Status, report

@@ -1,20 +1,27 @@
-"""Where each shard has its files, and what shards of another count left: nothing of it may be lost.
+"""Files of the collector itself, by shard: the checkpoint of each market, and messages that could not be read.
 
-The files themselves belong to `jetstream.spool` and `checkpoint`.
+What shards of another count left is found here too: nothing of it may be lost.
+
+Spools and captures belong to the sinks.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from marketdata_assets.collector.checkpoint import Checkpoint
+import msgspec
+
+from marketdata_assets import state_files
 from marketdata_assets.collector.connections import Shard
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.jetstream.spool import SUFFIX, Spool
+from marketdata_assets.exchanges.records import DeadLetter, Exchange, MarketType
 from marketdata_assets.logs import get_logger
 
 SPOOLS = ("jetstream", "clickhouse")
 """The sinks that have one, and their folders."""
+MB = 1 << 20
 
 log = get_logger(__name__)
 
@@ -74,3 +81,56 @@ def _of_last_run(runs: Sequence[Sequence[Mapping[str, int]]], market: str) -> in
     """The first moment of the shards of the run whose last one is the latest."""
     by_run = [[each[market] for each in run if market in each] for run in runs]
     return min(max(by_run, key=lambda each: max(each, default=0)))
+
+
+class Checkpoint:
+    """Until when (ns) everything of each market is safe: the gap of the next run begins there."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def read(self) -> dict[str, int]:
+        """By market, as `binance spot`; empty before the first run, or when the file is damaged."""
+        return state_files.read(self.file, _by_market) or {}
+
+    def write(self, moments: Mapping[str, int]) -> None:
+        """Replace the file atomically. Markets that are not named keep their checkpoint."""
+        state_files.write(self.file, json.dumps({**self.read(), **moments}))
+
+
+def _by_market(content: bytes) -> dict[str, int]:
+    return {str(name): int(moment) for name, moment in json.loads(content).items()}
+
+
+class DeadLetterFile:
+    """Messages that could not be read, one JSON line each, in two files that rotate.
+
+    `keep` only buffers, at most `most` between two calls of `write`; all are counted elsewhere.
+    """
+
+    def __init__(self, file: Path, *, most: int = 1000, max_bytes: int = 64 * MB) -> None:
+        self.file = file
+        self._most, self._max_bytes = most, max_bytes
+        self._lines: list[bytes] = []
+
+    def keep(self, exchange: Exchange, market_type: MarketType, letter: DeadLetter) -> None:
+        """Buffer one."""
+        if len(self._lines) >= self._most:
+            return
+        about = {"ts_recv": letter.ts_recv, "exchange": exchange, "market_type": market_type, "cause": letter.cause}
+        try:
+            raw: dict[str, str | bytes] = {"raw": letter.raw.decode()}
+        except UnicodeDecodeError:
+            raw = {"raw_base64": letter.raw}
+        self._lines.append(msgspec.json.encode({**about, **raw}) + b"\n")
+
+    def write(self) -> None:
+        """Write the buffer; it is kept when this raises OSError."""
+        if not self._lines:
+            return
+        if self.file.exists() and self.file.stat().st_size >= self._max_bytes:
+            self.file.replace(self.file.with_suffix(".1.ndjson"))
+        lines = list(self._lines)
+        with state_files.opened(self.file, "ab") as handle:
+            handle.writelines(lines)
+        del self._lines[: len(lines)]

@@ -20,7 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from marketdata_assets.collector.errors import NotCollected, NotListed, UnknownSymbols
 from marketdata_assets.collector.health import Health
-from marketdata_assets.collector.listening import listen
+from marketdata_assets.collector.listening import HttpServer
 from marketdata_assets.collector.status import Status, as_dict, scheduler
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.exchanges import venues
@@ -67,13 +67,12 @@ class Source(Protocol):
         ...
 
 
-class StatusServer:
+class StatusServer(HttpServer):
     """The HTTP server of one collector."""
 
     def __init__(self, source: Source, host: str, port: int, token: str | None = None) -> None:
-        self.host, self.port = host, port
+        super().__init__(host, port)
         self._source, self._token = source, token
-        self._runner: web.AppRunner | None = None
 
     @property
     def url(self) -> str:
@@ -88,12 +87,7 @@ class StatusServer:
         app.router.add_get("/scheduler", partial(self._view, scheduler))
         app.router.add_post("/subscriptions", self._subscriptions)
         remedy = "Stop the program that uses it, or set HTTP_PORT to another (0: any free port)."
-        self._runner, self.port = await listen(app, self.host, self.port, remedy)
-
-    async def stop(self) -> None:
-        """Finish requests in progress, and stop listening."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self.listen(app, remedy)
 
     @web.middleware
     async def _counted(self, request: web.Request, handler: Handler) -> web.StreamResponse:

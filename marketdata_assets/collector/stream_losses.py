@@ -8,7 +8,6 @@ stream before it acks anything.
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import msgspec
 from nats.aio.client import Client as NatsClient
@@ -23,9 +22,7 @@ from marketdata_assets.exchanges.tables.gaps import DISCARDED, loss_streams
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.exchanges.tables.stream_positions import Market, Position
 from marketdata_assets.logs import get_logger
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 BOOK = "orderbook"
 WITHOUT_BASE = "orderbook without base"
@@ -80,7 +77,7 @@ class _Loaded:
 class StreamLosses:
     """The positions of one drain of a stream, and the gaps of what it can no longer load."""
 
-    def __init__(self, client: "Client", nats: NatsClient, stream: str, created: int) -> None:
+    def __init__(self, client: Client, nats: NatsClient, stream: str, created: int) -> None:
         self.gaps = 0
         self._client, self._nats, self._stream, self._created = client, nats, stream, created
         self._types: dict[str, _Loaded] = {}
@@ -90,7 +87,7 @@ class StreamLosses:
         self._turn = asyncio.Lock()
 
     @classmethod
-    async def open(cls, client: "Client", nats: NatsClient, stream: str, types: Sequence[str]) -> "StreamLosses":
+    async def open(cls, client: Client, nats: NatsClient, stream: str, types: Sequence[str]) -> "StreamLosses":
         """Read the positions, and record as gaps what was deleted since. Raises StreamMissing, StoreAway, StoreFull."""
         state = await inspection.stream_state(nats, stream)
         losses = cls(client, nats, stream, state.created)

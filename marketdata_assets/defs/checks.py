@@ -6,15 +6,12 @@ what is missing of a stream is recorded.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.metadata import check_result, csv_rows
-
-if TYPE_CHECKING:
-    from marketdata_assets.stores.bookkeeping import Finding
+from marketdata_assets.stores.bookkeeping import Finding
 
 
 @cache
@@ -38,14 +35,14 @@ def meaning(asset: str, name: str) -> str:
     return text
 
 
-def result(asset: str, name: str, finding: "Finding") -> dg.AssetCheckResult:
+def result(asset: str, name: str, finding: Finding) -> dg.AssetCheckResult:
     """The result of a check."""
     advice = any(row["advice"] and row["check"] == name and asset in row["assets"].split() for row in _rows())
     return check_result(asset, name, finding, advice=advice)
 
 
 def results(
-    assets: Collection[str], wanted: Collection[dg.AssetCheckKey] | None, find: "Callable[[str, str], Finding]"
+    assets: Collection[str], wanted: Collection[dg.AssetCheckKey] | None, find: Callable[[str, str], Finding]
 ) -> Iterator[dg.AssetCheckResult]:
     """The results of the checks of some assets, those that are `wanted` or all; `find` takes an asset and a name."""
     for spec in specs(*assets):

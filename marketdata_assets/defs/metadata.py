@@ -1,16 +1,15 @@
-"""Metadata for the UI: columns and rows of tables, files that were read, results of checks."""
+"""What all assets have, and metadata for the UI: columns and rows of tables, files that were read, check results."""
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
-if TYPE_CHECKING:
-    from marketdata_assets.stores.bookkeeping import Finding
+from marketdata_assets.stores.bookkeeping import Finding
 
 Column = tuple[str, str, str]
 """Name, type and meaning."""
@@ -90,7 +89,7 @@ def observed_files(asset: str, folder: Path, paths: Iterable[Path]) -> dg.AssetO
     return dg.AssetObservation(asset, metadata=metadata)
 
 
-def check_result(asset: str, name: str, finding: "Finding", *, advice: bool = False) -> dg.AssetCheckResult:
+def check_result(asset: str, name: str, finding: Finding, *, advice: bool = False) -> dg.AssetCheckResult:
     """The result of a check; with `advice` its failure is a warning, not an error."""
     metadata: dict[str, Any] = {
         "objections": finding.count,
@@ -106,3 +105,20 @@ def check_result(asset: str, name: str, finding: "Finding", *, advice: bool = Fa
         severity=dg.AssetCheckSeverity.WARN if advice or finding.advice else dg.AssetCheckSeverity.ERROR,
         metadata=metadata,
     )
+
+
+def spec(name: str, group: str, **options: Any) -> dg.AssetSpec:
+    """As `dg.AssetSpec`; without `metadata` the asset is a table, whose columns are in `columns.csv`."""
+    metadata = options.pop("metadata", None) or table_schema(name)
+    return dg.AssetSpec(name, group_name=group, owners=OWNERS, metadata=metadata, **options)
+
+
+def asset(group: str, **options: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """As `dg.asset`, for a function that loads any partitions at once; columns as in `spec`."""
+
+    def declare(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        metadata = options.get("metadata") or table_schema(options.get("name", function.__name__))
+        common = {"owners": OWNERS, "backfill_policy": dg.BackfillPolicy.single_run(), "metadata": metadata}
+        return dg.asset(**options | common, group_name=group)(function)
+
+    return declare

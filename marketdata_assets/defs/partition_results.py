@@ -6,7 +6,13 @@ from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.dagster_internals import finish_step, is_of_command
+from marketdata_assets.dagster_internals import (
+    StepContext,
+    finish_step,
+    is_of_command,
+    log_materializations,
+    plan_materialization,
+)
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.loading.reports import UnitReport
 from marketdata_assets.secret_values import masked
@@ -39,6 +45,16 @@ def finish_partitions(
     if failed:
         raise failure(failed, len({*by_key, *failed}), metadata)
     return result
+
+
+def log_partitions(
+    context: StepContext, asset: str, by_key: Mapping[str, Mapping[str, Any]], failed: Collection[str] = ()
+) -> None:
+    """Log partitions that no step of the run materializes, with their figures; those that `failed` show as failed."""
+    good = sorted(by_key.keys() - set(failed))
+    log_materializations(context, [dg.AssetMaterialization(asset, partition=key, metadata=by_key[key]) for key in good])
+    for key in sorted(failed):
+        plan_materialization(context, dg.AssetKey(asset), key)
 
 
 def selected(context: dg.AssetExecutionContext) -> Collection[dg.AssetKey]:

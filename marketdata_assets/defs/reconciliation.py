@@ -11,8 +11,7 @@ import dagster as dg
 from marketdata_assets.bars.bases import FACTORS
 from marketdata_assets.defs.bars.checks import months_of_run
 from marketdata_assets.defs.checks import meaning
-from marketdata_assets.defs.declare import asset
-from marketdata_assets.defs.metadata import check_result, markdown_table
+from marketdata_assets.defs.metadata import asset, check_result, markdown_table
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.runs import range_requests
 from marketdata_assets.months import month_ranges

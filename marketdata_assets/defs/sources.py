@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from marketdata_assets.defs.declare import spec
-from marketdata_assets.defs.metadata import csv_rows, markdown_table, table_schema
+from marketdata_assets.defs.metadata import csv_rows, markdown_table, spec, table_schema
 
 
 def _specs() -> Iterator[dg.AssetSpec]:

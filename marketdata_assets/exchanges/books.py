@@ -1,7 +1,7 @@
 """Order books by price, and the status of one: waiting for its snapshot, live, or broken by a gap in its stream.
 
 The sequence rules of a venue are in its module `book`; what a gap, a duplicate or a crossed book means is the same for
-all venues and defined here.
+all venues and defined here, and so is what a feed offers: live traffic, captures and history go through the same one.
 """
 
 from abc import ABC, abstractmethod
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from hashlib import sha256
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -311,6 +311,40 @@ class BookState:
         self.gaps += 1
         since = min(self.ts_last or ts_recv, ts_recv)  # the clock may have been set back
         return Gap(*self.instrument.key, self.stream, self.last_id, next_id, since, ts_recv, cause)
+
+
+class Feed(Protocol):
+    """The messages of one market, or of all markets of a venue that share a socket. No method raises."""
+
+    books: dict[str, BookState]
+    resync_requests: dict[str, ResyncRequest]  # by the key of the book
+
+    @property
+    def instruments(self) -> Instruments: ...
+
+    def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
+        """What becomes of a message of the socket with this number."""
+
+    def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]:
+        """What becomes of messages that came together, one after the other."""
+
+    def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
+        """What becomes of the response of REST to a request to `url`; a list of instruments updates `instruments`."""
+
+    def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
+        """What it means that the socket with this number was opened again."""
+
+    def checkpoint(self) -> list[FeedCheckpoint]:
+        """What another feed needs to continue between two messages; fast, as it is called while messages wait."""
+
+    def restore(self, raw: bytes, ts_recv: int) -> list[Outcome]:
+        """Continue from a checkpoint as it is in captures: records of the books, and gaps that end there."""
+
+    def forget(self, instrument: str) -> None:
+        """Drop the books of an instrument that nobody follows any more."""
+
+    def stream_of(self, raw: bytes) -> str:
+        """The stream of a message, without the instrument, for counting."""
 
 
 class ChannelBooks(ABC):

@@ -10,7 +10,6 @@ from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.errors import ExchangesError
 from marketdata_assets.exchanges.records import Exchange, MarketType
-from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.exchanges.venue import HistoryClient
 from marketdata_assets.http_client import RetryPolicy
 from marketdata_assets.proxies import LOOPBACK
@@ -61,7 +60,5 @@ async def open_history(
 ) -> AsyncIterator[HistoryClient]:
     """The history client of a market, closed on exit; opening it sends no request."""
     venue, url = venues.find(exchange), hosts.url(exchange, market_type)
-    limits = venue.limits(hosts.budgets, market_type)
-    error_of, body_of = venue.error_of, venue.body_of
-    async with Rest(exchange, url, limits, error_of, body_of=body_of, patience=hosts.patience) as client:
+    async with venue.client(market_type, hosts.budgets, hosts.patience, url=url) as client:
         yield venue.history(client, market_type)

@@ -15,11 +15,10 @@ import msgspec
 from msgspec.structs import replace
 
 from marketdata_assets.exchanges import venues
-from marketdata_assets.exchanges.books import BookState
+from marketdata_assets.exchanges.books import BookState, Feed
 from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.errors import BadCapture, UnknownVenue
-from marketdata_assets.exchanges.feed import Feed
 from marketdata_assets.exchanges.records import DeadLetter, Exchange, Gap, MarketType, Outcome, Record, VenueError
 
 OVERLAP_NS = 1_000_000_000

@@ -8,15 +8,17 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol, runtime_checkable
+from urllib.parse import urlsplit
 
 from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.archive import PublicArchive
-from marketdata_assets.exchanges.feed import Feed
+from marketdata_assets.exchanges.books import Feed
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import DataType, Exchange, MarketType
 from marketdata_assets.exchanges.rest import BodyOf, ErrorOf, Limits, Rest
 from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
 from marketdata_assets.exchanges.venue_adapter import Choice, VenueAdapter
+from marketdata_assets.http_client import RetryPolicy
 
 Source = tuple[Exchange, MarketType | None]
 """What a capture is of. The market is None where one socket carries all markets of a venue."""
@@ -94,7 +96,7 @@ class Venue:
     markets: Mapping[MarketType, VenueMarket]
 
     feed: MakeFeed
-    adapter: Callable[..., VenueAdapter]  # market type and AdapterOptions
+    adapter: Callable[..., VenueAdapter]  # this descriptor, market type and AdapterOptions
     error_of: ErrorOf
     limits: Callable[[BudgetPlace, MarketType], Limits]  # of REST, shared by all processes
     history: Callable[[Rest, MarketType], HistoryClient]
@@ -128,6 +130,21 @@ class Venue:
     simulator: str = ""  # "module:attribute" of the simulated venue of demo and tests
     sample: str = ""  # "module:attribute" of the venue's voice in the sample captures of the demo
     fixtures: tuple[str, ...] = field(default=())  # folders of recorded messages, for tests and fuzzing
+
+    def client(
+        self,
+        market_type: MarketType,
+        budgets: BudgetPlace,
+        patience: RetryPolicy,
+        *,
+        url: str | None = None,
+        host: str | None = None,
+    ) -> Rest:
+        """A client of a market's REST, closed on exit: at its own address, at `url`, or at the same path of `host`."""
+        own = self.markets[market_type].rest
+        address = url or (host + urlsplit(own).path if host else own)
+        limits = self.limits(budgets, market_type)
+        return Rest(self.name, address, limits, self.error_of, body_of=self.body_of, patience=patience)
 
     def source_of(self, address: str) -> Source | None:
         """What comes from an address, which begins with the host name; None when it is not this venue's."""

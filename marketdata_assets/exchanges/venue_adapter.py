@@ -7,14 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, TypedDict
+from typing import Literal, Protocol, TypedDict
 
 from marketdata_assets.budget import BudgetPlace
-from marketdata_assets.exchanges.books import ResyncRequest
+from marketdata_assets.exchanges.books import Feed, ResyncRequest
 from marketdata_assets.exchanges.errors import RequestRejected, VenueRateLimited, VenueUnavailable
-from marketdata_assets.exchanges.feed import Feed
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import Exchange, MarketType, Outcome
+from marketdata_assets.exchanges.records import Exchange, MarketType, Outcome, VenueError
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.http_client import RetryPolicy
 
@@ -58,6 +57,13 @@ class SubscriptionReply:
     retry: tuple[str, ...] = ()  # rate limited: subscribe again later
     reply: bytes | None = None
     leave: str = ""  # why the venue is about to close the socket
+
+    @classmethod
+    def of_error(cls, error: VenueError, keys: Sequence[str]) -> "SubscriptionReply":
+        """What an error about these subscriptions means."""
+        if error.rate_limited:
+            return cls(retry=tuple(keys))
+        return cls(rejected=tuple((key, f"{error.code} {error.message}") for key in keys))
 
 
 @dataclass(frozen=True)
@@ -113,10 +119,21 @@ class AdapterOptions(TypedDict, total=False):
     choices: Mapping[Choice, str]
 
 
+class Descriptor(Protocol):
+    """What an adapter needs of the descriptor of its venue."""
+
+    @property
+    def name(self) -> Exchange: ...
+    @property
+    def feed(self) -> Callable[[MarketType], Feed]: ...
+    def client(
+        self, market_type: MarketType, budgets: BudgetPlace, patience: RetryPolicy, *, host: str | None
+    ) -> Rest: ...
+
+
 class VenueAdapter(ABC):
     """One market of one venue. URLs are of hosts, without paths; by default the venue's own."""
 
-    exchange: Exchange
     data_prefix: bytes | tuple[bytes, ...]  # of every message that carries data, or one of these
     trade_stream: str  # without the instrument
     sequential_trade_ids: bool  # the trades of an instrument are numbered without gaps
@@ -131,6 +148,7 @@ class VenueAdapter(ABC):
 
     def __init__(
         self,
+        venue: Descriptor,
         market_type: MarketType,
         *,
         rest_url: str | None = None,
@@ -139,17 +157,22 @@ class VenueAdapter(ABC):
         depth: int | None = None,
         choices: Mapping[Choice, str] = MappingProxyType({}),
     ) -> None:
-        self.market_type = market_type
-        self.name = f"{self.exchange} {market_type}"
+        self.exchange, self.market_type, self._venue = venue.name, market_type, venue
+        self.name = f"{venue.name} {market_type}"
         self._rest_url, self._socket_url, self._intervals = rest_url, socket_url, tuple(intervals)
         self._choices = choices  # of channels; the adapter's usual ones for the others
         self._depth = depth  # levels of a book on each side; the adapter's usual one where None
+        self.prepare()
 
     @abstractmethod
-    def feed(self) -> Feed: ...
+    def prepare(self) -> None:
+        """Set what else a venue's adapter has."""
 
-    @abstractmethod
-    def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest: ...
+    def feed(self) -> Feed:
+        return self._venue.feed(self.market_type)
+
+    def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
+        return self._venue.client(self.market_type, budgets, patience, host=self._rest_url)
 
     @abstractmethod
     def socket_session(self) -> SocketSession: ...

@@ -7,7 +7,6 @@ history has no time of receipt that means anything: its `local` is `exch`.
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import msgspec
 import polars as pl
@@ -19,9 +18,7 @@ from marketdata_assets.exchanges.tables.schema import FINAL, FINAL_SETTINGS, GAP
 from marketdata_assets.read import columnar
 from marketdata_assets.read.columnar import Where
 from marketdata_assets.read.exchanges import about
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 HOUR = 3_600_000_000_000
 HOURS = 24
@@ -62,7 +59,7 @@ class Day:
 
 
 def days(
-    client: "Client",
+    client: Client,
     record_type: str,
     chosen: Chosen,
     first: dt.date,
@@ -90,21 +87,21 @@ def days(
     return {Day(*values): version for *values, version in fields.iter_rows()}
 
 
-def trades(client: "Client", day: Day, begin: int, end: int) -> pl.DataFrame:
+def trades(client: Client, day: Day, begin: int, end: int) -> pl.DataFrame:
     """Trades received in a span: local, exch (ns), trade_id, price, size, buy. `size` is in contracts where known."""
     fields = "trade_id, price, ifNull(contracts, size) AS size, side = 'buy' AS buy"
     frame = _between(client, "trade", day, begin, end, fields, "trade_id").filter(pl.col("size").is_not_null())
     return frame.with_columns(pl.col("buy").cast(pl.Boolean))
 
 
-def books(client: "Client", day: Day, begin: int, end: int) -> pl.DataFrame:
+def books(client: Client, day: Day, begin: int, end: int) -> pl.DataFrame:
     """Records of books received in a span, as BookEvents takes them."""
     fields = "kind != 'delta' AS whole, ifNull(prev_id, first_id - 1) AS begin, last_id, bids, asks"
     frame = _between(client, "orderbook", day, begin, end, fields, "last_id, whole")
     return frame.with_columns(pl.col("whole").cast(pl.Boolean))
 
 
-def book_gaps(client: "Client", day: Day) -> list[Gap]:
+def book_gaps(client: Client, day: Day) -> list[Gap]:
     """The gaps of the instrument's books."""
     where = about(GAPS.name, day.exchange, day.market_type, day.instrument, None, None)
     found = columnar.read(client, GAPS.name, GAPS.columns, where, ("time",), final=FINAL_SETTINGS)
@@ -112,7 +109,7 @@ def book_gaps(client: "Client", day: Day) -> list[Gap]:
     return [gap for gap in gaps if is_book_gap(gap)]
 
 
-def precisions(client: "Client", record_type: str, day: Day) -> tuple[int, int]:
+def precisions(client: Client, record_type: str, day: Day) -> tuple[int, int]:
     """Digits after the point of prices and sizes of that day, the most of any."""
     if record_type == "trade":
         price, size = DIGITS.format("price"), f"ifNull({DIGITS.format('ifNull(contracts, size)')}, 0)"
@@ -126,9 +123,7 @@ def precisions(client: "Client", record_type: str, day: Day) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-def _between(
-    client: "Client", record_type: str, day: Day, begin: int, end: int, fields: str, order: str
-) -> pl.DataFrame:
+def _between(client: Client, record_type: str, day: Day, begin: int, end: int, fields: str, order: str) -> pl.DataFrame:
     where = _span(record_type, day, begin - HOUR, end + HOUR)
     where.conditions.append(f"local >= {begin} AND local < {end}")
     table = TABLES[record_type].name

@@ -8,30 +8,31 @@ A file that is made of the same rows is left alone. One hour of one instrument i
 """
 
 import datetime as dt
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+from urllib.parse import quote
 
 import polars as pl
 
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.exchanges.records import Exchange, MarketType
-from marketdata_assets.export import exchange_rows, hftbacktest, nautilus, plain
+from marketdata_assets.exchanges.tables.schema import FINAL, TABLES
+from marketdata_assets.export import exchange_rows, hftbacktest, nautilus
 from marketdata_assets.export.book_events import BookEvents
 from marketdata_assets.export.exchange_rows import CannotExport, Chosen, Day
 from marketdata_assets.export.folder import Entry, Manifest, Report, exclusive
 from marketdata_assets.export.versions import digest
 from marketdata_assets.progress import report
 from marketdata_assets.read.books import books
-from marketdata_assets.read.exchanges import RecordType
-from marketdata_assets.read.sources import of_clickhouse
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
-    from marketdata_assets.read.sources import ClickHouse
+from marketdata_assets.read.exchanges import RecordType, about
+from marketdata_assets.read.sources import ClickHouse, of_clickhouse
+from marketdata_assets.state_files import replacing
+from marketdata_assets.stores.clickhouse import naming_failures, quoted
+from marketdata_assets.stores.clients import Client
 
 Layout = Literal["plain", "nautilus", "hftbacktest"]
 MARKET_DATA: tuple[RecordType, ...] = ("trade", "orderbook")
@@ -66,7 +67,7 @@ def export(
     exchange: Exchange | None = None,
     market_type: MarketType | None = None,
     instruments: Sequence[str] | None = None,
-    connection: "ClickHouse | None" = None,
+    connection: ClickHouse | None = None,
 ) -> Report:
     """Make the files of the days `first` to `last` (UTC) equal to the tables; None is all of them.
 
@@ -95,7 +96,7 @@ def export(
 
 
 def _files(
-    client: "Client",
+    client: Client,
     layout: Layout,
     types: Sequence[RecordType],
     chosen: Chosen,
@@ -108,9 +109,7 @@ def _files(
         return _hftbacktest_files(client, types, by_type)
     pairs = [(one, day, version) for one, days in by_type.items() for day, version in sorted(days.items())]
     if layout == "plain":
-        return [
-            File(plain.path_of(one, day), one, day, text, partial(plain.write, one, day)) for one, day, text in pairs
-        ]
+        return [File(path_of(one, day), one, day, text, partial(write, one, day)) for one, day, text in pairs]
     return [
         File(nautilus.path_of(one, day), one, day, text + _gaps(client, one, day), partial(_write_nautilus, one, day))
         for one, day, text in pairs
@@ -118,7 +117,7 @@ def _files(
 
 
 def _hftbacktest_files(
-    client: "Client", types: Sequence[RecordType], by_type: Mapping[RecordType, Mapping[Day, str]]
+    client: Client, types: Sequence[RecordType], by_type: Mapping[RecordType, Mapping[Day, str]]
 ) -> list[File]:
     versions: dict[Day, list[str]] = {}
     for one, days in by_type.items():
@@ -130,7 +129,7 @@ def _hftbacktest_files(
     ]
 
 
-def _made(client: "Client", folder: Path, file: File, manifest: Manifest) -> Report:
+def _made(client: Client, folder: Path, file: File, manifest: Manifest) -> Report:
     """Write a file unless it is made of the same rows."""
     path, name, day = folder / file.path, str(file.path), file.day
     entry = Entry(file.version, file.type, day.exchange, day.market_type, day.instrument, day.date)
@@ -145,7 +144,7 @@ def _made(client: "Client", folder: Path, file: File, manifest: Manifest) -> Rep
     return Report(written=1, rows=rows, bytes=path.stat().st_size)
 
 
-def _write_nautilus(record_type: RecordType, day: Day, client: "Client", path: Path) -> int:
+def _write_nautilus(record_type: RecordType, day: Day, client: Client, path: Path) -> int:
     digits = exchange_rows.precisions(client, record_type, day)
     if record_type == "trade":
         frames = (nautilus.trades(exchange_rows.trades(client, day, *hour)) for hour in day.hours())
@@ -154,11 +153,11 @@ def _write_nautilus(record_type: RecordType, day: Day, client: "Client", path: P
     return nautilus.write(path, day, digits, frames)
 
 
-def _write_hftbacktest(types: Sequence[RecordType], day: Day, client: "Client", path: Path) -> int:
+def _write_hftbacktest(types: Sequence[RecordType], day: Day, client: Client, path: Path) -> int:
     return hftbacktest.write(path, day, _hftbacktest_events(types, day, client))
 
 
-def _hftbacktest_events(types: Sequence[RecordType], day: Day, client: "Client") -> Iterator[hftbacktest.Events]:
+def _hftbacktest_events(types: Sequence[RecordType], day: Day, client: Client) -> Iterator[hftbacktest.Events]:
     events = _book_events(client, day) if "orderbook" in types else None
     for hour in day.hours():
         parts = [hftbacktest.depth(next(events))] if events else []
@@ -167,7 +166,7 @@ def _hftbacktest_events(types: Sequence[RecordType], day: Day, client: "Client")
         yield hftbacktest.by_receipt(parts)
 
 
-def _book_events(client: "Client", day: Day) -> Iterator[pl.DataFrame]:
+def _book_events(client: Client, day: Day) -> Iterator[pl.DataFrame]:
     """The events of each hour; the book of midnight comes first, where it is known."""
     chain = BookEvents(exchange_rows.book_gaps(client, day))
     midnight = books(day.exchange, day.market_type, day.instrument, day.start, connection=client)
@@ -186,7 +185,7 @@ def _book_events(client: "Client", day: Day) -> Iterator[pl.DataFrame]:
         yield events
 
 
-def _gaps(client: "Client", record_type: RecordType, day: Day) -> str:
+def _gaps(client: Client, record_type: RecordType, day: Day) -> str:
     """A fingerprint of the gaps of a book in a day: they decide which of its records are used."""
     if record_type != "orderbook":
         return ""
@@ -205,3 +204,33 @@ def _is_chosen(entry: Entry, types: Sequence[str], chosen: Chosen, first: dt.dat
         and market_type in (None, entry.market_type)
         and (instruments is None or entry.instrument in instruments)
     )
+
+
+IN_PATH = ("exchange", "market_type", "instrument")
+CHUNK = 1 << 20
+PARQUET = "output_format_parquet_string_as_string = 1, output_format_parquet_compression_method = 'zstd'"
+
+
+def path_of(record_type: str, day: Day) -> Path:
+    """Where the records of a day are, below the folder of the export."""
+    parts = {"type": record_type, "exchange": day.exchange, "market_type": day.market_type}
+    parts["instrument"] = quote(day.instrument, safe="")
+    return Path(*(f"{name}={value}" for name, value in parts.items())) / f"{day.date}.parquet"
+
+
+def write(record_type: str, day: Day, client: Client, path: Path) -> int:
+    """Write the records whose `time` is in that day (UTC), in its order; the number of rows."""
+    table = TABLES[record_type]
+    columns = [name for name in (*table.columns, "time") if name not in IN_PATH]
+    midnight = dt.datetime.combine(day.date, dt.time(), dt.UTC)
+    end = midnight + dt.timedelta(days=1)
+    where = about(table.name, day.exchange, day.market_type, day.instrument, midnight, end)
+    order = ["time", *(name for name in ("last_id", "trade_id", "interval", "stream", "ts_recv") if name in columns)]
+    sql = (
+        f"SELECT {', '.join(map(quoted, columns))} FROM {table.name} FINAL WHERE {where}"
+        f" ORDER BY {', '.join(map(quoted, order))} SETTINGS {FINAL}, {PARQUET}"
+    )
+    with replacing(path, path.with_name(f".{path.name}.partial")) as file, naming_failures():
+        stream = client.raw_stream(sql, parameters=where.values, fmt="Parquet")
+        shutil.copyfileobj(stream, file, CHUNK)  # type: ignore[arg-type]
+    return int(pl.scan_parquet(path).select(pl.len()).collect().item())

@@ -6,7 +6,7 @@ Joined to alphas they are columns of lists (see `alphas`); here they are rows.
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -15,12 +15,8 @@ from marketdata_assets.alphas.record_sets import RECORD_SETS, RecordSet, asset_n
 from marketdata_assets.logs import get_logger
 from marketdata_assets.read.columnar import several
 from marketdata_assets.read.errors import NothingLoaded, UnknownColumn, UnknownName
-from marketdata_assets.read.sources import of_mongo
-from marketdata_assets.stores.mongo import CODEC
-
-if TYPE_CHECKING:
-    from marketdata_assets.read.sources import Mongo
-    from marketdata_assets.stores.mongo import Databases
+from marketdata_assets.read.sources import Mongo, of_mongo
+from marketdata_assets.stores.mongo import CODEC, Databases
 
 BATCH = 5_000
 log = get_logger(__name__)
@@ -42,7 +38,7 @@ def alpha_records(
     accounts: str | Sequence[str] | None = None,
     *,
     kind: Kind | None = None,
-    connection: "Mongo | None" = None,
+    connection: Mongo | None = None,
 ) -> pl.DataFrame:
     """Return a record set of alphas, a row per record: account, alpha, and the columns under the API's names.
 
@@ -74,9 +70,7 @@ def alpha_records(
     return pl.DataFrame(columns)
 
 
-def joined(
-    databases: "Databases", record_set: RecordSet, names: Sequence[str], alphas: pl.DataFrame
-) -> list[pl.Series]:
+def joined(databases: Databases, record_set: RecordSet, names: Sequence[str], alphas: pl.DataFrame) -> list[pl.Series]:
     """For each of `alphas` (account, id), what its record set has under `names`: a list for a column, else one value.
 
     Null where it was never fetched. Raises UnknownColumn for a column that no record set has.
@@ -112,7 +106,7 @@ def _slices(values: pl.Series, lengths: Iterable[int | None]) -> Iterator[pl.Ser
         start += length or 0
 
 
-def _accounts(databases: "Databases", record_set: RecordSet, accounts: str | Sequence[str] | None) -> list[str]:
+def _accounts(databases: Databases, record_set: RecordSet, accounts: str | Sequence[str] | None) -> list[str]:
     there = sorted(filter(ACCOUNT.fullmatch, databases[asset_name(record_set)].list_collection_names()))
     if not there:
         raise NothingLoaded(asset_name(record_set))
@@ -124,7 +118,7 @@ def _accounts(databases: "Databases", record_set: RecordSet, accounts: str | Seq
 
 
 def _documents(
-    databases: "Databases",
+    databases: Databases,
     record_set: RecordSet,
     account: str,
     ids: Sequence[str] | None,

@@ -6,11 +6,12 @@ Only these paths leave the server. Documents have no schema: what a value is dec
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import bson
 import msgspec
 import polars as pl
+from pymongo.collection import Collection
 
 from marketdata_assets.alphas import raw_files
 from marketdata_assets.alphas.documents import DATES
@@ -23,13 +24,8 @@ from marketdata_assets.read.alpha_records import joined
 from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.columnar import several
 from marketdata_assets.read.errors import UnknownColumn, UnknownName
-from marketdata_assets.read.sources import of_mongo
+from marketdata_assets.read.sources import Mongo, of_mongo
 from marketdata_assets.stores.mongo import CODEC
-
-if TYPE_CHECKING:
-    from pymongo.collection import Collection
-
-    from marketdata_assets.read.sources import Mongo
 
 When = Literal["dateCreated", "dateModified", "dateSubmitted"]
 OURS = "account"  # the one column that is not of the document: the collection
@@ -61,7 +57,7 @@ def alphas(
     by: When = "dateCreated",
     where: Mapping[str, Any] | None = None,
     columns: Sequence[str] | None = None,
-    connection: "Mongo | None" = None,
+    connection: Mongo | None = None,
 ) -> pl.DataFrame:
     """Return alphas of these accounts, by account, `by` and id.
 
@@ -113,7 +109,7 @@ def _record_columns(wanted: Sequence[str]) -> dict[RecordSet, list[str]]:
 
 
 def _values(
-    collections: "Sequence[Collection[dict[str, Any]]]", kind: Kind, asked: Mapping[str, Any], paths: Sequence[str]
+    collections: Sequence[Collection[dict[str, Any]]], kind: Kind, asked: Mapping[str, Any], paths: Sequence[str]
 ) -> dict[str, list[Any]]:
     """The account and the values at the paths of each document. Raises UnknownColumn for a path that none has."""
     projection = _outermost(dict.fromkeys(paths, 1) | {"_id": int("_id" in paths)})

@@ -7,9 +7,10 @@ Rows have code, time (the exchange's clock) and label, of daily files date inste
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import polars as pl
+import psycopg
 from psycopg import errors as pg
 
 from marketdata_assets.read import columnar
@@ -20,11 +21,8 @@ from marketdata_assets.read.tables import table
 from marketdata_assets.reference.calendar import ZONE
 from marketdata_assets.reference.codes import canonical
 from marketdata_assets.reference.records import Days
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.postgres import naming_failures
-
-if TYPE_CHECKING:
-    import psycopg
-    from clickhouse_connect.driver.client import Client
 
 Source = Literal["minutes", "ticks", "daily"]
 LOT = 100
@@ -43,7 +41,7 @@ ASHARE = r"^\d{6}\.(SH|SZ|BJ)$"
 
 
 def _minutes(
-    connection: "psycopg.Connection", codes: Sequence[str], days: Days, values: Sequence[str], _: int
+    connection: psycopg.Connection, codes: Sequence[str], days: Days, values: Sequence[str], _: int
 ) -> pl.DataFrame:
     found = table(
         "stock_1min_qfq",
@@ -59,7 +57,7 @@ def _minutes(
     return found.with_columns(pl.lit("end").alias("label"), pl.col(pl.Decimal).cast(pl.Float64), *in_shares)
 
 
-def _ticks(client: "Client", codes: Sequence[str], days: Days, values: Sequence[str], minutes: int) -> pl.DataFrame:
+def _ticks(client: Client, codes: Sequence[str], days: Days, values: Sequence[str], minutes: int) -> pl.DataFrame:
     """Runs of so many minutes, aggregated by ClickHouse, so that no more rows than bars leave it; or all minutes."""
     where = Where()
     where.among("symbol", codes)
@@ -75,7 +73,7 @@ def _ticks(client: "Client", codes: Sequence[str], days: Days, values: Sequence[
     return found.select("code", "label", time.cast(pl.Datetime("us")).alias("time"), *values)
 
 
-def _tick_runs(client: "Client", where: Where, values: Sequence[str], minutes: int) -> pl.DataFrame:
+def _tick_runs(client: Client, where: Where, values: Sequence[str], minutes: int) -> pl.DataFrame:
     wanted = "".join(f", {TICK_VALUES[name]} AS {name}" for name in values)
     sql = files(__package__).joinpath("sql/tick_bars.sql").read_text("utf-8")
     sql = sql.replace("{values}", wanted).replace("{where}", str(where))
@@ -96,7 +94,7 @@ def _check_labels(found: pl.DataFrame, least: str, greatest: str) -> None:
 
 
 def _daily(
-    connection: "psycopg.Connection", codes: Sequence[str], days: Days, values: Sequence[str], _: int
+    connection: psycopg.Connection, codes: Sequence[str], days: Days, values: Sequence[str], _: int
 ) -> pl.DataFrame:
     found = table(
         "stock_daily",
@@ -111,17 +109,17 @@ def _daily(
     return found.with_columns(code, pl.col(pl.Decimal).cast(pl.Float64)).rename({"trade_date": "date"})
 
 
-def _loaded_minutes(connection: "psycopg.Connection", codes: Sequence[str] | None) -> dict[str, Days]:
+def _loaded_minutes(connection: psycopg.Connection, codes: Sequence[str] | None) -> dict[str, Days]:
     return _spans(connection, "stock_1min_qfq", "min(first)::date, max(last)::date FROM stock_1min_coverage", codes)
 
 
-def _loaded_daily(connection: "psycopg.Connection", codes: Sequence[str] | None) -> dict[str, Days]:
+def _loaded_daily(connection: psycopg.Connection, codes: Sequence[str] | None) -> dict[str, Days]:
     named = None if codes is None else [in_files(code) for code in codes]
     found = _spans(connection, "stock_daily", "min(trade_date), max(trade_date) FROM stock_daily", named)
     return {code: days for name, days in found.items() if (code := canonical(name)) is not None}
 
 
-def _spans(connection: "psycopg.Connection", table: str, what: str, codes: Sequence[str] | None) -> dict[str, Days]:
+def _spans(connection: psycopg.Connection, table: str, what: str, codes: Sequence[str] | None) -> dict[str, Days]:
     sql = f"SELECT code, {what} WHERE %(codes)s::text[] IS NULL OR code = ANY(%(codes)s) GROUP BY code"
     try:
         with naming_failures():
@@ -131,7 +129,7 @@ def _spans(connection: "psycopg.Connection", table: str, what: str, codes: Seque
     return {code: Days(first, last) for code, first, last in found}
 
 
-def _loaded_ticks(client: "Client", codes: Sequence[str] | None) -> dict[str, Days]:
+def _loaded_ticks(client: Client, codes: Sequence[str] | None) -> dict[str, Days]:
     where = Where()
     where.among("symbol", codes)
     sql = f"SELECT symbol, min(date) AS first, max(date) AS last FROM tick_data WHERE {where} GROUP BY symbol"

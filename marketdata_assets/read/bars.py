@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import polars as pl
 
@@ -17,25 +17,16 @@ from marketdata_assets.read import bar_sources, bounds, columnar
 from marketdata_assets.read.adjusting import Adjust, adjusted
 from marketdata_assets.read.bar_sources import Source
 from marketdata_assets.read.bounds import Moment
-from marketdata_assets.read.errors import (
-    BadMoment,
-    CannotAdjust,
-    MissingFactors,
-    UnknownName,
-)
+from marketdata_assets.read.errors import BadMoment, CannotAdjust, MissingFactors, UnknownName
 from marketdata_assets.read.resampling import MINUTES, VALUES, Frequency, of_days, of_minutes, whole_period
-from marketdata_assets.read.sources import of_clickhouse, of_postgres
+from marketdata_assets.read.sources import ClickHouse, Postgres, of_clickhouse, of_postgres
 from marketdata_assets.read.tables import ashare_codes
 from marketdata_assets.read.ticks import open_days_of
 from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import Calendar, ashares
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.reference.tables import ADJUST_FACTORS
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
-    from marketdata_assets.read.sources import ClickHouse, Postgres
+from marketdata_assets.stores.clients import Client
 
 MAX_CODES, MAX_ROWS = 200, 2_000_000
 """Stocks that are read together, and about how many rows of them at a time."""
@@ -88,7 +79,7 @@ class Factors:
     known: frozenset[dt.date] | None = None
 
     @classmethod
-    def stored(cls, client: "Client", codes: Sequence[str] | None, query: Query) -> "Factors":
+    def stored(cls, client: Client, codes: Sequence[str] | None, query: Query) -> "Factors":
         """The factors in ClickHouse. Raises MissingFactors if those of the as-of day are not known."""
         as_of = query.as_of
         found = cls(stored.adjust_factors(client, codes, as_of), stored.covered(client, ADJUST_FACTORS))
@@ -112,7 +103,7 @@ def bars(
     columns: Sequence[str] | None = None,
     factors: pl.DataFrame | None = None,
     final: bool = False,
-    connection: "Postgres | ClickHouse | None" = None,
+    connection: Postgres | ClickHouse | None = None,
 ) -> pl.DataFrame:
     """Return bars of A-shares of one frequency, whole periods only, by code and time.
 
@@ -245,7 +236,7 @@ class Reader:
 @contextmanager
 def reader(
     query: Query,
-    connection: "Postgres | ClickHouse | None" = None,
+    connection: Postgres | ClickHouse | None = None,
     *,
     values: Sequence[str] = VALUES,
     factors: Factors | None = None,

@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -20,10 +20,7 @@ from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.chains import SNAPSHOT_LATE_NS, Chain, Standing, Whole
 from marketdata_assets.read.exchanges import about, own_names, present
 from marketdata_assets.read.proofs import AHEAD_NS, BookMarket, proven, whole_books
-from marketdata_assets.read.sources import of_clickhouse
-
-if TYPE_CHECKING:
-    from marketdata_assets.read.sources import ClickHouse
+from marketdata_assets.read.sources import ClickHouse, of_clickhouse
 
 DAY_NS = 86_400_000_000_000
 BY_NUMBER = "if(whole, 0, (id - {base_id:Int64}) * 65536 + level)"
@@ -53,7 +50,7 @@ def books(
     at: Moment | int | Iterable[Moment | int],
     *,
     depth: int | None = None,
-    connection: "ClickHouse | None" = None,
+    connection: ClickHouse | None = None,
 ) -> pl.DataFrame:
     """Return the order book at each instant, one row per instant, by time.
 

@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from marketdata_assets.read.errors import NothingLoaded, UnknownColumn, UnknownName
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clickhouse import quoted
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 UNKNOWN_TABLE = 60
 
@@ -52,7 +50,7 @@ def known(table: str, columns: Sequence[str] | None, there: Sequence[str]) -> li
 
 
 def check_names(
-    client: "Client",
+    client: Client,
     table: str,
     column: str,
     frame: pl.DataFrame,
@@ -74,7 +72,7 @@ def check_names(
 
 
 def read(
-    client: "Client",
+    client: Client,
     table: str,
     columns: Sequence[str],
     where: Where,
@@ -89,7 +87,7 @@ def read(
     return ask(client, table, f"{sql} SETTINGS {settings}" if settings else sql, where.values)
 
 
-def ask(client: "Client", table: str, sql: str, values: Mapping[str, Any]) -> pl.DataFrame:
+def ask(client: Client, table: str, sql: str, values: Mapping[str, Any]) -> pl.DataFrame:
     """The result of a query about a table. Raises NothingLoaded when the table does not exist."""
     from clickhouse_connect.driver.exceptions import DatabaseError
 

@@ -5,7 +5,7 @@ Prices and sizes are decimals with 18 digits after the point, as stored.
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import polars as pl
 
@@ -16,12 +16,8 @@ from marketdata_assets.read import bounds, columnar
 from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.columnar import Where, several
 from marketdata_assets.read.errors import AmbiguousName, UnknownName
-from marketdata_assets.read.sources import of_clickhouse
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
-    from marketdata_assets.read.sources import ClickHouse
+from marketdata_assets.read.sources import ClickHouse, of_clickhouse
+from marketdata_assets.stores.clients import Client
 
 RecordType = Literal[
     "trade", "orderbook", "kline", "ticker", "funding_rate", "open_interest", "liquidation", "gap"
@@ -38,7 +34,7 @@ def trades(
     end: Moment | None = None,
     *,
     columns: Sequence[str] | None = None,
-    connection: "ClickHouse | None" = None,
+    connection: ClickHouse | None = None,
 ) -> pl.DataFrame:
     """Return trades, each once, by market, instrument, time and id.
 
@@ -63,7 +59,7 @@ def ohlcv(
     end: Moment | None = None,
     *,
     columns: Sequence[str] | None = None,
-    connection: "ClickHouse | None" = None,
+    connection: ClickHouse | None = None,
 ) -> pl.DataFrame:
     """Return one-minute bars computed from the trades, by market, instrument and `time`, the start of the minute.
 
@@ -97,7 +93,7 @@ def gaps(
     *,
     open_only: bool = False,
     columns: Sequence[str] | None = None,
-    connection: "ClickHouse | None" = None,
+    connection: ClickHouse | None = None,
 ) -> pl.DataFrame:
     """Return gaps in streams, by market, instrument and `time`, when they began by our clock.
 
@@ -124,7 +120,7 @@ def records(
     end: Moment | None = None,
     *,
     columns: Sequence[str] | None = None,
-    connection: "ClickHouse | None" = None,
+    connection: ClickHouse | None = None,
     _more: Sequence[str] = (),
 ) -> pl.DataFrame:
     """Return records of one type, each once, by market, instrument, time and id.
@@ -158,7 +154,7 @@ def records(
 
 
 def read_instruments(
-    client: "Client",
+    client: Client,
     table: str,
     wanted: Sequence[str],
     where: Callable[[str | Sequence[str] | None], Where],
@@ -213,7 +209,7 @@ def about(
     return where
 
 
-def own_names(client: "Client", table: str, market: Where, names: Sequence[str]) -> list[str]:
+def own_names(client: Client, table: str, market: Where, names: Sequence[str]) -> list[str]:
     """The own names of the instruments of a market, or of all, whose own name or symbol is among `names`.
 
     Raises UnknownName for a name that no row of any table has, and AmbiguousName for the symbol of several instruments
@@ -238,7 +234,7 @@ def own_names(client: "Client", table: str, market: Where, names: Sequence[str])
     return list(own)
 
 
-def present(client: "Client", table: str, market: Where, names: Sequence[str]) -> set[str]:
+def present(client: Client, table: str, market: Where, names: Sequence[str]) -> set[str]:
     """Those of the names that are own names of instruments with a row in the table."""
     sql = (
         f"SELECT toString(instrument) AS name FROM {table} WHERE {market} AND instrument IN {{names:Array(String)}}"
@@ -247,7 +243,7 @@ def present(client: "Client", table: str, market: Where, names: Sequence[str]) -
     return set(columnar.ask(client, table, sql, {**market.values, "names": list(names)})["name"])
 
 
-def _instruments(client: "Client", table: str, market: Where, names: Sequence[str] | None) -> pl.DataFrame:
+def _instruments(client: Client, table: str, market: Where, names: Sequence[str] | None) -> pl.DataFrame:
     """Exchange, market type and own name of instruments of all tables, once for each spelling among `names`; sorted."""
     spellings = "[instrument, symbol, replaceAll(symbol, '-', '')]"
     columns = ("exchange", "market_type", "instrument", "symbol")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -18,9 +18,7 @@ from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS
 from marketdata_assets.exchanges.tables.schema import ORDERBOOKS
 from marketdata_assets.read import columnar
 from marketdata_assets.read.chains import WHOLE_DEPTH, Position, Standing, Whole
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 NONE: Mapping[str, str] = {}
 HOUR_NS = 3_600_000_000_000
@@ -41,7 +39,7 @@ def _statement(name: str) -> str:
 class BookMarket:
     """The book of one instrument in the tables."""
 
-    client: "Client"
+    client: Client
     exchange: Exchange
     market_type: MarketType
     instrument: str

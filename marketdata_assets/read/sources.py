@@ -6,40 +6,39 @@ The environment is read first, then the record of the local stack that runs on t
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import psycopg
+from pymongo import MongoClient
 
 from marketdata_assets.local import endpoints
 from marketdata_assets.read.errors import CannotRead
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse, mongo
 from marketdata_assets.stores import postgres as store
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.errors import StoreAway
 
-if TYPE_CHECKING:
-    import psycopg
-    from clickhouse_connect.driver.client import Client
-    from pymongo import MongoClient
-
-    Postgres = str | psycopg.Connection
-    ClickHouse = str | Client
-    Mongo = str | MongoClient[dict[str, Any]]
+Postgres = str | psycopg.Connection
+ClickHouse = str | Client
+Mongo = str | MongoClient[dict[str, Any]]
 
 APPLICATION = "marketdata read"
 T = TypeVar("T")
 
 
-def of_postgres(given: "Postgres | None") -> "AbstractContextManager[psycopg.Connection]":
+def of_postgres(given: Postgres | None) -> AbstractContextManager[psycopg.Connection]:
     """The connection that is given, or one that is closed on leaving. Raises NoServer, CannotRead."""
     return _opened(given, "postgres_dsn", partial(store.connect, autocommit=True, application=APPLICATION))
 
 
-def of_clickhouse(given: "ClickHouse | None") -> "AbstractContextManager[Client]":
+def of_clickhouse(given: ClickHouse | None) -> AbstractContextManager[Client]:
     """The client that is given, or one that is closed on leaving. Raises NoServer, CannotRead."""
     return _opened(given, "clickhouse_url", clickhouse.connect)
 
 
 @contextmanager
-def of_mongo(given: "Mongo | None") -> "Iterator[mongo.Databases]":
+def of_mongo(given: Mongo | None) -> Iterator[mongo.Databases]:
     """The databases of the client that is given, or of one that is closed on leaving. Raises NoServer, CannotRead."""
     connect = partial(mongo.connect, application=APPLICATION)
     with _opened(given, "mongo_uri", connect, mongo.naming_failures) as client:
@@ -50,8 +49,8 @@ def of_mongo(given: "Mongo | None") -> "Iterator[mongo.Databases]":
 def _opened(
     given: str | T | None,
     setting: str,
-    connect: "Callable[[str], AbstractContextManager[T]]",
-    naming_failures: "Callable[[], AbstractContextManager[None]]" = nullcontext,
+    connect: Callable[[str], AbstractContextManager[T]],
+    naming_failures: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Iterator[T]:
     try:
         with naming_failures():

@@ -2,24 +2,20 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
+import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
 from marketdata_assets.read import bounds
 from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.errors import BadMoment, NothingLoaded, OddValue, UnknownColumn, UnknownName
-from marketdata_assets.read.sources import of_postgres
+from marketdata_assets.read.sources import Postgres, of_postgres
 from marketdata_assets.reference import codes as stock_codes
 from marketdata_assets.stores import pgread
 from marketdata_assets.stores.pgread import TIMESTAMPTZ, Column
-
-if TYPE_CHECKING:
-    import psycopg
-
-    from marketdata_assets.read.sources import Postgres
 
 KLINE_SCALES = {"open": 4, "high": 4, "low": 4, "close": 4, "amount": 4, "volume": 0}
 """Digits behind the point of the K-line, whose columns are numerics without any: those of the minutes it is made of."""
@@ -31,7 +27,7 @@ def minute_bars(
     end: Moment | None = None,
     *,
     columns: Sequence[str] | None = None,
-    connection: "Postgres | None" = None,
+    connection: Postgres | None = None,
 ) -> pl.DataFrame:
     """Return minute bars of A-shares, by code and time.
 
@@ -50,7 +46,7 @@ def monthly_kline(
     end: Moment | None = None,
     *,
     columns: Sequence[str] | None = None,
-    connection: "Postgres | None" = None,
+    connection: Postgres | None = None,
 ) -> pl.DataFrame:
     """Return monthly K-lines of A-shares, by code and month.
 
@@ -71,7 +67,7 @@ def table(
     only: Mapping[str, Any] | None = None,
     order: Sequence[str] = (),
     columns: Sequence[str] | None = None,
-    connection: "Postgres | None" = None,
+    connection: Postgres | None = None,
     scales: Mapping[str, int] | None = None,
 ) -> pl.DataFrame:
     """Return rows of any PostgreSQL or TimescaleDB table, such as that of a flow.
@@ -153,7 +149,7 @@ def _of_codes(
     start: Moment | None,
     end: Moment | None,
     columns: Sequence[str] | None,
-    connection: "Postgres | None",
+    connection: Postgres | None,
     scales: Mapping[str, int] | None = None,
 ) -> pl.DataFrame:
     """Rows of a table of bars. Raises UnknownName for a code that no row of the whole table has."""
@@ -175,7 +171,7 @@ def _of_codes(
     return frame
 
 
-def _check_codes(connection: "psycopg.Connection", name: str, codes: Sequence[str]) -> None:
+def _check_codes(connection: psycopg.Connection, name: str, codes: Sequence[str]) -> None:
     """Raise UnknownName for a code that neither a row of the table nor the record of loaded bars has."""
     query = sql.SQL("SELECT 1 FROM {} WHERE code = %s LIMIT 1").format(sql.Identifier(name))
     unknown = [code for code in codes if connection.execute(query, [code]).fetchone() is None]

@@ -6,7 +6,6 @@ A bound that is a date means the exchange's day, one with a time is an instant a
 import datetime as dt
 from collections.abc import Collection, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -14,14 +13,10 @@ from marketdata_assets.read import bounds, columnar
 from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.columnar import Where, several
 from marketdata_assets.read.errors import BadMoment
-from marketdata_assets.read.sources import of_clickhouse
+from marketdata_assets.read.sources import ClickHouse, of_clickhouse
 from marketdata_assets.stores import clickhouse_ledger
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks.tables import FACTORS, ORDER_BOOK, TICK_DATA, Table
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
-    from marketdata_assets.read.sources import ClickHouse
 
 FINAL = "final"
 ZONES_APART = dt.timedelta(days=1)  # so far the day of an exchange may be from that of UTC
@@ -34,7 +29,7 @@ def tick_data(
     *,
     columns: Sequence[str] | None = None,
     final: bool = False,
-    connection: "ClickHouse | None" = None,
+    connection: ClickHouse | None = None,
 ) -> pl.DataFrame:
     """Return minute bars as the providers deliver them, by symbol and `ts` (UTC).
 
@@ -57,7 +52,7 @@ def order_book(
     end: Moment | None = None,
     *,
     columns: Sequence[str] | None = None,
-    connection: "ClickHouse | None" = None,
+    connection: ClickHouse | None = None,
 ) -> pl.DataFrame:
     """Return order book snapshots, by symbol and `ts` (UTC); each side is a list, best price first.
 
@@ -77,7 +72,7 @@ def factors(
     names: str | Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
     final: bool = False,
-    connection: "ClickHouse | None" = None,
+    connection: ClickHouse | None = None,
 ) -> pl.DataFrame:
     """Return factors, one row per symbol, day and factor, in this order.
 
@@ -103,7 +98,7 @@ def _read(
     start: Moment | None,
     end: Moment | None,
     columns: Sequence[str] | None,
-    connection: "ClickHouse | None",
+    connection: ClickHouse | None,
     names: str | Sequence[str] | None = None,
     *,
     final: bool = False,
@@ -140,7 +135,7 @@ def _read(
     return frame.select(requested)
 
 
-def _marked(client: "Client", table: Table, frame: pl.DataFrame) -> pl.DataFrame:
+def _marked(client: Client, table: Table, frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with a column that says whether the day of each row is final; of factors, that of their bars too."""
     months = frame["date"].dt.strftime("%Y-%m").unique().to_list()
     open_days = open_days_of(client, {table.name, TICK_DATA.name}, months).with_columns(pl.lit(False).alias(FINAL))
@@ -148,7 +143,7 @@ def _marked(client: "Client", table: Table, frame: pl.DataFrame) -> pl.DataFrame
     return marked.with_columns(pl.col(FINAL).fill_null(True))
 
 
-def open_days_of(client: "Client", tables: Collection[str], months: Sequence[str]) -> pl.DataFrame:
+def open_days_of(client: Client, tables: Collection[str], months: Sequence[str]) -> pl.DataFrame:
     """The days of symbols (symbol, date) that are not final in one of the tables: provisional, or incomplete."""
     rows = [
         (load.source, dt.date.fromisoformat(state.slice))

@@ -6,7 +6,7 @@ What counts as a disagreement is in `compare`.
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 import psycopg
@@ -16,10 +16,8 @@ from marketdata_assets.reconciliation.compare import BARS, DAILY, DAYS, DISAGREE
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse, ledger, pgread
 from marketdata_assets.stores.bookkeeping import Entry, Finding
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.postgres import connect, create_missing, objections, statement
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 TABLE = "reconciliation"
 CODE_VERSION = "reconciliation-1"
@@ -145,7 +143,7 @@ def _in_postgres(connection: psycopg.Connection, table: str, month: str) -> pl.D
     return pl.concat([DAYS.to_frame(), *blocks]).with_columns(code)
 
 
-def _in_clickhouse(client: "Client", month: str) -> pl.DataFrame:
+def _in_clickhouse(client: Client, month: str) -> pl.DataFrame:
     exists = "SELECT count() AS n FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
     if not clickhouse.read(client, exists, {"name": TICKS})["n"][0]:
         return DAYS.to_frame()

@@ -6,7 +6,6 @@
 import datetime as dt
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -25,15 +24,13 @@ from marketdata_assets.reference.tables import (
     Table,
 )
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 DAYS_AHEAD = 60
 TIMING = r"^(\d{2}:\d{2}-\d{2}:\d{2})?$"
 
 
-def calendar_agrees(client: "Client") -> Finding:
+def calendar_agrees(client: Client) -> Finding:
     """Days on which the stored calendar and the library's differ; both are known there."""
     library = ashares()
     said = stored.rows(client, TRADING_CALENDAR)
@@ -43,7 +40,7 @@ def calendar_agrees(client: "Client") -> Finding:
     return _finding(differ.select("date", "open", "source"), both.height)
 
 
-def known_ahead(client: "Client", today: dt.date) -> Finding:
+def known_ahead(client: Client, today: dt.date) -> Finding:
     """Whether the trading days of the next DAYS_AHEAD days are known."""
     calendar = stored.calendar(client)
     missing = calendar.known.last < today + dt.timedelta(days=DAYS_AHEAD)
@@ -51,7 +48,7 @@ def known_ahead(client: "Client", today: dt.date) -> Finding:
     return _finding(frame, 1)
 
 
-def instruments_consistent(client: "Client") -> Finding:
+def instruments_consistent(client: Client) -> Finding:
     """Instruments that are twice in the table, have no valid symbol or are delisted before they are listed; names that
     overlap."""
     known, names = stored.rows(client, INSTRUMENTS), stored.rows(client, NAME_HISTORY)
@@ -68,14 +65,14 @@ def instruments_consistent(client: "Client") -> Finding:
     return _finding(bad, known.height + names.height)
 
 
-def files_read(client: "Client", folder: Path, tables: Collection[str]) -> Finding:
+def files_read(client: Client, folder: Path, tables: Collection[str]) -> Finding:
     """Dropped files of some tables that cannot be read, so that nothing of them is loaded."""
     found = [one for one in file_states.entries(client, folder) if table_of(one.file) in tables]
     failed = [{"file": one.file, "cause": one.reason} for one in found if one.state is FileState.FAILED]
     return Finding(len(failed), tuple(failed[:EXAMPLES]), len(found))
 
 
-def suspensions_consistent(client: "Client", months: Iterable[str]) -> Finding:
+def suspensions_consistent(client: Client, months: Iterable[str]) -> Finding:
     """Suspensions on a day without trading, or at a time that is no span such as 09:30-10:00."""
     rows, sessions = _months(client, SUSPENSIONS, months), stored.calendar(client).sessions
     closed = ~pl.col("date").is_in(pl.Series(sessions, dtype=pl.Date).implode())
@@ -84,7 +81,7 @@ def suspensions_consistent(client: "Client", months: Iterable[str]) -> Finding:
     return _finding(rows.filter(wrong).select("symbol", "date", "timing"), rows.height)
 
 
-def factors_monotone(client: "Client", months: Iterable[str]) -> Finding:
+def factors_monotone(client: Client, months: Iterable[str]) -> Finding:
     """Cumulative factors that fall from a day to the next one loaded: only a consolidation of shares does that."""
     rows = _months(client, ADJUST_FACTORS, months).sort("symbol", "date")
     before = pl.col("adj_factor").shift(1).over("symbol")
@@ -92,14 +89,14 @@ def factors_monotone(client: "Client", months: Iterable[str]) -> Finding:
     return _finding(falls.select("symbol", "date", "before", "adj_factor"), rows.height)
 
 
-def limits_ordered(client: "Client", months: Iterable[str]) -> Finding:
+def limits_ordered(client: Client, months: Iterable[str]) -> Finding:
     """Limits of prices that are not positive, or the upper of which is not above the lower."""
     rows = _months(client, PRICE_LIMITS, months)
     wrong = (pl.col("down") <= 0) | (pl.col("up") <= pl.col("down"))
     return _finding(rows.filter(wrong).select("symbol", "date", "up", "down"), rows.height)
 
 
-def _months(client: "Client", table: Table, months: Iterable[str]) -> pl.DataFrame:
+def _months(client: Client, table: Table, months: Iterable[str]) -> pl.DataFrame:
     frames = [stored.of_days(client, table, Days.month(month)) for month in sorted(set(months))]
     return pl.concat([table.columns.to_frame(), *frames])
 

@@ -7,7 +7,7 @@ been suspended. What a table has, and of which stocks and days it should have an
 import datetime as dt
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -18,9 +18,7 @@ from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.reference.stored import Suspensions
 from marketdata_assets.reference.tables import NAME_HISTORY
 from marketdata_assets.stores.bookkeeping import Finding
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 SESSION_MINUTES = 240
 PLAUSIBLE = 0.95
@@ -51,7 +49,7 @@ class Reference:
     names: pl.DataFrame = field(default_factory=NAME_HISTORY.columns.to_frame)
 
     @classmethod
-    def of(cls, client: "Client", days: Days) -> "Reference":
+    def of(cls, client: Client, days: Days) -> "Reference":
         """What is stored about some days."""
         listings = {one.symbol: one for one in stored.listings(client)}
         changes = stored.code_changes(client)

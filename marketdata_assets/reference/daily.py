@@ -9,7 +9,6 @@ import asyncio
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -23,9 +22,7 @@ from marketdata_assets.reference.load import SOURCE, Outcome, Provider, Run, Uni
 from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import SUSPENSIONS, TABLES, DailyName, Table, ensure
 from marketdata_assets.stores import clickhouse_ledger as ledger
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 RECHECKED_DAYS = 2
 """The newest trading days before today that are requested again in each load of their month."""
@@ -50,7 +47,7 @@ def load_days(
 
 
 def due_months(
-    client: "Client", name: DailyName, months: Sequence[str], now: dt.datetime, calendar: Calendar
+    client: Client, name: DailyName, months: Sequence[str], now: dt.datetime, calendar: Calendar
 ) -> list[str]:
     """The months with a closed trading day that is not covered; a provisional trading day is not missed."""
     ensure(client)

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import polars as pl
 
@@ -34,9 +34,7 @@ from marketdata_assets.reference.tables import (
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
 from marketdata_assets.stores.clickhouse_rewrite import staged
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 log = get_logger(__name__)
 
@@ -110,7 +108,7 @@ class UnitReport:
 class Run:
     """What all units of one load share. `turns` is where the writers of this machine wait for each other."""
 
-    client: "Client"
+    client: Client
     sources: Sources
     run_id: str
     now: dt.datetime

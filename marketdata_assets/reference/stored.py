@@ -6,7 +6,7 @@ What was never loaded is unknown. Where a table does not exist, the calendar is 
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -24,9 +24,7 @@ from marketdata_assets.reference.tables import (
 )
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 
 @dataclass(frozen=True)
@@ -49,37 +47,35 @@ class Suspensions:
         return frozenset(self.frame.filter(pl.col("timing") == "").select("symbol", "date").iter_rows())
 
 
-def calendar(client: "Client") -> Calendar:
+def calendar(client: Client) -> Calendar:
     """The library's calendar, corrected and extended by what the exchanges say of days."""
     said = rows(client, TRADING_CALENDAR).select("date", "open")
     return ashares().corrected(said.iter_rows())
 
 
-def listings(client: "Client") -> list[Listing]:
+def listings(client: Client) -> list[Listing]:
     """All stocks by symbol, the delisted ones and those that no source names any more included."""
     found = rows(client, INSTRUMENTS).select("symbol", "name", "listed", "delisted", "status")
     return [Listing(**row) for row in found.iter_rows(named=True)]
 
 
-def name_history(client: "Client") -> pl.DataFrame:
+def name_history(client: Client) -> pl.DataFrame:
     """The names that stocks had: symbol, name, first, last (null for the present one), reason, source, seen."""
     return rows(client, NAME_HISTORY)
 
 
-def code_changes(client: "Client") -> pl.DataFrame:
+def code_changes(client: Client) -> pl.DataFrame:
     """Stocks that got another code: old, new and the first day of the new one, with source and seen."""
     return rows(client, CODE_CHANGES)
 
 
-def suspensions(client: "Client", days: Days) -> Suspensions:
+def suspensions(client: Client, days: Days) -> Suspensions:
     """The suspensions of some days."""
     found = of_days(client, SUSPENSIONS, days).select("symbol", "date", "timing")
     return Suspensions(found, covered(client, SUSPENSIONS, days))
 
 
-def adjust_factors(
-    client: "Client", symbols: Iterable[str] | None = None, until: dt.date | None = None
-) -> pl.DataFrame:
+def adjust_factors(client: Client, symbols: Iterable[str] | None = None, until: dt.date | None = None) -> pl.DataFrame:
     """Cumulative factors, by symbol and date: symbol, date, adj_factor.
 
     A row for the first day that is loaded of a symbol, and for each day on which the factor changes, up to `until`.
@@ -97,18 +93,18 @@ def adjust_factors(
     return _read(client, ADJUST_FACTORS, sql, bound, ["symbol", "date", "adj_factor"])
 
 
-def price_limits(client: "Client", days: Days, symbols: Iterable[str] | None = None) -> pl.DataFrame:
+def price_limits(client: Client, days: Days, symbols: Iterable[str] | None = None) -> pl.DataFrame:
     """The limits of prices in some days, in yuan, by symbol and date: symbol, date, up, down."""
     return of_days(client, PRICE_LIMITS, days, symbols).select("symbol", "date", "up", "down")
 
 
-def has_limits(client: "Client") -> bool:
+def has_limits(client: Client) -> bool:
     """Whether there is a table of limits."""
     return _exists(client, PRICE_LIMITS.name)
 
 
 def limit_digests(
-    client: "Client", months: Iterable[str], closed: dt.date, symbols: Iterable[str] | None = None
+    client: Client, months: Iterable[str], closed: dt.date, symbols: Iterable[str] | None = None
 ) -> dict[tuple[str, str], str]:
     """A digest of the limits of a symbol's days up to `closed`, by symbol and month; none of a month without limits."""
     if not has_limits(client):
@@ -123,7 +119,7 @@ def limit_digests(
     return {(symbol, month): digest for symbol, month, digest in found.iter_rows()}
 
 
-def covered(client: "Client", table: Table, days: Days | None = None) -> frozenset[dt.date]:
+def covered(client: Client, table: Table, days: Days | None = None) -> frozenset[dt.date]:
     """The days of a daily table that are answered in full, of `days` or of all."""
     if not _exists(client, ledger.LEDGER):
         return frozenset()
@@ -132,14 +128,14 @@ def covered(client: "Client", table: Table, days: Days | None = None) -> frozens
     return frozenset(day for day in known if days is None or days.first <= day <= days.last)
 
 
-def rows(client: "Client", table: Table) -> pl.DataFrame:
+def rows(client: Client, table: Table) -> pl.DataFrame:
     """All rows of a table, ordered by its keys; none when it does not exist."""
     names = ", ".join(map(clickhouse.quoted, table.columns))
     sql = f"SELECT {names} FROM {table.name} ORDER BY {', '.join(table.keys)}"
     return _read(client, table, sql, {}, table.columns.names())
 
 
-def of_days(client: "Client", table: Table, days: Days, symbols: Iterable[str] | None = None) -> pl.DataFrame:
+def of_days(client: Client, table: Table, days: Days, symbols: Iterable[str] | None = None) -> pl.DataFrame:
     """All columns of the rows of a daily table in some days, ordered by its keys; none when it does not exist."""
     keep, bound = _named(symbols)
     where = _where(["date BETWEEN %(first)s AND %(last)s", *keep])
@@ -155,13 +151,13 @@ def _where(conditions: list[str]) -> str:
     return f"WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
-def _read(client: "Client", table: Table, sql: str, bound: dict[str, Any], names: list[str]) -> pl.DataFrame:
+def _read(client: Client, table: Table, sql: str, bound: dict[str, Any], names: list[str]) -> pl.DataFrame:
     schema = pl.Schema({name: table.columns[name] for name in names})
     if not _exists(client, table.name):
         return schema.to_frame()
     return clickhouse.read(client, sql, bound).select(names).cast(schema)
 
 
-def _exists(client: "Client", name: str) -> bool:
+def _exists(client: Client, name: str) -> bool:
     sql = "SELECT count() AS n FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
     return bool(clickhouse.read(client, sql, {"name": name})["n"][0])

@@ -5,15 +5,13 @@ How they are read is in `stored`, how they are written in `load`.
 
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import polars as pl
 
 from marketdata_assets.stores import clickhouse_ledger
 from marketdata_assets.stores.clickhouse import create
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 _SOURCE = {"source": pl.String(), "seen": pl.Datetime("ms", "UTC")}
 
@@ -84,7 +82,7 @@ TABLES = {
 }
 
 
-def ensure(client: "Client") -> None:
+def ensure(client: Client) -> None:
     """Create the tables and the ledger where they are missing; safe to call at any time."""
     clickhouse_ledger.ensure(client)
     text = files(__package__).joinpath("sql/tables.sql").read_text("utf-8")

@@ -2,12 +2,13 @@
 
 import dagster as dg
 
+from marketdata_assets.fanout import Fanout
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.resources.brain import Brain
 from marketdata_assets.resources.files import AlphaFiles, BarFiles, Exchanges, FlowFiles
 from marketdata_assets.resources.servers import ClickHouse, Health, Mongo, Nats, Postgres
 from marketdata_assets.resources.ticks import Ticks
-from marketdata_assets.resources.workers import Workers
+from marketdata_assets.settings import Settings
 
 __all__ = [
     "AlphaFiles",
@@ -26,6 +27,17 @@ __all__ = [
     "by_name",
     "definitions",
 ]
+
+
+class Workers(dg.ConfigurableResource):
+    """Processes of one fan-out. `count` 0 means MARKETDATA_WORKERS, else one per core."""
+
+    count: int = 0
+
+    def fanout(self, *preload: str) -> Fanout:
+        """A pool whose workers have the modules `preload` imported, or a cluster by MARKETDATA_RAY_ADDRESS."""
+        settings = Settings()
+        return Fanout(self.count or settings.workers or 0, preload, settings.ray_address)
 
 
 def definitions() -> dict[str, dg.ResourceDefinition]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import dagster as dg
 
@@ -21,12 +21,11 @@ from marketdata_assets.secret_values import without_password
 from marketdata_assets.server_versions import ServerTooOld, require
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse_address
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.postgres import connect, timescaledb_is_loaded
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
-    from marketdata_assets.stores.mongo import Databases, Server
+    from marketdata_assets.stores import mongo
 
 
 @dataclass(frozen=True)
@@ -84,19 +83,22 @@ def median_ms(call: Callable[[], object], times: int = 5) -> float:
     return median(timeit.repeat(call, number=1, repeat=times)) * 1000
 
 
-class Postgres(dg.ConfigurableResource):
-    """A PostgreSQL database. An empty `url` means MARKETDATA_POSTGRES_DSN, else the running local stack."""
+class Server(dg.ConfigurableResource):
+    """A server. An empty `url` means the variable of its store, else the running local stack."""
 
     url: str = ""
+
+    setting: ClassVar[str]
+    """The field of Endpoints."""
 
     @property
     def dsn(self) -> str:
         """The connection string; raises NoServer when nothing names one."""
-        return self.url or endpoints.address(Settings(), "postgres_dsn")
+        return self.url or endpoints.address(Settings(), self.setting)
 
     def check(self) -> Health:
-        """Ask for versions, TimescaleDB's edition and the latency of a query."""
-        return examine("postgres_dsn", self.url, _ask_postgres)
+        """Ask the server what it is, how fast it answers and what is missing."""
+        return examine(self.setting, self.url, ASK[self.setting])
 
 
 def _ask_postgres(url: str) -> Health:
@@ -120,36 +122,6 @@ def _ask_postgres(url: str) -> Health:
     return Health("Postgres", True, without_password(url), server.postgres, edition, latency, missing, remedy)
 
 
-class Mongo(dg.ConfigurableResource):
-    """A MongoDB server. An empty `url` means MARKETDATA_MONGO_URI, else the running local stack."""
-
-    url: str = ""
-
-    @property
-    def uri(self) -> str:
-        """The connection string; raises NoServer when nothing names one."""
-        return self.url or endpoints.address(Settings(), "mongo_uri")
-
-    @property
-    def server(self) -> "Server":
-        """The server, and the names that MARKETDATA_MONGO_DATABASES gives to databases."""
-        from marketdata_assets.stores.mongo import Server
-
-        return Server(self.uri, Settings().mongo_databases)
-
-    @contextmanager
-    def databases(self) -> Iterator["Databases"]:
-        """The databases by the project's names; the connection is closed on leaving."""
-        from marketdata_assets.stores import mongo
-
-        with mongo.databases(self.server) as databases:
-            yield databases
-
-    def check(self) -> Health:
-        """Ask for the version and the latency of a ping; warn of writes that are not journaled."""
-        return examine("mongo_uri", self.url, _ask_mongo)
-
-
 def _ask_mongo(url: str) -> Health:
     from pymongo import MongoClient
 
@@ -159,40 +131,42 @@ def _ask_mongo(url: str) -> Health:
         require("MongoDB", str(build["version"]))
         latency = median_ms(lambda: client.admin.command("ping"))
         journaled = bool(client.write_concern.document.get("j"))
-    missing, remedy = [], []
-    if not journaled:
-        missing.append("acknowledged writes may be lost when the server is killed")
-        remedy.append("add ?journal=true to the URI")
+    missing = () if journaled else ("acknowledged writes may be lost when the server is killed",)
+    remedy = "" if journaled else "add ?journal=true to the URI"
     edition = "MongoDB" if build.get("gitVersion") and "secantus" not in str(build).lower() else "Mongo-wire server"
     version = str(build["version"])
-    return Health("MongoDB", True, without_password(url), version, edition, latency, tuple(missing), "; ".join(remedy))
+    return Health("MongoDB", True, without_password(url), version, edition, latency, missing, remedy)
+
+
+class Postgres(Server):
+    """A PostgreSQL database, by MARKETDATA_POSTGRES_DSN."""
+
+    setting = "postgres_dsn"
+
+
+class Mongo(Server):
+    """A MongoDB server, by MARKETDATA_MONGO_URI."""
+
+    setting = "mongo_uri"
+
+    @property
+    def server(self) -> "mongo.Server":
+        """The server, and the names that MARKETDATA_MONGO_DATABASES gives to databases."""
+        from marketdata_assets.stores import mongo
+
+        return mongo.Server(self.dsn, Settings().mongo_databases)
+
+    @contextmanager
+    def databases(self) -> Iterator["mongo.Databases"]:
+        """The databases by the project's names; the connection is closed on leaving."""
+        from marketdata_assets.stores import mongo
+
+        with mongo.databases(self.server) as databases:
+            yield databases
 
 
 NODE_PROBES = 4
 """Connections on which doctor asks which node answers."""
-
-
-class ClickHouse(dg.ConfigurableResource):
-    """A ClickHouse server. An empty `url` means MARKETDATA_CLICKHOUSE_URL, else the running local stack."""
-
-    url: str = ""
-
-    @property
-    def dsn(self) -> str:
-        """The connection string; raises NoServer when nothing names one."""
-        return self.url or endpoints.address(Settings(), "clickhouse_url")
-
-    @contextmanager
-    def client(self) -> Iterator["Client"]:
-        """A client that is closed on leaving."""
-        from marketdata_assets.stores.clickhouse import connect
-
-        with connect(self.dsn) as client:
-            yield client
-
-    def check(self) -> Health:
-        """Ask for the version, the latency of a query, and what the server is: one node, a replica of a cluster."""
-        return examine("clickhouse_url", self.url, _ask_clickhouse)
 
 
 def _ask_clickhouse(url: str) -> Health:
@@ -221,7 +195,7 @@ def _ask_clickhouse(url: str) -> Health:
 
 
 @contextmanager
-def _client(address: str) -> Iterator["Client"]:
+def _client(address: str) -> Iterator[Client]:
     from marketdata_assets.stores import clickhouse
 
     client = clickhouse.opened(address, {"connect_timeout": 3}, own_pool=True)
@@ -231,19 +205,18 @@ def _client(address: str) -> Iterator["Client"]:
         client.close()
 
 
-class Nats(dg.ConfigurableResource):
-    """A NATS server. An empty `url` means MARKETDATA_NATS_URL, else the running local stack."""
+class ClickHouse(Server):
+    """A ClickHouse server, by MARKETDATA_CLICKHOUSE_URL."""
 
-    url: str = ""
+    setting = "clickhouse_url"
 
-    @property
-    def server(self) -> str:
-        """The server's URL; raises NoServer when nothing names one."""
-        return self.url or endpoints.address(Settings(), "nats_url")
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """A client that is closed on leaving."""
+        from marketdata_assets.stores.clickhouse import connect
 
-    def check(self) -> Health:
-        """Ask for the version, the round trip and whether JetStream is on."""
-        return examine("nats_url", self.url, lambda url: asyncio.run(_ask_nats(url)))
+        with connect(self.dsn) as client:
+            yield client
 
 
 async def _ask_nats(url: str) -> Health:
@@ -266,13 +239,26 @@ async def _ask_nats(url: str) -> Health:
         await client.close()
     text = f"{version.major}.{version.minor}.{version.patch}"
     require("NATS", text)
-    missing, remedy = [], []
-    if not jetstream:
-        missing.append("JetStream is off")
-        remedy.append("add jetstream {} to the server's configuration")
+    missing = () if jetstream else ("JetStream is off",)
+    remedy = "" if jetstream else "add jetstream {} to the server's configuration"
     edition = "JetStream" if jetstream else "core"
-    return Health("NATS", True, without_password(url), text, edition, latency, tuple(missing), "; ".join(remedy))
+    return Health("NATS", True, without_password(url), text, edition, latency, missing, remedy)
 
 
 async def _quiet(error: Exception) -> None:
     """The last error is raised."""
+
+
+class Nats(Server):
+    """A NATS server, by MARKETDATA_NATS_URL."""
+
+    setting = "nats_url"
+
+
+ASK: dict[str, Callable[[str], Health]] = {
+    "postgres_dsn": _ask_postgres,
+    "mongo_uri": _ask_mongo,
+    "clickhouse_url": _ask_clickhouse,
+    "nats_url": lambda url: asyncio.run(_ask_nats(url)),
+}
+"""The health of the server at an address."""

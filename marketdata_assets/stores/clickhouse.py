@@ -8,7 +8,7 @@ import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,10 +17,8 @@ from marketdata_assets.proxies import environment_proxy
 from marketdata_assets.secret_values import hide
 from marketdata_assets.server_versions import ServerTooOld, require
 from marketdata_assets.stores import clickhouse_address, clickhouse_ddl
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.errors import StoreAway, StoreFull
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 STORE = "ClickHouse"
 AWAY = (32, 95, 209, 210, 225, 236, 242, 279, 319, 425, 517, 999)
@@ -63,7 +61,7 @@ def naming_failures() -> Iterator[None]:
 
 
 @contextmanager
-def connect(url: str, *, timeout_seconds: float | None = None, connect_seconds: float = 10) -> Iterator["Client"]:
+def connect(url: str, *, timeout_seconds: float | None = None, connect_seconds: float = 10) -> Iterator[Client]:
     """A client that threads may share, closed on leaving, with named failures.
 
     A server without a response for `timeout_seconds` is unavailable; by default the client waits for five minutes.
@@ -85,7 +83,7 @@ def connect(url: str, *, timeout_seconds: float | None = None, connect_seconds: 
             client.close()
 
 
-def opened(url: str, options: Mapping[str, Any], *, own_pool: bool = False) -> "Client":
+def opened(url: str, options: Mapping[str, Any], *, own_pool: bool = False) -> Client:
     """A client, to be closed; with `own_pool` its connections are not those of earlier clients.
 
     Raises ServerTooOld, also where the server does not understand what the library asks.
@@ -117,7 +115,7 @@ def opened(url: str, options: Mapping[str, Any], *, own_pool: bool = False) -> "
     return client
 
 
-def create(client: "Client", script: str) -> None:
+def create(client: Client, script: str) -> None:
     """Run a script's statements that create what is missing, on all replicas when the client is of a cluster.
 
     A user who only reads may call it for what exists.
@@ -139,7 +137,7 @@ def create(client: "Client", script: str) -> None:
                 raise
 
 
-def _is_created(client: "Client", name: str, statement: str) -> bool:
+def _is_created(client: Client, name: str, statement: str) -> bool:
     """Whether this node has the table, or the view as it is now; a statement for a cluster takes long."""
     sql = "SELECT comment FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
     found = read(client, sql, {"name": name})["comment"].to_list()
@@ -153,14 +151,14 @@ def quoted(name: str) -> str:
     return f"`{name}`"
 
 
-def read(client: "Client", sql: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
+def read(client: Client, sql: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
     """The result of a query. Values are bound, as `{name:Type}` or, for long lists, as `%(name)s`; times stay UTC."""
     with naming_failures():
         data = client.raw_query(sql, parameters=None if parameters is None else dict(parameters), fmt="ArrowStream")
     return pl.read_ipc_stream(io.BytesIO(data))
 
 
-def insert(client: "Client", table: str, frame: pl.DataFrame, dictionaries: Sequence[str] = ()) -> None:
+def insert(client: Client, table: str, frame: pl.DataFrame, dictionaries: Sequence[str] = ()) -> None:
     """Append `frame` to `table`, column by name; `dictionaries` are texts of few values, which go over once each.
 
     A table that readers look at sees it arrive in pieces, and some of them may stay when this raises.

@@ -9,15 +9,13 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.stores import clickhouse, clickhouse_ddl
 from marketdata_assets.stores.clickhouse import naming_failures, quoted, read
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.errors import StoreAway, UnsupportedServer
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 HEADER = "X-Marketdata-Cluster"
 """Carries the cluster's name with a client; the server ignores it."""
@@ -59,7 +57,7 @@ class Server:
         return [(name, engine) for name, engine in self.tables if _OWN.match(name) and engine.endswith("MergeTree")]
 
 
-def cluster_of(client: "Client") -> str:
+def cluster_of(client: Client) -> str:
     """The cluster that the client was connected with, or empty."""
     return str(getattr(client, "headers", {}).get(HEADER, ""))
 
@@ -78,7 +76,7 @@ def join(client: Any, cluster: str) -> None:
         _claim(client, cluster)
 
 
-def examine(client: "Client", cluster: str = "") -> Server:
+def examine(client: Client, cluster: str = "") -> Server:
     """Ask the server what it is, in its own tables."""
     sql = """
         SELECT
@@ -106,7 +104,7 @@ def examine(client: "Client", cluster: str = "") -> Server:
     )
 
 
-def check(client: "Client") -> None:
+def check(client: Client) -> None:
     """Raise UnsupportedServer before tables are created or written on a server that no cluster was named for."""
     if not cluster_of(client):
         refuse(examine(client))
@@ -170,7 +168,7 @@ def node_of(client: Any) -> str:
     return str(answer.headers.get(NODE_HEADER, ""))
 
 
-def writer(client: "Client", cluster: str) -> str:
+def writer(client: Client, cluster: str) -> str:
     """The name of the writing node, as far as nodes of the cluster that answer know it; empty if none does."""
     from clickhouse_connect.driver.exceptions import DatabaseError
 
@@ -182,7 +180,7 @@ def writer(client: "Client", cluster: str) -> str:
     return ""
 
 
-def create_local_copy(client: "Client", name: str, table: str) -> None:
+def create_local_copy(client: Client, name: str, table: str) -> None:
     """Create an empty table with the structure of another, on this node alone: the copy of a replicated one is not."""
     sql = f"CREATE TABLE {quoted(name)} AS {quoted(table)}"
     if cluster_of(client):
@@ -194,7 +192,7 @@ def create_local_copy(client: "Client", name: str, table: str) -> None:
         client.command(sql)
 
 
-def _is_writer(client: "Client", cluster: str) -> bool:
+def _is_writer(client: Client, cluster: str) -> bool:
     """Whether this node is the writing node. Raises StoreAway when it cannot write now, UnsupportedServer."""
     sql = f"""
         SELECT comment, (SELECT any(is_readonly) FROM system.replicas
@@ -211,7 +209,7 @@ def _is_writer(client: "Client", cluster: str) -> bool:
     return False
 
 
-def _catch_up(client: "Client") -> None:
+def _catch_up(client: Client) -> None:
     """Apply what the writing node before this one has published: a publish clones what this node has."""
     from clickhouse_connect.driver.exceptions import DatabaseError
 
@@ -227,7 +225,7 @@ def _catch_up(client: "Client") -> None:
             raise StoreAway(clickhouse.STORE, cause) from error
 
 
-def _claim(client: "Client", cluster: str) -> None:
+def _claim(client: Client, cluster: str) -> None:
     from clickhouse_connect.driver.exceptions import DatabaseError
 
     path = clickhouse_ddl.REPLICA_PATH.replace("{table}", WRITER)

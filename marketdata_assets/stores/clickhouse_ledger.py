@@ -8,16 +8,14 @@ unit is marked pending; a writer that dies in between costs a repeated load and 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 import polars as pl
 
 from marketdata_assets.stores import clickhouse, schema_version
 from marketdata_assets.stores.bookkeeping import LOADED, Entry, Quarantined, Reject
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 LEDGER = "marketdata_ledger_rows"
 COMMITTED, ATTEMPTED = "committed", "attempt"
@@ -99,7 +97,7 @@ class Load(Entry):
         return self.content_hash == PENDING
 
 
-def ensure(client: "Client") -> None:
+def ensure(client: Client) -> None:
     """Create the ledger where it is missing; safe to call at any time. Raises TerminalError."""
     schema_version.ensure_clickhouse(client, [LEDGER])
     text = files(__package__).joinpath("sql/clickhouse_ledger.sql").read_text("utf-8")
@@ -107,7 +105,7 @@ def ensure(client: "Client") -> None:
 
 
 def table(
-    client: "Client", dataset: str, units: Iterable[str] | None = None, sources: Iterable[str] | None = None
+    client: Client, dataset: str, units: Iterable[str] | None = None, sources: Iterable[str] | None = None
 ) -> pl.DataFrame:
     """The rows of the view, of some units and sources or of all, ordered by source and unit; slices are one text."""
     sql = "SELECT * FROM marketdata_ledger WHERE dataset = %(dataset)s"
@@ -127,7 +125,7 @@ def table(
 
 
 def entries(
-    client: "Client", dataset: str, units: Iterable[str] | None = None, sources: Iterable[str] | None = None
+    client: Client, dataset: str, units: Iterable[str] | None = None, sources: Iterable[str] | None = None
 ) -> list[Load]:
     """The ledger of some units and sources or of all, ordered by source and unit, without the rejected rows."""
     names = [field.name for field in fields(Load) if field.name not in ("rejects", "states", "superseded")]
@@ -149,30 +147,30 @@ def states_of(text: str) -> tuple[SliceState, ...]:
     return _states.decode(text) if text else ()
 
 
-def next_version(client: "Client") -> int:
+def next_version(client: Client) -> int:
     """A version above all that are recorded."""
     return int(clickhouse.read(client, f"SELECT {NEXT_VERSION} AS version")["version"][0])
 
 
-def record(client: "Client", loads: Sequence[Load], version: int) -> None:
+def record(client: Client, loads: Sequence[Load], version: int) -> None:
     """Record committed rows and the outcome of their attempt, with the rejected rows."""
     committed = [_row(load, COMMITTED, version) for load in loads]
     _write(client, committed + [row | {"aspect": ATTEMPTED} | _NO_REJECTS for row in committed])
 
 
-def record_pending(client: "Client", loads: Sequence[Load], version: int) -> None:
+def record_pending(client: Client, loads: Sequence[Load], version: int) -> None:
     """Record that a publish is pending: the slices and row counts of `loads`, and no content hash."""
     pending: dict[str, Any] = {"content_hash": PENDING, "outcome": "failed", "error": INTERRUPTED, **_NO_REJECTS}
     _write(client, [_row(load, COMMITTED, version) | pending for load in loads])
 
 
-def record_attempts(client: "Client", loads: Sequence[Load]) -> None:
+def record_attempts(client: Client, loads: Sequence[Load]) -> None:
     """Record only the outcome of an attempt, with its rejected rows; the committed entry is unchanged."""
     version = next_version(client)
     _write(client, [_row(load, ATTEMPTED, version) for load in loads])
 
 
-def record_unwritten(client: "Client", loads: Sequence[Load]) -> None:
+def record_unwritten(client: Client, loads: Sequence[Load]) -> None:
     """Record new facts of units whose rows were not touched.
 
     `loads` describe the rows of their `version`; a publish in the meantime has a newer one and takes precedence.
@@ -182,14 +180,14 @@ def record_unwritten(client: "Client", loads: Sequence[Load]) -> None:
     _write(client, committed + [row | {"aspect": ATTEMPTED, "version": attempt} | _NO_REJECTS for row in committed])
 
 
-def forget(client: "Client", dataset: str, sources: Iterable[str]) -> None:
+def forget(client: Client, dataset: str, sources: Iterable[str]) -> None:
     """Delete the entries of some sources in all units, with their rejected rows; the log of attempts is kept."""
     where = "dataset = %(dataset)s AND source IN %(sources)s"
     with clickhouse.naming_failures():
         client.command(f"DELETE FROM {LEDGER} WHERE {where}", {"dataset": dataset, "sources": sorted(set(sources))})
 
 
-def rejects(client: "Client", dataset: str, unit: str, sources: Iterable[str]) -> dict[str, tuple[Reject, ...]]:
+def rejects(client: Client, dataset: str, unit: str, sources: Iterable[str]) -> dict[str, tuple[Reject, ...]]:
     """The rejected rows of the committed entry of some sources in a unit."""
     sql = f"""
         SELECT source, reject_line, reject_reason, reject_raw, reject_slice FROM {LEDGER}
@@ -202,7 +200,7 @@ def rejects(client: "Client", dataset: str, unit: str, sources: Iterable[str]) -
     }
 
 
-def quarantined(client: "Client", dataset: str, limit: int = 100) -> list[Quarantined]:
+def quarantined(client: Client, dataset: str, limit: int = 100) -> list[Quarantined]:
     """Up to `limit` rejected rows of committed entries and of failed attempts, ordered by place."""
     sql = f"""
         SELECT line, reason, raw, if(slice = '', NULL, slice) AS slice, source, unit
@@ -216,7 +214,7 @@ def quarantined(client: "Client", dataset: str, limit: int = 100) -> list[Quaran
     return [Quarantined(**row) for row in found.iter_rows(named=True)]
 
 
-def _write(client: "Client", rows: Sequence[Mapping[str, Any]]) -> None:
+def _write(client: Client, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
         clickhouse.insert(client, LEDGER, pl.DataFrame(rows, schema=_COLUMNS), _DICTIONARIES)
 

@@ -27,7 +27,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -36,10 +36,8 @@ from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.state_files import made_folder, made_once
 from marketdata_assets.stores import clickhouse, clickhouse_cluster
 from marketdata_assets.stores.clickhouse import naming_failures, quoted
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.errors import StoreAway
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 NO_PARTS = 36
 NO_MERGES = "max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1"
@@ -68,7 +66,7 @@ class Superseded(TransientError):
 class Stage:
     """A copy of a partition that only its writer sees."""
 
-    client: "Client"
+    client: Client
     table: str
     partition: str
     name: str
@@ -153,7 +151,7 @@ class Stage:
 
 @contextmanager
 def staged(
-    client: "Client", table: str, partition: str, *, turns: Path | None = None, courtesy_s: float = COURTESY_SECONDS
+    client: Client, table: str, partition: str, *, turns: Path | None = None, courtesy_s: float = COURTESY_SECONDS
 ) -> Iterator[Stage]:
     """A stage that holds a copy of the partition; `publish` it within the block. It is dropped on leaving.
 
@@ -185,7 +183,7 @@ def staged(
                 _drop(stage.client, stage.name)
 
 
-def stages(client: "Client", prefix: str) -> list[str]:
+def stages(client: Client, prefix: str) -> list[str]:
     """The names of all stages that begin with `prefix`, which is `TABLE__` or `TABLE__PARTITION__`."""
     sql = "SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, {prefix:String})"
     return clickhouse.read(client, sql, {"prefix": prefix})["name"].to_list()
@@ -246,12 +244,12 @@ def _foreign(names: Iterable[str], ours: str | None) -> list[str]:
     return [name for name in names if ours is None or not name.startswith(ours)]
 
 
-def _drop(client: "Client", name: str) -> None:
+def _drop(client: Client, name: str) -> None:
     with naming_failures():
         client.command(f"DROP TABLE IF EXISTS {quoted(name)} SYNC")
 
 
-def _wait_for(client: "Client", name: str, kind: str) -> None:
+def _wait_for(client: Client, name: str, kind: str) -> None:
     """Return once no request that names both is in progress on the server."""
     sql = (
         "SELECT query FROM system.processes WHERE query_id != queryID()"

@@ -7,10 +7,10 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.errors import TerminalError
+from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
     import psycopg
-    from clickhouse_connect.driver.client import Client
     from pymongo.database import Database
 
 VERSION = 1
@@ -36,7 +36,7 @@ def ensure_postgres(connection: "psycopg.Connection", ledger: str) -> None:
         connection.execute(CREATE)
 
 
-def ensure_clickhouse(client: "Client", tables: Collection[str]) -> None:
+def ensure_clickhouse(client: Client, tables: Collection[str]) -> None:
     """Record the version where the database has none of `tables` yet. Raises TerminalError and UnsupportedServer."""
     from marketdata_assets.stores import clickhouse, clickhouse_cluster
 

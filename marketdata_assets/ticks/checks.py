@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -18,6 +18,7 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding, sample_evenly
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import coverage as minutes
 from marketdata_assets.ticks import registry
 from marketdata_assets.ticks.factor_reconcile import PENDING, Inputs, Sessions, bars_digest, months_of
@@ -26,9 +27,6 @@ from marketdata_assets.ticks.records import FLAGS
 from marketdata_assets.ticks.reports import Unit, by_month
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA, statement
 
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
 RECOMPUTED_SYMBOLS = 20  # of each month
 
 
@@ -36,12 +34,12 @@ RECOMPUTED_SYMBOLS = 20  # of each month
 class Question:
     """What a check is about, and what is known of its symbols and months."""
 
-    client: "Client"
+    client: Client
     units: tuple[Unit, ...]
     reference: Reference = field(default_factory=Reference)
 
     @classmethod
-    def of(cls, client: "Client", units: Sequence[Unit]) -> "Question":
+    def of(cls, client: Client, units: Sequence[Unit]) -> "Question":
         """About these units, with what is stored of their symbols and of trading days."""
         if not units:
             return cls(client, ())
@@ -67,7 +65,7 @@ class Question:
         return found.filter(pl.col("symbol").is_in(list(symbols)))
 
 
-def newest(client: "Client") -> Question:
+def newest(client: Client) -> Question:
     """About all symbols of the newest month that has bars."""
     sql = "SELECT formatDateTime(max(date), '%Y-%m') AS month, count() AS bars FROM tick_data"
     month, bars = clickhouse.read(client, sql).row(0)

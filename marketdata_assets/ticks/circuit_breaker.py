@@ -9,13 +9,7 @@ from typing import TypeVar
 from marketdata_assets.backoff import delay
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.logs import get_logger
-from marketdata_assets.ticks.errors import (
-    NoPermission,
-    NoToken,
-    ProviderUnavailable,
-    QuotaSpent,
-    TokenRejected,
-)
+from marketdata_assets.ticks.errors import NoPermission, NoToken, ProviderUnavailable, QuotaSpent, TokenRejected
 
 T = TypeVar("T")
 

@@ -4,7 +4,6 @@ import datetime as dt
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -12,11 +11,9 @@ import polars as pl
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clickhouse_ledger import Load
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks.plan import as_days
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, Table
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 MODULUS = 2**128
 
@@ -44,7 +41,7 @@ class ExistingRows:
 
 
 def read_existing(
-    client: "Client",
+    client: Client,
     table: Table,
     month: str,
     replaced: Mapping[str, Days],
@@ -135,7 +132,7 @@ def digest_of_books(books: pl.DataFrame, days: Days) -> int:
     return int.from_bytes(result.digest())
 
 
-def _rows(client: "Client", table: Table, wanted: Mapping[str, Days]) -> dict[str, pl.DataFrame]:
+def _rows(client: Client, table: Table, wanted: Mapping[str, Days]) -> dict[str, pl.DataFrame]:
     """The rows of some symbols from the first to the last day that is wanted of any, by time."""
     if not wanted:
         return {}
@@ -147,7 +144,7 @@ def _rows(client: "Client", table: Table, wanted: Mapping[str, Days]) -> dict[st
 
 
 def _counts(
-    client: "Client", table: Table, symbols: Collection[str], days: Days
+    client: Client, table: Table, symbols: Collection[str], days: Days
 ) -> dict[str, dict[dt.date, tuple[int, str]]]:
     """By symbol and day the number of rows, and a provider of them."""
     counts: dict[str, dict[dt.date, tuple[int, str]]] = {}

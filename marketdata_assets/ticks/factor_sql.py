@@ -6,7 +6,6 @@ least MIN_BARS bars with a close; a factor that cannot be computed is absent, ne
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -14,11 +13,9 @@ from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks.records import FLAGS
 from marketdata_assets.ticks.tables import FACTORS, statement
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 NAME = "tick_data"  # what the column `provider` says of these factors
 
@@ -32,7 +29,7 @@ SYMBOLS_A_QUERY = 1000
 TOLERANCE = 1e-9  # how far two ways to add floats may be apart, relative to the value or to 1
 
 
-def computed(client: "Client", symbols: Sequence[str], month: str, trading_days: TradingDays) -> pl.DataFrame:
+def computed(client: Client, symbols: Sequence[str], month: str, trading_days: TradingDays) -> pl.DataFrame:
     """The computed factors of a month, with the columns of the table, by symbol, date and name."""
     sessions = window(month, trading_days)
     days = Days.month(month)
@@ -53,7 +50,7 @@ def computed(client: "Client", symbols: Sequence[str], month: str, trading_days:
     return long(pl.concat(frames), NAME, COMPUTED)
 
 
-def off_limits(client: "Client", symbols: Sequence[str], days: Days) -> list[tuple[str, dt.date]]:
+def off_limits(client: Client, symbols: Sequence[str], days: Days) -> list[tuple[str, dt.date]]:
     """The symbols and days whose prices are beyond the limits of the day."""
     if not symbols or not stored.has_limits(client):
         return []

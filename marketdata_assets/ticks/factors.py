@@ -9,7 +9,6 @@ import datetime as dt
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from marketdata_assets.progress import Progress
 from marketdata_assets.reference import stored
@@ -17,6 +16,7 @@ from marketdata_assets.reference.calendar import TradingDays, last_closed
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import provider_factors, table_writer
 from marketdata_assets.ticks.circuit_breaker import CircuitBreaker
 from marketdata_assets.ticks.factor_reconcile import (
@@ -41,14 +41,11 @@ from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport, by_mon
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA, statement
 
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
 SYMBOLS_A_PUBLISH = 1000
 
 
 def compute(
-    client: "Client",
+    client: Client,
     providers: Sequence[Provider],
     units: Iterable[Unit],
     *,

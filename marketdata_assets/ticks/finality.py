@@ -11,7 +11,6 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
 
 import polars as pl
 from msgspec.structs import replace
@@ -20,10 +19,8 @@ from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import ZONE, TradingDays, last_closed, minutes_of_day
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores.clickhouse_ledger import SliceState
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks.reports import Unit
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 BARS_A_DAY: Mapping[Label, int] = {"start": 240, "end": 241}
 WINDOW = dt.timedelta(days=60)
@@ -156,7 +153,7 @@ class Finality:
         )
 
 
-def stored_suspensions(client: "Client", units: Collection[Unit]) -> Suspended:
+def stored_suspensions(client: Client, units: Collection[Unit]) -> Suspended:
     """Those of the months of some units, as the reference data has them."""
     if not units:
         return Suspended()

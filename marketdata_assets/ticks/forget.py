@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -18,6 +17,7 @@ from marketdata_assets.loading.errors import CannotForget
 from marketdata_assets.loading.files import Delivered, file_hash
 from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.stores import clickhouse, clickhouse_files
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import file_ledger
 from marketdata_assets.ticks.file_drop import ORDER_BOOKS, Folder
 from marketdata_assets.ticks.files import NAME, Files
@@ -25,9 +25,6 @@ from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.load_run import LoadOptions
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, Table
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Forgotten:
 
 
 def forget(
-    client: "Client",
+    client: Client,
     files: Files,
     file: str,
     *,
@@ -89,7 +86,7 @@ def forget(
     return Forgotten(file, before[0], others - before[1], tuple(units))
 
 
-def undo(client: "Client", file: str) -> None:
+def undo(client: Client, file: str) -> None:
     """Let the next load take a forgotten file again. Raises CannotForget."""
     table, name = _place(file)
     rows = clickhouse_files.table(client, table.name).filter(pl.col("state") == "forgotten")
@@ -115,7 +112,7 @@ def _content(folder: Folder, file: Delivered) -> tuple[str, str]:
         return "", str(error)
 
 
-def _rows(client: "Client", table: Table, name: str, units: Sequence[Unit]) -> tuple[int, int]:
+def _rows(client: Client, table: Table, name: str, units: Sequence[Unit]) -> tuple[int, int]:
     """How many rows of some symbol-months are of a file, and how many are not."""
     sql = f"""
         SELECT toInt64(countIf(file = %(file)s)) AS mine, toInt64(countIf(file != %(file)s)) AS others

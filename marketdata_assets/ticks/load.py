@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import Progress
@@ -21,6 +21,7 @@ from marketdata_assets.reference.calendar import ZONE, TradingDays, last_closed
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.ticks import file_ledger, plan, table_writer
 from marketdata_assets.ticks.circuit_breaker import CircuitBreaker
@@ -39,9 +40,6 @@ from marketdata_assets.ticks.records import Delivery
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, Table
 
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
 T = TypeVar("T")
 Ask = Callable[[Fallback, Unit], Awaitable[FetchResult | None]]
 """Requests what is due of a unit; None when there is nothing to write."""
@@ -54,7 +52,7 @@ log = get_logger(__name__)
 
 
 def load(
-    client: "Client",
+    client: Client,
     providers: Sequence[Provider],
     units: Iterable[Unit],
     *,

@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import Progress
 from marketdata_assets.reference.records import Days
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 from marketdata_assets.ticks.circuit_breaker import FIRST_PAUSE_SECONDS, CircuitBreaker
 from marketdata_assets.ticks.fallback import Provider
@@ -24,9 +25,6 @@ from marketdata_assets.ticks.finality import Rules
 from marketdata_assets.ticks.provider_client import HttpProvider
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport, merged
 from marketdata_assets.ticks.table_writer import WriteRetries
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 T = TypeVar("T")
 
@@ -85,7 +83,7 @@ class LoadRun:
 
     def __init__(
         self,
-        client: "Client",
+        client: Client,
         options: LoadOptions,
         run_id: str,
         now: dt.datetime,

@@ -1,7 +1,7 @@
 """Pictures of minute bars for the UI: which days of which symbols are complete, and when in the day stocks trade."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -11,12 +11,10 @@ from marketdata_assets.reference.calendar import Calendar
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.bookkeeping import sample_evenly
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import coverage, registry
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import statement
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 COLOURS = ("#c94f5d", "#f2d8a7", "#2a9d5c")
 """From no minute of a day to all of them."""
@@ -28,7 +26,7 @@ SYMBOLS = 40
 PROFILE_SYMBOLS = 200
 
 
-def pictures(client: "Client", table: str, units: Sequence[Unit], calendar: Calendar | None = None) -> dict[str, str]:
+def pictures(client: Client, table: str, units: Sequence[Unit], calendar: Calendar | None = None) -> dict[str, str]:
     """By name, a picture each of the newest months of `units`; none for other tables, or without matplotlib."""
     plt = plotting.pyplot()
     if plt is None or table != "tick_data" or not units:
@@ -43,7 +41,7 @@ def pictures(client: "Client", table: str, units: Sequence[Unit], calendar: Cale
     return {name: plotting.markdown(plt, figure, name.replace("_", " ")) for name, figure in figures.items() if figure}
 
 
-def covered(client: "Client", months: Sequence[str], symbols: Sequence[str], calendar: Calendar) -> pl.DataFrame:
+def covered(client: Client, months: Sequence[str], symbols: Sequence[str], calendar: Calendar) -> pl.DataFrame:
     """Symbol, date and share of the existing minutes, null without a bar; of many those that lack most."""
     listings = {listing.symbol: listing for listing in registry.listed(client, vanished=True)}
     days = pl.concat([coverage.symbol_days(client, month, symbols, calendar, listings) for month in months])
@@ -55,7 +53,7 @@ def covered(client: "Client", months: Sequence[str], symbols: Sequence[str], cal
     return days.filter(pl.col("symbol").is_in(shown)).select("symbol", "date", share=share).sort("symbol", "date")
 
 
-def profile(client: "Client", months: Sequence[str], symbols: Sequence[str]) -> pl.DataFrame:
+def profile(client: Client, months: Sequence[str], symbols: Sequence[str]) -> pl.DataFrame:
     """Minute of the exchange's day and the share of a day's volume in it, averaged over symbols, in percent.
 
     Of the label that most bars have, as a day's minutes differ by one between the two.
@@ -97,7 +95,7 @@ def _coverage(plt: Any, days: pl.DataFrame, months: Sequence[str]) -> Any:
     return figure
 
 
-def _profile(plt: Any, client: "Client", months: Sequence[str], symbols: Sequence[str]) -> Any:
+def _profile(plt: Any, client: Client, months: Sequence[str], symbols: Sequence[str]) -> Any:
     minutes = profile(client, months, symbols)
     if minutes.is_empty():
         return None

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -20,17 +19,14 @@ from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import table_writer
 from marketdata_assets.ticks.errors import BadFile, TicksError
 from marketdata_assets.ticks.files import NAME as FILES
+from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.providers_file import SYMBOL
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS, ORDER_BOOK, SYMBOLS, TICK_DATA, Table
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
-    from marketdata_assets.ticks.files import Files
 
 COLUMNS = ("symbol", "name", "listed", "delisted")  # of a symbols file; only the first is needed
 
@@ -45,7 +41,7 @@ OF_REMOVED = f"SELECT symbol FROM ({_NEWEST}) WHERE source = '{REMOVED}'"
 """In SQL: the symbols that a person removed."""
 
 
-def _of_files(client: "Client", files: "Files") -> list[str]:
+def _of_files(client: Client, files: Files) -> list[str]:
     """Every symbol that a file of bars has a row of, of those that can be read."""
     from marketdata_assets.ticks import file_ledger
 
@@ -69,10 +65,10 @@ class RegistryReport:
 
 
 def refresh(
-    client: "Client",
+    client: Client,
     instruments: pl.DataFrame | None,
     symbols_file: Path | None,
-    files: "Files | None",
+    files: Files | None,
     *,
     now: dt.datetime,
 ) -> RegistryReport:
@@ -115,22 +111,22 @@ def refresh(
     )
 
 
-def remove(client: "Client", symbols: Iterable[str], *, now: dt.datetime) -> None:
+def remove(client: Client, symbols: Iterable[str], *, now: dt.datetime) -> None:
     """Take symbols out of the registry, and keep them out; their rows are kept. Idempotent."""
     _mark(client, symbols, REMOVED, now)
 
 
-def restore(client: "Client", symbols: Iterable[str], *, now: dt.datetime) -> None:
+def restore(client: Client, symbols: Iterable[str], *, now: dt.datetime) -> None:
     """Let the next refresh register symbols again that were removed, if a source names them. Idempotent."""
     _mark(client, set(symbols) & removed(client), "", now)
 
 
-def removed(client: "Client") -> set[str]:
+def removed(client: Client) -> set[str]:
     """The symbols that a person removed."""
     return set(clickhouse.read(client, OF_REMOVED)["symbol"])
 
 
-def _mark(client: "Client", symbols: Iterable[str], source: str, now: dt.datetime) -> None:
+def _mark(client: Client, symbols: Iterable[str], source: str, now: dt.datetime) -> None:
     """Mark symbols as vanished, by a source; after all that is known of them, whatever the clock of who wrote it."""
     before = {row["symbol"]: row for row in clickhouse.read(client, _NEWEST).iter_rows(named=True)}
     rows = []
@@ -141,7 +137,7 @@ def _mark(client: "Client", symbols: Iterable[str], source: str, now: dt.datetim
     clickhouse.insert(client, SYMBOLS.name, pl.DataFrame(rows, SYMBOLS.columns), SYMBOLS.dictionaries)
 
 
-def listed(client: "Client", *, vanished: bool = False) -> list[Listing]:
+def listed(client: Client, *, vanished: bool = False) -> list[Listing]:
     """The symbols, those that are delisted too, by name.
 
     `vanished` includes those that no source names any more, and those that a person removed.
@@ -207,7 +203,7 @@ def _day(place: str, text: str) -> dt.date | None:
 
 
 def delete_loaded(
-    client: "Client",
+    client: Client,
     symbols: Sequence[str],
     *,
     run_id: str,
@@ -235,7 +231,7 @@ def delete_loaded(
     return deleted
 
 
-def _months(client: "Client", table: Table, symbols: Sequence[str]) -> dict[str, dict[str, int]]:
+def _months(client: Client, table: Table, symbols: Sequence[str]) -> dict[str, dict[str, int]]:
     """The rows of each symbol, by month, the newest first."""
     sql = f"""
         SELECT formatDateTime(date, '%%Y-%%m') AS month, toString(symbol) AS name, toInt64(count()) AS rows

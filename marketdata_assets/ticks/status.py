@@ -8,7 +8,7 @@ import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -20,15 +20,13 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import states_of
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import file_ledger, registry
 from marketdata_assets.ticks.factor_reconcile import Inputs, Sessions, digest_of, months_of
 from marketdata_assets.ticks.finality import Moment, due_again, incomplete, provisional
 from marketdata_assets.ticks.providers_file import TABLES, Table
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 State = Literal["ok", "empty", "provisional", "incomplete", "unsupported", "missing", "stale", "failed"]
 BEHIND: tuple[State, ...] = ("missing", "stale", "failed")
@@ -69,7 +67,7 @@ class Behind:
 
 
 def overview(
-    client: "Client",
+    client: Client,
     months: Sequence[str],
     now: dt.datetime,
     *,
@@ -94,7 +92,7 @@ def overview(
 
 
 def behind(
-    client: "Client", months: Sequence[str], now: dt.datetime, *, trading_days: TradingDays | None = None
+    client: Client, months: Sequence[str], now: dt.datetime, *, trading_days: TradingDays | None = None
 ) -> Behind:
     """What is missing, failed or stale of the registered symbols in a window of months, by month and symbol."""
     frames = _states(client, months, now, trading_days or stored.calendar(client).trading_days)
@@ -109,7 +107,7 @@ def _units(frame: pl.DataFrame) -> list[Unit]:
 
 
 def _states(
-    client: "Client",
+    client: Client,
     months: Sequence[str],
     now: dt.datetime,
     trading_days: TradingDays,
@@ -173,7 +171,7 @@ def _state() -> pl.Expr:
     )
 
 
-def _expected(client: "Client", months: Sequence[str], now: dt.datetime, trading_days: TradingDays) -> pl.DataFrame:
+def _expected(client: Client, months: Sequence[str], now: dt.datetime, trading_days: TradingDays) -> pl.DataFrame:
     """Registered symbols by month, with the closed days `first` to `last` on which they were listed."""
     closed = last_closed(now)
     ends = [(month, Days.month(month).first, min(Days.month(month).last, closed)) for month in months]
@@ -245,7 +243,7 @@ MISSED = 2
 """How many trading days may be over and without rows before a table is overdue: the nightly repair fetches one."""
 
 
-def newest_days(client: "Client") -> dict[str, dt.date]:
+def newest_days(client: Client) -> dict[str, dt.date]:
     """By table that has rows its newest day, from the metadata of its parts: no row is read."""
     rows = clickhouse.read(
         client,
@@ -257,7 +255,7 @@ def newest_days(client: "Client") -> dict[str, dt.date]:
     return {row["table"]: row["newest"] for row in rows.rows(named=True)}
 
 
-def overdue(client: "Client", now: dt.datetime) -> list[str]:
+def overdue(client: Client, now: dt.datetime) -> list[str]:
     """The tables in which the last trading days that are over have no rows; an empty table is none of them."""
     today = now.astimezone(ZoneInfo(EXCHANGE_CLOCK)).date()
     return sorted(table for table, newest in newest_days(client).items() if _missed(newest, today) >= MISSED)

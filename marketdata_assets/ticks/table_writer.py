@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -20,11 +20,9 @@ from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.clickhouse_ledger import Load, SliceState
 from marketdata_assets.stores.clickhouse_rewrite import COURTESY_SECONDS, Stage, Superseded, staged
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.ticks.tables import Table, partition
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 _DAYS = "date BETWEEN %(first)s AND %(last)s"
 _SYMBOLS = "symbol IN %(symbols)s"
@@ -67,7 +65,7 @@ class WriteRetries:
 
 
 def write(
-    client: "Client",
+    client: Client,
     table: Table,
     month: str,
     writes: Sequence[UnitWrite],
@@ -105,7 +103,7 @@ def write(
 
 
 def _write(
-    client: "Client", table: Table, month: str, writes: Sequence[UnitWrite], turns: Path | None, courtesy_s: float
+    client: Client, table: Table, month: str, writes: Sequence[UnitWrite], turns: Path | None, courtesy_s: float
 ) -> dict[str, int]:
     rejected: dict[str, int] = {}
     written = sorted((write for write in writes if write.frame is not None), key=lambda write: write.symbol)
@@ -167,7 +165,7 @@ def _counted(stage: Stage, table: Table, writes: Sequence[UnitWrite]) -> dict[st
     return totals
 
 
-def _recorded(client: "Client", table: Table, month: str, writes: Iterable[UnitWrite]) -> dict[str, Load]:
+def _recorded(client: Client, table: Table, month: str, writes: Iterable[UnitWrite]) -> dict[str, Load]:
     loads = ledger.entries(client, table.name, [month], [write.symbol for write in writes])
     with_rejects = [load.source for load in loads if load.rejected]
     rejects = ledger.rejects(client, table.name, month, with_rejects) if with_rejects else {}
@@ -196,7 +194,7 @@ def _kept_rejects(write: UnitWrite, before: Load | None) -> list[Reject]:
     return [row for row in before.rejects if row.slice and row.slice not in mine and row not in new] if before else []
 
 
-def _note(client: "Client", table: Table, month: str, writes: Sequence[UnitWrite]) -> dict[str, int]:
+def _note(client: Client, table: Table, month: str, writes: Sequence[UnitWrite]) -> dict[str, int]:
     recorded = _recorded(client, table, month, writes)
     attempts, unwritten = [], []
     for write in writes:

@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from marketdata_assets.stores import clickhouse_files, clickhouse_ledger
 from marketdata_assets.stores.clickhouse import create
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 _UTC = pl.Datetime("ms", "UTC")
 
@@ -114,7 +111,7 @@ def statement(name: str) -> str:
     return files(__package__).joinpath(f"sql/{name}.sql").read_text("utf-8")
 
 
-def ensure(client: "Client") -> None:
+def ensure(client: Client) -> None:
     """Create the tables and the ledger where they are missing; safe to call at any time."""
     clickhouse_ledger.ensure(client)
     clickhouse_files.ensure(client)

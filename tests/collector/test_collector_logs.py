@@ -15,7 +15,6 @@ from jetstream_cases import Line, nats_server, publishing
 from market_cases import BINANCE, collect
 
 from marketdata_assets.budget import Budget
-from marketdata_assets.collector.checkpoint import Checkpoint
 from marketdata_assets.collector.connections import (
     Clock,
     Timing,
@@ -27,6 +26,7 @@ from marketdata_assets.collector.connections import (
 )
 from marketdata_assets.collector.items import items
 from marketdata_assets.collector.jetstream import publisher, spool, spool_queue, stream
+from marketdata_assets.collector.shard_files import Checkpoint
 from marketdata_assets.collector.sinks import capture, clickhouse, redis
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.collector.sinks.clickhouse import ClickHouseSink

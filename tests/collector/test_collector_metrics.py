@@ -19,7 +19,7 @@ from marketdata_assets.collector.connections.state import MarketState
 from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
 from marketdata_assets.collector.health import judge
 from marketdata_assets.collector.jetstream.backlog import Backlog, TypeBacklog
-from marketdata_assets.collector.metrics import FAMILIES, PROCESS, Metrics, table
+from marketdata_assets.collector.metrics import FAMILIES, PROCESS, READS, Metrics, table
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.sink import SinkState
 from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
@@ -77,6 +77,7 @@ def test_counters_equal_what_arrived(scraped: dict[str, dict[str, Any]]) -> None
 def test_each_metric_has_a_unique_name_and_a_use() -> None:
     names = [one.name for one in FAMILIES]
     assert len(set(names)) == len(names)
+    assert {*names} == READS.keys()
     for one in FAMILIES:
         assert one.text.endswith("."), one.name
         assert one.use, one.name

@@ -10,7 +10,7 @@ import pytest
 from in_loop import in_loop
 from service_runs import SPOT, market, running, text_of
 
-from marketdata_assets.collector.checkpoint import Checkpoint
+from marketdata_assets.collector.shard_files import Checkpoint
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.exchanges.records import VenueError
 from marketdata_demo.venues.binance_venue import BinanceVenue

@@ -13,8 +13,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 from marketdata_assets.collector import config as configuration
 from marketdata_assets.collector.assembly import network_of
 from marketdata_assets.collector.connections import adapter_for
-from marketdata_assets.collector.connections.network import Network
-from marketdata_assets.collector.connections.socket import CANNOT_CONNECT, Socket
+from marketdata_assets.collector.connections.socket import CANNOT_CONNECT, Network, Socket
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.http_client import DIRECT, HttpClient, RetryPolicy
 from marketdata_demo.venues.binance_venue import BinanceServer

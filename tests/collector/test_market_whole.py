@@ -9,7 +9,7 @@ import pytest
 from collecting import Run, collecting
 from in_loop import in_loop
 
-from marketdata_assets.collector.connections.network import RECEIVE_BYTES
+from marketdata_assets.collector.connections.socket import RECEIVE_BYTES
 from marketdata_assets.exchanges.records import (
     Exchange,
     FundingRate,

@@ -15,7 +15,8 @@ from in_loop import in_loop
 from venue_client import Client
 from whole import DERIVATIVES, TYPES, At, Chain, gaps, is_the_venues, once_or_in_a_gap, rows, whole
 
-from marketdata_assets.exchanges.bybit.adapter import DEPTH, BybitAdapter
+from marketdata_assets.collector.connections import adapter_for
+from marketdata_assets.exchanges.bybit.adapter import DEPTH
 from marketdata_assets.exchanges.bybit.feed import BybitFeed
 from marketdata_assets.exchanges.bybit.parse import INTERVALS
 from marketdata_assets.exchanges.bybit.session import PATH, Session
@@ -199,7 +200,9 @@ def _same(run: Run, name: str) -> bool:
 def test_every_subscription_is_recognised_in_its_messages() -> None:
     feed = BybitFeed("linear", strict=False)
     instrument = feed.instruments["ABCUSDT"]
-    adapters = [BybitAdapter("linear", intervals=tuple(INTERVALS), depth=depth) for depth in (None, 1, 50, 1000)]
+    adapters = [
+        adapter_for("bybit", "linear", intervals=tuple(INTERVALS), depth=depth) for depth in (None, 1, 50, 1000)
+    ]
     books = [
         one.stream
         for adapter in adapters

@@ -5,7 +5,7 @@ import json
 import pytest
 from venue_client import Client, same
 
-from marketdata_assets.exchanges.hyperliquid.adapter import HyperliquidAdapter, subscription_of
+from marketdata_assets.collector.connections import adapter_for
 from marketdata_assets.exchanges.hyperliquid.feed import HyperliquidFeed
 from marketdata_assets.exchanges.hyperliquid.session import PING, requests
 from marketdata_assets.exchanges.instruments import Instrument
@@ -31,7 +31,7 @@ KEYS = [f"{channel}:{name}" for name in NAMES for channel in CHANNELS]
 
 
 def client(venue: HyperliquidVenue, keys: list[str]) -> Client:
-    return Client(venue, HyperliquidFeed(strict=False), "/ws", requests(map(subscription_of, keys)))
+    return Client(venue, HyperliquidFeed(strict=False), "/ws", requests(keys))
 
 
 def test_hyperliquid_sends_what_our_feed_reads_whole() -> None:
@@ -85,7 +85,7 @@ def test_a_ping_is_answered() -> None:
 def test_every_subscription_is_known_by_its_messages(market_type: MarketType) -> None:
     """The key that a message shows is the key of the subscription that delivers it."""
     name = {"spot": "@107", "linear": "kABC"}[market_type]
-    adapter = HyperliquidAdapter(market_type, intervals=("1m", "1h"))
+    adapter = adapter_for("hyperliquid", market_type, intervals=("1m", "1h"))
     instrument = Instrument("hyperliquid", market_type, name, "kABC-USDC", "kABC", "USDC", "base")
     types = ("trade", "orderbook", "kline", "ticker", "funding_rate", "open_interest")
     keys = {one.key: one.stream for one in adapter.subscriptions(instrument, types)}
@@ -107,7 +107,7 @@ def test_every_subscription_is_known_by_its_messages(market_type: MarketType) ->
 
 
 def replies(keys: list[str], *said: str) -> list[SubscriptionReply]:
-    adapter = HyperliquidAdapter("linear")
+    adapter = adapter_for("hyperliquid", "linear")
     feed, session = adapter.feed(), adapter.socket_session()
     session.subscribe(keys)
     return [session.read_reply(raw, feed.push(raw, 1, 1)) for raw in (one.encode() for one in said)]

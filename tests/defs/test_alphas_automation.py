@@ -13,7 +13,7 @@ from dagster._core.definitions.automation_tick_evaluation_context import Automat
 from nights import night
 
 from marketdata_assets.defs.alphas import accounts, automation
-from marketdata_assets.defs.alphas.selected_job import pairs_of
+from marketdata_assets.defs.alphas.assets import pairs_of
 from marketdata_assets.partitions import ALPHA_MONTHS, RANGE_END, RANGE_START, alpha_key, range_tags
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo
 

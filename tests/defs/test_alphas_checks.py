@@ -77,7 +77,7 @@ def imported(lab: Lab) -> Lab:
     pairs = [("old", "2024-01"), ("old", "2024-02")]
     assert not package_months(lab.root, pairs, Fanout(1)).failed
     done = import_accounts(
-        Mongo().uri, lab.root, "regular", pairs, run_id="r", fanout=Fanout(1), fields={}, options=ImportOptions()
+        Mongo().dsn, lab.root, "regular", pairs, run_id="r", fanout=Fanout(1), fields={}, options=ImportOptions()
     )
     assert done.total("inserted") == 6
     return lab

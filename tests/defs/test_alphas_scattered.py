@@ -4,7 +4,7 @@ from alpha_runs import MONTHS, PACKAGES, REGULAR, SUMMARY, SUPER, Lab, alpha, dr
 from bar_runs import execute, failures
 from nights import night
 
-from marketdata_assets.defs.alphas.selected_job import JOB, OP
+from marketdata_assets.defs.alphas.assets import JOB, OP
 from marketdata_assets.defs.checks import specs
 from marketdata_assets.defs.selection import config_of
 

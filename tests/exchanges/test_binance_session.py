@@ -11,6 +11,7 @@ from marketdata_assets.exchanges.binance.instruments import ExchangeInfo, Listed
 from marketdata_assets.exchanges.binance.session import STREAMS_PER_REQUEST, Session, snapshot_path, stream_name, url_of
 from marketdata_assets.exchanges.errors import BadInstruments
 from marketdata_assets.exchanges.records import Control, MarketType, VenueError
+from marketdata_assets.exchanges.venue_adapter import SubscriptionReply
 
 LISTS: dict[MarketType, str] = {
     "spot": "binance-spot/instruments/exchangeInfo_2021-10-11.ndjson",
@@ -106,14 +107,24 @@ def test_requests_are_of_so_many_streams_and_are_confirmed_one_by_one() -> None:
         {"method": "SUBSCRIBE", "params": first, "id": 1},
         {"method": "SUBSCRIBE", "params": ["c@trade"], "id": 2},
     ]
-    assert session.subscribe(["0@trade"]) == []
-    assert session.acked(Control("ack", "2")) == ("c@trade",)
-    assert session.acked(Control("ack", "2")) == session.acked(Control("ack", "x")) == ()
-    assert session.refused(VenueError(2, "Invalid request")) == tuple(first)
-    assert session.refused(VenueError(2, "Invalid request")) == ()
+    assert session.read_reply(b"", [Control("ack", "2")]) == SubscriptionReply(confirmed=("c@trade",))
+    for number in ("2", "x"):
+        assert session.read_reply(b"", [Control("ack", number)]) == SubscriptionReply()
+    refused = session.read_reply(b"", [VenueError(2, "Invalid request")])
+    assert refused == SubscriptionReply(rejected=tuple((stream, "2 Invalid request") for stream in first))
+    assert session.read_reply(b"", [VenueError(2, "Invalid request")]) == SubscriptionReply()
     assert session.streams == {"c@trade"}
     (unsubscribed,) = session.unsubscribe(["c@trade", "x@trade"])
-    assert json.loads(unsubscribed) == {"method": "UNSUBSCRIBE", "params": ["c@trade"], "id": 3}
+    assert json.loads(unsubscribed) == {"method": "UNSUBSCRIBE", "params": ["c@trade", "x@trade"], "id": 3}
+
+
+def test_a_stream_that_is_not_confirmed_is_requested_again() -> None:
+    session = Session("spot")
+    session.subscribe(["a@trade", "b@trade"])
+    assert [json.loads(one)["params"] for one in session.subscribe(["b@trade"])] == [["b@trade"]]
+    assert session.asked == {1: ("a@trade",), 2: ("b@trade",)}
+    session.read_reply(b"", [Control("ack", "2")])
+    assert session.subscribe(["b@trade"]) == []
 
 
 def test_no_more_streams_than_a_connection_may_have() -> None:

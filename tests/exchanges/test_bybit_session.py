@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from marketdata_assets.exchanges.bybit import session
 from marketdata_assets.exchanges.bybit.session import Session
 from marketdata_assets.exchanges.bybit.wire import Answer
+from marketdata_assets.exchanges.venue_adapter import SubscriptionReply
 
 
 def told(request: bytes) -> dict[str, Any]:
@@ -56,9 +57,9 @@ def test_one_unknown_topic_is_rejected_and_the_others_are_requested_again(messag
     settled = one.answered(refused(message, request))
     assert settled.rejected == (("kline.7.B", message),)
     assert settled.confirmed == ()
-    assert settled.again is not None
-    assert told(settled.again)["args"] == ["publicTrade.A", "publicTrade.C"]
-    again = one.answered(Answer("subscribe", req_id=told(settled.again)["req_id"]))
+    assert settled.reply is not None
+    assert told(settled.reply)["args"] == ["publicTrade.A", "publicTrade.C"]
+    again = one.answered(Answer("subscribe", req_id=told(settled.reply)["req_id"]))
     assert again.confirmed == ("publicTrade.A", "publicTrade.C")
 
 
@@ -67,8 +68,8 @@ def test_topic_that_is_subscribed_already_is_confirmed() -> None:
     [request] = one.subscribe(["publicTrade.A", "publicTrade.B"])
     settled = one.answered(refused("error:already subscribed,topic:publicTrade.B", request))
     assert (settled.confirmed, settled.rejected) == (("publicTrade.B",), ())
-    assert settled.again is not None
-    assert told(settled.again)["args"] == ["publicTrade.A"]
+    assert settled.reply is not None
+    assert told(settled.reply)["args"] == ["publicTrade.A"]
 
 
 def test_error_that_names_no_topic_rejects_a_single_one_only() -> None:
@@ -76,9 +77,9 @@ def test_error_that_names_no_topic_rejects_a_single_one_only() -> None:
     [request] = one.subscribe(["publicTrade.A"])
     assert one.answered(refused("no", request)).rejected == (("publicTrade.A", "no"),)
     [request] = one.subscribe(["publicTrade.A", "publicTrade.B"])
-    assert one.answered(refused("args size >10", request)) == session.Settled()
+    assert one.answered(refused("args size >10", request)) == SubscriptionReply()
 
 
 def test_answer_to_nothing_settles_nothing() -> None:
-    assert Session().answered(Answer("subscribe", req_id="7")) == session.Settled()
-    assert Session().answered(Answer("subscribe", success=False, ret_msg="error:topic:x")) == session.Settled()
+    assert Session().answered(Answer("subscribe", req_id="7")) == SubscriptionReply()
+    assert Session().answered(Answer("subscribe", success=False, ret_msg="error:topic:x")) == SubscriptionReply()

@@ -7,12 +7,18 @@ import pytest
 from marketdata_assets.exchanges.deribit.session import (
     CHANNELS_PER_CONNECTION,
     HEARTBEAT_SECONDS,
-    UNKNOWN_CHANNEL,
+    NO_SUCH_CHANNEL,
     Session,
     channel,
 )
 from marketdata_assets.exchanges.records import Control
+from marketdata_assets.exchanges.venue_adapter import SubscriptionReply
 from marketdata_demo.venues.deribit_messages import CONTROLS, PERPETUAL, feed, result
+
+
+def reply(session: Session, raw: bytes) -> SubscriptionReply:
+    """What a message means for a session that gets it."""
+    return session.read_reply(raw, feed().push(raw, 0))
 
 
 def test_names_of_channels() -> None:
@@ -48,11 +54,10 @@ def test_channels_that_are_not_in_the_answer_are_errors() -> None:
     known, unknown = channel("trade", PERPETUAL), channel("trade", "NOBODY-PERPETUAL")
     (request,) = session.subscribe([known, unknown])
     number = json.loads(request)["id"]
-    assert session.check(result([known], id=number + 1)) == []
-    (error,) = session.check(result([known], id=number))
-    assert error.code == UNKNOWN_CHANNEL
-    assert unknown in error.message
-    assert session.check(result([known], id=number)) == []  # said once
+    assert reply(session, result([known], id=number + 1)) == SubscriptionReply()
+    answered = reply(session, result([known], id=number))
+    assert answered == SubscriptionReply((known,), ((unknown, f"{unknown} {NO_SUCH_CHANNEL}"),))
+    assert reply(session, result([known], id=number)) == SubscriptionReply()  # said once
     assert session.asked == {}
 
 
@@ -60,22 +65,24 @@ def test_nothing_but_an_answer_to_a_request_is_looked_at() -> None:
     session = Session()
     (request,) = session.subscribe(["quote.ABC-PERPETUAL"])
     for raw in (b"", b"pong", b"[]", b'{"id":"x","result":[]}', CONTROLS["heartbeat"], result([])[:-1]):
-        assert session.check(raw) == []
+        assert reply(session, raw) == SubscriptionReply()
     assert list(session.asked) == [json.loads(request)["id"]]
-    assert session.check(result([], id=json.loads(request)["id"])) != []
+    assert reply(session, result([], id=json.loads(request)["id"])).rejected
 
 
-def test_an_error_ends_the_waiting_and_speaks_for_itself() -> None:
+def test_an_error_about_the_rate_ends_the_waiting_and_has_the_channels_requested_later() -> None:
     session = Session()
     (request,) = session.subscribe(["quote.ABC-PERPETUAL"])
     error = CONTROLS["error"].replace(b'"id":1', b'"id":%d' % json.loads(request)["id"])
-    assert session.check(error) == []
+    assert reply(session, error) == SubscriptionReply(retry=("quote.ABC-PERPETUAL",))
     assert session.asked == {}
 
 
 def test_heartbeats_are_asked_for_and_test_requests_answered() -> None:
     session = Session()
-    heartbeat, test = json.loads(session.set_heartbeat()), json.loads(session.test())
+    (hello,), answer = session.hello(), reply(session, CONTROLS["test_request"]).reply
+    assert answer is not None
+    heartbeat, test = json.loads(hello), json.loads(answer)
     assert (heartbeat["method"], heartbeat["params"]) == ("public/set_heartbeat", {"interval": HEARTBEAT_SECONDS})
     assert (test["method"], test["params"]) == ("public/test", {})
     assert heartbeat["id"] != test["id"]

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marketdata_assets.exchanges.feed import Feed
+from marketdata_assets.exchanges.books import Feed
 from marketdata_assets.exchanges.records import Gap, OrderBook
 from marketdata_assets.exchanges.replay import feed_of
 

@@ -199,12 +199,18 @@ def test_two_connections_of_okx_into_one_feed_leave_one_whole_book_each(fixtures
 def test_the_answer_to_a_subscription_of_deribit_confirms_all_of_it(fixtures: Path) -> None:
     entries = recording(fixtures / DERIBIT).entries
     (asked,) = [json.loads(one.raw) for one in entries if one.kind == "out"]
-    session = Session({asked["id"]: tuple(asked["params"]["channels"])})
+    session = Session()
+    session.asked[asked["id"]] = tuple(asked["params"]["channels"])
     feed = feed_of("deribit", "option", "here")
     received = [one.raw for one in entries if one.kind == "in"]
     assert Counter(map(feed.stream_of, received)) == {"ticker.raw": 273, "book.raw": 187, "answer": 1}
-    acks = [raw for raw in received if any(isinstance(one, Control) for one in feed.push(raw, 0))]
-    assert [session.check(raw) for raw in acks] == [[]]
+    replies = []
+    for raw in received:
+        outcomes = feed.push(raw, 0)
+        if any(isinstance(one, Control) for one in outcomes):
+            replies.append(session.read_reply(raw, outcomes))
+    [reply] = replies
+    assert (reply.confirmed, reply.rejected) == (tuple(asked["params"]["channels"]), ())
     assert session.asked == {}
 
 

@@ -31,7 +31,7 @@ def test_a_descriptor_is_complete(name: str) -> None:
         assert market.data_types
         assert "kline" not in market.data_types or "1m" in market.intervals
         assert all(re.fullmatch(venue.symbol_pattern, symbol) for symbol in market.symbols)
-        adapter = venue.adapter(market_type, intervals=market.intervals)
+        adapter = venue.adapter(venue, market_type, intervals=market.intervals)
         assert (adapter.exchange, adapter.market_type) == (name, market_type)
         assert venue.feed(market_type, strict=False).books == {}
     for place in filter(None, (venue.simulator, venue.sample)):

@@ -28,8 +28,7 @@ from dagster._core.test_utils import instance_for_test
 from dagster._utils.error import SerializableErrorInfo
 
 from marketdata_assets.alerts import Alert, AlertNotSent, BadAlertAddress, mail, post
-from marketdata_assets.defs.repair.alert import run_failure_alert
-from marketdata_assets.defs.repair.heartbeat import heartbeat
+from marketdata_assets.defs.repair.alert import heartbeat, run_failure_alert
 from marketdata_assets.resources import ClickHouse
 from marketdata_assets.ticks import tables
 from marketdata_demo.servers.loopback import LoopbackServer

@@ -7,7 +7,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from marketdata_assets.backup import files
-from marketdata_assets.defs.repair import backups
+from marketdata_assets.defs.repair import housekeeping
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -35,7 +35,7 @@ def test_job_writes_a_dated_backup_and_keeps_the_newest(folder: Path, on_postgre
     old = folder / "2026-01-01T020000Z"
     old.mkdir(parents=True)
     files.end(old, files.Manifest(files.FORMAT, "", []))
-    done = backups.backup.execute_in_process(instance=on_postgres, run_config=QUIET)
+    done = housekeeping.backup.execute_in_process(instance=on_postgres, run_config=QUIET)
     assert done.success
     [taken] = folder.iterdir()
     assert taken != old
@@ -49,7 +49,7 @@ def test_job_fails_with_the_cause_and_keeps_what_is_there(
     old.mkdir(parents=True)
     files.end(old, files.Manifest(files.FORMAT, "", []))
     monkeypatch.delenv("MARKETDATA_MONGO_URI")
-    done = backups.backup.execute_in_process(instance=on_postgres, run_config=QUIET, raise_on_error=False)
+    done = housekeeping.backup.execute_in_process(instance=on_postgres, run_config=QUIET, raise_on_error=False)
     assert not done.success
     [failure] = [event for event in done.all_events if event.is_step_failure]
     assert "MARKETDATA_MONGO_URI" in str(failure.step_failure_data.user_failure_data)
@@ -58,7 +58,7 @@ def test_job_fails_with_the_cause_and_keeps_what_is_there(
 
 def test_schedule_skips_until_a_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MARKETDATA_BACKUP_DIR", raising=False)
-    skipped = backups.backup_daily(dg.build_schedule_context())
+    skipped = housekeeping.backup_daily(dg.build_schedule_context())
     assert "MARKETDATA_BACKUP_DIR" in str(skipped.skip_message)
     monkeypatch.setenv("MARKETDATA_BACKUP_DIR", str(tmp_path))
-    assert isinstance(backups.backup_daily(dg.build_schedule_context()), dg.RunRequest)
+    assert isinstance(housekeeping.backup_daily(dg.build_schedule_context()), dg.RunRequest)

@@ -5,8 +5,8 @@ from typing import Unpack
 from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.collector.connections.connection import Timing
 from marketdata_assets.collector.connections.market import Market
-from marketdata_assets.collector.connections.network import Network
 from marketdata_assets.collector.connections.sharding import Shard
+from marketdata_assets.collector.connections.socket import Network
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.venue_adapter import AdapterOptions, VenueAdapter
@@ -16,4 +16,5 @@ __all__ = ["Clock", "Market", "Network", "Shard", "Timing", "VenueAdapter", "ada
 
 def adapter_for(exchange: Exchange, market_type: MarketType, **options: Unpack[AdapterOptions]) -> VenueAdapter:
     """The adapter of a market. Raises UnknownExchange."""
-    return venues.find(exchange).adapter(market_type, **options)
+    venue = venues.find(exchange)
+    return venue.adapter(venue, market_type, **options)

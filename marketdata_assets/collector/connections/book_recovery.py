@@ -7,15 +7,8 @@ from dataclasses import dataclass, field
 from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
 from marketdata_assets.collector.connections.socket import Socket
-from marketdata_assets.exchanges.books import ResyncRequest
-from marketdata_assets.exchanges.feed import Feed
-from marketdata_assets.exchanges.venue_adapter import (
-    REQUEST_ERRORS,
-    Request,
-    RequestFor,
-    Subscription,
-    VenueAdapter,
-)
+from marketdata_assets.exchanges.books import Feed, ResyncRequest
+from marketdata_assets.exchanges.venue_adapter import REQUEST_ERRORS, Request, RequestFor, Subscription, VenueAdapter
 from marketdata_assets.logs import get_logger
 
 log = get_logger(__name__)

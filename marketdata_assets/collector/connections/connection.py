@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from marketdata_assets.backoff import delay
 from marketdata_assets.budget import Budget, BudgetUnavailable
-from marketdata_assets.collector.connections.network import DEFAULT, Network
-from marketdata_assets.collector.connections.socket import CANNOT_CONNECT, Socket
+from marketdata_assets.collector.connections.socket import CANNOT_CONNECT, DEFAULT, Network, Socket
 from marketdata_assets.collector.connections.state import ConnectionState, ConnectionStatus
 from marketdata_assets.exchanges.venue_adapter import Subscription, VenueAdapter
 from marketdata_assets.logs import get_logger

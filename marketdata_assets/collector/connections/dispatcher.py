@@ -13,8 +13,8 @@ from marketdata_assets.collector.connections.gap_tracker import TAGS, GapTracker
 from marketdata_assets.collector.connections.socket import Socket
 from marketdata_assets.collector.items import TAGS as TYPES
 from marketdata_assets.collector.items import message_id
+from marketdata_assets.exchanges.books import Feed
 from marketdata_assets.exchanges.captures.native_format import Entry
-from marketdata_assets.exchanges.feed import Feed
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import (
     AnyRecord,

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from time import time_ns
-from typing import TYPE_CHECKING
 
 from marketdata_assets.backoff import delay
 from marketdata_assets.collector.counters import LatencyHistogram
@@ -21,9 +20,7 @@ from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import insert_json
 from marketdata_assets.logs import get_logger
 from marketdata_assets.stores import clickhouse
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 SOURCE = "direct writer"
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0

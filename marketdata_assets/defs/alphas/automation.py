@@ -15,7 +15,7 @@ import dagster as dg
 from marketdata_assets.alphas import file_index
 from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
-from marketdata_assets.defs.alphas import accounts, selected_job
+from marketdata_assets.defs.alphas import accounts, assets
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.runs import range_requests, run_key, runs_that_load, schedule, sensor
 from marketdata_assets.defs.selection import config_of
@@ -43,7 +43,7 @@ DAILY_RECORDS = 10_000  # record sets of an account that are requested in a day,
 
 RECORDS = tuple(map(asset_name, RECORD_SETS))
 FETCH_JOB, IMPORT_JOB, RECORDS_JOB = "alphas", "alphas_import", "alpha_records"
-JOBS = (FETCH_JOB, IMPORT_JOB, selected_job.JOB)
+JOBS = (FETCH_JOB, IMPORT_JOB, assets.JOB)
 
 alphas_job = dg.define_asset_job(
     FETCH_JOB, ["alpha_files", *REST], description="Fetch alphas of some months, package and import them."
@@ -198,7 +198,7 @@ def alpha_files_sensor(
 def _in_progress(instance: dg.DagsterInstance) -> set[Pair]:
     """The accounts and months that runs in progress load, queued ones included."""
     order, runs = accounts.known(instance), runs_that_load(instance, LOADED, JOBS)
-    return {pair for run in runs for pair in (*alpha_pairs(run.tags, order), *selected_job.pairs_of(run.run_config))}
+    return {pair for run in runs for pair in (*alpha_pairs(run.tags, order), *assets.pairs_of(run.run_config))}
 
 
 alphas_follow = dg.AutomationConditionSensorDefinition(
@@ -229,8 +229,8 @@ def due(
     if len(imports) < 2:
         return found + range_requests(imports, before=f"{IMPORT_JOB}:", job_name=IMPORT_JOB)
     inside = {pair for pair in outdated if pair[0] in known and pair[1] in ALPHA_MONTHS.get_partition_keys()}
-    config = config_of(selected_job.OP, file_index.months_by_account(inside))
-    return [*found, dg.RunRequest(run_key="selected", job_name=selected_job.JOB, run_config=config)]
+    config = config_of(assets.OP, file_index.months_by_account(inside))
+    return [*found, dg.RunRequest(run_key="selected", job_name=assets.JOB, run_config=config)]
 
 
 def _not_imported(

@@ -10,7 +10,7 @@ import dagster as dg
 
 from marketdata_assets.alphas import filters as alpha_filters
 from marketdata_assets.alphas.record_sets import CODE_VERSION, RECORD_SETS, RecordSet, asset_name
-from marketdata_assets.defs.declare import asset
+from marketdata_assets.defs.metadata import asset
 from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions
 from marketdata_assets.partitions import ALPHA_PARTITIONS, alpha_key, alpha_pair
 from marketdata_assets.progress import ProgressLog

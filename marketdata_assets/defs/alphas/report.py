@@ -12,9 +12,9 @@ import dagster as dg
 
 from marketdata_assets.alphas import file_index
 from marketdata_assets.alphas.layout import KINDS
-from marketdata_assets.dagster_internals import StepContext, log_materializations, plan_materialization
+from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.metadata import markdown_table
-from marketdata_assets.defs.partition_results import MAX_LISTED, failure, finish_partitions
+from marketdata_assets.defs.partition_results import MAX_LISTED, failure, finish_partitions, log_partitions
 from marketdata_assets.partitions import Pair, alpha_key
 from marketdata_assets.resources import Mongo
 
@@ -90,6 +90,15 @@ class Ended:
     by_pair: Mapping[Pair, dict[str, Any]]
     failed: Mapping[Pair, str]
 
+    @property
+    def by_key(self) -> dict[str, dict[str, Any]]:
+        """The metadata by key of Dagster's partitions."""
+        return {alpha_key(*pair): found for pair, found in self.by_pair.items()}
+
+    @property
+    def failed_keys(self) -> dict[str, str]:
+        return {alpha_key(*pair): cause for pair, cause in self.failed.items()}
+
 
 def of_packages(report: "packaging.PackagingReport") -> Ended:
     """Days, documents, duplicates and rejects, by partition and kind."""
@@ -164,12 +173,8 @@ def materialize(context: StepContext, ended: Mapping[str, Ended]) -> dict[str, s
     """Materialize the partitions of each asset that did not fail; the causes of the others, by asset and partition."""
     failed: dict[str, str] = {}
     for asset, step in ended.items():
-        good = sorted(step.by_pair.keys() - step.failed.keys())
-        marks = [dg.AssetMaterialization(asset, partition=alpha_key(*p), metadata=step.by_pair[p]) for p in good]
-        log_materializations(context, marks)
-        for pair, cause in sorted(step.failed.items()):
-            plan_materialization(context, dg.AssetKey(asset), alpha_key(*pair))
-            failed[f"{asset} {alpha_key(*pair)}"] = cause
+        log_partitions(context, asset, step.by_key, step.failed_keys)
+        failed |= {f"{asset} {key}": cause for key, cause in step.failed_keys.items()}
     return failed
 
 
@@ -225,6 +230,4 @@ def finish(
     context: dg.AssetExecutionContext, ended: Ended, others: Mapping[str, str] | None = None
 ) -> dg.MaterializeResult:
     """Materialize the partitions of one asset; raise Failure naming those that failed, and the causes of `others`."""
-    by_key: dict[str, dict[str, Any]] = {alpha_key(*pair): found for pair, found in ended.by_pair.items()}
-    failed = {alpha_key(*pair): cause for pair, cause in ended.failed.items()}
-    return finish_partitions(context, ended.metadata, by_key, failed | dict(others or {}))
+    return finish_partitions(context, ended.metadata, ended.by_key, ended.failed_keys | dict(others or {}))

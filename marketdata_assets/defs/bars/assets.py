@@ -21,9 +21,8 @@ from marketdata_assets.bars.unit import CODE_VERSION
 from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.bars import checks, report
 from marketdata_assets.defs.checks import log_results
-from marketdata_assets.defs.declare import asset
 from marketdata_assets.defs.marks import Partitions
-from marketdata_assets.defs.metadata import observed_files
+from marketdata_assets.defs.metadata import asset, observed_files
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.selection import config_of
 from marketdata_assets.errors import MarketDataError, TerminalError

@@ -3,17 +3,16 @@
 The queries are in `marketdata_assets.bars.checks`.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import dagster as dg
 import polars as pl
-import psycopg
 
 from marketdata_assets.bars import bases, checks, schema
 from marketdata_assets.bars.completeness import bars_complete
-from marketdata_assets.defs.checks import meaning, result, specs
+from marketdata_assets.defs.checks import results, specs
 from marketdata_assets.partitions import BAR_MONTHS, months_of_tags
 from marketdata_assets.reference.completeness import Reference
 from marketdata_assets.reference.records import Days
@@ -23,6 +22,8 @@ from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.stores.postgres import connect
 
 BARS, KLINE = "stock_1min_qfq", "stock_monthly_kline"
+QUERIES = {"every_row_accounted": checks.every_row_accounted, "kline_equals_minutes": checks.kline_equals_minutes}
+"""Of the checks that need nothing but the bars; others of the K-line are rules."""
 
 
 @dataclass(frozen=True)
@@ -31,35 +32,6 @@ class Known:
 
     reference: Reference
     factors: pl.DataFrame
-
-
-Question = Callable[[psycopg.Connection, Sequence[str], Callable[[], Known]], Finding]
-"""About some months; what is known of the stocks is read when it is needed."""
-
-
-def _without_reference(query: Callable[[psycopg.Connection, Sequence[str]], Finding]) -> Question:
-    def ask(connection: psycopg.Connection, months: Sequence[str], _: Callable[[], Known]) -> Finding:
-        finding = query(connection, months)
-        return replace(finding, facts={"months": finding.checked})
-
-    return ask
-
-
-def _of_kline(name: str) -> Question:
-    equals = name == "kline_equals_minutes"
-    return _without_reference(checks.kline_equals_minutes if equals else partial(checks.kline_rule, name=name))
-
-
-QUESTIONS: dict[str, dict[str, Question]] = {
-    BARS: {
-        "every_row_accounted": _without_reference(checks.every_row_accounted),
-        "bars_complete": lambda connection, months, known: bars_complete(connection, months, known().reference),
-        "one_price_basis": lambda connection, months, known: bases.one_price_basis(
-            connection, months, known().reference, known().factors
-        ),
-    },
-    KLINE: {spec.name: _of_kline(spec.name) for spec in specs(KLINE)},
-}
 
 
 def unknown() -> Known:
@@ -80,23 +52,35 @@ def known_of(clickhouse: ClickHouse, months: Sequence[str]) -> Known:
 
 
 def answers(
-    dsn: str, asset: str, months: Sequence[str], known: Callable[[], Known], names: Collection[str] = ()
-) -> list[dg.AssetCheckResult]:
-    """The results of the checks of an asset, or of those that are named."""
+    dsn: str,
+    asset: str,
+    months: Sequence[str],
+    known: Callable[[], Known],
+    wanted: Collection[dg.AssetCheckKey] | None = None,
+) -> Iterator[dg.AssetCheckResult]:
+    """The results of the checks of an asset, of all or those `wanted`; what is `known` is read when it is needed."""
     known = cache(known)
+
+    def find(_: str, name: str) -> Finding:
+        if name == "bars_complete":
+            return bars_complete(connection, months, known().reference)
+        if name == "one_price_basis":
+            return bases.one_price_basis(connection, months, known().reference, known().factors)
+        finding = QUERIES.get(name, partial(checks.kline_rule, name=name))(connection, months)
+        return replace(finding, facts={"months": finding.checked})
+
     with connect(dsn) as connection:
         schema.ensure(connection)
-        asked = {name: ask for name, ask in QUESTIONS[asset].items() if not names or name in names}
-        return [result(asset, name, ask(connection, months, known)) for name, ask in asked.items()]
+        yield from results([asset], wanted, find)
 
 
-def _check(asset: str, name: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=asset, name=name, description=meaning(asset, name), pool="timescale")
+def _check(asset: str, spec: dg.AssetCheckSpec) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=asset, name=spec.name, description=spec.description, pool="timescale")
     def check(
         context: dg.AssetCheckExecutionContext, postgres: Postgres, clickhouse: ClickHouse
     ) -> dg.AssetCheckResult:
         months = months_of_run(context)
-        [answer] = answers(postgres.dsn, asset, months, partial(known_of, clickhouse, months), [name])
+        [answer] = answers(postgres.dsn, asset, months, partial(known_of, clickhouse, months), [spec.key])
         return answer
 
     return check
@@ -107,4 +91,4 @@ def months_of_run(context: dg.AssetCheckExecutionContext) -> list[str]:
     return months_of_tags(context.run.tags) or list(BAR_MONTHS.get_partition_keys())
 
 
-all_checks = [_check(asset, name) for asset, questions in QUESTIONS.items() for name in questions]
+all_checks = [_check(asset, spec) for asset in (BARS, KLINE) for spec in specs(asset)]

@@ -13,9 +13,9 @@ from marketdata_assets.bars import plots, status
 from marketdata_assets.bars.ingest import BarsReport
 from marketdata_assets.bars.kline import RELATION, KlineReport
 from marketdata_assets.bars.schema import DATASET
-from marketdata_assets.dagster_internals import StepContext, log_materializations, plan_materialization
+from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.metadata import markdown_table
-from marketdata_assets.defs.partition_results import MAX_LISTED, failed_files, finish_partitions
+from marketdata_assets.defs.partition_results import MAX_LISTED, failed_files, finish_partitions, log_partitions
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.stores.postgres import connect
 
@@ -34,9 +34,7 @@ def bars(context: dg.AssetExecutionContext, dsn: str, loaded: BarsReport) -> dg.
 
 def mark_bars(context: StepContext, dsn: str, loaded: BarsReport) -> dict[str, Any]:
     """Report months that no step plans as materialised, and requested ones that failed as failed; the load's totals."""
-    _mark(context, DATASET, _good_months(dsn, loaded))
-    for month in loaded.failed_months:
-        plan_materialization(context, dg.AssetKey(DATASET), month)
+    log_partitions(context, DATASET, _good_months(dsn, loaded), loaded.failed_months)
     with connect(dsn) as connection:
         return _load_metadata(connection, loaded)
 
@@ -60,11 +58,6 @@ def raise_failures(loaded: BarsReport, metadata: dict[str, Any]) -> None:
 def _good_months(dsn: str, loaded: BarsReport) -> dict[str, dict[str, Any]]:
     """The months that the load requested or changed, without those that a failed unit leaves incomplete."""
     return month_metadata(dsn, {*loaded.months, *loaded.loaded_months} - {*loaded.failed_months})
-
-
-def _mark(context: StepContext, asset: str, months: dict[str, dict[str, Any]]) -> None:
-    marks = [dg.AssetMaterialization(asset, partition=month, metadata=months[month]) for month in sorted(months)]
-    log_materializations(context, marks)
 
 
 def _load_metadata(connection: psycopg.Connection, loaded: BarsReport) -> dict[str, Any]:
@@ -129,7 +122,7 @@ def kline_counts(refreshed: KlineReport) -> dict[str, Any]:
 def mark_kline(context: StepContext, dsn: str, months: Collection[str]) -> None:
     """Report the K-line of `months`, which are not the run's partitions of it, as materialised."""
     with connect(dsn) as connection:
-        _mark(context, RELATION, _kline_metadata(connection, months))
+        log_partitions(context, RELATION, _kline_metadata(connection, months))
 
 
 def _kline_metadata(connection: psycopg.Connection, months: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -138,10 +131,8 @@ def _kline_metadata(connection: psycopg.Connection, months: Collection[str]) -> 
     stale = status.stale_stocks(connection, months)
     found = {}
     for month in sorted(status.covered(connection, months)):
-        stocks = stale.get(month, [])
-        more = f" and {len(stocks) - MAX_LISTED} more" if len(stocks) > MAX_LISTED else ""
-        names = ", ".join(stocks[:MAX_LISTED]) + more
-        found[month] = {"dagster/partition_row_count": counts.get(month, 0), "stale_stocks": names}
+        stocks = and_more(stale.get(month, []), MAX_LISTED)
+        found[month] = {"dagster/partition_row_count": counts.get(month, 0), "stale_stocks": stocks}
     return found
 
 

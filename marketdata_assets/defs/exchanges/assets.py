@@ -6,25 +6,21 @@ One step fills all tables, because a stream or a capture holds records of all ty
 import datetime as dt
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.dagster_internals import log_materializations, plan_materialization
-from marketdata_assets.defs import pictures
-from marketdata_assets.defs.declare import asset, spec
 from marketdata_assets.defs.exchanges import checks, days, ingest, report
 from marketdata_assets.defs.exchanges.days import APIS, FEED, HISTORY, HISTORY_TABLES
 from marketdata_assets.defs.exchanges.ingest import IngestConfig
-from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions, selected
-from marketdata_assets.defs.pictures import Metadata
+from marketdata_assets.defs.exchanges.report import Metadata
+from marketdata_assets.defs.metadata import asset, spec
+from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions, log_partitions, selected
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
 from marketdata_assets.settings import Settings
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 GROUP = "exchanges"
 BARS = dg.AssetKey("exchange_ohlcv_1m")
@@ -80,7 +76,7 @@ def each_day(context: dg.AssetExecutionContext, asset: dg.AssetKey, of_day: OfDa
     for done, key in enumerate(keys, 1):
         found[key] = {}
         try:
-            found[key] = of_day(dt.date.fromisoformat(key), pictures.last_metadata(context.instance, asset, key))
+            found[key] = of_day(dt.date.fromisoformat(key), report.last_metadata(context.instance, asset, key))
         except MarketDataError as error:
             failed[key] = f"{key}: {error}"
         tell(done, len(keys), key)
@@ -88,13 +84,13 @@ def each_day(context: dg.AssetExecutionContext, asset: dg.AssetKey, of_day: OfDa
 
 
 def finish(
-    context: dg.AssetExecutionContext, client: "Client", found: Found, failed: dict[str, str]
+    context: dg.AssetExecutionContext, client: Client, found: Found, failed: dict[str, str]
 ) -> dg.MaterializeResult:
     """Materialize the days that did not fail; a Failure names the others."""
     return finish_partitions(context, report.together(found) | report.rows(client, context.asset_key), found, failed)
 
 
-def bars_of_day(context: dg.AssetExecutionContext, client: "Client", exchanges: Exchanges) -> OfDay:
+def bars_of_day(context: dg.AssetExecutionContext, client: Client, exchanges: Exchanges) -> OfDay:
     """Computes the bars of a day."""
     from marketdata_assets.exchanges.tables.ohlcv import compute
 
@@ -117,10 +113,7 @@ def bars_of_the_run(context: dg.AssetExecutionContext, of_day: OfDay) -> dict[st
     if BARS not in selected(context):
         return {}
     found, failed = each_day(context, BARS, of_day)
-    good = sorted(found.keys() - failed.keys())
-    log_materializations(context, [dg.AssetMaterialization(BARS, partition=key, metadata=found[key]) for key in good])
-    for key in failed:
-        plan_materialization(context, BARS, key)
+    log_partitions(context, BARS.to_user_string(), found, failed)
     return {f"{BARS.to_user_string()} {key}": cause for key, cause in failed.items()}
 
 

@@ -14,13 +14,7 @@ import dagster as dg
 from marketdata_assets.defs.exchanges import days, ingest, report
 from marketdata_assets.defs.exchanges.days import DAYS_JOB, TABLES_JOB, TABLES_STEP
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import (
-    range_requests,
-    run_key,
-    runs_that_load,
-    schedule,
-    sensor,
-)
+from marketdata_assets.defs.runs import range_requests, run_key, runs_that_load, schedule, sensor
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.loading.watch import State
 from marketdata_assets.partitions import day_ranges, days_of
@@ -47,8 +41,8 @@ def exchange_drain(
     context: dg.ScheduleEvaluationContext, nats: Nats, clickhouse: ClickHouse
 ) -> dg.RunRequest | dg.SkipReason:
     try:
-        owner = ingest.drain_in_progress(nats.server)
-        pending = 0 if owner else ingest.pending_messages(nats.server)
+        owner = ingest.drain_in_progress(nats.dsn)
+        pending = 0 if owner else ingest.pending_messages(nats.dsn)
         arrived = owner is not None and _has_newer_records(context.instance, clickhouse)
     except MarketDataError as error:
         return dg.SkipReason(str(error))

@@ -4,7 +4,6 @@ The queries are in `marketdata_assets.exchanges.tables.checks`.
 """
 
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -13,17 +12,14 @@ from marketdata_assets.defs.exchanges.days import HISTORY, ensure_tables
 from marketdata_assets.defs.exchanges.report import TABLES
 from marketdata_assets.partitions import days_of
 from marketdata_assets.resources import ClickHouse
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
-    from marketdata_assets.stores.bookkeeping import Finding
+from marketdata_assets.stores.bookkeeping import Finding
+from marketdata_assets.stores.clients import Client
 
 REFUSED = "nothing_refused"
 TABLE_SPECS = specs(*TABLES)
 
 
-def of_tables(client: "Client", wanted: Collection[dg.AssetCheckKey]) -> Iterator[dg.AssetCheckResult]:
+def of_tables(client: Client, wanted: Collection[dg.AssetCheckKey]) -> Iterator[dg.AssetCheckResult]:
     """Run the `wanted` checks on the newest day that has trades."""
     from marketdata_assets.exchanges.tables import checks as questions
     from marketdata_assets.exchanges.tables import schema
@@ -33,7 +29,7 @@ def of_tables(client: "Client", wanted: Collection[dg.AssetCheckKey]) -> Iterato
     question = questions.newest(client)
     types = {table.name: kind for kind, table in schema.TABLES.items()}
 
-    def find(asset: str, name: str) -> "Finding":
+    def find(asset: str, name: str) -> Finding:
         found: Finding = getattr(questions, name)(question, *([types[asset]] if name == REFUSED else []))
         return found
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from marketdata_assets.months import last_days
 from marketdata_assets.settings import Settings
+from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
     from dagster import DailyPartitionsDefinition
 
 TABLES_JOB, DAYS_JOB = "exchange_tables", "exchange_days"
@@ -36,7 +36,7 @@ def window() -> list[dt.date]:
     return last_days(Settings().exchange_days, dt.datetime.now(dt.UTC))
 
 
-def ensure_tables(client: "Client") -> None:
+def ensure_tables(client: Client) -> None:
     """Create the tables and the ledger if missing, with the retention of the settings."""
     from marketdata_assets.exchanges.tables import schema
     from marketdata_assets.stores import clickhouse_ledger

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from marketdata_assets.defs.declare import asset
 from marketdata_assets.defs.exchanges.assets import GROUP
 from marketdata_assets.defs.exchanges.days import APIS, HISTORY, HISTORY_JOB, ensure_tables
 from marketdata_assets.defs.marks import Partitions
-from marketdata_assets.defs.metadata import table_schema
+from marketdata_assets.defs.metadata import asset, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions
 from marketdata_assets.partitions import HISTORY_DAYS
 from marketdata_assets.resources import ClickHouse, Exchanges

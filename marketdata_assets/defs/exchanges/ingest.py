@@ -11,10 +11,9 @@ import dagster as dg
 from marketdata_assets.defs.run_files import allowed
 from marketdata_assets.errors import MarketDataError, TerminalError
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats, NoServer
+from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
     from marketdata_assets.collector.drain import Drained
     from marketdata_assets.collector.jetstream.reader import Batch
     from marketdata_assets.exchanges.tables.loaded_files import FilesReport
@@ -73,7 +72,7 @@ class IngestReport:
 
 
 def ingest(
-    client: "Client",
+    client: Client,
     clickhouse: ClickHouse,
     nats: Nats,
     exchanges: Exchanges,
@@ -121,9 +120,7 @@ def _drained(
 
     try:
         stream = config.stream_name or Stream.name
-        loading = drain(
-            clickhouse.dsn, nats.server, stream=stream, types=types, pace=pace, on_batch=on_batch, owner=owner
-        )
+        loading = drain(clickhouse.dsn, nats.dsn, stream=stream, types=types, pace=pace, on_batch=on_batch, owner=owner)
         return asyncio.run(loading)
     except (NoServer, StreamMissing) as error:
         notes.append(f"no stream: {error}")
@@ -155,14 +152,14 @@ def drain_in_progress(server: str) -> str | None:
     return asyncio.run(ask())
 
 
-def _captures(client: "Client", exchanges: Exchanges, config: IngestConfig, run_id: str) -> "FilesReport":
+def _captures(client: Client, exchanges: Exchanges, config: IngestConfig, run_id: str) -> "FilesReport":
     from marketdata_assets.exchanges.tables.captures import captures_in, load_captures
 
     paths = allowed("files", config.files, exchanges.path, CAPTURES) or captures_in(exchanges.path)
     return load_captures(client, paths, run_id=run_id, force=config.force, **_source(config))
 
 
-def _dumps(client: "Client", exchanges: Exchanges, config: IngestConfig, run_id: str) -> "FilesReport":
+def _dumps(client: Client, exchanges: Exchanges, config: IngestConfig, run_id: str) -> "FilesReport":
     from marketdata_assets.exchanges.tables.dumps import load_dumps
 
     paths = allowed("dumps", config.dumps, exchanges.path, CAPTURES)

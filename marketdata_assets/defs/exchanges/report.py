@@ -6,21 +6,19 @@ Numbers come from the reports and from short queries; nothing is loaded or compu
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from marketdata_assets.defs import pictures
 from marketdata_assets.defs.exchanges.days import CAPTURE_OUTCOMES, FEED, REJECTED
 from marketdata_assets.defs.exchanges.ingest import IngestReport
 from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import failure_of
+from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
     from marketdata_assets.exchanges.tables.gap_backfill import DayGaps
     from marketdata_assets.exchanges.tables.ohlcv import DayReport
 
@@ -33,11 +31,13 @@ TABLES = {
     "exchange_open_interest": "Open interest, in each unit that is known exactly.",
     "exchange_liquidations": "Liquidations; `sell` closes a long position.",
 }
+Metadata = Mapping[str, Any]
+
 MAX_LISTED = 60  # rows of the Markdown table of a day's gaps
 
 
 def tables(
-    client: "Client", instance: dg.DagsterInstance, wanted: Sequence[str], report: IngestReport
+    client: Client, instance: dg.DagsterInstance, wanted: Sequence[str], report: IngestReport
 ) -> Iterator[dg.MaterializeResult]:
     """A result for each table in which something arrived, in this run or by another way since the last one.
 
@@ -64,9 +64,9 @@ def tables(
             "round": dg.MetadataValue.json(run),
         }
         if name == "exchange_trades" and (newest := days_with_trades(client)[-1:]):
-            last = pictures.last_metadata(instance, dg.AssetKey(name))
+            last = last_metadata(instance, dg.AssetKey(name))
             draw = partial(plots.trades_by_hour, client, newest[0])
-            metadata |= pictures.at_most_hourly(last, "trades_by_hour", draw, time.time())
+            metadata |= at_most_hourly(last, "trades_by_hour", draw, time.time())
         yield dg.MaterializeResult(asset_key=name, metadata=metadata)
 
 
@@ -143,12 +143,12 @@ def raise_problems(report: IngestReport) -> None:
         raise failure_of(what, report.problems, metadata)
 
 
-def rows(client: "Client", key: dg.AssetKey) -> dict[str, int]:
+def rows(client: Client, key: dg.AssetKey) -> dict[str, int]:
     """The number of rows of the table."""
     return {"dagster/row_count": int(client.command(f"SELECT count() FROM {key.to_user_string()}"))}  # type: ignore[arg-type]
 
 
-def bars(client: "Client", day: "DayReport", last: pictures.Metadata) -> dict[str, Any]:
+def bars(client: Client, day: "DayReport", last: Metadata) -> dict[str, Any]:
     """A day of bars, with a picture; `last` is the metadata of the day before this run."""
     from marketdata_assets.exchanges.tables import plots
 
@@ -159,11 +159,11 @@ def bars(client: "Client", day: "DayReport", last: pictures.Metadata) -> dict[st
         "instruments": day.instruments,
         "bars_with_open_gaps": day.uncertain,
     }
-    picture = pictures.when_changed(last, "closes", shown, lambda: plots.closes(client, day.day))
+    picture = when_changed(last, "closes", shown, lambda: plots.closes(client, day.day))
     return {**shown, "kept_without_trades": day.kept, "seconds": round(day.seconds, 2), **picture}
 
 
-def gaps(day: "DayGaps", last: pictures.Metadata) -> dict[str, Any]:
+def gaps(day: "DayGaps", last: Metadata) -> dict[str, Any]:
     """A day of gaps: counts, a table with the open ones first, and a timeline; `last` is of the day before this run."""
     from marketdata_assets.exchanges.tables import plots
 
@@ -177,7 +177,7 @@ def gaps(day: "DayGaps", last: pictures.Metadata) -> dict[str, Any]:
         OPEN_REASONS: dg.MetadataValue.json(dict(_reasons(day))),
         "found_by_numbers": day.recorded,
         "seconds": round(day.seconds, 2),
-        **pictures.when_changed(last, "timeline", shown, lambda: plots.timeline(day.gaps)),
+        **when_changed(last, "timeline", shown, lambda: plots.timeline(day.gaps)),
     }
 
 
@@ -225,3 +225,35 @@ def together(by_day: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             reasons.update(found[OPEN_REASONS].value)
     open_gaps = {OPEN_REASONS: dg.MetadataValue.json(dict(reasons))} if "open" in sums else {}
     return {"rows": rows, "days": len(by_day), "seconds": 0.0, **sums, **open_gaps}
+
+
+HOUR = 3600.0
+
+
+def last_metadata(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None = None) -> Metadata:
+    """The metadata of the last materialization, of a partition if one is given; empty without one."""
+    wanted = dg.AssetRecordsFilter(key, asset_partitions=[partition] if partition else None)
+    found = instance.fetch_materializations(wanted, limit=1).records
+    event = found[0].asset_materialization if found else None
+    return event.metadata if event else {}
+
+
+def at_most_hourly(last: Metadata, name: str, draw: Callable[[], str | None], now: float) -> dict[str, Any]:
+    """The last picture while it is younger than an hour, else a new one and when it was drawn, in epoch seconds."""
+    at = f"{name}_drawn"
+    if name in last and at in last and now - last[at].value < HOUR:
+        return {name: last[name], at: last[at]}
+    picture = draw()
+    return {name: dg.MetadataValue.md(picture), at: dg.MetadataValue.timestamp(now)} if picture else {}
+
+
+def when_changed(last: Metadata, name: str, shown: Mapping[str, Any], draw: Callable[[], str | None]) -> dict[str, Any]:
+    """The last picture while the figures that it shows are the same, else a new one."""
+    if name in last and all(key in last and last[key].value == _plain(value) for key, value in shown.items()):
+        return {name: last[name]}
+    picture = draw()
+    return {name: dg.MetadataValue.md(picture)} if picture else {}
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, dg.MetadataValue) else value

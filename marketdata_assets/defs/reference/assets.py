@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.dagster_internals import log_materializations
-from marketdata_assets.defs.declare import asset, spec
+from marketdata_assets.defs.metadata import asset, spec
 from marketdata_assets.defs.partition_results import as_dagster_failure, failure, retry_later
 from marketdata_assets.defs.reference import checks
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.partitions import BAR_MONTHS, months_of_tags
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.settings import Settings
+from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
     from marketdata_assets.reference.load import Run, UnitReport
     from marketdata_assets.reference.tables import DailyName
 
@@ -133,7 +132,7 @@ def reference_tables(
     _raise_failures(reports)
 
 
-def _run(context: dg.AssetExecutionContext, client: "Client", ticks: Ticks, config: SourceConfig) -> "Run":
+def _run(context: dg.AssetExecutionContext, client: Client, ticks: Ticks, config: SourceConfig) -> "Run":
     from marketdata_assets.reference.load import Run
 
     settings, sources = Settings(), ticks.restricted(config.providers).reference()
@@ -146,7 +145,7 @@ def _is_loaded(report: "UnitReport") -> bool:
     return report.outcome == "ok" and (report.rows > 0 or report.covered == report.days)
 
 
-def _of_months(client: "Client", reports: Sequence["UnitReport"]) -> list[dg.AssetMaterialization]:
+def _of_months(client: Client, reports: Sequence["UnitReport"]) -> list[dg.AssetMaterialization]:
     """One for each month; the last one also has the rows of the whole table."""
     events = []
     for report in reports:
@@ -173,9 +172,9 @@ def _result(reports: Sequence["UnitReport"], began: float, more: dict[str, Any])
 
 def _retry_outages(reports: Sequence["UnitReport"]) -> None:
     """Have the step run again after a while when an outage of the provider made something fail."""
-    failed = [one for one in reports if one.transient]
-    if failed:
-        retry_later(f"{failed[0].table} of {failed[0].unit}: {failed[0].error}")
+    for one in reports:
+        if one.transient:
+            retry_later(f"{one.table} of {one.unit}: {one.error}")
 
 
 def _raise_failures(reports: Sequence["UnitReport"]) -> None:

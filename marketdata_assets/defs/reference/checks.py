@@ -6,7 +6,7 @@ Those of daily tables run in the step that loads, on its months: a table that no
 import datetime as dt
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -14,11 +14,8 @@ import dagster as dg
 from marketdata_assets.defs.checks import meaning, result, results, specs
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.resources import ClickHouse, Ticks
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
-    from marketdata_assets.stores.bookkeeping import Finding
+from marketdata_assets.stores.bookkeeping import Finding
+from marketdata_assets.stores.clients import Client
 
 DAILY = ("suspensions", "adjust_factors", "price_limits")
 READ = "files_read"
@@ -28,12 +25,12 @@ SPECS = specs(*DAILY)
 
 
 def answers(
-    client: "Client", folder: Path, wanted: Collection[dg.AssetCheckKey], months: Sequence[str]
+    client: Client, folder: Path, wanted: Collection[dg.AssetCheckKey], months: Sequence[str]
 ) -> Iterator[dg.AssetCheckResult]:
     """Run the checks of daily tables that are `wanted`, on some months and the files in `folder`."""
     from marketdata_assets.reference import checks
 
-    def find(asset: str, name: str) -> "Finding":
+    def find(asset: str, name: str) -> Finding:
         found: Finding = getattr(checks, name)(client, *([folder, [asset]] if name == READ else [months]))
         return found
 

@@ -1,6 +1,8 @@
 """`run_failure_alert`: alerts on failed runs, on assets that have become overdue, and on failing sensors and schedules.
 
 A run that Dagster will retry does not alert. An alert that could not be sent is sent at the next tick, so none is lost.
+Dagster's daemon cannot report that it is down itself: `heartbeat` calls a service outside, which reports when the
+calls stop.
 """
 
 import datetime as dt
@@ -119,3 +121,21 @@ def _facts(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Any]:
         "partitions": single or " to ".join(dict.fromkeys(ends)),
         "error": error or "the run ended without an error message; its process may have been killed",
     }
+
+
+VARIABLE = "MARKETDATA_HEARTBEAT_URL"
+
+
+@sensor(
+    name="heartbeat",
+    minimum_interval_seconds=60,
+    description="Calls MARKETDATA_HEARTBEAT_URL every minute; the service there reports when the calls stop.",
+)
+def heartbeat() -> dg.SkipReason:
+    from marketdata_assets.alerts import Alert, post
+
+    url = Settings().heartbeat_url
+    if not url:
+        return dg.SkipReason(f"no service to call: set {VARIABLE}")
+    post(url.get_secret_value(), Alert("marketdata: daemon and code server are alive", [], {}), VARIABLE)
+    return dg.SkipReason("called")

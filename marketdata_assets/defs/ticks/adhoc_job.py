@@ -5,7 +5,6 @@ grid are loaded too, without an event: the ledger records them.
 """
 
 import datetime as dt
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -20,11 +19,9 @@ from marketdata_assets.loading import watch
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.reference.records import Days
 from marketdata_assets.resources import ClickHouse, Ticks
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks.providers_file import TABLES
 from marketdata_assets.ticks.reports import Unit
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 NETWORK = ("tushare", "yahoo")
 RESTORE = '"marketdata symbols restore" takes that back'
@@ -103,7 +100,7 @@ def _days(config: AdhocConfig) -> Days | None:
         raise TerminalError(f"first_day and last_day: {error}; write 2026-01-05") from error
 
 
-def _units(context: dg.OpExecutionContext, client: "Client", config: AdhocConfig) -> list[Unit]:
+def _units(context: dg.OpExecutionContext, client: Client, config: AdhocConfig) -> list[Unit]:
     """The selected units, the newest month first; registered symbols become partitions."""
     from marketdata_assets.ticks import registry
     from marketdata_assets.ticks.tables import ensure

@@ -8,15 +8,14 @@ import datetime as dt
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from marketdata_assets.dagster_internals import StepContext, log_materializations, plan_materialization
-from marketdata_assets.defs.declare import spec
 from marketdata_assets.defs.marks import Batches
-from marketdata_assets.defs.metadata import observed_files
+from marketdata_assets.defs.metadata import observed_files, spec
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.ticks import checks, report, symbols
 from marketdata_assets.months import EXCHANGE_CLOCK
@@ -25,11 +24,9 @@ from marketdata_assets.progress import ProgressLog
 from marketdata_assets.reference.records import Days
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.settings import Settings
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks.providers_file import TABLES, Table
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 STEP = "tick_tables"
 
@@ -96,7 +93,7 @@ class LoadOp:
     """
 
     context: StepContext
-    client: "Client"
+    client: Client
     ticks: Ticks
     config: LoadConfig
     window: Collection[str]

@@ -20,12 +20,11 @@ from marketdata_assets.loading.reports import and_more
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.partitions import tick_key, tick_months_of, tick_unit
 from marketdata_assets.resources import ClickHouse, Ticks
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks.providers_file import TABLES, Table
 from marketdata_assets.ticks.reports import Unit, by_month
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
     from marketdata_assets.ticks.file_scan import FileScan
 
 SECONDS_FOR_FILES = 5.0  # of a nightly check, for reading what is in each of bars and order books
@@ -167,7 +166,7 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> l
     return requests
 
 
-def _changed(client: "Client", ticks: Ticks, now: dt.datetime) -> "dict[Table, set[Unit]]":
+def _changed(client: Client, ticks: Ticks, now: dt.datetime) -> "dict[Table, set[Unit]]":
     """The units of finished files; none when the providers file has no files."""
     from marketdata_assets.ticks.file_ledger import changed_by_table
 
@@ -178,7 +177,7 @@ def _changed(client: "Client", ticks: Ticks, now: dt.datetime) -> "dict[Table, s
     return changed_by_table(client, ticks.files(), now, quiet_seconds=quiet, seconds=SECONDS_FOR_FILES)
 
 
-def _unmarked(instance: dg.DagsterInstance, client: "Client", table: Table, months: Sequence[str]) -> set[Unit]:
+def _unmarked(instance: dg.DagsterInstance, client: Client, table: Table, months: Sequence[str]) -> set[Unit]:
     """Units of the window that are loaded, by the ledger, and that Dagster shows as failed or not at all."""
     import polars as pl
 

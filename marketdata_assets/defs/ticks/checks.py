@@ -4,22 +4,19 @@ The queries are in `marketdata_assets.ticks.checks`. They run even when some sym
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from marketdata_assets.defs.checks import results, specs
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks.reports import Unit
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 ASSETS = ("tick_data", "factors")
 SPECS = specs(*ASSETS)
 
 
 def answers(
-    client: "Client", wanted: Collection[dg.AssetCheckKey], units: Sequence[Unit]
+    client: Client, wanted: Collection[dg.AssetCheckKey], units: Sequence[Unit]
 ) -> Iterator[dg.AssetCheckResult]:
     """Run the checks that are `wanted`; on the newest loaded month when there are no `units`."""
     from marketdata_assets.ticks import checks as questions

@@ -11,12 +11,11 @@ import dagster as dg
 from marketdata_assets.defs.partition_results import failure, failure_of, retry_later
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.partitions import tick_key
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks.providers_file import Table
 from marketdata_assets.ticks.reports import LoadReport, Outcome, UnitReport
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
     from marketdata_assets.ticks.registry import RegistryReport
 
 LOADED = ("ok", "empty")  # outcomes that materialize a partition: rows, or a proven empty
@@ -47,7 +46,7 @@ def materializations(
     ]
 
 
-def of_load(client: "Client", table: Table, loaded: LoadReport) -> dict[str, Any]:
+def of_load(client: Client, table: Table, loaded: LoadReport) -> dict[str, Any]:
     """Counts of the load, rows of the table, and pictures of what was loaded."""
     from marketdata_assets.ticks import plots
 

@@ -10,8 +10,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from marketdata_assets.defs.declare import asset
-from marketdata_assets.defs.metadata import table_schema
+from marketdata_assets.defs.metadata import asset, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.ticks import report
 from marketdata_assets.partitions import TICK_SYMBOLS

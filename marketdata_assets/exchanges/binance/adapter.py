@@ -1,14 +1,9 @@
 """The adapter of Binance: streams and their URLs, confirmations, instrument lists, snapshots and polls."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Unpack
 
-from marketdata_assets.budget import BudgetPlace
-from marketdata_assets.exchanges.binance import rest as answers
-from marketdata_assets.exchanges.binance.feed import BinanceFeed
-from marketdata_assets.exchanges.binance.history import WEIGHTS, limits
-from marketdata_assets.exchanges.binance.instruments import VENUE
+from marketdata_assets.exchanges.binance.history import WEIGHTS
 from marketdata_assets.exchanges.binance.session import (
     CONNECTION_SECONDS,
     CONNECTIONS_PER_FIVE_MINUTES,
@@ -21,27 +16,20 @@ from marketdata_assets.exchanges.binance.session import (
 )
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import Control, Exchange, MarketType, Outcome, VenueError
-from marketdata_assets.exchanges.rest import Rest
+from marketdata_assets.exchanges.records import MarketType
 from marketdata_assets.exchanges.venue_adapter import (
-    AdapterOptions,
     MessageRate,
     Request,
     RequestFor,
-    SocketSession,
     Subscription,
-    SubscriptionReply,
     VenueAdapter,
     interval_ns,
 )
-from marketdata_assets.http_client import RetryPolicy
 
 DATA_PREFIX = b'{"stream":"'
 BOOK_SPEED = "100ms"
 UNNAMED_SPEEDS: dict[MarketType, str] = {"spot": "1000ms", "linear": "250ms", "inverse": "250ms"}
 """The speed of a stream of books whose name has none."""
-
-SHUTDOWN = "the server will shut down"
 
 SILENCE: dict[Stream, float | None] = {
     "trade": 600.0,
@@ -59,72 +47,28 @@ SILENCE: dict[Stream, float | None] = {
 """Our choice: seconds of silence after which a stream is suspicious."""
 
 
-class BinanceSocketSession(SocketSession):
-    def __init__(self, market_type: MarketType) -> None:
-        self._session = Session(market_type)
-
-    def subscribe(self, keys: Sequence[str]) -> list[bytes]:
-        self._forget_pending(keys)
-        return self._session.subscribe(keys)
-
-    def unsubscribe(self, keys: Sequence[str]) -> list[bytes]:
-        self._forget_pending(keys)
-        self._session.streams.update(keys)
-        return self._session.unsubscribe(keys)
-
-    def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
-        for outcome in outcomes:
-            if isinstance(outcome, Control):
-                if outcome.kind == "ack":
-                    return SubscriptionReply(confirmed=self._session.acked(outcome))
-                if outcome.kind == "notice" and outcome.detail.startswith(SHUTDOWN):
-                    return SubscriptionReply(leave=outcome.detail)
-            if isinstance(outcome, VenueError):
-                streams = self._session.refused(outcome)
-                if outcome.rate_limited:
-                    return SubscriptionReply(retry=streams)
-                cause = f"{outcome.code} {outcome.message}"
-                return SubscriptionReply(rejected=tuple((stream, cause) for stream in streams))
-        return SubscriptionReply()
-
-    def _forget_pending(self, keys: Sequence[str]) -> None:
-        """Forget unconfirmed requests, so that they can be sent again."""
-        requested = self._session.asked
-        for number, streams in list(requested.items()):
-            requested[number] = tuple(stream for stream in streams if stream not in keys)
-
-
 class BinanceAdapter(VenueAdapter):
     """One market of Binance."""
 
-    exchange: Exchange = VENUE
     data_prefix = DATA_PREFIX
     book_per_socket = False
     ping_after = 30.0
     age = CONNECTION_SECONDS
     connects_per_second = CONNECTIONS_PER_FIVE_MINUTES / 300.0
 
-    def __init__(self, market_type: MarketType, **options: Unpack[AdapterOptions]) -> None:
-        super().__init__(market_type, **options)
-        market = MARKETS[market_type]
+    def prepare(self) -> None:
+        market = MARKETS[self.market_type]
         self.max_subscriptions = min(market.streams, 300)  # our choice, to spread the load over the venue's servers
         self.message_rates = (MessageRate(int(market.messages_per_second) - 1, 1.1),)
         self._market = market
-        usual = {"spot": "trade", "option": "optionTrade"}.get(market_type, "aggTrade")
+        usual = {"spot": "trade", "option": "optionTrade"}.get(self.market_type, "aggTrade")
         self.trade_stream = self._choices.get("trade_channel", usual)
         speed = self._choices.get("book_speed", BOOK_SPEED)
-        self._book_speed = "" if speed == UNNAMED_SPEEDS.get(market_type) else speed
-        self.sequential_trade_ids = market_type != "option"  # of options it is not documented
+        self._book_speed = "" if speed == UNNAMED_SPEEDS.get(self.market_type) else speed
+        self.sequential_trade_ids = self.market_type != "option"  # of options it is not documented
 
-    def feed(self) -> BinanceFeed:
-        return BinanceFeed(self.market_type)
-
-    def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
-        url = self._rest_url or self._market.rest
-        return Rest(VENUE, url, limits(budgets, self.market_type), answers.failure, patience=patience)
-
-    def socket_session(self) -> BinanceSocketSession:
-        return BinanceSocketSession(self.market_type)
+    def socket_session(self) -> Session:
+        return Session(self.market_type)
 
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
         if self.market_type == "option":

@@ -7,13 +7,14 @@ https://developers.binance.com/docs/derivatives/coin-margined-futures/websocket-
 https://developers.binance.com/docs/derivatives/options-trading/websocket-market-streams
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
-from marketdata_assets.exchanges.records import Control, MarketType, VenueError
+from marketdata_assets.exchanges.records import Control, MarketType, Outcome, VenueError
+from marketdata_assets.exchanges.venue_adapter import SocketSession, SubscriptionReply
 
 Stream = Literal[
     "trade",
@@ -34,6 +35,7 @@ CONNECTION_SECONDS = 86_100.0
 
 CONNECTIONS_PER_FIVE_MINUTES = 300  # by address
 STREAMS_PER_REQUEST = 200  # ours
+SHUTDOWN = "the server will shut down"
 
 
 @dataclass(frozen=True)
@@ -78,48 +80,57 @@ def url_of(market_type: MarketType, stream: str) -> str:
     return f"{market.socket}/stream"
 
 
-@dataclass
-class Session:
+class Session(SocketSession):
     """The requested and the confirmed subscriptions of one socket.
 
     A stream that does not exist, or is on another address, is confirmed as well, and stays silent.
     """
 
-    market_type: MarketType
-    asked: dict[int, tuple[str, ...]] = field(default_factory=dict)  # by request, not confirmed yet
-    streams: set[str] = field(default_factory=set)  # confirmed
-    _last: int = 0
+    def __init__(self, market_type: MarketType) -> None:
+        self._limit = MARKETS[market_type].streams
+        self.asked: dict[int, tuple[str, ...]] = {}  # by request, not confirmed yet
+        self.streams: set[str] = set()  # confirmed
+        self._last = 0
 
-    def subscribe(self, streams: Iterable[str]) -> list[bytes]:
-        """Requests for these streams; ValueError for more than a connection may have.
+    def subscribe(self, keys: Iterable[str]) -> list[bytes]:
+        """Requests for these streams, again for those that are not confirmed yet; ValueError for more than a
+        connection may have.
 
             {"method": "SUBSCRIBE", "params": ["abcusdt@depth@100ms"], "id": 1}
             {"result": null, "id": 1}
 
         https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#live-subscribingunsubscribing-to-streams
         """
-        pending = {stream for part in self.asked.values() for stream in part}
-        wanted = [stream for stream in dict.fromkeys(streams) if stream not in self.streams and stream not in pending]
-        limit = MARKETS[self.market_type].streams
-        if len(wanted) + len(pending) + len(self.streams) > limit:
-            raise ValueError(f"{len(wanted)} more streams, a connection may have {limit}")
+        wanted = [stream for stream in dict.fromkeys(keys) if stream not in self.streams]
+        self._forget_pending(wanted)
+        if len(wanted) + sum(map(len, self.asked.values())) + len(self.streams) > self._limit:
+            raise ValueError(f"{len(wanted)} more streams, a connection may have {self._limit}")
         return self._requests("SUBSCRIBE", wanted)
 
-    def unsubscribe(self, streams: Iterable[str]) -> list[bytes]:
+    def unsubscribe(self, keys: Iterable[str]) -> list[bytes]:
         """Requests that end these streams."""
-        wanted = [stream for stream in dict.fromkeys(streams) if stream in self.streams]
-        self.streams.difference_update(wanted)
-        return self._requests("UNSUBSCRIBE", wanted)
+        ended = list(dict.fromkeys(keys))
+        self._forget_pending(ended)
+        self.streams.difference_update(ended)
+        return self._requests("UNSUBSCRIBE", ended)
 
-    def acked(self, ack: Control) -> tuple[str, ...]:
-        """The streams that an ack confirms."""
-        streams = self.asked.pop(int(ack.detail), ()) if ack.detail.isdecimal() else ()
-        self.streams.update(streams)
-        return streams
+    def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
+        """An error does not always name its request: it is about the oldest one that is not answered."""
+        for outcome in outcomes:
+            if isinstance(outcome, Control):
+                if outcome.kind == "ack":
+                    streams = self.asked.pop(int(outcome.detail), ()) if outcome.detail.isdecimal() else ()
+                    self.streams.update(streams)
+                    return SubscriptionReply(confirmed=streams)
+                if outcome.kind == "notice" and outcome.detail.startswith(SHUTDOWN):
+                    return SubscriptionReply(leave=outcome.detail)
+            if isinstance(outcome, VenueError):
+                return SubscriptionReply.of_error(outcome, self.asked.pop(min(self.asked)) if self.asked else ())
+        return SubscriptionReply()
 
-    def refused(self, error: VenueError) -> tuple[str, ...]:
-        """The streams of the oldest request that is not answered; an error does not always name its request."""
-        return self.asked.pop(min(self.asked)) if self.asked else ()
+    def _forget_pending(self, keys: Sequence[str]) -> None:
+        for number, streams in list(self.asked.items()):
+            self.asked[number] = tuple(stream for stream in streams if stream not in keys)
 
     def _requests(self, method: str, streams: list[str]) -> list[bytes]:
         requests = []

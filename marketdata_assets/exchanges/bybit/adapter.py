@@ -1,32 +1,18 @@
 """The adapter of Bybit: topics, confirmations by request, pings as messages and paged lists of instruments."""
 
-from collections.abc import Iterable, Sequence
-from typing import Unpack
+from collections.abc import Sequence
 
 import msgspec
 
-from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.bybit import session
-from marketdata_assets.exchanges.bybit.feed import BEGIN, BOOK, FORCED, TICKERS, TRADES, BybitFeed
+from marketdata_assets.exchanges.bybit.feed import BEGIN, BOOK, FORCED, TICKERS, TRADES
 from marketdata_assets.exchanges.bybit.history import LISTED
 from marketdata_assets.exchanges.bybit.parse import INTERVALS
-from marketdata_assets.exchanges.bybit.rest import API, URL, error_of, limits
-from marketdata_assets.exchanges.bybit.wire import VENUE, Response, answer
+from marketdata_assets.exchanges.bybit.rest import API
+from marketdata_assets.exchanges.bybit.wire import Response
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import Control, Exchange, MarketType, Outcome, VenueError
-from marketdata_assets.exchanges.rest import Rest
-from marketdata_assets.exchanges.venue_adapter import (
-    AdapterOptions,
-    MessageRate,
-    Request,
-    SocketSession,
-    Subscription,
-    SubscriptionReply,
-    VenueAdapter,
-    interval_ns,
-)
-from marketdata_assets.http_client import RetryPolicy
+from marketdata_assets.exchanges.venue_adapter import MessageRate, Request, Subscription, VenueAdapter, interval_ns
 
 DEPTH = 200
 """Levels of a book on each side where none are chosen. Bybit sends 1, 50, 200 and 1000 of them every 10, 20, 100 and
@@ -51,36 +37,9 @@ SILENCE: dict[str, float | None] = {
 """Our choice: seconds of silence after which a topic is suspicious."""
 
 
-class BybitSocketSession(SocketSession):
-    ping = session.PING
-
-    def __init__(self) -> None:
-        self._session = session.Session()
-
-    def subscribe(self, keys: Sequence[str]) -> list[bytes]:
-        return self._session.subscribe(keys)
-
-    def unsubscribe(self, keys: Sequence[str]) -> list[bytes]:
-        return self._session.unsubscribe(keys)
-
-    def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
-        for outcome in outcomes:
-            if isinstance(outcome, VenueError) or (isinstance(outcome, Control) and outcome.kind == "ack"):
-                return self._settled(raw)
-        return SubscriptionReply()
-
-    def _settled(self, raw: bytes) -> SubscriptionReply:
-        told = answer(raw)
-        if told.op != "subscribe":
-            return SubscriptionReply()
-        settled = self._session.answered(told)
-        return SubscriptionReply(settled.confirmed, settled.rejected, reply=settled.again)
-
-
 class BybitAdapter(VenueAdapter):
     """One market of Bybit."""
 
-    exchange: Exchange = VENUE
     data_prefix = BEGIN
     trade_stream = TRADES
     sequential_trade_ids = False
@@ -90,18 +49,11 @@ class BybitAdapter(VenueAdapter):
     ping_after = ping_every = session.PING_SECONDS
     message_rates = (MessageRate(session.REQUESTS_PER_SECOND, 1.0),)
 
-    def __init__(self, market_type: MarketType, **options: Unpack[AdapterOptions]) -> None:
-        super().__init__(market_type, **options)
-        self._url = (self._socket_url or session.HOST) + session.PATH + market_type
+    def prepare(self) -> None:
+        self._url = (self._socket_url or session.HOST) + session.PATH + self.market_type
 
-    def feed(self) -> BybitFeed:
-        return BybitFeed(self.market_type)
-
-    def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
-        return Rest(VENUE, self._rest_url or URL, limits(budgets), error_of, patience=patience)
-
-    def socket_session(self) -> BybitSocketSession:
-        return BybitSocketSession()
+    def socket_session(self) -> session.Session:
+        return session.Session()
 
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
         name, subscriptions = instrument.name, list[Subscription]()

@@ -4,14 +4,14 @@ https://bybit-exchange.github.io/docs/v5/ws/connect. Nothing is sent here.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from itertools import count
-from typing import Literal
 
 import msgspec
 
-from marketdata_assets.exchanges.bybit.wire import Answer
+from marketdata_assets.exchanges.bybit.wire import Answer, answer
+from marketdata_assets.exchanges.records import Control, Outcome, VenueError
+from marketdata_assets.exchanges.venue_adapter import SocketSession, SubscriptionReply
 
 HOST = "wss://stream.bybit.com"
 PATH = "/v5/public/"  # followed by the market: spot, linear, inverse
@@ -27,50 +27,51 @@ ALREADY = "already subscribed"
 _TOPIC = re.compile(r"topic:\s*(?P<after>\S+)|\[(?P<within>[^\]]+)\]")
 
 
-@dataclass
-class Session:
+class Session(SocketSession):
     """The requests of one socket that are not answered yet, by our number of them."""
 
-    pending: dict[str, list[str]] = field(default_factory=dict)
-    _numbers: "count[int]" = field(default_factory=lambda: count(1))
+    ping = PING
 
-    def subscribe(self, topics: Sequence[str]) -> list[bytes]:
+    def __init__(self) -> None:
+        self.pending: dict[str, list[str]] = {}
+        self._numbers = count(1)
+
+    def subscribe(self, keys: Sequence[str]) -> list[bytes]:
         """Requests for these topics, in their order."""
-        return [self._request("subscribe", part) for part in _parts(topics)]
+        return [self._request(part) for part in _parts(keys)]
 
-    def unsubscribe(self, topics: Sequence[str]) -> list[bytes]:
+    def unsubscribe(self, keys: Sequence[str]) -> list[bytes]:
         """Requests to end these topics; their answers say nothing that we need."""
-        return [_encoded("unsubscribe", part, "") for part in _parts(topics)]
+        return [_encoded("unsubscribe", part, "") for part in _parts(keys)]
 
-    def answered(self, answer: Answer) -> "Settled":
-        """What an answer to `subscribe` settles. Bybit takes all topics of a request or none."""
-        topics = self.pending.pop(answer.req_id, [])
-        if answer.success:
-            return Settled(confirmed=tuple(topics))
-        found = _TOPIC.search(answer.ret_msg)
+    def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
+        for outcome in outcomes:
+            if isinstance(outcome, VenueError) or (isinstance(outcome, Control) and outcome.kind == "ack"):
+                told = answer(raw)
+                return self.answered(told) if told.op == "subscribe" else SubscriptionReply()
+        return SubscriptionReply()
+
+    def answered(self, told: Answer) -> SubscriptionReply:
+        """What an answer to `subscribe` settles. Bybit takes all topics of a request or none: those that were rejected
+        with another are requested again."""
+        topics = self.pending.pop(told.req_id, [])
+        if told.success:
+            return SubscriptionReply(confirmed=tuple(topics))
+        found = _TOPIC.search(told.ret_msg)
         named = (found["after"] or found["within"]) if found else ""
         if named not in topics:
-            cause = answer.ret_msg or "no reason given"
-            return Settled(rejected=((topics[0], cause),) if len(topics) == 1 else ())
+            cause = told.ret_msg or "no reason given"
+            return SubscriptionReply(rejected=((topics[0], cause),) if len(topics) == 1 else ())
         rest = [topic for topic in topics if topic != named]
-        again = self._request("subscribe", rest) if rest else None
-        if ALREADY in answer.ret_msg:
-            return Settled(confirmed=(named,), again=again)
-        return Settled(rejected=((named, answer.ret_msg),), again=again)
+        again = self._request(rest) if rest else None
+        if ALREADY in told.ret_msg:
+            return SubscriptionReply(confirmed=(named,), reply=again)
+        return SubscriptionReply(rejected=((named, told.ret_msg),), reply=again)
 
-    def _request(self, op: Literal["subscribe"], topics: Sequence[str]) -> bytes:
+    def _request(self, topics: Sequence[str]) -> bytes:
         number = str(next(self._numbers))
         self.pending[number] = list(topics)
-        return _encoded(op, topics, number)
-
-
-@dataclass(frozen=True)
-class Settled:
-    """Topics that are confirmed, or rejected with the reason, and the request for those that were rejected with one."""
-
-    confirmed: tuple[str, ...] = ()
-    rejected: tuple[tuple[str, str], ...] = ()
-    again: bytes | None = None
+        return _encoded("subscribe", topics, number)
 
 
 def _parts(topics: Sequence[str]) -> list[Sequence[str]]:

@@ -1,29 +1,12 @@
 """The adapter of Deribit: channels, confirmations that omit unknown channels, heartbeats and instrument lists."""
 
-from collections.abc import Iterable, Sequence
-from typing import Unpack
+from collections.abc import Sequence
 
-from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.deribit import session
-from marketdata_assets.exchanges.deribit.feed import DeribitFeed
-from marketdata_assets.exchanges.deribit.history import LISTS, limits
-from marketdata_assets.exchanges.deribit.rest import error_of
-from marketdata_assets.exchanges.deribit.wire import VENUE
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import Control, Exchange, MarketType, Outcome, VenueError
-from marketdata_assets.exchanges.rest import Rest
-from marketdata_assets.exchanges.venue_adapter import (
-    AdapterOptions,
-    MessageRate,
-    Request,
-    SocketSession,
-    Subscription,
-    SubscriptionReply,
-    VenueAdapter,
-    interval_ns,
-)
-from marketdata_assets.http_client import RetryPolicy
+from marketdata_assets.exchanges.deribit.history import LISTS
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.venue_adapter import MessageRate, Request, Subscription, VenueAdapter, interval_ns
 
 SPEED = "100ms"
 PATH = "/api/v2"
@@ -41,45 +24,9 @@ SILENCE: dict[session.Stream, float | None] = {"trade": 600.0, "book": 150.0, "t
 """Our choice: seconds of silence after which a channel is suspicious."""
 
 
-class DeribitSocketSession(SocketSession):
-    def __init__(self) -> None:
-        self._session = session.Session()
-
-    def hello(self) -> list[bytes]:
-        return [self._session.set_heartbeat()]
-
-    def subscribe(self, keys: Sequence[str]) -> list[bytes]:
-        return self._session.subscribe(keys)
-
-    def unsubscribe(self, keys: Sequence[str]) -> list[bytes]:
-        request = self._session.unsubscribe(keys)
-        self._session.asked.popitem()  # its response confirms nothing
-        return [request]
-
-    def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
-        for outcome in outcomes:
-            if isinstance(outcome, Control) and outcome.kind == "test_request":
-                return SubscriptionReply(reply=self._session.test())
-            if isinstance(outcome, VenueError) or (isinstance(outcome, Control) and outcome.kind == "ack"):
-                return self._response(raw, outcome)
-        return SubscriptionReply()
-
-    def _response(self, raw: bytes, outcome: Control | VenueError) -> SubscriptionReply:
-        before = dict(self._session.asked)
-        missing = {error.message.partition(" ")[0]: error.message for error in self._session.check(raw)}
-        requested = [key for number, keys in before.items() if number not in self._session.asked for key in keys]
-        if isinstance(outcome, Control):
-            confirmed = tuple(key for key in requested if key not in missing)
-            return SubscriptionReply(confirmed, rejected=tuple(missing.items()))
-        if outcome.rate_limited:
-            return SubscriptionReply(retry=tuple(requested))
-        return SubscriptionReply(rejected=tuple((key, f"{outcome.code} {outcome.message}") for key in requested))
-
-
 class DeribitAdapter(VenueAdapter):
     """One market of Deribit."""
 
-    exchange: Exchange = VENUE
     data_prefix = b'{"jsonrpc":"2.0","method":"subscription"'
     trade_stream = f"trades.{SPEED}"
     sequential_trade_ids = True
@@ -89,19 +36,11 @@ class DeribitAdapter(VenueAdapter):
     ping_after = 1.5 * session.HEARTBEAT_SECONDS
     message_rates = (MessageRate(int(session.SUBSCRIBES_PER_SECOND), 1.0),)
 
-    def __init__(self, market_type: MarketType, **options: Unpack[AdapterOptions]) -> None:
-        super().__init__(market_type, **options)
+    def prepare(self) -> None:
         self._url = f"{self._socket_url}/ws{PATH}" if self._socket_url else session.WEBSOCKET
 
-    def feed(self) -> DeribitFeed:
-        return DeribitFeed(self.market_type, Instruments(VENUE))
-
-    def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
-        url = self._rest_url + PATH if self._rest_url else session.REST
-        return Rest(VENUE, url, limits(budgets), error_of, patience=patience)
-
-    def socket_session(self) -> DeribitSocketSession:
-        return DeribitSocketSession()
+    def socket_session(self) -> session.Session:
+        return session.Session()
 
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
         subscriptions = []

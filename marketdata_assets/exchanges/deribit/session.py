@@ -5,14 +5,15 @@ https://docs.deribit.com/articles/connection-management-best-practices
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
 from typing import Literal
 
 import msgspec
 
 from marketdata_assets.exchanges.deribit.parse import INTERVALS
 from marketdata_assets.exchanges.deribit.wire import AnyMessage
-from marketdata_assets.exchanges.records import VenueError
+from marketdata_assets.exchanges.records import Control, Outcome, VenueError
+from marketdata_assets.exchanges.venue_adapter import SocketSession, SubscriptionReply
 
 WEBSOCKET = "wss://www.deribit.com/ws/api/v2"
 REST = "https://www.deribit.com/api/v2"
@@ -28,8 +29,7 @@ TOO_MANY_REQUESTS = 10028  # the session may be closed with it
 TOO_MANY_AT_ONCE = 10066
 RATE_LIMITED = frozenset({TOO_MANY_REQUESTS, TOO_MANY_AT_ONCE})
 
-UNKNOWN_CHANNEL = "unknown_channel"
-"""Our code for a channel that Deribit left out of its answer, which is all it does about one it does not know."""
+NO_SUCH_CHANNEL = "is not in the answer: there is no such channel"
 
 Stream = Literal["trade", "book", "ticker", "quote", "kline"]
 
@@ -47,50 +47,55 @@ def channel(stream: Stream, instrument: str, interval: str = "100ms") -> str:
     return f"{'trades' if stream == 'trade' else stream}.{instrument}.{interval}"
 
 
-@dataclass
-class Session:
-    """Requests over one socket, and what is still to be answered."""
+class Session(SocketSession):
+    """Requests over one socket, and what is still to be answered.
 
-    asked: dict[int, tuple[str, ...]] = field(default_factory=dict)  # channels by request
-    _last: int = 0
+    Deribit confirms the channels that it knows; one that it left out of its answer does not exist.
+    """
 
-    def subscribe(self, channels: Iterable[str]) -> list[bytes]:
+    def __init__(self) -> None:
+        self.asked: dict[int, tuple[str, ...]] = {}  # channels by request
+        self._last = 0
+
+    def hello(self) -> list[bytes]:
+        """Ask for heartbeats. https://docs.deribit.com/api-reference/session-management/public-set_heartbeat"""
+        return [self._request("public/set_heartbeat", {"interval": HEARTBEAT_SECONDS})]
+
+    def subscribe(self, keys: Sequence[str]) -> list[bytes]:
         """Requests for these channels; ValueError for more than a connection may have."""
-        wanted = list(dict.fromkeys(channels))
+        wanted, requests = list(dict.fromkeys(keys)), []
         if len(wanted) > CHANNELS_PER_CONNECTION:
             raise ValueError(f"{len(wanted)} channels, a connection may have {CHANNELS_PER_CONNECTION}")
-        parts = [wanted[begin : begin + CHANNELS_PER_REQUEST] for begin in range(0, len(wanted), CHANNELS_PER_REQUEST)]
-        return [self._about("public/subscribe", part) for part in parts]
+        for begin in range(0, len(wanted), CHANNELS_PER_REQUEST):
+            part = wanted[begin : begin + CHANNELS_PER_REQUEST]
+            requests.append(self._request("public/subscribe", {"channels": part}))
+            self.asked[self._last] = tuple(part)
+        return requests
 
-    def unsubscribe(self, channels: Sequence[str]) -> bytes:
-        return self._about("public/unsubscribe", channels)
+    def unsubscribe(self, keys: Sequence[str]) -> list[bytes]:
+        """A request whose response confirms nothing."""
+        return [self._request("public/unsubscribe", {"channels": keys})]
 
-    def set_heartbeat(self, seconds: int = HEARTBEAT_SECONDS) -> bytes:
-        """Ask for heartbeats. https://docs.deribit.com/api-reference/session-management/public-set_heartbeat"""
-        return self._request("public/set_heartbeat", {"interval": seconds})
+    def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
+        for outcome in outcomes:
+            if isinstance(outcome, Control) and outcome.kind == "test_request":  # unanswered, it ends the connection
+                return SubscriptionReply(reply=self._request("public/test", {}))
+            if isinstance(outcome, VenueError) or (isinstance(outcome, Control) and outcome.kind == "ack"):
+                return self._response(raw, outcome)
+        return SubscriptionReply()
 
-    def test(self) -> bytes:
-        """The answer to a test_request; without it the connection is closed."""
-        return self._request("public/test", {})
-
-    def check(self, raw: bytes) -> list[VenueError]:
-        """An error for each requested channel that is missing in this response. Other messages give none."""
-        try:
+    def _response(self, raw: bytes, outcome: Control | VenueError) -> SubscriptionReply:
+        requested: tuple[str, ...] = ()
+        granted: list[str] | None = None
+        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
             answer = _decode(raw)
             requested = self.asked.pop(answer.id, ()) if isinstance(answer.id, int) else ()
-            granted = set(_channels(answer.result)) if requested and not answer.error else set(requested)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            return []
-        return [
-            VenueError(UNKNOWN_CHANNEL, f"{name} is not in the answer: there is no such channel")
-            for name in requested
-            if name not in granted
-        ]
-
-    def _about(self, method: str, channels: Sequence[str]) -> bytes:
-        request = self._request(method, {"channels": channels})
-        self.asked[self._last] = tuple(channels)
-        return request
+            granted = _channels(answer.result)
+        if isinstance(outcome, VenueError):
+            return SubscriptionReply.of_error(outcome, requested)
+        missing = [key for key in requested if granted is not None and key not in granted]
+        confirmed = tuple(key for key in requested if key not in missing)
+        return SubscriptionReply(confirmed, tuple((key, f"{key} {NO_SUCH_CHANNEL}") for key in missing))
 
     def _request(self, method: str, params: dict[str, object]) -> bytes:
         self._last += 1

@@ -1,29 +1,16 @@
 """The adapter of Hyperliquid: subscriptions, their confirmations and errors, pings, and the lists of instruments."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Unpack
 
-from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.books import ResyncRequest
-from marketdata_assets.exchanges.hyperliquid import session, wire
-from marketdata_assets.exchanges.hyperliquid.feed import BEGIN, CHANNELS, HyperliquidFeed
-from marketdata_assets.exchanges.hyperliquid.history import PATH, URL, WEIGHT, body_of, error_of, limits
-from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, UNSUBSCRIBED, VENUE
+from marketdata_assets.exchanges.hyperliquid import session
+from marketdata_assets.exchanges.hyperliquid.feed import BEGIN, CHANNELS
+from marketdata_assets.exchanges.hyperliquid.history import PATH, WEIGHT
+from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import Control, Exchange, MarketType, Outcome, VenueError
-from marketdata_assets.exchanges.rest import Rest
-from marketdata_assets.exchanges.venue_adapter import (
-    AdapterOptions,
-    MessageRate,
-    Request,
-    SocketSession,
-    Subscription,
-    SubscriptionReply,
-    VenueAdapter,
-    interval_ns,
-)
-from marketdata_assets.http_client import RetryPolicy
+from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.venue_adapter import MessageRate, Request, Subscription, VenueAdapter, interval_ns
 
 SOCKETS = 4  # our choice: so many carry all subscriptions that an address may have, and leave room for replacements
 
@@ -46,53 +33,9 @@ SILENCE = {"trades": 600.0, "l2Book": 60.0, "fastBook": 60.0, "bbo": 300.0, "act
 not come without trades, so their silence is normal."""
 
 
-class HyperliquidSocketSession(SocketSession):
-    ping = session.PING
-
-    def __init__(self) -> None:
-        self._pending: dict[str, None] = {}  # in the order in which they were requested
-
-    def subscribe(self, keys: Sequence[str]) -> list[bytes]:
-        for key in keys:
-            self._pending.pop(key, None)
-            self._pending[key] = None
-        return session.requests(map(subscription_of, keys))
-
-    def unsubscribe(self, keys: Sequence[str]) -> list[bytes]:
-        for key in keys:
-            self._pending.pop(key, None)
-        return session.requests(map(subscription_of, keys), "unsubscribe")
-
-    def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
-        for outcome in outcomes:
-            if isinstance(outcome, Control) and outcome.kind == "ack":
-                return SubscriptionReply() if outcome.detail.startswith(UNSUBSCRIBED) else self._there(outcome.detail)
-            if isinstance(outcome, VenueError):
-                return self._error(outcome)
-        return SubscriptionReply()
-
-    def _error(self, error: VenueError) -> SubscriptionReply:
-        """An error that names no subscription is taken for the answer to the oldest request."""
-        if error.rate_limited:
-            return SubscriptionReply(retry=tuple(self._pending))
-        key = wire.named_in(error.message)
-        if error.message.startswith(wire.TWICE):
-            return self._there(key)
-        key = key or next(iter(self._pending), "")
-        if key not in self._pending:
-            return SubscriptionReply()
-        del self._pending[key]
-        return SubscriptionReply(rejected=((key, error.message),))
-
-    def _there(self, key: str) -> SubscriptionReply:
-        self._pending.pop(key, None)
-        return SubscriptionReply(confirmed=(key,))
-
-
 class HyperliquidAdapter(VenueAdapter):
     """One market of Hyperliquid."""
 
-    exchange: Exchange = VENUE
     data_prefix = tuple(BEGIN + channel.encode() + b'"' for channel in (*CHANNELS, STREAM))
     trade_stream = "trades"
     sequential_trade_ids = False
@@ -103,19 +46,12 @@ class HyperliquidAdapter(VenueAdapter):
     ping_after = session.PING_AFTER_SECONDS
     message_rates = (MessageRate(session.MESSAGES_PER_MINUTE // (2 * SOCKETS), 60.0),)
 
-    def __init__(self, market_type: MarketType, **options: Unpack[AdapterOptions]) -> None:
-        super().__init__(market_type, **options)
-        self._types = TYPES[market_type]
+    def prepare(self) -> None:
+        self._types = TYPES[self.market_type]
         self._url = f"{self._socket_url}/ws" if self._socket_url else session.WEBSOCKET
 
-    def feed(self) -> HyperliquidFeed:
-        return HyperliquidFeed(self.market_type)
-
-    def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
-        return Rest(VENUE, self._rest_url or URL, limits(budgets), error_of, body_of=body_of, patience=patience)
-
-    def socket_session(self) -> HyperliquidSocketSession:
-        return HyperliquidSocketSession()
+    def socket_session(self) -> session.Session:
+        return session.Session()
 
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
         coin = instrument.name
@@ -153,14 +89,6 @@ class HyperliquidAdapter(VenueAdapter):
 
     def listings(self) -> list[Request]:
         return [Request(PATH, {"type": "spotMeta" if self.market_type == "spot" else "meta"}, cost=WEIGHT)]
-
-
-def subscription_of(key: str) -> wire.Subscription:
-    """The subscription with this key."""
-    stream, _, coin = key.partition(":")
-    if stream.startswith("candle"):
-        return wire.Subscription("candle", coin, stream.removeprefix("candle"))
-    return wire.Subscription(STREAM, coin, fast=True) if stream == FAST else wire.Subscription(stream, coin)
 
 
 @lru_cache(1 << 14)

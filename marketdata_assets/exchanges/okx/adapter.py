@@ -1,37 +1,21 @@
 """The adapter of OKX: channels and their URLs, confirmations, text pings and instrument lists."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Unpack
 
 import msgspec
 
-from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import session
-from marketdata_assets.exchanges.okx.feed import API, OkxFeed
-from marketdata_assets.exchanges.okx.history import BARS, URL, error_of, limits
-from marketdata_assets.exchanges.okx.wire import UNSUBSCRIBED, VENUE, Arg, Data, envelope
-from marketdata_assets.exchanges.records import Control, Exchange, MarketType, Outcome, VenueError
-from marketdata_assets.exchanges.rest import Rest
-from marketdata_assets.exchanges.venue_adapter import (
-    AdapterOptions,
-    MessageRate,
-    Request,
-    SocketSession,
-    Subscription,
-    SubscriptionReply,
-    VenueAdapter,
-    interval_ns,
-)
-from marketdata_assets.http_client import RetryPolicy
+from marketdata_assets.exchanges.okx.feed import API
+from marketdata_assets.exchanges.okx.history import BARS
+from marketdata_assets.exchanges.okx.session import OF_A_MARKET, SUMMARY, arg_of
+from marketdata_assets.exchanges.okx.wire import Arg, Data, envelope
+from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.venue_adapter import MessageRate, Request, Subscription, VenueAdapter, interval_ns
 
 _underlyings = msgspec.json.Decoder(Data[list[str]]).decode
-
-OF_A_MARKET = "liquidation-orders"
-UPGRADE = "64008"
-"""Code of the notice that the venue will close the connection."""
 
 KINDS: dict[MarketType, tuple[str, ...]] = {
     "spot": ("SPOT",),
@@ -39,7 +23,7 @@ KINDS: dict[MarketType, tuple[str, ...]] = {
     "inverse": ("SWAP", "FUTURES"),
     "option": ("OPTION",),
 }
-SUMMARY, INDEX = "opt-summary", "index-tickers"  # of a family of options, of an index
+INDEX = "index-tickers"
 UNDERLYINGS = "public/underlying"
 
 SILENCE: dict[str, float | None] = {
@@ -56,52 +40,9 @@ SILENCE: dict[str, float | None] = {
 """Our choice: seconds of silence after which a channel is suspicious."""
 
 
-class OkxSocketSession(SocketSession):
-    ping = session.PING
-
-    def __init__(self) -> None:
-        self._pending: dict[str, Arg] = {}
-
-    def subscribe(self, keys: Sequence[str]) -> list[bytes]:
-        self._pending.update((key, arg_of(key)) for key in keys)
-        return session.subscriptions(arg_of(key) for key in keys)
-
-    def unsubscribe(self, keys: Sequence[str]) -> list[bytes]:
-        for key in keys:
-            self._pending.pop(key, None)
-        return session.subscriptions((arg_of(key) for key in keys), "unsubscribe")
-
-    def resubscribe(self, keys: Sequence[str]) -> list[bytes]:
-        """OKX restarts a channel with every subscription, even a repeated one."""
-        return self.subscribe(keys)
-
-    def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
-        for outcome in outcomes:
-            if isinstance(outcome, Control):
-                if outcome.kind == "ack" and not outcome.detail.startswith(UNSUBSCRIBED):
-                    self._pending.pop(outcome.detail, None)
-                    return SubscriptionReply(confirmed=(outcome.detail,))
-                if outcome.kind == "notice" and outcome.detail.startswith(UPGRADE):
-                    return SubscriptionReply(leave=outcome.detail)
-            if isinstance(outcome, VenueError) and not outcome.rate_limited:
-                cause = f"{outcome.code} {outcome.message}"
-                return SubscriptionReply(rejected=tuple((key, cause) for key in self._named_in(outcome.message)))
-        return SubscriptionReply()
-
-    def _named_in(self, message: str) -> list[str]:
-        """The subscriptions that an error is about: its text contains their channel and instrument."""
-        pending = self._pending.items()
-        about = {key: arg.inst_id or arg.inst_family or arg.inst_type for key, arg in pending}
-        keys = [key for key, arg in pending if arg.channel in message and about[key] in message]
-        for key in keys:
-            del self._pending[key]
-        return keys
-
-
 class OkxAdapter(VenueAdapter):
     """One market of OKX."""
 
-    exchange: Exchange = VENUE
     data_prefix = b'{"arg":{'
     trade_stream = "trades"
     sequential_trade_ids = True
@@ -111,18 +52,11 @@ class OkxAdapter(VenueAdapter):
     ping_after = session.PING_AFTER_SECONDS - 5.0
     message_rates = (MessageRate(session.REQUESTS_PER_HOUR - 10, 3600.0),)
 
-    def __init__(self, market_type: MarketType, **options: Unpack[AdapterOptions]) -> None:
-        super().__init__(market_type, **options)
+    def prepare(self) -> None:
         self._families: list[str] = []  # of options, that are still to be listed
 
-    def feed(self) -> OkxFeed:
-        return OkxFeed(self.market_type)
-
-    def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
-        return Rest(VENUE, self._rest_url or URL, limits(budgets), error_of, patience=patience)
-
-    def socket_session(self) -> OkxSocketSession:
-        return OkxSocketSession()
+    def socket_session(self) -> session.Session:
+        return session.Session()
 
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
         swap = instrument.name.endswith("-SWAP")
@@ -184,14 +118,6 @@ class OkxAdapter(VenueAdapter):
 
 def _instruments(**query: str) -> Request:
     return Request(f"{API}public/instruments", query, "public/instruments")
-
-
-def arg_of(key: str) -> Arg:
-    """The argument of the subscription with this key."""
-    channel, _, about = key.partition(":")
-    if channel == SUMMARY:
-        return Arg(channel, inst_family=about)
-    return Arg(channel, inst_type=about) if channel == OF_A_MARKET else Arg(channel, inst_id=about)
 
 
 @lru_cache(1 << 14)

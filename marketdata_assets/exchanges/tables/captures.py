@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from marketdata_assets.exchanges.books import BookState, Unbased
+from marketdata_assets.exchanges.books import BookState, Feed, Unbased
 from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.captures.native_format import SUFFIX
-from marketdata_assets.exchanges.feed import Feed
 from marketdata_assets.exchanges.records import Exchange, Gap, MarketType, OrderBook, Outcome
 from marketdata_assets.exchanges.replay import feed_of, outcomes
 from marketdata_assets.exchanges.tables.loaded_files import FileLedger, FileReport, FilesReport, error_of
-from marketdata_assets.exchanges.tables.record_batches import RecordBatches
+from marketdata_assets.exchanges.tables.rows import RecordBatches
 from marketdata_assets.loading.file_ledger import FileEntry, state_of, unsettled
 from marketdata_assets.loading.files import everything
 from marketdata_assets.loading.watch import Scan, compare

@@ -6,7 +6,7 @@ The severity of a finding is in `defs.exchanges.checks`.
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zlib import crc32
 
 import polars as pl
@@ -23,9 +23,7 @@ from marketdata_assets.exchanges.venue_adapter import interval_ns
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding, sample_evenly
 from marketdata_assets.stores.clickhouse_ledger import Load
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 SAMPLE = 12  # instruments of a day whose bars are computed again, and whose books are followed
 SAMPLE_ROWS = 300_000  # of an instrument with more rows a day, a span of the day with about so many is checked
@@ -45,7 +43,7 @@ _ABOUT = ["exchange", "market_type", "instrument"]
 class Question:
     """What a check is about."""
 
-    client: "Client"
+    client: Client
     days: tuple[dt.date, ...]
 
     def ask(self, name: str, day: dt.date, **more: Any) -> pl.DataFrame:
@@ -53,7 +51,7 @@ class Question:
         return clickhouse.read(self.client, sql(name), {**day_span(day), **more})
 
 
-def newest(client: "Client") -> Question:
+def newest(client: Client) -> Question:
     """About the newest day with trades, if there is one."""
     return Question(client, tuple(ohlcv.days_with_trades(client)[-1:]))
 
@@ -127,7 +125,7 @@ def none_open(question: Question) -> Finding:
     return Finding(len(trade_gaps), examples, len(of_days), facts={"other_gaps_open": others})
 
 
-def newest_history(client: "Client") -> Question:
+def newest_history(client: Client) -> Question:
     """About the newest day of the histories that were loaded, if there is one."""
     newest_day = loaded_days(client)[2]
     return Question(client, (newest_day,) if newest_day else ())

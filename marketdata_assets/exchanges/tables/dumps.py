@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from marketdata_assets.exchanges import tardis, venues
 from marketdata_assets.exchanges.archive import csv_lines, verify
@@ -23,7 +22,7 @@ from marketdata_assets.exchanges.history_clients import HistoryHosts, open_histo
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Exchange, Liquidation, MarketType, OrderBook, Outcome, Trade
 from marketdata_assets.exchanges.tables.loaded_files import FileLedger, FileReport, FilesReport, error_of, hash_of
-from marketdata_assets.exchanges.tables.record_batches import RecordBatches
+from marketdata_assets.exchanges.tables.rows import RecordBatches
 from marketdata_assets.exchanges.tables.schema import day_span, sql
 from marketdata_assets.exchanges.venue import Venue
 from marketdata_assets.input_limits import lines
@@ -31,9 +30,7 @@ from marketdata_assets.loading.file_ledger import FileEntry, FileState, state_of
 from marketdata_assets.loading.files import everything
 from marketdata_assets.progress import report as progress
 from marketdata_assets.stores import clickhouse
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 LEDGER = FileLedger("exchange_dumps", "dump", "dumps-1", (".csv.gz", ".csv", ".zip"))
 CHECKSUM = ".CHECKSUM"
@@ -61,7 +58,7 @@ def _lower_suffix(place: str) -> str:
 
 
 def load_dumps(
-    client: "Client",
+    client: Client,
     paths: Iterable[Path],
     hosts: HistoryHosts | None,
     *,
@@ -136,7 +133,7 @@ async def _list(hosts: HistoryHosts, exchange: Exchange, market_type: MarketType
 class _Load:
     """Loads files, one at a time."""
 
-    client: "Client"
+    client: Client
     catalogue: Catalogue
     exchange: Exchange | None
     market_type: MarketType | None

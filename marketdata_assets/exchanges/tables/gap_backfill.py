@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from msgspec.structs import replace
 
@@ -36,9 +36,7 @@ from marketdata_assets.exchanges.venue import HistoryClient
 from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import report
 from marketdata_assets.stores import clickhouse
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 SETTLED_NS = 600_000_000_000  # so long after a gap, trades around it may still be on their way into the tables
 CHUNK_NS = 3_600_000_000_000  # a long gap is fetched in parts of this length
@@ -82,7 +80,7 @@ class DayGaps:
 
 
 def backfill_gaps(
-    client: "Client",
+    client: Client,
     day: dt.date,
     hosts: HistoryHosts | None,
     *,
@@ -107,7 +105,7 @@ def backfill_gaps(
 
 @dataclass(frozen=True)
 class _Backfill:
-    client: "Client"
+    client: Client
     hosts: HistoryHosts | None
     clock: Callable[[], int]
     settled_ns: int

@@ -7,7 +7,7 @@ import datetime as dt
 import re
 from collections.abc import Iterable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.records import Gap
@@ -15,9 +15,7 @@ from marketdata_assets.exchanges.tables.schema import DAY_NS, FINAL, GAPS, KLINE
 from marketdata_assets.exchanges.tables.stream_positions import Market
 from marketdata_assets.exchanges.venue import OUR_CANDLES, OUR_TRADES
 from marketdata_assets.stores import clickhouse
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 CLOCKS_DIFFER_NS = 5_000_000_000
 """A gap has times of our clock, trades have the venue's. Some recorders were more than a second behind a venue."""
@@ -64,7 +62,7 @@ NUMBERS = "numbers"  # the cause of a gap found only by the sequence numbers of 
 DISCARDED = "discarded"  # the cause of a gap of what the stream deleted before it was loaded
 
 
-def loss_streams(client: "Client", record_type: str) -> dict[Market | None, list[str]]:
+def loss_streams(client: Client, record_type: str) -> dict[Market | None, list[str]]:
     """The streams of a gap of a whole record type: its name; of candles one for each interval of an instrument.
 
     Under None are those of an instrument that is not named: of candles, the intervals of all.
@@ -83,19 +81,19 @@ def loss_streams(client: "Client", record_type: str) -> dict[Market | None, list
     return streams
 
 
-def of_day(client: "Client", day: dt.date) -> list[Gap]:
+def of_day(client: Client, day: dt.date) -> list[Gap]:
     """The gaps that began on a UTC day, closed ones included, by time."""
     return _read(client, "time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}", day_span(day))
 
 
-def open_gaps(client: "Client", streams: str | None = None) -> list[Gap]:
+def open_gaps(client: Client, streams: str | None = None) -> list[Gap]:
     """All open gaps of streams that match a pattern, by default of trades, by time."""
     return _read(
         client, "healed_at IS NULL AND match(stream, {streams:String})", {"streams": streams or trade_streams()}
     )
 
 
-def days(client: "Client") -> list[dt.date]:
+def days(client: Client) -> list[dt.date]:
     """The days on which gaps began, oldest first."""
     query = f"SELECT DISTINCT toDate(time) AS day FROM {GAPS.name} ORDER BY day"
     return clickhouse.read(client, query)["day"].to_list()
@@ -107,7 +105,7 @@ def touches(gap: Gap, day: dt.date) -> bool:
     return gap.ts_from - CLOCKS_DIFFER_NS < first + DAY_NS and gap.ts_to + CLOCKS_DIFFER_NS >= first
 
 
-def unrecorded_gaps(client: "Client", day: dt.date) -> list[Gap]:
+def unrecorded_gaps(client: Client, day: dt.date) -> list[Gap]:
     """Gaps in the sequence numbers of a day's trades that no open gap covers.
 
     Only of trades that are numbered without gaps: those with a `sequence`, and of the venues `numbered` single
@@ -131,7 +129,7 @@ def _covers(known: Gap, gap: Gap) -> bool:
     return same and known.ts_from - CLOCKS_DIFFER_NS <= gap.ts_from and gap.ts_to <= known.ts_to + CLOCKS_DIFFER_NS
 
 
-def _read(client: "Client", condition: str, parameters: dict[str, Any]) -> list[Gap]:
+def _read(client: Client, condition: str, parameters: dict[str, Any]) -> list[Gap]:
     texts = ("exchange", "market_type", "symbol", "instrument", "stream", "cause")
     # An alias of the same name would be used by the condition.
     columns = ", ".join(f"toString({name}) AS text_{name}" if name in texts else name for name in GAPS.columns)

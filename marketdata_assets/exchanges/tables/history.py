@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from msgspec.structs import replace
 
@@ -26,7 +26,7 @@ from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import DataType, Exchange, FundingRate, Gap, Kline, MarketType, Outcome
 from marketdata_assets.exchanges.rest_history import Page, Window
 from marketdata_assets.exchanges.tables import schema
-from marketdata_assets.exchanges.tables.record_batches import RecordBatches
+from marketdata_assets.exchanges.tables.rows import RecordBatches
 from marketdata_assets.exchanges.tables.schema import DAY_NS
 from marketdata_assets.exchanges.venue import FundingHistory, HistoryClient, OpenInterestHistory, Venue
 from marketdata_assets.exchanges.venue_adapter import interval_ns
@@ -35,10 +35,8 @@ from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import report
 from marketdata_assets.stores import clickhouse_ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.errors import StoreAway, StoreFull
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 DATASET = "exchange_history"
 CODE_VERSION = "history-1"
@@ -116,7 +114,7 @@ def history_types(names: Iterable[str]) -> tuple[DataType, ...]:
 
 
 def load_history(
-    client: "Client",
+    client: Client,
     hosts: HistoryHosts,
     request: HistoryRequest,
     *,
@@ -189,7 +187,7 @@ def _archived(venue: Venue, instrument: Instrument, stream: str, day: dt.date) -
     return venue.archive is not None and venue.archive.daily_file(instrument, stream, day) is not None
 
 
-def _loaded(client: "Client") -> dict[tuple[str, str], Load]:
+def _loaded(client: Client) -> dict[tuple[str, str], Load]:
     loads = clickhouse_ledger.entries(client, DATASET)
     return {(load.source, load.unit): load for load in loads if load.outcome in ("ok", "empty")}
 
@@ -198,7 +196,7 @@ def _loaded(client: "Client") -> dict[tuple[str, str], Load]:
 class _Run:
     """What the steps of a load share."""
 
-    client: "Client"
+    client: Client
     hosts: HistoryHosts
     venue: Venue
     request: HistoryRequest
@@ -422,7 +420,7 @@ def _day(moment_ns: int) -> dt.date:
     return dt.datetime.fromtimestamp(moment_ns // 1_000_000_000, dt.UTC).date()
 
 
-def loaded_days(client: "Client") -> tuple[Counter[str], int, dt.date | None]:
+def loaded_days(client: Client) -> tuple[Counter[str], int, dt.date | None]:
     """Days of all streams by outcome of their last attempt, their rows, and the last of them."""
     loads = clickhouse_ledger.entries(client, DATASET)
     newest = max((dt.date.fromisoformat(load.unit) for load in loads), default=None)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from marketdata_assets.exchanges.tables import schema
-from marketdata_assets.exchanges.tables.record_batches import RecordBatches
+from marketdata_assets.exchanges.tables.rows import RecordBatches
 from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, other_suffix, outcome_of, state_of
 from marketdata_assets.loading.files import Delivered, walk
 from marketdata_assets.loading.overwrites import OVERWRITTEN

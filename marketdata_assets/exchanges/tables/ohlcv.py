@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,9 +22,7 @@ from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.stores.bookkeeping import Outcome
 from marketdata_assets.stores.clickhouse_ledger import Load
 from marketdata_assets.stores.clickhouse_rewrite import staged
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 CODE_VERSION = "bars-1"
 
@@ -45,7 +42,7 @@ class DayReport:
 
 
 def compute(
-    client: "Client",
+    client: Client,
     day: dt.date,
     *,
     run_id: str,
@@ -79,7 +76,7 @@ def compute(
     return DayReport(day, outcome, trades=trades, kept=kept, seconds=time.monotonic() - began, **counts)
 
 
-def states(client: "Client", days: Sequence[dt.date]) -> dict[dt.date, State]:
+def states(client: Client, days: Sequence[dt.date]) -> dict[dt.date, State]:
     """The state of each day. A day is stale when its trades or gaps were written after its bars were computed.
 
     A day without trades and without bars is left out.
@@ -100,7 +97,7 @@ def states(client: "Client", days: Sequence[dt.date]) -> dict[dt.date, State]:
     return by_day
 
 
-def fingerprints(client: "Client", days: Sequence[dt.date]) -> dict[dt.date, str]:
+def fingerprints(client: Client, days: Sequence[dt.date]) -> dict[dt.date, str]:
     """A text that changes when trades of a day are written, or gaps of trades opened or closed; "" without trades.
 
     Parts of a partition are numbered as they come, and merges give no new numbers.
@@ -116,7 +113,7 @@ def fingerprints(client: "Client", days: Sequence[dt.date]) -> dict[dt.date, str
     return by_day
 
 
-def trades_were_moved(client: "Client", days: Sequence[dt.date]) -> None:
+def trades_were_moved(client: Client, days: Sequence[dt.date]) -> None:
     """Mark the bars of `days` as computed from the stored trades, after a restore of the same trades from a backup."""
     fingerprint_of = {str(day): fingerprint for day, fingerprint in fingerprints(client, days).items()}
     before = clickhouse_ledger.entries(client, OHLCV_1M, list(fingerprint_of))
@@ -124,14 +121,14 @@ def trades_were_moved(client: "Client", days: Sequence[dt.date]) -> None:
     clickhouse_ledger.record(client, loads, clickhouse_ledger.next_version(client))
 
 
-def days_with_trades(client: "Client") -> list[dt.date]:
+def days_with_trades(client: Client) -> list[dt.date]:
     """The days that have trades, oldest first."""
     names = clickhouse.read(client, sql("newest_parts"), {"table": TRADES.name})["partition_id"].to_list()
     return [dt.datetime.strptime(text, "%Y%m%d").replace(tzinfo=dt.UTC).date() for text in names]
 
 
 def _record(
-    client: "Client", day: dt.date, fingerprint: str, trades: int, bars: int, run_id: str, now: dt.datetime
+    client: Client, day: dt.date, fingerprint: str, trades: int, bars: int, run_id: str, now: dt.datetime
 ) -> None:
     load = Load(
         dataset=OHLCV_1M,

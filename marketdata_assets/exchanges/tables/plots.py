@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -12,9 +12,7 @@ from marketdata_assets.exchanges.tables.gap_backfill import GapResult
 from marketdata_assets.exchanges.tables.gaps import is_trade_gap
 from marketdata_assets.exchanges.tables.schema import day_span, sql
 from marketdata_assets.stores import clickhouse
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 HEALED, OPEN, BOOK = "#2a9d5c", "#c94f5d", "#e0a030"
 LINE = "#3b6fb6"
@@ -57,7 +55,7 @@ def timeline(results: Sequence[GapResult]) -> str | None:
     return plotting.markdown(plt, figure, "gaps")
 
 
-def closes(client: "Client", day: dt.date) -> str | None:
+def closes(client: Client, day: dt.date) -> str | None:
     """The closes of a day's busiest instruments, minutes that an open gap touches marked; null without bars."""
     plt = plotting.pyplot()
     if plt is None:
@@ -81,7 +79,7 @@ def closes(client: "Client", day: dt.date) -> str | None:
     return plotting.markdown(plt, figure, "closes")
 
 
-def trades_by_hour(client: "Client", day: dt.date) -> str | None:
+def trades_by_hour(client: Client, day: dt.date) -> str | None:
     """How many trades came of each instrument in each hour of a day; null without trades."""
     plt = plotting.pyplot()
     if plt is None:

@@ -5,20 +5,19 @@ a call returns, a stream may be acked.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from marketdata_assets.exchanges.records import AnyRecord, Gap
+from marketdata_assets.exchanges.records import AnyRecord, Control, DeadLetter, Gap, Outcome, VenueError
 from marketdata_assets.exchanges.tables.json_validator import validator_of
 from marketdata_assets.exchanges.tables.schema import REJECTS, Table, table_of
 from marketdata_assets.stores.clickhouse import INSERT_SETTINGS, naming_failures, quoted
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 SETTINGS: Mapping[str, Any] = {
     **INSERT_SETTINGS,
@@ -53,7 +52,7 @@ class Inserted:
 
 
 def insert_json(
-    client: "Client", type_name: str, payloads: Sequence[bytes], token: str | None = None, *, source: str = ""
+    client: Client, type_name: str, payloads: Sequence[bytes], token: str | None = None, *, source: str = ""
 ) -> Inserted:
     """Insert records of one type, each as JSON, into its table, and those that do not fit into `exchange_rejects`.
 
@@ -72,7 +71,7 @@ def insert_json(
     return Inserted(rows, tuple(rejects))
 
 
-def insert_records(client: "Client", records: Iterable[AnyRecord | Gap], *, source: str = "") -> dict[str, Inserted]:
+def insert_records(client: Client, records: Iterable[AnyRecord | Gap], *, source: str = "") -> dict[str, Inserted]:
     """Insert records of any types into their tables; the result by type. Raises as insert_json does."""
     payloads: dict[str, list[bytes]] = {}
     encode = msgspec.json.Encoder().encode
@@ -81,7 +80,7 @@ def insert_records(client: "Client", records: Iterable[AnyRecord | Gap], *, sour
     return {name: insert_json(client, name, batch, source=source) for name, batch in payloads.items()}
 
 
-def quarantine(client: "Client", type_name: str, rejects: Sequence[Reject], source: str) -> None:
+def quarantine(client: Client, type_name: str, rejects: Sequence[Reject], source: str) -> None:
     """Store rejected records whole in the quarantine; idempotent."""
     if not rejects:
         return
@@ -91,7 +90,7 @@ def quarantine(client: "Client", type_name: str, rejects: Sequence[Reject], sour
     _send(client, REJECTS, ("type", "reason", "raw", "source"), msgspec.json.encode(lines), {})
 
 
-def _insert(client: "Client", table: Table, payloads: Sequence[bytes], token: str | None) -> list[Reject]:
+def _insert(client: Client, table: Table, payloads: Sequence[bytes], token: str | None) -> list[Reject]:
     array = _array(payloads)
     faults = validator_of(table).faults(payloads, array)
     rejects = [Reject(fault, payloads[number]) for number, fault in faults.items()]
@@ -102,7 +101,7 @@ def _insert(client: "Client", table: Table, payloads: Sequence[bytes], token: st
     return rejects + _halved(client, table, payloads, array, name)
 
 
-def _halved(client: "Client", table: Table, payloads: Sequence[bytes], array: bytes, token: str) -> list[Reject]:
+def _halved(client: Client, table: Table, payloads: Sequence[bytes], array: bytes, token: str) -> list[Reject]:
     """Insert the rows; when the server cannot parse one, bisect down to that row."""
     from clickhouse_connect.driver.exceptions import DatabaseError
 
@@ -122,7 +121,7 @@ def _halved(client: "Client", table: Table, payloads: Sequence[bytes], array: by
     return []
 
 
-def _send(client: "Client", table: str, columns: Sequence[str], block: bytes, settings: Mapping[str, Any]) -> None:
+def _send(client: Client, table: str, columns: Sequence[str], block: bytes, settings: Mapping[str, Any]) -> None:
     with naming_failures():
         client.raw_insert(
             quoted(table),
@@ -149,3 +148,50 @@ def _parts(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 def _array(payloads: Sequence[bytes]) -> bytes:
     return b"[" + b",\n".join(payloads) + b"]"
+
+
+BATCH_ROWS = 100_000
+BATCH_BYTES = 64 << 20  # records are inserted in batches of so many rows, or so many bytes of JSON
+
+KEPT_LETTERS = 1000
+"""So many unreadable messages of a source are kept whole in the quarantine; all are counted, and stay in the file."""
+
+
+class RecordBatches:
+    """Batches the records of one source. `rows` are those inserted so far, by record type."""
+
+    def __init__(self, client: Client, source: str) -> None:
+        self.rows: Counter[str] = Counter()
+        self.rejected = self.dead_letters = 0
+        self.first_reason = ""  # why the first of those is there
+        self._client, self._source = client, source
+        self._batches: dict[str, list[bytes]] = {}
+        self._letters: list[Reject] = []
+        self._count = self._bytes = 0
+        self._encode = msgspec.json.Encoder().encode
+
+    def add(self, outcome: Outcome) -> None:
+        """Take a record, a gap or a dead letter; other outcomes are ignored."""
+        if isinstance(outcome, DeadLetter):
+            self.dead_letters += 1
+            self.first_reason = self.first_reason or outcome.cause
+            if self.dead_letters <= KEPT_LETTERS:
+                self._letters.append(Reject(outcome.cause, outcome.raw))
+        elif not isinstance(outcome, Control | VenueError):
+            payload = self._encode(outcome)
+            self._batches.setdefault(str(outcome.__struct_config__.tag), []).append(payload)
+            self._count += 1
+            self._bytes += len(payload)
+            if self._count >= BATCH_ROWS or self._bytes >= BATCH_BYTES:
+                self.flush()
+
+    def flush(self) -> None:
+        """Insert what has been added so far."""
+        for name, payloads in self._batches.items():
+            inserted = insert_json(self._client, name, payloads, source=self._source)
+            self.rows[name] += inserted.rows
+            self.rejected += len(inserted.rejects)
+            self.first_reason = self.first_reason or next((reject.reason for reject in inserted.rejects), "")
+        quarantine(self._client, "message", self._letters, self._source)
+        self._batches, self._letters = {}, []
+        self._count = self._bytes = 0

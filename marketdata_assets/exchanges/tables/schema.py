@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,9 +20,7 @@ from marketdata_assets.exchanges.errors import ExchangesError
 from marketdata_assets.stores import schema_version
 from marketdata_assets.stores.clickhouse import create, naming_failures, quoted
 from marketdata_assets.stores.clickhouse_ledger import LEDGER
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 PRECISION, SCALE = 38, 18
 """Of every decimal. A number that does not fit exactly is rejected, never rounded."""
@@ -87,7 +84,7 @@ def table_of(type_name: str) -> Table:
     return TABLES[type_name]
 
 
-def ensure(client: "Client", keep_days: Mapping[str, int] | None = None) -> None:
+def ensure(client: Client, keep_days: Mapping[str, int] | None = None) -> None:
     """Create missing tables, and set the retention; idempotent.
 
     `keep_days` is by record type; 0, or a type that is not named, means no limit. Without `keep_days` the retention

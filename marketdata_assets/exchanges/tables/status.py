@@ -7,16 +7,14 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from marketdata_assets.exchanges.tables import gaps, ohlcv
 from marketdata_assets.exchanges.tables.gaps import candle_streams, is_trade_gap, trade_streams
 from marketdata_assets.exchanges.tables.history import DATASET, loaded_days
 from marketdata_assets.exchanges.tables.schema import DAY_NS, GAPS, OHLCV_1M, REJECTS, TABLES, sql
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 RETRIED_NS = 3 * DAY_NS  # for so long the history is requested again for gaps that it could not close
 
@@ -37,7 +35,7 @@ class TableStatus:
     open_gaps: int = 0
 
 
-def overview(client: "Client", days: Sequence[dt.date]) -> list[TableStatus]:
+def overview(client: Client, days: Sequence[dt.date]) -> list[TableStatus]:
     """The status of all tables; `days` are the daily partitions."""
     counted = f"SELECT toString(type) AS kind, toInt64(count()) AS records FROM {REJECTS} FINAL GROUP BY kind"
     rejected = dict(clickhouse.read(client, counted).iter_rows())
@@ -55,7 +53,7 @@ def overview(client: "Client", days: Sequence[dt.date]) -> list[TableStatus]:
     return statuses
 
 
-def history(client: "Client") -> TableStatus | None:
+def history(client: Client) -> TableStatus | None:
     """The days of instruments that were loaded from histories, by outcome; None when there are none."""
     clickhouse_ledger.ensure(client)
     days, rows, last = loaded_days(client)
@@ -63,19 +61,19 @@ def history(client: "Client") -> TableStatus | None:
     return TableStatus(DATASET, rows, newest, 0, days) if days else None
 
 
-def newest(client: "Client", table: str) -> dt.datetime | None:
+def newest(client: Client, table: str) -> dt.datetime | None:
     """The newest time in a table; None when it is empty."""
     query = f"SELECT max(time) AS newest, toInt64(count()) AS rows FROM {clickhouse.quoted(table)}"
     [row] = clickhouse.read(client, query).to_dicts()
     return row["newest"] if row["rows"] else None
 
 
-def outdated_days(client: "Client", days: Sequence[dt.date]) -> list[dt.date]:
+def outdated_days(client: Client, days: Sequence[dt.date]) -> list[dt.date]:
     """Days whose bars are missing, failed, or older than their trades or gaps, oldest first."""
     return sorted(day for day, state in ohlcv.states(client, days).items() if state.outdated)
 
 
-def with_open_gaps(client: "Client", days: Sequence[dt.date], now_ns: int, settled_ns: int) -> list[dt.date]:
+def with_open_gaps(client: Client, days: Sequence[dt.date], now_ns: int, settled_ns: int) -> list[dt.date]:
     """Days, oldest first, on which gaps of trades or candles began that are open, settled, and still retried."""
     began = {
         dt.datetime.fromtimestamp(gap.ts_from // 1_000_000_000, dt.UTC).date()
@@ -85,7 +83,7 @@ def with_open_gaps(client: "Client", days: Sequence[dt.date], now_ns: int, settl
     return sorted(began & set(days))
 
 
-def rejected(client: "Client", limit: int) -> list[dict[str, str]]:
+def rejected(client: Client, limit: int) -> list[dict[str, str]]:
     """Up to `limit` rejected records of each type, the newest first: dataset, place, reason, raw."""
     rows = clickhouse.read(client, sql("newest_rejects"), {"limit": limit}).iter_rows(named=True)
     return [

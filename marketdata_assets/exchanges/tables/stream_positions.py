@@ -4,16 +4,14 @@ Written after the rows, so that a position never claims more than what is loaded
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.tables.schema import POSITIONS
 from marketdata_assets.stores import clickhouse
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 
 class Market(msgspec.Struct, frozen=True):
@@ -42,7 +40,7 @@ class Position(msgspec.Struct, frozen=True):
     ts: int
 
 
-def read(client: "Client", stream: str) -> tuple[int | None, list[Position]]:
+def read(client: Client, stream: str) -> tuple[int | None, list[Position]]:
     """When the stream of these positions was created (ns; None without any), and the positions."""
     names = ("exchange", "market_type", "symbol", "instrument")
     texts = ", ".join(f"toString({name}) AS text_{name}" for name in names)
@@ -60,7 +58,7 @@ def read(client: "Client", stream: str) -> tuple[int | None, list[Position]]:
     return newest, positions
 
 
-def write(client: "Client", stream: str, created: int, positions: Iterable[Position]) -> None:
+def write(client: Client, stream: str, created: int, positions: Iterable[Position]) -> None:
     """Replace the positions of the same types and instruments."""
     lines: list[dict[str, Any]] = []
     for one in positions:
