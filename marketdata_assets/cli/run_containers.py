@@ -8,8 +8,10 @@ import typer
 from marketdata_assets.cli import output
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.run_containers.container import Limits
+from marketdata_assets.standard_streams import service
 
 
+@service()
 def run_containers(
     socket: Annotated[Path, typer.Option(help="where requests are taken")],
     cpus: Annotated[float, typer.Option(min=0.01, help="cores of one run, at most")] = 2.0,
