@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,6 +21,15 @@ from marketdata_assets.errors import TerminalError
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml where PyYAML has it, ten times as fast."""
+
+MAX_BYTES = 1024 * 1024
+MAX_VALUES = 100_000
+"""Of one file, those that its aliases repeat included."""
+MAX_DEPTH = 100
+MAX_DIGITS = 100
+MAX_PROBLEMS = 200
+SHOWN = 300
+"""Characters of a key or value in a message."""
 
 Location = tuple[str | int, ...]
 """Keys and list positions from the root of a file to a value."""
@@ -93,7 +103,7 @@ class Document:
         for length in range(len(location), 0, -1):
             if variable := self.overrides.get(location[:length]):
                 return Problem(variable, None, "", cause)
-        return Problem(self.file, self.line(location), ".".join(map(str, location)), cause)
+        return Problem(self.file, self.line(location), ".".join(map(str, location))[:SHOWN], cause)
 
     def check(self, problems: Iterable[tuple[Location, str]]) -> None:
         """Raise InvalidConfigFile with a line for each problem, if there are any."""
@@ -101,19 +111,21 @@ class Document:
             raise InvalidConfigFile(found)
 
     def validate(self, kind: type[Model]) -> Model:
-        """The values as `kind`. Raises InvalidConfigFile with every problem."""
-        try:
-            result = TypeAdapter(kind).validate_python(self.data)
-        except ValidationError as error:
-            self.check(self._validation_problems(error, kind))
-            raise
-        self.check(())
-        return result
+        """The values as `kind`. Raises InvalidConfigFile with every problem, up to MAX_PROBLEMS."""
+        with naming_failures(self.file, self.secret):
+            try:
+                result = TypeAdapter(kind).validate_python(self.data)
+            except ValidationError as error:
+                self.check(self._validation_problems(error, kind))
+                raise
+            self.check(())
+            return result
 
     def _validation_problems(self, error: ValidationError, kind: Any) -> Iterator[tuple[Location, str]]:
         """One problem for each location: those of union members are joined; nested problems take precedence."""
         details: list[tuple[Location, dict[str, Any]]] = [
-            (self._written(one["loc"], one["type"]), dict(one)) for one in error.errors(include_url=False)
+            (self._written(one["loc"], one["type"]), dict(one))
+            for one in error.errors(include_url=False)[:MAX_PROBLEMS]
         ]
         causes: dict[Location, list[str]] = {}
         for location, one in details:
@@ -156,7 +168,7 @@ class Document:
         if kind in ("model_type", "dict_type"):
             keys = f" {', '.join(inside.model_fields)}" if inside else ""
             message = f"expected a section with keys{keys}"
-        was = "" if self.secret else f", was {error['input']!r}"
+        was = "" if self.secret else f", was {_shortened(repr(error['input']))}"
         message = message.removeprefix("Input ")
         return f"{message[0].lower()}{message[1:]}{was}"
 
@@ -173,37 +185,120 @@ def read_json(file: Path, secret: bool = False) -> Document:
 
 def parse(text: str, file: str, secret: bool = False) -> Document:
     """Parse a YAML text; `file` names it in problems. Raises InvalidConfigFile."""
-    try:
-        loader = LOADER(text)
-        node = loader.get_single_node()
-        document = _annotated(Document(file, None, secret), node)
-        document.data = None if node is None else loader.construct_document(node)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        cause = "not YAML" if secret else f"not YAML ({' '.join(str(error).split())})"
-        problem = Problem(file, mark.line + 1 if mark else None, "", cause)
-        raise InvalidConfigFile([problem]) from (None if secret else error)
-    return document
+    with naming_failures(file, secret):
+        try:
+            _check_size(text, file)
+            loader = _Loader(text)
+            node = loader.get_single_node()
+            document = _annotated(Document(file, None, secret), node)
+            document.data = None if node is None else loader.construct_document(node)
+        except yaml.YAMLError as error:
+            cause = "not YAML" if secret else f"not YAML ({_shortened(' '.join(str(error).split()))})"
+            raise InvalidConfigFile([Problem(file, _line(error, text), "", cause)]) from (None if secret else error)
+        return document
 
 
 def parse_json(content: str, file: str, secret: bool = False) -> Document:
     """Parse a JSON text; `file` names it in problems. Raises InvalidConfigFile."""
+    with naming_failures(file, secret):
+        try:
+            data = json.loads(content)
+            json.dumps(data, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+        except (ValueError, RecursionError) as error:
+            line = error.lineno if isinstance(error, json.JSONDecodeError) else None
+            cause = "not JSON" if secret else f"not JSON ({_shortened(str(error))})"
+            raise InvalidConfigFile([Problem(file, line, "", cause)]) from (None if secret else error)
+        document = Document(file, data, secret)
+        try:
+            _check_size(content, file)
+            return _annotated(document, yaml.compose(content, LOADER))
+        except yaml.YAMLError:  # the few JSON texts that are no YAML have no line numbers
+            return document
+
+
+@contextmanager
+def naming_failures(file: str, secret: bool = False) -> Iterator[None]:
+    """Turn whatever a person's file makes the code that reads it raise into InvalidConfigFile."""
     try:
-        data = json.loads(content)
-    except ValueError as error:
-        line = error.lineno if isinstance(error, json.JSONDecodeError) else None
-        cause = "not JSON" if secret else f"not JSON ({error})"
-        raise InvalidConfigFile([Problem(file, line, "", cause)]) from (None if secret else error)
-    document = Document(file, data, secret)
-    try:
-        return _annotated(document, yaml.compose(content, LOADER))
-    except yaml.YAMLError:  # the few JSON texts that are no YAML have no line numbers
-        return document
+        yield
+    except InvalidConfigFile:
+        raise
+    except Exception as error:  # the border of what people write: parsers and validators raise errors of any class
+        what = type(error).__name__ if secret else _shortened(f"{type(error).__name__}: {error}")
+        cause = f"cannot be used ({what}); correct the file, or take out what was added last"
+        raise InvalidConfigFile([Problem(file, None, "", cause)]) from (None if secret else error)
+
+
+class _Loader(LOADER):  # type: ignore[misc, valid-type]
+    """What PyYAML's constructors raise of any class, as for the day 2024-02-30, is an error with a line."""
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        kind = node.tag.rpartition(":")[2]
+        if kind in ("int", "float", "timestamp") and len(node.value) > MAX_DIGITS:
+            cause = f"a number of {len(node.value)} characters; the limit is {MAX_DIGITS}. Put quotes around a text"
+            raise yaml.constructor.ConstructorError(None, None, cause, node.start_mark)
+        try:
+            return super().construct_object(node, deep)
+        except yaml.YAMLError:
+            raise
+        except Exception as error:
+            cause = f"{_shortened(repr(node.value), 40)} is no {kind}: {error}. Correct it, or put quotes around a text"
+            raise yaml.constructor.ConstructorError(None, None, cause, node.start_mark) from error
+
+
+def _check_size(text: str, file: str) -> None:
+    """Raise InvalidConfigFile, before anything is built, for a text that is longer, deeper or larger than any file."""
+
+    def problem(event: Any, cause: str) -> InvalidConfigFile:
+        return InvalidConfigFile([Problem(file, event.start_mark.line + 1, "", cause)])
+
+    anchors: dict[str, tuple[int, int]] = {}  # values and depth of what an alias repeats
+    around: list[tuple[str | None, int]] = []
+    depths = [0]  # of what is in each section around, and at last of a whole one
+    values = 0
+    for event in yaml.parse(text, LOADER):
+        anchor = getattr(event, "anchor", None)
+        before, depth = values, 0
+        if isinstance(event, yaml.CollectionEndEvent):
+            (anchor, before), depth = around.pop(), depths.pop() + 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            around.append((anchor, before))
+            depths.append(0)
+            values, anchor = values + 1, None
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == one for one, _ in around):
+                raise problem(event, f"*{anchor} repeats what it is inside of; write the value out")
+            size, depth = anchors.get(str(anchor), (1, 0))
+            values, anchor = values + size, None
+        elif isinstance(event, yaml.ScalarEvent):
+            values += 1
+            if "\0" in event.value:
+                raise problem(event, "a text with the character NUL; take it out")
+        if anchor is not None:
+            anchors[anchor] = values - before, depth
+        depths[-1] = max(depths[-1], depth)
+        if len(around) + depth > MAX_DEPTH:
+            raise problem(event, f"sections within more than {MAX_DEPTH} sections; write it flat")
+        if values > MAX_VALUES:
+            cause = f"more than {MAX_VALUES} values, those that aliases repeat included; divide the file"
+            raise problem(event, cause)
+
+
+def _line(error: Any, text: str) -> int | None:
+    """The line of what is no YAML; libyaml has the position alone of a character that no YAML has."""
+    if mark := getattr(error, "problem_mark", None):
+        return int(mark.line) + 1
+    position = getattr(error, "position", None)
+    return None if position is None else text.encode()[:position].count(b"\n") + 1
+
+
+def _shortened(text: str, shown: int = SHOWN) -> str:
+    return text if len(text) <= shown else f"{text[:shown]}... ({len(text)} characters)"
 
 
 def unknown_key(key: object, names: Iterable[str]) -> str:
     """The cause of an unknown key, with the nearest valid name."""
-    near = get_close_matches(str(key), list(names), 1, 0)
+    near = get_close_matches(str(key)[:SHOWN], list(names), 1, 0)
     return "unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
@@ -222,27 +317,30 @@ def _text(file: Path, secret: bool) -> str:
             if secret and mode & 0o077:
                 cause = f"others may read it (mode {mode:04o}), run: chmod 600 {file}"
                 raise InvalidConfigFile([Problem(str(file), None, "", cause)])
-            return handle.read().decode("utf-8-sig")
+            content = handle.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            cause = f"cannot be read: it has more than {MAX_BYTES // 1024} KB; divide it"
+            raise InvalidConfigFile([Problem(str(file), None, "", cause)])
+        return content.decode("utf-8-sig")
     except OSError as error:
         raise InvalidConfigFile([Problem(str(file), None, "", f"cannot be read: {error.strerror}")]) from error
     except UnicodeDecodeError:
-        raise InvalidConfigFile([Problem(str(file), None, "", "cannot be read: it is not UTF-8")]) from None
+        raise InvalidConfigFile(
+            [Problem(str(file), None, "", "cannot be read: it is not UTF-8; save it as UTF-8")]
+        ) from None
 
 
 def _annotated(document: Document, node: Any) -> Document:
     """Note the line of each key and list entry, and the keys that are given twice (YAML silently takes the last)."""
-    todo: list[tuple[Any, Location, frozenset[int]]] = [(node, (), frozenset())]
+    todo: list[tuple[Any, Location]] = [(node, ())]
     while todo:
-        node, path, parents = todo.pop()
-        if id(node) in parents:
-            continue  # an alias of something around it
-        children: list[tuple[Any, Location]] = []
+        node, path = todo.pop()
         if isinstance(node, yaml.SequenceNode):
             children = [(child, (*path, str(number))) for number, child in enumerate(node.value)]
             document.lines |= {location: child.start_mark.line + 1 for child, location in children}
+            todo += children
         elif isinstance(node, yaml.MappingNode):
-            children = list(_noted_keys(document, node, path))
-        todo += [(child, location, parents | {id(node)}) for child, location in children]
+            todo += _noted_keys(document, node, path)
     return document
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEventBatchMetadata
 from dagster._core.execution.plan.execute_step import _get_output_asset_events
@@ -33,6 +34,15 @@ __all__ = [
     "LocalComputeLogManager",
     "YamlDecl",
 ]
+
+
+def backfill_request(
+    partitions: Mapping[dg.AssetKey, Any], whole: Collection[dg.AssetKey], tags: Mapping[str, str]
+) -> dg.RunRequest:
+    """What a sensor with an asset selection returns for a backfill: of partitions, and of assets without any."""
+    subset = AssetGraphSubset(partitions, {*whole})  # type: ignore[call-arg]
+    return dg.RunRequest.for_asset_graph_subset(subset, tags)
+
 
 StepContext = dg.AssetExecutionContext | dg.OpExecutionContext
 

@@ -36,6 +36,8 @@ def _built(names: Sequence[str], ticks_months: int, exchange_days: int, hour: st
     if {*names} == domains.SERVERS.keys():
         return tree.build_defs()
     parts = [name if (Path(project.__path__[0]) / name).is_dir() else f"{name}.py" for name in names]
+    if "ticks" not in names and "reference" in names:
+        parts.append("ticks/symbols.py")  # instruments are refreshed with the list of symbols that follows from them
     loaded = dg.Definitions.merge(*(tree.build_defs(part) for part in (*parts, "repair")))
     read = {dep.asset_key for asset in loaded.assets or () for spec in _specs(asset) for dep in spec.deps}
     return dg.Definitions.merge(loaded, dg.Definitions([source for source in sources.sources if source.key in read]))
@@ -60,7 +62,7 @@ def defs() -> dg.Definitions:
     return dg.Definitions.merge(
         catalog.described(aged, settings.code_url),
         dg.Definitions(
-            sensors=[nightly.repair_sensor(flows, [*(found.jobs or ())], settings.domain_names)],
+            sensors=nightly.repair_sensors(flows, [*(found.jobs or ())], settings.domain_names),
             resources=resources.definitions(),
             executor=locked_executor,
         ),

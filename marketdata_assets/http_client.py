@@ -13,13 +13,12 @@ from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO, TypeVar
 
 import httpx
-import msgspec
 
 from marketdata_assets.backoff import delay
 from marketdata_assets.budget import BudgetBlocked, BudgetUnavailable
 from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.errors import TerminalError
-from marketdata_assets.input_limits import MAX_RESPONSE_BYTES
+from marketdata_assets.input_limits import MAX_RESPONSE_BYTES, NOT_JSON
 from marketdata_assets.logs import get_logger
 from marketdata_assets.proxies import LOOPBACK, environment_proxy
 
@@ -208,7 +207,7 @@ class HttpClient:
             if len(response.content) < _LARGE_BYTES:
                 return parse(response)
             return await self.in_thread(parse, response)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except NOT_JSON as error:
             return RetryLater(f"a response that cannot be parsed: {error}")
 
     async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:

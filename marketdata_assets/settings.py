@@ -19,11 +19,11 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from marketdata_assets import domains, secret_values
+from marketdata_assets import domains, secret_values, server_addresses
 from marketdata_assets.errors import TerminalError, did_you_mean
 
 PREFIX = "MARKETDATA_"
-ADDRESSES = ("postgres_dsn", "budgets", "mongo_uri", "clickhouse_url", "nats_url", "redis_url", "alert_smtp")
+NOT_ADDRESSES = (("budgets", "database"), ("ray_address", "local"))
 READ_ELSEWHERE = ("BRAIN_EMAIL_", "BRAIN_PASSWORD_", "TEST_", "UID", "GID", "VERSION", "INPUT", "FIXTURES", "CHAOS")
 """Beginnings of what follows the prefix in names that accounts, the compose file and the tests read."""
 
@@ -378,12 +378,11 @@ def _problem(error: Mapping[str, Any]) -> str:
 
 
 def _bad_addresses(values: Mapping[str, Any]) -> Iterator[str]:
-    for name in ADDRESSES:
+    for name in server_addresses.FORMS:
         value = values[name]
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        if text and (mark := secret_values.unescaped(text)):
-            cause = f"its password has {mark!r}, which ends the host's part of a URL"
-            yield f"{PREFIX}{name.upper()}: {cause}; write it as %{ord(mark):02X}"
+        if text and (name, text) not in NOT_ADDRESSES and (found := server_addresses.problem(name, text)):
+            yield f"{PREFIX}{name.upper()}: {found}"
 
 
 def _unknown(environ: Mapping[str, str], fields: Mapping[str, Any]) -> Iterator[str]:

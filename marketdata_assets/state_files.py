@@ -133,11 +133,16 @@ def lock(file: BinaryIO, *, wait: bool = True) -> bool:
             fcntl.flock(file, fcntl.LOCK_EX)
         finally:
             report.cancel()
+    sign(file.fileno())
+    return True
+
+
+def sign(lock: int) -> None:
+    """Write into a lock that is held who holds it and since when."""
     holder = f"process {os.getpid()} ({' '.join(sys.orig_argv)}) since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
     with suppress(OSError):  # as on a full disk: the lock is held anyway
-        os.ftruncate(file.fileno(), 0)
-        os.pwrite(file.fileno(), holder.encode("utf-8", "replace"), 0)
-    return True
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, holder.encode("utf-8", "replace"), 0)
 
 
 def holder_of(path: Path) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import guardian
 import pytest
 from clickhouse_connect.driver.client import Client
 from databases import Cluster, fresh_clickhouse, fresh_postgres, skip_fsync
@@ -103,6 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for folder in ("work", "home", "flows"):
         (place / folder).mkdir()
     restored(environment(os.environ, place), before)
+    guardian.watch()
 
 
 @pytest.fixture(autouse=True)

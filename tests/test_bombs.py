@@ -2,13 +2,17 @@
 
 import datetime as dt
 import gzip
+import io
 import resource
 import subprocess
 import sys
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import openpyxl
+import polars as pl
 import pytest
 import zstandard
 
@@ -95,9 +99,103 @@ def test_a_bomb_is_refused_in_little_memory(
 ) -> None:
     (tmp_path / name).write_bytes(content())
     assert (tmp_path / name).stat().st_size < 2 * MB
-    begin = f"from pathlib import Path\nfolder = Path({str(tmp_path)!r})\nDAILY = {DAILY!r}\n"
+    check_refused(tmp_path, code, refusal)
+
+
+def check_refused(folder: Path, code: str, refusal: str) -> None:
+    begin = f"from pathlib import Path\nfolder = Path({str(folder)!r})\nDAILY = {DAILY!r}\n"
     ended = subprocess.run(
         [sys.executable, "-c", begin + code], capture_output=True, text=True, preexec_fn=in_little_memory, timeout=120
     )
     assert refusal in ended.stderr, ended.stderr
     assert "MemoryError" not in ended.stderr
+
+
+SHEETS = """
+import sys
+from pathlib import Path
+from marketdata_assets.flows import excel
+[file] = folder.iterdir()
+excel.every_cell(file.read_bytes(), file.name, None)
+"""
+TICKS = """
+from marketdata_assets.loading.files import walk
+from marketdata_assets.ticks import file_drop
+[file] = walk(folder)
+file_drop.table(file)
+"""
+PARQUET = """
+from marketdata_assets.flows import definition
+from marketdata_assets.flows.reading import frames
+from marketdata_assets.flows.run import find_units
+from marketdata_assets.loading.files import Opener
+from marketdata_assets.loading.rejects import Rejects
+flow = definition.parse(DAILY.replace("'*.csv*', ", "'*.*', format: parquet, "), "daily.yaml", "daily")
+with frames(Opener(), find_units(flow, folder)[0], flow, Rejects()) as (read, _):
+    for frame in read:
+        pass
+"""
+JSON = PARQUET.replace("parquet", "json")
+
+
+def parquet(rows: int, value: object, groups: int = 1) -> bytes:
+    """A file of so many rows of one value in two columns, in a few kilobytes."""
+    out = io.BytesIO()
+    column = pl.select(a=pl.lit(value).repeat_by(1).explode()).to_series().new_from_index(0, rows // groups)
+    frame = pl.DataFrame({"a": column, "b": column})
+    pl.concat([frame] * groups).write_parquet(out, compression="zstd", row_group_size=rows // groups)
+    return out.getvalue()
+
+
+def repeated(rows: int, columns: int) -> bytes:
+    """An ods of one cell that is repeated."""
+    cell = f'<table:table-cell table:number-columns-repeated="{columns}"><text:p>a</text:p></table:table-cell>'
+    content = (
+        f'<table:table><table:table-row table:number-rows-repeated="{rows}">{cell}</table:table-row></table:table>'
+    )
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as book:
+        book.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        book.writestr("content.xml", content)
+    return out.getvalue()
+
+
+def workbook(change: Callable[[bytes], bytes]) -> bytes:
+    """A workbook whose sheet has been changed."""
+    out, book = io.BytesIO(), openpyxl.Workbook()
+    book.active["A1"], book.active["A2"] = "a", 1
+    book.save(out)
+    changed = io.BytesIO()
+    with zipfile.ZipFile(out) as before, zipfile.ZipFile(changed, "w", zipfile.ZIP_DEFLATED) as after:
+        for name in before.namelist():
+            data = before.read(name)
+            after.writestr(name, change(data) if name.endswith("sheet1.xml") else data)
+    return changed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "refusal"),
+    [
+        ("a.parquet", lambda: parquet(100_000_000, 1.0), TICKS, "times above 256 MB"),
+        ("a.parquet", lambda: parquet(60_000_000, 1.0, 10), TICKS, "times above 256 MB"),
+        ("a.parquet", lambda: parquet(100_000_000, 1.0), PARQUET, "times above 256 MB"),
+        ("a.parquet", lambda: parquet(1_000_000, "x" * 5000), PARQUET, "MB of text; the limit is 256 MB"),
+        (
+            "a.xlsx",
+            lambda: workbook(lambda data: data.replace(b'r="A2"', b'r="XFD1048576"')),
+            SHEETS,
+            "limit is 200000",
+        ),
+        ("a.ods", lambda: repeated(2000, 16384), SHEETS, "limit is 20000000 cells"),
+        ("a.xlsx", lambda: workbook(lambda data: data + b" " * (300 * MB)), SHEETS, "times its"),
+        ("a.xls", lambda: b"<table><tr>" + b"<td colspan=999>1" * 100_000, SHEETS, "limit is 20000000 cells"),
+        ("a.json.gz", lambda: gzipped(b"["), JSON, "it has more than 256 MB, unpacked; deliver JSON lines"),
+        ("a.json", lambda: b"[" + b"[]," * 30_000_000 + b"[]]", JSON, "a JSON document of 60000002 values; the limit"),
+        ("a.json", lambda: b"[" * 200_000, JSON, "not JSON"),
+    ],
+)
+def test_a_file_that_is_large_in_memory_alone_is_refused_before_it_is(
+    tmp_path: Path, name: str, content: Callable[[], bytes], code: str, refusal: str
+) -> None:
+    (tmp_path / name).write_bytes(content())
+    check_refused(tmp_path, code, refusal)

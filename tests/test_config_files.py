@@ -212,6 +212,77 @@ def test_content_that_is_no_such_file_is_an_invalid_file(kind: str, content: str
     problems(kind, tmp_path, content)
 
 
+def aliases(levels: int, entry: str = "[{}]", fold: int = 9) -> str:
+    """A text of aliases of aliases, which stand for `fold` to the power of `levels` values."""
+    lines = ["a0: &a0 " + entry.format(", ".join(["x"] * fold) if entry == "[{}]" else "{k: 1}")]
+    for level in range(1, levels):
+        lines.append(f"a{level}: &a{level} " + entry.format(", ".join([f"*a{level - 1}"] * fold)))
+    return "\n".join(lines)
+
+
+HOSTILE: dict[str, tuple[str | bytes, int | None, str]] = {
+    "a day that does not exist": ("b: 1\na: 2024-02-30", 2, "'2024-02-30' is no timestamp: day is out of range"),
+    "a text tagged as a number": ('b: 1\na: !!int "abc"', 2, "'abc' is no int"),
+    "a text tagged as a time": ('a: !!timestamp "x"', 1, "'x' is no timestamp"),
+    "a text tagged as a list": ("a: !!omap 3", 1, "not YAML"),
+    "an offset of four days": ("a: 2001-12-14t21:59:43.10-99:00", 1, "offset must be a timedelta"),
+    "4301 digits": ("b: 1\na: " + "9" * 4301, 2, "a number of 4301 characters; the limit is 100"),
+    "5000 digits of hex": ("a: 0x" + "f" * 5000, 1, "a number of 5002 characters"),
+    "many parts of base 60": ("a: 1" + ":59" * 50_000, 1, "a number of 150001 characters"),
+    "aliases of aliases": (aliases(9), 6, "more than 100000 values, those that aliases repeat included"),
+    "merges of merges": (aliases(9, "{{<<: [{}]}}"), None, "more than 100000 values"),
+    "an alias of what is around it": ("b: 1\na: &x [*x]", 2, "*x repeats what it is inside of"),
+    "100,000 brackets": ("[" * 100_000 + "]" * 100_000, 1, "sections within more than 100 sections"),
+    "deep sections": ("\n".join(" " * level + "k:" for level in range(1000)), 101, "more than 100 sections"),
+    "depth by aliases": (
+        "\n".join(f"a{n}: &a{n} {'[' * 60}*a{n - 1}{']' * 60}" if n else "a0: &a0 [1]" for n in range(9)),
+        *(3, "more than 100 sections"),
+    ),
+    "many values": ("[" + "1," * 200_000 + "1]", 1, "more than 100000 values"),
+    "a large file": ("# comment\n" * 200_000, None, "more than 1024 KB"),
+    "a list as a key": ("b: 1\n? [a, b]\n: 1", 2, "unhashable key"),
+    "a mapping as a key": ("? {a: b}\n: 1", 1, "unhashable key"),
+    "a merge of a number": ("b: 1\n<<: [1]", 2, "not YAML"),
+    "a tab before a key": ("a:\n\tb: 1", 2, "not YAML"),
+    "NUL": ("b: 1\na: \0", 2, "not YAML"),
+    "NUL that is written out": ('b: 1\na: "x\\0"', 2, "the character NUL"),
+    "half a surrogate pair": ('b: 1\na: "\\ud800"', 2, "not YAML"),
+    "UTF-16": ("a: 1".encode("utf-16"), None, "it is not UTF-8"),
+    "UTF-16 without a mark": ("a: 1".encode("utf-16-le"), 1, "not YAML"),
+    "an object of Python": ("b: 1\na: !!python/object/apply:os.system [id]", 2, "not YAML"),
+    "two documents": ("a: 1\n---\na: 2", 2, "not YAML"),
+    "another version": ("%YAML 9.9\n---\na: 1", 1, "not YAML"),
+}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TEXTS if kind != "accounts"])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_yaml_is_an_invalid_file_with_its_line(kind: str, name: str, tmp_path: Path) -> None:
+    text, line, cause = HOSTILE[name]
+    error = problems(kind, tmp_path, text)
+    assert line in (None, error.problems[0].line)
+    assert cause in str(error) or (kind == "secrets" and "not YAML" in str(error))
+    assert len(str(error)) < 1000
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "[" * 100_000 + "]" * 100_000, '{"a":' * 900 + "1" + "}" * 900, "[" + "9" * 4301 + "]",
+             '["\\ud800"]', '["\\u0000"]', "[1" + ",1" * 300_000 + "]", "[NaN]", "[1e999]", "\ufeff\ufeff[]"]
+)  # fmt: skip
+def test_hostile_json_is_an_invalid_file(text: str, tmp_path: Path) -> None:
+    assert len(str(problems("accounts", tmp_path, text))) < 1000
+
+
+def test_many_problems_and_long_values_make_a_message_of_a_page(tmp_path: Path) -> None:
+    text = TEXTS["flow"] + "owners: [" + "1, " * 50_000 + "1]\n" + f"description: [{'x' * 100_000}]\n"
+    assert len(str(problems("flow", tmp_path, text))) < 100_000
+
+
+@pytest.mark.parametrize("text", [aliases(4, fold=5), "a: 2024-02-29\nb: 0x1f\nc: 1:30\nd: 1e3\ne: ~\n"])
+def test_what_yaml_allows_is_read(text: str) -> None:
+    assert config_files.parse(text, "f").data
+
+
 @pytest.mark.parametrize(
     "text", ["exchanges: {}", "log_level: info", "exchanges: 3", "http: null", "exchanges: {okx: 1}"]
 )

@@ -61,7 +61,7 @@ def project(tmp_path: Path) -> Path:
     """What a person has: a clone in which the demo ran, with the checkout's own settings of the tests."""
     clone = tmp_path / "HOSTILE" / "clone"
     (clone / "tests").mkdir(parents=True)
-    for name in ("conftest.py", "databases.py", "isolation.py"):
+    for name in ("conftest.py", "databases.py", "guardian.py", "isolation.py"):
         shutil.copy(PROJECT / "tests" / name, clone / "tests" / name)
     (clone / "tests" / "test_probe.py").write_text(PROBE)
     (clone / "pytest.ini").write_text("[pytest]\naddopts = -q -p no:cacheprovider\nmarkers = servers\n")

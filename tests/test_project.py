@@ -308,6 +308,7 @@ def test_checks_jobs_and_automation_are_all_there(repository: dg.RepositoryDefin
         "tick_files_sensor",
         "exchange_captures_sensor",
         "backfill_missing",
+        "repair_selected",
         "run_failure_alert",
         "heartbeat",
         "killed_runs",

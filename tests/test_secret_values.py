@@ -20,11 +20,11 @@ def secret(tmp_path: Path) -> Path:
 
 
 def test_every_setting_can_come_from_a_file(secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MARKETDATA_POSTGRES_DSN", raising=False)
-    for name in ("MARKETDATA_POSTGRES_DSN", "MARKETDATA_COLLECTOR_TOKEN", "MARKETDATA_BARS_DIR", "NATS_URL"):
+    monkeypatch.delenv("MARKETDATA_UI_HOSTS", raising=False)
+    for name in ("MARKETDATA_UI_HOSTS", "MARKETDATA_COLLECTOR_TOKEN", "MARKETDATA_BARS_DIR", "NATS_URL"):
         monkeypatch.setenv(f"{name}_FILE", str(secret))
     settings = Settings()
-    assert settings.postgres_dsn == CANARY, "without the end of the line"
+    assert settings.ui_hosts == CANARY, "without the end of the line"
     assert settings.collector_token is not None
     assert settings.collector_token.get_secret_value() == CANARY
     assert settings.bars_dir == Path(CANARY)
@@ -39,11 +39,11 @@ def test_json_in_a_file_is_read_as_it_is_in_a_variable(tmp_path: Path, monkeypat
 
 
 def test_variable_goes_before_its_file(secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MARKETDATA_POSTGRES_DSN_FILE", str(secret))
-    monkeypatch.setenv("MARKETDATA_POSTGRES_DSN", "postgresql://here")
-    assert Settings().postgres_dsn == "postgresql://here"
-    monkeypatch.setenv("MARKETDATA_POSTGRES_DSN", "")
-    assert Settings().postgres_dsn == CANARY, "an empty variable is not set"
+    monkeypatch.setenv("MARKETDATA_UI_HOSTS_FILE", str(secret))
+    monkeypatch.setenv("MARKETDATA_UI_HOSTS", "here.example")
+    assert Settings().ui_hosts == "here.example"
+    monkeypatch.setenv("MARKETDATA_UI_HOSTS", "")
+    assert Settings().ui_hosts == CANARY, "an empty variable is not set"
 
 
 @pytest.mark.parametrize(

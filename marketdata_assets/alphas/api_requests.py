@@ -17,6 +17,7 @@ from marketdata_assets.alphas.errors import ApiUnavailable, BadOptions, RequestR
 from marketdata_assets.budget import Budget
 from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.http_client import REDACTED, HttpClient, RetriesExhausted, RetryLater, RetryPolicy, safe_url
+from marketdata_assets.input_limits import NOT_JSON
 
 _REASON_CHARACTERS = 200
 
@@ -84,7 +85,7 @@ def reason(response: httpx.Response) -> str:
     """Why the API rejects a request, in one line: `{"detail": ".."}`, or a 400 by field: `{"limit": [".."]}`."""
     try:
         body = response.json()
-    except ValueError:
+    except NOT_JSON:
         body = response.text
     if isinstance(body, dict):
         body = body.get("detail") or "; ".join(f"{key}: {_joined(value)}" for key, value in body.items())

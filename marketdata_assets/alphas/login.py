@@ -22,6 +22,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.cookiejar import Cookie as JarCookie
 from http.cookiejar import CookieJar
 from pathlib import Path
@@ -29,7 +30,7 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from marketdata_assets import secret_values, state_files
+from marketdata_assets import lock_waits, secret_values, state_files
 from marketdata_assets.alphas.accounts import Credentials
 from marketdata_assets.alphas.api_requests import ApiRequests, Authentication, decode_authentication, reason
 from marketdata_assets.alphas.errors import IdentityCheckRequired, LoginRejected, RequestRejected
@@ -149,12 +150,15 @@ class SessionFile:
         private_folder(self.folder)
         handle = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    await asyncio.sleep(_LOCK_POLL_SECONDS)
+            file = self.path.with_suffix(".lock")
+            with lock_waits.reported(f"login of {self.path.stem}", partial(state_files.holder_of, file)):
+                while True:
+                    try:
+                        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        state_files.sign(handle)
+                        break
+                    except BlockingIOError:
+                        await asyncio.sleep(_LOCK_POLL_SECONDS)
             yield
         finally:
             os.close(handle)
@@ -345,7 +349,7 @@ class Login:
                 return str(httpx.URL(self._api.url + PATH).join(location))
             try:
                 authentication = decode_authentication(response.content)
-            except msgspec.DecodeError:
+            except (msgspec.MsgspecError, ValueError, RecursionError):
                 return ""
         if authentication.token or not authentication.inquiry:
             return ""

@@ -14,6 +14,7 @@ import msgspec
 
 from marketdata_assets.alphas.file_index import NO_WINDOW, Listed
 from marketdata_assets.alphas.layout import Window, month_window
+from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Opener, Unit
 
@@ -124,7 +125,7 @@ def alpha_of(raw: msgspec.Raw | bytes, start: dt.datetime | None) -> Alpha:
     """Read id and dates of one element, filed at `start` when it has no date; NoAlpha when it is none."""
     try:
         head = _head.decode(raw)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+    except NOT_JSON:
         head = _odd_head(raw)
     if not head.id:
         raise NoAlpha("no id")
@@ -212,12 +213,12 @@ def _blank(text: str, position: int) -> int:
 def _odd_head(raw: msgspec.Raw | bytes) -> Head:
     """The head of an element that has something other than text where id and dates belong."""
     try:
-        fields = _fields.decode(raw)
+        fields = {key: bytes(raw) for key, raw in _fields.decode(raw).items()}
+        read = {key: _text.decode(raw) if raw[:1] == b'"' else None for key, raw in fields.items() if key in _READ}
     except msgspec.ValidationError:
         raise NoAlpha("not a JSON object") from None
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise NoAlpha(f"no JSON ({error})") from None
-    if "id" in fields and bytes(fields["id"])[:1] not in (b'"', b"n"):
-        raise NoAlpha(f"id is not a string: {str(bytes(fields['id']), 'utf-8')[:40]}")
-    read = {key: _text.decode(raw) if bytes(raw)[:1] == b'"' else None for key, raw in fields.items() if key in _READ}
+    if "id" in fields and fields["id"][:1] not in (b'"', b"n"):
+        raise NoAlpha(f"id is not a string: {str(fields['id'], 'utf-8', 'replace')[:40]}")
     return Head(read.get("id"), read.get("dateCreated"), read.get("dateModified"))

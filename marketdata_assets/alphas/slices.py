@@ -116,7 +116,7 @@ def supersede(
             if all(holds(head.id) for head in ids):
                 piece.path.unlink()
                 removed.append(piece.path)
-        except msgspec.DecodeError:
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             removed.append(piece.path.rename(piece.path.with_name(f"{piece.path.name}.bad")))
         except FileNotFoundError:
             continue

@@ -18,6 +18,7 @@ import zstandard
 
 from marketdata_assets import state_files
 from marketdata_assets.errors import TerminalError
+from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.progress import report
 
 MANIFEST = "manifest.json"
@@ -135,7 +136,7 @@ def read(folder: Path) -> Manifest:
             cause = f"its {MANIFEST} " + ("was changed afterwards" if manifest.relations else "lists no table")
     except FileNotFoundError:
         cause = f"there is no {MANIFEST}"
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         cause = f"{MANIFEST}: {error}"
     raise TerminalError(
         f"{folder} has no complete backup: {cause}. An interrupted backup cannot be restored; take another, or name"

@@ -19,7 +19,7 @@ from marketdata_assets.bars.minutes import NONE, Array
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.reference.calendar import CLOSE as EXCHANGE_CLOSE
 from marketdata_assets.reference.calendar import SESSIONS
-from marketdata_assets.stores.postgres import lift_decompression_limit, statement
+from marketdata_assets.stores.postgres import lift_decompression_limit, statement, take_lock
 
 MANY_CODES = 64
 MONTH_DAYS = 31
@@ -125,11 +125,12 @@ def lock(connection: psycopg.Connection, codes: Iterable[str] | None) -> None:
     """Keep other loads of the same codes waiting until this transaction ends; None, or many codes, lock all of them."""
     keys = sorted(codes or ())
     if codes is None or len(keys) > MANY_CODES:
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [DATASET])
+        take_lock(connection, DATASET, "SELECT pg_advisory_xact_lock(hashtext(%s))", [DATASET])
         return
-    connection.execute("SELECT pg_advisory_xact_lock_shared(hashtext(%s))", [DATASET])
-    for code in keys:
-        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 2))", [f"{DATASET} {code}"])
+    take_lock(connection, DATASET, "SELECT pg_advisory_xact_lock_shared(hashtext(%s))", [DATASET])
+    names = [f"{DATASET} {code}" for code in keys]
+    query = "SELECT pg_advisory_xact_lock(hashtextextended(name, 2)) FROM unnest(%s::text[]) AS name"
+    take_lock(connection, f"{DATASET}: {len(keys)} codes from {min(keys, default=None)}", query, [names])
 
 
 def forget(connection: psycopg.Connection, provider: Provider, months: Collection[str] | None) -> dict[Place, Had]:

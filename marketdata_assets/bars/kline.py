@@ -23,7 +23,7 @@ from marketdata_assets.bars.coverage import first_day
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.months import months_from
 from marketdata_assets.stores import relation_swap
-from marketdata_assets.stores.postgres import connect, statement
+from marketdata_assets.stores.postgres import connect, statement, take_lock
 from marketdata_assets.stores.relation_swap import Names, RelationInUse
 from marketdata_assets.stores.schema_version import lock
 
@@ -81,7 +81,7 @@ def refresh(
     with connect(dsn, autocommit=True) as connection:
         server = schema.ensure(connection)
         engine: Engine = "continuous aggregate" if server.aggregates else "rollup"
-        connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [RELATION])  # until the connection is closed
+        take_lock(connection, RELATION, "SELECT pg_advisory_lock(hashtext(%s))", [RELATION])  # until it is closed
         wanted = sorted({*months, *(changes.stale(connection, run_id) if run_id else ())})
         exists = _exists(connection, engine, rebuild)
         if rebuild or not exists:

@@ -153,7 +153,7 @@ class FileStore:
             content = json.loads(data)
             machine, *times = content["machine"], *(float(content[name]) for name in ("turn", "written", "time"))
             before = _State(machine, *times)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
             return self._write(handle, fresh, now + budget.spacing)
         here = before.machine == fresh.machine
         possible = abs(before.time) < _LAST_TIME and before.wait <= max(budget.spacing, LONGEST_BLOCK_SECONDS)
@@ -178,7 +178,7 @@ def _counts(data: bytes) -> dict[int, int]:
     """The counts of the file; a damaged file counts as empty."""
     try:
         return {int(number): int(count) for number, count in json.loads(data or b"{}").items()}
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         return {}
 
 

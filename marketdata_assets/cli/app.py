@@ -1,9 +1,11 @@
 """The commands by name, imported when they run, and the one place where an error becomes a message and an exit code."""
 
 import csv
+import datetime as dt
 import importlib
 import os
 import sys
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from marketdata_assets import domains
 from marketdata_assets.errors import MarketDataError
+from marketdata_assets.standard_streams import guarded
 
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 
@@ -103,6 +106,23 @@ class LazyGroup(TyperGroup):
         listed: dict[str, Any] = {name: TyperCommand(name, help=text) for name, text in summaries.items()}
         options: dict[str, Any] = {"help": self.help, "params": self.params, "rich_markup_mode": self.rich_markup_mode}
         TyperGroup(name=self.name, commands=listed, **options).format_help(ctx, formatter)
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Show a file, or the standard output, that cannot be read or written as a message alone."""
+        try:
+            dt.datetime.now().astimezone()
+        except ValueError:  # TZ=XYZ-25:99; others that nobody knows count as UTC
+            os.environ["TZ"] = "UTC"
+            time.tzset()
+        try:
+            with guarded():
+                return super().main(*arguments, **options)
+        except OSError as error:
+            from marketdata_assets.cli import output
+
+            if not output.failed_file(error):
+                raise
+            sys.exit(1)
 
     def invoke(self, ctx: Any) -> Any:
         """Show an error of this project as its message alone; any other keeps its traceback."""

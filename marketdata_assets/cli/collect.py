@@ -23,6 +23,7 @@ from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.local.endpoints import budgets, resolve
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
+from marketdata_assets.standard_streams import service
 
 if TYPE_CHECKING:
     from marketdata_assets.collector.pattern_matches import PatternMatches
@@ -52,8 +53,9 @@ def collect(
     """
     if context.invoked_subcommand is None:
         try:
-            collector = _made(config, shard, to)
-            report = asyncio.run(_run(collector, duration))
+            with service():
+                collector = _made(config, shard, to)
+                report = asyncio.run(_run(collector, duration))
         except asyncio.CancelledError:
             output.fail("stopped immediately; the next start records undelivered data as a gap")
             raise typer.Exit(1) from None

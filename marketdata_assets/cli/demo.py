@@ -15,9 +15,10 @@ import typer
 from marketdata_assets.alphas.accounts import credential_variables
 from marketdata_assets.cli import alpha_records, alphas, bars, exchanges, flows, history, output, reference, ticks
 from marketdata_assets.cli.instance import RunOutcome, environment, environment_of, months_between, run_job
-from marketdata_assets.cli.servers import need_ui_port, serve
+from marketdata_assets.cli.servers import serve, with_ui_port
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
+from marketdata_assets.standard_streams import service
 from marketdata_assets.ticks.providers_file import TABLES
 
 YEARS = 3
@@ -31,6 +32,7 @@ WINDOWS = {"MARKETDATA_TICKS_MONTHS": "3", "MARKETDATA_EXCHANGE_DAYS": "3"}
 """The period that the samples fill, so that the UI shows no partition without data."""
 
 
+@service()
 def demo(
     ui: Annotated[bool, typer.Option(help="leave the Dagster UI open at the end")] = True,
     as_json: output.Json = False,
@@ -44,7 +46,7 @@ def demo(
         os.environ.setdefault(variable, value)
     settings = Settings()
     if ui:
-        need_ui_port(settings)
+        settings = with_ui_port(settings)
     say = output.SILENT.print if as_json else output.notes().print
     with LocalStack(settings, progress=say) as stack:
         written = write_samples(settings.bars_folder)

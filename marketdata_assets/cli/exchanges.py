@@ -28,6 +28,7 @@ from marketdata_assets.exchanges.records import MarketType
 from marketdata_assets.local import endpoints
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.settings import Settings
+from marketdata_assets.standard_streams import service
 
 SAMPLE_MINUTES = 80  # of the demo's market
 
@@ -116,6 +117,7 @@ def drain(
     _end(outcome, as_json)
 
 
+@service()
 def follow_stream(stream: str, host: str, port: int, as_json: bool) -> None:
     """Run the drain as a service, and print what it loaded."""
     from marketdata_assets.cli.collect import Needed

@@ -5,6 +5,7 @@ Everything heavy is imported inside the functions, so that `marketdata --help` s
 
 import datetime as dt
 import os
+import re
 import signal
 import threading
 import uuid
@@ -24,6 +25,7 @@ from marketdata_assets.local import endpoints, run_lock
 from marketdata_assets.local.endpoints import Endpoints
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.months import alpha_months, bar_months
+from marketdata_assets.server_addresses import is_port
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,6 +37,10 @@ MAX_EXAMPLE = 400
 MODULE = "marketdata_assets.definitions"
 LOCATION = "marketdata_assets"  # the code location, as workspace.yaml names it
 REPOSITORY = "__repository__"
+GRPC_TIMEOUT = "DAGSTER_GRPC_TIMEOUT_SECONDS"
+STORAGE = tuple(f"DAGSTER_PG_{name}" for name in ("HOST", "PORT", "DB", "USER", "PASSWORD"))
+NUMBERS = re.compile(r"DAGSTER_\w+_(SECONDS|SIZE)")  # which Dagster reads when it is imported
+PORT = "DAGSTER_PG_PORT"
 PASSWORD = "DAGSTER_PG_PASSWORD"  # noqa: S105 - the name of the variable
 
 
@@ -141,6 +147,8 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
             "DAGSTER_HOME": str((settings.dagster_home or home).absolute()),
             "DAGSTER_COMPUTE_LOG_DIR": str(home / "logs"),
             "DAGSTER_DISABLE_TELEMETRY": "1",
+            # By default Dagster gives up on a code server after a minute, which loading code takes on a busy machine.
+            GRPC_TIMEOUT: os.environ.get(GRPC_TIMEOUT) or "300",
             # Events of a run over many months are written in a few statements, not in some for each month.
             "DAGSTER_EVENT_BATCH_SIZE": "500",
         }
@@ -166,6 +174,16 @@ def dagster_storage(settings: Settings) -> dict[str, str]:
             'no storage for Dagster: no local stack is running and DAGSTER_PG_HOST is not set. Run "marketdata up" in'
             " another terminal, or set DAGSTER_PG_HOST, _PORT, _DB, _USER and _PASSWORD."
         )
+    missing = [name for name in STORAGE if name not in found]
+    if missing and settings.dagster_home is None:
+        raise CannotRun(
+            f"{', '.join(missing)}: not set, though DAGSTER_PG_HOST is; Dagster's storage needs all of them"
+        )
+    for name, value in found.items():
+        if not (is_port(value) if name == PORT else not NUMBERS.fullmatch(name) or value.replace(".", "").isdecimal()):
+            raise CannotRun(
+                f"{name}: {value!r} is no {'port' if name == PORT else 'whole number'}; correct or unset it"
+            )
     return found
 
 

@@ -1,6 +1,8 @@
 """What the commands print: tables and bars for people on stderr or stdout, one JSON object for machines on stdout."""
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,10 +19,15 @@ from rich.text import Text
 
 from marketdata_assets.progress import reporting_to
 from marketdata_assets.secret_values import escaped, masker, shown
+from marketdata_assets.standard_streams import STDOUT
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 WIDTH_IN_A_FILE = 160
+_MODE = "correct its owner and mode, or name another folder: MARKETDATA_HOME is that of all data"
+_SPACE = "free space on its disk"
+REMEDIES = {errno.EACCES: _MODE, errno.EPERM: _MODE, errno.EROFS: _MODE, errno.ENOSPC: _SPACE, errno.EDQUOT: _SPACE}
+REDIRECT = "redirect it to a file or to /dev/null"
 NEWLINE = "\n"
 SILENT = Console(file=None, quiet=True)
 
@@ -59,6 +66,17 @@ def notes() -> Console:
 def fail(message: str) -> None:
     """Say why a command failed."""
     notes().print(Text.assemble(("error", "bold red"), f" {shown(message, NEWLINE)}"))
+
+
+def failed_file(error: OSError) -> bool:
+    """Say that a file or the standard output cannot be read or written; False for what concerns neither."""
+    if error.filename is None and error.errno not in REMEDIES:  # a write names no file
+        return False
+    if error.filename != STDOUT or error.errno != errno.EPIPE:  # `| head` has read what it wants
+        remedy = REDIRECT if error.filename == STDOUT else REMEDIES.get(error.errno or 0, "")
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        fail(f"{place}{error.strerror or error}{'; ' if remedy else ''}{remedy}")
+    return True
 
 
 def warn(title: str, message: str) -> None:

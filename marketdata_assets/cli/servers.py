@@ -17,36 +17,41 @@ import typer
 
 from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.instance import PASSWORD, CannotRun, adopt, environment
-from marketdata_assets.cli.ui import link
-from marketdata_assets.local.errors import PortTaken
+from marketdata_assets.cli.ui import link, port_to_use
 from marketdata_assets.local.group import kept
 from marketdata_assets.local.machine import problems
-from marketdata_assets.local.process import port_is_free, tied_to_us
+from marketdata_assets.local.process import tied_to_us
 from marketdata_assets.local.stack import LocalStack, needed
 from marketdata_assets.local.watch import Watch
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
+from marketdata_assets.standard_streams import also_logged, service
 
 if TYPE_CHECKING:
     from marketdata_assets.reference.status import KnownCalendar
     from marketdata_assets.resources.servers import Health
 
 LOOK_SECONDS = 0.5
+LONGEST_LINE = 1 << 16
 STOP_SECONDS = 30
 """How long the UI and its daemon may take to end."""
 
 
+@service()
 def up(
     ui: Annotated[bool, typer.Option(help="also start the Dagster UI and its daemon")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="print the URLs as one JSON object")] = False,
 ) -> None:
-    """Start the local stack and the Dagster UI; Ctrl-C stops both, the data stays."""
+    """Start the local stack and the Dagster UI; Ctrl-C stops both, the data stays.
+
+    It continues when its terminal is closed; what it reports is in logs/up.log of the data folder as well.
+    """
     settings = Settings()
     say = output.notes().print
     for problem in settings.missing_folders():
         say(problem)
     if ui:
-        need_ui_port(settings)
+        settings = with_ui_port(settings)
     with LocalStack(settings, progress=say) as stack:
         found = environment(settings, stack.endpoints)
         shown = {name: "***" if name == PASSWORD else without_password(value) for name, value in found.items()}
@@ -57,16 +62,17 @@ def up(
         serve(settings, found, stack.watch(), ui)
 
 
-def need_ui_port(settings: Settings) -> None:
-    """Raise PortTaken when another process listens on the UI's port."""
-    if not port_is_free(settings.ui_port):
-        raise PortTaken("the Dagster UI", settings.ui_port, "MARKETDATA_UI_PORT")
+def with_ui_port(settings: Settings) -> Settings:
+    """The settings with a port of the UI that is free. Raises PortTaken when the person named another."""
+    given = settings.ui_port if "ui_port" in settings.model_fields_set else None
+    port = port_to_use("the Dagster UI", given, settings.ui_port, "MARKETDATA_UI_PORT")
+    return settings.model_copy(update={"ui_port": port})
 
 
 def serve(settings: Settings, found: dict[str, str], watch: Watch, ui: bool) -> None:
     """Stay in the foreground with the UI, or with the servers alone, until a signal; what ends is started again."""
     code = 0
-    with _stop_on_signal():
+    with _stop_on_signal(), also_logged(settings.root / "logs" / "up.log"):
         if not ui:
             output.notes().print("running; Ctrl-C stops it")
             while True:
@@ -103,10 +109,9 @@ def serve(settings: Settings, found: dict[str, str], watch: Watch, ui: bool) -> 
 def _forward_output(process: subprocess.Popen[bytes], stopping: threading.Event) -> None:
     """Print the UI's output until it is stopped: sensors that run later report that the code server is gone."""
     assert process.stdout is not None
-    for line in process.stdout:
+    while line := process.stdout.readline(LONGEST_LINE):
         if not stopping.is_set():
             sys.stderr.buffer.write(output.forwarded(line))
-            sys.stderr.buffer.flush()
 
 
 def doctor(as_json: output.Json = False) -> None:

@@ -13,15 +13,18 @@ from marketdata_assets import logs
 from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.instance import PACKAGE, adopt, dagster_instance
 from marketdata_assets.local.errors import PortTaken
-from marketdata_assets.local.process import port_is_free
+from marketdata_assets.local.process import free_port, port_is_free
 from marketdata_assets.settings import Settings
+from marketdata_assets.standard_streams import service
 from marketdata_assets.ui.guard import TOKEN, token_file
 
 STOP_SECONDS = 5  # of the market page
+WEB_PORT = 3100
 Host = Annotated[str, typer.Option(help="address to listen on")]
 NoLogin = Annotated[bool, typer.Option("--no-login", help="ask for no token: a reverse proxy in front has a login")]
 
 
+@service()
 def ui(
     host: Host = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="port; default MARKETDATA_UI_PORT")] = None,
@@ -40,7 +43,8 @@ def ui(
 
     settings = Settings()
     port = port or settings.ui_port
-    _check_port(settings, "the Dagster UI", host, port)
+    logs.configure(settings.log_format)
+    port_to_use("the Dagster UI", port, port, "--port", host)
     with dagster_instance(settings) as instance:
         token = _login(settings, f"Dagster UI at http://{host}:{port}", no_login)
         serve(
@@ -69,9 +73,12 @@ def code_server(
     raise typer.Exit(serve(["--host", host, "--port", str(port), *PROJECT]))
 
 
+@service()
 def web(
     host: Host = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")] = 3100,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="port to listen on; default 3100, or a free one")
+    ] = None,
     no_login: NoLogin = False,
 ) -> None:
     """Serve a read-only page of the market: what is loaded, candles, order books, coverage, gaps.
@@ -86,7 +93,8 @@ def web(
     from marketdata_assets.web.database import Servers
 
     settings = Settings()
-    _check_port(settings, "marketdata web", host, port)
+    logs.configure(settings.log_format)
+    port = port_to_use("marketdata web", port, WEB_PORT, "--port", host)
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     token = login_token(settings) if not no_login else None
     output.login_link("market page at", f"{address}/?{TOKEN}={token}" if token else address)
@@ -102,11 +110,19 @@ def web(
     )
 
 
-def _check_port(settings: Settings, what: str, host: str, port: int) -> None:
-    """Set up the log; raise PortTaken when another process of this machine has the port."""
-    logs.configure(settings.log_format)
-    if host in ("127.0.0.1", "localhost") and not port_is_free(port):
-        raise PortTaken(what, port, "--port")
+def port_to_use(what: str, given: int | None, default: int, setting: str, host: str = "127.0.0.1") -> int:
+    """The port that somebody gave, or the default, or a free one that is said where another process has that.
+
+    Raises PortTaken when another process of this machine has the given one.
+    """
+    port = given or default
+    if host not in ("127.0.0.1", "localhost") or port_is_free(port):
+        return port
+    if given:
+        raise PortTaken(what, port, setting)
+    free = free_port()
+    output.notes().print(f"{what}: port {port} is in use, so it takes port {free}; {setting} names another")
+    return free
 
 
 def _login(settings: Settings, address: str, no_login: bool) -> str | None:

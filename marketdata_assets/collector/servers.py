@@ -5,13 +5,13 @@ The environment goes before the file of secrets, and that before the local stack
 
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from marketdata_assets import config_files
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.secret_values import hide
+from marketdata_assets.server_addresses import problem
 from marketdata_assets.settings import CollectorSettings, Settings
 from marketdata_assets.stores import clickhouse_address
 
@@ -25,14 +25,6 @@ class Servers(config_files.Section):
     clickhouse_url: Secret = None
     redis_url: Secret = None
     token: Secret = None
-
-
-FORMS = {
-    "nats_url": (("nats", "tls"), "nats://HOST:4222"),
-    "clickhouse_url": (("http", "https"), "http://HOST:8123/DATABASE"),
-    "redis_url": (("redis", "rediss"), "redis://HOST:6379/0"),
-}
-"""Schemes of each URL, and an example."""
 
 
 def find(settings: Settings, overrides: CollectorSettings, local: Servers) -> Servers:
@@ -52,15 +44,8 @@ def find(settings: Settings, overrides: CollectorSettings, local: Servers) -> Se
 
 def check_address(servers: Servers, key: str) -> None:
     """Raises CollectorError when an address is none."""
-    schemes, form = FORMS[key]
-    try:
-        parts = urlsplit(getattr(servers, key) or "")
-        good = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        good = False
-    if not good:
-        # It is not shown, as it may hold a password.
-        raise CollectorError(f"MARKETDATA_{key.upper()}, or {key} in the secrets file, must be a URL such as {form}.")
+    if found := problem(key, getattr(servers, key) or ""):
+        raise CollectorError(f"MARKETDATA_{key.upper()}, or {key} in the secrets file: {found}")
 
 
 def read_secrets(file: Path) -> Servers:

@@ -26,6 +26,7 @@ from marketdata_assets.errors import MarketDataError
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.errors import UnknownExchange
 from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.proxies import LOOPBACK
 
 MAX_BODY = 1 << 20
@@ -146,7 +147,7 @@ class StatusServer(HttpServer):
             return rejection
         try:
             wanted = msgspec.json.decode(await request.read(), type=Change)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except NOT_JSON as error:
             cause = str(error)
             if unknown := re.search("unknown field `(.*)`", cause):
                 [nearest] = get_close_matches(unknown[1], Change.__struct_fields__, 1, 0)

@@ -21,6 +21,7 @@ from marketdata_assets.exchanges.tables import stream_positions
 from marketdata_assets.exchanges.tables.gaps import DISCARDED, loss_streams
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.exchanges.tables.stream_positions import Market, Position
+from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.logs import get_logger
 from marketdata_assets.stores.clients import Client
 
@@ -57,7 +58,7 @@ def _decoded(payload: bytes) -> _Where | None:
     """None for a message that is in quarantine."""
     try:
         return _where.decode(payload)
-    except msgspec.MsgspecError:
+    except NOT_JSON:
         return None
 
 

@@ -3,14 +3,13 @@
 import asyncio
 import datetime as dt
 import re
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import file_digest
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from pathlib import PurePosixPath
 from tempfile import TemporaryFile
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, cast
 
 import httpx
 
@@ -19,6 +18,7 @@ from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import AnyRecord, DeadLetter, MarketType
 from marketdata_assets.http_client import HttpClient, RetriesExhausted, RetryLater, RetryPolicy
 from marketdata_assets.input_limits import lines
+from marketdata_assets.loading.archives import opened_zip
 
 MISSING = 404
 _CHECKSUM = re.compile(rb"([0-9a-fA-F]{64})\s+\*?(\S+)\s*")
@@ -122,11 +122,14 @@ def verify(place: str, digest: str, checksum: bytes) -> None:
 def csv_lines(file: BinaryIO, name: str) -> Iterator[bytes]:
     """The lines of the one member of a zip. Raises BadArchive."""
     try:
-        with zipfile.ZipFile(file) as zipped:
+        packed = file.seek(0, SEEK_END)
+        with opened_zip(cast(BytesIO, file), packed) as zipped:
             members = zipped.namelist()
             if len(members) != 1:
                 raise BadArchive(name, f"it has {len(members)} members instead of one CSV")
             with zipped.open(members[0]) as member:
                 yield from lines(member)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, ValueError) as error:
+    except BadArchive:
+        raise
+    except Exception as error:  # whatever zipfile raises for bytes that are no zip
         raise BadArchive(name, f"the zip cannot be read: {error}") from error

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import psycopg
 
+from marketdata_assets import lock_waits
 from marketdata_assets.loading.files import Unit
 
 CLAIM = "15 minutes"
@@ -44,17 +45,22 @@ def states(connection: psycopg.Connection, dataset: str) -> States:
 
 def claim(connection: psycopg.Connection, dataset: str, unit: Unit, run_id: str, *, wait: bool) -> int | None:
     """The unit's number, once nobody else works on it; None when somebody does, unless `wait`."""
-    expired = False
-    while (number := _claimed(connection, dataset, unit, run_id, expired)) is None:
-        if not wait:
-            return None
-        row = connection.execute(
-            "SELECT claim_until < now() FROM marketdata_flow_units WHERE (dataset, unit) = (%s, %s)",
-            [dataset, unit.place],
-        ).fetchone()
-        expired = row == (True,)
-        if not expired:
-            time.sleep(POLL_SECONDS)
+    number = _claimed(connection, dataset, unit, run_id, expired=False)
+    if number is not None or not wait:
+        return number
+    holder = ""
+    with lock_waits.reported(f"{dataset}: {unit.place}", lambda: holder):
+        expired = False
+        while (number := _claimed(connection, dataset, unit, run_id, expired)) is None:
+            row = connection.execute(
+                "SELECT claim_until < now(), run_id, date_trunc('second', claimed_at AT TIME ZONE 'UTC')"
+                " FROM marketdata_flow_units WHERE (dataset, unit) = (%s, %s)",
+                [dataset, unit.place],
+            ).fetchone()
+            expired = row is not None and row[0] is True
+            holder = f"run {row[1]} since {row[2]} UTC" if row else ""
+            if not expired:
+                time.sleep(POLL_SECONDS)
     return number
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from marketdata_assets.config_files import InvalidConfigFile
+from marketdata_assets.config_files import InvalidConfigFile, naming_failures
 from marketdata_assets.flows.definition import FlowDefinition, read
 
 FILE = "defs.yaml"
@@ -34,9 +34,10 @@ def find(folder: Path, taken: Collection[str] = (), check: Check | None = None) 
     names = set(taken)
     for file in sorted(folder.glob(f"*/{FILE}")):
         try:
-            flow = read(file)
-            if check:
-                check(flow, names)
+            with naming_failures(str(file)):
+                flow = read(file)
+                if check:
+                    check(flow, names)
             entry = FlowFile(flow.name, file, flow, None)
         except InvalidConfigFile as error:
             entry = FlowFile(file.parent.name, file, None, error)

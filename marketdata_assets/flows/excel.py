@@ -4,6 +4,9 @@ A number has the 15 digits that Excel keeps; a date or time is written as ISO. T
 A page with a table, as sites save them as `.xls`, counts as a workbook with one sheet.
 """
 
+import functools
+import io
+import re
 from collections.abc import Generator
 from typing import Any
 
@@ -11,9 +14,16 @@ import polars as pl
 
 from marketdata_assets.flows import columns, dialect, header, html_table
 from marketdata_assets.flows.definition import Loader
+from marketdata_assets.input_limits import MAX_CELLS, MAX_DOCUMENT_BYTES, TooLarge, check_unpacked
+from marketdata_assets.loading.archives import COPY_BYTES, opened_zip
 from marketdata_assets.loading.errors import BadFile, BadHeader
-from marketdata_assets.loading.files import HashedStream, Unit
+from marketdata_assets.loading.files import HashedStream, Unit, document, naming_failures
 from marketdata_assets.loading.rejects import LINE, Rejects
+
+LONGEST_PLACE = 64
+_TIMES = rb"""-repeated\s*=\s*["']([0-9]{1,20})"""
+_PLACE = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,20})["']""")
+"""Of a cell or row in the XML of a sheet."""
 
 
 def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Generator[pl.DataFrame]:
@@ -23,7 +33,8 @@ def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> 
 
 def sheet(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> pl.DataFrame:
     """The flow's columns of the sheet below its header, with the line of each row that is not blank."""
-    cells = every_cell(stream.read(), unit.place, loader.sheet).slice(loader.skip_lines)
+    data = document(stream, unit.place, "deliver CSV")
+    cells = every_cell(data, unit.place, loader.sheet).slice(loader.skip_lines)
     names = cells.columns[1:]
     if loader.header and cells.height:
         names = header.numbered([text.strip() if text else "" for text in cells.row(0)[1:]], loader)
@@ -57,6 +68,9 @@ def every_cell(data: bytes, place: str, name: str | None) -> pl.DataFrame:
     if html_table.is_page(data):
         return html_table.cells(data, place).with_row_index(LINE, 1).cast({LINE: pl.Int64})
     fastexcel = _fastexcel(place)
+    if data.startswith(b"PK"):
+        with naming_failures(place):
+            _check_size(data)
     try:
         book = fastexcel.read_excel(data)
         name = name or book.sheet_names[0]
@@ -64,10 +78,51 @@ def every_cell(data: bytes, place: str, name: str | None) -> pl.DataFrame:
             sheets = ", ".join(book.sheet_names)
             raise BadHeader(place, 1, f"no sheet {name!r}; it has {sheets}", "Correct loader.sheet.")
         cells: pl.DataFrame = book.load_sheet(name, header_row=None, skip_rows=0, dtypes="string").to_polars()
-    except fastexcel.FastExcelError as error:
+    except (fastexcel.FastExcelError, pl.exceptions.PanicException) as error:
         raise BadFile(place, f"not a workbook that can be read: {error}") from error
     names = {column: str(number) for number, column in enumerate(cells.columns, 1)}
     return cells.rename(names).with_row_index(LINE, 1).cast({LINE: pl.Int64})
+
+
+def _check_size(data: bytes) -> None:
+    """Raise TooLarge for a workbook that unpacks to more than any, or has a cell so far away that no memory holds all.
+
+    An xls cannot: it has at most 65,536 rows and 256 columns.
+    """
+    unpacked = 0
+    with opened_zip(io.BytesIO(data), len(data)) as book:
+        for name in book.namelist():
+            rows = columns = 1
+            rest = b""
+            with book.open(name) as member:
+                while piece := member.read(COPY_BYTES):
+                    unpacked += len(piece)
+                    check_unpacked(unpacked, len(data))
+                    if unpacked > MAX_DOCUMENT_BYTES:
+                        limit = MAX_DOCUMENT_BYTES // 1024 // 1024
+                        raise TooLarge(f"it unpacks to more than {limit} MB; deliver CSV, or a workbook for each sheet")
+                    for letters, digits in _PLACE.findall(rest + piece):
+                        column = functools.reduce(lambda number, letter: 26 * number + (letter & 31), letters, 0)
+                        rows, columns = max(rows, int(digits)), max(columns, column)
+                    rest = piece[-LONGEST_PLACE:]
+            if name == "content.xml":
+                rows, columns = _repeated(book.read(name))
+            if rows * columns > MAX_CELLS:
+                cause = f"its cells span {rows} rows and {columns} columns; the limit is {MAX_CELLS} cells"
+                raise TooLarge(f"{cause}. Clear the cell that is far from the others")
+
+
+def _repeated(sheets: bytes) -> tuple[int, int]:
+    """The rows that the sheets of an ods have with a value, and the most columns of one up to its last value."""
+    rows = columns = 0
+    for row in sheets.split(b"table-row"):
+        last = max(row.rfind(b"table-cell>"), row.rfind(b"value"))
+        if last >= 0:
+            cells = row[: row.find(b">", last)]
+            times = {what: [int(one) for one in re.findall(what + _TIMES, cells)] for what in (b"rows", b"columns")}
+            rows += max(times[b"rows"], default=1)
+            columns = max(columns, sum(times[b"columns"]) + cells.count(b"table-cell"))
+    return rows, columns
 
 
 def _fastexcel(place: str) -> Any:

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import polars as pl
 
+from marketdata_assets.input_limits import MAX_CELLS
 from marketdata_assets.loading.errors import BadFile
 
 _CHARSET = re.compile(rb"charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
@@ -13,7 +14,7 @@ _CELLS = ("td", "th")
 
 def is_page(data: bytes) -> bool:
     """Whether bytes are a page with a table."""
-    return b"<table" in data[:1_000_000].lower()
+    return not data.startswith(b"PK") and b"<table" in data[:1_000_000].lower()
 
 
 def cells(data: bytes, place: str) -> pl.DataFrame:
@@ -26,9 +27,15 @@ def cells(data: bytes, place: str) -> pl.DataFrame:
         except (UnicodeDecodeError, LookupError):
             continue
         parser = _Tables()
-        parser.feed(text)
+        try:
+            parser.feed(text)
+        except AssertionError as error:  # a declaration that is none
+            raise BadFile(place, f"not a page that can be read: {error}") from error
         rows = max(parser.tables, key=len, default=[])
         width = max(map(len, rows), default=0)
+        if parser.cells > MAX_CELLS or len(rows) * width > MAX_CELLS:
+            cause = f"its table has {len(rows)} rows and {width} columns; the limit is {MAX_CELLS} cells, deliver CSV"
+            raise BadFile(place, cause)
         schema = dict.fromkeys(map(str, range(1, width + 1)), pl.String)
         return pl.DataFrame([row + [None] * (width - len(row)) for row in rows], schema, orient="row")
     raise BadFile(place, "its table is no text in the encoding that it names")
@@ -40,6 +47,7 @@ class _Tables(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.tables: list[list[list[str | None]]] = []
+        self.cells = 0
         self._cell: list[str] | None = None
         self._span = 1
 
@@ -52,7 +60,7 @@ class _Tables(HTMLParser):
         elif tag in _CELLS and self.tables and self.tables[-1]:
             self._end()
             span = dict(attrs).get("colspan") or "1"
-            self._cell, self._span = [], int(span) if span.isdigit() else 1
+            self._cell, self._span = [], int(span) if re.fullmatch("[0-9]{1,4}", span) else 1
 
     def handle_endtag(self, tag: str) -> None:
         if tag in (*_CELLS, "tr", "table"):
@@ -64,6 +72,8 @@ class _Tables(HTMLParser):
 
     def _end(self) -> None:
         if self._cell is not None:
-            text = " ".join("".join(self._cell).split())
-            self.tables[-1][-1] += [text or None, *[None] * (min(self._span, 1000) - 1)]
+            text, span = " ".join("".join(self._cell).split()), max(1, min(self._span, 1000))
+            self.cells += span
+            if self.cells <= MAX_CELLS:
+                self.tables[-1][-1] += [text or None, *[None] * (span - 1)]
             self._cell = None

@@ -20,13 +20,13 @@ import polars as pl
 
 from marketdata_assets.flows import columns, header
 from marketdata_assets.flows.definition import Loader
+from marketdata_assets.input_limits import MAX_DOCUMENT_VALUES, NOT_JSON
 from marketdata_assets.loading.errors import BadFile, BadHeader
-from marketdata_assets.loading.files import HashedStream, Unit
+from marketdata_assets.loading.files import HashedStream, Unit, document
 from marketdata_assets.loading.rejects import LINE, Rejects
 from marketdata_assets.loading.text import Text
 
 DECODER = msgspec.json.Decoder(float_hook=str)
-MAX_DOCUMENT_BYTES = 1024 * 1024 * 1024
 KEY, VALUE = "@key", "@value"
 """Columns of an object of rows."""
 
@@ -64,18 +64,20 @@ def rows(stream: HashedStream, unit: Unit, loader: Loader, wanted: set[int]) -> 
 
 
 def _values(stream: HashedStream, unit: Unit, loader: Loader) -> list[Any]:
-    raw = stream.read(MAX_DOCUMENT_BYTES)
-    if stream.read(1):
-        raise BadFile(unit.place, "a JSON document of more than 1 GB; deliver JSON lines")
+    raw = document(stream, unit.place, "deliver JSON lines")
+    if (values := raw.count(b",") + raw.count(b"[") + raw.count(b"{")) > MAX_DOCUMENT_VALUES:
+        raise BadFile(
+            unit.place, f"a JSON document of {values} values; the limit is {MAX_DOCUMENT_VALUES}, deliver lines"
+        )
     try:
         found = values_of(at(decoded(raw.decode(loader.encoding)), loader.rows)) if raw.strip() else []
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise BadFile(unit.place, f"not JSON: {error}") from error
     if found is None:
         raise BadFile(unit.place, f"no rows at {loader.rows or 'its top'}; correct loader.rows")
     if found and isinstance(found[0], list) and not any(source.isdigit() for source in loader.columns):
         names, *rows = found
-        if {*header.required(loader)} <= {name for name in names if isinstance(name, str)}:
+        if all(isinstance(name, str) for name in names) and {*header.required(loader)} <= {*names}:
             fits = len(names)  # a row of another length is left as it is, and rejected
             return [
                 dict(zip(names, row, strict=True)) if isinstance(row, list) and len(row) == fits else row
@@ -89,12 +91,12 @@ def decoded(text: str) -> Any:
     text = text.removeprefix("\ufeff")
     try:
         return DECODER.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError) as error:
         if not re.search(r"\b(NaN|Infinity)\b", text):
-            raise
+            raise msgspec.DecodeError(str(error)) from error
     try:
         return json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from error
 
 

@@ -20,6 +20,7 @@ from marketdata_assets.flows.json_lines import at
 from marketdata_assets.flows.remote_files import STATE, Fetched
 from marketdata_assets.flows.sources import Api
 from marketdata_assets.http_client import HttpClient, RetriesExhausted, RetryLater, RetryPolicy
+from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.secret_values import find
 
 PATIENCE_SECONDS = 600.0
@@ -129,7 +130,7 @@ class _Pages:
         """The rows of a response, and all of it."""
         try:
             document = msgspec.json.decode(body)
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             raise self._failed(f"a response that is not JSON: {error}") from error
         found = at(document, self._rows)
         if not isinstance(found, list):

@@ -20,7 +20,7 @@ from marketdata_assets.flows import (
 )
 from marketdata_assets.flows.definition import FlowDefinition, Loader
 from marketdata_assets.flows.functions import function
-from marketdata_assets.loading.files import HashedStream, Opener, Unit
+from marketdata_assets.loading.files import HashedStream, Opener, Unit, naming_failures
 from marketdata_assets.loading.rejects import LINE, Rejects
 from marketdata_assets.loading.text import raw_lines
 
@@ -40,7 +40,12 @@ def frames(opener: Opener, unit: Unit, flow: FlowDefinition, rejects: Rejects) -
         stream = HashedStream(raw)
         with closing(_read(stream, unit, flow, rejects)) as read:
             added = flow.loader.file_columns or flow.loader.file_name
-            yield file_columns.added(read, unit, flow.loader) if added else read, stream
+            yield _named(file_columns.added(read, unit, flow.loader) if added else read, unit.place), stream
+
+
+def _named(read: Frames, place: str) -> Frames:
+    with naming_failures(place):
+        yield from read
 
 
 def _read(stream: HashedStream, unit: Unit, flow: FlowDefinition, rejects: Rejects) -> Generator[pl.DataFrame]:

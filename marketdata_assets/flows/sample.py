@@ -1,6 +1,5 @@
 """The beginning of a file as texts, before anything is known of it: format, encoding, delimiter, header, rows."""
 
-import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +13,9 @@ import polars as pl
 from marketdata_assets.flows import encodings, excel, json_lines, shape
 from marketdata_assets.flows.definition import Format
 from marketdata_assets.flows.shape import Row
+from marketdata_assets.loading import parquet_slices
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import Opener, Stream, Unit, file_at, units_of
+from marketdata_assets.loading.files import Opener, Stream, Unit, document, file_at, naming_failures, units_of
 
 BYTES = 1024 * 1024
 ROWS = 10_000
@@ -71,19 +71,24 @@ def read(path: Path, encoding: str | None = None) -> Sample:
     unit = max(units, key=lambda one: one.size)
     name = unit.name.lower().removesuffix(".gz").removesuffix(".zst")
     kind = FORMATS.get(Path(name).suffix, "csv")
-    with Opener() as opener, opener.open(unit) as stream:
+    with Opener() as opener, opener.open(unit) as stream, naming_failures(unit.place):
         match kind:
             case "parquet":
-                return _of_parquet(unit, stream.read())
+                return _of_parquet(unit, stream)
             case "excel":
-                data = stream.read()
+                data = document(stream, unit.place, "deliver CSV")
                 return (
                     _of_workbook(unit, data)
                     if excel.is_workbook(data)
                     else _of_text(unit, data[:BYTES], data[BYTES:][-END_BYTES:], encoding)
                 )
             case "json" | "json_lines":
-                return _of_json(unit, stream.read() if kind == "json" else stream.read(BYTES), kind, encoding)
+                return _of_json(
+                    unit,
+                    document(stream, unit.place, "deliver JSON lines") if kind == "json" else stream.read(BYTES),
+                    kind,
+                    encoding,
+                )
             case _:
                 return _of_text(unit, stream.read(BYTES), _end(stream), encoding)
 
@@ -187,7 +192,8 @@ def _of_json(unit: Unit, raw: bytes, kind: Format, given: str | None) -> Sample:
         values = json_lines.values_of(json_lines.at(document, keys["rows"])) or []
         if left := [".".join(one) for one in others if found and one and one[:-1] == found[:-1] and one != found]:
             unsure.append(f"rows are taken from {keys['rows']}, and none from {', '.join(left)[:100]} (rows)")
-        if values and isinstance(values[0], list) and all(shape.kind(_text(one)) == "text" for one in values[0]):
+        lists = [row for row in values if isinstance(row, list)]
+        if values and lists == values and all(isinstance(one, str) and shape.kind(one) == "text" for one in values[0]):
             below = [[*map(_text, row)] for row in values[1:LINES_TRIED] if len(row) == len(values[0])]
             if {*shape.kinds(below)} & {"number", "time"}:
                 values = [dict(zip(values[0], row, strict=False)) for row in values[1:]]
@@ -205,11 +211,9 @@ def _json(unit: Unit, text: str) -> Any:
         raise BadFile(unit.place, f"not JSON: {error}") from error
 
 
-def _of_parquet(unit: Unit, raw: bytes) -> Sample:
-    try:
-        frame = pl.scan_parquet(io.BytesIO(raw)).head(ROWS).collect()
-    except pl.exceptions.PolarsError as error:
-        raise BadFile(unit.place, f"not a Parquet file that can be read: {error}") from error
+def _of_parquet(unit: Unit, stream: Stream) -> Sample:
+    with parquet_slices.on_disk(stream) as (file, size):
+        frame = next(parquet_slices.slices(file, size, unit.place)).head(ROWS)
     return Sample(unit, frame.columns, [list(row) for row in frame.rows()], {"format": "parquet"}, [], frame.schema)
 
 

@@ -16,7 +16,7 @@ from marketdata_assets.flows.definition import FILE_NAME, Target
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.prepare import KEY_LOCKS, Prepared
 from marketdata_assets.flows.storage import owner_columns
-from marketdata_assets.stores.postgres import copy_binary, lift_decompression_limit, statement
+from marketdata_assets.stores.postgres import copy_binary, lift_decompression_limit, statement, take_lock
 
 STAGING = "flow_staging"
 WORK_MEM_KB = 64 * 1024
@@ -211,16 +211,14 @@ def _listed(names: list[str], table: str | None = None) -> sql.Composable:
 
 def lock_keys(connection: psycopg.Connection, table: str, locks: Iterable[int]) -> None:
     """Take some of the table's KEY_LOCKS until the transaction ends; `locks` ascend."""
-    connection.execute(
-        "SELECT pg_advisory_xact_lock(hashtext(%s), number) FROM unnest(%s::integer[]) AS number",
-        [f"keys of {table}", list(locks)],
-    )
+    query = "SELECT pg_advisory_xact_lock(hashtext(%s), number) FROM unnest(%s::integer[]) AS number"
+    take_lock(connection, f"keys of {table}", query, [f"keys of {table}", list(locks)])
 
 
 def lock_table(connection: psycopg.Connection, table: str, *, alone: bool = False) -> None:
     """Keep the table from being replaced until the transaction ends; `alone`, to replace it."""
     lock = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
-    connection.execute(f"SELECT {lock}(hashtextextended(%s, 5))", [table])
+    take_lock(connection, table, f"SELECT {lock}(hashtextextended(%s, 5))", [table])
 
 
 def _assigned(names: list[str], table: str) -> list[sql.Composable]:

@@ -23,7 +23,7 @@ from marketdata_assets.loading.reports import UnitReport
 from marketdata_assets.loading.run import each, guarded
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry, Reject
-from marketdata_assets.stores.postgres import commit_asynchronously, wait_for_commits
+from marketdata_assets.stores.postgres import commit_asynchronously, take_lock, wait_for_commits
 
 CLOCK_TICK_NS = 100_000_000
 """Two changes of a file within it may have the same time."""
@@ -274,7 +274,7 @@ class _UnitLoad:
             return None
         dataset, content = self.job.flow.dataset, prepared.content_hash
         lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 3))"
-        self.connection.execute(lock, [f"{dataset}\n{content}"])
+        take_lock(self.connection, f"{dataset}: the content of {self.unit.place}", lock, [f"{dataset}\n{content}"])
         row = self.connection.execute(
             "SELECT unit FROM marketdata_ledger WHERE (dataset, content_hash) = (%s, %s) AND unit <> %s AND rows > 0"
             " ORDER BY unit LIMIT 1",

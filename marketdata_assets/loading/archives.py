@@ -1,10 +1,13 @@
 """Archives whose members cannot be read in place: tars, packed or not, and archives within archives.
 
-Each is unpacked to a temporary file while its members are read; plain zips are read in place by `files`.
+Each is unpacked to a temporary file while its members are read; plain zips are read in place by `files`. Of archives
+within archives only those around the member that is read are unpacked at a time. What is larger than any valid archive
+is a TooLarge before it is in memory.
 """
 
 import bz2
 import gzip
+import io
 import lzma
 import tarfile
 import tempfile
@@ -15,11 +18,18 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import IO, Protocol
 
 import zstandard
 
-from marketdata_assets.input_limits import ZSTD_CHUNK_BYTES
+from marketdata_assets.input_limits import (
+    MAX_DIRECTORY_BYTES,
+    MAX_MEMBERS,
+    MAX_NESTING,
+    ZSTD_CHUNK_BYTES,
+    TooLarge,
+    check_unpacked,
+)
 from marketdata_assets.loading.member_names import is_hidden, member_name, problem, readable
 from marketdata_assets.loading.overwrites import unchanged
 
@@ -27,9 +37,8 @@ TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.zstd
 ARCHIVES = (".zip", *TARS)
 ZSTD = (".zst", ".zstd")
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zstandard.ZstdError, lzma.LZMAError)
-MOST_TIMES, ALWAYS_BYTES = 1000, 1024**3
-"""What unpacks to more than ALWAYS_BYTES and MOST_TIMES its size is a decompression bomb."""
 COPY_BYTES = 1024 * 1024
+LOCAL_HEADER_BYTES = 30
 
 Archive = zipfile.ZipFile | tarfile.TarFile
 
@@ -58,11 +67,45 @@ def is_archive(name: str) -> bool:
 @lru_cache(maxsize=1000)
 def listed(path: Path, size: int, modified_ns: int) -> tuple[Member, ...]:
     """The members that may be data, those of archives within included; `size` and `modified_ns` are the file's now."""
-    containers = Containers()
+    containers, found, total = Containers(), list[Member](), 0
     try:
-        return tuple(_members(containers, path, (), ""))
+        for member in _members(containers, path, (), ""):
+            found.append(member)
+            total += member.size
+            check_unpacked(total, size)
+            if len(found) > MAX_MEMBERS:
+                raise TooLarge(f"it has more than {MAX_MEMBERS} members; divide it")
     finally:
         containers.close()
+    return tuple(found)
+
+
+class _Whole(io.BufferedReader):
+    """The bytes of an archive. Python's readers take a directory, or a name, into memory with one read."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        limit = MAX_DIRECTORY_BYTES + 1
+        found = super().read(limit if size is None or size < 0 else min(size, limit))
+        if len(found) == limit:
+            raise TooLarge(f"what it says of its members has more than {limit // 1024 // 1024} MB; divide it")
+        return found
+
+
+def opened_zip(raw: io.RawIOBase | io.BytesIO, packed: int) -> zipfile.ZipFile:
+    """A zip, which closes the file; `packed` are the bytes as delivered.
+
+    Raises BadZipFile where two members are the same bytes, TooLarge, and what else zipfile raises.
+    """
+    archive = zipfile.ZipFile(_Whole(raw))
+    end = 0
+    for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
+        if info.header_offset < end:
+            raise zipfile.BadZipFile(f"member {info.filename[:100]!r} overlaps another one")
+        end = info.header_offset + LOCAL_HEADER_BYTES + info.compress_size
+    if end > archive.start_dir:
+        raise zipfile.BadZipFile("its last member overlaps the directory")
+    check_unpacked(sum(info.file_size for info in archive.infolist()), packed)
+    return archive
 
 
 class Pieces:
@@ -70,17 +113,18 @@ class Pieces:
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
-        self._rest = b""
+        self._rest = memoryview(b"")
 
     def read(self, size: int = -1, /) -> bytes:
         """`size` bytes, fewer only at the end; all that is left when `size` is negative."""
-        pieces, length = [self._rest], len(self._rest)
+        pieces: list[bytes | memoryview] = [self._rest] if self._rest else []
+        length = len(self._rest)
         while (size < 0 or length < size) and (piece := next(self._pieces, None)) is not None:
             pieces.append(piece)
             length += len(piece)
-        self._rest = b""
+        self._rest = memoryview(b"")
         if 0 <= size < length:  # only the last piece reaches beyond the end, and is cut
-            last = pieces.pop()
+            last = memoryview(pieces.pop())
             cut = len(last) - (length - size)
             pieces.append(last[:cut])
             self._rest = last[cut:]
@@ -105,29 +149,41 @@ class Containers:
 
     def __init__(self) -> None:
         self._path: Path | None = None
+        self._packed = 0
         self._open: dict[tuple[str, ...], tuple[Archive, IO[bytes]]] = {}
 
     def close(self) -> None:
-        for archive, raw in self._open.values():
-            archive.close()
-            raw.close()
-        self._open.clear()
+        for within in [*self._open]:
+            self._close(within)
         self._path = None
 
-    def member(self, path: Path, within: tuple[str, ...]) -> IO[bytes]:
-        """The bytes of the member of that name in the archives of the names before; the caller closes them."""
+    def member(self, path: Path, within: tuple[str, ...]) -> tuple[IO[bytes], int]:
+        """The bytes of the member of that name in the archives of the names before, and how many are packed.
+
+        The caller closes them, and opens no other in the meantime.
+        """
         return _opened(self.archive(path, within[:-1]), within[-1])
 
     def archive(self, path: Path, within: tuple[str, ...]) -> Archive:
         """The archive of a file, or the one at the end of the names `within` it."""
         if self._path != path:
             self.close()
-            self._path = path
+            self._path, self._packed = path, path.stat().st_size
         if within not in self._open:
-            packed = self.member(path, within) if within else path.open("rb")
+            if len(within) > MAX_NESTING:
+                raise TooLarge(f"it has archives within more than {MAX_NESTING} archives; unpack them")
+            packed = self.member(path, within)[0] if within else path.open("rb")
+            for other in [one for one in self._open if one != within[: len(one)]]:
+                self._close(other)
             with packed, nullcontext() if within else unchanged(path.name, packed.fileno()):
-                self._open[within] = _archive(packed, (within[-1] if within else path.name).lower())
+                name = (within[-1] if within else path.name).lower()
+                self._open[within] = _archive(packed, name, self._packed)
         return self._open[within][0]
+
+    def _close(self, within: tuple[str, ...]) -> None:
+        archive, raw = self._open.pop(within)
+        archive.close()
+        raw.close()
 
 
 def _members(containers: Containers, path: Path, within: tuple[str, ...], prefix: str) -> Iterator[Member]:
@@ -151,33 +207,42 @@ def _directory(archive: Archive) -> list[Member]:
     return [Member(name, (one.name,), one.size, "") for name, one in files if not is_hidden(name)]
 
 
-def _opened(archive: Archive, stored: str) -> IO[bytes]:
-    found = archive.open(stored) if isinstance(archive, zipfile.ZipFile) else archive.extractfile(stored)
+def _opened(archive: Archive, stored: str) -> tuple[IO[bytes], int]:
+    if isinstance(archive, zipfile.ZipFile):
+        return archive.open(stored), archive.getinfo(stored).compress_size
+    found = archive.extractfile(stored)
     assert found is not None  # it is listed as a file
-    return found
+    return found, archive.getmember(stored).size
 
 
-def _archive(packed: IO[bytes], name: str) -> tuple[Archive, IO[bytes]]:
-    """The archive in a stream of its bytes, and the temporary file that holds it."""
-    raw = cast(IO[bytes], tempfile.TemporaryFile())  # noqa: SIM115 -- Containers closes it
+def _archive(packed: IO[bytes], name: str, delivered: int) -> tuple[Archive, IO[bytes]]:
+    """The archive in a stream of its bytes, and the temporary file that holds it; the file has `delivered` bytes."""
+    raw = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 -- Containers closes it
     try:
         size = 0
         unpacked = _unpacked(packed, name)
         while piece := unpacked.read(COPY_BYTES):
-            size += raw.write(piece)
-            if size > ALWAYS_BYTES and size > MOST_TIMES * packed.tell():
-                raise zipfile.BadZipFile(f"it unpacks to more than {MOST_TIMES} times its size")
+            size += len(piece)
+            check_unpacked(size, delivered)
+            while piece:
+                piece = piece[raw.write(piece) :]
         raw.seek(0)
-        return (zipfile.ZipFile(raw) if name.endswith(".zip") else _whole_tar(raw)), raw
+        return (opened_zip(raw, delivered) if name.endswith(".zip") else _whole_tar(raw, delivered)), raw
     except BaseException:
         raw.close()
         raise
 
 
-def _whole_tar(raw: IO[bytes]) -> tarfile.TarFile:
-    """A tar with the blocks of zeros at its end. Raises ReadError without them."""
-    archive = tarfile.TarFile(fileobj=raw)
-    archive.getmembers()
+def _whole_tar(raw: io.FileIO, delivered: int) -> tarfile.TarFile:
+    """A tar with the blocks of zeros at its end. Raises ReadError without them, and TooLarge."""
+    archive = tarfile.TarFile(fileobj=_Whole(raw))
+    said = size = 0
+    for member in archive:
+        said += len(member.name) + sum(map(len, member.pax_headers.values()))
+        size += member.size
+        check_unpacked(size, delivered)
+        if said > MAX_DIRECTORY_BYTES or len(archive.members) > MAX_MEMBERS:  # type: ignore[attr-defined]
+            raise TooLarge(f"it has more than {MAX_MEMBERS} members, or their names are longer than any; divide it")
     raw.seek(archive.offset)
     if raw.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError("the tar ends without its end mark")

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
+from io import FileIO
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import IO, Literal, Protocol, cast
@@ -22,8 +24,10 @@ from typing import IO, Literal, Protocol, cast
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
-from marketdata_assets.input_limits import LineTooLong
+from marketdata_assets.errors import MarketDataError
+from marketdata_assets.input_limits import MAX_DOCUMENT_BYTES, LineTooLong, TooLarge, check_unpacked
 from marketdata_assets.loading.archives import (
+    COPY_BYTES,
     DAMAGED,
     ZSTD,
     Containers,
@@ -31,19 +35,23 @@ from marketdata_assets.loading.archives import (
     Pieces,
     is_archive,
     listed,
+    opened_zip,
     unpacked_zstd,
 )
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.member_names import is_hidden, member_name, problem, readable
+from marketdata_assets.loading.member_names import UTF8_FLAG, is_hidden, member_name, problem, readable
 from marketdata_assets.loading.overwrites import unchanged
 
 EVERY_FILE = "**/*"
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 64 * 1024
+"""Packed bytes that are inflated at a time; at deflate's best ratio they become 66 MB."""
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 FORBIDDEN = (errno.EACCES, errno.EPERM)
 READABLE = 0o444  # by everyone: no further check
-_LOCAL_HEADER = struct.Struct("<4s22xHH")
+_LOCAL_HEADER = struct.Struct("<4s2xHH4xIIIHH")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
+SIZES_FOLLOW = 0x8
+"""A flag: sizes and CRC are behind the member, and need not be before it."""
 
 
 class Stream(Protocol):
@@ -221,9 +229,11 @@ def members(file: Delivered) -> list[Unit]:
     A member that cannot be opened (encrypted, there twice, unknown compression) is listed with its `problem`.
     """
     try:
-        with zipfile.ZipFile(file.path) as archive:
+        with file.path.open("rb", 0) as raw, opened_zip(raw, file.size) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir() and not is_hidden(info.filename)]
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, ValueError, LookupError, struct.error) as error:
+    except TooLarge as error:
+        raise BadFile(file.name, str(error)) from error
+    except Exception as error:  # whatever zipfile raises for bytes that are no zip
         raise BadFile(
             file.name, f"not a whole zip file ({error}); it looks truncated or still being written"
         ) from error
@@ -282,8 +292,8 @@ class Opener:
                 file = None if unit.member or unit.problem else stack.enter_context(unit.file.path.open("rb", 0))
                 if file is not None:
                     stack.enter_context(unchanged(unit.place, file.fileno()))
-                stream = self._open(unit, file, stack)
-            yield _NamedStream(unit.place, stream)
+                stream, packed = self._open(unit, file, stack)
+            yield _NamedStream(unit.place, stream, packed)
 
     def close(self) -> None:
         """Close the archives that are held open, if any."""
@@ -292,29 +302,31 @@ class Opener:
             self._archive.close()
         self._archive = self._file = None
 
-    def _open(self, unit: Unit, file: Stream | None, stack: ExitStack) -> Stream:
+    def _open(self, unit: Unit, file: FileIO | None, stack: ExitStack) -> tuple[Stream, int]:
         if unit.problem:
             raise BadFile(unit.place, unit.problem)
-        raw = self._open_member(unit, stack) if file is None else file
+        raw, packed = self._open_member(unit, stack) if file is None else (file, os.fstat(file.fileno()).st_size)
         name = unit.name.lower()
         if name.endswith(".gz"):
-            return gzip.GzipFile(fileobj=cast(IO[bytes], raw))
+            return gzip.GzipFile(fileobj=cast(IO[bytes], raw)), packed
         if name.endswith(ZSTD):
-            return Pieces(unpacked_zstd(raw))
-        return raw
+            return Pieces(unpacked_zstd(raw)), packed
+        return raw, packed
 
-    def _open_member(self, unit: Unit, stack: ExitStack) -> Stream:
+    def _open_member(self, unit: Unit, stack: ExitStack) -> tuple[Stream, int]:
         if unit.within:
-            return stack.enter_context(self._containers.member(unit.file.path, unit.within))
+            member, packed = self._containers.member(unit.file.path, unit.within)
+            return stack.enter_context(member), packed
         if self._archive is None or self._file != unit.file:
             self.close()
-            self._archive, self._file = zipfile.ZipFile(unit.file.path), unit.file
+            self._archive = opened_zip(unit.file.path.open("rb", 0), unit.file.size)
+            self._file = unit.file
         info = self._archive.getinfo(unit.stored)
         if _checksum(info) != unit.checksum:
             raise BadFile(unit.place, "the zip was replaced while it was being loaded")
         if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            return Pieces(_inflated(cast(IO[bytes], self._archive.fp), info))
-        return stack.enter_context(self._archive.open(info))
+            return Pieces(_inflated(cast(IO[bytes], self._archive.fp), info)), info.compress_size
+        return stack.enter_context(self._archive.open(info)), info.compress_size
 
 
 def file_hash(file: Delivered) -> str:
@@ -343,29 +355,51 @@ class HashedStream:
 
 @contextmanager
 def naming_failures(place: str) -> Iterator[None]:
-    """Turn what opening and reading files, gzip streams and zips may raise into BadFile."""
+    """Turn whatever a file makes its readers raise into BadFile, except errors that have a name already."""
     try:
         yield
     except FileNotFoundError as error:
         raise BadFile(place, "the file was moved away while it was being loaded") from error
     except LineTooLong as error:
         raise BadFile(place, f"not a text file: {error}") from error
+    except TooLarge as error:
+        raise BadFile(place, str(error)) from error
+    except MarketDataError:
+        raise
     except (*DAMAGED, zlib.error, gzip.BadGzipFile, EOFError, LookupError, struct.error) as error:
         raise BadFile(place, f"damaged: {error}") from error
-    except (OSError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise BadFile(place, f"cannot be read ({error})") from error
+    except Exception as error:  # whatever readers of files and archives raise for bytes that are none
+        raise BadFile(place, f"cannot be read ({str(error) or type(error).__name__})") from error
+
+
+def document(stream: Stream, place: str, remedy: str) -> bytes:
+    """All bytes of what has to be in memory as a whole. Raises BadFile for more than MAX_DOCUMENT_BYTES."""
+    data = stream.read(MAX_DOCUMENT_BYTES + 1)
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise BadFile(place, f"it has more than {MAX_DOCUMENT_BYTES // 1024 // 1024} MB, unpacked; {remedy}")
+    return data
 
 
 class _NamedStream:
-    """A stream whose failures are BadFile."""
+    """A stream whose failures are BadFile, one of them that it is a decompression bomb of `packed` bytes."""
 
-    def __init__(self, place: str, stream: Stream) -> None:
+    def __init__(self, place: str, stream: Stream, packed: int) -> None:
         self._place = place
         self._stream = stream
+        self._packed = packed
+        self._unpacked = 0
 
     def read(self, size: int = -1, /) -> bytes:
         with naming_failures(self._place):
-            return self._stream.read(size)
+            if size < 0:
+                return b"".join(iter(partial(self._piece, COPY_BYTES), b""))
+            return self._piece(size)
+
+    def _piece(self, size: int) -> bytes:
+        piece = self._stream.read(size)
+        self._unpacked += len(piece)
+        check_unpacked(self._unpacked, self._packed)
+        return piece
 
 
 def _inflated(file: IO[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]:
@@ -377,7 +411,12 @@ def _inflated(file: IO[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]:
     header = file.read(_LOCAL_HEADER.size)
     if len(header) < _LOCAL_HEADER.size or not header.startswith(_LOCAL_SIGNATURE):
         raise zipfile.BadZipFile("no member at the place the directory names")
-    _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+    _, flags, method, *sums, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+    name = file.read(name_length).decode("utf-8" if flags & UTF8_FLAG else "cp437", "replace")
+    known = zip(sums, (info.CRC, info.compress_size, info.file_size), strict=True)
+    others = not flags & SIZES_FOLLOW and any(said not in (ours, 0, 0xFFFFFFFF) for said, ours in known)
+    if others or method != info.compress_type or name != info.orig_filename:
+        raise zipfile.BadZipFile(f"the header before the member is of another one, {name[:100]!r}")
     file.seek(info.header_offset + _LOCAL_HEADER.size + name_length + extra_length)
     inflater = isal_zlib.decompressobj(wbits=-15) if info.compress_type == zipfile.ZIP_DEFLATED else None
     left, size, crc = info.compress_size, 0, 0
@@ -391,6 +430,8 @@ def _inflated(file: IO[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]:
         except IsalError as error:  # type: ignore[misc]
             raise zipfile.BadZipFile(f"cannot be inflated: {error}") from error
         size += len(piece)
+        if size > info.file_size:
+            raise zipfile.BadZipFile(f"it has more than the {info.file_size} bytes that the directory says")
         crc = isal_zlib.crc32(piece, crc)
         yield piece
     if size != info.file_size or crc != info.CRC:

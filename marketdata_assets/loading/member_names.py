@@ -13,7 +13,7 @@ DOCUMENTATION = (
 """Names, in lower case, of what vendors put into an archive beside the data."""
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-_UTF8_FLAG = 0x800
+UTF8_FLAG = 0x800
 
 
 def is_hidden(name: str) -> bool:
@@ -43,7 +43,7 @@ def readable(name: str) -> str:
 
 def member_name(info: zipfile.ZipInfo) -> str:
     """The name of a zip's member. Without the UTF-8 flag it may still be UTF-8 or GBK, otherwise it is cp437."""
-    if info.flag_bits & _UTF8_FLAG or info.filename.isascii():
+    if info.flag_bits & UTF8_FLAG or info.filename.isascii():
         return info.filename
     raw = info.filename.encode("cp437")
     utf8 = _decoded(raw, "utf-8")

@@ -26,6 +26,6 @@ def of(folder: Path) -> str:
 
 def open_log(path: Path) -> IO[bytes]:
     """Open an empty log that only its owner can read: servers quote statements and rows in it."""
-    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     os.fchmod(number, 0o600)  # an existing one may be open to others
     return os.fdopen(number, "wb")

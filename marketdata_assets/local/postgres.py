@@ -119,7 +119,13 @@ def _run(folder: Path, name: str, arguments: list[str], identity: unprivileged.I
     log = folder / f"{name}.log"
     with password.open_log(log) as output:
         done = subprocess.run(
-            call, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0, check=False
+            call,
+            cwd=folder,
+            env=process.in_utc(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            process_group=0,
         )
     if done.returncode != 0:
         raise ServerFailed("postgres", f"{name} ended with code {done.returncode}", log, log.read_text()[-3000:])

@@ -20,6 +20,7 @@ from marketdata_assets.local import password, proctable
 from marketdata_assets.local.errors import PortTaken, ServerFailed
 from marketdata_assets.local.record import ServerRecord
 from marketdata_assets.local.unprivileged import Identity
+from marketdata_assets.standard_streams import older
 from marketdata_assets.state_files import private_folder
 
 POLL_SECONDS = 0.02
@@ -114,9 +115,10 @@ class Server:
         return next(wait_ready([self]))
 
     def relaunch(self) -> None:
-        """Start the process on the port that it had, and return at once."""
+        """Start the process on the port that it had, unless it runs, and return at once."""
         self._other_ports_to_try = 0
-        self.launch()
+        if not self.alive:
+            self.launch()
 
     def launch(self) -> None:
         """Start the process and return at once."""
@@ -124,14 +126,14 @@ class Server:
         password.of(self.folder)
         private_folder(self.log.parent)
         if self.log.exists():
-            self.log.replace(self.log.with_suffix(".log.1"))
+            self.log.replace(older(self.log))
         self.spec.prepare(self.folder)
         self._launched_at = time.monotonic()
         command = self.spec.command(self.folder, self.port)
         call = tied_to_us(command, self.spec.death_signal, self.spec.identity(self.folder))
         with password.open_log(self.log) as log:
             self._process = subprocess.Popen(
-                call, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+                call, cwd=self.folder, env=in_utc(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
             )
         self._on_launch()
 
@@ -214,6 +216,11 @@ def tied_to_us(command: list[str], death_signal: signal.Signals, identity: Ident
     if identity is not None:
         options += ["--identity", str(identity)]
     return [sys.executable, "-I", "-S", str(script), *options, "--", *command]
+
+
+def in_utc() -> dict[str, str]:
+    """Our environment for a server: it needs no other time zone, and fails on one that it does not know."""
+    return {**os.environ, "TZ": "UTC"}
 
 
 def free_port() -> int:

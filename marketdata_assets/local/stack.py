@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
@@ -58,7 +58,7 @@ class LocalStack:
         self.services = tuple(services)
         self.endpoints = endpoints.merge(settings, {})
         self.started: list[Started] = []
-        self._report = progress or (lambda line: None)
+        self._progress = progress or (lambda line: None)
         self._servers: dict[str, Server] = {}
         self._urls: dict[str, str] = {}
         self._open = ExitStack()
@@ -101,6 +101,10 @@ class LocalStack:
         """Stop every server and let the data folder go; a second call does nothing."""
         self._open.close()
 
+    def _report(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            self._progress(line)
+
     def _wait(self) -> None:
         for started in wait_ready(list(self._servers.values())):
             self.started.append(started)
@@ -130,6 +134,8 @@ class LocalStack:
 
 def _taken(home: Path) -> IO[bytes]:
     """The data folder, held for this process, with space for servers to start."""
+    if len(str(home).splitlines()) > 1:
+        raise BadDataFolder(home, "its path has a line break, which PostgreSQL does not take")
     try:
         state_files.private_folder(home)
         free = shutil.disk_usage(home).free

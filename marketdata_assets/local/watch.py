@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from marketdata_assets.backoff import delay
-from marketdata_assets.local.errors import PortTaken, ServerFailed
 from marketdata_assets.local.process import Server
+from marketdata_assets.standard_streams import empty_full
 
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 STEADY_SECONDS = 60.0
@@ -44,8 +44,10 @@ class Watch:
         for one in self._watched:
             try:
                 self._look(one, now)
-            except (ServerFailed, PortTaken, OSError) as error:
-                self._ended(one, now, str(error).splitlines()[0])
+            except Exception as error:  # whatever one server fails by, the others are watched
+                name, fact = one.server.name, (str(error) or repr(error)).splitlines()[0]
+                self._ended(one, now, fact if fact.startswith(name) else f"{name}: {fact}")
+            empty_full(one.server.log)
 
     def _look(self, one: _Watched, now: float) -> None:
         server = one.server

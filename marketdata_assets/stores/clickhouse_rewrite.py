@@ -25,11 +25,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from marketdata_assets import lock_waits, state_files
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.state_files import made_folder, made_once
 from marketdata_assets.stores import clickhouse, clickhouse_cluster
@@ -272,7 +274,9 @@ def _turn(folder: Path | None, name: str) -> Iterator[tuple[str, bool]]:
     made_folder(folder)
     file = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        yield _group(folder), _locked(file)
+        with lock_waits.reported(name, partial(state_files.holder_of, folder / f"{name}.lock")):
+            held = _locked(file)
+        yield _group(folder), held
     finally:
         os.close(file)
 
@@ -289,5 +293,6 @@ def _locked(file: int) -> bool:
         except BlockingIOError:
             time.sleep(POLL_SECONDS)
         else:
+            state_files.sign(file)
             return True
     return False

@@ -12,7 +12,7 @@ from psycopg.rows import class_row
 
 from marketdata_assets.stores import schema_version
 from marketdata_assets.stores.bookkeeping import Entry, Outcome, Quarantined, Reject, after_failure
-from marketdata_assets.stores.postgres import create_missing, statement
+from marketdata_assets.stores.postgres import create_missing, statement, take_lock
 
 _FIELDS = tuple(field.name for field in fields(Entry))
 _COLUMNS = ", ".join(_FIELDS)
@@ -75,7 +75,8 @@ def locked(connection: psycopg.Connection, dataset: str, source: str, unit: str)
 def lock(connection: psycopg.Connection, dataset: str, units: Iterable[tuple[str, str]]) -> None:
     """Lock units, by source and name, whether they are recorded or not, until the transaction ends."""
     keys = [f"{dataset}\n{source}\n{unit}" for source, unit in sorted(units)]
-    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(key, 1)) FROM unnest(%s::text[]) AS key", [keys])
+    query = "SELECT pg_advisory_xact_lock(hashtextextended(key, 1)) FROM unnest(%s::text[]) AS key"
+    take_lock(connection, f"{dataset}: {keys[0].rpartition(chr(10))[2] if keys else ''}", query, [keys])
 
 
 def recorded(connection: psycopg.Connection, dataset: str, units: Collection[tuple[str, str]]) -> set[tuple[str, str]]:

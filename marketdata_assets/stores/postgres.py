@@ -3,11 +3,13 @@
 No table or column is named here.
 """
 
+import os
 import re
 import select
-from collections.abc import Iterable, Iterator, Mapping
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
@@ -16,6 +18,7 @@ from psycopg import errors as pg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from marketdata_assets import lock_waits
 from marketdata_assets.secret_values import hide
 from marketdata_assets.server_versions import require
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding
@@ -90,7 +93,7 @@ def connect(
         psycopg.connect(
             hide(dsn),
             autocommit=True,
-            application_name=application,
+            application_name=f"{application} {os.getpid()}@{socket.gethostname()}",
             connect_timeout=connect_seconds,
             client_encoding="utf8",
         ) as connection,
@@ -99,6 +102,22 @@ def connect(
         connection.execute(NOTICE_DEAD_CLIENTS)
         connection.autocommit = autocommit
         yield connection
+
+
+def take_lock(connection: psycopg.Connection, what: str, query: str, parameters: Sequence[Any]) -> None:
+    """Run a query that takes advisory locks; a wait of some seconds is logged, with who holds the lock."""
+    info = connection.info
+    with lock_waits.reported(what, partial(_holder, info.dsn, info.password, info.backend_pid)):
+        connection.execute(query, parameters)
+
+
+def _holder(dsn: str, password: str, waiting: int) -> str:
+    query = """SELECT string_agg(format('%%s in a transaction since %%s (server process %%s, %%s)', application_name,
+                 date_trunc('second', coalesce(xact_start, backend_start) AT TIME ZONE 'UTC'), pid, state), ', ')
+               FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(%s))"""
+    with psycopg.connect(dsn, password=password, connect_timeout=10) as connection:
+        row = connection.execute(query, [waiting]).fetchone()
+    return str(row[0] or "") if row else ""
 
 
 def timescaledb_is_loaded(connection: psycopg.Connection) -> bool:

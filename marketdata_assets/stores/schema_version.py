@@ -22,7 +22,9 @@ SCHEMA_LOCK = "marketdata schema"
 
 def lock(connection: "psycopg.Connection") -> None:
     """Let no other process change the schema of Postgres until the transaction ends."""
-    connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [SCHEMA_LOCK])
+    from marketdata_assets.stores.postgres import take_lock
+
+    take_lock(connection, SCHEMA_LOCK, "SELECT pg_advisory_xact_lock(hashtext(%s))", [SCHEMA_LOCK])
 
 
 def ensure_postgres(connection: "psycopg.Connection", ledger: str) -> None:

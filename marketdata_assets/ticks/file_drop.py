@@ -11,7 +11,8 @@ from pathlib import Path
 import polars as pl
 
 from marketdata_assets.errors import MarketDataError
-from marketdata_assets.loading import text_table
+from marketdata_assets.input_limits import MOST_TIMES_WHOLE
+from marketdata_assets.loading import parquet_slices, text_table
 from marketdata_assets.loading.errors import LoadError, TooManyRejects
 from marketdata_assets.loading.files import Delivered, Unit, below, walk
 from marketdata_assets.loading.overwrites import unchanged
@@ -315,9 +316,11 @@ def table(file: Delivered) -> TextTable:
             raise BadFile(str(file.path), error.cause or str(error)) from error
     try:
         with unchanged(str(file.path), file.path, BadFile):
-            rows = pl.read_parquet(_source(file.path), glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise BadFile(str(file.path), f"cannot be read ({' '.join(str(error).split())[:200]})") from error
+            source, size = _source(file.path), file.path.stat().st_size
+            found = parquet_slices.slices(source, size, str(file.path), times=MOST_TIMES_WHOLE)
+            rows = pl.concat(found)
+    except (LoadError, OSError) as error:
+        raise BadFile(str(file.path), getattr(error, "cause", str(error))) from error
     return TextTable(rows.columns, rows.with_row_index(LINE, 1).cast({LINE: pl.Int64}))
 
 
@@ -348,7 +351,12 @@ def missing(path: Path, columns: Sequence[str], names: Sequence[str]) -> BadFile
 
 
 def times(column: pl.Series, session: Session) -> pl.Expr:
-    """The column `ts` in UTC; null where it cannot be parsed."""
+    """The column `ts` in UTC; null where it cannot be parsed, or is of a year that ClickHouse does not have."""
+    found = _instants(column, session)
+    return pl.when(found.dt.year().is_between(1900, 2299)).then(found)
+
+
+def _instants(column: pl.Series, session: Session) -> pl.Expr:
     clock = pl.col("ts")
     if isinstance(column.dtype, pl.Datetime):
         if column.dtype.time_zone:

@@ -30,6 +30,7 @@ import polars as pl
 from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.http_client import RetryLater
+from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.reference.records import Days, Label, Listing, Status
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
@@ -361,7 +362,7 @@ def _parse(
     """The table of a response, or why to retry; raises an error for any other."""
     try:
         envelope = _envelope.decode(response.content)
-    except msgspec.MsgspecError:
+    except NOT_JSON:
         if not response.is_success:
             return calls.rejected(what, response)
         raise

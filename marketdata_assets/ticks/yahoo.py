@@ -21,6 +21,7 @@ import polars as pl
 
 from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.http_client import RetryLater
+from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
@@ -246,7 +247,7 @@ def _parse(
         return calls.rejected(what, response)
     try:
         chart = _answer.decode(response.content).chart
-    except msgspec.MsgspecError:
+    except NOT_JSON:
         if response.is_success:
             raise
         return calls.rejected(what, response)

@@ -46,15 +46,19 @@ class Watched:
     def look(self, now: float) -> None:
         """Start the process if it is due; notice that it has ended."""
         if self.process is None:
-            if now >= self.due_at:
+            if now < self.due_at:
+                return
+            self.started_at = now
+            try:
                 self.process = subprocess.Popen(tied_to_us(self.command, signal.SIGTERM, None))
-                self.started_at = now
-            return
-        code = self.process.poll()
-        if code is None:
-            return
+            except OSError as error:  # no memory, or too many processes
+                self._ended(now, error=error)
+        elif (code := self.process.poll()) is not None:
+            self._ended(now, exit_code=code)
+
+    def _ended(self, now: float, **facts: object) -> None:
         self.failures, seconds = after_end(self.failures, now - self.started_at)
-        log.error("process ended", process=self.name, exit_code=code, restart_in_s=seconds)
+        log.error("process ended", process=self.name, **facts, restart_in_s=seconds)
         self.process, self.due_at = None, now + seconds
 
     def stop(self) -> None:

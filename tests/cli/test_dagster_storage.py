@@ -6,11 +6,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from commands import PROGRAMS, environment, only
+from commands import PROGRAMS, apart, environment, marketdata, only
 from dagster_postgres import PostgresEventLogStorage
 from dagster_postgres.utils import DagsterPostgresException
 
-from marketdata_assets.cli.instance import PACKAGE, dagster_instance
+from marketdata_assets.cli.instance import PACKAGE, STORAGE, dagster_instance
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.defs.bars import automation
 from marketdata_assets.defs.bars.assets import JOB
@@ -80,3 +80,22 @@ def test_storage_that_dagster_has_tried_in_vain_is_named_with_the_remedy(running
         dagster_instance(running.settings),
     ):
         raise DagsterPostgresException("too many retries")
+
+
+@pytest.mark.parametrize(("given", "waits"), [({}, "300"), ({"DAGSTER_GRPC_TIMEOUT_SECONDS": "7"}, "7")])
+def test_processes_of_dagster_wait_longer_for_a_code_server_than_by_default(
+    tmp_path: Path, given: dict[str, str], waits: str
+) -> None:
+    asked = "from dagster._grpc.utils import default_grpc_timeout as wait; print(wait())"
+    ended = apart(tmp_path, "exec", "python", "-c", asked, **dict.fromkeys(STORAGE, "1"), **given)
+    assert ended.stdout.strip() == waits, ended.stderr
+
+
+@pytest.mark.parametrize("name", ["DAGSTER_PG_PORT", "DAGSTER_GRPC_TIMEOUT_SECONDS", "DAGSTER_PG_DB"])
+def test_a_setting_of_dagster_that_is_no_number_or_is_missing_is_named(tmp_path: Path, name: str) -> None:
+    given = dict.fromkeys(STORAGE, "1")
+    wrong = {**given, name: "abc"} if name != "DAGSTER_PG_DB" else {one: "1" for one in given if one != name}
+    ended = marketdata(tmp_path, "metrics", "--once", **wrong)
+    assert ended.returncode == 1
+    assert f"{name}: " in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -6,13 +6,19 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pytest
 from commands import PROGRAMS, answer, apart, environment, marketdata, until
+from pydantic import SecretStr
 
+from marketdata_assets.cli.servers import with_ui_port
+from marketdata_assets.cli.ui import link
 from marketdata_assets.local import proctable, record
+from marketdata_assets.local.process import port_is_free
 from marketdata_assets.secret_values import without_password
+from marketdata_assets.settings import Settings
 
 EVERY = {"postgres", "mongo", "clickhouse", "nats"}
 
@@ -100,6 +106,19 @@ def test_taken_ui_port_is_named_before_anything_starts(home: Path) -> None:
     assert f"port {port} " in refused.stderr
     assert "MARKETDATA_UI_PORT" in refused.stderr
     assert not (home / "postgres").exists()
+
+
+def test_a_ui_port_that_nobody_named_is_replaced_by_a_free_one(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as other:
+        with suppress(OSError):  # somebody has it already
+            other.bind(("127.0.0.1", 3000))
+            other.listen()
+        settings = with_ui_port(Settings(home=home))
+    assert settings.ui_port != 3000
+    assert port_is_free(settings.ui_port)
+    said = capfd.readouterr().err
+    assert f"port 3000 is in use, so it takes port {settings.ui_port}" in said
+    assert f"127.0.0.1:{settings.ui_port}/" in link(settings.model_copy(update={"ui_token": SecretStr("token")}))
 
 
 def test_a_server_that_dies_is_started_again_reported_and_doctor_says_so(home: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import marketdata
+from commands import apart, marketdata
 from databases import fresh_clickhouse, fresh_postgres
 
 from marketdata_assets.bars.ingest import ingest
@@ -137,3 +137,10 @@ def test_what_an_export_cannot_have_is_bad_usage(
     words = arguments.replace("OUT", str(tmp_path)).split()
     run = marketdata(running.settings.root, "export", *words, MARKETDATA_POSTGRES_DSN=server_with_bars)
     assert sentence in said(run)
+
+
+@pytest.mark.parametrize("zone", ["CST-8", "XYZ-25:99", "Asia/Shangai", "../../etc/passwd", "中国"])
+def test_a_time_zone_that_python_cannot_use_stops_no_command(home: Path, zone: str) -> None:
+    asked = apart(home, "doctor", TZ=zone)
+    assert "Traceback" not in asked.stderr
+    assert "MARKETDATA_POSTGRES_DSN" in asked.stdout

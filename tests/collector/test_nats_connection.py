@@ -163,6 +163,17 @@ async def test_invalid_protocol_closes_only_the_connection(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "raw",
+    [b"MSG a 1 -10\r\n", b"HMSG a 1 -1 5\r\n", b"MSG a 1 99999999999\r\n", b"INFO " + b"[" * 100_000 + b"\r\n"],
+)
+@in_loop
+async def test_sizes_that_no_message_has_and_deep_json_close_the_connection(raw: bytes) -> None:
+    wire = NatsConnection(Address("h", 1, False), lambda _: None, 5)
+    wire.data_received(raw)
+    assert wire.closed.result().startswith("invalid NATS protocol: ")
+
+
+@pytest.mark.parametrize(
     "said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"INFO {\r\n", b"INFO []\r\n", b"INFO {}\r\nMSG a 1 x\r\n"]
 )
 @in_loop

@@ -36,7 +36,7 @@ def test_empty_database_without_files_needs_nothing(either_warehouse: Warehouse)
 def test_files_never_loaded_are_due_and_once_loaded_are_not(either_warehouse: Warehouse) -> None:
     paths = [deliver(either_warehouse.folder, year, [3, 4]) for year in (2012, 2014)]
     assert tonight(either_warehouse) == [("2012-01", "2012-12"), ("2014-01", "2014-12")]
-    assert repair(either_warehouse) == [True]
+    assert repair(either_warehouse) == [True, True]
     assert either_warehouse.rows(KLINE_QUERY) == expected_kline(*paths)
     assert tonight(either_warehouse) == []
 

@@ -203,6 +203,19 @@ def test_broken_flow_takes_nothing_else_away_and_says_what_is_wrong(mill: Mill) 
     assert f"{file}:9: target.tabel: unknown key; did you mean 'table'?" in said
 
 
+@pytest.mark.parametrize("name", ["dated", "class", "type", "中文", "a-b", "whole.1"])
+@pytest.mark.parametrize(
+    "text", ["a: 2024-02-30", PRICES.replace("folder: prices", 'folder: "a b/中文"'), "[" * 100_000]
+)
+def test_odd_names_of_folders_and_odd_files_take_nothing_else_away(mill: Mill, name: str, text: str) -> None:
+    mill.declare(name, text)
+    mill.declare("a.b", "a: !!int x")
+    mill.declare("whole")
+    nodes = mill.repository().asset_graph
+    assert nodes.has(dg.AssetKey("whole"))
+    assert nodes.has(dg.AssetKey("stock_1min_qfq"))
+
+
 def test_flow_named_as_another_asset_is_refused_under_a_name_of_its_own(mill: Mill) -> None:
     file = mill.declare("stock_1min_qfq")
     nodes = mill.repository().asset_graph

@@ -12,7 +12,7 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import BadSettings, Settings
 
 COMMON_JOBS = {"backup", "housekeeping", "__ASSET_JOB"}
-COMMON_SENSORS = {"backfill_missing", "heartbeat", "killed_runs", "run_failure_alert"}
+COMMON_SENSORS = {"backfill_missing", "repair_selected", "heartbeat", "killed_runs", "run_failure_alert"}
 SERVERS = {
     "bars": ["postgres"],
     "flows": ["postgres"],
@@ -25,7 +25,7 @@ SERVERS = {
 LOADED = {
     "bars": {"bars"},
     "alphas": {"alphas", "alpha_records"},
-    "reference": {"reference"},
+    "reference": {"reference", "ticks"},
     "ticks": {"ticks", "reference"},
     "exchanges": {"exchanges"},
     "flows": {"flows"},
@@ -40,7 +40,9 @@ def repository(monkeypatch: pytest.MonkeyPatch, text: str) -> dg.RepositoryDefin
 
 @pytest.mark.parametrize("name", LOADED)
 def test_only_assets_of_the_domain_are_loaded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = repository(monkeypatch, name).asset_graph
+    loaded_here = repository(monkeypatch, name)
+    graph = loaded_here.asset_graph
+    assert all(loaded_here.get_job(job) for job in loaded_here.job_names)
     loaded = {key for key in graph.get_all_asset_keys() if graph.get(key).is_materializable}
     assert {graph.get(key).group_name for key in loaded} == LOADED[name]
     read = {parent for key in loaded for parent in graph.get(key).parent_keys}

@@ -34,6 +34,8 @@ VICTIMS = {
     "daemon": 0.5,
     "webserver": 0.5,
     "code server": 0.5,
+    "reader of the stack": 0.5,
+    "reader of a command": 1.0,
 }
 """What is killed, and how often of all; the next is drawn when there is none of it."""
 COMMANDS = 1
@@ -98,7 +100,7 @@ class Campaign:
         self._kills, self._pause, self._say = kills, pause, say
         self._random = Random(seed)
         self._work = work.Deliveries(self.home, dt.datetime.now(dt.UTC).date(), Random(seed + 1))
-        self._commands: list[tuple[subprocess.Popen[bytes], Path]] = []
+        self._commands: list[tuple[stacks.Command, Path]] = []
         self._started = 0
         self.verdict = Verdict()
 
@@ -144,6 +146,10 @@ class Campaign:
                     self._say(f"{self.verdict.kills.total()}: {number.name} of {kind} {victim.pid}")
 
     def _victim(self, stack: stacks.Stack, kind: str) -> psutil.Process | None:
+        if kind.startswith("reader"):
+            whose = [stack.process] if kind == "reader of the stack" else [one for one, _ in self._commands]
+            read = [one.reader.pid for one in whose if one.reader.poll() is None]
+            return psutil.Process(self._random.choice(read)) if read else None
         if kind == "command":
             alive = [one for one, _ in self._commands if one.poll() is None]
             return psutil.Process(self._random.choice(alive).pid) if alive else None

@@ -51,20 +51,37 @@ def temporary(home: Path) -> Path:
     return folder
 
 
-def command(home: Path, *arguments: str, log: Path, port: int = 0) -> subprocess.Popen[bytes]:
+class Command(subprocess.Popen[bytes]):
+    """A command of `marketdata`, and the process that reads its output into a file."""
+
+    reader: subprocess.Popen[bytes]
+
+    def output(self, log: Path) -> str:
+        """What it printed until its end, or that of its reader."""
+        with suppress(subprocess.TimeoutExpired):
+            self.reader.wait(5)
+        return log.read_text(errors="replace")
+
+
+def command(home: Path, *arguments: str, log: Path, port: int = 0) -> Command:
     """Start a command of `marketdata` as a person does who has it in a terminal; `port` is the UI's."""
     ours = {"PYTHONPATH": str(ROOT), **({"MARKETDATA_UI_PORT": str(port)} if port else {})}
     with log.open("ab") as output:
-        return subprocess.Popen(
+        reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=output, start_new_session=True)
+    assert reader.stdin is not None
+    with reader.stdin as pipe:
+        started = Command(
             [sys.executable, "-m", "marketdata_assets", *arguments],
             cwd=ROOT,
             env=environment(home) | ours,
             stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
+            stdout=pipe,
+            stderr=pipe,
             start_new_session=True,
             preexec_fn=_hears_signals,
         )
+    started.reader = reader
+    return started
 
 
 def _hears_signals() -> None:
@@ -183,8 +200,8 @@ def run(home: Path, *arguments: str, seconds: float = 300) -> tuple[int, str]:
     log.unlink(missing_ok=True)
     process = command(home, *arguments, log=log)
     try:
-        return process.wait(seconds), log.read_text(errors="replace")
+        return process.wait(seconds), process.output(log)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        return -1, log.read_text(errors="replace")
+        return -1, process.output(log)

@@ -329,3 +329,21 @@ def test_a_data_folder_that_cannot_be_written_is_named(local_home: Path) -> None
     (local_home / "file").touch()
     with pytest.raises(BadDataFolder, match=r"file/home: the data folder cannot be written \(Not a directory\)"):
         LocalStack(settings_of(local_home / "file" / "home")).__enter__()
+
+
+@pytest.mark.parametrize("zone", ["CST-8", "XYZ-25:99", "Asia/Shangai", "../../etc/passwd", ":/etc/localtime", ""])
+def test_servers_start_whatever_the_time_zone_of_who_starts_them(
+    tmp_path: Path, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    with LocalStack(settings_of(tmp_path), ("clickhouse",)) as stack:
+        url = stack.endpoints.clickhouse_url or ""
+        with clickhouse_connect.get_client(dsn=url) as client:
+            assert client.command("SELECT timezone()") == "UTC"
+
+
+def test_a_data_folder_with_a_line_break_in_its_path_is_named_before_anything_starts(tmp_path: Path) -> None:
+    home = tmp_path / "new\nline"
+    with pytest.raises(BadDataFolder, match="its path has a line break"), LocalStack(settings_of(home)):
+        pass
+    assert not home.exists()

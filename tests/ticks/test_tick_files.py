@@ -43,6 +43,14 @@ def test_a_csv_file_is_read_in_exchange_time(tmp_path: Path) -> None:
     assert delivery.rows.row(0) == ("files", SYMBOL, INSTANT, "1m", 9.4, 9.5, 9.3, 9.45, 1200, 11340.5, 0, "a.csv")
 
 
+def test_a_year_that_no_store_has_rejects_its_row_alone(tmp_path: Path) -> None:
+    written(tmp_path, HEADER + ROW * 200 + ROW.replace("2025-06-02", "0-06-02"))
+    source = Files(tmp_path, files_config())
+    [content] = source.of_bars.contents()
+    assert (content.rejected, source.of_bars.broken()) == (1, {})
+    assert "time '0-06-02 09:31:00' cannot be read" in content.undated[0].reason
+
+
 def test_columns_go_by_name_in_any_order_and_case(tmp_path: Path) -> None:
     text = (
         f"Close,extra,trade_time,TS_CODE,low,high,open,vol\n9.45,x,2025/06/02 09:31,{SYMBOL.lower()},9.3,9.5,9.4,1200\n"

@@ -65,6 +65,7 @@ SWITCHED = {
         "exchange_hourly",
     ),
     *(f"{flow}_{what}" for flow in FLOWS for what in ("sensor", "schedule")),
+    "repair_selected",
     *("backfill_missing", "housekeeping_daily", "backup_daily", "run_failure_alert", "heartbeat", "killed_runs"),
 }
 LAUNCHED_SECONDS = 180

@@ -51,6 +51,18 @@ def test_a_process_that_ran_for_long_is_started_again_soon() -> None:
     assert (watched.failures, watched.due_at) == (1, STEADY_SECONDS + FIRST_DELAY)
 
 
+def test_a_process_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched("Dagster daemon", STAYS)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", "/nowhere/python")
+        watched.look(0.0)
+    assert (watched.process, watched.due_at) == (None, FIRST_DELAY)
+    watched.look(watched.due_at)
+    assert watched.process is not None
+    watched.stop()
+    watched.wait(30)
+
+
 def test_stopping_ends_what_runs() -> None:
     watched = Watched("Dagster daemon", STAYS)
     watched.stop()

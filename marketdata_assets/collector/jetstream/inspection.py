@@ -4,14 +4,16 @@ import asyncio
 import base64
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from nats.aio.client import Client
 
-from marketdata_assets.collector.errors import StreamMissing
+from marketdata_assets.collector.errors import NatsUnavailable, StreamMissing
 from marketdata_assets.collector.jetstream.stream import ANSWER_SECONDS
+from marketdata_assets.input_limits import NOT_JSON
 
 CONCURRENT_REQUESTS = 50
 NOT_FOUND = 10037  # "no message found"
@@ -57,31 +59,33 @@ class ConsumerState:
 async def stream_state(client: Client, stream: str) -> StreamState:
     """Raises StreamMissing."""
     info = await _ask(client, f"STREAM.INFO.{stream}", {}, stream)
-    state, config = info["state"], info["config"]
-    return StreamState(
-        created=instant(info["created"]),
-        first=state["first_seq"],
-        first_stored=instant(state["first_ts"]),
-        last=state["last_seq"],
-        last_stored=instant(state["last_ts"]),
-        messages=state["messages"],
-        bytes=state["bytes"],
-        max_bytes=config["max_bytes"],
-        max_age_seconds=config["max_age"] / 1e9,
-    )
+    with _answered(stream):
+        state, config = info["state"], info["config"]
+        return StreamState(
+            created=instant(info["created"]),
+            first=state["first_seq"],
+            first_stored=instant(state["first_ts"]),
+            last=state["last_seq"],
+            last_stored=instant(state["last_ts"]),
+            messages=state["messages"],
+            bytes=state["bytes"],
+            max_bytes=config["max_bytes"],
+            max_age_seconds=config["max_age"] / 1e9,
+        )
 
 
 async def consumer_state(client: Client, stream: str, consumer: str) -> ConsumerState:
     """Raises StreamMissing."""
     info = await _ask(client, f"CONSUMER.INFO.{stream}.{consumer}", {}, f"{stream}/{consumer}")
-    return ConsumerState(
-        created=instant(info["created"]),
-        acked=info["ack_floor"]["stream_seq"],
-        delivered=info["delivered"]["stream_seq"],
-        delivered_count=info["delivered"]["consumer_seq"],
-        unacked=info["num_ack_pending"],
-        pending=info["num_pending"],
-    )
+    with _answered(stream):
+        return ConsumerState(
+            created=instant(info["created"]),
+            acked=info["ack_floor"]["stream_seq"],
+            delivered=info["delivered"]["stream_seq"],
+            delivered_count=info["delivered"]["consumer_seq"],
+            unacked=info["num_ack_pending"],
+            pending=info["num_pending"],
+        )
 
 
 async def first_payloads(client: Client, stream: str, subject: str, first: int) -> list[bytes]:
@@ -104,11 +108,13 @@ async def message_from(client: Client, stream: str, subject: str, first: int) ->
     Its sequence, its bytes, and when (ns) it was stored. Raises StreamMissing.
     """
     request = {"seq": max(1, first), "next_by_subj": subject}
-    reply = json.loads((await _request(client, f"STREAM.MSG.GET.{stream}", request)).decode())
-    if reply.get("error", {}).get("err_code") == NOT_FOUND:
-        return None
-    message = _checked(reply, stream)["message"]
-    return message["seq"], base64.b64decode(message.get("data", "")), instant(message["time"])
+    answer = await _request(client, f"STREAM.MSG.GET.{stream}", request)
+    with _answered(stream):
+        reply = json.loads(answer.decode())
+        if reply.get("error", {}).get("err_code") == NOT_FOUND:
+            return None
+        message = _checked(reply, stream)["message"]
+        return message["seq"], base64.b64decode(message.get("data", "")), instant(message["time"])
 
 
 def instant(text: str) -> int:
@@ -119,7 +125,18 @@ def instant(text: str) -> int:
 
 
 async def _ask(client: Client, subject: str, body: dict[str, Any], what: str) -> dict[str, Any]:
-    return _checked(json.loads((await _request(client, subject, body)).decode()), what)
+    answer = await _request(client, subject, body)
+    with _answered(what):
+        return _checked(json.loads(answer.decode()), what)
+
+
+@contextmanager
+def _answered(what: str) -> Iterator[None]:
+    """Turn what an answer that is none of JetStream makes its readers raise into NatsUnavailable."""
+    try:
+        yield
+    except (*NOT_JSON, LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise NatsUnavailable(what, f"an answer that cannot be read ({error!r:.200})") from error
 
 
 async def _request(client: Client, subject: str, body: dict[str, Any]) -> bytes:

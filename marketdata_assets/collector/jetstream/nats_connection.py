@@ -26,6 +26,9 @@ FORM = "Expected nats://HOST:PORT, or tls://HOST:PORT for TLS."
 _MSG, _HMSG = b"MH"
 _HEADER_BYTES = len("NATS/1.0\r\nNats-Msg-Id: \r\n\r\n")
 
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""The most that the `max_payload` of a server can be."""
+
 
 class Message(msgspec.Struct, frozen=True, gc=False):
     """One message from the server."""
@@ -216,7 +219,7 @@ class NatsConnection(asyncio.Protocol):
         self._silent = 0
         try:
             messages = self._parse(self._rest + data if self._rest else data)
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, RecursionError) as error:
             self.abort(f"invalid NATS protocol: {error}")
             return
         if messages:
@@ -230,7 +233,7 @@ class NatsConnection(asyncio.Protocol):
             if kind == _MSG:
                 parts = buffer[at:end].split()
                 begin = end + 2
-                stop = begin + int(parts[-1])
+                stop = begin + _size(parts[-1])
                 if stop + 2 > size:
                     break
                 reply = parts[3] if len(parts) == 5 else b""
@@ -239,7 +242,7 @@ class NatsConnection(asyncio.Protocol):
             elif kind == _HMSG:
                 parts = buffer[at:end].split()
                 begin = end + 2
-                middle, stop = begin + int(parts[-2]), begin + int(parts[-1])
+                middle, stop = begin + _size(parts[-2]), begin + _size(parts[-1])
                 if stop + 2 > size:
                     break
                 reply = parts[3] if len(parts) == 6 else b""
@@ -270,3 +273,11 @@ class NatsConnection(asyncio.Protocol):
             self.last_error = line[5:].decode(errors="replace").strip("' ")
         elif word != b"+OK":
             raise ValueError(repr(line[:40]))
+
+
+def _size(digits: bytes) -> int:
+    """The size of a message, or of its headers. Raises ValueError for one that no server may send."""
+    size = int(digits)
+    if not 0 <= size <= MAX_MESSAGE_BYTES:
+        raise ValueError(f"a message of {size} bytes")
+    return size

@@ -22,6 +22,7 @@ from marketdata_assets.stores.postgres import connect
 
 JOB = "bars_repair"
 JOBS = (JOB, assets.JOB, "bars", "kline")
+MOST_RANGES = 20  # of a backfill, which starts a run for each
 MOST_RUNS = 12  # what lies between two ranges costs less than another run: files that are loaded are not read again
 BARS, KLINE = "stock_1min_qfq", "stock_monthly_kline"
 
@@ -81,7 +82,8 @@ def kline_behind_bars(context: dg.SensorEvaluationContext, postgres: Postgres) -
 def due(
     instance: dg.DagsterInstance, postgres: Postgres, bar_files: BarFiles, unfinished: Collection[str] = ()
 ) -> list[dg.RunRequest]:
-    """One run of all months that are missing, failed or stale, and runs of months of which only the K-line is.
+    """Months that are missing, failed or stale, as ranges or, where these are many, in one run of a selection; and
+    runs of months of which only the K-line is.
 
     The newest month is loaded for files of which no month is known: every run tries these. A load that fails refreshes
     the K-line of what it has loaded, so months of both need no run of their own. A month that Dagster shows as failed
@@ -102,7 +104,7 @@ def due(
     finished = plan.without_groups(months, unfinished)
     uncovered = {month for month in finished if found.months[month] == State.UNSUPPORTED}
     ranges = month_ranges(finished - uncovered)
-    if len(ranges) > 1:
+    if len(ranges) > MOST_RANGES:
         config = config_of(assets.OP, sorted(finished - uncovered))
         loads = [dg.RunRequest(run_key="selected", job_name=assets.JOB, run_config=config)]
     else:

@@ -68,8 +68,13 @@ def definitions(flow: FlowDefinition) -> dg.Definitions:
 
 def files_key(flow: FlowDefinition) -> str:
     """The external asset of the flow's files; flows that read one folder share it."""
-    folder = flow.loader.folder.strip("./").replace("/", "_").replace("-", "_")
+    folder = key_part(flow.loader.folder.strip("./"))
     return f"{folder or flow.name}_files"
+
+
+def key_part(name: str) -> str:
+    """A name with the characters that Dagster takes: others are underscores, those of other scripts their numbers."""
+    return "".join(one if re.match(r"\w", one, re.ASCII) else "_" if one.isascii() else f"{ord(one):x}" for one in name)
 
 
 def upstream(flow: FlowDefinition) -> list[str]:
@@ -249,14 +254,14 @@ def _problems(flow: FlowDefinition, taken: Collection[str]) -> Iterator[tuple[Lo
     if flow.name in taken:
         cause = "an asset of this name exists already; give the flow another name (rename its folder, or set name)"
         yield ("name",), f"{flow.name!r}: {cause}"
-    if not _accepts(lambda: dg.GraphDefinition(name=flow.name)):
+    if not accepts(lambda: dg.GraphDefinition(name=flow.name)):
         yield ("name",), f"{flow.name!r} is reserved by Dagster or Python; give the flow another name"
     for number, owner in enumerate(flow.owners):
-        if not _accepts(lambda owner=owner: dg.AssetSpec("any", owners=[owner])):  # type: ignore[misc]
+        if not accepts(lambda owner=owner: dg.AssetSpec("any", owners=[owner])):  # type: ignore[misc]
             yield ("owners", number), f"{owner!r} is no e-mail address and no team:NAME"
-    if not _accepts(lambda: _schedule("0 0 * * *", flow.timezone)):
+    if not accepts(lambda: _schedule("0 0 * * *", flow.timezone)):
         yield ("timezone",), f"{flow.timezone!r} is no time zone, such as UTC or Asia/Shanghai"
-    elif flow.schedule and not _accepts(lambda: _schedule(flow.schedule or "", flow.timezone)):
+    elif flow.schedule and not accepts(lambda: _schedule(flow.schedule or "", flow.timezone)):
         yield ("schedule",), f"{flow.schedule!r} is no cron line of five fields, such as 0 18 * * 1-5"
 
 
@@ -264,7 +269,8 @@ def _schedule(cron: str, timezone: str) -> dg.ScheduleDefinition:
     return dg.ScheduleDefinition("any", cron_schedule=cron, job_name="any", execution_timezone=timezone)
 
 
-def _accepts(make: Callable[[], object]) -> bool:
+def accepts(make: Callable[[], object]) -> bool:
+    """Whether Dagster takes the value that is made."""
     try:
         make()
     except dg.DagsterError:

@@ -3,14 +3,14 @@
 One that cannot be read takes nothing else away: it is an asset that says what is wrong.
 """
 
-import re
 import warnings
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 
-from marketdata_assets.config_files import InvalidConfigFile
+from marketdata_assets.config_files import InvalidConfigFile, naming_failures
 from marketdata_assets.defs.flows import build
 from marketdata_assets.flows import discovery
 from marketdata_assets.flows.discovery import FlowFile
@@ -33,24 +33,32 @@ def names(defs: dg.Definitions) -> set[str]:
 
 def definitions(folder: Path, taken: Collection[str]) -> dg.Definitions:
     """Assets, checks and automation of the flows in `folder`; `taken` are the names of all other assets."""
-    found = find(folder, taken)
+    found, built = list[FlowFile](), list[dg.Definitions]()
+    for one in find(folder, taken):
+        try:
+            with naming_failures(str(one.file)):
+                built += [build.definitions(one.flow)] if one.flow else []
+            found.append(one)
+        except InvalidConfigFile as error:
+            found.append(replace(one, flow=None, error=error))
     flows = [one.flow for one in found if one.flow is not None]
     specs = {build.files_key(flow): build.files_of(flow) for flow in reversed(flows)}
     dashed = [spec for key, spec in specs.items() if key not in taken and key not in {one.name for one in found}]
     with warnings.catch_warnings():
         # As Dagster itself does for what it loads from a folder.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        return dg.Definitions.merge(
-            dg.Definitions(assets=[*dashed, *_broken(found, taken)]), *(build.definitions(flow) for flow in flows)
-        )
+        return dg.Definitions.merge(dg.Definitions(assets=[*dashed, *_broken(found, taken)]), *built)
 
 
 def _broken(found: list[FlowFile], taken: Collection[str]) -> Iterator[dg.AssetsDefinition]:
     names = {*taken, *(one.name for one in found if one.flow)}
     for one in found:
         if one.error is not None:
-            name = re.sub(r"\W", "_", one.name)
-            yield _complaint(f"{name}_broken" if name in names else name, one.error)
+            name = build.key_part(one.name)
+            while name in names or not build.accepts(lambda name=name: dg.GraphDefinition(name=name)):  # type: ignore[misc]
+                name += "_broken"
+            names.add(name)
+            yield _complaint(name, one.error)
 
 
 def _complaint(name: str, error: InvalidConfigFile) -> dg.AssetsDefinition:

@@ -1,25 +1,30 @@
-"""`backfill_missing`: checks each domain every night and runs what is missing, failed or stale.
+"""The nightly repair: checks each domain every night and loads what is missing, failed or stale.
 
-It is a sensor because a schedule has only one job, and because a sensor retries: a domain whose server is unavailable,
-or of which a run in progress loads some of what is due, is checked again some minutes later, and so are all domains
-when Dagster was down at 02:30.
+`backfill_missing` requests backfills, of ranges of partitions; `repair_selected` requests runs, of selections that are
+no range and of loads with a config of their own: a backfill would be a run for each range of them, and has no config.
+They are sensors because a schedule has only one job, and because a sensor retries: a domain whose server is
+unavailable, or of which a run in progress loads some of what is due, is checked again some minutes later, and so are
+all domains when Dagster was down at 02:30.
 What is due is decided in `automation` of each domain. Files are read when two checks have seen them in the same state,
 as the sensors of files do; those that change in between are left to these sensors.
 """
 
 import datetime as dt
 import json
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from marketdata_assets.alphas import file_index
 from marketdata_assets.bars import plan
+from marketdata_assets.dagster_internals import backfill_request
 from marketdata_assets.defs import reconciliation, selection
 from marketdata_assets.defs.alphas import automation as alphas
 from marketdata_assets.defs.bars import automation as bars
@@ -35,16 +40,19 @@ from marketdata_assets.errors import MarketDataError
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.loading.watch import State, fingerprint
-from marketdata_assets.months import EXCHANGE_CLOCK
-from marketdata_assets.partitions import PARTITION, Span, overlap, span_of
+from marketdata_assets.months import EXCHANGE_CLOCK, month_ranges, months_from
+from marketdata_assets.partitions import RANGE_END, RANGE_START, Span, overlap, range_tags, span_of
 from marketdata_assets.reconciliation.reconcile import TABLE as RECONCILIATION
 from marketdata_assets.resources import NoServer
 from marketdata_assets.ticks.providers_file import TABLES as TICKS
 
 NAME = "backfill_missing"
+SELECTED = "repair_selected"
 BEGINS = dt.timedelta(hours=2, minutes=30)  # after midnight on the exchange's clock
 SECONDS_PER_TICK = 25.0  # a tick may take a minute; domains for which there is no time wait for the next
 TAG = "marketdata/repair"
+DOMAIN = "marketdata/domain"
+MONTH = re.compile(r"\d{4}-\d{2}")
 RESOURCES = {
     "postgres", "mongo", "clickhouse", "brain", "bar_files", "alphas_dir", "flow_files", "ticks", "exchanges",
 }  # fmt: skip
@@ -65,6 +73,10 @@ class Domain:
     jobs: tuple[str, ...]
     due: Due
     files: FileStates | None = None
+    ranges: bool = True
+    """Whether what is due may be ranges of partitions of one dimension, or all of an asset without partitions."""
+    selections: bool = False
+    """Whether what is due may need a run of its own."""
 
 
 def domains(own: Iterable[FlowDefinition], chosen: Collection[str] | None = None) -> list[Domain]:
@@ -76,6 +88,7 @@ def domains(own: Iterable[FlowDefinition], chosen: Collection[str] | None = None
             bars.JOBS,
             lambda instance, has, unfinished: bars.due(instance, has.postgres, has.bar_files, unfinished),
             lambda _, has: (plan.states(has.bar_files.path), has.bar_files.quiet_seconds),
+            selections=True,
         ),
         Domain(
             "alphas",
@@ -83,6 +96,8 @@ def domains(own: Iterable[FlowDefinition], chosen: Collection[str] | None = None
             alphas.JOBS,
             lambda instance, has, unfinished: alphas.due(instance, has.mongo, has.alphas_dir, has.brain, unfinished),
             lambda _, has: (file_index.states(has.alphas_dir.path), has.alphas_dir.quiet_seconds),
+            ranges=False,
+            selections=True,
         ),
         Domain(
             "reference",
@@ -95,6 +110,8 @@ def domains(own: Iterable[FlowDefinition], chosen: Collection[str] | None = None
             TICKS,
             (TICKS_JOB, "ticks"),
             lambda instance, has, _: ticks.due(instance, has.clickhouse, has.ticks),
+            ranges=False,
+            selections=True,
         ),
         Domain(
             "exchanges",
@@ -108,6 +125,8 @@ def domains(own: Iterable[FlowDefinition], chosen: Collection[str] | None = None
             (days.TABLES_JOB,),
             lambda _, has, unfinished: exchanges.captures(has.clickhouse, has.exchanges, unfinished),
             lambda _, has: (exchanges.capture_files(has.clickhouse, has.exchanges), has.exchanges.quiet_seconds),
+            ranges=False,
+            selections=True,
         ),
         Domain(
             "reconciliation",
@@ -128,6 +147,7 @@ def _of_flow(flow: FlowDefinition) -> Domain:
         (flows.job_name(flow),),
         lambda instance, has, unfinished: flows.due(instance, flow, has.postgres, has.flow_files, unfinished),
         lambda _, has: (flows.file_states(flow, has.postgres, has.flow_files), has.flow_files.quiet_seconds),
+        selections=True,
     )
 
 
@@ -143,26 +163,48 @@ def due_now(
             yield from ((domain.name, request) for request in domain.due(instance, resources, ()))
 
 
+class Requested(NamedTuple):
+    """What was requested in one night: the job, and its first and last partition where it has any."""
+
+    night: str
+    job: str
+    first: str | None = None
+    last: str | None = None
+
+    @classmethod
+    def of(cls, request: dg.RunRequest, night: str) -> "Requested":
+        return cls(night, str(request.job_name), request.tags.get(RANGE_START), request.tags.get(RANGE_END))
+
+    @property
+    def span(self) -> Span | None:
+        return (self.first, self.last) if self.first and self.last else None
+
+
 @dataclass
 class Progress:
-    """The sensor's cursor: the last night in which each domain was checked, and files that were observed tonight.
+    """A sensor's cursor: the last night in which each domain was checked, files that were observed tonight, and what
+    was requested of domains that are checked again tonight.
 
     A domain that was never seen begins with the next night: at a first start, no night was missed.
     """
 
     nights: dict[str, str]
     observed: dict[str, tuple[int, dict[str, State]]]
+    requested: dict[str, list[Requested]]
 
     @classmethod
     def of(cls, cursor: str | None) -> "Progress":
-        content = json.loads(cursor) if cursor else {"nights": {}, "observed": {}}
-        return cls(content["nights"], {name: (since, seen) for name, (since, seen) in content["observed"].items()})
+        content = {"nights": {}, "observed": {}, "requested": {}} | (json.loads(cursor) if cursor else {})
+        observed = {name: (since, seen) for name, (since, seen) in content["observed"].items()}
+        requested = {name: [Requested(*one) for one in found] for name, found in content["requested"].items()}
+        return cls(content["nights"], observed, requested)
 
     def text(self, known: Iterable[Domain]) -> str:
         names = {domain.name for domain in known}
         nights = {name: night for name, night in self.nights.items() if name in names}
         observed = {name: seen for name, seen in self.observed.items() if name in names}
-        return json.dumps({"nights": nights, "observed": observed})
+        requested = {name: found for name, found in self.requested.items() if name in names}
+        return json.dumps({"nights": nights, "observed": observed, "requested": requested})
 
     def unfinished(
         self, domain: str, states: Mapping[str, State], now_ns: int, quiet_seconds: float
@@ -184,47 +226,124 @@ def night_of(now: dt.datetime) -> str:
     return f"{now.astimezone(ZoneInfo(EXCHANGE_CLOCK)) - BEGINS:%Y-%m-%d}"
 
 
-def repair_sensor(
+def repair_sensors(
     own: Sequence[FlowDefinition], jobs: Sequence[Any], chosen: Collection[str] | None = None
-) -> dg.SensorDefinition:
-    """The sensor over these flows and the other `chosen` domains; `jobs` are all existing jobs."""
+) -> list[dg.SensorDefinition]:
+    """The two sensors over these flows and the other `chosen` domains; `jobs` are all existing jobs."""
     every = domains(own, chosen)
-    wanted = {name for domain in every for name in domain.jobs}
+    ranged = [domain for domain in every if domain.ranges]
+    scattered = [domain for domain in every if domain.selections]
+    names = {name for domain in scattered for name in domain.jobs}
+    assets = {job.name: job.selection for job in jobs if hasattr(job, "selection")}
 
     @sensor(
         name=NAME,
-        jobs=[job for job in jobs if job.name in wanted],
+        asset_selection=dg.AssetSelection.assets(*(asset for domain in ranged for asset in domain.assets)),
         minimum_interval_seconds=120,
         required_resource_keys=RESOURCES,
         description="Every night from 02:30, Asia/Shanghai: compares sources, ledgers and Dagster's partitions, domain"
-        " by domain, and runs what is missing, failed or stale.",
+        " by domain, and requests backfills of what is missing, failed or stale.",
     )
     def backfill_missing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        night = night_of(dt.datetime.now(dt.UTC))
-        progress = Progress.of(context.cursor)
-        new = [domain.name for domain in every if domain.name not in progress.nights]
-        progress.nights |= dict.fromkeys(new, night)
-        todo = [domain for domain in every if progress.nights[domain.name] != night]
-        if not todo:
-            context.update_cursor(progress.text(every))
-            begins = f"; {and_more(new, 3)} from the next night on" if new else ""
-            return dg.SkipReason(f"the nightly repair of {night} is complete{begins}")
-        requests, notes = _check(context, todo, night, progress)
-        cursor = progress.text(every)
-        if requests:
-            return dg.SensorResult(run_requests=requests, cursor=cursor)
-        context.update_cursor(cursor)
-        return dg.SkipReason("; ".join(notes))
+        def backfills(_: Domain, due: Sequence[dg.RunRequest], tags: Mapping[str, str]) -> list[dg.RunRequest]:
+            assert context.repository_def is not None
+            return _backfills(context.repository_def.asset_graph, context.instance, assets, due, tags)
 
-    return backfill_missing
+        return _tick(context, ranged, lambda _, request: not request.run_config, backfills)
+
+    @sensor(
+        name=SELECTED,
+        jobs=[job for job in jobs if job.name in names],
+        minimum_interval_seconds=120,
+        required_resource_keys=RESOURCES,
+        description="The same for what is no range of partitions, or needs a config: ticks by symbol, alphas by"
+        " account, captures, scattered months of bars, flows of which some files are still being written.",
+    )
+    def repair_selected(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        return _tick(context, scattered, lambda domain, request: bool(request.run_config) or not domain.ranges, _runs)
+
+    return [*([backfill_missing] if ranged else []), *([repair_selected] if scattered else [])]
+
+
+Submit = Callable[[Domain, Sequence[dg.RunRequest], Mapping[str, str]], list[dg.RunRequest]]
+"""What is requested for runs that are due in a domain, with these tags."""
+
+
+def _tick(
+    context: dg.SensorEvaluationContext,
+    every: Sequence[Domain],
+    is_ours: Callable[[Domain, dg.RunRequest], bool],
+    submit: Submit,
+) -> dg.SensorResult | dg.SkipReason:
+    night = night_of(dt.datetime.now(dt.UTC))
+    progress = Progress.of(context.cursor)
+    new = [domain.name for domain in every if domain.name not in progress.nights]
+    progress.nights |= dict.fromkeys(new, night)
+    todo = [domain for domain in every if progress.nights[domain.name] != night]
+    if not todo:
+        context.update_cursor(progress.text(every))
+        begins = f"; {and_more(new, 3)} from the next night on" if new else ""
+        return dg.SkipReason(f"the nightly repair of {night} is complete{begins}")
+    due, notes = _check(context, todo, night, progress, is_ours)
+    cursor = progress.text(every)
+    requests = [
+        request
+        for domain, found in due
+        for request in submit(domain, found, {**LAST_IN_QUEUE, TAG: night, DOMAIN: domain.name})
+    ]
+    if requests:
+        return dg.SensorResult(run_requests=requests, cursor=cursor)
+    context.update_cursor(cursor)
+    return dg.SkipReason("; ".join(notes))
+
+
+def _runs(domain: Domain, due: Sequence[dg.RunRequest], tags: Mapping[str, str]) -> list[dg.RunRequest]:
+    return [
+        request.with_replaced_attrs(
+            run_key=f"{tags[TAG]}:{domain.name}:{request.run_key}", tags={**request.tags, **tags}
+        )
+        for request in due
+    ]
+
+
+def _backfills(
+    graph: Any,
+    instance: dg.DagsterInstance,
+    assets: Mapping[str, dg.AssetSelection],
+    due: Sequence[dg.RunRequest],
+    tags: Mapping[str, str],
+) -> list[dg.RunRequest]:
+    """A backfill for each job: of its `assets`, over all ranges that are due together."""
+    found = []
+    for job in dict.fromkeys(request.job_name for request in due):
+        ranges = [
+            (request.tags[RANGE_START], request.tags[RANGE_END])
+            for request in due
+            if request.job_name == job and RANGE_START in request.tags
+        ]
+        subsets, whole = {}, set[dg.AssetKey]()
+        for key in assets[str(job)].resolve(graph):
+            partitions = graph.get(key).partitions_def
+            if partitions is None:
+                whole.add(key)
+            else:
+                known = list(partitions.get_partition_keys(dynamic_partitions_store=instance))
+                inside = [known[known.index(first) : known.index(last) + 1] for first, last in ranges]
+                subsets[key] = partitions.subset_with_partition_keys([*chain.from_iterable(inside)])
+        found.append(backfill_request(subsets, whole, tags))
+    return found
 
 
 def _check(
-    context: dg.SensorEvaluationContext, todo: Sequence[Domain], night: str, progress: Progress
-) -> tuple[list[dg.RunRequest], list[str]]:
-    """Check the domains, and note in `progress` those that need no further check tonight."""
+    context: dg.SensorEvaluationContext,
+    todo: Sequence[Domain],
+    night: str,
+    progress: Progress,
+    is_ours: Callable[[Domain, dg.RunRequest], bool],
+) -> tuple[list[tuple[Domain, list[dg.RunRequest]]], list[str]]:
+    """Check the domains, and note in `progress` those that need no further check tonight, and what was requested."""
     until = time.monotonic() + SECONDS_PER_TICK
-    requests, notes = list[dg.RunRequest](), list[str]()
+    requests, notes = list[tuple[Domain, list[dg.RunRequest]]](), list[str]()
     for domain in todo:
         busy = [
             span_of_run(run.tags, run.run_config)
@@ -246,37 +365,53 @@ def _check(
             context.log.warning(f"{domain.name}: {error}")
             notes.append(f"{domain.name}: {error}")
             continue
-        found = [free for request in due if (free := _free(request, busy))]
+        before = [one for one in progress.requested.get(domain.name, ()) if one.night == night]
+        due = [left for request in due if is_ours(domain, request) for left in _without(request, before)]
+        found = [free for request in due for free in _free(request, busy)]
         if found == due:
             progress.nights[domain.name] = night
+            progress.requested.pop(domain.name, None)
+        else:
+            progress.requested[domain.name] = [*before, *(Requested.of(one, night) for one in found)]
         left = f"; still being written: {and_more(sorted(unfinished), 3)}" if unfinished else ""
         waiting = sum(request not in found for request in due)
         wait = f"; {waiting} wait for a run in progress and are checked again after it" if waiting else ""
         notes.append(f"{domain.name}: {len(found) or 'nothing'} to run{left}{wait}")
-        requests += (
-            request.with_replaced_attrs(
-                run_key=f"{night}:{domain.name}:{request.run_key}", tags={**request.tags, **LAST_IN_QUEUE, TAG: night}
-            )
-            for request in found
-        )
+        if found:
+            requests.append((domain, found))
     return requests, notes
 
 
-def _free(request: dg.RunRequest, busy: Collection[Span | None]) -> dg.RunRequest | None:
-    """What of a request no run in progress loads: months are left out of a selection, a range is requested whole.
+def _without(request: dg.RunRequest, before: Iterable[Requested]) -> Iterable[dg.RunRequest]:
+    """What of a request was not requested before: a backfill has no run key, and for some seconds no run.
 
-    Runs count for all symbols of their months.
+    A run with a config has a run key, of which Dagster starts no second one.
+    """
+    same = [one for one in before if one.job == request.job_name]
+    if request.run_config or not same:
+        return [request]
+    return _free(request, [one.span for one in same]) if RANGE_START in request.tags else []
+
+
+def _free(request: dg.RunRequest, busy: Collection[Span | None]) -> Iterable[dg.RunRequest]:
+    """What of a request no run in progress loads: months are left out of a selection and of a range of months.
+
+    Runs count for all symbols of their months. A range of anything else is requested whole.
     """
     months = months_of(request.run_config)
     if months:
         free = sorted(month for month in months if not _is_loading((month, month), busy))
         if len(free) == len(months):
-            return request
+            return [request]
         config, key = selection.only(request.run_config, free), run_key(",".join(free))
         replaced = request.with_replaced_attrs(run_config=config, run_key=f"{request.run_key}:{key}")
-        return replaced if free else None
-    tags = {**request.tags, PARTITION: request.partition_key} if request.partition_key else request.tags
-    return None if _is_loading(span_of(tags), busy) else request
+        return [replaced] if free else []
+    if not _is_loading(span_of(request.tags), busy):
+        return [request]
+    first, last = (request.tags.get(name, "") for name in (RANGE_START, RANGE_END))
+    inside = months_from(first, last) if MONTH.fullmatch(first) else []
+    left = month_ranges(month for month in inside if not _is_loading((month, month), busy))
+    return [request.with_replaced_attrs(tags={**request.tags, **range_tags(*one)}) for one in left]
 
 
 def _is_loading(span: Span | None, busy: Collection[Span | None]) -> bool:

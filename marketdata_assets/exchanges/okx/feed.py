@@ -16,6 +16,7 @@ from marketdata_assets.exchanges.okx.book import BookStream
 from marketdata_assets.exchanges.okx.instruments import instruments, known_instruments
 from marketdata_assets.exchanges.okx.wire import VENUE, Arg, Find, Parser, envelope
 from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome
+from marketdata_assets.input_limits import NOT_JSON
 
 KEPT_ROUTES = 20_000  # more subscriptions than connections could carry; what comes after that many is not remembered
 API = "/api/v5/"
@@ -186,7 +187,7 @@ class OkxFeed(ChannelBooks):
 def _arg_of(begin: bytes) -> Arg | None:
     try:
         return envelope(begin + b"}}").arg
-    except (msgspec.MsgspecError, ValueError):
+    except NOT_JSON:
         return None
 
 

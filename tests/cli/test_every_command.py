@@ -1,0 +1,189 @@
+"""Every command where its output is closed, an address is malformed, or its folders cannot be written.
+
+It ends with a message and an exit code, and never with a traceback. The commands are those of the program's own tree.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import environment
+from typer.main import get_command
+
+from marketdata_assets.cli import app
+
+SECONDS = 60
+ARGUMENTS = {
+    "run-containers": ["--socket", "{folder}/socket"],
+    "exec": ["dagster-daemon", "--version"],
+    "backup": ["{folder}/backup"],
+    "restore": ["{folder}/backup"],
+    "replay": ["{folder}/absent.jsonl"],
+    "collect": ["--duration", "1"],
+    "drain": ["--seconds", "1"],
+    "ingest bars": ["--months", "2025-01"],
+    "ingest alphas": ["--account", "one"],
+    "ingest ticks": ["--symbols", "000001.SZ", "--start-date", "2025-01-02"],
+    "ingest dumps": ["{folder}"],
+    "ingest history": ["--exchange", "okx", "--instruments", "BTC-USDT"],
+    "export parquet": ["{folder}/out"],
+    "export qlib": ["{folder}/qlib"],
+    "export alphas": ["{folder}/out.parquet"],
+    "export records": ["{folder}/records", "--first", "2025-01-01", "--last", "2025-01-02"],
+    "alphas login": ["--account", "one"],
+    "alphas fetch": ["--account", "one", "--months", "2025-01"],
+    "alphas changes": ["--account", "one"],
+    "alphas records": ["--account", "one"],
+    "flows new": ["mine"],
+    "flows preview": ["stock_daily"],
+    "flows run": ["--all"],
+    "flows plan": ["stock_daily"],
+    "flows rebuild": ["stock_daily"],
+    "flows forget": ["stock_daily", "{folder}/one.csv"],
+    "symbols remove": ["000001.SZ"],
+    "symbols restore": ["000001.SZ"],
+    "quarantine show": ["bars"],
+    "bars forget": ["{folder}/one.zip"],
+    "ticks forget": ["{folder}/one.csv"],
+}
+"""What a command needs to come as far as its work."""
+SERVES = ("up", "demo", "web")
+OUTSIDE = ("collect", "ingest history", "symbols refresh")
+"""What asks venues and providers."""
+OWN_CAUSES = ("the Docker Engine", "is no folder", "is no file", "no file below")
+"""Of commands that look at their arguments before they read an address."""
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    for name in getattr(command, "commands", ()):
+        yield from leaves(command.commands[name], (*path, name))
+    if not getattr(command, "commands", ()) or command.invoke_without_command:
+        yield " ".join(path)
+
+
+COMMANDS = sorted(leaves(get_command(app)))
+
+
+def main(orders: list[Mapping[str, Any]]) -> None:
+    """In a process of its own: carry out each order in a fork of it, which spares the imports, and print the ends."""
+    print(json.dumps([end(**order) for order in orders]))
+
+
+def end(words: list[str], variables: Mapping[str, str], folder: str, stdout: str) -> dict[str, Any]:
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        run_command(words, variables, folder, stdout, writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        said = pipe.read().decode(errors="replace")
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return {"command": " ".join(words), "code": code, "said": said}
+
+
+def run_command(words: list[str], variables: Mapping[str, str], folder: str, stdout: str, stderr: int) -> None:
+    code: object = 70
+    try:
+        os.setsid()
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(SECONDS)
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(variables)
+        os.dup2(stderr, 2)
+        if stdout == "closed":
+            os.close(1)
+            sys.stdout = None  # type: ignore[assignment]
+        else:
+            os.dup2(os.open(stdout, os.O_WRONLY) if stdout else stderr, 1)
+        app(words, prog_name="marketdata")
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(code if isinstance(code, int) else 0 if code is None else 70)
+
+
+def ends(folder: Path, orders: list[tuple[list[str], Mapping[str, str]]], stdout: str = "") -> list[dict[str, Any]]:
+    asked = [
+        {"words": words, "variables": environment(folder, **more), "folder": str(folder), "stdout": stdout}
+        for words, more in orders
+    ]
+    code = f"import json, sys; import {Path(__file__).stem} as one; one.main(json.load(sys.stdin))"
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps(asked),
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS * 20,
+    )
+    assert ended.returncode == 0, ended.stderr
+    found: list[dict[str, Any]] = json.loads(ended.stdout.splitlines()[-1])
+    return found
+
+
+def given(folder: Path, *but: str) -> list[list[str]]:
+    """Every command with its arguments."""
+    return [
+        [*name.split(), *(one.format(folder=folder) for one in ARGUMENTS.get(name, []))]
+        for name in COMMANDS
+        if name not in but
+    ]
+
+
+def bad(found: list[dict[str, Any]], *expected: str) -> list[dict[str, Any]]:
+    """Those that end with a traceback, a signal, an unknown option, or a failure without the expected words."""
+    return [
+        one
+        for one in found
+        if "Traceback" in one["said"]
+        or one["code"] not in (0, 1, 2)
+        or "No such option" in one["said"]
+        or (one["code"] > 0 and expected and not any(words in one["said"] for words in expected))
+    ]
+
+
+def test_help_of_every_command_says_that_its_output_is_closed(home: Path) -> None:
+    asked = [([*name.split(), "--help"], {}) for name in COMMANDS if name != "exec"]
+    for stdout in ("closed", "/dev/full"):
+        found = ends(home, asked, stdout)
+        assert bad(found, "standard output: ") == []
+        assert {one["code"] for one in found} == {1}
+
+
+def test_every_command_without_servers_ends_with_a_message_while_its_output_is_closed(home: Path) -> None:
+    assert bad(ends(home, [(words, {}) for words in given(home, *SERVES, *OUTSIDE)], "closed")) == []
+
+
+MALFORMED = {
+    "MARKETDATA_POSTGRES_DSN": "localhost:5432/bars",
+    "MARKETDATA_MONGO_URI": "mongodb://u:hidden@h:port",
+    "MARKETDATA_CLICKHOUSE_URL": "http://[::1",
+    "MARKETDATA_NATS_URL": "nats://",
+}
+
+
+def test_every_command_names_the_settings_of_malformed_addresses(home: Path) -> None:
+    found = ends(home, [(words, MALFORMED) for words in given(home)])
+    for name in MALFORMED:
+        assert bad(found, f"{name}: ", *OWN_CAUSES) == []
+    assert len([one for one in found if one["code"] == 1]) > len(found) / 2
+    assert not [one for one in found if "hidden" in one["said"]]
+
+
+@pytest.mark.parametrize("folder", ["/sys/marketdata", "{home}/file/below"])
+def test_every_command_ends_with_a_message_where_its_data_folder_cannot_be_written(home: Path, folder: str) -> None:
+    (home / "file").touch()
+    variables = {"MARKETDATA_HOME": folder.format(home=home)}
+    assert bad(ends(home, [(words, variables) for words in given(home, *OUTSIDE)])) == []

@@ -1,0 +1,40 @@
+"""Some inputs for every parser of a file and of an answer; `make fuzz` tries millions, in processes of their own."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bench.fuzzing import fuzz
+from tests.fuzz.__main__ import run
+from tests.fuzz.parsers import every
+
+SEED = int(os.environ.get("FUZZ_SEED") or 20260101)
+ROUNDS = 25
+OTHERS = ("binance", "okx", "deribit", "bybit", "hyperliquid")
+"""Those that `tests/exchanges/test_fuzz.py` tries."""
+
+
+def test_whatever_is_read_only_declared_errors_come_out(tmp_path: Path) -> None:
+    found = [one for one in every(None, tmp_path) if not one.name.startswith(OTHERS)]
+    assert len({one.name for one in found}) == len(found) > 50
+    tried = fuzz(found, SEED, lambda inputs: inputs < ROUNDS * len(found))
+    assert [f"{name}: {raw[:200]!r}\n{story}" for name, raw, story in tried.failures] == []
+
+
+def test_a_target_is_fuzzed_in_a_process_of_its_own(tmp_path: Path) -> None:
+    found = run("config json", SEED, 1.0, tmp_path)
+    assert found.failures == ()
+    assert found.inputs > 10
+
+
+def test_a_process_that_ends_is_a_failure_with_its_input(tmp_path: Path) -> None:
+    found = run("no such target", SEED, 1.0, tmp_path)
+    assert "the process ended with 1" in found.failures[0]
+
+
+@pytest.mark.slow
+def test_every_parser_for_some_seconds(tmp_path: Path) -> None:
+    names = [one.name for one in every(None, tmp_path)]
+    failed = [found for name in names if (found := run(name, SEED, 5.0, tmp_path / "kept")).failures]
+    assert failed == []
