@@ -9,15 +9,13 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from marketdata_assets.backup.files import CHUNK, Piece, Relation, chunks, restore_each, save_each, writing
 from marketdata_assets.stores import clickhouse_cluster
 from marketdata_assets.stores.clickhouse import INSERT_SETTINGS, STORE, connect, naming_failures, quoted, read
 from marketdata_assets.stores.clickhouse_rewrite import NO_MERGES
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 CLONE = "marketdata_backup_"
 ABANDONED_HOURS = 24
@@ -34,7 +32,7 @@ def save(url: str, tables: Sequence[str], folder: Path) -> list[Relation]:
         return save_each([name for name in tables if name in existing], lambda name: _save(client, name, folder))
 
 
-def restore(url: str, relations: Sequence[Relation], folder: Path, prepare: Callable[["Client"], None]) -> None:
+def restore(url: str, relations: Sequence[Relation], folder: Path, prepare: Callable[[Client], None]) -> None:
     """Restore the rows; `prepare` creates the tables. Raises TerminalError."""
     with connect(url) as client:
         prepare(client)
@@ -57,7 +55,7 @@ def restore(url: str, relations: Sequence[Relation], folder: Path, prepare: Call
         restore_each(STORE, order, lambda name: _has_rows(client, name), load)
 
 
-def _save(client: "Client", name: str, folder: Path) -> Relation:
+def _save(client: Client, name: str, folder: Path) -> Relation:
     query = """
         SELECT DISTINCT partition_id FROM system.parts
         WHERE active AND rows > 0 AND database = currentDatabase() AND table = {table:String} ORDER BY partition_id"""
@@ -69,7 +67,7 @@ def _save(client: "Client", name: str, folder: Path) -> Relation:
     return Relation(STORE, name, rows, f"{total % MODULUS:016x}", columns, "", pieces)
 
 
-def _columns(client: "Client", name: str) -> list[str]:
+def _columns(client: Client, name: str) -> list[str]:
     """The columns that rows are inserted into, in the order of the table."""
     query = """
         SELECT name FROM system.columns WHERE database = currentDatabase() AND table = {table:String}
@@ -78,7 +76,7 @@ def _columns(client: "Client", name: str) -> list[str]:
 
 
 def _partition(
-    client: "Client", name: str, columns: Sequence[str], partition: str, folder: Path
+    client: Client, name: str, columns: Sequence[str], partition: str, folder: Path
 ) -> tuple[Piece, int, str]:
     """Write the partition, as it is now, to its file."""
     file_name = f"clickhouse-{name}-{re.sub(r'[^0-9A-Za-z]', '_', partition)}.native.zst"
@@ -93,7 +91,7 @@ def _partition(
 
 
 @contextmanager
-def _cloned(client: "Client", name: str, partition: str) -> Iterator[str]:
+def _cloned(client: Client, name: str, partition: str) -> Iterator[str]:
     """The name of a table that has the parts that the partition has now; dropped on leaving."""
     clone = f"{CLONE}{secrets.token_hex(6)}"
     clickhouse_cluster.create_local_copy(client, clone, name)
@@ -107,7 +105,7 @@ def _cloned(client: "Client", name: str, partition: str) -> Iterator[str]:
             client.command(f"DROP TABLE IF EXISTS {quoted(clone)} SYNC")
 
 
-def _drop_abandoned_clones(client: "Client") -> None:
+def _drop_abandoned_clones(client: Client) -> None:
     query = """
         SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, {prefix:String})
         AND metadata_modification_time < now() - toIntervalHour({hours:Int64})"""
@@ -115,7 +113,7 @@ def _drop_abandoned_clones(client: "Client") -> None:
         client.command(f"DROP TABLE IF EXISTS {quoted(name)} SYNC")
 
 
-def _digest(client: "Client", name: str, columns: Sequence[str], partition: str = "") -> tuple[int, str]:
+def _digest(client: Client, name: str, columns: Sequence[str], partition: str = "") -> tuple[int, str]:
     """Rows, and the sum of their hashes over some columns, of a partition or of all."""
     row = f"tuple({', '.join(map(quoted, columns))})"
     what = f"toInt64(count()) AS _counted, toString(sum(sipHash64(toString({row})))) AS _summed"
@@ -123,7 +121,7 @@ def _digest(client: "Client", name: str, columns: Sequence[str], partition: str 
     return int(rows), f"{int(digest) % MODULUS:016x}"
 
 
-def _select(client: "Client", name: str, what: str, partition: str) -> str:
+def _select(client: Client, name: str, what: str, partition: str) -> str:
     """A query over the newest rows, deduplicated within each partition; the partition is bound as `id`."""
     query = "SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = {table:String}"
     [engine] = read(client, query, {"table": name})["engine"]
@@ -132,5 +130,5 @@ def _select(client: "Client", name: str, what: str, partition: str) -> str:
     return f"SELECT {what} FROM {quoted(name)} {final} {where} SETTINGS do_not_merge_across_partitions_select_final = 1"
 
 
-def _has_rows(client: "Client", name: str) -> bool:
+def _has_rows(client: Client, name: str) -> bool:
     return bool(read(client, f"SELECT toInt64(count()) AS n FROM {quoted(name)}")["n"][0])

@@ -23,10 +23,9 @@ from marketdata_assets.reference.files import Dropped, ReferenceFiles
 from marketdata_assets.reference.tables import DAILY, TABLES
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
+from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
     from marketdata_assets.reference.load import Run
 
 DATASET = "reference_files"
@@ -71,7 +70,7 @@ def _load(run: "Run", name: str, table: str, outcome: str, **facts: Any) -> Load
     return replace(run.attempt(table, name, outcome, **facts), dataset=DATASET, source=name, unit=table)  # type: ignore[arg-type]
 
 
-def entries(client: "Client", folder: Path, waiting: Collection[str] = ()) -> list[FileEntry]:
+def entries(client: Client, folder: Path, waiting: Collection[str] = ()) -> list[FileEntry]:
     """The state of every file in the folder; those that are `waiting` may still be being written."""
     known = {load.source: load for load in ledger.entries(client, DATASET)}
     return [
@@ -91,7 +90,7 @@ def _recorded(load: Load | None) -> Recorded | None:
 
 
 def due(
-    client: "Client", folder: Path, known: Collection[str], names: Collection[str] | None = None
+    client: Client, folder: Path, known: Collection[str], names: Collection[str] | None = None
 ) -> tuple[bool, set[str]]:
     """What loads the files that need it, or those of them in `names`: the tables without months, and which months.
 

@@ -7,7 +7,6 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from marketdata_assets.loading.states import State
 from marketdata_assets.reference import stored
@@ -18,9 +17,7 @@ from marketdata_assets.reference.tables import DAILY, INSTRUMENTS, TRADING_CALEN
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 WARNING = dt.timedelta(days=60)
 REMEDY = (
@@ -53,7 +50,7 @@ class KnownCalendar:
     warning: str
 
 
-def overview(client: "Client", months: Sequence[str], now: dt.datetime) -> list[TableStatus]:
+def overview(client: Client, months: Sequence[str], now: dt.datetime) -> list[TableStatus]:
     """The status of all tables over a window of months."""
     ensure(client)
     calendar = stored.calendar(client)
@@ -62,7 +59,7 @@ def overview(client: "Client", months: Sequence[str], now: dt.datetime) -> list[
     return whole + [_daily(client, name, months, now, calendar) for name in DAILY]
 
 
-def known_calendar(client: "Client | None", today: dt.date) -> KnownCalendar:
+def known_calendar(client: Client | None, today: dt.date) -> KnownCalendar:
     """How far trading days are known by the stored calendar, or by the library alone without a client."""
     library = ashares().known.last
     last = library if client is None else stored.calendar(client).known.last
@@ -72,7 +69,7 @@ def known_calendar(client: "Client | None", today: dt.date) -> KnownCalendar:
     return KnownCalendar(last, "the library" if last == library else "the stored calendar", warning)
 
 
-def _whole(client: "Client", name: str, newest: dt.date | None) -> TableStatus:
+def _whole(client: Client, name: str, newest: dt.date | None) -> TableStatus:
     entries = ledger.entries(client, name, [WHOLE], [SOURCE])
     state = State.MISSING
     if entries:
@@ -81,9 +78,7 @@ def _whole(client: "Client", name: str, newest: dt.date | None) -> TableStatus:
     return TableStatus(name, {state: 1}, _rows(client, name), newest)
 
 
-def _daily(
-    client: "Client", name: DailyName, months: Sequence[str], now: dt.datetime, calendar: Calendar
-) -> TableStatus:
+def _daily(client: Client, name: DailyName, months: Sequence[str], now: dt.datetime, calendar: Calendar) -> TableStatus:
     closed = last_closed(now)
     entries = {load.unit: load for load in ledger.entries(client, name, None, [SOURCE])}
     states = Counter[str]()
@@ -118,5 +113,5 @@ def _outcome(entry: Load) -> State:
     return State.OK if entry.rows else State.EMPTY
 
 
-def _rows(client: "Client", name: str) -> int:
+def _rows(client: Client, name: str) -> int:
     return int(clickhouse.read(client, f"SELECT count() AS n FROM {clickhouse.quoted(name)}")["n"][0])

@@ -7,15 +7,13 @@ loaded, is the domain's business.
 import datetime as dt
 import time
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import polars as pl
 
 from marketdata_assets.logs import get_logger
 from marketdata_assets.stores import clickhouse
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 FILES = "marketdata_files"
 State = Literal["unfinished", "waiting", "loaded", "failed", "forgotten", "removed", "lost"]
@@ -53,19 +51,19 @@ MAX_NAMED = 10_000
 log = get_logger(__name__)
 
 
-def ensure(client: "Client") -> None:
+def ensure(client: Client) -> None:
     """Create the table where it is missing; safe to call at any time."""
     text = files(__package__).joinpath("sql/clickhouse_files.sql").read_text("utf-8")
     clickhouse.create(client, text)
 
 
-def table(client: "Client", dataset: str) -> pl.DataFrame:
+def table(client: Client, dataset: str) -> pl.DataFrame:
     """The newest row of each file, by name."""
     sql = f"SELECT * FROM {FILES} FINAL WHERE dataset = {{dataset:String}} ORDER BY file"
     return clickhouse.read(client, sql, {"dataset": dataset}).select(_COLUMNS.names()).cast(_COLUMNS)
 
 
-def record(client: "Client", rows: pl.DataFrame) -> None:
+def record(client: Client, rows: pl.DataFrame) -> None:
     """Record new facts of files: rows of `table`, changed. The columns that it lacks are those of a new file."""
     missing = [pl.lit(value, _COLUMNS[name]).alias(name) for name, value in _NEW.items() if name not in rows.columns]
     rows = rows.with_columns(missing)
@@ -74,14 +72,14 @@ def record(client: "Client", rows: pl.DataFrame) -> None:
     clickhouse.insert(client, FILES, rows.select(_COLUMNS.names()).cast(_COLUMNS), ("dataset", "state"))
 
 
-def scanned(client: "Client", dataset: str) -> pl.DataFrame:
+def scanned(client: Client, dataset: str) -> pl.DataFrame:
     """What a scan compares of the newest row of each file, without the other columns."""
     columns = ", ".join(SCANNED)
     sql = f"SELECT {columns} FROM {FILES} FINAL WHERE dataset = {{dataset:String}}"
     return clickhouse.read(client, sql, {"dataset": dataset}).cast({"state": pl.String, "reader": pl.String})
 
 
-def complete(client: "Client", dataset: str, rows: pl.DataFrame) -> pl.DataFrame:
+def complete(client: Client, dataset: str, rows: pl.DataFrame) -> pl.DataFrame:
     """`rows`, which have some columns of some files, with the other columns as they are recorded."""
     names = rows["file"].to_list()
     if len(names) > MAX_NAMED:
@@ -97,7 +95,7 @@ def complete(client: "Client", dataset: str, rows: pl.DataFrame) -> pl.DataFrame
     return rows.join(recorded.select(others), on="file").select(_COLUMNS.names())
 
 
-def observe(client: "Client", dataset: str, present: pl.DataFrame, reader: str, now_ns: int) -> pl.DataFrame:
+def observe(client: Client, dataset: str, present: pl.DataFrame, reader: str, now_ns: int) -> pl.DataFrame:
     """The rows of the files that are present, as `scanned`, once it is recorded which are new, changed, back or gone.
 
     `present` has the columns file, size and modified. A file that was read with other settings than `reader` counts as

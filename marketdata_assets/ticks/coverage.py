@@ -6,7 +6,7 @@ bar may be a suspension, which no provider reports; it is counted apart from a d
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -14,10 +14,8 @@ from marketdata_assets.reference.calendar import ZONE, Calendar
 from marketdata_assets.reference.records import Days, Label, Listing
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks.tables import TICK_DATA, statement
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 SYMBOL_DAYS = pl.Schema(
     {
@@ -37,7 +35,7 @@ _LABELS: tuple[Label, ...] = ("start", "end")
 
 
 def symbol_days(
-    client: "Client",
+    client: Client,
     month: str,
     symbols: Sequence[str],
     calendar: Calendar,
@@ -55,7 +53,7 @@ def symbol_days(
     return frame.select(SYMBOL_DAYS.names()).cast(SYMBOL_DAYS).sort("symbol", "date")
 
 
-def missing_minutes(client: "Client", symbol: str, day: dt.date, label: Label, calendar: Calendar) -> list[str]:
+def missing_minutes(client: Client, symbol: str, day: dt.date, label: Label, calendar: Calendar) -> list[str]:
     """The minutes `10:31` of the exchange's clock that a symbol has no bar of."""
     sql = "SELECT ts FROM tick_data WHERE symbol = {symbol:String} AND date = {day:Date}"
     times = clickhouse.read(client, sql, {"symbol": symbol, "day": day})["ts"].to_list()
@@ -65,7 +63,7 @@ def missing_minutes(client: "Client", symbol: str, day: dt.date, label: Label, c
 
 
 def _expected(
-    client: "Client", month: str, symbols: Sequence[str], calendar: Calendar, listings: Mapping[str, Listing]
+    client: Client, month: str, symbols: Sequence[str], calendar: Calendar, listings: Mapping[str, Listing]
 ) -> pl.DataFrame:
     """Symbol, date, and how many minutes the day has by either label."""
     rows = [
@@ -87,7 +85,7 @@ def _expected(
     return covered.join(sessions, on="date").join(alive, on="symbol", how="left").filter(within).drop("first", "last")
 
 
-def _counted(client: "Client", days: Sequence[dt.date], symbols: Sequence[str], calendar: Calendar) -> pl.DataFrame:
+def _counted(client: Client, days: Sequence[dt.date], symbols: Sequence[str], calendar: Calendar) -> pl.DataFrame:
     """Bars of each symbol, day and label, and how many of them are of a minute of the exchange's day."""
     frames = []
     for minutes, same in _by_minutes(days, calendar).items():

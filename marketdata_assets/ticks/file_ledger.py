@@ -9,7 +9,7 @@ import datetime as dt
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -23,6 +23,7 @@ from marketdata_assets.stores import clickhouse, clickhouse_files
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_files import NEVER
 from marketdata_assets.stores.clickhouse_ledger import MAX_REJECTS, Load
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks.file_drop import ORDER_BOOKS, SUFFIXES, Chosen, Content, Folder, Listing, Spans
 from marketdata_assets.ticks.files import NAME, Files
 from marketdata_assets.ticks.providers_file import Table as TableName
@@ -30,9 +31,6 @@ from marketdata_assets.ticks.records import Dropped
 from marketdata_assets.ticks.registry import OF_REMOVED
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, TICK_FILE_UNITS, Table
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 DATASET = "tick_files"
 """The ledger's name for dropped files."""
@@ -87,7 +85,7 @@ def folder_of(files: Files, table: Table) -> Folder:
 
 
 def see(
-    client: "Client",
+    client: Client,
     files: Files,
     table: Table,
     *,
@@ -123,14 +121,14 @@ def see(
     return Seen(listing, rows, _unreadable(client, table, rows), max(left, 0))
 
 
-def known(client: "Client", files: Files, table: Table) -> Seen:
+def known(client: Client, files: Files, table: Table) -> Seen:
     """The files of the ledger that are still there as they were registered; nothing is compared or registered."""
     listing = folder_of(files, table).listing()
     rows = clickhouse_files.scanned(client, table.name).filter(~pl.col("state").is_in(["removed", "lost"]))
     return Seen(listing, rows, _unreadable(client, table, rows), 0)
 
 
-def _unreadable(client: "Client", table: Table, rows: pl.DataFrame) -> list[str]:
+def _unreadable(client: Client, table: Table, rows: pl.DataFrame) -> list[str]:
     broken = rows.filter(pl.col("state").is_in(["failed", "forgotten"]), pl.col("units") == 0).select("file")
     return list(filter(None, clickhouse_files.complete(client, table.name, broken.sort("file"))["error"]))
 
@@ -141,7 +139,7 @@ _REGISTERED = pl.Schema(
 
 
 def _register(
-    client: "Client",
+    client: Client,
     files: Files,
     table: Table,
     ready: Iterable[Delivered],
@@ -199,7 +197,7 @@ def unit_row(
     return name | state | {"first": days.first, "last": days.last, "compared": compared} | newer
 
 
-def record_units(client: "Client", rows: Sequence[Mapping[str, Any]]) -> None:
+def record_units(client: Client, rows: Sequence[Mapping[str, Any]]) -> None:
     """Record rows of `tick_file_units`."""
     frame = pl.DataFrame(rows, TICK_FILE_UNITS.columns)
     clickhouse.insert(client, TICK_FILE_UNITS.name, frame, TICK_FILE_UNITS.dictionaries)
@@ -211,7 +209,7 @@ _UNTIL = f"""
     )"""
 
 
-def due(client: "Client", table: Table, closed: dt.date, files: Collection[str] | None = None) -> set[Unit]:
+def due(client: Client, table: Table, closed: dt.date, files: Collection[str] | None = None) -> set[Unit]:
     """The symbol-months of waiting and forgotten files with something to do up to `closed`; of some `files`, or of all.
 
     Symbols that a person removed are left out.
@@ -230,7 +228,7 @@ def due(client: "Client", table: Table, closed: dt.date, files: Collection[str] 
     return units
 
 
-def units_of(client: "Client", table: Table, file: str) -> list[Unit]:
+def units_of(client: Client, table: Table, file: str) -> list[Unit]:
     """The symbol-months of which rows of a file may be in the table."""
     sql = """
         SELECT toString(symbol) AS symbol, toString(month) AS month FROM tick_file_units FINAL
@@ -238,7 +236,7 @@ def units_of(client: "Client", table: Table, file: str) -> list[Unit]:
     return [Unit(*row) for row in clickhouse.read(client, sql, {"dataset": table.name, "file": file}).iter_rows()]
 
 
-def symbols(client: "Client", table: Table) -> list[str]:
+def symbols(client: Client, table: Table) -> list[str]:
     """Every symbol that a file of the folder has a row of."""
     sql = """
         SELECT DISTINCT toString(symbol) AS symbol FROM tick_file_units FINAL
@@ -249,7 +247,7 @@ def symbols(client: "Client", table: Table) -> list[str]:
     return clickhouse.read(client, sql, {"dataset": table.name})["symbol"].to_list()
 
 
-def select(client: "Client", files: Files, table: Table, units: Collection[Unit], seen: Seen) -> None:
+def select(client: Client, files: Files, table: Table, units: Collection[Unit], seen: Seen) -> None:
     """Let the folder read only files that have some of `units` and have not changed since they were registered."""
     sql = """
         SELECT toString(units.symbol) AS symbol, toString(units.month) AS month, toString(units.file) AS file,
@@ -291,7 +289,7 @@ def _is_good(folder: Folder, file: Delivered) -> bool:
 
 
 def settle(
-    client: "Client",
+    client: Client,
     files: Files,
     table: Table,
     contents: Iterable[Content],
@@ -326,7 +324,7 @@ def settle(
 
 
 def _compared(
-    client: "Client", table: Table, names: Sequence[str], closed: dt.date
+    client: Client, table: Table, names: Sequence[str], closed: dt.date
 ) -> dict[tuple[str, int, int], tuple[int, dt.date]]:
     """Of each file how many units are due, and up to which day all are loaded."""
     sql = f"""
@@ -351,14 +349,14 @@ def ours(files: Files, spans: Spans) -> dict[Unit, Days]:
     return {Unit(symbol, month): days for (name, month), days in spans.items() if (symbol := mapping.ours(name))}
 
 
-def due_by_table(client: "Client", now: dt.datetime) -> dict[TableName, set[Unit]]:
+def due_by_table(client: Client, now: dt.datetime) -> dict[TableName, set[Unit]]:
     """By table, the units with days closed `now` that files have which a scan has registered and no load has loaded."""
     closed = last_closed(now)
     return {"tick_data": due(client, TICK_DATA, closed), "order_book": due(client, ORDER_BOOK, closed)}
 
 
 def changed_by_table(
-    client: "Client", files: Files, now: dt.datetime, *, quiet_seconds: float = 0.0, seconds: float | None = None
+    client: Client, files: Files, now: dt.datetime, *, quiet_seconds: float = 0.0, seconds: float | None = None
 ) -> dict[TableName, set[Unit]]:
     """The same once finished files are registered, those of each table for at most `seconds`; see `see`."""
     for table in (TICK_DATA, ORDER_BOOK):
@@ -384,7 +382,7 @@ class Compared:
         return self.days.first == month.first and self.days.last >= min(month.last, self.closed)
 
 
-def record_compared(client: "Client", files: Files, table: Table, done: Iterable[Compared]) -> set[Unit]:
+def record_compared(client: Client, files: Files, table: Table, done: Iterable[Compared]) -> set[Unit]:
     """Record that units were compared with their dropped files; returns the units recorded.
 
     A unit is not recorded with a file that has earlier days of it: these are still due.
@@ -408,7 +406,7 @@ def record_compared(client: "Client", files: Files, table: Table, done: Iterable
     return recorded
 
 
-def entries(client: "Client", files: Files) -> list[FileEntry]:
+def entries(client: Client, files: Files) -> list[FileEntry]:
     """The state of everything below the folder of ticks, and what became of the rows of each file.
 
     Nothing is registered here: a file that no scan has seen is due.
@@ -447,7 +445,7 @@ _UNSETTLED = {
 }
 
 
-def _newer(client: "Client", table: Table) -> dict[tuple[str, str], dict[str, int]]:
+def _newer(client: Client, table: Table) -> dict[tuple[str, str], dict[str, int]]:
     """By file and identity, how many of its rows each newer file has replaced."""
     sql = """
         SELECT toString(file) AS name, concat(toString(size), ':', toString(modified)) AS identity, by,
@@ -461,7 +459,7 @@ def _newer(client: "Client", table: Table) -> dict[tuple[str, str], dict[str, in
 
 
 def record_files(
-    client: "Client", files: Files, table: Table, run_id: str, started: dt.datetime, finished: dt.datetime
+    client: Client, files: Files, table: Table, run_id: str, started: dt.datetime, finished: dt.datetime
 ) -> int:
     """Record what was read of each file of `table`, with its rows that have no time; returns how many these are.
 
@@ -488,7 +486,7 @@ def record_files(
     return sum(len(content.undated) for content in contents.values())
 
 
-def undated(client: "Client") -> dict[str, int]:
+def undated(client: Client) -> dict[str, int]:
     """How many rejected rows of files have no time, by table."""
     counts = dict.fromkeys((TICK_DATA.name, ORDER_BOOK.name), 0)
     sql = f"""

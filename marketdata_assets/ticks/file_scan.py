@@ -6,19 +6,16 @@ What is due is in the ledger of files; the cursor has nothing but the keys of th
 import datetime as dt
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from marketdata_assets.loading.watch import fingerprint
 from marketdata_assets.stores import clickhouse_files
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import file_ledger
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, Table
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 MAX_UNITS = 20_000  # symbol-months of one run; further files are for the next one
 MAX_FILES = 5_000
@@ -55,7 +52,7 @@ class FileScan:
 
 
 def scan(
-    client: "Client",
+    client: Client,
     files: Files,
     cursor: str | None,
     *,
@@ -92,14 +89,14 @@ def scan(
     return FileScan(batches, cursor, tuple(unfinished), left, tuple(unreadable))
 
 
-def mark(client: "Client", found: FileScan) -> None:
+def mark(client: Client, found: FileScan) -> None:
     """Record that the files of the batches were requested; until then the next scan gives them again."""
     for dataset, batch in found.batches.items():
         rows = clickhouse_files.complete(client, dataset, batch.files)
         clickhouse_files.record(client, rows.with_columns(request=pl.lit(batch.key)))
 
 
-def _next(client: "Client", table: Table, rows: pl.DataFrame, last: str, now_ns: int) -> Batch | None:
+def _next(client: Client, table: Table, rows: pl.DataFrame, last: str, now_ns: int) -> Batch | None:
     newest = str(rows["request"].max() or "")
     waiting = rows.filter(pl.col("state") == "waiting")
     if newest > last:  # it was recorded, and the cursor was not stored

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 from psycopg import errors as pg
@@ -18,11 +18,9 @@ from marketdata_assets.read.errors import CannotRead, NothingLoaded
 from marketdata_assets.stores import clickhouse as clickhouse_store
 from marketdata_assets.stores import mongo as mongo_store
 from marketdata_assets.stores import postgres as postgres_store
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.web.errors import Cause, NotCreated, QueryFailed, TooSlow
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 CONNECT_SECONDS = 3
 STATEMENT_SECONDS = 5.0
@@ -129,7 +127,7 @@ def clickhouse(url: str, *, patience: float = 1.0) -> "Iterator[Client]":
         raise CannotRead(error.store, _brief(error.cause)) from error
 
 
-def _limit(client: "Client", seconds: float) -> None:
+def _limit(client: Client, seconds: float) -> None:
     """Limit each query; a user who may change no settings has those of its profile."""
     wanted = {"max_execution_time": seconds, "max_result_rows": MOST_ROWS, "result_overflow_mode": "throw"}
     readonly = client.server_settings.get("readonly")

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.tables.gaps import OTHERS, candle_streams, trade_streams
@@ -13,13 +13,11 @@ from marketdata_assets.read.errors import NothingLoaded
 from marketdata_assets.read.exchanges import about
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.postgres import statement
 from marketdata_assets.web.errors import Unknown
 from marketdata_assets.web.finding import begins
 from marketdata_assets.web.stocks import MOST_CANDLES, Candle
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 STEPS = ((1, 1), (6, 5), (40, 30), (80, 60))
 """For a span of at most so many days, the minutes of a candle; for a longer one it is a day."""
@@ -67,7 +65,7 @@ def checked(exchange: str, market_type: str, instrument: str) -> Market:
     return Market(exchange, market_type, instrument)  # type: ignore[arg-type]
 
 
-def all_instruments(client: "Client") -> list[Instrument]:
+def all_instruments(client: Client) -> list[Instrument]:
     """Every instrument that has bars, books or gaps, by name. Raises NothingLoaded."""
     sql = "SELECT name FROM system.tables WHERE database = currentDatabase() AND name IN {tables:Array(String)}"
     present = set(clickhouse.read(client, sql, {"tables": list(LISTED)})["name"])
@@ -99,7 +97,7 @@ def step(days: int) -> int:
     return next((minutes for most, minutes in STEPS if days <= most), DAY_MINUTES)
 
 
-def candles(client: "Client", market: Market, first: dt.date | None, last: dt.date | None) -> Candles | None:
+def candles(client: Client, market: Market, first: dt.date | None, last: dt.date | None) -> Candles | None:
     """At most MOST_CANDLES candles, the newest ones, of UTC days; without bounds of the last one.
 
     None without a minute.
@@ -118,7 +116,7 @@ def candles(client: "Client", market: Market, first: dt.date | None, last: dt.da
     return Candles(known, days, minutes, length, [tuple(row[:6]) for row in reversed(rows)], uncertain)
 
 
-def gap_days(client: "Client", market: Market) -> list[dict[str, Any]]:
+def gap_days(client: Client, market: Market) -> list[dict[str, Any]]:
     """The recorded gaps by the day on which they began, newest first, and by what they lack: day, lacks, gaps, open,
     seconds, causes."""
     patterns: dict[str, Any] = {"trades": trade_streams(), "candles": candle_streams(), "others": sorted(OTHERS)}
@@ -127,7 +125,7 @@ def gap_days(client: "Client", market: Market) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def gaps_of(client: "Client", market: Market, day: dt.date) -> list[dict[str, Any]]:
+def gaps_of(client: Client, market: Market, day: dt.date) -> list[dict[str, Any]]:
     """At most MOST_GAPS gaps that began on a UTC day, by time: stream, cause, began, seconds, ids around it, open."""
     names = ("stream", "cause", "began", "seconds", "last_id", "next_id", "open")
     bounds = {"first": _midnight(day), "end": _midnight(day + dt.timedelta(days=1))}
@@ -151,6 +149,6 @@ def _midnight(day: dt.date) -> str:
     return f"{day} 00:00:00"
 
 
-def _ask(client: "Client", table: str, name: str, *, tables: str = "", **values: Any) -> list[tuple[Any, ...]]:
+def _ask(client: Client, table: str, name: str, *, tables: str = "", **values: Any) -> list[tuple[Any, ...]]:
     sql = statement(__package__, f"{name}.sql").replace("{tables}", tables)
     return columnar.ask(client, table, sql, values).rows()

@@ -5,19 +5,17 @@ How a book is rebuilt, and when it is known, is in `read.books`.
 
 import datetime as dt
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from marketdata_assets.exchanges.tables.schema import ORDERBOOKS
 from marketdata_assets.read import bounds, columnar
 from marketdata_assets.read.books import books
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.postgres import statement
 from marketdata_assets.web.errors import BadParameter
 from marketdata_assets.web.instruments import MOST_DAYS, Market
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 MOST_LEVELS = 500
 """Of each side."""
@@ -25,14 +23,14 @@ FIRST_NS, LAST_NS = (bounds.nanoseconds(dt.datetime(year, 1, 1, tzinfo=dt.UTC)) 
 ISO_NS = "%Y-%m-%dT%H:%M:%S%.9fZ"
 
 
-def days(client: "Client", market: Market) -> list[dict[str, Any]]:
+def days(client: Client, market: Market) -> list[dict[str, Any]]:
     """At most MOST_DAYS UTC days that have records of books, newest first: day, and how many."""
     sql = statement(__package__, "book_days.sql")
     rows = columnar.ask(client, ORDERBOOKS.name, sql, {**vars(market), "most": MOST_DAYS}).rows()
     return [{"day": f"{day[:4]}-{day[4:6]}-{day[6:]}", "records": records} for day, records in rows]
 
 
-def last_known(client: "Client", market: Market, day: dt.date) -> int | None:
+def last_known(client: Client, market: Market, day: dt.date) -> int | None:
     """The nanosecond before the last change of a day: the last book of it that a later record can prove."""
     span = {"first": f"{day} 00:00:00", "end": f"{day + dt.timedelta(days=1)} 00:00:00"}
     frame = columnar.ask(client, ORDERBOOKS.name, statement(__package__, "last_change.sql"), {**vars(market), **span})
@@ -53,7 +51,7 @@ def instant(text: str) -> int:
     return at
 
 
-def at_instant(client: "Client", market: Market, at: int) -> dict[str, Any]:
+def at_instant(client: Client, market: Market, at: int) -> dict[str, Any]:
     """The book, with at most MOST_LEVELS a side: at, known, why, time, until, last_id, unit, bids and asks.
 
     Numbers are exact, as text. Where it is not known, `why` has the reason, and there are no levels. Raises

@@ -18,12 +18,11 @@ from marketdata_assets.bars.status import stale_stocks
 from marketdata_assets.exchanges.tables.schema import GAPS, OHLCV_1M, REJECTS, TABLES
 from marketdata_assets.reference.tables import TABLES as REFERENCE_TABLES
 from marketdata_assets.stores import clickhouse, mongo_ledger
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.postgres import statement
 from marketdata_assets.web.stocks import exists
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
     from marketdata_assets.stores.mongo import Databases
 
 EXCHANGE_DAYS = 92
@@ -67,7 +66,7 @@ def in_postgres(connection: psycopg.Connection) -> list[Period]:
     return found
 
 
-def in_clickhouse(client: "Client", now: dt.datetime) -> list[Period]:
+def in_clickhouse(client: Client, now: dt.datetime) -> list[Period]:
     """Reference data and ticks by month, from the ledger; records of exchanges by day, of the last EXCHANGE_DAYS."""
     since = (now - dt.timedelta(days=EXCHANGE_DAYS)).astimezone(dt.UTC).date()
     sql = "SELECT name, create_table_query AS made FROM system.tables WHERE database = currentDatabase()"
@@ -109,7 +108,7 @@ def _domain(dataset: str) -> str:
     return "exchanges" if dataset.startswith("exchange") else "ticks"
 
 
-def _counted(client: "Client", table: str, by_day: bool, since: dt.date) -> Iterable[Period]:
+def _counted(client: Client, table: str, by_day: bool, since: dt.date) -> Iterable[Period]:
     """Rows of a table by day: of one with daily partitions by their names, without reading times."""
     day = "_partition_id" if by_day else "formatDateTime(time, '%Y%m%d', 'UTC')"
     sql = (
@@ -120,7 +119,7 @@ def _counted(client: "Client", table: str, by_day: bool, since: dt.date) -> Iter
         yield Period("exchanges", table, f"{name[:4]}-{name[4:6]}-{name[6:]}", rows)
 
 
-def _rejects(client: "Client", since: dt.date) -> Iterable[Period]:
+def _rejects(client: Client, since: dt.date) -> Iterable[Period]:
     rows = clickhouse.read(client, statement(__package__, "rejects_quality.sql"), {"since": f"{since} 00:00:00"})
     for kind, day, records in rows.iter_rows():
         yield Period("exchanges", TABLES[kind].name if kind in TABLES else kind, day, rejected=records)

@@ -3,20 +3,18 @@
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from marketdata_assets.reference import stored
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.stores.clickhouse_ledger import states_of
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.postgres import statement
 from marketdata_assets.ticks import registry
 from marketdata_assets.ticks.tables import FACTORS, ORDER_BOOK, TICK_DATA
 from marketdata_assets.web.coverage import Counted, Month, months
 from marketdata_assets.web.errors import Unknown
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 OTHERS = (ORDER_BOOK.name, FACTORS.name)
 
@@ -30,7 +28,7 @@ class Symbol:
     status: str
 
 
-def all_symbols(client: "Client") -> list[Symbol]:
+def all_symbols(client: Client) -> list[Symbol]:
     """Every symbol that is registered or was ever loaded, by code. Raises NothingLoaded."""
     known = {
         one.symbol: Symbol(one.symbol, one.name or None, one.status) for one in registry.listed(client, vanished=True)
@@ -41,7 +39,7 @@ def all_symbols(client: "Client") -> list[Symbol]:
     return [known[code] for code in sorted(known)]
 
 
-def coverage(client: "Client", symbol: str, closed: dt.date) -> list[dict[str, Any]]:
+def coverage(client: Client, symbol: str, closed: dt.date) -> list[dict[str, Any]]:
     """Every month from the first to the last that has rows or a load, see `coverage.Month`, with that load.
 
     Its outcome, error, provider and rejected rows, and the days that are `provisional`, `incomplete` or `unsupported`.
@@ -61,7 +59,7 @@ def coverage(client: "Client", symbol: str, closed: dt.date) -> list[dict[str, A
     return [_row(month, loads.get(month.month)) for month in found]
 
 
-def _loads(client: "Client", symbol: str) -> dict[str, dict[str, Any]]:
+def _loads(client: Client, symbol: str) -> dict[str, dict[str, Any]]:
     """What the ledger has of each month of the bars."""
     columns = ("unit", "rows", "rejected", "outcome", "error", "origin", "slice_states", "finished")
     table = clickhouse_ledger.table(client, TICK_DATA.name, sources=[symbol]).select(columns)
@@ -87,7 +85,7 @@ def _row(month: Month, load: Mapping[str, Any] | None) -> dict[str, Any]:
     return {**row, **facts, "rejected": load["rejected"], **days}
 
 
-def others(client: "Client", symbol: str) -> dict[str, dict[str, Any]]:
+def others(client: Client, symbol: str) -> dict[str, dict[str, Any]]:
     """Of factors and delivered order books of a symbol: rows, first and last day."""
     found = {}
     for table in OTHERS:

@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from marketdata_assets.exchanges.books import BookState, Feed, Unbased
 from marketdata_assets.exchanges.captures.capture import open_capture
@@ -24,9 +23,7 @@ from marketdata_assets.loading.file_ledger import FileEntry, state_of, unsettled
 from marketdata_assets.loading.files import everything
 from marketdata_assets.loading.watch import Scan, compare
 from marketdata_assets.logs import get_logger
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+from marketdata_assets.stores.clients import Client
 
 LEDGER = FileLedger("exchange_captures", "capture", "captures-1", (SUFFIX, ".ndjson", ".txt.gz"))
 LOOK_BACK = dt.timedelta(hours=25)  # a venue ends a connection after 24 hours, and instrument lists are read daily
@@ -47,7 +44,7 @@ def captures_in(folder: Path) -> list[Path]:
     return [file.path for file in LEDGER.files(folder)]
 
 
-def entries(client: "Client", folder: Path) -> list[FileEntry]:
+def entries(client: Client, folder: Path) -> list[FileEntry]:
     """The state of every file of a folder and the folders below it, by name. The ledger must exist."""
     known = LEDGER.known(client)
     return [
@@ -56,7 +53,7 @@ def entries(client: "Client", folder: Path) -> list[FileEntry]:
     ]
 
 
-def due(client: "Client", folder: Path) -> list[Path]:
+def due(client: Client, folder: Path) -> list[Path]:
     """The captures of a folder that a run would load."""
     return [path for one in unsettled(entries(client, folder)) if (path := folder / one.file).is_file()]
 
@@ -68,7 +65,7 @@ def scan(folder: Path, cursor: str | None, now_ns: int, quiet_seconds: float) ->
 
 
 def load_captures(
-    client: "Client",
+    client: Client,
     paths: Iterable[Path],
     *,
     exchange: Exchange | None = None,
@@ -149,7 +146,7 @@ def _begins_with_checkpoint(path: Path) -> bool:
 class _SeriesLoad:
     """Loads the files of one series through one feed."""
 
-    def __init__(self, client: "Client", exchange: Exchange | None, market_type: MarketType | None) -> None:
+    def __init__(self, client: Client, exchange: Exchange | None, market_type: MarketType | None) -> None:
         self._client = client
         self._exchange, self._market_type = exchange, market_type
         self._feed: Feed | None = None

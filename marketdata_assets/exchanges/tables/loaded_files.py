@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import file_digest
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import RecordBatches
@@ -23,10 +23,8 @@ from marketdata_assets.loading.reports import LoadReport, UnitReport
 from marketdata_assets.loading.watch import fingerprint
 from marketdata_assets.stores import clickhouse_ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.errors import StoreAway, StoreFull
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ class FileLedger:
 
     def load(
         self,
-        client: "Client",
+        client: Client,
         paths: Iterable[Path],
         read: Callable[[Sequence[Path]], Iterable[FileReport]],
         *,
@@ -124,11 +122,11 @@ class FileLedger:
         units = tuple(reports[path] for path in given)
         return FilesReport(units, sum(unit.outcome == "unchanged" for unit in units), time.monotonic() - began)
 
-    def known(self, client: "Client") -> "KnownFiles":
+    def known(self, client: Client) -> "KnownFiles":
         """What is on record of all files. The ledger must exist."""
         return KnownFiles(sorted(clickhouse_ledger.entries(client, self.dataset), key=lambda load: load.finished))
 
-    def failures(self, client: "Client", limit: int) -> list[dict[str, str]]:
+    def failures(self, client: Client, limit: int) -> list[dict[str, str]]:
         """Up to `limit` files whose last load failed, the newest first, of whatever folder: as rows of a quarantine."""
         failed = [load for load in self.known(client).by_place.values() if load.outcome == "failed"]
         reason = "{} (load failed at {:%Y-%m-%d %H:%M} UTC)"
@@ -143,7 +141,7 @@ class FileLedger:
         ]
 
     def unchanged_and_due(
-        self, client: "Client", paths: Sequence[Path], force: bool
+        self, client: Client, paths: Sequence[Path], force: bool
     ) -> tuple[dict[Path, FileReport], dict[Path, "Content"]]:
         """Reports of the files that are not to be read, and the contents of the others."""
         loads = self.known(client).loads
@@ -163,7 +161,7 @@ class FileLedger:
         return reports, contents
 
     def _record(
-        self, client: "Client", report: FileReport, content: "Content | None", run_id: str, *at: dt.datetime
+        self, client: Client, report: FileReport, content: "Content | None", run_id: str, *at: dt.datetime
     ) -> FileReport:
         """Record how a file ended, and return it: as failed where the file has changed since it was hashed."""
         if content and report.outcome != "failed" and _identity(report.path) != content.identity:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -20,10 +19,8 @@ from marketdata_assets.flows.targets.frames import FrameSpool, schema
 from marketdata_assets.flows.types import ColumnType
 from marketdata_assets.stores import clickhouse, clickhouse_cluster
 from marketdata_assets.stores.clickhouse import quoted
+from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.postgres import statement
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 LOADS = "marketdata_flow_loads"
 DIGITS = 20
@@ -152,7 +149,7 @@ class ClickHouseTable:
         with clickhouse.connect(self.url) as client:
             yield client
 
-    def _read(self, client: "Client", file: str) -> pl.DataFrame:
+    def _read(self, client: Client, file: str) -> pl.DataFrame:
         """A query of `sql/` about the rows of this table."""
         parts = {"{rows}": quoted(self.table), "{key}": _listed(self.target.key), "{ranked}": _listed(self._ranked)}
         sql = statement(__package__, file)
@@ -160,24 +157,24 @@ class ClickHouseTable:
             sql = sql.replace(name, part)
         return clickhouse.read(client, sql, {"table": self.target.table})
 
-    def _counts(self, client: "Client") -> dict[str, int]:
+    def _counts(self, client: Client) -> dict[str, int]:
         """Rows of each unit that has any."""
         return dict(self._read(client, "clickhouse_rows_by_file.sql").iter_rows())
 
-    def _leftovers(self, client: "Client") -> list[tuple[str, int]]:
+    def _leftovers(self, client: Client) -> list[tuple[str, int]]:
         """Loads of which there are rows and that are not those that readers see."""
         if not self._columns(client):
             return []
         return list(self._read(client, "clickhouse_leftovers.sql").iter_rows())
 
-    def _next_load(self, client: "Client", unit: str) -> int:
+    def _next_load(self, client: Client, unit: str) -> int:
         """A number above that of the unit's last load; whoever asks holds the unit's lock in the ledger."""
         sql = f"SELECT max(load) FROM {LOADS} WHERE table = {{table:String}} AND file = {{file:String}}"
         newest = int(clickhouse.read(client, sql, {"table": self.target.table, "file": unit}).item())
         now = time.time_ns() >> RANDOM_BITS << RANDOM_BITS | secrets.randbits(RANDOM_BITS)
         return max(now, newest + 1)
 
-    def _commit(self, client: "Client", unit: str, load: int, rows: int, *, removed: bool = False) -> None:
+    def _commit(self, client: Client, unit: str, load: int, rows: int, *, removed: bool = False) -> None:
         """Let readers see the rows of this load, and no others of the unit."""
         entry = {"table": self.target.table, "file": unit, "load": load, "rows": rows, "removed": int(removed)}
         types = {"load": pl.UInt64, "rows": pl.UInt64, "removed": pl.UInt8}
@@ -192,7 +189,7 @@ class ClickHouseTable:
             etl_load=pl.lit(load, pl.UInt64),
         )
 
-    def _columns(self, client: "Client") -> dict[str, str]:
+    def _columns(self, client: Client) -> dict[str, str]:
         """The columns of the rows, with their types; none when there is no table."""
         sql = "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
         return dict(clickhouse.read(client, sql, {"table": self.table}).iter_rows())
