@@ -59,9 +59,14 @@ def _masked(value: T, mask: Callable[[str], str]) -> T:
     return dg.deserialize_value(json.dumps(_each(json.loads(text), mask)), type(value))  # type: ignore[type-var]
 
 
+KEYS = ("asset_key", "partition", "partition_key", "step_key", "run_id")
+"""Fields of records by which Dagster finds others: they stay as they are, as its own tags do."""
+
+
 def _each(value: Any, mask: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
-        return {name: _each(one, mask) for name, one in value.items()}
+        kept = {name for name in value if name in KEYS or name.startswith("dagster/")}
+        return {name: one if name in kept else _each(one, mask) for name, one in value.items()}
     if isinstance(value, list):
         return [_each(one, mask) for one in value]
     return mask(value) if isinstance(value, str) else value

@@ -61,6 +61,7 @@ def _content(variable: str, file: str) -> str:
 MASK = "***"
 SHORTEST = 6
 """Shorter values are not masked: they are parts of ordinary words and numbers."""
+LONG = 12
 HARMLESS = re.compile(
     r"(?i)admin|changeme|clickhouse|dagster|default|localhost|market(data)?|password|postgres|secret|undefined|\d{1,11}"
 )
@@ -132,7 +133,13 @@ def _pattern(hidden: frozenset[str], environ: tuple[tuple[str, str], ...]) -> re
         forms |= {whole, encoded, encoded.translate(_URL_SAFE), json.dumps(whole)[1:-1], repr(whole)[1:-1]}
         forms |= {json.dumps(whole, ensure_ascii=False)[1:-1], quote_plus(whole, errors="replace")}
         forms |= {quote(whole, "", errors="replace"), quote(whole, errors="replace")}
-    return re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))) if forms else None
+    return re.compile("|".join(map(_anywhere, sorted(forms, key=len, reverse=True)))) if forms else None
+
+
+def _anywhere(form: str) -> str:
+    """A short secret may be the beginning of a longer word, such as an account's name; a long one is found anywhere."""
+    pattern = re.escape(form)
+    return pattern if len(form) >= LONG else rf"(?<![0-9A-Za-z]){pattern}(?![0-9A-Za-z])"
 
 
 _URL_SAFE = str.maketrans("+/", "-_")

@@ -88,6 +88,7 @@ def test_every_other_line_is_printed_there() -> None:
         "collector/sinks/stdout.py": "records as JSON",
         "cli/app.py": "the version, and a traceback that is escaped",
         "logs.py": "its formatters escape",
+        "standard_streams.py": "it passes on what others have made",
     }
     found = set()
     for path in CODE.rglob("*.py"):

@@ -50,6 +50,31 @@ def rows_with(dsn: str, text: str) -> list[str]:
         return [table for (table,), one in zip(tables, find, strict=True) if connection.execute(one).fetchone()]
 
 
+def test_what_dagster_finds_records_by_stays_as_it_is(
+    on_postgres: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A password may be a part of an account's name, or the name itself, which is a partition."""
+    monkeypatch.setenv("MARKETDATA_BRAIN_PASSWORD_X", "sample")
+    monkeypatch.setenv("MARKETDATA_BRAIN_PASSWORD_Y", "sample2")
+    accounts = dg.StaticPartitionsDefinition(["sample1", "sample2", "sample3"])
+
+    @dg.asset(partitions_def=accounts, backfill_policy=dg.BackfillPolicy.single_run())
+    def documents() -> dg.MaterializeResult:
+        return dg.MaterializeResult(metadata={"passwords": "sample, sample2", "accounts": "sample1"})
+
+    tags = {"dagster/asset_partition_range_start": "sample1", "dagster/asset_partition_range_end": "sample3"}
+    job = dg.Definitions([documents]).resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(instance=on_postgres, tags={**tags, "asked": "sample2"})
+    assert result.success
+    assert on_postgres.get_materialized_partitions(dg.AssetKey("documents")) == {"sample1", "sample2", "sample3"}
+    [run] = on_postgres.get_runs()
+    assert {name: run.tags[name] for name in (*tags, "asked")} == {**tags, "asked": "***"}
+    [event, *_] = on_postgres.fetch_materializations(dg.AssetKey("documents"), limit=3).records
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["passwords"].value == "***, ***"
+    assert event.asset_materialization.metadata["accounts"].value == "sample1"
+
+
 @pytest.mark.parametrize("limit", [0, 1])
 def test_nothing_that_a_step_says_is_stored_with_a_secret(
     on_postgres: dg.DagsterInstance, dsn: str, secret: str, limit: int
