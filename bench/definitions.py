@@ -49,11 +49,11 @@ def backfill_figure() -> Figure:
             stocks = [("sh600000", "浦发银行")]
             sample_bars.write_year(home / "bars", year, stocks, until=sample_bars.weekdays(year)[20])
         with LocalStack(settings, services=("postgres",)):
-            assert run_job(settings, "bars_repair", (FIRST, LAST)).success
+            assert run_job(settings, "bars_and_kline", (FIRST, LAST)).success
             taken = []
             for _ in range(ROUNDS):
                 started = time.perf_counter()
-                outcome = run_job(settings, "bars_repair", (FIRST, LAST))
+                outcome = run_job(settings, "bars_and_kline", (FIRST, LAST))
                 taken.append(time.perf_counter() - started)
                 assert outcome.success
                 assert outcome.metadata["stock_1min_qfq"]["rows"] == 0

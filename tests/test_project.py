@@ -17,7 +17,7 @@ import pytest
 import typer
 from psycopg.conninfo import conninfo_to_dict
 
-from marketdata_assets import resources
+from marketdata_assets import domains, resources
 from marketdata_assets.cli import app
 from marketdata_assets.cli.app import COMMANDS, Command, Group
 from marketdata_assets.definitions import defs, project_definitions
@@ -204,7 +204,7 @@ def test_definitions_load_without_environment_and_network(tmp_path: Path) -> Non
     assert loaded.startswith(f"{len(ASSETS)} ")
     jobs = {
         "bars",
-        "bars_repair",
+        "bars_and_kline",
         "bars_selected",
         "alphas",
         "alphas_import",
@@ -299,36 +299,47 @@ def test_checks_jobs_and_automation_are_all_there(repository: dg.RepositoryDefin
     running = dg.DefaultSensorStatus.RUNNING
     sensors = {sensor.name: sensor.default_status for sensor in repository.sensor_defs}
     own = (
-        "minute_bar_files_sensor",
-        "kline_behind_bars",
-        "brain_accounts_sensor",
-        "alpha_files_sensor",
+        "bars_files",
+        "bars_kline",
+        "alphas_accounts",
+        "alphas_files",
         "alphas_follow",
-        "reference_files_sensor",
-        "tick_files_sensor",
-        "exchange_captures_sensor",
-        "backfill_missing",
+        "reference_files",
+        "ticks_files",
+        "exchanges_captures",
+        "repair_backfills",
         "repair_selected",
-        "run_failure_alert",
-        "heartbeat",
-        "killed_runs",
-        *(f"{name}_sensor" for name in FLOWS),
+        "system_alert",
+        "system_heartbeat",
+        "system_killed_runs",
+        *(f"flows_{name}_files" for name in FLOWS),
     )
     assert sensors == dict.fromkeys(own, running)
-    zones = {schedule.name: schedule.execution_timezone for schedule in repository.schedule_defs}
-    by_utc = (
+    assert {schedule.name for schedule in repository.schedule_defs} == {
         "alphas_hourly",
         "alphas_daily",
         "alphas_rotation",
         "alphas_changes",
-        "alpha_records_daily",
-        "exchange_drain",
-        "exchange_hourly",
-    )
-    by_exchange = ["ticks_daily", "symbols_daily", "reference_daily", "housekeeping_daily", "backup_daily"]
-    by_exchange += [f"{name}_schedule" for name in FLOWS]
-    assert zones == dict.fromkeys(by_exchange, "Asia/Shanghai") | dict.fromkeys(by_utc, "UTC")
+        "alphas_records_daily",
+        "exchanges_drain",
+        "exchanges_hourly",
+        "ticks_daily",
+        "ticks_symbols_daily",
+        "reference_daily",
+        "system_housekeeping_daily",
+        "system_backup_daily",
+        *(f"flows_{name}_clock" for name in FLOWS),
+    }
+    assert {schedule.execution_timezone for schedule in repository.schedule_defs} == {"Asia/Shanghai"}
     assert all(one.default_status == dg.DefaultScheduleStatus.RUNNING for one in repository.schedule_defs)
+
+
+def test_sensors_and_schedules_are_named_and_tagged_by_their_domain(repository: dg.RepositoryDefinition) -> None:
+    known = {*domains.SERVERS, "repair", "system"}
+    for one in (*repository.sensor_defs, *repository.schedule_defs):
+        domain = one.name.partition("_")[0]
+        assert domain in known, one.name
+        assert one.tags["marketdata/domain"] == domain, one.name
 
 
 def test_every_setting_is_described_and_read_nowhere_else() -> None:
@@ -435,7 +446,7 @@ def test_password_never_reaches_events_or_metadata(
     with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance:
         for outcome, address in ((True, where), (False, where.replace(str(parts["port"]), "1"))):
             monkeypatch.setenv("MARKETDATA_POSTGRES_DSN", f"postgresql://postgres:{canary}@{address}")
-            job = repository.get_job("bars_repair")
+            job = repository.get_job("bars_and_kline")
             result = job.execute_in_process(instance=instance, partition_key="2014-01", raise_on_error=False)
             assert result.success is outcome
             run = instance.get_run_by_id(result.run_id)

@@ -50,7 +50,7 @@ def _load(settings: Settings, months: Sequence[str], force: bool) -> RunOutcome:
     """One run, over a range or over months that are none."""
     if len(month_ranges(months)) == 1:
         ops: dict[str, Any] = {"stock_1min_qfq": {"config": {"force": force}}}
-        return run_job(settings, "bars_repair", (months[0], months[-1]), ops)
+        return run_job(settings, "bars_and_kline", (months[0], months[-1]), ops)
     from marketdata_assets.defs.bars.assets import JOB, OP
     from marketdata_assets.defs.selection import config_of
 

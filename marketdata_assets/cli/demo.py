@@ -53,7 +53,7 @@ def demo(
         say(f"{len(written)} sample files written to {settings.bars_folder}" if written else "sample files are there")
         months = months_between(None)
         with output.bar("minute bars", quiet=as_json):
-            loaded = run_job(settings, "bars_repair", (months[0], months[-1]))
+            loaded = run_job(settings, "bars_and_kline", (months[0], months[-1]))
         if not as_json:
             bars.tell(loaded)
         imported = load_alphas(settings, quiet=as_json)

@@ -129,8 +129,8 @@ def test_run_of_a_killed_command_is_ended_by_a_sensor_however_far_it_was(
 ) -> None:
     root = running.settings.root
     with dg.DagsterInstance.get() as instance:
-        run = instance.create_run_for_job(defs().get_repository_def().get_job("bars_repair"))
-        other = instance.create_run_for_job(defs().get_repository_def().get_job("bars_repair"))
+        run = instance.create_run_for_job(defs().get_repository_def().get_job("bars_and_kline"))
+        other = instance.create_run_for_job(defs().get_repository_def().get_job("bars_and_kline"))
         if status != "NOT_STARTED":
             instance.report_engine_event("started", run)
             instance.run_storage.handle_run_event(run.run_id, _event(run, "PIPELINE_START"))
@@ -139,12 +139,12 @@ def test_run_of_a_killed_command_is_ended_by_a_sensor_however_far_it_was(
         (root / run_lock.FOLDER).mkdir(exist_ok=True)
         (root / run_lock.FOLDER / f"{run.run_id}.lock").touch()
         with run_lock.held(root, other.run_id), dg.build_sensor_context(instance) as context:
-            assert [run.run_id in {one.run_id for one in runs_that_load(instance, [], ["bars_repair"])}] == [
+            assert [run.run_id in {one.run_id for one in runs_that_load(instance, [], ["bars_and_kline"])}] == [
                 status != "CANCELING"
             ]
             said = killed_runs(context)
             assert isinstance(said, dg.SkipReason)
-            still = {one.run_id for one in runs_that_load(instance, [], ["bars_repair"])}
+            still = {one.run_id for one in runs_that_load(instance, [], ["bars_and_kline"])}
         assert (run.run_id in still, other.run_id in still) == (False, True)
         found = instance.get_run_by_id(run.run_id)
         assert found is not None

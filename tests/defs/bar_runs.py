@@ -50,7 +50,7 @@ class Warehouse(Database):
     instance: dg.DagsterInstance
 
     def run(
-        self, first: str, last: str | None = None, job: str = "bars_repair", ops: Mapping[str, Any] | None = None
+        self, first: str, last: str | None = None, job: str = "bars_and_kline", ops: Mapping[str, Any] | None = None
     ) -> dg.ExecuteInProcessResult:
         """Run a job for one month, or for those from `first` to `last`; a failed run is returned, not raised."""
         tags = range_tags(first, last) if last else None

@@ -56,7 +56,7 @@ def look(lab: Lab, sensor: dg.SensorDefinition, cursor: str | None = None):  # t
 
 def sync(lab: Lab) -> list[str]:
     """Let the accounts sensor do its work; the accounts that are partitions then."""
-    for request in look(lab, accounts.brain_accounts_sensor).dynamic_partitions_requests or []:
+    for request in look(lab, accounts.alphas_accounts).dynamic_partitions_requests or []:
         if isinstance(request, dg.AddDynamicPartitionsRequest):
             lab.instance.add_dynamic_partitions("brain_accounts", list(request.partition_keys))
         else:
@@ -76,7 +76,7 @@ def test_accounts_are_partitions_while_they_are_enabled_or_have_anything(lab: La
     lab.instance.report_runless_asset_event(dg.AssetMaterialization(REGULAR, partition=alpha_key("bb", "2024-01")))
     lab.accounts("dd", disabled=["bb"])
     assert sync(lab) == ["bb", "old", "dd"]
-    assert look(lab, accounts.brain_accounts_sensor).skip_message
+    assert look(lab, accounts.alphas_accounts).skip_message
 
 
 def test_broken_accounts_file_fails_the_tick_and_changes_nothing(lab: Lab) -> None:
@@ -84,7 +84,7 @@ def test_broken_accounts_file_fails_the_tick_and_changes_nothing(lab: Lab) -> No
     sync(lab)
     (lab.home / "brain" / "accounts.json").write_text("[")
     with pytest.raises(Exception, match="not JSON"):
-        look(lab, accounts.brain_accounts_sensor)
+        look(lab, accounts.alphas_accounts)
     assert accounts.known(lab.instance) == ["aa"]
 
 
@@ -156,33 +156,33 @@ def test_dropped_files_ask_for_their_months_once_and_make_the_account_a_partitio
     for month in MONTHS[:2]:
         for account in ("old", "new"):
             drop_slice(lab.root, account, month, [alpha("aaaaaaa", month)])
-    found = look(lab, automation.alpha_files_sensor)
+    found = look(lab, automation.alphas_files)
     assert ranges(found.run_requests) == [("new|2024-01", "old|2024-02")]
     [added] = found.dynamic_partitions_requests
     assert list(added.partition_keys) == ["new", "old"]
     lab.partitions("new", "old")
-    again = look(lab, automation.alpha_files_sensor, found.cursor)
+    again = look(lab, automation.alphas_files, found.cursor)
     assert not again.run_requests
     result = lab.run("new|2024-01", "old|2024-02", job="alphas_import")
     assert result.success, failures(result)
-    assert not look(lab, automation.alpha_files_sensor).run_requests
+    assert not look(lab, automation.alphas_files).run_requests
 
 
 def test_file_still_being_written_is_waited_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARKETDATA_ALPHAS_QUIET_SECONDS", "30")
     drop_slice(lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01")], age=1000)
-    found = look(lab, automation.alpha_files_sensor)
+    found = look(lab, automation.alphas_files)
     assert not found.run_requests
     assert "1 months are still being written" in (found.skip_message or "")
     monkeypatch.setenv("MARKETDATA_ALPHAS_QUIET_SECONDS", "0")
-    assert ranges(look(lab, automation.alpha_files_sensor, found.cursor).run_requests) == [("old|2024-01",) * 2]
+    assert ranges(look(lab, automation.alphas_files, found.cursor).run_requests) == [("old|2024-01",) * 2]
 
 
 def test_files_that_no_run_reads_are_named_by_the_sensor(lab: Lab) -> None:
     drop_slice(lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01")]).with_suffix(".JSON.txt").touch()
     lab.partitions("old")
     assert lab.run("old|2024-01", job="alphas_import").success
-    found = look(lab, automation.alpha_files_sensor)
+    found = look(lab, automation.alphas_files)
     assert "not read: 1 file: 1 not taken (old/primeval_data" in (found.skip_message or "")
 
 
@@ -194,10 +194,10 @@ def test_files_of_a_month_that_a_run_works_on_are_looked_at_later(lab: Lab) -> N
         tags=range_tags("old|2024-01", "old|2024-01"),
         status=dg.DagsterRunStatus.STARTED,
     )
-    busy = look(lab, automation.alpha_files_sensor)
+    busy = look(lab, automation.alphas_files)
     assert "a run for these months is in progress" in (busy.skip_message or "")
     lab.instance.delete_run(run.run_id)
-    assert ranges(look(lab, automation.alpha_files_sensor, busy.cursor).run_requests) == [("old|2024-01",) * 2]
+    assert ranges(look(lab, automation.alphas_files, busy.cursor).run_requests) == [("old|2024-01",) * 2]
 
 
 # Each asset behind the one before it.
@@ -286,6 +286,6 @@ def test_nothing_that_runs_by_itself_asks_the_api_without_credentials(lab: Lab) 
     sync(lab)
     for schedule in (automation.alphas_hourly, automation.alphas_daily, automation.alphas_rotation):
         assert scheduled(lab, schedule)[0] == []
-    [(first, last)] = ranges(look(lab, automation.alpha_files_sensor).run_requests)
+    [(first, last)] = ranges(look(lab, automation.alphas_files).run_requests)
     assert lab.run(first, last, job="alphas_import").success
     assert lab.brain.requests == 0

@@ -86,7 +86,7 @@ def tick(lab: Lab) -> Any:
         ) as context,
     ):
         patch.setattr(dg.ScheduleEvaluationContext, "instance", lab.instance)
-        return automation.alpha_records_daily.evaluate_tick(context)
+        return automation.alphas_records_daily.evaluate_tick(context)
 
 
 def test_the_schedule_requests_months_with_new_and_changed_alphas_only(loaded: Lab) -> None:

@@ -6,7 +6,7 @@ from bar_runs import KLINE, Warehouse, deliver, repository
 from plain_kline import KLINE_QUERY, expected_kline
 
 from marketdata_assets.bars.ingest import ingest
-from marketdata_assets.defs.bars.automation import kline_behind_bars
+from marketdata_assets.defs.bars.automation import bars_kline
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.partitions import RANGE_END, RANGE_START
 from marketdata_assets.resources import Postgres
@@ -17,7 +17,7 @@ def tick(warehouse: Warehouse) -> dict[tuple[str, str], str | None]:
     with dg.build_sensor_context(
         instance=warehouse.instance, repository_def=repository(), resources={"postgres": Postgres()}
     ) as context:
-        found = kline_behind_bars.evaluate_tick(context)
+        found = bars_kline.evaluate_tick(context)
     assert bool(found.run_requests) != bool(found.skip_message)
     return {(one.tags[RANGE_START], one.tags[RANGE_END]): one.run_key for one in found.run_requests or []}
 
@@ -59,7 +59,7 @@ def test_every_month_that_a_redelivery_touched_is_requested(warehouse: Warehouse
     assert list(tick(warehouse)) == [("2014-01", "2014-03")]
 
 
-@pytest.mark.parametrize("job", ["bars", "bars_repair", "kline"])
+@pytest.mark.parametrize("job", ["bars", "bars_and_kline", "kline"])
 def test_nothing_is_requested_while_a_run_is_in_progress(warehouse: Warehouse, job: str) -> None:
     deliver(warehouse.folder, 2014, [3])
     load(warehouse, "2014-03")

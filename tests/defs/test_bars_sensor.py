@@ -9,7 +9,7 @@ import pytest
 from bar_runs import ALL_YEAR, BARS, Warehouse, aged, deliver, failures, repository, write_zip
 
 from marketdata_assets.defs.bars import automation
-from marketdata_assets.defs.bars.automation import minute_bar_files_sensor
+from marketdata_assets.defs.bars.automation import bars_files
 from marketdata_assets.partitions import BAR_MONTHS, RANGE_END, RANGE_START
 from marketdata_assets.resources import BarFiles, Postgres
 from marketdata_demo import sample_bars
@@ -24,7 +24,7 @@ def evaluate(warehouse: Warehouse, cursor: str | None) -> dg._core.definitions.s
         repository_def=repository(),
         resources={"postgres": Postgres(), "bar_files": BarFiles()},
     ) as context:
-        return minute_bar_files_sensor.evaluate_tick(context)
+        return bars_files.evaluate_tick(context)
 
 
 def tick(warehouse: Warehouse, cursor: str | None = None) -> Tick:

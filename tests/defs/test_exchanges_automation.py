@@ -19,9 +19,9 @@ from marketdata_assets.collector.jetstream.claim import claim
 from marketdata_assets.collector.jetstream.stream import connected, ensure
 from marketdata_assets.defs.exchanges.automation import (
     days_job,
-    exchange_captures_sensor,
-    exchange_drain,
-    exchange_hourly,
+    exchanges_captures,
+    exchanges_drain,
+    exchanges_hourly,
     tables_job,
 )
 from marketdata_assets.defs.exchanges.days import DAYS_JOB, TABLES_JOB, TABLES_STEP
@@ -58,7 +58,7 @@ def sensed(floor: Floor, cursor: str | None = None) -> tuple[list[list[str]], st
     with dg.build_sensor_context(
         instance=floor.instance, cursor=cursor, repository_def=repository(), resources=RESOURCES
     ) as context:
-        said = exchange_captures_sensor.evaluate_tick(context)
+        said = exchanges_captures.evaluate_tick(context)
     configs = [request.run_config["ops"][TABLES_STEP]["config"] for request in said.run_requests or ()]
     assert all(config["stream"] is False for config in configs)
     files = [[Path(name).name for name in config["files"]] for config in configs]
@@ -77,7 +77,7 @@ def scheduled(floor: Floor, schedule: dg.ScheduleDefinition) -> Any:
 
 def hourly(floor: Floor) -> list[tuple[str, ...]] | str:
     """The ranges of days that the schedule asks for, or why it asks for none."""
-    said = scheduled(floor, exchange_hourly)
+    said = scheduled(floor, exchanges_hourly)
     if not said.run_requests:
         return str(said.skip_message)
     return [tuple(request.tags[name] for name in range_tags("", "")) for request in said.run_requests]
@@ -85,7 +85,7 @@ def hourly(floor: Floor) -> list[tuple[str, ...]] | str:
 
 def why_not(floor: Floor) -> str:
     """Why the stream is not drained."""
-    said = scheduled(floor, exchange_drain)
+    said = scheduled(floor, exchanges_drain)
     assert not said.run_requests
     return str(said.skip_message)
 
@@ -196,7 +196,7 @@ def test_stream_is_drained_only_when_something_waits(floor: Floor, nats_url: str
     asyncio.run(publish(0))
     assert why_not(floor) == "no pending messages in the stream"
     asyncio.run(publish(2))
-    [request] = scheduled(floor, exchange_drain).run_requests
+    [request] = scheduled(floor, exchanges_drain).run_requests
     assert request.run_config["ops"][TABLES_STEP]["config"] == {"stream": True, "captures": False}
     assert request.tags[PRIORITY_TAG] == "1"
     begun(floor, TABLES_JOB, {})
@@ -211,7 +211,7 @@ def test_schedule_leaves_the_stream_to_a_drain_service_and_records_what_that_loa
         async with connected(nats_url) as client, claim(client, claim_of("MARKET"), "marketdata drain --follow"):
             assert "the stream is drained by marketdata drain --follow" in await asyncio.to_thread(why_not, floor)
             insert_records(floor.client, [trade(1, NOON)])
-            [request] = (await asyncio.to_thread(scheduled, floor, exchange_drain)).run_requests or ()
+            [request] = (await asyncio.to_thread(scheduled, floor, exchanges_drain)).run_requests or ()
             assert request.run_config["ops"][TABLES_STEP]["config"] == {"stream": False, "captures": False}
 
     asyncio.run(beside_a_drain())
@@ -219,6 +219,6 @@ def test_schedule_leaves_the_stream_to_a_drain_service_and_records_what_that_loa
 
 def test_what_runs_by_itself_is_switched_on(floor: Floor) -> None:
     running = dg.DefaultScheduleStatus.RUNNING
-    assert exchange_drain.default_status == exchange_hourly.default_status == running
-    assert exchange_captures_sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    assert exchanges_drain.default_status == exchanges_hourly.default_status == running
+    assert exchanges_captures.default_status == dg.DefaultSensorStatus.RUNNING
     assert {tables_job.name, days_job.name} <= {job.name for job in repository().get_all_jobs()}

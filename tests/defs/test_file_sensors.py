@@ -10,12 +10,12 @@ from marketdata_assets import resources
 from marketdata_assets.settings import Settings
 
 SENSORS = {
-    "bars_dir": "minute_bar_files_sensor",
-    "alphas_dir": "alpha_files_sensor",
-    "ticks_dir": "tick_files_sensor",
-    "reference_dir": "reference_files_sensor",
-    "captures_dir": "exchange_captures_sensor",
-    "flows_data": "stock_daily_sensor",
+    "bars_dir": "bars_files",
+    "alphas_dir": "alphas_files",
+    "ticks_dir": "ticks_files",
+    "reference_dir": "reference_files",
+    "captures_dir": "exchanges_captures",
+    "flows_data": "flows_stock_daily_files",
 }
 NOT_DROPPED = {"flows_dir", "backup_dir"}
 """Definitions that a person writes, and what the project writes itself."""

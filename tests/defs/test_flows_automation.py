@@ -24,7 +24,7 @@ ROW = "symbol,day,close\n{},2024-01-02,1.5\n"
 def tick(mill: Mill, name: str = "closes", cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:
     """One look of the flow's sensor."""
     repository = mill.repository()
-    sensor = repository.get_sensor_def(f"{name}_sensor")
+    sensor = repository.get_sensor_def(f"flows_{name}_files")
     context = dg.build_sensor_context(
         mill.instance, cursor, resources={"postgres": Postgres(), "flow_files": FlowFiles()}
     )
@@ -63,7 +63,7 @@ def test_file_that_is_still_written_is_waited_for(mill: Mill, monkeypatch: pytes
     now = time.time_ns()
     monkeypatch.setattr(automation.time, "time_ns", lambda: now)
     mill.deliver("a.csv", ROW.format("AAA"), "prices", age_seconds=-8 * 3600)  # by a clock in another time zone
-    sensor = mill.repository().get_sensor_def("closes_sensor")
+    sensor = mill.repository().get_sensor_def("flows_closes_files")
 
     def evaluate(cursor: str | None) -> SensorExecutionData:
         resources = {"postgres": Postgres(), "flow_files": FlowFiles()}
@@ -137,7 +137,7 @@ def test_files_that_are_partitions_are_made_known(mill: Mill) -> None:
 def test_schedule_asks_only_when_something_is_behind(mill: Mill, tmp_path: Path) -> None:
     mill.declare("closes", WATCHED)
     mill.deliver("a.csv", ROW.format("AAA"), "prices")
-    schedule = mill.repository().get_schedule_def("closes_schedule")
+    schedule = mill.repository().get_schedule_def("flows_closes_clock")
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 18 * * *", "UTC")
     resources = {"postgres": Postgres(), "flow_files": FlowFiles()}
     with (
@@ -158,7 +158,7 @@ def test_a_file_that_grows_during_a_scheduled_run_is_left_out(
     mill.declare("closes", WATCHED + f"  partitions: {partitions}\n")
     mill.deliver("a.csv", ROW.format("AAA"), "prices")
     mill.deliver("b.csv", ROW.format("BBB"), "prices")
-    schedule = mill.repository().get_schedule_def("closes_schedule")
+    schedule = mill.repository().get_schedule_def("flows_closes_clock")
     resources = {"postgres": Postgres(), "flow_files": FlowFiles()}
     with (
         dg.DagsterInstance.local_temp(str(tmp_path)) as on_disk,

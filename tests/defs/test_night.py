@@ -111,7 +111,7 @@ def test_months_that_landed_and_were_never_marked_are_run_and_cost_nothing(wareh
     deliver(warehouse.folder, 2014, [3, 4])
     ingest(warehouse.dsn, warehouse.folder, ["2014-03", "2014-04"], run_id="x", fanout=Fanout(1))
     found = night(warehouse.instance)
-    assert ("bars_repair", "2014-01", "2014-12") in asked(found)
+    assert ("bars_and_kline", "2014-01", "2014-12") in asked(found)
     carried_out(warehouse.instance, found)
     assert {"2014-03", "2014-04"} <= warehouse.materialized(BARS) & warehouse.materialized(KLINE)
     assert asked(night(warehouse.instance)) == set()
@@ -121,9 +121,9 @@ def test_months_of_a_run_that_was_killed_after_all_had_landed_are_shown_as_they_
     deliver(warehouse.folder, 2014, [3])
     assert warehouse.run("2014-01", "2014-12").success
     assert asked(night(warehouse.instance)) == set()
-    killed(warehouse.instance, "bars_repair", range_tags("2014-02", "2014-05"))
+    killed(warehouse.instance, "bars_and_kline", range_tags("2014-02", "2014-05"))
     found = night(warehouse.instance)
-    assert asked(found) == {("bars_repair", "2014-02", "2014-05")}
+    assert asked(found) == {("bars_and_kline", "2014-02", "2014-05")}
     assert {one.tags[TAG] for one in found.run_requests or []} == {night_of(dt.datetime.now(dt.UTC))}
     carried_out(warehouse.instance, found)
     assert asked(night(warehouse.instance)) == set()
@@ -132,7 +132,7 @@ def test_months_of_a_run_that_was_killed_after_all_had_landed_are_shown_as_they_
 def test_each_domain_is_seen_once_a_night(warehouse: Warehouse) -> None:
     deliver(warehouse.folder, 2014, [3])
     first = night(warehouse.instance)
-    assert asked(first) == {("bars_repair", "2014-01", "2014-12")}
+    assert asked(first) == {("bars_and_kline", "2014-01", "2014-12")}
     again = night(warehouse.instance, first.cursor)
     assert asked(again) == set()
 
@@ -143,7 +143,7 @@ def test_a_first_start_has_missed_no_night(warehouse: Warehouse) -> None:
     assert (started.run_requests, "from the next night on" in started.skip_message) == ([], True)
     assert check(warehouse.instance, started.cursor).run_requests == []
     unknown = without(evening(warehouse.instance), "bars")  # as a flow that was declared today
-    assert "bars_repair" not in {one.job_name for one in night(warehouse.instance, unknown).run_requests}
+    assert "bars_and_kline" not in {one.job_name for one in night(warehouse.instance, unknown).run_requests}
 
 
 def growing(instance: dg.DagsterInstance, grow: Callable[[], object]) -> Night:
@@ -163,7 +163,7 @@ def test_bars_that_are_still_written_are_left_out_at_night(
     for year in (2012, 2014):
         deliver(warehouse.folder, year, [3])
     found = growing(warehouse.instance, lambda: deliver(warehouse.folder, 2014, [3, 4], age_seconds=1))
-    assert asked(found) == {("bars_repair", "2012-01", "2012-12")}
+    assert asked(found) == {("bars_and_kline", "2012-01", "2012-12")}
     assert "still being written: 2014" in found.skip_message or "bars" in found.checked()
     found = growing(warehouse.instance, lambda: (warehouse.folder / "new.csv").write_text("", "utf-8"))
     assert asked(found) == set()  # a file without a year may be of any month
@@ -244,7 +244,7 @@ def test_domain_that_is_worked_on_or_away_is_seen_later_and_hides_no_other(
     assert "ticks: ClickHouse" in (busy.skip_message or "")
     warehouse.instance.report_run_failed(run)
     found = night(warehouse.instance, busy.cursor)
-    assert asked(found) == {("bars_repair", "2014-01", "2014-12")}
+    assert asked(found) == {("bars_and_kline", "2014-01", "2014-12")}
     assert {"bars", "flow stock_daily"} <= found.checked()
     assert not {"ticks", "exchanges", "alphas"} & found.checked()
 
@@ -318,13 +318,13 @@ def test_what_any_run_is_loading_is_not_requested_again_and_the_rest_is(warehous
     warehouse.in_progress("adjust_factors", "2016-03")
     first = night(warehouse.instance)
     assert asked(first) == {
-        ("bars_repair", "2014-01", "2014-02"),
-        ("bars_repair", "2014-04", "2014-12"),
-        ("bars_repair", "2016-01", "2016-12"),
+        ("bars_and_kline", "2014-01", "2014-02"),
+        ("bars_and_kline", "2014-04", "2014-12"),
+        ("bars_and_kline", "2016-01", "2016-12"),
     }
     assert "bars" not in first.checked()
     warehouse.instance.report_run_failed(run)
     second = night(warehouse.instance, first.cursor)
     # The backfill of the others may not have started its runs yet.
-    assert asked(second) == {("bars_repair", "2014-03", "2014-03")}
+    assert asked(second) == {("bars_and_kline", "2014-03", "2014-03")}
     assert "bars" in second.checked()

@@ -12,7 +12,7 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import BadSettings, Settings
 
 COMMON_JOBS = {"backup", "housekeeping", "__ASSET_JOB"}
-COMMON_SENSORS = {"backfill_missing", "repair_selected", "heartbeat", "killed_runs", "run_failure_alert"}
+COMMON_SENSORS = {"repair_backfills", "repair_selected", "system_heartbeat", "system_killed_runs", "system_alert"}
 SERVERS = {
     "bars": ["postgres"],
     "flows": ["postgres"],
@@ -51,9 +51,9 @@ def test_only_assets_of_the_domain_are_loaded(name: str, monkeypatch: pytest.Mon
 
 def test_jobs_and_sensors_of_other_domains_are_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     bars = repository(monkeypatch, "bars")
-    assert {*bars.job_names} - COMMON_JOBS == {"bars", "bars_repair", "bars_selected", "kline"}
-    assert {one.name for one in bars.sensor_defs} - COMMON_SENSORS == {"minute_bar_files_sensor", "kline_behind_bars"}
-    assert {one.name for one in bars.schedule_defs} == {"backup_daily", "housekeeping_daily"}
+    assert {*bars.job_names} - COMMON_JOBS == {"bars", "bars_and_kline", "bars_selected", "kline"}
+    assert {one.name for one in bars.sensor_defs} - COMMON_SENSORS == {"bars_files", "bars_kline"}
+    assert {one.name for one in bars.schedule_defs} == {"system_backup_daily", "system_housekeeping_daily"}
 
 
 def test_all_of_them_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

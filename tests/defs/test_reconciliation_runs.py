@@ -26,7 +26,7 @@ def test_changed_values_are_objected_to_and_compared_again_when_a_source_is_load
     monkeypatch.setenv("MARKETDATA_BARS_DIR", str(tmp_path / "bars"))
     sample_bars.write_year(tmp_path / "bars", LAST.year, sample_reconciliation.STOCKS[1:2], until=LAST)
     sample_reconciliation.write(tmp_path / "bars", mill.data / "stock_daily", 20)
-    for job, tags in (("bars_repair", MONTHS), ("flow_stock_daily", range_tags("2026-03", "2026-03"))):
+    for job, tags in (("bars_and_kline", MONTHS), ("flow_stock_daily", range_tags("2026-03", "2026-03"))):
         result = execute(mill.instance, job, {}, tags)
         assert result.success, failures(result)
     assert asked(mill) == [MONTHS], "the flow has rows of both months"
@@ -36,5 +36,5 @@ def test_changed_values_are_objected_to_and_compared_again_when_a_source_is_load
     assert (verdict.passed, verdict.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert verdict.metadata["objections"].value == 2, "without factors, volume and turnover of one stock"
     assert asked(mill) == []
-    execute(mill.instance, "bars_repair", {}, range_tags("2026-03", "2026-03"))
+    execute(mill.instance, "bars_and_kline", {}, range_tags("2026-03", "2026-03"))
     assert asked(mill) == [range_tags("2026-03", "2026-03")]

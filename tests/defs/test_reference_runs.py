@@ -206,7 +206,7 @@ def test_after_the_end_of_the_librarys_calendar_everything_works(desk: Desk, tod
         assert calendar.is_provisional(dt.date(2027, 6, 1))
         day = dt.date.fromisoformat(today)
         market(desk, calendar.trading_days(Days(day - dt.timedelta(days=70), day)), ["600000.SH"])
-        for one in (automation.reference_daily, ticks.ticks_daily, ticks.symbols_daily):
+        for one in (automation.reference_daily, ticks.ticks_daily, ticks.ticks_symbols_daily):
             assert scheduled(desk, one, evening_of).run_requests, one.name
         months = [f"{day - dt.timedelta(days=31):%Y-%m}", f"{day:%Y-%m}"]
         assert load(desk, *months).success
@@ -252,4 +252,4 @@ def tick(desk: Desk, cursor: str | None) -> Any:
     with dg.build_sensor_context(
         instance=desk.instance, repository_def=repository(), cursor=cursor, resources=has
     ) as context:
-        return repository().get_sensor_def("reference_files_sensor").evaluate_tick(context)
+        return repository().get_sensor_def("reference_files").evaluate_tick(context)

@@ -46,7 +46,7 @@ def look(desk: Desk, cursor: str | None = None) -> Any:
     with dg.build_sensor_context(
         instance=desk.instance, cursor=cursor, repository_def=repository(), resources=RESOURCES
     ) as context:
-        return automation.tick_files_sensor.evaluate_tick(context)
+        return automation.ticks_files.evaluate_tick(context)
 
 
 def wanted(request: dg.RunRequest) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def test_nothing_is_asked_over_the_network_that_nobody_set_up(desk: Desk, tmp_pa
     desk.stocks(*SYMBOLS)
     desk.partitions(*SYMBOLS)
     day = evening(sessions(MONTH)[4])
-    for schedule in (automation.ticks_daily, automation.symbols_daily):
+    for schedule in (automation.ticks_daily, automation.ticks_symbols_daily):
         found = scheduled(desk, schedule, day)
         assert not found.run_requests, schedule.name
     assert "TUSHARE_TOKEN" in (scheduled(desk, automation.ticks_daily, day).skip_message or "")
@@ -139,10 +139,10 @@ def test_run_over_another_month_is_in_nobodys_way(desk: Desk) -> None:
 
 def test_list_of_symbols_is_read_anew_when_there_is_one(desk: Desk, tmp_path: Path) -> None:
     morning = evening(sessions(MONTH)[4], 8)
-    assert not scheduled(desk, automation.symbols_daily, morning).run_requests
+    assert not scheduled(desk, automation.ticks_symbols_daily, morning).run_requests
     (tmp_path / "symbols.csv").write_text("symbol\n600000.SH\n")
     desk.patch.setenv("MARKETDATA_TICKS_SYMBOLS", str(tmp_path / "symbols.csv"))
-    assert scheduled(desk, automation.symbols_daily, morning).run_requests
+    assert scheduled(desk, automation.ticks_symbols_daily, morning).run_requests
     assert desk.registry().success
     assert symbols.known(desk.instance) == ["600000.SH"]
 

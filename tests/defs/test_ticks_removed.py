@@ -25,7 +25,7 @@ def remove(desk: Desk, *names: str) -> None:
 def look(desk: Desk) -> Any:
     resources = {"clickhouse": ClickHouse(), "ticks": Ticks()}
     with dg.build_sensor_context(instance=desk.instance, repository_def=repository(), resources=resources) as context:
-        return automation.tick_files_sensor.evaluate_tick(context)
+        return automation.ticks_files.evaluate_tick(context)
 
 
 def test_a_removed_symbol_is_no_partition_and_is_not_due_at_night(desk: Desk) -> None:

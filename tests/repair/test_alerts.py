@@ -28,7 +28,7 @@ from dagster._core.test_utils import instance_for_test
 from dagster._utils.error import SerializableErrorInfo
 
 from marketdata_assets.alerts import Alert, AlertNotSent, BadAlertAddress, mail, post
-from marketdata_assets.defs.repair.alert import heartbeat, run_failure_alert
+from marketdata_assets.defs.repair.alert import heartbeat, system_alert
 from marketdata_assets.resources import ClickHouse
 from marketdata_assets.ticks import tables
 from marketdata_demo.servers.loopback import LoopbackServer
@@ -64,7 +64,7 @@ def broken() -> None:
 
 @dg.definitions
 def repository() -> dg.Definitions:
-    return dg.Definitions(assets=[broken], sensors=[run_failure_alert])
+    return dg.Definitions(assets=[broken], sensors=[system_alert])
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def tick(instance: dg.DagsterInstance, cursor: str | None) -> str | None:
     with dg.build_sensor_context(
         instance=instance, repository_def=found, cursor=cursor, resources=resources
     ) as context:
-        run_failure_alert.evaluate_tick(context)
+        system_alert.evaluate_tick(context)
         return context.cursor
 
 

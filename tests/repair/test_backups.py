@@ -58,7 +58,7 @@ def test_job_fails_with_the_cause_and_keeps_what_is_there(
 
 def test_schedule_skips_until_a_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MARKETDATA_BACKUP_DIR", raising=False)
-    skipped = housekeeping.backup_daily(dg.build_schedule_context())
+    skipped = housekeeping.system_backup_daily(dg.build_schedule_context())
     assert "MARKETDATA_BACKUP_DIR" in str(skipped.skip_message)
     monkeypatch.setenv("MARKETDATA_BACKUP_DIR", str(tmp_path))
-    assert isinstance(housekeeping.backup_daily(dg.build_schedule_context()), dg.RunRequest)
+    assert isinstance(housekeeping.system_backup_daily(dg.build_schedule_context()), dg.RunRequest)

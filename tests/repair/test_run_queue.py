@@ -58,9 +58,17 @@ def started_next(instance: dg.DagsterInstance) -> list[str]:
 
 
 def test_drain_starts_at_once_beside_all_loads_of_the_past_that_there_may_be(instance: dg.DagsterInstance) -> None:
-    for job in (TICKS, TICKS, "bars_repair", "bars_repair", "alphas_import", "alphas_import", *["alpha_records"] * 2):
+    for job in (
+        TICKS,
+        TICKS,
+        "bars_and_kline",
+        "bars_and_kline",
+        "alphas_import",
+        "alphas_import",
+        *["alpha_records"] * 2,
+    ):
         add(instance, job, STARTED, LAST_IN_QUEUE)
-    waiting = [add(instance, job, QUEUED, LAST_IN_QUEUE) for job in (TICKS, "bars_repair", "alphas_import")]
+    waiting = [add(instance, job, QUEUED, LAST_IN_QUEUE) for job in (TICKS, "bars_and_kline", "alphas_import")]
     assert started_next(instance) == [], "all pools of the past are full"
     drain = add(instance, DRAIN, QUEUED, FIRST_IN_QUEUE)
     assert started_next(instance) == [drain], "it came last, and is the only one to start"
@@ -78,7 +86,7 @@ def test_drain_does_not_wait_for_loads_into_the_same_server(instance: dg.Dagster
         add(instance, TICKS, STARTED)
     blocked = add(instance, TICKS, QUEUED)
     drain = add(instance, DRAIN, QUEUED, FIRST_IN_QUEUE)
-    bars = add(instance, "bars_repair", QUEUED, LAST_IN_QUEUE)
+    bars = add(instance, "bars_and_kline", QUEUED, LAST_IN_QUEUE)
     started = started_next(instance)
     assert (started[0], set(started)) == (drain, {drain, bars})
     assert blocked not in started, "two runs of ticks are enough for ClickHouse"

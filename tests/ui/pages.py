@@ -9,7 +9,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 LOCATION = "/locations/marketdata_assets"
 OVER_ALL = {
-    "/overview/timeline": "bars_repair",
+    "/overview/timeline": "bars_and_kline",
     "/runs": "ticks_selected",
     "/assets": "alpha_files",
     "/asset-groups": "exchanges",

@@ -58,7 +58,7 @@ def _start(chromium: Browser) -> None:
 
 def _timeline(chromium: Browser) -> None:
     chromium.open("/overview/timeline")
-    chromium.until(lambda: "bars_repair" in chromium.text().splitlines(), "the runs of the demo")
+    chromium.until(lambda: "bars_and_kline" in chromium.text().splitlines(), "the runs of the demo")
 
 
 def _backfill(chromium: Browser) -> None:

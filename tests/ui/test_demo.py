@@ -53,20 +53,27 @@ DAILY_FILES = 100
 OF_EARLIER_YEARS = sample_bars.STOCKS[:1]
 FLOWS = ("stock_daily", "stock_daily_indicators")
 SWITCHED = {
-    *("minute_bar_files_sensor", "kline_behind_bars", "alphas_hourly", "alphas_daily", "alphas_rotation"),
-    *("alphas_changes", "alpha_records_daily"),
-    *("alpha_files_sensor", "alphas_follow", "brain_accounts_sensor", "tick_files_sensor", "ticks_daily"),
+    *("bars_files", "bars_kline", "alphas_hourly", "alphas_daily", "alphas_rotation"),
+    *("alphas_changes", "alphas_records_daily"),
+    *("alphas_files", "alphas_follow", "alphas_accounts", "ticks_files", "ticks_daily"),
     *(
-        "symbols_daily",
+        "ticks_symbols_daily",
         "reference_daily",
-        "reference_files_sensor",
-        "exchange_captures_sensor",
-        "exchange_drain",
-        "exchange_hourly",
+        "reference_files",
+        "exchanges_captures",
+        "exchanges_drain",
+        "exchanges_hourly",
     ),
-    *(f"{flow}_{what}" for flow in FLOWS for what in ("sensor", "schedule")),
+    *(f"flows_{flow}_{what}" for flow in FLOWS for what in ("files", "clock")),
     "repair_selected",
-    *("backfill_missing", "housekeeping_daily", "backup_daily", "run_failure_alert", "heartbeat", "killed_runs"),
+    *(
+        "repair_backfills",
+        "system_housekeeping_daily",
+        "system_backup_daily",
+        "system_alert",
+        "system_heartbeat",
+        "system_killed_runs",
+    ),
 }
 LAUNCHED_SECONDS = 180
 DRAWN = ("alpha_summary", "exchange_gaps", "exchange_ohlcv_1m", "exchange_trades", KLINE, "tick_data")
@@ -308,7 +315,7 @@ def test_pages_over_all_assets_open_without_complaint(quiet: Browser, path: str,
 
 def test_timeline_has_the_runs_that_filled_the_demo(quiet: Browser) -> None:
     quiet.open("/overview/timeline")
-    jobs = {"bars_repair", "alphas", "symbols", "ticks_selected", "exchange_tables", "exchange_days"}
+    jobs = {"bars_and_kline", "alphas", "symbols", "ticks_selected", "exchange_tables", "exchange_days"}
     quiet.until(lambda: jobs <= set(quiet.text().splitlines()), f"runs of {jobs}")
 
 

@@ -45,7 +45,7 @@ def missing(present: Iterable[str], wanted: Iterable[str]) -> list[str]:
     minimum_interval_seconds=30,
     description="Synchronises the account partitions with the accounts file and the folders of the archive.",
 )
-def brain_accounts_sensor(
+def alphas_accounts(
     context: dg.SensorEvaluationContext, brain: Brain, alphas_dir: AlphaFiles
 ) -> dg.SensorResult | dg.SkipReason:
     added, removed = changes(context.instance, brain, alphas_dir)

@@ -17,7 +17,7 @@ from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
 from marketdata_assets.defs.alphas import accounts, assets
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import range_requests, run_key, runs_that_load, schedule, sensor
+from marketdata_assets.defs.runs import DOMAIN, range_requests, run_key, runs_that_load, schedule, sensor
 from marketdata_assets.defs.selection import config_of
 from marketdata_assets.loading.file_ledger import summary
 from marketdata_assets.loading.states import State
@@ -83,7 +83,7 @@ def _schedule(
 ) -> dg.ScheduleDefinition:
     """Fetch the pairs that `choose` names, but for those of runs in progress: slow fetches must not pile up."""
 
-    @schedule(name=name, job=alphas_job, cron_schedule=cron, execution_timezone="UTC", description=description)
+    @schedule(name=name, job=alphas_job, cron_schedule=cron, description=description)
     def fetch(context: dg.ScheduleEvaluationContext, brain: Brain) -> list[dg.RunRequest] | dg.SkipReason:
         ready = brain.ready()
         pairs = choose(context, [account for account in accounts.known(context.instance) if account in ready])
@@ -125,14 +125,14 @@ alphas_hourly = _schedule(
 )
 alphas_daily = _schedule(
     "alphas_daily",
-    "37 1 * * *",
+    "37 9 * * *",
     "Every day: the current month and the two before it again, to find alphas that have changed.",
     _newest_months(RECENT),
     REFETCH,
 )
 alphas_rotation = _schedule(
     "alphas_rotation",
-    "37 4 * * *",
+    "37 12 * * *",
     "Every day: a few older months again, those never fetched first, then those fetched longest ago.",
     _rotation,
     REFETCH,
@@ -140,13 +140,12 @@ alphas_rotation = _schedule(
 
 
 @schedule(
-    name="alpha_records_daily",
+    name="alphas_records_daily",
     job=alpha_records_job,
-    cron_schedule="17 5 * * *",
-    execution_timezone="UTC",
+    cron_schedule="17 13 * * *",
     description="Every day: record sets of alphas that are new or have changed, those of the newest months first.",
 )
-def alpha_records_daily(
+def alphas_records_daily(
     context: dg.ScheduleEvaluationContext, brain: Brain, mongo: Mongo
 ) -> list[dg.RunRequest] | dg.SkipReason:
     from marketdata_assets.alphas.fetch_records import due_pairs
@@ -167,7 +166,7 @@ def alpha_records_daily(
     minimum_interval_seconds=60,
     description="New or changed files in the alphas folder: a run for each rectangle of changed months and accounts.",
 )
-def alpha_files_sensor(
+def alphas_files(
     context: dg.SensorEvaluationContext, mongo: Mongo, alphas_dir: AlphaFiles
 ) -> dg.SensorResult | dg.SkipReason:
     from marketdata_assets.alphas.status import outdated_pairs
@@ -206,6 +205,7 @@ alphas_follow = dg.AutomationConditionSensorDefinition(
     target=dg.AssetSelection.assets(*REST),
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=30,
+    tags={DOMAIN: "alphas"},
     description="Packages fetched months, imports changed packages and updates the summary.",
 )
 

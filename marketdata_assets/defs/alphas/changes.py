@@ -75,7 +75,6 @@ def changes_job() -> None:
     name="alphas_changes",
     job=changes_job,
     cron_schedule="27 */6 * * *",
-    execution_timezone="UTC",
     description="Every six hours: alphas of all months that were submitted, or changed since the last run.",
 )
 def alphas_changes(context: dg.ScheduleEvaluationContext, brain: Brain) -> dg.RunRequest | dg.SkipReason:

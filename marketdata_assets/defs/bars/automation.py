@@ -20,7 +20,7 @@ from marketdata_assets.partitions import BAR_MONTHS, joined, overlap
 from marketdata_assets.resources import BarFiles, NoServer, Postgres
 from marketdata_assets.stores.postgres import connect
 
-JOB = "bars_repair"
+JOB = "bars_and_kline"
 JOBS = (JOB, assets.JOB, "bars", "kline")
 MOST_RANGES = 20  # of a backfill, which starts a run for each
 MOST_RUNS = 12  # what lies between two ranges costs less than another run: files that are loaded are not read again
@@ -38,7 +38,7 @@ kline_job = dg.define_asset_job("kline", [KLINE], description="Refresh the K-lin
     minimum_interval_seconds=60,
     description="New or changed files of minute bars: one run per range of touched months, 24 months a tick.",
 )
-def minute_bar_files_sensor(
+def bars_files(
     context: dg.SensorEvaluationContext, postgres: Postgres, bar_files: BarFiles
 ) -> dg.SensorResult | dg.SkipReason:
     keys, due = BAR_MONTHS.get_partition_keys(), set[str]()
@@ -62,7 +62,7 @@ def minute_bar_files_sensor(
     minimum_interval_seconds=30,
     description="Months whose bars changed after their K-line was refreshed: one run per range of months.",
 )
-def kline_behind_bars(context: dg.SensorEvaluationContext, postgres: Postgres) -> dg.SensorResult | dg.SkipReason:
+def bars_kline(context: dg.SensorEvaluationContext, postgres: Postgres) -> dg.SensorResult | dg.SkipReason:
     try:
         with connect(postgres.dsn) as connection:
             stale = changes.stale(connection)

@@ -33,10 +33,9 @@ days_job = dg.define_asset_job(DAYS_JOB, [*OF_DAYS], description="Backfill gaps 
 @schedule(
     job=tables_job,
     cron_schedule="*/5 * * * *",
-    execution_timezone="UTC",
     description="Every five minutes: load pending messages of the stream, or record what the drain service has loaded.",
 )
-def exchange_drain(
+def exchanges_drain(
     context: dg.ScheduleEvaluationContext, nats: Nats, clickhouse: ClickHouse
 ) -> dg.RunRequest | dg.SkipReason:
     try:
@@ -72,9 +71,7 @@ def _config(**wanted: object) -> dict[str, object]:
     minimum_interval_seconds=60,
     description="New or changed captures in the folder: requests a run that loads them.",
 )
-def exchange_captures_sensor(
-    context: dg.SensorEvaluationContext, exchanges: Exchanges
-) -> dg.SensorResult | dg.SkipReason:
+def exchanges_captures(context: dg.SensorEvaluationContext, exchanges: Exchanges) -> dg.SensorResult | dg.SkipReason:
     from marketdata_assets.exchanges.tables.captures import scan
     from marketdata_assets.loading.reports import and_more
 
@@ -96,10 +93,9 @@ def exchange_captures_sensor(
 @schedule(
     job=days_job,
     cron_schedule="17 * * * *",
-    execution_timezone="UTC",
     description="Every hour: days with gaps that can be backfilled now, and days whose bars are outdated.",
 )
-def exchange_hourly(
+def exchanges_hourly(
     context: dg.ScheduleEvaluationContext, clickhouse: ClickHouse
 ) -> list[dg.RunRequest] | dg.SkipReason:
     from marketdata_assets.exchanges.tables import status

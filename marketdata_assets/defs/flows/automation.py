@@ -46,7 +46,7 @@ def sensor_of(flow: FlowDefinition, runs: Job) -> dg.SensorDefinition:
     """Scans every minute for files that a run would read and that are no longer being written."""
 
     @sensor(
-        name=f"{flow.name}_sensor",
+        name=f"flows_{flow.name}_files",
         job=runs,
         minimum_interval_seconds=60,
         description=f"New or changed files of {flow.name}: one run for all of them.",
@@ -76,7 +76,7 @@ def schedule_of(flow: FlowDefinition, runs: Job) -> dg.ScheduleDefinition:
     """Runs the flow by the clock; files that have not changed are not read."""
 
     @schedule(
-        name=f"{flow.name}_schedule",
+        name=f"flows_{flow.name}_clock",
         job=runs,
         cron_schedule=flow.schedule or "",
         execution_timezone=flow.timezone,

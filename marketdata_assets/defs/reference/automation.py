@@ -1,7 +1,7 @@
 """When reference data is loaded automatically: dropped files as they come, tables by day after the close, and what is
 missing by the nightly repair.
 
-The calendar and the instruments are refreshed before the market opens, with the list of symbols (`symbols_daily`).
+The calendar and the instruments are refreshed before the market opens, with the symbols (`ticks_symbols_daily`).
 """
 
 import datetime as dt
@@ -16,7 +16,7 @@ from marketdata_assets.defs.runs import range_requests, run_key, runs_that_load,
 from marketdata_assets.defs.ticks import automation as of_ticks
 from marketdata_assets.loading import watch
 from marketdata_assets.loading.reports import and_more
-from marketdata_assets.months import EXCHANGE_CLOCK, last_months, month_ranges
+from marketdata_assets.months import last_months, month_ranges
 from marketdata_assets.partitions import BAR_MONTHS, joined
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.settings import Settings
@@ -38,7 +38,6 @@ reference_job = dg.define_asset_job(
 @schedule(
     job=reference_job,
     cron_schedule="36 15 * * 1-5",
-    execution_timezone=EXCHANGE_CLOCK,
     description="After the close of a trading day, before the ticks: suspensions, adjustment factors and price limits"
     " of the day, and again of the days before it.",
 )
@@ -70,7 +69,7 @@ def reference_daily(
     description="New or changed files of reference data: a run of the calendar and the instruments, or of the months"
     " that the files have.",
 )
-def reference_files_sensor(
+def reference_files(
     context: dg.SensorEvaluationContext, clickhouse: ClickHouse, ticks: Ticks
 ) -> dg.SensorResult | dg.SkipReason:
     from marketdata_assets.reference import file_states

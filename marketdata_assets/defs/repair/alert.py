@@ -1,8 +1,8 @@
-"""`run_failure_alert`: alerts on failed runs, on assets that have become overdue, and on failing sensors and schedules.
+"""`system_alert`: alerts on failed runs, on assets that have become overdue, and on failing sensors and schedules.
 
 A run that Dagster will retry does not alert. An alert that could not be sent is sent at the next tick, so none is lost.
-Dagster's daemon cannot report that it is down itself: `heartbeat` calls a service outside, which reports when the
-calls stop.
+Dagster's daemon cannot report that it is down itself: `system_heartbeat` calls a service outside, which reports when
+the calls stop.
 """
 
 import datetime as dt
@@ -22,7 +22,7 @@ from marketdata_assets.settings import Settings
 if TYPE_CHECKING:
     from marketdata_assets.alerts import Alert
 
-NAME = "run_failure_alert"
+NAME = "system_alert"
 OVERLAP = dt.timedelta(minutes=5)
 """Runs end in other processes, whose clocks may differ and whose commits may arrive late."""
 FAILED_TICKS = 3  # failed ticks in a row after which a sensor or a schedule counts as failing
@@ -38,7 +38,7 @@ MAX_CHARACTERS = 500
     description="Alerts MARKETDATA_ALERT_WEBHOOK, and by mail when it is set up, on failed runs that are not retried,"
     " on assets that have become overdue, and on sensors and schedules that keep failing: one message per tick.",
 )
-def run_failure_alert(context: dg.SensorEvaluationContext, clickhouse: ClickHouse) -> dg.SkipReason:
+def system_alert(context: dg.SensorEvaluationContext, clickhouse: ClickHouse) -> dg.SkipReason:
     settings, now = Settings(), dt.datetime.now(dt.UTC)
     if not settings.alert_webhook and not settings.alert_smtp:
         return dg.SkipReason("no receiver: set MARKETDATA_ALERT_WEBHOOK, or MARKETDATA_ALERT_SMTP and _MAIL")
@@ -127,7 +127,7 @@ VARIABLE = "MARKETDATA_HEARTBEAT_URL"
 
 
 @sensor(
-    name="heartbeat",
+    name="system_heartbeat",
     minimum_interval_seconds=60,
     description="Calls MARKETDATA_HEARTBEAT_URL every minute; the service there reports when the calls stop.",
 )

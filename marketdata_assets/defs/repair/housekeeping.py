@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from marketdata_assets.dagster_internals import event_tables
+from marketdata_assets.defs.runs import schedule
 from marketdata_assets.settings import Settings
 
 OVER = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -100,14 +101,13 @@ def housekeeping() -> None:
     tidy_up()
 
 
-housekeeping_daily = dg.ScheduleDefinition(
-    name="housekeeping_daily",
+@schedule(
     job=housekeeping,
     cron_schedule="17 5 * * *",
-    execution_timezone="Asia/Shanghai",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every morning: deletes runs older than MARKETDATA_KEEP_RUNS_DAYS.",
 )
+def system_housekeeping_daily() -> dg.RunRequest:
+    return dg.RunRequest()
 
 
 @dg.op
@@ -132,14 +132,12 @@ def backup() -> None:
     take_backup()
 
 
-@dg.schedule(
+@schedule(
     job=backup,
     cron_schedule="47 4 * * *",
-    execution_timezone="Asia/Shanghai",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every morning: a backup into MARKETDATA_BACKUP_DIR, if it is set.",
 )
-def backup_daily() -> dg.RunRequest | dg.SkipReason:
+def system_backup_daily() -> dg.RunRequest | dg.SkipReason:
     if Settings().backup_dir is None:
         return dg.SkipReason("MARKETDATA_BACKUP_DIR is not set, so there are no daily backups")
     return dg.RunRequest()

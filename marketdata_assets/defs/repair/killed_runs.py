@@ -1,4 +1,4 @@
-"""`killed_runs`: ends the runs whose process was killed, so that they are retried and others do not wait for them.
+"""`system_killed_runs` ends runs whose process was killed, so that they are retried and no other waits for them.
 
 Every run that a code server of this machine has started, and every run of a command, holds a lock (`local.run_lock`).
 Containers and pods of runs are watched by the launchers that started them, and interrupted starts by Dagster itself:
@@ -20,7 +20,7 @@ LOCK_SECONDS = 60.0
 
 
 @sensor(
-    name="killed_runs",
+    name="system_killed_runs",
     minimum_interval_seconds=30,
     description="Ends runs whose process was killed, with its code server, container or machine or alone: those that a"
     " code server has started are retried, and others do not wait for them.",

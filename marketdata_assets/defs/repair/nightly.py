@@ -1,6 +1,6 @@
 """The nightly repair: checks each domain every night and loads what is missing, failed or stale.
 
-`backfill_missing` requests backfills, of ranges of partitions; `repair_selected` requests runs, of selections that are
+`repair_backfills` requests backfills, of ranges of partitions; `repair_selected` requests runs, of selections that are
 no range and of loads with a config of their own: a backfill would be a run for each range of them, and has no config.
 They are sensors because a schedule has only one job, and because a sensor retries: a domain whose server is
 unavailable, or of which a run in progress loads some of what is due, is checked again some minutes later, and so are
@@ -16,7 +16,9 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import reduce
 from itertools import chain
+from operator import or_
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -32,7 +34,7 @@ from marketdata_assets.defs.exchanges import automation as exchanges
 from marketdata_assets.defs.exchanges import days, report
 from marketdata_assets.defs.flows import automation as flows
 from marketdata_assets.defs.reference import automation as reference
-from marketdata_assets.defs.runs import LAST_IN_QUEUE, run_key, runs_that_load, sensor, span_of_run
+from marketdata_assets.defs.runs import DOMAIN, LAST_IN_QUEUE, run_key, runs_that_load, sensor, span_of_run
 from marketdata_assets.defs.selection import months_of
 from marketdata_assets.defs.ticks import automation as ticks
 from marketdata_assets.defs.ticks.run_config import JOB as TICKS_JOB
@@ -46,12 +48,11 @@ from marketdata_assets.reconciliation.reconcile import TABLE as RECONCILIATION
 from marketdata_assets.resources import NoServer
 from marketdata_assets.ticks.providers_file import TABLES as TICKS
 
-NAME = "backfill_missing"
+NAME = "repair_backfills"
 SELECTED = "repair_selected"
 BEGINS = dt.timedelta(hours=2, minutes=30)  # after midnight on the exchange's clock
 SECONDS_PER_TICK = 25.0  # a tick may take a minute; domains for which there is no time wait for the next
 TAG = "marketdata/repair"
-DOMAIN = "marketdata/domain"
 MONTH = re.compile(r"\d{4}-\d{2}")
 RESOURCES = {
     "postgres", "mongo", "clickhouse", "brain", "bar_files", "alphas_dir", "flow_files", "ticks", "exchanges",
@@ -236,15 +237,17 @@ def repair_sensors(
     names = {name for domain in scattered for name in domain.jobs}
     assets = {job.name: job.selection for job in jobs if hasattr(job, "selection")}
 
+    every_asset = [assets[name] for domain in ranged for name in domain.jobs if name in assets]
+
     @sensor(
         name=NAME,
-        asset_selection=dg.AssetSelection.assets(*(asset for domain in ranged for asset in domain.assets)),
+        asset_selection=reduce(or_, every_asset, dg.AssetSelection.assets()),
         minimum_interval_seconds=120,
         required_resource_keys=RESOURCES,
         description="Every night from 02:30, Asia/Shanghai: compares sources, ledgers and Dagster's partitions, domain"
         " by domain, and requests backfills of what is missing, failed or stale.",
     )
-    def backfill_missing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    def repair_backfills(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         def backfills(_: Domain, due: Sequence[dg.RunRequest], tags: Mapping[str, str]) -> list[dg.RunRequest]:
             assert context.repository_def is not None
             return _backfills(context.repository_def.asset_graph, context.instance, assets, due, tags)
@@ -262,7 +265,7 @@ def repair_sensors(
     def repair_selected(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         return _tick(context, scattered, lambda domain, request: bool(request.run_config) or not domain.ranges, _runs)
 
-    return [*([backfill_missing] if ranged else []), *([repair_selected] if scattered else [])]
+    return [*([repair_backfills] if ranged else []), *([repair_selected] if scattered else [])]
 
 
 Submit = Callable[[Domain, Sequence[dg.RunRequest], Mapping[str, str]], list[dg.RunRequest]]

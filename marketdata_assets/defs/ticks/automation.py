@@ -17,7 +17,6 @@ from marketdata_assets.defs.runs import runs_that_load, schedule, sensor
 from marketdata_assets.defs.selection import months_of
 from marketdata_assets.defs.ticks import run_config, symbols
 from marketdata_assets.loading.reports import and_more
-from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.partitions import tick_key, tick_months_of, tick_unit
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.stores.clients import Client
@@ -50,7 +49,6 @@ def busy_months(instance: dg.DagsterInstance) -> set[str]:
 @schedule(
     job_name=run_config.JOB,
     cron_schedule="11 16 * * 1-5",
-    execution_timezone=EXCHANGE_CLOCK,
     description="After the close of a trading day: the current month of every symbol, its missing days.",
 )
 def ticks_daily(
@@ -79,10 +77,9 @@ def ticks_daily(
 @schedule(
     job=symbols_job,
     cron_schedule="23 8 * * 1-5",
-    execution_timezone=EXCHANGE_CLOCK,
     description="Before a trading day: refresh calendar, instruments and list of symbols; new ones become partitions.",
 )
-def symbols_daily(ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
+def ticks_symbols_daily(ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
     if not ticks.network and ticks.symbols_file is None:
         return dg.SkipReason(f"{NOT_SET_UP}, or MARKETDATA_TICKS_SYMBOLS to a list of symbols")
     return dg.RunRequest()
@@ -93,7 +90,7 @@ def symbols_daily(ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
     minimum_interval_seconds=60,
     description="New or changed files of ticks: a run over the symbol-months in them, from the files only.",
 )
-def tick_files_sensor(
+def ticks_files(
     context: dg.SensorEvaluationContext, clickhouse: ClickHouse, ticks: Ticks
 ) -> dg.SensorResult | dg.SkipReason:
     from marketdata_assets.ticks.file_scan import mark, scan
