@@ -63,8 +63,9 @@ class Sample:
 def read(path: Path, encoding: str | None = None) -> Sample:
     """The first rows of a file, or of the largest member of an archive. Raises BadFile when it has none.
 
-    Without an `encoding` it is guessed.
+    Without an `encoding` it is guessed. Raises LookupError for one that does not exist.
     """
+    "".encode(encoding or "utf-8")
     units = [unit for unit in units_of(file_at(path)) if not unit.problem]
     if not units:
         raise BadFile(path.name, "it has no member that can be read")

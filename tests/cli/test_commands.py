@@ -66,7 +66,10 @@ def test_ingest_loads_months_and_every_command_shows_them(running: LocalStack, d
     status = marketdata(home, "status", "--json", "--due", **variables)
     assert status.returncode == 0, status.stderr
     due = [run for run in answer(status)["due"] if run["domain"] == "bars"]
-    assert [(run["job"], run["first"], run["last"]) for run in due] == [("bars_selected", "2014-01", "2014-12")]
+    assert [(run["job"], run["first"], run["last"]) for run in due] == [
+        ("bars_and_kline", "2014-01", "2014-02"),
+        ("bars_and_kline", "2014-06", "2014-12"),
+    ]
     bars, kline = (row for row in answer(status)["assets"] if row["group"] == "bars")
     assert (bars["asset"], kline["asset"]) == ("stock_1min_qfq", "stock_monthly_kline")
     assert (bars["rows"], bars["codes"], bars["quarantine"]) == (rows, 1, 1)

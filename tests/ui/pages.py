@@ -17,7 +17,7 @@ OVER_ALL = {
     "/deployment/locations": "marketdata_assets",
     "/deployment/daemons": "Freshness Daemon",
     "/deployment/concurrency": "timescale",
-    "/deployment/config": "PostgresRunStorage",
+    "/deployment/config": "marketdata_assets.dagster_storage",
     LOCATION: "start_here",
     "/assets/start_here": "What to do next",
     "/assets?asset-selection=tag%3A%22source%2Ftushare_api%22": "adjust_factors",
@@ -83,7 +83,7 @@ GROUPS = (
     ),
     Group(
         "ticks",
-        ("tushare_api", "yahoo_chart", "tick_files"),
+        ("tick_files",),
         ("symbol_registry", "tick_data", "order_book", "factors"),
         ("8 / 8 Passed", "1 / 1 Passed"),
         (2800, 1800),
@@ -102,7 +102,7 @@ GROUPS = (
     ),
     Group("flows", ("stock_daily_files",), ("stock_daily", "stock_daily_indicators"), ("4 / 4 Passed",) * 2),
 )
-OUTSIDE = tuple(name for group in GROUPS for name in group.outside)
+OUTSIDE = ("tushare_api", "yahoo_chart", *(name for group in GROUPS for name in group.outside))
 ASSETS = tuple(name for group in GROUPS for name in group.assets)
 
 
