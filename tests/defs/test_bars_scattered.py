@@ -6,6 +6,7 @@ from bar_runs import BARS, KLINE, Warehouse, deliver, execute, failures, reposit
 from nights import night
 from plain_kline import KLINE_QUERY, expected_kline
 
+from marketdata_assets.defs.bars import automation
 from marketdata_assets.defs.bars.assets import JOB, OP
 from marketdata_assets.defs.checks import specs
 from marketdata_assets.defs.partition_results import find_mismatches
@@ -36,7 +37,8 @@ def test_scattered_months_are_one_run_and_nothing_between_is_loaded(either_wareh
     assert {(key, found[key].run_id) for key in keys} == {(key, result.run_id) for key in keys}
 
 
-def test_repair_of_scattered_months_is_one_run(warehouse: Warehouse) -> None:
+def test_repair_of_very_scattered_months_is_one_run(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(automation, "MOST_RANGES", 2)
     deliver(warehouse.folder, 2014)
     assert select(warehouse, SOME).success
     [request] = night(warehouse.instance).run_requests
