@@ -130,7 +130,7 @@ def test_own_flow_is_an_asset_with_all_that_it_declares(mill: Mill) -> None:
     assert (node.group_name, node.owners) == ("flows", ["me@example.com"])
     assert [key.to_user_string() for key in node.parent_keys] == ["prices_files"]
     assert {"flows_closes_files"} <= {one.name for one in repository.sensor_defs}
-    assert {"closes_schedule"} <= {one.name for one in repository.schedule_defs}
+    assert {"flows_closes_clock"} <= {one.name for one in repository.schedule_defs}
     run = mill.run("closes")
     assert run.success
     assert verdicts(run) == PASSED
