@@ -196,4 +196,5 @@ def test_a_damaged_checkpoint_is_logged(tmp_path: Path, caplog: pytest.LogCaptur
     file = tmp_path / "since.json"
     file.write_text("{")
     assert Checkpoint(file).read() == {}
-    assert "checkpoint_unreadable" in caplog.text
+    assert "state_unreadable" in caplog.text
+    assert [path.name.partition("-")[0] for path in tmp_path.iterdir()] == ["since.json.unreadable"]
