@@ -21,6 +21,7 @@ from random import Random
 from bench.fuzzing import Target, fuzz
 from tests.fuzz.parsers import every
 
+PROJECT = Path(__file__).parents[2]
 MEMORY = 3 * 1024**3
 MOST_RESIDENT_MB = 1500
 SLOWEST_SECONDS = 60
@@ -71,10 +72,10 @@ def child(name: str, seed: int, seconds: float, kept: Path) -> None:
 
 def run(name: str, seed: int, seconds: float, kept: Path) -> Found:
     """Fuzz one target in a process of its own."""
-    folder = kept / name.replace(" ", "-").replace("/", "-")
+    folder = kept.absolute() / name.replace(" ", "-").replace("/", "-")
     command = [sys.executable, "-W", "ignore", "-m", "tests.fuzz", "--child", name, "--seed", str(seed)]
     command += ["--seconds", str(seconds), "--kept", str(folder)]
-    ended = subprocess.run(command, capture_output=True, text=True)
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT)
     if ended.returncode:
         what = " ".join(ended.stderr.split())[-600:]
         return Found(name, 0, 0, 0, (f"the process ended with {ended.returncode}: {what}; input {folder / CURRENT}",))
