@@ -72,7 +72,9 @@ def _each(value: Any, mask: Callable[[str], str]) -> Any:
     return mask(value) if isinstance(value, str) else value
 
 
-class _Events(PostgresEventLogStorage):
+class MaskedEventLogStorage(PostgresEventLogStorage):
+    """Events of runs, and what is found by them."""
+
     def store_event(self, event: dg.EventLogEntry) -> None:
         super().store_event(_masked(event, masker()))
 
@@ -81,7 +83,9 @@ class _Events(PostgresEventLogStorage):
         super().store_event_batch([_masked(event, mask) for event in events])
 
 
-class _Runs(PostgresRunStorage):
+class MaskedRunStorage(PostgresRunStorage):
+    """Runs, whose config names no secret."""
+
     def add_run(self, dagster_run: dg.DagsterRun) -> dg.DagsterRun:
         check_run_config(dagster_run.run_config)
         return super().add_run(dagster_run.with_tags(_each(dict(dagster_run.tags), masker())))
@@ -90,7 +94,9 @@ class _Runs(PostgresRunStorage):
         super().add_run_tags(run_id, _each(dict(new_tags), masker()))
 
 
-class _Schedules(PostgresScheduleStorage):
+class MaskedScheduleStorage(PostgresScheduleStorage):
+    """Ticks of sensors and schedules."""
+
     def update_tick(self, tick: Any) -> Any:
         return super().update_tick(_masked(tick, masker()))
 
@@ -103,7 +109,7 @@ class MaskedStorage(DagsterPostgresStorage):
         url, autocreate = pg_url_from_config(config_value), config_value.get("should_autocreate_tables", True)
         tokens = get_token_provider_from_config(config_value)
         made = cls(url, autocreate, inst_data, tokens)
-        made._event_log_storage = _Events(url, autocreate, token_provider=tokens)
-        made._run_storage = _Runs(url, autocreate, token_provider=tokens)
-        made._schedule_storage = _Schedules(url, autocreate, token_provider=tokens)
+        made._event_log_storage = MaskedEventLogStorage(url, autocreate, token_provider=tokens)
+        made._run_storage = MaskedRunStorage(url, autocreate, token_provider=tokens)
+        made._schedule_storage = MaskedScheduleStorage(url, autocreate, token_provider=tokens)
         return made

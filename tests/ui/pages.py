@@ -17,7 +17,7 @@ OVER_ALL = {
     "/deployment/locations": "marketdata_assets",
     "/deployment/daemons": "Freshness Daemon",
     "/deployment/concurrency": "timescale",
-    "/deployment/config": "marketdata_assets.dagster_storage",
+    "/deployment/config": "MaskedRunStorage",
     LOCATION: "start_here",
     "/assets/start_here": "What to do next",
     "/assets?asset-selection=tag%3A%22source%2Ftushare_api%22": "adjust_factors",
