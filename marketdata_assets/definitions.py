@@ -2,7 +2,7 @@
 
 import datetime as dt
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -39,12 +39,8 @@ def _built(names: Sequence[str], ticks_months: int, exchange_days: int, hour: st
     if "ticks" not in names and "reference" in names:
         parts.append("ticks/symbols.py")  # instruments are refreshed with the list of symbols that follows from them
     loaded = dg.Definitions.merge(*(tree.build_defs(part) for part in (*parts, "repair")))
-    read = {dep.asset_key for asset in loaded.assets or () for spec in _specs(asset) for dep in spec.deps}
+    read = {dep.asset_key for spec in catalog.specs(loaded) for dep in spec.deps}
     return dg.Definitions.merge(loaded, dg.Definitions([source for source in sources.sources if source.key in read]))
-
-
-def _specs(asset: object) -> Iterable[dg.AssetSpec]:
-    return asset.specs if isinstance(asset, dg.AssetsDefinition) else ()
 
 
 @dg.definitions

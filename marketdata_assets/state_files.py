@@ -9,20 +9,17 @@ import os
 import secrets
 import stat
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, BinaryIO, TypeVar, cast
 
+from marketdata_assets import lock_waits
 from marketdata_assets.logs import get_logger
 
 PRIVATE, SHARED = 0o600, 0o666
 CHUNK_BYTES = 1 << 20
-LONG_SECONDS = 10.0
-"""A lock that others hold for longer is reported, with its holder."""
 
 T = TypeVar("T")
 log = get_logger(__name__)
@@ -126,13 +123,8 @@ def lock(file: BinaryIO, *, wait: bool = True) -> bool:
     except BlockingIOError:
         if not wait:
             return False
-        report = threading.Timer(LONG_SECONDS, _report, [file.name, time.monotonic()])
-        report.daemon = True
-        report.start()
-        try:
+        with lock_waits.reported(file.name, lambda: holder_of(Path(file.name))):
             fcntl.flock(file, fcntl.LOCK_EX)
-        finally:
-            report.cancel()
     sign(file.fileno())
     return True
 
@@ -150,11 +142,6 @@ def holder_of(path: Path) -> str:
     with suppress(OSError):
         return path.read_text("utf-8", "replace").strip() or "a process that has just started"
     return "a process that cannot be named"
-
-
-def _report(path: str, began: float) -> None:
-    waited = round(time.monotonic() - began)
-    log.warning("lock_held", file=path, by=holder_of(Path(path)), waited_s=waited, effect="waiting until it ends")
 
 
 def _some(content: bytes) -> str:

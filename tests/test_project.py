@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Mapping
 from graphlib import TopologicalSorter
@@ -332,6 +333,17 @@ def test_checks_jobs_and_automation_are_all_there(repository: dg.RepositoryDefin
     }
     assert {schedule.execution_timezone for schedule in repository.schedule_defs} == {"Asia/Shanghai"}
     assert all(one.default_status == dg.DefaultScheduleStatus.RUNNING for one in repository.schedule_defs)
+
+
+def test_every_module_has_its_place_in_the_layers() -> None:
+    contracts = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [layers] = [one["layers"] for one in contracts if one["name"] == "Imports go down"]
+    placed = {name.removeprefix("marketdata_assets.") for line in layers for name in line.split(" | ")}
+    package = PROJECT / "marketdata_assets"
+    modules = {path.stem for path in package.glob("*.py")} | {
+        path.parent.name for path in package.glob("*/__init__.py")
+    }
+    assert placed == modules - {"__init__"}
 
 
 def test_sensors_and_schedules_are_named_and_tagged_by_their_domain(repository: dg.RepositoryDefinition) -> None:

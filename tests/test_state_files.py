@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from marketdata_assets import state_files
+from marketdata_assets import lock_waits, state_files
 from marketdata_assets.alphas.changes import Seen
 from marketdata_assets.alphas.files import locked
 from marketdata_assets.alphas.login import SessionFile
@@ -159,7 +159,7 @@ with state_files.opened(Path(sys.argv[1])) as file:
 def test_who_waits_long_for_a_lock_reads_who_holds_it_since_when(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(state_files, "LONG_SECONDS", 0.0)
+    monkeypatch.setattr(lock_waits, "FIRST_SECONDS", 0.0)
     path = tmp_path / ".2026-08.lock"
     command = [sys.executable, "-c", HOLDER, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
@@ -174,7 +174,7 @@ def test_who_waits_long_for_a_lock_reads_who_holds_it_since_when(
                 assert holder.stdin is not None
                 holder.stdin.close()
 
-        log = logging.getLogger(state_files.__name__)
+        log = logging.getLogger(lock_waits.__name__)
         log.addHandler(ends := Ends())
         try:
             with locked(tmp_path / "2026-08"):

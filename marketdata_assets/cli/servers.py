@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,7 +29,7 @@ from marketdata_assets.standard_streams import also_logged, service
 
 if TYPE_CHECKING:
     from marketdata_assets.reference.status import KnownCalendar
-    from marketdata_assets.resources.servers import Health
+    from marketdata_assets.resources.servers import Server
 
 LOOK_SECONDS = 0.5
 LONGEST_LINE = 1 << 16
@@ -72,14 +72,14 @@ def with_ui_port(settings: Settings) -> Settings:
 def serve(settings: Settings, found: dict[str, str], watch: Watch, ui: bool) -> None:
     """Stay in the foreground with the UI, or with the servers alone, until a signal; what ends is started again."""
     code = 0
+    if ui:  # first, since the link logs in: the log has none of it
+        output.login_link("Dagster UI in a few seconds at", link(settings))
     with _stop_on_signal(), also_logged(settings.root / "logs" / "up.log"):
         if not ui:
             output.notes().print("running; Ctrl-C stops it")
             while True:
                 watch.look(time.monotonic())
                 time.sleep(LOOK_SECONDS)
-        url = link(settings)
-        output.login_link("Dagster UI in a few seconds at", url)
         output.notes().print("Ctrl-C stops everything, the data stays")
         command = [sys.executable, "-m", "marketdata_assets.ui.processes", str(settings.ui_port)]
         process = subprocess.Popen(
@@ -127,13 +127,8 @@ def doctor(as_json: output.Json = False) -> None:
     from marketdata_assets.reference.status import REMEDY
     from marketdata_assets.resources import ClickHouse, Mongo, Nats, Postgres
 
-    checks: dict[str, Callable[[], Health]] = {
-        "postgres": lambda: Postgres().check(),
-        "mongo": lambda: Mongo().check(),
-        "clickhouse": lambda: ClickHouse().check(),
-        "nats": lambda: Nats().check(),
-    }
-    health = {name: checks[name]() for name in needed(Settings())}
+    kinds: dict[str, type[Server]] = {"postgres": Postgres, "mongo": Mongo, "clickhouse": ClickHouse, "nats": Nats}
+    health = {name: kinds[name]().check() for name in needed(Settings())}
     calendar, servers = _calendar(stored="clickhouse" in health and health["clickhouse"].ok), [*health.values()]
     folders = Settings().missing_folders()
     if as_json:

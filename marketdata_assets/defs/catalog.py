@@ -84,7 +84,7 @@ def described(defs: dg.Definitions, code_url: str | None = None) -> dg.Definitio
 
     Code links lead to files of this machine, and those of the package below `code_url` where that is given.
     """
-    specs = {spec.key: spec for spec in _specs(defs)}
+    by_key = {spec.key: spec for spec in specs(defs)}
     code = _code(defs, code_url)
 
     def describe(spec: dg.AssetSpec) -> dg.AssetSpec:
@@ -93,13 +93,14 @@ def described(defs: dg.Definitions, code_url: str | None = None) -> dg.Definitio
         metadata: dict[str, Any] = {CODE: code[spec.key]} if spec.key in code else {}
         if spec.key.to_user_string() in _lineages():
             metadata |= column_lineage(_lineages()[spec.key.to_user_string()])
-        spec = spec.merge_attributes(metadata=metadata, tags=_tags(spec, specs))
+        spec = spec.merge_attributes(metadata=metadata, tags=_tags(spec, by_key))
         return spec.replace_attributes(metadata=dict(spec.metadata) | _told(spec))
 
     return defs.map_resolved_asset_specs(func=describe)
 
 
-def _specs(defs: dg.Definitions) -> Iterator[dg.AssetSpec]:
+def specs(defs: dg.Definitions) -> Iterator[dg.AssetSpec]:
+    """Those of all assets, external ones included."""
     for asset in defs.assets or ():
         if isinstance(asset, dg.AssetSpec):
             yield asset

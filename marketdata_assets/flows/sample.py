@@ -1,5 +1,6 @@
 """The beginning of a file as texts, before anything is known of it: format, encoding, delimiter, header, rows."""
 
+import codecs
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -65,7 +66,7 @@ def read(path: Path, encoding: str | None = None) -> Sample:
 
     Without an `encoding` it is guessed. Raises LookupError for one that does not exist.
     """
-    "".encode(encoding or "utf-8")
+    codecs.lookup(encoding or "utf-8")
     units = [unit for unit in units_of(file_at(path)) if not unit.problem]
     if not units:
         raise BadFile(path.name, "it has no member that can be read")

@@ -61,6 +61,16 @@ def runs_again(home: Path, process: subprocess.Popen[bytes], victim: int) -> boo
     return now.pid != victim and now.alive
 
 
+def supervises_and_ends(home: Path, process: subprocess.Popen[bytes]) -> None:
+    """A server that is killed is started again, which is reported in the log, and SIGTERM ends the stack."""
+    victim = mongo(home).pid
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: runs_again(home, process, victim))
+    until(lambda: "mongo: answers again" in (home / "logs" / "up.log").read_text())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+
+
 @pytest.mark.parametrize("ends", [pipe, pty.openpty], ids=["pipe", "terminal"])
 def test_up_starts_a_server_again_when_the_reader_of_its_output_is_gone(
     home: Path, ends: Callable[[], tuple[int, int]]
@@ -69,12 +79,7 @@ def test_up_starts_a_server_again_when_the_reader_of_its_output_is_gone(
         os.close(reader)
         if ends is pty.openpty:
             process.send_signal(signal.SIGHUP)  # as the shell of a closed terminal does
-        victim = mongo(home).pid
-        os.kill(victim, signal.SIGKILL)
-        until(lambda: runs_again(home, process, victim))
-        until(lambda: "mongo: answers again" in (home / "logs" / "up.log").read_text())
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        supervises_and_ends(home, process)
 
 
 def test_up_starts_a_server_again_while_nobody_reads_its_output_and_counts_what_it_dropped(home: Path) -> None:
@@ -83,9 +88,4 @@ def test_up_starts_a_server_again_while_nobody_reads_its_output_and_counts_what_
         filler = os.open(f"/proc/{process.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
         os.write(filler, b"x" * size)
         os.close(filler)
-        victim = mongo(home).pid
-        os.kill(victim, signal.SIGKILL)
-        until(lambda: runs_again(home, process, victim))
-        until(lambda: "mongo: answers again" in (home / "logs" / "up.log").read_text())
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        supervises_and_ends(home, process)

@@ -138,6 +138,12 @@ def bar_files(home: Path) -> list[Path]:
     return sorted((home / "bars").iterdir())
 
 
+def test_the_link_that_logs_in_is_in_no_log(home: Path, demo: Marketdata) -> None:
+    said = (home / "logs" / "up.log").read_text()
+    assert "Ctrl-C stops everything" in said
+    assert demo.token not in said
+
+
 def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     ours = itertools.takewhile(lambda line: not line.startswith("\x1b"), demo.out.read_text().splitlines())
     bars, kline, alphas, records, *others = ours  # Dagster's coloured lines come after them

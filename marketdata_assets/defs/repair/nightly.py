@@ -78,6 +78,12 @@ class Domain:
     """Whether what is due may be ranges of partitions of one dimension, or all of an asset without partitions."""
     selections: bool = False
     """Whether what is due may need a run of its own."""
+    part_of: str = ""
+    """The domain of MARKETDATA_DOMAINS, where it has another name."""
+
+    @property
+    def domain(self) -> str:
+        return self.part_of or self.name
 
 
 def domains(own: Iterable[FlowDefinition], chosen: Collection[str] | None = None) -> list[Domain]:
@@ -128,6 +134,7 @@ def domains(own: Iterable[FlowDefinition], chosen: Collection[str] | None = None
             lambda _, has: (exchanges.capture_files(has.clickhouse, has.exchanges), has.exchanges.quiet_seconds),
             ranges=False,
             selections=True,
+            part_of="exchanges",
         ),
         Domain(
             "reconciliation",
@@ -137,8 +144,7 @@ def domains(own: Iterable[FlowDefinition], chosen: Collection[str] | None = None
         ),
         *map(_of_flow, own),
     ]
-    names = {"captures": "exchanges"} | {domain.name: "flows" for domain in every if domain.name.startswith("flow ")}
-    return [domain for domain in every if chosen is None or names.get(domain.name, domain.name) in chosen]
+    return [domain for domain in every if chosen is None or domain.domain in chosen]
 
 
 def _of_flow(flow: FlowDefinition) -> Domain:
@@ -149,6 +155,7 @@ def _of_flow(flow: FlowDefinition) -> Domain:
         lambda instance, has, unfinished: flows.due(instance, flow, has.postgres, has.flow_files, unfinished),
         lambda _, has: (flows.file_states(flow, has.postgres, has.flow_files), has.flow_files.quiet_seconds),
         selections=True,
+        part_of="flows",
     )
 
 
@@ -165,7 +172,7 @@ def due_now(
 
 
 class Requested(NamedTuple):
-    """What was requested in one night: the job, and its first and last partition where it has any."""
+    """A part of a backfill that was requested in one night: the job, and the first and last month or day, if any."""
 
     night: str
     job: str
@@ -174,7 +181,8 @@ class Requested(NamedTuple):
 
     @classmethod
     def of(cls, request: dg.RunRequest, night: str) -> "Requested":
-        return cls(night, str(request.job_name), request.tags.get(RANGE_START), request.tags.get(RANGE_END))
+        first, last = span_of(request.tags) or (None, None)
+        return cls(night, str(request.job_name), first, last)
 
     @property
     def span(self) -> Span | None:
@@ -237,11 +245,11 @@ def repair_sensors(
     names = {name for domain in scattered for name in domain.jobs}
     assets = {job.name: job.selection for job in jobs if hasattr(job, "selection")}
 
-    every_asset = [assets[name] for domain in ranged for name in domain.jobs if name in assets]
+    selections = [assets[name] for domain in ranged for name in domain.jobs if name in assets]
 
     @sensor(
         name=NAME,
-        asset_selection=reduce(or_, every_asset, dg.AssetSelection.assets()),
+        asset_selection=reduce(or_, selections, dg.AssetSelection.assets()),
         minimum_interval_seconds=120,
         required_resource_keys=RESOURCES,
         description="Every night from 02:30, Asia/Shanghai: compares sources, ledgers and Dagster's partitions, domain"
@@ -292,7 +300,7 @@ def _tick(
     requests = [
         request
         for domain, found in due
-        for request in submit(domain, found, {**LAST_IN_QUEUE, TAG: night, DOMAIN: domain.name})
+        for request in submit(domain, found, {**LAST_IN_QUEUE, TAG: night, DOMAIN: domain.domain})
     ]
     if requests:
         return dg.SensorResult(run_requests=requests, cursor=cursor)
@@ -374,7 +382,7 @@ def _check(
         if found == due:
             progress.nights[domain.name] = night
             progress.requested.pop(domain.name, None)
-        else:
+        elif domain.ranges:
             progress.requested[domain.name] = [*before, *(Requested.of(one, night) for one in found)]
         left = f"; still being written: {and_more(sorted(unfinished), 3)}" if unfinished else ""
         waiting = sum(request not in found for request in due)
