@@ -66,11 +66,11 @@ class Logger:
         suppressed = self._admit(event, facts)
         if suppressed is None:
             return
-        told = {name: _shown(name, value) for name, value in facts.items()}
+        texts = {name: _shown(name, value) for name, value in facts.items()}
         if suppressed:
-            told["suppressed"] = suppressed
-        line = " ".join([event, *(f"{name}={_quoted(str(value))}" for name, value in told.items())])
-        extra = {"event": event, "facts": told}
+            texts["suppressed"] = suppressed
+        line = " ".join([event, *(f"{name}={_quoted(str(value))}" for name, value in texts.items())])
+        extra = {"event": event, "facts": texts}
         self._logger.log(level, "%s", line, extra=extra, exc_info=traceback, stacklevel=3)
 
     def _admit(self, event: str, facts: Mapping[str, Any]) -> int | None:

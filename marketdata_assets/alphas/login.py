@@ -34,6 +34,7 @@ from marketdata_assets import lock_waits, secret_values, state_files
 from marketdata_assets.alphas.accounts import Credentials
 from marketdata_assets.alphas.api_requests import ApiRequests, Authentication, decode_authentication, reason
 from marketdata_assets.alphas.errors import IdentityCheckRequired, LoginRejected, RequestRejected
+from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.logs import get_logger
 from marketdata_assets.state_files import private_folder
 
@@ -349,7 +350,7 @@ class Login:
                 return str(httpx.URL(self._api.url + PATH).join(location))
             try:
                 authentication = decode_authentication(response.content)
-            except (msgspec.MsgspecError, ValueError, RecursionError):
+            except NOT_JSON:
                 return ""
         if authentication.token or not authentication.inquiry:
             return ""

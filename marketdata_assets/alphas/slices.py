@@ -17,6 +17,7 @@ import msgspec
 
 from marketdata_assets.alphas.file_index import Listed, listed
 from marketdata_assets.alphas.layout import SECOND, Kind, Window, month_window, slice_path, slices_folder
+from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.state_files import replacing
 
 _STALE_PARTIAL_SECONDS = 3600.0
@@ -116,7 +117,7 @@ def supersede(
             if all(holds(head.id) for head in ids):
                 piece.path.unlink()
                 removed.append(piece.path)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+        except NOT_JSON:
             removed.append(piece.path.rename(piece.path.with_name(f"{piece.path.name}.bad")))
         except FileNotFoundError:
             continue

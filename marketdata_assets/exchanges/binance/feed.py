@@ -48,6 +48,7 @@ from marketdata_assets.exchanges.checkpoints import FeedCheckpoint, InstrumentsC
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome, VenueError
+from marketdata_assets.input_limits import NOT_JSON
 
 KEPT_STREAMS = 20_000  # so many combined streams are known at sight; a connection has 1024 at most
 LONG = 320  # no trade and no best prices have so many bytes
@@ -178,7 +179,7 @@ class BinanceFeed:
         """The stream of a message without its instrument, as `depth@100ms`, or the name of its event, for counting."""
         try:
             envelope = decode_envelope(raw)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+        except NOT_JSON:
             return "unknown"
         if envelope.stream is not None:
             return envelope.stream.partition("@")[2] or envelope.stream

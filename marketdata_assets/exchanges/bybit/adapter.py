@@ -13,6 +13,7 @@ from marketdata_assets.exchanges.bybit.rest import API
 from marketdata_assets.exchanges.bybit.wire import Response
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.venue_adapter import MessageRate, Request, Subscription, VenueAdapter, interval_ns
+from marketdata_assets.input_limits import NOT_JSON
 
 DEPTH = 200
 """Levels of a book on each side where none are chosen. Bybit sends 1, 50, 200 and 1000 of them every 10, 20, 100 and
@@ -79,7 +80,7 @@ class BybitAdapter(VenueAdapter):
     def next_listing(self, request: Request, raw: bytes) -> Request | None:
         try:
             cursor = _page(raw).result.next_cursor
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+        except NOT_JSON:
             return None  # the feed has reported it
         if not cursor or cursor == request.params.get("cursor"):
             return None

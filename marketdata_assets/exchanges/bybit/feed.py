@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from urllib.parse import parse_qsl, urlsplit
 
-import msgspec
-
 from marketdata_assets.exchanges.books import ChannelBooks, ResyncRequest
 from marketdata_assets.exchanges.bybit import parse, wire
 from marketdata_assets.exchanges.bybit.book import BookStream
@@ -16,6 +14,7 @@ from marketdata_assets.exchanges.checkpoints import FeedCheckpoint, StateCheckpo
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import Control, DeadLetter, Gap, MarketType, OrderBook, Outcome, VenueError
+from marketdata_assets.input_limits import NOT_JSON
 
 KEPT_ROUTES = 20_000  # more topics than connections could carry; what comes after that many is not remembered
 BEGIN = b'{"topic":"'
@@ -112,7 +111,7 @@ class BybitFeed(ChannelBooks):
         """The topic of a message without its instrument, or the kind of an answer, for counting."""
         try:
             head = envelope(raw)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+        except NOT_JSON:
             return "unknown"
         if head.topic is None:
             return f"op:{head.op}" if head.op else "unknown"

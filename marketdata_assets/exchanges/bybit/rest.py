@@ -11,6 +11,7 @@ from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.exchanges.bybit.wire import Status
 from marketdata_assets.exchanges.records import VenueError
 from marketdata_assets.exchanges.rest import Limits
+from marketdata_assets.input_limits import NOT_JSON
 
 URL = "https://api.bybit.com"
 API = "/v5/market/"
@@ -35,7 +36,7 @@ def error_of(raw: bytes) -> VenueError | None:
         return VenueError(403, "access too frequent", True, time.time_ns() // 1_000_000 + BANNED_MS)
     try:
         status = _status(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except NOT_JSON:
         return None
     if not status.ret_code:
         return None

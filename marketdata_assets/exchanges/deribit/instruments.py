@@ -13,6 +13,7 @@ from marketdata_assets.exchanges.deribit.wire import VENUE, Wire, number
 from marketdata_assets.exchanges.errors import BadInstruments
 from marketdata_assets.exchanges.instruments import Instrument, Listing, expiry_ns, read_entries
 from marketdata_assets.exchanges.records import MarketType, SizeUnit
+from marketdata_assets.input_limits import NOT_JSON
 
 Payoff = Literal["reversed", "linear"]
 
@@ -56,7 +57,7 @@ def parse_instruments(raw: bytes, ts_recv: int = 0) -> Listing:
     """The instruments of an answer to get_instruments, without combos; BadInstruments when it cannot be read."""
     try:
         entries = _decode(raw).result
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except NOT_JSON as error:
         raise BadInstruments(VENUE, f"{type(error).__name__} {error}") from error
     return read_entries(VENUE, entries, lambda entry: _instrument(_entry(entry)), ts_recv)
 

@@ -17,6 +17,7 @@ from marketdata_assets.exchanges.deribit.wire import MS, NONE, VENUE, AnyMessage
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Ticker, VenueError
 from marketdata_assets.exchanges.rest_history import Row
+from marketdata_assets.input_limits import NOT_JSON
 
 T = TypeVar("T")
 
@@ -91,7 +92,7 @@ def error_of(raw: bytes) -> VenueError | None:
     """Deribit's own error in an answer; None when there is none, or no answer of Deribit's. Never raises."""
     try:
         error = _any(raw).error
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except NOT_JSON:
         return None
     return VenueError(error.code, error.message, error.code in RATE_LIMITED) if error else None
 

@@ -14,6 +14,7 @@ from marketdata_assets.exchanges.deribit.parse import INTERVALS
 from marketdata_assets.exchanges.deribit.wire import AnyMessage
 from marketdata_assets.exchanges.records import Control, Outcome, VenueError
 from marketdata_assets.exchanges.venue_adapter import SocketSession, SubscriptionReply
+from marketdata_assets.input_limits import NOT_JSON
 
 WEBSOCKET = "wss://www.deribit.com/ws/api/v2"
 REST = "https://www.deribit.com/api/v2"
@@ -87,7 +88,7 @@ class Session(SocketSession):
     def _response(self, raw: bytes, outcome: Control | VenueError) -> SubscriptionReply:
         requested: tuple[str, ...] = ()
         granted: list[str] | None = None
-        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+        with suppress(*NOT_JSON):
             answer = _decode(raw)
             requested = self.asked.pop(answer.id, ()) if isinstance(answer.id, int) else ()
             granted = _channels(answer.result)

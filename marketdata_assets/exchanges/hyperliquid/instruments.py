@@ -20,6 +20,7 @@ from marketdata_assets.exchanges.errors import BadInstruments
 from marketdata_assets.exchanges.hyperliquid.wire import VENUE, Wire
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.input_limits import NOT_JSON
 
 T = TypeVar("T")
 
@@ -95,5 +96,5 @@ def _made(market_type: MarketType, name: str, base: str, quote: str) -> Instrume
 def _decoded(decode: Callable[[bytes], T], raw: bytes) -> T:
     try:
         return decode(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except NOT_JSON as error:
         raise BadInstruments(VENUE, str(error)) from error

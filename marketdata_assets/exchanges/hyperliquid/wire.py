@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Control, Exchange, Outcome, VenueError
+from marketdata_assets.input_limits import NOT_JSON
 
 T = TypeVar("T")
 
@@ -167,7 +168,7 @@ def named_in(words: str) -> str:
     begin = words.find("{")
     try:
         return _subscription(words[begin:]).key if begin >= 0 else ""
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except NOT_JSON:
         return ""
 
 

@@ -14,6 +14,7 @@ from marketdata_assets.exchanges.okx.session import OF_A_MARKET, SUMMARY, arg_of
 from marketdata_assets.exchanges.okx.wire import Arg, Data, envelope
 from marketdata_assets.exchanges.records import MarketType
 from marketdata_assets.exchanges.venue_adapter import MessageRate, Request, Subscription, VenueAdapter, interval_ns
+from marketdata_assets.input_limits import NOT_JSON
 
 _underlyings = msgspec.json.Decoder(Data[list[str]]).decode
 
@@ -105,7 +106,7 @@ class OkxAdapter(VenueAdapter):
         if request.lane == UNDERLYINGS:
             try:
                 self._families = [family for families in _underlyings(raw).data for family in families]
-            except (msgspec.MsgspecError, ValueError, RecursionError):
+            except NOT_JSON:
                 return None  # no option is listed then, which the collector reports
         return _instruments(instType="OPTION", instFamily=self._families.pop(0)) if self._families else None
 
@@ -124,5 +125,5 @@ def _instruments(**query: str) -> Request:
 def _key_of(channel: bytes) -> str:
     try:
         return str(envelope(channel + b"}}").arg or "")
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except NOT_JSON:
         return ""

@@ -6,8 +6,6 @@ One connection carries markets of all types; the type of a record is that of its
 from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import parse_qsl, urlsplit
 
-import msgspec
-
 from marketdata_assets.exchanges.books import ChannelBooks
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
@@ -123,7 +121,7 @@ class OkxFeed(ChannelBooks):
             return raw.decode()
         try:
             head = envelope(raw)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+        except NOT_JSON:
             return "unknown"
         if head.event is not None:
             return f"event:{head.event}"

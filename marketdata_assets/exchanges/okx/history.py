@@ -28,6 +28,7 @@ from marketdata_assets.exchanges.rest_history import (
     walk,
     word_of,
 )
+from marketdata_assets.input_limits import NOT_JSON
 
 T = TypeVar("T", Kline, Trade, FundingRate, OpenInterest)
 E = TypeVar("E")
@@ -76,7 +77,7 @@ def error_of(raw: bytes) -> VenueError | None:
     """What an answer says is wrong; null as well when it cannot be read."""
     try:
         return wire.refusal(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except NOT_JSON:
         return None
 
 
