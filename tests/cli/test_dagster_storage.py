@@ -1,6 +1,7 @@
 """A run on Dagster's Postgres storage, in a process of its own: its end and its events are on record."""
 
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def test_processes_of_dagster_wait_longer_for_a_code_server_than_by_default(
     tmp_path: Path, given: dict[str, str], waits: str
 ) -> None:
     asked = "from dagster._grpc.utils import default_grpc_timeout as wait; print(wait())"
-    ended = apart(tmp_path, "exec", "python", "-c", asked, **dict.fromkeys(STORAGE, "1"), **given)
+    ended = apart(tmp_path, "exec", sys.executable, "-c", asked, **dict.fromkeys(STORAGE, "1"), **given)
     assert ended.stdout.strip() == waits, ended.stderr
 
 
