@@ -157,13 +157,11 @@ def test_what_cannot_be_asked_for(server: BinanceServer, tmp_path: Path) -> None
         run(server, tmp_path, lambda history: all_of(history.trades("XYZUSDT", window(0, 1))))
 
 
-def test_open_interest_now_and_the_list(server: BinanceServer, tmp_path: Path) -> None:
+def test_the_list_of_instruments(server: BinanceServer, tmp_path: Path) -> None:
     async def body(history: BinanceHistory) -> Any:
-        return [*history.instruments.known], await history.open_interest(LINEAR)
+        return [*history.instruments.known]
 
-    names, (now,) = run(server, tmp_path, body)
-    assert names == [LINEAR, INVERSE]
-    assert (now.size, now.ts_event) == ("12.5", server.now * MS)
+    assert run(server, tmp_path, body) == [LINEAR, INVERSE]
 
 
 @pytest.mark.parametrize("body", [b"[[1]]", b"{}", b"\xff", b'[{"a":1}]'])

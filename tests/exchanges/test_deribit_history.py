@@ -14,10 +14,10 @@ from marketdata_assets.exchanges.deribit.history import LISTS, DeribitHistory, l
 from marketdata_assets.exchanges.deribit.rest import error_of
 from marketdata_assets.exchanges.errors import BadCursor, BadPage, RequestRejected, VenueRateLimited, VenueUnavailable
 from marketdata_assets.exchanges.instruments import Instruments
-from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, Liquidation, OpenInterest, Trade
+from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, Liquidation, Trade
 from marketdata_assets.exchanges.rest import Limits, Rest
 from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
-from marketdata_demo.venues.deribit_messages import OPTION, PERPETUAL, instruments
+from marketdata_demo.venues.deribit_messages import PERPETUAL, instruments
 from marketdata_demo.venues.deribit_venue import HOUR, MINUTE, DeribitServer
 from marketdata_demo.venues.live_market import Happened
 
@@ -168,12 +168,10 @@ def test_funding_is_every_hour_that_ends_in_the_window(server: DeribitServer, tm
     assert server.requests == 3
 
 
-def test_instruments_and_open_interest_are_what_they_are_now(server: DeribitServer, tmp_path: Path) -> None:
+def test_all_instruments_are_listed(server: DeribitServer, tmp_path: Path) -> None:
     known = Instruments("deribit")
     found = run(server, tmp_path, lambda history: history.listed(), known=known)
     assert {one.name for one in found} == set(known.known) != set()
-    records = run(server, tmp_path, lambda history: history.open_interest(OPTION))
-    assert [one.size for one in records if isinstance(one, OpenInterest)] == ["1000"]
 
 
 def test_forced_orders_come_with_their_trades(server: DeribitServer, tmp_path: Path) -> None:
@@ -209,7 +207,7 @@ def test_a_pause_demanded_by_the_venue_stops_all_processes_and_is_logged(
         run(server, tmp_path, lambda history: all_of(history.trades(PERPETUAL, window(0, 5))), short)
     again = Limits(Budget(tmp_path, "deribit", 1.0, 100_000), longest_wait=1.0)  # another process
     with pytest.raises(VenueRateLimited, match=r"a pause of (600|59\d) s"):
-        run(server, tmp_path, lambda history: history.open_interest(PERPETUAL), again)
+        run(server, tmp_path, lambda history: all_of(history.funding(PERPETUAL, window(0, HOUR))), again)
     assert server.requests == 1
     events = [message.partition(" ")[0] for message in caplog.messages]
     assert events.count("rate_limited") == 2
@@ -218,35 +216,35 @@ def test_a_pause_demanded_by_the_venue_stops_all_processes_and_is_logged(
 
 def test_a_ban_is_obeyed_like_too_many_requests(server: DeribitServer, tmp_path: Path) -> None:
     server.fail(418, retry="0.05")
-    run(server, tmp_path, lambda history: history.open_interest(PERPETUAL))
+    run(server, tmp_path, lambda history: all_of(history.funding(PERPETUAL, window(0, HOUR))))
     assert server.requests == 2
 
 
 def test_its_own_word_for_too_many_requests_is_obeyed_too(server: DeribitServer, tmp_path: Path) -> None:
     server.say(b'{"jsonrpc":"2.0","error":{"code":10028,"message":"too_many_requests"}}', status=400)
     server.say(b'{"jsonrpc":"2.0","error":{"code":10028,"message":"too_many_requests"}}')
-    run(server, tmp_path, lambda history: history.open_interest(PERPETUAL))
+    run(server, tmp_path, lambda history: all_of(history.funding(PERPETUAL, window(0, HOUR))))
     assert server.requests == 3
 
 
 def test_a_refusal_is_not_repeated(server: DeribitServer, tmp_path: Path) -> None:
     known = instruments()
     with pytest.raises(RequestRejected, match="13020 instrument_not_found") as caught:
-        run(server, tmp_path, lambda history: history.open_interest("NOBODY"), known=known)
+        run(server, tmp_path, lambda history: all_of(history.funding("NOBODY", window(0, HOUR))), known=known)
     assert caught.value.code == 13020
     server.fail(404)
     with pytest.raises(RequestRejected, match="404"):
-        run(server, tmp_path, lambda history: history.open_interest(PERPETUAL))
+        run(server, tmp_path, lambda history: all_of(history.funding(PERPETUAL, window(0, HOUR))))
     server.fail(302)
     with pytest.raises(RequestRejected, match="redirect"):
-        run(server, tmp_path, lambda history: history.open_interest(PERPETUAL))
+        run(server, tmp_path, lambda history: all_of(history.funding(PERPETUAL, window(0, HOUR))))
     assert server.requests == 3
 
 
 def test_a_venue_that_stays_away_is_named(server: DeribitServer, tmp_path: Path) -> None:
     server.fail(503, times=10)
     with pytest.raises(VenueUnavailable, match="failed 4 times"):
-        run(server, tmp_path, lambda history: history.open_interest(PERPETUAL))
+        run(server, tmp_path, lambda history: all_of(history.funding(PERPETUAL, window(0, HOUR))))
     assert server.requests == 4
 
 
@@ -256,7 +254,7 @@ def test_a_venue_that_stays_away_is_named(server: DeribitServer, tmp_path: Path)
 def test_an_answer_that_cannot_be_read_is_no_page(server: DeribitServer, tmp_path: Path, body: bytes) -> None:
     server.say(body, times=3)
     for ask in (
-        lambda history: history.open_interest(PERPETUAL),
+        lambda history: all_of(history.funding(PERPETUAL, window(0, HOUR))),
         lambda history: all_of(history.trades(PERPETUAL, window(0, 5))),
         lambda history: all_of(history.klines(PERPETUAL, "1m", window(0, 5 * MINUTE))),
     ):

@@ -15,7 +15,7 @@ from marketdata_assets.exchanges.errors import BadCursor, BadPage, RequestReject
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.okx.history import BARS, OkxHistory, error_of, limits
 from marketdata_assets.exchanges.okx.instruments import instruments, known_instruments
-from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, OpenInterest
+from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline
 from marketdata_assets.exchanges.rest import Limits, Rest
 from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
 from marketdata_demo.venues.live_market import Happened
@@ -141,15 +141,11 @@ def test_funding_is_what_was_paid_in_the_window(server: OkxServer, tmp_path: Pat
     assert {one.rate for one in found if isinstance(one, FundingRate)} == {"0.0001"}
 
 
-def test_open_interest_of_the_past_and_of_now(server: OkxServer, tmp_path: Path) -> None:
+def test_open_interest_of_the_past(server: OkxServer, tmp_path: Path) -> None:
     server.hours = [START + number * HOUR for number in range(PAGE + 20)]
     found = run(server, tmp_path, lambda history: all_of(history.past_open_interest(SWAP, "1h", window(0, 110 * HOUR))))
     assert [one.ts_event for one in found] == [hour * MS for hour in reversed(server.hours[:110])]
-    (now,) = run(server, tmp_path, lambda history: history.open_interest(SWAP))
-    assert isinstance(now, OpenInterest)
-    assert {(one.contracts, one.size, one.value) for one in (*found, now)} == {("200", "500", "2000")}
-    with pytest.raises(ValueError, match="no open interest"):
-        run(server, tmp_path, lambda history: history.open_interest(SPOT))
+    assert {(one.contracts, one.size, one.value) for one in found} == {("200", "500", "2000")}
 
 
 def test_all_lists_of_instruments_are_read(server: OkxServer, tmp_path: Path) -> None:

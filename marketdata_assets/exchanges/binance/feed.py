@@ -4,12 +4,11 @@ Neither sockets nor clocks are in here. What an event says is the business of `p
 `book`, what an answer over REST says that of `rest`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from marketdata_assets.exchanges import checkpoints
 from marketdata_assets.exchanges.binance import parse, rest, wire
 from marketdata_assets.exchanges.binance.book import MarketBooks, best_levels
 from marketdata_assets.exchanges.binance.event_types import (
@@ -44,11 +43,11 @@ from marketdata_assets.exchanges.binance.templates import (
     Read,
     template_reader,
 )
-from marketdata_assets.exchanges.checkpoints import FeedCheckpoint, InstrumentsCheckpoint, StateCheckpoint
+from marketdata_assets.exchanges.books import Feed
+from marketdata_assets.exchanges.checkpoints import BookCheckpoint, FeedCheckpoint, InstrumentsCheckpoint
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome, VenueError
-from marketdata_assets.input_limits import NOT_JSON
 
 KEPT_STREAMS = 20_000  # so many combined streams are known at sight; a connection has 1024 at most
 LONG = 320  # no trade and no best prices have so many bytes
@@ -62,7 +61,7 @@ _interest = msgspec.json.Decoder(rest.Interest).decode
 _exchange_info = msgspec.json.Decoder(ExchangeInfo).decode
 
 
-class BinanceFeed:
+class BinanceFeed(Feed):
     """The messages of one market, over any number of sockets. `books`, `chains`, `resync_requests`: by instrument."""
 
     def __init__(
@@ -101,11 +100,11 @@ class BinanceFeed:
         self._second: tuple[str, int] = "", 0  # the one of the last aggregate trade, and its ns
 
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
-        """What becomes of a message of a socket. Never raises, whatever the bytes."""
+        """What becomes of a message of the socket with this number."""
         return self.push_all((raw,), ts_recv, connection)
 
     def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]:
-        """What becomes of messages that came together, one after the other. Never raises, whatever the bytes.
+        """What becomes of messages that came together, one after the other.
 
         Written out for aggregate trades, which are most of what comes.
         """
@@ -135,21 +134,13 @@ class BinanceFeed:
                 add(DeadLetter.of(raw, error, ts_recv))
         return outcomes
 
-    def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
-        """What becomes of the answer to a request for `url`; "" where only its fields say what it is. Never raises."""
-        try:
-            wrong = rest.failure(raw)
-            return [wrong] if wrong else self._answered(rest.asked(url), raw, ts_recv)
-        except UNREADABLE as error:
-            return [DeadLetter.of(raw, error, ts_recv)]
-
     def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """The socket of `connection` is a new one: each book on it needs a snapshot again."""
         return self._market.reopened(ts_recv, connection)
 
     def learn(self, listed: Iterable[Instrument]) -> None:
         """Take a list of instruments; a newer entry replaces an older one."""
-        self.instruments.add(listed)
+        super().learn(listed)
         self._known.clear()
         self._agg_trades.clear()
         self._forms.clear()
@@ -158,29 +149,16 @@ class BinanceFeed:
         """What another feed needs to continue here, between two messages."""
         return [InstrumentsCheckpoint.of(self.instruments), *self._market.checkpoints()]
 
-    def restore(self, raw: bytes, ts_recv: int) -> list[Outcome]:
-        """Continue from a checkpoint of captures: the records of books, and the gaps that end. Never raises."""
-        try:
-            point = checkpoints.decode(raw)
-            if isinstance(point, InstrumentsCheckpoint):
-                self.learn(point.instruments)
-                return [Control("notice", f"{len(point.instruments)} instruments")]
-            if isinstance(point, StateCheckpoint):
-                raise BadMessage(VENUE, f"a state of {point.instrument.name} that nobody wrote")
-            return self._market.restore(point, ts_recv)
-        except UNREADABLE as error:
-            return [DeadLetter.of(raw, error, ts_recv)]
+    def _restore_book(self, point: BookCheckpoint, ts_recv: int) -> list[Outcome]:
+        return self._market.restore(point, ts_recv)
 
     def forget(self, instrument: str) -> None:
         """Stop following an instrument: its book is no longer valid."""
         self._market.forget(instrument)
 
-    def stream_of(self, raw: bytes) -> str:
-        """The stream of a message without its instrument, as `depth@100ms`, or the name of its event, for counting."""
-        try:
-            envelope = decode_envelope(raw)
-        except NOT_JSON:
-            return "unknown"
+    def _stream_of(self, raw: bytes) -> str:
+        """As `depth@100ms`; of a bare event its name."""
+        envelope = decode_envelope(raw)
         if envelope.stream is not None:
             return envelope.stream.partition("@")[2] or envelope.stream
         if envelope.lastUpdateId is not None:
@@ -322,7 +300,11 @@ class BinanceFeed:
         """
         return self._market.snapshot(_depth(raw), symbol, ts_recv)
 
-    def _answered(self, to: rest.Asked, raw: bytes, ts_recv: int) -> list[Outcome]:
+    def _answered(self, path: str, query: Mapping[str, str], raw: bytes, ts_recv: int) -> list[Outcome]:
+        """Without an address, only its fields say what a response is."""
+        if wrong := rest.failure(raw):
+            return [wrong]
+        to = rest.asked(path, query)
         if to.what in ("depth", ""):
             return self._snapshot(raw, to.symbol, ts_recv)
         if to.what == "exchangeInfo":

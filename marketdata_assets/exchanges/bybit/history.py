@@ -12,10 +12,10 @@ from typing import Generic, TypeVar
 from marketdata_assets.exchanges.bybit import parse
 from marketdata_assets.exchanges.bybit.instruments import decode_listed, instruments
 from marketdata_assets.exchanges.bybit.rest import API
-from marketdata_assets.exchanges.bybit.wire import MS, VENUE, Parser
+from marketdata_assets.exchanges.bybit.wire import MS, VENUE
 from marketdata_assets.exchanges.errors import BadPage
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import FundingRate, Kline, MarketType, OpenInterest, Trade
+from marketdata_assets.exchanges.records import FundingRate, Kline, MarketType, OpenInterest, Parser, Trade
 from marketdata_assets.exchanges.rest import Answer, Rest
 from marketdata_assets.exchanges.rest_history import (
     Cursor,

@@ -13,11 +13,20 @@ from typing import TypeVar
 import msgspec
 
 from marketdata_assets.exchanges.bybit import wire
-from marketdata_assets.exchanges.bybit.wire import MS, VENUE, Parser, Push, Response
+from marketdata_assets.exchanges.bybit.wire import MS, VENUE, Push, Response
 from marketdata_assets.exchanges.decimals import DIGITS, PLAIN, decimal
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import FundingRate, Kline, Liquidation, OpenInterest, Outcome, Side, Trade
+from marketdata_assets.exchanges.records import (
+    FundingRate,
+    Kline,
+    Liquidation,
+    OpenInterest,
+    Outcome,
+    Parser,
+    Side,
+    Trade,
+)
 
 T = TypeVar("T")
 

@@ -1,13 +1,12 @@
 """A session of Deribit without a socket: bytes in, records and other outcomes out, the same live and in a replay."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
-from marketdata_assets.exchanges.books import BookState, ChannelBooks
+from marketdata_assets.exchanges.books import BookState, Feed
 from marketdata_assets.exchanges.deribit import parse, rest, wire
 from marketdata_assets.exchanges.deribit.book import Chain, content_of
 from marketdata_assets.exchanges.deribit.instruments import from_name, is_combo, parse_instruments
@@ -29,7 +28,7 @@ _candle = msgspec.json.Decoder(Notification[wire.Candle]).decode
 _any = msgspec.json.Decoder(AnyMessage).decode
 
 
-class DeribitFeed(ChannelBooks):
+class DeribitFeed(Feed):
     """What Deribit sends, over any number of sockets; one session has instruments of all market types.
 
     `market_type` says what the session is for; records say what their instrument is. `strict` takes instruments of the
@@ -61,7 +60,7 @@ class DeribitFeed(ChannelBooks):
         }
 
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
-        """What became of a message of the socket. Never raises."""
+        """What becomes of a message of the socket with this number."""
         try:
             begin = raw.find(_CHANNEL) + len(_CHANNEL)
             parser = self._parsers.get(raw[begin : raw.find(b".", begin)])
@@ -73,21 +72,16 @@ class DeribitFeed(ChannelBooks):
         except UNREADABLE as error:
             return [DeadLetter.of(raw, error, ts_recv), *self._lost(raw, ts_recv)]
 
-    def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
-        """What became of a REST answer to this address. Never raises."""
-        try:
-            error = rest.error_of(raw)
-            if error:
-                return [error]
-            method = urlsplit(url).path.rpartition("/")[2]
-            if method == "get_instruments":
-                listing = parse_instruments(raw, ts_recv)
-                self.learn(listing.instruments)
-                return [Control("notice", f"{len(listing.instruments)} instruments"), *listing.unread]
-            parser = rest.PARSERS.get(method)
-            return [*parser(url, raw, self._find, ts_recv)] if parser else [Control("ignored", method)]
-        except UNREADABLE as error:
-            return [DeadLetter.of(raw, error, ts_recv)]
+    def _answered(self, path: str, query: Mapping[str, str], raw: bytes, ts_recv: int) -> list[Outcome]:
+        if error := rest.error_of(raw):
+            return [error]
+        method = path.rpartition("/")[2]
+        if method == "get_instruments":
+            listing = parse_instruments(raw, ts_recv)
+            self.learn(listing.instruments)
+            return [Control("notice", f"{len(listing.instruments)} instruments"), *listing.unread]
+        parser = rest.PARSERS.get(method)
+        return [*parser(query, raw, self._find, ts_recv)] if parser else [Control("ignored", method)]
 
     def learn(self, listed: Iterable[Instrument]) -> None:
         """Take a list of instruments; a newer entry replaces an older one."""
@@ -98,12 +92,8 @@ class DeribitFeed(ChannelBooks):
         kind, _, rest_of_it = state.stream.partition(".")
         return f"{kind}.{state.instrument.name}.{rest_of_it}".rstrip(".")
 
-    def stream_of(self, raw: bytes) -> str:
-        """The channel without its instrument, as book.raw; or what else the message is. Never raises."""
-        try:
-            message = _any(raw)
-        except UNREADABLE:
-            return "unknown"
+    def _stream_of(self, raw: bytes) -> str:
+        message = _any(raw)
         if message.params and message.params.channel:
             return _stream(message.params.channel)
         return message.method or "answer"
@@ -211,8 +201,7 @@ class DeribitFeed(ChannelBooks):
     def _other(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """A message that the fast way did not recognise, or that brings no record."""
         message = _any(raw)
-        error = rest.error_of(raw)
-        if error:
+        if error := rest.error_of(raw):
             return [error]
         params = message.params
         if message.method == "heartbeat" and params and params.type in ("heartbeat", "test_request"):

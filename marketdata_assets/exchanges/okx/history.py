@@ -13,8 +13,8 @@ from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.okx import parse, wire
 from marketdata_assets.exchanges.okx.instruments import instruments
-from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Parser
-from marketdata_assets.exchanges.records import FundingRate, Kline, OpenInterest, Trade, VenueError
+from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data
+from marketdata_assets.exchanges.records import FundingRate, Kline, OpenInterest, Parser, Trade, VenueError
 from marketdata_assets.exchanges.rest import Answer, Limits, Rest
 from marketdata_assets.exchanges.rest_history import (
     Cursor,
@@ -100,16 +100,6 @@ class OkxHistory:
                 listed += instruments(answer.raw).instruments
         self.instruments.add(listed)
         return listed
-
-    async def open_interest(self, instrument: str) -> list[OpenInterest]:
-        """Open interest as it is now."""
-        market_type = self.instruments[instrument].market_type
-        if market_type == "spot":
-            raise ValueError(f"{instrument} is traded on a spot market, which has no open interest")
-        kind = "SWAP" if instrument.endswith("-SWAP") else "OPTION" if market_type == "option" else "FUTURES"
-        answer = await self._get("public/open-interest", instType=kind, instId=instrument)
-        parser = parse.open_interest(self.instruments.__getitem__)
-        return _read(f"{VENUE} open interest {instrument}", answer, parser, OpenInterest)
 
     def klines(self, instrument: str, interval: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Candles that begin in the window and are closed. ValueError for an interval that OKX does not have."""

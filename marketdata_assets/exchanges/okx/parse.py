@@ -15,7 +15,7 @@ from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownIn
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import wire
 from marketdata_assets.exchanges.okx.instruments import named
-from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Find, Parser, nanoseconds, time_of
+from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Find, nanoseconds, time_of
 from marketdata_assets.exchanges.records import (
     Control,
     DeadLetter,
@@ -24,6 +24,7 @@ from marketdata_assets.exchanges.records import (
     Liquidation,
     OpenInterest,
     Outcome,
+    Parser,
     Ticker,
     Trade,
 )

@@ -22,9 +22,6 @@ LATEST = 9_000_000_000_000  # the last millisecond that fits into 64 bits as nan
 Millis = Annotated[int, Meta(ge=0, le=LATEST)]
 Sequence = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
 
-Parser = Callable[[bytes, int, int], list[Outcome]]
-"""What becomes of a message: its bytes, the time it was received at, the number of its connection."""
-
 Find = Callable[[str], Instrument]  # the instrument of a name; raises UnknownInstrument
 
 
