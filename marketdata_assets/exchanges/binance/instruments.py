@@ -124,11 +124,11 @@ def _instrument(
 class InstrumentContext:
     """One instrument."""
 
-    __slots__ = ("head", "in_base", "instrument", "inverse", "pays_funding", "trade")
+    __slots__ = ("head", "in_base", "instrument", "inverse", "pays_funding", "sizes", "trade")
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
-        self.head = instrument.key
+        self.head, self.sizes = instrument.key, instrument.sizes
         self.in_base = instrument.unit == "base"
         self.inverse = instrument.market_type == "inverse"
         self.pays_funding = instrument.symbol == f"{instrument.base}-{instrument.quote}"  # a dated future does not
@@ -137,10 +137,6 @@ class InstrumentContext:
     def begin(self, moment_ms: int | None, ts_recv: int) -> Head:
         """The fields that all records have."""
         return *self.head, None if moment_ms is None else moment_ms * NS, ts_recv
-
-    def sizes(self, size: str, price: str) -> tuple[str | None, str | None]:
-        """A size in base units and in contracts."""
-        return self.instrument.base_size(size, price), self.instrument.contracts(size)
 
     def volumes(self, first: str, second: str) -> tuple[str | None, str | None, str | None]:
         """Base units, contracts and quote units of a pair that counts base and quote units.

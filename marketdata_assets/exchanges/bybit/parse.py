@@ -105,15 +105,8 @@ def liquidations(instrument: Instrument) -> Parser:
 
 def _liquidation(element: wire.Liquidation, instrument: Instrument, ts_recv: int) -> Liquidation:
     price, size = decimal("p", element.price), decimal("v", element.size)
-    return Liquidation(
-        *instrument.key,
-        element.time * MS,
-        ts_recv,
-        side=CLOSES[element.side],
-        price=price,
-        size=instrument.base_size(size, price),
-        contracts=instrument.contracts(size),
-    )
+    sizes = instrument.sizes(size, price)
+    return Liquidation(*instrument.key, element.time * MS, ts_recv, CLOSES[element.side], price, *sizes)
 
 
 # {"topic":"kline.1.ABCUSDT","data":[{"start":1700000040000,"end":1700000099999,"interval":"1","open":"4.20","close":
@@ -152,26 +145,8 @@ def _kline(
     """A candle; `prices` are open, high, low and close, `volumes` what Bybit calls volume and turnover."""
     first, high, low, last = (decimal("price", text) for text in prices)
     volume, turnover = decimal("volume", volumes[0]), decimal("turnover", volumes[1])
-    inverse = instrument.market_type == "inverse"
-    return Kline(
-        *instrument.key,
-        ts_event,
-        ts_recv,
-        interval=interval,
-        open_time=span[0],
-        close_time=span[1],
-        open=first,
-        high=high,
-        low=low,
-        close=last,
-        volume=turnover if inverse else volume,
-        contracts=volume if inverse else None,
-        quote_volume=volume if inverse else turnover,
-        trades=None,
-        taker_buy_volume=None,
-        taker_buy_quote_volume=None,
-        closed=closed,
-    )
+    amounts = (turnover, volume, volume) if instrument.market_type == "inverse" else (volume, None, turnover)
+    return instrument.candle(ts_event, ts_recv, interval, span, (first, high, low, last), amounts, closed=closed)
 
 
 # REST.
@@ -199,16 +174,8 @@ def past_trades(instrument: Instrument) -> Parser:
 
 def _past_trade(element: wire.PastTrade, instrument: Instrument, ts_recv: int) -> Trade:
     price, size = decimal("price", element.price), decimal("size", element.size)
-    return Trade(
-        *instrument.key,
-        element.time * MS,
-        ts_recv,
-        trade_id=element.trade_id,
-        price=price,
-        size=instrument.base_size(size, price),
-        contracts=instrument.contracts(size),
-        side=SIDES[element.side],
-    )
+    sizes = instrument.sizes(size, price)
+    return Trade(*instrument.key, element.time * MS, ts_recv, element.trade_id, price, *sizes, SIDES[element.side])
 
 
 _past_trades = msgspec.json.Decoder(Response[wire.PastTrade], strict=False).decode

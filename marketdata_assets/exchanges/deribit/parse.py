@@ -192,22 +192,7 @@ def candle(event: wire.Candle, context: InstrumentContext, resolution: str, ts_r
         raise BadMessage(VENUE, f"a resolution {resolution[:20]!r}, which is not documented")
     interval, minutes = INTERVALS[resolution]
     volume, cost, opened = number(event.volume), number(event.cost), event.tick * MS
-    return Kline(
-        *context.key,
-        None,
-        ts_recv,
-        interval=interval,
-        open_time=opened,
-        close_time=opened + minutes * MINUTE,
-        open=number(event.open),
-        high=number(event.high),
-        low=number(event.low),
-        close=number(event.close),
-        volume=volume,
-        contracts=context.contracts(cost if context.instrument.unit == "quote" else volume),
-        quote_volume=cost,
-        trades=None,
-        taker_buy_volume=None,
-        taker_buy_quote_volume=None,
-        closed=None,
-    )
+    prices = number(event.open), number(event.high), number(event.low), number(event.close)
+    contracts = context.contracts(cost if context.instrument.unit == "quote" else volume)
+    span, volumes = (opened, opened + minutes * MINUTE), (volume, contracts, cost)
+    return context.instrument.candle(None, ts_recv, interval, span, prices, volumes)

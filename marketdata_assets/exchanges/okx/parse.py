@@ -124,15 +124,8 @@ def liquidations(find: Find) -> Parser:
 
 def _liquidation(element: wire.Forced, instrument: Instrument, ts_recv: int) -> Liquidation:
     price, size = decimal("bkPx", element.bk_px), decimal("sz", element.sz)
-    return Liquidation(
-        *instrument.key,
-        element.ts * MS,
-        ts_recv,
-        side=element.side,
-        price=price,
-        size=instrument.base_size(size, price),
-        contracts=instrument.contracts(size),
-    )
+    sizes = instrument.sizes(size, price)
+    return Liquidation(*instrument.key, element.ts * MS, ts_recv, element.side, price, *sizes)
 
 
 # {"arg":{"channel":"liquidations","instId":"ABC-USD-250328"},"data":[{"bkPx":"4.1","side":"buy","posSide":"short",
@@ -147,16 +140,8 @@ polled_liquidations = of_instrument(wire.Forced)(_liquidation)
 @by_instrument(wire.OptionTrade)
 def option_trades(element: wire.OptionTrade, instrument: Instrument, ts_recv: int) -> Trade:
     price, size = decimal("px", element.px), decimal("sz", element.sz)
-    return Trade(
-        *instrument.key,
-        element.ts * MS,
-        ts_recv,
-        trade_id=element.trade_id,
-        price=price,
-        size=instrument.base_size(size, price),
-        contracts=instrument.contracts(size),
-        side=element.side,
-    )
+    sizes = instrument.sizes(size, price)
+    return Trade(*instrument.key, element.ts * MS, ts_recv, element.trade_id, price, *sizes, element.side)
 
 
 # {"arg":{"channel":"bbo-tbt","instId":"ABC-USDT"},"data":[{"asks":[["4.21","0.5","0","2"]],"bids":[["4.2","1","0",
@@ -316,7 +301,7 @@ def _candle(row: tuple[str, ...], instrument: Instrument, bar: Bar, ts_recv: int
     if len(row) != OLD_COLUMNS and len(row) < COLUMNS:
         raise BadMessage(VENUE, f"a candle of {len(row)} columns")
     open_time = time_of(row[0])
-    prices = [decimal("price", text) for text in row[1:5]]
+    first, high, low, last = (decimal("price", text) for text in row[1:5])
     volume, currency = decimal("vol", row[5]), decimal("volCcy", row[6])
     spot = instrument.market_type == "spot"
     quote_volume, closed = currency if spot else None, None
@@ -324,25 +309,9 @@ def _candle(row: tuple[str, ...], instrument: Instrument, bar: Bar, ts_recv: int
         quote_volume, closed = decimal("volCcyQuote", row[7]), CLOSED.get(row[8])
         if closed is None:
             raise BadMessage(VENUE, f"confirm is {row[8][:40]!r}, which is neither 0 nor 1")
-    return Kline(
-        *instrument.key,
-        None,
-        ts_recv,
-        interval=bar.interval,
-        open_time=open_time,
-        close_time=bar.end(open_time),
-        open=prices[0],
-        high=prices[1],
-        low=prices[2],
-        close=prices[3],
-        volume=volume if spot else currency,
-        contracts=None if spot else volume,
-        quote_volume=quote_volume,
-        trades=None,
-        taker_buy_volume=None,
-        taker_buy_quote_volume=None,
-        closed=closed,
-    )
+    span, prices = (open_time, bar.end(open_time)), (first, high, low, last)
+    volumes = (volume, None, quote_volume) if spot else (currency, volume, quote_volume)
+    return instrument.candle(None, ts_recv, bar.interval, span, prices, volumes, closed=closed)
 
 
 def _months_after(start: int, months: int, shift: dt.timedelta) -> int:
