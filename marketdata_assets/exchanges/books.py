@@ -23,10 +23,10 @@ from marketdata_assets.exchanges.checkpoints import (
     StateCheckpoint,
 )
 from marketdata_assets.exchanges.decimals import plain
-from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
+from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownVenue
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.levels import BadLevel, Numbers, Side, needs_decimals, numbers_of
-from marketdata_assets.exchanges.records import Control, DeadLetter, Gap, Level, OrderBook, Outcome, Parser
+from marketdata_assets.exchanges.records import Control, DeadLetter, Gap, Level, MarketType, OrderBook, Outcome, Parser
 from marketdata_assets.logs import get_logger
 
 log = get_logger(__name__)
@@ -423,6 +423,13 @@ class Feed(ABC):
             self.resync_requests.pop(key, None)
         elif key not in self.resync_requests:
             self.resync_requests[key] = ResyncRequest(state.instrument.name, channel, "subscription", ts_recv)
+
+
+def market_of(venue: str, market_type: MarketType | None) -> MarketType:
+    """The market of a feed whose sockets are of one market each. Raises UnknownVenue without one."""
+    if market_type is None:
+        raise UnknownVenue(venue, "which market it is of is not said")
+    return market_type
 
 
 class RoutedFeed(Feed):

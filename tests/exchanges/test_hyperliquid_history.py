@@ -11,9 +11,10 @@ from history_pages import HASTY, MS, all_of, numbers, windows_after
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.errors import BadPage, RequestRejected, UnknownInstrument
-from marketdata_assets.exchanges.hyperliquid.history import HyperliquidHistory, body_of, error_of
+from marketdata_assets.exchanges.hyperliquid.history import HyperliquidHistory, body_of
 from marketdata_assets.exchanges.hyperliquid.instruments import known_instruments
 from marketdata_assets.exchanges.hyperliquid.parse import INTERVALS
+from marketdata_assets.exchanges.hyperliquid.wire import refusal
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import FundingRate, Kline
 from marketdata_assets.exchanges.rest import Limits, Rest
@@ -44,7 +45,7 @@ def run(
     async def main() -> Any:
         clock = partial(int, now * MS)
         async with Rest(
-            "hyperliquid", server.url, free, error_of, body_of=body_of, patience=HASTY, clock=clock
+            "hyperliquid", server.url, free, refusal, body_of=body_of, patience=HASTY, clock=clock
         ) as client:
             return await body(HyperliquidHistory(client, known_instruments(strict=False) if listed is None else listed))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from marketdata_assets.exchanges.books import ResyncRequest, RoutedFeed, ignored
+from marketdata_assets.exchanges.books import ResyncRequest, RoutedFeed, ignored, market_of
 from marketdata_assets.exchanges.bybit import parse, wire
 from marketdata_assets.exchanges.bybit.book import BookStream
 from marketdata_assets.exchanges.bybit.instruments import decode_listed, instruments, known_instruments
@@ -39,13 +39,13 @@ class BybitFeed(RoutedFeed):
 
     def __init__(
         self,
-        market_type: MarketType,
+        market_type: MarketType | None,
         instruments: Instruments | None = None,
         *,
         strict: bool = True,
         books: bool = True,
     ) -> None:
-        self.instruments = known_instruments(market_type, instruments, strict=strict)
+        self.instruments = known_instruments(market_of(VENUE, market_type), instruments, strict=strict)
         super().__init__()
         self._keep_books = books
         self._streams: dict[str, BookStream] = {}

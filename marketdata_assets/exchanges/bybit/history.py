@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from marketdata_assets.exchanges.bybit import parse
 from marketdata_assets.exchanges.bybit.instruments import decode_listed, instruments
 from marketdata_assets.exchanges.bybit.rest import API
-from marketdata_assets.exchanges.bybit.wire import MS, VENUE
+from marketdata_assets.exchanges.bybit.wire import VENUE
 from marketdata_assets.exchanges.errors import BadPage
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import FundingRate, Kline, MarketType, OpenInterest, Parser, Trade
@@ -28,6 +28,7 @@ from marketdata_assets.exchanges.rest_history import (
     walk,
     word_of,
 )
+from marketdata_assets.exchanges.wire import MS
 
 T = TypeVar("T", Kline, Trade, FundingRate, OpenInterest)
 

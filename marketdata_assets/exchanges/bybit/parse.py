@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from marketdata_assets.exchanges.bybit import wire
-from marketdata_assets.exchanges.bybit.wire import MS, VENUE, Push, Response
+from marketdata_assets.exchanges.bybit.wire import VENUE, Push, Response
 from marketdata_assets.exchanges.decimals import DIGITS, PLAIN, decimal
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
@@ -27,6 +27,7 @@ from marketdata_assets.exchanges.records import (
     Side,
     Trade,
 )
+from marketdata_assets.exchanges.wire import MS, nanoseconds
 
 T = TypeVar("T")
 
@@ -196,7 +197,7 @@ def past_candles(instrument: Instrument, interval: str) -> Parser:
         for row in response.result.list:
             if len(row) < COLUMNS:
                 raise BadMessage(VENUE, f"a candle of {len(row)} columns")
-            start = wire.nanoseconds(row[0])
+            start = nanoseconds(row[0])
             end = end_of(interval, start)
             prices, volumes = (row[1], row[2], row[3], row[4]), (row[5], row[6])
             closed = end <= response.time * MS

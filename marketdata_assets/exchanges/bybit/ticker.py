@@ -13,11 +13,11 @@ from msgspec.structs import asdict
 from marketdata_assets.exchanges import checkpoints
 from marketdata_assets.exchanges.bybit import wire
 from marketdata_assets.exchanges.bybit.parse import interest
-from marketdata_assets.exchanges.bybit.wire import MS, Millis, Wire, nanoseconds
 from marketdata_assets.exchanges.checkpoints import StateCheckpoint
 from marketdata_assets.exchanges.decimals import decimal, decimal_or_none
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Control, FundingRate, Outcome, Ticker
+from marketdata_assets.exchanges.wire import MS, Millis, Wire, nanoseconds
 
 
 class Message(Wire, frozen=True, gc=False):

@@ -12,10 +12,11 @@ from msgspec import Raw
 from marketdata_assets.exchanges.deribit import parse, wire
 from marketdata_assets.exchanges.deribit.parse import InstrumentContext
 from marketdata_assets.exchanges.deribit.session import RATE_LIMITED
-from marketdata_assets.exchanges.deribit.wire import MS, NONE, VENUE, AnyMessage, Millis, Sequence, Wire, maybe, signed
+from marketdata_assets.exchanges.deribit.wire import NONE, VENUE, AnyMessage, maybe, signed
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Ticker, VenueError
 from marketdata_assets.exchanges.rest_history import Row
+from marketdata_assets.exchanges.wire import MS, Millis, Sequence, Wire
 from marketdata_assets.input_limits import NOT_JSON
 
 T = TypeVar("T")

@@ -10,9 +10,10 @@ from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
 from marketdata_assets.exchanges.hyperliquid import book, parse, wire
 from marketdata_assets.exchanges.hyperliquid.book import BookStream
 from marketdata_assets.exchanges.hyperliquid.instruments import known_instruments, pairs, perpetuals
-from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, VENUE, Find
+from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, VENUE
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome
+from marketdata_assets.exchanges.wire import Find
 
 BEGIN = b'{"channel":"'
 GREETING = b"Websocket connection established."

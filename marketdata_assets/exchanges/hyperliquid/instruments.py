@@ -17,9 +17,10 @@ from typing import TypeVar
 import msgspec
 
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.hyperliquid.wire import VENUE, Wire
+from marketdata_assets.exchanges.hyperliquid.wire import VENUE
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.wire import Wire
 from marketdata_assets.input_limits import NOT_JSON
 
 T = TypeVar("T")

@@ -12,9 +12,10 @@ import msgspec
 from marketdata_assets.exchanges.decimals import decimal, decimal_or_none
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.hyperliquid import wire
-from marketdata_assets.exchanges.hyperliquid.wire import MS, VENUE, Find, OfCoin, Pushed
+from marketdata_assets.exchanges.hyperliquid.wire import VENUE, OfCoin, Pushed
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import FundingRate, Kline, OpenInterest, Outcome, Side, Ticker, Trade
+from marketdata_assets.exchanges.wire import MS, Find
 
 T = TypeVar("T")
 

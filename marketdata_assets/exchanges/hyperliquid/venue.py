@@ -7,12 +7,11 @@ from marketdata_assets.exchanges.hyperliquid.history import (
     URL,
     HyperliquidHistory,
     body_of,
-    error_of,
     limits,
 )
 from marketdata_assets.exchanges.hyperliquid.instruments import known_instruments
 from marketdata_assets.exchanges.hyperliquid.parse import INTERVALS
-from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM
+from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, refusal
 from marketdata_assets.exchanges.records import DataType
 from marketdata_assets.exchanges.venue import Source, Venue, VenueMarket
 
@@ -46,7 +45,7 @@ VENUE = Venue(
     },
     feed=HyperliquidFeed,
     adapter=HyperliquidAdapter,
-    error_of=error_of,
+    error_of=refusal,
     limits=lambda budgets, _: limits(budgets),
     history=lambda rest, _: HyperliquidHistory(rest, known_instruments()),
     addresses={r"api\.hyperliquid(-testnet)?\.xyz(:[0-9]+)?(/|$)": None},

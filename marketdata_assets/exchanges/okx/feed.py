@@ -11,8 +11,9 @@ from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.okx import book, parse, wire
 from marketdata_assets.exchanges.okx.book import BookStream
 from marketdata_assets.exchanges.okx.instruments import instruments, known_instruments
-from marketdata_assets.exchanges.okx.wire import VENUE, Arg, Find, envelope
+from marketdata_assets.exchanges.okx.wire import VENUE, Arg, envelope
 from marketdata_assets.exchanges.records import Control, MarketType, Outcome, Parser
+from marketdata_assets.exchanges.wire import Find
 from marketdata_assets.input_limits import NOT_JSON
 
 API = "/api/v5/"

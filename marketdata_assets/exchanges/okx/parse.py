@@ -15,7 +15,7 @@ from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownIn
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import wire
 from marketdata_assets.exchanges.okx.instruments import named
-from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Find, nanoseconds, time_of
+from marketdata_assets.exchanges.okx.wire import VENUE, Data
 from marketdata_assets.exchanges.records import (
     Control,
     DeadLetter,
@@ -28,6 +28,7 @@ from marketdata_assets.exchanges.records import (
     Ticker,
     Trade,
 )
+from marketdata_assets.exchanges.wire import MS, Find, nanoseconds
 
 T = TypeVar("T")
 N = TypeVar("N", bound=wire.Named | wire.OptionTrade)
@@ -300,7 +301,7 @@ def candles(instrument: Instrument, bar: Bar) -> Parser:
 def _candle(row: tuple[str, ...], instrument: Instrument, bar: Bar, ts_recv: int) -> Kline:
     if len(row) != OLD_COLUMNS and len(row) < COLUMNS:
         raise BadMessage(VENUE, f"a candle of {len(row)} columns")
-    open_time = time_of(row[0])
+    open_time = nanoseconds(row[0])
     first, high, low, last = (decimal("price", text) for text in row[1:5])
     volume, currency = decimal("vol", row[5]), decimal("volCcy", row[6])
     spot = instrument.market_type == "spot"
@@ -325,6 +326,11 @@ def _months_after(start: int, months: int, shift: dt.timedelta) -> int:
 HOUR = 3600 * 1000 * MS
 
 
+def _time(millis: str) -> int | None:
+    """A time that may be empty."""
+    return nanoseconds(millis) if millis else None
+
+
 # {"code":"0","msg":"","data":[["1700000000000","5000","50","210"]]}
 # https://www.okx.com/docs-v5/en/#trading-statistics-rest-api-get-contract-open-interest-history
 # Columns: time, contracts, coins, USD.
@@ -336,7 +342,7 @@ def past_open_interest(instrument: Instrument) -> Parser:
 def _past_interest(row: tuple[str, ...], instrument: Instrument, ts_recv: int) -> OpenInterest:
     if len(row) < 3:
         raise BadMessage(VENUE, f"open interest of {len(row)} columns")
-    return _interest(instrument, time_of(row[0]), ts_recv, row[1], row[2], row[3] if len(row) > 3 else "")
+    return _interest(instrument, nanoseconds(row[0]), ts_recv, row[1], row[2], row[3] if len(row) > 3 else "")
 
 
 # {"arg":{"channel":"funding-rate","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
@@ -346,11 +352,11 @@ def _past_interest(row: tuple[str, ...], instrument: Instrument, ts_recv: int) -
 @by_instrument(wire.Funding)
 def funding_rates(element: wire.Funding, instrument: Instrument, ts_recv: int) -> FundingRate:
     funding_time = element.funding_time * MS
-    following = nanoseconds(element.next_funding_time)
+    following = _time(element.next_funding_time)
     period = 0 if following is None else following - funding_time
     return FundingRate(
         *instrument.key,
-        nanoseconds(element.ts),
+        _time(element.ts),
         ts_recv,
         rate=decimal("fundingRate", element.funding_rate),
         funding_time=funding_time,
