@@ -271,26 +271,6 @@ def test_refused_answer_is_an_error_of_the_venue(feed: OkxFeed) -> None:
     assert refused == [VenueError(51001, "")]
 
 
-def test_new_socket_puts_the_books_on_it_in_doubt(feed: OkxFeed) -> None:
-    feed.push(message("books", BOOK), RECV, connection=1)
-    feed.push(message("books", BOOK, inst_id="ABC-USDC"), RECV, connection=2)
-    gap = one(feed.reopened(RECV + 5, connection=1))
-    assert (gap.cause, gap.instrument, gap.stream, gap.ts_from, gap.ts_to) == (
-        "reopened",
-        "ABC-USDT",
-        "books",
-        RECV,
-        RECV + 5,
-    )
-    assert feed.resync_requests.keys() == {"books:ABC-USDT"}
-    assert feed.reopened(RECV + 6, connection=1) == []
-    record, healed = feed.push(message("books", BOOK), RECV + 9, connection=1)
-    assert isinstance(record, OrderBook)
-    assert isinstance(healed, Gap)
-    assert healed.healed_at == RECV + 9
-    assert feed.resync_requests == {}
-
-
 def test_second_connection_takes_the_book_over_with_a_snapshot(feed: OkxFeed) -> None:
     update = {**BOOK, "bids": [["4.1", "5", "0", "1"]], "ts": "1700000000200"}
     feed.push(message("books", BOOK), RECV, connection=1)
