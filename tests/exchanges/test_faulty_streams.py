@@ -273,9 +273,9 @@ def sent(messages: list[bytes], faults: list[Fault]) -> list[list[bytes]]:
     return [*arriving[:-1], [*arriving[-1], *late]]
 
 
-def run(name: str, world: World, faults: list[Fault], delays: list[int]) -> Session:
+def run(name: str, world: World, faults: list[Fault], delays: list[int], connection: int = 0) -> Session:
     """A session in which each update has a fault, and a snapshot comes so many updates after it is needed."""
-    session = Session(VENUES[name], world, VENUES[name].feed())
+    session = Session(VENUES[name], world, VENUES[name].feed(), connection=connection)
     messages = sent([VENUES[name].message(one) for one in world.updates], faults)
     for update, arriving, fault, delay in zip(world.updates, messages, faults, delays, strict=True):
         if fault == "reopen":
@@ -329,12 +329,12 @@ def test_each_fault_in_a_live_stream_is_exactly_one_gap(name: str, one: Fault) -
         assert (state.applied + state.dropped, state.gaps) == (10, 0)
 
 
-def live(name: str) -> Session:
-    """A session whose book is live after two updates."""
+def live(name: str, connection: int = 0) -> Session:
+    """A session whose book is live after two updates over a socket."""
     world = World(VENUES[name].jumps)
     world.add([(1, 1), (10, 2)])
     world.add([(2, 1), (9, 2)])
-    return run(name, world, ["none", "none"], [0, 0])
+    return run(name, world, ["none", "none"], [0, 0], connection)
 
 
 @pytest.mark.parametrize("name", VENUES)
@@ -352,6 +352,7 @@ def test_changes_before_any_snapshot_are_kept_back_and_one_is_requested(name: st
     )
     feed.forget(state.instrument.name)
     assert feed.resync_requests == {}
+    assert {one.status for one in feed.books.values()} <= {"waiting"}
 
 
 @pytest.mark.parametrize("name", VENUES)
@@ -365,8 +366,8 @@ def test_a_change_that_crosses_the_book_is_not_given_out(name: str) -> None:
 
 @pytest.mark.parametrize("name", VENUES)
 def test_a_new_socket_takes_its_own_book_out_of_use_and_no_other(name: str) -> None:
-    session = live(name)
-    assert session.feed.reopened(session.moment, 5) == []
+    session = live(name, connection=3)
+    assert session.feed.reopened(session.moment, 5) == session.feed.reopened(session.moment, 0) == []
     session.reopen()
     (gap,) = session.gaps
     assert (gap.cause, gap.next_id, gap.last_id) == ("reopened", None, session.world.updates[-1].last)
