@@ -26,7 +26,17 @@ from marketdata_assets.exchanges.decimals import plain
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownVenue
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.levels import BadLevel, Numbers, Side, needs_decimals, numbers_of
-from marketdata_assets.exchanges.records import Control, DeadLetter, Gap, Level, MarketType, OrderBook, Outcome, Parser
+from marketdata_assets.exchanges.records import (
+    Control,
+    DeadLetter,
+    Exchange,
+    Gap,
+    Level,
+    MarketType,
+    OrderBook,
+    Outcome,
+    Parser,
+)
 from marketdata_assets.logs import get_logger
 
 log = get_logger(__name__)
@@ -322,11 +332,40 @@ class Feed(ABC):
     Books and requests are by channel without the instrument, colon, instrument; of Binance by instrument.
     """
 
-    instruments: Instruments
+    venue: Exchange
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        market_type: MarketType | None = None,
+        instruments: Instruments | None = None,
+        *,
+        strict: bool = True,
+        books: bool = True,
+    ) -> None:
+        """The market is needed where its sockets are of one market each.
+
+        Without `strict`, an instrument that is in no list is derived from its name; without `books` none are kept.
+        """
+        self.market_type, self._strict, self._keep_books = market_type, strict, books
         self.books: dict[str, BookState] = {}
         self.resync_requests: dict[str, ResyncRequest] = {}
+        known = {} if instruments is None else instruments.known
+        self.instruments = Instruments(self.venue, known, None if strict else self._named)
+        self.prepare()
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Set what else a venue's feed has."""
+
+    @abstractmethod
+    def _named(self, name: str) -> Instrument | None:
+        """What the name of an instrument alone says; None when it is not clear."""
+
+    def _of_market(self) -> MarketType:
+        """The market of a feed whose sockets are of one market each. Raises UnknownVenue without one."""
+        if self.market_type is None:
+            raise UnknownVenue(self.venue, "which market it is of is not said")
+        return self.market_type
 
     @abstractmethod
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
@@ -425,20 +464,12 @@ class Feed(ABC):
             self.resync_requests[key] = ResyncRequest(state.instrument.name, channel, "subscription", ts_recv)
 
 
-def market_of(venue: str, market_type: MarketType | None) -> MarketType:
-    """The market of a feed whose sockets are of one market each. Raises UnknownVenue without one."""
-    if market_type is None:
-        raise UnknownVenue(venue, "which market it is of is not said")
-    return market_type
-
-
 class RoutedFeed(Feed):
     """A feed whose messages begin with their channel: how one begins says which parser takes it."""
 
     _end: bytes  # what follows the channel
 
-    def __init__(self) -> None:
-        super().__init__()
+    def prepare(self) -> None:
         self._routes: dict[bytes, Parser] = {}  # by all up to `_end`
 
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from marketdata_assets.exchanges.bybit.instruments import QUOTES, decode_listed, instruments, known_instruments, named
+from marketdata_assets.exchanges.bybit.feed import BybitFeed
+from marketdata_assets.exchanges.bybit.instruments import QUOTES, decode_listed, instruments, named
 from marketdata_assets.exchanges.errors import BadInstruments, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import MarketType
@@ -109,6 +110,6 @@ def test_wrong_entry_is_an_error(wrong: dict[str, str]) -> None:
 
 
 def test_name_counts_only_where_the_list_is_not_required() -> None:
-    assert known_instruments("linear", strict=False)["BTCUSDT"].symbol == "BTC-USDT"
+    assert BybitFeed("linear", strict=False).instruments["BTCUSDT"].symbol == "BTC-USDT"
     with pytest.raises(UnknownInstrument):
-        known_instruments("linear")["BTCUSDT"]
+        BybitFeed("linear").instruments["BTCUSDT"]

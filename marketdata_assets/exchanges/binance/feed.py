@@ -29,7 +29,7 @@ from marketdata_assets.exchanges.binance.instruments import (
     InstrumentContext,
     InstrumentContexts,
     instruments,
-    known_instruments,
+    named,
 )
 from marketdata_assets.exchanges.binance.templates import (
     FORM,
@@ -41,11 +41,11 @@ from marketdata_assets.exchanges.binance.templates import (
     Read,
     template_reader,
 )
-from marketdata_assets.exchanges.books import Feed, ResyncRequest, market_of
+from marketdata_assets.exchanges.books import Feed, ResyncRequest
 from marketdata_assets.exchanges.checkpoints import BookCheckpoint, FeedCheckpoint, InstrumentsCheckpoint
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome, Parser, Ticker, VenueError
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import Control, DeadLetter, Outcome, Parser, Ticker, VenueError
 
 KEPT_STREAMS = 20_000  # so many combined streams are known at sight; a connection has 1024 at most
 LONG = 320  # no trade and no best prices have so many bytes
@@ -64,21 +64,14 @@ class BinanceFeed(Feed):
     Without `books` levels become records and no books.
     """
 
-    def __init__(
-        self,
-        market_type: MarketType | None,
-        instruments: Instruments | None = None,
-        *,
-        strict: bool = True,
-        books: bool = True,
-    ) -> None:
-        super().__init__()
-        self.market_type = market_type = market_of(VENUE, market_type)
-        self.instruments = known_instruments(market_type, instruments, strict=strict)
+    venue = VENUE
+
+    def prepare(self) -> None:
+        self._market = self._of_market()
         self._known = InstrumentContexts(self.instruments)
-        self._keep_books = books and market_type != "option"
+        self._keep_books = self._keep_books and self._market != "option"
         self.chains: dict[str, Chain] = {}
-        self._event_types = event_types(market_type)
+        self._event_types = event_types(self._market)
         self._take: dict[type, Callable[[Any, InstrumentContext, int, int], list[Outcome]]] = {
             wire.SpotBookTicker: self._best,
             wire.BookTicker: self._best,
@@ -94,6 +87,9 @@ class BinanceFeed(Feed):
         self._agg_trades: dict[bytes, AggTrades] = {}
         self._forms: dict[bytes, Read] = {}
         self._second: tuple[str, int] = "", 0  # the one of the last aggregate trade, and its ns
+
+    def _named(self, name: str) -> Instrument | None:
+        return named(self._market, name)
 
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of a message of the socket with this number."""
@@ -178,7 +174,7 @@ class BinanceFeed(Feed):
     def _parser(self, event_type: EventType, *, wrapped: bool) -> Parser:
         """What takes an event that is known by how its message begins."""
         if event_type is self._event_types.get("depthUpdate") and self._keep_books:
-            read_diff = diff_reader(self.market_type, wrapped=wrapped)
+            read_diff = diff_reader(self._market, wrapped=wrapped)
             return lambda raw, ts_recv, connection: self._changed(*read_diff(raw, ts_recv), connection)
         decode, convert = event_type.wrapped if wrapped else event_type.bare, event_type.parser
 
@@ -195,7 +191,7 @@ class BinanceFeed(Feed):
 
     def _unrouted(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """A message that is not known by how it begins."""
-        if self.market_type == "spot" and raw.startswith(b'{"u":'):
+        if self._market == "spot" and raw.startswith(b'{"u":'):
             best: wire.SpotBookTicker = self._event_types[""].bare(raw)
             self._form(raw, best, self._known[best.s])
             return self._best(best, self._known[best.s], ts_recv, connection)
@@ -359,7 +355,7 @@ class BinanceFeed(Feed):
         if to.what in ("depth", ""):
             return self._snapshot(raw, to.symbol, ts_recv)
         if to.what == "exchangeInfo":
-            listing = instruments(self.market_type, _exchange_info(raw), ts_recv)
+            listing = instruments(self._market, _exchange_info(raw), ts_recv)
             self.learn(listing.instruments)
             return [Control("notice", f"{len(listing.instruments)} instruments"), *listing.unread]
         if to.what in ("ping", "time"):

@@ -14,7 +14,6 @@ from marketdata_assets.exchanges.binance.instruments import (
     ExchangeInfo,
     InstrumentContexts,
     instruments,
-    known_instruments,
 )
 from marketdata_assets.exchanges.binance.session import MARKETS
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
@@ -88,9 +87,9 @@ class BinanceHistory:
     The last candle of a window that reaches into the present is not closed yet.
     """
 
-    def __init__(self, client: Rest, market_type: MarketType, known: Instruments | None = None) -> None:
+    def __init__(self, client: Rest, market_type: MarketType) -> None:
         self.market_type = market_type
-        self.instruments = known_instruments(market_type, known)
+        self.instruments = Instruments(VENUE)
         self._client = client
         self._known = InstrumentContexts(self.instruments)
         self._path = MARKETS[market_type].path

@@ -93,12 +93,6 @@ def named(market_type: MarketType, name: str) -> Instrument | None:
     return _instrument(market_type, name, match["base"], quote, match["dated"], None)
 
 
-def known_instruments(market_type: MarketType, known: Instruments | None = None, *, strict: bool = True) -> Instruments:
-    """The instruments of one market. Unless `strict`, one that is in no list is derived from its name."""
-    from_name = None if strict else partial(named, market_type)
-    return Instruments(VENUE, {} if known is None else known.known, from_name)
-
-
 def _shape(market_type: MarketType) -> re.Pattern[str]:
     return {"inverse": _COIN, "option": _OPTION}.get(market_type, _PAIR)
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 
-from marketdata_assets.exchanges.books import ResyncRequest, RoutedFeed, ignored, market_of
+from marketdata_assets.exchanges.books import ResyncRequest, RoutedFeed, ignored
 from marketdata_assets.exchanges.bybit import parse, wire
 from marketdata_assets.exchanges.bybit.book import BookStream
-from marketdata_assets.exchanges.bybit.instruments import decode_listed, instruments, known_instruments
+from marketdata_assets.exchanges.bybit.instruments import decode_listed, instruments, named
 from marketdata_assets.exchanges.bybit.rest import TOO_MANY, error_of
 from marketdata_assets.exchanges.bybit.ticker import TickerStream
 from marketdata_assets.exchanges.bybit.wire import VENUE, envelope
 from marketdata_assets.exchanges.checkpoints import FeedCheckpoint, StateCheckpoint
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
-from marketdata_assets.exchanges.instruments import Instruments
-from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome, Parser, VenueError
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import Control, DeadLetter, Outcome, Parser, VenueError
 
 BEGIN = b'{"topic":"'
 TRADES, BOOK, TICKERS, FORCED = "publicTrade", "orderbook", "tickers", "allLiquidation"
@@ -35,22 +35,18 @@ class BybitFeed(RoutedFeed):
     `books` has one state for each book topic of an instrument, as `orderbook.200:BTCUSDT`.
     """
 
+    venue = VENUE
     _end = b'",'  # of the topic
 
-    def __init__(
-        self,
-        market_type: MarketType | None,
-        instruments: Instruments | None = None,
-        *,
-        strict: bool = True,
-        books: bool = True,
-    ) -> None:
-        self.instruments = known_instruments(market_of(VENUE, market_type), instruments, strict=strict)
-        super().__init__()
-        self._keep_books = books
+    def prepare(self) -> None:
+        super().prepare()
+        self._market = self._of_market()
         self._streams: dict[str, BookStream] = {}
         self._tickers: dict[str, TickerStream] = {}  # by instrument
         self._receipts: dict[str, parse.Receipt] = {}  # of trades, by instrument
+
+    def _named(self, name: str) -> Instrument | None:
+        return named(self._market, name)
 
     def _answered(self, path: str, query: Mapping[str, str], raw: bytes, ts_recv: int) -> list[Outcome]:
         if error := error_of(raw):

@@ -5,9 +5,9 @@ from typing import get_args
 from marketdata_assets.exchanges.bybit.adapter import BybitAdapter
 from marketdata_assets.exchanges.bybit.feed import DEPTHS, TRADES, BybitFeed
 from marketdata_assets.exchanges.bybit.history import BybitHistory
-from marketdata_assets.exchanges.bybit.instruments import known_instruments
 from marketdata_assets.exchanges.bybit.parse import INTERVAL_OF, INTERVALS
 from marketdata_assets.exchanges.bybit.rest import URL, error_of, limits
+from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import DataType
 from marketdata_assets.exchanges.venue import Venue, VenueMarket
 
@@ -29,7 +29,7 @@ VENUE = Venue(
     adapter=BybitAdapter,
     error_of=error_of,
     limits=lambda budgets, _: limits(budgets),
-    history=lambda rest, market_type: BybitHistory(rest, known_instruments(market_type), market_type),
+    history=lambda rest, market_type: BybitHistory(rest, Instruments("bybit"), market_type),
     addresses={
         **{rf"{HOSTS}public/{market_type}\b": market_type for market_type in ("spot", "linear", "inverse")},
         **{rf"{HOSTS}market/.*category={market_type}\b": market_type for market_type in ("spot", "linear", "inverse")},

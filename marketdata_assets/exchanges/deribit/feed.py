@@ -13,8 +13,8 @@ from marketdata_assets.exchanges.deribit.instruments import from_name, is_combo,
 from marketdata_assets.exchanges.deribit.parse import InstrumentContext
 from marketdata_assets.exchanges.deribit.wire import NONE, VENUE, AnyMessage, Notification
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import AnyRecord, Control, DeadLetter, Gap, MarketType, OrderBook, Outcome
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import AnyRecord, Control, DeadLetter, Gap, OrderBook, Outcome
 from marketdata_assets.exchanges.wire import MS
 
 _CHANNEL = b'"channel":"'
@@ -32,24 +32,17 @@ _any = msgspec.json.Decoder(AnyMessage).decode
 class DeribitFeed(Feed):
     """What Deribit sends, over any number of sockets; one session has instruments of all market types.
 
-    `market_type` says what the session is for; records say what their instrument is. `strict` takes instruments of the
-    list only, otherwise a name is enough. Without `books` the messages of a book become records one by one, whether
-    they follow one another or not. `actions` is rule 3 of `book`.
+    Records say what their instrument is. Without `books` the messages of a book become records one by one, whether they
+    follow one another or not. `actions` is rule 3 of `book`.
     """
 
-    def __init__(
-        self,
-        market_type: MarketType | None,
-        instruments: Instruments | None = None,
-        *,
-        strict: bool = True,
-        books: bool = True,
-        actions: bool = True,
-    ) -> None:
-        super().__init__()
-        self.market_type = market_type
-        self.instruments = instruments or Instruments(VENUE, from_name=None if strict else from_name)
-        self._strict, self._with_books, self._actions = strict, books, actions
+    venue = VENUE
+
+    def __init__(self, *about: Any, actions: bool = True, **options: Any) -> None:
+        super().__init__(*about, **options)
+        self._actions = actions
+
+    def prepare(self) -> None:
         self._known: dict[str, InstrumentContext] = {}
         self._chains: dict[str, Chain] = {}  # by channel
         self._parsers: dict[bytes, Callable[[bytes, int, int], list[Outcome] | None]] = {
@@ -59,6 +52,9 @@ class DeribitFeed(Feed):
             b"quote": partial(self._state, "quote.", _quote, parse.quote),
             b"chart": self._candle,
         }
+
+    def _named(self, name: str) -> Instrument | None:
+        return from_name(name)
 
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of a message of the socket with this number."""
@@ -149,7 +145,7 @@ class DeribitFeed(Feed):
             context = self._of(channel, event.instrument_name)
             if context is None:
                 return [Control("ignored", channel)]
-            if not self._with_books:
+            if not self._keep_books:
                 kind, bids, asks = content_of(event, _texts(raw).params.data)
                 ids = (event.change_id, event.prev_change_id)
                 return [parse.book(context, kind, bids, asks, ids, event.timestamp * MS, ts_recv)]
@@ -179,7 +175,7 @@ class DeribitFeed(Feed):
         context = self._of(channel, event.instrument_name)
         if context is None:
             return [Control("ignored", channel)]
-        if not self._with_books:
+        if not self._keep_books:
             bids, asks = parse.levels(event.bids), parse.levels(event.asks)
             return [parse.book(context, "snapshot", bids, asks, (event.change_id, None), event.timestamp * MS, ts_recv)]
         chain = self._chain(channel, context)

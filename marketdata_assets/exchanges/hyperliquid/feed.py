@@ -9,10 +9,10 @@ from marketdata_assets.exchanges.books import Feed
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
 from marketdata_assets.exchanges.hyperliquid import book, parse, wire
 from marketdata_assets.exchanges.hyperliquid.book import BookStream
-from marketdata_assets.exchanges.hyperliquid.instruments import known_instruments, pairs, perpetuals
+from marketdata_assets.exchanges.hyperliquid.instruments import named, pairs, perpetuals
 from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, VENUE
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import Control, DeadLetter, Outcome
 from marketdata_assets.exchanges.wire import Find
 
 BEGIN = b'{"channel":"'
@@ -39,24 +39,19 @@ LISTS: dict[str, Callable[[bytes], list[Instrument]]] = {"meta": perpetuals, "sp
 
 
 class HyperliquidFeed(Feed):
-    """Both markets of Hyperliquid. `market_type` is ignored; other venues need it.
+    """Both markets of Hyperliquid.
 
     `books` has one state for each coin, by `l2Book:coin`, and one for its fast book, by `fastBook:coin`.
     """
 
-    def __init__(
-        self,
-        market_type: MarketType | None = None,
-        instruments: Instruments | None = None,
-        *,
-        strict: bool = True,
-        books: bool = True,
-    ) -> None:
-        self.instruments = known_instruments(instruments, strict=strict)
-        super().__init__()
+    venue = VENUE
+
+    def prepare(self) -> None:
         self._find = self.instruments.__getitem__
-        self._keep_books = books
         self._streams: dict[str, BookStream] = {}
+
+    def _named(self, name: str) -> Instrument | None:
+        return named(name)
 
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of a message of the socket with this number."""

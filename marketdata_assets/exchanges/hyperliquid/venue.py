@@ -9,9 +9,9 @@ from marketdata_assets.exchanges.hyperliquid.history import (
     body_of,
     limits,
 )
-from marketdata_assets.exchanges.hyperliquid.instruments import known_instruments
 from marketdata_assets.exchanges.hyperliquid.parse import INTERVALS
 from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, refusal
+from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import DataType
 from marketdata_assets.exchanges.venue import Source, Venue, VenueMarket
 
@@ -47,7 +47,7 @@ VENUE = Venue(
     adapter=HyperliquidAdapter,
     error_of=refusal,
     limits=lambda budgets, _: limits(budgets),
-    history=lambda rest, _: HyperliquidHistory(rest, known_instruments()),
+    history=lambda rest, _: HyperliquidHistory(rest, Instruments("hyperliquid")),
     addresses={r"api\.hyperliquid(-testnet)?\.xyz(:[0-9]+)?(/|$)": None},
     recognise=recognise,
     trade_streams=("trades",),

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 
 from marketdata_assets.exchanges.books import RoutedFeed, ignored
 from marketdata_assets.exchanges.errors import BadMessage
-from marketdata_assets.exchanges.instruments import Instruments
+from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import book, parse, wire
 from marketdata_assets.exchanges.okx.book import BookStream
-from marketdata_assets.exchanges.okx.instruments import instruments, known_instruments
+from marketdata_assets.exchanges.okx.instruments import instruments, named
 from marketdata_assets.exchanges.okx.wire import VENUE, Arg, envelope
-from marketdata_assets.exchanges.records import Control, MarketType, Outcome, Parser
+from marketdata_assets.exchanges.records import Control, Outcome, Parser
 from marketdata_assets.exchanges.wire import Find
 from marketdata_assets.input_limits import NOT_JSON
 
@@ -67,25 +67,20 @@ PATHS_OF_MANY: dict[str, ByFind] = {
 
 
 class OkxFeed(RoutedFeed):
-    """All of OKX's markets. `market_type` is ignored; other venues need it.
+    """All of OKX's markets.
 
     `books` has one state for each book channel of an instrument, by `channel:instrument`.
     """
 
+    venue = VENUE
     _end = b"}"  # of `arg`
 
-    def __init__(
-        self,
-        market_type: MarketType | None = None,
-        instruments: Instruments | None = None,
-        *,
-        strict: bool = True,
-        books: bool = True,
-    ) -> None:
-        super().__init__()
-        self.instruments = known_instruments(instruments, strict=strict)
-        self._keep_books = books
+    def prepare(self) -> None:
+        super().prepare()
         self._streams: dict[str, BookStream] = {}
+
+    def _named(self, name: str) -> Instrument | None:
+        return named(name)
 
     def _answered(self, path: str, query: Mapping[str, str], raw: bytes, ts_recv: int) -> list[Outcome]:
         if refusal := wire.refusal(raw):
