@@ -11,7 +11,7 @@ from clickhouse_connect.driver.client import Client
 from history_pages import HASTY, HOUR, MINUTE, all_of, numbers, windows_after
 
 from marketdata_assets.exchanges import venues
-from marketdata_assets.exchanges.bybit.rest import BANNED_MS, error_of, limits
+from marketdata_assets.exchanges.bybit.history import BANNED_MS, error_of, limits
 from marketdata_assets.exchanges.errors import BadPage, UnknownInstrument
 from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.exchanges.rest import Limits

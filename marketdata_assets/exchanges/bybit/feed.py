@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from marketdata_assets.exchanges.books import ResyncRequest, RoutedFeed, ignored
 from marketdata_assets.exchanges.bybit import parse, wire
 from marketdata_assets.exchanges.bybit.book import BookStream
+from marketdata_assets.exchanges.bybit.history import TOO_MANY, error_of
 from marketdata_assets.exchanges.bybit.instruments import decode_listed, instruments, named
-from marketdata_assets.exchanges.bybit.rest import TOO_MANY, error_of
-from marketdata_assets.exchanges.bybit.ticker import TickerStream
+from marketdata_assets.exchanges.bybit.parse import TickerStream
 from marketdata_assets.exchanges.bybit.wire import VENUE, envelope
 from marketdata_assets.exchanges.checkpoints import FeedCheckpoint, StateCheckpoint
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage

@@ -4,9 +4,8 @@ from typing import get_args
 
 from marketdata_assets.exchanges.bybit.adapter import BybitAdapter
 from marketdata_assets.exchanges.bybit.feed import DEPTHS, TRADES, BybitFeed
-from marketdata_assets.exchanges.bybit.history import BybitHistory
+from marketdata_assets.exchanges.bybit.history import URL, BybitHistory, error_of, limits
 from marketdata_assets.exchanges.bybit.parse import INTERVAL_OF, INTERVALS
-from marketdata_assets.exchanges.bybit.rest import URL, error_of, limits
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import DataType
 from marketdata_assets.exchanges.venue import Venue, VenueMarket
