@@ -9,7 +9,7 @@ from bench.fuzzing import examples
 from marketdata_assets.exchanges import binance, bybit, deribit, hyperliquid, okx, venues
 from marketdata_assets.exchanges.errors import BadInstruments
 from marketdata_assets.exchanges.hyperliquid.feed import HyperliquidFeed
-from marketdata_assets.exchanges.hyperliquid.instruments import named, pairs, perpetuals
+from marketdata_assets.exchanges.hyperliquid.instruments import pairs, perpetuals
 from marketdata_assets.exchanges.records import (
     Control,
     DeadLetter,
@@ -232,23 +232,6 @@ def test_lists_leave_out_what_is_not_traded() -> None:
     assert [one.key for one in pairs(encoded(SPOT_META))] == [SPOT]
     with pytest.raises(BadInstruments):
         perpetuals(b'{"universe":[{}]}')
-
-
-@pytest.mark.parametrize(
-    ("name", "market_type", "symbol"),
-    [
-        ("ABC", "linear", "ABC-USDC"),
-        ("kABC", "linear", "kABC-USDC"),
-        ("ABC/USDC", "spot", "ABC-USDC"),
-        ("@107", "spot", "@107"),  # the number says nothing of its tokens
-        ("dex:ABC", None, None),
-        ("#330", None, None),
-        ("", None, None),
-    ],
-)
-def test_what_a_name_alone_says(name: str, market_type: str | None, symbol: str | None) -> None:
-    one = named(name)
-    assert (one and one.market_type, one and one.symbol) == (market_type, symbol)
 
 
 def test_captures_are_recognised_by_address_and_by_message() -> None:

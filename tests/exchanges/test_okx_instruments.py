@@ -71,15 +71,6 @@ def test_newer_lists_say_hundredths_of_a_coin(fixtures: Path) -> None:
     assert {one.contract_value for one in told} == {"0.01"}
 
 
-@pytest.mark.parametrize(
-    "name", ["", "ABC", "abc-usdt", "ABC-USDT-SWAP-1", "ABC-USD-2503", "ABC-USD-250328-60", "A_B-C"]
-)
-def test_name_that_says_too_little(name: str) -> None:
-    assert named(name) is None
-    with pytest.raises(UnknownInstrument):
-        OkxFeed(strict=False).instruments[name]
-
-
 def test_names_do_only_where_no_list_is_asked_for() -> None:
     listed = Instrument("okx", "linear", "ABC-USDT-SWAP", "ABC-USDT", "ABC", "USDT", "contracts", "5")
     known = Instruments("okx", {listed.name: listed})
