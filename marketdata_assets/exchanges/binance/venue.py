@@ -11,10 +11,9 @@ from marketdata_assets.exchanges.binance.history import INTERVALS, BinanceHistor
 from marketdata_assets.exchanges.binance.rest import failure
 from marketdata_assets.exchanges.binance.session import MARKETS
 from marketdata_assets.exchanges.records import DataType
-from marketdata_assets.exchanges.venue import Source, Venue, VenueMarket
+from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Venue, VenueMarket
 from marketdata_assets.exchanges.venue_adapter import Choice
 
-SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker")
 MINUTES_UP = tuple(interval for interval in INTERVALS if interval != "1s")  # 1s is for spot alone
 
 

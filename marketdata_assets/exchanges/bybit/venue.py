@@ -8,9 +8,8 @@ from marketdata_assets.exchanges.bybit.history import URL, BybitHistory, error_o
 from marketdata_assets.exchanges.bybit.parse import INTERVAL_OF, INTERVALS
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import DataType
-from marketdata_assets.exchanges.venue import Venue, VenueMarket
+from marketdata_assets.exchanges.venue import SPOT_TYPES, Venue, VenueMarket
 
-SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker")
 CANDLES: dict[DataType, int | None] = {"kline": None}  # of trades there are the last ones alone
 CONTRACTS: dict[DataType, int | None] = {**CANDLES, "funding_rate": None, "open_interest": None}
 HOSTS = r"(stream|api)(-testnet)?\.(bybit|bytick|bybit-tr|bybitgeorgia)\.[a-z]+/v5/"

@@ -13,9 +13,8 @@ from marketdata_assets.exchanges.hyperliquid.parse import INTERVALS
 from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, refusal
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import DataType
-from marketdata_assets.exchanges.venue import Source, Venue, VenueMarket
+from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Venue, VenueMarket
 
-SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker")
 PERP_TYPES: tuple[DataType, ...] = (*SPOT_TYPES, "funding_rate", "open_interest")
 CANDLES: dict[DataType, int | None] = {"kline": None}  # the last 5000 of an interval
 _BEGINNINGS = tuple(BEGIN + channel.encode() + b'","data":' for channel in (*CHANNELS, STREAM, FAST))
