@@ -7,18 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import Literal, Protocol, TypedDict
 
 from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.books import Feed, ResyncRequest
 from marketdata_assets.exchanges.errors import RequestRejected, VenueRateLimited, VenueUnavailable
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import MarketType, Outcome, VenueError
+from marketdata_assets.exchanges.records import Exchange, MarketType, Outcome, VenueError
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.http_client import RetryPolicy
-
-if TYPE_CHECKING:
-    from marketdata_assets.exchanges.venue import Venue
 
 REQUEST_ERRORS = (VenueUnavailable, VenueRateLimited, RequestRejected)
 """What a REST request may raise."""
@@ -122,6 +119,18 @@ class AdapterOptions(TypedDict, total=False):
     choices: Mapping[Choice, str]
 
 
+class Descriptor(Protocol):
+    """What an adapter needs of the descriptor of its venue."""
+
+    @property
+    def name(self) -> Exchange: ...
+    @property
+    def feed(self) -> Callable[[MarketType], Feed]: ...
+    def client(
+        self, market_type: MarketType, budgets: BudgetPlace, patience: RetryPolicy, *, host: str | None
+    ) -> Rest: ...
+
+
 class VenueAdapter(ABC):
     """One market of one venue. URLs are of hosts, without paths; by default the venue's own."""
 
@@ -139,7 +148,7 @@ class VenueAdapter(ABC):
 
     def __init__(
         self,
-        venue: "Venue",
+        venue: Descriptor,
         market_type: MarketType,
         *,
         rest_url: str | None = None,

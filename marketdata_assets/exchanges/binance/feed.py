@@ -153,7 +153,7 @@ class BinanceFeed(Feed):
     def forget(self, instrument: str) -> None:
         """Stop following an instrument: its book is no longer valid."""
         for by_name in (self.chains, self.books, self.resync_requests):
-            by_name.pop(instrument, None)  # type: ignore[attr-defined]
+            by_name.pop(instrument, None)
 
     def _stream_of(self, raw: bytes) -> str:
         """As `depth@100ms`; of a bare event its name."""
