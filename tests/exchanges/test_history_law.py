@@ -190,6 +190,11 @@ def test_funding_of_a_window_comes_once(session: Session) -> None:
     odd = START * MS + 7 * HOUR * MS + 5  # windows side by side share nothing and leave nothing out
     parts = Window(START * MS, odd), Window(odd, (START + 9 * HOUR) * MS), Window(odd, odd + 3)
     assert [len(session.get("funding", part)) for part in parts] == [8, 1, 0]
+    setattr(session.server, session.place.paid, [START + ms for ms in range(20)])
+    session.pages_of(2)
+    assert [one.funding_time // MS - START for one in session.get("funding", window(3, 17))] == session.place.ordered(
+        range(3, 17)
+    )
 
 
 @pytest.mark.parametrize("session", [name for name, place in PLACES.items() if place.kept], indirect=True)
