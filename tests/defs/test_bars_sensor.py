@@ -70,7 +70,7 @@ def test_second_file_of_a_year_asks_for_that_year(warehouse: Warehouse) -> None:
     deliver(warehouse.folder, 2014, [3])
     _, cursor = tick(warehouse)
     loose = warehouse.folder / "late" / "sz000001_2014.csv"
-    loose.parent.mkdir()
+    loose.parent.mkdir(exist_ok=True)
     loose.write_bytes(
         sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", sample_bars.weekdays(2014)[:1], 7))
     )
