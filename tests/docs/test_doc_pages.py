@@ -14,7 +14,20 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from blocks_of_pages import COMMANDS, PARSED, PROJECT, SHOWN, SQL, Block, anchors, blocks, name_of, pages, prose, with_tasks
+from blocks_of_pages import (
+    COMMANDS,
+    PARSED,
+    PROJECT,
+    SHOWN,
+    SQL,
+    Block,
+    anchors,
+    blocks,
+    name_of,
+    pages,
+    prose,
+    with_tasks,
+)
 
 from docs.generate.metrics import alerts
 from marketdata_assets.cli import app

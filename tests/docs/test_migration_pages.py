@@ -1,4 +1,4 @@
-"""The page of migration: every key of the earlier tool of alphas has an equivalent or an explanation, and their figures hold."""
+"""The page of migration: every key of the earlier alpha tool has an equivalent or an explanation; figures hold."""
 
 import re
 from pathlib import Path
