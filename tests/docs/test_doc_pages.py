@@ -210,6 +210,13 @@ def test_the_index_leads_to_every_page() -> None:
     assert {name_of(page) for page in pages_below - linked if page.parent.name != "decisions"} == set()
 
 
+def test_the_site_lists_every_page() -> None:
+    nav = (PROJECT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    listed = {f"docs/{page}" for page in re.findall(r"^ +- (?:.*: )?(\S+\.md)$", nav, re.MULTILINE)}
+    existing = {name_of(page) for page in PAGES if page.is_relative_to(PROJECT / "docs")}
+    assert listed == {name for name in existing if not name.startswith("docs/decisions/0")}
+
+
 def test_pages_with_tasks_have_commands() -> None:
     assert [name_of(page) for page in with_tasks() if not blocks(page, *COMMANDS, *SQL, "python")] == []
 
