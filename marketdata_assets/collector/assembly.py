@@ -6,9 +6,7 @@ from pathlib import Path
 
 from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.collector.book_top import TopOf
-from marketdata_assets.collector.config import Capture, ClickHouse, Config, JetStream, Redis
-from marketdata_assets.collector.config import Connections as ConnectionsConfig
-from marketdata_assets.collector.config import PythonSink as PythonSinkConfig
+from marketdata_assets.collector.config import Capture, ClickHouse, Config, Connections, JetStream, PythonSink, Redis
 from marketdata_assets.collector.connections import Network, Shard, Timing
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
@@ -65,9 +63,9 @@ def sinks(
 ) -> list[Sink]:
     """The sinks, not running yet. Raises CollectorError."""
     makers: dict[str, Callable[[], Sink]] = {
-        "jetstream": lambda: _jetstream(config.jetstream, servers, places, shard, snapshot_of),
-        "clickhouse": lambda: _clickhouse(config.clickhouse, servers, places, shard, snapshot_of),
-        "redis": lambda: _redis(config.redis, servers, top_of),
+        "jetstream": lambda: _jetstream(config.jetstream, servers.nats_url or "", places, shard, snapshot_of),
+        "clickhouse": lambda: _clickhouse(config.clickhouse, servers.clickhouse_url or "", places, shard, snapshot_of),
+        "redis": lambda: _redis(config.redis, servers.redis_url or "", top_of),
         "capture": lambda: _capture(config.capture, places, shard),
         stdout.NAME: lambda: stdout.StdoutSink(snapshot_of, queue_items=config.output.queue_items),
     }
@@ -75,7 +73,8 @@ def sinks(
     made = [makers[name]() for name in names if name in makers]
     if shard.index == 1:
         report_unused_spools(places.own, names)
-    return [*made, *_python_sinks(config.sinks, snapshot_of)]
+    named = zip(_names(config.sinks), config.sinks, strict=True)
+    return [*made, *(python.PythonSink(name, one, snapshot_of) for name, one in named)]
 
 
 def check(config: Config, servers: Servers) -> None:
@@ -92,7 +91,7 @@ def network_of(config: Config, exchange: str) -> Network:
     return Network(config.exchanges[exchange].proxy, config.connections.receive_kilobytes * KB)
 
 
-def timing_of(wanted: ConnectionsConfig) -> Timing:
+def timing_of(wanted: Connections) -> Timing:
     """The durations of connections: those of the configuration, and defaults for the others."""
     return Timing(
         backoff=wanted.backoff_seconds,
@@ -108,18 +107,10 @@ def timing_of(wanted: ConnectionsConfig) -> Timing:
     )
 
 
-def _redis(config: Redis, servers: Servers, top_of: TopOf) -> Sink:
+def _redis(config: Redis, url: str, top_of: TopOf) -> Sink:
     from marketdata_assets.collector.sinks import redis
 
-    return redis.RedisSink(
-        redis.connect(servers.redis_url or ""),
-        top_of,
-        prefix=config.prefix,
-        ttl_seconds=config.ttl_seconds,
-        flush_seconds=config.flush_seconds,
-        book_levels=config.book_levels,
-        liquidations=config.liquidations,
-    )
+    return redis.RedisSink(redis.connect(url), top_of, config)
 
 
 def _capture(config: Capture, places: Places, shard: Shard) -> CaptureSink:
@@ -134,33 +125,17 @@ def _capture(config: Capture, places: Places, shard: Shard) -> CaptureSink:
     )
 
 
-def _python_sinks(configs: Sequence[PythonSinkConfig], snapshot_of: SnapshotOf) -> list[Sink]:
-    return [
-        python.PythonSink(
-            name,
-            one.python,
-            snapshot_of,
-            types=one.types,
-            options=one.options,
-            queue_items=one.queue_items,
-            batch_items=one.batch_items,
-        )
-        for name, one in zip(_names(configs), configs, strict=True)
-    ]
-
-
-def _names(configs: Sequence[PythonSinkConfig]) -> list[str]:
+def _names(configs: Sequence[PythonSink]) -> list[str]:
     """The names of the Python sinks; those of the same class are numbered."""
     paths = [one.python for one in configs]
     numbers = [paths[:index].count(path) + 1 for index, path in enumerate(paths)]
     return [f"python {path}{f' {n}' if n > 1 else ''}" for path, n in zip(paths, numbers, strict=True)]
 
 
-def _jetstream(config: JetStream, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf) -> Sink:
+def _jetstream(config: JetStream, url: str, places: Places, shard: Shard, snapshot_of: SnapshotOf) -> Sink:
     from marketdata_assets.collector.jetstream.publisher import Publisher
     from marketdata_assets.collector.jetstream.stream import Stream, ensure
 
-    url = servers.nats_url or ""
     stream = Stream(
         name=config.stream,
         max_bytes=round(config.max_gigabytes * GB),
@@ -175,14 +150,8 @@ def _jetstream(config: JetStream, servers: Servers, places: Places, shard: Shard
     )
 
 
-def _clickhouse(config: ClickHouse, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf) -> Sink:
+def _clickhouse(config: ClickHouse, url: str, places: Places, shard: Shard, snapshot_of: SnapshotOf) -> Sink:
     from marketdata_assets.collector.sinks.clickhouse import ClickHouseSink
 
-    return ClickHouseSink(
-        servers.clickhouse_url or "",
-        open_spool(places.own, "clickhouse", shard, round(config.spool_gigabytes * GB)),
-        snapshot_of,
-        queue_items=config.queue_items,
-        batch_rows=config.batch_rows,
-        batch_seconds=config.batch_seconds,
-    )
+    spool = open_spool(places.own, "clickhouse", shard, round(config.spool_gigabytes * GB))
+    return ClickHouseSink(url, spool, snapshot_of, config)

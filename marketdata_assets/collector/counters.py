@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from marketdata_assets.collector.items import TAGS, Recorded
-from marketdata_assets.exchanges.records import DeadLetter, Exchange, Gap, MarketType, VenueError
+from marketdata_assets.exchanges.records import DeadLetter, Gap, VenueError
 
 BOUNDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0
@@ -60,8 +60,6 @@ class LatencyHistogram:
 class MarketCounters:
     """The counts of one market since the start."""
 
-    exchange: Exchange
-    market_type: MarketType
     records: Counter[str] = field(default_factory=Counter)  # by type, without gaps
     last: dict[str, int] = field(default_factory=dict)  # ns, receive time of the last record by type
     gaps: Counter[str] = field(default_factory=Counter)  # by cause

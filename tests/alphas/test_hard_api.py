@@ -13,7 +13,7 @@ from test_fetch import assert_exact, month_of
 from test_paging import least
 
 from marketdata_assets.alphas.errors import AlphasError, IdentityCheckRequired, LoginRejected
-from marketdata_assets.alphas.fetch import FetchReport, fetch_month
+from marketdata_assets.alphas.fetch import MonthReport, fetch_month
 from marketdata_assets.http_client import RetryPolicy
 from marketdata_demo.servers.brain import BrainServer
 
@@ -22,10 +22,10 @@ GOOD, BROKEN = "good@example.com", "broken@example.com"
 FAILURES = ["locked out", "persona in headers", "persona in body"]
 
 
-async def fetch_both(server: BrainServer, home: Path) -> tuple[FetchReport, FetchReport]:
+async def fetch_both(server: BrainServer, home: Path) -> tuple[MonthReport, MonthReport]:
     """The month of a good and of a broken account, at once."""
 
-    async def one(account: str, email: str, password: str) -> FetchReport:
+    async def one(account: str, email: str, password: str) -> MonthReport:
         async with client(server, home, account=account, email=email, password=password, policy=PATIENT) as mine:
             return await fetch_month(mine, home / "alphas", account, MONTH, now=LATER, kinds=["regular"])
 

@@ -16,6 +16,7 @@ from jetstream_cases import nats_server
 from own_clickhouse import OwnClickHouse
 from streamed import contents, publish, records
 
+from marketdata_assets.collector.config import ClickHouse
 from marketdata_assets.collector.drain import Drained, Pace, drain
 from marketdata_assets.collector.errors import StreamMissing
 from marketdata_assets.collector.items import Item, items
@@ -161,7 +162,7 @@ async def test_the_direct_writer_and_the_drain_give_the_same_tables(
     try:
         await publish(nats_url, made)
         await drain(clickhouse_url, nats_url, pace=Pace(batch_seconds=0.2))
-        sink = ClickHouseSink(other, Spool(tmp_path / "spool", 1 << 24), lambda *_: None, batch_rows=90)
+        sink = ClickHouseSink(other, Spool(tmp_path / "spool", 1 << 24), lambda *_: None, ClickHouse(batch_rows=90))
         sink.put(made)
         assert await sink.drain(30) == 0
         sink.close()

@@ -358,4 +358,4 @@ async def test_errors_of_a_venue_are_reported(run: Run, venue: Venue) -> None:
     assert [(one.code, one.message) for one in run.trouble if isinstance(one, VenueError)] == [
         (60012, "Invalid request")
     ]
-    assert run.market.state().venue_errors == 1
+    assert run.market.state().counters.errors == {"venue_error": 1}

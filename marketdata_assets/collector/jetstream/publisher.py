@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import msgspec
 
 from marketdata_assets.backoff import delay
-from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.errors import NatsRejected, NatsUnavailable, SpoolFull
 from marketdata_assets.collector.items import Item, Recorded, items, moment, names
 from marketdata_assets.collector.jetstream.in_flight import Entry, InFlight, SpooledMessage, stored_message
@@ -25,7 +24,7 @@ from marketdata_assets.collector.jetstream.nats_connection import CRLF, Address,
 from marketdata_assets.collector.jetstream.spool import Spool
 from marketdata_assets.collector.jetstream.spool_queue import SpoolQueue
 from marketdata_assets.collector.queue import BoundedQueue, LostRange
-from marketdata_assets.collector.sink import SinkState
+from marketdata_assets.collector.sink import Sink, SinkState
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.logs import get_logger
 
@@ -87,7 +86,7 @@ class Answer(msgspec.Struct):
 _answer = msgspec.json.Decoder(Answer).decode
 
 
-class Publisher:
+class Publisher(Sink):
     """A sink for one stream, with its own connection. Without a spool only the queue bridges an outage.
 
     `prepare` runs before each connection is used, to create a missing stream. Latencies do not include what went
@@ -108,7 +107,7 @@ class Publisher:
         context: ssl.SSLContext | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.latency = LatencyHistogram()
+        super().__init__()
         self._address = Address.of(url)
         self._queue, self._spool_queue = queue, SpoolQueue(spool) if spool is not None else None
         self._prepare, self._limits = prepare, limits or Limits()
@@ -121,9 +120,7 @@ class Publisher:
         self._turn = asyncio.Lock()
         self._down_since = self._acked_at = self._spilled_at = time.monotonic()
         self._retry_disk_at = 0.0
-        self._attempt = 0
-        self._sent = self._acked = self._too_large = 0
-        self._last_error: str | None = None  # from the server
+        self._too_large = 0
 
     def put(self, items: Sequence[Item]) -> None:
         self._queue.put(items)
@@ -162,20 +159,18 @@ class Publisher:
     def state(self) -> SinkState:
         spool = self._spool_queue.spool if self._spool_queue else None
         stashed = moment(self._stash[0].record) if self._stash else None
-        oldest = [self._in_flight.oldest_ns, stashed, self._queue.oldest_ns]
-        errors = [self._last_error or (self._connection.last_error if self._connection else None)]
+        moments = [self._in_flight.oldest_ns, stashed, self._queue.oldest_ns]
+        errors = [self._error or (self._connection.last_error if self._connection else None)]
         if self._spool_queue is not None and spool is not None:
-            oldest.append(spool.oldest_ns)
+            moments.append(spool.oldest_ns)
             errors = [spool.damage, self._spool_queue.error, *errors]
-        return SinkState(
-            queued=len(self._queue) + len(self._stash),
-            capacity=self._queue.capacity,
+        return self._state(
+            len(self._queue) + len(self._stash),
+            self._queue.capacity,
             connected=self._connection is not None,
+            moments=moments,
             last_error=" ".join(error for error in errors if error) or None,
-            oldest_ns=min((ns for ns in oldest if ns is not None), default=None),
             spooled=len(spool) if spool is not None else 0,
-            sent=self._sent,
-            acked=self._acked,
             dropped=self._queue.dropped + self._too_large,
             conflated=self._queue.conflated,
             spool_bytes=spool.bytes if spool is not None else 0,
@@ -190,16 +185,16 @@ class Publisher:
                 await self._connect()
                 assert self._connection is not None
                 why = await asyncio.shield(self._connection.closed)
-                self._last_error = str(NatsUnavailable(str(self._address), self._connection.last_error or why))
+                self._error = str(NatsUnavailable(str(self._address), self._connection.last_error or why))
             except MarketDataError as error:
                 # A stream that cannot be created as configured may be corrected while we spool.
-                self._last_error = str(error)
-            self._attempt += 1
+                self._error = str(error)
+            self._failures += 1
             spooled = len(self._spool_queue.spool) if self._spool_queue else 0
-            log.warning("nats_unavailable", error=self._last_error, attempt=self._attempt, spooled=spooled)
+            log.warning("nats_unavailable", error=self._error, attempt=self._failures, spooled=spooled)
             self._disconnect("")
             first, longest = self._limits.first_backoff_seconds, self._limits.last_backoff_seconds
-            await asyncio.sleep(delay(self._attempt, first, longest, self._jitter))
+            await asyncio.sleep(delay(self._failures, first, longest, self._jitter))
 
     async def _connect(self) -> None:
         connection = await NatsConnection.open(self._address, self._on_messages, context=self._context)
@@ -370,7 +365,7 @@ class Publisher:
 
     def _count(self, acked: list[Entry]) -> None:
         self._acked += len(acked)
-        self._acked_at, self._attempt, self._last_error = time.monotonic(), 0, None
+        self._acked_at, self._failures, self._error = time.monotonic(), 0, None
         self._wake.set()
         direct = [entry for entry in acked if isinstance(entry, Item)]
         if direct:
@@ -381,13 +376,13 @@ class Publisher:
 
     def _no_stream(self, headers: bytes) -> None:
         answer = headers.split(CRLF)[0].decode(errors="replace")
-        self._last_error = str(NatsRejected(str(self._address), f"no stream for the subject ({answer})"))
+        self._error = str(NatsRejected(str(self._address), f"no stream for the subject ({answer})"))
         if self._connection is not None:
             self._connection.abort("no stream for the subject")  # so that `prepare` runs again
 
     def _rejected(self, answer: Answer, text: bytes) -> None:
         """The stream rejects messages now; they are repeated after `ack_seconds`."""
-        self._last_error = str(NatsRejected(str(self._address), text.decode(errors="replace")))
-        log.warning("publish_rejected", error=self._last_error)
+        self._error = str(NatsRejected(str(self._address), text.decode(errors="replace")))
+        log.warning("publish_rejected", error=self._error)
         if answer.error is not None and answer.error.err_code == BATCHES_DISABLED and self._connection is not None:
             self._connection.abort("the stream takes no batches")  # so that `prepare` runs again

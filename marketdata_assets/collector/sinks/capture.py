@@ -11,12 +11,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import time_ns
 
 from marketdata_assets.backoff import delay
-from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.items import Item
-from marketdata_assets.collector.sink import SinkState, shield_until_done
+from marketdata_assets.collector.sink import Sink, SinkState, shield_until_done
 from marketdata_assets.exchanges.captures.native_format import ENTRY, Entry
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
 from marketdata_assets.exchanges.checkpoints import FeedCheckpoint
@@ -52,11 +50,10 @@ class _Tapped:
     overdue: bool = False  # another file has to begin, as soon as it can
 
 
-class CaptureSink:
+class CaptureSink(Sink):
     """Writes what is sent and received into files of a folder, separate for each market."""
 
     name = "capture"
-    takes_tops = False
 
     def __init__(
         self,
@@ -67,15 +64,14 @@ class CaptureSink:
         file_seconds: float = 3600.0,
         buffer_bytes: int = 64 * MB,
     ) -> None:
+        super().__init__()
         self.folder = folder
-        self.latency = LatencyHistogram()
         self._flush_seconds, self._file_bytes, self._buffer_bytes = flush_seconds, file_bytes, buffer_bytes
         self._file_ns = round(file_seconds * 1e9)
         self._markets: dict[tuple[Exchange, MarketType], _Tapped] = {}
         self._bytes = 0
         self._in_progress: list[Entry | _Rotation] = []
-        self._sent = self._acked = self._dropped = self._failures = 0
-        self._error: str | None = None
+        self._dropped = 0
         self._turn = asyncio.Lock()
 
     def tap(
@@ -148,18 +144,9 @@ class CaptureSink:
         waiting = [tapped.entries for tapped in self._markets.values()]
         queued = sum(map(len, waiting))
         each = self._bytes / queued if queued and self._bytes else 256
-        oldest = [entries[0].ts_recv for entries in (self._in_progress, *waiting) if entries]
-        return SinkState(
-            queued=queued,
-            capacity=max(queued, int(self._buffer_bytes / each)),
-            connected=not self._failures,
-            last_error=self._error,
-            oldest_ns=min(oldest, default=None),
-            spooled=0,
-            sent=self._sent,
-            acked=self._acked,
-            dropped=self._dropped,
-        )
+        moments = [entries[0].ts_recv for entries in (self._in_progress, *waiting) if entries]
+        capacity, connected = max(queued, int(self._buffer_bytes / each)), not self._failures
+        return self._state(queued, capacity, connected=connected, moments=moments, dropped=self._dropped)
 
     async def _write_all(self) -> bool:
         """Write all entries; False when the disk failed."""
@@ -190,9 +177,8 @@ class CaptureSink:
             if self._failures:
                 log.info("capture_write_recovered", folder=str(self.folder), attempts=self._failures)
             self._failures = 0
-            self._acked += sum(isinstance(entry, Entry) for entry in part)
             self._bytes -= sum(map(_size, part))
-            self.latency.observe_since((entry.ts_recv for entry in part), time_ns())
+            self._delivered([entry.ts_recv for entry in part if isinstance(entry, Entry)])
             del tapped.entries[: len(part)]
         return True
 
