@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marketdata_assets.budget import BudgetPlace
-from marketdata_assets.collector.book_top import TopOf
 from marketdata_assets.collector.config import Capture, ClickHouse, Config, Connections, JetStream, PythonSink, Redis
 from marketdata_assets.collector.connections import Network, Shard, Timing
 from marketdata_assets.collector.errors import CollectorError
+from marketdata_assets.collector.items import TopOf
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
 from marketdata_assets.collector.servers import Servers, check_address
 from marketdata_assets.collector.shard_files import open_spool, report_unused_spools

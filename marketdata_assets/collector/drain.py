@@ -10,8 +10,8 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any
 
 from nats.aio.client import Client as NatsClient
 
@@ -33,47 +33,51 @@ SAVE_SECONDS = 10.0
 """Between two writes of the positions while messages are loaded."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class TypeDrained:
-    """The result for one record type. `rows` were inserted, or present already."""
+    """What was loaded of one record type. `rows` were inserted, or present already."""
 
-    type: str
     rows: int = 0
     batches: int = 0
     redelivered: int = 0  # messages delivered before
     rejected: int = 0  # in quarantine (exchange_rejects)
     seconds: float = 0.0
     left: int = 0  # unacknowledged messages at the end
+    last_batch: float = 0.0  # seconds since 1970
+    lag: float = 0.0  # seconds from the stream to the table, of the oldest message of the last batch
 
-    def plus(self, batch: Batch, inserted: Inserted) -> Self:
-        """With one more batch that is inserted."""
-        return replace(
-            self,
-            rows=self.rows + inserted.rows,
-            batches=self.batches + 1,
-            redelivered=self.redelivered + batch.redelivered,
-            rejected=self.rejected + len(inserted.rejects),
-        )
+    def add(self, batch: Batch, inserted: Inserted) -> None:
+        """Count one more batch that is inserted."""
+        self.rows += inserted.rows
+        self.batches += 1
+        self.redelivered += batch.redelivered
+        self.rejected += len(inserted.rejects)
+        self.last_batch = time.time()
+        self.lag = max(0.0, self.last_batch - batch.oldest_stored / 1e9)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Drained:
-    """The result for each type, in the order of the tables; `lost_gaps` are of what the stream had deleted."""
+    """What was loaded, by type in the order of the tables; `lost_gaps` are of what the stream had deleted."""
 
-    types: tuple[TypeDrained, ...]
+    types: dict[str, TypeDrained] = field(default_factory=dict)
     lost_gaps: int = 0
 
     @property
     def rows(self) -> int:
-        return sum(one.rows for one in self.types)
+        return sum(one.rows for one in self.types.values())
 
     @property
     def rejected(self) -> int:
-        return sum(one.rejected for one in self.types)
+        return sum(one.rejected for one in self.types.values())
 
     @property
     def left(self) -> int:
-        return sum(one.left for one in self.types)
+        return sum(one.left for one in self.types.values())
+
+    def loaded(self) -> dict[str, TypeDrained]:
+        """The types of which there was a batch."""
+        return {name: one for name, one in self.types.items() if one.batches}
 
 
 @dataclass(frozen=True)
@@ -91,10 +95,6 @@ def claim_of(stream: str) -> str:
     return f"drain.{stream}"
 
 
-OnBatch = Callable[[str, Batch, Inserted], None]
-"""Called for each batch that is inserted, with its type; also when its ack, or anything else, fails afterwards."""
-
-
 async def drain(
     clickhouse_url: str,
     nats_url: str,
@@ -103,12 +103,13 @@ async def drain(
     types: Iterable[str] | None = None,
     pace: Pace | None = None,
     keep_days: Mapping[str, int] | None = None,
-    on_batch: OnBatch | None = None,
+    drained: Drained | None = None,
     on_start: Callable[[], None] | None = None,
     owner: str = "a drain",
 ) -> Drained:
     """Load the records of some types, or of all, from their durable consumers into the tables.
 
+    What is inserted is counted in `drained`, beside what it has; also what an error ends, or the ack of which fails.
     `on_start` is called once it has the stream and the tables. `owner` is what another drain of the stream reports; it
     raises Claimed meanwhile. Raises ExchangesError for a type of no table, TransientError beside another reader, and
     StreamMissing, NatsUnavailable, NatsRejected, Claimed, StoreAway, StoreFull. What was acked by then is in the
@@ -121,8 +122,13 @@ async def drain(
             losses = await StreamLosses.open(client, nats, stream, selected)
             if on_start:
                 on_start()
-            run = _Drain(client, nats, nats_url, stream, pace or Pace(), losses, on_batch)
-            return Drained(tuple(await run.types(selected)), losses.gaps)
+            drained = Drained() if drained is None else drained
+            drained.types = {name: TypeDrained() for name in selected} | drained.types
+            try:
+                await _Drain(client, nats, nats_url, stream, pace or Pace(), losses, drained).types(selected)
+            finally:
+                drained.lost_gaps += losses.gaps
+            return drained
 
 
 class _Drain:
@@ -136,25 +142,25 @@ class _Drain:
         stream: str,
         pace: Pace,
         losses: StreamLosses,
-        on_batch: OnBatch | None,
+        drained: Drained,
     ) -> None:
         self._client, self._nats, self._nats_url, self._stream = client, nats, nats_url, stream
-        self._pace, self._losses, self._on_batch = pace, losses, on_batch
+        self._pace, self._losses, self._drained = pace, losses, drained
         self._turns = asyncio.Semaphore(INSERTS)
         self._readers: dict[str, Reader] = {}
 
-    async def types(self, names: Sequence[str]) -> list[TypeDrained]:
+    async def types(self, names: Sequence[str]) -> None:
         saving = asyncio.create_task(self._save_always())
         try:
-            return await _all([self._type(name) for name in names], saving)
+            await _all([self._type(name) for name in names], saving)
         finally:
             saving.cancel()
             with suppress(asyncio.CancelledError):
                 await saving
             await self._losses.save()
 
-    async def _type(self, name: str) -> TypeDrained:
-        done = TypeDrained(name)
+    async def _type(self, name: str) -> None:
+        done = self._drained.types[name]
         started = time.monotonic()
         pace = self._pace
         end = math.inf if pace.seconds is None else started + pace.seconds
@@ -163,19 +169,18 @@ class _Drain:
             self._readers[name] = reader
             batches_read = reader.batches(pace.batch_rows, pace.batch_seconds, follow=pace.follow)
             while (batch := await _next(batches_read, end)) is not None:
-                done = done.plus(batch, await shield_until_done(self._load(name, batch, reader)))
+                await shield_until_done(self._load(name, batch, reader))
             await self._note_caught_up(name, reader)
             del self._readers[name]
-        took = time.monotonic() - started
+        done.seconds += time.monotonic() - started
         state = await inspection.consumer_state(self._nats, self._stream, consumer)
-        return replace(done, seconds=took, left=state.pending + state.unacked)
+        done.left = state.pending + state.unacked
 
-    async def _load(self, name: str, batch: Batch, reader: Reader) -> Inserted:
+    async def _load(self, name: str, batch: Batch, reader: Reader) -> None:
         """Insert a batch, deduplicated by content as redelivered messages come in other batches; then ack it."""
         async with self._turns:
             inserted = await asyncio.to_thread(insert_json, self._client, name, batch.payloads, source=SOURCE)
-        if self._on_batch:
-            self._on_batch(name, batch, inserted)
+        self._drained.types[name].add(batch, inserted)
         if reader.in_order:  # what waited for redelivery may have been deleted meanwhile
             await self._losses.record(name)
         if name == BOOK:
@@ -183,7 +188,6 @@ class _Drain:
         if reader.in_order:
             self._losses.loaded(name, batch)
         await batch.ack()
-        return inserted
 
     async def _save_always(self) -> None:
         while True:
@@ -214,7 +218,7 @@ async def _next(batches: AsyncIterator[Batch], end: float) -> Batch | None:
         return None
 
 
-async def _all(works: Sequence[Coroutine[Any, Any, TypeDrained]], saving: asyncio.Task[None]) -> list[TypeDrained]:
+async def _all(works: Sequence[Coroutine[Any, Any, None]], saving: asyncio.Task[None]) -> None:
     """Run them concurrently; when one fails, or the saving of positions, the others end after the current batch."""
     tasks = [asyncio.create_task(work) for work in works]
     together = asyncio.gather(*tasks)
@@ -227,4 +231,3 @@ async def _all(works: Sequence[Coroutine[Any, Any, TypeDrained]], saving: asynci
     for one in (*ended, saving.exception() if saving.done() and not saving.cancelled() else None):
         if isinstance(one, BaseException) and not isinstance(one, asyncio.CancelledError):
             raise one
-    return [task.result() for task in tasks]

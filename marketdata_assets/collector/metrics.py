@@ -5,11 +5,11 @@ Values are read from `status` at each scrape. The table of docs/reference/metric
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import accumulate
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -17,14 +17,15 @@ from prometheus_client.registry import Collector
 
 from marketdata_assets.collector.connections.state import Change, ConnectionStatus, MarketState, SubscriptionStatus
 from marketdata_assets.collector.counters import LatencyHistogram
-from marketdata_assets.collector.health import Health, Verdict, judge
-from marketdata_assets.collector.jetstream.backlog import Backlog, TypeBacklog
+from marketdata_assets.collector.health import Health, Verdict
+from marketdata_assets.collector.jetstream.inspection import Backlog, TypeBacklog
 from marketdata_assets.collector.sink import SinkState
 from marketdata_assets.collector.status import Status
 from marketdata_assets.exchanges.books import Status as BookStatus
 
 Row = tuple[tuple[str, ...], float | LatencyHistogram]
-Read = Callable[[Status, Health], Iterable[Row]]
+Read = Callable[..., Iterable[Row]]
+"""The rows of a family, by what `Metrics` reads; of a collector its status and its health."""
 MARKET = ("exchange", "market_type")
 
 
@@ -167,10 +168,10 @@ PROCESS = {
 
 
 class Metrics(Collector):
-    """The registry of one collector."""
+    """The registry of one process: families, and what their rows are read from."""
 
-    def __init__(self, read: Callable[[], Status], judge_status: Callable[[Status], Health] = judge) -> None:
-        self._read, self._judge = read, judge_status
+    def __init__(self, read: Callable[[], tuple[Any, ...]], families: Sequence[Family] = FAMILIES) -> None:
+        self._read, self._families = read, families
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -180,13 +181,11 @@ class Metrics(Collector):
         return generate_latest(self.registry)
 
     def collect(self) -> Iterator[Metric]:
-        status = self._read()
-        health = self._judge(status)
-        for family in FAMILIES:
-            yield _metric(family, family.read(status, health))
+        values = self._read()
+        return (_metric(family, family.read(*values)) for family in self._families)
 
     def describe(self) -> Iterator[Metric]:
-        return (_metric(family, ()) for family in FAMILIES)
+        return (_metric(family, ()) for family in self._families)
 
 
 def table() -> str:

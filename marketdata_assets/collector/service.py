@@ -14,17 +14,15 @@ from importlib.metadata import version
 
 from marketdata_assets.collector import assembly
 from marketdata_assets.collector.assembly import Places
-from marketdata_assets.collector.book_top import Levels
 from marketdata_assets.collector.book_tops import BookTops
 from marketdata_assets.collector.config import Config
 from marketdata_assets.collector.connections import Clock, Market, Shard, adapter_for
 from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.errors import NotCollected, PortTaken, StreamMissing
 from marketdata_assets.collector.health import Health, judge
-from marketdata_assets.collector.items import Recorded, items
-from marketdata_assets.collector.jetstream.backlog import Backlog, backlog
+from marketdata_assets.collector.items import Levels, Recorded, items
+from marketdata_assets.collector.jetstream.inspection import Backlog, backlog
 from marketdata_assets.collector.jetstream.stream import connected
-from marketdata_assets.collector.metrics import Metrics
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.shard_files import Checkpoint, DeadLetterFile, moments, own_path
 from marketdata_assets.collector.sink import Sink
@@ -70,7 +68,6 @@ class Collector:
     ) -> None:
         assembly.check(config, servers)
         self.config, self.shard = config, shard or assembly.WHOLE
-        self.requests: Counter[tuple[str, int]] = Counter()
         self._clock = clock or Clock()
         self._started = self._clock.steady_ns()
         self._restarts: Counter[str] = Counter()
@@ -83,8 +80,7 @@ class Collector:
         self._sinks: list[Sink] = assembly.sinks(config, servers, places, self.shard, self._book, self._top)
         self._tops = self._create_tops()
         self._markets = self._create_markets(places)
-        self._metrics = Metrics(self.status, self.health)
-        self.server = StatusServer(self, config.http.host, config.http.port, servers.token)
+        self.server = StatusServer(config.http.host, config.http.port, self.judged, self.change, servers.token)
         self._version = version("marketdata-assets")
 
     # Requests from outside.
@@ -99,17 +95,15 @@ class Collector:
             sinks=tuple(sink.state() for sink in self._sinks),
             loop_latency=self._loop_latency,
             restarts={name: self._restarts[name] for name in self._tasks()},
-            requests=self.requests,
+            requests=self.server.requests,
             backlog=self._backlog,
             process=ProcessUsage.now(),
         )
 
-    def health(self, status: Status) -> Health:
-        """The verdict on a status, by the limits of the configuration."""
-        return judge(status, self.config.health)
-
-    def exposition(self) -> bytes:
-        return self._metrics.exposition()
+    def judged(self) -> tuple[Status, Health]:
+        """The status, and the verdict on it by the limits of the configuration."""
+        status = self.status()
+        return status, judge(status, self.config.health)
 
     async def change(
         self, exchange: Exchange, market_type: MarketType, add: Sequence[str], remove: Sequence[str]
@@ -270,7 +264,7 @@ class Collector:
         return market.book(instrument) if market else None
 
     def _state(self, exchange: Exchange, market_type: MarketType) -> Sequence[FeedCheckpoint]:
-        return self._markets[exchange, market_type].checkpoint()
+        return self._markets[exchange, market_type].feed.checkpoint()
 
     # Background tasks.
 
@@ -319,7 +313,7 @@ class Collector:
         logged: list[str] = []
         while True:
             await asyncio.sleep(CHECKPOINT_SECONDS)
-            health = self.health(self.status())
+            _, health = self.judged()
             reasons = [re.sub(r"\d", "#", reason) for reason in health.reasons]
             if reasons != logged:
                 logged = reasons

@@ -14,7 +14,7 @@ import psutil
 
 from marketdata_assets.collector.connections.state import MarketState
 from marketdata_assets.collector.counters import LatencyHistogram
-from marketdata_assets.collector.jetstream.backlog import Backlog
+from marketdata_assets.collector.jetstream.inspection import Backlog
 from marketdata_assets.collector.sink import SinkState
 
 QUANTILES = (0.5, 0.99)

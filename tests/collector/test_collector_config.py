@@ -117,7 +117,7 @@ async def _collect_noting(venue: BinanceVenue, home: Path, monkeypatch: pytest.M
         await run.subscribed()
         await run.emit(venue, 10)
         await run.until(lambda: run.collector.status().markets[0].last_message_at)
-        run.collector.health(run.collector.status())
+        run.collector.judged()
     unread = {f"{kind.__name__}.{name}" for kind, name in known - seen}
     assert unread == {"Config.log_level"}, "the command line reads that one, see test_collect"
 

@@ -16,8 +16,8 @@ from service_runs import SPOT, market, redis_server, running, text_of
 
 from marketdata_assets.collector.connections.state import MarketState
 from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
-from marketdata_assets.collector.health import judge
-from marketdata_assets.collector.jetstream.backlog import Backlog, TypeBacklog
+from marketdata_assets.collector.health import Health, judge
+from marketdata_assets.collector.jetstream.inspection import Backlog, TypeBacklog
 from marketdata_assets.collector.metrics import FAMILIES, PROCESS, READS, Metrics, table
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.sink import SinkState
@@ -60,7 +60,9 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict
 def test_every_family_is_exposed(scraped: dict[str, dict[str, Any]]) -> None:
     of_stream = {name for name in KNOWN if name.startswith(("collector_stream_", "collector_backlog_"))}
     assert {name for name in scraped if not name.endswith("_created")} == KNOWN - of_stream, "and nothing else is"
-    assert {name for name in _samples(Metrics(faulty).exposition().decode()) if name in of_stream} == of_stream
+    assert {
+        name for name in _samples(Metrics(lambda: judged(faulty())).exposition().decode()) if name in of_stream
+    } == of_stream
 
 
 def test_counters_equal_what_arrived(scraped: dict[str, dict[str, Any]]) -> None:
@@ -91,7 +93,7 @@ def test_the_page_has_the_generated_table() -> None:
 
 def test_promtool_accepts_the_exposition(tmp_path: Path) -> None:
     promtool = _needed("promtool")
-    exposed = Metrics(lambda: faulty()).exposition()
+    exposed = Metrics(lambda: judged(faulty())).exposition()
     said = subprocess.run([promtool, "check", "metrics"], input=exposed, capture_output=True)
     assert said.returncode == 0, said.stdout + said.stderr
 
@@ -150,6 +152,10 @@ def test_a_redis_that_rejects_the_password_is_reported_without_the_password(tmp_
     assert not found["redis"]["connected"]
 
 
+def judged(status: Status) -> tuple[Status, Health]:
+    return status, judge(status)
+
+
 def faulty(fault: int = 1) -> Status:
     """A moment of a collector: well, or with one of each fault for each `fault`."""
     counters = MarketCounters()
@@ -191,7 +197,7 @@ def _market_state(fault: int, counters: MarketCounters) -> MarketState:
 
 def _series(first: Status, then: Status, minutes: int) -> list[dict[str, str]]:
     """The samples of a first minute and of those that follow, as promtool takes them."""
-    before, after = (_samples(Metrics(lambda one=one: one, judge).exposition().decode()) for one in (first, then))
+    before, after = (_samples(Metrics(lambda one=one: judged(one)).exposition().decode()) for one in (first, then))
     series = []
     for name, rows in after.items():
         for key, value in rows.items():

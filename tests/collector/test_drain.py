@@ -75,8 +75,8 @@ def counted(url: str) -> dict[str, int]:
 def test_all_types_are_loaded_once_and_reported(clickhouse_url: str, nats_url: str) -> None:
     fill(nats_url, 50)
     report = drained(clickhouse_url, nats_url, batch_rows=20)
-    assert [one.type for one in report.types] == list(schema.TABLES)
-    assert {(one.rows, one.batches, one.redelivered, one.rejected, one.left) for one in report.types} == {
+    assert list(report.types) == list(schema.TABLES)
+    assert {(one.rows, one.batches, one.redelivered, one.rejected, one.left) for one in report.types.values()} == {
         (50, 3, 0, 0, 0)
     }
     assert counted(clickhouse_url) == expected(50)
@@ -91,7 +91,7 @@ def test_rejected_rows_are_quarantined_and_acked(clickhouse_url: str, nats_url: 
     odd = [Item(records(n)[0], item.payload) for n, item in zip((7, 8, 9), bad, strict=True)]
     asyncio.run(publish(nats_url, odd))
     report = drained(clickhouse_url, nats_url)
-    assert (report.types[0].rows, report.types[0].rejected, report.left) == (4, 2, 0)
+    assert (report.types["trade"].rows, report.types["trade"].rejected, report.left) == (4, 2, 0)
     with clickhouse.connect(clickhouse_url) as client:
         kept = client.query("SELECT type, raw, source FROM exchange_rejects FINAL ORDER BY raw").result_rows
     assert sorted(kept) == sorted(("trade", item.payload.decode(), "drain") for item in bad[:2])
@@ -103,7 +103,7 @@ def test_a_drain_killed_between_insert_and_ack_loses_and_duplicates_nothing(clic
     assert subprocess.run(arguments).returncode == -signal.SIGKILL
     assert sum(counted(clickhouse_url).values()) > 0
     report = drained(clickhouse_url, nats_url, batch_rows=33)
-    assert any(one.redelivered for one in report.types)
+    assert any(one.redelivered for one in report.types.values())
     assert report.left == 0
     assert counted(clickhouse_url) == expected(100)
 

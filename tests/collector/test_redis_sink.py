@@ -15,8 +15,7 @@ from service_runs import LINEAR, market, redis_server, text_of
 from service_runs import running as running_collector
 
 from marketdata_assets.collector import config
-from marketdata_assets.collector.book_top import TopOf
-from marketdata_assets.collector.items import Item, Recorded, items
+from marketdata_assets.collector.items import Item, Recorded, TopOf, items
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.sinks.redis import RedisSink, connect
 from marketdata_assets.exchanges.records import Ticker

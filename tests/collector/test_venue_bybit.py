@@ -4,16 +4,15 @@ import asyncio
 import datetime as dt
 import json
 from collections.abc import Sequence
-from decimal import Decimal
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client as ClickHouse
-from collecting import Run, collecting
+from collecting import collecting
 from in_loop import in_loop
 from venue_client import Client
-from whole import DERIVATIVES, TYPES, At, Chain, gaps, is_the_venues, once_or_in_a_gap, rows, whole
+from whole import DERIVATIVES, Chain, bybit, gaps, is_the_venues, once_or_in_a_gap, whole
 
 from marketdata_assets.collector.connections import adapter_for
 from marketdata_assets.exchanges.bybit.adapter import DEPTH
@@ -35,9 +34,8 @@ from marketdata_assets.exchanges.records import (
     Trade,
     VenueError,
 )
-from marketdata_assets.exchanges.tables import gap_backfill, ohlcv
+from marketdata_assets.exchanges.tables import gap_backfill
 from marketdata_assets.exchanges.tables.gaps import is_trade_gap
-from marketdata_assets.stores import clickhouse_ledger
 from marketdata_demo.venues.bybit_venue import DEPTHS, BybitVenue
 
 START = 1_700_000_000_000  # 2023-11-14 22:13:20
@@ -108,30 +106,6 @@ def test_bybit_answers_pings_and_cuts_who_says_nothing() -> None:
 # The collector.
 
 
-@pytest.mark.parametrize("market_type", NAMES)
-@in_loop
-async def test_every_event_is_delivered_once_and_books_equal_the_venues(
-    market_type: MarketType, tmp_path: Path
-) -> None:
-    kinds = SPOT if market_type == "spot" else CONTRACTS
-    types = [str(kind.__struct_config__.tag) for kind in kinds]  # type: ignore[attr-defined]
-    names = NAMES[market_type]
-    with BybitVenue(market_type, names) as venue:
-        venue.page = 1  # instruments come page by page
-        async with collecting(venue, "bybit", market_type, names, types, tmp_path, budgeted=True) as run:
-            await run.live()
-            venue.rate = 100.0  # what is sent each second needs a market that moves
-            await run.until(lambda: {type(one) for one in run.records} >= set(kinds))
-            venue.rate = 0.0
-            await run.emit(200)
-            await run.caught_up()
-            await run.until(lambda: all(_same(run, name) for name in names))
-            assert len(run.ids()) == len(set(run.ids())) == sum(map(len, venue.source().trades.values()))
-            assert not run.gaps()
-            assert not run.trouble
-    assert not venue.violations
-
-
 @in_loop
 async def test_lost_repeated_and_broken_messages_and_a_restart_leave_exact_books(tmp_path: Path) -> None:
     with BybitVenue("linear", ["ABCUSDT"]) as venue:
@@ -142,13 +116,13 @@ async def test_lost_repeated_and_broken_messages_and_a_restart_leave_exact_books
                 fault(1, "orderbook")
                 await run.until(lambda before=before: len(run.gaps("orderbook")) > before, emit=5)  # type: ignore[misc]
                 assert run.gaps("orderbook")[before].cause == cause
-                await run.until(lambda: _same(run, "ABCUSDT"))
+                await run.until(lambda: run.is_the_venues("ABCUSDT", DEPTH))
             before = len(run.gaps("orderbook"))
             await asyncio.get_running_loop().run_in_executor(None, venue.restart)
             await run.until(lambda: len(run.gaps("orderbook")) == before + 2)  # opened, and closed by the snapshot
             assert run.gaps("orderbook")[-1].next_id == 1
             await run.emit(50)
-            await run.until(lambda: _same(run, "ABCUSDT"))
+            await run.until(lambda: run.is_the_venues("ABCUSDT", DEPTH))
             venue.spoil(1, "tickers")
             venue.rate = 20.0
             await run.until(lambda: any(isinstance(one, DeadLetter) and b"tickers" in one.raw for one in run.trouble))
@@ -172,7 +146,7 @@ async def test_one_unknown_topic_does_not_stop_the_others(tmp_path: Path) -> Non
             await run.until(
                 lambda: sum(one.status == "confirmed" for one in run.market.state().subscriptions) == len(types)
             )
-            await run.until(lambda: _same(run, names[0]), emit=5)
+            await run.until(lambda: run.is_the_venues(names[0], DEPTH), emit=5)
             states = run.market.state().subscriptions
             assert {one.status for one in states if one.instrument == gone.name} == {"rejected"}
             reason = next(one.error for one in states if one.instrument == gone.name)
@@ -188,13 +162,6 @@ async def test_a_busy_socket_is_pinged_too(tmp_path: Path) -> None:
             venue.rate = 200.0
             await run.until(lambda: sum(one.kind == "out" and b"ping" in one.raw for one in run.wire) >= 3)
             assert not run.trouble
-
-
-def _same(run: Run, name: str) -> bool:
-    """Whether our book of an instrument is the venue's."""
-    book = run.market.book(name)
-    bids, asks = run.venue.markets[name].levels(DEPTH)
-    return book is not None and ([*book.bids], [*book.asks]) == (bids, asks)
 
 
 def test_every_subscription_is_recognised_in_its_messages() -> None:
@@ -220,70 +187,13 @@ def test_every_subscription_is_recognised_in_its_messages() -> None:
 # The whole path.
 
 
-def markets_of(spot: BybitVenue, linear: BybitVenue, inverse: BybitVenue) -> list[At]:
-    return [
-        At(spot, "bybit", "spot", TYPES, spot.trade_id, only=["ABCUSDT"]),
-        At(linear, "bybit", "linear", DERIVATIVES, linear.trade_id, only=["ABCUSDT"]),
-        At(inverse, "bybit", "inverse", DERIVATIVES, inverse.trade_id, only=["ABCUSD"]),
-    ]
-
-
-def test_the_tables_and_bars_equal_the_events(
-    tmp_path: Path, clickhouse_url: str, clickhouse_client: ClickHouse
-) -> None:
-    clock: dict[str, Any] = {"speed": 60.0, "start_ms": START}  # a minute a second
-    with (
-        BybitVenue("spot", ["ABCUSDT"], seed=1, **clock) as spot,
-        BybitVenue("linear", ["ABCUSDT"], seed=2, **clock) as linear,
-        BybitVenue("inverse", ["ABCUSD"], seed=3, **clock) as inverse,
-    ):
-        ats = markets_of(spot, linear, inverse)
-        with whole(tmp_path, ats) as path:
-            path.begin(60.0)
-            path.go_on(2.0)
-            path.settle()
-            path.go_on(1.5)  # minutes that are not over yet end
-            path.settle()
-            report = path.collector.stop()
-            drained = path.drain(clickhouse_url)
-        assert report["errors"] == {}
-        assert drained.rejected == drained.left == 0
-        assert gaps(clickhouse_client) == []
-        for at in ats:
-            assert not any(once_or_in_a_gap(clickhouse_client, at).values())
-            assert is_the_venues(clickhouse_client, at, *at.names)
-            assert at.venue.violations == []
-        for table in ("klines", "tickers", "funding_rates", "open_interest", "liquidations"):
-            assert rows(clickhouse_client, f"SELECT count() FROM exchange_{table} FINAL") > [(0,)]
-        _bars_are_the_venues(clickhouse_client, ats)
-
-
-def _bars_are_the_venues(client: ClickHouse, ats: Sequence[At]) -> None:
-    clickhouse_ledger.ensure(client)
-    day = dt.datetime.fromtimestamp(START / 1000, dt.UTC).date()
-    ohlcv.compute(client, day, run_id="test", now=dt.datetime.now(dt.UTC))
-    fields = "market_type, instrument, toUnixTimestamp(time) * 1000, open, high, low, close, trades"
-    stored = {row[:3]: row[3:] for row in rows(client, f"SELECT {fields} FROM exchange_ohlcv_1m")}
-    wanted = {}
-    for at in ats:
-        for name in at.names:
-            for one in at.venue.source().candles[name]:
-                prices = map(at.venue.markets[name].price, (one.open, one.high, one.low, one.close))
-                wanted[at.market_type, name, one.start] = (*map(Decimal, prices), one.trades)
-    assert len(wanted) >= 2 * len(ats)
-    assert stored == wanted
-
-
 def test_the_tables_have_what_happened_whatever_breaks(
     tmp_path: Path, clickhouse_url: str, clickhouse_client: ClickHouse
 ) -> None:
     """Messages are lost and repeated, sockets are cut, the venue is away: once in the tables, or in a gap."""
-    with (
-        BybitVenue("spot", ["ABCUSDT"], seed=1) as spot,
-        BybitVenue("linear", ["ABCUSDT"], seed=2) as linear,
-        BybitVenue("inverse", ["ABCUSD"], seed=3) as inverse,
-    ):
-        ats = markets_of(spot, linear, inverse)
+    with ExitStack() as opened:
+        ats = bybit(opened)
+        spot, linear, inverse = (at.venue for at in ats)
         with whole(tmp_path, ats) as path:
             path.begin(100.0)
             path.go_on(0.3)

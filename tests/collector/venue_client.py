@@ -86,8 +86,8 @@ class Client:
 def same(book: Book, market: Market) -> bool:
     """Whether a book of ours is the one of the market."""
     ours, theirs = book.levels(), market.levels()
-    return [_numbers(side) for side in ours] == [_numbers(side) for side in theirs]
+    return [numbers(side) for side in ours] == [numbers(side) for side in theirs]
 
 
-def _numbers(side: Iterable[Any]) -> list[tuple[Decimal, Decimal]]:
+def numbers(side: Iterable[Any]) -> list[tuple[Decimal, Decimal]]:
     return [(Decimal(price), Decimal(size)) for price, size in side]

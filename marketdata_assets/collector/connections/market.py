@@ -24,10 +24,9 @@ from marketdata_assets.collector.connections.sharding import Shard, plan_sockets
 from marketdata_assets.collector.connections.socket import Network
 from marketdata_assets.collector.connections.state import BookView, Change, JobState, MarketState, snapshot_of
 from marketdata_assets.collector.errors import NotListed, UnknownSymbols
-from marketdata_assets.collector.symbols import Resolved, resolve_symbols
+from marketdata_assets.collector.symbols import resolve_symbols
 from marketdata_assets.exchanges.books import BookState
 from marketdata_assets.exchanges.captures.native_format import Entry
-from marketdata_assets.exchanges.checkpoints import FeedCheckpoint
 from marketdata_assets.exchanges.errors import VenueRateLimited
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Level, OrderBook
@@ -178,10 +177,10 @@ class Market:
         if not self._listed_at or self._group is None:
             cause = self._listing.state.last_error or "it was requested just now"
             raise NotListed(f"{self.name}: the instrument list has not arrived yet ({cause}). Retry in a few seconds.")
-        resolved = self._resolve(symbols)
+        resolved = self.selection.resolve(self.feed.instruments, symbols)
         relist = resolved.problems and time.monotonic() - self._listed_at > RELIST_SECONDS
         if relist and await self._listing.run_once():
-            resolved = self._resolve(symbols)
+            resolved = self.selection.resolve(self.feed.instruments, symbols)
         if problems := resolved.problems | resolved.rejected:
             raise UnknownSymbols(self.name, problems)
         self.selection.add(symbols)
@@ -233,10 +232,6 @@ class Market:
                 self._books_of.setdefault(state.instrument.name, []).append(key)
         found = (books[key] for key in self._books_of.get(instrument, ()) if key in books)
         return next((state for state in found if state.status == "live"), None)
-
-    def checkpoint(self) -> Sequence[FeedCheckpoint]:
-        """All books and instruments, from which a reader of captures continues."""
-        return self.feed.checkpoint()
 
     def watermark(self) -> int | None:
         """Start of the oldest open gap that was not emitted yet; ns."""
@@ -388,9 +383,6 @@ class Market:
         timing = self.timing
         every = timing.pattern_listing if self.selection.has_patterns else timing.listing
         self._listing.state.every_seconds = min(every, RELIST_UNKNOWN_SECONDS if self.selection.unknown else every)
-
-    def _resolve(self, symbols: Sequence[str]) -> Resolved:
-        return self.selection.resolve(self.feed.instruments, symbols)
 
     def _follow(
         self, instruments: Iterable[Instrument], since: int | None = None, cause: str = "restarted"

@@ -25,8 +25,7 @@ import msgspec
 
 from marketdata_assets.backoff import delay
 from marketdata_assets.collector import config
-from marketdata_assets.collector.book_top import BookTop, TopOf
-from marketdata_assets.collector.items import Item, Recorded, moment
+from marketdata_assets.collector.items import BookTop, Item, Recorded, TopOf, moment
 from marketdata_assets.collector.sink import Sink, SinkState
 from marketdata_assets.exchanges.records import (
     DecimalText,
