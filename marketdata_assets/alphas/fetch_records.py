@@ -30,14 +30,14 @@ from marketdata_assets.alphas.fetch import ClientFactory
 from marketdata_assets.alphas.file_index import Pair, months_by_account
 from marketdata_assets.alphas.filters import Filters
 from marketdata_assets.alphas.importer import database_name
-from marketdata_assets.alphas.layout import Kind, month_window
+from marketdata_assets.alphas.layout import Kind, month_windows
 from marketdata_assets.alphas.merge import Document
 from marketdata_assets.alphas.record_sets import CODE_VERSION, RECORD_SETS, Pending, Records, RecordSet, asset_name
 from marketdata_assets.alphas.status import AccountStatus
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.loading.states import State
-from marketdata_assets.months import alpha_months, month_ranges
+from marketdata_assets.months import alpha_months
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry, Outcome
@@ -115,8 +115,8 @@ def due(
 
 def created(months: Iterable[str]) -> dict[str, Any]:
     """The condition for documents of these UTC months of dateCreated."""
-    spans = [(month_window(first).start, month_window(last).end) for first, last in month_ranges(months)]
-    return {"$or": [{"dateCreated": {"$gte": start, "$lt": end}} for start, end in spans] or [{"_id": None}]}
+    spans = [{"dateCreated": {"$gte": span.start, "$lt": span.end}} for span in month_windows(months)]
+    return {"$or": spans or [{"_id": None}]}
 
 
 def due_pairs(

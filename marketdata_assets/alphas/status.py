@@ -114,13 +114,9 @@ def entries(databases: mongo.Databases, root: Path, *, exact: bool = False) -> l
                 if row.source == survey.account:
                     refused.setdefault(row.unit, set()).add(row.line)
         for file in survey.origins(refused):
-            if file in found:
-                found[file] = _refused(found[file])
+            if file in found and (entry := found[file]).loaded:
+                found[file] = replace(entry, loaded=entry.loaded - 1, rejected=entry.rejected + 1)
     return [found[name] for name in sorted(found)]
-
-
-def _refused(entry: FileEntry) -> FileEntry:
-    return replace(entry, loaded=entry.loaded - 1, rejected=entry.rejected + 1) if entry.loaded else entry
 
 
 def surveys(

@@ -8,10 +8,8 @@ becomes a gap.
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from nats.aio.client import Client as NatsClient
 
@@ -131,80 +129,78 @@ async def drain(
             return drained
 
 
+@dataclass
 class _Drain:
     """One run over a stream."""
 
-    def __init__(
-        self,
-        client: Client,
-        nats: NatsClient,
-        nats_url: str,
-        stream: str,
-        pace: Pace,
-        losses: StreamLosses,
-        drained: Drained,
-    ) -> None:
-        self._client, self._nats, self._nats_url, self._stream = client, nats, nats_url, stream
-        self._pace, self._losses, self._drained = pace, losses, drained
-        self._turns = asyncio.Semaphore(INSERTS)
-        self._readers: dict[str, Reader] = {}
+    client: Client
+    nats: NatsClient
+    nats_url: str
+    stream: str
+    pace: Pace
+    losses: StreamLosses
+    drained: Drained
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(INSERTS))
+    readers: dict[str, Reader] = field(default_factory=dict)
 
     async def types(self, names: Sequence[str]) -> None:
-        saving = asyncio.create_task(self._save_always())
+        """Load the types concurrently; when one fails, or saving positions, the others end after the current batch."""
         try:
-            await _all([self._type(name) for name in names], saving)
+            async with asyncio.TaskGroup() as group:
+                saving = group.create_task(self._save_always())
+                await asyncio.wait([group.create_task(self._type(name)) for name in names])
+                saving.cancel()
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
         finally:
-            saving.cancel()
-            with suppress(asyncio.CancelledError):
-                await saving
-            await self._losses.save()
+            await self.losses.save()
 
     async def _type(self, name: str) -> None:
-        done = self._drained.types[name]
+        done = self.drained.types[name]
         started = time.monotonic()
-        pace = self._pace
+        pace = self.pace
         end = math.inf if pace.seconds is None else started + pace.seconds
         consumer = consumers()[name].name
-        async with Reader(self._nats_url, self._stream, consumer) as reader:
-            self._readers[name] = reader
+        async with Reader(self.nats_url, self.stream, consumer) as reader:
+            self.readers[name] = reader
             batches_read = reader.batches(pace.batch_rows, pace.batch_seconds, follow=pace.follow)
             while (batch := await _next(batches_read, end)) is not None:
                 await shield_until_done(self._load(name, batch, reader))
             await self._note_caught_up(name, reader)
-            del self._readers[name]
+            del self.readers[name]
         done.seconds += time.monotonic() - started
-        state = await inspection.consumer_state(self._nats, self._stream, consumer)
+        state = await inspection.consumer_state(self.nats, self.stream, consumer)
         done.left = state.pending + state.unacked
 
     async def _load(self, name: str, batch: Batch, reader: Reader) -> None:
         """Insert a batch, deduplicated by content as redelivered messages come in other batches; then ack it."""
-        async with self._turns:
-            inserted = await asyncio.to_thread(insert_json, self._client, name, batch.payloads, source=SOURCE)
-        self._drained.types[name].add(batch, inserted)
+        async with self.turns:
+            inserted = await asyncio.to_thread(insert_json, self.client, name, batch.payloads, source=SOURCE)
+        self.drained.types[name].add(batch, inserted)
         if reader.in_order:  # what waited for redelivery may have been deleted meanwhile
-            await self._losses.record(name)
+            await self.losses.record(name)
         if name == BOOK:
-            await self._losses.books_loaded(batch)
+            await self.losses.books_loaded(batch)
         if reader.in_order:
-            self._losses.loaded(name, batch)
+            self.losses.loaded(name, batch)
         await batch.ack()
 
     async def _save_always(self) -> None:
         while True:
             await asyncio.sleep(SAVE_SECONDS)
-            for name, reader in list(self._readers.items()):
+            for name, reader in list(self.readers.items()):
                 await self._note_caught_up(name, reader)
-            await self._losses.save()
+            await self.losses.save()
 
     async def _note_caught_up(self, name: str, reader: Reader) -> None:
         """A type without more messages is loaded up to the end of the stream as it was before that was known.
 
         What was deleted before it was delivered is recorded first.
         """
-        state = await inspection.stream_state(self._nats, self._stream)
+        state = await inspection.stream_state(self.nats, self.stream)
         if await reader.is_caught_up():
-            await self._losses.record(name)
-            self._losses.caught_up(name, state.last, state.last_stored)
+            await self.losses.record(name)
+            self.losses.caught_up(name, state.last, state.last_stored)
 
 
 async def _next(batches: AsyncIterator[Batch], end: float) -> Batch | None:
@@ -216,18 +212,3 @@ async def _next(batches: AsyncIterator[Batch], end: float) -> Batch | None:
             return await anext(batches, None)
     except TimeoutError:
         return None
-
-
-async def _all(works: Sequence[Coroutine[Any, Any, None]], saving: asyncio.Task[None]) -> None:
-    """Run them concurrently; when one fails, or the saving of positions, the others end after the current batch."""
-    tasks = [asyncio.create_task(work) for work in works]
-    together = asyncio.gather(*tasks)
-    try:
-        await asyncio.wait((together, saving), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        ended = await asyncio.gather(*tasks, together, return_exceptions=True)
-    for one in (*ended, saving.exception() if saving.done() and not saving.cancelled() else None):
-        if isinstance(one, BaseException) and not isinstance(one, asyncio.CancelledError):
-            raise one

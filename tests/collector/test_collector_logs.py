@@ -160,7 +160,7 @@ async def test_a_full_spool_is_logged(tmp_path: Path, logged: Logged) -> None:
 @in_loop
 async def test_a_full_disk_is_logged_by_the_capture_and_its_recovery_too(tmp_path: Path, logged: Logged) -> None:
     sink = CaptureSink(tmp_path, flush_seconds=0.01)
-    tap = sink.tap("okx", "linear")
+    tap = sink.tap("okx", "linear", list)
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, usual[1]))
     try:

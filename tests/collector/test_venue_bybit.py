@@ -1,25 +1,21 @@
-"""The simulated Bybit against our feed and collector: what it sends is read whole, makes its books, and is stored."""
+"""The simulated Bybit against our feed and collector: what it sends is read whole, and makes its books."""
 
 import asyncio
-import datetime as dt
 import json
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from clickhouse_connect.driver.client import Client as ClickHouse
 from collecting import collecting
 from in_loop import in_loop
 from venue_client import Client
-from whole import DERIVATIVES, Chain, bybit, gaps, is_the_venues, once_or_in_a_gap, whole
+from whole import DERIVATIVES
 
 from marketdata_assets.collector.connections import adapter_for
 from marketdata_assets.exchanges.bybit.adapter import DEPTH
 from marketdata_assets.exchanges.bybit.feed import BybitFeed
 from marketdata_assets.exchanges.bybit.parse import INTERVALS
 from marketdata_assets.exchanges.bybit.session import PATH, Session
-from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.exchanges.records import (
     Control,
     DeadLetter,
@@ -34,8 +30,6 @@ from marketdata_assets.exchanges.records import (
     Trade,
     VenueError,
 )
-from marketdata_assets.exchanges.tables import gap_backfill
-from marketdata_assets.exchanges.tables.gaps import is_trade_gap
 from marketdata_demo.venues.bybit_venue import DEPTHS, BybitVenue
 
 START = 1_700_000_000_000  # 2023-11-14 22:13:20
@@ -182,55 +176,3 @@ def test_every_subscription_is_recognised_in_its_messages() -> None:
         raw = json.dumps({"topic": one.key, "data": []}, separators=(",", ":")).encode()
         assert adapter.key_of(adapter.channel_of(raw)) == one.key
         assert feed.stream_of(raw) == one.stream
-
-
-# The whole path.
-
-
-def test_the_tables_have_what_happened_whatever_breaks(
-    tmp_path: Path, clickhouse_url: str, clickhouse_client: ClickHouse
-) -> None:
-    """Messages are lost and repeated, sockets are cut, the venue is away: once in the tables, or in a gap."""
-    with ExitStack() as opened:
-        ats = bybit(opened)
-        spot, linear, inverse = (at.venue for at in ats)
-        with whole(tmp_path, ats) as path:
-            path.begin(100.0)
-            path.go_on(0.3)
-            linear.skip(2, "orderbook")
-            spot.repeat(2, "orderbook")
-            inverse.spoil(1, "orderbook")
-            path.go_on(0.5)
-            for at in ats:
-                at.venue.hang_up()
-            path.collector.subscribed()
-            path.go_on(0.5)
-            linear.away()
-            path.go_on(0.3)
-            linear.back()
-            path.collector.subscribed()
-            path.go_on(0.5)
-            path.settle()
-            path.collector.stop()
-            drained = path.drain(clickhouse_url)
-        assert drained.rejected == drained.left == 0
-        for at in ats:
-            once_or_in_a_gap(clickhouse_client, at)
-            assert is_the_venues(clickhouse_client, at, *at.names)
-            assert at.venue.violations == []
-        causes = {one.cause for one in gaps(clickhouse_client)}
-        assert causes >= {"sequence", "repeat", "reopened"}
-        _heal(clickhouse_client, path)
-
-
-def _heal(client: ClickHouse, path: Chain) -> None:
-    """Trades that Bybit still has fill their gaps; of a spot pair these are 60, and an older gap stays open."""
-    urls = {f"bybit-{at.market_type}": at.rest for at in path.ats}
-    hosts = HistoryHosts(path.home / "budgets", urls)
-    for day in {dt.datetime.fromtimestamp(one.ts_from / 1e9, dt.UTC).date() for one in gaps(client)}:
-        found = gap_backfill.backfill_gaps(client, day, hosts, settled_ns=0)
-        why = {result.why for result in found.gaps if is_trade_gap(result.gap) and result.outcome == "open"}
-        assert all("Bybit has the last 60 trades only" in reason for reason in why)
-    left = [one for one in gaps(client) if is_trade_gap(one) and one.healed_at is None]
-    assert {one.market_type for one in left} <= {"spot"}
-    assert not any(any(once_or_in_a_gap(client, at).values()) for at in path.ats if at.market_type != "spot")

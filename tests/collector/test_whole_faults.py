@@ -2,13 +2,15 @@
 
 import datetime as dt
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
 from own_clickhouse import OwnClickHouse
-from whole import At, Chain, gaps, is_the_venues, once_or_in_a_gap, rows, spot, trade_ids, whole
+from whole import At, Chain, bybit, gaps, hyperliquid, is_the_venues, once_or_in_a_gap, rows, spot, trade_ids, whole
 
 from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.exchanges.tables import gap_backfill
@@ -20,6 +22,7 @@ from marketdata_demo.venues.deribit_venue import DeribitVenue
 from marketdata_demo.venues.okx_venue import OkxVenue
 
 RATE = 300.0
+MAIN = ("trade", "orderbook")
 
 
 def test_nats_is_killed_and_restarted(tmp_path: Path, clickhouse_url: str, clickhouse_client: Client) -> None:
@@ -67,21 +70,29 @@ def test_the_collector_is_killed_and_missed_data_is_backfilled(
         _heal(clickhouse_client, path)
 
 
+def three_venues(opened: ExitStack) -> list[At]:
+    okx, deribit = OkxVenue(["ABC-USDT-SWAP"]), DeribitVenue(["ABC-PERPETUAL"])
+    return [
+        _linear(opened.enter_context(BinanceVenue("linear", ["ABCUSDT"]))),
+        At(opened.enter_context(okx), "okx", "linear", MAIN),
+        At(opened.enter_context(deribit), "deribit", "inverse", MAIN, lambda number: f"ABC-{number}"),
+    ]
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("markets", "reach"),
+    [(three_venues, ""), (bybit, "has the last 60 trades only"), (hyperliquid, "has only its last 10 trades")],
+)
 def test_the_network_stalls_breaks_and_is_unavailable(
-    tmp_path: Path, clickhouse_url: str, clickhouse_client: Client
+    tmp_path: Path,
+    clickhouse_url: str,
+    clickhouse_client: Client,
+    markets: Callable[[ExitStack], list[At]],
+    reach: str,
 ) -> None:
-    with (
-        BinanceVenue("linear", ["ABCUSDT"]) as binance,
-        OkxVenue(["ABC-USDT-SWAP"]) as okx,
-        DeribitVenue(["ABC-PERPETUAL"]) as deribit,
-    ):
-        types = ("trade", "orderbook")
-        ats = [
-            _linear(binance),
-            At(okx, "okx", "linear", types),
-            At(deribit, "deribit", "inverse", types, lambda number: f"ABC-{number}"),
-        ]
+    with ExitStack() as opened:
+        ats = markets(opened)
         with whole(tmp_path, ats) as path:
             path.begin(RATE / 3)
             for fault in (_stall, _hang_up, _away):
@@ -94,10 +105,10 @@ def test_the_network_stalls_breaks_and_is_unavailable(
             path.drain(clickhouse_url)
             for at in ats:
                 once_or_in_a_gap(clickhouse_client, at)
-                assert is_the_venues(clickhouse_client, at, *at.names)
+                assert all(is_the_venues(clickhouse_client, at, name) for name in at.names)
                 assert at.venue.violations == []
             assert gaps(clickhouse_client)
-            _heal(clickhouse_client, path)
+            _heal(clickhouse_client, path, reach)
 
 
 @pytest.mark.slow
@@ -150,18 +161,21 @@ def test_two_shards_store_everything_once(tmp_path: Path, clickhouse_url: str, c
 
 
 def _linear(venue: BinanceVenue) -> At:
-    return At(venue, "binance", "linear", ("trade", "orderbook"), lambda number: str(number - AGGREGATES_LATER))
+    return At(venue, "binance", "linear", MAIN, lambda number: str(number - AGGREGATES_LATER))
 
 
-def _heal(client: Client, path: Chain) -> None:
-    """With what the venues' histories have, nothing is missing any more."""
-    urls = {f"{at.exchange}-{at.market_type}" if at.exchange == "binance" else at.exchange: at.rest for at in path.ats}
+def _heal(client: Client, path: Chain, reach: str = "") -> None:
+    """With what the venues' histories have, nothing is missing any more; what is beyond their `reach` says so."""
+    of_market = ("binance", "bybit")
+    urls = {f"{at.exchange}-{at.market_type}" if at.exchange in of_market else at.exchange: at.rest for at in path.ats}
+    why: list[str] = []
     days = {dt.datetime.fromtimestamp(one.ts_from / 1e9, dt.UTC).date() for one in gaps(client)}
     for day in days:
-        gap_backfill.backfill_gaps(client, day, HistoryHosts(path.home / "budgets", urls), settled_ns=0)
-    assert [one for one in gaps(client) if is_trade_gap(one) and one.healed_at is None] == []
-    for at in path.ats:
-        assert not any(once_or_in_a_gap(client, at).values())
+        found = gap_backfill.backfill_gaps(client, day, HistoryHosts(path.home / "budgets", urls), settled_ns=0)
+        why += [one.why for one in found.gaps if is_trade_gap(one.gap) and one.outcome == "open"]
+    assert all(reach and reach in one for one in why), why
+    missing = [any(once_or_in_a_gap(client, at).values()) for at in path.ats]
+    assert reach or not any(missing)
 
 
 def _stall(path: Chain) -> None:

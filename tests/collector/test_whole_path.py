@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from whole import DERIVATIVES, TYPES, At, bybit, gaps, is_the_venues, once_or_in_a_gap, rows, whole
+from whole import DERIVATIVES, TYPES, At, bybit, gaps, hyperliquid, is_the_venues, once_or_in_a_gap, rows, whole
 
 from bench.collector_rates import soak
 from marketdata_assets.exchanges.tables import ohlcv
 from marketdata_assets.stores import clickhouse_ledger
 from marketdata_demo.venues.binance_venue import BinanceVenue
 from marketdata_demo.venues.deribit_venue import DeribitVenue
-from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
 from marketdata_demo.venues.live_market import Candle, Market
 from marketdata_demo.venues.okx_venue import OkxVenue
 
@@ -37,15 +36,6 @@ def three_venues(opened: ExitStack, **clock: Any) -> list[At]:
         At(okx, "okx", "linear", DERIVATIVES),
         At(deribit, "deribit", "inverse", DERIVATIVES, lambda number: f"ABC-{number}"),
         At(deribit, "deribit", "linear", DERIVATIVES, lambda number: f"ABC-{number}"),
-    ]
-
-
-def hyperliquid(opened: ExitStack, **clock: Any) -> list[At]:
-    venue = opened.enter_context(HyperliquidVenue(["ABC", "XYZ", "ABC/USDC"], seed=6, **clock))
-    types = (*TYPES, "funding_rate", "open_interest")
-    return [
-        At(venue, "hyperliquid", "linear", types, only=["ABC", "XYZ"], best=20),
-        At(venue, "hyperliquid", "spot", TYPES, only=["ABC/USDC"], best=20),
     ]
 
 

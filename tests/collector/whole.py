@@ -22,6 +22,7 @@ from marketdata_assets.local.process import Server
 from marketdata_demo.collector_process import CollectorProcess, Place, is_confirmed, sink
 from marketdata_demo.venues.binance_venue import BinanceVenue
 from marketdata_demo.venues.bybit_venue import BybitVenue
+from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
 from marketdata_demo.venues.venue import Venue
 
 TYPES = ("trade", "orderbook", "kline", "ticker")
@@ -84,6 +85,15 @@ def bybit(opened: ExitStack, **clock: Any) -> list[At]:
         types = TYPES if market_type == "spot" else DERIVATIVES
         ats.append(At(venue, "bybit", market_type, types, venue.trade_id, only=[name]))
     return ats
+
+
+def hyperliquid(opened: ExitStack, **clock: Any) -> list[At]:
+    venue = opened.enter_context(HyperliquidVenue(["ABC", "XYZ", "ABC/USDC"], seed=6, **clock))
+    types = (*TYPES, "funding_rate", "open_interest")
+    return [
+        At(venue, "hyperliquid", "linear", types, only=["ABC", "XYZ"], best=20),
+        At(venue, "hyperliquid", "spot", TYPES, only=["ABC/USDC"], best=20),
+    ]
 
 
 @dataclass

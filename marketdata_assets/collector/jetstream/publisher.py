@@ -7,7 +7,6 @@ within its duplicate window. A message that the server rejects is repeated after
 
 import asyncio
 import random
-import ssl
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -104,14 +103,13 @@ class Publisher(Sink):
         *,
         prepare: Callable[[], Awaitable[None]] | None = None,
         limits: Limits | None = None,
-        context: ssl.SSLContext | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         super().__init__()
         self._address = Address.of(url)
         self._queue, self._spool_queue = queue, SpoolQueue(spool) if spool is not None else None
         self._prepare, self._limits = prepare, limits or Limits()
-        self._context, self._jitter = context, jitter
+        self._jitter = jitter
         self._inbox = f"_INBOX.{uuid.uuid4().hex[:12]}."
         self._in_flight = InFlight()
         self._stash: list[Item] = []  # taken out of the queue for the spool, which was full
@@ -197,7 +195,7 @@ class Publisher(Sink):
             await asyncio.sleep(delay(self._failures, first, longest, self._jitter))
 
     async def _connect(self) -> None:
-        connection = await NatsConnection.open(self._address, self._on_messages, context=self._context)
+        connection = await NatsConnection.open(self._address, self._on_messages)
         try:
             if self._prepare is not None:
                 await self._prepare()

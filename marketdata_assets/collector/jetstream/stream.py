@@ -1,7 +1,6 @@
 """Create and update the stream and its durable consumers. Publishing and reading are not done here."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -57,30 +56,26 @@ def consumers(prefix: str = "clickhouse") -> dict[str, Consumer]:
     return {tag: Consumer(f"{prefix}_{tag}", f"market.{tag}.>") for tag in map(TAGS.__getitem__, STORED)}
 
 
-async def ensure(
-    url: str,
-    stream: Stream | None = None,
-    durable: Iterable[Consumer] | None = None,
-    *,
-    context: ssl.SSLContext | None = None,
-) -> None:
+async def ensure(url: str, stream: Stream | None = None, durable: Iterable[Consumer] | None = None) -> None:
     """Create the stream and its durable consumers, by default one for each type, or update them. Idempotent.
 
     Raises CollectorError, also for settings that NATS cannot change, NatsUnavailable, NatsRejected.
     """
-    async with connected(url, context) as client:
+    async with connected(url) as client:
         manager, stream = client.jetstream(timeout=ANSWER_SECONDS), stream or Stream()
-        await _ensure_stream(manager, stream, batched=_takes_batches(client))
+        version = client.connected_server_version
+        # Batches that are stored message by message; an older server acks each message.
+        await _ensure_stream(manager, stream, batched=(version.major, version.minor) >= FIRST_WITH_BATCHES)
         for consumer in consumers().values() if durable is None else durable:
             await _ensure_consumer(manager, stream.name, consumer)
 
 
-async def redeliver_now(url: str, stream: str, consumer: str, *, context: ssl.SSLContext | None = None) -> None:
+async def redeliver_now(url: str, stream: str, consumer: str) -> None:
     """Redeliver now what another reader has in flight, by shortening the ack wait for a moment.
 
     Raises StreamMissing, NatsUnavailable, NatsRejected.
     """
-    async with connected(url, context) as client:
+    async with connected(url) as client:
         manager = client.jetstream(timeout=ANSWER_SECONDS)
         try:
             existing = (await manager.consumer_info(stream, consumer)).config
@@ -95,7 +90,7 @@ async def redeliver_now(url: str, stream: str, consumer: str, *, context: ssl.SS
 
 
 @asynccontextmanager
-async def connected(url: str, context: ssl.SSLContext | None = None) -> AsyncIterator[Client]:
+async def connected(url: str) -> AsyncIterator[Client]:
     """A connection for requests about streams. Raises NatsUnavailable, NatsRejected, ServerTooOld."""
     address = Address.of(url)
 
@@ -106,7 +101,7 @@ async def connected(url: str, context: ssl.SSLContext | None = None) -> AsyncIte
     login = {"user": address.user, "password": address.password, "token": address.token}
     once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0.1}
     try:
-        client = await nats.connect(server, error_cb=quiet, connect_timeout=5, tls=context, **once, **login)
+        client = await nats.connect(server, error_cb=quiet, connect_timeout=5, **once, **login)
         try:
             version = client.connected_server_version
             require("NATS", f"{version.major}.{version.minor}.{version.patch}")
@@ -117,12 +112,6 @@ async def connected(url: str, context: ssl.SSLContext | None = None) -> AsyncIte
         raise NatsRejected(str(address), error.description or str(error)) from error
     except (OSError, TimeoutError, NatsError) as error:
         raise NatsUnavailable(str(address), str(error) or "no answer") from error
-
-
-def _takes_batches(client: Client) -> bool:
-    """Whether the server knows batches that are stored message by message; an older one acks each message."""
-    version = client.connected_server_version
-    return (version.major, version.minor) >= FIRST_WITH_BATCHES
 
 
 async def _ensure_stream(manager: JetStreamContext, wanted: Stream, *, batched: bool) -> None:

@@ -42,7 +42,7 @@ class _Tapped:
     """The unwritten entries of one market."""
 
     writer: CaptureWriter
-    checkpoint: Callable[[], Sequence[FeedCheckpoint]] | None
+    checkpoint: Callable[[], Sequence[FeedCheckpoint]]
     entries: list[Entry | _Rotation] = field(default_factory=list)
     dropped_from: set[int] = field(default_factory=set)  # connections with dropped entries
     began: int | None = None  # ns, when the open file began; None: none is open
@@ -75,17 +75,14 @@ class CaptureSink(Sink):
         self._turn = asyncio.Lock()
 
     def tap(
-        self,
-        exchange: Exchange,
-        market_type: MarketType,
-        checkpoint: Callable[[], Sequence[FeedCheckpoint]] | None = None,
+        self, exchange: Exchange, market_type: MarketType, checkpoint: Callable[[], Sequence[FeedCheckpoint]]
     ) -> Callable[[Entry], None]:
         """The callback of a market for each entry; it only keeps it in memory.
 
         It is called before the feed takes the entry, for all messages of one read with the same time. `checkpoint`
         returns the state of the feed.
         """
-        tapped = _Tapped(self._writer(exchange, market_type, checkpoint is not None, begins_run=True), checkpoint)
+        tapped = _Tapped(self._writer(exchange, market_type, begins_run=True), checkpoint)
         self._markets[exchange, market_type] = tapped
 
         def take(entry: Entry) -> None:
@@ -112,7 +109,7 @@ class CaptureSink(Sink):
         tapped.last = entry.ts_recv
         if tapped.began is None:
             tapped.began = entry.ts_recv
-        elif tapped.checkpoint and between:
+        elif between:
             full = tapped.writer.written >= self._file_bytes
             if tapped.overdue or full or entry.ts_recv - tapped.began >= self._file_ns:
                 tapped.entries.append(_Rotation(entry.ts_recv, tapped.checkpoint()))
@@ -169,7 +166,7 @@ class CaptureSink(Sink):
                 with suppress(OSError):
                     tapped.writer.discard()
                 market = next(key for key, other in self._markets.items() if other is tapped)
-                tapped.writer = self._writer(*market, tapped.checkpoint is not None)
+                tapped.writer = self._writer(*market)
                 tapped.overdue = True
                 return False
             finally:
@@ -182,16 +179,14 @@ class CaptureSink(Sink):
             del tapped.entries[: len(part)]
         return True
 
-    def _writer(
-        self, exchange: Exchange, market_type: MarketType, rotated: bool, *, begins_run: bool = False
-    ) -> CaptureWriter:
-        """A writer; `rotated` says that `_rotate` begins its files."""
+    def _writer(self, exchange: Exchange, market_type: MarketType, *, begins_run: bool = False) -> CaptureWriter:
+        """A writer whose files `_rotate` begins."""
         return CaptureWriter(
             self.folder,
             exchange,
             market_type,
-            max_bytes=sys.maxsize if rotated else self._file_bytes,
-            max_span_ns=sys.maxsize if rotated else self._file_ns,
+            max_bytes=sys.maxsize,
+            max_span_ns=sys.maxsize,
             frame_bytes=2 * FRAME_BYTES + self._buffer_bytes,  # a frame ends where a part does
             begins_run=begins_run,
         )

@@ -25,7 +25,7 @@ import msgspec
 
 from marketdata_assets.backoff import delay
 from marketdata_assets.collector import config
-from marketdata_assets.collector.items import BookTop, Item, Recorded, TopOf, moment
+from marketdata_assets.collector.items import TAGS, BookTop, Item, Recorded, TopOf, moment
 from marketdata_assets.collector.sink import Sink, SinkState
 from marketdata_assets.exchanges.records import (
     DecimalText,
@@ -126,17 +126,13 @@ class RedisSink(Sink):
         """Keep the newest values; other records are ignored."""
         for item in items:
             record, payload = item.record, item.payload
-            if isinstance(record, Trade):
-                self._keep("trade", record, payload)
+            if isinstance(record, Trade | FundingRate | OpenInterest):
+                self._keep(TAGS[type(record)], record, payload)
             elif isinstance(record, Ticker):
                 if record.last is not None:
                     self._keep("ticker", record, payload)
                 if self._is_best(record):
                     self._keep("bbo", Quote(*_quote_fields(record)), None)
-            elif isinstance(record, FundingRate):
-                self._keep("funding_rate", record, payload)
-            elif isinstance(record, OpenInterest):
-                self._keep("open_interest", record, payload)
             elif isinstance(record, Kline):
                 self._keep_candle(record, payload)
             elif isinstance(record, OrderBook):
