@@ -220,7 +220,7 @@ class AccountsReport:
 
     @property
     def listed(self) -> tuple[MonthReport, ...]:
-        """The months that the API was asked for."""
+        """The months that were requested from the API."""
         return tuple(month for month in self.months if month.outcome == "fetched" or month.windows)
 
     @property

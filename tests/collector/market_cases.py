@@ -14,7 +14,6 @@ from collecting import Run, collecting
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_demo.venues.binance_venue import BinanceVenue
 from marketdata_demo.venues.deribit_venue import DeribitVenue
-from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
 from marketdata_demo.venues.okx_venue import OkxVenue
 from marketdata_demo.venues.venue import Venue
 
@@ -45,10 +44,6 @@ LINEAR = Case(
 )
 OKX = Case("okx", "linear", ["ABC-USDT-SWAP", "XYZ-USDT-SWAP"], OkxVenue, "trades", "books")
 DERIBIT = Case("deribit", "inverse", ["ABC-PERPETUAL", "XYZ-PERPETUAL"], DeribitVenue, "trades.100ms", "book")
-
-HYPERLIQUID = Case(
-    "hyperliquid", "linear", ["ABC", "XYZ"], lambda names: HyperliquidVenue(names, book_ms=0), "trades", "l2Book"
-)
 
 EVERY_VENUE = (BINANCE, OKX, DERIBIT)
 EVERY_MARKET = (BINANCE, LINEAR, OKX, DERIBIT)

@@ -3,7 +3,7 @@
 import asyncio
 
 from collecting import LONGEST, Run
-from market_cases import BINANCE, DERIBIT, EVERY_MARKET, EVERY_VENUE, HYPERLIQUID, OKX, Case, collected
+from market_cases import BINANCE, DERIBIT, EVERY_MARKET, EVERY_VENUE, OKX, Case, collected
 from test_connection_faults import back_to_life
 
 from marketdata_assets.collector.connections.connection import Connection
@@ -28,7 +28,7 @@ def unbroken(run: Run, name: str) -> bool:
     return True
 
 
-@collected(*EVERY_MARKET, HYPERLIQUID, age=0.5, types=("trade", "orderbook", "ticker"))
+@collected(*EVERY_MARKET, age=0.5, types=("trade", "orderbook", "ticker"))
 async def test_a_planned_replacement_loses_and_duplicates_nothing(run: Run, venue: Venue, case: Case) -> None:
     venue.rate = 500.0
     await run.until(lambda: planned(run) >= 2)

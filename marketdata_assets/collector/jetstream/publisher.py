@@ -86,7 +86,7 @@ _answer = msgspec.json.Decoder(Answer).decode
 
 
 class Publisher(Sink):
-    """A sink for one stream, with its own connection. Without a spool only the queue bridges an outage.
+    """A sink for one stream, with its own connection.
 
     `prepare` runs before each connection is used, to create a missing stream. Latencies do not include what went
     through the spool. Call `close` after `drain`.
@@ -99,7 +99,7 @@ class Publisher(Sink):
         self,
         url: str,
         queue: BoundedQueue,
-        spool: Spool | None = None,
+        spool: Spool,
         *,
         prepare: Callable[[], Awaitable[None]] | None = None,
         limits: Limits | None = None,
@@ -107,7 +107,7 @@ class Publisher(Sink):
     ) -> None:
         super().__init__()
         self._address = Address.of(url)
-        self._queue, self._spool_queue = queue, SpoolQueue(spool) if spool is not None else None
+        self._queue, self._spool_queue = queue, SpoolQueue(spool)
         self._prepare, self._limits = prepare, limits or Limits()
         self._jitter = jitter
         self._inbox = f"_INBOX.{uuid.uuid4().hex[:12]}."
@@ -136,13 +136,13 @@ class Publisher(Sink):
         """Wait for acks while `run` continues, then spool the rest; the number of items left in memory."""
         end = time.monotonic() + seconds
         while self._in_memory() and time.monotonic() < end:
-            if self._connection is None and self._spool_queue is not None:
+            if self._connection is None:
                 break
             self._wake.set()
             await asyncio.sleep(0.01)
         async with self._turn:
-            if self._in_memory() and self._spool_queue is not None:
-                await self._spool_in_flight(self._spool_queue)
+            if self._in_memory():
+                await self._spool_in_flight()
                 while taken := self._stash or self._queue.take(SPILL_ITEMS):
                     self._stash = taken[await self._spool_queue.work(taken, 0) :]
                     if self._stash:
@@ -151,27 +151,23 @@ class Publisher(Sink):
 
     def close(self) -> None:
         self._disconnect("closed")
-        if self._spool_queue is not None:
-            self._spool_queue.spool.close()
+        self._spool_queue.spool.close()
 
     def state(self) -> SinkState:
-        spool = self._spool_queue.spool if self._spool_queue else None
+        spool = self._spool_queue.spool
         stashed = moment(self._stash[0].record) if self._stash else None
-        moments = [self._in_flight.oldest_ns, stashed, self._queue.oldest_ns]
-        errors = [self._error or (self._connection.last_error if self._connection else None)]
-        if self._spool_queue is not None and spool is not None:
-            moments.append(spool.oldest_ns)
-            errors = [spool.damage, self._spool_queue.error, *errors]
+        server = self._error or (self._connection.last_error if self._connection else None)
+        errors = (spool.damage, self._spool_queue.error, server)
         return self._state(
             len(self._queue) + len(self._stash),
             self._queue.capacity,
             connected=self._connection is not None,
-            moments=moments,
+            moments=(self._in_flight.oldest_ns, stashed, self._queue.oldest_ns, spool.oldest_ns),
             last_error=" ".join(error for error in errors if error) or None,
-            spooled=len(spool) if spool is not None else 0,
+            spooled=len(spool),
             dropped=self._queue.dropped + self._too_large,
             conflated=self._queue.conflated,
-            spool_bytes=spool.bytes if spool is not None else 0,
+            spool_bytes=spool.bytes,
         )
 
     def _in_memory(self) -> int:
@@ -188,7 +184,7 @@ class Publisher(Sink):
                 # A stream that cannot be created as configured may be corrected while we spool.
                 self._error = str(error)
             self._failures += 1
-            spooled = len(self._spool_queue.spool) if self._spool_queue else 0
+            spooled = len(self._spool_queue.spool)
             log.warning("nats_unavailable", error=self._error, attempt=self._failures, spooled=spooled)
             self._disconnect("")
             first, longest = self._limits.first_backoff_seconds, self._limits.last_backoff_seconds
@@ -232,8 +228,7 @@ class Publisher(Sink):
     async def _step(self) -> int:
         """Spool and send what is due; how many messages were sent."""
         async with self._turn:
-            if self._spool_queue is not None:
-                await self._to_disk(self._spool_queue)
+            await self._to_disk()
             connection = self._connection
             if connection is None or connection.closed.done():
                 return 0
@@ -250,12 +245,12 @@ class Publisher(Sink):
         await connection.writable()
         return len(entries)
 
-    async def _to_disk(self, spool_queue: SpoolQueue) -> None:
-        now = time.monotonic()
+    async def _to_disk(self) -> None:
+        spool_queue, now = self._spool_queue, time.monotonic()
         unavailable = self._connection is None and now - self._down_since >= self._limits.spill_seconds
         if unavailable and self._in_flight and now >= self._retry_disk_at:
-            await self._spool_in_flight(spool_queue)
-        taken = self._for_disk(spool_queue, unavailable, now)
+            await self._spool_in_flight()
+        taken = self._for_disk(unavailable, now)
         sending = self._connection is not None and not self._in_flight.items
         urgent = len(taken) > SPILL_ITEMS
         wanted = self._limits.window if sending and not urgent and spool_queue.lacks(self._limits.window) else 0
@@ -269,14 +264,14 @@ class Publisher(Sink):
             if self._stash:
                 self._retry_disk_at = time.monotonic() + 1
 
-    def _for_disk(self, spool_queue: SpoolQueue, unavailable: bool, now: float) -> list[Item]:
+    def _for_disk(self, unavailable: bool, now: float) -> list[Item]:
         """The items to spool now. While the spool is being drained all new items go there, to keep the order."""
         waiting = len(self._queue) + len(self._stash)
         if not waiting or now < self._retry_disk_at:
             return []
-        if unavailable or spool_queue.has_more:
+        if unavailable or self._spool_queue.has_more:
             due = waiting >= self._limits.burst or now - self._spilled_at >= 0.05
-        elif not spool_queue.is_empty:
+        elif not self._spool_queue.is_empty:
             due = waiting > self._limits.window  # else wait for its last acks
         else:
             # While fewer messages are in flight than allowed, the server keeps up and we are slow: no use in the disk.
@@ -287,15 +282,15 @@ class Publisher(Sink):
         # At least what is above half of the capacity, so that the queue does not overflow.
         return self._stash or self._queue.take(max(SPILL_ITEMS, waiting - self._queue.capacity // 2))
 
-    async def _spool_in_flight(self, spool_queue: SpoolQueue) -> None:
+    async def _spool_in_flight(self) -> None:
         """Write the unacknowledged messages to the disk, in front of all others."""
         in_memory = self._in_flight.items
         entries = [entry for burst in self._in_flight.take() for entry in burst]
         if not in_memory:
-            spool_queue.restart()
+            self._spool_queue.restart()
             return
         try:
-            await spool_queue.prepend(entries)
+            await self._spool_queue.prepend(entries)
         except SpoolFull:
             self._in_flight.add(entries, time.monotonic())
             self._retry_disk_at = time.monotonic() + 1
@@ -305,7 +300,7 @@ class Publisher(Sink):
         free = self._limits.window - len(self._in_flight)
         if free <= 0 or self._in_flight.bytes >= self._limits.window_bytes:
             return []
-        if self._spool_queue is not None and not self._spool_queue.is_empty:
+        if not self._spool_queue.is_empty:
             return [] if self._in_flight.items else self._spool_queue.take(free)
         if self._stash:
             entries, self._stash = self._stash[:free], self._stash[free:]
@@ -369,7 +364,6 @@ class Publisher(Sink):
         if direct:
             self.latency.observe_since((moment(item.record) for item in direct), time.time_ns())
         if len(direct) < len(acked):
-            assert self._spool_queue is not None
             self._spool_queue.acked([entry for entry in acked if isinstance(entry, SpooledMessage)])
 
     def _no_stream(self, headers: bytes) -> None:
