@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from marketdata_assets.collector.connections.state import Change, ConnectionStatus, MarketState, SubscriptionStatus
-from marketdata_assets.collector.counters import LatencyHistogram
+from marketdata_assets.collector.counters import BOUNDS, LatencyHistogram
 from marketdata_assets.collector.health import Health, Verdict
 from marketdata_assets.collector.jetstream.inspection import Backlog, TypeBacklog
 from marketdata_assets.collector.sink import SinkState
@@ -205,7 +205,7 @@ def _metric(family: Family, rows: Iterable[Row]) -> Metric:
         histogram = HistogramMetricFamily(family.name, family.text, labels=family.labels)
         for labels, lag in rows:
             assert isinstance(lag, LatencyHistogram)
-            bounds = (*(repr(float(bound)) for bound in lag.bounds), "+Inf")
+            bounds = (*(repr(float(bound)) for bound in BOUNDS), "+Inf")
             histogram.add_metric(labels, list(zip(bounds, accumulate(lag.counts), strict=True)), lag.total_ns / 1e9)
         return histogram
     kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily

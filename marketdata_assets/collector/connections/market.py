@@ -24,7 +24,7 @@ from marketdata_assets.collector.connections.sharding import Shard, plan_sockets
 from marketdata_assets.collector.connections.socket import Network
 from marketdata_assets.collector.connections.state import BookView, Change, JobState, MarketState, snapshot_of
 from marketdata_assets.collector.errors import NotListed, UnknownSymbols
-from marketdata_assets.collector.symbols import resolve_symbols
+from marketdata_assets.collector.symbols import is_pattern, resolve_symbols
 from marketdata_assets.exchanges.books import BookState
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.errors import VenueRateLimited
@@ -381,7 +381,7 @@ class Market:
     def _pace_listing(self) -> None:
         """Set how often the list is requested."""
         timing = self.timing
-        every = timing.pattern_listing if self.selection.has_patterns else timing.listing
+        every = timing.pattern_listing if any(map(is_pattern, self.selection.symbols)) else timing.listing
         self._listing.state.every_seconds = min(every, RELIST_UNKNOWN_SECONDS if self.selection.unknown else every)
 
     def _follow(

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from marketdata_assets.collector.connections.state import Change, InstrumentChange
-from marketdata_assets.collector.symbols import EXCLUDE, Resolved, is_pattern, resolve_symbols
+from marketdata_assets.collector.symbols import EXCLUDE, Resolved, resolve_symbols
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import MarketType
 from marketdata_assets.exchanges.venue_adapter import Request, VenueAdapter
@@ -33,10 +33,6 @@ class Selection:
     counts: Counter[Change] = field(default_factory=Counter)
     _dropped: dict[str, int] = field(default_factory=dict)  # instruments that were delisted, and when (ns)
     _missing: set[str] = field(default_factory=set)  # followed instruments that the list before did not have
-
-    @property
-    def has_patterns(self) -> bool:
-        return any(is_pattern(symbol) for symbol in self.symbols)
 
     def wanted(self, instruments: Instruments) -> list[Instrument]:
         """The instruments of all symbols; the symbols without one are remembered with the reason."""

@@ -216,14 +216,13 @@ class Publisher(Sink):
         while True:
             self._wake.clear()
             if sent := await self._step():
-                await asyncio.sleep(0 if len(self._queue) >= self._limits.burst else self._linger(sent))
+                limits = self._limits
+                linger = limits.busy_linger_seconds if sent >= limits.busy else limits.linger_seconds
+                await asyncio.sleep(0 if len(self._queue) >= limits.burst else linger)
             else:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(0.05):
                         await self._wake.wait()
-
-    def _linger(self, sent: int) -> float:
-        return self._limits.busy_linger_seconds if sent >= self._limits.busy else self._limits.linger_seconds
 
     async def _step(self) -> int:
         """Spool and send what is due; how many messages were sent."""
