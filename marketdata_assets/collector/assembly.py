@@ -1,12 +1,23 @@
-"""Create sinks and markets from the configuration. `service` runs them."""
+"""Create sinks and markets from the configuration, and check it. `service` runs them."""
 
+import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from marketdata_assets.budget import BudgetPlace
-from marketdata_assets.collector.config import Capture, ClickHouse, Config, Connections, JetStream, PythonSink, Redis
-from marketdata_assets.collector.connections import Network, Shard, Timing
+from marketdata_assets.collector.config import (
+    Capture,
+    ClickHouse,
+    Config,
+    Connections,
+    JetStream,
+    Market,
+    PythonSink,
+    Redis,
+)
+from marketdata_assets.collector.connections import Network, Shard, Timing, adapter_for
+from marketdata_assets.collector.connections.selection import request_list
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.items import TopOf
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
@@ -15,11 +26,16 @@ from marketdata_assets.collector.shard_files import open_spool, report_unused_sp
 from marketdata_assets.collector.sink import Sink
 from marketdata_assets.collector.sinks import python, stdout
 from marketdata_assets.collector.sinks.capture import CaptureSink
+from marketdata_assets.collector.symbols import is_pattern, resolve_symbols
+from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.venue_adapter import REQUEST_ERRORS, Request
+from marketdata_assets.http_client import RetryPolicy
 
 KB = 1 << 10
 MB = 1 << 20
 GB = 1 << 30
 WHOLE = Shard(1, 1)
+PATIENCE = RetryPolicy(timeout=10.0, max_retries=2)
 ADDRESSES = {"jetstream": "nats_url", "clickhouse": "clickhouse_url", "redis": "redis_url"}
 """The server that a sink needs."""
 
@@ -84,6 +100,52 @@ def check(config: Config, servers: Servers) -> None:
             check_address(servers, ADDRESSES[name])
     for one in config.sinks:
         python.load(one.python)
+
+
+@dataclass(frozen=True)
+class PatternMatches:
+    """The patterns of one market. `unknown` says why the list is not known; then nothing else is."""
+
+    exchange: Exchange
+    market_type: MarketType
+    matched: dict[str, list[str]] = field(default_factory=dict)  # the venue's names, by pattern
+    problems: dict[str, str] = field(default_factory=dict)  # by symbol or pattern
+    unknown: str = ""
+
+
+async def match_patterns(config: Config, budgets: BudgetPlace) -> list[PatternMatches]:
+    """Ask the venues for their lists, where symbols have patterns. Raises CollectorError for what they reject."""
+    markets = [one for one in config.markets() if any(map(is_pattern, one[2].symbols))]
+    found = await asyncio.gather(*(_match(*one, budgets) for one in markets))
+    wrong = [
+        f"exchanges.{one.exchange}.markets.{one.market_type}.symbols: {symbol} {why}"
+        for one in found
+        for symbol, why in one.problems.items()
+    ]
+    if wrong:
+        raise CollectorError("\n".join(wrong))
+    return found
+
+
+async def _match(exchange: Exchange, market_type: MarketType, market: Market, budgets: BudgetPlace) -> PatternMatches:
+    adapter = adapter_for(exchange, market_type, rest_url=market.base_url)
+    feed = adapter.feed()
+
+    async def ask(request: Request) -> bytes:
+        answer = await rest.get(request.path, request.params, lane=request.lane, cost=request.cost)
+        feed.answer(answer.url, answer.raw, answer.ts_recv)
+        return answer.raw
+
+    try:
+        async with adapter.rest(budgets, PATIENCE) as rest:
+            await request_list(adapter, feed.instruments, ask)
+    except REQUEST_ERRORS as error:
+        return PatternMatches(exchange, market_type, unknown=str(error))
+    dollars, most = market.match_dollar_quotes, market.max_instruments
+    known = feed.instruments.known
+    found = resolve_symbols(known, market_type, market.symbols, match_dollar_quotes=dollars, most=most)
+    problems = found.rejected | ({} if dollars else found.problems)
+    return PatternMatches(exchange, market_type, found.matched, problems)
 
 
 def network_of(config: Config, exchange: str) -> Network:

@@ -132,7 +132,18 @@ class DrainService:
         failures = 0
         while not stop.is_set():
             began = time.monotonic()
-            running = asyncio.create_task(self._drain())
+            running = asyncio.create_task(
+                drain(
+                    self._clickhouse_url,
+                    self._nats_url,
+                    stream=self._stream,
+                    pace=Pace(batch_seconds=BATCH_SECONDS, follow=True),
+                    keep_days=self._keep_days,
+                    drained=self.progress.drained,
+                    on_start=self.progress.works,
+                    owner=OWNER,
+                )
+            )
             await asyncio.wait((running, stopped), return_when=asyncio.FIRST_COMPLETED)
             running.cancel()
             [ended] = await asyncio.gather(running, return_exceptions=True)
@@ -148,18 +159,6 @@ class DrainService:
                 raise ended
         stopped.cancel()
         return self.progress
-
-    async def _drain(self) -> Drained:
-        return await drain(
-            self._clickhouse_url,
-            self._nats_url,
-            stream=self._stream,
-            pace=Pace(batch_seconds=BATCH_SECONDS, follow=True),
-            keep_days=self._keep_days,
-            drained=self.progress.drained,
-            on_start=self.progress.works,
-            owner=OWNER,
-        )
 
 
 class DrainServer(HttpServer):

@@ -4,13 +4,10 @@ import asyncio
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 
 import pytest
-from clickhouse_connect.driver.client import Client
 from in_loop import in_loop
 from jetstream_cases import nats_server
 from own_clickhouse import OwnClickHouse
@@ -34,9 +31,8 @@ from marketdata_assets.collector.jetstream.reader import Batch
 async def ack(self):
     os.kill(os.getpid(), signal.SIGKILL)
 
-if sys.argv[3] == "ack":
-    Batch.ack = ack
-asyncio.run(drain(sys.argv[1], sys.argv[2], pace=Pace(batch_rows=int(sys.argv[4]), batch_seconds=0.2)))
+Batch.ack = ack
+asyncio.run(drain(sys.argv[1], sys.argv[2], pace=Pace(batch_rows=70, batch_seconds=0.2)))
 """
 
 
@@ -59,12 +55,6 @@ def fill(nats_url: str, count: int) -> list[Item]:
 def expected(count: int) -> dict[str, int]:
     """Of the candle, which is one and the same, only the newest state stays."""
     return {name: 1 if name == "kline" else count for name in schema.TABLES}
-
-
-def landed(client: Client) -> int:
-    """Rows, copies that are not merged yet among them."""
-    total = " + ".join(f"(SELECT count() FROM {table.name})" for table in schema.TABLES.values())
-    return int(client.query(f"SELECT {total}").result_rows[0][0])
 
 
 def counted(url: str) -> dict[str, int]:
@@ -99,33 +89,13 @@ def test_rejected_rows_are_quarantined_and_acked(clickhouse_url: str, nats_url: 
 
 def test_a_drain_killed_between_insert_and_ack_loses_and_duplicates_nothing(clickhouse_url: str, nats_url: str) -> None:
     fill(nats_url, 100)
-    arguments = [sys.executable, "-c", KILLED_AT_ITS_ACK, clickhouse_url, nats_url, "ack", "70"]
+    arguments = [sys.executable, "-c", KILLED_AT_ITS_ACK, clickhouse_url, nats_url]
     assert subprocess.run(arguments).returncode == -signal.SIGKILL
     assert sum(counted(clickhouse_url).values()) > 0
     report = drained(clickhouse_url, nats_url, batch_rows=33)
     assert any(one.redelivered for one in report.types.values())
     assert report.left == 0
     assert counted(clickhouse_url) == expected(100)
-
-
-@pytest.mark.slow
-def test_drains_killed_in_the_middle_end_in_the_same_rows(clickhouse_url: str, nats_url: str) -> None:
-    fill(nats_url, 120)
-    rng = Random(5)
-    with clickhouse.connect(clickhouse_url) as client:
-        schema.ensure(client)
-        for batch_rows in (5, 17):
-            before = landed(client)
-            arguments = [sys.executable, "-c", KILLED_AT_ITS_ACK, clickhouse_url, nats_url, "work", str(batch_rows)]
-            with subprocess.Popen(arguments) as process:
-                while landed(client) == before and process.poll() is None:
-                    time.sleep(0.01)
-                time.sleep(rng.random() / 10)
-                process.kill()
-        assert landed(client) < len(schema.TABLES) * 120
-    report = drained(clickhouse_url, nats_url, batch_rows=41)
-    assert report.left == 0
-    assert counted(clickhouse_url) == expected(120)
 
 
 def test_an_unavailable_store_leaves_the_rest_in_the_stream(nats_url: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from urllib.parse import urlsplit
 
 from marketdata_assets.backoff import delay
@@ -19,8 +20,7 @@ from marketdata_assets.collector.connections.book_recovery import BookRecovery
 from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
 from marketdata_assets.collector.connections.dispatcher import Dispatcher, OnEntry, OnError, OnRecords
-from marketdata_assets.collector.connections.selection import Selection, request_list
-from marketdata_assets.collector.connections.sharding import Shard, plan_sockets
+from marketdata_assets.collector.connections.selection import Selection, Shard, request_list
 from marketdata_assets.collector.connections.socket import Network
 from marketdata_assets.collector.connections.state import BookView, Change, JobState, MarketState, snapshot_of
 from marketdata_assets.collector.errors import NotListed, UnknownSymbols
@@ -456,3 +456,19 @@ class Market:
         await connection.stop()
         task.cancel()
         await asyncio.wait([task])
+
+
+def plan_sockets(subscriptions: Iterable[Subscription], limit: int) -> list[tuple[str, list[Subscription]]]:
+    """Spread subscriptions evenly over sockets of at most `limit`; those of one instrument stay together.
+
+    The URL and the subscriptions of each socket.
+    """
+    by_url: dict[str, dict[str, Subscription]] = {}
+    for subscription in subscriptions:
+        by_url.setdefault(subscription.url, {})[subscription.key] = subscription
+    plans = []
+    for url, by_key in sorted(by_url.items()):
+        each, count = list(by_key.values()), -(-len(by_key) // limit)
+        bounds = [len(each) * at // count for at in range(count + 1)]
+        plans += [(url, each[begin:end]) for begin, end in pairwise(bounds)]
+    return plans
