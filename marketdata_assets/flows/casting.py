@@ -1,13 +1,11 @@
 """Text to typed columns, exactly: what is no such value, or loses digits in its type, rejects its row."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import polars as pl
 
 from marketdata_assets.flows import frames, numbers, times
 from marketdata_assets.flows.cell_formats import NUMBERS, Cell
-from marketdata_assets.flows.types import ColumnType
 from marketdata_assets.loading.rejects import Rejects
 
 TRUE = ("true", "t", "1", "yes", "y")
@@ -15,25 +13,9 @@ LOSES_ZEROS = "begins with 0, as a code does; declare text, or leading_zeros: tr
 FALSE = ("false", "f", "0", "no", "n")
 
 
-def frame_type(kind: ColumnType) -> Any:
-    """The polars type that holds a column of `kind`."""
-    if kind.kind == "numeric":
-        return pl.Decimal(38, kind.scale) if kind.decimal else pl.Float64
-    return {
-        **numbers.INTEGERS,
-        "text": pl.String,
-        "date": pl.Date,
-        "timestamp": times.LOCAL,
-        "timestamptz": times.UTC,
-        "boolean": pl.Boolean,
-        "double": pl.Float64,
-        "text[]": pl.List(pl.String),
-    }[kind.kind]
-
-
 def nulls(name: str, cell: Cell | None, rows: int) -> pl.Series:
     """A column that a file lacks: NULLs in the type of `cell`, or as text."""
-    return pl.Series(name, [None], frame_type(cell.type) if cell else pl.String).new_from_index(0, rows)
+    return pl.Series(name, [None], frames.read_as(cell.type) if cell else pl.String).new_from_index(0, rows)
 
 
 def parse(frame: pl.DataFrame, cells: Mapping[str, Cell], rejects: Rejects) -> pl.DataFrame:

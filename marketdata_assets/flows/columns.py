@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from marketdata_assets.flows import casting, numbers
+from marketdata_assets.flows import casting, frames, numbers
 from marketdata_assets.flows.cell_formats import Cell
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.loading.csv_rows import BLANKS
@@ -49,7 +49,7 @@ def _ready(column: pl.Series, cell: Cell) -> pl.Series | None:
     kind, dtype = cell.type, column.dtype
     if cell.epoch or cell.own_number:
         return None
-    if dtype == casting.frame_type(kind) and not (kind.kind == "numeric" or dtype == pl.Float64):
+    if dtype == frames.read_as(kind) and not (kind.kind == "numeric" or dtype == pl.Float64):
         return column
     if dtype == pl.Float64 and not column.is_infinite().any():
         column = column.fill_nan(None)
@@ -61,7 +61,7 @@ def _ready(column: pl.Series, cell: Cell) -> pl.Series | None:
         return whole if whole.null_count() == column.null_count() else None
     if isinstance(dtype, pl.Datetime) and kind.kind == ("timestamptz" if dtype.time_zone else "timestamp"):
         fits = dtype.time_unit != "ns" or cell.truncate or not (column.to_physical() % 1000 != 0).any()
-        return column.cast(casting.frame_type(kind)) if fits else None
+        return column.cast(frames.read_as(kind)) if fits else None
     return None
 
 

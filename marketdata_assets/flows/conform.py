@@ -38,7 +38,11 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
     """The target's columns, numerics as whole units of their last decimal; rows that fit and have a complete key."""
     target = flow.target
     if missing := [name for name in target.columns if name not in frame.columns]:
-        raise MissingColumn(flow.name, place, missing, [name for name in frame.columns if name != LINE])
+        given = ", ".join(name for name in frame.columns if name != LINE)
+        raise MissingColumn(
+            f"flow {flow.name}, {place}: the handlers give no column {', '.join(missing)}; they give {given}. Add it by"
+            " derive or call, or take it out of target.columns."
+        )
     schema = frame.schema
     texts = {n: Cell(type=k) for n, k in target.columns.items() if schema[n] == pl.String and k.kind != "text"}
     frame = frame.with_columns(rejects.lines(frame))

@@ -36,9 +36,7 @@ def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> 
     Raises BadFile, BadHeader or WrongEncoding.
     """
     quote = "" if loader.quote == "none" else loader.quote
-    text = Text(
-        unit.place, stream, loader.encoding, header.ENCODING_REMEDY, quote=quote, escape=loader.escape or "", defer=True
-    )
+    text = header.opened(stream, unit, loader, quote=quote, escape=loader.escape or "", defer=True)
     reader = Reader(loader, _names(text, unit.place, loader, rejects), rejects)
     if unit.size <= SMALL_BYTES:
         yield from map(reader.frame, dialect.rows(text.blocks(), loader, rejects))
@@ -49,8 +47,6 @@ def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> 
 
 def _names(text: Text, place: str, loader: Loader, rejects: Rejects) -> list[str]:
     """The names in the first line behind the skipped ones; without a header the numbers of its columns."""
-    for _ in range(loader.skip_lines):
-        text.line()
     no_row = dialect.no_row(loader)
     while no_row and (next_line := text.peek().decode(text.encoding, "replace")) and no_row.search(next_line):
         if loader.header and not header.missing(header.numbered(cells(next_line, loader), loader), loader):
@@ -59,7 +55,7 @@ def _names(text: Text, place: str, loader: Loader, rejects: Rejects) -> list[str
     if not loader.header:
         first = cells(text.peek().decode(text.encoding, "replace"), loader)
         names = [str(number) for number in range(1, len(first) + 1)] if first != [""] else [*loader.columns]
-        header.check(names, loader, place, text.line_number, rejects)
+        header.taken(names, loader, place, text.line_number, rejects=rejects)
         return names
     found = text.header(header.required(loader))
     line = text.line_number - 1
@@ -70,7 +66,7 @@ def _names(text: Text, place: str, loader: Loader, rejects: Rejects) -> list[str
     missing = header.missing(names, loader)
     if missing and (other := guess(text.header_bytes, header.required(loader), text.encoding)):
         raise text.wrong_encoding(f"the header has no {missing[0]}", other, line)
-    header.check(names, loader, place, line, rejects)
+    header.taken(names, loader, place, line, rejects=rejects)
     return names
 
 
@@ -88,11 +84,11 @@ class Reader:
         self._loader = loader
         self._rejects = rejects
         self._width = len(names)
-        taken = header.of_file(names, loader)
-        self._at = [names.index(source) for source in taken.columns]
-        self._names = list(taken.columns.values())
-        self._types = taken.cells
-        self._lacking = [ours for source, ours in loader.columns.items() if source not in taken.columns]
+        taken = [source for source in loader.columns if source in names]
+        self._at = [names.index(source) for source in taken]
+        self._names = [loader.columns[source] for source in taken]
+        self._types = {name: cell for name, cell in loader.cells.items() if name in self._names}
+        self._lacking = [ours for ours in loader.columns.values() if ours not in self._names]
         self._dialect = Dialect(loader)
         self._delimiter = self._dialect.delimiter.encode()
         self._ends: Array | None = None

@@ -10,7 +10,7 @@ from typing import Any
 
 from marketdata_assets.flows import column_names, inference
 from marketdata_assets.flows.cell_formats import TIMES, Cell
-from marketdata_assets.flows.definition import GLOBS, IDENTIFIER, OWN_COLUMNS
+from marketdata_assets.flows.definition import GLOBS, IDENTIFIER, OWN_COLUMNS, Loader
 from marketdata_assets.flows.file_columns import PACKED
 from marketdata_assets.flows.inference import Guess
 from marketdata_assets.flows.sample import Sample
@@ -54,15 +54,6 @@ ID_NAME = re.compile(r"(^|_)(id|no|seq|sequence|number)$")
 FINE_NAME = re.compile(r"(^|_)((trade|order|exec|deal)_?(id|no|seq)|seq|seq_no|sequence)$")
 """Names of what differs between rows of one time, such as trades."""
 KEY_COLUMNS = 4
-DEFAULTS = {
-    "format": "csv",
-    "encoding": "utf-8",
-    "delimiter": ",",
-    "skip_lines": 0,
-    "skip_footer": 0,
-    "header": True,
-    "rows": "",
-}
 
 
 @dataclass(frozen=True)
@@ -309,7 +300,7 @@ def _head(name: str, path: Path, unsure: list[str]) -> Iterator[str]:
 def _loader(
     name: str, sample: Sample, columns: list[Column], file_name: str | None, of_file: list[Column], path: Path
 ) -> Iterator[str]:
-    keys = {key: value for key, value in sample.keys.items() if value != DEFAULTS.get(key, "")}
+    keys = {key: value for key, value in sample.keys.items() if value != Loader.model_fields[key].default}
     yield ""
     yield "  loader:"
     yield f"    folder: {name}  # below MARKETDATA_FLOWS_DATA"

@@ -1,7 +1,7 @@
 """What a flow expects of its table: of a column's values, and of the newest day beside the day before.
 
 Declared below `quality` in the flow's YAML. All that is expected of one column is one asset check; the queries are in
-`expectation_checks`.
+`targets.contents`.
 """
 
 import re
@@ -52,6 +52,19 @@ class Expectation(Section):
         except re.error as error:
             raise ValueError(f"{text!r} is no regular expression: {error}") from None
         return text
+
+    def of_a_value(self) -> Iterator[tuple[str, list[str], str]]:
+        """What one value may not be, `null`, or `below`, `above`, `outside` or `unlike` texts; and what is expected."""
+        if self.not_null:
+            yield "null", [], "not null"
+        if self.min is not None:
+            yield "below", [self.min], f"min {self.min}"
+        if self.max is not None:
+            yield "above", [self.max], f"max {self.max}"
+        if self.one_of:
+            yield "outside", self.one_of, f"one of {', '.join(self.one_of)}"
+        if self.matches is not None:
+            yield "unlike", [self.matches], f"matches {self.matches}"
 
     def allows(self, differing: int, rows: int) -> bool:
         """Whether so many of `rows` rows may differ."""

@@ -17,9 +17,9 @@ from pathlib import Path
 import psycopg
 
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.flows import claims, code, evolution, new_columns, owners, storage
+from marketdata_assets.flows import claims, code, new_columns, owners, storage
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.errors import FlowError, NoFiles
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import Forgotten, forget_deleted
 from marketdata_assets.flows.targets import books, unit_store
 from marketdata_assets.flows.unit import FileReport, Job, load_batch, record_failure
@@ -79,9 +79,7 @@ def run_flow(
     started = time.monotonic()
     flow = unit_store.pinned(flow)
     version = code_version(flow)
-    found = find_units(flow, folder)
-    if not found:
-        raise NoFiles(str(folder / flow.loader.folder), flow.loader.glob)
+    found = delivered(flow, folder)
     if units is not None and (unknown := sorted(set(units) - set(existing(found, units)))):
         raise FlowError(
             f"flow {flow.name}: no file {unknown[0]!r} in {folder / flow.loader.folder}. Deliver it, or request an"
@@ -89,7 +87,7 @@ def run_flow(
         )
     with connect(dsn) as connection:
         altered = prepare_table(connection, flow)
-        flow = evolution.present(connection, flow)
+        flow = new_columns.present(connection, flow)
         forgotten: list[Forgotten] = []
         if follow_deleted and flow.target.removed_rows == "delete":
             root = folder / flow.loader.folder
@@ -113,7 +111,7 @@ def run_flow(
                 loaded(report)
         with connect(dsn) as connection:
             again = owners.to_reload(connection, flow.dataset)
-            added = evolution.of_run(connection, flow, run_id)
+            added = new_columns.of_run(connection, flow, run_id)
         todo = [unit for unit in found if unit.place in again]
     read = tuple(report for report in ended.values() if report.outcome != "unchanged")
     unchanged = len(found) - len(read)
@@ -129,7 +127,7 @@ def prepare_table(connection: psycopg.Connection, flow: FlowDefinition) -> list[
         if store := unit_store.of(flow):
             books.ensure(connection, flow, store)
             return []
-        altered = storage.ensure(connection, evolution.present(connection, flow))
+        altered = storage.ensure(connection, new_columns.present(connection, flow))
         if other and flow.target.mode == "upsert":
             owners.recount(connection, flow)
     return altered
@@ -182,6 +180,16 @@ def find_units(flow: FlowDefinition, folder: Path) -> list[Unit]:
     return sorted(found, key=lambda unit: (-unit.size if unit.size > BATCH_BYTES else 0, unit.place))
 
 
+def delivered(flow: FlowDefinition, folder: Path) -> list[Unit]:
+    """`find_units`, of which there is at least one. Raises FlowError."""
+    if found := find_units(flow, folder):
+        return found
+    raise FlowError(
+        f"{folder / flow.loader.folder}: no file matches {', '.join(flow.loader.glob)}. Deliver files, or correct"
+        " loader.folder or loader.glob; rows loaded before are kept."
+    )
+
+
 def _data(flow: FlowDefinition, file: Delivered) -> list[Unit]:
     """A file, or the members of an archive that the flow names, by default all that are no documentation.
 
@@ -215,7 +223,7 @@ def existing(units: Sequence[Unit], names: Collection[str]) -> list[str]:
 def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> list[Unit]:
     """The units that a run would read: new, failed, loaded by another version, changed since, or lost.
 
-    None where there is no folder. Raises BadFunction.
+    None where there is no folder. Raises FlowError.
     """
     if not (folder / flow.loader.folder).is_dir():
         return []

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -12,13 +13,12 @@ from dying import DATABASE_STEPS, Load, server
 from flow_files import HEADER, PRICES, deliver, flow, lines, only_error, run
 
 from marketdata_assets.config_files import InvalidConfigFile
-from marketdata_assets.flows import checks, expectation_checks, status
+from marketdata_assets.flows import checks, status
 from marketdata_assets.flows import run as running
-from marketdata_assets.flows.addresses import Known
 from marketdata_assets.flows.definition import FlowDefinition, parse, read
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import forget
-from marketdata_assets.flows.targets import clickhouse_table
+from marketdata_assets.flows.targets import clickhouse_table, contents
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.bookkeeping import Finding
 
@@ -30,7 +30,7 @@ STEPS = (*DATABASE_STEPS, (clickhouse, "insert"))
 
 
 def doomed(file: str, dsn: str, folder: str, url: str) -> None:
-    run(read(Path(file)).at(Known(url)), dsn, Path(folder))
+    run(read(Path(file)).at(partial(str, url)), dsn, Path(folder))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def survived() -> Iterator[Load]:
 
 
 def table(folder: Path, url: str, text: str = REPLACE) -> FlowDefinition:
-    return flow(folder, text).at(Known(url))
+    return flow(folder, text).at(partial(str, url))
 
 
 def seen(client: Client, query: str = "SELECT code, day, close, volume FROM prices ORDER BY code, day, close") -> list:
@@ -90,7 +90,7 @@ def test_every_type_is_in_clickhouse_as_it_is_in_postgres(
     row = "1234567890123456789012345678.0123456789,-0.05,-7,0.1,2024-01-02 03:04:05.000006,2024-01-02 08:00+08:00,true,"
     deliver(tmp_path, "k.csv", f"{','.join(kinds)}\n{row}1990-12-19,股票\n,,,,,,,,\n")
     run(flow(tmp_path, f"{text}}}\n", "kinds"), dsn, tmp_path)
-    run(flow(tmp_path, f"{text}, kind: clickhouse}}\n", "others").at(Known(clickhouse_url)), dsn, tmp_path)
+    run(flow(tmp_path, f"{text}, kind: clickhouse}}\n", "others").at(partial(str, clickhouse_url)), dsn, tmp_path)
     with psycopg.connect(dsn) as connection:
         [full, empty] = connection.execute(f"SELECT {', '.join(kinds)} FROM kinds ORDER BY n").fetchall()
     found = seen(clickhouse_client, f"SELECT {', '.join(kinds)} FROM kinds ORDER BY n")
@@ -193,12 +193,12 @@ def test_figures_and_expectations_are_those_of_the_rows(dsn: str, tmp_path: Path
     deliver(tmp_path, "a.csv", lines("a", [1, *range(2, 41)]))
     assert run(prices, dsn, tmp_path).loaded_months == ("2024-01", "2024-02")
     with psycopg.connect(dsn) as connection:
-        assert status.rows_by_month(connection, prices, ["2024-01", "2024-02"]) == {"2024-01": 31, "2024-02": 9}
+        assert contents.of(connection, prices).by_month(["2024-01", "2024-02"]) == {"2024-01": 31, "2024-02": 9}
         summary = status.summary(connection, prices, tmp_path)
         assert (summary.rows, summary.newest) == (40, dt.date(2024, 2, 9))
         expected = prices.quality.columns["close"]
-        assert expectation_checks.of_column(connection, prices, "close", expected).count == 1
-        assert [row["close"] for row in status.preview(connection, prices, 2)] == [40, 39]
+        assert checks.column_as_expected(connection, prices, "close", expected).count == 1
+        assert [row["close"] for row in contents.of(connection, prices).last(2)] == [40, 39]
 
 
 def test_a_kill_before_any_step_leaves_each_file_old_or_new(

@@ -12,7 +12,7 @@ from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.flows import checks, storage
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.definition import FlowDefinition, parse
-from marketdata_assets.flows.errors import NoFiles
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import Forgotten, forget
 from marketdata_assets.loading.errors import CannotForget
 
@@ -166,7 +166,7 @@ def test_rows_of_deleted_files_are_kept_or_deleted_as_declared(dsn: str, tmp_pat
     assert accounted(dsn, deleting)
     for file in (data / "day_1.csv", data / "deep/b.csv"):
         file.unlink()
-    with pytest.raises(NoFiles):
+    with pytest.raises(FlowError):
         run(deleting, dsn, data)
     assert closes(dsn) == [1, 2]
 

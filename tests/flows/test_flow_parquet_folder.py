@@ -14,12 +14,13 @@ from flow_files import HEADER, PRICES, deliver, flow, lines, metadata, only_erro
 
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.flows import checks, expectation_checks, status
+from marketdata_assets.flows import checks, status
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.definition import FlowDefinition, parse, read
-from marketdata_assets.flows.errors import CannotRebuild, FlowError
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import forget
 from marketdata_assets.flows.rebuild import rebuild
+from marketdata_assets.flows.targets import contents
 from marketdata_assets.flows.targets.parquet_folder import file_name
 from marketdata_assets.loading.errors import CannotForget
 from marketdata_assets.stores.bookkeeping import Finding
@@ -205,7 +206,7 @@ def test_checks_and_figures_are_those_of_a_table(dsn: str, tmp_path: Path) -> No
     with psycopg.connect(dsn) as connection:
         for column, expected in table.quality.columns.items():
             of_table, of_files = (
-                expectation_checks.of_column(connection, one, column, expected) for one in (table, files)
+                checks.column_as_expected(connection, one, column, expected) for one in (table, files)
             )
             assert (of_files.count, of_files.checked) == (of_table.count, of_table.checked)
             assert of_files.count, f"nothing is wrong with {column}"
@@ -215,12 +216,12 @@ def test_checks_and_figures_are_those_of_a_table(dsn: str, tmp_path: Path) -> No
             ]
             assert rows[0] == rows[1]
         assert table.quality.rows
-        assert [expectation_checks.of_rows(connection, one, table.quality.rows).count for one in (table, files)] == [
+        assert [checks.rows_as_expected(connection, one, table.quality.rows).count for one in (table, files)] == [
             0,
             0,
         ]
-        assert [status.row_count(connection, one) for one in (table, files)] == [5, 5]
-        assert status.preview(connection, files, 2) == status.preview(connection, table, 2)
+        assert [contents.of(connection, one).count() for one in (table, files)] == [5, 5]
+        assert contents.of(connection, files).last(2) == contents.of(connection, table).last(2)
         summaries = [status.summary(connection, one, tmp_path) for one in (table, files)]
         assert summaries[0].states == summaries[1].states
 
@@ -240,7 +241,7 @@ def test_partitions_by_month_are_counted(dsn: str, tmp_path: Path) -> None:
     deliver(tmp_path, "a.csv", lines("a", range(40)))
     assert run(prices, dsn, tmp_path).loaded_months == ("2024-01", "2024-02")
     with psycopg.connect(dsn) as connection:
-        assert status.rows_by_month(connection, prices, ["2024-01", "2024-02", "2024-03"]) == {
+        assert contents.of(connection, prices).by_month(["2024-01", "2024-02", "2024-03"]) == {
             "2024-01": 31,
             "2024-02": 9,
             "2024-03": 0,
@@ -256,7 +257,7 @@ def test_a_second_flow_does_not_load_into_the_folder(dsn: str, tmp_path: Path) -
 
 
 def test_a_folder_is_not_rebuilt(dsn: str, tmp_path: Path) -> None:
-    with pytest.raises(CannotRebuild, match="--force"):
+    with pytest.raises(FlowError, match="--force"):
         rebuild(flow(tmp_path, REPLACE), dsn, tmp_path, run_id="rebuild", fanout=Fanout(1))
 
 

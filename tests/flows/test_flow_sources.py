@@ -21,7 +21,7 @@ from marketdata_assets.flows import fetching
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.definition import parse as parse_flow
 from marketdata_assets.flows.errors import SourceFailed
-from marketdata_assets.flows.remote_files import Fetched
+from marketdata_assets.flows.fetching import Fetched
 from marketdata_assets.stores.budgets import PostgresBudgets
 
 FOLDER = "loader:\n  folder: in\n"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -14,11 +15,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from marketdata_assets.flows import status, storage
-from marketdata_assets.flows.addresses import Known
 from marketdata_assets.flows.definition import FlowDefinition, read
-from marketdata_assets.flows.errors import NoFiles
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import forget
 from marketdata_assets.flows.run import at_folder
+from marketdata_assets.flows.targets import contents
 from marketdata_assets.loading.file_ledger import FileEntry
 from marketdata_assets.stores import clickhouse
 
@@ -44,12 +45,12 @@ quality: {max_rejected_share: 0.8}
 
 
 def defined(file: Path, url: str) -> FlowDefinition:
-    return read(file).at(Known(url))
+    return read(file).at(partial(str, url))
 
 
 def doomed(dsn: str, folder: str, file: str, url: str) -> None:
     definition, place = at_folder(defined(Path(file), url), folder, Path(folder))
-    with suppress(NoFiles):
+    with suppress(FlowError):
         run(definition, dsn, place)
 
 
@@ -98,7 +99,7 @@ class Flows:
     def table(self) -> Rows:
         with psycopg.connect(self.dsn) as connection:
             storage.ensure_books(connection)
-            if not status.exists(connection, self.flow):  # a load that was killed may not have come so far
+            if not contents.of(connection, self.flow).exist():  # a load that was killed may not have come so far
                 return {}
             query = "SELECT day, close FROM prices"
             if self.flow.target.kind == "postgres":

@@ -130,8 +130,7 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         from marketdata_assets.defs.flows import report
         from marketdata_assets.flows import run
-        from marketdata_assets.flows.fetching import fetch
-        from marketdata_assets.flows.remote_files import Fetched
+        from marketdata_assets.flows.fetching import Fetched, fetch
 
         with as_dagster_failure():
             named = [config.data_dir] if config.data_dir else []
@@ -219,16 +218,15 @@ def checks_of(flow: FlowDefinition) -> dg.AssetChecksDefinition:
     )
     def checks(postgres: Postgres) -> Iterator[dg.AssetCheckResult]:
         from marketdata_assets.flows import checks as questions
-        from marketdata_assets.flows import expectation_checks
 
         with connect(postgres.dsn) as connection:
             for name in names:
                 yield check_result(flow.name, name, getattr(questions, name)(connection, flow))
             for column, expected in flow.quality.columns.items():
-                finding = expectation_checks.of_column(connection, flow, column, expected)
+                finding = questions.column_as_expected(connection, flow, column, expected)
                 yield check_result(flow.name, f"{column}_as_expected", finding)
             if flow.quality.rows:
-                finding = expectation_checks.of_rows(connection, flow, flow.quality.rows)
+                finding = questions.rows_as_expected(connection, flow, flow.quality.rows)
                 yield check_result(flow.name, "rows_as_expected", finding)
 
     return checks

@@ -10,8 +10,8 @@ import psycopg
 from marketdata_assets.flows import owners
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import FlowError
+from marketdata_assets.flows.frames import FrameSpool
 from marketdata_assets.flows.table_writer import lock_table
-from marketdata_assets.flows.targets.frames import FrameSpool
 from marketdata_assets.flows.targets.unit_store import UnitStore
 
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from marketdata_assets.flows.definition import Target
 from marketdata_assets.flows.errors import FlowError
-from marketdata_assets.flows.targets.frames import FrameSpool, schema
+from marketdata_assets.flows.frames import FrameSpool, schema
 from marketdata_assets.flows.types import ColumnType
 from marketdata_assets.stores import clickhouse, clickhouse_cluster
 from marketdata_assets.stores.clickhouse import quoted

@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from marketdata_assets.flows.definition import Target
-from marketdata_assets.flows.targets.frames import FrameSpool, schema
+from marketdata_assets.flows.frames import FrameSpool, schema
 from marketdata_assets.state_files import replacing
 
 SUFFIX = ".parquet"

@@ -4,15 +4,15 @@ A token names what the store has of a unit; `books` compares it with the one tha
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import polars as pl
 
-from marketdata_assets.flows.addresses import Known
 from marketdata_assets.flows.definition import FlowDefinition
+from marketdata_assets.flows.frames import FrameSpool
 from marketdata_assets.flows.targets.clickhouse_table import ClickHouseTable
-from marketdata_assets.flows.targets.frames import FrameSpool
 from marketdata_assets.flows.targets.parquet_folder import ParquetFolder
 
 
@@ -63,10 +63,10 @@ def of(flow: FlowDefinition) -> UnitStore | None:
         home = flow.file.parent if flow.file else Path.cwd()
         return ParquetFolder((home / (target.folder or "") / target.table).resolve(), target)
     if target.kind == "clickhouse":
-        return ClickHouseTable(flow.addresses.clickhouse_url, target)
+        return ClickHouseTable(flow.clickhouse_url, target)
     return None
 
 
 def pinned(flow: FlowDefinition) -> FlowDefinition:
     """The flow with the address of its target looked up, for workers that may be on other machines."""
-    return flow.at(Known(flow.addresses.clickhouse_url)) if flow.target.kind == "clickhouse" else flow
+    return flow.at(partial(str, flow.clickhouse_url)) if flow.target.kind == "clickhouse" else flow
