@@ -198,11 +198,18 @@ def _load(settings: Settings, flow: "FlowDefinition", data_dir: Path | None, for
 
 def _run_all(settings: Settings, force: bool, as_json: bool) -> None:
     """Run the flows one after the other; those of the package only where their folder exists."""
+    from marketdata_assets.flows.discovery import SHIPPED
+
     outcomes: dict[str, RunOutcome] = {}
     for one in found():
-        if _is_not_used(settings, one):
+        shipped = one.flow if one.file.is_relative_to(SHIPPED) else None
+        if shipped and not (settings.flows_data_folder / shipped.loader.folder).is_dir():
             continue
-        outcome = outcomes[one.name] = _outcome(settings, one, force, as_json)
+        try:
+            outcome = _load(settings, _readable(one), None, force, as_json)
+        except (MarketDataError, typer.BadParameter) as error:
+            outcome = RunOutcome(False, None, {}, error=str(error))
+        outcomes[one.name] = outcome
         if not as_json:
             tell(one.name, outcome, one.name)
             outcome.print_files()
@@ -213,22 +220,6 @@ def _run_all(settings: Settings, force: bool, as_json: bool) -> None:
         output.console().print(f"{len(outcomes)} flows, {len(failed)} failed" + "".join(f" {name}" for name in failed))
     if failed:
         raise typer.Exit(1)
-
-
-def _outcome(settings: Settings, file: "FlowFile", force: bool, as_json: bool) -> RunOutcome:
-    """How the run of one flow ended; one that cannot be read or has no files has failed."""
-    try:
-        return _load(settings, _readable(file), None, force, as_json)
-    except (MarketDataError, typer.BadParameter) as error:
-        return RunOutcome(False, None, {}, error=str(error))
-
-
-def _is_not_used(settings: Settings, file: "FlowFile") -> bool:
-    """Whether a flow is one of the package whose folder does not exist."""
-    from marketdata_assets.flows.discovery import SHIPPED
-
-    shipped = file.flow if file.file.is_relative_to(SHIPPED) else None
-    return shipped is not None and not (settings.flows_data_folder / shipped.loader.folder).is_dir()
 
 
 def plan(

@@ -20,9 +20,9 @@ from marketdata_assets.flows.errors import FlowError
 Function = Callable[..., Any]
 
 ROW_MAKERS = (
-    *("flows.casting", "flows.cell_formats", "flows.columns", "flows.conform", "flows.delimited", "flows.dialect"),
+    *("flows.casting", "flows.conform", "flows.delimited", "flows.dialect"),
     *("flows.excel", "flows.file_columns", "flows.frames", "flows.handlers", "flows.header", "flows.json_lines"),
-    *("flows.numbers", "flows.pipeline", "flows.prepare", "flows.reading", "flows.times"),
+    *("flows.numbers", "flows.pipeline", "flows.prepare", "flows.reading", "flows.times", "flows.types"),
     *("loading.csv_rows", "loading.text", "stores.pgcopy"),
 )
 """Modules of this package whose code makes the rows of flows."""
@@ -103,16 +103,15 @@ def _modules(name: str, file: Path, seen: set[Path]) -> Iterator[tuple[str, str]
     yield str(file), _meaning(tree)
     for imported in _imports(tree, name, file):
         found = _file_of(imported)
-        if found is not None and (_package(imported) == _package(name) or _is_users(imported, found)):
+        if found is None:
+            continue
+        users = _package(imported) != _package(__name__) and not str(found).startswith(INSTALLED)
+        if users or _package(imported) == _package(name):
             yield from _modules(imported, found, seen)
 
 
 def _package(name: str) -> str:
     return name.partition(".")[0]
-
-
-def _is_users(name: str, file: Path) -> bool:
-    return _package(name) != _package(__name__) and not str(file).startswith(INSTALLED)
 
 
 def _imports(tree: ast.Module, name: str, file: Path) -> Iterator[str]:

@@ -12,10 +12,9 @@ import numpy as np
 import polars as pl
 
 from marketdata_assets.flows import casting, numbers
-from marketdata_assets.flows.cell_formats import Cell
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import FlowError, MissingColumn
-from marketdata_assets.flows.types import ColumnType
+from marketdata_assets.flows.types import Cell, ColumnType
 from marketdata_assets.loading.rejects import LINE, Rejects
 from marketdata_assets.stores.pgcopy import Bytes, Column, Fixed, Numeric, Text, numeric_bytes
 

@@ -24,12 +24,11 @@ from pydantic import (
 
 from marketdata_assets import config_files
 from marketdata_assets.config_files import Document, Location, Section
-from marketdata_assets.flows.cell_formats import TIMES, CellType, known_zone
 from marketdata_assets.flows.errors import FlowError
-from marketdata_assets.flows.expectations import Change, Expectation, mistakes
+from marketdata_assets.flows.expectations import Change, Expectation, Regex, mistakes
 from marketdata_assets.flows.sources import Source
 from marketdata_assets.flows.steps import DOTTED, AnyNames, Call, Names, Step
-from marketdata_assets.flows.types import Type
+from marketdata_assets.flows.types import TIMES, CellType, Type, Zone
 
 if TYPE_CHECKING:
     from marketdata_assets.loading.rejects import RejectLimit
@@ -94,7 +93,7 @@ class Loader(Section):
     quote: Literal['"', "'", "none"] = '"'
     escape: Annotated[str, Field(pattern=r"^[!-~]$")] | None = None
     comment: Annotated[str, Field(min_length=1)] | None = None
-    drop: Annotated[str, Field(min_length=1)] | None = None
+    drop: Annotated[Regex, Field(min_length=1)] | None = None
     skip_footer: Annotated[int, Field(ge=0)] = 0
     widths: list[PositiveInt] = Field(default=[])
     sheet: str | None = None
@@ -125,15 +124,6 @@ class Loader(Section):
             numbered = info.data.get("header") is False
             return {str(number) if numbered else name: name for number, name in enumerate(columns, 1)}
         return {str(name): ours for name, ours in columns.items()} if isinstance(columns, dict) else columns
-
-    @field_validator("drop")
-    @classmethod
-    def _a_pattern(cls, drop: str | None) -> str | None:
-        try:
-            re.compile(drop or "")
-        except re.error as error:
-            raise ValueError(f"{drop!r} is no regular expression: {error}") from None
-        return drop
 
     @field_validator("encoding")
     @classmethod
@@ -264,7 +254,7 @@ class FlowDefinition(Section):
     target: Target
     partitions: Literal["none", "file"] | Month = "none"
     schedule: Annotated[str | None, BeforeValidator(_cron), Field(json_schema_extra={"pattern": f"^{CRON}$"})] = None
-    timezone: str = "UTC"
+    timezone: Zone = "UTC"
     sensor: bool = False
     quality: Quality = Quality()
     _file: Path | None = PrivateAttr(default=None)
@@ -278,11 +268,6 @@ class FlowDefinition(Section):
         if isinstance(value, dict) or value in ("none", "file"):
             return value
         raise ValueError(f"{value!r} is none of: none, file, {{month: COLUMN}}")
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, name: str) -> str:
-        return known_zone(name)
 
     @property
     def file(self) -> Path | None:

@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
-from marketdata_assets.flows import casting, columns, dialect, frames, header, numbers
-from marketdata_assets.flows.cell_formats import NUMBERS
+from marketdata_assets.flows import casting, dialect, frames, header, numbers
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.flows.dialect import Dialect
+from marketdata_assets.flows.types import NUMBERS
 from marketdata_assets.loading import text_table
 from marketdata_assets.loading.csv_rows import BLANKS, QUOTE, ends_evenly, read_rows
 from marketdata_assets.loading.errors import BadHeader
@@ -107,7 +107,7 @@ class Reader:
         if not self._lacking:
             return frame
         cells = self._loader.cells
-        return frame.hstack([casting.nulls(name, cells.get(name), frame.height) for name in self._lacking])
+        return frame.hstack([casting.lacking(name, cells.get(name), frame.height) for name in self._lacking])
 
     def _fast(self, block: Block) -> pl.DataFrame | None:
         text = block.text.rstrip(b"\r\n") + b"\n"
@@ -136,7 +136,7 @@ class Reader:
         rest = {name: cell for name, cell in self._types.items() if name not in checked}
         self._rejects.rows += frame.height
         if self._loader.strip and any(mark in text for mark in (b" ", b"\t", b'"')):
-            frame = columns.nulls(frame.with_columns(pl.col(pl.String).str.strip_chars(BLANKS)), self._loader)
+            frame = casting.without_missing(frame.with_columns(pl.col(pl.String).str.strip_chars(BLANKS)), self._loader)
         frame = self._dialect.cells(frame)
         return casting.parse(frames.with_columns(frame, [*checked.values(), lines]), rest, self._rejects)
 
@@ -278,7 +278,7 @@ class Reader:
             strip=loader.strip,
         )
         picked = [pl.col(str(at)).alias(name) for at, name in zip(self._at, self._names, strict=True)]
-        frame = self._dialect.cells(columns.nulls(frame.select(*picked, LINE), loader))
+        frame = self._dialect.cells(casting.without_missing(frame.select(*picked, LINE), loader))
         return casting.parse(frame, self._types, self._rejects)
 
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from marketdata_assets.flows import column_names, inference
-from marketdata_assets.flows.cell_formats import TIMES, Cell
 from marketdata_assets.flows.definition import GLOBS, IDENTIFIER, OWN_COLUMNS, Loader
 from marketdata_assets.flows.file_columns import PACKED
 from marketdata_assets.flows.inference import Guess
 from marketdata_assets.flows.sample import Sample
 from marketdata_assets.flows.shape import PERIOD
-from marketdata_assets.flows.types import column_type
+from marketdata_assets.flows.types import TIMES, Cell, column_type
 
 SYMBOL_FILE = re.compile(r"[A-Za-z0-9]{1,12}([._-][A-Za-z0-9]{1,6})?")
 """A file named for what it is about, as in AAPL.csv, 600000.SH.csv and BTC-USDT.csv."""

@@ -13,10 +13,9 @@ from typing import Any
 import polars as pl
 
 from marketdata_assets.flows import casting, times
-from marketdata_assets.flows.cell_formats import Cell, Epoch
 from marketdata_assets.flows.numbers import plain
 from marketdata_assets.flows.times import DATE_FORMATS, OFFSET_FORMATS, TIME_FORMATS
-from marketdata_assets.flows.types import ColumnType, column_type
+from marketdata_assets.flows.types import Cell, ColumnType, Epoch, column_type
 from marketdata_assets.loading.rejects import LINE, Rejects
 
 MISSING = (

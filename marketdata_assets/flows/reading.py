@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 from polars import selectors
 
-from marketdata_assets.flows import columns, delimited, dialect, excel, file_columns, header, json_lines
+from marketdata_assets.flows import casting, delimited, dialect, excel, file_columns, header, json_lines
 from marketdata_assets.flows.code import function
 from marketdata_assets.flows.definition import FlowDefinition, Loader
 from marketdata_assets.flows.errors import FlowError
@@ -53,7 +53,7 @@ def _read(stream: HashedStream, unit: Unit, flow: FlowDefinition, rejects: Rejec
     if loader.format == "csv" and not loader.function:
         return delimited.read(stream, unit, loader, rejects)
     typed = loader.function or loader.format == "parquet"
-    take = columns.of_values if typed else columns.of_texts
+    take = casting.of_values if typed else casting.of_texts
     return (take(frame, loader, rejects) for frame in _slices(stream, unit, flow, rejects))
 
 

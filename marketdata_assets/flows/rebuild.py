@@ -5,8 +5,6 @@ declaration needs no rebuild is decided in `alterations`.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -67,7 +65,10 @@ def rebuild(
         cause = f"of kind {flow.target.kind} every file is loaded again: marketdata flows run {flow.name} --force"
         raise _cannot(flow, cause)
     new = beside(flow)
-    with connect(dsn, autocommit=True) as connection, _alone(connection, flow):
+    with connect(dsn, autocommit=True) as connection:
+        lock = "SELECT pg_try_advisory_lock(hashtextextended(%s, 4))"  # of this connection
+        if connection.execute(lock, [f"rebuild of {flow.target.table}"]).fetchone() != (True,):
+            raise _cannot(flow, "another rebuild of it is in progress; wait for its end")
         _begin(connection, flow, new, folder)
         report = run.run_flow(new, dsn, folder, run_id=run_id, fanout=fanout, progress=progress)
         if report.failed:
@@ -93,15 +94,6 @@ def beside(flow: FlowDefinition) -> FlowDefinition:
 
 def _cannot(flow: FlowDefinition, cause: str) -> FlowError:
     return FlowError(f"flow {flow.name}: table {flow.target.table} is not rebuilt: {cause}. Its rows are unchanged.")
-
-
-@contextmanager
-def _alone(connection: psycopg.Connection, flow: FlowDefinition) -> Iterator[None]:
-    """Hold the lock of rebuilds of the table, which ends with the connection. Raises FlowError."""
-    lock = "SELECT pg_try_advisory_lock(hashtextextended(%s, 4))"
-    if connection.execute(lock, [f"rebuild of {flow.target.table}"]).fetchone() != (True,):
-        raise _cannot(flow, "another rebuild of it is in progress; wait for its end")
-    yield
 
 
 def _begin(connection: psycopg.Connection, flow: FlowDefinition, new: FlowDefinition, folder: Path) -> None:

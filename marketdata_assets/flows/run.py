@@ -21,7 +21,7 @@ from marketdata_assets.flows import claims, code, new_columns, owners, storage
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import Forgotten, forget_deleted
-from marketdata_assets.flows.targets import books, unit_store
+from marketdata_assets.flows.targets import unit_store
 from marketdata_assets.flows.unit import FileReport, Job, load_batch, record_failure
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Delivered, Unit, units_of, walk
@@ -48,8 +48,6 @@ MAKES_NONE = {
 class FlowReport(LoadReport[FileReport]):
     """What one run did. `units` were read; `unchanged` counts those of which nothing was read."""
 
-    flow: str
-    table: str
     altered: tuple[str, ...] = ()
     """What was altered of the table before."""
     forgotten: tuple[Forgotten, ...] = ()
@@ -80,7 +78,7 @@ def run_flow(
     flow = unit_store.pinned(flow)
     version = code_version(flow)
     found = delivered(flow, folder)
-    if units is not None and (unknown := sorted(set(units) - set(existing(found, units)))):
+    if unknown := sorted({*(units or ())} - {unit.place for unit in found}):
         raise FlowError(
             f"flow {flow.name}: no file {unknown[0]!r} in {folder / flow.loader.folder}. Deliver it, or request an"
             " existing file."
@@ -116,7 +114,7 @@ def run_flow(
     read = tuple(report for report in ended.values() if report.outcome != "unchanged")
     unchanged = len(found) - len(read)
     seconds, changes = time.monotonic() - started, (*altered, *added)
-    return FlowReport(read, unchanged, seconds, flow.name, flow.target.table, changes, tuple(forgotten))
+    return FlowReport(read, unchanged, seconds, changes, tuple(forgotten))
 
 
 def prepare_table(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
@@ -125,7 +123,7 @@ def prepare_table(connection: psycopg.Connection, flow: FlowDefinition) -> list[
         storage.ensure_books(connection)
         other = owners.register(connection, flow)
         if store := unit_store.of(flow):
-            books.ensure(connection, flow, store)
+            unit_store.ensure(connection, flow, store)
             return []
         altered = storage.ensure(connection, new_columns.present(connection, flow))
         if other and flow.target.mode == "upsert":
@@ -214,12 +212,6 @@ def at_folder(flow: FlowDefinition, data_dir: str, data: Path) -> tuple[FlowDefi
     return flow.model_copy(update={"loader": loader}), Path(data_dir).absolute()
 
 
-def existing(units: Sequence[Unit], names: Collection[str]) -> list[str]:
-    """Of the names of units, those of `units`."""
-    there = {unit.place for unit in units}
-    return [name for name in names if name in there]
-
-
 def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> list[Unit]:
     """The units that a run would read: new, failed, loaded by another version, changed since, or lost.
 
@@ -233,7 +225,7 @@ def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path)
     store = unit_store.of(flow)
     if store is None and storage.lost_its_rows(connection, flow):
         return units
-    lost = books.lost(connection, flow, store) if store else set()
+    lost = unit_store.lost(connection, flow, store) if store else set()
     states = {unit: state for unit, state in states.items() if unit not in lost}
     return _outdated(connection, flow, units, states, code_version(flow))
 

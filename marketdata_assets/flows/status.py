@@ -25,7 +25,7 @@ STATES = ("ok", "empty", "missing", "stale", "failed")
 
 @dataclass(frozen=True)
 class Summary:
-    """One flow at a glance: files by state, rows in the table, rejected rows, when a file was last loaded.
+    """One flow at a glance: files by state, rows in the table, rejected rows.
 
     `stale` files have changed since, or the flow has; `missing` ones were never loaded. `newest` is the latest value of
     the column that partitions, None where none does.
@@ -34,7 +34,6 @@ class Summary:
     states: Mapping[str, int]
     rows: int
     quarantined: int
-    loaded: dt.datetime | None
     newest: dt.date | None
 
 
@@ -49,19 +48,13 @@ def summary(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) 
         if outcomes.get(unit.place) != "failed":
             states[unit.place] = "stale" if outcomes.get(unit.place, "removed") != "removed" else "missing"
     counts = list(states.values())
-    row = connection.execute(
-        """SELECT (SELECT count(*) FROM marketdata_quarantine WHERE dataset = %(dataset)s),
-                  (SELECT max(finished) FROM marketdata_ledger WHERE dataset = %(dataset)s)""",
-        {"dataset": flow.dataset},
-    ).fetchone()
+    rejected = connection.execute("SELECT count(*) FROM marketdata_quarantine WHERE dataset = %s", [flow.dataset])
+    row, kept = rejected.fetchone(), contents.of(connection, flow)
     assert row
-    quarantined, loaded = row
-    kept = contents.of(connection, flow)
     return Summary(
         states={state: counts.count(state) for state in STATES},
         rows=kept.count(),
-        quarantined=quarantined,
-        loaded=loaded,
+        quarantined=row[0],
         newest=kept.newest() if flow.time_column else None,
     )
 

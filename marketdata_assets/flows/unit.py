@@ -16,7 +16,7 @@ from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import CannotAddColumn, FlowError, MissingColumn
 from marketdata_assets.flows.prepare import Prepared, prepare
 from marketdata_assets.flows.table_writer import KeysClash, Statements, TableWriter, lock_table
-from marketdata_assets.flows.targets import books, unit_store
+from marketdata_assets.flows.targets import unit_store
 from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.loading.files import HashedStream, Opener, Unit
 from marketdata_assets.loading.reports import UnitReport
@@ -230,7 +230,7 @@ class _UnitLoad:
         entry = self._entry(prepared, known)
         store = unit_store.of(self.job.flow)
         if store:
-            books.announce(connection, self.job.flow, name)
+            unit_store.announce(connection, self.job.flow, name)
         with connection.transaction():
             commit_asynchronously(connection)
             lock_table(connection, self.job.flow.target.place)
@@ -256,7 +256,7 @@ class _UnitLoad:
             ledger.record(connection, entry)
             self._settle(prepared.content_hash)
             if store:
-                books.put(connection, self.job.flow, store, name, prepared.frames if prepared.rows else None)
+                unit_store.put(connection, self.job.flow, store, name, prepared.frames if prepared.rows else None)
         return _report(entry, kept)
 
     def _number_again(self) -> None:

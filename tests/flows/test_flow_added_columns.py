@@ -59,7 +59,7 @@ def no_drift(dsn: str, prices: FlowDefinition) -> bool:
 def test_a_new_column_is_added_and_loaded_in_every_format(dsn: str, tmp_path: Path, kind: str) -> None:
     (tmp_path / "mine.py").write_text(READER)
     prices = flow(tmp_path, f"loader:\n  new_columns: add\n  {LOADERS[kind]}{TABLE}")
-    name = f"a.{SUFFIXES.get(kind, 'bin' if kind == 'function' else 'csv')}"
+    name = f"a.{SUFFIXES.get(kind, 'csv')}"
     deliver(tmp_path, name, data(kind))
     report = run(prices, dsn, tmp_path)
     column = "column_3" if kind in ("numbers", "fixed_width") else "vwap"

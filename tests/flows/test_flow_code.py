@@ -80,9 +80,7 @@ def test_no_module_that_makes_rows_is_forgotten() -> None:
         "flows.definition",
         "flows.errors",
         "flows.steps",
-        "flows.types",
         "flows.code",
-        "flows.expectation_checks",
         "flows.expectations",
         "flows.sources",
     }

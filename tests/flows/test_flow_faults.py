@@ -169,23 +169,6 @@ def test_a_damaged_file_fails_alone_and_is_loaded_once_corrected(
     assert closes(dsn, "b") == [2]
 
 
-def test_a_killed_worker_costs_its_unit_a_second_try(dsn: str, tmp_path: Path) -> None:
-    prices = flow(tmp_path, CALLS)
-    handler(
-        tmp_path,
-        f"mark = pathlib.Path({str(tmp_path)!r}, 'died')\n"
-        "if 'b' in frame['code'] and not mark.exists():\n"
-        "    mark.touch()\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "return frame",
-    )
-    for code in "abcd":
-        deliver(tmp_path, f"{code}.csv", lines(code, [1, 2]))
-    report = run(prices, dsn, tmp_path, workers=2)
-    assert (report.rows, report.failed) == (8, ())
-    assert len(rows(dsn)) == 8
-
-
 def test_what_a_worker_loaded_before_it_died_is_reported_by_its_run(dsn: str, tmp_path: Path) -> None:
     prices = flow(tmp_path, CALLS)
     handler(

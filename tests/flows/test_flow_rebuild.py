@@ -191,7 +191,8 @@ def test_two_rebuilds_at_once_and_a_table_that_is_not_there_are_rejected(dsn: st
         rebuild(prices, dsn, tmp_path)
     run(prices, dsn, tmp_path)
     rejected = pytest.raises(FlowError, match="another rebuild of it is in progress")
-    with psycopg.connect(dsn) as connection, rebuilding._alone(connection, prices), rejected:
+    with psycopg.connect(dsn) as connection, rejected:
+        connection.execute("SELECT pg_advisory_lock(hashtextextended('rebuild of prices', 4))")
         rebuild(prices, dsn, tmp_path)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from clickhouse_connect.driver.client import Client
 from deliveries import EVENTS, Rows, Step, assert_lawful, packed
 from dying import Load, server
 from flow_files import flow, run
@@ -118,43 +117,33 @@ LAW = settings(
 SEQUENCES = st.lists(EVENTS, min_size=2, max_size=8)
 
 
-@pytest.mark.parametrize("removed", ["keep", "delete"])
-@pytest.mark.parametrize("order", ["file name", "file time"])
+@pytest.mark.parametrize(
+    ("kind", "order", "removed"),
+    [
+        *(("postgres", order, removed) for order in ("file name", "file time") for removed in ("keep", "delete")),
+        ("clickhouse", "file name", "delete"),
+    ],
+)
 @LAW
 @given(steps=SEQUENCES)
 def test_every_file_has_a_state_and_every_row_one_fate(
     dsn: str,
     tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
     dying: Load,
+    kind: str,
     order: str,
     removed: str,
     steps: list[Step],
 ) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    text = TEXT.replace("KIND", "postgres").replace("ORDER", order).replace("REMOVED", removed)
-    assert_lawful(Flows(dsn, _folder(tmp_path_factory), dying, text, ""), steps)
-
-
-@LAW
-@given(steps=SEQUENCES)
-def test_the_law_holds_in_clickhouse(
-    dsn: str,
-    tmp_path_factory: pytest.TempPathFactory,
-    dying: Load,
-    clickhouse_url: str,
-    clickhouse_client: Client,
-    steps: list[Step],
-) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    for kind, name in (("VIEW", "prices"), ("TABLE", "prices_rows"), ("TABLE", "marketdata_flow_loads")):
-        clickhouse_client.command(f"DROP {kind} IF EXISTS {name} SYNC")
-    text = TEXT.replace("KIND", "clickhouse").replace("ORDER", "file name").replace("REMOVED", "delete")
-    assert_lawful(Flows(dsn, _folder(tmp_path_factory), dying, text, clickhouse_url), steps)
-
-
-def _folder(factory: pytest.TempPathFactory) -> Path:
-    folder = factory.mktemp("flows") / "delivered"
+    url = request.getfixturevalue("clickhouse_url") if kind == "clickhouse" else ""
+    if url:
+        with clickhouse.connect(url) as client:
+            for what, name in (("VIEW", "prices"), ("TABLE", "prices_rows"), ("TABLE", "marketdata_flow_loads")):
+                client.command(f"DROP {what} IF EXISTS {name} SYNC")
+    folder = tmp_path_factory.mktemp("flows") / "delivered"
     folder.mkdir()
-    return folder
+    text = TEXT.replace("KIND", kind).replace("ORDER", order).replace("REMOVED", removed)
+    assert_lawful(Flows(dsn, folder, dying, text, url), steps)

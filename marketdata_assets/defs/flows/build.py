@@ -143,9 +143,10 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
                 scan = partial(automation.states_of, at, folder)
                 unfinished |= watch.still_changing(scan, flow_files.quiet_seconds)
             found = [unit for unit in run.find_units(at, folder) if unit.place not in unfinished]
-            names = [unit.place for unit in found] if unfinished else None
+            places = {unit.place for unit in found}
+            names = places if unfinished else None
             if flow.partitions == "file":
-                names = run.existing(found, context.partition_keys)
+                names = places & {*context.partition_keys}
             marks = Partitions(context, context.asset_key)
             ended = run.run_flow(
                 at,
@@ -257,14 +258,9 @@ def _problems(flow: FlowDefinition, taken: Collection[str]) -> Iterator[tuple[Lo
     for number, owner in enumerate(flow.owners):
         if not accepts(lambda owner=owner: dg.AssetSpec("any", owners=[owner])):  # type: ignore[misc]
             yield ("owners", number), f"{owner!r} is no e-mail address and no team:NAME"
-    if not accepts(lambda: _schedule("0 0 * * *", flow.timezone)):
-        yield ("timezone",), f"{flow.timezone!r} is no time zone, such as UTC or Asia/Shanghai"
-    elif flow.schedule and not accepts(lambda: _schedule(flow.schedule or "", flow.timezone)):
+    clock = {"cron_schedule": flow.schedule or "", "execution_timezone": flow.timezone}
+    if flow.schedule and not accepts(lambda: dg.ScheduleDefinition("any", job_name="any", **clock)):  # type: ignore[arg-type]
         yield ("schedule",), f"{flow.schedule!r} is no cron line of five fields, such as 0 18 * * 1-5"
-
-
-def _schedule(cron: str, timezone: str) -> dg.ScheduleDefinition:
-    return dg.ScheduleDefinition("any", cron_schedule=cron, job_name="any", execution_timezone=timezone)
 
 
 def accepts(make: Callable[[], object]) -> bool:
