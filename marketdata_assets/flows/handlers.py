@@ -227,11 +227,11 @@ def _from_pandas(frame: "pd.DataFrame", before: pl.DataFrame) -> pl.DataFrame:
     """The frame that a handler gave for `before`; an index that has a name is a column."""
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
-    columns = [_column(str(name), frame[name], before.schema.get(str(name))) for name in frame.columns]
+    columns = [_polars_column(str(name), frame[name], before.schema.get(str(name))) for name in frame.columns]
     return pl.DataFrame(columns)
 
 
-def _column(name: str, values: "pd.Series[Any]", before: pl.DataType | None) -> pl.Series:
+def _polars_column(name: str, values: "pd.Series[Any]", before: pl.DataType | None) -> pl.Series:
     import pandas as pd
 
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
