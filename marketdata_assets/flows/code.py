@@ -31,7 +31,6 @@ INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", 
 
 def function(path: str, file: Path | None) -> Function:
     """The function at the dotted `path`; with a leading dot, in a module beside `file`. Raises FlowError."""
-    remedy = "Write package.module.function, or .module.function beside the flow's file."
     module_name, _, name = path.rpartition(".")
     try:
         if not module_name.startswith("."):
@@ -41,13 +40,15 @@ def function(path: str, file: Path | None) -> Function:
         else:
             module = _beside(file.parent, module_name[1:])
     except Exception as error:
-        cause = f"cannot be imported ({type(error).__name__}: {error})"
-        raise FlowError(f"{path}: {cause}. {remedy}") from error
+        raise _bad(path, f"cannot be imported ({type(error).__name__}: {error})") from error
     found = getattr(module, name, None)
     if not callable(found):
-        cause = f"the module has no function {name!r}" if found is None else f"{name!r} is no function"
-        raise FlowError(f"{path}: {cause}. {remedy}")
+        raise _bad(path, f"the module has no function {name!r}" if found is None else f"{name!r} is no function")
     return found  # type: ignore[no-any-return]
+
+
+def _bad(path: str, cause: str) -> FlowError:
+    return FlowError(f"{path}: {cause}. Write package.module.function, or .module.function beside the flow's file.")
 
 
 def _beside(folder: Path, name: str) -> ModuleType:

@@ -18,13 +18,3 @@ class SourceFailed(FlowError):
 
 class MissingColumn(FlowError):
     """The frame after the last handler lacks columns of the target."""
-
-
-class CannotAddColumn(FlowError):
-    """A new column of a file is not added to the table of a flow that adds them."""
-
-    def __init__(self, place: str, column: str, cause: str) -> None:
-        super().__init__(
-            f"{place}: new column {column} is not added: {cause}. Nothing of the file is loaded; name it in"
-            " loader.columns and target.columns, or in loader.ignored_columns, and run the flow again."
-        )

@@ -17,7 +17,7 @@ from psycopg import sql
 from marketdata_assets.backoff import delays, retry
 from marketdata_assets.flows import column_names, header, owners
 from marketdata_assets.flows.definition import IDENTIFIER, OWN_COLUMNS, FlowDefinition
-from marketdata_assets.flows.errors import CannotAddColumn
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.table_writer import lock_table
 from marketdata_assets.flows.types import ColumnType
 from marketdata_assets.stores.relation_swap import LOCK_TIMEOUT
@@ -114,17 +114,25 @@ def extended(flow: FlowDefinition, columns: Collection[Added]) -> FlowDefinition
     )
 
 
+def cannot_add(place: str, column: str, cause: str) -> FlowError:
+    """The error for a new column of a file that is not added to the table."""
+    return FlowError(
+        f"{place}: new column {column} is not added: {cause}. Nothing of the file is loaded; name it in"
+        " loader.columns and target.columns, or in loader.ignored_columns, and run the flow again."
+    )
+
+
 def named(flow: FlowDefinition, place: str, sources: Collection[str]) -> tuple[Added, ...]:
-    """Names in the table for new columns of the file `place`. Raises CannotAddColumn where one has none of its own."""
+    """Names in the table for new columns of the file `place`. Raises FlowError where one has none of its own."""
     loader = flow.loader
     taken = {*loader.columns.values(), *loader.captures, *loader.file_columns, *flow.target.columns}
     found: list[Added] = []
     for source in sorted(sources):
         name = column_names.identifier(f"column_{source}" if source.isdigit() else source)
         if not re.fullmatch(IDENTIFIER, name):
-            raise CannotAddColumn(place, source, "no name of small letters, digits and _ follows from it")
+            raise cannot_add(place, source, "no name of small letters, digits and _ follows from it")
         if name in OWN_COLUMNS or name in taken:
-            raise CannotAddColumn(place, source, f"the flow has another column {name}")
+            raise cannot_add(place, source, f"the flow has another column {name}")
         taken.add(name)
         found.append(Added(source, name))
     return tuple(found)
@@ -133,7 +141,7 @@ def named(flow: FlowDefinition, place: str, sources: Collection[str]) -> tuple[A
 def add(connection: psycopg.Connection, flow: FlowDefinition, columns: Collection[Added], unit: str, run: str) -> None:
     """Add to the table what of `columns` no other worker has added, with their record, in one transaction.
 
-    `flow` is the flow as it is. It waits for units that are being written. Raises CannotAddColumn.
+    `flow` is the flow as it is. It waits for units that are being written. Raises FlowError.
     """
     retry(partial(_add, connection, flow, columns, unit, run), pg.LockNotAvailable, WAITS)
 
@@ -145,28 +153,24 @@ def _add(connection: psycopg.Connection, flow: FlowDefinition, columns: Collecti
         lock_table(connection, table, alone=True)
         if others := owners.other_flows(connection, flow):
             cause = f"flows {', '.join(others)} load into {table} too, and every flow of a table declares its columns"
-            raise CannotAddColumn(unit, next(iter(columns)).source, cause)
+            raise cannot_add(unit, next(iter(columns)).source, cause)
         before = {one.source: one.name for one in added(connection, flow.dataset)}
         for one in columns:
             if one.source in before:
                 continue
             if one.name in before.values():
-                raise CannotAddColumn(unit, one.source, f"the flow has another column {one.name}")
+                raise cannot_add(unit, one.source, f"the flow has another column {one.name}")
             connection.execute(
                 "INSERT INTO marketdata_flow_added_columns (dataset, source, name, unit, run_id)"
                 " VALUES (%s, %s, %s, %s, %s)",
                 [flow.dataset, one.source, one.name, unit, run],
             )
-            _alter(connection, table, one, unit)
-
-
-def _alter(connection: psycopg.Connection, table: str, column: Added, unit: str) -> None:
-    statement = sql.SQL("ALTER TABLE {} ADD COLUMN {} text").format(sql.Identifier(table), sql.Identifier(column.name))
-    try:
-        connection.execute(statement)
-    except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
-        cause = f"table {table} does not take it: {error.diag.message_primary or error}"
-        raise CannotAddColumn(unit, column.source, cause) from error
+            statement = "ALTER TABLE {} ADD COLUMN {} text"
+            try:
+                connection.execute(sql.SQL(statement).format(sql.Identifier(table), sql.Identifier(one.name)))
+            except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
+                cause = f"table {table} does not take it: {error.diag.message_primary or error}"
+                raise cannot_add(unit, one.source, cause) from error
 
 
 def of_run(connection: psycopg.Connection, flow: FlowDefinition, run: str) -> list[str]:

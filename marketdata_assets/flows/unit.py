@@ -13,7 +13,7 @@ import psycopg
 
 from marketdata_assets.flows import claims, new_columns
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.errors import CannotAddColumn, FlowError, MissingColumn
+from marketdata_assets.flows.errors import FlowError, MissingColumn
 from marketdata_assets.flows.prepare import Prepared, prepare
 from marketdata_assets.flows.table_writer import KeysClash, Statements, TableWriter, lock_table
 from marketdata_assets.flows.targets import unit_store
@@ -192,7 +192,7 @@ class _UnitLoad:
         try:
             prepared = prepare(self.opener, self.job.flow, self.unit, self.number)
         except MissingColumn as error:
-            raise CannotAddColumn(place, new[0].source, "the handlers do not keep it") from error
+            raise new_columns.cannot_add(place, new[0].source, "the handlers do not keep it") from error
         try:
             new_columns.add(self.connection, flow, new, place, base.run_id)
         except BaseException:
