@@ -12,10 +12,9 @@ import numpy as np
 import polars as pl
 
 from marketdata_assets.flows import casting, numbers
-from marketdata_assets.flows.cell_formats import Cell
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import FlowError, MissingColumn
-from marketdata_assets.flows.types import ColumnType
+from marketdata_assets.flows.types import Cell, ColumnType
 from marketdata_assets.loading.rejects import LINE, Rejects
 from marketdata_assets.stores.pgcopy import Bytes, Column, Fixed, Numeric, Text, numeric_bytes
 
@@ -38,7 +37,11 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
     """The target's columns, numerics as whole units of their last decimal; rows that fit and have a complete key."""
     target = flow.target
     if missing := [name for name in target.columns if name not in frame.columns]:
-        raise MissingColumn(flow.name, place, missing, [name for name in frame.columns if name != LINE])
+        given = ", ".join(name for name in frame.columns if name != LINE)
+        raise MissingColumn(
+            f"flow {flow.name}, {place}: the handlers give no column {', '.join(missing)}; they give {given}. Add it by"
+            " derive or call, or take it out of target.columns."
+        )
     schema = frame.schema
     texts = {n: Cell(type=k) for n, k in target.columns.items() if schema[n] == pl.String and k.kind != "text"}
     frame = frame.with_columns(rejects.lines(frame))

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from marketdata_assets.flows import column_names, inference
-from marketdata_assets.flows.cell_formats import TIMES, Cell
-from marketdata_assets.flows.definition import GLOBS, IDENTIFIER, OWN_COLUMNS
+from marketdata_assets.flows.definition import GLOBS, IDENTIFIER, OWN_COLUMNS, Loader
 from marketdata_assets.flows.file_columns import PACKED
 from marketdata_assets.flows.inference import Guess
 from marketdata_assets.flows.sample import Sample
 from marketdata_assets.flows.shape import PERIOD
-from marketdata_assets.flows.types import column_type
+from marketdata_assets.flows.types import TIMES, Cell, column_type
 
 SYMBOL_FILE = re.compile(r"[A-Za-z0-9]{1,12}([._-][A-Za-z0-9]{1,6})?")
 """A file named for what it is about, as in AAPL.csv, 600000.SH.csv and BTC-USDT.csv."""
@@ -54,15 +53,6 @@ ID_NAME = re.compile(r"(^|_)(id|no|seq|sequence|number)$")
 FINE_NAME = re.compile(r"(^|_)((trade|order|exec|deal)_?(id|no|seq)|seq|seq_no|sequence)$")
 """Names of what differs between rows of one time, such as trades."""
 KEY_COLUMNS = 4
-DEFAULTS = {
-    "format": "csv",
-    "encoding": "utf-8",
-    "delimiter": ",",
-    "skip_lines": 0,
-    "skip_footer": 0,
-    "header": True,
-    "rows": "",
-}
 
 
 @dataclass(frozen=True)
@@ -309,7 +299,7 @@ def _head(name: str, path: Path, unsure: list[str]) -> Iterator[str]:
 def _loader(
     name: str, sample: Sample, columns: list[Column], file_name: str | None, of_file: list[Column], path: Path
 ) -> Iterator[str]:
-    keys = {key: value for key, value in sample.keys.items() if value != DEFAULTS.get(key, "")}
+    keys = {key: value for key, value in sample.keys.items() if value != Loader.model_fields[key].default}
     yield ""
     yield "  loader:"
     yield f"    folder: {name}  # below MARKETDATA_FLOWS_DATA"

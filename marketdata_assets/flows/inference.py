@@ -7,15 +7,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import product
 from typing import Any
 
 import polars as pl
 
 from marketdata_assets.flows import casting, times
-from marketdata_assets.flows.cell_formats import Cell, Epoch
 from marketdata_assets.flows.numbers import plain
 from marketdata_assets.flows.times import DATE_FORMATS, OFFSET_FORMATS, TIME_FORMATS
-from marketdata_assets.flows.types import ColumnType, column_type
+from marketdata_assets.flows.types import Cell, ColumnType, Epoch, column_type
 from marketdata_assets.loading.rejects import LINE, Rejects
 
 MISSING = (
@@ -218,17 +218,20 @@ def of_schema(dtype: Any) -> Guess:
     if isinstance(dtype, pl.Decimal):
         return Guess(Cell(type=ColumnType("numeric", dtype.precision or 38, dtype.scale)))
     if isinstance(dtype, pl.Datetime):
-        truncate = dtype.time_unit == "ns"
-        kind = column_type("timestamptz" if dtype.time_zone else "timestamp")
-        unsure = "" if dtype.time_zone else NO_ZONE
-        cut = "digits below a microsecond are cut off" if truncate else ""
-        return Guess(Cell(type=kind, truncate=truncate), "; ".join(filter(None, (unsure, cut))))
+        return _instants("timestamptz" if dtype.time_zone else "timestamp", truncate=dtype.time_unit == "ns")
     names = {pl.Date: "date", pl.Boolean: "boolean", pl.Float64: "double", pl.Float32: "double"}
     if dtype in names:
         return Guess(Cell(type=column_type(names[dtype])))
     if dtype.is_integer():
         return Guess(Cell(type=column_type("numeric(20)" if dtype == pl.UInt64 else "bigint")))
     return Guess(Cell(type=column_type("text")))
+
+
+def _instants(kind: str, truncate: bool) -> Guess:
+    """Times in the usual forms."""
+    unsure = [NO_ZONE] if kind == "timestamp" else []
+    unsure += ["digits below a microsecond are cut off"] if truncate else []
+    return Guess(Cell(type=column_type(kind), truncate=truncate), "; ".join(unsure))
 
 
 def _fits(cell: Cell, values: Sequence[str]) -> bool:
@@ -271,13 +274,9 @@ def _time(name: str, values: Sequence[str]) -> Guess | None:
                 Cell(type=column_type(kind), excel_days=True), "taken for days since 1899-12-30, as Excel has them"
             )
     if all(map(_four_digits, values)) and not values[0].isdigit():
-        for kind, unsure in (("timestamp", NO_ZONE), ("timestamptz", "")):
-            for truncate in (False, True):
-                if _fits(Cell(type=column_type(kind), truncate=truncate), values):
-                    cut = "digits below a microsecond are cut off" if truncate else ""
-                    return Guess(
-                        Cell(type=column_type(kind), truncate=truncate), "; ".join(filter(None, (unsure, cut)))
-                    )
+        for kind, truncate in product(("timestamp", "timestamptz"), (False, True)):
+            if _fits((found := _instants(kind, truncate)).cell, values):
+                return found
     if not any(map(_like_a_time, values[:MANY])):
         return None
     for kind, forms, usual, unsure in (
@@ -285,8 +284,8 @@ def _time(name: str, values: Sequence[str]) -> Guess | None:
         ("timestamp", TIMES, (*TIME_FORMATS, *DATE_FORMATS, *DATES), NO_ZONE),
         ("timestamptz", INSTANTS, OFFSET_FORMATS, ""),
     ):
-        if found := _forms(kind, forms, usual, values):
-            return Guess(found[0], "; ".join(filter(None, (found[1], unsure))))
+        if forms_of := _forms(kind, forms, usual, values):
+            return Guess(forms_of[0], "; ".join(filter(None, (forms_of[1], unsure))))
     return None
 
 

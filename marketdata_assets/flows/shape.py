@@ -217,18 +217,12 @@ def _further(rows: Sequence[Row], names: list[str], seen: Counter[str], usual: l
     return Header(True, names, labels, lines, remarks)
 
 
-@dataclass(frozen=True)
-class NoRows:
-    """Rows of a sample, the keys of the loader that leave the other lines out, and remarks."""
-
-    rows: list[Row]
-    keys: dict[str, Any]
-    remarks: list[str]
-
-
-def without_totals(rows: Sequence[Row], behind: Sequence[Row], tail: Sequence[Row], lead: int) -> NoRows:
+def without_totals(
+    rows: Sequence[Row], behind: Sequence[Row], tail: Sequence[Row], lead: int
+) -> tuple[list[Row], dict[str, Any], list[str]]:
     """The rows without the first `lead` ones, which belong to the header, and without totals and footers.
 
+    With them come the keys of the loader that leave the other lines out, and remarks.
     `tail` are the last rows of a file that continues behind the sample, `behind` the lines at its end that are cut
     otherwise. What a line begins with is the better declaration, since a file may come without its footer.
     """
@@ -256,7 +250,7 @@ def without_totals(rows: Sequence[Row], behind: Sequence[Row], tail: Sequence[Ro
     kept = [row for row in body if not _has_total(row, totals)]
     if maybe := next((row for row in kept if any(cell and TOTAL.fullmatch(cell) for cell in row)), None):
         remarks.append(f"rows such as {_shown(maybe)} may be totals, and are loaded; write drop to leave them out")
-    return NoRows(kept if tail else kept[: len(kept) - len(footer) + len(behind)], keys, remarks)
+    return kept if tail else kept[: len(kept) - len(footer) + len(behind)], keys, remarks
 
 
 def _text(row: Row) -> str:
