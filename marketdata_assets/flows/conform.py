@@ -4,6 +4,7 @@ A value that does not fit its column rejects its row; NaN is NULL. Results of ha
 decimals; text that is not parsed yet is parsed, and loses none.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -117,7 +118,7 @@ def _fitted(column: pl.Series, kind: ColumnType) -> pl.Series:
         case "bigint" | "integer":
             return _integer(column, kind)
         case "text":
-            values = column.cast(pl.String)
+            values = _as_json(column) if dtype.is_nested() else column.cast(pl.String)
             zero = values.str.contains("\0", literal=True)
             return values.set(zero, None) if zero.any() else values
         case "text[]":
@@ -146,6 +147,15 @@ def _fitted(column: pl.Series, kind: ColumnType) -> pl.Series:
                 raise TypeError("it is no number")
             values = column.cast(pl.Float64)
             return values.set(values.is_nan(), None) if values.is_nan().any() else values
+
+
+def _as_json(column: pl.Series) -> pl.Series:
+    """Lists and structs as they are written in JSON."""
+    texts = [
+        None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+        for value in column.to_list()
+    ]
+    return pl.Series(column.name, texts, pl.String)
 
 
 def _within_years(times: pl.Series) -> pl.Series:

@@ -4,6 +4,7 @@ Two lanes give the same frame. The fast lane lets polars parse the block as it i
 irregularity; the careful lane takes that block line by line, and rejects what is no row.
 """
 
+import re
 from collections.abc import Collection, Generator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 SMALL_BYTES = 256 * 1024
 """A file of so many bytes is read sooner than a thread is started."""
+NOTHING = re.compile(r"(?!)")
+BLANK_LINE = " \t\r\n\ufeff"
 FEW_BYTES = 32 * 1024
 """A text of so many bytes is split sooner than polars' reader of CSV is started."""
 
@@ -47,8 +50,10 @@ def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> 
 
 def _names(text: Text, place: str, loader: Loader, rejects: Rejects) -> list[str]:
     """The names in the first line behind the skipped ones; without a header the numbers of its columns."""
-    no_row = dialect.no_row(loader)
-    while no_row and (next_line := text.peek().decode(text.encoding, "replace")) and no_row.search(next_line):
+    no_row = dialect.no_row(loader) or NOTHING
+    while (next_line := text.peek().decode(text.encoding, "replace")) and (
+        no_row.search(next_line) or not next_line.strip(BLANK_LINE)
+    ):
         if loader.header and not header.missing(header.numbered(cells(next_line, loader), loader), loader):
             break  # a second header within the file is dropped with its block
         text.line()

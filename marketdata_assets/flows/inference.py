@@ -86,7 +86,8 @@ TIMES = (
 INSTANTS = ("%Y%m%dT%H%M%S%#z", "%Y%m%dT%H%M%S%.f%#z", "%a, %d %b %Y %H:%M:%S %#z")
 MOST_FORMS, MANY = 4, 1000
 PERIODS = re.compile(
-    r"(19|20)\d\d[- ]?(Q[1-4]|H[12])|Q[1-4][- /]?(19|20)\d\d|[1-4]Q(19|20)?\d\d|[A-Z][a-z]{2}[a-z]*[- ](19|20)?\d\d"
+    r"(19|20)\d\d[- ]?(Q[1-4]|H[12]|W([0-4]\d|5[0-3]))|Q[1-4][- /]?(19|20)\d\d"
+    r"|[1-4]Q(19|20)?\d\d|[A-Z][a-z]{2}[a-z]*[- ](19|20)?\d\d"
     r"|(19|20)\d\d((-|/|年)(0?[1-9]|1[0-2])月?|年?(第?[一二三四1-4]季度?|[上下]半年)|(0[1-9]|1[0-2])?年?)"
 )
 """Quarters, months and years, which are no days."""
@@ -117,6 +118,7 @@ SPARE_DIGITS, FEWEST_DIGITS, FEWEST_DECIMALS, MOST_DECIMALS = 3, 16, 4, 10
 DIGITS_OF_DOUBLE, MOST_DIGITS = 15, 38
 DIGITS_OF_BIGINT = 18
 DOUBLE = "kept as double, so 15 digits are exact"
+POINT = 'a point is taken for the decimal point; if it separates thousands, write {thousands: ".", decimal: ","}'
 NO_ZONE = "times have no offset; if they are instants, write {type: timestamptz, zone: Asia/Shanghai}"
 
 
@@ -173,8 +175,11 @@ def missing(name: str, texts: Sequence[str | None]) -> list[str]:
     return sorted(found)
 
 
-def guess(name: str, texts: Sequence[str | None]) -> Guess:
-    """The type of the column `name` with these values; None, and the texts of `missing`, are NULL."""
+def guess(name: str, texts: Sequence[str | None], *, decimal_comma: bool = False) -> Guess:
+    """The type of the column `name` with these values; None, and the texts of `missing`, are NULL.
+
+    `decimal_comma` says that other numbers of the file have a comma for the decimal point.
+    """
     text = column_type("text")
     values = [text for text in texts if text]
     if all(re.match(r"=\".*\"$|'[^']+$", value) for value in values) and values:
@@ -196,7 +201,7 @@ def guess(name: str, texts: Sequence[str | None]) -> Guess:
     for found in (
         _boolean(name, values),
         _time(name, values),
-        None if zeros or NAMED.search(name) else _number(name, values),
+        None if zeros or NAMED.search(name) else _number(name, values, decimal_comma),
     ):
         if found:
             return found
@@ -306,8 +311,9 @@ def _forms(kind: str, forms: Sequence[str], usual: Sequence[str], values: Sequen
     taken = {form: _taken(kind, form, column) for form in able}
     fitting = [form for form in able if taken[form].all()]
     if fitting:
-        other = f"{' and '.join(fitting)} fit all values; the first is taken" if len(fitting) > 1 else ""
-        return Cell(type=column_type(kind), format=(fitting[0],)), other
+        best = min(fitting, key=lambda form: _days(kind, form, column))
+        other = f"{' and '.join(fitting)} fit all values; {best} is taken" if len(fitting) > 1 else ""
+        return Cell(type=column_type(kind), format=(best,)), other
     picked: list[str] = []
     left = column.is_not_null()
     while left.any() and able and len(picked) < MOST_FORMS:
@@ -329,10 +335,20 @@ def _forms(kind: str, forms: Sequence[str], usual: Sequence[str], values: Sequen
     ), f"written in {len(picked)} forms: {', '.join(picked)}{fits}"
 
 
+def _parsed(kind: str, form: str, column: pl.Series) -> pl.Series:
+    zone = "UTC" if kind == "timestamptz" else None
+    return times.parse(column, Cell(type=column_type(kind), format=(form,), zone=zone))
+
+
+def _days(kind: str, form: str, column: pl.Series) -> int:
+    """How many days lie between the values; of 01/02 and 01/03, one day is more usual than a month."""
+    days = _parsed(kind, form, column).cast(pl.Date).cast(pl.Int32)
+    return int(days.max()) - int(days.min())  # type: ignore[arg-type]  # of integers
+
+
 def _taken(kind: str, form: str, column: pl.Series) -> pl.Series:
     """Where a form takes a value, as a time of our centuries."""
-    zone = "UTC" if kind == "timestamptz" else None
-    found = times.parse(column, Cell(type=column_type(kind), format=(form,), zone=zone))
+    found = _parsed(kind, form, column)
     return found.dt.year().is_between(1600, 2200).fill_null(False)
 
 
@@ -342,7 +358,7 @@ def _like_a_time(text: str) -> bool:
     return re.search(r"\d.*[^\d.,].*\d", text) is not None and not looks_like_number(text)
 
 
-def _number(name: str, values: Sequence[str]) -> Guess | None:
+def _number(name: str, values: Sequence[str], decimal_comma: bool) -> Guess | None:
     whole = Cell(type=column_type("bigint"))
     if all(re.fullmatch(r"[+-]?\d{1,18}", text) for text in values):
         if PRICE.fullmatch(name.rpartition(" ")[2]) and max(map(len, values)) <= FEWEST_DIGITS - FEWEST_DECIMALS:
@@ -359,7 +375,8 @@ def _number(name: str, values: Sequence[str]) -> Guess | None:
     own: dict[str, Any] = {"currency": marks.pop()} if len(marks) == 1 else {}
     own |= {"parentheses": True} if any(text.startswith("(") for text in values) else {}
     groups = GROUPED if own else ({}, *GROUPED)  # who writes signs of money separates thousands as well
-    for option in ({**group, **ending} for group in groups for ending in endings):
+    ordered = sorted(groups, key=lambda group: decimal_comma and group.get("decimal") != ",")
+    for option in ({**group, **ending} for group in ordered for ending in endings):
         cell = _numeric(values, {**option, **own})
         if cell and _fits(cell, values):
             return Guess(cell, _unsure_marks(option, values) or (DOUBLE if cell.type.kind == "double" else ""))
@@ -370,7 +387,7 @@ def _unsure_marks(option: dict[str, Any], values: Sequence[str]) -> str:
     if option == {"decimal": ","}:
         return "a comma is taken for the decimal point"
     if not option and any("." in text for text in values) and all(re.fullmatch(GROUPS, text) for text in values):
-        return 'a point is taken for the decimal point; if it separates thousands, write {thousands: ".", decimal: ","}'
+        return POINT
     return ""
 
 

@@ -486,7 +486,7 @@ POINTS = 'a point is taken for the decimal point; if it separates thousands, wri
         ("x", ["true", "false"], "boolean", ""),
         ("x", ["20240102", "20240103"], "date", ""),
         ("x", ["20240102", "20249999"], "bigint", ""),
-        ("x", ["01/02/2024"], "date", "%d/%m/%Y and %m/%d/%Y fit all values; the first is taken"),
+        ("x", ["01/02/2024"], "date", "%d/%m/%Y and %m/%d/%Y fit all values; %d/%m/%Y is taken"),
         ("x", ["13/02/2024"], "date", ""),
         ("x", ["2024-01-02T03:04:05+08:00"], "timestamptz", ""),
         ("x", ["", None], "text", "no value in the sample"),
@@ -690,3 +690,80 @@ def test_a_page_with_a_table_is_read_as_one(tmp_path: Path) -> None:
     lines = "".join("<tr><td>" + line.replace(",", "<td>") for line in TABLE.split())
     flow, _, path = made(tmp_path, "data1.html", f"<html><table>{lines}</table></html>")
     assert (flow.loader.glob, try_file(flow, path).rows.height) == (["**/*.html"], 2)
+
+
+SAMPLES: dict[str, tuple[str, str, list[tuple[object, ...]]]] = {
+    "weeks": ("2024-W01.csv", "symbol,close\nA,1.5\n", [("2024-W01", "A", Decimal("1.5"))]),
+    "thousands of a file with decimal commas": (
+        "a.csv",
+        "code;day;px;shares\nA;03.01.2024;1.234,56;1.000\nA;04.01.2024;9,50;2.500\n",
+        [
+            ("A", dt.date(2024, 1, 3), Decimal("1234.56"), Decimal(1000)),
+            ("A", dt.date(2024, 1, 4), Decimal("9.5"), Decimal(2500)),
+        ],
+    ),
+    "days that follow one another": (
+        "a.csv",
+        "code,day,px\nA,01/02/2024,1.5\nA,01/03/2024,2.5\nA,01/04/2024,2.5\n",
+        [("A", dt.date(2024, 1, day), Decimal(px)) for day, px in ((2, "1.5"), (3, "2.5"), (4, "2.5"))],
+    ),
+    "blank lines between comments and header": (
+        "a.csv",
+        "# source: x\n\n \ncode,day,px\n\nA,2024-01-02,1.5\n# more\nB,2024-01-02,2.5\n\n",
+        [(code, dt.date(2024, 1, 2), Decimal(px)) for code, px in (("A", "1.5"), ("B", "2.5"))],
+    ),
+    "blank lines before the header": (
+        "a.csv",
+        "\n\ncode,day,px\nA,2024-01-02,1.5\n",
+        [("A", dt.date(2024, 1, 2), Decimal("1.5"))],
+    ),
+    "cells between single blanks": (
+        "a.txt",
+        "code day px\n000001 2024-01-02 1.5\n000002 2024-01-02 2.5\n",
+        [(code, dt.date(2024, 1, 2), Decimal(px)) for code, px in (("000001", "1.5"), ("000002", "2.5"))],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_file_is_read_as_a_person_reads_it(name: str, tmp_path: Path) -> None:
+    file, text, expected = SAMPLES[name]
+    flow, _, path = made(tmp_path, file, text)
+    tried = try_file(flow, path)
+    assert [tuple(float(one) if isinstance(one, Decimal) else one for one in row) for row in tried.rows.rows()] == [
+        tuple(float(one) if isinstance(one, Decimal) else one for one in row) for row in expected
+    ]
+
+
+def test_lines_with_blanks_are_cut_at_delimiters_where_there_are_any(tmp_path: Path) -> None:
+    flow, *_ = made(tmp_path, "a.csv", "code,day,px\nA,2024-01-02 09:30:00,1.5\nB,2024-01-02 09:31:00,2.5\n")
+    assert flow.loader.delimiter == ","
+    flow, *_ = made(tmp_path, "b.csv", "remark\nbought 100 shares\nsold 200 shares\n")
+    assert flow.loader.delimiter == ","
+
+
+@pytest.mark.parametrize("names", ["000001.SZ,600000.SH", "2019,2020", "sh600000,sz000001"])
+def test_columns_that_are_codes_or_periods_are_said_with_the_handler(names: str, tmp_path: Path) -> None:
+    _, one, _ = made(tmp_path, "a.csv", f"day,{names}\n2024-01-02,1.5,2.5\n2024-01-03,1.6,2.6\n")
+    assert any("unpivot" in remark for remark in one.unsure)
+
+
+def test_nested_columns_of_parquet_are_json(tmp_path: Path, dsn: str) -> None:
+    frame = pl.DataFrame(
+        {
+            "code": ["A", "B"],
+            "day": [dt.date(2024, 1, 2)] * 2,
+            "levels": [[1.5, None], None],
+            "who": [{"name": "\u6d66", "at": dt.date(2024, 1, 2)}, None],
+        }
+    )
+    path = tmp_path / "prices" / "a.parquet"
+    path.parent.mkdir(exist_ok=True)
+    frame.write_parquet(path)
+    flow = parse(draft("prices", sample.read(path), path).text, name="prices")
+    report = run(flow, dsn, tmp_path)
+    assert not report.failed, report.failed
+    assert rows(dsn, "SELECT levels, who FROM prices ORDER BY code") == [
+        ("[1.5,null]", '{"name":"\u6d66","at":"2024-01-02"}'),
+        (None, None),
+    ]
