@@ -21,8 +21,9 @@ from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding, sample_evenl
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import coverage as minutes
 from marketdata_assets.ticks import registry
-from marketdata_assets.ticks.factor_reconcile import PENDING, Inputs, Sessions, bars_digest, months_of
+from marketdata_assets.ticks.factor_reconcile import PENDING, Inputs
 from marketdata_assets.ticks.factor_sql import NAME, differences, off_limits, recomputed, window
+from marketdata_assets.ticks.factors import stored_digests
 from marketdata_assets.ticks.records import FLAGS
 from marketdata_assets.ticks.reports import Unit, by_month
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA, statement
@@ -159,16 +160,9 @@ def factors_recomputed(question: Question) -> Finding:
     for month, symbols in question.months:
         known = {load.source: load for load in ledger.entries(question.client, FACTORS.name, [month], symbols)}
         sample = sample_evenly(sorted(known), RECOMPUTED_SYMBOLS)
-        both = ledger.entries(question.client, TICK_DATA.name, months_of(month), sample)
-        bars = {(load.source, load.unit): load for load in both}
-        judged, sessions = [], Sessions.of(month, question.reference.calendar.trading_days)
-        closed = last_closed(dt.datetime.now(dt.UTC))
-        limits = stored.limit_digests(question.client, months_of(month), closed, sample)
-        for symbol in sample:
-            known_limits = (limits.get((symbol, one), "") for one in months_of(month))
-            digest = bars_digest((bars.get((symbol, one)) for one in months_of(month)), sessions, known_limits)
-            if Inputs.of(known[symbol]).bars == digest != PENDING:
-                judged.append(symbol)
+        units, closed = [Unit(symbol, month) for symbol in sample], last_closed(dt.datetime.now(dt.UTC))
+        fresh = stored_digests(question.client, units, closed, question.reference.calendar.trading_days)
+        judged = [symbol for (symbol, _), text in fresh.items() if Inputs.of(known[symbol]).bars == text != PENDING]
         left_out += len(sample) - len(judged)
         checked += len(judged)
         found = _compared(question, month, judged)

@@ -22,7 +22,7 @@ from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import states_of
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import file_ledger, registry
-from marketdata_assets.ticks.factor_reconcile import Inputs, Sessions, digest_of, months_of
+from marketdata_assets.ticks.factor_reconcile import Inputs, digests, months_of
 from marketdata_assets.ticks.finality import Moment, due_again, incomplete, provisional
 from marketdata_assets.ticks.providers_file import TABLES, Table
 from marketdata_assets.ticks.reports import Unit
@@ -218,22 +218,16 @@ def _older(
     factors: pl.DataFrame, bars: pl.DataFrame, moment: Moment, limits: Mapping[tuple[str, str], str]
 ) -> pl.DataFrame:
     """For each symbol-month of factors, whether what they were computed from is another now, or a provider is due."""
-    loaded = {
-        (symbol, month): (content, slices)
-        for symbol, month, content, slices in bars.select(*_KEYS, "content_hash", "slices").iter_rows()
-    }
-    before, until, sessions = {}, {}, {}
+    until = {}
     for month in factors["month"].unique():
-        before[month], sessions[month] = months_of(month), Sessions.of(month, moment.trading_days)
         days = moment.trading_days(Days.month(month))
         until[month] = max((str(day) for day in days if day <= moment.closed), default="")
+    units = [Unit(*unit) for unit in factors.select(_KEYS).iter_rows()]
+    fresh = digests(units, bars.rename({"symbol": "source", "month": "unit"}), limits, moment.trading_days)
     late = []
-    for symbol, month, text in factors.select(*_KEYS, "attempted_hash").iter_rows():
+    for (_, month), digest, text in zip(units, fresh.values(), factors["attempted_hash"], strict=True):
         inputs = Inputs.parse(text or "")
-        contents = (loaded.get((symbol, name)) for name in before[month])
-        known_limits = (limits.get((symbol, name), "") for name in before[month])
-        same = inputs.bars == digest_of(contents, sessions[month], known_limits)
-        late.append(not same or bool(inputs.missing(inputs.answered, until[month], moment)))
+        late.append(inputs.bars != digest or bool(inputs.missing(inputs.answered, until[month], moment)))
     return factors.select(_KEYS).with_columns(late=pl.Series(late, dtype=pl.Boolean))
 
 
