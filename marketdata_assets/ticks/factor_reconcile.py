@@ -16,7 +16,7 @@ from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.clickhouse_ledger import Load, SliceState
 from marketdata_assets.ticks.factor_sql import DEFINITIONS, window
-from marketdata_assets.ticks.finality import Finality, Moment, provisional
+from marketdata_assets.ticks.finality import Finality, Moment
 from marketdata_assets.ticks.provider_factors import ProviderFactors
 from marketdata_assets.ticks.reconcile import Decision, ledger_entry, without_rows
 from marketdata_assets.ticks.reports import Unit, UnitReport
@@ -213,7 +213,6 @@ def _decision(
     recorded = error or (load.error if load and owed else None)
     content = digest(rows)
     unit, days = Unit(symbol, run.month), Days.month(run.month)
-    origin = ",".join(rows["provider"].unique().sort())
     states = _states(run, inputs, rows)
     entry = ledger_entry(
         FACTORS,
@@ -230,19 +229,16 @@ def _decision(
         outcome="failed" if recorded else "ok" if rows.height else "empty",
         attempted_hash=msgspec.json.encode(inputs).decode(),
         error=recorded,
-        origin=origin,
+        origin=",".join(rows["provider"].unique().sort()),
     )
     same = load is not None and load.content_hash == content
     changed = not same and (rows.height > 0 or (load is not None and (load.rows > 0 or load.pending)))
     report = UnitReport(
         *unit,
         "failed" if error else "ok" if rows.height else without_rows(states),
-        rows.height,
-        provider=origin or None,
         note=_note(task, inputs, owed, provided, "" if error else why),
         error=error,
         changed=changed,
-        provisional=provisional(states),
     )
     return Decision(report, UnitWrite(*unit, days, rows if changed else None, entry))
 

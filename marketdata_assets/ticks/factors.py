@@ -35,7 +35,7 @@ from marketdata_assets.ticks.fallback import Provider, in_order
 from marketdata_assets.ticks.finality import Finality, Moment, Suspended, stored_suspensions
 from marketdata_assets.ticks.load_run import Ended, LoadOptions, LoadRun
 from marketdata_assets.ticks.provider_factors import Actions, Daily, ProviderFactors
-from marketdata_assets.ticks.reconcile import report_before
+from marketdata_assets.ticks.reconcile import of_entry, report_before
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport, by_month
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA, statement
@@ -185,12 +185,10 @@ class _Computation:
         month_run = MonthRun(month, sessions, covered, self.finality, accept_empty, run_id, started, finished)
         decisions = decide(month_run, tasks, fresh, existing, [factors.within(days, symbols) for factors in provided])
         writes = [decision.write for decision in decisions if decision.write]
-        table_writer.write(client, FACTORS, month, writes, turns=self.run.options.turns)
+        loads |= table_writer.write(client, FACTORS, month, writes, turns=self.run.options.turns)
         lost = self._superseded(month, [write for write in writes if write.frame is not None])
-        return [
-            replace(one.report, outcome="failed", error=SUPERSEDED) if one.report.symbol in lost else one.report
-            for one in decisions
-        ]
+        reports = [of_entry(one.report, loads.get(one.report.symbol)) for one in decisions]
+        return [replace(one, outcome="failed", error=SUPERSEDED) if one.symbol in lost else one for one in reports]
 
     def _superseded(self, month: str, writes: Sequence[UnitWrite]) -> set[str]:
         """Symbols that another run wrote after we had read: its rows of a provider may be lost."""

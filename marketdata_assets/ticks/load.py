@@ -35,7 +35,7 @@ from marketdata_assets.ticks.finality import Finality, Moment, Suspended, stored
 from marketdata_assets.ticks.load_run import Batches, Ended, Limits, LoadOptions, LoadRun, failure_of
 from marketdata_assets.ticks.plan import Due, Loaded, NotDue
 from marketdata_assets.ticks.provider_client import HttpProvider
-from marketdata_assets.ticks.reconcile import Decision, FetchResult, Reconciler, report_before
+from marketdata_assets.ticks.reconcile import Decision, FetchResult, Reconciler, of_entry, report_before
 from marketdata_assets.ticks.records import Delivery
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, Table
@@ -306,7 +306,7 @@ class _Load:
             for result in results
         ]
         options = self.run.options
-        rejected = table_writer.write(
+        loads |= table_writer.write(
             self.run.client,
             self.table,
             month,
@@ -316,8 +316,8 @@ class _Load:
         )
         self._record_compared(results, decisions)
         return [
-            _with_flaw(replace(report, rejected=rejected.get(report.symbol, report.rejected)), result)
-            for result, report in zip(results, (decision.report for decision in decisions), strict=True)
+            _with_flaw(of_entry(decision.report, loads.get(result.unit.symbol)), result)
+            for result, decision in zip(results, decisions, strict=True)
         ]
 
     def _record_compared(self, results: Sequence[FetchResult], decisions: Sequence[Decision]) -> None:

@@ -72,7 +72,7 @@ class FetchResult:
 
 @dataclass(frozen=True)
 class Decision:
-    """What to write, and what to report once it is written; nothing is recorded of an attempt without a write."""
+    """What to write, and what to report once it is written, see `of_entry`; without a write no attempt is recorded."""
 
     report: UnitReport
     write: UnitWrite | None
@@ -84,13 +84,18 @@ def report_before(unit: Unit, load: Load | None, outcome: Outcome | None = None)
     """The report of a unit whose rows were not touched, from its ledger entry."""
     if load is None:
         return UnitReport(*unit, outcome or "provisional")
-    known: Outcome = "ok" if load.rows else without_rows(load.states)
-    return UnitReport(
-        *unit,
-        outcome or known,
-        load.rows,
-        load.rejected,
-        load.origin or None,
+    return of_entry(UnitReport(*unit, outcome or ("ok" if load.rows else without_rows(load.states))), load)
+
+
+def of_entry(report: UnitReport, load: Load | None) -> UnitReport:
+    """A report with the facts of the whole unit, as its ledger entry has them; zeros without one."""
+    if load is None:
+        return report
+    return replace(
+        report,
+        rows=load.rows,
+        rejected=load.rejected,
+        provider=load.origin or None,
         provisional=provisional(load.states),
         incomplete=incomplete(load.states),
     )
@@ -169,7 +174,7 @@ class _Unit:
         entry = self._entry(
             "failed", error=cause, attempted_hash=attempted, **_rejects(rejected, self.result.replaces.first)
         )
-        return self._decision(replace(self._before("failed"), error=cause, transient=transient), None, entry)
+        return self._decision("failed", None, entry, error=cause, transient=transient)
 
     def unsupported(self, note: str) -> Decision:
         """No provider reaches these days. Order books are optional, so existing ones stay a success."""
@@ -187,7 +192,7 @@ class _Unit:
         outcome: Literal["ok", "empty"] = "ok" if load is not None and load.rows else "empty"
         content = load.content_hash if load else self._content(0)
         entry = self._entry(outcome, content_hash=content, slices=slices)
-        return self._decision(replace(self._before(outcome), note=reason), None, entry)
+        return self._decision(outcome, None, entry, note=reason)
 
     def empty(self, provider: str, why: str) -> Decision:
         """No provider has a row in these days."""
@@ -200,7 +205,7 @@ class _Unit:
         entry = self._entry(
             "ok", content_hash=self.load.content_hash if self.load else None, slices=self._slices, states=states
         )
-        return self._decision(self._with_days(replace(self._before("ok"), note=why), states), None, entry)
+        return self._decision("ok", None, entry, note=why)
 
     def _emptied(self, why: str) -> Decision:
         """The days have no rows any more."""
@@ -209,17 +214,14 @@ class _Unit:
         entry = self._entry("ok" if kept else "empty", content_hash=self._content(0), **fields)
         rewrite = bool(self.existing.rows) or self._pending
         frame = self.reconciler.table.columns.to_frame() if rewrite else None
-        report = replace(self._before("ok" if kept else "empty"), rows=kept, note=why, changed=bool(self.existing.rows))
-        report = self._with_days(report, states)
-        if not kept:
-            report = replace(report, outcome=without_rows(states))
-        return self._decision(report, frame, entry)
+        outcome = "ok" if kept else without_rows(states)
+        return self._decision(outcome, frame, entry, note=why, changed=bool(self.existing.rows))
 
     def without_file(self, why: str) -> Decision:
         """Only dropped files were tried and none has a row in these days; one may be dropped later."""
         if not self.existing.rows:
             outcome: Outcome = "ok" if self.load and self.load.rows else "unsupported"
-            return Decision(replace(self._before(outcome), note=why), None)
+            return Decision(UnitReport(*self.result.unit, outcome, note=why), None)
         return self.empty(FILES, why) if self.reconciler.replace_missing_files else self._noted("ok", why)
 
     def delivered(self, delivery: Delivery, why: str) -> Decision:
@@ -281,7 +283,7 @@ class _Unit:
 
     def _replaced(self, frame: pl.DataFrame, delivery: Delivery, states: Sequence[SliceState], why: str) -> Decision:
         """`frame` takes the place of the rows of the days, unless they are the same."""
-        kept, load = self.existing.kept, self.load
+        load = self.load
         new, outcome = self._digest(frame), self._outcome(frame)
         entry = self._entry(
             outcome,
@@ -301,20 +303,10 @@ class _Unit:
             same = load is not None and load.outcome == outcome and load.attempted_hash == entry.attempted_hash
         unchanged = same and not self._pending
         note = "; ".join(filter(None, ("unchanged" if unchanged else "", why)))
-        rejected = len(delivery.rejected) + (load.rejected if load and kept else 0)
-        report = UnitReport(
-            *self.result.unit,
-            outcome,
-            kept + frame.height,
-            rejected,
-            entry.origin,
-            note,
-            changed=not unchanged,
-            skipped=delivery.skipped,
-        )
         if unchanged and load is not None:
             entry = replace(entry, content_hash=load.content_hash)
-        return self._decision(self._with_days(report, states), None if unchanged else frame, entry)
+        facts: dict[str, Any] = {"note": note, "changed": not unchanged, "skipped": delivery.skipped}
+        return self._decision(outcome, None if unchanged else frame, entry, **facts)
 
     def _outcome(self, frame: pl.DataFrame) -> Literal["ok", "unsupported"]:
         """`unsupported` once the last file is forgotten: nothing proves that there are no rows."""
@@ -435,13 +427,6 @@ class _Unit:
         """Whether the answer is a dropped file: it does not change unless another one is dropped."""
         return self.result.answer is not None and self.result.answer.provider == FILES
 
-    def _with_days(self, report: UnitReport, states: Sequence[SliceState]) -> UnitReport:
-        """The report with the days of the month that are not final after the answer."""
-        said = {*self._slices, *(state.slice for state in states)}
-        others = [state for state in self.load.states if state.slice not in said] if self.load else []
-        every = [*others, *states]
-        return replace(report, provisional=provisional(every), incomplete=incomplete(every))
-
     def _origin(self, frame: pl.DataFrame) -> str:
         rank = self.reconciler.rank
         names = set(frame["provider"].unique()) or {self.load.origin if self.load else ""}
@@ -466,7 +451,7 @@ class _Unit:
             content_hash=load.content_hash if load else None,
             attempted_hash=load.attempted_hash if load and self.reconciler.table is ORDER_BOOK else None,
         )
-        return self._decision(replace(self._before(reported), note=note), None, entry)
+        return self._decision(reported, None, entry, note=note)
 
     @property
     def _pending(self) -> bool:
@@ -476,9 +461,6 @@ class _Unit:
     def _slices(self) -> list[str]:
         return [day.isoformat() for day in self.result.replaces]
 
-    def _before(self, outcome: Outcome) -> UnitReport:
-        return report_before(self.result.unit, self.load, outcome)
-
     def _entry(self, outcome: Recorded, **fields: Any) -> Load:
         fields.setdefault("origin", self.load.origin if self.load else "")
         started, run_id = self.result.started, self.reconciler.run_id
@@ -486,9 +468,11 @@ class _Unit:
             self.reconciler.table, self.result.unit, run_id, started, self.finished, outcome=outcome, **fields
         )
 
-    def _decision(self, report: UnitReport, frame: pl.DataFrame | None, entry: Load) -> Decision:
+    def _decision(self, outcome: Outcome, frame: pl.DataFrame | None, entry: Load, **facts: Any) -> Decision:
         unit = self.result.unit
-        return Decision(report, UnitWrite(unit.symbol, unit.month, self.result.replaces, frame, entry))
+        return Decision(
+            UnitReport(*unit, outcome, **facts), UnitWrite(unit.symbol, unit.month, self.result.replaces, frame, entry)
+        )
 
 
 def _day(name: str) -> pl.Expr:

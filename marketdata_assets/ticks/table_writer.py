@@ -73,8 +73,9 @@ def write(
     turns: Path | None = None,
     retries: WriteRetries = WriteRetries(),
     sleep: Callable[[float], None] = time.sleep,
-) -> dict[str, int]:
-    """Replace the rows of all `writes` with one publish, and write the ledger; returns the rejected rows by symbol.
+) -> dict[str, Load]:
+    """Replace the rows of all `writes` with one publish, and write the ledger; returns what this has of the rows, by
+    symbol.
 
     Idempotent and atomic. Raises Superseded or StoreAway when the retries are used up, ValueError for a frame that does
     not belong to its symbol and days.
@@ -104,8 +105,8 @@ def write(
 
 def _write(
     client: Client, table: Table, month: str, writes: Sequence[UnitWrite], turns: Path | None, courtesy_s: float
-) -> dict[str, int]:
-    rejected: dict[str, int] = {}
+) -> dict[str, Load]:
+    found: dict[str, Load] = {}
     written = sorted((write for write in writes if write.frame is not None), key=lambda write: write.symbol)
     noted = [write for write in writes if write.frame is None]
     if written:
@@ -123,10 +124,10 @@ def _write(
             ledger.record_pending(client, pending, version)
             stage.publish()
             ledger.record(client, loads, version + ledger.STEP)
-            rejected |= {load.source: load.rejected for load in loads}
+            found |= {load.source: load for load in loads}
     if noted:
-        rejected |= _note(client, table, month, noted)
-    return rejected
+        found |= _note(client, table, month, noted)
+    return found
 
 
 def _replace(stage: Stage, table: Table, writes: Sequence[UnitWrite]) -> tuple[int, dict[str, int]]:
@@ -194,7 +195,7 @@ def _kept_rejects(write: UnitWrite, before: Load | None) -> list[Reject]:
     return [row for row in before.rejects if row.slice and row.slice not in mine and row not in new] if before else []
 
 
-def _note(client: Client, table: Table, month: str, writes: Sequence[UnitWrite]) -> dict[str, int]:
+def _note(client: Client, table: Table, month: str, writes: Sequence[UnitWrite]) -> dict[str, Load]:
     recorded = _recorded(client, table, month, writes)
     attempts, unwritten = [], []
     for write in writes:
@@ -209,8 +210,7 @@ def _note(client: Client, table: Table, month: str, writes: Sequence[UnitWrite])
         ledger.record_attempts(client, attempts)
     if unwritten:
         ledger.record_unwritten(client, unwritten)
-    rejected = {source: load.rejected for source, load in recorded.items()}
-    return rejected | {load.source: load.rejected for load in unwritten}
+    return recorded | {load.source: load for load in unwritten}
 
 
 def _extended(write: UnitWrite, before: Load | None) -> Load:

@@ -476,14 +476,14 @@ def test_who_is_overtaken_says_so(client: Client, compute_all: Computer, monkeyp
     stand(client, months(d20260227=flat(12.0)))
     original, calls = table_writer.write, []
 
-    def slow(*arguments: Any, **options: Any) -> None:
+    def slow(*arguments: Any, **options: Any) -> Any:
         if not calls:
             calls.append(1)
             stand(client, months(d20260227=flat(13.0)))
             with ThreadPoolExecutor(1) as other:
                 assert other.submit(compute_all, [UNITS[0]]).result().units[0].outcome == "ok"
             stand(client, months(d20260227=flat(12.0)))
-        original(*arguments, **options)
+        return original(*arguments, **options)
 
     monkeypatch.setattr(table_writer, "write", slow)
     [unit] = compute_all([UNITS[0]]).units
