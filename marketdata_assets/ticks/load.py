@@ -163,11 +163,10 @@ class _Load:
     def _record_files(self) -> int:
         if self._files is None or self.run.store_error is not None:
             return 0
-        run, now = self.run, self.run.moment()
+        run, folder = self.run, file_ledger.folder_of(self._files, self.table)
         errors = {unit.unit: unit.error or "" for unit in run.report(self.providers).failed}
-        folder = file_ledger.folder_of(self._files, self.table)
-        undated = file_ledger.record_files(run.client, self._files, self.table, run.run_id, run.now, now)
-        file_ledger.settle(run.client, self._files, self.table, folder.read(), errors, last_closed(run.now))
+        read, closed = folder.read(), last_closed(run.now)
+        undated = file_ledger.settle(run.client, self._files, self.table, read, errors, closed, run.run_id)
         self._unreadable = tuple(dict.fromkeys((*self._unreadable, *folder.broken().values())))
         return undated
 
