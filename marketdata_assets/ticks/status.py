@@ -135,14 +135,10 @@ def _states(
         both = both.join(_of_files(changed.get(table, ()), months), on=_KEYS, how="full", coalesce=True).with_columns(
             pl.col("registered", "changed").fill_null(False), pl.col("rows").fill_null(0)
         )
-        both = both.join(_open_days(both), on="slice_states", how="left").with_columns(
-            pl.col("provisional", "incomplete").fill_null(0)
-        )
-        if table == "tick_data":
-            both = both.join(_uncovered(both, moment), on=_SPANS, how="left")
-        elif table == "factors":
-            both = both.join(behind_bars, on=_KEYS, how="left")
-        else:
+        both = both.join(_days(both, moment), on=_SPANS, how="left", nulls_equal=True)
+        if table == "factors":
+            both = both.drop("late").join(behind_bars, on=_KEYS, how="left")
+        elif table == "order_book":
             both = both.with_columns(late=pl.lit(False))
         both = both.filter(~pl.col("symbol").is_in(removed))
         states_by_table[table] = both.select(*_KEYS, "registered", "rows", "provisional", "incomplete", state=_state())
@@ -191,27 +187,22 @@ def _of_files(units: Collection[Unit], months: Sequence[str]) -> pl.DataFrame:
     return pl.DataFrame(rows, {"symbol": pl.String, "month": pl.String, "changed": pl.Boolean}, orient="row")
 
 
-def _open_days(units: pl.DataFrame) -> pl.DataFrame:
-    """For each text of states that occurs, how many days are provisional, and how many incomplete."""
-    texts = units["slice_states"].drop_nulls().unique()
-    days = [(text, provisional(states), incomplete(states)) for text in texts for states in [states_of(text)]]
-    return pl.DataFrame(days, ["slice_states", "provisional", "incomplete"], orient="row").cast(
-        {"slice_states": pl.String, "provisional": pl.Int64, "incomplete": pl.Int64}
-    )
-
-
-def _uncovered(units: pl.DataFrame, moment: Moment) -> pl.DataFrame:
-    """For each span with its covered days and their states that occurs, whether a day of it is due."""
-    distinct = units.select(_SPANS).unique().drop_nulls()
+def _days(units: pl.DataFrame, moment: Moment) -> pl.DataFrame:
+    """For each span with its covered days and their states that occurs: how many are provisional, how many incomplete,
+    and whether a day of it is due."""
+    distinct = units.select(_SPANS).unique()
     sessions: dict[tuple[dt.date, dt.date], frozenset[str]] = {}
-    late = []
+    days = []
     for _, first, last, slices, text in distinct.iter_rows():
-        if (first, last) not in sessions:
-            sessions[first, last] = frozenset(str(day) for day in moment.trading_days(Days(first, last)))
-        states = states_of(text)
-        covered = {*slices.split(","), *(state.slice for state in states)}
-        late.append(not sessions[first, last] <= covered or any(due_again(state, moment) for state in states))
-    return distinct.with_columns(late=pl.Series(late, dtype=pl.Boolean))
+        states, late = states_of(text or ""), False
+        if first is not None and slices is not None:
+            if (first, last) not in sessions:
+                sessions[first, last] = frozenset(str(day) for day in moment.trading_days(Days(first, last)))
+            covered = {*slices.split(","), *(state.slice for state in states)}
+            late = not sessions[first, last] <= covered or any(due_again(state, moment) for state in states)
+        days.append((provisional(states), incomplete(states), late))
+    types = {"provisional": pl.Int64, "incomplete": pl.Int64, "late": pl.Boolean}
+    return distinct.hstack(pl.DataFrame(days, types, orient="row"))
 
 
 def _older(

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from marketdata_assets.backoff import delay
+from marketdata_assets.backoff import delay, delays
 from marketdata_assets.logs import get_logger
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -59,9 +59,10 @@ class WriteRetries:
     courtesy_s: float = COURTESY_SECONDS
     """How long to wait for another machine's unfinished write of the month."""
 
-    def pause(self, away: int) -> float:
-        """Seconds to wait after so many failures in a row."""
-        return delay(away, self.first_pause_s, self.longest_pause_s, None)
+    @property
+    def waits(self) -> tuple[float, ...]:
+        """Seconds to wait after each failure of an unavailable server but the last."""
+        return delays(self.first_pause_s, self.longest_pause_s, self.away - 1)
 
 
 def write(
@@ -98,7 +99,7 @@ def write(
             away += 1
             if away >= retries.away:
                 raise
-            pause = retries.pause(away)
+            pause = retries.waits[away - 1]
             log.warning("write_retry", table=table.name, month=month, attempt=away, wait_s=pause, error=error)
             sleep(pause)
 

@@ -354,12 +354,3 @@ def test_a_correction_of_the_next_day_replaces_the_day(run: Load, published: Pub
     report = one(run(at(TUESDAY, *EVENING)))
     assert (report.rows, landed(client)["close"].max()) == (7 * DAY, before + 1.0)
     assert states(client) == {str(TUESDAY): "provisional"}
-
-
-def test_a_unit_of_an_earlier_version_is_final(run: Load, client: Client, server: PublishingServer) -> None:
-    run(at(MONDAY, *EVENING))
-    client.command("ALTER TABLE marketdata_ledger_rows UPDATE slice_states = '' WHERE 1 SETTINGS mutations_sync = 1")
-    before = server.sent
-    report = one(run(at(TUESDAY, *EVENING)))
-    assert (server.sent - before, report.provisional) == (1, 1)
-    assert "'start_date': '2025-06-10" in server.lines[-1]

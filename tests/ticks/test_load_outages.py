@@ -18,8 +18,8 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.circuit_breaker import OUTAGE_AFTER, CircuitBreaker
 from marketdata_assets.ticks.errors import NoPermission, ProviderUnavailable
 from marketdata_assets.ticks.files import Files
+from marketdata_assets.ticks.provider_client import RateLimiter
 from marketdata_assets.ticks.providers_file import FilesProvider, Network, RateLimits
-from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.records import Delivery
 from marketdata_demo.servers.tushare import DENIED, TOKEN
 
