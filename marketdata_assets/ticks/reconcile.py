@@ -18,7 +18,7 @@ from marketdata_assets.ticks.errors import UnknownSymbol
 from marketdata_assets.ticks.existing import MODULUS, ExistingRows, digest_of_books, digests
 from marketdata_assets.ticks.fallback import Answer
 from marketdata_assets.ticks.files import NAME as FILES
-from marketdata_assets.ticks.finality import DayAnswer, Finality, incomplete, provisional
+from marketdata_assets.ticks.finality import Finality, incomplete, provisional
 from marketdata_assets.ticks.plan import Due, Loaded
 from marketdata_assets.ticks.records import Delivery, Dropped, too_many
 from marketdata_assets.ticks.reports import Outcome, Unit, UnitReport
@@ -409,9 +409,9 @@ class _Unit:
             if day not in by_day and finality.suspended.all_day(symbol, day):
                 continue
             rows = f"{by_day[day]:032x}" if day in by_day else ""
-            known = day in finality.suspended.known
-            answer = DayAnswer(day, rows, complete.get(day, False), bool(self.result.better), known)
-            found.append(finality.judge(answer, state))
+            known, fallback = day in finality.suspended.known, bool(self.result.better)
+            whole = complete.get(day, False)
+            found.append(finality.judge(day, rows, state, complete=whole, fallback=fallback, known=known))
         return (*(state for state in found if state is not None), *self._unsupported_days())
 
     def _unsupported_days(self) -> list[SliceState]:

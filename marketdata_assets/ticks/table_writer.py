@@ -22,7 +22,7 @@ from marketdata_assets.stores.clickhouse_ledger import Load, SliceState
 from marketdata_assets.stores.clickhouse_rewrite import COURTESY_SECONDS, Stage, Superseded, staged
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.errors import StoreAway
-from marketdata_assets.ticks.tables import Table, partition
+from marketdata_assets.ticks.tables import Table
 
 _DAYS = "date BETWEEN %(first)s AND %(last)s"
 _SYMBOLS = "symbol IN %(symbols)s"
@@ -111,7 +111,7 @@ def _write(
     written = sorted((write for write in writes if write.frame is not None), key=lambda write: write.symbol)
     noted = [write for write in writes if write.frame is None]
     if written:
-        with staged(client, table.name, partition(month), turns=turns, courtesy_s=courtesy_s) as stage:
+        with staged(client, table.name, month.replace("-", ""), turns=turns, courtesy_s=courtesy_s) as stage:
             with ThreadPoolExecutor(1) as beside:
                 entries = beside.submit(_recorded, client, table, month, written)
                 version, totals = _replace(stage, table, written)
