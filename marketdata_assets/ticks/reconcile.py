@@ -80,11 +80,10 @@ class Decision:
     """How many rows of a dropped file, by its name, are those of each newer file, or better provider, now."""
 
 
-def report_before(unit: Unit, load: Load | None, outcome: Outcome | None = None) -> UnitReport:
+def report_before(unit: Unit, load: Load | None) -> UnitReport:
     """The report of a unit whose rows were not touched, from its ledger entry."""
-    if load is None:
-        return UnitReport(*unit, outcome or "provisional")
-    return of_entry(UnitReport(*unit, outcome or ("ok" if load.rows else without_rows(load.states))), load)
+    outcome = "provisional" if load is None else "ok" if load.rows else without_rows(load.states)
+    return of_entry(UnitReport(*unit, outcome), load)
 
 
 def of_entry(report: UnitReport, load: Load | None) -> UnitReport:
