@@ -53,7 +53,7 @@ FAILED = Answered(failed=True)
 
 
 class Inputs(msgspec.Struct, frozen=True):
-    """What factors are made from: `bars` is a digest, see `digests`, and PENDING without one; and the answers of
+    """What factors are made from: `bars` is a digest, see `input_digests`, and PENDING without one; and the answers of
     providers, by name. Equal inputs give equal factors."""
 
     bars: str = PENDING
@@ -83,7 +83,7 @@ def months_of(month: str) -> tuple[str, str]:
     return month, f"{Days.month(month).first - dt.timedelta(days=1):%Y-%m}"
 
 
-def digests(
+def input_digests(
     units: Iterable[Unit], bars: pl.DataFrame, limits: Mapping[tuple[str, str], str], trading_days: TradingDays
 ) -> dict[Unit, str]:
     """By unit a digest of the definitions, of the loaded bars of its month and of the one before, of the trading days

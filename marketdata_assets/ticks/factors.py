@@ -26,7 +26,7 @@ from marketdata_assets.ticks.factor_reconcile import (
     MonthRun,
     Task,
     decide,
-    digests,
+    input_digests,
     months_of,
     superseded,
 )
@@ -72,11 +72,11 @@ def compute(
 def stored_digests(
     client: Client, units: Sequence[Unit], closed: dt.date, trading_days: TradingDays
 ) -> dict[Unit, str]:
-    """What the factors of units are to be made from now, as `digests` says; limits count up to the day `closed`."""
+    """The digests of what the factors of units are to be made from now; limits count up to the day `closed`."""
     months = {name for _, month in units for name in months_of(month)}
     symbols = {symbol for symbol, _ in units}
     limits = stored.limit_digests(client, months, closed, symbols)
-    return digests(units, ledger.table(client, TICK_DATA.name, months, symbols), limits, trading_days)
+    return input_digests(units, ledger.table(client, TICK_DATA.name, months, symbols), limits, trading_days)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any, Literal
 
 import polars as pl
@@ -15,7 +14,7 @@ from marketdata_assets.stores.bookkeeping import Outcome as Recorded
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.clickhouse_ledger import MAX_REJECTS, Load, SliceState
 from marketdata_assets.ticks.errors import UnknownSymbol
-from marketdata_assets.ticks.existing import MODULUS, ExistingRows, digest_of_books, digests
+from marketdata_assets.ticks.existing import MODULUS, ExistingRows, digests, total
 from marketdata_assets.ticks.fallback import Answer
 from marketdata_assets.ticks.files import NAME as FILES
 from marketdata_assets.ticks.finality import Finality, incomplete, provisional
@@ -228,37 +227,36 @@ class _Unit:
         frame = self._frame(delivery)
         flaw = too_many(delivery.provider, self.result.unit.symbol, frame.height, delivery.rejected)
         if flaw and delivery.provider != FILES:  # of files, the limit is that of a whole file
-            attempted = f"{self._digest(frame):032x}"
-            return self.failed(flaw, delivery.rejected, attempted)
+            return self.failed(flaw, delivery.rejected, f"{total(digests(frame)):032x}")
         better, dropped = self._better(delivery.provider), delivery.dropped
         if dropped is not None:
             frame = self._with_kept(frame, dropped)
         fresh = set(frame["date"].unique())
-        if better and (self.existing.bars is None or better >= fresh | set(self.existing.days)):
+        if better and (self.existing.frame is None or better >= fresh | set(self.existing.days)):
             note = "; ".join(filter(None, (self._kept_note(delivery.provider, better), why)))
             return replace(self._noted("ok", note), replaced=self._replaced_rows(dropped, frame, better))
         kept_days = better | self._not_an_answer(delivery, fresh)
         lost = set(self.existing.days) - fresh - kept_days
         if lost and dropped is None and not self.reconciler.accept_empty:
-            attempted = f"{self._digest(frame):032x}"
+            attempted = f"{total(digests(frame)):032x}"
             return self.failed(self._lost(delivery.provider, lost, why), attempted=attempted)
-        if kept_days and self.existing.bars is not None:
+        if kept_days and self.existing.frame is not None:
             here = pl.col("date").is_in(sorted(kept_days))
-            frame = pl.concat([frame.filter(~here), self.existing.bars.filter(here)]).sort("ts")
-        by_day = digests(frame) if self.reconciler.table is TICK_DATA else {}
+            frame = pl.concat([frame.filter(~here), self.existing.frame.filter(here)]).sort("ts")
+        by_day = digests(frame)
         states = self._states(by_day, self._complete(delivery, kept_days), kept_days)
         note = "; ".join(filter(None, (self._kept_note(delivery.provider, better), why)))
-        decision = self._replaced(frame, delivery, states, note)
+        decision = self._replaced(frame, total(by_day), delivery, states, note)
         return replace(decision, replaced=self._replaced_rows(dropped, frame, better))
 
     def _with_kept(self, frame: pl.DataFrame, dropped: Dropped) -> pl.DataFrame:
         """The rows of the files read, and those of others that stay: of days that the files do not have any more or
         never had, and of instants that no newer file has."""
-        if self.existing.bars is None or self.reconciler.accept_empty:
+        if self.existing.frame is None or self.reconciler.accept_empty:
             return frame
         replaced = dropped.brought.select("file", date=_day("ts")).unique()
         stay = (pl.col("provider") == FILES) & ~pl.col("file").is_in(sorted(dropped.withdrawn))
-        kept = self.existing.bars.filter(stay).join(replaced, on=["file", "date"], how="anti")
+        kept = self.existing.frame.filter(stay).join(replaced, on=["file", "date"], how="anti")
         ages = {**dropped.ages, **{file.name: file.modified_ns for file in dropped.files}}
         age = pl.col("file").replace_strict(ages, default=0, return_dtype=pl.Int64)
         both = pl.concat([frame, kept]).sort("ts", age, "file")
@@ -280,10 +278,11 @@ class _Unit:
             found.setdefault(name, {})[by] = rows
         return found
 
-    def _replaced(self, frame: pl.DataFrame, delivery: Delivery, states: Sequence[SliceState], why: str) -> Decision:
-        """`frame` takes the place of the rows of the days, unless they are the same."""
-        load = self.load
-        new, outcome = self._digest(frame), self._outcome(frame)
+    def _replaced(
+        self, frame: pl.DataFrame, new: int, delivery: Delivery, states: Sequence[SliceState], why: str
+    ) -> Decision:
+        """`frame`, with the digest `new`, takes the place of the rows of the days, unless they are the same."""
+        load, outcome = self.load, self._outcome(frame)
         entry = self._entry(
             outcome,
             content_hash=self._content(new),
@@ -296,14 +295,8 @@ class _Unit:
             origin=self._origin(frame),
             **_rejects(delivery.rejected, self.result.replaces.first),
         )
-        if self.reconciler.table is TICK_DATA:
-            same = load is not None and load.content_hash == entry.content_hash
-        else:
-            same = load is not None and load.outcome == outcome and load.attempted_hash == entry.attempted_hash
-        unchanged = same and not self._pending
+        unchanged = load is not None and load.content_hash == entry.content_hash and not self._pending
         note = "; ".join(filter(None, ("unchanged" if unchanged else "", why)))
-        if unchanged and load is not None:
-            entry = replace(entry, content_hash=load.content_hash)
         facts: dict[str, Any] = {"note": note, "changed": not unchanged, "skipped": delivery.skipped}
         return self._decision(outcome, None if unchanged else frame, entry, **facts)
 
@@ -330,18 +323,9 @@ class _Unit:
         )
         return frame.select(columns.names()).cast(columns)
 
-    def _digest(self, frame: pl.DataFrame) -> int:
-        if self.reconciler.table is TICK_DATA:
-            return sum(digests(frame).values()) % MODULUS
-        return digest_of_books(frame, self.result.replaces)
-
     def _content(self, new: int) -> str:
-        """The content hash of the whole month: of bars a sum over its days, of books a chain of what was written."""
-        if self.reconciler.table is TICK_DATA:
-            return f"{(self.existing.kept_digest + new) % MODULUS:032x}"
-        if not self.existing.kept or self.load is None:
-            return f"{new:032x}"
-        return blake2b(f"{self.load.content_hash} {new:032x}".encode(), digest_size=16).hexdigest()
+        """The content hash of the whole month."""
+        return f"{(self.existing.kept_digest + new) % MODULUS:032x}"
 
     def _better(self, provider: str) -> set[dt.date]:
         """The days whose rows are of a better provider, so that rows of `provider` do not replace them."""
@@ -359,7 +343,7 @@ class _Unit:
 
     def _not_an_answer(self, delivery: Delivery, fresh: set[dt.date]) -> set[dt.date]:
         """The days without a row in the delivery whose rows are kept: provisional ones, and those of a fallback."""
-        if self.reconciler.accept_empty or self.existing.bars is None:
+        if self.reconciler.accept_empty or self.existing.frame is None:
             return set()
         missing = set(self.existing.days) - fresh
         others = {day for day in missing if self.existing.providers[day] != delivery.provider}
@@ -395,7 +379,7 @@ class _Unit:
         if finality is None or (self._from_file and not self.result.better):
             return ()
         symbol, before = self.result.unit.symbol, Loaded.of(self.load)
-        old = digests(self.existing.bars) if self.existing.bars is not None else {}
+        old = digests(self.existing.frame) if self.existing.frame is not None else {}
         found = list[SliceState | None]()
         for day in self._judged:
             state = before.states.get(day)
@@ -445,11 +429,7 @@ class _Unit:
     def _noted(self, outcome: Recorded, note: str) -> Decision:
         reported: Outcome = "unsupported" if outcome == "unsupported" else "ok"
         load = self.load
-        entry = self._entry(
-            outcome,
-            content_hash=load.content_hash if load else None,
-            attempted_hash=load.attempted_hash if load and self.reconciler.table is ORDER_BOOK else None,
-        )
+        entry = self._entry(outcome, content_hash=load.content_hash if load else None)
         return self._decision(reported, None, entry, note=note)
 
     @property

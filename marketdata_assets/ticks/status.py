@@ -22,7 +22,7 @@ from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import states_of
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import file_ledger, registry
-from marketdata_assets.ticks.factor_reconcile import Inputs, digests, months_of
+from marketdata_assets.ticks.factor_reconcile import Inputs, input_digests, months_of
 from marketdata_assets.ticks.finality import Moment, due_again, incomplete, provisional
 from marketdata_assets.ticks.providers_file import TABLES, Table
 from marketdata_assets.ticks.reports import Unit
@@ -214,7 +214,7 @@ def _older(
         days = moment.trading_days(Days.month(month))
         until[month] = max((str(day) for day in days if day <= moment.closed), default="")
     units = [Unit(*unit) for unit in factors.select(_KEYS).iter_rows()]
-    fresh = digests(units, bars.rename({"symbol": "source", "month": "unit"}), limits, moment.trading_days)
+    fresh = input_digests(units, bars.rename({"symbol": "source", "month": "unit"}), limits, moment.trading_days)
     late = []
     for (_, month), digest, text in zip(units, fresh.values(), factors["attempted_hash"], strict=True):
         inputs = Inputs.parse(text or "")
