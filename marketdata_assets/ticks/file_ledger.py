@@ -165,7 +165,7 @@ def _register(
             done.append((file.name, "failed", 0, NEVER, str(error) or type(error).__name__))
             continue
         if content is not None and content.read:  # no row has both a symbol and a time that can be read
-            _quarantine(client, table, [content], "scan")
+            _record_rows(client, table, [content], "scan")
             done.append((file.name, "failed", 0, NEVER, str(content.flaw)))
             continue
         last = max((days.last for days in spans.values()), default=NEVER)
@@ -298,9 +298,9 @@ def settle(
     """Record what became of the files that a load has read, and which of their rows are of no symbol-month; returns how
     many these are. `errors` are those of the units that failed."""
     folder, read = folder_of(files, table), {content.file.name: content for content in contents}
-    _quarantine(client, table, read.values(), run_id)
+    _record_rows(client, table, read.values(), run_id)
     present = {_place(table, file.name) for file in folder.files()}
-    if gone := _quarantined(client, table).keys() - present:
+    if gone := _recorded(client, table).keys() - present:
         ledger.forget(client, DATASET, gone)
     broken = folder.broken()
     if not read and not broken:
@@ -317,9 +317,8 @@ def settle(
         if content is not None:
             if (content.file.size, content.file.modified_ns) != (row["size"], row["modified"]):
                 continue
-            loaded = 0 if content.flaw else content.read - content.rejected - content.skipped
             counts = {"read": content.read, "skipped": content.skipped, "rejected": content.rejected}
-            row |= counts | {"rows": loaded} | ({} if content.flaw else {"age": row["modified"]})
+            row |= counts | {"rows": content.loaded} | ({} if content.flaw else {"age": row["modified"]})
             failed = (errors[unit] for unit in ours(files, content.spans) if unit in errors)
             error = str(content.flaw) if content.flaw else next(failed, "") if pending else ""
         ended = "failed" if error else "waiting" if pending else "loaded"
@@ -461,31 +460,36 @@ def _newer(client: Client, table: Table) -> dict[tuple[str, str], dict[str, int]
 
 def undated(client: Client) -> dict[str, int]:
     """How many rejected rows of files are of no symbol-month, by table."""
-    return {table.name: sum(_quarantined(client, table).values()) for table in (TICK_DATA, ORDER_BOOK)}
+    counts = {table.name: _recorded(client, table).values() for table in (TICK_DATA, ORDER_BOOK)}
+    return {name: sum(rejected for _, rejected in found) for name, found in counts.items()}
 
 
-def _quarantined(client: Client, table: Table) -> dict[str, int]:
-    """By file, as `_place` names it, how many of its rows without a time or a symbol are in quarantine."""
-    found = ledger.table(client, DATASET).select("source", "rejected").iter_rows()
+def _recorded(client: Client, table: Table) -> dict[str, tuple[str, int]]:
+    """By file, as `_place` names it, the content that was read, and how many of its rows are in quarantine."""
+    found = ledger.table(client, DATASET).select("source", "content_hash", "rejected").iter_rows()
     books = table is ORDER_BOOK
-    return {place: rows for place, rows in found if place.startswith(_place(ORDER_BOOK, "")) == books}
+    return {place: (content, rows) for place, content, rows in found if place.startswith(f"{ORDER_BOOKS}/") == books}
 
 
-def _quarantine(client: Client, table: Table, contents: Iterable[Content], run_id: str) -> None:
-    """Put the rejected rows of files that are of no symbol-month into quarantine, in place of earlier ones of the file;
-    all of a file of which nothing is loaded."""
-    known, now, loads = _quarantined(client, table), dt.datetime.now(dt.UTC), list[Load]()
+def _record_rows(client: Client, table: Table, contents: Iterable[Content], run_id: str) -> None:
+    """Record the rows of files that are new or have changed, with the rejected ones that are of no symbol-month; with
+    all of them of a file of which nothing is loaded."""
+    known, now, loads = _recorded(client, table), dt.datetime.now(dt.UTC), list[Load]()
     for content in contents:
         rejected, place = content.rejects() if content.flaw else content.undated, _place(table, content.file.name)
-        if rejected or place in known:
+        if place not in known or known[place][0] != content.file.identity:
             loads.append(
                 Load(
                     dataset=DATASET,
                     source=place,
                     unit=place,
+                    content_hash=content.file.identity,
+                    read=content.loaded + len(rejected),
+                    rows=content.loaded,
                     rejected=len(rejected),
                     rejects=rejected[:MAX_REJECTS],
-                    outcome="failed" if content.flaw else "ok",
+                    outcome="failed" if content.flaw else "ok" if content.rows else "empty",
+                    error=str(content.flaw) if content.flaw else None,
                     code_version=_CODE_VERSION,
                     run_id=run_id,
                     started=now,
