@@ -165,7 +165,7 @@ def _register(
             done.append((file.name, "failed", 0, NEVER, str(error) or type(error).__name__))
             continue
         if content is not None and content.read:  # no row has both a symbol and a time that can be read
-            _record_rows(client, table, [content], "scan")
+            _record_rows(client, table, [content], _recorded(client, table), "scan")
             done.append((file.name, "failed", 0, NEVER, str(content.flaw)))
             continue
         last = max((days.last for days in spans.values()), default=NEVER)
@@ -298,9 +298,10 @@ def settle(
     """Record what became of the files that a load has read, and which of their rows are of no symbol-month; returns how
     many these are. `errors` are those of the units that failed."""
     folder, read = folder_of(files, table), {content.file.name: content for content in contents}
-    _record_rows(client, table, read.values(), run_id)
+    entered = _recorded(client, table)
+    _record_rows(client, table, read.values(), entered, run_id)
     present = {_place(table, file.name) for file in folder.files()}
-    if gone := _recorded(client, table).keys() - present:
+    if gone := entered.keys() - present:
         ledger.forget(client, DATASET, gone)
     broken = folder.broken()
     if not read and not broken:
@@ -471,10 +472,12 @@ def _recorded(client: Client, table: Table) -> dict[str, tuple[str, int]]:
     return {place: (content, rows) for place, content, rows in found if place.startswith(f"{ORDER_BOOKS}/") == books}
 
 
-def _record_rows(client: Client, table: Table, contents: Iterable[Content], run_id: str) -> None:
+def _record_rows(
+    client: Client, table: Table, contents: Iterable[Content], known: Mapping[str, tuple[str, int]], run_id: str
+) -> None:
     """Record the rows of files that are new or have changed, with the rejected ones that are of no symbol-month; with
     all of them of a file of which nothing is loaded."""
-    known, now, loads = _recorded(client, table), dt.datetime.now(dt.UTC), list[Load]()
+    now, loads = dt.datetime.now(dt.UTC), list[Load]()
     for content in contents:
         rejected, place = content.rejects() if content.flaw else content.undated, _place(table, content.file.name)
         if place not in known or known[place][0] != content.file.identity:
