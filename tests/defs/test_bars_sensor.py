@@ -180,7 +180,6 @@ def test_file_that_was_only_touched_or_is_loaded_already_asks_for_nothing(wareho
 
 
 def test_every_delivery_of_thousands_of_loose_files_is_noticed(warehouse: Warehouse) -> None:
-    warehouse.folder.mkdir()
     paths = [warehouse.folder / f"sh60{n:04d}_{2012 + n % 2}.csv" for n in range(2000)]
     for path in paths:
         path.touch()
@@ -194,7 +193,6 @@ def test_every_delivery_of_thousands_of_loose_files_is_noticed(warehouse: Wareho
 
 
 def test_run_keys_stay_short_however_many_files_there_are(warehouse: Warehouse) -> None:
-    warehouse.folder.mkdir()
     days = sample_bars.weekdays(2014)[:1]
     data = sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", days, 7))
     for number in range(200):
