@@ -15,8 +15,9 @@ from marketdata_assets.flows import encodings, excel, json_lines, shape
 from marketdata_assets.flows.definition import Format
 from marketdata_assets.flows.shape import Row
 from marketdata_assets.loading import parquet_slices
+from marketdata_assets.loading.archives import Stream
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import Opener, Stream, Unit, document, file_at, naming_failures, units_of
+from marketdata_assets.loading.files import Opener, Unit, document, file_at, naming_failures, units_of
 
 BYTES = 1024 * 1024
 ROWS = 10_000

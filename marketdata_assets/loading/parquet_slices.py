@@ -11,12 +11,12 @@ from pathlib import Path
 import polars as pl
 
 from marketdata_assets.input_limits import MAX_DOCUMENT_BYTES, MOST_TIMES, TooLarge, check_unpacked
+from marketdata_assets.loading.archives import COPY_BYTES, Stream
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import Stream, naming_failures
+from marketdata_assets.loading.files import naming_failures
 
 SLICE_ROWS = 262_144
 VALUE_BYTES = 8
-COPY_BYTES = 1024 * 1024
 
 
 @contextmanager
