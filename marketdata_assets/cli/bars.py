@@ -1,24 +1,28 @@
-"""`marketdata ingest bars`, `bars forget`, `kline refresh` and `kline rebuild`: minute bars from the command line."""
+"""`marketdata ingest bars`, `bars preview`, `bars forget`, and `kline`: minute bars from the command line."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from marketdata_assets.bars import kline, layout, schema, status
+from marketdata_assets.bars import kline, layout, profiles, schema, status
 from marketdata_assets.cli import output, stores
-from marketdata_assets.cli.arguments import existing_folder
+from marketdata_assets.cli.arguments import existing_files, existing_folder
 from marketdata_assets.cli.files import delivered
 from marketdata_assets.cli.instance import RunOutcome, finish, months_between, months_listed, run_job
 from marketdata_assets.loading.file_ledger import NAMED, name_in
-from marketdata_assets.loading.files import Unit, everything
+from marketdata_assets.loading.files import Opener, Unit, everything, file_at
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.loading.states import State
 from marketdata_assets.months import month_ranges
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import connect
+
+if TYPE_CHECKING:
+    from marketdata_assets.bars.preview import Preview
 
 
 def ingest(
@@ -81,7 +85,8 @@ def up_to_date(settings: Settings, months: Sequence[str]) -> RunOutcome | None:
     started = time.monotonic()
     with connect(stores.postgres_dsn()) as connection:
         schema.ensure(connection)
-        found = status.survey(connection, settings.bars_folder, months_between(None))
+        shapes = profiles.read(settings.bars_profiles, settings.bars_label)
+        found = status.survey(connection, settings.bars_folder, months_between(None), shapes)
         bars = {month: found.months[month] for month in months}
         klines = status.kline_states(connection, bars)
     if found.due(months) or any(state.outdated for state in (*bars.values(), *klines.values())):
@@ -152,6 +157,64 @@ def forget(
     if due := sorted({month for one in done for month in one.due}):
         lines.append(f"older files have minutes of these: marketdata ingest bars --months {','.join(due)}")
     output.result(as_json, {"forgotten": [asdict(one) for one in done], "remembered": files if undo else []}, *lines)
+
+
+def preview(
+    file: Annotated[Path, typer.Argument(help="a file of minute bars, or a zip of them")],
+    rows: Annotated[int, typer.Option(min=0, help="rows to show as they would be stored")] = 5,
+    as_json: output.Json = False,
+) -> None:
+    """Show what a load would make of a file: profile, columns, units, label, months, codes, and its first rows.
+
+    Nothing is loaded and no server is needed. Of a zip, one member of each kind is read. Exits with 1 when a part of
+    the file would not be loaded.
+    """
+    from marketdata_assets.bars import preview as previews
+
+    [path], settings = existing_files([file], "FILE"), Settings()
+    named = name_in(settings.bars_folder, str(path))
+    delivered_file = file_at(path, path.name if Path(named).is_absolute() or ".." in Path(named).parts else named)
+    shapes = profiles.read(settings.bars_profiles, settings.bars_label)
+    if reason := layout.why_not_taken(delivered_file):
+        found = [(1, previews.Preview(delivered_file.name, problems=(f"not taken: {reason}",)))]
+    else:
+        with Opener() as opener:
+            kinds = previews.kinds(opener, layout.units(delivered_file), shapes)
+            found = [(len(units), previews.of(opener, units[0], shapes, rows)) for units in kinds.values()]
+    if as_json:
+        output.as_json({"file": delivered_file.name, "kinds": [{"files": n, **asdict(one)} for n, one in found]})
+    else:
+        for number, one in found:
+            _show(number, one)
+    if any(one.problems for _, one in found):
+        raise typer.Exit(1)
+
+
+def _show(number: int, one: "Preview") -> None:
+    alike = f", one of {number:,} alike" if number > 1 else ""
+    output.console().print(
+        f"{one.place}{alike}: {one.profile or 'no profile'}" + (f", {one.about}" if one.about else "")
+    )
+    if one.profile:
+        columns = ", ".join(f"{ours} = {theirs}" for ours, theirs in one.columns.items())
+        facts = {
+            "columns": columns + (f"; not read: {and_more(one.not_read, 10)}" if one.not_read else ""),
+            "code": f"{one.code}; {len(one.codes):,} codes: {and_more(one.codes, 3)}",
+            "text": one.text,
+            "units": one.units,
+            "label": one.label,
+            "adjusted": one.adjustment,
+            "rows": f"{one.rows:,} read, {one.rejected:,} rejected; months {and_more(one.months, 12)}",
+        }
+        for name, fact in facts.items():
+            output.console().print(f"  {name:9} {fact}")
+        for reason in one.reasons:
+            output.console().print(f"            {reason}")
+        if one.first:
+            names = list(one.first[0])
+            output.table("as it would be stored", names, [[row[name] for name in names] for row in one.first])
+    for problem in one.problems:
+        output.warn("is not loaded", problem)
 
 
 def refresh_kline(

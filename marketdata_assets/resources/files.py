@@ -9,6 +9,7 @@ from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
+    from marketdata_assets.bars.profiles import Shapes
     from marketdata_assets.budget import BudgetPlace
     from marketdata_assets.exchanges.history_clients import HistoryHosts
     from marketdata_assets.reference.records import Label
@@ -44,6 +45,19 @@ class BarFiles(Folder):
         """Which end of its minute the files label a bar by."""
         label: Label = self._setting("label")
         return label
+
+    @property
+    def profiles(self) -> Path | None:
+        """The file of profiles of a person."""
+        file: Path | None = self._setting("profiles")
+        return file
+
+    @property
+    def shapes(self) -> "Shapes":
+        """The profiles at hand."""
+        from marketdata_assets.bars.profiles import read
+
+        return read(self.profiles, self.label)
 
 
 class AlphaFiles(Folder):

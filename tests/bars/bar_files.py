@@ -80,8 +80,10 @@ def run(
     workers: int = 1,
     force: bool = False,
     label: Label = "end",
+    profiles: Path | None = None,
 ) -> BarsReport:
-    return ingest(dsn, folder, asked, run_id="test", fanout=Fanout(workers), force=force, label=label)
+    fanout = Fanout(workers)
+    return ingest(dsn, folder, asked, run_id="test", fanout=fanout, force=force, label=label, profiles=profiles)
 
 
 Row = tuple[dt.datetime, str, str | None, *tuple[Decimal | None, ...]]
