@@ -18,7 +18,7 @@ from marketdata_assets.bars import plan as planning
 from marketdata_assets.bars.coverage import Provider
 from marketdata_assets.bars.layout import scan
 from marketdata_assets.bars.plan import Plan, Task
-from marketdata_assets.bars.profiles import Shapes, read
+from marketdata_assets.bars.profiles import Shapes
 from marketdata_assets.bars.schema import DATASET, Server, ensure, settle
 from marketdata_assets.bars.unit import CODE_VERSION, load, remove
 from marketdata_assets.fanout import Fanout
@@ -61,18 +61,18 @@ def ingest(
     progress: Progress | None = None,
     complete: Callable[[Sequence[str]], None] = lambda months: None,
     label: Label = "end",
-    profiles: Path | None = None,
+    shapes: Shapes | None = None,
 ) -> BarsReport:
     """Make the table hold the newest files' rows of `months` (`YYYY-MM`), reading only what is new or changed.
 
     `complete` is called with requested months as all of their units have ended and none has failed, those without work
-    first. A unit that fails does not stop the others. Files whose profile does not say which end of its minute a bar is
-    labelled by have `label`; `profiles` is a person's file of these. Raises InvalidConfigFile, and StoreAway or
-    StoreFull when the database gives up; units loaded by then stay loaded.
+    first. A unit that fails does not stop the others. `shapes` are the profiles of the files, by default the shipped
+    ones, of which those without a label of their own have `label`.
+    Raises StoreAway or StoreFull when the database gives up; units loaded by then stay loaded.
     """
     started = time.monotonic()
     requested = tuple(sorted(months))
-    shapes = read(profiles, label)
+    shapes = shapes or Shapes(label=label)
     with connect(dsn) as connection:
         server = ensure(connection)
     reports: dict[str, UnitReport] = {}

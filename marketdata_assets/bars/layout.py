@@ -5,25 +5,21 @@ What a value may be is in `rules`.
 
 import re
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
 from marketdata_assets.loading.errors import BadFile, BadHeader
 from marketdata_assets.loading.file_ledger import other_suffix
 from marketdata_assets.loading.files import Delivered, Unit, everything, file_hash, members
 from marketdata_assets.loading.member_names import is_documentation
-from marketdata_assets.loading.reports import and_more
 
 FEATHER = (".feather", ".arrow")
 TABLES = (".parquet", *FEATHER)
-TEXTS = (".txt", ".txt.gz")
-"""Of these, the ones that have no digits in their names are documents, and so are readmes."""
+TEXTS = (".txt", ".txt.gz")  # without digits in their names they are documents, and so are readmes
 MEMBERS = (".csv", ".csv.gz", *TEXTS, *TABLES)
 SUFFIXES = (".zip", *MEMBERS)
 PACKED = (".7z", ".rar")
 DOCUMENTS = (".md", ".pdf", ".url", ".doc", ".docx")
 DATED = re.compile(r"\d{4}")
-ENCODING_REMEDY = "Convert it: iconv -f {} -t UTF-8 OLD > NEW"
 
 # 时间,代码,名称,开盘价,收盘价,最高价,最低价,成交量,成交额,涨幅,振幅
 # 2000-06-09 09:30:00,sh600000,浦发银行,-2.01,-2.01,-2.01,-2.01,129,309600,0.0,-0.0
@@ -109,52 +105,13 @@ def year_of_unit(unit: Unit) -> int | None:
 
 
 def first_header(place: str, line: bytes) -> tuple[str, ...] | None:
-    """Our names of the columns when a line has just those of COLUMNS, in UTF-8; None when it has others."""
-    try:
-        names = _names(line.removeprefix(BOM).decode())
-    except UnicodeDecodeError:
-        return None
-    return tuple(COLUMNS[name] for name in names) if sorted(names) == sorted(HEADER) else None
+    """Our names of a file's columns, in its order, when the line has just those of COLUMNS, in UTF-8; else None.
 
-
-def resembles_first(line: bytes) -> bool:
-    """Whether most of COLUMNS are in a line."""
-    return len({*_names(line.removeprefix(BOM).decode("utf-8", "replace"))} & {*HEADER}) > len(HEADER) / 2
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip().strip('"').strip() for name in text.rstrip("\r\n").split(",")]
-
-
-def read_header(place: str, line: bytes) -> tuple[str, ...]:
-    """Our names of a file's columns, in the file's order.
-
-    Raises BadHeader when the line is blank, not UTF-8 or does not name exactly the eleven columns.
+    Raises BadHeader for a file without lines.
     """
-    if not line.strip():
+    if not line:
         raise BadHeader(place, 1, "the file is empty", "Deliver the file again.")
-    try:
-        text = line.removeprefix(BOM).decode("utf-8")
-    except UnicodeDecodeError as error:
-        if "时间" in line.decode("gb18030", errors="replace"):
-            cause, remedy = "the file is GBK, not UTF-8", "Convert it: iconv -f GB18030 -t UTF-8 OLD > NEW"
-        else:
-            cause, remedy = f"the header is not UTF-8 (byte {line[error.start]:#04x})", "Deliver the file as UTF-8."
-        raise BadHeader(place, 1, cause, remedy) from error
-    names = _names(text)
-    if "\r" in text.rstrip("\r\n"):
+    if b"\r" in line.rstrip(b"\r\n") and b"\0" not in line:
         raise BadHeader(place, 1, "lines end with CR alone", "Save the file with LF or CRLF at the end of lines.")
-    missing = [name for name in HEADER if name not in names]
-    unknown = [name for name in names if name not in COLUMNS]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    causes = [f"column {', '.join(missing)} is missing"] if missing else []
-    for name in unknown:
-        near = get_close_matches(name, missing or HEADER, n=1, cutoff=0.3)
-        causes.append(f"column {name!r} is unknown" + (f" (nearest: {near[0]})" if near else ""))
-    if doubled:
-        causes.append(f"column {', '.join(doubled)} appears twice")
-    if causes:
-        raise BadHeader(
-            place, 1, and_more([cause[:100] for cause in causes], 4, "; "), f"Expected {','.join(HEADER)} in any order."
-        )
-    return tuple(COLUMNS[name] for name in names)
+    names = [name.strip().strip('"').strip() for name in line.removeprefix(BOM).decode("utf-8", "replace").split(",")]
+    return tuple(COLUMNS[name] for name in names) if sorted(names) == sorted(HEADER) else None

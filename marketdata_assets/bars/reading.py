@@ -27,34 +27,25 @@ TIME = (
 )
 """A date and a time of day, to the minute or second, with its offset from UTC if it has one."""
 CLOCK = "Asia/Shanghai"
-COMPACT = r"^(\d{4})(\d\d)(\d\d)[ T]?(\d\d):?(\d\d)(?::?(\d\d)(?:\.?000)?)?$"
-"""20240102093100, with milliseconds or without seconds, and with a blank or colons."""
-EPOCHS = r"^1\d{9}(?:\d{3}){0,3}$"
-"""A time since 1970, from 2001 on, in seconds, ms, us or ns."""
+COMPACT = r"^(\d{4})(\d\d)(\d\d)[ T]?(\d\d):?(\d\d)(?::?(\d\d)(?:\.?000)?)?$"  # 20240102093100, 20240102 09:31
+EPOCHS = r"^1\d{9}(?:\d{3}){0,3}$"  # since 1970, from 2001 on, in seconds, ms, us or ns
 OFFSET = r"(?:Z|[+-]\d\d:?\d\d)$"
 MIDNIGHT = r"[ T]00:00:00(?:\.0+)?$"
-
-
-@dataclass(frozen=True)
-class Units:
-    """What a file's numbers are in: volume in `shares` instead of lots, amount in so many `yuan`."""
-
-    shares: bool = False
-    yuan: int = 1
 
 
 @dataclass(frozen=True)
 class Rows:
     """A block's rows: `time` as datetime, `code` and `name` as text, numbers as float64.
 
-    `texts` are the same rows before they were typed, with their lines; None when each line of `block` is a row.
+    `texts` are the same rows before they were typed, with their lines; None when each line of `block` is a row, with
+    cells by `names`. Amounts of `texts` are in so many `yuan`.
     """
 
     frame: pl.DataFrame
     names: tuple[str, ...]
     block: Block
     texts: pl.DataFrame | None = None
-    units: Units = Units()
+    yuan: int = 1
 
     @cached_property
     def _split(self) -> list[bytes]:
@@ -72,7 +63,7 @@ class Rows:
 
     def exact(self, row: int, column: str) -> Decimal:
         """A number of `row` as it was read, in the unit of the table."""
-        return Decimal(self.cell(row, column)) * (self.units.yuan if column == "amount" else 1)
+        return Decimal(self.cell(row, column)) * (self.yuan if column == "amount" else 1)
 
 
 def typed(block: Block, names: tuple[str, ...], rejects: Rejects) -> Rows:
@@ -107,7 +98,7 @@ def _fast(block: Block, names: tuple[str, ...]) -> Rows | None:
 
 
 def _careful(block: Block, names: tuple[str, ...], rejects: Rejects) -> Rows:
-    return cast(read_rows(block.decoded(), names, rejects, multiline=False), names, block, rejects)
+    return cast(read_rows(block.decoded(), names, rejects, multiline=False), rejects)
 
 
 def times(texts: pl.Series) -> pl.Series:
@@ -124,28 +115,22 @@ def times(texts: pl.Series) -> pl.Series:
 
 
 def cast(
-    texts: pl.DataFrame,
-    names: tuple[str, ...],
-    block: Block,
-    rejects: Rejects,
-    read_times: Callable[[pl.Series], pl.Series] = times,
-    units: Units = Units(),
+    texts: pl.DataFrame, rejects: Rejects, read: Callable[..., pl.Series] = times, shares: bool = False, yuan: int = 1
 ) -> Rows:
-    """Rows of texts, with LINE, as typed rows."""
-    found = texts.drop(LINE).with_columns(read_times(texts["time"]), pl.col(*NUMBERS).cast(pl.Float64, strict=False))
+    """Rows of texts, with LINE, as typed rows; `read` takes the times. Volume is in `shares`, else in lots."""
+    found = texts.drop(LINE).with_columns(read(texts["time"]), pl.col(*NUMBERS).cast(pl.Float64, strict=False))
     bad = pl.repeat(False, found.height, eager=True)
     for name, kind in [("time", "a time"), *((name, "a number") for name in NUMBERS)]:
         junk = found[name].is_null() & texts[name].is_not_null()
         for line, text in zip(texts[LINE].filter(junk), texts[name].filter(junk), strict=True):
             rejects.add(line, f"{name} {text!r} is not {kind}")
         bad |= junk
-    if units.shares:  # a part of a lot counts as a lot from half on; what is no number of shares stays none of lots
+    if shares:  # a part of a lot counts as a lot from half on; what is no number of shares stays none of lots
         volume = pl.col("volume")
         lots = pl.when((volume >= 0) & (volume == volume.floor())).then((volume / 100 + 0.5).floor())
         found = found.with_columns(lots.otherwise(volume / 100))
-    if units.yuan != 1:
-        found = found.with_columns(pl.col("amount") * units.yuan)
-    return Rows(found.filter(~bad), names, block, texts.filter(~bad), units)
+    found = found if yuan == 1 else found.with_columns(pl.col("amount") * yuan)
+    return Rows(found.filter(~bad), (), Block(b"", 0), texts.filter(~bad), yuan)
 
 
 def clock(texts: pl.Series, date: pl.Series | None) -> pl.Series:
@@ -165,12 +150,9 @@ def any_times(texts: pl.Series, zone: str = CLOCK) -> pl.Series:
     """`times` of texts that may be as COMPACT or EPOCHS say too; `zone` is the clock of those without an offset."""
     written = texts.str.replace(COMPACT, "$1-$2-$3 $4:$5:$6").str.strip_suffix(":")
     local = times(written)
-    if zone != CLOCK:
-        there = local.dt.replace_time_zone(zone, ambiguous="null", non_existent="null").dt.convert_time_zone(CLOCK)
-        local = local.zip_with(written.str.contains(OFFSET), there.dt.replace_time_zone(None))
+    there = local.dt.replace_time_zone(zone, ambiguous="null", non_existent="null").dt.convert_time_zone(CLOCK)
+    local = local.zip_with(written.str.contains(OFFSET), there.dt.replace_time_zone(None))
     epochs = texts.str.contains(EPOCHS)
-    if not epochs.any():
-        return local
     microseconds = texts.str.slice(0, 16).str.pad_end(16, "0").cast(pl.Int64, strict=False)
     instant = microseconds.cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(CLOCK).dt.replace_time_zone(None)
     return instant.zip_with(epochs, local).alias("time")

@@ -97,10 +97,8 @@ class Labels:
     """Which end of its minute labels each bar of a file, as declared, and as its days say."""
 
     declared: Label
-    profile: str = ""
-    """The profile that declares it; empty where MARKETDATA_BARS_LABEL does."""
-    any_period: bool = True
-    """Whether bars of more than a minute are left to the checks."""
+    profile: str = ""  # that declares it; empty where MARKETDATA_BARS_LABEL does
+    any_period: bool = True  # whether bars of more than a minute are left to the checks
     _days: dict[int, int] = field(default_factory=dict)
     """By day, which of LABELS it has, a bit for each."""
     _apart: int = 0

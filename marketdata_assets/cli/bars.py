@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,15 +14,12 @@ from marketdata_assets.cli.arguments import existing_files, existing_folder
 from marketdata_assets.cli.files import delivered
 from marketdata_assets.cli.instance import RunOutcome, finish, months_between, months_listed, run_job
 from marketdata_assets.loading.file_ledger import NAMED, name_in
-from marketdata_assets.loading.files import Opener, Unit, everything, file_at
+from marketdata_assets.loading.files import Unit, everything, file_at
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.loading.states import State
 from marketdata_assets.months import month_ranges
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import connect
-
-if TYPE_CHECKING:
-    from marketdata_assets.bars.preview import Preview
 
 
 def ingest(
@@ -172,49 +169,23 @@ def preview(
     from marketdata_assets.bars import preview as previews
 
     [path], settings = existing_files([file], "FILE"), Settings()
-    named = name_in(settings.bars_folder, str(path))
-    delivered_file = file_at(path, path.name if Path(named).is_absolute() or ".." in Path(named).parts else named)
+    delivered_file = file_at(path, name_in(settings.bars_folder, str(path)))
     shapes = profiles.read(settings.bars_profiles, settings.bars_label)
-    if reason := layout.why_not_taken(delivered_file):
-        found = [(1, previews.Preview(delivered_file.name, problems=(f"not taken: {reason}",)))]
-    else:
-        with Opener() as opener:
-            kinds = previews.kinds(opener, layout.units(delivered_file), shapes)
-            found = [(len(units), previews.of(opener, units[0], shapes, rows)) for units in kinds.values()]
+    found = previews.of_file(delivered_file, shapes, rows)
     if as_json:
-        output.as_json({"file": delivered_file.name, "kinds": [{"files": n, **asdict(one)} for n, one in found]})
-    else:
-        for number, one in found:
-            _show(number, one)
-    if any(one.problems for _, one in found):
+        output.as_json({"file": delivered_file.name, "kinds": found})
+    for one in () if as_json else found:
+        first, problems = one.pop("first", []), one["problems"]
+        for name, fact in one.items():
+            texts = [f"{ours} = {theirs}" for ours, theirs in fact.items()] if isinstance(fact, dict) else fact
+            shown = and_more(texts, NAMED * 4) if isinstance(texts, list) else texts
+            output.console().print(f"{name:11} {shown}" if name != "problems" else "")
+        if first:
+            output.table("as it would be stored", list(first[0]), [list(row.values()) for row in first])
+        for problem in problems:
+            output.warn("is not loaded", problem)
+    if any(one["problems"] for one in found):
         raise typer.Exit(1)
-
-
-def _show(number: int, one: "Preview") -> None:
-    alike = f", one of {number:,} alike" if number > 1 else ""
-    output.console().print(
-        f"{one.place}{alike}: {one.profile or 'no profile'}" + (f", {one.about}" if one.about else "")
-    )
-    if one.profile:
-        columns = ", ".join(f"{ours} = {theirs}" for ours, theirs in one.columns.items())
-        facts = {
-            "columns": columns + (f"; not read: {and_more(one.not_read, 10)}" if one.not_read else ""),
-            "code": f"{one.code}; {len(one.codes):,} codes: {and_more(one.codes, 3)}",
-            "text": one.text,
-            "units": one.units,
-            "label": one.label,
-            "adjusted": one.adjustment,
-            "rows": f"{one.rows:,} read, {one.rejected:,} rejected; months {and_more(one.months, 12)}",
-        }
-        for name, fact in facts.items():
-            output.console().print(f"  {name:9} {fact}")
-        for reason in one.reasons:
-            output.console().print(f"            {reason}")
-        if one.first:
-            names = list(one.first[0])
-            output.table("as it would be stored", names, [[row[name] for name in names] for row in one.first])
-    for problem in one.problems:
-        output.warn("is not loaded", problem)
 
 
 def refresh_kline(

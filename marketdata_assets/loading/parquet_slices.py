@@ -58,5 +58,4 @@ def slices(
                 first += SLICE_ROWS
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             cause = " ".join(str(error).split())[:300]
-            kind = scan.__name__.removeprefix("scan_").capitalize()
-            raise BadFile(place, f"not a {kind} file that can be read: {cause}") from error
+            raise BadFile(place, f"not a {scan.__name__[5:].title()} file that can be read: {cause}") from error

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from marketdata_assets.bars.profiles import Shapes
     from marketdata_assets.budget import BudgetPlace
     from marketdata_assets.exchanges.history_clients import HistoryHosts
-    from marketdata_assets.reference.records import Label
 
 
 class Folder(dg.ConfigurableResource):
@@ -41,23 +40,11 @@ class BarFiles(Folder):
     settings_prefix = "bars"
 
     @property
-    def label(self) -> "Label":
-        """Which end of its minute the files label a bar by."""
-        label: Label = self._setting("label")
-        return label
-
-    @property
-    def profiles(self) -> Path | None:
-        """The file of profiles of a person."""
-        file: Path | None = self._setting("profiles")
-        return file
-
-    @property
     def shapes(self) -> "Shapes":
-        """The profiles at hand."""
+        """The profiles of the files. Raises InvalidConfigFile."""
         from marketdata_assets.bars.profiles import read
 
-        return read(self.profiles, self.label)
+        return read(self._setting("profiles"), self._setting("label"))
 
 
 class AlphaFiles(Folder):

@@ -17,6 +17,7 @@ from pathlib import Path
 import psycopg
 
 from marketdata_assets.bars.ingest import BarsReport, ingest
+from marketdata_assets.bars.profiles import read
 from marketdata_assets.bars.rules import Label
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.stores import ledger
@@ -82,8 +83,8 @@ def run(
     label: Label = "end",
     profiles: Path | None = None,
 ) -> BarsReport:
-    fanout = Fanout(workers)
-    return ingest(dsn, folder, asked, run_id="test", fanout=fanout, force=force, label=label, profiles=profiles)
+    shapes = read(profiles, label)
+    return ingest(dsn, folder, asked, run_id="test", fanout=Fanout(workers), force=force, shapes=shapes)
 
 
 Row = tuple[dt.datetime, str, str | None, *tuple[Decimal | None, ...]]

@@ -13,11 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import psycopg
 import pytest
 from bar_files import HEADER, books_balance, run, table
 
 from marketdata_assets.bars import profiles, status
+from marketdata_assets.bars.reading import any_times
+from marketdata_assets.config_files import InvalidConfigFile
+from marketdata_assets.loading.errors import BadHeader
 from marketdata_assets.loading.file_ledger import FileState
 
 MONTHS = ["2024-01", "2024-02"]
@@ -511,9 +515,7 @@ def _() -> tuple:
     return (write,)
 
 
-@shape(
-    "a file whose name has no code", said="neither a column nor the name of the file has the code; name it as sh600000"
-)
+@shape("a file whose name has no code", said="neither a column nor its name has the code; name it as sh600000")
 def _() -> tuple:
     def write(folder: Path) -> None:
         jq(market(CODES[0])).set_index("time").rename_axis(None).to_csv(folder / "202401.csv")
@@ -561,3 +563,144 @@ def test_shipped_profiles_need_no_line_and_the_lines_of_others_are_few() -> None
     assert max(loaded.values()) == 5
     assert sum(lines == 0 for lines in loaded.values()) == 11
     assert all(lines <= 1 for name, lines in loaded.items() if not name.startswith("another"))
+
+
+def head(header: str, row: str = "") -> bytes:
+    return f"{header}\n{row}\n".encode()
+
+
+GENERIC = """generic:
+  columns:
+    {time: [time, trade_time, ""], code: [code, ts_code], open: open, high: high, low: low, close: close, volume: vol}
+  volume: shares
+  adjustment: forward
+"""
+TUSHARE = head("ts_code,trade_time,open,close,high,low,vol,amount", "1.SZ,2024-01-02 09:31:00,1,1,1,1,1,1")
+
+
+def shapes(folder: Path, text: str) -> profiles.Shapes:
+    (folder / "mine.yaml").write_text(text)
+    return profiles.read(folder / "mine.yaml")
+
+
+def test_the_profile_that_explains_more_columns_counts(tmp_path: Path) -> None:
+    assert profiles.detect("a.csv", TUSHARE, "a.csv", shapes(tmp_path, GENERIC)).name == "tushare"
+
+
+def test_a_profile_for_names_counts_for_these_alone(tmp_path: Path) -> None:
+    own = shapes(tmp_path, GENERIC + "  files: ['bought/*.csv', 'b?.csv']\n")
+    found = [profiles.detect("a", TUSHARE, name, own).name for name in ("bought/x.csv", "deep/b1.csv", "a.csv")]
+    assert found == ["generic", "generic", "tushare"]
+
+
+def test_two_profiles_that_fit_equally_are_named(tmp_path: Path) -> None:
+    own = shapes(tmp_path, GENERIC + GENERIC.replace("generic:", "other:"))
+    data = head("time,code,open,high,low,close,vol", "2024-01-02 09:31:00,sh600000,1,1,1,1,1")
+    with pytest.raises(
+        BadHeader,
+        match=r"profiles (generic and other|other and generic) fit it. Deliver another, or write files: \['a.csv'\]",
+    ):
+        profiles.detect("a.csv", data, "a.csv", own)
+
+
+def test_a_key_of_a_shipped_profile_is_changed_and_the_others_stay(tmp_path: Path) -> None:
+    own = shapes(tmp_path, "tushare: {adjustment: forward, volume: lots}\n").own["tushare"]
+    assert own == profiles.shipped()["tushare"].model_copy(update={"adjustment": "forward", "volume": "lots"})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tushare: {adjustmnt: forward}", "mine.yaml:1: tushare.adjustmnt: unknown key; did you mean 'adjustment'?"),
+        ("tushare: {volume: pieces}", "tushare.volume: "),
+        ("mine: {columns: {time: t}, volume: lots, adjustment: forward}", "has no close, high, low, open, volume"),
+        ("jqdata: {columns: {opne: o}}", "'opne' is none of our columns"),
+        ("jqdata: {timezone: Asia/Shanghia}", "Asia/Shanghia"),
+        ("jqdata: {encodings: [utf9]}", "utf9"),
+        ("- jqdata", "mine.yaml"),
+        ("jqdata: [", "not YAML"),
+    ],
+)
+def test_a_wrong_file_of_profiles_is_named(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(InvalidConfigFile) as caught:
+        shapes(tmp_path, text)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "bare", "code"),
+    [
+        ("SHSE.600000", False, "600000.SH"), ("SH#600000", False, "600000.SH"), ("sz000001", False, "000001.SZ"),
+        ("000001.XSHE", False, "000001.SZ"), ("sh.600000", False, "600000.SH"), ("bj_920001", False, "920001.BJ"),
+        ("000001", False, None), ("000001", True, "000001.SZ"), ("600000", True, "600000.SH"), ("1", True, None),
+        ("600000.HK", False, None), ("6000001", True, None), ("sh60000", True, None), ("600000 x", True, None),
+    ],
+)  # fmt: skip
+def test_spellings_of_codes(text: str, bare: bool, code: str | None) -> None:
+    assert profiles.code_of(text, bare) == code
+
+
+@pytest.mark.parametrize(
+    ("name", "bare", "code"),
+    [
+        ("600000.XSHG.csv", False, "600000.SH"), ("x/SH#600000.txt", False, "600000.SH"), ("000001.csv", False, None),
+        ("sh600000_2024.csv", False, "600000.SH"), ("000001.csv", True, "000001.SZ"), ("202401.csv", True, None),
+        ("000001_1min.csv", True, "000001.SZ"), ("600000/202401.csv", True, "600000.SH"), ("20240102.csv", True, None),
+        ("2024.zip/sz000002.csv", False, "000002.SZ"), ("浦发银行600000.csv", True, "600000.SH"),
+    ],
+)  # fmt: skip
+def test_codes_in_names_of_files(name: str, bare: bool, code: str | None) -> None:
+    assert profiles.code_in(name, bare) == code
+
+
+@pytest.mark.parametrize(
+    ("text", "zone"),
+    [
+        ("20240102 0931", "Asia/Shanghai"), ("20240102093100", "Asia/Shanghai"), ("2024/1/2 9:31", "Asia/Shanghai"),
+        ("20240102093100000", "Asia/Shanghai"), ("1704159060", "UTC"), ("1704159060000", "Asia/Shanghai"),
+        ("1704159060000000000", "UTC"), ("2024-01-02 01:31:00", "UTC"),
+        ("2024-01-02T09:31:00+08:00", "UTC"), ("2024-01-02 01:31:00Z", "Asia/Tokyo"),
+        ("2024-01-02 10:31", "Asia/Tokyo"),
+    ],
+)  # fmt: skip
+def test_times_of_a_profile(text: str, zone: str) -> None:
+    [found] = any_times(pl.Series([text]), zone)
+    assert str(found) == "2024-01-02 09:31:00"
+
+
+@pytest.mark.parametrize("text", ["170415906000", "20241302 0931", "0931", "202401020931001", ""])
+def test_no_times_of_a_profile(text: str) -> None:
+    assert any_times(pl.Series([text])).to_list() == [None]
+
+
+def test_a_bad_row_of_a_table_is_in_quarantine_with_its_row(dsn: str, tmp_path: Path) -> None:
+    rows = rq().reset_index()
+    rows.loc[100, "high"] = 1.0
+    rows.to_parquet(tmp_path / "rq.parquet")
+    assert run(dsn, tmp_path, MONTHS).rejected == 1
+    with psycopg.connect(dsn) as connection:
+        [(line, reason, raw)] = connection.execute("SELECT line, reason, raw FROM marketdata_quarantine").fetchall()
+    assert (line, reason.startswith("high 1.0 < ")) == (101, True)
+    assert raw.startswith("600000.XSHG,2024-01-31 11:11:00")
+    books_balance(dsn)
+
+
+def test_a_column_that_says_two_adjustments_fails(dsn: str, tmp_path: Path) -> None:
+    rows = market(CODES[0]).assign(symbol="SHSE.600000", frequency="60s")
+    rows.loc[300, "frequency"] = "300s"
+    rows.rename(columns={"time": "eob"}).to_csv(tmp_path / "gm.csv")
+    (tmp_path / "mine").write_text("myquant: {adjustment: forward}")
+    [failed] = run(dsn, tmp_path, MONTHS, profiles=tmp_path / "mine").failed
+    assert "its column frequency has '300s' beside other values" in (failed.error or "")
+
+
+def test_prices_are_rounded_and_yuan_of_thousands_are_exact(dsn: str, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.write_text(OWN.replace("lots", "shares"))
+    (tmp_path / "bars").mkdir()
+    lines = ["TradingDay,Minute,Ticker,O,H,L,C,V,Value", "20240102,931,sh600000,1.00005,2,1,1.5,150,0.00000005",
+             "20240102,932,sh600000,1,2,1,1.5,149,1.2345678"]  # fmt: skip
+    (tmp_path / "bars" / "mine.csv").write_text("\n".join(lines))
+    assert run(dsn, tmp_path / "bars", ["2024-01"], profiles=own).rows == 2
+    found = [(row[3], *row[7:9]) for row in table(dsn)]
+    assert found == [(Decimal("1.0001"), Decimal(2), Decimal("0.0001")), (Decimal(1), Decimal(1), Decimal("1234.5678"))]

@@ -60,7 +60,7 @@ def encrypted(path: Path) -> None:
         (encrypted, PLACE + ": ", "encrypted"),
         (lambda path: deliver_members(path, [*MEMBERS.items(), ("a_2000.csv", A)]), PLACE + ": ", "2 members of"),
         (with_a(b""), PLACE + ":1: ", "the file is empty"),
-        (with_a(A.replace("收盘价".encode(), "收价".encode())), PLACE + ":1: ", "nearest: 收盘价"),
+        (with_a(A.replace("收盘价".encode(), "收价".encode())), PLACE + ":1: ", "nearest is classic, without 收盘价"),
         (with_a(HEADER.encode() + b"\n" + A.partition(b"\n")[2].replace(b"\xe6", b"\xff")), PLACE + ": ", "not UTF-8"),
         (with_a(A.replace(b"2000-06", b"2001-06")), PLACE + ": ", "outside 2000, the year in the file's name"),
         (with_a(A.replace(b",5,", b",1.5,", 1)), PLACE + ": ", "1 of 40 rows rejected"),
