@@ -303,7 +303,7 @@ def _() -> tuple:
     return (tushare,)
 
 
-@shape("tushare: stk_mins, newest first, adjusted by its user", own="tushare: {adjustment: forward}")
+@shape("tushare: stk_mins, newest first, adjusted by its user", own="tushare_mins: {adjustment: forward}")
 def _() -> tuple:
     def read(folder: Path) -> list[Row]:
         time, columns = at("trade_time"), "open high low close vol amount"
@@ -584,13 +584,13 @@ def shapes(folder: Path, text: str) -> profiles.Shapes:
 
 
 def test_the_profile_that_explains_more_columns_counts(tmp_path: Path) -> None:
-    assert profiles.detect("a.csv", TUSHARE, "a.csv", shapes(tmp_path, GENERIC)).name == "tushare"
+    assert profiles.detect("a.csv", TUSHARE, "a.csv", shapes(tmp_path, GENERIC)).name == "tushare_mins"
 
 
 def test_a_profile_for_names_counts_for_these_alone(tmp_path: Path) -> None:
     own = shapes(tmp_path, GENERIC + "  files: ['bought/*.csv', 'b?.csv']\n")
     found = [profiles.detect("a", TUSHARE, name, own).name for name in ("bought/x.csv", "deep/b1.csv", "a.csv")]
-    assert found == ["generic", "generic", "tushare"]
+    assert found == ["generic", "generic", "tushare_mins"]
 
 
 def test_two_profiles_that_fit_equally_are_named(tmp_path: Path) -> None:
@@ -604,15 +604,18 @@ def test_two_profiles_that_fit_equally_are_named(tmp_path: Path) -> None:
 
 
 def test_a_key_of_a_shipped_profile_is_changed_and_the_others_stay(tmp_path: Path) -> None:
-    own = shapes(tmp_path, "tushare: {adjustment: forward, volume: lots}\n").own["tushare"]
-    assert own == profiles.shipped()["tushare"].model_copy(update={"adjustment": "forward", "volume": "lots"})
+    own = shapes(tmp_path, "tushare_mins: {adjustment: forward, volume: lots}\n").own["tushare_mins"]
+    assert own == profiles.shipped()["tushare_mins"].model_copy(update={"adjustment": "forward", "volume": "lots"})
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("tushare: {adjustmnt: forward}", "mine.yaml:1: tushare.adjustmnt: unknown key; did you mean 'adjustment'?"),
-        ("tushare: {volume: pieces}", "tushare.volume: "),
+        (
+            "tushare_mins: {adjustmnt: forward}",
+            "mine.yaml:1: tushare_mins.adjustmnt: unknown key; did you mean 'adjustment'?",
+        ),
+        ("tushare_mins: {volume: pieces}", "tushare_mins.volume: "),
         ("mine: {columns: {time: t}, volume: lots, adjustment: forward}", "has no close, high, low, open, volume"),
         ("jqdata: {columns: {opne: o}}", "'opne' is none of our columns"),
         ("jqdata: {timezone: Asia/Shanghia}", "Asia/Shanghia"),
