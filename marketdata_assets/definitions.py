@@ -49,16 +49,15 @@ def defs() -> dg.Definitions:
     settings = Settings()
     logs.configure(settings.log_format, logging.INFO)
     flows: list[FlowDefinition] = []
-    found = dg.Definitions.merge(ours, dg.Definitions([catalog.start_here()]))
     if "flows" in settings.domain_names:
         folder, taken = settings.flows_folder, own.names(ours)
-        found = dg.Definitions.merge(found, own.definitions(folder, taken))
+        ours = dg.Definitions.merge(ours, own.definitions(folder, taken))
         flows = [one.flow for one in (*discovery.shipped(), *own.find(folder, taken)) if one.flow]
-    aged = catalog.with_freshness(found, [flow.name for flow in flows if flow.schedule])
+    aged = catalog.with_freshness(ours, [flow.name for flow in flows if flow.schedule])
     return dg.Definitions.merge(
         catalog.described(aged, settings.code_url),
         dg.Definitions(
-            sensors=nightly.repair_sensors(flows, [*(found.jobs or ())], settings.domain_names),
+            sensors=nightly.repair_sensors(flows, [*(ours.jobs or ())], settings.domain_names),
             resources=resources.definitions(),
             executor=locked_executor,
         ),

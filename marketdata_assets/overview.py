@@ -49,6 +49,16 @@ TICK_STATES: tuple["State", ...] = (
 )
 ALPHA_STATES = ("ok", "empty", "unsupported", "missing", "stale", "failed")
 FILE_STATES = tuple(state.name.lower() for state in FileState)
+COLUMNS: Mapping[str, Sequence[str]] = {
+    "reference": ("asset", *REFERENCE_STATES, "rows", "newest", "unknown_days"),
+    "bars": ("asset", *STATES, "rows", "codes", "stale_codes", "newest", "quarantine"),
+    "alphas": ("asset", "account", *ALPHA_STATES, "files", "documents", "newest", "quarantine"),
+    "ticks": ("asset", *TICK_STATES, "rows", "newest", "quarantine"),
+    "exchanges": ("asset", *STATES, "open", "rows", "newest", "quarantine", "open_gaps"),
+    "flows": ("asset", *STATES, "rows", "newest", "quarantine"),
+    "reconciliation": ("asset", "ok", "empty", "disagreements", "stocks", "newest", "last_compared"),
+}
+"""Of the table of each domain, in the order of the tables: what of a row is shown."""
 NAMED_FILES = 5
 SHANGHAI = ZoneInfo(EXCHANGE_CLOCK)
 

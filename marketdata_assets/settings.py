@@ -265,13 +265,14 @@ class Settings(_FromEnvironment):
     )
     alert_mail: str | None = Field(default=None, description="sender and receivers of that mail, with commas between")
 
-    def missing_folders(self) -> list[str]:
-        """The folders that variables name and that do not exist, each with its variable and the remedy."""
+    def missing_folders(self, *only: str) -> list[str]:
+        """The folders that variables name and that do not exist, each with its variable and the remedy; all, or those
+        of some fields."""
         names = [name for name in sorted(self.model_fields_set) if name.endswith("_dir") or name == "flows_data"]
         return [
             f"{PREFIX}{name.upper()}: {folder} is no folder; create it, or correct the variable"
             for name in names
-            if (folder := getattr(self, name)) and not folder.is_dir()
+            if (not only or name in only) and (folder := getattr(self, name)) and not folder.is_dir()
         ]
 
     @property

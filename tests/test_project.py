@@ -77,7 +77,7 @@ ASSETS = {
     "stock_daily_indicators": "flows",
 }
 EXTERNAL = {"minute_bar_files", "brain_api", "tushare_api", "yahoo_chart", "tick_files", "exchange_feed"}
-EXTERNAL |= {"stock_daily_files", "reference_files", "exchange_apis", "start_here"}
+EXTERNAL |= {"stock_daily_files", "reference_files", "exchange_apis"}
 FLOWS = ("stock_daily", "stock_daily_indicators")
 REFERENCE_DAYS = ("suspensions", "adjust_factors", "price_limits")
 TICK_TABLES = ("tick_data", "order_book", "factors")
@@ -93,6 +93,7 @@ ALPHA_CHECKS = {
 CHECKS = {
     "stock_1min_qfq": {"every_row_accounted", "bars_complete", "one_price_basis"},
     "reconciliation": {"no_disagreements"},
+    "start_here": {"nothing_failed"},
     "stock_monthly_kline": {
         "month_gain",
         "negative_volume_or_amount",
@@ -135,7 +136,7 @@ PARTITIONS = {
     "reconciliation": dg.MonthlyPartitionsDefinition,
     **dict.fromkeys(("alpha_files", "alpha_packages", "regular_alphas", "super_alphas"), dg.MultiPartitionsDefinition),
     **dict.fromkeys(RECORD_ASSETS, dg.MultiPartitionsDefinition),
-    "alpha_summary": type(None),
+    **dict.fromkeys(("alpha_summary", "start_here"), type(None)),
     **dict.fromkeys(("symbol_registry", "trading_calendar", "instruments"), type(None)),
     **dict.fromkeys(REFERENCE_DAYS, dg.MonthlyPartitionsDefinition),
     **dict.fromkeys(TICK_TABLES, dg.MultiPartitionsDefinition),
@@ -327,6 +328,7 @@ def test_checks_jobs_and_automation_are_all_there(repository: dg.RepositoryDefin
         "ticks_daily",
         "ticks_symbols_daily",
         "reference_daily",
+        "system_health",
         "system_housekeeping_daily",
         "system_backup_daily",
         *(f"flows_{name}_clock" for name in FLOWS),

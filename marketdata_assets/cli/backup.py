@@ -16,6 +16,7 @@ import typer
 from marketdata_assets.cli import flows, output, stores
 from marketdata_assets.cli.arguments import existing_folder
 from marketdata_assets.cli.instance import CannotRun, dagster_instance, dagster_storage
+from marketdata_assets.defs import databases
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.settings import Settings
@@ -184,7 +185,7 @@ def _restore(folder: Path, manifest: "Manifest", undeclared: "Collection[str]") 
     if Store.mongo in addresses:
         mongo.restore(stores.mongo_server(), relations[Store.mongo], folder)
     if url := addresses.get(Store.clickhouse):
-        clickhouse.restore(url, relations[Store.clickhouse], folder, stores.make_clickhouse_tables)
+        clickhouse.restore(url, relations[Store.clickhouse], folder, databases.make_clickhouse_tables)
         with connect(url) as client:
             ohlcv.trades_were_moved(client, [dt.date.fromisoformat(day) for day in manifest.fresh_bars])
     if dagster := addresses.get(Store.dagster):
@@ -270,7 +271,7 @@ def _make_tables(connection: "psycopg.Connection", relations: "Sequence[Relation
     """Those of bars and ledgers, and of the flows that are in the backup and still declared."""
     from marketdata_assets.flows import evolution, storage
 
-    stores.make_postgres_tables(connection)
+    databases.make_postgres_tables(connection)
     wanted = {one.name: one.columns for one in relations}
     for flow in flows.readable():
         if flow.target.kind == "postgres" and flow.target.table in wanted:

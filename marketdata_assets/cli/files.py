@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from marketdata_assets import overview
-from marketdata_assets.cli import output, stores
+from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import among
 from marketdata_assets.cli.instance import of_each_domain
+from marketdata_assets.defs import databases
 from marketdata_assets.loading.file_ledger import FileEntry
 from marketdata_assets.settings import Settings
 
@@ -55,5 +56,5 @@ def delivered(domain: str) -> list[FileEntry]:
 
 def _folders(domain: str) -> overview.Folders:
     status = overview.DOMAINS[domain]
-    with stores.connected(status.store) as connection:
+    with databases.connected(status.store) as connection:
         return status.files(connection, Settings(), dt.datetime.now(dt.UTC)) if status.files else {}

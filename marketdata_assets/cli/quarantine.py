@@ -9,6 +9,7 @@ from marketdata_assets.alphas import file_index
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.cli import flows, output, stores
 from marketdata_assets.cli.instance import of_each_domain
+from marketdata_assets.defs import databases
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import ledger
 from marketdata_assets.ticks.providers_file import TABLES
@@ -55,14 +56,14 @@ def reference_rows(limit: int) -> list[dict[str, Any]]:
     from marketdata_assets.reference.file_states import DATASET as FILES
     from marketdata_assets.stores import clickhouse_ledger as ledger
 
-    with stores.connected("clickhouse") as client:
+    with databases.connected("clickhouse") as client:
         rows = ledger.quarantined(client, FILES, limit)
     return [{"dataset": FILES} | vars(row) | {"place": f"{row.source}:{row.line}"} for row in rows]
 
 
 def bars_rows(limit: int) -> list[dict[str, Any]]:
     """Rejected rows of minute-bar files."""
-    with stores.connected("postgres") as connection:
+    with databases.connected("postgres") as connection:
         rows = ledger.quarantined(connection, DATASET, limit)
     return [{"dataset": DATASET} | vars(row) | {"place": row.place} for row in rows]
 
@@ -81,7 +82,7 @@ def ticks_rows(limit: int) -> list[dict[str, Any]]:
     from marketdata_assets.stores import clickhouse_ledger as ledger
     from marketdata_assets.ticks.file_ledger import DATASET as FILES
 
-    with stores.connected("clickhouse") as client:
+    with databases.connected("clickhouse") as client:
         found = [(table, row) for table in (*TABLES, FILES) for row in ledger.quarantined(client, table, limit)]
     return [{"dataset": table} | vars(row) | {"place": row.place} for table, row in found]
 
@@ -91,13 +92,13 @@ def exchanges_rows(limit: int) -> list[dict[str, Any]]:
     from marketdata_assets.exchanges.tables.captures import LEDGER
     from marketdata_assets.exchanges.tables.status import rejected
 
-    with stores.connected("clickhouse") as client:
+    with databases.connected("clickhouse") as client:
         return [*LEDGER.failures(client, limit), *rejected(client, limit)]
 
 
 def flows_rows(limit: int) -> list[dict[str, Any]]:
     """Rejected rows of the files of every flow."""
-    with stores.connected("postgres") as connection:
+    with databases.connected("postgres") as connection:
         rejected = [
             (flow.name, row) for flow in flows.readable() for row in ledger.quarantined(connection, flow.dataset, limit)
         ]

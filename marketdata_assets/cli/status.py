@@ -8,23 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from marketdata_assets import overview
-from marketdata_assets.cli import flows, output, stores
+from marketdata_assets.cli import flows, output
 from marketdata_assets.cli.instance import dagster_instance, of_each_domain
+from marketdata_assets.defs import databases
 from marketdata_assets.loading.reports import and_more
-from marketdata_assets.overview import ALPHA_STATES, FILE_STATES, REFERENCE_STATES, STATES, TICK_STATES
+from marketdata_assets.overview import COLUMNS, FILE_STATES
 from marketdata_assets.settings import Settings
 
 FILES = ("asset", *FILE_STATES)
-COLUMNS = {
-    "reference": ("asset", *REFERENCE_STATES, "rows", "newest", "unknown_days"),
-    "bars": ("asset", *STATES, "rows", "codes", "stale_codes", "newest", "quarantine"),
-    "alphas": ("asset", "account", *ALPHA_STATES, "files", "documents", "newest", "quarantine"),
-    "ticks": ("asset", *TICK_STATES, "rows", "newest", "quarantine"),
-    "exchanges": ("asset", *STATES, "open", "rows", "newest", "quarantine", "open_gaps"),
-    "flows": ("asset", *STATES, "rows", "newest", "quarantine"),
-    "reconciliation": ("asset", "ok", "empty", "disagreements", "stocks", "newest", "last_compared"),
-}
-"""Of the table of each domain, in the order of the tables."""
 DUE = ("domain", "job", "first", "last")
 NAMED_CODES = 10
 
@@ -89,7 +80,7 @@ def rows_of(domain: str) -> list[overview.Row]:
     from marketdata_assets.ticks import file_ledger
 
     status, settings, now = overview.DOMAINS[domain], Settings(), dt.datetime.now(dt.UTC)
-    with stores.connected(status.store) as connection:
+    with databases.connected(status.store) as connection:
         if domain == "ticks" and (dropped := overview.dropped_files(settings)):
             file_ledger.changed_by_table(connection, dropped, now)
         return status.rows(connection, settings, now)

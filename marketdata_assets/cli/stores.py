@@ -2,18 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from marketdata_assets.cli import output
+from marketdata_assets.defs import databases
 from marketdata_assets.defs.exchanges.days import ensure_tables as ensure_exchange_tables
 from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
-    import psycopg
-
-    from marketdata_assets.overview import Store
     from marketdata_assets.stores.mongo import Server
 
 
@@ -56,46 +54,6 @@ def exchange_tables() -> Iterator[Client]:
         yield client
 
 
-@contextmanager
-def connected(store: "Store") -> Iterator[Any]:
-    """A connection to a database that has the tables of all domains: of psycopg, a ClickHouse client, or MongoDB's
-    databases. Raises NoServer."""
-    from marketdata_assets.stores import mongo, postgres
-
-    if store == "postgres":
-        with postgres.connect(postgres_dsn()) as connection:
-            make_postgres_tables(connection)
-            yield connection
-    elif store == "clickhouse":
-        with clickhouse() as client:
-            make_clickhouse_tables(client)
-            yield client
-    else:
-        with mongo.databases(mongo_server()) as databases:
-            yield databases
-
-
-def make_postgres_tables(connection: "psycopg.Connection") -> None:
-    """Create the tables of all domains; that of a flow is created by its first load."""
-    from marketdata_assets.bars import schema
-    from marketdata_assets.flows import storage
-    from marketdata_assets.reconciliation import reconcile
-
-    schema.ensure(connection)
-    storage.ensure_books(connection)
-    reconcile.ensure(connection)
-
-
-def make_clickhouse_tables(client: Client) -> None:
-    """Create the tables of all domains."""
-    from marketdata_assets.reference import tables as reference
-    from marketdata_assets.ticks import tables as ticks
-
-    reference.ensure(client)
-    ticks.ensure(client)
-    ensure_exchange_tables(client)
-
-
 def create_tables(as_json: output.Json = False) -> None:
     """Create the missing tables in every database, for users who may only read.
 
@@ -109,11 +67,11 @@ def create_tables(as_json: output.Json = False) -> None:
     done = []
     if found.postgres_dsn:
         with postgres.connect(found.postgres_dsn) as connection:
-            make_postgres_tables(connection)
+            databases.make_postgres_tables(connection)
         done.append("Postgres")
     if found.clickhouse_url:
         with server.connect(found.clickhouse_url) as client:
-            make_clickhouse_tables(client)
+            databases.make_clickhouse_tables(client)
         done.append("ClickHouse")
     text = f"the tables are there: {', '.join(done)}" if done else "no database is configured"
     output.result(as_json, {"databases": done}, text)

@@ -9,14 +9,14 @@ import datetime as dt
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from marketdata_assets.defs.exchanges.report import TABLES
-from marketdata_assets.defs.metadata import LINEAGE, OWNERS, column_lineage, csv_rows
+from marketdata_assets.defs.metadata import LINEAGE, column_lineage, csv_rows
+from marketdata_assets.defs.repair.health import START
 
 HOURLY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=26), warn_window=dt.timedelta(hours=3))
 STREAMED = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=6), warn_window=dt.timedelta(hours=1))
@@ -32,7 +32,6 @@ POLICIES = {
     "exchange_liquidations": RARE,
     **dict.fromkeys(("exchange_gaps", "exchange_ohlcv_1m"), HOURLY),
 }
-START = "start_here"
 PACKAGE = Path(__file__).parents[1]
 DOMAINS = {"alpha_records": "alphas"}
 """Of groups that are not called as their domain."""
@@ -55,17 +54,6 @@ CADENCES = (
 )
 CODE = "dagster/code_references"
 TAG = re.compile(r"[A-Za-z0-9_.-]{1,63}")
-
-
-def start_here() -> dg.AssetSpec:
-    """The page to begin with: what there is, what to do next, and selections to open."""
-    return dg.AssetSpec(
-        START,
-        group_name=START,
-        kinds={"markdown"},
-        owners=OWNERS,
-        description=files(__package__).joinpath("start_here.md").read_text("utf-8"),
-    )
 
 
 def with_freshness(defs: dg.Definitions, scheduled_flows: Iterable[str]) -> dg.Definitions:

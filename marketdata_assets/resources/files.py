@@ -1,12 +1,15 @@
 """Folders that people and vendors deliver files into."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import dagster as dg
 
+from marketdata_assets.errors import TerminalError
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.local import endpoints
-from marketdata_assets.settings import Settings
+from marketdata_assets.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from marketdata_assets.bars.profiles import Shapes
@@ -22,8 +25,31 @@ class Folder(dg.ConfigurableResource):
 
     @property
     def path(self) -> Path:
-        """The folder; it need not exist."""
-        return Path(self.folder).absolute() if self.folder else self._setting("folder")
+        """The folder. That of the data folder need not exist; raises TerminalError when a variable names a missing one,
+        so that a wrong name, or a disk that is not mounted, does not look like a folder without files."""
+        if self.folder:
+            return Path(self.folder).absolute()
+        settings = Settings()
+        if missing := settings.missing_folders(self.settings_field):
+            raise TerminalError(missing[0])
+        return self._folder(settings)
+
+    def nothing_new(self, unfinished: Sequence[str] = ()) -> str:
+        """Why a sensor asks for nothing."""
+        path = self.path
+        if not path.is_dir():
+            variable = PREFIX + self.settings_field.upper()
+            return f"there is no {path}; create it, or set {variable} to the folder of your files"
+        return f"nothing new in {path}" + (f"; still being written: {and_more(unfinished, 5)}" if unfinished else "")
+
+    def _folder(self, settings: Settings) -> Path:
+        found: Path = getattr(settings, f"{self.settings_prefix}_folder")
+        return found
+
+    @property
+    def settings_field(self) -> str:
+        """The field of the settings that names the folder."""
+        return f"{self.settings_prefix}_dir"
 
     @property
     def quiet_seconds(self) -> float:
@@ -47,6 +73,12 @@ class BarFiles(Folder):
         return read(self._setting("profiles"), self._setting("label"))
 
 
+class DroppedReference(Folder):
+    """Dropped files of reference data. An empty `folder` means MARKETDATA_REFERENCE_DIR, else HOME/reference."""
+
+    settings_prefix = "reference"
+
+
 class AlphaFiles(Folder):
     """The folder of alphas, a folder an account. An empty `folder` means MARKETDATA_ALPHAS_DIR, else HOME/alphas."""
 
@@ -59,9 +91,12 @@ class FlowFiles(Folder):
     settings_prefix = "flows"
 
     @property
-    def path(self) -> Path:
-        """The folder; `flows_folder` of the settings is that of the definitions."""
-        return Path(self.folder).absolute() if self.folder else Settings().flows_data_folder
+    def settings_field(self) -> str:
+        """That of the data; `flows_dir` is the folder of the definitions."""
+        return "flows_data"
+
+    def _folder(self, settings: Settings) -> Path:
+        return settings.flows_data_folder
 
     def budgets(self, flow: str) -> "BudgetPlace | None":
         """The rate limits of a flow's API in the database that hosts share; None means files beside its pages."""

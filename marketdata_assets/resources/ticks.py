@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from marketdata_assets import secret_values
 from marketdata_assets.local import endpoints
-from marketdata_assets.resources.files import Folder
+from marketdata_assets.resources.files import DroppedReference, Folder
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Ticks(Folder):
         from marketdata_assets.reference.load import Sources
         from marketdata_assets.ticks.tushare_reference import TushareReference
 
-        files = ReferenceFiles(Settings().reference_folder)
+        files = ReferenceFiles(DroppedReference().path)
         if self.tushare() is None:
             return Sources(files)
 

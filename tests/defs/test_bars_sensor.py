@@ -39,9 +39,7 @@ def year(number: int) -> tuple[str, str]:
     return f"{number}-01", f"{number}-12"
 
 
-def test_empty_or_missing_folder_is_skipped(warehouse: Warehouse) -> None:
-    assert tick(warehouse)[0] == []
-    warehouse.folder.mkdir()
+def test_empty_folder_is_skipped(warehouse: Warehouse) -> None:
     assert tick(warehouse)[0] == []
 
 

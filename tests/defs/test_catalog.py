@@ -12,6 +12,7 @@ from marketdata_assets import resources
 from marketdata_assets.definitions import project_definitions
 from marketdata_assets.defs import catalog
 from marketdata_assets.defs.flows import build
+from marketdata_assets.defs.repair.health import START
 from marketdata_assets.flows import discovery
 
 DERIVED = ("stock_1min_qfq", "stock_monthly_kline", "exchange_ohlcv_1m", "factors", "stock_daily", "reconciliation")
@@ -31,7 +32,7 @@ def columns(spec: dg.AssetSpec) -> dict[str, str]:
 def test_every_asset_has_the_tags_by_which_it_is_selected(specs: dict[str, dg.AssetSpec]) -> None:
     outside = {name for name, spec in specs.items() if not spec.deps}
     for name, spec in specs.items():
-        if name == catalog.START:
+        if name == START:
             continue
         sources = {tag.removeprefix("source/") for tag in spec.tags if tag.startswith("source/")}
         assert spec.tags["domain"] in (spec.group_name, "alphas"), name
@@ -109,9 +110,9 @@ def test_a_derived_column_of_a_flow_comes_from_the_columns_that_its_expression_n
 
 
 def test_the_first_page_leads_to_every_group_and_to_selections_of_something(specs: dict[str, dg.AssetSpec]) -> None:
-    links = re.findall(r"\]\((/[^)]*)\)", specs[catalog.START].description or "")
+    links = re.findall(r"\]\((/[^)]*)\)", specs[START].description or "")
     groups = {found[1] for link in links if (found := re.fullmatch(r"/locations/\w+/asset-groups/(\w+)/lineage", link))}
-    assert groups == {spec.group_name for spec in specs.values()} - {catalog.START}
+    assert groups == {spec.group_name for spec in specs.values()} - {START}
     selections = [unquote(link.split("asset-selection=")[1]) for link in links if "asset-selection=" in link]
     assert len(selections) >= 5
     graph = repository().asset_graph

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from bar_runs import repository
+from bar_runs import execute, repository
 
 from marketdata_assets import resources
+from marketdata_assets.defs.partition_results import failure_reason
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.settings import Settings
 
 SENSORS = {
@@ -27,13 +29,8 @@ def test_every_folder_of_the_settings_has_a_sensor() -> None:
     assert set(SENSORS.values()) <= {one.name for one in repository().sensor_defs}
 
 
-@pytest.mark.parametrize("setting", SENSORS)
-def test_the_sensor_looks_into_the_folder(
-    setting: str, tmp_path: Path, dsn: str, clickhouse_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MARKETDATA_POSTGRES_DSN", dsn)
-    monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", clickhouse_url)
-    monkeypatch.setenv(f"MARKETDATA_{setting.upper()}", str(tmp_path))
+def look(setting: str) -> str:
+    """Why the sensor of a folder asks for nothing."""
     found = repository().get_sensor_def(SENSORS[setting])
     with (
         dg.DagsterInstance.ephemeral() as instance,
@@ -41,6 +38,59 @@ def test_the_sensor_looks_into_the_folder(
             instance=instance, repository_def=repository(), resources=dict(resources.by_name())
         ) as context,
     ):
-        said = found.evaluate_tick(context)
-    assert said.skip_message
-    assert str(tmp_path) in said.skip_message
+        return str(found.evaluate_tick(context).skip_message)
+
+
+@pytest.fixture
+def servers(dsn: str, clickhouse_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MARKETDATA_POSTGRES_DSN", dsn)
+    monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", clickhouse_url)
+
+
+@pytest.mark.usefixtures("servers")
+@pytest.mark.parametrize("setting", SENSORS)
+def test_the_sensor_looks_into_the_folder(setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"MARKETDATA_{setting.upper()}", str(tmp_path))
+    assert str(tmp_path) in look(setting)
+
+
+@pytest.mark.usefixtures("servers")
+@pytest.mark.parametrize("setting", SENSORS)
+def test_a_folder_that_a_variable_names_and_that_does_not_exist_is_an_error(
+    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong name, or a disk that is not mounted, does not look like a folder without files."""
+    variable = f"MARKETDATA_{setting.upper()}"
+    monkeypatch.setenv(variable, str(tmp_path / "typo"))
+    with pytest.raises(TerminalError, match=f"^{variable}: {tmp_path}/typo is no folder; create it"):
+        look(setting)
+
+
+@pytest.mark.usefixtures("servers")
+@pytest.mark.parametrize("setting", SENSORS)
+def test_a_folder_that_was_never_made_is_said_with_the_remedy(setting: str, tmp_path: Path) -> None:
+    assert f"there is no {tmp_path}/home/" in look(setting)
+    if setting != "flows_data":
+        assert f"MARKETDATA_{setting.upper()}" in look(setting)
+
+
+JOBS = {
+    "bars_dir": ("bars_and_kline", "2024-01"),
+    "reference_dir": ("reference_days", "2024-01"),
+    "flows_data": ("flow_stock_daily", "2024-01"),
+}
+
+
+@pytest.mark.usefixtures("servers")
+@pytest.mark.parametrize("setting", JOBS)
+def test_a_run_over_a_folder_that_does_not_exist_fails_with_the_variable(
+    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, month = JOBS[setting]
+    monkeypatch.setenv(f"MARKETDATA_{setting.upper()}", str(tmp_path / "typo"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        ended = execute(instance, job, {}, partition=month)
+    assert not ended.success
+    texts = [failure_reason(event) for event in ended.all_events if event.is_step_failure]
+    assert any(f"{tmp_path}/typo is no folder; create it" in text for text in texts), texts

@@ -7,11 +7,11 @@ import pytest
 
 from marketdata_assets import domains
 from marketdata_assets.definitions import defs
-from marketdata_assets.defs import catalog
+from marketdata_assets.defs.repair.health import START
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import BadSettings, Settings
 
-COMMON_JOBS = {"backup", "housekeeping", "__ASSET_JOB"}
+COMMON_JOBS = {"backup", "health", "housekeeping", "__ASSET_JOB"}
 COMMON_SENSORS = {"repair_backfills", "repair_selected", "system_heartbeat", "system_killed_runs", "system_alert"}
 SERVERS = {
     "bars": ["postgres"],
@@ -43,17 +43,22 @@ def test_only_assets_of_the_domain_are_loaded(name: str, monkeypatch: pytest.Mon
     loaded_here = repository(monkeypatch, name)
     graph = loaded_here.asset_graph
     assert all(loaded_here.get_job(job) for job in loaded_here.job_names)
-    loaded = {key for key in graph.get_all_asset_keys() if graph.get(key).is_materializable}
+    own = {*graph.get_all_asset_keys()} - {dg.AssetKey(START)}
+    loaded = {key for key in own if graph.get(key).is_materializable}
     assert {graph.get(key).group_name for key in loaded} == LOADED[name]
     read = {parent for key in loaded for parent in graph.get(key).parent_keys}
-    assert {*graph.get_all_asset_keys()} - loaded - {dg.AssetKey(catalog.START)} <= read
+    assert own - loaded <= read
 
 
 def test_jobs_and_sensors_of_other_domains_are_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     bars = repository(monkeypatch, "bars")
     assert {*bars.job_names} - COMMON_JOBS == {"bars", "bars_and_kline", "bars_selected", "kline"}
     assert {one.name for one in bars.sensor_defs} - COMMON_SENSORS == {"bars_files", "bars_kline"}
-    assert {one.name for one in bars.schedule_defs} == {"system_backup_daily", "system_housekeeping_daily"}
+    assert {one.name for one in bars.schedule_defs} == {
+        "system_backup_daily",
+        "system_health",
+        "system_housekeeping_daily",
+    }
 
 
 def test_all_of_them_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,10 +182,9 @@ def alphas_files(
             due = outdated_pairs(databases, alphas_dir.path, changes.pairs)
     if not due:
         context.update_cursor(changes.cursor)
-        waiting = f"; {len(changes.waiting)} months are still being written" if changes.waiting else ""
         unread = file_index.unread(alphas_dir.path)
         others = f"; not read: {summary(unread)}" if unread else ""
-        return dg.SkipReason(f"nothing new in {alphas_dir.path}{waiting}{others}")
+        return dg.SkipReason(alphas_dir.nothing_new([" ".join(pair) for pair in changes.waiting]) + others)
     added = accounts.missing(accounts.known(context.instance), (account for account, _ in due))
     return dg.SensorResult(
         run_requests=requests(context.instance, due, run_key(changes.cursor), new_accounts=added),

@@ -51,8 +51,7 @@ def bars_files(
         due |= {keys[-1]} if found.undated & seen.undated else set()
     if not due:
         context.update_cursor(seen.cursor)
-        waiting = f"; still being written: {', '.join(seen.waiting)}" if seen.waiting else ""
-        return dg.SkipReason(f"nothing new in {bar_files.path}{waiting}")
+        return dg.SkipReason(bar_files.nothing_new(seen.waiting))
     requests = range_requests(month_ranges(due), after=f":{run_key(seen.key)}")
     return dg.SensorResult(run_requests=requests, cursor=seen.cursor)
 

@@ -73,15 +73,13 @@ def _config(**wanted: object) -> dict[str, object]:
 )
 def exchanges_captures(context: dg.SensorEvaluationContext, exchanges: Exchanges) -> dg.SensorResult | dg.SkipReason:
     from marketdata_assets.exchanges.tables.captures import scan
-    from marketdata_assets.loading.reports import and_more
 
     folder = exchanges.path
     found = scan(folder, context.cursor, time.time_ns(), exchanges.quiet_seconds)
     files = found.finished[:MAX_FILES]
     if not files:
         context.update_cursor(found.cursor(()))
-        unfinished = f"; may still be written: {and_more(found.unfinished, 5)}" if found.unfinished else ""
-        return dg.SkipReason(f"nothing new in {folder}{unfinished}")
+        return dg.SkipReason(exchanges.nothing_new(found.unfinished))
     if runs_that_load(context.instance, report.TABLES, [TABLES_JOB]):
         context.update_cursor(found.cursor(()))
         return dg.SkipReason("a run that loads the tables is already in progress; the next scan finds the files again")

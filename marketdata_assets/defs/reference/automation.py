@@ -15,10 +15,10 @@ from marketdata_assets.defs.reference.assets import DAILY
 from marketdata_assets.defs.runs import range_requests, run_key, runs_that_load, schedule, sensor
 from marketdata_assets.defs.ticks import automation as of_ticks
 from marketdata_assets.loading import watch
-from marketdata_assets.loading.reports import and_more
 from marketdata_assets.months import last_months, month_ranges
 from marketdata_assets.partitions import BAR_MONTHS, joined
 from marketdata_assets.resources import ClickHouse, Ticks
+from marketdata_assets.resources.files import DroppedReference
 from marketdata_assets.settings import Settings
 
 JOB = "reference_days"
@@ -84,8 +84,7 @@ def reference_files(
     requests = _of_files(clickhouse, ticks, seen.finished, after=f":{run_key(seen.fingerprint(seen.finished))}")
     if not requests:
         context.update_cursor(seen.cursor(seen.finished))
-        waiting = f"; still being written: {and_more(seen.unfinished, 5)}" if seen.unfinished else ""
-        return dg.SkipReason(f"nothing new in {folder}{waiting}")
+        return dg.SkipReason(DroppedReference().nothing_new(seen.unfinished))
     return dg.SensorResult(run_requests=requests, cursor=seen.cursor(seen.finished))
 
 

@@ -125,9 +125,8 @@ def ticks_files(
 
 def _nothing_new(found: "FileScan", ticks: Ticks) -> str:
     broken = f"; not loaded: {and_more(found.unreadable, 5, '; ')}" if found.unreadable else ""
-    unfinished = f"; still being written: {and_more(found.unfinished, 5)}" if found.unfinished else ""
     left = f"; {found.left} new files are read by the next scans" if found.left else ""
-    return f"nothing new in {ticks.path}{unfinished}{left}{broken}"
+    return f"{ticks.nothing_new(found.unfinished)}{left}{broken}"
 
 
 def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> list[dg.RunRequest]:

@@ -1,0 +1,81 @@
+"""The asset `start_here`: what to do next, and what is loaded, missing and failed in every domain at its last run."""
+
+import datetime as dt
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import dagster as dg
+
+from marketdata_assets import defs, overview
+from marketdata_assets.defs.databases import connected
+from marketdata_assets.defs.metadata import asset, column_schema, markdown_table
+from marketdata_assets.defs.runs import schedule
+from marketdata_assets.settings import Settings
+
+START, CHECK = "start_here", "nothing_failed"
+PROBLEMS = ("failed", "not_taken", "stale", "missing")
+"""Counts of a row that need something, the worst first."""
+
+
+class Problem(NamedTuple):
+    """An asset, or a domain whose server does not answer, and what is wrong with it."""
+
+    asset: str
+    state: str
+    what: str
+
+
+@asset(
+    START,
+    kinds={"markdown"},
+    code_version="health-1",
+    metadata=column_schema(
+        ("asset", "text", "the asset, or the domain whose server does not answer"),
+        ("state", "text", "failed, not_taken, stale or missing"),
+        ("what", "text", "how many partitions or files, or the cause"),
+    ),
+    description=files(defs).joinpath("start_here.md").read_text("utf-8"),
+    check_specs=[dg.AssetCheckSpec(CHECK, asset=START, description="Nothing has failed, and every server answers.")],
+)
+def start_here(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    settings, now = Settings(), dt.datetime.now(dt.UTC)
+    rows, problems = list[overview.Row](), list[Problem]()
+    for domain in settings.domain_names:
+        status = overview.DOMAINS[domain]
+        try:
+            with connected(status.store) as connection:
+                rows += status.rows(connection, settings, now)
+        except Exception as error:  # of whatever class: the other domains are shown
+            problems.append(Problem(domain, "failed", str(error)))
+    problems += [
+        Problem(row["asset"], state, row.get("summary") or f"{row[state]} of {row['partitions']}")
+        for state in PROBLEMS
+        for row in rows
+        if row.get(state)
+    ]
+    tables = {
+        domain: [[row[name] for name in columns] for row in rows if row["group"] == domain and "named" not in row]
+        for domain, columns in overview.COLUMNS.items()
+    }
+    metadata: dict[str, Any] = {"problems": markdown_table(Problem._fields, problems)}
+    metadata |= {domain: markdown_table(overview.COLUMNS[domain], lines) for domain, lines in tables.items() if lines}
+    failed = [one for one in problems if one.state == "failed"]
+    found = dg.AssetCheckResult(
+        check_name=CHECK,
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"failed": markdown_table(Problem._fields, failed)},
+    )
+    return dg.MaterializeResult(metadata=metadata, check_results=[found])
+
+
+health_job = dg.define_asset_job("health", [START], description="Look at what is loaded in every domain.")
+
+
+@schedule(
+    job=health_job,
+    cron_schedule="10 8,18 * * *",
+    description="Before the open and after the close: what is loaded, missing and failed, on the page of `start_here`.",
+)
+def system_health() -> dg.RunRequest:
+    return dg.RunRequest()
