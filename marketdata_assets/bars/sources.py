@@ -119,7 +119,7 @@ class Source:
 
 @contextmanager
 def opened(opener: Opener, unit: Unit, shapes: Shapes, *, any_kind: bool = False) -> Iterator[Source]:
-    """The unit with its profile. Raises BadHeader when none fits, LoadError for `any_kind` that is not the table's."""
+    """The unit with its profile. Raises BadHeader when none fits, LoadError for bars of another kind, if not `any_kind`."""
     head = b""
     if not is_table(unit.name):
         with opener.open(unit) as stream:

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from bar_files import HEADER, books_balance, run, table
 
-from marketdata_assets.bars import profiles, status
+from marketdata_assets.bars import profiles, schema, status
 from marketdata_assets.bars.reading import any_times
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.loading.errors import BadHeader
@@ -707,3 +707,34 @@ def test_prices_are_rounded_and_yuan_of_thousands_are_exact(dsn: str, tmp_path: 
     assert run(dsn, tmp_path / "bars", ["2024-01"], profiles=own).rows == 2
     found = [(row[3], *row[7:9]) for row in table(dsn)]
     assert found == [(Decimal("1.0001"), Decimal(2), Decimal("0.0001")), (Decimal(1), Decimal(1), Decimal("1234.5678"))]
+
+
+def test_a_changed_profile_of_the_first_shape_counts(dsn: str, tmp_path: Path) -> None:
+    (tmp_path / "bars").mkdir()
+    rows = classic(market(CODES[0])).assign(成交量=market(CODES[0])["volume"])
+    rows.to_csv(tmp_path / "bars" / "sh600000_2024.csv", index=False)
+    (tmp_path / "own").write_text("classic: {volume: shares}")
+    assert run(dsn, tmp_path / "bars", MONTHS, profiles=tmp_path / "own").failed == ()
+    rows["成交量"] = [str((Decimal(int(one)) / 100).quantize(Decimal(1), ROUND_HALF_UP)) for one in rows["成交量"]]
+    assert list(rows_of(dsn)) == read_classic(rows.astype(str))
+
+
+def test_rows_without_a_code_or_of_another_exchange_are_rejected(dsn: str, tmp_path: Path) -> None:
+    rows = pd.concat([market(CODES[0])] * 3, ignore_index=True)
+    rows["code"] = ["600000.XSHG"] * 1438 + ["", "AAPL.US"]
+    rows["time"] = pd.date_range("2024-01-02", periods=len(rows), freq="min")
+    jq(rows).assign(code=rows["code"]).to_csv(tmp_path / "a.csv", index=False)
+    report = run(dsn, tmp_path, MONTHS)
+    assert (report.failed, report.rows, report.rejected) == ((), 1438, 2)
+    with psycopg.connect(dsn) as connection:
+        reasons = connection.execute("SELECT reason FROM marketdata_quarantine ORDER BY line").fetchall()
+    assert [reason for (reason,) in reasons] == ["code is missing", "code 'AAPL.US' is not sh, sz or bj and six digits"]
+
+
+def test_a_file_of_a_header_alone_is_empty(dsn: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("order_book_id,datetime,open,close,high,low,total_turnover,volume\n")
+    pd.DataFrame(rq().reset_index().iloc[:0]).to_parquet(tmp_path / "b.parquet")
+    assert run(dsn, tmp_path, MONTHS).failed == ()
+    with psycopg.connect(dsn) as connection:
+        schema.ensure(connection)
+        assert {one.state for one in status.file_entries(connection, tmp_path, MONTHS)} == {FileState.EMPTY}
