@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from bar_files import HEADER, books_balance, run, table
 
-from marketdata_assets.bars import profiles, schema, status
+from marketdata_assets.bars import checks, kline, profiles, schema, status
 from marketdata_assets.bars.reading import any_times
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.loading.errors import BadHeader
@@ -738,3 +738,17 @@ def test_a_file_of_a_header_alone_is_empty(dsn: str, tmp_path: Path) -> None:
     with psycopg.connect(dsn) as connection:
         schema.ensure(connection)
         assert {one.state for one in status.file_entries(connection, tmp_path, MONTHS)} == {FileState.EMPTY}
+
+
+def test_bars_of_a_vendor_without_names_have_a_kline_that_passes_its_checks(dsn: str, tmp_path: Path) -> None:
+    jq_many(tmp_path)
+    run(dsn, tmp_path, MONTHS)
+    assert kline.refresh(dsn, MONTHS).rows == 6
+    with psycopg.connect(dsn) as connection:
+        for rule in ("missing_name", "units", "ohlc_order", "volume_without_amount"):
+            assert checks.kline_rule(connection, MONTHS, rule).count == 0, rule
+        assert checks.kline_equals_minutes(connection, MONTHS).count == 0
+        connection.execute(
+            "UPDATE stock_monthly_kline SET name = 'x' WHERE month = '2024-01-01' AND code = '600000.SH'"
+        )
+        assert checks.kline_rule(connection, MONTHS, "missing_name").count == 1
