@@ -161,7 +161,7 @@ def preview(
     rows: Annotated[int, typer.Option(min=0, help="rows to show as they would be stored")] = 5,
     as_json: output.Json = False,
 ) -> None:
-    """Show what a load would make of a file: profile, columns, units, label, months, codes, and its first rows.
+    """Show what a load would make of a file: profile, columns, units, label, and its first rows.
 
     Nothing is loaded and no server is needed. Of a zip, one member of each kind is read. Exits with 1 when a part of
     the file would not be loaded.
