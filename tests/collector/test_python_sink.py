@@ -23,7 +23,7 @@ from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.exchanges.records import Gap, Trade
 from marketdata_demo.venues.binance_venue import BinanceVenue
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "collector.md"
+PAGE = Path(__file__).parents[2] / "docs" / "collector.md"
 
 MODULE = """
 import asyncio, threading, time
