@@ -95,8 +95,8 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def made(name: str, **options: Any) -> PythonSink:
-    types = options.pop("types", ["trade"])
-    return PythonSink(f"python {name}", f"user_module:{name}", lambda *_: None, types=types, **options)
+    settings = config.PythonSink(python=f"user_module:{name}", **{"types": ["trade"]} | options)
+    return PythonSink(f"python {name}", settings, lambda *_: None)
 
 
 @asynccontextmanager
