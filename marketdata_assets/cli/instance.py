@@ -128,7 +128,8 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
         _place((PACKAGE / "dagster.yaml").read_bytes(), home / "dagster.yaml")
     elif not (settings.dagster_home / "dagster.yaml").is_file():
         raise CannotRun(f"MARKETDATA_DAGSTER_HOME: {settings.dagster_home} has no dagster.yaml; put it there")
-    workers = {"MARKETDATA_WORKERS": str(settings.workers)} if settings.workers else {}
+    given = {"MARKETDATA_WORKERS": str(settings.workers)} if settings.workers else {}
+    given |= {"MARKETDATA_FLOWS_DATA": str(settings.flows_data_folder)} if settings.flows_data else {}
     # What a file says is read from it by who needs it; Dagster reads variables alone.
     servers = {
         name: url
@@ -139,11 +140,10 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
     return (
         password
         | servers
-        | workers
+        | given
         | {
             "MARKETDATA_HOME": str(settings.root),
             "MARKETDATA_FLOWS_DIR": str(settings.flows_folder),
-            "MARKETDATA_FLOWS_DATA": str(settings.flows_data_folder),
             "DAGSTER_HOME": str((settings.dagster_home or home).absolute()),
             "DAGSTER_COMPUTE_LOG_DIR": str(home / "logs"),
             "DAGSTER_DISABLE_TELEMETRY": "1",

@@ -27,12 +27,15 @@ class Folder(dg.ConfigurableResource):
     def path(self) -> Path:
         """The folder. That of the data folder need not exist; raises TerminalError when a variable names a missing one,
         so that a wrong name, or a disk that is not mounted, does not look like a folder without files."""
-        if self.folder:
-            return Path(self.folder).absolute()
-        settings = Settings()
-        if missing := settings.missing_folders(self.settings_field):
+        missing = None if self.folder else Settings().missing_folders(self.settings_field)
+        if missing:
             raise TerminalError(missing[0])
-        return self._folder(settings)
+        return self.place
+
+    @property
+    def place(self) -> Path:
+        """The folder, whether it exists or not."""
+        return Path(self.folder).absolute() if self.folder else self._folder(Settings())
 
     def nothing_new(self, unfinished: Sequence[str] = ()) -> str:
         """Why a sensor asks for nothing."""

@@ -315,7 +315,6 @@ def test_files_that_no_load_takes_or_can_read_are_named(lab: Lab) -> None:
 
 
 def test_nothing_on_disk_is_said_with_the_way_to_get_something(lab: Lab) -> None:
-    lab.root.mkdir()
     for arguments in (["ingest", "alphas"], ["ingest", "alphas", "--account", "ia"]):
         lab.accounts({"user_key": "ia"})
         refused = lab.run(*arguments)

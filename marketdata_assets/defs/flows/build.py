@@ -134,8 +134,9 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
 
         with as_dagster_failure():
             named = [config.data_dir] if config.data_dir else []
-            allowed("data_dir", named, flow_files.path, "MARKETDATA_FLOWS_DATA")
-            at, folder = run.at_folder(flow, config.data_dir, flow_files.path)
+            data = flow_files.place if named else flow_files.path
+            allowed("data_dir", named, data, "MARKETDATA_FLOWS_DATA")
+            at, folder = run.at_folder(flow, config.data_dir, data)
             budgets = flow_files.budgets(flow.name)
             fetched = Fetched() if config.data_dir else fetch(flow, folder, os.environ, budgets)
             unfinished = {*config.leave_out}
