@@ -143,11 +143,18 @@ def test_a_stock_is_found_and_drawn_while_other_servers_are_down(dsn: str, tmp_p
         chromium.click("1 min")
         chromium.until(lambda: _legend(chromium).startswith("2024-03-29 15:00"), "minutes")
         before = _requested(chromium)
-        chromium.find("#chart").send_keys("-" * 25 + Keys.ARROW_LEFT)
-        chromium.until(lambda: len(_requested(chromium)) > len(before), "older minutes")
+
+        def zoomed_out() -> bool:
+            chromium.find("#chart").send_keys("-")
+            return len(_requested(chromium)) > len(before)
+
+        chromium.until(zoomed_out, "older minutes")
         older = parse_qs(urlsplit(_requested(chromium)[-1]).query)
         assert older["freq"] == ["1m"] and older["end"] < parse_qs(urlsplit(before[-1]).query)["start"]
         Select(chromium.find("#source")).select_by_value("daily none")
+        chromium.until(lambda: "no frequency of daily bars" in chromium.text(), "that they have no minutes")
+        assert _legend(chromium).strip() == "", "nothing of the bars before is shown"
+        chromium.click("day")
         chromium.until(lambda: "stock_daily" in chromium.find("#chart-note").text, "why there are no daily files")
         chromium.complaints()  # of the servers that are down
         chromium.open("/stock/000001.SZ")

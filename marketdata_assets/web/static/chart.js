@@ -34,6 +34,7 @@ export function chart({ path, perDay, words, marks }) {
       performance.mark("drawn");
     });
     if (number !== asked) return;
+    if (!bars.size) show();
     busy = false;
     by("chart").removeAttribute("aria-busy");
   }
