@@ -41,6 +41,7 @@ def _warehouse(dsn: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Wa
     patch.setenv("MARKETDATA_WORKERS", "1")
     patch.setenv("MARKETDATA_BARS_QUIET_SECONDS", "0")  # one observation is enough
     (folder / "instance").mkdir()
+    (folder / "bars").mkdir()
     with dg.DagsterInstance.ephemeral(tempdir=str(folder / "instance")) as instance:
         yield Warehouse(dsn, folder / "bars", instance)
 
@@ -135,6 +136,7 @@ def mill(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.setenv("MARKETDATA_WORKERS", "1")
     monkeypatch.setenv("MARKETDATA_FLOWS_QUIET_SECONDS", "0")  # one observation is enough
     (tmp_path / "instance").mkdir()
+    (tmp_path / "data").mkdir()
     with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance:
         yield Mill(dsn, tmp_path / "data", tmp_path / "own", instance)
 

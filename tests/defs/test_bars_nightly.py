@@ -115,7 +115,7 @@ def test_zip_whose_members_name_the_year_is_due(warehouse: Warehouse) -> None:
 def test_file_of_which_no_month_is_known_is_due_until_it_loads(warehouse: Warehouse) -> None:
     newest = BAR_MONTHS.get_partition_keys()[-1]
     path = warehouse.folder / "20140303.csv"
-    path.parent.mkdir()
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"date,open\n2014-03-03,10\n")
     for _ in range(2):
         assert tonight(warehouse) == [(newest, newest)]

@@ -128,7 +128,7 @@ def test_capture_that_is_still_written_waits_and_keeps_no_other(floor: Floor) ->
     floor.patch.setenv("MARKETDATA_CAPTURES_QUIET_SECONDS", "3600")
     files, again, why = sensed(floor, cursor)
     assert files == []
-    assert "may still be written: b.capture.zst" in why
+    assert "still being written: b.capture.zst" in why
     floor.patch.setenv("MARKETDATA_CAPTURES_QUIET_SECONDS", "0")
     assert sensed(floor, again)[0] == [["b.capture.zst"]]
 
@@ -142,8 +142,8 @@ def test_sensor_waits_for_a_run_in_progress(floor: Floor) -> None:
     assert "a.capture.zst" not in json.loads(cursor)["handled"]
 
 
-def test_folder_that_is_not_there_is_nothing_new(floor: Floor) -> None:
-    assert "nothing new" in sensed(floor)[2]
+def test_a_folder_that_was_never_made_is_said(floor: Floor) -> None:
+    assert "there is no " in sensed(floor)[2]
 
 
 def test_outdated_days_are_requested_in_ranges_once(floor: Floor) -> None:
