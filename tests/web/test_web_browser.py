@@ -23,7 +23,9 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 from served_market import CODE, HOSTILE, NAME, TOKEN, load_market, on, served
 
+from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables import ohlcv
+from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.local.process import free_port
 from marketdata_assets.stores import clickhouse_ledger
 from marketdata_assets.web.pages import STATIC
@@ -187,6 +189,21 @@ def test_an_instrument_is_found_and_its_book_is_drawn(
     begin = dt.datetime(2025, 1, 5, 23, 30, tzinfo=dt.UTC)
     plan = Plan(begin, 60)
     land(clickhouse_client, records(plan, ("binance",)))
+    began = int(begin.replace(hour=0, minute=10).timestamp() + 86_400) * 10**9
+    lost_trades = Gap(
+        exchange="binance",
+        market_type="linear",
+        symbol="SMPL-USDT",
+        instrument="SMPLUSDT",
+        stream="trades",
+        last_id=5,
+        next_id=9,
+        ts_from=began,
+        ts_to=began + 90 * 10**9,
+        cause="sequence",
+        healed_at=None,
+    )
+    insert_records(clickhouse_client, [lost_trades])
     clickhouse_ledger.ensure(clickhouse_client)
     for day in ohlcv.days_with_trades(clickhouse_client):
         ohlcv.compute(clickhouse_client, day, run_id="test", now=begin + dt.timedelta(days=2))
@@ -199,6 +216,8 @@ def test_an_instrument_is_found_and_its_book_is_drawn(
         chromium.complaints()  # of the front page, whose other servers are missing
         assert chromium.find("h1").text == "SMPLUSDT binance"
         assert len(_colours(chromium)) > 2, "candles are drawn"
+        chromium.until(lambda: _pointed(chromium, "recorded gap"), "the minutes that lack trades")
+        assert _legend(chromium)[:16] in ("2025-01-06 00:10", "2025-01-06 00:11")
         sides = ["tr.falling", "tr.rising"]
         asks, bids = ([float(one.text) for one in _cells(chromium, f"#ladder {side} td:first-child")] for side in sides)
         assert bids == sorted(bids, reverse=True) and asks == sorted(asks, reverse=True) and bids[0] < asks[-1]
