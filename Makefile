@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Processes of the test run; each starts servers of its own. Tests wait: three keep two cores busy.
 WORKERS ?= 3
 
-.PHONY: env env-dev demo release check test test-slow test-random test-wheel image-test kubernetes-check platforms check-pythons test-engines test-dagster-latest system-packages soak kills fuzz screenshots docs walk style lint words audit sbom bench lock clean
+.PHONY: env env-dev demo release check test test-slow test-random test-wheel image-test kubernetes-check platforms check-pythons test-engines test-dagster-latest system-packages soak kills fuzz screenshots docs site walk style lint words audit sbom bench lock clean
 
 # What `make demo` uses: the package with its extras local, live, plots and web.
 env: $(STAMP)
@@ -113,7 +113,14 @@ screenshots: env-dev system-packages
 docs: env-dev
 	$(BIN)/python -m docs.generate
 
-# A newcomer's walk: a fresh clone, make demo, every command of docs/how-to as printed; TESTS=1 runs make test in it too.
+# The manual as a site with search in build/site; a broken link or anchor fails. The generator has an environment of its own.
+SITE := $(VENV)/site
+site:
+	@test -x $(SITE)/bin/zensical || { $(PYTHON) -m venv $(SITE) && \
+	  $(SITE)/bin/pip install --quiet --disable-pip-version-check "zensical>=0.0.73,<0.1"; }
+	$(SITE)/bin/zensical build --clean --strict
+
+# A newcomer's walk: a fresh clone, make demo, every command of the manual as printed; TESTS=1 runs make test in it too.
 walk: env-dev
 	$(BIN)/python -m tests.docs.walk $(if $(TESTS),--with-tests,)
 

@@ -22,6 +22,7 @@ from bench.size import sized
 from marketdata_assets.collector.items import Item, items, message_id, subject
 from marketdata_assets.collector.jetstream.publisher import Publisher
 from marketdata_assets.collector.jetstream.reader import Reader
+from marketdata_assets.collector.jetstream.spool import Spool
 from marketdata_assets.collector.jetstream.stream import Consumer, ensure
 from marketdata_assets.collector.queue import BoundedQueue
 from marketdata_assets.exchanges.records import Exchange, MarketType, Trade
@@ -51,12 +52,12 @@ def figures() -> Iterator[Figure]:
         settings = Settings(home=Path(folder) / "stack", nats_url=None, nats_port=0)
         with LocalStack(settings, services=("nats",)) as stack:
             assert stack.endpoints.nats_url
-            yield from asyncio.run(_figures(stack.endpoints.nats_url))
+            yield from asyncio.run(_figures(stack.endpoints.nats_url, Path(folder) / "spool"))
 
 
-async def _figures(url: str) -> list[Figure]:
+async def _figures(url: str, spool: Path) -> list[Figure]:
     await ensure(url, durable=[Consumer("bench", "market.>")])
-    publisher = Publisher(url, BoundedQueue(4 * MESSAGES, lambda *_: None))
+    publisher = Publisher(url, BoundedQueue(4 * MESSAGES, lambda *_: None), Spool(spool, 1 << 30))
     running = asyncio.create_task(publisher.run())
     client = await nats.connect(url)
     manager = client.jetstream(publish_async_max_pending=PENDING)

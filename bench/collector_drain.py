@@ -20,6 +20,7 @@ from bench.size import sized
 from marketdata_assets.collector.drain import INSERTS, Pace, drain
 from marketdata_assets.collector.items import Item, items
 from marketdata_assets.collector.jetstream.publisher import Publisher
+from marketdata_assets.collector.jetstream.spool import Spool
 from marketdata_assets.collector.jetstream.stream import Stream, consumers, ensure
 from marketdata_assets.collector.queue import BoundedQueue
 from marketdata_assets.exchanges.records import Exchange, Level, MarketType, OrderBook, Side, Trade
@@ -117,8 +118,10 @@ def _levels(rng: random.Random, price: float, away: int) -> tuple[Level, ...]:
 
 
 async def _fill(nats_url: str, made: Sequence[Item]) -> None:
-    queue = BoundedQueue(len(made), lambda *_: None)
-    publisher = Publisher(nats_url, queue, None, prepare=lambda: ensure(nats_url, ROOMY))
+    queue = BoundedQueue(4 * len(made), lambda *_: None)  # nothing of it goes to the disk
+    folder = tempfile.TemporaryDirectory(prefix="bench-")
+    spool = Spool(Path(folder.name), 1 << 30)
+    publisher = Publisher(nats_url, queue, spool, prepare=lambda: ensure(nats_url, ROOMY))
     publisher.put(made)
     running = asyncio.create_task(publisher.run())
     while not publisher.state().connected:
@@ -127,6 +130,7 @@ async def _fill(nats_url: str, made: Sequence[Item]) -> None:
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     publisher.close()
+    folder.cleanup()
     assert not left
 
 

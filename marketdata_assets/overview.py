@@ -19,6 +19,7 @@ from marketdata_assets.stores.clients import Client
 if TYPE_CHECKING:
     import psycopg
 
+    from marketdata_assets.alphas.status import AccountStatus
     from marketdata_assets.settings import Settings
     from marketdata_assets.stores.mongo import Databases
     from marketdata_assets.ticks.files import Files
@@ -144,7 +145,9 @@ def alphas(databases: "Databases", settings: "Settings", now: dt.datetime) -> li
     """A row for the files; and for every account with files, for raw ones, packages and each kind of document, by
     months that have any."""
     from marketdata_assets.alphas import fetch_records, filters, status
-    from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
+    from marketdata_assets.alphas.importer import database_name
+    from marketdata_assets.alphas.layout import KINDS
+    from marketdata_assets.alphas.record_sets import RECORD_SETS
     from marketdata_assets.alphas.rejected import in_raw_files
 
     root = settings.alphas_folder
@@ -153,30 +156,19 @@ def alphas(databases: "Databases", settings: "Settings", now: dt.datetime) -> li
     chosen = filters.parse(settings.brain_records)
     records = fetch_records.statuses(databases, RECORD_SETS, names, chosen, now)
     folders = status.on_disk(root, now)
-    rejected = {(one.account, one.kind): sum(1 for _ in in_raw_files(root, one.account, one.kind)) for one in stored}
-    return [
-        *files_rows("alphas", _alpha_files(databases, settings, now)),
-        *(_alphas_row(one.asset, one.account, one.states, files=one.files) for one in folders),
-        *(
-            _alphas_row(
-                f"{one.kind}_alphas",
-                one.account,
-                one.states,
-                documents=one.documents,
-                quarantine=one.rejected + rejected[one.account, one.kind],
-            )
-            for one in stored
-        ),
-        *(_alphas_row(asset_name(one.record_set), one.account, one.states, documents=one.documents) for one in records),
-    ]
+    rows = [_alphas_row(one) for one in (*folders, *stored, *records)]
+    for row in rows:
+        for kind in KINDS:
+            if row["asset"] == database_name(kind):
+                row["quarantine"] += sum(1 for _ in in_raw_files(root, row["account"], kind))
+    return [*files_rows("alphas", _alpha_files(databases, settings, now)), *rows]
 
 
-def _alphas_row(asset: str, account: str, states: Mapping[str, str], **counts: int) -> Row:
-    newest = max((f"{month}-01" for month, state in states.items() if state == "ok"), default=None)
+def _alphas_row(one: "AccountStatus") -> Row:
+    newest = max((f"{month}-01" for month, state in one.states.items() if state == "ok"), default=None)
     day = dt.date.fromisoformat(newest) if newest else None
-    found = {name: counts.get(name) for name in ("files", "documents", "quarantine")}
-    counted = _counts(states, ALPHA_STATES)
-    return _row("alphas", asset, counted, day, dt.UTC, "%Y-%m", account=account, **found)
+    found = {"account": one.account, "files": one.files, "documents": one.documents, "quarantine": one.rejected}
+    return _row("alphas", one.asset, _counts(one.states, ALPHA_STATES), day, dt.UTC, "%Y-%m", **found)
 
 
 def reference(client: Client, settings: "Settings", now: dt.datetime) -> list[Row]:

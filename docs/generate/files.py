@@ -16,26 +16,26 @@ An unknown key is an error that names the file, the key and the nearest valid ke
 ## The collector
 
 `marketdata collect --config FILE`; without this option, the shipped file below is used.
-[What the keys do](../concepts/collector.md#configuration). `marketdata collect check` prints the effective
+[What the keys do](../collector.md#configuration). `marketdata collect check` prints the effective
 configuration.
 
 {_yaml(COLLECTOR)}
 ## Providers of ticks
 
 `MARKETDATA_PROVIDERS` or `--providers-config`; without either, the shipped file below is used.
-[What the keys do](../concepts/ticks.md#providers-file).
+[What the keys do](../ticks.md#providers-file).
 
 {_yaml(PROVIDERS)}
 ## A flow
 
-A `defs.yaml` in a folder of `MARKETDATA_FLOWS_DIR`. [What the keys do](../concepts/flows.md#the-definition-file).
+A `defs.yaml` in a folder of `MARKETDATA_FLOWS_DIR`. [What the keys do](../flows.md#the-definition-file).
 `marketdata flows check` reports mistakes. This flow ships with the package:
 
 {_yaml(STOCK_DAILY)}
 ## Accounts and credentials
 
-JSON files for [alphas](../concepts/alphas.md#accounts-credentials-logins), and a YAML file for
-[the collector](../concepts/collector.md#servers-and-secrets).
+JSON files for [alphas](../alphas.md#accounts-credentials-logins), and a YAML file for
+[the collector](../collector.md#servers-and-secrets).
 """
 
 

@@ -32,7 +32,7 @@ At `/metrics` of `marketdata metrics`, by default `http://127.0.0.1:9101`.
 {figures.table()}
 ## Alerts
 
-The rules of `docker/alerts*.yml`. The [runbook](../how-to/runbook.md) explains what to do when an alert fires.
+The rules of `docker/alerts*.yml`. The [runbook](../runbook.md) explains what to do when an alert fires.
 
 {table(("alert", "severity", "condition", "for"), map(_row, alerts()))}"""
 
@@ -46,4 +46,4 @@ def alerts() -> list[dict[str, Any]]:
 def _row(rule: dict[str, Any]) -> tuple[str, str, str, str]:
     name = rule["alert"]
     severity = rule["labels"]["severity"]
-    return f"[{name}](../how-to/runbook.md#{name.lower()})", severity, code(rule["expr"]), str(rule.get("for", ""))
+    return f"[{name}](../runbook.md#{name.lower()})", severity, code(rule["expr"]), str(rule.get("for", ""))

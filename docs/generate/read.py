@@ -20,7 +20,7 @@ def page() -> str:
     introduction = paragraph(
         "All functions are in `marketdata_assets.read` and return a polars DataFrame. A range includes `start` and"
         " excludes `end`. An omitted argument means all. `connection` is an address or an open client; without it the"
-        " servers come from the settings. Examples: [read the data](../how-to/read.md)."
+        " servers come from the settings. Examples: [read the data](../read.md)."
     )
     return f"# Read API\n\n{introduction}\n{listed}" + "".join(_section(*item) for item in functions.items())
 

@@ -115,30 +115,29 @@ class BrainClient:
 
     async def alpha(self, alpha_id: str) -> bytes | None:
         """The raw bytes of one alpha; None when the API does not know it."""
-        if not _is_id(alpha_id):
-            return None
-        try:
-            return await self._get(f"/alphas/{alpha_id}", decode_alpha)
-        except RequestRejected as error:
-            if error.status == 404:
-                return None
-            raise
+        answer = await self._of_alpha(alpha_id, "", decode_alpha)
+        return answer.value if answer else None
 
     async def records(self, alpha_id: str, record_set: RecordSet) -> Records | Pending | None:
         """A record set of one alpha; Pending while BRAIN computes it, None when there is none."""
-        if not _is_id(alpha_id):
+        answer = await self._of_alpha(alpha_id, f"/{PATHS[record_set]}", decode_records)
+        if answer is None or answer.value is None:
             return None
-        try:
-            answer = await self._response(f"/alphas/{alpha_id}/{PATHS[record_set]}", decode_records)
-        except RequestRejected as error:
-            if error.status == httpx.codes.NOT_FOUND:
-                return None
-            raise
-        assert answer.value is not None
         wait = retry_after(answer.response, dt.datetime.now(dt.UTC))
         if wait is None and answer.value.types:
             return answer.value
         return Pending(POLL_SECONDS if wait is None else wait)
+
+    async def _of_alpha(self, alpha_id: str, what: str, decode: Callable[[bytes], T]) -> ApiResponse[T] | None:
+        """The response about one alpha; None when the API does not know it."""
+        if not (alpha_id.isalnum() and alpha_id.isascii()):
+            return None
+        try:
+            return await self._response(f"/alphas/{alpha_id}{what}", decode)
+        except RequestRejected as error:
+            if error.status == httpx.codes.NOT_FOUND:
+                return None
+            raise
 
     async def _get(self, path: str, decode: Callable[[bytes], T]) -> T:
         value = (await self._response(path, decode)).value
@@ -154,7 +153,3 @@ class BrainClient:
                 return response
             await self._login.renew(session)
         raise LoginRejected(self.account, f"{_MAX_LOGINS} new logins were rejected with 401 at once")
-
-
-def _is_id(text: str) -> bool:
-    return text.isalnum() and text.isascii()

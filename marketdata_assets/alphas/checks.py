@@ -23,11 +23,10 @@ from marketdata_assets.alphas.filters import Filters
 from marketdata_assets.alphas.import_modes import FieldModes, ImportOptions
 from marketdata_assets.alphas.importer import Package, database_name
 from marketdata_assets.alphas.ingest import find
-from marketdata_assets.alphas.layout import Kind, Window, month_window
+from marketdata_assets.alphas.layout import Kind, Window, month_windows
 from marketdata_assets.alphas.merge import Document
 from marketdata_assets.alphas.record_sets import BY_TIME, RecordSet, asset_name
 from marketdata_assets.errors import MarketDataError
-from marketdata_assets.months import month_ranges
 from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Entry, Finding, sample_evenly
 
@@ -52,7 +51,7 @@ def every_id_landed(scope: Scope) -> Finding:
     missing: list[dict[str, Any]] = []
     left_out = 0
     for account, months in months_by_account(scope.pairs).items():
-        stored = _counts(scope.database[account], _spans(months))
+        stored = _counts(scope.database[account], month_windows(months))
         entries = _ledger(scope, account)
         for month in months:
             complete, partial = _complete(find(scope.root, account, scope.kind, [month]), entries)
@@ -91,7 +90,7 @@ def required_fields(scope: Scope) -> Finding:
     lacking = [{name: None} for name in REQUIRED if name != "dateCreated"]
     for account, months in months_by_account(scope.pairs).items():
         collection = scope.database[account]
-        in_months = ({"dateCreated": _within(span), "$or": lacking} for span in _spans(months))
+        in_months = ({"dateCreated": _within(span), "$or": lacking} for span in month_windows(months))
         queries = [{"dateCreated": None}, *in_months]
         for query in queries:
             for document in collection.find(query, show):
@@ -126,7 +125,7 @@ def _grouped(scope: Scope, stages: list[dict[str, Any]]) -> Finding:
     count = 0
     examples: list[dict[str, Any]] = []
     for account, months in months_by_account(scope.pairs).items():
-        for span in _spans(months):
+        for span in month_windows(months):
             repeated = [{"$match": {"dateCreated": _within(span)}}, *stages, {"$match": {"times": {"$gt": 1}}}]
             for row in scope.database[account].aggregate(repeated, allowDiskUse=True):
                 count += 1
@@ -187,11 +186,6 @@ def _complete(packages: Sequence[Package], entries: dict[str, Entry]) -> tuple[l
     """Packages without those that a mode imported in part on purpose, and how many these are."""
     taken = [package for package in packages if not ((entry := entries.get(package.day)) and entry.skipped)]
     return taken, len(packages) - len(taken)
-
-
-def _spans(months: Sequence[str]) -> list[Window]:
-    """Adjacent months as one window: a query each."""
-    return [Window(month_window(first).start, month_window(last).end) for first, last in month_ranges(months)]
 
 
 def _within(window: Window) -> dict[str, dt.datetime]:

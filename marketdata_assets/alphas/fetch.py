@@ -33,6 +33,8 @@ Enough to halve a month down to the day that fails.
 LISTING_DELAY = dt.timedelta(minutes=1)
 """The newest alphas may not be listed yet, so the last minute is left to the next fetch."""
 
+MAX_NAMED = 5
+
 Outcome = Literal["ok", "empty", "failed"]
 
 
@@ -47,17 +49,26 @@ class WindowReport:
     error: Exception | None = None
 
 
+MonthOutcome = Literal["fetched", "kept", "failed"]
+
+
 @dataclass(frozen=True)
-class FetchReport:
-    """What one fetch did. `windows` were requested; `finished` slices of earlier fetches were kept."""
+class MonthReport:
+    """The result for one month of an account. `windows` were requested; `finished` slices of earlier fetches were kept.
+
+    A month that is `kept` uses the files on disk, and `note` says why.
+    """
 
     account: str
     month: str
-    windows: tuple[WindowReport, ...]
-    finished: int
-    superseded: int
-    requests: int
-    seconds: float
+    outcome: MonthOutcome
+    note: str = ""
+    windows: tuple[WindowReport, ...] = ()
+    finished: int = 0
+    superseded: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    files: int = 0  # raw files of the month on disk
 
     @property
     def alphas(self) -> int:
@@ -82,7 +93,7 @@ async def fetch_month(
     refetch: bool = False,
     reader: ListReader | None = None,
     progress: Progress | None = None,
-) -> FetchReport:
+) -> MonthReport:
     """Make the slices under `root` equal to what the API lists of the UTC month `YYYY-MM` up to `now`.
 
     Finished windows are requested again only with `refetch`. A window that fails does not stop the others, and its
@@ -140,11 +151,21 @@ class _MonthFetch:
         holds = self._ids[kind].__contains__
         return len(await asyncio.to_thread(slices.supersede, existing, loaded, holds, self._began_ns)) if loaded else 0
 
-    def report(self, finished: int, superseded: int) -> FetchReport:
+    def report(self, finished: int, superseded: int) -> MonthReport:
         windows = tuple(sorted(self._reports, key=lambda report: (report.kind, report.window)))
-        requests = self.client.requests - self._requests_before
-        seconds = time.monotonic() - self._began
-        return FetchReport(self.account, self.month, windows, finished, superseded, requests, seconds)
+        causes = [str(one.error) for one in windows if one.outcome == "failed"]
+        reasons = and_more(list(dict.fromkeys(causes)), MAX_NAMED, "; ")  # not one for each window
+        return MonthReport(
+            self.account,
+            self.month,
+            "failed" if causes else "fetched",
+            f"{self.account} {self.month}: {len(causes)} windows failed: {reasons}" if causes else "",
+            windows,
+            finished,
+            superseded,
+            self.client.requests - self._requests_before,
+            time.monotonic() - self._began,
+        )
 
     async def _fetch(self, kind: Kind, window: Window) -> None:
         """Fetch a window part by part. One that fails is halved, down to a day, and the others are fetched."""
@@ -186,24 +207,8 @@ class _MonthFetch:
             self.progress(len(self._reports), self._total, f"{self.account} {report.kind} {report.window}: {what}")
 
 
-MonthOutcome = Literal["fetched", "kept", "failed"]
-
 ClientFactory = Callable[[str], BrainClient]
 """The client of an account. Raises NotEnabled or NoCredentials when the account cannot be fetched."""
-
-MAX_NAMED = 5
-
-
-@dataclass(frozen=True)
-class MonthReport:
-    """The result for one month of an account; `kept` uses the files on disk, and `note` says why."""
-
-    account: str
-    month: str
-    outcome: MonthOutcome
-    files: int  # raw files of the month on disk
-    report: FetchReport | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -214,8 +219,9 @@ class AccountsReport:
     seconds: float
 
     @property
-    def fetched(self) -> tuple[FetchReport, ...]:
-        return tuple(month.report for month in self.months if month.report)
+    def listed(self) -> tuple[MonthReport, ...]:
+        """The months that were requested from the API."""
+        return tuple(month for month in self.months if month.outcome == "fetched" or month.windows)
 
     @property
     def failed(self) -> tuple[MonthReport, ...]:
@@ -270,9 +276,9 @@ class _AccountsJob:
     def keep(self, account: str, months: Sequence[str], why: str) -> list[MonthReport]:
         """Use the files on disk; an account without any file fails."""
         if account in file_index.accounts_on_disk(self.root):
-            return [MonthReport(account, month, "kept", 0, note=why) for month in months]
+            return [MonthReport(account, month, "kept", why) for month in months]
         nothing = f"{why or f'account {account} is not fetched.'} It has no files in {self.root / account} either."
-        return [MonthReport(account, month, "failed", 0, note=nothing) for month in months]
+        return [MonthReport(account, month, "failed", nothing) for month in months]
 
     async def _account(self, account: str, months: Sequence[str]) -> list[MonthReport]:
         assert self.client_of
@@ -282,7 +288,7 @@ class _AccountsJob:
             not_set_up = isinstance(error, NotEnabled) or error.unset
             if not_set_up and not self.refetch:
                 return self.keep(account, months, str(error))
-            return [MonthReport(account, month, "failed", 0, note=str(error)) for month in months]
+            return [MonthReport(account, month, "failed", str(error)) for month in months]
         async with client:
             reader = ListReader(client)
             return [await self._month(client, reader, account, month) for month in months]
@@ -292,10 +298,7 @@ class _AccountsJob:
         try:
             report = await fetch(client, self.root, account, month)
         except Exception as error:  # of whatever class: it is this account's failure, the others continue
-            return MonthReport(account, month, "failed", 0, note=f"{account} {month}: {type(error).__name__}: {error}")
-        if not report.failed:
+            return MonthReport(account, month, "failed", f"{account} {month}: {type(error).__name__}: {error}")
+        if report.outcome == "fetched":
             self.complete([(account, month)])
-            return MonthReport(account, month, "fetched", 0, report)
-        reasons = list(dict.fromkeys(str(window.error) for window in report.failed))  # not one for each window
-        note = f"{account} {month}: {len(report.failed)} windows failed: {and_more(reasons, MAX_NAMED, '; ')}"
-        return MonthReport(account, month, "failed", 0, report, note)
+        return report

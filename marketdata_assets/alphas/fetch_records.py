@@ -30,13 +30,14 @@ from marketdata_assets.alphas.fetch import ClientFactory
 from marketdata_assets.alphas.file_index import Pair, months_by_account
 from marketdata_assets.alphas.filters import Filters
 from marketdata_assets.alphas.importer import database_name
-from marketdata_assets.alphas.layout import Kind, month_window
+from marketdata_assets.alphas.layout import Kind, month_windows
 from marketdata_assets.alphas.merge import Document
 from marketdata_assets.alphas.record_sets import CODE_VERSION, RECORD_SETS, Pending, Records, RecordSet, asset_name
+from marketdata_assets.alphas.status import AccountStatus
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.loading.states import State
-from marketdata_assets.months import alpha_months, month_ranges
+from marketdata_assets.months import alpha_months
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry, Outcome
@@ -114,8 +115,8 @@ def due(
 
 def created(months: Iterable[str]) -> dict[str, Any]:
     """The condition for documents of these UTC months of dateCreated."""
-    spans = [(month_window(first).start, month_window(last).end) for first, last in month_ranges(months)]
-    return {"$or": [{"dateCreated": {"$gte": start, "$lt": end}} for start, end in spans] or [{"_id": None}]}
+    spans = [{"dateCreated": {"$gte": span.start, "$lt": span.end}} for span in month_windows(months)]
+    return {"$or": spans or [{"_id": None}]}
 
 
 def due_pairs(
@@ -376,16 +377,6 @@ class _AccountFetch:
             self.stopped = self.stopped or error
 
 
-@dataclass(frozen=True)
-class RecordsStatus:
-    """The months of an account's record sets of one kind. `documents` are record sets."""
-
-    record_set: RecordSet
-    account: str
-    states: Mapping[str, State]
-    documents: int
-
-
 def month_states(
     databases: mongo.Databases, record_set: RecordSet, account: str, alphas: Sequence[Wanted], now: dt.datetime
 ) -> dict[str, State]:
@@ -414,8 +405,8 @@ def statuses(
     accounts: Iterable[str],
     filters: Filters,
     now: dt.datetime,
-) -> list[RecordsStatus]:
-    """The status of every record set that was fetched for any account."""
+) -> list[AccountStatus]:
+    """The status of every record set that was fetched for any account; its documents are record sets."""
     found = []
     sets = [one for one in record_sets if databases[asset_name(one)].list_collection_names()]
     for account in accounts if sets else ():
@@ -423,5 +414,5 @@ def statuses(
         for record_set in sets:
             states = month_states(databases, record_set, account, alphas, now)
             documents = databases[asset_name(record_set)][account].estimated_document_count()
-            found.append(RecordsStatus(record_set, account, states, documents))
+            found.append(AccountStatus(asset_name(record_set), account, states, documents=documents))
     return found

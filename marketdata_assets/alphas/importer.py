@@ -81,23 +81,6 @@ class PackageImport(UnitReport):
     unchanged: int = 0
     races: int = 0
 
-    @classmethod
-    def of(cls, entry: Entry, package: Package, written: mongo.Written) -> "PackageImport":
-        """The report of a package imported as `entry` has it."""
-        return cls(
-            _place(package),
-            "ok" if entry.read else "empty",
-            read=entry.read,
-            rows=entry.rows,
-            rejected=entry.rejected,
-            skipped=entry.skipped,
-            months=(package.month,),
-            inserted=written.inserted,
-            updated=written.updated,
-            unchanged=entry.rows - written.inserted - written.updated,
-            races=written.races,
-        )
-
 
 @dataclass
 class _Line:
@@ -188,7 +171,19 @@ def import_package(
             finished=mongo_ledger.now(),
         )
         mongo_ledger.write(database, record, entry, prepared.loaded, prepared.rejects)
-    return PackageImport.of(entry, package, written)
+    return PackageImport(
+        _place(package),
+        "ok" if entry.read else "empty",
+        read=entry.read,
+        rows=entry.rows,
+        rejected=entry.rejected,
+        skipped=entry.skipped,
+        months=(package.month,),
+        inserted=written.inserted,
+        updated=written.updated,
+        unchanged=entry.rows - written.inserted - written.updated,
+        races=written.races,
+    )
 
 
 def _record_failure(

@@ -11,10 +11,13 @@
 import datetime as dt
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal, get_args
+
+from marketdata_assets.months import month_ranges
 
 SECOND = dt.timedelta(seconds=1)
 DAY = dt.timedelta(days=1)
@@ -92,6 +95,11 @@ def month_window(month: str) -> Window:
     """The UTC month `YYYY-MM`."""
     start = dt.datetime.strptime(month, "%Y-%m").replace(tzinfo=dt.UTC)
     return Window(start, (start + dt.timedelta(days=31)).replace(day=1))
+
+
+def month_windows(months: Iterable[str]) -> list[Window]:
+    """UTC months, adjacent ones as one window."""
+    return [Window(month_window(first).start, month_window(last).end) for first, last in month_ranges(months)]
 
 
 def stamp(moment: dt.datetime) -> str:

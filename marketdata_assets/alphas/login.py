@@ -23,7 +23,6 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from http.cookiejar import Cookie as JarCookie
 from http.cookiejar import CookieJar
 from pathlib import Path
 
@@ -182,27 +181,11 @@ def cookies_of(jar: CookieJar) -> tuple[Cookie, ...]:
 def set_cookies(jar: CookieJar, cookies: Iterable[Cookie]) -> None:
     """Replace the cookies of a jar."""
     jar.clear()
-    for cookie in cookies:
-        jar.set_cookie(
-            JarCookie(
-                version=0,
-                name=cookie.name,
-                value=cookie.value,
-                port=None,
-                port_specified=False,
-                domain=cookie.domain,
-                domain_specified=True,
-                domain_initial_dot=cookie.domain.startswith("."),
-                path=cookie.path,
-                path_specified=True,
-                secure=cookie.secure,
-                expires=None,
-                discard=True,
-                comment=None,
-                comment_url=None,
-                rest={},
-            )
-        )
+    kept = {(cookie.domain, cookie.path, cookie.name): cookie for cookie in cookies}
+    for cookie in kept.values():
+        httpx.Cookies(jar).set(cookie.name, cookie.value, cookie.domain, cookie.path)
+    for own in jar:
+        own.secure = kept[own.domain, own.path, own.name].secure
 
 
 class Login:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from marketdata_assets.alphas import file_index, layout, slices
 from marketdata_assets.alphas.file_index import Listed, Pair, listed
@@ -34,13 +34,17 @@ _EMPTY_SLICE_BYTES = len("[]")
 
 @dataclass(frozen=True)
 class AccountStatus:
-    """An account's alphas of one kind. `states` has every month that has files or is in the ledger."""
+    """An account's months of one asset: documents, raw files, packages or a record set. A count it has not is None.
 
+    Raw files and packages are those of both kinds: a month is what the worse of its kinds is.
+    """
+
+    asset: str
     account: str
-    kind: Kind
     states: Mapping[str, State]
-    documents: int
-    rejected: int
+    files: int | None = None
+    documents: int | None = None
+    rejected: int | None = None
 
     @property
     def outdated(self) -> tuple[str, ...]:
@@ -59,7 +63,7 @@ class MonthRows:
 def in_mongo(
     databases: mongo.Databases, root: Path, *, kinds: Sequence[Kind] = KINDS, exact: bool = False
 ) -> list[AccountStatus]:
-    """The status of every account that has files or a ledger, by kind and name.
+    """The documents of every account that has files or a ledger, by kind and name.
 
     Unless `exact`, a package older than its last import counts as unchanged without reading it.
     """
@@ -70,7 +74,8 @@ def in_mongo(
             continue
         rows = by_month(survey.known.values()).values()
         documents, rejected = sum(row.documents for row in rows), sum(row.rejected for row in rows)
-        found.append(AccountStatus(survey.account, survey.kind, survey.months(), documents, rejected))
+        name = database_name(survey.kind)
+        found.append(AccountStatus(name, survey.account, survey.months(), documents=documents, rejected=rejected))
     return found
 
 
@@ -109,13 +114,9 @@ def entries(databases: mongo.Databases, root: Path, *, exact: bool = False) -> l
                 if row.source == survey.account:
                     refused.setdefault(row.unit, set()).add(row.line)
         for file in survey.origins(refused):
-            if file in found:
-                found[file] = _refused(found[file])
+            if file in found and (entry := found[file]).loaded:
+                found[file] = replace(entry, loaded=entry.loaded - 1, rejected=entry.rejected + 1)
     return [found[name] for name in sorted(found)]
-
-
-def _refused(entry: FileEntry) -> FileEntry:
-    return replace(entry, loaded=entry.loaded - 1, rejected=entry.rejected + 1) if entry.loaded else entry
 
 
 def surveys(
@@ -288,17 +289,7 @@ def by_month(entries: Iterable[Entry]) -> dict[str, MonthRows]:
     return found
 
 
-@dataclass(frozen=True)
-class FolderStatus:
-    """Raw files or packages of an account, both kinds together: a month is what the worse of its kinds is."""
-
-    asset: Literal["alpha_files", "alpha_packages"]
-    account: str
-    states: Mapping[str, State]
-    files: int
-
-
-def on_disk(root: Path, now: dt.datetime) -> list[FolderStatus]:
+def on_disk(root: Path, now: dt.datetime) -> list[AccountStatus]:
     """Raw files of every account that has any, then packages.
 
     Raw files: `missing` when no slice that was written after its end holds a part of the month; of the running month
@@ -311,7 +302,7 @@ def on_disk(root: Path, now: dt.datetime) -> list[FolderStatus]:
     return [one for one in fetched + packaged if one.states]
 
 
-def _fetched(root: Path, account: str, files: Iterable[Listed], now: dt.datetime) -> FolderStatus:
+def _fetched(root: Path, account: str, files: Iterable[Listed], now: dt.datetime) -> AccountStatus:
     states: dict[str, State] = {}
     raw: dict[tuple[Kind, str], list[Listed]] = {}
     for one in files:
@@ -323,7 +314,7 @@ def _fetched(root: Path, account: str, files: Iterable[Listed], now: dt.datetime
         state = State.EMPTY if all(one.found.size <= _EMPTY_SLICE_BYTES for one in own) else State.OK
         gaps = _has_gaps(month, pieces, now, not archived)
         states[month] = worst(states.get(month, State.EMPTY), State.MISSING if gaps else state)
-    return FolderStatus("alpha_files", account, dict(sorted(states.items())), sum(map(len, raw.values())))
+    return AccountStatus("alpha_files", account, dict(sorted(states.items())), sum(map(len, raw.values())))
 
 
 def _has_gaps(month: str, pieces: Sequence[Slice], now: dt.datetime, only_changed: bool) -> bool:
@@ -336,7 +327,7 @@ def _has_gaps(month: str, pieces: Sequence[Slice], now: dt.datetime, only_change
     return bool(slices.missing(whole, pieces))
 
 
-def _packaged(root: Path, account: str, files: Sequence[Listed]) -> FolderStatus:
+def _packaged(root: Path, account: str, files: Sequence[Listed]) -> AccountStatus:
     states: dict[str, State] = {}
     packages = [one for one in files if one.package and not one.not_taken]
     for one in packages:
@@ -345,4 +336,4 @@ def _packaged(root: Path, account: str, files: Sequence[Listed]) -> FolderStatus
     for one in files:
         if not one.package:
             _worsen(states, {month: of_kind[one.kind].raw(one, [month])[1] for month in one.months})
-    return FolderStatus("alpha_packages", account, dict(sorted(states.items())), len(packages))
+    return AccountStatus("alpha_packages", account, dict(sorted(states.items())), len(packages))

@@ -26,7 +26,7 @@ from marketdata_assets.settings import Settings
 from marketdata_assets.standard_streams import service
 
 if TYPE_CHECKING:
-    from marketdata_assets.collector.pattern_matches import PatternMatches
+    from marketdata_assets.collector.assembly import PatternMatches
     from marketdata_assets.collector.service import Collector
     from marketdata_assets.collector.status import Report
 
@@ -74,9 +74,8 @@ def check(
     found, servers = _read(config)
     with Needed():
         from marketdata_assets.collector import assembly
-        from marketdata_assets.collector.pattern_matches import match_patterns
     assembly.check(found, servers)
-    patterns = asyncio.run(match_patterns(found, _budgets(Settings())))
+    patterns = asyncio.run(assembly.match_patterns(found, _budgets(Settings())))
     values = found.model_dump(mode="json")
     about = {
         "nats": without_password(servers.nats_url or NONE),

@@ -146,10 +146,12 @@ def follow_stream(stream: str, host: str, port: int, as_json: bool) -> None:
     try:
         asyncio.run(run())
     finally:  # also of a service that an error ends
-        done = service.progress
-        rows = ", ".join(f"{count:,} {kind}" for kind, count in sorted(done.rows.items()))
-        text = f"exchanges     {rows or 'nothing loaded'}; {done.rejected.total():,} rejected"
-        output.result(as_json, {"rows": dict(done.rows), "rejected": dict(done.rejected)}, text)
+        done = service.progress.drained
+        loaded = done.loaded()
+        rows = ", ".join(f"{one.rows:,} {kind}" for kind, one in sorted(loaded.items()))
+        text = f"exchanges     {rows or 'nothing loaded'}; {done.rejected:,} rejected"
+        counts = {name: {kind: getattr(one, name) for kind, one in loaded.items()} for name in ("rows", "rejected")}
+        output.result(as_json, counts, text)
 
 
 def days(
@@ -205,7 +207,7 @@ def nothing_pending(stream: str) -> RunOutcome | None:
     """The result without a run when every message of the stream is loaded; None when there is work, or something to
     report."""
     from marketdata_assets.collector.errors import StreamMissing
-    from marketdata_assets.collector.jetstream.backlog import pending_messages
+    from marketdata_assets.collector.jetstream.inspection import pending_messages
     from marketdata_assets.collector.jetstream.stream import Stream
 
     started = time.monotonic()

@@ -1,27 +1,41 @@
-"""Create sinks and markets from the configuration. `service` runs them."""
+"""Create sinks and markets from the configuration, and check it. `service` runs them."""
 
+import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from marketdata_assets.budget import BudgetPlace
-from marketdata_assets.collector.book_top import TopOf
-from marketdata_assets.collector.config import Capture, ClickHouse, Config, JetStream, Redis
-from marketdata_assets.collector.config import Connections as ConnectionsConfig
-from marketdata_assets.collector.config import PythonSink as PythonSinkConfig
-from marketdata_assets.collector.connections import Network, Shard, Timing
+from marketdata_assets.collector.config import (
+    Capture,
+    ClickHouse,
+    Config,
+    Connections,
+    JetStream,
+    Market,
+    PythonSink,
+    Redis,
+)
+from marketdata_assets.collector.connections import Network, Shard, Timing, adapter_for
+from marketdata_assets.collector.connections.selection import request_list
 from marketdata_assets.collector.errors import CollectorError
+from marketdata_assets.collector.items import TopOf
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
 from marketdata_assets.collector.servers import Servers, check_address
 from marketdata_assets.collector.shard_files import open_spool, report_unused_spools
 from marketdata_assets.collector.sink import Sink
 from marketdata_assets.collector.sinks import python, stdout
 from marketdata_assets.collector.sinks.capture import CaptureSink
+from marketdata_assets.collector.symbols import is_pattern, resolve_symbols
+from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.venue_adapter import REQUEST_ERRORS, Request
+from marketdata_assets.http_client import RetryPolicy
 
 KB = 1 << 10
 MB = 1 << 20
 GB = 1 << 30
 WHOLE = Shard(1, 1)
+PATIENCE = RetryPolicy(timeout=10.0, max_retries=2)
 ADDRESSES = {"jetstream": "nats_url", "clickhouse": "clickhouse_url", "redis": "redis_url"}
 """The server that a sink needs."""
 
@@ -65,9 +79,9 @@ def sinks(
 ) -> list[Sink]:
     """The sinks, not running yet. Raises CollectorError."""
     makers: dict[str, Callable[[], Sink]] = {
-        "jetstream": lambda: _jetstream(config.jetstream, servers, places, shard, snapshot_of),
-        "clickhouse": lambda: _clickhouse(config.clickhouse, servers, places, shard, snapshot_of),
-        "redis": lambda: _redis(config.redis, servers, top_of),
+        "jetstream": lambda: _jetstream(config.jetstream, servers.nats_url or "", places, shard, snapshot_of),
+        "clickhouse": lambda: _clickhouse(config.clickhouse, servers.clickhouse_url or "", places, shard, snapshot_of),
+        "redis": lambda: _redis(config.redis, servers.redis_url or "", top_of),
         "capture": lambda: _capture(config.capture, places, shard),
         stdout.NAME: lambda: stdout.StdoutSink(snapshot_of, queue_items=config.output.queue_items),
     }
@@ -75,7 +89,8 @@ def sinks(
     made = [makers[name]() for name in names if name in makers]
     if shard.index == 1:
         report_unused_spools(places.own, names)
-    return [*made, *_python_sinks(config.sinks, snapshot_of)]
+    named = zip(_names(config.sinks), config.sinks, strict=True)
+    return [*made, *(python.PythonSink(name, one, snapshot_of) for name, one in named)]
 
 
 def check(config: Config, servers: Servers) -> None:
@@ -87,12 +102,58 @@ def check(config: Config, servers: Servers) -> None:
         python.load(one.python)
 
 
+@dataclass(frozen=True)
+class PatternMatches:
+    """The patterns of one market. `unknown` says why the list is not known; then nothing else is."""
+
+    exchange: Exchange
+    market_type: MarketType
+    matched: dict[str, list[str]] = field(default_factory=dict)  # the venue's names, by pattern
+    problems: dict[str, str] = field(default_factory=dict)  # by symbol or pattern
+    unknown: str = ""
+
+
+async def match_patterns(config: Config, budgets: BudgetPlace) -> list[PatternMatches]:
+    """Ask the venues for their lists, where symbols have patterns. Raises CollectorError for what they reject."""
+    markets = [one for one in config.markets() if any(map(is_pattern, one[2].symbols))]
+    found = await asyncio.gather(*(_match(*one, budgets) for one in markets))
+    wrong = [
+        f"exchanges.{one.exchange}.markets.{one.market_type}.symbols: {symbol} {why}"
+        for one in found
+        for symbol, why in one.problems.items()
+    ]
+    if wrong:
+        raise CollectorError("\n".join(wrong))
+    return found
+
+
+async def _match(exchange: Exchange, market_type: MarketType, market: Market, budgets: BudgetPlace) -> PatternMatches:
+    adapter = adapter_for(exchange, market_type, rest_url=market.base_url)
+    feed = adapter.feed()
+
+    async def ask(request: Request) -> bytes:
+        answer = await rest.get(request.path, request.params, lane=request.lane, cost=request.cost)
+        feed.answer(answer.url, answer.raw, answer.ts_recv)
+        return answer.raw
+
+    try:
+        async with adapter.rest(budgets, PATIENCE) as rest:
+            await request_list(adapter, feed.instruments, ask)
+    except REQUEST_ERRORS as error:
+        return PatternMatches(exchange, market_type, unknown=str(error))
+    dollars, most = market.match_dollar_quotes, market.max_instruments
+    known = feed.instruments.known
+    found = resolve_symbols(known, market_type, market.symbols, match_dollar_quotes=dollars, most=most)
+    problems = found.rejected | ({} if dollars else found.problems)
+    return PatternMatches(exchange, market_type, found.matched, problems)
+
+
 def network_of(config: Config, exchange: str) -> Network:
     """How the connections to a venue are made."""
     return Network(config.exchanges[exchange].proxy, config.connections.receive_kilobytes * KB)
 
 
-def timing_of(wanted: ConnectionsConfig) -> Timing:
+def timing_of(wanted: Connections) -> Timing:
     """The durations of connections: those of the configuration, and defaults for the others."""
     return Timing(
         backoff=wanted.backoff_seconds,
@@ -108,18 +169,10 @@ def timing_of(wanted: ConnectionsConfig) -> Timing:
     )
 
 
-def _redis(config: Redis, servers: Servers, top_of: TopOf) -> Sink:
+def _redis(config: Redis, url: str, top_of: TopOf) -> Sink:
     from marketdata_assets.collector.sinks import redis
 
-    return redis.RedisSink(
-        redis.connect(servers.redis_url or ""),
-        top_of,
-        prefix=config.prefix,
-        ttl_seconds=config.ttl_seconds,
-        flush_seconds=config.flush_seconds,
-        book_levels=config.book_levels,
-        liquidations=config.liquidations,
-    )
+    return redis.RedisSink(redis.connect(url), top_of, config)
 
 
 def _capture(config: Capture, places: Places, shard: Shard) -> CaptureSink:
@@ -134,33 +187,17 @@ def _capture(config: Capture, places: Places, shard: Shard) -> CaptureSink:
     )
 
 
-def _python_sinks(configs: Sequence[PythonSinkConfig], snapshot_of: SnapshotOf) -> list[Sink]:
-    return [
-        python.PythonSink(
-            name,
-            one.python,
-            snapshot_of,
-            types=one.types,
-            options=one.options,
-            queue_items=one.queue_items,
-            batch_items=one.batch_items,
-        )
-        for name, one in zip(_names(configs), configs, strict=True)
-    ]
-
-
-def _names(configs: Sequence[PythonSinkConfig]) -> list[str]:
+def _names(configs: Sequence[PythonSink]) -> list[str]:
     """The names of the Python sinks; those of the same class are numbered."""
     paths = [one.python for one in configs]
     numbers = [paths[:index].count(path) + 1 for index, path in enumerate(paths)]
     return [f"python {path}{f' {n}' if n > 1 else ''}" for path, n in zip(paths, numbers, strict=True)]
 
 
-def _jetstream(config: JetStream, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf) -> Sink:
+def _jetstream(config: JetStream, url: str, places: Places, shard: Shard, snapshot_of: SnapshotOf) -> Sink:
     from marketdata_assets.collector.jetstream.publisher import Publisher
     from marketdata_assets.collector.jetstream.stream import Stream, ensure
 
-    url = servers.nats_url or ""
     stream = Stream(
         name=config.stream,
         max_bytes=round(config.max_gigabytes * GB),
@@ -175,14 +212,8 @@ def _jetstream(config: JetStream, servers: Servers, places: Places, shard: Shard
     )
 
 
-def _clickhouse(config: ClickHouse, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf) -> Sink:
+def _clickhouse(config: ClickHouse, url: str, places: Places, shard: Shard, snapshot_of: SnapshotOf) -> Sink:
     from marketdata_assets.collector.sinks.clickhouse import ClickHouseSink
 
-    return ClickHouseSink(
-        servers.clickhouse_url or "",
-        open_spool(places.own, "clickhouse", shard, round(config.spool_gigabytes * GB)),
-        snapshot_of,
-        queue_items=config.queue_items,
-        batch_rows=config.batch_rows,
-        batch_seconds=config.batch_seconds,
-    )
+    spool = open_spool(places.own, "clickhouse", shard, round(config.spool_gigabytes * GB))
+    return ClickHouseSink(url, spool, snapshot_of, config)

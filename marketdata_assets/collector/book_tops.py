@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from marketdata_assets.collector.book_top import BookTop, Levels, TopOf
-from marketdata_assets.collector.items import Item, Recorded, items
+from marketdata_assets.collector.items import BookTop, Item, Levels, Recorded, TopOf, items
 from marketdata_assets.exchanges.records import Exchange, MarketType, OrderBook
 
 Key = tuple[Exchange, MarketType, str]

@@ -1,6 +1,7 @@
 """The collector's configuration file: its sections, their defaults and limits, and the variables that override them.
 
-The shipped file is `collector.yaml`. Addresses of servers and secrets are in `servers`.
+The descriptors of the venues say what omitted keys of `exchanges` are, and what is impossible there. The shipped file
+is `collector.yaml`. Addresses of servers and secrets are in `servers`.
 """
 
 import re
@@ -22,11 +23,12 @@ from pydantic import (
 from pydantic_settings import SettingsError
 
 from marketdata_assets import config_files
-from marketdata_assets.collector import venue_config
-from marketdata_assets.config_files import Document, InvalidConfigFile, Problem, Section
+from marketdata_assets.collector.symbols import EXCLUDE
+from marketdata_assets.config_files import Document, InvalidConfigFile, Location, Problem, Section
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.errors import UnknownExchange
 from marketdata_assets.exchanges.records import DataType, Exchange, MarketType
+from marketdata_assets.exchanges.venue import VenueMarket
 from marketdata_assets.exchanges.venue_adapter import Choice
 from marketdata_assets.http_client import DIRECT
 from marketdata_assets.proxies import LOOPBACK
@@ -83,7 +85,7 @@ class Http(Section):
 class Market(Section):
     """What is taken from one market of a venue."""
 
-    symbols: Names = Field(default=[])  # `venue_config` has the defaults of the venue
+    symbols: Names = Field(default=[])  # the venue has the default
     data_types: Annotated[list[DataType], Field(min_length=1)] = Field(default=[])
     kline_intervals: Names = Field(default=["1m"])
     book_depth: Annotated[int, Field(gt=0)] | None = None
@@ -286,7 +288,7 @@ def environment() -> CollectorSettings:
 
 def _validated(document: Document, overrides: CollectorSettings | None) -> Config:
     if isinstance(document.data, dict):
-        venue_config.complete(document.data.get("exchanges"))
+        _complete(document.data.get("exchanges"))
         if overrides is not None:
             _override(document, overrides)
     config = document.validate(Config)
@@ -294,15 +296,7 @@ def _validated(document: Document, overrides: CollectorSettings | None) -> Confi
         problem
         for exchange, section in config.exchanges.items()
         for market_type, market in section.markets.items()
-        for problem in venue_config.problems(
-            exchange,
-            market_type,
-            market.symbols,
-            market.data_types,
-            market.kline_intervals,
-            market.book_depth,
-            market.choices,
-        )
+        for problem in _problems(exchange, market_type, market)
     )
     if not any(True for _ in config.markets()):
         document.check([((), "no exchange is enabled, so there is nothing to collect. Set enabled: true for one.")])
@@ -346,9 +340,81 @@ def _enable_only(document: Document, exchanges: dict[str, Any], names: list[str]
 def _add(exchanges: dict[str, Any], name: str) -> None:
     """Add the section of a venue that the file does not have."""
     exchanges[name] = None
-    venue_config.complete(exchanges)
+    _complete(exchanges)
 
 
 def split(text: str) -> list[str]:
     """The names of a list with commas between."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _default_section(exchange: str) -> dict[str, Any]:
+    """The section of a venue that the file does not have: its usual markets, with all their defaults."""
+    venue = venues.find(exchange)
+    usual = venue.default_markets or [name for name, market in venue.markets.items() if market.symbols]
+    return {"markets": {name: {} for name in usual}}
+
+
+def _complete(exchanges: Any) -> None:
+    """Add the venues' defaults to what the file omits: markets, symbols and data types. Nothing is validated."""
+    for name, section in exchanges.items() if isinstance(exchanges, dict) else ():
+        if name not in venues.names() or not isinstance(section, dict | None):
+            continue
+        filled = exchanges[name] = _default_section(name) | (section or {})
+        markets = filled["markets"]
+        for market_type, market in markets.items() if isinstance(markets, dict) else ():
+            known = venues.find(name).markets.get(market_type)
+            if known is not None and isinstance(market, dict | None):
+                defaults = {"symbols": list(known.symbols), "data_types": list(known.data_types)}
+                markets[market_type] = {key: value for key, value in defaults.items() if value} | (market or {})
+
+
+def _problems(exchange: str, market_type: MarketType, wanted: Market) -> Iterator[tuple[Location, str]]:
+    """What a market of a venue cannot do of what is wanted, each with the valid values."""
+    venue, symbols, depth = venues.find(exchange), wanted.symbols, wanted.book_depth
+    market, name = venue.markets.get(market_type), f"{venue.title} {market_type}"
+    at = ("exchanges", exchange, "markets", market_type)
+    if market is None:
+        yield at, f"{name} cannot be collected: the venue has no such market; use {', '.join(venue.markets)}"
+        return
+    if not symbols:
+        yield (*at, "symbols"), "is missing; add it"
+    if wrong := [symbol for symbol in symbols if not re.fullmatch(venue.symbol_pattern, _plain(symbol))]:
+        own = f", as {market.symbols[0]}" if market.symbols else ""
+        cause = (
+            f"{wrong[0]!r} is no symbol of {venue.title}; write the venue's own name{own}, or BASE-QUOTE, as BTC-USDT,"
+            " or a pattern, as BTC-*"
+        )
+        yield (*at, "symbols"), cause
+    if symbols and all(symbol.startswith(EXCLUDE) for symbol in symbols):
+        yield (*at, "symbols"), f"has exclusions ({symbols[0]}) only; add what they are taken from, as '*'"
+    if unknown := [one for one in wanted.data_types if one not in market.data_types]:
+        yield (*at, "data_types"), f"{name} has no {', '.join(unknown)}; use {', '.join(market.data_types)}"
+    intervals = wanted.kline_intervals if "kline" in wanted.data_types else []
+    if others := [one for one in intervals if one not in market.intervals]:
+        cause = f"{name} has no candles of {', '.join(others)}; use {', '.join(market.intervals)}"
+        yield (*at, "kline_intervals"), cause
+    if depth is not None and depth not in market.depths:
+        valid = ", ".join(map(str, market.depths))
+        cause = f"no books of {depth} levels; use {valid}" if valid else "one depth of books; omit book_depth"
+        yield (*at, "book_depth"), f"{name} has {cause}"
+    for choice, value in wanted.choices.items():
+        if cause := _not_chosen(name, market, choice, value):
+            yield (*at, choice), cause
+
+
+def _not_chosen(name: str, market: VenueMarket, choice: Choice, value: str) -> str:
+    """Why a market's channel cannot be chosen; empty when it can."""
+    values = market.choices.get(choice, {})
+    usable = ", ".join(one for one, refusal in values.items() if not refusal)
+    if not values:
+        return f"{name} has no choice of it; omit it"
+    if value not in values:
+        return f"{name} has no {value}; use {usable}"
+    return f"{name} cannot be collected with {value}: {values[value]}; use {usable}" if values[value] else ""
+
+
+def _plain(symbol: str) -> str:
+    """A name that a pattern or an exclusion could mean."""
+    plain = re.sub(r"\[[^\]]+\]|[*?]", "A", symbol.removeprefix(EXCLUDE))
+    return plain.replace("[", " ")  # one that is not closed

@@ -9,26 +9,26 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from marketdata_assets.collector.items import TAGS, Recorded
-from marketdata_assets.exchanges.records import DeadLetter, Exchange, Gap, MarketType, VenueError
+from marketdata_assets.exchanges.records import DeadLetter, Gap, VenueError
 
 BOUNDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0
 )  # fmt: skip
 """Seconds. Two clocks differ by some milliseconds; our own servers answer within less."""
 
+_BOUNDS_NS = [round(bound * 1e9) for bound in BOUNDS]
+
 
 class LatencyHistogram:
     """Durations by bucket. A negative duration, measured by two clocks, counts as zero."""
 
-    def __init__(self, bounds: Sequence[float] = BOUNDS) -> None:
-        self.bounds = tuple(bounds)
-        self.counts = [0] * (len(bounds) + 1)  # by the first bound that is not less; the last one is the overflow
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS) + 1)  # by the first bound that is not less; the last one is the overflow
         self.total_ns = 0
-        self._bounds_ns = [round(bound * 1e9) for bound in bounds]
 
     def observe(self, ns: int) -> None:
         """Add one duration in nanoseconds."""
-        self.counts[bisect_left(self._bounds_ns, ns)] += 1
+        self.counts[bisect_left(_BOUNDS_NS, ns)] += 1
         if ns > 0:
             self.total_ns += ns
 
@@ -36,7 +36,7 @@ class LatencyHistogram:
         """Add the durations from each of these moments (ns since 1970) to `now`."""
         for moment, count in Counter(moments).items():  # most share theirs with others of the same read
             ns = now - moment
-            self.counts[bisect_left(self._bounds_ns, ns)] += count
+            self.counts[bisect_left(_BOUNDS_NS, ns)] += count
             self.total_ns += count * max(ns, 0)
 
     @property
@@ -49,7 +49,7 @@ class LatencyHistogram:
         if not wanted:
             return None
         reached = 0
-        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
+        for bound, count in zip((*BOUNDS, float("inf")), self.counts, strict=True):
             reached += count
             if reached >= wanted:
                 return bound
@@ -60,8 +60,6 @@ class LatencyHistogram:
 class MarketCounters:
     """The counts of one market since the start."""
 
-    exchange: Exchange
-    market_type: MarketType
     records: Counter[str] = field(default_factory=Counter)  # by type, without gaps
     last: dict[str, int] = field(default_factory=dict)  # ns, receive time of the last record by type
     gaps: Counter[str] = field(default_factory=Counter)  # by cause

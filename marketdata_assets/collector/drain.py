@@ -8,10 +8,8 @@ becomes a gap.
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from nats.aio.client import Client as NatsClient
 
@@ -33,47 +31,51 @@ SAVE_SECONDS = 10.0
 """Between two writes of the positions while messages are loaded."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class TypeDrained:
-    """The result for one record type. `rows` were inserted, or present already."""
+    """What was loaded of one record type. `rows` were inserted, or present already."""
 
-    type: str
     rows: int = 0
     batches: int = 0
     redelivered: int = 0  # messages delivered before
     rejected: int = 0  # in quarantine (exchange_rejects)
     seconds: float = 0.0
     left: int = 0  # unacknowledged messages at the end
+    last_batch: float = 0.0  # seconds since 1970
+    lag: float = 0.0  # seconds from the stream to the table, of the oldest message of the last batch
 
-    def plus(self, batch: Batch, inserted: Inserted) -> Self:
-        """With one more batch that is inserted."""
-        return replace(
-            self,
-            rows=self.rows + inserted.rows,
-            batches=self.batches + 1,
-            redelivered=self.redelivered + batch.redelivered,
-            rejected=self.rejected + len(inserted.rejects),
-        )
+    def add(self, batch: Batch, inserted: Inserted) -> None:
+        """Count one more batch that is inserted."""
+        self.rows += inserted.rows
+        self.batches += 1
+        self.redelivered += batch.redelivered
+        self.rejected += len(inserted.rejects)
+        self.last_batch = time.time()
+        self.lag = max(0.0, self.last_batch - batch.oldest_stored / 1e9)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Drained:
-    """The result for each type, in the order of the tables; `lost_gaps` are of what the stream had deleted."""
+    """What was loaded, by type in the order of the tables; `lost_gaps` are of what the stream had deleted."""
 
-    types: tuple[TypeDrained, ...]
+    types: dict[str, TypeDrained] = field(default_factory=dict)
     lost_gaps: int = 0
 
     @property
     def rows(self) -> int:
-        return sum(one.rows for one in self.types)
+        return sum(one.rows for one in self.types.values())
 
     @property
     def rejected(self) -> int:
-        return sum(one.rejected for one in self.types)
+        return sum(one.rejected for one in self.types.values())
 
     @property
     def left(self) -> int:
-        return sum(one.left for one in self.types)
+        return sum(one.left for one in self.types.values())
+
+    def loaded(self) -> dict[str, TypeDrained]:
+        """The types of which there was a batch."""
+        return {name: one for name, one in self.types.items() if one.batches}
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,6 @@ def claim_of(stream: str) -> str:
     return f"drain.{stream}"
 
 
-OnBatch = Callable[[str, Batch, Inserted], None]
-"""Called for each batch that is inserted, with its type; also when its ack, or anything else, fails afterwards."""
-
-
 async def drain(
     clickhouse_url: str,
     nats_url: str,
@@ -103,12 +101,13 @@ async def drain(
     types: Iterable[str] | None = None,
     pace: Pace | None = None,
     keep_days: Mapping[str, int] | None = None,
-    on_batch: OnBatch | None = None,
+    drained: Drained | None = None,
     on_start: Callable[[], None] | None = None,
     owner: str = "a drain",
 ) -> Drained:
     """Load the records of some types, or of all, from their durable consumers into the tables.
 
+    What is inserted is counted in `drained`, beside what it has; also what an error ends, or the ack of which fails.
     `on_start` is called once it has the stream and the tables. `owner` is what another drain of the stream reports; it
     raises Claimed meanwhile. Raises ExchangesError for a type of no table, TransientError beside another reader, and
     StreamMissing, NatsUnavailable, NatsRejected, Claimed, StoreAway, StoreFull. What was acked by then is in the
@@ -121,86 +120,87 @@ async def drain(
             losses = await StreamLosses.open(client, nats, stream, selected)
             if on_start:
                 on_start()
-            run = _Drain(client, nats, nats_url, stream, pace or Pace(), losses, on_batch)
-            return Drained(tuple(await run.types(selected)), losses.gaps)
+            drained = Drained() if drained is None else drained
+            drained.types = {name: TypeDrained() for name in selected} | drained.types
+            try:
+                await _Drain(client, nats, nats_url, stream, pace or Pace(), losses, drained).types(selected)
+            finally:
+                drained.lost_gaps += losses.gaps
+            return drained
 
 
+@dataclass
 class _Drain:
     """One run over a stream."""
 
-    def __init__(
-        self,
-        client: Client,
-        nats: NatsClient,
-        nats_url: str,
-        stream: str,
-        pace: Pace,
-        losses: StreamLosses,
-        on_batch: OnBatch | None,
-    ) -> None:
-        self._client, self._nats, self._nats_url, self._stream = client, nats, nats_url, stream
-        self._pace, self._losses, self._on_batch = pace, losses, on_batch
-        self._turns = asyncio.Semaphore(INSERTS)
-        self._readers: dict[str, Reader] = {}
+    client: Client
+    nats: NatsClient
+    nats_url: str
+    stream: str
+    pace: Pace
+    losses: StreamLosses
+    drained: Drained
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(INSERTS))
+    readers: dict[str, Reader] = field(default_factory=dict)
 
-    async def types(self, names: Sequence[str]) -> list[TypeDrained]:
-        saving = asyncio.create_task(self._save_always())
+    async def types(self, names: Sequence[str]) -> None:
+        """Load the types concurrently; when one fails, or saving positions, the others end after the current batch."""
         try:
-            return await _all([self._type(name) for name in names], saving)
+            async with asyncio.TaskGroup() as group:
+                saving = group.create_task(self._save_always())
+                await asyncio.wait([group.create_task(self._type(name)) for name in names])
+                saving.cancel()
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
         finally:
-            saving.cancel()
-            with suppress(asyncio.CancelledError):
-                await saving
-            await self._losses.save()
+            await self.losses.save()
 
-    async def _type(self, name: str) -> TypeDrained:
-        done = TypeDrained(name)
+    async def _type(self, name: str) -> None:
+        done = self.drained.types[name]
         started = time.monotonic()
-        pace = self._pace
+        pace = self.pace
         end = math.inf if pace.seconds is None else started + pace.seconds
         consumer = consumers()[name].name
-        async with Reader(self._nats_url, self._stream, consumer) as reader:
-            self._readers[name] = reader
+        async with Reader(self.nats_url, self.stream, consumer) as reader:
+            self.readers[name] = reader
             batches_read = reader.batches(pace.batch_rows, pace.batch_seconds, follow=pace.follow)
             while (batch := await _next(batches_read, end)) is not None:
-                done = done.plus(batch, await shield_until_done(self._load(name, batch, reader)))
+                await shield_until_done(self._load(name, batch, reader))
             await self._note_caught_up(name, reader)
-            del self._readers[name]
-        took = time.monotonic() - started
-        state = await inspection.consumer_state(self._nats, self._stream, consumer)
-        return replace(done, seconds=took, left=state.pending + state.unacked)
+            del self.readers[name]
+        done.seconds += time.monotonic() - started
+        state = await inspection.consumer_state(self.nats, self.stream, consumer)
+        done.left = state.pending + state.unacked
 
-    async def _load(self, name: str, batch: Batch, reader: Reader) -> Inserted:
+    async def _load(self, name: str, batch: Batch, reader: Reader) -> None:
         """Insert a batch, deduplicated by content as redelivered messages come in other batches; then ack it."""
-        async with self._turns:
-            inserted = await asyncio.to_thread(insert_json, self._client, name, batch.payloads, source=SOURCE)
-        if self._on_batch:
-            self._on_batch(name, batch, inserted)
+        async with self.turns:
+            inserted = await asyncio.to_thread(insert_json, self.client, name, batch.payloads, source=SOURCE)
+        self.drained.types[name].add(batch, inserted)
         if reader.in_order:  # what waited for redelivery may have been deleted meanwhile
-            await self._losses.record(name)
+            await self.losses.record(name)
         if name == BOOK:
-            await self._losses.books_loaded(batch)
+            await self.losses.books_loaded(batch)
         if reader.in_order:
-            self._losses.loaded(name, batch)
+            self.losses.loaded(name, batch)
         await batch.ack()
-        return inserted
 
     async def _save_always(self) -> None:
         while True:
             await asyncio.sleep(SAVE_SECONDS)
-            for name, reader in list(self._readers.items()):
+            for name, reader in list(self.readers.items()):
                 await self._note_caught_up(name, reader)
-            await self._losses.save()
+            await self.losses.save()
 
     async def _note_caught_up(self, name: str, reader: Reader) -> None:
         """A type without more messages is loaded up to the end of the stream as it was before that was known.
 
         What was deleted before it was delivered is recorded first.
         """
-        state = await inspection.stream_state(self._nats, self._stream)
+        state = await inspection.stream_state(self.nats, self.stream)
         if await reader.is_caught_up():
-            await self._losses.record(name)
-            self._losses.caught_up(name, state.last, state.last_stored)
+            await self.losses.record(name)
+            self.losses.caught_up(name, state.last, state.last_stored)
 
 
 async def _next(batches: AsyncIterator[Batch], end: float) -> Batch | None:
@@ -212,19 +212,3 @@ async def _next(batches: AsyncIterator[Batch], end: float) -> Batch | None:
             return await anext(batches, None)
     except TimeoutError:
         return None
-
-
-async def _all(works: Sequence[Coroutine[Any, Any, TypeDrained]], saving: asyncio.Task[None]) -> list[TypeDrained]:
-    """Run them concurrently; when one fails, or the saving of positions, the others end after the current batch."""
-    tasks = [asyncio.create_task(work) for work in works]
-    together = asyncio.gather(*tasks)
-    try:
-        await asyncio.wait((together, saving), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        ended = await asyncio.gather(*tasks, together, return_exceptions=True)
-    for one in (*ended, saving.exception() if saving.done() and not saving.cancelled() else None):
-        if isinstance(one, BaseException) and not isinstance(one, asyncio.CancelledError):
-            raise one
-    return [task.result() for task in tasks]

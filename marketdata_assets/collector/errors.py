@@ -33,15 +33,6 @@ class PortTaken(CollectorError):
     """The HTTP port is in use."""
 
 
-class StreamConflict(CollectorError):
-    """An existing stream or consumer has settings that NATS cannot change to the configured ones."""
-
-    def __init__(self, what: str, cause: str) -> None:
-        super().__init__(
-            f"{what}: {cause}. NATS cannot change this setting: drain and delete it, or configure another name."
-        )
-
-
 class StreamMissing(CollectorError):
     """A stream or consumer does not exist."""
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from marketdata_assets.collector.config import HealthLimits
-from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
+from marketdata_assets.collector.connections.state import MarketState
+from marketdata_assets.collector.sink import SinkState
+from marketdata_assets.collector.status import Status
 
 Verdict = Literal["healthy", "degraded", "unhealthy"]
 MAX_NAMED = 5
@@ -47,7 +49,7 @@ def judge(status: Status, limits: HealthLimits | None = None) -> Health:
     starting = status.uptime_seconds < limits.start_seconds
     markets = [_market(one, status, limits, starting) for one in status.markets]
     sinks = [_sink(one, limits) for one in status.sinks]
-    lost = any(check.down for check, one in zip(sinks, status.sinks, strict=True) if one.state.durable)
+    lost = any(check.down for check, one in zip(sinks, status.sinks, strict=True) if one.durable)
     no_data = bool(markets) and all(check.down for check in markets)
     checks = (*markets, *sinks)
     verdict: Verdict = "healthy"
@@ -58,24 +60,23 @@ def judge(status: Status, limits: HealthLimits | None = None) -> Health:
     return Health(verdict, checks)
 
 
-def _market(market: MarketStatus, status: Status, limits: HealthLimits, starting: bool) -> Check:
-    no_data = "" if status.shard != "1/1" and not market.state.instruments else _no_data(market, status.now, limits)
+def _market(market: MarketState, status: Status, limits: HealthLimits, starting: bool) -> Check:
+    no_data = "" if status.shard != "1/1" and not market.instruments else _no_data(market, status.now, limits)
     if no_data and starting:
         return Check(market.name, False, (f"starting, {no_data}",))
     reasons = [] if starting else list(_problems(market, status, limits))
     return Check(market.name, bool(no_data), (*([no_data] if no_data else []), *reasons))
 
 
-def _no_data(market: MarketStatus, now: int, limits: HealthLimits) -> str:
+def _no_data(market: MarketState, now: int, limits: HealthLimits) -> str:
     """Why no data arrives; empty when some does."""
-    state = market.state
-    if state.listed is None:
-        errors = [job.last_error for job in state.jobs if job.name == LISTING and job.last_error]
+    if market.listed is None:
+        errors = [job.last_error for job in market.jobs if job.name == LISTING and job.last_error]
         return f"the instrument list has not arrived{f' ({errors[0]})' if errors else ''}"
-    if not state.instruments:
-        return "" if state.absent else "none of its symbols is listed"
-    if not any(each.status in ("open", "replacing") for each in state.connections):
-        errors = [each.last_error for each in state.connections if each.last_error]
+    if not market.instruments:
+        return "" if market.absent else "none of its symbols is listed"
+    if not any(each.status in ("open", "replacing") for each in market.connections):
+        errors = [each.last_error for each in market.connections if each.last_error]
         return f"no socket is open{f' ({errors[-1]})' if errors else ''}"
     last = market.last_message_at
     if last is None:
@@ -85,34 +86,32 @@ def _no_data(market: MarketStatus, now: int, limits: HealthLimits) -> str:
     return ""
 
 
-def _problems(market: MarketStatus, status: Status, limits: HealthLimits) -> Iterator[str]:
-    state = market.state
-    if state.unknown:
-        yield f"symbols: {_named(list(state.unknown))}"
+def _problems(market: MarketState, status: Status, limits: HealthLimits) -> Iterator[str]:
+    if market.unknown:
+        yield f"symbols: {_named(list(market.unknown))}"
     for word in ("rejected", "stale"):
-        if keys := [each.key for each in state.subscriptions if each.status == word]:
+        if keys := [each.key for each in market.subscriptions if each.status == word]:
             yield f"{len(keys)} subscriptions {word}: {_named(keys)}"
     latest = status.now - limits.book_seconds * 1e9
-    late = (one for one in state.books if one.status != "live" and (one.ts_last or status.started) < latest)
+    late = (one for one in market.books if one.status != "live" and (one.ts_last or status.started) < latest)
     if old := [book.instrument for book in late]:
         yield f"{len(old)} books are not live: {_named(old)}"
-    closed = [each.url for each in state.connections if each.status == "backoff"]
-    if closed and len(closed) < len(state.connections):
-        yield f"{len(closed)} of {len(state.connections)} sockets are down"
+    closed = [each.url for each in market.connections if each.status == "backoff"]
+    if closed and len(closed) < len(market.connections):
+        yield f"{len(closed)} of {len(market.connections)} sockets are down"
 
 
-def _sink(sink: SinkStatus, limits: HealthLimits) -> Check:
-    state = sink.state
-    full = state.queued >= limits.queue_share * state.capacity
+def _sink(sink: SinkState, limits: HealthLimits) -> Check:
+    full = sink.queued >= limits.queue_share * sink.capacity
     reasons = []
-    if not state.connected:
-        what = f"{state.errors} calls failed" if state.errors else "not connected"
-        reasons.append(f"{what} ({state.last_error})" if state.last_error else what)
+    if not sink.connected:
+        what = f"{sink.errors} calls failed" if sink.errors else "not connected"
+        reasons.append(f"{what} ({sink.last_error})" if sink.last_error else what)
     if full:
-        reasons.append(f"the queue holds {state.queued} of {state.capacity} items")
-    if state.spooled:
-        reasons.append(f"{state.spooled} items are spooled on disk")
-    return Check(sink.name, full and not state.connected, tuple(reasons))
+        reasons.append(f"the queue holds {sink.queued} of {sink.capacity} items")
+    if sink.spooled:
+        reasons.append(f"{sink.spooled} items are spooled on disk")
+    return Check(sink.name, full and not sink.connected, tuple(reasons))
 
 
 def _named(names: list[str]) -> str:

@@ -1,25 +1,52 @@
 """What sinks receive: a record with its JSON, encoded once, and its subject and message id in JetStream."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from marketdata_assets.collector.book_top import BookTop
 from marketdata_assets.exchanges.records import (
     RECORDS,
     AnyRecord,
+    Exchange,
     FundingRate,
     Gap,
     Kline,
+    Level,
     Liquidation,
+    MarketType,
     OpenInterest,
     OrderBook,
+    Record,
+    SizeUnit,
     Ticker,
     Trade,
 )
+
+Levels = tuple[Sequence[Level], Sequence[Level]]
+"""Bids and asks, best first."""
+
+TopOf = Callable[[Exchange, MarketType, str, int], Levels | None]
+"""The best n levels of both sides of an instrument, by the venue's name; None where no valid book exists."""
+
+
+class BookTop(Record, frozen=True, gc=False, tag="book_top"):
+    """The best levels of both sides of a book, best first, after an update of it."""
+
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+    unit: SizeUnit
+    last_id: int | None  # last update that is in it
+
+    @classmethod
+    def of(cls, update: OrderBook, levels: Levels) -> "BookTop":
+        """The best levels after that update, with its times."""
+        place = (update.exchange, update.market_type, update.symbol, update.instrument)
+        content = (tuple(levels[0]), tuple(levels[1]), update.unit, update.last_id)
+        return cls(*place, update.ts_event, update.ts_recv, *content)
+
 
 Recorded = AnyRecord | Gap | BookTop
 

@@ -5,25 +5,27 @@ Values are read from `status` at each scrape. The table of docs/reference/metric
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import accumulate
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from marketdata_assets.collector.connections.state import Change, ConnectionStatus, SubscriptionStatus
-from marketdata_assets.collector.counters import LatencyHistogram
-from marketdata_assets.collector.health import Health, Verdict, judge
-from marketdata_assets.collector.jetstream.backlog import Backlog, TypeBacklog
-from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
+from marketdata_assets.collector.connections.state import Change, ConnectionStatus, MarketState, SubscriptionStatus
+from marketdata_assets.collector.counters import BOUNDS, LatencyHistogram
+from marketdata_assets.collector.health import Health, Verdict
+from marketdata_assets.collector.jetstream.inspection import Backlog, TypeBacklog
+from marketdata_assets.collector.sink import SinkState
+from marketdata_assets.collector.status import Status
 from marketdata_assets.exchanges.books import Status as BookStatus
 
 Row = tuple[tuple[str, ...], float | LatencyHistogram]
-Read = Callable[[Status, Health], Iterable[Row]]
+Read = Callable[..., Iterable[Row]]
+"""The rows of a family, by what `Metrics` reads; of a collector its status and its health."""
 MARKET = ("exchange", "market_type")
 
 
@@ -39,18 +41,18 @@ class Family:
     read: Read
 
 
-def _markets(rows: Callable[[MarketStatus], Iterable[Row]]) -> Read:
+def _markets(rows: Callable[[MarketState], Iterable[Row]]) -> Read:
     """Rows of each market, labelled with its exchange and type."""
 
     def read(status: Status, _: Health) -> Iterator[Row]:
         for one in status.markets:
             for labels, value in rows(one):
-                yield (one.state.exchange, one.state.market_type, *labels), value
+                yield (one.exchange, one.market_type, *labels), value
 
     return read
 
 
-def _sinks(value: Callable[[SinkStatus, int], float | LatencyHistogram]) -> Read:
+def _sinks(value: Callable[[SinkState, int], float | LatencyHistogram]) -> Read:
     """One row for each sink."""
 
     def read(status: Status, _: Health) -> Iterator[Row]:
@@ -93,45 +95,43 @@ ERRORS = ("dead_letter", "rate_limited", "venue_error")
 READS: dict[str, Read] = {
     "collector_info": lambda status, _: [((status.version, status.shard), 1.0)],
     "collector_health": lambda _, health: [((name,), float(name == health.status)) for name in get_args(Verdict)],
-    "collector_messages_total": _markets(lambda one: _one(sum(each.messages for each in one.state.connections))),
-    "collector_received_bytes_total": _markets(lambda one: _one(sum(each.bytes for each in one.state.connections))),
+    "collector_messages_total": _markets(lambda one: _one(sum(each.messages for each in one.connections))),
+    "collector_received_bytes_total": _markets(lambda one: _one(sum(each.bytes for each in one.connections))),
     "collector_records_total": _markets(lambda one: _each(one.counters.records)),
     "collector_last_record_timestamp_seconds": _markets(lambda one: _each(one.counters.last, 1e-9)),
     "collector_exchange_lag_seconds": _markets(lambda one: _one(one.counters.latency)),
     "collector_errors_total": _markets(lambda one: _each({kind: one.counters.errors[kind] for kind in ERRORS})),
     "collector_gaps_total": _markets(lambda one: _each(one.counters.gaps)),
     "collector_gaps_healed_total": _markets(lambda one: _one(one.counters.healed)),
-    "collector_duplicates_total": _markets(lambda one: _one(one.state.duplicates)),
-    "collector_books": _markets(lambda one: _all_of((book.status for book in one.state.books), BookStatus)),
-    "collector_connections": _markets(
-        lambda one: _all_of((each.status for each in one.state.connections), ConnectionStatus)
-    ),
+    "collector_duplicates_total": _markets(lambda one: _one(one.duplicates)),
+    "collector_books": _markets(lambda one: _all_of((book.status for book in one.books), BookStatus)),
+    "collector_connections": _markets(lambda one: _all_of((each.status for each in one.connections), ConnectionStatus)),
     "collector_reconnects_total": _markets(
         lambda one: [
-            (("false",), sum(each.reconnects for each in one.state.connections)),
-            (("true",), sum(each.planned for each in one.state.connections)),
+            (("false",), sum(each.reconnects for each in one.connections)),
+            (("true",), sum(each.planned for each in one.connections)),
         ]
     ),
     "collector_subscriptions": _markets(
-        lambda one: _all_of((each.status for each in one.state.subscriptions), SubscriptionStatus)
+        lambda one: _all_of((each.status for each in one.subscriptions), SubscriptionStatus)
     ),
-    "collector_instruments": _markets(lambda one: _one(one.state.instruments)),
+    "collector_instruments": _markets(lambda one: _one(one.instruments)),
     "collector_instrument_changes_total": _markets(
-        lambda one: _each({name: one.state.changed.get(name, 0) for name in get_args(Change)})
+        lambda one: _each({name: one.changed.get(name, 0) for name in get_args(Change)})
     ),
-    "collector_job_runs_total": _markets(lambda one: _each({job.name: job.runs for job in one.state.jobs})),
-    "collector_job_failures_total": _markets(lambda one: _each({job.name: job.failures for job in one.state.jobs})),
-    "collector_sink_connected": _sinks(lambda one, _: float(one.state.connected)),
-    "collector_sink_queue_items": _sinks(lambda one, _: one.state.queued),
-    "collector_sink_queue_capacity": _sinks(lambda one, _: one.state.capacity),
-    "collector_sink_sent_total": _sinks(lambda one, _: one.state.sent),
-    "collector_sink_acked_total": _sinks(lambda one, _: one.state.acked),
-    "collector_sink_dropped_total": _sinks(lambda one, _: one.state.dropped),
-    "collector_sink_conflated_total": _sinks(lambda one, _: one.state.conflated),
-    "collector_sink_errors_total": _sinks(lambda one, _: one.state.errors),
-    "collector_sink_spool_items": _sinks(lambda one, _: one.state.spooled),
-    "collector_sink_spool_bytes": _sinks(lambda one, _: one.state.spool_bytes),
-    "collector_sink_oldest_item_age_seconds": _sinks(lambda one, now: _age(one.state.oldest_ns, now)),
+    "collector_job_runs_total": _markets(lambda one: _each({job.name: job.runs for job in one.jobs})),
+    "collector_job_failures_total": _markets(lambda one: _each({job.name: job.failures for job in one.jobs})),
+    "collector_sink_connected": _sinks(lambda one, _: float(one.connected)),
+    "collector_sink_queue_items": _sinks(lambda one, _: one.queued),
+    "collector_sink_queue_capacity": _sinks(lambda one, _: one.capacity),
+    "collector_sink_sent_total": _sinks(lambda one, _: one.sent),
+    "collector_sink_acked_total": _sinks(lambda one, _: one.acked),
+    "collector_sink_dropped_total": _sinks(lambda one, _: one.dropped),
+    "collector_sink_conflated_total": _sinks(lambda one, _: one.conflated),
+    "collector_sink_errors_total": _sinks(lambda one, _: one.errors),
+    "collector_sink_spool_items": _sinks(lambda one, _: one.spooled),
+    "collector_sink_spool_bytes": _sinks(lambda one, _: one.spool_bytes),
+    "collector_sink_oldest_item_age_seconds": _sinks(lambda one, now: _age(one.oldest_ns, now)),
     "collector_sink_lag_seconds": _sinks(lambda one, _: one.latency),
     "collector_stream_bytes": _backlog(lambda found, _: _one(found.bytes)),
     "collector_stream_bytes_limit": _backlog(lambda found, _: _one(found.bytes_limit)),
@@ -168,10 +168,10 @@ PROCESS = {
 
 
 class Metrics(Collector):
-    """The registry of one collector."""
+    """The registry of one process: families, and what their rows are read from."""
 
-    def __init__(self, read: Callable[[], Status], judge_status: Callable[[Status], Health] = judge) -> None:
-        self._read, self._judge = read, judge_status
+    def __init__(self, read: Callable[[], tuple[Any, ...]], families: Sequence[Family] = FAMILIES) -> None:
+        self._read, self._families = read, families
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -181,13 +181,11 @@ class Metrics(Collector):
         return generate_latest(self.registry)
 
     def collect(self) -> Iterator[Metric]:
-        status = self._read()
-        health = self._judge(status)
-        for family in FAMILIES:
-            yield _metric(family, family.read(status, health))
+        values = self._read()
+        return (_metric(family, family.read(*values)) for family in self._families)
 
     def describe(self) -> Iterator[Metric]:
-        return (_metric(family, ()) for family in FAMILIES)
+        return (_metric(family, ()) for family in self._families)
 
 
 def table() -> str:
@@ -207,7 +205,7 @@ def _metric(family: Family, rows: Iterable[Row]) -> Metric:
         histogram = HistogramMetricFamily(family.name, family.text, labels=family.labels)
         for labels, lag in rows:
             assert isinstance(lag, LatencyHistogram)
-            bounds = (*(repr(float(bound)) for bound in lag.bounds), "+Inf")
+            bounds = (*(repr(float(bound)) for bound in BOUNDS), "+Inf")
             histogram.add_metric(labels, list(zip(bounds, accumulate(lag.counts), strict=True)), lag.total_ns / 1e9)
         return histogram
     kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily

@@ -20,8 +20,7 @@ from typing import Any
 
 import msgspec
 
-from marketdata_assets.collector.book_top import BookTop
-from marketdata_assets.collector.items import TAGS, Item, Recorded, items, moment
+from marketdata_assets.collector.items import TAGS, BookTop, Item, Recorded, items, moment
 from marketdata_assets.exchanges.records import Exchange, Gap, Kline, MarketType, OrderBook, Ticker, Trade
 
 SnapshotOf = Callable[[Exchange, MarketType, str], OrderBook | None]

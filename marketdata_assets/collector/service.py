@@ -9,34 +9,30 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 
 from marketdata_assets.collector import assembly
 from marketdata_assets.collector.assembly import Places
-from marketdata_assets.collector.book_top import Levels
 from marketdata_assets.collector.book_tops import BookTops
 from marketdata_assets.collector.config import Config
 from marketdata_assets.collector.connections import Clock, Market, Shard, adapter_for
-from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
+from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.errors import NotCollected, PortTaken, StreamMissing
 from marketdata_assets.collector.health import Health, judge
-from marketdata_assets.collector.items import Recorded, items
-from marketdata_assets.collector.jetstream.backlog import Backlog, backlog
+from marketdata_assets.collector.items import Levels, Recorded, items
+from marketdata_assets.collector.jetstream.inspection import Backlog, backlog
 from marketdata_assets.collector.jetstream.stream import connected
-from marketdata_assets.collector.metrics import Metrics
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.shard_files import Checkpoint, DeadLetterFile, moments, own_path
-from marketdata_assets.collector.sink import Sink, SinkState
+from marketdata_assets.collector.sink import Sink
 from marketdata_assets.collector.sinks.capture import CaptureSink
-from marketdata_assets.collector.status import MarketStatus, ProcessUsage, Report, SinkStatus, Status, report
+from marketdata_assets.collector.status import ProcessUsage, Report, Status, report
 from marketdata_assets.collector.status_server import Changed, StatusServer
 from marketdata_assets.errors import TransientError
 from marketdata_assets.exchanges.checkpoints import FeedCheckpoint
 from marketdata_assets.exchanges.records import DeadLetter, Exchange, MarketType, OrderBook, VenueError
 from marketdata_assets.logs import get_logger
-from marketdata_assets.secret_values import without_password
 
 LOOP_SECONDS = 0.25
 """Between two measurements of the event loop's latency."""
@@ -72,7 +68,6 @@ class Collector:
     ) -> None:
         assembly.check(config, servers)
         self.config, self.shard = config, shard or assembly.WHOLE
-        self.requests: Counter[tuple[str, int]] = Counter()
         self._clock = clock or Clock()
         self._started = self._clock.steady_ns()
         self._restarts: Counter[str] = Counter()
@@ -84,10 +79,8 @@ class Collector:
         self._dead_letters = DeadLetterFile(own("dead-letters", suffix=".ndjson"))
         self._sinks: list[Sink] = assembly.sinks(config, servers, places, self.shard, self._book, self._top)
         self._tops = self._create_tops()
-        self._counters: dict[Key, MarketCounters] = {}
         self._markets = self._create_markets(places)
-        self._metrics = Metrics(self.status, self.health)
-        self.server = StatusServer(self, config.http.host, config.http.port, servers.token)
+        self.server = StatusServer(config.http.host, config.http.port, self.judged, self.change, servers.token)
         self._version = version("marketdata-assets")
 
     # Requests from outside.
@@ -98,21 +91,19 @@ class Collector:
             started=self._clock.shown(self._started),
             version=self._version,
             shard=f"{self.shard.index}/{self.shard.count}",
-            markets=tuple(MarketStatus(one.state(), self._counters[key]) for key, one in self._markets.items()),
-            sinks=tuple(SinkStatus(sink.name, _public(sink.state()), sink.latency) for sink in self._sinks),
+            markets=tuple(market.state() for market in self._markets.values()),
+            sinks=tuple(sink.state() for sink in self._sinks),
             loop_latency=self._loop_latency,
             restarts={name: self._restarts[name] for name in self._tasks()},
-            requests=self.requests,
+            requests=self.server.requests,
             backlog=self._backlog,
             process=ProcessUsage.now(),
         )
 
-    def health(self, status: Status) -> Health:
-        """The verdict on a status, by the limits of the configuration."""
-        return judge(status, self.config.health)
-
-    def exposition(self) -> bytes:
-        return self._metrics.exposition()
+    def judged(self) -> tuple[Status, Health]:
+        """The status, and the verdict on it by the limits of the configuration."""
+        status = self.status()
+        return status, judge(status, self.config.health)
 
     async def change(
         self, exchange: Exchange, market_type: MarketType, add: Sequence[str], remove: Sequence[str]
@@ -190,7 +181,7 @@ class Collector:
         await _cancel(list(tasks.values()))
         self._close()
         remaining = {sink.name: count for sink, count in zip(self._sinks, left, strict=True)}
-        lost = sum(remaining[sink.name] for sink in self._sinks if sink.state().durable)
+        lost = sum(remaining[sink.name] for sink in self._sinks if sink.durable)
         log.info("stopped", items_lost=lost)
         # What is spooled is safe: the next start delivers it.
         await self._save([ended, *(self._unacknowledged() if lost else ())])
@@ -206,7 +197,7 @@ class Collector:
         timing = assembly.timing_of(self.config.connections)
         since = moments(places.own, self.shard)
         capture = next((sink for sink in self._sinks if isinstance(sink, CaptureSink)), None)
-        markets: dict[Key, Market] = {}
+        markets, on_records = dict[Key, Market](), self._to_sinks()
         for exchange, market_type, wanted in self.config.markets():
             adapter = adapter_for(
                 exchange,
@@ -217,14 +208,13 @@ class Collector:
                 depth=wanted.book_depth,
                 choices=wanted.choices,
             )
-            counters = self._counters[exchange, market_type] = MarketCounters(exchange, market_type)
             markets[exchange, market_type] = Market(
                 adapter,
                 wanted.symbols,
                 wanted.data_types,
                 budgets=places.budgets,
-                on_records=self._to_sinks(counters),
-                on_error=partial(self._on_error, counters),
+                on_records=on_records,
+                on_error=partial(self._on_error, exchange, market_type),
                 on_entry=capture.tap(exchange, market_type, partial(self._state, exchange, market_type))
                 if capture
                 else None,
@@ -243,11 +233,10 @@ class Collector:
         puts = [sink.put for sink in self._sinks if sink.takes_tops]
         return BookTops(wanted.levels, wanted.interval_ms / 1000, self._top, puts) if wanted.levels and puts else None
 
-    def _to_sinks(self, counters: MarketCounters) -> Callable[[Sequence[Recorded]], None]:
+    def _to_sinks(self) -> Callable[[Sequence[Recorded]], None]:
         puts = [sink.put for sink in self._sinks if not isinstance(sink, CaptureSink)]
 
         def take(records: Sequence[Recorded]) -> None:
-            counters.count(records)
             if self._tops:
                 self._tops.note(records)
             if puts:
@@ -257,11 +246,10 @@ class Collector:
 
         return take
 
-    def _on_error(self, counters: MarketCounters, error: DeadLetter | VenueError) -> None:
-        counters.count_error(error)
-        market = f"{counters.exchange} {counters.market_type}"
+    def _on_error(self, exchange: Exchange, market_type: MarketType, error: DeadLetter | VenueError) -> None:
+        market = f"{exchange} {market_type}"
         if isinstance(error, DeadLetter):
-            self._dead_letters.keep(counters.exchange, counters.market_type, error)
+            self._dead_letters.keep(exchange, market_type, error)
             log.warning("unreadable_message", market=market, cause=error.cause)
         else:
             event = "rate_limited" if error.rate_limited else "venue_error"
@@ -276,7 +264,7 @@ class Collector:
         return market.book(instrument) if market else None
 
     def _state(self, exchange: Exchange, market_type: MarketType) -> Sequence[FeedCheckpoint]:
-        return self._markets[exchange, market_type].checkpoint()
+        return self._markets[exchange, market_type].feed.checkpoint()
 
     # Background tasks.
 
@@ -305,7 +293,7 @@ class Collector:
             await self._save(self._unacknowledged())
 
     def _unacknowledged(self) -> list[int | None]:
-        return [state.oldest_ns for sink in self._sinks if (state := sink.state()).durable]
+        return [sink.state().oldest_ns for sink in self._sinks if sink.durable]
 
     async def _save(self, oldest: Sequence[int | None]) -> None:
         """Write the checkpoint: now, or the time of the oldest item or gap that is not safe yet."""
@@ -325,16 +313,12 @@ class Collector:
         logged: list[str] = []
         while True:
             await asyncio.sleep(CHECKPOINT_SECONDS)
-            health = self.health(self.status())
+            _, health = self.judged()
             reasons = [re.sub(r"\d", "#", reason) for reason in health.reasons]
             if reasons != logged:
                 logged = reasons
                 write = log.info if health.status == "healthy" else log.warning
                 write("health_changed", status=health.status, reason="; ".join(health.reasons))
-
-
-def _public(state: SinkState) -> SinkState:
-    return replace(state, last_error=without_password(state.last_error)) if state.last_error else state
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

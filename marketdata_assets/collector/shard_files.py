@@ -91,15 +91,11 @@ class Checkpoint:
 
     def read(self) -> dict[str, int]:
         """By market, as `binance spot`; empty before the first run, or when the file is damaged."""
-        return state_files.read(self.file, _by_market) or {}
+        return state_files.read(self.file, msgspec.json.Decoder(dict[str, int]).decode) or {}
 
     def write(self, moments: Mapping[str, int]) -> None:
         """Replace the file atomically. Markets that are not named keep their checkpoint."""
         state_files.write(self.file, json.dumps({**self.read(), **moments}))
-
-
-def _by_market(content: bytes) -> dict[str, int]:
-    return {str(name): int(moment) for name, moment in json.loads(content).items()}
 
 
 class DeadLetterFile:

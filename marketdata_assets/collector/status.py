@@ -7,43 +7,17 @@ import resource
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
+import msgspec
 import psutil
 
 from marketdata_assets.collector.connections.state import MarketState
-from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
-from marketdata_assets.collector.jetstream.backlog import Backlog
+from marketdata_assets.collector.counters import LatencyHistogram
+from marketdata_assets.collector.jetstream.inspection import Backlog
 from marketdata_assets.collector.sink import SinkState
 
 QUANTILES = (0.5, 0.99)
-
-
-@dataclass(frozen=True)
-class MarketStatus:
-    """One market: its sockets, and the counts of what came over them."""
-
-    state: MarketState
-    counters: MarketCounters
-
-    @property
-    def name(self) -> str:
-        """As `binance spot`."""
-        return f"{self.state.exchange} {self.state.market_type}"
-
-    @property
-    def last_message_at(self) -> int | None:
-        """ns; None before the first message."""
-        return max((one.last_message_at for one in self.state.connections if one.last_message_at), default=None)
-
-
-@dataclass(frozen=True)
-class SinkStatus:
-    """One sink, and its latency from the receipt of an item to its acknowledgement."""
-
-    name: str
-    state: SinkState
-    latency: LatencyHistogram
 
 
 @dataclass(frozen=True)
@@ -67,8 +41,8 @@ class Status:
     started: int
     version: str
     shard: str
-    markets: tuple[MarketStatus, ...]
-    sinks: tuple[SinkStatus, ...]
+    markets: tuple[MarketState, ...]
+    sinks: tuple[SinkState, ...]
     loop_latency: LatencyHistogram  # of the event loop
     restarts: Mapping[str, int]  # of tasks that crashed
     requests: Mapping[tuple[str, int], int]  # HTTP responses by path and status
@@ -82,21 +56,20 @@ class Status:
 
 def as_dict(status: Status) -> dict[str, Any]:
     """The status as JSON types; latencies in seconds, as histogram bounds of the quantiles."""
-    return {
+    document = {
         "timestamp_ns": status.now,
         "started_ns": status.started,
         "uptime_seconds": round(status.uptime_seconds, 3),
         "version": status.version,
         "shard": status.shard,
         "markets": [_market(one) for one in status.markets],
-        "sinks": [
-            {"name": one.name, **asdict(one.state), "lag_seconds": _quantiles(one.latency)} for one in status.sinks
-        ],
-        "loop_lag_seconds": _quantiles(status.loop_latency),
-        "restarts": dict(status.restarts),
-        "backlog": asdict(status.backlog) if status.backlog else None,
-        "process": asdict(status.process),
+        "sinks": [_without(one, "latency") | {"lag_seconds": one.latency} for one in status.sinks],
+        "loop_lag_seconds": status.loop_latency,
+        "restarts": status.restarts,
+        "backlog": status.backlog,
+        "process": status.process,
     }
+    return cast("dict[str, Any]", msgspec.to_builtins(document, enc_hook=_quantiles))
 
 
 def scheduler(status: Status) -> dict[str, Any]:
@@ -104,25 +77,31 @@ def scheduler(status: Status) -> dict[str, Any]:
     return {
         "timestamp_ns": status.now,
         "jobs": [
-            {"exchange": one.state.exchange, "market_type": one.state.market_type, **asdict(job)}
+            {"exchange": one.exchange, "market_type": one.market_type, **asdict(job)}
             for one in status.markets
-            for job in one.state.jobs
+            for job in one.jobs
         ],
     }
 
 
-def _market(market: MarketStatus) -> dict[str, Any]:
-    state = asdict(market.state)
-    del state["jobs"]  # /scheduler has them
+def _market(market: MarketState) -> dict[str, Any]:
     counters = market.counters
     return {
-        **state,
-        "records": dict(counters.records),
-        "gaps_by_cause": dict(counters.gaps),
+        **_without(market, "jobs", "counters"),  # /scheduler has the jobs
+        "records": counters.records,
+        "gaps": counters.gaps.total(),
+        "gaps_by_cause": counters.gaps,
         "gaps_healed": counters.healed,
-        "errors": dict(counters.errors),
-        "lag_seconds": _quantiles(counters.latency),
+        "dead_letters": counters.errors["dead_letter"],
+        "venue_errors": counters.errors["venue_error"] + counters.errors["rate_limited"],
+        "errors": counters.errors,
+        "lag_seconds": counters.latency,
     }
+
+
+def _without(state: MarketState | SinkState, *names: str) -> dict[str, Any]:
+    """The fields of a state, but for these."""
+    return {name: value for name, value in vars(state).items() if name not in names}
 
 
 def _quantiles(latency: LatencyHistogram) -> dict[str, Any]:
@@ -166,14 +145,12 @@ def report(status: Status, remaining: Mapping[str, int]) -> Report:
     counters = [one.counters for one in status.markets]
     return Report(
         seconds=round(status.uptime_seconds, 3),
-        messages=sum(each.messages for one in status.markets for each in one.state.connections),
+        messages=sum(each.messages for one in status.markets for each in one.connections),
         records=dict(sorted(sum((one.records for one in counters), Counter[str]()).items())),
         gaps=sum(one.gaps.total() for one in counters),
         errors=dict(sorted(sum((one.errors for one in counters), Counter[str]()).items())),
         sinks={
-            one.name: SinkReport(
-                one.state.acked, one.state.dropped, one.state.spooled, remaining[one.name], one.state.durable
-            )
+            one.name: SinkReport(one.acked, one.dropped, one.spooled, remaining[one.name], one.durable)
             for one in status.sinks
         },
     )

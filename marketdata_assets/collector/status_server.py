@@ -1,6 +1,6 @@
 """The HTTP server of the collector: its status, and changes of the followed instruments.
 
-GET /health, /metrics, /status, /scheduler; POST /subscriptions.
+GET /health, /metrics, /status, /scheduler; POST /subscriptions. The drain service serves its own on the same base.
 """
 
 import datetime as dt
@@ -11,16 +11,16 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from difflib import get_close_matches
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from marketdata_assets.collector.errors import NotCollected, NotListed, UnknownSymbols
+from marketdata_assets.collector.errors import NotCollected, NotListed, PortTaken, UnknownSymbols
 from marketdata_assets.collector.health import Health
-from marketdata_assets.collector.listening import HttpServer
+from marketdata_assets.collector.metrics import Metrics
 from marketdata_assets.collector.status import Status, as_dict, scheduler
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.exchanges import venues
@@ -30,6 +30,7 @@ from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.proxies import LOOPBACK
 
 MAX_BODY = 1 << 20
+SHUTDOWN_SECONDS = 2.0
 STATUS_OF: dict[type[MarketDataError], int] = {NotCollected: 404, UnknownSymbols: 422, NotListed: 503}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -52,28 +53,52 @@ class Changed(msgspec.Struct, frozen=True):
     instruments: list[str]
 
 
-class Source(Protocol):
-    """The collector, as the server sees it."""
+OnChange = Callable[[Exchange, MarketType, Sequence[str], Sequence[str]], Awaitable[Changed]]
+"""Adds and removes instruments of a market. Raises NotCollected, UnknownSymbols, NotListed."""
 
-    requests: Counter[tuple[str, int]]
 
-    def status(self) -> Status: ...
-    def health(self, status: Status) -> Health: ...
-    def exposition(self) -> bytes: ...
+class HttpServer:
+    """Serves an aiohttp application, and metrics."""
 
-    async def change(
-        self, exchange: Exchange, market_type: MarketType, add: Sequence[str], remove: Sequence[str]
-    ) -> Changed:
-        """Raises NotCollected, UnknownSymbols, NotListed."""
-        ...
+    def __init__(self, host: str, port: int, metrics: Metrics) -> None:
+        self.host, self.port = host, port
+        self._exposed = metrics
+        self._runner: web.AppRunner | None = None
+
+    async def listen(self, app: web.Application, remedy: str) -> None:
+        """Serve `app`; `port` is then what the system chose for port 0. Raises PortTaken with the remedy."""
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self.host, self.port).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise PortTaken(f"{self.host}:{self.port}: {error.strerror or error}. {remedy}") from error
+        self._runner, self.port = runner, runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Finish requests in progress, and stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=self._exposed.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 class StatusServer(HttpServer):
-    """The HTTP server of one collector."""
+    """The HTTP server of one collector; `judged` is its status and its health."""
 
-    def __init__(self, source: Source, host: str, port: int, token: str | None = None) -> None:
-        super().__init__(host, port)
-        self._source, self._token = source, token
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        judged: Callable[[], tuple[Status, Health]],
+        change: OnChange,
+        token: str | None = None,
+    ) -> None:
+        super().__init__(host, port, Metrics(judged))
+        self.requests: Counter[tuple[str, int]] = Counter()
+        self._judged, self._change, self._token = judged, change, token
 
     @property
     def url(self) -> str:
@@ -97,7 +122,7 @@ class StatusServer(HttpServer):
             answer = self._misdirected(request) or await handler(request)
         except web.HTTPException as error:
             answer = _rejection(error.status, error.reason, error.headers.get("Allow"))
-        self._source.requests[path, answer.status] += 1
+        self.requests[path, answer.status] += 1
         return answer
 
     def _misdirected(self, request: web.Request) -> web.Response | None:
@@ -124,8 +149,7 @@ class StatusServer(HttpServer):
         )
 
     async def _health(self, _: web.Request) -> web.Response:
-        status = self._source.status()
-        health = self._source.health(status)
+        status, health = self._judged()
         body = {
             "status": health.status,
             "timestamp": dt.datetime.fromtimestamp(status.now / 1e9, dt.UTC).isoformat(),
@@ -134,13 +158,10 @@ class StatusServer(HttpServer):
             "checks": {one.name: {"status": one.status, "reasons": list(one.reasons)} for one in health.checks},
             "reasons": health.reasons,
         }
-        return _json(body, 503 if health.status == "unhealthy" else 200)
-
-    async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=self._source.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return json_response(body, 503 if health.status == "unhealthy" else 200)
 
     async def _view(self, view: Callable[[Status], dict[str, Any]], _: web.Request) -> web.Response:
-        return _json(view(self._source.status()))
+        return json_response(view(self._judged()[0]))
 
     async def _subscriptions(self, request: web.Request) -> web.Response:
         if rejection := self._not_allowed(request):
@@ -158,10 +179,10 @@ class StatusServer(HttpServer):
         if not wanted.add and not wanted.remove:
             return _rejection(400, "nothing to change: give symbols in add or remove")
         try:
-            changed = await self._source.change(wanted.exchange, wanted.market_type, wanted.add, wanted.remove)
+            changed = await self._change(wanted.exchange, wanted.market_type, wanted.add, wanted.remove)
         except MarketDataError as error:
             return _rejection(STATUS_OF.get(type(error), 500), str(error))
-        return _json(msgspec.to_builtins(changed))
+        return json_response(changed)
 
     def _not_allowed(self, request: web.Request) -> web.Response | None:
         """Why a change is rejected: other machines need the token, and pages in a browser are never allowed."""
@@ -187,12 +208,13 @@ def _host_of(text: str) -> str | None:
         return None
 
 
-def _json(value: Any, status: int = 200) -> web.Response:
+def json_response(value: Any, status: int = 200) -> web.Response:
+    """A response of JSON in one line."""
     return web.Response(body=msgspec.json.encode(value) + b"\n", status=status, content_type="application/json")
 
 
 def _rejection(status: int, reason: str, allow: str | None = None) -> web.Response:
-    answer = _json({"error": reason}, status)
+    answer = json_response({"error": reason}, status)
     if allow:
         answer.headers["Allow"] = allow
     return answer

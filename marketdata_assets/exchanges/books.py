@@ -5,12 +5,13 @@ all venues and defined here, and so is what a feed offers: live traffic, capture
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from hashlib import sha256
-from typing import Literal, Protocol
+from typing import Literal
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
@@ -22,10 +23,20 @@ from marketdata_assets.exchanges.checkpoints import (
     StateCheckpoint,
 )
 from marketdata_assets.exchanges.decimals import plain
-from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
+from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownVenue
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.levels import BadLevel, Numbers, Side, needs_decimals, numbers_of
-from marketdata_assets.exchanges.records import Control, DeadLetter, Gap, Level, OrderBook, Outcome
+from marketdata_assets.exchanges.records import (
+    Control,
+    DeadLetter,
+    Exchange,
+    Gap,
+    Level,
+    MarketType,
+    OrderBook,
+    Outcome,
+    Parser,
+)
 from marketdata_assets.logs import get_logger
 
 log = get_logger(__name__)
@@ -40,6 +51,8 @@ Cause = Literal[
     "best prices",  # the book's best prices are not those that the venue sends
     "reopened",  # the socket was closed and opened again
 ]
+
+KEPT_ROUTES = 20_000  # more channels than connections could carry; what comes after that many is not remembered
 
 BothNumbers = tuple[Numbers, Numbers]  # of bids and asks
 Verify = Callable[["Book"], bool]  # whether a book agrees with the checksum that came with a message
@@ -313,69 +326,89 @@ class BookState:
         return Gap(*self.instrument.key, self.stream, self.last_id, next_id, since, ts_recv, cause)
 
 
-class Feed(Protocol):
-    """The messages of one market, or of all markets of a venue that share a socket. No method raises."""
+class Feed(ABC):
+    """The messages of one market, or of all markets of a venue that share a socket. No public method raises.
 
-    books: dict[str, BookState]
-    resync_requests: dict[str, ResyncRequest]  # by the key of the book
+    Books and requests are by channel without the instrument, colon, instrument; of Binance by instrument.
+    """
 
-    @property
-    def instruments(self) -> Instruments: ...
+    venue: Exchange
 
+    def __init__(
+        self,
+        market_type: MarketType | None = None,
+        instruments: Instruments | None = None,
+        *,
+        strict: bool = True,
+        books: bool = True,
+    ) -> None:
+        """The market is needed where its sockets are of one market each.
+
+        Without `strict`, an instrument that is in no list is derived from its name; without `books` none are kept.
+        """
+        self.market_type, self._strict, self._keep_books = market_type, strict, books
+        self.books: dict[str, BookState] = {}
+        self.resync_requests: dict[str, ResyncRequest] = {}
+        known = {} if instruments is None else instruments.known
+        self.instruments = Instruments(self.venue, known, None if strict else self._named)
+        self.prepare()
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Set what else a venue's feed has."""
+
+    @abstractmethod
+    def _named(self, name: str) -> Instrument | None:
+        """What the name of an instrument alone says; None when it is not clear."""
+
+    def _of_market(self) -> MarketType:
+        """The market of a feed whose sockets are of one market each. Raises UnknownVenue without one."""
+        if self.market_type is None:
+            raise UnknownVenue(self.venue, "which market it is of is not said")
+        return self.market_type
+
+    @abstractmethod
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of a message of the socket with this number."""
 
     def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of messages that came together, one after the other."""
+        push = self.push
+        return [outcome for raw in raws for outcome in push(raw, ts_recv, connection)]
 
     def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
         """What becomes of the response of REST to a request to `url`; a list of instruments updates `instruments`."""
-
-    def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
-        """What it means that the socket with this number was opened again."""
-
-    def checkpoint(self) -> list[FeedCheckpoint]:
-        """What another feed needs to continue between two messages; fast, as it is called while messages wait."""
-
-    def restore(self, raw: bytes, ts_recv: int) -> list[Outcome]:
-        """Continue from a checkpoint as it is in captures: records of the books, and gaps that end there."""
-
-    def forget(self, instrument: str) -> None:
-        """Drop the books of an instrument that nobody follows any more."""
-
-    def stream_of(self, raw: bytes) -> str:
-        """The stream of a message, without the instrument, for counting."""
-
-
-class ChannelBooks(ABC):
-    """What the feeds share whose books come with the subscription of a channel."""
-
-    instruments: Instruments
-
-    def __init__(self) -> None:
-        self.books: dict[str, BookState] = {}  # by channel without the instrument, colon, instrument
-        self.resync_requests: dict[str, ResyncRequest] = {}
+        try:
+            parts = urlsplit(url)
+            return self._answered(parts.path, dict(parse_qsl(parts.query)), raw, ts_recv)
+        except UNREADABLE as error:
+            return [DeadLetter.of(raw, error, ts_recv)]
 
     @abstractmethod
-    def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
-        """What becomes of a message of the socket. Never raises, whatever the bytes."""
+    def _answered(self, path: str, query: Mapping[str, str], raw: bytes, ts_recv: int) -> list[Outcome]:
+        """What becomes of a response, its error included. May raise what is UNREADABLE, as the next one."""
 
-    def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]:
-        """What becomes of messages that came together, one after the other. Never raises, whatever the bytes."""
-        push = self.push
-        return [outcome for raw in raws for outcome in push(raw, ts_recv, connection)]
+    def stream_of(self, raw: bytes) -> str:
+        """The stream of a message, without the instrument, or what else it is, for counting."""
+        try:
+            return self._stream_of(raw)
+        except UNREADABLE:
+            return "unknown"
+
+    @abstractmethod
+    def _stream_of(self, raw: bytes) -> str: ...
 
     def learn(self, listed: Iterable[Instrument]) -> None:
         """Take a list of instruments; a newer entry replaces an older one."""
         self.instruments.add(listed)
 
     def checkpoint(self) -> list[FeedCheckpoint]:
-        """What another feed needs to continue here, between two messages."""
+        """What another feed needs to continue here, between two messages; fast, as it is called while messages wait."""
         books = (state.checkpoint(key) for key, state in self.books.items())
         return [InstrumentsCheckpoint.of(self.instruments), *filter(None, books)]
 
     def restore(self, raw: bytes, ts_recv: int) -> list[Outcome]:
-        """Continue from a checkpoint of captures: the records of books, and the gaps that end. Never raises."""
+        """Continue from a checkpoint as it is in captures: records of the books, and gaps that end there."""
         try:
             point = checkpoints.decode(raw)
             if isinstance(point, InstrumentsCheckpoint):
@@ -384,9 +417,12 @@ class ChannelBooks(ABC):
             if isinstance(point, StateCheckpoint):
                 self._restore_state(point)
                 return [Control("notice", f"the state of {point.instrument.name}")]
-            return [*self.state_of(point.key, point.instrument, point.stream).restore(point, ts_recv)]
+            return self._restore_book(point, ts_recv)
         except UNREADABLE as error:
             return [DeadLetter.of(raw, error, ts_recv)]
+
+    def _restore_book(self, point: BookCheckpoint, ts_recv: int) -> list[Outcome]:
+        return [*self.state_of(point.key, point.instrument, point.stream).restore(point, ts_recv)]
 
     def _restore_state(self, point: StateCheckpoint) -> None:
         """Continue something else than a book; no venue does but those that say so."""
@@ -426,3 +462,57 @@ class ChannelBooks(ABC):
             self.resync_requests.pop(key, None)
         elif key not in self.resync_requests:
             self.resync_requests[key] = ResyncRequest(state.instrument.name, channel, "subscription", ts_recv)
+
+
+class RoutedFeed(Feed):
+    """A feed whose messages begin with their channel: how one begins says which parser takes it."""
+
+    _end: bytes  # what follows the channel
+
+    def prepare(self) -> None:
+        self._routes: dict[bytes, Parser] = {}  # by all up to `_end`
+
+    def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
+        """What becomes of a message of the socket with this number."""
+        parser = self._routes.get(raw.partition(self._end)[0])
+        try:
+            if parser is None:
+                parser = self._route(raw)
+            return parser(raw, ts_recv, connection)
+        except UNREADABLE as error:
+            return [DeadLetter.of(raw, error, ts_recv)]
+
+    @abstractmethod
+    def _route(self, raw: bytes) -> Parser:
+        """The parser of a message, remembered where it is known by how the message begins."""
+
+    def _remember(self, raw: bytes, parser: Parser) -> None:
+        if len(self._routes) < KEPT_ROUTES:
+            self._routes[raw.partition(self._end)[0]] = parser
+
+    def learn(self, listed: Iterable[Instrument]) -> None:
+        """Take a list of instruments; a newer entry replaces an older one."""
+        super().learn(listed)
+        self._routes.clear()  # their parsers know instruments as they were
+
+    def _book_parser(self, key: str, push: Parser, *, any_connection: bool = True) -> Parser:
+        """Parser of the messages of a book: one that cannot be read breaks it, of the book's own connection or any."""
+        state = self.books[key]
+
+        def parser(raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
+            try:
+                return push(raw, ts_recv, connection)
+            except UNREADABLE as error:
+                lost = state.status == "live" and (any_connection or connection == state.connection)
+                gap = state.broken("sequence", None, ts_recv) if lost else []
+                return [DeadLetter.of(raw, error, ts_recv), *gap]
+            finally:
+                if state.status != "live" or self.resync_requests:
+                    self._update_request(key, state.stream, ts_recv)
+
+        return parser
+
+
+def ignored(what: str) -> Parser:
+    """Messages that are as documented and that become no record."""
+    return lambda _raw, _ts_recv, _connection: [Control("ignored", what)]

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from marketdata_assets.exchanges.decimals import EXACT, plain, quotient
 from marketdata_assets.exchanges.errors import UNREADABLE, BadInstruments, UnknownInstrument
-from marketdata_assets.exchanges.records import DeadLetter, Exchange, MarketType, SizeUnit
+from marketdata_assets.exchanges.records import DeadLetter, Exchange, Kline, MarketType, SizeUnit
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,26 @@ class Instrument:
         if self.contract_value is None:
             return None
         return quotient(Decimal(size), Decimal(self.contract_value))
+
+    def sizes(self, size: str, price: str) -> tuple[str | None, str | None]:
+        """A published size in base units and in contracts."""
+        return self.base_size(size, price), self.contracts(size)
+
+    def candle(
+        self,
+        ts_event: int | None,
+        ts_recv: int,
+        interval: str,
+        span: tuple[int, int],
+        prices: tuple[str, str, str, str],
+        volumes: tuple[str, str | None, str | None],
+        *,
+        trades: int | None = None,
+        closed: bool | None = None,
+    ) -> Kline:
+        """A candle of a venue that does not say what takers bought: from when to when (ns), open, high, low and close,
+        and volumes in base units, contracts and quote units."""
+        return Kline(*self.key, ts_event, ts_recv, interval, *span, *prices, *volumes, trades, None, None, closed)
 
 
 @dataclass

@@ -5,6 +5,7 @@ since 1970 in UTC, `ts_event` by the venue's clock and `ts_recv` by ours, which 
 not send is null.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -212,3 +213,6 @@ class DeadLetter:
 
 
 Outcome = AnyRecord | Gap | Control | VenueError | DeadLetter
+
+Parser = Callable[[bytes, int, int], list[Outcome]]
+"""What becomes of a message: its bytes, the time it was received at (ns), the number of its connection."""

@@ -173,15 +173,14 @@ def _trade(row: Row) -> Iterator[AnyRecord]:
     if not row.cells["id"]:
         raise ValueError("a trade without an id cannot be distinguished from another one")
     price, amount = _number(row, "price"), _number(row, "amount")
-    size, contracts = row.instrument.base_size(amount, price), row.instrument.contracts(amount)
-    yield Trade(*row.begin, row.cells["id"], price, size, contracts, _SIDES[row.cells["side"]])
+    yield Trade(*row.begin, row.cells["id"], price, *row.instrument.sizes(amount, price), _SIDES[row.cells["side"]])
 
 
 def _liquidation(row: Row) -> Iterator[AnyRecord]:
     """binance-futures,BTCUSDT,1704067200123000,1704067200130411,,buy,42330.5,0.2: a short position is closed"""
     price, amount = _number(row, "price"), _number(row, "amount")
-    size, contracts = row.instrument.base_size(amount, price), row.instrument.contracts(amount)
-    yield Liquidation(*row.begin, _SIDES[row.cells["side"]], price, size, contracts, row.cells["id"] or None)
+    sizes = row.instrument.sizes(amount, price)
+    yield Liquidation(*row.begin, _SIDES[row.cells["side"]], price, *sizes, row.cells["id"] or None)
 
 
 def _quote(row: Row) -> Iterator[AnyRecord]:

@@ -52,7 +52,8 @@ def of(reader: Reader, codes: Sequence[str] | None, factors: Factors | None) -> 
             found.setdefault(code, {})[year] = digest(FORMAT, version, used)
     if query.freq == "1w":  # a week may have days of two years
         whole = {code: digest(*sorted(years.items())) for code, years in found.items()}
-        found = {code: dict.fromkeys(_with_neighbours(years), whole[code]) for code, years in found.items()}
+        around = {code: sorted({year + by for year in years for by in (-1, 0, 1)}) for code, years in found.items()}
+        found = {code: dict.fromkeys(years, whole[code]) for code, years in around.items()}
     return found
 
 
@@ -74,7 +75,3 @@ def _changes(factors: Factors | None) -> dict[str, list[tuple[str, float]]]:
     for code, day, factor in factors.frame.sort("symbol", "date").iter_rows() if factors else ():
         found.setdefault(code, []).append((str(day), factor))
     return found
-
-
-def _with_neighbours(years: dict[int, str]) -> list[int]:
-    return sorted({year + offset for year in years for offset in (-1, 0, 1)})

@@ -295,7 +295,7 @@ def _key(columns: list[Column], of_file: list[Column]) -> list[str]:
 
 def _head(name: str, path: Path, unsure: list[str]) -> Iterator[str]:
     yield "# yaml-language-server: $schema=../flow.schema.json"
-    yield f"# Made of {path.name}. Reference of all fields: docs/concepts/flows.md"
+    yield f"# Made of {path.name}. Reference of all fields: docs/flows.md"
     yield f"# Rows after each step: marketdata flows preview {name}"
     if unsure:
         yield "# Please check:"

@@ -244,7 +244,7 @@ def _claim(client: Client, cluster: str) -> None:
         raise TerminalError(
             f"ClickHouse: {node} the writing node of cluster {cluster}, the only one that is written to. Set"
             " MARKETDATA_CLICKHOUSE_URL to it; to read from this node, leave MARKETDATA_CLICKHOUSE_CLUSTER unset."
-            " docs/how-to/more-machines.md says how another node becomes the writing node."
+            " docs/scale.md says how another node becomes the writing node."
         ) from error
 
 

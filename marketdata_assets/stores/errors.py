@@ -32,4 +32,4 @@ class UnsupportedServer(TerminalError):
 
     def __init__(self, fact: str, remedy: str) -> None:
         self.fact, self.remedy = fact, remedy
-        super().__init__(f"ClickHouse: {fact}. This is not supported; {remedy}. See docs/how-to/more-machines.md.")
+        super().__init__(f"ClickHouse: {fact}. This is not supported; {remedy}. See docs/scale.md.")

@@ -1,6 +1,6 @@
 """The version of the tables' form, which each database keeps, so that nothing is written into tables of another one.
 
-A change of the schema files after a release raises VERSION; docs/how-to/upgrade.md says what a person does then.
+A change of the schema files after a release raises VERSION; docs/operate.md says what a person does then.
 """
 
 from collections.abc import Collection

@@ -12,9 +12,9 @@ from typing import Any
 
 from aiohttp import web
 
+from marketdata_assets.exchanges.bybit.history import API
 from marketdata_assets.exchanges.bybit.instruments import named
 from marketdata_assets.exchanges.bybit.parse import INTERVAL_OF
-from marketdata_assets.exchanges.bybit.rest import API
 from marketdata_assets.exchanges.bybit.session import (
     ARGS_CHARACTERS,
     CONNECTIONS,

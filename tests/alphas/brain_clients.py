@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from marketdata_assets.alphas.accounts import Credentials
 from marketdata_assets.alphas.api import CONCURRENCY, BrainClient
-from marketdata_assets.alphas.fetch import FetchReport, fetch_month
+from marketdata_assets.alphas.fetch import MonthReport, fetch_month
 from marketdata_assets.alphas.layout import month_window
 from marketdata_assets.budget import Budget
 from marketdata_assets.http_client import RetryPolicy
@@ -65,7 +65,7 @@ def with_client(
     return asyncio.run(main())
 
 
-def fetched(server: BrainServer, home: Path, *, month: str = MONTH, account: str = "lk", **options: Any) -> FetchReport:
+def fetched(server: BrainServer, home: Path, *, month: str = MONTH, account: str = "lk", **options: Any) -> MonthReport:
     """Fetch a month into `home`/alphas; options of the client or of `fetch`."""
     mine = {key: options.pop(key) for key in ("email", "password", "policy", "budget", "concurrency") if key in options}
     rest: dict[str, Any] = {"now": LATER, "kinds": ["regular"], **options}

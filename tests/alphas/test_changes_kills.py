@@ -89,19 +89,6 @@ def test_a_killed_fetch_is_continued_and_repeats_no_request_of_a_part_that_was_w
         assert server.asked(LIST) - before <= least + PART + 2
 
 
-def test_kills_one_after_another_end_as_a_run_without(server: BrainServer, tmp_path: Path, survived: Load) -> None:
-    whole, home = tmp_path / "whole", tmp_path / "killed"
-    report = changed(server.url, whole)
-    least, kills = server.asked(LIST), 0
-    while not survived(server.url, home, (least + report.written) // 4):
-        kills += 1
-        assert kills < 20
-    assert kills >= 3
-    assert held(home) == held(whole)
-    assert seen(home) == seen(whole)
-    assert server.asked(LIST) <= 2 * least + kills * (PART + 2)
-
-
 def test_a_fetch_that_was_killed_long_ago_lists_everything_again(
     server: BrainServer, tmp_path: Path, survived: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from marketdata_assets.alphas.errors import (
     LoginRejected,
     RequestRejected,
 )
-from marketdata_assets.alphas.fetch import LISTING_DELAY, MAX_FAILURES, FetchReport, fetch_month
+from marketdata_assets.alphas.fetch import LISTING_DELAY, MAX_FAILURES, MonthReport, fetch_month
 from marketdata_assets.alphas.layout import KINDS, SECOND, Kind, Window, slice_path
 from marketdata_assets.budget import Budget
 from marketdata_assets.errors import TransientError
@@ -336,12 +336,12 @@ def test_accounts_fail_alone(server: BrainServer, tmp_path: Path) -> None:
             persona="headers" if account == "guarded" else None,
         )
 
-    async def one(account: str, email: str) -> FetchReport:
+    async def one(account: str, email: str) -> MonthReport:
         password = "no" if account == "wrong" else "p"
         async with client(server, tmp_path, account=account, email=email, password=password) as mine:
             return await fetch_month(mine, tmp_path / "alphas", account, MONTH, now=LATER)
 
-    async def main() -> list[FetchReport]:
+    async def main() -> list[MonthReport]:
         return await asyncio.gather(*(one(*each) for each in people.items()))
 
     reports = {report.account: report for report in asyncio.run(main())}

@@ -10,7 +10,7 @@ from brain_clients import EMAIL, NOVEMBER, PASSWORD, fetched
 from test_fetch import assert_exact, month_of
 
 from marketdata_assets.alphas.errors import AlphasError
-from marketdata_assets.alphas.fetch import FetchReport
+from marketdata_assets.alphas.fetch import MonthReport
 from marketdata_assets.alphas.layout import SECOND, Window
 from marketdata_assets.errors import TransientError
 from marketdata_demo.servers.brain import Alpha, BrainServer, make, spread
@@ -24,7 +24,7 @@ def least(alphas: int) -> int:
     return -(-alphas // PAGE) + 1
 
 
-def fetch(server: BrainServer, home: Path, alphas: Sequence[Alpha], **options: Any) -> FetchReport:
+def fetch(server: BrainServer, home: Path, alphas: Sequence[Alpha], **options: Any) -> MonthReport:
     """Fetch a month whole; prints how many requests it took."""
     server.add_user(EMAIL, PASSWORD, alphas)
     report = fetched(server, home, **options)

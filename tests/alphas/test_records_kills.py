@@ -111,21 +111,3 @@ def test_a_killed_fetch_is_continued_and_repeats_only_what_was_in_flight(
     assert server.asked(PNL) - before == requested + again.total("fetched")
     assert stored(mongo_client, account) == whole
     assert entry(mongo_client, account) == (len(ALPHAS), len(ALPHAS), "ok")
-
-
-def test_kills_one_after_another_end_as_a_fetch_without(
-    server: BrainServer,
-    mongo_client: Client,
-    mongo_uri: str,
-    tmp_path: Path,
-    account: str,
-    whole: dict[str, Any],
-    survived: Load,
-) -> None:
-    kills, before = 0, server.asked(PNL)
-    while not survived(server.url, tmp_path, mongo_uri, account, IN_FLIGHT + 10):
-        kills += 1
-        assert kills <= len(ALPHAS)
-    assert kills >= 2
-    assert stored(mongo_client, account) == whole
-    assert server.asked(PNL) - before <= len(ALPHAS) + kills * IN_FLIGHT

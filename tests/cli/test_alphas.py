@@ -80,6 +80,7 @@ class Lab:
 @pytest.fixture
 def lab(running: LocalStack, tmp_path: Path) -> Iterator[Lab]:
     (tmp_path / "brain").mkdir()
+    (tmp_path / "alphas").mkdir()
     with BrainServer() as brain:
         yield Lab(running, brain, tmp_path / "alphas", tmp_path / "brain")
 

@@ -104,6 +104,7 @@ def planted(own: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     credentials.chmod(0o600)
     (folder / "providers.yaml").write_text(UNLIMITED)
     (folder / "bars").mkdir()
+    (folder / "alphas").mkdir()
     sample_bars.write_year(folder / "bars", 2024, sample_bars.STOCKS[:1], dt.date(2024, 1, 31))
     (folder / "bars" / "2023_1min.zip").write_bytes(b"PK\x03\x04 cut off")
     flow = folder / "flows" / "leaky"

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from venue_client import numbers
+
 from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.collector.connections import Market, Shard, Timing, VenueAdapter, adapter_for
 from marketdata_assets.collector.connections.state import ConnectionState, SubscriptionState
@@ -122,6 +124,11 @@ class Run:
         return {
             one for one, at in absent.items() if not any(gap.instrument == one[0] and covers(gap, at) for gap in gaps)
         }
+
+    def is_the_venues(self, name: str, best: int = 1000) -> bool:
+        """Whether our book of an instrument is the venue's, or its best levels."""
+        book, told = self.market.book(name), self.venue.markets[name].levels(best)
+        return book is not None and [numbers(book.bids), numbers(book.asks)] == [numbers(side) for side in told]
 
     async def until(self, so: Callable[[], Any], *, emit: int = 0) -> None:
         """Wait for something, with so many events happening meanwhile each time it is looked for."""

@@ -9,6 +9,7 @@ from marketdata_assets.collector.connections.state import (
     MarketState,
     SubscriptionState,
 )
+from marketdata_assets.collector.counters import MarketCounters
 
 
 def connection(**values: Any) -> ConnectionState:
@@ -44,8 +45,8 @@ def job(**values: Any) -> JobState:
 
 def market_state(**values: Any) -> MarketState:
     usual: dict[str, Any] = {
-        "exchange": "binance", "market_type": "spot", "instruments": 1, "listed": 5, "dead_letters": 0,
-        "venue_errors": 0, "duplicates": 0, "gaps": 0, "resyncs_pending": 0, "connections": (), "subscriptions": (),
-        "books": (), "jobs": (), "unknown": (),
+        "exchange": "binance", "market_type": "spot", "instruments": 1, "listed": 5, "counters": MarketCounters(),
+        "duplicates": 0, "resyncs_pending": 0, "connections": (), "subscriptions": (), "books": (), "jobs": (),
+        "unknown": (),
     }  # fmt: skip
     return MarketState(**usual | values)

@@ -1,6 +1,7 @@
 """A NATS server to kill, a publisher on it, what the stream has in the end, and a line between that can fail."""
 
 import asyncio
+import tempfile
 import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -61,10 +62,11 @@ async def publishing(
     prepare: bool = True,
 ) -> AsyncIterator[Publisher]:
     """A publisher that runs; nothing is drained at the end."""
+    own = tempfile.TemporaryDirectory()
     publisher = Publisher(
         url,
         BoundedQueue(capacity, lambda *_: snapshot(0)),
-        Spool(spool, spool_bytes) if spool else None,
+        Spool(spool or Path(own.name), spool_bytes),
         prepare=partial(ensure, prepare_url or url, stream, ()) if prepare else None,
         limits=limits,
         jitter=lambda: 0.5,
@@ -78,6 +80,7 @@ async def publishing(
         with suppress(asyncio.CancelledError):
             await running
         publisher.close()
+        own.cleanup()
 
 
 async def put_slowly(publisher: Publisher, records: list[Recorded], step: int = 100) -> None:

@@ -61,7 +61,7 @@ class Running:
 
     async def subscribed(self) -> None:
         """Until every subscription is confirmed."""
-        await self.until(lambda: all(_confirmed(one.state) for one in self.collector.status().markets))
+        await self.until(lambda: all(_confirmed(one) for one in self.collector.status().markets))
 
     async def emit(self, venue: Venue, events: int) -> None:
         await asyncio.get_running_loop().run_in_executor(None, venue.emit, events)

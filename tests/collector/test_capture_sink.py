@@ -17,13 +17,14 @@ def entry(number: int, *, size: int = 20, connection: int = 1) -> Entry:
 
 
 def read(folder: Path) -> list[Entry]:
-    return [one for path in sorted(folder.glob("*.zst")) for one in open_capture(path).entries()]
+    files = sorted(folder.glob("*.zst"), key=lambda path: (len(path.name), path.name))
+    return [one for path in files for one in open_capture(path).entries()]
 
 
 @in_loop
 async def test_entries_are_read_back_in_order_by_market(tmp_path: Path) -> None:
     sink = CaptureSink(tmp_path, flush_seconds=0.01)
-    spot, linear = sink.tap("binance", "spot"), sink.tap("binance", "linear")
+    spot, linear = sink.tap("binance", "spot", list), sink.tap("binance", "linear", list)
     async with running(sink):
         for number in range(100):
             spot(entry(number))
@@ -41,7 +42,7 @@ async def test_entries_are_read_back_in_order_by_market(tmp_path: Path) -> None:
 @in_loop
 async def test_entries_above_the_buffer_are_dropped_and_the_connection_is_marked_reopened(tmp_path: Path) -> None:
     sink = CaptureSink(tmp_path, flush_seconds=0.01, buffer_bytes=1000)
-    tap = sink.tap("okx", "spot")
+    tap = sink.tap("okx", "spot", list)
     for number in range(10):
         tap(entry(number, size=200, connection=number % 2))
     assert sink.state().dropped == 6
@@ -64,7 +65,7 @@ async def test_a_failing_disk_is_retried_and_nothing_is_written_twice(tmp_path: 
     folder = tmp_path / "captures"
     folder.write_text("a file where the folder should be")
     sink = CaptureSink(folder, flush_seconds=0.01)
-    tap = sink.tap("deribit", "inverse")
+    tap = sink.tap("deribit", "inverse", list)
     async with running(sink):
         for number in range(50):
             tap(entry(number))
@@ -81,7 +82,7 @@ async def test_a_failing_disk_is_retried_and_nothing_is_written_twice(tmp_path: 
 @in_loop
 async def test_files_are_rotated_as_configured(tmp_path: Path) -> None:
     sink = CaptureSink(tmp_path, flush_seconds=0.01, file_seconds=1.0)
-    tap = sink.tap("okx", "linear")
+    tap = sink.tap("okx", "linear", list)
     for number in range(4):
         tap(entry(number * 1_000_000_000))
     assert await sink.drain(5.0) == 0

@@ -9,9 +9,9 @@ from collecting import Run
 from market_cases import EVERY_VENUE, Case, collect, each
 
 from marketdata_assets.collector.connections import Clock
-from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
+from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.health import judge
-from marketdata_assets.collector.status import MarketStatus, Status
+from marketdata_assets.collector.status import Status
 from marketdata_assets.exchanges.records import Trade
 from marketdata_demo.venues.venue import Venue
 
@@ -84,8 +84,7 @@ def set_clock(run: Run, step: int) -> Callable[[], int]:
 def verdict(run: Run) -> list[str]:
     """What the health of a collector with this market says."""
     state, now = run.market.state(), run.market.clock.time_ns()
-    market = MarketStatus(state, MarketCounters(state.exchange, state.market_type))
-    status = Status(now, now - 3600 * NS, "test", "1/1", (market,), (), LatencyHistogram(), {}, {})
+    status = Status(now, now - 3600 * NS, "test", "1/1", (state,), (), LatencyHistogram(), {}, {})
     return judge(status).reasons
 
 

@@ -43,7 +43,7 @@ def test_quantile_is_the_bound_of_the_share() -> None:
 
 
 def test_market_counters_count_records_gaps_and_errors() -> None:
-    counters = MarketCounters("binance", "spot")
+    counters = MarketCounters()
     trade = Trade(*ABOUT, 100, 350, "1", "1", "1", None, "buy")
     hole = Gap(*ABOUT, "depth", 1, 2, 1, 2, "sequence")
     healed = Gap(*ABOUT, "depth", 1, 2, 1, 2, "sequence", 9)

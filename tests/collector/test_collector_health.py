@@ -7,28 +7,28 @@ import pytest
 from collector_states import book, connection, job, market_state, subscription
 
 from marketdata_assets.collector.config import HealthLimits
-from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
+from marketdata_assets.collector.connections.state import MarketState
+from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.health import judge
 from marketdata_assets.collector.sink import SinkState
-from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
+from marketdata_assets.collector.status import Status
 
 SECOND = 1_000_000_000
 NOW = 1_000 * SECOND
 LIMITS = HealthLimits(start_seconds=30.0, silence_seconds=60.0, book_seconds=120.0, queue_share=0.8)
 FRESH = connection(last_message_at=NOW - SECOND)
-GOOD_SINK = SinkState(0, 100, True, None, None, 0, 0, 0, 0)
+GOOD_SINK = SinkState("jetstream", 0, 100, connected=True)
 
 
-def market(**values: Any) -> MarketStatus:
+def market(**values: Any) -> MarketState:
     usual: dict[str, Any] = {"connections": (FRESH,), "subscriptions": (subscription(),), "books": (book(ts_last=NOW),)}
-    state = market_state(**usual | values)
-    return MarketStatus(state, MarketCounters(state.exchange, state.market_type))
+    return market_state(**usual | values)
 
 
-def status(*markets: MarketStatus, sink: SinkState = GOOD_SINK, name: str = "jetstream", **values: Any) -> Status:
+def status(*markets: MarketState, sink: SinkState = GOOD_SINK, **values: Any) -> Status:
     usual: dict[str, Any] = {
         "now": NOW, "started": 0, "version": "1", "shard": "1/1", "markets": markets, "restarts": {}, "requests": {},
-        "sinks": (SinkStatus(name, sink, LatencyHistogram()),), "loop_latency": LatencyHistogram(),
+        "sinks": (sink,), "loop_latency": LatencyHistogram(),
     }  # fmt: skip
     return Status(**usual | values)
 
@@ -120,5 +120,5 @@ def test_sinks(values: dict[str, Any], verdict: str, reasons: list[str]) -> None
 
 
 def test_the_cache_alone_never_makes_unhealthy() -> None:
-    away = replace(GOOD_SINK, queued=100, connected=False, durable=False)
-    assert judge(status(GOOD, sink=away, name="redis"), LIMITS).status == "degraded"
+    away = replace(GOOD_SINK, name="redis", queued=100, connected=False, durable=False)
+    assert judge(status(GOOD, sink=away), LIMITS).status == "degraded"

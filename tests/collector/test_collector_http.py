@@ -202,7 +202,7 @@ async def test_two_shards_follow_each_instrument_once(spot: BinanceVenue, tmp_pa
     text = config_of(spot, ["ABCUSDT", "DEFUSDT"])
     async with running(text, tmp_path, shard=Shard(1, 2)) as one, running(text, tmp_path, shard=Shard(2, 2)) as two:
         for run in (one, two):
-            await run.until(lambda run=run: run.collector.status().markets[0].state.listed)
+            await run.until(lambda run=run: run.collector.status().markets[0].listed)
         follow = [(await run.client.post("/subscriptions", json=CHANGE)).json()["instruments"] for run in (one, two)]
         assert sorted(follow[0] + follow[1]) == ["ABCUSDT", "DEFUSDT"]
         assert [(await run.get("/status"))["shard"] for run in (one, two)] == ["1/2", "2/2"]

@@ -15,6 +15,7 @@ from jetstream_cases import Line, nats_server, publishing
 from market_cases import BINANCE, collect
 
 from marketdata_assets.budget import Budget
+from marketdata_assets.collector import config
 from marketdata_assets.collector.connections import (
     Clock,
     Timing,
@@ -159,7 +160,7 @@ async def test_a_full_spool_is_logged(tmp_path: Path, logged: Logged) -> None:
 @in_loop
 async def test_a_full_disk_is_logged_by_the_capture_and_its_recovery_too(tmp_path: Path, logged: Logged) -> None:
     sink = CaptureSink(tmp_path, flush_seconds=0.01)
-    tap = sink.tap("okx", "linear")
+    tap = sink.tap("okx", "linear", list)
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, usual[1]))
     try:
@@ -175,7 +176,8 @@ async def test_a_full_disk_is_logged_by_the_capture_and_its_recovery_too(tmp_pat
 
 @in_loop
 async def test_an_unavailable_redis_is_logged(logged: Logged) -> None:
-    sink = RedisSink(redis.connect(f"redis://:{PASSWORD}@127.0.0.1:1/0"), lambda *_: None, flush_seconds=0.01)
+    client = redis.connect(f"redis://:{PASSWORD}@127.0.0.1:1/0")
+    sink = RedisSink(client, lambda *_: None, config.Redis(flush_seconds=0.01))
     sink.put(items([trade(1)]))
     await sink.drain(5.0)
     assert [line["attempt"] for line in logged("redis_unavailable")] == [1, 2, 3]
@@ -184,7 +186,7 @@ async def test_an_unavailable_redis_is_logged(logged: Logged) -> None:
 @in_loop
 async def test_an_unavailable_clickhouse_is_logged(tmp_path: Path, logged: Logged) -> None:
     url = f"http://me:{PASSWORD}@127.0.0.1:1/default"
-    sink = ClickHouseSink(url, spool.Spool(tmp_path, 1 << 20), lambda *_: None, batch_seconds=0.01)
+    sink = ClickHouseSink(url, spool.Spool(tmp_path, 1 << 20), lambda *_: None, config.ClickHouse(batch_seconds=0.01))
     sink.put(items([trade(1)]))
     assert await sink.drain(10.0) == 0
     sink.close()

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ from service_runs import SPOT, market, redis_server, running, text_of
 
 from marketdata_assets.collector.connections.state import MarketState
 from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
-from marketdata_assets.collector.health import judge
-from marketdata_assets.collector.jetstream.backlog import Backlog, TypeBacklog
+from marketdata_assets.collector.health import Health, judge
+from marketdata_assets.collector.jetstream.inspection import Backlog, TypeBacklog
 from marketdata_assets.collector.metrics import FAMILIES, PROCESS, READS, Metrics, table
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.sink import SinkState
-from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
+from marketdata_assets.collector.status import Status
 from marketdata_assets.exchanges.records import DeadLetter, Gap, Trade, VenueError
 from marketdata_demo.venues.binance_venue import BinanceVenue
 
@@ -45,7 +44,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict
             async with running(text, home) as run:
                 await run.subscribed()
                 await run.emit(venue, 100)
-                book = lambda: run.collector.status().markets[0].state.books  # noqa: E731
+                book = lambda: run.collector.status().markets[0].books  # noqa: E731
                 await run.until(lambda: book() and book()[0].status == "live")
                 venue.skip(1, "depth")
                 venue.spoil(1, "trade")
@@ -61,7 +60,9 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict
 def test_every_family_is_exposed(scraped: dict[str, dict[str, Any]]) -> None:
     of_stream = {name for name in KNOWN if name.startswith(("collector_stream_", "collector_backlog_"))}
     assert {name for name in scraped if not name.endswith("_created")} == KNOWN - of_stream, "and nothing else is"
-    assert {name for name in _samples(Metrics(faulty).exposition().decode()) if name in of_stream} == of_stream
+    assert {
+        name for name in _samples(Metrics(lambda: judged(faulty())).exposition().decode()) if name in of_stream
+    } == of_stream
 
 
 def test_counters_equal_what_arrived(scraped: dict[str, dict[str, Any]]) -> None:
@@ -92,7 +93,7 @@ def test_the_page_has_the_generated_table() -> None:
 
 def test_promtool_accepts_the_exposition(tmp_path: Path) -> None:
     promtool = _needed("promtool")
-    exposed = Metrics(lambda: faulty()).exposition()
+    exposed = Metrics(lambda: judged(faulty())).exposition()
     said = subprocess.run([promtool, "check", "metrics"], input=exposed, capture_output=True)
     assert said.returncode == 0, said.stdout + said.stderr
 
@@ -141,7 +142,7 @@ def test_a_redis_that_rejects_the_password_is_reported_without_the_password(tmp_
             async with running(text, tmp_path, servers) as run:
                 await run.subscribed()
                 await run.emit(venue, 50)
-                await run.until(lambda: run.collector.status().sinks[0].state.last_error)
+                await run.until(lambda: run.collector.status().sinks[0].last_error)
                 status = await run.get("/status")
                 assert "canary" not in json.dumps([status, await run.get("/health")])
                 return {one["name"]: one for one in status["sinks"]}
@@ -151,25 +152,30 @@ def test_a_redis_that_rejects_the_password_is_reported_without_the_password(tmp_
     assert not found["redis"]["connected"]
 
 
+def judged(status: Status) -> tuple[Status, Health]:
+    return status, judge(status)
+
+
 def faulty(fault: int = 1) -> Status:
     """A moment of a collector: well, or with one of each fault for each `fault`."""
-    counters = MarketCounters("binance", "spot")
+    counters = MarketCounters()
     counters.count([Trade("binance", "spot", "A-B", "AB", 1, 2, "1", "1", "1", None, "buy")])
     for _ in range(fault):
         counters.count([Gap("binance", "spot", "A-B", "AB", "depth", 1, 2, 1, 2, "sequence")])
         counters.count_error(DeadLetter(b"", "", 1))
         counters.count_error(VenueError(429, "too many", rate_limited=True))
     sink = SinkState(
-        90 * fault, 100, not fault, "away" if fault else None, 1 if fault else None, fault, 1, 1, fault, errors=fault
-    )
+        "jetstream", 90 * fault, 100, not fault, "away" if fault else None, 1 if fault else None, fault, 1, 1, fault,
+        spool_bytes=1000 * fault, errors=fault,
+    )  # fmt: skip
     waiting = TypeBacklog(9, -3600 * NS, 0.9) if fault else TypeBacklog(0)
     return Status(
         now=200_000_000_000,
         started=0,
         version="1",
         shard="1/1",
-        markets=(MarketStatus(_market_state(fault), counters),),
-        sinks=(SinkStatus("jetstream", replace(sink, spool_bytes=1000 * fault), LatencyHistogram()),),
+        markets=(_market_state(fault, counters),),
+        sinks=(sink,),
         loop_latency=LatencyHistogram(),
         restarts={"jetstream": fault},
         requests={("/health", 200): 1},
@@ -177,10 +183,11 @@ def faulty(fault: int = 1) -> Status:
     )
 
 
-def _market_state(fault: int) -> MarketState:
+def _market_state(fault: int, counters: MarketCounters) -> MarketState:
     from collector_states import book, connection, job, market_state, subscription
 
     return market_state(
+        counters=counters,
         connections=(connection(status="backoff" if fault else "open", last_message_at=199_000_000_000),),
         subscriptions=(subscription(status="rejected" if fault else "confirmed"),),
         books=(book(status="broken" if fault else "live"),),
@@ -190,7 +197,7 @@ def _market_state(fault: int) -> MarketState:
 
 def _series(first: Status, then: Status, minutes: int) -> list[dict[str, str]]:
     """The samples of a first minute and of those that follow, as promtool takes them."""
-    before, after = (_samples(Metrics(lambda one=one: one, judge).exposition().decode()) for one in (first, then))
+    before, after = (_samples(Metrics(lambda one=one: judged(one)).exposition().decode()) for one in (first, then))
     series = []
     for name, rows in after.items():
         for key, value in rows.items():

@@ -38,7 +38,7 @@ def test_a_crashed_task_is_restarted_and_counted(tmp_path: Path, monkeypatch: py
                 await run.subscribed()
                 await run.emit(venue, 20)
                 trades = len(venue.source().trades["ABCUSDT"])
-                await run.until(lambda: run.collector.status().sinks[0].state.acked > trades)
+                await run.until(lambda: run.collector.status().sinks[0].acked > trades)
                 status = run.collector.status()
                 assert status.restarts["capture"] == 1
                 assert sum(status.restarts.values()) == 1
@@ -57,8 +57,8 @@ def test_lost_items_are_reported_and_belong_to_the_next_gap(tmp_path: Path) -> N
                 await run.emit(venue, 50)
                 trades = len(venue.source().trades["ABCUSDT"])
                 await run.until(lambda: run.collector.status().markets[0].counters.records["trade"] == trades)
-                await run.until(lambda: not run.collector.status().sinks[0].state.connected)
-                oldest = run.collector.status().sinks[0].state.oldest_ns
+                await run.until(lambda: not run.collector.status().sinks[0].connected)
+                oldest = run.collector.status().sinks[0].oldest_ns
         assert oldest
         return run.report, oldest
 
@@ -86,8 +86,8 @@ async def test_errors_of_a_venue_are_all_counted_and_few_are_logged(
         async with running(config_of(venue), tmp_path) as run:
             await run.subscribed()
             counters = run.collector.status().markets[0].counters
-            for number in range(500):
-                run.collector._on_error(counters, VenueError(number, "too much", rate_limited=number % 2 == 0))
+            errors = [VenueError(number, "too much", rate_limited=number % 2 == 0) for number in range(500)]
+            run.collector._markets["binance", "spot"]._dispatcher.emit(errors)
             assert counters.errors == {"rate_limited": 250, "venue_error": 250}
     lines = [record for record in caplog.records if "too much" in record.message]
     assert 1 <= len(lines) < 50

@@ -11,6 +11,7 @@ from collector_records import place
 from in_loop import in_loop, running, until
 from own_clickhouse import OwnClickHouse
 
+from marketdata_assets.collector.config import ClickHouse
 from marketdata_assets.collector.items import items
 from marketdata_assets.collector.jetstream.spool import Spool
 from marketdata_assets.collector.sinks.clickhouse import ClickHouseSink
@@ -34,9 +35,12 @@ def ids(url: str) -> list[int]:
 
 
 @asynccontextmanager
-async def writing(url: str, folder: Path, **options: float) -> AsyncIterator[ClickHouseSink]:
-    given = {"batch_rows": 50, "batch_seconds": 0.1, "longest_pause": 0.4, "queue_items": 1000} | options
-    sink = ClickHouseSink(url, Spool(folder / "spool", 1 << 24), lambda *_: None, **given)  # type: ignore[arg-type]
+async def writing(
+    url: str, folder: Path, batch_seconds: float = 0.1, **options: float
+) -> AsyncIterator[ClickHouseSink]:
+    settings = ClickHouse(batch_rows=50, batch_seconds=batch_seconds, queue_items=1000)
+    spool = Spool(folder / "spool", 1 << 24)
+    sink = ClickHouseSink(url, spool, lambda *_: None, settings, longest_pause=0.4, **options)
     async with running(sink):
         yield sink
 

@@ -4,18 +4,16 @@ import asyncio
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 
 import pytest
-from clickhouse_connect.driver.client import Client
 from in_loop import in_loop
 from jetstream_cases import nats_server
 from own_clickhouse import OwnClickHouse
 from streamed import contents, publish, records
 
+from marketdata_assets.collector.config import ClickHouse
 from marketdata_assets.collector.drain import Drained, Pace, drain
 from marketdata_assets.collector.errors import StreamMissing
 from marketdata_assets.collector.items import Item, items
@@ -33,9 +31,8 @@ from marketdata_assets.collector.jetstream.reader import Batch
 async def ack(self):
     os.kill(os.getpid(), signal.SIGKILL)
 
-if sys.argv[3] == "ack":
-    Batch.ack = ack
-asyncio.run(drain(sys.argv[1], sys.argv[2], pace=Pace(batch_rows=int(sys.argv[4]), batch_seconds=0.2)))
+Batch.ack = ack
+asyncio.run(drain(sys.argv[1], sys.argv[2], pace=Pace(batch_rows=70, batch_seconds=0.2)))
 """
 
 
@@ -60,12 +57,6 @@ def expected(count: int) -> dict[str, int]:
     return {name: 1 if name == "kline" else count for name in schema.TABLES}
 
 
-def landed(client: Client) -> int:
-    """Rows, copies that are not merged yet among them."""
-    total = " + ".join(f"(SELECT count() FROM {table.name})" for table in schema.TABLES.values())
-    return int(client.query(f"SELECT {total}").result_rows[0][0])
-
-
 def counted(url: str) -> dict[str, int]:
     with clickhouse.connect(url) as client:
         return {name: len(rows) for name, rows in contents(client).items()}
@@ -74,8 +65,8 @@ def counted(url: str) -> dict[str, int]:
 def test_all_types_are_loaded_once_and_reported(clickhouse_url: str, nats_url: str) -> None:
     fill(nats_url, 50)
     report = drained(clickhouse_url, nats_url, batch_rows=20)
-    assert [one.type for one in report.types] == list(schema.TABLES)
-    assert {(one.rows, one.batches, one.redelivered, one.rejected, one.left) for one in report.types} == {
+    assert list(report.types) == list(schema.TABLES)
+    assert {(one.rows, one.batches, one.redelivered, one.rejected, one.left) for one in report.types.values()} == {
         (50, 3, 0, 0, 0)
     }
     assert counted(clickhouse_url) == expected(50)
@@ -90,7 +81,7 @@ def test_rejected_rows_are_quarantined_and_acked(clickhouse_url: str, nats_url: 
     odd = [Item(records(n)[0], item.payload) for n, item in zip((7, 8, 9), bad, strict=True)]
     asyncio.run(publish(nats_url, odd))
     report = drained(clickhouse_url, nats_url)
-    assert (report.types[0].rows, report.types[0].rejected, report.left) == (4, 2, 0)
+    assert (report.types["trade"].rows, report.types["trade"].rejected, report.left) == (4, 2, 0)
     with clickhouse.connect(clickhouse_url) as client:
         kept = client.query("SELECT type, raw, source FROM exchange_rejects FINAL ORDER BY raw").result_rows
     assert sorted(kept) == sorted(("trade", item.payload.decode(), "drain") for item in bad[:2])
@@ -98,33 +89,13 @@ def test_rejected_rows_are_quarantined_and_acked(clickhouse_url: str, nats_url: 
 
 def test_a_drain_killed_between_insert_and_ack_loses_and_duplicates_nothing(clickhouse_url: str, nats_url: str) -> None:
     fill(nats_url, 100)
-    arguments = [sys.executable, "-c", KILLED_AT_ITS_ACK, clickhouse_url, nats_url, "ack", "70"]
+    arguments = [sys.executable, "-c", KILLED_AT_ITS_ACK, clickhouse_url, nats_url]
     assert subprocess.run(arguments).returncode == -signal.SIGKILL
     assert sum(counted(clickhouse_url).values()) > 0
     report = drained(clickhouse_url, nats_url, batch_rows=33)
-    assert any(one.redelivered for one in report.types)
+    assert any(one.redelivered for one in report.types.values())
     assert report.left == 0
     assert counted(clickhouse_url) == expected(100)
-
-
-@pytest.mark.slow
-def test_drains_killed_in_the_middle_end_in_the_same_rows(clickhouse_url: str, nats_url: str) -> None:
-    fill(nats_url, 120)
-    rng = Random(5)
-    with clickhouse.connect(clickhouse_url) as client:
-        schema.ensure(client)
-        for batch_rows in (5, 17):
-            before = landed(client)
-            arguments = [sys.executable, "-c", KILLED_AT_ITS_ACK, clickhouse_url, nats_url, "work", str(batch_rows)]
-            with subprocess.Popen(arguments) as process:
-                while landed(client) == before and process.poll() is None:
-                    time.sleep(0.01)
-                time.sleep(rng.random() / 10)
-                process.kill()
-        assert landed(client) < len(schema.TABLES) * 120
-    report = drained(clickhouse_url, nats_url, batch_rows=41)
-    assert report.left == 0
-    assert counted(clickhouse_url) == expected(120)
 
 
 def test_an_unavailable_store_leaves_the_rest_in_the_stream(nats_url: str, tmp_path: Path) -> None:
@@ -161,7 +132,7 @@ async def test_the_direct_writer_and_the_drain_give_the_same_tables(
     try:
         await publish(nats_url, made)
         await drain(clickhouse_url, nats_url, pace=Pace(batch_seconds=0.2))
-        sink = ClickHouseSink(other, Spool(tmp_path / "spool", 1 << 24), lambda *_: None, batch_rows=90)
+        sink = ClickHouseSink(other, Spool(tmp_path / "spool", 1 << 24), lambda *_: None, ClickHouse(batch_rows=90))
         sink.put(made)
         assert await sink.drain(30) == 0
         sink.close()

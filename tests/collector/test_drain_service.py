@@ -81,7 +81,7 @@ async def test_rows_arrive_while_it_follows_and_after_the_server_was_away(clickh
         await asyncio.to_thread(start, nats)
         await fill(nats.url, 30, 40)
         await until(lambda: counted(clickhouse_url) == expected(40))
-        assert service.progress.rows["trade"] >= 40
+        assert service.progress.drained.types["trade"].rows >= 40
 
     await following(service, work)
     again = await drain(clickhouse_url, nats.url, pace=Pace(batch_seconds=0.2))
@@ -94,7 +94,7 @@ async def test_it_waits_for_another_drain_and_keeps_others_out(clickhouse_url: s
     service = DrainService(clickhouse_url, nats.url)
 
     async def work() -> None:
-        await until(lambda: service.progress.error is None and service.progress.rows["trade"] == 5)
+        await until(lambda: service.progress.error is None and service.progress.drained.rows == 5 * len(schema.TABLES))
         with pytest.raises(Claimed, match="marketdata drain --follow"):
             await drain(clickhouse_url, nats.url)
 
@@ -104,7 +104,7 @@ async def test_it_waits_for_another_drain_and_keeps_others_out(clickhouse_url: s
             running = asyncio.create_task(service.run(stop))
             await until(lambda: "in progress by run 1" in str(service.progress.error))
             assert service.progress.as_dict()["status"] == "degraded"
-            assert service.progress.rows["trade"] == 0
+            assert service.progress.drained.rows == 0
         stop.set()
         await running
     await following(service, work)

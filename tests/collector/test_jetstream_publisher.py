@@ -123,21 +123,6 @@ async def test_a_connection_broken_anywhere_loses_and_duplicates_nothing(server:
 
 
 @in_loop
-async def test_queue_bridges_an_outage_without_a_spool(server: Server) -> None:
-    async with publishing(server.url) as publisher:
-        await until(lambda: publisher.state().connected)
-        server.kill()
-        publisher.put(items(trades(5_000)))
-        await until(lambda: not publisher.state().connected)
-        assert publisher.state().last_error
-        assert publisher.state().oldest_ns == trade(1).ts_recv
-        await asyncio.to_thread(start, server)
-        assert await publisher.drain(0) > 0
-        await until(lambda: publisher.state().acked == 5_000)
-    assert numbers(await stored(server.url)) == list(range(1, 5_001))
-
-
-@in_loop
 async def test_items_beyond_queue_and_disk_become_gaps(server: Server, tmp_path: Path) -> None:
     async with publishing(server.url, tmp_path / "spool", capacity=1_000, spool_bytes=20_000) as publisher:
         await until(lambda: publisher.state().connected)

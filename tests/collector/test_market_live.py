@@ -12,7 +12,7 @@ from in_loop import in_loop
 from market_cases import BINANCE, DERIBIT, EVERY_VENUE, LINEAR, OKX, Case, collect, collected, each
 from test_connection_faults import back_to_life
 
-from marketdata_assets.collector.connections import Market, Shard, Timing, adapter_for
+from marketdata_assets.collector.connections import Market, Timing, adapter_for
 from marketdata_assets.collector.connections import market as market_module
 from marketdata_assets.collector.errors import NotListed, UnknownSymbols
 from marketdata_assets.exchanges.captures.native_format import Entry
@@ -331,26 +331,6 @@ async def test_open_interest_of_binance_is_polled(run: Run, venue: Venue) -> Non
     assert {one.instrument for one in run.of(OpenInterest)} == set(LINEAR.names)
 
 
-@in_loop
-async def test_two_shards_of_one_market_take_each_instrument_once(tmp_path: Path) -> None:
-    names = [f"{letter}USDT" for letter in ("AAA", "BBB", "CCC", "DDD", "EEE", "FFF")]
-    with BINANCE.open(names) as venue:
-        common = (venue, "binance", "spot", names, ["trade"], tmp_path)
-        async with (
-            collecting(*common, shard=Shard(1, 2)) as one,  # type: ignore[arg-type]
-            collecting(*common, shard=Shard(2, 2)) as two,  # type: ignore[arg-type]
-        ):
-            await one.ready()
-            await two.ready()
-            await one.emit(300)
-            await one.caught_up()
-            await two.caught_up()
-            assert sorted(one.market.instruments + two.market.instruments) == names
-            assert set(one.ids()) | set(two.ids()) == venue.source().ids()
-            assert not set(one.ids()) & set(two.ids())
-            assert one.ids() and two.ids()
-
-
 @collected(OKX)
 async def test_errors_of_a_venue_are_reported(run: Run, venue: Venue) -> None:
     venue.garbage(b'{"event":"error","code":"60012","msg":"Invalid request"}')
@@ -358,4 +338,4 @@ async def test_errors_of_a_venue_are_reported(run: Run, venue: Venue) -> None:
     assert [(one.code, one.message) for one in run.trouble if isinstance(one, VenueError)] == [
         (60012, "Invalid request")
     ]
-    assert run.market.state().venue_errors == 1
+    assert run.market.state().counters.errors == {"venue_error": 1}

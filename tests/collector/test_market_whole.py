@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from collecting import Run, collecting
+from collecting import collecting
 from in_loop import in_loop
 
 from marketdata_assets.collector.connections.socket import RECEIVE_BYTES
+from marketdata_assets.exchanges.bybit.adapter import DEPTH
 from marketdata_assets.exchanges.records import (
     Exchange,
     FundingRate,
     Kline,
-    Level,
     Liquidation,
     MarketType,
     OpenInterest,
@@ -23,7 +23,9 @@ from marketdata_assets.exchanges.records import (
     Trade,
 )
 from marketdata_demo.venues.binance_venue import BinanceVenue
+from marketdata_demo.venues.bybit_venue import BybitVenue
 from marketdata_demo.venues.deribit_venue import DeribitVenue
+from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
 from marketdata_demo.venues.okx_venue import OkxVenue
 from marketdata_demo.venues.venue import Venue
 
@@ -40,6 +42,20 @@ class Case:
     names: Sequence[str]
     venue: Callable[[Sequence[str]], Venue]
     kinds: Sequence[type]
+    best: int = 1000  # so many levels of books at most
+
+
+def bybit(market_type: MarketType) -> Callable[[Sequence[str]], Venue]:
+    def opened(names: Sequence[str]) -> Venue:
+        venue = BybitVenue(market_type, names)
+        venue.page = 1  # instruments come page by page
+        return venue
+
+    return opened
+
+
+def hyperliquid(_: Sequence[str]) -> Venue:
+    return HyperliquidVenue(["ABC/USDC", "XYZ/USDC", "ABC", "XYZ"], book_ms=0)
 
 
 CASES = (
@@ -52,6 +68,11 @@ CASES = (
     Case("deribit", "inverse", ["ABC-PERPETUAL", "XYZ-PERPETUAL"], DeribitVenue, SWAP[:-1]),
     Case("deribit", "linear", ["ABC_USDC-PERPETUAL"], DeribitVenue, SWAP[:-1]),
     Case("deribit", "spot", ["ABC_USDC"], DeribitVenue, SPOT),
+    Case("bybit", "spot", ["ABCUSDT", "XYZUSDT"], bybit("spot"), SPOT, DEPTH),
+    Case("bybit", "linear", ["ABCUSDT", "XYZUSDT-27DEC30"], bybit("linear"), SWAP, DEPTH),
+    Case("bybit", "inverse", ["ABCUSD"], bybit("inverse"), SWAP, DEPTH),
+    Case("hyperliquid", "spot", ["ABC/USDC", "XYZ/USDC"], hyperliquid, SPOT, 20),
+    Case("hyperliquid", "linear", ["ABC", "XYZ"], hyperliquid, SWAP[:-1], 20),
 )
 
 
@@ -69,22 +90,11 @@ async def test_every_event_is_delivered_once_and_books_equal_the_venues(case: Ca
             venue.rate = 0.0
             await run.emit(200)
             await run.caught_up()
-            await run.until(lambda: all(_same(run, name) for name in case.names))
+            await run.until(lambda: all(run.is_the_venues(name, case.best) for name in case.names))
             assert len(run.ids()) == len(set(run.ids())) == sum(map(len, venue.source().trades.values()))
             assert not run.gaps()
             assert not run.trouble
     assert not venue.violations
-
-
-def _same(run: Run, name: str) -> bool:
-    """Whether our book of an instrument is the venue's."""
-    book = run.market.book(name)
-    bids, asks = run.venue.markets[name].levels()
-    return book is not None and (_numbers(book.bids), _numbers(book.asks)) == (_numbers(bids), _numbers(asks))
-
-
-def _numbers(levels: Sequence[Level]) -> list[tuple[float, float]]:
-    return [(float(price), float(size)) for price, size in levels]
 
 
 @in_loop

@@ -4,7 +4,6 @@ import asyncio
 import json
 import shutil
 import socket
-import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -77,15 +76,18 @@ def test_login(tmp_path: Path, extra: str, login: str) -> None:
         asyncio.run(refused(f"nats://me:wrong@127.0.0.1:{port}"))
 
 
-def test_tls_is_used_where_the_server_wants_it_and_its_certificate_is_checked(tmp_path: Path) -> None:
+def test_tls_is_used_where_the_server_wants_it_and_its_certificate_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key, certificate = _certificate(tmp_path)
-    trusting = ssl.create_default_context(cafile=str(certificate))
 
     async def publish(port: int) -> None:
-        wire = await NatsConnection.open(Address.of(f"nats://127.0.0.1:{port}"), lambda _: None, context=trusting)
-        await wire.flush()
-        await wire.close()
-        await ensure(f"tls://127.0.0.1:{port}", context=trusting)
+        with monkeypatch.context() as trusting:
+            trusting.setenv("SSL_CERT_FILE", str(certificate))
+            wire = await NatsConnection.open(Address.of(f"nats://127.0.0.1:{port}"), lambda _: None)
+            await wire.flush()
+            await wire.close()
+            await ensure(f"tls://127.0.0.1:{port}")
         with pytest.raises(NatsUnavailable, match="certificate"):
             await NatsConnection.open(Address.of(f"tls://127.0.0.1:{port}"), lambda _: None)
 

@@ -23,7 +23,7 @@ from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.exchanges.records import Gap, Trade
 from marketdata_demo.venues.binance_venue import BinanceVenue
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "collector.md"
+PAGE = Path(__file__).parents[2] / "docs" / "collector.md"
 
 MODULE = """
 import asyncio, threading, time
@@ -95,8 +95,8 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def made(name: str, **options: Any) -> PythonSink:
-    types = options.pop("types", ["trade"])
-    return PythonSink(f"python {name}", f"user_module:{name}", lambda *_: None, types=types, **options)
+    settings = config.PythonSink(python=f"user_module:{name}", **{"types": ["trade"]} | options)
+    return PythonSink(f"python {name}", settings, lambda *_: None)
 
 
 @asynccontextmanager

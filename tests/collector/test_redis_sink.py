@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 from service_runs import LINEAR, market, redis_server, text_of
 from service_runs import running as running_collector
 
-from marketdata_assets.collector.book_top import TopOf
-from marketdata_assets.collector.items import Item, Recorded, items
+from marketdata_assets.collector import config
+from marketdata_assets.collector.items import Item, Recorded, TopOf, items
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.sinks.redis import RedisSink, connect
 from marketdata_assets.exchanges.records import Ticker
@@ -37,7 +37,7 @@ async def against_redis(
     with redis_server(folder) as port:
         url = f"redis://127.0.0.1:{port}/0"
         async with (
-            running(RedisSink(connect(url), top_of, flush_seconds=0.01, **options)) as sink,
+            running(RedisSink(connect(url), top_of, config.Redis(flush_seconds=0.01, **options))) as sink,
             Redis.from_url(url) as client,
         ):
             yield sink, client
@@ -128,7 +128,7 @@ async def test_the_newest_liquidations_are_kept_through_an_outage_each_once(tmp_
 
     with redis_server(tmp_path) as port:
         url = f"redis://127.0.0.1:{port}/0"
-        sink = RedisSink(connect(url), levels_of, flush_seconds=0.01, liquidations=3, ttl_seconds=90)
+        sink = RedisSink(connect(url), levels_of, config.Redis(flush_seconds=0.01, liquidations=3, ttl_seconds=90))
         task = asyncio.create_task(sink.run())
         sink.put([at(1), at(2)])
         await until(lambda: sink.state().acked == 2)
@@ -179,7 +179,7 @@ async def test_prefix_and_ttl_are_as_configured(tmp_path: Path) -> None:
 async def test_while_redis_is_unavailable_only_the_newest_values_are_kept(tmp_path: Path) -> None:
     with redis_server(tmp_path) as port:
         url = f"redis://127.0.0.1:{port}/0"
-        sink = RedisSink(connect(url), levels_of, flush_seconds=0.01)
+        sink = RedisSink(connect(url), levels_of, config.Redis(flush_seconds=0.01))
         task = asyncio.create_task(sink.run())
         sink.put(items([trade(1)]))
         await until(lambda: sink.state().acked == 1)
@@ -203,7 +203,7 @@ async def test_while_redis_is_unavailable_only_the_newest_values_are_kept(tmp_pa
 
 def test_a_stop_without_redis_does_not_hang(tmp_path: Path) -> None:
     async def end() -> int:
-        sink = RedisSink(connect("redis://127.0.0.1:9/0"), levels_of, flush_seconds=0.01)
+        sink = RedisSink(connect("redis://127.0.0.1:9/0"), levels_of, config.Redis(flush_seconds=0.01))
         sink.put(items([trade(1), best("1", "2")]))
         return await sink.drain(0.2)
 

@@ -85,6 +85,6 @@ async def test_after_a_change_of_the_number_of_processes_the_stop_is_a_gap(tmp_p
         text = text_of({"spot": market(venue, ["ABCUSDT"], SPOT)})
         for index in (1, 2):
             async with running(text, tmp_path, shard=Shard(index, 2)) as run:
-                await run.until(lambda run=run: run.collector.status().markets[0].state.listed is not None)
+                await run.until(lambda run=run: run.collector.status().markets[0].listed is not None)
         async with running(text, tmp_path) as run:
             await run.until(lambda: run.collector.status().markets[0].counters.gaps["restarted"])

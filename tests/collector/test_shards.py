@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from marketdata_assets.collector.config import DataType
 from marketdata_assets.collector.connections import Shard, adapter_for
-from marketdata_assets.collector.connections.sharding import plan_sockets
+from marketdata_assets.collector.connections.market import plan_sockets
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.symbols import Resolved, resolve_symbols
 from marketdata_assets.exchanges import venues

@@ -18,8 +18,7 @@ from test_drain import KILLED_AT_ITS_ACK
 from marketdata_assets.collector.drain import Drained, Pace, drain
 from marketdata_assets.collector.items import items
 from marketdata_assets.collector.jetstream import stream as streams
-from marketdata_assets.collector.jetstream.backlog import backlog
-from marketdata_assets.collector.jetstream.inspection import stream_state
+from marketdata_assets.collector.jetstream.inspection import backlog, stream_state
 from marketdata_assets.collector.jetstream.stream import Stream, ensure
 from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables import gaps, schema

@@ -1,13 +1,15 @@
-"""From three venues over the collector, JetStream and the drain into the tables: what happened is what is there."""
+"""From each venue over the collector, JetStream and the drain into the tables: what happened is what is there."""
 
 import datetime as dt
+from collections.abc import Callable
+from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from whole import DERIVATIVES, TYPES, At, gaps, is_the_venues, once_or_in_a_gap, rows, whole
+from whole import DERIVATIVES, TYPES, At, bybit, gaps, hyperliquid, is_the_venues, once_or_in_a_gap, rows, whole
 
 from bench.collector_rates import soak
 from marketdata_assets.exchanges.tables import ohlcv
@@ -22,24 +24,27 @@ SPEED = 60.0  # a minute a second
 SECONDS = 3.0
 
 
-def test_the_tables_equal_the_events_of_three_venues(
-    tmp_path: Path, clickhouse_url: str, clickhouse_client: Client
+def three_venues(opened: ExitStack, **clock: Any) -> list[At]:
+    binance = opened.enter_context(BinanceVenue("spot", ["ABCUSDT", "XYZUSDT"], seed=1, **clock))
+    futures = opened.enter_context(BinanceVenue("linear", ["ABCUSDT"], seed=2, **clock))
+    okx = opened.enter_context(OkxVenue(["ABC-USDT", "ABC-USDT-SWAP"], seed=3, **clock))
+    deribit = opened.enter_context(DeribitVenue(["ABC-PERPETUAL", "ABC_USDC-PERPETUAL"], seed=4, **clock))
+    return [
+        At(binance, "binance", "spot"),
+        At(futures, "binance", "linear", DERIVATIVES, lambda number: str(number - 500)),
+        At(okx, "okx", "spot", TYPES),
+        At(okx, "okx", "linear", DERIVATIVES),
+        At(deribit, "deribit", "inverse", DERIVATIVES, lambda number: f"ABC-{number}"),
+        At(deribit, "deribit", "linear", DERIVATIVES, lambda number: f"ABC-{number}"),
+    ]
+
+
+@pytest.mark.parametrize("markets", [three_venues, bybit, hyperliquid])
+def test_the_tables_and_bars_equal_the_events(
+    tmp_path: Path, clickhouse_url: str, clickhouse_client: Client, markets: Callable[..., list[At]]
 ) -> None:
-    clock: dict[str, Any] = {"speed": SPEED, "start_ms": START}
-    with (
-        BinanceVenue("spot", ["ABCUSDT", "XYZUSDT"], seed=1, **clock) as binance,
-        BinanceVenue("linear", ["ABCUSDT"], seed=2, **clock) as futures,
-        OkxVenue(["ABC-USDT", "ABC-USDT-SWAP"], seed=3, **clock) as okx,
-        DeribitVenue(["ABC-PERPETUAL", "ABC_USDC-PERPETUAL"], seed=4, **clock) as deribit,
-    ):
-        ats = [
-            At(binance, "binance", "spot"),
-            At(futures, "binance", "linear", DERIVATIVES, lambda number: str(number - 500)),
-            At(okx, "okx", "spot", TYPES),
-            At(okx, "okx", "linear", DERIVATIVES),
-            At(deribit, "deribit", "inverse", DERIVATIVES, lambda number: f"ABC-{number}"),
-            At(deribit, "deribit", "linear", DERIVATIVES, lambda number: f"ABC-{number}"),
-        ]
+    with ExitStack() as opened:
+        ats = markets(opened, speed=SPEED, start_ms=START)
         with whole(tmp_path, ats) as path:
             path.begin(60.0)
             path.go_on(SECONDS)
@@ -48,10 +53,10 @@ def test_the_tables_equal_the_events_of_three_venues(
             path.settle()
             report = path.collector.stop()
             drained = path.drain(clickhouse_url)
-        assert not [venue.violations for venue in (binance, futures, okx, deribit) if venue.violations]
+        assert not [at.venue.violations for at in ats if at.venue.violations]
         assert report["errors"] == {}
         assert drained.rejected == drained.left == 0
-        _are_counted(clickhouse_client, report)
+        _are_counted(clickhouse_client, report, {kind for at in ats for kind in at.data_types})
         assert gaps(clickhouse_client) == []
         for at in ats:
             assert not any(once_or_in_a_gap(clickhouse_client, at).values())
@@ -59,10 +64,10 @@ def test_the_tables_equal_the_events_of_three_venues(
         _bars_are_the_venues(clickhouse_client, ats)
 
 
-def _are_counted(client: Client, report: dict[str, Any]) -> None:
+def _are_counted(client: Client, report: dict[str, Any], kinds: set[str]) -> None:
     """Of what is not sent twice, every record of the collector is a row."""
-    for kind, table in (("trade", "exchange_trades"), ("liquidation", "exchange_liquidations")):
-        [(stored,)] = rows(client, f"SELECT count() FROM {table} FINAL")
+    for kind in kinds & {"trade", "liquidation"}:
+        [(stored,)] = rows(client, f"SELECT count() FROM exchange_{kind}s FINAL")
         assert stored == report["records"][kind] > 0
     for table in ("klines", "tickers", "funding_rates", "open_interest"):
         assert rows(client, f"SELECT count() FROM exchange_{table} FINAL") > [(0,)]

@@ -48,6 +48,8 @@ WRONG = {
     market("okx", "spot", "book_channel: bbo-tbt"): r"no book; add ticker to data_types",
     market("deribit", "inverse", "book_speed: raw"): r"with raw: it needs a login.*; use 100ms, agg2",
     market("bybit", "linear", "book_speed: 100ms"): r"book_speed: Bybit linear has no choice of it; omit it",
+    market("bybit", "spot", "book_depth: 7"): r"book_depth: Bybit spot has no books of 7 levels; use 1, 50, 200, 1000",
+    market("binance", "spot", "book_depth: 50"): r"book_depth: Binance spot has one depth of books; omit book_depth",
     # Symbols.
     market("okx", "option"): r"option\.symbols: is missing; add it",
     market("binance", "spot", "symbols: []"): r"symbols: list should have at least 1 item",
@@ -75,6 +77,7 @@ WRONG = {
     market("okx", "spot", "base_url: 'https://ho st'"): r"base_url: must be https://host",
     # Sinks and limits.
     f"{WHOLE}\nredis: {{cache: true}}": r"redis\.cache: is enabled, but no server is set\. Set MARKETDATA_REDIS_URL",
+    f"{WHOLE}\nclickhouse: {{direct_write: true}}": r"clickhouse\.direct_write: .* Set MARKETDATA_CLICKHOUSE_URL",
     f"{WHOLE}\njetstream: {{enabled: true}}": r"jetstream\.enabled: .* Set MARKETDATA_NATS_URL",
     f"{WHOLE}\ncapture: {{enabled: false}}": r"capture\.enabled: is disabled, and no other sink keeps the data\. Enable",  # noqa: E501
     f"{WHOLE}\njetstream: {{max_gigabytes: 0}}": r"jetstream\.max_gigabytes: should be greater than 0",

@@ -1,7 +1,7 @@
 """A plain client of a simulated venue: what it is told goes through our feed, and nothing is lost on the way."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from marketdata_assets.exchanges.books import Book
-from marketdata_assets.exchanges.records import Outcome
+from marketdata_assets.exchanges.records import DeadLetter, Gap, Outcome, Trade, VenueError
 from marketdata_demo.venues.live_market import Market
 from marketdata_demo.venues.venue import Venue
 
@@ -83,11 +83,21 @@ class Client:
                 self.made += self.feed.answer(str(answer.url), await answer.read(), self.clock)
 
 
+def assert_whole(heard: Client, trades: Mapping[str, Sequence[str]], kinds: Iterable[type]) -> None:
+    """All that was sent was read, nothing is missing, and these trades by instrument and kinds of records came."""
+    assert [one for one in heard.made if isinstance(one, DeadLetter | Gap | VenueError)] == []
+    assert heard.venue.violations == []
+    for name, ids in trades.items():
+        assert [one.trade_id for one in heard.of(Trade) if one.instrument == name and not one.first_id] == ids
+    for kind in kinds:
+        assert heard.of(kind), kind
+
+
 def same(book: Book, market: Market) -> bool:
     """Whether a book of ours is the one of the market."""
     ours, theirs = book.levels(), market.levels()
-    return [_numbers(side) for side in ours] == [_numbers(side) for side in theirs]
+    return [numbers(side) for side in ours] == [numbers(side) for side in theirs]
 
 
-def _numbers(side: Iterable[Any]) -> list[tuple[Decimal, Decimal]]:
+def numbers(side: Iterable[Any]) -> list[tuple[Decimal, Decimal]]:
     return [(Decimal(price), Decimal(size)) for price, size in side]

@@ -21,6 +21,8 @@ from marketdata_assets.local import servers
 from marketdata_assets.local.process import Server
 from marketdata_demo.collector_process import CollectorProcess, Place, is_confirmed, sink
 from marketdata_demo.venues.binance_venue import BinanceVenue
+from marketdata_demo.venues.bybit_venue import BybitVenue
+from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
 from marketdata_demo.venues.venue import Venue
 
 TYPES = ("trade", "orderbook", "kline", "ticker")
@@ -39,6 +41,8 @@ class At:
     of_trade: Callable[[int], str] = str
     """The id in the table of a trade by its number."""
     only: Sequence[str] = ()
+    best: int = 1000
+    """So many levels of a book, where its messages have no more."""
 
     @property
     def names(self) -> list[str]:
@@ -71,6 +75,25 @@ class At:
 
 def spot(venue: BinanceVenue) -> At:
     return At(venue, "binance", "spot")
+
+
+def bybit(opened: ExitStack, **clock: Any) -> list[At]:
+    """A market of each type."""
+    ats = []
+    for seed, (market_type, name) in enumerate([("spot", "ABCUSDT"), ("linear", "ABCUSDT"), ("inverse", "ABCUSD")], 1):
+        venue = opened.enter_context(BybitVenue(market_type, [name], seed=seed, **clock))  # type: ignore[arg-type]
+        types = TYPES if market_type == "spot" else DERIVATIVES
+        ats.append(At(venue, "bybit", market_type, types, venue.trade_id, only=[name]))
+    return ats
+
+
+def hyperliquid(opened: ExitStack, **clock: Any) -> list[At]:
+    venue = opened.enter_context(HyperliquidVenue(["ABC", "XYZ", "ABC/USDC"], seed=6, **clock))
+    types = (*TYPES, "funding_rate", "open_interest")
+    return [
+        At(venue, "hyperliquid", "linear", types, only=["ABC", "XYZ"], best=20),
+        At(venue, "hyperliquid", "spot", TYPES, only=["ABC/USDC"], best=20),
+    ]
 
 
 @dataclass
@@ -176,7 +199,7 @@ def book(client: Client, at: At, name: str) -> tuple[dict[Decimal, Decimal], dic
     where = f"exchange = '{at.exchange}' AND market_type = '{at.market_type}' AND instrument = '{name}'"
     found = rows(
         client,
-        f"SELECT kind, {LEVELS} FROM exchange_orderbooks FINAL WHERE {where} ORDER BY last_id, kind DESC",
+        f"SELECT kind, {LEVELS} FROM exchange_orderbooks FINAL WHERE {where} ORDER BY last_id, kind DESC, ts_event",
     )
     begin = max(number for number, row in enumerate(found) if row[0] == "snapshot")
     sides: tuple[dict[Decimal, Decimal], dict[Decimal, Decimal]] = ({}, {})
@@ -191,5 +214,5 @@ def book(client: Client, at: At, name: str) -> tuple[dict[Decimal, Decimal], dic
 
 def is_the_venues(client: Client, at: At, name: str) -> bool:
     """Whether that book is the one of the venue."""
-    theirs = [{Decimal(p): Decimal(s) for p, s in side} for side in at.venue.markets[name].levels()]
+    theirs = [{Decimal(p): Decimal(s) for p, s in side} for side in at.venue.markets[name].levels(at.best)]
     return [*book(client, at, name)] == theirs

@@ -6,7 +6,7 @@ bash                            run as printed, in order, by the walk; must exit
 bash provider                   the same, with test servers instead of the APIs of BRAIN and Tushare
 sh                              commands that need more than a demo (a token, a network): only names and options
 sql psql, sql clickhouse        run by the walk
-python                          compiled, and its imports resolved; on a how-to page run as one script
+python                          compiled, and its imports resolved; on a page with tasks run as one script
 yaml, json, toml                parsed; our definitions and configurations by our own reader
 csv, ini, text, promql          shown, not checked
 """
@@ -26,6 +26,7 @@ ROOT_PAGES = (
     "docker/README.md",
     "examples/README.md",
 )
+EXPLAINING = ("README.md", "architecture.md", "glossary.md", "security.md")
 RUN = ("bash", "bash provider")
 COMMANDS = (*RUN, "sh")
 SQL = ("sql psql", "sql clickhouse")
@@ -58,8 +59,11 @@ def pages() -> list[Path]:
     return [*root_pages, *sorted((PROJECT / "docs").rglob("*.md"))]
 
 
-def how_to(project: Path = PROJECT) -> list[Path]:
-    return sorted((project / "docs" / "how-to").glob("*.md"))
+def with_tasks(project: Path = PROJECT) -> list[Path]:
+    """The pages whose commands are run as printed, by name: those of docs but the ones that only explain."""
+    docs = project / "docs"
+    found = [*docs.glob("*.md"), *(docs / "how-to").glob("*.md")]
+    return sorted((page for page in found if page.name not in EXPLAINING), key=lambda page: page.name)
 
 
 def name_of(page: Path) -> str:

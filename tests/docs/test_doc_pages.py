@@ -14,7 +14,20 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from blocks_of_pages import COMMANDS, PARSED, PROJECT, SHOWN, SQL, Block, anchors, blocks, how_to, name_of, pages, prose
+from blocks_of_pages import (
+    COMMANDS,
+    PARSED,
+    PROJECT,
+    SHOWN,
+    SQL,
+    Block,
+    anchors,
+    blocks,
+    name_of,
+    pages,
+    prose,
+    with_tasks,
+)
 
 from docs.generate.metrics import alerts
 from marketdata_assets.cli import app
@@ -26,6 +39,7 @@ from marketdata_assets.settings import Settings
 from marketdata_assets.ticks import providers_file
 
 PAGES = pages()
+REPOSITORY = "https://github.com/marketdata-assets/marketdata-assets/blob/main/"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 INLINE = re.compile(r"`((?:\.venv/bin/)?marketdata [^`]*|make [a-z][^`]*)`")
 VARIABLE = re.compile(r"\b(?:MARKETDATA_[A-Z][A-Z_]*[A-Z]|TUSHARE_TOKEN)\b")
@@ -46,10 +60,11 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_to_existing_pages_and_headings(page: Path) -> None:
     dead = []
     for link in LINK.findall(prose(page)):
-        if link.startswith(("http://", "https://", "mailto:")):
+        if link.startswith(("http://", "https://", "mailto:")) and not link.startswith(REPOSITORY):
             continue
         path, _, anchor = link.partition("#")
-        target = (page.parent / path).resolve() if path else page
+        target = PROJECT / path.removeprefix(REPOSITORY) if path.startswith(REPOSITORY) else page.parent / path
+        target = target.resolve() if path else page
         if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
             dead.append(link)
     assert dead == []
@@ -148,7 +163,7 @@ def test_automation_exists(page: Path, automation: set[str]) -> None:
 
 
 def test_the_runbook_has_exactly_the_alerts() -> None:
-    page = (PROJECT / "docs" / "how-to" / "runbook.md").read_text()
+    page = (PROJECT / "docs" / "runbook.md").read_text()
     part = page.partition("\n## Alerts\n")[2].partition("\n## ")[0]
     assert re.findall(r"^### (\w+)$", part, re.MULTILINE) == [rule["alert"] for rule in alerts()]
 
@@ -168,7 +183,7 @@ def test_chinese_pages_print_commands_of_the_english_ones() -> None:
     """Those that the walk runs, or whose options are checked, there."""
     shown = {
         command
-        for page in [*how_to(), PROJECT / "README.md"]
+        for page in [*with_tasks(), PROJECT / "README.md"]
         for block in blocks(page, *COMMANDS, *SQL, "python")
         for command in block.commands()
     }
@@ -195,13 +210,20 @@ def test_the_index_leads_to_every_page() -> None:
     assert {name_of(page) for page in pages_below - linked if page.parent.name != "decisions"} == set()
 
 
-def test_how_to_pages_have_commands() -> None:
-    assert [name_of(page) for page in how_to() if not blocks(page, *COMMANDS, *SQL, "python")] == []
+def test_the_site_lists_every_page() -> None:
+    nav = (PROJECT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    listed = {f"docs/{page}" for page in re.findall(r"^ +- (?:.*: )?(\S+\.md)$", nav, re.MULTILINE)}
+    existing = {name_of(page) for page in PAGES if page.is_relative_to(PROJECT / "docs")}
+    assert listed == {name for name in existing if not name.startswith("docs/decisions/0")}
 
 
-def test_develop_pages_name_existing_files() -> None:
+def test_pages_with_tasks_have_commands() -> None:
+    assert [name_of(page) for page in with_tasks() if not blocks(page, *COMMANDS, *SQL, "python")] == []
+
+
+def test_pages_for_developers_name_existing_files() -> None:
     missing = []
-    for page in (PROJECT / "docs" / "develop").glob("*.md"):
+    for page in (PROJECT / "docs" / name for name in ("extend.md", "testing.md")):
         for path in re.findall(r"`([\w./-]+(?:/|\.(?:py|md|sql|ya?ml|toml)))`", prose(page)):
             roots = (PROJECT, PROJECT / "marketdata_assets")
             if "/" in path and not any((root / path).exists() for root in roots):
@@ -210,8 +232,9 @@ def test_develop_pages_name_existing_files() -> None:
 
 
 def test_add_a_venue_lists_every_file_that_names_a_venue() -> None:
-    page = (PROJECT / "docs" / "develop" / "add-a-venue.md").read_text()
-    listed = set(re.findall(r"^\| `([^`<]+/[^`<]+)` \|", page.partition("\n## 5. Register it\n")[2], re.MULTILINE))
+    page = (PROJECT / "docs" / "extend.md").read_text()
+    part = page.partition("\n### Register the venue\n")[2].partition("\n#")[0]
+    listed = set(re.findall(r"^\| `([^`<]+/[^`<]+)` \|", part, re.MULTILINE))
     kinds = (".py", ".sql", ".yaml", ".csv", ".example")
     files = [file for top in ("marketdata_assets", "marketdata_demo", "bench", "docker") for file in _below(top, kinds)]
     own = {file for file in files if re.search("deribit|bybit|hyperliquid", str(file.relative_to(PROJECT)))}

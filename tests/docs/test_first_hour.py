@@ -9,7 +9,7 @@ from marketdata_assets.http_client import SocksProxy
 from marketdata_assets.local import machine
 from marketdata_assets.local.errors import BadDataFolder, DataFolderBusy, DiskFull, PortTaken
 
-PAGE = PROJECT / "docs" / "how-to" / "first-hour.md"
+PAGE = PROJECT / "docs" / "first-hour.md"
 HOME = Path("/home/me/.marketdata")
 [FEW] = machine.few_open_files(256)
 

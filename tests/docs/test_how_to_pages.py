@@ -1,4 +1,4 @@
-"""Run every command and query of docs/how-to as printed, on small samples; `make walk` does so on a fresh clone.
+"""Run every command and query of the manual as printed, on small samples; `make walk` does so on a fresh clone.
 
 Commands that need an account at a provider are left to the walk, which has test servers for them.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from blocks_of_pages import PROJECT, SQL, blocks, how_to
+from blocks_of_pages import PROJECT, SQL, blocks, with_tasks
 from commands import environment, marketdata, stack_on
 from walking import Stumbled, Variables, Walker
 
@@ -79,7 +79,7 @@ def walker(project: Path) -> Walker:
 
 
 def test_pages_work_as_printed_in_order(walker: Walker) -> None:
-    pages = [page for page in how_to() if blocks(page, "bash", "python", *SQL)]
+    pages = [page for page in with_tasks() if blocks(page, "bash", "python", *SQL)]
     assert len(pages) >= 8
     for page in pages:
         assert len(list(walker.page(page))) >= len(blocks(page, "bash", *SQL))

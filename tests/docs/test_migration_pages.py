@@ -1,4 +1,4 @@
-"""Migration pages: every key of the earlier tool has an equivalent or an explanation, and their figures hold."""
+"""The page of migration: every key of the earlier alpha tool has an equivalent or an explanation; figures hold."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from blocks_of_pages import PROJECT
 from marketdata_assets.alphas.api import CONCURRENCY
 from marketdata_assets.alphas.api_requests import LONGEST_BLOCK_SECONDS, RETRY_POLICY
 
-PAGE = PROJECT / "docs" / "how-to" / "migrate-alpha-import.md"
+PAGE = PROJECT / "docs" / "migrate.md"
 KEYS_OF_THE_ALPHA_TOOL = (
     *("db_host", "db_port", "db_name_regular", "db_name_super", "workers", "batch_size", "user_key", "enabled"),
     *("IMPORT_MODE", "FAST_MODE", "TIME_RANGE_HOURS", "TIME_RANGE_BUFFER_DAYS", "USE_PRELOAD", "INTERVAL_HOURS"),

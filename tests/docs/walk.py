@@ -1,4 +1,4 @@
-"""`make walk`: a newcomer's walk. A fresh clone, the commands of README.md, then every page of docs/how-to as printed.
+"""`make walk`: a newcomer's walk. A fresh clone, the commands of README.md, then every page of the manual as printed.
 
 Commands run in a shell, with the environment's programs on the path and with nothing set that the pages do not set.
 `make test` comes last, and only with `--with-tests`, since it takes as long as it takes.
@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))
 
-from blocks_of_pages import PROJECT, blocks, how_to
+from blocks_of_pages import PROJECT, blocks, with_tasks
 from providers import providers
 from walking import Stumbled, Variables, Walker
 
@@ -60,7 +60,7 @@ def walk(clone: Path, with_tests: bool) -> None:
         assert places.clickhouse_url
         with providers() as account:
             walker = Walker(partial(shell, clone), places.postgres_dsn, places.clickhouse_url, account)
-            for page in how_to(clone):
+            for page in with_tasks(clone):
                 tell(f"\n{page.relative_to(clone)}")
                 for step in walker.page(page):
                     tell(step.removeprefix(f"{clone}/"))

@@ -87,8 +87,7 @@ def test_the_second_message_is_not_decoded(
     feed = BinanceFeed(market_type, strict=False)
     for _ in range(2):  # a stream is known at sight after its first message, and a form after the first at sight
         known = feed.push(raw(event, wrapped=wrapped), 5)
-    monkeypatch.setattr(feed, "_bare", {})
-    monkeypatch.setattr(feed, "_wrapped", {})
+    monkeypatch.setattr(feed, "_routes", {})
     monkeypatch.setattr(feed, "_unrouted", None)
     assert feed.push(raw(event, wrapped=wrapped), 5) == known
 

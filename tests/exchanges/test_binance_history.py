@@ -1,25 +1,24 @@
 """Binance's history against a server with its page sizes, weights, limits and faults."""
 
-import asyncio
 import json
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
+import history_pages
 import pytest
-from history_pages import HASTY, MS, all_of, numbers, windows_after
+from history_pages import MS, all_of, numbers, windows_after
 from recorded_budgets import RecordedBudgets
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.binance import history as histories
-from marketdata_assets.exchanges.binance.history import STATISTICS_LANE, BinanceHistory, limits
-from marketdata_assets.exchanges.binance.rest import failure
+from marketdata_assets.exchanges.binance.history import STATISTICS_LANE, limits
 from marketdata_assets.exchanges.binance.session import MARKETS
-from marketdata_assets.exchanges.errors import BadCursor, BadPage, RequestRejected
-from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, MarketType, OpenInterest
-from marketdata_assets.exchanges.rest import Limits, Rest
-from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
+from marketdata_assets.exchanges.errors import BadPage, RequestRejected
+from marketdata_assets.exchanges.records import Gap, MarketType, OpenInterest
+from marketdata_assets.exchanges.rest import Limits
+from marketdata_assets.exchanges.rest_history import Window
 from marketdata_demo.venues.binance_venue import HOUR, MINUTE, BinanceServer
 from marketdata_demo.venues.live_market import Happened
 
@@ -37,18 +36,11 @@ def server() -> Iterator[BinanceServer]:
 def run(
     server: BinanceServer,
     folder: Path,
-    body: Callable[[BinanceHistory], Coroutine[Any, Any, Any]],
+    body: Callable[[Any], Coroutine[Any, Any, Any]],
     market_type: MarketType = "linear",
     allowed: Limits | None = None,
 ) -> Any:
-    async def main() -> Any:
-        free = Limits(Budget(folder, "binance", 1.0, 1_000_000))
-        async with Rest("binance", server.url, allowed or free, failure, patience=HASTY) as client:
-            history = BinanceHistory(client, market_type)
-            await history.listed()
-            return await body(history)
-
-    return asyncio.run(main())
+    return history_pages.run(server, folder, ("binance", market_type), body, allowed=allowed, listed=True)
 
 
 @pytest.fixture
@@ -57,15 +49,6 @@ def short(monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(histories, "ROWS", 7)
     monkeypatch.setattr(histories, "PAST_INTEREST", 7)
     return 7
-
-
-def test_trades_of_a_window_come_once_over_many_pages(server: BinanceServer, tmp_path: Path, short: int) -> None:
-    server.trades = [Happened(START + number // 20, number + 100) for number in range(200)]
-    found = run(server, tmp_path, lambda history: all_of(history.trades(LINEAR, window(2, 9))))
-    assert numbers(found) == list(range(140, 280))
-    assert len(found) == 140
-    assert "startTime" in server.lines[1]
-    assert all("fromId" in line for line in server.lines[2:])
 
 
 def test_hours_without_trades_are_passed_over(server: BinanceServer, tmp_path: Path) -> None:
@@ -89,46 +72,12 @@ def test_a_number_that_is_missing_becomes_a_gap_and_one_that_goes_back_is_refuse
         run(server, tmp_path, lambda history: all_of(history.trades(LINEAR, window(0, 50))))
 
 
-def test_a_stored_cursor_goes_on_with_the_next_trade(server: BinanceServer, tmp_path: Path, short: int) -> None:
-    server.trades = [Happened(START + number // 3, number + 100) for number in range(40)]
-    where: Window | Cursor = window(0, 10)
-    found: list[AnyRecord | Gap] = []
-    while not (isinstance(where, Cursor) and where.done):
-
-        async def one_page(history: BinanceHistory, where: Window | Cursor = where) -> Page:
-            return await anext(history.trades(LINEAR, where))
-
-        page = run(server, tmp_path, one_page)
-        found += page.records
-        where = Cursor.read(page.cursor.text())
-    assert numbers(found) == list(range(100, 130))
-    bad = Cursor(f"binance trades {LINEAR}", 0, MS, 0, token="x")
-    with pytest.raises(BadCursor, match="not a trade number"):
-        run(server, tmp_path, lambda history: all_of(history.trades(LINEAR, bad)))
-
-
-@pytest.mark.parametrize("length", [1, 6, 7, 8, 20])
-def test_candles_begin_in_the_window(server: BinanceServer, tmp_path: Path, short: int, length: int) -> None:
-    found = run(server, tmp_path, lambda history: all_of(history.klines(LINEAR, "1m", window(0, length * MINUTE))))
-    assert [one.open_time for one in found] == [(START + minute * MINUTE) * MS for minute in range(length)]
-    assert {type(one) for one in found} == {Kline}
-    assert server.requests == 1 + -(-length // short)
-    between = run(server, tmp_path, lambda history: all_of(history.klines(LINEAR, "1m", window(1, MINUTE))))
-    assert between == []
-
-
 def test_candles_of_coin_m_are_asked_for_200_days_at_a_time(server: BinanceServer, tmp_path: Path) -> None:
     days = Window(0, 401 * 24 * HOUR * MS)
     found = run(server, tmp_path, lambda history: all_of(history.klines(INVERSE, "1d", days)), "inverse")
     assert len(found) == 401
     assert (found[0].contracts, found[0].volume, found[0].quote_volume) == ("5", "10", "50")
     assert server.requests == 1 + 3
-
-
-def test_funding_is_paged_by_its_moments(server: BinanceServer, tmp_path: Path, short: int) -> None:
-    server.paid = [START + number * 8 * HOUR + number % 3 for number in range(30)]
-    found = run(server, tmp_path, lambda history: all_of(history.funding(LINEAR, window(0, 29 * 8 * HOUR + 2))))
-    assert [one.funding_time for one in found if isinstance(one, FundingRate)] == [at * MS for at in server.paid[:29]]
 
 
 @pytest.mark.parametrize(("market_type", "name"), [("linear", LINEAR), ("inverse", INVERSE)])
@@ -155,22 +104,6 @@ def test_what_cannot_be_asked_for(server: BinanceServer, tmp_path: Path) -> None
         )
     with pytest.raises(RequestRejected, match="Invalid symbol"):
         run(server, tmp_path, lambda history: all_of(history.trades("XYZUSDT", window(0, 1))))
-
-
-def test_open_interest_now_and_the_list(server: BinanceServer, tmp_path: Path) -> None:
-    async def body(history: BinanceHistory) -> Any:
-        return [*history.instruments.known], await history.open_interest(LINEAR)
-
-    names, (now,) = run(server, tmp_path, body)
-    assert names == [LINEAR, INVERSE]
-    assert (now.size, now.ts_event) == ("12.5", server.now * MS)
-
-
-@pytest.mark.parametrize("body", [b"[[1]]", b"{}", b"\xff", b'[{"a":1}]'])
-def test_an_answer_that_cannot_be_read_gives_out_nothing(server: BinanceServer, tmp_path: Path, body: bytes) -> None:
-    server.say(body, where="klines")
-    with pytest.raises(BadPage):
-        run(server, tmp_path, lambda history: all_of(history.klines(LINEAR, "1m", window(0, MINUTE))))
 
 
 @pytest.mark.parametrize("status", [429, 418])

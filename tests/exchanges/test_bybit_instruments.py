@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from marketdata_assets.exchanges.bybit.instruments import QUOTES, decode_listed, instruments, known_instruments, named
-from marketdata_assets.exchanges.errors import BadInstruments, UnknownInstrument
+from marketdata_assets.exchanges.bybit.instruments import QUOTES, decode_listed, instruments, named
+from marketdata_assets.exchanges.errors import BadInstruments
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import MarketType
 
@@ -46,35 +46,6 @@ def test_list_and_name_say_the_same(told: dict[str, str], market_type: MarketTyp
     assert instrument.expires_at == (int(told["deliveryTime"]) * 1_000_000 if dated else None)
 
 
-@pytest.mark.parametrize(
-    ("market_type", "name"),
-    [
-        ("spot", "BTC"),
-        ("spot", "USDT"),
-        ("spot", "BTC-USDT"),
-        ("linear", "BTC"),
-        ("linear", "BTCUSDT-31FEB25"),
-        ("linear", "BTCUSDT-26XXX25"),
-        ("linear", "BTC-26DEC25-100000-C"),
-        ("inverse", "BTCUSDF25"),
-        ("inverse", "BTCUSDT"),
-        ("option", "BTC-26DEC25-100000-C"),
-    ],
-)
-def test_unclear_names_say_nothing(market_type: MarketType, name: str) -> None:
-    assert named(market_type, name) is None
-
-
-@pytest.mark.parametrize(
-    ("name", "day"),
-    [("BTCUSDH23", "230331"), ("BTCUSDM24", "240628"), ("BTCUSDU25", "250926"), ("BTCUSDZ21", "211231")],
-)
-def test_quarterly_contracts_expire_on_the_last_friday(name: str, day: str) -> None:
-    instrument = named("inverse", name)
-    assert instrument is not None
-    assert instrument.symbol == f"BTC-USD-{day}"
-
-
 def test_longest_quote_ends_a_name() -> None:
     assert {quote for quote in QUOTES if (found := named("spot", f"ABC{quote}")) and found.quote == quote} == set(
         QUOTES
@@ -106,9 +77,3 @@ def test_kinds_that_nobody_knows_are_left_out() -> None:
 def test_wrong_entry_is_an_error(wrong: dict[str, str]) -> None:
     with pytest.raises(BadInstruments):
         listed(**wrong)
-
-
-def test_name_counts_only_where_the_list_is_not_required() -> None:
-    assert known_instruments("linear", strict=False)["BTCUSDT"].symbol == "BTC-USDT"
-    with pytest.raises(UnknownInstrument):
-        known_instruments("linear")["BTCUSDT"]

@@ -8,50 +8,6 @@ from marketdata_demo.venues.deribit_messages import LISTED, instruments, result
 
 
 @pytest.mark.parametrize(
-    ("name", "market_type", "symbol", "unit"),
-    [
-        ("ABC-PERPETUAL", "inverse", "ABC-USD", "quote"),
-        ("ABC_USDC-PERPETUAL", "linear", "ABC-USDC", "base"),
-        ("ABC-7JAN25", "inverse", "ABC-USD-250107", "quote"),
-        ("ABC_USDT-28MAR25", "linear", "ABC-USDT-250328", "base"),
-        ("ABC-28MAR25-60000-P", "option", "ABC-USD-250328-60000-P", "base"),
-        ("ABC_USDC-28MAR25-1d05-C", "option", "ABC-USDC-250328-1.05-C", "base"),
-        ("ABC_USDC", "spot", "ABC-USDC", "base"),
-    ],
-)
-def test_a_name_says_what_an_instrument_is(name: str, market_type: str, symbol: str, unit: str) -> None:
-    one = from_name(name)
-    assert one
-    assert (one.name, one.market_type, one.symbol, one.unit, one.contract_value) == (
-        name,
-        market_type,
-        symbol,
-        unit,
-        None,
-    )
-    assert not is_combo(name)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "ABC",
-        "ABC-",
-        "ABC-28MRZ25",
-        "ABC-0JAN25",
-        "ABC-32JAN25",
-        "ABC-28MAR25-X-C",
-        "abc-PERPETUAL",
-        "ABC-28MAR25-1-X",
-    ],
-)
-def test_a_name_that_says_too_little_makes_no_instrument(name: str) -> None:
-    assert from_name(name) is None
-    assert not is_combo(name)
-
-
-@pytest.mark.parametrize(
     "name", ["ABC-FS-28MAR25_PERP", "ABC-CS-28MAR25-100_200", "ABC_USDC-STRG-28MAR25-100_200", "ABC-COMBO-1"]
 )
 def test_combos_are_told_by_their_names(name: str) -> None:

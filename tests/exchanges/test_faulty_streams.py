@@ -1,6 +1,7 @@
-"""Streams of invented updates with faults in them: a book that calls itself live is the book of the venue.
+"""The law of books, for every venue that sends changes: a book that calls itself live is the book of the venue.
 
-The venue is a naive book that keeps each of its states. Snapshots come late, as they do.
+The venue is a naive book that keeps each of its states. Updates are invented, with faults in them; snapshots come late,
+as they do. Rules that one venue has alone are in the tests of its own book.
 """
 
 import json
@@ -18,11 +19,12 @@ from marketdata_assets.exchanges.books import Feed
 from marketdata_assets.exchanges.records import Gap, OrderBook
 from marketdata_assets.exchanges.replay import feed_of
 
-Fault = Literal["none", "drop", "repeat", "swap", "garbage"]
+Fault = Literal["none", "drop", "repeat", "swap", "garbage", "again", "reopen", "replace"]
 Changes = list[tuple[int, int]]
 State = tuple[dict[int, int], dict[int, int]]
 
 MIDDLE = 5  # ticks up to this one are bids
+CROSSING = 100  # and one from here on, which is above all offers
 SECOND = 1_000_000_000
 
 
@@ -52,7 +54,7 @@ class World:
         after: State = (dict(before[0]), dict(before[1]))
         told = []
         for tick, size in dict(changes).items():
-            side = after[tick > MIDDLE]
+            side = after[not is_bid(tick)]
             if size or tick in side:
                 told.append((tick, size))
             if size:
@@ -64,10 +66,14 @@ class World:
         self.states[update.last] = after
 
 
+def is_bid(tick: int) -> bool:
+    return not MIDDLE < tick < CROSSING
+
+
 def sides(changes: Changes, write: Callable[[int, int], list[Any]]) -> tuple[list[Any], list[Any]]:
     return (
-        [write(tick, size) for tick, size in changes if tick <= MIDDLE],
-        [write(tick, size) for tick, size in changes if tick > MIDDLE],
+        [write(tick, size) for tick, size in changes if is_bid(tick)],
+        [write(tick, size) for tick, size in changes if not is_bid(tick)],
     )
 
 
@@ -99,7 +105,7 @@ def okx_message(action: str, prev: int, last: int, changes: Changes) -> bytes:
 
 def deribit(update: Update) -> bytes:
     def action(tick: int, size: int) -> list[Any]:
-        known = tick in update.before[tick > MIDDLE]
+        known = tick in update.before[not is_bid(tick)]
         return ["change" if size and known else "new" if size else "delete", tick + 0.5, float(size)]
 
     bids, asks = sides(update.changes, action)
@@ -124,21 +130,23 @@ class Venue:
 
     feed: Callable[[], Feed]
     message: Callable[[Update], bytes]
-    snapshot: Callable[[Feed, int, State, int], list[Any]]
+    snapshot: Callable[..., list[Any]]
     jumps: bool = True
+    by_channel: bool = True  # a subscription brings the snapshot, and its socket the changes of it
+    again: str = "sequence"  # the cause of a gap of an old message that comes again
 
 
-def okx_snapshot(feed: Feed, last_id: int, state: State, moment: int) -> list[Any]:
-    return feed.push(okx_message("snapshot", -1, last_id, [*state[0].items(), *state[1].items()]), moment)
+def okx_snapshot(feed: Feed, last_id: int, state: State, moment: int, connection: int = 0) -> list[Any]:
+    return feed.push(okx_message("snapshot", -1, last_id, [*state[0].items(), *state[1].items()]), moment, connection)
 
 
-def deribit_snapshot(feed: Feed, last_id: int, state: State, moment: int) -> list[Any]:
+def deribit_snapshot(feed: Feed, last_id: int, state: State, moment: int, connection: int = 0) -> list[Any]:
     bids, asks = sides([*state[0].items(), *state[1].items()], lambda tick, size: ["new", tick + 0.5, float(size)])
-    return feed.push(deribit_message({"type": "snapshot"}, last_id, bids, asks), moment)
+    return feed.push(deribit_message({"type": "snapshot"}, last_id, bids, asks), moment, connection)
 
 
-def bybit_snapshot(feed: Feed, last_id: int, state: State, moment: int) -> list[Any]:
-    return feed.push(bybit("snapshot", last_id, [*state[0].items(), *state[1].items()]), moment)
+def bybit_snapshot(feed: Feed, last_id: int, state: State, moment: int, connection: int = 0) -> list[Any]:
+    return feed.push(bybit("snapshot", last_id, [*state[0].items(), *state[1].items()]), moment, connection)
 
 
 VENUES = {
@@ -146,25 +154,30 @@ VENUES = {
         lambda: feed_of("binance", "spot", ""),
         lambda one: binance(one, futures=False),
         partial(binance_snapshot, "https://api.binance.com/api/v3/depth"),
+        by_channel=False,
+        again="repeat",
     ),
     "linear": Venue(
         lambda: feed_of("binance", "linear", ""),
         lambda one: binance(one, futures=True),
         partial(binance_snapshot, "https://fapi.binance.com/fapi/v1/depth"),
+        by_channel=False,
+        again="repeat",
     ),
     "okx": Venue(lambda: feed_of("okx", None, ""), okx, okx_snapshot),
-    "deribit": Venue(lambda: feed_of("deribit", None, ""), deribit, deribit_snapshot),
+    "deribit": Venue(lambda: feed_of("deribit", None, ""), deribit, deribit_snapshot, again="repeat"),
     "bybit": Venue(
         lambda: feed_of("bybit", "linear", ""),
         lambda one: bybit("delta", one.last, one.changes),
         bybit_snapshot,
         jumps=False,
+        again="repeat",
     ),
 }
 
 CLEAN: list[Fault] = ["none"] * 4
 changes = st.lists(st.tuples(st.integers(1, 2 * MIDDLE), st.integers(0, 3)), min_size=1, max_size=4)
-fault = st.sampled_from(["none", "none", "none", "none", "drop", "repeat", "swap", "garbage"])
+fault = st.sampled_from([*CLEAN, "drop", "repeat", "swap", "garbage", "again", "reopen", "replace"])
 steps = st.lists(st.tuples(changes, fault, st.integers(0, 3)), min_size=3, max_size=30)
 
 
@@ -179,37 +192,68 @@ class Session:
     moment: int = 0
     due: int | None = None  # so many messages from now
 
-    def receive(self, raw: bytes) -> None:
+    connection: int = 0
+    rebuilt: tuple[dict[Decimal, str], dict[Decimal, str]] = field(default_factory=lambda: ({}, {}))
+
+    def receive(self, raw: bytes) -> list[Any]:
         self.moment += SECOND
-        self._look(self.feed.push(raw, self.moment))
+        return self._look(self.feed.push(raw, self.moment, self.connection))
+
+    def reopen(self) -> None:
+        self._look(self.feed.reopened(self.moment, self.connection))
+
+    def replace(self, told: int) -> None:
+        """A new socket, which begins with a whole book; the collector takes nothing more from the old one."""
+        self.connection += 1
+        if self.venue.by_channel:
+            self.snapshot(told)
+
+    def snapshot(self, told: int) -> list[Any]:
+        more = {"connection": self.connection} if self.venue.by_channel else {}
+        return self._look(self.venue.snapshot(self.feed, told, self.world.states[told], self.moment, **more))
 
     def heal(self, told: int, delay: int) -> None:
         """The snapshot that a book asks for, of the venue's state `told`, when its time has come."""
         books = self.feed.books.values()
         if books and all(one.status == "live" for one in books):
+            assert not self.feed.resync_requests
             self.due = None
             return
+        assert bool(books) == bool(self.feed.resync_requests)
         self.due = delay if self.due is None else self.due - 1
         if self.due <= 0:
             self.due = None
-            self._look(self.venue.snapshot(self.feed, told, self.world.states[told], self.moment))
+            self.snapshot(told)
 
-    def _look(self, made: list[Any]) -> None:
+    def _look(self, made: list[Any]) -> list[Any]:
         self.gaps += [one for one in made if isinstance(one, Gap)]
+        for one in made:
+            if isinstance(one, OrderBook):
+                self._rebuild(one)
         for state in self.feed.books.values():
             if state.status == "live":
                 assert state.last_id is not None
-                venues = self.world.states[state.last_id]
-                assert [numbers(side) for side in state.book.levels()] == [numbers(levels_of(one)) for one in venues]
+                venues = [numbers(levels_of(one)) for one in self.world.states[state.last_id]]
+                assert [numbers(side) for side in state.book.levels()] == venues
+                assert [numbers([*side.items()]) for side in self.rebuilt] == venues, "records make the book"
             else:
-                assert not [one for one in made if isinstance(one, OrderBook)], "nothing of a broken book is given out"
+                assert not made or not isinstance(made[-1], OrderBook), "nothing of a broken book is given out"
+        return made
+
+    def _rebuild(self, record: OrderBook) -> None:
+        for side, levels in zip(self.rebuilt, (record.bids, record.asks), strict=True):
+            if record.kind == "snapshot":
+                side.clear()
+            side.update((Decimal(price), size) for price, size in levels)
+            for price in [price for price, size in side.items() if not Decimal(size)]:
+                del side[price]
 
 
 def levels_of(side: dict[int, int]) -> list[tuple[str, str]]:
     return [(f"{tick}.5", f"{size}") for tick, size in side.items()]
 
 
-def numbers(levels: list[tuple[str, str]]) -> frozenset[tuple[Decimal, Decimal]]:
+def numbers(levels: list[tuple[Any, str]]) -> frozenset[tuple[Decimal, Decimal]]:
     return frozenset((Decimal(price), Decimal(size)) for price, size in levels)
 
 
@@ -217,57 +261,147 @@ def sent(messages: list[bytes], faults: list[Fault]) -> list[list[bytes]]:
     """What arrives in the place of each message."""
     arriving: list[list[bytes]] = []
     late: list[bytes] = []
-    for message, one in zip(messages, faults, strict=True):
+    for at, (message, one) in enumerate(zip(messages, faults, strict=True)):
         if one == "swap" and not late:
             late = [message]
             arriving.append([])
             continue
         now = {"drop": [], "repeat": [message, message], "garbage": [message[:-9]]}.get(one, [message])
+        now += [messages[max(0, at - 2)]] if one == "again" else []
         arriving.append([*now, *late])
         late = []
     return [*arriving[:-1], [*arriving[-1], *late]]
+
+
+def run(name: str, world: World, faults: list[Fault], delays: list[int], connection: int = 0) -> Session:
+    """A session in which each update has a fault, and a snapshot comes so many updates after it is needed."""
+    session = Session(VENUES[name], world, VENUES[name].feed(), connection=connection)
+    messages = sent([VENUES[name].message(one) for one in world.updates], faults)
+    for update, arriving, fault, delay in zip(world.updates, messages, faults, delays, strict=True):
+        if fault == "reopen":
+            session.reopen()
+        elif fault == "replace":
+            session.replace(update.prev)
+        for raw in arriving:
+            session.receive(raw)
+        session.heal(update.last, delay)
+    return session
 
 
 @pytest.mark.parametrize("name", VENUES)
 @settings(max_examples=60)
 @given(steps)
 def test_a_live_book_is_the_venues_book_whatever_happens(name: str, told: list[tuple[Changes, Fault, int]]) -> None:
-    venue, world = VENUES[name], World(VENUES[name].jumps)
+    world = World(VENUES[name].jumps)
     for change, _, _ in told:
         world.add(change)
     for tick in (1, 10, 2, 9):  # and then nothing happens any more that is wrong
         world.add([(tick, 7)])
-    session = Session(venue, world, venue.feed())
     faults: list[Fault] = [*(one for _, one, _ in told), *CLEAN]
-    delays = [*(delay for _, _, delay in told), *(0 for _ in CLEAN)]
-    for update, arriving, delay in zip(
-        world.updates, sent([venue.message(one) for one in world.updates], faults), delays, strict=True
-    ):
-        for raw in arriving:
-            session.receive(raw)
-        session.heal(update.last, delay)
+    session = run(name, world, faults, [*(delay for *_, delay in told), *(0 for _ in CLEAN)])
     (state,) = session.feed.books.values()
     assert (state.status, state.last_id) == ("live", world.updates[-1].last)
-    assert state.gaps == len([gap for gap in session.gaps if gap.healed_at is None or gap.cause == "repeat"])
+    opened = [gap for gap in session.gaps if gap.healed_at is None or gap.cause == "repeat"]
     healed = [gap for gap in session.gaps if gap.healed_at is not None]
-    assert len(healed) == state.gaps, "every gap is healed in the end"
+    assert state.gaps == len(opened) == len(healed), "every gap is healed in the end"
+    assert all(gap.healed_at and gap.healed_at >= gap.ts_to for gap in healed)
 
 
-@pytest.mark.parametrize("one", ["drop", "repeat", "swap", "garbage"])
-@pytest.mark.parametrize("name", VENUES)
-def test_each_fault_in_a_live_stream_is_exactly_one_gap(name: str, one: Fault) -> None:
-    venue, world = VENUES[name], World(VENUES[name].jumps)
+def steady(name: str) -> World:
+    world = World(VENUES[name].jumps)
     for number in range(10):
         world.add([(1 + number % 5, 1 + number % 3), (6 + number % 5, 2)])
-    session = Session(venue, world, venue.feed())
-    faults: list[Fault] = [*CLEAN, "none", one, *CLEAN]
-    for update, arriving in zip(
-        world.updates, sent([venue.message(one) for one in world.updates], faults), strict=True
-    ):
-        for raw in arriving:
-            session.receive(raw)
-        if update.last <= world.updates[2].last:
-            session.heal(update.last, 0)
+    return world
+
+
+@pytest.mark.parametrize("one", ["none", "drop", "repeat", "swap", "garbage", "again", "reopen"])
+@pytest.mark.parametrize("name", VENUES)
+def test_each_fault_in_a_live_stream_is_exactly_one_gap(name: str, one: Fault) -> None:
+    world = steady(name)
+    session = run(name, world, [*CLEAN, "none", one, *CLEAN], [0] * 3 + [99] * 7)
     opened = [gap for gap in session.gaps if gap.healed_at is None or gap.cause == "repeat"]
-    assert [gap.cause for gap in opened] == ["repeat" if one == "repeat" else "sequence"]
-    assert opened[0].last_id == world.updates[5 if one == "repeat" else 4].last
+    causes = {"none": [], "repeat": ["repeat"], "again": [VENUES[name].again], "reopen": ["reopened"]}
+    assert [gap.cause for gap in opened] == causes.get(one, ["sequence"])
+    if opened:
+        assert opened[0].last_id == world.updates[5 if one in ("repeat", "again") else 4].last
+    else:
+        (state,) = session.feed.books.values()
+        assert (state.applied + state.dropped, state.gaps) == (10, 0)
+
+
+def live(name: str, connection: int = 0) -> Session:
+    """A session whose book is live after two updates over a socket."""
+    world = World(VENUES[name].jumps)
+    world.add([(1, 1), (10, 2)])
+    world.add([(2, 1), (9, 2)])
+    return run(name, world, ["none", "none"], [0, 0], connection)
+
+
+@pytest.mark.parametrize("name", VENUES)
+def test_changes_before_any_snapshot_are_kept_back_and_one_is_requested(name: str) -> None:
+    world, feed = steady(name), VENUES[name].feed()
+    made = feed.push(VENUES[name].message(world.updates[3]), SECOND)
+    assert not [one for one in made if isinstance(one, OrderBook | Gap)]
+    ((key, state),) = feed.books.items()
+    assert state.status == "waiting"
+    (wanted,) = [feed.resync_requests[key]]
+    assert (wanted.instrument, wanted.how, wanted.since) == (
+        state.instrument.name,
+        "subscription" if VENUES[name].by_channel else "snapshot",
+        SECOND,
+    )
+    feed.forget(state.instrument.name)
+    assert feed.resync_requests == {}
+    assert {one.status for one in feed.books.values()} <= {"waiting"}
+
+
+@pytest.mark.parametrize("name", VENUES)
+def test_a_change_that_crosses_the_book_is_not_given_out(name: str) -> None:
+    session = live(name)
+    session.world.add([(CROSSING, 1)])
+    (gap,) = session.receive(VENUES[name].message(session.world.updates[-1]))
+    assert (gap.cause, gap.healed_at) == ("crossed", None)
+    assert session.feed.resync_requests
+
+
+@pytest.mark.parametrize("name", VENUES)
+def test_a_new_socket_takes_its_own_book_out_of_use_and_no_other(name: str) -> None:
+    session = live(name, connection=3)
+    assert session.feed.reopened(session.moment, 5) == session.feed.reopened(session.moment, 0) == []
+    session.reopen()
+    (gap,) = session.gaps
+    assert (gap.cause, gap.next_id, gap.last_id) == ("reopened", None, session.world.updates[-1].last)
+
+
+@pytest.mark.parametrize("name", [name for name, venue in VENUES.items() if venue.by_channel])
+def test_a_snapshot_of_a_live_book_from_its_own_socket_is_a_gap_unless_nothing_changed(name: str) -> None:
+    """A silent subscription that was made again: what it did not deliver is missing."""
+    session = live(name)
+    last = session.world.updates[-1].last
+    assert [type(one) for one in session.snapshot(last)] == [OrderBook]
+    for tick in (3, 4):
+        session.world.add([(tick, 1)])
+    gap, whole, healed = session.snapshot(session.world.updates[-1].last)
+    assert (gap.cause, gap.last_id, gap.next_id) == ("sequence", last, session.world.updates[-1].last)
+    assert whole.kind == "snapshot"
+    assert healed.healed_at == whole.ts_recv
+
+
+@pytest.mark.parametrize("far", ["0.100000000000000000001", "12345678901234567.5"])
+@pytest.mark.parametrize("name", ["spot", "linear", "okx", "bybit"])
+def test_prices_with_more_digits_than_a_float_keeps_are_told_apart(name: str, far: str) -> None:
+    world, near = World(VENUES[name].jumps), f"{far[:-1]}2"
+    feed = VENUES[name].feed()
+    for changes in ([(1, 1)], [(2, 2)], [(1, 0)]):
+        world.add(changes)
+        update = world.updates[-1]
+        text = VENUES[name].message(update).decode()
+        for tick, price in ((1, far), (2, near)):
+            text = text.replace(f'"{tick}.50"', f'"{price}"').replace(f'"{tick}.5"', f'"{price}"')
+        raw = text.encode()
+        feed.push(raw, SECOND)
+        if not [one for one in feed.books.values() if one.status == "live"]:
+            VENUES[name].snapshot(feed, update.prev, ({}, {}), SECOND)
+            feed.push(raw, SECOND)
+    (state,) = feed.books.values()
+    assert [price for price, _ in state.book.levels()[0]] == [near]

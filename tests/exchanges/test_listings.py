@@ -1,4 +1,4 @@
-"""Lists of instruments with odd entries: the others are taken, and the odd ones are dead letters."""
+"""Instruments of every venue: what a name alone says, and lists with odd entries, which cost no others."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from marketdata_assets.exchanges import venues
+from marketdata_assets.exchanges.errors import UnknownInstrument
 from marketdata_assets.exchanges.records import DeadLetter, Liquidation, MarketType
 
 BINANCE = {"symbol": "ABCUSDT", "status": "TRADING", "baseAsset": "ABC", "quoteAsset": "USDT"}
@@ -14,6 +15,51 @@ OKX |= {"ctMult": "1", "ctValCcy": "ABC"}
 DERIBIT = {"instrument_name": "ABC-PERPETUAL", "kind": "future", "base_currency": "ABC", "quote_currency": "USD"}
 DERIBIT |= {"counter_currency": "USD", "instrument_type": "reversed", "contract_size": 10.0}
 BYBIT = {"symbol": "ABCUSDT", "baseCoin": "ABC", "quoteCoin": "USDT", "contractType": "LinearPerpetual"}
+
+NAMES: dict[tuple[str, MarketType], dict[str, str]] = {  # their symbols; "" of those that say too little
+    ("binance", "spot"): {"BTCUSDT": "BTC-USDT", "ETHBTC": "ETH-BTC", "BTCFDUSD": "BTC-FDUSD"}
+    | {"1000SATSUSDT": "1000SATS-USDT", "ABCXYZ": "", "USDT": "", "btcusdt": ""},
+    ("binance", "linear"): {"BTCUSDT_300329": "BTC-USDT-300329"},
+    ("binance", "inverse"): {"BTCUSD_PERP": "BTC-USD", "BTCUSD_300329": "BTC-USD-300329", "BTCUSD": ""},
+    ("binance", "option"): {"BTC-300329-60000-C": "BTC-USDT-300329-60000-C", "BTCUSDT": ""}
+    | {"XRP-300329-0.44-P": "XRP-USDT-300329-0.44-P"},
+    ("okx", "spot"): dict.fromkeys(
+        ["", "ABC", "abc-usdt", "ABC-USDT-SWAP-1", "ABC-USD-2503", "ABC-USD-250328-60", "A_B-C"], ""
+    ),
+    ("deribit", "inverse"): {"ABC-PERPETUAL": "ABC-USD", "ABC-7JAN25": "ABC-USD-250107"},
+    ("deribit", "linear"): {"ABC_USDC-PERPETUAL": "ABC-USDC", "ABC_USDT-28MAR25": "ABC-USDT-250328"},
+    ("deribit", "option"): {"ABC-28MAR25-60000-P": "ABC-USD-250328-60000-P"}
+    | {"ABC_USDC-28MAR25-1d05-C": "ABC-USDC-250328-1.05-C"},
+    ("deribit", "spot"): {"ABC_USDC": "ABC-USDC"}
+    | dict.fromkeys(["", "ABC", "ABC-", "ABC-28MRZ25", "ABC-0JAN25", "ABC-32JAN25", "ABC-28MAR25-X-C"], "")
+    | dict.fromkeys(["abc-PERPETUAL", "ABC-28MAR25-1-X"], ""),
+    ("bybit", "spot"): {"BTCUSDT": "BTC-USDT", "BTC": "", "USDT": "", "BTC-USDT": ""},
+    ("bybit", "linear"): dict.fromkeys(["BTC", "BTCUSDT-31FEB25", "BTCUSDT-26XXX25", "BTC-26DEC25-100000-C"], ""),
+    ("bybit", "inverse"): {"BTCUSDF25": "", "BTCUSDT": ""}  # quarterly ones expire on the last Friday
+    | {"BTCUSDH23": "BTC-USD-230331", "BTCUSDM24": "BTC-USD-240628"}
+    | {"BTCUSDU25": "BTC-USD-250926", "BTCUSDZ21": "BTC-USD-211231"},
+    ("hyperliquid", "linear"): {"ABC": "ABC-USDC", "kABC": "kABC-USDC", "dex:ABC": "", "#330": "", "": ""},
+    ("hyperliquid", "spot"): {"ABC/USDC": "ABC-USDC", "@107": "@107"},  # the number says nothing of its tokens
+}
+
+
+@pytest.mark.parametrize(("market", "name"), [(market, name) for market, names in NAMES.items() for name in names])
+def test_what_a_name_alone_says(market: tuple[str, MarketType], name: str) -> None:
+    (exchange, market_type), symbol = market, NAMES[market][name]
+    derived, strict = (venues.find(exchange).feed(market_type, strict=strict).instruments for strict in (False, True))
+    with pytest.raises(UnknownInstrument):
+        strict[name]
+    if not symbol:
+        with pytest.raises(UnknownInstrument):
+            derived[name]
+        return
+    one = derived[name]
+    assert (one.name, one.symbol, one.market_type) == (name, symbol, market_type)
+    assert one.unit == {("deribit", "inverse"): "quote", ("bybit", "inverse"): "quote"}.get(
+        market, "contracts" if exchange == "binance" and market_type in ("inverse", "option") else "base"
+    )
+    assert one.contract_value == ("1" if market == ("bybit", "inverse") else None)
+
 
 LISTS: list[tuple[str, MarketType, str, dict[str, Any], Any, str]] = [
     ("binance", "spot", "api/v3/exchangeInfo", BINANCE, lambda entries: {"symbols": entries}, "quoteAsset"),

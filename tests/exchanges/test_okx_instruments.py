@@ -7,7 +7,8 @@ import pytest
 
 from marketdata_assets.exchanges.errors import BadInstruments, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instrument, Instruments, Listing
-from marketdata_assets.exchanges.okx.instruments import instruments, known_instruments, named
+from marketdata_assets.exchanges.okx.feed import OkxFeed
+from marketdata_assets.exchanges.okx.instruments import instruments, named
 
 
 class Line(msgspec.Struct):
@@ -19,7 +20,7 @@ def lists(fixtures: Path) -> dict[str, Instrument]:
     """The instruments of May 2022."""
     lines = (fixtures / "okx/instruments/instruments_2022-05-13.ndjson").read_bytes().splitlines()
     decoder = msgspec.json.Decoder(Line)
-    known = known_instruments()
+    known = Instruments("okx")
     for line in lines:
         known.add(instruments(bytes(decoder.decode(line).data)).instruments)
     return known.known
@@ -70,22 +71,13 @@ def test_newer_lists_say_hundredths_of_a_coin(fixtures: Path) -> None:
     assert {one.contract_value for one in told} == {"0.01"}
 
 
-@pytest.mark.parametrize(
-    "name", ["", "ABC", "abc-usdt", "ABC-USDT-SWAP-1", "ABC-USD-2503", "ABC-USD-250328-60", "A_B-C"]
-)
-def test_name_that_says_too_little(name: str) -> None:
-    assert named(name) is None
-    with pytest.raises(UnknownInstrument):
-        known_instruments(strict=False)[name]
-
-
 def test_names_do_only_where_no_list_is_asked_for() -> None:
     listed = Instrument("okx", "linear", "ABC-USDT-SWAP", "ABC-USDT", "ABC", "USDT", "contracts", "5")
     known = Instruments("okx", {listed.name: listed})
-    assert known_instruments(known, strict=False)["ABC-USDT-SWAP"] == listed
-    assert known_instruments(known, strict=False)["ABC-USDT"].market_type == "spot"
+    assert OkxFeed(None, known, strict=False).instruments["ABC-USDT-SWAP"] == listed
+    assert OkxFeed(None, known, strict=False).instruments["ABC-USDT"].market_type == "spot"
     with pytest.raises(UnknownInstrument):
-        known_instruments(known)["ABC-USDT"]
+        OkxFeed(None, known).instruments["ABC-USDT"]
 
 
 def swap(**more: str) -> dict[str, str]:

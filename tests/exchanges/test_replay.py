@@ -288,61 +288,42 @@ def test_a_capture_that_does_not_say_its_venue_asks_for_the_flags(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", CHAINED)
+@pytest.mark.parametrize("fault", ["dropped", "again", "swapped"])
 @few
 @given(data=st.data())
-def test_a_dropped_update_is_one_gap_between_its_neighbours(fixtures: Path, name: str, data: st.DataObject) -> None:
+def test_a_fault_in_a_recording_is_one_gap_of_its_book_alone(
+    fixtures: Path, name: str, fault: str, data: st.DataObject
+) -> None:
     recorded, book, places = pick(data, fixtures / name, 4)
     k = data.draw(st.integers(2, len(places) - 2))
-    entries = [one for place, one in enumerate(recorded.entries) if place != places[k]]
+    place, entries = places[k], [*recorded.entries]
+    if fault == "again":
+        entries.insert(data.draw(st.integers(place + 1, len(entries))), entries[place])
+    elif fault == "dropped":
+        del entries[place]
+    else:
+        entries[place], entries[places[k + 1]] = entries[places[k + 1]], entries[place]
     (gap,) = gaps_of(recorded.venue, entries)
-    before, after = recorded.records[places[k - 1]], recorded.records[places[k + 1]]
-    assert (gap.instrument, gap.cause, gap.healed_at) == (book, "sequence", None)
-    assert gap.last_id == before.last_id
-    assert gap.next_id in (after.first_id, after.last_id)
-    assert (gap.ts_from, gap.ts_to) == (before.ts_recv, after.ts_recv)
-    given_out = [
+    assert (gap.instrument, gap.cause) == (book, "repeat" if fault == "again" else "sequence")
+    run = replayed(recorded.venue, entries)
+    books = run.as_dict()["books"]
+    shows = recorded.records[place if fault == "again" else places[k + 1]]  # that something is wrong
+    assert gap.next_id in (shows.first_id, shows.last_id)
+    if fault == "again":
+        assert gap.healed_at is not None
+        assert books == {**recorded.books, book: recorded.books[book] | {"gaps": 1}}
+        assert run.feed.resync_requests == {}
+        return
+    before = recorded.records[places[k - 1]]
+    assert (gap.last_id, gap.ts_from, gap.healed_at) == (before.last_id, before.ts_recv, None)
+    deltas = [
         one.last_id
         for made in outcomes(recorded.venue, entries)
         for one in made
         if isinstance(one, OrderBook) and one.instrument == book and one.kind == "delta"
     ]
-    assert given_out[-1] == before.last_id, "nothing is built on a broken book"
-    run = replayed(recorded.venue, entries)
-    assert {**run.as_dict()["books"], book: None} == {**recorded.books, book: None}
-    assert [want.instrument for want in run.feed.resync_requests.values()] == [book]
-
-
-@pytest.mark.parametrize("name", CHAINED)
-@few
-@given(data=st.data())
-def test_a_repeated_update_is_reported_and_changes_no_book(fixtures: Path, name: str, data: st.DataObject) -> None:
-    recorded, book, places = pick(data, fixtures / name, 3)
-    k = data.draw(st.integers(1, len(places) - 1))
-    later = data.draw(st.integers(places[k] + 1, len(recorded.entries)))
-    entries = [*recorded.entries[:later], recorded.entries[places[k]], *recorded.entries[later:]]
-    (gap,) = gaps_of(recorded.venue, entries)
-    again = recorded.records[places[k]]
-    assert (gap.instrument, gap.cause) == (book, "repeat")
-    assert gap.next_id in (again.first_id, again.last_id)
-    assert gap.healed_at is not None
-    run = replayed(recorded.venue, entries)
-    assert run.as_dict()["books"] == {**recorded.books, book: recorded.books[book] | {"gaps": 1}}
-    assert run.feed.resync_requests == {}
-
-
-@pytest.mark.parametrize("name", CHAINED)
-@few
-@given(data=st.data())
-def test_updates_out_of_order_are_one_gap(fixtures: Path, name: str, data: st.DataObject) -> None:
-    recorded, book, places = pick(data, fixtures / name, 4)
-    k = data.draw(st.integers(2, len(places) - 2))
-    entries = [*recorded.entries]
-    first, second = places[k], places[k + 1]
-    entries[first], entries[second] = entries[second], entries[first]
-    (gap,) = gaps_of(recorded.venue, entries)
-    assert (gap.instrument, gap.cause) == (book, "sequence")
-    assert gap.last_id == recorded.records[places[k - 1]].last_id
-    run = replayed(recorded.venue, entries)
+    assert deltas[-1] == before.last_id, "nothing is built on a broken book"
+    assert {**books, book: None} == {**recorded.books, book: None}
     assert [want.instrument for want in run.feed.resync_requests.values()] == [book]
 
 

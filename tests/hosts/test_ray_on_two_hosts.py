@@ -51,7 +51,7 @@ def ray_folder() -> Iterator[Path]:
 
 
 def start_ray(host: Host, log: Path, *options: str) -> None:
-    """Start Ray on a host as `docs/how-to/more-machines.md` does, and wait until it runs."""
+    """Start Ray on a host as `docs/scale.md` does, and wait until it runs."""
     command = [str(Path(sys.executable).with_name("ray")), "start", "--block", f"--node-ip-address={host.address}"]
     command += ["--object-store-memory=80000000", "--num-cpus=2", "--node-manager-port=6380"]
     command += ["--object-manager-port=6381", "--min-worker-port=20000", "--max-worker-port=20100", *options]

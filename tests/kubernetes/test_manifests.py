@@ -24,7 +24,7 @@ PODS = {one["metadata"]["name"]: one for one in all_manifests() if pod_template(
 OF_CHART = {"code", "daemon", "run"}
 ONCE = {"migrate"}
 STORES = {5432: "to-postgres", 27017: "to-mongodb", 8123: "to-clickhouse-and-nats", 4222: "to-clickhouse-and-nats"}
-SECRETS = {  # each with its keys, as docs/how-to/kubernetes.md makes them
+SECRETS = {  # each with its keys, as docs/kubernetes.md makes them
     "dagster-db": {"postgresql-password"},
     "writer": {"postgres_dsn", "mongo_uri", "clickhouse_url", "nats_url"},
     "reader": {"dagster_db_password", "postgres_dsn", "mongo_uri", "clickhouse_url", "nats_url"},
@@ -174,7 +174,7 @@ def test_settings_name_files_of_mounted_secrets_that_are_documented(name: str) -
         known = variable.removeprefix("MARKETDATA_").removesuffix("_FILE").lower()
         assert not variable.startswith("MARKETDATA_") or known in Settings.model_fields, variable
         assert variable.endswith("_FILE") or not re.search("PASSWORD|TOKEN|DSN|_URI|_URL|SECRET", variable), variable
-    page = (KUBERNETES.parent / "docs" / "how-to" / "kubernetes.md").read_text()
+    page = (KUBERNETES.parent / "docs" / "kubernetes.md").read_text()
     for secret in secrets.values():
         assert f"create secret generic {secret} " in page
         assert all(f"--from-file={key}=" in page or f"--from-file={key} " in page for key in SECRETS[secret]), secret

@@ -5,7 +5,7 @@ from typing import Unpack
 from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.collector.connections.connection import Timing
 from marketdata_assets.collector.connections.market import Market
-from marketdata_assets.collector.connections.sharding import Shard
+from marketdata_assets.collector.connections.selection import Shard
 from marketdata_assets.collector.connections.socket import Network
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.records import Exchange, MarketType

@@ -11,6 +11,7 @@ from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
 from marketdata_assets.collector.connections.gap_tracker import TAGS, GapTracker
 from marketdata_assets.collector.connections.socket import Socket
+from marketdata_assets.collector.counters import MarketCounters
 from marketdata_assets.collector.items import TAGS as TYPES
 from marketdata_assets.collector.items import message_id
 from marketdata_assets.exchanges.books import Feed
@@ -107,7 +108,7 @@ class Dispatcher:
             clock=clock,
         )
         self.books_missed: dict[str, tuple[str, str, int]] = {}  # by instrument: stream, cause, and since when (ns)
-        self.dead_letters = self.venue_errors = self.gaps = 0
+        self.counters = MarketCounters()
         self._adapter, self._feed, self._timing = adapter, feed, timing
         self._wanted = {kind for kind, tag in TYPES.items() if tag in data_types or kind is Gap}
         self._on_records, self._on_error, self._on_entry = on_records, on_error, on_entry
@@ -171,13 +172,11 @@ class Dispatcher:
                         self.dedup.dropped += 1
                         continue
                     add(verdict)
-                    self.gaps += verdict.healed_at is None
-            else:
-                self.gaps += outcome.healed_at is None  # type: ignore[union-attr]
             add(outcome)  # type: ignore[arg-type]
         if records:
             if socket:
                 socket.unreadable = 0
+            self.counters.count(records)
             try:
                 self._on_records(records)
             except Exception:
@@ -328,13 +327,10 @@ class Dispatcher:
         self.emit(outcomes, socket)
 
     def _error(self, error: DeadLetter | VenueError, records: list[AnyRecord | Gap], socket: Socket | None) -> None:
-        if isinstance(error, DeadLetter):
-            self.dead_letters += 1
-            if socket:
-                socket.unreadable += 1
-                records += self._gap_of(error)
-        else:
-            self.venue_errors += 1
+        self.counters.count_error(error)
+        if isinstance(error, DeadLetter) and socket:
+            socket.unreadable += 1
+            records += self._gap_of(error)
         if self._on_error:
             self._on_error(error)
 
@@ -346,7 +342,6 @@ class Dispatcher:
         if subscription is None or "trade" not in subscription.types or subscription.instrument not in self.followed:
             return []
         gap = self.gap_tracker.unreadable(self.followed[subscription.instrument], letter.ts_recv)
-        self.gaps += gap is not None
         return [gap] if gap else []
 
     def _subscription_of(self, channel: bytes) -> Subscription | None:
@@ -354,5 +349,5 @@ class Dispatcher:
 
     def _emit_gaps(self, gaps: Sequence[Gap]) -> None:
         if gaps:
-            self.gaps += len(gaps)
+            self.counters.count(gaps)
             self._on_records(list(gaps))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from urllib.parse import urlsplit
 
 from marketdata_assets.backoff import delay
@@ -19,15 +20,13 @@ from marketdata_assets.collector.connections.book_recovery import BookRecovery
 from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
 from marketdata_assets.collector.connections.dispatcher import Dispatcher, OnEntry, OnError, OnRecords
-from marketdata_assets.collector.connections.selection import Selection, request_list
-from marketdata_assets.collector.connections.sharding import Shard, plan_sockets
+from marketdata_assets.collector.connections.selection import Selection, Shard, request_list
 from marketdata_assets.collector.connections.socket import Network
 from marketdata_assets.collector.connections.state import BookView, Change, JobState, MarketState, snapshot_of
 from marketdata_assets.collector.errors import NotListed, UnknownSymbols
-from marketdata_assets.collector.symbols import Resolved, resolve_symbols
+from marketdata_assets.collector.symbols import is_pattern, resolve_symbols
 from marketdata_assets.exchanges.books import BookState
 from marketdata_assets.exchanges.captures.native_format import Entry
-from marketdata_assets.exchanges.checkpoints import FeedCheckpoint
 from marketdata_assets.exchanges.errors import VenueRateLimited
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Level, OrderBook
@@ -178,10 +177,10 @@ class Market:
         if not self._listed_at or self._group is None:
             cause = self._listing.state.last_error or "it was requested just now"
             raise NotListed(f"{self.name}: the instrument list has not arrived yet ({cause}). Retry in a few seconds.")
-        resolved = self._resolve(symbols)
+        resolved = self.selection.resolve(self.feed.instruments, symbols)
         relist = resolved.problems and time.monotonic() - self._listed_at > RELIST_SECONDS
         if relist and await self._listing.run_once():
-            resolved = self._resolve(symbols)
+            resolved = self.selection.resolve(self.feed.instruments, symbols)
         if problems := resolved.problems | resolved.rejected:
             raise UnknownSymbols(self.name, problems)
         self.selection.add(symbols)
@@ -234,10 +233,6 @@ class Market:
         found = (books[key] for key in self._books_of.get(instrument, ()) if key in books)
         return next((state for state in found if state.status == "live"), None)
 
-    def checkpoint(self) -> Sequence[FeedCheckpoint]:
-        """All books and instruments, from which a reader of captures continues."""
-        return self.feed.checkpoint()
-
     def watermark(self) -> int | None:
         """Start of the oldest open gap that was not emitted yet; ns."""
         return self._dispatcher.watermark()
@@ -250,10 +245,8 @@ class Market:
             self.adapter.market_type,
             len(followed),
             self._count_listed() if self._listed_at else None,
-            dispatcher.dead_letters,
-            dispatcher.venue_errors,
+            dispatcher.counters,
             dispatcher.dedup.dropped,
-            dispatcher.gaps,
             sum(resync.instrument in followed for resync in self.feed.resync_requests.values()),
             tuple(one.state() for one in self.connections),
             tuple(state for one in self.connections for state in liveness.subscription_states(one)),
@@ -388,11 +381,8 @@ class Market:
     def _pace_listing(self) -> None:
         """Set how often the list is requested."""
         timing = self.timing
-        every = timing.pattern_listing if self.selection.has_patterns else timing.listing
+        every = timing.pattern_listing if any(map(is_pattern, self.selection.symbols)) else timing.listing
         self._listing.state.every_seconds = min(every, RELIST_UNKNOWN_SECONDS if self.selection.unknown else every)
-
-    def _resolve(self, symbols: Sequence[str]) -> Resolved:
-        return self.selection.resolve(self.feed.instruments, symbols)
 
     def _follow(
         self, instruments: Iterable[Instrument], since: int | None = None, cause: str = "restarted"
@@ -466,3 +456,19 @@ class Market:
         await connection.stop()
         task.cancel()
         await asyncio.wait([task])
+
+
+def plan_sockets(subscriptions: Iterable[Subscription], limit: int) -> list[tuple[str, list[Subscription]]]:
+    """Spread subscriptions evenly over sockets of at most `limit`; those of one instrument stay together.
+
+    The URL and the subscriptions of each socket.
+    """
+    by_url: dict[str, dict[str, Subscription]] = {}
+    for subscription in subscriptions:
+        by_url.setdefault(subscription.url, {})[subscription.key] = subscription
+    plans = []
+    for url, by_key in sorted(by_url.items()):
+        each, count = list(by_key.values()), -(-len(by_key) // limit)
+        bounds = [len(each) * at // count for at in range(count + 1)]
+        plans += [(url, each[begin:end]) for begin, end in pairwise(bounds)]
+    return plans

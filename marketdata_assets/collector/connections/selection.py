@@ -1,21 +1,54 @@
-"""Which instruments a market follows: those of its symbols and patterns that the venue lists, from list to list.
+"""Which instruments a market follows: those of its symbols and patterns that the venue lists, from list to list, and of
+these the ones of its shard.
 
 Subscribing and unsubscribing is the business of `market`.
 """
 
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Self
 
 from marketdata_assets.collector.connections.state import Change, InstrumentChange
-from marketdata_assets.collector.symbols import EXCLUDE, Resolved, is_pattern, resolve_symbols
+from marketdata_assets.collector.errors import CollectorError
+from marketdata_assets.collector.symbols import EXCLUDE, Resolved, resolve_symbols
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import MarketType
 from marketdata_assets.exchanges.venue_adapter import Request, VenueAdapter
 
 CHANGES = 50
 """So many of the last changes are in the status."""
+
+
+SHARD_FORM = "expected i/n with 1 <= i <= n, such as 1/2."
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `index` (from 1) of `count`: each instrument belongs to exactly one part."""
+
+    index: int = 1
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.count:
+            raise CollectorError(f"shard '{self.index}/{self.count}': {SHARD_FORM}")
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Parse `i/n`; raises CollectorError."""
+        match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text.strip())
+        if match is None:
+            raise CollectorError(f"shard {text!r}: {SHARD_FORM}")
+        return cls(int(match[1]), int(match[2]))
+
+    def takes(self, exchange: str, instrument: str) -> bool:
+        """Whether an instrument belongs to this part; the same in every process and version."""
+        digest = blake2b(f"{exchange}:{instrument}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest) % self.count == self.index - 1
 
 
 @dataclass
@@ -33,10 +66,6 @@ class Selection:
     counts: Counter[Change] = field(default_factory=Counter)
     _dropped: dict[str, int] = field(default_factory=dict)  # instruments that were delisted, and when (ns)
     _missing: set[str] = field(default_factory=set)  # followed instruments that the list before did not have
-
-    @property
-    def has_patterns(self) -> bool:
-        return any(is_pattern(symbol) for symbol in self.symbols)
 
     def wanted(self, instruments: Instruments) -> list[Instrument]:
         """The instruments of all symbols; the symbols without one are remembered with the reason."""

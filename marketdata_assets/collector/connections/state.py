@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
+from marketdata_assets.collector.counters import MarketCounters
 from marketdata_assets.exchanges.books import BookState, Status
 from marketdata_assets.exchanges.records import Exchange, MarketType, OrderBook
 
@@ -103,10 +104,8 @@ class MarketState:
     market_type: MarketType
     instruments: int
     listed: int | None  # instruments that the venue trades; null before its list arrives
-    dead_letters: int
-    venue_errors: int
+    counters: MarketCounters
     duplicates: int  # records that two overlapping sockets delivered
-    gaps: int
     resyncs_pending: int  # books that wait for a snapshot or a new subscription
     connections: tuple[ConnectionState, ...]
     subscriptions: tuple[SubscriptionState, ...]
@@ -117,3 +116,13 @@ class MarketState:
     patterns: Mapping[str, int] = field(default_factory=dict)  # how many instruments each matches, of all shards
     changed: Mapping[Change, int] = field(default_factory=dict)  # instruments since the start
     changes: tuple[InstrumentChange, ...] = ()  # the last of them
+
+    @property
+    def name(self) -> str:
+        """As `binance spot`."""
+        return f"{self.exchange} {self.market_type}"
+
+    @property
+    def last_message_at(self) -> int | None:
+        """ns; None before the first message."""
+        return max((one.last_message_at for one in self.connections if one.last_message_at), default=None)

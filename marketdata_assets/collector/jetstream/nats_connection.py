@@ -111,7 +111,6 @@ class NatsConnection(asyncio.Protocol):
         *,
         seconds: float = 5,
         beat_seconds: float = 5,
-        context: ssl.SSLContext | None = None,
     ) -> Self:
         """Connect and log in. Raises NatsUnavailable or NatsRejected.
 
@@ -120,7 +119,7 @@ class NatsConnection(asyncio.Protocol):
         connection = cls(address, on_messages, beat_seconds)
         try:
             async with asyncio.timeout(seconds):
-                await connection._connect(context)
+                await connection._connect()
         except (OSError, TimeoutError, ssl.SSLError) as error:
             connection.abort("not opened")
             raise NatsUnavailable(str(address), str(error) or f"no answer in {seconds:g} s") from error
@@ -160,7 +159,7 @@ class NatsConnection(asyncio.Protocol):
                 await self.flush()
         self.abort("closed by us")
 
-    async def _connect(self, context: ssl.SSLContext | None) -> None:
+    async def _connect(self) -> None:
         loop, address = asyncio.get_running_loop(), self._address
         await loop.create_connection(lambda: self, address.host, address.port)
         await asyncio.wait((self._info, self.closed), return_when=asyncio.FIRST_COMPLETED)
@@ -169,9 +168,9 @@ class NatsConnection(asyncio.Protocol):
         info = self._info.result()
         self.max_payload = int(cast("int", info.get("max_payload", self.max_payload)))
         if address.tls or info.get("tls_required"):
-            context = context or ssl.create_default_context()
             plain = self._transport
             assert plain is not None
+            context = ssl.create_default_context()
             secure = await loop.start_tls(plain, self, context, server_hostname=address.host)
             self._transport = cast("asyncio.Transport", secure)
         hello = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "lang": "python"}

@@ -7,7 +7,6 @@ within its duplicate window. A message that the server rejects is repeated after
 
 import asyncio
 import random
-import ssl
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,7 +16,6 @@ from dataclasses import dataclass
 import msgspec
 
 from marketdata_assets.backoff import delay
-from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.errors import NatsRejected, NatsUnavailable, SpoolFull
 from marketdata_assets.collector.items import Item, Recorded, items, moment, names
 from marketdata_assets.collector.jetstream.in_flight import Entry, InFlight, SpooledMessage, stored_message
@@ -25,7 +23,7 @@ from marketdata_assets.collector.jetstream.nats_connection import CRLF, Address,
 from marketdata_assets.collector.jetstream.spool import Spool
 from marketdata_assets.collector.jetstream.spool_queue import SpoolQueue
 from marketdata_assets.collector.queue import BoundedQueue, LostRange
-from marketdata_assets.collector.sink import SinkState
+from marketdata_assets.collector.sink import Sink, SinkState
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.logs import get_logger
 
@@ -87,8 +85,8 @@ class Answer(msgspec.Struct):
 _answer = msgspec.json.Decoder(Answer).decode
 
 
-class Publisher:
-    """A sink for one stream, with its own connection. Without a spool only the queue bridges an outage.
+class Publisher(Sink):
+    """A sink for one stream, with its own connection.
 
     `prepare` runs before each connection is used, to create a missing stream. Latencies do not include what went
     through the spool. Call `close` after `drain`.
@@ -101,18 +99,17 @@ class Publisher:
         self,
         url: str,
         queue: BoundedQueue,
-        spool: Spool | None = None,
+        spool: Spool,
         *,
         prepare: Callable[[], Awaitable[None]] | None = None,
         limits: Limits | None = None,
-        context: ssl.SSLContext | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.latency = LatencyHistogram()
+        super().__init__()
         self._address = Address.of(url)
-        self._queue, self._spool_queue = queue, SpoolQueue(spool) if spool is not None else None
+        self._queue, self._spool_queue = queue, SpoolQueue(spool)
         self._prepare, self._limits = prepare, limits or Limits()
-        self._context, self._jitter = context, jitter
+        self._jitter = jitter
         self._inbox = f"_INBOX.{uuid.uuid4().hex[:12]}."
         self._in_flight = InFlight()
         self._stash: list[Item] = []  # taken out of the queue for the spool, which was full
@@ -121,9 +118,7 @@ class Publisher:
         self._turn = asyncio.Lock()
         self._down_since = self._acked_at = self._spilled_at = time.monotonic()
         self._retry_disk_at = 0.0
-        self._attempt = 0
-        self._sent = self._acked = self._too_large = 0
-        self._last_error: str | None = None  # from the server
+        self._too_large = 0
 
     def put(self, items: Sequence[Item]) -> None:
         self._queue.put(items)
@@ -141,13 +136,13 @@ class Publisher:
         """Wait for acks while `run` continues, then spool the rest; the number of items left in memory."""
         end = time.monotonic() + seconds
         while self._in_memory() and time.monotonic() < end:
-            if self._connection is None and self._spool_queue is not None:
+            if self._connection is None:
                 break
             self._wake.set()
             await asyncio.sleep(0.01)
         async with self._turn:
-            if self._in_memory() and self._spool_queue is not None:
-                await self._spool_in_flight(self._spool_queue)
+            if self._in_memory():
+                await self._spool_in_flight()
                 while taken := self._stash or self._queue.take(SPILL_ITEMS):
                     self._stash = taken[await self._spool_queue.work(taken, 0) :]
                     if self._stash:
@@ -156,29 +151,23 @@ class Publisher:
 
     def close(self) -> None:
         self._disconnect("closed")
-        if self._spool_queue is not None:
-            self._spool_queue.spool.close()
+        self._spool_queue.spool.close()
 
     def state(self) -> SinkState:
-        spool = self._spool_queue.spool if self._spool_queue else None
+        spool = self._spool_queue.spool
         stashed = moment(self._stash[0].record) if self._stash else None
-        oldest = [self._in_flight.oldest_ns, stashed, self._queue.oldest_ns]
-        errors = [self._last_error or (self._connection.last_error if self._connection else None)]
-        if self._spool_queue is not None and spool is not None:
-            oldest.append(spool.oldest_ns)
-            errors = [spool.damage, self._spool_queue.error, *errors]
-        return SinkState(
-            queued=len(self._queue) + len(self._stash),
-            capacity=self._queue.capacity,
+        server = self._error or (self._connection.last_error if self._connection else None)
+        errors = (spool.damage, self._spool_queue.error, server)
+        return self._state(
+            len(self._queue) + len(self._stash),
+            self._queue.capacity,
             connected=self._connection is not None,
+            moments=(self._in_flight.oldest_ns, stashed, self._queue.oldest_ns, spool.oldest_ns),
             last_error=" ".join(error for error in errors if error) or None,
-            oldest_ns=min((ns for ns in oldest if ns is not None), default=None),
-            spooled=len(spool) if spool is not None else 0,
-            sent=self._sent,
-            acked=self._acked,
+            spooled=len(spool),
             dropped=self._queue.dropped + self._too_large,
             conflated=self._queue.conflated,
-            spool_bytes=spool.bytes if spool is not None else 0,
+            spool_bytes=spool.bytes,
         )
 
     def _in_memory(self) -> int:
@@ -190,19 +179,19 @@ class Publisher:
                 await self._connect()
                 assert self._connection is not None
                 why = await asyncio.shield(self._connection.closed)
-                self._last_error = str(NatsUnavailable(str(self._address), self._connection.last_error or why))
+                self._error = str(NatsUnavailable(str(self._address), self._connection.last_error or why))
             except MarketDataError as error:
                 # A stream that cannot be created as configured may be corrected while we spool.
-                self._last_error = str(error)
-            self._attempt += 1
-            spooled = len(self._spool_queue.spool) if self._spool_queue else 0
-            log.warning("nats_unavailable", error=self._last_error, attempt=self._attempt, spooled=spooled)
+                self._error = str(error)
+            self._failures += 1
+            spooled = len(self._spool_queue.spool)
+            log.warning("nats_unavailable", error=self._error, attempt=self._failures, spooled=spooled)
             self._disconnect("")
             first, longest = self._limits.first_backoff_seconds, self._limits.last_backoff_seconds
-            await asyncio.sleep(delay(self._attempt, first, longest, self._jitter))
+            await asyncio.sleep(delay(self._failures, first, longest, self._jitter))
 
     async def _connect(self) -> None:
-        connection = await NatsConnection.open(self._address, self._on_messages, context=self._context)
+        connection = await NatsConnection.open(self._address, self._on_messages)
         try:
             if self._prepare is not None:
                 await self._prepare()
@@ -227,20 +216,18 @@ class Publisher:
         while True:
             self._wake.clear()
             if sent := await self._step():
-                await asyncio.sleep(0 if len(self._queue) >= self._limits.burst else self._linger(sent))
+                limits = self._limits
+                linger = limits.busy_linger_seconds if sent >= limits.busy else limits.linger_seconds
+                await asyncio.sleep(0 if len(self._queue) >= limits.burst else linger)
             else:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(0.05):
                         await self._wake.wait()
 
-    def _linger(self, sent: int) -> float:
-        return self._limits.busy_linger_seconds if sent >= self._limits.busy else self._limits.linger_seconds
-
     async def _step(self) -> int:
         """Spool and send what is due; how many messages were sent."""
         async with self._turn:
-            if self._spool_queue is not None:
-                await self._to_disk(self._spool_queue)
+            await self._to_disk()
             connection = self._connection
             if connection is None or connection.closed.done():
                 return 0
@@ -257,12 +244,12 @@ class Publisher:
         await connection.writable()
         return len(entries)
 
-    async def _to_disk(self, spool_queue: SpoolQueue) -> None:
-        now = time.monotonic()
+    async def _to_disk(self) -> None:
+        spool_queue, now = self._spool_queue, time.monotonic()
         unavailable = self._connection is None and now - self._down_since >= self._limits.spill_seconds
         if unavailable and self._in_flight and now >= self._retry_disk_at:
-            await self._spool_in_flight(spool_queue)
-        taken = self._for_disk(spool_queue, unavailable, now)
+            await self._spool_in_flight()
+        taken = self._for_disk(unavailable, now)
         sending = self._connection is not None and not self._in_flight.items
         urgent = len(taken) > SPILL_ITEMS
         wanted = self._limits.window if sending and not urgent and spool_queue.lacks(self._limits.window) else 0
@@ -276,14 +263,14 @@ class Publisher:
             if self._stash:
                 self._retry_disk_at = time.monotonic() + 1
 
-    def _for_disk(self, spool_queue: SpoolQueue, unavailable: bool, now: float) -> list[Item]:
+    def _for_disk(self, unavailable: bool, now: float) -> list[Item]:
         """The items to spool now. While the spool is being drained all new items go there, to keep the order."""
         waiting = len(self._queue) + len(self._stash)
         if not waiting or now < self._retry_disk_at:
             return []
-        if unavailable or spool_queue.has_more:
+        if unavailable or self._spool_queue.has_more:
             due = waiting >= self._limits.burst or now - self._spilled_at >= 0.05
-        elif not spool_queue.is_empty:
+        elif not self._spool_queue.is_empty:
             due = waiting > self._limits.window  # else wait for its last acks
         else:
             # While fewer messages are in flight than allowed, the server keeps up and we are slow: no use in the disk.
@@ -294,15 +281,15 @@ class Publisher:
         # At least what is above half of the capacity, so that the queue does not overflow.
         return self._stash or self._queue.take(max(SPILL_ITEMS, waiting - self._queue.capacity // 2))
 
-    async def _spool_in_flight(self, spool_queue: SpoolQueue) -> None:
+    async def _spool_in_flight(self) -> None:
         """Write the unacknowledged messages to the disk, in front of all others."""
         in_memory = self._in_flight.items
         entries = [entry for burst in self._in_flight.take() for entry in burst]
         if not in_memory:
-            spool_queue.restart()
+            self._spool_queue.restart()
             return
         try:
-            await spool_queue.prepend(entries)
+            await self._spool_queue.prepend(entries)
         except SpoolFull:
             self._in_flight.add(entries, time.monotonic())
             self._retry_disk_at = time.monotonic() + 1
@@ -312,7 +299,7 @@ class Publisher:
         free = self._limits.window - len(self._in_flight)
         if free <= 0 or self._in_flight.bytes >= self._limits.window_bytes:
             return []
-        if self._spool_queue is not None and not self._spool_queue.is_empty:
+        if not self._spool_queue.is_empty:
             return [] if self._in_flight.items else self._spool_queue.take(free)
         if self._stash:
             entries, self._stash = self._stash[:free], self._stash[free:]
@@ -370,24 +357,23 @@ class Publisher:
 
     def _count(self, acked: list[Entry]) -> None:
         self._acked += len(acked)
-        self._acked_at, self._attempt, self._last_error = time.monotonic(), 0, None
+        self._acked_at, self._failures, self._error = time.monotonic(), 0, None
         self._wake.set()
         direct = [entry for entry in acked if isinstance(entry, Item)]
         if direct:
             self.latency.observe_since((moment(item.record) for item in direct), time.time_ns())
         if len(direct) < len(acked):
-            assert self._spool_queue is not None
             self._spool_queue.acked([entry for entry in acked if isinstance(entry, SpooledMessage)])
 
     def _no_stream(self, headers: bytes) -> None:
         answer = headers.split(CRLF)[0].decode(errors="replace")
-        self._last_error = str(NatsRejected(str(self._address), f"no stream for the subject ({answer})"))
+        self._error = str(NatsRejected(str(self._address), f"no stream for the subject ({answer})"))
         if self._connection is not None:
             self._connection.abort("no stream for the subject")  # so that `prepare` runs again
 
     def _rejected(self, answer: Answer, text: bytes) -> None:
         """The stream rejects messages now; they are repeated after `ack_seconds`."""
-        self._last_error = str(NatsRejected(str(self._address), text.decode(errors="replace")))
-        log.warning("publish_rejected", error=self._last_error)
+        self._error = str(NatsRejected(str(self._address), text.decode(errors="replace")))
+        log.warning("publish_rejected", error=self._error)
         if answer.error is not None and answer.error.err_code == BATCHES_DISABLED and self._connection is not None:
             self._connection.abort("the stream takes no batches")  # so that `prepare` runs again

@@ -7,7 +7,6 @@ first has everything in flight redelivered to itself, and then detects other rea
 
 import asyncio
 import json
-import ssl
 import time
 import uuid
 from collections import deque
@@ -64,12 +63,10 @@ class Reader:
     It does not reconnect: after NatsUnavailable another reader continues with the unacknowledged messages.
     """
 
-    def __init__(
-        self, url: str, stream: str, consumer: str, *, prefetch: bool = True, context: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, url: str, stream: str, consumer: str) -> None:
         self.name = f"{stream}/{consumer}"
         self._url, self._stream, self._consumer = url, stream, consumer
-        self._address, self._context, self._prefetch = Address.of(url), context, prefetch
+        self._address = Address.of(url)
         self._inbox = f"_INBOX.{uuid.uuid4().hex[:12]}"
         self._first_delivery = f"$JS.ACK.{stream}.{consumer}.1.".encode()
         self._connection: NatsConnection | None = None
@@ -89,7 +86,7 @@ class Reader:
 
     async def __aenter__(self) -> Self:
         """Connect, and request redelivery of what is in flight. Raises NatsUnavailable, NatsRejected, StreamMissing."""
-        connection = await NatsConnection.open(self._address, self._on_messages, context=self._context)
+        connection = await NatsConnection.open(self._address, self._on_messages)
         self._connection = connection
         try:
             connection.write(f"SUB {self._inbox}.* 1\r\n".encode())
@@ -125,7 +122,7 @@ class Reader:
                 batch = self._batch(messages)
                 await self._finish_redelivery()
                 more = follow or not self._empty
-                if self._prefetch and self._outstanding is None and not self._expected and more:
+                if self._outstanding is None and not self._expected and more:
                     self._pull(max_rows, follow)
                 yield batch
             elif not follow and self._empty:
@@ -186,7 +183,7 @@ class Reader:
 
     async def _redeliver_now(self) -> None:
         self._redelivery_requests += 1
-        await streams.redeliver_now(self._url, self._stream, self._consumer, context=self._context)
+        await streams.redeliver_now(self._url, self._stream, self._consumer)
 
     async def _request_again(self) -> bool:
         """Request redelivery again if a busy server has not finished it; whether it was requested."""

@@ -1,7 +1,6 @@
 """Create and update the stream and its durable consumers. Publishing and reading are not done here."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
-from marketdata_assets.collector.errors import NatsRejected, NatsUnavailable, StreamConflict, StreamMissing
+from marketdata_assets.collector.errors import CollectorError, NatsRejected, NatsUnavailable, StreamMissing
 from marketdata_assets.collector.items import STORED, TAGS
 from marketdata_assets.collector.jetstream.nats_connection import Address
 from marketdata_assets.logs import get_logger
@@ -57,38 +56,31 @@ def consumers(prefix: str = "clickhouse") -> dict[str, Consumer]:
     return {tag: Consumer(f"{prefix}_{tag}", f"market.{tag}.>") for tag in map(TAGS.__getitem__, STORED)}
 
 
-async def ensure(
-    url: str,
-    stream: Stream | None = None,
-    durable: Iterable[Consumer] | None = None,
-    *,
-    context: ssl.SSLContext | None = None,
-) -> None:
+async def ensure(url: str, stream: Stream | None = None, durable: Iterable[Consumer] | None = None) -> None:
     """Create the stream and its durable consumers, by default one for each type, or update them. Idempotent.
 
-    Raises StreamConflict for settings that NATS cannot change, NatsUnavailable, NatsRejected, CollectorError.
+    Raises CollectorError, also for settings that NATS cannot change, NatsUnavailable, NatsRejected.
     """
-    async with connected(url, context) as client:
+    async with connected(url) as client:
         manager, stream = client.jetstream(timeout=ANSWER_SECONDS), stream or Stream()
-        await _ensure_stream(manager, stream, batched=_takes_batches(client))
+        version = client.connected_server_version
+        # Batches that are stored message by message; an older server acks each message.
+        await _ensure_stream(manager, stream, batched=(version.major, version.minor) >= FIRST_WITH_BATCHES)
         for consumer in consumers().values() if durable is None else durable:
             await _ensure_consumer(manager, stream.name, consumer)
 
 
-async def pending(url: str, stream: str, consumer: str, *, context: ssl.SSLContext | None = None) -> int:
-    """The number of unacknowledged messages of a consumer. Raises StreamMissing, NatsUnavailable, NatsRejected."""
-    async with _managed(url, context) as manager:
-        info = await _info(manager, stream, consumer)
-        return (info.num_pending or 0) + (info.num_ack_pending or 0)
-
-
-async def redeliver_now(url: str, stream: str, consumer: str, *, context: ssl.SSLContext | None = None) -> None:
+async def redeliver_now(url: str, stream: str, consumer: str) -> None:
     """Redeliver now what another reader has in flight, by shortening the ack wait for a moment.
 
     Raises StreamMissing, NatsUnavailable, NatsRejected.
     """
-    async with _managed(url, context) as manager:
-        existing = (await _info(manager, stream, consumer)).config
+    async with connected(url) as client:
+        manager = client.jetstream(timeout=ANSWER_SECONDS)
+        try:
+            existing = (await manager.consumer_info(stream, consumer)).config
+        except NotFoundError as error:
+            raise StreamMissing(f"{stream}/{consumer}", error.description or "not found") from error
         usual = existing.ack_wait if existing.ack_wait and existing.ack_wait >= 1 else Consumer.ack_seconds
         try:
             await manager.add_consumer(stream, replace(existing, ack_wait=SHORT_ACK_WAIT))
@@ -98,7 +90,7 @@ async def redeliver_now(url: str, stream: str, consumer: str, *, context: ssl.SS
 
 
 @asynccontextmanager
-async def connected(url: str, context: ssl.SSLContext | None = None) -> AsyncIterator[Client]:
+async def connected(url: str) -> AsyncIterator[Client]:
     """A connection for requests about streams. Raises NatsUnavailable, NatsRejected, ServerTooOld."""
     address = Address.of(url)
 
@@ -109,7 +101,7 @@ async def connected(url: str, context: ssl.SSLContext | None = None) -> AsyncIte
     login = {"user": address.user, "password": address.password, "token": address.token}
     once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0.1}
     try:
-        client = await nats.connect(server, error_cb=quiet, connect_timeout=5, tls=context, **once, **login)
+        client = await nats.connect(server, error_cb=quiet, connect_timeout=5, **once, **login)
         try:
             version = client.connected_server_version
             require("NATS", f"{version.major}.{version.minor}.{version.patch}")
@@ -120,26 +112,6 @@ async def connected(url: str, context: ssl.SSLContext | None = None) -> AsyncIte
         raise NatsRejected(str(address), error.description or str(error)) from error
     except (OSError, TimeoutError, NatsError) as error:
         raise NatsUnavailable(str(address), str(error) or "no answer") from error
-
-
-@asynccontextmanager
-async def _managed(url: str, context: ssl.SSLContext | None) -> AsyncIterator[JetStreamContext]:
-    async with connected(url, context) as client:
-        yield client.jetstream(timeout=ANSWER_SECONDS)
-
-
-async def _info(manager: JetStreamContext, stream: str, consumer: str) -> api.ConsumerInfo:
-    try:
-        info: api.ConsumerInfo = await manager.consumer_info(stream, consumer)
-    except NotFoundError as error:
-        raise StreamMissing(f"{stream}/{consumer}", error.description or "not found") from error
-    return info
-
-
-def _takes_batches(client: Client) -> bool:
-    """Whether the server knows batches that are stored message by message; an older one acks each message."""
-    version = client.connected_server_version
-    return (version.major, version.minor) >= FIRST_WITH_BATCHES
 
 
 async def _ensure_stream(manager: JetStreamContext, wanted: Stream, *, batched: bool) -> None:
@@ -187,14 +159,20 @@ async def _ensure_consumer(manager: JetStreamContext, stream: str, wanted: Consu
 async def _update(
     what: str, existing: Any, fixed: dict[str, Any], fields: dict[str, Any], save: Callable[[Any], Awaitable[object]]
 ) -> bool:
-    """Save the fields that differ; whether any did. Raises StreamConflict."""
+    """Save the fields that differ; whether any did. Raises CollectorError when NATS cannot change one."""
     for name, value in fixed.items():
         if (current := getattr(existing, name)) != value:
-            raise StreamConflict(what, f"{name} is {current}, not {getattr(value, 'value', value)}")
+            raise _conflict(what, f"{name} is {current}, not {getattr(value, 'value', value)}")
     if all(getattr(existing, name) == value for name, value in fields.items()):
         return False
     try:
         await save(replace(existing, **fields))
     except APIError as error:
-        raise StreamConflict(what, error.description or str(error)) from error
+        raise _conflict(what, error.description or str(error)) from error
     return True
+
+
+def _conflict(what: str, cause: str) -> CollectorError:
+    return CollectorError(
+        f"{what}: {cause}. NATS cannot change this setting: drain and delete it, or configure another name."
+    )

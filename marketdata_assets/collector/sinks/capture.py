@@ -11,12 +11,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import time_ns
 
 from marketdata_assets.backoff import delay
-from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.items import Item
-from marketdata_assets.collector.sink import SinkState, shield_until_done
+from marketdata_assets.collector.sink import Sink, SinkState, shield_until_done
 from marketdata_assets.exchanges.captures.native_format import ENTRY, Entry
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
 from marketdata_assets.exchanges.checkpoints import FeedCheckpoint
@@ -44,7 +42,7 @@ class _Tapped:
     """The unwritten entries of one market."""
 
     writer: CaptureWriter
-    checkpoint: Callable[[], Sequence[FeedCheckpoint]] | None
+    checkpoint: Callable[[], Sequence[FeedCheckpoint]]
     entries: list[Entry | _Rotation] = field(default_factory=list)
     dropped_from: set[int] = field(default_factory=set)  # connections with dropped entries
     began: int | None = None  # ns, when the open file began; None: none is open
@@ -52,11 +50,10 @@ class _Tapped:
     overdue: bool = False  # another file has to begin, as soon as it can
 
 
-class CaptureSink:
+class CaptureSink(Sink):
     """Writes what is sent and received into files of a folder, separate for each market."""
 
     name = "capture"
-    takes_tops = False
 
     def __init__(
         self,
@@ -67,29 +64,25 @@ class CaptureSink:
         file_seconds: float = 3600.0,
         buffer_bytes: int = 64 * MB,
     ) -> None:
+        super().__init__()
         self.folder = folder
-        self.latency = LatencyHistogram()
         self._flush_seconds, self._file_bytes, self._buffer_bytes = flush_seconds, file_bytes, buffer_bytes
         self._file_ns = round(file_seconds * 1e9)
         self._markets: dict[tuple[Exchange, MarketType], _Tapped] = {}
         self._bytes = 0
         self._in_progress: list[Entry | _Rotation] = []
-        self._sent = self._acked = self._dropped = self._failures = 0
-        self._error: str | None = None
+        self._dropped = 0
         self._turn = asyncio.Lock()
 
     def tap(
-        self,
-        exchange: Exchange,
-        market_type: MarketType,
-        checkpoint: Callable[[], Sequence[FeedCheckpoint]] | None = None,
+        self, exchange: Exchange, market_type: MarketType, checkpoint: Callable[[], Sequence[FeedCheckpoint]]
     ) -> Callable[[Entry], None]:
         """The callback of a market for each entry; it only keeps it in memory.
 
         It is called before the feed takes the entry, for all messages of one read with the same time. `checkpoint`
         returns the state of the feed.
         """
-        tapped = _Tapped(self._writer(exchange, market_type, checkpoint is not None, begins_run=True), checkpoint)
+        tapped = _Tapped(self._writer(exchange, market_type, begins_run=True), checkpoint)
         self._markets[exchange, market_type] = tapped
 
         def take(entry: Entry) -> None:
@@ -116,7 +109,7 @@ class CaptureSink:
         tapped.last = entry.ts_recv
         if tapped.began is None:
             tapped.began = entry.ts_recv
-        elif tapped.checkpoint and between:
+        elif between:
             full = tapped.writer.written >= self._file_bytes
             if tapped.overdue or full or entry.ts_recv - tapped.began >= self._file_ns:
                 tapped.entries.append(_Rotation(entry.ts_recv, tapped.checkpoint()))
@@ -148,18 +141,9 @@ class CaptureSink:
         waiting = [tapped.entries for tapped in self._markets.values()]
         queued = sum(map(len, waiting))
         each = self._bytes / queued if queued and self._bytes else 256
-        oldest = [entries[0].ts_recv for entries in (self._in_progress, *waiting) if entries]
-        return SinkState(
-            queued=queued,
-            capacity=max(queued, int(self._buffer_bytes / each)),
-            connected=not self._failures,
-            last_error=self._error,
-            oldest_ns=min(oldest, default=None),
-            spooled=0,
-            sent=self._sent,
-            acked=self._acked,
-            dropped=self._dropped,
-        )
+        moments = [entries[0].ts_recv for entries in (self._in_progress, *waiting) if entries]
+        capacity, connected = max(queued, int(self._buffer_bytes / each)), not self._failures
+        return self._state(queued, capacity, connected=connected, moments=moments, dropped=self._dropped)
 
     async def _write_all(self) -> bool:
         """Write all entries; False when the disk failed."""
@@ -182,7 +166,7 @@ class CaptureSink:
                 with suppress(OSError):
                     tapped.writer.discard()
                 market = next(key for key, other in self._markets.items() if other is tapped)
-                tapped.writer = self._writer(*market, tapped.checkpoint is not None)
+                tapped.writer = self._writer(*market)
                 tapped.overdue = True
                 return False
             finally:
@@ -190,22 +174,19 @@ class CaptureSink:
             if self._failures:
                 log.info("capture_write_recovered", folder=str(self.folder), attempts=self._failures)
             self._failures = 0
-            self._acked += sum(isinstance(entry, Entry) for entry in part)
             self._bytes -= sum(map(_size, part))
-            self.latency.observe_since((entry.ts_recv for entry in part), time_ns())
+            self._delivered([entry.ts_recv for entry in part if isinstance(entry, Entry)])
             del tapped.entries[: len(part)]
         return True
 
-    def _writer(
-        self, exchange: Exchange, market_type: MarketType, rotated: bool, *, begins_run: bool = False
-    ) -> CaptureWriter:
-        """A writer; `rotated` says that `_rotate` begins its files."""
+    def _writer(self, exchange: Exchange, market_type: MarketType, *, begins_run: bool = False) -> CaptureWriter:
+        """A writer whose files `_rotate` begins."""
         return CaptureWriter(
             self.folder,
             exchange,
             market_type,
-            max_bytes=sys.maxsize if rotated else self._file_bytes,
-            max_span_ns=sys.maxsize if rotated else self._file_ns,
+            max_bytes=sys.maxsize,
+            max_span_ns=sys.maxsize,
             frame_bytes=2 * FRAME_BYTES + self._buffer_bytes,  # a frame ends where a part does
             begins_run=begins_run,
         )

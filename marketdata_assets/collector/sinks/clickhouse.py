@@ -7,15 +7,14 @@ the server when it is back; a batch inserted twice gives the same rows. Until it
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from time import time_ns
 
 from marketdata_assets.backoff import delay
-from marketdata_assets.collector.counters import LatencyHistogram
+from marketdata_assets.collector.config import ClickHouse
 from marketdata_assets.collector.errors import SpoolFull
 from marketdata_assets.collector.items import Item, moment, subject
 from marketdata_assets.collector.jetstream.spool import Frame, Spool, StoredMessage
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
-from marketdata_assets.collector.sink import SinkState, shield_until_done
+from marketdata_assets.collector.sink import Sink, SinkState, shield_until_done
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import insert_json
 from marketdata_assets.logs import get_logger
@@ -29,36 +28,30 @@ POLL_SECONDS = 0.05
 log = get_logger(__name__)
 
 
-class ClickHouseSink:
+class ClickHouseSink(Sink):
     """Writes into the tables of `url`; `spool` is its own, and closed by `close`."""
 
     name = "clickhouse"
-    takes_tops = False
 
     def __init__(
         self,
         url: str,
         spool: Spool,
         snapshot_of: SnapshotOf,
+        settings: ClickHouse,
         *,
-        queue_items: int = 100_000,
-        batch_rows: int = 20_000,
-        batch_seconds: float = 3.0,
         timeout_seconds: float = 60.0,
         longest_pause: float = LONGEST_PAUSE,
     ) -> None:
-        self.latency = LatencyHistogram()
+        super().__init__()
         self.rejected = 0  # records in quarantine (exchange_rejects)
         self._url, self._timeout, self._longest_pause = url, timeout_seconds, longest_pause
-        self._rows, self._seconds = batch_rows, batch_seconds
-        self._queue = BoundedQueue(queue_items, snapshot_of)
-        self._capacity, self._spool = queue_items, spool
+        self._rows, self._seconds = settings.batch_rows, settings.batch_seconds
+        self._queue, self._spool = BoundedQueue(settings.queue_items, snapshot_of), spool
         self._in_progress: list[Item] = []  # being inserted
         self._to_spool: list[Item] = []  # on their way to the disk
         self._open = ExitStack()
         self._client: Client | None = None
-        self._sent = self._acked = self._failures = 0
-        self._error: str | None = None
         self._turn, self._spilling = asyncio.Lock(), asyncio.Lock()
 
     def put(self, items: Sequence[Item]) -> None:
@@ -89,17 +82,13 @@ class ClickHouseSink:
 
     def state(self) -> SinkState:
         """The state now; what is spooled is not acknowledged yet."""
-        moments = [moment(item.record) for item in (*self._in_progress, *self._to_spool)]
-        moments += [oldest for oldest in (self._queue.oldest_ns, self._spool.oldest_ns) if oldest is not None]
-        return SinkState(
-            queued=self._left(),
-            capacity=self._capacity,
+        held = (moment(item.record) for item in (*self._in_progress, *self._to_spool))
+        return self._state(
+            self._left(),
+            self._queue.capacity,
             connected=self._client is not None and not self._failures,
-            last_error=self._error,
-            oldest_ns=min(moments, default=None),
+            moments=(self._queue.oldest_ns, self._spool.oldest_ns, *held),
             spooled=len(self._spool),
-            sent=self._sent,
-            acked=self._acked,
             dropped=self._queue.dropped,
             conflated=self._queue.conflated,
             spool_bytes=self._spool.bytes,
@@ -131,7 +120,7 @@ class ClickHouseSink:
 
     def _is_overdue(self) -> bool:
         waiting = len(self._queue)
-        return waiting >= self._capacity // 2 or (self._failures > 0 and waiting >= self._rows)
+        return waiting >= self._queue.capacity // 2 or (self._failures > 0 and waiting >= self._rows)
 
     async def _step(self) -> None:
         """Insert one batch and one frame of the spool; a batch that fails goes to the spool."""
@@ -142,7 +131,7 @@ class ClickHouseSink:
                     self._sent += len(items)
                     batches = _by_type((subject(item.record), item.payload) for item in items)
                     await asyncio.to_thread(self._insert, batches)
-                    self._taken((moment(item.record) for item in items), len(items))
+                    self._delivered([moment(item.record) for item in items])
                     self._in_progress = []
                 if (frame := await asyncio.to_thread(self._spool.read)) is not None:
                     await self._insert_frame(frame)
@@ -150,8 +139,7 @@ class ClickHouseSink:
                     log.info("clickhouse_available", attempts=self._failures, spooled=len(self._spool))
                 self._failures, self._error = 0, None
             except Exception as error:  # border: the sink continues after any failure
-                self._failures += 1
-                self._error = f"{type(error).__name__}: {error}"
+                self._failed(error)
                 log.warning("clickhouse_insert_failed", error=error, attempt=self._failures, spooled=len(self._spool))
                 self._spool.rewind()
                 await asyncio.to_thread(self._disconnect)
@@ -167,7 +155,7 @@ class ClickHouseSink:
         await asyncio.to_thread(self._spool.consume, frame)
         if self._spool.is_empty:
             log.info("spool_drained", folder=str(self._spool.folder))
-        self._taken((one.ts for one in frame.messages), len(frame.messages))
+        self._delivered([one.ts for one in frame.messages])
 
     async def _spool_batch(self) -> bool:
         """Append the batch to the spool; while that is full it waits, and the queue's policy applies."""
@@ -186,10 +174,6 @@ class ClickHouseSink:
                 return False
             self._to_spool = []
             return True
-
-    def _taken(self, moments: Iterable[int], count: int) -> None:
-        self._acked += count
-        self.latency.observe_since(moments, time_ns())
 
     def _insert(self, batches: dict[str, list[bytes]]) -> None:
         if self._client is None:

@@ -10,19 +10,18 @@ import importlib
 import inspect
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from time import time_ns
 from typing import Any
 
 from marketdata_assets.backoff import delay
-from marketdata_assets.collector.counters import LatencyHistogram
+from marketdata_assets.collector import config
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.items import TAGS, Item, Recorded, moment
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
-from marketdata_assets.collector.sink import SinkState
+from marketdata_assets.collector.sink import Sink, SinkState
 from marketdata_assets.logs import get_logger
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
@@ -54,35 +53,24 @@ def load(path: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-class PythonSink:
-    """Calls what is at `path` with the records of `types`, at most `batch_items` at once."""
+class PythonSink(Sink):
+    """Calls what its `settings` name with the records of their types."""
 
     takes_tops = True
+    durable = False
 
-    def __init__(
-        self,
-        name: str,
-        path: str,
-        snapshot_of: SnapshotOf,
-        *,
-        types: Collection[str],
-        options: Mapping[str, Any] | None = None,
-        queue_items: int = 100_000,
-        batch_items: int = 1000,
-    ) -> None:
+    def __init__(self, name: str, settings: config.PythonSink, snapshot_of: SnapshotOf) -> None:
+        super().__init__()
         self.name = name
-        self.latency = LatencyHistogram()
-        self._make, self._options = load(path), dict(options or {})
-        self._kinds = {kind for kind, tag in TAGS.items() if tag in types}
-        self._queue = BoundedQueue(queue_items, snapshot_of)
-        self._capacity, self._batch = queue_items, batch_items
+        self._make, self._options, self._batch = load(settings.python), settings.options, settings.batch_items
+        self._kinds = {kind for kind, tag in TAGS.items() if tag in settings.types}
+        self._queue = BoundedQueue(settings.queue_items, snapshot_of)
         self._in_progress: list[Item] = []
         self._write: Write | None = None
         self._target: Any = None  # of a class
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=self.name, daemon=True)
-        self._sent = self._acked = self._errors = self._failures = 0
-        self._error: str | None = None
+        self._errors = 0
 
     def put(self, items: Sequence[Item]) -> None:
         self._queue.put([item for item in items if type(item.record) in self._kinds])
@@ -100,8 +88,7 @@ class PythonSink:
             records = [item.record for item in self._in_progress if type(item.record) in self._kinds]
             self._sent += len(records)
             if not records or await self._attempt(partial(self._write, records)):
-                self._acked += len(records)
-                self.latency.observe_since(map(moment, records), time_ns())
+                self._delivered([moment(record) for record in records])
             self._in_progress = []
 
     async def drain(self, seconds: float) -> int:
@@ -121,21 +108,10 @@ class PythonSink:
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     def state(self) -> SinkState:
-        oldest = moment(self._in_progress[0].record) if self._in_progress else self._queue.oldest_ns
-        return SinkState(
-            queued=self._left(),
-            capacity=self._capacity,
-            connected=self._write is not None and not self._failures,
-            last_error=self._error,
-            oldest_ns=oldest,
-            spooled=0,
-            sent=self._sent,
-            acked=self._acked,
-            dropped=self._queue.dropped,
-            conflated=self._queue.conflated,
-            durable=False,
-            errors=self._errors,
-        )
+        connected = self._write is not None and not self._failures
+        moments = [self._queue.oldest_ns, *(moment(item.record) for item in self._in_progress[:1])]
+        about = {"dropped": self._queue.dropped, "conflated": self._queue.conflated, "errors": self._errors}
+        return self._state(self._left(), self._queue.capacity, connected=connected, moments=moments, **about)
 
     def _left(self) -> int:
         return len(self._queue) + len(self._in_progress)
@@ -153,8 +129,7 @@ class PythonSink:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_call(call), self._loop))
         except Exception as error:  # border: it is the user's code
             self._errors += 1
-            self._failures += 1
-            self._error = f"{type(error).__name__}: {error}"
+            self._failed(error)
             log.warning("python_sink_failed", sink=self.name, error=error, errors=self._errors)
             return False
         self._failures, self._error = 0, None

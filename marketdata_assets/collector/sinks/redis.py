@@ -19,16 +19,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import attrgetter
-from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from marketdata_assets.backoff import delay
-from marketdata_assets.collector.book_top import BookTop, TopOf
-from marketdata_assets.collector.counters import LatencyHistogram
-from marketdata_assets.collector.items import Item, Recorded, moment
-from marketdata_assets.collector.sink import SinkState
+from marketdata_assets.collector import config
+from marketdata_assets.collector.items import TAGS, BookTop, Item, Recorded, TopOf, moment
+from marketdata_assets.collector.sink import Sink, SinkState
 from marketdata_assets.exchanges.records import (
     DecimalText,
     FundingRate,
@@ -105,51 +103,36 @@ class _Pending:
             self.forced[key] = deque((*kept, *self.forced.get(key, ())), kept.maxlen)
 
 
-class RedisSink:
-    """Keeps the newest value of each key and writes them in one pipeline every `flush_seconds`."""
+class RedisSink(Sink):
+    """Keeps the newest value of each key and writes them in one pipeline, as often as `settings` say."""
 
     name = "redis"
-    takes_tops = False
+    durable = False
 
-    def __init__(
-        self,
-        client: "Redis",
-        top_of: TopOf,
-        *,
-        prefix: str = "market",
-        ttl_seconds: int = 3600,
-        flush_seconds: float = 0.1,
-        book_levels: int = 20,
-        liquidations: int = 100,
-    ) -> None:
-        self.latency = LatencyHistogram()
-        self._client = client
-        self._prefix, self._ttl, self._flush_seconds = prefix, ttl_seconds, flush_seconds
-        self._top_of, self._book_levels, self._liquidations = top_of, book_levels, liquidations
+    def __init__(self, client: "Redis", top_of: TopOf, settings: config.Redis) -> None:
+        super().__init__()
+        self._client, self._top_of = client, top_of
+        self._prefix, self._ttl, self._flush_seconds = settings.prefix, settings.ttl_seconds, settings.flush_seconds
+        self._book_levels, self._liquidations = settings.book_levels, settings.liquidations
         self._pending, self._in_progress = _Pending(), _Pending()
         self._books: dict[str, OrderBook] = {}  # the last update of each book that has a key
         self._candles: dict[str, int] = {}  # open time of the newest one by key
         self._with_bbo_stream: set[tuple[str, str, str]] = set()  # instruments whose best prices have a stream
-        self._sent = self._acked = self._dropped = self._conflated = self._failures = 0
+        self._dropped = self._conflated = 0
         self._connected = False
-        self._error: str | None = None
         self._turn = asyncio.Lock()
 
     def put(self, items: Sequence[Item]) -> None:
         """Keep the newest values; other records are ignored."""
         for item in items:
             record, payload = item.record, item.payload
-            if isinstance(record, Trade):
-                self._keep("trade", record, payload)
+            if isinstance(record, Trade | FundingRate | OpenInterest):
+                self._keep(TAGS[type(record)], record, payload)
             elif isinstance(record, Ticker):
                 if record.last is not None:
                     self._keep("ticker", record, payload)
                 if self._is_best(record):
                     self._keep("bbo", Quote(*_quote_fields(record)), None)
-            elif isinstance(record, FundingRate):
-                self._keep("funding_rate", record, payload)
-            elif isinstance(record, OpenInterest):
-                self._keep("open_interest", record, payload)
             elif isinstance(record, Kline):
                 self._keep_candle(record, payload)
             elif isinstance(record, OrderBook):
@@ -177,23 +160,10 @@ class RedisSink:
         await self._client.aclose()
         return len(self._pending)
 
-    def close(self) -> None:
-        """Nothing: `drain` has disconnected."""
-
     def state(self) -> SinkState:
-        return SinkState(
-            queued=len(self._pending),
-            capacity=CAPACITY,
-            connected=self._connected,
-            last_error=self._error,
-            oldest_ns=min((*self._pending.moments(), *self._in_progress.moments()), default=None),
-            spooled=0,
-            sent=self._sent,
-            acked=self._acked,
-            dropped=self._dropped,
-            conflated=self._conflated,
-            durable=False,
-        )
+        moments = (*self._pending.moments(), *self._in_progress.moments())
+        about = {"dropped": self._dropped, "conflated": self._conflated}
+        return self._state(len(self._pending), CAPACITY, connected=self._connected, moments=moments, **about)
 
     def _is_best(self, ticker: Ticker) -> bool:
         """Whether it has the newest best prices: those of a 24 h summary are older than those of the bbo stream."""
@@ -249,8 +219,7 @@ class RedisSink:
                     await pipe.execute()
             except (RedisError, OSError, TimeoutError) as error:
                 self._connected = False
-                self._failures += 1
-                self._error = f"{type(error).__name__}: {error}"
+                self._failed(error)
                 log.warning("redis_unavailable", error=error, attempt=self._failures)
                 self._keep_for_later()
                 return False
@@ -260,8 +229,7 @@ class RedisSink:
             if self._failures:
                 log.info("redis_available", attempts=self._failures)
             self._connected, self._failures = True, 0
-            self._acked += len(self._in_progress)
-            self.latency.observe_since(self._in_progress.moments(), time_ns())
+            self._delivered([*self._in_progress.moments()])
             self._in_progress = _Pending()
             return True
 

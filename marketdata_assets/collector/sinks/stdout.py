@@ -10,12 +10,10 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from queue import SimpleQueue
-from time import time_ns
 
-from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.items import Item, moment
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
-from marketdata_assets.collector.sink import SinkState
+from marketdata_assets.collector.sink import Sink, SinkState
 from marketdata_assets.logs import get_logger
 
 NAME = "stdout"
@@ -27,18 +25,18 @@ POLL_SECONDS = 0.02
 log = get_logger(__name__)
 
 
-class StdoutSink:
+class StdoutSink(Sink):
     """Writes all items in their order. When the program has gone, `run` returns, and the collector shuts down."""
 
     name = NAME
     takes_tops = True
+    durable = False
 
     def __init__(self, snapshot_of: SnapshotOf, *, queue_items: int, descriptor: int | None = None) -> None:
-        self.latency = LatencyHistogram()
+        super().__init__()
         self._queue = BoundedQueue(queue_items, snapshot_of)
         self._descriptor = descriptor
         self._in_progress: list[Item] = []
-        self._sent = self._acked = 0
         self._is_open = True
 
     def put(self, items: Sequence[Item]) -> None:
@@ -54,10 +52,9 @@ class StdoutSink:
                 self._in_progress = self._queue.take(BATCH)
                 self._sent += len(self._in_progress)
                 await pipe.write(b"\n".join((*(item.payload for item in self._in_progress), b"")))
-                self._acked += len(self._in_progress)
-                self.latency.observe_since((moment(item.record) for item in self._in_progress), time_ns())
+                self._delivered([moment(item.record) for item in self._in_progress])
                 self._in_progress = []
-        self._is_open, self._in_progress = False, []
+        self._is_open, self._in_progress, self._error = False, [], "its reader has gone"
         self._queue.take(len(self._queue))
         log.info("stdout_closed")
 
@@ -72,23 +69,10 @@ class StdoutSink:
                 acked, progress = self._acked, loop.time()
         return left
 
-    def close(self) -> None:
-        """Nothing: the descriptor is the process's."""
-
     def state(self) -> SinkState:
-        return SinkState(
-            queued=self._left(),
-            capacity=self._queue.capacity,
-            connected=self._is_open,
-            last_error=None if self._is_open else "its reader has gone",
-            oldest_ns=moment(self._in_progress[0].record) if self._in_progress else self._queue.oldest_ns,
-            spooled=0,
-            sent=self._sent,
-            acked=self._acked,
-            dropped=self._queue.dropped,
-            conflated=self._queue.conflated,
-            durable=False,
-        )
+        moments = [self._queue.oldest_ns, *(moment(item.record) for item in self._in_progress[:1])]
+        about = {"dropped": self._queue.dropped, "conflated": self._queue.conflated}
+        return self._state(self._left(), self._queue.capacity, connected=self._is_open, moments=moments, **about)
 
     def _left(self) -> int:
         return len(self._queue) + len(self._in_progress)

@@ -109,7 +109,7 @@ def alpha_files(
             progress=ProgressLog(context.log.info, "windows"),
             complete=_marks(context, "alpha_files", alphas_dir.path),
         )
-    if fetched.fetched:
+    if fetched.listed:
         context.log_event(report.api(fetched))
     ended = report.of_covered(alphas_dir.path, report.of_files(fetched))
     return _finish(context, ended, Stores(mongo, brain, alphas_dir, workers))

@@ -248,7 +248,7 @@ def _not_imported(
             str(alpha_key(row.account, month))
             for row in rows
             for month, state in row.states.items()
-            if row.kind == kind and state is State.OK and month in months
+            if row.asset == f"{kind}_alphas" and state is State.OK and month in months
         }
         mismatches = find_mismatches(instance, f"{kind}_alphas", ALPHA_PARTITIONS, loaded, every)
         outdated |= {alpha_pair(key) for key in mismatches}

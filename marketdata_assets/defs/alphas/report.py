@@ -35,7 +35,7 @@ PREVIEW_ROWS = 8
 
 def api(report: "fetch.AccountsReport") -> dg.AssetObservation:
     """Requests to the API and their results."""
-    fetched = report.fetched
+    fetched = report.listed
     return dg.AssetObservation(
         "brain_api",
         metadata={
@@ -49,7 +49,7 @@ def api(report: "fetch.AccountsReport") -> dg.AssetObservation:
 
 def of_files(report: "fetch.AccountsReport") -> "Ended":
     """Requested and delivered windows, by partition."""
-    fetched = report.fetched
+    fetched = report.listed
     metadata: dict[str, Any] = {
         "partitions_fetched": report.count("fetched"),
         "partitions_kept": report.count("kept"),
@@ -63,21 +63,21 @@ def of_files(report: "fetch.AccountsReport") -> "Ended":
     notes = list(dict.fromkeys(month.note for month in report.months if month.outcome == "kept" and month.note))
     if notes:
         metadata["not_fetched"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in notes[:MAX_LISTED]))
-    by_pair = {(month.account, month.month): _fetched(month) for month in report.months}
+    by_pair = {(month.account, month.month): _fetched(month, month in fetched) for month in report.months}
     return Ended(metadata, by_pair, {(month.account, month.month): month.note for month in report.failed})
 
 
-def _fetched(month: "fetch.MonthReport") -> dict[str, Any]:
+def _fetched(month: "fetch.MonthReport", listed: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"fetched": month.outcome == "fetched", "raw_files": month.files}
     if month.note:
         found["note"] = month.note
-    if month.report:
+    if listed:
         found |= {
-            "alphas": month.report.alphas,
-            "windows_ok": month.report.count("ok"),
-            "windows_empty": month.report.count("empty"),
-            "windows_stayed": month.report.finished,
-            "requests": month.report.requests,
+            "alphas": month.alphas,
+            "windows_ok": month.count("ok"),
+            "windows_empty": month.count("empty"),
+            "windows_stayed": month.finished,
+            "requests": month.requests,
         }
     return found
 

@@ -15,9 +15,7 @@ from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
     from marketdata_assets.collector.drain import Drained
-    from marketdata_assets.collector.jetstream.reader import Batch
     from marketdata_assets.exchanges.tables.loaded_files import FilesReport
-    from marketdata_assets.exchanges.tables.rows import Inserted
 
 
 CAPTURES = "MARKETDATA_CAPTURES_DIR"
@@ -107,20 +105,15 @@ def _drained(
 
     Gaps are drained with any table: a reader of trades must see what is missing among them.
     """
-    from marketdata_assets.collector.drain import Drained, Pace, TypeDrained, drain
+    from marketdata_assets.collector.drain import Drained, Pace, drain
     from marketdata_assets.collector.errors import Claimed, StreamMissing
     from marketdata_assets.collector.jetstream.stream import Stream
     from marketdata_assets.exchanges.tables.schema import TABLES
 
     types = [name for name, table in TABLES.items() if table.name in wanted or name == "gap"]
-    pace, inserted = Pace(seconds=config.seconds), dict[str, TypeDrained]()
-
-    def on_batch(name: str, batch: "Batch", rows: "Inserted") -> None:
-        inserted[name] = inserted.get(name, TypeDrained(name)).plus(batch, rows)
-
+    pace, stream, drained = Pace(seconds=config.seconds), config.stream_name or Stream.name, Drained()
     try:
-        stream = config.stream_name or Stream.name
-        loading = drain(clickhouse.dsn, nats.dsn, stream=stream, types=types, pace=pace, on_batch=on_batch, owner=owner)
+        loading = drain(clickhouse.dsn, nats.dsn, stream=stream, types=types, pace=pace, drained=drained, owner=owner)
         return asyncio.run(loading)
     except (NoServer, StreamMissing) as error:
         notes.append(f"no stream: {error}")
@@ -128,15 +121,15 @@ def _drained(
         notes.append(f"stream: {error}")
     except MarketDataError as error:
         problems.append(f"stream: {error}")
-    return Drained(tuple(inserted.values())) if inserted else None
+    return drained if drained.loaded() else None
 
 
 def pending_messages(server: str) -> int:
     """How many messages of the stream are not loaded yet. Raises StreamMissing and what else the stream raises."""
-    from marketdata_assets.collector.jetstream import backlog
+    from marketdata_assets.collector.jetstream.inspection import pending_messages
     from marketdata_assets.collector.jetstream.stream import Stream
 
-    return asyncio.run(backlog.pending_messages(server, Stream.name))
+    return asyncio.run(pending_messages(server, Stream.name))
 
 
 def drain_in_progress(server: str) -> str | None:

@@ -92,7 +92,7 @@ def _rows_by_table(report: IngestReport) -> dict[str, dict[str, int]]:
 
     by_table: dict[str, dict[str, int]] = {}
     captured = report.captures.by_type if report.captures else {}
-    drained = {one.type: one for one in report.drained.types} if report.drained else {}
+    drained = report.drained.types if report.drained else {}
     for kind, table in RECORDS.items():
         by_table[table.name] = {"rows_from_captures": captured.get(kind, 0)}
         if one := drained.get(kind):
@@ -112,8 +112,7 @@ def _summary(report: IngestReport) -> dict[str, Any]:
         "rows": {name: sum(counts.get(key, 0) for key in _ROWS) for name, counts in _rows_by_table(report).items()},
         "captures": {outcome: sum(file.outcome == outcome for file in files) for outcome in CAPTURE_OUTCOMES},
         "dead_letters": sum(file.skipped for file in files),
-        REJECTED: sum(file.rejected for file in files)
-        + (sum(one.rejected for one in report.drained.types) if report.drained else 0),
+        REJECTED: sum(file.rejected for file in files) + (report.drained.rejected if report.drained else 0),
         "stream": report.drained is not None,
         "left": report.drained.left if report.drained else 0,
         "notes": list(report.notes),

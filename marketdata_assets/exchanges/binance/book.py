@@ -11,7 +11,6 @@ https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-
 """
 
 from collections import deque
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -19,13 +18,12 @@ import msgspec
 from msgspec import Struct
 
 from marketdata_assets.exchanges import checkpoints
-from marketdata_assets.exchanges.binance.instruments import NS, VENUE, InstrumentContext, InstrumentContexts
+from marketdata_assets.exchanges.binance.instruments import NS, InstrumentContext
 from marketdata_assets.exchanges.binance.rest import Depth
-from marketdata_assets.exchanges.books import Book, BookState, ResyncRequest
+from marketdata_assets.exchanges.books import Book, BookState
 from marketdata_assets.exchanges.checkpoints import BookCheckpoint
-from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import Control, Gap, Level, OrderBook, Outcome, Ticker
+from marketdata_assets.exchanges.records import Gap, Level, OrderBook, Ticker
 
 KEPT_DIFFS = 20_000
 """So many diffs wait for a snapshot; of more, the oldest go, and the snapshot has to be a younger one."""
@@ -253,90 +251,6 @@ def _same_best(snapshot: Depth, bid: str, ask: str) -> bool:
     book.replace(snapshot.bids, snapshot.asks)
     best_bid, best_ask = book.bbo()
     return _same(bid, best_bid) and _same(ask, best_ask)
-
-
-_WAITS = Control("notice", "a diff waits for its snapshot")
-_IN_THE_BOOK = Control("ignored", "a diff that the book holds already")
-
-
-class MarketBooks:
-    """All by the venue's name of an instrument. Without `keep` levels become records and no books."""
-
-    def __init__(self, known: InstrumentContexts, *, keep: bool) -> None:
-        self.keep = keep
-        self.chains: dict[str, Chain] = {}
-        self.states: dict[str, BookState] = {}
-        self.resync_requests: dict[str, ResyncRequest] = {}
-        self._known = known
-
-    def changed(self, name: str, diff: Diff, connection: int) -> list[Outcome]:
-        """What becomes of a change. Raises BadMessage, BadLevel, UnknownInstrument; then it was not taken."""
-        if not self.keep:
-            return [delta(self._known[name], diff)]
-        chain = self.chains.get(name) or self._begun(name, self._known[name])
-        outcomes = chain.diff(diff, connection)
-        if outcomes and not self.resync_requests and chain.state.status == "live":
-            return outcomes  # type: ignore[return-value]  # a list of some outcomes is one of outcomes
-        return self._settled(name, outcomes, diff.ts_recv) or [_IN_THE_BOOK if chain.live else _WAITS]
-
-    def snapshot(self, depth: Depth, symbol: str, ts_recv: int) -> list[Outcome]:
-        """What becomes of a snapshot; `symbol` is "" where only the snapshot may say of which instrument it is."""
-        name = symbol or depth.symbol
-        if not name:
-            waiting = [name for name, state in self.states.items() if state.status != "live"]
-            if len(waiting) != 1:
-                raise BadMessage(VENUE, "a snapshot that does not say of which instrument")
-            name = waiting[0]
-        if depth.symbol not in (None, name):
-            raise BadMessage(VENUE, f"a snapshot of {name} says that it is of {(depth.symbol or '')[:40]}")
-        context = self._known[name]
-        if not self.keep:
-            return [best_levels(context, depth.T, ts_recv, depth.bids, depth.asks, depth.lastUpdateId)]
-        chain = self.chains.get(name) or self._begun(name, context)
-        outcomes = chain.snapshot(depth, ts_recv)
-        if outcomes is None:
-            return [Control("ignored", f"a snapshot of {name} that is not needed, or too old")]
-        return self._settled(name, outcomes, ts_recv) or [Control("notice", f"a snapshot of {name} waits for a diff")]
-
-    def compare_best(self, best: Ticker) -> list[Outcome]:
-        """Best prices, compared with the book if there is one."""
-        chain = self.chains.get(best.instrument)
-        wrong = chain.best(best) if chain else None
-        return [best, *self._settled(best.instrument, wrong, best.ts_recv)] if wrong else [best]
-
-    def reopened(self, ts_recv: int, connection: int) -> list[Outcome]:
-        """The socket of `connection` is a new one: each book on it needs a snapshot again."""
-        outcomes: list[Outcome] = []
-        for name, chain in self.chains.items():
-            outcomes += self._settled(name, chain.reopened(connection, ts_recv), ts_recv)
-        return outcomes
-
-    def checkpoints(self) -> list[BookCheckpoint]:
-        """What another feed needs to continue these books."""
-        return [*filter(None, (chain.checkpoint(name) for name, chain in self.chains.items()))]
-
-    def restore(self, point: BookCheckpoint, ts_recv: int) -> list[Outcome]:
-        """Continue a book from a checkpoint. Raises BadMessage and a decoder's error."""
-        name = point.instrument.name
-        chain = self.chains.get(name) or self._begun(name, self._known.get(name) or InstrumentContext(point.instrument))
-        return self._settled(name, chain.restore(point, ts_recv), ts_recv)
-
-    def forget(self, name: str) -> None:
-        """Stop following an instrument: its book is no longer valid."""
-        for by_name in (self.chains, self.states, self.resync_requests):
-            by_name.pop(name, None)
-
-    def _begun(self, name: str, context: InstrumentContext) -> Chain:
-        chain = self.chains[name] = Chain(context.instrument, "depth")
-        self.states[name] = chain.state
-        return chain
-
-    def _settled(self, name: str, outcomes: Sequence[OrderBook | Gap], ts_recv: int) -> list[Outcome]:
-        if self.states[name].status == "live":
-            self.resync_requests.pop(name, None)
-        elif name not in self.resync_requests:
-            self.resync_requests[name] = ResyncRequest(name, "depth", "snapshot", ts_recv)
-        return [*outcomes]
 
 
 def best_levels(

@@ -4,20 +4,17 @@ Neither sockets nor clocks are in here. What an event says is the business of `p
 `book`, what an answer over REST says that of `rest`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from marketdata_assets.exchanges import checkpoints
 from marketdata_assets.exchanges.binance import parse, rest, wire
-from marketdata_assets.exchanges.binance.book import MarketBooks, best_levels
+from marketdata_assets.exchanges.binance.book import Chain, Diff, best_levels, delta
 from marketdata_assets.exchanges.binance.event_types import (
     IGNORED,
     Envelope,
     EventType,
-    Parser,
-    Reader,
     decode_envelope,
     decode_list,
     diff_reader,
@@ -32,7 +29,7 @@ from marketdata_assets.exchanges.binance.instruments import (
     InstrumentContext,
     InstrumentContexts,
     instruments,
-    known_instruments,
+    named,
 )
 from marketdata_assets.exchanges.binance.templates import (
     FORM,
@@ -44,68 +41,62 @@ from marketdata_assets.exchanges.binance.templates import (
     Read,
     template_reader,
 )
-from marketdata_assets.exchanges.checkpoints import FeedCheckpoint, InstrumentsCheckpoint, StateCheckpoint
+from marketdata_assets.exchanges.books import Feed, ResyncRequest
+from marketdata_assets.exchanges.checkpoints import BookCheckpoint, FeedCheckpoint, InstrumentsCheckpoint
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome, VenueError
-from marketdata_assets.input_limits import NOT_JSON
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import Control, DeadLetter, Outcome, Parser, Ticker, VenueError
 
 KEPT_STREAMS = 20_000  # so many combined streams are known at sight; a connection has 1024 at most
 LONG = 320  # no trade and no best prices have so many bytes
-NAMED = 10  # this many bytes after the first two identify the event
-Route = tuple[Callable[[bytes], Any], Parser | None]  # how a message is decoded, and what makes the record
 _STREAM = b'{"stream":"'
-_DIFF = b'{"e":"depthUpdate"'
+_WAITS = Control("notice", "a diff waits for its snapshot")
+_IN_THE_BOOK = Control("ignored", "a diff that the book holds already")
 
 _depth = msgspec.json.Decoder(rest.Depth).decode
 _interest = msgspec.json.Decoder(rest.Interest).decode
 _exchange_info = msgspec.json.Decoder(ExchangeInfo).decode
 
 
-class BinanceFeed:
-    """The messages of one market, over any number of sockets. `books`, `chains`, `resync_requests`: by instrument."""
+class BinanceFeed(Feed):
+    """The messages of one market, over any number of sockets. `books`, `chains`, `resync_requests`: by instrument.
 
-    def __init__(
-        self,
-        market_type: MarketType,
-        instruments: Instruments | None = None,
-        *,
-        strict: bool = True,
-        books: bool = True,
-    ) -> None:
-        self.market_type = market_type
-        self.instruments = known_instruments(market_type, instruments, strict=strict)
+    Without `books` levels become records and no books.
+    """
+
+    venue = VENUE
+
+    def prepare(self) -> None:
+        self._market = self._of_market()
         self._known = InstrumentContexts(self.instruments)
-        self._market = MarketBooks(self._known, keep=books and market_type != "option")
-        self.books, self.chains = self._market.states, self._market.chains
-        self.resync_requests = self._market.resync_requests
-        self._event_types = event_types(market_type)
+        self._keep_books = self._keep_books and self._market != "option"
+        self.chains: dict[str, Chain] = {}
+        self._event_types = event_types(self._market)
         self._take: dict[type, Callable[[Any, InstrumentContext, int, int], list[Outcome]]] = {
             wire.SpotBookTicker: self._best,
             wire.BookTicker: self._best,
-            wire.SpotDepth: self._changed,
-            wire.FuturesDepth: self._changed,
+            wire.SpotDepth: self._diff,
+            wire.FuturesDepth: self._diff,
             wire.OptionDepth: self._partial_depth,
         }
-        self._bare: dict[bytes, Route] = {
-            f'e":"{name}"'.encode()[:NAMED]: (event_type.bare, event_type.parser)
+        self._routes: dict[bytes, Parser] = {  # by all up to the first comma: the event, or the combined stream
+            f'{{"e":"{name}"'.encode(): self._parser(event_type, wrapped=False)
             for name, event_type in self._event_types.items()
             if name
         }
-        self._wrapped: dict[bytes, Route] = {}
-        self._diffs: dict[bytes, Reader] = {}
-        if self._market.keep:
-            self._diffs[_DIFF] = diff_reader(market_type, wrapped=False)
         self._agg_trades: dict[bytes, AggTrades] = {}
         self._forms: dict[bytes, Read] = {}
         self._second: tuple[str, int] = "", 0  # the one of the last aggregate trade, and its ns
 
+    def _named(self, name: str) -> Instrument | None:
+        return named(self._market, name)
+
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
-        """What becomes of a message of a socket. Never raises, whatever the bytes."""
+        """What becomes of a message of the socket with this number."""
         return self.push_all((raw,), ts_recv, connection)
 
     def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]:
-        """What becomes of messages that came together, one after the other. Never raises, whatever the bytes.
+        """What becomes of messages that came together, one after the other.
 
         Written out for aggregate trades, which are most of what comes.
         """
@@ -135,52 +126,38 @@ class BinanceFeed:
                 add(DeadLetter.of(raw, error, ts_recv))
         return outcomes
 
-    def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
-        """What becomes of the answer to a request for `url`; "" where only its fields say what it is. Never raises."""
-        try:
-            wrong = rest.failure(raw)
-            return [wrong] if wrong else self._answered(rest.asked(url), raw, ts_recv)
-        except UNREADABLE as error:
-            return [DeadLetter.of(raw, error, ts_recv)]
-
     def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """The socket of `connection` is a new one: each book on it needs a snapshot again."""
-        return self._market.reopened(ts_recv, connection)
+        outcomes: list[Outcome] = []
+        for name, chain in self.chains.items():
+            outcomes += self._settled(name, chain.reopened(connection, ts_recv), ts_recv)
+        return outcomes
 
     def learn(self, listed: Iterable[Instrument]) -> None:
         """Take a list of instruments; a newer entry replaces an older one."""
-        self.instruments.add(listed)
+        super().learn(listed)
         self._known.clear()
         self._agg_trades.clear()
         self._forms.clear()
 
     def checkpoint(self) -> list[FeedCheckpoint]:
         """What another feed needs to continue here, between two messages."""
-        return [InstrumentsCheckpoint.of(self.instruments), *self._market.checkpoints()]
+        books = (chain.checkpoint(name) for name, chain in self.chains.items())
+        return [InstrumentsCheckpoint.of(self.instruments), *filter(None, books)]
 
-    def restore(self, raw: bytes, ts_recv: int) -> list[Outcome]:
-        """Continue from a checkpoint of captures: the records of books, and the gaps that end. Never raises."""
-        try:
-            point = checkpoints.decode(raw)
-            if isinstance(point, InstrumentsCheckpoint):
-                self.learn(point.instruments)
-                return [Control("notice", f"{len(point.instruments)} instruments")]
-            if isinstance(point, StateCheckpoint):
-                raise BadMessage(VENUE, f"a state of {point.instrument.name} that nobody wrote")
-            return self._market.restore(point, ts_recv)
-        except UNREADABLE as error:
-            return [DeadLetter.of(raw, error, ts_recv)]
+    def _restore_book(self, point: BookCheckpoint, ts_recv: int) -> list[Outcome]:
+        name = point.instrument.name
+        context = self._known.get(name) or InstrumentContext(point.instrument)
+        return self._settled(name, self._chain(name, context).restore(point, ts_recv), ts_recv)
 
     def forget(self, instrument: str) -> None:
         """Stop following an instrument: its book is no longer valid."""
-        self._market.forget(instrument)
+        for by_name in (self.chains, self.books, self.resync_requests):
+            by_name.pop(instrument, None)
 
-    def stream_of(self, raw: bytes) -> str:
-        """The stream of a message without its instrument, as `depth@100ms`, or the name of its event, for counting."""
-        try:
-            envelope = decode_envelope(raw)
-        except NOT_JSON:
-            return "unknown"
+    def _stream_of(self, raw: bytes) -> str:
+        """As `depth@100ms`; of a bare event its name."""
+        envelope = decode_envelope(raw)
         if envelope.stream is not None:
             return envelope.stream.partition("@")[2] or envelope.stream
         if envelope.lastUpdateId is not None:
@@ -191,24 +168,30 @@ class BinanceFeed:
         """One message, by its form where that is known, else in full."""
         if (read := self._forms.get(form)) and (outcomes := read(raw, ts_recv)):
             return outcomes
-        begin = raw.partition(b",")[0]
-        if read_diff := self._diffs.get(begin):
-            return self._market.changed(*read_diff(raw, ts_recv), connection)
-        route = self._bare.get(raw[2 : 2 + NAMED]) or self._wrapped.get(begin)
-        if route is None:
-            return self._unrouted(raw, ts_recv, connection)
-        decode, parser = route
-        event = decode(raw)
-        context = self._known[event.s]
-        if form:
-            self._form(raw, event, context)
-        if parser:
-            return [parser(event, context, ts_recv)]
-        return self._take[type(event)](event, context, ts_recv, connection)
+        parser = self._routes.get(raw.partition(b",")[0], self._unrouted)
+        return parser(raw, ts_recv, connection)
+
+    def _parser(self, event_type: EventType, *, wrapped: bool) -> Parser:
+        """What takes an event that is known by how its message begins."""
+        if event_type is self._event_types.get("depthUpdate") and self._keep_books:
+            read_diff = diff_reader(self._market, wrapped=wrapped)
+            return lambda raw, ts_recv, connection: self._changed(*read_diff(raw, ts_recv), connection)
+        decode, convert = event_type.wrapped if wrapped else event_type.bare, event_type.parser
+
+        def parser(raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
+            event = decode(raw)
+            context = self._known[event.s]
+            if len(raw) < LONG:
+                self._form(raw, event, context)
+            if convert:
+                return [convert(event, context, ts_recv)]
+            return self._take[type(event)](event, context, ts_recv, connection)
+
+        return parser
 
     def _unrouted(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """A message that is not known by how it begins."""
-        if self.market_type == "spot" and raw.startswith(b'{"u":'):
+        if self._market == "spot" and raw.startswith(b'{"u":'):
             best: wire.SpotBookTicker = self._event_types[""].bare(raw)
             self._form(raw, best, self._known[best.s])
             return self._best(best, self._known[best.s], ts_recv, connection)
@@ -227,15 +210,11 @@ class BinanceFeed:
 
     def _learn(self, raw: bytes, data: bytes, stream: str) -> None:
         """Know the next message of this stream at sight."""
-        begin = raw.partition(b",")[0]
-        event_type = self._event_type(decode_envelope(data))
-        known = len(self._wrapped) + len(self._diffs) >= KEPT_STREAMS
-        if event_type is None or known or is_partial_depth(stream) or not begin.startswith(_STREAM):
+        begin, event_type = raw.partition(b",")[0], self._event_type(decode_envelope(data))
+        if is_partial_depth(stream) or len(self._routes) >= KEPT_STREAMS:
             return
-        if self._market.keep and event_type is self._event_types.get("depthUpdate"):
-            self._diffs[begin] = diff_reader(self.market_type, wrapped=True)
-        else:
-            self._wrapped[begin] = (event_type.wrapped, event_type.parser)
+        if event_type and begin.startswith(_STREAM):
+            self._routes[begin] = self._parser(event_type, wrapped=True)
 
     def _event_type(self, envelope: Envelope) -> EventType | None:
         """The type of an event; without a name, one that has the update of a book is spot's best prices."""
@@ -288,23 +267,54 @@ class BinanceFeed:
         raise BadMessage(VENUE, "it is neither an event nor an answer")
 
     def _best(self, event: wire.SpotBookTicker, context: InstrumentContext, ts_recv: int, _: int) -> list[Outcome]:
-        return self._market.compare_best(parse.book_ticker(event, context, ts_recv))
+        return self._compare_best(parse.book_ticker(event, context, ts_recv))
+
+    def _compare_best(self, best: Ticker) -> list[Outcome]:
+        """Best prices, compared with the book if there is one."""
+        chain = self.chains.get(best.instrument)
+        wrong = chain.best(best) if chain else None
+        return [best, *self._settled(best.instrument, wrong, best.ts_recv)] if wrong else [best]
 
     def _form(self, raw: bytes, event: Any, context: InstrumentContext) -> None:
         no_trade = isinstance(event, wire.FuturesTrade) and event.X == "NA"
         if no_trade or len(self._agg_trades) + len(self._forms) >= KEPT_FORMS:
             return
-        reader = template_reader(event, context, raw.decode(), self._market.compare_best)
+        reader = template_reader(event, context, raw.decode(), self._compare_best)
         if isinstance(reader, tuple):
             self._agg_trades[raw.translate(FORM)] = reader
         elif reader:
             self._forms[raw.translate(FORM)] = reader
 
-    def _changed(
+    def _diff(
         self, event: wire.SpotDepth | wire.FuturesDepth, context: InstrumentContext, ts_recv: int, connection: int
     ) -> list[Outcome]:
         diff = spot_diff(event, ts_recv) if isinstance(event, wire.SpotDepth) else futures_diff(event, ts_recv)
-        return self._market.changed(context.instrument.name, diff, connection)
+        return self._changed(context.instrument.name, diff, connection)
+
+    def _changed(self, name: str, diff: Diff, connection: int) -> list[Outcome]:
+        """What becomes of a change. Without books it becomes a record, whatever came before it."""
+        if not self._keep_books:
+            return [delta(self._known[name], diff)]
+        chain = self.chains.get(name) or self._chain(name, self._known[name])
+        outcomes = chain.diff(diff, connection)
+        if outcomes and not self.resync_requests and chain.state.status == "live":
+            return outcomes  # type: ignore[return-value]  # a list of some outcomes is one of outcomes
+        return self._settled(name, outcomes, diff.ts_recv) or [_IN_THE_BOOK if chain.live else _WAITS]
+
+    def _chain(self, name: str, context: InstrumentContext) -> Chain:
+        chain = self.chains.get(name)
+        if chain is None:
+            chain = self.chains[name] = Chain(context.instrument, "depth")
+            self.books[name] = chain.state
+        return chain
+
+    def _settled(self, name: str, outcomes: Iterable[Outcome], ts_recv: int) -> list[Outcome]:
+        """Outcomes for a book, and its snapshot is requested unless it is live."""
+        if self.books[name].status == "live":
+            self.resync_requests.pop(name, None)
+        elif name not in self.resync_requests:
+            self.resync_requests[name] = ResyncRequest(name, "depth", "snapshot", ts_recv)
+        return [*outcomes]
 
     def _partial_depth(
         self, event: wire.OptionDepth | wire.FuturesDepth, context: InstrumentContext, ts_recv: int, _: int
@@ -320,13 +330,32 @@ class BinanceFeed:
 
         https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#order-book
         """
-        return self._market.snapshot(_depth(raw), symbol, ts_recv)
+        depth = _depth(raw)
+        name = symbol or depth.symbol
+        if not name:
+            waiting = [name for name, state in self.books.items() if state.status != "live"]
+            if len(waiting) != 1:
+                raise BadMessage(VENUE, "a snapshot that does not say of which instrument")
+            name = waiting[0]
+        if depth.symbol not in (None, name):
+            raise BadMessage(VENUE, f"a snapshot of {name} says that it is of {(depth.symbol or '')[:40]}")
+        context = self._known[name]
+        if not self._keep_books:
+            return [best_levels(context, depth.T, ts_recv, depth.bids, depth.asks, depth.lastUpdateId)]
+        outcomes = self._chain(name, context).snapshot(depth, ts_recv)
+        if outcomes is None:
+            return [Control("ignored", f"a snapshot of {name} that is not needed, or too old")]
+        return self._settled(name, outcomes, ts_recv) or [Control("notice", f"a snapshot of {name} waits for a diff")]
 
-    def _answered(self, to: rest.Asked, raw: bytes, ts_recv: int) -> list[Outcome]:
+    def _answered(self, path: str, query: Mapping[str, str], raw: bytes, ts_recv: int) -> list[Outcome]:
+        """Without an address, only its fields say what a response is."""
+        if wrong := rest.failure(raw):
+            return [wrong]
+        to = rest.asked(path, query)
         if to.what in ("depth", ""):
             return self._snapshot(raw, to.symbol, ts_recv)
         if to.what == "exchangeInfo":
-            listing = instruments(self.market_type, _exchange_info(raw), ts_recv)
+            listing = instruments(self._market, _exchange_info(raw), ts_recv)
             self.learn(listing.instruments)
             return [Control("notice", f"{len(listing.instruments)} instruments"), *listing.unread]
         if to.what in ("ping", "time"):

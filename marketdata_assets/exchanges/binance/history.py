@@ -14,7 +14,6 @@ from marketdata_assets.exchanges.binance.instruments import (
     ExchangeInfo,
     InstrumentContexts,
     instruments,
-    known_instruments,
 )
 from marketdata_assets.exchanges.binance.session import MARKETS
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
@@ -88,9 +87,9 @@ class BinanceHistory:
     The last candle of a window that reaches into the present is not closed yet.
     """
 
-    def __init__(self, client: Rest, market_type: MarketType, known: Instruments | None = None) -> None:
+    def __init__(self, client: Rest, market_type: MarketType) -> None:
         self.market_type = market_type
-        self.instruments = known_instruments(market_type, known)
+        self.instruments = Instruments(VENUE)
         self._client = client
         self._known = InstrumentContexts(self.instruments)
         self._path = MARKETS[market_type].path
@@ -103,11 +102,6 @@ class BinanceHistory:
         self.instruments.add(listed)
         self._known.clear()
         return listed
-
-    async def open_interest(self, instrument: str) -> list[OpenInterest]:
-        """What is open now."""
-        answer = await self._get(f"{self._path}/openInterest", symbol=instrument)
-        return self._read(f"{VENUE} open interest {instrument}", answer, OpenInterest)
 
     def klines(self, instrument: str, interval: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Candles that begin in the window."""
@@ -145,8 +139,7 @@ class BinanceHistory:
             if not trades:
                 return FetchedPage((), False, reached)
         elif milliseconds(cursor.at, reached):
-            answer = await self._get(path, symbol=instrument, fromId=cursor.number, limit=ROWS)
-            trades = self._read(cursor.about, answer, Trade)
+            trades = await self._read(cursor.about, Trade, path, symbol=instrument, fromId=cursor.number, limit=ROWS)
         else:
             return FetchedPage((), False, reached)
         rows = [Row(trade.ts_event or 0, trade.trade_id, (trade,)) for trade in trades]
@@ -179,14 +172,14 @@ class BinanceHistory:
         span = milliseconds(cursor.at, end)
         if span is None:
             return []
-        answer = await self._get(path, lane=lane, **query, startTime=span[0], endTime=span[1])
-        return self._read(cursor.about, answer, kind)
+        return await self._read(cursor.about, kind, path, lane=lane, **query, startTime=span[0], endTime=span[1])
 
     async def _get(self, path: str, *, lane: str = "", **params: str | int) -> Answer:
         cost = WEIGHTS[self.market_type].get(path.rpartition("/")[2], 1)
         return await self._client.get(path, params, lane=lane, cost=cost)
 
-    def _read(self, about: str, answer: Answer, kind: type[T]) -> list[T]:
+    async def _read(self, about: str, kind: type[T], path: str, *, lane: str = "", **params: str | int) -> list[T]:
+        answer = await self._get(path, lane=lane, **params)
         with as_bad_page(about):
-            records = answers.records(answers.asked(answer.url), answer.raw, self._known, answer.ts_recv)
+            records = answers.records(answers.asked(path, params), answer.raw, self._known, answer.ts_recv)
         return [record for record in records if isinstance(record, kind)]

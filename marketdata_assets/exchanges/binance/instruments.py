@@ -93,12 +93,6 @@ def named(market_type: MarketType, name: str) -> Instrument | None:
     return _instrument(market_type, name, match["base"], quote, match["dated"], None)
 
 
-def known_instruments(market_type: MarketType, known: Instruments | None = None, *, strict: bool = True) -> Instruments:
-    """The instruments of one market. Unless `strict`, one that is in no list is derived from its name."""
-    from_name = None if strict else partial(named, market_type)
-    return Instruments(VENUE, {} if known is None else known.known, from_name)
-
-
 def _shape(market_type: MarketType) -> re.Pattern[str]:
     return {"inverse": _COIN, "option": _OPTION}.get(market_type, _PAIR)
 
@@ -124,11 +118,11 @@ def _instrument(
 class InstrumentContext:
     """One instrument."""
 
-    __slots__ = ("head", "in_base", "instrument", "inverse", "pays_funding", "trade")
+    __slots__ = ("head", "in_base", "instrument", "inverse", "pays_funding", "sizes", "trade")
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
-        self.head = instrument.key
+        self.head, self.sizes = instrument.key, instrument.sizes
         self.in_base = instrument.unit == "base"
         self.inverse = instrument.market_type == "inverse"
         self.pays_funding = instrument.symbol == f"{instrument.base}-{instrument.quote}"  # a dated future does not
@@ -137,10 +131,6 @@ class InstrumentContext:
     def begin(self, moment_ms: int | None, ts_recv: int) -> Head:
         """The fields that all records have."""
         return *self.head, None if moment_ms is None else moment_ms * NS, ts_recv
-
-    def sizes(self, size: str, price: str) -> tuple[str | None, str | None]:
-        """A size in base units and in contracts."""
-        return self.instrument.base_size(size, price), self.instrument.contracts(size)
 
     def volumes(self, first: str, second: str) -> tuple[str | None, str | None, str | None]:
         """Base units, contracts and quote units of a pair that counts base and quote units.

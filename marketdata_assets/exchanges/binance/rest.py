@@ -5,8 +5,8 @@ are handled by the feed.
 """
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -75,11 +75,9 @@ _PAST_INTEREST = msgspec.json.Decoder(list[PastInterest])
 _FAILURE = msgspec.json.Decoder(Failure)
 
 
-def asked(url: str) -> Asked:
-    """What an address asks for. Raises ValueError."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query))
-    return Asked(parts.path.rpartition("/")[2], query.get("symbol", ""), query.get("interval", ""))
+def asked(path: str, query: Mapping[str, str | int]) -> Asked:
+    """What an address asks for."""
+    return Asked(path.rpartition("/")[2], str(query.get("symbol", "")), str(query.get("interval", "")))
 
 
 def failure(raw: bytes) -> VenueError | None:

@@ -10,13 +10,10 @@ from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.binance.history import INTERVALS, BinanceHistory, limits
 from marketdata_assets.exchanges.binance.rest import failure
 from marketdata_assets.exchanges.binance.session import MARKETS
-from marketdata_assets.exchanges.errors import UnknownVenue
-from marketdata_assets.exchanges.instruments import Instruments
-from marketdata_assets.exchanges.records import DataType, MarketType
-from marketdata_assets.exchanges.venue import Source, Venue, VenueMarket
+from marketdata_assets.exchanges.records import DataType
+from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Venue, VenueMarket
 from marketdata_assets.exchanges.venue_adapter import Choice
 
-SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker")
 MINUTES_UP = tuple(interval for interval in INTERVALS if interval != "1s")  # 1s is for spot alone
 
 
@@ -55,15 +52,6 @@ def recognise(raw: bytes) -> Source | None:
     return "binance", "linear" if inside.e else "spot"
 
 
-def feed(
-    market_type: MarketType | None, instruments: Instruments | None = None, *, strict: bool = True, books: bool = True
-) -> BinanceFeed:
-    """The feed of one market; its sockets are of one market each. Raises UnknownVenue without one."""
-    if market_type is None:
-        raise UnknownVenue("binance", "which market it is of is not said")
-    return BinanceFeed(market_type, instruments, strict=strict, books=books)
-
-
 SPOT_CHOICES: dict[Choice, dict[str, str]] = {
     "book_speed": {"100ms": "", "1000ms": ""},
     "trade_channel": {"trade": "", "aggTrade": ""},
@@ -99,7 +87,7 @@ VENUE = Venue(
         ),
         "option": VenueMarket(MARKETS["option"].rest, ("trade", "ticker", "open_interest"), history={}),
     },
-    feed=feed,
+    feed=BinanceFeed,
     adapter=BinanceAdapter,
     error_of=failure,
     archive=ARCHIVE,

@@ -7,9 +7,8 @@ import msgspec
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.bybit import session
 from marketdata_assets.exchanges.bybit.feed import BEGIN, BOOK, FORCED, TICKERS, TRADES
-from marketdata_assets.exchanges.bybit.history import LISTED
+from marketdata_assets.exchanges.bybit.history import API, LISTED
 from marketdata_assets.exchanges.bybit.parse import INTERVALS
-from marketdata_assets.exchanges.bybit.rest import API
 from marketdata_assets.exchanges.bybit.wire import Response
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.venue_adapter import MessageRate, Request, Subscription, VenueAdapter, interval_ns

@@ -17,9 +17,9 @@ from typing import Generic, Literal, TypeVar
 import msgspec
 
 from marketdata_assets.exchanges.books import BookState, BothNumbers
-from marketdata_assets.exchanges.bybit.wire import MS, Millis, Sequence, Wire
 from marketdata_assets.exchanges.levels import Number, ShortPrice
 from marketdata_assets.exchanges.records import Control, Level, Outcome
+from marketdata_assets.exchanges.wire import MS, Millis, Sequence, Wire
 
 T = TypeVar("T", bound="WireBook")
 

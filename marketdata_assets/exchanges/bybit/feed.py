@@ -1,22 +1,19 @@
 """The session of one of Bybit's markets, without the sockets: bytes in, outcomes out. Live and replay use the same."""
 
-from collections.abc import Iterable
-from urllib.parse import parse_qsl, urlsplit
+from collections.abc import Mapping
 
-from marketdata_assets.exchanges.books import ChannelBooks, ResyncRequest
+from marketdata_assets.exchanges.books import ResyncRequest, RoutedFeed, ignored
 from marketdata_assets.exchanges.bybit import parse, wire
 from marketdata_assets.exchanges.bybit.book import BookStream
-from marketdata_assets.exchanges.bybit.instruments import decode_listed, instruments, known_instruments
-from marketdata_assets.exchanges.bybit.rest import TOO_MANY, error_of
-from marketdata_assets.exchanges.bybit.ticker import TickerStream
-from marketdata_assets.exchanges.bybit.wire import VENUE, Parser, envelope
+from marketdata_assets.exchanges.bybit.history import TOO_MANY, error_of
+from marketdata_assets.exchanges.bybit.instruments import decode_listed, instruments, named
+from marketdata_assets.exchanges.bybit.parse import TickerStream
+from marketdata_assets.exchanges.bybit.wire import VENUE, envelope
 from marketdata_assets.exchanges.checkpoints import FeedCheckpoint, StateCheckpoint
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import Control, DeadLetter, Gap, MarketType, OrderBook, Outcome, VenueError
-from marketdata_assets.input_limits import NOT_JSON
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import Control, DeadLetter, Outcome, Parser, VenueError
 
-KEPT_ROUTES = 20_000  # more topics than connections could carry; what comes after that many is not remembered
 BEGIN = b'{"topic":"'
 TRADES, BOOK, TICKERS, FORCED = "publicTrade", "orderbook", "tickers", "allLiquidation"
 DEPTHS = (1, 50, 200, 1000)
@@ -32,67 +29,43 @@ PATHS = {
 }
 
 
-class BybitFeed(ChannelBooks):
+class BybitFeed(RoutedFeed):
     """One market of Bybit: messages do not say which one they are of.
 
     `books` has one state for each book topic of an instrument, as `orderbook.200:BTCUSDT`.
     """
 
-    def __init__(
-        self,
-        market_type: MarketType,
-        instruments: Instruments | None = None,
-        *,
-        strict: bool = True,
-        books: bool = True,
-    ) -> None:
-        self.instruments = known_instruments(market_type, instruments, strict=strict)
-        super().__init__()
-        self._keep_books = books
+    venue = VENUE
+    _end = b'",'  # of the topic
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._market = self._of_market()
         self._streams: dict[str, BookStream] = {}
         self._tickers: dict[str, TickerStream] = {}  # by instrument
         self._receipts: dict[str, parse.Receipt] = {}  # of trades, by instrument
-        self._routes: dict[bytes, Parser] = {}
 
-    def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
-        """What becomes of a message of the socket. Never raises, whatever the bytes."""
-        parser = self._routes.get(raw.partition(b'",')[0])  # all up to the end of the topic
-        try:
-            if parser is None:
-                parser = self._route(raw)
-            return parser(raw, ts_recv, connection)
-        except UNREADABLE as error:
-            return [DeadLetter.of(raw, error, ts_recv)]
+    def _named(self, name: str) -> Instrument | None:
+        return named(self._market, name)
 
-    def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
-        """What becomes of an answer of REST to `url`. Never raises, whatever the bytes."""
-        try:
-            if error := error_of(raw):
-                return [error]
-            parts = urlsplit(url)
-            query = dict(parse_qsl(parts.query))
-            if parts.path.endswith("/instruments-info"):
-                return self._listing(raw, ts_recv)
-            if parts.path.endswith("/kline"):
-                instrument = self.instruments[query.get("symbol", "")]
-                return parse.past_candles(instrument, _interval(query.get("interval", "")))(raw, ts_recv, 0)
-            for path, parser in PATHS.items():
-                if parts.path.endswith(path):
-                    return parser(self.instruments[query.get("symbol", "")])(raw, ts_recv, 0)
-            return [Control("ignored", parts.path)]
-        except UNREADABLE as error:
-            return [DeadLetter.of(raw, error, ts_recv)]
+    def _answered(self, path: str, query: Mapping[str, str], raw: bytes, ts_recv: int) -> list[Outcome]:
+        if error := error_of(raw):
+            return [error]
+        if path.endswith("/instruments-info"):
+            return self._listing(raw, ts_recv)
+        if path.endswith("/kline"):
+            instrument = self.instruments[query.get("symbol", "")]
+            return parse.past_candles(instrument, _interval(query.get("interval", "")))(raw, ts_recv, 0)
+        for ending, parser in PATHS.items():
+            if path.endswith(ending):
+                return parser(self.instruments[query.get("symbol", "")])(raw, ts_recv, 0)
+        return [Control("ignored", path)]
 
     def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """The socket of `connection` is a new one: every book on it needs a subscription of its own again."""
         for ticker in self._tickers.values():
             ticker.reset(connection)
         return super().reopened(ts_recv, connection)
-
-    def learn(self, listed: Iterable[Instrument]) -> None:
-        """Take a list of instruments; a newer entry replaces an older one."""
-        super().learn(listed)
-        self._routes.clear()  # their parsers know instruments as they were
 
     def checkpoint(self) -> list[FeedCheckpoint]:
         """What another feed needs to continue here, between two messages."""
@@ -107,32 +80,27 @@ class BybitFeed(ChannelBooks):
         super().forget(instrument)
         self.resync_requests.pop(f"{TICKERS}:{instrument}", None)
 
-    def stream_of(self, raw: bytes) -> str:
-        """The topic of a message without its instrument, or the kind of an answer, for counting."""
-        try:
-            head = envelope(raw)
-        except NOT_JSON:
-            return "unknown"
+    def _stream_of(self, raw: bytes) -> str:
+        head = envelope(raw)
         if head.topic is None:
             return f"op:{head.op}" if head.op else "unknown"
         return _split(head.topic)[0]
 
     def _route(self, raw: bytes) -> Parser:
-        """The parser of a message, remembered by the bytes up to the end of the topic."""
         head = envelope(raw)
         if head.topic is None:
             if head.op is None:
                 raise BadMessage(VENUE, "a message without topic and without op")
             return _answered
-        parser, begin = self._of_topic(head.topic), raw.partition(b'",')[0]
-        if begin == BEGIN + head.topic.encode() and len(self._routes) < KEPT_ROUTES:
-            self._routes[begin] = parser
+        parser = self._of_topic(head.topic)
+        if raw.partition(self._end)[0] == BEGIN + head.topic.encode():
+            self._remember(raw, parser)
         return parser
 
     def _of_topic(self, topic: str) -> Parser:
         """Raises BadMessage for a topic that nobody documented."""
         if topic.startswith(NO_RECORD):
-            return lambda _raw, _ts_recv, _connection: [Control("ignored", topic)]
+            return ignored(topic)
         stream, name = _split(topic)
         word, _, detail = stream.partition(".")
         if stream == TRADES:
@@ -144,7 +112,7 @@ class BybitFeed(ChannelBooks):
         if word == "kline":
             return parse.candles(self.instruments[name], _interval(detail))
         if word == BOOK and detail in _DEPTHS:
-            return self._book(stream, name) if self._keep_books else lambda *_: [Control("ignored", topic)]
+            return self._book(stream, name) if self._keep_books else ignored(topic)
         raise BadMessage(VENUE, f"topic {topic[:40]!r} is not known")
 
     def _book(self, topic: str, name: str) -> Parser:
@@ -152,20 +120,7 @@ class BybitFeed(ChannelBooks):
         stream = self._streams.get(key)
         if stream is None:
             stream = self._streams[key] = BookStream(self.state_of(key, self.instruments[name], topic))
-
-        def parser(raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
-            try:
-                return stream.push(raw, ts_recv, connection)
-            except UNREADABLE as error:
-                gap: list[OrderBook | Gap] = []
-                if stream.state.status == "live" and connection == stream.state.connection:
-                    gap = stream.state.broken("sequence", None, ts_recv)
-                return [DeadLetter.of(raw, error, ts_recv), *gap]
-            finally:
-                if stream.state.status != "live" or self.resync_requests:
-                    self._update_request(key, topic, ts_recv)
-
-        return parser
+        return self._book_parser(key, stream.push, any_connection=False)
 
     def _ticker(self, name: str) -> Parser:
         stream = self._tickers.get(name)

@@ -2,21 +2,25 @@
 
 All lists come newest first. Of trades Bybit has only the last ones: 60 of a spot pair, 1000 of a contract. Older ones
 are in the daily files at https://public.bybit.com, which are not read here.
+https://bybit-exchange.github.io/docs/v5/rate-limit, https://bybit-exchange.github.io/docs/v5/error
 """
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+import msgspec
+
+from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.exchanges.bybit import parse
 from marketdata_assets.exchanges.bybit.instruments import decode_listed, instruments
-from marketdata_assets.exchanges.bybit.rest import API
-from marketdata_assets.exchanges.bybit.wire import MS, VENUE, Parser
+from marketdata_assets.exchanges.bybit.wire import VENUE, Status
 from marketdata_assets.exchanges.errors import BadPage
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import FundingRate, Kline, MarketType, OpenInterest, Trade
-from marketdata_assets.exchanges.rest import Answer, Rest
+from marketdata_assets.exchanges.records import FundingRate, Kline, MarketType, OpenInterest, Parser, Trade, VenueError
+from marketdata_assets.exchanges.rest import Answer, Limits, Rest
 from marketdata_assets.exchanges.rest_history import (
     Cursor,
     FetchedPage,
@@ -28,8 +32,39 @@ from marketdata_assets.exchanges.rest_history import (
     walk,
     word_of,
 )
+from marketdata_assets.exchanges.wire import MS
+from marketdata_assets.input_limits import NOT_JSON
 
 T = TypeVar("T", Kline, Trade, FundingRate, OpenInterest)
+
+URL = "https://api.bybit.com"
+API = "/v5/market/"
+
+SECONDS, REQUESTS = 5.0, 500
+"""So many requests in so many seconds, by address. Bybit allows 600 and advises against the very edge."""
+
+TOO_MANY = frozenset({429, 10006, 10018})
+BANNED_MS = 600_000  # at least so long does Bybit answer 403 to an address that sent too much
+
+_status = msgspec.json.Decoder(Status).decode
+
+
+def limits(budgets: BudgetPlace, host: str = "api.bybit.com") -> Limits:
+    """The rate limit of Bybit, shared by all processes that use these budgets."""
+    return Limits(Budget(budgets, host, SECONDS, REQUESTS))
+
+
+def error_of(raw: bytes) -> VenueError | None:
+    """What a response says is wrong; null as well when it cannot be read."""
+    if b"access too frequent" in raw[:200]:  # not JSON
+        return VenueError(403, "access too frequent", True, time.time_ns() // 1_000_000 + BANNED_MS)
+    try:
+        status = _status(raw)
+    except NOT_JSON:
+        return None
+    if not status.ret_code:
+        return None
+    return VenueError(status.ret_code, status.ret_msg, status.ret_code in TOO_MANY)
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,12 @@ import datetime as dt
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import msgspec
 
 from marketdata_assets.exchanges.bybit.wire import VENUE, Response
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.instruments import Instrument, Instruments, Listing, expiry_ns, read_entries
+from marketdata_assets.exchanges.instruments import Instrument, Listing, expiry_ns, read_entries
 from marketdata_assets.exchanges.records import MarketType
 
 USD_PER_CONTRACT = "1"  # of an inverse contract
@@ -100,11 +99,6 @@ def named(market_type: MarketType, name: str) -> Instrument | None:
         return _dated(market_type, name, match["base"], quote, match)
     match = _INVERSE.fullmatch(name) if market_type == "inverse" else None
     return _dated("inverse", name, match["base"], "USD", match) if match else None
-
-
-def known_instruments(market_type: MarketType, known: Instruments | None = None, *, strict: bool = True) -> Instruments:
-    """The instruments of one market. Unless `strict`, one that is in no list is derived from its name."""
-    return Instruments(VENUE, {} if known is None else known.known, None if strict else partial(named, market_type))
 
 
 def _instrument(market_type: MarketType, name: str, base: str, quote: str, expiry: dt.date | None) -> Instrument:

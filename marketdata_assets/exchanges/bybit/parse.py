@@ -1,23 +1,38 @@
-"""Bybit's messages to records: trades, forced orders, candles, and what REST has of them, of funding and open interest.
+"""Bybit's messages to records: trades, forced orders, candles, tickers, and what REST has of them.
 
-Tickers are in `ticker`, order books in `book`. Linear contracts count coins. Inverse contracts count USD, one contract
-being one USD, and their turnover is in coins.
+Order books are in `book`. Linear contracts count coins. Inverse contracts count USD, one contract being one USD, and
+their turnover is in coins.
 """
 
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
+from msgspec.structs import asdict
 
+from marketdata_assets.exchanges import checkpoints
 from marketdata_assets.exchanges.bybit import wire
-from marketdata_assets.exchanges.bybit.wire import MS, VENUE, Parser, Push, Response
-from marketdata_assets.exchanges.decimals import DIGITS, PLAIN, decimal
+from marketdata_assets.exchanges.bybit.wire import VENUE, Push, Response
+from marketdata_assets.exchanges.checkpoints import StateCheckpoint
+from marketdata_assets.exchanges.decimals import DIGITS, PLAIN, decimal, decimal_or_none
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import FundingRate, Kline, Liquidation, OpenInterest, Outcome, Side, Trade
+from marketdata_assets.exchanges.records import (
+    Control,
+    FundingRate,
+    Kline,
+    Liquidation,
+    OpenInterest,
+    Outcome,
+    Parser,
+    Side,
+    Ticker,
+    Trade,
+)
+from marketdata_assets.exchanges.wire import MS, Millis, Wire, nanoseconds
 
 T = TypeVar("T")
 
@@ -96,15 +111,8 @@ def liquidations(instrument: Instrument) -> Parser:
 
 def _liquidation(element: wire.Liquidation, instrument: Instrument, ts_recv: int) -> Liquidation:
     price, size = decimal("p", element.price), decimal("v", element.size)
-    return Liquidation(
-        *instrument.key,
-        element.time * MS,
-        ts_recv,
-        side=CLOSES[element.side],
-        price=price,
-        size=instrument.base_size(size, price),
-        contracts=instrument.contracts(size),
-    )
+    sizes = instrument.sizes(size, price)
+    return Liquidation(*instrument.key, element.time * MS, ts_recv, CLOSES[element.side], price, *sizes)
 
 
 # {"topic":"kline.1.ABCUSDT","data":[{"start":1700000040000,"end":1700000099999,"interval":"1","open":"4.20","close":
@@ -143,26 +151,8 @@ def _kline(
     """A candle; `prices` are open, high, low and close, `volumes` what Bybit calls volume and turnover."""
     first, high, low, last = (decimal("price", text) for text in prices)
     volume, turnover = decimal("volume", volumes[0]), decimal("turnover", volumes[1])
-    inverse = instrument.market_type == "inverse"
-    return Kline(
-        *instrument.key,
-        ts_event,
-        ts_recv,
-        interval=interval,
-        open_time=span[0],
-        close_time=span[1],
-        open=first,
-        high=high,
-        low=low,
-        close=last,
-        volume=turnover if inverse else volume,
-        contracts=volume if inverse else None,
-        quote_volume=volume if inverse else turnover,
-        trades=None,
-        taker_buy_volume=None,
-        taker_buy_quote_volume=None,
-        closed=closed,
-    )
+    amounts = (turnover, volume, volume) if instrument.market_type == "inverse" else (volume, None, turnover)
+    return instrument.candle(ts_event, ts_recv, interval, span, (first, high, low, last), amounts, closed=closed)
 
 
 # REST.
@@ -190,16 +180,8 @@ def past_trades(instrument: Instrument) -> Parser:
 
 def _past_trade(element: wire.PastTrade, instrument: Instrument, ts_recv: int) -> Trade:
     price, size = decimal("price", element.price), decimal("size", element.size)
-    return Trade(
-        *instrument.key,
-        element.time * MS,
-        ts_recv,
-        trade_id=element.trade_id,
-        price=price,
-        size=instrument.base_size(size, price),
-        contracts=instrument.contracts(size),
-        side=SIDES[element.side],
-    )
+    sizes = instrument.sizes(size, price)
+    return Trade(*instrument.key, element.time * MS, ts_recv, element.trade_id, price, *sizes, SIDES[element.side])
 
 
 _past_trades = msgspec.json.Decoder(Response[wire.PastTrade], strict=False).decode
@@ -220,7 +202,7 @@ def past_candles(instrument: Instrument, interval: str) -> Parser:
         for row in response.result.list:
             if len(row) < COLUMNS:
                 raise BadMessage(VENUE, f"a candle of {len(row)} columns")
-            start = wire.nanoseconds(row[0])
+            start = nanoseconds(row[0])
             end = end_of(interval, start)
             prices, volumes = (row[1], row[2], row[3], row[4]), (row[5], row[6])
             closed = end <= response.time * MS
@@ -269,3 +251,108 @@ def interest(instrument: Instrument, ts_event: int, ts_recv: int, held: str, wor
     if instrument.market_type == "inverse":
         return OpenInterest(*instrument.key, ts_event, ts_recv, contracts=held, size=worth, value=held)
     return OpenInterest(*instrument.key, ts_event, ts_recv, contracts=None, size=held, value=worth)
+
+
+# Tickers.
+
+
+class Message(Wire, frozen=True, gc=False):
+    type: Literal["snapshot", "delta"]
+    ts: Millis
+    data: wire.Ticker
+
+
+_message = msgspec.json.Decoder(Message, strict=False).decode
+_state = msgspec.json.Decoder(wire.Ticker).decode
+
+
+class TickerStream:
+    """The ticker of one instrument: a state, and what changed in it since; of contracts with rates and open interest.
+
+    https://bybit-exchange.github.io/docs/v5/websocket/public/ticker: contracts have snapshots and deltas, a field that
+    a delta leaves out has not changed; spot markets have snapshots only. Nothing numbers the deltas without holes, so
+    the state of a connection ends with it, and with a message that cannot be read. Each connection has its own state.
+    """
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        self._states: dict[int, wire.Ticker] = {}  # by connection
+
+    def reset(self, connection: int) -> None:
+        """Forget what a connection sent."""
+        self._states.pop(connection, None)
+
+    def checkpoint(self) -> list[StateCheckpoint]:
+        """What each connection sent, for another feed to continue here."""
+        return [
+            StateCheckpoint(self.instrument, connection, msgspec.Raw(checkpoints.encode(state)))
+            for connection, state in self._states.items()
+        ]
+
+    def restore(self, point: StateCheckpoint) -> None:
+        """Continue from a checkpoint. Raises msgspec.MsgspecError."""
+        self._states[point.connection] = _state(point.state)
+
+    # {"topic":"tickers.ABCUSDT","type":"snapshot","data":{"symbol":"ABCUSDT","lastPrice":"4.20","prevPrice24h":"4.00",
+    #   "highPrice24h":"4.40","lowPrice24h":"3.90","volume24h":"2250","turnover24h":"9450","markPrice":"4.21",
+    #   "indexPrice":"4.22","openInterest":"500.1","openInterestValue":"2105.42","fundingIntervalHour":"8",
+    #   "nextFundingTime":"1700006400000","fundingRate":"0.0001","bid1Price":"4.19","bid1Size":"5","ask1Price":"4.21",
+    #   "ask1Size":"11"},"cs":7001,"ts":1700000000123}
+    # {"topic":"tickers.ABCUSDT","type":"delta","data":{"symbol":"ABCUSDT","bid1Price":"4.20","bid1Size":"6"},"cs":7002,
+    #   "ts":1700000000223}
+    def push(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
+        """The ticker after a message, and funding rate and open interest where the message says something of them."""
+        message = _message(raw)
+        new = {name: value for name, value in asdict(message.data).items() if value is not None}
+        if message.type == "snapshot":
+            state = message.data
+        elif (before := self._states.get(connection)) is not None:
+            state = msgspec.structs.replace(before, **new)
+        else:
+            return [Control("ignored", f"tickers:{self.instrument.name} no snapshot since")]
+        ts_event = message.ts * MS
+        outcomes: list[Outcome] = [self._ticker(state, ts_event, ts_recv)]
+        if state.funding_rate and state.next_funding_time and new.keys() & {"funding_rate", "next_funding_time"}:
+            outcomes.append(self._funding(state, ts_event, ts_recv))
+        if state.open_interest and new.keys() & {"open_interest", "open_interest_value"}:
+            held = decimal("openInterest", state.open_interest)
+            worth = decimal_or_none("openInterestValue", state.open_interest_value)
+            outcomes.append(interest(self.instrument, ts_event, ts_recv, held, worth))
+        self._states[connection] = state
+        return outcomes
+
+    def _ticker(self, state: wire.Ticker, ts_event: int, ts_recv: int) -> Ticker:
+        instrument, inverse = self.instrument, self.instrument.market_type == "inverse"
+        volume, turnover = decimal_or_none("volume24h", state.volume), decimal_or_none("turnover24h", state.turnover)
+        return Ticker(
+            *instrument.key,
+            ts_event,
+            ts_recv,
+            bid=decimal_or_none("bid1Price", state.bid),
+            bid_size=decimal_or_none("bid1Size", state.bid_size),
+            ask=decimal_or_none("ask1Price", state.ask),
+            ask_size=decimal_or_none("ask1Size", state.ask_size),
+            unit=instrument.unit,
+            last=decimal_or_none("lastPrice", state.last),
+            open=decimal_or_none("prevPrice24h", state.open),
+            high=decimal_or_none("highPrice24h", state.high),
+            low=decimal_or_none("lowPrice24h", state.low),
+            volume=turnover if inverse else volume,
+            contracts=volume if inverse else None,
+            quote_volume=volume if inverse else turnover,
+            mark_price=decimal_or_none("markPrice", state.mark_price),
+            index_price=decimal_or_none("indexPrice", state.index_price),
+        )
+
+    def _funding(self, state: wire.Ticker, ts_event: int, ts_recv: int) -> FundingRate:
+        hours = state.funding_hours
+        return FundingRate(
+            *self.instrument.key,
+            ts_event,
+            ts_recv,
+            rate=decimal("fundingRate", state.funding_rate or ""),
+            funding_time=nanoseconds(state.next_funding_time or ""),
+            interval_hours=int(hours) if hours and hours.isascii() and hours.isdecimal() and len(hours) < 5 else None,
+            mark_price=decimal_or_none("markPrice", state.mark_price),
+            index_price=decimal_or_none("indexPrice", state.index_price),
+        )

@@ -4,28 +4,15 @@ from typing import get_args
 
 from marketdata_assets.exchanges.bybit.adapter import BybitAdapter
 from marketdata_assets.exchanges.bybit.feed import DEPTHS, TRADES, BybitFeed
-from marketdata_assets.exchanges.bybit.history import BybitHistory
-from marketdata_assets.exchanges.bybit.instruments import known_instruments
+from marketdata_assets.exchanges.bybit.history import URL, BybitHistory, error_of, limits
 from marketdata_assets.exchanges.bybit.parse import INTERVAL_OF, INTERVALS
-from marketdata_assets.exchanges.bybit.rest import URL, error_of, limits
-from marketdata_assets.exchanges.errors import UnknownVenue
 from marketdata_assets.exchanges.instruments import Instruments
-from marketdata_assets.exchanges.records import DataType, MarketType
-from marketdata_assets.exchanges.venue import Venue, VenueMarket
+from marketdata_assets.exchanges.records import DataType
+from marketdata_assets.exchanges.venue import SPOT_TYPES, Venue, VenueMarket
 
-SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker")
 CANDLES: dict[DataType, int | None] = {"kline": None}  # of trades there are the last ones alone
 CONTRACTS: dict[DataType, int | None] = {**CANDLES, "funding_rate": None, "open_interest": None}
 HOSTS = r"(stream|api)(-testnet)?\.(bybit|bytick|bybit-tr|bybitgeorgia)\.[a-z]+/v5/"
-
-
-def feed(
-    market_type: MarketType | None, instruments: Instruments | None = None, *, strict: bool = True, books: bool = True
-) -> BybitFeed:
-    """The feed of one market; its sockets are of one market each. Raises UnknownVenue without one."""
-    if market_type is None:
-        raise UnknownVenue("bybit", "which market it is of is not said")
-    return BybitFeed(market_type, instruments, strict=strict, books=books)
 
 
 VENUE = Venue(
@@ -36,11 +23,11 @@ VENUE = Venue(
         "linear": VenueMarket(URL, get_args(DataType), tuple(INTERVALS), ("BTCUSDT", "ETHUSDT"), CONTRACTS, DEPTHS),
         "inverse": VenueMarket(URL, get_args(DataType), tuple(INTERVALS), ("BTCUSD", "ETHUSD"), CONTRACTS, DEPTHS),
     },
-    feed=feed,
+    feed=BybitFeed,
     adapter=BybitAdapter,
     error_of=error_of,
     limits=lambda budgets, _: limits(budgets),
-    history=lambda rest, market_type: BybitHistory(rest, known_instruments(market_type), market_type),
+    history=lambda rest, market_type: BybitHistory(rest, Instruments("bybit"), market_type),
     addresses={
         **{rf"{HOSTS}public/{market_type}\b": market_type for market_type in ("spot", "linear", "inverse")},
         **{rf"{HOSTS}market/.*category={market_type}\b": market_type for market_type in ("spot", "linear", "inverse")},

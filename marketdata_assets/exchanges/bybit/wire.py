@@ -4,28 +4,18 @@ Prices and sizes are texts. Times are milliseconds, as numbers over the socket a
 are lax, which turns such a text into an integer. https://bybit-exchange.github.io/docs/v5/intro
 """
 
-from collections.abc import Callable
 from typing import Annotated, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-from marketdata_assets.exchanges.records import Exchange, Outcome
+from marketdata_assets.exchanges.records import Exchange
+from marketdata_assets.exchanges.wire import Millis, Wire
 
 T = TypeVar("T")
 
 VENUE: Exchange = "bybit"
-MS = 1_000_000  # nanoseconds of a millisecond
-Millis = Annotated[int, Meta(ge=0, le=9_000_000_000_000)]  # the last ones that fit into 64 bits as nanoseconds, about
-Sequence = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Name = Annotated[str, Meta(min_length=1)]
-
-Parser = Callable[[bytes, int, int], list[Outcome]]
-"""What becomes of a message: its bytes, the time it was received at (ns), the number of its connection."""
-
-
-class Wire(msgspec.Struct, frozen=True, gc=False):
-    """A message or a part of one. Fields that are not named are ignored."""
 
 
 # Messages of the sockets.
@@ -145,10 +135,3 @@ class PastInterest(Wire, frozen=True, gc=False):
 
 envelope = msgspec.json.Decoder(Envelope).decode
 answer = msgspec.json.Decoder(Answer, strict=False).decode
-
-
-def nanoseconds(millis: str) -> int:
-    """The nanoseconds of a time as text; ValueError when it is none."""
-    if not (millis.isascii() and millis.isdecimal()) or int(millis) > 9_000_000_000_000:
-        raise ValueError(f"{millis[:40]!r} is no time")
-    return int(millis) * MS

@@ -15,10 +15,11 @@ from typing import Literal
 from marketdata_assets.exchanges.books import BookState
 from marketdata_assets.exchanges.deribit import wire
 from marketdata_assets.exchanges.deribit.parse import levels
-from marketdata_assets.exchanges.deribit.wire import MS, VENUE
+from marketdata_assets.exchanges.deribit.wire import VENUE
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.levels import FLOAT_DIGITS, Side
 from marketdata_assets.exchanges.records import Gap, Level, OrderBook
+from marketdata_assets.exchanges.wire import MS
 
 Outcomes = list[OrderBook | Gap]
 

@@ -1,21 +1,21 @@
 """A session of Deribit without a socket: bytes in, records and other outcomes out, the same live and in a replay."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
-from marketdata_assets.exchanges.books import BookState, ChannelBooks
+from marketdata_assets.exchanges.books import BookState, Feed
 from marketdata_assets.exchanges.deribit import parse, rest, wire
 from marketdata_assets.exchanges.deribit.book import Chain, content_of
 from marketdata_assets.exchanges.deribit.instruments import from_name, is_combo, parse_instruments
 from marketdata_assets.exchanges.deribit.parse import InstrumentContext
-from marketdata_assets.exchanges.deribit.wire import MS, NONE, VENUE, AnyMessage, Notification
+from marketdata_assets.exchanges.deribit.wire import NONE, VENUE, AnyMessage, Notification
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import AnyRecord, Control, DeadLetter, Gap, MarketType, OrderBook, Outcome
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import AnyRecord, Control, DeadLetter, Gap, OrderBook, Outcome
+from marketdata_assets.exchanges.wire import MS
 
 _CHANNEL = b'"channel":"'
 _BOOK, _DOTS = b'"book.', 2  # book.ABC.raw follows a chain, book.ABC.none.20.100ms is whole in every message
@@ -29,27 +29,20 @@ _candle = msgspec.json.Decoder(Notification[wire.Candle]).decode
 _any = msgspec.json.Decoder(AnyMessage).decode
 
 
-class DeribitFeed(ChannelBooks):
+class DeribitFeed(Feed):
     """What Deribit sends, over any number of sockets; one session has instruments of all market types.
 
-    `market_type` says what the session is for; records say what their instrument is. `strict` takes instruments of the
-    list only, otherwise a name is enough. Without `books` the messages of a book become records one by one, whether
-    they follow one another or not. `actions` is rule 3 of `book`.
+    Records say what their instrument is. Without `books` the messages of a book become records one by one, whether they
+    follow one another or not. `actions` is rule 3 of `book`.
     """
 
-    def __init__(
-        self,
-        market_type: MarketType | None,
-        instruments: Instruments | None = None,
-        *,
-        strict: bool = True,
-        books: bool = True,
-        actions: bool = True,
-    ) -> None:
-        super().__init__()
-        self.market_type = market_type
-        self.instruments = instruments or Instruments(VENUE, from_name=None if strict else from_name)
-        self._strict, self._with_books, self._actions = strict, books, actions
+    venue = VENUE
+
+    def __init__(self, *about: Any, actions: bool = True, **options: Any) -> None:
+        super().__init__(*about, **options)
+        self._actions = actions
+
+    def prepare(self) -> None:
         self._known: dict[str, InstrumentContext] = {}
         self._chains: dict[str, Chain] = {}  # by channel
         self._parsers: dict[bytes, Callable[[bytes, int, int], list[Outcome] | None]] = {
@@ -60,8 +53,11 @@ class DeribitFeed(ChannelBooks):
             b"chart": self._candle,
         }
 
+    def _named(self, name: str) -> Instrument | None:
+        return from_name(name)
+
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
-        """What became of a message of the socket. Never raises."""
+        """What becomes of a message of the socket with this number."""
         try:
             begin = raw.find(_CHANNEL) + len(_CHANNEL)
             parser = self._parsers.get(raw[begin : raw.find(b".", begin)])
@@ -73,21 +69,16 @@ class DeribitFeed(ChannelBooks):
         except UNREADABLE as error:
             return [DeadLetter.of(raw, error, ts_recv), *self._lost(raw, ts_recv)]
 
-    def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
-        """What became of a REST answer to this address. Never raises."""
-        try:
-            error = rest.error_of(raw)
-            if error:
-                return [error]
-            method = urlsplit(url).path.rpartition("/")[2]
-            if method == "get_instruments":
-                listing = parse_instruments(raw, ts_recv)
-                self.learn(listing.instruments)
-                return [Control("notice", f"{len(listing.instruments)} instruments"), *listing.unread]
-            parser = rest.PARSERS.get(method)
-            return [*parser(url, raw, self._find, ts_recv)] if parser else [Control("ignored", method)]
-        except UNREADABLE as error:
-            return [DeadLetter.of(raw, error, ts_recv)]
+    def _answered(self, path: str, query: Mapping[str, str], raw: bytes, ts_recv: int) -> list[Outcome]:
+        if error := rest.error_of(raw):
+            return [error]
+        method = path.rpartition("/")[2]
+        if method == "get_instruments":
+            listing = parse_instruments(raw, ts_recv)
+            self.learn(listing.instruments)
+            return [Control("notice", f"{len(listing.instruments)} instruments"), *listing.unread]
+        parser = rest.PARSERS.get(method)
+        return [*parser(query, raw, self._find, ts_recv)] if parser else [Control("ignored", method)]
 
     def learn(self, listed: Iterable[Instrument]) -> None:
         """Take a list of instruments; a newer entry replaces an older one."""
@@ -98,12 +89,8 @@ class DeribitFeed(ChannelBooks):
         kind, _, rest_of_it = state.stream.partition(".")
         return f"{kind}.{state.instrument.name}.{rest_of_it}".rstrip(".")
 
-    def stream_of(self, raw: bytes) -> str:
-        """The channel without its instrument, as book.raw; or what else the message is. Never raises."""
-        try:
-            message = _any(raw)
-        except UNREADABLE:
-            return "unknown"
+    def _stream_of(self, raw: bytes) -> str:
+        message = _any(raw)
         if message.params and message.params.channel:
             return _stream(message.params.channel)
         return message.method or "answer"
@@ -158,7 +145,7 @@ class DeribitFeed(ChannelBooks):
             context = self._of(channel, event.instrument_name)
             if context is None:
                 return [Control("ignored", channel)]
-            if not self._with_books:
+            if not self._keep_books:
                 kind, bids, asks = content_of(event, _texts(raw).params.data)
                 ids = (event.change_id, event.prev_change_id)
                 return [parse.book(context, kind, bids, asks, ids, event.timestamp * MS, ts_recv)]
@@ -188,7 +175,7 @@ class DeribitFeed(ChannelBooks):
         context = self._of(channel, event.instrument_name)
         if context is None:
             return [Control("ignored", channel)]
-        if not self._with_books:
+        if not self._keep_books:
             bids, asks = parse.levels(event.bids), parse.levels(event.asks)
             return [parse.book(context, "snapshot", bids, asks, (event.change_id, None), event.timestamp * MS, ts_recv)]
         chain = self._chain(channel, context)
@@ -211,8 +198,7 @@ class DeribitFeed(ChannelBooks):
     def _other(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """A message that the fast way did not recognise, or that brings no record."""
         message = _any(raw)
-        error = rest.error_of(raw)
-        if error:
+        if error := rest.error_of(raw):
             return [error]
         params = message.params
         if message.method == "heartbeat" and params and params.type in ("heartbeat", "test_request"):

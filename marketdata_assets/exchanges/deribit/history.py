@@ -11,7 +11,7 @@ from marketdata_assets.exchanges.deribit.parse import INTERVALS, MINUTE, Instrum
 from marketdata_assets.exchanges.deribit.session import LIST_SECONDS
 from marketdata_assets.exchanges.deribit.wire import VENUE
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Kline
+from marketdata_assets.exchanges.records import FundingRate, Kline
 from marketdata_assets.exchanges.rest import Limits, Rest
 from marketdata_assets.exchanges.rest_history import (
     Cursor,
@@ -62,13 +62,6 @@ class DeribitHistory:
         instruments = parse_instruments(answer.raw).instruments
         self.instruments.add(instruments)
         return instruments
-
-    async def open_interest(self, instrument: str) -> list[AnyRecord]:
-        """Ticker, funding rate and open interest as they are now; Deribit keeps no history of open interest."""
-        params = {"instrument_name": instrument}
-        answer = await self._client.get("/public/get_book_summary_by_instrument", params)
-        with as_bad_page(f"{VENUE} open interest {instrument}"):
-            return answers.summary(answer.url, answer.raw, self._find, answer.ts_recv)
 
     def klines(self, instrument: str, interval: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Candles that begin in the window. ValueError for an interval that Deribit does not have."""
@@ -125,7 +118,7 @@ class DeribitHistory:
         params |= {"start_timestamp": span[0], "end_timestamp": span[1]}
         answer = await self._client.get(f"/public/{method}", params)
         with as_bad_page(cursor.about):
-            records = parse(answer.url, answer.raw, self._find, answer.ts_recv)
+            records = parse(params, answer.raw, self._find, answer.ts_recv)
         return [record for record in records if isinstance(record, kind)]
 
     def _find(self, name: str) -> InstrumentContext:

@@ -9,10 +9,11 @@ from typing import Literal
 import msgspec
 from msgspec import Raw
 
-from marketdata_assets.exchanges.deribit.wire import VENUE, Wire, number
+from marketdata_assets.exchanges.deribit.wire import VENUE, number
 from marketdata_assets.exchanges.errors import BadInstruments
 from marketdata_assets.exchanges.instruments import Instrument, Listing, expiry_ns, read_entries
 from marketdata_assets.exchanges.records import MarketType, SizeUnit
+from marketdata_assets.exchanges.wire import Wire
 from marketdata_assets.input_limits import NOT_JSON
 
 Payoff = Literal["reversed", "linear"]

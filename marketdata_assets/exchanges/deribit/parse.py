@@ -10,7 +10,7 @@ from typing import Literal
 from msgspec import Raw
 
 from marketdata_assets.exchanges.deribit import wire
-from marketdata_assets.exchanges.deribit.wire import MS, NONE, VENUE, Direction, maybe, number, signed
+from marketdata_assets.exchanges.deribit.wire import NONE, VENUE, Direction, maybe, number, signed
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import (
@@ -23,6 +23,7 @@ from marketdata_assets.exchanges.records import (
     Ticker,
     Trade,
 )
+from marketdata_assets.exchanges.wire import MS
 
 HOURS_OF_FUNDING = 8  # Deribit pays funding all the time; its rate is said for so many hours
 OPPOSITE: dict[Direction, Direction] = {"buy": "sell", "sell": "buy"}
@@ -192,22 +193,7 @@ def candle(event: wire.Candle, context: InstrumentContext, resolution: str, ts_r
         raise BadMessage(VENUE, f"a resolution {resolution[:20]!r}, which is not documented")
     interval, minutes = INTERVALS[resolution]
     volume, cost, opened = number(event.volume), number(event.cost), event.tick * MS
-    return Kline(
-        *context.key,
-        None,
-        ts_recv,
-        interval=interval,
-        open_time=opened,
-        close_time=opened + minutes * MINUTE,
-        open=number(event.open),
-        high=number(event.high),
-        low=number(event.low),
-        close=number(event.close),
-        volume=volume,
-        contracts=context.contracts(cost if context.instrument.unit == "quote" else volume),
-        quote_volume=cost,
-        trades=None,
-        taker_buy_volume=None,
-        taker_buy_quote_volume=None,
-        closed=None,
-    )
+    prices = number(event.open), number(event.high), number(event.low), number(event.close)
+    contracts = context.contracts(cost if context.instrument.unit == "quote" else volume)
+    span, volumes = (opened, opened + minutes * MINUTE), (volume, contracts, cost)
+    return context.instrument.candle(None, ts_recv, interval, span, prices, volumes)

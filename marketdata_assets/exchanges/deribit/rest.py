@@ -3,9 +3,8 @@
 An answer is an envelope of JSON-RPC, with `result` or `error`. https://docs.deribit.com/articles/json-rpc-overview
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, Literal, TypeVar
-from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import Raw
@@ -13,10 +12,11 @@ from msgspec import Raw
 from marketdata_assets.exchanges.deribit import parse, wire
 from marketdata_assets.exchanges.deribit.parse import InstrumentContext
 from marketdata_assets.exchanges.deribit.session import RATE_LIMITED
-from marketdata_assets.exchanges.deribit.wire import MS, NONE, VENUE, AnyMessage, Millis, Sequence, Wire, maybe, signed
+from marketdata_assets.exchanges.deribit.wire import NONE, VENUE, AnyMessage, maybe, signed
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Ticker, VenueError
 from marketdata_assets.exchanges.rest_history import Row
+from marketdata_assets.exchanges.wire import MS, Millis, Sequence, Wire
 from marketdata_assets.input_limits import NOT_JSON
 
 T = TypeVar("T")
@@ -24,7 +24,8 @@ T = TypeVar("T")
 Find = Callable[[str], InstrumentContext | None]
 """An instrument by its name; None for unsupported instruments, such as spreads. Raises UnknownInstrument."""
 
-Parse = Callable[[str, bytes, Find, int], list[AnyRecord]]  # address, bytes, instruments, receive time
+Query = Mapping[str, str | int]  # of the address
+Parse = Callable[[Query, bytes, Find, int], list[AnyRecord]]  # query, bytes, instruments, receive time
 
 
 class Answer(msgspec.Struct, Generic[T], frozen=True, gc=False):
@@ -97,18 +98,17 @@ def error_of(raw: bytes) -> VenueError | None:
     return VenueError(error.code, error.message, error.code in RATE_LIMITED) if error else None
 
 
-def asked(url: str, what: str) -> str:
+def asked(query: Query, what: str) -> str:
     """A parameter of the address; BadMessage."""
-    values = parse_qs(urlsplit(url).query).get(what)
-    if not values:
+    if what not in query:
         raise BadMessage(VENUE, f"an answer to an address without {what}")
-    return values[0]
+    return str(query[what])
 
 
 # {"jsonrpc":"2.0","result":{"has_more":false,"trades":[{"trade_id":"ABC-12","trade_seq":7,"timestamp":1700000000123,
 #   "price":100.5,"amount":10.0,"contracts":1.0,"direction":"buy","instrument_name":"ABC-PERPETUAL"}]}}
 # https://docs.deribit.com/api-reference/market-data/public-get_last_trades_by_instrument_and_time
-def trades(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
+def trades(query: Query, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """Trades, and the forced orders among them."""
     events = _supported(_trades(raw).result.trades, find)
     return [record for event, context in events for record in parse.trade(event, context, ts_recv)]
@@ -131,7 +131,7 @@ def _supported(trades: list[wire.Trade], find: Find) -> Iterator[tuple[wire.Trad
 # {"jsonrpc":"2.0","result":{"instrument_name":"ABC-PERPETUAL","change_id":12,"bids":[[100.0,50.0]],
 #   "asks":[[100.5,10.0]], ... and all of a ticker}}
 # https://docs.deribit.com/api-reference/market-data/public-get_order_book
-def order_book(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
+def order_book(query: Query, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """The best levels and all fields of a ticker. It cannot start the chain of a channel."""
     event = _book(raw).result
     context = find(event.instrument_name)
@@ -145,7 +145,7 @@ def order_book(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord
 
 # {"jsonrpc":"2.0","result":{ ... the data of a ticker message }}
 # https://docs.deribit.com/api-reference/market-data/public-ticker
-def ticker(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
+def ticker(query: Query, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """The same as from the channel."""
     event = _ticker(raw).result
     context = find(event.instrument_name)
@@ -156,9 +156,9 @@ def ticker(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
 #   "close":[100.5],"volume":[0.5],"cost":[50.0]}}
 # https://docs.deribit.com/api-reference/market-data/public-get_tradingview_chart_data
 # The answer names neither instrument nor resolution: they are taken from the address.
-def chart(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
+def chart(query: Query, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """Candles, oldest first."""
-    context, resolution = find(asked(url, "instrument_name")), asked(url, "resolution")
+    context, resolution = find(asked(query, "instrument_name")), asked(query, "resolution")
     event = _chart(raw).result
     columns = (event.ticks, event.open, event.high, event.low, event.close, event.volume, event.cost)
     if len({len(column) for column in columns}) != 1:
@@ -172,9 +172,9 @@ def chart(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
 #   "interest_8h":1.2e-5,"interest_1h":3.0e-6}]}
 # https://docs.deribit.com/api-reference/market-data/public-get_funding_rate_history
 # interest_8h overlaps from row to row; interest_1h is what was paid in the hour before timestamp.
-def funding(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
+def funding(query: Query, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """What was paid, hour by hour."""
-    context = find(asked(url, "instrument_name"))
+    context = find(asked(query, "instrument_name"))
     if context is None:
         return []
     return [
@@ -195,7 +195,7 @@ def funding(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
 #   "ask_price":100.5,"last":100.5,"high":101.0,"low":99.0,"mark_price":100.47,"volume":1.5,"volume_usd":150.0,
 #   "open_interest":1000,"current_funding":0.0,"funding_8h":6.5e-6}]}
 # https://docs.deribit.com/api-reference/market-data/public-get_book_summary_by_instrument
-def summary(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
+def summary(query: Query, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """Ticker, funding rate and open interest of each instrument."""
     records: list[AnyRecord] = []
     for event in _summary(raw).result:

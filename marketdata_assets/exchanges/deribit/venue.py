@@ -12,10 +12,9 @@ from marketdata_assets.exchanges.deribit.rest import error_of
 from marketdata_assets.exchanges.deribit.session import REST
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import DataType
-from marketdata_assets.exchanges.venue import Source, Venue, VenueMarket
+from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Venue, VenueMarket
 from marketdata_assets.exchanges.venue_adapter import Choice
 
-SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker")
 CANDLES = tuple(name for name, _ in INTERVALS.values())
 
 

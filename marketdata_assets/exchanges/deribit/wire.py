@@ -4,20 +4,18 @@ Deribit writes numbers as JSON numbers, now and then with an exponent (`2.0e3`).
 `2.0e3` stays `2.0e3`, `10.0` stays `10.0`. Notifications: https://docs.deribit.com/articles/notifications
 """
 
-from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta, Raw
+from msgspec import Raw
 
 from marketdata_assets.exchanges.decimals import NotDecimal, decimal
 from marketdata_assets.exchanges.levels import Number
+from marketdata_assets.exchanges.wire import Millis, Sequence, Wire
 
 T = TypeVar("T")
 
 VENUE: Final = "deribit"
-MS = 1_000_000  # nanoseconds of a millisecond
-Millis = Annotated[int, Meta(ge=0, le=9_000_000_000_000)]  # so that nanoseconds fit into 64 bits
-Sequence = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Direction = Literal["buy", "sell"]
 NONE = Raw(b"null")
 
@@ -45,10 +43,6 @@ def signed(raw: Raw) -> str:
     if len(text) > _LONG:
         raise NotDecimal("a number beyond all reason", text)
     return decimal("a number", text)
-
-
-class Wire(msgspec.Struct, frozen=True, gc=False):
-    """A message or a part of one. Fields that are not named here are ignored."""
 
 
 class Params(msgspec.Struct, Generic[T], frozen=True, gc=False):

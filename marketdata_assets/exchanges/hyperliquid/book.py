@@ -14,8 +14,9 @@ import msgspec
 from marketdata_assets.exchanges.books import BookState
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.hyperliquid import wire
-from marketdata_assets.exchanges.hyperliquid.wire import MS, VENUE, Find, Pushed
+from marketdata_assets.exchanges.hyperliquid.wire import VENUE, Pushed
 from marketdata_assets.exchanges.records import Control, Level, OrderBook, Outcome
+from marketdata_assets.exchanges.wire import MS, Find
 
 decode = msgspec.json.Decoder(Pushed[wire.Book]).decode
 _polled = msgspec.json.Decoder(wire.Book).decode

@@ -3,17 +3,17 @@
 One connection carries perpetuals and spot pairs; the type of a record is that of its instrument.
 """
 
-from collections.abc import Callable
-from urllib.parse import parse_qsl, urlsplit
+from collections.abc import Callable, Mapping
 
-from marketdata_assets.exchanges.books import ChannelBooks
+from marketdata_assets.exchanges.books import Feed
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
 from marketdata_assets.exchanges.hyperliquid import book, parse, wire
 from marketdata_assets.exchanges.hyperliquid.book import BookStream
-from marketdata_assets.exchanges.hyperliquid.instruments import known_instruments, pairs, perpetuals
-from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, VENUE, Find
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome
+from marketdata_assets.exchanges.hyperliquid.instruments import named, pairs, perpetuals
+from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, VENUE
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import Control, DeadLetter, Outcome
+from marketdata_assets.exchanges.wire import Find
 
 BEGIN = b'{"channel":"'
 GREETING = b"Websocket connection established."
@@ -38,28 +38,23 @@ REQUESTS: dict[str, Parse] = {
 LISTS: dict[str, Callable[[bytes], list[Instrument]]] = {"meta": perpetuals, "spotMeta": pairs}
 
 
-class HyperliquidFeed(ChannelBooks):
-    """Both markets of Hyperliquid. `market_type` is ignored; other venues need it.
+class HyperliquidFeed(Feed):
+    """Both markets of Hyperliquid.
 
     `books` has one state for each coin, by `l2Book:coin`, and one for its fast book, by `fastBook:coin`.
     """
 
-    def __init__(
-        self,
-        market_type: MarketType | None = None,
-        instruments: Instruments | None = None,
-        *,
-        strict: bool = True,
-        books: bool = True,
-    ) -> None:
-        self.instruments = known_instruments(instruments, strict=strict)
-        super().__init__()
+    venue = VENUE
+
+    def prepare(self) -> None:
         self._find = self.instruments.__getitem__
-        self._keep_books = books
         self._streams: dict[str, BookStream] = {}
 
+    def _named(self, name: str) -> Instrument | None:
+        return named(name)
+
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
-        """What becomes of a message of the socket. Never raises, whatever the bytes."""
+        """What becomes of a message of the socket with this number."""
         try:
             channel = channel_of(raw)
             parser = CHANNELS.get(channel)
@@ -71,29 +66,19 @@ class HyperliquidFeed(ChannelBooks):
         except UNREADABLE as error:
             return [DeadLetter.of(raw, error, ts_recv)]
 
-    def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
-        """What becomes of an answer of REST; its address has the parameters of the request. Never raises."""
-        try:
-            if refused := wire.refusal(raw):
-                return [refused]
-            request = dict(parse_qsl(urlsplit(url).query)).get("type", "")
-            if request in LISTS:
-                listed = LISTS[request](raw)
-                self.instruments.add(listed)
-                return [Control("ignored", f"{request}: {len(listed)}")]
-            if request in REQUESTS:
-                return REQUESTS[request](raw, ts_recv, self._find)
-            return [Control("ignored", request)]
-        except UNREADABLE as error:
-            return [DeadLetter.of(raw, error, ts_recv)]
+    def _answered(self, path: str, query: Mapping[str, str], raw: bytes, ts_recv: int) -> list[Outcome]:
+        """The address has the parameters of the request, which has them in its body."""
+        if refused := wire.refusal(raw):
+            return [refused]
+        request = query.get("type", "")
+        if request in LISTS:
+            listed = LISTS[request](raw)
+            self.instruments.add(listed)
+            return [Control("ignored", f"{request}: {len(listed)}")]
+        return REQUESTS[request](raw, ts_recv, self._find) if request in REQUESTS else [Control("ignored", request)]
 
-    def stream_of(self, raw: bytes) -> str:
-        """The channel of a message, for counting."""
-        try:
-            channel = channel_of(raw)
-        except UNREADABLE:
-            return "unknown"
-        return channel or "greeting"
+    def _stream_of(self, raw: bytes) -> str:
+        return channel_of(raw) or "greeting"
 
     def _book(self, channel: str, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         try:

@@ -14,11 +14,11 @@ import msgspec
 
 from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.exchanges.errors import BadPage
-from marketdata_assets.exchanges.hyperliquid import parse, wire
+from marketdata_assets.exchanges.hyperliquid import parse
 from marketdata_assets.exchanges.hyperliquid.feed import LISTS, Parse
-from marketdata_assets.exchanges.hyperliquid.wire import MS, VENUE
+from marketdata_assets.exchanges.hyperliquid.wire import VENUE
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import FundingRate, Kline, Trade, VenueError
+from marketdata_assets.exchanges.records import FundingRate, Kline, Trade
 from marketdata_assets.exchanges.rest import Answer, Limits, Rest
 from marketdata_assets.exchanges.rest_history import (
     Cursor,
@@ -31,6 +31,7 @@ from marketdata_assets.exchanges.rest_history import (
     rows_at,
     walk,
 )
+from marketdata_assets.exchanges.wire import MS
 
 T = TypeVar("T", Kline, Trade, FundingRate)
 
@@ -57,11 +58,6 @@ def body_of(params: Mapping[str, str | int]) -> bytes:
         return msgspec.json.encode(params)
     about = {name: value for name, value in params.items() if name != "type"}
     return msgspec.json.encode({"type": params["type"], "req": about})
-
-
-def error_of(raw: bytes) -> VenueError | None:
-    """What an answer says is wrong."""
-    return wire.refusal(raw)
 
 
 class HyperliquidHistory:

@@ -17,9 +17,10 @@ from typing import TypeVar
 import msgspec
 
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.hyperliquid.wire import VENUE, Wire
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
+from marketdata_assets.exchanges.hyperliquid.wire import VENUE
+from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.wire import Wire
 from marketdata_assets.input_limits import NOT_JSON
 
 T = TypeVar("T")
@@ -82,11 +83,6 @@ def named(name: str) -> Instrument | None:
     if _INDEX.fullmatch(name):
         return Instrument(VENUE, "spot", name, name, name, "", "base")
     return _made("linear", name, name, COLLATERAL) if _COIN.fullmatch(name) else None
-
-
-def known_instruments(known: Instruments | None = None, *, strict: bool = True) -> Instruments:
-    """The instruments of both markets. Unless `strict`, one that is in no list is derived from its name."""
-    return Instruments(VENUE, {} if known is None else known.known, None if strict else named)
 
 
 def _made(market_type: MarketType, name: str, base: str, quote: str) -> Instrument:

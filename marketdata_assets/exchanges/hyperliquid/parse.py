@@ -12,9 +12,10 @@ import msgspec
 from marketdata_assets.exchanges.decimals import decimal, decimal_or_none
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.hyperliquid import wire
-from marketdata_assets.exchanges.hyperliquid.wire import MS, VENUE, Find, OfCoin, Pushed
+from marketdata_assets.exchanges.hyperliquid.wire import VENUE, OfCoin, Pushed
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import FundingRate, Kline, OpenInterest, Outcome, Side, Ticker, Trade
+from marketdata_assets.exchanges.wire import MS, Find
 
 T = TypeVar("T")
 
@@ -83,25 +84,10 @@ def past_candles(raw: bytes, ts_recv: int, find: Find) -> list[Outcome]:
 def _candle(each: wire.Candle, instrument: Instrument, ts_recv: int) -> Kline:
     if each.interval not in INTERVALS or each.end < each.start:
         raise BadMessage(VENUE, f"a candle of {each.interval[:40]!r} from {each.start} to {each.end}")
-    return Kline(
-        *instrument.key,
-        None,
-        ts_recv,
-        interval=each.interval,
-        open_time=each.start * MS,
-        close_time=(each.end + 1) * MS,
-        open=decimal("o", each.open),
-        high=decimal("h", each.high),
-        low=decimal("l", each.low),
-        close=decimal("c", each.close),
-        volume=decimal("v", each.volume),
-        contracts=None,
-        quote_volume=None,
-        trades=each.trades,
-        taker_buy_volume=None,
-        taker_buy_quote_volume=None,
-        closed=None,
-    )
+    span = each.start * MS, (each.end + 1) * MS
+    prices = decimal("o", each.open), decimal("h", each.high), decimal("l", each.low), decimal("c", each.close)
+    volumes = decimal("v", each.volume), None, None
+    return instrument.candle(None, ts_recv, each.interval, span, prices, volumes, trades=each.trades)
 
 
 # {"channel":"activeAssetCtx","data":{"coin":"ABC","ctx":{"funding":"0.0000125","openInterest":"63.9","prevDayPx":"4.1",

@@ -7,16 +7,14 @@ from marketdata_assets.exchanges.hyperliquid.history import (
     URL,
     HyperliquidHistory,
     body_of,
-    error_of,
     limits,
 )
-from marketdata_assets.exchanges.hyperliquid.instruments import known_instruments
 from marketdata_assets.exchanges.hyperliquid.parse import INTERVALS
-from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM
+from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, refusal
+from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import DataType
-from marketdata_assets.exchanges.venue import Source, Venue, VenueMarket
+from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Venue, VenueMarket
 
-SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker")
 PERP_TYPES: tuple[DataType, ...] = (*SPOT_TYPES, "funding_rate", "open_interest")
 CANDLES: dict[DataType, int | None] = {"kline": None}  # the last 5000 of an interval
 _BEGINNINGS = tuple(BEGIN + channel.encode() + b'","data":' for channel in (*CHANNELS, STREAM, FAST))
@@ -46,9 +44,9 @@ VENUE = Venue(
     },
     feed=HyperliquidFeed,
     adapter=HyperliquidAdapter,
-    error_of=error_of,
+    error_of=refusal,
     limits=lambda budgets, _: limits(budgets),
-    history=lambda rest, _: HyperliquidHistory(rest, known_instruments()),
+    history=lambda rest, _: HyperliquidHistory(rest, Instruments("hyperliquid")),
     addresses={r"api\.hyperliquid(-testnet)?\.xyz(:[0-9]+)?(/|$)": None},
     recognise=recognise,
     trade_streams=("trades",),

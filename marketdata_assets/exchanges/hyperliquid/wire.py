@@ -5,29 +5,19 @@ Prices and sizes are texts and sizes count coins on all markets. Times are milli
 of a perpetual, as BTC, or of a spot pair, as PURR/USDC or @107.
 """
 
-from collections.abc import Callable
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta
 
-from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Control, Exchange, Outcome, VenueError
+from marketdata_assets.exchanges.wire import Millis, Sequence, Wire
 from marketdata_assets.input_limits import NOT_JSON
 
 T = TypeVar("T")
 
 VENUE: Exchange = "hyperliquid"
-MS = 1_000_000  # nanoseconds of a millisecond
-Millis = Annotated[int, Meta(ge=0, le=9_000_000_000_000)]  # what fits into 64 bits as nanoseconds, about
 
 STREAM, FAST = "l2Book", "fastBook"  # books; the second is the name that some recorders give to a fast one
-
-Find = Callable[[str], Instrument]  # the instrument of a coin; raises UnknownInstrument
-
-
-class Wire(msgspec.Struct, frozen=True, gc=False):
-    """A message or a part of one. Fields that are not named are ignored."""
 
 
 class Pushed(msgspec.Struct, Generic[T], frozen=True, gc=False):
@@ -42,7 +32,7 @@ class Trade(Wire, frozen=True, gc=False):
     px: str
     sz: str
     time: Millis  # of the block
-    tid: Annotated[int, Meta(ge=0, le=2**63 - 1)]  # 50-bit hash of the two orders: no sequence
+    tid: Sequence  # 50-bit hash of the two orders: no sequence
 
 
 class Level(Wire, frozen=True, gc=False):
@@ -77,7 +67,7 @@ class Candle(Wire, frozen=True, gc=False):
     high: str = msgspec.field(name="h")
     low: str = msgspec.field(name="l")
     volume: str = msgspec.field(name="v")  # coins
-    trades: Annotated[int, Meta(ge=0, le=2**63 - 1)] = msgspec.field(name="n")
+    trades: Sequence = msgspec.field(name="n")
 
 
 class SpotContext(Wire, frozen=True, gc=False, kw_only=True):

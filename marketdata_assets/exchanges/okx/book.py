@@ -23,8 +23,9 @@ from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.levels import Number, ShortPrice
 from marketdata_assets.exchanges.okx import wire
-from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Millis, Parser, Sequence, Wire
-from marketdata_assets.exchanges.records import Control, Level, OrderBook, Outcome
+from marketdata_assets.exchanges.okx.wire import VENUE, Data, Sequence
+from marketdata_assets.exchanges.records import Control, Level, OrderBook, Outcome, Parser
+from marketdata_assets.exchanges.wire import MS, Millis, Wire
 
 T = TypeVar("T", bound="WireBook")
 

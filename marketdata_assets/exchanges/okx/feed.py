@@ -3,20 +3,19 @@
 One connection carries markets of all types; the type of a record is that of its instrument.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from urllib.parse import parse_qsl, urlsplit
+from collections.abc import Callable, Mapping
 
-from marketdata_assets.exchanges.books import ChannelBooks
-from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
+from marketdata_assets.exchanges.books import RoutedFeed, ignored
+from marketdata_assets.exchanges.errors import BadMessage
+from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import book, parse, wire
 from marketdata_assets.exchanges.okx.book import BookStream
-from marketdata_assets.exchanges.okx.instruments import instruments, known_instruments
-from marketdata_assets.exchanges.okx.wire import VENUE, Arg, Find, Parser, envelope
-from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome
+from marketdata_assets.exchanges.okx.instruments import instruments, named
+from marketdata_assets.exchanges.okx.wire import VENUE, Arg, envelope
+from marketdata_assets.exchanges.records import Control, Outcome, Parser
+from marketdata_assets.exchanges.wire import Find
 from marketdata_assets.input_limits import NOT_JSON
 
-KEPT_ROUTES = 20_000  # more subscriptions than connections could carry; what comes after that many is not remembered
 API = "/api/v5/"
 
 ByFind = Callable[[Find], Parser]
@@ -67,68 +66,40 @@ PATHS_OF_MANY: dict[str, ByFind] = {
 }
 
 
-class OkxFeed(ChannelBooks):
-    """All of OKX's markets. `market_type` is ignored; other venues need it.
+class OkxFeed(RoutedFeed):
+    """All of OKX's markets.
 
     `books` has one state for each book channel of an instrument, by `channel:instrument`.
     """
 
-    def __init__(
-        self,
-        market_type: MarketType | None = None,
-        instruments: Instruments | None = None,
-        *,
-        strict: bool = True,
-        books: bool = True,
-    ) -> None:
-        super().__init__()
-        self.instruments = known_instruments(instruments, strict=strict)
-        self._keep_books = books
+    venue = VENUE
+    _end = b"}"  # of `arg`
+
+    def prepare(self) -> None:
+        super().prepare()
         self._streams: dict[str, BookStream] = {}
-        self._routes: dict[bytes, Parser] = {}
 
-    def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
-        """What becomes of a message of the socket. Never raises, whatever the bytes."""
-        parser = self._routes.get(raw.partition(b"}")[0])  # all up to the end of `arg`
-        try:
-            if parser is None:
-                parser = self._route(raw)
-            return parser(raw, ts_recv, connection)
-        except UNREADABLE as error:
-            return [DeadLetter.of(raw, error, ts_recv)]
+    def _named(self, name: str) -> Instrument | None:
+        return named(name)
 
-    def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
-        """What becomes of an answer of REST to `url`. Never raises, whatever the bytes."""
-        try:
-            if refusal := wire.refusal(raw):
-                return [refusal]
-            parts = urlsplit(url)
-            path = parts.path.rpartition(API)[2]
-            if path == "public/instruments":
-                return self._listing(raw, ts_recv, 0)
-            return of_path(path, dict(parse_qsl(parts.query)), self.instruments.__getitem__)(raw, ts_recv, 0)
-        except UNREADABLE as error:
-            return [DeadLetter.of(raw, error, ts_recv)]
+    def _answered(self, path: str, query: Mapping[str, str], raw: bytes, ts_recv: int) -> list[Outcome]:
+        if refusal := wire.refusal(raw):
+            return [refusal]
+        path = path.rpartition(API)[2]
+        if path == "public/instruments":
+            return self._listing(raw, ts_recv, 0)
+        return of_path(path, query, self.instruments.__getitem__)(raw, ts_recv, 0)
 
-    def learn(self, listed: Iterable[Instrument]) -> None:
-        """Take a list of instruments; a newer entry replaces an older one."""
-        super().learn(listed)
-        self._routes.clear()  # their parsers know instruments as they were
-
-    def stream_of(self, raw: bytes) -> str:
-        """The channel of a message, or its event, for counting."""
+    def _stream_of(self, raw: bytes) -> str:
         if raw in wire.BARE:
             return raw.decode()
-        try:
-            head = envelope(raw)
-        except NOT_JSON:
-            return "unknown"
+        head = envelope(raw)
         if head.event is not None:
             return f"event:{head.event}"
         return head.arg.channel if head.arg else "unknown"
 
     def _route(self, raw: bytes) -> Parser:
-        """The parser of a message, remembered by the bytes up to the end of `arg` if these alone say all of it."""
+        """Remembered if the bytes up to the end of `arg` say all of it."""
         if raw in wire.BARE:
             return lambda _raw, _ts_recv, _connection: [Control(wire.BARE[raw])]
         head = envelope(raw)
@@ -143,9 +114,9 @@ class OkxFeed(ChannelBooks):
             parser = of_channel(arg, self.instruments.__getitem__)
         else:
             parser = self._book(arg) if self._keep_books else ignored(str(arg))
-        begin = raw.partition(b"}")[0]
-        if begin.startswith(b'{"arg":{') and len(self._routes) < KEPT_ROUTES and _arg_of(begin) == arg:
-            self._routes[begin] = parser
+        begin = raw.partition(self._end)[0]
+        if begin.startswith(b'{"arg":{') and _arg_of(begin) == arg:
+            self._remember(raw, parser)
         return parser
 
     def _book(self, arg: Arg) -> Parser:
@@ -154,18 +125,7 @@ class OkxFeed(ChannelBooks):
         if stream is None:
             stream = BookStream(self.state_of(key, self.instruments[arg.inst_id], arg.channel))
             self._streams[key] = stream
-
-        def parser(raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
-            try:
-                return stream.push(raw, ts_recv, connection)
-            except UNREADABLE as error:
-                gap = stream.state.broken("sequence", None, ts_recv) if stream.state.status == "live" else []
-                return [DeadLetter.of(raw, error, ts_recv), *gap]
-            finally:
-                if stream.state.status != "live" or self.resync_requests:
-                    self._update_request(key, arg.channel, ts_recv)
-
-        return parser
+        return self._book_parser(key, stream.push)
 
     def _event(self, raw: bytes, _ts_recv: int, connection: int) -> list[Outcome]:
         outcome, arg = wire.control_event(raw)
@@ -215,8 +175,3 @@ def of_path(path: str, query: Mapping[str, str], find: Find) -> Parser:
             raise BadMessage(VENUE, f"unknown candle interval {query['bar'][:40]!r}")
         return parse.candles(find(query.get("instId", "")), bar)
     return ignored(path)
-
-
-def ignored(what: str) -> Parser:
-    """Messages that are as documented and that become no record."""
-    return lambda _raw, _ts_recv, _connection: [Control("ignored", what)]

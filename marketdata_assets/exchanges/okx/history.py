@@ -3,7 +3,7 @@
 All lists come newest first, and `after` asks for what is older than a time or a trade.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -13,8 +13,8 @@ from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.okx import parse, wire
 from marketdata_assets.exchanges.okx.instruments import instruments
-from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Parser
-from marketdata_assets.exchanges.records import FundingRate, Kline, OpenInterest, Trade, VenueError
+from marketdata_assets.exchanges.okx.wire import VENUE, Data
+from marketdata_assets.exchanges.records import FundingRate, Kline, OpenInterest, Parser, Trade, VenueError
 from marketdata_assets.exchanges.rest import Answer, Limits, Rest
 from marketdata_assets.exchanges.rest_history import (
     Cursor,
@@ -28,10 +28,10 @@ from marketdata_assets.exchanges.rest_history import (
     walk,
     word_of,
 )
+from marketdata_assets.exchanges.wire import MS
 from marketdata_assets.input_limits import NOT_JSON
 
 T = TypeVar("T", Kline, Trade, FundingRate, OpenInterest)
-E = TypeVar("E")
 
 URL = "https://www.okx.com"
 API = "/api/v5/"
@@ -91,7 +91,8 @@ class OkxHistory:
     async def listed(self) -> list[Instrument]:
         """All instruments that are traded now; they are taken into `instruments` too."""
         answer = await self._get("public/underlying", instType="OPTION")
-        families = [name for names in _decoded(_underlyings, answer) for name in names]
+        with as_bad_page(f"{VENUE} instruments"):
+            families = [name for names in _underlyings(answer.raw).data for name in names]
         kinds = [{"instType": kind} for kind in ("SPOT", "SWAP", "FUTURES")]
         listed: list[Instrument] = []
         for query in [*kinds, *({"instType": "OPTION", "instFamily": family} for family in families)]:
@@ -100,16 +101,6 @@ class OkxHistory:
                 listed += instruments(answer.raw).instruments
         self.instruments.add(listed)
         return listed
-
-    async def open_interest(self, instrument: str) -> list[OpenInterest]:
-        """Open interest as it is now."""
-        market_type = self.instruments[instrument].market_type
-        if market_type == "spot":
-            raise ValueError(f"{instrument} is traded on a spot market, which has no open interest")
-        kind = "SWAP" if instrument.endswith("-SWAP") else "OPTION" if market_type == "option" else "FUTURES"
-        answer = await self._get("public/open-interest", instType=kind, instId=instrument)
-        parser = parse.open_interest(self.instruments.__getitem__)
-        return _read(f"{VENUE} open interest {instrument}", answer, parser, OpenInterest)
 
     def klines(self, instrument: str, interval: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Candles that begin in the window and are closed. ValueError for an interval that OKX does not have."""
@@ -182,11 +173,6 @@ def _fetched(cursor: Cursor, rows: Sequence[Row], token: str | None = None) -> F
     new = [row for row in rows if row.time != cursor.at or row.key not in cursor.seen]
     inside = [row for row in new if row.time >= cursor.start]
     return FetchedPage(inside, done=not inside or len(inside) < len(new), token=token)
-
-
-def _decoded(decode: Callable[[bytes], Data[E]], answer: Answer) -> list[E]:
-    with as_bad_page(f"{VENUE} instruments"):
-        return decode(answer.raw).data
 
 
 def _after(cursor: Cursor) -> str:

@@ -15,7 +15,7 @@ import msgspec
 
 from marketdata_assets.exchanges.decimals import EXACT, decimal, plain
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.instruments import Instrument, Instruments, Listing, expiry_ns, read_entries
+from marketdata_assets.exchanges.instruments import Instrument, Listing, expiry_ns, read_entries
 from marketdata_assets.exchanges.okx.wire import VENUE, Data
 from marketdata_assets.exchanges.records import MarketType
 
@@ -74,11 +74,6 @@ def named(name: str) -> Instrument | None:
         return Instrument("okx", "spot", name, name, base, quote, "base")
     market_type: MarketType = "option" if match["option"] else "inverse" if quote == "USD" else "linear"
     return Instrument("okx", market_type, name, name.removesuffix("-SWAP"), base, quote, "contracts")
-
-
-def known_instruments(known: Instruments | None = None, *, strict: bool = True) -> Instruments:
-    """The instruments of all markets of OKX. Unless `strict`, one that is in no list is derived from its name."""
-    return Instruments(VENUE, {} if known is None else known.known, None if strict else named)
 
 
 def _contract(entry: Listed) -> Instrument:

@@ -15,7 +15,7 @@ from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownIn
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import wire
 from marketdata_assets.exchanges.okx.instruments import named
-from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Find, Parser, nanoseconds, time_of
+from marketdata_assets.exchanges.okx.wire import VENUE, Data
 from marketdata_assets.exchanges.records import (
     Control,
     DeadLetter,
@@ -24,9 +24,11 @@ from marketdata_assets.exchanges.records import (
     Liquidation,
     OpenInterest,
     Outcome,
+    Parser,
     Ticker,
     Trade,
 )
+from marketdata_assets.exchanges.wire import MS, Find, nanoseconds
 
 T = TypeVar("T")
 N = TypeVar("N", bound=wire.Named | wire.OptionTrade)
@@ -123,15 +125,8 @@ def liquidations(find: Find) -> Parser:
 
 def _liquidation(element: wire.Forced, instrument: Instrument, ts_recv: int) -> Liquidation:
     price, size = decimal("bkPx", element.bk_px), decimal("sz", element.sz)
-    return Liquidation(
-        *instrument.key,
-        element.ts * MS,
-        ts_recv,
-        side=element.side,
-        price=price,
-        size=instrument.base_size(size, price),
-        contracts=instrument.contracts(size),
-    )
+    sizes = instrument.sizes(size, price)
+    return Liquidation(*instrument.key, element.ts * MS, ts_recv, element.side, price, *sizes)
 
 
 # {"arg":{"channel":"liquidations","instId":"ABC-USD-250328"},"data":[{"bkPx":"4.1","side":"buy","posSide":"short",
@@ -146,16 +141,8 @@ polled_liquidations = of_instrument(wire.Forced)(_liquidation)
 @by_instrument(wire.OptionTrade)
 def option_trades(element: wire.OptionTrade, instrument: Instrument, ts_recv: int) -> Trade:
     price, size = decimal("px", element.px), decimal("sz", element.sz)
-    return Trade(
-        *instrument.key,
-        element.ts * MS,
-        ts_recv,
-        trade_id=element.trade_id,
-        price=price,
-        size=instrument.base_size(size, price),
-        contracts=instrument.contracts(size),
-        side=element.side,
-    )
+    sizes = instrument.sizes(size, price)
+    return Trade(*instrument.key, element.ts * MS, ts_recv, element.trade_id, price, *sizes, element.side)
 
 
 # {"arg":{"channel":"bbo-tbt","instId":"ABC-USDT"},"data":[{"asks":[["4.21","0.5","0","2"]],"bids":[["4.2","1","0",
@@ -314,8 +301,8 @@ def candles(instrument: Instrument, bar: Bar) -> Parser:
 def _candle(row: tuple[str, ...], instrument: Instrument, bar: Bar, ts_recv: int) -> Kline:
     if len(row) != OLD_COLUMNS and len(row) < COLUMNS:
         raise BadMessage(VENUE, f"a candle of {len(row)} columns")
-    open_time = time_of(row[0])
-    prices = [decimal("price", text) for text in row[1:5]]
+    open_time = nanoseconds(row[0])
+    first, high, low, last = (decimal("price", text) for text in row[1:5])
     volume, currency = decimal("vol", row[5]), decimal("volCcy", row[6])
     spot = instrument.market_type == "spot"
     quote_volume, closed = currency if spot else None, None
@@ -323,25 +310,9 @@ def _candle(row: tuple[str, ...], instrument: Instrument, bar: Bar, ts_recv: int
         quote_volume, closed = decimal("volCcyQuote", row[7]), CLOSED.get(row[8])
         if closed is None:
             raise BadMessage(VENUE, f"confirm is {row[8][:40]!r}, which is neither 0 nor 1")
-    return Kline(
-        *instrument.key,
-        None,
-        ts_recv,
-        interval=bar.interval,
-        open_time=open_time,
-        close_time=bar.end(open_time),
-        open=prices[0],
-        high=prices[1],
-        low=prices[2],
-        close=prices[3],
-        volume=volume if spot else currency,
-        contracts=None if spot else volume,
-        quote_volume=quote_volume,
-        trades=None,
-        taker_buy_volume=None,
-        taker_buy_quote_volume=None,
-        closed=closed,
-    )
+    span, prices = (open_time, bar.end(open_time)), (first, high, low, last)
+    volumes = (volume, None, quote_volume) if spot else (currency, volume, quote_volume)
+    return instrument.candle(None, ts_recv, bar.interval, span, prices, volumes, closed=closed)
 
 
 def _months_after(start: int, months: int, shift: dt.timedelta) -> int:
@@ -355,6 +326,11 @@ def _months_after(start: int, months: int, shift: dt.timedelta) -> int:
 HOUR = 3600 * 1000 * MS
 
 
+def _time(millis: str) -> int | None:
+    """A time that may be empty."""
+    return nanoseconds(millis) if millis else None
+
+
 # {"code":"0","msg":"","data":[["1700000000000","5000","50","210"]]}
 # https://www.okx.com/docs-v5/en/#trading-statistics-rest-api-get-contract-open-interest-history
 # Columns: time, contracts, coins, USD.
@@ -366,7 +342,7 @@ def past_open_interest(instrument: Instrument) -> Parser:
 def _past_interest(row: tuple[str, ...], instrument: Instrument, ts_recv: int) -> OpenInterest:
     if len(row) < 3:
         raise BadMessage(VENUE, f"open interest of {len(row)} columns")
-    return _interest(instrument, time_of(row[0]), ts_recv, row[1], row[2], row[3] if len(row) > 3 else "")
+    return _interest(instrument, nanoseconds(row[0]), ts_recv, row[1], row[2], row[3] if len(row) > 3 else "")
 
 
 # {"arg":{"channel":"funding-rate","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
@@ -376,11 +352,11 @@ def _past_interest(row: tuple[str, ...], instrument: Instrument, ts_recv: int) -
 @by_instrument(wire.Funding)
 def funding_rates(element: wire.Funding, instrument: Instrument, ts_recv: int) -> FundingRate:
     funding_time = element.funding_time * MS
-    following = nanoseconds(element.next_funding_time)
+    following = _time(element.next_funding_time)
     period = 0 if following is None else following - funding_time
     return FundingRate(
         *instrument.key,
-        nanoseconds(element.ts),
+        _time(element.ts),
         ts_recv,
         rate=decimal("fundingRate", element.funding_rate),
         funding_time=funding_time,

@@ -10,10 +10,9 @@ from marketdata_assets.exchanges.okx.feed import OkxFeed
 from marketdata_assets.exchanges.okx.history import BARS, URL, OkxHistory, error_of, limits
 from marketdata_assets.exchanges.okx.parse import bar_of
 from marketdata_assets.exchanges.records import DataType
-from marketdata_assets.exchanges.venue import Source, Venue, VenueMarket
+from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Venue, VenueMarket
 from marketdata_assets.exchanges.venue_adapter import Choice
 
-SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker")
 INTERVALS = tuple(BARS)
 
 

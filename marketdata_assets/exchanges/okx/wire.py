@@ -4,32 +4,19 @@ Numbers are texts, times are milliseconds as texts, and what does not apply is a
 on purpose: that turns texts into integers, and nothing else.
 """
 
-from collections.abc import Callable
 from typing import Annotated, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from marketdata_assets.exchanges.errors import BadMessage
-from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Control, ControlKind, Exchange, Outcome, Side, VenueError
+from marketdata_assets.exchanges.wire import Millis, Wire
 
 T = TypeVar("T")
 
 VENUE: Exchange = "okx"
-MS = 1_000_000  # nanoseconds of a millisecond
-LATEST = 9_000_000_000_000  # the last millisecond that fits into 64 bits as nanoseconds, about
-Millis = Annotated[int, Meta(ge=0, le=LATEST)]
 Sequence = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
-
-Parser = Callable[[bytes, int, int], list[Outcome]]
-"""What becomes of a message: its bytes, the time it was received at, the number of its connection."""
-
-Find = Callable[[str], Instrument]  # the instrument of a name; raises UnknownInstrument
-
-
-class Wire(msgspec.Struct, frozen=True, gc=False):
-    """A message or a part of one. Fields that are not named are ignored."""
 
 
 class Named(Wire, frozen=True, gc=False):
@@ -67,18 +54,6 @@ class Data(msgspec.Struct, Generic[T], frozen=True, gc=False):
 
 
 envelope = msgspec.json.Decoder(Envelope).decode
-
-
-def nanoseconds(millis: str) -> int | None:
-    """A time that may be empty."""
-    return time_of(millis) if millis else None
-
-
-def time_of(millis: str) -> int:
-    """The nanoseconds of a time that the decoder reads as text."""
-    if not (millis.isascii() and millis.isdecimal()) or int(millis) > LATEST:
-        raise ValueError(f"{millis[:40]!r} is no time")
-    return int(millis) * MS
 
 
 BARE: dict[bytes, ControlKind] = {b"pong": "pong", b"ping": "heartbeat"}

@@ -1,6 +1,6 @@
 """One-minute bars, computed day by day in ClickHouse from the stored trades.
 
-The definition of a bar is in docs/concepts/exchanges.md, the query in `sql/bars_of_day.sql`. A day is replaced
+The definition of a bar is in docs/exchanges.md, the query in `sql/bars_of_day.sql`. A day is replaced
 atomically. The ledger keeps a fingerprint of the trades and gaps that a day was computed from.
 """
 

@@ -1,4 +1,4 @@
--- Purpose: bars of one minute of a day, from the stored trades, as docs/concepts/exchanges.md defines them.
+-- Purpose: bars of one minute of a day, from the stored trades, as docs/exchanges.md defines them.
 -- Parameters: first, end (the day, half open), slack (ns that the two clocks may differ), trades (a pattern of streams),
 -- by_receipt (exchanges whose trade ids have no order). Locks: none.
 -- `other` is replaced by a condition that leaves trades out.

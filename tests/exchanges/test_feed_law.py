@@ -1,0 +1,112 @@
+"""The law of feeds, for the messages above the parsers of each venue: what may be missing, and what changes nothing.
+
+Binance's events of one name differ by market: they are in the tests of its own feed.
+"""
+
+import json
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from bench.fuzzing import examples
+from marketdata_assets.exchanges import venues
+from marketdata_assets.exchanges.books import Feed
+from marketdata_assets.exchanges.records import Control, DeadLetter, Outcome
+from marketdata_demo.venues.deribit_messages import MESSAGES
+
+BEGIN = {
+    "okx": b'{"arg"',
+    "bybit": b'{"topic"',
+    "deribit": b'{"jsonrpc":"2.0","method":"subscription"',
+    "hyperliquid": b'{"channel"',
+}
+UNREAD = {  # what no record needs
+    "okx": "arg.instFamily arg.instType instType posSide fillVol delta details.posSide instId arg.instId checksum"
+    " prevSeqId high24h low24h open24h",
+    "bybit": "seq BT L cs type cts symbol interval s",
+    "deribit": "method tick_direction type jsonrpc index_price state funding_8h mark_price",
+    "hyperliquid": "ctx.circulatingSupply bbo.n users ctx.coin ctx.impactPxs levels.n hash ctx.totalSupply ctx.midPx",
+}
+OPTIONAL = {  # what is null then
+    "okx": "seqId count nextFundingRate thetaBS vegaBS deltaBS gammaBS nextFundingTime ts oiUsd fwdPx",
+    "bybit": "bid1Size bid1Price ask1Price ask1Size openInterest fundingRate markPrice lastPrice fundingIntervalHour"
+    " openInterestValue prevPrice24h volume24h turnover24h nextFundingTime highPrice24h lowPrice24h indexPrice",
+    "deribit": "stats.price_change settlement_price contracts liquidation stats.volume_usd stats.volume_notional"
+    " current_funding",
+    "hyperliquid": "ctx.premium ctx.dayBaseVlm subscription.coin",
+}
+every_venue = pytest.mark.parametrize("name", BEGIN)
+
+
+def feed(name: str, **options: bool) -> Feed:
+    return venues.find(name).feed("linear", strict=False, **options)
+
+
+def push(name: str, message: Any, **layout: Any) -> list[Outcome]:
+    return feed(name).push(json.dumps(message, **{"separators": (",", ":"), **layout}).encode(), 7)
+
+
+def messages(name: str) -> list[Any]:
+    found = [
+        raw for raw in examples(import_module(f"marketdata_assets.exchanges.{name}")) if raw.startswith(BEGIN[name])
+    ]
+    return [json.loads(raw) for raw in (*found, *(MESSAGES.values() if name == "deribit" else ()))]
+
+
+def places(told: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    for key, value in told.items() if isinstance(told, dict) else enumerate(told) if isinstance(told, list) else ():
+        if isinstance(told, dict):
+            yield (*at, key)
+        yield from places(value, (*at, key))
+
+
+@every_venue
+def test_an_example_is_the_same_whatever_else_it_says_and_however_it_is_written(name: str) -> None:
+    told = messages(name)
+    assert len(told) >= 6
+    for message in told:
+        wanted = push(name, message)
+        assert not any(isinstance(one, DeadLetter) for one in wanted), message
+        more = json.loads(json.dumps(message), object_hook=lambda one: {**one, "brand_new": {"deep": [1, None, "ü"]}})
+        turned = json.loads(json.dumps(message), object_hook=lambda one: dict(reversed(one.items())))
+        for again in (push(name, more), push(name, message, indent=2), push(name, turned)):
+            assert again == wanted
+        known = feed(name)  # the second time the parser is remembered
+        for _ in range(2):
+            known.push(json.dumps({**message, "data": []} if "data" in message else {}).encode(), 7)
+        assert known.push(json.dumps(more, separators=(",", ":")).encode(), 7) == wanted
+
+
+@every_venue
+def test_a_field_that_is_missing_makes_a_dead_letter_or_is_known_to_be_optional(name: str) -> None:
+    missed = set()
+    for message in messages(name):
+        wanted = push(name, message)
+        for path in places(message):
+            without = json.loads(json.dumps(message))
+            at = without
+            for key in path[:-1]:
+                at = at[key]
+            del at[path[-1]]
+            made = push(name, without)
+            if not any(isinstance(one, DeadLetter) for one in made):
+                field = (
+                    ".".join(key for key in path if isinstance(key, str)).removeprefix("params.").removeprefix("data.")
+                )
+                missed.add(field)
+                assert made == wanted or field in OPTIONAL[name].split() or not path[0].startswith("data"), field
+    assert missed <= {*UNREAD[name].split(), *OPTIONAL[name].split()}
+
+
+@pytest.mark.parametrize("name", venues.names())
+@pytest.mark.parametrize("raw", [b"", b"null", b"7", b'"x"', b"{}", b"{", b"\xff\xfe", b"<html>", b'{"a":' * 20_000])
+def test_bytes_that_are_no_message_are_dead_letters(name: str, raw: bytes) -> None:
+    for made in (feed(name).push(raw, 7), feed(name, books=False).push(raw, 7)):
+        (letter,) = made
+        assert isinstance(letter, DeadLetter)
+        assert (letter.raw, letter.ts_recv) == (raw, 7)
+        assert letter.cause
+    assert feed(name).stream_of(raw) in ("unknown", "answer")
+    assert not any(isinstance(one, Control) and one.kind == "ack" for one in feed(name).answer("https://x/y", raw, 7))
