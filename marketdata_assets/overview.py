@@ -74,9 +74,10 @@ def dropped_files(settings: "Settings") -> "Files | None":
 
 
 def _bar_files(connection: "psycopg.Connection", settings: "Settings", now: dt.datetime) -> Folders:
-    from marketdata_assets.bars import status
+    from marketdata_assets.bars import profiles, status
 
-    return {"minute_bar_files": status.file_entries(connection, settings.bars_folder, bar_months(now))}
+    shapes = profiles.read(settings.bars_profiles, settings.bars_label)
+    return {"minute_bar_files": status.file_entries(connection, settings.bars_folder, bar_months(now), shapes)}
 
 
 def _alpha_files(databases: "Databases", settings: "Settings", _: dt.datetime) -> Folders:
@@ -125,9 +126,10 @@ def files_rows(group: Domain, folders: Folders) -> list[Row]:
 
 def bars(connection: "psycopg.Connection", settings: "Settings", now: dt.datetime) -> list[Row]:
     """The rows of the files, of minutes and K-line, the last two by months."""
-    from marketdata_assets.bars import bases, status
+    from marketdata_assets.bars import bases, profiles, status
 
-    survey = status.survey(connection, settings.bars_folder, bar_months(now))
+    shapes = profiles.read(settings.bars_profiles, settings.bars_label)
+    survey = status.survey(connection, settings.bars_folder, bar_months(now), shapes)
     stale = bases.known(connection)
     tables = {
         "stock_1min_qfq": (survey.months, status.bars_summary(connection)),

@@ -185,8 +185,11 @@ class Settings(_FromEnvironment):
     bars_quiet_seconds: QuietSeconds = 30.0
     bars_label: Literal["end", "start"] = Field(
         default="end",
-        description="which end of its minute the files label a bar by: `end` (09:31 to 15:00), or `start` (09:30 to"
-        " 14:59), which is converted",
+        description="which end of its minute the files label a bar by whose profile does not say it: `end` (09:31 to"
+        " 15:00), or `start` (09:30 to 14:59), which is converted",
+    )
+    bars_profiles: Path | None = Field(
+        default=None, description="profiles of files of minute bars, besides the shipped ones; default none"
     )
     alphas_dir: Path | None = Field(default=None, description="raw slices and packages of alphas; default HOME/alphas")
     alphas_quiet_seconds: QuietSeconds = 30.0

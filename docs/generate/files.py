@@ -4,6 +4,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "marketdata_assets"
 COLLECTOR = PACKAGE / "collector" / "collector.yaml"
+BARS = PACKAGE / "bars" / "bars.yaml"
 PROVIDERS = PACKAGE / "ticks" / "providers.yaml"
 STOCK_DAILY = PACKAGE / "defs" / "flows" / "stock_daily" / "defs.yaml"
 
@@ -20,6 +21,12 @@ An unknown key is an error that names the file, the key and the nearest valid ke
 configuration.
 
 {_yaml(COLLECTOR)}
+## Profiles of minute bars
+
+`MARKETDATA_BARS_PROFILES` names a file with others, or with changed keys of these.
+[What the keys do](../concepts/bar-files.md#keys-of-a-profile).
+
+{_yaml(BARS)}
 ## Providers of ticks
 
 `MARKETDATA_PROVIDERS` or `--providers-config`; without either, the shipped file below is used.

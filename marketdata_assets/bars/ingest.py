@@ -18,6 +18,7 @@ from marketdata_assets.bars import plan as planning
 from marketdata_assets.bars.coverage import Provider
 from marketdata_assets.bars.layout import scan
 from marketdata_assets.bars.plan import Plan, Task
+from marketdata_assets.bars.profiles import Shapes
 from marketdata_assets.bars.schema import DATASET, Server, ensure, settle
 from marketdata_assets.bars.unit import CODE_VERSION, load, remove
 from marketdata_assets.fanout import Fanout
@@ -60,15 +61,18 @@ def ingest(
     progress: Progress | None = None,
     complete: Callable[[Sequence[str]], None] = lambda months: None,
     label: Label = "end",
+    shapes: Shapes | None = None,
 ) -> BarsReport:
     """Make the table hold the newest files' rows of `months` (`YYYY-MM`), reading only what is new or changed.
 
     `complete` is called with requested months as all of their units have ended and none has failed, those without work
-    first. A unit that fails does not stop the others. The files `label` a bar by the start or the end of its minute.
+    first. A unit that fails does not stop the others. `shapes` are the profiles of the files, by default the shipped
+    ones, of which those without a label of their own have `label`.
     Raises StoreAway or StoreFull when the database gives up; units loaded by then stay loaded.
     """
     started = time.monotonic()
     requested = tuple(sorted(months))
+    shapes = shapes or Shapes(label=label)
     with connect(dsn) as connection:
         server = ensure(connection)
     reports: dict[str, UnitReport] = {}
@@ -76,7 +80,7 @@ def ingest(
     for number in range(PASSES):
         first = number == 0
         touched = {month for report in reports.values() for month in report.months}
-        plan = _plan(dsn, folder, {*requested, *touched}, force and first)
+        plan = _plan(dsn, folder, {*requested, *touched}, force and first, shapes)
         unchanged = plan.unchanged if first else unchanged
         failed = {place for place, report in reports.items() if report.outcome == "failed"}
         tasks = [task for task in plan.tasks if first or (task.reason == "missing" and task.place not in failed)]
@@ -91,7 +95,7 @@ def ingest(
         left = Countdown(touches.values())
         if first:
             complete([month for month in requested if not any(month in own for own in touches.values())])
-        worker = partial(load_batch, dsn, run_id, force and first, server.columnstore, label)
+        worker = partial(load_batch, dsn, run_id, force and first, server.columnstore, shapes)
         for report in run_batches(worker, todo, _failed, fanout=fanout, folder=folder, progress=progress):
             own = touches.get(report.unit, set())
             complete(left.ended(own, own if report.outcome == "failed" else ()))
@@ -108,25 +112,25 @@ def ingest(
     return BarsReport(tuple(reports.values()), unchanged, time.monotonic() - started, server, requested)
 
 
-def _plan(dsn: str, folder: Path, months: Collection[str], force: bool) -> Plan:
+def _plan(dsn: str, folder: Path, months: Collection[str], force: bool, shapes: Shapes) -> Plan:
     files = scan(folder)
     delivered = {file.name: file.modified_ns for file in files if not file.problem}
     with connect(dsn) as connection:
         coverage.redeliver(connection, delivered)
         known = ledger.loaded(connection, DATASET, [file.name for file in files])
         moved = coverage.moved(connection, delivered)
-    return planning.make(files, known, months, moved=moved, force=force)
+    return planning.make(files, known, months, moved=moved, force=force, shapes=shapes)
 
 
 def load_batch(
-    dsn: str, run_id: str, force: bool, columnstore: bool, label: Label, tasks: list[Task]
+    dsn: str, run_id: str, force: bool, columnstore: bool, shapes: Shapes, tasks: list[Task]
 ) -> list[UnitReport]:
     """Load some units over one connection, small ones together. Raises StoreAway and StoreFull."""
     with Opener() as opener:
         together = each(
             dsn,
             small_units.groups(tasks),
-            lambda connection, group: small_units.load(connection, opener, group, run_id, columnstore, label),
+            lambda connection, group: small_units.load(connection, opener, group, run_id, columnstore, shapes),
         )
         reports = {report.unit: report for group in together for report in group}
         alone = [task for task in tasks if task.place not in reports]
@@ -135,7 +139,7 @@ def load_batch(
             *each(
                 dsn,
                 alone,
-                lambda connection, task: _load_one(connection, opener, task, run_id, force, columnstore, label),
+                lambda connection, task: _load_one(connection, opener, task, run_id, force, columnstore, shapes),
             ),
         ]
 
@@ -147,7 +151,7 @@ def _load_one(
     run_id: str,
     force: bool,
     columnstore: bool,
-    label: Label,
+    shapes: Shapes,
 ) -> UnitReport:
     started = dt.datetime.now(dt.UTC)
     rejected: list[Reject] = []
@@ -157,7 +161,7 @@ def _load_one(
             return remove(connection, task.place, Provider(task.source, task.name, 0), run_id)
         forced = force or task.reason in ("moved", "forgotten")
         try:
-            options: dict[str, Any] = {"force": forced, "columnstore": columnstore, "label": label}
+            options: dict[str, Any] = {"force": forced, "columnstore": columnstore, "shapes": shapes}
             return load(connection, opener, task.unit, task.months, run_id, **options)
         except TooManyRejects as error:
             rejected[:] = error.first

@@ -5,16 +5,21 @@ What a value may be is in `rules`.
 
 import re
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
 from marketdata_assets.loading.errors import BadFile, BadHeader
 from marketdata_assets.loading.file_ledger import other_suffix
 from marketdata_assets.loading.files import Delivered, Unit, everything, file_hash, members
-from marketdata_assets.loading.reports import and_more
+from marketdata_assets.loading.member_names import is_documentation
 
-SUFFIXES = (".zip", ".csv", ".csv.gz")
-DOCUMENTS = (".txt", ".md", ".pdf", ".url", ".doc", ".docx")
+FEATHER = (".feather", ".arrow")
+TABLES = (".parquet", *FEATHER)
+TEXTS = (".txt", ".txt.gz")  # without digits in their names they are documents, and so are readmes
+MEMBERS = (".csv", ".csv.gz", *TEXTS, *TABLES)
+SUFFIXES = (".zip", *MEMBERS)
+PACKED = (".7z", ".rar")
+DOCUMENTS = (".md", ".pdf", ".url", ".doc", ".docx")
+DATED = re.compile(r"\d{4}")
 
 # 时间,代码,名称,开盘价,收盘价,最高价,最低价,成交量,成交额,涨幅,振幅
 # 2000-06-09 09:30:00,sh600000,浦发银行,-2.01,-2.01,-2.01,-2.01,129,309600,0.0,-0.0
@@ -39,7 +44,7 @@ TABLE_COLUMNS = ("time", "code", "name", *PRICES, "volume", "amount", "change_pc
 
 BOM = b"\xef\xbb\xbf"
 
-_YEAR = re.compile(r"(?:^|[^0-9])((?:19|20)\d\d)(?=_1min|\.csv|$)")
+_YEAR = re.compile(r"(?:^|[^0-9])((?:19|20)\d\d)(?=_1min|\.csv|\.txt|\.parquet|\.feather|\.arrow|$)")
 
 
 def scan(folder: Path) -> list[Delivered]:
@@ -49,7 +54,24 @@ def scan(folder: Path) -> list[Delivered]:
 
 def why_not_taken(found: Delivered) -> str:
     """Why no load reads an entry of the folder, and what to do; empty where a load does, or says why it cannot."""
-    return "" if found.is_folder else other_suffix(found.name, SUFFIXES, "minute bars")
+    if found.is_folder:
+        return ""
+    if found.name.lower().endswith(PACKED):
+        return "archives of 7-Zip and RAR are not read: unpack it, and deliver the files or a zip of them"
+    if _is_document(found.name):
+        return "a text without a code or a day in its name is a document; else convert or rename it, as SH600000.txt"
+    return other_suffix(found.name, SUFFIXES, "minute bars")
+
+
+def _is_document(name: str) -> bool:
+    """Whether a text, or a member of a zip, is about the data."""
+    base = name.rpartition("/")[2].lower()
+    return base.endswith(DOCUMENTS) or (base.endswith(TEXTS) and (is_documentation(base) or not DATED.search(base)))
+
+
+def is_table(name: str) -> bool:
+    """Whether a file of this name has typed columns, and no lines."""
+    return name.lower().endswith(TABLES)
 
 
 def units(file: Delivered) -> list[Unit]:
@@ -62,14 +84,12 @@ def units(file: Delivered) -> list[Unit]:
     try:
         if not file.is_zip:
             return [Unit(file, size=file.size, checksum=file_hash(file))]
-        found = [unit for unit in members(file) if not unit.member.lower().endswith(DOCUMENTS)]
+        found = [unit for unit in members(file) if not _is_document(unit.member)]
     except BadFile as error:
         return [Unit(file, problem=error.cause)]
-    csv = [
-        unit if unit.member.lower().endswith((".csv", ".csv.gz")) else replace(unit, problem="the member is not a .csv")
-        for unit in found
-    ]
-    return list({unit.member: unit for unit in csv}.values()) or [Unit(file, problem="the zip holds no CSV file")]
+    other = f"the member is not a {', '.join(MEMBERS)}"
+    bars = [unit if unit.member.lower().endswith(MEMBERS) else replace(unit, problem=other) for unit in found]
+    return list({unit.member: unit for unit in bars}.values()) or [Unit(file, problem="the zip holds no CSV file")]
 
 
 def year_of(name: str) -> int | None:
@@ -84,35 +104,14 @@ def year_of_unit(unit: Unit) -> int | None:
     return year_of(unit.file.path.name) or year_of(unit.member)
 
 
-def read_header(place: str, line: bytes) -> tuple[str, ...]:
-    """Our names of a file's columns, in the file's order.
+def first_header(place: str, line: bytes) -> tuple[str, ...] | None:
+    """Our names of a file's columns, in its order, when the line has just those of COLUMNS, in UTF-8; else None.
 
-    Raises BadHeader when the line is blank, not UTF-8 or does not name exactly the eleven columns.
+    Raises BadHeader for a file without lines.
     """
-    if not line.strip():
+    if not line:
         raise BadHeader(place, 1, "the file is empty", "Deliver the file again.")
-    try:
-        text = line.removeprefix(BOM).decode("utf-8")
-    except UnicodeDecodeError as error:
-        if "时间" in line.decode("gb18030", errors="replace"):
-            cause, remedy = "the file is GBK, not UTF-8", "Convert it: iconv -f GB18030 -t UTF-8 OLD > NEW"
-        else:
-            cause, remedy = f"the header is not UTF-8 (byte {line[error.start]:#04x})", "Deliver the file as UTF-8."
-        raise BadHeader(place, 1, cause, remedy) from error
-    names = [name.strip().strip('"').strip() for name in text.rstrip("\r\n").split(",")]
-    if "\r" in text.rstrip("\r\n"):
+    if b"\r" in line.rstrip(b"\r\n") and b"\0" not in line:
         raise BadHeader(place, 1, "lines end with CR alone", "Save the file with LF or CRLF at the end of lines.")
-    missing = [name for name in HEADER if name not in names]
-    unknown = [name for name in names if name not in COLUMNS]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    causes = [f"column {', '.join(missing)} is missing"] if missing else []
-    for name in unknown:
-        near = get_close_matches(name, missing or HEADER, n=1, cutoff=0.3)
-        causes.append(f"column {name!r} is unknown" + (f" (nearest: {near[0]})" if near else ""))
-    if doubled:
-        causes.append(f"column {', '.join(doubled)} appears twice")
-    if causes:
-        raise BadHeader(
-            place, 1, and_more([cause[:100] for cause in causes], 4, "; "), f"Expected {','.join(HEADER)} in any order."
-        )
-    return tuple(COLUMNS[name] for name in names)
+    names = [name.strip().strip('"').strip() for name in line.removeprefix(BOM).decode("utf-8", "replace").split(",")]
+    return tuple(COLUMNS[name] for name in names) if sorted(names) == sorted(HEADER) else None

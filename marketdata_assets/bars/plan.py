@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from marketdata_assets.bars.layout import read_header, scan, units, year_of_unit
-from marketdata_assets.bars.reading import typed
+from marketdata_assets.bars.layout import scan, units, year_of_unit
+from marketdata_assets.bars.profiles import SHIPPED, Shapes
 from marketdata_assets.bars.rules import FIRST_YEAR, LAST_YEAR
+from marketdata_assets.bars.sources import opened
 from marketdata_assets.loading import watch
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.files import Delivered, Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
-from marketdata_assets.loading.text import Text
 from marketdata_assets.stores.ledger import Loaded
 
 MAX_MONTHS = 24
@@ -64,6 +64,7 @@ def make(
     *,
     moved: Collection[tuple[str, str]] = (),
     force: bool = False,
+    shapes: Shapes = SHIPPED,
 ) -> Plan:
     """Compare `files` with the ledger for `months`; with `force`, load even what is loaded already.
 
@@ -92,7 +93,7 @@ def make(
         for unit in found:
             entry = entries.get(unit.name)
             as_loaded = not force and year is not None and _as_loaded(unit, entry, requested)
-            task = None if as_loaded else _task(unit, entry, requested, force)
+            task = None if as_loaded else _task(unit, entry, requested, force, shapes)
             if task is None and (file.name, unit.name) in moved:  # its rank has changed: all its months are due
                 loaded = entries[unit.name].slices
                 task = Task(file.name, unit.name, unit, loaded, loaded, "moved") if loaded & requested else None
@@ -115,7 +116,7 @@ def _is_forgotten(unit: Unit, entry: Loaded | None) -> bool:
     return entry is not None and entry.outcome == "forgotten" and (entry.content_hash or "") == unit.checksum
 
 
-def _task(unit: Unit, entry: Loaded | None, requested: frozenset[str], force: bool) -> Task | None:
+def _task(unit: Unit, entry: Loaded | None, requested: frozenset[str], force: bool, shapes: Shapes) -> Task | None:
     """What to do about one unit; None when nothing."""
     if unit.problem:
         touches = requested if year_of_unit(Unit(unit.file)) else frozenset[str]()
@@ -132,7 +133,7 @@ def _task(unit: Unit, entry: Loaded | None, requested: frozenset[str], force: bo
     elif entry.content_hash != unit.checksum:
         reason = "stale"
     if year is None:  # a file whose name has no year is loaded whole, as soon as one of its months is requested
-        inside = frozenset[str]() if reason is None and entry and entry.whole else months_inside(unit)
+        inside = frozenset[str]() if reason is None and entry and entry.whole else months_inside(unit, shapes)
         if reason is None and (inside - loaded) & requested:
             reason = "missing"
         if reason is None or (inside and not (inside | loaded) & requested):
@@ -147,15 +148,13 @@ def _task(unit: Unit, entry: Loaded | None, requested: frozenset[str], force: bo
     return Task(unit.file.name, unit.name, unit, requested, touches, reason)
 
 
-def months_inside(unit: Unit) -> frozenset[str]:
+def months_inside(unit: Unit, shapes: Shapes = SHIPPED) -> frozenset[str]:
     """The months of a unit's rows, which are read as a load reads them; none when it cannot be read to its end."""
     found: set[str] = set()
     try:
-        with Opener() as opener, opener.open(unit) as stream:
-            text = Text(unit.place, stream, validate=False, quote="")
-            names = read_header(unit.place, text.line())
-            for block in text.blocks():
-                time = typed(block, names, Rejects()).frame["time"]
+        with Opener() as opener, opened(opener, unit, shapes) as source:
+            for rows in source.blocks(Rejects()):
+                time = rows.frame["time"]
                 time = time.filter(time.dt.year().is_between(FIRST_YEAR, LAST_YEAR))
                 found |= set(time.dt.truncate("1mo").unique().dt.strftime("%Y-%m"))
     except LoadError:
@@ -204,7 +203,12 @@ class Changes:
 
 
 def changes(
-    folder: Path, cursor: str | None, now_ns: int, quiet_seconds: float, known_months: Sequence[str]
+    folder: Path,
+    cursor: str | None,
+    now_ns: int,
+    quiet_seconds: float,
+    known_months: Sequence[str],
+    shapes: Shapes = SHIPPED,
 ) -> Changes:
     """Compare `folder` with `cursor`; at most MAX_MONTHS of `known_months` are given, whole years at a time.
 
@@ -220,7 +224,7 @@ def changes(
         if year_of_unit(Unit(groups[name][0])) is not None:
             touched = {f"{name}-{month:02d}" for month in range(1, 13)}
         else:
-            touched = {month for file in groups[name] for unit in units(file) for month in months_inside(unit)}
+            touched = {month for file in groups[name] for unit in units(file) for month in months_inside(unit, shapes)}
         touched &= set(known_months)
         if not touched:
             undated |= {file.name for file in groups[name]}

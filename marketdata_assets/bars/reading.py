@@ -4,7 +4,9 @@ Two lanes give the same columns. The fast lane lets polars parse the block as it
 irregularity; the careful lane then takes that block line by line.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -25,19 +27,25 @@ TIME = (
 )
 """A date and a time of day, to the minute or second, with its offset from UTC if it has one."""
 CLOCK = "Asia/Shanghai"
+COMPACT = r"^(\d{4})(\d\d)(\d\d)[ T]?(\d\d):?(\d\d)(?::?(\d\d)(?:\.?000)?)?$"  # 20240102093100, 20240102 09:31
+EPOCHS = r"^1\d{9}(?:\d{3}){0,3}$"  # since 1970, from 2001 on, in seconds, ms, us or ns
+OFFSET = r"(?:Z|[+-]\d\d:?\d\d)$"
+MIDNIGHT = r"[ T]00:00:00(?:\.0+)?$"
 
 
 @dataclass(frozen=True)
 class Rows:
     """A block's rows: `time` as datetime, `code` and `name` as text, numbers as float64.
 
-    `texts` are the same rows before they were typed, with their lines; None when each line of `block` is a row.
+    `texts` are the same rows before they were typed, with their lines; None when each line of `block` is a row, with
+    cells by `names`. Amounts of `texts` are in so many `yuan`.
     """
 
     frame: pl.DataFrame
     names: tuple[str, ...]
     block: Block
     texts: pl.DataFrame | None = None
+    yuan: int = 1
 
     @cached_property
     def _split(self) -> list[bytes]:
@@ -52,6 +60,10 @@ class Rows:
         if self.texts is not None:
             return str(self.texts[column][row] or "")
         return self._split[row].decode("utf-8", "backslashreplace").split(",")[self.names.index(column)].strip()
+
+    def exact(self, row: int, column: str) -> Decimal:
+        """A number of `row` as it was read, in the unit of the table."""
+        return Decimal(self.cell(row, column)) * (self.yuan if column == "amount" else 1)
 
 
 def typed(block: Block, names: tuple[str, ...], rejects: Rejects) -> Rows:
@@ -86,15 +98,7 @@ def _fast(block: Block, names: tuple[str, ...]) -> Rows | None:
 
 
 def _careful(block: Block, names: tuple[str, ...], rejects: Rejects) -> Rows:
-    texts = read_rows(block.decoded(), names, rejects, multiline=False)
-    cast = texts.drop(LINE).with_columns(times(texts["time"]), pl.col(*NUMBERS).cast(pl.Float64, strict=False))
-    bad = pl.repeat(False, cast.height, eager=True)
-    for name, kind in [("time", "a time"), *((name, "a number") for name in NUMBERS)]:
-        junk = cast[name].is_null() & texts[name].is_not_null()
-        for line, text in zip(texts[LINE].filter(junk), texts[name].filter(junk), strict=True):
-            rejects.add(line, f"{name} {text!r} is not {kind}")
-        bad |= junk
-    return Rows(cast.filter(~bad), names, block, texts.filter(~bad))
+    return cast(read_rows(block.decoded(), names, rejects, multiline=False), rejects)
 
 
 def times(texts: pl.Series) -> pl.Series:
@@ -108,3 +112,47 @@ def times(texts: pl.Series) -> pl.Series:
         utc = moment.str.to_datetime(f"{TIME_FORMAT}%z", time_unit="us", strict=False)
         local = utc.dt.convert_time_zone(CLOCK).dt.replace_time_zone(None).zip_with(part["offset"].is_not_null(), local)
     return local.alias("time")
+
+
+def cast(
+    texts: pl.DataFrame, rejects: Rejects, read: Callable[..., pl.Series] = times, shares: bool = False, yuan: int = 1
+) -> Rows:
+    """Rows of texts, with LINE, as typed rows; `read` takes the times. Volume is in `shares`, else in lots."""
+    found = texts.drop(LINE).with_columns(read(texts["time"]), pl.col(*NUMBERS).cast(pl.Float64, strict=False))
+    bad = pl.repeat(False, found.height, eager=True)
+    for name, kind in [("time", "a time"), *((name, "a number") for name in NUMBERS)]:
+        junk = found[name].is_null() & texts[name].is_not_null()
+        for line, text in zip(texts[LINE].filter(junk), texts[name].filter(junk), strict=True):
+            rejects.add(line, f"{name} {text!r} is not {kind}")
+        bad |= junk
+    if shares:  # a part of a lot counts as a lot from half on; what is no number of shares stays none of lots
+        volume = pl.col("volume")
+        lots = pl.when((volume >= 0) & (volume == volume.floor())).then((volume / 100 + 0.5).floor())
+        found = found.with_columns(lots.otherwise(volume / 100))
+    found = found if yuan == 1 else found.with_columns(pl.col("amount") * yuan)
+    return Rows(found.filter(~bad), (), Block(b"", 0), texts.filter(~bad), yuan)
+
+
+def clock(texts: pl.Series, date: pl.Series | None) -> pl.Series:
+    """Times of day with the date that is in another column, as `2024-01-02` and `0931`, in one text."""
+    if date is None:
+        return texts
+    both = pl.DataFrame({"day": date, "time": texts})
+    digits = pl.col("time").str.len_chars()
+    padded = pl.col("time").str.zfill(pl.when(digits > 6).then(9).when(digits > 4).then(6).otherwise(4))
+    padded = padded.str.replace(r"^(\d\d)(\d\d)(?:(\d\d)(?:000)?)?$", "$1:$2:$3").str.strip_suffix(":")
+    time = pl.when(pl.col("time").str.contains(r"^\d+$")).then(padded).otherwise("time")
+    day = pl.col("day").str.replace(MIDNIGHT, "").str.replace(r"^(\d{4})(\d\d)(\d\d)$", "$1-$2-$3")
+    return both.select(time=day + " " + time)["time"]
+
+
+def any_times(texts: pl.Series, zone: str = CLOCK) -> pl.Series:
+    """`times` of texts that may be as COMPACT or EPOCHS say too; `zone` is the clock of those without an offset."""
+    written = texts.str.replace(COMPACT, "$1-$2-$3 $4:$5:$6").str.strip_suffix(":")
+    local = times(written)
+    there = local.dt.replace_time_zone(zone, ambiguous="null", non_existent="null").dt.convert_time_zone(CLOCK)
+    local = local.zip_with(written.str.contains(OFFSET), there.dt.replace_time_zone(None))
+    epochs = texts.str.contains(EPOCHS)
+    microseconds = texts.str.slice(0, 16).str.pad_end(16, "0").cast(pl.Int64, strict=False)
+    instant = microseconds.cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(CLOCK).dt.replace_time_zone(None)
+    return instant.zip_with(epochs, local).alias("time")

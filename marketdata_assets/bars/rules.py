@@ -5,7 +5,7 @@ Prices are adjusted forward, so negative ones are legal. Each rule is one vector
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 SCALE = 10_000
 LIMITS = {"amount": 1e12, "volume": 1e11, "change_pct": 1e4, "amplitude": 1e4, **dict.fromkeys(PRICES, 1e12 - 1)}
 FIRST_YEAR, LAST_YEAR = 1900, 2099
+SHORTEST_DAY = 48
+"""Bars of 5 minutes of a day; so many bars of a minute are not all at full 5 minutes."""
 MINUTE, DAY = 60_000_000, 86_400_000_000
 
 
@@ -95,27 +97,45 @@ class Labels:
     """Which end of its minute labels each bar of a file, as declared, and as its days say."""
 
     declared: Label
+    profile: str = ""  # that declares it; empty where MARKETDATA_BARS_LABEL does
+    any_period: bool = True  # whether bars of more than a minute are left to the checks
     _days: dict[int, int] = field(default_factory=dict)
     """By day, which of LABELS it has, a bit for each."""
+    _apart: int = 0
+    _bars: int = 0
 
     def by_end(self, bars: Bars) -> Bars:
         """The bars labelled by their end; how they were labelled is kept for `check`."""
         day, clock = np.divmod(bars.time, DAY)
+        if not self.any_period and self._apart != 1:
+            self._apart = int(np.gcd.reduce(clock // MINUTE, initial=self._apart))
+            self._bars += len(bars)
         for number, (hour, minute) in enumerate(LABELS):
             for one in np.unique(day[clock == (hour * 60 + minute) * MINUTE]).tolist():
                 self._days[one] = self._days.get(one, 0) | 1 << number
         return bars if self.declared == "end" else replace(bars, time=bars.time + MINUTE)
 
+    @property
+    def found(self) -> Label | None:
+        """The label that most days have; None when they do not say."""
+        if labelled_otherwise("end", self._days):
+            return "start"
+        return "end" if labelled_otherwise("start", self._days) else None
+
     def check(self, place: str) -> None:
-        """Raise LoadError when more days are labelled by the other end than as declared."""
+        """Raise LoadError when the bars are of more than a minute, or more days have the other label than declared."""
+        if self._bars >= SHORTEST_DAY and self._apart % 5 == 0:
+            raise LoadError(f"{place}: all its bars are {self._apart} minutes apart or more: deliver bars of 1 minute.")
         if wrong := labelled_otherwise(self.declared, self._days):
             found, why, other = {
                 "end": ("start", "has a bar of 13:00 and none of 11:30 or 15:00", "by their end, 09:31 to 15:00"),
                 "start": ("end", "has bars of 11:30 and 15:00 and none of 13:00", "by their start, 09:30 to 14:59"),
             }[self.declared]
+            ours = f"Write {self.profile}: {{label: {found}}} into the file that MARKETDATA_BARS_PROFILES names"
+            remedy = ours if self.profile else f"Set MARKETDATA_BARS_LABEL={found}"
             raise LoadError(
                 f"{place}: bars are labelled by the {found} of their minute: {np.datetime64(min(wrong), 'D')} {why}."
-                f" Set MARKETDATA_BARS_LABEL={found} if those of all files are, or deliver bars labelled {other}."
+                f" {remedy} if those of all files are, or deliver bars labelled {other}."
             )
 
 
@@ -213,6 +233,6 @@ def _scaled(block: Rows, column: str, number: Array) -> Array:
     result: Array = nearest.astype(np.int64)
     if near_tie.any():
         for row in np.flatnonzero(near_tie).tolist():
-            exact = Decimal(block.cell(row, column)) * SCALE
+            exact = block.exact(row, column) * SCALE
             result[row] = int(exact.to_integral_value(ROUND_HALF_UP))
     return result

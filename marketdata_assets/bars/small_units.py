@@ -15,12 +15,12 @@ from marketdata_assets.bars import changes, coverage, days
 from marketdata_assets.bars.coverage import Provider, Span
 from marketdata_assets.bars.layout import TABLE_COLUMNS
 from marketdata_assets.bars.plan import Task
+from marketdata_assets.bars.profiles import SHIPPED, Shapes
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.bars.unit import Attempt, Parsed, entry_of, fill_batches, parse
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.reports import UnitReport, batches
 from marketdata_assets.loading.run import is_interrupt
-from marketdata_assets.reference.records import Label
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.postgres import copy_binary, is_of_statement
 
@@ -62,13 +62,18 @@ def groups(tasks: Sequence[Task]) -> list[list[Task]]:
 
 
 def load(
-    connection: psycopg.Connection, opener: Opener, tasks: Sequence[Task], run_id: str, columnstore: bool, label: Label
+    connection: psycopg.Connection,
+    opener: Opener,
+    tasks: Sequence[Task],
+    run_id: str,
+    columnstore: bool,
+    shapes: Shapes = SHIPPED,
 ) -> list[UnitReport]:
     """Load in one commit those of `tasks` that are as usual, and report on these alone.
 
     After an error of a statement nothing has changed and no unit is reported.
     """
-    read = [small for small in _read(opener, tasks, run_id, label) if not (columnstore and small.compressed)]
+    read = [small for small in _read(opener, tasks, run_id, shapes) if not (columnstore and small.compressed)]
     try:
         with connection.transaction():
             usual = _usual(connection, read)
@@ -84,12 +89,12 @@ def load(
     return [_report(small) for small in usual]
 
 
-def _read(opener: Opener, tasks: Sequence[Task], run_id: str, label: Label) -> Iterator[_Small]:
+def _read(opener: Opener, tasks: Sequence[Task], run_id: str, shapes: Shapes) -> Iterator[_Small]:
     for task in tasks:
         assert task.unit is not None
         attempt = Attempt(None, task.months, {}, run_id, dt.datetime.now(dt.UTC))
         try:
-            parsed = parse(opener, task.unit, task.months, label=label)
+            parsed = parse(opener, task.unit, task.months, shapes=shapes)
         except BaseException as error:  # of polars as well, which are no exceptions of Python's
             if is_interrupt(error):
                 raise

@@ -15,6 +15,7 @@ from marketdata_assets.bars import accounts, changes, coverage
 from marketdata_assets.bars import plan as planning
 from marketdata_assets.bars.layout import why_not_taken, year_of
 from marketdata_assets.bars.plan import Task
+from marketdata_assets.bars.profiles import SHIPPED, Shapes
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.loading.file_ledger import FORGOTTEN, FileEntry, FileState, Recorded, state_of
 from marketdata_assets.loading.files import Delivered, everything
@@ -74,13 +75,13 @@ class Survey:
         return bool(self.undated) or any(not task.touches.isdisjoint(months) for task in self.tasks)
 
 
-def survey(connection: psycopg.Connection, folder: Path, months: Collection[str]) -> Survey:
+def survey(connection: psycopg.Connection, folder: Path, months: Collection[str], shapes: Shapes = SHIPPED) -> Survey:
     """Compare the folder with the ledger; `months` are all that may be loaded."""
     found = everything(folder)
     files = [one for one in found if not why_not_taken(one)]
     moved = coverage.moved(connection, {file.name: file.modified_ns for file in files if not file.problem})
     known = ledger.loaded(connection, DATASET)
-    plan = planning.make(files, known, months, moved=moved)
+    plan = planning.make(files, known, months, moved=moved, shapes=shapes)
     loaded, provided = _months_loaded(connection, months), covered(connection, months)
     states = {month: State.OK if month in loaded else State.EMPTY for month in months}
     states |= dict.fromkeys({*months} - provided, State.UNSUPPORTED)
@@ -90,9 +91,11 @@ def survey(connection: psycopg.Connection, folder: Path, months: Collection[str]
     return Survey(states, plan.tasks, tuple(_entries(found, plan.tasks, known, _failures(connection), months)))
 
 
-def file_entries(connection: psycopg.Connection, folder: Path, months: Collection[str]) -> list[FileEntry]:
+def file_entries(
+    connection: psycopg.Connection, folder: Path, months: Collection[str], shapes: Shapes = SHIPPED
+) -> list[FileEntry]:
     """The state of every entry of the folder, and what became of the rows of each file."""
-    return with_counts(connection, survey(connection, folder, months).files)
+    return with_counts(connection, survey(connection, folder, months, shapes).files)
 
 
 def with_counts(connection: psycopg.Connection, files: Iterable[FileEntry]) -> list[FileEntry]:

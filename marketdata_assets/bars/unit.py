@@ -7,7 +7,6 @@ processes is in `ingest`.
 import datetime as dt
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,15 +15,15 @@ from psycopg import errors as pg
 
 from marketdata_assets.bars import changes, coverage, days, minutes
 from marketdata_assets.bars.coverage import Place, Provider, Span
-from marketdata_assets.bars.layout import PRICES, TABLE_COLUMNS, read_header, year_of_unit
-from marketdata_assets.bars.reading import Rows, typed
+from marketdata_assets.bars.layout import PRICES, TABLE_COLUMNS, year_of_unit
+from marketdata_assets.bars.profiles import SHIPPED, Shapes
+from marketdata_assets.bars.reading import Rows
 from marketdata_assets.bars.rules import Bars, Labels, judge
 from marketdata_assets.bars.schema import DATASET
+from marketdata_assets.bars.sources import opened
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.loading.reports import UnitReport
-from marketdata_assets.loading.text import Text, raw_lines
-from marketdata_assets.reference.records import Label
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry, Reject
 from marketdata_assets.stores.pgcopy import Column, Fixed, Numeric, Spool, encode
@@ -93,7 +92,7 @@ def load(
     *,
     force: bool = False,
     columnstore: bool = False,
-    label: Label = "end",
+    shapes: Shapes = SHIPPED,
 ) -> UnitReport:
     """Make the table hold exactly the unit's rows of `months`, and of every month loaded from older bytes of it.
 
@@ -114,7 +113,7 @@ def load(
         wanted = months
         if known and not same and months is not None:  # changed bytes: one base of adjustment for all loaded months
             wanted = months | frozenset(known.slices)
-        parsed = parse(opener, unit, wanted, holes, label)
+        parsed = parse(opener, unit, wanted, holes, shapes)
         attempt = Attempt(known, wanted, holes, run_id, started, columnstore=columnstore)
         try:
             try:
@@ -246,7 +245,7 @@ def parse(
     unit: Unit,
     months: Collection[str] | None,
     holes: Mapping[Place, bytes] | None = None,
-    label: Label = "end",
+    shapes: Shapes = SHIPPED,
 ) -> Parsed:
     """Read `unit` whole and encode its rows of `months` (`YYYY-MM`; None takes all), leaving out `holes`.
 
@@ -254,9 +253,9 @@ def parse(
     """
     left_out = {place: minutes.unpack(packed) for place, packed in (holes or {}).items()}
     try:
-        return _Parser(opener, unit, months, left_out, Duplicates(), Labels(label)).run()
+        return _Parser(opener, unit, months, left_out, Duplicates(), shapes).run()
     except OutOfOrder:
-        return _Parser(opener, unit, months, left_out, Duplicates(remember=True), Labels(label)).run()
+        return _Parser(opener, unit, months, left_out, Duplicates(remember=True), shapes).run()
 
 
 @dataclass
@@ -266,7 +265,8 @@ class _Parser:
     months: Collection[str] | None
     holes: Mapping[Place, minutes.Array]
     duplicates: "Duplicates"
-    labels: Labels
+    shapes: Shapes
+    labels: Labels = field(init=False)
     rejects: Rejects = field(default_factory=Rejects)
     parsed: Parsed = field(default_factory=Parsed)
     _last: tuple[tuple[str, ...], int] | None = None
@@ -275,18 +275,16 @@ class _Parser:
 
     def run(self) -> Parsed:
         try:
-            with self.opener.open(self.unit) as stream:
-                text = Text(self.unit.place, stream, validate=False, quote="")
-                names = read_header(self.unit.place, text.line())
-                for block in text.blocks():
-                    self._take(typed(block, names, self.rejects))
+            with opened(self.opener, self.unit, self.shapes) as source:
+                self.labels = source.labels
+                for rows in source.blocks(self.rejects):
+                    self._take(rows)
                     if self.rejects.hopeless:
                         break
-            raw = partial(raw_lines, self.opener, self.unit, "utf-8")
-            self.rejects.check_limit(self.unit.place, raw=raw)
+            self.rejects.check_limit(self.unit.place, raw=source.raw)
             self.labels.check(self.unit.place)
             if self.rejects:
-                self.parsed.rejects = self.rejects.for_quarantine(raw(set(self.rejects.reasons)))
+                self.parsed.rejects = self.rejects.for_quarantine(source.raw(set(self.rejects.reasons)))
         except BaseException:
             self.parsed.payload.close()
             raise

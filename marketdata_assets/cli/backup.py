@@ -269,13 +269,13 @@ def _fresh_bars() -> dict[str, str]:
 
 def _make_tables(connection: "psycopg.Connection", relations: "Sequence[Relation]") -> None:
     """Those of bars and ledgers, and of the flows that are in the backup and still declared."""
-    from marketdata_assets.flows import evolution, storage
+    from marketdata_assets.flows import new_columns, storage
 
     databases.make_postgres_tables(connection)
     wanted = {one.name: one.columns for one in relations}
     for flow in flows.readable():
         if flow.target.kind == "postgres" and flow.target.table in wanted:
-            storage.ensure(connection, evolution.with_columns(flow, wanted[flow.target.table]))
+            storage.ensure(connection, new_columns.with_columns(flow, wanted[flow.target.table]))
 
 
 def _tell(what: str, folder: Path, manifest: "Manifest", began: float, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""`marketdata ingest bars`, `bars forget`, `kline refresh` and `kline rebuild`: minute bars from the command line."""
+"""`marketdata ingest bars`, `bars preview`, `bars forget`, and `kline`: minute bars from the command line."""
 
 import time
 from collections.abc import Sequence
@@ -8,13 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from marketdata_assets.bars import kline, layout, schema, status
+from marketdata_assets.bars import kline, layout, profiles, schema, status
 from marketdata_assets.cli import output, stores
-from marketdata_assets.cli.arguments import existing_folder
+from marketdata_assets.cli.arguments import existing_files, existing_folder
 from marketdata_assets.cli.files import delivered
 from marketdata_assets.cli.instance import RunOutcome, finish, months_between, months_listed, run_job
 from marketdata_assets.loading.file_ledger import NAMED, name_in
-from marketdata_assets.loading.files import Unit, everything
+from marketdata_assets.loading.files import Unit, everything, file_at
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.loading.states import State
 from marketdata_assets.months import month_ranges
 from marketdata_assets.settings import Settings
@@ -81,7 +82,8 @@ def up_to_date(settings: Settings, months: Sequence[str]) -> RunOutcome | None:
     started = time.monotonic()
     with connect(stores.postgres_dsn()) as connection:
         schema.ensure(connection)
-        found = status.survey(connection, settings.bars_folder, months_between(None))
+        shapes = profiles.read(settings.bars_profiles, settings.bars_label)
+        found = status.survey(connection, settings.bars_folder, months_between(None), shapes)
         bars = {month: found.months[month] for month in months}
         klines = status.kline_states(connection, bars)
     if found.due(months) or any(state.outdated for state in (*bars.values(), *klines.values())):
@@ -152,6 +154,38 @@ def forget(
     if due := sorted({month for one in done for month in one.due}):
         lines.append(f"older files have minutes of these: marketdata ingest bars --months {','.join(due)}")
     output.result(as_json, {"forgotten": [asdict(one) for one in done], "remembered": files if undo else []}, *lines)
+
+
+def preview(
+    file: Annotated[Path, typer.Argument(help="a file of minute bars, or a zip of them")],
+    rows: Annotated[int, typer.Option(min=0, help="rows to show as they would be stored")] = 5,
+    as_json: output.Json = False,
+) -> None:
+    """Show what a load would make of a file: profile, columns, units, label, and its first rows.
+
+    Nothing is loaded and no server is needed. Of a zip, one member of each kind is read. Exits with 1 when a part of
+    the file would not be loaded.
+    """
+    from marketdata_assets.bars import preview as previews
+
+    [path], settings = existing_files([file], "FILE"), Settings()
+    delivered_file = file_at(path, name_in(settings.bars_folder, str(path)))
+    shapes = profiles.read(settings.bars_profiles, settings.bars_label)
+    found = previews.of_file(delivered_file, shapes, rows)
+    if as_json:
+        output.as_json({"file": delivered_file.name, "kinds": found})
+    for one in () if as_json else found:
+        first, problems = one.pop("first", []), one["problems"]
+        for name, fact in one.items():
+            texts = [f"{ours} = {theirs}" for ours, theirs in fact.items()] if isinstance(fact, dict) else fact
+            shown = and_more(texts, NAMED * 4) if isinstance(texts, list) else texts
+            output.console().print(f"{name:11} {shown}" if name != "problems" else "")
+        if first:
+            output.table("as it would be stored", list(first[0]), [list(row.values()) for row in first])
+        for problem in problems:
+            output.warn("is not loaded", problem)
+    if any(one["problems"] for one in found):
+        raise typer.Exit(1)
 
 
 def refresh_kline(

@@ -19,7 +19,6 @@ from marketdata_assets.settings import Settings
 if TYPE_CHECKING:
     from marketdata_assets.flows.definition import FlowDefinition
     from marketdata_assets.flows.discovery import FlowFile
-    from marketdata_assets.loading.file_ledger import FileEntry
     from marketdata_assets.loading.files import Unit
 
 LISTED = ("flow", "table", "mode", "partitions", "schedule", "sensor", "file")
@@ -37,11 +36,11 @@ def new(
 ) -> None:
     """Scaffold a new pipeline, made of a file or as an example with a test."""
     from marketdata_assets.flows import scaffold
-    from marketdata_assets.flows.errors import CannotWrite
+    from marketdata_assets.flows.errors import FlowError
 
     folder = Settings().flows_folder
     if name in _taken():
-        raise CannotWrite(name, "an asset has this name already; take another")
+        raise FlowError(f"no new flow {name!r}: an asset has this name already; take another")
     if source is not None:
         _new_from(folder, name, source, encoding, as_json)
         return
@@ -68,11 +67,10 @@ def _new_from(folder: Path, name: str, source: Path, encoding: str | None, as_js
             f"unknown encoding {encoding!r}; such as gb18030, big5, latin-1", param_hint="--encoding"
         ) from None
     written = scaffold.write_definition(folder, name, made.text)
+    document = {"flow": name, "files": [str(path) for path in written], "unsure": made.unsure} | made.guessed
+    output.result(as_json, document, *(f"written {path}" for path in written))
     if as_json:
-        output.as_json({"flow": name, "files": [str(path) for path in written], "unsure": made.unsure} | made.guessed)
         return
-    for path in written:
-        output.console().print(f"written {path}")
     for remark in made.unsure:
         output.warn("check", remark)
     output.console().print(
@@ -92,7 +90,12 @@ def preview(
     from marketdata_assets.flows import trial
 
     flow = _valid(name, found())
-    unit = _unit_of(flow, file) if file else _smallest(flow)
+    if file and not file.is_file():
+        raise typer.BadParameter(f"{file}: no such file", param_hint="--file")
+    units = trial.units_at(flow, file.absolute()) if file else _delivered(flow, None)[2]
+    if not units:
+        raise typer.BadParameter(f"{file}: it has no member that may be data", param_hint="--file")
+    unit = min(units, key=lambda unit: unit.size)
     steps = list(trial.preview(flow, unit, rows))
     if as_json:
         shown = [{"step": step.title, "count": step.count, "rows": step.rows.to_dicts()} for step in steps]
@@ -101,28 +104,6 @@ def preview(
     for step in steps:
         cells = [["" if cell is None else str(cell) for cell in row] for row in step.rows.rows()]
         output.table(f"{step.title}: {step.count} rows", step.rows.columns, cells)
-
-
-def _unit_of(flow: "FlowDefinition", file: Path) -> "Unit":
-    """A file, or the smallest member of an archive."""
-    from marketdata_assets.flows.trial import units_at
-
-    if not file.is_file():
-        raise typer.BadParameter(f"{file}: no such file", param_hint="--file")
-    units = units_at(flow, file.absolute())
-    if not units:
-        raise typer.BadParameter(f"{file}: it has no member that may be data", param_hint="--file")
-    return min(units, key=lambda unit: unit.size)
-
-
-def _smallest(flow: "FlowDefinition") -> "Unit":
-    from marketdata_assets.flows.run import find_units
-
-    _check_folder(Settings(), flow, None)
-    units = find_units(flow, Settings().flows_data_folder)
-    if not units:
-        raise typer.BadParameter(f"flow {flow.name} has no files; name one with --file", param_hint="--file")
-    return min(units, key=lambda unit: unit.size)
 
 
 def schema() -> None:
@@ -134,16 +115,7 @@ def schema() -> None:
 
 def show(as_json: output.Json = False) -> None:
     """List the flows of the package and your own."""
-    rows = [_listed(one) for one in found(checked=True)]
-    if as_json:
-        output.as_json({"flows": rows})
-    else:
-        output.table("flows", LISTED, [[_short(row[name]) for name in LISTED] for row in rows])
-        for row in rows:
-            if row["error"]:
-                output.fail(row["error"])
-    if any(row["error"] for row in rows):
-        raise typer.Exit(1)
+    _show("flows", LISTED, [_listed(one) for one in found(checked=True)], as_json)
 
 
 def check(
@@ -158,15 +130,17 @@ def check(
     if data_dir is not None:
         existing_folder(data_dir, "--data-dir")
     every = found(_taken(), checked=True)
-    rows = [_checked(one, data_dir) for one in ([_named(name, every)] if name else every)]
+    _show("checked", CHECKED, [_checked(one, data_dir) for one in ([_named(name, every)] if name else every)], as_json)
+
+
+def _show(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]], as_json: bool) -> None:
+    """Print a row for each flow. Exits with code 1 when one has an error."""
     if as_json:
         output.as_json({"flows": rows})
     else:
-        output.table(
-            "checked", (*CHECKED[:-1], "rejected"), [[_short(row[column]) for column in CHECKED] for row in rows]
-        )
+        output.table(title, columns, [[_short(row[name]) for name in columns] for row in rows])
         for row in rows:
-            for line in row["examples"]:
+            for line in row.get("examples", ()):
                 output.warn("rejected", f"{row['tried']}: {line}")
             if row["error"]:
                 output.fail(row["error"])
@@ -207,33 +181,35 @@ def run(
 
 def _load(settings: Settings, flow: "FlowDefinition", data_dir: Path | None, force: bool, as_json: bool) -> RunOutcome:
     """Run one flow when it has something to load."""
-    fetches = flow.source is not None and data_dir is None
-    if not fetches:
-        _check_folder(settings, flow, data_dir)
-    with output.bar(f"flow {flow.name}", quiet=as_json):
-        outcome = None if force or fetches else up_to_date(settings, flow, data_dir)
-        if outcome is None:
-            _valid(flow.name, found(checked=True))
-            outcome = execute(settings, flow, data_dir, force)
-        return replace(outcome, files=_files(settings, flow, data_dir))
-
-
-def _files(settings: Settings, flow: "FlowDefinition", data_dir: Path | None) -> "list[FileEntry]":
     from marketdata_assets.flows.status import entries
     from marketdata_assets.stores.postgres import connect
 
-    at, folder = _at(settings, flow, data_dir)
-    with connect(stores.postgres_dsn()) as connection:
-        return entries(connection, at, folder)
+    fetches = flow.source is not None and data_dir is None
+    if not fetches:
+        _delivered(flow, data_dir)
+    with output.bar(f"flow {flow.name}", quiet=as_json):
+        outcome = None if force or fetches else _up_to_date(flow, data_dir)
+        if outcome is None:
+            _valid(flow.name, found(checked=True))
+            outcome = execute(settings, flow, data_dir, force)
+        with connect(stores.postgres_dsn()) as connection:
+            return replace(outcome, files=entries(connection, *_at(flow, data_dir)))
 
 
 def _run_all(settings: Settings, force: bool, as_json: bool) -> None:
     """Run the flows one after the other; those of the package only where their folder exists."""
+    from marketdata_assets.flows.discovery import SHIPPED
+
     outcomes: dict[str, RunOutcome] = {}
     for one in found():
-        if _is_not_used(settings, one):
+        shipped = one.flow if one.file.is_relative_to(SHIPPED) else None
+        if shipped and not (settings.flows_data_folder / shipped.loader.folder).is_dir():
             continue
-        outcome = outcomes[one.name] = _outcome(settings, one, force, as_json)
+        try:
+            outcome = _load(settings, _readable(one), None, force, as_json)
+        except (MarketDataError, typer.BadParameter) as error:
+            outcome = RunOutcome(False, None, {}, error=str(error))
+        outcomes[one.name] = outcome
         if not as_json:
             tell(one.name, outcome, one.name)
             outcome.print_files()
@@ -246,27 +222,6 @@ def _run_all(settings: Settings, force: bool, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _outcome(settings: Settings, file: "FlowFile", force: bool, as_json: bool) -> RunOutcome:
-    """How the run of one flow ended; one that cannot be read or has no files has failed."""
-    try:
-        if file.error is not None:
-            raise file.error
-        assert file.flow is not None
-        return _load(settings, file.flow, None, force, as_json)
-    except (MarketDataError, typer.BadParameter) as error:
-        return RunOutcome(False, None, {}, error=str(error))
-
-
-def _is_not_used(settings: Settings, file: "FlowFile") -> bool:
-    """Whether a flow is one of the package whose folder does not exist."""
-    from marketdata_assets.flows.discovery import SHIPPED
-
-    if file.flow is None or not file.file.is_relative_to(SHIPPED):
-        return False
-    at, folder = _at(settings, file.flow, None)
-    return not (folder / at.loader.folder).is_dir()
-
-
 def plan(
     name: Name,
     data_dir: Annotated[Path | None, typer.Option(help="folder of the files, as for run")] = None,
@@ -276,12 +231,11 @@ def plan(
 
     Exits with code 1 when a run would stop, since the table needs a rebuild.
     """
-    from marketdata_assets.flows.plan import plan as planned
+    from marketdata_assets.flows import status
     from marketdata_assets.stores.postgres import connect
 
-    at, folder = _at(Settings(), _valid(name, found()), data_dir)
     with connect(stores.postgres_dsn()) as connection:
-        seen = planned(connection, at, folder)
+        seen = status.plan(connection, *_at(_valid(name, found()), data_dir))
     changes = [{"change": str(change), "done": change.done} for change in seen.alterations]
     files = {
         "new": len(seen.new),
@@ -326,8 +280,7 @@ def rebuild(
 
     settings = Settings()
     flow = _valid(name, found(checked=True))
-    _check_folder(settings, flow, data_dir)
-    at, folder = _at(settings, flow, data_dir)
+    at, folder, _ = _delivered(flow, data_dir)
     fanout = Fanout(max_workers or settings.workers or 0, run.PRELOAD, settings.ray_address)
     with output.bar(f"flow {name}", quiet=as_json):
         done = rebuild_table(
@@ -365,34 +318,33 @@ def forget(
     output.result(as_json, {"flow": name, "forgotten": rows, "files_to_reload": stale}, *lines)
 
 
-def _at(settings: Settings, flow: "FlowDefinition", data_dir: Path | None) -> tuple["FlowDefinition", Path]:
+def _at(flow: "FlowDefinition", data_dir: Path | None) -> tuple["FlowDefinition", Path]:
     """The flow as it reads `data_dir`, or its own folder, and the folder that this one is below."""
     from marketdata_assets.flows.run import at_folder
 
-    return at_folder(flow, str(data_dir.absolute()) if data_dir else "", settings.flows_data_folder)
+    return at_folder(flow, str(data_dir or ""), Settings().flows_data_folder)
 
 
-def _check_folder(settings: Settings, flow: "FlowDefinition", data_dir: Path | None) -> None:
-    from marketdata_assets.flows.errors import NoFiles
-    from marketdata_assets.flows.run import find_units
+def _delivered(flow: "FlowDefinition", data_dir: Path | None) -> tuple["FlowDefinition", Path, "list[Unit]"]:
+    """What `_at` gives, and the files there. Raises BadParameter without the folder, FlowError without a file."""
+    from marketdata_assets.flows.run import delivered
 
-    at, folder = _at(settings, flow, data_dir)
+    at, folder = _at(flow, data_dir)
     existing_folder(folder / at.loader.folder, "--data-dir" if data_dir else "MARKETDATA_FLOWS_DATA")
-    if not find_units(at, folder):
-        raise NoFiles(str(folder / at.loader.folder), at.loader.glob)
+    return at, folder, delivered(at, folder)
 
 
-def up_to_date(settings: Settings, flow: "FlowDefinition", data_dir: Path | None) -> RunOutcome | None:
+def _up_to_date(flow: "FlowDefinition", data_dir: Path | None) -> RunOutcome | None:
     """The result without a run when table and files are as they should be; None when there is work to do."""
-    from marketdata_assets.flows import evolution, storage
+    from marketdata_assets.flows import new_columns, storage
     from marketdata_assets.flows.status import summary
     from marketdata_assets.stores.postgres import connect
 
     started = time.monotonic()
-    at, folder = _at(settings, flow, data_dir)
+    at, folder = _at(flow, data_dir)
     with connect(stores.postgres_dsn()) as connection:
         states = summary(connection, at, folder).states
-        if at.target.kind == "postgres" and storage.drift(connection, evolution.present(connection, at)):
+        if at.target.kind == "postgres" and storage.drift(connection, new_columns.present(connection, at)):
             return None
     if any(states[state] for state in ("missing", "stale", "failed")):
         return None
@@ -407,15 +359,14 @@ def execute(
     """Run the job of `flow` in this process, over all files."""
     from marketdata_assets.defs.flows import automation
     from marketdata_assets.flows.definition import Month
-    from marketdata_assets.flows.run import at_folder, find_units
+    from marketdata_assets.flows.run import find_units
 
     config: dict[str, Any] = {"force": force, "data_dir": str(data_dir.absolute()) if data_dir else ""}
     span, dynamic = None, None
     if isinstance(flow.partitions, Month):
         span = (automation.current_month(flow),) * 2
     elif flow.partitions == "file":
-        at, folder = at_folder(flow, config["data_dir"], settings.flows_data_folder)
-        names = sorted(unit.place for unit in find_units(at, folder))
+        names = sorted(unit.place for unit in find_units(*_at(flow, data_dir)))
         span, dynamic = (names[0], names[-1]) if names else None, (automation.dynamic_name(flow), names)
     return run_job(settings, automation.job_name(flow), span, {flow.name: {"config": config}}, dynamic=dynamic)
 
@@ -490,7 +441,11 @@ def _named(name: str, flows: Sequence["FlowFile"]) -> "FlowFile":
 
 
 def _valid(name: str, flows: Sequence["FlowFile"]) -> "FlowDefinition":
-    file = _named(name, flows)
+    return _readable(_named(name, flows))
+
+
+def _readable(file: "FlowFile") -> "FlowDefinition":
+    """The definition in a file. Raises InvalidConfigFile."""
     if file.error is not None:
         raise file.error
     assert file.flow is not None
@@ -526,10 +481,7 @@ def _checked(one: "FlowFile", data_dir: Path | None) -> dict[str, Any]:
     row: dict[str, Any] = {"flow": one.name, "result": "ok", "tried": "", "read": None, "rejected": None}
     row |= {"examples": [], "error": None}
     try:
-        if one.error is not None:
-            raise one.error
-        assert one.flow is not None
-        row |= _tried(one.flow, data_dir)
+        row |= _tried(_readable(one), data_dir)
     except MarketDataError as error:
         row |= {"result": "wrong", "error": str(error)}
     return row
@@ -537,26 +489,22 @@ def _checked(one: "FlowFile", data_dir: Path | None) -> dict[str, Any]:
 
 def _tried(flow: "FlowDefinition", data_dir: Path | None) -> dict[str, Any]:
     """Check the flow, and run the smallest of its files through it, if there is one."""
-    from marketdata_assets.flows.run import at_folder, find_units
-    from marketdata_assets.flows.trial import check as check_flow
-    from marketdata_assets.flows.trial import try_unit
+    from marketdata_assets.flows import trial
+    from marketdata_assets.flows.run import find_units
 
-    check_flow(flow)
-    at, folder = at_folder(flow, str(data_dir or ""), Settings().flows_data_folder)
+    trial.check(flow)
+    at, folder = _at(flow, data_dir)
     sample = flow.file.parent / "sample" if flow.file else None
     if not data_dir and not (folder / at.loader.folder).is_dir() and sample and sample.is_dir():
-        at, folder = at_folder(flow, str(sample), folder)
-    if not (folder / at.loader.folder).is_dir():
-        return {}
-    units = find_units(at, folder)
+        at, folder = _at(flow, sample)
+    units = find_units(at, folder) if (folder / at.loader.folder).is_dir() else []
     if not units:
         return {}
     unit = min(units, key=lambda unit: unit.size)
     place = f"{unit.file.path}!{unit.member}" if unit.member else str(unit.file.path)
-    tried = try_unit(at, unit)
+    tried = trial.try_unit(at, unit)
     said = [f"line {line}: {reason}" for line, reason in list(tried.rejects.items())[:EXAMPLES]]
-    result: dict[str, Any] = {"tried": place, "read": tried.read, "examples": said}
-    result["rejected"] = len(tried.rejects)
+    result: dict[str, Any] = {"tried": place, "read": tried.read, "rejected": len(tried.rejects), "examples": said}
     if tried.too_many:
         result |= {
             "result": "wrong",

@@ -66,13 +66,9 @@ class Pool:
 
     def __init__(self, workers: int, preload: tuple[str, ...]) -> None:
         self._workers = workers
+        self.max_in_flight = workers * 2  # so that each has a next item at once
         self._preload = preload
         self._executor = self._open()
-
-    @property
-    def max_in_flight(self) -> int:
-        """Twice the workers, so that each has a next item at once."""
-        return self._workers * 2
 
     def submit(self, function: Callable[[Item], Answer], item: Item) -> Future[Outcome[Answer]]:
         for _ in range(REOPENINGS):

@@ -1,39 +1,23 @@
-"""Text to typed columns, exactly: what is no such value, or loses digits in its type, rejects its row."""
+"""Columns of files to typed columns of the flow, exactly: what is no such value, or loses digits, rejects its row."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import polars as pl
 
 from marketdata_assets.flows import frames, numbers, times
-from marketdata_assets.flows.cell_formats import NUMBERS, Cell
-from marketdata_assets.flows.types import ColumnType
-from marketdata_assets.loading.rejects import Rejects
+from marketdata_assets.flows.definition import Loader
+from marketdata_assets.flows.types import NUMBERS, Cell
+from marketdata_assets.loading.csv_rows import BLANKS
+from marketdata_assets.loading.rejects import LINE, Rejects
 
 TRUE = ("true", "t", "1", "yes", "y")
 LOSES_ZEROS = "begins with 0, as a code does; declare text, or leading_zeros: true to drop the zeros"
 FALSE = ("false", "f", "0", "no", "n")
 
 
-def frame_type(kind: ColumnType) -> Any:
-    """The polars type that holds a column of `kind`."""
-    if kind.kind == "numeric":
-        return pl.Decimal(38, kind.scale) if kind.decimal else pl.Float64
-    return {
-        **numbers.INTEGERS,
-        "text": pl.String,
-        "date": pl.Date,
-        "timestamp": times.LOCAL,
-        "timestamptz": times.UTC,
-        "boolean": pl.Boolean,
-        "double": pl.Float64,
-        "text[]": pl.List(pl.String),
-    }[kind.kind]
-
-
-def nulls(name: str, cell: Cell | None, rows: int) -> pl.Series:
+def lacking(name: str, cell: Cell | None, rows: int) -> pl.Series:
     """A column that a file lacks: NULLs in the type of `cell`, or as text."""
-    return pl.Series(name, [None], frame_type(cell.type) if cell else pl.String).new_from_index(0, rows)
+    return pl.Series(name, [None], frames.read_as(cell.type) if cell else pl.String).new_from_index(0, rows)
 
 
 def parse(frame: pl.DataFrame, cells: Mapping[str, Cell], rejects: Rejects) -> pl.DataFrame:
@@ -107,3 +91,70 @@ def _typed(column: pl.Series, cell: Cell) -> tuple[pl.Series, str]:
             return times.parse(column, cell), times.expected(cell)
         case "text[]":
             return column.str.split(","), ""
+
+
+def of_texts(frame: pl.DataFrame, loader: Loader, rejects: Rejects) -> pl.DataFrame:
+    """The flow's columns of a frame of texts."""
+    frame = _renamed(frame, loader)
+    frame = without_missing(
+        frame.with_columns(pl.col(pl.String).str.strip_chars(BLANKS)) if loader.strip else frame, loader
+    )
+    rejects.rows += frame.height
+    return parse(frame, loader.cells, rejects)
+
+
+def without_missing(frame: pl.DataFrame, loader: Loader) -> pl.DataFrame:
+    """The frame with NULL where a column of texts has one of those that mean it."""
+    texts = [pl.col(column.name) for column in frame if column.dtype == pl.String]
+    return frame.with_columns(
+        pl.when(text.is_in(loader.missing_of(text.meta.output_name()))).then(None).otherwise(text).name.keep()
+        for text in texts
+    )
+
+
+def of_values(frame: pl.DataFrame, loader: Loader, rejects: Rejects) -> pl.DataFrame:
+    """The flow's columns of a frame of typed columns. Those without a type of the flow's keep their own."""
+    picked = _renamed(frame, loader)
+    ready = {name: _ready(picked[name], cell) for name, cell in loader.cells.items()}
+    typed = picked.with_columns(column.alias(name) for name, column in ready.items() if column is not None)
+    texts = {name: cell for name, cell in loader.cells.items() if ready[name] is None}
+    typed = typed.with_columns(_as_text(typed[name]) for name in texts)
+    rejects.rows += frame.height
+    return parse(typed, texts, rejects)
+
+
+def _renamed(frame: pl.DataFrame, loader: Loader) -> pl.DataFrame:
+    """The flow's columns by our names; an optional one that the file lacks is NULL."""
+    names = {ours: pl.col(source) for source, ours in loader.columns.items() if source in frame.columns}
+    more = [lacking(ours, None, frame.height) for ours in loader.columns.values() if ours not in names]
+    return frame.select(LINE, *(column.alias(ours) for ours, column in names.items())).hstack(more)
+
+
+def _ready(column: pl.Series, cell: Cell) -> pl.Series | None:
+    """The column in the type of `cell`, where it is so exactly and at once; None where its texts must be cast."""
+    kind, dtype = cell.type, column.dtype
+    if cell.epoch or cell.own_number:
+        return None
+    if dtype == frames.read_as(kind) and not (kind.kind == "numeric" or dtype == pl.Float64):
+        return column
+    if dtype == pl.Float64 and not column.is_infinite().any():
+        column = column.fill_nan(None)
+        if kind.kind == "double":
+            return column
+        return numbers.numeric_of_doubles(column, kind) if kind.kind == "numeric" else None
+    if dtype.is_integer() and kind.kind in numbers.INTEGERS:
+        whole = column.cast(numbers.INTEGERS[kind.kind], strict=False)
+        return whole if whole.null_count() == column.null_count() else None
+    if isinstance(dtype, pl.Datetime) and kind.kind == ("timestamptz" if dtype.time_zone else "timestamp"):
+        fits = dtype.time_unit != "ns" or cell.truncate or not (column.to_physical() % 1000 != 0).any()
+        return column.cast(frames.read_as(kind)) if fits else None
+    return None
+
+
+def _as_text(column: pl.Series) -> pl.Series:
+    """The values as they would be written, NULL for NaN."""
+    if column.dtype.is_float():
+        column = column.fill_nan(None)
+    if isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone:
+        column = column.dt.convert_time_zone("UTC")
+    return column.cast(pl.String)

@@ -1,24 +1,22 @@
-"""Queries that check a flow's table after a run. What a finding means for a run is decided in `defs.flows.build`."""
+"""What is checked of a flow's table after a run. What a finding means for a run is decided in `defs.flows.build`."""
 
 import psycopg
 from psycopg import sql
 
-from marketdata_assets.flows import evolution, new_columns, owners, status, storage
+from marketdata_assets.flows import new_columns, status, storage
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.targets import questions, unit_store
+from marketdata_assets.flows.expectations import Change, Expectation
+from marketdata_assets.flows.targets import contents
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding
 from marketdata_assets.stores.postgres import objections, statement
 
-ROWS_OF_MODE = {"upsert": "rows_of_owners", "replace": "rows_of_units", "append": "rows_of_table"}
+NOTHING = Finding(0, (), 0)
 
 
 def keys_unique(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:
     """No two rows have one key."""
-    if not flow.target.key or not status.exists(connection, flow):
-        return Finding(0, (), 0)
-    if store := unit_store.of(flow):
-        return questions.keys_unique(flow, store)
-    return _ask(connection, flow, "repeated_keys", status.row_count(connection, flow))
+    found = contents.of(connection, flow)
+    return found.repeated_keys() if flow.target.key and found.exist() else NOTHING
 
 
 def every_row_accounted(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:
@@ -28,21 +26,19 @@ def every_row_accounted(connection: psycopg.Connection, flow: FlowDefinition) ->
     where other files overwrite them; of mode append the rows of all files, of all flows of the table. Of mode upsert
     the finding also says which rows of which file were replaced by those of which other.
     """
-    if not status.exists(connection, flow):
-        return Finding(0, (), 0)
+    kept = contents.of(connection, flow)
+    if not kept.exist():
+        return NOTHING
     storage.ensure_books(connection)
     row = connection.execute("SELECT count(*) FROM marketdata_ledger WHERE dataset = %s", [flow.dataset]).fetchone()
     units = int(row[0]) if row else 0
-    unaccounted = _ask(connection, flow, "units_not_accounted", units)
-    if store := unit_store.of(flow):
-        others = questions.rows_of_units(connection, flow, store)
-        examples = (*unaccounted.examples, *others)[:EXAMPLES]
-        return Finding(unaccounted.count + len(others), examples, units, facts=_replaced(connection, flow))
-    owned_by = storage.owner_columns(flow.target).keys()
-    if not owned_by <= storage.columns_of(connection, flow.target.table).keys():  # the next run adds them
+    query = sql.SQL(statement(__package__, "checks/units_not_accounted.sql"))
+    unaccounted = objections(connection, query, {"dataset": flow.dataset}, units)
+    uncounted = kept.not_counted(units)
+    if uncounted is None:
         return Finding(unaccounted.count, unaccounted.examples, units, left_out=units)
-    uncounted = _ask(connection, flow, ROWS_OF_MODE[flow.target.mode], units)
-    lost = status.unexplained(connection, flow) if flow.target.mode == "upsert" and uncounted.passed else []
+    of_table = flow.target.kind == "postgres" and flow.target.mode == "upsert" and uncounted.passed
+    lost = status.unexplained(connection, flow) if of_table else []
     examples = (*unaccounted.examples, *uncounted.examples, *lost)[:EXAMPLES]
     count = unaccounted.count + uncounted.count + len(lost)
     return Finding(count, examples, units, facts=_replaced(connection, flow))
@@ -56,10 +52,9 @@ def _replaced(connection: psycopg.Connection, flow: FlowDefinition) -> dict[str,
 
 def no_drift(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:
     """The table has the columns, types and key that the flow declares."""
-    present = evolution.present(connection, flow)
-    store = unit_store.of(flow)
-    said = store.drift() if store else storage.drift(connection, present)
-    return Finding(len(said), tuple({"difference": text} for text in said[:EXAMPLES]), len(present.target.columns))
+    said = contents.of(connection, flow).drift()
+    columns = new_columns.present(connection, flow).target.columns
+    return Finding(len(said), tuple({"difference": text} for text in said[:EXAMPLES]), len(columns))
 
 
 def no_new_columns(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:
@@ -70,11 +65,18 @@ def no_new_columns(connection: psycopg.Connection, flow: FlowDefinition) -> Find
     return Finding(len(found), examples, len(flow.loader.columns) + len(found), advice=True)
 
 
-def _ask(connection: psycopg.Connection, flow: FlowDefinition, name: str, checked: int) -> Finding:
-    query = sql.SQL(statement(__package__, f"checks/{name}.sql")).format(
-        table=sql.Identifier(flow.target.table),
-        key=sql.SQL(", ").join(map(sql.Identifier, flow.target.key)),
-    )
-    return objections(
-        connection, query, {"dataset": flow.dataset, "datasets": owners.datasets_of_table(connection, flow)}, checked
-    )
+def column_as_expected(
+    connection: psycopg.Connection, flow: FlowDefinition, column: str, expected: Expectation
+) -> Finding:
+    """The rows whose value in `column` is as expected, but for those that may differ."""
+    kept = contents.of(connection, flow)
+    found = kept.unexpected(column, expected) if kept.exist() else NOTHING
+    if found.count and expected.allows(found.count, found.checked):
+        return Finding(0, found.examples, found.checked, facts={"within tolerance": found.count})
+    return found
+
+
+def rows_as_expected(connection: psycopg.Connection, flow: FlowDefinition, change: Change) -> Finding:
+    """The newest day has about as many rows as the day before."""
+    kept = contents.of(connection, flow)
+    return kept.changed(change) if kept.exist() else NOTHING

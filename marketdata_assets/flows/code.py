@@ -1,28 +1,73 @@
-"""Fingerprints of code that makes rows: a change of it makes the rows stale.
+"""The code that makes rows: the user's functions, and fingerprints, whose change makes the rows stale.
 
 Of a module counts what it does, not its comments, docstrings and layout; and all that it imports of the user's modules.
 """
 
 import ast
 import hashlib
+import importlib
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from marketdata_assets.flows.functions import function
+from marketdata_assets.flows.errors import FlowError
+
+Function = Callable[..., Any]
 
 ROW_MAKERS = (
-    *("flows.casting", "flows.cell_formats", "flows.columns", "flows.conform", "flows.delimited", "flows.excel"),
-    *("flows.dialect", "flows.file_columns", "flows.fixed_width", "flows.frames", "flows.handlers", "flows.header"),
-    *("flows.html_table", "flows.json_lines", "flows.pandas_frames"),
-    *("flows.numbers", "flows.own_reader", "flows.parquet", "flows.pipeline", "flows.prepare", "flows.reading"),
-    *("flows.targets.frames", "flows.times", "loading.csv_rows", "loading.text", "stores.pgcopy"),
+    *("flows.casting", "flows.conform", "flows.delimited", "flows.dialect"),
+    *("flows.excel", "flows.file_columns", "flows.frames", "flows.handlers", "flows.header", "flows.json_lines"),
+    *("flows.numbers", "flows.pipeline", "flows.prepare", "flows.reading", "flows.times", "flows.types"),
+    *("loading.csv_rows", "loading.text", "stores.pgcopy"),
 )
 """Modules of this package whose code makes the rows of flows."""
 INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+
+def function(path: str, file: Path | None) -> Function:
+    """The function at the dotted `path`; with a leading dot, in a module beside `file`. Raises FlowError."""
+    module_name, _, name = path.rpartition(".")
+    try:
+        if not module_name.startswith("."):
+            module = importlib.import_module(module_name)
+        elif file is None:
+            raise ImportError("the flow was not read from a file, so there are no modules beside it")
+        else:
+            module = _beside(file.parent, module_name[1:])
+    except Exception as error:
+        raise _bad(path, f"cannot be imported ({type(error).__name__}: {error})") from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise _bad(path, f"the module has no function {name!r}" if found is None else f"{name!r} is no function")
+    return found  # type: ignore[no-any-return]
+
+
+def _bad(path: str, cause: str) -> FlowError:
+    return FlowError(f"{path}: {cause}. Write package.module.function, or .module.function beside the flow's file.")
+
+
+def _beside(folder: Path, name: str) -> ModuleType:
+    """A module of the user's folder, under a name that no other flow's module has; read again when it has changed."""
+    place = folder.joinpath(*name.split(".")).with_suffix(".py")
+    known = f"marketdata_flow_{abs(hash(str(place)))}_{place.stat().st_mtime_ns if place.is_file() else 0}"
+    if known in sys.modules:
+        return sys.modules[known]
+    spec = importlib.util.spec_from_file_location(known, place)
+    if spec is None or spec.loader is None or not place.is_file():
+        raise ImportError(f"there is no {place}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[known] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[known]
+        raise
+    return module
 
 
 def digest(*parts: str) -> str:
@@ -42,7 +87,7 @@ def of_library() -> str:
 
 
 def of_function(path: str, file: Path | None) -> str:
-    """The fingerprint of the module of a user's function, and of those that it imports. Raises BadFunction."""
+    """The fingerprint of the module of a user's function, and of those that it imports. Raises FlowError."""
     module = sys.modules[function(path, file).__module__]
     if getattr(module, "__file__", None) is None:
         return str(getattr(module, "__version__", ""))
@@ -59,16 +104,15 @@ def _modules(name: str, file: Path, seen: set[Path]) -> Iterator[tuple[str, str]
     yield str(file), _meaning(tree)
     for imported in _imports(tree, name, file):
         found = _file_of(imported)
-        if found is not None and (_package(imported) == _package(name) or _is_users(imported, found)):
+        if found is None:
+            continue
+        users = _package(imported) != _package(__name__) and not str(found).startswith(INSTALLED)
+        if users or _package(imported) == _package(name):
             yield from _modules(imported, found, seen)
 
 
 def _package(name: str) -> str:
     return name.partition(".")[0]
-
-
-def _is_users(name: str, file: Path) -> bool:
-    return _package(name) != _package(__name__) and not str(file).startswith(INSTALLED)
 
 
 def _imports(tree: ast.Module, name: str, file: Path) -> Iterator[str]:

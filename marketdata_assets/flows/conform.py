@@ -4,6 +4,7 @@ A value that does not fit its column rejects its row; NaN is NULL. Results of ha
 decimals; text that is not parsed yet is parsed, and loses none.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -12,10 +13,9 @@ import numpy as np
 import polars as pl
 
 from marketdata_assets.flows import casting, numbers
-from marketdata_assets.flows.cell_formats import Cell
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import FlowError, MissingColumn
-from marketdata_assets.flows.types import ColumnType
+from marketdata_assets.flows.types import Cell, ColumnType
 from marketdata_assets.loading.rejects import LINE, Rejects
 from marketdata_assets.stores.pgcopy import Bytes, Column, Fixed, Numeric, Text, numeric_bytes
 
@@ -38,7 +38,11 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
     """The target's columns, numerics as whole units of their last decimal; rows that fit and have a complete key."""
     target = flow.target
     if missing := [name for name in target.columns if name not in frame.columns]:
-        raise MissingColumn(flow.name, place, missing, [name for name in frame.columns if name != LINE])
+        given = ", ".join(name for name in frame.columns if name != LINE)
+        raise MissingColumn(
+            f"flow {flow.name}, {place}: the handlers give no column {', '.join(missing)}; they give {given}. Add it by"
+            " derive or call, or take it out of target.columns."
+        )
     schema = frame.schema
     texts = {n: Cell(type=k) for n, k in target.columns.items() if schema[n] == pl.String and k.kind != "text"}
     frame = frame.with_columns(rejects.lines(frame))
@@ -114,7 +118,7 @@ def _fitted(column: pl.Series, kind: ColumnType) -> pl.Series:
         case "bigint" | "integer":
             return _integer(column, kind)
         case "text":
-            values = column.cast(pl.String)
+            values = _as_json(column) if dtype.is_nested() else column.cast(pl.String)
             zero = values.str.contains("\0", literal=True)
             return values.set(zero, None) if zero.any() else values
         case "text[]":
@@ -143,6 +147,15 @@ def _fitted(column: pl.Series, kind: ColumnType) -> pl.Series:
                 raise TypeError("it is no number")
             values = column.cast(pl.Float64)
             return values.set(values.is_nan(), None) if values.is_nan().any() else values
+
+
+def _as_json(column: pl.Series) -> pl.Series:
+    """Lists and structs as they are written in JSON."""
+    texts = [
+        None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+        for value in column.to_list()
+    ]
+    return pl.Series(column.name, texts, pl.String)
 
 
 def _within_years(times: pl.Series) -> pl.Series:

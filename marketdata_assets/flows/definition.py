@@ -5,7 +5,7 @@ Only the file itself is opened here; whether functions and expressions exist is 
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -24,13 +24,11 @@ from pydantic import (
 
 from marketdata_assets import config_files
 from marketdata_assets.config_files import Document, Location, Section
-from marketdata_assets.flows.addresses import Addresses
-from marketdata_assets.flows.cell_formats import TIMES, CellType, known_zone
 from marketdata_assets.flows.errors import FlowError
-from marketdata_assets.flows.expectations import Change, Expectation, mistakes
+from marketdata_assets.flows.expectations import Change, Expectation, Regex, mistakes
 from marketdata_assets.flows.sources import Source
 from marketdata_assets.flows.steps import DOTTED, AnyNames, Call, Names, Step
-from marketdata_assets.flows.types import Type
+from marketdata_assets.flows.types import TIMES, CellType, Type, Zone
 
 if TYPE_CHECKING:
     from marketdata_assets.loading.rejects import RejectLimit
@@ -95,7 +93,7 @@ class Loader(Section):
     quote: Literal['"', "'", "none"] = '"'
     escape: Annotated[str, Field(pattern=r"^[!-~]$")] | None = None
     comment: Annotated[str, Field(min_length=1)] | None = None
-    drop: Annotated[str, Field(min_length=1)] | None = None
+    drop: Annotated[Regex, Field(min_length=1)] | None = None
     skip_footer: Annotated[int, Field(ge=0)] = 0
     widths: list[PositiveInt] = Field(default=[])
     sheet: str | None = None
@@ -126,15 +124,6 @@ class Loader(Section):
             numbered = info.data.get("header") is False
             return {str(number) if numbered else name: name for number, name in enumerate(columns, 1)}
         return {str(name): ours for name, ours in columns.items()} if isinstance(columns, dict) else columns
-
-    @field_validator("drop")
-    @classmethod
-    def _a_pattern(cls, drop: str | None) -> str | None:
-        try:
-            re.compile(drop or "")
-        except re.error as error:
-            raise ValueError(f"{drop!r} is no regular expression: {error}") from None
-        return drop
 
     @field_validator("encoding")
     @classmethod
@@ -265,11 +254,11 @@ class FlowDefinition(Section):
     target: Target
     partitions: Literal["none", "file"] | Month = "none"
     schedule: Annotated[str | None, BeforeValidator(_cron), Field(json_schema_extra={"pattern": f"^{CRON}$"})] = None
-    timezone: str = "UTC"
+    timezone: Zone = "UTC"
     sensor: bool = False
     quality: Quality = Quality()
     _file: Path | None = PrivateAttr(default=None)
-    _addresses: Addresses | None = PrivateAttr(default=None)
+    _clickhouse: Callable[[], str] | None = PrivateAttr(default=None)
 
     @field_validator("partitions", mode="before")
     @classmethod
@@ -280,30 +269,30 @@ class FlowDefinition(Section):
             return value
         raise ValueError(f"{value!r} is none of: none, file, {{month: COLUMN}}")
 
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, name: str) -> str:
-        return known_zone(name)
-
     @property
     def file(self) -> Path | None:
         """The YAML this was read from; modules of the user's functions are beside it."""
         return self._file
 
     @property
-    def addresses(self) -> Addresses:
-        """Where targets outside Postgres are. Raises FlowError when `at` was not called."""
-        if self._addresses is None:
+    def time_column(self) -> str:
+        """The column that partitions the rows, or else the table; empty where none does."""
+        return self.partitions.month if isinstance(self.partitions, Month) else self.target.hypertable or ""
+
+    @property
+    def clickhouse_url(self) -> str:
+        """The database of its target. Raises FlowError when `at` was not called, and what the look-up raises."""
+        if self._clickhouse is None:
             raise FlowError(
                 f"flow {self.name}: the address of its target, of kind {self.target.kind}, is unknown; pass it with"
                 " .at(...)."
             )
-        return self._addresses
+        return self._clickhouse()
 
-    def at(self, addresses: Addresses) -> Self:
-        """The same flow, which finds its target by `addresses`."""
+    def at(self, clickhouse_url: Callable[[], str]) -> Self:
+        """The same flow, which looks its database up when it is needed: where it is read no server has to run."""
         flow = self.model_copy()
-        flow._addresses = addresses
+        flow._clickhouse = clickhouse_url
         return flow
 
     @property
@@ -361,6 +350,11 @@ def _validated(document: Document, name: str) -> FlowDefinition:
     return flow
 
 
+def _unknown(name: str, names: Iterable[str], what: str) -> str:
+    """What to say of a name that is none of `names`."""
+    return f"{what}; did you mean {get_close_matches(name, names, 1, 0)[0]!r}?"
+
+
 def _of_loader(loader: Loader) -> Iterator[tuple[Location, str]]:
     names = [*loader.columns.values(), *loader.captures, *loader.file_columns]
     for source, name in loader.columns.items():
@@ -371,20 +365,18 @@ def _of_loader(loader: Loader) -> Iterator[tuple[Location, str]]:
             yield ("loader", "columns", source), "without a header a column is named by its number, from 1 on"
     for name in loader.types:
         if name not in names:
-            near = get_close_matches(name, names, 1, 0)[0]
-            yield ("loader", "types", name), f"no column of loader.columns; did you mean {near!r}?"
+            yield ("loader", "types", name), _unknown(name, names, "no column of loader.columns")
         elif loader.file_columns.get(name) in ("line", "modified"):
             yield ("loader", "types", name), "is a bigint or a timestamptz already; take it out"
     for name in loader.missing if isinstance(loader.missing, dict) else ():
         if name not in loader.columns.values():
-            near = get_close_matches(name, loader.columns.values(), 1, 0)[0]
-            yield ("loader", "missing", name), f"no column of loader.columns; did you mean {near!r}?"
+            yield ("loader", "missing", name), _unknown(name, loader.columns.values(), "no column of loader.columns")
     if loader.escape and loader.escape in (loader.quote, loader.delimiter):
         yield ("loader", "escape"), "is the quote or the delimiter; a doubled quote needs no escape, take it out"
     for number, pattern in enumerate(loader.optional_columns):
         if not any(fnmatchcase(source, pattern) for source in loader.columns):
-            near = get_close_matches(pattern, loader.columns, 1, 0)[0]
-            yield ("loader", "optional_columns", number), f"no column of loader.columns; did you mean {near!r}?"
+            cause = _unknown(pattern, loader.columns, "no column of loader.columns")
+            yield ("loader", "optional_columns", number), cause
     if loader.file_name is not None and not loader.captures:
         yield ("loader", "file_name"), "names no column; write such as {symbol}.csv"
     if (loader.format == "fixed_width") != bool(loader.widths):
@@ -433,16 +425,8 @@ def _of_target(target: Target) -> Iterator[tuple[Location, str]]:
             yield ("target", "columns", name), "is a column that the flow adds itself; take it out"
     for number, name in enumerate(target.key):
         if name not in target.columns:
-            near = get_close_matches(name, target.columns, 1, 0)[0]
-            yield ("target", "key", number), f"{name!r} is no column of the target; did you mean {near!r}?"
-    if target.kind == "parquet":
-        yield from _of_parquet(target)
-    elif target.kind == "clickhouse":
-        yield from _of_clickhouse(target)
-    elif target.folder is not None:
-        yield ("target", "folder"), "belongs to kind: parquet; take it out"
-    elif target.mode == "upsert" and not target.key:
-        yield ("target", "key"), "mode upsert needs a key; name its columns, or declare mode: append or replace"
+            yield ("target", "key", number), _unknown(name, target.columns, f"{name!r} is no column of the target")
+    yield from _of_kind(target)
     yield from _of_order(target)
     if target.hypertable:
         yield from _time_column(target, target.hypertable, ("target", "hypertable"))
@@ -450,55 +434,50 @@ def _of_target(target: Target) -> Iterator[tuple[Location, str]]:
             yield ("target", "hypertable"), f"a hypertable's key has its time column; add {target.hypertable!r} to key"
 
 
-def _of_clickhouse(target: Target) -> Iterator[tuple[Location, str]]:
-    """What a view over the rows of files, each replaced as a whole, does not have."""
-    if target.folder is not None:
+def _of_kind(target: Target) -> Iterator[tuple[Location, str]]:
+    """What a kind of target needs, and what it does not have."""
+    upsert = target.mode == "upsert"
+    if target.kind != "parquet" and target.folder is not None:
         yield ("target", "folder"), "belongs to kind: parquet; take it out"
-    if target.mode == "upsert" and not target.key:
-        yield ("target", "key"), "mode upsert needs a key; name its columns, or declare mode: append or replace"
-    if target.mode == "upsert" and target.removed_rows != "delete":
-        cause = "kind clickhouse replaces the rows of a file as a whole; declare removed_rows: delete"
-        yield ("target", "removed_rows"), cause
-    if target.by_time:
-        yield ("target", "order_by"), "needs kind: postgres; order by a column or by the file's name"
-    for name, cause in _NOT_OF_CLICKHOUSE.items():
-        if name in target.model_fields_set and getattr(target, name):
-            yield ("target", name), f"needs kind: postgres; take it out, {cause}"
-    for number, name in enumerate(target.key):
-        if name in target.columns and target.columns[name].kind == "text[]":
-            yield ("target", "key", number), f"{name!r} is a list, which ClickHouse does not sort by"
-
-
-_NOT_OF_CLICKHOUSE = {
-    "hypertable": "ClickHouse has none",
-    "timestamps": "the rows of a file are replaced as a whole",
-}
-
-
-def _of_parquet(target: Target) -> Iterator[tuple[Location, str]]:
-    """What a folder of files, each replaced as a whole, does not have."""
-    if target.folder is None:
+    if target.kind == "parquet" and target.folder is None:
         yield ("target", "folder"), "kind parquet needs the folder that gets a folder of the table's name"
-    if target.mode == "upsert":
+    if target.kind == "parquet" and upsert:
         cause = "mode upsert needs kind: postgres; declare mode: replace, whose files have the rows of each unit"
         yield ("target", "mode"), cause
-    for name, cause in _NOT_OF_PARQUET.items():
+    elif upsert and not target.key:
+        yield ("target", "key"), "mode upsert needs a key; name its columns, or declare mode: append or replace"
+    if target.kind == "clickhouse":
+        if upsert and target.removed_rows != "delete":
+            cause = "kind clickhouse replaces the rows of a file as a whole; declare removed_rows: delete"
+            yield ("target", "removed_rows"), cause
+        if target.by_time:
+            yield ("target", "order_by"), "needs kind: postgres; order by a column or by the file's name"
+        for number, name in enumerate(target.key):
+            if name in target.columns and target.columns[name].kind == "text[]":
+                yield ("target", "key", number), f"{name!r} is a list, which ClickHouse does not sort by"
+    for name, cause in _LACKED.get(target.kind, {}).items():
         if name in target.model_fields_set and getattr(target, name):
             yield ("target", name), f"needs kind: postgres; take it out, {cause}"
 
 
-_NOT_OF_PARQUET = {
-    "hypertable": "a Parquet file has no chunks",
-    "timestamps": "a Parquet file is replaced as a whole",
+_LACKED = {
+    "parquet": {
+        "hypertable": "a Parquet file has no chunks",
+        "timestamps": "a Parquet file is replaced as a whole",
+    },
+    "clickhouse": {
+        "hypertable": "ClickHouse has none",
+        "timestamps": "the rows of a file are replaced as a whole",
+    },
 }
+"""Keys of a target that its kind does not have, and why."""
 
 
 def _of_quality(quality: Quality, target: Target) -> Iterator[tuple[Location, str]]:
     for name, expected in quality.columns.items():
         place: Location = ("quality", "columns", name)
         if name not in target.columns:
-            near = get_close_matches(name, target.columns, 1, 0)[0]
-            yield place, f"is no column of the target; did you mean {near!r}?"
+            yield place, _unknown(name, target.columns, "is no column of the target")
         else:
             yield from (((*place, *below), cause) for below, cause in mistakes(target, name, expected))
             if expected.mean:
@@ -513,16 +492,15 @@ def _of_order(target: Target) -> Iterator[tuple[Location, str]]:
             yield ("target", name), f"is for mode upsert; take it out, mode {target.mode} has no use for it"
     column = target.order_column
     if column is not None and column not in target.columns:
-        near = get_close_matches(column, [*target.columns, FILE_NAME, FILE_TIME], 1, 0)[0]
-        yield ("target", "order_by"), f"{column!r} is no column of the target; did you mean {near!r}?"
+        names = [*target.columns, FILE_NAME, FILE_TIME]
+        yield ("target", "order_by"), _unknown(column, names, f"{column!r} is no column of the target")
     elif column is not None and target.columns[column].kind not in ORDERED:
         yield ("target", "order_by"), f"{column!r} is {target.columns[column]}, which has no order"
 
 
 def _time_column(target: Target, name: str, location: Location) -> Iterator[tuple[Location, str]]:
     if name not in target.columns:
-        near = get_close_matches(name, target.columns, 1, 0)[0]
-        yield location, f"{name!r} is no column of the target; did you mean {near!r}?"
+        yield location, _unknown(name, target.columns, f"{name!r} is no column of the target")
     elif target.columns[name].kind not in TIMES:
         yield location, f"{name!r} is {target.columns[name]}; it must be {', '.join(TIMES[:-1])} or {TIMES[-1]}"
 

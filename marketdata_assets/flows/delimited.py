@@ -4,6 +4,7 @@ Two lanes give the same frame. The fast lane lets polars parse the block as it i
 irregularity; the careful lane takes that block line by line, and rejects what is no row.
 """
 
+import re
 from collections.abc import Collection, Generator, Mapping, Sequence
 from typing import Any
 
@@ -11,10 +12,10 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
-from marketdata_assets.flows import casting, columns, dialect, frames, header, numbers
-from marketdata_assets.flows.cell_formats import NUMBERS
+from marketdata_assets.flows import casting, dialect, frames, header, numbers
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.flows.dialect import Dialect
+from marketdata_assets.flows.types import NUMBERS
 from marketdata_assets.loading import text_table
 from marketdata_assets.loading.csv_rows import BLANKS, QUOTE, ends_evenly, read_rows
 from marketdata_assets.loading.errors import BadHeader
@@ -26,6 +27,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 SMALL_BYTES = 256 * 1024
 """A file of so many bytes is read sooner than a thread is started."""
+NOTHING = re.compile(r"(?!)")
+BLANK_LINE = " \t\r\n\ufeff"
 FEW_BYTES = 32 * 1024
 """A text of so many bytes is split sooner than polars' reader of CSV is started."""
 
@@ -36,9 +39,7 @@ def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> 
     Raises BadFile, BadHeader or WrongEncoding.
     """
     quote = "" if loader.quote == "none" else loader.quote
-    text = Text(
-        unit.place, stream, loader.encoding, header.ENCODING_REMEDY, quote=quote, escape=loader.escape or "", defer=True
-    )
+    text = header.opened(stream, unit, loader, quote=quote, escape=loader.escape or "", defer=True)
     reader = Reader(loader, _names(text, unit.place, loader, rejects), rejects)
     if unit.size <= SMALL_BYTES:
         yield from map(reader.frame, dialect.rows(text.blocks(), loader, rejects))
@@ -49,17 +50,17 @@ def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> 
 
 def _names(text: Text, place: str, loader: Loader, rejects: Rejects) -> list[str]:
     """The names in the first line behind the skipped ones; without a header the numbers of its columns."""
-    for _ in range(loader.skip_lines):
-        text.line()
-    no_row = dialect.no_row(loader)
-    while no_row and (next_line := text.peek().decode(text.encoding, "replace")) and no_row.search(next_line):
+    no_row = dialect.no_row(loader) or NOTHING
+    while (next_line := text.peek().decode(text.encoding, "replace")) and (
+        no_row.search(next_line) or not next_line.strip(BLANK_LINE)
+    ):
         if loader.header and not header.missing(header.numbered(cells(next_line, loader), loader), loader):
             break  # a second header within the file is dropped with its block
         text.line()
     if not loader.header:
         first = cells(text.peek().decode(text.encoding, "replace"), loader)
         names = [str(number) for number in range(1, len(first) + 1)] if first != [""] else [*loader.columns]
-        header.check(names, loader, place, text.line_number, rejects)
+        header.taken(names, loader, place, text.line_number, rejects=rejects)
         return names
     found = text.header(header.required(loader))
     line = text.line_number - 1
@@ -70,7 +71,7 @@ def _names(text: Text, place: str, loader: Loader, rejects: Rejects) -> list[str
     missing = header.missing(names, loader)
     if missing and (other := guess(text.header_bytes, header.required(loader), text.encoding)):
         raise text.wrong_encoding(f"the header has no {missing[0]}", other, line)
-    header.check(names, loader, place, line, rejects)
+    header.taken(names, loader, place, line, rejects=rejects)
     return names
 
 
@@ -88,11 +89,11 @@ class Reader:
         self._loader = loader
         self._rejects = rejects
         self._width = len(names)
-        taken = header.of_file(names, loader)
-        self._at = [names.index(source) for source in taken.columns]
-        self._names = list(taken.columns.values())
-        self._types = taken.cells
-        self._lacking = [ours for source, ours in loader.columns.items() if source not in taken.columns]
+        taken = [source for source in loader.columns if source in names]
+        self._at = [names.index(source) for source in taken]
+        self._names = [loader.columns[source] for source in taken]
+        self._types = {name: cell for name, cell in loader.cells.items() if name in self._names}
+        self._lacking = [ours for ours in loader.columns.values() if ours not in self._names]
         self._dialect = Dialect(loader)
         self._delimiter = self._dialect.delimiter.encode()
         self._ends: Array | None = None
@@ -111,7 +112,7 @@ class Reader:
         if not self._lacking:
             return frame
         cells = self._loader.cells
-        return frame.hstack([casting.nulls(name, cells.get(name), frame.height) for name in self._lacking])
+        return frame.hstack([casting.lacking(name, cells.get(name), frame.height) for name in self._lacking])
 
     def _fast(self, block: Block) -> pl.DataFrame | None:
         text = block.text.rstrip(b"\r\n") + b"\n"
@@ -140,7 +141,7 @@ class Reader:
         rest = {name: cell for name, cell in self._types.items() if name not in checked}
         self._rejects.rows += frame.height
         if self._loader.strip and any(mark in text for mark in (b" ", b"\t", b'"')):
-            frame = columns.nulls(frame.with_columns(pl.col(pl.String).str.strip_chars(BLANKS)), self._loader)
+            frame = casting.without_missing(frame.with_columns(pl.col(pl.String).str.strip_chars(BLANKS)), self._loader)
         frame = self._dialect.cells(frame)
         return casting.parse(frames.with_columns(frame, [*checked.values(), lines]), rest, self._rejects)
 
@@ -282,7 +283,7 @@ class Reader:
             strip=loader.strip,
         )
         picked = [pl.col(str(at)).alias(name) for at, name in zip(self._at, self._names, strict=True)]
-        frame = self._dialect.cells(columns.nulls(frame.select(*picked, LINE), loader))
+        frame = self._dialect.cells(casting.without_missing(frame.select(*picked, LINE), loader))
         return casting.parse(frame, self._types, self._rejects)
 
 

@@ -3,19 +3,18 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from marketdata_assets.flows import column_names, inference
-from marketdata_assets.flows.cell_formats import TIMES, Cell
-from marketdata_assets.flows.definition import GLOBS, IDENTIFIER, OWN_COLUMNS
+from marketdata_assets.flows.definition import GLOBS, IDENTIFIER, OWN_COLUMNS, Loader
 from marketdata_assets.flows.file_columns import PACKED
 from marketdata_assets.flows.inference import Guess
 from marketdata_assets.flows.sample import Sample
 from marketdata_assets.flows.shape import PERIOD
-from marketdata_assets.flows.types import column_type
+from marketdata_assets.flows.types import TIMES, Cell, column_type
 
 SYMBOL_FILE = re.compile(r"[A-Za-z0-9]{1,12}([._-][A-Za-z0-9]{1,6})?")
 """A file named for what it is about, as in AAPL.csv, 600000.SH.csv and BTC-USDT.csv."""
@@ -49,20 +48,14 @@ OTHER_FILES = re.compile(
     r"(?<![A-Za-z0-9])(\d+(s|m|min|h|d|w|mo)|[qhb]fq|adj|unadj|daily|weekly|monthly)(?![A-Za-z0-9])", re.IGNORECASE
 )
 """What a file's name says that its rows do not: rows of other files may have the same key."""
-PERIOD_PART = re.compile(r"(?<!\d)(?:19|20)\d\d[-_]?(?:Q[1-4]|0[1-9]|1[0-2])?(?!\d)", re.IGNORECASE)
+PERIOD_PART = re.compile(
+    r"(?<!\d)(?:19|20)\d\d(?:[-_]?(?:Q[1-4]|H[12]|W(?:[0-4]\d|5[0-3])|0[1-9]|1[0-2]))?(?!\d)", re.IGNORECASE
+)
+"""A year, or a quarter, half year, week of ISO 8601 or month of it, in a file's name."""
 ID_NAME = re.compile(r"(^|_)(id|no|seq|sequence|number)$")
 FINE_NAME = re.compile(r"(^|_)((trade|order|exec|deal)_?(id|no|seq)|seq|seq_no|sequence)$")
 """Names of what differs between rows of one time, such as trades."""
 KEY_COLUMNS = 4
-DEFAULTS = {
-    "format": "csv",
-    "encoding": "utf-8",
-    "delimiter": ",",
-    "skip_lines": 0,
-    "skip_footer": 0,
-    "header": True,
-    "rows": "",
-}
 
 
 @dataclass(frozen=True)
@@ -194,6 +187,10 @@ def _columns(sample: Sample) -> tuple[list[Column], list[str]]:
             unsure.append(f"column 1 has no name and is called {name}")
         missing = [] if sample.schema is not None else inference.missing(f"{source} {name}", texts)
         found.append(Column(source, name, guess, texts, missing))
+    if any(column.guess.cell.decimal == "," and "." not in column.guess.unsure for column in found):
+        for number, column in enumerate(found):
+            if column.guess.unsure == inference.POINT:
+                found[number] = replace(column, guess=inference.guess(column.words, column.texts, decimal_comma=True))
     unsure += [f"give names of your own to: {', '.join(unnamed)}"] if unnamed else []
     if not sample.rows:
         unsure.append("the sample has no rows, so all columns are text")
@@ -309,7 +306,7 @@ def _head(name: str, path: Path, unsure: list[str]) -> Iterator[str]:
 def _loader(
     name: str, sample: Sample, columns: list[Column], file_name: str | None, of_file: list[Column], path: Path
 ) -> Iterator[str]:
-    keys = {key: value for key, value in sample.keys.items() if value != DEFAULTS.get(key, "")}
+    keys = {key: value for key, value in sample.keys.items() if value != Loader.model_fields[key].default}
     yield ""
     yield "  loader:"
     yield f"    folder: {name}  # below MARKETDATA_FLOWS_DATA"

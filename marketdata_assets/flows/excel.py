@@ -7,12 +7,12 @@ A page with a table, as sites save them as `.xls`, counts as a workbook with one
 import functools
 import io
 import re
-from collections.abc import Generator
+from html.parser import HTMLParser
 from typing import Any
 
 import polars as pl
 
-from marketdata_assets.flows import columns, dialect, header, html_table
+from marketdata_assets.flows import dialect, header
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.input_limits import MAX_CELLS, MAX_DOCUMENT_BYTES, TooLarge, check_unpacked
 from marketdata_assets.loading.archives import COPY_BYTES, opened_zip
@@ -25,24 +25,24 @@ _TIMES = rb"""-repeated\s*=\s*["']([0-9]{1,20})"""
 _PLACE = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,20})["']""")
 """Of a cell or row in the XML of a sheet."""
 
-
-def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Generator[pl.DataFrame]:
-    """The rows of the sheet. Raises BadFile or BadHeader."""
-    yield columns.of_texts(sheet(stream, unit, loader, rejects), loader, rejects)
+_CHARSET = re.compile(rb"charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
+_CELLS = ("td", "th")
 
 
 def sheet(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> pl.DataFrame:
-    """The flow's columns of the sheet below its header, with the line of each row that is not blank."""
+    """The flow's columns of the sheet below its header, with the line of each row that is not blank.
+
+    Raises BadFile or BadHeader.
+    """
     data = document(stream, unit.place, "deliver CSV")
     cells = every_cell(data, unit.place, loader.sheet).slice(loader.skip_lines)
     names = cells.columns[1:]
     if loader.header and cells.height:
         names = header.numbered([text.strip() if text else "" for text in cells.row(0)[1:]], loader)
         cells = cells.slice(1)
-    header.check(names, loader, unit.place, loader.skip_lines + 1, rejects)
-    cells = _rows(cells, loader, rejects)
-    picked = {source: names.index(source) + 1 for source in header.of_file(names, loader).columns}
-    frame = cells.select(LINE, *(pl.nth(place).alias(source) for source, place in picked.items()))
+    taken = header.taken(names, loader, unit.place, loader.skip_lines + 1, rejects=rejects)
+    picked = [pl.nth(names.index(source) + 1).alias(source) for source in taken]
+    frame = _rows(cells, loader, rejects).select(LINE, *picked)
     return frame.filter(~pl.all_horizontal(pl.exclude(LINE).is_null()))
 
 
@@ -60,13 +60,13 @@ def _rows(cells: pl.DataFrame, loader: Loader, rejects: Rejects) -> pl.DataFrame
 
 def is_workbook(data: bytes) -> bool:
     """Whether Excel's formats begin as these bytes do, or they are a page with a table."""
-    return data.startswith((b"PK", b"\xd0\xcf\x11\xe0")) or html_table.is_page(data)
+    return data.startswith((b"PK", b"\xd0\xcf\x11\xe0")) or _is_page(data)
 
 
 def every_cell(data: bytes, place: str, name: str | None) -> pl.DataFrame:
     """All rows of a sheet (the first without a name): LINE, then the texts of its columns, named by number from 1."""
-    if html_table.is_page(data):
-        return html_table.cells(data, place).with_row_index(LINE, 1).cast({LINE: pl.Int64})
+    if _is_page(data):
+        return _of_page(data, place).with_row_index(LINE, 1).cast({LINE: pl.Int64})
     fastexcel = _fastexcel(place)
     if data.startswith(b"PK"):
         with naming_failures(place):
@@ -132,3 +132,70 @@ def _fastexcel(place: str) -> Any:
         cause = 'Excel needs the extra excel: pip install "marketdata-assets[excel]"'
         raise BadFile(place, cause) from error
     return fastexcel
+
+
+def _is_page(data: bytes) -> bool:
+    """Whether bytes are a page with a table."""
+    return not data.startswith(b"PK") and b"<table" in data[:1_000_000].lower()
+
+
+def _of_page(data: bytes, place: str) -> pl.DataFrame:
+    """The rows of the longest table: columns named by number from 1 on, blank cells NULL. Raises BadFile."""
+    found = _CHARSET.search(data[:4096])
+    names = [found[1].decode().lower().replace("gb2312", "gb18030").replace("gbk", "gb18030")] if found else []
+    for encoding in (*names, "utf-8-sig", "gb18030"):
+        try:
+            text = data.decode(encoding)
+        except (UnicodeDecodeError, LookupError):
+            continue
+        parser = _Tables()
+        try:
+            parser.feed(text)
+        except AssertionError as error:  # a declaration that is none
+            raise BadFile(place, f"not a page that can be read: {error}") from error
+        rows = max(parser.tables, key=len, default=[])
+        width = max(map(len, rows), default=0)
+        if parser.cells > MAX_CELLS or len(rows) * width > MAX_CELLS:
+            cause = f"its table has {len(rows)} rows and {width} columns; the limit is {MAX_CELLS} cells, deliver CSV"
+            raise BadFile(place, cause)
+        schema = dict.fromkeys(map(str, range(1, width + 1)), pl.String)
+        return pl.DataFrame([row + [None] * (width - len(row)) for row in rows], schema, orient="row")
+    raise BadFile(place, "its table is no text in the encoding that it names")
+
+
+class _Tables(HTMLParser):
+    """The cells of each table, row by row; one that spans columns is in the first of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: list[list[list[str | None]]] = []
+        self.cells = 0
+        self._cell: list[str] | None = None
+        self._span = 1
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr" and self.tables:
+            self._end()
+            self.tables[-1].append([])
+        elif tag in _CELLS and self.tables and self.tables[-1]:
+            self._end()
+            span = dict(attrs).get("colspan") or "1"
+            self._cell, self._span = [], int(span) if re.fullmatch("[0-9]{1,4}", span) else 1
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in (*_CELLS, "tr", "table"):
+            self._end()
+
+    def handle_data(self, data: str) -> None:
+        if self._cell is not None:
+            self._cell.append(data)
+
+    def _end(self) -> None:
+        if self._cell is not None:
+            text, span = " ".join("".join(self._cell).split()), max(1, min(self._span, 1000))
+            self.cells += span
+            if self.cells <= MAX_CELLS:
+                self.tables[-1][-1] += [text or None, *[None] * (span - 1)]
+            self._cell = None

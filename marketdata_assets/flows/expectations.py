@@ -1,14 +1,14 @@
 """What a flow expects of its table: of a column's values, and of the newest day beside the day before.
 
 Declared below `quality` in the flow's YAML. All that is expected of one column is one asset check; the queries are in
-`expectation_checks`.
+`targets.contents`.
 """
 
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from marketdata_assets.config_files import Section
 
@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 
 Value = Annotated[str, BeforeValidator(str), WithJsonSchema({"type": ["string", "number"]})]
 """As it is written in YAML, a number or date too; the column's type reads it."""
+
+
+def _compiled(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{text!r} is no regular expression: {error}") from None
+    return text
+
+
+Regex = Annotated[str, AfterValidator(_compiled)]
 
 
 class Change(Section):
@@ -36,7 +47,7 @@ class Expectation(Section):
     min: Value | None = None
     max: Value | None = None
     one_of: list[Value] = Field(default=[])
-    matches: str | None = None
+    matches: Regex | None = None
     unique: bool = False
     increasing_by: str | None = None
     within: list[str] = Field(default=[])
@@ -44,14 +55,18 @@ class Expectation(Section):
     max_rows: Annotated[int, Field(ge=0)] = 0
     max_share: Annotated[float, Field(ge=0, le=1)] = 0.0
 
-    @field_validator("matches")
-    @classmethod
-    def _an_expression(cls, text: str | None) -> str | None:
-        try:
-            re.compile(text or "")
-        except re.error as error:
-            raise ValueError(f"{text!r} is no regular expression: {error}") from None
-        return text
+    def of_a_value(self) -> Iterator[tuple[str, list[str], str]]:
+        """What one value may not be, `null`, or `below`, `above`, `outside` or `unlike` texts; and what is expected."""
+        if self.not_null:
+            yield "null", [], "not null"
+        if self.min is not None:
+            yield "below", [self.min], f"min {self.min}"
+        if self.max is not None:
+            yield "above", [self.max], f"max {self.max}"
+        if self.one_of:
+            yield "outside", self.one_of, f"one of {', '.join(self.one_of)}"
+        if self.matches is not None:
+            yield "unlike", [self.matches], f"matches {self.matches}"
 
     def allows(self, differing: int, rows: int) -> bool:
         """Whether so many of `rows` rows may differ."""

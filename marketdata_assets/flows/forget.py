@@ -16,7 +16,7 @@ from marketdata_assets.flows import new_columns, owners
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.prepare import KEY_LOCKS
 from marketdata_assets.flows.table_writer import lock_keys, lock_table
-from marketdata_assets.flows.targets import books, unit_store
+from marketdata_assets.flows.targets import unit_store
 from marketdata_assets.loading.errors import CannotForget
 from marketdata_assets.loading.files import everything
 from marketdata_assets.stores import ledger
@@ -69,13 +69,13 @@ def forget(connection: psycopg.Connection, flow: FlowDefinition, units: Iterable
         ]
         forgotten = [_forget(connection, flow, unit) for unit in named]
         if store:  # at the end: what is removed of it does not come back
-            return [Forgotten(one.unit, books.remove(connection, flow, store, one.unit)) for one in forgotten]
+            return [Forgotten(one.unit, unit_store.remove(connection, flow, store, one.unit)) for one in forgotten]
         return forgotten
 
 
 def _forget(connection: psycopg.Connection, flow: FlowDefinition, unit: str) -> Forgotten:
     known = ledger.locked(connection, flow.dataset, unit, unit)
-    if (known is None or known.outcome == "removed") and not books.has_record(connection, flow, unit):
+    if (known is None or known.outcome == "removed") and not unit_store.has_record(connection, flow, unit):
         loaded = [entry.unit for entry in ledger.entries(connection, flow.dataset) if entry.outcome != "removed"]
         raise CannotForget(f"flow {flow.name}", f"nothing of {unit!r} is loaded; {did_you_mean(unit, loaded)}")
     deleted = 0

@@ -1,19 +1,20 @@
-"""What each handler of `steps` does to a frame. One function for each config class, registered in `HANDLERS`."""
+"""What each handler of `steps` does to a frame. One function for each config class, in `HANDLERS`."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from marketdata_assets.flows import casting, frames, steps
-from marketdata_assets.flows.functions import function
-from marketdata_assets.flows.pandas_frames import from_pandas, to_pandas
+from marketdata_assets.flows.code import function
 from marketdata_assets.loading.rejects import LINE, Rejects
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EPOCH_FORM = "loader.types or parse: {COLUMN: {type: timestamp, epoch: ms}}"
 
@@ -199,32 +200,67 @@ def unpivot(config: steps.Unpivot, frame: pl.DataFrame, given: Given) -> pl.Data
 
 def call(config: steps.Call, frame: pl.DataFrame, given: Given) -> pl.DataFrame | Awaitable[pl.DataFrame]:
     called = function(config.function, given.file)
-    result: pl.DataFrame | Awaitable[pl.DataFrame]
     if config.frame == "pandas":
-        result = from_pandas(called(to_pandas(frame), **config.arguments), frame)
-    else:
-        result = called(frame, **config.arguments)
-    return result
+        return _from_pandas(called(_to_pandas(frame), **config.arguments), frame)
+    return called(frame, **config.arguments)  # type: ignore[no-any-return]
+
+
+def _to_pandas(frame: pl.DataFrame) -> "pd.DataFrame":
+    """The frame with rows numbered from 0, days as midnights; decimals are doubles."""
+    import pandas as pd
+
+    return pd.DataFrame({column.name: _pandas_values(column) for column in frame})
+
+
+def _pandas_values(column: pl.Series) -> Any:
+    import pandas as pd
+
+    if isinstance(column.dtype, pl.Decimal):
+        column = column.cast(pl.Float64)
+    if isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone:
+        return pd.Series(column.to_numpy()).dt.tz_localize("UTC").dt.tz_convert(column.dtype.time_zone)
+    known = column.dtype.is_numeric() or isinstance(column.dtype, pl.Date | pl.Datetime)
+    return column.to_numpy() if known else pd.Series(column.to_list(), dtype=object)
+
+
+def _from_pandas(frame: "pd.DataFrame", before: pl.DataFrame) -> pl.DataFrame:
+    """The frame that a handler gave for `before`; an index that has a name is a column."""
+    if any(name is not None for name in frame.index.names):
+        frame = frame.reset_index()
+    columns = [_polars_column(str(name), frame[name], before.schema.get(str(name))) for name in frame.columns]
+    return pl.DataFrame(columns)
+
+
+def _polars_column(name: str, values: "pd.Series[Any]", before: pl.DataType | None) -> pl.Series:
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        zone = getattr(values.dtype, "tz", None)
+        plain = values.dt.tz_convert("UTC").dt.tz_localize(None) if zone else values
+        times = pl.Series(name, plain.to_numpy().astype("datetime64[us]"))
+        if zone:
+            return times.dt.replace_time_zone("UTC")
+        days = times.cast(pl.Date)
+        return days if before == pl.Date and (days.cast(times.dtype) == times).all() else times
+    found = pl.Series(name, [None if _is_missing(value) else value for value in values.tolist()], strict=False)
+    if found.dtype == pl.Null and before is not None:
+        return found.cast(before)
+    return found.cast(pl.Int64) if name == LINE else found
+
+
+def _is_missing(value: Any) -> bool:
+    import pandas as pd
+
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
 
 
 Handler = Callable[[Any, pl.DataFrame, Given], pl.DataFrame | Awaitable[pl.DataFrame]]
 
-HANDLERS: Mapping[type[steps.HandlerConfig], Handler] = MappingProxyType(
-    {
-        steps.Rename: rename,
-        steps.Select: select,
-        steps.Parse: parse,
-        steps.Derive: derive,
-        steps.DropInvalid: drop_invalid,
-        steps.Flag: flag,
-        steps.Sort: sort,
-        steps.RunningCount: running_count,
-        steps.MovingAverage: moving_average,
-        steps.Volatility: volatility,
-        steps.Ema: ema,
-        steps.Rsi: rsi,
-        steps.Macd: macd,
-        steps.Unpivot: unpivot,
-        steps.Call: call,
-    }
-)
+HANDLERS: Mapping[str, Handler] = {
+    handler.__name__: handler
+    for handler in (
+        *(rename, select, parse, derive, drop_invalid, flag, sort, unpivot, call),
+        *(running_count, moving_average, volatility, ema, rsi, macd),
+    )
+}
+"""By the names that the YAML has."""

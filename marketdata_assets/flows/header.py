@@ -5,10 +5,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from fnmatch import translate
 from functools import lru_cache
+from typing import Any
 
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.loading.errors import BadHeader
+from marketdata_assets.loading.files import HashedStream, Unit
 from marketdata_assets.loading.rejects import Rejects
+from marketdata_assets.loading.text import Text
 
 ENCODING_REMEDY = "Set loader.encoding to {} and run the flow again."
 REMEDY = (
@@ -25,13 +28,6 @@ def required(loader: Loader) -> tuple[str, ...]:
 def missing(names: Iterable[str], loader: Loader) -> list[str]:
     """The columns that every file has to have and that are not among `names`."""
     return [name for name in required(loader) if name not in names]
-
-
-def of_file(names: Sequence[str], loader: Loader) -> Loader:
-    """The loader without its optional columns that are not among `names`."""
-    if all(name in names for name in loader.columns):
-        return loader
-    return loader.model_copy(update={"columns": {n: ours for n, ours in loader.columns.items() if n in names}})
 
 
 def numbered(names: Sequence[str], loader: Loader) -> list[str]:
@@ -58,10 +54,18 @@ def _pattern(patterns: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(map(translate, patterns)) or r"(?!)")
 
 
-def check(names: Sequence[str], loader: Loader, place: str, line: int = 1, rejects: Rejects | None = None) -> None:
-    """Raise BadHeader when a column of the flow is not among `names`, or is there twice.
+def opened(stream: HashedStream, unit: Unit, loader: Loader, **quoting: Any) -> Text:
+    """The text of a unit from its header on; `quoting` is that of `Text`."""
+    text = Text(unit.place, stream, loader.encoding, ENCODING_REMEDY, **quoting)
+    for _ in range(loader.skip_lines):
+        text.line()
+    return text
 
-    Columns that are nowhere declared go to `rejects`.
+
+def taken(names: Sequence[str], loader: Loader, place: str, line: int = 1, *, rejects: Rejects) -> list[str]:
+    """Those of `names` that the flow takes, in its order; what is nowhere declared goes to `rejects`.
+
+    Raises BadHeader when a column of the flow is not among them, or is there twice.
     """
     if lacking := missing(names, loader):
         cause = f"the header has no {', '.join(lacking)}; it has {', '.join(names)[:400]}"
@@ -70,5 +74,5 @@ def check(names: Sequence[str], loader: Loader, place: str, line: int = 1, rejec
         raise BadHeader(place, line, cause, REMEDY)
     if twice := [name for name in loader.columns if list(names).count(name) > 1]:
         raise BadHeader(place, line, f"column {twice[0]} appears twice", "Deliver the file again with one of them.")
-    if rejects is not None:
-        rejects.undeclared |= undeclared(names, loader)
+    rejects.undeclared |= undeclared(names, loader)
+    return [name for name in loader.columns if name in names]

@@ -7,15 +7,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import product
 from typing import Any
 
 import polars as pl
 
 from marketdata_assets.flows import casting, times
-from marketdata_assets.flows.cell_formats import Cell, Epoch
 from marketdata_assets.flows.numbers import plain
 from marketdata_assets.flows.times import DATE_FORMATS, OFFSET_FORMATS, TIME_FORMATS
-from marketdata_assets.flows.types import ColumnType, column_type
+from marketdata_assets.flows.types import Cell, ColumnType, Epoch, column_type
 from marketdata_assets.loading.rejects import LINE, Rejects
 
 MISSING = (
@@ -86,7 +86,8 @@ TIMES = (
 INSTANTS = ("%Y%m%dT%H%M%S%#z", "%Y%m%dT%H%M%S%.f%#z", "%a, %d %b %Y %H:%M:%S %#z")
 MOST_FORMS, MANY = 4, 1000
 PERIODS = re.compile(
-    r"(19|20)\d\d[- ]?(Q[1-4]|H[12])|Q[1-4][- /]?(19|20)\d\d|[1-4]Q(19|20)?\d\d|[A-Z][a-z]{2}[a-z]*[- ](19|20)?\d\d"
+    r"(19|20)\d\d[- ]?(Q[1-4]|H[12]|W([0-4]\d|5[0-3]))|Q[1-4][- /]?(19|20)\d\d"
+    r"|[1-4]Q(19|20)?\d\d|[A-Z][a-z]{2}[a-z]*[- ](19|20)?\d\d"
     r"|(19|20)\d\d((-|/|年)(0?[1-9]|1[0-2])月?|年?(第?[一二三四1-4]季度?|[上下]半年)|(0[1-9]|1[0-2])?年?)"
 )
 """Quarters, months and years, which are no days."""
@@ -117,6 +118,7 @@ SPARE_DIGITS, FEWEST_DIGITS, FEWEST_DECIMALS, MOST_DECIMALS = 3, 16, 4, 10
 DIGITS_OF_DOUBLE, MOST_DIGITS = 15, 38
 DIGITS_OF_BIGINT = 18
 DOUBLE = "kept as double, so 15 digits are exact"
+POINT = 'a point is taken for the decimal point; if it separates thousands, write {thousands: ".", decimal: ","}'
 NO_ZONE = "times have no offset; if they are instants, write {type: timestamptz, zone: Asia/Shanghai}"
 
 
@@ -173,8 +175,11 @@ def missing(name: str, texts: Sequence[str | None]) -> list[str]:
     return sorted(found)
 
 
-def guess(name: str, texts: Sequence[str | None]) -> Guess:
-    """The type of the column `name` with these values; None, and the texts of `missing`, are NULL."""
+def guess(name: str, texts: Sequence[str | None], *, decimal_comma: bool = False) -> Guess:
+    """The type of the column `name` with these values; None, and the texts of `missing`, are NULL.
+
+    `decimal_comma` says that other numbers of the file have a comma for the decimal point.
+    """
     text = column_type("text")
     values = [text for text in texts if text]
     if all(re.match(r"=\".*\"$|'[^']+$", value) for value in values) and values:
@@ -196,7 +201,7 @@ def guess(name: str, texts: Sequence[str | None]) -> Guess:
     for found in (
         _boolean(name, values),
         _time(name, values),
-        None if zeros or NAMED.search(name) else _number(name, values),
+        None if zeros or NAMED.search(name) else _number(name, values, decimal_comma),
     ):
         if found:
             return found
@@ -218,17 +223,20 @@ def of_schema(dtype: Any) -> Guess:
     if isinstance(dtype, pl.Decimal):
         return Guess(Cell(type=ColumnType("numeric", dtype.precision or 38, dtype.scale)))
     if isinstance(dtype, pl.Datetime):
-        truncate = dtype.time_unit == "ns"
-        kind = column_type("timestamptz" if dtype.time_zone else "timestamp")
-        unsure = "" if dtype.time_zone else NO_ZONE
-        cut = "digits below a microsecond are cut off" if truncate else ""
-        return Guess(Cell(type=kind, truncate=truncate), "; ".join(filter(None, (unsure, cut))))
+        return _instants("timestamptz" if dtype.time_zone else "timestamp", truncate=dtype.time_unit == "ns")
     names = {pl.Date: "date", pl.Boolean: "boolean", pl.Float64: "double", pl.Float32: "double"}
     if dtype in names:
         return Guess(Cell(type=column_type(names[dtype])))
     if dtype.is_integer():
         return Guess(Cell(type=column_type("numeric(20)" if dtype == pl.UInt64 else "bigint")))
     return Guess(Cell(type=column_type("text")))
+
+
+def _instants(kind: str, truncate: bool) -> Guess:
+    """Times in the usual forms."""
+    unsure = [NO_ZONE] if kind == "timestamp" else []
+    unsure += ["digits below a microsecond are cut off"] if truncate else []
+    return Guess(Cell(type=column_type(kind), truncate=truncate), "; ".join(unsure))
 
 
 def _fits(cell: Cell, values: Sequence[str]) -> bool:
@@ -271,13 +279,9 @@ def _time(name: str, values: Sequence[str]) -> Guess | None:
                 Cell(type=column_type(kind), excel_days=True), "taken for days since 1899-12-30, as Excel has them"
             )
     if all(map(_four_digits, values)) and not values[0].isdigit():
-        for kind, unsure in (("timestamp", NO_ZONE), ("timestamptz", "")):
-            for truncate in (False, True):
-                if _fits(Cell(type=column_type(kind), truncate=truncate), values):
-                    cut = "digits below a microsecond are cut off" if truncate else ""
-                    return Guess(
-                        Cell(type=column_type(kind), truncate=truncate), "; ".join(filter(None, (unsure, cut)))
-                    )
+        for kind, truncate in product(("timestamp", "timestamptz"), (False, True)):
+            if _fits((found := _instants(kind, truncate)).cell, values):
+                return found
     if not any(map(_like_a_time, values[:MANY])):
         return None
     for kind, forms, usual, unsure in (
@@ -285,8 +289,8 @@ def _time(name: str, values: Sequence[str]) -> Guess | None:
         ("timestamp", TIMES, (*TIME_FORMATS, *DATE_FORMATS, *DATES), NO_ZONE),
         ("timestamptz", INSTANTS, OFFSET_FORMATS, ""),
     ):
-        if found := _forms(kind, forms, usual, values):
-            return Guess(found[0], "; ".join(filter(None, (found[1], unsure))))
+        if forms_of := _forms(kind, forms, usual, values):
+            return Guess(forms_of[0], "; ".join(filter(None, (forms_of[1], unsure))))
     return None
 
 
@@ -307,8 +311,9 @@ def _forms(kind: str, forms: Sequence[str], usual: Sequence[str], values: Sequen
     taken = {form: _taken(kind, form, column) for form in able}
     fitting = [form for form in able if taken[form].all()]
     if fitting:
-        other = f"{' and '.join(fitting)} fit all values; the first is taken" if len(fitting) > 1 else ""
-        return Cell(type=column_type(kind), format=(fitting[0],)), other
+        best = min(fitting, key=lambda form: _days(kind, form, column))
+        other = f"{' and '.join(fitting)} fit all values; {best} is taken" if len(fitting) > 1 else ""
+        return Cell(type=column_type(kind), format=(best,)), other
     picked: list[str] = []
     left = column.is_not_null()
     while left.any() and able and len(picked) < MOST_FORMS:
@@ -330,10 +335,20 @@ def _forms(kind: str, forms: Sequence[str], usual: Sequence[str], values: Sequen
     ), f"written in {len(picked)} forms: {', '.join(picked)}{fits}"
 
 
+def _parsed(kind: str, form: str, column: pl.Series) -> pl.Series:
+    zone = "UTC" if kind == "timestamptz" else None
+    return times.parse(column, Cell(type=column_type(kind), format=(form,), zone=zone))
+
+
+def _days(kind: str, form: str, column: pl.Series) -> int:
+    """How many days lie between the values; of 01/02 and 01/03, one day is more usual than a month."""
+    days = _parsed(kind, form, column).cast(pl.Date).cast(pl.Int32)
+    return int(days.max()) - int(days.min())  # type: ignore[arg-type]  # of integers
+
+
 def _taken(kind: str, form: str, column: pl.Series) -> pl.Series:
     """Where a form takes a value, as a time of our centuries."""
-    zone = "UTC" if kind == "timestamptz" else None
-    found = times.parse(column, Cell(type=column_type(kind), format=(form,), zone=zone))
+    found = _parsed(kind, form, column)
     return found.dt.year().is_between(1600, 2200).fill_null(False)
 
 
@@ -343,7 +358,7 @@ def _like_a_time(text: str) -> bool:
     return re.search(r"\d.*[^\d.,].*\d", text) is not None and not looks_like_number(text)
 
 
-def _number(name: str, values: Sequence[str]) -> Guess | None:
+def _number(name: str, values: Sequence[str], decimal_comma: bool) -> Guess | None:
     whole = Cell(type=column_type("bigint"))
     if all(re.fullmatch(r"[+-]?\d{1,18}", text) for text in values):
         if PRICE.fullmatch(name.rpartition(" ")[2]) and max(map(len, values)) <= FEWEST_DIGITS - FEWEST_DECIMALS:
@@ -360,7 +375,8 @@ def _number(name: str, values: Sequence[str]) -> Guess | None:
     own: dict[str, Any] = {"currency": marks.pop()} if len(marks) == 1 else {}
     own |= {"parentheses": True} if any(text.startswith("(") for text in values) else {}
     groups = GROUPED if own else ({}, *GROUPED)  # who writes signs of money separates thousands as well
-    for option in ({**group, **ending} for group in groups for ending in endings):
+    ordered = sorted(groups, key=lambda group: decimal_comma and group.get("decimal") != ",")
+    for option in ({**group, **ending} for group in ordered for ending in endings):
         cell = _numeric(values, {**option, **own})
         if cell and _fits(cell, values):
             return Guess(cell, _unsure_marks(option, values) or (DOUBLE if cell.type.kind == "double" else ""))
@@ -371,7 +387,7 @@ def _unsure_marks(option: dict[str, Any], values: Sequence[str]) -> str:
     if option == {"decimal": ","}:
         return "a comma is taken for the decimal point"
     if not option and any("." in text for text in values) and all(re.fullmatch(GROUPS, text) for text in values):
-        return 'a point is taken for the decimal point; if it separates thousands, write {thousands: ".", decimal: ","}'
+        return POINT
     return ""
 
 

@@ -12,30 +12,28 @@ whose values have the keys `1`, `2` and so on. The rows of a document are one of
 
 import json
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 import polars as pl
 
-from marketdata_assets.flows import columns, header
+from marketdata_assets.flows import header
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.input_limits import MAX_DOCUMENT_VALUES, NOT_JSON
+from marketdata_assets.loading import files
 from marketdata_assets.loading.errors import BadFile, BadHeader
-from marketdata_assets.loading.files import HashedStream, Unit, document
+from marketdata_assets.loading.files import HashedStream, Unit
 from marketdata_assets.loading.rejects import LINE, Rejects
-from marketdata_assets.loading.text import Text
 
 DECODER = msgspec.json.Decoder(float_hook=str)
 KEY, VALUE = "@key", "@value"
 """Columns of an object of rows."""
 
 
-def read_lines(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Generator[pl.DataFrame]:
+def lines(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Iterator[pl.DataFrame]:
     """The objects of a file with one on each line, a block at a time. Raises BadFile, BadHeader or WrongEncoding."""
-    text = Text(unit.place, stream, loader.encoding, header.ENCODING_REMEDY, quote="")
-    for _ in range(loader.skip_lines):
-        text.line()
+    text = header.opened(stream, unit, loader, quote="")
     found: set[str] = set()
     rows = 0
     for block in text.blocks():
@@ -47,7 +45,7 @@ def read_lines(stream: HashedStream, unit: Unit, loader: Loader, rejects: Reject
     _check_keys(unit.place, rows, loader, found)
 
 
-def read_document(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Generator[pl.DataFrame]:
+def document(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Iterator[pl.DataFrame]:
     """The rows at `loader.rows` of the document. Raises BadFile or BadHeader."""
     objects = list[tuple[int, dict[str, Any]]]()
     for number, value in enumerate(_values(stream, unit, loader), 1):
@@ -64,7 +62,7 @@ def rows(stream: HashedStream, unit: Unit, loader: Loader, wanted: set[int]) -> 
 
 
 def _values(stream: HashedStream, unit: Unit, loader: Loader) -> list[Any]:
-    raw = document(stream, unit.place, "deliver JSON lines")
+    raw = files.document(stream, unit.place, "deliver JSON lines")
     if (values := raw.count(b",") + raw.count(b"[") + raw.count(b"{")) > MAX_DOCUMENT_VALUES:
         raise BadFile(
             unit.place, f"a JSON document of {values} values; the limit is {MAX_DOCUMENT_VALUES}, deliver lines"
@@ -169,7 +167,7 @@ def _objects(text: bytes, first: int, loader: Loader, rejects: Rejects) -> Itera
 def _frame(
     objects: Sequence[tuple[int, dict[str, Any]]], loader: Loader, rejects: Rejects, found: set[str]
 ) -> pl.DataFrame:
-    """The flow's columns; `found` gathers those of its keys that some object has."""
+    """The columns that the flow takes; `found` gathers those of its keys that some object has."""
     texts: dict[str, list[str | None]] = {}
     for source in loader.columns:
         if any(source in row for _, row in objects):
@@ -182,8 +180,7 @@ def _frame(
     taken = {source.partition(".")[0] for source in loader.columns}
     rejects.undeclared |= header.undeclared({key for _, row in objects for key in row} - taken, loader)
     schema = {LINE: pl.Int64, **dict.fromkeys(texts, pl.String)}
-    frame = pl.DataFrame({LINE: [number for number, _ in objects], **texts}, schema=schema)
-    return columns.of_texts(frame, loader, rejects)
+    return pl.DataFrame({LINE: [number for number, _ in objects], **texts}, schema=schema)
 
 
 def _text(value: Any) -> str | None:

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from marketdata_assets.flows.cell_formats import Cell
-from marketdata_assets.flows.types import ColumnType
+from marketdata_assets.flows.types import Cell, ColumnType
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

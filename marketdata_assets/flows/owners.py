@@ -159,12 +159,6 @@ def datasets_of_table(connection: psycopg.Connection, flow: FlowDefinition) -> l
     return sorted({flow.dataset, *(dataset for (dataset,) in rows)})
 
 
-def has_loaded(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
-    """Whether rows of a file are loaded, by the ledger."""
-    query = "SELECT FROM marketdata_ledger WHERE dataset = %s AND rows > 0 LIMIT 1"
-    return connection.execute(query, [flow.dataset]).fetchone() is not None
-
-
 def other_flows(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
     """The names of other flows that have loaded rows into the flow's table."""
     rows = connection.execute(

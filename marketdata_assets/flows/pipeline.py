@@ -58,7 +58,7 @@ class Pipeline:
         for number, step in steps:
             rejected = len(self._given.rejects)
             try:
-                result = HANDLERS[type(step.config)](step.config, frame, self._given)
+                result = HANDLERS[step.name](step.config, frame, self._given)
                 if inspect.isawaitable(result):
                     result = _awaited(result)
                 if not isinstance(result, pl.DataFrame):

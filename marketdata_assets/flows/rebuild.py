@@ -5,8 +5,6 @@ declaration needs no rebuild is decided in `alterations`.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,11 +15,12 @@ from psycopg import sql
 
 from marketdata_assets.backoff import delays, retry
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.flows import evolution, owners, run, status, storage
+from marketdata_assets.flows import new_columns, owners, run, storage
 from marketdata_assets.flows.alterations import widens
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.errors import CannotRebuild
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.table_writer import lock_table
+from marketdata_assets.flows.targets import contents
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import ledger, relation_swap
@@ -58,15 +57,18 @@ def rebuild(
 ) -> Rebuilt:
     """Load all files of `flow` into a new table, and put it in place of the present one.
 
-    Rows that the present table has and the files do not are dropped only with `drop_rows`. Raises CannotRebuild, and
+    Rows that the present table has and the files do not are dropped only with `drop_rows`. Raises FlowError, and
     what a run raises; then the present table is unchanged.
     """
     started = time.monotonic()
     if flow.target.kind != "postgres":
         cause = f"of kind {flow.target.kind} every file is loaded again: marketdata flows run {flow.name} --force"
-        raise CannotRebuild(flow.name, flow.target.table, cause)
+        raise _cannot(flow, cause)
     new = beside(flow)
-    with connect(dsn, autocommit=True) as connection, _alone(connection, flow):
+    with connect(dsn, autocommit=True) as connection:
+        lock = "SELECT pg_try_advisory_lock(hashtextextended(%s, 4))"  # of this connection
+        if connection.execute(lock, [f"rebuild of {flow.target.table}"]).fetchone() != (True,):
+            raise _cannot(flow, "another rebuild of it is in progress; wait for its end")
         _begin(connection, flow, new, folder)
         report = run.run_flow(new, dsn, folder, run_id=run_id, fanout=fanout, progress=progress)
         if report.failed:
@@ -74,14 +76,14 @@ def rebuild(
             cause = (
                 f"{len(errors)} files failed: {and_more(errors, LISTED, '; ').rstrip('.')}. Correct them and rebuild"
             )
-            raise CannotRebuild(flow.name, flow.target.table, cause)
+            raise _cannot(flow, cause)
         dropped = _missing(connection, flow, new)
         if dropped and not drop_rows:
-            raise CannotRebuild(flow.name, flow.target.table, _said_of_missing(connection, flow, folder, dropped))
+            raise _cannot(flow, _said_of_missing(connection, flow, folder, dropped))
         retry(partial(_replace, connection, flow, new), pg.LockNotAvailable, SWAP_WAITS)
-        rows = status.row_count(connection, flow)
+        count = contents.of(connection, flow).count()
         files = len(ledger.entries(connection, flow.dataset)) if report.unchanged or report.units else 0
-    return Rebuilt(flow.target.table, rows, files, dropped, time.monotonic() - started)
+    return Rebuilt(flow.target.table, count, files, dropped, time.monotonic() - started)
 
 
 def beside(flow: FlowDefinition) -> FlowDefinition:
@@ -90,29 +92,23 @@ def beside(flow: FlowDefinition) -> FlowDefinition:
     return flow.model_copy(update={"name": f"{flow.name}{SUFFIX}", "target": target})
 
 
-@contextmanager
-def _alone(connection: psycopg.Connection, flow: FlowDefinition) -> Iterator[None]:
-    """Hold the lock of rebuilds of the table, which ends with the connection. Raises CannotRebuild."""
-    lock = "SELECT pg_try_advisory_lock(hashtextextended(%s, 4))"
-    if connection.execute(lock, [f"rebuild of {flow.target.table}"]).fetchone() != (True,):
-        raise CannotRebuild(flow.name, flow.target.table, "another rebuild of it is in progress; wait for its end")
-    yield
+def _cannot(flow: FlowDefinition, cause: str) -> FlowError:
+    return FlowError(f"flow {flow.name}: table {flow.target.table} is not rebuilt: {cause}. Its rows are unchanged.")
 
 
 def _begin(connection: psycopg.Connection, flow: FlowDefinition, new: FlowDefinition, folder: Path) -> None:
     """Create the new table, or keep what a killed rebuild has loaded; what cannot be swapped fails here."""
-    table = flow.target.table
-    if not status.exists(connection, flow):
-        raise CannotRebuild(flow.name, table, f"it does not exist yet; marketdata flows run {flow.name} creates it")
+    if not contents.of(connection, flow).exist():
+        raise _cannot(flow, f"it does not exist yet; marketdata flows run {flow.name} creates it")
     storage.ensure_books(connection)
     if others := owners.other_flows(connection, flow):
-        raise CannotRebuild(flow.name, table, f"flows {', '.join(others)} load into it too; drop it and run them all")
+        raise _cannot(flow, f"flows {', '.join(others)} load into it too; drop it and run them all")
     known = connection.execute("SELECT FROM marketdata_flow_tables WHERE dataset = %s", [new.dataset]).fetchone()
-    if known is None and status.exists(connection, new):
-        raise CannotRebuild(flow.name, table, f"a table {new.target.table} exists, which it would take; rename it")
+    if known is None and contents.of(connection, new).exist():
+        raise _cannot(flow, f"a table {new.target.table} exists, which it would take; rename it")
     if known is not None and not _continues(connection, new, folder):
         _discard(connection, new)
-    evolution.copy(connection, flow.dataset, new.dataset)
+    new_columns.copy(connection, flow.dataset, new.dataset)
     run.prepare_table(connection, new)
     with connection.transaction(force_rollback=True):
         retry(partial(_swap, connection, flow, new), pg.LockNotAvailable, SWAP_WAITS)
@@ -120,8 +116,8 @@ def _begin(connection: psycopg.Connection, flow: FlowDefinition, new: FlowDefini
 
 def _continues(connection: psycopg.Connection, new: FlowDefinition, folder: Path) -> bool:
     """Whether all that a killed rebuild has loaded is what would be loaded now."""
-    present = evolution.present(connection, new)
-    if not status.exists(connection, new) or storage.alterations(connection, present.target):
+    present = new_columns.present(connection, new)
+    if not contents.of(connection, new).exist() or storage.alterations(connection, present.target):
         return False
     found = {unit.place for unit in run.find_units(new, folder)}
     current = found - {unit.place for unit in run.outdated(connection, new, folder)}
@@ -145,7 +141,7 @@ def _missing(connection: psycopg.Connection, flow: FlowDefinition, new: FlowDefi
         old_types[name] == new_types[name] or widens(old_types[name], new_types[name]) for name in key
     )
     if not key or not comparable or set(storage.key_of(connection, flow.target.table)) != set(key):
-        return max(0, status.row_count(connection, flow) - status.row_count(connection, new))
+        return max(0, contents.of(connection, flow).count() - contents.of(connection, new).count())
     same = sql.SQL(" AND ").join(sql.SQL("old.{0} = new.{0}").format(sql.Identifier(name)) for name in key)
     query = sql.SQL("SELECT count(*) FROM {} AS old WHERE NOT EXISTS (SELECT FROM {} AS new WHERE {})").format(
         sql.Identifier(flow.target.table), sql.Identifier(new.target.table), same
@@ -174,7 +170,7 @@ def _replace(connection: psycopg.Connection, flow: FlowDefinition, new: FlowDefi
 
 
 def _swap(connection: psycopg.Connection, flow: FlowDefinition, new: FlowDefinition) -> None:
-    """Raises CannotRebuild, or LockNotAvailable while old rows are being read."""
+    """Raises FlowError, or LockNotAvailable while old rows are being read."""
     table = flow.target.table
     try:
         with connection.transaction():
@@ -186,4 +182,4 @@ def _swap(connection: psycopg.Connection, flow: FlowDefinition, new: FlowDefinit
                 relation_swap.swap(connection, Names(table, new.target.table, f"{table[:LONGEST]}_replaced"))
     except RelationInUse as error:
         cause = f"other objects depend on it: {', '.join(error.dependants)}. Drop them, rebuild, and make them again"
-        raise CannotRebuild(flow.name, table, cause) from error
+        raise _cannot(flow, cause) from error

@@ -17,11 +17,11 @@ from pathlib import Path
 import psycopg
 
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.flows import claims, code, evolution, new_columns, owners, storage
+from marketdata_assets.flows import claims, code, new_columns, owners, storage
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.errors import FlowError, NoFiles
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import Forgotten, forget_deleted
-from marketdata_assets.flows.targets import books, unit_store
+from marketdata_assets.flows.targets import unit_store
 from marketdata_assets.flows.unit import FileReport, Job, load_batch, record_failure
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Delivered, Unit, units_of, walk
@@ -48,8 +48,6 @@ MAKES_NONE = {
 class FlowReport(LoadReport[FileReport]):
     """What one run did. `units` were read; `unchanged` counts those of which nothing was read."""
 
-    flow: str
-    table: str
     altered: tuple[str, ...] = ()
     """What was altered of the table before."""
     forgotten: tuple[Forgotten, ...] = ()
@@ -79,17 +77,15 @@ def run_flow(
     started = time.monotonic()
     flow = unit_store.pinned(flow)
     version = code_version(flow)
-    found = find_units(flow, folder)
-    if not found:
-        raise NoFiles(str(folder / flow.loader.folder), flow.loader.glob)
-    if units is not None and (unknown := sorted(set(units) - set(existing(found, units)))):
+    found = delivered(flow, folder)
+    if unknown := sorted({*(units or ())} - {unit.place for unit in found}):
         raise FlowError(
             f"flow {flow.name}: no file {unknown[0]!r} in {folder / flow.loader.folder}. Deliver it, or request an"
             " existing file."
         )
     with connect(dsn) as connection:
         altered = prepare_table(connection, flow)
-        flow = evolution.present(connection, flow)
+        flow = new_columns.present(connection, flow)
         forgotten: list[Forgotten] = []
         if follow_deleted and flow.target.removed_rows == "delete":
             root = folder / flow.loader.folder
@@ -113,12 +109,12 @@ def run_flow(
                 loaded(report)
         with connect(dsn) as connection:
             again = owners.to_reload(connection, flow.dataset)
-            added = evolution.of_run(connection, flow, run_id)
+            added = new_columns.of_run(connection, flow, run_id)
         todo = [unit for unit in found if unit.place in again]
     read = tuple(report for report in ended.values() if report.outcome != "unchanged")
     unchanged = len(found) - len(read)
     seconds, changes = time.monotonic() - started, (*altered, *added)
-    return FlowReport(read, unchanged, seconds, flow.name, flow.target.table, changes, tuple(forgotten))
+    return FlowReport(read, unchanged, seconds, changes, tuple(forgotten))
 
 
 def prepare_table(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
@@ -127,9 +123,9 @@ def prepare_table(connection: psycopg.Connection, flow: FlowDefinition) -> list[
         storage.ensure_books(connection)
         other = owners.register(connection, flow)
         if store := unit_store.of(flow):
-            books.ensure(connection, flow, store)
+            unit_store.ensure(connection, flow, store)
             return []
-        altered = storage.ensure(connection, evolution.present(connection, flow))
+        altered = storage.ensure(connection, new_columns.present(connection, flow))
         if other and flow.target.mode == "upsert":
             owners.recount(connection, flow)
     return altered
@@ -182,6 +178,16 @@ def find_units(flow: FlowDefinition, folder: Path) -> list[Unit]:
     return sorted(found, key=lambda unit: (-unit.size if unit.size > BATCH_BYTES else 0, unit.place))
 
 
+def delivered(flow: FlowDefinition, folder: Path) -> list[Unit]:
+    """`find_units`, of which there is at least one. Raises FlowError."""
+    if found := find_units(flow, folder):
+        return found
+    raise FlowError(
+        f"{folder / flow.loader.folder}: no file matches {', '.join(flow.loader.glob)}. Deliver files, or correct"
+        " loader.folder or loader.glob; rows loaded before are kept."
+    )
+
+
 def _data(flow: FlowDefinition, file: Delivered) -> list[Unit]:
     """A file, or the members of an archive that the flow names, by default all that are no documentation.
 
@@ -206,16 +212,10 @@ def at_folder(flow: FlowDefinition, data_dir: str, data: Path) -> tuple[FlowDefi
     return flow.model_copy(update={"loader": loader}), Path(data_dir).absolute()
 
 
-def existing(units: Sequence[Unit], names: Collection[str]) -> list[str]:
-    """Of the names of units, those of `units`."""
-    there = {unit.place for unit in units}
-    return [name for name in names if name in there]
-
-
 def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> list[Unit]:
     """The units that a run would read: new, failed, loaded by another version, changed since, or lost.
 
-    None where there is no folder. Raises BadFunction.
+    None where there is no folder. Raises FlowError.
     """
     if not (folder / flow.loader.folder).is_dir():
         return []
@@ -225,7 +225,7 @@ def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path)
     store = unit_store.of(flow)
     if store is None and storage.lost_its_rows(connection, flow):
         return units
-    lost = books.lost(connection, flow, store) if store else set()
+    lost = unit_store.lost(connection, flow, store) if store else set()
     states = {unit: state for unit, state in states.items() if unit not in lost}
     return _outdated(connection, flow, units, states, code_version(flow))
 

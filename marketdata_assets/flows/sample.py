@@ -15,8 +15,9 @@ from marketdata_assets.flows import encodings, excel, json_lines, shape
 from marketdata_assets.flows.definition import Format
 from marketdata_assets.flows.shape import Row
 from marketdata_assets.loading import parquet_slices
+from marketdata_assets.loading.archives import Stream
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import Opener, Stream, Unit, document, file_at, naming_failures, units_of
+from marketdata_assets.loading.files import Opener, Unit, document, file_at, naming_failures, units_of
 
 BYTES = 1024 * 1024
 ROWS = 10_000
@@ -172,10 +173,10 @@ def _with_header(
     below = rows[1:] if head.found else rows
     again = [row for row in below if head.found and row == rows[0]][:1]  # of concatenated files
     below = [*again, *(row for row in below if row not in again)]
-    found = shape.without_totals(below, behind, tail, max(0, head.lines - 1) + len(again))
-    drop = [given["drop"] for given in (keys, found.keys) if "drop" in given]
-    keys = {**keys, **found.keys, "header": head.found} | ({"drop": "|".join(drop)} if drop else {})
-    return Sample(unit, head.names, found.rows, keys, [*unsure, *head.remarks, *found.remarks], labels=head.labels)
+    kept, left_out, remarks = shape.without_totals(below, behind, tail, max(0, head.lines - 1) + len(again))
+    drop = [given["drop"] for given in (keys, left_out) if "drop" in given]
+    keys = {**keys, **left_out, "header": head.found} | ({"drop": "|".join(drop)} if drop else {})
+    return Sample(unit, head.names, kept, keys, [*unsure, *head.remarks, *remarks], labels=head.labels)
 
 
 def _of_json(unit: Unit, raw: bytes, kind: Format, given: str | None) -> Sample:

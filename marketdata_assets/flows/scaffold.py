@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 
 from marketdata_assets.flows.definition import IDENTIFIER, schema_text
-from marketdata_assets.flows.errors import CannotWrite
+from marketdata_assets.flows.errors import FlowError
 
 SCHEMA = "flow.schema.json"
 FILES = {
@@ -28,7 +28,7 @@ def text(file: str, name: str) -> str:
 
 
 def write(folder: Path, name: str) -> list[Path]:
-    """Write a new flow into `folder / name`. Raises CannotWrite when it exists, or cannot be a flow's name."""
+    """Write a new flow into `folder / name`. Raises FlowError when it exists, or cannot be a flow's name."""
     home = _new_home(folder, name)
     return _write(
         folder, {home / Template(place).substitute(name=name): text(file, name) for file, place in FILES.items()}
@@ -36,16 +36,16 @@ def write(folder: Path, name: str) -> list[Path]:
 
 
 def write_definition(folder: Path, name: str, definition: str) -> list[Path]:
-    """Write a new flow of this definition alone. Raises CannotWrite as `write` does."""
+    """Write a new flow of this definition alone. Raises FlowError as `write` does."""
     return _write(folder, {_new_home(folder, name) / "defs.yaml": definition})
 
 
 def _new_home(folder: Path, name: str) -> Path:
     if not re.match(IDENTIFIER, name):
-        raise CannotWrite(name, "a name has small letters, digits and _, and begins with a letter")
+        raise FlowError(f"no new flow {name!r}: a name has small letters, digits and _, and begins with a letter")
     home = folder / name
     if home.exists():
-        raise CannotWrite(name, f"{home} already exists; choose another name, or edit the existing flow")
+        raise FlowError(f"no new flow {name!r}: {home} already exists; choose another name, or edit the existing flow")
     return home
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.flows.dialect import Dialect
 from marketdata_assets.flows.inference import MISSING, looks_like_number, looks_like_time
+from marketdata_assets.reference.codes import canonical
 
 DELIMITERS = (",", "\t", ";", "|", "::", "~", "^", "\x01")
 COMMENTS = ("#", "//", "%")
@@ -73,7 +74,7 @@ def form(lines: Sequence[str]) -> tuple[Form, list[str]]:
     tried = lines[:LINES_TRIED]
     best = max((_cut(tried, {"delimiter": one}) for one in DELIMITERS), key=_agreeing)
     best = best if best.width > 1 else _cut(tried, {"delimiter": ","})
-    best = _of_several_characters(tried, best)
+    best = _of_several_characters(tried, best) if best.width > 1 else _of_blanks(tried, best)
     text, remarks = "\n".join(tried), []
     opened = rf"(?m)(^|{re.escape(best.keys['delimiter'])})[ \t]*"
     others = [{"escape": "\\"}] if '\\"' in text else []
@@ -117,6 +118,14 @@ def _of_several_characters(lines: Sequence[str], form: Form) -> Form:
     delimiter = form.keys["delimiter"] + middle + form.keys["delimiter"]
     other = _cut(lines, {"delimiter": delimiter})
     return other if other.width > 1 and other.uneven <= form.uneven else form
+
+
+def _of_blanks(lines: Sequence[str], form: Form) -> Form:
+    """The form whose delimiter is a blank, where that alone cuts all lines into equally many cells that are values."""
+    other = _cut(lines, {"delimiter": " "})
+    if other.width < 3 or other.uneven or any("  " in line.strip() for line in lines):
+        return form
+    return other if {*kinds([line.cells for line in other.lines])} & {"number", "time"} else form
 
 
 def _cut(lines: Sequence[str], keys: dict[str, Any]) -> Form:
@@ -182,7 +191,10 @@ def header(rows: Sequence[Row]) -> Header:
     if not (names or (not data and plain and sum(map(bool, first)) > len(first) // 2)):
         said = "the first line looks like a row, so the file is taken to have no header"
         return Header(False, [str(number) for number in range(1, len(first) + 1)], lines=0, remarks=[said])
-    remarks = [f"names that are periods ({periods[0]} to {periods[-1]}): each is a column"] if dated else []
+    codes = [name for name in first if canonical(name) and not name.isdigit()]
+    wide = f"names that are periods ({periods[0]} to {periods[-1]})" if dated else ""
+    wide = f"names that are codes ({', '.join(codes[:3])})" if len(codes) > 1 else wide
+    remarks = [f"{wide}: each is a column; the handler unpivot makes a row of each"] if wide else []
     if not names and below:
         remarks.append("the first line is taken for the header; if it is a row, write header: false")
     seen: Counter[str] = Counter()
@@ -217,18 +229,12 @@ def _further(rows: Sequence[Row], names: list[str], seen: Counter[str], usual: l
     return Header(True, names, labels, lines, remarks)
 
 
-@dataclass(frozen=True)
-class NoRows:
-    """Rows of a sample, the keys of the loader that leave the other lines out, and remarks."""
-
-    rows: list[Row]
-    keys: dict[str, Any]
-    remarks: list[str]
-
-
-def without_totals(rows: Sequence[Row], behind: Sequence[Row], tail: Sequence[Row], lead: int) -> NoRows:
+def without_totals(
+    rows: Sequence[Row], behind: Sequence[Row], tail: Sequence[Row], lead: int
+) -> tuple[list[Row], dict[str, Any], list[str]]:
     """The rows without the first `lead` ones, which belong to the header, and without totals and footers.
 
+    With them come the keys of the loader that leave the other lines out, and remarks.
     `tail` are the last rows of a file that continues behind the sample, `behind` the lines at its end that are cut
     otherwise. What a line begins with is the better declaration, since a file may come without its footer.
     """
@@ -256,7 +262,7 @@ def without_totals(rows: Sequence[Row], behind: Sequence[Row], tail: Sequence[Ro
     kept = [row for row in body if not _has_total(row, totals)]
     if maybe := next((row for row in kept if any(cell and TOTAL.fullmatch(cell) for cell in row)), None):
         remarks.append(f"rows such as {_shown(maybe)} may be totals, and are loaded; write drop to leave them out")
-    return NoRows(kept if tail else kept[: len(kept) - len(footer) + len(behind)], keys, remarks)
+    return kept if tail else kept[: len(kept) - len(footer) + len(behind)], keys, remarks
 
 
 def _text(row: Row) -> str:

@@ -1,7 +1,6 @@
 """Where the files of a flow come from when they are not delivered into its folder, as its YAML declares it.
 
-Files are copied by `remote_files`, pages of an API saved by `paged_api`; both into the flow's folder, from which the
-flow loads them like any others.
+`fetching` brings them into the flow's folder, from which the flow loads them like any others.
 """
 
 from typing import Annotated, Any

@@ -2,34 +2,30 @@
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
-from marketdata_assets.flows import run, storage
-from marketdata_assets.flows.definition import FlowDefinition, Month
-from marketdata_assets.flows.targets import questions, unit_store
+from marketdata_assets.flows import new_columns, run, storage
+from marketdata_assets.flows.alterations import Alteration
+from marketdata_assets.flows.definition import FlowDefinition
+from marketdata_assets.flows.new_columns import NewColumn
+from marketdata_assets.flows.targets import contents
+from marketdata_assets.flows.targets.contents import Holder
 from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, state_of
 from marketdata_assets.loading.files import Unit, everything, matches
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
-from marketdata_assets.stores.postgres import statement
 
-Holder = tuple[str, str | None, int]
-"""A unit, the unit whose row of a key of it is in the table, and how many there are.
-
-With None it is the unit itself, by an earlier content; these rows are among its own.
-"""
 STATES = ("ok", "empty", "missing", "stale", "failed")
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One flow at a glance: files by state, rows in the table, rejected rows, when a file was last loaded.
+    """One flow at a glance: files by state, rows in the table, rejected rows.
 
     `stale` files have changed since, or the flow has; `missing` ones were never loaded. `newest` is the latest value of
     the column that partitions, None where none does.
@@ -38,7 +34,6 @@ class Summary:
     states: Mapping[str, int]
     rows: int
     quarantined: int
-    loaded: dt.datetime | None
     newest: dt.date | None
 
 
@@ -53,26 +48,52 @@ def summary(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) 
         if outcomes.get(unit.place) != "failed":
             states[unit.place] = "stale" if outcomes.get(unit.place, "removed") != "removed" else "missing"
     counts = list(states.values())
-    row = connection.execute(
-        """SELECT (SELECT count(*) FROM marketdata_quarantine WHERE dataset = %(dataset)s),
-                  (SELECT max(finished) FROM marketdata_ledger WHERE dataset = %(dataset)s)""",
-        {"dataset": flow.dataset},
-    ).fetchone()
+    rejected = connection.execute("SELECT count(*) FROM marketdata_quarantine WHERE dataset = %s", [flow.dataset])
+    row, kept = rejected.fetchone(), contents.of(connection, flow)
     assert row
-    quarantined, loaded = row
     return Summary(
         states={state: counts.count(state) for state in STATES},
-        rows=row_count(connection, flow),
-        quarantined=quarantined,
-        loaded=loaded,
-        newest=_newest(connection, flow) if _column(flow) else None,
+        rows=kept.count(),
+        quarantined=row[0],
+        newest=kept.newest() if flow.time_column else None,
     )
 
 
-def _newest(connection: psycopg.Connection, flow: FlowDefinition) -> Any:
-    if store := unit_store.of(flow):
-        return questions.newest(store, _column(flow))
-    return _value(connection, flow, "SELECT max({column}) FROM {table}")
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do, for a person to read before.
+
+    Changes of the table, which has `rows` now, and its files: `stale` ones are loaded, and would be again.
+    """
+
+    table: str
+    exists: bool
+    rows: int
+    alterations: tuple[Alteration, ...]
+    new_columns: tuple[NewColumn, ...]
+    new: tuple[Unit, ...]
+    stale: tuple[Unit, ...]
+
+    @property
+    def needs_rebuild(self) -> bool:
+        """Whether a run would stop."""
+        return any(change.done == "by a rebuild" for change in self.alterations)
+
+
+def plan(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> Plan:
+    """Compare the declaration with table and ledger, and the files below `folder` with the ledger."""
+    present = new_columns.present(connection, flow)
+    outdated, kept = run.outdated(connection, flow, folder), contents.of(connection, flow)
+    loaded = {entry.unit for entry in ledger.entries(connection, flow.dataset) if entry.content_hash or entry.rows}
+    return Plan(
+        table=flow.target.table,
+        exists=kept.exist(),
+        rows=kept.count(),
+        alterations=tuple(storage.alterations(connection, present.target)) if flow.target.kind == "postgres" else (),
+        new_columns=tuple(new_columns.of_flow(connection, flow)),
+        new=tuple(unit for unit in outdated if unit.place not in loaded),
+        stale=tuple(unit for unit in outdated if unit.place in loaded),
+    )
 
 
 def known_of(connection: psycopg.Connection, flow: FlowDefinition, units: Sequence[Unit]) -> str:
@@ -103,7 +124,7 @@ def entries(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) 
     for entry in ledger.entries(connection, flow.dataset):
         known.setdefault(_file(entry.unit), []).append(entry)
     holders: dict[str, list[Holder]] = {}
-    for holder in _holders(connection, flow, [one for own in known.values() for one in own]):
+    for holder in contents.of(connection, flow).holders([one for own in known.values() for one in own]):
         holders.setdefault(_file(holder[0]), []).append(holder)
     other = f"{flow.name} reads {', '.join(flow.loader.glob)}: rename the file, or add it to loader.glob"
     found = []
@@ -126,7 +147,7 @@ def replaced(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
     """How many rows of which file of mode upsert those of another replaced, a sentence for each two: the most first."""
     if flow.target.mode != "upsert":
         return []
-    found = [one for one in _holders(connection, flow, ()) if one[1] not in (None, one[0])]
+    found = [one for one in contents.of(connection, flow).holders(()) if one[1] not in (None, one[0])]
     found.sort(key=lambda one: -one[2])
     return [f"{rows} rows of {unit} were replaced by {by}" for unit, by, rows in found]
 
@@ -134,7 +155,7 @@ def replaced(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
 def unexplained(connection: psycopg.Connection, flow: FlowDefinition) -> list[dict[str, Any]]:
     """Loaded files of mode upsert with rows that are neither in the table nor replaced by those of another file."""
     counts: dict[str, Counter[str]] = {}
-    for unit, holder, rows in _holders(connection, flow, ()):
+    for unit, holder, rows in contents.of(connection, flow).holders(()):
         name = "in_table" if holder == unit else "kept" if holder is None else "replaced"
         counts.setdefault(unit, Counter())[name] += rows
     found = []
@@ -143,15 +164,6 @@ def unexplained(connection: psycopg.Connection, flow: FlowDefinition) -> list[di
         if one.content_hash and one.rows != count["in_table"] - count["kept"] + count["replaced"]:
             found.append({"unit": one.unit, "loaded": one.rows, **count})
     return found
-
-
-def _holders(connection: psycopg.Connection, flow: FlowDefinition, known: Sequence[Entry]) -> Iterable[Holder]:
-    if flow.target.mode != "upsert":
-        return [(entry.unit, entry.unit, entry.rows) for entry in known]
-    if store := unit_store.of(flow):
-        return store.holders()
-    query = statement(__package__, "rows_of_files.sql")
-    return connection.execute(query, {"dataset": flow.dataset}).fetchall()
 
 
 def _of_units(name: str, units: Sequence[Entry], failed: Entry | None, holders: Iterable[Holder]) -> FileEntry:
@@ -171,71 +183,8 @@ def _of_units(name: str, units: Sequence[Entry], failed: Entry | None, holders: 
     return FileEntry(name, state, reason, read, loaded, rejected, left_out, replaced)
 
 
-def row_count(connection: psycopg.Connection, flow: FlowDefinition) -> int:
-    """Rows in the table; none when there is no table."""
-    if store := unit_store.of(flow):
-        return store.row_count()
-    return int(_value(connection, flow, "SELECT count(*) FROM {table}") or 0)
-
-
-def rows_by_month(connection: psycopg.Connection, flow: FlowDefinition, months: Collection[str]) -> dict[str, int]:
-    """Rows of each of `months` (`YYYY-MM`), of a flow whose partitions are months."""
-    counts = dict.fromkeys(months, 0)
-    if (store := unit_store.of(flow)) and isinstance(flow.partitions, Month) and counts:
-        return questions.rows_by_month(flow, store, months)
-    if isinstance(flow.partitions, Month) and counts and exists(connection, flow):
-        query = """SELECT to_char({column}, 'YYYY-MM'), count(*) FROM {table}
-                   WHERE {column} >= %s AND {column} < %s GROUP BY 1"""
-        first, last = (dt.date.fromisoformat(f"{month}-01") for month in (min(counts), max(counts)))
-        after = (last + dt.timedelta(days=31)).replace(day=1)
-        rows = connection.execute(_named(flow, query), [first, after]).fetchall()
-        counts |= {month: count for month, count in rows if month in counts}
-    return counts
-
-
 def rows_by_unit(connection: psycopg.Connection, flow: FlowDefinition) -> dict[str, int]:
     """Rows loaded from each file, by the ledger."""
     return dict(
         connection.execute("SELECT unit, rows FROM marketdata_ledger WHERE dataset = %s", [flow.dataset]).fetchall()
     )
-
-
-def preview(connection: psycopg.Connection, flow: FlowDefinition, rows: int = 8) -> list[dict[str, Any]]:
-    """Some rows of the table, the last keys first."""
-    if not exists(connection, flow):
-        return []
-    if store := unit_store.of(flow):
-        return questions.preview(flow, store, rows)
-    order = sql.SQL(" ORDER BY {}").format(
-        sql.SQL(", ").join(sql.SQL("{} DESC").format(sql.Identifier(name)) for name in flow.target.key)
-    )
-    columns = sql.SQL(", ").join(map(sql.Identifier, flow.target.columns))
-    query = sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(flow.target.table))
-    found = connection.execute((query + order if flow.target.key else query) + sql.SQL(f" LIMIT {int(rows)}"))
-    return [dict(zip(flow.target.columns, row, strict=True)) for row in found]
-
-
-def _column(flow: FlowDefinition) -> str:
-    """The column that partitions."""
-    return flow.partitions.month if isinstance(flow.partitions, Month) else flow.target.hypertable or ""
-
-
-def _value(connection: psycopg.Connection, flow: FlowDefinition, query: str) -> Any:
-    row = connection.execute(_named(flow, query)).fetchone() if exists(connection, flow) else None
-    return row[0] if row else None
-
-
-def exists(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
-    """Whether the flow's table exists."""
-    if store := unit_store.of(flow):
-        return store.exists()
-    row = connection.execute("SELECT to_regclass(quote_ident(%s)) IS NOT NULL", [flow.target.table]).fetchone()
-    return bool(row and row[0])
-
-
-def _named(flow: FlowDefinition, query: str) -> sql.Composed:
-    name = _column(flow)
-    column: sql.Composable = sql.Identifier(name)
-    if name and flow.target.columns[name].kind == "timestamptz":  # months are UTC, whatever the server's zone
-        column = sql.SQL("({} AT TIME ZONE 'UTC')").format(column)
-    return sql.SQL(query).format(table=sql.Identifier(flow.target.table), column=column)

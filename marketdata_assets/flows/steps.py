@@ -17,7 +17,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from marketdata_assets.config_files import Section
-from marketdata_assets.flows.cell_formats import CellType
+from marketdata_assets.flows.types import CellType
 
 NEEDS_ALL_ROWS = re.compile(
     r"\bOVER\b|\b(SUM|AVG|MIN|MAX|COUNT|FIRST|LAST|FIRST_VALUE|LAST_VALUE|STDDEV\w*|STDEV\w*|VAR\w*|MEDIAN|QUANTILE\w*|"

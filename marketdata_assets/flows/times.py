@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from marketdata_assets.flows.cell_formats import Cell, Epoch, has_offset
+from marketdata_assets.flows.types import Cell, Epoch, has_offset
 
 EXCEL_EPOCH = 25_569
 """1970-01-01 as Excel counts days."""

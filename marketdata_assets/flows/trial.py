@@ -9,9 +9,9 @@ from pathlib import Path
 
 import polars as pl
 
-from marketdata_assets.flows import conform, evolution, reading
+from marketdata_assets.flows import conform, new_columns, reading
+from marketdata_assets.flows.code import function
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.functions import function
 from marketdata_assets.flows.pipeline import Pipeline
 from marketdata_assets.flows.steps import Call
 from marketdata_assets.loading.errors import BadFile
@@ -53,12 +53,18 @@ def try_unit(flow: FlowDefinition, unit: Unit) -> Trial:
     with Opener() as opener, reading.frames(opener, unit, flow, rejects) as (read, _):
         blocks = [pipeline.block(frame) for frame in read]
     frame = pipeline.all(blocks or [pipeline.block(reading.empty(flow.loader))])
-    frame = frame.with_columns(rejects.lines(frame))
-    conformed = conform.conform(flow, unit.place, frame, rejects)
-    if flow.target.key:
-        conformed = conform.newest_of_keys(flow, conformed, rejects)
-    rows = frame.filter(pl.col(LINE).is_in(conformed[LINE].implode())).select(*flow.target.columns)
+    rows = _taken(flow, unit, frame, rejects, newest=bool(flow.target.key))
     return Trial(rows, dict(sorted(rejects.reasons.items())), rejects.rows, rejects.exceeded)
+
+
+def _taken(
+    flow: FlowDefinition, unit: Unit, frame: pl.DataFrame, rejects: Rejects, newest: bool = False
+) -> pl.DataFrame:
+    """The rows that the table takes; of one key only the `newest`."""
+    frame = frame.with_columns(rejects.lines(frame))
+    taken = conform.conform(flow, unit.place, frame, rejects)
+    taken = conform.newest_of_keys(flow, taken, rejects) if newest else taken
+    return frame.filter(pl.col(LINE).is_in(taken[LINE].implode())).select(*flow.target.columns)
 
 
 def _with_new_columns(flow: FlowDefinition, unit: Unit) -> FlowDefinition:
@@ -69,7 +75,7 @@ def _with_new_columns(flow: FlowDefinition, unit: Unit) -> FlowDefinition:
     with Opener() as opener, reading.frames(opener, unit, flow, rejects) as (read, _):
         for _ in read:
             pass
-    return evolution.extended(flow, evolution.named(flow, unit.place, rejects.undeclared))
+    return new_columns.extended(flow, new_columns.named(flow, unit.place, rejects.undeclared))
 
 
 @dataclass(frozen=True)
@@ -92,9 +98,7 @@ def preview(flow: FlowDefinition, unit: Unit, rows: int = 10) -> Iterator[Step]:
         pipeline = Pipeline(flow.model_copy(update={"handlers": [step]}), unit.place, rejects)
         frame = pipeline.all([pipeline.block(frame)])
         yield Step(f"{number} {step.name}", frame.height, frame.select(pl.exclude(LINE)).head(rows))
-    frame = frame.with_columns(rejects.lines(frame))
-    kept = conform.conform(flow, unit.place, frame, rejects)[LINE]
-    frame = frame.filter(pl.col(LINE).is_in(kept.implode())).select(*flow.target.columns)
+    frame = _taken(flow, unit, frame, rejects)
     yield Step(f"table {flow.target.table}", frame.height, frame.head(rows))
     if rejects:
         found = sorted(rejects.reasons.items())

@@ -11,12 +11,12 @@ from functools import cached_property
 
 import psycopg
 
-from marketdata_assets.flows import claims, evolution, new_columns
+from marketdata_assets.flows import claims, new_columns
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.errors import CannotAddColumn, FlowError, MissingColumn
+from marketdata_assets.flows.errors import FlowError, MissingColumn
 from marketdata_assets.flows.prepare import Prepared, prepare
 from marketdata_assets.flows.table_writer import KeysClash, Statements, TableWriter, lock_table
-from marketdata_assets.flows.targets import books, unit_store
+from marketdata_assets.flows.targets import unit_store
 from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.loading.files import HashedStream, Opener, Unit
 from marketdata_assets.loading.reports import UnitReport
@@ -46,13 +46,13 @@ class Job:
         return Statements(self.flow.target)
 
     @cached_property
-    def _evolved(self) -> dict[tuple[evolution.Added, ...], "Job"]:
+    def _evolved(self) -> dict[tuple[new_columns.Added, ...], "Job"]:
         return {}
 
-    def with_added(self, columns: tuple[evolution.Added, ...]) -> "Job":
+    def with_added(self, columns: tuple[new_columns.Added, ...]) -> "Job":
         """The job of the flow with columns that files have added."""
         if columns not in self._evolved:
-            self._evolved[columns] = replace(self, flow=evolution.extended(self.flow, columns))
+            self._evolved[columns] = replace(self, flow=new_columns.extended(self.flow, columns))
         return self._evolved[columns]
 
 
@@ -155,7 +155,7 @@ class _UnitLoad:
     unit: Unit
     number: int
     started: dt.datetime
-    added: tuple[evolution.Added, ...] = ()
+    added: tuple[new_columns.Added, ...] = ()
     """The columns that files had added when the unit was read."""
 
     def load(self) -> FileReport:
@@ -167,7 +167,7 @@ class _UnitLoad:
             if unchanged:
                 return unchanged
             if base.flow.loader.new_columns == "add":
-                self.added = evolution.added(self.connection, base.flow.dataset)
+                self.added = new_columns.added(self.connection, base.flow.dataset)
                 self.job = base.with_added(self.added)
             prepared = self._prepared(base)
             prepared.content_hash = self._identified(prepared.content_hash)
@@ -187,14 +187,14 @@ class _UnitLoad:
         if not prepared.undeclared or flow.loader.new_columns != "add":
             return prepared
         prepared.payload.close()
-        new = evolution.named(flow, place, prepared.undeclared)
+        new = new_columns.named(flow, place, prepared.undeclared)
         self.job = base.with_added((*self.added, *new))
         try:
             prepared = prepare(self.opener, self.job.flow, self.unit, self.number)
         except MissingColumn as error:
-            raise CannotAddColumn(place, new[0].source, "the handlers do not keep it") from error
+            raise new_columns.cannot_add(place, new[0].source, "the handlers do not keep it") from error
         try:
-            evolution.add(self.connection, flow, new, place, base.run_id)
+            new_columns.add(self.connection, flow, new, place, base.run_id)
         except BaseException:
             prepared.payload.close()
             raise
@@ -230,7 +230,7 @@ class _UnitLoad:
         entry = self._entry(prepared, known)
         store = unit_store.of(self.job.flow)
         if store:
-            books.announce(connection, self.job.flow, name)
+            unit_store.announce(connection, self.job.flow, name)
         with connection.transaction():
             commit_asynchronously(connection)
             lock_table(connection, self.job.flow.target.place)
@@ -239,7 +239,7 @@ class _UnitLoad:
             if claims.number(connection, dataset, self.unit) != self.number:
                 raise _Overtaken
             adds = self.job.flow.loader.new_columns == "add"
-            if adds and set(evolution.added(connection, dataset)) != set(self.added):
+            if adds and set(new_columns.added(connection, dataset)) != set(self.added):
                 raise _Overtaken
             if same := self._appended_as(prepared):
                 note = f"the same bytes as {same}, whose rows are in {self.job.flow.target.table}; not appended again"
@@ -256,7 +256,7 @@ class _UnitLoad:
             ledger.record(connection, entry)
             self._settle(prepared.content_hash)
             if store:
-                books.put(connection, self.job.flow, store, name, prepared.frames if prepared.rows else None)
+                unit_store.put(connection, self.job.flow, store, name, prepared.frames if prepared.rows else None)
         return _report(entry, kept)
 
     def _number_again(self) -> None:

@@ -43,10 +43,11 @@ LOCAL_HEADER_BYTES = 30
 Archive = zipfile.ZipFile | tarfile.TarFile
 
 
-class Readable(Protocol):
-    """What bytes are read from."""
+class Stream(Protocol):
+    """What bytes are read from, such as an open unit."""
 
-    def read(self, size: int = -1, /) -> bytes: ...
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes; none at the end."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,13 @@ def opened_zip(raw: io.RawIOBase | io.BytesIO, packed: int) -> zipfile.ZipFile:
     return archive
 
 
+def of_zip(archive: zipfile.ZipFile) -> list[tuple[zipfile.ZipInfo, str]]:
+    """The members that may be data, in the order of the directory, each with why it cannot be opened, if so."""
+    infos = [info for info in archive.infolist() if not info.is_dir() and not is_hidden(info.filename)]
+    times = Counter(info.filename for info in infos)
+    return [(info, problem(info, times[info.filename])) for info in infos]
+
+
 class Pieces:
     """Pieces of bytes, one after the other, as a stream."""
 
@@ -131,7 +139,7 @@ class Pieces:
         return b"".join(pieces)
 
 
-def unpacked_zstd(raw: Readable) -> Iterator[bytes]:
+def unpacked_zstd(raw: Stream) -> Iterator[bytes]:
     """The bytes that are packed in `raw`, of one frame or several. Raises ZstdError when the last is cut."""
     frame = zstandard.ZstdDecompressor().decompressobj()
     while chunk := raw.read(ZSTD_CHUNK_BYTES):
@@ -197,12 +205,8 @@ def _members(containers: Containers, path: Path, within: tuple[str, ...], prefix
 
 def _directory(archive: Archive) -> list[Member]:
     if isinstance(archive, zipfile.ZipFile):
-        infos = [info for info in archive.infolist() if not info.is_dir() and not is_hidden(info.filename)]
-        times = Counter(info.filename for info in infos)
-        return [
-            Member(member_name(info), (info.filename,), info.file_size, problem(info, times[info.filename]))
-            for info in infos
-        ]
+        found = of_zip(archive)
+        return [Member(member_name(info), (info.filename,), info.file_size, cause) for info, cause in found]
     files = [(readable(one.name).removeprefix("./"), one) for one in archive.getmembers() if one.isfile()]
     return [Member(name, (one.name,), one.size, "") for name, one in files if not is_hidden(name)]
 
@@ -249,7 +253,7 @@ def _whole_tar(raw: io.FileIO, delivered: int) -> tarfile.TarFile:
     return archive
 
 
-def _unpacked(packed: IO[bytes], name: str) -> Readable:
+def _unpacked(packed: IO[bytes], name: str) -> Stream:
     if name.endswith((".gz", ".tgz")):
         return gzip.GzipFile(fileobj=packed)
     if name.endswith(".bz2"):

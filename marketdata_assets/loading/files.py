@@ -10,7 +10,6 @@ import os
 import struct
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from functools import partial
 from io import FileIO
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import IO, Literal, Protocol, cast
+from typing import IO, Literal, cast
 
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
@@ -33,13 +32,15 @@ from marketdata_assets.loading.archives import (
     Containers,
     Member,
     Pieces,
+    Stream,
     is_archive,
     listed,
+    of_zip,
     opened_zip,
     unpacked_zstd,
 )
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.member_names import UTF8_FLAG, is_hidden, member_name, problem, readable
+from marketdata_assets.loading.member_names import UTF8_FLAG, is_hidden, member_name, readable
 from marketdata_assets.loading.overwrites import unchanged
 
 EVERY_FILE = "**/*"
@@ -52,13 +53,6 @@ _LOCAL_HEADER = struct.Struct("<4s2xHH4xIIIHH")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 SIZES_FOLLOW = 0x8
 """A flag: sizes and CRC are behind the member, and need not be before it."""
-
-
-class Stream(Protocol):
-    """Bytes of an open unit."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Up to `size` bytes; none at the end."""
 
 
 Kind = Literal["file", "folder", "unlisted", "other"]
@@ -230,19 +224,15 @@ def members(file: Delivered) -> list[Unit]:
     """
     try:
         with file.path.open("rb", 0) as raw, opened_zip(raw, file.size) as archive:
-            infos = [info for info in archive.infolist() if not info.is_dir() and not is_hidden(info.filename)]
+            found = of_zip(archive)
     except TooLarge as error:
         raise BadFile(file.name, str(error)) from error
     except Exception as error:  # whatever zipfile raises for bytes that are no zip
         raise BadFile(
             file.name, f"not a whole zip file ({error}); it looks truncated or still being written"
         ) from error
-    times = Counter(info.filename for info in infos)
     return [
-        Unit(
-            file, member_name(info), info.filename, info.file_size, _checksum(info), problem(info, times[info.filename])
-        )
-        for info in infos
+        Unit(file, member_name(info), info.filename, info.file_size, _checksum(info), cause) for info, cause in found
     ]
 
 

@@ -1,4 +1,4 @@
-"""Parquet files in slices of rows, so that a small file of many equal rows is never in memory as a whole.
+"""Parquet and Feather files in slices of rows, so that a small file of many equal rows is never in memory as a whole.
 
 Which columns are taken, and what they mean, is decided by the caller.
 """
@@ -11,12 +11,12 @@ from pathlib import Path
 import polars as pl
 
 from marketdata_assets.input_limits import MAX_DOCUMENT_BYTES, MOST_TIMES, TooLarge, check_unpacked
+from marketdata_assets.loading.archives import COPY_BYTES, Stream
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.files import Stream, naming_failures
+from marketdata_assets.loading.files import naming_failures
 
 SLICE_ROWS = 262_144
 VALUE_BYTES = 8
-COPY_BYTES = 1024 * 1024
 
 
 @contextmanager
@@ -35,14 +35,16 @@ def slices(
     place: str,
     pick: Callable[[list[str]], Sequence[str]] = list,
     times: int = MOST_TIMES,
+    scan: Callable[..., pl.LazyFrame] = pl.scan_parquet,
 ) -> Iterator[pl.DataFrame]:
     """The columns that `pick` takes of those in the file, at least one slice. Raises BadFile and what `pick` raises.
 
-    A file of `size` bytes is a BadFile when its rows would be a decompression bomb.
+    `scan` is polars' function for the format. A file of `size` bytes is a BadFile when its rows would be a
+    decompression bomb.
     """
     with naming_failures(place):
         try:
-            lazy = pl.scan_parquet(source, glob=False)
+            lazy = scan(source, glob=False)
             taken = pick(lazy.collect_schema().names())
             rows, first = lazy.select(pl.len()).collect().item(), 0
             check_unpacked(rows * max(len(taken), 1) * VALUE_BYTES, size, times)
@@ -56,4 +58,4 @@ def slices(
                 first += SLICE_ROWS
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             cause = " ".join(str(error).split())[:300]
-            raise BadFile(place, f"not a Parquet file that can be read: {cause}") from error
+            raise BadFile(place, f"not a {scan.__name__[5:].title()} file that can be read: {cause}") from error

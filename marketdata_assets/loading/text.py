@@ -15,8 +15,9 @@ from typing import TypeVar
 import numpy as np
 
 from marketdata_assets.input_limits import MAX_LINE_BYTES, LineTooLong
+from marketdata_assets.loading.archives import Stream
 from marketdata_assets.loading.errors import BadFile, WrongEncoding
-from marketdata_assets.loading.files import Opener, Stream, Unit
+from marketdata_assets.loading.files import Opener, Unit
 
 BLOCK_BYTES = 4 * 1024 * 1024
 BLOCKS_AHEAD = 3

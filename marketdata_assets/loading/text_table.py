@@ -48,7 +48,7 @@ def read(unit: Unit) -> TextTable:
             names, rejects = cells(header), Rejects()
             columns = [str(number) for number in range(len(names))]
             empty = pl.DataFrame(schema={LINE: pl.Int64, **dict.fromkeys(columns, pl.String)})
-            frames = [_frame(block, columns, rejects).select(LINE, *columns) for block in text.blocks()]
+            frames = [frame(block, columns, rejects).select(LINE, *columns) for block in text.blocks()]
         texts = raw_lines(opener, unit, "utf-8", set(rejects.reasons)) if rejects.reasons else {}
     return TextTable(names, pl.concat([empty, *frames]), rejects.for_quarantine(texts))
 
@@ -62,21 +62,22 @@ def cells(line: str, delimiter: str = ",", *, blanks: bool = True) -> list[str]:
     return [text.strip().strip(QUOTE).strip() for text in texts]
 
 
-def _frame(block: Block, columns: Sequence[str], rejects: Rejects) -> pl.DataFrame:
-    frame = _fast(block, columns)
-    return read_rows(block, columns, rejects, multiline=False) if frame is None else frame
+def frame(block: Block, columns: Sequence[str], rejects: Rejects, delimiter: str = ",") -> pl.DataFrame:
+    """The rows of a block as texts, with LINE; lines that are no rows go to `rejects`."""
+    rows = _fast(block, columns, delimiter)
+    return read_rows(block, columns, rejects, delimiter=delimiter, multiline=False) if rows is None else rows
 
 
-def _fast(block: Block, columns: Sequence[str]) -> pl.DataFrame | None:
+def _fast(block: Block, columns: Sequence[str], delimiter: str) -> pl.DataFrame | None:
     """The rows of a block of which every line has as many cells as the header, and no quotes."""
     text = block.text.replace(b"\r\n", b"\n")
     text = text if text.endswith(b"\n") else text + b"\n"
     rows = count(text, b"\n")
-    if block.undecodable or b'"' in text or b"\r" in text or not is_even(text, b",", rows, len(columns)):
+    if block.undecodable or b'"' in text or b"\r" in text or not is_even(text, delimiter.encode(), rows, len(columns)):
         return None
     try:
         schema = dict.fromkeys(columns, pl.String)
-        frame = pl.read_csv(text, schema=schema, has_header=False, quote_char=None)
+        frame = pl.read_csv(text, schema=schema, has_header=False, quote_char=None, separator=delimiter)
     except PolarsError:
         return None
     if frame.height != rows or (len(columns) == 1 and b"\n\n" in text):

@@ -20,7 +20,7 @@ class Scan:
     """One scan compared with a cursor, by key (a file, or a group of files that is handled as one).
 
     `finished` keys are new or changed and complete; `unfinished` ones may still be written. `states` are those of now,
-    `handled` those that earlier scans handed out. `notes` are texts that the caller keeps by key, such as errors.
+    `handled` those that earlier scans handed out.
     `number` grows with each scan that hands something out, so that a state that returns counts as another one.
     """
 
@@ -28,26 +28,16 @@ class Scan:
     unfinished: tuple[str, ...]
     states: Mapping[str, State]
     handled: Mapping[str, State]
-    notes: Mapping[str, str]
     number: int
     _observed: Mapping[str, tuple[State, int]] = field(repr=False)
 
-    def cursor(self, taken: Iterable[str], notes: Mapping[str, str] | None = None) -> str:
-        """The cursor to keep once the keys `taken` are handled; all others are handed out again by the next scan.
-
-        `notes` replaces the notes; those of keys that no longer exist are dropped.
-        """
+    def cursor(self, taken: Iterable[str]) -> str:
+        """The cursor to keep once the keys `taken` are handled; all others are handed out again by the next scan."""
         done = set(taken)
         kept_states = {key: state for key, state in self.handled.items() if key in self.states}
         handled = kept_states | {key: state for key, state in self.states.items() if key in done}
         observed = {key: seen for key, seen in self._observed.items() if key not in done}
-        kept = self.notes if notes is None else notes
-        content = {
-            "handled": handled,
-            "observed": observed,
-            "notes": {key: note for key, note in kept.items() if key in self.states},
-            "number": self.number + bool(done),
-        }
+        content = {"handled": handled, "observed": observed, "number": self.number + bool(done)}
         return json.dumps(content, sort_keys=True, ensure_ascii=False)
 
     def fingerprint(self, taken: Iterable[str]) -> str:
@@ -60,7 +50,7 @@ def compare(cursor: str | None, states: Mapping[str, State], *, now_ns: int, qui
 
     `now_ns` is the scanner's clock. With `quiet_seconds` 0 one observation is enough.
     """
-    content = json.loads(cursor) if cursor else {"handled": {}, "observed": {}, "notes": {}}
+    content = json.loads(cursor) if cursor else {"handled": {}, "observed": {}}
     handled, before = content["handled"], content["observed"]
     states = {key: json.loads(json.dumps(state)) for key, state in states.items()}
     observed: dict[str, tuple[State, int]] = {}
@@ -75,7 +65,7 @@ def compare(cursor: str | None, states: Mapping[str, State], *, now_ns: int, qui
         observed[key] = (state, since)
         (finished if now_ns - since >= quiet_seconds * 1e9 else unfinished).append(key)
     number = content.get("number", now_ns)  # of a cursor that is lost, no number of one before
-    return Scan(tuple(finished), tuple(unfinished), states, handled, content["notes"], number, observed)
+    return Scan(tuple(finished), tuple(unfinished), states, handled, number, observed)
 
 
 def still_changing(scan: Callable[[], Mapping[str, State]], quiet_seconds: float) -> set[str]:

@@ -1,7 +1,6 @@
 """Where flows find targets outside Postgres, by the environment or the running local stack."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 
 from marketdata_assets.flows import discovery
@@ -11,19 +10,11 @@ from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 
 
-@dataclass(frozen=True)
-class FromSettings:
-    """Addresses that are looked up each time; raises NoServer when nothing names one."""
-
-    @property
-    def clickhouse_url(self) -> str:
-        """The database of the flow's table."""
-        return endpoints.address(Settings(), "clickhouse_url")
-
-
 def placed(flow: FlowDefinition) -> FlowDefinition:
-    """The flow, which finds a target outside Postgres by the settings."""
-    return flow.at(FromSettings()) if flow.target.kind == "clickhouse" else flow
+    """The flow, which finds a target outside Postgres by the settings; raises NoServer then, when nothing names one."""
+    if flow.target.kind != "clickhouse":
+        return flow
+    return flow.at(lambda: endpoints.address(Settings(), "clickhouse_url"))
 
 
 def found(folder: Path, taken: Collection[str] = (), check: Check | None = None) -> list[FlowFile]:

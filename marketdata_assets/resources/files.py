@@ -12,9 +12,9 @@ from marketdata_assets.local import endpoints
 from marketdata_assets.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
+    from marketdata_assets.bars.profiles import Shapes
     from marketdata_assets.budget import BudgetPlace
     from marketdata_assets.exchanges.history_clients import HistoryHosts
-    from marketdata_assets.reference.records import Label
 
 
 class Folder(dg.ConfigurableResource):
@@ -66,10 +66,11 @@ class BarFiles(Folder):
     settings_prefix = "bars"
 
     @property
-    def label(self) -> "Label":
-        """Which end of its minute the files label a bar by."""
-        label: Label = self._setting("label")
-        return label
+    def shapes(self) -> "Shapes":
+        """The profiles of the files. Raises InvalidConfigFile."""
+        from marketdata_assets.bars.profiles import read
+
+        return read(self._setting("profiles"), self._setting("label"))
 
 
 class DroppedReference(Folder):

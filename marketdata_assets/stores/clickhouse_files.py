@@ -28,14 +28,14 @@ _COLUMNS = pl.Schema(
         "state": pl.String(),
         "units": pl.Int64(),
         **dict.fromkeys(("last", "compared"), pl.Date()),
-        **dict.fromkeys(("rows", "rejected", "attempts", "age"), pl.Int64()),
+        **dict.fromkeys(("read", "skipped", "rows", "rejected", "attempts", "age"), pl.Int64()),
         **dict.fromkeys(("request", "reader", "error", "forgotten"), pl.String()),
         "version": pl.UInt64(),
     }
 )
 _NEW: dict[str, Any] = {
     "state": "unfinished",
-    **dict.fromkeys(("units", "rows", "rejected", "attempts", "age"), 0),
+    **dict.fromkeys(("units", "read", "skipped", "rows", "rejected", "attempts", "age"), 0),
     **dict.fromkeys(("last", "compared"), NEVER),
     **dict.fromkeys(("request", "error", "forgotten"), ""),
     "version": 0,

@@ -21,8 +21,9 @@ from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding, sample_evenl
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import coverage as minutes
 from marketdata_assets.ticks import registry
-from marketdata_assets.ticks.factor_reconcile import PENDING, Inputs, Sessions, bars_digest, months_of
+from marketdata_assets.ticks.factor_reconcile import PENDING, Inputs
 from marketdata_assets.ticks.factor_sql import NAME, differences, off_limits, recomputed, window
+from marketdata_assets.ticks.factors import stored_digests
 from marketdata_assets.ticks.records import FLAGS
 from marketdata_assets.ticks.reports import Unit, by_month
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA, statement
@@ -75,7 +76,7 @@ def newest(client: Client) -> Question:
 
 def duplicates(question: Question) -> Finding:
     """No symbol has two bars of one minute."""
-    return _counted(question, statement("duplicate_bars"), "again")
+    return _by_day(question, statement("duplicate_bars"), _bars, "bars")
 
 
 def ohlc_order(question: Question) -> Finding:
@@ -101,7 +102,7 @@ def units_agree(question: Question) -> Finding:
         FROM tick_data WHERE {{mine}} GROUP BY symbol, date HAVING max(bitAnd(flags, {FLAGS["units"]})) > 0
         ORDER BY symbol, date"""
     remedy = "turnover in yuan, volume in shares? Correct the source or the file, then load the day with --refetch"
-    return _examined(question, sql, lambda row: f"{row['paid'] / row['high']:.4g} times the high: {remedy}")
+    return _by_day(question, sql, lambda row: _ratio(row, f"{row['paid'] / row['high']:.4g} times the high: {remedy}"))
 
 
 def prices_in_limits(question: Question) -> Finding:
@@ -110,15 +111,8 @@ def prices_in_limits(question: Question) -> Finding:
         return Finding(0, (), 0)
     sql = statement("off_limits")
     remedy = "prices in yuan and not adjusted? Correct the source or the file, then load the day with --refetch"
-    return _examined(question, sql, lambda row: f"{row['high'] / row['up']:.4g} times the upper limit: {remedy}")
-
-
-def _examined(question: Question, sql: str, words: Callable[[dict[str, Any]], str]) -> Finding:
-    """A query by symbol and day, each row of which is wrong, in words."""
-    frames = [question.ask(month, symbols, sql) for month, symbols in question.months]
-    rows = [row for frame in frames for row in frame.head(EXAMPLES).to_dicts()]
-    examples = ({name: str(value) for name, value in row.items()} | {"ratio": words(row)} for row in rows[:EXAMPLES])
-    return Finding(sum(frame.height for frame in frames), tuple(examples), len(question.units))
+    words = "times the upper limit"
+    return _by_day(question, sql, lambda row: _ratio(row, f"{row['high'] / row['up']:.4g} {words}: {remedy}"))
 
 
 def ticks_complete(question: Question) -> Finding:
@@ -159,16 +153,9 @@ def factors_recomputed(question: Question) -> Finding:
     for month, symbols in question.months:
         known = {load.source: load for load in ledger.entries(question.client, FACTORS.name, [month], symbols)}
         sample = sample_evenly(sorted(known), RECOMPUTED_SYMBOLS)
-        both = ledger.entries(question.client, TICK_DATA.name, months_of(month), sample)
-        bars = {(load.source, load.unit): load for load in both}
-        judged, sessions = [], Sessions.of(month, question.reference.calendar.trading_days)
-        closed = last_closed(dt.datetime.now(dt.UTC))
-        limits = stored.limit_digests(question.client, months_of(month), closed, sample)
-        for symbol in sample:
-            known_limits = (limits.get((symbol, one), "") for one in months_of(month))
-            digest = bars_digest((bars.get((symbol, one)) for one in months_of(month)), sessions, known_limits)
-            if Inputs.of(known[symbol]).bars == digest != PENDING:
-                judged.append(symbol)
+        units, closed = [Unit(symbol, month) for symbol in sample], last_closed(dt.datetime.now(dt.UTC))
+        fresh = stored_digests(question.client, units, closed, question.reference.calendar.trading_days)
+        judged = [symbol for (symbol, _), text in fresh.items() if Inputs.of(known[symbol]).bars == text != PENDING]
         left_out += len(sample) - len(judged)
         checked += len(judged)
         found = _compared(question, month, judged)
@@ -222,25 +209,30 @@ def _rows(question: Question, wrong: str) -> Finding:
     sql = f"""
         SELECT toString(symbol) AS symbol, date, count() AS bars FROM tick_data WHERE {{mine}} AND ({wrong})
         GROUP BY symbol, date ORDER BY symbol, date"""
-    finding = _counted(question, sql, "bars")
-    examples = []
-    for example in finding.examples:
-        first = f"""
-            SELECT ts, open, high, low, close, volume FROM tick_data
-            WHERE symbol = {{symbol:String}} AND date = {{day:Date}} AND ({wrong}) ORDER BY ts LIMIT 1"""
-        bound = {"symbol": example["symbol"], "day": example["day"]}
-        [bar] = clickhouse.read(question.client, first, bound).to_dicts()
-        examples.append({**example, **{name: str(value) for name, value in bar.items()}})
-    return Finding(finding.count, tuple(examples), finding.checked)
+    first = f"""
+        SELECT ts, open, high, low, close, volume FROM tick_data
+        WHERE symbol = {{symbol:String}} AND date = {{date:Date}} AND ({wrong}) ORDER BY ts LIMIT 1"""
+
+    def with_first(row: dict[str, Any]) -> dict[str, Any]:
+        [bar] = clickhouse.read(question.client, first, row).to_dicts()
+        return {**_bars(row), **{name: str(value) for name, value in bar.items()}}
+
+    return _by_day(question, sql, with_first, "bars")
 
 
-def _counted(question: Question, sql: str, column: str) -> Finding:
-    """A query by symbol and day, whose `column` says how many bars of the day are objected to."""
-    count = 0
-    examples: list[dict[str, Any]] = []
-    for month, symbols in question.months:
-        found = question.ask(month, symbols, sql)
-        count += int(found[column].sum())
-        for symbol, day, bars in found.head(EXAMPLES).select("symbol", "date", column).iter_rows():
-            examples.append({"symbol": symbol, "day": str(day), "bars": bars})
-    return Finding(count, tuple(examples[:EXAMPLES]), len(question.units))
+def _bars(row: dict[str, Any]) -> dict[str, Any]:
+    return {"symbol": row["symbol"], "day": str(row["date"]), "bars": row["bars"]}
+
+
+def _ratio(row: dict[str, Any], words: str) -> dict[str, Any]:
+    return {name: str(value) for name, value in row.items()} | {"ratio": words}
+
+
+def _by_day(
+    question: Question, sql: str, example: Callable[[dict[str, Any]], dict[str, Any]], count: str = ""
+) -> Finding:
+    """A query of wrong days by symbol; counted are the days, or the sum of a column such as their wrong bars."""
+    frames = [question.ask(month, symbols, sql) for month, symbols in question.months]
+    rows = [row for frame in frames for row in frame.head(EXAMPLES).to_dicts()]
+    total = sum(int(frame[count].sum()) if count else frame.height for frame in frames)
+    return Finding(total, tuple(map(example, rows[:EXAMPLES])), len(question.units))

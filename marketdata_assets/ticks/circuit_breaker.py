@@ -35,9 +35,8 @@ class CircuitBreaker:
         *,
         patience: float,
         pause: float = FIRST_PAUSE_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._provider, self._patience, self._pause, self._clock = provider, patience, pause, clock
+        self._provider, self._patience, self._pause = provider, patience, pause
         self._account_error: MarketDataError | None = None
         self._interface_errors: dict[str, MarketDataError] = {}
         self._closed = False
@@ -82,7 +81,7 @@ class CircuitBreaker:
                 raise final.with_traceback(None)
             if self._closed:
                 return
-            now = self._clock()
+            now = time.monotonic()
             if not self._probing and now >= self._probe_at:
                 return
             outage = self._misses >= OUTAGE_AFTER
@@ -101,13 +100,13 @@ class CircuitBreaker:
 
     def _answered(self) -> None:
         if self._misses >= OUTAGE_AFTER and not self._closed:
-            log.info("circuit_closed", provider=self._provider, outage_s=self._clock() - self._since)
+            log.info("circuit_closed", provider=self._provider, outage_s=time.monotonic() - self._since)
         self._closed, self._misses = True, 0
 
     def _missed(self, error: ProviderUnavailable, probe: bool) -> None:
         if not self._closed and not probe:
             return  # sent before the outage was known
-        now = self._clock()
+        now = time.monotonic()
         if not self._misses:
             self._since = now
         self._misses += 1

@@ -10,11 +10,12 @@ from typing import Any
 
 import polars as pl
 
-from marketdata_assets.reference.calendar import ZONE, Calendar
+from marketdata_assets.reference.calendar import ZONE, Calendar, minutes_of_day
 from marketdata_assets.reference.records import Days, Label, Listing
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clients import Client
+from marketdata_assets.ticks.finality import BARS_A_DAY
 from marketdata_assets.ticks.tables import TICK_DATA, statement
 
 SYMBOL_DAYS = pl.Schema(
@@ -31,8 +32,6 @@ SYMBOL_DAYS = pl.Schema(
 
 MAX_BOUND = 2000  # for more symbols, all of the month are read and the others are filtered out
 
-_LABELS: tuple[Label, ...] = ("start", "end")
-
 
 def symbol_days(
     client: Client,
@@ -45,9 +44,9 @@ def symbol_days(
     expected = _expected(client, month, symbols, calendar, listings or {})
     if expected.is_empty():
         return SYMBOL_DAYS.to_frame()
-    counted = _counted(client, expected["date"].unique().sort().to_list(), symbols, calendar)
+    counted = _counted(client, expected["date"].unique().to_list(), symbols)
     frame = expected.join(counted, on=["symbol", "date"], how="left")
-    length = pl.when(pl.col("label") == "end").then(pl.col("end")).otherwise(pl.col("start"))
+    length = pl.when(pl.col("label") == "end").then(BARS_A_DAY["end"]).otherwise(BARS_A_DAY["start"])
     frame = frame.with_columns(pl.col("bars", "present").fill_null(0), expected=length)
     frame = frame.with_columns(missing=pl.col("expected") - pl.col("present"))
     return frame.select(SYMBOL_DAYS.names()).cast(SYMBOL_DAYS).sort("symbol", "date")
@@ -65,12 +64,7 @@ def missing_minutes(client: Client, symbol: str, day: dt.date, label: Label, cal
 def _expected(
     client: Client, month: str, symbols: Sequence[str], calendar: Calendar, listings: Mapping[str, Listing]
 ) -> pl.DataFrame:
-    """Symbol, date, and how many minutes the day has by either label."""
-    rows = [
-        {"date": day, **{label: len(calendar.minutes(day, label)) for label in _LABELS}}
-        for day in calendar.trading_days(Days.month(month))
-    ]
-    sessions = pl.DataFrame(rows, {"date": pl.Date(), "start": pl.Int64(), "end": pl.Int64()})
+    """Symbol and date."""
     entries = ledger.table(client, TICK_DATA.name, [month], symbols).filter(pl.col("slices") != "")
     covered = entries.select(pl.col("source").alias("symbol"), date=pl.col("slices").str.split(",")).explode("date")
     covered = covered.with_columns(pl.col("date").str.to_date("%Y-%m-%d"))
@@ -82,26 +76,15 @@ def _expected(
     within = (pl.col("first").is_null() | (pl.col("date") >= pl.col("first"))) & (
         pl.col("last").is_null() | (pl.col("date") <= pl.col("last"))
     )
-    return covered.join(sessions, on="date").join(alive, on="symbol", how="left").filter(within).drop("first", "last")
+    covered = covered.filter(pl.col("date").is_in(calendar.trading_days(Days.month(month))))
+    return covered.join(alive, on="symbol", how="left").filter(within).drop("first", "last")
 
 
-def _counted(client: Client, days: Sequence[dt.date], symbols: Sequence[str], calendar: Calendar) -> pl.DataFrame:
+def _counted(client: Client, days: Sequence[dt.date], symbols: Sequence[str]) -> pl.DataFrame:
     """Bars of each symbol, day and label, and how many of them are of a minute of the exchange's day."""
-    frames = []
-    for minutes, same in _by_minutes(days, calendar).items():
-        mine = "symbol IN %(symbols)s AND" if len(symbols) <= MAX_BOUND else ""
-        bound: dict[str, Any] = {"days": same, **dict(zip(_LABELS, map(list, minutes), strict=True))}
-        if mine:
-            bound["symbols"] = list(symbols)
-        frames.append(clickhouse.read(client, statement("minutes_present").replace("{mine}", mine), bound))
-    return pl.concat(frames).rename({"name": "symbol", "day": "date", "named_for": "label"})
-
-
-def _by_minutes(days: Sequence[dt.date], calendar: Calendar) -> dict[tuple[tuple[int, ...], ...], list[dt.date]]:
-    """Days by their minutes after midnight UTC, of either label; all days of a month are alike as a rule."""
-    groups: dict[tuple[tuple[int, ...], ...], list[dt.date]] = {}
-    for day in days:
-        times = [calendar.minutes(day, label).dt for label in _LABELS]
-        minutes = tuple(tuple((time.hour().cast(pl.Int64) * 60 + time.minute()).to_list()) for time in times)
-        groups.setdefault(minutes, []).append(day)
-    return groups
+    mine = "symbol IN %(symbols)s AND" if len(symbols) <= MAX_BOUND else ""
+    bound: dict[str, Any] = {"days": days, **({"symbols": list(symbols)} if mine else {})}
+    for label in BARS_A_DAY:  # of any day: the exchange's clock knows no daylight saving
+        bound[label] = [time.hour * 60 + time.minute for time in minutes_of_day(days[0], label)]
+    counted = clickhouse.read(client, statement("minutes_present").replace("{mine}", mine), bound)
+    return counted.rename({"name": "symbol", "day": "date", "named_for": "label"})

@@ -1,98 +1,81 @@
 """What becomes of the factors of a symbol-month: computed ones, those of providers, and existing rows that are kept.
 
-The ledger keeps what factors were made from in a line such as `5f0c41...e2 tushare:2026-10-29/2026-10-30/2026-10-30
-yahoo:failed`: a digest of the definitions, of the loaded bars, of the trading days and of the limits of prices, then
-for each provider how far its answers go, see Answered. Equal inputs give equal factors.
-Nothing is read or written here.
+Nothing is read or written here. The ledger has, as the hash of an attempt, what the factors were made from; see Inputs.
 """
 
 import datetime as dt
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
+import msgspec
 import polars as pl
 
 from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.clickhouse_ledger import Load, SliceState
 from marketdata_assets.ticks.factor_sql import DEFINITIONS, window
-from marketdata_assets.ticks.finality import Finality, Moment, provisional
+from marketdata_assets.ticks.finality import Finality, Moment
 from marketdata_assets.ticks.provider_factors import ProviderFactors
 from marketdata_assets.ticks.reconcile import Decision, ledger_entry, without_rows
 from marketdata_assets.ticks.reports import Unit, UnitReport
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS
 
-FAILED = "failed"
 PENDING = "?"
 KEYS = ["symbol", "date", "factor", "provider"]
 SUPERSEDED = "another run wrote the same factors at the same time, and its rows of providers may be lost; run it again"
 
 
-@dataclass(frozen=True)
-class Answered:
-    """How far the answers of a provider go, as `final/closed/requested/short`; days are ISO dates.
+class Answered(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far the answers of a provider go; days are ISO dates.
 
     `final` is the last day of the month up to which they are final, empty before the first; `closed` was the last
     closed trading day at the last answer and `requested` the date of it; `short` says that a closed day had no figures.
+    Nothing else is known of a provider that has `failed`.
     """
 
-    final: str
+    final: str = ""
     closed: str = ""
     requested: str = ""
     short: bool = False
-
-    def __str__(self) -> str:
-        return "/".join((self.final, self.closed, self.requested, *(("short",) if self.short else ())))
-
-    @classmethod
-    def of(cls, text: str) -> "Answered":
-        """Read the text."""
-        final, closed, requested, *short = text.split("/")
-        return cls(final, closed, requested, short == ["short"])
+    failed: bool = False
 
     def due(self, until: str, moment: Moment) -> bool:
         """Whether days up to `until` are requested again: with the next closing, and short ones on the next day."""
-        if self.final >= until:
-            return False
+        if self.failed or self.final >= until:
+            return self.failed
         return self.closed < str(moment.closed) or (self.short and self.requested < str(moment.today))
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """`bars` is a digest; `answered` are providers and how far their answers go, or FAILED."""
+FAILED = Answered(failed=True)
 
-    bars: str
-    answered: Mapping[str, str] = field(default_factory=dict)
 
-    def __str__(self) -> str:
-        return " ".join([self.bars, *(f"{name}:{self.answered[name]}" for name in sorted(self.answered))])
+class Inputs(msgspec.Struct, frozen=True):
+    """What factors are made from: `bars` is a digest, see `input_digests`, and PENDING without one; and the answers of
+    providers, by name. Equal inputs give equal factors."""
+
+    bars: str = PENDING
+    answered: dict[str, Answered] = {}
 
     @classmethod
     def of(cls, load: Load | None) -> "Inputs":
-        """Those of the last attempt; PENDING without one, or while its write is pending."""
+        """Those of the last attempt; none without one, or while its write is pending."""
         return cls.parse("" if load is None or load.pending else load.attempted_hash or "")
 
     @classmethod
     def parse(cls, text: str) -> "Inputs":
-        """Read the line of a ledger entry; PENDING when it is empty."""
-        if not text:
-            return cls(PENDING)
-        bars, *answered = text.split()
-        pairs = (text.rpartition(":") for text in answered)
-        return cls(bars, {name: until for name, _, until in pairs})
+        """Those of a ledger entry, as JSON; none when it is empty."""
+        return msgspec.json.decode(text, type=cls) if text else cls()
 
     def missing(self, providers: Iterable[str], until: str, moment: Moment) -> set[str]:
         """Those of `providers` that have not responded up to the day `until`, or are requested again."""
-        texts = {name: self.answered.get(name, FAILED) for name in providers}
-        return {name for name, text in texts.items() if text == FAILED or Answered.of(text).due(until, moment)}
+        return {name for name in providers if self.answered.get(name, FAILED).due(until, moment)}
 
     def final(self, provider: str) -> str:
         """The last day up to which the answers of a provider are final; empty without one."""
-        text = self.answered.get(provider, FAILED)
-        return "" if text == FAILED else Answered.of(text).final
+        return self.answered.get(provider, FAILED).final
 
 
 def months_of(month: str) -> tuple[str, str]:
@@ -100,45 +83,31 @@ def months_of(month: str) -> tuple[str, str]:
     return month, f"{Days.month(month).first - dt.timedelta(days=1):%Y-%m}"
 
 
-@dataclass(frozen=True)
-class Sessions:
-    """The trading days that the factors of a month look at, its own included, as ISO dates."""
+def input_digests(
+    units: Iterable[Unit], bars: pl.DataFrame, limits: Mapping[tuple[str, str], str], trading_days: TradingDays
+) -> dict[Unit, str]:
+    """By unit a digest of the definitions, of the loaded bars of its month and of the one before, of the trading days
+    and of the limits of prices; PENDING while a write of these bars is.
 
-    days: Sequence[str]
-
-    @classmethod
-    def of(cls, month: str, trading_days: TradingDays) -> "Sessions":
-        """Those that `trading_days` says now."""
-        return cls([str(day) for day in window(month, trading_days)])
-
-    def until(self, last: str) -> str:
-        """The days up to `last`, as one text."""
-        return ",".join(self.days[: bisect_right(self.days, last)])
-
-
-def bars_digest(loads: Iterable[Load | None], sessions: Sessions, limits: Iterable[str]) -> str:
-    """A digest of the loaded bars of some months, the factors' own first; PENDING while one of them is pending.
-
-    `limits` are the digests of the limits of prices in these months, empty where there are none.
+    `bars` are rows of the ledger, `limits` the digests of limits by symbol and month. Trading days after the last
+    covered one have no factor yet, and do not count.
     """
-    return digest_of(((load.content_hash, ",".join(load.slices)) if load else None for load in loads), sessions, limits)
-
-
-def digest_of(contents: Iterable[tuple[str | None, str] | None], sessions: Sessions, limits: Iterable[str]) -> str:
-    """The same of content hashes and covered days, as the ledger has them; None is a month that has none.
-
-    Trading days after the last covered one have no factor yet, and do not count.
-    """
-    known = list(contents)
-    result = blake2b(DEFINITIONS.encode(), digest_size=16)
-    result.update(sessions.until(known[0][1].rpartition(",")[2] if known[0] else "").encode())
-    for content in known:
-        content_hash, days = content or (None, "")
-        if content_hash == "":
-            return PENDING
-        result.update(f"|{content_hash or ''}|{days}".encode())
-    result.update(f"|{'|'.join(limits)}".encode())
-    return result.hexdigest()
+    columns = bars.select("source", "unit", "content_hash", "slices")
+    loaded = {(symbol, month): (content, days) for symbol, month, content, days in columns.iter_rows()}
+    sessions, before = dict[str, list[str]](), dict[str, tuple[str, str]]()
+    found = dict[Unit, str]()
+    for unit in units:
+        symbol, month = unit
+        if month not in sessions:
+            sessions[month], before[month] = [str(day) for day in window(month, trading_days)], months_of(month)
+        contents = [loaded.get((symbol, name), (None, "")) for name in before[month]]
+        last = contents[0][1].rpartition(",")[2]
+        result = blake2b(DEFINITIONS.encode(), digest_size=16)
+        result.update(",".join(sessions[month][: bisect_right(sessions[month], last)]).encode())
+        result.update("".join(f"|{content or ''}|{days}" for content, days in contents).encode())
+        result.update("".join(f"|{limits.get((symbol, name), '')}" for name in before[month]).encode())
+        found[unit] = PENDING if any(content == "" for content, _ in contents) else result.hexdigest()
+    return found
 
 
 @dataclass(frozen=True)
@@ -236,15 +205,14 @@ def _decision(
     causes = {**unanswered, **lost}
     answered = {one.provider: _answered(run, task, one) for one in provided if one.answered(symbol)}
     inputs = Inputs(task.inputs.bars, {**task.inputs.answered, **answered, **dict.fromkeys(causes, FAILED)})
-    owed = sorted(name for name, text in inputs.answered.items() if text == FAILED and name not in causes)
+    owed = sorted(name for name, answer in inputs.answered.items() if answer.failed and name not in causes)
     why = "; ".join(f"{name}: {cause}" for name, cause in sorted(causes.items()))
     # Of several providers, one that answered is a success: the other is requested again by the next run.
-    alone = all(text == FAILED for text in inputs.answered.values())
+    alone = all(answer.failed for answer in inputs.answered.values())
     error = why if lost or (causes and alone) else None
     recorded = error or (load.error if load and owed else None)
     content = digest(rows)
     unit, days = Unit(symbol, run.month), Days.month(run.month)
-    origin = ",".join(rows["provider"].unique().sort())
     states = _states(run, inputs, rows)
     entry = ledger_entry(
         FACTORS,
@@ -259,26 +227,23 @@ def _decision(
         read=rows.height,
         rows=rows.height,
         outcome="failed" if recorded else "ok" if rows.height else "empty",
-        attempted_hash=str(inputs),
+        attempted_hash=msgspec.json.encode(inputs).decode(),
         error=recorded,
-        origin=origin,
+        origin=",".join(rows["provider"].unique().sort()),
     )
     same = load is not None and load.content_hash == content
     changed = not same and (rows.height > 0 or (load is not None and (load.rows > 0 or load.pending)))
     report = UnitReport(
         *unit,
         "failed" if error else "ok" if rows.height else without_rows(states),
-        rows.height,
-        provider=origin or None,
         note=_note(task, inputs, owed, provided, "" if error else why),
         error=error,
         changed=changed,
-        provisional=provisional(states),
     )
     return Decision(report, UnitWrite(*unit, days, rows if changed else None, entry))
 
 
-def _answered(run: MonthRun, task: Task, factors: ProviderFactors) -> str:
+def _answered(run: MonthRun, task: Task, factors: ProviderFactors) -> Answered:
     """How far the answers of a provider go now.
 
     A day is final as one of bars is: later answers prove it, and the same nothing twice unless the stock is known to
@@ -286,8 +251,7 @@ def _answered(run: MonthRun, task: Task, factors: ProviderFactors) -> str:
     """
     finality, moment, symbol = run.finality, run.finality.moment, task.symbol
     confirm, deadline = finality.rules.confirm_days, finality.rules.deadline_days
-    text = task.inputs.answered.get(factors.provider, FAILED)
-    before = Answered("") if text == FAILED else Answered.of(text)
+    before = task.inputs.answered.get(factors.provider, FAILED)
 
     def has(day: dt.date) -> bool:
         if factors.complete is None or finality.suspended.all_day(symbol, day):
@@ -304,15 +268,14 @@ def _answered(run: MonthRun, task: Task, factors: ProviderFactors) -> str:
     still_open = [day for day in run.sessions if not is_final(day)]
     final = [day for day in run.sessions if not still_open or day < still_open[0]]
     short = not all(map(has, still_open))
-    return str(Answered(str(final[-1]) if final else "", str(moment.closed), str(moment.today), short))
+    return Answered(str(final[-1]) if final else "", str(moment.closed), str(moment.today), short)
 
 
 def _states(run: MonthRun, inputs: Inputs, rows: pl.DataFrame) -> tuple[SliceState, ...]:
     """The closed days of which a provider may still answer; all are unsupported without any request or row."""
     if not inputs.answered and rows.is_empty():
         return tuple(SliceState(str(day), "unsupported") for day in run.sessions)
-    answered = [name for name, text in inputs.answered.items() if text != FAILED]
-    final = min(map(inputs.final, answered), default=str(run.covered))
+    final = min((one.final for one in inputs.answered.values() if not one.failed), default=str(run.covered))
     return tuple(SliceState(str(day), "provisional") for day in run.sessions if str(day) > final)
 
 

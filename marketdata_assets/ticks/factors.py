@@ -24,10 +24,9 @@ from marketdata_assets.ticks.factor_reconcile import (
     SUPERSEDED,
     Inputs,
     MonthRun,
-    Sessions,
     Task,
-    bars_digest,
     decide,
+    input_digests,
     months_of,
     superseded,
 )
@@ -36,7 +35,7 @@ from marketdata_assets.ticks.fallback import Provider, in_order
 from marketdata_assets.ticks.finality import Finality, Moment, Suspended, stored_suspensions
 from marketdata_assets.ticks.load_run import Ended, LoadOptions, LoadRun
 from marketdata_assets.ticks.provider_factors import Actions, Daily, ProviderFactors
-from marketdata_assets.ticks.reconcile import report_before
+from marketdata_assets.ticks.reconcile import of_entry, report_before
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport, by_month
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA, statement
@@ -70,6 +69,16 @@ def compute(
     return asyncio.run(_Computation(run, usable, calendar, finality).all(wanted))
 
 
+def stored_digests(
+    client: Client, units: Sequence[Unit], closed: dt.date, trading_days: TradingDays
+) -> dict[Unit, str]:
+    """The digests of what the factors of units are to be made from now; limits count up to the day `closed`."""
+    months = {name for _, month in units for name in months_of(month)}
+    symbols = {symbol for symbol, _ in units}
+    limits = stored.limit_digests(client, months, closed, symbols)
+    return input_digests(units, ledger.table(client, TICK_DATA.name, months, symbols), limits, trading_days)
+
+
 @dataclass(frozen=True)
 class _Computation:
     run: LoadRun
@@ -97,16 +106,12 @@ class _Computation:
             for symbol in symbols:
                 self.run.end(UnitReport(symbol, month, "provisional", note=f"no day of {month} is closed yet"))
             return []
-        entries = ledger.entries(self.run.client, TICK_DATA.name, months_of(month), symbols)
-        bars = {(load.source, load.unit): load for load in entries}
-        loads = self._loads(month, symbols)
-        tasks, sessions = [], Sessions.of(month, self.trading_days)
-        limits = stored.limit_digests(self.run.client, months_of(month), last_closed(self.run.now), symbols)
-        for symbol in symbols:
-            known_limits = (limits.get((symbol, name), "") for name in months_of(month))
-            digest = bars_digest((bars.get((symbol, name)) for name in months_of(month)), sessions, known_limits)
+        loads, tasks = self._loads(month, symbols), []
+        units = [Unit(symbol, month) for symbol in symbols]
+        known = stored_digests(self.run.client, units, last_closed(self.run.now), self.trading_days)
+        for symbol, digest in zip(symbols, known.values(), strict=True):
             before = Inputs.of(loads.get(symbol))
-            task = Task(symbol, loads.get(symbol), replace(before, bars=digest))
+            task = Task(symbol, loads.get(symbol), Inputs(digest, before.answered))
             requested = [provider.name for provider in self.providers if provider.config.symbol_mapping.theirs(symbol)]
             missing = before.missing(requested, str(closed[-1]), self.finality.moment)
             same = before.bars == digest != PENDING and not missing
@@ -166,7 +171,7 @@ class _Computation:
         # Requests to providers may have taken long: the ledger entries are read again.
         loads = self._loads(month, symbols)
         tasks = [
-            Task(one.symbol, load := loads.get(one.symbol), replace(Inputs.of(load), bars=one.inputs.bars))
+            Task(one.symbol, load := loads.get(one.symbol), Inputs(one.inputs.bars, Inputs.of(load).answered))
             for one in tasks
         ]
         client, started = self.run.client, self.run.moment()
@@ -180,12 +185,10 @@ class _Computation:
         month_run = MonthRun(month, sessions, covered, self.finality, accept_empty, run_id, started, finished)
         decisions = decide(month_run, tasks, fresh, existing, [factors.within(days, symbols) for factors in provided])
         writes = [decision.write for decision in decisions if decision.write]
-        table_writer.write(client, FACTORS, month, writes, turns=self.run.options.turns)
+        loads |= table_writer.write(client, FACTORS, month, writes, turns=self.run.options.turns)
         lost = self._superseded(month, [write for write in writes if write.frame is not None])
-        return [
-            replace(one.report, outcome="failed", error=SUPERSEDED) if one.report.symbol in lost else one.report
-            for one in decisions
-        ]
+        reports = [of_entry(one.report, loads.get(one.report.symbol)) for one in decisions]
+        return [replace(one, outcome="failed", error=SUPERSEDED) if one.symbol in lost else one for one in reports]
 
     def _superseded(self, month: str, writes: Sequence[UnitWrite]) -> set[str]:
         """Symbols that another run wrote after we had read: its rows of a provider may be lost."""

@@ -70,8 +70,6 @@ class Answer:
     person.
     """
 
-    symbol: str
-    days: Days
     outcome: Literal["ok", "empty", "unsupported", "failed"]
     delivery: Delivery | None
     tried: tuple[Tried, ...]
@@ -124,7 +122,7 @@ class Fallback:
         """Try one provider after the other. Errors of providers are part of the answer."""
         if self.trading_days is not None and not self.trading_days(days):
             calendar = Tried("calendar", "empty", f"no trading day in {days}")
-            return Answer(symbol, days, "empty", None, (calendar,))
+            return Answer("empty", None, (calendar,))
         tried: list[Tried] = []
         for provider in self.providers:
             try:
@@ -139,10 +137,10 @@ class Fallback:
             if delivery.outcome == "ok":
                 if any(before.outcome == "failed" for before in tried):
                     log.info("provider_fallback", provider=provider.name, symbol=symbol, days=str(days))
-                return Answer(symbol, days, "ok", delivery, tuple(tried))
+                return Answer("ok", delivery, tuple(tried))
             tried.append(Tried(provider.name, delivery.outcome, delivery.reason))
         tried += self.unsupported
-        return Answer(symbol, days, _outcome(tried), None, tuple(tried))
+        return Answer(_outcome(tried), None, tuple(tried))
 
 
 def _outcome(tried: Sequence[Tried]) -> Literal["empty", "unsupported", "failed"]:

@@ -73,6 +73,11 @@ class Content:
         """Duplicates."""
         return sum(others["reason"].null_count() for others in self.others.values())
 
+    @property
+    def loaded(self) -> int:
+        """Rows that are loaded: none where the file has a flaw."""
+        return 0 if self.flaw else self.read - self.rejected - self.skipped
+
     def rejects(self) -> tuple[Reject, ...]:
         """All rejected rows, by line."""
         return rejects(pl.concat([OTHERS.to_frame(), *self.others.values()]).sort("line"))

@@ -25,7 +25,7 @@ from marketdata_assets.stores.clickhouse_files import NEVER
 from marketdata_assets.stores.clickhouse_ledger import MAX_REJECTS, Load
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks.file_drop import ORDER_BOOKS, SUFFIXES, Chosen, Content, Folder, Listing, Spans
-from marketdata_assets.ticks.files import NAME, Files
+from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.providers_file import Table as TableName
 from marketdata_assets.ticks.records import Dropped
 from marketdata_assets.ticks.registry import OF_REMOVED
@@ -165,9 +165,7 @@ def _register(
             done.append((file.name, "failed", 0, NEVER, str(error) or type(error).__name__))
             continue
         if content is not None and content.read:  # no row has both a symbol and a time that can be read
-            at = dt.datetime.now(dt.UTC)
-            about = {"code_version": _CODE_VERSION, "run_id": "scan", "started": at, "finished": at}
-            ledger.record(client, [_entry(table, content, about)], ledger.next_version(client))
+            _record_rows(client, table, [content], _recorded(client, table), "scan")
             done.append((file.name, "failed", 0, NEVER, str(content.flaw)))
             continue
         last = max((days.last for days in spans.values()), default=NEVER)
@@ -295,12 +293,19 @@ def settle(
     contents: Iterable[Content],
     errors: Mapping[Unit, str],
     closed: dt.date,
-) -> None:
-    """Record what became of the files that a load has read; `errors` are those of the units that failed."""
-    read = {content.file.name: content for content in contents}
-    broken = folder_of(files, table).broken()
+    run_id: str,
+) -> int:
+    """Record what became of the files that a load has read, and which of their rows are of no symbol-month; returns how
+    many these are. `errors` are those of the units that failed."""
+    folder, read = folder_of(files, table), {content.file.name: content for content in contents}
+    entered = _recorded(client, table)
+    _record_rows(client, table, read.values(), entered, run_id)
+    present = {_place(table, file.name) for file in folder.files()}
+    if gone := entered.keys() - present:
+        ledger.forget(client, DATASET, gone)
+    broken = folder.broken()
     if not read and not broken:
-        return
+        return 0
     names = pl.DataFrame({"file": sorted({*read, *broken})}, {"file": pl.String})
     known = clickhouse_files.complete(client, table.name, names)
     known = known.filter(~pl.col("state").is_in(["forgotten", "removed", "lost"]))
@@ -313,14 +318,14 @@ def settle(
         if content is not None:
             if (content.file.size, content.file.modified_ns) != (row["size"], row["modified"]):
                 continue
-            loaded = 0 if content.flaw else content.read - content.rejected - content.skipped
-            row |= {"rows": loaded, "rejected": content.rejected}
-            row |= {} if content.flaw else {"age": row["modified"]}
+            counts = {"read": content.read, "skipped": content.skipped, "rejected": content.rejected}
+            row |= counts | {"rows": content.loaded} | ({} if content.flaw else {"age": row["modified"]})
             failed = (errors[unit] for unit in ours(files, content.spans) if unit in errors)
             error = str(content.flaw) if content.flaw else next(failed, "") if pending else ""
         ended = "failed" if error else "waiting" if pending else "loaded"
         rows.append(row | {"state": ended, "compared": until, "error": error, "attempts": row["attempts"] + 1})
     clickhouse_files.record(client, pl.DataFrame(rows, known.schema))
+    return sum(len(content.undated) for content in read.values())
 
 
 def _compared(
@@ -411,19 +416,15 @@ def entries(client: Client, files: Files) -> list[FileEntry]:
 
     Nothing is registered here: a file that no scan has seen is due.
     """
-    ledgered = ledger.table(client, DATASET).select("source", "content_hash", "read", "skipped")
-    read = {(source, identity): counts for source, identity, *counts in ledgered.iter_rows()}
     recorded: dict[str, Recorded] = {}
     for table in (TICK_DATA, ORDER_BOOK):
-        prefix = f"{ORDER_BOOKS}/" if table is ORDER_BOOK else ""
-        newer = _newer(client, table)
+        prefix, newer = _place(table, ""), _newer(client, table)
         for row in clickhouse_files.table(client, table.name).iter_rows(named=True):
             name, state, identity = prefix + row["file"], row["state"], f"{row['size']}:{row['modified']}"
             if state == "loaded":
                 lost = {prefix + other: rows for other, rows in newer.get((row["file"], identity), {}).items()}
-                rows, skipped = read.get((name, identity), (0, 0))
                 kept, ended = row["rows"] - sum(lost.values()), FileState.LOADED if row["rows"] else FileState.EMPTY
-                entry = FileEntry(name, ended, "", rows, kept, row["rejected"], skipped, lost)
+                entry = FileEntry(name, ended, "", row["read"], kept, row["rejected"], row["skipped"], lost)
             elif state == "forgotten" and row["size"] and not row["error"]:
                 entry = FileEntry(name, FileState.NOT_TAKEN, FORGOTTEN.format(domain="ticks", file=name))
             elif state == "forgotten":  # a file that cannot be read, or is empty, stays that
@@ -458,71 +459,49 @@ def _newer(client: Client, table: Table) -> dict[tuple[str, str], dict[str, int]
     return found
 
 
-def record_files(
-    client: Client, files: Files, table: Table, run_id: str, started: dt.datetime, finished: dt.datetime
-) -> int:
-    """Record what was read of each file of `table`, with its rows that have no time; returns how many these are.
-
-    The rejected rows with a time are those of their symbol-months, unless the whole file is rejected. A file that is no
-    longer there has none.
-    """
-    about: dict[str, Any] = {"code_version": _CODE_VERSION, "run_id": run_id, "started": started, "finished": finished}
-    folder = folder_of(files, table)
-    columns = ledger.table(client, DATASET).select("source", "content_hash", "outcome")
-    known = {source: (content, outcome) for source, content, outcome in columns.iter_rows()}
-    entries = list[Load]()
-    contents = {_place(table, content.file): content for content in folder.read()}
-    for place, content in contents.items():
-        before = known.get(place)
-        if before is None or before[0] != _identity(content) or before[1] == "removed":
-            entries.append(_entry(table, content, about))
-    present = {_place(table, file) for file in folder.files()}
-    for place, before in known.items():
-        mine = place.startswith(f"{ORDER_BOOKS}/") == (table is ORDER_BOOK)
-        if mine and place not in present and before[1] != "removed":
-            entries.append(Load(dataset=DATASET, source=place, unit=place, outcome="removed", **about))
-    if entries:
-        ledger.record(client, entries, ledger.next_version(client))
-    return sum(len(content.undated) for content in contents.values())
-
-
 def undated(client: Client) -> dict[str, int]:
-    """How many rejected rows of files have no time, by table."""
-    counts = dict.fromkeys((TICK_DATA.name, ORDER_BOOK.name), 0)
-    sql = f"""
-        SELECT source, length(reject_line) AS rows FROM {ledger.LEDGER}
-        WHERE dataset = {{dataset:String}} AND aspect = {{aspect:String}} ORDER BY version DESC LIMIT 1 BY source"""
-    found = clickhouse.read(client, sql, {"dataset": DATASET, "aspect": ledger.COMMITTED})
-    for place, rows in found.iter_rows():
-        counts[ORDER_BOOK.name if place.startswith(f"{ORDER_BOOKS}/") else TICK_DATA.name] += rows
-    return counts
+    """How many rejected rows of files are of no symbol-month, by table."""
+    counts = {table.name: _recorded(client, table).values() for table in (TICK_DATA, ORDER_BOOK)}
+    return {name: sum(rejected for _, rejected in found) for name, found in counts.items()}
 
 
-def _place(table: Table, file: Delivered) -> str:
-    """A file as its entry in the ledger names it: relative to the folder of ticks."""
-    return f"{ORDER_BOOKS}/{file.name}" if table is ORDER_BOOK else file.name
+def _recorded(client: Client, table: Table) -> dict[str, tuple[str, int]]:
+    """By file, as `_place` names it, the content that was read, and how many of its rows are in quarantine."""
+    found = ledger.table(client, DATASET).select("source", "content_hash", "rejected").iter_rows()
+    books = table is ORDER_BOOK
+    return {place: (content, rows) for place, content, rows in found if place.startswith(f"{ORDER_BOOKS}/") == books}
 
 
-def _identity(content: Content) -> str:
-    return f"{content.file.size}:{content.file.modified_ns}"
+def _record_rows(
+    client: Client, table: Table, contents: Iterable[Content], known: Mapping[str, tuple[str, int]], run_id: str
+) -> None:
+    """Record the rows of files that are new or have changed, with the rejected ones that are of no symbol-month; with
+    all of them of a file of which nothing is loaded."""
+    now, loads = dt.datetime.now(dt.UTC), list[Load]()
+    for content in contents:
+        rejected, place = content.rejects() if content.flaw else content.undated, _place(table, content.file.name)
+        if place not in known or known[place][0] != content.file.identity:
+            loads.append(
+                Load(
+                    dataset=DATASET,
+                    source=place,
+                    unit=place,
+                    content_hash=content.file.identity,
+                    read=content.loaded + len(rejected),
+                    rows=content.loaded,
+                    rejected=len(rejected),
+                    rejects=rejected[:MAX_REJECTS],
+                    outcome="failed" if content.flaw else "ok" if content.rows else "empty",
+                    error=str(content.flaw) if content.flaw else None,
+                    code_version=_CODE_VERSION,
+                    run_id=run_id,
+                    started=now,
+                )
+            )
+    if loads:
+        ledger.record(client, loads, ledger.next_version(client))
 
 
-def _entry(table: Table, content: Content, about: Mapping[str, Any]) -> Load:
-    place, identity = _place(table, content.file), _identity(content)
-    rejected = content.rejects() if content.flaw else content.undated
-    return Load(
-        dataset=DATASET,
-        source=place,
-        unit=place,
-        content_hash=identity,
-        attempted_hash=identity,
-        read=content.read,
-        skipped=content.skipped,
-        rejected=content.rejected,
-        rows=0 if content.flaw else content.read - content.rejected - content.skipped,
-        rejects=rejected[:MAX_REJECTS],
-        outcome="failed" if content.flaw else "ok" if content.rows else "empty",
-        error=str(content.flaw) if content.flaw else None,
-        origin=NAME,
-        **about,
-    )
+def _place(table: Table, name: str) -> str:
+    """A file as its entries name it: relative to the folder of ticks."""
+    return f"{ORDER_BOOKS}/{name}" if table is ORDER_BOOK else name

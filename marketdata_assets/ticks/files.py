@@ -87,8 +87,7 @@ class Files:
     def _delivery(self, folder: Folder, symbol: str, days: Days, empty: pl.DataFrame, label: Label | None) -> Delivery:
         theirs = self.config.symbol_mapping.theirs(symbol)
         if theirs is None:
-            reason = f"the symbol mapping of {NAME} has no rule for {symbol}"
-            return Delivery.without(NAME, symbol, days, label, "unsupported", reason)
+            return Delivery.unmapped(NAME, symbol, days, label)
         found = folder.rows_of(theirs, days, empty)
         if found.frame.is_empty() and not found.rejected and not found.dropped.withdrawn:
             reason = f"no file in {self.folder} has a row in these days"

@@ -103,21 +103,6 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class DayAnswer:
-    """What is known of a day after an answer: the digest of its rows, empty without any, and how good they are.
-
-    `complete` has every expected minute. `fallback` says that a better provider may have the day later. `known` says
-    that the suspensions of the day are known.
-    """
-
-    day: dt.date
-    digest: str
-    complete: bool
-    fallback: bool = False
-    known: bool = False
-
-
-@dataclass(frozen=True)
 class Finality:
     """The rules at one moment."""
 
@@ -135,22 +120,33 @@ class Finality:
             return replace(before, closed=str(self.moment.closed), requested=str(self.moment.today))
         return SliceState(str(day), "incomplete") if before.short and day in self.suspended.known else None
 
-    def judge(self, answer: DayAnswer, before: SliceState | None) -> SliceState | None:
-        """The state of a day after an answer, given the one before; None is final."""
-        age = self.moment.closings_after(answer.day)
-        lacking = answer.known and not answer.complete
-        same = before is not None and before.state == "provisional" and before.digest == answer.digest
+    def judge(
+        self,
+        day: dt.date,
+        digest: str,
+        before: SliceState | None,
+        *,
+        complete: bool,
+        fallback: bool = False,
+        known: bool = False,
+    ) -> SliceState | None:
+        """The state of a day after an answer, given the one before; None is final.
+
+        `digest` is that of its rows, empty without any. `complete` has every expected minute. `fallback` says that a
+        better provider may have the day later, `known` that the suspensions of the day are known.
+        """
+        age = self.moment.closings_after(day)
+        lacking = known and not complete
+        same = before is not None and before.state == "provisional" and before.digest == digest
         since = before.since if same and before else str(self.moment.closed)
-        if not answer.fallback and age >= self.rules.confirm_days:
+        if not fallback and age >= self.rules.confirm_days:
             confirmed = self.moment.closings_after(dt.date.fromisoformat(since)) >= self.rules.confirm_days
-            if answer.complete or (confirmed and not lacking):
+            if complete or (confirmed and not lacking):
                 return None
         if age >= self.rules.deadline_days:
-            return SliceState(str(answer.day), "incomplete") if lacking else None
+            return SliceState(str(day), "incomplete") if lacking else None
         closed, requested = str(self.moment.closed), str(self.moment.today)
-        return SliceState(
-            str(answer.day), "provisional", answer.digest, since, closed, requested, short=not answer.complete
-        )
+        return SliceState(str(day), "provisional", digest, since, closed, requested, short=not complete)
 
 
 def stored_suspensions(client: Client, units: Collection[Unit]) -> Suspended:

@@ -92,7 +92,7 @@ def undo(client: Client, file: str) -> None:
     rows = clickhouse_files.table(client, table.name).filter(pl.col("state") == "forgotten")
     row = rows.filter(pl.col("file") == name)
     if row.is_empty():
-        prefix = f"{ORDER_BOOKS}/" if table is ORDER_BOOK else ""
+        prefix = file.removesuffix(name)
         raise CannotForget.remembered("ticks", file, [prefix + one for one in rows["file"]])
     changes = {"state": "unfinished", "forgotten": "", "error": ""}
     clickhouse_files.record(client, row.with_columns(pl.lit(text).alias(key) for key, text in changes.items()))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+from marketdata_assets.backoff import retry
 from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import Progress
 from marketdata_assets.reference import stored
@@ -35,7 +36,8 @@ from marketdata_assets.ticks.finality import Finality, Moment, Suspended, stored
 from marketdata_assets.ticks.load_run import Batches, Ended, Limits, LoadOptions, LoadRun, failure_of
 from marketdata_assets.ticks.plan import Due, Loaded, NotDue
 from marketdata_assets.ticks.provider_client import HttpProvider
-from marketdata_assets.ticks.reconcile import Decision, FetchResult, Reconciler, report_before
+from marketdata_assets.ticks.providers_file import Table as TableName
+from marketdata_assets.ticks.reconcile import Decision, FetchResult, Reconciler, of_entry, report_before
 from marketdata_assets.ticks.records import Delivery
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, Table
@@ -102,12 +104,12 @@ class _Load:
             self.run.run_id,
             None if books else Finality(options.rules, Moment(self.run.now, self.trading_days), self.suspended),
         )
-        every = in_order(self.providers, "order_book" if books else "tick_data")
-        self._usable = [provider for provider in every if provider.configured]
+        self._name: TableName = "order_book" if books else "tick_data"
+        self._usable = [provider for provider in in_order(self.providers, self._name) if provider.configured]
         self._limits = options.limits or (BOOK_LIMITS if books else Limits())
         self._loads: dict[Unit, Load] = {}
         self._todo: deque[Unit] = deque()
-        in_use = in_order(self.run.selected(self.providers), "order_book" if books else "tick_data")
+        in_use = in_order(self.run.selected(self.providers), self._name)
         self._files = next((one for one in in_use if isinstance(one, Files)), None)
         self._unreadable: tuple[str, ...] = ()
         self._changed: set[Unit] = set()
@@ -163,11 +165,10 @@ class _Load:
     def _record_files(self) -> int:
         if self._files is None or self.run.store_error is not None:
             return 0
-        run, now = self.run, self.run.moment()
+        run, folder = self.run, file_ledger.folder_of(self._files, self.table)
         errors = {unit.unit: unit.error or "" for unit in run.report(self.providers).failed}
-        folder = file_ledger.folder_of(self._files, self.table)
-        undated = file_ledger.record_files(run.client, self._files, self.table, run.run_id, run.now, now)
-        file_ledger.settle(run.client, self._files, self.table, folder.read(), errors, last_closed(run.now))
+        read, closed = folder.read(), last_closed(run.now)
+        undated = file_ledger.settle(run.client, self._files, self.table, read, errors, closed, run.run_id)
         self._unreadable = tuple(dict.fromkeys((*self._unreadable, *folder.broken().values())))
         return undated
 
@@ -186,9 +187,7 @@ class _Load:
     def _fallback(self, breakers: Mapping[str, CircuitBreaker]) -> Fallback:
         selected = self.run.selected(self.providers)
         books = self.table is ORDER_BOOK
-        usable = in_order(selected, "order_book" if books else "tick_data")
-        if self._compare_files and self._files:
-            usable = [self._files]
+        usable = [self._files] if self._compare_files and self._files else in_order(selected, self._name)
 
         async def fetch(provider: Provider, symbol: str, days: Days) -> Delivery:
             request = provider.books if books and isinstance(provider, BookProvider) else provider.bars
@@ -306,7 +305,7 @@ class _Load:
             for result in results
         ]
         options = self.run.options
-        rejected = table_writer.write(
+        loads |= table_writer.write(
             self.run.client,
             self.table,
             month,
@@ -316,8 +315,8 @@ class _Load:
         )
         self._record_compared(results, decisions)
         return [
-            _with_flaw(replace(report, rejected=rejected.get(report.symbol, report.rejected)), result)
-            for result, report in zip(results, (decision.report for decision in decisions), strict=True)
+            _with_flaw(of_entry(decision.report, loads.get(result.unit.symbol)), result)
+            for result, decision in zip(results, decisions, strict=True)
         ]
 
     def _record_compared(self, results: Sequence[FetchResult], decisions: Sequence[Decision]) -> None:
@@ -337,23 +336,17 @@ class _Load:
             log.warning("compared_files_not_recorded", table=self.table.name, units=len(done), error=error)
 
     def _stored(self, month: str, results: Sequence[FetchResult]) -> tuple[dict[str, Load], dict[str, ExistingRows]]:
-        """The ledger entries and existing rows of each symbol; retries when the store is unavailable."""
+        """The ledger entries and existing rows of each symbol; retried while the store is unavailable."""
         replaced = {result.unit.symbol: result.replaces for result in results}
         whole = {one.unit.symbol for one in results if one.better or (one.answer and one.answer.provider == FILES)}
-        retries, client = self.run.options.write_retries, self.run.client
-        away = 0
-        while True:
-            try:
-                entries = ledger.entries(client, self.table.name, [month], list(replaced))
-                loads = {load.source: load for load in entries}
-                return loads, read_existing(client, self.table, month, replaced, loads, whole)
-            except StoreAway as error:
-                away += 1
-                if away >= retries.away:
-                    raise
-                pause = retries.pause(away)
-                log.warning("store_retry", store="ClickHouse", attempt=away, wait_s=pause, error=error)
-                time.sleep(pause)
+        client = self.run.client
+
+        def read() -> tuple[dict[str, Load], dict[str, ExistingRows]]:
+            entries = ledger.entries(client, self.table.name, [month], list(replaced))
+            loads = {load.source: load for load in entries}
+            return loads, read_existing(client, self.table, month, replaced, loads, whole)
+
+        return retry(read, StoreAway, self.run.options.write_retries.waits)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import polars as pl
 
-from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import file_drop
 from marketdata_assets.ticks.errors import BadFile
-from marketdata_assets.ticks.records import rejects, sift
+from marketdata_assets.ticks.records import sift
 
 DEPTH = 10  # levels of a side; deeper ones of a file are not read
 
@@ -58,15 +57,6 @@ def book_columns(path: Path, columns: Sequence[str]) -> dict[str, str]:
     if len(names) == 2:
         raise file_drop.missing(path, columns, [_name(side, "price", 1) for side in SIDES])
     return names
-
-
-def books(raw: pl.DataFrame, provider: str, symbol: str) -> tuple[pl.DataFrame, tuple[Reject, ...]]:
-    """Books of one symbol from `raw`, which has line, raw, ts and the columns of `book_columns`; and the rejected rows.
-
-    See `judged` for what is rejected.
-    """
-    rows, others = judged(raw.with_columns(symbol=pl.lit(symbol)))
-    return as_books(rows, provider), rejects(others)
 
 
 def judged(raw: pl.DataFrame, reason: pl.Expr | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:

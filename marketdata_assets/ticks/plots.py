@@ -26,14 +26,14 @@ SYMBOLS = 40
 PROFILE_SYMBOLS = 200
 
 
-def pictures(client: Client, table: str, units: Sequence[Unit], calendar: Calendar | None = None) -> dict[str, str]:
+def pictures(client: Client, table: str, units: Sequence[Unit]) -> dict[str, str]:
     """By name, a picture each of the newest months of `units`; none for other tables, or without matplotlib."""
     plt = plotting.pyplot()
     if plt is None or table != "tick_data" or not units:
         return {}
     months = sorted({unit.month for unit in units})[-MONTHS:]
     symbols = sorted({unit.symbol for unit in units if unit.month in months})
-    days = covered(client, months, symbols, calendar or stored.calendar(client))
+    days = covered(client, months, symbols, stored.calendar(client))
     figures = {
         "coverage": _coverage(plt, days, months),
         "intraday_volume": _profile(plt, client, months, symbols),

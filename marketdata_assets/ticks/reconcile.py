@@ -4,7 +4,6 @@ import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any, Literal
 
 import polars as pl
@@ -15,10 +14,10 @@ from marketdata_assets.stores.bookkeeping import Outcome as Recorded
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.clickhouse_ledger import MAX_REJECTS, Load, SliceState
 from marketdata_assets.ticks.errors import UnknownSymbol
-from marketdata_assets.ticks.existing import MODULUS, ExistingRows, digest_of_books, digests
+from marketdata_assets.ticks.existing import MODULUS, ExistingRows, digests, total
 from marketdata_assets.ticks.fallback import Answer
 from marketdata_assets.ticks.files import NAME as FILES
-from marketdata_assets.ticks.finality import DayAnswer, Finality, incomplete, provisional
+from marketdata_assets.ticks.finality import Finality, incomplete, provisional
 from marketdata_assets.ticks.plan import Due, Loaded
 from marketdata_assets.ticks.records import Delivery, Dropped, too_many
 from marketdata_assets.ticks.reports import Outcome, Unit, UnitReport
@@ -72,7 +71,7 @@ class FetchResult:
 
 @dataclass(frozen=True)
 class Decision:
-    """What to write, and what to report once it is written; nothing is recorded of an attempt without a write."""
+    """What to write, and what to report once it is written, see `of_entry`; without a write no attempt is recorded."""
 
     report: UnitReport
     write: UnitWrite | None
@@ -80,17 +79,21 @@ class Decision:
     """How many rows of a dropped file, by its name, are those of each newer file, or better provider, now."""
 
 
-def report_before(unit: Unit, load: Load | None, outcome: Outcome | None = None) -> UnitReport:
+def report_before(unit: Unit, load: Load | None) -> UnitReport:
     """The report of a unit whose rows were not touched, from its ledger entry."""
+    outcome = "provisional" if load is None else "ok" if load.rows else without_rows(load.states)
+    return of_entry(UnitReport(*unit, outcome), load)
+
+
+def of_entry(report: UnitReport, load: Load | None) -> UnitReport:
+    """A report with the facts of the whole unit, as its ledger entry has them; zeros without one."""
     if load is None:
-        return UnitReport(*unit, outcome or "provisional")
-    known: Outcome = "ok" if load.rows else without_rows(load.states)
-    return UnitReport(
-        *unit,
-        outcome or known,
-        load.rows,
-        load.rejected,
-        load.origin or None,
+        return report
+    return replace(
+        report,
+        rows=load.rows,
+        rejected=load.rejected,
+        provider=load.origin or None,
         provisional=provisional(load.states),
         incomplete=incomplete(load.states),
     )
@@ -169,7 +172,7 @@ class _Unit:
         entry = self._entry(
             "failed", error=cause, attempted_hash=attempted, **_rejects(rejected, self.result.replaces.first)
         )
-        return self._decision(replace(self._before("failed"), error=cause, transient=transient), None, entry)
+        return self._decision("failed", None, entry, error=cause, transient=transient)
 
     def unsupported(self, note: str) -> Decision:
         """No provider reaches these days. Order books are optional, so existing ones stay a success."""
@@ -187,7 +190,7 @@ class _Unit:
         outcome: Literal["ok", "empty"] = "ok" if load is not None and load.rows else "empty"
         content = load.content_hash if load else self._content(0)
         entry = self._entry(outcome, content_hash=content, slices=slices)
-        return self._decision(replace(self._before(outcome), note=reason), None, entry)
+        return self._decision(outcome, None, entry, note=reason)
 
     def empty(self, provider: str, why: str) -> Decision:
         """No provider has a row in these days."""
@@ -200,7 +203,7 @@ class _Unit:
         entry = self._entry(
             "ok", content_hash=self.load.content_hash if self.load else None, slices=self._slices, states=states
         )
-        return self._decision(self._with_days(replace(self._before("ok"), note=why), states), None, entry)
+        return self._decision("ok", None, entry, note=why)
 
     def _emptied(self, why: str) -> Decision:
         """The days have no rows any more."""
@@ -209,17 +212,14 @@ class _Unit:
         entry = self._entry("ok" if kept else "empty", content_hash=self._content(0), **fields)
         rewrite = bool(self.existing.rows) or self._pending
         frame = self.reconciler.table.columns.to_frame() if rewrite else None
-        report = replace(self._before("ok" if kept else "empty"), rows=kept, note=why, changed=bool(self.existing.rows))
-        report = self._with_days(report, states)
-        if not kept:
-            report = replace(report, outcome=without_rows(states))
-        return self._decision(report, frame, entry)
+        outcome = "ok" if kept else without_rows(states)
+        return self._decision(outcome, frame, entry, note=why, changed=bool(self.existing.rows))
 
     def without_file(self, why: str) -> Decision:
         """Only dropped files were tried and none has a row in these days; one may be dropped later."""
         if not self.existing.rows:
             outcome: Outcome = "ok" if self.load and self.load.rows else "unsupported"
-            return Decision(replace(self._before(outcome), note=why), None)
+            return Decision(UnitReport(*self.result.unit, outcome, note=why), None)
         return self.empty(FILES, why) if self.reconciler.replace_missing_files else self._noted("ok", why)
 
     def delivered(self, delivery: Delivery, why: str) -> Decision:
@@ -227,37 +227,36 @@ class _Unit:
         frame = self._frame(delivery)
         flaw = too_many(delivery.provider, self.result.unit.symbol, frame.height, delivery.rejected)
         if flaw and delivery.provider != FILES:  # of files, the limit is that of a whole file
-            attempted = f"{self._digest(frame):032x}"
-            return self.failed(flaw, delivery.rejected, attempted)
+            return self.failed(flaw, delivery.rejected, f"{total(digests(frame)):032x}")
         better, dropped = self._better(delivery.provider), delivery.dropped
         if dropped is not None:
             frame = self._with_kept(frame, dropped)
         fresh = set(frame["date"].unique())
-        if better and (self.existing.bars is None or better >= fresh | set(self.existing.days)):
+        if better and (self.existing.frame is None or better >= fresh | set(self.existing.days)):
             note = "; ".join(filter(None, (self._kept_note(delivery.provider, better), why)))
             return replace(self._noted("ok", note), replaced=self._replaced_rows(dropped, frame, better))
         kept_days = better | self._not_an_answer(delivery, fresh)
         lost = set(self.existing.days) - fresh - kept_days
         if lost and dropped is None and not self.reconciler.accept_empty:
-            attempted = f"{self._digest(frame):032x}"
+            attempted = f"{total(digests(frame)):032x}"
             return self.failed(self._lost(delivery.provider, lost, why), attempted=attempted)
-        if kept_days and self.existing.bars is not None:
+        if kept_days and self.existing.frame is not None:
             here = pl.col("date").is_in(sorted(kept_days))
-            frame = pl.concat([frame.filter(~here), self.existing.bars.filter(here)]).sort("ts")
-        by_day = digests(frame) if self.reconciler.table is TICK_DATA else {}
+            frame = pl.concat([frame.filter(~here), self.existing.frame.filter(here)]).sort("ts")
+        by_day = digests(frame)
         states = self._states(by_day, self._complete(delivery, kept_days), kept_days)
         note = "; ".join(filter(None, (self._kept_note(delivery.provider, better), why)))
-        decision = self._replaced(frame, delivery, states, note)
+        decision = self._replaced(frame, total(by_day), delivery, states, note)
         return replace(decision, replaced=self._replaced_rows(dropped, frame, better))
 
     def _with_kept(self, frame: pl.DataFrame, dropped: Dropped) -> pl.DataFrame:
         """The rows of the files read, and those of others that stay: of days that the files do not have any more or
         never had, and of instants that no newer file has."""
-        if self.existing.bars is None or self.reconciler.accept_empty:
+        if self.existing.frame is None or self.reconciler.accept_empty:
             return frame
         replaced = dropped.brought.select("file", date=_day("ts")).unique()
         stay = (pl.col("provider") == FILES) & ~pl.col("file").is_in(sorted(dropped.withdrawn))
-        kept = self.existing.bars.filter(stay).join(replaced, on=["file", "date"], how="anti")
+        kept = self.existing.frame.filter(stay).join(replaced, on=["file", "date"], how="anti")
         ages = {**dropped.ages, **{file.name: file.modified_ns for file in dropped.files}}
         age = pl.col("file").replace_strict(ages, default=0, return_dtype=pl.Int64)
         both = pl.concat([frame, kept]).sort("ts", age, "file")
@@ -279,10 +278,11 @@ class _Unit:
             found.setdefault(name, {})[by] = rows
         return found
 
-    def _replaced(self, frame: pl.DataFrame, delivery: Delivery, states: Sequence[SliceState], why: str) -> Decision:
-        """`frame` takes the place of the rows of the days, unless they are the same."""
-        kept, load = self.existing.kept, self.load
-        new, outcome = self._digest(frame), self._outcome(frame)
+    def _replaced(
+        self, frame: pl.DataFrame, new: int, delivery: Delivery, states: Sequence[SliceState], why: str
+    ) -> Decision:
+        """`frame`, with the digest `new`, takes the place of the rows of the days, unless they are the same."""
+        load, outcome = self.load, self._outcome(frame)
         entry = self._entry(
             outcome,
             content_hash=self._content(new),
@@ -295,26 +295,10 @@ class _Unit:
             origin=self._origin(frame),
             **_rejects(delivery.rejected, self.result.replaces.first),
         )
-        if self.reconciler.table is TICK_DATA:
-            same = load is not None and load.content_hash == entry.content_hash
-        else:
-            same = load is not None and load.outcome == outcome and load.attempted_hash == entry.attempted_hash
-        unchanged = same and not self._pending
+        unchanged = load is not None and load.content_hash == entry.content_hash and not self._pending
         note = "; ".join(filter(None, ("unchanged" if unchanged else "", why)))
-        rejected = len(delivery.rejected) + (load.rejected if load and kept else 0)
-        report = UnitReport(
-            *self.result.unit,
-            outcome,
-            kept + frame.height,
-            rejected,
-            entry.origin,
-            note,
-            changed=not unchanged,
-            skipped=delivery.skipped,
-        )
-        if unchanged and load is not None:
-            entry = replace(entry, content_hash=load.content_hash)
-        return self._decision(self._with_days(report, states), None if unchanged else frame, entry)
+        facts: dict[str, Any] = {"note": note, "changed": not unchanged, "skipped": delivery.skipped}
+        return self._decision(outcome, None if unchanged else frame, entry, **facts)
 
     def _outcome(self, frame: pl.DataFrame) -> Literal["ok", "unsupported"]:
         """`unsupported` once the last file is forgotten: nothing proves that there are no rows."""
@@ -339,18 +323,9 @@ class _Unit:
         )
         return frame.select(columns.names()).cast(columns)
 
-    def _digest(self, frame: pl.DataFrame) -> int:
-        if self.reconciler.table is TICK_DATA:
-            return sum(digests(frame).values()) % MODULUS
-        return digest_of_books(frame, self.result.replaces)
-
     def _content(self, new: int) -> str:
-        """The content hash of the whole month: of bars a sum over its days, of books a chain of what was written."""
-        if self.reconciler.table is TICK_DATA:
-            return f"{(self.existing.kept_digest + new) % MODULUS:032x}"
-        if not self.existing.kept or self.load is None:
-            return f"{new:032x}"
-        return blake2b(f"{self.load.content_hash} {new:032x}".encode(), digest_size=16).hexdigest()
+        """The content hash of the whole month."""
+        return f"{(self.existing.kept_digest + new) % MODULUS:032x}"
 
     def _better(self, provider: str) -> set[dt.date]:
         """The days whose rows are of a better provider, so that rows of `provider` do not replace them."""
@@ -368,7 +343,7 @@ class _Unit:
 
     def _not_an_answer(self, delivery: Delivery, fresh: set[dt.date]) -> set[dt.date]:
         """The days without a row in the delivery whose rows are kept: provisional ones, and those of a fallback."""
-        if self.reconciler.accept_empty or self.existing.bars is None:
+        if self.reconciler.accept_empty or self.existing.frame is None:
             return set()
         missing = set(self.existing.days) - fresh
         others = {day for day in missing if self.existing.providers[day] != delivery.provider}
@@ -404,7 +379,7 @@ class _Unit:
         if finality is None or (self._from_file and not self.result.better):
             return ()
         symbol, before = self.result.unit.symbol, Loaded.of(self.load)
-        old = digests(self.existing.bars) if self.existing.bars is not None else {}
+        old = digests(self.existing.frame) if self.existing.frame is not None else {}
         found = list[SliceState | None]()
         for day in self._judged:
             state = before.states.get(day)
@@ -417,9 +392,9 @@ class _Unit:
             if day not in by_day and finality.suspended.all_day(symbol, day):
                 continue
             rows = f"{by_day[day]:032x}" if day in by_day else ""
-            known = day in finality.suspended.known
-            answer = DayAnswer(day, rows, complete.get(day, False), bool(self.result.better), known)
-            found.append(finality.judge(answer, state))
+            known, fallback = day in finality.suspended.known, bool(self.result.better)
+            whole = complete.get(day, False)
+            found.append(finality.judge(day, rows, state, complete=whole, fallback=fallback, known=known))
         return (*(state for state in found if state is not None), *self._unsupported_days())
 
     def _unsupported_days(self) -> list[SliceState]:
@@ -434,13 +409,6 @@ class _Unit:
     def _from_file(self) -> bool:
         """Whether the answer is a dropped file: it does not change unless another one is dropped."""
         return self.result.answer is not None and self.result.answer.provider == FILES
-
-    def _with_days(self, report: UnitReport, states: Sequence[SliceState]) -> UnitReport:
-        """The report with the days of the month that are not final after the answer."""
-        said = {*self._slices, *(state.slice for state in states)}
-        others = [state for state in self.load.states if state.slice not in said] if self.load else []
-        every = [*others, *states]
-        return replace(report, provisional=provisional(every), incomplete=incomplete(every))
 
     def _origin(self, frame: pl.DataFrame) -> str:
         rank = self.reconciler.rank
@@ -461,12 +429,8 @@ class _Unit:
     def _noted(self, outcome: Recorded, note: str) -> Decision:
         reported: Outcome = "unsupported" if outcome == "unsupported" else "ok"
         load = self.load
-        entry = self._entry(
-            outcome,
-            content_hash=load.content_hash if load else None,
-            attempted_hash=load.attempted_hash if load and self.reconciler.table is ORDER_BOOK else None,
-        )
-        return self._decision(replace(self._before(reported), note=note), None, entry)
+        entry = self._entry(outcome, content_hash=load.content_hash if load else None)
+        return self._decision(reported, None, entry, note=note)
 
     @property
     def _pending(self) -> bool:
@@ -476,9 +440,6 @@ class _Unit:
     def _slices(self) -> list[str]:
         return [day.isoformat() for day in self.result.replaces]
 
-    def _before(self, outcome: Outcome) -> UnitReport:
-        return report_before(self.result.unit, self.load, outcome)
-
     def _entry(self, outcome: Recorded, **fields: Any) -> Load:
         fields.setdefault("origin", self.load.origin if self.load else "")
         started, run_id = self.result.started, self.reconciler.run_id
@@ -486,9 +447,11 @@ class _Unit:
             self.reconciler.table, self.result.unit, run_id, started, self.finished, outcome=outcome, **fields
         )
 
-    def _decision(self, report: UnitReport, frame: pl.DataFrame | None, entry: Load) -> Decision:
+    def _decision(self, outcome: Outcome, frame: pl.DataFrame | None, entry: Load, **facts: Any) -> Decision:
         unit = self.result.unit
-        return Decision(report, UnitWrite(unit.symbol, unit.month, self.result.replaces, frame, entry))
+        return Decision(
+            UnitReport(*unit, outcome, **facts), UnitWrite(unit.symbol, unit.month, self.result.replaces, frame, entry)
+        )
 
 
 def _day(name: str) -> pl.Expr:

@@ -123,6 +123,12 @@ class Delivery:
     dropped: "Dropped | None" = None
 
     @classmethod
+    def unmapped(cls, provider: str, symbol: str, days: Days, label: Label | None) -> "Delivery":
+        """A delivery of nothing, as the provider has no name for the symbol."""
+        reason = f"the symbol mapping of {provider} has no rule for {symbol}"
+        return cls.without(provider, symbol, days, label, "unsupported", reason)
+
+    @classmethod
     def without(
         cls, provider: str, symbol: str, days: Days, label: Label | None, outcome: Outcome, reason: str
     ) -> "Delivery":

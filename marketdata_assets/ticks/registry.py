@@ -18,13 +18,14 @@ from marketdata_assets.progress import Progress
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
-from marketdata_assets.stores.clickhouse_ledger import Load
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import table_writer
 from marketdata_assets.ticks.errors import BadFile, TicksError
 from marketdata_assets.ticks.files import NAME as FILES
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.providers_file import SYMBOL
+from marketdata_assets.ticks.reconcile import ledger_entry
+from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS, ORDER_BOOK, SYMBOLS, TICK_DATA, Table
 
@@ -34,8 +35,6 @@ VANISHED = "vanished"
 REMOVED = "symbols remove"
 """The source of a symbol that a person removed."""
 
-_CODE_VERSION = "removal-1"
-"""Of entries that say that a symbol's rows were deleted."""
 _NEWEST = "SELECT * FROM symbols ORDER BY seen DESC LIMIT 1 BY symbol"
 OF_REMOVED = f"SELECT symbol FROM ({_NEWEST}) WHERE source = '{REMOVED}'"
 """In SQL: the symbols that a person removed."""
@@ -220,10 +219,10 @@ def delete_loaded(
     for table in (TICK_DATA, ORDER_BOOK, FACTORS):
         months = _months(client, table, symbols)
         for number, (month, rows) in enumerate(months.items(), 1):
-            named = list(rows)
-            table_writer.write(
-                client, table, month, [_nothing(table, symbol, month, run_id, now) for symbol in named], turns=turns
-            )
+            days, nothing = Days.month(month), table.columns.to_frame()
+            loads = [ledger_entry(table, Unit(symbol, month), run_id, now, now, outcome="empty") for symbol in rows]
+            writes = [UnitWrite(load.source, month, days, nothing, load) for load in loads]
+            table_writer.write(client, table, month, writes, turns=turns)
             if progress:
                 progress(number, len(months), f"{table.name} {month}: {sum(rows.values())} rows deleted")
         ledger.forget(client, table.name, symbols)
@@ -240,17 +239,3 @@ def _months(client: Client, table: Table, symbols: Sequence[str]) -> dict[str, d
     for month, name, rows in clickhouse.read(client, sql, {"symbols": list(symbols)}).iter_rows():
         months.setdefault(month, {})[name] = rows
     return months
-
-
-def _nothing(table: Table, symbol: str, month: str, run_id: str, now: dt.datetime) -> UnitWrite:
-    load = Load(
-        dataset=table.name,
-        source=symbol,
-        unit=month,
-        outcome="empty",
-        code_version=_CODE_VERSION,
-        run_id=run_id,
-        started=now,
-        finished=now,
-    )
-    return UnitWrite(symbol, month, Days.month(month), table.columns.to_frame(), load)

@@ -22,7 +22,7 @@ from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import states_of
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import file_ledger, registry
-from marketdata_assets.ticks.factor_reconcile import Inputs, Sessions, digest_of, months_of
+from marketdata_assets.ticks.factor_reconcile import Inputs, input_digests, months_of
 from marketdata_assets.ticks.finality import Moment, due_again, incomplete, provisional
 from marketdata_assets.ticks.providers_file import TABLES, Table
 from marketdata_assets.ticks.reports import Unit
@@ -135,14 +135,10 @@ def _states(
         both = both.join(_of_files(changed.get(table, ()), months), on=_KEYS, how="full", coalesce=True).with_columns(
             pl.col("registered", "changed").fill_null(False), pl.col("rows").fill_null(0)
         )
-        both = both.join(_open_days(both), on="slice_states", how="left").with_columns(
-            pl.col("provisional", "incomplete").fill_null(0)
-        )
-        if table == "tick_data":
-            both = both.join(_uncovered(both, moment), on=_SPANS, how="left")
-        elif table == "factors":
-            both = both.join(behind_bars, on=_KEYS, how="left")
-        else:
+        both = both.join(_days(both, moment), on=_SPANS, how="left", nulls_equal=True)
+        if table == "factors":
+            both = both.drop("late").join(behind_bars, on=_KEYS, how="left")
+        elif table == "order_book":
             both = both.with_columns(late=pl.lit(False))
         both = both.filter(~pl.col("symbol").is_in(removed))
         states_by_table[table] = both.select(*_KEYS, "registered", "rows", "provisional", "incomplete", state=_state())
@@ -191,49 +187,38 @@ def _of_files(units: Collection[Unit], months: Sequence[str]) -> pl.DataFrame:
     return pl.DataFrame(rows, {"symbol": pl.String, "month": pl.String, "changed": pl.Boolean}, orient="row")
 
 
-def _open_days(units: pl.DataFrame) -> pl.DataFrame:
-    """For each text of states that occurs, how many days are provisional, and how many incomplete."""
-    texts = units["slice_states"].drop_nulls().unique()
-    days = [(text, provisional(states), incomplete(states)) for text in texts for states in [states_of(text)]]
-    return pl.DataFrame(days, ["slice_states", "provisional", "incomplete"], orient="row").cast(
-        {"slice_states": pl.String, "provisional": pl.Int64, "incomplete": pl.Int64}
-    )
-
-
-def _uncovered(units: pl.DataFrame, moment: Moment) -> pl.DataFrame:
-    """For each span with its covered days and their states that occurs, whether a day of it is due."""
-    distinct = units.select(_SPANS).unique().drop_nulls()
+def _days(units: pl.DataFrame, moment: Moment) -> pl.DataFrame:
+    """For each span with its covered days and their states that occurs: how many are provisional, how many incomplete,
+    and whether a day of it is due."""
+    distinct = units.select(_SPANS).unique()
     sessions: dict[tuple[dt.date, dt.date], frozenset[str]] = {}
-    late = []
+    days = []
     for _, first, last, slices, text in distinct.iter_rows():
-        if (first, last) not in sessions:
-            sessions[first, last] = frozenset(str(day) for day in moment.trading_days(Days(first, last)))
-        states = states_of(text)
-        covered = {*slices.split(","), *(state.slice for state in states)}
-        late.append(not sessions[first, last] <= covered or any(due_again(state, moment) for state in states))
-    return distinct.with_columns(late=pl.Series(late, dtype=pl.Boolean))
+        states, late = states_of(text or ""), False
+        if first is not None and slices is not None:
+            if (first, last) not in sessions:
+                sessions[first, last] = frozenset(str(day) for day in moment.trading_days(Days(first, last)))
+            covered = {*slices.split(","), *(state.slice for state in states)}
+            late = not sessions[first, last] <= covered or any(due_again(state, moment) for state in states)
+        days.append((provisional(states), incomplete(states), late))
+    types = {"provisional": pl.Int64, "incomplete": pl.Int64, "late": pl.Boolean}
+    return distinct.hstack(pl.DataFrame(days, types, orient="row"))
 
 
 def _older(
     factors: pl.DataFrame, bars: pl.DataFrame, moment: Moment, limits: Mapping[tuple[str, str], str]
 ) -> pl.DataFrame:
     """For each symbol-month of factors, whether what they were computed from is another now, or a provider is due."""
-    loaded = {
-        (symbol, month): (content, slices)
-        for symbol, month, content, slices in bars.select(*_KEYS, "content_hash", "slices").iter_rows()
-    }
-    before, until, sessions = {}, {}, {}
+    until = {}
     for month in factors["month"].unique():
-        before[month], sessions[month] = months_of(month), Sessions.of(month, moment.trading_days)
         days = moment.trading_days(Days.month(month))
         until[month] = max((str(day) for day in days if day <= moment.closed), default="")
+    units = [Unit(*unit) for unit in factors.select(_KEYS).iter_rows()]
+    fresh = input_digests(units, bars.rename({"symbol": "source", "month": "unit"}), limits, moment.trading_days)
     late = []
-    for symbol, month, text in factors.select(*_KEYS, "attempted_hash").iter_rows():
+    for (_, month), digest, text in zip(units, fresh.values(), factors["attempted_hash"], strict=True):
         inputs = Inputs.parse(text or "")
-        contents = (loaded.get((symbol, name)) for name in before[month])
-        known_limits = (limits.get((symbol, name), "") for name in before[month])
-        same = inputs.bars == digest_of(contents, sessions[month], known_limits)
-        late.append(not same or bool(inputs.missing(inputs.answered, until[month], moment)))
+        late.append(inputs.bars != digest or bool(inputs.missing(inputs.answered, until[month], moment)))
     return factors.select(_KEYS).with_columns(late=pl.Series(late, dtype=pl.Boolean))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from marketdata_assets.backoff import delay
+from marketdata_assets.backoff import delay, delays
 from marketdata_assets.logs import get_logger
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -22,7 +22,7 @@ from marketdata_assets.stores.clickhouse_ledger import Load, SliceState
 from marketdata_assets.stores.clickhouse_rewrite import COURTESY_SECONDS, Stage, Superseded, staged
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.errors import StoreAway
-from marketdata_assets.ticks.tables import Table, partition
+from marketdata_assets.ticks.tables import Table
 
 _DAYS = "date BETWEEN %(first)s AND %(last)s"
 _SYMBOLS = "symbol IN %(symbols)s"
@@ -59,9 +59,10 @@ class WriteRetries:
     courtesy_s: float = COURTESY_SECONDS
     """How long to wait for another machine's unfinished write of the month."""
 
-    def pause(self, away: int) -> float:
-        """Seconds to wait after so many failures in a row."""
-        return delay(away, self.first_pause_s, self.longest_pause_s, None)
+    @property
+    def waits(self) -> tuple[float, ...]:
+        """Seconds to wait after each failure of an unavailable server but the last."""
+        return delays(self.first_pause_s, self.longest_pause_s, self.away - 1)
 
 
 def write(
@@ -73,8 +74,9 @@ def write(
     turns: Path | None = None,
     retries: WriteRetries = WriteRetries(),
     sleep: Callable[[float], None] = time.sleep,
-) -> dict[str, int]:
-    """Replace the rows of all `writes` with one publish, and write the ledger; returns the rejected rows by symbol.
+) -> dict[str, Load]:
+    """Replace the rows of all `writes` with one publish, and write the ledger; returns what this has of the rows, by
+    symbol.
 
     Idempotent and atomic. Raises Superseded or StoreAway when the retries are used up, ValueError for a frame that does
     not belong to its symbol and days.
@@ -97,19 +99,19 @@ def write(
             away += 1
             if away >= retries.away:
                 raise
-            pause = retries.pause(away)
+            pause = retries.waits[away - 1]
             log.warning("write_retry", table=table.name, month=month, attempt=away, wait_s=pause, error=error)
             sleep(pause)
 
 
 def _write(
     client: Client, table: Table, month: str, writes: Sequence[UnitWrite], turns: Path | None, courtesy_s: float
-) -> dict[str, int]:
-    rejected: dict[str, int] = {}
+) -> dict[str, Load]:
+    found: dict[str, Load] = {}
     written = sorted((write for write in writes if write.frame is not None), key=lambda write: write.symbol)
     noted = [write for write in writes if write.frame is None]
     if written:
-        with staged(client, table.name, partition(month), turns=turns, courtesy_s=courtesy_s) as stage:
+        with staged(client, table.name, month.replace("-", ""), turns=turns, courtesy_s=courtesy_s) as stage:
             with ThreadPoolExecutor(1) as beside:
                 entries = beside.submit(_recorded, client, table, month, written)
                 version, totals = _replace(stage, table, written)
@@ -123,10 +125,10 @@ def _write(
             ledger.record_pending(client, pending, version)
             stage.publish()
             ledger.record(client, loads, version + ledger.STEP)
-            rejected |= {load.source: load.rejected for load in loads}
+            found |= {load.source: load for load in loads}
     if noted:
-        rejected |= _note(client, table, month, noted)
-    return rejected
+        found |= _note(client, table, month, noted)
+    return found
 
 
 def _replace(stage: Stage, table: Table, writes: Sequence[UnitWrite]) -> tuple[int, dict[str, int]]:
@@ -194,7 +196,7 @@ def _kept_rejects(write: UnitWrite, before: Load | None) -> list[Reject]:
     return [row for row in before.rejects if row.slice and row.slice not in mine and row not in new] if before else []
 
 
-def _note(client: Client, table: Table, month: str, writes: Sequence[UnitWrite]) -> dict[str, int]:
+def _note(client: Client, table: Table, month: str, writes: Sequence[UnitWrite]) -> dict[str, Load]:
     recorded = _recorded(client, table, month, writes)
     attempts, unwritten = [], []
     for write in writes:
@@ -209,8 +211,7 @@ def _note(client: Client, table: Table, month: str, writes: Sequence[UnitWrite])
         ledger.record_attempts(client, attempts)
     if unwritten:
         ledger.record_unwritten(client, unwritten)
-    rejected = {source: load.rejected for source, load in recorded.items()}
-    return rejected | {load.source: load.rejected for load in unwritten}
+    return recorded | {load.source: load for load in unwritten}
 
 
 def _extended(write: UnitWrite, before: Load | None) -> Load:

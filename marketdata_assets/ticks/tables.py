@@ -117,8 +117,3 @@ def ensure(client: Client) -> None:
     clickhouse_files.ensure(client)
     for table in TABLES:
         create(client, statement(table.name))
-
-
-def partition(month: str) -> str:
-    """The partition of `YYYY-MM`."""
-    return month.replace("-", "")

@@ -43,9 +43,8 @@ from marketdata_assets.ticks.errors import (
     TokenRejected,
     UnknownSymbol,
 )
-from marketdata_assets.ticks.provider_client import HttpProvider, ProviderClient
+from marketdata_assets.ticks.provider_client import HttpProvider, ProviderClient, RateLimiter
 from marketdata_assets.ticks.providers_file import Session, WebProvider
-from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.records import Delivery
 
 URL = "https://api.tushare.pro"
@@ -123,10 +122,10 @@ _envelope = msgspec.json.Decoder(_Envelope)
 _NAME = "c{}"
 
 
-def rate_limiter(token: str, config: WebProvider, budgets: BudgetPlace, **options: float) -> RateLimiter:
+def rate_limiter(token: str, config: WebProvider, budgets: BudgetPlace) -> RateLimiter:
     """The limiter of the account that owns `token`; its files do not show the token."""
     account = hashlib.sha256(token.encode()).hexdigest()[:12]
-    return RateLimiter(budgets, f"{NAME}-{account}", config.rate_limits, **options)
+    return RateLimiter(budgets, f"{NAME}-{account}", config.rate_limits)
 
 
 @dataclass(frozen=True)
@@ -189,8 +188,7 @@ class Tushare(HttpProvider):
         """The minute bars of `symbol` in `days`: `ok`, `empty`, or `unsupported` for an exchange it does not have."""
         theirs = self.config.symbol_mapping.theirs(symbol)
         if theirs is None:
-            reason = f"the symbol mapping of {NAME} has no rule for {symbol}"
-            return Delivery.without(NAME, symbol, days, LABEL, "unsupported", reason)
+            return Delivery.unmapped(NAME, symbol, days, LABEL)
         tables = [table for piece in days.slices(DAYS_A_CALL) for table in await self._minutes(theirs, piece)]
         return await self._calls[0].in_thread(self._delivery, tables, symbol, theirs, days)
 

@@ -26,9 +26,8 @@ from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.errors import BadResponse, UnknownSymbol
-from marketdata_assets.ticks.provider_client import HttpProvider, ProviderClient
+from marketdata_assets.ticks.provider_client import HttpProvider, ProviderClient, RateLimiter
 from marketdata_assets.ticks.providers_file import WebProvider
-from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.records import Delivery
 
 URL = "https://query1.finance.yahoo.com"
@@ -99,9 +98,9 @@ class _Answer(msgspec.Struct):
 _answer = msgspec.json.Decoder(_Answer)
 
 
-def rate_limiter(config: WebProvider, budgets: BudgetPlace, **options: float) -> RateLimiter:
+def rate_limiter(config: WebProvider, budgets: BudgetPlace) -> RateLimiter:
     """The limiter of this machine at Yahoo, which knows no accounts."""
-    return RateLimiter(budgets, NAME, config.rate_limits, **options)
+    return RateLimiter(budgets, NAME, config.rate_limits)
 
 
 class Yahoo(HttpProvider):
@@ -133,7 +132,7 @@ class Yahoo(HttpProvider):
         without = partial(Delivery.without, NAME, symbol, days, LABEL)
         theirs = self.config.symbol_mapping.theirs(symbol)
         if theirs is None:
-            return without("unsupported", f"the symbol mapping of {NAME} has no rule for {symbol}")
+            return Delivery.unmapped(NAME, symbol, days, LABEL)
         now = self._clock()
         beyond = f"1-minute bars go back {REACH.days} days, {days.first} is earlier"
         reached = Days(max(days.first, self.first_day), days.last) if self.first_day <= days.last else None

@@ -17,6 +17,7 @@ from pathlib import Path
 import psycopg
 
 from marketdata_assets.bars.ingest import BarsReport, ingest
+from marketdata_assets.bars.profiles import read
 from marketdata_assets.bars.rules import Label
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.stores import ledger
@@ -80,8 +81,10 @@ def run(
     workers: int = 1,
     force: bool = False,
     label: Label = "end",
+    profiles: Path | None = None,
 ) -> BarsReport:
-    return ingest(dsn, folder, asked, run_id="test", fanout=Fanout(workers), force=force, label=label)
+    shapes = read(profiles, label)
+    return ingest(dsn, folder, asked, run_id="test", fanout=Fanout(workers), force=force, shapes=shapes)
 
 
 Row = tuple[dt.datetime, str, str | None, *tuple[Decimal | None, ...]]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from bar_files import HEADER, csv_text, deliver, line, minutes, months, run
+from bar_files import csv_text, deliver, line, minutes, months, run
 
 from marketdata_assets.bars import schema, status
 from marketdata_assets.loading.file_ledger import FileEntry, FileState
@@ -28,24 +28,40 @@ def looked(dsn: str, folder: Path) -> dict[str, FileEntry]:
     return entries
 
 
-def gbk_zip(folder: Path) -> Path:
-    text = f"{HEADER}\n{line('2000-06-09 09:30:00')}\n".encode("gb18030")
-    return deliver(folder / "history.zip", {"sh600000.csv": text})
+UNKNOWN = b"day,o,h,l,c,v\n2000-06-09 09:31:00,10,10,10,10,5\n"
 
 
 @pytest.mark.parametrize(
     ("make", "cause"),
     [
-        (lambda folder: deliver(folder / "600000.XSHG.csv", FOREIGN), "600000.XSHG.csv:1: column 时间"),
-        (lambda folder: deliver(folder / "20000609.csv", FOREIGN), "20000609.csv:1: column 时间"),
+        (lambda folder: deliver(folder / "600000.XSHG.csv", FOREIGN), "600000.XSHG.csv: its prices are not adjusted"),
+        (lambda folder: deliver(folder / "20000609.csv", FOREIGN), "20000609.csv: its prices are not adjusted"),
         (lambda folder: deliver(folder / "a.csv", csv_text([line("09:31:00")])), "time '09:31:00' is not a time"),
         (lambda folder: deliver(folder / "a.csv", csv_text([line("3000-01-03 09:31:00")])), "is outside 1900 to 2099"),
         (lambda folder: deliver(folder / "a.CSV.GZ", b"no gzip"), "damaged"),
         (lambda folder: deliver(folder / "a.csv", b""), "the file is empty"),
-        (gbk_zip, "history.zip!sh600000.csv:1: the file is GBK"),
+        (
+            lambda folder: deliver(folder / "sh600000.csv", UNKNOWN),
+            "sh600000.csv:1: no profile fits its columns day,o,",
+        ),
+        (lambda folder: deliver(folder / "a.zip", {"b.csv": UNKNOWN}), "a.zip!b.csv:1: no profile fits"),
+        (lambda folder: deliver(folder / "a.parquet", b"x"), "not a Parquet file"),
+        (lambda folder: deliver(folder / "SH600000.txt", b"x\n"), "SH600000.txt:1: no profile fits its first line 'x'"),
         (lambda folder: deliver(folder / "history.zip", b"PK"), "not a whole zip file"),
     ],
-    ids=["foreign header", "day as name", "no date", "another millennium", "damaged", "empty", "GBK zip", "cut zip"],
+    ids=[
+        "foreign header",
+        "day as name",
+        "no date",
+        "another millennium",
+        "damaged",
+        "empty",
+        "unknown header",
+        "unknown in a zip",
+        "no Parquet",
+        "text",
+        "cut zip",
+    ],
 )
 def test_a_file_that_cannot_be_dated_is_due_and_fails_in_any_run(
     dsn: str, tmp_path: Path, make: Callable[[Path], Path], cause: str
@@ -110,7 +126,7 @@ def test_a_header_alone_is_empty(dsn: str, tmp_path: Path) -> None:
 
 
 def test_entries_that_no_load_reads_are_named_and_others_that_cannot_be_read_fail(dsn: str, tmp_path: Path) -> None:
-    names = ("bars.txt", "bars.xlsx", "bars.parquet", "bars.7z")
+    names = ("bars.txt", "README_2024.txt", "bars.xlsx", "bars.7z", "bars.rar")
     for name in names:
         deliver(tmp_path / name, b"x")
     deliver(tmp_path / "UPPER_2000.CSV", GOOD)
@@ -118,7 +134,8 @@ def test_entries_that_no_load_reads_are_named_and_others_that_cannot_be_read_fai
     os.mkfifo(tmp_path / "pipe.csv")
     found = looked(dsn, tmp_path)
     assert {name: found[name].state for name in names} == dict.fromkeys(names, FileState.NOT_TAKEN)
-    assert all("convert or rename it" in found[name].reason for name in names)
+    assert all("convert or rename it" in found[name].reason for name in names[:3])
+    assert all("a zip of them" in found[name].reason for name in names[3:])
     assert found["UPPER_2000.CSV"].state is FileState.DUE
     assert {found[name].state for name in ("gone.csv", "pipe.csv")} == {FileState.FAILED}
     report = run(dsn, tmp_path, ALL)

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from bar_files import BOM, HEADER, deliver
 
-from marketdata_assets.bars.layout import COLUMNS, read_header, scan, year_of
+from marketdata_assets.bars.layout import COLUMNS, first_header, scan, units, year_of
+from marketdata_assets.bars.profiles import SHIPPED, detect
+from marketdata_assets.bars.sources import opened
 from marketdata_assets.loading.errors import BadHeader
+from marketdata_assets.loading.files import Opener
 
 NAMES = HEADER.split(",")
 OURS = (
@@ -26,34 +29,44 @@ OURS = (
     ],
 )
 def test_spellings_of_the_header_are_one(text: bytes) -> None:
-    assert read_header("a.csv", text) == OURS
+    assert first_header("a.csv", text) == OURS
 
 
 def test_columns_are_found_by_name_in_any_order() -> None:
     shuffled = random.Random(4).sample(NAMES, len(NAMES))
-    assert read_header("a.csv", ",".join(shuffled).encode()) == tuple(COLUMNS[name] for name in shuffled)
+    assert first_header("a.csv", ",".join(shuffled).encode()) == tuple(COLUMNS[name] for name in shuffled)
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (HEADER.replace(",振幅", ""), ["column 振幅 is missing", "Expected 时间,代码"]),
-        (HEADER + ",换手率", ["'换手率' is unknown"]),
+        (HEADER.replace(",振幅", ""), ["the nearest is classic, without 振幅"]),
+        (HEADER.replace("成交额", "成交金额"), ["成交金额", "the nearest is classic, without 成交额"]),
+        (HEADER.replace("成交额", "成交金额").encode("gbk"), ["成交金额", "the nearest is classic, without 成交额"]),
+        (HEADER + ",时间", ["the nearest is classic, without 时间 only once"]),
         (f"{HEADER}\r2024-01-02 09:31:00,sh600000,x,1,1,1,1,1,1,0,0\r", ["lines end with CR alone. Save the file"]),
-        (HEADER.replace("成交额", "成交金额"), ["成交额 is missing", "'成交金额' is unknown (nearest: 成交额)"]),
-        (HEADER + ",时间", ["column 时间 appears twice"]),
-        ("2000-06-09 09:30:00,sh600000,浦发银行,1,1,1,1,1,1,1,1", ["时间", "is missing"]),
+        (
+            "2000-06-09 09:30:00,sh600000,浦发银行,1,1,1,1,1,1,1,1",
+            ["no profile fits its first line '2000-06-09 09:30:00,"],
+        ),
         ("", ["the file is empty"]),
-        (HEADER.encode("gbk"), ["the file is GBK, not UTF-8. Convert it: iconv -f GB18030 -t UTF-8"]),
-        (b"\xff\xfe\x00", ["not UTF-8", "0xff"]),
+        (b"\xff\xfe\x00", ["no profile fits its first line"]),
+        (b"\xff\xff\xff\n\xfe", ["no profile fits its first line"]),
     ],
 )
-def test_wrong_header_names_place_column_and_remedy(line: str | bytes, said: list[str]) -> None:
-    with pytest.raises(BadHeader) as caught:
-        read_header("2000.zip!a.csv", line if isinstance(line, bytes) else line.encode())
+def test_wrong_header_names_place_column_and_remedy(tmp_path: Path, line: str | bytes, said: list[str]) -> None:
+    deliver(tmp_path / "2000.zip", {"a.csv": line if isinstance(line, bytes) else line.encode()})
+    [unit] = units(scan(tmp_path)[0])
+    with pytest.raises(BadHeader) as caught, Opener() as opener, opened(opener, unit, SHIPPED):
+        pass
     assert str(caught.value).startswith("2000.zip!a.csv:1: ")
     for part in said:
         assert part in str(caught.value)
+
+
+def test_a_header_with_another_column_is_of_the_profile_as_well() -> None:
+    assert first_header("a.csv", (HEADER + ",换手率").encode()) is None
+    assert detect("a.csv", (HEADER + ",换手率\n").encode(), "a.csv", SHIPPED).name == "classic"
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ ARGUMENTS = {
     "symbols restore": ["000001.SZ"],
     "quarantine show": ["bars"],
     "bars forget": ["{folder}/one.zip"],
+    "bars preview": ["{folder}/one.zip"],
     "ticks forget": ["{folder}/one.csv"],
 }
 """What a command needs to come as far as its work."""

@@ -215,7 +215,7 @@ def test_a_file_of_which_no_month_is_known_asks_for_a_run_and_so_does_its_correc
     aged(path, 1800)
     ranges, cursor = tick(warehouse)
     assert ranges == [(newest, newest)]
-    assert "600001.XSHG.csv:1: column" in failures(warehouse.run(newest, newest))["stock_1min_qfq"]
+    assert "600001.XSHG.csv: its prices are not adjusted" in failures(warehouse.run(newest, newest))["stock_1min_qfq"]
     assert tick(warehouse, cursor)[0] == []
     path.write_bytes(FOREIGN.replace(b"money", b"amount"))
     aged(path, 900)

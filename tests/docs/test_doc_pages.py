@@ -30,6 +30,7 @@ from blocks_of_pages import (
 )
 
 from docs.generate.metrics import alerts
+from marketdata_assets.bars import profiles
 from marketdata_assets.cli import app
 from marketdata_assets.collector import config as collector_config
 from marketdata_assets.collector.config import Variables
@@ -129,9 +130,12 @@ def test_python_compiles_and_its_imports_exist(page: Path) -> None:
 
 
 @every_page
-def test_shown_files_can_be_parsed(page: Path) -> None:
+def test_shown_files_can_be_parsed(page: Path, tmp_path: Path) -> None:
     for block in blocks(page, "yaml", "json", "toml"):
         _read(block)
+        if block.language == "yaml" and "adjustment: " in block.text:
+            (tmp_path / "bars.yaml").write_text(block.text)
+            assert profiles.read(tmp_path / "bars.yaml").own, block.place
 
 
 def _read(block: Block) -> None:

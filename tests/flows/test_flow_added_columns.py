@@ -16,13 +16,13 @@ from test_flow_new_columns import LOADERS, READER, SUFFIXES, TABLE, data, found
 
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.flows import checks, evolution, storage, trial
+from marketdata_assets.flows import checks, new_columns, storage, trial
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.definition import FlowDefinition, parse, read
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import forget
-from marketdata_assets.flows.plan import plan
 from marketdata_assets.flows.rebuild import rebuild
+from marketdata_assets.flows.status import plan
 from marketdata_assets.stores.postgres import connect
 
 ADDING = PRICES.replace("loader:", "loader:\n  new_columns: add")
@@ -33,8 +33,8 @@ SCHEMAS = count()
 def doomed(file: str, dsn: str) -> None:
     """Add two columns, as a worker does that found them."""
     with connect(dsn) as connection:
-        prices = evolution.present(connection, read(Path(file)))
-        evolution.add(connection, prices, evolution.named(prices, "a.csv", {"x", "y"}), "a.csv", "killed")
+        prices = new_columns.present(connection, read(Path(file)))
+        new_columns.add(connection, prices, new_columns.named(prices, "a.csv", {"x", "y"}), "a.csv", "killed")
 
 
 def text(code: str, **more: str) -> str:
@@ -59,7 +59,7 @@ def no_drift(dsn: str, prices: FlowDefinition) -> bool:
 def test_a_new_column_is_added_and_loaded_in_every_format(dsn: str, tmp_path: Path, kind: str) -> None:
     (tmp_path / "mine.py").write_text(READER)
     prices = flow(tmp_path, f"loader:\n  new_columns: add\n  {LOADERS[kind]}{TABLE}")
-    name = f"a.{SUFFIXES.get(kind, 'bin' if kind == 'function' else 'csv')}"
+    name = f"a.{SUFFIXES.get(kind, 'csv')}"
     deliver(tmp_path, name, data(kind))
     report = run(prices, dsn, tmp_path)
     column = "column_3" if kind in ("numbers", "fixed_width") else "vwap"
@@ -206,7 +206,7 @@ def test_a_flow_takes_the_columns_of_a_backup(dsn: str, tmp_path: Path) -> None:
     prices = flow(tmp_path, ADDING)
     names = [*storage.declared(prices.target), "vwap"]
     with psycopg.connect(dsn) as connection:
-        storage.ensure(connection, evolution.with_columns(prices, names))
+        storage.ensure(connection, new_columns.with_columns(prices, names))
         assert sorted(storage.columns_of(connection, "prices")) == sorted(names)
 
 
@@ -223,7 +223,7 @@ def test_a_kill_before_any_step_leaves_no_column_without_its_record(dsn: str, tm
     steps = 0
     while not survived(prices.file, dsn, steps):
         with psycopg.connect(dsn) as connection:
-            assert (checks.no_drift(connection, prices).passed, evolution.added(connection, prices.dataset)) == (
+            assert (checks.no_drift(connection, prices).passed, new_columns.added(connection, prices.dataset)) == (
                 True,
                 (),
             )

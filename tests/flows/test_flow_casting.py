@@ -14,6 +14,7 @@ from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.flows import status
 from marketdata_assets.flows.casting import parse
 from marketdata_assets.flows.definition import parse as parse_flow
+from marketdata_assets.flows.targets import contents
 from marketdata_assets.loading.rejects import LINE, Rejects
 
 FLOW = """loader:
@@ -168,7 +169,7 @@ partitions: {month: ts}
         (dt.datetime(2024, 2, 29, 20), Decimal("1.00"), Decimal(0)),
     ]
     with psycopg.connect(dsn, options="-c timezone=Asia/Shanghai") as connection:
-        assert status.rows_by_month(connection, defined, ["2024-01", "2024-02"]) == {"2024-01": 2, "2024-02": 1}
+        assert contents.of(connection, defined).by_month(["2024-01", "2024-02"]) == {"2024-01": 2, "2024-02": 1}
         assert status.summary(connection, defined, tmp_path).newest == dt.datetime(2024, 2, 29, 20)
     reason = "share '7' is no numeric(8,6) with a % at its end, or has more digits than it keeps"
     assert quarantined(dsn) == [("a.csv", 3, reason, "1704162660000,1.2万,7")]

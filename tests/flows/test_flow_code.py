@@ -76,14 +76,11 @@ def test_no_module_that_makes_rows_is_forgotten() -> None:
              for file, _ in code._modules("marketdata_assets.flows.prepare", start, set())}  # fmt: skip
     no_rows = {
         "flows.__init__",
-        "flows.addresses",
         "flows.targets.__init__",
         "flows.definition",
         "flows.errors",
         "flows.steps",
-        "flows.types",
-        "flows.functions",
-        "flows.expectation_checks",
+        "flows.code",
         "flows.expectations",
         "flows.sources",
     }

@@ -7,7 +7,7 @@ import pytest
 from flow_files import PRICES, deliver, flow, loaded, run
 
 from marketdata_assets.config_files import InvalidConfigFile
-from marketdata_assets.flows import expectation_checks
+from marketdata_assets.flows import checks
 from marketdata_assets.flows.expectations import Change, Expectation
 from marketdata_assets.stores.bookkeeping import Finding
 
@@ -17,7 +17,7 @@ def found(dsn: str, folder: Path, column: str, **expected: object) -> Finding:
     defined = loaded(dsn, folder, a=[10, 11, 12, 13, 14], b=[20, 21, 19, 23, 24])
     with psycopg.connect(dsn) as connection:
         connection.execute("UPDATE prices SET volume = NULL WHERE code = 'a' AND close = 14")
-        return expectation_checks.of_column(connection, defined, column, Expectation.model_validate(expected))
+        return checks.column_as_expected(connection, defined, column, Expectation.model_validate(expected))
 
 
 @pytest.mark.parametrize(
@@ -50,16 +50,16 @@ def test_rows_that_are_not_as_expected_are_named(
 def test_values_that_repeat_are_named(dsn: str, tmp_path: Path) -> None:
     defined = loaded(dsn, tmp_path, a=[10, 11, 10])
     with psycopg.connect(dsn) as connection:
-        finding = expectation_checks.of_column(connection, defined, "close", Expectation(unique=True))
+        finding = checks.column_as_expected(connection, defined, "close", Expectation(unique=True))
     assert [example["row"] for example in finding.examples] == ["a, 2024-01-01", "a, 2024-01-03"]
 
 
 def test_a_day_with_too_few_rows_is_named(dsn: str, tmp_path: Path) -> None:
     defined = loaded(dsn, tmp_path, a=[1, 2, 3], b=[1, 2, 3], c=[1, 2])
     with psycopg.connect(dsn) as connection:
-        finding = expectation_checks.of_rows(connection, defined, Change(by="day", share=0.3))
+        finding = checks.rows_as_expected(connection, defined, Change(by="day", share=0.3))
         assert finding.examples == ({"row": "2024-01-03", "value": "2", "expected": "near 3"},)
-        assert expectation_checks.of_rows(connection, defined, Change(by="day", share=0.34)).passed
+        assert checks.rows_as_expected(connection, defined, Change(by="day", share=0.34)).passed
 
 
 def test_the_days_of_instants_are_those_of_the_flows_zone(dsn: str, tmp_path: Path) -> None:
@@ -81,15 +81,15 @@ target: {table: instants, key: [at], columns: {at: timestamptz, close: double}}
     assert run(defined, dsn, tmp_path).failed == ()
     with psycopg.connect(dsn) as connection:
         connection.execute("SET TimeZone TO 'America/New_York'")
-        finding = expectation_checks.of_rows(connection, defined, Change(by="at", share=0.1))
+        finding = checks.rows_as_expected(connection, defined, Change(by="at", share=0.1))
     assert finding.examples == ({"row": "2024-01-04", "value": "1", "expected": "near 3"},)
 
 
 def test_a_table_that_does_not_exist_yet_has_nothing_unexpected(dsn: str, tmp_path: Path) -> None:
     defined = flow(tmp_path, PRICES)
     with psycopg.connect(dsn) as connection:
-        assert expectation_checks.of_column(connection, defined, "close", Expectation(not_null=True)).passed
-        assert expectation_checks.of_rows(connection, defined, Change(by="day", share=0.3)).passed
+        assert checks.column_as_expected(connection, defined, "close", Expectation(not_null=True)).passed
+        assert checks.rows_as_expected(connection, defined, Change(by="day", share=0.3)).passed
 
 
 MISTAKES = [

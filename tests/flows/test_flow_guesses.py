@@ -1,5 +1,8 @@
-"""What is guessed of one file holds for the next: no row of one replaces a row of another, no text loses digits, and
-each line that is no row, each text that is NULL and each doubt is named."""
+"""A definition made of a file loads that file whole, and holds for the next one.
+
+No row of one replaces a row of another, no text loses digits; each line that is no row, each text that is NULL and each
+doubt is named.
+"""
 
 import datetime as dt
 import io
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import polars as pl
 import pytest
 from flow_files import deliver, rows, run
 
@@ -17,7 +21,9 @@ from marketdata_assets.flows.definition import FlowDefinition, parse
 from marketdata_assets.flows.draft import Draft, draft
 from marketdata_assets.flows.encodings import readings
 from marketdata_assets.flows.inference import guess
-from marketdata_assets.flows.trial import try_file
+from marketdata_assets.flows.trial import preview, try_file
+from marketdata_assets.loading.errors import BadFile
+from marketdata_assets.loading.files import Unit, file_at
 
 
 def made(folder: Path, name: str, data: str | bytes, encoding: str | None = None) -> tuple[FlowDefinition, Draft, Path]:
@@ -25,6 +31,113 @@ def made(folder: Path, name: str, data: str | bytes, encoding: str | None = None
     one = draft("prices", sample.read(path, encoding), path)
     flow = parse(one.text.replace("folder: prices", "folder: ."), name="prices")
     return flow.model_copy(update={"quality": flow.quality.model_copy(update={"max_rejected_share": 0.9})}), one, path
+
+
+def parquet() -> bytes:
+    out = io.BytesIO()
+    times = [dt.datetime(2024, 1, 2, 1), dt.datetime(2024, 1, 2, 2)]
+    pl.DataFrame({"sym": ["A", "A"], "t": times, "p": [1.5, 2.5]}).write_parquet(out)
+    return out.getvalue()
+
+
+CASES: dict[str, tuple[str | bytes, dict[str, str], list[str], tuple[Any, ...]]] = {
+    "AAPL.csv": (
+        "Date,Close,Volume\n2024-01-02,185.64,82488700\n2024-01-03,184.25,58414500\n",
+        {"symbol": "text", "date": "date", "close": "numeric(16,4)", "volume": "bigint"},
+        ["symbol", "date"],
+        ("AAPL", dt.date(2024, 1, 2), 185.64, 82488700),
+    ),
+    "gbk.csv": (
+        "注意：供应商数据\n股票代码,交易日期,收盘价,成交额,涨跌幅\n000001,20240102,9.21,11.6亿,-1.2%\n000002,20240102,9,8000万,0%\n".encode(
+            "gb18030"
+        ),
+        {"symbol": "text", "trade_date": "date", "close": "numeric(16,4)", "amount": "numeric(17,4)",
+         "pct_change": "numeric(16,4)"},
+        ["symbol", "trade_date"],
+        ("000001", dt.date(2024, 1, 2), 9.21, 1_160_000_000, -0.012),
+    ),
+    "headerless.csv": (
+        "A,1704162600000,10.5\nB,1704162600000,0.25\n",
+        {"column_1": "text", "column_2": "timestamptz", "column_3": "numeric(16,4)"},
+        ["column_1", "column_2"],
+        ("A", dt.datetime(2024, 1, 2, 2, 30, tzinfo=dt.UTC), 10.5),
+    ),
+    "c.tsv": (
+        "code\ttime\tpx\nA\t02.01.2024 10:30\t1,234.5\nB\t02.01.2024 10:30\t-\n",
+        {"code": "text", "time": "timestamp", "px": "numeric(16,4)"},
+        ["code", "time"],
+        ("A", dt.datetime(2024, 1, 2, 10, 30), 1234.5),
+    ),
+    "d.jsonl": (
+        '{"s":"A","q":{"t":"2024-01-02T03:04:05Z","p":1.25}}\n{"s":"B","q":{"t":"2024-01-02T03:04:05Z"}}\n',
+        {"s": "text", "q_t": "timestamptz", "q_p": "numeric(16,4)"},
+        ["s", "q_t"],
+        ("A", dt.datetime(2024, 1, 2, 3, 4, 5, tzinfo=dt.UTC), 1.25),
+    ),
+    "e.json": (
+        json.dumps({"data": {"items": [{"s": "A", "d": "2024-01-02", "n": 5}, {"s": "B", "d": "2024-01-02", "n": 6}]}}),
+        {"s": "text", "d": "date", "n": "bigint"},
+        ["s", "d"],
+        ("A", dt.date(2024, 1, 2), 5),
+    ),
+    "f.parquet": (
+        parquet(),
+        {"sym": "text", "t": "timestamp", "p": "double"},
+        ["sym", "t"],
+        ("A", dt.datetime(2024, 1, 2, 1), 1.5),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_definition_made_of_a_file_loads_all_of_it(name: str, tmp_path: Path) -> None:
+    data, columns, key, first = CASES[name]
+    flow, _, path = made(tmp_path, name, data)
+    assert {name: str(kind) for name, kind in flow.target.columns.items()} == columns
+    assert (flow.target.key, flow.target.mode) == (key, "upsert")
+    tried = try_file(flow, path)
+    assert (dict(tried.rejects), tried.read, tried.rows.height) == ({}, 2, 2)
+    assert tried.rows.row(0) == first
+
+
+def test_what_is_unsure_is_said_in_the_definition(tmp_path: Path) -> None:
+    _, one, _ = made(tmp_path, "headerless.csv", CASES["headerless.csv"][0])
+    assert "the first line looks like a row, so the file is taken to have no header" in one.text
+    assert "column_2: {type: timestamptz, epoch: auto}  # taken for ms since 1970, by its digits" in one.text
+    assert any("column_2: taken for ms since 1970" in remark for remark in one.unsure)
+
+
+def test_rows_without_a_key_are_kept_by_file(tmp_path: Path) -> None:
+    flow, one, _ = made(tmp_path, "prices.csv", "price\n1.5\n1.5\n")
+    assert (flow.target.mode, flow.target.key) == ("replace", [])
+    assert "no columns identify a row of the sample" in one.text
+
+
+def test_a_file_that_is_no_table_says_so(tmp_path: Path) -> None:
+    for name, data, said in [("a.bin", b"\0\1", "it is not text"), ("a.json", b"{}", "no array of objects or arrays")]:
+        with pytest.raises(BadFile, match=said):
+            made(tmp_path, name, data)
+
+
+def test_a_preview_shows_the_rows_after_each_step(tmp_path: Path) -> None:
+    flow = parse(
+        "loader: {columns: [code, close], types: {close: double}}\n"
+        "handlers:\n  - drop_invalid: {positive: close > 0}\n  - derive: {twice: close * 2}\n"
+        "target: {table: t, key: [code], columns: {code: text, twice: 'numeric(16,4)'}}\n"
+        "quality: {max_rejected_share: 1}\n"
+    )
+    path = tmp_path / "a.csv"
+    path.write_text("code,close\nA,1\nB,-1\nC,x\nD,4\n")
+    unit = Unit(file_at(path), size=path.stat().st_size)
+    steps: list[tuple[str, int, list[Any]]] = [(s.title, s.count, s.rows.rows()) for s in preview(flow, unit, 2)]
+    assert steps == [
+        ("read", 3, [("A", 1.0), ("B", -1.0)]),
+        ("1 drop_invalid", 2, [("A", 1.0), ("D", 4.0)]),
+        ("2 derive", 2, [("A", 1.0, 2.0), ("D", 4.0, 8.0)]),
+        ("table t", 2, [("A", 2.0), ("D", 8.0)]),
+        ("rejected", 2, [(3, "breaks the rule 'positive'"), (4, "close 'x' is no number")]),
+    ]
+    assert Decimal(2) == steps[3][2][0][1]
 
 
 TIMES = {
@@ -362,9 +475,25 @@ POINTS = 'a point is taken for the decimal point; if it separates thousands, wri
             "named as a time, and in no form that is known, so it is kept as text",
         ),
         ("trade_id", ["1", "2"], "bigint", ""),
+        ("x", ["1", "2"], "bigint", ""),
+        ("x", ["000001", "600000"], "text", ""),
+        ("x", ["1.5", "2"], "numeric(16,4)", ""),
+        ("x", ["123456789012.25"], "numeric(19,4)", ""),
+        ("x", ["0.00000001"], "numeric(16,8)", ""),
+        ("x", ["1e-5", "2.0"], "double", "with exponents, so not exact"),
+        ("x", ["1,234", "12"], "bigint", ""),
+        ("x", ["0,5", "1,25"], "numeric(16,4)", "a comma is taken for the decimal point"),
+        ("x", ["true", "false"], "boolean", ""),
+        ("x", ["20240102", "20240103"], "date", ""),
+        ("x", ["20240102", "20249999"], "bigint", ""),
+        ("x", ["01/02/2024"], "date", "%d/%m/%Y and %m/%d/%Y fit all values; %d/%m/%Y is taken"),
+        ("x", ["13/02/2024"], "date", ""),
+        ("x", ["2024-01-02T03:04:05+08:00"], "timestamptz", ""),
+        ("x", ["", None], "text", "no value in the sample"),
+        ("x", ["a", "1"], "text", ""),
     ],
 )
-def test_more_types_take_every_value_of_the_sample(name: str, texts: list[str], kind: str, said: str) -> None:
+def test_a_type_takes_every_value_of_the_sample(name: str, texts: list[str | None], kind: str, said: str) -> None:
     found = guess(name, texts)
     assert (str(found.cell.type), found.unsure) == (kind, said)
 
@@ -561,3 +690,80 @@ def test_a_page_with_a_table_is_read_as_one(tmp_path: Path) -> None:
     lines = "".join("<tr><td>" + line.replace(",", "<td>") for line in TABLE.split())
     flow, _, path = made(tmp_path, "data1.html", f"<html><table>{lines}</table></html>")
     assert (flow.loader.glob, try_file(flow, path).rows.height) == (["**/*.html"], 2)
+
+
+SAMPLES: dict[str, tuple[str, str, list[tuple[object, ...]]]] = {
+    "weeks": ("2024-W01.csv", "symbol,close\nA,1.5\n", [("2024-W01", "A", Decimal("1.5"))]),
+    "thousands of a file with decimal commas": (
+        "a.csv",
+        "code;day;px;shares\nA;03.01.2024;1.234,56;1.000\nA;04.01.2024;9,50;2.500\n",
+        [
+            ("A", dt.date(2024, 1, 3), Decimal("1234.56"), Decimal(1000)),
+            ("A", dt.date(2024, 1, 4), Decimal("9.5"), Decimal(2500)),
+        ],
+    ),
+    "days that follow one another": (
+        "a.csv",
+        "code,day,px\nA,01/02/2024,1.5\nA,01/03/2024,2.5\nA,01/04/2024,2.5\n",
+        [("A", dt.date(2024, 1, day), Decimal(px)) for day, px in ((2, "1.5"), (3, "2.5"), (4, "2.5"))],
+    ),
+    "blank lines between comments and header": (
+        "a.csv",
+        "# source: x\n\n \ncode,day,px\n\nA,2024-01-02,1.5\n# more\nB,2024-01-02,2.5\n\n",
+        [(code, dt.date(2024, 1, 2), Decimal(px)) for code, px in (("A", "1.5"), ("B", "2.5"))],
+    ),
+    "blank lines before the header": (
+        "a.csv",
+        "\n\ncode,day,px\nA,2024-01-02,1.5\n",
+        [("A", dt.date(2024, 1, 2), Decimal("1.5"))],
+    ),
+    "cells between single blanks": (
+        "a.txt",
+        "code day px\n000001 2024-01-02 1.5\n000002 2024-01-02 2.5\n",
+        [(code, dt.date(2024, 1, 2), Decimal(px)) for code, px in (("000001", "1.5"), ("000002", "2.5"))],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_file_is_read_as_a_person_reads_it(name: str, tmp_path: Path) -> None:
+    file, text, expected = SAMPLES[name]
+    flow, _, path = made(tmp_path, file, text)
+    tried = try_file(flow, path)
+    assert [tuple(float(one) if isinstance(one, Decimal) else one for one in row) for row in tried.rows.rows()] == [
+        tuple(float(one) if isinstance(one, Decimal) else one for one in row) for row in expected
+    ]
+
+
+def test_lines_with_blanks_are_cut_at_delimiters_where_there_are_any(tmp_path: Path) -> None:
+    flow, *_ = made(tmp_path, "a.csv", "code,day,px\nA,2024-01-02 09:30:00,1.5\nB,2024-01-02 09:31:00,2.5\n")
+    assert flow.loader.delimiter == ","
+    flow, *_ = made(tmp_path, "b.csv", "remark\nbought 100 shares\nsold 200 shares\n")
+    assert flow.loader.delimiter == ","
+
+
+@pytest.mark.parametrize("names", ["000001.SZ,600000.SH", "2019,2020", "sh600000,sz000001"])
+def test_columns_that_are_codes_or_periods_are_said_with_the_handler(names: str, tmp_path: Path) -> None:
+    _, one, _ = made(tmp_path, "a.csv", f"day,{names}\n2024-01-02,1.5,2.5\n2024-01-03,1.6,2.6\n")
+    assert any("unpivot" in remark for remark in one.unsure)
+
+
+def test_nested_columns_of_parquet_are_json(tmp_path: Path, dsn: str) -> None:
+    frame = pl.DataFrame(
+        {
+            "code": ["A", "B"],
+            "day": [dt.date(2024, 1, 2)] * 2,
+            "levels": [[1.5, None], None],
+            "who": [{"name": "\u6d66", "at": dt.date(2024, 1, 2)}, None],
+        }
+    )
+    path = tmp_path / "prices" / "a.parquet"
+    path.parent.mkdir(exist_ok=True)
+    frame.write_parquet(path)
+    flow = parse(draft("prices", sample.read(path), path).text, name="prices")
+    report = run(flow, dsn, tmp_path)
+    assert not report.failed, report.failed
+    assert rows(dsn, "SELECT levels, who FROM prices ORDER BY code") == [
+        ("[1.5,null]", '{"name":"\u6d66","at":"2024-01-02"}'),
+        (None, None),
+    ]

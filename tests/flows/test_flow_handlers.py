@@ -11,7 +11,7 @@ import pytest
 
 from marketdata_assets.flows.ashares import flag_moves
 from marketdata_assets.flows.definition import FlowDefinition, parse, read
-from marketdata_assets.flows.errors import BadFunction, FlowError, MissingColumn
+from marketdata_assets.flows.errors import FlowError, MissingColumn
 from marketdata_assets.flows.pipeline import Pipeline
 from marketdata_assets.flows.trial import check
 from marketdata_assets.loading.rejects import LINE, Rejects
@@ -204,7 +204,7 @@ def test_check_runs_a_flow_without_a_file(tmp_path: Path) -> None:
         check(flow("derive: {double: close * 2}", text=PRICES))
     with pytest.raises(FlowError, match=r"handler 1 \(derive\)"):
         check(flow("derive: {twice: clos * 2}", text=PRICES))
-    with pytest.raises(BadFunction, match=r"no\.such: cannot be imported"):
+    with pytest.raises(FlowError, match=r"no\.such: cannot be imported"):
         check(flow("call: {function: no.such}", text=PRICES))
     check(flow("call: {function: marketdata_assets.flows.ashares.flag_moves}", text=PRICES))
 

@@ -13,6 +13,7 @@ from marketdata_assets.flows import checks, status, storage
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import forget
+from marketdata_assets.flows.targets import contents
 from marketdata_assets.loading.file_ledger import FileEntry
 
 REPLACE = PRICES.replace("mode: upsert", "mode: replace")
@@ -51,7 +52,7 @@ def test_a_table_restored_without_its_ledger_is_counted_and_shown(dsn: str, tmp_
     prices = loaded(dsn, tmp_path, a=[1, 2])
     with psycopg.connect(dsn) as connection:
         connection.execute("DROP VIEW etl_metadata; DROP TABLE marketdata_flow_units, marketdata_ledger")
-        assert (status.row_count(connection, prices), len(status.preview(connection, prices))) == (2, 2)
+        assert (contents.of(connection, prices).count(), len(contents.of(connection, prices).last())) == (2, 2)
         assert checks.keys_unique(connection, prices).passed
         assert checks.every_row_accounted(connection, prices).examples == (
             {"unit": "(no file of a flow)", "loaded": "0", "in_table": "2"},
@@ -371,3 +372,34 @@ def test_a_row_with_a_nul_is_rejected_alone(dsn: str, tmp_path: Path, columns: s
     assert (report.failed, report.rows, report.rejected) == ((), 999, 1)
     [(unit, line, said, raw)] = quarantined(dsn)
     assert (unit, line, said.startswith(reason), raw) == ("a.csv", 2, True, first.replace("\0", "\\0"))
+
+
+HYPERTABLE = PRICES.replace("  key: [code, day]\n", "  key: [code, day]\n  hypertable: day\n")
+
+
+def compress(dsn: str) -> None:
+    """Compress every chunk, and let no transaction decompress more than one row but those that lift the limit."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        limit = "SET timescaledb.max_tuples_decompressed_per_dml_transaction = 1"
+        connection.execute(f'ALTER DATABASE "{connection.info.dbname}" {limit}'.encode())
+        connection.execute("ALTER TABLE prices SET (timescaledb.compress, timescaledb.compress_segmentby = 'code')")
+        connection.execute("SELECT compress_chunk(c) FROM show_chunks('prices') c")
+
+
+@pytest.mark.parametrize("mode", ["upsert", "replace"])
+def test_a_delivery_into_compressed_chunks_ends_in_the_same_rows(timescale_dsn: str, tmp_path: Path, mode: str) -> None:
+    prices = loaded(timescale_dsn, tmp_path, HYPERTABLE.replace("upsert", mode), a=[1, 2, 3, 4], b=[7, 8])
+    compress(timescale_dsn)
+    deliver(tmp_path, "a.csv", lines("a", [1, 20, 30, 40, 50]))
+    assert run(prices, timescale_dsn, tmp_path).failed == ()
+    assert closes(timescale_dsn) == [1, 20, 30, 40, 50]
+    assert closes(timescale_dsn, "b") == [7, 8]
+
+
+def test_the_rows_of_a_forgotten_file_are_deleted_from_compressed_chunks(timescale_dsn: str, tmp_path: Path) -> None:
+    prices = loaded(timescale_dsn, tmp_path, HYPERTABLE, a=[1, 2, 3, 4], b=[7, 8])
+    compress(timescale_dsn)
+    with psycopg.connect(timescale_dsn) as connection:
+        assert [forgotten.rows for forgotten in forget(connection, prices, ["a.csv"])] == [4]
+    assert closes(timescale_dsn) == []
+    assert closes(timescale_dsn, "b") == [7, 8]

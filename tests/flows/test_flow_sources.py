@@ -21,7 +21,7 @@ from marketdata_assets.flows import fetching
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.definition import parse as parse_flow
 from marketdata_assets.flows.errors import SourceFailed
-from marketdata_assets.flows.remote_files import Fetched
+from marketdata_assets.flows.fetching import Fetched
 from marketdata_assets.stores.budgets import PostgresBudgets
 
 FOLDER = "loader:\n  folder: in\n"
@@ -29,11 +29,16 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 @contextmanager
-def served(answer: Callable[[str], Answer]) -> Iterator[str]:
-    """A web server on loopback: `answer` gives status, headers and body for a path with its query."""
+def served(answer: Callable[[str], Answer], asked: list[dict[str, str]] | None = None) -> Iterator[str]:
+    """A web server on loopback: `answer` gives status, headers and body for a path with its query.
+
+    The headers of each request are added to `asked`.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if asked is not None:
+                asked.append(dict(self.headers))
             status, headers, body = answer(self.path)
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(body))}.items():
@@ -364,36 +369,18 @@ def test_no_error_of_a_source_shows_what_signs_its_url(url: str, tmp_path: Path)
 @pytest.mark.parametrize("allowed", [False, True])
 def test_a_redirect_to_another_server_is_refused_or_carries_no_header_of_ours(tmp_path: Path, allowed: bool) -> None:
     asked: list[dict[str, str]] = []
-
-    class Other(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append({name.lower(): value for name, value in self.headers.items()})
-            self.send_response(200)
-            self.send_header("Content-Length", "8")
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(b"a,b\n1,2\n")
-
-        do_HEAD = do_GET  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
-        threading.Thread(target=other.serve_forever, daemon=True).start()
-        elsewhere = f"http://localhost:{other.server_port}/x.csv"
-        with served(lambda _: (302, {"Location": elsewhere}, b"")) as url:
-            hosts = ", redirect_hosts: [localhost]" if allowed else ""
-            headers = "headers: {X-Api-Key: KEY123, Authorization: Bearer AUTH123, Cookie: a=b}"
-            client = "client_kwargs: {headers: {X-Client: KEY123}}"
-            flow = defined(tmp_path, f"{{url: '{url}/x.csv', options: {{{headers}, {client}}}{hosts}}}")
-            if allowed:
-                assert fetch(flow, tmp_path).copied == ("x.csv",)
-            else:
-                with pytest.raises(SourceFailed, match="redirect_hosts"):
-                    fetch(flow, tmp_path)
-                assert asked == []
-        other.shutdown()
+    with served(lambda _: (200, {}, b"a,b\n1,2\n"), asked) as other, served(lambda _: (302, there, b"")) as url:
+        there = {"Location": other.replace("127.0.0.1", "localhost") + "/x.csv"}
+        hosts = ", redirect_hosts: [localhost]" if allowed else ""
+        headers = "headers: {X-Api-Key: KEY123, Authorization: Bearer AUTH123, Cookie: a=b}"
+        client = "client_kwargs: {headers: {X-Client: KEY123}}"
+        flow = defined(tmp_path, f"{{url: '{url}/x.csv', options: {{{headers}, {client}}}{hosts}}}")
+        if allowed:
+            assert fetch(flow, tmp_path).copied == ("x.csv",)
+        else:
+            with pytest.raises(SourceFailed, match="redirect_hosts"):
+                fetch(flow, tmp_path)
+    assert bool(asked) == allowed
     assert [value for headers in asked for value in headers.values() if "123" in value or value == "a=b"] == []
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
-from clickhouse_connect.driver.client import Client
 from deliveries import EVENTS, Rows, Step, assert_lawful, packed
 from dying import Load, server
 from flow_files import flow, run
@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from marketdata_assets.flows import status, storage
-from marketdata_assets.flows.addresses import Known
 from marketdata_assets.flows.definition import FlowDefinition, read
-from marketdata_assets.flows.errors import NoFiles
+from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import forget
 from marketdata_assets.flows.run import at_folder
+from marketdata_assets.flows.targets import contents
 from marketdata_assets.loading.file_ledger import FileEntry
 from marketdata_assets.stores import clickhouse
 
@@ -44,12 +44,12 @@ quality: {max_rejected_share: 0.8}
 
 
 def defined(file: Path, url: str) -> FlowDefinition:
-    return read(file).at(Known(url))
+    return read(file).at(partial(str, url))
 
 
 def doomed(dsn: str, folder: str, file: str, url: str) -> None:
     definition, place = at_folder(defined(Path(file), url), folder, Path(folder))
-    with suppress(NoFiles):
+    with suppress(FlowError):
         run(definition, dsn, place)
 
 
@@ -98,7 +98,7 @@ class Flows:
     def table(self) -> Rows:
         with psycopg.connect(self.dsn) as connection:
             storage.ensure_books(connection)
-            if not status.exists(connection, self.flow):  # a load that was killed may not have come so far
+            if not contents.of(connection, self.flow).exist():  # a load that was killed may not have come so far
                 return {}
             query = "SELECT day, close FROM prices"
             if self.flow.target.kind == "postgres":
@@ -117,43 +117,33 @@ LAW = settings(
 SEQUENCES = st.lists(EVENTS, min_size=2, max_size=8)
 
 
-@pytest.mark.parametrize("removed", ["keep", "delete"])
-@pytest.mark.parametrize("order", ["file name", "file time"])
+@pytest.mark.parametrize(
+    ("kind", "order", "removed"),
+    [
+        *(("postgres", order, removed) for order in ("file name", "file time") for removed in ("keep", "delete")),
+        ("clickhouse", "file name", "delete"),
+    ],
+)
 @LAW
 @given(steps=SEQUENCES)
 def test_every_file_has_a_state_and_every_row_one_fate(
     dsn: str,
     tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
     dying: Load,
+    kind: str,
     order: str,
     removed: str,
     steps: list[Step],
 ) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    text = TEXT.replace("KIND", "postgres").replace("ORDER", order).replace("REMOVED", removed)
-    assert_lawful(Flows(dsn, _folder(tmp_path_factory), dying, text, ""), steps)
-
-
-@LAW
-@given(steps=SEQUENCES)
-def test_the_law_holds_in_clickhouse(
-    dsn: str,
-    tmp_path_factory: pytest.TempPathFactory,
-    dying: Load,
-    clickhouse_url: str,
-    clickhouse_client: Client,
-    steps: list[Step],
-) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    for kind, name in (("VIEW", "prices"), ("TABLE", "prices_rows"), ("TABLE", "marketdata_flow_loads")):
-        clickhouse_client.command(f"DROP {kind} IF EXISTS {name} SYNC")
-    text = TEXT.replace("KIND", "clickhouse").replace("ORDER", "file name").replace("REMOVED", "delete")
-    assert_lawful(Flows(dsn, _folder(tmp_path_factory), dying, text, clickhouse_url), steps)
-
-
-def _folder(factory: pytest.TempPathFactory) -> Path:
-    folder = factory.mktemp("flows") / "delivered"
+    url = request.getfixturevalue("clickhouse_url") if kind == "clickhouse" else ""
+    if url:
+        with clickhouse.connect(url) as client:
+            for what, name in (("VIEW", "prices"), ("TABLE", "prices_rows"), ("TABLE", "marketdata_flow_loads")):
+                client.command(f"DROP {what} IF EXISTS {name} SYNC")
+    folder = tmp_path_factory.mktemp("flows") / "delivered"
     folder.mkdir()
-    return folder
+    text = TEXT.replace("KIND", kind).replace("ORDER", order).replace("REMOVED", removed)
+    assert_lawful(Flows(dsn, folder, dying, text, url), steps)

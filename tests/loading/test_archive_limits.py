@@ -17,7 +17,10 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
+from marketdata_assets.loading.archives import Pieces
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Opener, Unit, file_at, units_of
 
@@ -219,3 +222,10 @@ def test_equal_lines_are_no_bomb(name: str, tmp_path: Path) -> None:
     [unit] = units_of(file_at(tmp_path / name))
     with Opener() as opener:
         assert len(content(opener, unit)) == len(data)
+
+
+@given(st.lists(st.binary(max_size=9)), st.lists(st.integers(-1, 12), max_size=20))
+def test_any_reads_give_the_bytes_of_a_file(pieces: list[bytes], sizes: list[int]) -> None:
+    stream, file = Pieces(iter(pieces)), io.BytesIO(b"".join(pieces))
+    assert [stream.read(size) for size in sizes] == [file.read(size) for size in sizes]
+    assert stream.read() == file.read()

@@ -64,14 +64,7 @@ def test_a_changed_file_is_handed_out_again_and_a_deleted_one_is_forgotten() -> 
     changed = scan(cursor, {"a": 2}, 100)
     assert changed.unfinished == ("a",)
     content = json.loads(scan(changed.cursor(()), {"a": 2}, 130).cursor(("a",)))
-    assert content == {"handled": {"a": 2}, "observed": {}, "notes": {}, "number": 2}
-
-
-def test_notes_stay_with_their_files() -> None:
-    cursor = scan(None, {"a": 1, "b": 1}, 0).cursor((), {"a": "unreadable", "b": "unreadable"})
-    later = scan(cursor, {"a": 1}, 1)
-    assert dict(later.notes) == {"a": "unreadable", "b": "unreadable"}
-    assert json.loads(later.cursor(()))["notes"] == {"a": "unreadable"}
+    assert content == {"handled": {"a": 2}, "observed": {}, "number": 2}
 
 
 def test_the_fingerprint_is_that_of_the_states_taken() -> None:

@@ -298,8 +298,14 @@ def test_rows_read_are_rows_loaded_rejected_and_duplicates(drops: Drops) -> None
     assert (report.rows, report.rejected, report.skipped, loaded.rejected) == (len(rows), 1, 7, 2)
     [entry] = ledger.entries(drops.loader.client, TICK_DATA.name)
     assert (entry.read, entry.rows, entry.rejected, entry.skipped) == (len(rows) + 8, len(rows), 1, 7)
-    [file] = ledger.entries(drops.loader.client, file_ledger.DATASET)
-    assert (file.source, file.read, file.rows, file.rejected, file.skipped) == ("a.csv", len(rows) + 9, len(rows), 2, 7)
+    [file] = file_ledger.entries(drops.loader.client, drops.files())
+    assert (file.file, file.read, file.loaded, file.rejected, file.duplicates) == (
+        "a.csv",
+        len(rows) + 9,
+        len(rows),
+        2,
+        7,
+    )
     drops.put("b.csv", rows[:4])
     [again] = drops.load([SYMBOL]).units
     assert (again.changed, again.skipped) == (True, 11)  # four rows are those of b.csv now

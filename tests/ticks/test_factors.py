@@ -41,7 +41,7 @@ from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.ticks import factors as module
 from marketdata_assets.ticks import providers_file, records, status, table_writer
-from marketdata_assets.ticks.factor_reconcile import Inputs
+from marketdata_assets.ticks.factor_reconcile import FAILED, Inputs
 from marketdata_assets.ticks.factor_sql import COMPUTED, computed, differences, recomputed, window
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import SYMBOLS
@@ -307,7 +307,7 @@ def test_without_the_provider_its_factors_stay_and_its_failure_is_remembered(
     assert values(client, "adj_factor") == dict.fromkeys(FEBRUARY, 1.5)
     assert values(client, "daily_return")[FEBRUARY[-1]] == pytest.approx(0.2)
     [load] = ledger.entries(client, "factors")
-    assert (load.outcome, Inputs.of(load).answered) == ("failed", {"tushare": "failed"})
+    assert (load.outcome, Inputs.of(load).answered) == ("failed", {"tushare": FAILED})
     assert compute_all([UNITS[0]]).units[0].outcome == "ok"
 
 
@@ -414,7 +414,7 @@ def test_one_provider_that_answers_is_enough(
     [first, *_] = ledger.entries(client, "factors")
     if token:
         assert all("yahoo: " in note for note in notes)
-        assert Inputs.of(first).answered["yahoo"] == "failed"
+        assert Inputs.of(first).answered["yahoo"] == FAILED
         register_all(client)
         late = status.overview(client, [MONTH], NOW, trading_days=weekdays)[2]
         assert late.months[MONTH] == {"stale": 2}
@@ -476,14 +476,14 @@ def test_who_is_overtaken_says_so(client: Client, compute_all: Computer, monkeyp
     stand(client, months(d20260227=flat(12.0)))
     original, calls = table_writer.write, []
 
-    def slow(*arguments: Any, **options: Any) -> None:
+    def slow(*arguments: Any, **options: Any) -> Any:
         if not calls:
             calls.append(1)
             stand(client, months(d20260227=flat(13.0)))
             with ThreadPoolExecutor(1) as other:
                 assert other.submit(compute_all, [UNITS[0]]).result().units[0].outcome == "ok"
             stand(client, months(d20260227=flat(12.0)))
-        original(*arguments, **options)
+        return original(*arguments, **options)
 
     monkeypatch.setattr(table_writer, "write", slow)
     [unit] = compute_all([UNITS[0]]).units

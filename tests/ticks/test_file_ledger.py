@@ -54,7 +54,7 @@ def settled(client: Client, folder: Path, errors: Mapping[Unit, str], **changes:
     """The row of the only file after a load has read it."""
     files = Files(folder, files_config())
     contents = [replace(content, **changes) for content in files.of_bars.contents()]
-    file_ledger.settle(client, files, TICK_DATA, contents, errors, CLOSED)
+    file_ledger.settle(client, files, TICK_DATA, contents, errors, CLOSED, "run")
     [row] = clickhouse_files.table(client, TICK_DATA.name).iter_rows(named=True)
     return row
 

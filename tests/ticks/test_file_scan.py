@@ -151,13 +151,6 @@ def test_a_file_that_is_being_written_waits_and_holds_up_no_other(client: Client
     assert units(scanned(client, tmp_path, third.cursor, 80)) == (Unit(OTHER, "2025-06"),)
 
 
-def test_hidden_files_and_those_of_the_operating_system_are_skipped(client: Client, tmp_path: Path) -> None:
-    for name in (".a.csv", "__MACOSX/a.csv", ".hidden/a.csv"):
-        put(tmp_path, name, (SYMBOL, "2025-06-02 09:31"))
-    found = look(client, tmp_path)
-    assert (found.batches, found.unfinished) == ({}, ())
-
-
 def test_a_file_that_cannot_be_read_holds_up_no_other(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

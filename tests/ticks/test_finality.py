@@ -17,7 +17,7 @@ from tick_rows import weekdays
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.clickhouse_ledger import SliceState, entries
 from marketdata_assets.ticks import registry, status
-from marketdata_assets.ticks.finality import DayAnswer, Finality, Moment, Rules, Suspended, due_again
+from marketdata_assets.ticks.finality import Finality, Moment, Rules, Suspended, due_again
 from marketdata_assets.ticks.reports import LoadReport, UnitReport
 from marketdata_demo.servers.yahoo import YahooServer
 
@@ -36,7 +36,7 @@ def judged(
     found = []
     for evening, digest, complete in answers:
         finality = Finality(rules or Rules(), Moment(at(evening, *EVENING), weekdays))
-        state = finality.judge(DayAnswer(MONDAY, digest, complete, fallback, known), state)
+        state = finality.judge(MONDAY, digest, state, complete=complete, fallback=fallback, known=known)
         found.append(state.state if state else "final")
     return found
 
@@ -68,7 +68,7 @@ def test_an_answer_proves_a_day(
 def test_a_provisional_day_is_due_with_the_next_closing_and_a_short_one_once_in_the_night() -> None:
     finality = Finality(Rules(), Moment(at(FRIDAY, *EVENING), weekdays))
     for short in (False, True):
-        state = finality.judge(DayAnswer(FRIDAY, "a", complete=not short), None)
+        state = finality.judge(FRIDAY, "a", None, complete=not short)
         assert state is not None
         times = (at(FRIDAY, 20), at(FRIDAY + dt.timedelta(days=1), *NIGHT), at(NEXT_MONDAY, *EVENING))
         assert [due_again(state, Moment(time, weekdays)) for time in times] == [False, short, True]
@@ -354,12 +354,3 @@ def test_a_correction_of_the_next_day_replaces_the_day(run: Load, published: Pub
     report = one(run(at(TUESDAY, *EVENING)))
     assert (report.rows, landed(client)["close"].max()) == (7 * DAY, before + 1.0)
     assert states(client) == {str(TUESDAY): "provisional"}
-
-
-def test_a_unit_of_an_earlier_version_is_final(run: Load, client: Client, server: PublishingServer) -> None:
-    run(at(MONDAY, *EVENING))
-    client.command("ALTER TABLE marketdata_ledger_rows UPDATE slice_states = '' WHERE 1 SETTINGS mutations_sync = 1")
-    before = server.sent
-    report = one(run(at(TUESDAY, *EVENING)))
-    assert (server.sent - before, report.provisional) == (1, 1)
-    assert "'start_date': '2025-06-10" in server.lines[-1]

@@ -21,8 +21,8 @@ from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.load_run import Batches, Limits
 from marketdata_assets.ticks.plan import ordered
+from marketdata_assets.ticks.provider_client import RateLimiter
 from marketdata_assets.ticks.providers_file import Network, RateLimits
-from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tushare import Account, Tushare
 from marketdata_demo.servers.tushare import TOKEN, TushareServer

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_budgets import RecordedBudgets, most_within
-from tick_clients import FREE, JUNE, SYMBOL, files_config, tushare_config
+from tick_clients import JUNE, SYMBOL, files_config, tushare_config
 from tick_loads import Loader, assert_exact, codes, good_units, landed, told, units
 
 from marketdata_assets.errors import TransientError
@@ -18,8 +17,7 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.circuit_breaker import OUTAGE_AFTER, CircuitBreaker
 from marketdata_assets.ticks.errors import NoPermission, ProviderUnavailable
 from marketdata_assets.ticks.files import Files
-from marketdata_assets.ticks.providers_file import FilesProvider, Network, RateLimits
-from marketdata_assets.ticks.rate_limit import RateLimiter
+from marketdata_assets.ticks.providers_file import FilesProvider, Network
 from marketdata_assets.ticks.records import Delivery
 from marketdata_demo.servers.tushare import DENIED, TOKEN
 
@@ -174,27 +172,6 @@ def test_429_storms_are_sat_out_with_fewer_requests_at_a_time(loader: Loader) ->
     assert report.failed == ()
     assert limits_seen[0].halvings >= 3
     assert_exact(loader.client, symbols)
-
-
-def test_the_budget_is_kept_by_many_workers(loader: Loader) -> None:
-    symbols = loader.server.symbols = codes(40)
-    limits = RateLimits(requests_per_minute=10, requests_per_hour=FREE.requests_per_hour)
-    config = tushare_config(rate_limits=limits)
-    budgets = RecordedBudgets(loader.clients.home / "budgets")
-    limiter = RateLimiter(budgets, "tushare", limits, minute_seconds=0.5)
-    report = loader(units(symbols), tushare={"config": config, "limiter": limiter}, workers=20)
-    assert report.failed == ()
-    assert len(budgets.turns["tushare"]) >= loader.server.requests >= 40
-    assert most_within(budgets.turns["tushare"], 0.5) <= 10
-
-
-def test_an_unknown_symbol_says_nothing_of_the_others(loader: Loader) -> None:
-    loader.server.symbols = codes(5)
-    report = loader(units([*codes(5), "AAPL.US"]))
-    assert told(report) == dict.fromkeys(codes(5), "ok") | {"AAPL.US": "unsupported"}
-    assert "no rule for AAPL.US" in report.units[-1].note
-    assert report.units[-1].error is None
-    assert SYMBOL in told(report)
 
 
 def facts(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, object]]:

@@ -191,7 +191,7 @@ def test_a_load_that_is_killed_between_its_last_unit_and_its_end_is_repeated(
     def killed(*_: object) -> None:
         raise Killed
 
-    for step in ("settle", "record_files"):
+    for step in ("settle", "_record_rows"):
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(file_ledger, step, killed)
             loaded(client, tmp_path)

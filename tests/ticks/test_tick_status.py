@@ -14,7 +14,7 @@ from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import registry, status, tables
 from marketdata_assets.ticks.reports import Unit
-from marketdata_assets.ticks.status import Behind, TableStatus
+from marketdata_assets.ticks.status import MISSED, Behind, TableStatus, _missed
 from marketdata_assets.ticks.table_writer import UnitWrite
 
 WINDOW = ["2026-01", "2026-02", "2026-03"]
@@ -140,3 +140,19 @@ def test_refused_rows_and_books_are_counted(client: Client) -> None:
     found = overview(client)
     assert (found["tick_data"].rejected, found["factors"].rejected) == (2, 0)
     assert found["order_book"].count("missing") == 4
+
+
+@pytest.mark.parametrize(
+    ("newest", "today", "late"),
+    [
+        ("2025-09-26", "2025-09-29", False),  # Friday and Monday
+        ("2025-09-30", "2025-10-09", False),  # the last day before the National Day holiday, and the first after it
+        ("2025-09-30", "2025-10-10", False),
+        ("2025-09-30", "2025-10-13", True),
+        ("2025-09-23", "2025-09-25", False),
+        ("2025-09-23", "2025-09-26", True),
+        ("2025-09-26", "2025-09-26", False),
+    ],
+)
+def test_overdue_after_two_trading_days_that_are_over(newest: str, today: str, late: bool) -> None:
+    assert (_missed(dt.date.fromisoformat(newest), dt.date.fromisoformat(today)) >= MISSED) is late

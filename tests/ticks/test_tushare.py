@@ -23,8 +23,8 @@ from marketdata_assets.ticks.errors import (
     TicksError,
     TokenRejected,
 )
+from marketdata_assets.ticks.provider_client import RateLimiter
 from marketdata_assets.ticks.providers_file import RateLimits
-from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.records import BARS, Delivery
 from marketdata_assets.ticks.tushare import Account, Tushare, rate_limiter
 from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer, minute_rows

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks import yahoo
+from marketdata_assets.ticks.provider_client import RateLimiter
 from marketdata_assets.ticks.providers_file import DroppedFiles, Network, RateLimits, WebProvider, shipped
-from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.records import FLAGS
 from marketdata_assets.ticks.tushare import Account, Tushare
 from marketdata_assets.ticks.yahoo import Yahoo

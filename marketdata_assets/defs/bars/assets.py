@@ -64,7 +64,7 @@ def load(
         force=config.force,
         progress=ProgressLog(context.log.info),
         complete=marks,
-        label=bar_files.label,
+        shapes=bar_files.shapes,
     )
     marks.show_failed(loaded.failed_months)
     context.log_event(observed_files("minute_bar_files", bar_files.path, [file.path for file in scan(bar_files.path)]))

@@ -42,11 +42,11 @@ def bars_files(
     context: dg.SensorEvaluationContext, postgres: Postgres, bar_files: BarFiles
 ) -> dg.SensorResult | dg.SkipReason:
     keys, due = BAR_MONTHS.get_partition_keys(), set[str]()
-    seen = plan.changes(bar_files.path, context.cursor, time.time_ns(), bar_files.quiet_seconds, keys)
+    seen = plan.changes(bar_files.path, context.cursor, time.time_ns(), bar_files.quiet_seconds, keys, bar_files.shapes)
     if seen.months or seen.undated:
         with connect(postgres.dsn) as connection:
             schema.ensure(connection)
-            found = status.survey(connection, bar_files.path, keys)
+            found = status.survey(connection, bar_files.path, keys, bar_files.shapes)
         due = {month for month in seen.months if found.months[month].outdated}
         due |= {keys[-1]} if found.undated & seen.undated else set()
     if not due:
@@ -92,7 +92,7 @@ def due(
     keys = BAR_MONTHS.get_partition_keys()
     with connect(postgres.dsn) as connection:
         schema.ensure(connection)
-        found = status.survey(connection, bar_files.path, keys)
+        found = status.survey(connection, bar_files.path, keys, bar_files.shapes)
         klines = status.kline_states(connection, found.months)
     months, kline_months = (
         {month for month, state in known.items() if state.outdated}

@@ -90,30 +90,24 @@ def schedule_of(flow: FlowDefinition, runs: Job) -> dg.ScheduleDefinition:
             return dg.SkipReason(f"nothing new in {flow_files.path / flow.loader.folder}")
         if runs_that_load(context.instance, [flow.name], [job_name(flow)]):
             return dg.SkipReason("a run is in progress; files that it leaves are loaded the next time")
-        if flow.partitions == "file":
-            add_files(context.instance, flow, names)
         config = {"ops": {flow.name: {"config": {"finished_only": True}}}}
         return [dg.RunRequest(tags=tags, run_config=config) for tags in tags_of(context.instance, flow, names)]
 
     return by_clock
 
 
-def add_files(instance: dg.DagsterInstance, flow: FlowDefinition, names: Sequence[str]) -> None:
-    """Make files known as partitions."""
-    known = set(instance.get_dynamic_partitions(dynamic_name(flow)))
-    if new := [name for name in names if name not in known]:
-        instance.add_dynamic_partitions(dynamic_name(flow), new)
-
-
 def tags_of(instance: dg.DagsterInstance, flow: FlowDefinition, names: Sequence[str]) -> list[dict[str, str]]:
-    """The tags of the runs that load the files `names`."""
-    if flow.partitions == "file":
-        known = list(instance.get_dynamic_partitions(dynamic_name(flow)))
-        return [range_tags(first, last) for first, last in spans(names, known)]
+    """The tags of the runs that load the files `names`; where these are partitions, Dagster knows them afterwards."""
     if isinstance(flow.partitions, Month):
         month = current_month(flow)
         return [range_tags(month, month)]
-    return [{}]
+    if flow.partitions == "none":
+        return [{}]
+    known = set(instance.get_dynamic_partitions(dynamic_name(flow)))
+    if new := [name for name in names if name not in known]:
+        instance.add_dynamic_partitions(dynamic_name(flow), new)
+    ranges = spans(names, instance.get_dynamic_partitions(dynamic_name(flow)))
+    return [range_tags(first, last) for first, last in ranges]
 
 
 def _outdated(postgres: Postgres, flow: FlowDefinition, flow_files: FlowFiles) -> "list[Unit]":
@@ -138,7 +132,6 @@ def _requests(
 
     if flow.partitions == "file":
         due = sorted(due, key=lambda unit: unit.place)[:MAX_FILES]
-        add_files(instance, flow, [unit.place for unit in due])
     with connect(postgres.dsn) as connection:
         key = run_key(status.known_of(connection, flow, due))
     requests = [
@@ -212,21 +205,19 @@ def due(
 ) -> list[dg.RunRequest]:
     """The runs, each over neighbouring partitions where the flow has any; `unfinished` files are not read."""
     from marketdata_assets.flows import run, status
+    from marketdata_assets.flows.targets import contents
 
     partitions = partitions_of(flow)
     with connect(postgres.dsn) as connection:
         outdated = [unit.place for unit in run.outdated(connection, flow, flow_files.path)]
         outdated = [place for place in outdated if place not in unfinished]
         if isinstance(flow.partitions, Month) and partitions is not None:
-            keys = list(partitions.get_partition_keys())
-            counts = status.rows_by_month(connection, flow, keys)
-            known = keys
+            keys = known = list(partitions.get_partition_keys())
+            counts = contents.of(connection, flow).by_month(keys)
         elif partitions is not None:
             keys = list(instance.get_dynamic_partitions(dynamic_name(flow)))
             counts = status.rows_by_unit(connection, flow)
             known = [key for key in keys if key in counts]
-    if flow.partitions == "file":
-        add_files(instance, flow, outdated)
     tags = tags_of(instance, flow, outdated) if outdated else []
     if partitions is not None:
         marks = find_mismatches(instance, flow.name, partitions, [key for key in keys if counts.get(key)], known)

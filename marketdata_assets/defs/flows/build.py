@@ -130,8 +130,7 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         from marketdata_assets.defs.flows import report
         from marketdata_assets.flows import run
-        from marketdata_assets.flows.fetching import fetch
-        from marketdata_assets.flows.remote_files import Fetched
+        from marketdata_assets.flows.fetching import Fetched, fetch
 
         with as_dagster_failure():
             named = [config.data_dir] if config.data_dir else []
@@ -144,9 +143,10 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
                 scan = partial(automation.states_of, at, folder)
                 unfinished |= watch.still_changing(scan, flow_files.quiet_seconds)
             found = [unit for unit in run.find_units(at, folder) if unit.place not in unfinished]
-            names = [unit.place for unit in found] if unfinished else None
+            places = {unit.place for unit in found}
+            names = places if unfinished else None
             if flow.partitions == "file":
-                names = run.existing(found, context.partition_keys)
+                names = places & {*context.partition_keys}
             marks = Partitions(context, context.asset_key)
             ended = run.run_flow(
                 at,
@@ -219,16 +219,15 @@ def checks_of(flow: FlowDefinition) -> dg.AssetChecksDefinition:
     )
     def checks(postgres: Postgres) -> Iterator[dg.AssetCheckResult]:
         from marketdata_assets.flows import checks as questions
-        from marketdata_assets.flows import expectation_checks
 
         with connect(postgres.dsn) as connection:
             for name in names:
                 yield check_result(flow.name, name, getattr(questions, name)(connection, flow))
             for column, expected in flow.quality.columns.items():
-                finding = expectation_checks.of_column(connection, flow, column, expected)
+                finding = questions.column_as_expected(connection, flow, column, expected)
                 yield check_result(flow.name, f"{column}_as_expected", finding)
             if flow.quality.rows:
-                finding = expectation_checks.of_rows(connection, flow, flow.quality.rows)
+                finding = questions.rows_as_expected(connection, flow, flow.quality.rows)
                 yield check_result(flow.name, "rows_as_expected", finding)
 
     return checks
@@ -259,14 +258,9 @@ def _problems(flow: FlowDefinition, taken: Collection[str]) -> Iterator[tuple[Lo
     for number, owner in enumerate(flow.owners):
         if not accepts(lambda owner=owner: dg.AssetSpec("any", owners=[owner])):  # type: ignore[misc]
             yield ("owners", number), f"{owner!r} is no e-mail address and no team:NAME"
-    if not accepts(lambda: _schedule("0 0 * * *", flow.timezone)):
-        yield ("timezone",), f"{flow.timezone!r} is no time zone, such as UTC or Asia/Shanghai"
-    elif flow.schedule and not accepts(lambda: _schedule(flow.schedule or "", flow.timezone)):
+    clock = {"cron_schedule": flow.schedule or "", "execution_timezone": flow.timezone}
+    if flow.schedule and not accepts(lambda: dg.ScheduleDefinition("any", job_name="any", **clock)):  # type: ignore[arg-type]
         yield ("schedule",), f"{flow.schedule!r} is no cron line of five fields, such as 0 18 * * 1-5"
-
-
-def _schedule(cron: str, timezone: str) -> dg.ScheduleDefinition:
-    return dg.ScheduleDefinition("any", cron_schedule=cron, job_name="any", execution_timezone=timezone)
 
 
 def accepts(make: Callable[[], object]) -> bool:

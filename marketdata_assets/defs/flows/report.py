@@ -8,9 +8,10 @@ import dagster as dg
 from marketdata_assets.defs.flows.automation import partitions_of
 from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import failed_files, finish_partitions
-from marketdata_assets.flows import evolution, new_columns, status
+from marketdata_assets.flows import new_columns, status
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.flows.run import FlowReport
+from marketdata_assets.flows.targets import contents
 from marketdata_assets.stores.postgres import connect
 
 GONE = "no such file, and none of its rows were ever loaded; deliver it, or delete the partition"
@@ -39,14 +40,14 @@ def of(
         metadata |= {"rows_replaced": replaced[:LISTED]} if replaced else {}
         deleted = [f"{file.unit}: {file.rows} rows" for file in ended.forgotten]
         metadata |= {"files_deleted": deleted} if deleted else {}
-        metadata["dagster/row_count"] = status.row_count(connection, flow)
-        rows = status.preview(connection, evolution.present(connection, flow))
-        table = markdown_table(list(rows[0]), [list(row.values()) for row in rows]) if rows else None
+        metadata["dagster/row_count"] = contents.of(connection, flow).count()
+        last = contents.of(connection, new_columns.present(connection, flow)).last()
+        table = markdown_table(list(last[0]), [list(row.values()) for row in last]) if last else None
         metadata["preview"] = table or dg.MetadataValue.md("no rows")
         if flow.partitions == "file":
             by_unit = status.rows_by_unit(connection, flow)
         months = {*ended.loaded_months, *(context.partition_keys if isinstance(flow.partitions, Month) else ())}
-        by_month = status.rows_by_month(connection, flow, months)
+        by_month = contents.of(connection, flow).by_month(months)
     if flow.partitions == "file":
         counts = {key: {"dagster/partition_row_count": by_unit.get(key, 0)} for key in context.partition_keys}
         absent = [key for key in context.partition_keys if key not in by_unit]

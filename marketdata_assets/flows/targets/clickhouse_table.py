@@ -8,14 +8,13 @@ import re
 import secrets
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import polars as pl
 
 from marketdata_assets.flows.definition import Target
 from marketdata_assets.flows.errors import FlowError
-from marketdata_assets.flows.targets.frames import FrameSpool, schema
+from marketdata_assets.flows.frames import FrameSpool, schema
 from marketdata_assets.flows.types import ColumnType
 from marketdata_assets.stores import clickhouse, clickhouse_cluster
 from marketdata_assets.stores.clickhouse import quoted
@@ -54,11 +53,11 @@ class ClickHouseTable:
         return f"{self.target.table}_rows"
 
     def exists(self) -> bool:
-        with self._client() as client:
+        with clickhouse.connect(self.url) as client:
             return bool(self._columns(client))
 
     def ensure(self) -> None:
-        with self._client() as client:
+        with clickhouse.connect(self.url) as client:
             clickhouse_cluster.check(client)
             clickhouse.create(client, statement(__package__, "clickhouse_loads.sql"))
             if found := self._columns(client):
@@ -76,25 +75,25 @@ class ClickHouseTable:
             clickhouse.create(client, self._view())
 
     def has_leftovers(self) -> bool:
-        with self._client() as client:
+        with clickhouse.connect(self.url) as client:
             return bool(self._leftovers(client))
 
     def clean(self) -> None:
-        with self._client() as client:
+        with clickhouse.connect(self.url) as client:
             for file, load in self._leftovers(client):
                 condition = "etl_file = {file:String} AND etl_load = {load:UInt64}"
                 values = {"file": file, "load": load}
                 client.command(f"DELETE FROM {quoted(self.table)} WHERE {condition}", parameters=values)
 
     def drift(self) -> list[str]:
-        with self._client() as client:
+        with clickhouse.connect(self.url) as client:
             found = self._columns(client)
         added, differences = self._compared(found) if found else ([], [])
         return [*(f"column {column} is missing; the next run adds it" for column in added), *differences]
 
     def tokens(self, units: Collection[str]) -> dict[str, str]:
         """Also of a unit of which somebody deleted rows there is none."""
-        with self._client() as client:
+        with clickhouse.connect(self.url) as client:
             if not self._columns(client):
                 return {}
             committed, counts = self._read(client, "clickhouse_committed.sql"), self._counts(client)
@@ -106,7 +105,7 @@ class ClickHouseTable:
         }
 
     def put(self, unit: str, rows: FrameSpool | None) -> str:
-        with self._client() as client:
+        with clickhouse.connect(self.url) as client:
             load = self._next_load(client, unit)
             count = 0
             for frame in rows or ():
@@ -116,38 +115,33 @@ class ClickHouseTable:
             return str(load)
 
     def remove(self, unit: str) -> None:
-        with self._client() as client:
+        with clickhouse.connect(self.url) as client:
             self._commit(client, unit, self._next_load(client, unit), 0, removed=True)
 
     def rows_of_units(self, units: Collection[str]) -> tuple[dict[str, int], int]:
-        with self._client() as client:
+        with clickhouse.connect(self.url) as client:
             counts = self._counts(client)
         known = {unit: counts.pop(unit, 0) for unit in units}
         return known, sum(counts.values())
 
     def holders(self) -> Iterator[tuple[str, str | None, int]]:
-        with self._client() as client:
+        with clickhouse.connect(self.url) as client:
             if self._columns(client):
                 yield from self._read(client, "clickhouse_holders.sql").iter_rows()
 
     def rows(self, columns: Sequence[str]) -> pl.LazyFrame:
         declared = schema(self.target)
-        with self._client() as client:
+        with clickhouse.connect(self.url) as client:
             if not self._columns(client):
                 return declared.to_frame().lazy().select(columns)
             found = clickhouse.read(client, f"SELECT {_listed(columns)} FROM {quoted(self.target.table)}")
         return found.lazy().select(pl.col(name).cast(declared[name]) for name in columns)
 
     def row_count(self) -> int:
-        with self._client() as client:
+        with clickhouse.connect(self.url) as client:
             if not self._columns(client):
                 return 0
             return int(clickhouse.read(client, f"SELECT count() AS rows FROM {quoted(self.target.table)}").item())
-
-    @contextmanager
-    def _client(self) -> "Iterator[Client]":
-        with clickhouse.connect(self.url) as client:
-            yield client
 
     def _read(self, client: Client, file: str) -> pl.DataFrame:
         """A query of `sql/` about the rows of this table."""

@@ -6,14 +6,14 @@ written has a name that begins with a dot and ends otherwise.
 
 import hashlib
 import secrets
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from marketdata_assets.flows.definition import Target
-from marketdata_assets.flows.targets.frames import FrameSpool, schema
+from marketdata_assets.flows.frames import FrameSpool, schema
 from marketdata_assets.state_files import replacing
 
 SUFFIX = ".parquet"
@@ -96,7 +96,8 @@ class ParquetFolder:
         return self.folder / f"{file_name(unit)}{SUFFIX}"
 
     def _files(self) -> list[Path]:
-        return sorted(_visible(self.folder)) if self.exists() else []
+        files = self.folder.glob(f"*{SUFFIX}")  # of none, where the folder does not exist
+        return sorted(file for file in files if not file.name.startswith("."))
 
 
 def file_name(unit: str) -> str:
@@ -117,10 +118,6 @@ def file_name(unit: str) -> str:
 
 def _escaped(char: str) -> str:
     return "".join(f"%{byte:02X}" for byte in char.encode())
-
-
-def _visible(folder: Path) -> Iterator[Path]:
-    return (file for file in folder.glob(f"*{SUFFIX}") if not file.name.startswith("."))
 
 
 def _row_count(file: Path) -> int:

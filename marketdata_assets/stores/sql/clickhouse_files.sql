@@ -9,8 +9,10 @@ CREATE TABLE IF NOT EXISTS marketdata_files (
     units     Int64,                                           -- units that it has rows of
     last      Date,                                            -- last day that it has
     compared  Date,                                            -- before this day, every day of it is loaded
-    rows      Int64,
-    rejected  Int64,
+    read      Int64,                                           -- rows of it that the last load has read: duplicates ..
+    skipped   Int64,
+    rows      Int64,                                           -- .. loaded ones ..
+    rejected  Int64,                                           -- .. and rejected ones
     attempts  Int64,                                           -- loads that have ended
     age       Int64,                                           -- modification time (ns) of the content that is loaded
     request   String,                                          -- key of the run that a sensor requested for it
