@@ -10,7 +10,7 @@ WORKERS ?= 3
 
 .PHONY: env env-dev demo release check test test-slow test-random test-wheel image-test kubernetes-check platforms check-pythons test-engines test-dagster-latest system-packages soak kills fuzz screenshots docs site walk style lint words audit sbom bench lock clean
 
-# What `make demo` uses: the package with its extras local, live and plots.
+# What `make demo` uses: the package with its extras local, live, plots and web.
 env: $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml
@@ -182,7 +182,7 @@ release: env
 # Resolves the newest versions into the locks, with hashes and without addresses: what the demo uses, what all targets
 # use, and what the image of docker/Dockerfile has, alone and with pods for runs.
 COMPILE := $(BIN)/uv pip compile pyproject.toml --group build --python-version 3.11 --generate-hashes --quiet \
-  --no-emit-index-url --no-strip-extras --no-header --extra live --extra plots
+  --no-emit-index-url --no-strip-extras --no-header --extra live --extra plots --extra web
 lock: env
 	$(PIP) uv
 	$(COMPILE) --extra local --extra ray --extra notebooks --extra excel --extra remote --extra kubernetes --extra containers --group dev --upgrade --output-file requirements-dev.lock

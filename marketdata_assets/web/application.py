@@ -22,7 +22,7 @@ from marketdata_assets.read.errors import NothingLoaded, ReadError
 from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.web.database import LONG, Servers
 from marketdata_assets.web.errors import BadParameter, TooSlow, Unknown
-from marketdata_assets.web.pages import STATIC, Pages, page
+from marketdata_assets.web.pages import STATIC, Pages, charts, page
 
 ANSWER_SECONDS = 12.0
 """A request of several queries is not waited for longer, times LONG for those about all of a market."""
@@ -42,16 +42,16 @@ def application(servers: Servers) -> Starlette:
     pages = Pages(servers)
     answers: dict[str, Endpoint] = {
         "/api/servers/{name}": pages.server,
-        "/api/stocks": pages.search_stocks,
+        **{f"/api/{kind}": partial(pages.search, kind) for kind in ("stocks", "instruments", "symbols")},
         "/api/stocks/{code}/candles": pages.stock_candles,
         "/api/stocks/{code}/coverage": pages.stock_coverage,
-        "/api/symbols": pages.search_symbols,
+        "/api/stocks/{code}/suspensions": pages.suspensions,
         "/api/symbols/{code}": pages.symbol,
-        "/api/instruments": pages.search_instruments,
         "/api/instrument": pages.instrument,
         "/api/instrument/candles": pages.instrument_candles,
         "/api/instrument/gaps": pages.instrument_gaps,
         "/api/instrument/book": pages.book,
+        "/api/instrument/trades": pages.trades,
     }
     long: dict[str, Endpoint] = {"/api/status/{domain}": pages.status, "/api/quality/{name}": pages.quality}
     html = {
@@ -65,6 +65,7 @@ def application(servers: Servers) -> Starlette:
         *(Route(path, page(name)) for path, name in html.items()),
         *(Route(path, _within(ANSWER_SECONDS, answer), methods=["GET"]) for path, answer in answers.items()),
         *(Route(path, _within(ANSWER_SECONDS * LONG, answer), methods=["GET"]) for path, answer in long.items()),
+        Route("/static/charts.js", charts),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     handlers = {MarketDataError: _failed, Exception: _broken}

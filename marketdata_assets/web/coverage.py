@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from marketdata_assets.months import months_from
 from marketdata_assets.reference.calendar import TradingDays
@@ -28,9 +27,6 @@ class Month:
     missing: int
     none: tuple[int, ...] = ()
     few: tuple[int, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        return {**vars(self), "none": list(self.none), "few": list(self.few)}
 
 
 def months(days: Days, have: Mapping[str, Counted], trading_days: TradingDays) -> list[Month]:

@@ -2,52 +2,46 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Generic, TypeVar
 
 from marketdata_assets.reference.codes import canonical
 from marketdata_assets.web.errors import TooSlow
+from marketdata_assets.web.stocks import Stock
+from marketdata_assets.web.symbols import Symbol
 
 FRESH_SECONDS = 60.0
 """How long a value is kept."""
 WAIT_SECONDS = 10.0
 
 
-class Named(Protocol):
-    """A stock or symbol: its code, such as 600000.SH, and its name."""
-
-    @property
-    def code(self) -> str: ...
-
-    @property
-    def name(self) -> str | None: ...
-
-
-N = TypeVar("N", bound=Named)
+N = TypeVar("N", Stock, Symbol)
 T = TypeVar("T")
 
 
 def found(stocks: Sequence[N], text: str) -> Iterator[N]:
-    """Those whose code or name starts with the text, codes first; `sh600000` is 600000.SH."""
+    """Those whose code, name or initials start with the text, codes first; `sh600000` is 600000.SH."""
     wanted = text.strip().casefold()
     code = (canonical(wanted) or wanted).casefold()
     by_code = [stock for stock in stocks if stock.code.casefold().startswith(code)]
     yield from by_code
     known = {stock.code for stock in by_code}
+    letters = wanted.isascii() and wanted.isalpha()
     for stock in stocks:
-        if stock.name and stock.name.casefold().startswith(wanted) and stock.code not in known:
+        names = (stock.name.casefold(), initials(stock.name) if letters else "") if stock.name else ()
+        if stock.code not in known and any(name.startswith(wanted) for name in names):
             yield stock
 
 
-def plain(text: str) -> str:
-    """A name of an instrument without what separates its parts, in small letters."""
-    return "".join(one for one in text.casefold() if one.isalnum())
-
-
-def begins(names: Iterable[str], text: str) -> bool:
-    """Whether one of the names begins with the text, whatever separates its parts: `btcusdt` finds BTC-USDT."""
-    wanted = plain(text)
-    return any(plain(name).startswith(wanted) for name in names)
+@cache
+def initials(name: str) -> str:
+    """The first letters of a Chinese name in Pinyin, `pfyh` of 浦发银行; none where pypinyin is not installed."""
+    try:
+        from pypinyin import Style, lazy_pinyin
+    except ImportError:
+        return ""
+    return "".join(lazy_pinyin(name, style=Style.FIRST_LETTER)).casefold()
 
 
 class Kept(Generic[T]):

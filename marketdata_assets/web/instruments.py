@@ -1,9 +1,11 @@
 """Instruments of exchanges: their list, candles from their minutes, and the recorded gaps of one by day."""
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import polars as pl
 
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.tables.gaps import OTHERS, candle_streams, trade_streams
@@ -16,12 +18,10 @@ from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.postgres import statement
 from marketdata_assets.web.errors import Unknown
-from marketdata_assets.web.finding import begins
-from marketdata_assets.web.stocks import MOST_CANDLES, Candle
+from marketdata_assets.web.stocks import MOST_CANDLES
 
-STEPS = ((1, 1), (6, 5), (40, 30), (80, 60))
-"""For a span of at most so many days, the minutes of a candle; for a longer one it is a day."""
-DAY_MINUTES = 1440
+FREQUENCIES = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "60m": 60, "1d": 1440, "1w": 10_080, "1mo": 43_200}
+"""Minutes of a candle; weeks and months are those of the calendar."""
 MOST_DAYS = 400
 MOST_GAPS = 500
 LISTED = {OHLCV_1M: (1, 0), ORDERBOOKS.name: (0, 1), GAPS.name: (0, 0)}
@@ -46,19 +46,6 @@ class Instrument(Market):
     books: bool
 
 
-@dataclass(frozen=True)
-class Candles:
-    """Candles of `days` by time, the span `known` of all minutes and how many there are; `uncertain` minutes of those
-    that are drawn may lack trades."""
-
-    known: Days
-    days: Days
-    minutes: int
-    step: int
-    candles: list[Candle]
-    uncertain: int
-
-
 def checked(exchange: str, market_type: str, instrument: str) -> Market:
     """The market of these names. Raises UnknownName where an exchange or type is none."""
     about(OHLCV_1M, exchange, market_type, None, None, None)  # type: ignore[arg-type]
@@ -78,10 +65,8 @@ def all_instruments(client: Client) -> list[Instrument]:
         if table in present
     )
     listed = _ask(client, OHLCV_1M, "instruments", tables=query)
-    return [
-        Instrument(exchange, market_type, instrument, symbol, bool(bars), bool(books))
-        for exchange, market_type, instrument, symbol, bars, books in listed
-    ]
+    flags = pl.col("bars", "books").cast(pl.Boolean)
+    return [Instrument(**one) for one in listed.with_columns(flags).iter_rows(named=True)]
 
 
 def found(instruments: Sequence[Instrument], text: str) -> Iterator[Instrument]:
@@ -92,45 +77,47 @@ def found(instruments: Sequence[Instrument], text: str) -> Iterator[Instrument]:
             yield one
 
 
-def step(days: int) -> int:
-    """The minutes of a candle in a chart of so many days."""
-    return next((minutes for most, minutes in STEPS if days <= most), DAY_MINUTES)
+def plain(text: str) -> str:
+    """A name of an instrument without what separates its parts, in small letters."""
+    return "".join(one for one in text.casefold() if one.isalnum())
 
 
-def candles(client: Client, market: Market, first: dt.date | None, last: dt.date | None) -> Candles | None:
+def begins(names: Iterable[str], text: str) -> bool:
+    """Whether one of the names begins with the text, whatever separates its parts: `btcusdt` finds BTC-USDT."""
+    wanted = plain(text)
+    return any(plain(name).startswith(wanted) for name in names)
+
+
+def candles(client: Client, market: Market, first: dt.date | None, last: dt.date | None, freq: str) -> dict[str, Any]:
     """At most MOST_CANDLES candles, the newest ones, of UTC days; without bounds of the last one.
 
-    None without a minute.
+    Beside them `first` and `last` of all `minutes`, and `uncertain`: of those that are drawn, how many may lack trades.
     """
-    [(begins_at, ends_at, minutes)] = _ask(client, OHLCV_1M, "instrument_span", **vars(market))
+    [(begins_at, ends_at, minutes)] = _ask(client, OHLCV_1M, "instrument_span", **vars(market)).rows()
     if not minutes:
-        return None
+        return {"candles": [], "minutes": 0}
     known = Days(begins_at.date(), ends_at.date())
     until = min(max(last or known.last, known.first), known.last)
-    since = min(max(first or until, known.first), until)
-    days = Days(since, until)
-    bounds = {"first": _midnight(since), "end": _midnight(until + dt.timedelta(days=1))}
-    length = step(len(days))
-    rows = _ask(client, OHLCV_1M, "instrument_candles", **vars(market), **bounds, minutes=length, most=MOST_CANDLES)
-    uncertain = sum(row[6] for row in rows)
-    return Candles(known, days, minutes, length, [tuple(row[:6]) for row in reversed(rows)], uncertain)
+    days = Days(min(max(first or until, known.first), until), until)
+    length, span = FREQUENCIES[freq], _bounds(days)
+    frame = _ask(client, OHLCV_1M, "instrument_candles", **vars(market), **span, minutes=length, most=MOST_CANDLES)
+    facts = {"first": known.first, "last": known.last, "start": days.first, "end": days.last}
+    counts = {"step": length, "minutes": minutes, "uncertain": frame["uncertain"].sum()}
+    drawn = frame.drop("uncertain").reverse().rows()
+    return {**{name: str(day) for name, day in facts.items()}, **counts, "candles": drawn}
 
 
 def gap_days(client: Client, market: Market) -> list[dict[str, Any]]:
     """The recorded gaps by the day on which they began, newest first, and by what they lack: day, lacks, gaps, open,
     seconds, causes."""
     patterns: dict[str, Any] = {"trades": trade_streams(), "candles": candle_streams(), "others": sorted(OTHERS)}
-    names = ("day", "lacks", "gaps", "open", "seconds", "causes")
-    rows = _ask(client, GAPS.name, "instrument_gaps", **vars(market), **patterns, most=MOST_DAYS)
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    return _ask(client, GAPS.name, "instrument_gaps", **vars(market), **patterns, most=MOST_DAYS).to_dicts()
 
 
-def gaps_of(client: Client, market: Market, day: dt.date) -> list[dict[str, Any]]:
-    """At most MOST_GAPS gaps that began on a UTC day, by time: stream, cause, began, seconds, ids around it, open."""
-    names = ("stream", "cause", "began", "seconds", "last_id", "next_id", "open")
-    bounds = {"first": _midnight(day), "end": _midnight(day + dt.timedelta(days=1))}
-    rows = _ask(client, GAPS.name, "gaps_of_day", **vars(market), **bounds, most=MOST_GAPS)
-    return [dict(zip(names, row, strict=True)) for row in rows]
+def gaps_of(client: Client, market: Market, days: Days) -> list[dict[str, Any]]:
+    """At most MOST_GAPS gaps that began on UTC days, by time: stream, cause, began, seconds, ids around it, open."""
+    frame = _ask(client, GAPS.name, "gaps_of_day", **vars(market), **_bounds(days), most=MOST_GAPS)
+    return frame.with_columns(pl.col("open").cast(pl.Boolean)).to_dicts()
 
 
 def known(instruments: Sequence[Instrument], market: Market) -> Instrument:
@@ -144,11 +131,10 @@ def known(instruments: Sequence[Instrument], market: Market) -> Instrument:
     )
 
 
-def _midnight(day: dt.date) -> str:
+def _bounds(days: Days) -> dict[str, str]:
     """As text, for the client would bind a time without its fractions."""
-    return f"{day} 00:00:00"
+    return {"first": f"{days.first} 00:00:00", "end": f"{days.last + dt.timedelta(days=1)} 00:00:00"}
 
 
-def _ask(client: Client, table: str, name: str, *, tables: str = "", **values: Any) -> list[tuple[Any, ...]]:
-    sql = statement(__package__, f"{name}.sql").replace("{tables}", tables)
-    return columnar.ask(client, table, sql, values).rows()
+def _ask(client: Client, table: str, name: str, *, tables: str = "", **values: Any) -> pl.DataFrame:
+    return columnar.ask(client, table, statement(__package__, f"{name}.sql").replace("{tables}", tables), values)

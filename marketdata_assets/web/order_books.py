@@ -19,6 +19,7 @@ from marketdata_assets.web.instruments import MOST_DAYS, Market
 
 MOST_LEVELS = 500
 """Of each side."""
+TRADES, MOST_TRADES = "exchange_trades", 40
 FIRST_NS, LAST_NS = (bounds.nanoseconds(dt.datetime(year, 1, 1, tzinfo=dt.UTC)) for year in (2000, 2100))
 ISO_NS = "%Y-%m-%dT%H:%M:%S%.9fZ"
 
@@ -66,6 +67,12 @@ def at_instant(client: Client, market: Market, at: int) -> dict[str, Any]:
     }
     last_id = None if row["last_id"] is None else str(row["last_id"])
     return {**row, "last_id": last_id, **sides}
+
+
+def trades_until(client: Client, market: Market, at: int) -> list[dict[str, Any]]:
+    """At most MOST_TRADES trades of the hour up to an instant, newest first: time, price, size, side of the taker."""
+    values = {**vars(market), "at": at, "most": MOST_TRADES}
+    return columnar.ask(client, TRADES, statement(__package__, "trades_until.sql"), values).to_dicts()
 
 
 def _plain(number: Decimal) -> str:

@@ -4,30 +4,44 @@ What they answer is read by the modules beside this one; here are only parameter
 """
 
 import datetime as dt
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import polars as pl
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
+from marketdata_assets import overview
 from marketdata_assets.overview import Row, Store
+from marketdata_assets.read.bars import Query
 from marketdata_assets.read.errors import NothingLoaded
+from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import ashares, last_closed
 from marketdata_assets.reference.records import Days
+from marketdata_assets.reference.tables import SUSPENSIONS
 from marketdata_assets.secret_values import escaped
 from marketdata_assets.settings import Settings
-from marketdata_assets.web import coverage, database, instruments, order_books, quality, state, stocks, symbols
+from marketdata_assets.web import coverage, database, instruments, order_books, quality, stocks, symbols
 from marketdata_assets.web.database import LONG, Servers
 from marketdata_assets.web.errors import BadParameter, NotCreated
 from marketdata_assets.web.finding import Kept, found
 from marketdata_assets.web.instruments import Market
 
 STATIC = Path(__file__).parent / "static"
+CHARTS = "lwcharts", "vendor/lightweight-charts.standalone.production.js"
 T = TypeVar("T")
 NAMES: dict[Store, str] = {"postgres": "Postgres", "clickhouse": "ClickHouse", "mongo": "MongoDB"}
+STORES: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "postgres": ("PostgreSQL", lambda connection: connection.info.parameter_status("server_version") or ""),
+    "clickhouse": ("ClickHouse", lambda client: str(client.command("SELECT version()"))),
+    "mongo": ("MongoDB", lambda databases: str(databases["admin"].command("buildInfo")["version"])),
+}
+"""The name of each server, and how to ask for its version."""
 MOST_FOUND = 20
 MOST_TEXT = 100
 FIRST_DAY, LAST_DAY = dt.date(1970, 1, 1), dt.date(2099, 12, 31)
@@ -39,6 +53,14 @@ def page(name: str) -> Callable[[Request], Response]:
     return lambda _: FileResponse(STATIC / f"{name}.html")
 
 
+def charts(_: Request) -> Response:
+    """The chart library, of the package that ships it; nothing where it is not installed, as pages then say."""
+    spec = find_spec(CHARTS[0])
+    if spec is None or spec.origin is None:
+        return Response(media_type="text/javascript")
+    return FileResponse(Path(spec.origin).parent / CHARTS[1], media_type="text/javascript")
+
+
 class Pages:
     """The endpoints of JSON over the servers, of which each is needed only by what it has."""
 
@@ -47,8 +69,13 @@ class Pages:
         self._stocks = _kept(servers, "postgres", stocks.all_stocks)
         self._instruments = _kept(servers, "clickhouse", instruments.all_instruments)
         self._symbols = _kept(servers, "clickhouse", symbols.all_symbols)
+        self._finds: dict[str, tuple[Kept[list[Any]], Callable[[list[Any], str], Iterable[Any]]]] = {
+            "stocks": (self._stocks, found),
+            "instruments": (self._instruments, instruments.found),
+            "symbols": (self._symbols, found),
+        }
         self._status: dict[str, Kept[list[Row]]] = {
-            domain: Kept("the server of this domain", partial(state.status, servers, domain))
+            domain: Kept("the server of this domain", partial(_status, servers, domain))
             for domain in Settings().domain_names
         }
         self._quality = {
@@ -61,7 +88,11 @@ class Pages:
 
     def server(self, request: Request) -> Response:
         """`{"store": "ClickHouse", "version": "25.8", "ms": 12}`."""
-        return JSONResponse(state.server(self._servers, _among(request, "name", state.STORES)))
+        name, began = _among(request, "name", STORES), time.perf_counter()
+        with database.connected(self._servers, name, 1) as opened:  # type: ignore[arg-type]
+            version = STORES[name][1](opened).split(" ")[0]
+        ms = round((time.perf_counter() - began) * 1000)
+        return JSONResponse({"store": STORES[name][0], "version": version, "ms": ms})
 
     def status(self, request: Request) -> Response:
         """`{"domain": "bars", "assets": [...]}`, as in `marketdata status`; a `note` where tables are missing."""
@@ -76,35 +107,41 @@ class Pages:
         store = _among(request, "name", self._quality)
         return JSONResponse({"periods": quality.as_json(self._quality[store]())})
 
-    def search_stocks(self, request: Request) -> Response:
-        """`{"found": [...], "more": bool, "of": 5000}`: at most MOST_FOUND stocks that begin with `q`."""
-        every = self._stocks()
-        return _listed(every, found(every, _text(request, "q")))
-
-    def search_instruments(self, request: Request) -> Response:
-        """The same of instruments of exchanges."""
-        every = self._instruments()
-        return _listed(every, instruments.found(every, _text(request, "q")))
-
-    def search_symbols(self, request: Request) -> Response:
-        """The same of symbols of ticks."""
-        every = self._symbols()
-        return _listed(every, found(every, _text(request, "q")))
+    def search(self, kind: str, request: Request) -> Response:
+        """`{"found": [...], "more": bool, "of": 5000}`: at most MOST_FOUND of a kind that begin with `q`."""
+        listed, finds = self._finds[kind]
+        every = listed()
+        first = list(islice(finds(every, _text(request, "q")), MOST_FOUND + 1))
+        shown = [vars(one) for one in first[:MOST_FOUND]]
+        return JSONResponse({"found": shown, "more": len(first) > MOST_FOUND, "of": len(every)})
 
     def stock_candles(self, request: Request) -> Response:
-        """`{"step": "1d", "first": ..., "last": ..., "candles": [[time, open, high, low, close, volume], ...]}`."""
-        code = _checked("code", request.path_params["code"])
-        first, last = _span(request)
-        with database.postgres(self._servers.postgres()) as connection:
-            loaded = stocks.span(connection, code)
-            asked = Days(
-                min(max(first or loaded.first, loaded.first), loaded.last),
-                max(min(last or loaded.last, loaded.last), loaded.first),
-            )
-            drawn = stocks.candles(connection, code, asked)
+        """`{"step": "1d", "first": ..., "last": ..., "candles": [[time, open, high, low, close, volume], ...]}`.
+
+        `source`, `freq` and `adjust` are those of `read.bars`; without `freq` candles are months.
+        """
+        code, (first, last) = _checked("code", request.path_params["code"]), _span(request)
+        how: Any = {name: _text(request, name) for name in ("source", "freq", "adjust") if _text(request, name)}
+        query = Query(**{"freq": "1mo", **how})
+        with database.connected(self._servers, "clickhouse" if query.source == "ticks" else "postgres", 1) as opened:
+            loaded = stocks.span(opened, code, query.source)
+            since = min(max(first or loaded.first, loaded.first), loaded.last)
+            asked = Days(since, max(min(last or loaded.last, loaded.last), since))
+            drawn = stocks.candles(opened, code, asked, query, partial(self._factors, code))
         known = {"first": str(loaded.first), "last": str(loaded.last)}
-        shown = {"start": str(asked.first), "end": str(asked.last), "step": stocks.step(len(asked))}
+        shown = {"start": str(asked.first), "end": str(asked.last), "step": query.freq}
         return JSONResponse({"code": code, **known, **shown, "candles": drawn})
+
+    def _factors(self, code: str) -> pl.DataFrame:
+        with database.clickhouse(self._servers.clickhouse()) as client:
+            return stored.adjust_factors(client, [code])
+
+    def suspensions(self, request: Request) -> Response:
+        """`{"days": [...]}` on which a stock did not trade at all, as far as the reference data have them."""
+        code, every = _checked("code", request.path_params["code"]), Days(FIRST_DAY, LAST_DAY)
+        with database.clickhouse(self._servers.clickhouse()) as client:
+            frame = stored.of_days(client, SUSPENSIONS, every, [code])
+        return JSONResponse({"days": [str(day) for day in frame.filter(pl.col("timing") == "")["date"]]})
 
     def stock_coverage(self, request: Request) -> Response:
         """`{"code": ..., "name": ..., "months": [...]}`, see `coverage.Month`."""
@@ -113,7 +150,7 @@ class Pages:
             days, counted = stocks.counted(connection, code)
         months = coverage.months(days, counted, ashares().trading_days)
         name = next((stock.name for stock in self._stocks() if stock.code == code), None)
-        return JSONResponse({"code": code, "name": name, "months": [month.as_json() for month in months]})
+        return JSONResponse({"code": code, "name": name, "months": [vars(month) for month in months]})
 
     def symbol(self, request: Request) -> Response:
         """`{"code": ..., "name": ..., "months": [...], "others": {...}}`, see `symbols.coverage`."""
@@ -133,22 +170,20 @@ class Pages:
         return JSONResponse({**vars(known), "gap_days": gaps, "book_days": days})
 
     def instrument_candles(self, request: Request) -> Response:
-        """As of a stock, `step` in minutes, times in UTC; `uncertain` minutes may lack trades."""
-        market = _market(request)
-        first, last = _span(request)
+        """As of a stock, of `freq`, by default a minute; see `instruments.candles`."""
+        market, span, freq = _market(request), _span(request), _text(request, "freq") or "1m"
+        if freq not in instruments.FREQUENCIES:
+            raise BadParameter("freq", freq, f"is none of {', '.join(instruments.FREQUENCIES)}.")
         with database.clickhouse(self._servers.clickhouse()) as client:
-            drawn = instruments.candles(client, market, first, last)
-        if drawn is None:
-            return JSONResponse({"candles": [], "minutes": 0})
-        days = {"first": drawn.known.first, "last": drawn.known.last, "start": drawn.days.first, "end": drawn.days.last}
-        facts = {"step": drawn.step, "minutes": drawn.minutes, "uncertain": drawn.uncertain}
-        return JSONResponse({**{name: str(day) for name, day in days.items()}, **facts, "candles": drawn.candles})
+            return JSONResponse(instruments.candles(client, market, *span, freq))
 
     def instrument_gaps(self, request: Request) -> Response:
-        """`{"gaps": [...]}` that began on the UTC `day`, see `instruments.gaps_of`."""
-        market, day = _market(request), _required_day(request, "day")
+        """`{"gaps": [...]}` that began on the UTC `day`, or from `start` to `end`, see `instruments.gaps_of`."""
+        market, (first, last) = _market(request), _span(request)
+        if not (first and last):
+            first = last = _required_day(request, "day")
         with database.clickhouse(self._servers.clickhouse()) as client:
-            return JSONResponse({"gaps": instruments.gaps_of(client, market, day)})
+            return JSONResponse({"gaps": instruments.gaps_of(client, market, Days(first, last))})
 
     def book(self, request: Request) -> Response:
         """The book `at` an instant, or the last one of a `day` that a later record can prove; see `order_books`."""
@@ -162,6 +197,23 @@ class Pages:
                 raise BadParameter("day", str(day), f"has no records of books of {market.instrument}.")
             return JSONResponse(order_books.at_instant(client, market, at))
 
+    def trades(self, request: Request) -> Response:
+        """`{"trades": [...]}`, the last ones of the hour before `at`, see `order_books.trades_until`."""
+        market, at = _market(request), order_books.instant(_text(request, "at"))
+        with database.clickhouse(self._servers.clickhouse()) as client:
+            return JSONResponse({"trades": order_books.trades_until(client, market, at)})
+
+
+def _status(servers: Servers, domain: str) -> list[Row]:
+    """The rows of a domain, without what only a program needs. Raises what its server raises.
+
+    Files that nobody has registered yet stay so: nothing is written here.
+    """
+    one = overview.DOMAINS[domain]
+    with database.connected(servers, one.store, LONG, autocommit=True) as connection:
+        rows = one.rows(connection, Settings(), dt.datetime.now(dt.UTC))
+    return [{name: value for name, value in row.items() if name not in ("newest_at", "two_bases")} for row in rows]
+
 
 def _kept(servers: Servers, store: Store, read: Callable[[Any], T], patience: float = 1.0) -> Kept[T]:
     def answer() -> T:
@@ -169,12 +221,6 @@ def _kept(servers: Servers, store: Store, read: Callable[[Any], T], patience: fl
             return read(connection)
 
     return Kept(NAMES[store], answer)
-
-
-def _listed(every: list[Any], some: Iterable[Any]) -> Response:
-    first = list(islice(some, MOST_FOUND + 1))
-    shown = [vars(one) for one in first[:MOST_FOUND]]
-    return JSONResponse({"found": shown, "more": len(first) > MOST_FOUND, "of": len(every)})
 
 
 def _market(request: Request) -> Market:

@@ -1,21 +1,21 @@
 """Stocks that have minute bars: their list, candles of one, and which of its minutes are loaded."""
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import polars as pl
 import psycopg
 
-from marketdata_assets.read.bar_sources import LOT
-from marketdata_assets.read.bars import bars
-from marketdata_assets.read.resampling import Frequency
+from marketdata_assets.read.bar_sources import LOADED, LOT, Source
+from marketdata_assets.read.bars import Query, bars
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.postgres import statement
 from marketdata_assets.web.coverage import Counted
 from marketdata_assets.web.errors import Unknown
 
 MOST_CANDLES = 2000
-STEPS: tuple[tuple[int, Frequency], ...] = ((8, "1m"), (40, "5m"), (240, "30m"), (1100, "1d"))
-"""For a span of at most so many days, the length of a candle; for a longer one it is a month."""
 VALUES = ("open", "high", "low", "close", "volume")
 
 Candle = tuple[str, float | None, float | None, float | None, float | None, float | None]
@@ -47,8 +47,12 @@ def exists(connection: psycopg.Connection, table: str) -> bool:
     return connection.execute("SELECT to_regclass(%s) IS NOT NULL", [table]).fetchone() == (True,)
 
 
-def span(connection: psycopg.Connection, code: str) -> Days:
-    """The first and last day of a stock that has minutes. Raises Unknown."""
+def span(connection: Any, code: str, source: Source = "minutes") -> Days:
+    """The first and last day of a stock that the source has. Raises Unknown."""
+    if source != "minutes":
+        if found := LOADED[source](connection, [code]).get(code):
+            return found
+        raise Unknown(f"no {source} of {code!r} are loaded. Choose other bars; or load them: marketdata ingest.")
     row = connection.execute(statement(__package__, "span.sql"), {"code": code}).fetchone()
     if row is None or row[0] is None:
         raise Unknown(
@@ -58,21 +62,18 @@ def span(connection: psycopg.Connection, code: str) -> Days:
     return Days(*row)
 
 
-def step(days: int) -> Frequency:
-    """The length of a candle in a chart of so many days."""
-    return next((freq for most, freq in STEPS if days <= most), "1mo")
+def candles(
+    connection: Any, code: str, days: Days, query: Query, factors: Callable[[], pl.DataFrame] | None = None
+) -> list[Candle]:
+    """At most MOST_CANDLES candles of a stock, by time, the newest ones.
 
-
-def candles(connection: psycopg.Connection, code: str, days: Days) -> list[Candle]:
-    """At most MOST_CANDLES candles of a stock, by time, whose length is that of `step`; the oldest ones are left out.
-
-    Months are those of the K-line, and none where it is not made yet.
+    Months of minutes are those of the K-line, and none where it is not made yet. `factors` adjusts daily files.
     """
-    freq = step(len(days))
-    if freq == "1mo":
+    if (query.source, query.freq) == ("minutes", "1mo"):
         return _months(connection, code, days)
-    after = days.last + dt.timedelta(days=1)
-    frame = bars(code, days.first, after, freq=freq, connection=connection)
+    given = factors() if factors and query.source == "daily" and query.computed else None
+    kind: Any = {"source": query.source, "freq": query.freq, "adjust": query.adjust, "factors": given}
+    frame = bars(code, days.first, days.last + dt.timedelta(days=1), **kind, connection=connection)
     return [(row[0].isoformat(), *row[1:]) for row in frame.tail(MOST_CANDLES).select(frame.columns[1], *VALUES).rows()]
 
 

@@ -74,7 +74,7 @@ def _by_month(days: Iterable[tuple[dt.date, int]]) -> dict[str, Counted]:
 
 
 def _row(month: Month, load: Mapping[str, Any] | None) -> dict[str, Any]:
-    row = month.as_json() | dict.fromkeys(("outcome", "error", "provider", "finished"))
+    row = vars(month) | dict.fromkeys(("outcome", "error", "provider", "finished"))
     days: dict[str, list[int]] = {"provisional": [], "incomplete": [], "unsupported": []}
     if load is None:
         return {**row, "rejected": 0, **days}

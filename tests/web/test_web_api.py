@@ -10,10 +10,8 @@ from bar_files import months
 from databases import fresh_postgres
 from served_market import CODE, HOSTILE, NAME, TOKEN, answer, get, load_market, on, served
 
-from marketdata_assets.reference.records import Days
-from marketdata_assets.web import database
-from marketdata_assets.web.finding import found
-from marketdata_assets.web.stocks import MOST_CANDLES, Stock, candles, step
+from marketdata_assets.web.finding import found, initials
+from marketdata_assets.web.stocks import MOST_CANDLES, Stock
 
 
 @pytest.fixture(scope="module")
@@ -67,30 +65,59 @@ def test_search_finds_codes_and_names_by_their_beginning(page: str, text: str, c
     assert (listed["of"], listed["more"]) == (3, False)
 
 
+@pytest.mark.parametrize(("text", "codes"), [("slyh", [CODE]), ("SLY", [CODE]), ("yh", []), ("sl1", [])])
+def test_search_finds_chinese_names_by_the_initials_of_pinyin(page: str, text: str, codes: list[str]) -> None:
+    assert [one["code"] for one in answer(page, "/api/stocks", q=text)["found"]] == codes
+
+
+def test_a_syllable_is_read_as_in_its_word() -> None:
+    assert (initials("浦发银行"), initials("长江电力"), initials("ST示例A")) == ("pfyh", "cjdl", "stsla")
+
+
+def test_the_chart_library_is_served_from_its_package(page: str) -> None:
+    given = get(page, "/static/charts.js")
+    assert given.headers["content-type"].startswith("text/javascript")
+    assert given.text.startswith("/*!\n * @license\n * TradingView Lightweight Charts")
+
+
 def test_search_lists_codes_before_names() -> None:
     stocks = [Stock("000002.SZ", "600 group", "2000-01", "2000-02"), Stock("600000.SH", None, "2000-01", "2000-01")]
     assert [one.code for one in found(stocks, "600")] == ["600000.SH", "000002.SZ"]
 
 
-def test_a_long_span_is_drawn_from_the_kline(page: str, market: str) -> None:
-    whole = get(page, f"/api/stocks/{CODE}/candles").json()
+def test_months_are_those_of_the_kline_and_what_is_drawn_without_a_frequency(page: str, market: str) -> None:
+    whole = answer(page, f"/api/stocks/{CODE}/candles")
     rows = asked(
         market,
         f"""SELECT to_char(month, 'YYYY-MM-DD'), open::float8, high::float8, low::float8, close::float8,
                    volume::float8 * 100 FROM stock_monthly_kline WHERE code = '{CODE}' ORDER BY month""",
     )
-    days = get(page, f"/api/stocks/{CODE}/candles?start=2023-01-01&end=2024-03-29").json()
-    assert (days["step"], len(days["candles"])) == (
-        "1d",
-        len(asked(market, "SELECT DISTINCT time::date FROM stock_1min_qfq")),
-    )
-    assert whole == days, "without bounds the whole span is drawn"
-    with database.postgres(market) as connection:
-        assert candles(connection, CODE, Days(dt.date(2000, 1, 1), dt.date(2026, 1, 1))) == rows
+    assert (whole["step"], whole["start"], whole["end"]) == ("1mo", "2023-01-02", "2024-03-29")
+    assert [tuple(one) for one in whole["candles"]] == rows
+    assert answer(page, f"/api/stocks/{CODE}/candles", freq="1mo", start="2000-01-01", end="2026-01-01") == whole
 
 
-def test_a_short_span_is_drawn_from_minutes(page: str, market: str) -> None:
-    days = get(page, f"/api/stocks/{CODE}/candles?start=2024-03-28&end=2024-03-29").json()
+def test_days_and_weeks_are_made_of_minutes(page: str, market: str) -> None:
+    sql = f"""
+        SELECT to_char(time, 'YYYY-MM-DD'), (array_agg(open ORDER BY time))[1]::float8, max(high)::float8,
+               min(low)::float8, (array_agg(close ORDER BY time DESC))[1]::float8, sum(volume)::float8 * 100
+        FROM stock_1min_qfq WHERE code = '{CODE}' GROUP BY 1 ORDER BY 1
+    """
+    rows = asked(market, sql)
+    days = answer(page, f"/api/stocks/{CODE}/candles", freq="1d", start="2023-01-01", end="2024-03-29")
+    assert (days["step"], [tuple(one) for one in days["candles"]]) == ("1d", rows)
+    weeks = answer(page, f"/api/stocks/{CODE}/candles", freq="1w", start="2023-01-01", end="2024-03-29")
+    of_week = {dt.date.fromisoformat(str(row[0])).isocalendar()[:2]: row for row in rows}
+    assert [one[4] for one in weeks["candles"]] == [row[4] for row in of_week.values()]
+
+
+def test_of_many_candles_the_newest_are_drawn(page: str) -> None:
+    many = answer(page, f"/api/stocks/{CODE}/candles", freq="1m", start="2023-01-01", end="2024-03-29")["candles"]
+    assert (len(many), many[-1][0]) == (MOST_CANDLES, "2024-03-29T15:00:00")
+
+
+def test_minutes_are_those_of_the_table(page: str, market: str) -> None:
+    days = answer(page, f"/api/stocks/{CODE}/candles", freq="1m", start="2024-03-28", end="2024-03-29")
     rows = asked(
         market,
         f"""SELECT to_char(time, 'YYYY-MM-DD"T"HH24:MI:SS'), close::float8 FROM stock_1min_qfq
@@ -99,13 +126,6 @@ def test_a_short_span_is_drawn_from_minutes(page: str, market: str) -> None:
     assert days["step"] == "1m"
     assert [(one[0], one[4]) for one in days["candles"] if one[0][11:] > "09:31:00"] == rows
     assert (days["first"], days["last"]) == ("2023-01-02", "2024-03-29")
-
-
-def test_no_span_has_more_candles_than_are_drawn() -> None:
-    in_a_day = {"1m": 241, "5m": 49, "30m": 9, "1d": 1}
-    weekdays = {days: days - 2 * (days // 7) for days in range(1, 1101)}
-    assert all(weekdays[days] * in_a_day[step(days)] <= MOST_CANDLES for days in weekdays)
-    assert step(1101) == "1mo"
 
 
 def test_coverage_counts_loaded_against_expected_minutes(page: str, market: str) -> None:
@@ -128,6 +148,12 @@ def test_coverage_counts_loaded_against_expected_minutes(page: str, market: str)
     [
         ("/api/stocks/999999.SH/candles", 404, ["999999.SH", "Search"]),
         ("/api/stocks/%3Cscript%3E/coverage", 404, ["<script>", "Search"]),
+        (f"/api/stocks/{CODE}/candles?freq=2m", 400, ["'2m' is no frequency", "1mo"]),
+        (f"/api/stocks/{CODE}/candles?source=floppies", 400, ["'floppies' is no source", "minutes"]),
+        (f"/api/stocks/{CODE}/candles?adjust=none", 400, ['adjust="none"']),
+        (f"/api/stocks/{CODE}/candles?source=daily&freq=1m", 400, ["'1m' is no frequency of daily bars", "1d"]),
+        (f"/api/stocks/{CODE}/candles?source=daily", 503, ["stock_daily"]),
+        (f"/api/stocks/{CODE}/suspensions", 503, ["MARKETDATA_CLICKHOUSE_URL"]),
         (f"/api/stocks/{CODE}/candles?start=yesterday", 400, ["start='yesterday'", "2024-01-31"]),
         (f"/api/stocks/{CODE}/candles?start=2024-02-01&end=2024-01-01", 400, ["end='2024-01-01'", "earlier"]),
     ],
@@ -140,7 +166,8 @@ def test_errors_name_the_value_and_the_remedy(page: str, path: str, status: int,
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/stock/600001.SH", "/quality", "/api/status/bars", "/api/stocks", "/static/ask.js"]
+    "path",
+    ["/", "/stock/600001.SH", "/quality", "/api/status/bars", "/api/stocks", "/static/page.js", "/static/charts.js"],
 )
 def test_nothing_is_shown_without_token_or_to_a_foreign_host(page: str, path: str) -> None:
     nobody = httpx.get(page + path, trust_env=False)

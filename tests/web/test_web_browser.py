@@ -4,22 +4,102 @@
 """
 
 import datetime as dt
+import json
 import os
+import re
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
+import psycopg
 import pytest
 import test_web_symbols
 from browser import Browser, browser, missing_browser
 from clickhouse_connect.driver.client import Client
 from landed_market import land, records
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select
 from served_market import CODE, HOSTILE, NAME, TOKEN, load_market, on, served
 
+from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables import ohlcv
+from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.local.process import free_port
 from marketdata_assets.stores import clickhouse_ledger
+from marketdata_assets.web.pages import STATIC
 from marketdata_demo.venues.market import Plan
 
 pytestmark = pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser()))
+
+PAGES = {
+    "/": "Things that need attention:",
+    "/quality": "ticks: tick_data",
+    f"/stock/{CODE}": "expected minutes",
+    "/symbol/000001.SZ": "1 days are provisional",
+    "/instrument?exchange=binance&market_type=linear&instrument=SMPLUSDT": "Proven by the records",
+}
+"""Every page, and what is seen last on it."""
+TRADEMARK = {"Charts by", "TradingView Lightweight Charts™", ", Copyright (c) TradingView, Inc."}
+
+SETTLED = "return !/reading …|asking …/.test(document.body.innerText) && !document.querySelector('[aria-busy]')"
+OPENED = "for (const one of document.querySelectorAll('details')) one.open = true"
+SHIFTS = """
+const done = arguments[0];
+let sum = 0;
+new PerformanceObserver(list => { for (const e of list.getEntries()) if (!e.hadRecentInput) sum += e.value; })
+  .observe({ type: "layout-shift", buffered: true });
+requestAnimationFrame(() => setTimeout(() => done(sum)));
+"""
+CONTRAST = """
+const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+const over = (colours) => {
+  canvas.clearRect(0, 0, 1, 1);
+  for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
+  return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map(c => c / 255)
+    .map(c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+};
+const luminance = ([r, g, b]) => 0.2126 * r + 0.7152 * g + 0.0722 * b;
+const found = [];
+const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walk.nextNode()) {
+  const one = walk.currentNode.parentElement;
+  if (!walk.currentNode.data.trim() || !one.checkVisibility({ visibilityProperty: true })) continue;
+  const grounds = [];
+  for (let at = one; at; at = at.parentElement) grounds.unshift(getComputedStyle(at).backgroundColor);
+  const [text, ground] = [over([...grounds, getComputedStyle(one).color]), over(grounds)].map(luminance);
+  const ratio = (Math.max(text, ground) + 0.05) / (Math.min(text, ground) + 0.05);
+  if (ratio < 4.5) found.push(`${walk.currentNode.data.trim().slice(0, 40)}: ${ratio.toFixed(2)}`);
+}
+return found;
+"""
+"""Texts whose contrast with what is behind them is below that of WCAG AA."""
+NAMELESS = """
+return [...document.querySelectorAll("a, button, input, select, summary, [role=img], [tabindex]")].filter(one => {
+  const labels = [...(one.labels ?? [])].map(label => label.textContent).join("");
+  const name = one.getAttribute("aria-label") || labels || (/INPUT|SELECT/.test(one.tagName) ? "" : one.textContent);
+  return !name.trim();
+}).map(one => one.outerHTML.slice(0, 120));
+"""
+WIDER = """
+const wide = document.documentElement.clientWidth;
+if (document.documentElement.scrollWidth <= wide) return [];
+return [...document.querySelectorAll("main *")].filter(one => one.getBoundingClientRect().right > wide + 1)
+  .map(one => one.outerHTML.slice(0, 80)).slice(0, 5);
+"""
+COLOURS = """
+const counts = new Map();
+for (const one of document.querySelectorAll("#chart canvas")) {
+  if (!one.width || !one.height) continue;
+  const { data } = one.getContext("2d").getImageData(0, 0, one.width, one.height);
+  for (let at = 0; at < data.length; at += 4) {
+    const colour = data.slice(at, at + 4).join();
+    counts.set(colour, (counts.get(colour) ?? 0) + 1);
+  }
+}
+return [...counts].filter(([, count]) => count > 50).map(([colour]) => colour);
+"""
 
 
 @pytest.fixture
@@ -34,40 +114,73 @@ def _folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_stock_is_found_and_drawn_while_other_servers_are_down(dsn: str, tmp_path: Path, shots: Path) -> None:
     load_market(dsn, tmp_path / "bars")
+    with psycopg.connect(dsn) as connection:
+        connection.execute("UPDATE stock_1min_days SET bars[28] = 0 WHERE code = %s AND month = '2024-03-01'", [CODE])
+        connection.execute("DELETE FROM stock_1min_qfq WHERE code = %s AND time::date = '2024-03-28'", [CODE])
     nowhere = f"http://127.0.0.1:{free_port()}/x"
     with served(on(dsn, nowhere)) as url, browser(url, TOKEN) as chromium:
         chromium.open("/", height=1300)
-        chromium.until(lambda: "stock_monthly_kline" in chromium.text(), "the tables")
-        chromium.until(lambda: "asking …" not in chromium.text(), "the servers")
-        servers = chromium.find("#servers").text.splitlines()
-        assert [line.split()[:2] for line in servers[1:]] == [
-            ["PostgreSQL", "answers"],
-            ["ClickHouse", "ClickHouse"],  # its name again, in the reason
-            ["MongoDB", "no"],
-        ]
+        chromium.until(lambda: "Things that need attention:" in chromium.text(), "the problems")
+        states = {name: chromium.find(f"#{name} .badge").text for name in ("postgres", "clickhouse", "mongo", "bars")}
+        assert states == {"postgres": "answers", "clickhouse": "no answer", "mongo": "no answer", "bars": "fresh"}
+        problems = [one.text for one in chromium.driver.find_elements("css selector", "#problems li")]
+        assert sorted(one.split(":")[0] for one in problems) == ["ClickHouse", "MongoDB"]
+        assert all(one.endswith("marketdata doctor") for one in problems)
         for domain in ("ticks", "exchanges", "alphas"):
-            chromium.until(
-                lambda of=domain: "MARKETDATA_" in _row(chromium, of) or "answering" in _row(chromium, of), domain
-            )  # type: ignore[misc]
+            text = chromium.find(f"#{domain}").text
+            assert "no answer" in text and ("MARKETDATA_" in text or "answering" in text), text
+        chromium.until(lambda: "rows of the last 15 months" in chromium.find("#bars").text, "the rows by month")
         _search(chromium, "<img", HOSTILE)
+        _search(chromium, "slyh", NAME)  # initials
         _search(chromium, "6000", NAME)
         chromium.shot(shots / "front.png")
         chromium.find("#stocks a").click()
         chromium.until(lambda: "expected minutes" in chromium.text(), "the coverage")
-        chromium.until(lambda: "candles of days" in chromium.text(), "candles of days")
+        chromium.until(lambda: _legend(chromium).startswith("2024-03-29 open "), "the newest day")
         assert chromium.find("h1").text == f"{CODE} {NAME}"
-        assert len(chromium.find("#chart path.rise").get_attribute("d") or "") > 1000
+        assert len(_colours(chromium)) > 2, "candles are drawn"
         chromium.shot(shots / "stock.png")
-        chromium.click("week")
-        chromium.until(lambda: "candles of minutes" in chromium.text(), "candles of minutes")
-        chromium.shot(shots / "minutes.png")
+        chromium.until(lambda: _pointed(chromium, "trading day without data"), "the day without minutes")
+        assert _legend(chromium).startswith("2024-03-28")
+        chromium.click("1 min")
+        chromium.until(lambda: _legend(chromium).startswith("2024-03-29 15:00"), "minutes")
+        before = _requested(chromium)
+
+        def zoomed_out() -> bool:
+            chromium.find("#chart").send_keys("-")
+            return len(_requested(chromium)) > len(before)
+
+        chromium.until(zoomed_out, "older minutes")
+        older = parse_qs(urlsplit(_requested(chromium)[-1]).query)
+        assert older["freq"] == ["1m"] and older["end"] < parse_qs(urlsplit(before[-1]).query)["start"]
+        Select(chromium.find("#source")).select_by_value("daily none")
+        chromium.until(lambda: "no frequency of daily bars" in chromium.text(), "that they have no minutes")
+        assert _legend(chromium).strip() == "", "nothing of the bars before is shown"
+        chromium.click("day")
+        chromium.until(lambda: "stock_daily" in chromium.find("#chart-note").text, "why there are no daily files")
         chromium.complaints()  # of the servers that are down
         chromium.open("/stock/000001.SZ")
         chromium.until(lambda: HOSTILE in chromium.text(), "the name as text")
         assert chromium.driver.title == f"000001.SZ {HOSTILE}"
-        assert chromium.complaints() == []
+        assert all("suspensions" in one for one in chromium.complaints()), "only ClickHouse is missing"
         chromium.open("/stock/999999.SH")
         chromium.until(lambda: "no minute bars of '999999.SH'" in chromium.text(), "why there is nothing")
+        chromium.open("/")
+        assert [one.text for one in chromium.driver.find_elements("css selector", "#recent a")] == [
+            f"000001.SZ {HOSTILE}",
+            f"{CODE} {NAME}",
+        ]
+
+
+def test_without_the_chart_library_the_values_are_a_table(dsn: str, tmp_path: Path) -> None:
+    load_market(dsn, tmp_path / "bars")
+    with served(on(dsn)) as url, browser(url, TOKEN) as chromium:
+        chromium.driver.execute_cdp_cmd("Network.enable", {})
+        chromium.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*/static/charts.js"]})
+        chromium.open(f"/stock/{CODE}")
+        chromium.until(lambda: "marketdata-assets[web]" in chromium.find("#chart").text, "what to install")
+        chromium.until(lambda: chromium.find("#values").text.startswith("2024-03-29 "), "the newest days")
+        assert len(chromium.driver.find_elements("css selector", "#values tr")) == 20
 
 
 def test_an_instrument_is_found_and_its_book_is_drawn(
@@ -76,6 +189,21 @@ def test_an_instrument_is_found_and_its_book_is_drawn(
     begin = dt.datetime(2025, 1, 5, 23, 30, tzinfo=dt.UTC)
     plan = Plan(begin, 60)
     land(clickhouse_client, records(plan, ("binance",)))
+    began = int(begin.replace(hour=0, minute=10).timestamp() + 86_400) * 10**9
+    lost_trades = Gap(
+        exchange="binance",
+        market_type="linear",
+        symbol="SMPL-USDT",
+        instrument="SMPLUSDT",
+        stream="trades",
+        last_id=5,
+        next_id=9,
+        ts_from=began,
+        ts_to=began + 90 * 10**9,
+        cause="sequence",
+        healed_at=None,
+    )
+    insert_records(clickhouse_client, [lost_trades])
     clickhouse_ledger.ensure(clickhouse_client)
     for day in ohlcv.days_with_trades(clickhouse_client):
         ohlcv.compute(clickhouse_client, day, run_id="test", now=begin + dt.timedelta(days=2))
@@ -84,17 +212,25 @@ def test_an_instrument_is_found_and_its_book_is_drawn(
         _search(chromium, "smpl", "SMPLUSDT")
         chromium.find("#instruments a").click()
         chromium.until(lambda: "Proven by the records" in chromium.text(), "the last book")
-        chromium.until(lambda: "candles of minutes from trades" in chromium.text(), "candles")
+        chromium.until(lambda: _legend(chromium).startswith("2025-01-06 00:29"), "candles")
         chromium.complaints()  # of the front page, whose other servers are missing
         assert chromium.find("h1").text == "SMPLUSDT binance"
-        rungs = [line.split() for line in chromium.find("#ladder tbody").text.splitlines()]
-        bids, asks = ([float(rung[side]) for rung in rungs if len(rung) == 4] for side in (1, 2))
-        assert bids == sorted(bids, reverse=True) and asks == sorted(asks) and bids[0] < asks[0]
+        assert len(_colours(chromium)) > 2, "candles are drawn"
+        chromium.until(lambda: _pointed(chromium, "recorded gap"), "the minutes that lack trades")
+        assert _legend(chromium)[:16] in ("2025-01-06 00:10", "2025-01-06 00:11")
+        sides = ["tr.falling", "tr.rising"]
+        asks, bids = ([float(one.text) for one in _cells(chromium, f"#ladder {side} td:first-child")] for side in sides)
+        assert bids == sorted(bids, reverse=True) and asks == sorted(asks, reverse=True) and bids[0] < asks[-1]
         assert len(chromium.find("#depth path.fall").get_attribute("d") or "") > 50
+        chromium.until(lambda: len(_cells(chromium, "#trades tbody tr")) > 5, "the trades before")
         before = chromium.find("#at").get_property("value")
         chromium.click("−1 min")
         chromium.until(lambda: chromium.find("#at").get_property("value") != before, "a minute before")
         chromium.until(lambda: "Proven by the records" in chromium.text(), "the book of that minute")
+        moved = chromium.find("#slider").get_property("value")
+        chromium.find("#slider").send_keys(Keys.ARROW_LEFT)
+        at = str(begin.replace(hour=0, minute=0) + dt.timedelta(days=1, seconds=int(moved) - 1))[:19].replace(" ", "T")
+        chromium.until(lambda: str(chromium.find("#at").get_property("value")).startswith(at), "a second before")
         chromium.find("#gaps button").click()
         chromium.until(lambda: "sequence" in chromium.find("#day-gaps").text, "the gaps of the day")
         chromium.driver.execute_script("window.scrollTo(0, 0)")
@@ -119,8 +255,9 @@ def test_a_symbol_shows_days_that_are_not_final_and_quality_counts_them(
         chromium.open("/symbol/000001.SZ")
         chromium.until(lambda: "1 days are provisional, 1 incomplete" in chromium.text(), "what is not final")
         assert chromium.find("h1").text == f"000001.SZ {HOSTILE}"
-        marks = [button.text for button in chromium.driver.find_elements("css selector", "#coverage button")]
+        marks = [button.text for button in _cells(chromium, "#coverage button")]
         assert [mark.split()[1:] for mark in marks] == [["pi"], ["!"]]
+        chromium.until(lambda: _legend(chromium).startswith("2025-01-"), "candles of ticks")
         chromium.find("#coverage button").click()
         chromium.until(lambda: "tushare" in chromium.find("#load").text, "how the month was loaded")
         chromium.shot(shots / "symbol.png")
@@ -128,21 +265,142 @@ def test_a_symbol_shows_days_that_are_not_final_and_quality_counts_them(
         chromium.open("/symbol/600001.SH")
         chromium.until(lambda: f"600001.SH {NAME}" in chromium.text(), "the Chinese name")
         assert chromium.complaints() == []
-        chromium.open("/quality", height=1100)
+        chromium.open("/quality?domain=ticks", height=1100)
         chromium.until(lambda: "ticks: tick_data" in chromium.text(), "the quality of ticks")
         chromium.until(lambda: "PostgreSQL: no Postgres to connect to" in chromium.text(), "which server is missing")
-        assert len(chromium.driver.find_elements("css selector", "rect.column0")) == 1
-        assert len(chromium.driver.find_elements("css selector", "rect.column2")) == 1
-        chromium.find("summary").click()
+        assert [one.text for one in _cells(chromium, ".calendar td[title]")] == ["·", "!"]
+        assert len(_cells(chromium, ".calendar td")) == 12
+        chromium.find("main summary").click()
         chromium.shot(shots / "quality.png")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_can_be_read_and_has_named_controls(
+    dsn: str, clickhouse_url: str, clickhouse_client: Client, tmp_path: Path, theme: str
+) -> None:
+    load_market(dsn, tmp_path / "bars")
+    test_web_symbols.fill(clickhouse_client)
+    plan = Plan(dt.datetime(2025, 1, 5, 23, 55, tzinfo=dt.UTC), 10)
+    land(clickhouse_client, records(plan, ("binance",)))
+    with served(on(dsn, clickhouse_url)) as url, browser(url, TOKEN) as chromium:
+        chromium.driver.execute_script("localStorage.setItem('theme', arguments[0])", theme)
+        for path, last in PAGES.items():
+            for width in (1400, 360):
+                chromium.open(path, width=width)
+                chromium.until(lambda last=last: last in chromium.text(), f"{last!r} on {path}")  # type: ignore[misc]
+                chromium.until(lambda: chromium.driver.execute_script(SETTLED), "all answers")
+                assert chromium.driver.execute_async_script(SHIFTS) < 0.1, f"the layout of {path} moves at {width} px"
+                chromium.driver.execute_script(OPENED)
+                assert chromium.driver.execute_script(CONTRAST) == [], path
+                assert chromium.driver.execute_script(NAMELESS) == [], path
+                assert chromium.driver.execute_script(WIDER) == [], f"{path} scrolls sideways at {width} px"
+        ground = chromium.driver.execute_script("return getComputedStyle(document.body).backgroundColor")
+        assert ground == {"light": "rgb(244, 246, 249)", "dark": "rgb(14, 18, 23)"}[theme]
+
+
+def test_language_and_colours_are_those_that_were_chosen(dsn: str, tmp_path: Path, shots: Path) -> None:
+    load_market(dsn, tmp_path / "bars")
+    with served(on(dsn)) as url, browser(url, TOKEN) as chromium:
+        chromium.open(f"/stock/{CODE}")
+        chromium.until(lambda: "expected minutes" in chromium.text(), "the coverage")
+        chromium.find("#settings summary").click()
+        rising = "return getComputedStyle(document.querySelector('#legend .rising, #legend .falling')).color"
+        chromium.until(lambda: chromium.find("#legend .rising"), "the newest day")
+        red = chromium.driver.execute_script(rising)
+        Select(chromium.find("#settings [name=rise]")).select_by_value("green")
+        assert red == "rgb(201, 34, 47)" and chromium.driver.execute_script(rising) == "rgb(8, 120, 63)"
+        Select(chromium.find("#settings [name=lang]")).select_by_value("zh")
+        chromium.until(lambda: "应有" in chromium.text(), "the coverage in Chinese")
+        chromium.until(lambda: "前复权" in chromium.find("#chart-note").text, "the note in Chinese")
+        assert chromium.find("nav").text.split() == ["市场", "质量"]
+        assert chromium.driver.execute_script(rising) == "rgb(8, 120, 63)", "the choice is kept"
+        chromium.shot(shots / "stock_zh.png")
+
+
+def test_a_server_that_ends_and_a_login_that_is_lost_are_said(dsn: str, tmp_path: Path) -> None:
+    load_market(dsn, tmp_path / "bars")
+    with served(on(dsn)) as url, browser(url, TOKEN) as chromium:
+        chromium.open(f"/stock/{CODE}")
+        chromium.until(lambda: _legend(chromium).startswith("2024-03-29"), "the newest day")
+        chromium.driver.delete_all_cookies()
+        chromium.click("week")
+        chromium.until(lambda: "Not logged in." in chromium.find("#chart-note").text, "that the login is lost")
+        chromium.driver.get(f"{url}/?token={TOKEN}")
+        chromium.open(f"/stock/{CODE}")
+        chromium.until(lambda: _legend(chromium).startswith("2024-03-29"), "the newest day")
+        chromium.driver.execute_cdp_cmd("Network.enable", {})
+        offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+        chromium.driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+        chromium.click("month")
+        chromium.until(lambda: "does not answer" in chromium.find("#chart-note").text, "that the server is away")
+
+
+def test_every_text_of_the_page_has_its_chinese() -> None:
+    known = json.loads((STATIC / "zh.json").read_text())
+    texts = Texts()
+    for page in STATIC.glob("*.html"):
+        texts.feed(page.read_text())
+    used = {text for script in STATIC.glob("*.js") for text in re.findall(r"\bt\(\"([^\"]+)\"", script.read_text())}
+    assert len(texts.found) > 100 and len(used) > 30
+    assert {*texts.found, *used} - known.keys() <= {"English", "MA5", "MA10", "MA20", "MA60", *TRADEMARK}
+    marks = re.compile(r"\{\w+\}")
+    assert {
+        text for text, there in known.items() if sorted(marks.findall(text)) != sorted(marks.findall(there))
+    } == set()
+
+
+class Texts(HTMLParser):
+    """The texts of pages that people read: those between elements, placeholders and labels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+        self._within = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._within = tag
+        self.found |= {value for name, value in attrs if value and name in ("placeholder", "aria-label")}
+
+    def handle_data(self, data: str) -> None:
+        text = " ".join(data.split())
+        if self._within != "title" and re.search("[A-Za-z]", text):
+            self.found.add(text)
+
+
+def _legend(chromium: Browser) -> str:
+    return chromium.find("#legend").text
+
+
+def _cells(chromium: Browser, selector: str) -> list[WebElement]:
+    return chromium.driver.find_elements("css selector", selector)
+
+
+def _colours(chromium: Browser) -> list[str]:
+    """The colours of the chart's canvas that cover at least 50 pixels."""
+    found: list[str] = chromium.driver.execute_script(COLOURS)
+    return found
+
+
+def _requested(chromium: Browser) -> list[str]:
+    """The addresses of the candles that were requested."""
+    sql = "return performance.getEntriesByType('resource').map(e => e.name).filter(e => e.includes('/candles?'))"
+    found: list[str] = chromium.driver.execute_script(sql)
+    return found
+
+
+def _pointed(chromium: Browser, text: str) -> bool:
+    """Whether pointing somewhere at the chart says the text; the pointer stays there."""
+    chart = chromium.find("#chart canvas")
+    half = chart.size["width"] // 2
+    for x in range(half - 4, -half, -5):
+        ActionChains(chromium.driver, duration=0).move_to_element_with_offset(chart, x, 0).perform()
+        if text in _legend(chromium):
+            return True
+    return False
 
 
 def _tall(height: int) -> dict[str, object]:
     return {"width": 1400, "height": height, "deviceScaleFactor": 1, "mobile": False}
-
-
-def _row(chromium: Browser, domain: str) -> str:
-    return chromium.find(f"#{domain}").text
 
 
 def _search(chromium: Browser, text: str, name: str) -> None:

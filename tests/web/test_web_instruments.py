@@ -14,7 +14,6 @@ from marketdata_assets.exchanges.records import Gap, OrderBook, Trade
 from marketdata_assets.exchanges.tables import ohlcv
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
-from marketdata_assets.web.instruments import MOST_CANDLES, step
 from marketdata_demo.venues.market import Plan
 
 BEGIN = dt.datetime(2025, 1, 5, 23, 55, tzinfo=dt.UTC)
@@ -68,7 +67,7 @@ def test_candles_of_a_day_are_its_minutes(page: str, told: list[object]) -> None
 
 
 def test_longer_candles_are_made_of_minutes(page: str, told: list[object]) -> None:
-    given = answer(page, "/api/instrument/candles", **OKX, start="2025-01-05", end="2025-01-06")
+    given = answer(page, "/api/instrument/candles", **OKX, freq="5m", start="2025-01-05", end="2025-01-06")
     groups: dict[str, list[PlainBar]] = {}
     for at, bar in sorted(_minutes(told).items()):
         groups.setdefault(f"{at[:14]}{int(at[14:16]) // 5 * 5:02d}:00", []).append(bar)
@@ -86,8 +85,39 @@ def test_without_bounds_the_last_day_is_drawn(page: str) -> None:
     assert (given["start"], given["end"]) == ("2025-01-06", "2025-01-06")
 
 
-def test_no_span_has_more_candles_of_an_instrument_than_are_drawn() -> None:
-    assert all(days * 1440 / step(days) <= MOST_CANDLES for days in range(1, 2001))
+@pytest.mark.parametrize(
+    ("freq", "labels"),
+    [
+        ("1d", ["2025-01-05T00:00:00", "2025-01-06T00:00:00"]),
+        ("1w", ["2024-12-30T00:00:00", "2025-01-06T00:00:00"]),  # from Monday
+        ("1mo", ["2025-01-01T00:00:00"]),
+    ],
+)
+def test_days_weeks_and_months_are_those_of_the_calendar(
+    page: str, told: list[object], freq: str, labels: list[str]
+) -> None:
+    given = answer(page, "/api/instrument/candles", **OKX, freq=freq, start="2025-01-01", end="2025-01-31")
+    assert [one[0] for one in given["candles"]] == labels
+    last = [bar for at, bar in sorted(_minutes(told).items()) if at >= labels[-1]]
+    assert given["candles"][-1][1:5] == [
+        float(last[0].open),
+        float(max(bar.high for bar in last)),
+        float(min(bar.low for bar in last)),
+        float(last[-1].close),
+    ]
+
+
+def test_trades_are_those_of_the_hour_before_each_once(page: str, told: list[object]) -> None:
+    moment = BEGIN + dt.timedelta(seconds=300, milliseconds=500)
+    given = answer(page, "/api/instrument/trades", **OKX, at=moment.isoformat())["trades"]
+    at = int(moment.timestamp() * 1000) * 1_000_000
+    mine = {one.trade_id: one for one in told if isinstance(one, Trade) and one.instrument == OKX["instrument"]}
+    before = [one for one in mine.values() if one.ts_event <= at]
+    before.sort(key=lambda one: (one.ts_event, one.trade_id), reverse=True)
+    assert len(given) == min(40, len(before)) > 5
+    assert [Decimal(one["price"]) for one in given] == [Decimal(one.price) for one in before[:40]]
+    assert [one["side"] for one in given] == [str(one.side) for one in before[:40]]
+    assert answer(page, "/api/instrument/trades", **OKX, at="2025-01-01T00:00:00Z") == {"trades": []}
 
 
 def _replayed(told: list[object], at: int) -> tuple[dict[Decimal, Decimal], dict[Decimal, Decimal]]:
@@ -150,6 +180,7 @@ def test_gaps_are_counted_by_day_and_listed(page: str) -> None:
         "next_id": 9,
         "open": True,
     }
+    assert answer(page, "/api/instrument/gaps", **OKX, start="2025-01-05", end="2025-01-06")["gaps"] == listed
     assert answer(page, "/api/instrument/gaps", **OKX, day="2025-01-07") == {"gaps": []}
 
 
@@ -176,6 +207,8 @@ def test_search_finds_instruments_by_both_names_and_by_venue(page: str, text: st
         ("/api/instrument", {"exchange": "nowhere"}, 400, ["'nowhere' is no exchange", "binance"]),
         ("/api/instrument/candles", {"market_type": "swap"}, 400, ["'swap' is no market type", "linear"]),
         ("/api/instrument/candles", {"start": "2025-01-07", "end": "2025-01-06"}, 400, ["end=", "earlier"]),
+        ("/api/instrument/candles", {"freq": "2m"}, 400, ["freq='2m'", "15m"]),
+        ("/api/instrument/trades", {"at": "now"}, 400, ["'now' is no date or time"]),
         ("/api/instrument/book", {"at": "2025-01-06T00:00:00"}, 400, ["no time zone"]),
         ("/api/instrument/book", {"at": "now"}, 400, ["'now' is no date or time"]),
         ("/api/instrument/book", {"at": "12"}, 400, ["at='12'", "this century"]),

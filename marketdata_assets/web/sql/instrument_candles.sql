@@ -1,8 +1,13 @@
 -- Purpose: candles of an instrument from its minutes, the newest first. Volume is null where a minute has none.
--- Parameters: exchange, market_type, instrument, first, end (a half-open span), minutes (of a candle), most (rows).
+-- Parameters: exchange, market_type, instrument, first, end (a half-open span), minutes (of a candle; those of 7 and 30
+-- days are a week from Monday and a month), most (rows).
 -- Locks: none.
 SELECT
-    formatDateTime(toStartOfInterval(time, toIntervalMinute({minutes:UInt32}), 'UTC'), '%Y-%m-%dT%H:%i:00', 'UTC') AS label,
+    formatDateTime(multiIf(
+        {minutes:UInt32} = 10080, toDateTime(toMonday(time, 'UTC'), 'UTC'),
+        {minutes:UInt32} = 43200, toDateTime(toStartOfMonth(time, 'UTC'), 'UTC'),
+        toDateTime(toStartOfInterval(time, toIntervalMinute({minutes:UInt32}), 'UTC'), 'UTC')
+    ), '%Y-%m-%dT%H:%i:00', 'UTC') AS label,
     toFloat64(argMin(open, time)) AS open,
     toFloat64(max(high)) AS high,
     toFloat64(min(low)) AS low,

@@ -1,65 +1,156 @@
-// Candles and volumes as SVG: two paths for rising and two for falling candles, however many there are.
+// Candles with volume and averages, drawn by the installed library; older and newer ones are read as one scrolls.
 
-import { add, f, priced } from "/static/svg.js";
+import { ask, attempt, by, count, day, DAY_MS, element, note, row, t } from "/static/page.js";
 
-const WIDTH = 1200, TOP = 22, BOTTOM = 340, VOLUME_TOP = 356, VOLUME_BOTTOM = 430, RIGHT = 1130;
-const LINES = 5, DATES = 8;
+export const MINUTES = { "1m": 1, "5m": 5, "15m": 15, "30m": 30, "60m": 60 };
+const AVERAGES = [5, 10, 20, 60], DAYS = { "1d": 1100, "1w": 2500, "1mo": 20_000 };
+const SHOWN = 160, LISTED = 20, NEAR = 15, READ = 1900, MOST_MARKS = 3000, MOST_EMPTY = 8;
+const REASONS = { none: "trading day without data", suspended: "suspended", gap: "recorded gap" };
+const library = globalThis.LightweightCharts;
+const seconds = (label) => Date.parse(label.length > 10 ? `${label.replace("Z", "")}Z` : label) / 1000;
 
-export function draw(svg, candles, step) {
-  const drawn = candles.filter((one) => one[1] !== null && one[4] !== null);
-  svg.replaceChildren();
-  if (!drawn.length) return;
-  const low = Math.min(...drawn.map((one) => one[3] ?? one[4])), high = Math.max(...drawn.map((one) => one[2] ?? one[4]));
-  const most = Math.max(1, ...drawn.map((one) => one[5] ?? 0));
-  const width = RIGHT / drawn.length;
-  const y = (price) => BOTTOM - ((price - low) / (high - low || 1)) * (BOTTOM - TOP);
-  axes(svg, drawn, low, high, y, width);
-  for (const [name, rises] of [["rise", true], ["fall", false]]) {
-    let bodies = "", volumes = "";
-    drawn.forEach(([, open, top, bottom, close, volume], number) => {
-      if (close >= open !== rises) return;
-      const middle = (number + 0.5) * width, half = Math.max(0.3, width * 0.35);
-      const from = y(Math.max(open, close)), to = Math.max(y(Math.min(open, close)), from + 0.6);
-      bodies += `M${f(middle)} ${f(y(top ?? close))}V${f(y(bottom ?? close))}M${f(middle - half)} ${f(from)}h${f(2 * half)}V${f(to)}h${f(-2 * half)}z`;
-      const upTo = VOLUME_BOTTOM - ((volume ?? 0) / most) * (VOLUME_BOTTOM - VOLUME_TOP);
-      volumes += `M${f(middle - half)} ${VOLUME_BOTTOM}V${f(upTo)}h${f(2 * half)}V${VOLUME_BOTTOM}z`;
+// `path(freq, start, end)` is what is requested, `perDay` how many minutes a day has, `words(answer)` the note below the
+// chart, and `marks(freq, first, last)` gives times without data as [seconds, why].
+export function chart({ path, perDay, words, marks }) {
+  const buttons = [...document.querySelectorAll("#lengths button")];
+  const span = () => ((DAYS[freq] ?? Math.max(1, Math.floor((READ * MINUTES[freq]) / perDay))) - 1) * DAY_MS;
+  const label = (time) => new Date(time * 1000).toISOString().slice(0, freq in MINUTES ? 16 : 10).replace("T", " ");
+  let freq = buttons.find((one) => one.getAttribute("aria-pressed") === "true").value, asked = 0, busy = false;
+  let bars = new Map(), why = new Map(), times = [], low, high, known, drawn;
+
+  // Begin with the days up to one, by default the newest.
+  async function start(until) {
+    const number = ++asked;
+    [bars, why, times, busy] = [new Map(), new Map(), [], true];
+    note("chart-note", t("reading …"));
+    by("chart").setAttribute("aria-busy", "true");
+    await attempt("chart-note", async () => {
+      const newest = day(Date.now() + DAY_MS), ends = (known ??= await ask(path(freq, newest, newest)));
+      const answer = ends.first ? await read(until && until < ends.last ? until : ends.last) : ends;
+      if (number !== asked) return;
+      note("chart-note", words(answer), !answer.candles.length);
+      show();
+      drawn?.newest();
+      performance.mark("drawn");
     });
-    add(svg, "path", { class: name, d: bodies, "stroke-width": Math.min(1, width * 0.5) });
-    add(svg, "path", { class: `${name} volume`, d: volumes, "stroke-width": 0 });
+    if (number !== asked) return;
+    if (!bars.size) show();
+    busy = false;
+    by("chart").removeAttribute("aria-busy");
   }
-  cursor(svg, drawn, width, step);
-}
 
-function axes(svg, drawn, low, high, y, width) {
-  for (let number = 0; number <= LINES; number++) {
-    const price = low + ((high - low) * number) / LINES;
-    add(svg, "path", { class: "grid", d: `M0 ${f(y(price))}H${RIGHT}` });
-    add(svg, "text", { x: RIGHT + 6, y: f(y(price) + 4) }, priced(price, (high - low) / LINES));
+  // Read the days up to one, or from it; `low` and `high` are the ends of what is read.
+  async function read(from, forward = false) {
+    const number = asked, at = Date.parse(from), [first, last] = forward ? [from, day(at + span())] : [day(Math.max(0, at - span())), from];
+    const [answer, found] = await Promise.all([ask(path(freq, first, last)), marks(freq, first, last).catch(() => [])]);
+    if (number !== asked) return answer;
+    for (const [time, ...values] of answer.candles) if (values[3] !== null) bars.set(seconds(time), values);
+    for (const [time, reason] of found.slice(0, MOST_MARKS)) why.set(time, reason);
+    [low, high] = times.length ? [first < low ? first : low, last > high ? last : high] : [first, last];
+    return answer;
   }
-  const every = Math.ceil(drawn.length / DATES);
-  for (let number = 0; number < drawn.length; number += every) {
-    add(svg, "text", { x: f(number * width), y: 450 }, label(drawn[number][0]));
+
+  async function extend(forward) {
+    const more = () => (forward ? high < known.last : low > known.first);
+    if (busy || !times.length || !more()) return;
+    busy = true;
+    const number = asked, [before, size] = [times[0], bars.size];
+    await attempt("chart-note", async () => {
+      for (let tries = 0; tries < MOST_EMPTY && number === asked && bars.size === size && more(); tries++) {
+        await read(day(Date.parse(forward ? high : low) + (forward ? DAY_MS : -DAY_MS)), forward);
+      }
+      if (number === asked) show(before);
+    });
+    busy = false;
   }
-}
 
-function cursor(svg, drawn, width, step) {
-  const line = add(svg, "path", { class: "cursor", d: "" });
-  const text = add(svg, "text", { x: 0, y: 14 }, "");
-  const say = (number) => {
-    const [time, open, high, low, close, volume] = drawn[number];
-    const middle = f((number + 0.5) * width);
-    line.setAttribute("d", `M${middle} ${TOP}V${VOLUME_BOTTOM}`);
-    const count = volume === null ? "none" : volume.toLocaleString("en");
-    text.textContent = `${label(time)} (${step})  open ${open}  high ${high}  low ${low}  close ${close}  volume ${count}`;
-  };
-  svg.onmousemove = (event) => {
-    const box = svg.getBoundingClientRect();
-    const at = ((event.clientX - box.left) / box.width) * WIDTH;
-    say(Math.max(0, Math.min(drawn.length - 1, Math.floor(at / width))));
-  };
-  say(drawn.length - 1);
-}
+  function show(before) {
+    times = [...new Set([...bars.keys(), ...why.keys()])].sort((one, other) => one - other);
+    drawn?.data(before ? times.indexOf(before) : 0);
+    const last = times.filter((time) => bars.has(time)).slice(-LISTED).reverse();
+    by("values").replaceChildren(...last.map((time) => row([label(time), ...bars.get(time).map((one) => [count(one), "number"])])));
+  }
 
-function label(time) {
-  return time.replace("T", " ").replace(/:00$/, "");
+  function draw(box) {
+    const probe = box.appendChild(element("i", { hidden: "" })), plain = { priceLineVisible: false, lastValueVisible: false };
+    const colour = (name) => { probe.style.color = `var(${name})`; return getComputedStyle(probe).color; };
+    const view = library.createChart(box, { autoSize: true, layout: { attributionLogo: false }, timeScale: { rightOffset: 4, minBarSpacing: 0.2 }, localization: { locale: document.documentElement.lang } });
+    const band = view.addSeries(library.HistogramSeries, { ...plain, priceScaleId: "bands", autoscaleInfoProvider: () => ({ priceRange: { minValue: 0, maxValue: 1 } }) });
+    const volume = view.addSeries(library.HistogramSeries, { ...plain, priceScaleId: "volume", priceFormat: { type: "volume" } });
+    const candles = view.addSeries(library.CandlestickSeries, { borderVisible: false });
+    const lines = AVERAGES.map((length) => [length, view.addSeries(library.LineSeries, { ...plain, lineWidth: 1, crosshairMarkerVisible: false })]);
+    for (const [one, top, bottom] of [[band, 0, 0], [volume, 0.82, 0], [candles, 0.12, 0.22]]) one.priceScale().applyOptions({ scaleMargins: { top, bottom } });
+
+    // All of it, with `moved` more candles before what is in view.
+    function data(moved) {
+      const range = view.timeScale().getVisibleLogicalRange(), [rise, fall] = [colour("--rise-soft"), colour("--fall-soft")];
+      const digits = Math.max(2, ...[...bars.values()].slice(-100).map((one) => Math.min(8, `${one[3]}`.split(".")[1]?.length ?? 0)));
+      const each = (made) => times.map((time) => (bars.has(time) ? { time, ...made(bars.get(time)) } : { time }));
+      candles.applyOptions({ priceFormat: { type: "price", precision: digits, minMove: 10 ** -digits } });
+      candles.setData(each(([open, high, low, close]) => ({ open: open ?? close, high: high ?? close, low: low ?? close, close })));
+      volume.setData(each(([open, , , close, value]) => ({ value: value ?? 0, color: close >= open ? rise : fall })));
+      band.setData(times.map((time) => (why.has(time) ? { time, value: 1, color: colour(why.get(time) === "gap" ? "--band-bad" : "--band") } : { time })));
+      const closes = [...times.filter((time) => bars.has(time))].map((time) => [time, bars.get(time)[3]]);
+      for (const [length, line] of lines) {
+        let sum = 0;
+        line.setData(closes.map(([time, close], at) => {
+          sum += close - (closes[at - length]?.[1] ?? 0);
+          return at >= length - 1 && closes.length > length ? { time, value: sum / length } : { time };
+        }));
+      }
+      view.applyOptions({ timeScale: { timeVisible: freq in MINUTES } });
+      if (range && times.length) view.timeScale().setVisibleLogicalRange({ from: range.from + moved, to: range.to + moved });
+      say();
+    }
+
+    // The values of the candle that is pointed at, by default the newest; of a time without data, why.
+    function say(at = times.findLastIndex((time) => bars.has(time))) {
+      const one = bars.get(times[at]), time = element("b", {}, times[at] ? label(times[at]) : "");
+      if (!one) return by("legend").replaceChildren(time, " ", times[at] ? t(REASONS[why.get(times[at])] ?? "no data") : "");
+      const [open, , , close] = one, before = bars.get(times[at - 1])?.[3] ?? open, change = before ? ((close - before) / Math.abs(before)) * 100 : 0;
+      const facts = ["open", "high", "low", "close", "volume"].flatMap((name, number) => [element("span", { class: "note" }, t(name)), ` ${count(one[number])} `]);
+      by("legend").replaceChildren(time, " ", ...facts, element("b", { class: change >= 0 ? "rising" : "falling" }, `${change >= 0 ? "+" : ""}${change.toFixed(2)} %`), " ", why.has(times[at]) ? t(REASONS[why.get(times[at])]) : "");
+    }
+
+    function looks() {
+      const border = { borderColor: colour("--line") }, grid = { color: colour("--grid") };
+      const layout = { background: { color: colour("--card") }, textColor: colour("--muted"), fontFamily: getComputedStyle(document.body).fontFamily };
+      view.applyOptions({ layout, grid: { vertLines: grid, horzLines: grid }, rightPriceScale: border, timeScale: border });
+      candles.applyOptions({ upColor: colour("--rise"), wickUpColor: colour("--rise"), downColor: colour("--fall"), wickDownColor: colour("--fall") });
+      lines.forEach(([, line], number) => line.applyOptions({ color: colour(`--average${number + 1}`), visible: by("averages").checked }));
+      if (times.length) data(0);
+    }
+
+    view.subscribeCrosshairMove(({ time }) => say(time ? times.indexOf(time) : undefined));
+    view.timeScale().subscribeVisibleLogicalRangeChange((range) => {
+      if (range && range.from < NEAR) extend(false);
+      else if (range && range.to > times.length + NEAR) extend(true);
+    });
+    box.addEventListener("keydown", ({ key }) => {
+      const range = view.timeScale().getVisibleLogicalRange(), size = range && (range.to - range.from) / 10;
+      const step = { ArrowLeft: [-size, -size], ArrowRight: [size, size], "+": [size, 0], "-": [-size, 0] }[key];
+      if (range && step) view.timeScale().setVisibleLogicalRange({ from: range.from + step[0], to: range.to + step[1] });
+    });
+    for (const event of ["looks", "beforeprint", "afterprint"]) addEventListener(event, looks);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", looks);
+    by("averages").addEventListener("change", looks);
+    looks();
+    return { data, newest: () => view.timeScale().setVisibleLogicalRange({ from: Math.max(0, times.length - SHOWN), to: times.length + 3 }) };
+  }
+
+  for (const one of buttons) {
+    one.addEventListener("click", () => {
+      for (const other of buttons) other.setAttribute("aria-pressed", String(other === one));
+      freq = one.value;
+      start();
+    });
+  }
+  if (library) drawn = draw(by("chart"));
+  else by("chart").replaceChildren(element("p", { class: "state" }, t("Charts need a package that is not installed. Install it, then start “marketdata web” again:"), element("code", {}, "pip install 'marketdata-assets[web]'")));
+  by("table").open = !library;
+  // Show the days around one; `again()` begins with what was chosen elsewhere.
+  const go = (to) => start(day(Date.parse(to) + Math.floor(span() / DAY_MS / 2) * DAY_MS));
+  by("goto").addEventListener("change", ({ target }) => target.value && go(target.value));
+  start();
+  return { go, again: () => { known = undefined; start(); } };
 }

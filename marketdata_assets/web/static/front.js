@@ -1,110 +1,112 @@
-// The front page: the search over all that is loaded, the servers, and the state of every asset.
+// The front page: the search over all that is loaded, today's problems, and the state of every domain.
 
-import { ask, count, element, note, row } from "/static/ask.js";
+import { ask, by, count, element, note, recent, row, spark, STORES, t } from "/static/page.js";
 
-const PAUSE_MS = 120;
-const STATES = ["ok", "empty", "provisional", "incomplete", "unsupported", "open", "missing", "stale", "loaded", "waiting", "due", "not_taken", "failed"];
-const BAD = new Set(["missing", "stale", "failed"]);
+const PAUSE_MS = 120, SPARK = 40;
+const DOMAINS = { bars: "postgres", reference: "clickhouse", ticks: "clickhouse", exchanges: "clickhouse", alphas: "mongo", flows: "postgres", reconciliation: "postgres" };
+const STATES = ["ok", "empty", "provisional", "incomplete", "unsupported", "missing", "stale", "loaded", "waiting", "due", "not_taken", "failed", "open_gaps"];
+const LOADS = { reference: "ingest reference", bars: "ingest bars", ticks: "ingest ticks --symbols ALL", alphas: "ingest alphas", exchanges: "ingest exchanges", flows: "flows run --all", reconciliation: "doctor" };
+// What is wrong with an asset, the worst first: the count that says so, the sentence, and the command that shows or fixes it.
+const PROBLEMS = [
+  ["failed", "Failed in {asset}: {n}.", (domain, one) => (one.summary ? `files ${domain} --state failed` : "status --due")],
+  ["missing", "Missing partitions of {asset}: {n}.", (domain) => LOADS[domain]],
+  ["stale", "Stale partitions of {asset}, of which newer files or rows exist: {n}.", (domain) => LOADS[domain]],
+  ["due", "New files of {asset} that are not loaded yet: {n}.", (domain) => LOADS[domain]],
+  ["disagreements", "Values of {asset} that differ between two sources: {n}.", () => "status"],
+  ["open_gaps", "Open gaps of {asset}: {n}.", () => "status"],
+  ["quarantine", "Rejected rows of {asset}: {n}.", (domain) => `quarantine show ${domain}`],
+];
 const KINDS = {
-  stocks: {
-    what: "stocks with minute bars",
-    href: (one) => `/stock/${encodeURIComponent(one.code)}`,
-    texts: (one) => [one.code, one.name ?? "", `${one.first} – ${one.last}`],
-  },
+  stocks: { what: "stocks with minute bars", href: (one) => `/stock/${encodeURIComponent(one.code)}`, texts: (one) => [one.code, one.name, `${one.first} – ${one.last}`] },
   instruments: {
     what: "instruments of exchanges",
     href: (one) => `/instrument?${new URLSearchParams({ exchange: one.exchange, market_type: one.market_type, instrument: one.instrument })}`,
-    texts: (one) => [one.instrument, `${one.exchange} ${one.market_type}`, [one.bars && "bars", one.books && "books"].filter(Boolean).join(", ")],
+    texts: (one) => [one.instrument, `${one.exchange} ${one.market_type}`, [one.bars && "bars", one.books && "books"].filter(Boolean).map((name) => t(name)).join(", ")],
   },
-  symbols: {
-    what: "symbols of ticks",
-    href: (one) => `/symbol/${encodeURIComponent(one.code)}`,
-    texts: (one) => [one.code, one.name ?? "", one.status],
-  },
+  symbols: { what: "symbols of ticks", href: (one) => `/symbol/${encodeURIComponent(one.code)}`, texts: (one) => [one.code, one.name, t(one.status)] },
 };
-const search = document.getElementById("search");
-let asked = 0;
-let waiting;
+const search = by("search"), problems = [];
+let asked = 0, waiting, left = Object.keys(STORES).length + Object.keys(DOMAINS).length;
 
 async function find(kind, number) {
-  const text = search.value.trim();
-  const [where, list] = document.getElementById(kind).children;
-  const say = (words, failed) => { where.textContent = words; where.classList.toggle("error", failed); };
+  const text = search.value.trim(), { what, href, texts } = KINDS[kind];
+  const answer = await ask(`/api/${kind}?q=${encodeURIComponent(text)}`).catch((error) => ({ error: `${t(what)}: ${error.message}` }));
+  if (number !== asked) return;
+  const shown = (text && answer.found) || [];
+  const found = t(answer.more ? "the first {n} of many, of {of} " : "{n} found, of {of} ", { n: shown.length, of: count(answer.of) });
+  note(`${kind}-note`, answer.error ?? (text ? found : `${count(answer.of)} `) + t(what), Boolean(answer.error));
+  by(kind).replaceChildren(...shown.map((one) => {
+    const [name, other, more] = texts(one);
+    return element("li", {}, element("a", { href: href(one) }, element("b", {}, name), element("span", {}, other), element("span", { class: "note" }, more)));
+  }));
+}
+
+const findAll = () => { asked += 1; for (const kind of Object.keys(KINDS)) find(kind, asked); };
+
+// A sentence in the list of problems, and, when nothing is awaited any more, that there is none.
+function problem(rank, sentence, href, command) {
+  problems.push([rank, element("li", { class: rank < 2 ? "bad" : "warn" }, element("a", { href }, sentence), " ", element("code", {}, `marketdata ${command}`))]);
+  by("problems").replaceChildren(...problems.sort(([one], [other]) => one - other).map(([, made]) => made));
+}
+
+function answered() {
+  left -= 1;
+  if (!left) note("problems-note", problems.length ? t("Things that need attention: {n}.", { n: problems.length }) : t("Nothing needs attention."));
+}
+
+async function server(name) {
+  const made = by("servers").appendChild(element("li", { id: name }, `${STORES[name]} `, element("span", { class: "note" }, t("asking …"))));
   try {
-    const answer = await ask(`/api/${kind}?q=${encodeURIComponent(text)}`);
-    if (number !== asked) return;
-    const shown = text ? answer.found : [];
-    const many = answer.more ? `the first ${shown.length} of many` : `${shown.length} found`;
-    say(`${text ? `${many}, of ` : ""}${count(answer.of)} ${KINDS[kind].what}`, false);
-    list.replaceChildren(...shown.map((one) => item(KINDS[kind], one)));
+    const { version, ms } = await ask(`/api/servers/${name}`);
+    made.lastChild.replaceWith(element("span", { class: "badge good" }, t("answers")), ` ${version}, ${count(ms)} ms`);
   } catch (error) {
-    if (number !== asked) return;
-    list.replaceChildren();
-    say(`${KINDS[kind].what}: ${error.message}`, true);
+    made.lastChild.replaceWith(element("span", { class: "badge bad" }, t("no answer")), ` ${error.message}`);
+    problem(0, `${STORES[name]}: ${error.message}`, "#servers", "doctor");
   }
+  answered();
 }
 
-function item({ href, texts }, one) {
-  const [name, other, more] = texts(one);
-  const link = element("a", { href: href(one) });
-  link.append(element("span", {}, name), element("span", {}, other), element("span", { class: "note" }, more));
-  const made = element("li");
-  made.append(link);
-  return made;
-}
-
-function findAll() {
-  const number = ++asked;
-  for (const kind of Object.keys(KINDS)) find(kind, number);
-}
-
-async function server(name, store) {
-  const line = row([store, "asking …", "", ""]);
-  document.querySelector("#servers tbody").append(line);
+async function state(domain) {
+  const card = by(domain), [, badge] = card.children[0].children, body = card.querySelector(".facts");
+  const say = (kind, words, text) => { badge.className = `badge ${kind}`; badge.textContent = t(words); body.replaceChildren(text); };
   try {
-    const answer = await ask(`/api/servers/${name}`);
-    line.replaceWith(row([store, "answers", answer.version, [count(answer.ms), "number"]]));
+    const { assets, note: why } = await ask(`/api/status/${domain}`, { long: true });
+    const sum = (name) => assets.reduce((total, one) => total + (one[name] ?? 0), 0);
+    const late = sum("missing") + sum("stale") + sum("due"), newest = assets.map((one) => one.newest).filter(Boolean).sort().at(-1);
+    const rows = Math.max(0, ...assets.map((one) => one.rows ?? one.documents ?? one.files ?? 0));
+    if (!assets.length) say("", "empty", why ?? t("Nothing is loaded yet."));
+    else say(sum("failed") ? "bad" : late ? "warn" : "good", sum("failed") ? "failed" : late ? "late" : "fresh", t("{rows} rows, newest {newest}", { rows: count(rows), newest: newest ?? "–" }));
+    for (const one of assets) {
+      for (const [rank, [name, sentence, command]] of PROBLEMS.entries()) {
+        if (one[name]) problem(rank + 1, t(sentence, { n: count(one[name]), asset: one.asset }), `/quality?domain=${domain}`, command(domain, one));
+      }
+    }
+    by("assets").append(element("tbody", {}, ...assets.map((one) => row([
+      t(domain), one.account ? `${one.asset} (${one.account})` : one.asset, [STATES.filter((name) => one[name]).map((name) => `${count(one[name])} ${t(name.replace("_", " "))}`).join(", "), one.failed || one.missing || one.stale ? "bad" : ""],
+      [count(one.rows ?? one.documents ?? one.files), "number"], one.newest, [count(one.quarantine), one.quarantine ? "number bad" : "number"],
+    ]))));
   } catch (error) {
-    line.replaceChildren(element("td", {}, store), element("td", { colspan: 3, class: "bad" }, error.message));
+    say("bad", "no answer", error.message);
   }
+  answered();
 }
 
-async function assets(domain) {
-  const body = element("tbody", { id: domain });
-  document.getElementById("assets").append(body);
-  const say = (text, name) => {
-    const line = row([domain]);
-    line.append(element("td", { colspan: 5, class: name }, text));
-    body.replaceChildren(line);
-  };
-  say("reading …", "note");
-  try {
-    const answer = await ask(`/api/status/${domain}`, { long: true });
-    if (answer.assets.length) body.replaceChildren(...answer.assets.map(line));
-    else say(answer.note ?? "nothing is loaded yet", "note");
-  } catch (error) {
-    say(error.message, "bad");
+// The rows of the last months, or of exchanges days, of each domain that a server has.
+async function rows(store) {
+  const { periods } = await ask(`/api/quality/${store}`, { long: true }).catch(() => ({ periods: [] }));
+  for (const [domain, list] of Map.groupBy(periods, (one) => one.domain)) {
+    const sums = [...Map.groupBy(list, (one) => one.period)].sort().slice(-SPARK).map(([, some]) => some.reduce((sum, one) => sum + (one.rows ?? 0), 0));
+    const what = t(list[0].period.length > 7 ? "rows of the last {n} days" : "rows of the last {n} months", { n: sums.length });
+    by(domain)?.querySelector(".trend").replaceChildren(spark(sums, what), element("span", { class: "note" }, what));
   }
-}
-
-function line(one) {
-  const states = STATES.filter((state) => one[state]).map((state) => `${count(one[state])} ${state.replace("_", " ")}`);
-  const bad = STATES.some((state) => BAD.has(state) && one[state]);
-  const rows = one.rows ?? one.documents ?? one.files;
-  return row([
-    one.group,
-    one.account ? `${one.asset} (${one.account})` : one.asset,
-    [states.join(", "), bad ? "bad" : ""],
-    [count(rows), "number"],
-    one.newest ?? "",
-    [count(one.quarantine), one.quarantine ? "number bad" : "number"],
-  ]);
 }
 
 search.addEventListener("input", () => {
   clearTimeout(waiting);
   waiting = setTimeout(findAll, PAUSE_MS);
 });
+search.addEventListener("keydown", ({ key }) => key === "Enter" && document.querySelector("#found li a")?.click());
+by("recent").replaceChildren(...recent().map((one) => element("a", { href: one.href, class: "chip" }, one.name)));
 findAll();
-for (const [name, store] of [["postgres", "PostgreSQL"], ["clickhouse", "ClickHouse"], ["mongo", "MongoDB"]]) server(name, store);
-for (const domain of ["bars", "reference", "ticks", "exchanges", "alphas", "flows", "reconciliation"]) assets(domain);
+for (const name of Object.keys(STORES)) { server(name); rows(name); }
+for (const domain of Object.keys(DOMAINS)) state(domain);

@@ -1,107 +1,112 @@
-// The page of an instrument of an exchange: candles, its order book at an instant, and its recorded gaps.
+// The page of an instrument of an exchange: candles with its gaps, its book and trades at an instant, and its recorded gaps.
 
-import { ask, count, element, note, row } from "/static/ask.js";
-import { candles } from "/static/candles.js";
-import { depth } from "/static/depth.js";
+import { ask, attempt, by, count, DAY_MS, element, note, row, shape, t, title } from "/static/page.js";
+import { chart, MINUTES } from "/static/chart.js";
 
-const RUNGS = 20;
+const RUNGS = 15, PAUSE_MS = 150, WIDTH = 600, HEIGHT = 160;
 const about = new URLSearchParams(location.search);
 const market = new URLSearchParams(["exchange", "market_type", "instrument"].map((name) => [name, about.get(name) ?? ""]));
-const at = document.getElementById("at"), days = document.getElementById("days");
-let asked = 0;
+const at = by("at"), slider = by("slider"), days = by("days"), facts = ask(`/api/instrument?${market}`);
+let asked = 0, waiting;
 
-function length(minutes) {
-  return minutes >= 1440 ? "days" : minutes >= 60 ? "hours" : minutes > 1 ? `${minutes} minutes` : "minutes";
+function words({ candles, uncertain }) {
+  if (!candles.length) return t("No bars: “marketdata ingest exchanges” computes them from trades, as the asset exchange_ohlcv_1m does.");
+  return t("Of trades, times in UTC, volume in base units") + (uncertain ? t("; {n} minutes may lack trades, since a gap is open", { n: count(uncertain) }) : "");
 }
 
-function words({ candles, step, uncertain }) {
-  if (!candles.length) return "No bars: “marketdata ingest exchanges” computes them from trades, as the asset exchange_ohlcv_1m does.";
-  const gaps = uncertain ? `; ${count(uncertain)} minutes may lack trades, since a gap is open` : "";
-  return `${candles.length} candles of ${length(step)} from trades, times in UTC, volume in base units${gaps}`;
+// The candles in which trades or bars have a recorded gap.
+async function marks(freq, start, end) {
+  if (freq === "1w" || freq === "1mo") return [];
+  const lacking = (await facts).gap_days.filter((one) => one.lacks !== "books" && one.day >= start && one.day <= end);
+  if (freq === "1d") return lacking.map((one) => [Date.parse(one.day) / 1000, "gap"]);
+  if (!lacking.length) return [];
+  const { gaps } = await ask(`/api/instrument/gaps?${market}&${new URLSearchParams({ start: lacking.at(-1).day, end: lacking[0].day })}`);
+  const length = MINUTES[freq] * 60;
+  return gaps.flatMap(({ began, seconds }) => {
+    const first = Math.floor(Date.parse(began) / 1000 / length) * length, last = Date.parse(began) / 1000 + seconds;
+    return Array.from({ length: Math.min(1500, Math.floor((last - first) / length) + 1) }, (_, number) => [first + number * length, "gap"]);
+  });
 }
 
 async function book(query) {
   const number = ++asked;
-  note("book-note", "reading …");
+  note("book-note", t("reading …"));
   try {
     const answer = await ask(`/api/instrument/book?${market}&${new URLSearchParams(query)}`);
     if (number !== asked) return;
     at.value = answer.at.slice(0, 23);
     days.value = answer.at.slice(0, 10);
-    document.getElementById("book").hidden = !answer.known;
-    note("book-note", answer.known ? proved(answer) : `Not known at ${short(answer.at)}: ${answer.why}.`, !answer.known);
-    if (!answer.known) return;
+    slider.value = (Date.parse(answer.at) % DAY_MS) / 1000;
+    slider.setAttribute("aria-valuetext", answer.at.slice(11, 19));
+    by("book").classList.toggle("unknown", !answer.known);
+    note("book-note", answer.known ? proved(answer) : t("Not known at {at}: {why}.", { at: short(answer.at), why: answer.why }), !answer.known);
     ladder(answer);
-    depth(document.getElementById("depth"), answer.bids, answer.asks, answer.unit);
+    depth(answer);
     performance.mark("book");
-  } catch (error) {
+    const { trades } = await ask(`/api/instrument/trades?${market}&${new URLSearchParams({ at: answer.at })}`);
     if (number !== asked) return;
-    document.getElementById("book").hidden = true;
-    note("book-note", error.message, true);
+    by("trades").tBodies[0].replaceChildren(...trades.map((one) => row([one.time.slice(11, 23), [one.price, one.side === "buy" ? "number rising" : "number falling"], [one.size, "number"], t(one.side)])));
+    note("trades-note", trades.length ? "" : t("No trades in the hour before."));
+  } catch (error) {
+    if (number === asked) note(by("book-note").textContent === t("reading …") ? "book-note" : "trades-note", error.message, true);
   }
 }
 
 // Nanoseconds without the zeros at their end.
-function short(time) {
-  return time.replace(/\.?0*Z$/, "Z");
+const short = (time) => time.replace(/\.?0*Z$/, "Z");
+
+function proved({ time, until, last_id: id, bids, asks, unit }) {
+  const end = until ? t("valid until {until}", { until: short(until) }) : t("and no change followed while the stream was alive");
+  return t("Proven by the records: made at {time}{by}, {end}; {bids} bids and {asks} asks, sizes in {unit}", { time: short(time), by: id === null ? "" : t(" by update {id}", { id }), end, bids: bids.length, asks: asks.length, unit });
 }
 
-function proved({ time, until, last_id, bids, asks, unit }) {
-  const end = until ? `until ${short(until)}` : "and no change followed while the stream was alive";
-  const id = last_id === null ? "" : ` by update ${last_id}`;
-  return `Proven by the records: made at ${short(time)}${id}, valid ${end}; ${bids.length} bids and ${asks.length} asks, sizes in ${unit}`;
-}
-
+// The best levels of each side, asks above bids; the bar behind each is the size up to it.
 function ladder({ bids, asks }) {
-  const rungs = Math.min(RUNGS, Math.max(bids.length, asks.length));
-  document.querySelector("#ladder tbody").replaceChildren(...Array.from({ length: rungs }, (_, rung) => {
-    const [bid, bidSize] = bids[rung] ?? ["", ""], [ask, askSize] = asks[rung] ?? ["", ""];
-    return row([[bidSize, "number"], [bid, "number rising"], [ask, "number falling"], [askSize, "number"]]);
-  }));
+  const [bid, ask] = [bids, asks].map((side) => sums(side.slice(0, RUNGS)));
+  const most = Math.max(1e-12, bid.at(-1)?.[1] ?? 0, ask.at(-1)?.[1] ?? 0);
+  const line = (side, name) => side.map(([, sum, price, size]) => {
+    const made = row([[price, `number ${name}`], [size, "number"], [count(Number(sum.toPrecision(6))), "number"]]);
+    made.className = `rung ${name}`;
+    made.style.setProperty("--share", `${(sum / most) * 100}%`);
+    return made;
+  });
+  const spread = bid.length && ask.length ? Number((ask[0][0] - bid[0][0]).toPrecision(6)) : "";
+  by("ladder").tBodies[0].replaceChildren(...line(ask, "falling").reverse(), row([[`${t("spread")} ${spread}`, "spread"], "", ""]), ...line(bid, "rising"));
 }
 
-function gaps(found, choose) {
-  const open = found.reduce((sum, one) => sum + one.open, 0);
-  note("gaps-note", found.length ? `${count(found.reduce((sum, one) => sum + one.gaps, 0))} gaps, ${count(open)} of them open. Choose a day.` : "No gap is on record.", open > 0);
-  const table = document.getElementById("gaps");
-  table.hidden = !found.length;
-  table.tBodies[0].replaceChildren(...found.map((one) => {
-    const line = row(["", one.lacks, [count(one.gaps), "number"], [count(one.open), one.open ? "number bad" : "number"], [one.seconds.toFixed(1), "number"], one.causes]);
+// Price and size as numbers, the size of all levels from the best one on, and both as they are on record.
+function sums(levels) {
+  let sum = 0;
+  return levels.map(([price, size]) => [Number(price), (sum += Number(size)), price, size]);
+}
+
+function depth({ bids, asks }) {
+  const sides = [["rise", sums(bids)], ["fall", sums(asks)]].filter(([, levels]) => levels.length);
+  const all = sides.flatMap(([, levels]) => levels), prices = all.map(([price]) => price);
+  const low = Math.min(...prices), high = Math.max(...prices), most = Math.max(...all.map(([, sum]) => sum));
+  const x = (price) => (((price - low) / (high - low || 1)) * WIDTH).toFixed(1), y = (sum) => (HEIGHT - (sum / (most || 1)) * (HEIGHT - 8)).toFixed(1);
+  by("depth").replaceChildren(...sides.map(([name, levels]) => shape("path", { class: name, d: `M${x(levels[0][0])} ${HEIGHT}${levels.map(([price, sum]) => `H${x(price)}V${y(sum)}`).join("")}V${HEIGHT}z` })));
+  by("depth-note").textContent = sides.length ? t("{low} to {high}, at most {most}", { low, high, most: count(Number(most.toPrecision(4))) }) : "";
+}
+
+function gaps(found) {
+  const total = (name) => found.reduce((sum, one) => sum + one[name], 0);
+  note("gaps-note", found.length ? t("{n} gaps, {open} of them open. Choose a day.", { n: count(total("gaps")), open: count(total("open")) }) : t("No gap is on record."), total("open") > 0);
+  by("gaps").hidden = !found.length;
+  by("gaps").tBodies[0].replaceChildren(...found.map((one) => {
     const button = element("button", { type: "button" }, one.day);
-    button.addEventListener("click", () => { choose(one.day, one.day); list(one.day); });
-    line.cells[0].append(button);
-    return line;
+    button.addEventListener("click", () => { go(one.day); attempt("gaps-note", () => list(one.day)); });
+    return row([button, t(one.lacks), [count(one.gaps), "number"], [count(one.open), one.open ? "number bad" : "number"], [one.seconds.toFixed(1), "number"], one.causes]);
   }));
 }
 
 async function list(of) {
-  try {
-    const answer = await ask(`/api/instrument/gaps?${market}&day=${of}`);
-    const table = document.getElementById("day-gaps");
-    table.caption.textContent = of;
-    table.tBodies[0].replaceChildren(...answer.gaps.map((one) => row([
-      one.began, one.stream, one.cause, [one.seconds.toFixed(1), "number"],
-      one.last_id === null ? "" : `${one.last_id} to ${one.next_id}`, one.open ? ["open", "bad"] : "closed",
-    ])));
-    table.hidden = false;
-  } catch (error) {
-    note("gaps-note", error.message, true);
-  }
-}
-
-async function facts(choose) {
-  try {
-    const answer = await ask(`/api/instrument?${market}`);
-    document.getElementById("title").textContent = document.title = `${answer.instrument} ${answer.exchange}`;
-    document.getElementById("status").textContent = `${answer.market_type}, ${answer.symbol}`;
-    gaps(answer.gap_days, choose);
-    days.replaceChildren(...answer.book_days.map((one) => element("option", { value: one.day }, `${one.day}: ${count(one.records)} records`)));
-    if (about.get("at")) book({ at: about.get("at") });
-    else if (answer.book_days.length) book({ day: answer.book_days[0].day });
-    else note("book-note", "No books of it are on record.");
-  } catch (error) {
-    for (const id of ["gaps-note", "book-note"]) note(id, error.message, true);
-  }
+  const answer = await ask(`/api/instrument/gaps?${market}&day=${of}`);
+  by("day-gaps").caption.textContent = of;
+  by("day-gaps").tBodies[0].replaceChildren(...answer.gaps.map((one) => row([
+    one.began, one.stream, one.cause, [one.seconds.toFixed(1), "number"], one.last_id === null ? "" : `${one.last_id} – ${one.next_id}`, [t(one.open ? "still open" : "closed"), one.open ? "bad" : ""],
+  ])));
+  by("day-gaps").hidden = false;
 }
 
 function move(ms) {
@@ -109,8 +114,23 @@ function move(ms) {
   if (!Number.isNaN(time)) book({ at: new Date(time + ms).toISOString() });
 }
 
-document.getElementById("title").textContent = document.title = market.get("instrument");
+title(market.get("instrument"));
 for (const one of document.querySelectorAll("button[data-ms]")) one.addEventListener("click", () => move(Number(one.dataset.ms)));
 at.addEventListener("change", () => move(0));
 days.addEventListener("change", () => book({ day: days.value }));
-facts(candles(`/api/instrument/candles?${market}`, words, ({ step }) => length(step)));
+slider.addEventListener("input", () => {
+  clearTimeout(waiting);
+  waiting = setTimeout(() => book({ at: new Date(Date.parse(days.value) + slider.value * 1000).toISOString() }), PAUSE_MS);
+});
+const { go } = chart({ path: (freq, start, end) => `/api/instrument/candles?${market}&${new URLSearchParams({ freq, start, end })}`, perDay: 1440, words, marks });
+async function show() {
+  const answer = await facts;
+  title(answer.instrument, answer.exchange);
+  by("status").textContent = `${answer.market_type}, ${answer.symbol}`;
+  gaps(answer.gap_days);
+  days.replaceChildren(...answer.book_days.map((one) => element("option", { value: one.day }, t("{day}: {n} records", { day: one.day, n: count(one.records) }))));
+  if (about.get("at")) book({ at: about.get("at") });
+  else if (answer.book_days.length) book({ day: answer.book_days[0].day });
+  else { note("book-note", t("No books of it are on record.")); by("book").classList.add("unknown"); }
+}
+for (const id of ["gaps-note", "book-note"]) attempt(id, id === "gaps-note" ? show : () => facts);

@@ -1,68 +1,72 @@
-// Quality over time: for each dataset the rows of its months or days, and what is wrong with them.
+// Quality over time: a calendar for each dataset, months or days by how good their rows are, and the counts behind it.
 
-import { ask, count, element, note, row } from "/static/ask.js";
-import { columns } from "/static/columns.js";
+import { ask, attempt, by, count, day, DAY_MS, element, note, row, spark, STORES, t } from "/static/page.js";
 
-const STORES = { postgres: "PostgreSQL", clickhouse: "ClickHouse", mongo: "MongoDB" };
 const COUNTS = ["rows", "rejected", "failed", "provisional", "incomplete", "gaps", "open_gaps"];
 const NAMES = { failed: "failed units", provisional: "provisional days", incomplete: "incomplete days", open_gaps: "open gaps" };
-const LISTED = 24;
-const domain = document.getElementById("domain");
-let periods = [];
+const LISTED = 24, SIGNS = { 0: "!", 2: "·", 4: "" };
+const domain = by("domain");
+let periods = [], wish = new URLSearchParams(location.search).get("domain") ?? "all";
+const named = (name) => t(NAMES[name] ?? name);
 
 function show() {
   const known = [...new Set(periods.map((one) => one.domain))].sort();
-  const chosen = domain.value || "all";
-  domain.replaceChildren(...["all", ...known].map((name) => element("option", { value: name }, name)));
-  domain.value = known.includes(chosen) ? chosen : "all";
+  domain.replaceChildren(...["all", ...known].map((name) => element("option", { value: name }, t(name))));
+  domain.value = known.includes(wish) ? wish : "all";
   const wanted = periods.filter((one) => domain.value === "all" || one.domain === domain.value);
-  const datasets = Map.groupBy(wanted, (one) => `${one.domain}: ${one.dataset}`);
-  document.getElementById("datasets").replaceChildren(...[...datasets].sort().map(([name, list]) => dataset(name, list)));
+  const datasets = Map.groupBy(wanted, (one) => `${t(one.domain)}: ${one.dataset}`);
+  by("datasets").replaceChildren(...[...datasets].sort().map(([name, list]) => dataset(name, list)));
 }
 
 function dataset(name, list) {
-  const made = element("section");
   const sums = COUNTS.map((one) => [one, list.reduce((sum, period) => sum + (period[one] ?? 0), 0)]).filter(([one, sum]) => sum || one === "rows");
-  const facts = sums.map(([one, sum]) => `${count(sum)} ${NAMES[one] ?? one}`).join(", ");
-  made.append(element("h2", {}, name), element("p", { class: "note" }, `${facts}; ${list[0].period} to ${list.at(-1).period}`));
-  made.append(columns(list.map((one) => ({ label: title(one), height: one.rows ?? one.gaps ?? 0, level: level(one) }))));
-  made.append(listed(list, sums.map(([one]) => one)));
-  return made;
+  const facts = sums.map(([one, sum]) => `${count(sum)} ${named(one)}`).join(", ");
+  const trend = element("div", { class: "trend" }, spark(list.slice(-60).map((one) => one.rows ?? one.gaps ?? 0), t("rows")));
+  const head = element("div", { class: "row" }, element("h2", {}, name), trend);
+  return element("section", { class: "card" }, head, element("p", { class: "note" }, `${facts}; ${list[0].period} – ${list.at(-1).period}`), calendar(list), listed(list, sums.map(([one]) => one)));
 }
 
-function level(one) {
-  return one.failed || one.open_gaps ? 0 : one.rejected || one.provisional || one.incomplete || one.gaps ? 2 : 4;
+// A line for each year with its months, or for each weekday with its weeks; each cell has a colour, a sign and a label.
+function calendar(list) {
+  const found = new Map(list.map((one) => [one.period, one])), [first, last] = [list[0].period, list.at(-1).period];
+  const lines = first.length > 7 ? weekdays(first, last) : years(first, last);
+  const body = lines.map(([name, keys]) => element("tr", {}, element("th", { scope: "row" }, name), ...keys.map((key) => square(key, found.get(key)))));
+  return element("div", { class: "scroll" }, element("table", { class: "calendar" }, element("tbody", {}, ...body)));
 }
 
-function title(one) {
-  const facts = COUNTS.filter((name) => one[name]).map((name) => `${count(one[name])} ${NAMES[name] ?? name}`);
-  return `${one.period}: ${facts.join(", ") || "nothing"}`;
+const range = (first, last) => Array.from({ length: last - first + 1 }, (_, number) => first + number);
+
+function years(first, last) {
+  return range(Number(first.slice(0, 4)), Number(last.slice(0, 4))).map((year) => [year, range(1, 12).map((month) => `${year}-${String(month).padStart(2, "0")}`)]);
+}
+
+function weekdays(...ends) {
+  const weeks = range(...ends.map((one) => Math.floor((Date.parse(one) / DAY_MS + 3) / 7))), at = (week, weekday) => (week * 7 + weekday - 3) * DAY_MS;
+  const name = (time) => new Date(time).toLocaleDateString(document.documentElement.lang, { weekday: "short", timeZone: "UTC" });
+  return range(0, 6).map((weekday) => [name(at(0, weekday)), weeks.map((week) => day(at(week, weekday)))]);
+}
+
+function square(key, one) {
+  if (!one) return element("td", {});
+  const level = one.failed || one.open_gaps ? 0 : one.rejected || one.provisional || one.incomplete || one.gaps ? 2 : 4;
+  const facts = COUNTS.filter((name) => one[name]).map((name) => `${count(one[name])} ${named(name)}`).join(", ");
+  return element("td", { class: `level${level}`, title: `${key}: ${facts || t("nothing")}` }, SIGNS[level]);
 }
 
 function listed(list, names) {
-  const made = element("details");
-  const table = element("table");
-  const head = element("thead"), body = element("tbody");
-  head.append(row(["period", ...names.map((name) => [NAMES[name] ?? name, "number"])], "th"));
-  body.append(...list.slice(-LISTED).reverse().map((one) => row([one.period, ...names.map((name) => {
-    const bad = ["failed", "open_gaps", "rejected"].includes(name) && one[name];
-    return [count(one[name] ?? 0), bad ? "number bad" : "number"];
-  })])));
-  table.append(head, body);
-  made.append(element("summary", {}, `the last ${Math.min(LISTED, list.length)}`), table);
-  return made;
+  const last = list.slice(-LISTED).reverse();
+  const body = last.map((one) => row([one.period, ...names.map((name) => [count(one[name] ?? 0), ["failed", "open_gaps", "rejected"].includes(name) && one[name] ? "number bad" : "number"])]));
+  const head = element("thead", {}, row([t("period"), ...names.map((name) => [named(name), "number"])], "th"));
+  const table = element("div", { class: "scroll" }, element("table", {}, head, element("tbody", {}, ...body)));
+  return element("details", {}, element("summary", {}, t("the last {n}", { n: last.length })), table);
 }
 
 async function read(store) {
-  try {
-    const answer = await ask(`/api/quality/${store}`, { long: true });
-    note(store, answer.periods.length ? "" : `${STORES[store]}: nothing is loaded yet`);
-    periods = [...periods, ...answer.periods];
-    show();
-  } catch (error) {
-    note(store, `${STORES[store]}: ${error.message}`, true);
-  }
+  const answer = await ask(`/api/quality/${store}`, { long: true });
+  note(store, `${STORES[store]}: ${t(answer.periods.length ? "read" : "Nothing is loaded yet.")}`);
+  periods = [...periods, ...answer.periods];
+  show();
 }
 
-domain.addEventListener("change", show);
-for (const store of Object.keys(STORES)) read(store);
+domain.addEventListener("change", () => { wish = domain.value; show(); });
+for (const store of Object.keys(STORES)) attempt(store, () => read(store).catch((error) => { throw new Error(`${STORES[store]}: ${error.message}`); }));

@@ -1,29 +1,68 @@
-// The page of a stock: its candles over a span of days, and the months of its minutes.
+// The page of a stock, and that of a symbol of ticks: candles from its sources, and the months of its minutes.
 
-import { ask, day, note } from "/static/ask.js";
-import { candles } from "/static/candles.js";
-import { grid, summary } from "/static/months.js";
+import { ask, attempt, by, count, day, note, row, t, title } from "/static/page.js";
+import { chart } from "/static/chart.js";
+import { days, grid, summary } from "/static/months.js";
 
-const code = decodeURIComponent(location.pathname.split("/").pop());
-const STEPS = { "1m": "minutes", "5m": "5 minutes", "30m": "half hours", "1d": "days", "1mo": "months" };
+const code = decodeURIComponent(location.pathname.split("/").pop()), stock = `/api/stocks/${encodeURIComponent(code)}`;
+const ofTicks = location.pathname.startsWith("/symbol/");
+const facts = ask(ofTicks ? `/api/symbols/${encodeURIComponent(code)}` : `${stock}/coverage`);
+const suspended = ask(`${stock}/suspensions`).then(({ days }) => new Set(days), () => new Set());
+
+function path(freq, start, end) {
+  const [source, adjust] = by("source").value.split(" ");
+  return `${stock}/candles?${new URLSearchParams({ source, adjust, freq, start, end })}`;
+}
 
 function words({ candles, step }) {
-  if (candles.length) return `${candles.length} candles of ${STEPS[step]}, prices in yuan adjusted forward, volume in shares; red rises, green falls`;
-  return step === "1mo" ? "The K-line has no months of it: run “marketdata kline refresh”." : "No bars in these days.";
+  if (candles.length) return t("Prices in yuan, {adjust}, volume in shares; times of the exchange.", { adjust: by("source").selectedOptions[0].text });
+  return t(step === "1mo" ? "The K-line has no months of it: run “marketdata kline refresh”." : "No bars in these days.");
 }
 
-async function coverage(choose) {
-  try {
-    const { months, name } = await ask(`/api/stocks/${encodeURIComponent(code)}/coverage`);
-    document.getElementById("title").textContent = name ? `${code} ${name}` : code;
-    document.title = document.getElementById("title").textContent;
-    note("coverage-note", summary(months));
-    grid(document.getElementById("coverage"), months, { choose });
-  } catch (error) {
-    note("coverage-note", error.message, true);
-  }
+// Trading days without a minute, and those on which the stock was suspended, as times of the chart.
+async function marks(freq, first, last) {
+  if (freq === "1w" || freq === "1mo") return [];
+  const none = (await facts).months.flatMap((one) => one.none.map((number) => `${one.month}-${String(number).padStart(2, "0")}`));
+  const why = new Map([...none.map((one) => [one, "none"]), ...[...await suspended].map((one) => [one, "suspended"])]);
+  return [...why].filter(([one]) => one >= first && one <= last).map(([one, reason]) => [Date.parse(freq === "1d" ? one : `${one}T09:30Z`) / 1000, reason]);
 }
 
-document.getElementById("title").textContent = document.title = code;
-const show = candles(`/api/stocks/${encodeURIComponent(code)}/candles`, words, ({ step }) => STEPS[step]);
-coverage(({ month }) => show(`${month}-01`, day(Date.UTC(month.slice(0, 4), month.slice(5), 0))));
+// What a month of ticks has beside its minutes.
+function more(month) {
+  const mark = [month.provisional.length && "p", month.incomplete.length && "i", month.outcome === "failed" && "!"].filter(Boolean).join("");
+  const states = ["provisional", "incomplete", "unsupported"].map((state) => days(state, month[state])).join("");
+  return { mark: mark && ` ${mark}`, title: `${states}${month.outcome === "failed" ? `\n${t("failed")}: ${month.error}` : ""}` };
+}
+
+function load(month) {
+  const facts = {
+    outcome: month.outcome ?? t("no load is on record"), provider: month.provider, "loaded (UTC)": month.finished,
+    "rejected rows": month.rejected && count(month.rejected), "provisional days": month.provisional.join(", "), "incomplete days": month.incomplete.join(", "),
+    "days without a source": month.unsupported.join(", "), "trading days without minutes": month.none.join(", "), "days with fewer minutes": month.few.join(", "), error: month.error,
+  };
+  by("load").caption.textContent = month.month;
+  by("load").tBodies[0].replaceChildren(...Object.entries(facts).filter(([, value]) => value).map(([name, value]) => row([t(name), value])));
+  by("load").hidden = false;
+}
+
+function ticks({ status, months, others }) {
+  const total = (name) => months.reduce((sum, one) => sum + one[name].length, 0), failed = months.filter((one) => one.outcome === "failed").length;
+  by("status").textContent = t(status ?? "");
+  note("final-note", t("{provisional} days are provisional, {incomplete} incomplete; the last load of {failed} months failed", { provisional: total("provisional"), incomplete: total("incomplete"), failed }), failed > 0);
+  by("others").tBodies[0].replaceChildren(...Object.entries(others).map(([table, one]) => row([table, [count(one.rows), "number"], one.first, one.last])));
+}
+
+title(code);
+const { go, again } = chart({ path, perDay: 245, words, marks });
+by("source").addEventListener("change", again);
+attempt("coverage-note", async () => {
+  const answer = await facts;
+  title(code, answer.name);
+  note("coverage-note", summary(answer.months));
+  if (ofTicks) ticks(answer);
+  grid(by("coverage"), answer.months, (month) => {
+    go(day(Date.UTC(month.month.slice(0, 4), month.month.slice(5), 0)));
+    if (ofTicks) load(month);
+    else by("chart").scrollIntoView({ block: "center" });
+  }, ofTicks ? more : undefined);
+});
