@@ -185,8 +185,8 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --group build --python-version 3
   --no-emit-index-url --no-strip-extras --no-header --extra live --extra plots --extra web
 lock: env
 	$(PIP) uv
-	$(COMPILE) --extra local --extra web --extra ray --extra notebooks --extra excel --extra remote --extra kubernetes --extra containers --group dev --upgrade --output-file requirements-dev.lock
-	$(COMPILE) --extra local --extra web --constraint requirements-dev.lock --output-file requirements.lock
+	$(COMPILE) --extra local --extra ray --extra notebooks --extra excel --extra remote --extra kubernetes --extra containers --group dev --upgrade --output-file requirements-dev.lock
+	$(COMPILE) --extra local --constraint requirements-dev.lock --output-file requirements.lock
 	$(COMPILE) --extra containers --constraint requirements-dev.lock --no-annotate --output-file docker/requirements.lock
 	$(COMPILE) --extra containers --extra kubernetes --constraint requirements-dev.lock --no-annotate --output-file docker/requirements-kubernetes.lock
 
