@@ -16,7 +16,7 @@ def page() -> str:
     groups = sorted({_group(node) for node in repository.asset_graph.asset_nodes} - {START}, key=_rank)
     sections = [_listed(repository.asset_graph, group) for group in groups]
     return (
-        "# Assets\n\nPages: [bars](../concepts/bars.md), [alphas](../alphas.md),"
+        "# Assets\n\nPages: [bars](../bars.md), [alphas](../alphas.md),"
         " [ticks](../ticks.md),\n[exchanges](../exchanges.md), [flows](../flows.md)."
         " Partitions by day and month extend up to and including the current one.\n\n"
         + "".join(sections)

@@ -24,7 +24,7 @@ configuration.
 ## Profiles of minute bars
 
 `MARKETDATA_BARS_PROFILES` names a file with others, or with changed keys of these.
-[What the keys do](../concepts/bar-files.md#keys-of-a-profile).
+[What the keys do](../bar-files.md#keys-of-a-profile).
 
 {_yaml(BARS)}
 ## Providers of ticks

@@ -101,6 +101,10 @@ class FlowFiles(Folder):
     def _folder(self, settings: Settings) -> Path:
         return settings.flows_data_folder
 
+    def data(self, *, fetched: bool) -> Path:
+        """The folder for a flow; a flow whose files are `fetched` makes it with its first run."""
+        return self.place if fetched else self.path
+
     def budgets(self, flow: str) -> "BudgetPlace | None":
         """The rate limits of a flow's API in the database that hosts share; None means files beside its pages."""
         settings = Settings()

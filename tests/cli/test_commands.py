@@ -119,7 +119,7 @@ def test_ingest_loads_months_and_every_command_shows_them(running: LocalStack, d
 
 def test_failed_file_is_named_and_the_exit_code_tells(running: LocalStack, database: str, tmp_path: Path) -> None:
     home, variables = home_of(running), {"MARKETDATA_BARS_DIR": tmp_path, "MARKETDATA_POSTGRES_DSN": database}
-    deliver(tmp_path, sz000001=GOOD, sh600001=GOOD.decode("utf-8-sig").encode("gbk"))
+    deliver(tmp_path, sz000001=GOOD, sh600001=b"a,b\n1,2\n")
     failed = marketdata(home, "ingest", "bars", "--months", "2014-03", **variables)
     assert failed.returncode == 1
     assert "2014_1min.zip!sh600001_2014.csv" in failed.stderr
@@ -213,16 +213,16 @@ def test_a_file_of_which_no_month_is_known_is_tried_and_shown(
     for options in ((), ("--months", "2014-03")):
         ended = marketdata(home, "ingest", "bars", *options, **variables)
         assert ended.returncode == 1
-        assert "600001.XSHG.csv:1: column 时间" in ended.stderr
+        assert "600001.XSHG.csv:1: no profile fits" in ended.stderr
         assert "nothing to load" not in ended.stdout
         assert "files         2 files: 1 failed (600001.XSHG.csv: " in ended.stdout
     shown = marketdata(home, "status", **variables)
     assert shown.returncode == 1
-    assert "1 not taken (notes.txt: minute bars are read from files named *.zip, *.csv, *.csv.gz" in shown.stdout
+    assert "1 not taken (notes.txt: a text without a code or a day in its name is a document" in shown.stdout
     told = answer(marketdata(home, "status", "--json", **variables))["files"]
     [files] = [row for row in told if row["asset"] == "minute_bar_files"]
     assert (files["failed"], files["not_taken"], files["due"]) == (1, 1, 0)
-    assert "600001.XSHG.csv:1: column 时间" in files["named"][0]["reason"]
+    assert "600001.XSHG.csv:1: no profile fits" in files["named"][0]["reason"]
     foreign.write_bytes(GOOD.replace(b"2014-03-03 09:", b"2014/3/3 9:"))
     loaded = marketdata(home, "ingest", "bars", **variables)
     assert loaded.returncode == 0, loaded.stderr
