@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from marketdata_assets.bars.profiles import Shapes
     from marketdata_assets.budget import BudgetPlace
     from marketdata_assets.exchanges.history_clients import HistoryHosts
+    from marketdata_assets.flows.definition import FlowDefinition
 
 
 class Folder(dg.ConfigurableResource):
@@ -101,9 +102,9 @@ class FlowFiles(Folder):
     def _folder(self, settings: Settings) -> Path:
         return settings.flows_data_folder
 
-    def data(self, *, fetched: bool) -> Path:
-        """The folder for a flow; a flow whose files are `fetched` makes it with its first run."""
-        return self.place if fetched else self.path
+    def of(self, flow: "FlowDefinition") -> Path:
+        """The folder for a flow; one that fetches its files makes it with its first run."""
+        return self.place if flow.source else self.path
 
     def budgets(self, flow: str) -> "BudgetPlace | None":
         """The rate limits of a flow's API in the database that hosts share; None means files beside its pages."""

@@ -236,7 +236,7 @@ def test_a_file_of_which_no_month_is_known_is_tried_and_shown(
     foreign.unlink()
     refused = marketdata(home, "ingest", "bars", **variables)
     assert refused.returncode == 2
-    assert "notes.txt: minute bars are read from" in " ".join(refused.stderr.replace("│", " ").split())
+    assert "notes.txt: a text without a code" in " ".join(refused.stderr.replace("│", " ").split())
 
 
 def test_help_and_commands_are_those_of_the_chosen_domains(tmp_path: Path) -> None:

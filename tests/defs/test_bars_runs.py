@@ -160,7 +160,7 @@ def test_one_bad_member_fails_its_months_and_its_neighbours_are_loaded(warehouse
     deliver(warehouse.folder, 2014, [12])
     path = deliver(warehouse.folder, 2015, [1])
     good = sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", sample_bars.weekdays(2015)[:2], 7))
-    write_zip(path, {"sh600001_2015.csv": good.decode("utf-8-sig").encode("gbk"), "sz000001_2015.csv": good})
+    write_zip(path, {"sh600001_2015.csv": good.replace("成交额".encode(), b"other"), "sz000001_2015.csv": good})
     result = warehouse.run("2014-12", "2015-01")
     assert not result.success
     said = failures(result)["stock_1min_qfq"]
@@ -172,11 +172,11 @@ def test_one_bad_member_fails_its_months_and_its_neighbours_are_loaded(warehouse
 
 
 def bad_and_good(warehouse: Warehouse, dividend: float = 0.0, age_seconds: float = 1800) -> list[Any]:
-    """Deliver January and February of 2015 with a member in GBK; the K-lines of the good one."""
+    """Deliver January and February of 2015 with a member that no profile fits; the K-lines of the good one."""
     good = deliver(warehouse.folder, 2015, [1, 2], dividend=dividend, stocks=STOCKS[1:])
     lines = expected_kline(good)
     data = good_member(good)
-    bad = data.decode("utf-8-sig").encode("gbk")
+    bad = data.replace("成交额".encode(), b"other")
     write_zip(good, {"sh600001_2015.csv": bad, "sz000001_2015.csv": data}, age_seconds)
     return lines
 

@@ -68,6 +68,7 @@ SWITCHED = {
     "repair_selected",
     *(
         "repair_backfills",
+        "system_health",
         "system_housekeeping_daily",
         "system_backup_daily",
         "system_alert",

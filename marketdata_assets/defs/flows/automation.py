@@ -54,7 +54,7 @@ def sensor_of(flow: FlowDefinition, runs: Job) -> dg.SensorDefinition:
     def scan(
         context: dg.SensorEvaluationContext, postgres: Postgres, flow_files: FlowFiles
     ) -> dg.SensorResult | dg.SkipReason:
-        folder = flow_files.data(fetched=flow.source is not None) / flow.loader.folder
+        folder = flow_files.of(flow) / flow.loader.folder
         if not folder.is_dir():
             return dg.SkipReason(f"there is no {folder}")
         if runs_that_load(context.instance, [flow.name], [job_name(flow)]):
@@ -87,9 +87,7 @@ def schedule_of(flow: FlowDefinition, runs: Job) -> dg.ScheduleDefinition:
     ) -> list[dg.RunRequest] | dg.SkipReason:
         names = [unit.place for unit in _outdated(postgres, flow, flow_files)]
         if not names and flow.source is None:
-            return dg.SkipReason(
-                f"nothing new in {flow_files.data(fetched=flow.source is not None) / flow.loader.folder}"
-            )
+            return dg.SkipReason(f"nothing new in {flow_files.of(flow) / flow.loader.folder}")
         if runs_that_load(context.instance, [flow.name], [job_name(flow)]):
             return dg.SkipReason("a run is in progress; files that it leaves are loaded the next time")
         config = {"ops": {flow.name: {"config": {"finished_only": True}}}}
@@ -116,7 +114,7 @@ def _outdated(postgres: Postgres, flow: FlowDefinition, flow_files: FlowFiles) -
     from marketdata_assets.flows import run
 
     with connect(postgres.dsn) as connection:
-        return run.outdated(connection, flow, flow_files.data(fetched=flow.source is not None))
+        return run.outdated(connection, flow, flow_files.of(flow))
 
 
 def _requests(
@@ -211,9 +209,7 @@ def due(
 
     partitions = partitions_of(flow)
     with connect(postgres.dsn) as connection:
-        outdated = [
-            unit.place for unit in run.outdated(connection, flow, flow_files.data(fetched=flow.source is not None))
-        ]
+        outdated = [unit.place for unit in run.outdated(connection, flow, flow_files.of(flow))]
         outdated = [place for place in outdated if place not in unfinished]
         if isinstance(flow.partitions, Month) and partitions is not None:
             keys = known = list(partitions.get_partition_keys())

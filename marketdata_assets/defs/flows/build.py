@@ -134,7 +134,7 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
 
         with as_dagster_failure():
             named = [config.data_dir] if config.data_dir else []
-            data = flow_files.data(fetched=bool(named or flow.source))
+            data = flow_files.place if named else flow_files.of(flow)
             allowed("data_dir", named, data, "MARKETDATA_FLOWS_DATA")
             at, folder = run.at_folder(flow, config.data_dir, data)
             budgets = flow_files.budgets(flow.name)
