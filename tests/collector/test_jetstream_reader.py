@@ -42,6 +42,7 @@ async def fill(url: str, count: int, first: int = 1) -> None:
         for at in range(first, first + count, 5_000):
             some = trades(min(5_000, first + count - at), first=at)
             publisher.put(items([record for one in some for record in (one, delta(int(one.trade_id)))]))
+        await until(lambda: publisher.state().connected)  # else they are spooled
         assert await publisher.drain(30) == 0
 
 
