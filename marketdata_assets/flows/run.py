@@ -125,7 +125,15 @@ def prepare_table(connection: psycopg.Connection, flow: FlowDefinition) -> list[
         if store := unit_store.of(flow):
             unit_store.ensure(connection, flow, store)
             return []
-        altered = storage.ensure(connection, new_columns.present(connection, flow))
+        known = new_columns.present(connection, flow)
+        while True:
+            try:
+                altered = storage.ensure(connection, known)
+                break
+            except FlowError:
+                before, known = known, new_columns.present(connection, flow)
+                if known == before:  # else another run has added columns meanwhile
+                    raise
         if other and flow.target.mode == "upsert":
             owners.recount(connection, flow)
     return altered
