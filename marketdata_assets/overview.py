@@ -60,6 +60,26 @@ COLUMNS: Mapping[str, Sequence[str]] = {
     "reconciliation": ("asset", "ok", "empty", "disagreements", "stocks", "newest", "last_compared"),
 }
 """Of the table of each domain, in the order of the tables: what of a row is shown."""
+PROBLEMS = ("failed", "not_taken", "stale", "missing", "due", "disagreements", "open_gaps", "quarantine")
+"""Counts of a row that need something, the worst first."""
+SHOWN_BY = {
+    "failed": "status --due",
+    "disagreements": "status",
+    "open_gaps": "ingest days",
+    "quarantine": "quarantine show {domain}",
+}
+LOADED_BY = {
+    "reference": "ingest reference",
+    "bars": "ingest bars",
+    "alphas": "ingest alphas",
+    "ticks": "ingest ticks --symbols ALL",
+    "exchanges": "ingest days",
+    "flows": "flows run --all",
+    "reconciliation": "status --due",
+}
+"""The commands behind `marketdata` that show a problem, by its state, or load what is missing, by domain."""
+DUE_LOADED_BY = {**LOADED_BY, "exchanges": "ingest captures"}
+"""Those that load new files."""
 NAMED_FILES = 5
 SHANGHAI = ZoneInfo(EXCHANGE_CLOCK)
 
@@ -260,6 +280,41 @@ def reconciliation(connection: "psycopg.Connection", settings: "Settings", now: 
     compared = f"{found.last_compared.astimezone(SHANGHAI):%Y-%m-%d %H:%M}"
     others: Row = {"rows": found.disagreements, "disagreements": found.disagreements, "stocks": found.symbols}
     return [_row(TABLE, TABLE, states, found.newest, SHANGHAI, last_compared=compared, **others)]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something of an asset that needs a person or a run: the count that says so, in words, and the command for it."""
+
+    asset: str
+    state: str
+    count: int
+    what: str
+    command: str
+
+
+def problems(rows: Sequence[Row]) -> list[Problem]:
+    """What is wrong with the assets of some rows, the worst first."""
+    return [
+        Problem(
+            row["asset"],
+            state,
+            row[state],
+            row.get("summary") or f"{row[state]} of {row['partitions']}",
+            _command(row["group"], state, of_files="named" in row),
+        )
+        for state in PROBLEMS
+        for row in rows
+        if row.get(state)
+    ]
+
+
+def _command(domain: str, state: str, *, of_files: bool) -> str:
+    if state == "due":
+        return DUE_LOADED_BY[domain]
+    return (
+        f"files {domain} --state {state}" if of_files else SHOWN_BY.get(state, LOADED_BY[domain]).format(domain=domain)
+    )
 
 
 def _row(

@@ -95,12 +95,15 @@ class Pages:
         return JSONResponse({"store": STORES[name][0], "version": version, "ms": ms})
 
     def status(self, request: Request) -> Response:
-        """`{"domain": "bars", "assets": [...]}`, as in `marketdata status`; a `note` where tables are missing."""
+        """`{"domain": "bars", "assets": [...], "problems": [...]}`, as in `marketdata status`, and what is wrong with
+        the assets, see `overview.Problem`; a `note` where tables are missing."""
         domain = _among(request, "domain", self._status)
         try:
-            return JSONResponse({"domain": domain, "assets": self._status[domain]()})
+            rows = self._status[domain]()
         except (NotCreated, NothingLoaded) as error:
-            return JSONResponse({"domain": domain, "assets": [], "note": str(error)})
+            return JSONResponse({"domain": domain, "assets": [], "problems": [], "note": str(error)})
+        problems = [vars(one) for one in overview.problems(rows)]
+        return JSONResponse({"domain": domain, "assets": rows, "problems": problems})
 
     def quality(self, request: Request) -> Response:
         """`{"periods": [...]}`, see `quality.Period`; counts that are 0 are left out."""

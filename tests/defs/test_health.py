@@ -1,8 +1,12 @@
 """The page of `start_here`: what is loaded in every domain, what has failed, and which server does not answer."""
 
+from pathlib import Path
+
 import pytest
 from bar_runs import Warehouse, deliver, execute
+from commands import marketdata
 
+from marketdata_assets import overview
 from marketdata_assets.defs.repair.health import CHECK
 
 
@@ -45,3 +49,14 @@ def test_a_server_that_does_not_answer_is_a_problem_and_the_other_domains_are_sh
     assert "| alphas | failed | " in found
     assert "127.0.0.1:9" in found
     assert [*tables] == ["bars"]
+
+
+@pytest.mark.parametrize("domain", sorted(overview.DOMAINS))
+def test_the_command_for_a_problem_exists(domain: str, tmp_path: Path) -> None:
+    row = {"group": domain, "asset": "any", "partitions": 9, **dict.fromkeys(overview.PROBLEMS, 1)}
+    rows = [row, {**row, "named": []}] if overview.DOMAINS[domain].files else [row]
+    found = overview.problems(rows)
+    assert {one.state for one in found} == {*overview.PROBLEMS}
+    for command in {one.command for one in found}:
+        ended = marketdata(tmp_path, *command.split(), "--help")
+        assert ended.returncode == 0, f"{command}: {ended.stderr}"

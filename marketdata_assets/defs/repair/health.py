@@ -2,7 +2,7 @@
 
 import datetime as dt
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any
 
 import dagster as dg
 
@@ -13,16 +13,7 @@ from marketdata_assets.defs.runs import schedule
 from marketdata_assets.settings import Settings
 
 START, CHECK = "start_here", "nothing_failed"
-PROBLEMS = ("failed", "not_taken", "stale", "missing")
-"""Counts of a row that need something, the worst first."""
-
-
-class Problem(NamedTuple):
-    """An asset, or a domain whose server does not answer, and what is wrong with it."""
-
-    asset: str
-    state: str
-    what: str
+COLUMNS = ("asset", "state", "what")
 
 
 @asset(
@@ -31,40 +22,36 @@ class Problem(NamedTuple):
     code_version="health-1",
     metadata=column_schema(
         ("asset", "text", "the asset, or the domain whose server does not answer"),
-        ("state", "text", "failed, not_taken, stale or missing"),
-        ("what", "text", "how many partitions or files, or the cause"),
+        ("state", "text", "such as failed, stale or missing"),
+        ("what", "text", "how many partitions or files, and the command for them, or the cause"),
     ),
     description=files(defs).joinpath("start_here.md").read_text("utf-8"),
     check_specs=[dg.AssetCheckSpec(CHECK, asset=START, description="Nothing has failed, and every server answers.")],
 )
 def start_here(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     settings, now = Settings(), dt.datetime.now(dt.UTC)
-    rows, problems = list[overview.Row](), list[Problem]()
+    rows, silent = list[overview.Row](), list[tuple[str, str, str]]()
     for domain in settings.domain_names:
         status = overview.DOMAINS[domain]
         try:
             with connected(status.store) as connection:
                 rows += status.rows(connection, settings, now)
         except Exception as error:  # of whatever class: the other domains are shown
-            problems.append(Problem(domain, "failed", str(error)))
-    problems += [
-        Problem(row["asset"], state, row.get("summary") or f"{row[state]} of {row['partitions']}")
-        for state in PROBLEMS
-        for row in rows
-        if row.get(state)
-    ]
+            silent.append((domain, "failed", str(error)))
+    known = [(one.asset, one.state, f"{one.what}: marketdata {one.command}") for one in overview.problems(rows)]
+    problems = [*silent, *known]
     tables = {
         domain: [[row[name] for name in columns] for row in rows if row["group"] == domain and "named" not in row]
         for domain, columns in overview.COLUMNS.items()
     }
-    metadata: dict[str, Any] = {"problems": markdown_table(Problem._fields, problems)}
+    metadata: dict[str, Any] = {"problems": markdown_table(COLUMNS, problems)}
     metadata |= {domain: markdown_table(overview.COLUMNS[domain], lines) for domain, lines in tables.items() if lines}
-    failed = [one for one in problems if one.state == "failed"]
+    failed = [one for one in problems if one[1] == "failed"]
     found = dg.AssetCheckResult(
         check_name=CHECK,
         passed=not failed,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"failed": markdown_table(Problem._fields, failed)},
+        metadata={"failed": markdown_table(COLUMNS, failed)},
     )
     return dg.MaterializeResult(metadata=metadata, check_results=[found])
 

@@ -5,17 +5,12 @@ import { ask, by, count, element, note, recent, row, spark, STORES, t } from "/s
 const PAUSE_MS = 120, SPARK = 40;
 const DOMAINS = { bars: "postgres", reference: "clickhouse", ticks: "clickhouse", exchanges: "clickhouse", alphas: "mongo", flows: "postgres", reconciliation: "postgres" };
 const STATES = ["ok", "empty", "provisional", "incomplete", "unsupported", "missing", "stale", "loaded", "waiting", "due", "not_taken", "failed", "open_gaps"];
-const LOADS = { reference: "ingest reference", bars: "ingest bars", ticks: "ingest ticks --symbols ALL", alphas: "ingest alphas", exchanges: "ingest exchanges", flows: "flows run --all", reconciliation: "doctor" };
-// What is wrong with an asset, the worst first: the count that says so, the sentence, and the command that shows or fixes it.
-const PROBLEMS = [
-  ["failed", "Failed in {asset}: {n}.", (domain, one) => (one.summary ? `files ${domain} --state failed` : "status --due")],
-  ["missing", "Missing partitions of {asset}: {n}.", (domain) => LOADS[domain]],
-  ["stale", "Stale partitions of {asset}, of which newer files or rows exist: {n}.", (domain) => LOADS[domain]],
-  ["due", "New files of {asset} that are not loaded yet: {n}.", (domain) => LOADS[domain]],
-  ["disagreements", "Values of {asset} that differ between two sources: {n}.", () => "status"],
-  ["open_gaps", "Open gaps of {asset}: {n}.", () => "status"],
-  ["quarantine", "Rejected rows of {asset}: {n}.", (domain) => `quarantine show ${domain}`],
-];
+// What is said of each kind of problem, the worst first.
+const PROBLEMS = {
+  failed: "Failed in {asset}: {n}.", not_taken: "Files of {asset} that no load takes: {n}.", stale: "Stale partitions of {asset}, of which newer files or rows exist: {n}.",
+  missing: "Missing partitions of {asset}: {n}.", due: "New files of {asset} that are not loaded yet: {n}.", disagreements: "Values of {asset} that differ between two sources: {n}.",
+  open_gaps: "Open gaps of {asset}: {n}.", quarantine: "Rejected rows of {asset}: {n}.",
+};
 const KINDS = {
   stocks: { what: "stocks with minute bars", href: (one) => `/stock/${encodeURIComponent(one.code)}`, texts: (one) => [one.code, one.name, `${one.first} – ${one.last}`] },
   instruments: {
@@ -70,16 +65,14 @@ async function state(domain) {
   const card = by(domain), [, badge] = card.children[0].children, body = card.querySelector(".facts");
   const say = (kind, words, text) => { badge.className = `badge ${kind}`; badge.textContent = t(words); body.replaceChildren(text); };
   try {
-    const { assets, note: why } = await ask(`/api/status/${domain}`, { long: true });
+    const { assets, problems: wrong, note: why } = await ask(`/api/status/${domain}`, { long: true });
     const sum = (name) => assets.reduce((total, one) => total + (one[name] ?? 0), 0);
     const late = sum("missing") + sum("stale") + sum("due"), newest = assets.map((one) => one.newest).filter(Boolean).sort().at(-1);
     const rows = Math.max(0, ...assets.map((one) => one.rows ?? one.documents ?? one.files ?? 0));
     if (!assets.length) say("", "empty", why ?? t("Nothing is loaded yet."));
     else say(sum("failed") ? "bad" : late ? "warn" : "good", sum("failed") ? "failed" : late ? "late" : "fresh", t("{rows} rows, newest {newest}", { rows: count(rows), newest: newest ?? "–" }));
-    for (const one of assets) {
-      for (const [rank, [name, sentence, command]] of PROBLEMS.entries()) {
-        if (one[name]) problem(rank + 1, t(sentence, { n: count(one[name]), asset: one.asset }), `/quality?domain=${domain}`, command(domain, one));
-      }
+    for (const { state, asset, count: n, command } of wrong) {
+      problem(Object.keys(PROBLEMS).indexOf(state) + 1, t(PROBLEMS[state], { n: count(n), asset }), `/quality?domain=${domain}`, command);
     }
     by("assets").append(element("tbody", {}, ...assets.map((one) => row([
       t(domain), one.account ? `${one.asset} (${one.account})` : one.asset, [STATES.filter((name) => one[name]).map((name) => `${count(one[name])} ${t(name.replace("_", " "))}`).join(", "), one.failed || one.missing || one.stale ? "bad" : ""],
