@@ -312,9 +312,8 @@ def problems(rows: Sequence[Row]) -> list[Problem]:
 def _command(domain: str, state: str, *, of_files: bool) -> str:
     if state == "due":
         return DUE_LOADED_BY[domain]
-    return (
-        f"files {domain} --state {state}" if of_files else SHOWN_BY.get(state, LOADED_BY[domain]).format(domain=domain)
-    )
+    command = "files {domain} --state {state}" if of_files else SHOWN_BY.get(state, LOADED_BY[domain])
+    return command.format(domain=domain, state=state)
 
 
 def _row(

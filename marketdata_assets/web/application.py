@@ -55,14 +55,14 @@ def application(servers: Servers) -> Starlette:
     }
     long: dict[str, Endpoint] = {"/api/status/{domain}": pages.status, "/api/quality/{name}": pages.quality}
     html = {
-        "/": "front",
-        "/quality": "quality",
-        "/stock/{code}": "stock",
-        "/symbol/{code}": "symbol",
-        "/instrument": "instrument",
+        "/": page("front", "Market data"),
+        "/quality": page("quality", "Quality over time"),
+        "/stock/{code}": page("stock", "Stock"),
+        "/symbol/{code}": page("symbol", "Symbol"),
+        "/instrument": page("instrument", "Instrument", "green"),
     }
     routes = [
-        *(Route(path, page(name)) for path, name in html.items()),
+        *(Route(path, shown) for path, shown in html.items()),
         *(Route(path, _within(ANSWER_SECONDS, answer), methods=["GET"]) for path, answer in answers.items()),
         *(Route(path, _within(ANSWER_SECONDS * LONG, answer), methods=["GET"]) for path, answer in long.items()),
         Route("/static/charts.js", charts),

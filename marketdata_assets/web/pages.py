@@ -10,11 +10,12 @@ from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
+from string import Template
 from typing import Any, TypeVar
 
 import polars as pl
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
 from marketdata_assets import overview
 from marketdata_assets.overview import Row, Store
@@ -48,9 +49,14 @@ FIRST_DAY, LAST_DAY = dt.date(1970, 1, 1), dt.date(2099, 12, 31)
 """What every server takes as a day, with a day before and after."""
 
 
-def page(name: str) -> Callable[[Request], Response]:
-    """The endpoint of a page, whose script reads from the address what it is about."""
-    return lambda _: FileResponse(STATIC / f"{name}.html")
+def page(name: str, title: str, market: str = "red") -> Callable[[Request], Response]:
+    """The endpoint of a page within the frame of all, whose script reads from the address what it is about.
+
+    `market` is the colour of rising prices there.
+    """
+    parts = {part.stem: part.read_text("utf-8") for part in (STATIC / "parts").glob("*.html")}
+    own = Template((STATIC / f"{name}.html").read_text("utf-8")).substitute(parts)
+    return lambda _: HTMLResponse(Template(parts["frame"]).substitute(title=title, market=market, page=own))
 
 
 def charts(_: Request) -> Response:

@@ -22,12 +22,15 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 from served_market import CODE, HOSTILE, NAME, TOKEN, load_market, on, served
+from starlette.testclient import TestClient
 
 from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables import ohlcv
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.local.process import free_port
 from marketdata_assets.stores import clickhouse_ledger
+from marketdata_assets.web.application import application
+from marketdata_assets.web.database import Servers
 from marketdata_assets.web.pages import STATIC
 from marketdata_demo.venues.market import Plan
 
@@ -338,8 +341,9 @@ def test_a_server_that_ends_and_a_login_that_is_lost_are_said(dsn: str, tmp_path
 def test_every_text_of_the_page_has_its_chinese() -> None:
     known = json.loads((STATIC / "zh.json").read_text())
     texts = Texts()
-    for page in STATIC.glob("*.html"):
-        texts.feed(page.read_text())
+    client = TestClient(application(Servers(str, str, str)))  # type: ignore[arg-type]  # no page needs a server
+    for path in PAGES:
+        texts.feed(client.get(path).text)
     used = {text for script in STATIC.glob("*.js") for text in re.findall(r"\bt\(\"([^\"]+)\"", script.read_text())}
     assert len(texts.found) > 100 and len(used) > 30
     assert {*texts.found, *used} - known.keys() <= {"English", "MA5", "MA10", "MA20", "MA60", *TRADEMARK}

@@ -15,7 +15,7 @@ export function chart({ path, perDay, words, marks }) {
   const buttons = [...document.querySelectorAll("#lengths button")];
   const span = () => ((DAYS[freq] ?? Math.max(1, Math.floor((READ * MINUTES[freq]) / perDay))) - 1) * DAY_MS;
   const label = (time) => new Date(time * 1000).toISOString().slice(0, freq in MINUTES ? 16 : 10).replace("T", " ");
-  let freq = buttons.find((one) => one.getAttribute("aria-pressed") === "true").value, asked = 0, busy = false;
+  let freq = by("lengths").dataset.first, asked = 0, busy = false;
   let bars = new Map(), why = new Map(), times = [], low, high, known, drawn;
 
   // Begin with the days up to one, by default the newest.
@@ -139,6 +139,7 @@ export function chart({ path, perDay, words, marks }) {
   }
 
   for (const one of buttons) {
+    one.setAttribute("aria-pressed", String(one.value === freq));
     one.addEventListener("click", () => {
       for (const other of buttons) other.setAttribute("aria-pressed", String(other === one));
       freq = one.value;

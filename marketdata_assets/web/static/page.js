@@ -3,6 +3,7 @@
 const SECONDS = 15, LONG_SECONDS = 60, MOST_RECENT = 8;
 const root = document.documentElement;
 const words = root.lang === "zh" ? await fetch("/static/zh.json").then((answer) => answer.json(), () => ({})) : {};
+document.querySelector(`nav a[href="${location.pathname}"]`)?.setAttribute("aria-current", "page");
 export const STORES = { postgres: "PostgreSQL", clickhouse: "ClickHouse", mongo: "MongoDB" };
 export const DAY_MS = 86_400_000;
 export const day = (time) => new Date(time).toISOString().slice(0, 10);
