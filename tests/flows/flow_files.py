@@ -12,7 +12,9 @@ import psycopg
 from psycopg.rows import dict_row
 
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.flows.definition import FlowDefinition, read
+from marketdata_assets.flows import sample
+from marketdata_assets.flows.definition import FlowDefinition, parse, read
+from marketdata_assets.flows.draft import Draft, draft
 from marketdata_assets.flows.run import FlowReport, run_flow
 
 PRICES = """loader:
@@ -107,3 +109,11 @@ def metadata(dsn: str) -> dict[str, dict[str, Any]]:
 
 def quarantined(dsn: str) -> list[Row]:
     return rows(dsn, "SELECT unit, line, reason, raw FROM marketdata_quarantine ORDER BY unit, line")
+
+
+def made(folder: Path, name: str, data: str | bytes, encoding: str | None = None) -> tuple[FlowDefinition, Draft, Path]:
+    """A flow made of a file, what `new` says of it, and where the file is."""
+    path = deliver(folder, name, data)
+    one = draft("prices", sample.read(path, encoding), path)
+    flow = parse(one.text.replace("folder: prices", "folder: ."), name="prices")
+    return flow.model_copy(update={"quality": flow.quality.model_copy(update={"max_rejected_share": 0.9})}), one, path

@@ -14,23 +14,12 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pytest
-from flow_files import deliver, rows, run
+from flow_files import deliver, made, rows, run
 
-from marketdata_assets.flows import sample
-from marketdata_assets.flows.definition import FlowDefinition, parse
-from marketdata_assets.flows.draft import Draft, draft
-from marketdata_assets.flows.encodings import readings
+from marketdata_assets.flows.definition import parse
 from marketdata_assets.flows.inference import guess
 from marketdata_assets.flows.trial import preview, try_file
-from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Unit, file_at
-
-
-def made(folder: Path, name: str, data: str | bytes, encoding: str | None = None) -> tuple[FlowDefinition, Draft, Path]:
-    path = deliver(folder, name, data)
-    one = draft("prices", sample.read(path, encoding), path)
-    flow = parse(one.text.replace("folder: prices", "folder: ."), name="prices")
-    return flow.model_copy(update={"quality": flow.quality.model_copy(update={"max_rejected_share": 0.9})}), one, path
 
 
 def parquet() -> bytes:
@@ -111,12 +100,6 @@ def test_rows_without_a_key_are_kept_by_file(tmp_path: Path) -> None:
     flow, one, _ = made(tmp_path, "prices.csv", "price\n1.5\n1.5\n")
     assert (flow.target.mode, flow.target.key) == ("replace", [])
     assert "no columns identify a row of the sample" in one.text
-
-
-def test_a_file_that_is_no_table_says_so(tmp_path: Path) -> None:
-    for name, data, said in [("a.bin", b"\0\1", "it is not text"), ("a.json", b"{}", "no array of objects or arrays")]:
-        with pytest.raises(BadFile, match=said):
-            made(tmp_path, name, data)
 
 
 def test_a_preview_shows_the_rows_after_each_step(tmp_path: Path) -> None:
@@ -232,6 +215,8 @@ ENGLISH = (
     "Contract Code",
     "client_id",
 )
+
+
 CHINESE = ("证券代码", "资金账号", "委托编号", "股东代码", "成交编号", "合约代码")
 
 
@@ -268,105 +253,6 @@ def test_a_value_column_is_in_no_key_although_a_text_is_among_its_numbers(tmp_pa
     )
     assert flow.target.key == ["series", "date"]
     assert one.types["rate"] == "most are numbers, but not 'n.m.'; if that is NULL, name it in missing"
-
-
-HEADERS: dict[str, tuple[str, list[str], int]] = {
-    "years": ("Country Name,Country Code,1960,1961\nAruba,ABW,1.5,2.5\nChina,CHN,,3.5\n",
-              ["Country Name", "Country Code", "1960", "1961"], 2),
-    "descending years": ("item,2024,2023,2022\nsales,1,2,3\ncosts,2,3,4\n", ["item", "2024", "2023", "2022"], 2),
-    "quarters": ("item,2024Q1,2024Q2\nsales,1.5,2\ncosts,2,3\n", ["item", "2024Q1", "2024Q2"], 2),
-    "twice": ("code,date,price,price,volume\nA,2024-01-02,1.5,1.6,10\nB,2024-01-02,2.5,2.6,20\n",
-              ["code", "date", "price", "price#2", "volume"], 2),
-    "numbers": ("Date,1,2,30\n2024-01-02,5.5,5.4,4.3\n2024-01-03,5.5,5.4,4.3\n", ["Date", "1", "2", "30"], 2),
-    "none": ("A,2024-01-02,1.5\nB,2024-01-02,2.5\n", ["1", "2", "3"], 2),
-    "none, of years": ("A,2023,2024\nB,2022,2025\nC,2021,2020\n", ["1", "2", "3"], 3),
-    "none, of texts": ("AAPL,XNAS,USD\nMSFT,XNAS,USD\n", ["1", "2", "3"], 2),
-    "none, dates": ("20240102,000001,5.5\n20240103,000001,5.4\n", ["1", "2", "3"], 2),
-    "units": ("日期,代码,成交量\n,,手\n2024-01-02,000001,5\n2024-01-03,000001,6\n2024-01-04,000001,6\n",
-              ["日期", "代码", "成交量"], 3),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", HEADERS)
-def test_the_header_is_found_and_no_row_is_taken_for_it(name: str, tmp_path: Path) -> None:
-    data, names, count = HEADERS[name]
-    flow, one, path = made(tmp_path, "some table.csv", data)
-    assert [*flow.loader.columns] == names
-    tried = try_file(flow, path)
-    assert (tried.rows.height, dict(tried.rejects)) == (count, {})
-    said = {"years": "names that are periods", "twice": "the header has price more than once", "none": "no header"}
-    assert any(said.get(name, "") in remark for remark in one.unsure)
-
-
-@pytest.mark.parametrize(
-    ("first", "column", "kind"),
-    [("2024-01-02 09:31:00", "time", "timestamp"), ("2024-01-02", "date", "date"), ("AAPL", "index", "text")],
-)
-def test_a_first_column_without_a_name_is_kept_unless_it_counts_rows(
-    first: str, column: str, kind: str, tmp_path: Path
-) -> None:
-    frame = pd.DataFrame({"open": [1.5, 2.5]}, index=[first, first[:-1] + "9"])
-    flow, one, path = made(tmp_path, "600001.XSHG.csv", frame.to_csv())
-    assert flow.target.columns[column].kind == kind
-    assert f"column 1 has no name and is called {column}" in one.unsure
-    assert [str(row[-2]) for row in try_file(flow, path).rows.rows()] == [*map(str, frame.index)]
-    flow, one, _ = made(tmp_path, "b.csv", pd.DataFrame({"day": ["2024-01-02"] * 2, "open": [1.5, 2.5]}).to_csv())
-    assert [*flow.loader.columns] == ["day", "open"]
-    assert "column 1 has no name and is left out" in one.unsure
-
-
-def test_yfinance_with_its_three_lines_of_header(tmp_path: Path) -> None:
-    text = "Price,Close,Volume\nTicker,AAPL,AAPL\nDate,,\n2024-01-02,184.73,82488700\n2024-01-03,183.35,58414500\n"
-    flow, one, path = made(tmp_path, "AAPL.csv", text)
-    assert (flow.loader.columns["Price"], flow.target.key) == ("date", ["symbol", "date"])
-    expected = pd.read_csv(io.StringIO(text), header=[0, 1], index_col=0)
-    tried = try_file(flow, path)
-    assert tried.rows["close"].to_list() == expected["Close"]["AAPL"].to_list()
-    assert tried.rows["date"].dtype == pd.api.types.pandas_dtype("object") or tried.rows["date"][0] == dt.date(
-        2024, 1, 2
-    )
-    assert any("2 more lines belong to the header" in remark for remark in one.unsure)
-    two = "Price,Close,Close\nTicker,AAPL,MSFT\nDate,,\n2024-01-02,1.5,2.5\n2024-01-03,1.6,2.6\n"
-    flow, _, path = made(tmp_path, "two.csv", two)
-    rows = try_file(flow, path).rows
-    assert (rows["close_aapl"].to_list(), rows["close_msft"].to_list()) == ([1.5, 1.6], [2.5, 2.6])
-
-
-BODY = "".join(f"2024-01-{n % 28 + 1:02},{n:06},{n}.5\n" for n in range(60_000))
-ENDS: dict[str, tuple[str, str]] = {
-    "a total": ("合计,,9.5\n", "drop"),
-    "subtotals": ("小计,,1.5\n2024-01-02,600000,1.5\n小计,,1.5\n总计,,3\n", "drop"),
-    "Total": ("Total,,9.5\n", "drop"),
-    "a time": ("File Creation Time: 1124202521:30,,\n", "drop"),
-    "a source": ("数据来源:通达信\n", "drop"),
-    "a short line": ("END OF FILE\n", "drop"),
-    "a day": ("Report generated 2024-01-02\n", "drop"),
-    "a count": ("60000,,\n", "skip_footer"),
-    "nothing": ("", ""),
-}
-
-
-@pytest.mark.parametrize("body", [BODY[:300], BODY[:400_000], BODY], ids=["short", "middle", "long"])
-@pytest.mark.parametrize("name", ENDS)
-def test_lines_that_are_no_rows_are_declared_and_named(name: str, body: str, tmp_path: Path) -> None:
-    """Those at the end of a file that is longer than the sample too."""
-    end, key = ENDS[name]
-    body = body[: body.rfind("\n") + 1]
-    flow, one, path = made(tmp_path, "some table.csv", "date,code,px\n" + body + end)
-    assert {one for one in ("drop", "skip_footer") if one in flow.loader.model_fields_set} == ({key} if key else set())
-    assert any("no rows" in remark for remark in one.unsure) == bool(key)
-    tried = try_file(flow, path)
-    lines = [line for line in (body + end).splitlines() if line.startswith("2024")]
-    assert (tried.rows.height, dict(tried.rejects)) == (len(lines), {})
-    assert tried.rows.row(-1)[1] == lines[-1].split(",")[1]
-
-
-@pytest.mark.parametrize("end", ["Total", "Sum", "合计"])
-def test_a_name_that_begins_as_a_total_does_is_a_row(end: str, tmp_path: Path) -> None:
-    names = ["TotalEnergies", "Total Return", "Sum Hk", "Summit"]
-    lines = [f"{name},2024-01-02,1.5" for name in names]
-    flow, _, path = made(tmp_path, "a.csv", "\n".join(["name,date,px", *lines, f"{end},,3.5", ""]))
-    assert try_file(flow, path).rows["name"].to_list() == names
 
 
 def test_excel_texts_money_and_percents_of_a_brokers_export(tmp_path: Path) -> None:
@@ -414,44 +300,6 @@ def test_a_form_is_found_that_reads_as_pandas_does(name: str, tmp_path: Path) ->
     expected = pd.read_csv(io.StringIO(text), keep_default_na=False, **options)
     assert dict(tried.rejects) == {}
     assert [list(row) for row in tried.rows.rows()] == expected.to_numpy().tolist()
-
-
-def test_a_cell_that_swallows_a_delimiter_over_lines_is_named(tmp_path: Path) -> None:
-    _, one, _ = made(tmp_path, "a.csv", 'sym,name,px\nA,"x, y\nz",1\nB,b,2\n')
-    assert any(remark.startswith("line 2: a cell goes over 2 lines and has the delimiter") for remark in one.unsure)
-    _, one, _ = made(tmp_path, "a.csv", "sym,name,px\nA,a,1\nB,b\nC,c,2\n")
-    assert any("1 of the sample, as line 3 ('B b')" in remark for remark in one.unsure)
-
-
-ENCODINGS = {
-    "cp1252": "Datum;Stücke\n2024-01-02;1.5\n",
-    "latin-1": "Société;Clôture\nCrédit Agricole;12,5\nL'Oréal;430\n",
-    "big5": "證券代號,證券名稱,成交股數\n0050,元大台灣50,1234\n2330,台積電,99\n",
-    "gb18030": "股票代码,名称\n000001,平安银行\n600519,贵州茅台\n",
-    "gbk": "code,name\n600000,浦发银行\n",
-    "cp932": "銘柄コード,終値\n7203,2500\n",
-    "cp1251": "Дата;Цена\n2024-01-02;12\nСбербанк;1\n",
-    "cp1250": "Spółka;Cena zamknięcia\nŻabka;12\n",
-    "euc_kr": "종목코드,종가,시가,고가,저가,거래량,날짜\n005930,71000,1,1,1,1,2024\n삼성전자,1,1,1,1,1,1\n",
-}
-
-
-@pytest.mark.parametrize("encoding", ENCODINGS)
-def test_an_encoding_is_judged_by_the_characters_it_gives(encoding: str, tmp_path: Path) -> None:
-    text = ENCODINGS[encoding]
-    raw = text.encode(encoding)
-    assert raw.decode(readings(raw)[0].encoding) == text
-    flow, one, path = made(tmp_path, "some table.csv", raw)
-    header = text.split("\n")[0].replace(";", ",").split(",")
-    assert [*flow.loader.columns] == header
-    assert any("the bytes are no UTF-8; they are read as" in remark and "--encoding" in remark for remark in one.unsure)
-    assert try_file(flow, path).rows.height == text.count("\n") - 1
-
-
-def test_an_encoding_that_is_given_is_taken(tmp_path: Path) -> None:
-    flow, one, _ = made(tmp_path, "some table.csv", "Datum;Stьcke\n2024-01-02;1\n".encode("cp1251"), "cp1251")
-    assert (flow.loader.encoding, [*flow.loader.columns][1]) == ("cp1251", "Stьcke")
-    assert not any("UTF-8" in remark for remark in one.unsure)
 
 
 POINTS = 'a point is taken for the decimal point; if it separates thousands, write {thousands: ".", decimal: ","}'
@@ -625,145 +473,3 @@ def test_what_only_the_name_of_a_file_says_makes_no_key(name: str, tmp_path: Pat
 @pytest.mark.parametrize("name", ["order_price", "account_balance", "股东人数", "fund_nav", "deal_qty"])
 def test_a_value_named_after_a_subject_is_a_number(name: str) -> None:
     assert guess(name, ["1234.5"]).cell.type.kind == "numeric"
-
-
-ROWS = [("A", "2024-01-02", 1.5), ("B", "2024-01-02", 2.5)]
-NAMES = ("symbol", "date", "close")
-OBJECTS = [dict(zip(NAMES, row, strict=True)) for row in ROWS]
-DOCUMENTS: dict[str, str] = {
-    "columns of pandas": pd.DataFrame(OBJECTS).to_json(),
-    "arrays below names": json.dumps([NAMES, *ROWS]),
-    "arrays by what they are about": json.dumps({s: [{"date": d, "close": c}] for s, d, c in ROWS}),
-    "a byte order mark": "\ufeff" + json.dumps({"data": OBJECTS}),
-    "lines": "\n".join(map(json.dumps, OBJECTS)),
-}
-
-
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_rows_of_json_in_more_forms(name: str, tmp_path: Path) -> None:
-    flow, one, path = made(tmp_path, "data1.json", DOCUMENTS[name])
-    read = try_file(flow, path).rows.select([*flow.target.columns]).rows()
-    assert (read, len(flow.target.key)) == ([(s, dt.date.fromisoformat(d), c) for s, d, c in ROWS], 2)
-    assert not any("none from" in remark for remark in one.unsure)
-
-
-def test_what_a_document_has_beside_its_rows_is_named(tmp_path: Path) -> None:
-    _, one, _ = made(tmp_path, "book1.json", json.dumps({"bids": [["1.5", "2"]], "asks": [["1.6", "3"]]}))
-    assert "rows are taken from bids, and none from asks (rows)" in one.unsure
-    missing = {"symbol": "A", "date": "2024-01-03", "close": float("nan")}
-    flow, one, path = made(tmp_path, "nan1.json", json.dumps([*OBJECTS, missing]))
-    assert "close: 'NaN' is taken for NULL (1 of 3 rows)" in one.unsure
-    assert try_file(flow, path).rows["close"].to_list() == [1.5, 2.5, None]
-
-
-TABLE = "symbol,date,close\nA,2024-01-02,1.5\nB,2024-01-02,2.5\n"
-FILES: dict[str, bytes] = {
-    "two files in one": (TABLE[: TABLE.rfind("B")] + "symbol,date,close\n" + TABLE[TABLE.rfind("B") :]).encode(),
-    "lines of delimiters": (TABLE.replace("\nA", "\n,,\nA") + ",,\n").encode(),
-    "single quotes": "".join(",".join(f"'{c}'" for c in line.split(",")) + "\n" for line in TABLE.split()).encode(),
-    "UTF-16 without a mark": TABLE.encode("utf-16-le"),
-    "big endian without a mark": TABLE.encode("utf-16-be"),
-}
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_lines_that_are_no_rows_and_marks_that_are_no_data(name: str, tmp_path: Path) -> None:
-    flow, _, path = made(tmp_path, "data1.csv", FILES[name])
-    tried = try_file(flow, path)
-    expected = [(s, dt.date.fromisoformat(d), c) for s, d, c in ROWS]
-    assert (dict(tried.rejects), tried.rows.select([*flow.target.columns]).rows()) == ({}, expected)
-
-
-def test_a_nul_in_the_sample_rejects_its_row_alone(tmp_path: Path) -> None:
-    flow, _, path = made(tmp_path, "data1.csv", TABLE.replace("B", "B\0"))
-    assert (flow.target.key, [*try_file(flow, path).rejects]) == (["symbol", "date"], [3])
-
-
-def test_what_may_be_a_total_or_of_fixed_width_is_named(tmp_path: Path) -> None:
-    _, one, _ = made(tmp_path, "data1.csv", "date,close,name\n2024-01-02,1.5,A\n2024-01-02,2.5,B\n2024-01-02,4,合计\n")
-    assert any(remark.startswith("rows such as '2024-01-02 4 合计' may be totals") for remark in one.unsure)
-    _, one, _ = made(tmp_path, "data2.csv", TABLE.replace(",", "    "))
-    assert any("format: fixed_width" in remark for remark in one.unsure)
-
-
-def test_a_page_with_a_table_is_read_as_one(tmp_path: Path) -> None:
-    lines = "".join("<tr><td>" + line.replace(",", "<td>") for line in TABLE.split())
-    flow, _, path = made(tmp_path, "data1.html", f"<html><table>{lines}</table></html>")
-    assert (flow.loader.glob, try_file(flow, path).rows.height) == (["**/*.html"], 2)
-
-
-SAMPLES: dict[str, tuple[str, str, list[tuple[object, ...]]]] = {
-    "weeks": ("2024-W01.csv", "symbol,close\nA,1.5\n", [("2024-W01", "A", Decimal("1.5"))]),
-    "thousands of a file with decimal commas": (
-        "a.csv",
-        "code;day;px;shares\nA;03.01.2024;1.234,56;1.000\nA;04.01.2024;9,50;2.500\n",
-        [
-            ("A", dt.date(2024, 1, 3), Decimal("1234.56"), Decimal(1000)),
-            ("A", dt.date(2024, 1, 4), Decimal("9.5"), Decimal(2500)),
-        ],
-    ),
-    "days that follow one another": (
-        "a.csv",
-        "code,day,px\nA,01/02/2024,1.5\nA,01/03/2024,2.5\nA,01/04/2024,2.5\n",
-        [("A", dt.date(2024, 1, day), Decimal(px)) for day, px in ((2, "1.5"), (3, "2.5"), (4, "2.5"))],
-    ),
-    "blank lines between comments and header": (
-        "a.csv",
-        "# source: x\n\n \ncode,day,px\n\nA,2024-01-02,1.5\n# more\nB,2024-01-02,2.5\n\n",
-        [(code, dt.date(2024, 1, 2), Decimal(px)) for code, px in (("A", "1.5"), ("B", "2.5"))],
-    ),
-    "blank lines before the header": (
-        "a.csv",
-        "\n\ncode,day,px\nA,2024-01-02,1.5\n",
-        [("A", dt.date(2024, 1, 2), Decimal("1.5"))],
-    ),
-    "cells between single blanks": (
-        "a.txt",
-        "code day px\n000001 2024-01-02 1.5\n000002 2024-01-02 2.5\n",
-        [(code, dt.date(2024, 1, 2), Decimal(px)) for code, px in (("000001", "1.5"), ("000002", "2.5"))],
-    ),
-}
-
-
-@pytest.mark.parametrize("name", SAMPLES)
-def test_a_file_is_read_as_a_person_reads_it(name: str, tmp_path: Path) -> None:
-    file, text, expected = SAMPLES[name]
-    flow, _, path = made(tmp_path, file, text)
-    tried = try_file(flow, path)
-    assert [tuple(float(one) if isinstance(one, Decimal) else one for one in row) for row in tried.rows.rows()] == [
-        tuple(float(one) if isinstance(one, Decimal) else one for one in row) for row in expected
-    ]
-
-
-def test_lines_with_blanks_are_cut_at_delimiters_where_there_are_any(tmp_path: Path) -> None:
-    flow, *_ = made(tmp_path, "a.csv", "code,day,px\nA,2024-01-02 09:30:00,1.5\nB,2024-01-02 09:31:00,2.5\n")
-    assert flow.loader.delimiter == ","
-    flow, *_ = made(tmp_path, "b.csv", "remark\nbought 100 shares\nsold 200 shares\n")
-    assert flow.loader.delimiter == ","
-
-
-@pytest.mark.parametrize("names", ["000001.SZ,600000.SH", "2019,2020", "sh600000,sz000001"])
-def test_columns_that_are_codes_or_periods_are_said_with_the_handler(names: str, tmp_path: Path) -> None:
-    _, one, _ = made(tmp_path, "a.csv", f"day,{names}\n2024-01-02,1.5,2.5\n2024-01-03,1.6,2.6\n")
-    assert any("unpivot" in remark for remark in one.unsure)
-
-
-def test_nested_columns_of_parquet_are_json(tmp_path: Path, dsn: str) -> None:
-    frame = pl.DataFrame(
-        {
-            "code": ["A", "B"],
-            "day": [dt.date(2024, 1, 2)] * 2,
-            "levels": [[1.5, None], None],
-            "who": [{"name": "\u6d66", "at": dt.date(2024, 1, 2)}, None],
-        }
-    )
-    path = tmp_path / "prices" / "a.parquet"
-    path.parent.mkdir(exist_ok=True)
-    frame.write_parquet(path)
-    flow = parse(draft("prices", sample.read(path), path).text, name="prices")
-    report = run(flow, dsn, tmp_path)
-    assert not report.failed, report.failed
-    assert rows(dsn, "SELECT levels, who FROM prices ORDER BY code") == [
-        ("[1.5,null]", '{"name":"\u6d66","at":"2024-01-02"}'),
-        (None, None),
-    ]
