@@ -20,6 +20,7 @@ SUFFIXES = (".zip", *MEMBERS)
 PACKED = (".7z", ".rar")
 DOCUMENTS = (".md", ".pdf", ".url", ".doc", ".docx")
 DATED = re.compile(r"\d{4}")
+UNDATED = "a text without a code or a day in its name"
 
 # 时间,代码,名称,开盘价,收盘价,最高价,最低价,成交量,成交额,涨幅,振幅
 # 2000-06-09 09:30:00,sh600000,浦发银行,-2.01,-2.01,-2.01,-2.01,129,309600,0.0,-0.0
@@ -58,15 +59,20 @@ def why_not_taken(found: Delivered) -> str:
         return ""
     if found.name.lower().endswith(PACKED):
         return "archives of 7-Zip and RAR are not read: unpack it, and deliver the files or a zip of them"
-    if _is_document(found.name):
-        return "a text without a code or a day in its name is a document; else convert or rename it, as SH600000.txt"
+    if _is_document(found.name) or _is_undated(found.name):
+        return f"{UNDATED} is a document; else convert or rename it, as SH600000.txt"
     return other_suffix(found.name, SUFFIXES, "minute bars")
 
 
 def _is_document(name: str) -> bool:
     """Whether a text, or a member of a zip, is about the data."""
     base = name.rpartition("/")[2].lower()
-    return base.endswith(DOCUMENTS) or (base.endswith(TEXTS) and (is_documentation(base) or not DATED.search(base)))
+    return base.endswith(DOCUMENTS) or (base.endswith(TEXTS) and is_documentation(base))
+
+
+def _is_undated(name: str) -> bool:
+    base = name.rpartition("/")[2].lower()
+    return base.endswith(TEXTS) and not DATED.search(base)
 
 
 def is_table(name: str) -> bool:
@@ -87,9 +93,15 @@ def units(file: Delivered) -> list[Unit]:
         found = [unit for unit in members(file) if not _is_document(unit.member)]
     except BadFile as error:
         return [Unit(file, problem=error.cause)]
-    other = f"the member is not a {', '.join(MEMBERS)}"
-    bars = [unit if unit.member.lower().endswith(MEMBERS) else replace(unit, problem=other) for unit in found]
+    bars = [replace(unit, problem=unit.problem or _why_not_read(unit.member)) for unit in found]
     return list({unit.member: unit for unit in bars}.values()) or [Unit(file, problem="the zip holds no CSV file")]
+
+
+def _why_not_read(member: str) -> str:
+    """Why a member of a zip is no bars; empty when it may be."""
+    if _is_undated(member):
+        return f"{UNDATED}; name it as SH600000.txt, or leave it out"
+    return "" if member.lower().endswith(MEMBERS) else f"the member is not a {', '.join(MEMBERS)}"
 
 
 def year_of(name: str) -> int | None:

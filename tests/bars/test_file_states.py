@@ -144,6 +144,19 @@ def test_entries_that_no_load_reads_are_named_and_others_that_cannot_be_read_fai
     assert looked(dsn, tmp_path)["UPPER_2000.CSV"].state is FileState.LOADED
 
 
+def test_a_text_of_a_zip_that_may_be_bars_is_never_passed_over(dsn: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bars.zip", "w") as archive:
+        archive.writestr("sh600000_2000.csv", GOOD)
+        archive.writestr("浦发银行.txt", GOOD)
+        archive.writestr("说明.txt", "bars of a minute")
+    assert len(run(dsn, tmp_path, ALL).failed) == 1
+    entry = looked(dsn, tmp_path)["bars.zip"]
+    assert (entry.state, "浦发银行.txt: a text without a code or a day in its name" in entry.reason) == (
+        FileState.FAILED,
+        True,
+    )
+
+
 def test_a_member_that_is_no_csv_fails_its_zip(dsn: str, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bars.zip", "w") as archive:
         archive.writestr("sh600000_2000.csv", GOOD)
