@@ -4,6 +4,7 @@ What a server is called with and how it shows that it is ready belongs to that s
 """
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -26,6 +27,9 @@ from marketdata_assets.state_files import private_folder
 POLL_SECONDS = 0.02
 TAIL_LINES = 20
 PORT_TRIES = 3
+LOWEST_PORT = 10_240
+OUTGOING_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+IN_USE = "address already in use"
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ class Server:
     def answered(self) -> bool:
         """Whether the server is ready; raises at once when its process has exited or its time is over."""
         if self._process is not None and self._process.poll() is not None:
-            if port_is_free(self.port):
+            if port_is_free(self.port) and IN_USE not in self._tail().lower():
                 fact = f"exited with code {self._process.returncode} before it was ready"
                 raise ServerFailed(self.name, fact, self.log, self._tail())
             if not self._other_ports_to_try:
@@ -224,6 +228,18 @@ def in_utc() -> dict[str, str]:
 
 
 def free_port() -> int:
+    """A loopback port that nobody has, for a server that is about to start.
+
+    It lies below the ports that the kernel gives to outgoing connections (`ip_local_port_range` of ip(7)): any client
+    of this machine could take one of those before the server has it, or while the server restarts.
+    """
+    try:
+        end = int(OUTGOING_PORTS.read_text().split()[0])
+    except OSError:
+        end = 49_152
+    for _ in range(100 if end > LOWEST_PORT else 0):
+        if port_is_free(chosen := LOWEST_PORT + secrets.randbelow(end - LOWEST_PORT)):
+            return chosen
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

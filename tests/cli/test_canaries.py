@@ -5,7 +5,6 @@ import datetime as dt
 import http.client
 import json
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -25,6 +24,7 @@ from unlimited import UNLIMITED
 
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.local import password
+from marketdata_assets.local.process import free_port
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.stores import clickhouse
 from marketdata_demo import sample_bars
@@ -245,9 +245,7 @@ def test_no_run_config_puts_a_secret_into_an_event(planted: Planted, tmp_path: P
 
 def test_the_market_page_and_the_login_show_no_other_secret(planted: Planted) -> None:
     root = planted.stack.settings.root
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [PROGRAMS / "marketdata", "web", "--port", str(port)]
     gone = {"MARKETDATA_CLICKHOUSE_URL": f"http://me:{CANARY}away@{NOBODY}/db"}
     variables = planted.variables | gone
@@ -327,9 +325,7 @@ def in_mongo(uri: str) -> list[str]:
 
 
 def test_the_ui_answers_without_a_secret(planted: Planted) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     root = planted.stack.settings.root
     variables = planted.variables | found_by_dagster(planted.stack.settings, planted.stack.endpoints)
     variables |= {name: planted.variables[name] for name in planted.variables}

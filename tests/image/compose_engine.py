@@ -6,7 +6,6 @@ has are lowered to that, and an older engine has no `start_interval`: health che
 """
 
 import os
-import random
 import re
 import signal
 import subprocess
@@ -21,7 +20,7 @@ from docker.models.containers import Container
 from docker.types import EndpointConfig, Healthcheck, LogConfig, Mount, Ulimit
 
 import docker
-from marketdata_assets.local.process import port_is_free
+from marketdata_assets.local.process import free_port
 
 NANOSECONDS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 BYTES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -44,10 +43,11 @@ def size(text: str) -> int:
 
 
 def free_ports(names: Sequence[str]) -> dict[str, int]:
-    """Free ports below 32768: from there on the kernel gives them to whoever connects, before a container listens."""
-    candidates = random.sample(range(20_000, 32_768), 1000)
-    found = [port for port in candidates if port_is_free(port)][: len(names)]
-    return dict(zip(names, found, strict=True))
+    """A free port for each name, no two alike."""
+    ports = set[int]()
+    while len(ports) < len(names):
+        ports.add(free_port())
+    return dict(zip(names, ports, strict=True))
 
 
 @dataclass

@@ -220,6 +220,31 @@ def test_free_port_lost_to_another_program_is_replaced(local_home: Path, monkeyp
             assert stack.started[0].port not in (0, lost)
 
 
+def test_port_that_was_taken_for_a_moment_is_replaced(local_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An outgoing connection had the port when the server started, and has gone when somebody looks."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        lost = other.getsockname()[1]
+        ports = iter([lost])
+        choose, look = process.free_port, process.port_is_free
+        monkeypatch.setattr(process, "free_port", lambda: next(ports, None) or choose())
+        monkeypatch.setattr(process, "port_is_free", lambda port: port == lost or look(port))
+        with LocalStack(settings_of(local_home), services=["clickhouse", "nats"]) as stack:
+            assert lost not in {server.port for server in stack.started}
+
+
+def test_a_chosen_port_is_none_of_those_for_outgoing_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = int(process.OUTGOING_PORTS.read_text().split()[0])
+    assert all(process.LOWEST_PORT <= free_port() < first for _ in range(200))
+    (tmp_path / "range").write_text("1024\t65535\n")
+    for path in (tmp_path / "range", tmp_path / "no file"):
+        monkeypatch.setattr(process, "OUTGOING_PORTS", path)
+        assert free_port() > 1024
+
+
 def test_server_that_dies_at_start_shows_its_log(local_home: Path) -> None:
     (local_home / "nats").mkdir()
     (local_home / "nats" / "data").write_text("a file where a folder should be")

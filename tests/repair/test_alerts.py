@@ -29,6 +29,7 @@ from dagster._utils.error import SerializableErrorInfo
 
 from marketdata_assets.alerts import Alert, AlertNotSent, BadAlertAddress, mail, post
 from marketdata_assets.defs.repair.alert import heartbeat, system_alert
+from marketdata_assets.local.process import free_port
 from marketdata_assets.resources import ClickHouse
 from marketdata_assets.ticks import tables
 from marketdata_demo.servers.loopback import LoopbackServer
@@ -250,9 +251,7 @@ def test_unsafe_webhook_is_refused_without_its_address(address: str) -> None:
 
 
 def test_webhook_that_is_away_is_named_without_its_address() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with pytest.raises(AlertNotSent, match="ConnectionRefusedError") as caught:
         post(f"http://127.0.0.1:{port}/canary", ONE)
     assert "canary" not in str(caught.value)
