@@ -178,7 +178,7 @@ class _Table:
 class _Tables(HTMLParser):
     """The cells of each table, row by row; one that spans columns or rows is in the first of them.
 
-    A table within a cell is one of its own; the cell goes on behind it.
+    A table within a cell is one of its own; the cell continues behind it.
     """
 
     def __init__(self) -> None:
