@@ -21,6 +21,7 @@ from marketdata_assets.alphas.errors import (
     ApiUnavailable,
     IdentityCheckRequired,
     LoginRejected,
+    LoginThrottled,
     NoCredentials,
     NotEnabled,
     NotOffered,
@@ -48,7 +49,7 @@ MAX_POLLS = 30
 LONGEST_POLL_SECONDS = 60.0
 MAX_UNAVAILABLE = 3  # alphas in a row that get no usable response, after which the account is left alone
 MAX_NAMED = 5
-_STOPPING = (LoginRejected, IdentityCheckRequired, NotOffered, StoreAway, StoreFull)
+_STOPPING = (LoginRejected, LoginThrottled, IdentityCheckRequired, NotOffered, StoreAway, StoreFull)
 
 
 @dataclass(frozen=True)
