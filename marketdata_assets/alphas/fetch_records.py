@@ -240,7 +240,7 @@ class _Job:
     async def _account(self, account: str, months: Sequence[str], client_of: ClientFactory) -> list[MonthReport]:
         reports = {month: MonthReport(account, month) for month in months}
         mongo_ledger.ensure(self.database)
-        self.database[account].create_index("dateCreated")
+        mongo.ensure_index(self.database[account], [("dateCreated", 1)])
         alphas = wanted(self.databases, account, months, self.choice.filters)
         for one in alphas:
             reports[one.month].alphas += 1

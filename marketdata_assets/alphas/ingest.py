@@ -183,12 +183,12 @@ def prepare(database: Database[Document], account: str) -> None:
     """Create the indexes of the account's collection and of the ledger; safe to call at any time.
 
     Raises AlphasError for a collection of another tool that has an id more than once, and what `mongo_ledger.ensure`
-    raises.
+    and `mongo.ensure_index` raise.
     """
     mongo_ledger.ensure(database)
     collection = database[account]
     try:
-        collection.create_index("id", unique=True)
+        mongo.ensure_index(collection, [("id", ASCENDING)], unique=True)
     except DuplicateKeyError:
         counted = collection.aggregate(
             [
@@ -209,7 +209,7 @@ def prepare(database: Database[Document], account: str) -> None:
             " again."
         ) from None
     for keys in INDEXES:
-        collection.create_index(keys)
+        mongo.ensure_index(collection, keys)
 
 
 def _due(packages: Sequence[Package], entries: Mapping[str, Entry], all_packages: bool) -> list[Package]:
