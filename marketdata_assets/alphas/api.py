@@ -83,7 +83,7 @@ class BrainClient:
         `again` is a person's request: even if the last one was rejected, throttled or left unanswered.
         Raises LoginRejected, LoginThrottled, IdentityCheckRequired or ApiUnavailable.
         """
-        await self._login.session(asked=again)
+        await self._login.session(requested=again)
 
     async def seconds_left(self) -> float:
         """Seconds the login lasts by the API's word; 0 when it has expired."""

@@ -95,7 +95,7 @@ def reason(response: httpx.Response) -> str:
 
 
 def throttled(response: httpx.Response) -> bool:
-    """Whether BRAIN throttles what was asked for, for hours, such as BIOMETRICS_THROTTLED for logins."""
+    """Whether BRAIN throttles such requests for hours, as BIOMETRICS_THROTTLED says of logins."""
     return not response.is_success and _THROTTLED.search(reason(response)) is not None
 
 

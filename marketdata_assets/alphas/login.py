@@ -249,11 +249,11 @@ class Login:
         self._unconfirmed = 0
         self._failure: LoginFailure | None = None
 
-    async def session(self, asked: bool = False) -> Session:
+    async def session(self, requested: bool = False) -> Session:
         """The session to use, renewed when it is about to end.
 
         A failure is remembered, so that other tasks and processes do not log in at once again, unless a person has
-        `asked` for it.
+        `requested` for it.
         """
         if self._failure is None and self._session and self._valid(self._session):
             return self._session
@@ -267,7 +267,7 @@ class Login:
                 if verified and self._valid(verified):
                     self._file.save(session=verified)
                     return verified
-            return await self._log_in(stored, asked)
+            return await self._log_in(stored, requested)
 
     async def renew(self, expired: Session) -> None:
         """Replace the session `expired`, which the API rejected with 401."""
@@ -315,7 +315,7 @@ class Login:
                     break
         else:
             raise needed
-        await self.session(asked=True)
+        await self.session(requested=True)
 
     @asynccontextmanager
     async def _exclusive(self) -> AsyncIterator[None]:
@@ -345,16 +345,16 @@ class Login:
         self._session = Session(session.id, session.cookies, time.time() + left, session.life_seconds)
         return self._session
 
-    async def _log_in(self, stored: Stored, asked: bool = False) -> Session:
-        if not asked:
+    async def _log_in(self, stored: Stored, requested: bool = False) -> Session:
+        if not requested:
             self._check_remembered(stored)
-        if stored.pending and (stored.pending.open or asked):
+        if stored.pending and (stored.pending.open or requested):
             if session := await self._complete(stored):
                 return session
             stored = self._file.load()
             if stored.pending and stored.pending.open:
                 raise self._failed(IdentityCheckRequired(self.account, stored.pending.url))
-        if not asked and time.time() < stored.next_inquiry:
+        if not requested and time.time() < stored.next_inquiry:
             raise self._failed(IdentityCheckRequired(self.account, "", _moment(stored.next_inquiry)))
         self._api.jar.clear()
         auth = (self._credentials.email, self._credentials.password)

@@ -38,9 +38,9 @@ def _checks(about: Kind | RecordSet) -> dg.AssetChecksDefinition:
             if not pairs:  # a check that is run alone
                 entries = mongo_ledger.entries(databases[asset], asset)
                 pairs = sorted({(entry.source, entry.unit[:7]) for entry in entries})
-            asked = step_config(context.run.run_config, asset).get("filters")
+            requested = step_config(context.run.run_config, asset).get("filters")
             selected = context.selected_asset_check_keys
-            yield from answers(databases, alphas_dir.path, about, pairs, brain, selected, asked)
+            yield from answers(databases, alphas_dir.path, about, pairs, brain, selected, requested)
 
     return alpha_checks
 
@@ -57,11 +57,11 @@ def answers(
     pairs: Sequence[Pair],
     brain: Brain,
     wanted: Collection[dg.AssetCheckKey] | None = None,
-    asked: Mapping[str, Any] | None = None,
+    requested: Mapping[str, Any] | None = None,
 ) -> Iterator[dg.AssetCheckResult]:
     """The answers of the `wanted` checks about accounts and months, or of all.
 
-    Record sets are those of the alphas that `asked` chooses, the filters of the run, or else the setting.
+    Record sets are those of the alphas that `requested` chooses, the filters of the run, or else the setting.
     """
     from marketdata_assets.alphas import checks
 
@@ -70,7 +70,7 @@ def answers(
     if about == "regular" or about == "super":
         scope = checks.Scope(databases[asset_of(about)], folder, about, pairs, brain.fields())
     else:
-        filters = parse(asked) if asked else brain.filters()
+        filters = parse(requested) if requested else brain.filters()
         facts["filters"] = msgspec.json.encode(filters).decode()
         scope = checks.RecordScope(databases, about, pairs, filters)
     yield from results([asset_of(about)], wanted, lambda _, name: replace(getattr(checks, name)(scope), facts=facts))
