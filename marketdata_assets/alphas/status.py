@@ -1,7 +1,7 @@
 """The state of every file of the alphas folder and of every month: files compared with marks and MongoDB's ledger.
 
 A raw file is loaded when its alphas are in packages, by the marks beside these, and the packages in MongoDB, by its
-ledger. Documents are not counted, and nothing is written.
+ledger, which counts as empty where the collection is. Documents are not counted, and nothing is written.
 """
 
 import datetime as dt
@@ -17,7 +17,7 @@ from marketdata_assets.alphas import file_index, layout, slices
 from marketdata_assets.alphas.file_index import Listed, Pair, listed
 from marketdata_assets.alphas.files import day_of, read_package
 from marketdata_assets.alphas.import_modes import CODE_VERSION
-from marketdata_assets.alphas.importer import Package, database_name
+from marketdata_assets.alphas.importer import Package, database_name, is_emptied
 from marketdata_assets.alphas.layout import KINDS, Kind, month_window
 from marketdata_assets.alphas.packaging import Mark, Records, recorded
 from marketdata_assets.alphas.raw_files import NoAlpha, alpha_of
@@ -125,9 +125,12 @@ def surveys(
     """By kind, every account that has a folder or is in the ledger, with the files of these folders, or of all."""
     files = by_account(listed(root, *folders))
     for kind in kinds:
-        ledger = by_account(mongo_ledger.entries(databases[database_name(kind)], database_name(kind)))
+        database = databases[database_name(kind)]
+        ledger = by_account(mongo_ledger.entries(database, database_name(kind)))
         for account in sorted({*files, *file_index.accounts_on_disk(root), *ledger}):
-            yield Survey(root, account, kind, files.get(account, ()), ledger.get(account, ()), exact)
+            entries = ledger.get(account, ())
+            known = () if is_emptied(database, account, entries) else entries
+            yield Survey(root, account, kind, files.get(account, ()), known, exact)
 
 
 class Survey:
