@@ -98,6 +98,22 @@ def outdated_pairs(
     return sorted(found if pairs is None else found & set(pairs))
 
 
+def emptied_pairs(databases: mongo.Databases, root: Path, kind: Kind, loaded: Collection[Pair]) -> set[Pair]:
+    """Of `loaded`, those of accounts whose collection is empty or dropped, but for months without an alpha."""
+    database = databases[database_name(kind)]
+    empty = [
+        account
+        for account in dict(loaded)
+        if database[account].find_one({}, {"_id": 1}) is None and file_index.list_packages(root, account, kind)
+    ]
+    if not empty:
+        return set()
+    folders = [root / account for account in empty]
+    found = surveys(databases, root, folders, [kind], exact=False)
+    outdated = {(one.account, month) for one in found for month, state in one.months().items() if state.outdated}
+    return {pair for pair in outdated & set(loaded) if pair[0] in empty}
+
+
 def entries(databases: mongo.Databases, root: Path, *, exact: bool = False) -> list[FileEntry]:
     """The state of every file below the folder, by name, and what became of its alphas.
 
