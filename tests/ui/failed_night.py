@@ -2,7 +2,9 @@
 
 import datetime as dt
 import json
+import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,8 +25,11 @@ STOCKS = sample_bars.STOCKS[:2]
 EARLIER = "2024-01-01"
 FILE_SENSORS = ("bars_files", "flows_stock_daily_files", "flows_stock_daily_indicators_files", "reference_files")
 REPAIR = "repair_backfills"
+LIST_HEIGHT, PAGE_HEIGHT = 760, 380
+"""Of windows that have just what is on the pages of all backfills and of that of bars."""
 REPAIR_SECONDS = 600
 """The sensor is evaluated every 120 seconds, and what it finds takes a few."""
+PAGE_SECONDS = 400
 
 SELECTOR = {"repositoryLocationName": "marketdata_assets", "repositoryName": "__repository__"}
 SENSORS = """query ($from: RepositorySelector!) {sensorsOrError(repositorySelector: $from) {
@@ -132,12 +137,28 @@ def heartbeat(started: Marketdata) -> float:
     return float(started.ask(HEARTBEAT)["instance"]["daemonHealth"]["daemonStatus"]["lastHeartbeatTime"] or 0)
 
 
+def see_all(chromium: Browser) -> None:
+    """The page of backfills, once two have failed and one is in progress."""
+    chromium.open("/runs?view=backfills", height=LIST_HEIGHT)
+    wanted = Counter({f"marketdata/domain: {name}": 1 for name in DOMAINS} | {"Failure": 2, "Started": 1})
+    chromium.until(lambda: wanted <= Counter(chromium.text().splitlines()), str(wanted), PAGE_SECONDS)
+
+
+def see_progress(chromium: Browser, backfill: str) -> None:
+    """The page of one, once a part of its partitions is loaded."""
+    chromium.open(f"/runs/b/{backfill}", height=PAGE_HEIGHT)
+    chromium.until(lambda: re.search(r"\b[1-9]\d?% completed", chromium.text()), "progress", PAGE_SECONDS)
+
+
 def cancel(chromium: Browser, backfill: str) -> None:
-    """Press Cancel on the page of a backfill, and again where it asks."""
-    chromium.open(f"/runs/b/{backfill}")
+    """Press Cancel on the page of a backfill, and again where it asks; return when it has ended."""
+    chromium.open(f"/runs/b/{backfill}", height=PAGE_HEIGHT)
     chromium.until(lambda: "Status" in chromium.text().splitlines(), "the backfill")
     chromium.find("[aria-label=expand_more]").click()
     _press(chromium, "Cancel backfill")
+    chromium.until(lambda: "Close" in chromium.text().splitlines(), "a question")
+    _press(chromium, "Cancel backfill")
+    chromium.until(lambda: "Canceled" in chromium.text().splitlines(), "the end of the backfill", PAGE_SECONDS)
 
 
 def _press(chromium: Browser, text: str) -> None:
