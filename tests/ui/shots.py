@@ -21,7 +21,8 @@ Box = tuple[float, float, float, float]
 Look = Callable[[Browser], Box | None]
 """What opens a page, and the part of the window that its picture has: left, top, right, bottom; None for all of it."""
 GRAPH = """const boxes = [...document.querySelectorAll('svg foreignObject')].map(e => e.getBoundingClientRect());
-return [Math.min(...boxes.map(b => b.left)), Math.min(...boxes.map(b => b.top)),
+const search = document.querySelector("[aria-label='Search and filter assets']").getBoundingClientRect();
+return [Math.min(...boxes.map(b => b.left)), Math.max(Math.min(...boxes.map(b => b.top)), search.bottom + 68),
         Math.max(...boxes.map(b => b.right)), Math.max(...boxes.map(b => b.bottom))];"""
 MARGIN = 40
 
@@ -83,11 +84,14 @@ def _start(chromium: Browser) -> None:
 
 
 def _automation(chromium: Browser) -> None:
+    """Each row has its name, when or how it starts, and a switch."""
+
+    def complete() -> bool:
+        *_, rows = chromium.text().partition("\nmarketdata_assets\n")
+        return len(rows.splitlines()) == 2 * len(chromium.driver.execute_script(SWITCHES)) > 0
+
     chromium.open("/automation", height=2040)
-    chromium.until(lambda: "ticks_symbols_daily" in chromium.text().splitlines(), "schedules and sensors")
-    icons = "[aria-label=sensor], [aria-label=schedule]"  # of the rows, and one of the navigation
-    rows = len(chromium.driver.find_elements("css selector", icons)) - 1
-    chromium.until(lambda: len(chromium.driver.execute_script(SWITCHES)) == rows, f"{rows} switches")
+    chromium.until(complete, "all schedules and sensors")
     time.sleep(1)  # their last ticks
 
 
