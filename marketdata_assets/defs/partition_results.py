@@ -112,9 +112,8 @@ def retry_later(cause: str) -> None:
 def failure(failed: Mapping[str, str], total: int, metadata: Mapping[str, Any]) -> dg.Failure:
     """A Failure that lists the partitions that failed with their causes, and is not retried."""
     keys = dg.MetadataValue.json([str(key) for key in sorted(failed)])
-    causes = [failed[key] for key in sorted(failed)]
     what = f"{len(failed)} of {total} partitions failed, the others are done"
-    return failure_of(what, causes, {**metadata, "failed_partitions": keys})
+    return failure_of(what, (failed[key] for key in sorted(failed)), {**metadata, "failed_partitions": keys})
 
 
 def failed_files(failed: Sequence[UnitReport], metadata: Mapping[str, Any]) -> dg.Failure:

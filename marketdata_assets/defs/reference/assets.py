@@ -112,9 +112,8 @@ def instruments(
 def reference_tables(
     context: dg.AssetExecutionContext, config: DaysConfig, clickhouse: ClickHouse, ticks: Ticks
 ) -> Iterator[dg.AssetCheckResult]:
-    from marketdata_assets.reference import stored
+    from marketdata_assets.reference import stored, tables
     from marketdata_assets.reference.daily import load_days
-    from marketdata_assets.reference.tables import ensure
 
     wanted = [name for name in DAILY if dg.AssetKey(name) in context.selected_asset_keys]
     # Checks alone have no partitions, but may have the tags of some.
@@ -122,7 +121,7 @@ def reference_tables(
     months = [*(named or BAR_MONTHS.get_partition_keys()[-1:])]
     reports: list[UnitReport] = []
     with as_dagster_failure(), clickhouse.client() as client:
-        ensure(client)
+        tables.ensure(client)
         run = _run(context, client, ticks, config)
         calendar = stored.calendar(client)
         for name in wanted:
