@@ -49,7 +49,7 @@ class Partitions:
         self,
         context: StepContext,
         asset: dg.AssetKey,
-        metadata: Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]] = lambda keys: {key: {} for key in keys},
+        metadata: Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]] = lambda keys: dict.fromkeys(keys, {}),
     ) -> None:
         self._context, self._asset, self._metadata = context, asset, metadata
         self._batches = Batches[str, None](context, self._of)
