@@ -147,9 +147,14 @@ def _outcome(tried: Sequence[Tried]) -> Literal["empty", "unsupported", "failed"
     """What it means that no provider delivered.
 
     A provider in an outage might have had rows. One that needs a person (a token, a permission) or does not know the
-    symbol will not answer differently later, so the answer of another counts.
+    symbol will not answer differently later, so the answer of another counts; so does that of a better provider where
+    the next ones refuse, as one may do every day.
     """
-    if any(isinstance(provider.error, TransientError) for provider in tried):
+    first_empty = next((number for number, provider in enumerate(tried) if provider.outcome == "empty"), len(tried))
+    if any(
+        isinstance(provider.error, TransientError) and (number < first_empty or is_outage(provider.error))
+        for number, provider in enumerate(tried)
+    ):
         return "failed"
     if any(provider.outcome == "empty" for provider in tried):
         return "empty"

@@ -29,11 +29,13 @@ from marketdata_assets.ticks.errors import BadResponse, UnknownSymbol
 from marketdata_assets.ticks.provider_client import HttpProvider, ProviderClient, RateLimiter
 from marketdata_assets.ticks.providers_file import WebProvider
 from marketdata_assets.ticks.records import Delivery
+from marketdata_assets.ticks.refusals import YAHOO
 
 URL = "https://query1.finance.yahoo.com"
 NAME = "yahoo"
 LABEL: Label = "start"
 
+INTERFACE = "chart"
 DAYS_A_CALL = 7
 REACH = dt.timedelta(days=30)  # how far back minute bars go
 
@@ -104,7 +106,8 @@ def rate_limiter(config: WebProvider, budgets: BudgetPlace) -> RateLimiter:
 
 
 class Yahoo(HttpProvider):
-    """Every method raises UnknownSymbol, RequestRejected, BadResponse, ProviderUnavailable or QuotaSpent."""
+    """Every method raises UnknownSymbol, RequestRejected, BadResponse, ProviderUnavailable, ProviderRefuses or
+    QuotaSpent."""
 
     name = NAME
     label = LABEL
@@ -201,7 +204,7 @@ class Yahoo(HttpProvider):
     async def _ask(self, theirs: str, query: str) -> _Result | str | None:
         what = f"chart {theirs} {query}"
         parse = partial(_parse, self._calls[0], theirs, what)
-        return await self._calls[0].send(what, "chart", parse, "GET", f"/v8/finance/chart/{quote(theirs)}?{query}")
+        return await self._calls[0].send(what, INTERFACE, parse, "GET", f"/v8/finance/chart/{quote(theirs)}?{query}")
 
     def _checked(self, result: _Result, symbol: str, days: Days, theirs: str) -> _Result:
         place = f"{NAME} chart {theirs} {days}"
@@ -242,14 +245,13 @@ def _parse(
     calls: ProviderClient, theirs: str, what: str, response: httpx.Response
 ) -> _Result | str | RetryLater | None:
     """The result, the reason why the window is out of reach, or None for a known symbol with nothing in the window."""
-    if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_redirect or response.is_server_error:
-        return calls.rejected(what, response)
+    refused = partial(calls.rejected, INTERFACE, what, response, rules=YAHOO)
     try:
         chart = _answer.decode(response.content).chart
     except NOT_JSON:
-        if response.is_success:
+        if response.is_success and not response.text.lstrip().startswith("<"):
             raise
-        return calls.rejected(what, response)
+        return refused()
     said = calls.redact(chart.error.description or chart.error.code) if chart.error else ""
     if response.status_code == httpx.codes.NOT_FOUND:
         raise UnknownSymbol(NAME, theirs, said)
@@ -258,7 +260,7 @@ def _parse(
     if response.status_code == httpx.codes.BAD_REQUEST and said.startswith("Data doesn't exist"):
         return None
     if not response.is_success:
-        return calls.rejected(what, response, said)
+        return refused(said)
     if not chart.result or chart.error:
         raise BadResponse(f"{NAME} {what}", f"the answer has no result ({said or 'no reason given'})")
     return chart.result[0]
