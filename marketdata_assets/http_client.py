@@ -41,13 +41,13 @@ log = get_logger(__name__)
 class RetryLater:
     """A request without a usable response: the cause, and for how many seconds the server asks all clients to wait.
 
-    `slow` is a timeout; `refused` says that the server refuses the client, whatever it requests.
+    `slow` is a timeout; `rejected` says that the server rejects the client, whatever it requests.
     """
 
     cause: str
     wait_seconds: float | None = None
     slow: bool = False
-    refused: bool = False
+    rejected: bool = False
 
     @property
     def overloaded(self) -> bool:
@@ -89,11 +89,11 @@ class SocksProxy(TerminalError):
 class RetriesExhausted(Exception):
     """Every attempt ended in `RetryLater`, or the rate budget was `blocked` for too long. Each domain translates it.
 
-    `refused` is that of the last attempt.
+    `rejected` is that of the last attempt.
     """
 
-    def __init__(self, attempts: int, cause: str, *, blocked: bool, refused: bool = False) -> None:
-        self.attempts, self.cause, self.blocked, self.refused = attempts, cause, blocked, refused
+    def __init__(self, attempts: int, cause: str, *, blocked: bool, rejected: bool = False) -> None:
+        self.attempts, self.cause, self.blocked, self.rejected = attempts, cause, blocked, rejected
         super().__init__(cause)
 
 
@@ -228,7 +228,7 @@ class HttpClient:
         Raises RetriesExhausted.
         """
         attempts = self.policy.max_retries + 1
-        cause, refused = "", False
+        cause, rejected = "", False
         for number in range(1, attempts + 1):
             try:
                 result = await attempt()
@@ -238,7 +238,7 @@ class HttpClient:
                 result = RetryLater(str(error))
             if not isinstance(result, RetryLater):
                 return result
-            cause, refused = self.redact(result.cause), result.refused
+            cause, rejected = self.redact(result.cause), result.rejected
             pause = result.wait_seconds
             if pause is not None:
                 await block_all(block, pause)
@@ -247,7 +247,7 @@ class HttpClient:
             log.warning("request_failed", server=self.url, attempt=number, attempts=attempts, wait_s=pause, error=cause)
             if pause is not None and result.wait_seconds is None:
                 await self.policy.sleep(pause)
-        raise RetriesExhausted(attempts, cause, blocked=False, refused=refused)
+        raise RetriesExhausted(attempts, cause, blocked=False, rejected=rejected)
 
     def redact(self, text: str) -> str:
         """The text in one short line, without secrets."""

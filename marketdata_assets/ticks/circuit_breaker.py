@@ -1,6 +1,6 @@
 """A circuit breaker of one provider: in an outage one request at a time probes.
 
-What an account is refused is not requested again by `provider_client`.
+What an account is rejected is not requested again by `provider_client`.
 """
 
 import asyncio

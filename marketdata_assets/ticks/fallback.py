@@ -148,7 +148,7 @@ def _outcome(tried: Sequence[Tried]) -> Literal["empty", "unsupported", "failed"
 
     A provider in an outage might have had rows. One that needs a person (a token, a permission) or does not know the
     symbol will not answer differently later, so the answer of another counts; so does that of a better provider where
-    the next ones refuse, as one may do every day.
+    the next ones reject, as one may do every day.
     """
     first_empty = next((number for number, provider in enumerate(tried) if provider.outcome == "empty"), len(tried))
     if any(

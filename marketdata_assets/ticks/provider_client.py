@@ -19,8 +19,8 @@ from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.http_client import HttpClient, RetriesExhausted, RetryLater, RetryPolicy, block_all
 from marketdata_assets.ticks.errors import (
+    AccountBlocked,
     NoPermission,
-    ProviderRefuses,
     ProviderUnavailable,
     QuotaSpent,
     RequestRejected,
@@ -28,7 +28,7 @@ from marketdata_assets.ticks.errors import (
     TokenRejected,
 )
 from marketdata_assets.ticks.providers_file import Network, RateLimits
-from marketdata_assets.ticks.refusals import BEIJING, DOOR_SECONDS, WEB, WHATEVER_THE_RATE, Rule, rule_of, seconds_of
+from marketdata_assets.ticks.rejections import BEIJING, DOOR_SECONDS, WEB, WHATEVER_THE_RATE, Rule, rule_of, seconds_of
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ _PAGE_TITLE = re.compile(r"<title[^>]*>\s*(.{1,80}?)\s*</title>", re.IGNORECASE 
 ALL = ""
 """In place of an interface: all that the account has."""
 
-REFUSED = (NoPermission, ProviderRefuses, QuotaSpent, TokenRejected)
+REJECTED = (NoPermission, AccountBlocked, QuotaSpent, TokenRejected)
 """Errors that concern an interface or an account, whichever the request."""
 
 
@@ -98,8 +98,8 @@ class RateLimiter:
 class ProviderClient:
     """Sends requests to one provider with one account. Use within one event loop, and close it.
 
-    `concurrency_limit` bounds concurrent requests; None is no limit. What is refused for an interface, or for the whole
-    account, is not requested again. `credentials` are the variable with its token, for errors.
+    `concurrency_limit` bounds concurrent requests; None is no limit. What is rejected for an interface, or for the
+    whole account, is not requested again. `credentials` is the variable with its token, for errors.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class ProviderClient:
         self.provider = provider
         self.concurrency_limit: ConcurrencyLimit | None = None
         self._credentials, self._clock = credentials, clock
-        self._refused: dict[str, MarketDataError] = {}
+        self._rejected: dict[str, MarketDataError] = {}
         self._limiter = limiter
         self._locks: dict[str, asyncio.Lock] = {}
         policy = RetryPolicy(network.timeout, network.max_retries, network.backoff, sleep=sleep, jitter=jitter)
@@ -146,27 +146,27 @@ class ProviderClient:
         """What `parse` makes of the first response that is not `RetryLater`; `what` names the request in errors.
 
         Raises ProviderUnavailable when every attempt ends in `RetryLater`, an error or a timeout, QuotaSpent when the
-        rate limit is blocked for too long, ProviderRefuses when every attempt is one too many, and whatever `parse`
-        raises. An error of REFUSED is raised again for what it concerns, and nothing is sent.
+        rate limit is blocked for too long, AccountBlocked when every attempt is one too many, and whatever `parse`
+        raises. An error of REJECTED is raised again for what it concerns, and nothing is sent.
         """
         attempt = partial(self._attempt, interface, parse, method, path, options)
         try:
             return await self._http.call_with_retry(attempt, partial(self._limiter.block, interface))
         except RetriesExhausted as error:
             if error.blocked:
-                self._refused[interface] = QuotaSpent(f"{self.provider} {what}", error.cause)
-                raise self._refused[interface] from error
-            if not error.refused:
+                self._rejected[interface] = QuotaSpent(f"{self.provider} {what}", error.cause)
+                raise self._rejected[interface] from error
+            if not error.rejected:
                 raise ProviderUnavailable(f"{self.provider} {what}", error.attempts, error.cause) from error
             answer = self._until(DOOR_SECONDS, error.cause)
-            refusal = ProviderRefuses(self.provider, answer, WHATEVER_THE_RATE, DOOR_SECONDS)
-        except ProviderRefuses as error:
-            if self._refused.get(ALL) is error:
+            rejection = AccountBlocked(self.provider, answer, WHATEVER_THE_RATE, DOOR_SECONDS)
+        except AccountBlocked as error:
+            if self._rejected.get(ALL) is error:
                 raise
-            refusal = error
-        self._refused[ALL] = refusal
-        await block_all(partial(self._limiter.block, ALL), refusal.seconds)
-        raise refusal
+            rejection = error
+        self._rejected[ALL] = rejection
+        await block_all(partial(self._limiter.block, ALL), rejection.seconds)
+        raise rejection
 
     def rejected(
         self, interface: str, what: str, response: httpx.Response, reason: str = "", rules: Sequence[Rule] = WEB
@@ -177,9 +177,9 @@ class ProviderClient:
         text = self._http.rejection(response, page if response.text.lstrip().startswith("<") else reason)
         rule = rule_of(rules, response.status_code, response.text)
         wait = self._http.retry_later(response, text)
-        return self.refuse(interface, what, rule, response.status_code, text, wait.wait_seconds if wait else None)
+        return self.reject(interface, what, rule, response.status_code, text, wait.wait_seconds if wait else None)
 
-    def refuse(
+    def reject(
         self, interface: str, what: str, rule: Rule, code: int, text: str, wait: float | None = None
     ) -> RetryLater:
         """RetryLater, or the error, that a `rule` makes of the answer with this code and text to the request `what`.
@@ -193,19 +193,17 @@ class ProviderClient:
                 raise RequestRejected(f"{self.provider} {what}", code, text)
             case "retry" | "slow":
                 pause = self._http.policy.backoff if wait is None and rule.then == "slow" else wait
-                return RetryLater(said, pause, refused=whole)
+                return RetryLater(said, pause, rejected=whole)
             case "token":
-                self._refused[ALL] = TokenRejected(self.provider, self._credentials, text)
-                raise self._refused[ALL]
+                raise self._rejected.setdefault(ALL, TokenRejected(self.provider, self._credentials, text))
             case "permission":
-                name = "every interface" if whole else interface
-                self._refused[ALL if whole else interface] = NoPermission(self.provider, name, text)
-                raise self._refused[ALL if whole else interface]
+                error = NoPermission(self.provider, "every interface" if whole else interface, text)
+                raise self._rejected.setdefault(ALL if whole else interface, error)
         seconds = seconds_of(rule, text, self._clock())
         if seconds > self._limiter.longest_wait:
             said = self._until(seconds, said)
         if whole:
-            raise ProviderRefuses(self.provider, said, rule.advice or "Run it again after that", seconds)
+            raise AccountBlocked(self.provider, said, rule.advice or "Run it again after that", seconds)
         return RetryLater(said, seconds)
 
     def _until(self, seconds: float, said: str) -> str:
@@ -234,8 +232,8 @@ class ProviderClient:
         self._check(interface)  # again, as others were answered meanwhile
 
     def _check(self, interface: str) -> None:
-        """Raise what was refused before for the account or the interface."""
-        if error := self._refused.get(ALL) or self._refused.get(interface):
+        """Raise what was rejected before for the account or the interface."""
+        if error := self._rejected.get(ALL) or self._rejected.get(interface):
             raise error.with_traceback(None)
 
 

@@ -11,7 +11,7 @@ minute on the exchange's clock; `vol` is in shares, `amount` in yuan. https://tu
     {"code": 40203, "msg": "抱歉，您每小时最多访问该接口1次，权限的具体详情访问：...", "data": null}
 
 The order of `fields` is not that of the request, `count` may be 0 beside rows, and the HTTP status says
-nothing. What an error refuses is decided in `refusals`. https://tushare.pro/document/1?doc_id=130
+nothing. What an error rejects is decided in `rejections`. https://tushare.pro/document/1?doc_id=130
 """
 
 import datetime as dt
@@ -34,10 +34,10 @@ from marketdata_assets.reference.records import Days, Label, Listing, Status
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.errors import BadResponse, NoToken, UnknownSymbol
-from marketdata_assets.ticks.provider_client import REFUSED, HttpProvider, ProviderClient, RateLimiter
+from marketdata_assets.ticks.provider_client import REJECTED, HttpProvider, ProviderClient, RateLimiter
 from marketdata_assets.ticks.providers_file import Session, WebProvider
 from marketdata_assets.ticks.records import Delivery
-from marketdata_assets.ticks.refusals import TUSHARE, rule_of
+from marketdata_assets.ticks.rejections import TUSHARE, rule_of
 
 URL = "https://api.tushare.pro"
 NAME = "tushare"
@@ -132,8 +132,8 @@ class _Client:
 class Tushare(HttpProvider):
     """Accounts at Tushare, which share the requests: each goes to the one with the fewest waiting.
 
-    Every method raises TokenRejected, NoPermission, ProviderRefuses, QuotaSpent, RequestRejected, BadResponse or
-    ProviderUnavailable; without an account, NoToken. An account that is refused is left out as long as there is
+    Every method raises TokenRejected, NoPermission, AccountBlocked, QuotaSpent, RequestRejected, BadResponse or
+    ProviderUnavailable; without an account, NoToken. An account that is rejected is left out as long as there is
     another.
     """
 
@@ -270,7 +270,7 @@ class Tushare(HttpProvider):
         return answer
 
     async def _ask(self, interface: str, params: dict[str, str], columns: tuple[str, ...], what: str) -> Answer:
-        refused: list[MarketDataError] = []
+        rejected: list[MarketDataError] = []
         what = f"{interface} {what}"
         for client in sorted(self._clients, key=lambda client: client.waiting):
             body = {"api_name": interface, "token": client.token, "params": params, "fields": ",".join(columns)}
@@ -278,12 +278,12 @@ class Tushare(HttpProvider):
             client.waiting += 1
             try:
                 return await client.calls.send(what, interface, parse, "POST", "/", json=body)
-            except REFUSED as error:
-                refused.append(error)
+            except REJECTED as error:
+                rejected.append(error)
             finally:
                 client.waiting -= 1
-        later = (error for error in refused if isinstance(error, TransientError))
-        raise next(later, refused[-1] if refused else NoToken(NAME, TOKEN_VARIABLE)).with_traceback(None)
+        later = (error for error in rejected if isinstance(error, TransientError))
+        raise next(later, rejected[-1] if rejected else NoToken(NAME, TOKEN_VARIABLE)).with_traceback(None)
 
 
 def _raw(answered: dict[str, list[Any]], session: Session) -> tuple[pl.DataFrame, list[Reject]]:
@@ -342,7 +342,7 @@ def _parse(
         raise
     if envelope.code:
         text = envelope.msg or ""
-        return calls.refuse(interface, what, rule_of(TUSHARE, envelope.code, text), envelope.code, text)
+        return calls.reject(interface, what, rule_of(TUSHARE, envelope.code, text), envelope.code, text)
     place = f"tushare {what}"
     if envelope.data is None:
         raise BadResponse(place, "the answer says it is good and has no data")

@@ -29,7 +29,7 @@ from marketdata_assets.ticks.errors import BadResponse, UnknownSymbol
 from marketdata_assets.ticks.provider_client import HttpProvider, ProviderClient, RateLimiter
 from marketdata_assets.ticks.providers_file import WebProvider
 from marketdata_assets.ticks.records import Delivery
-from marketdata_assets.ticks.refusals import YAHOO
+from marketdata_assets.ticks.rejections import YAHOO
 
 URL = "https://query1.finance.yahoo.com"
 NAME = "yahoo"
@@ -106,7 +106,7 @@ def rate_limiter(config: WebProvider, budgets: BudgetPlace) -> RateLimiter:
 
 
 class Yahoo(HttpProvider):
-    """Every method raises UnknownSymbol, RequestRejected, BadResponse, ProviderUnavailable, ProviderRefuses or
+    """Every method raises UnknownSymbol, RequestRejected, BadResponse, ProviderUnavailable, AccountBlocked or
     QuotaSpent."""
 
     name = NAME
@@ -245,13 +245,13 @@ def _parse(
     calls: ProviderClient, theirs: str, what: str, response: httpx.Response
 ) -> _Result | str | RetryLater | None:
     """The result, the reason why the window is out of reach, or None for a known symbol with nothing in the window."""
-    refused = partial(calls.rejected, INTERFACE, what, response, rules=YAHOO)
+    rejected = partial(calls.rejected, INTERFACE, what, response, rules=YAHOO)
     try:
         chart = _answer.decode(response.content).chart
     except NOT_JSON:
         if response.is_success and not response.text.lstrip().startswith("<"):
             raise
-        return refused()
+        return rejected()
     said = calls.redact(chart.error.description or chart.error.code) if chart.error else ""
     if response.status_code == httpx.codes.NOT_FOUND:
         raise UnknownSymbol(NAME, theirs, said)
@@ -260,7 +260,7 @@ def _parse(
     if response.status_code == httpx.codes.BAD_REQUEST and said.startswith("Data doesn't exist"):
         return None
     if not response.is_success:
-        return refused(said)
+        return rejected(said)
     if not chart.result or chart.error:
         raise BadResponse(f"{NAME} {what}", f"the answer has no result ({said or 'no reason given'})")
     return chart.result[0]

@@ -76,7 +76,7 @@ class TushareServer(ProviderServer):
         self.tokens = [TOKEN]
         self.by_token: Counter[str] = Counter()
         self.denied: set[str] = set()
-        self.refused: dict[str, tuple[int, str]] = {}  # token -> code and text that it gets for any request
+        self.rejected: dict[str, tuple[int, str]] = {}  # token -> code and text that it gets for any request
         self.suspended: set[dt.date] = set()
         self.without: set[str] = set()  # columns that are missing from answers
         self.more = True  # whether has_more is told
@@ -101,8 +101,8 @@ class TushareServer(ProviderServer):
         body = await request.json()
         name, params = body["api_name"], body["params"]
         self.by_token[body["token"]] += 1
-        if body["token"] in self.refused:
-            return self.error(*self.refused[body["token"]])
+        if body["token"] in self.rejected:
+            return self.error(*self.rejected[body["token"]])
         if body["token"] not in self.tokens:
             return self.error(40101, "您的token不对，请确认。")
         if name in self.denied:

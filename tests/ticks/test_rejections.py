@@ -1,4 +1,4 @@
-"""Every kind of answer that is no data, as a specification: whom it refuses, what follows, how many requests it costs.
+"""Every kind of answer that is no data, as a specification: whom it rejects, what follows, how many requests it costs.
 
 Each answer is given to every request of two symbols and another interface, in this order.
 """
@@ -20,9 +20,9 @@ from tick_loads import Loader, assert_exact, codes, good_units, told, units
 from marketdata_assets.errors import MarketDataError, is_outage
 from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.errors import (
+    AccountBlocked,
     BadResponse,
     NoPermission,
-    ProviderRefuses,
     ProviderUnavailable,
     QuotaSpent,
     RequestRejected,
@@ -48,7 +48,7 @@ Requests = tuple[int, int, int]
 Body = str | bytes | list[object] | dict[str, object]
 
 
-class Refusal(NamedTuple):
+class Rejection(NamedTuple):
     """An answer, the requests that it costs, the error, the pause for all processes, and a part of the message."""
 
     status: int
@@ -66,11 +66,11 @@ class Refusal(NamedTuple):
         return (self.body if isinstance(self.body, str) else json.dumps(self.body)).encode()
 
 
-def said(code: int, text: str, *expected: object, part: str = "") -> Refusal:
+def said(code: int, text: str, *expected: object, part: str = "") -> Rejection:
     """An answer of Tushare's API; its text is in the message unless `part` is."""
     requests, error, *wait = expected
     body = {"code": code, "msg": text, "data": None}
-    return Refusal(200, body, requests, error, wait[0] if wait else None, part or text)  # type: ignore[arg-type]
+    return Rejection(200, body, requests, error, wait[0] if wait else None, part or text)  # type: ignore[arg-type]
 
 
 DETAILS = "权限的具体详情访问：https://tushare.pro/document/1?doc_id=108。"
@@ -102,14 +102,14 @@ TUSHARE = {
     "unknown -2002": said(-2002, "no", INTERFACE, NoPermission),
     "unknown 2002": said(2002, "", INTERFACE, NoPermission, part="no reason given"),
     # The whole account.
-    "addresses, 40203": said(40203, "您的IP数量超限，最大数量为2个！", ACCOUNT, ProviderRefuses, HALF_AN_HOUR),
-    "addresses, 40204": said(40204, "您的IP数量超限，最大数量为5个！", ACCOUNT, ProviderRefuses, HALF_AN_HOUR),
+    "addresses, 40203": said(40203, "您的IP数量超限，最大数量为2个！", ACCOUNT, AccountBlocked, HALF_AN_HOUR),
+    "addresses, 40204": said(40204, "您的IP数量超限，最大数量为5个！", ACCOUNT, AccountBlocked, HALF_AN_HOUR),
     "addresses, online": said(
-        40203, "在线Ip数量超限, 请联系管理员获取权限", ACCOUNT, ProviderRefuses, HALF_AN_HOUR, part="VPNs and proxies"
+        40203, "在线Ip数量超限, 请联系管理员获取权限", ACCOUNT, AccountBlocked, HALF_AN_HOUR, part="VPNs and proxies"
     ),
-    "addresses, list": said(40203, "当前IP不在白名单内", ACCOUNT, ProviderRefuses, HALF_AN_HOUR),
-    "unknown 40204": said(40204, "blocked", ACCOUNT, ProviderRefuses, HALF_AN_HOUR),
-    "a day of everything": said(40203, "您今日访问次数已达上限", ACCOUNT, ProviderRefuses, TOMORROW, part="2026-08-15"),
+    "addresses, list": said(40203, "当前IP不在白名单内", ACCOUNT, AccountBlocked, HALF_AN_HOUR),
+    "unknown 40204": said(40204, "blocked", ACCOUNT, AccountBlocked, HALF_AN_HOUR),
+    "a day of everything": said(40203, "您今日访问次数已达上限", ACCOUNT, AccountBlocked, TOMORROW, part="2026-08-15"),
     "token": said(40101, "您的token不对，请确认。", ACCOUNT, TokenRejected),
     "token, -2001": said(-2001, "token不对", ACCOUNT, TokenRejected, part="TUSHARE_TOKEN"),
     "token, 40001": said(40001, "token无效", ACCOUNT, TokenRejected),
@@ -125,7 +125,7 @@ TUSHARE = {
     "server": said(50101, "", RETRIED, ProviderUnavailable, part="50101 (no reason given)"),
     "server, busy": said(50101, "系统繁忙，请稍后再试", RETRIED, ProviderUnavailable),
     "server, no code": said(-1, "系统内部错误", RETRIED, ProviderUnavailable),
-    "concurrency": Refusal(
+    "concurrency": Rejection(
         429,
         {"code": 429, "msg": "您当前使用该API的并发数过高，请降低并发"},
         RETRIED,
@@ -133,29 +133,29 @@ TUSHARE = {
         0.01,
         "并发数过高",
     ),
-    "too many": Refusal(429, "slow down", RETRIED, ProviderUnavailable, 0.01, "429 (slow down)"),
-    "no data": Refusal(200, {"code": 0, "msg": "", "data": None}, EACH, BadResponse, None, "has no data"),
-    "not found": Refusal(404, "404 page not found", EACH, RequestRejected, None, "404 page not found"),
+    "too many": Rejection(429, "slow down", RETRIED, ProviderUnavailable, 0.01, "429 (slow down)"),
+    "no data": Rejection(200, {"code": 0, "msg": "", "data": None}, EACH, BadResponse, None, "has no data"),
+    "not found": Rejection(404, "404 page not found", EACH, RequestRejected, None, "404 page not found"),
     # Doors before the API, and answers that are cut.
-    "firewall": Refusal(
-        403, PAGE.format("Forbidden"), ACCOUNT, ProviderRefuses, HALF_AN_HOUR, "a web page 'Forbidden'"
+    "firewall": Rejection(
+        403, PAGE.format("Forbidden"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "a web page 'Forbidden'"
     ),
-    "firewall, 405": Refusal(405, BLOCKED, ACCOUNT, ProviderRefuses, HALF_AN_HOUR, "访问被阻断"),
-    "firewall, text": Refusal(
-        403, "denied by policy", ACCOUNT, ProviderRefuses, HALF_AN_HOUR, "403 (denied by policy)"
+    "firewall, 405": Rejection(405, BLOCKED, ACCOUNT, AccountBlocked, HALF_AN_HOUR, "访问被阻断"),
+    "firewall, text": Rejection(
+        403, "denied by policy", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "403 (denied by policy)"
     ),
-    "firewall, 451": Refusal(451, "", ACCOUNT, ProviderRefuses, HALF_AN_HOUR, "451"),
-    "proxy": Refusal(407, "", ACCOUNT, ProviderRefuses, HALF_AN_HOUR, "firewall or proxy"),
-    "portal": Refusal(200, PAGE.format("Log in"), ACCOUNT, ProviderRefuses, HALF_AN_HOUR, "a web page 'Log in'"),
-    "portal, redirect": Refusal(
-        302, "", ACCOUNT, ProviderRefuses, HALF_AN_HOUR, "portal.example", {"Location": "http://portal.example/login"}
+    "firewall, 451": Rejection(451, "", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "451"),
+    "proxy": Rejection(407, "", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "firewall or proxy"),
+    "portal": Rejection(200, PAGE.format("Log in"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "a web page 'Log in'"),
+    "portal, redirect": Rejection(
+        302, "", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "portal.example", {"Location": "http://portal.example/login"}
     ),
-    "gateway": Refusal(502, PAGE.format("502 Bad Gateway"), RETRIED, ProviderUnavailable, None, "502 Bad Gateway"),
-    "unavailable": Refusal(503, "", RETRIED, ProviderUnavailable, None, "503"),
-    "cut": Refusal(200, CUT, RETRIED, ProviderUnavailable, None, "cannot be parsed"),
-    "empty": Refusal(200, "", RETRIED, ProviderUnavailable, None, "cannot be parsed"),
-    "no object": Refusal(200, [], RETRIED, ProviderUnavailable, None, "cannot be parsed"),
-    "no code": Refusal(200, {"error": "x"}, RETRIED, ProviderUnavailable, None, "cannot be parsed"),
+    "gateway": Rejection(502, PAGE.format("502 Bad Gateway"), RETRIED, ProviderUnavailable, None, "502 Bad Gateway"),
+    "unavailable": Rejection(503, "", RETRIED, ProviderUnavailable, None, "503"),
+    "cut": Rejection(200, CUT, RETRIED, ProviderUnavailable, None, "cannot be parsed"),
+    "empty": Rejection(200, "", RETRIED, ProviderUnavailable, None, "cannot be parsed"),
+    "no object": Rejection(200, [], RETRIED, ProviderUnavailable, None, "cannot be parsed"),
+    "no code": Rejection(200, {"error": "x"}, RETRIED, ProviderUnavailable, None, "cannot be parsed"),
 }
 
 
@@ -166,49 +166,49 @@ def chart_error(code: str, description: str, root: str = "chart") -> Body:
 CONSENT = {"Location": "https://guce.yahoo.com/consent?brandType=nonEu"}
 
 YAHOO = {
-    "unauthorized": Refusal(
+    "unauthorized": Rejection(
         401,
         chart_error("Unauthorized", "Invalid Crumb", "finance"),
         ACCOUNT,
-        ProviderRefuses,
+        AccountBlocked,
         HALF_AN_HOUR,
         "Invalid Crumb",
     ),
-    "unauthorized, chart": Refusal(
-        401, chart_error("Unauthorized", "User is unable to access"), ACCOUNT, ProviderRefuses, HALF_AN_HOUR, "unable"
+    "unauthorized, chart": Rejection(
+        401, chart_error("Unauthorized", "User is unable to access"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "unable"
     ),
-    "forbidden": Refusal(403, "Forbidden", ACCOUNT, ProviderRefuses, HALF_AN_HOUR, "403 (Forbidden)"),
-    "forbidden, page": Refusal(403, PAGE.format("Yahoo"), ACCOUNT, ProviderRefuses, HALF_AN_HOUR, "web page 'Yahoo'"),
-    "denied": Refusal(999, PAGE.format("Request denied"), ACCOUNT, ProviderRefuses, HALF_AN_HOUR, "999"),
-    "too many": Refusal(
-        429, "Too Many Requests\r\n", ACCOUNT_AFTER_RETRIES, ProviderRefuses, HALF_AN_HOUR, "whatever their rate"
+    "forbidden": Rejection(403, "Forbidden", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "403 (Forbidden)"),
+    "forbidden, page": Rejection(403, PAGE.format("Yahoo"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "web page 'Yahoo'"),
+    "denied": Rejection(999, PAGE.format("Request denied"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "999"),
+    "too many": Rejection(
+        429, "Too Many Requests\r\n", ACCOUNT_AFTER_RETRIES, AccountBlocked, HALF_AN_HOUR, "whatever their rate"
     ),
-    "too many, page": Refusal(
-        429, PAGE.format("Yahoo"), ACCOUNT_AFTER_RETRIES, ProviderRefuses, HALF_AN_HOUR, "429 (a web page"
+    "too many, page": Rejection(
+        429, PAGE.format("Yahoo"), ACCOUNT_AFTER_RETRIES, AccountBlocked, HALF_AN_HOUR, "429 (a web page"
     ),
-    "too many, an hour": Refusal(
+    "too many, an hour": Rejection(
         429, "Too Many Requests", ACCOUNT, QuotaSpent, HOUR, "429 (Too Many Requests)", {"Retry-After": "3600"}
     ),
-    "consent, redirect": Refusal(302, "", ACCOUNT, ProviderRefuses, HALF_AN_HOUR, "to guce.yahoo.com", CONSENT),
-    "consent, 307": Refusal(307, "", ACCOUNT, ProviderRefuses, HALF_AN_HOUR, "to guce.yahoo.com", CONSENT),
-    "consent, page": Refusal(
-        200, PAGE.format("Consent"), ACCOUNT, ProviderRefuses, HALF_AN_HOUR, "a web page 'Consent'"
+    "consent, redirect": Rejection(302, "", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "to guce.yahoo.com", CONSENT),
+    "consent, 307": Rejection(307, "", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "to guce.yahoo.com", CONSENT),
+    "consent, page": Rejection(
+        200, PAGE.format("Consent"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "a web page 'Consent'"
     ),
-    "missing, page": Refusal(404, PAGE.format("404"), ACCOUNT, ProviderRefuses, HALF_AN_HOUR, "a web page '404'"),
-    "unknown symbol": Refusal(
+    "missing, page": Rejection(404, PAGE.format("404"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "a web page '404'"),
+    "unknown symbol": Rejection(
         404, chart_error("Not Found", "No data found"), EACH, UnknownSymbol, None, "No data found"
     ),
-    "bad request": Refusal(
+    "bad request": Rejection(
         400, chart_error("Bad Request", "Invalid input"), EACH, RequestRejected, None, "Invalid input"
     ),
-    "window": Refusal(422, chart_error("Unprocessable Entity", "1 day"), EACH, RequestRejected, None, "422 (1 day)"),
-    "no result": Refusal(200, chart_error("Strange", "news"), EACH, BadResponse, None, "news"),
-    "server": Refusal(500, chart_error("Internal", "sad"), RETRIED, ProviderUnavailable, None, "500 (sad)"),
-    "server, page": Refusal(502, PAGE.format("Be right back"), RETRIED, ProviderUnavailable, None, "Be right back"),
-    "timeout": Refusal(504, "", RETRIED, ProviderUnavailable, None, "504"),
-    "cut": Refusal(200, b'{"chart": {"result": [{"meta"', RETRIED, ProviderUnavailable, None, "cannot be parsed"),
-    "empty": Refusal(200, "", RETRIED, ProviderUnavailable, None, "cannot be parsed"),
-    "text": Refusal(200, "Edge: Too Many Requests", RETRIED, ProviderUnavailable, None, "cannot be parsed"),
+    "window": Rejection(422, chart_error("Unprocessable Entity", "1 day"), EACH, RequestRejected, None, "422 (1 day)"),
+    "no result": Rejection(200, chart_error("Strange", "news"), EACH, BadResponse, None, "news"),
+    "server": Rejection(500, chart_error("Internal", "sad"), RETRIED, ProviderUnavailable, None, "500 (sad)"),
+    "server, page": Rejection(502, PAGE.format("Be right back"), RETRIED, ProviderUnavailable, None, "Be right back"),
+    "timeout": Rejection(504, "", RETRIED, ProviderUnavailable, None, "504"),
+    "cut": Rejection(200, b'{"chart": {"result": [{"meta"', RETRIED, ProviderUnavailable, None, "cannot be parsed"),
+    "empty": Rejection(200, "", RETRIED, ProviderUnavailable, None, "cannot be parsed"),
+    "text": Rejection(200, "Edge: Too Many Requests", RETRIED, ProviderUnavailable, None, "cannot be parsed"),
 }
 
 
@@ -230,14 +230,14 @@ class Outcome:
     errors: list[MarketDataError] = field(default_factory=list)
     blocks: list[tuple[str, float]] = field(default_factory=list)
 
-    def check(self, refusal: Refusal, interface: str) -> None:
-        assert tuple(self.requests) == refusal.requests
-        assert {type(error) for error in self.errors} == {refusal.error}
-        assert re.sub(r"\s+", " ", refusal.said) in str(self.errors[0])
-        whole = refusal.requests[1:] == (0, 0) and refusal.error is not QuotaSpent
+    def check(self, rejection: Rejection, interface: str) -> None:
+        assert tuple(self.requests) == rejection.requests
+        assert {type(error) for error in self.errors} == {rejection.error}
+        assert re.sub(r"\s+", " ", rejection.said) in str(self.errors[0])
+        whole = rejection.requests[1:] == (0, 0) and rejection.error is not QuotaSpent
         waits = {seconds for blocked, seconds in self.blocks if blocked == ("" if whole else interface)}
-        assert waits - {HASTY.backoff} == ({refusal.wait} - {None, HASTY.backoff})
-        if refusal.requests[1] == 0:  # not one symbol after the other, and not by a repetition of the run
+        assert waits - {HASTY.backoff} == ({rejection.wait} - {None, HASTY.backoff})
+        if rejection.requests[1] == 0:  # not one symbol after the other, and not by a repetition of the run
             assert not any(map(is_outage, self.errors))
 
 
@@ -263,8 +263,8 @@ NETWORK = Network(timeout=10.0, max_retries=2, backoff=HASTY.backoff)
 
 @pytest.mark.parametrize("name", TUSHARE)
 def test_answers_of_tushare(tushare_server: TushareServer, clients: Clients, name: str) -> None:
-    refusal, limiter = TUSHARE[name], RecordedLimiter(clients.home, "one")
-    tushare_server.say(refusal.content, 99, status=refusal.status, headers=refusal.headers)
+    rejection, limiter = TUSHARE[name], RecordedLimiter(clients.home, "one")
+    tushare_server.say(rejection.content, 99, status=rejection.status, headers=rejection.headers)
     client = clients.tushare(
         tushare_server, limiter=limiter, config=tushare_config(network=NETWORK), clock=lambda: NOON
     )
@@ -277,13 +277,13 @@ def test_answers_of_tushare(tushare_server: TushareServer, clients: Clients, nam
         ],
     )
     outcome.blocks = limiter.blocks
-    outcome.check(refusal, "stk_mins")
+    outcome.check(rejection, "stk_mins")
 
 
 @pytest.mark.parametrize("name", YAHOO)
 def test_answers_of_yahoo(yahoo_server: YahooServer, clients: Clients, name: str) -> None:
-    refusal, limiter = YAHOO[name], RecordedLimiter(clients.home, "yahoo")
-    yahoo_server.say(refusal.content, 99, status=refusal.status, headers=refusal.headers)
+    rejection, limiter = YAHOO[name], RecordedLimiter(clients.home, "yahoo")
+    yahoo_server.say(rejection.content, 99, status=rejection.status, headers=rejection.headers)
     config = yahoo_config(network=NETWORK)
     client = Yahoo(config, limiter, url=yahoo_server.url, clock=lambda: yahoo_server.now)
     outcome = asked(
@@ -295,22 +295,22 @@ def test_answers_of_yahoo(yahoo_server: YahooServer, clients: Clients, name: str
         ],
     )
     outcome.blocks = limiter.blocks
-    outcome.check(refusal, "chart")
+    outcome.check(rejection, "chart")
 
 
-SWITCHED = [name for name, refusal in TUSHARE.items() if refusal.requests in (INTERFACE, ACCOUNT)]
+SWITCHED = [name for name, rejection in TUSHARE.items() if rejection.requests in (INTERFACE, ACCOUNT)]
 
 
 @pytest.mark.parametrize("name", SWITCHED)
-def test_the_other_account_is_used_and_the_refused_one_is_not_asked_again(
+def test_the_other_account_is_used_and_the_rejected_one_is_not_asked_again(
     tushare_server: TushareServer, clients: Clients, name: str
 ) -> None:
     """The first account gets the answer once; minutes are waited for, unless that is longer than a load waits."""
-    tushare_server.tokens = ["refused", "good"]
-    refusal = TUSHARE[name]
-    tushare_server.say(refusal.content, 1, status=refusal.status, headers=refusal.headers)
-    limiters = [RecordedLimiter(clients.home, one) for one in ("refused", "good")]
-    client = clients.tushare(tushare_server, token=["refused", "good"], clock=lambda: NOON, limiter=None)
+    tushare_server.tokens = ["rejected", "good"]
+    rejection = TUSHARE[name]
+    tushare_server.say(rejection.content, 1, status=rejection.status, headers=rejection.headers)
+    limiters = [RecordedLimiter(clients.home, one) for one in ("rejected", "good")]
+    client = clients.tushare(tushare_server, token=["rejected", "good"], clock=lambda: NOON, limiter=None)
     for account, limiter in zip(client._clients, limiters, strict=True):
         account.calls._limiter = limiter
     outcome = asked(tushare_server, [lambda: client.bars(SYMBOL, week())] * 4)
@@ -318,20 +318,20 @@ def test_the_other_account_is_used_and_the_refused_one_is_not_asked_again(
     assert limiters[1].blocks == []
 
 
-def test_what_is_refused_for_all_is_not_asked_again_by_the_next_process(
+def test_what_is_rejected_for_all_is_not_asked_again_by_the_next_process(
     tushare_server: TushareServer, clients: Clients
 ) -> None:
-    tushare_server.refused = {TOKEN: (40204, ADDRESSES.format(5))}
+    tushare_server.rejected = {TOKEN: (40204, ADDRESSES.format(5))}
     for _ in range(3):
-        with pytest.raises((ProviderRefuses, QuotaSpent)):
+        with pytest.raises((AccountBlocked, QuotaSpent)):
             clients.with_tushare(tushare_server, lambda one: one.bars(SYMBOL, week()))
     assert tushare_server.requests == 1
 
 
-def test_requests_that_wait_for_their_turn_are_not_sent_once_the_account_is_refused(
+def test_requests_that_wait_for_their_turn_are_not_sent_once_the_account_is_rejected(
     tushare_server: TushareServer, clients: Clients
 ) -> None:
-    tushare_server.refused = {TOKEN: (40101, "您的token不对，请确认。")}
+    tushare_server.rejected = {TOKEN: (40101, "您的token不对，请确认。")}
 
     async def all_at_once() -> None:
         async with clients.tushare(tushare_server) as client:
@@ -348,7 +348,7 @@ def test_requests_that_wait_for_their_turn_are_not_sent_once_the_account_is_refu
 @pytest.mark.parametrize("period", ["天", "小时"])
 def test_a_spent_day_is_one_request_for_all_symbols_and_no_outage(loader: Loader, period: str) -> None:
     text = RATE.format("stk_mins", 10, period)
-    loader.server.refused = {TOKEN: (40203, text)}
+    loader.server.rejected = {TOKEN: (40203, text)}
     report = loader(units(codes(10)))
     assert (report.requests, set(told(report).values())) == (1, {"failed"})
     assert not any(unit.transient for unit in report.units)  # the run is not repeated after some minutes
@@ -358,7 +358,7 @@ def test_a_spent_day_is_one_request_for_all_symbols_and_no_outage(loader: Loader
 def test_too_many_addresses_use_the_other_account_and_fail_no_symbol(loader: Loader) -> None:
     symbols = loader.server.symbols = codes(10)
     loader.server.tokens = ["x", "y"]
-    loader.server.refused = {"x": (40203, ADDRESSES.format(2))}
+    loader.server.rejected = {"x": (40203, ADDRESSES.format(2))}
     report = loader(units(symbols), tushare={"token": ["x", "y"]})
     assert (report.failed, len(good_units(report))) == ((), 10)
     assert loader.server.by_token == {"x": 1, "y": 10}
@@ -366,7 +366,7 @@ def test_too_many_addresses_use_the_other_account_and_fail_no_symbol(loader: Loa
 
 
 def test_too_many_addresses_of_both_accounts_are_one_request_each(loader: Loader) -> None:
-    loader.server.refused = dict.fromkeys("xy", (40203, ADDRESSES.format(2)))
+    loader.server.rejected = dict.fromkeys("xy", (40203, ADDRESSES.format(2)))
     report = loader(units(codes(10)), tushare={"token": ["x", "y"]})
     assert loader.server.by_token == {"x": 1, "y": 1}
     assert set(told(report).values()) == {"failed"}
@@ -376,10 +376,10 @@ def test_too_many_addresses_of_both_accounts_are_one_request_each(loader: Loader
     assert not any(unit.transient for unit in report.units)
 
 
-def test_a_fallback_that_refuses_is_asked_once_and_is_no_fallback_that_worked(
+def test_a_fallback_that_rejects_is_asked_once_and_is_no_fallback_that_worked(
     loader: Loader, clients: Clients, yahoo_server: YahooServer
 ) -> None:
-    loader.server.refused = {TOKEN: (40204, ADDRESSES.format(5))}
+    loader.server.rejected = {TOKEN: (40204, ADDRESSES.format(5))}
     yahoo_server.now = dt.datetime(2025, 7, 1, 1, tzinfo=dt.UTC)
     yahoo_server.say(b"Forbidden", 999, status=403)
     loader.others = [lambda: clients.yahoo(yahoo_server)]
@@ -389,7 +389,7 @@ def test_a_fallback_that_refuses_is_asked_once_and_is_no_fallback_that_worked(
     assert all("tushare failed" in (unit.error or "") and "yahoo failed" in (unit.error or "") for unit in report.units)
 
 
-def test_an_empty_answer_counts_though_the_fallback_refuses(
+def test_an_empty_answer_counts_though_the_fallback_rejects(
     loader: Loader, clients: Clients, yahoo_server: YahooServer
 ) -> None:
     """A stock without trades is not a failure of every day on which Yahoo is closed to us; it stays provisional."""

@@ -1,7 +1,7 @@
-"""What an answer that is no data refuses, and what follows: one table of codes and texts.
+"""What an answer that is no data rejects, and what follows: one table of codes and texts.
 
 Of the rules of a provider the first that fits the code and the text of an answer holds, so texts come before the codes
-that many refusals share, and an unknown text is treated by its code. How the errors look is decided in
+that many rejections share, and an unknown text is treated by its code. How the errors look is decided in
 `provider_client`.
 """
 
@@ -12,12 +12,12 @@ from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 Scope = Literal["request", "interface", "account"]
-"""Who is refused: this request, every request to its interface, or every request of the account (of the machine)."""
+"""Who is rejected: this request, every request to its interface, or every request of the account (of the machine)."""
 
 Then = Literal["retry", "slow", "reject", "wait", "permission", "token"]
 """retry: the request is sent again after the usual pause. slow: the same, with fewer at a time; a whole account is
-refused when all attempts end so. reject: the request fails. wait: nobody asks again before the time is over. permission
-and token: a person has to act, and this load does not ask again."""
+blocked when all attempts end so. reject: the request fails. wait: nobody asks again before the time is over.
+permission and token: a person has to act, and this load does not ask again."""
 
 BEIJING = ZoneInfo("Asia/Shanghai")
 HOUR = 3600.0
