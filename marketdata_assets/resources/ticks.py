@@ -73,6 +73,15 @@ class Ticks(Folder):
         usable = config.tushare is not None and config.tushare.enabled and self._asked("tushare")
         return self._tushare(config) if usable and secret_values.find(TOKEN, os.environ) else None
 
+    async def why_yahoo_is_closed(self) -> str:
+        """Why Yahoo does not answer this machine now, by one request; empty when it does."""
+        from marketdata_assets.ticks import providers_file
+
+        yahoo = self._yahoo(self.config()) or self._yahoo(providers_file.shipped())
+        assert yahoo
+        async with yahoo:
+            return await yahoo.why_closed()
+
     def reference(self) -> "Sources":
         """Where reference data comes from: dropped files, and Tushare when it is enabled and has a token."""
         from marketdata_assets.reference.files import ReferenceFiles

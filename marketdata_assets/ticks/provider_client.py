@@ -168,6 +168,18 @@ class ProviderClient:
         await block_all(partial(self._limiter.block, ALL), rejection.seconds)
         raise rejection
 
+    async def probe(self, what: str, parse: Callable[[httpx.Response], T | RetryLater], path: str) -> T:
+        """What `parse` makes of the response to one GET, sent once and without regard to the rate limit.
+
+        Raises ProviderUnavailable, AccountBlocked, and whatever `parse` raises.
+        """
+        answer = await self._http.send(parse, "GET", path, {})
+        if not isinstance(answer, RetryLater):
+            return answer
+        if answer.rejected:
+            raise AccountBlocked(self.provider, f"now: {answer.cause}", WHATEVER_THE_RATE, 0.0)
+        raise ProviderUnavailable(f"{self.provider} {what}", 1, self.redact(answer.cause))
+
     def rejected(
         self, interface: str, what: str, response: httpx.Response, reason: str = "", rules: Sequence[Rule] = WEB
     ) -> RetryLater:

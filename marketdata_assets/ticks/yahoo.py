@@ -20,12 +20,13 @@ import msgspec
 import polars as pl
 
 from marketdata_assets.budget import BudgetPlace
+from marketdata_assets.errors import TransientError
 from marketdata_assets.http_client import RetryLater
 from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
-from marketdata_assets.ticks.errors import BadResponse, UnknownSymbol
+from marketdata_assets.ticks.errors import BadResponse, TicksError, UnknownSymbol
 from marketdata_assets.ticks.provider_client import HttpProvider, ProviderClient, RateLimiter
 from marketdata_assets.ticks.providers_file import WebProvider
 from marketdata_assets.ticks.records import Delivery
@@ -36,6 +37,7 @@ NAME = "yahoo"
 LABEL: Label = "start"
 
 INTERFACE = "chart"
+PROBE = "600000.SS"
 DAYS_A_CALL = 7
 REACH = dt.timedelta(days=30)  # how far back minute bars go
 
@@ -123,8 +125,7 @@ class Yahoo(HttpProvider):
     ) -> None:
         self.config = config
         self._clock = clock
-        # Without a user agent, every answer is 429.
-        headers = {"User-Agent": "Mozilla/5.0"}
+        headers = {"User-Agent": "marketdata-assets"}  # not that of a browser: Yahoo may know who asks, and say no
         super().__init__(ProviderClient(NAME, url, limiter, config.network, headers=headers, **options))
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
@@ -194,6 +195,18 @@ class Yahoo(HttpProvider):
         )
         inside = pl.col("date").is_between(days.first, days.last)
         return frame.select(records.ACTIONS.names()).filter(inside).sort("date", "kind")
+
+    async def why_closed(self) -> str:
+        """Why it does not answer this machine now, by one request; empty when it does. Raises nothing of Yahoo's."""
+        what = "chart of one stock"
+        parse = partial(_parse, self._calls[0], PROBE, what)
+        try:
+            await self._calls[0].probe(what, parse, f"/v8/finance/chart/{PROBE}?interval=1d&range=5d")
+        except UnknownSymbol:
+            pass
+        except (TicksError, TransientError) as error:
+            return str(error)
+        return ""
 
     def _span(self, days: Days) -> tuple[int, int]:
         zone = self.config.session.zone

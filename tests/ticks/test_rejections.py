@@ -399,3 +399,23 @@ def test_an_empty_answer_counts_though_the_fallback_rejects(
     report = loader(units(codes(3)))
     assert set(told(report).values()) == {"provisional"}
     assert all("yahoo failed" in unit.note for unit in report.units)
+
+
+@pytest.mark.parametrize("name", [name for name, rejection in YAHOO.items() if rejection.requests[1] != 1])
+def test_yahoo_closed_is_told_by_one_request_whatever_was_blocked_before(
+    yahoo_server: YahooServer, clients: Clients, name: str
+) -> None:
+    rejection = YAHOO[name]
+    limiter = RecordedLimiter(clients.home, "yahoo")
+    limiter.block("", 600.0)
+    asked_for = (clients.with_yahoo(yahoo_server, lambda one: one.why_closed(), limiter=limiter) for _ in range(2))
+    assert next(asked_for) == ""
+    yahoo_server.say(rejection.content, 99, status=rejection.status, headers=rejection.headers)
+    assert next(asked_for)
+    assert yahoo_server.requests == 2
+    assert limiter.blocks == [("", 600.0)]
+
+
+def test_an_unknown_symbol_is_an_open_door(yahoo_server: YahooServer, clients: Clients) -> None:
+    yahoo_server.symbols = []
+    assert clients.with_yahoo(yahoo_server, lambda one: one.why_closed()) == ""
