@@ -136,7 +136,7 @@ def doctor(
     kinds: dict[str, type[Server]] = {"postgres": Postgres, "mongo": Mongo, "clickhouse": ClickHouse, "nats": Nats}
     health = {name: kinds[name]().check() for name in needed(Settings())}
     calendar, servers = _calendar(stored="clickhouse" in health and health["clickhouse"].ok), [*health.values()]
-    folders, closed = Settings().missing_folders(), _why_yahoo_is_closed(asked=yahoo)
+    folders, closed = Settings().missing_folders(), _why_yahoo_is_closed(always=yahoo)
     if as_json:
         found = [vars(health) for health in servers]
         known = {"calendar": vars(calendar), "missing_folders": folders, "machine": machine}
@@ -167,13 +167,13 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _why_yahoo_is_closed(*, asked: bool) -> str | None:
-    """Why Yahoo does not answer, empty when it does; None when it is not asked."""
+def _why_yahoo_is_closed(*, always: bool) -> str | None:
+    """Why Yahoo does not answer, empty when it does; None when no request is sent."""
     from marketdata_assets.resources import Ticks
 
     ticks = Ticks()
     try:
-        if not asked and not (Settings().providers and (config := ticks.config()).yahoo and config.yahoo.enabled):
+        if not always and not (Settings().providers and (config := ticks.config()).yahoo and config.yahoo.enabled):
             return None
         return asyncio.run(ticks.why_yahoo_is_closed())
     except MarketDataError as error:
