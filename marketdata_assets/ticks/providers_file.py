@@ -23,9 +23,12 @@ TABLES: tuple[Table, ...] = get_args(Table)  # in loading order
 DELIVERS: dict[str, frozenset[Table]] = {
     "tushare": frozenset({"tick_data", "factors"}),
     "yahoo": frozenset({"tick_data", "factors"}),
+    "alpaca": frozenset({"tick_data"}),
     "files": frozenset({"tick_data", "order_book"}),
 }
 """What our code can read from each provider; `supports` may say less, not more."""
+
+NETWORK = ("tushare", "yahoo", "alpaca")
 
 SYMBOL = re.compile(r"[A-Z0-9]+\.[A-Z]+")
 
@@ -176,6 +179,7 @@ class Providers(Section):
     queue: Queue = Queue()
     tushare: WebProvider | None = None
     yahoo: WebProvider | None = None
+    alpaca: WebProvider | None = None
     files: DroppedFiles | None = None
 
 

@@ -99,6 +99,13 @@ A page of HTML (`<`) instead of data is one too, whatever its status below 500.
 YAHOO: Sequence[Rule] = (Rule("account", "slow", codes={429}), *WEB)
 """Yahoo answers 429 to programs that it does not want, whatever their rate."""
 
+ALPACA: Sequence[Rule] = (
+    Rule("interface", "permission", r"subscription", codes={403, 422}),
+    Rule("account", "token", codes={401, 403}),
+    Rule("interface", "wait", codes={429}, seconds=60.0),
+)
+"""{"message": "forbidden."}: its JSON, before WEB. The limit of requests is one of a minute."""
+
 _PERIOD = re.compile(r"(?:每|/)\s*[1一]?\s*(秒|分|小?时|天|日|周|月)|(今天|今日|当天|当日)")
 _SECONDS = {"秒": 1.0, "分": 60.0, "时": HOUR, "小时": HOUR}
 
