@@ -166,9 +166,7 @@ def _parse(calls: ProviderClient, theirs: str, what: str, response: httpx.Respon
     try:
         answer = _answer.decode(response.content)
     except NOT_JSON:
-        if response.text.lstrip().startswith("<"):
-            return calls.rejected(INTERFACE, what, response)
-        raise
+        return calls.rejected(INTERFACE, what, response)
     if answer.next_page_token:
         raise BadResponse(f"{NAME} {what}", f"a session has more than {LIMIT} bars")
     bars = answer.bars or {}

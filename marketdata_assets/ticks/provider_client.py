@@ -183,11 +183,13 @@ class ProviderClient:
     def rejected(
         self, interface: str, what: str, response: httpx.Response, reason: str = "", rules: Sequence[Rule] = WEB
     ) -> RetryLater:
-        """RetryLater, or the error, for a response that is no data, by its status and whether it is a web page."""
+        """RetryLater, or the error, for a response that is no data, by its status and text; one that is cut is retried."""
         title = _PAGE_TITLE.search(response.text)
         page = f"a web page {title[1]!r}" if title else "a web page"
         text = self._http.rejection(response, page if response.text.lstrip().startswith("<") else reason)
         rule = rule_of(rules, response.status_code, response.text)
+        if response.is_success and rule.then == "reject":
+            return RetryLater(f"a response that cannot be parsed ({text[:80]})")
         wait = self._http.retry_later(response, text)
         return self.reject(interface, what, rule, response.status_code, text, wait.wait_seconds if wait else None)
 

@@ -20,7 +20,7 @@ blocked when all attempts end so. reject: the request fails. wait: nobody asks a
 permission and token: a person has to act, and this load does not ask again."""
 
 BEIJING = ZoneInfo("Asia/Shanghai")
-HOUR = 3600.0
+HOUR, DAY = 3600.0, 86400.0
 
 IP_SECONDS = 1800.0
 """Users report that addresses are forgotten after 30 to 60 minutes: https://github.com/waditu/tushare/issues/1822"""
@@ -29,6 +29,7 @@ DOOR_SECONDS = 1800.0
 """How long a provider that shows a web page, or 403, instead of data is left alone."""
 
 _ADDRESSES = "Each address counts, those of VPNs and proxies too: use one, or wait 30 to 60 minutes"
+_A_DAY = r"每[天日]|次\s*[/／]\s*[天日]|今[天日]|当[天日]"
 _DOOR = (
     "Open its address in a browser on this machine to see what answers: the provider itself, or a firewall or proxy"
     " on the way"
@@ -56,16 +57,24 @@ class Rule(NamedTuple):
 
 
 TUSHARE: Sequence[Rule] = (
-    Rule("account", "token", r"token.{0,8}(不对|无效|错误|不正确|失效|过期|不存在|invalid|expired)|invalid token"),
-    Rule("account", "wait", r"IP.{0,8}(超限|上限|受限|限制|白名单)", seconds=IP_SECONDS, advice=_ADDRESSES),
+    Rule("account", "token", r"token.{0,8}(不对|无效|错误|不正确|失败|失效|过期|不存在|为空|非法|invalid|expired)"),
+    Rule("account", "token", r"(invalid|有效的|正确的)\s*token"),
+    Rule(
+        "account",
+        "wait",
+        r"IP.{0,40}(超限|超过|上限|受限|限制|最大|白名单|黑名单|封)",
+        seconds=IP_SECONDS,
+        advice=_ADDRESSES,
+    ),
     Rule("account", "token", r"(账号|帐号|账户|用户).{0,8}(禁用|冻结|停用|封|过期|异常|注销|不存在)"),
     Rule("request", "slow", r"并发"),
-    Rule("account", "wait", r"^(?!.*接口).*((每|次\s*/\s*)[天日]|今[天日]|当[天日]).*(最多|超限|上限|用完)"),
-    Rule("interface", "wait", r"频[率次度].{0,4}(超限|限制|过高|太高)|最多可?(访问|调用|请求)"),
-    Rule("interface", "wait", r"次\s*/\s*(秒|分|小?时|天|日)"),
+    Rule("account", "wait", rf"^(?!.*接口).*({_A_DAY}).*(最多|超限|上限|用完)"),
+    Rule("interface", "wait", r"频[率次度].{0,4}(超限|超出|超过|限制|受限|过高|太高)|最多可?(访问|调用|请求)"),
+    Rule("interface", "wait", r"次\s*[/／]|每\s*\d*(秒|分|小?时|天|日).{0,8}次|rate limit|too many"),
     Rule("interface", "wait", r"(次数|请求|访问|调用).{0,8}(超限|上限|超过|用完|过快|太快|频繁|过多)"),
-    Rule("account", "permission", r"(任何|所有|全部)(数据)?接口"),
-    Rule("interface", "permission", r"权限|积分|未开通|未购买|permission"),
+    Rule("account", "permission", r"(任何|所有|全部)(数据)?接口|余额不足|欠费"),
+    Rule("interface", "permission", r"权限|无权|未授权|积分|未开通|未购买|permission"),
+    Rule("interface", "permission", r"接口.{0,10}(下线|停用|关闭|废弃)"),
     Rule("request", "reject", r"参数|必填|接口名|格式"),
     Rule("request", "retry", r"系统|内部错误|服务|稍后|超时|维护|繁忙"),
     Rule("account", "token", codes={40101}),
@@ -96,8 +105,13 @@ WEB: Sequence[Rule] = (
 A page of HTML (`<`) instead of data is one too, whatever its status below 500.
 """
 
-YAHOO: Sequence[Rule] = (Rule("account", "slow", codes={429}), *WEB)
-"""Yahoo answers 429 to programs that it does not want, whatever their rate."""
+YAHOO: Sequence[Rule] = (
+    Rule("account", "slow", codes={429}),
+    Rule("account", "slow", r"too many requests", codes={200}),
+    Rule("account", "wait", r"unauthorized|invalid (crumb|cookie)", codes={200}, seconds=DOOR_SECONDS, advice=_DOOR),
+    *WEB,
+)
+"""Yahoo answers 429 to programs that it does not want, whatever their rate, and has said so with 200."""
 
 ALPACA: Sequence[Rule] = (
     Rule("interface", "permission", r"subscription", codes={403, 422}),
@@ -106,7 +120,9 @@ ALPACA: Sequence[Rule] = (
 )
 """{"message": "forbidden."}: its JSON, before WEB. The limit of requests is one of a minute."""
 
-_PERIOD = re.compile(r"(?:每|/)\s*[1一]?\s*(秒|分|小?时|天|日|周|月)|(今天|今日|当天|当日)")
+_PERIOD = re.compile(
+    r"(?:每|[/／])\s*(\d*)[一]?\s*(秒|分|小?时|天|日|周|月)|(\d+)\s*(秒|分|小?时|天|日)钟?[内之]|今[天日]|当[天日]"
+)
 _SECONDS = {"秒": 1.0, "分": 60.0, "时": HOUR, "小时": HOUR}
 
 
@@ -129,9 +145,11 @@ def seconds_of(rule: Rule, text: str, now: dt.datetime) -> float:
     if rule.seconds is not None:
         return rule.seconds
     found = _PERIOD.search(text)
-    period = (found[1] or found[2]) if found else "分"
+    if found is None:
+        return _SECONDS["分"]
+    number, period = found[1] or found[3] or "1", found[2] or found[4] or "天"
     if period in _SECONDS:
-        return _SECONDS[period]
+        return min(int(number) * _SECONDS[period], DAY)
     here = now.astimezone(BEIJING)
     tomorrow = dt.datetime.combine(here.date() + dt.timedelta(days=1), dt.time(), BEIJING)
     return (tomorrow - here).total_seconds()

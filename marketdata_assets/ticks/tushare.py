@@ -69,6 +69,7 @@ class _Data(msgspec.Struct):
 class _Envelope(msgspec.Struct):
     code: int
     msg: str | None = None
+    message: str | None = None
     data: _Data | None = None
 
 
@@ -337,11 +338,9 @@ def _parse(
     try:
         envelope = _envelope.decode(response.content)
     except NOT_JSON:
-        if not response.is_success or response.text.lstrip().startswith("<"):
-            return calls.rejected(interface, what, response)
-        raise
+        return calls.rejected(interface, what, response)
     if envelope.code:
-        text = envelope.msg or ""
+        text = envelope.msg or envelope.message or ""
         return calls.reject(interface, what, rule_of(TUSHARE, envelope.code, text), envelope.code, text)
     place = f"tushare {what}"
     if envelope.data is None:

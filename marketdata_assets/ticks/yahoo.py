@@ -30,7 +30,7 @@ from marketdata_assets.ticks.errors import BadResponse, TicksError, UnknownSymbo
 from marketdata_assets.ticks.provider_client import HttpProvider, ProviderClient, RateLimiter
 from marketdata_assets.ticks.providers_file import WebProvider
 from marketdata_assets.ticks.records import Delivery
-from marketdata_assets.ticks.rejections import YAHOO
+from marketdata_assets.ticks.rejections import YAHOO, rule_of
 
 URL = "https://query1.finance.yahoo.com"
 NAME = "yahoo"
@@ -262,8 +262,6 @@ def _parse(
     try:
         chart = _answer.decode(response.content).chart
     except NOT_JSON:
-        if response.is_success and not response.text.lstrip().startswith("<"):
-            raise
         return rejected()
     said = calls.redact(chart.error.description or chart.error.code) if chart.error else ""
     if response.status_code == httpx.codes.NOT_FOUND:
@@ -272,7 +270,7 @@ def _parse(
         return said
     if response.status_code == httpx.codes.BAD_REQUEST and said.startswith("Data doesn't exist"):
         return None
-    if not response.is_success:
+    if not response.is_success or rule_of(YAHOO, response.status_code, said).scope == "account":
         return rejected(said)
     if not chart.result or chart.error:
         raise BadResponse(f"{NAME} {what}", f"the answer has no result ({said or 'no reason given'})")

@@ -92,6 +92,11 @@ TUSHARE = {
     "old, hour": said(40203, f"抱歉，您每小时最多访问该接口1次，{DETAILS}", INTERFACE, QuotaSpent, HOUR),
     "old, day": said(40203, "抱歉，您每天最多访问该接口100000次", INTERFACE, QuotaSpent, TOMORROW),
     "old, -2001": said(-2001, "每分钟访问次数超限", INTERFACE, QuotaSpent, MINUTE),
+    "new, minutes": said(40203, "频率超限(100次/5分钟)", INTERFACE, QuotaSpent, 5 * MINUTE),
+    "new, wide": said(40203, "频率超限（2次／小时）", INTERFACE, QuotaSpent, HOUR),
+    "each minute": said(-2002, "该接口每分钟限5次", INTERFACE, QuotaSpent, MINUTE),
+    "within an hour": said(40203, "抱歉，24小时内最多访问该接口5次", INTERFACE, QuotaSpent, 24 * HOUR),
+    "English": said(-2002, "rate limit exceeded", INTERFACE, QuotaSpent, MINUTE),
     "too fast": said(40203, "抱歉，您访问过于频繁，请稍后重试", INTERFACE, QuotaSpent, MINUTE),
     "unknown 40203": said(40203, "拒绝", INTERFACE, QuotaSpent, HOUR),
     # An interface that the account may not use.
@@ -99,6 +104,7 @@ TUSHARE = {
     "no permission, -2001": said(-2001, "抱歉，您没有接口(stk_mins)访问权限", INTERFACE, NoPermission),
     "no permission, -2002": said(-2002, "抱歉，您没有访问该接口的权限", INTERFACE, NoPermission),
     "no points": said(40203, "抱歉，您积分不足", INTERFACE, NoPermission),
+    "withdrawn": said(40001, "该接口已下线", INTERFACE, NoPermission),
     "unknown -2002": said(-2002, "no", INTERFACE, NoPermission),
     "unknown 2002": said(2002, "", INTERFACE, NoPermission, part="no reason given"),
     # The whole account.
@@ -108,12 +114,15 @@ TUSHARE = {
         40203, "在线Ip数量超限, 请联系管理员获取权限", ACCOUNT, AccountBlocked, HALF_AN_HOUR, part="VPNs and proxies"
     ),
     "addresses, list": said(40203, "当前IP不在白名单内", ACCOUNT, AccountBlocked, HALF_AN_HOUR),
+    "addresses, named": said(-2001, "您的IP(203.0.113.7)数量已达到最大值", ACCOUNT, AccountBlocked, HALF_AN_HOUR),
     "unknown 40204": said(40204, "blocked", ACCOUNT, AccountBlocked, HALF_AN_HOUR),
     "a day of everything": said(40203, "您今日访问次数已达上限", ACCOUNT, AccountBlocked, TOMORROW, part="2026-08-15"),
     "token": said(40101, "您的token不对，请确认。", ACCOUNT, TokenRejected),
     "token, -2001": said(-2001, "token不对", ACCOUNT, TokenRejected, part="TUSHARE_TOKEN"),
     "token, 40001": said(40001, "token无效", ACCOUNT, TokenRejected),
     "token, expired": said(40203, "您的Token已过期", ACCOUNT, TokenRejected),
+    "token, wanted": said(-2001, "请设置正确的token", ACCOUNT, TokenRejected),
+    "unpaid": said(40203, "您的账户余额不足", ACCOUNT, NoPermission, part="every interface"),
     "unknown 40101": said(40101, "请登录", ACCOUNT, TokenRejected),
     "account": said(40203, "您的账号已被禁用", ACCOUNT, TokenRejected),
     "nothing allowed": said(40203, "抱歉，您没有任何接口的访问权限", ACCOUNT, NoPermission, part="every interface"),
@@ -208,7 +217,13 @@ YAHOO = {
     "timeout": Rejection(504, "", RETRIED, ProviderUnavailable, None, "504"),
     "cut": Rejection(200, b'{"chart": {"result": [{"meta"', RETRIED, ProviderUnavailable, None, "cannot be parsed"),
     "empty": Rejection(200, "", RETRIED, ProviderUnavailable, None, "cannot be parsed"),
-    "text": Rejection(200, "Edge: Too Many Requests", RETRIED, ProviderUnavailable, None, "cannot be parsed"),
+    "too many, 200": Rejection(
+        200, "Edge: Too Many Requests", ACCOUNT_AFTER_RETRIES, AccountBlocked, HALF_AN_HOUR, "Edge: Too Many Requests"
+    ),
+    "unauthorized, 200": Rejection(
+        200, chart_error("Unauthorized", "Invalid Cookie"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "Invalid Cookie"
+    ),
+    "text": Rejection(200, "OK", RETRIED, ProviderUnavailable, None, "cannot be parsed (OK)"),
 }
 
 
