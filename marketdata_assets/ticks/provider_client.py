@@ -183,7 +183,7 @@ class ProviderClient:
     def rejected(
         self, interface: str, what: str, response: httpx.Response, reason: str = "", rules: Sequence[Rule] = WEB
     ) -> RetryLater:
-        """RetryLater, or the error, for a response that is no data, by its status and text; one that is cut is retried."""
+        """RetryLater, or the error, for a response that is no data, by status and text; one that is cut is retried."""
         title = _PAGE_TITLE.search(response.text)
         page = f"a web page {title[1]!r}" if title else "a web page"
         text = self._http.rejection(response, page if response.text.lstrip().startswith("<") else reason)
