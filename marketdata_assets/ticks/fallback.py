@@ -119,12 +119,13 @@ class Fallback:
     unsupported: tuple[Tried, ...] = ()
 
     async def rows(self, symbol: str, days: Days) -> Answer:
-        """Try one provider after the other. Errors of providers are part of the answer."""
+        """Try one provider after the other, of those that know the exchange. Their errors are part of the answer."""
         if self.trading_days is not None and not self.trading_days(days):
             calendar = Tried("calendar", "empty", f"no trading day in {days}")
             return Answer("empty", None, (calendar,))
         tried: list[Tried] = []
-        for provider in self.providers:
+        known = [provider for provider in self.providers if provider.config.symbol_mapping.theirs(symbol)]
+        for provider in known or self.providers:
             try:
                 delivery = await self.fetch(provider, symbol, days)
             except NoToken as error:

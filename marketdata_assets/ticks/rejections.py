@@ -62,7 +62,7 @@ TUSHARE: Sequence[Rule] = (
     Rule(
         "account",
         "wait",
-        r"IP.{0,40}(超限|超过|上限|受限|限制|最大|白名单|黑名单|封)",
+        r"(?<![a-z_])IP(?![a-z_]).{0,40}(超限|超过|上限|受限|限制|最大|白名单|黑名单|封)",
         seconds=IP_SECONDS,
         advice=_ADDRESSES,
     ),

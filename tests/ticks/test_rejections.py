@@ -103,6 +103,7 @@ TUSHARE = {
     "no permission": said(40203, f"抱歉，您没有接口(stk_mins)访问权限，{DETAILS}", INTERFACE, NoPermission),
     "no permission, -2001": said(-2001, "抱歉，您没有接口(stk_mins)访问权限", INTERFACE, NoPermission),
     "no permission, -2002": said(-2002, "抱歉，您没有访问该接口的权限", INTERFACE, NoPermission),
+    "no permission, ip": said(40203, "抱歉，您没有接口(ip_max)访问权限，封顶最大", INTERFACE, NoPermission),
     "no points": said(40203, "抱歉，您积分不足", INTERFACE, NoPermission),
     "withdrawn": said(40001, "该接口已下线", INTERFACE, NoPermission),
     "unknown -2002": said(-2002, "no", INTERFACE, NoPermission),
