@@ -19,6 +19,7 @@ from marketdata_assets.reference.records import Label
 
 Table = Literal["tick_data", "order_book", "factors"]
 TABLES: tuple[Table, ...] = get_args(Table)  # in loading order
+NETWORK = ("tushare", "yahoo", "alpaca")
 
 DELIVERS: dict[str, frozenset[Table]] = {
     "tushare": frozenset({"tick_data", "factors"}),
@@ -27,8 +28,6 @@ DELIVERS: dict[str, frozenset[Table]] = {
     "files": frozenset({"tick_data", "order_book"}),
 }
 """What our code can read from each provider; `supports` may say less, not more."""
-
-NETWORK = ("tushare", "yahoo", "alpaca")
 
 SYMBOL = re.compile(r"[A-Z0-9]+\.[A-Z]+")
 
@@ -179,8 +178,8 @@ class Providers(Section):
     queue: Queue = Queue()
     tushare: WebProvider | None = None
     yahoo: WebProvider | None = None
-    alpaca: WebProvider | None = None
     files: DroppedFiles | None = None
+    alpaca: WebProvider | None = None
 
 
 def shipped() -> Providers:

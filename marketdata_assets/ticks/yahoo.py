@@ -196,18 +196,6 @@ class Yahoo(HttpProvider):
         inside = pl.col("date").is_between(days.first, days.last)
         return frame.select(records.ACTIONS.names()).filter(inside).sort("date", "kind")
 
-    async def why_closed(self) -> str:
-        """Why it does not answer this machine now, by one request; empty when it does. Raises nothing of Yahoo's."""
-        what = "chart of one stock"
-        parse = partial(_parse, self._calls[0], PROBE, what)
-        try:
-            await self._calls[0].probe(what, parse, f"/v8/finance/chart/{PROBE}?interval=1d&range=5d")
-        except UnknownSymbol:
-            pass
-        except (TicksError, TransientError) as error:
-            return str(error)
-        return ""
-
     def _span(self, days: Days) -> tuple[int, int]:
         zone = self.config.session.zone
         start = dt.datetime.combine(days.first, dt.time(), zone)
@@ -252,6 +240,18 @@ class Yahoo(HttpProvider):
         )
         frame, rejected = records.bars(raw, NAME, symbol, self.config.quality, self.config.session)
         return frame, rejected, raw.height - frame.height - len(rejected)
+
+    async def why_closed(self) -> str:
+        """Why it does not answer this machine now, by one request; empty when it does. Raises nothing of Yahoo's."""
+        what = "chart of one stock"
+        parse = partial(_parse, self._calls[0], PROBE, what)
+        try:
+            await self._calls[0].probe(what, parse, f"/v8/finance/chart/{PROBE}?interval=1d&range=5d")
+        except UnknownSymbol:
+            pass
+        except (TicksError, TransientError) as error:
+            return str(error)
+        return ""
 
 
 def _parse(
