@@ -8,7 +8,6 @@ import datetime as dt
 import json
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import pytest
 from tick_clients import FREE, HASTY, SYMBOL, Clients, tushare_config, week, yahoo_config
 from tick_loads import Loader, assert_exact, codes, good_units, told, units
 
+from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.errors import MarketDataError, is_outage
 from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.errors import (
@@ -351,11 +351,9 @@ def test_requests_that_wait_for_their_turn_are_not_sent_once_the_account_is_reje
 
     async def all_at_once() -> None:
         async with clients.tushare(tushare_server) as client:
-            days = Days.month("2025-06").slices(1)
-            with suppress(TokenRejected):
-                await client.bars(SYMBOL, days[0])
-            results = await asyncio.gather(*(client.bars(SYMBOL, day) for day in days), return_exceptions=True)
-            assert {type(result) for result in results} == {TokenRejected}
+            client.set_concurrency_limit(ConcurrencyLimit(8))  # which begins with one
+            calls = (client.bars(SYMBOL, day) for day in Days.month("2025-06").slices(1))
+            assert {type(result) for result in await asyncio.gather(*calls, return_exceptions=True)} == {TokenRejected}
 
     asyncio.run(all_at_once())
     assert tushare_server.requests == 1
