@@ -168,14 +168,17 @@ bench: env-dev
 test-wheel: env-dev
 	$(BIN)/python -m pytest -p no:cacheprovider tests/wheel
 
-# Definitions and contract tests on the newest minor version of Dagster, in an environment of its own that borrows all
-# other packages from the first.
+# Definitions and contract tests on the newest version of Dagster of which the index has all parts, in an environment of its
+# own that borrows all other packages and programs from the first.
 LATEST := $(VENV)/dagster-latest
 test-dagster-latest: env-dev
 	$(PYTHON) -m venv --clear $(LATEST)
-	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >$(LATEST)/others.txt
-	cp $(LATEST)/others.txt "$$($(LATEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/others.pth"
-	$(LATEST)/bin/pip install --quiet --disable-pip-version-check --upgrade dagster dagster-webserver dagster-postgres
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+	  >"$$($(LATEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/others.pth"
+	$(LATEST)/bin/pip install --quiet --disable-pip-version-check --upgrade setuptools dagster dagster-webserver "dagster-postgres>=0.29.27" dagster-dg-cli
+	$(LATEST)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	for program in $(CURDIR)/$(BIN)/*; do test -e $(LATEST)/bin/$${program##*/} || ln -s $$program $(LATEST)/bin/; done
+	$(LATEST)/bin/dagster --version
 	PYTHONPATH=$(CURDIR) $(LATEST)/bin/python -m pytest tests/test_dagster_contract.py tests/test_dagster_internals.py tests/test_project.py tests/repair \
 	  tests/deploy/test_code_server.py tests/deploy/test_dagster_yaml.py tests/test_plain_dagster.py
 

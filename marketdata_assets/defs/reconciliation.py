@@ -12,7 +12,7 @@ from marketdata_assets.bars.bases import FACTORS
 from marketdata_assets.defs.bars.checks import months_of_run
 from marketdata_assets.defs.checks import meaning
 from marketdata_assets.defs.metadata import asset, check_result, markdown_table
-from marketdata_assets.defs.partition_results import as_dagster_failure
+from marketdata_assets.defs.partition_results import as_dagster_failure, run_partitions
 from marketdata_assets.defs.runs import range_requests
 from marketdata_assets.months import month_ranges
 from marketdata_assets.partitions import BAR_MONTHS, joined
@@ -48,7 +48,7 @@ def reconciliation(
     Bars are rebased to traded prices by the adjustment factors; where these are unknown, only volume and turnover are
     compared. Differences that units and rounding explain are none.
     """
-    started, months = time.monotonic(), context.partition_keys
+    started, months = time.monotonic(), run_partitions(context)
     with as_dagster_failure():
         try:
             with clickhouse.client() as client:

@@ -16,7 +16,7 @@ import dagster as dg
 from marketdata_assets.dagster_internals import StepContext, log_materializations, plan_materialization
 from marketdata_assets.defs.marks import Batches
 from marketdata_assets.defs.metadata import observed_files, spec
-from marketdata_assets.defs.partition_results import as_dagster_failure
+from marketdata_assets.defs.partition_results import as_dagster_failure, run_partitions
 from marketdata_assets.defs.ticks import checks, report, symbols
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.partitions import tick_key, tick_months, tick_partitions, tick_unit, tick_units
@@ -213,7 +213,7 @@ def tick_tables(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
         months = tick_months(partitions)
         wanted = [name for name in TABLES if dg.AssetKey(name) in context.selected_asset_keys]
         if wanted:
-            units = [tick_unit(key) for key in context.partition_keys]
+            units = [tick_unit(key) for key in run_partitions(context)]
         else:  # checks alone have no partitions, but may have the tags of some
             units = tick_units(context.run.tags, symbols.known(context.instance))
         with as_dagster_failure(), clickhouse.client() as client:
