@@ -64,6 +64,10 @@ class Calendar:
         """The sessions of a trading day."""
         return self.special.get(day, self.exchange.sessions)
 
+    def length(self, day: dt.date) -> int:
+        """The minutes of a trading day."""
+        return sum(minutes for _, minutes in self.hours(day))
+
     def labels(self, day: dt.date, label: Label) -> list[dt.datetime]:
         """The labels, in UTC, of the bars of a day that is a trading day."""
         return _labels(self.exchange, self.hours(day), day, label)

@@ -208,6 +208,11 @@ def is_known(symbol: str) -> bool:
     return (suffix, separator == "-") in _BY_SUFFIX
 
 
+def misspelt(symbol: str) -> bool:
+    """Whether it is no symbol, or another spelling of one, although it names another exchange than the mainland's."""
+    return is_known(symbol) and exchange_of(symbol) is not MAINLAND and canonical(symbol) != symbol
+
+
 def advice(text: str) -> str:
     """Why a text means no symbol, or could mean several, and what to write instead."""
     code = text.strip().upper()

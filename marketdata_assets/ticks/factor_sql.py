@@ -61,7 +61,7 @@ def lengths(sessions: Sequence[dt.date], calendar: Calendar | None) -> list[floa
     if calendar is None:
         return [1.0] * len(sessions)
     usual = calendar.exchange.minutes
-    return [usual / sum(minutes for _, minutes in calendar.hours(day)) for day in sessions]
+    return [usual / calendar.length(day) for day in sessions]
 
 
 def off_limits(client: Client, symbols: Sequence[str], days: Days) -> list[tuple[str, dt.date]]:

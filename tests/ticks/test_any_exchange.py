@@ -1,6 +1,7 @@
 """Minute bars of any exchange: complete, final and exact against what the exchanges announced, see `markets`."""
 
 import datetime as dt
+import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from tick_clients import Clients, files_config
 
 from marketdata_assets.months import months_from
 from marketdata_assets.reference.calendar import ashares
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clickhouse_ledger import entries
 from marketdata_assets.ticks import checks, coverage, file_ledger, registry, status
@@ -180,6 +182,55 @@ def test_a_file_with_the_other_label_fails_until_the_providers_file_says_so(clie
     assert landed(client, "0700.HK")["label"].unique().to_list() == ["end"]
     [row] = coverage.symbol_days(client, "2025-06", ["0700.HK"], ashares()).filter(date=day).rows()
     assert row[2:] == ("end", 330, 330, 330, 0)
+
+
+def chart(market: Exchange, rows: Sequence[tuple[str, float]]) -> bytes:
+    """Yahoo's answer with bars at these times of the exchange's clock, all of whose prices are equal."""
+    zone = ZoneInfo(market.timezone)
+    times = [int(dt.datetime.fromisoformat(text).replace(tzinfo=zone).timestamp()) for text, _ in rows]
+    prices = [price for _, price in rows]
+    quote = dict.fromkeys(("open", "high", "low", "close"), prices) | {"volume": [100] * len(rows)}
+    meta = {"currency": market.currency, "symbol": market.yahoo, "dataGranularity": "1m"}
+    result = {"meta": meta, "timestamp": times, "indicators": {"quote": [quote]}}
+    return json.dumps({"chart": {"result": [result], "error": None}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("market", "rows", "flags", "reasons"),
+    [
+        # Pounds among pence.
+        (LONDON, [("10:00", 71.5), ("10:01", 0.716), ("10:02", 71.7)], [0, 128 + 32, 32], []),
+        (UNITED_STATES, [("10:00", 200.0), ("10:01", 20010.0), ("10:02", 200.2)], [0, 128 + 32 + 8, 32], []),
+        # The current price after the last bar, and a last bar that is sent twice.
+        (TOKYO, [("15:28", 3000.0), ("15:29", 3001.0), ("15:29:41", 3001.0)], [0, 0], ["not on a whole minute"]),
+        (TOKYO, [("15:29", 3000.0), ("15:29", 3001.0)], [0], ["contradicts an earlier row of the same minute"]),
+        (TOKYO, [("15:29", 3000.0), ("15:29", 3000.0)], [0], []),
+        # Minutes before and after the session, and in the auction after it.
+        (UNITED_STATES, [("09:29", 1.0), ("09:30", 1.0), ("15:59", 1.0), ("16:01", 1.0)], [64, 0, 0, 64], []),
+        (LONDON, [("16:29", 1.0), ("16:35", 1.0), ("16:36", 1.0)], [0, 0, 64], []),
+        (HONG_KONG, [("11:59", 1.0), ("12:30", 1.0), ("16:08", 1.0), ("16:11", 1.0)], [0, 64, 0, 64], []),
+    ],
+)
+def test_faults_of_yahoo_are_flagged_or_rejected(
+    clients: Clients, market: Exchange, rows: list[tuple[str, float]], flags: list[int], reasons: list[str]
+) -> None:
+    day = dt.date(2025, 6, 3)
+    with YahooServer(now=dt.datetime(2025, 6, 10, tzinfo=dt.UTC)) as server:
+        server.say(chart(market, [(f"{day}T{time}", price) for time, price in rows]))
+        delivery = clients.with_yahoo(server, lambda one: one.bars(market.symbol, Days(day, day)))
+    assert delivery.rows["flags"].to_list() == flags
+    assert [one.reason for one in delivery.rejected] == reasons
+    assert [one.slice for one in delivery.rejected] == [str(day)] * len(reasons)
+    assert delivery.rows.height + len(delivery.rejected) + delivery.skipped == len(rows)
+    assert delivery.currency == market.currency
+
+
+def test_bars_after_the_close_of_a_half_day_are_outside_the_session(clients: Clients) -> None:
+    day = dt.date(2025, 7, 3)
+    with YahooServer(now=dt.datetime(2025, 7, 10, tzinfo=dt.UTC)) as server:
+        server.say(chart(UNITED_STATES, [(f"{day}T{time}", 1.0) for time in ("12:59", "13:00", "13:01", "15:59")]))
+        delivery = clients.with_yahoo(server, lambda one: one.bars("AAPL.US", Days(day, day)))
+    assert delivery.rows["flags"].to_list() == [0, 0, 64, 64]
 
 
 def at_night(day: dt.date) -> dt.datetime:

@@ -6,6 +6,7 @@ import { days, grid, summary } from "/static/months.js";
 
 const code = decodeURIComponent(location.pathname.split("/").pop()), stock = `/api/stocks/${encodeURIComponent(code)}`;
 const ofTicks = location.pathname.startsWith("/symbol/");
+const abroad = !/\.(SH|SZ|BJ)$/.test(code), perDay = code.includes(".") ? (abroad ? 510 : 245) : 1440;
 const facts = ask(ofTicks ? `/api/symbols/${encodeURIComponent(code)}` : `${stock}/coverage`);
 const suspended = ask(`${stock}/suspensions`).then(({ days }) => new Set(days), () => new Set());
 
@@ -15,6 +16,7 @@ function path(freq, start, end) {
 }
 
 function words({ candles, step }) {
+  if (candles.length && abroad) return t("Prices in the currency of the symbol, {adjust}; times of the exchange.", { adjust: by("source").selectedOptions[0].text });
   if (candles.length) return t("Prices in yuan, {adjust}, volume in shares; times of the exchange.", { adjust: by("source").selectedOptions[0].text });
   return t(step === "1mo" ? "The K-line has no months of it: run “marketdata kline refresh”." : "No bars in these days.");
 }
@@ -53,7 +55,7 @@ function ticks({ status, months, others }) {
 }
 
 title(code);
-const { go, again } = chart({ path, perDay: 245, words, marks });
+const { go, again } = chart({ path, perDay, words, marks });
 by("source").addEventListener("change", again);
 attempt("coverage-note", async () => {
   const answer = await facts;
