@@ -277,9 +277,14 @@ def _flags(quality: Quality, session: Session, exchange: Exchange) -> pl.Expr:
         "price_bounds": pl.any_horizontal(~price.is_between(quality.min_price, quality.max_price) for price in prices),
         "volume_bound": volume > quality.max_volume,
         "return_bound": same_day & (jump > quality.max_return),
-        "outside_session": ~inside if exchange is MAINLAND else ~inside | _after_special_hours(exchange),
-        "units": _other_units() if exchange is MAINLAND else _other_units() | _hundredfold(),
+        "outside_session": ~inside,
+        "units": _other_units(),
     }
+    if exchange is not MAINLAND:  # whose prices and volumes are of other sizes
+        conditions["price_bounds"] = pl.any_horizontal(price <= 0 for price in prices)
+        conditions["volume_bound"] = pl.lit(False)
+        conditions["outside_session"] |= _after_special_hours(exchange)
+        conditions["units"] |= _hundredfold()
     return pl.sum_horizontal(conditions[name].fill_null(False).cast(pl.UInt8) * bit for name, bit in FLAGS.items())
 
 

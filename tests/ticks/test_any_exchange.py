@@ -200,7 +200,9 @@ def chart(market: Exchange, rows: Sequence[tuple[str, float]]) -> bytes:
     [
         # Pounds among pence.
         (LONDON, [("10:00", 71.5), ("10:01", 0.716), ("10:02", 71.7)], [0, 128 + 32, 32], []),
-        (UNITED_STATES, [("10:00", 200.0), ("10:01", 20010.0), ("10:02", 200.2)], [0, 128 + 32 + 8, 32], []),
+        (UNITED_STATES, [("10:00", 200.0), ("10:01", 20010.0), ("10:02", 200.2)], [0, 128 + 32, 32], []),
+        # Prices and volumes that no A-share has.
+        (CRYPTO, [("10:00", 104_000.0), ("10:01", 104_001.0), ("10:02", 0.0)], [0, 0, 128 + 32 + 8], []),
         # The current price after the last bar, and a last bar that is sent twice.
         (TOKYO, [("15:28", 3000.0), ("15:29", 3001.0), ("15:29:41", 3001.0)], [0, 0], ["not on a whole minute"]),
         (TOKYO, [("15:29", 3000.0), ("15:29", 3001.0)], [0], ["contradicts an earlier row of the same minute"]),
