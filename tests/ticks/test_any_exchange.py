@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
+from factor_bars import stand, values
 from markets import CRYPTO, FIRST, HONG_KONG, LAST, LONDON, MARKETS, TOKYO, UNITED_STATES, Exchange
 from tick_clients import Clients, files_config
 
@@ -20,11 +21,13 @@ from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clickhouse_ledger import entries
 from marketdata_assets.ticks import checks, coverage, file_ledger, registry, status
 from marketdata_assets.ticks.checks import Question
+from marketdata_assets.ticks.factors import compute
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.load_run import LoadOptions
 from marketdata_assets.ticks.records import FLAGS
 from marketdata_assets.ticks.reports import LoadReport, Unit
+from marketdata_assets.ticks.tables import TICK_DATA
 from marketdata_demo.servers.yahoo import YahooServer
 
 
@@ -233,6 +236,36 @@ def test_bars_after_the_close_of_a_half_day_are_outside_the_session(clients: Cli
         server.say(chart(UNITED_STATES, [(f"{day}T{time}", 1.0) for time in ("12:59", "13:00", "13:01", "15:59")]))
         delivery = clients.with_yahoo(server, lambda one: one.bars("AAPL.US", Days(day, day)))
     assert delivery.rows["flags"].to_list() == [0, 0, 64, 64]
+
+
+def test_factors_of_other_exchanges_follow_from_their_days_and_hours(client: Client, tmp_path: Path) -> None:
+    """As many shares in each minute of two months: a half day has the volume ratio of the others."""
+    months, moment = ["2024-11", "2024-12"], dt.datetime(2025, 1, 10, tzinfo=dt.UTC)
+    markets = (UNITED_STATES, HONG_KONG)
+    (tmp_path / "symbols.csv").write_text("\n".join(one.symbol for one in markets))
+    registry.refresh(client, None, tmp_path / "symbols.csv", None, now=moment)
+    units = [Unit(one.symbol, month) for one in markets for month in months]
+    for market in markets:
+        frame = wanted(market, dt.date(2024, 11, 1), dt.date(2024, 12, 31))
+        price = 10.0 + frame["date"].rank("dense")
+        plain = {"symbol": market.symbol, "label": "start", "interval": "1m", "currency": market.currency, "flags": 0}
+        frame = frame.with_columns(
+            *(pl.lit(value).alias(name) for name, value in {**plain, "provider": "yahoo", "file": ""}.items()),
+            *(price.alias(name) for name in ("open", "high", "low", "close")),
+            volume=pl.lit(100),
+            turnover=price * 100,
+        )
+        stand(client, [frame.select(TICK_DATA.columns.names()).cast(TICK_DATA.columns)])
+    assert set(status.behind(client, months, moment).factors) == set(units)
+    report = compute(client, [], units, run_id="run", now=moment)
+    assert {unit.outcome for unit in report.units} == {"ok"}
+    for market in markets:
+        days = list(market.open_days(dt.date(2024, 11, 1), dt.date(2024, 12, 31)))
+        ratios, returns = values(client, "volume_ratio", market.symbol), values(client, "daily_return", market.symbol)
+        assert ratios == pytest.approx(dict.fromkeys(days[5:], 1.0))
+        assert returns == pytest.approx({day: 1 / (10.0 + number) for number, day in enumerate(days[1:], 1)})
+    assert checks.factors_recomputed(Question.of(client, units)).count == 0
+    assert status.behind(client, months, moment).factors == []
 
 
 def at_night(day: dt.date) -> dt.datetime:
