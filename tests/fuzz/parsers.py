@@ -70,7 +70,10 @@ JSON = [
     b'{"Symbol":{"0":"A","1":"B"},"Date":{"0":"2024-01-02","1":"x"},"Close":{"0":NaN,"1":2}}',
 ]
 LINES = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
-PAGE = b"<html><meta charset=gb2312><table><tr><th>Symbol<th>Date<th>Close<tr><td colspan=2>A<td>1</table></html>"
+PAGE = (
+    b"<html><meta charset=gb2312><table><tr><td><table><tr><th>Symbol<th>Date<th>Close<tr><td colspan=2>A<td>1"
+    b"<tr><td rowspan=2>B<td>2<tr><td>3</table></table></html>"
+)
 FIXED = b"A    2024-01-0210.5\nB    2024-01-03 1.5\n"
 TICKS = b"symbol,ts,open,high,low,close,volume,turnover\n600000.SH,2025-06-02 09:31:00,9.4,9.5,9.3,9.45,1200,11340.5\n"
 REFERENCE = {
