@@ -45,7 +45,7 @@ MAX_BOUND = 500
 
 _CLOSED = """
     transform(
-        splitByRegexp('[.-]', toString(symbol))[-1], {suffixes:Array(String)}, {closings:Array(Date)}, {closed:Date}
+        extract(toString(symbol), '[^.-]*$'), {suffixes:Array(String)}, {closings:Array(Date)}, {closed:Date}
     )""".strip()
 """In SQL: the last closed day of the exchange of `symbol`; `newest` is that of any."""
 _DUE = f"""

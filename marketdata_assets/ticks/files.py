@@ -68,13 +68,14 @@ class Files:
 
     def _other_label(self, rows: pl.DataFrame) -> str:
         """Why the bars of a file are labelled by the other end of their minute, as most of its days say."""
-        others = {symbol for symbol in rows["symbol"].unique() if exchange_of(symbol) is not MAINLAND}
-        abroad = pl.col("symbol").is_in(others)
-        if others and (cause := _labelled_otherwise(self.config, rows.filter(abroad))):
-            return cause
+        if others := [symbol for symbol in rows["symbol"].unique() if exchange_of(symbol) is not MAINLAND]:
+            abroad = pl.col("symbol").is_in(others)
+            if cause := _labelled_otherwise(self.config, rows.filter(abroad)):
+                return cause
+            rows = rows.filter(~abroad)
         local = pl.col("ts").dt.convert_time_zone(self.config.session.timezone)
         has = [(local.dt.time() == dt.time(*label)).any().cast(pl.Int64) * 2**n for n, label in enumerate(LABELS)]
-        days = rows.filter(~abroad).group_by("symbol", day=local.dt.date()).agg(has=pl.sum_horizontal(has))
+        days = rows.group_by("symbol", day=local.dt.date()).agg(has=pl.sum_horizontal(has))
         wrong = labelled_otherwise(self.label, {(symbol, day): bits for symbol, day, bits in days.iter_rows()})
         found = "start" if self.label == "end" else "end"
         return (

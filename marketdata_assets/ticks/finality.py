@@ -65,9 +65,9 @@ class Suspended:
 
     def complete(self, symbol: str, days: Sequence[dt.date], label: Label, times: pl.Series) -> dict[dt.date, bool]:
         """Whether bars at these `times` (UTC) are all that each of the trading days must have."""
-        minutes = _minutes(exchange_of(symbol), tuple(days), label)
-        counted = minutes.group_by("date").agg(whole=pl.col("ts").is_in(times.implode()).all())
-        found = dict(counted.iter_rows())
+        minutes, counts = _minutes(exchange_of(symbol), tuple(days), label)
+        present = dict(minutes.filter(pl.col("ts").is_in(times.implode()))["date"].value_counts().iter_rows())
+        found = {day: present.get(day, 0) == counts[day] for day in days}
         for day in days:
             hours = self.hours.get((symbol, day))
             if hours is not None:
@@ -194,11 +194,13 @@ def _at(now: dt.datetime, exchange: Exchange) -> Moment:
 
 
 @lru_cache(maxsize=64)
-def _minutes(exchange: Exchange, days: tuple[dt.date, ...], label: Label) -> pl.DataFrame:
-    """The bars that days must have: date and ts."""
+def _minutes(exchange: Exchange, days: tuple[dt.date, ...], label: Label) -> tuple[pl.DataFrame, Mapping[dt.date, int]]:
+    """The bars that days must have: date and ts; and how many."""
     calendar = of_exchange(exchange)
-    rows = [(day, time) for day in days for time in calendar.labels(day, label)]
-    return pl.DataFrame(rows, {"date": pl.Date, "ts": pl.Datetime("ms", "UTC")}, orient="row")
+    labels = {day: calendar.labels(day, label) for day in days}
+    rows = [(day, time) for day, times in labels.items() for time in times]
+    schema = {"date": pl.Date, "ts": pl.Datetime("ms", "UTC")}
+    return pl.DataFrame(rows, schema, orient="row"), {day: len(times) for day, times in labels.items()}
 
 
 def _outside(hours: str, symbol: str, day: dt.date, label: Label) -> list[dt.datetime]:
