@@ -199,7 +199,7 @@ def _minutes(exchange: Exchange, days: tuple[dt.date, ...], label: Label) -> tup
     calendar = of_exchange(exchange)
     labels = {day: calendar.labels(day, label) for day in days}
     rows = [(day, time) for day, times in labels.items() for time in times]
-    schema = {"date": pl.Date, "ts": pl.Datetime("ms", "UTC")}
+    schema = pl.Schema({"date": pl.Date(), "ts": pl.Datetime("ms", "UTC")})
     return pl.DataFrame(rows, schema, orient="row"), {day: len(times) for day, times in labels.items()}
 
 
