@@ -26,7 +26,7 @@ class Exchange:
     calendar: str  # its name in the library exchange_calendars
     timezone: str
     sessions: Sessions  # of a usual day; `calendar.Calendar` has the others
-    currency: str | None  # None: that of the symbol
+    currency: str | None  # of prices, as Yahoo writes it: GBp are pence; None: the suffix
     code: str  # what is before the suffix, as a regular expression
     example: str
     yahoo: tuple[str, ...]  # Yahoo's suffixes for these; AAPL has none
@@ -34,7 +34,7 @@ class Exchange:
     pairs: bool = False  # BTC-USD, and not AAPL.US
     opening_bar: bool = False  # labelled by their end, bars begin with the opening auction's at the opening
     auction: int = 0  # minutes after the close in which its closing auction is reported
-    price_limits: bool = False
+    price_limits: bool = False  # whether the reference data have those of each day
 
     @property
     def zone(self) -> ZoneInfo:
@@ -102,7 +102,7 @@ EXCHANGES = (
         calendar="XLON",
         timezone="Europe/London",
         sessions=((dt.time(8, 0), 510),),
-        currency="GBP",
+        currency="GBp",
         code=r"[A-Z0-9]{1,5}(?:-[A-Z])?",
         example="VOD.L",
         yahoo=("L",),
@@ -120,7 +120,6 @@ EXCHANGES = (
         example="7203.T",
         yahoo=("T",),
         aliases=("T", "JP", "XTKS", "TYO", "TSE", "JPX"),
-        price_limits=True,
     ),
     Exchange(
         "crypto-currencies",
@@ -155,6 +154,11 @@ def exchange_of(symbol: str) -> Exchange:
     """The exchange of a symbol; the mainland's where its suffix is none that is known."""
     _, separator, suffix = split(symbol)
     return _BY_SUFFIX.get((suffix, separator == "-"), MAINLAND)
+
+
+def currency_of(symbol: str) -> str:
+    """The currency of a symbol's prices."""
+    return exchange_of(symbol).currency or split(symbol)[2]
 
 
 def by_exchange(symbols: Iterable[str]) -> Mapping[Exchange, list[str]]:

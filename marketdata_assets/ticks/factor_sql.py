@@ -11,6 +11,7 @@ import polars as pl
 
 from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import Calendar, TradingDays
+from marketdata_assets.reference.exchanges import exchange_of
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clients import Client
@@ -65,8 +66,8 @@ def lengths(sessions: Sequence[dt.date], calendar: Calendar | None) -> list[floa
 
 
 def off_limits(client: Client, symbols: Sequence[str], days: Days) -> list[tuple[str, dt.date]]:
-    """The symbols and days whose prices are beyond the limits of the day."""
-    if not symbols or not stored.has_limits(client):
+    """The symbols, of one exchange, and days whose prices are beyond the limits of the day."""
+    if not symbols or not exchange_of(symbols[0]).price_limits or not stored.has_limits(client):
         return []
     mine = "symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s"
     bound = {"symbols": list(symbols), "first": days.first, "last": days.last}

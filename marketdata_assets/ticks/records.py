@@ -280,7 +280,7 @@ def _flags(quality: Quality, session: Session, exchange: Exchange) -> pl.Expr:
         "outside_session": ~inside,
         "units": _other_units(),
     }
-    if exchange is not MAINLAND:  # whose prices and volumes are of other sizes
+    if not exchange.price_limits:  # so that prices of any size may be right
         conditions["price_bounds"] = pl.any_horizontal(price <= 0 for price in prices)
         conditions["volume_bound"] = pl.lit(False)
         conditions["outside_session"] |= _after_special_hours(exchange)

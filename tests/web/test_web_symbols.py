@@ -147,7 +147,9 @@ def test_months_of_another_exchange_expect_its_days_and_half_days(clickhouse_ser
         load = _load("AAPL.US", month, rows.height)
         clickhouse_ledger.record(client, [load], clickhouse_ledger.next_version(client))
         with served(on(clickhouse=fresh)) as page:
-            [found] = answer(page, "/api/symbols/AAPL.US")["months"]
+            given = answer(page, "/api/symbols/AAPL.US")
+            [found] = given["months"]
+            assert given["currency"] == "USD"
             assert (found["expected"], found["loaded"]) == (19 * 390 + 210, 18 * 390 + 209)
             assert (found["missing"], found["none"], found["few"]) == (391, [27], [29])
             for text in ("aap", "AAPL", "105.AAPL"):
