@@ -42,7 +42,7 @@ DataTypes = Annotated[
     typer.Option(metavar="tick_data|order_book|factors", help="tick_data and factors when left out"),
 ]
 Providers = Annotated[
-    list[str] | None, typer.Option("--provider", metavar="tushare|yahoo|files", help="use only these providers")
+    list[str] | None, typer.Option("--provider", metavar="tushare|yahoo|alpaca|files", help="use only these providers")
 ]
 
 

@@ -192,7 +192,7 @@ class _Load:
 
         async def fetch(provider: Provider, symbol: str, days: Days) -> Delivery:
             request = provider.books if books and isinstance(provider, BookProvider) else provider.bars
-            return await breakers[provider.name].call(self.table.name, symbol, partial(request, symbol, days))
+            return await breakers[provider.name].call(symbol, partial(request, symbol, days))
 
         if books:
             others = [provider.name for provider in selected if provider not in usable]

@@ -20,10 +20,12 @@ from marketdata_assets.reference.records import Label
 
 Table = Literal["tick_data", "order_book", "factors"]
 TABLES: tuple[Table, ...] = get_args(Table)  # in loading order
+NETWORK = ("tushare", "yahoo", "alpaca")
 
 DELIVERS: dict[str, frozenset[Table]] = {
     "tushare": frozenset({"tick_data", "factors"}),
     "yahoo": frozenset({"tick_data", "factors"}),
+    "alpaca": frozenset({"tick_data"}),
     "files": frozenset({"tick_data", "order_book"}),
 }
 """What our code can read from each provider; `supports` may say less, not more."""
@@ -236,6 +238,7 @@ class Providers(Section):
     tushare: WebProvider | None = None
     yahoo: YahooProvider | None = None
     files: DroppedFiles | None = None
+    alpaca: WebProvider | None = None
 
 
 @lru_cache

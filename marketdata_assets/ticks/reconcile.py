@@ -151,8 +151,9 @@ class Reconciler:
             return unit.unsupported(answer.why)
         if answer.delivery is not None:
             return unit.delivered(answer.delivery, answer.why)
-        if any(tried.outcome == "empty" and tried.provider != FILES for tried in answer.tried):
-            return unit.empty(answer.tried[-1].provider, answer.why)
+        said = [tried.provider for tried in answer.tried if tried.outcome == "empty" and tried.provider != FILES]
+        if said:
+            return unit.empty(said[0], answer.why)
         if any(tried.error and not isinstance(tried.error, UnknownSymbol) for tried in answer.tried):
             return unit.failed(answer.why)
         return unit.without_file(answer.why)

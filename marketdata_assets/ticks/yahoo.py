@@ -20,21 +20,25 @@ import msgspec
 import polars as pl
 
 from marketdata_assets.budget import BudgetPlace
+from marketdata_assets.errors import TransientError
 from marketdata_assets.http_client import RetryLater
 from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.reference.exchanges import exchange_of
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
-from marketdata_assets.ticks.errors import BadResponse, UnknownSymbol
+from marketdata_assets.ticks.errors import BadResponse, TicksError, UnknownSymbol
 from marketdata_assets.ticks.provider_client import HttpProvider, ProviderClient, RateLimiter
 from marketdata_assets.ticks.providers_file import Session, WebProvider
 from marketdata_assets.ticks.records import Delivery
+from marketdata_assets.ticks.rejections import YAHOO, rule_of
 
 URL = "https://query1.finance.yahoo.com"
 NAME = "yahoo"
 LABEL: Label = "start"
 
+INTERFACE = "chart"
+PROBE = "600000.SS"
 DAYS_A_CALL = 7
 REACH = dt.timedelta(days=30)  # how far back minute bars go
 
@@ -105,7 +109,8 @@ def rate_limiter(config: WebProvider, budgets: BudgetPlace) -> RateLimiter:
 
 
 class Yahoo(HttpProvider):
-    """Every method raises UnknownSymbol, RequestRejected, BadResponse, ProviderUnavailable or QuotaSpent."""
+    """Every method raises UnknownSymbol, RequestRejected, BadResponse, ProviderUnavailable, AccountBlocked or
+    QuotaSpent."""
 
     name = NAME
     label = LABEL
@@ -121,8 +126,7 @@ class Yahoo(HttpProvider):
     ) -> None:
         self.config = config
         self._clock = clock
-        # Without a user agent, every answer is 429.
-        headers = {"User-Agent": "Mozilla/5.0"}
+        headers = {"User-Agent": "marketdata-assets"}  # not that of a browser: Yahoo may know who asks, and say no
         super().__init__(ProviderClient(NAME, url, limiter, config.network, headers=headers, **options))
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
@@ -206,7 +210,7 @@ class Yahoo(HttpProvider):
     async def _ask(self, theirs: str, query: str) -> _Result | str | None:
         what = f"chart {theirs} {query}"
         parse = partial(_parse, self._calls[0], theirs, what)
-        return await self._calls[0].send(what, "chart", parse, "GET", f"/v8/finance/chart/{quote(theirs)}?{query}")
+        return await self._calls[0].send(what, INTERFACE, parse, "GET", f"/v8/finance/chart/{quote(theirs)}?{query}")
 
     def _checked(self, result: _Result, symbol: str, days: Days, theirs: str) -> _Result:
         place = f"{NAME} chart {theirs} {days}"
@@ -242,19 +246,28 @@ class Yahoo(HttpProvider):
         frame, rejected = records.bars(raw, NAME, symbol, self.config.quality, self.config.session)
         return frame, rejected, raw.height - frame.height - len(rejected)
 
+    async def why_closed(self) -> str:
+        """Why it does not answer this machine now, by one request; empty when it does. Raises nothing of Yahoo's."""
+        what = "chart of one stock"
+        parse = partial(_parse, self._calls[0], PROBE, what)
+        try:
+            await self._calls[0].probe(what, parse, f"/v8/finance/chart/{PROBE}?interval=1d&range=5d")
+        except UnknownSymbol:
+            pass
+        except (TicksError, TransientError) as error:
+            return str(error)
+        return ""
+
 
 def _parse(
     calls: ProviderClient, theirs: str, what: str, response: httpx.Response
 ) -> _Result | str | RetryLater | None:
     """The result, the reason why the window is out of reach, or None for a known symbol with nothing in the window."""
-    if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_redirect or response.is_server_error:
-        return calls.rejected(what, response)
+    rejected = partial(calls.rejected, INTERFACE, what, response, rules=YAHOO)
     try:
         chart = _answer.decode(response.content).chart
     except NOT_JSON:
-        if response.is_success:
-            raise
-        return calls.rejected(what, response)
+        return rejected()
     said = calls.redact(chart.error.description or chart.error.code) if chart.error else ""
     if response.status_code == httpx.codes.NOT_FOUND:
         raise UnknownSymbol(NAME, theirs, said)
@@ -262,8 +275,8 @@ def _parse(
         return said
     if response.status_code == httpx.codes.BAD_REQUEST and said.startswith("Data doesn't exist"):
         return None
-    if not response.is_success:
-        return calls.rejected(what, response, said)
+    if not response.is_success or rule_of(YAHOO, response.status_code, said).scope == "account":
+        return rejected(said)
     if not chart.result or chart.error:
         raise BadResponse(f"{NAME} {what}", f"the answer has no result ({said or 'no reason given'})")
     return chart.result[0]

@@ -38,11 +38,11 @@ class YahooServer(ProviderServer):
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         symbol, query = unquote(request.path.rpartition("/")[2]), request.query
-        start, end = int(query["period1"]), int(query["period2"])
         if symbol not in self.symbols:
             return self.error(404, "Not Found", "No data found, symbol may be delisted")
         if query["interval"] != "1m":
             return self._result(symbol, query["interval"], [])
+        start, end = int(query["period1"]), int(query["period2"])
         if end - start > 7 * 86400:
             return self._unavailable(start, end, "Only 8 days worth of 1m granularity data are allowed to be fetched.")
         if start < (self.now - dt.timedelta(days=30)).timestamp():

@@ -278,7 +278,7 @@ def test_what_was_refused_is_shown_with_its_reason(desk: Desk) -> None:
     [
         (["--symbols", "ALL", "600000.SH"], "ALL is every symbol; name it alone"),
         (["--data-types", "tick_data", "quotes"], "'quotes' is none of tick_data, order_book, factors"),
-        (["--provider", "bloomberg"], "'bloomberg' is none of tushare, yahoo, files"),
+        (["--provider", "bloomberg"], "'bloomberg' is none of tushare, yahoo, alpaca, files"),
         (["--start-date", "2025-06-05", "--end-date", "2025-06-04"], "2025-06-04 is before 2025-06-05"),
         (["--start-date", "2999-01-01"], "2999-01-01 is not over yet"),
         (["--start-date", "yesterday"], "yesterday"),

@@ -55,7 +55,7 @@ from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.reference import files as reference
 from marketdata_assets.reference.errors import BadReferenceFile
 from marketdata_assets.reference.tables import TABLES
-from marketdata_assets.ticks import providers_file, registry, tushare, yahoo
+from marketdata_assets.ticks import alpaca, providers_file, registry, tushare, yahoo
 from marketdata_assets.ticks.errors import TicksError
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.provider_client import ProviderClient
@@ -366,6 +366,12 @@ def _ticks(scratch: Path, fixtures: Path | None) -> list[Target]:
             "yahoo",
             answered(lambda response: yahoo._parse(calls, "600000.SS", "x", response)),
             [chart, *recorded["yahoo"]],
+            (MarketDataError,),
+        ),
+        Target(
+            "alpaca",
+            answered(lambda response: alpaca._parse(calls, "AAPL", "x", response)),
+            [b'{"bars":{"AAPL":[{"t":"2025-06-02T13:30:00Z","o":9.4,"h":9.5,"l":9.3,"c":9.4,"v":1200}]}}'],
             (MarketDataError,),
         ),
     ]

@@ -102,7 +102,7 @@ GROUPS = (
     ),
     Group("flows", ("stock_daily_files",), ("stock_daily", "stock_daily_indicators"), ("4 / 4 Passed",) * 2),
 )
-OUTSIDE = ("tushare_api", "yahoo_chart", *(name for group in GROUPS for name in group.outside))
+OUTSIDE = ("tushare_api", "yahoo_chart", "alpaca_bars", *(name for group in GROUPS for name in group.outside))
 ASSETS = tuple(name for group in GROUPS for name in group.assets)
 
 
