@@ -269,9 +269,8 @@ class HttpProvider:
         """Whether it can answer at all; without a token, a provider that needs one cannot."""
         return True
 
-    @property
-    def first_day(self) -> dt.date | None:
-        """The first day that it has minute bars of; None when they go back for years."""
+    def first_day(self, symbol: str) -> dt.date | None:
+        """The first day that it has minute bars of a symbol of; None when they go back for years."""
         return None
 
     @property

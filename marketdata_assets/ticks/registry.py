@@ -15,6 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from marketdata_assets.progress import Progress
+from marketdata_assets.reference.exchanges import advice, canonical, misspelt
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -196,6 +197,9 @@ def _listing(place: str, cells: list[str]) -> Listing:
     symbol, name, listed, delisted = [*cells, "", "", ""][: len(COLUMNS)]
     if not SYMBOL.fullmatch(symbol):
         raise BadFile(place, f"{symbol!r} is not a symbol such as 600000.SH")
+    if misspelt(symbol):
+        remedy = f"write {meant}" if (meant := canonical(symbol)) else advice(symbol)
+        raise BadFile(place, f"{symbol!r} is not a symbol; {remedy}")
     begin, end = _day(place, listed), _day(place, delisted)
     if begin and end and end < begin:
         raise BadFile(place, f"{symbol} is delisted on {end}, before it is listed on {begin}")

@@ -23,12 +23,13 @@ from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.errors import TransientError
 from marketdata_assets.http_client import RetryLater
 from marketdata_assets.input_limits import NOT_JSON
+from marketdata_assets.reference.exchanges import exchange_of
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.errors import BadResponse, TicksError, UnknownSymbol
 from marketdata_assets.ticks.provider_client import HttpProvider, ProviderClient, RateLimiter
-from marketdata_assets.ticks.providers_file import WebProvider
+from marketdata_assets.ticks.providers_file import Session, WebProvider
 from marketdata_assets.ticks.records import Delivery
 from marketdata_assets.ticks.rejections import YAHOO, rule_of
 
@@ -139,14 +140,15 @@ class Yahoo(HttpProvider):
             return Delivery.unmapped(NAME, symbol, days, LABEL)
         now = self._clock()
         beyond = f"1-minute bars go back {REACH.days} days, {days.first} is earlier"
-        reached = Days(max(days.first, self.first_day), days.last) if self.first_day <= days.last else None
+        first = self.first_day(symbol)
+        reached = Days(max(days.first, first), days.last) if first <= days.last else None
         if reached is None:
             return without("unsupported", beyond)
         cut, days = reached != days, reached
-        opening = self._opening(days.first)
+        opening = self._opening(days.first, symbol)
         results: list[_Result] = []
         for piece in days.slices(DAYS_A_CALL):
-            start, end = self._span(piece)
+            start, end = self._span(piece, symbol)
             if start >= now.timestamp():
                 break
             start = max(start, int(opening.timestamp()))
@@ -161,22 +163,25 @@ class Yahoo(HttpProvider):
         currency = next((result.meta.currency for result in results if result.meta.currency), None)
         return Delivery(NAME, symbol, days, "ok", frame, LABEL, currency, rejected, skipped=skipped)
 
-    @property
-    def first_day(self) -> dt.date:
+    def first_day(self, symbol: str) -> dt.date:
         """The first day whose opening it reaches."""
         earliest = self._clock() - REACH
-        day = earliest.astimezone(self.config.session.zone).date()
-        return day if self._opening(day) > earliest else day + dt.timedelta(days=1)
+        day = earliest.astimezone(self._session(symbol).zone).date()
+        return day if self._opening(day, symbol) > earliest else day + dt.timedelta(days=1)
 
-    def _opening(self, day: dt.date) -> dt.datetime:
-        return dt.datetime.combine(day, self.config.session.spans[0][0], self.config.session.zone)
+    def _opening(self, day: dt.date, symbol: str) -> dt.datetime:
+        session = self._session(symbol)
+        return dt.datetime.combine(day, session.spans[0][0], session.zone)
+
+    def _session(self, symbol: str) -> Session:
+        return self.config.session.of(exchange_of(symbol))
 
     async def actions(self, symbol: str, days: Days) -> pl.DataFrame:
         """Splits and dividends of `symbol` in `days`, see records.ACTIONS, by date; they go back to its listing."""
         theirs = self.config.symbol_mapping.theirs(symbol)
         if theirs is None:
             raise UnknownSymbol(NAME, symbol, "no rule of the symbol mapping fits")
-        start, end = self._span(days)
+        start, end = self._span(days, symbol)
         answer = await self._ask(theirs, f"interval=1d&period1={start}&period2={end}&events=div%7Csplit")
         rows: list[tuple[Any, ...]] = []
         if isinstance(answer, _Result):
@@ -189,15 +194,15 @@ class Yahoo(HttpProvider):
         schema = {name: pl.Int64 if name == "date" else records.ACTIONS[name] for name in names}
         epoch = pl.from_epoch("date").dt.replace_time_zone("UTC")
         frame = pl.DataFrame(rows, schema, orient="row").with_columns(
-            epoch.dt.convert_time_zone(self.config.session.timezone).dt.date(),
+            epoch.dt.convert_time_zone(self._session(symbol).timezone).dt.date(),
             provider=pl.lit(NAME),
             symbol=pl.lit(symbol),
         )
         inside = pl.col("date").is_between(days.first, days.last)
         return frame.select(records.ACTIONS.names()).filter(inside).sort("date", "kind")
 
-    def _span(self, days: Days) -> tuple[int, int]:
-        zone = self.config.session.zone
+    def _span(self, days: Days, symbol: str) -> tuple[int, int]:
+        zone = self._session(symbol).zone
         start = dt.datetime.combine(days.first, dt.time(), zone)
         end = dt.datetime.combine(days.last + dt.timedelta(days=1), dt.time(), zone)
         return int(start.timestamp()), int(end.timestamp())
@@ -218,7 +223,7 @@ class Yahoo(HttpProvider):
             if array is None or len(array) != len(result.timestamp or ()):
                 has = "no" if array is None else len(array)
                 raise BadResponse(place, f"it has {len(result.timestamp or ())} times and {has} values of {name!r}")
-        start, end = self._span(days)
+        start, end = self._span(days, symbol)
         if others := [second for second in result.timestamp or () if not start <= second < end]:
             raise BadResponse(place, f"it has a bar of {dt.datetime.fromtimestamp(others[0], dt.UTC)}")
         return result

@@ -336,3 +336,18 @@ def test_days_are_both_included_and_none_is_the_last_session(
 ) -> None:
     found = days(*(dt.date.fromisoformat(one) if one else None for one in (start, end)), SATURDAY)
     assert tuple(map(str, found)) == meant
+
+
+@pytest.mark.parametrize(
+    ("symbols", "day"),
+    [
+        (["AAPL.US"], "2024-12-31"),
+        (["0700.HK"], "2025-01-02"),  # the first is a holiday
+        (["BTC-USD"], "2025-01-01"),
+        (["AAPL.US", "0700.HK"], "2025-01-02"),
+        ([], "2025-01-02"),
+    ],
+)
+def test_the_last_session_is_that_of_the_exchange_of_the_symbols(symbols: list[str], day: str) -> None:
+    evening = dt.datetime(2025, 1, 2, 10, tzinfo=dt.UTC)  # of a Thursday in Hong Kong and Shanghai
+    assert days(None, None, evening, symbols) == (dt.date.fromisoformat(day),) * 2
