@@ -6,6 +6,7 @@ What the modes mean is said at `Target`; whether a unit has to be read at all is
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import psycopg
 from psycopg import errors as pg
@@ -19,11 +20,13 @@ from marketdata_assets.flows.storage import owner_columns
 from marketdata_assets.stores.postgres import copy_binary, lift_decompression_limit, statement, take_lock
 
 STAGING = "flow_staging"
+MET = "flow_met"
+"""The staged rows beside those of their keys in the table."""
 WORK_MEM_KB = 64 * 1024
 
 
 class KeysClash(Exception):
-    """Another load has written a row of one of the unit's keys since the table was searched for them."""
+    """Another session has written a row of one of the unit's keys since the table was searched for them."""
 
 
 @dataclass
@@ -99,11 +102,34 @@ class TableWriter:
 
     def _merge(self) -> tuple[int, bool]:
         """How many of the staged rows belong to the unit now, and whether a row of its own is lower in the order."""
-        self.connection.execute(f"SET LOCAL work_mem = {WORK_MEM_KB}")  # else a million rows are hashed on disk
-        row = self._execute(statement(__package__, "merge.sql")).fetchone()
-        assert row is not None
-        mine, lowered = row
-        return int(str(mine)), bool(lowered)
+        # Else a million rows are hashed on disk. Rows of a plain table are found again by their place.
+        found = self.connection.execute(
+            "SELECT relkind = 'r' AND NOT relhassubclass, set_config('work_mem', %s, true) FROM pg_class"
+            " WHERE oid = to_regclass(quote_ident(%s))",
+            [str(WORK_MEM_KB), self.target.table],
+        ).fetchone()
+        plain = found is not None and found[0]
+        self._execute(
+            "CREATE TEMP TABLE {met} ON COMMIT DROP AS SELECT new.*, old.etl_unit AS _owner, {ahead} AS _ahead,"
+            f" {{differs}} AS _differs{', old.ctid AS _row' if plain else ''}"
+            " FROM {staging} AS new LEFT JOIN {table} AS old ON {same_key}"
+        )
+        row: Any = self._execute(statement(__package__, "merge.sql")).fetchone()
+        mine, lowered, overwritten, older = row
+        if overwritten:
+            if plain:
+                self.connection.execute("SET LOCAL random_page_cost = 0")  # else the planner reads the whole table
+            same_row = "old.ctid = _row" if plain else "{same_key}"
+            written = self._execute(
+                f"UPDATE {{table}} AS old SET {{new}} FROM {{met}} AS new WHERE {same_row}"
+                " AND (_owner = %(number)s AND (_ahead <> 0 OR _differs) OR _owner <> %(number)s"
+                " AND (_ahead > 0 OR _ahead = 0 AND _owner = ANY(%(older)s)))",
+                older=older,
+            ).rowcount
+            if written != overwritten:
+                raise KeysClash("another session has changed rows of these keys meanwhile; run the flow again")
+        self._execute("INSERT INTO {table} ({columns}) SELECT {columns} FROM {met} WHERE _owner IS NULL")
+        return mine, lowered
 
     def _delete_removed(self) -> int:
         """Delete the rows that belong to the unit and that it no longer has; their number."""
@@ -188,6 +214,7 @@ class Statements:
         return {
             "table": sql.Identifier(self.target.table),
             "staging": sql.Identifier(STAGING),
+            "met": sql.Identifier(MET),
             "columns": _listed(self.columns),
             "key": _listed(key),
             "first": sql.Identifier(key[0] if key else ""),
