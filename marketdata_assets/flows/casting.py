@@ -13,7 +13,6 @@ from marketdata_assets.loading.rejects import LINE, Rejects
 
 TRUE = ("true", "t", "1", "yes", "y")
 LEADING_ZEROS = r"^\s*[+-]?0\d"
-"""Digits that are lost where the text is a number, and may be a code."""
 LOSES_ZEROS = "begins with 0, as a code does; declare text, or leading_zeros: true to drop the zeros"
 FALSE = ("false", "f", "0", "no", "n")
 

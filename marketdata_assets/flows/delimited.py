@@ -29,8 +29,6 @@ SMALL_BYTES = BLOCK_BYTES
 """A file of so many bytes is one block: there is nothing to read ahead."""
 NOTHING = re.compile(r"(?!)")
 BLANK_LINE = " \t\r\n\ufeff"
-FEW_BYTES = 32 * 1024
-"""A text of so many bytes is split sooner than polars' reader of CSV is started."""
 
 
 def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Generator[pl.DataFrame]:
@@ -149,8 +147,6 @@ class Reader:
         self, text: bytes, names: Sequence[str], doubles: Collection[str], missing: Mapping[str, tuple[str, ...]]
     ) -> pl.DataFrame | None:
         """These columns of the flow, `doubles` as such and the others as text; None where that cannot be."""
-        if len(text) <= FEW_BYTES and self._width > 1 and b'"' not in text and b"\r" not in text:
-            return self._split(text, names, doubles, missing)
         alike: dict[tuple[str, ...], list[str]] = {}
         for name in names:
             alike.setdefault(missing[name], []).append(name)
@@ -183,25 +179,6 @@ class Reader:
         frame = frame[picked]
         frame.columns = list(names)
         return frame
-
-    def _split(
-        self, text: bytes, names: Sequence[str], doubles: Collection[str], missing: Mapping[str, tuple[str, ...]]
-    ) -> pl.DataFrame | None:
-        """`_read` of a few lines without quotes, each with as many cells as the header."""
-        delimiter = self._dialect.delimiter
-        cells = text.decode().replace("\n", delimiter).split(delimiter)
-        columns: list[pl.Series] = []
-        for name in names:
-            at = self._at[self._names.index(name)]
-            nulls = missing[name]
-            texts = [None if cell in nulls else cell for cell in cells[at : -1 : self._width]]
-            column = pl.Series(name, texts, pl.String)
-            if name in doubles:
-                given, column = column, column.cast(pl.Float64, strict=False)
-                if column.null_count() > given.null_count():
-                    return None
-            columns.append(column)
-        return pl.DataFrame(columns)
 
     def _decoded(self, block: Block) -> Block:
         """The block as text."""

@@ -32,8 +32,7 @@ from marketdata_assets.stores import ledger
 from marketdata_assets.stores.postgres import connect
 
 PRELOAD = ("marketdata_assets.flows.unit",)
-BATCH_BYTES = 32 * 1024 * 1024
-"""A batch costs a connection, and a wait for the server's disk at its end."""
+BATCH_BYTES = 32 * 1024 * 1024  # each costs a connection, and a wait for the server's disk at its end
 BIG_BYTES = 8 * 1024 * 1024
 BATCH_UNITS = 100
 BATCHES_OF_WORKER = 4

@@ -20,8 +20,6 @@ from marketdata_assets.flows.storage import owner_columns
 from marketdata_assets.stores.postgres import copy_binary, lift_decompression_limit, statement, take_lock
 
 STAGING = "flow_staging"
-MET = "flow_met"
-"""The staged rows beside those of their keys in the table."""
 WORK_MEM_KB = 64 * 1024
 
 
@@ -114,15 +112,15 @@ class TableWriter:
             f" {{differs}} AS _differs{', old.ctid AS _row' if plain else ''}"
             " FROM {staging} AS new LEFT JOIN {table} AS old ON {same_key}"
         )
-        row: Any = self._execute(statement(__package__, "merge.sql")).fetchone()
-        mine, lowered, overwritten, older = row
+        judged: Any = self._execute(statement(__package__, "merge.sql")).fetchone()
+        mine, lowered, overwritten, older = judged
         if overwritten:
             if plain:
                 self.connection.execute("SET LOCAL random_page_cost = 0")  # else the planner reads the whole table
-            same_row = "old.ctid = _row" if plain else "{same_key}"
             written = self._execute(
-                f"UPDATE {{table}} AS old SET {{new}} FROM {{met}} AS new WHERE {same_row}"
-                " AND (_owner = %(number)s AND (_ahead <> 0 OR _differs) OR _owner <> %(number)s"
+                "UPDATE {table} AS old SET {new} FROM {met} AS new WHERE "
+                + ("old.ctid = _row" if plain else "{same_key}")
+                + " AND (_owner = %(number)s AND (_ahead <> 0 OR _differs) OR _owner <> %(number)s"
                 " AND (_ahead > 0 OR _ahead = 0 AND _owner = ANY(%(older)s)))",
                 older=older,
             ).rowcount
@@ -169,7 +167,6 @@ class TableWriter:
         return not self._execute(query, values=values).fetchone()
 
     def _stage(self, prepared: Prepared) -> None:
-        self._execute("DROP TABLE IF EXISTS {staging}")
         self._execute("CREATE TEMP TABLE {staging} ON COMMIT DROP AS SELECT {columns} FROM {table} WITH NO DATA")
         self._copy(STAGING, prepared)
 
@@ -214,7 +211,7 @@ class Statements:
         return {
             "table": sql.Identifier(self.target.table),
             "staging": sql.Identifier(STAGING),
-            "met": sql.Identifier(MET),
+            "met": sql.Identifier("flow_met"),
             "columns": _listed(self.columns),
             "key": _listed(key),
             "first": sql.Identifier(key[0] if key else ""),

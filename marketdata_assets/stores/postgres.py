@@ -106,6 +106,10 @@ def connect(
 
 def take_lock(connection: psycopg.Connection, what: str, query: str, parameters: Sequence[Any]) -> None:
     """Run a query that takes advisory locks; a wait of some seconds is logged, with who holds the lock."""
+    if all(len(values) == 1 for values in parameters if isinstance(values, list)):  # of several some would be held
+        tried = connection.execute(query.replace("pg_advisory_", "pg_try_advisory_"), parameters).fetchone()
+        if tried == (True,):  # without the thread that logs
+            return
     with lock_waits.reported(what, partial(_holder, connection.info)):
         connection.execute(query, parameters)
 

@@ -1,8 +1,7 @@
--- Purpose: judge the staged rows of one file by the rows of their keys in the table, both in {met}, and record which
---          rows pass from one file to another. A row is overwritten when it is of the same file, or lower in the
---          declared order, or equal there and of a file whose name sorts before: numbers in names compare by value.
---          Answers how many rows belong to the file now, whether one has become lower, how many rows have to be
---          overwritten, and the numbers of the files whose name sorts before.
+-- Purpose: judge the staged rows of one file by those of their keys in the table, both in {met}, and record which rows pass
+--          from file to file. A row is overwritten when it is of the same file, or lower in the declared order, or equal
+--          there and of a file whose name sorts before: numbers in names compare by value. Answers how many rows belong
+--          to the file now, whether one has become lower, how many are to be overwritten, and which files sort before.
 -- Parameters: number, of the file.
 -- Locks: rows of marketdata_flow_moves; the caller holds the locks of the keys.
 WITH counted AS MATERIALIZED (
@@ -24,15 +23,12 @@ WITH counted AS MATERIALIZED (
     INSERT INTO marketdata_flow_moves AS known (source, target, rows, superseded)
     SELECT CASE WHEN _wins IS FALSE THEN %(number)s ELSE coalesce(_owner, 0) END,
            CASE WHEN _wins IS FALSE THEN _owner ELSE %(number)s END,
-           coalesce(sum(rows) FILTER (WHERE _wins IS NOT FALSE), 0),
-           coalesce(sum(rows) FILTER (WHERE _owner IS NOT NULL), 0)
+           sum(CASE WHEN _wins IS FALSE THEN 0 ELSE rows END), sum(CASE WHEN _owner IS NULL THEN 0 ELSE rows END)
     FROM judged WHERE _owner IS DISTINCT FROM %(number)s GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (source, target) DO UPDATE
     SET (rows, superseded) = (known.rows + EXCLUDED.rows, known.superseded + EXCLUDED.superseded)
 )
 SELECT coalesce(sum(rows) FILTER (WHERE _wins IS NOT FALSE), 0)::bigint,
        coalesce(bool_or(_owner = %(number)s AND _ahead < 0), false),
-       coalesce(sum(CASE WHEN _owner <> %(number)s OR _ahead <> 0 THEN rows ELSE differing END) FILTER (WHERE _wins), 0
-                )::bigint,
-       ARRAY(SELECT id FROM older)
-FROM judged
+       coalesce(sum(CASE WHEN _owner = %(number)s AND _ahead = 0 THEN differing ELSE rows END) FILTER (WHERE _wins), 0),
+       ARRAY(SELECT id FROM older) FROM judged
