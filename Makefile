@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Processes of the test run; each starts servers of its own. Tests wait: three keep two cores busy.
 WORKERS ?= 3
 
-.PHONY: env env-dev demo release check test test-slow test-random test-wheel image-test kubernetes-check platforms check-pythons test-engines test-dagster-latest system-packages soak kills fuzz screenshots docs site walk style lint words audit sbom bench lock clean
+.PHONY: env env-dev demo release check test test-slow test-random test-wheel image-test kubernetes-check platforms check-pythons test-engines test-dagster-latest system-packages soak kills growth fuzz screenshots docs site walk style lint words audit sbom bench lock clean
 
 # What `make demo` uses: the package with its extras local, live, plots and web.
 env: $(STAMP)
@@ -100,6 +100,10 @@ soak: env-dev
 # Kills processes of a real stack at random while it loads, then asks what is left over or lost: make kills SEED=7 KILLS=200.
 kills: env-dev
 	$(BIN)/python -m tests.kills $(if $(SEED),--seed $(SEED),) $(if $(KILLS),--kills $(KILLS),)
+
+# A stack for half an hour under its schedules, with a delivery each minute, and what of it grows: make growth MINUTES=30.
+growth: env-dev
+	$(BIN)/python -m tests.kills.growth $(if $(SEED),--seed $(SEED),) $(if $(MINUTES),--minutes $(MINUTES),)
 
 # Changed files and answers for every parser, in processes with little memory: make fuzz FUZZ_SEED=7 SECONDS=60 ONLY=flow.
 fuzz: env-dev

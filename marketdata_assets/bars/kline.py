@@ -72,8 +72,9 @@ def refresh(
 
     Months are committed one by one, the newest first. On a plain table only the stocks that changed are recomputed, or
     all of a month without a record of a change. `force` recomputes all, also what a continuous aggregate believes
-    unchanged. `rebuild` recreates the K-line of every month that has minute bars, and so does the first refresh of a
-    database; readers see the old rows until then.
+    unchanged; so does a record of a change, as TimescaleDB up to 2.28.3 does not notice one that ends at the first
+    instant of a month (its issue 10296). `rebuild` recreates the K-line of every month that has minute bars, and so
+    does the first refresh of a database; readers see the old rows until then.
     Raises TerminalError when it was made from another definition and `rebuild` is not set, and when
     something that depends on the K-line cannot be kept in a rebuild.
     """
@@ -91,7 +92,7 @@ def refresh(
             for month in reversed(wanted):  # each committed alone, and done if a later one fails
                 records = changes.seen(connection, [month])
                 codes = None if force else changes.codes(connection, records)
-                _recompute(connection, engine, RELATION, month, force, codes)
+                _recompute(connection, engine, RELATION, month, force or bool(records), codes)
                 changes.refreshed(connection, records)
         if engine == "continuous aggregate":
             _ensure_policy(connection)

@@ -22,6 +22,7 @@ from marketdata_assets.resources import ClickHouse, NoServer, Postgres
 from marketdata_assets.stores.postgres import connect
 
 JOB = "reconcile"
+ADJUST_FACTORS = "adjust_factors"
 MOST_RUNS = 12
 SHOWN = 20
 
@@ -32,7 +33,7 @@ SHOWN = 20
         BARS,
         dg.AssetDep(DAILY, partition_mapping=dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)),
         dg.AssetDep(TICKS, partition_mapping=dg.AllPartitionMapping()),
-        "adjust_factors",
+        ADJUST_FACTORS,
     ],
     partitions_def=BAR_MONTHS,
     kinds={"postgres", "table"},
@@ -93,21 +94,23 @@ def agreed(context: dg.AssetCheckExecutionContext, postgres: Postgres) -> dg.Ass
 
 
 def due(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
-    """A run for each range of months of which two sources were loaded, one of them after they were last compared."""
+    """A run for each range of months of which two sources were loaded, and something of them after the last comparison:
+    one of these sources, or the factors that rebase the bars."""
     latest = {
         name: instance.get_latest_storage_id_by_partition(dg.AssetKey(name), dg.DagsterEventType.ASSET_MATERIALIZATION)
-        for name in (BARS, DAILY, TICKS, TABLE)
+        for name in (BARS, DAILY, TICKS, ADJUST_FACTORS, TABLE)
     }
     months: dict[str, dict[str, int]] = {}
     for name in (BARS, DAILY, TICKS):
         for key, number in latest[name].items():
             loaded = months.setdefault(key.partition("|")[0], {})
             loaded[name] = max(number, loaded.get(name, -1))
-    keys = set(BAR_MONTHS.get_partition_keys())
+    compared, factors = latest[TABLE], latest[ADJUST_FACTORS]
     outdated = [
         month
-        for month, loaded in months.items()
-        if month in keys and len(loaded) > 1 and latest[TABLE].get(month, -1) < max(loaded.values())
+        for month in BAR_MONTHS.get_partition_keys()
+        if len(loaded := months.get(month, {})) > 1
+        and compared.get(month, -1) < max(*loaded.values(), factors.get(month, -1))
     ]
     return range_requests(joined(month_ranges(outdated), MOST_RUNS), job_name=JOB)
 

@@ -7,6 +7,7 @@ A page with a table, as sites save them as `.xls`, counts as a workbook with one
 import functools
 import io
 import re
+from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
 
@@ -163,39 +164,84 @@ def _of_page(data: bytes, place: str) -> pl.DataFrame:
     raise BadFile(place, "its table is no text in the encoding that it names")
 
 
+@dataclass
+class _Table:
+    """Rows of a table, its cell that is being read, and how many rows each column is still covered from above."""
+
+    rows: list[list[str | None]] = field(default_factory=list)
+    cell: list[str] | None = None
+    columns: int = 1
+    height: int = 1
+    covered: dict[int, int] = field(default_factory=dict)
+
+
 class _Tables(HTMLParser):
-    """The cells of each table, row by row; one that spans columns is in the first of them."""
+    """The cells of each table, row by row; one that spans columns or rows is in the first of them.
+
+    A table within a cell is one of its own; the cell continues behind it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.tables: list[list[list[str | None]]] = []
         self.cells = 0
-        self._cell: list[str] | None = None
-        self._span = 1
+        self._open: list[_Table] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "table":
-            self.tables.append([])
-        elif tag == "tr" and self.tables:
-            self._end()
-            self.tables[-1].append([])
-        elif tag in _CELLS and self.tables and self.tables[-1]:
-            self._end()
-            span = dict(attrs).get("colspan") or "1"
-            self._cell, self._span = [], int(span) if re.fullmatch("[0-9]{1,4}", span) else 1
+            self._open.append(_Table())
+            self.tables.append(self._open[-1].rows)
+        elif tag == "tr" and self._open:
+            self._end_row()
+            self._open[-1].rows.append([])
+        elif tag in _CELLS and self._open and self._open[-1].rows:
+            self._end_cell()
+            self._open[-1].cell = []
+            self._open[-1].columns, self._open[-1].height = _spans(attrs)
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in (*_CELLS, "tr", "table"):
-            self._end()
+        if tag in _CELLS:
+            self._end_cell()
+        elif tag in ("tr", "table"):
+            self._end_row()
+        if tag == "table" and self._open:
+            self._open.pop()
 
     def handle_data(self, data: str) -> None:
-        if self._cell is not None:
-            self._cell.append(data)
+        if self._open and (cell := self._open[-1].cell) is not None:
+            cell.append(data)
 
-    def _end(self) -> None:
-        if self._cell is not None:
-            text, span = " ".join("".join(self._cell).split()), max(1, min(self._span, 1000))
-            self.cells += span
+    def _end_cell(self) -> None:
+        if not self._open or (cell := self._open[-1].cell) is None:
+            return
+        table, row = self._open[-1], self._open[-1].rows[-1]
+        text: str | None = " ".join("".join(cell).split()) or None
+        self._skip_covered()
+        for _ in range(table.columns):
             if self.cells <= MAX_CELLS:
-                self.tables[-1][-1] += [text or None, *[None] * (span - 1)]
-            self._cell = None
+                table.covered[len(row)] = table.height - 1
+                row.append(text)
+            self.cells += 1
+            text = None
+        table.cell = None
+
+    def _skip_covered(self) -> None:
+        """Leave the cells blank that one of a row above spans."""
+        table, row = self._open[-1], self._open[-1].rows[-1]
+        while self.cells <= MAX_CELLS and table.covered.get(len(row), 0) > 0:
+            table.covered[len(row)] -= 1
+            row.append(None)
+            self.cells += 1
+
+    def _end_row(self) -> None:
+        self._end_cell()
+        if self._open and self._open[-1].rows:
+            self._skip_covered()
+
+
+def _spans(attrs: list[tuple[str, str | None]]) -> tuple[int, int]:
+    """The columns and the rows of a cell, each from 1 to 1000."""
+    given = dict(attrs)
+    texts = [given.get(name) or "1" for name in ("colspan", "rowspan")]
+    columns, rows = (int(text) if re.fullmatch("[0-9]{1,4}", text) else 1 for text in texts)
+    return max(1, min(columns, 1000)), max(1, min(rows, 1000))

@@ -156,8 +156,8 @@ def read(file: Path) -> list[Listing]:
     except (OSError, UnicodeDecodeError) as error:
         raise BadFile(str(file), f"cannot be read ({error})") from error
     symbols: dict[str, Listing] = {}
-    for number, values in enumerate(csv.reader(lines), 1):
-        cells = [value.strip() for value in values]
+    for number, line in enumerate(lines, 1):
+        cells = [value.strip() for value in _cells(f"{file}:{number}", line)]
         content = any(cells) and not cells[0].startswith("#")
         if not content or (not symbols and cells[0].lower() == COLUMNS[0]):
             continue
@@ -180,6 +180,14 @@ def _completed(listing: Listing, known: Mapping[str, tuple[Listing, str]]) -> Li
     if listing.symbol not in known or listing.name or listing.listed or listing.delisted:
         return listing
     return known[listing.symbol][0]
+
+
+def _cells(place: str, line: str) -> list[str]:
+    """The cells of one line: a quote that nothing closes must not take the lines below with it."""
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error as error:
+        raise BadFile(place, f"is no line of CSV ({error})") from error
 
 
 def _listing(place: str, cells: list[str]) -> Listing:

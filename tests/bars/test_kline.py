@@ -111,6 +111,19 @@ def test_refresh_of_one_month_changes_only_that_month(either_dsn: str) -> None:
     assert [row[4] for row in lines(either_dsn)] == [99, 99]
 
 
+def test_first_minute_of_a_month_that_ends_a_write_is_not_lost(either_dsn: str) -> None:
+    """TimescaleDB 2.28.3 takes a month for unchanged where a write to a chunk ends at its first instant (#10296)."""
+    times = ("2000-05-25 10:00:00", "2000-06-01 00:00:00")
+    insert(either_dsn, [bar(time) for time in times])
+    months = ["2000-05", "2000-06"]
+    kline.refresh(either_dsn, months)
+    with psycopg.connect(either_dsn) as connection:
+        connection.execute("UPDATE stock_1min_qfq SET high = 99")
+        changes.record(connection, {("600000.SH", month) for month in months}, "a")
+    kline.refresh(either_dsn, months)
+    assert [row[4] for row in lines(either_dsn)] == [99, 99]
+
+
 def test_month_without_minutes_loses_its_line(either_dsn: str) -> None:
     insert(either_dsn, [bar("2000-06-09 10:00:00"), bar("2000-07-03 10:00:00")])
     kline.refresh(either_dsn, BOTH_MONTHS)

@@ -24,6 +24,7 @@ TARGET = """target:
 """
 TYPES = '  types: {day: date, close: "numeric(16,4)"}\n'
 NAMED = "  columns: {Symbol: symbol, Date: day, Close: close}\n" + TYPES
+CHINESE = "  columns: {代码: symbol, 日期: day, 收盘: close}\n" + TYPES
 ROWS = [("A", dt.date(2024, 1, 2), Decimal("10.5000")), ("B", dt.date(2024, 1, 3), Decimal("0.3000"))]
 
 
@@ -87,9 +88,15 @@ DELIVERIES = {
                        b'{"A": {"1": "2024-01-02", "2": 10.5}, "B": {"1": "2024-01-03", "2": 0.3}}'),
     "json columns": ("  format: json\n  rows: result\n  columns: {t: day, s: symbol, c: close}\n" + TYPES, "a.json",
                      b'{"result": {"t": ["2024-01-02", "2024-01-03"], "s": ["A", "B"], "c": [10.5, 0.3], "ok": true}}'),
-    "page": ("  format: excel\n  glob: '*.xls'\n  columns: {代码: symbol, 日期: day, 收盘: close}\n" + TYPES, "a.xls",
+    "page": ("  format: excel\n  glob: '*.xls'\n" + CHINESE, "a.xls",
              "<html><meta charset='gbk'><table><tr><td>x</table><TABLE><tr><th>代码<th>日期<th>收盘</tr><tr><td> A</td>"
              "<td>2024-01-02<td><b>10</b>.5</tr><tr><td>B<td>2024-01-03<td>0.3</table>".encode("gbk")),
+    "page within a page": ("  format: excel\n  glob: '*.xls'\n" + CHINESE, "a.xls",
+             "<html><table><tr><td>menu<table><tr><th>代码<th>日期<th>收盘<tr><td>A<td>2024-01-02<td>10.5"
+             "<tr><td>B<td>2024-01-03<td>0.3</table>foot<td>more</table>".encode()),
+    "page with cells over rows": ("  format: excel\n  glob: '*.xls'\n" + CHINESE, "a.xls",
+             "<table><tr><th>板块<th>代码<th>日期<th>收盘<tr><td rowspan=2>主板</td><td>A"
+             "<td>2024-01-02<td>10.5</tr><tr><td>B<td>2024-01-03<td>0.3</table>".encode()),
     "parquet": ("  format: parquet\n" + NAMED, "a.parquet", parquet()),
     "gzip": ("  glob: '*.csv.gz'\n" + NAMED, "a.csv.gz",
              gzip.compress(b"Symbol,Date,Close\nA,2024-01-02,10.5\nB,2024-01-03,0.3\n")),

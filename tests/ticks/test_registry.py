@@ -124,6 +124,8 @@ def test_a_list_of_names_is_enough(tmp_path: Path) -> None:
         ("600000.SH,a,2001-01-02,2001-01-01", "600000.SH is delisted on 2001-01-01, before it is listed on 2001-01-02"),
         ("600000.SH,a,,,x", "5 values; expected symbol,name,listed,delisted"),
         ("000001.SZ", "000001.SZ is listed twice"),
+        ('600000.SH,"a\n600001.SH,b', "is no line of CSV"),
+        (f"600000.SH,{'a' * 200_000}", "is no line of CSV"),
     ],
 )
 def test_a_bad_line_is_named_and_nothing_of_the_file_is_taken(tmp_path: Path, line: str, cause: str) -> None:

@@ -15,7 +15,7 @@ function show() {
   domain.value = known.includes(wish) ? wish : "all";
   const wanted = periods.filter((one) => domain.value === "all" || one.domain === domain.value);
   const datasets = Map.groupBy(wanted, (one) => `${t(one.domain)}: ${one.dataset}`);
-  by("datasets").replaceChildren(...[...datasets].sort().map(([name, list]) => dataset(name, list)));
+  by("datasets").replaceChildren(...[...datasets].map(([name, list]) => dataset(name, list)));
 }
 
 function dataset(name, list) {
@@ -61,10 +61,13 @@ function listed(list, names) {
   return element("details", {}, element("summary", {}, t("the last {n}", { n: last.length })), table);
 }
 
+const order = (one) => `${one.domain} ${one.dataset} ${one.period}`;
+
+// What a slower server answers comes below what is there: nothing that one reads moves.
 async function read(store) {
   const answer = await ask(`/api/quality/${store}`, { long: true });
   note(store, `${STORES[store]}: ${t(answer.periods.length ? "read" : "Nothing is loaded yet.")}`);
-  periods = [...periods, ...answer.periods];
+  periods = [...periods, ...answer.periods.toSorted((one, other) => order(one).localeCompare(order(other)))];
   show();
 }
 
