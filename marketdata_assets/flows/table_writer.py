@@ -119,8 +119,8 @@ class TableWriter:
                 self.connection.execute("SET LOCAL random_page_cost = 0")  # else the planner reads the whole table
             written = self._execute(
                 "UPDATE {table} AS old SET {new} FROM {met} AS new WHERE "
-                + ("old.ctid = _row" if plain else "{same_key}")
-                + " AND (_owner = %(number)s AND (_ahead <> 0 OR _differs) OR _owner <> %(number)s"
+                + ("old.ctid = _row AND " if plain else "")
+                + "{same_key} AND (_owner = %(number)s AND (_ahead <> 0 OR _differs) OR _owner <> %(number)s"
                 " AND (_ahead > 0 OR _ahead = 0 AND _owner = ANY(%(older)s)))",
                 older=older,
             ).rowcount
