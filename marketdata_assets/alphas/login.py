@@ -47,7 +47,7 @@ PENDING_SECONDS = 3600.0
 """How long the link of an identity check is valid."""
 
 INQUIRY_SECONDS = 12 * 3600.0
-"""The pause after an identity check that nobody answered, and half of that in which two are requested at most."""
+"""The pause after an identity check that nobody answered; in twice that time no more than two are requested."""
 
 THROTTLE_SECONDS = 2 * 3600.0
 LONGEST_THROTTLE_SECONDS = 24 * 3600.0
