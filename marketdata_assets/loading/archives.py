@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 import zstandard
+from typing_extensions import Buffer
 
 from marketdata_assets.input_limits import (
     MAX_DIRECTORY_BYTES,
@@ -150,6 +151,29 @@ def unpacked_zstd(raw: Stream) -> Iterator[bytes]:
             chunk = frame.unused_data if frame.eof else b""
     if not frame.eof:
         raise zstandard.ZstdError("the file is cut off inside a frame")
+
+
+class _Gzip(io.RawIOBase):
+    def __init__(self, path: Path) -> None:
+        self._unpacked, self._packed = gzip.GzipFile(path), path.stat().st_size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        piece = self._unpacked.read1(memoryview(buffer).nbytes)
+        check_unpacked(self._unpacked.tell(), self._packed)
+        memoryview(buffer)[: len(piece)] = piece
+        return len(piece)
+
+    def close(self) -> None:
+        self._unpacked.close()
+        super().close()
+
+
+def opened_gzip(path: Path) -> io.BufferedReader:
+    """What a gzip file unpacks to. Reading raises TooLarge for a bomb, and what gzip raises."""
+    return io.BufferedReader(_Gzip(path), COPY_BYTES)
 
 
 class Containers:

@@ -10,7 +10,8 @@ import msgspec
 
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.errors import BadCapture
-from marketdata_assets.input_limits import LineTooLong, ReadsLines, lines
+from marketdata_assets.input_limits import LineTooLong, ReadsLines, TooLarge, lines
+from marketdata_assets.loading.archives import opened_gzip
 
 SECOND_DIGITS = 9
 NS_DIGITS = 19  # of a time in the 64 bits that entries have for it
@@ -55,7 +56,7 @@ def timed_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
     """
     number = 0
     try:
-        with gzip.open(path, "rb") as file:
+        with opened_gzip(path) as file:
             for number, line in enumerate(_lines(path, file), 1):
                 moment, _, raw = line.rstrip(b"\r\n").partition(b" ")
                 if not moment.isdigit() or len(moment) > NS_DIGITS or not raw:
@@ -80,7 +81,7 @@ def nanoseconds(seconds: str) -> int:
 def _lines(path: Path, file: ReadsLines) -> Iterator[bytes]:
     try:
         yield from lines(file)
-    except LineTooLong as error:
+    except (LineTooLong, TooLarge) as error:
         raise BadCapture(str(path), str(error)) from error
 
 
