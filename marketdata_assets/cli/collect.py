@@ -12,7 +12,6 @@ import typer
 import yaml
 
 from marketdata_assets import logs
-from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import existing_files
 from marketdata_assets.collector import config as configuration
@@ -20,7 +19,7 @@ from marketdata_assets.collector import servers as places_of_servers
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.exchanges.history_clients import HistoryHosts
-from marketdata_assets.local.endpoints import budgets, resolve
+from marketdata_assets.local.endpoints import exchange_budgets, resolve
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 from marketdata_assets.standard_streams import service
@@ -75,7 +74,7 @@ def check(
     with Needed():
         from marketdata_assets.collector import assembly
     assembly.check(found, servers)
-    patterns = asyncio.run(assembly.match_patterns(found, _budgets(Settings())))
+    patterns = asyncio.run(assembly.match_patterns(found, exchange_budgets(Settings())))
     values = found.model_dump(mode="json")
     about = {
         "nats": without_password(servers.nats_url or NONE),
@@ -125,7 +124,7 @@ class Needed:
 def _read(file: Path | None) -> tuple[configuration.Config, Servers]:
     overrides, settings = configuration.environment(), Settings()
     existing_files([file] if file else (), "--config")
-    HistoryHosts(_budgets(settings), settings.exchange_hosts)  # raises where a host is wrong
+    HistoryHosts(exchange_budgets(settings), settings.exchange_hosts)  # raises where a host is wrong
     local = resolve(settings)
     stack = Servers(nats_url=local.nats_url, clickhouse_url=local.clickhouse_url)
     return configuration.read(file, overrides), places_of_servers.find(settings, overrides, stack)
@@ -144,12 +143,8 @@ def _made(file: Path | None, shard: str, to: str) -> "Collector":
         from marketdata_assets.collector.service import Collector
     settings = Settings()
     logs.configure(settings.log_format, found.log_level.upper())
-    places = Places(settings.collector_folder, _budgets(settings), settings.captures_folder)
+    places = Places(settings.collector_folder, exchange_budgets(settings), settings.captures_folder)
     return Collector(found, servers, places, Shard.read(shard))
-
-
-def _budgets(settings: Settings) -> "BudgetPlace":
-    return budgets(settings, settings.budgets_folder)
 
 
 async def _run(collector: "Collector", duration: float | None) -> "Report":

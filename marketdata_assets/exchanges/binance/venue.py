@@ -11,7 +11,7 @@ from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.binance.history import INTERVALS, BinanceHistory, limits
 from marketdata_assets.exchanges.binance.instruments import named
 from marketdata_assets.exchanges.binance.rest import failure
-from marketdata_assets.exchanges.binance.session import MARKETS
+from marketdata_assets.exchanges.binance.session import FUTURES_SNAPSHOTS, MARKETS, SPOT_SNAPSHOTS
 from marketdata_assets.exchanges.records import DataType, MarketType
 from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Venue, VenueMarket
 from marketdata_assets.exchanges.venue_adapter import Choice
@@ -82,7 +82,12 @@ VENUE = Venue(
     title="Binance",
     markets={
         "spot": VenueMarket(
-            MARKETS["spot"].rest, SPOT_TYPES, tuple(INTERVALS), ("BTCUSDT", "ETHUSDT"), choices=SPOT_CHOICES
+            MARKETS["spot"].rest,
+            SPOT_TYPES,
+            tuple(INTERVALS),
+            ("BTCUSDT", "ETHUSDT"),
+            depths=tuple(SPOT_SNAPSHOTS),
+            choices=SPOT_CHOICES,
         ),
         "linear": VenueMarket(
             MARKETS["linear"].rest,
@@ -90,6 +95,7 @@ VENUE = Venue(
             MINUTES_UP,
             ("BTCUSDT", "ETHUSDT"),
             FUTURES_HISTORY,
+            tuple(FUTURES_SNAPSHOTS),
             choices=FUTURES_CHOICES,
         ),
         "inverse": VenueMarket(
@@ -98,6 +104,7 @@ VENUE = Venue(
             MINUTES_UP,
             ("BTCUSD_PERP", "ETHUSD_PERP"),
             FUTURES_HISTORY,
+            tuple(FUTURES_SNAPSHOTS),
             choices=FUTURES_CHOICES,
         ),
         "option": VenueMarket(MARKETS["option"].rest, ("trade", "ticker", "open_interest"), history={}),
