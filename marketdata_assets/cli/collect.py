@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 import yaml
 
-from marketdata_assets import logs
+from marketdata_assets import config_files, logs
 from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import existing_files
 from marketdata_assets.collector import config as configuration
+from marketdata_assets.collector import earlier_config
 from marketdata_assets.collector import servers as places_of_servers
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.servers import Servers
@@ -102,6 +103,25 @@ def _tell_matches(market: "PatternMatches") -> None:
         output.console().print(f"# {name}: {pattern} matches {len(names):,}: {', '.join(names[:SHOWN])}{more}")
 
 
+def convert(
+    file: Annotated[Path, typer.Argument(help="YAML of the earlier collector, MarketPrism's")],
+) -> None:
+    """Print a configuration of the earlier collector as one of this collector.
+
+    What has no counterpart is said on the standard error. Exits with 1 when a value that was taken over is not valid.
+    """
+    existing_files([file], "FILE")
+    document = config_files.read(file)
+    if not isinstance(document.data, dict):
+        document.check([((), "expected a section; a configuration of a collector has keys")])
+    made = earlier_config.convert(document.data)
+    text = yaml.safe_dump(made.values, sort_keys=False, allow_unicode=True)
+    sys.stdout.write(text)
+    for note in made.notes:
+        output.notes().print(note)
+    configuration.parse(text, f"{file}, converted")
+
+
 def metrics() -> None:
     """Print the table of all metrics, as in the documentation."""
     with Needed():
@@ -184,4 +204,5 @@ def _tell(report: "Report", as_json: bool) -> None:
 application = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False, add_completion=False)
 application.callback()(collect)
 application.command("check")(check)
+application.command("convert")(convert)
 application.command("metrics")(metrics)
