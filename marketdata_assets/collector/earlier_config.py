@@ -1,7 +1,4 @@
-"""Configuration files of the earlier collector, MarketPrism's: what each of its keys is now, and the file converted.
-
-What a file of this collector may have is the business of `config`.
-"""
+"""Configuration files of the earlier collector, MarketPrism's: what each of its keys is now, and the file converted."""
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
@@ -22,68 +19,46 @@ NOW: dict[str, Location] = {
 }
 """Where the value of a key is now."""
 
-NONE = {
-    "use_real_exchanges": "the venues are always the real ones",
-    "enable_scheduler": "what has no stream is always polled, every connections.poll_seconds",
-    "max_requests_per_minute": "the limits that each venue documents always apply; MARKETDATA_EXCHANGE_RESERVED leaves"
-    " a share of them to other programs",
-    "ping_interval": "sockets are kept open as each venue documents",
-    "reconnect_attempts": "sockets are opened again without end",
-    "depth_limit": "book_depth of a market, where its venue has a choice",
-    "metrics_port": "metrics are on http.port",
-    "api_key": "public data needs no key",
-    "api_secret": "public data needs no key",
-    "passphrase": "public data needs no key",
-    "nats": "MARKETDATA_NATS_URL",
-    "nats_url": "MARKETDATA_NATS_URL",
-    "servers": "MARKETDATA_NATS_URL",
-    "clickhouse_host": "MARKETDATA_CLICKHOUSE_URL, with the port of HTTP, 8123",
-    "clickhouse_port": "MARKETDATA_CLICKHOUSE_URL, with the port of HTTP, 8123",
-    "redis_host": "MARKETDATA_REDIS_URL",
-    "redis_port": "MARKETDATA_REDIS_URL",
+_INSTEAD = {
+    "the venues are always the real ones": ("use_real_exchanges",),
+    "what has no stream is always polled, every connections.poll_seconds": ("enable_scheduler",),
+    "limits are as each venue documents; MARKETDATA_EXCHANGE_RESERVED leaves a share": ("max_requests_per_minute",),
+    "sockets are kept open, and opened again, as each venue documents": ("ping_interval", "reconnect_attempts"),
+    "book_depth of a market, where its venue has a choice": ("depth_limit",),
+    "metrics are on http.port": ("metrics_port",),
+    "public data needs no key": ("api_key", "api_secret", "passphrase"),
+    "MARKETDATA_NATS_URL": ("nats", "nats_url"),
+    "MARKETDATA_CLICKHOUSE_URL, with the port of HTTP, 8123": ("clickhouse_host", "clickhouse_port"),
+    "MARKETDATA_REDIS_URL": ("redis_host", "redis_port"),
 }
+NONE = {key: instead for instead, keys in _INSTEAD.items() for key in keys}
 """Keys without a counterpart in the file, and what is instead."""
 
-OF_VENUE = ("market_type", "symbols", "data_types", "base_url", "ws_url", *NOW, *NONE)
-SECTIONS = ("collector", "nats", "monitoring", "clickhouse", "redis")
-MARKETS = {
-    "spot": "spot",
-    "perpetual": "linear",
-    "swap": "linear",
-    "futures": "linear",
-    "future": "linear",
-    "linear": "linear",
-    "inverse": "inverse",
-    "option": "option",
-    "options": "option",
-}
-INVERSE = ("deribit",)  # whose perpetuals of BTC and ETH are inverse
-TYPES = {
-    "trades": "trade",
-    "depth": "orderbook",
-    "book": "orderbook",
-    "order_book": "orderbook",
-    "klines": "kline",
-    "candle": "kline",
-    "tickers": "ticker",
-    "liquidations": "liquidation",
-    "funding": "funding_rate",
-}
+OF_MARKET = ("symbols", "data_types", "base_url", "ws_url")
+SECTIONS = ("collector", "nats", "clickhouse", "redis")
+PLACE_KEYS = ("host", "port", "url", "servers")  # below the sections of servers
+LINEAR, OTHERS = ("perpetual", "swap", "futures", "future", "linear"), ("spot", "inverse", "option")
+MARKETS = {**dict.fromkeys(LINEAR, "linear"), **{one: one for one in OTHERS}, "options": "option"}
+TYPES = {"depth": "orderbook", "book": "orderbook", "order_book": "orderbook", "candle": "kline"}
 DEFAULT_VENUES = ("binance", "okx", "deribit")
 
 
 @dataclass
 class Converted:
-    """A file of this collector, and what of the earlier one has no counterpart or needs a person."""
+    """A file of this collector, and notes on what of the earlier one has no counterpart or needs a person."""
 
     values: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def put(self, location: Location, value: Any) -> None:
+    def take(self, at: Location, key: str, value: Any) -> None:
+        """Put a value to its new place, or note that there is none."""
+        if key not in NOW:
+            self.notes.append(f"{'.'.join(map(str, at))}: {_now(key)}")
+            return
         section: Any = self.values
-        for key in location[:-1]:
-            section = section.setdefault(key, {})
-        section[location[-1]] = value
+        for name in NOW[key][:-1]:
+            section = section.setdefault(name, {})
+        section[NOW[key][-1]] = value.lower() if key == "log_level" and isinstance(value, str) else value
 
 
 def earlier_keys(data: dict[str, Any], known: Container[str]) -> Iterator[tuple[Location, str]]:
@@ -95,8 +70,9 @@ def earlier_keys(data: dict[str, Any], known: Container[str]) -> Iterator[tuple[
             yield (key,), _now(key)
     exchanges = data.get("exchanges")
     for name, section in exchanges.items() if isinstance(exchanges, dict) else ():
-        if isinstance(section, dict) and "markets" not in section:
-            yield from ((("exchanges", name, key), _now(key)) for key in section if key in OF_VENUE)
+        for key in section if isinstance(section, dict) and "markets" not in section else ():
+            if key in (*OF_MARKET, "market_type") or key in NOW or key in NONE:
+                yield ("exchanges", name, key), _now(key)
 
 
 def _now(key: str) -> str:
@@ -104,7 +80,7 @@ def _now(key: str) -> str:
         return f"a key of the earlier collector, now {'.'.join(map(str, NOW[key]))}"
     if key in NONE:
         return f"a key of the earlier collector without a counterpart: {NONE[key]}"
-    if key in OF_VENUE:
+    if key in (*OF_MARKET, "market_type"):
         return "a key of the earlier collector, now below a market, as exchanges.binance.markets.spot"
     return "no key that is known of the earlier collector"
 
@@ -113,66 +89,49 @@ def convert(data: dict[str, Any]) -> Converted:
     """The file for this collector. Its values are as they were: whether they are valid says `config`."""
     made = Converted()
     for key, value in data.items():
-        if key == "exchanges":
-            continue
-        inside = value.items() if key in SECTIONS and isinstance(value, dict) else ()
-        for name, one in inside or ((key, value),):
-            _take(made, (key, name) if inside else (key,), str(name), one)
-    sections = list(_venue_sections(data.get("exchanges")))
-    for name, section in sections:
-        _venue(made, name, section)
+        if key in SECTIONS and isinstance(value, dict):
+            for name, one in value.items():
+                server = key != "collector" and name in PLACE_KEYS
+                made.take((key, name), key if server and key == "nats" else f"{key}_host" if server else name, one)
+        elif key != "exchanges":
+            made.take((key,), str(key), value)
+    for name, section in _sections(data.get("exchanges")):
+        _add_market(made, name, section)
     if not made.values.get("exchanges"):
         made.notes.append("exchanges: none that is known is named; those of the earlier collector are written")
         made.values["exchanges"] = {name: {} for name in DEFAULT_VENUES}
     return made
 
 
-def _take(made: Converted, at: Location, key: str, value: Any) -> None:
-    """Put a value to its new place, or note that there is none."""
-    if len(at) == 2 and at[0] in ("clickhouse", "redis", "nats") and key in ("host", "port", "url", "servers"):
-        key = "nats" if at[0] == "nats" else f"{at[0]}_host"
-    if key in NOW:
-        made.put(NOW[key], value.lower() if isinstance(value, str) and key == "log_level" else value)
-    else:
-        made.notes.append(f"{'.'.join(map(str, at))}: {_now(key)}")
-
-
-def _venue_sections(exchanges: Any) -> Iterator[tuple[str, Any]]:
+def _sections(exchanges: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """The venues by name, of a mapping, or of a list whose sections name them."""
-    if isinstance(exchanges, dict) and not isinstance(exchanges.get("configs"), list):
-        yield from exchanges.items()
-        return
-    listed = exchanges.get("configs") if isinstance(exchanges, dict) else exchanges
+    listed = exchanges.get("configs", exchanges) if isinstance(exchanges, dict) else exchanges
     for one in listed if isinstance(listed, list) else ():
-        name = one.get("exchange", one.get("name", "")) if isinstance(one, dict) else one
-        inside = one.items() if isinstance(one, dict) else ()
-        yield str(name), {key: value for key, value in inside if key not in ("exchange", "name")}
+        section = dict(one) if isinstance(one, dict) else {"exchange": one}
+        yield str(section.pop("exchange", "")), section
+    for name, section in listed.items() if isinstance(listed, dict) else ():
+        yield str(name), dict(section) if isinstance(section, dict) else {}
 
 
-def _venue(made: Converted, written: str, section: Any) -> None:
-    """A section of one market, below its venue: `binance`, or `binance_spot`."""
-    name, _, suffix = str(written).lower().partition("_")
+def _add_market(made: Converted, written: str, section: dict[str, Any]) -> None:
+    """Add a section of one market to its venue; its name is that of the venue, or has the market too: binance_spot."""
+    name, _, suffix = written.lower().partition("_")
     if name not in venues.names():
         made.notes.append(f"exchanges.{written}: no venue of this collector; there are {', '.join(venues.names())}")
         return
-    values = dict(section) if isinstance(section, dict) else {}
-    word = str(values.pop("market_type", suffix) or "").lower()
-    market_type = MARKETS.get(word, "")
-    if name in INVERSE and market_type == "linear":
-        market_type = "inverse"
-    if word and not market_type:
+    known, word = venues.find(name), str(section.pop("market_type", suffix) or "").lower()
+    market_type = MARKETS.get(word) or next(iter(known.default_markets or known.markets))
+    if word and word not in MARKETS:
         made.notes.append(f"exchanges.{written}.market_type: {word!r} is no market; use spot, linear, inverse, option")
+    if name == "deribit" and market_type == "linear":
+        market_type = "inverse"  # as its perpetuals of BTC and ETH are
     venue = made.values.setdefault("exchanges", {}).setdefault(name, {})
-    if "enabled" in values:
-        venue["enabled"] = values.pop("enabled")
-    market: dict[str, Any] = {}
-    for key, value in values.items():
-        if key == "data_types" and isinstance(value, list):
-            market[key] = list(dict.fromkeys(TYPES.get(str(one), one) for one in value))
-        elif key in ("symbols", "base_url", "ws_url"):
-            market[key] = value
-        else:
-            _take(made, ("exchanges", written, key), key, value)
-    if market_type or market:
-        usual = next(iter(venues.find(name).default_markets or venues.find(name).markets))
-        venue.setdefault("markets", {})[market_type or usual] = market
+    venue |= {"enabled": section.pop("enabled")} if "enabled" in section else {}
+    market = {key: section.pop(key) for key in OF_MARKET if key in section}
+    if isinstance(types := market.get("data_types"), list):
+        singular = [str(one).removesuffix("s") for one in types]
+        market["data_types"] = list(dict.fromkeys(TYPES.get(one, one) for one in singular))
+    for key, value in section.items():
+        made.take(("exchanges", written, key), key, value)
+    if market or word:
+        venue.setdefault("markets", {})[market_type] = market

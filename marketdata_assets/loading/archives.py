@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import IO, Protocol
 
 import zstandard
-from typing_extensions import Buffer
 
 from marketdata_assets.input_limits import (
     MAX_DIRECTORY_BYTES,
@@ -30,6 +29,7 @@ from marketdata_assets.input_limits import (
     ZSTD_CHUNK_BYTES,
     TooLarge,
     check_unpacked,
+    lines,
 )
 from marketdata_assets.loading.member_names import is_hidden, member_name, problem, readable
 from marketdata_assets.loading.overwrites import unchanged
@@ -153,27 +153,13 @@ def unpacked_zstd(raw: Stream) -> Iterator[bytes]:
         raise zstandard.ZstdError("the file is cut off inside a frame")
 
 
-class _Gzip(io.RawIOBase):
-    def __init__(self, path: Path) -> None:
-        self._unpacked, self._packed = gzip.GzipFile(path), path.stat().st_size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Buffer, /) -> int:
-        piece = self._unpacked.read1(memoryview(buffer).nbytes)
-        check_unpacked(self._unpacked.tell(), self._packed)
-        memoryview(buffer)[: len(piece)] = piece
-        return len(piece)
-
-    def close(self) -> None:
-        self._unpacked.close()
-        super().close()
-
-
-def opened_gzip(path: Path) -> io.BufferedReader:
-    """What a gzip file unpacks to. Reading raises TooLarge for a bomb, and what gzip raises."""
-    return io.BufferedReader(_Gzip(path), COPY_BYTES)
+def gzip_lines(path: Path) -> Iterator[bytes]:
+    """The lines that a gzip file unpacks to. Raises LineTooLong, TooLarge for a bomb, and what gzip raises."""
+    packed = path.stat().st_size
+    with gzip.open(path) as file:
+        for line in lines(file):
+            check_unpacked(file.tell(), packed)
+            yield line
 
 
 class Containers:

@@ -70,15 +70,13 @@ def exchange_budgets(settings: Settings) -> BudgetPlace:
 
     Raises NoServer as `budgets`, and UnknownExchange.
     """
-    place = budgets(settings, settings.budgets_folder)
-    if not settings.exchange_reserved:
-        return place
     from marketdata_assets.budget import ReservedShares
     from marketdata_assets.exchanges import venues
 
-    reserved = settings.exchange_reserved.items()
-    found = [(venues.find(name), share) for name, share in reserved]
-    return ReservedShares(place, {venue.pool(market): share for venue, share in found for market in venue.markets})
+    found = [(venues.find(name), share) for name, share in settings.exchange_reserved.items()]
+    shares = {venue.pool(market): share for venue, share in found for market in venue.markets}
+    place = budgets(settings, settings.budgets_folder)
+    return ReservedShares(place, shares) if shares else place
 
 
 def merge(settings: Settings, local: dict[str, str]) -> Endpoints:

@@ -78,14 +78,8 @@ _quote_fields = attrgetter(*Quote.__struct_fields__)
 PARTS: dict[str, tuple[str, ...]] = {
     "quote": ("bid", "bid_size", "ask", "ask_size", "update_id"),
     "last": ("last", "last_size"),
-    "day": (
-        *("open", "high", "low", "volume", "contracts", "quote_volume"),
-        *("weighted_average", "trades", "price_change"),
-    ),
-    "mark": ("mark_price",),
-    "index": ("index_price",),
-    "settlement": ("settlement_price",),
-    "underlying": ("underlying_price",),
+    "day": ("open", "high", "low", "volume", "contracts", "quote_volume", "weighted_average", "trades", "price_change"),
+    **{part: (f"{part}_price",) for part in ("mark", "index", "settlement", "underlying")},
     "volatility": ("bid_iv", "ask_iv", "mark_iv"),
     "greeks": ("delta", "gamma", "vega", "theta", "rho"),
 }

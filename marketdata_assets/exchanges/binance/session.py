@@ -52,30 +52,18 @@ class Market:
     snapshot_weights: Mapping[int, int]  # of a book by its levels, the usual ones first
 
 
-FUTURES_POOL, FUTURES_WEIGHT = "fapi.binance.com", 2400
+_SPOT = ("api.binance.com", 6000, {1000: 50, 500: 25, 100: 5})
+_FUTURES = ("fapi.binance.com", 2400, {1000: 20, 500: 10, 100: 5, 50: 2})
 """USD-M and COIN-M share one pool since 2026-06-30.
 https://developers.binance.com/docs/derivatives/coin-margined-futures/Important-CM-UM-Integration-Notice"""
 
-SPOT_SNAPSHOTS = {1000: 50, 500: 25, 100: 5}
-FUTURES_SNAPSHOTS = {1000: 20, 500: 10, 100: 5, 50: 2}
+_OPTIONS = ("eapi.binance.com", 400, {1000: 20})
 
 MARKETS: dict[MarketType, Market] = {
-    "spot": Market(
-        *("wss://stream.binance.com:9443", "https://api.binance.com", "/api/v3", 1024, 5.0),
-        *("api.binance.com", 6000, SPOT_SNAPSHOTS),
-    ),
-    "linear": Market(
-        *("wss://fstream.binance.com", "https://fapi.binance.com", "/fapi/v1", 1024, 10.0),
-        *(FUTURES_POOL, FUTURES_WEIGHT, FUTURES_SNAPSHOTS),
-    ),
-    "inverse": Market(
-        *("wss://dstream.binance.com", "https://dapi.binance.com", "/dapi/v1", 1024, 10.0),
-        *(FUTURES_POOL, FUTURES_WEIGHT, FUTURES_SNAPSHOTS),
-    ),
-    "option": Market(
-        *("wss://fstream.binance.com", "https://eapi.binance.com", "/eapi/v1", 200, 10.0),
-        *("eapi.binance.com", 400, {1000: 20}),
-    ),
+    "spot": Market("wss://stream.binance.com:9443", "https://api.binance.com", "/api/v3", 1024, 5.0, *_SPOT),
+    "linear": Market("wss://fstream.binance.com", "https://fapi.binance.com", "/fapi/v1", 1024, 10.0, *_FUTURES),
+    "inverse": Market("wss://dstream.binance.com", "https://dapi.binance.com", "/dapi/v1", 1024, 10.0, *_FUTURES),
+    "option": Market("wss://fstream.binance.com", "https://eapi.binance.com", "/eapi/v1", 200, 10.0, *_OPTIONS),
 }
 
 _PUBLIC = ("depth", "bookTicker", "trade", "optionTicker", "optionTrade")

@@ -11,7 +11,7 @@ from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.binance.history import INTERVALS, BinanceHistory, limits
 from marketdata_assets.exchanges.binance.instruments import named
 from marketdata_assets.exchanges.binance.rest import failure
-from marketdata_assets.exchanges.binance.session import FUTURES_SNAPSHOTS, MARKETS, SPOT_SNAPSHOTS
+from marketdata_assets.exchanges.binance.session import MARKETS
 from marketdata_assets.exchanges.records import DataType, MarketType
 from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Venue, VenueMarket
 from marketdata_assets.exchanges.venue_adapter import Choice
@@ -67,6 +67,7 @@ def _market_of(event: Mapping[str, Any], name: str) -> MarketType | None:
     return "spot" if spot else None
 
 
+SPOT_DEPTHS, FUTURES_DEPTHS = (tuple(MARKETS[name].snapshot_weights) for name in ("spot", "linear"))  # of snapshots
 SPOT_CHOICES: dict[Choice, dict[str, str]] = {
     "book_speed": {"100ms": "", "1000ms": ""},
     "trade_channel": {"trade": "", "aggTrade": ""},
@@ -82,11 +83,8 @@ VENUE = Venue(
     title="Binance",
     markets={
         "spot": VenueMarket(
-            MARKETS["spot"].rest,
-            SPOT_TYPES,
-            tuple(INTERVALS),
-            ("BTCUSDT", "ETHUSDT"),
-            depths=tuple(SPOT_SNAPSHOTS),
+            *(MARKETS["spot"].rest, SPOT_TYPES, tuple(INTERVALS), ("BTCUSDT", "ETHUSDT")),
+            depths=SPOT_DEPTHS,
             choices=SPOT_CHOICES,
         ),
         "linear": VenueMarket(
@@ -95,7 +93,7 @@ VENUE = Venue(
             MINUTES_UP,
             ("BTCUSDT", "ETHUSDT"),
             FUTURES_HISTORY,
-            tuple(FUTURES_SNAPSHOTS),
+            FUTURES_DEPTHS,
             choices=FUTURES_CHOICES,
         ),
         "inverse": VenueMarket(
@@ -104,7 +102,7 @@ VENUE = Venue(
             MINUTES_UP,
             ("BTCUSD_PERP", "ETHUSD_PERP"),
             FUTURES_HISTORY,
-            tuple(FUTURES_SNAPSHOTS),
+            FUTURES_DEPTHS,
             choices=FUTURES_CHOICES,
         ),
         "option": VenueMarket(MARKETS["option"].rest, ("trade", "ticker", "open_interest"), history={}),

@@ -25,7 +25,7 @@ from marketdata_assets.exchanges.tables.rows import RecordBatches
 from marketdata_assets.exchanges.tables.schema import day_span, sql
 from marketdata_assets.exchanges.venue import Venue
 from marketdata_assets.input_limits import lines
-from marketdata_assets.loading.archives import opened_gzip
+from marketdata_assets.loading.archives import gzip_lines
 from marketdata_assets.loading.file_ledger import FileEntry, FileState, state_of
 from marketdata_assets.loading.files import everything
 from marketdata_assets.progress import report as progress
@@ -209,8 +209,7 @@ def _lines_of(path: Path) -> Iterator[Iterator[bytes]]:
         verify(path.as_posix(), hash_of(path), beside.read_bytes())
     suffix = path.suffix.lower()
     if suffix == ".gz":
-        with opened_gzip(path) as unpacked:
-            yield _whole(path, lines(unpacked))
+        yield _whole(path, gzip_lines(path))
         return
     with path.open("rb") as file:
         yield _whole(path, csv_lines(file, path.name) if suffix == ".zip" else lines(file))
