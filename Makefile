@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Processes of the test run; each starts servers of its own. Tests wait: three keep two cores busy.
 WORKERS ?= 3
 
-.PHONY: env env-dev demo release check test test-slow test-random test-wheel image-test kubernetes-check platforms check-pythons test-engines test-dagster-latest system-packages soak kills fuzz screenshots docs site walk style lint words audit sbom bench lock clean
+.PHONY: env env-dev demo release check test test-slow test-random test-wheel image-test kubernetes-check platforms check-pythons test-engines test-dagster-latest system-packages soak kills growth fuzz screenshots docs site walk style lint words audit sbom bench lock clean
 
 # What `make demo` uses: the package with its extras local, live, plots and web.
 env: $(STAMP)
@@ -101,6 +101,10 @@ soak: env-dev
 kills: env-dev
 	$(BIN)/python -m tests.kills $(if $(SEED),--seed $(SEED),) $(if $(KILLS),--kills $(KILLS),)
 
+# A stack for half an hour under its schedules, with a delivery each minute, and what of it grows: make growth MINUTES=30.
+growth: env-dev
+	$(BIN)/python -m tests.kills.growth $(if $(SEED),--seed $(SEED),) $(if $(MINUTES),--minutes $(MINUTES),)
+
 # Changed files and answers for every parser, in processes with little memory: make fuzz FUZZ_SEED=7 SECONDS=60 ONLY=flow.
 fuzz: env-dev
 	$(if $(FUZZ_SEED),FUZZ_SEED=$(FUZZ_SEED)) $(BIN)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS),) $(if $(ONLY),--only "$(ONLY)",)
@@ -164,14 +168,17 @@ bench: env-dev
 test-wheel: env-dev
 	$(BIN)/python -m pytest -p no:cacheprovider tests/wheel
 
-# Definitions and contract tests on the newest minor version of Dagster, in an environment of its own that borrows all
-# other packages from the first.
+# Definitions and contract tests on the newest version of Dagster of which the index has all parts, in an environment of its
+# own that borrows all other packages and programs from the first.
 LATEST := $(VENV)/dagster-latest
 test-dagster-latest: env-dev
 	$(PYTHON) -m venv --clear $(LATEST)
-	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >$(LATEST)/others.txt
-	cp $(LATEST)/others.txt "$$($(LATEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/others.pth"
-	$(LATEST)/bin/pip install --quiet --disable-pip-version-check --upgrade dagster dagster-webserver dagster-postgres
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+	  >"$$($(LATEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/others.pth"
+	$(LATEST)/bin/pip install --quiet --disable-pip-version-check --upgrade setuptools dagster dagster-webserver "dagster-postgres>=0.29.27" dagster-dg-cli
+	$(LATEST)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	for program in $(CURDIR)/$(BIN)/*; do test -e $(LATEST)/bin/$${program##*/} || ln -s $$program $(LATEST)/bin/; done
+	$(LATEST)/bin/dagster --version
 	PYTHONPATH=$(CURDIR) $(LATEST)/bin/python -m pytest tests/test_dagster_contract.py tests/test_dagster_internals.py tests/test_project.py tests/repair \
 	  tests/deploy/test_code_server.py tests/deploy/test_dagster_yaml.py tests/test_plain_dagster.py
 

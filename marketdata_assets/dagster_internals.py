@@ -138,17 +138,14 @@ def failing_automation(instance: dg.DagsterInstance, ticks: int) -> list[str]:
 
 def assign_to_code_location(instance: dg.DagsterInstance, run_id: str, module: str, name: str, repository: str) -> None:
     """Make a run of this process one of the code location's; the UI's timeline and job pages show no others."""
-    from dagster._core.remote_origin import (
-        ManagedGrpcPythonEnvCodeLocationOrigin,
-        RemoteJobOrigin,
-        RemoteRepositoryOrigin,
-    )
+    from dagster._core import remote_origin
     from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
     run = instance.get_run_by_id(run_id)
     if run is not None:
-        location = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name=module), location_name=name)
-        origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, repository), run.job_name)
+        target = LoadableTargetOrigin(module_name=module)
+        location = remote_origin.ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=name)
+        origin = remote_origin.RemoteJobOrigin(remote_origin.RemoteRepositoryOrigin(location, repository), run.job_name)
         instance.run_storage.replace_job_origin(run, origin)
 
 
@@ -180,24 +177,20 @@ def ensure_pool_limits(instance: dg.DagsterInstance) -> None:
     Dagster writes a pool's default limit when a run first needs it. On Postgres two runs that do so at once fail, and
     so does every run after the default was changed (dagster-io/dagster#33552).
     """
+    from sqlalchemy.exc import SQLAlchemyError
+
     default, storage = instance.global_op_concurrency_default_limit, instance.event_log_storage
     if default is None:
         return
     limits = {limit.name: limit for limit in storage.get_pool_limits()}
     for pool in POOLS:
         limit = limits.get(pool)
-        if limit is None:
-            _initialize_limit(storage, pool)
-        elif limit.from_default and limit.limit != default:
+        if limit is not None:
+            if limit.limit == default or not limit.from_default:
+                continue
             storage.delete_concurrency_limit(pool)
-            _initialize_limit(storage, pool)
-
-
-def _initialize_limit(storage: Any, pool: str) -> None:
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        storage.initialize_concurrency_limit_to_default(pool)
-    except SQLAlchemyError:  # another process was first
-        if pool not in {limit.name for limit in storage.get_pool_limits()}:
-            raise
+        try:
+            storage.initialize_concurrency_limit_to_default(pool)
+        except SQLAlchemyError:  # another process was first
+            if pool not in {limit.name for limit in storage.get_pool_limits()}:
+                raise

@@ -6,6 +6,7 @@ Rate limits, what a response means, and which error a failure becomes belong to 
 import asyncio
 import datetime as dt
 import random
+import re
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ TOO_MANY_REQUESTS = 429
 RETRYABLE = frozenset({408, 425, TOO_MANY_REQUESTS})
 REDACTED = "***"
 _REASON_CHARACTERS = 200
+_HOST = re.compile(r"https?://([^/?#@]+)", re.IGNORECASE)
 _LARGE_BYTES = 50_000
 
 log = get_logger(__name__)
@@ -39,12 +41,13 @@ log = get_logger(__name__)
 class RetryLater:
     """A request without a usable response: the cause, and for how many seconds the server asks all clients to wait.
 
-    `slow` is a timeout.
+    `slow` is a timeout; `rejected` says that the server rejects the client, whatever it requests.
     """
 
     cause: str
     wait_seconds: float | None = None
     slow: bool = False
+    rejected: bool = False
 
     @property
     def overloaded(self) -> bool:
@@ -84,10 +87,13 @@ class SocksProxy(TerminalError):
 
 
 class RetriesExhausted(Exception):
-    """Every attempt ended in `RetryLater`, or the rate budget was `blocked` for too long. Each domain translates it."""
+    """Every attempt ended in `RetryLater`, or the rate budget was `blocked` for too long. Each domain translates it.
 
-    def __init__(self, attempts: int, cause: str, *, blocked: bool) -> None:
-        self.attempts, self.cause, self.blocked = attempts, cause, blocked
+    `rejected` is that of the last attempt.
+    """
+
+    def __init__(self, attempts: int, cause: str, *, blocked: bool, rejected: bool = False) -> None:
+        self.attempts, self.cause, self.blocked, self.rejected = attempts, cause, blocked, rejected
         super().__init__(cause)
 
 
@@ -222,7 +228,7 @@ class HttpClient:
         Raises RetriesExhausted.
         """
         attempts = self.policy.max_retries + 1
-        cause = ""
+        cause, rejected = "", False
         for number in range(1, attempts + 1):
             try:
                 result = await attempt()
@@ -232,16 +238,16 @@ class HttpClient:
                 result = RetryLater(str(error))
             if not isinstance(result, RetryLater):
                 return result
-            cause = self.redact(result.cause)
+            cause, rejected = self.redact(result.cause), result.rejected
             pause = result.wait_seconds
             if pause is not None:
-                await _blocked(block, pause)
+                await block_all(block, pause)
             elif number < attempts:
                 pause = self.policy.pause(number)
             log.warning("request_failed", server=self.url, attempt=number, attempts=attempts, wait_s=pause, error=cause)
             if pause is not None and result.wait_seconds is None:
                 await self.policy.sleep(pause)
-        raise RetriesExhausted(attempts, cause, blocked=False)
+        raise RetriesExhausted(attempts, cause, blocked=False, rejected=rejected)
 
     def redact(self, text: str) -> str:
         """The text in one short line, without secrets."""
@@ -272,11 +278,13 @@ class HttpClient:
     def rejection(self, response: httpx.Response, text: str = "") -> str:
         """Why the server rejected a request."""
         if response.is_redirect:
-            return "a redirect, which is not followed because it could lead to another server"
+            host = _HOST.match(response.headers.get("Location", ""))
+            where = host[1] if host else "no host"
+            return f"a redirect, which is not followed because it could lead to another server, to {where}"
         return self.redact(text or response.text) or "no reason given"
 
 
-async def _blocked(block: Callable[[float], None], seconds: float) -> None:
+async def block_all(block: Callable[[float], None], seconds: float) -> None:
     """Call `block` in a thread, as budgets may be in a database; where it is unavailable, nobody gets a turn anyway."""
     try:
         await asyncio.to_thread(block, seconds)

@@ -45,7 +45,6 @@ RANGE_END = "dagster/asset_partition_range_end"
 PARTITION = "dagster/partition"
 
 _MONTH = re.compile(r"\d{4}-\d{2}")
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MONTH_OR_DAY = re.compile(r"\d{4}-\d{2}(-\d{2})?")
 
 Span = tuple[str, str]
@@ -180,11 +179,10 @@ def overlap(one: Span, other: Span) -> bool:
 
 def days_of(tags: Mapping[str, str]) -> list[dt.date]:
     """The days that a run with these tags is about; none when it is not about days."""
-    single = tags.get(PARTITION)
-    ends = [single, single] if single else [tags.get(RANGE_START), tags.get(RANGE_END)]
-    if not all(end and _DAY.fullmatch(end) for end in ends):
+    span = span_of(tags)
+    if span is None or _MONTH.fullmatch(span[0]):
         return []
-    first, last = (dt.date.fromisoformat(end or "") for end in ends)
+    first, last = map(dt.date.fromisoformat, span)
     return [first + dt.timedelta(days=number) for number in range((last - first).days + 1)]
 
 

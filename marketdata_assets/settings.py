@@ -211,6 +211,7 @@ class Settings(_FromEnvironment):
         default="https://api.tushare.pro", description="Tushare's HTTP API; https, or http on loopback"
     )
     yahoo_url: str = Field(default="https://query1.finance.yahoo.com", description="Yahoo's chart API")
+    alpaca_url: str = Field(default="https://data.alpaca.markets", description="Alpaca's market data API")
     ticks_dir: Path | None = Field(default=None, description="dropped tick files; default HOME/ticks")
     ticks_quiet_seconds: QuietSeconds = 30.0
     ticks_symbols: Path | None = Field(

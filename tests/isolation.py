@@ -15,7 +15,20 @@ from marketdata_assets.settings import PREFIX, CollectorSettings, Settings
 KEPT = (f"{PREFIX}TEST_", f"{PREFIX}FIXTURES", f"{PREFIX}CHAOS")
 """What a person says to the tests: servers, recorded payloads, lengths."""
 
-OTHERS = (PREFIX, "DAGSTER_", "BRAIN_", "TUSHARE_", "PG", "AWS_", "XDG_", "NATS_", "REDIS_", "CLICKHOUSE_", "MONGO")
+OTHERS = (
+    PREFIX,
+    "DAGSTER_",
+    "BRAIN_",
+    "TUSHARE_",
+    "APCA_",
+    "PG",
+    "AWS_",
+    "XDG_",
+    "NATS_",
+    "REDIS_",
+    "CLICKHOUSE_",
+    "MONGO",
+)
 """Beginnings of the names of variables that the project or its clients read."""
 
 TOOLS = {

@@ -1,5 +1,6 @@
 """Dagster's own commands in a clone: they find workspace.yaml and dagster.yaml, and leave nothing that git sees."""
 
+import datetime as dt
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 import httpx
+import psycopg
 import pytest
 import yaml
 from dagster._core.test_utils import create_run_for_test
@@ -19,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict
 from marketdata_assets.dagster_storage import LOGS, POSTGRES
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.local.process import free_port
+from marketdata_demo import sample_bars
 from tests.deploy.test_code_server import kill_all, until
 
 PROJECT = Path(__file__).parents[1]
@@ -46,11 +49,14 @@ def variables(**given: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | given
 
 
-def run(clone: Path, *command: str, **given: str) -> str:
+def begin(clone: Path, *command: str, **given: str) -> subprocess.CompletedProcess[str]:
     program = [str(BIN / command[0]), *command[1:]]
-    ended = subprocess.run(
-        program, cwd=clone, env=variables(PYTHONPATH=str(clone), **given), capture_output=True, text=True, timeout=300
-    )
+    given = {"PYTHONPATH": str(clone), "PATH": f"{BIN}:{os.environ['PATH']}", **given}
+    return subprocess.run(program, cwd=clone, env=variables(**given), capture_output=True, text=True, timeout=300)
+
+
+def run(clone: Path, *command: str, **given: str) -> str:
+    ended = begin(clone, *command, **given)
     said = ended.stdout + ended.stderr
     assert ended.returncode == 0, said
     assert "Traceback" not in said
@@ -70,10 +76,11 @@ def test_instance_in_the_clone_keeps_its_records_in_the_data_folder(clone: Path)
     assert (clone / ".marketdata" / "dagster" / "storage" / "history" / "runs.db").is_file()
 
 
-@pytest.mark.parametrize("words", [[], ["-w", "workspace.yaml"]])
-def test_dagster_dev_serves_the_assets(words: list[str], clone: Path) -> None:
+@pytest.mark.parametrize("program", ["dagster dev", "dagster dev -w workspace.yaml", "dg dev"])
+def test_dev_serves_the_assets(program: str, clone: Path) -> None:
     port = free_port()
-    command = [str(BIN / "dagster"), "dev", "--port", str(port), *words]
+    name, *words = program.split()
+    command = [str(BIN / name), *words, "--port", str(port)]
     environment = variables(PYTHONPATH=str(clone), PATH=f"{BIN}:{os.environ['PATH']}")
     with (clone.parent / "dev.log").open("wb") as log:
         dev = subprocess.Popen(command, cwd=clone, env=environment, stdout=log, stderr=log, start_new_session=True)
@@ -93,7 +100,14 @@ def assets(port: int) -> list[object]:
     return list(found.json()["data"]["assetNodes"])
 
 
-def test_dg_finds_the_definitions() -> None:
+def test_dg_loads_the_definitions_and_the_type_of_flows(clone: Path) -> None:
+    assert "All definitions loaded successfully" in run(clone, "dg", "check", "defs")
+    assert "valid" in run(clone, "dg", "check", "toml")
+    assert "stock_1min_qfq" in run(clone, "dg", "list", "defs", "--json")
+    assert "marketdata_assets.components.Flow" in run(clone, "dg", "list", "components")
+
+
+def test_dg_has_the_names_of_the_workspace_file() -> None:
     found = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["dg"]
     [shipped] = yaml.safe_load((PROJECT / "workspace.yaml").read_text())["load_from"]
     assert found["directory_type"] == "project"
@@ -104,6 +118,23 @@ def test_dg_finds_the_definitions() -> None:
 def test_the_package_has_the_same_files() -> None:
     for name in ("dagster.yaml", "workspace.yaml"):
         assert (files("marketdata_assets") / name).read_bytes() == (PROJECT / name).read_bytes()
+
+
+LOAD = ("asset", "materialize", "-m", "marketdata_assets.definitions", "--select", "stock_1min_qfq", "--partition")
+
+
+def test_a_load_without_servers_says_how_to_start_them(clone: Path) -> None:
+    failed = begin(clone, "dagster", *LOAD, "2014-01", DAGSTER_HOME=str(clone))
+    assert failed.returncode != 0
+    assert 'Run "marketdata up" in another terminal' in failed.stdout + failed.stderr
+    assert git("status", "--porcelain", cwd=clone) == ""
+
+
+def test_a_load_into_a_server_that_is_named(clone: Path, dsn: str) -> None:
+    sample_bars.write_year(clone / ".marketdata" / "bars", 2014, sample_bars.STOCKS[:1], dt.date(2014, 1, 31))
+    run(clone, "dagster", *LOAD, "2014-01", DAGSTER_HOME=str(clone), MARKETDATA_POSTGRES_DSN=dsn)
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("SELECT count(*) > 0 FROM stock_1min_qfq").fetchone() == (True,)
 
 
 # The storage that dagster.yaml names.

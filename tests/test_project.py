@@ -54,6 +54,7 @@ ASSETS = {
     "price_limits": "reference",
     "tushare_api": "sources",
     "yahoo_chart": "sources",
+    "alpaca_bars": "sources",
     "tick_files": "ticks",
     "symbol_registry": "ticks",
     "tick_data": "ticks",
@@ -77,7 +78,7 @@ ASSETS = {
     "stock_daily_indicators": "flows",
 }
 EXTERNAL = {"minute_bar_files", "brain_api", "tushare_api", "yahoo_chart", "tick_files", "exchange_feed"}
-EXTERNAL |= {"stock_daily_files", "reference_files", "exchange_apis"}
+EXTERNAL |= {"alpaca_bars", "stock_daily_files", "reference_files", "exchange_apis"}
 FLOWS = ("stock_daily", "stock_daily_indicators")
 REFERENCE_DAYS = ("suspensions", "adjust_factors", "price_limits")
 TICK_TABLES = ("tick_data", "order_book", "factors")
@@ -497,7 +498,9 @@ def test_groups_of_assets_have_no_cycle(repository: dg.RepositoryDefinition) -> 
         if one != other:
             after.setdefault(other, set()).add(one)
     assert [*TopologicalSorter(after).static_order()], "raises CycleError"
-    assert {graph.get(dg.AssetKey(name)).group_name for name in ("tushare_api", "yahoo_chart")} == {"sources"}
+    assert {graph.get(dg.AssetKey(name)).group_name for name in ("tushare_api", "yahoo_chart", "alpaca_bars")} == {
+        "sources"
+    }
 
 
 def test_selection_of_months_with_gaps_is_one_run_for_each_range_as_pages_say() -> None:

@@ -10,6 +10,7 @@ from marketdata_assets.alphas import accounts
 from marketdata_assets.collector.config import Variables
 from marketdata_assets.dagster_storage import LOGS, POSTGRES
 from marketdata_assets.settings import Settings
+from marketdata_assets.ticks.alpaca import KEYS
 from marketdata_assets.ticks.tushare import TOKEN_VARIABLE
 
 HEAD = ("variable", "meaning", "default")
@@ -42,6 +43,7 @@ takes precedence over its file.
                     "the token of your Tushare account, or several with commas between",
                     "none: Tushare is not used",
                 ),
+                (codes(KEYS), "id and secret of the keys of your Alpaca account", "none: Alpaca is not used"),
                 (
                     codes(account),
                     "credentials of a BRAIN account; `<KEY>` is its name in capitals, with `_` instead of every"

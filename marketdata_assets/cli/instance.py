@@ -38,6 +38,14 @@ MODULE = "marketdata_assets.definitions"
 LOCATION = "marketdata_assets"  # the code location, as workspace.yaml names it
 REPOSITORY = "__repository__"
 GRPC_TIMEOUT = "DAGSTER_GRPC_TIMEOUT_SECONDS"
+DAGSTER = {
+    "DAGSTER_DISABLE_TELEMETRY": "1",
+    # By default Dagster gives up on a code server after a minute, which loading code takes on a busy machine.
+    GRPC_TIMEOUT: "300",
+    # Events of a run over many months are written in a few statements, not in some for each month.
+    "DAGSTER_EVENT_BATCH_SIZE": "500",
+}
+"""What all processes of Dagster get; kubernetes/base/settings.yaml has the same."""
 STORAGE = tuple(f"DAGSTER_PG_{name}" for name in ("HOST", "PORT", "DB", "USER", "PASSWORD"))
 NUMBERS = re.compile(r"DAGSTER_\w+_(SECONDS|SIZE)")  # which Dagster reads when it is imported
 PORT = "DAGSTER_PG_PORT"
@@ -146,11 +154,8 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
             "MARKETDATA_FLOWS_DIR": str(settings.flows_folder),
             "DAGSTER_HOME": str((settings.dagster_home or home).absolute()),
             "DAGSTER_COMPUTE_LOG_DIR": str(home / "logs"),
-            "DAGSTER_DISABLE_TELEMETRY": "1",
-            # By default Dagster gives up on a code server after a minute, which loading code takes on a busy machine.
-            GRPC_TIMEOUT: os.environ.get(GRPC_TIMEOUT) or "300",
-            # Events of a run over many months are written in a few statements, not in some for each month.
-            "DAGSTER_EVENT_BATCH_SIZE": "500",
+            **DAGSTER,
+            GRPC_TIMEOUT: os.environ.get(GRPC_TIMEOUT) or DAGSTER[GRPC_TIMEOUT],
         }
     )
 

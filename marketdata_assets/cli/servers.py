@@ -1,5 +1,6 @@
 """`marketdata up`, `doctor` and `exec`: the local stack and the Dagster UI, the state of servers, Dagster commands."""
 
+import asyncio
 import datetime as dt
 import os
 import shutil
@@ -18,6 +19,7 @@ import typer
 from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.instance import PASSWORD, CannotRun, adopt, environment
 from marketdata_assets.cli.ui import link, port_to_use
+from marketdata_assets.errors import MarketDataError
 from marketdata_assets.local.group import kept
 from marketdata_assets.local.machine import problems
 from marketdata_assets.local.process import tied_to_us
@@ -114,11 +116,15 @@ def _forward_output(process: subprocess.Popen[bytes], stopping: threading.Event)
             sys.stderr.buffer.write(output.forwarded(line))
 
 
-def doctor(as_json: output.Json = False) -> None:
+def doctor(
+    yahoo: Annotated[bool, typer.Option("--yahoo", help="send Yahoo one request, to see whether it answers")] = False,
+    as_json: output.Json = False,
+) -> None:
     """Check every server: version, latency, missing features and how to fix them. Exit code 1 when one is not ok.
 
     Also names configured folders that do not exist and what this machine lacks (processor, open files, disk), and warns
-    when the known trading days end within 60 days.
+    when the known trading days end within 60 days. Where the providers file that you named enables Yahoo, or with
+    --yahoo, it says what Yahoo answers to one request; that it rejects this machine is no failure.
     """
     machine = problems(Settings().root)
     if not as_json:
@@ -130,10 +136,12 @@ def doctor(as_json: output.Json = False) -> None:
     kinds: dict[str, type[Server]] = {"postgres": Postgres, "mongo": Mongo, "clickhouse": ClickHouse, "nats": Nats}
     health = {name: kinds[name]().check() for name in needed(Settings())}
     calendar, servers = _calendar(stored="clickhouse" in health and health["clickhouse"].ok), [*health.values()]
-    folders = Settings().missing_folders()
+    folders, closed = Settings().missing_folders(), _why_yahoo_is_closed(always=yahoo)
     if as_json:
         found = [vars(health) for health in servers]
         known = {"calendar": vars(calendar), "missing_folders": folders, "machine": machine}
+        if closed is not None:
+            known["yahoo"] = {"ok": not closed, "answer": closed}
         output.as_json({"servers": found, **known})
     else:
         columns = ("server", "state", "version", "edition", "ms", "url")
@@ -151,10 +159,25 @@ def doctor(as_json: output.Json = False) -> None:
             output.console().print(f"calendar: {calendar.warning}\n  remedy: {REMEDY}")
         else:
             output.console().print(f"calendar: trading days are known until {calendar.known_until} ({calendar.source})")
+        if closed is not None:
+            output.console().print(f"yahoo: {closed or 'answers this machine'}")
         for problem in folders:
             output.console().print(problem)
     if folders or not all(one.ok for one in servers):
         raise typer.Exit(1)
+
+
+def _why_yahoo_is_closed(*, always: bool) -> str | None:
+    """Why Yahoo does not answer, empty when it does; None when no request is sent."""
+    from marketdata_assets.resources import Ticks
+
+    ticks = Ticks()
+    try:
+        if not always and not (Settings().providers and (config := ticks.config()).yahoo and config.yahoo.enabled):
+            return None
+        return asyncio.run(ticks.why_yahoo_is_closed())
+    except MarketDataError as error:
+        return str(error)
 
 
 def _calendar(*, stored: bool) -> "KnownCalendar":

@@ -19,6 +19,7 @@ from marketdata_assets.cli.instance import CannotRun, RunOutcome, dagster_instan
 from marketdata_assets.loading.file_ledger import name_in
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.progress import report
+from marketdata_assets.reference.exchanges import Exchange
 from marketdata_assets.reference.records import Listing
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks import providers_file
@@ -41,7 +42,7 @@ DataTypes = Annotated[
     typer.Option(metavar="tick_data|order_book|factors", help="tick_data and factors when left out"),
 ]
 Providers = Annotated[
-    list[str] | None, typer.Option("--provider", metavar="tushare|yahoo|files", help="use only these providers")
+    list[str] | None, typer.Option("--provider", metavar="tushare|yahoo|alpaca|files", help="use only these providers")
 ]
 
 
@@ -64,7 +65,8 @@ def ingest(
     With --provider files alone, and neither days nor symbols, all of the dropped files that is due is loaded. The run
     shows in the UI.
     """
-    first, last = days(start_date and start_date.date(), end_date and end_date.date(), dt.datetime.now(dt.UTC))
+    named = [] if symbols == [ALL] else symbols or []
+    first, last = days(start_date and start_date.date(), end_date and end_date.date(), dt.datetime.now(dt.UTC), named)
     if providers_config:
         providers_file.read(providers_config)
         os.environ["MARKETDATA_PROVIDERS"] = str(providers_config.absolute())
@@ -143,34 +145,45 @@ def _providers(settings: Settings) -> providers_file.Providers:
     return providers_file.read(Path(settings.providers)) if settings.providers else providers_file.shipped()
 
 
-def days(start: dt.date | None, end: dt.date | None, now: dt.datetime) -> tuple[dt.date, dt.date]:
-    """The days to load, both included: as requested; only the end without a start, the last closed day without both."""
-    from marketdata_assets.reference.calendar import ZONE, last_closed
+def days(
+    start: dt.date | None, end: dt.date | None, now: dt.datetime, symbols: Sequence[str] = ()
+) -> tuple[dt.date, dt.date]:
+    """The days to load, both included: as requested; only the end without a start, the last closed day without both.
 
-    closed = last_closed(now)
+    Closed is a day at the exchange of the symbols where all are of one, else at the mainland's.
+    """
+    from marketdata_assets.reference.calendar import last_closed
+    from marketdata_assets.reference.exchanges import MAINLAND, by_exchange
+
+    named = list(by_exchange(symbols))
+    exchange = named[0] if len(named) == 1 else MAINLAND
+    closed = last_closed(now, exchange)
     if start and start > closed:
         raise typer.BadParameter(f"{start} is not over yet; the last closed day is {closed}", param_hint="--start-date")
-    first, last = start or end or _last_session(closed), end or (closed if start else _last_session(closed))
+    first, last = (
+        start or end or _last_session(closed, exchange),
+        end or (closed if start else _last_session(closed, exchange)),
+    )
     if last < first:
         raise typer.BadParameter(f"{last} is before {first}", param_hint="--end-date")
-    if last > now.astimezone(ZONE).date():
+    if last > now.astimezone(exchange.zone).date():
         raise typer.BadParameter(f"{last} is in the future; the last closed day is {closed}", param_hint="--end-date")
     if first < FIRST_DAY:
         raise typer.BadParameter(f"{first} is before {FIRST_DAY}, the first trading day", param_hint="--start-date")
     return first, last
 
 
-def _last_session(closed: dt.date) -> dt.date:
+def _last_session(closed: dt.date, exchange: Exchange) -> dt.date:
     """By the stored calendar, or by the library's where no server is named."""
     from marketdata_assets.reference import stored
-    from marketdata_assets.reference.calendar import ashares
+    from marketdata_assets.reference.calendar import calendar_of
     from marketdata_assets.reference.records import Days
 
     try:
         with stores.clickhouse() as client:
-            calendar = stored.calendar(client)
+            calendar = calendar_of(exchange.example, stored.calendar(client))
     except NoServer:
-        calendar = ashares()
+        calendar = calendar_of(exchange.example)
     return calendar.trading_days(Days(closed - dt.timedelta(days=30), closed))[-1]
 
 
@@ -185,7 +198,8 @@ def known_symbols(settings: Settings, named: Sequence[str]) -> list[str]:
     While the registry is empty, nothing is known of symbols but their form.
     """
     from marketdata_assets.errors import MarketDataError
-    from marketdata_assets.reference.codes import canonical, exchange
+    from marketdata_assets.reference.codes import exchange
+    from marketdata_assets.reference.exchanges import canonical, misspelt
     from marketdata_assets.ticks import file_ledger, registry
     from marketdata_assets.ticks.tables import TICK_DATA, ensure
 
@@ -193,9 +207,8 @@ def known_symbols(settings: Settings, named: Sequence[str]) -> list[str]:
     sections = [one for one in (config.tushare, config.yahoo, config.files) if one and one.enabled]
     registered = {listing.symbol for listing in listings(vanished=True)}
     for name in named:
-        if any(
-            one.symbol_mapping.theirs(name) is not None for one in sections if providers_file.SYMBOL.fullmatch(name)
-        ):
+        has_form = providers_file.SYMBOL.fullmatch(name) and not misspelt(name)
+        if has_form and any(one.symbol_mapping.theirs(name) is not None for one in sections):
             continue
         digits = name[:6]
         meant = canonical(name) or (f"{digits}.{exchange(digits)}" if exchange(digits) else None)

@@ -39,10 +39,6 @@ class Batches(Generic[Key, Ended]):
             self._waiting, self._since = {}, time.monotonic()
 
 
-def _without_figures(keys: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
-    return {key: {} for key in keys}
-
-
 class Partitions:
     """Logs partitions of one asset as they are complete; the step reports them again at its end, with figures.
 
@@ -53,7 +49,7 @@ class Partitions:
         self,
         context: StepContext,
         asset: dg.AssetKey,
-        metadata: Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]] = _without_figures,
+        metadata: Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]] | None = None,
     ) -> None:
         self._context, self._asset, self._metadata = context, asset, metadata
         self._batches = Batches[str, None](context, self._of)
@@ -67,5 +63,5 @@ class Partitions:
             plan_materialization(self._context, self._asset, key)
 
     def _of(self, keys: Mapping[str, None]) -> list[dg.AssetMaterialization]:
-        known = self._metadata([*keys])
+        known = self._metadata([*keys]) if self._metadata else {key: {} for key in keys}
         return [dg.AssetMaterialization(self._asset, partition=key, metadata=known[key]) for key in sorted(known)]

@@ -62,6 +62,17 @@ def selected(context: dg.AssetExecutionContext) -> Collection[dg.AssetKey]:
     return context.run.asset_selection or {*context.job_def.asset_layer.executable_asset_keys}
 
 
+def run_partitions(context: dg.AssetExecutionContext) -> Sequence[str]:
+    """The partitions of the run. Raises Failure where it has none, as a job that is launched without choosing any."""
+    if context.has_partition_key or context.has_partition_key_range:
+        return [*context.partition_keys]
+    raise dg.Failure(
+        f"{context.job_name} loads partitions, and this run names none. Press Materialize, not Launch run, and choose"
+        ' them there; "marketdata status --due" lists those that are due, which the nightly repair requests.',
+        allow_retries=False,
+    )
+
+
 @contextmanager
 def as_dagster_failure() -> Iterator[None]:
     """Let an error of this project fail the step with its own message, a transient one after RETRY_SECONDS.
@@ -101,9 +112,8 @@ def retry_later(cause: str) -> None:
 def failure(failed: Mapping[str, str], total: int, metadata: Mapping[str, Any]) -> dg.Failure:
     """A Failure that lists the partitions that failed with their causes, and is not retried."""
     keys = dg.MetadataValue.json([str(key) for key in sorted(failed)])
-    causes = [failed[key] for key in sorted(failed)]
     what = f"{len(failed)} of {total} partitions failed, the others are done"
-    return failure_of(what, causes, {**metadata, "failed_partitions": keys})
+    return failure_of(what, (failed[key] for key in sorted(failed)), {**metadata, "failed_partitions": keys})
 
 
 def failed_files(failed: Sequence[UnitReport], metadata: Mapping[str, Any]) -> dg.Failure:

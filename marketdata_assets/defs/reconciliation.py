@@ -12,7 +12,7 @@ from marketdata_assets.bars.bases import FACTORS
 from marketdata_assets.defs.bars.checks import months_of_run
 from marketdata_assets.defs.checks import meaning
 from marketdata_assets.defs.metadata import asset, check_result, markdown_table
-from marketdata_assets.defs.partition_results import as_dagster_failure
+from marketdata_assets.defs.partition_results import as_dagster_failure, run_partitions
 from marketdata_assets.defs.runs import range_requests
 from marketdata_assets.months import month_ranges
 from marketdata_assets.partitions import BAR_MONTHS, joined
@@ -22,6 +22,7 @@ from marketdata_assets.resources import ClickHouse, NoServer, Postgres
 from marketdata_assets.stores.postgres import connect
 
 JOB = "reconcile"
+ADJUST_FACTORS = "adjust_factors"
 MOST_RUNS = 12
 SHOWN = 20
 
@@ -32,7 +33,7 @@ SHOWN = 20
         BARS,
         dg.AssetDep(DAILY, partition_mapping=dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)),
         dg.AssetDep(TICKS, partition_mapping=dg.AllPartitionMapping()),
-        "adjust_factors",
+        ADJUST_FACTORS,
     ],
     partitions_def=BAR_MONTHS,
     kinds={"postgres", "table"},
@@ -47,7 +48,7 @@ def reconciliation(
     Bars are rebased to traded prices by the adjustment factors; where these are unknown, only volume and turnover are
     compared. Differences that units and rounding explain are none.
     """
-    started, months = time.monotonic(), context.partition_keys
+    started, months = time.monotonic(), run_partitions(context)
     with as_dagster_failure():
         try:
             with clickhouse.client() as client:
@@ -93,21 +94,23 @@ def agreed(context: dg.AssetCheckExecutionContext, postgres: Postgres) -> dg.Ass
 
 
 def due(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
-    """A run for each range of months of which two sources were loaded, one of them after they were last compared."""
+    """A run for each range of months of which two sources were loaded, and something of them after the last comparison:
+    one of these sources, or the factors that rebase the bars."""
     latest = {
         name: instance.get_latest_storage_id_by_partition(dg.AssetKey(name), dg.DagsterEventType.ASSET_MATERIALIZATION)
-        for name in (BARS, DAILY, TICKS, TABLE)
+        for name in (BARS, DAILY, TICKS, ADJUST_FACTORS, TABLE)
     }
     months: dict[str, dict[str, int]] = {}
     for name in (BARS, DAILY, TICKS):
         for key, number in latest[name].items():
             loaded = months.setdefault(key.partition("|")[0], {})
             loaded[name] = max(number, loaded.get(name, -1))
-    keys = set(BAR_MONTHS.get_partition_keys())
+    compared, factors = latest[TABLE], latest[ADJUST_FACTORS]
     outdated = [
         month
-        for month, loaded in months.items()
-        if month in keys and len(loaded) > 1 and latest[TABLE].get(month, -1) < max(loaded.values())
+        for month in BAR_MONTHS.get_partition_keys()
+        if len(loaded := months.get(month, {})) > 1
+        and compared.get(month, -1) < max(*loaded.values(), factors.get(month, -1))
     ]
     return range_requests(joined(month_ranges(outdated), MOST_RUNS), job_name=JOB)
 

@@ -20,7 +20,6 @@ IN_PROGRESS = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
 ]
-NOT_ENDED = [*IN_PROGRESS, dg.DagsterRunStatus.CANCELING]
 
 DOMAIN = "marketdata/domain"
 

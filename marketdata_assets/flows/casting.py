@@ -1,5 +1,6 @@
 """Columns of files to typed columns of the flow, exactly: what is no such value, or loses digits, rejects its row."""
 
+import re
 from collections.abc import Mapping
 
 import polars as pl
@@ -11,6 +12,7 @@ from marketdata_assets.loading.csv_rows import BLANKS
 from marketdata_assets.loading.rejects import LINE, Rejects
 
 TRUE = ("true", "t", "1", "yes", "y")
+LEADING_ZEROS = r"^\s*[+-]?0\d"
 LOSES_ZEROS = "begins with 0, as a code does; declare text, or leading_zeros: true to drop the zeros"
 FALSE = ("false", "f", "0", "no", "n")
 
@@ -33,14 +35,14 @@ def parse(frame: pl.DataFrame, cells: Mapping[str, Cell], rejects: Rejects) -> p
         if cell.excel_text:
             column = _out_of_excel(column)
         values, cause = _typed(column, cell)
-        zeros = _with_leading_zeros(column, cell)
-        if zeros.any():
+        coded = cell.type.kind in NUMBERS and not cell.leading_zeros
+        if coded and (zeros := column.str.contains(LEADING_ZEROS).fill_null(False)).any():
             values = values.set(zeros, None)
         if values.null_count() > column.null_count():
             junk = column.is_not_null() & values.is_null()
-            junk_rows = zip(rejects.lines(frame).filter(junk), column.filter(junk), zeros.filter(junk), strict=True)
-            for line, text, zero in junk_rows:
-                rejects.add(line, f"{name} {text!r} {LOSES_ZEROS if zero else cause}")
+            for line, text in zip(rejects.lines(frame).filter(junk), column.filter(junk), strict=True):
+                lost = coded and re.match(LEADING_ZEROS, text)
+                rejects.add(line, f"{name} {text!r} {LOSES_ZEROS if lost else cause}")
             bad.append(junk)
         if values.dtype == pl.Float64 and cell.type.kind == "numeric":
             lines = None
@@ -56,13 +58,6 @@ def _out_of_excel(column: pl.Series) -> pl.Series:
     """The texts within `="000001"` and behind `'000001`."""
     texts = column.str.replace(r'^\s*="(.*)"\s*$', "$1").str.strip_prefix("'")
     return texts.set(texts == "", None)
-
-
-def _with_leading_zeros(column: pl.Series, cell: Cell) -> pl.Series:
-    """Where digits would be lost of a number that may be a code."""
-    if cell.type.kind not in NUMBERS or cell.leading_zeros:
-        return column.is_null() & column.is_not_null()
-    return column.str.contains(r"^\s*[+-]?0\d").fill_null(False)
 
 
 def _typed(column: pl.Series, cell: Cell) -> tuple[pl.Series, str]:

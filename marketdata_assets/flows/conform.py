@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from marketdata_assets.flows import casting, numbers
+from marketdata_assets.flows import casting, frames, numbers
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import FlowError, MissingColumn
 from marketdata_assets.flows.types import Cell, ColumnType
@@ -45,7 +45,7 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
         )
     schema = frame.schema
     texts = {n: Cell(type=k) for n, k in target.columns.items() if schema[n] == pl.String and k.kind != "text"}
-    frame = frame.with_columns(rejects.lines(frame))
+    frame = frames.with_columns(frame, [rejects.lines(frame)])
     if texts:
         frame = casting.parse(frame, texts, rejects)
     lines = frame[LINE]
@@ -160,7 +160,8 @@ def _as_json(column: pl.Series) -> pl.Series:
 
 def _within_years(times: pl.Series) -> pl.Series:
     """Those from the year 1 to 9999, which every reader of the table takes."""
-    outside = ~times.dt.year().is_between(1, 9999)
+    days = times.cast(pl.Int64) // (1 if times.dtype == pl.Date else 86_400_000_000)
+    outside = (days < -719_162) | (days > 2_932_896)  # since 1970
     return times.set(outside, None) if outside.any() else times
 
 

@@ -5,7 +5,7 @@ irregularity; the careful lane takes that block line by line, and rejects what i
 """
 
 import re
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,16 +21,14 @@ from marketdata_assets.loading.csv_rows import BLANKS, QUOTE, ends_evenly, read_
 from marketdata_assets.loading.errors import BadHeader
 from marketdata_assets.loading.files import HashedStream, Unit
 from marketdata_assets.loading.rejects import LINE, Rejects
-from marketdata_assets.loading.text import Block, Text, ahead, count, from_latin1, guess
+from marketdata_assets.loading.text import BLOCK_BYTES, Block, Text, ahead, count, from_latin1, guess
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-SMALL_BYTES = 256 * 1024
-"""A file of so many bytes is read sooner than a thread is started."""
+SMALL_BYTES = BLOCK_BYTES
+"""A file of so many bytes is one block: there is nothing to read ahead."""
 NOTHING = re.compile(r"(?!)")
 BLANK_LINE = " \t\r\n\ufeff"
-FEW_BYTES = 32 * 1024
-"""A text of so many bytes is split sooner than polars' reader of CSV is started."""
 
 
 def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Generator[pl.DataFrame]:
@@ -137,7 +135,7 @@ class Reader:
         if frame is None or frame.height != len(lines):
             return None
         if block.deferred:
-            frame = frames.with_columns(frame, [self._decoded_column(c) for c in frame if c.dtype == pl.String])
+            frame = frames.with_columns(frame, self._decoded_columns([c for c in frame if c.dtype == pl.String]))
         rest = {name: cell for name, cell in self._types.items() if name not in checked}
         self._rejects.rows += frame.height
         if self._loader.strip and any(mark in text for mark in (b" ", b"\t", b'"')):
@@ -149,8 +147,6 @@ class Reader:
         self, text: bytes, names: Sequence[str], doubles: Collection[str], missing: Mapping[str, tuple[str, ...]]
     ) -> pl.DataFrame | None:
         """These columns of the flow, `doubles` as such and the others as text; None where that cannot be."""
-        if len(text) <= FEW_BYTES and self._width > 1 and b'"' not in text and b"\r" not in text:
-            return self._split(text, names, doubles, missing)
         alike: dict[tuple[str, ...], list[str]] = {}
         for name in names:
             alike.setdefault(missing[name], []).append(name)
@@ -158,7 +154,7 @@ class Reader:
         read = [part for part in parts if part is not None]
         if len(read) < len(parts) or len({part.height for part in read}) > 1:
             return None
-        return pl.concat(read, how="horizontal").select(names)
+        return read[0] if len(read) == 1 else pl.concat(read, how="horizontal").select(names)
 
     def _parse(
         self, text: bytes, names: Sequence[str], doubles: Collection[str], missing: Sequence[str]
@@ -184,36 +180,17 @@ class Reader:
         frame.columns = list(names)
         return frame
 
-    def _split(
-        self, text: bytes, names: Sequence[str], doubles: Collection[str], missing: Mapping[str, tuple[str, ...]]
-    ) -> pl.DataFrame | None:
-        """`_read` of a few lines without quotes, each with as many cells as the header."""
-        delimiter = self._dialect.delimiter
-        cells = text.decode().replace("\n", delimiter).split(delimiter)
-        columns: list[pl.Series] = []
-        for name in names:
-            at = self._at[self._names.index(name)]
-            nulls = missing[name]
-            texts = [None if cell in nulls else cell for cell in cells[at : -1 : self._width]]
-            column = pl.Series(name, texts, pl.String)
-            if name in doubles:
-                given, column = column, column.cast(pl.Float64, strict=False)
-                if column.null_count() > given.null_count():
-                    return None
-            columns.append(column)
-        return pl.DataFrame(columns)
-
     def _decoded(self, block: Block) -> Block:
         """The block as text."""
         return dialect.decoded(block, self._loader) if block.deferred else block
 
-    def _decoded_column(self, column: pl.Series) -> pl.Series:
-        """A column of a deferred block as text: each of its values is decoded once."""
-        if column.str.len_bytes().sum() == column.str.len_chars().sum():
-            return column
-        given = column.unique().drop_nulls()
-        texts = [from_latin1(cell, self._loader.encoding) for cell in given.to_list()]
-        return column.replace_strict(given, pl.Series(texts, dtype=pl.String), default=None, return_dtype=pl.String)
+    def _decoded_columns(self, texts: list[pl.Series]) -> Iterator[pl.Series]:
+        """Columns of a deferred block as text, of those that are not ASCII: each different value is decoded once."""
+        foreign = pl.DataFrame(texts).select((pl.all().str.len_bytes() != pl.all().str.len_chars()).any())
+        for column in (text for text in texts if foreign[text.name].item()):
+            given = column.unique()
+            decoded = [cell and from_latin1(cell, self._loader.encoding) for cell in given.to_list()]
+            yield column.replace_strict(given, pl.Series(decoded, dtype=pl.String), return_dtype=pl.String)
 
     def _checked(self, frame: pl.DataFrame) -> dict[str, pl.Series]:
         """Numbers that were read as doubles, in their types; not those of which one must be read from its text."""
@@ -237,8 +214,9 @@ class Reader:
         if self._ends is None or not names:
             return []
         characters, end = np.frombuffer(text, np.uint8), len(text) - 1
-        starts = np.concatenate([[0], self._ends[:-1] + 1]).reshape(-1, self._width)
-        at = starts[:, [self._at[self._names.index(name)] for name in names]]
+        before = [self._at[self._names.index(name)] - 1 for name in names]
+        at = self._ends[np.arange(0, len(self._ends), self._width)[:, None] + before] + 1
+        at[at > end] = 0  # before the first cell of the text there is none
         if b'"' in text:
             at = at + (characters[at] == ord(QUOTE))
         first = characters[at]

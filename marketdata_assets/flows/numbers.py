@@ -130,7 +130,7 @@ def numeric_of_doubles(values: pl.Series, kind: ColumnType) -> pl.Series | None:
     size = np.abs(units)
     if not np.fmax.reduce(size, initial=0.0) < min(SAFE, 10.0**kind.precision):
         return None
-    if (np.abs(units - whole) > np.clip(size * NOISE, 1e-6, SURE)).any():
+    if (np.abs(units - whole) > np.minimum(np.maximum(size * NOISE, 1e-6), SURE)).any():
         return None
     clean = pl.Series(values.name, whole / 10.0**kind.scale, nan_to_null=values.null_count() > 0)
     return clean.cast(pl.Decimal(38, kind.scale)) if kind.decimal else clean

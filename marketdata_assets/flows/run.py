@@ -32,7 +32,8 @@ from marketdata_assets.stores import ledger
 from marketdata_assets.stores.postgres import connect
 
 PRELOAD = ("marketdata_assets.flows.unit",)
-BATCH_BYTES = 8 * 1024 * 1024
+BATCH_BYTES = 32 * 1024 * 1024  # each costs a connection, and a wait for the server's disk at its end
+BIG_BYTES = 8 * 1024 * 1024
 BATCH_UNITS = 100
 BATCHES_OF_WORKER = 4
 SAME_NAME = "another file has the same name once it is decoded; rename one of them"
@@ -183,7 +184,7 @@ def find_units(flow: FlowDefinition, folder: Path) -> list[Unit]:
             found.append(Unit(file, size=file.size, problem=error.cause))
     times = Counter(unit.place for unit in found)
     found = [replace(unit, problem=SAME_NAME) if times[unit.place] > 1 else unit for unit in found]
-    return sorted(found, key=lambda unit: (-unit.size if unit.size > BATCH_BYTES else 0, unit.place))
+    return sorted(found, key=lambda unit: (-unit.size if unit.size > BIG_BYTES else 0, unit.place))
 
 
 def delivered(flow: FlowDefinition, folder: Path) -> list[Unit]:

@@ -6,6 +6,7 @@ What the modes mean is said at `Target`; whether a unit has to be read at all is
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import psycopg
 from psycopg import errors as pg
@@ -23,7 +24,7 @@ WORK_MEM_KB = 64 * 1024
 
 
 class KeysClash(Exception):
-    """Another load has written a row of one of the unit's keys since the table was searched for them."""
+    """Another session has written a row of one of the unit's keys since the table was searched for them."""
 
 
 @dataclass
@@ -99,11 +100,34 @@ class TableWriter:
 
     def _merge(self) -> tuple[int, bool]:
         """How many of the staged rows belong to the unit now, and whether a row of its own is lower in the order."""
-        self.connection.execute(f"SET LOCAL work_mem = {WORK_MEM_KB}")  # else a million rows are hashed on disk
-        row = self._execute(statement(__package__, "merge.sql")).fetchone()
-        assert row is not None
-        mine, lowered = row
-        return int(str(mine)), bool(lowered)
+        # Else a million rows are hashed on disk. Rows of a plain table are found again by their place.
+        found = self.connection.execute(
+            "SELECT relkind = 'r' AND NOT relhassubclass, set_config('work_mem', %s, true) FROM pg_class"
+            " WHERE oid = to_regclass(quote_ident(%s))",
+            [str(WORK_MEM_KB), self.target.table],
+        ).fetchone()
+        plain = found is not None and found[0]
+        self._execute(
+            "CREATE TEMP TABLE {met} ON COMMIT DROP AS SELECT new.*, old.etl_unit AS _owner, {ahead} AS _ahead,"
+            f" {{differs}} AS _differs{', old.ctid AS _row' if plain else ''}"
+            " FROM {staging} AS new LEFT JOIN {table} AS old ON {same_key}"
+        )
+        judged: Any = self._execute(statement(__package__, "merge.sql")).fetchone()
+        mine, lowered, overwritten, older = judged
+        if overwritten:
+            if plain:
+                self.connection.execute("SET LOCAL random_page_cost = 0")  # else the planner reads the whole table
+            written = self._execute(
+                "UPDATE {table} AS old SET {new} FROM {met} AS new WHERE "
+                + ("old.ctid = _row AND " if plain else "")
+                + "{same_key} AND (_owner = %(number)s AND (_ahead <> 0 OR _differs) OR _owner <> %(number)s"
+                " AND (_ahead > 0 OR _ahead = 0 AND _owner = ANY(%(older)s)))",
+                older=older,
+            ).rowcount
+            if written != overwritten:
+                raise KeysClash("another session has changed rows of these keys meanwhile; run the flow again")
+        self._execute("INSERT INTO {table} ({columns}) SELECT {columns} FROM {met} WHERE _owner IS NULL")
+        return mine, lowered
 
     def _delete_removed(self) -> int:
         """Delete the rows that belong to the unit and that it no longer has; their number."""
@@ -143,7 +167,6 @@ class TableWriter:
         return not self._execute(query, values=values).fetchone()
 
     def _stage(self, prepared: Prepared) -> None:
-        self._execute("DROP TABLE IF EXISTS {staging}")
         self._execute("CREATE TEMP TABLE {staging} ON COMMIT DROP AS SELECT {columns} FROM {table} WITH NO DATA")
         self._copy(STAGING, prepared)
 
@@ -188,6 +211,7 @@ class Statements:
         return {
             "table": sql.Identifier(self.target.table),
             "staging": sql.Identifier(STAGING),
+            "met": sql.Identifier("flow_met"),
             "columns": _listed(self.columns),
             "key": _listed(key),
             "first": sql.Identifier(key[0] if key else ""),

@@ -16,13 +16,14 @@ from psycopg import errors as pg
 from marketdata_assets.read import columnar
 from marketdata_assets.read.columnar import Where
 from marketdata_assets.read.errors import NothingLoaded, OddValue
-from marketdata_assets.read.resampling import end_of_minute
+from marketdata_assets.read.resampling import spans
 from marketdata_assets.read.tables import table
-from marketdata_assets.reference.calendar import ZONE
 from marketdata_assets.reference.codes import canonical
+from marketdata_assets.reference.exchanges import MAINLAND, Exchange, Sessions
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.postgres import naming_failures
+from marketdata_assets.ticks.records import FLAGS
 
 Source = Literal["minutes", "ticks", "daily"]
 LOT = 100
@@ -36,12 +37,14 @@ TICK_VALUES = {
     "amount": "sum(turnover)",
 }
 """In ClickHouse, which skips nulls in all of them."""
+Dates = tuple[Literal["IN", "NOT IN"], Literal["Array(Date)"], Sequence[dt.date]] | None
+"""A condition on days; None is none."""
 A_DAY = dt.timedelta(days=1)
 ASHARE = r"^\d{6}\.(SH|SZ|BJ)$"
 
 
 def _minutes(
-    connection: psycopg.Connection, codes: Sequence[str], days: Days, values: Sequence[str], _: int
+    connection: psycopg.Connection, codes: Sequence[str], days: Days, values: Sequence[str], *_: Any
 ) -> pl.DataFrame:
     found = table(
         "stock_1min_qfq",
@@ -57,30 +60,61 @@ def _minutes(
     return found.with_columns(pl.lit("end").alias("label"), pl.col(pl.Decimal).cast(pl.Float64), *in_shares)
 
 
-def _ticks(client: Client, codes: Sequence[str], days: Days, values: Sequence[str], minutes: int) -> pl.DataFrame:
-    """Runs of so many minutes, aggregated by ClickHouse, so that no more rows than bars leave it; or all minutes."""
+def _ticks(
+    client: Client,
+    codes: Sequence[str],
+    days: Days,
+    values: Sequence[str],
+    minutes: int | None,
+    exchange: Exchange = MAINLAND,
+    hours: Sessions = MAINLAND.sessions,
+    only: Dates = None,
+) -> pl.DataFrame:
+    """Runs of so many minutes, or days, aggregated by ClickHouse, so that no more rows than bars leave it; or all
+    minutes. The codes are of one exchange, and its days have these hours; `only` are those among them or not."""
     where = Where()
     where.among("symbol", codes)
     where.add("date", ">=", "Date", days.first)
     where.add("date", "<=", "Date", days.last)
-    if minutes > 1:
-        return _tick_runs(client, where, values, minutes)
+    if only is not None:
+        where.add("date", *only)
+    if exchange is not MAINLAND:  # the minutes before and after the session are other trading
+        where.conditions.append(f"bitAnd(flags, {FLAGS['outside_session']}) = 0")
+    if minutes != 1:
+        return _tick_runs(client, where, values, minutes, exchange, hours)
     names = ["symbol", "date", "ts", "label", *("turnover" if name == "amount" else name for name in values)]
     found = columnar.read(client, "tick_data", names, where, ("symbol", "ts"))
     found = found.rename({"symbol": "code", "turnover": "amount"}, strict=False)
     _check_labels(found, "label", "label")
-    time = pl.col("ts").dt.convert_time_zone(ZONE.key).dt.replace_time_zone(None)
+    time = pl.col("ts").dt.convert_time_zone(exchange.timezone).dt.replace_time_zone(None)
     return found.select("code", "label", time.cast(pl.Datetime("us")).alias("time"), *values)
 
 
-def _tick_runs(client: Client, where: Where, values: Sequence[str], minutes: int) -> pl.DataFrame:
+def _tick_runs(
+    client: Client, where: Where, values: Sequence[str], minutes: int | None, exchange: Exchange, hours: Sessions
+) -> pl.DataFrame:
+    """Labelled by their start; days by midnight."""
     wanted = "".join(f", {TICK_VALUES[name]} AS {name}" for name in values)
     sql = files(__package__).joinpath("sql/tick_bars.sql").read_text("utf-8")
-    sql = sql.replace("{values}", wanted).replace("{where}", str(where))
-    found = columnar.ask(client, "tick_data", sql, where.values | {"minutes": minutes}).sort("code", "date", "period")
+    period = "0" if minutes is None else _period(hours, minutes)
+    for name, text in (("timezone", exchange.timezone), ("period", period), ("values", wanted), ("where", str(where))):
+        sql = sql.replace(f"{{{name}}}", text)
+    found = columnar.ask(client, "tick_data", sql, where.values).sort("code", "date", "period")
     _check_labels(found, "first_label", "last_label")
-    end = end_of_minute((pl.col("period").cast(pl.Int32) + 1) * minutes)
-    return found.select("code", pl.lit("end").alias("label"), end.alias("time"), *values)
+    time = pl.col("date").cast(pl.Datetime("us")) + pl.duration(minutes="period")
+    return found.select("code", pl.lit("start").alias("label"), time.alias("time"), *values)
+
+
+def _period(hours: Sessions, minutes: int) -> str:
+    """In SQL: the first minute of the run that a row is part of, as `resampling` has it."""
+    runs = [
+        (start, f"{start} + intDiv(least(greatest(ends - {start}, 1), {length}) - 1, {minutes}) * {minutes}")
+        for start, length in spans(hours)
+    ]
+    found = runs[0][1]
+    for start, run in runs[1:]:
+        found = f"if(ends < {start}, {found}, {run})"
+    return found
 
 
 def _check_labels(found: pl.DataFrame, least: str, greatest: str) -> None:
@@ -94,7 +128,7 @@ def _check_labels(found: pl.DataFrame, least: str, greatest: str) -> None:
 
 
 def _daily(
-    connection: psycopg.Connection, codes: Sequence[str], days: Days, values: Sequence[str], _: int
+    connection: psycopg.Connection, codes: Sequence[str], days: Days, values: Sequence[str], *_: Any
 ) -> pl.DataFrame:
     found = table(
         "stock_daily",
@@ -133,7 +167,9 @@ def _loaded_ticks(client: Client, codes: Sequence[str] | None) -> dict[str, Days
     where = Where()
     where.among("symbol", codes)
     sql = f"SELECT symbol, min(date) AS first, max(date) AS last FROM tick_data WHERE {where} GROUP BY symbol"
-    found = columnar.ask(client, "tick_data", sql, where.values).filter(pl.col("symbol").str.contains(ASHARE))
+    found = columnar.ask(client, "tick_data", sql, where.values)
+    if codes is None:
+        found = found.filter(pl.col("symbol").str.contains(ASHARE))
     return {code: Days(first, last) for code, first, last in found.select("symbol", "first", "last").iter_rows()}
 
 

@@ -1,4 +1,4 @@
-"""Bars of A-shares of any frequency, from the minute bars, the ticks or the daily files, adjusted as one wants.
+"""Bars of any frequency, from the minute bars, the ticks or the daily files, adjusted as one wants.
 
 How bars become longer is in `resampling`, how prices are adjusted in `adjusting`; here is what is read for that.
 """
@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, get_args
 
 import polars as pl
@@ -15,22 +15,23 @@ import polars as pl
 from marketdata_assets.months import months_from
 from marketdata_assets.read import bar_sources, bounds, columnar
 from marketdata_assets.read.adjusting import Adjust, adjusted
-from marketdata_assets.read.bar_sources import Source
+from marketdata_assets.read.bar_sources import Dates, Source
 from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.errors import BadMoment, CannotAdjust, MissingFactors, UnknownName
+from marketdata_assets.read.event_factors import event_factors, known_days
 from marketdata_assets.read.resampling import MINUTES, VALUES, Frequency, of_days, of_minutes, whole_period
 from marketdata_assets.read.sources import ClickHouse, Postgres, of_clickhouse, of_postgres
-from marketdata_assets.read.tables import ashare_codes
+from marketdata_assets.read.tables import ashare_codes, symbols
 from marketdata_assets.read.ticks import open_days_of
 from marketdata_assets.reference import stored
-from marketdata_assets.reference.calendar import Calendar, ashares
+from marketdata_assets.reference.calendar import Calendar, ashares, calendar_of
+from marketdata_assets.reference.exchanges import MAINLAND, Sessions, by_exchange, exchange_of
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.reference.tables import ADJUST_FACTORS
 from marketdata_assets.stores.clients import Client
 
 MAX_CODES, MAX_ROWS = 200, 2_000_000
 """Stocks that are read together, and about how many rows of them at a time."""
-MINUTES_OF_DAY = 240
 A_MONTH = dt.timedelta(days=30)  # longer than any holidays
 
 
@@ -105,14 +106,14 @@ def bars(
     final: bool = False,
     connection: Postgres | ClickHouse | None = None,
 ) -> pl.DataFrame:
-    """Return bars of A-shares of one frequency, whole periods only, by code and time.
+    """Return bars of one frequency, whole periods only, by code and time; of ticks, of any exchange's symbols.
 
     Columns: code, time (the exchange's clock; of days and longer periods instead `date`), open, high, low, close,
-    volume (shares), amount (yuan), factor (what the prices were multiplied with; null if the vendor adjusted them).
-    Numbers are floats, volumes whole.
+    volume (shares), amount (yuan, or the exchange's currency), factor (what the prices were multiplied with; null if
+    the vendor adjusted them). Numbers are floats, volumes whole.
 
     `source` is `minutes` (stock_1min_qfq), `ticks` (tick_data) or `daily` (stock_daily, days and longer periods only).
-    `codes` None means all stocks. Bounds select bars by their label: `start <= label < end`. `label` is the start or
+    `codes` None means all A-shares. Bounds select bars by their label: `start <= label < end`. `label` is the start or
     the end of a period whatever the provider's label is; of a week or a month it is its first or last trading day. Bars
     within a day never span the lunch break, and the opening auction is part of the first bar.
 
@@ -132,9 +133,13 @@ def bars(
     wanted = columnar.known("bars", columns, query.columns.names())
     needed = [name for name in VALUES if name in wanted]
     own = None if factors is None else Factors(factors)
+    known = symbols(codes) if source == "ticks" else ashare_codes(codes)
     with reader(query, connection, values=needed, factors=own, final=final) as opened:
-        frames = [frame.select(wanted) for frame in opened.frames(ashare_codes(codes), start, end)]
-    return pl.concat(frames or [query.columns.to_frame().select(wanted)])
+        keys = query.columns.names()[:2]
+        names = list(dict.fromkeys([*keys, *wanted]))
+        frames = [frame.select(names) for frame in opened.frames(known, start, end)]
+    found = pl.concat(frames or [query.columns.to_frame().select(names)])
+    return (found.sort(keys) if len(by_exchange(known or ())) > 1 else found).select(wanted)
 
 
 @dataclass(frozen=True)
@@ -158,23 +163,24 @@ class Reader:
     def frames(
         self, codes: Sequence[str] | None = None, start: Moment | None = None, end: Moment | None = None
     ) -> Iterator[pl.DataFrame]:
-        """The bars of at most MAX_CODES stocks at a time, by code and time."""
-        (_, first), (_, after) = bounds.span(start, end, bounds.wall)
-        if self.query.as_of is not None:
-            visible = dt.datetime.combine(self.query.as_of, dt.time()) + dt.timedelta(days=1)
-            for bound, late in ((start, first and first >= visible), (end, after and after > visible)):
-                if late:
-                    raise BadMoment(bound, f"is after the day as_of={self.query.as_of}")
+        """The bars of at most MAX_CODES stocks of one exchange at a time, by code and time."""
         loaded = self.loaded(codes)
-        names = list(loaded)
-        for some in (names[at : at + MAX_CODES] for at in range(0, len(names), MAX_CODES)):
-            within = _days(self.query, [loaded[code] for code in some], first, after)
-            if within is not None:
-                found = self._bars(some, within)
-                label = pl.col("date" if "date" in found.columns else "time").cast(pl.Datetime("us"))
-                yield found.filter(
-                    pl.lit(True) if first is None else label >= first, pl.lit(True) if after is None else label < after
-                )
+        for exchange, names in by_exchange(loaded).items():
+            (_, first), (_, after) = bounds.span(start, end, partial(bounds.wall, zone=exchange.zone))
+            if self.query.as_of is not None:
+                visible = dt.datetime.combine(self.query.as_of, dt.time()) + dt.timedelta(days=1)
+                for bound, late in ((start, first and first >= visible), (end, after and after > visible)):
+                    if late:
+                        raise BadMoment(bound, f"is after the day as_of={self.query.as_of}")
+            for some in (names[at : at + MAX_CODES] for at in range(0, len(names), MAX_CODES)):
+                within = _days(self.query, [loaded[code] for code in some], first, after)
+                if within is not None:
+                    found = self._bars(some, within)
+                    label = pl.col("date" if "date" in found.columns else "time").cast(pl.Datetime("us"))
+                    yield found.filter(
+                        pl.lit(True) if first is None else label >= first,
+                        pl.lit(True) if after is None else label < after,
+                    )
 
     def year(self, code: str, year: int) -> pl.DataFrame:
         """The bars of one stock that are labelled with a day of a year, as far as `as_of` lets one see it."""
@@ -186,27 +192,45 @@ class Reader:
         return found[0] if found else self.query.columns.to_frame()
 
     def _bars(self, codes: Sequence[str], days: Days) -> pl.DataFrame:
-        """The bars of all periods that have one of these days."""
-        query = self.query
+        """The bars of all periods that have one of these days; the codes are of one exchange."""
+        query, calendar = self.query, self._calendar(codes[0])
         part: Frequency = query.freq if query.freq in MINUTES else "1d"
-        run = MINUTES.get(query.freq, MINUTES_OF_DAY)
-        step = max(1, MAX_ROWS * (run if query.source == "ticks" else 1) // (len(codes) * MINUTES_OF_DAY))
+        run, minutes_of_day = MINUTES.get(query.freq), calendar.exchange.minutes
+        step = max(
+            1, MAX_ROWS * (run or minutes_of_day if query.source == "ticks" else 1) // (len(codes) * minutes_of_day)
+        )
         parts = []
         for few in days.slices(step):
-            rows = bar_sources.ROWS[query.source](self.connection, codes, few, self.values, run)
-            parts.append(rows if query.source == "daily" else of_minutes(rows, part, query.label))
+            for hours, only in _alike(calendar, few):
+                of = (calendar.exchange, hours, only)
+                rows = bar_sources.ROWS[query.source](self.connection, codes, few, self.values, run, *of)
+                parts.append(rows if query.source == "daily" else of_minutes(rows, part, query.label, hours))
         found = pl.concat(parts).sort("code", parts[0].columns[1])
         if query.source == "minutes":
             found = found.with_columns(factor=pl.lit(None, pl.Float64))
         else:
-            factors = self._factors(codes) if query.computed else Factors(pl.DataFrame())
-            found = adjusted(found, factors.frame, query.adjust, query.as_of, factors.known)
+            found = self._adjusted(found, codes)
         if query.freq in ("1w", "1mo"):
-            found = of_days(found, query.freq, query.label, self._calendar.trading_days).sort("code", "date")
+            found = of_days(found, query.freq, query.label, calendar.trading_days).sort("code", "date")
         if self.final and query.source == "ticks":
             found = self._final(found, days)
         names = [name for name in query.columns if name in found.columns]
         return found.select(names).cast({name: query.columns[name] for name in names})
+
+    def _adjusted(self, found: pl.DataFrame, codes: Sequence[str]) -> pl.DataFrame:
+        """With the given factors, else those that are stored; of other exchanges, those of splits and dividends."""
+        query, factors = self.query, Factors(pl.DataFrame())
+        if query.computed and self.factors is None and exchange_of(codes[0]) is not MAINLAND:
+            parts = [found.clear().with_columns(factor=pl.lit(None, pl.Float64))]
+            for code in codes:
+                mine = found.filter(pl.col("code") == code)
+                events = event_factors(self.connection, code, query.as_of)
+                known = known_days(self.connection, code)
+                parts.append(adjusted(mine, events, query.adjust, query.as_of, known))
+            return pl.concat(parts)
+        if query.computed:
+            factors = self._factors(codes)
+        return adjusted(found, factors.frame, query.adjust, query.as_of, factors.known)
 
     def _final(self, found: pl.DataFrame, days: Days) -> pl.DataFrame:
         """The bars without those of a period that has a day which is not final."""
@@ -221,8 +245,11 @@ class Reader:
         ended = open_days.select(code="symbol", period=pl.col("date").replace(periods))
         return found.with_columns(period=period).join(ended, on=["code", "period"], how="anti").drop("period")
 
+    def _calendar(self, code: str) -> Calendar:
+        return calendar_of(code, self._mainland if exchange_of(code) is MAINLAND else None)
+
     @cached_property
-    def _calendar(self) -> Calendar:
+    def _mainland(self) -> Calendar:
         return stored.calendar(self.connection) if self.query.source == "ticks" else ashares()
 
     def _factors(self, codes: Sequence[str]) -> Factors:
@@ -246,6 +273,19 @@ def reader(
     given: Any = connection
     with of_clickhouse(given) if query.source == "ticks" else of_postgres(given) as opened:
         yield Reader(query, opened, values, factors, final)
+
+
+def _alike(calendar: Calendar, days: Days) -> list[tuple[Sessions, Dates]]:
+    """The hours of some days, each with the days that have them; the usual ones are of all that have no others."""
+    special: dict[Sessions, list[dt.date]] = {}
+    for day in calendar.special.keys() & set(days):
+        special.setdefault(calendar.special[day], []).append(day)
+    others = sorted(day for found in special.values() for day in found)
+    usual: Dates = ("NOT IN", "Array(Date)", others) if others else None
+    return [
+        (calendar.exchange.sessions, usual),
+        *((hours, ("IN", "Array(Date)", found)) for hours, found in special.items()),
+    ]
 
 
 def _day(moment: Moment) -> dt.date:

@@ -16,12 +16,12 @@ EXCHANGE = ZoneInfo("Asia/Shanghai")
 _MONTH = re.compile(r"\d{4}-\d{2}")
 
 
-def wall(moment: Moment) -> dt.datetime:
-    """The clock on the wall of the A-share exchanges: a time without a zone is theirs, one with a zone is converted."""
+def wall(moment: Moment, zone: ZoneInfo = EXCHANGE) -> dt.datetime:
+    """The clock on the wall of the exchange: a time without a zone is its, one with a zone is converted."""
     parsed = _parsed(moment)
     if not isinstance(parsed, dt.datetime):
         return dt.datetime.combine(parsed, dt.time())
-    return parsed if parsed.tzinfo is None else parsed.astimezone(EXCHANGE).replace(tzinfo=None)
+    return parsed if parsed.tzinfo is None else parsed.astimezone(zone).replace(tzinfo=None)
 
 
 def instant(moment: Moment, table: str) -> dt.datetime:

@@ -1,7 +1,7 @@
-"""Bars of longer periods from minute bars and daily bars of A-shares. Frames in, frames out; no database.
+"""Bars of longer periods from minute bars and daily bars. Frames in, frames out; no database.
 
-Periods respect the sessions: the 240 minutes of a day are numbered from 1, without the lunch break, and a period is a
-run of them. A missing value is skipped; a period in which a column has no value has none there.
+Periods respect the sessions: they begin with a session, and the last one of a session ends with it. A missing value is
+skipped; a period in which a column has no value has none there.
 """
 
 import datetime as dt
@@ -11,6 +11,7 @@ from typing import Literal
 import polars as pl
 
 from marketdata_assets.reference.calendar import SESSIONS, TradingDays
+from marketdata_assets.reference.exchanges import Sessions
 from marketdata_assets.reference.records import Days, Label
 
 Frequency = Literal["1m", "5m", "15m", "30m", "60m", "1d", "1w", "1mo"]
@@ -19,36 +20,29 @@ MINUTES: Mapping[str, int] = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "60m": 60}
 PRICES = ("open", "high", "low", "close")
 VALUES = (*PRICES, "volume", "amount")
 
-(_MORNING, _LENGTH), (_AFTERNOON, _) = ((start.hour * 60 + start.minute, minutes) for start, minutes in SESSIONS)
 
-
-def of_minutes(bars: pl.DataFrame, freq: Frequency, label: Label) -> pl.DataFrame:
+def of_minutes(bars: pl.DataFrame, freq: Frequency, label: Label, hours: Sessions = SESSIONS) -> pl.DataFrame:
     """Bars of `freq` from minute bars in order of time: by code and `time`, or by code and `date` for days and longer.
 
     `bars` has code, time (the exchange's clock), label (of the row: the end of its minute that `time` is) and any of
-    VALUES. A row outside the sessions counts to the minute before it; the opening auction to the first minute.
+    VALUES. `hours` are those of its days. A row outside the sessions counts to the minute before it; an auction before
+    the opening to the first minute.
     """
     keys: dict[str, pl.Expr] = {"date": pl.col("time").dt.date()}
     if freq in MINUTES:
-        keys["period"] = (_minute_of_day() - 1) // MINUTES[freq]
+        keys["period"] = _start_of_period(hours, MINUTES[freq])
     grouped = bars.group_by("code", *(key.alias(name) for name, key in keys.items()), maintain_order=True)
     found = grouped.agg(_aggregates(bars)).sort("code", *keys)
     if freq not in MINUTES:
         return found
-    ends = (pl.col("period") + 1) * MINUTES[freq]
-    time = start_of_minute(ends - MINUTES[freq] + 1) if label == "start" else end_of_minute(ends)
+    clock = pl.col("period") if label == "start" else _end_of_period(hours, MINUTES[freq])
+    time = pl.col("date").cast(pl.Datetime("us")) + pl.duration(minutes=clock)
     return found.select("code", time.alias("time"), pl.exclude("code", "date", "period"))
 
 
-def start_of_minute(number: pl.Expr) -> pl.Expr:
-    """When a minute of the day `date` starts; they are numbered 1 to 240."""
-    return end_of_minute(number) - pl.duration(minutes=1)
-
-
-def end_of_minute(number: pl.Expr) -> pl.Expr:
-    """When a minute of the day `date` ends; they are numbered 1 to 240."""
-    clock = pl.when(number <= _LENGTH).then(number + _MORNING).otherwise(number + (_AFTERNOON - _LENGTH))
-    return pl.col("date").cast(pl.Datetime("us")) + pl.duration(minutes=clock)
+def spans(hours: Sessions) -> list[tuple[int, int]]:
+    """The sessions as minutes from midnight: the first, and how many."""
+    return [(start.hour * 60 + start.minute, minutes) for start, minutes in hours]
 
 
 def of_days(bars: pl.DataFrame, freq: Frequency, label: Label, trading_days: TradingDays) -> pl.DataFrame:
@@ -79,23 +73,34 @@ def whole_period(day: dt.date, freq: Frequency) -> Days:
 
 
 def times_of_day(freq: Frequency, label: Label) -> Sequence[dt.time]:
-    """The labels of all bars of a day, in order; midnight for days and longer."""
+    """The labels of all bars of a day of A-shares, in order; midnight for days and longer."""
     if freq not in MINUTES:
         return [dt.time()]
     step = MINUTES[freq]
     offset = 0 if label == "start" else step
-    minutes = [start + offset + n for start in (_MORNING, _AFTERNOON) for n in range(0, _LENGTH, step)]
+    minutes = [start + offset + n for start, length in spans(SESSIONS) for n in range(0, length, step)]
     return [dt.time(*divmod(minute, 60)) for minute in minutes]
 
 
-def _minute_of_day() -> pl.Expr:
-    """The number of the minute, 1 to 240."""
+def _start_of_period(hours: Sessions, step: int) -> pl.Expr:
+    """The first minute of the period of a row, from midnight."""
     time = pl.col("time").dt
     second = time.hour().cast(pl.Int32) * 3600 + time.minute().cast(pl.Int32) * 60 + time.second()
     end = pl.when(pl.col("label") == "start").then(second // 60 + 1).otherwise((second + 59) // 60)
-    morning = (end - _MORNING).clip(1, _LENGTH)
-    afternoon = (end - _AFTERNOON).clip(1, _LENGTH) + _LENGTH
-    return pl.when(end < _AFTERNOON).then(morning).otherwise(afternoon)
+    periods = [(start, start + ((end - start).clip(1, length) - 1) // step * step) for start, length in spans(hours)]
+    found = periods[0][1]
+    for start, period in periods[1:]:
+        found = pl.when(end < start).then(found).otherwise(period)
+    return found
+
+
+def _end_of_period(hours: Sessions, step: int) -> pl.Expr:
+    """The last minute of a `period`, from midnight; the last one of a session may be shorter than the others."""
+    ends = [(start, pl.min_horizontal(pl.col("period") + step, start + length)) for start, length in spans(hours)]
+    found = ends[0][1]
+    for start, end in ends[1:]:
+        found = pl.when(pl.col("period") < start).then(found).otherwise(end)
+    return found
 
 
 def _aggregates(bars: pl.DataFrame) -> list[pl.Expr]:

@@ -14,6 +14,7 @@ from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.errors import BadMoment, NothingLoaded, OddValue, UnknownColumn, UnknownName
 from marketdata_assets.read.sources import Postgres, of_postgres
 from marketdata_assets.reference import codes as stock_codes
+from marketdata_assets.reference import exchanges
 from marketdata_assets.stores import pgread
 from marketdata_assets.stores.pgread import TIMESTAMPTZ, Column
 
@@ -128,6 +129,17 @@ def _known(name: str, column: str, there: Mapping[str, Column]) -> Column:
     if column not in there:
         raise UnknownColumn(name, column, there)
     return there[column]
+
+
+def symbols(codes: str | Sequence[str] | None) -> list[str] | None:
+    """The same of symbols of any exchange."""
+    wanted = [codes] if isinstance(codes, str) else None if codes is None else list(codes)
+    for code in wanted or ():
+        meant = exchanges.canonical(code)
+        if meant != code:
+            others = [one.example for one in exchanges.EXCHANGES]
+            raise UnknownName("code of a stock", code, [meant] if meant else [f"{', '.join(others)} and the like"])
+    return wanted
 
 
 def ashare_codes(codes: str | Sequence[str] | None) -> list[str] | None:

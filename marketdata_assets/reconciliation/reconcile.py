@@ -92,13 +92,6 @@ def summary(connection: psycopg.Connection) -> Summary:
     return Summary(*row)
 
 
-def rows_by_month(connection: psycopg.Connection) -> dict[str, int]:
-    """How many values of each month sources disagree about."""
-    ensure(connection)
-    rows = connection.execute("SELECT to_char(date, 'YYYY-MM'), count(*) FROM reconciliation GROUP BY 1")
-    return dict(rows.fetchall())
-
-
 def _month(connection: psycopg.Connection, client: "Client | None", month: str, factors: pl.DataFrame) -> MonthReport:
     bars, daily = (_in_postgres(connection, name, month) for name in (BARS, DAILY))
     ticks = _in_clickhouse(client, month) if client else DAYS.to_frame()

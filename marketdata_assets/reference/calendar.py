@@ -1,26 +1,28 @@
-"""The days and minutes on which A-shares trade, so that no bars on a holiday differ from no bars on a trading day.
+"""The days and minutes on which an exchange trades, so that no bars on a holiday differ from no bars on a trading day.
 
-The days are those of the Shanghai calendar of exchange_calendars, which all three exchanges follow. It ends with the
-last year whose holidays are announced; the weekdays after it are provisional trading days. Suspensions of single
-stocks are not in it.
+The days, and those with other hours than usual, are those of the library exchange_calendars; Shanghai's are those of
+Shenzhen and Beijing too. It ends with the last year whose holidays are announced; the weekdays after it are provisional
+trading days. Suspensions of single stocks are not in it.
 """
 
 import datetime as dt
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from marketdata_assets.reference.exchanges import EXCHANGES, MAINLAND, Exchange, Sessions, exchange_of
 from marketdata_assets.reference.records import Days, Label
 
-ZONE = ZoneInfo("Asia/Shanghai")
-SESSIONS = ((dt.time(9, 30), 120), (dt.time(13, 0), 120))
-"""The start of each session of a day, and its minutes."""
+ZONE = MAINLAND.zone
+SESSIONS = MAINLAND.sessions
 CLOSE = dt.time(15, 0)
 SETTLING_TIME = dt.timedelta(minutes=30)  # after the close, providers still complete a day for this long
+
+Closed = dt.date | Mapping[str, dt.date]
+"""The last closed day of all exchanges, or of each, by the suffix of its symbols."""
 
 TradingDays = Callable[[Days], Sequence[dt.date]]
 """The days of a span on which the exchange is open, in order."""
@@ -28,17 +30,22 @@ TradingDays = Callable[[Days], Sequence[dt.date]]
 
 @dataclass(frozen=True)
 class Calendar:
-    """One exchange's calendar: `known` are the days of which it is certain, `sessions` the trading days in them."""
+    """One exchange's calendar: `known` are the days of which it is certain, `sessions` the trading days in them.
+
+    `special` are the hours of days that are not the usual ones, as half days.
+    """
 
     known: Days
     sessions: tuple[dt.date, ...]
+    exchange: Exchange = MAINLAND
+    special: Mapping[dt.date, Sessions] = field(default_factory=dict)
 
     def trading_days(self, days: Days) -> list[dt.date]:
         """The days on which the exchange is open, in order; after the known ones, every weekday."""
         found = list(self.sessions[bisect_left(self.sessions, days.first) : bisect_right(self.sessions, days.last)])
         if days.last > self.known.last:
             beyond = Days(max(days.first, self.known.last + dt.timedelta(days=1)), days.last)
-            found += [day for day in beyond if day.weekday() < 5]
+            found += [day for day in beyond if day.weekday() < 5 or self.exchange.always_open]
         return found
 
     def is_provisional(self, day: dt.date) -> bool:
@@ -48,10 +55,22 @@ class Calendar:
     def minutes(self, day: dt.date, label: Label) -> pl.Series:
         """The labels, in UTC, of all bars of a trading day; none on a day without trading.
 
-        240 minutes. Labelled by their ends there are 241: the opening auction is a bar at 09:30.
+        240 minutes of the mainland. Labelled by their ends there are 241: the opening auction is a bar at 09:30.
         """
-        times = minutes_of_day(day, label) if self.trading_days(Days(day, day)) else []
+        times = self.labels(day, label) if self.trading_days(Days(day, day)) else []
         return pl.Series("ts", times, pl.Datetime("ms", "UTC"))
+
+    def hours(self, day: dt.date) -> Sessions:
+        """The sessions of a trading day."""
+        return self.special.get(day, self.exchange.sessions)
+
+    def length(self, day: dt.date) -> int:
+        """The minutes of a trading day."""
+        return sum(minutes for _, minutes in self.hours(day))
+
+    def labels(self, day: dt.date, label: Label) -> list[dt.datetime]:
+        """The labels, in UTC, of the bars of a day that is a trading day."""
+        return _labels(self.exchange, self.hours(day), day, label)
 
     def corrected(self, days: Iterable[tuple[dt.date, bool]]) -> "Calendar":
         """This calendar with what an exchange says of some days: whether it is open. They count as known."""
@@ -65,32 +84,69 @@ class Calendar:
             day for day, is_open in said.items() if is_open
         }
         known = Days(self.known.first, last)
-        return Calendar(known, tuple(sorted(day for day in open_days if day <= last)))
+        return replace(self, known=known, sessions=tuple(sorted(day for day in open_days if day <= last)))
 
 
-@lru_cache(maxsize=1)
+FIRST_DAY, FIRST_ABROAD = "1990-12-19", "2000-01-01"
+"""The first day of trading in Shanghai, and a day before which vendors have minutes of no other exchange."""
+
+
 def ashares() -> Calendar:
-    """The calendar of Shanghai, Shenzhen and Beijing, back to the first day of trading; takes half a second, once."""
+    """The calendar of Shanghai, Shenzhen and Beijing, back to the first day of trading."""
+    return of_exchange(MAINLAND)
+
+
+@lru_cache
+def of_exchange(exchange: Exchange) -> Calendar:
+    """The calendar of an exchange; takes half a second, once."""
     import exchange_calendars  # brings pandas with it
 
-    sessions = exchange_calendars.get_calendar("XSHG", start="1990-12-19", side="left")
-    known = Days(sessions.first_session.date(), sessions.last_session.date())
-    return Calendar(known, tuple(stamp.date() for stamp in sessions.sessions))
+    first = FIRST_DAY if exchange is MAINLAND else FIRST_ABROAD
+    library = exchange_calendars.get_calendar(exchange.calendar, start=first, side="left")
+    table = library.schedule
+    clock = {
+        name: table[name].dt.tz_convert(exchange.timezone) for name in ("open", "break_start", "break_end", "close")
+    }
+    days = tuple(stamp.date() for stamp in table.index)
+    special: dict[dt.date, Sessions] = {}
+    if not exchange.always_open:
+        minutes = {name: (times.dt.hour * 60 + times.dt.minute).fillna(-1).astype(int) for name, times in clock.items()}
+        for day, opening, pause, resumed, close in zip(days, *(minutes[name] for name in clock), strict=True):
+            spans = [(opening, close)] if pause < 0 else [(opening, pause), (resumed, close)]
+            hours = tuple((dt.time(*divmod(first, 60)), last - first) for first, last in spans)
+            if hours != exchange.sessions:
+                special[day] = hours
+    return Calendar(Days(days[0], days[-1]), days, exchange, special)
+
+
+def calendar_of(symbol: str, mainland: Calendar | None = None) -> Calendar:
+    """The calendar of a symbol's exchange; `mainland` is that of Shanghai, as it was corrected."""
+    exchange = exchange_of(symbol)
+    return mainland if mainland is not None and exchange is MAINLAND else of_exchange(exchange)
 
 
 def minutes_of_day(day: dt.date, label: Label) -> list[dt.datetime]:
-    """The labels, in UTC, of the bars of a day that is a trading day."""
+    """The labels, in UTC, of the bars of a trading day of the mainland."""
+    return _labels(MAINLAND, MAINLAND.sessions, day, label)
+
+
+def _labels(exchange: Exchange, hours: Sessions, day: dt.date, label: Label) -> list[dt.datetime]:
     times: list[dt.datetime] = []
-    for start, minutes in SESSIONS:
-        begin = dt.datetime.combine(day, start, ZONE).astimezone(dt.UTC)
+    for start, minutes in hours:
+        begin = dt.datetime.combine(day, start, exchange.zone).astimezone(dt.UTC)
         times += [begin + dt.timedelta(minutes=number) for number in range(minutes)]
     if label == "end":
-        times = [times[0], *(time + dt.timedelta(minutes=1) for time in times)]
+        opening = times[:1] if exchange.opening_bar else []
+        times = [*opening, *(time + dt.timedelta(minutes=1) for time in times)]
     return times
 
 
-def last_closed(now: dt.datetime) -> dt.date:
+def last_closed(now: dt.datetime, exchange: Exchange = MAINLAND) -> dt.date:
     """The last day (of the exchange) whose data is final; it may be a day without trading."""
-    local = now.astimezone(ZONE)
-    end = dt.datetime.combine(local.date(), CLOSE, ZONE) + SETTLING_TIME
-    return local.date() if local >= end else local.date() - dt.timedelta(days=1)
+    local = now.astimezone(exchange.zone).replace(tzinfo=None)
+    return (local - exchange.close - SETTLING_TIME).date()
+
+
+def closings(now: dt.datetime) -> dict[str, dt.date]:
+    """The last closed day of each exchange, by the suffix of its symbols."""
+    return {suffix: last_closed(now, exchange) for exchange in EXCHANGES for suffix in exchange.suffixes}

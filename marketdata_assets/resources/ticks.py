@@ -12,6 +12,7 @@ from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
     from marketdata_assets.reference.load import Sources
+    from marketdata_assets.ticks.alpaca import Alpaca
     from marketdata_assets.ticks.fallback import Provider
     from marketdata_assets.ticks.files import Files
     from marketdata_assets.ticks.load_run import LoadOptions
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from marketdata_assets.ticks.yahoo import Yahoo
 
 TOKEN = "TUSHARE_TOKEN"  # noqa: S105 - the name, not the token
+KEYS = ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY")
 
 
 class Ticks(Folder):
@@ -27,7 +29,7 @@ class Ticks(Folder):
 
     An empty `folder` means MARKETDATA_TICKS_DIR, else HOME/ticks; an empty `providers_file` means
     MARKETDATA_PROVIDERS, else the file that comes with the package. Tushare's token is TUSHARE_TOKEN in the
-    environment and no part of the configuration.
+    environment, Alpaca's keys are KEYS, and none is part of the configuration.
     """
 
     only: list[str] = []  # noqa: RUF012 - a field of pydantic
@@ -45,7 +47,7 @@ class Ticks(Folder):
 
         named = self.providers_file or Settings().providers
         found = providers_file.read(Path(named)) if named else providers_file.shipped()
-        has = [name for name in ("tushare", "yahoo", "files") if getattr(found, name)]
+        has = [name for name in providers_file.DELIVERS if getattr(found, name)]
         for name in self.only:
             if name not in has:
                 place = str(named or "providers.yaml")
@@ -56,7 +58,8 @@ class Ticks(Folder):
         """All providers of the file, created for one load; `options` name those that are used."""
         config = self.config()
         files = [self.files()] if config.files else []
-        return [one for one in (self._tushare(config), self._yahoo(config), *files) if one is not None]
+        web = (self._tushare(config), self._yahoo(config), self._alpaca(config))
+        return [one for one in (*web, *files) if one is not None]
 
     def files(self) -> "Files":
         """The dropped files."""
@@ -72,6 +75,15 @@ class Ticks(Folder):
         config = self.config()
         usable = config.tushare is not None and config.tushare.enabled and self._asked("tushare")
         return self._tushare(config) if usable and secret_values.find(TOKEN, os.environ) else None
+
+    async def why_yahoo_is_closed(self) -> str:
+        """Why Yahoo does not answer this machine now, by one request; empty when it does."""
+        from marketdata_assets.ticks import providers_file
+
+        yahoo = self._yahoo(self.config()) or self._yahoo(providers_file.shipped())
+        assert yahoo
+        async with yahoo:
+            return await yahoo.why_closed()
 
     def reference(self) -> "Sources":
         """Where reference data comes from: dropped files, and Tushare when it is enabled and has a token."""
@@ -108,8 +120,11 @@ class Ticks(Folder):
     @property
     def network(self) -> bool:
         """Whether automatic runs may send requests: a token is set, or a providers file is named."""
-        opted_in = bool(secret_values.find(TOKEN, os.environ) or self.providers_file or Settings().providers)
-        return opted_in and any(map(self._asked, ("tushare", "yahoo")))
+        from marketdata_assets.ticks.providers_file import NETWORK
+
+        token = secret_values.find(TOKEN, os.environ) or self._alpaca_keys()
+        opted_in = bool(token or self.providers_file or Settings().providers)
+        return opted_in and any(map(self._asked, NETWORK))
 
     @property
     def turns(self) -> Path:
@@ -146,3 +161,21 @@ class Ticks(Folder):
         settings = Settings()
         limiter = yahoo.rate_limiter(config.yahoo, endpoints.budgets(settings, settings.budgets_folder))
         return yahoo.Yahoo(config.yahoo, limiter, url=settings.yahoo_url, clock=lambda: dt.datetime.now(dt.UTC))
+
+    @staticmethod
+    def _alpaca_keys() -> tuple[str, str] | None:
+        found = [secret_values.find(name, os.environ) for name in KEYS]
+        return (found[0], found[1]) if found[0] and found[1] else None
+
+    def _alpaca(self, config: "Providers") -> "Alpaca | None":
+        from marketdata_assets.ticks import alpaca
+
+        if config.alpaca is None:
+            return None
+        settings, keys = Settings(), self._alpaca_keys()
+        limiter = alpaca.rate_limiter(
+            keys[0] if keys else "", config.alpaca, endpoints.budgets(settings, settings.budgets_folder)
+        )
+        return alpaca.Alpaca(
+            keys, config.alpaca, limiter, url=settings.alpaca_url, clock=lambda: dt.datetime.now(dt.UTC)
+        )

@@ -106,17 +106,20 @@ def connect(
 
 def take_lock(connection: psycopg.Connection, what: str, query: str, parameters: Sequence[Any]) -> None:
     """Run a query that takes advisory locks; a wait of some seconds is logged, with who holds the lock."""
-    info = connection.info
-    with lock_waits.reported(what, partial(_holder, info.dsn, info.password, info.backend_pid)):
+    if all(len(values) == 1 for values in parameters if isinstance(values, list)):  # of several some would be held
+        tried = connection.execute(query.replace("pg_advisory_", "pg_try_advisory_"), parameters).fetchone()
+        if tried == (True,):  # without the thread that logs
+            return
+    with lock_waits.reported(what, partial(_holder, connection.info)):
         connection.execute(query, parameters)
 
 
-def _holder(dsn: str, password: str, waiting: int) -> str:
+def _holder(waiting: psycopg.ConnectionInfo) -> str:
     query = """SELECT string_agg(format('%%s in a transaction since %%s (server process %%s, %%s)', application_name,
                  date_trunc('second', coalesce(xact_start, backend_start) AT TIME ZONE 'UTC'), pid, state), ', ')
                FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(%s))"""
-    with psycopg.connect(dsn, password=password, connect_timeout=10) as connection:
-        row = connection.execute(query, [waiting]).fetchone()
+    with psycopg.connect(waiting.dsn, password=waiting.password, connect_timeout=10) as connection:
+        row = connection.execute(query, [waiting.backend_pid]).fetchone()
     return str(row[0] or "") if row else ""
 
 

@@ -12,9 +12,11 @@ from typing import Any
 import polars as pl
 
 from marketdata_assets.reference import stored
-from marketdata_assets.reference.calendar import last_closed
+from marketdata_assets.reference.calendar import TradingDays, calendar_of, last_closed
 from marketdata_assets.reference.completeness import Reference, finding, judge
+from marketdata_assets.reference.exchanges import MAINLAND, by_exchange, exchange_of
 from marketdata_assets.reference.records import Days
+from marketdata_assets.reference.stored import Suspensions
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding, sample_evenly
@@ -53,6 +55,10 @@ class Question:
     def months(self) -> Iterable[tuple[str, list[str]]]:
         """Each month with its symbols."""
         return by_month(self.units).items()
+
+    def trading_days(self, symbol: str) -> TradingDays:
+        """The days on which the exchange of a symbol is open."""
+        return calendar_of(symbol, self.reference.calendar).trading_days
 
     def ask(self, month: str, symbols: Sequence[str], sql: str) -> pl.DataFrame:
         """The rows of a query whose condition `{mine}` is this month and these symbols; it gives a column `symbol`."""
@@ -131,10 +137,13 @@ def ticks_complete(question: Question) -> Finding:
     ended = pl.col("date") >= pl.col("symbol").replace_strict(ends, default=None, return_dtype=pl.Date())
     cells = days.select("symbol", "date", have="present", want="expected", certain=~ended.fill_null(False))
     labels = partial(_missing_minutes, question, days)
-    trading = days["date"].unique().sort().to_list()
-    found = finding(
-        judge(cells, reference.suspensions, reference.calendar), trading, labels, reference.unknown if trading else ()
-    )
+    trading, judged = days["date"].unique().sort().to_list(), []
+    for exchange, symbols in by_exchange(cells["symbol"].unique()).items():
+        suspensions = reference.suspensions if exchange is MAINLAND else Suspensions.unknown()
+        mine = cells.filter(pl.col("symbol").is_in(symbols))
+        judged.append(judge(mine, suspensions, calendar_of(symbols[0], reference.calendar)))
+    whole = pl.concat(judged) if judged else judge(cells, reference.suspensions, reference.calendar)
+    found = finding(whole, trading, labels, reference.unknown if trading else ())
     return replace(found, advice=not (found.facts["days_missing"] or found.facts["days_with_many_silent"]))
 
 
@@ -150,11 +159,11 @@ def factors_recomputed(question: Question) -> Finding:
     """
     count = checked = left_out = 0
     examples: list[dict[str, Any]] = []
-    for month, symbols in question.months:
+    for month, symbols in [(month, each) for month, names in question.months for each in by_exchange(names).values()]:
         known = {load.source: load for load in ledger.entries(question.client, FACTORS.name, [month], symbols)}
-        sample = sample_evenly(sorted(known), RECOMPUTED_SYMBOLS)
-        units, closed = [Unit(symbol, month) for symbol in sample], last_closed(dt.datetime.now(dt.UTC))
-        fresh = stored_digests(question.client, units, closed, question.reference.calendar.trading_days)
+        sample, trading_days = sample_evenly(sorted(known), RECOMPUTED_SYMBOLS), question.trading_days(symbols[0])
+        closed = last_closed(dt.datetime.now(dt.UTC), exchange_of(symbols[0]))
+        fresh = stored_digests(question.client, [Unit(symbol, month) for symbol in sample], closed, trading_days)
         judged = [symbol for (symbol, _), text in fresh.items() if Inputs.of(known[symbol]).bars == text != PENDING]
         left_out += len(sample) - len(judged)
         checked += len(judged)
@@ -187,7 +196,7 @@ def _compared(question: Question, month: str, symbols: Sequence[str]) -> pl.Data
     """Computed factors that are not what a recomputation gives, or are there twice."""
     if not symbols:
         return differences(FACTORS.columns.to_frame(), FACTORS.columns.to_frame())
-    sessions = window(month, question.reference.calendar.trading_days)
+    sessions = window(month, question.trading_days(symbols[0]))
     bound = {"symbols": list(symbols), "first": sessions[0], "last": sessions[-1], "month": Days.month(month).first}
     bars = clickhouse.read(
         question.client,
@@ -202,7 +211,7 @@ def _compared(question: Question, month: str, symbols: Sequence[str]) -> pl.Data
         bound,
     )
     off = off_limits(question.client, symbols, Days(sessions[0], sessions[-1]))
-    return differences(existing, recomputed(bars, sessions, Days.month(month).first, off))
+    return differences(existing, recomputed(bars, sessions, Days.month(month).first, off, calendar_of(symbols[0])))
 
 
 def _rows(question: Question, wrong: str) -> Finding:

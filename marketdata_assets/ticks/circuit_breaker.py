@@ -1,4 +1,7 @@
-"""A circuit breaker of one provider: in an outage one request at a time probes, and a rejected account is used once."""
+"""A circuit breaker of one provider: in an outage one request at a time probes.
+
+What an account is rejected is not requested again by `provider_client`.
+"""
 
 import asyncio
 import time
@@ -9,7 +12,7 @@ from typing import TypeVar
 from marketdata_assets.backoff import delay
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.logs import get_logger
-from marketdata_assets.ticks.errors import NoPermission, NoToken, ProviderUnavailable, QuotaSpent, TokenRejected
+from marketdata_assets.ticks.errors import ProviderUnavailable
 
 T = TypeVar("T")
 
@@ -25,8 +28,7 @@ class CircuitBreaker:
     """Lets requests to a provider through, depending on the responses before. Use it for one load, in one event loop.
 
     Until the first response, and in an outage, one request at a time probes while the others wait; those that would
-    wait for an outage of more than `patience` seconds fail with TransientError and are not sent. An error of the whole
-    account, or of an interface that the account may not use, fails all requests it concerns.
+    wait for an outage of more than `patience` seconds fail with TransientError and are not sent.
     """
 
     def __init__(
@@ -37,8 +39,6 @@ class CircuitBreaker:
         pause: float = FIRST_PAUSE_SECONDS,
     ) -> None:
         self._provider, self._patience, self._pause = provider, patience, pause
-        self._account_error: MarketDataError | None = None
-        self._interface_errors: dict[str, MarketDataError] = {}
         self._closed = False
         self._probing = False
         self._misses = 0
@@ -47,19 +47,12 @@ class CircuitBreaker:
         self._cause = ""
         self._changed = asyncio.Event()
 
-    async def call(self, interface: str, symbol: str, request: Callable[[], Awaitable[T]]) -> T:
+    async def call(self, symbol: str, request: Callable[[], Awaitable[T]]) -> T:
         """The response of `request`; raises what it raises, or TransientError."""
-        await self._admit(interface, symbol)
+        await self._admit(symbol)
         probe = self._probing = not self._closed
         try:
             response = await request()
-        except (TokenRejected, NoToken) as error:
-            self._account_error = error
-            raise
-        except (NoPermission, QuotaSpent) as error:
-            self._interface_errors[interface] = error
-            self._answered()
-            raise
         except ProviderUnavailable as error:
             self._missed(error, probe)
             raise
@@ -75,10 +68,8 @@ class CircuitBreaker:
             self._changed.set()
             self._changed = asyncio.Event()
 
-    async def _admit(self, interface: str, symbol: str) -> None:
+    async def _admit(self, symbol: str) -> None:
         while True:
-            if final := self._account_error or self._interface_errors.get(interface):
-                raise final.with_traceback(None)
             if self._closed:
                 return
             now = time.monotonic()

@@ -6,16 +6,16 @@ bar may be a suspension, which no provider reports; it is counted apart from a d
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 
-from marketdata_assets.reference.calendar import ZONE, Calendar, minutes_of_day
+from marketdata_assets.reference.calendar import Calendar, calendar_of
+from marketdata_assets.reference.exchanges import by_exchange
 from marketdata_assets.reference.records import Days, Label, Listing
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clients import Client
-from marketdata_assets.ticks.finality import BARS_A_DAY
 from marketdata_assets.ticks.tables import TICK_DATA, statement
 
 SYMBOL_DAYS = pl.Schema(
@@ -40,25 +40,42 @@ def symbol_days(
     calendar: Calendar,
     listings: Mapping[str, Listing] | None = None,
 ) -> pl.DataFrame:
-    """A row for every symbol and trading day that bars are expected of, by symbol and day; see SYMBOL_DAYS."""
-    expected = _expected(client, month, symbols, calendar, listings or {})
-    if expected.is_empty():
-        return SYMBOL_DAYS.to_frame()
-    counted = _counted(client, expected["date"].unique().to_list(), symbols)
-    frame = expected.join(counted, on=["symbol", "date"], how="left")
-    length = pl.when(pl.col("label") == "end").then(BARS_A_DAY["end"]).otherwise(BARS_A_DAY["start"])
-    frame = frame.with_columns(pl.col("bars", "present").fill_null(0), expected=length)
-    frame = frame.with_columns(missing=pl.col("expected") - pl.col("present"))
-    return frame.select(SYMBOL_DAYS.names()).cast(SYMBOL_DAYS).sort("symbol", "date")
+    """A row for every symbol and trading day that bars are expected of, by symbol and day; see SYMBOL_DAYS.
+
+    `calendar` is that of the mainland's exchanges; those of the others are the library's.
+    """
+    frames = [SYMBOL_DAYS.to_frame()]
+    for names in by_exchange(symbols).values():
+        mine = calendar_of(names[0], calendar)
+        expected = _expected(client, month, names, mine, listings or {})
+        for days in _alike(mine, expected["date"].unique().sort().to_list()):
+            counted = _counted(client, days, names, mine)
+            here = expected.filter(pl.col("date").is_in(days)).join(counted, on=["symbol", "date"], how="left")
+            lengths = {label: len(mine.labels(days[0], label)) for label in get_args(Label)}
+            length = pl.when(pl.col("label") == "end").then(lengths["end"]).otherwise(lengths["start"])
+            here = here.with_columns(pl.col("bars", "present").fill_null(0), expected=length)
+            here = here.with_columns(missing=pl.col("expected") - pl.col("present"))
+            frames.append(here.select(SYMBOL_DAYS.names()).cast(SYMBOL_DAYS))
+    return pl.concat(frames).sort("symbol", "date")
 
 
 def missing_minutes(client: Client, symbol: str, day: dt.date, label: Label, calendar: Calendar) -> list[str]:
     """The minutes `10:31` of the exchange's clock that a symbol has no bar of."""
     sql = "SELECT ts FROM tick_data WHERE symbol = {symbol:String} AND date = {day:Date}"
     times = clickhouse.read(client, sql, {"symbol": symbol, "day": day})["ts"].to_list()
-    wanted = calendar.minutes(day, label).dt.convert_time_zone(ZONE.key)
-    present = {time.astimezone(ZONE).strftime("%H:%M") for time in times}
+    calendar = calendar_of(symbol, calendar)
+    wanted = calendar.minutes(day, label).dt.convert_time_zone(calendar.exchange.timezone)
+    present = {time.astimezone(calendar.exchange.zone).strftime("%H:%M") for time in times}
     return [time for time in wanted.dt.strftime("%H:%M") if time not in present]
+
+
+def _alike(calendar: Calendar, days: Sequence[dt.date]) -> list[list[dt.date]]:
+    """The days whose minutes are the same in UTC: other days are half days, and those of the other half of the year."""
+    groups: dict[object, list[dt.date]] = {}
+    for day in days:
+        opening = dt.datetime.combine(day, calendar.hours(day)[0][0], calendar.exchange.zone)
+        groups.setdefault((calendar.hours(day), opening.utcoffset()), []).append(day)
+    return list(groups.values())
 
 
 def _expected(
@@ -80,11 +97,12 @@ def _expected(
     return covered.join(alive, on="symbol", how="left").filter(within).drop("first", "last")
 
 
-def _counted(client: Client, days: Sequence[dt.date], symbols: Sequence[str]) -> pl.DataFrame:
-    """Bars of each symbol, day and label, and how many of them are of a minute of the exchange's day."""
+def _counted(client: Client, days: Sequence[dt.date], symbols: Sequence[str], calendar: Calendar) -> pl.DataFrame:
+    """Bars of each symbol, day and label, and how many of them are of a minute of the exchange's day, on days that are
+    alike."""
     mine = "symbol IN %(symbols)s AND" if len(symbols) <= MAX_BOUND else ""
     bound: dict[str, Any] = {"days": days, **({"symbols": list(symbols)} if mine else {})}
-    for label in BARS_A_DAY:  # of any day: the exchange's clock knows no daylight saving
-        bound[label] = [time.hour * 60 + time.minute for time in minutes_of_day(days[0], label)]
+    for label in get_args(Label):
+        bound[label] = [time.hour * 60 + time.minute for time in calendar.labels(days[0], label)]
     counted = clickhouse.read(client, statement("minutes_present").replace("{mine}", mine), bound)
     return counted.rename({"name": "symbol", "day": "date", "named_for": "label"})

@@ -79,3 +79,15 @@ class QuotaSpent(TransientError):
 
     def __init__(self, request: str, cause: str) -> None:
         super().__init__(f"{request}: the quota is used up ({cause}). Loaded rows are kept; run it again later.")
+
+
+class AccountBlocked(TransientError):
+    """The provider rejects every request of the account, or of this machine, for a time."""
+
+    passes_soon = False
+
+    def __init__(self, provider: str, answer: str, advice: str, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(
+            f"{provider} rejects all requests of this account or machine {answer}. {advice}. Loaded rows are kept."
+        )

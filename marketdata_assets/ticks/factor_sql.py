@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from marketdata_assets.reference import stored
-from marketdata_assets.reference.calendar import TradingDays
+from marketdata_assets.reference.calendar import Calendar, TradingDays
+from marketdata_assets.reference.exchanges import exchange_of
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clients import Client
@@ -29,8 +30,13 @@ SYMBOLS_A_QUERY = 1000
 TOLERANCE = 1e-9  # how far two ways to add floats may be apart, relative to the value or to 1
 
 
-def computed(client: Client, symbols: Sequence[str], month: str, trading_days: TradingDays) -> pl.DataFrame:
-    """The computed factors of a month, with the columns of the table, by symbol, date and name."""
+def computed(
+    client: Client, symbols: Sequence[str], month: str, trading_days: TradingDays, calendar: Calendar | None = None
+) -> pl.DataFrame:
+    """The computed factors of a month, with the columns of the table, by symbol, date and name.
+
+    The symbols are of one exchange, whose `calendar` has the hours of its days; without it all days are as long.
+    """
     sessions = window(month, trading_days)
     days = Days.month(month)
     if not symbols or not sessions or sessions[-1] < days.first:
@@ -41,6 +47,7 @@ def computed(client: Client, symbols: Sequence[str], month: str, trading_days: T
         bound = {
             "symbols": list(symbols[at : at + SYMBOLS_A_QUERY]),
             "sessions": sessions,
+            "lengths": lengths(sessions, calendar),
             "first": sessions[0],
             "last": sessions[-1],
             "month": days.first,
@@ -50,9 +57,17 @@ def computed(client: Client, symbols: Sequence[str], month: str, trading_days: T
     return long(pl.concat(frames), NAME, COMPUTED)
 
 
+def lengths(sessions: Sequence[dt.date], calendar: Calendar | None) -> list[float]:
+    """How many usual days as long as each of the days are in one: more than 1 on a half day."""
+    if calendar is None:
+        return [1.0] * len(sessions)
+    usual = calendar.exchange.minutes
+    return [usual / calendar.length(day) for day in sessions]
+
+
 def off_limits(client: Client, symbols: Sequence[str], days: Days) -> list[tuple[str, dt.date]]:
-    """The symbols and days whose prices are beyond the limits of the day."""
-    if not symbols or not stored.has_limits(client):
+    """The symbols, of one exchange, and days whose prices are beyond the limits of the day."""
+    if not symbols or not exchange_of(symbols[0]).price_limits or not stored.has_limits(client):
         return []
     mine = "symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s"
     bound = {"symbols": list(symbols), "first": days.first, "last": days.last}
@@ -84,6 +99,7 @@ def recomputed(
     sessions: Sequence[dt.date],
     month: dt.date,
     off: Sequence[tuple[str, dt.date]] = (),
+    calendar: Calendar | None = None,
 ) -> pl.DataFrame:
     """The factors again, in polars and without the query, to compare the table with: of days from `month` on.
 
@@ -93,7 +109,10 @@ def recomputed(
     bars = bars.filter(((pl.col("flags") & FLAGS["units"]) == 0).all().over("symbol", "date"))
     bars = bars.filter((pl.col("flags") & FLAGS["outside_session"]) == 0)
     bars = bars.join(left_out, on=["symbol", "date"], how="anti")
-    numbers = pl.DataFrame({"date": sessions, "session": range(len(sessions))}, {"date": pl.Date, "session": pl.Int64})
+    numbers = pl.DataFrame(
+        {"date": sessions, "session": range(len(sessions)), "length": lengths(sessions, calendar)},
+        {"date": pl.Date, "session": pl.Int64, "length": pl.Float64},
+    )
     priced = bars.filter(pl.col("close").is_not_null()).sort("symbol", "date", "ts")
     step = pl.col("close") / pl.col("close").shift(1).over("symbol", "date") - 1
     closes = (
@@ -112,11 +131,12 @@ def recomputed(
         money=pl.when(priceless.any()).then(None).otherwise(pl.col("turnover").filter(pl.col("volume") > 0).sum()),
     )
     days = volumes.join(closes, on=["symbol", "date"], how="left").join(numbers, on="date")
+    days = days.with_columns(pace=pl.col("shares") * pl.col("length"))
     rows = days.filter(pl.col("date") >= month, pl.col("closes") >= MIN_BARS)
     rows = rows.join(_before(days), on=["symbol", "session"], how="left").with_columns(
         daily_return=pl.when(pl.col("before") > 0, pl.col("last") > 0).then(pl.col("last") / pl.col("before") - 1),
         volatility=pl.when(pl.col("lowest") > 0).then(pl.col("deviation")),
-        volume_ratio=pl.when(pl.col("mean_before") > 0).then(pl.col("shares") / pl.col("mean_before")),
+        volume_ratio=pl.when(pl.col("mean_before") > 0).then(pl.col("pace") / pl.col("mean_before")),
         vwap_deviation=pl.when(pl.col("shares") > 0, pl.col("money") > 0, pl.col("last") > 0).then(
             pl.col("last") / (pl.col("money") / pl.col("shares")) - 1
         ),
@@ -138,11 +158,11 @@ def differences(existing: pl.DataFrame, expected: pl.DataFrame) -> pl.DataFrame:
 def _before(days: pl.DataFrame) -> pl.DataFrame:
     """For each symbol and session: the last close within the sessions before it, and their mean volume."""
     pieces = [
-        days.select("symbol", "closes", "last", "shares", pl.col("session") + back, back=pl.lit(back))
+        days.select("symbol", "closes", "last", "pace", pl.col("session") + back, back=pl.lit(back))
         for back in range(1, DAYS_BEFORE + 1)
     ]
     earlier = pl.concat(pieces).sort("symbol", "session", "back")
     return earlier.group_by("symbol", "session").agg(
         before=pl.col("last").filter(pl.col("closes") > 0).first(),
-        mean_before=pl.when(pl.col("shares").count() == DAYS_BEFORE).then(pl.col("shares").mean()),
+        mean_before=pl.when(pl.col("pace").count() == DAYS_BEFORE).then(pl.col("pace").mean()),
     )

@@ -12,7 +12,8 @@ from functools import partial
 
 from marketdata_assets.progress import Progress
 from marketdata_assets.reference import stored
-from marketdata_assets.reference.calendar import TradingDays, last_closed
+from marketdata_assets.reference.calendar import TradingDays, calendar_of, last_closed
+from marketdata_assets.reference.exchanges import MAINLAND, Exchange, by_exchange
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -66,13 +67,25 @@ def compute(
     usable = [provider for provider in in_order(run.selected(providers), "factors") if provider.configured]
     calendar, wanted = trading_days or stored.calendar(client).trading_days, set(units)
     finality = Finality(run.options.rules, Moment(now, calendar), suspended or stored_suspensions(client, wanted))
-    return asyncio.run(_Computation(run, usable, calendar, finality).all(wanted))
+    return asyncio.run(_all(run, usable, finality, wanted))
+
+
+async def _all(run: LoadRun, providers: Sequence[Provider], finality: Finality, units: Collection[Unit]) -> LoadReport:
+    """The factors of the symbols of one exchange after the other: their days differ."""
+    run.total = len(units)
+    async with run.open(providers) as breakers:
+        for symbols in by_exchange({unit.symbol for unit in units}).values():
+            mine, names = finality.of(symbols[0]), set(symbols)
+            work = _Computation(run, providers, mine.moment.trading_days, mine, mine.moment.exchange)
+            await work.all([unit for unit in units if unit.symbol in names], breakers)
+    return run.report(providers)
 
 
 def stored_digests(
     client: Client, units: Sequence[Unit], closed: dt.date, trading_days: TradingDays
 ) -> dict[Unit, str]:
-    """The digests of what the factors of units are to be made from now; limits count up to the day `closed`."""
+    """The digests of what the factors of units of one exchange are to be made from now; limits count up to the day
+    `closed`."""
     months = {name for _, month in units for name in months_of(month)}
     symbols = {symbol for symbol, _ in units}
     limits = stored.limit_digests(client, months, closed, symbols)
@@ -85,20 +98,18 @@ class _Computation:
     providers: Sequence[Provider]
     trading_days: TradingDays
     finality: Finality
+    exchange: Exchange = MAINLAND
 
-    async def all(self, units: Collection[Unit]) -> LoadReport:
-        self.run.total = len(units)
+    async def all(self, units: Collection[Unit], breakers: Mapping[str, CircuitBreaker]) -> None:
         due = {month: self._due(month, symbols) for month, symbols in by_month(units).items()}
-        async with self.run.open(self.providers) as breakers:
-            actions = await self._actions(due, breakers)
-            for month, tasks in due.items():
-                provided = await self._provided(month, tasks, actions, breakers)
-                write = partial(self._write, month, provided)
-                for start in range(0, len(tasks), SYMBOLS_A_PUBLISH):
-                    batch = tasks[start : start + SYMBOLS_A_PUBLISH]
-                    reports = self.run.write(batch, write, partial(_before, month))
-                    self.run.end(*reports)
-        return self.run.report(self.providers)
+        actions = await self._actions(due, breakers)
+        for month, tasks in due.items():
+            provided = await self._provided(month, tasks, actions, breakers)
+            write = partial(self._write, month, provided)
+            for start in range(0, len(tasks), SYMBOLS_A_PUBLISH):
+                batch = tasks[start : start + SYMBOLS_A_PUBLISH]
+                reports = self.run.write(batch, write, partial(_before, month))
+                self.run.end(*reports)
 
     def _due(self, month: str, symbols: Sequence[str]) -> list[Task]:
         closed = self._closed(month)
@@ -108,7 +119,7 @@ class _Computation:
             return []
         loads, tasks = self._loads(month, symbols), []
         units = [Unit(symbol, month) for symbol in symbols]
-        known = stored_digests(self.run.client, units, last_closed(self.run.now), self.trading_days)
+        known = stored_digests(self.run.client, units, last_closed(self.run.now, self.exchange), self.trading_days)
         for symbol, digest in zip(symbols, known.values(), strict=True):
             before = Inputs.of(loads.get(symbol))
             task = Task(symbol, loads.get(symbol), Inputs(digest, before.answered))
@@ -122,7 +133,7 @@ class _Computation:
         return tasks
 
     def _closed(self, month: str) -> list[dt.date]:
-        last = last_closed(self.run.now)
+        last = last_closed(self.run.now, self.exchange)
         return [day for day in self.trading_days(Days.month(month)) if day <= last]
 
     async def _actions(
@@ -175,10 +186,10 @@ class _Computation:
             for one in tasks
         ]
         client, started = self.run.client, self.run.moment()
-        fresh = computed(client, symbols, month, self.trading_days)
+        fresh = computed(client, symbols, month, self.trading_days, calendar_of(symbols[0]))
         bound = {"symbols": symbols, "first": days.first, "last": days.last, "computed": NAME}
         existing = clickhouse.read(client, statement("provider_factors"), bound).cast(FACTORS.columns)
-        covered = min(days.last, last_closed(self.run.now))
+        covered = min(days.last, last_closed(self.run.now, self.exchange))
         sessions = self._closed(month)
         accept_empty, run_id = self.run.options.accept_empty, self.run.run_id
         finished = self.run.moment()

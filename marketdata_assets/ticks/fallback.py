@@ -119,12 +119,13 @@ class Fallback:
     unsupported: tuple[Tried, ...] = ()
 
     async def rows(self, symbol: str, days: Days) -> Answer:
-        """Try one provider after the other. Errors of providers are part of the answer."""
+        """Try one provider after the other, of those that know the exchange. Their errors are part of the answer."""
         if self.trading_days is not None and not self.trading_days(days):
             calendar = Tried("calendar", "empty", f"no trading day in {days}")
             return Answer("empty", None, (calendar,))
         tried: list[Tried] = []
-        for provider in self.providers:
+        known = [provider for provider in self.providers if provider.config.symbol_mapping.theirs(symbol)]
+        for provider in known or self.providers:
             try:
                 delivery = await self.fetch(provider, symbol, days)
             except NoToken as error:
@@ -147,9 +148,14 @@ def _outcome(tried: Sequence[Tried]) -> Literal["empty", "unsupported", "failed"
     """What it means that no provider delivered.
 
     A provider in an outage might have had rows. One that needs a person (a token, a permission) or does not know the
-    symbol will not answer differently later, so the answer of another counts.
+    symbol will not answer differently later, so the answer of another counts; so does that of a better provider where
+    the next ones reject, as one may do every day.
     """
-    if any(isinstance(provider.error, TransientError) for provider in tried):
+    first_empty = next((number for number, provider in enumerate(tried) if provider.outcome == "empty"), len(tried))
+    if any(
+        isinstance(provider.error, TransientError) and (number < first_empty or is_outage(provider.error))
+        for number, provider in enumerate(tried)
+    ):
         return "failed"
     if any(provider.outcome == "empty" for provider in tried):
         return "empty"

@@ -18,12 +18,13 @@ from marketdata_assets.loading.files import Delivered, Unit, below, walk
 from marketdata_assets.loading.overwrites import unchanged
 from marketdata_assets.loading.rejects import DEFAULT_LIMIT, LINE
 from marketdata_assets.loading.text_table import TextTable
-from marketdata_assets.reference import codes
+from marketdata_assets.reference import codes, exchanges
+from marketdata_assets.reference.exchanges import exchange_of
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks.errors import BadFile
 from marketdata_assets.ticks.providers_file import Session, SymbolMapping
-from marketdata_assets.ticks.records import OTHERS, Dropped, rejects, to_utc
+from marketdata_assets.ticks.records import OTHERS, Dropped, day_of, on_each_clock, rejects, to_utc
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 ORDER_BOOKS = "order_book"  # the folder of order books below the one of bars
@@ -216,7 +217,7 @@ class Folder:
         )
         symbols, unknown = self._symbols(rows["symbol"])
         given, numbers = rows["ts"].cast(pl.String), [name for name in names if name not in ("symbol", "ts")]
-        rows = rows.with_columns(symbol=symbols, ts=times(rows["ts"], self.session))
+        rows = rows.with_columns(symbol=symbols, ts=self._times(rows["ts"], symbols))
         rows = rows.with_columns(reason=pl.coalesce(unknown, _no_time(given), *map(_no_number, numbers)))
         rows = rows.with_columns(pl.col(name).cast(pl.Float64, strict=False) for name in numbers)
         try:
@@ -239,7 +240,8 @@ class Folder:
         if flaws and not contents and not withdrawn:
             raise flaws[0].with_traceback(None)
         frames, others = [empty], [OTHERS.to_frame()]
-        here = pl.col("ts").dt.convert_time_zone(self.session.timezone).dt.date().is_between(days.first, days.last)
+        timezone = self.session.of(exchange_of(self.mapping.ours(theirs) or theirs)).timezone
+        here = pl.col("ts").dt.convert_time_zone(timezone).dt.date().is_between(days.first, days.last)
         for content in contents:
             if theirs in content.rows:
                 frames.append(content.rows[theirs].filter(here).with_columns(file=pl.lit(content.file.name)))
@@ -261,7 +263,15 @@ class Folder:
         names = self.names(file.path, found.names)
         rows = found.rows.select(pl.nth(found.names.index(names[ours]) + 1).alias(ours) for ours in ("symbol", "ts"))
         known = self._symbols(rows["symbol"])[0]
-        return self._spans(rows.with_columns(symbol=known, ts=times(rows["ts"], self.session)))
+        return self._spans(rows.with_columns(symbol=known, ts=self._times(rows["ts"], known)))
+
+    def _times(self, column: pl.Series, symbols: pl.Series) -> pl.Expr:
+        """See `times`; times without a zone are of the clock of the symbol's exchange."""
+        return on_each_clock(self._ours(symbols), lambda exchange: times(column, self.session.of(exchange)))
+
+    def _ours(self, symbols: pl.Series) -> pl.Series:
+        """The provider's names as our symbols."""
+        return symbols.replace({name: self.mapping.ours(name) or name for name in symbols.drop_nulls().unique()})
 
     def _symbols(self, column: pl.Series) -> tuple[pl.Series, pl.Series]:
         """The provider's name of each symbol, null where none is known, and then why."""
@@ -275,9 +285,9 @@ class Folder:
         """`600000.SH` as it is, and other spellings of it, by the symbol mapping."""
         name = text.strip().upper()
         ours = self.mapping.ours(name)
-        if ours is not None and (ours in self.mapping.symbols or not codes.misspelt(ours)):
+        if ours is not None and (ours in self.mapping.symbols or not exchanges.is_known(ours)):
             return name
-        symbol = codes.canonical(name)
+        symbol = exchanges.canonical(ours or name)
         return self.mapping.theirs(symbol) if symbol else None
 
     def _no_symbol(self, text: str) -> str:
@@ -286,12 +296,14 @@ class Folder:
         exchange = text.strip().rpartition(".")[2]
         if codes.misspelt(text.strip().upper()):
             return f"symbol {text!r} has no six digits; {codes.advice(text)}"
-        if "." in text and not exchange.isdigit():
+        if exchanges.canonical(text) or (
+            "." in text and not exchange.isdigit() and not exchanges.is_known(text.upper())
+        ):
             return f"symbol {text!r}: no exchange {exchange!r} in symbol_mapping of files in the providers file"
-        return f"symbol {text!r} names no exchange; {codes.advice(text)}"
+        return f"symbol {text!r} {exchanges.advice(text)}"
 
     def _spans(self, rows: pl.DataFrame) -> Spans:
-        day = pl.col("ts").dt.convert_time_zone(self.session.timezone).dt.date()
+        day = day_of(self._ours(rows["symbol"]))
         days = rows.select("symbol", day=day).drop_nulls().group_by("symbol", month=pl.col("day").dt.strftime("%Y-%m"))
         found = days.agg(first=pl.col("day").min(), last=pl.col("day").max())
         return {(symbol, month): Days(first, last) for symbol, month, first, last in found.iter_rows()}

@@ -17,7 +17,7 @@ from marketdata_assets.loading.file_ledger import FORGOTTEN, FileEntry, FileStat
 from marketdata_assets.loading.files import Delivered, everything, file_hash
 from marketdata_assets.loading.watch import fingerprint
 from marketdata_assets.logs import get_logger
-from marketdata_assets.reference.calendar import last_closed
+from marketdata_assets.reference.calendar import Closed, closings
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse, clickhouse_files
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -43,19 +43,24 @@ CHUNK_FILES = 500
 CHUNK_UNITS = 100_000
 MAX_BOUND = 500
 
+_CLOSED = """
+    transform(
+        extract(toString(symbol), '[^.-]*$'), {suffixes:Array(String)}, {closings:Array(Date)}, {closed:Date}
+    )""".strip()
+"""In SQL: the last closed day of the exchange of `symbol`; `newest` is that of any."""
 _DUE = f"""
-    last > toDate(0) AND first <= {{closed:Date}} AND symbol NOT IN ({OF_REMOVED}) AND (
+    last > toDate(0) AND first <= {_CLOSED} AND symbol NOT IN ({OF_REMOVED}) AND (
         file IN (SELECT file FROM marketdata_files FINAL WHERE dataset = {{dataset:String}} AND state = 'forgotten')
-        OR compared < least(last, {{closed:Date}}) AND (file, size, modified) IN (
+        OR compared < least(last, {_CLOSED}) AND (file, size, modified) IN (
             SELECT file, size, modified FROM marketdata_files FINAL WHERE dataset = {{dataset:String}}
-            AND (state IN ('waiting', 'failed') OR state = 'loaded' AND compared < least(last, {{closed:Date}}))
+            AND (state IN ('waiting', 'failed') OR state = 'loaded' AND compared < least(last, {{newest:Date}}))
         )
         OR (file, size, modified) IN (
             SELECT file, size, modified FROM marketdata_files FINAL
             WHERE dataset = {{dataset:String}} AND state IN ('waiting', 'failed')
         ) AND (file, size, modified) NOT IN (
             SELECT file, size, modified FROM tick_file_units FINAL WHERE dataset = {{dataset:String}}
-            AND first <= {{closed:Date}} AND compared < least(last, {{closed:Date}}) AND symbol NOT IN ({OF_REMOVED})
+            AND first <= {_CLOSED} AND compared < least(last, {_CLOSED}) AND symbol NOT IN ({OF_REMOVED})
         )
     )"""
 """In SQL: what a forgotten file still has, what is not compared, and all of a file whose last load was interrupted
@@ -100,7 +105,9 @@ def see(
     that could not be read are tried once more.
     """
     listing = folder_of(files, table).listing()
-    settings = fingerprint(files.config.symbol_mapping.model_dump_json(), files.config.session.timezone, files.label)
+    config = files.config
+    labels = (files.label, *(f"{suffix}={label}" for suffix, label in sorted(config.labels.items())))
+    settings = fingerprint(config.symbol_mapping.model_dump_json(), config.session.timezone, *labels)
     rows = clickhouse_files.observe(client, table.name, listing.files, settings, now_ns)
     quiet = now_ns - pl.col("observed") >= int(quiet_seconds * 1e9)
     broken = pl.lit(again) & (pl.col("state") == "failed") & (pl.col("units") == 0)
@@ -203,11 +210,11 @@ def record_units(client: Client, rows: Sequence[Mapping[str, Any]]) -> None:
 
 _UNTIL = f"""
     multiIf(
-        compared >= last, toDate('{DONE}'), compared = toDate(0) AND first > {{closed:Date}}, first - 1, compared
+        compared >= last, toDate('{DONE}'), compared = toDate(0) AND first > {_CLOSED}, first - 1, compared
     )"""
 
 
-def due(client: Client, table: Table, closed: dt.date, files: Collection[str] | None = None) -> set[Unit]:
+def due(client: Client, table: Table, closed: Closed, files: Collection[str] | None = None) -> set[Unit]:
     """The symbol-months of waiting and forgotten files with something to do up to `closed`; of some `files`, or of all.
 
     Symbols that a person removed are left out.
@@ -215,7 +222,7 @@ def due(client: Client, table: Table, closed: dt.date, files: Collection[str] | 
     sql = f"""
         SELECT DISTINCT toString(symbol) AS symbol, toString(month) AS month FROM tick_file_units FINAL
         WHERE dataset = {{dataset:String}} AND {_DUE}"""
-    parameters: dict[str, Any] = {"dataset": table.name, "closed": closed}
+    parameters: dict[str, Any] = {"dataset": table.name, **_closings(closed)}
     if files is None:
         return {Unit(*row) for row in clickhouse.read(client, sql, parameters).iter_rows()}
     names, units = sorted(files), set[Unit]()
@@ -224,6 +231,13 @@ def due(client: Client, table: Table, closed: dt.date, files: Collection[str] | 
         found = clickhouse.read(client, sql, parameters | {"files": names[at : at + CHUNK_FILES]})
         units |= {Unit(*row) for row in found.iter_rows()}
     return units
+
+
+def _closings(closed: Closed) -> dict[str, Any]:
+    """The parameters of `_CLOSED`."""
+    each = closed if isinstance(closed, Mapping) else {"": closed}
+    days = list(each.values())
+    return {"suffixes": list(each), "closings": days, "closed": days[0], "newest": max(days)}
 
 
 def units_of(client: Client, table: Table, file: str) -> list[Unit]:
@@ -292,7 +306,7 @@ def settle(
     table: Table,
     contents: Iterable[Content],
     errors: Mapping[Unit, str],
-    closed: dt.date,
+    closed: Closed,
     run_id: str,
 ) -> int:
     """Record what became of the files that a load has read, and which of their rows are of no symbol-month; returns how
@@ -329,20 +343,20 @@ def settle(
 
 
 def _compared(
-    client: Client, table: Table, names: Sequence[str], closed: dt.date
+    client: Client, table: Table, names: Sequence[str], closed: Closed
 ) -> dict[tuple[str, int, int], tuple[int, dt.date]]:
     """Of each file how many units are due, and up to which day all are loaded."""
     sql = f"""
         SELECT toString(file) AS file, size, modified,
             toInt64(countIf(
-                first <= {{closed:Date}} AND compared < least(last, {{closed:Date}}) AND symbol NOT IN ({OF_REMOVED})
+                first <= {_CLOSED} AND compared < least(last, {_CLOSED}) AND symbol NOT IN ({OF_REMOVED})
             )) AS pending,
             min({_UNTIL}) AS until
         FROM tick_file_units FINAL
         WHERE dataset = {{dataset:String}} AND file IN {{files:Array(String)}} GROUP BY file, size, modified"""
     found: dict[tuple[str, int, int], tuple[int, dt.date]] = {}
     for at in range(0, len(names), CHUNK_FILES):
-        parameters = {"dataset": table.name, "closed": closed, "files": names[at : at + CHUNK_FILES]}
+        parameters = {"dataset": table.name, **_closings(closed), "files": names[at : at + CHUNK_FILES]}
         for name, size, modified, pending, until in clickhouse.read(client, sql, parameters).iter_rows():
             found[name, size, modified] = pending, until
     return found
@@ -356,7 +370,7 @@ def ours(files: Files, spans: Spans) -> dict[Unit, Days]:
 
 def due_by_table(client: Client, now: dt.datetime) -> dict[TableName, set[Unit]]:
     """By table, the units with days closed `now` that files have which a scan has registered and no load has loaded."""
-    closed = last_closed(now)
+    closed = closings(now)
     return {"tick_data": due(client, TICK_DATA, closed), "order_book": due(client, ORDER_BOOK, closed)}
 
 

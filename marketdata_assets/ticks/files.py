@@ -11,12 +11,14 @@ from pathlib import Path
 import polars as pl
 
 from marketdata_assets.loading.errors import LoadError
+from marketdata_assets.reference.calendar import calendar_of
+from marketdata_assets.reference.exchanges import MAINLAND, exchange_of, split
 from marketdata_assets.reference.records import LABELS, Days, Label, labelled_otherwise
 from marketdata_assets.ticks import file_drop, order_book, records
 from marketdata_assets.ticks.file_drop import Folder, Judged
 from marketdata_assets.ticks.order_book import BOOKS
 from marketdata_assets.ticks.providers_file import DroppedFiles
-from marketdata_assets.ticks.records import BARS, Delivery
+from marketdata_assets.ticks.records import BARS, Delivery, day_of
 
 NAME = "files"
 
@@ -50,7 +52,7 @@ class Files:
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
         """The minute bars of `symbol` in `days` from all files."""
-        return self._delivery(self.of_bars, symbol, days, BARS.to_frame(), self.label)
+        return self._delivery(self.of_bars, symbol, days, BARS.to_frame(), self.config.label_of(symbol))
 
     async def books(self, symbol: str, days: Days) -> Delivery:
         """The order books of `symbol` in `days` from all files."""
@@ -66,6 +68,11 @@ class Files:
 
     def _other_label(self, rows: pl.DataFrame) -> str:
         """Why the bars of a file are labelled by the other end of their minute, as most of its days say."""
+        if others := [symbol for symbol in rows["symbol"].unique() if exchange_of(symbol) is not MAINLAND]:
+            abroad = pl.col("symbol").is_in(others)
+            if cause := _labelled_otherwise(self.config, rows.filter(abroad)):
+                return cause
+            rows = rows.filter(~abroad)
         local = pl.col("ts").dt.convert_time_zone(self.config.session.timezone)
         has = [(local.dt.time() == dt.time(*label)).any().cast(pl.Int64) * 2**n for n, label in enumerate(LABELS)]
         days = rows.group_by("symbol", day=local.dt.date()).agg(has=pl.sum_horizontal(has))
@@ -107,3 +114,26 @@ def bar_columns(path: Path, columns: Sequence[str]) -> dict[str, str]:
         if ours not in names and ours != "turnover":
             raise file_drop.missing(path, columns, theirs)
     return names
+
+
+def _labelled_otherwise(config: DroppedFiles, rows: pl.DataFrame) -> str:
+    """Why the bars of another exchange than the mainland's are labelled by the other end of their minute, as most of
+    its days say: the first and the last bar of their hours are those of that label."""
+    counts: dict[tuple[str, bool], int] = {}
+    for (name, day), bars in rows.group_by("symbol", day_of(rows["symbol"]).alias("day")):
+        symbol, times = str(name), set(bars["ts"].cast(pl.Datetime("us", "UTC")))
+        calendar, declared = calendar_of(symbol), config.label_of(symbol)
+        starts, ends = calendar.labels(day, "start"), calendar.labels(day, "end")
+        started = {starts[0], starts[-1]} <= times and ends[-1] not in times
+        ended = {ends[0], ends[-1]} <= times and starts[0] not in times
+        if started != ended and not calendar.exchange.always_open:  # whose first bar has both labels
+            key = split(symbol)[2], started == (declared == "start")
+            counts[key] = counts.get(key, 0) + 1
+    for (suffix, right), days in counts.items():
+        if not right and days > counts.get((suffix, True), 0):
+            found = "end" if config.label_of(f"X.{suffix}") == "start" else "start"
+            remedy = f"write labels: {{{suffix}: {found}}} into the section files of the providers file"
+            return (
+                f"its bars of {suffix} are labelled by the {found} of their minute on {days} days; {remedy} if all are"
+            )
+    return ""

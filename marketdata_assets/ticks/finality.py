@@ -16,13 +16,13 @@ import polars as pl
 from msgspec.structs import replace
 
 from marketdata_assets.reference import stored
-from marketdata_assets.reference.calendar import ZONE, TradingDays, last_closed, minutes_of_day
+from marketdata_assets.reference.calendar import TradingDays, calendar_of, last_closed, of_exchange
+from marketdata_assets.reference.exchanges import MAINLAND, Exchange, exchange_of
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores.clickhouse_ledger import SliceState
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks.reports import Unit
 
-BARS_A_DAY: Mapping[Label, int] = {"start": 240, "end": 241}
 WINDOW = dt.timedelta(days=60)
 """Holidays are shorter; a day that is older counts as older than any deadline."""
 
@@ -65,36 +65,41 @@ class Suspended:
 
     def complete(self, symbol: str, days: Sequence[dt.date], label: Label, times: pl.Series) -> dict[dt.date, bool]:
         """Whether bars at these `times` (UTC) are all that each of the trading days must have."""
-        minutes = _minutes(tuple(days), label)
-        counts = minutes.filter(pl.col("ts").is_in(times.implode()))["date"].value_counts()
-        present = dict(counts.iter_rows())
-        found = {day: present.get(day, 0) == BARS_A_DAY[label] for day in days}
+        minutes, counts = _minutes(exchange_of(symbol), tuple(days), label)
+        present = dict(minutes.filter(pl.col("ts").is_in(times.implode()))["date"].value_counts().iter_rows())
+        found = {day: present.get(day, 0) == counts[day] for day in days}
         for day in days:
             hours = self.hours.get((symbol, day))
             if hours is not None:
-                found[day] = set(_outside(hours, day, label)) <= set(times)
+                found[day] = set(_outside(hours, symbol, day, label)) <= set(times)
         return found
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A time of the exchange's clock, in closed trading days."""
+    """A time of an exchange's clock, in closed trading days."""
 
     now: dt.datetime
     trading_days: TradingDays
+    exchange: Exchange = MAINLAND
+
+    def of(self, symbol: str) -> "Moment":
+        """The same time at the exchange of a symbol."""
+        exchange = exchange_of(symbol)
+        return self if exchange is self.exchange else _at(self.now, exchange)
 
     @cached_property
     def today(self) -> dt.date:
-        return self.now.astimezone(ZONE).date()
+        return self.now.astimezone(self.exchange.zone).date()
 
     @cached_property
     def closed(self) -> dt.date:
         """The last trading day that has closed."""
-        return self._recent[-1] if self._recent else last_closed(self.now)
+        return self._recent[-1] if self._recent else last_closed(self.now, self.exchange)
 
     @cached_property
     def _recent(self) -> list[dt.date]:
-        last = last_closed(self.now)
+        last = last_closed(self.now, self.exchange)
         return list(self.trading_days(Days(last - WINDOW, last)))
 
     def closings_after(self, day: dt.date) -> int:
@@ -109,6 +114,11 @@ class Finality:
     rules: Rules
     moment: Moment
     suspended: Suspended = field(default_factory=Suspended)
+
+    def of(self, symbol: str) -> "Finality":
+        """The rules at the exchange of a symbol; suspensions are known of the mainland's."""
+        moment = self.moment.of(symbol)
+        return self if moment is self.moment else Finality(self.rules, moment)
 
     def undecided(self, day: dt.date) -> bool:
         """Whether an answer may leave a closed trading day provisional or incomplete."""
@@ -179,20 +189,28 @@ def incomplete(states: Iterable[SliceState]) -> int:
 
 
 @lru_cache(maxsize=64)
-def _minutes(days: tuple[dt.date, ...], label: Label) -> pl.DataFrame:
-    """The bars that days must have: date and ts."""
-    rows = [(day, time) for day in days for time in minutes_of_day(day, label)]
-    return pl.DataFrame(rows, {"date": pl.Date, "ts": pl.Datetime("ms", "UTC")}, orient="row")
+def _at(now: dt.datetime, exchange: Exchange) -> Moment:
+    return Moment(now, of_exchange(exchange).trading_days, exchange)
 
 
-def _outside(hours: str, day: dt.date, label: Label) -> list[dt.datetime]:
+@lru_cache(maxsize=64)
+def _minutes(exchange: Exchange, days: tuple[dt.date, ...], label: Label) -> tuple[pl.DataFrame, Mapping[dt.date, int]]:
+    """The bars that days must have: date and ts; and how many."""
+    calendar = of_exchange(exchange)
+    labels = {day: calendar.labels(day, label) for day in days}
+    rows = [(day, time) for day, times in labels.items() for time in times]
+    schema = pl.Schema({"date": pl.Date(), "ts": pl.Datetime("ms", "UTC")})
+    return pl.DataFrame(rows, schema, orient="row"), {day: len(times) for day, times in labels.items()}
+
+
+def _outside(hours: str, symbol: str, day: dt.date, label: Label) -> list[dt.datetime]:
     """The labels outside of all spans `09:30-10:00` of `hours`; for a text that is no span, none."""
-    spans = []
+    spans, calendar = [], calendar_of(symbol)
     for span in hours.split(","):
         try:
             first, last = (dt.time.fromisoformat(part.strip()) for part in span.split("-"))
         except ValueError:
             return []
-        start, end = (dt.datetime.combine(day, time, ZONE) for time in (first, last))
+        start, end = (dt.datetime.combine(day, time, calendar.exchange.zone) for time in (first, last))
         spans.append((start, end + dt.timedelta(minutes=1) if label == "end" else end))
-    return [time for time in minutes_of_day(day, label) if not any(start <= time < end for start, end in spans)]
+    return [time for time in calendar.labels(day, label) if not any(start <= time < end for start, end in spans)]

@@ -18,7 +18,8 @@ from marketdata_assets.backoff import retry
 from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import Progress
 from marketdata_assets.reference import stored
-from marketdata_assets.reference.calendar import ZONE, TradingDays, last_closed
+from marketdata_assets.reference.calendar import TradingDays, closings, last_closed
+from marketdata_assets.reference.exchanges import exchange_of
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
@@ -96,13 +97,14 @@ class _Load:
     def __post_init__(self) -> None:
         options = self.run.options
         books = self.table is ORDER_BOOK
+        self._moment = Moment(self.run.now, self.trading_days)
         self._reconciler = Reconciler(
             self.table,
             {provider.name: provider.config.priority for provider in self.providers},
             options.accept_empty,
             options.refetch if books else options.accept_empty,
             self.run.run_id,
-            None if books else Finality(options.rules, Moment(self.run.now, self.trading_days), self.suspended),
+            None if books else Finality(options.rules, self._moment, self.suspended),
         )
         self._name: TableName = "order_book" if books else "tick_data"
         self._usable = [provider for provider in in_order(self.providers, self._name) if provider.configured]
@@ -117,7 +119,6 @@ class _Load:
         """Whether units are compared with the dropped files alone: what is missing was requested before."""
         self._lacking: dict[Unit, str] = {}
         """Units of which the provider that answered does not have the last closed day yet, while others may."""
-        self._last_closed = Moment(self.run.now, self.trading_days).closed
         self._thread = ThreadPoolExecutor(1, "ticks-writer")
 
     async def all(self, units: Sequence[Unit]) -> LoadReport:
@@ -160,14 +161,14 @@ class _Load:
             seen = file_ledger.see(client, files, table, now_ns=time.time_ns())
         self._unreadable = tuple(seen.unreadable)
         file_ledger.select(client, files, table, units, seen)
-        return units & file_ledger.due(client, table, last_closed(self.run.now))
+        return units & file_ledger.due(client, table, closings(self.run.now))
 
     def _record_files(self) -> int:
         if self._files is None or self.run.store_error is not None:
             return 0
         run, folder = self.run, file_ledger.folder_of(self._files, self.table)
         errors = {unit.unit: unit.error or "" for unit in run.report(self.providers).failed}
-        read, closed = folder.read(), last_closed(run.now)
+        read, closed = folder.read(), closings(run.now)
         undated = file_ledger.settle(run.client, self._files, self.table, read, errors, closed, run.run_id)
         self._unreadable = tuple(dict.fromkeys((*self._unreadable, *folder.broken().values())))
         return undated
@@ -191,7 +192,7 @@ class _Load:
 
         async def fetch(provider: Provider, symbol: str, days: Days) -> Delivery:
             request = provider.books if books and isinstance(provider, BookProvider) else provider.bars
-            return await breakers[provider.name].call(self.table.name, symbol, partial(request, symbol, days))
+            return await breakers[provider.name].call(symbol, partial(request, symbol, days))
 
         if books:
             others = [provider.name for provider in selected if provider not in usable]
@@ -224,7 +225,7 @@ class _Load:
         started = self.run.moment()
         due = self._due(unit)
         if isinstance(due, Due):
-            answer = await fallback.rows(unit.symbol, due.fetch)
+            answer = await self._at(fallback, unit.symbol).rows(unit.symbol, due.fetch)
             better = answer.better(self._usable_for(unit.symbol))
             if answer.provider and self._lacks_last_day(unit, due, answer, fallback):
                 self._lacking[unit] = answer.provider
@@ -239,9 +240,10 @@ class _Load:
 
     async def _last_day(self, fallback: Fallback, unit: Unit) -> FetchResult | None:
         """What the providers after the one that answered have of the last closed day; None when they have nothing."""
-        day, provider, started = self._last_closed, self._lacking[unit], self.run.moment()
+        day, provider = self._moment.of(unit.symbol).closed, self._lacking[unit]
+        started = self.run.moment()
         days, others = Days(day, day), self._others(fallback, unit.symbol, provider)
-        answer = await replace(fallback, providers=tuple(others)).rows(unit.symbol, days)
+        answer = await self._at(replace(fallback, providers=tuple(others)), unit.symbol).rows(unit.symbol, days)
         if answer.delivery is None:
             self.run.total -= 1
             return None
@@ -251,11 +253,12 @@ class _Load:
 
     def _lacks_last_day(self, unit: Unit, due: Due, answer: Answer, fallback: Fallback) -> bool:
         """Whether the answer has nothing of the last closed day, on which the stock traded, and others may have it."""
-        day, delivery = self._last_closed, answer.delivery
+        day, delivery = self._moment.of(unit.symbol).closed, answer.delivery
         if self.table is ORDER_BOOK or delivery is None or delivery.provider == FILES or delivery.rows.is_empty():
             return False
         newest: dt.datetime = delivery.rows["ts"].max()  # type: ignore[assignment]
-        if day not in due.fetch or newest.astimezone(ZONE).date() >= day or self.suspended.all_day(unit.symbol, day):
+        newest_day = newest.astimezone(exchange_of(unit.symbol).zone).date()
+        if day not in due.fetch or newest_day >= day or self.suspended.all_day(unit.symbol, day):
             return False
         return bool(self._others(fallback, unit.symbol, delivery.provider))
 
@@ -265,12 +268,18 @@ class _Load:
         later = fallback.providers[names.index(provider) + 1 :]
         return [one for one in later if one.name != FILES and one in self._usable_for(symbol)]
 
+    def _at(self, fallback: Fallback, symbol: str) -> Fallback:
+        """The fallback with the trading days of the symbol's exchange."""
+        days = self._moment.of(symbol).trading_days
+        return fallback if fallback.trading_days in (None, days) else replace(fallback, trading_days=days)
+
     def _due(self, unit: Unit) -> Due | NotDue:
-        options = self.run.options
+        options, moment = self.run.options, self._moment.of(unit.symbol)
         return plan.due(
             unit.month,
-            self.run.now,
-            self.trading_days,
+            moment.now,
+            moment.trading_days,
+            exchange=moment.exchange,
             loaded=Loaded.of(self._loads.get(unit)),
             listing=None if self._compare_files else self.listings.get(unit.symbol),
             only=options.days,
@@ -284,7 +293,7 @@ class _Load:
 
     def _reach(self, symbol: str) -> dt.date | None:
         """The first day that a provider on the network has; None when one of them has any day."""
-        days = [one.first_day for one in self._usable_for(symbol) if isinstance(one, HttpProvider)]
+        days = [one.first_day(symbol) for one in self._usable_for(symbol) if isinstance(one, HttpProvider)]
         return min((day for day in days if day), default=None) if None not in days else None
 
     async def _write(self, batches: Batches[FetchResult]) -> None:
@@ -323,9 +332,15 @@ class _Load:
         """Record the units that were compared with the dropped files that they have."""
         if self._files is None:
             return
-        closed = last_closed(self.run.now)
+        now = self.run.now
         done = [
-            Compared(result.unit, result.due.fetch, closed, result.answer.delivery.dropped, decision.replaced)
+            Compared(
+                result.unit,
+                result.due.fetch,
+                last_closed(now, exchange_of(result.unit.symbol)),
+                result.answer.delivery.dropped,
+                decision.replaced,
+            )
             for result, decision in zip(results, decisions, strict=True)
             if result.due and result.answer and result.answer.delivery and decision.report.outcome != "failed"
             if result.answer.delivery.dropped

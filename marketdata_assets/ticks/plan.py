@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from marketdata_assets.reference.calendar import TradingDays, last_closed
+from marketdata_assets.reference.exchanges import MAINLAND, Exchange
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores.clickhouse_ledger import Load, SliceState
 from marketdata_assets.ticks.finality import Moment, due_again
@@ -72,6 +73,7 @@ def due(
     now: dt.datetime,
     trading_days: TradingDays,
     *,
+    exchange: Exchange = MAINLAND,
     loaded: Loaded = Loaded(),
     listing: Listing | None = None,
     only: Days | None = None,
@@ -85,7 +87,7 @@ def due(
     whole month when `refetch`, when a write is pending, and when nothing is due but the last load failed. `only`
     narrows that down, unless a write is pending. `reach` is the first day that some provider has.
     """
-    closed = last_closed(now)
+    closed = last_closed(now, exchange)
     month_days = Days.month(month)
     span = _common(month_days, Days(min(month_days.first, closed), closed))
     if span is None:
@@ -99,7 +101,7 @@ def due(
     if wanted is None:
         return NotDue(f"no requested day of {month} is closed yet")
     if not refetch:
-        moment = Moment(now, trading_days)
+        moment = Moment(now, trading_days, exchange)
         proven = [day for day in trading_days(wanted) if day not in known.days and suspended(day)]
         # A provisional day may have turned out to be a holiday.
         days = sorted({*trading_days(wanted), *(day for day in known.states if day in wanted)})

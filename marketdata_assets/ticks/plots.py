@@ -8,6 +8,7 @@ import polars as pl
 from marketdata_assets import plotting
 from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import Calendar
+from marketdata_assets.reference.exchanges import by_exchange
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.bookkeeping import sample_evenly
@@ -56,10 +57,13 @@ def covered(client: Client, months: Sequence[str], symbols: Sequence[str], calen
 def profile(client: Client, months: Sequence[str], symbols: Sequence[str]) -> pl.DataFrame:
     """Minute of the exchange's day and the share of a day's volume in it, averaged over symbols, in percent.
 
-    Of the label that most bars have, as a day's minutes differ by one between the two.
+    Of the exchange of most symbols, and of the label that most bars have, as a day's minutes differ by one between the
+    two.
     """
-    sample = sample_evenly(symbols, PROFILE_SYMBOLS)
-    bound = {"symbols": sample, "first": Days.month(months[0]).first, "last": Days.month(months[-1]).last}
+    exchange, most = max(by_exchange(symbols).items(), key=lambda one: len(one[1]))
+    days = Days(Days.month(months[0]).first, Days.month(months[-1]).last)
+    sample = sample_evenly(most, PROFILE_SYMBOLS)
+    bound = {"symbols": sample, "timezone": exchange.timezone, "first": days.first, "last": days.last}
     shares = clickhouse.read(client, statement("volume_profile"), bound)
     labels = shares.group_by("named_for").agg(pl.col("symbols").sum()).sort("symbols", descending=True)
     return shares.join(labels.head(1), on="named_for", how="semi").select("minute", "share")

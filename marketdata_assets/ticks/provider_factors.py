@@ -129,7 +129,7 @@ class _Requests:
     ) -> None:
         """Send one request; a failure concerns `symbol`, or all symbols when that is None."""
         try:
-            rows = long(await self.breaker.call(interface, symbol or "all symbols", request), "-", names)
+            rows = long(await self.breaker.call(symbol or "all symbols", request), "-", names)
         except UnknownSymbol:
             self.unknown.add(symbol or "")
             return

@@ -5,7 +5,7 @@ What the shipped file `providers.yaml` says is the default. Tokens and addresses
 
 import datetime as dt
 import re
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
@@ -15,19 +15,22 @@ from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from marketdata_assets import config_files
 from marketdata_assets.config_files import Document, Location, Section
+from marketdata_assets.reference.exchanges import EXCHANGES, MAINLAND, Exchange, exchange_of, split
 from marketdata_assets.reference.records import Label
 
 Table = Literal["tick_data", "order_book", "factors"]
 TABLES: tuple[Table, ...] = get_args(Table)  # in loading order
+NETWORK = ("tushare", "yahoo", "alpaca")
 
 DELIVERS: dict[str, frozenset[Table]] = {
     "tushare": frozenset({"tick_data", "factors"}),
     "yahoo": frozenset({"tick_data", "factors"}),
+    "alpaca": frozenset({"tick_data"}),
     "files": frozenset({"tick_data", "order_book"}),
 }
 """What our code can read from each provider; `supports` may say less, not more."""
 
-SYMBOL = re.compile(r"[A-Z0-9]+\.[A-Z]+")
+SYMBOL = re.compile(r"[A-Z0-9]+(?:-[A-Z]+)?\.[A-Z]+|[A-Z0-9]+-[A-Z]+")
 
 
 class RateLimits(Section):
@@ -61,7 +64,10 @@ class Quality(Section):
 
 
 class SymbolMapping(Section):
-    """Our symbols `600000.SH` in the provider's spelling, and back."""
+    """Our symbols `600000.SH` in the provider's spelling, and back.
+
+    The suffix of a pair such as `BTC-USD` is its currency. A provider's suffix may be empty: then `AAPL.US` is `AAPL`.
+    """
 
     suffixes: dict[str, str]
     symbols: dict[str, str] = Field(default={})
@@ -79,7 +85,7 @@ class SymbolMapping(Section):
 
     def theirs(self, symbol: str) -> str | None:
         """The provider's name of `symbol`; None when it has no such exchange."""
-        return self.symbols.get(symbol) or self._by_suffix(symbol, self.suffixes)
+        return self.symbols.get(symbol) or self._by_suffix(symbol, self._forth)
 
     def ours(self, name: str) -> str | None:
         """The symbol that the provider calls `name`; None when no rule says so."""
@@ -90,20 +96,49 @@ class SymbolMapping(Section):
         return None if symbol in self.symbols else symbol
 
     @cached_property
+    def _forth(self) -> dict[str, str]:
+        return self.suffixes
+
+    @cached_property
     def _back(self) -> dict[str, str]:
-        return {theirs: ours for ours, theirs in self.suffixes.items()}
+        return {theirs: ours for ours, theirs in self._forth.items()}
 
     @staticmethod
     def _by_suffix(name: str, suffixes: dict[str, str]) -> str | None:
-        code, dot, suffix = name.rpartition(".")
-        return f"{code}.{suffixes[suffix]}" if code and dot and suffix in suffixes else None
+        code, separator, suffix = split(name)
+        if suffix not in suffixes or (separator == "-" and suffix not in exchange_of(name).suffixes):
+            code, separator, suffix = name, ".", ""
+        if not code or "." in code or suffix not in suffixes:
+            return None
+        return f"{code}{separator}{suffixes[suffix]}" if suffixes[suffix] else code
+
+
+class FileSymbols(SymbolMapping):
+    """The symbols in dropped files; those of other exchanges than the mainland's are ours, unless they are listed."""
+
+    @cached_property
+    def _forth(self) -> dict[str, str]:
+        return {suffix: suffix for one in EXCHANGES[1:] for suffix in one.suffixes} | self.suffixes
+
+
+class YahooSymbols(SymbolMapping):
+    """Yahoo's symbols; those of other exchanges than the mainland's are as Yahoo has them, unless they are listed."""
+
+    @cached_property
+    def _forth(self) -> dict[str, str]:
+        known = (pair for one in EXCHANGES[1:] for pair in zip(one.suffixes, one.yahoo, strict=True))
+        return dict(known) | self.suffixes
 
 
 class Session(Section):
-    """The exchange's clock and the hours it trades, both ends included."""
+    """The clock of the mainland's exchanges and the hours they trade, both ends included; see `of` for others."""
 
     timezone: str
     hours: list[str]
+
+    def of(self, exchange: Exchange) -> "Session":
+        """The session of an exchange: of another than the mainland's, what is known of it."""
+        return self if exchange is MAINLAND else _session(exchange)
 
     @field_validator("timezone")
     @classmethod
@@ -143,9 +178,29 @@ class FilesProvider(Section):
 
 
 class DroppedFiles(FilesProvider):
-    """Dropped files, whose bars are all labelled by one end of their minute."""
+    """Dropped files, whose bars of an exchange are all labelled by one end of their minute."""
 
-    label: Label = "end"
+    symbol_mapping: FileSymbols
+    label: Label = "end"  # of Shanghai, Shenzhen and Beijing
+    labels: dict[str, Label] = Field(default={})  # of others, by the suffix of symbols; those without are start
+
+    @field_validator("labels")
+    @classmethod
+    def _check_labels(cls, labels: dict[str, Label]) -> dict[str, Label]:
+        for suffix, label in labels.items():
+            exchange = next((one for one in EXCHANGES[1:] if suffix in one.suffixes), None)
+            if exchange is None:
+                raise ValueError(f"{suffix!r} is no suffix of another exchange than those of label")
+            if exchange.always_open and label == "end":
+                raise ValueError(
+                    f"{suffix}: the last minute of a day that never ends has the label of the next; use start"
+                )
+        return labels
+
+    def label_of(self, symbol: str) -> Label:
+        """The end of its minute that labels a bar of a symbol."""
+        default: Label = self.label if exchange_of(symbol) is MAINLAND else "start"
+        return self.labels.get(split(symbol)[2], default)
 
 
 class WebProvider(FilesProvider):
@@ -153,6 +208,12 @@ class WebProvider(FilesProvider):
 
     rate_limits: RateLimits
     network: Network
+
+
+class YahooProvider(WebProvider):
+    """Yahoo, which has most exchanges."""
+
+    symbol_mapping: YahooSymbols
 
 
 class Queue(Section):
@@ -175,8 +236,22 @@ class Providers(Section):
 
     queue: Queue = Queue()
     tushare: WebProvider | None = None
-    yahoo: WebProvider | None = None
+    yahoo: YahooProvider | None = None
     files: DroppedFiles | None = None
+    alpaca: WebProvider | None = None
+
+
+@lru_cache
+def _session(exchange: Exchange) -> Session:
+    """The hours of an exchange, with those in which its closing auction is reported."""
+    spans, last = [], 24 * 60 - 1
+    for number, (start, length) in enumerate(exchange.sessions, 1):
+        first = start.hour * 60 + start.minute
+        end = first + length + (exchange.auction if number == len(exchange.sessions) else 0)
+        spans.append(
+            "-".join(f"{hour:02}:{minute:02}" for hour, minute in (divmod(first, 60), divmod(min(end, last), 60)))
+        )
+    return Session(timezone=exchange.timezone, hours=spans)
 
 
 def shipped() -> Providers:

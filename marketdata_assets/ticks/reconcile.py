@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from marketdata_assets.reference.calendar import ZONE
+from marketdata_assets.reference.exchanges import exchange_of
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.bookkeeping import Outcome as Recorded
 from marketdata_assets.stores.bookkeeping import Reject
@@ -58,7 +58,8 @@ class FetchResult:
             return Days(delivery.days.first, self.due.replaces.last)
         withdrawn = delivery is not None and delivery.dropped is not None and delivery.dropped.withdrawn
         if delivery is not None and delivery.provider == FILES and not delivery.rows.is_empty() and not withdrawn:
-            first, last = (delivery.rows["ts"].dt.convert_time_zone(ZONE.key).dt.date()[at] for at in (0, -1))
+            timezone = exchange_of(self.unit.symbol).timezone
+            first, last = (delivery.rows["ts"].dt.convert_time_zone(timezone).dt.date()[at] for at in (0, -1))
             return Days(first, last)
         return self.due.replaces if self.due else self.days
 
@@ -150,8 +151,9 @@ class Reconciler:
             return unit.unsupported(answer.why)
         if answer.delivery is not None:
             return unit.delivered(answer.delivery, answer.why)
-        if any(tried.outcome == "empty" and tried.provider != FILES for tried in answer.tried):
-            return unit.empty(answer.tried[-1].provider, answer.why)
+        said = [tried.provider for tried in answer.tried if tried.outcome == "empty" and tried.provider != FILES]
+        if said:
+            return unit.empty(said[0], answer.why)
         if any(tried.error and not isinstance(tried.error, UnknownSymbol) for tried in answer.tried):
             return unit.failed(answer.why)
         return unit.without_file(answer.why)
@@ -254,7 +256,7 @@ class _Unit:
         never had, and of instants that no newer file has."""
         if self.existing.frame is None or self.reconciler.accept_empty:
             return frame
-        replaced = dropped.brought.select("file", date=_day("ts")).unique()
+        replaced = dropped.brought.select("file", date=self._day).unique()
         stay = (pl.col("provider") == FILES) & ~pl.col("file").is_in(sorted(dropped.withdrawn))
         kept = self.existing.frame.filter(stay).join(replaced, on=["file", "date"], how="anti")
         ages = {**dropped.ages, **{file.name: file.modified_ns for file in dropped.files}}
@@ -270,7 +272,7 @@ class _Unit:
         if dropped is None:
             return found
         of_day = {day: self.existing.providers[day] for day in better}
-        owner = pl.coalesce(_day("ts").replace_strict(of_day, default=None, return_dtype=pl.String), "owner")
+        owner = pl.coalesce(self._day.replace_strict(of_day, default=None, return_dtype=pl.String), "owner")
         owners = frame.select("ts", owner="file")
         lost = dropped.brought.join(owners, on="ts", how="left").with_columns(owner=owner)
         lost = lost.filter(pl.col("owner") != pl.col("file")).group_by("file", "owner").len().sort("file", "owner")
@@ -309,7 +311,7 @@ class _Unit:
         days, answer = set(frame["date"]), self.result.answer
         before = Loaded.of(self.load).days & set(self.result.replaces) - (set(self.existing.days) - days)
         if answer and answer.delivery and not answer.delivery.rows.is_empty():
-            times = answer.delivery.rows.select(_day("ts"))["ts"]
+            times = answer.delivery.rows.select(self._day)["ts"]
             days |= set(Days(times[0], times[-1]))
         return sorted(map(str, days | before))
 
@@ -317,7 +319,7 @@ class _Unit:
         columns = self.reconciler.table.columns
         frame = delivery.rows.with_columns(
             symbol=pl.lit(self.result.unit.symbol),
-            date=_day("ts"),
+            date=self._day,
             label=pl.lit(delivery.label, pl.String),
             currency=pl.lit(delivery.currency, pl.String),
         )
@@ -351,15 +353,25 @@ class _Unit:
 
     def _complete(self, delivery: Delivery, kept: Collection[dt.date]) -> dict[dt.date, bool]:
         """Whether each judged day of the delivery has every expected minute."""
-        finality, days = self.reconciler.finality, [day for day in self._judged if day not in kept]
+        finality, days = self._finality, [day for day in self._judged if day not in kept]
         if finality is None or delivery.label is None or not days:
             return {}
         return finality.suspended.complete(self.result.unit.symbol, days, delivery.label, delivery.rows["ts"])
 
+    @property
+    def _day(self) -> pl.Expr:
+        """The day of `ts` at the exchange."""
+        return pl.col("ts").dt.convert_time_zone(exchange_of(self.result.unit.symbol).timezone).dt.date()
+
+    @property
+    def _finality(self) -> Finality | None:
+        finality = self.reconciler.finality
+        return finality and finality.of(self.result.unit.symbol)
+
     @cached_property
     def _judged(self) -> list[dt.date]:
         """The requested trading days whose finality the answer may change."""
-        finality, due = self.reconciler.finality, self.result.due
+        finality, due = self._finality, self.result.due
         if finality is None or due is None:
             return []
         days = finality.moment.trading_days(self.result.replaces)
@@ -375,7 +387,7 @@ class _Unit:
         self, by_day: Mapping[dt.date, int], complete: Mapping[dt.date, bool], kept: Collection[dt.date]
     ) -> tuple[SliceState, ...]:
         """The states of the days after the answer; `kept` are days of which it says nothing."""
-        finality = self.reconciler.finality
+        finality = self._finality
         if finality is None or (self._from_file and not self.result.better):
             return ()
         symbol, before = self.result.unit.symbol, Loaded.of(self.load)
@@ -399,7 +411,7 @@ class _Unit:
 
     def _unsupported_days(self) -> list[SliceState]:
         """The requested trading days that the provider does not reach."""
-        finality, due = self.reconciler.finality, self.result.due
+        finality, due = self._finality, self.result.due
         if finality is None or due is None or self._from_file or due.fetch.first >= self.result.replaces.first:
             return []
         days = Days(due.fetch.first, self.result.replaces.first - dt.timedelta(days=1))
@@ -452,10 +464,6 @@ class _Unit:
         return Decision(
             UnitReport(*unit, outcome, **facts), UnitWrite(unit.symbol, unit.month, self.result.replaces, frame, entry)
         )
-
-
-def _day(name: str) -> pl.Expr:
-    return pl.col(name).dt.convert_time_zone(ZONE.key).dt.date()
 
 
 def _rejects(rejected: tuple[Reject, ...], first: dt.date) -> dict[str, Any]:

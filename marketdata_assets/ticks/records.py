@@ -3,7 +3,8 @@
 A value that the provider did not send is null. A provider's own format is parsed in its module.
 """
 
-from collections.abc import Mapping, Sequence
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,7 +12,8 @@ import polars as pl
 
 from marketdata_assets.loading.files import Delivered
 from marketdata_assets.loading.rejects import RejectLimit
-from marketdata_assets.reference.calendar import ZONE
+from marketdata_assets.reference.calendar import of_exchange
+from marketdata_assets.reference.exchanges import MAINLAND, Exchange, by_exchange
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks.providers_file import Quality, Session
@@ -158,6 +160,21 @@ def to_utc(naive: pl.Expr, session: Session) -> pl.Expr:
     return local.dt.convert_time_zone("UTC")
 
 
+def on_each_clock(symbols: pl.Series, of: Callable[[Exchange], pl.Expr]) -> pl.Expr:
+    """For each row what `of` gives for the exchange of its symbol; without a symbol, for the mainland's."""
+    groups = by_exchange(symbols.drop_nulls().unique())
+    found = of(MAINLAND)
+    for exchange, names in groups.items():
+        if exchange is not MAINLAND:
+            found = pl.when(pl.lit(symbols.is_in(names))).then(of(exchange)).otherwise(found)
+    return found
+
+
+def day_of(symbols: pl.Series) -> pl.Expr:
+    """The day of `ts` at the exchange of each row's symbol."""
+    return on_each_clock(symbols, lambda one: pl.col("ts").dt.convert_time_zone(one.timezone).dt.date())
+
+
 def bars(
     raw: pl.DataFrame, provider: str, symbol: str, quality: Quality, session: Session
 ) -> tuple[pl.DataFrame, tuple[Reject, ...]]:
@@ -178,19 +195,22 @@ def judged(raw: pl.DataFrame, reason: pl.Expr | None = None) -> tuple[pl.DataFra
 
 
 def flagged(rows: pl.DataFrame, provider: str, quality: Quality, session: Session) -> pl.DataFrame:
-    """Rows of `judged` as bars, by symbol and time."""
-    frame = (
-        rows.sort("symbol", "ts")
-        .with_columns(
+    """Rows of `judged` as bars, by symbol and time. `session` is that of the mainland's exchanges."""
+    frames = [BARS.to_frame()]
+    for exchange, symbols in by_exchange(rows["symbol"].unique()).items():
+        frame = rows if len(symbols) == rows["symbol"].n_unique() else rows.filter(pl.col("symbol").is_in(symbols))
+        hours = session.of(exchange)
+        local = pl.col("ts").dt.convert_time_zone(hours.timezone).dt.replace_time_zone(None)
+        frame = frame.sort("symbol", "ts").with_columns(
             provider=pl.lit(provider),
             interval=pl.lit("1m"),
             file=pl.lit(""),
             volume=pl.col("volume").cast(pl.Int64),
-            local=pl.col("ts").dt.convert_time_zone(session.timezone).dt.replace_time_zone(None),
+            local=local,
         )
-        .with_columns(flags=_flags(quality, session))
-    )
-    return frame.select(BARS.names()).cast(BARS)
+        frame = frame.with_columns(flags=_flags(quality, hours, exchange))
+        frames.append(frame.select(BARS.names()).cast(BARS))
+    return frames[1] if len(frames) == 2 else pl.concat(frames).sort("symbol", "ts")
 
 
 OTHERS = pl.Schema(
@@ -226,8 +246,8 @@ def sift(judged: pl.DataFrame, values: list[str], unit: str) -> tuple[pl.DataFra
 
 def rejects(others: pl.DataFrame) -> tuple[Reject, ...]:
     """The rejected ones of `others`, each with its day, where it has a time."""
-    day = pl.col("ts").dt.convert_time_zone(ZONE.key).dt.strftime("%Y-%m-%d")
-    bad = others.filter(pl.col("reason").is_not_null()).select("line", "reason", "raw", day)
+    day = day_of(others["symbol"]).dt.strftime("%Y-%m-%d")
+    bad = others.with_columns(day=day).filter(pl.col("reason").is_not_null()).select("line", "reason", "raw", "day")
     return tuple(Reject(*row) for row in bad.iter_rows())
 
 
@@ -243,7 +263,7 @@ def _reason() -> pl.Expr:
     return pl.coalesce(pl.when(broken).then(pl.lit(reason)) for reason, broken in wrong.items())
 
 
-def _flags(quality: Quality, session: Session) -> pl.Expr:
+def _flags(quality: Quality, session: Session, exchange: Exchange) -> pl.Expr:
     """Of rows sorted by symbol and time, with their time on the exchange's clock as `local`."""
     prices = [pl.col(name) for name in ("open", "high", "low", "close")]
     high, low, close, volume, local = (pl.col(name) for name in ("high", "low", "close", "volume", "local"))
@@ -260,6 +280,11 @@ def _flags(quality: Quality, session: Session) -> pl.Expr:
         "outside_session": ~inside,
         "units": _other_units(),
     }
+    if not exchange.price_limits:  # so that prices of any size may be right
+        conditions["price_bounds"] = pl.any_horizontal(price <= 0 for price in prices)
+        conditions["volume_bound"] = pl.lit(False)
+        conditions["outside_session"] |= _after_special_hours(exchange)
+        conditions["units"] |= _hundredfold()
     return pl.sum_horizontal(conditions[name].fill_null(False).cast(pl.UInt8) * bit for name, bit in FLAGS.items())
 
 
@@ -270,3 +295,23 @@ def _other_units() -> pl.Expr:
     paid = turnover.filter(both).sum().over(day) / volume.filter(both).sum().over(day)
     low, high = pl.min_horizontal("low", "close").min().over(day), pl.max_horizontal("high", "close").max().over(day)
     return paid.is_finite() & ((paid > high * UNITS_TOLERANCE) | (paid < low / UNITS_TOLERANCE))
+
+
+HUNDREDFOLD = 30.0
+"""So many times may a price of another exchange be above or below the median of its answer: limits of prices are
+unknown, and Yahoo mixes pence and pounds, cents and dollars."""
+
+
+def _hundredfold() -> pl.Expr:
+    ratio = pl.col("close") / pl.col("close").median().over("symbol")
+    return (ratio > HUNDREDFOLD) | (ratio < 1 / HUNDREDFOLD)
+
+
+def _after_special_hours(exchange: Exchange) -> pl.Expr:
+    """Whether the bar is after the close of a day with other hours than usual, as a half day."""
+    closes = {
+        day: dt.timedelta(hours=start.hour, minutes=start.minute + minutes + exchange.auction)
+        for day, ((start, minutes), *_) in ((day, hours[::-1]) for day, hours in of_exchange(exchange).special.items())
+    }
+    close = pl.col("local").dt.date().replace_strict(closes, default=None, return_dtype=pl.Duration("us"))
+    return pl.col("local") - pl.col("local").dt.truncate("1d") > close

@@ -15,6 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from marketdata_assets.progress import Progress
+from marketdata_assets.reference.exchanges import advice, canonical, misspelt
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -156,8 +157,8 @@ def read(file: Path) -> list[Listing]:
     except (OSError, UnicodeDecodeError) as error:
         raise BadFile(str(file), f"cannot be read ({error})") from error
     symbols: dict[str, Listing] = {}
-    for number, values in enumerate(csv.reader(lines), 1):
-        cells = [value.strip() for value in values]
+    for number, line in enumerate(lines, 1):
+        cells = [value.strip() for value in _cells(f"{file}:{number}", line)]
         content = any(cells) and not cells[0].startswith("#")
         if not content or (not symbols and cells[0].lower() == COLUMNS[0]):
             continue
@@ -182,12 +183,23 @@ def _completed(listing: Listing, known: Mapping[str, tuple[Listing, str]]) -> Li
     return known[listing.symbol][0]
 
 
+def _cells(place: str, line: str) -> list[str]:
+    """The cells of one line: a quote that nothing closes must not take the lines below with it."""
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error as error:
+        raise BadFile(place, f"is no line of CSV ({error})") from error
+
+
 def _listing(place: str, cells: list[str]) -> Listing:
     if len(cells) > len(COLUMNS):
         raise BadFile(place, f"{len(cells)} values; expected {','.join(COLUMNS)}")
     symbol, name, listed, delisted = [*cells, "", "", ""][: len(COLUMNS)]
     if not SYMBOL.fullmatch(symbol):
         raise BadFile(place, f"{symbol!r} is not a symbol such as 600000.SH")
+    if misspelt(symbol):
+        remedy = f"write {meant}" if (meant := canonical(symbol)) else advice(symbol)
+        raise BadFile(place, f"{symbol!r} is not a symbol; {remedy}")
     begin, end = _day(place, listed), _day(place, delisted)
     if begin and end and end < begin:
         raise BadFile(place, f"{symbol} is delisted on {end}, before it is listed on {begin}")

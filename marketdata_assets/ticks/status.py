@@ -16,6 +16,7 @@ import polars as pl
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import TradingDays, ashares, last_closed
+from marketdata_assets.reference.exchanges import by_exchange, exchange_of
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -32,7 +33,8 @@ State = Literal["ok", "empty", "provisional", "incomplete", "unsupported", "miss
 BEHIND: tuple[State, ...] = ("missing", "stale", "failed")
 
 _KEYS = ["symbol", "month"]
-_SPANS = ["month", "first", "last", "slices", "slice_states"]
+_LATE = pl.Schema({"symbol": pl.String(), "month": pl.String(), "late": pl.Boolean()})
+_SPANS = ["exchange", "month", "first", "last", "slices", "slice_states"]
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,8 @@ def _states(
     ledgers = {
         table: ledger.table(client, table, known).rename({"source": "symbol", "unit": "month"}) for table in TABLES
     }
-    expected, removed = _expected(client, months, now, trading_days), sorted(registry.removed(client))
-    bars = ledgers["tick_data"]
-    moment = Moment(now, trading_days)
+    bars, moment = ledgers["tick_data"], Moment(now, trading_days)
+    expected, removed = _expected(client, months, moment), sorted(registry.removed(client))
     limits = stored.limit_digests(client, known, moment.closed)
     behind_bars = _older(ledgers["factors"].filter(pl.col("month").is_in(list(months))), bars, moment, limits)
     states_by_table: dict[Table, pl.DataFrame] = {}
@@ -135,6 +136,7 @@ def _states(
         both = both.join(_of_files(changed.get(table, ()), months), on=_KEYS, how="full", coalesce=True).with_columns(
             pl.col("registered", "changed").fill_null(False), pl.col("rows").fill_null(0)
         )
+        both = both.with_columns(exchange=_example(both["symbol"]))
         both = both.join(_days(both, moment), on=_SPANS, how="left", nulls_equal=True)
         if table == "factors":
             both = both.drop("late").join(behind_bars, on=_KEYS, how="left")
@@ -167,18 +169,34 @@ def _state() -> pl.Expr:
     )
 
 
-def _expected(client: Client, months: Sequence[str], now: dt.datetime, trading_days: TradingDays) -> pl.DataFrame:
+def _expected(client: Client, months: Sequence[str], moment: Moment) -> pl.DataFrame:
     """Registered symbols by month, with the closed days `first` to `last` on which they were listed."""
-    closed = last_closed(now)
-    ends = [(month, Days.month(month).first, min(Days.month(month).last, closed)) for month in months]
-    spans = [(month, first, last) for month, first, last in ends if first <= last and trading_days(Days(first, last))]
-    window = pl.DataFrame(spans, {"month": pl.String, "first": pl.Date, "last": pl.Date}, orient="row")
-    listings = [(listing.symbol, listing.listed, listing.delisted) for listing in registry.listed(client)]
-    names = pl.DataFrame(listings, {"symbol": pl.String, "listed": pl.Date, "delisted": pl.Date}, orient="row")
-    grid = names.join(window, how="cross").with_columns(
-        first=pl.max_horizontal("first", "listed"), last=pl.min_horizontal("last", "delisted"), registered=pl.lit(True)
-    )
-    return grid.filter(pl.col("first") <= pl.col("last")).select(*_KEYS, "first", "last", "registered")
+    listings = {listing.symbol: listing for listing in registry.listed(client)}
+    days = {"first": pl.Date, "last": pl.Date}
+    grids = [pl.DataFrame(schema={"symbol": pl.String, "month": pl.String, **days, "registered": pl.Boolean})]
+    for symbols in by_exchange(listings).values():
+        here = moment.of(symbols[0])
+        closed, spans = last_closed(here.now, here.exchange), []
+        for month in map(Days.month, months):
+            first, last = month.first, min(month.last, closed)
+            if first <= last and here.trading_days(Days(first, last)):
+                spans.append((f"{first:%Y-%m}", first, last))
+        window = pl.DataFrame(spans, {"month": pl.String, **days}, orient="row")
+        rows = [(symbol, listings[symbol].listed, listings[symbol].delisted) for symbol in symbols]
+        names = pl.DataFrame(rows, {"symbol": pl.String, "listed": pl.Date, "delisted": pl.Date}, orient="row")
+        grid = names.join(window, how="cross").with_columns(
+            first=pl.max_horizontal("first", "listed"),
+            last=pl.min_horizontal("last", "delisted"),
+            registered=pl.lit(True),
+        )
+        grids.append(grid.filter(pl.col("first") <= pl.col("last")).select(grids[0].columns))
+    return pl.concat(grids)
+
+
+def _example(symbols: pl.Series) -> pl.Series:
+    """A symbol of the exchange of each: days are the same for both."""
+    examples = {symbol: exchange_of(symbol).example for symbol in symbols.unique()}
+    return symbols.replace_strict(examples, return_dtype=pl.String)
 
 
 def _of_files(units: Collection[Unit], months: Sequence[str]) -> pl.DataFrame:
@@ -191,15 +209,16 @@ def _days(units: pl.DataFrame, moment: Moment) -> pl.DataFrame:
     """For each span with its covered days and their states that occurs: how many are provisional, how many incomplete,
     and whether a day of it is due."""
     distinct = units.select(_SPANS).unique()
-    sessions: dict[tuple[dt.date, dt.date], frozenset[str]] = {}
+    sessions: dict[tuple[str, dt.date, dt.date], frozenset[str]] = {}
     days = []
-    for _, first, last, slices, text in distinct.iter_rows():
+    for symbol, _, first, last, slices, text in distinct.iter_rows():
         states, late = states_of(text or ""), False
         if first is not None and slices is not None:
-            if (first, last) not in sessions:
-                sessions[first, last] = frozenset(str(day) for day in moment.trading_days(Days(first, last)))
+            here, span = moment.of(symbol), (symbol, first, last)
+            if span not in sessions:
+                sessions[span] = frozenset(str(day) for day in here.trading_days(Days(first, last)))
             covered = {*slices.split(","), *(state.slice for state in states)}
-            late = not sessions[first, last] <= covered or any(due_again(state, moment) for state in states)
+            late = not sessions[span] <= covered or any(due_again(state, here) for state in states)
         days.append((provisional(states), incomplete(states), late))
     types = {"provisional": pl.Int64, "incomplete": pl.Int64, "late": pl.Boolean}
     return distinct.hstack(pl.DataFrame(days, types, orient="row"))
@@ -209,17 +228,20 @@ def _older(
     factors: pl.DataFrame, bars: pl.DataFrame, moment: Moment, limits: Mapping[tuple[str, str], str]
 ) -> pl.DataFrame:
     """For each symbol-month of factors, whether what they were computed from is another now, or a provider is due."""
-    until = {}
-    for month in factors["month"].unique():
-        days = moment.trading_days(Days.month(month))
-        until[month] = max((str(day) for day in days if day <= moment.closed), default="")
-    units = [Unit(*unit) for unit in factors.select(_KEYS).iter_rows()]
-    fresh = input_digests(units, bars.rename({"symbol": "source", "month": "unit"}), limits, moment.trading_days)
-    late = []
-    for (_, month), digest, text in zip(units, fresh.values(), factors["attempted_hash"], strict=True):
-        inputs = Inputs.parse(text or "")
-        late.append(inputs.bars != digest or bool(inputs.missing(inputs.answered, until[month], moment)))
-    return factors.select(_KEYS).with_columns(late=pl.Series(late, dtype=pl.Boolean))
+    bars, frames = bars.rename({"symbol": "source", "month": "unit"}), [_LATE.to_frame()]
+    for symbols in by_exchange(factors["symbol"].unique()).values():
+        here, until, mine = moment.of(symbols[0]), dict[str, str](), factors.filter(pl.col("symbol").is_in(symbols))
+        for month in mine["month"].unique():
+            days = here.trading_days(Days.month(month))
+            until[month] = max((str(day) for day in days if day <= here.closed), default="")
+        units = [Unit(*unit) for unit in mine.select(_KEYS).iter_rows()]
+        fresh = input_digests(units, bars, limits, here.trading_days)
+        late = []
+        for (_, month), digest, text in zip(units, fresh.values(), mine["attempted_hash"], strict=True):
+            inputs = Inputs.parse(text or "")
+            late.append(inputs.bars != digest or bool(inputs.missing(inputs.answered, until[month], here)))
+        frames.append(mine.select(_KEYS).with_columns(late=pl.Series(late, dtype=pl.Boolean)))
+    return pl.concat(frames)
 
 
 DAILY = (TICK_DATA.name, FACTORS.name)

@@ -11,8 +11,7 @@ minute on the exchange's clock; `vol` is in shares, `amount` in yuan. https://tu
     {"code": 40203, "msg": "抱歉，您每小时最多访问该接口1次，权限的具体详情访问：...", "data": null}
 
 The order of `fields` is not that of the request, `count` may be 0 beside rows, and the HTTP status says
-nothing. Both a rate limit and a missing permission are 40203; a rate limit mentions permissions too, so it is checked
-first. https://tushare.pro/document/1?doc_id=130
+nothing. What an error rejects is decided in `rejections`. https://tushare.pro/document/1?doc_id=130
 """
 
 import datetime as dt
@@ -28,24 +27,17 @@ import msgspec
 import polars as pl
 
 from marketdata_assets.budget import BudgetPlace
-from marketdata_assets.errors import MarketDataError
+from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.http_client import RetryLater
 from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.reference.records import Days, Label, Listing, Status
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
-from marketdata_assets.ticks.errors import (
-    BadResponse,
-    NoPermission,
-    NoToken,
-    QuotaSpent,
-    RequestRejected,
-    TokenRejected,
-    UnknownSymbol,
-)
-from marketdata_assets.ticks.provider_client import HttpProvider, ProviderClient, RateLimiter
+from marketdata_assets.ticks.errors import BadResponse, NoToken, UnknownSymbol
+from marketdata_assets.ticks.provider_client import REJECTED, HttpProvider, ProviderClient, RateLimiter
 from marketdata_assets.ticks.providers_file import Session, WebProvider
 from marketdata_assets.ticks.records import Delivery
+from marketdata_assets.ticks.rejections import TUSHARE, rule_of
 
 URL = "https://api.tushare.pro"
 NAME = "tushare"
@@ -65,14 +57,6 @@ _BAR_COLUMNS = ("ts_code", "trade_time", "open", "high", "low", "close", "vol", 
 _NUMBERS = {"open": "open", "high": "high", "low": "low", "close": "close", "vol": "volume", "amount": "turnover"}
 
 TOKEN_VARIABLE = "TUSHARE_TOKEN"  # noqa: S105 - the name, not the token
-BAD_TOKEN = 40101
-
-_PERIODS = (("每分钟", 60.0), ("每小时", 3600.0))
-_OTHER_RATES = ("频率", "频次", "访问过快", "访问太频繁")
-_DAILY = ("每天", "每日最多")
-_PERMISSION = ("权限", "积分")
-
-
 _Value = str | int | float | None  # true and false are no numbers
 
 
@@ -85,6 +69,7 @@ class _Data(msgspec.Struct):
 class _Envelope(msgspec.Struct):
     code: int
     msg: str | None = None
+    message: str | None = None
     data: _Data | None = None
 
 
@@ -138,22 +123,19 @@ class Account:
 
 @dataclass
 class _Client:
-    """The requests of one account. `rejected` has by interface why it is not used for it any more; '' is any."""
+    """The requests of one account."""
 
     token: str = field(repr=False)
     calls: ProviderClient
     waiting: int = 0
-    rejected: dict[str, MarketDataError] = field(default_factory=dict)
-
-    def why_not(self, interface: str) -> MarketDataError | None:
-        return self.rejected.get("") or self.rejected.get(interface)
 
 
 class Tushare(HttpProvider):
     """Accounts at Tushare, which share the requests: each goes to the one with the fewest waiting.
 
-    Every method raises TokenRejected, NoPermission, RequestRejected, BadResponse, ProviderUnavailable or QuotaSpent;
-    without an account, NoToken. An account that is rejected is left out as long as there is another.
+    Every method raises TokenRejected, NoPermission, AccountBlocked, QuotaSpent, RequestRejected, BadResponse or
+    ProviderUnavailable; without an account, NoToken. An account that is rejected is left out as long as there is
+    another.
     """
 
     name = NAME
@@ -171,10 +153,9 @@ class Tushare(HttpProvider):
         self.config = config
         self._cap = cap
         secrets = tuple(account.token for account in accounts)
+        options |= {"secrets": secrets, "credentials": TOKEN_VARIABLE}
         self._clients = [
-            _Client(
-                account.token, ProviderClient(NAME, url, account.limiter, config.network, secrets=secrets, **options)
-            )
+            _Client(account.token, ProviderClient(NAME, url, account.limiter, config.network, **options))
             for account in accounts
         ]
         super().__init__(*(client.calls for client in self._clients))
@@ -290,24 +271,20 @@ class Tushare(HttpProvider):
         return answer
 
     async def _ask(self, interface: str, params: dict[str, str], columns: tuple[str, ...], what: str) -> Answer:
-        rejected: MarketDataError = NoToken(NAME, TOKEN_VARIABLE)
+        rejected: list[MarketDataError] = []
         what = f"{interface} {what}"
         for client in sorted(self._clients, key=lambda client: client.waiting):
-            if why := client.why_not(interface):
-                rejected = why
-                continue
             body = {"api_name": interface, "token": client.token, "params": params, "fields": ",".join(columns)}
             parse = partial(_parse, client.calls, interface, what, columns)
             client.waiting += 1
             try:
                 return await client.calls.send(what, interface, parse, "POST", "/", json=body)
-            except TokenRejected as error:
-                rejected = client.rejected[""] = error
-            except (NoPermission, QuotaSpent) as error:
-                rejected = client.rejected[interface] = error
+            except REJECTED as error:
+                rejected.append(error)
             finally:
                 client.waiting -= 1
-        raise rejected.with_traceback(None)
+        later = (error for error in rejected if isinstance(error, TransientError))
+        raise next(later, rejected[-1] if rejected else NoToken(NAME, TOKEN_VARIABLE)).with_traceback(None)
 
 
 def _raw(answered: dict[str, list[Any]], session: Session) -> tuple[pl.DataFrame, list[Reject]]:
@@ -361,11 +338,10 @@ def _parse(
     try:
         envelope = _envelope.decode(response.content)
     except NOT_JSON:
-        if not response.is_success:
-            return calls.rejected(what, response)
-        raise
+        return calls.rejected(interface, what, response)
     if envelope.code:
-        return _refusal(calls, interface, what, envelope.code, envelope.msg or "")
+        text = envelope.msg or envelope.message or ""
+        return calls.reject(interface, what, rule_of(TUSHARE, envelope.code, text), envelope.code, text)
     place = f"tushare {what}"
     if envelope.data is None:
         raise BadResponse(place, "the answer says it is good and has no data")
@@ -398,20 +374,3 @@ def _decoder(columns: int) -> msgspec.json.Decoder[list[Any]]:
     names = [(_NAME.format(number), _Value) for number in range(columns)]
     row = msgspec.defstruct("Row", names, array_like=True, gc=False, forbid_unknown_fields=True)
     return msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
-
-
-def _refusal(calls: ProviderClient, interface: str, what: str, code: int, message: str) -> RetryLater:
-    text = calls.redact(message) or "no reason given"
-    said = f"{code} ({text})"
-    if code == BAD_TOKEN:
-        raise TokenRejected("tushare", TOKEN_VARIABLE, text)
-    if any(word in message for word in _DAILY):
-        raise QuotaSpent(f"tushare {what}", said)
-    for word, seconds in _PERIODS:
-        if word in message:
-            return RetryLater(said, seconds)
-    if any(word in message for word in _OTHER_RATES):
-        return RetryLater(said, _PERIODS[0][1])
-    if any(word in message for word in _PERMISSION):
-        raise NoPermission("tushare", interface, text)
-    raise RequestRejected(f"tushare {what}", code, text)

@@ -20,20 +20,25 @@ import msgspec
 import polars as pl
 
 from marketdata_assets.budget import BudgetPlace
+from marketdata_assets.errors import TransientError
 from marketdata_assets.http_client import RetryLater
 from marketdata_assets.input_limits import NOT_JSON
+from marketdata_assets.reference.exchanges import exchange_of
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
-from marketdata_assets.ticks.errors import BadResponse, UnknownSymbol
+from marketdata_assets.ticks.errors import BadResponse, TicksError, UnknownSymbol
 from marketdata_assets.ticks.provider_client import HttpProvider, ProviderClient, RateLimiter
-from marketdata_assets.ticks.providers_file import WebProvider
+from marketdata_assets.ticks.providers_file import Session, WebProvider
 from marketdata_assets.ticks.records import Delivery
+from marketdata_assets.ticks.rejections import YAHOO, rule_of
 
 URL = "https://query1.finance.yahoo.com"
 NAME = "yahoo"
 LABEL: Label = "start"
 
+INTERFACE = "chart"
+PROBE = "600000.SS"
 DAYS_A_CALL = 7
 REACH = dt.timedelta(days=30)  # how far back minute bars go
 
@@ -104,7 +109,8 @@ def rate_limiter(config: WebProvider, budgets: BudgetPlace) -> RateLimiter:
 
 
 class Yahoo(HttpProvider):
-    """Every method raises UnknownSymbol, RequestRejected, BadResponse, ProviderUnavailable or QuotaSpent."""
+    """Every method raises UnknownSymbol, RequestRejected, BadResponse, ProviderUnavailable, AccountBlocked or
+    QuotaSpent."""
 
     name = NAME
     label = LABEL
@@ -120,8 +126,7 @@ class Yahoo(HttpProvider):
     ) -> None:
         self.config = config
         self._clock = clock
-        # Without a user agent, every answer is 429.
-        headers = {"User-Agent": "Mozilla/5.0"}
+        headers = {"User-Agent": "marketdata-assets"}  # not that of a browser: Yahoo may know who asks, and say no
         super().__init__(ProviderClient(NAME, url, limiter, config.network, headers=headers, **options))
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
@@ -135,14 +140,15 @@ class Yahoo(HttpProvider):
             return Delivery.unmapped(NAME, symbol, days, LABEL)
         now = self._clock()
         beyond = f"1-minute bars go back {REACH.days} days, {days.first} is earlier"
-        reached = Days(max(days.first, self.first_day), days.last) if self.first_day <= days.last else None
+        first = self.first_day(symbol)
+        reached = Days(max(days.first, first), days.last) if first <= days.last else None
         if reached is None:
             return without("unsupported", beyond)
         cut, days = reached != days, reached
-        opening = self._opening(days.first)
+        opening = self._opening(days.first, symbol)
         results: list[_Result] = []
         for piece in days.slices(DAYS_A_CALL):
-            start, end = self._span(piece)
+            start, end = self._span(piece, symbol)
             if start >= now.timestamp():
                 break
             start = max(start, int(opening.timestamp()))
@@ -157,22 +163,25 @@ class Yahoo(HttpProvider):
         currency = next((result.meta.currency for result in results if result.meta.currency), None)
         return Delivery(NAME, symbol, days, "ok", frame, LABEL, currency, rejected, skipped=skipped)
 
-    @property
-    def first_day(self) -> dt.date:
+    def first_day(self, symbol: str) -> dt.date:
         """The first day whose opening it reaches."""
         earliest = self._clock() - REACH
-        day = earliest.astimezone(self.config.session.zone).date()
-        return day if self._opening(day) > earliest else day + dt.timedelta(days=1)
+        day = earliest.astimezone(self._session(symbol).zone).date()
+        return day if self._opening(day, symbol) > earliest else day + dt.timedelta(days=1)
 
-    def _opening(self, day: dt.date) -> dt.datetime:
-        return dt.datetime.combine(day, self.config.session.spans[0][0], self.config.session.zone)
+    def _opening(self, day: dt.date, symbol: str) -> dt.datetime:
+        session = self._session(symbol)
+        return dt.datetime.combine(day, session.spans[0][0], session.zone)
+
+    def _session(self, symbol: str) -> Session:
+        return self.config.session.of(exchange_of(symbol))
 
     async def actions(self, symbol: str, days: Days) -> pl.DataFrame:
         """Splits and dividends of `symbol` in `days`, see records.ACTIONS, by date; they go back to its listing."""
         theirs = self.config.symbol_mapping.theirs(symbol)
         if theirs is None:
             raise UnknownSymbol(NAME, symbol, "no rule of the symbol mapping fits")
-        start, end = self._span(days)
+        start, end = self._span(days, symbol)
         answer = await self._ask(theirs, f"interval=1d&period1={start}&period2={end}&events=div%7Csplit")
         rows: list[tuple[Any, ...]] = []
         if isinstance(answer, _Result):
@@ -185,15 +194,15 @@ class Yahoo(HttpProvider):
         schema = {name: pl.Int64 if name == "date" else records.ACTIONS[name] for name in names}
         epoch = pl.from_epoch("date").dt.replace_time_zone("UTC")
         frame = pl.DataFrame(rows, schema, orient="row").with_columns(
-            epoch.dt.convert_time_zone(self.config.session.timezone).dt.date(),
+            epoch.dt.convert_time_zone(self._session(symbol).timezone).dt.date(),
             provider=pl.lit(NAME),
             symbol=pl.lit(symbol),
         )
         inside = pl.col("date").is_between(days.first, days.last)
         return frame.select(records.ACTIONS.names()).filter(inside).sort("date", "kind")
 
-    def _span(self, days: Days) -> tuple[int, int]:
-        zone = self.config.session.zone
+    def _span(self, days: Days, symbol: str) -> tuple[int, int]:
+        zone = self._session(symbol).zone
         start = dt.datetime.combine(days.first, dt.time(), zone)
         end = dt.datetime.combine(days.last + dt.timedelta(days=1), dt.time(), zone)
         return int(start.timestamp()), int(end.timestamp())
@@ -201,7 +210,7 @@ class Yahoo(HttpProvider):
     async def _ask(self, theirs: str, query: str) -> _Result | str | None:
         what = f"chart {theirs} {query}"
         parse = partial(_parse, self._calls[0], theirs, what)
-        return await self._calls[0].send(what, "chart", parse, "GET", f"/v8/finance/chart/{quote(theirs)}?{query}")
+        return await self._calls[0].send(what, INTERFACE, parse, "GET", f"/v8/finance/chart/{quote(theirs)}?{query}")
 
     def _checked(self, result: _Result, symbol: str, days: Days, theirs: str) -> _Result:
         place = f"{NAME} chart {theirs} {days}"
@@ -214,7 +223,7 @@ class Yahoo(HttpProvider):
             if array is None or len(array) != len(result.timestamp or ()):
                 has = "no" if array is None else len(array)
                 raise BadResponse(place, f"it has {len(result.timestamp or ())} times and {has} values of {name!r}")
-        start, end = self._span(days)
+        start, end = self._span(days, symbol)
         if others := [second for second in result.timestamp or () if not start <= second < end]:
             raise BadResponse(place, f"it has a bar of {dt.datetime.fromtimestamp(others[0], dt.UTC)}")
         return result
@@ -237,19 +246,28 @@ class Yahoo(HttpProvider):
         frame, rejected = records.bars(raw, NAME, symbol, self.config.quality, self.config.session)
         return frame, rejected, raw.height - frame.height - len(rejected)
 
+    async def why_closed(self) -> str:
+        """Why it does not answer this machine now, by one request; empty when it does. Raises nothing of Yahoo's."""
+        what = "chart of one stock"
+        parse = partial(_parse, self._calls[0], PROBE, what)
+        try:
+            await self._calls[0].probe(what, parse, f"/v8/finance/chart/{PROBE}?interval=1d&range=5d")
+        except UnknownSymbol:
+            pass
+        except (TicksError, TransientError) as error:
+            return str(error)
+        return ""
+
 
 def _parse(
     calls: ProviderClient, theirs: str, what: str, response: httpx.Response
 ) -> _Result | str | RetryLater | None:
     """The result, the reason why the window is out of reach, or None for a known symbol with nothing in the window."""
-    if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_redirect or response.is_server_error:
-        return calls.rejected(what, response)
+    rejected = partial(calls.rejected, INTERFACE, what, response, rules=YAHOO)
     try:
         chart = _answer.decode(response.content).chart
     except NOT_JSON:
-        if response.is_success:
-            raise
-        return calls.rejected(what, response)
+        return rejected()
     said = calls.redact(chart.error.description or chart.error.code) if chart.error else ""
     if response.status_code == httpx.codes.NOT_FOUND:
         raise UnknownSymbol(NAME, theirs, said)
@@ -257,8 +275,8 @@ def _parse(
         return said
     if response.status_code == httpx.codes.BAD_REQUEST and said.startswith("Data doesn't exist"):
         return None
-    if not response.is_success:
-        return calls.rejected(what, response, said)
+    if not response.is_success or rule_of(YAHOO, response.status_code, said).scope == "account":
+        return rejected(said)
     if not chart.result or chart.error:
         raise BadResponse(f"{NAME} {what}", f"the answer has no result ({said or 'no reason given'})")
     return chart.result[0]

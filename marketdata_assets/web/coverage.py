@@ -1,7 +1,8 @@
 """Which minutes of a stock are loaded and which are missing, by month, whatever table they are in."""
 
+import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from marketdata_assets.months import months_from
@@ -29,17 +30,23 @@ class Month:
     few: tuple[int, ...] = ()
 
 
-def months(days: Days, have: Mapping[str, Counted], trading_days: TradingDays) -> list[Month]:
+def months(
+    days: Days,
+    have: Mapping[str, Counted],
+    trading_days: TradingDays,
+    lengths: Callable[[dt.date], int] | None = None,
+) -> list[Month]:
     """Every month from that of the first day to that of the last, also those without a row.
 
-    Expected is what the stock usually has on a day, on each trading day from the first to the last.
+    Expected on each trading day from the first to the last are the minutes that `lengths` says of it; without that, as
+    many as the stock usually has on a day.
     """
     usual = _usual(minutes for _, by_day in have.values() for minutes in by_day or ())
-    trading: dict[str, list[int]] = {}
+    trading: dict[str, dict[int, int]] = {}
     for day in trading_days(days):
-        trading.setdefault(f"{day:%Y-%m}", []).append(day.day)
+        trading.setdefault(f"{day:%Y-%m}", {})[day.day] = lengths(day) if lengths else usual
     return [
-        _month(month, trading.get(month, []), usual, *have.get(month, (0, [])))
+        _month(month, trading.get(month, {}), *have.get(month, (0, [])))
         for month in months_from(f"{days.first:%Y-%m}", f"{days.last:%Y-%m}")
     ]
 
@@ -50,12 +57,12 @@ def _usual(minutes: Iterable[int]) -> int:
     return whole.most_common(1)[0][0] if whole else SESSION_MINUTES
 
 
-def _month(month: str, trading: Sequence[int], usual: int, rows: int, days: Sequence[int] | None) -> Month:
-    expected = usual * len(trading)
+def _month(month: str, trading: Mapping[int, int], rows: int, days: Sequence[int] | None) -> Month:
+    expected = sum(trading.values())
     if days is None:
         return Month(month, rows, expected, max(0, expected - rows))
     on = {day: days[day - 1] if day <= len(days) else 0 for day in trading}
     none = tuple(day for day, minutes in on.items() if minutes == 0)
-    few = tuple(day for day, minutes in on.items() if 0 < minutes < usual)
-    missing = sum(max(0, usual - minutes) for minutes in on.values())
+    few = tuple(day for day, minutes in on.items() if 0 < minutes < trading[day])
+    missing = sum(max(0, trading[day] - minutes) for day, minutes in on.items())
     return Month(month, sum(days), expected, missing, none, few)

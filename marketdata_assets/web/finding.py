@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Generic, TypeVar
 
-from marketdata_assets.reference.codes import canonical
+from marketdata_assets.reference.exchanges import canonical
 from marketdata_assets.web.errors import TooSlow
 from marketdata_assets.web.stocks import Stock
 from marketdata_assets.web.symbols import Symbol
@@ -23,8 +23,10 @@ T = TypeVar("T")
 def found(stocks: Sequence[N], text: str) -> Iterator[N]:
     """Those whose code, name or initials start with the text, codes first; `sh600000` is 600000.SH."""
     wanted = text.strip().casefold()
-    code = (canonical(wanted) or wanted).casefold()
-    by_code = [stock for stock in stocks if stock.code.casefold().startswith(code)]
+    codes = tuple(
+        {wanted, (canonical(wanted) or wanted).casefold()}
+    )  # `00700.hk`; and `aap` may be the start of AAPL.US
+    by_code = [stock for stock in stocks if stock.code.casefold().startswith(codes)]
     yield from by_code
     known = {stock.code for stock in by_code}
     letters = wanted.isascii() and wanted.isalpha()

@@ -23,6 +23,7 @@ from marketdata_assets.read.bars import Query
 from marketdata_assets.read.errors import NothingLoaded
 from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import ashares, last_closed
+from marketdata_assets.reference.exchanges import currency_of, exchange_of
 from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import SUSPENSIONS
 from marketdata_assets.secret_values import escaped
@@ -162,12 +163,13 @@ class Pages:
         return JSONResponse({"code": code, "name": name, "months": [vars(month) for month in months]})
 
     def symbol(self, request: Request) -> Response:
-        """`{"code": ..., "name": ..., "months": [...], "others": {...}}`, see `symbols.coverage`."""
-        code, closed = _checked("code", request.path_params["code"]), last_closed(dt.datetime.now(dt.UTC))
+        """`{"code": ..., "name": ..., "currency": "USD", "months": [...], "others": {...}}`, see `symbols.coverage`."""
+        code = _checked("code", request.path_params["code"])
+        closed = last_closed(dt.datetime.now(dt.UTC), exchange_of(code))
         with database.clickhouse(self._servers.clickhouse()) as client:
             months, others = symbols.coverage(client, code, closed), symbols.others(client, code)
         known = next((vars(one) for one in self._symbols() if one.code == code), {"name": None, "status": None})
-        return JSONResponse({**known, "code": code, "months": months, "others": others})
+        return JSONResponse({**known, "code": code, "currency": currency_of(code), "months": months, "others": others})
 
     def instrument(self, request: Request) -> Response:
         """`{"symbol": ..., "bars": bool, "books": bool, "gap_days": [...], "book_days": [...]}`."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from marketdata_assets.reference import stored
+from marketdata_assets.reference.calendar import calendar_of
+from marketdata_assets.reference.exchanges import MAINLAND
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.stores.clickhouse_ledger import states_of
@@ -55,7 +57,9 @@ def coverage(client: Client, symbol: str, closed: dt.date) -> list[dict[str, Any
         )
     empty = [Days.month(month) for month, load in loads.items() if not load["rows"]]
     ends = [*days, *(day for month in empty for day in (month.first, max(month.first, min(month.last, closed))))]
-    found = months(Days(min(ends), max(ends)), _by_month(days.items()), stored.calendar(client).trading_days)
+    calendar = calendar_of(symbol, stored.calendar(client))
+    lengths = None if calendar.exchange is MAINLAND else calendar.length
+    found = months(Days(min(ends), max(ends)), _by_month(days.items()), calendar.trading_days, lengths)
     return [_row(month, loads.get(month.month)) for month in found]
 
 

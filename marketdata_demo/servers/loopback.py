@@ -162,9 +162,16 @@ class ProviderServer(LoopbackServer):
 
         self._plan(where, times, answer)
 
-    def say(self, body: bytes, times: int = 1, where: str = "", status: int = 200) -> None:
+    def say(
+        self,
+        body: bytes,
+        times: int = 1,
+        where: str = "",
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         async def answer(_: web.Request) -> web.StreamResponse:
-            return web.Response(status=status, body=body, content_type="application/json")
+            return web.Response(status=status, body=body, content_type="application/json", headers=headers)
 
         self._plan(where, times, answer)
 

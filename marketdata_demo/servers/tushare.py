@@ -13,8 +13,9 @@ from marketdata_assets.reference.records import Days
 from marketdata_demo.servers.loopback import ProviderServer, json_answer
 
 TOKEN = "canary-token"
-RATE = {"minute": "抱歉，您每分钟最多访问该接口{}次，权限的具体详情访问：https://tushare.pro/document/1?doc_id=108。"}
-RATE["hour"] = RATE["minute"].replace("每分钟", "每小时")
+RATE = "抱歉，您访问接口({})频率超限({}次/{})，权限的具体详情访问：https://tushare.pro/document/1?doc_id=108。"
+PERIODS = {"minute": "分钟", "hour": "小时", "day": "天"}
+ADDRESSES = "您的IP数量超限，最大数量为{}个！"
 DENIED = "抱歉，您没有接口({})访问权限，权限的具体详情访问：https://tushare.pro/document/1?doc_id=108。"
 
 MORNING = [dt.time(number // 60, number % 60) for number in range(9 * 60 + 30, 11 * 60 + 31)]
@@ -75,6 +76,7 @@ class TushareServer(ProviderServer):
         self.tokens = [TOKEN]
         self.by_token: Counter[str] = Counter()
         self.denied: set[str] = set()
+        self.rejected: dict[str, tuple[int, str]] = {}  # token -> code and text that it gets for any request
         self.suspended: set[dt.date] = set()
         self.without: set[str] = set()  # columns that are missing from answers
         self.more = True  # whether has_more is told
@@ -90,7 +92,7 @@ class TushareServer(ProviderServer):
         return f"{body['api_name']} {body['params']}"
 
     def too_many(self, limit: str) -> web.StreamResponse:
-        return self.error(40203, RATE[limit].format(self.limits[limit][0]))
+        return self.error(40203, RATE.format(self.lines[-1].partition(" ")[0], self.limits[limit][0], PERIODS[limit]))
 
     def error(self, code: int, message: str) -> web.StreamResponse:
         return json_answer({"code": code, "msg": message, "message": message, "data": None})
@@ -99,6 +101,8 @@ class TushareServer(ProviderServer):
         body = await request.json()
         name, params = body["api_name"], body["params"]
         self.by_token[body["token"]] += 1
+        if body["token"] in self.rejected:
+            return self.error(*self.rejected[body["token"]])
         if body["token"] not in self.tokens:
             return self.error(40101, "您的token不对，请确认。")
         if name in self.denied:

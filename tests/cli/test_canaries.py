@@ -4,6 +4,7 @@ import dataclasses
 import datetime as dt
 import http.client
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -26,6 +27,7 @@ from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.local import password
 from marketdata_assets.local.process import free_port
 from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse
 from marketdata_demo import sample_bars
 from marketdata_demo.servers.brain import BrainServer
@@ -38,6 +40,27 @@ SERVERS = ("postgres", "mongo", "clickhouse", "nats")
 
 NOBODY = "127.0.0.1:9"
 """No server listens there."""
+
+GONE = {
+    "MARKETDATA_POSTGRES_DSN": f"postgresql://me:{CANARY}away@{NOBODY}/db",
+    "MARKETDATA_CLICKHOUSE_URL": f"http://me:{CANARY}away@{NOBODY}/db",
+    "MARKETDATA_MONGO_URI": f"mongodb://me:{CANARY}away@{NOBODY}/?serverSelectionTimeoutMS=200",
+}
+ADDRESSES = {
+    "MARKETDATA_BRAIN_URL": f"http://me:{CANARY}base@{NOBODY}",
+    "MARKETDATA_TUSHARE_URL": f"http://me:{CANARY}base@{NOBODY}",
+    "MARKETDATA_YAHOO_URL": f"http://{NOBODY}/?token={CANARY}base",
+    "MARKETDATA_ALPACA_URL": f"http://me:{CANARY}base@{NOBODY}",
+    "APCA_API_KEY_ID": f"{CANARY}keyid",
+    "APCA_API_SECRET_KEY": f"{CANARY}key",
+    "MARKETDATA_BUDGETS": f"postgresql://me:{CANARY}budgets@{NOBODY}/db",
+    "MARKETDATA_CODE_URL": f"http://me:{CANARY}code@{NOBODY}",
+    "MARKETDATA_RAY_ADDRESS": f"ray://me:{CANARY}ray@{NOBODY}",
+    "HTTPS_PROXY": f"http://me:{CANARY}proxy@{NOBODY}",
+    "AWS_SECRET_ACCESS_KEY": f"{CANARY}aws",
+    "AWS_SESSION_TOKEN": f"{CANARY}session",
+}
+"""Servers that are away, and addresses that lead nowhere, each with a password: for some commands alone."""
 
 QUESTIONS = (
     "{ instance { info } }",
@@ -115,6 +138,9 @@ def planted(own: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     (folder / "flows_data" / "leaky" / "x.csv").write_text("a\n1\n")
     secret = folder / "smtp"
     secret.write_text(f"smtp://me:{CANARY}smtp@{NOBODY}")
+    collector = folder / "collector.yaml"
+    collector.write_text(f"redis_url: redis://:{CANARY}other@{NOBODY}/0\n")
+    collector.chmod(0o600)
     with BrainServer() as brain, TushareServer(()) as tushare:
         variables = {
             "MARKETDATA_POSTGRES_DSN": found.postgres_dsn,
@@ -126,6 +152,7 @@ def planted(own: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             "MARKETDATA_HEARTBEAT_URL": f"http://{NOBODY}/{CANARY}heartbeat",
             "MARKETDATA_UI_TOKEN": f"{CANARY}ui",
             "MARKETDATA_ALERT_SMTP_FILE": secret,
+            "MARKETDATA_COLLECTOR_SECRETS": collector,
             "MARKETDATA_ALERT_MAIL": "a@example.com,b@example.com",
             "MARKETDATA_BRAIN_EMAIL_OTHER": f"{CANARY}other@example.com",
             "MARKETDATA_BRAIN_PASSWORD_OTHER": f"{CANARY}'other",
@@ -168,12 +195,19 @@ def listed_processes() -> Iterator[set[str]]:
         watcher.join()
 
 
+def test_every_setting_that_may_hold_a_secret_is_planted(planted: Planted) -> None:
+    """By the settings themselves: a new address, token or file of secrets has to be planted here."""
+
+    def holds(value: object) -> bool:
+        return CANARY in (value.read_text() if isinstance(value, Path) and value.is_file() else str(value))
+
+    given = [name for some in (planted.variables, GONE, ADDRESSES) for name, value in some.items() if holds(value)]
+    known = {name.removeprefix("MARKETDATA_").removesuffix("_FILE").lower() for name in given}
+    wanted = re.compile("_(dsn|ur[il]|token|secrets|credentials|address|webhook|smtp)$|budgets$")
+    assert {name for name in Settings.model_fields if wanted.search(name)} <= known
+
+
 def test_no_command_prints_a_secret_or_shows_one_in_the_list_of_processes(planted: Planted) -> None:
-    gone = {
-        "MARKETDATA_POSTGRES_DSN": f"postgresql://me:{CANARY}away@{NOBODY}/db",
-        "MARKETDATA_CLICKHOUSE_URL": f"http://me:{CANARY}away@{NOBODY}/db",
-        "MARKETDATA_MONGO_URI": f"mongodb://me:{CANARY}away@{NOBODY}/?serverSelectionTimeoutMS=200",
-    }
     with listed_processes() as commands:
         ended = {
             "bars": planted.run("ingest", "bars", "--months", "2023-12:2024-01", MARKETDATA_WORKERS=2),
@@ -181,9 +215,9 @@ def test_no_command_prints_a_secret_or_shows_one_in_the_list_of_processes(plante
             "symbols": planted.run("symbols", "refresh"),
             "status": planted.run("status"),
             "doctor": planted.run("doctor"),
-            "no servers": planted.run("ingest", "bars", "--months", "2024-01", **gone),
-            "status of nothing": planted.run("status", "--json", **gone),
-            "doctor of nothing": planted.run("doctor", "--json", **gone),
+            "no servers": planted.run("ingest", "bars", "--months", "2024-01", **GONE),
+            "status of nothing": planted.run("status", "--json", **GONE),
+            "doctor of nothing": planted.run("doctor", "--json", **GONE),
             "collector": planted.run("collect", "check"),
             "flow": planted.run("flows", "run", "leaky"),
             "flow as JSON": planted.run("flows", "run", "leaky", "--json"),
@@ -194,7 +228,11 @@ def test_no_command_prints_a_secret_or_shows_one_in_the_list_of_processes(plante
             "metrics": planted.run("metrics", "--once"),
             "accounts": planted.run("alphas", "accounts", "--json"),
             "unknown": planted.run("status", MARKETDATA_WORKERS=f"postgresql://me:{CANARY}@h/db"),
-            "JSON log": planted.run("ingest", "bars", "--months", "2024-01", **gone, MARKETDATA_LOG_FORMAT="json"),
+            "other addresses": planted.run("doctor", **ADDRESSES),
+            "other addresses of alphas": planted.run("alphas", "fetch", "--months", "2024-11", **ADDRESSES),
+            "other addresses of symbols": planted.run("symbols", "refresh", **ADDRESSES),
+            "on Ray": planted.run("ingest", "bars", "--months", "2024-01", **ADDRESSES),
+            "JSON log": planted.run("ingest", "bars", "--months", "2024-01", **GONE, MARKETDATA_LOG_FORMAT="json"),
         }
     for name in ("bars", "alphas", "symbols", "no servers", "status of nothing"):
         assert ended[name].returncode == 1, (name, ended[name].stdout, ended[name].stderr)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import zipfile
+from importlib.resources import files
 from pathlib import Path
 
 import psycopg
@@ -13,6 +14,7 @@ from marketdata_assets.bars.bases import FACTORS
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.reconciliation.reconcile import reconcile
 from marketdata_demo import sample_bars
+from marketdata_demo.servers.yahoo import YahooServer
 
 MONTHS = "2014-03:2014-04"
 DAYS = [day for day in sample_bars.weekdays(2014) if day.month in (3, 4) and day.day <= 3]
@@ -170,6 +172,26 @@ def test_doctor_fails_when_one_server_does_not_answer(running: LocalStack) -> No
     assert states == {"Postgres": True, "MongoDB": False, "ClickHouse": True, "NATS": True}
     [mongo] = [server for server in answer(found)["servers"] if server["store"] == "MongoDB"]
     assert "MARKETDATA_MONGO_URI" in mongo["remedy"]
+
+
+def test_doctor_says_what_yahoo_answers_only_when_it_is_asked_or_configured(
+    running: LocalStack, tmp_path: Path
+) -> None:
+    providers = tmp_path / "mine.yaml"
+    providers.write_text(files("marketdata_assets.ticks").joinpath("providers.yaml").read_text("utf-8"))
+    with YahooServer(now=dt.datetime.now(dt.UTC)) as server:
+        variables: dict[str, object] = {"MARKETDATA_YAHOO_URL": server.url}
+        assert "yahoo" not in answer(marketdata(home_of(running), "doctor", "--json", **variables))
+        assert server.requests == 0
+        shown = marketdata(home_of(running), "doctor", "--yahoo", **variables)
+        assert (shown.returncode, server.requests) == (0, 1)
+        assert "yahoo: answers this machine" in shown.stdout
+        server.fail(429, 9, text="Too Many Requests")
+        variables["MARKETDATA_PROVIDERS"] = providers
+        closed = marketdata(home_of(running), "doctor", "--json", **variables)
+        assert (closed.returncode, server.requests) == (0, 2)
+        assert answer(closed)["yahoo"]["ok"] is False
+        assert "429 (Too Many Requests)" in answer(closed)["yahoo"]["answer"]
 
 
 @pytest.mark.parametrize("command", ["status", "ingest bars", "quarantine show", "kline rebuild"])

@@ -14,10 +14,10 @@ from dagster_postgres.utils import DagsterPostgresException
 from marketdata_assets.cli.instance import PACKAGE, STORAGE, dagster_instance
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.defs.bars import automation
-from marketdata_assets.defs.bars.assets import JOB
-from marketdata_assets.defs.selection import months_of
+from marketdata_assets.defs.bars.automation import JOB
 from marketdata_assets.errors import TransientError
 from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.partitions import months_of_tags
 from marketdata_assets.resources import BarFiles, Postgres
 from marketdata_demo import sample_bars
 
@@ -66,9 +66,10 @@ def test_run_of_the_dagster_command_is_stored_with_its_events(
 
 def night_knows_it(instance: dg.DagsterInstance) -> None:
     """The months of the year that were left out are due, and the one that was loaded is not."""
-    [request] = automation.due(instance, Postgres(), BarFiles())
+    requests = automation.due(instance, Postgres(), BarFiles())
     left = [f"2014-{month:02d}" for month in range(1, 13) if month != 3]
-    assert (request.job_name, sorted(months_of(request.run_config))) == (JOB, left)
+    assert {request.job_name for request in requests} == {JOB}
+    assert sorted(month for request in requests for month in months_of_tags(request.tags)) == left
 
 
 def test_storage_that_dagster_has_tried_in_vain_is_named_with_the_remedy(running: LocalStack) -> None:

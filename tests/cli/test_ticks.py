@@ -278,7 +278,7 @@ def test_what_was_refused_is_shown_with_its_reason(desk: Desk) -> None:
     [
         (["--symbols", "ALL", "600000.SH"], "ALL is every symbol; name it alone"),
         (["--data-types", "tick_data", "quotes"], "'quotes' is none of tick_data, order_book, factors"),
-        (["--provider", "bloomberg"], "'bloomberg' is none of tushare, yahoo, files"),
+        (["--provider", "bloomberg"], "'bloomberg' is none of tushare, yahoo, alpaca, files"),
         (["--start-date", "2025-06-05", "--end-date", "2025-06-04"], "2025-06-04 is before 2025-06-05"),
         (["--start-date", "2999-01-01"], "2999-01-01 is not over yet"),
         (["--start-date", "yesterday"], "yesterday"),
@@ -336,3 +336,18 @@ def test_days_are_both_included_and_none_is_the_last_session(
 ) -> None:
     found = days(*(dt.date.fromisoformat(one) if one else None for one in (start, end)), SATURDAY)
     assert tuple(map(str, found)) == meant
+
+
+@pytest.mark.parametrize(
+    ("symbols", "day"),
+    [
+        (["AAPL.US"], "2024-12-31"),
+        (["0700.HK"], "2025-01-02"),  # the first is a holiday
+        (["BTC-USD"], "2025-01-01"),
+        (["AAPL.US", "0700.HK"], "2025-01-02"),
+        ([], "2025-01-02"),
+    ],
+)
+def test_the_last_session_is_that_of_the_exchange_of_the_symbols(symbols: list[str], day: str) -> None:
+    evening = dt.datetime(2025, 1, 2, 10, tzinfo=dt.UTC)  # of a Thursday in Hong Kong and Shanghai
+    assert days(None, None, evening, symbols) == (dt.date.fromisoformat(day),) * 2

@@ -47,7 +47,7 @@ def folders(tmp_path: Path) -> Path:
             "is of 2003-01 to 2003-02; there are files of 2014",
         ),
         ("ingest ticks --provider files", {"TICKS_DIR": "tikcs"}, "ticks'?"),
-        ("ingest ticks --provider tushre", {}, "'tushre' is none of tushare, yahoo, files; did you mean 'tushare'?"),
+        ("ingest ticks --provider tushre", {}, "none of tushare, yahoo, alpaca, files; did you mean 'tushare'?"),
         ("ingest ticks --start-date 1900-01-01 --end-date 1900-01-02", {}, "1900-01-01 is before 1990-12-01"),
         ("ingest ticks --start-date 2025-01-01 --end-date 2999-01-02", {}, "2999-01-02 is in the future"),
         ("symbols refresh --provider files", {"TICKS_DIR": "tikcs"}, "ticks'?"),

@@ -38,3 +38,8 @@ def test_changed_values_are_objected_to_and_compared_again_when_a_source_is_load
     assert asked(mill) == []
     execute(mill.instance, "bars_and_kline", {}, range_tags("2026-03", "2026-03"))
     assert asked(mill) == [range_tags("2026-03", "2026-03")]
+    result = execute(mill.instance, reconciliation.JOB, {}, range_tags("2026-03", "2026-03"))
+    assert (result.success, asked(mill)) == (True, [])
+    corrected = dg.AssetMaterialization("adjust_factors", partition="2026-02")
+    mill.instance.report_runless_asset_event(corrected)
+    assert asked(mill) == [range_tags("2026-02", "2026-02")], "bars are rebased by these factors"

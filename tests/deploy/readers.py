@@ -13,6 +13,7 @@ from marketdata_assets.cli import app
 from marketdata_assets.collector.config import Variables
 from marketdata_assets.dagster_storage import POSTGRES
 from marketdata_assets.settings import Settings
+from marketdata_assets.ticks.alpaca import KEYS
 
 OF_DAGSTER = {
     ("dagster", "api", "grpc-health-check"): grpc_health_check_command,
@@ -23,7 +24,7 @@ OF_DAGSTER = {
 
 def known() -> set[str]:
     names = {f"MARKETDATA_{name.upper()}" for name in Settings.model_fields}
-    names |= {name.upper() for name in Variables.model_fields} | {"TUSHARE_TOKEN"}
+    names |= {name.upper() for name in Variables.model_fields} | {"TUSHARE_TOKEN", *KEYS}
     return names | {*POSTGRES.values()}
 
 

@@ -119,3 +119,13 @@ def test_secrets_and_volumes_are_declared_and_used_and_files_are_there() -> None
         if source.startswith(".") and source not in ("./input", "./providers"):  # prepare.sh makes these
             assert (DOCKER / source).exists(), volume
             assert volume.endswith(":ro"), volume
+
+
+def test_what_the_local_stack_does_is_shown_in_a_deployment_by_tests_that_exist() -> None:
+    page = (DOCKER.parent / "docs" / "deploy.md").read_text()
+    [table] = re.findall(r"### What `marketdata up` does\n(.*?)\n### ", page, re.DOTALL)
+    named = set(re.findall(r"`(test_\w+)`", table))
+    files = (DOCKER.parent / "tests").rglob("test_*.py")
+    there = {name for file in files for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)}
+    assert len(named) >= 15
+    assert named <= there

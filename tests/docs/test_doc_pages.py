@@ -146,7 +146,7 @@ def _read(block: Block) -> None:
     document = yaml.safe_load(block.text)
     if isinstance(document, dict) and document.get("type") == "marketdata_assets.components.Flow":
         definition.parse(block.text, block.place, "shown")
-    elif isinstance(document, dict) and document.keys() & {"tushare", "yahoo"}:
+    elif isinstance(document, dict) and document.keys() & set(providers_file.NETWORK):
         providers_file.parse(block.text, block.place)
     elif isinstance(document, dict) and "exchanges" in document:
         unset: dict[str, Any] = dict.fromkeys(Variables.model_fields)

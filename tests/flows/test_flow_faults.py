@@ -288,6 +288,36 @@ def test_a_key_that_another_writes_meanwhile_is_merged(dsn: str, tmp_path: Path)
     assert closes(dsn) == [1, 2, 3]
 
 
+def test_a_row_that_another_changes_meanwhile_is_overwritten(dsn: str, tmp_path: Path) -> None:
+    prices = loaded(dsn, tmp_path, a=[1, 2, 3])
+    deliver(tmp_path, "a.csv", lines("a", [4, 5, 6, 7]))
+    reports = []
+    with psycopg.connect(dsn) as other, psycopg.connect(dsn, autocommit=True) as looker:
+        other.execute("UPDATE prices SET close = 9 WHERE day = '2024-01-02'")
+        loading = threading.Thread(target=lambda: reports.append(run(prices, dsn, tmp_path)))
+        loading.start()
+        while not looker.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
+            time.sleep(0.02)
+        other.commit()
+        loading.join()
+    assert [(report.rows, report.failed) for report in reports] == [(4, ())]
+    assert closes(dsn) == [4, 5, 6, 7]
+
+
+def test_rows_in_a_part_of_the_table_are_overwritten(dsn: str, tmp_path: Path) -> None:
+    prices = loaded(dsn, tmp_path, a=[1, 2, 3])
+    with psycopg.connect(dsn) as connection:
+        connection.execute("CREATE TABLE part () INHERITS (prices)")
+        connection.execute(
+            "WITH moved AS (DELETE FROM ONLY prices WHERE day = '2024-01-02' RETURNING *)"
+            " INSERT INTO part SELECT * FROM moved"
+        )
+    deliver(tmp_path, "a.csv", lines("a", [4, 5, 6]))
+    assert not run(prices, dsn, tmp_path).failed
+    assert closes(dsn) == [4, 5, 6]
+    assert rows(dsn, "SELECT close FROM part") == [(5,)]
+
+
 @pytest.mark.parametrize("text", [PRICES, REPLACE, REPLACE.replace(KEY, "key: []"), APPEND.replace(KEY, "key: []")])
 def test_two_runs_at_once_double_nothing_and_lose_nothing(dsn: str, tmp_path: Path, text: str) -> None:
     prices = flow(tmp_path, text)

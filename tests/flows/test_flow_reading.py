@@ -221,7 +221,6 @@ def test_cells_decoded_after_the_block_is_parsed_are_those_of_a_decoded_block(
     for smallest in (0, 1 << 30):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loading_text, "DEFERRED_BYTES", smallest)
-            patch.setattr(delimited, "FEW_BYTES", 0)
             rejects = Rejects()
             read.append((rows_of(found, loader, rejects), rejects.reasons, rejects.rows))
     assert read[0] == read[1]

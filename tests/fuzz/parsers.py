@@ -19,6 +19,7 @@ from random import Random
 from typing import Any
 
 import httpx
+import msgspec
 import openpyxl
 import polars as pl
 import zstandard
@@ -29,6 +30,8 @@ from marketdata_assets import config_files
 from marketdata_assets.alphas import accounts, api_requests, documents, files, raw_files, record_sets
 from marketdata_assets.alphas.errors import AlphasError
 from marketdata_assets.alphas.layout import month_window
+from marketdata_assets.backup import files as backup
+from marketdata_assets.bars import profiles
 from marketdata_assets.bars import unit as bars
 from marketdata_assets.budget import Budget
 from marketdata_assets.budget.files import FileStore
@@ -36,7 +39,7 @@ from marketdata_assets.collector import config, servers, shard_files, stream_los
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.jetstream import inspection, nats_connection
 from marketdata_assets.config_files import InvalidConfigFile
-from marketdata_assets.errors import MarketDataError
+from marketdata_assets.errors import MarketDataError, TerminalError
 from marketdata_assets.exchanges import archive
 from marketdata_assets.exchanges.errors import BadArchive, ExchangesError
 from marketdata_assets.exchanges.tables.dumps import Catalogue
@@ -52,7 +55,7 @@ from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.reference import files as reference
 from marketdata_assets.reference.errors import BadReferenceFile
 from marketdata_assets.reference.tables import TABLES
-from marketdata_assets.ticks import providers_file, tushare, yahoo
+from marketdata_assets.ticks import alpaca, providers_file, registry, tushare, yahoo
 from marketdata_assets.ticks.errors import TicksError
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.provider_client import ProviderClient
@@ -158,6 +161,7 @@ def every(fixtures: Path | None, scratch: Path) -> list[Target]:
         *_ticks(scratch, fixtures),
         *_reference(scratch),
         *_alphas(scratch, fixtures),
+        *_others(scratch),
         *_archives(scratch),
         *_collector(scratch),
         *targets(fixtures, scratch),
@@ -200,6 +204,7 @@ def _configs(scratch: Path) -> list[Target]:
             [Path(providers_file.__file__).with_name("providers.yaml").read_bytes(), *YAML_SEEDS],
         ),
         "defs.yaml": (definition.read, [flow, b"type: x\nattributes:\n" + flow.replace(b"\n", b"\n  "), *YAML_SEEDS]),
+        "bars.yaml": (profiles.read, [Path(profiles.__file__).with_name("bars.yaml").read_bytes(), *YAML_SEEDS]),
         "secrets.yaml": (servers.read_secrets, [b"nats_url: nats://x\ntoken: y\n", *YAML_SEEDS]),
         "accounts.json": (accounts.read, [people]),
     }
@@ -289,7 +294,33 @@ def _bars(scratch: Path) -> list[Target]:
             for unit in units_of(written(scratch / "2024_1min.zip", packed)):
                 bars.parse(opener, unit, None)
 
-    return [Target("bars zip", take, [short], (LoadError,))]
+    def loose(suffix: str) -> Callable[[bytes, Random], None]:
+        def read(raw: bytes, _: Random) -> None:
+            with Opener() as opener:
+                for unit in units_of(written(scratch / f"sh600000_2024{suffix}", raw)):
+                    bars.parse(opener, unit, None)
+
+        return read
+
+    table = pl.read_csv(short, infer_schema=False)
+    parquet, feather, excel = io.BytesIO(), io.BytesIO(), openpyxl.Workbook()
+    table.write_parquet(parquet)
+    table.write_ipc(feather)
+    for row in (table.columns, *table.iter_rows()):
+        excel.active.append(row)
+    excel.save(workbook := io.BytesIO())
+    exported = "600000 浦发银行 1分钟线 前复权\n日期\t时间\t开盘\t最高\t最低\t收盘\t成交量\t成交额\n".encode("gbk")
+    exported += b"2024/01/05\t0931\t9.40\t9.50\t9.30\t9.45\t1200\t11340.50\n"
+    files = {
+        ".csv": short,
+        ".csv.gz": gzip.compress(short),
+        ".parquet": parquet.getvalue(),
+        ".feather": feather.getvalue(),
+        ".xlsx": workbook.getvalue(),
+        ".txt": exported,
+    }
+    found = [Target(f"bars {suffix[1:]}", loose(suffix), [seed], (LoadError,)) for suffix, seed in files.items()]
+    return [Target("bars zip", take, [short], (LoadError,)), *found]
 
 
 def _ticks(scratch: Path, fixtures: Path | None) -> list[Target]:
@@ -335,6 +366,12 @@ def _ticks(scratch: Path, fixtures: Path | None) -> list[Target]:
             "yahoo",
             answered(lambda response: yahoo._parse(calls, "600000.SS", "x", response)),
             [chart, *recorded["yahoo"]],
+            (MarketDataError,),
+        ),
+        Target(
+            "alpaca",
+            answered(lambda response: alpaca._parse(calls, "AAPL", "x", response)),
+            [b'{"bars":{"AAPL":[{"t":"2025-06-02T13:30:00Z","o":9.4,"h":9.5,"l":9.3,"c":9.4,"v":1200}]}}'],
             (MarketDataError,),
         ),
     ]
@@ -416,6 +453,27 @@ def _alphas(scratch: Path, fixtures: Path | None) -> list[Target]:
             [b"[" + alpha + b"," + alpha + b"]", alpha, *recorded],
             (LoadError, AlphasError),
         ),
+    ]
+
+
+def _others(scratch: Path) -> list[Target]:
+    """A list of symbols, the manifest of a backup, and where a flow's API continues."""
+    (scratch / "backup").mkdir(exist_ok=True)
+
+    def listed(raw: bytes, _: Random) -> None:
+        (scratch / "symbols.csv").write_bytes(raw)
+        registry.read(scratch / "symbols.csv")
+
+    def manifest(raw: bytes, _: Random) -> None:
+        (scratch / "backup" / backup.MANIFEST).write_bytes(raw)
+        backup.read(scratch / "backup")
+
+    one = backup.Relation("postgres", "t", 1, "1", ["a"], "CREATE TABLE t (a int)", [backup.Piece("t", 1, "00")])
+    empty = backup.Manifest(backup.FORMAT, "2026-01-01", [one])
+    sealed = msgspec.structs.replace(empty, sha256=empty.seal)
+    return [
+        Target("symbols file", listed, [b'symbol,name\n600000.SH,"a b"\n000001.SZ,,1991-04-03\n'], (TicksError,)),
+        Target("backup manifest", manifest, [msgspec.json.encode(sealed)], (TerminalError,)),
     ]
 
 

@@ -17,6 +17,7 @@ from pod_policies import VERSIONS, problems
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
+from marketdata_assets.cli import instance
 from marketdata_assets.settings import Settings
 from marketdata_assets.ui.guard import Guard
 
@@ -160,6 +161,10 @@ def variables(one: dict[str, Any]) -> dict[str, str]:
             found |= of_kind("ConfigMap")[source["configMapRef"]["name"]]["data"]
         found |= {env["name"]: env["value"] for env in container.get("env", [])}
     return found
+
+
+def test_processes_of_dagster_get_what_they_get_on_one_machine() -> None:
+    assert instance.DAGSTER.items() <= of_kind("ConfigMap")["settings"]["data"].items()
 
 
 @pytest.mark.parametrize("name", sorted(PODS))

@@ -58,7 +58,7 @@ def put(folder: Path, name: str, *rows: tuple[str, str], age: int = 100) -> Path
 def test_files_are_given_with_their_symbols_and_months_once(client: Client, tmp_path: Path) -> None:
     assert look(client, tmp_path / "none").batches == {}
     put(tmp_path, "a.csv", (SYMBOL, "2025-06-02 09:31"), (SYMBOL, "2025-06-30 23:30:00Z"), (OTHER, "2025-05-02 09:31"))
-    put(tmp_path, "sub/b.csv", (OTHER, "2025-06-02 09:31"), ("AAPL.US", "2025-06-02 09:31"))
+    put(tmp_path, "sub/b.csv", (OTHER, "2025-06-02 09:31"), ("AAPL.DE", "2025-06-02 09:31"))
     put(tmp_path, "order_book/c.csv", (OTHER, "2025-04-02 09:31:00.500"))
     seen = look(client, tmp_path)
     assert units(seen) == (

@@ -308,6 +308,6 @@ def test_the_servers_limit_is_obeyed_where_ours_is_wrong(tmp_path: Path, clients
             for day in Days.month("2025-06").slices(1)[:5]:
                 await client.bars(SYMBOL, day)
 
-        with pytest.raises(Exception, match="每分钟最多访问该接口2次"):
+        with pytest.raises(Exception, match=r"频率超限\(2次/分钟\)"):
             clients.with_tushare(server, main, limiter=limiter)
         assert (server.requests, server.overruns) == (3, 1)

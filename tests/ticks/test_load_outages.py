@@ -15,7 +15,7 @@ from tick_loads import Loader, assert_exact, codes, good_units, landed, told, un
 from marketdata_assets.errors import TransientError
 from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.circuit_breaker import OUTAGE_AFTER, CircuitBreaker
-from marketdata_assets.ticks.errors import NoPermission, ProviderUnavailable
+from marketdata_assets.ticks.errors import ProviderUnavailable
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.providers_file import FilesProvider, Network
 from marketdata_assets.ticks.records import Delivery
@@ -58,7 +58,7 @@ def ask_all(script: Script, symbols: list[str], at_once: int = 8, **options: Any
         while todo:
             symbol = todo.pop()
             try:
-                await breaker.call("tick_data", symbol, partial(script.bars, symbol, JUNE))
+                await breaker.call(symbol, partial(script.bars, symbol, JUNE))
                 ends[symbol] = None
             except Exception as error:
                 ends[symbol] = error
@@ -102,13 +102,6 @@ def test_one_symbol_probes_while_the_others_wait() -> None:
     script = Script(lambda *_: None)
     ask_all(script, codes(3), at_once=3, patience=0.0)
     assert script.most == 2  # the first alone, then two
-
-
-def test_what_concerns_the_account_is_heard_once() -> None:
-    script = Script(lambda *_: NoPermission("script", "stk_mins", "no"))
-    ends = ask_all(script, codes(300), patience=0.0)
-    assert len(script.asked) == 1
-    assert {type(error) for error in ends.values()} == {NoPermission}
 
 
 def test_a_provider_that_goes_away_half_way_and_a_rerun(loader: Loader) -> None:
@@ -216,7 +209,7 @@ def test_the_end_of_an_outage_is_a_log_line(caplog: pytest.LogCaptureFixture) ->
     async def main() -> None:
         for _ in range(4):
             with suppress(ProviderUnavailable):
-                await breaker.call("bars", SYMBOL, request)
+                await breaker.call(SYMBOL, request)
 
     asyncio.run(main())
     assert [fact["provider"] for fact in facts(caplog, "circuit_closed")] == ["tushare"]

@@ -124,6 +124,8 @@ def test_a_list_of_names_is_enough(tmp_path: Path) -> None:
         ("600000.SH,a,2001-01-02,2001-01-01", "600000.SH is delisted on 2001-01-01, before it is listed on 2001-01-02"),
         ("600000.SH,a,,,x", "5 values; expected symbol,name,listed,delisted"),
         ("000001.SZ", "000001.SZ is listed twice"),
+        ('600000.SH,"a\n600001.SH,b', "is no line of CSV"),
+        (f"600000.SH,{'a' * 200_000}", "is no line of CSV"),
     ],
 )
 def test_a_bad_line_is_named_and_nothing_of_the_file_is_taken(tmp_path: Path, line: str, cause: str) -> None:
@@ -145,3 +147,15 @@ def test_a_list_that_cannot_be_had_leaves_the_table_as_it_was(
     with pytest.raises(TicksError, match=r"none\.txt names none"):
         registry.refresh(client, None, tmp_path / "none.txt", None, now=TUESDAY)
     assert clickhouse.read(client, "SELECT * FROM symbols ORDER BY symbol").equals(before)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "remedy"), [("00700.HK", "write 0700.HK"), ("72030.T", "write it as 7203.T"), ("BTC-USD", "")]
+)
+def test_symbols_of_other_exchanges_are_listed_in_their_one_spelling(tmp_path: Path, symbol: str, remedy: str) -> None:
+    (file := tmp_path / "symbols.csv").write_text(symbol)
+    if not remedy:
+        assert [one.symbol for one in registry.read(file)] == [symbol]
+        return
+    with pytest.raises(BadFile, match=remedy):
+        registry.read(file)

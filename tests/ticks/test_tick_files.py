@@ -151,7 +151,7 @@ def test_other_days_and_symbols_stay_out(tmp_path: Path) -> None:
     assert bars(tmp_path).rows.height == 1
     assert bars(tmp_path, "600001.SH").outcome == "empty"
     assert bars(tmp_path, days=Days.month("2025-05")).outcome == "empty"
-    assert bars(tmp_path, "AAPL.US").outcome == "unsupported"
+    assert bars(tmp_path, "AAPL.DE").outcome == "unsupported"
     assert bars(tmp_path / "none").outcome == "empty"
 
 
@@ -217,7 +217,7 @@ def test_quotes_that_do_not_close_on_their_line_hide_no_row(tmp_path: Path) -> N
         ("600000.SS", True),
         ("600000", False),
         ("600000.0", False),
-        ("AAPL.US", False),
+        ("AAPL.DE", False),
         ("1.SZ", False),
         ("60000.sh", False),
         ("６０００００.SH", False),
@@ -236,7 +236,7 @@ def test_spellings_of_a_symbol_are_understood_or_rejected_with_advice(
         [reject] = content.undated
         words = {
             "600000": "write 600000.SH",
-            "AAPL.US": "no exchange 'US'",
+            "AAPL.DE": "no exchange 'DE'",
             "1.SZ": "write 000001.SZ: its leading zeros are lost",
             "60000.sh": "has no six digits; write it as 600000.SH",
             "６０００００.SH": "has no six digits; write it as 600000.SH",
@@ -405,7 +405,7 @@ def test_no_book_is_empty_and_an_unknown_exchange_unsupported(tmp_path: Path) ->
     put(tmp_path, BOOK_HEADER + BOOK)
     assert delivered(tmp_path, days=Days.month("2025-05")).outcome == "empty"
     assert delivered(tmp_path, "600001.SH").outcome == "empty"
-    assert delivered(tmp_path, "AAPL.US").outcome == "unsupported"
+    assert delivered(tmp_path, "AAPL.DE").outcome == "unsupported"
 
 
 SIDE = st.lists(st.tuples(st.floats(0.01, 1e4), st.integers(0, 10**9)), max_size=3)

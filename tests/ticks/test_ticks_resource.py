@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from unlimited import UNLIMITED
 
 from marketdata_assets.resources import Ticks
+from marketdata_assets.resources.ticks import KEYS
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks.errors import TicksError
 from marketdata_assets.ticks.fallback import in_order
@@ -18,7 +19,7 @@ from marketdata_demo.servers.tushare import TOKEN, TushareServer
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("TUSHARE_TOKEN", "MARKETDATA_PROVIDERS", "MARKETDATA_TICKS_DIR", "MARKETDATA_TICKS_SYMBOLS"):
+    for name in ("TUSHARE_TOKEN", *KEYS, "MARKETDATA_PROVIDERS", "MARKETDATA_TICKS_DIR", "MARKETDATA_TICKS_SYMBOLS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path))
     return tmp_path
@@ -26,7 +27,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_shipped_providers_in_their_order(home: Path) -> None:
     providers = Ticks().providers()
-    assert [one.name for one in in_order(providers, "tick_data")] == ["tushare", "yahoo", "files"]
+    assert [one.name for one in in_order(providers, "tick_data")] == ["tushare", "alpaca", "yahoo", "files"]
     assert Ticks().path == home / "ticks"
     assert Ticks().files().folder == home / "ticks"
 
@@ -85,13 +86,15 @@ def test_the_shipped_file_has_the_limits_of_the_providers() -> None:
     providers = shipped()
     assert providers.tushare
     assert providers.yahoo
+    assert providers.alpaca
     assert providers.files
     limits = [
         (one.rate_limits.requests_per_minute, one.rate_limits.requests_per_hour)
-        for one in (providers.tushare, providers.yahoo)
+        for one in (providers.tushare, providers.yahoo, providers.alpaca)
     ]
-    assert limits == [(200, 10000), (2000, 48000)]
-    assert [one.priority for one in (providers.tushare, providers.yahoo, providers.files)] == [1, 2, 3]
+    assert limits == [(200, 10000), (60, 1500), (200, 12000)]
+    others = (providers.tushare, providers.alpaca, providers.yahoo, providers.files)
+    assert [one.priority for one in others] == [1, 1, 2, 3]
     assert providers.tushare.network.timeout == 30
     assert providers.queue.first == []
 

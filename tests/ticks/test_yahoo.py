@@ -13,7 +13,7 @@ from tick_clients import JUNE, SYMBOL, Clients, flag_names, week, yahoo_config
 
 from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks import records
-from marketdata_assets.ticks.errors import BadResponse, ProviderUnavailable, RequestRejected, UnknownSymbol
+from marketdata_assets.ticks.errors import AccountBlocked, BadResponse, UnknownSymbol
 from marketdata_assets.ticks.providers_file import SymbolMapping
 from marketdata_assets.ticks.records import ACTIONS, BARS, Delivery
 from marketdata_assets.ticks.yahoo import Yahoo
@@ -128,8 +128,9 @@ def test_plain_text_429_is_asked_again(yahoo_server: YahooServer, clients: Clien
     assert clients.with_yahoo(yahoo_server, june).rows.height == 21 * 240
     assert yahoo_server.requests == 8
     yahoo_server.fail(429, 9, text="Too Many Requests")
-    with pytest.raises(ProviderUnavailable, match=r"4 attempts, last: 429 \(Too Many Requests\)"):
+    with pytest.raises(AccountBlocked, match=r"429 \(Too Many Requests\)\. It does so to many programs"):
         clients.with_yahoo(yahoo_server, june)
+    assert yahoo_server.requests == 12
 
 
 def test_retry_after_holds_for_everyone(yahoo_server: YahooServer, clients: Clients) -> None:
@@ -137,14 +138,6 @@ def test_retry_after_holds_for_everyone(yahoo_server: YahooServer, clients: Clie
     started = dt.datetime.now(dt.UTC)
     assert clients.with_yahoo(yahoo_server, lambda one: one.bars(SYMBOL, week())).outcome == "ok"
     assert dt.datetime.now(dt.UTC) - started > dt.timedelta(seconds=0.95)
-
-
-@pytest.mark.parametrize(("status", "text"), [(401, "Invalid Crumb"), (302, "see elsewhere"), (403, "Forbidden")])
-def test_other_statuses_are_refusals(yahoo_server: YahooServer, clients: Clients, status: int, text: str) -> None:
-    yahoo_server.fail(status, text=text)
-    with pytest.raises(RequestRejected, match=f"rejected with {status}"):
-        clients.with_yahoo(yahoo_server, june)
-    assert yahoo_server.requests == 1
 
 
 def changed(**changes: Any) -> bytes:
@@ -218,9 +211,9 @@ def test_every_recorded_chart_is_read(yahoo_server: YahooServer, clients: Client
         result["indicators"]["quote"] = [{key: values[:count] for key, values in quote.items()}]
         expected = sum(any(values[number] is not None for values in quote.values()) for number in range(count))
     yahoo_server.say(json.dumps(document).encode())
-    config = yahoo_config(symbol_mapping=SymbolMapping(suffixes={}, symbols={"ANY.US": result["meta"]["symbol"]}))
+    config = yahoo_config(symbol_mapping=SymbolMapping(suffixes={}, symbols={"ANY.DE": result["meta"]["symbol"]}))
     days = Days(MONDAY, MONDAY)
-    delivery = clients.with_yahoo(yahoo_server, lambda one: one.bars("ANY.US", days), config=config)
+    delivery = clients.with_yahoo(yahoo_server, lambda one: one.bars("ANY.DE", days), config=config)
     assert (delivery.rows.height, delivery.rejected) == (expected, ())
     if expected:
         first = next(value for value in quote["close"] if value is not None)

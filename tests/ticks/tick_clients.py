@@ -57,8 +57,11 @@ class Clients:
 
     def tushare(self, server: TushareServer, *, token: str | Sequence[str] | None = TOKEN, **options: Any) -> Tushare:
         config = options.pop("config", None) or tushare_config()
-        limiter = options.pop("limiter", None) or RateLimiter(self.home / "budgets", "tushare", config.rate_limits)
-        accounts = [Account(one, limiter) for one in ([token] if isinstance(token, str) else token or [])]
+        limiter = options.pop("limiter", None)
+        accounts = [
+            Account(one, limiter or RateLimiter(self.home / "budgets", f"tushare-{number}", config.rate_limits))
+            for number, one in enumerate([token] if isinstance(token, str) else token or [])
+        ]
         return Tushare(accounts, config, url=server.url, **options)
 
     def yahoo(self, server: YahooServer, **options: Any) -> Yahoo:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from browser import HEIGHT, WIDTH, Browser
 from selenium.webdriver.common.by import By
@@ -79,7 +80,7 @@ GROUPS = (
         ("reference_files",),
         ("trading_calendar", "instruments", "suspensions", "adjust_factors", "price_limits"),
         ("3 / 3 Passed", *("2 / 2 Passed",) * 4),
-        (2800, 1800),
+        (2800, 2300),
     ),
     Group(
         "ticks",
@@ -102,8 +103,19 @@ GROUPS = (
     ),
     Group("flows", ("stock_daily_files",), ("stock_daily", "stock_daily_indicators"), ("4 / 4 Passed",) * 2),
 )
-OUTSIDE = ("tushare_api", "yahoo_chart", *(name for group in GROUPS for name in group.outside))
+OUTSIDE = ("tushare_api", "yahoo_chart", "alpaca_bars", *(name for group in GROUPS for name in group.outside))
 ASSETS = tuple(name for group in GROUPS for name in group.assets)
+
+
+def open_lineage(chromium: Browser, opened: str = "", size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
+    """The lineage of all assets, as groups of which one may be opened, once the states of all are known."""
+    chromium.open(
+        f"/asset-groups?expanded={quote(f'global@global:{opened}', safe='')}" if opened else "/asset-groups", *size
+    )
+    groups = {*(group.name for group in GROUPS), "sources", "start_here"}
+    chromium.until(lambda: groups <= {*chromium.text().splitlines()}, str(groups))
+    chromium.driver.find_elements(By.CSS_SELECTOR, "[aria-label=panel_show_right]")[-1].click()
+    chromium.until(lambda: "fetching statuses" not in chromium.text(), "the states of assets")
 
 
 def open_asset(chromium: Browser, name: str, height: int = HEIGHT) -> None:

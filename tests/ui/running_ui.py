@@ -31,14 +31,13 @@ def quiet_port() -> int:
 class Marketdata:
     """`marketdata demo` or `up` with its UI, on a folder and a port of its own; what it prints goes to files there."""
 
-    def __init__(self, command: str, home: Path, interrupt: str = "default_int_handler") -> None:
+    def __init__(self, command: str, home: Path, interrupt: str, quiet_seconds: int) -> None:
         self.port = quiet_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._token = home / "dagster" / "ui_token"
         self.out, self.log = home / f"{command}.out", home / f"{command}.log"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MARKETDATA_", "DAGSTER_"))}
-        # The samples count as still being written, so that the sensor does not load them again while pages are read.
-        quiet = {f"MARKETDATA_{domain}_QUIET_SECONDS": 86400 for domain in DOMAINS}
+        quiet = {f"MARKETDATA_{domain}_QUIET_SECONDS": quiet_seconds for domain in DOMAINS}
         ours = {"MARKETDATA_HOME": home, "MARKETDATA_UI_PORT": self.port, "MARKETDATA_UI_HOSTS": nginx.NAME, **quiet}
         script = f"import signal; signal.signal(signal.SIGINT, signal.{interrupt})"
         with self.out.open("wb") as out, self.log.open("wb") as log:
@@ -106,9 +105,14 @@ class Marketdata:
 
 
 @contextmanager
-def running(command: str, home: Path, interrupt: str = "default_int_handler") -> Iterator[Marketdata]:
-    """A command with its UI up, on a data folder; `interrupt` names what it starts with as handler of SIGINT."""
-    started = Marketdata(command, home, interrupt)
+def running(
+    command: str, home: Path, interrupt: str = "default_int_handler", quiet_seconds: int = 86400
+) -> Iterator[Marketdata]:
+    """A command with its UI up, on a data folder; `interrupt` names what it starts with as handler of SIGINT.
+
+    For so long, files count as still being written: usually no sensor loads the samples while pages are read.
+    """
+    started = Marketdata(command, home, interrupt, quiet_seconds)
     try:
         started.wait()
         yield started

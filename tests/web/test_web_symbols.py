@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
 from databases import fresh_clickhouse
+from markets import UNITED_STATES
 from served_market import HOSTILE, answer, get, on, served
 
 from marketdata_assets.reference.calendar import ashares, minutes_of_day
@@ -129,3 +130,32 @@ def test_quality_counts_what_is_not_final_and_what_failed(page: str) -> None:
         "incomplete": 1,
     }
     assert (february["period"], february["failed"], february["rows"]) == ("2025-02", 1, 241 * len(_days(MONTHS[1])))
+
+
+def test_months_of_another_exchange_expect_its_days_and_half_days(clickhouse_server: str) -> None:
+    """All of November 2024 but the last minute of its half day, the 29th, and all of the 27th."""
+    month, lost = "2024-11", dt.date(2024, 11, 27)
+    days = [day for day in UNITED_STATES.open_days(Days.month(month).first, Days.month(month).last) if day != lost]
+    times = [time for day in days for time in UNITED_STATES.starts(day)][:-1]
+    local = pl.col("ts").dt.convert_time_zone(UNITED_STATES.timezone).dt.date()
+    rows = _bars(FULL, NOW.date(), 1).drop("ts").join(pl.DataFrame({"ts": times}), how="cross")
+    rows = rows.with_columns(symbol=pl.lit("AAPL.US"), label=pl.lit("start"), date=local)
+    with fresh_clickhouse(clickhouse_server) as fresh, clickhouse.connect(fresh) as client:
+        fill(client)
+        rows = rows.select(tables.TICK_DATA.columns.names()).cast(dict(tables.TICK_DATA.columns))
+        clickhouse.insert(client, "tick_data", rows, tables.TICK_DATA.dictionaries)
+        load = _load("AAPL.US", month, rows.height)
+        clickhouse_ledger.record(client, [load], clickhouse_ledger.next_version(client))
+        with served(on(clickhouse=fresh)) as page:
+            given = answer(page, "/api/symbols/AAPL.US")
+            [found] = given["months"]
+            assert given["currency"] == "USD"
+            assert (found["expected"], found["loaded"]) == (19 * 390 + 210, 18 * 390 + 209)
+            assert (found["missing"], found["none"], found["few"]) == (391, [27], [29])
+            for text in ("aap", "AAPL", "105.AAPL"):
+                assert [one["code"] for one in answer(page, "/api/symbols", q=text)["found"]] == ["AAPL.US"]
+            asked = {"source": "ticks", "adjust": "none", "freq": "60m", "start": "2024-11-29", "end": "2024-11-29"}
+            candles = answer(page, "/api/stocks/AAPL.US/candles", **asked)["candles"]
+            assert [one[0] for one in candles] == [
+                f"2024-11-29T{end}:00" for end in ("10:30", "11:30", "12:30", "13:00")
+            ]

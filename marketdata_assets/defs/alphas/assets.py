@@ -26,7 +26,7 @@ from marketdata_assets.defs.alphas.report import Ended
 from marketdata_assets.defs.checks import log_results
 from marketdata_assets.defs.marks import Partitions
 from marketdata_assets.defs.metadata import asset, table_schema
-from marketdata_assets.defs.partition_results import as_dagster_failure, selected
+from marketdata_assets.defs.partition_results import as_dagster_failure, run_partitions, selected
 from marketdata_assets.defs.selection import config_of
 from marketdata_assets.errors import MarketDataError, TerminalError
 from marketdata_assets.partitions import ALPHA_MONTHS, ALPHA_PARTITIONS, Pair, alpha_key, alpha_pair
@@ -102,7 +102,7 @@ def alpha_files(
             raise BadOptions("refetch without fetch: set one of them")
         fetched = fetch_accounts(
             alphas_dir.path,
-            [alpha_pair(key) for key in context.partition_keys],
+            [alpha_pair(key) for key in run_partitions(context)],
             brain.client if config.fetch else None,
             now=dt.datetime.now(dt.UTC),
             refetch=config.refetch,
@@ -130,7 +130,7 @@ def alpha_packages(
     Equal content gives equal bytes, so days that did not change are not imported again.
     """
     stores = Stores(mongo, brain, alphas_dir, workers)
-    ended = package(context, [alpha_pair(key) for key in context.partition_keys], stores)
+    ended = package(context, [alpha_pair(key) for key in run_partitions(context)], stores)
     return _finish(context, ended, stores)
 
 
@@ -189,7 +189,7 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
         alphas_dir: AlphaFiles,
         workers: Workers,
     ) -> dg.MaterializeResult:
-        pairs = [alpha_pair(key) for key in context.partition_keys]
+        pairs = [alpha_pair(key) for key in run_partitions(context)]
         stores = Stores(mongo, brain, alphas_dir, workers)
         with as_dagster_failure():
             ended = import_kind(context, kind, pairs, config, stores)

@@ -11,7 +11,7 @@ import dagster as dg
 from marketdata_assets.alphas import filters as alpha_filters
 from marketdata_assets.alphas.record_sets import CODE_VERSION, RECORD_SETS, RecordSet, asset_name
 from marketdata_assets.defs.metadata import asset
-from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions
+from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions, run_partitions
 from marketdata_assets.partitions import ALPHA_PARTITIONS, alpha_key, alpha_pair
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import Brain, Mongo
@@ -68,7 +68,7 @@ def _asset(record_set: RecordSet) -> dg.AssetsDefinition:
             fetched = fetch_records(
                 mongo.server,
                 record_set,
-                [alpha_pair(key) for key in context.partition_keys],
+                [alpha_pair(key) for key in run_partitions(context)],
                 brain.client,
                 run_id=context.run.run_id,
                 now=dt.datetime.now(dt.UTC),

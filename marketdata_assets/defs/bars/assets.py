@@ -23,7 +23,7 @@ from marketdata_assets.defs.bars import checks, report
 from marketdata_assets.defs.checks import log_results
 from marketdata_assets.defs.marks import Partitions
 from marketdata_assets.defs.metadata import asset, observed_files
-from marketdata_assets.defs.partition_results import as_dagster_failure
+from marketdata_assets.defs.partition_results import as_dagster_failure, run_partitions
 from marketdata_assets.defs.selection import config_of
 from marketdata_assets.errors import MarketDataError, TerminalError
 from marketdata_assets.partitions import BAR_MONTHS
@@ -99,7 +99,7 @@ def stock_1min_qfq(
     also in months that were not requested; these are marked materialised as well.
     """
     with as_dagster_failure():
-        loaded = load(context, config, context.partition_keys, postgres, bar_files, workers)
+        loaded = load(context, config, run_partitions(context), postgres, bar_files, workers)
     if loaded.failed:  # then Dagster skips the step of the K-line, and its checks
         try:
             refresh_changed(context, postgres.dsn, loaded)
@@ -134,7 +134,7 @@ def stock_monthly_kline(
     with as_dagster_failure():
         refreshed = kline.refresh(
             postgres.dsn,
-            context.partition_keys,
+            run_partitions(context),
             run_id=context.run.run_id,
             force=config.force,
             rebuild=config.rebuild,

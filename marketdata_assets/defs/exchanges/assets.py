@@ -15,7 +15,13 @@ from marketdata_assets.defs.exchanges.days import APIS, FEED, HISTORY, HISTORY_T
 from marketdata_assets.defs.exchanges.ingest import IngestConfig
 from marketdata_assets.defs.exchanges.report import Metadata
 from marketdata_assets.defs.metadata import asset, spec
-from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions, log_partitions, selected
+from marketdata_assets.defs.partition_results import (
+    as_dagster_failure,
+    finish_partitions,
+    log_partitions,
+    run_partitions,
+    selected,
+)
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
@@ -71,7 +77,7 @@ OfDay = Callable[[dt.date, Metadata], dict[str, Any]]
 def each_day(context: dg.AssetExecutionContext, asset: dg.AssetKey, of_day: OfDay) -> tuple[Found, dict[str, str]]:
     """Process every day of the run; the causes of those that failed, which do not stop the others."""
     found, failed = Found(), dict[str, str]()
-    keys = context.partition_keys
+    keys = run_partitions(context)
     tell = ProgressLog(context.log.info, f"days of {asset.to_user_string().removeprefix('exchange_')}")
     for done, key in enumerate(keys, 1):
         found[key] = {}

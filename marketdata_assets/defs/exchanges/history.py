@@ -10,7 +10,7 @@ from marketdata_assets.defs.exchanges.assets import GROUP
 from marketdata_assets.defs.exchanges.days import APIS, HISTORY, HISTORY_JOB, ensure_tables
 from marketdata_assets.defs.marks import Partitions
 from marketdata_assets.defs.metadata import asset, table_schema
-from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions
+from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions, run_partitions
 from marketdata_assets.partitions import HISTORY_DAYS
 from marketdata_assets.resources import ClickHouse, Exchanges
 from marketdata_assets.settings import Settings
@@ -61,7 +61,7 @@ def exchange_history(
     archives, into the tables of records. The run config names venue, instruments and types; loaded days are skipped."""
     from marketdata_assets.exchanges.tables.history import load_history, loaded_days
 
-    days = [dt.date.fromisoformat(key) for key in context.partition_keys]
+    days = [dt.date.fromisoformat(key) for key in run_partitions(context)]
     with as_dagster_failure(), clickhouse.client() as client:
         ensure_tables(client)
         request = _request(config, days)

@@ -17,7 +17,7 @@ from marketdata_assets.defs.flows import automation
 from marketdata_assets.defs.flows.automation import partitions_of
 from marketdata_assets.defs.marks import Partitions
 from marketdata_assets.defs.metadata import Column, Lineage, check_result, column_lineage, column_schema, observed_files
-from marketdata_assets.defs.partition_results import as_dagster_failure
+from marketdata_assets.defs.partition_results import as_dagster_failure, run_partitions
 from marketdata_assets.defs.run_files import allowed
 from marketdata_assets.flows import definition, discovery
 from marketdata_assets.flows.definition import FlowDefinition
@@ -132,6 +132,7 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
         from marketdata_assets.flows import run
         from marketdata_assets.flows.fetching import Fetched, fetch
 
+        keys = {*run_partitions(context)} if partitions else set()
         with as_dagster_failure():
             named = [config.data_dir] if config.data_dir else []
             data = flow_files.place if named else flow_files.of(flow)
@@ -147,7 +148,7 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
             places = {unit.place for unit in found}
             names = places if unfinished else None
             if flow.partitions == "file":
-                names = places & {*context.partition_keys}
+                names = places & keys
             marks = Partitions(context, context.asset_key)
             ended = run.run_flow(
                 at,

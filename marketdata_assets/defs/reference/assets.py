@@ -12,7 +12,7 @@ import dagster as dg
 
 from marketdata_assets.dagster_internals import log_materializations
 from marketdata_assets.defs.metadata import asset, spec
-from marketdata_assets.defs.partition_results import as_dagster_failure, failure, retry_later
+from marketdata_assets.defs.partition_results import as_dagster_failure, failure, retry_later, run_partitions
 from marketdata_assets.defs.reference import checks
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.partitions import BAR_MONTHS, months_of_tags
@@ -112,14 +112,16 @@ def instruments(
 def reference_tables(
     context: dg.AssetExecutionContext, config: DaysConfig, clickhouse: ClickHouse, ticks: Ticks
 ) -> Iterator[dg.AssetCheckResult]:
-    from marketdata_assets.reference import stored
+    from marketdata_assets.reference import stored, tables
     from marketdata_assets.reference.daily import load_days
 
     wanted = [name for name in DAILY if dg.AssetKey(name) in context.selected_asset_keys]
-    # When only checks are run, no month is named.
-    months = months_of_tags(context.run.tags) or list(BAR_MONTHS.get_partition_keys())[-1:]
+    # Checks alone have no partitions, but may have the tags of some.
+    named = run_partitions(context) if wanted else months_of_tags(context.run.tags)
+    months = [*(named or BAR_MONTHS.get_partition_keys()[-1:])]
     reports: list[UnitReport] = []
     with as_dagster_failure(), clickhouse.client() as client:
+        tables.ensure(client)
         run = _run(context, client, ticks, config)
         calendar = stored.calendar(client)
         for name in wanted:

@@ -20,10 +20,9 @@ from marketdata_assets.loading.reports import and_more
 from marketdata_assets.reference.records import Days
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.stores.clients import Client
-from marketdata_assets.ticks.providers_file import TABLES
+from marketdata_assets.ticks.providers_file import NETWORK, TABLES
 from marketdata_assets.ticks.reports import Unit
 
-NETWORK = ("tushare", "yahoo")
 RESTORE = '"marketdata symbols restore" takes that back'
 EXAMPLE = adhoc_config({"2026-01": ["600000.SH", "000001.SZ"], "2026-03": ["600000.SH"]}, DAILY)
 """What the launchpad shows."""

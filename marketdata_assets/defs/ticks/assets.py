@@ -16,7 +16,7 @@ import dagster as dg
 from marketdata_assets.dagster_internals import StepContext, log_materializations, plan_materialization
 from marketdata_assets.defs.marks import Batches
 from marketdata_assets.defs.metadata import observed_files, spec
-from marketdata_assets.defs.partition_results import as_dagster_failure
+from marketdata_assets.defs.partition_results import as_dagster_failure, run_partitions
 from marketdata_assets.defs.ticks import checks, report, symbols
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.partitions import tick_key, tick_months, tick_partitions, tick_unit, tick_units
@@ -29,12 +29,13 @@ from marketdata_assets.ticks.providers_file import TABLES, Table
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
 
 STEP = "tick_tables"
+PROVIDERS = {"tushare": "tushare_api", "yahoo": "yahoo_chart", "alpaca": "alpaca_bars"}
 
 table = partial(spec, group="ticks", skippable=True)
 SPECS = [
     table(
         "tick_data",
-        deps=["symbol_registry", "trading_calendar", "suspensions", "tushare_api", "yahoo_chart", "tick_files"],
+        deps=["symbol_registry", "trading_calendar", "suspensions", *PROVIDERS.values(), "tick_files"],
         description="1-minute bars as the first provider in order delivers them: labelled as it labels them, with its"
         " name on every row. Missing values are null and suspicious bars are flagged; nothing is synthesized.",
         kinds={"clickhouse", "table"},
@@ -138,7 +139,7 @@ class LoadOp:
             files = ticks.files()
             dropped = [file.path for folder in (files.of_bars, files.of_books) for file in folder.files()]
             self.context.log_event(observed_files("tick_files", files.folder, dropped))
-        for provider, asset in (("tushare", "tushare_api"), ("yahoo", "yahoo_chart")):
+        for provider, asset in PROVIDERS.items():
             answered: dict[str, Any] = {table: loaded.providers().get(provider, 0) for table, loaded in done.items()}
             if any(answered.values()):
                 self.context.log_event(dg.AssetObservation(asset, metadata=answered))
@@ -212,7 +213,7 @@ def tick_tables(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
         months = tick_months(partitions)
         wanted = [name for name in TABLES if dg.AssetKey(name) in context.selected_asset_keys]
         if wanted:
-            units = [tick_unit(key) for key in context.partition_keys]
+            units = [tick_unit(key) for key in run_partitions(context)]
         else:  # checks alone have no partitions, but may have the tags of some
             units = tick_units(context.run.tags, symbols.known(context.instance))
         with as_dagster_failure(), clickhouse.client() as client:

@@ -1,14 +1,15 @@
 -- Purpose: the factors of each day of a month from the bars of it and of the trading days before; null where a factor
 -- cannot be computed. Parameters: symbols, sessions (the trading days of the month up to its last, and the earlier ones
--- that its factors use), first, last (of these days), month (its first day), off_limits (pairs of symbol and day).
+-- that its factors use), lengths (how many days as long as each of these are a usual day), first, last (of these days),
+-- month (its first day), off_limits (pairs of symbol and day).
 --
 -- daily_return     last close / last close of the trading day before that has one - 1. It is searched in the
 --                  DAYS_BEFORE trading days before. Both must be above 0.
 -- volatility       sample standard deviation of the returns from one bar's close to the next within the day, whose closes
 --                  must all be above 0. It is per minute, not annualized.
 -- volume_ratio     shares of the day / mean shares of the DAYS_BEFORE trading days before: volume per minute against
---                  volume per minute, since all days have as many minutes. All of these days must have bars, and all of
---                  their bars a volume.
+--                  volume per minute, so those of a half day count twice. All of these days must have bars, and all of their
+--                  bars a volume.
 -- vwap_deviation   last close / (sum of turnover / sum of volume) - 1. Every bar must have a volume, and every bar with
 --                  shares a turnover.
 --
@@ -21,7 +22,7 @@ SELECT
     date,
     if(before > 0 AND last_close > 0, last_close / before - 1, NULL) AS daily_return,
     if(lowest > 0, deviation, NULL) AS volatility,
-    if(isNotNull(shares) AND days_before = 5 AND shares_before > 0, shares * 5 / shares_before, NULL) AS volume_ratio,
+    if(isNotNull(pace) AND days_before = 5 AND shares_before > 0, pace * 5 / shares_before, NULL) AS volume_ratio,
     if(shares > 0 AND money > 0 AND last_close > 0, last_close / (money / shares) - 1, NULL) AS vwap_deviation
 FROM (
     SELECT
@@ -32,10 +33,11 @@ FROM (
         lowest,
         deviation,
         shares,
+        shares * CAST(%(lengths)s AS Array(Float64))[session] AS pace,
         money,
         argMaxIf(last_close, session, closes > 0) OVER five_before AS before,
-        count(shares) OVER five_before AS days_before,
-        sum(shares) OVER five_before AS shares_before
+        count(pace) OVER five_before AS days_before,
+        sum(pace) OVER five_before AS shares_before
     FROM (
         SELECT
             symbol,

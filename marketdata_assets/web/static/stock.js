@@ -6,7 +6,10 @@ import { days, grid, summary } from "/static/months.js";
 
 const code = decodeURIComponent(location.pathname.split("/").pop()), stock = `/api/stocks/${encodeURIComponent(code)}`;
 const ofTicks = location.pathname.startsWith("/symbol/");
+const abroad = !/\.(SH|SZ|BJ)$/.test(code), perDay = code.includes(".") ? (abroad ? 510 : 245) : 1440;
 const facts = ask(ofTicks ? `/api/symbols/${encodeURIComponent(code)}` : `${stock}/coverage`);
+let currency = "";
+facts.then((answer) => { currency = answer.currency; }, () => {});
 const suspended = ask(`${stock}/suspensions`).then(({ days }) => new Set(days), () => new Set());
 
 function path(freq, start, end) {
@@ -15,6 +18,7 @@ function path(freq, start, end) {
 }
 
 function words({ candles, step }) {
+  if (candles.length && abroad) return t("Prices in {currency}, {adjust}; times of the exchange.", { currency, adjust: by("source").selectedOptions[0].text });
   if (candles.length) return t("Prices in yuan, {adjust}, volume in shares; times of the exchange.", { adjust: by("source").selectedOptions[0].text });
   return t(step === "1mo" ? "The K-line has no months of it: run “marketdata kline refresh”." : "No bars in these days.");
 }
@@ -53,7 +57,7 @@ function ticks({ status, months, others }) {
 }
 
 title(code);
-const { go, again } = chart({ path, perDay: 245, words, marks });
+const { go, again } = chart({ path, perDay, words, marks });
 by("source").addEventListener("change", again);
 attempt("coverage-note", async () => {
   const answer = await facts;

@@ -1,0 +1,435 @@
+"""Every kind of answer that is no data, as a specification: whom it rejects, what follows, how many requests it costs.
+
+Each answer is given to every request of two symbols and another interface, in this order.
+"""
+
+import asyncio
+import datetime as dt
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from tick_clients import FREE, HASTY, SYMBOL, Clients, tushare_config, week, yahoo_config
+from tick_loads import Loader, assert_exact, codes, good_units, told, units
+
+from marketdata_assets.concurrency_limit import ConcurrencyLimit
+from marketdata_assets.errors import MarketDataError, is_outage
+from marketdata_assets.reference.records import Days
+from marketdata_assets.ticks.errors import (
+    AccountBlocked,
+    BadResponse,
+    NoPermission,
+    ProviderUnavailable,
+    QuotaSpent,
+    RequestRejected,
+    TokenRejected,
+    UnknownSymbol,
+)
+from marketdata_assets.ticks.provider_client import RateLimiter
+from marketdata_assets.ticks.providers_file import Network
+from marketdata_assets.ticks.yahoo import Yahoo
+from marketdata_demo.servers.tushare import ADDRESSES, RATE, TOKEN, TushareServer
+from marketdata_demo.servers.yahoo import YahooServer
+
+NOON = dt.datetime(2026, 8, 14, 4, tzinfo=dt.UTC)
+"""12:00 in Beijing: tomorrow begins in 12 hours."""
+
+MINUTE, HOUR, TOMORROW, HALF_AN_HOUR = 60.0, 3600.0, 12 * 3600.0, 1800.0
+
+EACH, RETRIED = (1, 1, 1), (3, 3, 3)
+INTERFACE, ACCOUNT, ACCOUNT_AFTER_RETRIES = (1, 0, 1), (1, 0, 0), (3, 0, 0)
+"""Requests of the first symbol, of the second, and of the other interface, with two retries."""
+
+Requests = tuple[int, int, int]
+Body = str | bytes | list[object] | dict[str, object]
+
+
+class Rejection(NamedTuple):
+    """An answer, the requests that it costs, the error, the pause for all processes, and a part of the message."""
+
+    status: int
+    body: Body
+    requests: Requests
+    error: type[MarketDataError]
+    wait: float | None = None
+    said: str = ""
+    headers: dict[str, str] | None = None
+
+    @property
+    def content(self) -> bytes:
+        if isinstance(self.body, bytes):
+            return self.body
+        return (self.body if isinstance(self.body, str) else json.dumps(self.body)).encode()
+
+
+def said(code: int, text: str, *expected: object, part: str = "") -> Rejection:
+    """An answer of Tushare's API; its text is in the message unless `part` is."""
+    requests, error, *wait = expected
+    body = {"code": code, "msg": text, "data": None}
+    return Rejection(200, body, requests, error, wait[0] if wait else None, part or text)  # type: ignore[arg-type]
+
+
+DETAILS = "权限的具体详情访问：https://tushare.pro/document/1?doc_id=108。"
+PAGE = "<!DOCTYPE html><html><head><title>{}</title></head><body>...</body></html>"
+BLOCKED = PAGE.format("405 访问被阻断")
+CUT = b'{"code": 0, "msg": "", "data": {"fields": ["ts_code"], "items": [["6000'
+
+TUSHARE = {
+    # An interface for a time, by the period in the text.
+    "new, minute": said(
+        40203, f"抱歉，您访问接口(stk_mins)频率超限(1次/分钟)，{DETAILS}", INTERFACE, QuotaSpent, MINUTE
+    ),
+    "new, hour": said(40203, f"抱歉，您访问接口(stk_mins)频率超限(10次/小时)，{DETAILS}", INTERFACE, QuotaSpent, HOUR),
+    "new, day": said(40203, "频率超限(10次/天)", INTERFACE, QuotaSpent, TOMORROW, part="2026-08-15 00:00 Beijing"),
+    "new, -2002": said(-2002, "抱歉，您访问接口(daily)频率超限(500次/分钟)", INTERFACE, QuotaSpent, MINUTE),
+    "new, spaces": said(40203, "频率超限 (30 次 / 小时)", INTERFACE, QuotaSpent, HOUR),
+    "new, another word": said(40203, "频次超限(5次/日)", INTERFACE, QuotaSpent, TOMORROW),
+    "old, minute": said(40203, f"抱歉，您每分钟最多访问该接口200次，{DETAILS}", INTERFACE, QuotaSpent, MINUTE),
+    "old, hour": said(40203, f"抱歉，您每小时最多访问该接口1次，{DETAILS}", INTERFACE, QuotaSpent, HOUR),
+    "old, day": said(40203, "抱歉，您每天最多访问该接口100000次", INTERFACE, QuotaSpent, TOMORROW),
+    "old, -2001": said(-2001, "每分钟访问次数超限", INTERFACE, QuotaSpent, MINUTE),
+    "new, minutes": said(40203, "频率超限(100次/5分钟)", INTERFACE, QuotaSpent, 5 * MINUTE),
+    "new, wide": said(40203, "频率超限（2次／小时）", INTERFACE, QuotaSpent, HOUR),
+    "each minute": said(-2002, "该接口每分钟限5次", INTERFACE, QuotaSpent, MINUTE),
+    "within an hour": said(40203, "抱歉，24小时内最多访问该接口5次", INTERFACE, QuotaSpent, 24 * HOUR),
+    "English": said(-2002, "rate limit exceeded", INTERFACE, QuotaSpent, MINUTE),
+    "too fast": said(40203, "抱歉，您访问过于频繁，请稍后重试", INTERFACE, QuotaSpent, MINUTE),
+    "unknown 40203": said(40203, "拒绝", INTERFACE, QuotaSpent, HOUR),
+    # An interface that the account may not use.
+    "no permission": said(40203, f"抱歉，您没有接口(stk_mins)访问权限，{DETAILS}", INTERFACE, NoPermission),
+    "no permission, -2001": said(-2001, "抱歉，您没有接口(stk_mins)访问权限", INTERFACE, NoPermission),
+    "no permission, -2002": said(-2002, "抱歉，您没有访问该接口的权限", INTERFACE, NoPermission),
+    "no permission, ip": said(40203, "抱歉，您没有接口(ip_max)访问权限，封顶最大", INTERFACE, NoPermission),
+    "no points": said(40203, "抱歉，您积分不足", INTERFACE, NoPermission),
+    "withdrawn": said(40001, "该接口已下线", INTERFACE, NoPermission),
+    "unknown -2002": said(-2002, "no", INTERFACE, NoPermission),
+    "unknown 2002": said(2002, "", INTERFACE, NoPermission, part="no reason given"),
+    # The whole account.
+    "addresses, 40203": said(40203, "您的IP数量超限，最大数量为2个！", ACCOUNT, AccountBlocked, HALF_AN_HOUR),
+    "addresses, 40204": said(40204, "您的IP数量超限，最大数量为5个！", ACCOUNT, AccountBlocked, HALF_AN_HOUR),
+    "addresses, online": said(
+        40203, "在线Ip数量超限, 请联系管理员获取权限", ACCOUNT, AccountBlocked, HALF_AN_HOUR, part="VPNs and proxies"
+    ),
+    "addresses, list": said(40203, "当前IP不在白名单内", ACCOUNT, AccountBlocked, HALF_AN_HOUR),
+    "addresses, named": said(-2001, "您的IP(203.0.113.7)数量已达到最大值", ACCOUNT, AccountBlocked, HALF_AN_HOUR),
+    "unknown 40204": said(40204, "blocked", ACCOUNT, AccountBlocked, HALF_AN_HOUR),
+    "a day of everything": said(40203, "您今日访问次数已达上限", ACCOUNT, AccountBlocked, TOMORROW, part="2026-08-15"),
+    "token": said(40101, "您的token不对，请确认。", ACCOUNT, TokenRejected),
+    "token, -2001": said(-2001, "token不对", ACCOUNT, TokenRejected, part="TUSHARE_TOKEN"),
+    "token, 40001": said(40001, "token无效", ACCOUNT, TokenRejected),
+    "token, expired": said(40203, "您的Token已过期", ACCOUNT, TokenRejected),
+    "token, wanted": said(-2001, "请设置正确的token", ACCOUNT, TokenRejected),
+    "unpaid": said(40203, "您的账户余额不足", ACCOUNT, NoPermission, part="every interface"),
+    "unknown 40101": said(40101, "请登录", ACCOUNT, TokenRejected),
+    "account": said(40203, "您的账号已被禁用", ACCOUNT, TokenRejected),
+    "nothing allowed": said(40203, "抱歉，您没有任何接口的访问权限", ACCOUNT, NoPermission, part="every interface"),
+    # One request.
+    "parameter": said(-2001, "必填参数，ts_code", EACH, RequestRejected),
+    "parameter, 40001": said(40001, "参数校验失败", EACH, RequestRejected),
+    "unknown -2001": said(-2001, "text of tomorrow", EACH, RequestRejected),
+    "unknown code": said(12345, "text of tomorrow", EACH, RequestRejected, part="12345 (text of tomorrow)"),
+    "server": said(50101, "", RETRIED, ProviderUnavailable, part="50101 (no reason given)"),
+    "server, busy": said(50101, "系统繁忙，请稍后再试", RETRIED, ProviderUnavailable),
+    "server, no code": said(-1, "系统内部错误", RETRIED, ProviderUnavailable),
+    "concurrency": Rejection(
+        429,
+        {"code": 429, "msg": "您当前使用该API的并发数过高，请降低并发"},
+        RETRIED,
+        ProviderUnavailable,
+        0.01,
+        "并发数过高",
+    ),
+    "too many": Rejection(429, "slow down", RETRIED, ProviderUnavailable, 0.01, "429 (slow down)"),
+    "no data": Rejection(200, {"code": 0, "msg": "", "data": None}, EACH, BadResponse, None, "has no data"),
+    "not found": Rejection(404, "404 page not found", EACH, RequestRejected, None, "404 page not found"),
+    # Doors before the API, and answers that are cut.
+    "firewall": Rejection(
+        403, PAGE.format("Forbidden"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "a web page 'Forbidden'"
+    ),
+    "firewall, 405": Rejection(405, BLOCKED, ACCOUNT, AccountBlocked, HALF_AN_HOUR, "访问被阻断"),
+    "firewall, text": Rejection(
+        403, "denied by policy", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "403 (denied by policy)"
+    ),
+    "firewall, 451": Rejection(451, "", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "451"),
+    "proxy": Rejection(407, "", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "firewall or proxy"),
+    "portal": Rejection(200, PAGE.format("Log in"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "a web page 'Log in'"),
+    "portal, redirect": Rejection(
+        302, "", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "portal.example", {"Location": "http://portal.example/login"}
+    ),
+    "gateway": Rejection(502, PAGE.format("502 Bad Gateway"), RETRIED, ProviderUnavailable, None, "502 Bad Gateway"),
+    "unavailable": Rejection(503, "", RETRIED, ProviderUnavailable, None, "503"),
+    "cut": Rejection(200, CUT, RETRIED, ProviderUnavailable, None, "cannot be parsed"),
+    "empty": Rejection(200, "", RETRIED, ProviderUnavailable, None, "cannot be parsed"),
+    "no object": Rejection(200, [], RETRIED, ProviderUnavailable, None, "cannot be parsed"),
+    "no code": Rejection(200, {"error": "x"}, RETRIED, ProviderUnavailable, None, "cannot be parsed"),
+}
+
+
+def chart_error(code: str, description: str, root: str = "chart") -> Body:
+    return {root: {"result": None, "error": {"code": code, "description": description}}}
+
+
+CONSENT = {"Location": "https://guce.yahoo.com/consent?brandType=nonEu"}
+
+YAHOO = {
+    "unauthorized": Rejection(
+        401,
+        chart_error("Unauthorized", "Invalid Crumb", "finance"),
+        ACCOUNT,
+        AccountBlocked,
+        HALF_AN_HOUR,
+        "Invalid Crumb",
+    ),
+    "unauthorized, chart": Rejection(
+        401, chart_error("Unauthorized", "User is unable to access"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "unable"
+    ),
+    "forbidden": Rejection(403, "Forbidden", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "403 (Forbidden)"),
+    "forbidden, page": Rejection(403, PAGE.format("Yahoo"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "web page 'Yahoo'"),
+    "denied": Rejection(999, PAGE.format("Request denied"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "999"),
+    "too many": Rejection(
+        429, "Too Many Requests\r\n", ACCOUNT_AFTER_RETRIES, AccountBlocked, HALF_AN_HOUR, "whatever their rate"
+    ),
+    "too many, page": Rejection(
+        429, PAGE.format("Yahoo"), ACCOUNT_AFTER_RETRIES, AccountBlocked, HALF_AN_HOUR, "429 (a web page"
+    ),
+    "too many, an hour": Rejection(
+        429, "Too Many Requests", ACCOUNT, QuotaSpent, HOUR, "429 (Too Many Requests)", {"Retry-After": "3600"}
+    ),
+    "consent, redirect": Rejection(302, "", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "to guce.yahoo.com", CONSENT),
+    "consent, 307": Rejection(307, "", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "to guce.yahoo.com", CONSENT),
+    "consent, page": Rejection(
+        200, PAGE.format("Consent"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "a web page 'Consent'"
+    ),
+    "missing, page": Rejection(404, PAGE.format("404"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "a web page '404'"),
+    "unknown symbol": Rejection(
+        404, chart_error("Not Found", "No data found"), EACH, UnknownSymbol, None, "No data found"
+    ),
+    "bad request": Rejection(
+        400, chart_error("Bad Request", "Invalid input"), EACH, RequestRejected, None, "Invalid input"
+    ),
+    "window": Rejection(422, chart_error("Unprocessable Entity", "1 day"), EACH, RequestRejected, None, "422 (1 day)"),
+    "no result": Rejection(200, chart_error("Strange", "news"), EACH, BadResponse, None, "news"),
+    "server": Rejection(500, chart_error("Internal", "sad"), RETRIED, ProviderUnavailable, None, "500 (sad)"),
+    "server, page": Rejection(502, PAGE.format("Be right back"), RETRIED, ProviderUnavailable, None, "Be right back"),
+    "timeout": Rejection(504, "", RETRIED, ProviderUnavailable, None, "504"),
+    "cut": Rejection(200, b'{"chart": {"result": [{"meta"', RETRIED, ProviderUnavailable, None, "cannot be parsed"),
+    "empty": Rejection(200, "", RETRIED, ProviderUnavailable, None, "cannot be parsed"),
+    "too many, 200": Rejection(
+        200, "Edge: Too Many Requests", ACCOUNT_AFTER_RETRIES, AccountBlocked, HALF_AN_HOUR, "Edge: Too Many Requests"
+    ),
+    "unauthorized, 200": Rejection(
+        200, chart_error("Unauthorized", "Invalid Cookie"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "Invalid Cookie"
+    ),
+    "text": Rejection(200, "OK", RETRIED, ProviderUnavailable, None, "cannot be parsed (OK)"),
+}
+
+
+class RecordedLimiter(RateLimiter):
+    """Notes what it blocks: interface, or nothing for the whole account, and seconds."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        super().__init__(folder, name, FREE, longest_wait=5.0)
+        self.blocks: list[tuple[str, float]] = []
+
+    def block(self, interface: str, seconds: float) -> None:
+        self.blocks.append((interface, seconds))
+        super().block(interface, seconds)
+
+
+@dataclass
+class Outcome:
+    requests: list[int] = field(default_factory=list)
+    errors: list[MarketDataError] = field(default_factory=list)
+    blocks: list[tuple[str, float]] = field(default_factory=list)
+
+    def check(self, rejection: Rejection, interface: str) -> None:
+        assert tuple(self.requests) == rejection.requests
+        assert {type(error) for error in self.errors} == {rejection.error}
+        assert re.sub(r"\s+", " ", rejection.said) in str(self.errors[0])
+        whole = rejection.requests[1:] == (0, 0) and rejection.error is not QuotaSpent
+        waits = {seconds for blocked, seconds in self.blocks if blocked == ("" if whole else interface)}
+        assert waits - {HASTY.backoff} == ({rejection.wait} - {None, HASTY.backoff})
+        if rejection.requests[1] == 0:  # not one symbol after the other, and not by a repetition of the run
+            assert not any(map(is_outage, self.errors))
+
+
+def asked(server: TushareServer | YahooServer, calls: list[Callable[[], object]]) -> Outcome:
+    """Awaits each call; the requests and the error of each."""
+    outcome = Outcome()
+
+    async def main() -> None:
+        for call in calls:
+            before = server.requests
+            try:
+                await call()  # type: ignore[misc]
+            except MarketDataError as error:
+                outcome.errors.append(error)
+            outcome.requests.append(server.requests - before)
+
+    asyncio.run(main())
+    return outcome
+
+
+NETWORK = Network(timeout=10.0, max_retries=2, backoff=HASTY.backoff)
+
+
+@pytest.mark.parametrize("name", TUSHARE)
+def test_answers_of_tushare(tushare_server: TushareServer, clients: Clients, name: str) -> None:
+    rejection, limiter = TUSHARE[name], RecordedLimiter(clients.home, "one")
+    tushare_server.say(rejection.content, 99, status=rejection.status, headers=rejection.headers)
+    client = clients.tushare(
+        tushare_server, limiter=limiter, config=tushare_config(network=NETWORK), clock=lambda: NOON
+    )
+    outcome = asked(
+        tushare_server,
+        [
+            lambda: client.bars(SYMBOL, week()),
+            lambda: client.bars("600001.SH", week()),
+            lambda: client.adjustments(week(), SYMBOL),
+        ],
+    )
+    outcome.blocks = limiter.blocks
+    outcome.check(rejection, "stk_mins")
+
+
+@pytest.mark.parametrize("name", YAHOO)
+def test_answers_of_yahoo(yahoo_server: YahooServer, clients: Clients, name: str) -> None:
+    rejection, limiter = YAHOO[name], RecordedLimiter(clients.home, "yahoo")
+    yahoo_server.say(rejection.content, 99, status=rejection.status, headers=rejection.headers)
+    config = yahoo_config(network=NETWORK)
+    client = Yahoo(config, limiter, url=yahoo_server.url, clock=lambda: yahoo_server.now)
+    outcome = asked(
+        yahoo_server,
+        [
+            lambda: client.bars(SYMBOL, week()),
+            lambda: client.bars("600001.SH", week()),
+            lambda: client.actions(SYMBOL, week()),
+        ],
+    )
+    outcome.blocks = limiter.blocks
+    outcome.check(rejection, "chart")
+
+
+SWITCHED = [name for name, rejection in TUSHARE.items() if rejection.requests in (INTERFACE, ACCOUNT)]
+
+
+@pytest.mark.parametrize("name", SWITCHED)
+def test_the_other_account_is_used_and_the_rejected_one_is_not_asked_again(
+    tushare_server: TushareServer, clients: Clients, name: str
+) -> None:
+    """The first account gets the answer once; minutes are waited for, unless that is longer than a load waits."""
+    tushare_server.tokens = ["rejected", "good"]
+    rejection = TUSHARE[name]
+    tushare_server.say(rejection.content, 1, status=rejection.status, headers=rejection.headers)
+    limiters = [RecordedLimiter(clients.home, one) for one in ("rejected", "good")]
+    client = clients.tushare(tushare_server, token=["rejected", "good"], clock=lambda: NOON, limiter=None)
+    for account, limiter in zip(client._clients, limiters, strict=True):
+        account.calls._limiter = limiter
+    outcome = asked(tushare_server, [lambda: client.bars(SYMBOL, week())] * 4)
+    assert (outcome.requests, outcome.errors) == ([2, 1, 1, 1], [])
+    assert limiters[1].blocks == []
+
+
+def test_what_is_rejected_for_all_is_not_asked_again_by_the_next_process(
+    tushare_server: TushareServer, clients: Clients
+) -> None:
+    tushare_server.rejected = {TOKEN: (40204, ADDRESSES.format(5))}
+    for _ in range(3):
+        with pytest.raises((AccountBlocked, QuotaSpent)):
+            clients.with_tushare(tushare_server, lambda one: one.bars(SYMBOL, week()))
+    assert tushare_server.requests == 1
+
+
+def test_requests_that_wait_for_their_turn_are_not_sent_once_the_account_is_rejected(
+    tushare_server: TushareServer, clients: Clients
+) -> None:
+    tushare_server.rejected = {TOKEN: (40101, "您的token不对，请确认。")}
+
+    async def all_at_once() -> None:
+        async with clients.tushare(tushare_server) as client:
+            client.set_concurrency_limit(ConcurrencyLimit(8))  # which begins with one
+            calls = (client.bars(SYMBOL, day) for day in Days.month("2025-06").slices(1))
+            assert {type(result) for result in await asyncio.gather(*calls, return_exceptions=True)} == {TokenRejected}
+
+    asyncio.run(all_at_once())
+    assert tushare_server.requests == 1
+
+
+@pytest.mark.parametrize("period", ["天", "小时"])
+def test_a_spent_day_is_one_request_for_all_symbols_and_no_outage(loader: Loader, period: str) -> None:
+    text = RATE.format("stk_mins", 10, period)
+    loader.server.rejected = {TOKEN: (40203, text)}
+    report = loader(units(codes(10)))
+    assert (report.requests, set(told(report).values())) == (1, {"failed"})
+    assert not any(unit.transient for unit in report.units)  # the run is not repeated after some minutes
+    assert all(text[:30] in (unit.error or "") for unit in report.units)
+
+
+def test_too_many_addresses_use_the_other_account_and_fail_no_symbol(loader: Loader) -> None:
+    symbols = loader.server.symbols = codes(10)
+    loader.server.tokens = ["x", "y"]
+    loader.server.rejected = {"x": (40203, ADDRESSES.format(2))}
+    report = loader(units(symbols), tushare={"token": ["x", "y"]})
+    assert (report.failed, len(good_units(report))) == ((), 10)
+    assert loader.server.by_token == {"x": 1, "y": 10}
+    assert_exact(loader.client, symbols)
+
+
+def test_too_many_addresses_of_both_accounts_are_one_request_each(loader: Loader) -> None:
+    loader.server.rejected = dict.fromkeys("xy", (40203, ADDRESSES.format(2)))
+    report = loader(units(codes(10)), tushare={"token": ["x", "y"]})
+    assert loader.server.by_token == {"x": 1, "y": 1}
+    assert set(told(report).values()) == {"failed"}
+    assert all(
+        "IP数量超限" in (unit.error or "") and "wait 30 to 60 minutes" in (unit.error or "") for unit in report.units
+    )
+    assert not any(unit.transient for unit in report.units)
+
+
+def test_a_fallback_that_rejects_is_asked_once_and_is_no_fallback_that_worked(
+    loader: Loader, clients: Clients, yahoo_server: YahooServer
+) -> None:
+    loader.server.rejected = {TOKEN: (40204, ADDRESSES.format(5))}
+    yahoo_server.now = dt.datetime(2025, 7, 1, 1, tzinfo=dt.UTC)
+    yahoo_server.say(b"Forbidden", 999, status=403)
+    loader.others = [lambda: clients.yahoo(yahoo_server)]
+    report = loader(units(codes(10)))
+    assert (loader.server.requests, yahoo_server.requests) == (1, 1)
+    assert (set(told(report).values()), report.providers()) == ({"failed"}, {})
+    assert all("tushare failed" in (unit.error or "") and "yahoo failed" in (unit.error or "") for unit in report.units)
+
+
+def test_an_empty_answer_counts_though_the_fallback_rejects(
+    loader: Loader, clients: Clients, yahoo_server: YahooServer
+) -> None:
+    """A stock without trades is not a failure of every day on which Yahoo is closed to us; it stays provisional."""
+    loader.server.suspended = {*Days.month("2025-06")}
+    yahoo_server.say(b"Forbidden", 999, status=403)
+    loader.others = [lambda: clients.yahoo(yahoo_server)]
+    report = loader(units(codes(3)))
+    assert set(told(report).values()) == {"provisional"}
+    assert all("yahoo failed" in unit.note for unit in report.units)
+
+
+@pytest.mark.parametrize("name", [name for name, rejection in YAHOO.items() if rejection.requests[1] != 1])
+def test_yahoo_closed_is_told_by_one_request_whatever_was_blocked_before(
+    yahoo_server: YahooServer, clients: Clients, name: str
+) -> None:
+    rejection = YAHOO[name]
+    limiter = RecordedLimiter(clients.home, "yahoo")
+    limiter.block("", 600.0)
+    asked_for = (clients.with_yahoo(yahoo_server, lambda one: one.why_closed(), limiter=limiter) for _ in range(2))
+    assert next(asked_for) == ""
+    yahoo_server.say(rejection.content, 99, status=rejection.status, headers=rejection.headers)
+    assert next(asked_for)
+    assert yahoo_server.requests == 2
+    assert limiter.blocks == [("", 600.0)]
+
+
+def test_an_unknown_symbol_is_an_open_door(yahoo_server: YahooServer, clients: Clients) -> None:
+    yahoo_server.symbols = []
+    assert clients.with_yahoo(yahoo_server, lambda one: one.why_closed()) == ""
