@@ -105,6 +105,7 @@ def _tell_matches(market: "PatternMatches") -> None:
 
 def convert(
     file: Annotated[Path, typer.Argument(help="YAML of the earlier collector, MarketPrism's")],
+    as_json: output.Json = False,
 ) -> None:
     """Print a configuration of the earlier collector as one of this collector.
 
@@ -114,10 +115,13 @@ def convert(
     document = config_files.read(file)
     if not isinstance(document.data, dict):
         document.check([((), "expected a section; a configuration of a collector has keys")])
-    made = earlier_config.convert(document.data)
+    made = earlier_config.convert(document.data, configuration.read(None).exchanges)
     text = yaml.safe_dump(made.values, sort_keys=False, allow_unicode=True)
-    sys.stdout.write(text)
-    for note in made.notes:
+    if as_json:
+        output.as_json({"config": made.values, "notes": made.notes})
+    else:
+        sys.stdout.write(text)
+    for note in made.notes if not as_json else ():
         output.notes().print(note)
     configuration.parse(text, f"{file}, converted")
 

@@ -1,6 +1,6 @@
 """Configuration files of the earlier collector, MarketPrism's: what each of its keys is now, and the file converted."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,10 +37,9 @@ NONE = {key: instead for instead, keys in _INSTEAD.items() for key in keys}
 OF_MARKET = ("symbols", "data_types", "base_url", "ws_url")
 SECTIONS = ("collector", "nats", "clickhouse", "redis")
 PLACE_KEYS = ("host", "port", "url", "servers")  # below the sections of servers
-LINEAR, OTHERS = ("perpetual", "swap", "futures", "future", "linear"), ("spot", "inverse", "option")
-MARKETS = {**dict.fromkeys(LINEAR, "linear"), **{one: one for one in OTHERS}, "options": "option"}
+DERIVATIVES = ("perpetual", "swap", "futures", "future")  # of the market that a venue has of them first
+MARKETS = {**{one: one for one in ("spot", "linear", "inverse", "option")}, "options": "option"}
 TYPES = {"depth": "orderbook", "book": "orderbook", "order_book": "orderbook", "candle": "kline"}
-DEFAULT_VENUES = ("binance", "okx", "deribit")
 
 
 @dataclass
@@ -81,12 +80,15 @@ def _now(key: str) -> str:
     if key in NONE:
         return f"a key of the earlier collector without a counterpart: {NONE[key]}"
     if key in (*OF_MARKET, "market_type"):
-        return "a key of the earlier collector, now below a market, as exchanges.binance.markets.spot"
+        return "a key of the earlier collector, now below one of the markets of its venue, exchanges.<name>.markets"
     return "no key that is known of the earlier collector"
 
 
-def convert(data: dict[str, Any]) -> Converted:
-    """The file for this collector. Its values are as they were: whether they are valid says `config`."""
+def convert(data: dict[str, Any], usual: Iterable[str]) -> Converted:
+    """The file for this collector, of the `usual` venues where it names none.
+
+    Its values are as they were: whether they are valid says `config`.
+    """
     made = Converted()
     for key, value in data.items():
         if key in SECTIONS and isinstance(value, dict):
@@ -98,8 +100,8 @@ def convert(data: dict[str, Any]) -> Converted:
     for name, section in _sections(data.get("exchanges")):
         _add_market(made, name, section)
     if not made.values.get("exchanges"):
-        made.notes.append("exchanges: none that is known is named; those of the earlier collector are written")
-        made.values["exchanges"] = {name: {} for name in DEFAULT_VENUES}
+        made.notes.append("exchanges: none that is known is named; the usual ones are written")
+        made.values["exchanges"] = {name: {} for name in usual}
     return made
 
 
@@ -114,17 +116,16 @@ def _sections(exchanges: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _add_market(made: Converted, written: str, section: dict[str, Any]) -> None:
-    """Add a section of one market to its venue; its name is that of the venue, or has the market too: binance_spot."""
+    """Add a section of one market to its venue; its name is that of the venue, or has the market too, as in `x_spot`."""
     name, _, suffix = written.lower().partition("_")
     if name not in venues.names():
         made.notes.append(f"exchanges.{written}: no venue of this collector; there are {', '.join(venues.names())}")
         return
     known, word = venues.find(name), str(section.pop("market_type", suffix) or "").lower()
-    market_type = MARKETS.get(word) or next(iter(known.default_markets or known.markets))
-    if word and word not in MARKETS:
+    have = [*known.default_markets, *(one for one, market in known.markets.items() if market.symbols)]
+    market_type = MARKETS.get(word) or next((one for one in have if word not in DERIVATIVES or one != "spot"), have[0])
+    if word and word not in (*MARKETS, *DERIVATIVES):
         made.notes.append(f"exchanges.{written}.market_type: {word!r} is no market; use spot, linear, inverse, option")
-    if name == "deribit" and market_type == "linear":
-        market_type = "inverse"  # as its perpetuals of BTC and ETH are
     venue = made.values.setdefault("exchanges", {}).setdefault(name, {})
     venue |= {"enabled": section.pop("enabled")} if "enabled" in section else {}
     market = {key: section.pop(key) for key in OF_MARKET if key in section}

@@ -1,5 +1,6 @@
 """Files of the earlier collector: each key is named with what it is now, and the whole is converted."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,8 @@ exchanges:
 """
 
 
-def run(path: Path) -> Result:
-    return CliRunner().invoke(get_command(app), ["collect", "convert", str(path)], catch_exceptions=False)
+def run(path: Path, *flags: str) -> Result:
+    return CliRunner().invoke(get_command(app), ["collect", "convert", str(path), *flags], catch_exceptions=False)
 
 
 @pytest.mark.parametrize("text", [yaml.safe_dump(SWITCHES), yaml.safe_dump({"collector": SWITCHES})])
@@ -78,6 +79,9 @@ def test_a_converted_file_is_valid_and_says_what_has_no_counterpart(tmp_path: Pa
     assert list(made.exchanges) == ["binance", "okx", "deribit"]
     assert "use_real_exchanges: " in found.stderr and "enable_scheduler: " in found.stderr
     assert "redis_cache" not in found.stderr
+    as_json = json.loads(run(path, "--json").stdout)
+    assert as_json["config"] == yaml.safe_load(found.stdout)
+    assert len(as_json["notes"]) == 3
 
 
 def test_venues_markets_and_types_are_those_of_this_collector(tmp_path: Path) -> None:
