@@ -116,7 +116,7 @@ def _sections(exchanges: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _add_market(made: Converted, written: str, section: dict[str, Any]) -> None:
-    """Add a section of one market to its venue; its name is that of the venue, or has the market too, as in `x_spot`."""
+    """Add a section of one market to its venue; its name is that of the venue, or has the market too: `x_spot`."""
     name, _, suffix = written.lower().partition("_")
     if name not in venues.names():
         made.notes.append(f"exchanges.{written}: no venue of this collector; there are {', '.join(venues.names())}")
