@@ -31,6 +31,9 @@ MAX_PROBLEMS = 200
 SHOWN = 300
 """Characters of a key or value in a message."""
 
+NEAR = 0.5
+"""How alike a key and a valid one are, for a suggestion; 1 is equal."""
+
 Location = tuple[str | int, ...]
 """Keys and list positions from the root of a file to a value."""
 
@@ -297,9 +300,11 @@ def _shortened(text: str, shown: int = SHOWN) -> str:
 
 
 def unknown_key(key: object, names: Iterable[str]) -> str:
-    """The cause of an unknown key, with the nearest valid name."""
-    near = get_close_matches(str(key)[:SHOWN], list(names), 1, 0)
-    return "unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
+    """The cause of an unknown key, with the nearest valid name, or all of them where none is near."""
+    key, known = str(key)[:SHOWN], list(names)
+    near = get_close_matches(key, known, 1, NEAR) or [name for name in known if name.startswith(key)]
+    shown = f"did you mean {near[0]!r}?" if near else f"the keys here are {', '.join(known)}"
+    return f"unknown key; {shown}" if known else "unknown key"
 
 
 def invalid_variables(error: ValidationError) -> InvalidConfigFile:

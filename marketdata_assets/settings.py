@@ -235,6 +235,11 @@ class Settings(_FromEnvironment):
         default_factory=dict,
         description='REST hosts for history, as {"binance-spot": "https://host"}; default the venues\' own',
     )
+    exchange_reserved: dict[str, Annotated[float, Field(ge=0, le=0.95)]] = Field(
+        default_factory=dict,
+        description="shares of the venues' REST limits that are left to other programs behind the same address, as"
+        ' {"binance": 0.5} for a trading bot; default none',
+    )
     exchange_keep_days: dict[str, int] | None = Field(
         default=None, description='days that records of exchanges are kept, as {"trade": 90}; default no limit'
     )

@@ -10,6 +10,7 @@ A store keeps the moment of the next turn: `files` in a folder, or `stores.budge
 
 import asyncio
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = [
     "Clock",
     "FileStore",
     "Quota",
+    "ReservedShares",
 ]
 
 SHARE = 0.99
@@ -78,6 +80,27 @@ BudgetPlace = Path | BudgetStore
 
 def _store(place: BudgetPlace) -> BudgetStore:
     return FileStore(place) if isinstance(place, Path) else place
+
+
+@dataclass(frozen=True)
+class ReservedShares:
+    """A store of budgets of which other programs, that do not count in it, have a share: by name, from 0 to below 1."""
+
+    place: BudgetPlace
+    shares: Mapping[str, float]
+
+    @cached_property
+    def store(self) -> BudgetStore:
+        return _store(self.place)
+
+    async def take(self, budget: "Budget", cost: float) -> float:
+        return await self.store.take(budget, cost / (1.0 - self.shares.get(budget.name, 0.0)))
+
+    def block(self, budget: "Budget", seconds: float) -> None:
+        self.store.block(budget, seconds)
+
+    async def count(self, quota: "Quota") -> float:
+        return await self.store.count(quota)
 
 
 @dataclass(frozen=True)

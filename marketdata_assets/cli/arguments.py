@@ -6,13 +6,18 @@ A wrong one is bad usage: the message has the nearest that exists, and the exit 
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
 from marketdata_assets.errors import did_you_mean
 
 Name = TypeVar("Name", bound=str)
+
+Instruments = Annotated[
+    list[Path] | None,
+    typer.Option(help="the venue's instrument list as its REST responds; for names that do not say what is traded"),
+]
 
 
 def wrong(flag: str, value: object, cause: str, known: Iterable[str]) -> typer.BadParameter:

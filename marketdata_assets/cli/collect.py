@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 import yaml
 
-from marketdata_assets import logs
-from marketdata_assets.budget import BudgetPlace
+from marketdata_assets import config_files, logs
 from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import existing_files
 from marketdata_assets.collector import config as configuration
+from marketdata_assets.collector import earlier_config
 from marketdata_assets.collector import servers as places_of_servers
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.exchanges.history_clients import HistoryHosts
-from marketdata_assets.local.endpoints import budgets, resolve
+from marketdata_assets.local.endpoints import exchange_budgets, resolve
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 from marketdata_assets.standard_streams import service
@@ -75,7 +75,7 @@ def check(
     with Needed():
         from marketdata_assets.collector import assembly
     assembly.check(found, servers)
-    patterns = asyncio.run(assembly.match_patterns(found, _budgets(Settings())))
+    patterns = asyncio.run(assembly.match_patterns(found, exchange_budgets(Settings())))
     values = found.model_dump(mode="json")
     about = {
         "nats": without_password(servers.nats_url or NONE),
@@ -103,6 +103,29 @@ def _tell_matches(market: "PatternMatches") -> None:
         output.console().print(f"# {name}: {pattern} matches {len(names):,}: {', '.join(names[:SHOWN])}{more}")
 
 
+def convert(
+    file: Annotated[Path, typer.Argument(help="YAML of the earlier collector, MarketPrism's")],
+    as_json: output.Json = False,
+) -> None:
+    """Print a configuration of the earlier collector as one of this collector.
+
+    What has no counterpart is said on the standard error. Exits with 1 when a value that was taken over is not valid.
+    """
+    existing_files([file], "FILE")
+    document = config_files.read(file)
+    if not isinstance(document.data, dict):
+        document.check([((), "expected a section; a configuration of a collector has keys")])
+    made = earlier_config.convert(document.data, configuration.read(None).exchanges)
+    text = yaml.safe_dump(made.values, sort_keys=False, allow_unicode=True)
+    if as_json:
+        output.as_json({"config": made.values, "notes": made.notes})
+    else:
+        sys.stdout.write(text)
+    for note in made.notes if not as_json else ():
+        output.notes().print(note)
+    configuration.parse(text, f"{file}, converted")
+
+
 def metrics() -> None:
     """Print the table of all metrics, as in the documentation."""
     with Needed():
@@ -125,7 +148,7 @@ class Needed:
 def _read(file: Path | None) -> tuple[configuration.Config, Servers]:
     overrides, settings = configuration.environment(), Settings()
     existing_files([file] if file else (), "--config")
-    HistoryHosts(_budgets(settings), settings.exchange_hosts)  # raises where a host is wrong
+    HistoryHosts(exchange_budgets(settings), settings.exchange_hosts)  # raises where a host is wrong
     local = resolve(settings)
     stack = Servers(nats_url=local.nats_url, clickhouse_url=local.clickhouse_url)
     return configuration.read(file, overrides), places_of_servers.find(settings, overrides, stack)
@@ -144,12 +167,8 @@ def _made(file: Path | None, shard: str, to: str) -> "Collector":
         from marketdata_assets.collector.service import Collector
     settings = Settings()
     logs.configure(settings.log_format, found.log_level.upper())
-    places = Places(settings.collector_folder, _budgets(settings), settings.captures_folder)
+    places = Places(settings.collector_folder, exchange_budgets(settings), settings.captures_folder)
     return Collector(found, servers, places, Shard.read(shard))
-
-
-def _budgets(settings: Settings) -> "BudgetPlace":
-    return budgets(settings, settings.budgets_folder)
 
 
 async def _run(collector: "Collector", duration: float | None) -> "Report":
@@ -189,4 +208,5 @@ def _tell(report: "Report", as_json: bool) -> None:
 application = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False, add_completion=False)
 application.callback()(collect)
 application.command("check")(check)
+application.command("convert")(convert)
 application.command("metrics")(metrics)

@@ -18,7 +18,7 @@ import typer
 
 from marketdata_assets import logs
 from marketdata_assets.cli import output, stores
-from marketdata_assets.cli.arguments import among, existing_files, existing_folder
+from marketdata_assets.cli.arguments import Instruments, among, existing_files, existing_folder
 from marketdata_assets.cli.files import delivered
 from marketdata_assets.cli.instance import RunOutcome, finish, run_job
 from marketdata_assets.defs.exchanges.days import CAPTURE_OUTCOMES, FEED, REJECTED, TABLES_STEP
@@ -41,6 +41,7 @@ def captures(
     market_type: Annotated[
         str, typer.Option(help="spot, linear, inverse, option; default: detected from the capture")
     ] = "",
+    instruments: Instruments = None,
     force: Annotated[bool, typer.Option("--force", help="reload files that were loaded before")] = False,
     as_json: output.Json = False,
 ) -> None:
@@ -56,7 +57,9 @@ def captures(
     else:
         existing_folder(settings.captures_folder, "MARKETDATA_CAPTURES_DIR")
     named = [str(path.absolute()) for path in files or ()]
-    about = {"exchange": exchange, "market_type": market_type, "force": force}
+    existing_files(instruments or [], "--instruments")
+    lists = [str(path.absolute()) for path in instruments or ()]
+    about = {"exchange": exchange, "market_type": market_type, "instruments": lists, "force": force}
     with output.bar("captures", quiet=as_json):
         outcome = None if any(about.values()) else up_to_date(settings, files or ())
         if outcome is None:

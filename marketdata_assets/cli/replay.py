@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from marketdata_assets.cli import output
-from marketdata_assets.cli.arguments import among, existing_files
+from marketdata_assets.cli.arguments import Instruments, among, existing_files
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.records import Gap, Level, MarketType, Record
 from marketdata_assets.exchanges.replay import Replay
@@ -31,6 +31,7 @@ def replay(
     market_type: Annotated[
         str | None, typer.Option(help=f"{', '.join(MARKET_TYPES)}; default: detected from the capture")
     ] = None,
+    instruments: Instruments = None,
     records: Annotated[
         bool, typer.Option("--records", help="print records and gaps as lines of JSON; the summary goes to stderr")
     ] = False,
@@ -43,8 +44,9 @@ def replay(
     among(venues.names(), [exchange] if exchange else (), "--exchange")
     among(tuple(MARKET_TYPES), [market_type] if market_type else (), "--market-type")
     existing_files(files, "FILES")
+    existing_files(instruments or [], "--instruments")
     venue = exchange or None, MARKET_TYPES.get(market_type or "")
-    run = run_replay(files, *venue, _print_record if records else None)
+    run = run_replay(files, *venue, _print_record if records else None, instruments or ())
     with redirect_stdout(sys.stderr) if records else nullcontext():
         if as_json:
             output.as_json(run.as_dict())
@@ -54,7 +56,11 @@ def replay(
         output.notes().print(note)
     if not run.is_readable:
         errors = sum(one.errors for one in run.streams.values())
-        remedy = "Are --exchange and --market-type right? If they are, the venue has changed its messages."
+        market = " ".join(filter(None, (run.feed.venue, run.feed.market_type)))
+        remedy = (
+            f"They were read as {market}. Are --exchange and --market-type right? If they are, the venue has changed"
+            " its messages."
+        )
         output.fail(f"{errors:,} of {run.messages:,} messages cannot be read, or are errors of the venue. {remedy}")
         raise typer.Exit(1)
 

@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_settings import SettingsError
 
 from marketdata_assets import config_files
+from marketdata_assets.collector import earlier_config
 from marketdata_assets.collector.symbols import EXCLUDE
 from marketdata_assets.config_files import Document, InvalidConfigFile, Location, Problem, Section
 from marketdata_assets.exchanges import venues
@@ -288,6 +289,9 @@ def environment() -> CollectorSettings:
 
 def _validated(document: Document, overrides: CollectorSettings | None) -> Config:
     if isinstance(document.data, dict):
+        earlier = earlier_config.earlier_keys(document.data, Config.model_fields)
+        remedy = "; convert the file with marketdata collect convert"
+        document.check((location, now + remedy) for location, now in earlier)
         _complete(document.data.get("exchanges"))
         if overrides is not None:
             _override(document, overrides)

@@ -113,7 +113,7 @@ class ArchiveClient:
 def verify(place: str, digest: str, checksum: bytes) -> None:
     """Raise BadArchive where the SHA-256 of a file is not that of its checksum file."""
     wanted = _CHECKSUM.fullmatch(checksum)
-    if wanted is None or wanted[2].decode("latin1") != PurePosixPath(place).name:
+    if wanted is None or wanted[2].decode(errors="replace") != PurePosixPath(place).name:
         raise BadArchive(place, f"its checksum file is not one: {checksum[:100]!r}")
     if digest != wanted[1].decode().lower():
         raise BadArchive(place, f"its SHA-256 is {digest}, not that of its checksum file")

@@ -350,7 +350,8 @@ class Feed(ABC):
         self.books: dict[str, BookState] = {}
         self.resync_requests: dict[str, ResyncRequest] = {}
         known = {} if instruments is None else instruments.known
-        self.instruments = Instruments(self.venue, known, None if strict else self._named)
+        label = f"{self.venue} {market_type}" if market_type else self.venue
+        self.instruments = Instruments(label, known, None if strict else self._named)
         self.prepare()
 
     @abstractmethod

@@ -80,7 +80,10 @@ class UnknownInstrument(ExchangesError):
     """A message names an instrument that is in no instrument list."""
 
     def __init__(self, venue: str, instrument: str) -> None:
-        super().__init__(f"{venue} {instrument}: not in the instrument list. Reload the venue's instrument list.")
+        super().__init__(
+            f"{venue} {instrument}: not in the instrument list. Reload the venue's instrument list. If it is of a"
+            " recording, is its market another one? Set --market-type, or add a list with --instruments FILE."
+        )
 
 
 class RequestRejected(ExchangesError):

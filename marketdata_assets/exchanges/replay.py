@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 from msgspec.structs import replace
@@ -18,8 +18,9 @@ from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.books import BookState, Feed
 from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.captures.native_format import Entry
-from marketdata_assets.exchanges.errors import BadCapture, UnknownVenue
+from marketdata_assets.exchanges.errors import BadCapture, BadInstruments, UnknownVenue
 from marketdata_assets.exchanges.records import DeadLetter, Exchange, Gap, MarketType, Outcome, Record, VenueError
+from marketdata_assets.exchanges.venue import Venue
 
 OVERLAP_NS = 1_000_000_000
 """A capture that begins so much before the end of the one before is of a connection beside it, not its continuation."""
@@ -138,12 +139,13 @@ def replay(
     exchange: Exchange | None = None,
     market_type: MarketType | None = None,
     on_record: OnRecord | None = None,
+    lists: Sequence[Path] = (),
 ) -> Replay:
     """Push captures of one venue and market through its feed, each continuing where the one before ended.
 
     One that begins before the end of the one before is of another connection at the same time, and has its own feed.
-    Instruments are known by their names only, so sizes in base units stay null where contracts are traded.
-    Raises BadCapture and UnknownVenue.
+    Instruments are known by `lists` of the venue, else by their names only: then sizes in base units stay null where
+    contracts are traded. Raises BadCapture, BadInstruments and UnknownVenue.
     """
     captures = [open_capture(path) for path in paths]
     venues = {capture.venue(exchange, market_type) for capture in captures}
@@ -151,14 +153,14 @@ def replay(
         names = ", ".join(sorted("-".join(part for part in venue if part) for venue in venues))
         raise BadCapture(", ".join(map(str, paths)), f"a replay takes one market, these files are of {names}")
     ((venue, market),) = venues
-    run = Replay(feed_of(venue, market, str(paths[0])), on_record=on_record)
+    run = Replay(feed_of(venue, market, str(paths[0]), lists), on_record=on_record)
     before = ""
     for path, capture in zip(paths, captures, strict=True):
         entries = iter(capture.entries())
         if (first := next(entries, None)) is not None:
             if run.last is not None and first.ts_recv < run.last - OVERLAP_NS:
                 run.beside[before] = run.feed
-                run.feed = feed_of(venue, market, str(path))
+                run.feed = feed_of(venue, market, str(path), lists)
                 run.notes.append(f"{path.name} begins before the end of {before}: replayed as a connection beside it")
             run.take(chain([first], entries))
         run.notes += capture.notes
@@ -177,14 +179,30 @@ def outcomes(feed: Feed, entry: Entry) -> list[Outcome]:
     return feed.reopened(entry.ts_recv, entry.connection) if entry.kind in ("open", "closed") else []
 
 
-def feed_of(exchange: Exchange | None, market_type: MarketType | None, place: str) -> Feed:
-    """A feed that knows instruments by their names. Raises UnknownVenue."""
+def feed_of(exchange: Exchange | None, market_type: MarketType | None, place: str, lists: Sequence[Path] = ()) -> Feed:
+    """A feed that knows the instruments of `lists`, others by their names. Raises UnknownVenue and BadInstruments."""
     if exchange is None:
         raise UnknownVenue(place, "which venue it is of is not said")
     venue = venues.find(exchange)
     if market_type is None and not venue.shared_socket:
         raise UnknownVenue(place, "which market it is of is not said")
-    return venue.feed(market_type, strict=False)
+    feed = venue.feed(market_type, strict=False)
+    for path in lists:
+        _learn(feed, venue, market_type, path)
+    return feed
+
+
+def _learn(feed: Feed, venue: Venue, market_type: MarketType | None, path: Path) -> None:
+    """Take the instruments of a file: what REST of the venue answers to a request for its list, as it came."""
+    raw, cause = path.read_bytes(), "it is no list of instruments as REST of the venue answers it"
+    feed.instruments.listed.clear()
+    for market in [market_type] if market_type else venue.markets:
+        for request in venue.adapter(venue, market).listings():
+            for outcome in feed.answer(f"{request.path}?{urlencode(request.params)}", raw, 0):
+                cause = outcome.cause if isinstance(outcome, DeadLetter) else cause
+            if feed.instruments.listed:
+                return
+    raise BadInstruments(venue.name, f"{path}: {cause}")
 
 
 def _book(state: BookState) -> dict[str, Any]:

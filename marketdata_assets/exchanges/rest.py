@@ -42,7 +42,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class Limits:
-    """The rate limits of a host: `host` counts every request by its cost, `lanes` some kinds of request in addition.
+    """The rate limits of a host or a pool of hosts: `host` counts every request by its cost, `lanes` some kinds of
+    request in addition.
 
     All are shared by all processes. `longest_wait` is the longest pause in seconds that is waited for.
     """

@@ -121,7 +121,7 @@ def records(kind: str, lines: Iterable[bytes], find: Find) -> Iterator[Outcome]:
 
 
 def _rows(kind: str, lines: Iterator[bytes], find: Find) -> Iterator[Row | DeadLetter]:
-    header = next(lines, b"").decode("ascii", "replace").strip()
+    header = next(lines, b"").decode(errors="replace").strip()
     if not header:
         return
     names = header.split(",")
@@ -135,7 +135,7 @@ def _rows(kind: str, lines: Iterator[bytes], find: Find) -> Iterator[Row | DeadL
         if not text:
             continue
         try:
-            cells = dict(zip(names, text.decode("ascii").split(","), strict=True))
+            cells = dict(zip(names, text.decode().split(","), strict=True))
             event, received = int(cells["timestamp"]) * US, int(cells["local_timestamp"]) * US
             instrument = find(cells["exchange"], cells["symbol"])
             yield Row(number, instrument, None if event == received else event, received, cells, text)

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
@@ -146,6 +147,10 @@ class Venue:
         address = url or (host + urlsplit(own).path if host else own)
         limits = self.limits(budgets, market_type)
         return Rest(self.name, address, limits, self.error_of, body_of=self.body_of, patience=patience)
+
+    def pool(self, market_type: MarketType) -> str:
+        """The budget that requests to the REST of a market are counted in; markets of one pool share it."""
+        return self.limits(Path(), market_type).host.name
 
     def source_of(self, address: str) -> Source | None:
         """What comes from an address, which begins with the host name; None when it is not this venue's."""

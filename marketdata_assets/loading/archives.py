@@ -29,6 +29,7 @@ from marketdata_assets.input_limits import (
     ZSTD_CHUNK_BYTES,
     TooLarge,
     check_unpacked,
+    lines,
 )
 from marketdata_assets.loading.member_names import is_hidden, member_name, problem, readable
 from marketdata_assets.loading.overwrites import unchanged
@@ -150,6 +151,15 @@ def unpacked_zstd(raw: Stream) -> Iterator[bytes]:
             chunk = frame.unused_data if frame.eof else b""
     if not frame.eof:
         raise zstandard.ZstdError("the file is cut off inside a frame")
+
+
+def gzip_lines(path: Path) -> Iterator[bytes]:
+    """The lines that a gzip file unpacks to. Raises LineTooLong, TooLarge for a bomb, and what gzip raises."""
+    packed = path.stat().st_size
+    with gzip.open(path) as file:
+        for line in lines(file):
+            check_unpacked(file.tell(), packed)
+            yield line
 
 
 class Containers:

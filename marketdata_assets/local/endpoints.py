@@ -65,6 +65,20 @@ def budgets(settings: Settings, folder: Path, scope: str = "") -> BudgetPlace:
     return PostgresBudgets(at, scope)
 
 
+def exchange_budgets(settings: Settings) -> BudgetPlace:
+    """The rate budgets of the venues' REST, without the shares that are reserved for other programs.
+
+    Raises NoServer as `budgets`, and UnknownExchange.
+    """
+    from marketdata_assets.budget import ReservedShares
+    from marketdata_assets.exchanges import venues
+
+    found = [(venues.find(name), share) for name, share in settings.exchange_reserved.items()]
+    shares = {venue.pool(market): share for venue, share in found for market in venue.markets}
+    place = budgets(settings, settings.budgets_folder)
+    return ReservedShares(place, shares) if shares else place
+
+
 def merge(settings: Settings, local: dict[str, str]) -> Endpoints:
     """The local URLs with those of the environment over them."""
     known = {field.name for field in fields(Endpoints)}

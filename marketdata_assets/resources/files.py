@@ -132,6 +132,4 @@ class Exchanges(Folder):
         from marketdata_assets.exchanges.history_clients import HistoryHosts
 
         settings = Settings()
-        return HistoryHosts(
-            endpoints.budgets(settings, settings.budgets_folder), {**settings.exchange_hosts, **self.urls}
-        )
+        return HistoryHosts(endpoints.exchange_budgets(settings), {**settings.exchange_hosts, **self.urls})

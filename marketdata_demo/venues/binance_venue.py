@@ -302,7 +302,7 @@ class BinanceVenue(Venue, BinanceServer):
 
     def cost(self, request: web.Request) -> int:
         if request.path.endswith("/depth"):
-            return MARKETS[self.market_type].snapshot_weight
+            return MARKETS[self.market_type].snapshot_weights.get(int(request.query.get("limit", "500")), 1)
         return super().cost(request)
 
     def ping(self, query: Any) -> Any:

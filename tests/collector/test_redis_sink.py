@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from collector_records import START, candle, delta, funding, gap, interest, liquidation, place, snapshot, trade
 from in_loop import in_loop, running, until
 from msgspec import structs
@@ -18,7 +19,12 @@ from marketdata_assets.collector import config
 from marketdata_assets.collector.items import Item, Recorded, TopOf, items
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.sinks.redis import RedisSink, connect
-from marketdata_assets.exchanges.records import Ticker
+from marketdata_assets.exchanges.binance.feed import BinanceFeed
+from marketdata_assets.exchanges.books import Feed
+from marketdata_assets.exchanges.deribit.feed import DeribitFeed
+from marketdata_assets.exchanges.hyperliquid.feed import HyperliquidFeed
+from marketdata_assets.exchanges.okx.feed import OkxFeed
+from marketdata_assets.exchanges.records import Record, Ticker
 from marketdata_demo.venues.binance_venue import BinanceVenue
 
 
@@ -50,7 +56,7 @@ async def test_the_newest_values_are_under_the_documented_keys(tmp_path: Path) -
     async with against_redis(tmp_path, ttl_seconds=90) as (sink, client):
         sink.put(items(given))
         assert sink.state().queued == 5, "the book is one of them, though it has no key"
-        assert sink.state().conflated == 2
+        assert sink.state().conflated == 4
         assert await sink.drain(10) == 0
         found = {key.decode(): json.loads(await client.get(key)) for key in await client.keys("*")}
         key = "binance:linear:ABC-USDT"
@@ -166,6 +172,130 @@ async def test_the_bbo_stream_takes_precedence_over_24_hour_summaries(tmp_path: 
         assert await bid() == "3"
 
 
+def said(channel: Any, stream: str = "") -> bytes:
+    return json.dumps({"stream": stream, "data": channel} if stream else channel, separators=(",", ":")).encode()
+
+
+OPTION, MS = "BTC-261225-100000-C", 1_784_000_000_000
+DERIBIT_STATE = {
+    "timestamp": MS, "instrument_name": "BTC-25DEC26-100000-C", "state": "open", "last_price": None,
+    "mark_price": 0.05, "index_price": 100000.0, "best_bid_price": 0.049, "best_bid_amount": 1.0,
+    "best_ask_price": 0.051, "best_ask_amount": 1.0, "bid_iv": 50.1, "ask_iv": 51.2, "mark_iv": 50.5,
+    "underlying_price": 100100.0, "open_interest": 1.0,
+    "stats": {"volume": None, "price_change": None, "low": None, "high": None},
+    "greeks": {"vega": 1.0, "theta": -2.0, "rho": 3.0, "gamma": 0.0001, "delta": 0.5},
+}  # fmt: skip
+OKX_GREEKS = {
+    "instType": "OPTION", "instId": "BTC-USD-261225-100000-C", "uly": "BTC-USD", "delta": "1", "gamma": "1",
+    "vega": "1", "theta": "1", "lever": "1", "markVol": "0.5", "bidVol": "0.49", "askVol": "0.51", "realVol": "",
+    "deltaBS": "0.5", "gammaBS": "0.0001", "thetaBS": "-1", "vegaBS": "1", "fwdPx": "100100", "ts": str(MS),
+}  # fmt: skip
+OKX_MARK = {"instType": "OPTION", "instId": "BTC-USD-261225-100000-C", "markPx": "0.051", "ts": str(MS + 5)}
+BINANCE_MARK = {
+    "s": OPTION, "mp": "5000", "E": MS, "e": "markPrice", "i": "100000", "P": "0", "bo": "4900", "ao": "5100",
+    "bq": "1", "aq": "1", "b": "0.49", "a": "0.51", "vo": "0.5", "rf": "0", "d": "0.5", "t": "-1", "g": "0.0001",
+    "v": "1",
+}  # fmt: skip
+HYPERLIQUID_STATE = {
+    "funding": "0.00001", "openInterest": "1", "prevDayPx": "1", "dayNtlVlm": "1", "premium": "0",
+    "oraclePx": "100", "markPx": "101",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("feed", "messages", "values", "parts"),
+    [
+        (
+            HyperliquidFeed(strict=False),
+            [said({"channel": "activeAssetCtx", "data": {"coin": "BTC", "ctx": HYPERLIQUID_STATE}})],
+            {"mark_price": "101", "index_price": "100", "open": "1", "last": None},
+            {"day", "mark", "index"},
+        ),
+        (
+            DeribitFeed("option", strict=False),
+            [
+                said(
+                    {
+                        "jsonrpc": "2.0",
+                        "method": "subscription",
+                        "params": {"channel": "ticker.BTC-25DEC26-100000-C.100ms", "data": DERIBIT_STATE},
+                    }
+                )
+            ],
+            {"mark_price": "0.05", "mark_iv": "50.5", "delta": "0.5", "bid": "0.049", "underlying_price": "100100.0"},
+            {"quote", "mark", "index", "underlying", "volatility", "greeks"},
+        ),
+        (
+            OkxFeed(strict=False),
+            [
+                said({"arg": {"channel": "opt-summary", "instFamily": "BTC-USD"}, "data": [OKX_GREEKS]}),
+                said({"arg": {"channel": "mark-price", "instId": OKX_MARK["instId"]}, "data": [OKX_MARK]}),
+            ],
+            {"mark_price": "0.051", "mark_iv": "50", "delta": "0.5", "underlying_price": "100100", "last": None},
+            {"mark", "underlying", "volatility", "greeks"},
+        ),
+        (
+            BinanceFeed("option", strict=False),
+            [said([BINANCE_MARK], "btcusdt@optionMarkPrice")],
+            {"mark_price": "5000", "index_price": "100000", "bid": "4900", "mark_iv": "50", "gamma": "0.0001"},
+            {"quote", "mark", "index", "volatility", "greeks"},
+        ),
+    ],
+    ids=["hyperliquid", "deribit", "okx", "binance"],
+)
+def test_every_instrument_has_a_state_whatever_its_venue_sends(
+    tmp_path: Path, feed: Feed, messages: list[bytes], values: dict[str, Any], parts: set[str]
+) -> None:
+    async def written() -> dict[str, Any]:
+        async with against_redis(tmp_path) as (sink, client):
+            for number, raw in enumerate(messages):
+                told = feed.push(raw, START + number)
+                assert any(isinstance(one, Ticker) for one in told), told
+                sink.put(items(one for one in told if isinstance(one, Record)))
+                assert await sink.drain(10) == 0
+            [key] = await client.keys("market:ticker:*")
+            found: dict[str, Any] = json.loads(await client.get(key))
+            return found
+
+    state = asyncio.run(written())
+    assert {name: state[name] for name in values} == values
+    assert (set(state["parts"]), state["type"], state["ts_recv"]) == (parts, "ticker", START + len(messages) - 1)
+    assert state["parts"]["mark"]["ts_recv"] == START + len(messages) - 1
+
+
+@in_loop
+async def test_a_state_is_merged_of_its_parts_each_with_its_time(tmp_path: Path) -> None:
+    second = 1_000_000_000
+    async with against_redis(tmp_path, ttl_seconds=60) as (sink, client):
+
+        async def state(*tickers: Ticker) -> dict[str, Any]:
+            sink.put(items(tickers))
+            assert await sink.drain(10) == 0
+            found: dict[str, Any] = json.loads(await client.get("market:ticker:binance:linear:ABC-USDT"))
+            return found
+
+        first = await state(
+            best("3", "4", update_id=7),
+            Ticker(*place(), START + 1, START + 2, bid="1", last="1.5", high="9"),
+            Ticker(*place(), START + 3, START + 4, mark_price="1.55"),
+        )
+        assert (first["bid"], first["ask"], first["last"], first["high"], first["mark_price"], first["unit"]) == (
+            "3", "4", "1.5", "9", "1.55", "base",
+        )  # fmt: skip
+        assert first["parts"] == {
+            "quote": {"ts_event": None, "ts_recv": START},
+            "last": {"ts_event": START + 1, "ts_recv": START + 2},
+            "day": {"ts_event": START + 1, "ts_recv": START + 2},
+            "mark": {"ts_event": START + 3, "ts_recv": START + 4},
+        }
+        emptied = await state(Ticker(*place(), START + 5, START + 5, unit="base"))
+        assert (emptied["bid"], emptied["ask"], emptied["last"]) == (None, None, "1.5")
+        assert emptied["parts"]["quote"]["ts_recv"] == START + 5
+        assert json.loads(await client.get("market:bbo:binance:linear:ABC-USDT") or b"{}")["ask"] is None
+        later = await state(Ticker(*place(), None, START + 61 * second, index_price="2"))
+        assert (set(later["parts"]), later["last"], later["index_price"]) == ({"index"}, None, "2")
+
+
 @in_loop
 async def test_prefix_and_ttl_are_as_configured(tmp_path: Path) -> None:
     async with against_redis(tmp_path, prefix="mine", ttl_seconds=70) as (sink, client):
@@ -207,7 +337,7 @@ def test_a_stop_without_redis_does_not_hang(tmp_path: Path) -> None:
         sink.put(items([trade(1), best("1", "2")]))
         return await sink.drain(0.2)
 
-    assert asyncio.run(asyncio.wait_for(end(), 20)) == 2
+    assert asyncio.run(asyncio.wait_for(end(), 20)) == 3, "the trade, the quote and the state"
 
 
 @in_loop

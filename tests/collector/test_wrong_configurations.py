@@ -49,7 +49,8 @@ WRONG = {
     market("deribit", "inverse", "book_speed: raw"): r"with raw: it needs a login.*; use 100ms, agg2",
     market("bybit", "linear", "book_speed: 100ms"): r"book_speed: Bybit linear has no choice of it; omit it",
     market("bybit", "spot", "book_depth: 7"): r"book_depth: Bybit spot has no books of 7 levels; use 1, 50, 200, 1000",
-    market("binance", "spot", "book_depth: 50"): r"book_depth: Binance spot has one depth of books; omit book_depth",
+    market("binance", "spot", "book_depth: 50"): r"book_depth: Binance spot has no books of 50 levels; use 1000, 500, 100",  # noqa: E501
+    market("okx", "spot", "book_depth: 50"): r"book_depth: OKX spot has one depth of books; omit book_depth",
     # Symbols.
     market("okx", "option"): r"option\.symbols: is missing; add it",
     market("binance", "spot", "symbols: []"): r"symbols: list should have at least 1 item",

@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from compose_file import DOCKER, OURS, PACKAGE, SECRETS, mounted_secrets, prepared, services
+from compose_file import DOCKER, OURS, PACKAGE, SECRETS, compose, example, mounted_secrets, prepared, services
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 from psycopg.conninfo import conninfo_to_dict
 from readers import known, refuses_what_it_does_not_know
 
+from marketdata_assets.collector import config
 from marketdata_assets.collector.config import Variables
 from marketdata_assets.secret_values import SUFFIX
 from marketdata_assets.settings import MONGO_DATASETS, CollectorSettings, Settings
@@ -53,6 +54,18 @@ def test_every_variable_is_one_that_somebody_reads_and_dagster_gets_its_storage(
     role = "READER" if name == "metrics" else "WRITER"
     for part in ("", "_PASSWORD_FILE"):
         assert database[f"{role}{part}"] == given[f"DAGSTER_PG_{part.removeprefix('_') or 'USER'}"]
+
+
+def test_every_variable_over_the_collectors_file_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = example() | {"ENABLE_BINANCE": "false", "ENABLE_HYPERLIQUID": "true"}
+    given = compose(values)["services"]["collector"]["environment"]
+    assert {name.upper() for name in Variables.model_fields} - given.keys() == {"NATS_URL"}, "which a secret has"
+    for name in Variables.model_fields:
+        monkeypatch.setenv(name.upper(), given.get(name.upper(), ""))
+    found = config.read(None, config.environment())
+    assert {name: venue.enabled for name, venue in found.exchanges.items()} == {
+        "binance": False, "okx": True, "deribit": True, "hyperliquid": True,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("told", ("code", "metrics", "collector"), indirect=True)

@@ -126,14 +126,14 @@ def test_names_of_files() -> None:
 PATH = "/data/x/ABCUSDT-trades-2025-01-31.zip"
 
 
-def download(server: ArchiveServer) -> list[bytes] | None:
+def download(server: ArchiveServer, path: str = PATH) -> list[bytes] | None:
     async def main() -> list[bytes] | None:
         async with ArchiveClient("binance", server.url, HASTY) as client:
-            found = await client.download(PATH)
+            found = await client.download(path)
             if found is None:
                 return None
             with found[0] as file:
-                return list(csv_lines(file, Path(PATH).name))
+                return list(csv_lines(file, Path(path).name))
 
     return asyncio.run(main())
 
@@ -145,6 +145,13 @@ def test_download_survives_faults_of_the_server(server: ArchiveServer) -> None:
     assert download(server) == [b"a,b\n", b"1,2\n"]
 
 
+def test_files_of_a_symbol_that_is_not_ascii_are_verified(server: ArchiveServer) -> None:
+    path = "/data/x/币安人生USDT-trades-2025-01-31.zip"
+    server.put(path, ["1,2"])
+    assert download(server, path) == [b"1,2\n"]
+    assert archive.market_of("币安人生USD_PERP-trades-2025-01-31.zip") == "inverse"
+
+
 def test_file_that_the_archive_lacks_is_none(server: ArchiveServer) -> None:
     assert download(server) is None
 
@@ -154,9 +161,10 @@ def test_file_that_is_not_the_published_one_is_refused(server: ArchiveServer) ->
     server.files[PATH] += b"x"
     with pytest.raises(BadArchive, match=r"SHA-256.*--source rest"):
         download(server)
-    server.files[f"{PATH}.CHECKSUM"] = b"<html>"
-    with pytest.raises(BadArchive, match="checksum file is not one"):
-        download(server)
+    for checksum in (b"<html>", b"0" * 64 + b"  \xff\xfe.zip\n", b"0" * 64 + b"  other.zip\n"):
+        server.files[f"{PATH}.CHECKSUM"] = checksum
+        with pytest.raises(BadArchive, match="checksum file is not one"):
+            download(server)
 
 
 def test_zip_without_a_csv_is_refused(server: ArchiveServer) -> None:

@@ -1,5 +1,6 @@
 """Binance's history against a server with its page sizes, weights, limits and faults."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -11,14 +12,18 @@ import pytest
 from history_pages import MS, all_of, numbers, windows_after
 from recorded_budgets import RecordedBudgets
 
-from marketdata_assets.budget import Budget
+from marketdata_assets.budget import Budget, ReservedShares
+from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.binance import history as histories
+from marketdata_assets.exchanges.binance.adapter import BinanceAdapter
 from marketdata_assets.exchanges.binance.history import STATISTICS_LANE, limits
 from marketdata_assets.exchanges.binance.session import MARKETS
-from marketdata_assets.exchanges.errors import BadPage, RequestRejected
+from marketdata_assets.exchanges.errors import BadPage, RequestRejected, UnknownExchange
 from marketdata_assets.exchanges.records import Gap, MarketType, OpenInterest
 from marketdata_assets.exchanges.rest import Limits
 from marketdata_assets.exchanges.rest_history import Window
+from marketdata_assets.local.endpoints import exchange_budgets
+from marketdata_assets.settings import BadSettings, Settings
 from marketdata_demo.venues.binance_venue import HOUR, MINUTE, BinanceServer
 from marketdata_demo.venues.live_market import Happened
 
@@ -137,9 +142,63 @@ def test_requests_are_counted_by_their_weight(tmp_path: Path) -> None:
         assert server.requests == 2 * 3
 
 
-def test_every_market_has_a_budget_for_its_host(tmp_path: Path) -> None:
+def test_every_market_has_the_budget_of_its_pool(tmp_path: Path) -> None:
+    pools = {"spot": "api", "linear": "fapi", "inverse": "fapi", "option": "eapi"}
     for market_type, market in MARKETS.items():
         found = limits(tmp_path, market_type)
         assert (found.host.requests, found.host.per_seconds) == (market.weight_per_minute, 60.0)
-        assert found.host.name in market.rest
+        assert found.host.name == venues.find("binance").pool(market_type) == f"{pools[market_type]}.binance.com"
         assert found.lanes[STATISTICS_LANE].requests == 1000
+
+
+def test_both_markets_of_futures_take_turns_of_one_budget(tmp_path: Path) -> None:
+    """As the venue counts them since 2026-06-30: 2400 a minute for both hosts together."""
+    budgets = RecordedBudgets(tmp_path)
+    markets: tuple[MarketType, ...] = ("linear", "inverse")
+
+    async def once() -> None:
+        for market_type in markets:
+            await limits(budgets, market_type).host.acquire(cost=20)
+
+    asyncio.run(once())
+    first, second = budgets.turns["fapi.binance.com"]
+    assert second - first >= 20 * 60 / 2400
+
+
+def test_a_share_is_left_to_a_program_on_the_same_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARKETDATA_EXCHANGE_RESERVED", '{"binance": 0.6}')
+    found = exchange_budgets(Settings())
+    assert isinstance(found, ReservedShares)
+    assert set(found.shares) == {f"{pool}.binance.com" for pool in ("api", "fapi", "eapi")}
+    budgets = RecordedBudgets(tmp_path)
+    shared = ReservedShares(budgets, found.shares)
+    asyncio.run(limits(shared, "inverse").host.acquire(cost=2))
+    asyncio.run(Budget(shared, "www.okx.com", 1.0, 100).acquire(cost=2))
+    assert budgets.costs["fapi.binance.com"] == [pytest.approx(5.0)]
+    assert budgets.costs["www.okx.com"] == [2]
+    monkeypatch.setenv("MARKETDATA_EXCHANGE_RESERVED", '{"binanse": 0.6}')
+    with pytest.raises(UnknownExchange, match="binance"):
+        exchange_budgets(Settings())
+    monkeypatch.setenv("MARKETDATA_EXCHANGE_RESERVED", '{"binance": 1}')
+    with pytest.raises(BadSettings, match="MARKETDATA_EXCHANGE_RESERVED"):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    ("market_type", "levels", "weight"),
+    [
+        *(("linear", None, 20), ("linear", 500, 10), ("inverse", 100, 5), ("linear", 50, 2)),
+        *(("spot", None, 50), ("spot", 100, 5)),
+    ],
+)
+def test_a_snapshot_costs_what_its_levels_cost(market_type: MarketType, levels: int | None, weight: int) -> None:
+    request = BinanceAdapter(venues.find("binance"), market_type, depth=levels).snapshot("ABCUSDT")
+    assert (request.params["limit"], request.cost) == (levels or 1000, weight)
+
+
+def test_1500_books_of_futures_are_complete_in_three_minutes(tmp_path: Path) -> None:
+    seconds = {
+        levels: 1500 * weight * limits(tmp_path, "linear").host.spacing
+        for levels, weight in MARKETS["linear"].snapshot_weights.items()
+    }
+    assert seconds[50] < 80 and seconds[100] < 200 < seconds[500]

@@ -18,7 +18,7 @@ from marketdata_assets.exchanges.captures.capture import Capture, open_capture
 from marketdata_assets.exchanges.captures.foreign_formats import nanoseconds
 from marketdata_assets.exchanges.captures.native_format import SUFFIX, Entry, Kind
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
-from marketdata_assets.exchanges.errors import BadCapture
+from marketdata_assets.exchanges.errors import BadCapture, UnknownVenue
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
@@ -262,6 +262,17 @@ def test_timed_lines_cut_in_the_middle_are_read_as_far_as_they_go(tmp_path: Path
         read(path)
 
 
+def test_timed_lines_that_unpack_to_more_than_any_data_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt.gz"
+    megabyte = gzip.compress(b"5 " + b"x" * (1 << 20) + b"\n")
+    path.write_bytes(megabyte * 250)
+    capture = open_capture(path)
+    assert sum(1 for _ in capture.entries()) == 250
+    path.write_bytes(megabyte * 300)
+    with pytest.raises(BadCapture, match=r"x\.txt\.gz: it unpacks to .* deliver it unpacked"):
+        sum(1 for _ in capture.entries())
+
+
 @pytest.mark.parametrize(
     ("message", "venue"),
     [
@@ -270,6 +281,36 @@ def test_timed_lines_cut_in_the_middle_are_read_as_far_as_they_go(tmp_path: Path
         (b'{"stream":"abcusdt@bookTicker","data":{"e":"bookTicker","u":7}}', ("binance", "linear")),
         (b'{"stream":"abcusdt@depth","data":{"e":"depthUpdate","U":6,"u":7}}', ("binance", "spot")),
         (b'{"stream":"abcusdt@depth","data":{"e":"depthUpdate","U":6,"u":7,"pu":5}}', ("binance", "linear")),
+        *(
+            (
+                b'{"stream":"%s","data":{"e":"%s","s":"%s","U":6,"u":7,"pu":5,"ps":"%s","st":%d}}'
+                % (stream, event, name, name, kind),
+                ("binance", market),
+            )
+            for stream, event in ((b"x@depth@0ms", b"depthUpdate"), (b"x@bookTicker", b"bookTicker"))
+            for name, kind, market in (
+                (b"ABCUSDT", 1, "linear"),
+                (b"ABCUSDT_261225", 1, "linear"),
+                (b"ABCXYZ", 1, "linear"),
+                (b"ABCUSD_PERP", 2, "inverse"),
+                (b"ABCUSD_261225", 2, "inverse"),
+            )
+        ),
+        (
+            b'{"stream":"abcusdt@depth","data":{"e":"depthUpdate","s":"ABCUSDT","u":7,"pu":5,"ps":"ABCUSDT"}}',
+            ("binance", "linear"),
+        ),
+        (
+            b'{"stream":"abcusdt@trade","data":{"e":"trade","s":"ABCUSDT","t":7,"X":"MARKET","st":1}}',
+            ("binance", "linear"),
+        ),
+        (b'{"stream":"abcusdt@trade","data":{"e":"trade","s":"ABCUSDT","t":7,"m":true,"M":true}}', ("binance", "spot")),
+        (b'{"stream":"!ticker@arr","data":[{"e":"24hrTicker","s":"ABCUSDT","st":1}]}', ("binance", "linear")),
+        (
+            '{"stream":"x@bookTicker","data":{"e":"bookTicker","s":"币安人生USDT","u":7}}'.encode(),
+            ("binance", "linear"),
+        ),
+        (b'{"stream":"x@depth","data":{"e":"depthUpdate","s":"ABC-261225-100-C","u":7,"pu":5}}', ("binance", "option")),
         (b'{"arg":{"channel":"books","instId":"ABC-USDT"},"data":[]}', ("okx", None)),
         (b'{"jsonrpc":"2.0","method":"heartbeat"}', ("deribit", None)),
     ],
@@ -280,3 +321,23 @@ def test_messages_without_an_address_tell_their_venue(
     path = tmp_path / "x.txt.gz"
     path.write_bytes(gzip.compress(b'5 {"stream":"x@trade","data":{"e":"trade"}}\n6 not json\n7 ' + message + b"\n"))
     assert Capture(path).venue() == venue
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'{"e":"aggTrade","s":"ABCUSDT","a":7,"m":true}',  # the same on spot and USD-M
+        b'{"e":"depthUpdate","s":"ABCUSDT","U":6,"u":7,"new":1}',  # a field that no market was known to have
+        b'{"u":7,"s":"ABCUSDT","new":1}',
+        b'{"e":"bookTicker","s":"ABCXYZ","u":7}',  # of futures, and its name does not say which
+        b'{"e":"trade","s":"ABCUSDT","t":7,"st":3}',
+        b'{"s":7}',
+        b"[]",
+        b"7",
+    ],
+)
+def test_a_market_is_never_told_by_what_a_message_lacks(tmp_path: Path, event: bytes) -> None:
+    path = tmp_path / "x.txt.gz"
+    path.write_bytes(gzip.compress(b'5 {"stream":"x@y","data":' + event + b"}\n"))
+    with pytest.raises(UnknownVenue, match="--exchange and --market-type"):
+        Capture(path).venue()

@@ -2,6 +2,7 @@
 
 import gzip
 from collections import Counter
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -114,10 +115,16 @@ def test_contracts_are_coins_by_the_list_of_the_venue(clickhouse_client: Client,
     assert "503" in str(away.error)
 
 
-def archived(folder: Path, market: str = "futures/um") -> Path:
-    path = folder / "data" / market / "daily" / "aggTrades" / "ABCUSDT" / "ABCUSDT-aggTrades-2024-01-01.zip"
+def archived(
+    folder: Path,
+    market: str = "futures/um",
+    name: str = "ABCUSDT",
+    kind: str = "aggTrades",
+    rows: Sequence[str] = tuple(f"{number},1.5,2,{number},{number},{BEGIN // 1000},true" for number in (1, 2)),
+) -> Path:
+    path = folder / "data" / market / "daily" / kind / name / f"{name}-{kind}-2024-01-01.zip"
     path.parent.mkdir(parents=True)
-    path.write_bytes(zipped(path.name, [f"{number},1.5,2,{number},{number},{BEGIN // 1000},true" for number in (1, 2)]))
+    path.write_bytes(zipped(path.name, rows))
     path.with_name(f"{path.name}.CHECKSUM").write_text(f"{sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
     return path
 
@@ -130,6 +137,25 @@ def test_files_of_a_public_archive_are_loaded_by_their_folders(clickhouse_client
         ["spot", "linear"],
     )
     assert ends(load(clickhouse_client, tmp_path)) == {"unchanged": 2}, "of the same name, in different folders"
+
+
+def test_files_of_a_symbol_that_is_not_ascii_are_loaded(clickhouse_client: Client, tmp_path: Path) -> None:
+    archived(tmp_path, "spot", "币安人生USDT")
+    archived(tmp_path, "futures/um", "币安人生USDT", "metrics", ["2024-01-01 00:05:00,币安人生USDT,1,2"])
+    write(tmp_path, "trades", trades(5, about=("binance-futures", "币安人生USDT")), ("binance-futures", "币安人生USDT"))
+    report = load(clickhouse_client, tmp_path)
+    assert (ends(report), [unit.error for unit in report.failed]) == ({"ok": 3}, [])
+    assert report.by_type == {"open_interest": 1, "trade": 3}
+    assert count(clickhouse_client, "exchange_trades", "groupUniqArray(symbol)") == ["币安人生-USDT"]
+
+
+def test_a_file_that_unpacks_to_more_than_any_data_is_refused(clickhouse_client: Client, tmp_path: Path) -> None:
+    path = write(tmp_path, "trades", trades(1, 2), BINANCE)
+    megabyte = gzip.compress(b" " * (1 << 20) + b"\n")
+    path.write_bytes(path.read_bytes() + megabyte * 300)
+    assert "it unpacks to" in failure(clickhouse_client, path)
+    path.write_bytes(path.read_bytes()[: -len(megabyte) * 50])
+    assert ends(load(clickhouse_client, tmp_path)) == {"ok": 1}, "as large as data may be, however well packed"
 
 
 def lines_of_trades(count: int, first: int = 1704153600000) -> bytes:

@@ -2,7 +2,7 @@
 
     market:trade:binance:spot:BTC-USDT          the last trade, as the record
     market:bbo:binance:spot:BTC-USDT            best bid and offer, as Quote
-    market:ticker:binance:spot:BTC-USDT         the state of the market, as the record
+    market:ticker:binance:spot:BTC-USDT         the state of the market, merged of all messages, see State
     market:funding_rate:binance:linear:BTC-USDT the rate, as the record
     market:open_interest:binance:linear:BTC-USDT, as the record
     market:book:binance:spot:BTC-USDT           the best levels, as BookTop; no key while the book is out of sync
@@ -34,6 +34,7 @@ from marketdata_assets.exchanges.records import (
     Kline,
     OpenInterest,
     OrderBook,
+    Record,
     SizeUnit,
     Ticker,
     Trade,
@@ -74,7 +75,49 @@ class Quote(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="bbo"):
 
 _quote_fields = attrgetter(*Quote.__struct_fields__)
 
-Cached = Trade | Ticker | FundingRate | OpenInterest | Kline | Quote
+PARTS: dict[str, tuple[str, ...]] = {
+    "quote": ("bid", "bid_size", "ask", "ask_size", "update_id"),
+    "last": ("last", "last_size"),
+    "day": ("open", "high", "low", "volume", "contracts", "quote_volume", "weighted_average", "trades", "price_change"),
+    **{part: (f"{part}_price",) for part in ("mark", "index", "settlement", "underlying")},
+    "volatility": ("bid_iv", "ask_iv", "mark_iv"),
+    "greeks": ("delta", "gamma", "vega", "theta", "rho"),
+}
+"""The fields of a state that one message gives together; null where the newest such message does not have one."""
+
+_TELLING = [(part, name) for part, names in PARTS.items() for name in names if not name.endswith("_size")]
+
+
+def parts_of(ticker: Ticker) -> set[str]:
+    """What a message says of the state. One with nothing but a unit says that nobody quotes."""
+    parts = {part for part, name in _TELLING if getattr(ticker, name) is not None}
+    return parts or ({"quote"} if ticker.unit is not None else parts)
+
+
+@dataclass
+class State:
+    """The newest message of each part of an instrument's state."""
+
+    newest: Ticker
+    parts: dict[str, Ticker] = field(default_factory=dict)
+
+    @property
+    def ts_recv(self) -> int:
+        return self.newest.ts_recv
+
+    def encoded(self, seconds: int) -> bytes:
+        """The state as a ticker, with `parts`: the times of those that were received in the last `seconds`."""
+        since = self.ts_recv - seconds * 1_000_000_000
+        parts = {part: said for part, said in self.parts.items() if said.ts_recv >= since}
+        values = {name: getattr(said, name) for part, said in parts.items() for name in PARTS[part]}
+        units = (said.unit for said in (self.newest, *parts.values()) if said.unit is not None)
+        head = {name: getattr(self.newest, name) for name in Record.__struct_fields__}
+        times = {part: {"ts_event": said.ts_event, "ts_recv": said.ts_recv} for part, said in parts.items()}
+        merged = msgspec.to_builtins(Ticker(**head, **values, unit=next(units, None)))
+        return _encode({**merged, "parts": times})
+
+
+Cached = Trade | FundingRate | OpenInterest | Kline | Quote | State
 Pipe = Any  # redis.asyncio.client.Pipeline
 
 
@@ -116,6 +159,7 @@ class RedisSink(Sink):
         self._book_levels, self._liquidations = settings.book_levels, settings.liquidations
         self._pending, self._in_progress = _Pending(), _Pending()
         self._books: dict[str, OrderBook] = {}  # the last update of each book that has a key
+        self._states: dict[str, State] = {}
         self._candles: dict[str, int] = {}  # open time of the newest one by key
         self._with_bbo_stream: set[tuple[str, str, str]] = set()  # instruments whose best prices have a stream
         self._dropped = self._conflated = 0
@@ -129,10 +173,7 @@ class RedisSink(Sink):
             if isinstance(record, Trade | FundingRate | OpenInterest):
                 self._keep(TAGS[type(record)], record, payload)
             elif isinstance(record, Ticker):
-                if record.last is not None:
-                    self._keep("ticker", record, payload)
-                if self._is_best(record):
-                    self._keep("bbo", Quote(*_quote_fields(record)), None)
+                self._keep_state(record)
             elif isinstance(record, Kline):
                 self._keep_candle(record, payload)
             elif isinstance(record, OrderBook):
@@ -165,10 +206,22 @@ class RedisSink(Sink):
         about = {"dropped": self._dropped, "conflated": self._conflated}
         return self._state(len(self._pending), CAPACITY, connected=self._connected, moments=moments, **about)
 
+    def _keep_state(self, ticker: Ticker) -> None:
+        """Keep what a message says of the state of its market."""
+        parts = parts_of(ticker)
+        if "quote" in parts:
+            if self._is_best(ticker):
+                self._keep("bbo", Quote(*_quote_fields(ticker)), None)
+            else:
+                parts.remove("quote")
+        if parts:
+            state = self._states.setdefault(self._key("ticker", ticker), State(ticker))
+            state.newest = ticker
+            state.parts |= dict.fromkeys(parts, ticker)
+            self._keep("ticker", state, None)
+
     def _is_best(self, ticker: Ticker) -> bool:
         """Whether it has the newest best prices: those of a 24 h summary are older than those of the bbo stream."""
-        if ticker.bid is None and ticker.ask is None:
-            return False
         about = (ticker.exchange, ticker.market_type, ticker.instrument)
         if ticker.last is None:
             self._with_bbo_stream.add(about)
@@ -178,7 +231,7 @@ class RedisSink(Sink):
         return f"{self._prefix}:{name}:{record.exchange}:{record.market_type}:{record.symbol}"
 
     def _keep(self, name: str, record: Cached, payload: bytes | None, suffix: str = "") -> None:
-        key = self._key(name, record) + suffix
+        key = self._key(name, record.newest if isinstance(record, State) else record) + suffix
         if self._has_room(key in self._pending.values):
             self._pending.values[key] = record, payload
 
@@ -236,6 +289,8 @@ class RedisSink(Sink):
     def _fill(self, pipe: Pipe, pending: _Pending) -> None:
         """Add the commands that write these values."""
         for key, (record, payload) in pending.values.items():
+            if isinstance(record, State):
+                payload = record.encoded(self._ttl)
             pipe.set(key, _encode(record) if payload is None else payload, ex=self._ttl)
         for key, update in pending.books.items():
             levels = self._top_of(update.exchange, update.market_type, update.instrument, self._book_levels)

@@ -54,6 +54,12 @@ class IngestConfig(dg.Config):
     market_type: str = ""
     """Market type of captures that do not name it: spot, linear, inverse, option."""
 
+    instruments: list[str] = []  # noqa: RUF012 - the same
+    """Paths of lists of instruments, for captures of instruments whose names alone do not say what they are.
+
+    Each is the response of the venue's REST. Except in a command they are below MARKETDATA_CAPTURES_DIR.
+    """
+
     force: bool = False
     """Load captures again even when they are unchanged."""
 
@@ -149,7 +155,8 @@ def _captures(client: Client, exchanges: Exchanges, config: IngestConfig, run_id
     from marketdata_assets.exchanges.tables.captures import captures_in, load_captures
 
     paths = allowed("files", config.files, exchanges.path, CAPTURES) or captures_in(exchanges.path)
-    return load_captures(client, paths, run_id=run_id, force=config.force, **_source(config))
+    lists = allowed("instruments", config.instruments, exchanges.path, CAPTURES)
+    return load_captures(client, paths, lists=lists, run_id=run_id, force=config.force, **_source(config))
 
 
 def _dumps(client: Client, exchanges: Exchanges, config: IngestConfig, run_id: str) -> "FilesReport":

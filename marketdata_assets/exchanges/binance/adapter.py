@@ -123,7 +123,7 @@ class BinanceAdapter(VenueAdapter):
         return [self._request("exchangeInfo", {})]
 
     def snapshot(self, instrument: str) -> Request:
-        path, params, weight = snapshot_path(self.market_type, instrument)
+        path, params, weight = snapshot_path(self.market_type, instrument, self._depth)
         return Request(path, params, cost=weight)
 
     def polls(self, types: Sequence[str]) -> dict[str, RequestFor]:

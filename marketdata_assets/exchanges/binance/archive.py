@@ -78,7 +78,7 @@ def records(
         if not text or (number == 1 and not text[:1].isdigit()):
             continue
         try:
-            yield parser(text.decode("ascii").split(","), context, ts_recv)
+            yield parser(text.decode().split(","), context, ts_recv)
         except (*UNREADABLE, KeyError, IndexError) as error:
             cause = error.cause if isinstance(error, BadMessage) else f"{type(error).__name__}: {error}"
             yield DeadLetter(text, f"line {number}: {cause}", ts_recv)
@@ -168,7 +168,7 @@ def market_of(path: str) -> MarketType | None:
     for market_type, folder in FOLDERS.items():
         if f"/{folder}/" in f"/{path}":
             return market_type
-    return "inverse" if re.match(r"[A-Z0-9]+USD_", path.rpartition("/")[2]) else None
+    return "inverse" if re.match(r"[^\W_]+USD_", path.rpartition("/")[2]) else None
 
 
 ARCHIVE = PublicArchive(URL, daily_file, named, market_of, records)

@@ -70,14 +70,13 @@ T = TypeVar("T", Kline, Trade, FundingRate, OpenInterest)
 
 
 def limits(budgets: BudgetPlace, market_type: MarketType) -> Limits:
-    """The rate limits of a host, shared by all processes that use these budgets."""
+    """The rate limits of a pool of hosts, shared by all processes that use these budgets."""
     market = MARKETS[market_type]
-    host = market.rest.removeprefix("https://")
     lanes = {
-        FUNDING_LANE: Budget(budgets, f"{host}.{FUNDING_LANE}", 300.0, 500),
-        STATISTICS_LANE: Budget(budgets, f"{host}.{STATISTICS_LANE}", 300.0, 1000),
+        FUNDING_LANE: Budget(budgets, f"{market.pool}.{FUNDING_LANE}", 300.0, 500),
+        STATISTICS_LANE: Budget(budgets, f"{market.pool}.{STATISTICS_LANE}", 300.0, 1000),
     }
-    return Limits(Budget(budgets, host, 60.0, market.weight_per_minute), lanes)
+    return Limits(Budget(budgets, market.pool, 60.0, market.weight_per_minute), lanes)
 
 
 class BinanceHistory:

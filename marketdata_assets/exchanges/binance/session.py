@@ -7,7 +7,7 @@ https://developers.binance.com/docs/derivatives/coin-margined-futures/websocket-
 https://developers.binance.com/docs/derivatives/options-trading/websocket-market-streams
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,16 +47,23 @@ class Market:
     path: str  # what every address of REST begins with
     streams: int  # of one connection
     messages_per_second: float  # that we send; more closes the connection, and repeated violations cause a ban
-    weight_per_minute: int  # of REST, by address; exchangeInfo has the number of today
-    snapshot_levels: int
-    snapshot_weight: int
+    pool: str  # the hosts of one pool share the weight of REST
+    weight_per_minute: int  # of a pool, by address; exchangeInfo has the number of today
+    snapshot_weights: Mapping[int, int]  # of a book by its levels, the usual ones first
 
+
+_SPOT = ("api.binance.com", 6000, {1000: 50, 500: 25, 100: 5})
+_FUTURES = ("fapi.binance.com", 2400, {1000: 20, 500: 10, 100: 5, 50: 2})
+"""USD-M and COIN-M share one pool since 2026-06-30.
+https://developers.binance.com/docs/derivatives/coin-margined-futures/Important-CM-UM-Integration-Notice"""
+
+_OPTIONS = ("eapi.binance.com", 400, {1000: 20})
 
 MARKETS: dict[MarketType, Market] = {
-    "spot": Market("wss://stream.binance.com:9443", "https://api.binance.com", "/api/v3", 1024, 5.0, 6000, 1000, 50),
-    "linear": Market("wss://fstream.binance.com", "https://fapi.binance.com", "/fapi/v1", 1024, 10.0, 2400, 1000, 20),
-    "inverse": Market("wss://dstream.binance.com", "https://dapi.binance.com", "/dapi/v1", 1024, 10.0, 2400, 1000, 20),
-    "option": Market("wss://fstream.binance.com", "https://eapi.binance.com", "/eapi/v1", 200, 10.0, 400, 1000, 20),
+    "spot": Market("wss://stream.binance.com:9443", "https://api.binance.com", "/api/v3", 1024, 5.0, *_SPOT),
+    "linear": Market("wss://fstream.binance.com", "https://fapi.binance.com", "/fapi/v1", 1024, 10.0, *_FUTURES),
+    "inverse": Market("wss://dstream.binance.com", "https://dapi.binance.com", "/dapi/v1", 1024, 10.0, *_FUTURES),
+    "option": Market("wss://fstream.binance.com", "https://eapi.binance.com", "/eapi/v1", 200, 10.0, *_OPTIONS),
 }
 
 _PUBLIC = ("depth", "bookTicker", "trade", "optionTicker", "optionTrade")
@@ -143,10 +150,13 @@ class Session(SocketSession):
         return requests
 
 
-def snapshot_path(market_type: MarketType, instrument: str) -> tuple[str, dict[str, str | int], int]:
-    """The path, parameters and weight of a request for a book.
+def snapshot_path(
+    market_type: MarketType, instrument: str, levels: int | None = None
+) -> tuple[str, dict[str, str | int], int]:
+    """The path, parameters and weight of a request for a book of so many levels; without, as many as it may have.
 
     https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#order-book
     """
     market = MARKETS[market_type]
-    return f"{market.path}/depth", {"symbol": instrument, "limit": market.snapshot_levels}, market.snapshot_weight
+    limit = levels or next(iter(market.snapshot_weights))
+    return f"{market.path}/depth", {"symbol": instrument, "limit": limit}, market.snapshot_weights[limit]

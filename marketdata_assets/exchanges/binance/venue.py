@@ -1,6 +1,7 @@
 """The descriptor of Binance."""
 
-from typing import get_args
+from collections.abc import Mapping
+from typing import Any, get_args
 
 import msgspec
 
@@ -8,20 +9,24 @@ from marketdata_assets.exchanges.binance.adapter import BinanceAdapter
 from marketdata_assets.exchanges.binance.archive import ARCHIVE
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.binance.history import INTERVALS, BinanceHistory, limits
+from marketdata_assets.exchanges.binance.instruments import named
 from marketdata_assets.exchanges.binance.rest import failure
 from marketdata_assets.exchanges.binance.session import MARKETS
-from marketdata_assets.exchanges.records import DataType
+from marketdata_assets.exchanges.records import DataType, MarketType
 from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Venue, VenueMarket
 from marketdata_assets.exchanges.venue_adapter import Choice
 
 MINUTES_UP = tuple(interval for interval in INTERVALS if interval != "1s")  # 1s is for spot alone
 
 
-class _Inside(msgspec.Struct):
-    e: str = ""
-    ps: str | None = None
-    pu: int | None = None
-    u: int | None = None
+OF_FUTURES = frozenset({"st", "ps", "pu"})
+"""Fields that spot does not have. `st` is 1 on USD-M and 2 on COIN-M since 2026-06-30, and `ps` on both."""
+
+EVENTS_OF_FUTURES = frozenset({"bookTicker", "markPriceUpdate", "forceOrder"})
+OF_SPOT = (frozenset("eEsUuba"), frozenset("usbBaA"))
+"""All fields of depth updates and of best prices of spot."""
+
+SYMBOL_TYPES: dict[Any, MarketType] = {1: "linear", 2: "inverse"}
 
 
 class _Message(msgspec.Struct):
@@ -30,28 +35,39 @@ class _Message(msgspec.Struct):
 
 
 _message = msgspec.json.Decoder(_Message).decode
-_inside = msgspec.json.Decoder(_Inside).decode
+_events = msgspec.json.Decoder(dict[str, Any] | list[dict[str, Any]]).decode
 
 
 def recognise(raw: bytes) -> Source | None:
-    """The market of a depth update or of best prices; its other messages are the same on all markets.
+    """The market that a message shows by what it has; None for what several markets may send.
 
-    `ps` is COIN-M's, spot has no `pu` or `e`.
+    That is the form of its instrument's name, or `st`, or a field or event that one market has. What a message lacks
+    says nothing, so a field that is added later leaves a market unknown, and is never taken for another one's.
     """
     try:
         seen = _message(raw)
-        inside = _inside(seen.data) if seen.stream else None
+        found = _events(seen.data) if seen.stream else []
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
-    if inside is None or inside.u is None:
-        return None
-    if inside.ps is not None:
-        return "binance", "inverse"
-    if inside.e == "depthUpdate":
-        return "binance", "spot" if inside.pu is None else "linear"
-    return "binance", "linear" if inside.e else "spot"
+    event = found if isinstance(found, dict) else next(iter(found), {})
+    name = str(event.get("s") or (seen.stream or "").partition("@")[0].upper())
+    market_type = _market_of(event, name) if event else None
+    return ("binance", market_type) if market_type else None
 
 
+def _market_of(event: Mapping[str, Any], name: str) -> MarketType | None:
+    for shaped in ("inverse", "option"):
+        if named(shaped, name):
+            return shaped
+    if "st" in event:
+        return SYMBOL_TYPES.get(event["st"]) if isinstance(event["st"], int) else None
+    if event.get("e") in EVENTS_OF_FUTURES or event.keys() & OF_FUTURES:
+        return "linear" if named("linear", name) else None
+    spot = "M" in event or ("u" in event and any(event.keys() <= fields for fields in OF_SPOT))
+    return "spot" if spot else None
+
+
+SPOT_DEPTHS, FUTURES_DEPTHS = (tuple(MARKETS[name].snapshot_weights) for name in ("spot", "linear"))  # of snapshots
 SPOT_CHOICES: dict[Choice, dict[str, str]] = {
     "book_speed": {"100ms": "", "1000ms": ""},
     "trade_channel": {"trade": "", "aggTrade": ""},
@@ -67,7 +83,9 @@ VENUE = Venue(
     title="Binance",
     markets={
         "spot": VenueMarket(
-            MARKETS["spot"].rest, SPOT_TYPES, tuple(INTERVALS), ("BTCUSDT", "ETHUSDT"), choices=SPOT_CHOICES
+            *(MARKETS["spot"].rest, SPOT_TYPES, tuple(INTERVALS), ("BTCUSDT", "ETHUSDT")),
+            depths=SPOT_DEPTHS,
+            choices=SPOT_CHOICES,
         ),
         "linear": VenueMarket(
             MARKETS["linear"].rest,
@@ -75,6 +93,7 @@ VENUE = Venue(
             MINUTES_UP,
             ("BTCUSDT", "ETHUSDT"),
             FUTURES_HISTORY,
+            FUTURES_DEPTHS,
             choices=FUTURES_CHOICES,
         ),
         "inverse": VenueMarket(
@@ -83,6 +102,7 @@ VENUE = Venue(
             MINUTES_UP,
             ("BTCUSD_PERP", "ETHUSD_PERP"),
             FUTURES_HISTORY,
+            FUTURES_DEPTHS,
             choices=FUTURES_CHOICES,
         ),
         "option": VenueMarket(MARKETS["option"].rest, ("trade", "ticker", "open_interest"), history={}),

@@ -10,7 +10,8 @@ import msgspec
 
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.errors import BadCapture
-from marketdata_assets.input_limits import LineTooLong, ReadsLines, lines
+from marketdata_assets.input_limits import LineTooLong, TooLarge, lines
+from marketdata_assets.loading.archives import gzip_lines
 
 SECOND_DIGITS = 9
 NS_DIGITS = 19  # of a time in the 64 bits that entries have for it
@@ -35,7 +36,7 @@ _text = msgspec.json.Decoder(str).decode
 def json_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
     """The entries of an `.ndjson`. Messages are the bytes of the line."""
     with path.open("rb") as file:
-        for number, line in enumerate(_lines(path, file), 1):
+        for number, line in enumerate(_lines(path, lines(file)), 1):
             try:
                 entry = _line(line)
                 raw = bytes(entry.data)
@@ -55,13 +56,12 @@ def timed_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
     """
     number = 0
     try:
-        with gzip.open(path, "rb") as file:
-            for number, line in enumerate(_lines(path, file), 1):
-                moment, _, raw = line.rstrip(b"\r\n").partition(b" ")
-                if not moment.isdigit() or len(moment) > NS_DIGITS or not raw:
-                    _cut(path, number, line, ValueError("it is no time and no message"), notes)
-                    continue
-                yield Entry(int(moment), "http" if raw.startswith(b'{"lastUpdateId"') else "in", raw)
+        for number, line in enumerate(_lines(path, gzip_lines(path)), 1):
+            moment, _, raw = line.rstrip(b"\r\n").partition(b" ")
+            if not moment.isdigit() or len(moment) > NS_DIGITS or not raw:
+                _cut(path, number, line, ValueError("it is no time and no message"), notes)
+                continue
+            yield Entry(int(moment), "http" if raw.startswith(b'{"lastUpdateId"') else "in", raw)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         if not number:
             raise BadCapture(str(path), f"it cannot be inflated, {error}") from None
@@ -77,10 +77,10 @@ def nanoseconds(seconds: str) -> int:
     return int(whole + fraction[:SECOND_DIGITS].ljust(SECOND_DIGITS, "0"))
 
 
-def _lines(path: Path, file: ReadsLines) -> Iterator[bytes]:
+def _lines(path: Path, found: Iterator[bytes]) -> Iterator[bytes]:
     try:
-        yield from lines(file)
-    except LineTooLong as error:
+        yield from found
+    except (LineTooLong, TooLarge) as error:
         raise BadCapture(str(path), str(error)) from error
 
 

@@ -24,7 +24,7 @@ _SHORT, _LONG = 24, 60
 
 def number(raw: Raw) -> str:
     """The text of a number that cannot be negative: a price, an amount. Raises NotDecimal."""
-    text = str(raw, "latin1")
+    text = str(raw, "utf-8")
     if "0" <= text[0] <= "9" and len(text) <= _SHORT and "e" not in text and "E" not in text:
         return text  # the decoder has seen to it that what begins with a digit is a number
     if text[0] == "-":
@@ -39,7 +39,7 @@ def maybe(raw: Raw) -> str | None:
 
 def signed(raw: Raw) -> str:
     """The text of a number of any sign: a rate. Raises NotDecimal."""
-    text = str(raw, "latin1")
+    text = str(raw, "utf-8")
     if len(text) > _LONG:
         raise NotDecimal("a number beyond all reason", text)
     return decimal("a number", text)

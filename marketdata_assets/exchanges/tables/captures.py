@@ -70,6 +70,7 @@ def load_captures(
     *,
     exchange: Exchange | None = None,
     market_type: MarketType | None = None,
+    lists: Sequence[Path] = (),
     run_id: str = "",
     force: bool = False,
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
@@ -77,13 +78,13 @@ def load_captures(
     """Load captures. A file whose content is in the ledger is skipped after a hash check, unless `force`.
 
     Any error in one file, of whatever class, fails that file only; rows read before the error stay. `exchange` and
-    `market_type` are for files that do not name them. Missing tables are created. Idempotent. Raises StoreAway and
-    StoreFull.
+    `market_type` are for files that do not name them, `lists` have the instruments of a venue, see `replay`. Missing
+    tables are created. Idempotent. Raises StoreAway and StoreFull.
     """
 
     def read(due: Iterable[Path]) -> Iterator[FileReport]:
         for series in series_of(due):
-            loading = _SeriesLoad(client, exchange, market_type)
+            loading = _SeriesLoad(client, exchange, market_type, lists)
             yield from filter(None, (loading.load(path, wanted) for path, wanted in series))
 
     return LEDGER.load(client, paths, read, run_id=run_id, force=force, now=now)
@@ -146,8 +147,10 @@ def _begins_with_checkpoint(path: Path) -> bool:
 class _SeriesLoad:
     """Loads the files of one series through one feed."""
 
-    def __init__(self, client: Client, exchange: Exchange | None, market_type: MarketType | None) -> None:
-        self._client = client
+    def __init__(
+        self, client: Client, exchange: Exchange | None, market_type: MarketType | None, lists: Sequence[Path]
+    ) -> None:
+        self._client, self._lists = client, lists
         self._exchange, self._market_type = exchange, market_type
         self._feed: Feed | None = None
         self._updates: Counter[str] = Counter()  # of books, by instrument
@@ -173,7 +176,7 @@ class _SeriesLoad:
             begins = capture.begins
             for entry in capture.entries():
                 if self._feed is None:
-                    self._feed = feed_of(*capture.venue(self._exchange, self._market_type), str(path))
+                    self._feed = feed_of(*capture.venue(self._exchange, self._market_type), str(path), self._lists)
                 made = self._ended(entry.ts_recv) if begins == "run" else []
                 begins = None
                 made += outcomes(self._feed, entry)

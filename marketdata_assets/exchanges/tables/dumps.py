@@ -6,7 +6,6 @@ an instrument and day is of one source: changes without numbers cannot be put in
 
 import asyncio
 import datetime as dt
-import gzip
 import re
 import time
 from codecs import BOM_UTF8
@@ -26,6 +25,7 @@ from marketdata_assets.exchanges.tables.rows import RecordBatches
 from marketdata_assets.exchanges.tables.schema import day_span, sql
 from marketdata_assets.exchanges.venue import Venue
 from marketdata_assets.input_limits import lines
+from marketdata_assets.loading.archives import gzip_lines
 from marketdata_assets.loading.file_ledger import FileEntry, FileState, state_of
 from marketdata_assets.loading.files import everything
 from marketdata_assets.progress import report as progress
@@ -203,14 +203,13 @@ class _Load:
 
 @contextmanager
 def _lines_of(path: Path) -> Iterator[Iterator[bytes]]:
-    """The lines of a file; a checksum beside it is verified. Raises BadArchive, OSError and EOFError."""
+    """The lines of a file; a checksum beside it is verified. Raises BadArchive, TooLarge, OSError and EOFError."""
     beside = path.with_name(path.name + CHECKSUM)
     if beside.exists():
         verify(path.as_posix(), hash_of(path), beside.read_bytes())
     suffix = path.suffix.lower()
     if suffix == ".gz":
-        with gzip.open(path) as unpacked:
-            yield _whole(path, lines(unpacked))
+        yield _whole(path, gzip_lines(path))
         return
     with path.open("rb") as file:
         yield _whole(path, csv_lines(file, path.name) if suffix == ".zip" else lines(file))

@@ -1,0 +1,131 @@
+"""Files of the earlier collector: each key is named with what it is now, and the whole is converted."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from typer.main import get_command
+
+from marketdata_assets.cli import app
+from marketdata_assets.collector import config
+from marketdata_assets.config_files import InvalidConfigFile
+
+SWITCHES = {"clickhouse_direct_write": False, "redis_cache": True, "use_real_exchanges": True, "enable_scheduler": True}
+WHOLE = """
+collector:
+  log_level: INFO
+  http_port: 8081
+  redis_cache: true
+  enable_scheduler: true
+  window: 5
+nats: {url: "nats://10.0.0.5:4222", stream_name: MARKET_DATA}
+clickhouse: {host: 10.0.0.6, port: 9000}
+exchanges:
+  binance:
+    enabled: true
+    market_type: spot
+    symbols: [BTCUSDT, ETHUSDT]
+    data_types: [trade, orderbook, kline]
+    reconnect_delay: 5
+    ping_interval: 180
+  binance_perpetual:
+    symbols: [BTCUSDT]
+    data_types: [trades, klines, trades]
+    depth_limit: 20
+    api_key: ""
+  deribit: {enabled: false, market_type: perpetual, symbols: [BTC-PERPETUAL]}
+  huobi: {symbols: [BTCUSDT]}
+"""
+
+
+def run(path: Path, *flags: str) -> Result:
+    return CliRunner().invoke(get_command(app), ["collect", "convert", str(path), *flags], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("text", [yaml.safe_dump(SWITCHES), yaml.safe_dump({"collector": SWITCHES})])
+def test_a_check_names_every_earlier_key_with_what_it_is_now(text: str) -> None:
+    with pytest.raises(InvalidConfigFile) as caught:
+        config.parse(text, "old.yaml")
+    found = str(caught.value)
+    for key, now in {
+        "clickhouse_direct_write": "now clickhouse.direct_write",
+        "redis_cache": "now redis.cache",
+        "use_real_exchanges": "without a counterpart: the venues are always the real ones",
+        "enable_scheduler": "without a counterpart: what has no stream is always polled",
+    }.items():
+        [line] = [line for line in found.splitlines() if key in line]
+        assert now in line
+        assert "marketdata collect convert" in line
+    assert "did you mean" not in found
+
+
+def test_a_name_is_suggested_only_where_one_is_near() -> None:
+    with pytest.raises(InvalidConfigFile, match=r"window: unknown key; the keys here are log_level, .*health"):
+        config.parse("window: 1\nexchanges: {binance: {}}", "x.yaml")
+    with pytest.raises(InvalidConfigFile, match=r"helth: unknown key; did you mean 'health'\?"):
+        config.parse("helth: 1\nexchanges: {binance: {}}", "x.yaml")
+
+
+@pytest.mark.parametrize("text", [yaml.safe_dump(SWITCHES), yaml.safe_dump({"collector": SWITCHES})])
+def test_a_converted_file_is_valid_and_says_what_has_no_counterpart(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text(text)
+    found = run(path)
+    assert found.exit_code == 0, found.stderr
+    made = config.parse(found.stdout, "new.yaml")
+    assert (made.redis.cache, made.clickhouse.direct_write) == (True, False)
+    assert list(made.exchanges) == ["binance", "okx", "deribit"]
+    assert "use_real_exchanges: " in found.stderr and "enable_scheduler: " in found.stderr
+    assert "redis_cache" not in found.stderr
+    as_json = json.loads(run(path, "--json").stdout)
+    assert as_json["config"] == yaml.safe_load(found.stdout)
+    assert len(as_json["notes"]) == 3
+
+
+def test_venues_markets_and_types_are_those_of_this_collector(tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text(WHOLE)
+    found = run(path)
+    assert found.exit_code == 0, found.stderr
+    made = config.parse(found.stdout, "new.yaml")
+    assert (made.log_level, made.http.port, made.redis.cache) == ("info", 8081, True)
+    assert made.jetstream.stream == "MARKET_DATA"
+    assert made.connections.backoff_seconds == 5
+    binance, deribit = made.exchanges["binance"], made.exchanges["deribit"]
+    assert {name: market.symbols for name, market in binance.markets.items()} == {
+        "spot": ["BTCUSDT", "ETHUSDT"], "linear": ["BTCUSDT"],
+    }  # fmt: skip
+    assert binance.markets["linear"].data_types == ["trade", "kline"]
+    assert (deribit.enabled, list(deribit.markets)) == (False, ["inverse"])
+    for said in (
+        "collector.enable_scheduler: ", "collector.window: no key", "nats.url: ", "MARKETDATA_NATS_URL",
+        "clickhouse.host: ", "clickhouse.port: ", "MARKETDATA_CLICKHOUSE_URL", "exchanges.binance.ping_interval: ",
+        "exchanges.binance_perpetual.depth_limit: ", "api_key: ", "exchanges.huobi: no venue",
+    ):  # fmt: skip
+        assert said in " ".join(found.stderr.split())
+
+
+def test_venues_may_be_a_list(tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text(
+        "exchanges:\n  configs:\n  - {exchange: okx, market_type: futures, symbols: [BTC-USDT-SWAP]}\n  - bybit\n"
+    )
+    found = run(path)
+    assert found.exit_code == 0, found.stderr
+    made = config.parse(found.stdout, "new.yaml")
+    assert list(made.exchanges) == ["okx", "bybit"]
+    assert made.exchanges["okx"].markets["linear"].symbols == ["BTC-USDT-SWAP"]
+
+
+def test_a_value_that_is_not_valid_is_named_after_the_file_is_printed(tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text("http_port: many\nexchanges: {binance: {symbols: [BTCUSDT], market_type: moon}}\n")
+    found = run(path)
+    assert found.exit_code == 1
+    assert yaml.safe_load(found.stdout)["http"] == {"port": "many"}
+    said = " ".join(found.stderr.split())
+    assert "http.port" in said and "'moon' is no market" in said
+    path.write_text("[]")
+    assert run(path).exit_code == 1
