@@ -78,13 +78,12 @@ class BrainClient:
         return self._api.sent
 
     async def login(self, *, again: bool = False) -> None:
-        """Log in: with the stored session while it is valid, else by a new one; `again` even if it was rejected.
+        """Log in: with the stored session while it is valid, else by a new one.
 
-        Raises LoginRejected, IdentityCheckRequired or ApiUnavailable.
+        `again` is a person's request: even if the last one was rejected, throttled or left unanswered.
+        Raises LoginRejected, LoginThrottled, IdentityCheckRequired or ApiUnavailable.
         """
-        if again:
-            await self._login.forget_rejection()
-        await self._login.session()
+        await self._login.session(requested=again)
 
     async def seconds_left(self) -> float:
         """Seconds the login lasts by the API's word; 0 when it has expired."""

@@ -5,6 +5,7 @@ Backoff and timeouts are in `marketdata_assets.http_client`.
 
 import datetime as dt
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from marketdata_assets.http_client import REDACTED, HttpClient, RetriesExhausted
 from marketdata_assets.input_limits import NOT_JSON
 
 _REASON_CHARACTERS = 200
+_THROTTLED = re.compile(r"[A-Z]_THROTTLED\b")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,11 @@ def reason(response: httpx.Response) -> str:
     return " ".join(_joined(body).split())[:_REASON_CHARACTERS] or "no reason given"
 
 
+def throttled(response: httpx.Response) -> bool:
+    """Whether BRAIN throttles such requests for hours, as BIOMETRICS_THROTTLED says of logins."""
+    return not response.is_success and _THROTTLED.search(reason(response)) is not None
+
+
 def _instant(text: str | None) -> dt.datetime | None:
     try:
         moment = dt.datetime.fromisoformat(text or "")
@@ -113,7 +120,7 @@ LONGEST_BLOCK_SECONDS = 900.0
 
 @dataclass(frozen=True)
 class ApiResponse(Generic[T]):
-    """A usable response: the decoded `value`, or None for a 401."""
+    """A usable response: the decoded `value`, or None for a 401 and for a throttled login."""
 
     response: httpx.Response
     value: T | None
@@ -149,7 +156,7 @@ class ApiRequests:
     async def send(
         self, method: str, path: str, decode: Callable[[bytes], T], auth: tuple[str, str] | None = None
     ) -> ApiResponse[T]:
-        """The first successful response, decoded, or a 401.
+        """The first successful response, decoded, or a 401, or that logins (with `auth`) are throttled.
 
         Raises RequestRejected for any other rejection, and ApiUnavailable when all attempts end in errors, timeouts or
         responses that `decode` cannot read.
@@ -161,7 +168,7 @@ class ApiRequests:
             nonlocal attempts
             attempts += 1
             acquire = partial(self._budget.acquire, LONGEST_BLOCK_SECONDS)
-            parse = partial(self._parsed, request, decode, self.policy.pause(attempts))
+            parse = partial(self._parsed, request, decode, self.policy.pause(attempts), auth is not None)
             return await self._http.send_within(self._limit, acquire, parse, method, path, {"auth": auth})
 
         try:
@@ -171,10 +178,10 @@ class ApiRequests:
             raise ApiUnavailable(request, error.attempts, cause) from error
 
     def _parsed(
-        self, request: str, decode: Callable[[bytes], T], pause: float, response: httpx.Response
+        self, request: str, decode: Callable[[bytes], T], pause: float, login: bool, response: httpx.Response
     ) -> ApiResponse[T] | RetryLater:
         """`pause` stops all requests of the account when the server asks for a pause without its length."""
-        if response.status_code == httpx.codes.UNAUTHORIZED:
+        if response.status_code == httpx.codes.UNAUTHORIZED or (login and throttled(response)):
             return ApiResponse(response, None)
         if response.is_success:
             return ApiResponse(response, decode(response.content))

@@ -213,7 +213,7 @@ def records_complete(scope: RecordScope) -> Finding:
     lacking: list[dict[str, Any]] = []
     left_out = 0
     for account, months in months_by_account(scope.pairs).items():
-        entries = mongo_ledger.entries(database, database.name, account)
+        entries = mongo_ledger.entries(database, asset_name(scope.record_set), account)
         unsupported = {one.unit for one in entries if one.outcome == "unsupported"}
         alphas = wanted(scope.databases, account, months, scope.filters)
         missing = due(scope.databases, scope.record_set, account, alphas, Choice(), dt.datetime.now(dt.UTC))
@@ -225,7 +225,10 @@ def records_complete(scope: RecordScope) -> Finding:
 
 
 def records_valid(scope: RecordScope) -> Finding:
-    """Columns are equally long, times ascend without a duplicate, and correlations are between -1 and 1."""
+    """Columns are equally long, times ascend without a duplicate, and correlations are between -1 and 1.
+
+    Times of a record set with train and test rows ascend within each stage.
+    """
     invalid: list[dict[str, Any]] = []
     for account, months in months_by_account(scope.pairs).items():
         stored = scope.databases[asset_name(scope.record_set)][account]
@@ -240,8 +243,11 @@ def _causes(document: Document, by_time: bool) -> Iterator[str]:
     if len({len(values) for values in columns.values()}) > 1:
         yield UNEVEN
     if by_time:
-        times = [str(one) for one in next(iter(columns.values()), [])]
-        if any(after <= before for before, after in itertools.pairwise(times)):
+        by_stage: dict[str, list[str]] = {}
+        times = next(iter(columns.values()), [])
+        for one, stage in itertools.zip_longest(times, columns.get("stage", ())):
+            by_stage.setdefault(str(stage), []).append(str(one))
+        if any(after <= before for own in by_stage.values() for before, after in itertools.pairwise(own)):
             yield UNORDERED
     else:
         found = [*columns.get("correlation", ()), document["min"], document["max"]]

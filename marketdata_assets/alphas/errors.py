@@ -38,13 +38,27 @@ class LoginRejected(AlphasError):
         )
 
 
-class IdentityCheckRequired(AlphasError):
-    """The API requires an interactive identity check before the account can log in."""
+class LoginThrottled(AlphasError):
+    """The API throttles the account's logins, after many identity checks for instance."""
 
-    def __init__(self, account: str, url: str) -> None:
-        self.url = url
+    def __init__(self, account: str, answer: str, until: str) -> None:
         super().__init__(
-            f"BRAIN requires an identity check of account {account}. Open {url}, then run:"
+            f"BRAIN throttles the logins of account {account} ({answer}). None is sent before {until}, as each one"
+            f" could prolong it. To send one nevertheless, run: marketdata alphas login --account {account}"
+        )
+
+
+class IdentityCheckRequired(AlphasError):
+    """The API requires an interactive identity check before the account can log in.
+
+    `url` is empty when the link has expired and no other is requested before `until`.
+    """
+
+    def __init__(self, account: str, url: str, until: str = "") -> None:
+        self.url = url
+        remedy = f"Open {url}, then run:" if url else f"No link is requested before {until}. For a new one, run:"
+        super().__init__(
+            f"BRAIN requires an identity check of account {account}. {remedy}"
             f" marketdata alphas login --account {account}"
         )
 

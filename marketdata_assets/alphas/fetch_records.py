@@ -21,6 +21,7 @@ from marketdata_assets.alphas.errors import (
     ApiUnavailable,
     IdentityCheckRequired,
     LoginRejected,
+    LoginThrottled,
     NoCredentials,
     NotEnabled,
     NotOffered,
@@ -48,7 +49,7 @@ MAX_POLLS = 30
 LONGEST_POLL_SECONDS = 60.0
 MAX_UNAVAILABLE = 3  # alphas in a row that get no usable response, after which the account is left alone
 MAX_NAMED = 5
-_STOPPING = (LoginRejected, IdentityCheckRequired, NotOffered, StoreAway, StoreFull)
+_STOPPING = (LoginRejected, LoginThrottled, IdentityCheckRequired, NotOffered, StoreAway, StoreFull)
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,7 @@ class _Job:
     async def _account(self, account: str, months: Sequence[str], client_of: ClientFactory) -> list[MonthReport]:
         reports = {month: MonthReport(account, month) for month in months}
         mongo_ledger.ensure(self.database)
-        self.database[account].create_index("dateCreated")
+        mongo.ensure_index(self.database[account], [("dateCreated", 1)])
         alphas = wanted(self.databases, account, months, self.choice.filters)
         for one in alphas:
             reports[one.month].alphas += 1

@@ -7,6 +7,7 @@ and several values with the unit separator between them:
 """
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ _BOUNDS = {
 _SIGNS = {">=": "$gte", "<=": "$lte", "<": "$lt"}
 
 
-class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """All conditions must hold; an empty one always does. Days are UTC, the last one is included."""
 
     type: tuple[Kind, ...] = ()
@@ -81,7 +82,7 @@ class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return found + [bound for bound in bounds if bound[2] is not None]
 
 
-def parse(options: dict[str, Any]) -> Filters:
+def parse(options: Mapping[str, Any]) -> Filters:
     """The filters of a setting or of run config. Raises BadOptions."""
     try:
         return msgspec.convert(options, Filters)

@@ -6,7 +6,7 @@ Which packages to import is decided in `ingest`. An import is idempotent: it can
 import datetime as dt
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -70,6 +70,11 @@ class Package:
 def database_name(kind: Kind) -> str:
     """The asset of a kind, and its database where MARKETDATA_MONGO_DATABASES has no other name."""
     return f"{kind}_alphas"
+
+
+def is_emptied(database: Database[Document], account: str, entries: Iterable[Entry]) -> bool:
+    """Whether the ledger has documents of an account whose collection is empty or dropped."""
+    return any(entry.rows for entry in entries) and database[account].find_one({}, {"_id": 1}) is None
 
 
 @dataclass(frozen=True)

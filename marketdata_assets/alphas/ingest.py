@@ -18,7 +18,7 @@ from marketdata_assets.alphas.errors import AlphasError
 from marketdata_assets.alphas.file_index import Pair, list_packages, months_by_account
 from marketdata_assets.alphas.files import day_of
 from marketdata_assets.alphas.import_modes import CODE_VERSION, FieldModes, ImportOptions, Span
-from marketdata_assets.alphas.importer import Package, PackageImport, changed, database_name, import_package
+from marketdata_assets.alphas.importer import Package, PackageImport, changed, database_name, import_package, is_emptied
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document
 from marketdata_assets.backoff import delays, retry
@@ -75,7 +75,8 @@ def ingest(
     """Import the packages of `months` (`YYYY-MM`) into the account's collection.
 
     A package that fails does not stop the others. `force` compares every document with the database, whatever the
-    ledger says. `complete` is called with months as all of their packages have ended and none has failed.
+    ledger says, as is done where the collection has been emptied. `complete` is called with months as all of their
+    packages have ended and none has failed.
     Raises StoreAway or StoreFull when the server stays away; packages imported by then are kept.
     """
     started = time.monotonic()
@@ -91,6 +92,7 @@ def ingest(
             newest = changed(document) if document else None
         span = options.span(mongo_ledger.now(), newest)
         entries = {entry.unit: entry for entry in mongo_ledger.entries(database, database_name(kind), account)}
+        force = force or is_emptied(database, account, entries.values())
     due = _due(packages, entries, force or options.everything)
     fresh = frozenset(package.day for package in due if package.day not in entries)
     load = partial(_import_batch, _Job(server, options, span, run_id, fresh, force))
@@ -183,12 +185,12 @@ def prepare(database: Database[Document], account: str) -> None:
     """Create the indexes of the account's collection and of the ledger; safe to call at any time.
 
     Raises AlphasError for a collection of another tool that has an id more than once, and what `mongo_ledger.ensure`
-    raises.
+    and `mongo.ensure_index` raise.
     """
     mongo_ledger.ensure(database)
     collection = database[account]
     try:
-        collection.create_index("id", unique=True)
+        mongo.ensure_index(collection, [("id", ASCENDING)], unique=True)
     except DuplicateKeyError:
         counted = collection.aggregate(
             [
@@ -209,7 +211,7 @@ def prepare(database: Database[Document], account: str) -> None:
             " again."
         ) from None
     for keys in INDEXES:
-        collection.create_index(keys)
+        mongo.ensure_index(collection, keys)
 
 
 def _due(packages: Sequence[Package], entries: Mapping[str, Entry], all_packages: bool) -> list[Package]:

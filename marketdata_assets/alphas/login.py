@@ -3,12 +3,14 @@
     POST /authentication              201, {"token": {"expiry": 14400.0}, ..} and a cookie
                                       401 with WWW-Authenticate: persona and Location, or {"inquiry": ".."} without
                                       a token: a link for an identity check, polled by POST until it answers 201
+                                      429 {"detail": "BIOMETRICS_THROTTLED"} after many of these, for hours
     GET  /authentication              200 with the seconds left, or 401
 
 Requests that meet an expired login at the same time, in this process or another, cause one new login together. A file
-of mode 0600, in a folder of mode 0700, has the cookies and their expiry, a login in progress, or a rejection: the
-rejected password is not sent again, since BRAIN may lock the account. Its content is never logged. That of another
-server or another e-mail address counts as absent.
+of mode 0600, in a folder of mode 0700, has the cookies and their expiry, a login in progress, or why none is tried: a
+rejected password is not sent again, since BRAIN may lock the account; throttled logins pause for hours; and no new
+identity check is requested soon after one that nobody answered. Only a person's request goes before. The file's content
+is never logged. That of another server or another e-mail address counts as absent.
 """
 
 import asyncio
@@ -31,8 +33,9 @@ import msgspec
 
 from marketdata_assets import lock_waits, secret_values, state_files
 from marketdata_assets.alphas.accounts import Credentials
-from marketdata_assets.alphas.api_requests import ApiRequests, Authentication, decode_authentication, reason
-from marketdata_assets.alphas.errors import IdentityCheckRequired, LoginRejected, RequestRejected
+from marketdata_assets.alphas.api_requests import ApiRequests, Authentication, decode_authentication, reason, throttled
+from marketdata_assets.alphas.errors import IdentityCheckRequired, LoginRejected, LoginThrottled, RequestRejected
+from marketdata_assets.http_client import retry_after
 from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.logs import get_logger
 from marketdata_assets.state_files import private_folder
@@ -41,7 +44,14 @@ REFRESH_SECONDS = 1800.0
 """A login with less time left, or less than half of a shorter life, is renewed."""
 
 PENDING_SECONDS = 3600.0
-"""How long the link of an identity check is valid; later a new one is requested."""
+"""How long the link of an identity check is valid."""
+
+INQUIRY_SECONDS = 12 * 3600.0
+"""The pause after an identity check that nobody answered; in twice that time no more than two are requested."""
+
+THROTTLE_SECONDS = 2 * 3600.0
+LONGEST_THROTTLE_SECONDS = 24 * 3600.0
+"""The pause after throttled logins: the first, doubled by each further one up to the longest."""
 
 ASSUMED_SECONDS = 3600.0
 """How long a login lasts of which the API does not say it."""
@@ -51,6 +61,13 @@ PATH = "/authentication"
 STILL_UNAUTHORIZED = "it accepts the login, and still answers 401"
 
 _LOCK_POLL_SECONDS = 0.05
+
+LoginFailure = LoginRejected | LoginThrottled | IdentityCheckRequired
+_EVENTS: dict[type[LoginFailure], str] = {
+    LoginRejected: "login_rejected",
+    LoginThrottled: "login_throttled",
+    IdentityCheckRequired: "identity_check_required",
+}
 
 log = get_logger(__name__)
 
@@ -81,11 +98,16 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """A login that waits for the identity check at `url`."""
+    """A login that waits for the identity check at `url`, which is empty when BRAIN no longer knows the link."""
 
     url: str
     cookies: tuple[Cookie, ...]
     began: float
+
+    @property
+    def open(self) -> bool:
+        """Whether a person can still answer it."""
+        return bool(self.url) and time.time() - self.began < PENDING_SECONDS
 
     def __repr__(self) -> str:
         return f"Pending(began={self.began})"
@@ -107,13 +129,30 @@ class Rejection(msgspec.Struct, frozen=True):
         return f"Rejection(at={self.at})"
 
 
+class Throttle(msgspec.Struct, frozen=True):
+    """Logins that the API throttles: `answer` to the last of `times` in a row, and no other before `until`."""
+
+    answer: str
+    times: int
+    until: float
+
+
 class Stored(msgspec.Struct, omit_defaults=True):
-    """The content of a session file: at most one of the three."""
+    """The content of a session file: one of session, rejection and an identity check that is pending or throttled."""
 
     owner: str = ""
     session: Session | None = None
     pending: Pending | None = None
     rejection: Rejection | None = None
+    throttle: Throttle | None = None
+    inquiries: tuple[float, ...] = ()
+    """When the last two identity checks were requested."""
+
+    @property
+    def next_inquiry(self) -> float:
+        """From when on a login may request an identity check without a person who asks for it."""
+        unanswered = self.pending.began + INQUIRY_SECONDS if self.pending else 0.0
+        return max(unanswered, self.inquiries[0] + 2 * INQUIRY_SECONDS if len(self.inquiries) > 1 else 0.0)
 
 
 @dataclass(frozen=True)
@@ -139,10 +178,19 @@ class SessionFile:
         return stored
 
     def save(
-        self, *, session: Session | None = None, pending: Pending | None = None, rejection: Rejection | None = None
+        self,
+        *,
+        session: Session | None = None,
+        pending: Pending | None = None,
+        rejection: Rejection | None = None,
+        throttle: Throttle | None = None,
     ) -> None:
-        """Replace what is stored, atomically; the caller holds `locked`."""
-        state_files.write(self.path, msgspec.json.encode(Stored(self.owner, session, pending, rejection)))
+        """Replace what is stored but the times of inquiries, atomically; the caller holds `locked`."""
+        inquiries = self.load().inquiries
+        if pending and pending.began not in inquiries:
+            inquiries = (*inquiries, pending.began)[-2:]
+        stored = Stored(self.owner, session, pending, rejection, throttle, inquiries)
+        state_files.write(self.path, msgspec.json.encode(stored))
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
@@ -199,12 +247,13 @@ class Login:
         self._lock = asyncio.Lock()
         self._session: Session | None = None
         self._unconfirmed = 0
-        self._failure: LoginRejected | IdentityCheckRequired | None = None
+        self._failure: LoginFailure | None = None
 
-    async def session(self) -> Session:
+    async def session(self, requested: bool = False) -> Session:
         """The session to use, renewed when it is about to end.
 
-        A rejection is remembered, so that other tasks do not try the same password again.
+        A failure is remembered, so that other tasks and processes do not log in at once again, unless a person has
+        `requested` for it.
         """
         if self._failure is None and self._session and self._valid(self._session):
             return self._session
@@ -218,13 +267,7 @@ class Login:
                 if verified and self._valid(verified):
                     self._file.save(session=verified)
                     return verified
-            return await self._log_in(stored)
-
-    async def forget_rejection(self) -> None:
-        """Let the next login send a password that was rejected."""
-        async with self._exclusive():
-            if self._file.load().rejection:
-                self._file.save()
+            return await self._log_in(stored, requested)
 
     async def renew(self, expired: Session) -> None:
         """Replace the session `expired`, which the API rejected with 401."""
@@ -267,12 +310,12 @@ class Login:
         for _ in range(max(1, int(limit / interval))):
             await self._api.policy.sleep(interval)
             async with self._exclusive():
-                pending = self._file.load().pending
-                if pending is None or await self._complete(pending):
+                stored = self._file.load()
+                if stored.pending is None or not stored.pending.url or await self._complete(stored):
                     break
         else:
             raise needed
-        await self.session()
+        await self.session(requested=True)
 
     @asynccontextmanager
     async def _exclusive(self) -> AsyncIterator[None]:
@@ -302,18 +345,21 @@ class Login:
         self._session = Session(session.id, session.cookies, time.time() + left, session.life_seconds)
         return self._session
 
-    async def _log_in(self, stored: Stored) -> Session:
-        if stored.rejection and stored.rejection.of(self._credentials.password):
-            at = dt.datetime.fromtimestamp(stored.rejection.at, dt.UTC)
-            raise self._failed(LoginRejected(self.account, f"{stored.rejection.answer}, at {at:%Y-%m-%d %H:%M} UTC"))
-        if stored.pending and time.time() - stored.pending.began < PENDING_SECONDS:
-            if session := await self._complete(stored.pending):
+    async def _log_in(self, stored: Stored, requested: bool = False) -> Session:
+        if not requested:
+            self._check_remembered(stored)
+        if stored.pending and (stored.pending.open or requested):
+            if session := await self._complete(stored):
                 return session
-            if self._file.load().pending:
+            stored = self._file.load()
+            if stored.pending and stored.pending.open:
                 raise self._failed(IdentityCheckRequired(self.account, stored.pending.url))
+        if not requested and time.time() < stored.next_inquiry:
+            raise self._failed(IdentityCheckRequired(self.account, "", _moment(stored.next_inquiry)))
         self._api.jar.clear()
         auth = (self._credentials.email, self._credentials.password)
         answer = await self._api.send("POST", PATH, decode_authentication, auth)
+        self._check_throttled(answer.response, stored)
         if url := self._link(answer.response, answer.value):
             self._file.save(pending=Pending(url, cookies_of(self._api.jar), time.time()))
             raise self._failed(IdentityCheckRequired(self.account, url))
@@ -324,6 +370,27 @@ class Login:
         digest = _password_digest(self._credentials.password, salt)
         self._file.save(rejection=Rejection(salt, digest, cause, time.time()))
         raise self._failed(LoginRejected(self.account, cause))
+
+    def _check_remembered(self, stored: Stored) -> None:
+        """Raise LoginRejected or LoginThrottled when an earlier answer holds for the next login too."""
+        rejection, throttle = stored.rejection, stored.throttle
+        if rejection and rejection.of(self._credentials.password):
+            raise self._failed(LoginRejected(self.account, f"{rejection.answer}, at {_moment(rejection.at)}"))
+        if throttle and time.time() < throttle.until:
+            raise self._failed(LoginThrottled(self.account, throttle.answer, _moment(throttle.until)))
+
+    def _check_throttled(self, response: httpx.Response, stored: Stored) -> None:
+        """Remember that the API throttles logins and raise LoginThrottled; a link that is pending is kept."""
+        if not throttled(response):
+            return
+        times = stored.throttle.times + 1 if stored.throttle else 1
+        pause = min(THROTTLE_SECONDS * 2 ** (times - 1), LONGEST_THROTTLE_SECONDS)
+        now = time.time()
+        pause = max(pause, retry_after(response, dt.datetime.fromtimestamp(now, dt.UTC)) or 0.0)
+        answer = f"{response.status_code}: {self._api.redact(reason(response))}, at {_moment(now)}"
+        throttle = Throttle(answer, times, now + pause)
+        self._file.save(pending=stored.pending, throttle=throttle)
+        raise self._failed(LoginThrottled(self.account, answer, _moment(throttle.until)))
 
     def _link(self, response: httpx.Response, authentication: Authentication | None) -> str:
         """The link of the identity check that the response requires; empty when it requires none."""
@@ -339,8 +406,11 @@ class Login:
             return ""
         return str(httpx.URL(f"{self._api.url}{PATH}/persona", params={"inquiry": authentication.inquiry}))
 
-    async def _complete(self, pending: Pending) -> Session | None:
-        """The session when the identity check is done; None when not, or when the link has expired."""
+    async def _complete(self, stored: Stored) -> Session | None:
+        """The session when the pending identity check is done; None when not, or when the link has expired."""
+        pending = stored.pending
+        if pending is None or not pending.url:
+            return None
         path = pending.url.removeprefix(self._api.url)
         if not path.startswith("/"):
             raise RequestRejected(
@@ -353,8 +423,9 @@ class Login:
         except RequestRejected as error:
             if error.status not in (404, 410):
                 raise
-            self._file.save()
+            self._file.save(pending=Pending("", (), pending.began))
             return None
+        self._check_throttled(answer.response, stored)
         if answer.value is None or self._link(answer.response, answer.value):
             return None
         return await self._logged_in(answer.value)
@@ -374,8 +445,11 @@ class Login:
         log.info("logged_in", account=self.account, valid_s=round(seconds_left))
         return session
 
-    def _failed(self, error: LoginRejected | IdentityCheckRequired) -> LoginRejected | IdentityCheckRequired:
-        kind = "identity_check_required" if isinstance(error, IdentityCheckRequired) else "login_rejected"
-        log.warning(kind, account=self.account)
+    def _failed(self, error: LoginFailure) -> LoginFailure:
+        log.warning(_EVENTS[type(error)], account=self.account)
         self._failure = error
         return error
+
+
+def _moment(seconds: float) -> str:
+    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,7 +1,7 @@
 """The state of every file of the alphas folder and of every month: files compared with marks and MongoDB's ledger.
 
 A raw file is loaded when its alphas are in packages, by the marks beside these, and the packages in MongoDB, by its
-ledger. Documents are not counted, and nothing is written.
+ledger, which counts as empty where the collection is. Documents are not counted, and nothing is written.
 """
 
 import datetime as dt
@@ -17,7 +17,7 @@ from marketdata_assets.alphas import file_index, layout, slices
 from marketdata_assets.alphas.file_index import Listed, Pair, listed
 from marketdata_assets.alphas.files import day_of, read_package
 from marketdata_assets.alphas.import_modes import CODE_VERSION
-from marketdata_assets.alphas.importer import Package, database_name
+from marketdata_assets.alphas.importer import Package, database_name, is_emptied
 from marketdata_assets.alphas.layout import KINDS, Kind, month_window
 from marketdata_assets.alphas.packaging import Mark, Records, recorded
 from marketdata_assets.alphas.raw_files import NoAlpha, alpha_of
@@ -98,6 +98,22 @@ def outdated_pairs(
     return sorted(found if pairs is None else found & set(pairs))
 
 
+def emptied_pairs(databases: mongo.Databases, root: Path, kind: Kind, loaded: Collection[Pair]) -> set[Pair]:
+    """Of `loaded`, those of accounts whose collection is empty or dropped, but for months without an alpha."""
+    database = databases[database_name(kind)]
+    empty = [
+        account
+        for account in dict(loaded)
+        if database[account].find_one({}, {"_id": 1}) is None and file_index.list_packages(root, account, kind)
+    ]
+    if not empty:
+        return set()
+    folders = [root / account for account in empty]
+    found = surveys(databases, root, folders, [kind], exact=False)
+    outdated = {(one.account, month) for one in found for month, state in one.months().items() if state.outdated}
+    return {pair for pair in outdated & set(loaded) if pair[0] in empty}
+
+
 def entries(databases: mongo.Databases, root: Path, *, exact: bool = False) -> list[FileEntry]:
     """The state of every file below the folder, by name, and what became of its alphas.
 
@@ -125,9 +141,12 @@ def surveys(
     """By kind, every account that has a folder or is in the ledger, with the files of these folders, or of all."""
     files = by_account(listed(root, *folders))
     for kind in kinds:
-        ledger = by_account(mongo_ledger.entries(databases[database_name(kind)], database_name(kind)))
+        database = databases[database_name(kind)]
+        ledger = by_account(mongo_ledger.entries(database, database_name(kind)))
         for account in sorted({*files, *file_index.accounts_on_disk(root), *ledger}):
-            yield Survey(root, account, kind, files.get(account, ()), ledger.get(account, ()), exact)
+            entries = ledger.get(account, ())
+            known = () if is_emptied(database, account, entries) else entries
+            yield Survey(root, account, kind, files.get(account, ()), known, exact)
 
 
 class Survey:

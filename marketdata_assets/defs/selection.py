@@ -18,6 +18,11 @@ def config_of(op: str, months: Any, **options: Any) -> dict[str, Any]:
     return {"ops": {op: {"config": {"months": months, **options}}}}
 
 
+def step_config(config: Mapping[str, Any], asset: str) -> dict[str, Any]:
+    """The part of a run config that is for the step of an asset."""
+    return dict(config.get("ops", {}).get(asset, {}).get("config", {}))
+
+
 def check_months(months: Iterable[str]) -> None:
     """Raises TerminalError."""
     if wrong := [month for month in months if not _MONTH.fullmatch(month)]:

@@ -21,7 +21,7 @@ def unchanged(place: str, file: int | Path, failure: Callable[[str, str], Market
     before = _state(file)
     try:
         yield
-    except MarketDataError as error:  # such as of the line where two versions meet
+    except Exception as error:  # of whatever class: where two versions meet, lines and compressed frames are damaged
         if _state(file) != before:
             raise failure(place, OVERWRITTEN) from error
         raise

@@ -100,14 +100,14 @@ def after_failure(known: Entry | None, attempt: Entry) -> Entry:
 class Finding:
     """What a check objects to: how many cases, some examples, and how many were checked.
 
-    `left_out` could not be judged. `facts` are figures for a reader. `advice` is for a person to review, and no error.
+    `left_out` could not be judged. `facts` are for a reader. `advice` is for a person to review, and no error.
     """
 
     count: int
     examples: tuple[dict[str, Any], ...]
     checked: int
     left_out: int = 0
-    facts: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, int | str] = field(default_factory=dict)
     advice: bool = False
 
     @property

@@ -4,19 +4,21 @@ Each document has a revision that every write increments. A write names the revi
 writer was faster it matches nothing, and is read and computed again. What to write is the caller's `plan`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
-from pymongo import InsertOne, MongoClient, ReplaceOne, UpdateOne
+from pymongo import InsertOne, MongoClient, ReadPreference, ReplaceOne, UpdateOne
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure
 
-from marketdata_assets.errors import TransientError
+from marketdata_assets.backoff import delay
+from marketdata_assets.errors import TerminalError, TransientError
 from marketdata_assets.secret_values import hide
 from marketdata_assets.server_versions import require
 from marketdata_assets.stores.errors import StoreAway, StoreFull
@@ -27,9 +29,15 @@ DUPLICATE_KEY = 11000
 NO_SPACE = 14031
 GOING_DOWN = (91, 189, 11600, 11602, 13435, 13436, 10107)
 """Codes of a server that shuts down or has lost its primary role; a retry may succeed."""
-BAD_DOCUMENT = (2, 15, 52, 55, 57, 121, 10334, 17280, 17419, 17420)
-"""Codes of a rejected document: bad value, too deep, bad field name, rejected by a validator, too large."""
+BAD_DOCUMENT = (2, 14, 15, 22, 28, 40, 52, 55, 56, 57, 66, 121, 171, 10334, 16755, 17280, 17419, 17420)
+"""Codes of a rejected document: bad value or type, invalid BSON, a path through a scalar, an immutable field, too deep,
+bad field name, rejected by a validator or by an index of one's own, too large."""
+INDEX_CONFLICT = (85, 86)
+CANNOT_CREATE_INDEX = 67
+PLAIN = {"v", "key", "ns", "background", "unique"}
+"""The options of an index that serves every query and holds every document."""
 MAX_ATTEMPTS = 50
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.001, 0.1
 MAX_PATHS = 24
 """More changed paths than this are written as the whole document: cheaper for the server."""
 
@@ -147,6 +155,7 @@ def connect(
             hide(uri),
             tz_aware=True,
             journal=True,
+            read_preference=ReadPreference.PRIMARY,  # an older document would make every write a lost race
             appname=application,
             serverSelectionTimeoutMS=SELECTION_MS if selection_seconds is None else round(selection_seconds * 1000),
             socketTimeoutMS=None if timeout_seconds is None else round(timeout_seconds * 1000),
@@ -154,6 +163,44 @@ def connect(
         with client:
             require(STORE, str(client.server_info().get("version", "")))
             yield client
+
+
+def ensure_index(collection: Documents, keys: Sequence[tuple[str, Any]], *, unique: bool = False) -> None:
+    """Create an index unless the collection has an equal one under whatever name; safe to call at any time.
+
+    Raises TerminalError for an index that is in its way, and where the server cannot create it.
+    """
+    existing = collection.index_information()
+    equal = (index for index in existing.values() if index["key"] == list(keys) and index.keys() <= PLAIN)
+    if any(index.get("unique", False) == unique for index in equal):
+        return
+    try:
+        collection.create_index(keys, unique=unique)
+    except OperationFailure as error:
+        wanted = f"{'a unique' if unique else 'an'} index on {_fields(keys)}"
+        if error.code == CANNOT_CREATE_INDEX:
+            raise TerminalError(
+                f"{collection.full_name}: MongoDB cannot create the index on {_fields(keys)}: {error}. Nothing is"
+                " written. If the collection is sharded, its shard key has to begin with that field."
+            ) from error
+        if error.code not in INDEX_CONFLICT:
+            raise
+        own_name = "_".join(f"{field}_{direction}" for field, direction in keys)
+        for name, index in existing.items():
+            if index["key"] == list(keys) or name == own_name:
+                options = ", ".join(option for option in index if option not in PLAIN or option == "unique")
+                database, _, own = collection.full_name.partition(".")
+                raise TerminalError(
+                    f"{collection.full_name} has the index {name} on {_fields(index['key'])}"
+                    f"{f' with {options}' if options else ''}, where {wanted} is needed; nothing is written. Run"
+                    f' db.getSiblingDB("{database}").getCollection("{own}").dropIndex("{name}"), create it under'
+                    " another name if you need it, then run it again."
+                ) from error
+        raise
+
+
+def _fields(keys: Iterable[tuple[str, Any]]) -> str:
+    return ", ".join(f"{field}: {direction}" for field, direction in keys)
 
 
 def write(
@@ -164,6 +211,7 @@ def write(
     key: str = "id",
     revision: str = "_rev",
     fresh: bool = False,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> Written:
     """Write `items` (by the value of their unique `key`) as `plan` decides from the stored document.
 
@@ -176,6 +224,8 @@ def write(
     retried: set[str] = set()
     hidden: set[str] = set()
     for attempt in range(MAX_ATTEMPTS):
+        if attempt:
+            sleep(delay(attempt, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS))
         stored = {} if fresh and attempt == 0 else read(collection, key, pending)
         operations: dict[str, InsertOne[Any] | UpdateOne | ReplaceOne[Any]] = {}
         for name in pending:
@@ -183,6 +233,12 @@ def write(
             if old is None and name in hidden:
                 written.rejected[name] = (
                     f"another document, without this {key}, has it as its _id; remove that document"
+                )
+                continue
+            if old and not isinstance(old.get(revision, 0), (int, float)):
+                written.rejected[name] = (
+                    f"its stored {revision} is {old[revision]!r}, no number; remove that field, which another program"
+                    " has written"
                 )
                 continue
             planned = plan(old, items[name])
@@ -194,7 +250,7 @@ def write(
             else:
                 operations[name] = _operation(planned, old, key, name, revision)
         inserts = {name for name, operation in operations.items() if isinstance(operation, InsertOne)}
-        conflicting, rejected = _run(collection, operations, inserts)
+        conflicting, rejected = _run(collection, operations, inserts, key)
         written.rejected |= rejected
         done = operations.keys() - conflicting - rejected.keys()
         written.inserted += len(done & inserts)
@@ -240,7 +296,9 @@ def with_bookkeeping(encoded: bytes, name: str, revision: str) -> bytes:
     return b"".join((size.to_bytes(4, "little"), first, encoded[4:-1], last))
 
 
-def _run(collection: Documents, operations: Mapping[str, Any], inserts: set[str]) -> tuple[set[str], dict[str, str]]:
+def _run(
+    collection: Documents, operations: Mapping[str, Any], inserts: set[str], key: str
+) -> tuple[set[str], dict[str, str]]:
     """Write; returns the operations in conflict, and those that the server rejects, with its reason."""
     if not operations:
         return set(), {}
@@ -251,9 +309,10 @@ def _run(collection: Documents, operations: Mapping[str, Any], inserts: set[str]
         matched = collection.bulk_write([operations[name] for name in names], ordered=False).matched_count
     except BulkWriteError as error:
         for failure in error.details["writeErrors"]:
-            if failure["code"] == DUPLICATE_KEY:
+            duplicate = failure["code"] == DUPLICATE_KEY
+            if duplicate and failure.get("keyPattern", {}).keys() <= {key, "_id"}:
                 conflicting.add(names[failure["index"]])
-            elif failure["code"] in BAD_DOCUMENT:
+            elif duplicate or failure["code"] in BAD_DOCUMENT:
                 rejected[names[failure["index"]]] = f"MongoDB rejects it: {failure['errmsg']}"
             else:
                 raise

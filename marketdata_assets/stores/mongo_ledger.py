@@ -14,7 +14,7 @@ from pymongo.database import Database
 
 from marketdata_assets.stores import schema_version
 from marketdata_assets.stores.bookkeeping import Entry, Quarantined, Reject
-from marketdata_assets.stores.mongo import CODEC
+from marketdata_assets.stores.mongo import CODEC, ensure_index
 
 LEDGER = "marketdata-ledger"
 MAX_RAW = 2048
@@ -43,7 +43,7 @@ class Record:
 def ensure(database: Store) -> None:
     """Create the index; safe to call at any time. Raises TerminalError."""
     schema_version.ensure_mongo(database, LEDGER)
-    database[LEDGER].create_index([("dataset", 1), ("source", 1), ("unit", 1)], unique=True)
+    ensure_index(database[LEDGER], [("dataset", 1), ("source", 1), ("unit", 1)], unique=True)
 
 
 def entries(database: Store, dataset: str, source: str | None = None) -> list[Entry]:

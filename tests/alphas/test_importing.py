@@ -113,6 +113,25 @@ def test_force_brings_back_what_was_taken_out_of_the_database(lab: Lab) -> None:
     assert (report.total("inserted"), report.total("updated"), sorted(lab.stored())) == (1, 0, ["A", "B"])
 
 
+def test_dropped_collection_is_due_again_and_imported_again(lab: Lab) -> None:
+    """The ledger, a collection of its own, still has its packages as imported."""
+    lab.load(*(alpha(f"A{number}") for number in range(5)))
+    before = lab.stored()
+    assert status.outdated_pairs(lab.client, lab.root) == []
+    lab.client["regular_alphas"].drop_collection(lab.account)
+    assert status.outdated_pairs(lab.client, lab.root, exact=False) == [(lab.account, MONTH)]
+    report = lab.run()
+    assert (report.total("inserted"), report.unchanged) == (5, 0)
+    assert lab.stored() == before
+    assert status.outdated_pairs(lab.client, lab.root) == []
+
+
+def test_account_without_documents_is_not_due_again(lab: Lab) -> None:
+    lab.load()
+    assert status.outdated_pairs(lab.client, lab.root) == []
+    assert lab.run().unchanged == 1
+
+
 def test_only_changed_documents_of_a_changed_package_are_written(lab: Lab) -> None:
     lab.load(*(alpha(f"A{n}") for n in range(50)))
     changed = alpha("A7", 5, color="RED")

@@ -10,13 +10,20 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from brain_clients import EMAIL, NOVEMBER, PASSWORD, children, client, with_client
 
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.api_requests import Page
-from marketdata_assets.alphas.errors import ApiUnavailable, IdentityCheckRequired, LoginRejected, RequestRejected
+from marketdata_assets.alphas.errors import (
+    ApiUnavailable,
+    IdentityCheckRequired,
+    LoginRejected,
+    LoginThrottled,
+    RequestRejected,
+)
 from marketdata_demo.servers.brain import BrainServer, spread
 
 LIST = "GET /users"
@@ -251,11 +258,135 @@ def test_finish_gives_up_after_its_limit(guarded: BrainServer, tmp_path: Path) -
     assert guarded.asked("POST /authentication/persona") == 5
 
 
-def test_link_that_is_no_longer_good_is_replaced(guarded: BrainServer, tmp_path: Path) -> None:
+async def asked_for(one: BrainClient) -> None:
+    await one.login(again=True)
+
+
+def age(home: Path, hours: float) -> None:
+    """Move the times of what is stored of the login back."""
+    file = home / "brain" / "lk.session"
+    stored = json.loads(file.read_bytes())
+    for holder, name in (("pending", "began"), ("throttle", "until"), ("session", "expires")):
+        if holder in stored:
+            stored[holder][name] -= hours * 3600
+    stored["inquiries"] = [moment - hours * 3600 for moment in stored.get("inquiries", ())]
+    file.write_text(json.dumps(stored))
+
+
+@pytest.mark.parametrize("how", ["forgotten", "an hour old"])
+def test_link_that_is_no_longer_good_is_replaced_by_a_person_or_after_half_a_day(
+    guarded: BrainServer, tmp_path: Path, how: str
+) -> None:
     first = needed(guarded, tmp_path)
-    guarded._inquiries.clear()
-    second = needed(guarded, tmp_path)
+    if how == "forgotten":
+        guarded._inquiries.clear()
+    else:
+        age(tmp_path, 1.1)
+    for hours in (0, 0, 5, 5):
+        age(tmp_path, hours)
+        error = needed(guarded, tmp_path)
+        assert error.url == ""
+        assert "No link is requested before 20" in str(error)
+    assert guarded.asked(f"{LOGIN}/persona") == (how == "forgotten")
+    assert guarded.asked(LOGIN) == 1 + (how == "forgotten")
+    if how == "forgotten":
+        age(tmp_path, 2.1)
+        second = needed(guarded, tmp_path)
+    else:
+        with pytest.raises(IdentityCheckRequired) as caught:
+            with_client(guarded, tmp_path, asked_for)
+        second = caught.value
+    assert second.url.startswith(guarded.url)
     assert second.url != first.url
+    assert needed(guarded, tmp_path).url == second.url
+
+
+def test_old_link_that_was_answered_counts_when_a_person_logs_in(guarded: BrainServer, tmp_path: Path) -> None:
+    needed(guarded, tmp_path)
+    age(tmp_path, 1.1)
+    guarded.person_arrives(EMAIL)
+    with_client(guarded, tmp_path, asked_for)
+    assert with_client(guarded, tmp_path, page).count == 3
+    assert guarded.logins == 1
+
+
+def test_two_identity_checks_a_day_are_requested_without_a_person(guarded: BrainServer, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert needed(guarded, tmp_path).url
+        guarded.person_arrives(EMAIL)
+        assert with_client(guarded, tmp_path, page).count == 3
+        guarded.expire_sessions()
+        age(tmp_path, 4.1)
+    assert needed(guarded, tmp_path).url == ""
+    assert len(guarded._inquiries) == 2
+    age(tmp_path, 16)
+    assert needed(guarded, tmp_path).url
+
+
+THROTTLED = {"detail": "BIOMETRICS_THROTTLED"}
+
+
+def throttled(server: BrainServer, home: Path, body: Any = page) -> LoginThrottled:
+    with pytest.raises(LoginThrottled) as caught:
+        with_client(server, home, body)
+    return caught.value
+
+
+@pytest.mark.parametrize("status", [429, 401, 403])
+def test_throttled_login_is_sent_once_and_its_pause_grows(server: BrainServer, tmp_path: Path, status: int) -> None:
+    server.fail(status, times=1000, where=LOGIN, body=THROTTLED)
+    sent = 0
+    for pause in (2, 4, 8, 16, 24, 24):
+        sent += 1
+        for _ in range(2):
+            error = throttled(server, tmp_path)
+            assert f"{status}: BIOMETRICS_THROTTLED, at 20" in str(error)
+            assert "marketdata alphas login --account lk" in str(error)
+            assert server.requests == sent
+        age(tmp_path, pause - 0.1)
+        throttled(server, tmp_path)
+        assert server.requests == sent
+        age(tmp_path, 0.2)
+    found = with_client(server, tmp_path, pages)
+    assert all(isinstance(one, LoginThrottled) for one in found)
+    assert server.requests == sent + 1
+
+
+def test_person_may_log_in_while_logins_are_throttled(server: BrainServer, tmp_path: Path) -> None:
+    server.fail(429, times=2, where=LOGIN, body=THROTTLED)
+    throttled(server, tmp_path)
+    throttled(server, tmp_path, asked_for)
+    age(tmp_path, 3.9)
+    throttled(server, tmp_path)
+    assert server.asked(LOGIN) == 2, "the second throttled login, though a person's, doubles the pause"
+    with_client(server, tmp_path, asked_for)
+    assert with_client(server, tmp_path, page).count == 3
+    assert server.logins == 1
+
+
+def test_longer_pause_that_the_server_asks_for_is_kept(server: BrainServer, tmp_path: Path) -> None:
+    server.fail(429, 1, LOGIN, headers={"Retry-After": str(7 * 3600)}, body=THROTTLED)
+    throttled(server, tmp_path)
+    age(tmp_path, 6.9)
+    throttled(server, tmp_path)
+    age(tmp_path, 0.2)
+    assert with_client(server, tmp_path, page).count == 3
+
+
+def test_throttled_identity_check_keeps_the_link(guarded: BrainServer, tmp_path: Path) -> None:
+    needed(guarded, tmp_path)
+    guarded.fail(429, 1, f"{LOGIN}/persona", body=THROTTLED)
+    for _ in range(3):
+        throttled(guarded, tmp_path)
+    assert guarded.asked(f"{LOGIN}/persona") == 1
+    guarded.person_arrives(EMAIL)
+    with_client(guarded, tmp_path, asked_for)
+    assert (guarded.logins, with_client(guarded, tmp_path, page).count) == (1, 3)
+
+
+def test_server_that_asks_for_slower_requests_is_no_throttled_login(server: BrainServer, tmp_path: Path) -> None:
+    server.fail(429, 1, LOGIN, body={"detail": "Request was throttled. Expected available in 1 second."})
+    assert with_client(server, tmp_path, page).count == 3
 
 
 def test_link_to_another_server_gets_no_password(server: BrainServer, tmp_path: Path) -> None:

@@ -39,6 +39,21 @@ def test_the_newest_version_wins_as_an_instant(tmp_path: Path) -> None:
     assert [document["v"] for document in packed(tmp_path)["2024-11-27.ndjson"]] == [2]
 
 
+@pytest.mark.parametrize("suffix", [".ndjson", ".ndjson.zst"])
+def test_package_that_is_overwritten_while_it_is_read_counts_as_nothing(tmp_path: Path, suffix: str) -> None:
+    path, other = (tmp_path / f"{name}{suffix}" for name in ("2024-11-27", "other"))
+    # Of random bytes, which stay longer than one read when they are packed.
+    files.write(path, [random.Random(number).randbytes(2000).hex().encode() + b"\n" for number in range(3000)])
+    files.write(other, [b"{}\n"] * 10)
+    lines = files.lines_of(path)
+    assert next(lines)
+    path.write_bytes(other.read_bytes())
+    with pytest.raises(BadFile, match="overwritten while it was being read") as caught:
+        list(lines)
+    assert path.name in str(caught.value)
+    assert len(list(files.lines_of(path))) == 10
+
+
 def test_of_equally_new_versions_the_younger_file_wins(tmp_path: Path) -> None:
     put(tmp_path, "2024-11-27T09:00", [alpha("a", v=1)], mtime=50)
     pack(tmp_path)

@@ -229,6 +229,19 @@ def test_login_waits_for_the_person_and_the_next_fetch_needs_none(lab: Lab) -> N
     assert lab.said("alphas", "fetch", "--account", "pe", "--months", MONTH)["fetched"]["pe"]["alphas"] == 5
 
 
+def test_throttled_login_is_sent_once_and_shown(lab: Lab) -> None:
+    lab.accounts({"user_key": "pt"})
+    lab.brain.add_user("pt@example.com", PASSWORD)
+    lab.brain.fail(429, 99, "POST /authentication", body={"detail": "BIOMETRICS_THROTTLED"})
+    for _ in range(2):
+        failed = lab.run("alphas", "fetch", "--account", "pt", "--months", MONTH)
+        assert failed.returncode == 1
+        assert "BRAIN throttles the logins of account pt (429: BIOMETRICS_THROTTLED" in failed.stderr
+    assert lab.brain.asked("POST /authentication") == 1
+    [row] = [row for row in lab.said("alphas", "accounts")["accounts"] if row["account"] == "pt"]
+    assert row["session"].startswith("throttled until 20")
+
+
 def test_account_without_credentials_is_named_and_the_others_are_fetched(lab: Lab) -> None:
     lab.accounts({"user_key": "ha"}, {"user_key": "hb.no"}, {"user_key": "hc", "enabled": False})
     lab.brain.add_user("ha@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 3))

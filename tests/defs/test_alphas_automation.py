@@ -168,6 +168,31 @@ def test_dropped_files_ask_for_their_months_once_and_make_the_account_a_partitio
     assert not look(lab, automation.alphas_files).run_requests
 
 
+@pytest.mark.parametrize("ledger", ["kept", "dropped"])
+def test_dropped_collection_is_requested_again_under_another_key(lab: Lab, ledger: str) -> None:
+    for month in MONTHS[:2]:
+        drop_slice(lab.root, "old", month, [alpha("aaaaaaa", month)])
+    found = look(lab, automation.alphas_files)
+    lab.partitions("old")
+    requested = [request.run_key for request in found.run_requests]
+    assert lab.run("old|2024-01", "old|2024-02", job="alphas_import").success
+    cursor = look(lab, automation.alphas_files, found.cursor).cursor
+    for _ in range(2):
+        assert not look(lab, automation.alphas_files, cursor).run_requests
+        if ledger == "kept":
+            lab.client["regular_alphas"].drop_collection("old")
+        else:
+            lab.client.drop_database("regular_alphas")
+        [request] = look(lab, automation.alphas_files, cursor).run_requests
+        assert ranges([request]) == [("old|2024-01", "old|2024-02")]
+        assert request.run_key not in requested
+        requested.append(request.run_key)
+        [same] = look(lab, automation.alphas_files, cursor).run_requests
+        assert same.run_key == request.run_key, "the same run key, so Dagster starts no second run"
+        assert lab.run("old|2024-01", "old|2024-02", job="alphas_import").success
+        assert lab.ids("regular", "old") == {"aaaaaaa"}
+
+
 def test_file_still_being_written_is_waited_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARKETDATA_ALPHAS_QUIET_SECONDS", "30")
     drop_slice(lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01")], age=1000)

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from alpha_runs import MONTHS, PACKAGES, REGULARS, SUPERS, Lab, alpha, drop_slice, keys
 from bar_runs import execute, failures
@@ -57,6 +58,18 @@ def test_loads_checks_and_readers_use_the_names(lab: Lab, names: dict[str, str])
     assert rows["regular_alphas"]["documents"] == 3 * REGULARS
     assert (rows["alpha_sharpe"]["documents"], rows["alpha_sharpe"]["ok"]) == (ALL, 3)
     assert night(lab.instance).run_requests == []
+
+
+def test_record_sets_that_are_not_offered_are_known_under_the_names(lab: Lab, names: dict[str, str]) -> None:
+    lab.ready("lk")
+    assert lab.run(f"lk|{MONTHS[0]}").success
+    lab.brain.not_offered = {"prod_correlation"}
+    result = lab.run(f"lk|{MONTHS[0]}", job="alpha_records", assets=[dg.AssetKey("alpha_prod_correlation")])
+    assert result.success
+    left_out = {one.check_name: one.metadata["left_out"].value for one in result.get_asset_check_evaluations()}
+    assert all(one.passed for one in result.get_asset_check_evaluations())
+    assert left_out["records_complete"] == REGULARS + SUPERS
+    assert lab.client[names["alpha_prod_correlation"]]["lk"].count_documents({}) == 0
 
 
 def test_dropped_and_rejected_alphas_are_found_under_the_names(lab: Lab, names: dict[str, str]) -> None:

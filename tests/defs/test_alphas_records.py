@@ -5,8 +5,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from alpha_runs import MONTHS, REGULARS, SUPERS, Lab, keys
-from bar_runs import execute, failures, repository
+from alpha_runs import MONTHS, REGULARS, SUPERS, Lab, config, keys
+from bar_runs import QUIET_LOG, definitions, execute, failures, repository
 from test_alphas_automation import RESOURCES, ranges
 
 from marketdata_assets.alphas.layout import month_window
@@ -74,6 +74,47 @@ def test_an_invalid_record_set_is_found(loaded: Lab, asset: str, change: dict[st
     assert loaded.client[asset]["lk"].find_one_and_update({}, {"$set": change})
     again = loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB, assets=[dg.AssetKey(asset)])
     assert evaluated(again) == {asset: {"records_valid"}}
+
+
+def test_checks_judge_the_alphas_that_the_run_was_asked_for(loaded: Lab) -> None:
+    """The best alphas alone were asked for; checks that are run alone judge what the setting asks for."""
+    stored = loaded.client["regular_alphas"]["lk"]
+    best = max(one["is"]["sharpe"] for one in stored.find({}, {"is.sharpe": 1}))
+    count = stored.count_documents({"is.sharpe": {"$gte": best}})
+    asked = config(PNL, filters={"min_sharpe": best, "type": ["regular"]})
+    result = loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB, ops=asked, assets=[PNL])
+    assert evaluated(result) == {}
+    assert loaded.client["alpha_pnl"]["lk"].count_documents({}) == count
+    assert "records_complete" in filters_of(result, f'{{"type":["regular"],"min_sharpe":{best}}}')
+
+    job = dg.define_asset_job("checks", selection=dg.AssetSelection.checks_for_assets(PNL))
+    alone = dg.Definitions.merge(definitions(), dg.Definitions(jobs=[job])).get_job_def("checks")
+    result = alone.execute_in_process(instance=loaded.instance, run_config=QUIET_LOG)
+    assert evaluated(result) == {"alpha_pnl": {"records_complete"}}
+    assert "records_complete" in filters_of(result, '{"min_sharpe":-100.0}')
+
+
+def filters_of(result: dg.ExecuteInProcessResult, filters: str) -> set[str]:
+    """The checks that say that they judged the alphas of `filters`."""
+    found = result.get_asset_check_evaluations()
+    return {one.check_name for one in found if one.metadata["filters"].value == filters}
+
+
+def test_yearly_figures_ascend_within_train_and_test(loaded: Lab) -> None:
+    """A year in which the test period starts has a row of each stage."""
+    yearly = dg.AssetKey("alpha_yearly_stats")
+    whole = (f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB)
+    assert loaded.run(*whole, assets=[yearly]).success
+    for years, stages, failed in (
+        (["2019", "2020", "2020", "2021"], ["TRAIN", "TRAIN", "TEST", "TEST"], {}),
+        (["2020", "2020", "2021", "2021"], ["TEST", "TRAIN", "TEST", "TRAIN"], {}),
+        (["2020", "2020", "2021"], ["TRAIN", "TRAIN", "TEST"], {"alpha_yearly_stats": {"records_valid"}}),
+        (["2021", "2020", "2020"], ["TRAIN", "TRAIN", "TEST"], {"alpha_yearly_stats": {"records_valid"}}),
+        (["2020", "2021"], ["TRAIN"], {"alpha_yearly_stats": {"records_valid"}}),
+    ):
+        columns = {"year": years, "stage": stages}
+        assert loaded.client["alpha_yearly_stats"]["lk"].find_one_and_update({}, {"$set": {"columns": columns}})
+        assert evaluated(loaded.run(*whole, assets=[yearly])) == failed, columns
 
 
 def tick(lab: Lab) -> Any:

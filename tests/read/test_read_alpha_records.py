@@ -126,6 +126,26 @@ def test_alphas_and_record_sets_are_exported(account: str, tmp_path: Path, suffi
     assert list(file.parent.iterdir()) == [file]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_integers_of_64_bits_are_exported(mongo_client: Client, account: str, tmp_path: Path, suffix: str) -> None:
+    """The driver has a class of its own for them, in documents and in record sets."""
+    large, first = 3_000_000_000, STORED[0]["id"]
+    alphas, sets = mongo_client["regular_alphas"][account], mongo_client["alpha_yearly_stats"][account]
+    changed = {"is.pnl": bson.Int64(large), "settings.delay": bson.Int64(1), "sizes": [bson.Int64(large), 1]}
+    assert alphas.update_one({"id": first}, {"$set": changed}).modified_count == 1
+    assert sets.update_one({"_id": first}, {"$set": {"columns.bookSize.0": bson.Int64(large)}}).modified_count == 1
+    file = tmp_path / f"alphas.{suffix}"
+    load = pl.read_csv if suffix == "csv" else pl.read_parquet
+    columns = ["id", "is.pnl", "settings.delay", "sizes", "yearly_stats.bookSize"]
+    export.alphas(file, accounts=account, columns=columns)
+    [row] = load(file).filter(pl.col("id") == first).iter_rows()
+    assert row[1:3] == (large, 1)
+    assert json.loads(row[3]) == [large, 1]
+    assert (json.loads(row[4]) if suffix == "csv" else list(row[4]))[0] == large
+    export.alphas(file, accounts=account, record_set="yearly_stats")
+    assert large in load(file).filter(pl.col("alpha") == first)["bookSize"].to_list()
+
+
 def test_another_suffix_is_no_format(tmp_path: Path) -> None:
     with pytest.raises(UnknownFormat, match=r"alphas\.xlsx"):
         export.alphas(tmp_path / "alphas.xlsx")

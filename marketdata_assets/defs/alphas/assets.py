@@ -27,7 +27,7 @@ from marketdata_assets.defs.checks import log_results
 from marketdata_assets.defs.marks import Partitions
 from marketdata_assets.defs.metadata import asset, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, run_partitions, selected
-from marketdata_assets.defs.selection import config_of
+from marketdata_assets.defs.selection import config_of, step_config
 from marketdata_assets.errors import MarketDataError, TerminalError
 from marketdata_assets.partitions import ALPHA_MONTHS, ALPHA_PARTITIONS, Pair, alpha_key, alpha_pair
 from marketdata_assets.progress import ProgressLog
@@ -271,7 +271,7 @@ def _finish(context: dg.AssetExecutionContext, ended: Ended, stores: Stores) -> 
     what there is is done here before the Failure."""
     others: dict[str, str] = {}
     if ended.failed and (rest := following(context)):
-        configs = {name: ImportConfig(**_config(context, name)) for name in rest}
+        configs = {name: ImportConfig(**step_config(context.run.run_config, name)) for name in rest}
         try:
             pairs = [pair for pair in ended.by_pair if pair not in ended.failed or _has_files(stores.files.path, *pair)]
             done = load(context, rest, pairs, configs, stores)
@@ -290,12 +290,6 @@ def _has_files(root: Path, account: str, month: str) -> bool:
 def following(context: dg.AssetExecutionContext) -> set[str]:
     """The assets of the run that need the one of this step."""
     return {name for name in AFTER[context.asset_key.to_user_string()] if dg.AssetKey(name) in selected(context)}
-
-
-def _config(context: dg.AssetExecutionContext, asset: str) -> dict[str, Any]:
-    """The run config of another step."""
-    config: Mapping[str, Any] = context.run.run_config
-    return dict(config.get("ops", {}).get(asset, {}).get("config", {}))
 
 
 @asset(

@@ -106,10 +106,7 @@ def _newest_months(count: int) -> Choice:
 def _rotation(context: dg.ScheduleEvaluationContext, ready: Sequence[str]) -> list[Pair]:
     """ROTATION months of each account: never fetched ones, the newest first, then those fetched longest ago."""
     older = _months(RECENT, len(ALPHA_MONTHS.get_partition_keys()), context.scheduled_execution_time)
-    fetched = context.instance.get_latest_storage_id_by_partition(
-        dg.AssetKey("alpha_files"), dg.DagsterEventType.ASSET_MATERIALIZATION
-    )
-    when = {alpha_pair(key): number for key, number in fetched.items()}
+    when = _materialized(context.instance, "alpha_files", older)
     chosen: list[Pair] = []
     for account in ready:
         pairs = [(account, month) for month in reversed(older)]
@@ -164,33 +161,50 @@ def alphas_records_daily(
 @sensor(
     job=alphas_import_job,
     minimum_interval_seconds=60,
-    description="New or changed files in the alphas folder: a run for each rectangle of changed months and accounts.",
+    description="New or changed files in the alphas folder, and collections that were dropped: a run for each rectangle"
+    " of months and accounts.",
 )
 def alphas_files(
     context: dg.SensorEvaluationContext, mongo: Mongo, alphas_dir: AlphaFiles
 ) -> dg.SensorResult | dg.SkipReason:
-    from marketdata_assets.alphas.status import outdated_pairs
+    from marketdata_assets.alphas.status import emptied_pairs, outdated_pairs
 
     months = ALPHA_MONTHS.get_partition_keys()
     changes = file_index.scan(alphas_dir.path, context.cursor, time.time_ns(), alphas_dir.quiet_seconds, months)
     if set(changes.pairs) & _in_progress(context.instance):
         context.update_cursor(changes.unhandled_cursor)
         return dg.SkipReason("a run for these months is in progress; the files are scanned again when it has ended")
+    loaded = {kind: _materialized(context.instance, f"{kind}_alphas", months) for kind in KINDS}
+    emptied: set[Pair] = set()
     due: list[Pair] = []
-    if changes.pairs:
+    if changes.pairs or any(loaded.values()):
         with mongo.databases() as databases:
-            due = outdated_pairs(databases, alphas_dir.path, changes.pairs)
+            for kind, pairs in loaded.items():
+                emptied |= emptied_pairs(databases, alphas_dir.path, kind, pairs.keys())
+            emptied -= {*_in_progress(context.instance), *changes.waiting} if emptied else set()
+            chosen = outdated_pairs(databases, alphas_dir.path, changes.pairs) if changes.pairs else []
+            due = sorted({*chosen, *emptied})
     if not due:
         context.update_cursor(changes.cursor)
         unread = file_index.unread(alphas_dir.path)
         others = f"; not read: {summary(unread)}" if unread else ""
         return dg.SkipReason(alphas_dir.nothing_new([" ".join(pair) for pair in changes.waiting]) + others)
     added = accounts.missing(accounts.known(context.instance), (account for account, _ in due))
+    # The files of emptied collections have not changed: their last import makes the key another one.
+    imports = sorted(number for pairs in loaded.values() for pair, number in pairs.items() if pair in emptied)
+    state = f"{changes.cursor}{imports[-1:] or ''}"
     return dg.SensorResult(
-        run_requests=requests(context.instance, due, run_key(changes.cursor), new_accounts=added),
+        run_requests=requests(context.instance, due, run_key(state), new_accounts=added),
         dynamic_partitions_requests=[BRAIN_ACCOUNTS.build_add_request(added)] if added else [],
         cursor=changes.cursor,
     )
+
+
+def _materialized(instance: dg.DagsterInstance, name: str, months: Collection[str]) -> dict[Pair, int]:
+    """The accounts and months that an asset was ever materialized for, and the event of the last time."""
+    events = instance.get_latest_storage_id_by_partition(dg.AssetKey(name), dg.DagsterEventType.ASSET_MATERIALIZATION)
+    pairs = {alpha_pair(key): number for key, number in events.items()}
+    return {pair: number for pair, number in pairs.items() if pair[1] in months}
 
 
 def _in_progress(instance: dg.DagsterInstance) -> set[Pair]:

@@ -3,16 +3,19 @@
 The queries are in `marketdata_assets.alphas.checks`.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import msgspec
 
+from marketdata_assets.alphas.filters import parse
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.record_sets import RECORD_SETS, RecordSet, asset_name
 from marketdata_assets.defs.checks import results, specs
+from marketdata_assets.defs.selection import step_config
 from marketdata_assets.partitions import BRAIN_ACCOUNTS, Pair, alpha_pairs
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo
 
@@ -35,7 +38,9 @@ def _checks(about: Kind | RecordSet) -> dg.AssetChecksDefinition:
             if not pairs:  # a check that is run alone
                 entries = mongo_ledger.entries(databases[asset], asset)
                 pairs = sorted({(entry.source, entry.unit[:7]) for entry in entries})
-            yield from answers(databases, alphas_dir.path, about, pairs, brain, context.selected_asset_check_keys)
+            requested = step_config(context.run.run_config, asset).get("filters")
+            selected = context.selected_asset_check_keys
+            yield from answers(databases, alphas_dir.path, about, pairs, brain, selected, requested)
 
     return alpha_checks
 
@@ -52,16 +57,22 @@ def answers(
     pairs: Sequence[Pair],
     brain: Brain,
     wanted: Collection[dg.AssetCheckKey] | None = None,
+    requested: Mapping[str, Any] | None = None,
 ) -> Iterator[dg.AssetCheckResult]:
-    """The answers of the `wanted` checks about accounts and months, or of all."""
+    """The answers of the `wanted` checks about accounts and months, or of all.
+
+    Record sets are those of the alphas that `requested` chooses, the filters of the run, or else the setting.
+    """
     from marketdata_assets.alphas import checks
 
+    facts: dict[str, int | str] = {"partitions": len(pairs)}
     scope: checks.Scope | checks.RecordScope
     if about == "regular" or about == "super":
         scope = checks.Scope(databases[asset_of(about)], folder, about, pairs, brain.fields())
     else:
-        scope = checks.RecordScope(databases, about, pairs, brain.filters())
-    facts = {"partitions": len(pairs)}
+        filters = parse(requested) if requested else brain.filters()
+        facts["filters"] = msgspec.json.encode(filters).decode()
+        scope = checks.RecordScope(databases, about, pairs, filters)
     yield from results([asset_of(about)], wanted, lambda _, name: replace(getattr(checks, name)(scope), facts=facts))
 
 
