@@ -125,24 +125,26 @@ def alpha(name: str, day: str = "2024-11-29", **rest: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def lab(mongo_uri: str, client: MongoClient[dict[str, Any]], tmp_path: Path, dying: Load) -> Alphas:
+def alphas_env(mongo_uri: str, client: MongoClient[dict[str, Any]], tmp_path: Path, dying: Load) -> Alphas:
     for kind in KINDS:
         client.drop_database(f"{kind}_alphas")
     (tmp_path / "delivered").mkdir()
     return Alphas(mongo_uri, client, tmp_path / "delivered", dying)
 
 
-def bring(lab: Alphas, pairs: Sequence[tuple[str, str]]) -> None:
+def bring(alphas_env: Alphas, pairs: Sequence[tuple[str, str]]) -> None:
     options = ImportOptions()
-    import_accounts(lab.uri, lab.folder, "regular", pairs, run_id="r", fanout=Fanout(1), fields={}, options=options)
+    import_accounts(
+        alphas_env.uri, alphas_env.folder, "regular", pairs, run_id="r", fanout=Fanout(1), fields={}, options=options
+    )
 
 
-def states(lab: Alphas) -> dict[str, str]:
-    return {one.file: str(one.state) for one in lab.entries()}
+def states(alphas_env: Alphas) -> dict[str, str]:
+    return {one.file: str(one.state) for one in alphas_env.entries()}
 
 
-def test_every_entry_is_named_with_a_reason(lab: Alphas) -> None:
-    good = put(lab.folder, f"{FOLDER}/lk_{SPAN}_.json", alpha("a"))
+def test_every_entry_is_named_with_a_reason(alphas_env: Alphas) -> None:
+    good = put(alphas_env.folder, f"{FOLDER}/lk_{SPAN}_.json", alpha("a"))
     reasons = {
         "notes.txt": "no alphas are read here",
         "bad|name/primeval_data/all_regular_alphas/x.json": "no account name",
@@ -155,11 +157,11 @@ def test_every_entry_is_named_with_a_reason(lab: Alphas) -> None:
         "my lk-2/packages/regular/2024-11/a.csv": "packages are read from",
     }
     for name in reasons:
-        put(lab.folder, name)
+        put(alphas_env.folder, name)
     (good.parent / f"b_{SPAN}_.json").symlink_to(good.parent / "absent")
     (good.parent / "c.zip").write_bytes(b"PK\3\4")
-    lab.load()
-    found = {one.file: one for one in lab.entries()}
+    alphas_env.load()
+    found = {one.file: one for one in alphas_env.entries()}
     for name, reason in reasons.items():
         assert (found[name].state, reason in found[name].reason) == ("not taken", True), found[name]
     assert found.pop(f"{FOLDER}/b_{SPAN}_.json").state == found.pop(f"{FOLDER}/c.zip").state == "failed"
@@ -170,74 +172,74 @@ def test_every_entry_is_named_with_a_reason(lab: Alphas) -> None:
     assert len(found) == len(reasons) + 2
 
 
-def test_raw_file_is_loaded_when_its_packages_are_in_mongodb(lab: Alphas) -> None:
+def test_raw_file_is_loaded_when_its_packages_are_in_mongodb(alphas_env: Alphas) -> None:
     name = f"{FOLDER}/lk_{SPAN}_.json"
-    put(lab.folder, name, alpha("a"), alpha("b", "2024-12-01"))
-    assert states(lab) == {name: "due"}
-    package_months(lab.folder, [("my lk-2", month) for month in MONTHS], Fanout(1))
-    assert set(states(lab).values()) == {"due"}
-    lab.load()
-    assert set(states(lab).values()) == {"loaded"}
-    lab.client["regular_alphas"]["marketdata-ledger"].delete_one({"unit": "2024-12-01"})
-    assert {day for day, state in states(lab).items() if state == "due"} == {
+    put(alphas_env.folder, name, alpha("a"), alpha("b", "2024-12-01"))
+    assert states(alphas_env) == {name: "due"}
+    package_months(alphas_env.folder, [("my lk-2", month) for month in MONTHS], Fanout(1))
+    assert set(states(alphas_env).values()) == {"due"}
+    alphas_env.load()
+    assert set(states(alphas_env).values()) == {"loaded"}
+    alphas_env.client["regular_alphas"]["marketdata-ledger"].delete_one({"unit": "2024-12-01"})
+    assert {day for day, state in states(alphas_env).items() if state == "due"} == {
         name,
-        *(d for d in states(lab) if "12-01" in d),
+        *(d for d in states(alphas_env) if "12-01" in d),
     }
 
 
-def test_slice_of_two_months_is_due_until_both_are_loaded(lab: Alphas) -> None:
+def test_slice_of_two_months_is_due_until_both_are_loaded(alphas_env: Alphas) -> None:
     name = f"{FOLDER}/lk_{SPAN}_.json"
-    put(lab.folder, name, alpha("a"), alpha("b", "2024-12-01"))
+    put(alphas_env.folder, name, alpha("a"), alpha("b", "2024-12-01"))
     pairs = [("my lk-2", month) for month in MONTHS]
-    package_months(lab.folder, pairs[:1], Fanout(1))
-    bring(lab, pairs[:1])
-    assert states(lab)[name] == "due"
-    assert status.outdated_pairs(lab.client, lab.folder) == pairs[1:]
+    package_months(alphas_env.folder, pairs[:1], Fanout(1))
+    bring(alphas_env, pairs[:1])
+    assert states(alphas_env)[name] == "due"
+    assert status.outdated_pairs(alphas_env.client, alphas_env.folder) == pairs[1:]
 
 
-def test_each_alpha_of_a_raw_file_has_one_fate(lab: Alphas) -> None:
+def test_each_alpha_of_a_raw_file_has_one_fate(alphas_env: Alphas) -> None:
     old, new = f"{FOLDER}/a_{SPAN}_.json", f"{FOLDER}/b_{SPAN}_.json"
     plain = [alpha(f"p{number}", "2024-12-01") for number in range(20)]
-    put(lab.folder, old, alpha("a"), alpha("b"), 7, alpha("c", v=1), alpha("c", v=2), age=1)
-    put(lab.folder, new, alpha("b"), alpha("x", "2024-12-01", type="SUPER"), *plain, age=2)
-    lab.load()
-    first, second = (one for one in lab.entries() if one.file in (old, new))
+    put(alphas_env.folder, old, alpha("a"), alpha("b"), 7, alpha("c", v=1), alpha("c", v=2), age=1)
+    put(alphas_env.folder, new, alpha("b"), alpha("x", "2024-12-01", type="SUPER"), *plain, age=2)
+    alphas_env.load()
+    first, second = (one for one in alphas_env.entries() if one.file in (old, new))
     assert (first.read, first.loaded, first.rejected, first.duplicates, first.replaced) == (5, 2, 1, 1, {new: 1})
     assert (second.read, second.loaded, second.rejected, second.replaced) == (22, 21, 1, {}), "MongoDB has rejected one"
     assert first.balanced and second.balanced
 
 
-def test_raw_file_whose_package_is_damaged_is_failed(lab: Alphas) -> None:
+def test_raw_file_whose_package_is_damaged_is_failed(alphas_env: Alphas) -> None:
     name = f"{FOLDER}/lk_{SPAN}_.json"
-    put(lab.folder, name, alpha("a7", v=1))
-    lab.load()
-    package = lab.folder / "my lk-2/packages/regular/2024-11/2024-11-29.ndjson"
+    put(alphas_env.folder, name, alpha("a7", v=1))
+    alphas_env.load()
+    package = alphas_env.folder / "my lk-2/packages/regular/2024-11/2024-11-29.ndjson"
     package.write_text(json.dumps(alpha("a7", "2024-11-30", v=1)) + "\n")  # of another day: imported, but not packaged
-    put(lab.folder, name, alpha("a7", v=1), alpha("a8", v=2), age=2)
-    lab.load()
-    assert lab.table() == {7: 1}
-    assert states(lab)[name] == "failed"
+    put(alphas_env.folder, name, alpha("a7", v=1), alpha("a8", v=2), age=2)
+    alphas_env.load()
+    assert alphas_env.table() == {7: 1}
+    assert states(alphas_env)[name] == "failed"
 
 
-def test_deleting_the_newest_raw_file_does_not_bring_an_older_version_back(lab: Alphas) -> None:
-    put(lab.folder, f"{FOLDER}/a_{SPAN}_.json", alpha("a7", v=1), age=1)
-    newest = put(lab.folder, f"{FOLDER}/b_{SPAN}_.json", alpha("a7", v=2), age=2)
-    lab.load()
+def test_deleting_the_newest_raw_file_does_not_bring_an_older_version_back(alphas_env: Alphas) -> None:
+    put(alphas_env.folder, f"{FOLDER}/a_{SPAN}_.json", alpha("a7", v=1), age=1)
+    newest = put(alphas_env.folder, f"{FOLDER}/b_{SPAN}_.json", alpha("a7", v=2), age=2)
+    alphas_env.load()
     newest.unlink()
-    lab.load()
-    put(lab.folder, f"{FOLDER}/c_{SPAN}_.json", alpha("a8", v=3), age=1)
-    lab.load()
-    assert lab.table() == {7: 2, 8: 3}
-    [entry] = [one for one in lab.entries() if "/a_" in one.file]
+    alphas_env.load()
+    put(alphas_env.folder, f"{FOLDER}/c_{SPAN}_.json", alpha("a8", v=3), age=1)
+    alphas_env.load()
+    assert alphas_env.table() == {7: 2, 8: 3}
+    [entry] = [one for one in alphas_env.entries() if "/a_" in one.file]
     assert (entry.state, entry.replaced) == ("loaded", {f"{FOLDER}/{newest.name}": 1})
 
 
-def test_of_two_lines_of_a_package_with_one_id_one_is_a_duplicate(lab: Alphas) -> None:
-    package = lab.folder / "my lk-2/packages/regular/2024-11/2024-11-29.ndjson"
+def test_of_two_lines_of_a_package_with_one_id_one_is_a_duplicate(alphas_env: Alphas) -> None:
+    package = alphas_env.folder / "my lk-2/packages/regular/2024-11/2024-11-29.ndjson"
     package.parent.mkdir(parents=True)
     lines = [json.dumps(alpha("a", v=number)) for number in range(2)]
     for more in ([], [json.dumps(alpha("b"))]):
         package.write_text("\n".join([*lines, *more]) + "\n")
-        bring(lab, [("my lk-2", MONTHS[0])])
-        [entry] = lab.entries()
+        bring(alphas_env, [("my lk-2", MONTHS[0])])
+        [entry] = alphas_env.entries()
         assert (entry.state, entry.read, entry.loaded, entry.duplicates) == ("loaded", 2 + len(more), 1 + len(more), 1)

@@ -28,7 +28,7 @@ Client = MongoClient[dict[str, Any]]
 
 
 @dataclass
-class Lab:
+class AlphasEnv:
     """An account of the test's own: its packages and its collections."""
 
     uri: str
@@ -70,100 +70,101 @@ class Lab:
 
 
 @pytest.fixture
-def lab(mongo_uri: str, client: Client, tmp_path: Path) -> Lab:
-    return Lab(mongo_uri, client, tmp_path)
+def alphas_env(mongo_uri: str, client: Client, tmp_path: Path) -> AlphasEnv:
+    return AlphasEnv(mongo_uri, client, tmp_path)
 
 
-def test_new_documents_land_with_utc_dates_and_nothing_else_changed(lab: Lab) -> None:
+def test_new_documents_land_with_utc_dates_and_nothing_else_changed(alphas_env: AlphasEnv) -> None:
     documents = [alpha("xVWpJpp", dateSubmitted="2024-11-28T01:00:00-05:00"), alpha("6XpMb0aG", color=None, tags=[])]
-    lab.deliver(*documents)
-    report = lab.run()
+    alphas_env.deliver(*documents)
+    report = alphas_env.run()
     assert (report.total("inserted"), report.total("updated"), report.rejected, report.unchanged) == (2, 0, 0, 0)
-    assert lab.stored() == {document["id"]: expected(document) for document in documents}
-    assert lab.stored()["xVWpJpp"]["dateCreated"] == dt.datetime(2024, 11, 27, 9, tzinfo=dt.UTC)
-    indexes = lab.client["regular_alphas"][lab.account].index_information()
+    assert alphas_env.stored() == {document["id"]: expected(document) for document in documents}
+    assert alphas_env.stored()["xVWpJpp"]["dateCreated"] == dt.datetime(2024, 11, 27, 9, tzinfo=dt.UTC)
+    indexes = alphas_env.client["regular_alphas"][alphas_env.account].index_information()
     assert indexes["id_1"]["unique"]
 
 
-def test_supers_land_in_their_own_database(lab: Lab) -> None:
-    lab.deliver(alpha("S1", type="SUPER"), kind="super")
-    assert lab.run(kind="super").total("inserted") == 1
-    assert list(lab.stored("super")) == ["S1"]
-    assert lab.stored() == {}
+def test_supers_land_in_their_own_database(alphas_env: AlphasEnv) -> None:
+    alphas_env.deliver(alpha("S1", type="SUPER"), kind="super")
+    assert alphas_env.run(kind="super").total("inserted") == 1
+    assert list(alphas_env.stored("super")) == ["S1"]
+    assert alphas_env.stored() == {}
 
 
-def test_a_repeat_reads_nothing_and_writes_nothing(lab: Lab) -> None:
-    lab.load(alpha("A"), alpha("B"))
-    before = lab.stored()
-    report = lab.run()
+def test_a_repeat_reads_nothing_and_writes_nothing(alphas_env: AlphasEnv) -> None:
+    alphas_env.load(alpha("A"), alpha("B"))
+    before = alphas_env.stored()
+    report = alphas_env.run()
     assert (report.unchanged, report.units) == (1, ())
-    forced = lab.run(force=True)
+    forced = alphas_env.run(force=True)
     assert (forced.total("inserted"), forced.total("updated"), forced.total("read")) == (0, 0, 2)
-    assert lab.stored() == before
-    with mongo.connect(lab.uri) as other:
-        (package,) = ingest.find(lab.root, lab.account, "regular", [MONTH])
+    assert alphas_env.stored() == before
+    with mongo.connect(alphas_env.uri) as other:
+        (package,) = ingest.find(alphas_env.root, alphas_env.account, "regular", [MONTH])
         assert importer.unwritten(other["regular_alphas"], package, ImportOptions()) == []
 
 
-def test_force_brings_back_what_was_taken_out_of_the_database(lab: Lab) -> None:
-    lab.load(alpha("A"), alpha("B"))
-    lab.client["regular_alphas"][lab.account].delete_one({"id": "A"})
-    assert lab.run().total("inserted") == 0
-    report = lab.run(force=True)
-    assert (report.total("inserted"), report.total("updated"), sorted(lab.stored())) == (1, 0, ["A", "B"])
+def test_force_brings_back_what_was_taken_out_of_the_database(alphas_env: AlphasEnv) -> None:
+    alphas_env.load(alpha("A"), alpha("B"))
+    alphas_env.client["regular_alphas"][alphas_env.account].delete_one({"id": "A"})
+    assert alphas_env.run().total("inserted") == 0
+    report = alphas_env.run(force=True)
+    assert (report.total("inserted"), report.total("updated"), sorted(alphas_env.stored())) == (1, 0, ["A", "B"])
 
 
-def test_dropped_collection_is_due_again_and_imported_again(lab: Lab) -> None:
+def test_dropped_collection_is_due_again_and_imported_again(alphas_env: AlphasEnv) -> None:
     """The ledger, a collection of its own, still has its packages as imported."""
-    lab.load(*(alpha(f"A{number}") for number in range(5)))
-    before = lab.stored()
-    assert status.outdated_pairs(lab.client, lab.root) == []
-    lab.client["regular_alphas"].drop_collection(lab.account)
-    assert status.outdated_pairs(lab.client, lab.root, exact=False) == [(lab.account, MONTH)]
-    report = lab.run()
+    alphas_env.load(*(alpha(f"A{number}") for number in range(5)))
+    before = alphas_env.stored()
+    assert status.outdated_pairs(alphas_env.client, alphas_env.root) == []
+    alphas_env.client["regular_alphas"].drop_collection(alphas_env.account)
+    assert status.outdated_pairs(alphas_env.client, alphas_env.root, exact=False) == [(alphas_env.account, MONTH)]
+    report = alphas_env.run()
     assert (report.total("inserted"), report.unchanged) == (5, 0)
-    assert lab.stored() == before
-    assert status.outdated_pairs(lab.client, lab.root) == []
+    assert alphas_env.stored() == before
+    assert status.outdated_pairs(alphas_env.client, alphas_env.root) == []
 
 
-def test_account_without_documents_is_not_due_again(lab: Lab) -> None:
-    lab.load()
-    assert status.outdated_pairs(lab.client, lab.root) == []
-    assert lab.run().unchanged == 1
+def test_account_without_documents_is_not_due_again(alphas_env: AlphasEnv) -> None:
+    alphas_env.load()
+    assert status.outdated_pairs(alphas_env.client, alphas_env.root) == []
+    assert alphas_env.run().unchanged == 1
 
 
-def test_only_changed_documents_of_a_changed_package_are_written(lab: Lab) -> None:
-    lab.load(*(alpha(f"A{n}") for n in range(50)))
+def test_only_changed_documents_of_a_changed_package_are_written(alphas_env: AlphasEnv) -> None:
+    alphas_env.load(*(alpha(f"A{n}") for n in range(50)))
     changed = alpha("A7", 5, color="RED")
-    lab.deliver(*(changed if n == 7 else alpha(f"A{n}") for n in range(50)), alpha("NEW"))
-    report = lab.run()
+    alphas_env.deliver(*(changed if n == 7 else alpha(f"A{n}") for n in range(50)), alpha("NEW"))
+    report = alphas_env.run()
     assert (report.total("inserted"), report.total("updated"), report.total("read")) == (1, 1, 51)
-    after = lab.stored()
+    after = alphas_env.stored()
     assert after["A7"] == expected(changed, 2)
     assert {document["_rev"] for name, document in after.items() if name != "A7"} == {1}
 
 
-def test_the_same_lines_compressed_cost_no_write(lab: Lab) -> None:
-    plain = lab.deliver(alpha("A"), alpha("B"))
-    lab.run()
+def test_the_same_lines_compressed_cost_no_write(alphas_env: AlphasEnv) -> None:
+    plain = alphas_env.deliver(alpha("A"), alpha("B"))
+    alphas_env.run()
     write(
-        layout.package_path(lab.root, lab.account, "regular", DAY, ".ndjson.zst"), plain.read_bytes().splitlines(True)
+        layout.package_path(alphas_env.root, alphas_env.account, "regular", DAY, ".ndjson.zst"),
+        plain.read_bytes().splitlines(True),
     )
     plain.unlink()
-    report = lab.run()
+    report = alphas_env.run()
     assert (report.total("read"), report.total("inserted"), report.total("updated")) == (2, 0, 0)
-    assert lab.run().unchanged == 1
+    assert alphas_env.run().unchanged == 1
 
 
-def test_of_one_id_twice_the_newest_lands(lab: Lab) -> None:
-    lab.load(alpha("A", 9, color="NEW"), alpha("A", 3, color="OLD"))
-    assert lab.stored()["A"]["color"] == "NEW"
+def test_of_one_id_twice_the_newest_lands(alphas_env: AlphasEnv) -> None:
+    alphas_env.load(alpha("A", 9, color="NEW"), alpha("A", 3, color="OLD"))
+    assert alphas_env.stored()["A"]["color"] == "NEW"
 
 
-def test_an_older_version_late_adds_and_overrides_nothing(lab: Lab) -> None:
-    lab.load(alpha("A", 9, color="NEW"))
-    lab.load(alpha("A", 3, color="OLD", grade="GOOD"))
-    assert lab.stored()["A"] == expected(alpha("A", 9, color="NEW", grade="GOOD"), 2)
+def test_an_older_version_late_adds_and_overrides_nothing(alphas_env: AlphasEnv) -> None:
+    alphas_env.load(alpha("A", 9, color="NEW"))
+    alphas_env.load(alpha("A", 3, color="OLD", grade="GOOD"))
+    assert alphas_env.stored()["A"] == expected(alpha("A", 9, color="NEW", grade="GOOD"), 2)
 
 
 BAD: list[tuple[bytes, str]] = [
@@ -185,84 +186,86 @@ BAD: list[tuple[bytes, str]] = [
 
 
 @pytest.mark.parametrize(("line", "reason"), BAD, ids=[reason for _, reason in BAD])
-def test_a_bad_document_is_kept_aside_and_the_rest_lands(lab: Lab, line: bytes, reason: str) -> None:
-    lab.deliver(alpha("A"), line, alpha("B"))
-    report = lab.run()
+def test_a_bad_document_is_kept_aside_and_the_rest_lands(alphas_env: AlphasEnv, line: bytes, reason: str) -> None:
+    alphas_env.deliver(alpha("A"), line, alpha("B"))
+    report = alphas_env.run()
     assert (report.total("inserted"), report.rejected, report.failed) == (2, 1, ())
-    assert sorted(lab.stored()) == ["A", "B"]
-    (rejected,) = lab.quarantined()
+    assert sorted(alphas_env.stored()) == ["A", "B"]
+    (rejected,) = alphas_env.quarantined()
     assert (rejected.line, rejected.unit) == (2, f"{DAY}")
     assert reason in rejected.reason
-    lab.deliver(alpha("A"), alpha("X"), alpha("B"))
-    assert lab.run().rejected == 0
-    assert lab.quarantined() == []
+    alphas_env.deliver(alpha("A"), alpha("X"), alpha("B"))
+    assert alphas_env.run().rejected == 0
+    assert alphas_env.quarantined() == []
 
 
-def test_a_merge_over_the_size_limit_is_rejected_and_the_stored_version_stays(lab: Lab) -> None:
-    lab.load(alpha("A", old="x" * (9 << 20)))
-    lab.load(alpha("A", 1, new="x" * (9 << 20)), alpha("B"))
-    (rejected,) = lab.quarantined()
+def test_a_merge_over_the_size_limit_is_rejected_and_the_stored_version_stays(alphas_env: AlphasEnv) -> None:
+    alphas_env.load(alpha("A", old="x" * (9 << 20)))
+    alphas_env.load(alpha("A", 1, new="x" * (9 << 20)), alpha("B"))
+    (rejected,) = alphas_env.quarantined()
     assert "merged with what is stored, it is over MongoDB's limit" in rejected.reason
-    assert "new" not in lab.stored()["A"]
+    assert "new" not in alphas_env.stored()["A"]
 
 
 @pytest.mark.parametrize("fields", [{"a.b": 1}, {"is": {"a.b": 1}}, {"is": {"$x": 1}}, {"": 1}, {"is": {"": {"y": 1}}}])
-def test_odd_keys_that_mongodb_takes_are_merged(lab: Lab, fields: Document) -> None:
-    lab.load(alpha("A"))
-    lab.deliver(alpha("A", 1, **fields))
-    report = lab.run()
-    after = lab.stored()["A"]
+def test_odd_keys_that_mongodb_takes_are_merged(alphas_env: AlphasEnv, fields: Document) -> None:
+    alphas_env.load(alpha("A"))
+    alphas_env.deliver(alpha("A", 1, **fields))
+    report = alphas_env.run()
+    after = alphas_env.stored()["A"]
     assert report.total("updated") == 1
     for key, value in fields.items():
         assert after[key] == (value if key != "is" else alpha("A")["is"] | value)
-    assert lab.run(force=True).total("updated") == 0
+    assert alphas_env.run(force=True).total("updated") == 0
 
 
-def test_too_many_bad_documents_fail_the_package_and_nothing_of_it_lands(lab: Lab) -> None:
-    lab.deliver(alpha("A"), *(b"{}" for _ in range(11)))
-    lab.deliver(alpha("B"), day=DAY + dt.timedelta(days=1))
-    report = lab.run()
+def test_too_many_bad_documents_fail_the_package_and_nothing_of_it_lands(alphas_env: AlphasEnv) -> None:
+    alphas_env.deliver(alpha("A"), *(b"{}" for _ in range(11)))
+    alphas_env.deliver(alpha("B"), day=DAY + dt.timedelta(days=1))
+    report = alphas_env.run()
     (failed,) = report.failed
     assert "11 of 12 rows rejected" in (failed.error or "")
-    assert list(lab.stored()) == ["B"]
-    entry = lab.entries()[f"{DAY}"]
+    assert list(alphas_env.stored()) == ["B"]
+    entry = alphas_env.entries()[f"{DAY}"]
     assert (entry.outcome, entry.content_hash) == ("failed", None)
-    lab.deliver(alpha("A"))
-    assert lab.run().total("inserted") == 1
+    alphas_env.deliver(alpha("A"))
+    assert alphas_env.run().total("inserted") == 1
 
 
 @pytest.mark.parametrize(
     ("bad", "good", "failed"), [(10, 0, True), (1, 0, True), (5, 5, False), (11, 989, False), (60, 940, True)]
 )
-def test_rejects_are_judged_by_their_share_and_their_number(lab: Lab, bad: int, good: int, failed: bool) -> None:
-    lab.deliver(*(alpha(f"A{number}") for number in range(good)), *(b"{}" for _ in range(bad)))
-    report = lab.run()
-    assert (bool(report.failed), len(lab.stored())) == (failed, 0 if failed else good)
-    assert len(lab.quarantined()) == (0 if failed else bad)
+def test_rejects_are_judged_by_their_share_and_their_number(
+    alphas_env: AlphasEnv, bad: int, good: int, failed: bool
+) -> None:
+    alphas_env.deliver(*(alpha(f"A{number}") for number in range(good)), *(b"{}" for _ in range(bad)))
+    report = alphas_env.run()
+    assert (bool(report.failed), len(alphas_env.stored())) == (failed, 0 if failed else good)
+    assert len(alphas_env.quarantined()) == (0 if failed else bad)
 
 
-def test_a_failed_package_keeps_what_stood_before(lab: Lab) -> None:
-    good = lab.deliver(alpha("A"))
-    lab.run()
+def test_a_failed_package_keeps_what_stood_before(alphas_env: AlphasEnv) -> None:
+    good = alphas_env.deliver(alpha("A"))
+    alphas_env.run()
     content = good.read_bytes()
-    zst = layout.package_path(lab.root, lab.account, "regular", DAY, ".ndjson.zst")
+    zst = layout.package_path(alphas_env.root, alphas_env.account, "regular", DAY, ".ndjson.zst")
     write(zst, [content])
     zst.write_bytes(zst.read_bytes()[:-9])
     good.unlink()
-    report = lab.run()
+    report = alphas_env.run()
     assert str(zst.name) in (report.failed[0].error or "")
-    assert list(lab.stored()) == ["A"]
+    assert list(alphas_env.stored()) == ["A"]
     zst.unlink()
     good.write_bytes(content)
-    assert (lab.run().total("updated"), len(lab.stored())) == (0, 1)
+    assert (alphas_env.run().total("updated"), len(alphas_env.stored())) == (0, 1)
 
 
-def two_versions(lab: Lab) -> tuple[Document, Document]:
+def two_versions(alphas_env: AlphasEnv) -> tuple[Document, Document]:
     """A stored document that knows more and is newer than the package's."""
     existing = alpha("A", 60, color="STORED", is_={"x": 1}, tags=["t"])
-    lab.load(existing)
+    alphas_env.load(existing)
     incoming = alpha("A", 30, color="PACKAGE", tags=[])
-    lab.deliver(incoming)
+    alphas_env.deliver(incoming)
     return existing, incoming
 
 
@@ -275,15 +278,15 @@ def two_versions(lab: Lab) -> tuple[Document, Document]:
     ],
 )
 def test_mode_says_which_version_wins_and_what_is_kept(
-    lab: Lab, mode: str, after: Callable[[Document, Document], Document]
+    alphas_env: AlphasEnv, mode: str, after: Callable[[Document, Document], Document]
 ) -> None:
-    existing, incoming = two_versions(lab)
-    assert lab.run(mode).total("updated") == (mode != "incremental")
-    assert lab.stored()["A"] == after(existing, incoming)
-    assert lab.run(mode).total("updated") == 0
+    existing, incoming = two_versions(alphas_env)
+    assert alphas_env.run(mode).total("updated") == (mode != "incremental")
+    assert alphas_env.stored()["A"] == after(existing, incoming)
+    assert alphas_env.run(mode).total("updated") == 0
 
 
-def test_mode_time_range_takes_what_changed_lately(lab: Lab) -> None:
+def test_mode_time_range_takes_what_changed_lately(alphas_env: AlphasEnv) -> None:
     now = dt.datetime.now(dt.UTC)
 
     def at(hours: float) -> str:
@@ -291,28 +294,28 @@ def test_mode_time_range_takes_what_changed_lately(lab: Lab) -> None:
 
     undated = {key: value for key, value in alpha("UNDATED").items() if not key.startswith("date")}
     lines = [alpha("NEAR") | {"dateModified": at(3)}, alpha("FAR") | {"dateModified": at(30)}, undated]
-    lab.deliver(*lines)
-    report = lab.run("time_range", time_range_hours=4, buffer_hours=0)
-    assert (sorted(lab.stored()), report.total("skipped")) == (["NEAR", "UNDATED"], 1)
-    assert lab.run().total("inserted") == 1, "what was left out is not taken for imported"
-    assert sorted(lab.stored()) == ["FAR", "NEAR", "UNDATED"]
+    alphas_env.deliver(*lines)
+    report = alphas_env.run("time_range", time_range_hours=4, buffer_hours=0)
+    assert (sorted(alphas_env.stored()), report.total("skipped")) == (["NEAR", "UNDATED"], 1)
+    assert alphas_env.run().total("inserted") == 1, "what was left out is not taken for imported"
+    assert sorted(alphas_env.stored()) == ["FAR", "NEAR", "UNDATED"]
 
 
-def test_mode_smart_merge_goes_from_the_newest_stored(lab: Lab) -> None:
+def test_mode_smart_merge_goes_from_the_newest_stored(alphas_env: AlphasEnv) -> None:
     day = 24 * 60
-    lab.deliver(alpha("A", 10 * day))
-    assert lab.run("smart_merge").total("inserted") == 1, "an empty collection takes all"
-    lab.deliver(alpha("A", 10 * day), alpha("NEAR", 8 * day), alpha("FAR", 6 * day))
-    report = lab.run("smart_merge")
-    assert (sorted(lab.stored()), report.total("skipped")) == (["A", "NEAR"], 1)
-    assert lab.run("smart_merge", buffer_days=5).total("inserted") == 1
+    alphas_env.deliver(alpha("A", 10 * day))
+    assert alphas_env.run("smart_merge").total("inserted") == 1, "an empty collection takes all"
+    alphas_env.deliver(alpha("A", 10 * day), alpha("NEAR", 8 * day), alpha("FAR", 6 * day))
+    report = alphas_env.run("smart_merge")
+    assert (sorted(alphas_env.stored()), report.total("skipped")) == (["A", "NEAR"], 1)
+    assert alphas_env.run("smart_merge", buffer_days=5).total("inserted") == 1
 
 
-def test_a_policy_lets_named_fields_shrink(lab: Lab) -> None:
-    lab.load(alpha("A", tags=["t"]))
-    lab.deliver(alpha("A", 1, tags=[]))
-    lab.run(policy=MergePolicy(frozenset({"tags"})))
-    assert lab.stored()["A"]["tags"] == []
+def test_a_policy_lets_named_fields_shrink(alphas_env: AlphasEnv) -> None:
+    alphas_env.load(alpha("A", tags=["t"]))
+    alphas_env.deliver(alpha("A", 1, tags=[]))
+    alphas_env.run(policy=MergePolicy(frozenset({"tags"})))
+    assert alphas_env.stored()["A"]["tags"] == []
 
 
 FULL = {"tags": ["t", "u"], "classifications": [{"id": "A"}, {"id": "B"}], "themes": [{"id": "X"}, {"id": "Y"}]}
@@ -326,29 +329,31 @@ FULL = {"tags": ["t", "u"], "classifications": [{"id": "A"}, {"id": "B"}], "them
         ({"themes": "replace"}, {"tags", "classifications", "themes"}),
     ],
 )
-def test_automation_replaces_fields_as_the_account_says(lab: Lab, modes: FieldModes, replaced: set[str]) -> None:
-    lab.load(alpha("A", **FULL))
+def test_automation_replaces_fields_as_the_account_says(
+    alphas_env: AlphasEnv, modes: FieldModes, replaced: set[str]
+) -> None:
+    alphas_env.load(alpha("A", **FULL))
     small = {"tags": [], "classifications": [{"id": "B"}], "themes": [{"id": "Y"}]}
-    lab.deliver(alpha("A", 1, **small))
-    assert lab.automatic(modes).failed == {}
-    after = lab.stored()["A"]
+    alphas_env.deliver(alpha("A", 1, **small))
+    assert alphas_env.automatic(modes).failed == {}
+    after = alphas_env.stored()["A"]
     assert {name: after[name] for name in FULL} == {name: (small if name in replaced else FULL)[name] for name in FULL}
 
 
-def test_what_an_earlier_version_merged_is_imported_again_once(lab: Lab) -> None:
+def test_what_an_earlier_version_merged_is_imported_again_once(alphas_env: AlphasEnv) -> None:
     """It accumulated classifications, and kept tags that had been cleared."""
-    package = lab.load(alpha("A", **FULL))
+    package = alphas_env.load(alpha("A", **FULL))
     newest = alpha("A", 1, tags=[], classifications=[{"id": "B"}])
-    lab.load(newest)
-    assert lab.stored()["A"]["tags"] == FULL["tags"]
-    ledger = lab.client["regular_alphas"][mongo_ledger.LEDGER]
-    ledger.update_many({"source": lab.account}, {"$set": {"code_version": "alphas-1"}})
-    [entry] = lab.entries().values()
-    states = status.Survey(lab.root, lab.account, "regular", listed(lab.root), [entry]).months()
+    alphas_env.load(newest)
+    assert alphas_env.stored()["A"]["tags"] == FULL["tags"]
+    ledger = alphas_env.client["regular_alphas"][mongo_ledger.LEDGER]
+    ledger.update_many({"source": alphas_env.account}, {"$set": {"code_version": "alphas-1"}})
+    [entry] = alphas_env.entries().values()
+    states = status.Survey(alphas_env.root, alphas_env.account, "regular", listed(alphas_env.root), [entry]).months()
     assert (states, package.exists()) == ({MONTH: State.STALE}, True)
-    assert lab.automatic().total("updated") == 1
-    assert lab.stored()["A"] == expected(newest | {"themes": FULL["themes"]}, 3)
-    assert lab.automatic().total("read") == 0
+    assert alphas_env.automatic().total("updated") == 1
+    assert alphas_env.stored()["A"] == expected(newest | {"themes": FULL["themes"]}, 3)
+    assert alphas_env.automatic().total("read") == 0
 
 
 @pytest.mark.parametrize(
@@ -368,54 +373,56 @@ def test_options_that_contradict_each_other_are_refused(options: dict[str, Any],
         ImportOptions(**options)
 
 
-def test_a_collection_of_the_old_tool_is_taken_over(lab: Lab) -> None:
+def test_a_collection_of_the_old_tool_is_taken_over(alphas_env: AlphasEnv) -> None:
     """Its documents have ObjectIds for `_id`, dates as text and no revision."""
     old = alpha("A", 5, color="OLD") | {"legacy": 1}
-    lab.client["regular_alphas"][lab.account].insert_one(dict(old))
-    lab.deliver(alpha("A", 9, color="NEW"), alpha("B"))
-    report = lab.run()
+    alphas_env.client["regular_alphas"][alphas_env.account].insert_one(dict(old))
+    alphas_env.deliver(alpha("A", 9, color="NEW"), alpha("B"))
+    report = alphas_env.run()
     assert (report.total("inserted"), report.total("updated")) == (1, 1)
-    after = lab.stored()["A"]
+    after = alphas_env.stored()["A"]
     assert after == expected(alpha("A", 9, color="NEW") | {"legacy": 1}, 1)
-    assert lab.client["regular_alphas"][lab.account].count_documents({"id": "A"}) == 1
+    assert alphas_env.client["regular_alphas"][alphas_env.account].count_documents({"id": "A"}) == 1
 
 
-def test_many_changed_leaves_replace_the_document(lab: Lab) -> None:
-    lab.load(alpha("A", wide={f"k{n}": n for n in range(100)}, keep=1))
+def test_many_changed_leaves_replace_the_document(alphas_env: AlphasEnv) -> None:
+    alphas_env.load(alpha("A", wide={f"k{n}": n for n in range(100)}, keep=1))
     new = alpha("A", 1, wide={f"k{n}": n + 1 for n in range(100)})
-    lab.load(new)
-    assert lab.stored()["A"] == expected(new | {"keep": 1}, 2)
+    alphas_env.load(new)
+    assert alphas_env.stored()["A"] == expected(new | {"keep": 1}, 2)
 
 
-def test_several_processes_import_a_month(lab: Lab, monkeypatch: Any) -> None:
+def test_several_processes_import_a_month(alphas_env: AlphasEnv, monkeypatch: Any) -> None:
     monkeypatch.setattr(ingest, "BATCH_PACKAGES", 4)
     for day in range(1, 13):
         date = dt.date(2024, 11, day)
-        lab.deliver(*(alpha(f"A{day}_{n}") for n in range(20)), day=date)
-    report = lab.run(workers=2)
-    assert (report.total("inserted"), len(report.units), len(lab.stored())) == (240, 12, 240)
-    assert list(lab.entries()) == [f"2024-11-{day:02d}" for day in range(1, 13)]
+        alphas_env.deliver(*(alpha(f"A{day}_{n}") for n in range(20)), day=date)
+    report = alphas_env.run(workers=2)
+    assert (report.total("inserted"), len(report.units), len(alphas_env.stored())) == (240, 12, 240)
+    assert list(alphas_env.entries()) == [f"2024-11-{day:02d}" for day in range(1, 13)]
 
 
-def test_recorded_alphas_round_trip(lab: Lab, fixtures: Path) -> None:
+def test_recorded_alphas_round_trip(alphas_env: AlphasEnv, fixtures: Path) -> None:
     """Unchanged but for dates and the one field of ours."""
     page = json.loads((fixtures / "brain/alpha_list/users_self_alphas_page.json").read_bytes())
     regular = [*page["results"], json.loads((fixtures / "brain/alpha_regular/regular_npOz2ZN8.json").read_bytes())]
     regular = [document for document in regular if document["type"] == "REGULAR"]
     supers = [json.loads((fixtures / "brain/alpha_super/super_xWVr3rW.json").read_bytes())]
-    lab.load(*regular)
-    lab.deliver(*supers, kind="super")
-    lab.run(kind="super")
-    assert lab.stored() == {document["id"]: expected(document) for document in regular}
-    assert lab.stored("super") == {document["id"]: expected(document) for document in supers}
-    assert (lab.run(force=True).total("updated")) == 0
+    alphas_env.load(*regular)
+    alphas_env.deliver(*supers, kind="super")
+    alphas_env.run(kind="super")
+    assert alphas_env.stored() == {document["id"]: expected(document) for document in regular}
+    assert alphas_env.stored("super") == {document["id"]: expected(document) for document in supers}
+    assert (alphas_env.run(force=True).total("updated")) == 0
 
 
-def test_a_package_that_fails_with_any_error_fails_alone(lab: Lab) -> None:
-    lab.deliver(alpha("A"))
-    layout.package_path(lab.root, lab.account, "regular", DAY + dt.timedelta(days=1)).symlink_to("nothing")
-    report = lab.run()
+def test_a_package_that_fails_with_any_error_fails_alone(alphas_env: AlphasEnv) -> None:
+    alphas_env.deliver(alpha("A"))
+    layout.package_path(alphas_env.root, alphas_env.account, "regular", DAY + dt.timedelta(days=1)).symlink_to(
+        "nothing"
+    )
+    report = alphas_env.run()
     assert [(unit.outcome, unit.months) for unit in report.units] == [("ok", ("2024-11",)), ("failed", ("2024-11",))]
     assert "a link to nothing" in (report.failed[0].error or "")
-    assert [*lab.stored()] == ["A"]
-    assert len(lab.run().units) == 1, "only the failed package is due again"
+    assert [*alphas_env.stored()] == ["A"]
+    assert len(alphas_env.run().units) == 1, "only the failed package is due again"

@@ -28,7 +28,7 @@ ASSETS = ("alpha_packages", "regular_alphas", "super_alphas")
 
 
 @dataclass(frozen=True)
-class Lab:
+class AlphasEnv:
     """The running stack, an API and a folder of alphas of its own, and an accounts file."""
 
     stack: LocalStack
@@ -78,11 +78,11 @@ class Lab:
 
 
 @pytest.fixture
-def lab(running: LocalStack, tmp_path: Path) -> Iterator[Lab]:
+def alphas_env(running: LocalStack, tmp_path: Path) -> Iterator[AlphasEnv]:
     (tmp_path / "brain").mkdir()
     (tmp_path / "alphas").mkdir()
     with BrainServer() as brain:
-        yield Lab(running, brain, tmp_path / "alphas", tmp_path / "brain")
+        yield AlphasEnv(running, brain, tmp_path / "alphas", tmp_path / "brain")
 
 
 def squeezed(text: str) -> str:
@@ -90,33 +90,33 @@ def squeezed(text: str) -> str:
     return " ".join(text.replace("│", " ").split())
 
 
-def test_archive_lands_and_every_command_shows_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = sample_alphas.write_archive(lab.root, "arch.1", regular=20, superalphas=4)
-    first = lab.run("ingest", "alphas", "--account", "arch.1")
+def test_archive_lands_and_every_command_shows_it(alphas_env: AlphasEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = sample_alphas.write_archive(alphas_env.root, "arch.1", regular=20, superalphas=4)
+    first = alphas_env.run("ingest", "alphas", "--account", "arch.1")
     assert first.returncode == 0, first.stderr
     line, files = first.stdout.splitlines()
     counts = f"{written.alphas} documents, {written.alphas} inserted, 0 updated, 0 unchanged, 0 rejected, "
     assert line.startswith(f"alphas        {counts}")
     assert line.endswith(" documents/s; 0 packages unchanged, 10 checks passed")
-    every = [path for path in lab.root.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    every = [path for path in alphas_env.root.rglob("*") if path.is_file() and not path.name.startswith(".")]
     empty = sum(path.read_bytes().strip() == b"[]" for path in every)
     assert files == f"files         {len(every)} files: {len(every) - empty} loaded, {empty} empty"
     assert "1 element of a raw file is no alpha" in first.stderr
-    stored = {kind: len(lab.documents(kind, "arch.1")) for kind in ("regular", "super")}
+    stored = {kind: len(alphas_env.documents(kind, "arch.1")) for kind in ("regular", "super")}
     assert stored == {"regular": 60, "super": 12}
     for asset in ASSETS:
-        assert lab.materialised(asset, "arch.1", monkeypatch) == {"2024-10", "2024-11", "2024-12"}
+        assert alphas_env.materialised(asset, "arch.1", monkeypatch) == {"2024-10", "2024-11", "2024-12"}
 
-    again = lab.said("ingest", "alphas")
+    again = alphas_env.said("ingest", "alphas")
     assert (again["documents"], again["inserted"], again["updated"]) == (0, 0, 0)
     assert again["packages_unchanged"] > 0
     assert {name: account["run_id"] for name, account in again["accounts"].items()} == {"arch.1": None}
     assert again["rejected_in_raw_files"] == 1
-    raw = next(path for path in sorted(lab.root.glob("arch.1/primeval_data/**/*2024-12-22*")) if path.is_file())
+    raw = next(path for path in sorted(alphas_env.root.glob("arch.1/primeval_data/**/*2024-12-22*")) if path.is_file())
     raw.write_bytes(raw.read_bytes() + b"\n")
-    assert lab.said("ingest", "alphas")["accounts"]["arch.1"]["run_id"]
+    assert alphas_env.said("ingest", "alphas")["accounts"]["arch.1"]["run_id"]
 
-    rows = {(row["asset"], row.get("account")): row for row in lab.said("status")["assets"]}
+    rows = {(row["asset"], row.get("account")): row for row in alphas_env.said("status")["assets"]}
     for kind, documents in stored.items():
         row = rows[f"{kind}_alphas", "arch.1"]
         assert (row["documents"], row["ok"], row["stale"], row["newest"]) == (documents, 3, 0, "2024-12")
@@ -126,156 +126,158 @@ def test_archive_lands_and_every_command_shows_it(lab: Lab, monkeypatch: pytest.
         assert (row["partitions"], row["stale"], row["documents"]) == (3, 0, None)
         assert row["files"] > 0
     assert rows["alpha_packages", "arch.1"]["ok"] == 3
-    table = lab.run("status").stdout
+    table = alphas_env.run("status").stdout
     assert "arch.1" in table
     assert "regular_alphas" in table
 
-    [refused] = lab.said("quarantine", "show", "alphas")["rows"]
+    [refused] = alphas_env.said("quarantine", "show", "alphas")["rows"]
     assert refused["reason"] == "no id"
     assert json.loads(refused["raw"]) == sample_alphas.BAD_ELEMENT
     assert refused["place"].startswith("arch.1/primeval_data/all_regular_alphas/arch.1_2024-12-22")
-    shown = lab.run("quarantine", "show", "alphas").stdout
+    shown = alphas_env.run("quarantine", "show", "alphas").stdout
     assert refused["place"].rpartition("/")[2] in shown
-    assert refused in lab.said("quarantine", "show")["rows"]
-    assert refused not in lab.said("quarantine", "show", "bars")["rows"]
+    assert refused in alphas_env.said("quarantine", "show")["rows"]
+    assert refused not in alphas_env.said("quarantine", "show", "bars")["rows"]
 
 
-def test_fetch_then_import_with_every_option_and_nobody_asked_twice(lab: Lab) -> None:
-    lab.accounts({"user_key": "fe", "description": "first"})
-    lab.brain.add_user("fe@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 120))
-    fetched = lab.said("alphas", "fetch", "--account", "fe", "--months", MONTH)
+def test_fetch_then_import_with_every_option_and_nobody_asked_twice(alphas_env: AlphasEnv) -> None:
+    alphas_env.accounts({"user_key": "fe", "description": "first"})
+    alphas_env.brain.add_user("fe@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 120))
+    fetched = alphas_env.said("alphas", "fetch", "--account", "fe", "--months", MONTH)
     assert fetched["fetched"]["fe"]["alphas"] == 120
-    asked = lab.brain.requests
-    again = lab.run("alphas", "fetch", "--account", "fe", "--months", MONTH)
+    asked = alphas_env.brain.requests
+    again = alphas_env.run("alphas", "fetch", "--account", "fe", "--months", MONTH)
     assert again.stdout == "fe: all windows were fetched before; use --refetch to fetch them again\n"
-    assert lab.brain.requests == asked
-    anew = lab.run("alphas", "fetch", "--months", MONTH, "--refetch")
+    assert alphas_env.brain.requests == asked
+    anew = alphas_env.run("alphas", "fetch", "--months", MONTH, "--refetch")
     assert anew.stdout.startswith("fe: 120 alphas in ")
-    assert lab.brain.requests > asked
+    assert alphas_env.brain.requests > asked
 
     options = ["--months", f"2024-10:{MONTH}", "--mode", "incremental", "--workers", "32", "--batch-size", "500"]
-    loaded = lab.said("ingest", "alphas", "--account", "fe", *options)
+    loaded = alphas_env.said("ingest", "alphas", "--account", "fe", *options)
     assert (loaded["documents"], loaded["inserted"], loaded["rejected"]) == (120, 120, 0)
-    assert len(lab.documents("regular", "fe")) == 120
+    assert len(alphas_env.documents("regular", "fe")) == 120
 
-    before = lab.documents("regular", "fe")
-    with MongoClient[dict[str, Any]](lab.stack.endpoints.mongo_uri) as client:
+    before = alphas_env.documents("regular", "fe")
+    with MongoClient[dict[str, Any]](alphas_env.stack.endpoints.mongo_uri) as client:
         client["regular_alphas"]["fe"].update_many({}, {"$set": {"tags": ["mine"], "ours": 1}})
-    rebuilt = lab.said("ingest", "alphas", "--account", "fe", "--kind", "regular", "--mode", "rebuild", "--no-package")
+    rebuilt = alphas_env.said(
+        "ingest", "alphas", "--account", "fe", "--kind", "regular", "--mode", "rebuild", "--no-package"
+    )
     assert (rebuilt["updated"], rebuilt["unchanged"]) == (120, 0)
-    after = lab.documents("regular", "fe")
+    after = alphas_env.documents("regular", "fe")
     assert {name: one | {"_rev": 0} for name, one in after.items()} == {
         name: one | {"_rev": 0} for name, one in before.items()
     }
     for mode in (["time_range", "--time-range-hours", "3"], ["smart_merge", "--buffer-days", "1"], ["overwrite"]):
-        lab.said("ingest", "alphas", "--account", "fe", "--months", MONTH, "--mode", *mode)
+        alphas_env.said("ingest", "alphas", "--account", "fe", "--months", MONTH, "--mode", *mode)
 
 
-def test_accounts_tell_where_credentials_are_and_never_what_they_are(lab: Lab) -> None:
-    none = lab.run("alphas", "accounts")
+def test_accounts_tell_where_credentials_are_and_never_what_they_are(alphas_env: AlphasEnv) -> None:
+    none = alphas_env.run("alphas", "accounts")
     assert none.returncode == 0
     assert "write for instance" in none.stderr
-    lab.accounts({"user_key": "ga"}, {"user_key": "gb", "enabled": False}, {"user_key": "gc.no"})
-    sample_alphas.write_archive(lab.root, "gd", months=["2024-10", "2024-11"], regular=2, superalphas=1)
+    alphas_env.accounts({"user_key": "ga"}, {"user_key": "gb", "enabled": False}, {"user_key": "gc.no"})
+    sample_alphas.write_archive(alphas_env.root, "gd", months=["2024-10", "2024-11"], regular=2, superalphas=1)
     secrets = {"MARKETDATA_BRAIN_EMAIL_GB": "canary@example.com", "MARKETDATA_BRAIN_PASSWORD_GB": PASSWORD}
-    home = lab.stack.settings.root
-    told = marketdata(home, "alphas", "accounts", "--json", **lab.variables(), **secrets)
+    home = alphas_env.stack.settings.root
+    told = marketdata(home, "alphas", "accounts", "--json", **alphas_env.variables(), **secrets)
     rows = {row["account"]: row for row in answer(told)["accounts"]}
     assert {name: row["enabled"] for name, row in rows.items()} == {"ga": True, "gb": False, "gc.no": True, "gd": False}
-    assert rows["ga"]["credentials"] == str(lab.folder / "credentials.json")
+    assert rows["ga"]["credentials"] == str(alphas_env.folder / "credentials.json")
     assert rows["gb"]["credentials"] == "environment"
     assert rows["gc.no"]["credentials"] == "none"
     assert "MARKETDATA_BRAIN_EMAIL_GC_NO" in rows["gc.no"]["remedy"]
     assert [name for name, row in rows.items() if row["on_disk"]] == ["gd"]
-    shown = marketdata(home, "alphas", "accounts", **lab.variables(), **secrets)
+    shown = marketdata(home, "alphas", "accounts", **alphas_env.variables(), **secrets)
     assert "canary" not in told.stdout + told.stderr + shown.stdout + shown.stderr
     assert "MARKETDATA_BRAIN_EMAIL_GC_NO" in shown.stderr
 
 
-def test_login_waits_for_the_person_and_the_next_fetch_needs_none(lab: Lab) -> None:
-    lab.accounts({"user_key": "pe"}, {"user_key": "pf"}, {"user_key": "pg"})
-    lab.brain.add_user("pg@example.com", "another password")
-    lab.brain.add_user("pe@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 5), persona="headers")
-    lab.brain.add_user("pf@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 7))
-    failed = lab.run("alphas", "fetch", "--months", MONTH)
+def test_login_waits_for_the_person_and_the_next_fetch_needs_none(alphas_env: AlphasEnv) -> None:
+    alphas_env.accounts({"user_key": "pe"}, {"user_key": "pf"}, {"user_key": "pg"})
+    alphas_env.brain.add_user("pg@example.com", "another password")
+    alphas_env.brain.add_user("pe@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 5), persona="headers")
+    alphas_env.brain.add_user("pf@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 7))
+    failed = alphas_env.run("alphas", "fetch", "--months", MONTH)
     assert failed.returncode == 1
     assert "marketdata alphas login --account pe" in failed.stderr
     assert "Traceback" not in failed.stderr
     assert "pf: 7 alphas in " in failed.stdout
-    rows = {row["account"]: row["session"] for row in lab.said("alphas", "accounts")["accounts"]}
+    rows = {row["account"]: row["session"] for row in alphas_env.said("alphas", "accounts")["accounts"]}
     assert rows["pe"] == "waits for an identity check"
     assert rows["pf"].startswith("until ")
     assert rows["pg"].startswith("rejected 20")
-    assert lab.brain.refused_logins == 1
+    assert alphas_env.brain.refused_logins == 1
 
-    late = lab.run("alphas", "login", "--account", "pe", "--wait", "0")
+    late = alphas_env.run("alphas", "login", "--account", "pe", "--wait", "0")
     assert late.returncode == 1
-    assert f"{lab.brain.url}/authentication/persona" in late.stderr
-    home = lab.stack.settings.root
+    assert f"{alphas_env.brain.url}/authentication/persona" in late.stderr
+    home = alphas_env.stack.settings.root
     with subprocess.Popen(
         [str(PROGRAMS / "marketdata"), "alphas", "login", "--account", "pe"],
-        env=environment(home, **lab.variables()),
+        env=environment(home, **alphas_env.variables()),
         cwd=home,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     ) as waiting:
-        asked = lab.brain.asked("POST /authentication/persona")
-        until(lambda: lab.brain.asked("POST /authentication/persona") > asked)
-        lab.brain.person_arrives("pe@example.com")
+        asked = alphas_env.brain.asked("POST /authentication/persona")
+        until(lambda: alphas_env.brain.asked("POST /authentication/persona") > asked)
+        alphas_env.brain.person_arrives("pe@example.com")
         out, _ = waiting.communicate(timeout=300)
     assert waiting.returncode == 0
     assert out.startswith("account pe is logged in until ")
-    assert lab.said("alphas", "fetch", "--account", "pe", "--months", MONTH)["fetched"]["pe"]["alphas"] == 5
+    assert alphas_env.said("alphas", "fetch", "--account", "pe", "--months", MONTH)["fetched"]["pe"]["alphas"] == 5
 
 
-def test_throttled_login_is_sent_once_and_shown(lab: Lab) -> None:
-    lab.accounts({"user_key": "pt"})
-    lab.brain.add_user("pt@example.com", PASSWORD)
-    lab.brain.fail(429, 99, "POST /authentication", body={"detail": "BIOMETRICS_THROTTLED"})
+def test_throttled_login_is_sent_once_and_shown(alphas_env: AlphasEnv) -> None:
+    alphas_env.accounts({"user_key": "pt"})
+    alphas_env.brain.add_user("pt@example.com", PASSWORD)
+    alphas_env.brain.fail(429, 99, "POST /authentication", body={"detail": "BIOMETRICS_THROTTLED"})
     for _ in range(2):
-        failed = lab.run("alphas", "fetch", "--account", "pt", "--months", MONTH)
+        failed = alphas_env.run("alphas", "fetch", "--account", "pt", "--months", MONTH)
         assert failed.returncode == 1
         assert "BRAIN throttles the logins of account pt (429: BIOMETRICS_THROTTLED" in failed.stderr
-    assert lab.brain.asked("POST /authentication") == 1
-    [row] = [row for row in lab.said("alphas", "accounts")["accounts"] if row["account"] == "pt"]
+    assert alphas_env.brain.asked("POST /authentication") == 1
+    [row] = [row for row in alphas_env.said("alphas", "accounts")["accounts"] if row["account"] == "pt"]
     assert row["session"].startswith("throttled until 20")
 
 
-def test_account_without_credentials_is_named_and_the_others_are_fetched(lab: Lab) -> None:
-    lab.accounts({"user_key": "ha"}, {"user_key": "hb.no"}, {"user_key": "hc", "enabled": False})
-    lab.brain.add_user("ha@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 3))
-    failed = lab.run("alphas", "fetch", "--months", MONTH)
+def test_account_without_credentials_is_named_and_the_others_are_fetched(alphas_env: AlphasEnv) -> None:
+    alphas_env.accounts({"user_key": "ha"}, {"user_key": "hb.no"}, {"user_key": "hc", "enabled": False})
+    alphas_env.brain.add_user("ha@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 3))
+    failed = alphas_env.run("alphas", "fetch", "--months", MONTH)
     assert failed.returncode == 1
     assert "account hb.no has no credentials" in failed.stderr
     assert failed.stdout.startswith("ha: 3 alphas in ")
-    disabled = lab.run("alphas", "fetch", "--account", "hc")
+    disabled = alphas_env.run("alphas", "fetch", "--account", "hc")
     assert disabled.returncode == 1
     assert "account hc is disabled" in disabled.stderr
-    assert not (lab.root / "hc").exists()
+    assert not (alphas_env.root / "hc").exists()
 
 
-def test_package_that_cannot_be_read_is_named_and_the_rest_lands(lab: Lab) -> None:
-    sample_alphas.write_archive(lab.root, "bad", months=["2024-10", "2024-11"], regular=20, superalphas=2)
-    good = lab.said("ingest", "alphas", "--account", "bad", "--months", "2024-10")
+def test_package_that_cannot_be_read_is_named_and_the_rest_lands(alphas_env: AlphasEnv) -> None:
+    sample_alphas.write_archive(alphas_env.root, "bad", months=["2024-10", "2024-11"], regular=20, superalphas=2)
+    good = alphas_env.said("ingest", "alphas", "--account", "bad", "--months", "2024-10")
     assert good["inserted"] == 22
-    sick = layout.package_path(lab.root, "bad", "regular", NOVEMBER.start.date())
+    sick = layout.package_path(alphas_env.root, "bad", "regular", NOVEMBER.start.date())
     sick.parent.mkdir(parents=True, exist_ok=True)
     sick.write_bytes(b'{"id": 1}\n' * 40)
-    failed = lab.run("ingest", "alphas", "--account", "bad", "--no-package", "--months", f"2024-10:{MONTH}")
+    failed = alphas_env.run("ingest", "alphas", "--account", "bad", "--no-package", "--months", f"2024-10:{MONTH}")
     assert failed.returncode == 1
     assert "2024-11-01.ndjson" in failed.stderr
     assert "Traceback" not in failed.stderr
     assert failed.stdout.startswith("alphas        ")
-    status = lab.said("status", code=1)["assets"]
+    status = alphas_env.said("status", code=1)["assets"]
     failures = {row["asset"]: row["failed"] for row in status if row.get("account") == "bad"}
     assert failures == {"alpha_files": 0, "alpha_packages": 0, "regular_alphas": 1, "super_alphas": 0}
 
 
-def test_what_lands_beside_a_raw_file_that_cannot_be_read_is_counted(lab: Lab) -> None:
-    sample_alphas.write_archive(lab.root, "cut", months=["2024-10", "2024-11"], regular=20, superalphas=2)
-    layout.slice_path(lab.root, "cut", "regular", NOVEMBER).write_text('[{"id": "A1", "dateCr')
-    ended = lab.said("ingest", "alphas", "--account", "cut", code=1)
+def test_what_lands_beside_a_raw_file_that_cannot_be_read_is_counted(alphas_env: AlphasEnv) -> None:
+    sample_alphas.write_archive(alphas_env.root, "cut", months=["2024-10", "2024-11"], regular=20, superalphas=2)
+    layout.slice_path(alphas_env.root, "cut", "regular", NOVEMBER).write_text('[{"id": "A1", "dateCr')
+    ended = alphas_env.said("ingest", "alphas", "--account", "cut", code=1)
     assert ended["inserted"] == ended["documents"] == 44
     assert ended["accounts"]["cut"]["checks_passed"] > 0
 
@@ -310,33 +312,33 @@ def test_contradictions_are_refused_with_a_sentence_before_anything_runs(
     assert not (tmp_path / "con" / "packages").exists()
 
 
-def test_files_that_no_load_takes_or_can_read_are_named(lab: Lab) -> None:
-    sample_alphas.write_archive(lab.root, "arch.9", regular=20, superalphas=4)
-    (lab.root / "notes.txt").touch()
-    assert lab.run("ingest", "alphas", "--account", "arch.9").returncode == 0
-    (lab.root / "arch.9" / "primeval_data" / "all_regular_alphas" / "cut.zip").write_bytes(b"PK")
-    again = lab.run("ingest", "alphas")
+def test_files_that_no_load_takes_or_can_read_are_named(alphas_env: AlphasEnv) -> None:
+    sample_alphas.write_archive(alphas_env.root, "arch.9", regular=20, superalphas=4)
+    (alphas_env.root / "notes.txt").touch()
+    assert alphas_env.run("ingest", "alphas", "--account", "arch.9").returncode == 0
+    (alphas_env.root / "arch.9" / "primeval_data" / "all_regular_alphas" / "cut.zip").write_bytes(b"PK")
+    again = alphas_env.run("ingest", "alphas")
     assert again.returncode == 1
     *_, files = again.stdout.splitlines()
     assert "1 failed (arch.9/primeval_data/all_regular_alphas/cut.zip: not a whole zip" in files
     assert "1 not taken (notes.txt: no alphas are read here" in files
-    shown = lab.run("status")
+    shown = alphas_env.run("status")
     assert (shown.returncode, squeezed(files.removeprefix("files")) in squeezed(shown.stdout)) == (1, True)
-    [named] = [one["file"] for one in lab.said("files", "alphas", "--state", "not_taken")["files"]]
+    [named] = [one["file"] for one in alphas_env.said("files", "alphas", "--state", "not_taken")["files"]]
     assert named == "notes.txt"
-    assert lab.said("ingest", "alphas", code=1)["files"]["not taken"] == 1
+    assert alphas_env.said("ingest", "alphas", code=1)["files"]["not taken"] == 1
 
 
-def test_nothing_on_disk_is_said_with_the_way_to_get_something(lab: Lab) -> None:
+def test_nothing_on_disk_is_said_with_the_way_to_get_something(alphas_env: AlphasEnv) -> None:
     for arguments in (["ingest", "alphas"], ["ingest", "alphas", "--account", "ia"]):
-        lab.accounts({"user_key": "ia"})
-        refused = lab.run(*arguments)
+        alphas_env.accounts({"user_key": "ia"})
+        refused = alphas_env.run(*arguments)
         assert refused.returncode == 1
         assert "marketdata alphas fetch" in refused.stderr
 
 
-def test_store_that_is_away_does_not_hide_the_other(lab: Lab, home: Path) -> None:
-    postgres, mongo = lab.stack.endpoints.postgres_dsn, lab.stack.endpoints.mongo_uri
+def test_store_that_is_away_does_not_hide_the_other(alphas_env: AlphasEnv, home: Path) -> None:
+    postgres, mongo = alphas_env.stack.endpoints.postgres_dsn, alphas_env.stack.endpoints.mongo_uri
     for store, left_out, group in (
         ({"MARKETDATA_POSTGRES_DSN": postgres}, "MARKETDATA_MONGO_URI", "bars"),
         ({"MARKETDATA_MONGO_URI": mongo}, "MARKETDATA_POSTGRES_DSN", "alphas"),
@@ -349,46 +351,46 @@ def test_store_that_is_away_does_not_hide_the_other(lab: Lab, home: Path) -> Non
     assert "Traceback" not in away.stderr
 
 
-def test_record_sets_of_chosen_alphas_are_fetched_once_and_shown(lab: Lab) -> None:
-    lab.accounts({"user_key": "re"}, {"user_key": "rf"})
-    lab.brain.add_user("re@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 20))
-    lab.brain.add_user("rf@example.com", PASSWORD)
-    lab.said("alphas", "fetch", "--account", "re", "--months", MONTH)
-    lab.said("ingest", "alphas", "--account", "re")
+def test_record_sets_of_chosen_alphas_are_fetched_once_and_shown(alphas_env: AlphasEnv) -> None:
+    alphas_env.accounts({"user_key": "re"}, {"user_key": "rf"})
+    alphas_env.brain.add_user("re@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 20))
+    alphas_env.brain.add_user("rf@example.com", PASSWORD)
+    alphas_env.said("alphas", "fetch", "--account", "re", "--months", MONTH)
+    alphas_env.said("ingest", "alphas", "--account", "re")
     options = ["--set", "pnl", "prod_correlation", "--min-sharpe", "-100", "--months", MONTH]
-    lab.brain.not_offered.add("prod_correlation")
-    found = lab.said("alphas", "records", "--account", "re", *options)["records"]["re"]
+    alphas_env.brain.not_offered.add("prod_correlation")
+    found = alphas_env.said("alphas", "records", "--account", "re", *options)["records"]["re"]
     assert (found["alpha_pnl"]["fetched"], found["alpha_pnl"]["stored"]) == (20, 20)
     assert (found["alpha_prod_correlation"]["alphas"], found["alpha_prod_correlation"]["stored"]) == (20, 0)
-    again = lab.run("alphas", "records", "--account", "re", *options)
+    again = alphas_env.run("alphas", "records", "--account", "re", *options)
     assert again.returncode == 0, again.stderr
     assert again.stdout.startswith("re alpha_pnl: 0 of 20 alphas fetched, 0 failed, 20 stored, 0 requests")
     assert "account re is not offered prod_correlation" in squeezed(again.stderr)
-    rows = {row["asset"]: row for row in lab.said("status")["assets"] if row.get("account") == "re"}
+    rows = {row["asset"]: row for row in alphas_env.said("status")["assets"] if row.get("account") == "re"}
     assert (rows["alpha_pnl"]["documents"], rows["alpha_prod_correlation"]["unsupported"]) == (20, 1)
-    nothing = lab.run("alphas", "records", "--account", "rf")
+    nothing = alphas_env.run("alphas", "records", "--account", "rf")
     assert (nothing.returncode, nothing.stdout) == (0, "")
     assert "no alphas in MongoDB that match" in squeezed(nothing.stderr)
     for wrong, sentence in ((["--set", "pln"], "did you mean 'pnl'"), (["--region", "US&A"], "use letters")):
-        refused = lab.run("alphas", "records", *wrong)
+        refused = alphas_env.run("alphas", "records", *wrong)
         assert refused.returncode == 2
         assert sentence in squeezed(refused.stderr)
 
 
-def test_changes_are_fetched_by_filter_and_by_id_then_imported(lab: Lab) -> None:
-    lab.accounts({"user_key": "sa"})
-    lab.brain.add_user("sa@example.com", PASSWORD)
+def test_changes_are_fetched_by_filter_and_by_id_then_imported(alphas_env: AlphasEnv) -> None:
+    alphas_env.accounts({"user_key": "sa"})
+    alphas_env.brain.add_user("sa@example.com", PASSWORD)
     old = [make(n, NOVEMBER.start, status="TESTED" if n < 3 else "OTHER", dateSubmitted=None) for n in range(10)]
-    lab.brain.add_alphas("sa@example.com", old)
-    first = lab.said("alphas", "changes", "--account", "sa", "--status", "TESTED")
+    alphas_env.brain.add_alphas("sa@example.com", old)
+    first = alphas_env.said("alphas", "changes", "--account", "sa", "--status", "TESTED")
     assert (first["listed"], first["written"], first["success"]) == (3, 3, True)
-    by_id = lab.run("alphas", "changes", "--account", "sa", "--id", old[5].id, "nothere1")
+    by_id = alphas_env.run("alphas", "changes", "--account", "sa", "--id", old[5].id, "nothere1")
     assert by_id.stdout.startswith("1 alphas listed, 1 new or changed, 2 requests, ")
     assert "unknown: nothere1" in by_id.stderr
-    assert lab.said("ingest", "alphas", "--account", "sa")["inserted"] == 4
-    assert set(lab.documents("regular", "sa")) == {one.id for one in (*old[:3], old[5])}
-    every = lab.said("alphas", "changes")
+    assert alphas_env.said("ingest", "alphas", "--account", "sa")["inserted"] == 4
+    assert set(alphas_env.documents("regular", "sa")) == {one.id for one in (*old[:3], old[5])}
+    every = alphas_env.said("alphas", "changes")
     assert (every["listed"], every["written"]) == (10, 6)
-    refused = lab.run("alphas", "changes", "--id", "xVWpJpp")
+    refused = alphas_env.run("alphas", "changes", "--id", "xVWpJpp")
     assert refused.returncode == 2
     assert "--id goes with exactly one --account" in squeezed(refused.stderr)

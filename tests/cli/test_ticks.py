@@ -46,7 +46,7 @@ MONTH = f"{SESSIONS[0]:%Y-%m}"
 
 
 @dataclass(frozen=True)
-class Desk:
+class TicksEnv:
     """The running stack with a ClickHouse database of its own, a provider, and a folder for files."""
 
     stack: LocalStack
@@ -100,11 +100,11 @@ class Desk:
 
 
 @pytest.fixture
-def desk(running: LocalStack, tmp_path: Path) -> Iterator[Desk]:
+def ticks_env(running: LocalStack, tmp_path: Path) -> Iterator[TicksEnv]:
     server = str(running.endpoints.clickhouse_url).rpartition("/")[0]
     (tmp_path / "ticks").mkdir()
     with fresh_clickhouse(server) as url, TushareServer(()) as tushare:
-        yield Desk(running, tushare, url, tmp_path)
+        yield TicksEnv(running, tushare, url, tmp_path)
 
 
 def squeezed(text: str) -> str:
@@ -113,18 +113,18 @@ def squeezed(text: str) -> str:
 
 
 def test_old_command_line_loads_all_symbols_and_the_last_line_counts_them(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ticks_env: TicksEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.stocks(*SYMBOLS)
-    nothing = desk.ingest("--symbols", "ALL")
+    ticks_env.stocks(*SYMBOLS)
+    nothing = ticks_env.ingest("--symbols", "ALL")
     assert nothing.returncode == 1
     assert "marketdata symbols refresh" in nothing.stderr
-    refreshed = desk.run("symbols", "refresh")
+    refreshed = ticks_env.run("symbols", "refresh")
     assert refreshed.stdout == "symbols       3 (3 from tushare), 3 added, 0 vanished\n"
 
     span = ("--start-date", str(SESSIONS[0]), "--end-date", str(SESSIONS[-1]))
-    desk.tushare.fail(500, 2, "600001.SH")
-    first = desk.ingest("--symbols", "ALL", *span, "--workers", "10", "--data-types", "tick_data", "factors")
+    ticks_env.tushare.fail(500, 2, "600001.SH")
+    first = ticks_env.ingest("--symbols", "ALL", *span, "--workers", "10", "--data-types", "tick_data", "factors")
     assert first.returncode == 1
     lines = first.stdout.splitlines()
     assert lines[-1] == "Successful: 2/3"
@@ -132,45 +132,51 @@ def test_old_command_line_loads_all_symbols_and_the_last_line_counts_them(
     assert "; 2 ok, 0 empty, 0 provisional, 0 unsupported, 1 failed, 2 changed, " in lines[0]
     assert f"tick_data of 600001.SH {MONTH}: " in first.stderr
     wanted = {(symbol, day): BARS_A_DAY for symbol in ("600000.SH", "000001.SZ") for day in SESSIONS}
-    assert desk.bars() == wanted
-    landed = desk.materialised("tick_data", monkeypatch)
+    assert ticks_env.bars() == wanted
+    landed = ticks_env.materialised("tick_data", monkeypatch)
     assert landed >= {f"{MONTH}|600000.SH", f"{MONTH}|000001.SZ"}
     assert f"{MONTH}|600001.SH" not in landed
 
-    desk.tushare.lines.clear()
-    second = desk.ingest("--symbols", "ALL", *span)
+    ticks_env.tushare.lines.clear()
+    second = ticks_env.ingest("--symbols", "ALL", *span)
     assert second.returncode == 0, second.stderr
     assert second.stdout.splitlines()[-1] == "Successful: 3/3"
-    assert len([line for line in desk.tushare.lines if "stk_mins" in line]) == 1
-    assert desk.bars() == wanted | {("600001.SH", day): BARS_A_DAY for day in SESSIONS}
+    assert len([line for line in ticks_env.tushare.lines if "stk_mins" in line]) == 1
+    assert ticks_env.bars() == wanted | {("600001.SH", day): BARS_A_DAY for day in SESSIONS}
 
-    rows = {row["asset"]: row for row in desk.said(desk.run("status", "--json"))["assets"] if row["group"] == "ticks"}
+    rows = {
+        row["asset"]: row
+        for row in ticks_env.said(ticks_env.run("status", "--json"))["assets"]
+        if row["group"] == "ticks"
+    }
     bars = rows["tick_data"]
     assert (bars["symbols"], bars["ok"], bars["failed"]) == (3, 3, 0)
     assert bars["missing"] == bars["partitions"] - 3
     assert (bars["rows"], bars["newest"]) == (3 * BARS_A_DAY * len(SESSIONS), str(SESSIONS[-1]))
-    assert "order_book" in desk.run("status").stdout
+    assert "order_book" in ticks_env.run("status").stdout
 
 
-def test_named_symbols_and_days_are_loaded_and_nothing_else(desk: Desk) -> None:
-    desk.stocks(*SYMBOLS)
+def test_named_symbols_and_days_are_loaded_and_nothing_else(ticks_env: TicksEnv) -> None:
+    ticks_env.stocks(*SYMBOLS)
     span = ("--start-date", str(SESSIONS[3]), "--end-date", str(SESSIONS[4]))
-    run = desk.ingest("--symbols", "600000.SH", "000001.sz", *span, "--json")
-    found = desk.said(run)
+    run = ticks_env.ingest("--symbols", "600000.SH", "000001.sz", *span, "--json")
+    found = ticks_env.said(run)
     assert (found["success"], found["symbols"], found["successful"]) == (True, 2, 2)
     assert set(found["tables"]) == {"tick_data", "factors"}
     assert found["tables"]["tick_data"]["providers"] == {"tushare": 2}
     assert (found["checks_failed"], found["error"]) == ([], None)
-    assert desk.bars() == {(symbol, day): BARS_A_DAY for symbol in ("600000.SH", "000001.SZ") for day in SESSIONS[3:5]}
+    assert ticks_env.bars() == {
+        (symbol, day): BARS_A_DAY for symbol in ("600000.SH", "000001.SZ") for day in SESSIONS[3:5]
+    }
     assert run.stderr == ""
 
 
-def test_failures_are_in_the_json_with_their_cause(desk: Desk) -> None:
-    desk.stocks("600000.SH")
-    desk.tushare.fail(500, 2, "600000.SH")
+def test_failures_are_in_the_json_with_their_cause(ticks_env: TicksEnv) -> None:
+    ticks_env.stocks("600000.SH")
+    ticks_env.tushare.fail(500, 2, "600000.SH")
     day = str(SESSIONS[0])
-    run = desk.ingest("--symbols", "600000.SH", "--end-date", day, "--data-types", "tick_data", "--json")
-    found = desk.said(run, code=1)
+    run = ticks_env.ingest("--symbols", "600000.SH", "--end-date", day, "--data-types", "tick_data", "--json")
+    found = ticks_env.said(run, code=1)
     [failure] = found["tables"]["tick_data"]["failures"]
     assert (failure["symbol"], failure["month"]) == ("600000.SH", MONTH)
     assert "500" in failure["error"]
@@ -178,99 +184,101 @@ def test_failures_are_in_the_json_with_their_cause(desk: Desk) -> None:
     assert "1 of 1 partitions failed" in found["error"]
 
 
-def test_symbols_are_removed_with_their_rows_and_restored(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk.stocks(*SYMBOLS)
-    assert desk.run("symbols", "refresh").returncode == 0
+def test_symbols_are_removed_with_their_rows_and_restored(ticks_env: TicksEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks_env.stocks(*SYMBOLS)
+    assert ticks_env.run("symbols", "refresh").returncode == 0
     span = ("--start-date", str(SESSIONS[0]), "--end-date", str(SESSIONS[1]))
-    assert desk.ingest("--symbols", "ALL", *span, "--data-types", "tick_data").returncode == 0
-    kept = desk.run("symbols", "remove", "600000.sh", "600001.SH")
+    assert ticks_env.ingest("--symbols", "ALL", *span, "--data-types", "tick_data").returncode == 0
+    kept = ticks_env.run("symbols", "remove", "600000.sh", "600001.SH")
     assert kept.stdout.splitlines() == [
         "2 symbols removed, 2 of them were partitions",
         "Their rows are kept; --rows deletes them.",
     ]
-    assert {symbol for symbol, _ in desk.bars()} == set(SYMBOLS)
-    deleted = desk.said(desk.run("symbols", "remove", "600000.SH", "--rows", "--json"))
+    assert {symbol for symbol, _ in ticks_env.bars()} == set(SYMBOLS)
+    deleted = ticks_env.said(ticks_env.run("symbols", "remove", "600000.SH", "--rows", "--json"))
     assert (deleted["removed"], deleted["partitions_removed"]) == (["600000.SH"], 0)
     assert deleted["rows_deleted"]["tick_data"] == 2 * BARS_A_DAY
-    assert {symbol for symbol, _ in desk.bars()} == set(SYMBOLS[1:])
-    refreshed = desk.run("symbols", "refresh")
+    assert {symbol for symbol, _ in ticks_env.bars()} == set(SYMBOLS[1:])
+    refreshed = ticks_env.run("symbols", "refresh")
     assert "not registered, since a person removed them: 600000.SH, 600001.SH" in refreshed.stdout
-    again = desk.ingest("--symbols", "600000.SH", *span)
+    again = ticks_env.ingest("--symbols", "600000.SH", *span)
     assert again.returncode == 2
     assert "marketdata symbols restore 600000.SH" in squeezed(again.stderr)
-    assert desk.run("symbols", "remove", "700000.SH").returncode == 2
-    shown = [row for row in desk.said(desk.run("status", "--json"))["assets"] if row["asset"] == "tick_data"]
+    assert ticks_env.run("symbols", "remove", "700000.SH").returncode == 2
+    shown = [row for row in ticks_env.said(ticks_env.run("status", "--json"))["assets"] if row["asset"] == "tick_data"]
     assert shown[0]["symbols"] == 1
-    assert desk.said(desk.run("symbols", "restore", "600000.SH", "--json")) == {"restored": ["600000.SH"]}
-    assert "1 added" in desk.run("symbols", "refresh").stdout
+    assert ticks_env.said(ticks_env.run("symbols", "restore", "600000.SH", "--json")) == {"restored": ["600000.SH"]}
+    assert "1 added" in ticks_env.run("symbols", "refresh").stdout
 
 
-def test_files_are_loaded_without_anybody_being_asked(desk: Desk) -> None:
-    desk.stocks(*SYMBOLS)
-    path = desk.folder / "ticks" / "mine.csv"
+def test_files_are_loaded_without_anybody_being_asked(ticks_env: TicksEnv) -> None:
+    ticks_env.stocks(*SYMBOLS)
+    path = ticks_env.folder / "ticks" / "mine.csv"
     rows = [f"600000.SH,{SESSIONS[2]} 09:{minute}:00,10,10,10,10,100" for minute in range(31, 51)]
     path.write_text("\n".join(["symbol,ts,open,high,low,close,volume", *rows, f"600000.SH,{SESSIONS[2]} x,1,1,1,1,1"]))
     os.utime(path, (time.time() - 100,) * 2)
-    assert desk.run("symbols", "refresh", "--provider", "files").returncode == 0
-    listed = desk.said(desk.run("symbols", "list", "--json"))
+    assert ticks_env.run("symbols", "refresh", "--provider", "files").returncode == 0
+    listed = ticks_env.said(ticks_env.run("symbols", "list", "--json"))
     assert [row["symbol"] for row in listed["symbols"]] == ["600000.SH"]
     path.write_text("\n".join(path.read_text().splitlines()[:-1]))
     span = ("--start-date", str(SESSIONS[0]), "--end-date", str(SESSIONS[-1]))
-    found = desk.said(desk.ingest(*span, "--provider", "files", "--data-types", "tick_data", "order_book", "--json"))
+    found = ticks_env.said(
+        ticks_env.ingest(*span, "--provider", "files", "--data-types", "tick_data", "order_book", "--json")
+    )
     assert found["tables"]["tick_data"]["providers"] == {"files": 1}
-    assert desk.bars() == {("600000.SH", SESSIONS[2]): 20}
-    assert desk.tushare.requests == 0
+    assert ticks_env.bars() == {("600000.SH", SESSIONS[2]): 20}
+    assert ticks_env.tushare.requests == 0
     bad = [row.replace("10,10,10,10", "10,10,10,ten").replace("600000", "600001") for row in rows]
-    (desk.folder / "ticks" / "bad.csv").write_text("\n".join(["symbol,ts,open,high,low,close,volume", *bad]))
-    failed = desk.ingest("--symbols", "600001.SH", *span, "--provider", "files", "--data-types", "tick_data")
+    (ticks_env.folder / "ticks" / "bad.csv").write_text("\n".join(["symbol,ts,open,high,low,close,volume", *bad]))
+    failed = ticks_env.ingest("--symbols", "600001.SH", *span, "--provider", "files", "--data-types", "tick_data")
     assert failed.returncode == 1
-    shown = desk.run("status", "--json")
+    shown = ticks_env.run("status", "--json")
     [row] = json.loads(shown.stdout)["files"]
     assert row["asset"] == "tick_files"
     assert (row["loaded"], row["failed"], row["due"]) == (1, 1, 0)
     [named] = row["named"]
     assert (named["file"], named["state"]) == ("bad.csv", "failed")
     assert "20 of 20" in named["reason"]
-    assert "tick_files: 2 files: 1 loaded, 1 failed (bad.csv: " in " ".join(desk.run("status").stdout.split())
+    assert "tick_files: 2 files: 1 loaded, 1 failed (bad.csv: " in " ".join(ticks_env.run("status").stdout.split())
     assert "files         2 files: 1 loaded, 1 failed (bad.csv: " in failed.stdout
-    of_files = {one["file"]: one for one in json.loads(desk.run("files", "ticks", "--json").stdout)["files"]}
+    of_files = {one["file"]: one for one in json.loads(ticks_env.run("files", "ticks", "--json").stdout)["files"]}
     assert [of_files["mine.csv"][name] for name in ("state", "read", "loaded", "rejected")] == ["loaded", 20, 20, 0]
-    assert "bad.csv" not in desk.run("files", "ticks", "--state", "loaded").stdout
+    assert "bad.csv" not in ticks_env.run("files", "ticks", "--state", "loaded").stdout
 
 
-def test_dropped_files_alone_are_loaded_whatever_their_days_and_symbols_are(desk: Desk) -> None:
+def test_dropped_files_alone_are_loaded_whatever_their_days_and_symbols_are(ticks_env: TicksEnv) -> None:
     """On a new installation, in which no symbol is registered."""
-    header, folder = "symbol,ts,open,high,low,close,volume", desk.folder / "ticks"
+    header, folder = "symbol,ts,open,high,low,close,volume", ticks_env.folder / "ticks"
     for name, symbol, session in (("a.csv", "600000.SH", SESSIONS[2]), ("b.csv", "000001.SZ", SESSIONS[5])):
         rows = [f"{symbol},{session} 09:{minute}:00,10,10,10,10,100" for minute in range(31, 51)]
         (folder / name).write_text("\n".join([header, *rows]))
     (folder / "order_book").mkdir()
     book = f"symbol,ts,bid_price_1,bid_size_1\n600000.SH,{SESSIONS[2]} 09:31:03,9.4,100\n"
     (folder / "order_book" / "c.csv").write_text(book)
-    found = desk.said(desk.ingest("--provider", "files", "--json"))
+    found = ticks_env.said(ticks_env.ingest("--provider", "files", "--json"))
     assert found["files"] | {"loaded": 0} == dict.fromkeys(found["files"], 0)
     assert (found["files"]["loaded"], found["tables"]["order_book"]["rows"]) == (3, 1)
-    assert desk.bars() == {("600000.SH", SESSIONS[2]): 20, ("000001.SZ", SESSIONS[5]): 20}
-    again = desk.ingest("--symbols", "all", "--provider", "files")
+    assert ticks_env.bars() == {("600000.SH", SESSIONS[2]): 20, ("000001.SZ", SESSIONS[5]): 20}
+    again = ticks_env.ingest("--symbols", "all", "--provider", "files")
     assert (again.returncode, "nothing to load: no dropped file is due" in again.stdout) == (0, True)
     assert "files         3 files: 3 loaded" in again.stdout
-    assert desk.tushare.requests == 0
+    assert ticks_env.tushare.requests == 0
 
 
-def test_what_was_refused_is_shown_with_its_reason(desk: Desk) -> None:
-    path = desk.folder / "ticks" / "mine.csv"
+def test_what_was_refused_is_shown_with_its_reason(ticks_env: TicksEnv) -> None:
+    path = ticks_env.folder / "ticks" / "mine.csv"
     times = [f"{day} {hour}:{minute:02}:00" for day in SESSIONS[:3] for hour in (10, 14) for minute in range(60)]
     rows = [f"600000.SH,{moment},10,10,10,10,100" for moment in times]
     rows[7] = f"600000.SH,{times[7]},10,10,10,ten,100"
     path.write_text("\n".join(["symbol,ts,open,high,low,close,volume", *rows]))
     span = ("--start-date", str(SESSIONS[0]), "--end-date", str(SESSIONS[-1]), "--data-types", "tick_data")
-    found = desk.said(desk.ingest("--symbols", "600000.SH", *span, "--provider", "files", "--json"))
+    found = ticks_env.said(ticks_env.ingest("--symbols", "600000.SH", *span, "--provider", "files", "--json"))
     assert found["tables"]["tick_data"]["rejected"] == 1
-    [refused] = desk.said(desk.run("quarantine", "show", "ticks", "--json"))["rows"]
+    [refused] = ticks_env.said(ticks_env.run("quarantine", "show", "ticks", "--json"))["rows"]
     assert refused["dataset"] == "tick_data"
     assert "close is not a number" in refused["reason"]
     assert "ten" in refused["raw"]
-    assert "close is not a number" in desk.run("quarantine", "show", "ticks").stdout
+    assert "close is not a number" in ticks_env.run("quarantine", "show", "ticks").stdout
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ REGULARS, SUPERS = 10, 3
 
 
 @dataclass(frozen=True)
-class Lab:
+class AlphasEnv:
     """A MongoDB, an API, a folder of alphas and a Dagster instance, all of which have seen nothing yet."""
 
     client: MongoClient[dict[str, Any]]

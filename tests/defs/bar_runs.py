@@ -43,7 +43,7 @@ class Database:
 
 
 @dataclass(frozen=True)
-class Warehouse(Database):
+class BarsEnv(Database):
     """A database, a folder of deliveries and a Dagster instance that has seen nothing yet."""
 
     folder: Path

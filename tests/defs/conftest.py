@@ -1,4 +1,4 @@
-"""An empty warehouse, lab or desk for each test: fresh databases, a folder without files, an instance in memory."""
+"""An empty environment of a domain for each test: fresh databases, a folder without files, an instance in memory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,13 +6,13 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from alpha_runs import Lab
-from bar_runs import Warehouse
+from alpha_runs import AlphasEnv
+from bar_runs import BarsEnv
 from clickhouse_connect.driver.client import Client
-from exchange_runs import Floor
-from flow_runs import Mill
+from exchange_runs import ExchangesEnv
+from flow_runs import FlowsEnv
 from pymongo import MongoClient
-from tick_runs import Desk
+from tick_runs import TicksEnv
 from unlimited import UNLIMITED
 
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
@@ -34,7 +34,7 @@ def _without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
         monkeypatch.setattr("marketdata_assets.plotting.pyplot", lambda: None)
 
 
-def _warehouse(dsn: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Warehouse]:
+def _warehouse(dsn: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[BarsEnv]:
     patch.setenv("MARKETDATA_POSTGRES_DSN", dsn)
     patch.setenv("MARKETDATA_BARS_DIR", str(folder / "bars"))
     patch.setenv("MARKETDATA_HOME", str(folder / "home"))
@@ -43,25 +43,25 @@ def _warehouse(dsn: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Wa
     (folder / "instance").mkdir()
     (folder / "bars").mkdir()
     with dg.DagsterInstance.ephemeral(tempdir=str(folder / "instance")) as instance:
-        yield Warehouse(dsn, folder / "bars", instance)
+        yield BarsEnv(dsn, folder / "bars", instance)
 
 
 @pytest.fixture
-def warehouse(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warehouse]:
+def bars_env(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BarsEnv]:
     """On plain PostgreSQL."""
     yield from _warehouse(dsn, tmp_path, monkeypatch)
 
 
 @pytest.fixture
-def either_warehouse(either_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warehouse]:
+def either_warehouse(either_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BarsEnv]:
     """On each of the two K-line engines."""
     yield from _warehouse(either_dsn, tmp_path, monkeypatch)
 
 
 @pytest.fixture
-def lab(
+def alphas_env(
     mongo_uri: str, mongo_client: MongoClient[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Lab]:
+) -> Iterator[AlphasEnv]:
     """No accounts, no alphas, an API that knows nobody."""
     for name in ("regular_alphas", "super_alphas", *map(asset_name, RECORD_SETS)):
         mongo_client.drop_database(name)
@@ -74,7 +74,7 @@ def lab(
         monkeypatch.setenv("MARKETDATA_BRAIN_URL", brain.url)
         monkeypatch.setenv("MARKETDATA_BRAIN_REQUESTS_PER_MINUTE", "100000")
         monkeypatch.setenv("MARKETDATA_WORKERS", "1")
-        yield Lab(mongo_client, brain, tmp_path / "home", instance, monkeypatch)
+        yield AlphasEnv(mongo_client, brain, tmp_path / "home", instance, monkeypatch)
 
 
 @pytest.fixture
@@ -83,13 +83,13 @@ def reference_at_night() -> None:
 
 
 @pytest.fixture
-def desk(
+def ticks_env(
     clickhouse_url: str,
     clickhouse_client: Client,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
-) -> Iterator[Desk]:
+) -> Iterator[TicksEnv]:
     """No symbol, no bar, no token; Tushare and files are the providers, without limits that would be in the way.
 
     Nothing is requested of reference data at night unless a test asks for `reference_at_night`.
@@ -109,13 +109,13 @@ def desk(
         monkeypatch.setattr("marketdata_assets.ticks.providers_file.shipped", _unlimited)
         if "reference_at_night" not in request.fixturenames:
             monkeypatch.setattr("marketdata_assets.defs.reference.automation.has_source", lambda _: False)
-        yield Desk(clickhouse_client, tushare, tmp_path / "home", instance, monkeypatch)
+        yield TicksEnv(clickhouse_client, tushare, tmp_path / "home", instance, monkeypatch)
 
 
 @pytest.fixture
-def floor(
+def exchanges_env(
     clickhouse_url: str, clickhouse_client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Floor]:
+) -> Iterator[ExchangesEnv]:
     """No capture, no record, no stream."""
     for name in ("CAPTURES_DIR", "CAPTURES_QUIET_SECONDS", "EXCHANGE_DAYS", "EXCHANGE_HOSTS", "NATS_URL"):
         monkeypatch.delenv(f"MARKETDATA_{name}", raising=False)
@@ -123,11 +123,11 @@ def floor(
     with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance:
         monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
         monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", clickhouse_url)
-        yield Floor(clickhouse_client, tmp_path / "home", instance, monkeypatch)
+        yield ExchangesEnv(clickhouse_client, tmp_path / "home", instance, monkeypatch)
 
 
 @pytest.fixture
-def mill(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mill]:
+def flows_env(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlowsEnv]:
     """No flow but the shipped ones, no file, no table."""
     monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MARKETDATA_POSTGRES_DSN", dsn)
@@ -138,7 +138,7 @@ def mill(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     (tmp_path / "instance").mkdir()
     (tmp_path / "data").mkdir()
     with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance:
-        yield Mill(dsn, tmp_path / "data", tmp_path / "own", instance)
+        yield FlowsEnv(dsn, tmp_path / "data", tmp_path / "own", instance)
 
 
 def _unlimited() -> Providers:

@@ -1,4 +1,4 @@
-"""A floor of the exchanges: tables, a folder of captures and a Dagster instance, all still empty, and its runs."""
+"""An environment of the exchanges: tables, a folder of captures and a Dagster instance, all still empty; and runs."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ FIRST, LAST = str(YESTERDAY - dt.timedelta(days=1)), str(YESTERDAY)
 
 
 @dataclass(frozen=True)
-class Floor:
+class ExchangesEnv:
     """What there is."""
 
     client: Client

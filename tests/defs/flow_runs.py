@@ -27,7 +27,7 @@ attributes:
 
 
 @dataclass(frozen=True)
-class Mill(Database):
+class FlowsEnv(Database):
     """A database, folders of files and of definitions, and a Dagster instance that has seen nothing yet."""
 
     data: Path

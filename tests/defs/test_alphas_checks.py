@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from alpha_runs import REGULAR, Lab, alpha, config, drop_slice
+from alpha_runs import REGULAR, AlphasEnv, alpha, config, drop_slice
 from bar_runs import QUIET_LOG, definitions, totals
 from pymongo.collection import Collection
 
@@ -67,33 +67,33 @@ LOOKING = dg.Definitions.merge(definitions(), dg.Definitions(jobs=[JOB]))
 
 
 @pytest.fixture
-def imported(lab: Lab) -> Lab:
+def imported(alphas_env: AlphasEnv) -> AlphasEnv:
     """Three alphas in each of two months, each with two checks."""
     checks = [{"name": "LOW_SHARPE", "result": "PASS"}, {"name": "LOW_FITNESS", "result": "FAIL"}]
     for month, letters in (("2024-01", "abc"), ("2024-02", "def")):
         alphas = [alpha(letter * 7, month, color="RED", **{"is": {"checks": checks}}) for letter in letters]
-        drop_slice(lab.root, "old", month, alphas)
-    lab.partitions("old")
+        drop_slice(alphas_env.root, "old", month, alphas)
+    alphas_env.partitions("old")
     pairs = [("old", "2024-01"), ("old", "2024-02")]
-    assert not package_months(lab.root, pairs, Fanout(1)).failed
+    assert not package_months(alphas_env.root, pairs, Fanout(1)).failed
     done = import_accounts(
-        Mongo().dsn, lab.root, "regular", pairs, run_id="r", fanout=Fanout(1), fields={}, options=ImportOptions()
+        Mongo().dsn, alphas_env.root, "regular", pairs, run_id="r", fanout=Fanout(1), fields={}, options=ImportOptions()
     )
     assert done.total("inserted") == 6
-    return lab
+    return alphas_env
 
 
-def check(lab: Lab, *months: str) -> dict[str, dg.AssetCheckEvaluation]:
+def check(alphas_env: AlphasEnv, *months: str) -> dict[str, dg.AssetCheckEvaluation]:
     """Run the checks of regular alphas alone, for some months or, without any, for all."""
     result = LOOKING.get_job_def("checks").execute_in_process(
-        instance=lab.instance,
+        instance=alphas_env.instance,
         tags=range_tags(f"old|{months[0]}", f"old|{months[-1]}") if months else None,
         run_config=QUIET_LOG,
     )
     return {one.check_name: one for one in result.get_asset_check_evaluations()}
 
 
-def test_checks_pass_on_what_was_imported(imported: Lab) -> None:
+def test_checks_pass_on_what_was_imported(imported: AlphasEnv) -> None:
     found = check(imported, "2024-01", "2024-02")
     assert set(found) == NAMES
     assert all(one.passed and one.metadata["objections"].value == 0 for one in found.values())
@@ -102,7 +102,7 @@ def test_checks_pass_on_what_was_imported(imported: Lab) -> None:
 
 @pytest.mark.parametrize(("name", "tamper", "example"), TAMPERINGS)
 def test_check_objects_to_its_months_only(
-    imported: Lab, name: str, tamper: Callable[[Store], None], example: dict[str, Any]
+    imported: AlphasEnv, name: str, tamper: Callable[[Store], None], example: dict[str, Any]
 ) -> None:
     tamper(imported.client["regular_alphas"]["old"])
     one = check(imported, "2024-01")[name]
@@ -116,42 +116,44 @@ def test_check_objects_to_its_months_only(
     assert other[name].passed is not without_month
 
 
-def test_check_by_itself_looks_at_everything(imported: Lab) -> None:
+def test_check_by_itself_looks_at_everything(imported: AlphasEnv) -> None:
     delete(imported.client["regular_alphas"]["old"])
     found = check(imported)
     assert not found["every_id_landed"].passed
     assert found["every_id_landed"].metadata["partitions"].value == 2
 
 
-def test_alpha_without_a_date_counts_as_landed(lab: Lab) -> None:
-    drop_slice(lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01"), alpha("bbbbbbb", "2024-01", dateCreated=None)])
-    lab.partitions("old")
-    assert lab.run("old|2024-01", job="alphas_import").success
-    found = check(lab, "2024-01")
+def test_alpha_without_a_date_counts_as_landed(alphas_env: AlphasEnv) -> None:
+    drop_slice(
+        alphas_env.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01"), alpha("bbbbbbb", "2024-01", dateCreated=None)]
+    )
+    alphas_env.partitions("old")
+    assert alphas_env.run("old|2024-01", job="alphas_import").success
+    found = check(alphas_env, "2024-01")
     assert found["every_id_landed"].passed
     assert not found["required_fields"].passed
 
 
-def test_what_was_refused_or_left_out_on_purpose_is_not_missed(lab: Lab) -> None:
+def test_what_was_refused_or_left_out_on_purpose_is_not_missed(alphas_env: AlphasEnv) -> None:
     bad = alpha("bbbbbbb", "2024-01", **{"$where": 1})
-    drop_slice(lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01"), bad])
-    lab.partitions("old")
-    result = lab.run("old|2024-01", job="alphas_import")
-    assert lab.metadata(result, REGULAR)["old|2024-01"]["rejected"] == 1
-    found = check(lab, "2024-01")
+    drop_slice(alphas_env.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01"), bad])
+    alphas_env.partitions("old")
+    result = alphas_env.run("old|2024-01", job="alphas_import")
+    assert alphas_env.metadata(result, REGULAR)["old|2024-01"]["rejected"] == 1
+    found = check(alphas_env, "2024-01")
     assert found["every_id_landed"].passed
     assert found["repeat_changes_nothing"].passed
 
-    drop_slice(lab.root, "old", "2024-02", [alpha("ccccccc", "2024-02")])
+    drop_slice(alphas_env.root, "old", "2024-02", [alpha("ccccccc", "2024-02")])
     options = config(REGULAR, mode="time_range", time_range_hours=1.0)
-    result = lab.run("old|2024-02", job="alphas_import", ops=options)
+    result = alphas_env.run("old|2024-02", job="alphas_import", ops=options)
     assert totals(result, REGULAR)["skipped"] == 1
-    found = check(lab, "2024-02")
+    found = check(alphas_env, "2024-02")
     assert all(one.passed for one in found.values())
     assert found["every_id_landed"].metadata["left_out"].value == 1
 
 
-def test_checks_of_one_month_do_not_scan_the_collection(imported: Lab) -> None:
+def test_checks_of_one_month_do_not_scan_the_collection(imported: AlphasEnv) -> None:
     plan = imported.client["regular_alphas"]["old"].find({"dateCreated": MONTH}).explain()
     assert "IXSCAN" in str(plan["queryPlanner"]["winningPlan"])
     nameless = imported.client["regular_alphas"]["old"].find({"dateCreated": None}).explain()

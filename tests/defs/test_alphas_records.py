@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from alpha_runs import MONTHS, REGULARS, SUPERS, Lab, config, keys
+from alpha_runs import MONTHS, REGULARS, SUPERS, AlphasEnv, config, keys
 from bar_runs import QUIET_LOG, definitions, execute, failures, repository
 from test_alphas_automation import RESOURCES, ranges
 
@@ -20,12 +20,12 @@ ALL = REGULARS + SUPERS
 
 
 @pytest.fixture
-def loaded(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
+def loaded(alphas_env: AlphasEnv, monkeypatch: pytest.MonkeyPatch) -> AlphasEnv:
     """An account whose alphas are in MongoDB."""
     monkeypatch.setenv("MARKETDATA_BRAIN_RECORDS", '{"min_sharpe": -100}')
-    lab.ready("lk")
-    assert lab.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}").success
-    return lab
+    alphas_env.ready("lk")
+    assert alphas_env.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}").success
+    return alphas_env
 
 
 def evaluated(result: dg.ExecuteInProcessResult) -> dict[str, set[str]]:
@@ -37,7 +37,7 @@ def evaluated(result: dg.ExecuteInProcessResult) -> dict[str, set[str]]:
     return failed
 
 
-def test_a_run_fills_every_record_set_and_its_checks_pass(loaded: Lab) -> None:
+def test_a_run_fills_every_record_set_and_its_checks_pass(loaded: AlphasEnv) -> None:
     result = loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB)
     assert result.success
     assert len(result.get_asset_check_evaluations()) == 2 * len(RECORD_SETS)
@@ -51,7 +51,7 @@ def test_a_run_fills_every_record_set_and_its_checks_pass(loaded: Lab) -> None:
     assert loaded.brain.asked("/recordsets/pnl") == 3 * ALL
 
 
-def test_one_month_that_fails_is_named_and_the_others_are_materialized(loaded: Lab) -> None:
+def test_one_month_that_fails_is_named_and_the_others_are_materialized(loaded: AlphasEnv) -> None:
     [bad] = loaded.client["regular_alphas"]["lk"].find({}, {"id": 1}).sort("dateCreated", 1).limit(1)
     loaded.brain.fail(400, 10_000, f"{bad['id']}/recordsets/pnl")
     result = loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB, assets=[PNL])
@@ -69,14 +69,14 @@ def test_one_month_that_fails_is_named_and_the_others_are_materialized(loaded: L
         ("alpha_self_correlation", {"max": 1.5}),
     ],
 )
-def test_an_invalid_record_set_is_found(loaded: Lab, asset: str, change: dict[str, Any]) -> None:
+def test_an_invalid_record_set_is_found(loaded: AlphasEnv, asset: str, change: dict[str, Any]) -> None:
     assert loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB, assets=[dg.AssetKey(asset)]).success
     assert loaded.client[asset]["lk"].find_one_and_update({}, {"$set": change})
     again = loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB, assets=[dg.AssetKey(asset)])
     assert evaluated(again) == {asset: {"records_valid"}}
 
 
-def test_checks_judge_the_alphas_that_the_run_was_asked_for(loaded: Lab) -> None:
+def test_checks_judge_the_alphas_that_the_run_was_asked_for(loaded: AlphasEnv) -> None:
     """The best alphas alone were asked for; checks that are run alone judge what the setting asks for."""
     stored = loaded.client["regular_alphas"]["lk"]
     best = max(one["is"]["sharpe"] for one in stored.find({}, {"is.sharpe": 1}))
@@ -100,7 +100,7 @@ def filters_of(result: dg.ExecuteInProcessResult, filters: str) -> set[str]:
     return {one.check_name for one in found if one.metadata["filters"].value == filters}
 
 
-def test_yearly_figures_ascend_within_train_and_test(loaded: Lab) -> None:
+def test_yearly_figures_ascend_within_train_and_test(loaded: AlphasEnv) -> None:
     """A year in which the test period starts has a row of each stage."""
     yearly = dg.AssetKey("alpha_yearly_stats")
     whole = (f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB)
@@ -117,7 +117,7 @@ def test_yearly_figures_ascend_within_train_and_test(loaded: Lab) -> None:
         assert evaluated(loaded.run(*whole, assets=[yearly])) == failed, columns
 
 
-def tick(lab: Lab) -> Any:
+def tick(alphas_env: AlphasEnv) -> Any:
     with (
         pytest.MonkeyPatch.context() as patch,
         dg.build_schedule_context(
@@ -126,11 +126,11 @@ def tick(lab: Lab) -> Any:
             resources=RESOURCES,
         ) as context,
     ):
-        patch.setattr(dg.ScheduleEvaluationContext, "instance", lab.instance)
+        patch.setattr(dg.ScheduleEvaluationContext, "instance", alphas_env.instance)
         return automation.alphas_records_daily.evaluate_tick(context)
 
 
-def test_the_schedule_requests_months_with_new_and_changed_alphas_only(loaded: Lab) -> None:
+def test_the_schedule_requests_months_with_new_and_changed_alphas_only(loaded: AlphasEnv) -> None:
     assert ranges(tick(loaded).run_requests) == [(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}")]
     assert loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB).success
     assert "current alphas" in str(tick(loaded).skip_message)
@@ -142,14 +142,14 @@ def test_the_schedule_requests_months_with_new_and_changed_alphas_only(loaded: L
     assert ranges(tick(loaded).run_requests) == [(f"lk|{MONTHS[1]}", f"lk|{MONTHS[1]}")]
 
 
-def test_without_an_account_that_can_log_in_the_schedule_skips(lab: Lab) -> None:
-    assert "no enabled account" in str(tick(lab).skip_message)
+def test_without_an_account_that_can_log_in_the_schedule_skips(alphas_env: AlphasEnv) -> None:
+    assert "no enabled account" in str(tick(alphas_env).skip_message)
 
 
-def test_a_run_for_changes_writes_files_and_names_accounts_that_fail(lab: Lab) -> None:
-    lab.ready("lk", "bad")
-    lab.brain.users["bad@example.com"].password = "another"
-    result = execute(lab.instance, "alpha_changes", {})
+def test_a_run_for_changes_writes_files_and_names_accounts_that_fail(alphas_env: AlphasEnv) -> None:
+    alphas_env.ready("lk", "bad")
+    alphas_env.brain.users["bad@example.com"].password = "another"
+    result = execute(alphas_env.instance, "alpha_changes", {})
     assert not result.success
     assert "bad: " in str(failures(result))
-    assert list((lab.root / "lk" / "changed_data").rglob("*.json"))
+    assert list((alphas_env.root / "lk" / "changed_data").rglob("*.json"))

@@ -13,7 +13,7 @@ from alpha_runs import (
     SUMMARY,
     SUPER,
     SUPERS,
-    Lab,
+    AlphasEnv,
     alpha,
     config,
     drop_slice,
@@ -29,33 +29,33 @@ CHAIN = (FILES, PACKAGES, REGULAR, SUPER)
 ALL_MONTHS = ("aa|2024-01", "aa|2024-03")
 
 
-def test_two_accounts_and_three_months_come_from_the_api_to_mongodb_in_one_run(lab: Lab) -> None:
-    lab.ready("aa", "bb")
-    result = lab.run("aa|2024-01", "bb|2024-03")
+def test_two_accounts_and_three_months_come_from_the_api_to_mongodb_in_one_run(alphas_env: AlphasEnv) -> None:
+    alphas_env.ready("aa", "bb")
+    result = alphas_env.run("aa|2024-01", "bb|2024-03")
     assert result.success, failures(result)
     for asset in CHAIN:
-        assert lab.materialized(asset) == keys(("aa", "bb"))
+        assert alphas_env.materialized(asset) == keys(("aa", "bb"))
     for name in ("aa", "bb"):
-        at_api = lab.brain.users[f"{name}@example.com"].alphas
-        assert lab.ids("regular", name) == {one[1] for one in at_api["regular"]}
-        assert lab.ids("super", name) == {one[1] for one in at_api["super"]}
-    found = lab.metadata(result, REGULAR)
+        at_api = alphas_env.brain.users[f"{name}@example.com"].alphas
+        assert alphas_env.ids("regular", name) == {one[1] for one in at_api["regular"]}
+        assert alphas_env.ids("super", name) == {one[1] for one in at_api["super"]}
+    found = alphas_env.metadata(result, REGULAR)
     assert {key: one["dagster/partition_row_count"] for key, one in found.items()} == dict.fromkeys(found, REGULARS)
     any_one = totals(result, REGULAR)
     assert (any_one["documents"], any_one["inserted"], any_one["dagster/row_count"]) == (6 * REGULARS,) * 3
     assert len(any_one["preview"].splitlines()) == 2 + 8
-    assert lab.metadata(result, PACKAGES)["bb|2024-03"]["dagster/partition_row_count"] == REGULARS + SUPERS
-    assert lab.metadata(result, FILES)["bb|2024-03"]["alphas"] == REGULARS + SUPERS
+    assert alphas_env.metadata(result, PACKAGES)["bb|2024-03"]["dagster/partition_row_count"] == REGULARS + SUPERS
+    assert alphas_env.metadata(result, FILES)["bb|2024-03"]["alphas"] == REGULARS + SUPERS
     assert len(verdicts(result)) == 5
     assert len(result.get_asset_check_evaluations()) == 10
     assert all(evaluation.passed for evaluation in result.get_asset_check_evaluations())
 
 
 @pytest.mark.usefixtures("pictures")
-def test_summary_has_a_table_and_pictures(lab: Lab) -> None:
-    lab.ready("aa", "bb")
-    result = lab.run("aa|2024-01", "bb|2024-02")
-    found = lab.metadata(result, SUMMARY)[""]
+def test_summary_has_a_table_and_pictures(alphas_env: AlphasEnv) -> None:
+    alphas_env.ready("aa", "bb")
+    result = alphas_env.run("aa|2024-01", "bb|2024-02")
+    found = alphas_env.metadata(result, SUMMARY)[""]
     names, _, *lines = ([cell.strip() for cell in line.split("|")[1:-1]] for line in found["table"].splitlines())
     records = [dict(zip(names, line, strict=True)) for line in lines]
     assert sum(int(record["alphas"]) for record in records) == found["alphas"] == 4 * (REGULARS + SUPERS)
@@ -66,141 +66,143 @@ def test_summary_has_a_table_and_pictures(lab: Lab) -> None:
     assert found["spread_by_region"].startswith("![spread by region](data:image/png;base64,")
 
 
-def test_second_run_asks_for_nothing_and_writes_nothing(lab: Lab) -> None:
-    lab.ready("aa")
-    assert lab.run(*ALL_MONTHS).success
-    asked = lab.brain.requests
-    result = lab.run(*ALL_MONTHS)
-    assert lab.brain.requests == asked
+def test_second_run_asks_for_nothing_and_writes_nothing(alphas_env: AlphasEnv) -> None:
+    alphas_env.ready("aa")
+    assert alphas_env.run(*ALL_MONTHS).success
+    asked = alphas_env.brain.requests
+    result = alphas_env.run(*ALL_MONTHS)
+    assert alphas_env.brain.requests == asked
     assert totals(result, PACKAGES)["written"] == 0
     found = totals(result, REGULAR)
     assert (found["documents"], found["packages"], found["packages_unchanged"]) == (0, 0, 3 * REGULARS)
 
 
-def test_refetch_brings_what_has_changed(lab: Lab) -> None:
-    lab.ready("aa")
-    assert lab.run("aa|2024-02").success
+def test_refetch_brings_what_has_changed(alphas_env: AlphasEnv) -> None:
+    alphas_env.ready("aa")
+    assert alphas_env.run("aa|2024-02").success
     start = month_window("2024-02").start
-    lab.brain.add_alphas("aa@example.com", [make(100, start, modified=month_window("2024-03").start, color="GREEN")])
-    unasked = totals(lab.run("aa|2024-02"), REGULAR)
+    alphas_env.brain.add_alphas(
+        "aa@example.com", [make(100, start, modified=month_window("2024-03").start, color="GREEN")]
+    )
+    unasked = totals(alphas_env.run("aa|2024-02"), REGULAR)
     assert (unasked["updated"], unasked["dagster/row_count"]) == (0, REGULARS)
-    again = totals(lab.run("aa|2024-02", ops=config(FILES, refetch=True)), REGULAR)
+    again = totals(alphas_env.run("aa|2024-02", ops=config(FILES, refetch=True)), REGULAR)
     assert (again["updated"], again["inserted"], again["dagster/row_count"]) == (1, 0, REGULARS)
-    assert lab.client["regular_alphas"]["aa"].count_documents({"color": "GREEN", "_rev": 2}) == 1
+    assert alphas_env.client["regular_alphas"]["aa"].count_documents({"color": "GREEN", "_rev": 2}) == 1
 
 
 @pytest.mark.parametrize("trouble", ["wrong password", "a person is needed", "no credentials", "half credentials"])
-def test_account_that_fails_leaves_the_other_alone(lab: Lab, trouble: str) -> None:
-    lab.ready("aa", "bb")
+def test_account_that_fails_leaves_the_other_alone(alphas_env: AlphasEnv, trouble: str) -> None:
+    alphas_env.ready("aa", "bb")
     if trouble == "wrong password":
-        lab.credentials("bb", "not-it")
+        alphas_env.credentials("bb", "not-it")
         said = "rejects the login of account bb"
     elif trouble == "a person is needed":
-        lab.user("bb", persona="headers")
+        alphas_env.user("bb", persona="headers")
         said = "marketdata alphas login --account bb"
     else:
-        lab.patch.delenv("MARKETDATA_BRAIN_PASSWORD_BB")
+        alphas_env.patch.delenv("MARKETDATA_BRAIN_PASSWORD_BB")
         said = "MARKETDATA_BRAIN_PASSWORD_BB is not set"
     if trouble == "no credentials":
-        lab.patch.delenv("MARKETDATA_BRAIN_EMAIL_BB")
+        alphas_env.patch.delenv("MARKETDATA_BRAIN_EMAIL_BB")
         said = "account bb has no credentials"
-    result = lab.run("aa|2024-01", "bb|2024-03")
+    result = alphas_env.run("aa|2024-01", "bb|2024-03")
     assert not result.success
     told = failures(result)["alpha_files"]
     assert "3 of 6 partitions failed" in told
     assert said in told
     assert PASSWORD not in told
-    assert lab.materialized(FILES) == keys(["aa"])
-    assert lab.materialized(PACKAGES) == lab.materialized(REGULAR) == keys(["aa"])
-    assert lab.brain.asked("POST /authentication") <= 2
-    assert len(lab.ids("regular", "aa")) == 3 * REGULARS
+    assert alphas_env.materialized(FILES) == keys(["aa"])
+    assert alphas_env.materialized(PACKAGES) == alphas_env.materialized(REGULAR) == keys(["aa"])
+    assert alphas_env.brain.asked("POST /authentication") <= 2
+    assert len(alphas_env.ids("regular", "aa")) == 3 * REGULARS
 
 
-def test_archive_without_an_account_is_imported_and_nobody_is_asked(lab: Lab) -> None:
-    drop_slice(lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01"), alpha("bbbbbbb", "2024-01")])
-    lab.partitions("old")
-    result = lab.run("old|2024-01", "old|2024-02")
+def test_archive_without_an_account_is_imported_and_nobody_is_asked(alphas_env: AlphasEnv) -> None:
+    drop_slice(alphas_env.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01"), alpha("bbbbbbb", "2024-01")])
+    alphas_env.partitions("old")
+    result = alphas_env.run("old|2024-01", "old|2024-02")
     assert result.success, failures(result)
-    found = lab.metadata(result, FILES)["old|2024-01"]
+    found = alphas_env.metadata(result, FILES)["old|2024-01"]
     assert (found["fetched"], found["raw_files"], totals(result, FILES)["partitions_kept"]) == (False, 1, 2)
     assert "account old is not in the accounts file" in found["note"]
-    assert lab.ids("regular", "old") == {"aaaaaaa", "bbbbbbb"}
+    assert alphas_env.ids("regular", "old") == {"aaaaaaa", "bbbbbbb"}
     for asset in CHAIN:
-        assert lab.materialized(asset) == keys(["old"], ["2024-01"]), "nothing is known of 2024-02"
+        assert alphas_env.materialized(asset) == keys(["old"], ["2024-01"]), "nothing is known of 2024-02"
     assert all(evaluation.passed for evaluation in result.get_asset_check_evaluations())
-    assert lab.brain.requests == 0
-    insisting = failures(lab.run("old|2024-01", ops=config(FILES, refetch=True)))["alpha_files"]
+    assert alphas_env.brain.requests == 0
+    insisting = failures(alphas_env.run("old|2024-01", ops=config(FILES, refetch=True)))["alpha_files"]
     assert 'Add {"user_key": "old"} to it to fetch it' in insisting
 
 
-def test_disabled_account_stands_as_it_is(lab: Lab) -> None:
-    lab.ready("aa")
-    assert lab.run("aa|2024-01").success
-    lab.accounts(disabled=["aa"])
-    asked = lab.brain.requests
-    found = lab.metadata(lab.run("aa|2024-01"), FILES)["aa|2024-01"]
+def test_disabled_account_stands_as_it_is(alphas_env: AlphasEnv) -> None:
+    alphas_env.ready("aa")
+    assert alphas_env.run("aa|2024-01").success
+    alphas_env.accounts(disabled=["aa"])
+    asked = alphas_env.brain.requests
+    found = alphas_env.metadata(alphas_env.run("aa|2024-01"), FILES)["aa|2024-01"]
     assert "is disabled in the accounts file" in found["note"]
     assert found["raw_files"] == 2
-    assert lab.brain.requests == asked
+    assert alphas_env.brain.requests == asked
 
 
-def test_files_are_taken_as_they_are_when_nothing_shall_be_fetched(lab: Lab) -> None:
-    lab.ready("aa")
-    drop_slice(lab.root, "aa", "2024-01", [alpha("aaaaaaa", "2024-01")])
-    assert lab.run("aa|2024-01", ops=config(FILES, fetch=False)).success
-    assert lab.brain.requests == 0
-    assert lab.ids("regular", "aa") == {"aaaaaaa"}
+def test_files_are_taken_as_they_are_when_nothing_shall_be_fetched(alphas_env: AlphasEnv) -> None:
+    alphas_env.ready("aa")
+    drop_slice(alphas_env.root, "aa", "2024-01", [alpha("aaaaaaa", "2024-01")])
+    assert alphas_env.run("aa|2024-01", ops=config(FILES, fetch=False)).success
+    assert alphas_env.brain.requests == 0
+    assert alphas_env.ids("regular", "aa") == {"aaaaaaa"}
 
 
-def test_raw_file_that_cannot_be_read_fails_its_month_only(lab: Lab) -> None:
+def test_raw_file_that_cannot_be_read_fails_its_month_only(alphas_env: AlphasEnv) -> None:
     for month in MONTHS[:2]:
-        path = drop_slice(lab.root, "old", month, [alpha("aaaaaaa", month)])
+        path = drop_slice(alphas_env.root, "old", month, [alpha("aaaaaaa", month)])
     path.write_text('[{"id": "cut off')
-    lab.partitions("old")
-    result = lab.run("old|2024-01", "old|2024-02")
+    alphas_env.partitions("old")
+    result = alphas_env.run("old|2024-01", "old|2024-02")
     assert not result.success
     told = failures(result)["alpha_packages"]
     assert "1 of 4 partitions failed" not in told
     assert str(path) in told
-    assert lab.materialized(PACKAGES) == {"old|2024-01"}
+    assert alphas_env.materialized(PACKAGES) == {"old|2024-01"}
 
 
 @pytest.mark.parametrize("start", ["files", "packages", "job"])
-def test_whatever_can_be_read_beside_a_file_that_cannot_is_imported(lab: Lab, start: str) -> None:
+def test_whatever_can_be_read_beside_a_file_that_cannot_is_imported(alphas_env: AlphasEnv, start: str) -> None:
     """One cut file in three months of two accounts: it fails the run, and costs nothing but itself."""
     for account in ("old", "other"):
         for number, month in enumerate(MONTHS):
-            drop_slice(lab.root, account, month, [alpha(f"aaaaaa{number}", month)])
+            drop_slice(alphas_env.root, account, month, [alpha(f"aaaaaa{number}", month)])
     later = "old_2024-02-07-09-00-00.000Z_to_2024-02-07-10-00-00.000Z_all_regular_alphas.json"
-    path = layout.slices_folder(lab.root, "old", "regular") / later
+    path = layout.slices_folder(alphas_env.root, "old", "regular") / later
     path.write_text('[{"id": "cut off')
-    lab.partitions("old", "other")
+    alphas_env.partitions("old", "other")
     if start == "job":
         selected = {"months": {account: list(MONTHS) for account in ("old", "other")}}
-        result = lab.run("", job="alphas_selected", ops={"load_selected_alphas": {"config": selected}})
+        result = alphas_env.run("", job="alphas_selected", ops={"load_selected_alphas": {"config": selected}})
     else:
         assets = [PACKAGES, REGULAR, SUPER, SUMMARY]
         assets = [FILES, *assets] if start == "files" else assets
-        result = lab.run("old|2024-01", "other|2024-03", assets=assets)
+        result = alphas_env.run("old|2024-01", "other|2024-03", assets=assets)
     assert not result.success
     [told] = failures(result).values()
     assert str(path) in told
     for account in ("old", "other"):
-        assert lab.ids("regular", account) == {"aaaaaa0", "aaaaaa1", "aaaaaa2"}
-    assert lab.materialized(PACKAGES) == keys(["old", "other"]) - {"old|2024-02"}
-    assert lab.materialized(REGULAR) == keys(["old", "other"])
-    assert lab.instance.get_latest_materialization_event(SUMMARY) is not None
+        assert alphas_env.ids("regular", account) == {"aaaaaa0", "aaaaaa1", "aaaaaa2"}
+    assert alphas_env.materialized(PACKAGES) == keys(["old", "other"]) - {"old|2024-02"}
+    assert alphas_env.materialized(REGULAR) == keys(["old", "other"])
+    assert alphas_env.instance.get_latest_materialization_event(SUMMARY) is not None
 
 
-def test_an_account_that_cannot_be_fetched_does_not_keep_the_others_from_being_imported(lab: Lab) -> None:
-    lab.ready("aa", "bb")
-    lab.brain.users["bb@example.com"].password = "another"
-    drop_slice(lab.root, "bb", "2024-01", [alpha("aaaaaaa", "2024-01")])
-    result = lab.run("aa|2024-01", "bb|2024-01")
+def test_an_account_that_cannot_be_fetched_does_not_keep_the_others_from_being_imported(alphas_env: AlphasEnv) -> None:
+    alphas_env.ready("aa", "bb")
+    alphas_env.brain.users["bb@example.com"].password = "another"
+    drop_slice(alphas_env.root, "bb", "2024-01", [alpha("aaaaaaa", "2024-01")])
+    result = alphas_env.run("aa|2024-01", "bb|2024-01")
     assert "bb" in failures(result)["alpha_files"]
-    assert len(lab.ids("regular", "aa")) == REGULARS
-    assert lab.ids("regular", "bb") == {"aaaaaaa"}
-    assert lab.materialized(REGULAR) == {"aa|2024-01", "bb|2024-01"}
+    assert len(alphas_env.ids("regular", "aa")) == REGULARS
+    assert alphas_env.ids("regular", "bb") == {"aaaaaaa"}
+    assert alphas_env.materialized(REGULAR) == {"aa|2024-01", "bb|2024-01"}
 
 
 @pytest.mark.parametrize(
@@ -214,51 +216,51 @@ def test_an_account_that_cannot_be_fetched_does_not_keep_the_others_from_being_i
         (FILES, {"fetch": False, "refetch": True}, "refetch without fetch"),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(lab: Lab, asset, options, said) -> None:  # type: ignore[no-untyped-def]
-    lab.ready("aa")
-    result = lab.run("aa|2024-01", ops=config(asset, **options), assets=[asset])
+def test_options_that_contradict_each_other_are_refused(alphas_env: AlphasEnv, asset, options, said) -> None:  # type: ignore[no-untyped-def]
+    alphas_env.ready("aa")
+    result = alphas_env.run("aa|2024-01", ops=config(asset, **options), assets=[asset])
     [failed] = [event for event in result.all_events if event.is_step_failure]
     told = failed.step_failure_data.user_failure_data
     assert told is not None
     assert said in (told.description or "")
     assert not any(event.event_type_value == "STEP_UP_FOR_RETRY" for event in result.all_events)
-    assert lab.materialized(asset) == set()
+    assert alphas_env.materialized(asset) == set()
 
 
-def test_modes_of_the_import_are_run_config(lab: Lab) -> None:
+def test_modes_of_the_import_are_run_config(alphas_env: AlphasEnv) -> None:
     first = alpha("aaaaaaa", "2024-01", themes=["one"], color="RED")
-    drop_slice(lab.root, "old", "2024-01", [first])
-    lab.partitions("old")
-    assert lab.run("old|2024-01").success
+    drop_slice(alphas_env.root, "old", "2024-01", [first])
+    alphas_env.partitions("old")
+    assert alphas_env.run("old|2024-01").success
     drop_slice(
-        lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01", themes=[], dateModified="2024-02-01T00:00:00Z")]
+        alphas_env.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01", themes=[], dateModified="2024-02-01T00:00:00Z")]
     )
-    stored = lab.client["regular_alphas"]["old"]
-    assert lab.run("old|2024-01").success
+    stored = alphas_env.client["regular_alphas"]["old"]
+    assert alphas_env.run("old|2024-01").success
     assert stored.find_one({}, {"_id": 0, "themes": 1, "color": 1}) == {"themes": ["one"], "color": "RED"}
-    replaced = lab.run("old|2024-01", ops=config(REGULAR, mode="overwrite", replace=["themes"]))
+    replaced = alphas_env.run("old|2024-01", ops=config(REGULAR, mode="overwrite", replace=["themes"]))
     assert totals(replaced, REGULAR)["updated"] == 1
     assert stored.find_one({}, {"_id": 0, "themes": 1, "color": 1}) == {"themes": [], "color": "RED"}
-    assert lab.run("old|2024-01", ops=config(REGULAR, mode="rebuild")).success
+    assert alphas_env.run("old|2024-01", ops=config(REGULAR, mode="rebuild")).success
     assert stored.find_one({}, {"_id": 0, "themes": 1, "color": 1}) == {"themes": []}
 
 
-def test_accounts_file_that_cannot_be_read_says_so(lab: Lab) -> None:
-    lab.ready("aa")
-    (lab.home / "brain" / "accounts.json").write_text('[{"user": "aa"}]')
-    told = failures(lab.run("aa|2024-01", assets=[FILES]))["alpha_files"]
+def test_accounts_file_that_cannot_be_read_says_so(alphas_env: AlphasEnv) -> None:
+    alphas_env.ready("aa")
+    (alphas_env.home / "brain" / "accounts.json").write_text('[{"user": "aa"}]')
+    told = failures(alphas_env.run("aa|2024-01", assets=[FILES]))["alpha_files"]
     assert "0.user: unknown key; did you mean 'user_key'?" in told
 
 
-def test_server_that_is_away_fails_the_import_and_says_what_to_do(lab: Lab) -> None:
-    drop_slice(lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01")])
-    lab.partitions("old")
-    assert lab.run("old|2024-01", assets=[FILES, PACKAGES]).success
-    lab.patch.setenv("MARKETDATA_MONGO_URI", "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200&journal=true")
-    lab.patch.setattr("marketdata_assets.stores.mongo.MongoClient", _hasty)
-    told = failures(lab.run("old|2024-01", assets=[REGULAR]))["regular_alphas"]
+def test_server_that_is_away_fails_the_import_and_says_what_to_do(alphas_env: AlphasEnv) -> None:
+    drop_slice(alphas_env.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01")])
+    alphas_env.partitions("old")
+    assert alphas_env.run("old|2024-01", assets=[FILES, PACKAGES]).success
+    alphas_env.patch.setenv("MARKETDATA_MONGO_URI", "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200&journal=true")
+    alphas_env.patch.setattr("marketdata_assets.stores.mongo.MongoClient", _hasty)
+    told = failures(alphas_env.run("old|2024-01", assets=[REGULAR]))["regular_alphas"]
     assert "MongoDB is not answering" in told
-    assert lab.materialized(REGULAR) == set()
+    assert alphas_env.materialized(REGULAR) == set()
 
 
 def _hasty(uri: str, **options):  # type: ignore[no-untyped-def]
@@ -267,16 +269,16 @@ def _hasty(uri: str, **options):  # type: ignore[no-untyped-def]
     return MongoClient(uri, **{**options, "serverSelectionTimeoutMS": 200})
 
 
-def test_password_and_session_never_reach_events_or_metadata(lab: Lab) -> None:
-    lab.ready("aa", "bb")
-    lab.brain.users["bb@example.com"].password = "another"
-    result = lab.run("aa|2024-01", "bb|2024-01")
-    run = lab.instance.get_run_by_id(result.run_id)
+def test_password_and_session_never_reach_events_or_metadata(alphas_env: AlphasEnv) -> None:
+    alphas_env.ready("aa", "bb")
+    alphas_env.brain.users["bb@example.com"].password = "another"
+    result = alphas_env.run("aa|2024-01", "bb|2024-01")
+    run = alphas_env.instance.get_run_by_id(result.run_id)
     assert run is not None
-    events = [entry.to_json() for entry in lab.instance.all_logs(result.run_id)]
+    events = [entry.to_json() for entry in alphas_env.instance.all_logs(result.run_id)]
     said = "\n".join([*events, json.dumps(run.run_config), json.dumps(run.tags)])
     assert "rejects the login" in said
     assert PASSWORD not in said
-    for file in (lab.home / "brain").glob("*.session"):
+    for file in (alphas_env.home / "brain").glob("*.session"):
         for cookie in json.loads(file.read_bytes()).get("session", {}).get("cookies", []):
             assert cookie["value"] not in said

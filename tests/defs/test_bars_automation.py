@@ -2,7 +2,7 @@
 
 import dagster as dg
 import pytest
-from bar_runs import KLINE, Warehouse, deliver, repository
+from bar_runs import KLINE, BarsEnv, deliver, repository
 from plain_kline import KLINE_QUERY, expected_kline
 
 from marketdata_assets.bars.ingest import ingest
@@ -12,72 +12,72 @@ from marketdata_assets.partitions import RANGE_END, RANGE_START
 from marketdata_assets.resources import Postgres
 
 
-def tick(warehouse: Warehouse) -> dict[tuple[str, str], str | None]:
+def tick(bars_env: BarsEnv) -> dict[tuple[str, str], str | None]:
     """The ranges of months requested, each with its run key."""
     with dg.build_sensor_context(
-        instance=warehouse.instance, repository_def=repository(), resources={"postgres": Postgres()}
+        instance=bars_env.instance, repository_def=repository(), resources={"postgres": Postgres()}
     ) as context:
         found = bars_kline.evaluate_tick(context)
     assert bool(found.run_requests) != bool(found.skip_message)
     return {(one.tags[RANGE_START], one.tags[RANGE_END]): one.run_key for one in found.run_requests or []}
 
 
-def load(warehouse: Warehouse, *months: str) -> None:
+def load(bars_env: BarsEnv, *months: str) -> None:
     """Load without Dagster: no event says that the bars changed."""
-    ingest(warehouse.dsn, warehouse.folder, months, run_id="x", fanout=Fanout(1))
+    ingest(bars_env.dsn, bars_env.folder, months, run_id="x", fanout=Fanout(1))
 
 
-def test_changed_months_are_requested_until_they_are_refreshed(warehouse: Warehouse) -> None:
-    assert tick(warehouse) == {}
-    path = deliver(warehouse.folder, 2014, [3, 4, 6])
-    load(warehouse, "2014-03", "2014-04", "2014-06")
-    asked = tick(warehouse)
+def test_changed_months_are_requested_until_they_are_refreshed(bars_env: BarsEnv) -> None:
+    assert tick(bars_env) == {}
+    path = deliver(bars_env.folder, 2014, [3, 4, 6])
+    load(bars_env, "2014-03", "2014-04", "2014-06")
+    asked = tick(bars_env)
     assert list(asked) == [("2014-03", "2014-04"), ("2014-06", "2014-06")]
-    assert tick(warehouse) == asked
+    assert tick(bars_env) == asked
     for first, last in asked:
-        assert warehouse.run(first, last, job="kline").success
-    assert warehouse.rows(KLINE_QUERY) == expected_kline(path)
-    assert warehouse.materialized(KLINE) >= {"2014-03", "2014-04", "2014-06"}
-    assert tick(warehouse) == {}
+        assert bars_env.run(first, last, job="kline").success
+    assert bars_env.rows(KLINE_QUERY) == expected_kline(path)
+    assert bars_env.materialized(KLINE) >= {"2014-03", "2014-04", "2014-06"}
+    assert tick(bars_env) == {}
 
 
-def test_bars_changed_again_are_requested_under_another_key(warehouse: Warehouse) -> None:
+def test_bars_changed_again_are_requested_under_another_key(bars_env: BarsEnv) -> None:
     keys = []
     for dividend in (0.0, 1.0):
-        deliver(warehouse.folder, 2014, [3], dividend=dividend, age_seconds=1800 - dividend)
-        load(warehouse, "2014-03")
-        keys.append(tick(warehouse)["2014-03", "2014-03"])
+        deliver(bars_env.folder, 2014, [3], dividend=dividend, age_seconds=1800 - dividend)
+        load(bars_env, "2014-03")
+        keys.append(tick(bars_env)["2014-03", "2014-03"])
     assert len({*keys}) == 2
 
 
-def test_every_month_that_a_redelivery_touched_is_requested(warehouse: Warehouse) -> None:
-    deliver(warehouse.folder, 2014, [1, 2, 3])
-    assert warehouse.run("2014-01", "2014-03").success
-    assert tick(warehouse) == {}
-    deliver(warehouse.folder, 2014, [1, 2, 3], dividend=2.0, age_seconds=1800)
-    assert warehouse.run("2014-02", job="bars").success
-    assert list(tick(warehouse)) == [("2014-01", "2014-03")]
+def test_every_month_that_a_redelivery_touched_is_requested(bars_env: BarsEnv) -> None:
+    deliver(bars_env.folder, 2014, [1, 2, 3])
+    assert bars_env.run("2014-01", "2014-03").success
+    assert tick(bars_env) == {}
+    deliver(bars_env.folder, 2014, [1, 2, 3], dividend=2.0, age_seconds=1800)
+    assert bars_env.run("2014-02", job="bars").success
+    assert list(tick(bars_env)) == [("2014-01", "2014-03")]
 
 
 @pytest.mark.parametrize("job", ["bars", "bars_and_kline", "kline"])
-def test_nothing_is_requested_while_a_run_is_in_progress(warehouse: Warehouse, job: str) -> None:
-    deliver(warehouse.folder, 2014, [3])
-    load(warehouse, "2014-03")
-    run = warehouse.instance.create_run_for_job(repository().get_job(job), status=dg.DagsterRunStatus.STARTED)
-    assert tick(warehouse) == {}
-    warehouse.instance.report_run_failed(run)
-    assert list(tick(warehouse)) == [("2014-03", "2014-03")]
+def test_nothing_is_requested_while_a_run_is_in_progress(bars_env: BarsEnv, job: str) -> None:
+    deliver(bars_env.folder, 2014, [3])
+    load(bars_env, "2014-03")
+    run = bars_env.instance.create_run_for_job(repository().get_job(job), status=dg.DagsterRunStatus.STARTED)
+    assert tick(bars_env) == {}
+    bars_env.instance.report_run_failed(run)
+    assert list(tick(bars_env)) == [("2014-03", "2014-03")]
 
 
-def test_months_that_no_run_loads_do_not_wait(warehouse: Warehouse) -> None:
-    deliver(warehouse.folder, 2014, [3, 5])
-    load(warehouse, "2014-03", "2014-05")
-    run = warehouse.in_progress("stock_1min_qfq", "2014-05")
-    assert list(tick(warehouse)) == [("2014-03", "2014-03")]
-    warehouse.instance.report_run_failed(run)
-    assert list(tick(warehouse)) == [("2014-03", "2014-03"), ("2014-05", "2014-05")]
+def test_months_that_no_run_loads_do_not_wait(bars_env: BarsEnv) -> None:
+    deliver(bars_env.folder, 2014, [3, 5])
+    load(bars_env, "2014-03", "2014-05")
+    run = bars_env.in_progress("stock_1min_qfq", "2014-05")
+    assert list(tick(bars_env)) == [("2014-03", "2014-03")]
+    bars_env.instance.report_run_failed(run)
+    assert list(tick(bars_env)) == [("2014-03", "2014-03"), ("2014-05", "2014-05")]
 
 
-def test_without_a_server_nothing_is_requested(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_server_nothing_is_requested(bars_env: BarsEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MARKETDATA_POSTGRES_DSN")
-    assert tick(warehouse) == {}
+    assert tick(bars_env) == {}

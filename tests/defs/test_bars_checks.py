@@ -4,7 +4,7 @@ import datetime as dt
 
 import dagster as dg
 import pytest
-from bar_runs import QUIET_LOG, STOCKS, Warehouse, definitions, deliver, write_zip
+from bar_runs import QUIET_LOG, STOCKS, BarsEnv, definitions, deliver, write_zip
 
 from marketdata_assets.bars import kline
 from marketdata_assets.bars.ingest import ingest
@@ -75,17 +75,17 @@ MINUTE_CHANGES = [
 ]
 
 
-def load(warehouse: Warehouse) -> None:
+def load(bars_env: BarsEnv) -> None:
     """Both tables of two months, without Dagster."""
-    deliver(warehouse.folder, 2014, [3, 4])
-    ingest(warehouse.dsn, warehouse.folder, MONTHS, run_id="test", fanout=Fanout(1))
-    kline.refresh(warehouse.dsn, MONTHS)
+    deliver(bars_env.folder, 2014, [3, 4])
+    ingest(bars_env.dsn, bars_env.folder, MONTHS, run_id="test", fanout=Fanout(1))
+    kline.refresh(bars_env.dsn, MONTHS)
 
 
-def objections(warehouse: Warehouse, tags: dict[str, str]) -> dict[str, dg.AssetCheckEvaluation]:
+def objections(bars_env: BarsEnv, tags: dict[str, str]) -> dict[str, dg.AssetCheckEvaluation]:
     """Run the checks alone and give those that failed, by name."""
     result = LOOKING.resolve_job_def("checks_alone").execute_in_process(
-        instance=warehouse.instance, tags=tags, run_config=QUIET_LOG, raise_on_error=False
+        instance=bars_env.instance, tags=tags, run_config=QUIET_LOG, raise_on_error=False
     )
     evaluations = result.get_asset_check_evaluations()
     assert len(evaluations) == 10
@@ -100,11 +100,11 @@ def count(evaluation: dg.AssetCheckEvaluation) -> object:
 
 @pytest.mark.parametrize(("check", "severity", "change"), KLINE_CHANGES)
 def test_changed_kline_is_objected_to(
-    warehouse: Warehouse, check: str, severity: dg.AssetCheckSeverity, change: str
+    bars_env: BarsEnv, check: str, severity: dg.AssetCheckSeverity, change: str
 ) -> None:
-    load(warehouse)
-    warehouse.change(change)
-    found = objections(warehouse, range_tags(*MONTHS))
+    load(bars_env)
+    bars_env.change(change)
+    found = objections(bars_env, range_tags(*MONTHS))
     assert set(found) == {check, "kline_equals_minutes"}
     assert found[check].severity == severity
     assert "2014-03" in str(found[check].metadata["examples"].value)
@@ -112,7 +112,7 @@ def test_changed_kline_is_objected_to(
 
 @pytest.mark.parametrize(("check", "severity", "change"), MINUTE_CHANGES)
 def test_odd_minutes_show_in_the_kline_of_either_engine(
-    either_warehouse: Warehouse, check: str, severity: dg.AssetCheckSeverity, change: str
+    either_warehouse: BarsEnv, check: str, severity: dg.AssetCheckSeverity, change: str
 ) -> None:
     load(either_warehouse)
     either_warehouse.change(change)
@@ -126,7 +126,7 @@ def test_odd_minutes_show_in_the_kline_of_either_engine(
 
 
 @pytest.mark.parametrize(("what", "change"), BAR_CHANGES)
-def test_rows_that_do_not_add_up_are_objected_to(either_warehouse: Warehouse, what: str, change: str) -> None:
+def test_rows_that_do_not_add_up_are_objected_to(either_warehouse: BarsEnv, what: str, change: str) -> None:
     load(either_warehouse)
     either_warehouse.change(change)
     found = objections(either_warehouse, range_tags(*MONTHS))
@@ -136,17 +136,17 @@ def test_rows_that_do_not_add_up_are_objected_to(either_warehouse: Warehouse, wh
     assert set(found) - {"kline_equals_minutes"} == {"every_row_accounted"}
 
 
-def test_days_that_were_not_delivered_and_a_second_price_basis_are_objected_to(warehouse: Warehouse) -> None:
+def test_days_that_were_not_delivered_and_a_second_price_basis_are_objected_to(bars_env: BarsEnv) -> None:
     for year, days, dividend in ((2014, ("12-25", "12-31"), 0.0), (2015, ("01-05", "01-06"), 5.0)):
         trading = [dt.date.fromisoformat(f"{year}-{day}") for day in days]
         members = {
             f"{code}_{year}.csv": sample_bars.csv_bytes(sample_bars.stock_year(code, name, trading, 7, dividend))
             for code, name in STOCKS
         }
-        write_zip(warehouse.folder / f"{year}_1min.zip", members)
-    ingest(warehouse.dsn, warehouse.folder, ["2014-12", "2015-01"], run_id="test", fanout=Fanout(1))
+        write_zip(bars_env.folder / f"{year}_1min.zip", members)
+    ingest(bars_env.dsn, bars_env.folder, ["2014-12", "2015-01"], run_id="test", fanout=Fanout(1))
     result = LOOKING.resolve_job_def("checks_alone").execute_in_process(
-        instance=warehouse.instance, tags=range_tags("2014-12", "2015-01"), run_config=QUIET_LOG, raise_on_error=False
+        instance=bars_env.instance, tags=range_tags("2014-12", "2015-01"), run_config=QUIET_LOG, raise_on_error=False
     )
     found = {one.check_name: one for one in result.get_asset_check_evaluations()}
     complete, basis = found["bars_complete"], found["one_price_basis"]
@@ -156,41 +156,41 @@ def test_days_that_were_not_delivered_and_a_second_price_basis_are_objected_to(w
     assert basis.metadata["codes_with_two_bases"].value == len(STOCKS)
 
 
-def test_checks_look_at_the_months_of_the_run_only(warehouse: Warehouse) -> None:
-    load(warehouse)
-    warehouse.change(f"UPDATE stock_monthly_kline SET name = NULL WHERE {POSITIVE}")
+def test_checks_look_at_the_months_of_the_run_only(bars_env: BarsEnv) -> None:
+    load(bars_env)
+    bars_env.change(f"UPDATE stock_monthly_kline SET name = NULL WHERE {POSITIVE}")
     for month in ("2014-04", "2999-01"):  # the latter is no partition yet
-        assert objections(warehouse, {"dagster/partition": month}) == {}
-    assert set(objections(warehouse, {"dagster/partition": "2014-03"})) == {"missing_name", "kline_equals_minutes"}
-    assert set(objections(warehouse, range_tags("2014-02", "2014-03"))) == {"missing_name", "kline_equals_minutes"}
+        assert objections(bars_env, {"dagster/partition": month}) == {}
+    assert set(objections(bars_env, {"dagster/partition": "2014-03"})) == {"missing_name", "kline_equals_minutes"}
+    assert set(objections(bars_env, range_tags("2014-02", "2014-03"))) == {"missing_name", "kline_equals_minutes"}
 
 
-def test_checks_run_by_themselves_look_at_every_month(warehouse: Warehouse) -> None:
-    load(warehouse)
-    assert objections(warehouse, {}) == {}
-    warehouse.change(f"DELETE FROM stock_1min_qfq WHERE {FIRST}")
-    assert set(objections(warehouse, {})) == {"every_row_accounted", "kline_equals_minutes"}
+def test_checks_run_by_themselves_look_at_every_month(bars_env: BarsEnv) -> None:
+    load(bars_env)
+    assert objections(bars_env, {}) == {}
+    bars_env.change(f"DELETE FROM stock_1min_qfq WHERE {FIRST}")
+    assert set(objections(bars_env, {})) == {"every_row_accounted", "kline_equals_minutes"}
 
 
-def test_objections_are_counted_whole_and_a_few_are_shown(warehouse: Warehouse) -> None:
+def test_objections_are_counted_whole_and_a_few_are_shown(bars_env: BarsEnv) -> None:
     stocks = [(f"sz00000{n}", "样本") for n in range(1, 9)]
-    deliver(warehouse.folder, 2014, [3], stocks=stocks)
-    ingest(warehouse.dsn, warehouse.folder, MONTHS, run_id="test", fanout=Fanout(1))
-    kline.refresh(warehouse.dsn, MONTHS)
-    warehouse.change("UPDATE stock_monthly_kline SET name = NULL")
-    found = objections(warehouse, {"dagster/partition": "2014-03"})["missing_name"]
+    deliver(bars_env.folder, 2014, [3], stocks=stocks)
+    ingest(bars_env.dsn, bars_env.folder, MONTHS, run_id="test", fanout=Fanout(1))
+    kline.refresh(bars_env.dsn, MONTHS)
+    bars_env.change("UPDATE stock_monthly_kline SET name = NULL")
+    found = objections(bars_env, {"dagster/partition": "2014-03"})["missing_name"]
     assert count(found) == 8
     assert len(found.metadata["examples"].value) == 5
 
 
-def test_negative_prices_are_legal(warehouse: Warehouse) -> None:
-    deliver(warehouse.folder, 2014, [3, 4], stocks=STOCKS, dividend=sample_bars.DIVIDENDS["sh600001"])
-    ingest(warehouse.dsn, warehouse.folder, MONTHS, run_id="test", fanout=Fanout(1))
-    kline.refresh(warehouse.dsn, MONTHS)
-    assert warehouse.rows("SELECT bool_and(high < 0), count(*) FROM stock_monthly_kline") == [(True, 4)]
-    assert objections(warehouse, range_tags(*MONTHS)) == {}
+def test_negative_prices_are_legal(bars_env: BarsEnv) -> None:
+    deliver(bars_env.folder, 2014, [3, 4], stocks=STOCKS, dividend=sample_bars.DIVIDENDS["sh600001"])
+    ingest(bars_env.dsn, bars_env.folder, MONTHS, run_id="test", fanout=Fanout(1))
+    kline.refresh(bars_env.dsn, MONTHS)
+    assert bars_env.rows("SELECT bool_and(high < 0), count(*) FROM stock_monthly_kline") == [(True, 4)]
+    assert objections(bars_env, range_tags(*MONTHS)) == {}
 
 
-def test_checks_of_an_empty_database_pass_once_the_kline_stands(warehouse: Warehouse) -> None:
-    assert warehouse.run("2014-03").success
-    assert objections(warehouse, {}) == {}
+def test_checks_of_an_empty_database_pass_once_the_kline_stands(bars_env: BarsEnv) -> None:
+    assert bars_env.run("2014-03").success
+    assert objections(bars_env, {}) == {}

@@ -1,6 +1,6 @@
 """The night of the bars: which months are found missing, failed, stale or without a K-line, and when it rests."""
 
-from bar_runs import BARS, KLINE, Warehouse, aged, deliver, execute, write_zip
+from bar_runs import BARS, KLINE, BarsEnv, aged, deliver, execute, write_zip
 from nights import night
 from plain_kline import KLINE_QUERY, expected_kline
 
@@ -12,28 +12,28 @@ from marketdata_assets.partitions import BAR_MONTHS, months_of_tags
 from marketdata_demo import sample_bars
 
 
-def tonight(warehouse: Warehouse) -> list[tuple[str, str]]:
+def tonight(bars_env: BarsEnv) -> list[tuple[str, str]]:
     """The ranges of months that the night asks for, of whatever job."""
     return [
         one
-        for request in night(warehouse.instance).run_requests
+        for request in night(bars_env.instance).run_requests
         for one in month_ranges(months_of(request.run_config) or months_of_tags(request.tags))
     ]
 
 
-def repair(warehouse: Warehouse) -> list[bool]:
+def repair(bars_env: BarsEnv) -> list[bool]:
     """Run what the schedule asks for."""
     return [
-        execute(warehouse.instance, str(request.job_name), request.run_config, request.tags).success
-        for request in night(warehouse.instance).run_requests
+        execute(bars_env.instance, str(request.job_name), request.run_config, request.tags).success
+        for request in night(bars_env.instance).run_requests
     ]
 
 
-def test_empty_database_without_files_needs_nothing(either_warehouse: Warehouse) -> None:
+def test_empty_database_without_files_needs_nothing(either_warehouse: BarsEnv) -> None:
     assert tonight(either_warehouse) == []
 
 
-def test_files_never_loaded_are_due_and_once_loaded_are_not(either_warehouse: Warehouse) -> None:
+def test_files_never_loaded_are_due_and_once_loaded_are_not(either_warehouse: BarsEnv) -> None:
     paths = [deliver(either_warehouse.folder, year, [3, 4]) for year in (2012, 2014)]
     assert tonight(either_warehouse) == [("2012-01", "2012-12"), ("2014-01", "2014-12")]
     assert repair(either_warehouse) == [True, True]
@@ -41,25 +41,25 @@ def test_files_never_loaded_are_due_and_once_loaded_are_not(either_warehouse: Wa
     assert tonight(either_warehouse) == []
 
 
-def test_months_left_out_so_far_are_due(warehouse: Warehouse) -> None:
-    deliver(warehouse.folder, 2014, [3, 4])
-    assert warehouse.run("2014-03", "2014-11").success
-    assert tonight(warehouse) == [("2014-01", "2014-02"), ("2014-12", "2014-12")]
+def test_months_left_out_so_far_are_due(bars_env: BarsEnv) -> None:
+    deliver(bars_env.folder, 2014, [3, 4])
+    assert bars_env.run("2014-03", "2014-11").success
+    assert tonight(bars_env) == [("2014-01", "2014-02"), ("2014-12", "2014-12")]
 
 
-def test_failed_file_is_due_every_night_until_it_is_mended(warehouse: Warehouse) -> None:
-    path = deliver(warehouse.folder, 2014, [3])
+def test_failed_file_is_due_every_night_until_it_is_mended(bars_env: BarsEnv) -> None:
+    path = deliver(bars_env.folder, 2014, [3])
     whole = path.read_bytes()
     path.write_bytes(whole[:-40])
-    assert tonight(warehouse) == [("2014-01", "2014-12")]
-    assert repair(warehouse) == [False]
-    assert tonight(warehouse) == [("2014-01", "2014-12")]
+    assert tonight(bars_env) == [("2014-01", "2014-12")]
+    assert repair(bars_env) == [False]
+    assert tonight(bars_env) == [("2014-01", "2014-12")]
     path.write_bytes(whole)
-    assert repair(warehouse) == [True]
-    assert tonight(warehouse) == []
+    assert repair(bars_env) == [True]
+    assert tonight(bars_env) == []
 
 
-def test_corrected_file_of_long_ago_is_found_stale(either_warehouse: Warehouse) -> None:
+def test_corrected_file_of_long_ago_is_found_stale(either_warehouse: BarsEnv) -> None:
     deliver(either_warehouse.folder, 2014, [3, 4])
     assert either_warehouse.run("2014-01", "2014-12").success
     corrected = deliver(either_warehouse.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
@@ -69,16 +69,16 @@ def test_corrected_file_of_long_ago_is_found_stale(either_warehouse: Warehouse) 
     assert tonight(either_warehouse) == []
 
 
-def test_bars_without_a_kline_are_due(warehouse: Warehouse) -> None:
-    path = deliver(warehouse.folder, 2014, [3, 4])
-    assert warehouse.run("2014-01", "2014-12", job="bars").success
-    assert tonight(warehouse) == [("2014-03", "2014-04")]
-    assert repair(warehouse) == [True]
-    assert warehouse.rows(KLINE_QUERY) == expected_kline(path)
-    assert tonight(warehouse) == []
+def test_bars_without_a_kline_are_due(bars_env: BarsEnv) -> None:
+    path = deliver(bars_env.folder, 2014, [3, 4])
+    assert bars_env.run("2014-01", "2014-12", job="bars").success
+    assert tonight(bars_env) == [("2014-03", "2014-04")]
+    assert repair(bars_env) == [True]
+    assert bars_env.rows(KLINE_QUERY) == expected_kline(path)
+    assert tonight(bars_env) == []
 
 
-def test_kline_older_than_its_bars_is_due(either_warehouse: Warehouse) -> None:
+def test_kline_older_than_its_bars_is_due(either_warehouse: BarsEnv) -> None:
     deliver(either_warehouse.folder, 2014, [3, 4])
     assert either_warehouse.run("2014-01", "2014-12").success
     corrected = deliver(either_warehouse.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
@@ -90,7 +90,7 @@ def test_kline_older_than_its_bars_is_due(either_warehouse: Warehouse) -> None:
     assert tonight(either_warehouse) == []
 
 
-def test_file_that_fails_every_night_does_not_keep_the_kline_of_others_stale(either_warehouse: Warehouse) -> None:
+def test_file_that_fails_every_night_does_not_keep_the_kline_of_others_stale(either_warehouse: BarsEnv) -> None:
     bad = either_warehouse.folder / "sh600009_2014.csv"
     for dividend in (0, 1, 2):
         good = deliver(either_warehouse.folder, 2014, [3], dividend=dividend, age_seconds=1800 - dividend)
@@ -102,29 +102,29 @@ def test_file_that_fails_every_night_does_not_keep_the_kline_of_others_stale(eit
         assert tonight(either_warehouse) == [("2014-01", "2014-12")]
 
 
-def test_zip_whose_members_name_the_year_is_due(warehouse: Warehouse) -> None:
+def test_zip_whose_members_name_the_year_is_due(bars_env: BarsEnv) -> None:
     days = [day for day in sample_bars.weekdays(2014) if day.month == 3 and day.day <= 3]
     data = sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", days, 7))
-    path = write_zip(warehouse.folder / "bars.zip", {"sz000001_2014.csv": data})
-    assert tonight(warehouse) == [("2014-01", "2014-12")]
-    assert repair(warehouse) == [True]
-    assert warehouse.rows(KLINE_QUERY) == expected_kline(path)
-    assert tonight(warehouse) == []
+    path = write_zip(bars_env.folder / "bars.zip", {"sz000001_2014.csv": data})
+    assert tonight(bars_env) == [("2014-01", "2014-12")]
+    assert repair(bars_env) == [True]
+    assert bars_env.rows(KLINE_QUERY) == expected_kline(path)
+    assert tonight(bars_env) == []
 
 
-def test_file_of_which_no_month_is_known_is_due_until_it_loads(warehouse: Warehouse) -> None:
+def test_file_of_which_no_month_is_known_is_due_until_it_loads(bars_env: BarsEnv) -> None:
     newest = BAR_MONTHS.get_partition_keys()[-1]
-    path = warehouse.folder / "20140303.csv"
+    path = bars_env.folder / "20140303.csv"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"date,open\n2014-03-03,10\n")
     for _ in range(2):
-        assert tonight(warehouse) == [(newest, newest)]
-        assert repair(warehouse) == [False]
+        assert tonight(bars_env) == [(newest, newest)]
+        assert repair(bars_env) == [False]
     days = [day for day in sample_bars.weekdays(2014) if day.month == 3][:2]
     data = sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", days, 7))
     path.write_bytes(data.replace(b"2014-03-0", b"2014/3/").replace(b" 09:", b" 9:"))
     assert b"2014/3/3 9:31:00" in path.read_bytes()
-    assert tonight(warehouse) == [("2014-03", "2014-03"), (newest, newest)]  # the failed run has left the newest red
-    assert repair(warehouse) == [True, True]
-    assert warehouse.rows("SELECT min(time)::text, count(*) FROM stock_1min_qfq") == [("2014-03-03 09:30:00", 482)]
-    assert tonight(warehouse) == []
+    assert tonight(bars_env) == [("2014-03", "2014-03"), (newest, newest)]  # the failed run has left the newest red
+    assert repair(bars_env) == [True, True]
+    assert bars_env.rows("SELECT min(time)::text, count(*) FROM stock_1min_qfq") == [("2014-03-03 09:30:00", 482)]
+    assert tonight(bars_env) == []

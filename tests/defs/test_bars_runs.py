@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from bar_runs import BARS, KLINE, STOCKS, Warehouse, deliver, failures, materializations, totals, verdicts, write_zip
+from bar_runs import BARS, KLINE, STOCKS, BarsEnv, deliver, failures, materializations, totals, verdicts, write_zip
 from plain_kline import KLINE_QUERY, expected_kline, file_rows
 
 from marketdata_assets.defs.checks import specs
@@ -19,17 +19,15 @@ from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_demo import sample_bars
 
 
-def rows_by_month(warehouse: Warehouse) -> dict[str, int]:
-    return dict(warehouse.rows("SELECT to_char(time, 'YYYY-MM'), count(*) FROM stock_1min_qfq GROUP BY 1"))
+def rows_by_month(bars_env: BarsEnv) -> dict[str, int]:
+    return dict(bars_env.rows("SELECT to_char(time, 'YYYY-MM'), count(*) FROM stock_1min_qfq GROUP BY 1"))
 
 
-def prices(warehouse: Warehouse, month: str) -> list[tuple[Any, ...]]:
-    return warehouse.rows(
-        "SELECT code, open, close FROM stock_monthly_kline WHERE month = %s ORDER BY 1", f"{month}-01"
-    )
+def prices(bars_env: BarsEnv, month: str) -> list[tuple[Any, ...]]:
+    return bars_env.rows("SELECT code, open, close FROM stock_monthly_kline WHERE month = %s ORDER BY 1", f"{month}-01")
 
 
-def test_one_month_lands_and_its_neighbours_do_not(either_warehouse: Warehouse) -> None:
+def test_one_month_lands_and_its_neighbours_do_not(either_warehouse: BarsEnv) -> None:
     path = deliver(either_warehouse.folder, 2014, [3, 4])
     result = either_warehouse.run("2014-03")
     assert result.success, failures(result)
@@ -39,7 +37,7 @@ def test_one_month_lands_and_its_neighbours_do_not(either_warehouse: Warehouse) 
     assert either_warehouse.materialized(BARS) == either_warehouse.materialized(KLINE) == {"2014-03"}
 
 
-def test_a_range_is_one_run_with_a_row_count_for_each_month(either_warehouse: Warehouse) -> None:
+def test_a_range_is_one_run_with_a_row_count_for_each_month(either_warehouse: BarsEnv) -> None:
     path = deliver(either_warehouse.folder, 2014, [3, 4])
     result = either_warehouse.run("2014-02", "2014-05")
     assert result.success, failures(result)
@@ -54,7 +52,7 @@ def test_a_range_is_one_run_with_a_row_count_for_each_month(either_warehouse: Wa
     assert len(either_warehouse.instance.get_runs()) == 1
 
 
-def test_every_check_runs_and_passes(either_warehouse: Warehouse) -> None:
+def test_every_check_runs_and_passes(either_warehouse: BarsEnv) -> None:
     deliver(either_warehouse.folder, 2014, [3, 4])
     assert verdicts(either_warehouse.run("2014-03", "2014-04")) == dict.fromkeys(
         [
@@ -73,23 +71,23 @@ def test_every_check_runs_and_passes(either_warehouse: Warehouse) -> None:
 
 
 @pytest.mark.slow
-def test_all_months_are_one_run_and_a_repeat_reads_nothing(warehouse: Warehouse) -> None:
-    path = deliver(warehouse.folder, 2014, [3, 4])
+def test_all_months_are_one_run_and_a_repeat_reads_nothing(bars_env: BarsEnv) -> None:
+    path = deliver(bars_env.folder, 2014, [3, 4])
     months = BAR_MONTHS.get_partition_keys()
-    assert warehouse.run(months[0], months[-1]).success
+    assert bars_env.run(months[0], months[-1]).success
     of_2014 = {month for month in months if month.startswith("2014-")}
-    assert warehouse.materialized(BARS) == warehouse.materialized(KLINE) == of_2014
-    again = warehouse.run("2014-01", "2014-12")
+    assert bars_env.materialized(BARS) == bars_env.materialized(KLINE) == of_2014
+    again = bars_env.run("2014-01", "2014-12")
     assert again.success
     found = totals(again, BARS)
     assert (found["rows"], found["files_loaded"], found["files_unchanged"]) == (0, 0, 2)
     assert found["dagster/row_count"] == len(file_rows(path))
-    assert warehouse.rows(KLINE_QUERY) == expected_kline(path)
+    assert bars_env.rows(KLINE_QUERY) == expected_kline(path)
 
 
-def test_metadata_of_a_load_tells_rows_codes_and_speed(warehouse: Warehouse) -> None:
-    path = deliver(warehouse.folder, 2014, [3])
-    found = totals(warehouse.run("2014-03"), BARS)
+def test_metadata_of_a_load_tells_rows_codes_and_speed(bars_env: BarsEnv) -> None:
+    path = deliver(bars_env.folder, 2014, [3])
+    found = totals(bars_env.run("2014-03"), BARS)
     rows = len(file_rows(path))
     assert (found["dagster/row_count"], found["rows"], found["rejected"], found["codes"]) == (rows, rows, 0, 2)
     assert (found["files_loaded"], found["files_failed"]) == (2, 0)
@@ -98,14 +96,14 @@ def test_metadata_of_a_load_tells_rows_codes_and_speed(warehouse: Warehouse) -> 
     assert header == "| time | code | name | open | high | low | close | volume | amount |"
     assert rule.count("---") == 9
     assert len(lines) == len(set(lines)) == 8
-    standing = set(warehouse.rows("SELECT time::text, code, volume::text FROM stock_1min_qfq"))
+    standing = set(bars_env.rows("SELECT time::text, code, volume::text FROM stock_1min_qfq"))
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert {(row[0], row[1], row[7]) for row in cells} <= standing
 
 
 @pytest.mark.usefixtures("pictures")
 def test_metadata_of_the_kline_names_the_engine_and_draws_candles(
-    either_warehouse: Warehouse, request: pytest.FixtureRequest
+    either_warehouse: BarsEnv, request: pytest.FixtureRequest
 ) -> None:
     image = pytest.importorskip("matplotlib.image")
     deliver(either_warehouse.folder, 2014, [3, 4])
@@ -120,60 +118,60 @@ def test_metadata_of_the_kline_names_the_engine_and_draws_candles(
     assert len({tuple(colour) for colour in picture.reshape(-1, picture.shape[2])[::7]}) > 3
 
 
-def test_refused_rows_are_counted_and_the_books_still_balance(warehouse: Warehouse) -> None:
+def test_refused_rows_are_counted_and_the_books_still_balance(bars_env: BarsEnv) -> None:
     days = [day for day in sample_bars.weekdays(2014) if day.month == 3 and day.day <= 3]
     lines = sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", days, 7)).split(b"\n")
     cells = lines[5].split(b",")
     lines[5] = b",".join([*cells[:3], b"inf", *cells[4:]])
-    write_zip(warehouse.folder / "2014_1min.zip", {"sz000001_2014.csv": b"\n".join(lines)})
-    result = warehouse.run("2014-03")
+    write_zip(bars_env.folder / "2014_1min.zip", {"sz000001_2014.csv": b"\n".join(lines)})
+    result = bars_env.run("2014-03")
     found = totals(result, BARS)
     assert (found["rows"], found["rejected"]) == (len(lines) - 3, 1)
     assert verdicts(result)["every_row_accounted"]
-    assert warehouse.rows("SELECT source, unit, line FROM marketdata_quarantine") == [
+    assert bars_env.rows("SELECT source, unit, line FROM marketdata_quarantine") == [
         ("2014_1min.zip", "sz000001_2014.csv", 6)
     ]
 
 
-def test_truncated_file_fails_the_run_and_the_good_months_stay(warehouse: Warehouse) -> None:
-    good = deliver(warehouse.folder, 2014, [12])
-    bad = deliver(warehouse.folder, 2015, [1, 2])
+def test_truncated_file_fails_the_run_and_the_good_months_stay(bars_env: BarsEnv) -> None:
+    good = deliver(bars_env.folder, 2014, [12])
+    bad = deliver(bars_env.folder, 2015, [1, 2])
     whole = bad.read_bytes()
     bad.write_bytes(whole[: len(whole) // 2])
-    result = warehouse.run("2014-12", "2015-02")
+    result = bars_env.run("2014-12", "2015-02")
     assert not result.success
     said = failures(result)["stock_1min_qfq"]
     assert "2015_1min.zip" in said
     assert "Deliver the file again" in said
     assert "2014_1min.zip" not in said
-    assert warehouse.materialized(BARS) == {"2014-12"}
-    assert warehouse.materialized(KLINE) == {"2014-12"}
-    assert sum(rows_by_month(warehouse).values()) == len(file_rows(good))
+    assert bars_env.materialized(BARS) == {"2014-12"}
+    assert bars_env.materialized(KLINE) == {"2014-12"}
+    assert sum(rows_by_month(bars_env).values()) == len(file_rows(good))
 
     bad.write_bytes(whole)
-    assert warehouse.run("2014-12", "2015-02").success
-    assert warehouse.materialized(BARS) == warehouse.materialized(KLINE) == {"2014-12", "2015-01", "2015-02"}
-    assert warehouse.rows(KLINE_QUERY) == expected_kline(good, bad)
+    assert bars_env.run("2014-12", "2015-02").success
+    assert bars_env.materialized(BARS) == bars_env.materialized(KLINE) == {"2014-12", "2015-01", "2015-02"}
+    assert bars_env.rows(KLINE_QUERY) == expected_kline(good, bad)
 
 
-def test_one_bad_member_fails_its_months_and_its_neighbours_are_loaded(warehouse: Warehouse) -> None:
-    deliver(warehouse.folder, 2014, [12])
-    path = deliver(warehouse.folder, 2015, [1])
+def test_one_bad_member_fails_its_months_and_its_neighbours_are_loaded(bars_env: BarsEnv) -> None:
+    deliver(bars_env.folder, 2014, [12])
+    path = deliver(bars_env.folder, 2015, [1])
     good = sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", sample_bars.weekdays(2015)[:2], 7))
     write_zip(path, {"sh600001_2015.csv": good.replace("成交额".encode(), b"other"), "sz000001_2015.csv": good})
-    result = warehouse.run("2014-12", "2015-01")
+    result = bars_env.run("2014-12", "2015-01")
     assert not result.success
     said = failures(result)["stock_1min_qfq"]
     assert "1 files failed" in said
     assert "2015_1min.zip!sh600001_2015.csv" in said
-    assert warehouse.materialized(BARS) == {"2014-12"}
-    assert warehouse.materialized(KLINE) == {"2014-12", "2015-01"}
-    assert warehouse.rows("SELECT DISTINCT code FROM stock_1min_qfq WHERE time >= '2015-01-01'") == [("000001.SZ",)]
+    assert bars_env.materialized(BARS) == {"2014-12"}
+    assert bars_env.materialized(KLINE) == {"2014-12", "2015-01"}
+    assert bars_env.rows("SELECT DISTINCT code FROM stock_1min_qfq WHERE time >= '2015-01-01'") == [("000001.SZ",)]
 
 
-def bad_and_good(warehouse: Warehouse, dividend: float = 0.0, age_seconds: float = 1800) -> list[Any]:
+def bad_and_good(bars_env: BarsEnv, dividend: float = 0.0, age_seconds: float = 1800) -> list[Any]:
     """Deliver January and February of 2015 with a member that no profile fits; the K-lines of the good one."""
-    good = deliver(warehouse.folder, 2015, [1, 2], dividend=dividend, stocks=STOCKS[1:])
+    good = deliver(bars_env.folder, 2015, [1, 2], dividend=dividend, stocks=STOCKS[1:])
     lines = expected_kline(good)
     data = good_member(good)
     bad = data.replace("成交额".encode(), b"other")
@@ -188,7 +186,7 @@ def good_member(path: Path) -> bytes:
 
 @pytest.mark.parametrize("job", ["bars", "bars_and_kline"])
 def test_kline_of_good_stocks_is_refreshed_in_the_run_in_which_a_member_fails(
-    either_warehouse: Warehouse, job: str
+    either_warehouse: BarsEnv, job: str
 ) -> None:
     both = deliver(either_warehouse.folder, 2015, [1, 2], age_seconds=7200)
     assert either_warehouse.run("2015-01", "2015-12").success
@@ -209,7 +207,7 @@ def test_kline_of_good_stocks_is_refreshed_in_the_run_in_which_a_member_fails(
     assert find_mismatches(either_warehouse.instance, KLINE.to_user_string(), BAR_MONTHS, months) == set()
 
 
-def test_months_changed_beside_those_requested_are_refreshed_in_the_same_run(either_warehouse: Warehouse) -> None:
+def test_months_changed_beside_those_requested_are_refreshed_in_the_same_run(either_warehouse: BarsEnv) -> None:
     deliver(either_warehouse.folder, 2014, [3, 4])
     assert either_warehouse.run("2014-03", "2014-04").success
     corrected = deliver(either_warehouse.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
@@ -219,36 +217,36 @@ def test_months_changed_beside_those_requested_are_refreshed_in_the_same_run(eit
     assert either_warehouse.rows(KLINE_QUERY) == expected_kline(corrected)
 
 
-def test_failed_refresh_after_a_failed_file_hides_neither(warehouse: Warehouse) -> None:
-    bad_and_good(warehouse)
-    assert not warehouse.run("2015-01", "2015-12").success
-    bad_and_good(warehouse, dividend=1.5, age_seconds=900)
-    with psycopg.connect(warehouse.dsn) as connection:
-        [(relation,)] = warehouse.rows("SELECT relkind FROM pg_class WHERE relname = 'stock_monthly_kline'")
+def test_failed_refresh_after_a_failed_file_hides_neither(bars_env: BarsEnv) -> None:
+    bad_and_good(bars_env)
+    assert not bars_env.run("2015-01", "2015-12").success
+    bad_and_good(bars_env, dividend=1.5, age_seconds=900)
+    with psycopg.connect(bars_env.dsn) as connection:
+        [(relation,)] = bars_env.rows("SELECT relkind FROM pg_class WHERE relname = 'stock_monthly_kline'")
         kind = {"r": "TABLE", "v": "VIEW"}[relation]
         connection.execute(f"COMMENT ON {kind} stock_monthly_kline IS 'marketdata definition of old'".encode())
-    result = warehouse.run("2015-01", "2015-12")
+    result = bars_env.run("2015-01", "2015-12")
     assert "sh600001_2015.csv" in failures(result)["stock_1min_qfq"]
-    logged = [entry.user_message for entry in warehouse.instance.all_logs(result.run_id)]
+    logged = [entry.user_message for entry in bars_env.instance.all_logs(result.run_id)]
     assert any("the K-line is not refreshed" in text and "kline rebuild" in text for text in logged)
-    assert materializations(warehouse.instance, result, KLINE) == {}
+    assert materializations(bars_env.instance, result, KLINE) == {}
 
 
-def test_redelivered_year_marks_every_month_it_changed(warehouse: Warehouse) -> None:
-    deliver(warehouse.folder, 2014, [1, 2, 3])
-    assert warehouse.run("2014-01", "2014-03", job="bars").success
-    before = dict(warehouse.rows("SELECT time, close FROM stock_1min_qfq WHERE code = '000001.SZ'"))
-    deliver(warehouse.folder, 2014, [1, 2, 3], dividend=2.0, age_seconds=1800)
-    result = warehouse.run("2014-02", job="bars")
+def test_redelivered_year_marks_every_month_it_changed(bars_env: BarsEnv) -> None:
+    deliver(bars_env.folder, 2014, [1, 2, 3])
+    assert bars_env.run("2014-01", "2014-03", job="bars").success
+    before = dict(bars_env.rows("SELECT time, close FROM stock_1min_qfq WHERE code = '000001.SZ'"))
+    deliver(bars_env.folder, 2014, [1, 2, 3], dividend=2.0, age_seconds=1800)
+    result = bars_env.run("2014-02", job="bars")
     assert result.success, failures(result)
-    marked = materializations(warehouse.instance, result, BARS)
+    marked = materializations(bars_env.instance, result, BARS)
     assert set(marked) == {"2014-01", "2014-02", "2014-03"}
-    assert {month: found["dagster/partition_row_count"] for month, found in marked.items()} == rows_by_month(warehouse)
-    after = dict(warehouse.rows("SELECT time, close FROM stock_1min_qfq WHERE code = '000001.SZ'"))
+    assert {month: found["dagster/partition_row_count"] for month, found in marked.items()} == rows_by_month(bars_env)
+    after = dict(bars_env.rows("SELECT time, close FROM stock_1min_qfq WHERE code = '000001.SZ'"))
     assert after == {time: close - 2 for time, close in before.items()}
 
 
-def test_late_correction_reaches_the_kline_by_its_month(either_warehouse: Warehouse) -> None:
+def test_late_correction_reaches_the_kline_by_its_month(either_warehouse: BarsEnv) -> None:
     deliver(either_warehouse.folder, 2014, [3, 4])
     assert either_warehouse.run("2014-03", "2014-04").success
     corrected = deliver(either_warehouse.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
@@ -260,7 +258,7 @@ def test_late_correction_reaches_the_kline_by_its_month(either_warehouse: Wareho
     assert either_warehouse.rows(KLINE_QUERY) == expected_kline(corrected)
 
 
-def test_rows_that_vanished_from_the_file_leave_the_kline(either_warehouse: Warehouse) -> None:
+def test_rows_that_vanished_from_the_file_leave_the_kline(either_warehouse: BarsEnv) -> None:
     deliver(either_warehouse.folder, 2014, [3, 4])
     assert either_warehouse.run("2014-03", "2014-04").success
     rest = deliver(either_warehouse.folder, 2014, [4], age_seconds=1800)
@@ -269,16 +267,16 @@ def test_rows_that_vanished_from_the_file_leave_the_kline(either_warehouse: Ware
     assert either_warehouse.rows(KLINE_QUERY) == expected_kline(rest)
 
 
-def test_forced_load_reads_unchanged_files_again(warehouse: Warehouse) -> None:
-    path = deliver(warehouse.folder, 2014, [3])
-    assert warehouse.run("2014-03", job="bars").success
-    warehouse.change("DELETE FROM stock_1min_qfq WHERE code = '000001.SZ'")
-    forced = warehouse.run("2014-03", job="bars", ops={"stock_1min_qfq": {"config": {"force": True}}})
+def test_forced_load_reads_unchanged_files_again(bars_env: BarsEnv) -> None:
+    path = deliver(bars_env.folder, 2014, [3])
+    assert bars_env.run("2014-03", job="bars").success
+    bars_env.change("DELETE FROM stock_1min_qfq WHERE code = '000001.SZ'")
+    forced = bars_env.run("2014-03", job="bars", ops={"stock_1min_qfq": {"config": {"force": True}}})
     assert totals(forced, BARS)["rows"] == len(file_rows(path))
-    assert rows_by_month(warehouse) == {"2014-03": len(file_rows(path))}
+    assert rows_by_month(bars_env) == {"2014-03": len(file_rows(path))}
 
 
-def test_kline_of_another_definition_is_refused_until_rebuilt(either_warehouse: Warehouse) -> None:
+def test_kline_of_another_definition_is_refused_until_rebuilt(either_warehouse: BarsEnv) -> None:
     path = deliver(either_warehouse.folder, 2014, [3])
     assert either_warehouse.run("2014-03").success
     [(kind,)] = either_warehouse.rows("SELECT relkind::text FROM pg_class WHERE relname = 'stock_monthly_kline'")

@@ -2,7 +2,7 @@
 
 import dagster as dg
 import pytest
-from bar_runs import BARS, KLINE, Warehouse, deliver, execute, failures, repository
+from bar_runs import BARS, KLINE, BarsEnv, deliver, execute, failures, repository
 from nights import night
 from plain_kline import KLINE_QUERY, expected_kline
 
@@ -16,16 +16,16 @@ from marketdata_assets.partitions import BAR_MONTHS
 SOME = ["2014-01", "2014-04", "2014-07", "2014-12"]
 
 
-def select(warehouse: Warehouse, months: list[str]) -> dg.ExecuteInProcessResult:
-    return execute(warehouse.instance, JOB, config_of(OP, months))
+def select(bars_env: BarsEnv, months: list[str]) -> dg.ExecuteInProcessResult:
+    return execute(bars_env.instance, JOB, config_of(OP, months))
 
 
-def loaded(warehouse: Warehouse) -> set[str]:
-    rows = warehouse.rows("SELECT DISTINCT to_char(time, 'YYYY-MM') FROM stock_1min_qfq")
+def loaded(bars_env: BarsEnv) -> set[str]:
+    rows = bars_env.rows("SELECT DISTINCT to_char(time, 'YYYY-MM') FROM stock_1min_qfq")
     return {month for (month,) in rows}
 
 
-def test_scattered_months_are_one_run_and_nothing_between_is_loaded(either_warehouse: Warehouse) -> None:
+def test_scattered_months_are_one_run_and_nothing_between_is_loaded(either_warehouse: BarsEnv) -> None:
     path = deliver(either_warehouse.folder, 2014)
     result = select(either_warehouse, SOME)
     assert result.success, failures(result)
@@ -37,33 +37,33 @@ def test_scattered_months_are_one_run_and_nothing_between_is_loaded(either_wareh
     assert {(key, found[key].run_id) for key in keys} == {(key, result.run_id) for key in keys}
 
 
-def test_repair_of_very_scattered_months_is_one_run(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repair_of_very_scattered_months_is_one_run(bars_env: BarsEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(automation, "MOST_RANGES", 2)
-    deliver(warehouse.folder, 2014)
-    assert select(warehouse, SOME).success
-    [request] = night(warehouse.instance).run_requests
+    deliver(bars_env.folder, 2014)
+    assert select(bars_env, SOME).success
+    [request] = night(bars_env.instance).run_requests
     rest = {f"2014-{month:02}" for month in range(1, 13)} - set(SOME)
     assert (request.job_name, months_of(request.run_config)) == (JOB, rest)
-    assert execute(warehouse.instance, JOB, request.run_config).success
-    assert rest <= warehouse.materialized(BARS) & warehouse.materialized(KLINE)
-    assert night(warehouse.instance).run_requests == []
+    assert execute(bars_env.instance, JOB, request.run_config).success
+    assert rest <= bars_env.materialized(BARS) & bars_env.materialized(KLINE)
+    assert night(bars_env.instance).run_requests == []
 
 
-def test_failed_file_leaves_its_months_failed_and_the_others_loaded(warehouse: Warehouse) -> None:
-    good = deliver(warehouse.folder, 2014)
-    bad = deliver(warehouse.folder, 2015)
+def test_failed_file_leaves_its_months_failed_and_the_others_loaded(bars_env: BarsEnv) -> None:
+    good = deliver(bars_env.folder, 2014)
+    bad = deliver(bars_env.folder, 2015)
     bad.write_bytes(bad.read_bytes()[:-40])
     months = ["2014-03", "2015-03"]
-    result = select(warehouse, months)
+    result = select(bars_env, months)
     assert "2015_1min.zip" in failures(result)[OP]
-    assert warehouse.materialized(BARS) == {"2014-03"}
-    assert find_mismatches(warehouse.instance, "stock_1min_qfq", BAR_MONTHS, (), months) == {"2015-03"}
-    assert warehouse.rows(KLINE_QUERY) == [line for line in expected_kline(good) if line[0] == "2014-03"]
+    assert bars_env.materialized(BARS) == {"2014-03"}
+    assert find_mismatches(bars_env.instance, "stock_1min_qfq", BAR_MONTHS, (), months) == {"2015-03"}
+    assert bars_env.rows(KLINE_QUERY) == [line for line in expected_kline(good) if line[0] == "2014-03"]
 
 
 @pytest.mark.parametrize(("months", "said"), [(["2014-13"], "'2014-13' is no month"), ([], "there are none")])
-def test_months_that_are_none_are_named(warehouse: Warehouse, months: list[str], said: str) -> None:
-    result = select(warehouse, months)
+def test_months_that_are_none_are_named(bars_env: BarsEnv, months: list[str], said: str) -> None:
+    result = select(bars_env, months)
     assert said in failures(result)[OP]
 
 

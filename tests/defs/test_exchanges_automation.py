@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from bar_runs import repository
 from dagster._core.storage.tags import PRIORITY_TAG
-from exchange_runs import FIRST, LAST, YESTERDAY, Floor
+from exchange_runs import FIRST, LAST, YESTERDAY, ExchangesEnv
 
 from marketdata_assets.collector.drain import claim_of
 from marketdata_assets.collector.jetstream.claim import claim
@@ -45,18 +45,18 @@ def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield stack.endpoints.nats_url
 
 
-def capture(floor: Floor, name: str, content: str = "") -> Path:
-    floor.patch.setenv("MARKETDATA_CAPTURES_QUIET_SECONDS", "0")
-    path = floor.folder / name
+def capture(exchanges_env: ExchangesEnv, name: str, content: str = "") -> Path:
+    exchanges_env.patch.setenv("MARKETDATA_CAPTURES_QUIET_SECONDS", "0")
+    path = exchanges_env.folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content or name)
     return path
 
 
-def sensed(floor: Floor, cursor: str | None = None) -> tuple[list[list[str]], str, str]:
+def sensed(exchanges_env: ExchangesEnv, cursor: str | None = None) -> tuple[list[list[str]], str, str]:
     """The files of each run that the sensor asks for, the cursor, and why it asks for none."""
     with dg.build_sensor_context(
-        instance=floor.instance, cursor=cursor, repository_def=repository(), resources=RESOURCES
+        instance=exchanges_env.instance, cursor=cursor, repository_def=repository(), resources=RESOURCES
     ) as context:
         said = exchanges_captures.evaluate_tick(context)
     configs = [request.run_config["ops"][TABLES_STEP]["config"] for request in said.run_requests or ()]
@@ -65,27 +65,27 @@ def sensed(floor: Floor, cursor: str | None = None) -> tuple[list[list[str]], st
     return files, said.cursor or "", said.skip_message or ""
 
 
-def scheduled(floor: Floor, schedule: dg.ScheduleDefinition) -> Any:
+def scheduled(exchanges_env: ExchangesEnv, schedule: dg.ScheduleDefinition) -> Any:
     with (
         pytest.MonkeyPatch.context() as patch,
         dg.build_schedule_context(repository_def=repository(), resources=RESOURCES) as context,
     ):
         # A schedule opens the instance anew, which one in memory does not allow.
-        patch.setattr(dg.ScheduleEvaluationContext, "instance", floor.instance)
+        patch.setattr(dg.ScheduleEvaluationContext, "instance", exchanges_env.instance)
         return schedule.evaluate_tick(context)
 
 
-def hourly(floor: Floor) -> list[tuple[str, ...]] | str:
+def hourly(exchanges_env: ExchangesEnv) -> list[tuple[str, ...]] | str:
     """The ranges of days that the schedule asks for, or why it asks for none."""
-    said = scheduled(floor, exchanges_hourly)
+    said = scheduled(exchanges_env, exchanges_hourly)
     if not said.run_requests:
         return str(said.skip_message)
     return [tuple(request.tags[name] for name in range_tags("", "")) for request in said.run_requests]
 
 
-def why_not(floor: Floor) -> str:
+def why_not(exchanges_env: ExchangesEnv) -> str:
     """Why the stream is not drained."""
-    said = scheduled(floor, exchanges_drain)
+    said = scheduled(exchanges_env, exchanges_drain)
     assert not said.run_requests
     return str(said.skip_message)
 
@@ -100,91 +100,91 @@ def gap(ns: int, stream: str = "trades") -> Gap:
     return Gap(*about, ns, ns + 10**9, "reopened")  # type: ignore[arg-type]
 
 
-def begun(floor: Floor, job: str, tags: dict[str, str]) -> None:
+def begun(exchanges_env: ExchangesEnv, job: str, tags: dict[str, str]) -> None:
     """A run that has begun."""
     found = repository().get_job(job)
-    floor.instance.create_run_for_job(found, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    exchanges_env.instance.create_run_for_job(found, tags=tags, status=dg.DagsterRunStatus.STARTED)
 
 
-def test_new_captures_are_asked_for_once(floor: Floor) -> None:
-    capture(floor, "a.capture.zst")
-    capture(floor, "deep/b.ndjson")
-    capture(floor, "notes.txt")
-    capture(floor, ".sample-x/c.capture.zst")
-    files, cursor, _ = sensed(floor)
+def test_new_captures_are_asked_for_once(exchanges_env: ExchangesEnv) -> None:
+    capture(exchanges_env, "a.capture.zst")
+    capture(exchanges_env, "deep/b.ndjson")
+    capture(exchanges_env, "notes.txt")
+    capture(exchanges_env, ".sample-x/c.capture.zst")
+    files, cursor, _ = sensed(exchanges_env)
     assert files == [["a.capture.zst", "b.ndjson"]]
-    assert sensed(floor, cursor)[0] == []
-    capture(floor, "a.capture.zst", "more")
-    files, cursor, _ = sensed(floor, cursor)
+    assert sensed(exchanges_env, cursor)[0] == []
+    capture(exchanges_env, "a.capture.zst", "more")
+    files, cursor, _ = sensed(exchanges_env, cursor)
     assert files == [["a.capture.zst"]]
-    assert "nothing new" in sensed(floor, cursor)[2]
+    assert "nothing new" in sensed(exchanges_env, cursor)[2]
 
 
-def test_capture_that_is_still_written_waits_and_keeps_no_other(floor: Floor) -> None:
-    capture(floor, "a.capture.zst")
-    files, cursor, _ = sensed(floor)
+def test_capture_that_is_still_written_waits_and_keeps_no_other(exchanges_env: ExchangesEnv) -> None:
+    capture(exchanges_env, "a.capture.zst")
+    files, cursor, _ = sensed(exchanges_env)
     assert files == [["a.capture.zst"]]
-    capture(floor, "b.capture.zst")
-    floor.patch.setenv("MARKETDATA_CAPTURES_QUIET_SECONDS", "3600")
-    files, again, why = sensed(floor, cursor)
+    capture(exchanges_env, "b.capture.zst")
+    exchanges_env.patch.setenv("MARKETDATA_CAPTURES_QUIET_SECONDS", "3600")
+    files, again, why = sensed(exchanges_env, cursor)
     assert files == []
     assert "still being written: b.capture.zst" in why
-    floor.patch.setenv("MARKETDATA_CAPTURES_QUIET_SECONDS", "0")
-    assert sensed(floor, again)[0] == [["b.capture.zst"]]
+    exchanges_env.patch.setenv("MARKETDATA_CAPTURES_QUIET_SECONDS", "0")
+    assert sensed(exchanges_env, again)[0] == [["b.capture.zst"]]
 
 
-def test_sensor_waits_for_a_run_in_progress(floor: Floor) -> None:
-    capture(floor, "a.capture.zst")
-    begun(floor, TABLES_JOB, {})
-    files, cursor, why = sensed(floor)
+def test_sensor_waits_for_a_run_in_progress(exchanges_env: ExchangesEnv) -> None:
+    capture(exchanges_env, "a.capture.zst")
+    begun(exchanges_env, TABLES_JOB, {})
+    files, cursor, why = sensed(exchanges_env)
     assert files == []
     assert "already in progress" in why
     assert "a.capture.zst" not in json.loads(cursor)["handled"]
 
 
-def test_a_folder_that_was_never_made_is_said(floor: Floor) -> None:
-    assert "there is no " in sensed(floor)[2]
+def test_a_folder_that_was_never_made_is_said(exchanges_env: ExchangesEnv) -> None:
+    assert "there is no " in sensed(exchanges_env)[2]
 
 
-def test_outdated_days_are_requested_in_ranges_once(floor: Floor) -> None:
-    assert hourly(floor) == "all days are up to date"
-    insert_records(floor.client, [trade(1), trade(2, NOON - DAY_NS), trade(3, NOON - 5 * DAY_NS)])
+def test_outdated_days_are_requested_in_ranges_once(exchanges_env: ExchangesEnv) -> None:
+    assert hourly(exchanges_env) == "all days are up to date"
+    insert_records(exchanges_env.client, [trade(1), trade(2, NOON - DAY_NS), trade(3, NOON - 5 * DAY_NS)])
     old = str(YESTERDAY - dt.timedelta(days=5))
-    assert hourly(floor) == [(old, old), (FIRST, LAST)]
-    assert floor.days(FIRST, LAST).success
-    assert hourly(floor) == [(old, old)]
-    insert_records(floor.client, [trade(4)])
-    assert hourly(floor) == [(old, old), (LAST, LAST)]
+    assert hourly(exchanges_env) == [(old, old), (FIRST, LAST)]
+    assert exchanges_env.days(FIRST, LAST).success
+    assert hourly(exchanges_env) == [(old, old)]
+    insert_records(exchanges_env.client, [trade(4)])
+    assert hourly(exchanges_env) == [(old, old), (LAST, LAST)]
 
 
-def test_days_of_runs_in_progress_are_skipped(floor: Floor) -> None:
-    assert hourly(floor) == "all days are up to date"
-    insert_records(floor.client, [trade(1), trade(2, NOON - DAY_NS)])
-    begun(floor, DAYS_JOB, {PARTITION: LAST})
-    assert hourly(floor) == [(FIRST, FIRST)]
-    begun(floor, DAYS_JOB, range_tags(FIRST, FIRST))
-    assert hourly(floor) == "runs for the outdated days are already in progress"
+def test_days_of_runs_in_progress_are_skipped(exchanges_env: ExchangesEnv) -> None:
+    assert hourly(exchanges_env) == "all days are up to date"
+    insert_records(exchanges_env.client, [trade(1), trade(2, NOON - DAY_NS)])
+    begun(exchanges_env, DAYS_JOB, {PARTITION: LAST})
+    assert hourly(exchanges_env) == [(FIRST, FIRST)]
+    begun(exchanges_env, DAYS_JOB, range_tags(FIRST, FIRST))
+    assert hourly(exchanges_env) == "runs for the outdated days are already in progress"
 
 
-def test_open_gap_of_trades_is_tried_again_each_hour_and_one_of_a_book_is_not(floor: Floor) -> None:
-    assert hourly(floor) == "all days are up to date"
-    insert_records(floor.client, [gap(NOON), gap(NOON - DAY_NS, "books"), gap(time.time_ns() - 10**9)])
-    assert hourly(floor) == [(LAST, LAST)]
+def test_open_gap_of_trades_is_tried_again_each_hour_and_one_of_a_book_is_not(exchanges_env: ExchangesEnv) -> None:
+    assert hourly(exchanges_env) == "all days are up to date"
+    insert_records(exchanges_env.client, [gap(NOON), gap(NOON - DAY_NS, "books"), gap(time.time_ns() - 10**9)])
+    assert hourly(exchanges_env) == [(LAST, LAST)]
 
 
-def test_day_outside_the_window_is_no_partition(floor: Floor) -> None:
-    assert hourly(floor) == "all days are up to date"
-    insert_records(floor.client, [trade(1, NOON - 3 * DAY_NS)])
-    floor.patch.setenv("MARKETDATA_EXCHANGE_DAYS", "2")
-    assert hourly(floor) == "all days are up to date"
+def test_day_outside_the_window_is_no_partition(exchanges_env: ExchangesEnv) -> None:
+    assert hourly(exchanges_env) == "all days are up to date"
+    insert_records(exchanges_env.client, [trade(1, NOON - 3 * DAY_NS)])
+    exchanges_env.patch.setenv("MARKETDATA_EXCHANGE_DAYS", "2")
+    assert hourly(exchanges_env) == "all days are up to date"
 
 
-def test_stream_is_drained_only_when_something_waits(floor: Floor, nats_url: str) -> None:
+def test_stream_is_drained_only_when_something_waits(exchanges_env: ExchangesEnv, nats_url: str) -> None:
     import nats
 
-    assert "MARKETDATA_NATS_URL is not set" in why_not(floor)
-    floor.patch.setenv("MARKETDATA_NATS_URL", nats_url)
-    assert "stream not found" in why_not(floor)
+    assert "MARKETDATA_NATS_URL is not set" in why_not(exchanges_env)
+    exchanges_env.patch.setenv("MARKETDATA_NATS_URL", nats_url)
+    assert "stream not found" in why_not(exchanges_env)
 
     async def publish(count: int) -> None:
         await ensure(nats_url)
@@ -194,30 +194,34 @@ def test_stream_is_drained_only_when_something_waits(floor: Floor, nats_url: str
         await client.close()
 
     asyncio.run(publish(0))
-    assert why_not(floor) == "no pending messages in the stream"
+    assert why_not(exchanges_env) == "no pending messages in the stream"
     asyncio.run(publish(2))
-    [request] = scheduled(floor, exchanges_drain).run_requests
+    [request] = scheduled(exchanges_env, exchanges_drain).run_requests
     assert request.run_config["ops"][TABLES_STEP]["config"] == {"stream": True, "captures": False}
     assert request.tags[PRIORITY_TAG] == "1"
-    begun(floor, TABLES_JOB, {})
-    assert "already in progress" in why_not(floor)
+    begun(exchanges_env, TABLES_JOB, {})
+    assert "already in progress" in why_not(exchanges_env)
 
 
-def test_schedule_leaves_the_stream_to_a_drain_service_and_records_what_that_loads(floor: Floor, nats_url: str) -> None:
-    floor.patch.setenv("MARKETDATA_NATS_URL", nats_url)
+def test_schedule_leaves_the_stream_to_a_drain_service_and_records_what_that_loads(
+    exchanges_env: ExchangesEnv, nats_url: str
+) -> None:
+    exchanges_env.patch.setenv("MARKETDATA_NATS_URL", nats_url)
 
     async def beside_a_drain() -> None:
         await ensure(nats_url)
         async with connected(nats_url) as client, claim(client, claim_of("MARKET"), "marketdata drain --follow"):
-            assert "the stream is drained by marketdata drain --follow" in await asyncio.to_thread(why_not, floor)
-            insert_records(floor.client, [trade(1, NOON)])
-            [request] = (await asyncio.to_thread(scheduled, floor, exchanges_drain)).run_requests or ()
+            assert "the stream is drained by marketdata drain --follow" in await asyncio.to_thread(
+                why_not, exchanges_env
+            )
+            insert_records(exchanges_env.client, [trade(1, NOON)])
+            [request] = (await asyncio.to_thread(scheduled, exchanges_env, exchanges_drain)).run_requests or ()
             assert request.run_config["ops"][TABLES_STEP]["config"] == {"stream": False, "captures": False}
 
     asyncio.run(beside_a_drain())
 
 
-def test_what_runs_by_itself_is_switched_on(floor: Floor) -> None:
+def test_what_runs_by_itself_is_switched_on(exchanges_env: ExchangesEnv) -> None:
     running = dg.DefaultScheduleStatus.RUNNING
     assert exchanges_drain.default_status == exchanges_hourly.default_status == running
     assert exchanges_captures.default_status == dg.DefaultSensorStatus.RUNNING

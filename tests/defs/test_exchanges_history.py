@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from bar_runs import execute, failures
-from exchange_runs import YESTERDAY, Floor
+from exchange_runs import YESTERDAY, ExchangesEnv
 
 from marketdata_assets.defs.exchanges.days import HISTORY, HISTORY_JOB
 from marketdata_assets.partitions import range_tags
@@ -20,33 +20,35 @@ NOON = int(dt.datetime.combine(YESTERDAY - dt.timedelta(days=1), dt.time(12), dt
 
 
 @pytest.fixture
-def venue(floor: Floor) -> Iterator[BinanceServer]:
+def venue(exchanges_env: ExchangesEnv) -> Iterator[BinanceServer]:
     with BinanceServer() as server:
         server.trades = [Happened(NOON + number * 1000, number) for number in range(1, 31)]
-        floor.patch.setenv("MARKETDATA_EXCHANGE_HOSTS", json.dumps({"binance": server.url}))
+        exchanges_env.patch.setenv("MARKETDATA_EXCHANGE_HOSTS", json.dumps({"binance": server.url}))
         yield server
 
 
-def load(floor: Floor, **config: Any) -> dg.ExecuteInProcessResult:
+def load(exchanges_env: ExchangesEnv, **config: Any) -> dg.ExecuteInProcessResult:
     """Load candles and trades of two days."""
     about = {"exchange": "binance", "instruments": ["ABC-USDT"], "market_type": "linear", "source": "rest"}
-    return execute(floor.instance, HISTORY_JOB, {"ops": {HISTORY: {"config": about | config}}}, range_tags(FIRST, LAST))
+    return execute(
+        exchanges_env.instance, HISTORY_JOB, {"ops": {HISTORY: {"config": about | config}}}, range_tags(FIRST, LAST)
+    )
 
 
-def test_days_are_loaded_once_and_days_that_fail_are_named(floor: Floor, venue: BinanceServer) -> None:
-    floor.patch.setattr("marketdata_assets.http_client.RetryPolicy.pause", lambda *_: 0.0)
+def test_days_are_loaded_once_and_days_that_fail_are_named(exchanges_env: ExchangesEnv, venue: BinanceServer) -> None:
+    exchanges_env.patch.setattr("marketdata_assets.http_client.RetryPolicy.pause", lambda *_: 0.0)
     venue.fail(500, 6, "aggTrades")
-    failed = load(floor)
+    failed = load(exchanges_env)
     assert not failed.success
     assert f"binance linear ABCUSDT trade {FIRST}" in failures(failed)[HISTORY]
     asset = dg.AssetKey(HISTORY)
-    assert floor.materialized(asset) == {LAST}
-    assert floor.counts()["exchange_klines"] == 2 * 1440
-    again = load(floor)
+    assert exchanges_env.materialized(asset) == {LAST}
+    assert exchanges_env.counts()["exchange_klines"] == 2 * 1440
+    again = load(exchanges_env)
     assert again.success, failures(again)
-    assert floor.materialized(asset) == {FIRST, LAST}
-    assert floor.counts()["exchange_trades"] == 30
-    told = floor.metadata(asset, LAST)
+    assert exchanges_env.materialized(asset) == {FIRST, LAST}
+    assert exchanges_env.counts()["exchange_trades"] == 30
+    told = exchanges_env.metadata(asset, LAST)
     assert (told["dagster/partition_row_count"], told["unchanged"]) == (0, 2)
 
 
@@ -60,8 +62,8 @@ def test_days_are_loaded_once_and_days_that_fail_are_named(floor: Floor, venue: 
         ({"source": "dump"}, "source 'dump'"),
     ],
 )
-def test_wrong_config_is_refused(floor: Floor, venue: BinanceServer, config: Any, message: str) -> None:
-    refused = load(floor, **config)
+def test_wrong_config_is_refused(exchanges_env: ExchangesEnv, venue: BinanceServer, config: Any, message: str) -> None:
+    refused = load(exchanges_env, **config)
     assert not refused.success
     assert message in failures(refused)[HISTORY]
-    assert floor.counts()["exchange_klines"] == 0
+    assert exchanges_env.counts()["exchange_klines"] == 0

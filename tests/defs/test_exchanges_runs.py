@@ -10,7 +10,7 @@ import pytest
 import zstandard
 from bar_runs import failures
 from clickhouse_connect.driver.client import Client
-from exchange_runs import BARS, FIRST, GAPS, LAST, TABLES_STEP, TRADES, YESTERDAY, Floor, verdicts
+from exchange_runs import BARS, FIRST, GAPS, LAST, TABLES_STEP, TRADES, YESTERDAY, ExchangesEnv, verdicts
 
 from marketdata_assets.cli.exchanges import tell
 from marketdata_assets.cli.instance import RunOutcome
@@ -51,130 +51,136 @@ def checks_of(*assets: str) -> set[str]:
 
 @pytest.mark.parametrize("field", ["files", "dumps"])
 @pytest.mark.parametrize("name", ["/etc/passwd", "{captures}/../secret.csv", "secret.csv"])
-def test_no_config_names_a_file_outside_of_the_folder_of_captures(floor: Floor, field: str, name: str) -> None:
-    name = name.format(captures=floor.folder)
-    run = floor.fill(**{field: [name]}, stream=False)
+def test_no_config_names_a_file_outside_of_the_folder_of_captures(
+    exchanges_env: ExchangesEnv, field: str, name: str
+) -> None:
+    name = name.format(captures=exchanges_env.folder)
+    run = exchanges_env.fill(**{field: [name]}, stream=False)
     assert not run.success
-    assert f"{field}: {name} is not below {floor.folder}" in failures(run)[TABLES_STEP]
+    assert f"{field}: {name} is not below {exchanges_env.folder}" in failures(run)[TABLES_STEP]
     assert "MARKETDATA_CAPTURES_DIR" in failures(run)[TABLES_STEP]
 
 
-def test_captures_become_tables_gaps_and_bars_with_all_checks_and_a_second_time_nothing_changes(floor: Floor) -> None:
-    written = floor.sample()
-    filled = floor.fill()
+def test_captures_become_tables_gaps_and_bars_with_all_checks_and_a_second_time_nothing_changes(
+    exchanges_env: ExchangesEnv,
+) -> None:
+    written = exchanges_env.sample()
+    filled = exchanges_env.fill()
     assert filled.success, failures(filled)
-    counts = floor.counts()
+    counts = exchanges_env.counts()
     assert counts["exchange_trades"] == sum(written.trades.values())
     assert all(count for name, count in counts.items() if name != "exchange_ohlcv_1m")
-    made = floor.days()
+    made = exchanges_env.days()
     assert made.success, failures(made)
-    assert floor.counts()["exchange_ohlcv_1m"] == sum(written.bars.values())
-    assert floor.materialized(BARS) == floor.materialized(GAPS) == {FIRST, LAST}
+    assert exchanges_env.counts()["exchange_ohlcv_1m"] == sum(written.bars.values())
+    assert exchanges_env.materialized(BARS) == exchanges_env.materialized(GAPS) == {FIRST, LAST}
     found = verdicts(filled) | verdicts(made)
     assert set(found) == checks_of(*report.TABLES, "exchange_gaps", "exchange_ohlcv_1m")
     assert [name for name, passed in found.items() if not passed] == []
-    before = floor.counts()
-    assert floor.fill().success
-    assert floor.days(LAST, LAST).success
-    assert floor.counts() == before
-    assert floor.told()["captures"]["unchanged"] == len(floor.sample().files)
+    before = exchanges_env.counts()
+    assert exchanges_env.fill().success
+    assert exchanges_env.days(LAST, LAST).success
+    assert exchanges_env.counts() == before
+    assert exchanges_env.told()["captures"]["unchanged"] == len(exchanges_env.sample().files)
 
 
 @pytest.mark.usefixtures("pictures")
-def test_what_is_told_of_tables_days_and_gaps(floor: Floor) -> None:
-    written = floor.sample()
-    assert floor.fill().success
-    assert floor.days().success
-    trades = floor.metadata(TRADES)
+def test_what_is_told_of_tables_days_and_gaps(exchanges_env: ExchangesEnv) -> None:
+    written = exchanges_env.sample()
+    assert exchanges_env.fill().success
+    assert exchanges_env.days().success
+    trades = exchanges_env.metadata(TRADES)
     assert trades["dagster/row_count"] == trades["rows_from_captures"] == sum(written.trades.values())
     assert trades["round"]["captures"] == {"ok": len(written.files), "empty": 0, "unchanged": 0, "failed": 0}
-    day = floor.metadata(BARS, LAST)
+    day = exchanges_env.metadata(BARS, LAST)
     assert (day["outcome"], day["instruments"], day["bars_with_open_gaps"]) == ("ok", 2 * len(written.files), 0)
-    assert day["dagster/partition_row_count"] + floor.metadata(BARS, FIRST)["dagster/partition_row_count"] == sum(
-        written.bars.values()
-    )
-    gaps = floor.metadata(GAPS, LAST)
+    assert day["dagster/partition_row_count"] + exchanges_env.metadata(BARS, FIRST)[
+        "dagster/partition_row_count"
+    ] == sum(written.bars.values())
+    gaps = exchanges_env.metadata(GAPS, LAST)
     assert (gaps["dagster/partition_row_count"], gaps["healed_before"], gaps["open"]) == (1, 1, 0)
     assert "| SMPLUSDT | depth | sequence |" in gaps["gaps"]
     pictures = (trades["trades_by_hour"], day["closes"], gaps["timeline"])
     assert all(str(picture).startswith("![") for picture in pictures)
-    assert "timeline" not in floor.metadata(GAPS, FIRST)
-    floor.patch.setattr("marketdata_assets.plotting.pyplot", lambda: None)  # a picture that is there now was kept
-    assert floor.fill(force=True).success
-    assert floor.days().success
+    assert "timeline" not in exchanges_env.metadata(GAPS, FIRST)
+    exchanges_env.patch.setattr(
+        "marketdata_assets.plotting.pyplot", lambda: None
+    )  # a picture that is there now was kept
+    assert exchanges_env.fill(force=True).success
+    assert exchanges_env.days().success
     kept = (
-        floor.metadata(TRADES)["trades_by_hour"],
-        floor.metadata(BARS, LAST)["closes"],
-        floor.metadata(GAPS, LAST)["timeline"],
+        exchanges_env.metadata(TRADES)["trades_by_hour"],
+        exchanges_env.metadata(BARS, LAST)["closes"],
+        exchanges_env.metadata(GAPS, LAST)["timeline"],
     )
     assert kept == pictures
 
 
 @pytest.mark.usefixtures("pictures")
-def test_a_day_that_has_changed_is_drawn_again(floor: Floor) -> None:
-    written = floor.sample()
-    assert floor.fill(files=[str(written.files[0])]).success
-    assert floor.days(LAST, LAST).success
-    first = floor.metadata(BARS, LAST)["closes"]
-    assert floor.fill(files=[str(written.files[1])]).success
-    assert floor.days(LAST, LAST).success
-    assert floor.metadata(BARS, LAST)["closes"] != first
+def test_a_day_that_has_changed_is_drawn_again(exchanges_env: ExchangesEnv) -> None:
+    written = exchanges_env.sample()
+    assert exchanges_env.fill(files=[str(written.files[0])]).success
+    assert exchanges_env.days(LAST, LAST).success
+    first = exchanges_env.metadata(BARS, LAST)["closes"]
+    assert exchanges_env.fill(files=[str(written.files[1])]).success
+    assert exchanges_env.days(LAST, LAST).success
+    assert exchanges_env.metadata(BARS, LAST)["closes"] != first
 
 
-def test_capture_that_cannot_be_read_is_named_and_the_others_land(floor: Floor) -> None:
-    written = floor.sample()
-    bad = floor.folder / "binance-spot-20260101T000000.capture.zst"
+def test_capture_that_cannot_be_read_is_named_and_the_others_land(exchanges_env: ExchangesEnv) -> None:
+    written = exchanges_env.sample()
+    bad = exchanges_env.folder / "binance-spot-20260101T000000.capture.zst"
     bad.write_bytes(zstandard.compress(b'{"capture": 99}'))
-    result = floor.fill()
+    result = exchanges_env.fill()
     [said] = failures(result).values()
     assert bad.name in said
     assert "1 captures or streams failed; the others are loaded" in said
-    assert floor.counts()["exchange_trades"] == sum(written.trades.values())
-    assert floor.told()["problems"]
+    assert exchanges_env.counts()["exchange_trades"] == sum(written.trades.values())
+    assert exchanges_env.told()["problems"]
 
 
-def test_named_files_alone_are_loaded(floor: Floor) -> None:
-    written = floor.sample()
+def test_named_files_alone_are_loaded(exchanges_env: ExchangesEnv) -> None:
+    written = exchanges_env.sample()
     [okx] = [path for path in written.files if path.name.startswith("okx")]
-    assert floor.fill(files=[str(okx)]).success
-    assert floor.rows("SELECT DISTINCT toString(exchange) FROM exchange_trades") == [("okx",)]
+    assert exchanges_env.fill(files=[str(okx)]).success
+    assert exchanges_env.rows("SELECT DISTINCT toString(exchange) FROM exchange_trades") == [("okx",)]
 
 
-def test_config_that_names_no_venue_is_refused(floor: Floor) -> None:
-    floor.sample()
+def test_config_that_names_no_venue_is_refused(exchanges_env: ExchangesEnv) -> None:
+    exchanges_env.sample()
     assert "unknown value 'mtgox'; valid values: binance, okx, deribit" in "".join(
-        failures(floor.fill(exchange="mtgox")).values()
+        failures(exchanges_env.fill(exchange="mtgox")).values()
     )
 
 
-def test_without_captures_and_without_a_server_nothing_is_loaded_and_it_is_said(floor: Floor) -> None:
-    result = floor.fill()
+def test_without_captures_and_without_a_server_nothing_is_loaded_and_it_is_said(exchanges_env: ExchangesEnv) -> None:
+    result = exchanges_env.fill()
     assert result.success, failures(result)
-    assert any("NATS" in note for note in floor.told()["notes"])
-    assert set(floor.counts().values()) == {0}
+    assert any("NATS" in note for note in exchanges_env.told()["notes"])
+    assert set(exchanges_env.counts().values()) == {0}
 
 
-def test_stream_is_drained_into_the_same_rows(floor: Floor, nats_url: str) -> None:
-    floor.patch.setenv("MARKETDATA_NATS_URL", nats_url)
+def test_stream_is_drained_into_the_same_rows(exchanges_env: ExchangesEnv, nats_url: str) -> None:
+    exchanges_env.patch.setenv("MARKETDATA_NATS_URL", nats_url)
     sent = [trade(number) for number in range(1, 41)]
     asyncio.run(publish(nats_url, [*sent, *sent[:5]]))
-    result = floor.fill(captures=False)
+    result = exchanges_env.fill(captures=False)
     assert result.success, failures(result)
-    assert floor.counts()["exchange_trades"] == 40
-    told = floor.metadata(TRADES)
+    assert exchanges_env.counts()["exchange_trades"] == 40
+    told = exchanges_env.metadata(TRADES)
     assert told["rows_from_stream"] >= 40
     assert told["round"]["stream"] is True
-    assert floor.fill(captures=False).success
-    assert floor.told()["rows"]["exchange_trades"] == 0
+    assert exchanges_env.fill(captures=False).success
+    assert exchanges_env.told()["rows"]["exchange_trades"] == 0
 
 
 def test_what_was_loaded_before_the_stream_failed_is_reported(
-    floor: Floor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exchanges_env: ExchangesEnv, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = Settings(home=tmp_path / "own", nats_url=None, nats_port=0)
     with LocalStack(settings, services=("nats",)) as stack:
         server = stack.server("nats")
-        floor.patch.setenv("MARKETDATA_NATS_URL", server.url)
+        exchanges_env.patch.setenv("MARKETDATA_NATS_URL", server.url)
         asyncio.run(publish(server.url, [trade(number) for number in range(1, 41)]))
         acked = Batch.ack
 
@@ -183,18 +189,20 @@ def test_what_was_loaded_before_the_stream_failed_is_reported(
             server.kill()
             await acked(batch)
 
-        floor.patch.setattr(Batch, "ack", ack)
-        result = floor.fill(captures=False)
+        exchanges_env.patch.setattr(Batch, "ack", ack)
+        result = exchanges_env.fill(captures=False)
     assert not result.success
-    assert floor.counts()["exchange_trades"] == 40
-    told = floor.told()
+    assert exchanges_env.counts()["exchange_trades"] == 40
+    told = exchanges_env.told()
     assert told["rows"]["exchange_trades"] == 40
     assert len(told["problems"]) == 1
     tell(RunOutcome(False, "a run", {FEED: {"round": told}}))
     assert capsys.readouterr().out.startswith("exchanges     40 trades; 0 rejected")
 
 
-def test_messages_that_are_left_in_the_stream_are_named(floor: Floor, capsys: pytest.CaptureFixture[str]) -> None:
+def test_messages_that_are_left_in_the_stream_are_named(
+    exchanges_env: ExchangesEnv, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Nothing was loaded, as the time was over: that is not nothing new."""
     told = {"rows": {}, "captures": {}, "notes": [], "problems": [], "left": 40}
     told |= {"rejected": 0, "dead_letters": 0, "seconds": 1.0}
@@ -202,40 +210,42 @@ def test_messages_that_are_left_in_the_stream_are_named(floor: Floor, capsys: py
     assert capsys.readouterr().out.startswith("exchanges     nothing loaded, 40 messages left in the stream; ")
 
 
-def test_table_is_materialized_only_when_something_arrived_in_it(floor: Floor, nats_url: str) -> None:
+def test_table_is_materialized_only_when_something_arrived_in_it(exchanges_env: ExchangesEnv, nats_url: str) -> None:
     """Trades die while tickers flow: the freshness of the trades must see it."""
-    floor.patch.setenv("MARKETDATA_NATS_URL", nats_url)
-    assert floor.fill(captures=False).success
-    assert all(floor.last_materialized(name) is None for name in report.TABLES)
+    exchanges_env.patch.setenv("MARKETDATA_NATS_URL", nats_url)
+    assert exchanges_env.fill(captures=False).success
+    assert all(exchanges_env.last_materialized(name) is None for name in report.TABLES)
     asyncio.run(publish(nats_url, [trade(900), ticker(900)]))
-    assert floor.fill(captures=False).success
-    both = {name for name in report.TABLES if floor.last_materialized(name)}
+    assert exchanges_env.fill(captures=False).success
+    both = {name for name in report.TABLES if exchanges_env.last_materialized(name)}
     assert both == {"exchange_trades", "exchange_tickers"}
-    before = {name: floor.last_materialized(name) for name in both}
+    before = {name: exchanges_env.last_materialized(name) for name in both}
     asyncio.run(publish(nats_url, [ticker(901)]))
-    result = floor.fill(captures=False)
+    result = exchanges_env.fill(captures=False)
     assert result.success, failures(result)
-    assert floor.last_materialized("exchange_trades") == before["exchange_trades"]
-    assert floor.last_materialized("exchange_tickers") != before["exchange_tickers"]
+    assert exchanges_env.last_materialized("exchange_trades") == before["exchange_trades"]
+    assert exchanges_env.last_materialized("exchange_tickers") != before["exchange_tickers"]
     assert set(verdicts(result)) == checks_of(*report.TABLES)
 
 
-def test_what_the_drain_service_loads_is_recorded_and_the_stream_left_to_it(floor: Floor, nats_url: str) -> None:
+def test_what_the_drain_service_loads_is_recorded_and_the_stream_left_to_it(
+    exchanges_env: ExchangesEnv, nats_url: str
+) -> None:
     """A run that finds the stream drained by a service says so, and materializes what has arrived since."""
-    floor.patch.setenv("MARKETDATA_NATS_URL", nats_url)
-    assert floor.fill(captures=False).success
+    exchanges_env.patch.setenv("MARKETDATA_NATS_URL", nats_url)
+    assert exchanges_env.fill(captures=False).success
 
     async def run_beside_a_drain() -> None:
         async with connected(nats_url) as client, claim(client, claim_of("MARKET"), "marketdata drain --follow"):
-            insert_records(floor.client, [trade(950)])
-            result = await asyncio.to_thread(floor.fill, captures=False)
+            insert_records(exchanges_env.client, [trade(950)])
+            result = await asyncio.to_thread(exchanges_env.fill, captures=False)
             assert result.success, failures(result)
-            assert "in progress by marketdata drain --follow" in floor.told()["notes"][0]
-            first = floor.last_materialized("exchange_trades")
+            assert "in progress by marketdata drain --follow" in exchanges_env.told()["notes"][0]
+            first = exchanges_env.last_materialized("exchange_trades")
             assert first
-            assert (await asyncio.to_thread(floor.fill, captures=False)).success
-            assert floor.last_materialized("exchange_trades") == first
-            assert floor.last_materialized("exchange_tickers") is None
+            assert (await asyncio.to_thread(exchanges_env.fill, captures=False)).success
+            assert exchanges_env.last_materialized("exchange_trades") == first
+            assert exchanges_env.last_materialized("exchange_tickers") is None
 
     asyncio.run(run_beside_a_drain())
 
@@ -259,12 +269,12 @@ async def publish(url: str, records: list[Trade | Gap]) -> None:
     await client.close()
 
 
-def test_stream_that_is_away_fails_the_run_after_the_captures_landed(floor: Floor) -> None:
-    floor.patch.setenv("MARKETDATA_NATS_URL", "nats://127.0.0.1:1")
-    written = floor.sample()
-    [said] = failures(floor.fill()).values()
+def test_stream_that_is_away_fails_the_run_after_the_captures_landed(exchanges_env: ExchangesEnv) -> None:
+    exchanges_env.patch.setenv("MARKETDATA_NATS_URL", "nats://127.0.0.1:1")
+    written = exchanges_env.sample()
+    [said] = failures(exchanges_env.fill()).values()
     assert "stream: " in said
-    assert floor.counts()["exchange_trades"] == sum(written.trades.values())
+    assert exchanges_env.counts()["exchange_trades"] == sum(written.trades.values())
 
 
 def trade(number: int) -> Trade:
@@ -282,57 +292,63 @@ def venue() -> Iterator[BinanceServer]:
         yield server
 
 
-def test_gap_is_healed_from_the_history_of_the_venue_and_bars_follow(floor: Floor, venue: BinanceServer) -> None:
+def test_gap_is_healed_from_the_history_of_the_venue_and_bars_follow(
+    exchanges_env: ExchangesEnv, venue: BinanceServer
+) -> None:
     """Trades 81 to 120 are missing in a gap on record, 150 to 152 in none."""
-    floor.patch.setenv("MARKETDATA_EXCHANGE_HOSTS", json.dumps({"binance": venue.url}))
-    assert floor.fill(captures=False, stream=False).success
+    exchanges_env.patch.setenv("MARKETDATA_EXCHANGE_HOSTS", json.dumps({"binance": venue.url}))
+    assert exchanges_env.fill(captures=False, stream=False).success
     there = [trade(number) for number in range(1, 201) if not (80 < number < 121 or 149 < number < 153)]
     about = ("binance", "linear", "ABC-USDT", "ABCUSDT", "aggTrade", 80, 121)
-    insert_records(floor.client, [*there, Gap(*about, there[79].ts_recv, there[80].ts_recv, "reopened")])  # type: ignore[arg-type]
-    without = floor.days(LAST, LAST)
+    insert_records(exchanges_env.client, [*there, Gap(*about, there[79].ts_recv, there[80].ts_recv, "reopened")])  # type: ignore[arg-type]
+    without = exchanges_env.days(LAST, LAST)
     assert verdicts(without)["exchange_gaps:none_open"] is False
-    assert floor.metadata(GAPS, LAST)["open"] == 2
-    assert floor.metadata(BARS, LAST)["bars_with_open_gaps"] > 0
-    result = floor.days(LAST, LAST, fetch=True)
+    assert exchanges_env.metadata(GAPS, LAST)["open"] == 2
+    assert exchanges_env.metadata(BARS, LAST)["bars_with_open_gaps"] > 0
+    result = exchanges_env.days(LAST, LAST, fetch=True)
     assert result.success, failures(result)
     assert all(verdicts(result).values())
-    told = floor.metadata(GAPS, LAST)
+    told = exchanges_env.metadata(GAPS, LAST)
     assert (told["healed"], told["open"], told["trades_added"], told["found_by_numbers"]) == (2, 0, 43, 0)
-    assert floor.metadata(BARS, LAST)["bars_with_open_gaps"] == 0
-    assert floor.rows("SELECT toInt64(sum(trades)), toFloat64(sum(volume)) FROM exchange_ohlcv_1m") == [(200, 400.0)]
+    assert exchanges_env.metadata(BARS, LAST)["bars_with_open_gaps"] == 0
+    assert exchanges_env.rows("SELECT toInt64(sum(trades)), toFloat64(sum(volume)) FROM exchange_ohlcv_1m") == [
+        (200, 400.0)
+    ]
 
 
-def test_venue_that_is_away_leaves_the_gap_open_and_the_bars_are_made(floor: Floor) -> None:
-    floor.patch.setenv("MARKETDATA_EXCHANGE_HOSTS", json.dumps({"binance": "http://127.0.0.1:1"}))
-    floor.patch.setattr("marketdata_assets.http_client.RetryPolicy.pause", lambda *_: 0.0)
-    assert floor.fill(captures=False, stream=False).success
-    insert_records(floor.client, [trade(number) for number in (*range(1, 11), *range(21, 31))])
-    result = floor.days(LAST, LAST, fetch=True)
+def test_venue_that_is_away_leaves_the_gap_open_and_the_bars_are_made(exchanges_env: ExchangesEnv) -> None:
+    exchanges_env.patch.setenv("MARKETDATA_EXCHANGE_HOSTS", json.dumps({"binance": "http://127.0.0.1:1"}))
+    exchanges_env.patch.setattr("marketdata_assets.http_client.RetryPolicy.pause", lambda *_: 0.0)
+    assert exchanges_env.fill(captures=False, stream=False).success
+    insert_records(exchanges_env.client, [trade(number) for number in (*range(1, 11), *range(21, 31))])
+    result = exchanges_env.days(LAST, LAST, fetch=True)
     assert result.success, failures(result)
-    assert floor.metadata(GAPS, LAST)["open"] == 1
-    assert "times, last: " in floor.metadata(GAPS, LAST)["gaps"]
-    [(reason, count)] = floor.metadata(GAPS, LAST)["open_reasons"].items()
+    assert exchanges_env.metadata(GAPS, LAST)["open"] == 1
+    assert "times, last: " in exchanges_env.metadata(GAPS, LAST)["gaps"]
+    [(reason, count)] = exchanges_env.metadata(GAPS, LAST)["open_reasons"].items()
     assert (count, "times, last: ConnectError" in reason) == (1, True)
-    assert floor.materialized(BARS) == {LAST}
+    assert exchanges_env.materialized(BARS) == {LAST}
 
 
-def test_a_gap_of_a_venue_that_is_not_installed_stays_open_alone(floor: Floor) -> None:
-    assert floor.fill(captures=False, stream=False).success
+def test_a_gap_of_a_venue_that_is_not_installed_stays_open_alone(exchanges_env: ExchangesEnv) -> None:
+    assert exchanges_env.fill(captures=False, stream=False).success
     gap = Gap(
         *("binance", "linear", "ABC-USDT", "ABCUSDT", "aggTrade", 80, 121, trade(80).ts_recv, trade(121).ts_recv),
         cause="reopened",
     )
-    insert_records(floor.client, [gap])
-    floor.client.command("INSERT INTO exchange_gaps SELECT * REPLACE ('elsewhere' AS exchange) FROM exchange_gaps")
-    result = floor.days(LAST, LAST, fetch=False)
+    insert_records(exchanges_env.client, [gap])
+    exchanges_env.client.command(
+        "INSERT INTO exchange_gaps SELECT * REPLACE ('elsewhere' AS exchange) FROM exchange_gaps"
+    )
+    result = exchanges_env.days(LAST, LAST, fetch=False)
     assert result.success, failures(result)
-    assert floor.metadata(GAPS, LAST)["open"] == 2
-    assert any("elsewhere" in reason for reason in floor.metadata(GAPS, LAST)["open_reasons"])
+    assert exchanges_env.metadata(GAPS, LAST)["open"] == 2
+    assert any("elsewhere" in reason for reason in exchanges_env.metadata(GAPS, LAST)["open_reasons"])
 
 
-def test_a_day_whose_gaps_fail_costs_no_day_its_bars(floor: Floor) -> None:
-    assert floor.fill(captures=False, stream=False).success
-    insert_records(floor.client, [trade(number) for number in range(1, 31)])
+def test_a_day_whose_gaps_fail_costs_no_day_its_bars(exchanges_env: ExchangesEnv) -> None:
+    assert exchanges_env.fill(captures=False, stream=False).success
+    insert_records(exchanges_env.client, [trade(number) for number in range(1, 31)])
 
     def failing(client: Client, day: dt.date, hosts: object) -> gap_backfill.DayGaps:
         if str(day) == FIRST:
@@ -340,26 +356,26 @@ def test_a_day_whose_gaps_fail_costs_no_day_its_bars(floor: Floor) -> None:
         return backfill(client, day, None)
 
     backfill = gap_backfill.backfill_gaps
-    floor.patch.setattr(gap_backfill, "backfill_gaps", failing)
-    result = floor.days()
+    exchanges_env.patch.setattr(gap_backfill, "backfill_gaps", failing)
+    result = exchanges_env.days()
     assert not result.success
     assert f"{FIRST}: " in failures(result)["exchange_gaps"]
-    assert floor.materialized(GAPS) == {LAST}
-    assert floor.materialized(BARS) == {FIRST, LAST}
-    assert floor.metadata(BARS, LAST)["trades"] == 30
-    assert floor.rows("SELECT toInt64(sum(trades)) FROM exchange_ohlcv_1m") == [(30,)]
+    assert exchanges_env.materialized(GAPS) == {LAST}
+    assert exchanges_env.materialized(BARS) == {FIRST, LAST}
+    assert exchanges_env.metadata(BARS, LAST)["trades"] == 30
+    assert exchanges_env.rows("SELECT toInt64(sum(trades)) FROM exchange_ohlcv_1m") == [(30,)]
 
 
-def test_server_that_is_away_fails_every_day_in_its_own_words(floor: Floor) -> None:
-    floor.patch.setenv("MARKETDATA_CLICKHOUSE_URL", "http://127.0.0.1:1/default")
-    told = failures(floor.days())
+def test_server_that_is_away_fails_every_day_in_its_own_words(exchanges_env: ExchangesEnv) -> None:
+    exchanges_env.patch.setenv("MARKETDATA_CLICKHOUSE_URL", "http://127.0.0.1:1/default")
+    told = failures(exchanges_env.days())
     assert "ClickHouse is not answering" in told["exchange_gaps"]
-    assert floor.materialized(GAPS) == set()
+    assert exchanges_env.materialized(GAPS) == set()
 
 
-def test_columns_that_are_told_are_those_of_the_tables(floor: Floor) -> None:
-    floor.counts()
+def test_columns_that_are_told_are_those_of_the_tables(exchanges_env: ExchangesEnv) -> None:
+    exchanges_env.counts()
     for name in (*report.TABLES, "exchange_ohlcv_1m", "exchange_gaps"):
         columns = {column.name for column in table_schema(name)["dagster/column_schema"].columns}
         sql = f"SELECT name FROM system.columns WHERE table = '{name}' AND database = currentDatabase()"
-        assert columns <= {row[0] for row in floor.rows(sql)}, name
+        assert columns <= {row[0] for row in exchanges_env.rows(sql)}, name

@@ -10,10 +10,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from alpha_runs import FILES, MONTHS, PACKAGES, REGULAR, Lab, keys
-from bar_runs import BARS, Warehouse, deliver
-from exchange_runs import Floor
-from flow_runs import PRICES, Mill
+from alpha_runs import FILES, MONTHS, PACKAGES, REGULAR, AlphasEnv, keys
+from bar_runs import BARS, BarsEnv, deliver
+from exchange_runs import ExchangesEnv
+from flow_runs import PRICES, FlowsEnv
 from test_exchanges_history import FIRST, LAST, NOON
 
 from marketdata_assets.defs.bars.assets import JOB, OP
@@ -46,47 +46,49 @@ def killed(
 
 @pytest.mark.parametrize("selected", [False, True])
 def test_killed_load_of_bars_keeps_the_months_of_its_first_file(
-    warehouse: Warehouse, tmp_path: Path, selected: bool
+    bars_env: BarsEnv, tmp_path: Path, selected: bool
 ) -> None:
     for year in (2014, 2015):
-        deliver(warehouse.folder, year, [3])
+        deliver(bars_env.folder, year, [3])
     months = ["2014-03", "2015-03"]
     ranged = {"job": "bars", "tags": range_tags(*months)}
     scattered = {"job": JOB, "config": config_of(OP, months)}
     marked = killed(tmp_path, asset=BARS, **(scattered if selected else ranged))  # type: ignore[arg-type]
-    there = {month for (month,) in warehouse.rows("SELECT DISTINCT to_char(time, 'YYYY-MM') FROM stock_1min_qfq")}
+    there = {month for (month,) in bars_env.rows("SELECT DISTINCT to_char(time, 'YYYY-MM') FROM stock_1min_qfq")}
     assert marked & set(months) == {"2014-03"} <= there
 
 
 @pytest.mark.parametrize("asset", [FILES, PACKAGES, REGULAR])
-def test_killed_step_of_alphas_keeps_what_is_complete(lab: Lab, tmp_path: Path, asset: dg.AssetKey) -> None:
-    lab.ready("lk")
+def test_killed_step_of_alphas_keeps_what_is_complete(
+    alphas_env: AlphasEnv, tmp_path: Path, asset: dg.AssetKey
+) -> None:
+    alphas_env.ready("lk")
     before = {FILES: [], PACKAGES: [FILES], REGULAR: [FILES, PACKAGES]}[asset]
     ends = f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}"
     if before:
-        assert lab.run(*ends, assets=before).success
+        assert alphas_env.run(*ends, assets=before).success
     tags = range_tags(*ends) | {"dynamic": {str(BRAIN_ACCOUNTS.name): ["lk"]}}
     marked = killed(tmp_path, "alphas", asset, tags=tags, assets=[asset.to_user_string()])
     assert len(marked) == 1
     assert marked < keys(["lk"])
     if asset == REGULAR:
-        months = {f"{document['dateCreated']:%Y-%m}" for document in lab.client["regular_alphas"]["lk"].find({})}
+        months = {f"{document['dateCreated']:%Y-%m}" for document in alphas_env.client["regular_alphas"]["lk"].find({})}
         assert {key.partition("|")[2] for key in marked} <= months
 
 
-def test_killed_run_of_a_flow_keeps_its_first_file(mill: Mill, tmp_path: Path) -> None:
-    mill.declare("filed", PRICES + "  partitions: file\n")
+def test_killed_run_of_a_flow_keeps_its_first_file(flows_env: FlowsEnv, tmp_path: Path) -> None:
+    flows_env.declare("filed", PRICES + "  partitions: file\n")
     names = ["a.csv", "b.csv"]
     for name in names:
-        mill.deliver(name, f"symbol,day,close\n{name[0]},2024-01-02,1.5\n", "prices")
+        flows_env.deliver(name, f"symbol,day,close\n{name[0]},2024-01-02,1.5\n", "prices")
     tags = range_tags(*names) | {"dynamic": {"filed_files": names}}
     marked = killed(tmp_path, "flow_filed", dg.AssetKey("filed"), tags=tags)
     assert len(marked) == 1
-    loaded = {f"{symbol}.csv" for (symbol,) in mill.rows("SELECT symbol FROM prices")}
+    loaded = {f"{symbol}.csv" for (symbol,) in flows_env.rows("SELECT symbol FROM prices")}
     assert marked <= loaded
 
 
-def test_killed_load_of_a_history_keeps_the_days_that_are_complete(floor: Floor, tmp_path: Path) -> None:
+def test_killed_load_of_a_history_keeps_the_days_that_are_complete(exchanges_env: ExchangesEnv, tmp_path: Path) -> None:
     about = {
         "exchange": "binance",
         "instruments": ["ABC-USDT"],
@@ -96,8 +98,8 @@ def test_killed_load_of_a_history_keeps_the_days_that_are_complete(floor: Floor,
     }
     with BinanceServer() as server:
         server.trades = [Happened(NOON + number * 1000, number) for number in range(1, 31)]
-        floor.patch.setenv("MARKETDATA_EXCHANGE_HOSTS", json.dumps({"binance": server.url}))
+        exchanges_env.patch.setenv("MARKETDATA_EXCHANGE_HOSTS", json.dumps({"binance": server.url}))
         ops = {"ops": {HISTORY: {"config": about}}}
         marked = killed(tmp_path, HISTORY_JOB, dg.AssetKey(HISTORY), config=ops, tags=range_tags(FIRST, LAST))
     assert marked == {FIRST}
-    assert floor.counts()["exchange_trades"] == 30
+    assert exchanges_env.counts()["exchange_trades"] == 30

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import httpx
 import pytest
-from bar_runs import BARS, KLINE, Warehouse, deliver, failures, materializations
+from bar_runs import BARS, KLINE, BarsEnv, deliver, failures, materializations
 from nights import night
 
 from marketdata_assets import dagster_internals as internals
@@ -34,13 +34,13 @@ def stats(instance: dg.DagsterInstance, folder: Path, *assets: dg.AssetKey) -> l
 
 
 @pytest.fixture
-def persistent(warehouse: Warehouse, tmp_path: Path) -> Iterator[Warehouse]:
+def persistent(bars_env: BarsEnv, tmp_path: Path) -> Iterator[BarsEnv]:
     """With an instance that another process, as that of the code server, can use."""
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        yield replace(warehouse, instance=instance)
+        yield replace(bars_env, instance=instance)
 
 
-def test_months_that_no_file_covers_are_missing(persistent: Warehouse, tmp_path: Path) -> None:
+def test_months_that_no_file_covers_are_missing(persistent: BarsEnv, tmp_path: Path) -> None:
     deliver(persistent.folder, 2014, [3, 4])
     result = persistent.run("2013-11", "2014-05")
     assert result.success, failures(result)

@@ -11,7 +11,7 @@ import time_machine
 from bar_runs import execute, failures, repository
 from nights import night
 from test_ticks_automation import evening, scheduled
-from tick_runs import EARLIER, MONTH, SYMBOLS, Desk, sessions
+from tick_runs import EARLIER, MONTH, SYMBOLS, TicksEnv, sessions
 
 from marketdata_assets import resources
 from marketdata_assets.cli import status as status_command
@@ -31,10 +31,10 @@ from marketdata_assets.ticks.status import behind
 pytestmark = pytest.mark.usefixtures("reference_at_night")
 
 
-def market(desk: Desk, days: Iterable[dt.date], symbols: Iterable[str] = SYMBOLS) -> None:
+def market(ticks_env: TicksEnv, days: Iterable[dt.date], symbols: Iterable[str] = SYMBOLS) -> None:
     """Let Tushare have factors and limits of all symbols on some days, and the first symbol suspended on the first."""
     names, spans = list(symbols), [f"{day:%Y%m%d}" for day in days]
-    desk.tushare.tables |= {
+    ticks_env.tushare.tables |= {
         "adj_factor": (["ts_code", "trade_date", "adj_factor"], [[one, day, 1.5] for day in spans for one in names]),
         "stk_limit": (
             ["trade_date", "ts_code", "up_limit", "down_limit"],
@@ -48,208 +48,210 @@ def market(desk: Desk, days: Iterable[dt.date], symbols: Iterable[str] = SYMBOLS
 
 
 def load(
-    desk: Desk, first: str = MONTH, last: str = MONTH, tags: Mapping[str, str] | None = None, **config: Any
+    ticks_env: TicksEnv, first: str = MONTH, last: str = MONTH, tags: Mapping[str, str] | None = None, **config: Any
 ) -> dg.ExecuteInProcessResult:
     ops = {"ops": {STEP: {"config": config}}}
-    return execute(desk.instance, automation.JOB, ops, {**range_tags(first, last), **(tags or {})})
+    return execute(ticks_env.instance, automation.JOB, ops, {**range_tags(first, last), **(tags or {})})
 
 
-def materialized(desk: Desk) -> dict[str, set[str]]:
-    return {name: set(desk.instance.get_materialized_partitions(dg.AssetKey(name))) for name in DAILY}
+def materialized(ticks_env: TicksEnv) -> dict[str, set[str]]:
+    return {name: set(ticks_env.instance.get_materialized_partitions(dg.AssetKey(name))) for name in DAILY}
 
 
-def test_month_is_loaded_materialised_and_checked(desk: Desk) -> None:
-    desk.ready(*SYMBOLS)
-    market(desk, sessions(MONTH))
-    result = load(desk)
+def test_month_is_loaded_materialised_and_checked(ticks_env: TicksEnv) -> None:
+    ticks_env.ready(*SYMBOLS)
+    market(ticks_env, sessions(MONTH))
+    result = load(ticks_env)
     assert result.success, failures(result)
-    assert materialized(desk) == {name: {MONTH} for name in DAILY}
-    assert desk.verdicts(result) == dict.fromkeys(
+    assert materialized(ticks_env) == {name: {MONTH} for name in DAILY}
+    assert ticks_env.verdicts(result) == dict.fromkeys(
         ("suspensions_consistent", "factors_monotone", "limits_ordered", "files_read"), True
     )
     days = Days.month(MONTH)
-    suspended = stored.suspensions(desk.client, days)
+    suspended = stored.suspensions(ticks_env.client, days)
     assert suspended.whole_days() == {(SYMBOLS[0], sessions(MONTH)[0])}
     assert suspended.known == frozenset(sessions(MONTH))
-    assert stored.price_limits(desk.client, days).height == len(SYMBOLS) * len(sessions(MONTH))
-    assert stored.adjust_factors(desk.client)["date"].unique().to_list() == sessions(MONTH)[:1]
-    requests = desk.tushare.requests
-    assert load(desk).success
-    assert desk.tushare.requests == requests
+    assert stored.price_limits(ticks_env.client, days).height == len(SYMBOLS) * len(sessions(MONTH))
+    assert stored.adjust_factors(ticks_env.client)["date"].unique().to_list() == sessions(MONTH)[:1]
+    requests = ticks_env.tushare.requests
+    assert load(ticks_env).success
+    assert ticks_env.tushare.requests == requests
 
 
-def test_table_that_the_account_may_not_read_stays_unknown_and_stops_no_other(desk: Desk) -> None:
-    desk.ready(*SYMBOLS)
-    market(desk, sessions(MONTH))
-    desk.tushare.denied = {"stk_limit"}
-    result = load(desk)
+def test_table_that_the_account_may_not_read_stays_unknown_and_stops_no_other(ticks_env: TicksEnv) -> None:
+    ticks_env.ready(*SYMBOLS)
+    market(ticks_env, sessions(MONTH))
+    ticks_env.tushare.denied = {"stk_limit"}
+    result = load(ticks_env)
     assert result.success, failures(result)
-    assert materialized(desk) == {name: {MONTH} for name in DAILY} | {"price_limits": set()}
-    found = {one.table: one for one in status.overview(desk.client, [MONTH], dt.datetime.now(dt.UTC))}
+    assert materialized(ticks_env) == {name: {MONTH} for name in DAILY} | {"price_limits": set()}
+    found = {one.table: one for one in status.overview(ticks_env.client, [MONTH], dt.datetime.now(dt.UTC))}
     assert found["price_limits"].states == {"unsupported": 1}
     assert found["price_limits"].unknown_days == len(sessions(MONTH))
 
 
-def test_day_that_fails_fails_the_run_with_its_name_and_the_others_are_loaded(desk: Desk) -> None:
-    desk.ready(*SYMBOLS)
-    market(desk, [*sessions(EARLIER), *sessions(MONTH)])
+def test_day_that_fails_fails_the_run_with_its_name_and_the_others_are_loaded(ticks_env: TicksEnv) -> None:
+    ticks_env.ready(*SYMBOLS)
+    market(ticks_env, [*sessions(EARLIER), *sessions(MONTH)])
     day = sessions(MONTH)[2]
-    desk.tushare.fail(500, 2, f"suspend_d {{'trade_date': '{day:%Y%m%d}'")
-    told = failures(load(desk, EARLIER, MONTH))[STEP]
+    ticks_env.tushare.fail(500, 2, f"suspend_d {{'trade_date': '{day:%Y%m%d}'")
+    told = failures(load(ticks_env, EARLIER, MONTH))[STEP]
     assert f"suspensions of {MONTH}: {day}: tushare suspend_d" in told
-    assert materialized(desk) == {name: {EARLIER, MONTH} for name in DAILY} | {"suspensions": {EARLIER}}
-    assert load(desk, EARLIER, MONTH).success
-    assert materialized(desk) == {name: {EARLIER, MONTH} for name in DAILY}
+    assert materialized(ticks_env) == {name: {EARLIER, MONTH} for name in DAILY} | {"suspensions": {EARLIER}}
+    assert load(ticks_env, EARLIER, MONTH).success
+    assert materialized(ticks_env) == {name: {EARLIER, MONTH} for name in DAILY}
 
 
-def test_only_days_that_failed_in_an_outage_are_requested_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_days_that_failed_in_an_outage_are_requested_again(
+    ticks_env: TicksEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(partition_results, "RETRY_SECONDS", (0, 0, 0))
-    desk.ready(*SYMBOLS)
-    market(desk, sessions(MONTH))
+    ticks_env.ready(*SYMBOLS)
+    market(ticks_env, sessions(MONTH))
     day = f"{sessions(MONTH)[2]:%Y%m%d}"
-    desk.tushare.fail(500, 2, f"suspend_d {{'trade_date': '{day}'")
-    result = load(desk, tags={GRPC_INFO_TAG: "{}"})
+    ticks_env.tushare.fail(500, 2, f"suspend_d {{'trade_date': '{day}'")
+    result = load(ticks_env, tags={GRPC_INFO_TAG: "{}"})
     assert result.success, failures(result)
-    assert materialized(desk) == {name: {MONTH} for name in DAILY}
-    requests = Counter(line for line in desk.tushare.lines if line.startswith("suspend_d"))
+    assert materialized(ticks_env) == {name: {MONTH} for name in DAILY}
+    requests = Counter(line for line in ticks_env.tushare.lines if line.startswith("suspend_d"))
     again = {line: times for line, times in requests.items() if times > 1}
     assert [times for line, times in again.items() if day in line] == [3]
     assert len(again) <= 1 + RECHECKED_DAYS + 1
 
 
-def test_without_a_token_files_are_loaded_and_the_rest_is_unknown(desk: Desk) -> None:
-    folder = desk.home / "reference"
+def test_without_a_token_files_are_loaded_and_the_rest_is_unknown(ticks_env: TicksEnv) -> None:
+    folder = ticks_env.home / "reference"
     folder.mkdir(parents=True)
     (folder / "instruments.csv").write_text("symbol\n600000.SH\n")
     (folder / f"suspensions_{MONTH}.csv").write_text(f"symbol,date\n600000.SH,{sessions(MONTH)[0]}\n")
-    result = desk.registry()
+    result = ticks_env.registry()
     assert result.success, failures(result)
     [calendar] = result.asset_materializations_for_node("trading_calendar")
     assert "TUSHARE_TOKEN" in str(calendar.metadata["note"].value)
     assert calendar.metadata["known_until"].value == str(ashares().known.last)
-    result = load(desk)
+    result = load(ticks_env)
     assert result.success, failures(result)
-    assert materialized(desk) == {"suspensions": {MONTH}, "adjust_factors": set(), "price_limits": set()}
-    assert desk.tushare.requests == 0
+    assert materialized(ticks_env) == {"suspensions": {MONTH}, "adjust_factors": set(), "price_limits": set()}
+    assert ticks_env.tushare.requests == 0
 
 
-def test_a_file_that_cannot_be_read_stops_neither_other_files_nor_the_steps_after(desk: Desk) -> None:
-    folder = desk.home / "reference"
+def test_a_file_that_cannot_be_read_stops_neither_other_files_nor_the_steps_after(ticks_env: TicksEnv) -> None:
+    folder = ticks_env.home / "reference"
     folder.mkdir(parents=True)
     (folder / "instruments_a.csv").write_text("symbol\n600000.SH\n")
     (folder / "instruments_b.csv").write_text("symbol\nx\n")
     (folder / f"suspensions_{MONTH}.csv").write_text(f"symbol,date\n600000.SH,{sessions(MONTH)[0]}\n")
     (folder / "suspensions_b.csv").write_text("symbol,date\n600000.SH,x\n")
-    result = desk.registry()
+    result = ticks_env.registry()
     assert result.success, failures(result)
-    assert list(desk.instance.get_dynamic_partitions(NAME)) == ["600000.SH"]
+    assert list(ticks_env.instance.get_dynamic_partitions(NAME)) == ["600000.SH"]
     [check] = [one for one in result.get_asset_check_evaluations() if one.check_name == "files_read" and not one.passed]
     assert check.asset_key == dg.AssetKey("instruments")
     assert "instruments_b.csv:2: column 'symbol' must not be 'x'" in str(check.metadata["examples"])
-    result = load(desk)
+    result = load(ticks_env)
     assert result.success, failures(result)
-    assert materialized(desk)["suspensions"] == {MONTH}
+    assert materialized(ticks_env)["suspensions"] == {MONTH}
     failed = [one.asset_key.to_user_string() for one in result.get_asset_check_evaluations() if not one.passed]
     assert failed == ["suspensions"]
 
 
 @pytest.mark.parametrize("closed", [False, True], ids=["open", "a holiday since"])
-def test_schedules_follow_the_stored_calendar(desk: Desk, closed: bool) -> None:
+def test_schedules_follow_the_stored_calendar(ticks_env: TicksEnv, closed: bool) -> None:
     day = sessions(MONTH)[4]
-    desk.tushare.closed = {day} if closed else set()
-    desk.ready(*SYMBOLS)
-    both = [scheduled(desk, one, evening(day)) for one in (automation.reference_daily, ticks.ticks_daily)]
+    ticks_env.tushare.closed = {day} if closed else set()
+    ticks_env.ready(*SYMBOLS)
+    both = [scheduled(ticks_env, one, evening(day)) for one in (automation.reference_daily, ticks.ticks_daily)]
     assert [bool(one.run_requests) for one in both] == [not closed] * 2
     if not closed:
         [request] = both[0].run_requests
         assert (request.tags[RANGE_START], request.tags[RANGE_END]) == (MONTH, MONTH)
 
 
-def test_schedule_covers_the_days_that_are_requested_again(desk: Desk) -> None:
-    desk.sign_in()
-    [request] = scheduled(desk, automation.reference_daily, evening(sessions(MONTH)[1])).run_requests
+def test_schedule_covers_the_days_that_are_requested_again(ticks_env: TicksEnv) -> None:
+    ticks_env.sign_in()
+    [request] = scheduled(ticks_env, automation.reference_daily, evening(sessions(MONTH)[1])).run_requests
     assert request.tags[RANGE_START] < request.tags[RANGE_END] == MONTH
 
 
-def test_schedule_without_a_source_says_what_to_do(desk: Desk) -> None:
-    skipped = scheduled(desk, automation.reference_daily, evening(sessions(MONTH)[4]))
+def test_schedule_without_a_source_says_what_to_do(ticks_env: TicksEnv) -> None:
+    skipped = scheduled(ticks_env, automation.reference_daily, evening(sessions(MONTH)[4]))
     assert "MARKETDATA_REFERENCE_DIR" in skipped.skip_message
 
 
-def test_night_loads_what_is_not_final_once(desk: Desk) -> None:
-    desk.patch.setenv("MARKETDATA_TICKS_MONTHS", "2")
-    desk.sign_in()
-    desk.stocks(*SYMBOLS)
+def test_night_loads_what_is_not_final_once(ticks_env: TicksEnv) -> None:
+    ticks_env.patch.setenv("MARKETDATA_TICKS_MONTHS", "2")
+    ticks_env.sign_in()
+    ticks_env.stocks(*SYMBOLS)
     today = dt.datetime.now(dt.UTC).date()
-    market(desk, ashares().trading_days(Days(today - dt.timedelta(days=70), today)))
-    found = [one for one in night(desk.instance).run_requests or [] if one.job_name == automation.JOB]
+    market(ticks_env, ashares().trading_days(Days(today - dt.timedelta(days=70), today)))
+    found = [one for one in night(ticks_env.instance).run_requests or [] if one.job_name == automation.JOB]
     [request] = found
-    assert load(desk, request.tags[RANGE_START], request.tags[RANGE_END]).success
-    assert desk.registry().success
-    jobs = {one.job_name for one in night(desk.instance).run_requests or []}
+    assert load(ticks_env, request.tags[RANGE_START], request.tags[RANGE_END]).success
+    assert ticks_env.registry().success
+    jobs = {one.job_name for one in night(ticks_env.instance).run_requests or []}
     assert not jobs & {automation.JOB, automation.SYMBOLS_JOB}
-    desk.instance.wipe_assets([dg.AssetKey("price_limits")])
-    assert automation.JOB in {one.job_name for one in night(desk.instance).run_requests or []}
+    ticks_env.instance.wipe_assets([dg.AssetKey("price_limits")])
+    assert automation.JOB in {one.job_name for one in night(ticks_env.instance).run_requests or []}
 
 
 @pytest.mark.parametrize("today", ["2027-01-05", "2027-06-01"])
-def test_after_the_end_of_the_librarys_calendar_everything_works(desk: Desk, today: str) -> None:
+def test_after_the_end_of_the_librarys_calendar_everything_works(ticks_env: TicksEnv, today: str) -> None:
     """The exchange has announced the days up to May 2027; the first of January and a day of May are no trading days."""
     evening_of = dt.datetime.fromisoformat(f"{today}T16:11:00+08:00")
-    desk.patch.setenv("MARKETDATA_TICKS_MONTHS", "2")
-    desk.tushare.closed = {dt.date(2027, 1, 1), dt.date(2027, 5, 3)}
-    desk.tushare.announced = dt.date(2027, 5, 31)
+    ticks_env.patch.setenv("MARKETDATA_TICKS_MONTHS", "2")
+    ticks_env.tushare.closed = {dt.date(2027, 1, 1), dt.date(2027, 5, 3)}
+    ticks_env.tushare.announced = dt.date(2027, 5, 31)
     with time_machine.travel(evening_of, tick=True):
-        desk.ready("600000.SH")
-        calendar = stored.calendar(desk.client)
+        ticks_env.ready("600000.SH")
+        calendar = stored.calendar(ticks_env.client)
         assert not calendar.trading_days(Days(dt.date(2027, 1, 1), dt.date(2027, 1, 3)))
         assert calendar.is_provisional(dt.date(2027, 6, 1))
         day = dt.date.fromisoformat(today)
-        market(desk, calendar.trading_days(Days(day - dt.timedelta(days=70), day)), ["600000.SH"])
+        market(ticks_env, calendar.trading_days(Days(day - dt.timedelta(days=70), day)), ["600000.SH"])
         for one in (automation.reference_daily, ticks.ticks_daily, ticks.ticks_symbols_daily):
-            assert scheduled(desk, one, evening_of).run_requests, one.name
+            assert scheduled(ticks_env, one, evening_of).run_requests, one.name
         months = [f"{day - dt.timedelta(days=31):%Y-%m}", f"{day:%Y-%m}"]
-        assert load(desk, *months).success
-        result = desk.select({name: ["600000.SH"] for name in months})
+        assert load(ticks_env, *months).success
+        result = ticks_env.select({name: ["600000.SH"] for name in months})
         assert result.success, failures(result)
         now = dt.datetime.now(dt.UTC)
-        assert behind(desk.client, months, now).load == []
-        assert {one.unknown_days for one in status.overview(desk.client, months, now)} == {0}
+        assert behind(ticks_env.client, months, now).load == []
+        assert {one.unknown_days for one in status.overview(ticks_env.client, months, now)} == {0}
         assert {row["asset"] for row in status_command.rows_of("ticks")} >= {"tick_data", "factors"}
-        jobs = [one.job_name for one in night(desk.instance).run_requests or []]
+        jobs = [one.job_name for one in night(ticks_env.instance).run_requests or []]
         assert not {automation.JOB, "ticks_selected"} & {*jobs}, jobs
 
 
 def test_a_file_that_is_dropped_when_its_month_is_loaded_is_loaded_by_the_sensor(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ticks_env: TicksEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MARKETDATA_TICKS_QUIET_SECONDS", "0")
-    folder = desk.home / "reference"
+    folder = ticks_env.home / "reference"
     folder.mkdir(parents=True)
     [first, second, *_] = sessions(MONTH)
     file = folder / f"suspensions_{MONTH}.csv"
     file.write_text(f"symbol,date\n600000.SH,{first}\n")
-    assert load(desk).success
-    assert tick(desk, None).skip_message, "what a run has loaded is not loaded again"
+    assert load(ticks_env).success
+    assert tick(ticks_env, None).skip_message, "what a run has loaded is not loaded again"
     file.write_text(f"symbol,date\n600000.SH,{first}\n600000.SH,{second}\n")
-    asked = tick(desk, None)
+    asked = tick(ticks_env, None)
     assert [(one.job_name, one.tags[RANGE_START], one.tags[RANGE_END]) for one in asked.run_requests or []] == [
         (automation.JOB, MONTH, MONTH)
     ]
-    assert load(desk).success
-    assert stored.suspensions(desk.client, Days.month(MONTH)).whole_days() == {
+    assert load(ticks_env).success
+    assert stored.suspensions(ticks_env.client, Days.month(MONTH)).whole_days() == {
         ("600000.SH", first),
         ("600000.SH", second),
     }
-    assert "nothing new" in (tick(desk, asked.cursor).skip_message or "")
+    assert "nothing new" in (tick(ticks_env, asked.cursor).skip_message or "")
     (folder / "instruments.csv").write_text("symbol\n600000.SH\n")
-    assert [one.job_name for one in tick(desk, asked.cursor).run_requests or []] == [automation.SYMBOLS_JOB]
+    assert [one.job_name for one in tick(ticks_env, asked.cursor).run_requests or []] == [automation.SYMBOLS_JOB]
 
 
-def tick(desk: Desk, cursor: str | None) -> Any:
+def tick(ticks_env: TicksEnv, cursor: str | None) -> Any:
     """One evaluation of the sensor of reference files."""
     has = dict(resources.by_name())
     with dg.build_sensor_context(
-        instance=desk.instance, repository_def=repository(), cursor=cursor, resources=has
+        instance=ticks_env.instance, repository_def=repository(), cursor=cursor, resources=has
     ) as context:
         return repository().get_sensor_def("reference_files").evaluate_tick(context)

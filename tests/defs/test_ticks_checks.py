@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import dagster as dg
 import pytest
 from bar_runs import QUIET_LOG, definitions, failures
-from tick_runs import BARS, EARLIER, FACTORS, MONTH, Desk
+from tick_runs import BARS, EARLIER, FACTORS, MONTH, TicksEnv
 
 from marketdata_assets.defs.ticks.checks import SPECS
 from marketdata_assets.partitions import tick_rectangle
@@ -20,35 +20,35 @@ LOOKING = dg.Definitions.merge(definitions(), dg.Definitions(jobs=[JOB]))
 
 
 @pytest.fixture
-def loaded(desk: Desk) -> Desk:
+def loaded(ticks_env: TicksEnv) -> TicksEnv:
     """A symbol in two months."""
-    desk.ready(SYMBOL)
-    result = desk.select({EARLIER: [SYMBOL], MONTH: [SYMBOL]})
+    ticks_env.ready(SYMBOL)
+    result = ticks_env.select({EARLIER: [SYMBOL], MONTH: [SYMBOL]})
     assert result.success, failures(result)
-    return desk
+    return ticks_env
 
 
-def tamper(desk: Desk, month: str, **changes: str) -> None:
+def tamper(ticks_env: TicksEnv, month: str, **changes: str) -> None:
     """Let one bar of the month be there again, changed."""
     row = f"SELECT * REPLACE ({', '.join(f'{value} AS {name}' for name, value in changes.items())}) FROM tick_data"
     one = clickhouse.read(
-        desk.client, f"{row} WHERE formatDateTime(date, '%Y-%m') = '{month}' AND close > 0 ORDER BY ts LIMIT 1"
+        ticks_env.client, f"{row} WHERE formatDateTime(date, '%Y-%m') = '{month}' AND close > 0 ORDER BY ts LIMIT 1"
     )
-    clickhouse.insert(desk.client, TICK_DATA.name, one, TICK_DATA.dictionaries)
+    clickhouse.insert(ticks_env.client, TICK_DATA.name, one, TICK_DATA.dictionaries)
 
 
-def spoil_factor(desk: Desk, month: str) -> None:
+def spoil_factor(ticks_env: TicksEnv, month: str) -> None:
     one = clickhouse.read(
-        desk.client,
+        ticks_env.client,
         f"SELECT * REPLACE (value + 1 AS value) FROM factors WHERE formatDateTime(date, '%Y-%m') = '{month}' LIMIT 1",
     )
-    clickhouse.insert(desk.client, FACTORS_TABLE.name, one, FACTORS_TABLE.dictionaries)
+    clickhouse.insert(ticks_env.client, FACTORS_TABLE.name, one, FACTORS_TABLE.dictionaries)
 
 
-def check(desk: Desk, *months: str) -> dict[str, dg.AssetCheckEvaluation]:
+def check(ticks_env: TicksEnv, *months: str) -> dict[str, dg.AssetCheckEvaluation]:
     """Run the checks alone, for some months or, without any, for the newest."""
     result = LOOKING.get_job_def("checks").execute_in_process(
-        instance=desk.instance,
+        instance=ticks_env.instance,
         tags=tick_rectangle(months, [SYMBOL]) if months else None,
         run_config=QUIET_LOG,
     )
@@ -65,16 +65,16 @@ OBJECTIONS = {
 
 
 @contextmanager
-def undone(desk: Desk, table: str) -> Iterator[None]:
+def undone(ticks_env: TicksEnv, table: str) -> Iterator[None]:
     """After the block the table is as it was before."""
-    desk.client.command(f"CREATE TABLE before AS {table}")
-    desk.client.command(f"INSERT INTO before SELECT * FROM {table}")
+    ticks_env.client.command(f"CREATE TABLE before AS {table}")
+    ticks_env.client.command(f"INSERT INTO before SELECT * FROM {table}")
     yield
-    desk.client.command(f"EXCHANGE TABLES before AND {table}")
-    desk.client.command("DROP TABLE before SYNC")
+    ticks_env.client.command(f"EXCHANGE TABLES before AND {table}")
+    ticks_env.client.command("DROP TABLE before SYNC")
 
 
-def test_each_check_objects_to_its_months_only(loaded: Desk) -> None:
+def test_each_check_objects_to_its_months_only(loaded: TicksEnv) -> None:
     for name, changes in OBJECTIONS.items():
         with undone(loaded, "tick_data"):
             tamper(loaded, EARLIER, **changes)
@@ -92,7 +92,7 @@ def test_each_check_objects_to_its_months_only(loaded: Desk) -> None:
     assert all(one.passed for one in check(loaded, EARLIER, MONTH).values())
 
 
-def test_missing_minutes_are_listed(loaded: Desk) -> None:
+def test_missing_minutes_are_listed(loaded: TicksEnv) -> None:
     where = f"symbol = '{SYMBOL}' AND formatDateTime(date, '%Y-%m') = '{MONTH}'"
     loaded.client.command(f"DELETE FROM tick_data WHERE {where} AND ts = (SELECT min(ts) FROM tick_data WHERE {where})")
     one = check(loaded, MONTH)["ticks_complete"]
@@ -102,14 +102,14 @@ def test_missing_minutes_are_listed(loaded: Desk) -> None:
     assert "09:30" in str(one.metadata["examples"].value)
 
 
-def test_checks_pass_on_what_was_loaded(loaded: Desk) -> None:
+def test_checks_pass_on_what_was_loaded(loaded: TicksEnv) -> None:
     found = check(loaded, EARLIER, MONTH)
     assert set(found) == {spec.name for spec in SPECS}
     assert [name for name, one in found.items() if not one.passed] == []
     assert found["duplicates"].metadata["checked"].value == 2
 
 
-def test_check_by_itself_looks_at_the_newest_month(loaded: Desk) -> None:
+def test_check_by_itself_looks_at_the_newest_month(loaded: TicksEnv) -> None:
     tamper(loaded, EARLIER, **OBJECTIONS["duplicates"])
     assert check(loaded)["duplicates"].passed
     tamper(loaded, MONTH, **OBJECTIONS["duplicates"])

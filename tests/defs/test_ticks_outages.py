@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from bar_runs import execute, failures
-from tick_runs import BARS, EARLIER, FACTORS, MONTH, SYMBOLS, TABLES, Desk
+from tick_runs import BARS, EARLIER, FACTORS, MONTH, SYMBOLS, TABLES, TicksEnv
 
 from marketdata_assets.dagster_internals import GRPC_INFO_TAG
 from marketdata_assets.defs import partition_results
@@ -28,41 +28,43 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partition_results, "RETRY_SECONDS", (0, 0, 0))
 
 
-def selected(desk: Desk, month: str, tags: dict[str, str]) -> dg.ExecuteInProcessResult:
-    return execute(desk.instance, JOB, adhoc_config({month: list(SYMBOLS)}, TABLES), tags)
+def selected(ticks_env: TicksEnv, month: str, tags: dict[str, str]) -> dg.ExecuteInProcessResult:
+    return execute(ticks_env.instance, JOB, adhoc_config({month: list(SYMBOLS)}, TABLES), tags)
 
 
-def partitions(desk: Desk, month: str, tags: dict[str, str]) -> dg.ExecuteInProcessResult:
+def partitions(ticks_env: TicksEnv, month: str, tags: dict[str, str]) -> dg.ExecuteInProcessResult:
     config: dict[str, Any] = {"ops": {STEP: {"config": {}}}}
-    return execute(desk.instance, "ticks", config, tick_rectangle([month], sorted(SYMBOLS)) | tags, (BARS, FACTORS))
+    return execute(
+        ticks_env.instance, "ticks", config, tick_rectangle([month], sorted(SYMBOLS)) | tags, (BARS, FACTORS)
+    )
 
 
-Run = Callable[[Desk, str, dict[str, str]], dg.ExecuteInProcessResult]
+Run = Callable[[TicksEnv, str, dict[str, str]], dg.ExecuteInProcessResult]
 
 
 @pytest.mark.parametrize("run", [selected, partitions])
-def test_only_what_failed_in_an_outage_is_requested_again(desk: Desk, run: Run) -> None:
-    desk.ready(*SYMBOLS)
-    before = desk.tushare.requests
-    assert run(desk, EARLIER, LAUNCHED).success
-    needed = desk.tushare.requests - before
-    desk.tushare.fail(500, ATTEMPTS, OF_ONE)
-    result = run(desk, MONTH, LAUNCHED)
+def test_only_what_failed_in_an_outage_is_requested_again(ticks_env: TicksEnv, run: Run) -> None:
+    ticks_env.ready(*SYMBOLS)
+    before = ticks_env.tushare.requests
+    assert run(ticks_env, EARLIER, LAUNCHED).success
+    needed = ticks_env.tushare.requests - before
+    ticks_env.tushare.fail(500, ATTEMPTS, OF_ONE)
+    result = run(ticks_env, MONTH, LAUNCHED)
     assert result.success, failures(result)
-    assert desk.tushare.requests - before == 2 * needed + ATTEMPTS
-    assert desk.failed(BARS) == set()
-    assert desk.materialized(BARS) >= {Unit(symbol, MONTH) for symbol in SYMBOLS}
+    assert ticks_env.tushare.requests - before == 2 * needed + ATTEMPTS
+    assert ticks_env.failed(BARS) == set()
+    assert ticks_env.materialized(BARS) >= {Unit(symbol, MONTH) for symbol in SYMBOLS}
 
 
 @pytest.mark.parametrize("run", [selected, partitions])
-def test_a_command_and_an_outage_that_stays_fail_with_its_cause(desk: Desk, run: Run) -> None:
-    desk.ready(*SYMBOLS)
-    desk.tushare.fail(500, 10_000, OF_ONE)
+def test_a_command_and_an_outage_that_stays_fail_with_its_cause(ticks_env: TicksEnv, run: Run) -> None:
+    ticks_env.ready(*SYMBOLS)
+    ticks_env.tushare.fail(500, 10_000, OF_ONE)
     for tags, tries in (({}, 1), (LAUNCHED, 4)):
-        desk.tushare.lines.clear()
-        result = run(desk, MONTH, tags)
+        ticks_env.tushare.lines.clear()
+        result = run(ticks_env, MONTH, tags)
         assert not result.success
         assert "no successful response in 2 attempts" in str(failures(result))
-        requests = [line for line in desk.tushare.lines if line.startswith("stk_mins") and SYMBOLS[1] in line]
+        requests = [line for line in ticks_env.tushare.lines if line.startswith("stk_mins") and SYMBOLS[1] in line]
         assert len(requests) == tries * ATTEMPTS
-    assert desk.failed(BARS) == {Unit(SYMBOLS[1], MONTH)}
+    assert ticks_env.failed(BARS) == {Unit(SYMBOLS[1], MONTH)}

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 from bar_runs import failures, repository
-from tick_runs import BARS, MONTH, SYMBOLS, TABLES, Desk, drop, minutes, sessions, units
+from tick_runs import BARS, MONTH, SYMBOLS, TABLES, TicksEnv, drop, minutes, sessions, units
 
 from marketdata_assets.defs.ticks import automation, symbols
 from marketdata_assets.defs.ticks.run_config import OP
@@ -16,55 +16,57 @@ GONE, REST = SYMBOLS[0], sorted(SYMBOLS[1:])
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
-def remove(desk: Desk, *names: str) -> None:
-    tables.ensure(desk.client)
-    registry.remove(desk.client, names, now=NOW)
-    symbols.discard(desk.instance, names)
+def remove(ticks_env: TicksEnv, *names: str) -> None:
+    tables.ensure(ticks_env.client)
+    registry.remove(ticks_env.client, names, now=NOW)
+    symbols.discard(ticks_env.instance, names)
 
 
-def look(desk: Desk) -> Any:
+def look(ticks_env: TicksEnv) -> Any:
     resources = {"clickhouse": ClickHouse(), "ticks": Ticks()}
-    with dg.build_sensor_context(instance=desk.instance, repository_def=repository(), resources=resources) as context:
+    with dg.build_sensor_context(
+        instance=ticks_env.instance, repository_def=repository(), resources=resources
+    ) as context:
         return automation.ticks_files.evaluate_tick(context)
 
 
-def test_a_removed_symbol_is_no_partition_and_is_not_due_at_night(desk: Desk) -> None:
-    desk.ready(*SYMBOLS)
-    remove(desk, GONE)
-    assert symbols.known(desk.instance) == REST
-    [request] = automation.due(desk.instance, ClickHouse(), Ticks())
+def test_a_removed_symbol_is_no_partition_and_is_not_due_at_night(ticks_env: TicksEnv) -> None:
+    ticks_env.ready(*SYMBOLS)
+    remove(ticks_env, GONE)
+    assert symbols.known(ticks_env.instance) == REST
+    [request] = automation.due(ticks_env.instance, ClickHouse(), Ticks())
     months = request.run_config["ops"][OP]["config"]["months"]
     assert {name for names in months.values() for name in names} == set(REST)
 
 
-def test_a_refresh_names_a_removed_symbol_and_leaves_it_out(desk: Desk) -> None:
-    desk.ready(*SYMBOLS)
-    remove(desk, GONE)
-    result = desk.registry()
+def test_a_refresh_names_a_removed_symbol_and_leaves_it_out(ticks_env: TicksEnv) -> None:
+    ticks_env.ready(*SYMBOLS)
+    remove(ticks_env, GONE)
+    result = ticks_env.registry()
     assert result.success
     [event] = result.asset_materializations_for_node("symbol_registry")
     assert (event.metadata["removed"].value, event.metadata["removed_symbols"].value) == (1, GONE)
-    assert symbols.known(desk.instance) == REST
-    registry.restore(desk.client, [GONE], now=NOW)
-    assert desk.registry().success
-    assert set(symbols.known(desk.instance)) == set(SYMBOLS)
+    assert symbols.known(ticks_env.instance) == REST
+    registry.restore(ticks_env.client, [GONE], now=NOW)
+    assert ticks_env.registry().success
+    assert set(symbols.known(ticks_env.instance)) == set(SYMBOLS)
 
 
-def test_a_run_that_was_queued_before_the_removal_leaves_the_symbol_out(desk: Desk) -> None:
-    desk.ready(*SYMBOLS)
-    remove(desk, GONE)
-    result = desk.select({MONTH: SYMBOLS}, TABLES[:1])
+def test_a_run_that_was_queued_before_the_removal_leaves_the_symbol_out(ticks_env: TicksEnv) -> None:
+    ticks_env.ready(*SYMBOLS)
+    remove(ticks_env, GONE)
+    result = ticks_env.select({MONTH: SYMBOLS}, TABLES[:1])
     assert result.success, failures(result)
-    assert desk.materialized(BARS) == units(REST)
-    assert {unit.symbol for unit in desk.counts()} == set(REST)
-    alone = desk.select({MONTH: [GONE]}, TABLES[:1])
+    assert ticks_env.materialized(BARS) == units(REST)
+    assert {unit.symbol for unit in ticks_env.counts()} == set(REST)
+    alone = ticks_env.select({MONTH: [GONE]}, TABLES[:1])
     assert not alone.success
     assert "marketdata symbols restore" in str(failures(alone))
 
 
-def test_dropped_files_of_a_removed_symbol_are_not_loaded(desk: Desk) -> None:
-    remove(desk, GONE)
-    drop(desk.folder, "one.csv", minutes(GONE, sessions(MONTH)[0]))
-    assert not look(desk).run_requests
-    registry.restore(desk.client, [GONE], now=NOW)
-    assert look(desk).run_requests
+def test_dropped_files_of_a_removed_symbol_are_not_loaded(ticks_env: TicksEnv) -> None:
+    remove(ticks_env, GONE)
+    drop(ticks_env.folder, "one.csv", minutes(GONE, sessions(MONTH)[0]))
+    assert not look(ticks_env).run_requests
+    registry.restore(ticks_env.client, [GONE], now=NOW)
+    assert look(ticks_env).run_requests

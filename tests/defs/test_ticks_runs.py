@@ -15,7 +15,7 @@ from tick_runs import (
     MONTH,
     OLD,
     SYMBOLS,
-    Desk,
+    TicksEnv,
     drop,
     minutes,
     sessions,
@@ -33,184 +33,184 @@ ATTEMPTS = 2
 """Requests that a symbol is tried for."""
 
 
-def lose(desk: Desk, symbol: str = "600001.SH") -> None:
+def lose(ticks_env: TicksEnv, symbol: str = "600001.SH") -> None:
     """Let the next run be without the bars of one symbol."""
-    desk.tushare.fail(500, ATTEMPTS, symbol)
+    ticks_env.tushare.fail(500, ATTEMPTS, symbol)
 
 
-def test_registry_fills_the_table_and_makes_partitions_that_stay(desk: Desk) -> None:
-    desk.sign_in()
-    desk.stocks(*SYMBOLS)
-    result = desk.registry()
+def test_registry_fills_the_table_and_makes_partitions_that_stay(ticks_env: TicksEnv) -> None:
+    ticks_env.sign_in()
+    ticks_env.stocks(*SYMBOLS)
+    result = ticks_env.registry()
     assert result.success, failures(result)
-    assert sorted(symbols.known(desk.instance)) == sorted(SYMBOLS)
-    desk.stocks(*SYMBOLS[:2], "600002.SH")
-    found = desk.registry().asset_materializations_for_node("symbol_registry")[0].metadata
+    assert sorted(symbols.known(ticks_env.instance)) == sorted(SYMBOLS)
+    ticks_env.stocks(*SYMBOLS[:2], "600002.SH")
+    found = ticks_env.registry().asset_materializations_for_node("symbol_registry")[0].metadata
     assert (found["added"].value, found["vanished"].value, found["partitions_added"].value) == (1, 1, 1)
     assert found["vanished_symbols"].value == "000001.SZ"
-    assert set(symbols.known(desk.instance)) == {*SYMBOLS, "600002.SH"}
+    assert set(symbols.known(ticks_env.instance)) == {*SYMBOLS, "600002.SH"}
 
 
-def test_month_of_all_symbols_lands_in_one_run_with_factors_and_checks(desk: Desk) -> None:
-    desk.ready(*SYMBOLS)
-    result = desk.run([MONTH], symbols.known(desk.instance))
+def test_month_of_all_symbols_lands_in_one_run_with_factors_and_checks(ticks_env: TicksEnv) -> None:
+    ticks_env.ready(*SYMBOLS)
+    result = ticks_env.run([MONTH], symbols.known(ticks_env.instance))
     assert result.success, failures(result)
-    assert desk.counts() == whole(SYMBOLS)
-    assert desk.materialized(BARS) == desk.materialized(FACTORS) == units(SYMBOLS)
-    assert desk.materialized(BOOKS) == set()
+    assert ticks_env.counts() == whole(SYMBOLS)
+    assert ticks_env.materialized(BARS) == ticks_env.materialized(FACTORS) == units(SYMBOLS)
+    assert ticks_env.materialized(BOOKS) == set()
     for symbol in SYMBOLS:
-        told = desk.metadata(BARS, Unit(symbol, MONTH))
+        told = ticks_env.metadata(BARS, Unit(symbol, MONTH))
         assert told["dagster/partition_row_count"] == BARS_A_DAY * len(sessions(MONTH))
         assert (told["outcome"], told["provider"]) == ("ok", "tushare")
-    assert set(desk.counts("factors")) == units(SYMBOLS)
-    assert set(desk.verdicts(result)) == NAMES
+    assert set(ticks_env.counts("factors")) == units(SYMBOLS)
+    assert set(ticks_env.verdicts(result)) == NAMES
     errors = [one for one in result.get_asset_check_evaluations() if one.severity == dg.AssetCheckSeverity.ERROR]
     assert all(one.passed for one in errors)
 
 
 @pytest.mark.usefixtures("pictures")
-def test_last_partition_tells_of_the_whole_run(desk: Desk) -> None:
-    desk.ready(*SYMBOLS)
-    assert desk.run([MONTH], symbols.known(desk.instance)).success
-    told = desk.metadata(BARS, Unit(max(SYMBOLS), MONTH))
+def test_last_partition_tells_of_the_whole_run(ticks_env: TicksEnv) -> None:
+    ticks_env.ready(*SYMBOLS)
+    assert ticks_env.run([MONTH], symbols.known(ticks_env.instance)).success
+    told = ticks_env.metadata(BARS, Unit(max(SYMBOLS), MONTH))
     assert (told["units_ok"], told["units_failed"], told["units_changed"]) == (3, 0, 3)
     assert told["dagster/row_count"] == sum(whole(SYMBOLS).values())
     assert told["requests"] == 3
-    assert "units_ok" not in desk.metadata(BARS, Unit(min(SYMBOLS), MONTH))
+    assert "units_ok" not in ticks_env.metadata(BARS, Unit(min(SYMBOLS), MONTH))
     assert sum(str(value).startswith("![") for value in told.values()) == 2
 
 
 @pytest.mark.parametrize("way", ["partitions", "selected"])
-def test_symbol_that_fails_is_named_and_the_others_are_materialised_with_factors(desk: Desk, way: str) -> None:
-    desk.ready(*SYMBOLS)
-    lose(desk)
-    listed = symbols.known(desk.instance)
-    result = desk.run([MONTH], listed) if way == "partitions" else desk.select({MONTH: []})
+def test_symbol_that_fails_is_named_and_the_others_are_materialised_with_factors(ticks_env: TicksEnv, way: str) -> None:
+    ticks_env.ready(*SYMBOLS)
+    lose(ticks_env)
+    listed = symbols.known(ticks_env.instance)
+    result = ticks_env.run([MONTH], listed) if way == "partitions" else ticks_env.select({MONTH: []})
     assert not result.success
     [said] = failures(result).values()
     assert "1 of 6 partitions failed, the others are done" in said
     assert f"tick_data of 600001.SH {MONTH}: " in said
     assert "500" in said
     good = units(["600000.SH", "000001.SZ"])
-    assert desk.materialized(BARS) == good
-    assert desk.failed(BARS) == units(["600001.SH"])
-    assert desk.materialized(FACTORS) >= good
-    assert desk.counts() == whole(["600000.SH", "000001.SZ"])
-    assert set(desk.verdicts(result)) == NAMES
+    assert ticks_env.materialized(BARS) == good
+    assert ticks_env.failed(BARS) == units(["600001.SH"])
+    assert ticks_env.materialized(FACTORS) >= good
+    assert ticks_env.counts() == whole(["600000.SH", "000001.SZ"])
+    assert set(ticks_env.verdicts(result)) == NAMES
     assert not any(event.event_type_value == "STEP_UP_FOR_RETRY" for event in result.all_events)
 
 
-def test_second_run_asks_for_nothing_but_what_failed(desk: Desk) -> None:
-    desk.ready(*SYMBOLS)
-    lose(desk)
-    listed = symbols.known(desk.instance)
-    assert not desk.run([MONTH], listed).success
-    desk.tushare.lines.clear()
-    assert desk.run([MONTH], listed).success
-    [asked] = [line for line in desk.tushare.lines if "stk_mins" in line]
+def test_second_run_asks_for_nothing_but_what_failed(ticks_env: TicksEnv) -> None:
+    ticks_env.ready(*SYMBOLS)
+    lose(ticks_env)
+    listed = symbols.known(ticks_env.instance)
+    assert not ticks_env.run([MONTH], listed).success
+    ticks_env.tushare.lines.clear()
+    assert ticks_env.run([MONTH], listed).success
+    [asked] = [line for line in ticks_env.tushare.lines if "stk_mins" in line]
     assert "600001.SH" in asked
-    assert desk.counts() == whole(SYMBOLS)
-    assert desk.failed(BARS) == set()
-    desk.tushare.lines.clear()
-    third = desk.run([MONTH], listed)
+    assert ticks_env.counts() == whole(SYMBOLS)
+    assert ticks_env.failed(BARS) == set()
+    ticks_env.tushare.lines.clear()
+    third = ticks_env.run([MONTH], listed)
     assert third.success
-    assert desk.tushare.lines == []
-    assert desk.metadata(BARS, Unit("600000.SH", MONTH))["note"] == "complete; no request was needed"
-    assert desk.metadata(BARS, Unit(max(SYMBOLS), MONTH))["units_changed"] == 0
+    assert ticks_env.tushare.lines == []
+    assert ticks_env.metadata(BARS, Unit("600000.SH", MONTH))["note"] == "complete; no request was needed"
+    assert ticks_env.metadata(BARS, Unit(max(SYMBOLS), MONTH))["units_changed"] == 0
 
 
-def test_other_month_and_symbol_are_left_alone(desk: Desk) -> None:
-    desk.ready(*SYMBOLS)
-    assert desk.select({EARLIER: ["600000.SH"], MONTH: ["000001.SZ"]}, ["tick_data"]).success
+def test_other_month_and_symbol_are_left_alone(ticks_env: TicksEnv) -> None:
+    ticks_env.ready(*SYMBOLS)
+    assert ticks_env.select({EARLIER: ["600000.SH"], MONTH: ["000001.SZ"]}, ["tick_data"]).success
     wanted = {Unit("600000.SH", EARLIER), Unit("000001.SZ", MONTH)}
-    assert desk.materialized(BARS) == wanted == set(desk.counts())
-    assert desk.materialized(FACTORS) == set()
+    assert ticks_env.materialized(BARS) == wanted == set(ticks_env.counts())
+    assert ticks_env.materialized(FACTORS) == set()
 
 
-def test_history_older_than_the_window_lands_without_a_partition(desk: Desk) -> None:
-    desk.ready("600000.SH")
-    result = desk.select({OLD: ["600000.SH"]}, ["tick_data"])
+def test_history_older_than_the_window_lands_without_a_partition(ticks_env: TicksEnv) -> None:
+    ticks_env.ready("600000.SH")
+    result = ticks_env.select({OLD: ["600000.SH"]}, ["tick_data"])
     assert result.success, failures(result)
-    assert set(desk.counts()) == {Unit("600000.SH", OLD)}
-    assert desk.materialized(BARS) == set()
+    assert set(ticks_env.counts()) == {Unit("600000.SH", OLD)}
+    assert ticks_env.materialized(BARS) == set()
 
 
-def test_named_symbol_becomes_a_partition_once_it_has_rows(desk: Desk) -> None:
-    desk.sign_in()
-    desk.stocks("600000.SH")
-    result = desk.select({MONTH: ["600000.SH", "60000.SH"]}, ["tick_data"])
+def test_named_symbol_becomes_a_partition_once_it_has_rows(ticks_env: TicksEnv) -> None:
+    ticks_env.sign_in()
+    ticks_env.stocks("600000.SH")
+    result = ticks_env.select({MONTH: ["600000.SH", "60000.SH"]}, ["tick_data"])
     assert result.success, failures(result)
-    assert symbols.known(desk.instance) == ["600000.SH"]
-    assert desk.materialized(BARS) == units(["600000.SH"])
+    assert symbols.known(ticks_env.instance) == ["600000.SH"]
+    assert ticks_env.materialized(BARS) == units(["600000.SH"])
 
 
-def test_registered_symbol_without_bars_is_empty_and_materialised(desk: Desk) -> None:
-    desk.ready("600000.SH", "600009.SH")
-    desk.tushare.symbols.remove("600009.SH")
-    result = desk.select({EARLIER: []}, ["tick_data"])
+def test_registered_symbol_without_bars_is_empty_and_materialised(ticks_env: TicksEnv) -> None:
+    ticks_env.ready("600000.SH", "600009.SH")
+    ticks_env.tushare.symbols.remove("600009.SH")
+    result = ticks_env.select({EARLIER: []}, ["tick_data"])
     assert result.success, failures(result)
-    told = desk.metadata(BARS, Unit("600009.SH", EARLIER))
+    told = ticks_env.metadata(BARS, Unit("600009.SH", EARLIER))
     assert (told["outcome"], told["dagster/partition_row_count"]) == ("empty", 0)
 
 
-def test_nothing_is_materialised_when_no_provider_is_configured_and_no_file_is_dropped(desk: Desk) -> None:
-    desk.partitions(*SYMBOLS)
-    result = desk.run([EARLIER, MONTH], SYMBOLS, (BARS, BOOKS, FACTORS))
+def test_nothing_is_materialised_when_no_provider_is_configured_and_no_file_is_dropped(ticks_env: TicksEnv) -> None:
+    ticks_env.partitions(*SYMBOLS)
+    result = ticks_env.run([EARLIER, MONTH], SYMBOLS, (BARS, BOOKS, FACTORS))
     assert result.success, failures(result)
-    assert [desk.materialized(asset) for asset in (BARS, BOOKS, FACTORS)] == [set()] * 3
+    assert [ticks_env.materialized(asset) for asset in (BARS, BOOKS, FACTORS)] == [set()] * 3
 
 
-def test_nothing_is_materialised_of_days_that_are_not_proven_to_be_empty(desk: Desk) -> None:
+def test_nothing_is_materialised_of_days_that_are_not_proven_to_be_empty(ticks_env: TicksEnv) -> None:
     """The last days of the month before this one are younger than this deadline."""
-    desk.patch.setenv("MARKETDATA_TICKS_DEADLINE_DAYS", "30")
+    ticks_env.patch.setenv("MARKETDATA_TICKS_DEADLINE_DAYS", "30")
     month = f"{dt.datetime.now(dt.UTC).date().replace(day=1) - dt.timedelta(days=1):%Y-%m}"
-    desk.ready("600000.SH", "600009.SH")
-    desk.tushare.symbols.remove("600009.SH")
-    result = desk.select({month: []})
+    ticks_env.ready("600000.SH", "600009.SH")
+    ticks_env.tushare.symbols.remove("600009.SH")
+    result = ticks_env.select({month: []})
     assert result.success, failures(result)
-    assert desk.materialized(BARS) == desk.materialized(FACTORS) == {Unit("600000.SH", month)}
-    summary = desk.metadata(BARS, Unit("600000.SH", month))
+    assert ticks_env.materialized(BARS) == ticks_env.materialized(FACTORS) == {Unit("600000.SH", month)}
+    summary = ticks_env.metadata(BARS, Unit("600000.SH", month))
     assert (summary["units_ok"], summary["units_provisional"]) == (1, 1)
     assert summary["units_provisional_days"] > 1
 
 
-def test_days_narrow_a_month_down(desk: Desk) -> None:
-    desk.ready("600000.SH")
+def test_days_narrow_a_month_down(ticks_env: TicksEnv) -> None:
+    ticks_env.ready("600000.SH")
     first, last = sessions(MONTH)[2], sessions(MONTH)[4]
-    assert desk.select({MONTH: ["600000.SH"]}, ["tick_data"], first_day=str(first), last_day=str(last)).success
-    assert desk.counts() == {Unit("600000.SH", MONTH): 3 * BARS_A_DAY}
-    assert desk.select({MONTH: ["600000.SH"]}, ["tick_data"]).success
-    assert desk.counts() == whole(["600000.SH"])
+    assert ticks_env.select({MONTH: ["600000.SH"]}, ["tick_data"], first_day=str(first), last_day=str(last)).success
+    assert ticks_env.counts() == {Unit("600000.SH", MONTH): 3 * BARS_A_DAY}
+    assert ticks_env.select({MONTH: ["600000.SH"]}, ["tick_data"]).success
+    assert ticks_env.counts() == whole(["600000.SH"])
 
 
-def test_files_land_without_anybody_being_asked(desk: Desk) -> None:
-    desk.sign_in()
+def test_files_land_without_anybody_being_asked(ticks_env: TicksEnv) -> None:
+    ticks_env.sign_in()
     day = sessions(MONTH)[3]
-    drop(desk.folder, "mine.csv", [*minutes("600000.SH", day), *minutes("000001.SZ", day, 12)])
-    result = desk.registry(providers=["files"])
+    drop(ticks_env.folder, "mine.csv", [*minutes("600000.SH", day), *minutes("000001.SZ", day, 12)])
+    result = ticks_env.registry(providers=["files"])
     assert result.success, failures(result)
-    result = desk.run([MONTH], symbols.known(desk.instance), (BARS, BOOKS, FACTORS), providers=["files"])
+    result = ticks_env.run([MONTH], symbols.known(ticks_env.instance), (BARS, BOOKS, FACTORS), providers=["files"])
     assert result.success, failures(result)
-    assert desk.counts() == {Unit("600000.SH", MONTH): 20, Unit("000001.SZ", MONTH): 12}
-    assert desk.tushare.requests == 0
-    assert desk.metadata(BARS, Unit("600000.SH", MONTH))["provider"] == "files"
+    assert ticks_env.counts() == {Unit("600000.SH", MONTH): 20, Unit("000001.SZ", MONTH): 12}
+    assert ticks_env.tushare.requests == 0
+    assert ticks_env.metadata(BARS, Unit("600000.SH", MONTH))["provider"] == "files"
 
 
-def test_files_do_not_replace_what_a_better_provider_delivered(desk: Desk) -> None:
-    desk.ready("600000.SH")
-    assert desk.select({MONTH: ["600000.SH"]}, ["tick_data"]).success
-    drop(desk.folder, "mine.csv", minutes("600000.SH", sessions(MONTH)[3]))
-    result = desk.select({MONTH: ["600000.SH"]}, ["tick_data"], providers=["files"], refetch=True)
+def test_files_do_not_replace_what_a_better_provider_delivered(ticks_env: TicksEnv) -> None:
+    ticks_env.ready("600000.SH")
+    assert ticks_env.select({MONTH: ["600000.SH"]}, ["tick_data"]).success
+    drop(ticks_env.folder, "mine.csv", minutes("600000.SH", sessions(MONTH)[3]))
+    result = ticks_env.select({MONTH: ["600000.SH"]}, ["tick_data"], providers=["files"], refetch=True)
     assert result.success, failures(result)
-    assert desk.counts() == whole(["600000.SH"])
-    assert desk.rows("SELECT DISTINCT toString(provider) FROM tick_data") == [("tushare",)]
+    assert ticks_env.counts() == whole(["600000.SH"])
+    assert ticks_env.rows("SELECT DISTINCT toString(provider) FROM tick_data") == [("tushare",)]
 
 
-def test_month_that_nobody_reaches_is_no_failure_and_no_partition(desk: Desk) -> None:
-    desk.ready("600000.SH")
-    result = desk.run([MONTH], ["600000.SH"], (BOOKS,), providers=["tushare"])
+def test_month_that_nobody_reaches_is_no_failure_and_no_partition(ticks_env: TicksEnv) -> None:
+    ticks_env.ready("600000.SH")
+    result = ticks_env.run([MONTH], ["600000.SH"], (BOOKS,), providers=["tushare"])
     assert result.success, failures(result)
-    assert desk.materialized(BOOKS) == desk.failed(BOOKS) == set()
+    assert ticks_env.materialized(BOOKS) == ticks_env.failed(BOOKS) == set()
 
 
 @pytest.mark.parametrize(
@@ -224,36 +224,36 @@ def test_month_that_nobody_reaches_is_no_failure_and_no_partition(desk: Desk) ->
         ({MONTH: ["600000.SH"]}, {"providers": ["bloomberg"]}, "it has no provider 'bloomberg'"),
     ],
 )
-def test_selection_that_cannot_be_read_is_refused(desk: Desk, months, options, said) -> None:  # type: ignore[no-untyped-def]
-    desk.sign_in()
-    result = desk.select(months, **options)
+def test_selection_that_cannot_be_read_is_refused(ticks_env: TicksEnv, months, options, said) -> None:  # type: ignore[no-untyped-def]
+    ticks_env.sign_in()
+    result = ticks_env.select(months, **options)
     assert said in failures(result)["load_selected"]
-    assert desk.tushare.requests == 0
-    assert desk.counts() == {}
+    assert ticks_env.tushare.requests == 0
+    assert ticks_env.counts() == {}
 
 
-def test_registry_without_anybody_to_ask_says_what_to_do(desk: Desk) -> None:
-    told = failures(desk.registry())["symbol_registry"]
+def test_registry_without_anybody_to_ask_says_what_to_do(ticks_env: TicksEnv) -> None:
+    told = failures(ticks_env.registry())["symbol_registry"]
     assert "TUSHARE_TOKEN" in told
     assert "MARKETDATA_TICKS_SYMBOLS" in told
 
 
-def test_server_that_is_away_fails_the_run_and_says_what_to_do(desk: Desk) -> None:
-    desk.ready("600000.SH")
-    desk.patch.setenv("MARKETDATA_CLICKHOUSE_URL", "http://127.0.0.1:1/default")
-    told = failures(desk.run([MONTH], ["600000.SH"]))["tick_tables"]
+def test_server_that_is_away_fails_the_run_and_says_what_to_do(ticks_env: TicksEnv) -> None:
+    ticks_env.ready("600000.SH")
+    ticks_env.patch.setenv("MARKETDATA_CLICKHOUSE_URL", "http://127.0.0.1:1/default")
+    told = failures(ticks_env.run([MONTH], ["600000.SH"]))["tick_tables"]
     assert "ClickHouse is not answering" in told
-    assert desk.materialized(BARS) == set()
+    assert ticks_env.materialized(BARS) == set()
 
 
-def test_token_never_reaches_events_or_metadata(desk: Desk) -> None:
-    desk.ready(*SYMBOLS)
-    lose(desk)
-    desk.tushare.fail(400, 1, "000001.SZ", text=f"token {TOKEN} is odd")
-    result = desk.select({MONTH: []})
-    run = desk.instance.get_run_by_id(result.run_id)
+def test_token_never_reaches_events_or_metadata(ticks_env: TicksEnv) -> None:
+    ticks_env.ready(*SYMBOLS)
+    lose(ticks_env)
+    ticks_env.tushare.fail(400, 1, "000001.SZ", text=f"token {TOKEN} is odd")
+    result = ticks_env.select({MONTH: []})
+    run = ticks_env.instance.get_run_by_id(result.run_id)
     assert run is not None
-    events = [entry.to_json() for entry in desk.instance.all_logs(result.run_id)]
+    events = [entry.to_json() for entry in ticks_env.instance.all_logs(result.run_id)]
     said = "\n".join([*events, json.dumps(run.run_config), json.dumps(run.tags)])
     assert "is odd" in said
     assert TOKEN not in said

@@ -5,7 +5,7 @@ from random import Random
 import dagster as dg
 from bar_runs import execute, failures
 from nights import night
-from tick_runs import BARS, EARLIER, MONTH, Desk
+from tick_runs import BARS, EARLIER, MONTH, TicksEnv
 
 from marketdata_assets.defs.ticks.run_config import JOB, OP
 from marketdata_assets.ticks.reports import Unit
@@ -15,8 +15,8 @@ NAMES = [f"{600000 + number}.SH" for number in range(0, 48, 2)]
 ATTEMPTS = 2
 
 
-def retries(desk: Desk) -> list[dg.RunRequest]:
-    return [request for request in night(desk.instance).run_requests if request.job_name == JOB]
+def retries(ticks_env: TicksEnv) -> list[dg.RunRequest]:
+    return [request for request in night(ticks_env.instance).run_requests if request.job_name == JOB]
 
 
 def cells(request: dg.RunRequest) -> set[Unit]:
@@ -24,21 +24,21 @@ def cells(request: dg.RunRequest) -> set[Unit]:
     return {Unit(symbol, month) for month, symbols in months.items() for symbol in symbols}
 
 
-def test_cells_that_failed_at_random_are_one_run_and_then_loaded(desk: Desk) -> None:
-    desk.sign_in()
-    desk.stocks(*NAMES, listed=f"{EARLIER}-01".replace("-", ""))
-    assert desk.registry().success
+def test_cells_that_failed_at_random_are_one_run_and_then_loaded(ticks_env: TicksEnv) -> None:
+    ticks_env.sign_in()
+    ticks_env.stocks(*NAMES, listed=f"{EARLIER}-01".replace("-", ""))
+    assert ticks_env.registry().success
     for symbol in Random(19).sample(NAMES, 6):
-        desk.tushare.fail(500, ATTEMPTS, symbol)
-    assert not desk.select({MONTH: [], EARLIER: []}, [TICK_DATA.name]).success
-    failed = desk.failed(BARS)
+        ticks_env.tushare.fail(500, ATTEMPTS, symbol)
+    assert not ticks_env.select({MONTH: [], EARLIER: []}, [TICK_DATA.name]).success
+    failed = ticks_env.failed(BARS)
     assert 6 <= len(failed) < len(NAMES)
-    requests = retries(desk)
+    requests = retries(ticks_env)
     assert len(requests) <= 2, "one of bars, and one of the factors of those that were loaded"
     [retry] = [request for request in requests if "factors" not in str(request.run_key)]
     assert failed <= cells(retry)
-    result = execute(desk.instance, JOB, retry.run_config)
+    result = execute(ticks_env.instance, JOB, retry.run_config)
     assert result.success, failures(result)
-    assert failed <= desk.materialized(BARS)
-    assert desk.failed(BARS) == set()
-    assert failed <= desk.counts().keys()
+    assert failed <= ticks_env.materialized(BARS)
+    assert ticks_env.failed(BARS) == set()
+    assert failed <= ticks_env.counts().keys()

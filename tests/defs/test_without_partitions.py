@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from bar_runs import definitions, execute, failures
-from flow_runs import PRICES, Mill
+from flow_runs import PRICES, FlowsEnv
 
 from marketdata_assets.defs.exchanges.days import HISTORY, HISTORY_JOB
 
@@ -16,16 +16,16 @@ REQUIRED = {HISTORY_JOB: {HISTORY: {"config": {"exchange": "binance", "instrumen
 
 
 @pytest.fixture
-def everything(mill: Mill, clickhouse_url: str, mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> Mill:
+def everything(flows_env: FlowsEnv, clickhouse_url: str, mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> FlowsEnv:
     """All servers, the shipped flows, and one of a person's own of each kind."""
     monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", clickhouse_url)
     monkeypatch.setenv("MARKETDATA_MONGO_URI", mongo_uri)
     for name, text in (("plain", PRICES), ("filed", BY_FILE), ("monthly", BY_MONTH)):
-        mill.declare(name, text)
-    return mill
+        flows_env.declare(name, text)
+    return flows_env
 
 
-def test_a_job_that_loads_partitions_says_how_to_choose_them_before_it_does_anything(everything: Mill) -> None:
+def test_a_job_that_loads_partitions_says_how_to_choose_them_before_it_does_anything(everything: FlowsEnv) -> None:
     everything.deliver("a.csv", "symbol,day,close\nAAA,2024-01-02,1.5\n", "prices")
     found = definitions().get_repository_def()
     partitioned = [job for job in found.get_all_jobs() if job.name != "__ASSET_JOB" and partitions(job)]
@@ -38,14 +38,14 @@ def test_a_job_that_loads_partitions_says_how_to_choose_them_before_it_does_anyt
     assert everything.rows("SELECT to_regclass('monthly'), to_regclass('filed')") == [(None, None)]
 
 
-def test_a_job_without_partitions_needs_none(everything: Mill) -> None:
+def test_a_job_without_partitions_needs_none(everything: FlowsEnv) -> None:
     everything.deliver("a.csv", "symbol,day,close\nAAA,2024-01-02,1.5\n", "prices")
     assert everything.run("plain").success
     assert everything.rows("SELECT symbol FROM prices") == [("AAA",)]
 
 
 @pytest.mark.parametrize("name", ["ticks", "reference_days"])
-def test_checks_alone_need_no_partitions(name: str, everything: Mill) -> None:
+def test_checks_alone_need_no_partitions(name: str, everything: FlowsEnv) -> None:
     job = definitions().get_repository_def().get_job(name)
     checks = job.get_subset(
         asset_selection=set(), asset_check_selection={*job.asset_layer.asset_graph.asset_check_keys}

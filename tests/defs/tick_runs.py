@@ -54,7 +54,7 @@ BARS_A_DAY = 241
 
 
 @dataclass(frozen=True)
-class Desk:
+class TicksEnv:
     """A ClickHouse, a provider, a folder for files and a Dagster instance, all of which have seen nothing yet."""
 
     client: Client
