@@ -4,6 +4,7 @@ Instants are UTC. A zone is used where a text has no offset, and where a column 
 """
 
 import datetime as dt
+import re
 from typing import Any
 
 import polars as pl
@@ -24,6 +25,7 @@ YEARS = (1900, 2200)
 """Those of the instants of an epoch: others are of numbers of another unit."""
 DAY = 86_400_000_000
 EPOCH_DAY = dt.date(1970, 1, 1)
+YEAR_1000 = (dt.date(1000, 1, 1) - EPOCH_DAY).days
 FROM, BEFORE = ((dt.date(year, 1, 1) - EPOCH_DAY).days * DAY for year in YEARS)
 OF_LONGER_UNITS = (600_000_000, 50 * DAY)
 """Where numbers of our years are by the next shorter units: from 10 minutes to 50 days after the epoch."""
@@ -151,9 +153,20 @@ def _first(column: pl.Series, forms: tuple[str, ...], kind: Any) -> pl.Series:
     """Each text by the first form that fits it."""
     if not forms:
         return column.clear(len(column)).cast(kind)
-    found = column.str.strptime(kind, forms[0], strict=False)
+    found = _by(column, forms[0], kind)
     for form in forms[1:]:
         if found.null_count() == column.null_count():
             break
-        found = found.zip_with(found.is_not_null(), column.str.strptime(kind, form, strict=False))
+        found = found.zip_with(found.is_not_null(), _by(column, form, kind))
+    return found
+
+
+def _by(column: pl.Series, form: str, kind: Any) -> pl.Series:
+    """Each text by a form, of which a year has four digits: `26-03-02` is of no year 26, and `2026032` no day."""
+    found = column.str.strptime(kind, form, strict=False)
+    if "%Y" in form:
+        early = found.cast(pl.Int64) < (YEAR_1000 if found.dtype == pl.Date else YEAR_1000 * DAY)
+        found = found.set(early, None) if early.any() else found
+    if re.match("%Y%m%d(?!%)", form) and found.null_count() < len(found):
+        found = found.set(~column.str.contains(r"^\s*[0-9]{8}(?:[^0-9]|$)").fill_null(True), None)
     return found

@@ -35,6 +35,7 @@ NONE = RejectLimit(share=0.0, rows=2**31)
 """Of a file with a wrong row nothing is loaded."""
 SYMBOL = r"[A-Z0-9]+\.[A-Z]+"
 
+_DATE = r"^ *(1[89]|2[0-2])[0-9]{2}(-[0-9]{1,2}-[0-9]{1,2}|/[0-9]{1,2}/[0-9]{1,2}|[0-9]{4}) *$"
 _PERIOD = re.compile(r"[_.](\d{4}-\d{2})(-\d{2})?\.csv", re.IGNORECASE)
 _OPTIONAL = {
     INSTRUMENTS.name: ("name", "listed", "delisted", "status", "board", "lot"),
@@ -219,7 +220,8 @@ def _column(rejects: Rejects, text: pl.DataFrame, name: str, kind: pl.DataType) 
         known = {"1": True, "true": True, "0": False, "false": False}
         parsed = values.str.to_lowercase().replace_strict(known, default=None, return_dtype=pl.Boolean)
     elif isinstance(kind, pl.Date):
-        days = [values.str.to_date(form, strict=False) for form in ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d")]
+        whole = values.set(~values.str.contains(_DATE).fill_null(True), None)
+        days = [whole.str.to_date(form, strict=False) for form in ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d")]
         parsed = text.select(pl.coalesce(days)).to_series()
     else:
         parsed = values.cast(kind, strict=False)

@@ -78,6 +78,16 @@ def test_a_file_that_cannot_be_dated_is_due_and_fails_in_any_run(
     assert [one.state for one in looked(dsn, tmp_path).values()] == [FileState.LOADED]
 
 
+def test_members_whose_names_are_gbk_are_loaded(dsn: str, tmp_path: Path) -> None:
+    """In a zip whose name has no year, by a program that does not mark the encoding of its names."""
+    path = deliver(tmp_path / "history.zip", {"abcdefgh.csv": GOOD})
+    path.write_bytes(path.read_bytes().replace(b"abcdefgh", "浦发银行".encode("gbk")))
+    assert looked(dsn, tmp_path)["history.zip"].state is FileState.DUE
+    report = run(dsn, tmp_path, ["2000-06"])
+    assert (report.rows, report.failed) == (3, ())
+    assert looked(dsn, tmp_path)["history.zip"].state is FileState.LOADED
+
+
 def test_a_corrected_delivery_is_due_and_loads(dsn: str, tmp_path: Path) -> None:
     path = deliver(tmp_path / "600000.csv", FOREIGN)
     run(dsn, tmp_path, ALL)

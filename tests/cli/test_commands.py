@@ -1,6 +1,7 @@
 """The commands against a running stack, which they find through the data folder: output, JSON and exit codes."""
 
 import datetime as dt
+import os
 import zipfile
 from importlib.resources import files
 from pathlib import Path
@@ -37,6 +38,33 @@ def deliver(folder: Path, **members: bytes) -> Path:
 
 def home_of(stack: LocalStack) -> Path:
     return stack.settings.root
+
+
+def test_a_newer_file_says_what_it_replaced_and_can_be_taken_back(
+    running: LocalStack, database: str, tmp_path: Path
+) -> None:
+    home, variables = home_of(running), {"MARKETDATA_BARS_DIR": tmp_path, "MARKETDATA_POSTGRES_DSN": database}
+    older, newer = deliver(tmp_path, sz000001=GOOD), tmp_path / "late" / "sz000001_2014.csv"
+    newer.parent.mkdir()
+    newer.write_bytes(b"\n".join(GOOD.split(b"\n")[:11]) + b"\n")
+    ingest = ("ingest", "bars", "--months", MONTHS)
+    newer.rename(tmp_path.parent / "kept.csv")
+    rows = answer(apart(home, *ingest, "--json", **variables))["bars"]["rows"]
+    (tmp_path.parent / "kept.csv").rename(newer)
+    os.utime(older, (1, 1))
+
+    replaced = marketdata(home, *ingest, **variables).stdout
+    assert replaced.startswith("minute bars   10 rows, 0 rejected, ")
+    assert "replaced 10 rows of 2014_1min.zip by late/sz000001_2014.csv" in " ".join(replaced.split())
+    taken_back = marketdata(home, "bars", "forget", "late/sz000001_2014.csv", **variables).stdout
+    assert "late/sz000001_2014.csv: 10 rows deleted" in taken_back
+    assert "marketdata ingest bars --months 2014-03" in taken_back
+    assert marketdata(home, *ingest, **variables).returncode == 0
+    [bars] = [row for row in answer(marketdata(home, "status", "--json", **variables))["assets"] if row["rows"] == rows]
+    assert (bars["asset"], newer.exists()) == ("stock_1min_qfq", True)
+    undone = marketdata(home, "bars", "forget", "--undo", "late/sz000001_2014.csv", **variables).stdout
+    assert "late/sz000001_2014.csv: the next run loads it" in undone
+    assert marketdata(home, *ingest, **variables).stdout.startswith("minute bars   10 rows")
 
 
 def test_ingest_loads_months_and_every_command_shows_them(running: LocalStack, database: str, tmp_path: Path) -> None:

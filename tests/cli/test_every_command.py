@@ -52,6 +52,7 @@ ARGUMENTS = {
     "quarantine show": ["bars"],
     "bars forget": ["{folder}/one.zip"],
     "bars preview": ["{folder}/one.zip"],
+    "collect convert": ["{folder}/one.yaml"],
     "ticks forget": ["{folder}/one.csv"],
 }
 """What a command needs to come as far as its work."""

@@ -263,6 +263,13 @@ def test_dropped_files_alone_are_loaded_whatever_their_days_and_symbols_are(tick
     assert (again.returncode, "nothing to load: no dropped file is due" in again.stdout) == (0, True)
     assert "files         3 files: 3 loaded" in again.stdout
     assert ticks_env.tushare.requests == 0
+    taken_back = ticks_env.run("ticks", "forget", "b.csv").stdout.splitlines()
+    assert taken_back[0] == "b.csv: 20 rows deleted, 0 of other files are back, in 1 symbol-months"
+    assert ticks_env.bars() == {("600000.SH", SESSIONS[2]): 20}
+    assert "nothing to load" in ticks_env.ingest("--symbols", "all", "--provider", "files").stdout
+    assert ticks_env.said(ticks_env.run("ticks", "forget", "b.csv", "--undo", "--json"))["remembered"] == ["b.csv"]
+    assert ticks_env.ingest("--symbols", "all", "--provider", "files").returncode == 0
+    assert ticks_env.bars() == {("600000.SH", SESSIONS[2]): 20, ("000001.SZ", SESSIONS[5]): 20}
 
 
 def test_what_was_refused_is_shown_with_its_reason(ticks_env: TicksEnv) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from bar_runs import failures, verdicts
+from bar_runs import failures, materializations, verdicts
 from flow_runs import PRICES, FlowsEnv
 
 from marketdata_assets.defs.run_files import of_a_command
@@ -139,6 +139,11 @@ def test_own_flow_is_an_asset_with_all_that_it_declares(flows_env: FlowsEnv) -> 
     assert flows_env.rows("SELECT symbol, day, close FROM prices") == [("AAA", dt.date(2024, 1, 2), 1.5)]
 
 
+def rows_of_partitions(flows_env: FlowsEnv, run: dg.ExecuteInProcessResult) -> dict[str, int]:
+    found = materializations(flows_env.instance, run, dg.AssetKey("closes"))
+    return {partition: own["dagster/partition_row_count"] for partition, own in found.items()}
+
+
 def test_months_have_partitions_from_the_one_that_is_declared(flows_env: FlowsEnv) -> None:
     flows_env.deliver("a.csv", "symbol,day,close\nAAA,1962-07-02,1.5\nAAA,1990-01-02,2\nAAA,2024-03-01,3\n", "prices")
     flows_env.declare("closes", PRICES + "  partitions: {month: day}\n")
@@ -147,6 +152,7 @@ def test_months_have_partitions_from_the_one_that_is_declared(flows_env: FlowsEn
     assert told(run)["months_before_partitions"] == 1
     assert flows_env.rows("SELECT count(*) FROM prices") == [(3,)]
     assert flows_env.instance.get_materialized_partitions(dg.AssetKey("closes")) == {"1990-01", "2024-03"}
+    assert rows_of_partitions(flows_env, run) == {"1990-01": 1, "2024-03": 1}
     flows_env.declare("closes", PRICES + "  partitions: {month: day, since: 1962-07}\n")
     again = flows_env.run("closes", NOVEMBER)
     assert again.success
@@ -167,6 +173,7 @@ def test_files_as_partitions_are_loaded_one_by_one(flows_env: FlowsEnv) -> None:
     assert flows_env.run("closes", range_tags("a.csv", "a.csv")).success
     assert flows_env.rows("SELECT symbol FROM prices") == [("a",)]
     run = flows_env.run("closes", range_tags("a.csv", "gone.csv"))
+    assert rows_of_partitions(flows_env, run) == {"a.csv": 1, "b.csv": 1}
     assert not run.success
     assert "gone.csv: no such file" in failures(run)["closes"]
     assert flows_env.rows("SELECT symbol FROM prices ORDER BY 1") == [("a",), ("b",)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from bar_runs import execute, failures
+from bar_runs import execute, failures, materializations
 from flow_runs import FlowsEnv
 
 from marketdata_assets.defs import reconciliation
@@ -35,6 +35,11 @@ def test_changed_values_are_objected_to_and_compared_again_when_a_source_is_load
     [verdict] = result.get_asset_check_evaluations()
     assert (verdict.passed, verdict.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert verdict.metadata["objections"].value == 2, "without factors, volume and turnover of one stock"
+    compared = materializations(flows_env.instance, result, dg.AssetKey(reconciliation.TABLE))
+    assert {month: own["dagster/partition_row_count"] for month, own in compared.items()} == {
+        "2026-02": 0,
+        "2026-03": 2,
+    }
     assert asked(flows_env) == []
     execute(flows_env.instance, "bars_and_kline", {}, range_tags("2026-03", "2026-03"))
     assert asked(flows_env) == [range_tags("2026-03", "2026-03")]

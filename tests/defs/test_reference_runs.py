@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 import time_machine
-from bar_runs import execute, failures, repository
+from bar_runs import execute, failures, materializations, repository
 from nights import night
 from test_ticks_automation import evening, scheduled
 from tick_runs import EARLIER, MONTH, SYMBOLS, TicksEnv, sessions
@@ -73,6 +73,10 @@ def test_month_is_loaded_materialised_and_checked(ticks_env: TicksEnv) -> None:
     assert suspended.known == frozenset(sessions(MONTH))
     assert stored.price_limits(ticks_env.client, days).height == len(SYMBOLS) * len(sessions(MONTH))
     assert stored.adjust_factors(ticks_env.client)["date"].unique().to_list() == sessions(MONTH)[:1]
+    rows = {name: materializations(ticks_env.instance, result, dg.AssetKey(name))[MONTH] for name in DAILY}
+    counts = {name: own["dagster/partition_row_count"] for name, own in rows.items()}
+    each_day = len(SYMBOLS) * len(sessions(MONTH))
+    assert counts == {"suspensions": 1, "adjust_factors": each_day, "price_limits": each_day}
     requests = ticks_env.tushare.requests
     assert load(ticks_env).success
     assert ticks_env.tushare.requests == requests

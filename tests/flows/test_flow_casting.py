@@ -241,6 +241,20 @@ def test_a_number_of_an_epoch_is_of_a_unit_by_which_it_is_a_plausible_time(
     assert expected or f"x '{text}' is no number of" in str(reason)
 
 
+@pytest.mark.parametrize("cell", ["date", "timestamp", "{type: timestamptz, zone: Asia/Shanghai}"])
+@pytest.mark.parametrize(
+    "text", ["26-03-02", "0026-03-02", "-2026-03-02", "026-03-02", "26/03/02", "2026032", "202632"]
+)
+def test_a_year_has_four_digits_and_a_day_without_signs_eight(cell: str, text: str) -> None:
+    """They were days of the first century, or one of two days."""
+    got, reason = value(cell, text)
+    assert (got, f"x '{text}' is no " in str(reason)) == (None, True)
+
+
+def test_a_declared_year_of_two_digits_is_of_this_time() -> None:
+    assert value("{type: date, format: '%y-%m-%d'}", "26-03-02") == (dt.date(2026, 3, 2), None)
+
+
 @pytest.mark.parametrize("kind", ["date", "timestamp", "timestamptz"])
 def test_a_time_beyond_the_years_of_readers_is_rejected_by_its_line(dsn: str, tmp_path: Path, kind: str) -> None:
     unit, zone = "us", "UTC" if kind == "timestamptz" else None

@@ -101,6 +101,30 @@ def test_a_bad_file_has_failed_and_the_others_of_its_table_are_loaded(
     assert {one.state for one in loaded(clickhouse_client, tmp_path).values()} == {"loaded"}
 
 
+@pytest.mark.parametrize("day", ["2026-03-02", "2026-3-2", "2026/03/02", "2026/3/2", "20260302"])
+def test_dates_are_read_in_the_usual_forms(clickhouse_client: Client, tmp_path: Path, day: str) -> None:
+    write(tmp_path, "suspensions_2026-03.csv", f"600000.SH,{day}\n")
+    assert loaded(clickhouse_client, tmp_path)["suspensions_2026-03.csv"].state == "loaded"
+    assert str(clickhouse_client.command("SELECT date FROM suspensions")) == "2026-03-02"
+
+
+@pytest.mark.parametrize(
+    "day",
+    [
+        *("26-03-02", "0026-03-02", "-2026-03-02", "12026-03-02", "2026032", "202632", "46083", "2026-02-30"),
+        *("2026-03-02x", "2026-03-02 00:00:00", "2026-03-02T00:00:00Z", "2026-03-02+08:00", "02-03-2026", "03/02/2026"),
+        "２０２６-03-02",
+    ],
+)
+def test_what_is_no_date_is_rejected(clickhouse_client: Client, tmp_path: Path, day: str) -> None:
+    """A year of two digits was one of the first century, and one before it ended the load of all files."""
+    write(tmp_path, "suspensions_2026-03.csv", f"600000.SH,{day}\n")
+    write(tmp_path, "suspensions_a.csv", ROW.format("03"))
+    found = loaded(clickhouse_client, tmp_path)
+    assert (found["suspensions_2026-03.csv"].state, found["suspensions_a.csv"].state) == ("failed", "loaded")
+    assert f"must not be {day!r}" in found["suspensions_2026-03.csv"].reason
+
+
 def test_rejected_rows_are_in_quarantine_the_first_of_a_bad_file_with_their_number(
     clickhouse_client: Client, tmp_path: Path
 ) -> None:
