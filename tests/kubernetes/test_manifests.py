@@ -232,10 +232,9 @@ def test_commands_and_settings_are_those_of_the_compose_file() -> None:
 
 
 OPTIONAL = {"MARKETDATA_PROVIDERS", "MARKETDATA_BACKUP_DIR", "MARKETDATA_BACKUP_KEEP", "MARKETDATA_ALERT_MAIL"} | {
-    f"{name}_FILE"
-    for name in ("MARKETDATA_ALERT_WEBHOOK", "MARKETDATA_ALERT_SMTP", "MARKETDATA_HEARTBEAT_URL", "TUSHARE_TOKEN")
-    + ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY")
+    f"{name}_FILE" for name in ("MARKETDATA_ALERT_WEBHOOK", "MARKETDATA_ALERT_SMTP", "MARKETDATA_HEARTBEAT_URL")
 }
+OPTIONAL |= {f"{name}_FILE" for name in ("TUSHARE_TOKEN", "APCA_API_KEY_ID", "APCA_API_SECRET_KEY")}
 OPTIONAL |= {"MARKETDATA_DOMAINS", "MARKETDATA_BARS_PROFILES"}  # unset, all of them; those of the package
 OPTIONAL |= {"MARKETDATA_BRAIN_CREDENTIALS"}  # variables of the Secret brain-credentials
 
