@@ -189,6 +189,8 @@ def workbook(change: Callable[[bytes], bytes]) -> bytes:
         ("a.ods", lambda: repeated(2000, 16384), SHEETS, "limit is 20000000 cells"),
         ("a.xlsx", lambda: workbook(lambda data: data + b" " * (300 * MB)), SHEETS, "times its"),
         ("a.xls", lambda: b"<table><tr>" + b"<td colspan=999>1" * 100_000, SHEETS, "limit is 20000000 cells"),
+        ("a.xls", lambda: b"<table><tr>" + b"<td colspan=999 rowspan=999>1" * 9**5, SHEETS, "limit is 20000000 cells"),
+        ("a.xls", lambda: b"<table><tr><td colspan=999 rowspan=999>" + b"<tr>" * 9**5, SHEETS, "999 columns"),
         ("a.json.gz", lambda: gzipped(b"["), JSON, "it has more than 256 MB, unpacked; deliver JSON lines"),
         ("a.json", lambda: b"[" + b"[]," * 30_000_000 + b"[]]", JSON, "a JSON document of 60000002 values; the limit"),
         ("a.json", lambda: b"[" * 200_000, JSON, "not JSON"),

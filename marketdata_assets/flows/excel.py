@@ -22,6 +22,8 @@ from marketdata_assets.loading.files import HashedStream, Unit, document, naming
 from marketdata_assets.loading.rejects import LINE, Rejects
 
 LONGEST_PLACE = 64
+MOST_COLUMNS = 16_384
+"""Of a sheet of Excel."""
 _TIMES = rb"""-repeated\s*=\s*["']([0-9]{1,20})"""
 _PLACE = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,20})["']""")
 """Of a cell or row in the XML of a sheet."""
@@ -215,14 +217,12 @@ class _Tables(HTMLParser):
         if not self._open or (cell := self._open[-1].cell) is None:
             return
         table, row = self._open[-1], self._open[-1].rows[-1]
-        text: str | None = " ".join("".join(cell).split()) or None
         self._skip_covered()
-        for _ in range(table.columns):
-            if self.cells <= MAX_CELLS:
-                table.covered[len(row)] = table.height - 1
-                row.append(text)
-            self.cells += 1
-            text = None
+        self.cells += table.columns
+        if self.cells <= MAX_CELLS:
+            if table.height > 1 and len(row) < MOST_COLUMNS:
+                table.covered |= dict.fromkeys(range(len(row), len(row) + table.columns), table.height - 1)
+            row += [" ".join("".join(cell).split()) or None, *[None] * (table.columns - 1)]
         table.cell = None
 
     def _skip_covered(self) -> None:
