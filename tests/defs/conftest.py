@@ -53,7 +53,7 @@ def bars_env(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 @pytest.fixture
-def either_warehouse(either_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BarsEnv]:
+def either_bars_env(either_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BarsEnv]:
     """On each of the two K-line engines."""
     yield from _warehouse(either_dsn, tmp_path, monkeypatch)
 

@@ -112,24 +112,24 @@ def test_changed_kline_is_objected_to(
 
 @pytest.mark.parametrize(("check", "severity", "change"), MINUTE_CHANGES)
 def test_odd_minutes_show_in_the_kline_of_either_engine(
-    either_warehouse: BarsEnv, check: str, severity: dg.AssetCheckSeverity, change: str
+    either_bars_env: BarsEnv, check: str, severity: dg.AssetCheckSeverity, change: str
 ) -> None:
-    load(either_warehouse)
-    either_warehouse.change(change)
-    stale = objections(either_warehouse, {"dagster/partition": "2014-03"})
+    load(either_bars_env)
+    either_bars_env.change(change)
+    stale = objections(either_bars_env, {"dagster/partition": "2014-03"})
     assert set(stale) == {"kline_equals_minutes"}
     assert count(stale["kline_equals_minutes"]) == 2
-    kline.refresh(either_warehouse.dsn, MONTHS, force=True)
-    found = objections(either_warehouse, {"dagster/partition": "2014-03"})
+    kline.refresh(either_bars_env.dsn, MONTHS, force=True)
+    found = objections(either_bars_env, {"dagster/partition": "2014-03"})
     assert set(found) == {check}
     assert (found[check].severity, count(found[check])) == (severity, 1)
 
 
 @pytest.mark.parametrize(("what", "change"), BAR_CHANGES)
-def test_rows_that_do_not_add_up_are_objected_to(either_warehouse: BarsEnv, what: str, change: str) -> None:
-    load(either_warehouse)
-    either_warehouse.change(change)
-    found = objections(either_warehouse, range_tags(*MONTHS))
+def test_rows_that_do_not_add_up_are_objected_to(either_bars_env: BarsEnv, what: str, change: str) -> None:
+    load(either_bars_env)
+    either_bars_env.change(change)
+    found = objections(either_bars_env, range_tags(*MONTHS))
     assert found["every_row_accounted"].severity == ERROR
     place = "2014-03" if what in ("deleted", "inserted") else "2014_1min.zip!sz000001_2014.csv"
     assert place in str(found["every_row_accounted"].metadata["examples"].value)

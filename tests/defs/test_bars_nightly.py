@@ -29,16 +29,16 @@ def repair(bars_env: BarsEnv) -> list[bool]:
     ]
 
 
-def test_empty_database_without_files_needs_nothing(either_warehouse: BarsEnv) -> None:
-    assert tonight(either_warehouse) == []
+def test_empty_database_without_files_needs_nothing(either_bars_env: BarsEnv) -> None:
+    assert tonight(either_bars_env) == []
 
 
-def test_files_never_loaded_are_due_and_once_loaded_are_not(either_warehouse: BarsEnv) -> None:
-    paths = [deliver(either_warehouse.folder, year, [3, 4]) for year in (2012, 2014)]
-    assert tonight(either_warehouse) == [("2012-01", "2012-12"), ("2014-01", "2014-12")]
-    assert repair(either_warehouse) == [True, True]
-    assert either_warehouse.rows(KLINE_QUERY) == expected_kline(*paths)
-    assert tonight(either_warehouse) == []
+def test_files_never_loaded_are_due_and_once_loaded_are_not(either_bars_env: BarsEnv) -> None:
+    paths = [deliver(either_bars_env.folder, year, [3, 4]) for year in (2012, 2014)]
+    assert tonight(either_bars_env) == [("2012-01", "2012-12"), ("2014-01", "2014-12")]
+    assert repair(either_bars_env) == [True, True]
+    assert either_bars_env.rows(KLINE_QUERY) == expected_kline(*paths)
+    assert tonight(either_bars_env) == []
 
 
 def test_months_left_out_so_far_are_due(bars_env: BarsEnv) -> None:
@@ -59,14 +59,14 @@ def test_failed_file_is_due_every_night_until_it_is_mended(bars_env: BarsEnv) ->
     assert tonight(bars_env) == []
 
 
-def test_corrected_file_of_long_ago_is_found_stale(either_warehouse: BarsEnv) -> None:
-    deliver(either_warehouse.folder, 2014, [3, 4])
-    assert either_warehouse.run("2014-01", "2014-12").success
-    corrected = deliver(either_warehouse.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
-    assert tonight(either_warehouse) == [("2014-01", "2014-12")]
-    assert repair(either_warehouse) == [True]
-    assert either_warehouse.rows(KLINE_QUERY) == expected_kline(corrected)
-    assert tonight(either_warehouse) == []
+def test_corrected_file_of_long_ago_is_found_stale(either_bars_env: BarsEnv) -> None:
+    deliver(either_bars_env.folder, 2014, [3, 4])
+    assert either_bars_env.run("2014-01", "2014-12").success
+    corrected = deliver(either_bars_env.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
+    assert tonight(either_bars_env) == [("2014-01", "2014-12")]
+    assert repair(either_bars_env) == [True]
+    assert either_bars_env.rows(KLINE_QUERY) == expected_kline(corrected)
+    assert tonight(either_bars_env) == []
 
 
 def test_bars_without_a_kline_are_due(bars_env: BarsEnv) -> None:
@@ -78,28 +78,28 @@ def test_bars_without_a_kline_are_due(bars_env: BarsEnv) -> None:
     assert tonight(bars_env) == []
 
 
-def test_kline_older_than_its_bars_is_due(either_warehouse: BarsEnv) -> None:
-    deliver(either_warehouse.folder, 2014, [3, 4])
-    assert either_warehouse.run("2014-01", "2014-12").success
-    corrected = deliver(either_warehouse.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
-    assert either_warehouse.run("2014-03", job="bars").success
-    assert "2014-04" in either_warehouse.materialized(BARS) & either_warehouse.materialized(KLINE)
-    assert ("2014-03", "2014-04") in tonight(either_warehouse)
-    assert all(repair(either_warehouse))
-    assert either_warehouse.rows(KLINE_QUERY) == expected_kline(corrected)
-    assert tonight(either_warehouse) == []
+def test_kline_older_than_its_bars_is_due(either_bars_env: BarsEnv) -> None:
+    deliver(either_bars_env.folder, 2014, [3, 4])
+    assert either_bars_env.run("2014-01", "2014-12").success
+    corrected = deliver(either_bars_env.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
+    assert either_bars_env.run("2014-03", job="bars").success
+    assert "2014-04" in either_bars_env.materialized(BARS) & either_bars_env.materialized(KLINE)
+    assert ("2014-03", "2014-04") in tonight(either_bars_env)
+    assert all(repair(either_bars_env))
+    assert either_bars_env.rows(KLINE_QUERY) == expected_kline(corrected)
+    assert tonight(either_bars_env) == []
 
 
-def test_file_that_fails_every_night_does_not_keep_the_kline_of_others_stale(either_warehouse: BarsEnv) -> None:
-    bad = either_warehouse.folder / "sh600009_2014.csv"
+def test_file_that_fails_every_night_does_not_keep_the_kline_of_others_stale(either_bars_env: BarsEnv) -> None:
+    bad = either_bars_env.folder / "sh600009_2014.csv"
     for dividend in (0, 1, 2):
-        good = deliver(either_warehouse.folder, 2014, [3], dividend=dividend, age_seconds=1800 - dividend)
+        good = deliver(either_bars_env.folder, 2014, [3], dividend=dividend, age_seconds=1800 - dividend)
         aged(bad, 900) if bad.exists() else bad.write_bytes(b"not a header")
-        ingest(either_warehouse.dsn, either_warehouse.folder, ["2014-03"], run_id="x", fanout=Fanout(1))
-        assert repair(either_warehouse) == [False]
-        assert either_warehouse.rows(KLINE_QUERY) == expected_kline(good)
-        assert "2014-03" in either_warehouse.materialized(KLINE)
-        assert tonight(either_warehouse) == [("2014-01", "2014-12")]
+        ingest(either_bars_env.dsn, either_bars_env.folder, ["2014-03"], run_id="x", fanout=Fanout(1))
+        assert repair(either_bars_env) == [False]
+        assert either_bars_env.rows(KLINE_QUERY) == expected_kline(good)
+        assert "2014-03" in either_bars_env.materialized(KLINE)
+        assert tonight(either_bars_env) == [("2014-01", "2014-12")]
 
 
 def test_zip_whose_members_name_the_year_is_due(bars_env: BarsEnv) -> None:

@@ -27,34 +27,34 @@ def prices(bars_env: BarsEnv, month: str) -> list[tuple[Any, ...]]:
     return bars_env.rows("SELECT code, open, close FROM stock_monthly_kline WHERE month = %s ORDER BY 1", f"{month}-01")
 
 
-def test_one_month_lands_and_its_neighbours_do_not(either_warehouse: BarsEnv) -> None:
-    path = deliver(either_warehouse.folder, 2014, [3, 4])
-    result = either_warehouse.run("2014-03")
+def test_one_month_lands_and_its_neighbours_do_not(either_bars_env: BarsEnv) -> None:
+    path = deliver(either_bars_env.folder, 2014, [3, 4])
+    result = either_bars_env.run("2014-03")
     assert result.success, failures(result)
     in_march = [row for row in file_rows(path) if row["时间"].startswith("2014-03")]
-    assert rows_by_month(either_warehouse) == {"2014-03": len(in_march)}
-    assert either_warehouse.rows(KLINE_QUERY) == [line for line in expected_kline(path) if line[0] == "2014-03"]
-    assert either_warehouse.materialized(BARS) == either_warehouse.materialized(KLINE) == {"2014-03"}
+    assert rows_by_month(either_bars_env) == {"2014-03": len(in_march)}
+    assert either_bars_env.rows(KLINE_QUERY) == [line for line in expected_kline(path) if line[0] == "2014-03"]
+    assert either_bars_env.materialized(BARS) == either_bars_env.materialized(KLINE) == {"2014-03"}
 
 
-def test_a_range_is_one_run_with_a_row_count_for_each_month(either_warehouse: BarsEnv) -> None:
-    path = deliver(either_warehouse.folder, 2014, [3, 4])
-    result = either_warehouse.run("2014-02", "2014-05")
+def test_a_range_is_one_run_with_a_row_count_for_each_month(either_bars_env: BarsEnv) -> None:
+    path = deliver(either_bars_env.folder, 2014, [3, 4])
+    result = either_bars_env.run("2014-02", "2014-05")
     assert result.success, failures(result)
     counts = {
         month: found["dagster/partition_row_count"]
-        for month, found in materializations(either_warehouse.instance, result, BARS).items()
+        for month, found in materializations(either_bars_env.instance, result, BARS).items()
     }
-    assert counts == {"2014-02": 0, **rows_by_month(either_warehouse), "2014-05": 0}
+    assert counts == {"2014-02": 0, **rows_by_month(either_bars_env), "2014-05": 0}
     assert sum(counts.values()) == len(file_rows(path))
-    assert either_warehouse.materialized(KLINE) == {"2014-02", "2014-03", "2014-04", "2014-05"}
-    assert either_warehouse.rows(KLINE_QUERY) == expected_kline(path)
-    assert len(either_warehouse.instance.get_runs()) == 1
+    assert either_bars_env.materialized(KLINE) == {"2014-02", "2014-03", "2014-04", "2014-05"}
+    assert either_bars_env.rows(KLINE_QUERY) == expected_kline(path)
+    assert len(either_bars_env.instance.get_runs()) == 1
 
 
-def test_every_check_runs_and_passes(either_warehouse: BarsEnv) -> None:
-    deliver(either_warehouse.folder, 2014, [3, 4])
-    assert verdicts(either_warehouse.run("2014-03", "2014-04")) == dict.fromkeys(
+def test_every_check_runs_and_passes(either_bars_env: BarsEnv) -> None:
+    deliver(either_bars_env.folder, 2014, [3, 4])
+    assert verdicts(either_bars_env.run("2014-03", "2014-04")) == dict.fromkeys(
         [
             "every_row_accounted",
             "month_gain",
@@ -103,11 +103,11 @@ def test_metadata_of_a_load_tells_rows_codes_and_speed(bars_env: BarsEnv) -> Non
 
 @pytest.mark.usefixtures("pictures")
 def test_metadata_of_the_kline_names_the_engine_and_draws_candles(
-    either_warehouse: BarsEnv, request: pytest.FixtureRequest
+    either_bars_env: BarsEnv, request: pytest.FixtureRequest
 ) -> None:
     image = pytest.importorskip("matplotlib.image")
-    deliver(either_warehouse.folder, 2014, [3, 4])
-    found = totals(either_warehouse.run("2014-03", "2014-04"), KLINE)
+    deliver(either_bars_env.folder, 2014, [3, 4])
+    found = totals(either_bars_env.run("2014-03", "2014-04"), KLINE)
     assert found["engine"] == request.node.callspec.params["either_dsn"]
     assert (found["dagster/row_count"], found["rows"], found["codes"], found["months"]) == (4, 4, 2, 2)
     assert len(found["preview"].splitlines()) == 2 + 4
@@ -186,35 +186,35 @@ def good_member(path: Path) -> bytes:
 
 @pytest.mark.parametrize("job", ["bars", "bars_and_kline"])
 def test_kline_of_good_stocks_is_refreshed_in_the_run_in_which_a_member_fails(
-    either_warehouse: BarsEnv, job: str
+    either_bars_env: BarsEnv, job: str
 ) -> None:
-    both = deliver(either_warehouse.folder, 2015, [1, 2], age_seconds=7200)
-    assert either_warehouse.run("2015-01", "2015-12").success
+    both = deliver(either_bars_env.folder, 2015, [1, 2], age_seconds=7200)
+    assert either_bars_env.run("2015-01", "2015-12").success
     bank = [line for line in expected_kline(both) if line[1] == "600001.SH"]
-    lines = bad_and_good(either_warehouse, dividend=1.5)
-    result = either_warehouse.run("2015-01", "2015-03", job=job)
+    lines = bad_and_good(either_bars_env, dividend=1.5)
+    result = either_bars_env.run("2015-01", "2015-03", job=job)
     assert list(failures(result)) == ["stock_1min_qfq"]
-    assert either_warehouse.rows(KLINE_QUERY) == sorted(lines + bank)
-    marked = either_warehouse.instance.fetch_materializations(KLINE, limit=2).records
+    assert either_bars_env.rows(KLINE_QUERY) == sorted(lines + bank)
+    marked = either_bars_env.instance.fetch_materializations(KLINE, limit=2).records
     assert {record.run_id for record in marked} == {result.run_id}
     assert {record.partition_key for record in marked} == {"2015-01", "2015-02"}
     assert {record.asset_materialization.metadata["stale_stocks"].value for record in marked} == {"600001.SH"}
     keys = [spec.key for spec in specs(KLINE.to_user_string())]
-    found = either_warehouse.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    found = either_bars_env.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     assert {(one.run_id, one.status.value) for one in found.values()} == {(result.run_id, "SUCCEEDED")}
     assert len(found) == len(keys)
     months = ["2015-01", "2015-02"]
-    assert find_mismatches(either_warehouse.instance, KLINE.to_user_string(), BAR_MONTHS, months) == set()
+    assert find_mismatches(either_bars_env.instance, KLINE.to_user_string(), BAR_MONTHS, months) == set()
 
 
-def test_months_changed_beside_those_requested_are_refreshed_in_the_same_run(either_warehouse: BarsEnv) -> None:
-    deliver(either_warehouse.folder, 2014, [3, 4])
-    assert either_warehouse.run("2014-03", "2014-04").success
-    corrected = deliver(either_warehouse.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
-    result = either_warehouse.run("2014-03")
+def test_months_changed_beside_those_requested_are_refreshed_in_the_same_run(either_bars_env: BarsEnv) -> None:
+    deliver(either_bars_env.folder, 2014, [3, 4])
+    assert either_bars_env.run("2014-03", "2014-04").success
+    corrected = deliver(either_bars_env.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
+    result = either_bars_env.run("2014-03")
     assert result.success
-    assert set(materializations(either_warehouse.instance, result, KLINE)) == {"2014-03", "2014-04"}
-    assert either_warehouse.rows(KLINE_QUERY) == expected_kline(corrected)
+    assert set(materializations(either_bars_env.instance, result, KLINE)) == {"2014-03", "2014-04"}
+    assert either_bars_env.rows(KLINE_QUERY) == expected_kline(corrected)
 
 
 def test_failed_refresh_after_a_failed_file_hides_neither(bars_env: BarsEnv) -> None:
@@ -246,25 +246,25 @@ def test_redelivered_year_marks_every_month_it_changed(bars_env: BarsEnv) -> Non
     assert after == {time: close - 2 for time, close in before.items()}
 
 
-def test_late_correction_reaches_the_kline_by_its_month(either_warehouse: BarsEnv) -> None:
-    deliver(either_warehouse.folder, 2014, [3, 4])
-    assert either_warehouse.run("2014-03", "2014-04").success
-    corrected = deliver(either_warehouse.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
-    before = prices(either_warehouse, "2014-03")
-    assert either_warehouse.run("2014-03").success
+def test_late_correction_reaches_the_kline_by_its_month(either_bars_env: BarsEnv) -> None:
+    deliver(either_bars_env.folder, 2014, [3, 4])
+    assert either_bars_env.run("2014-03", "2014-04").success
+    corrected = deliver(either_bars_env.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
+    before = prices(either_bars_env, "2014-03")
+    assert either_bars_env.run("2014-03").success
     shift = Decimal("1.5")
-    assert prices(either_warehouse, "2014-03") == [(code, o - shift, c - shift) for code, o, c in before]
-    assert either_warehouse.run("2014-04").success
-    assert either_warehouse.rows(KLINE_QUERY) == expected_kline(corrected)
+    assert prices(either_bars_env, "2014-03") == [(code, o - shift, c - shift) for code, o, c in before]
+    assert either_bars_env.run("2014-04").success
+    assert either_bars_env.rows(KLINE_QUERY) == expected_kline(corrected)
 
 
-def test_rows_that_vanished_from_the_file_leave_the_kline(either_warehouse: BarsEnv) -> None:
-    deliver(either_warehouse.folder, 2014, [3, 4])
-    assert either_warehouse.run("2014-03", "2014-04").success
-    rest = deliver(either_warehouse.folder, 2014, [4], age_seconds=1800)
-    assert either_warehouse.run("2014-03", "2014-04").success
-    assert set(rows_by_month(either_warehouse)) == {"2014-04"}
-    assert either_warehouse.rows(KLINE_QUERY) == expected_kline(rest)
+def test_rows_that_vanished_from_the_file_leave_the_kline(either_bars_env: BarsEnv) -> None:
+    deliver(either_bars_env.folder, 2014, [3, 4])
+    assert either_bars_env.run("2014-03", "2014-04").success
+    rest = deliver(either_bars_env.folder, 2014, [4], age_seconds=1800)
+    assert either_bars_env.run("2014-03", "2014-04").success
+    assert set(rows_by_month(either_bars_env)) == {"2014-04"}
+    assert either_bars_env.rows(KLINE_QUERY) == expected_kline(rest)
 
 
 def test_forced_load_reads_unchanged_files_again(bars_env: BarsEnv) -> None:
@@ -276,15 +276,15 @@ def test_forced_load_reads_unchanged_files_again(bars_env: BarsEnv) -> None:
     assert rows_by_month(bars_env) == {"2014-03": len(file_rows(path))}
 
 
-def test_kline_of_another_definition_is_refused_until_rebuilt(either_warehouse: BarsEnv) -> None:
-    path = deliver(either_warehouse.folder, 2014, [3])
-    assert either_warehouse.run("2014-03").success
-    [(kind,)] = either_warehouse.rows("SELECT relkind::text FROM pg_class WHERE relname = 'stock_monthly_kline'")
+def test_kline_of_another_definition_is_refused_until_rebuilt(either_bars_env: BarsEnv) -> None:
+    path = deliver(either_bars_env.folder, 2014, [3])
+    assert either_bars_env.run("2014-03").success
+    [(kind,)] = either_bars_env.rows("SELECT relkind::text FROM pg_class WHERE relname = 'stock_monthly_kline'")
     with_mark = f"COMMENT ON {'TABLE' if kind == 'r' else 'VIEW'} stock_monthly_kline IS 'marketdata definition of old'"
-    with psycopg.connect(either_warehouse.dsn) as connection:
+    with psycopg.connect(either_bars_env.dsn) as connection:
         connection.execute(with_mark)
-    refused = either_warehouse.run("2014-03")
+    refused = either_bars_env.run("2014-03")
     assert not refused.success
     assert "marketdata kline rebuild" in failures(refused)["stock_monthly_kline"]
-    assert either_warehouse.run("2014-03", ops={"stock_monthly_kline": {"config": {"rebuild": True}}}).success
-    assert either_warehouse.rows(KLINE_QUERY) == expected_kline(path)
+    assert either_bars_env.run("2014-03", ops={"stock_monthly_kline": {"config": {"rebuild": True}}}).success
+    assert either_bars_env.rows(KLINE_QUERY) == expected_kline(path)

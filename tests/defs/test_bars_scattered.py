@@ -25,15 +25,15 @@ def loaded(bars_env: BarsEnv) -> set[str]:
     return {month for (month,) in rows}
 
 
-def test_scattered_months_are_one_run_and_nothing_between_is_loaded(either_warehouse: BarsEnv) -> None:
-    path = deliver(either_warehouse.folder, 2014)
-    result = select(either_warehouse, SOME)
+def test_scattered_months_are_one_run_and_nothing_between_is_loaded(either_bars_env: BarsEnv) -> None:
+    path = deliver(either_bars_env.folder, 2014)
+    result = select(either_bars_env, SOME)
     assert result.success, failures(result)
-    assert loaded(either_warehouse) == set(SOME)
-    assert either_warehouse.materialized(BARS) == either_warehouse.materialized(KLINE) == set(SOME)
-    assert either_warehouse.rows(KLINE_QUERY) == [line for line in expected_kline(path) if line[0] in SOME]
+    assert loaded(either_bars_env) == set(SOME)
+    assert either_bars_env.materialized(BARS) == either_bars_env.materialized(KLINE) == set(SOME)
+    assert either_bars_env.rows(KLINE_QUERY) == [line for line in expected_kline(path) if line[0] in SOME]
     keys = [spec.key for asset in (BARS, KLINE) for spec in specs(asset.to_user_string())]
-    found = either_warehouse.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    found = either_bars_env.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     assert {(key, found[key].run_id) for key in keys} == {(key, result.run_id) for key in keys}
 
 

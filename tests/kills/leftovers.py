@@ -13,10 +13,11 @@ from psycopg.rows import tuple_row
 
 from marketdata_assets.cli.instance import environment_of
 from marketdata_assets.dagster_internals import POOLS
-from marketdata_assets.defs.runs import NOT_ENDED
+from marketdata_assets.defs.runs import IN_PROGRESS
 from marketdata_assets.local import run_lock
 
 BACKFILLS = BulkActionsFilter(statuses=[one for one in BulkActionStatus if one not in BULK_ACTION_TERMINAL_STATUSES])
+NOT_ENDED = [*IN_PROGRESS, dg.DagsterRunStatus.CANCELING]
 SESSIONS = """
 SELECT pid, coalesce(state, ''), left(query, 100) FROM pg_stat_activity
 WHERE datname = current_database() AND pid != pg_backend_pid() AND backend_type = 'client backend'
