@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Processes of the test run; each starts servers of its own. Tests wait: three keep two cores busy.
 WORKERS ?= 3
 
-.PHONY: env env-dev demo release check test test-slow test-random test-wheel image-test kubernetes-check platforms check-pythons test-engines test-dagster-latest system-packages soak kills growth fuzz screenshots docs site walk style lint words audit sbom bench lock clean
+.PHONY: env env-dev demo release check test test-slow test-random test-wheel test-clone image-test kubernetes-check platforms check-pythons test-engines test-dagster-latest system-packages soak kills growth fuzz screenshots docs site walk style lint words audit sbom bench lock clean
 
 # What `make demo` uses: the package with its extras local, live, plots and web.
 env: $(STAMP)
@@ -166,7 +166,11 @@ bench: env-dev
 
 # Builds the wheel, installs it with the extra `local` into an empty environment, and runs the demo in an empty folder.
 test-wheel: env-dev
-	$(BIN)/python -m pytest -p no:cacheprovider tests/wheel
+	$(BIN)/python -m pytest -p no:cacheprovider tests/wheel/test_wheel.py
+
+# A fresh clone, installed by pip and by uv with the newest versions that an index has; `make test-slow` has it too.
+test-clone: env-dev
+	$(BIN)/python -m pytest -p no:cacheprovider tests/wheel/test_clone.py
 
 # Definitions and contract tests on the newest version of Dagster of which the index has all parts, in an environment of its
 # own that borrows all other packages and programs from the first.
