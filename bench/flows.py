@@ -163,7 +163,7 @@ def _load_figure(walls: Walls, rows: str, costs: list[dict[str, Any]]) -> Figure
         f" {median(cost['cpu_s'] for cost in costs) / count * 1e6:.1f} us client CPU a row, start of the workers"
         f" counted, {max(cost['rss_mb'] for cost in costs):.0f} MB in the parent"
     )
-    return Figure("flows.load_wall_ratio", median(ratios), "x wall of psql \\copy", ("<=", 2.0), detail)
+    return Figure("flows.load_wall_ratio", median(ratios), "x wall of psql \\copy", ("<=", 1.6), detail)
 
 
 def _peer_figures(walls: Walls, rows: str, versions: dict[str, str]) -> Iterator[Figure]:
@@ -201,7 +201,11 @@ def small_figures(server: Server, home: Path) -> Iterator[Figure]:
     cpu = median(one["cpu_s"] for one in first) / SMALL_FILES * 1000
     files = f"{SMALL_FILES} files of {SMALL_DAYS} rows"
     yield Figure(
-        "flows.small_file_ms", median(each), "ms a file", None, f"{files}, {cpu:.1f} ms client CPU; {spread(each)}"
+        "flows.small_file_ms",
+        median(each),
+        "ms a file",
+        ("<=", 4.5),
+        f"{files}, {cpu:.1f} ms client CPU; {spread(each)}",
     )
     seconds = [one["wall_s"] for one in again]
     yield Figure("flows.rerun_unchanged_s", median(seconds), "s", ("<", 1), f"{files}; {spread(seconds)}")
