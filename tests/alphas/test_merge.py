@@ -29,9 +29,14 @@ scalars = (
     )
 )
 names = st.sampled_from(["id", "name", "a", "b", "c", "2024", "a.b", "$x", ""])
-values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4), max_leaves=12
-)
+
+
+def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """No lambda: Hypothesis parses the source of one while it draws, where CPython 3.11 may fail with a SystemError."""
+    return st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4)
+
+
+values = st.recursive(scalars, nested, max_leaves=12)
 safe_names = st.sampled_from(["type", "is", "settings", "tags", "a", "b", "c"])
 documents = st.dictionaries(safe_names, values, max_size=5)
 
