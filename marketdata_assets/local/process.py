@@ -27,7 +27,8 @@ from marketdata_assets.state_files import private_folder
 POLL_SECONDS = 0.02
 TAIL_LINES = 20
 PORT_TRIES = 3
-LOWEST_PORT = 10_240
+LOWEST_PORT = 20_000
+"""Below are the usual ports of many programs, and those that Ray gives to its workers (10002 to 19999)."""
 OUTGOING_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 IN_USE = "address already in use"
 
