@@ -332,6 +332,8 @@ def test_messages_without_an_address_tell_their_venue(
         b'{"e":"bookTicker","s":"ABCXYZ","u":7}',  # of futures, and its name does not say which
         b'{"e":"trade","s":"ABCUSDT","t":7,"st":3}',
         b'{"s":7}',
+        b'{"e":[],"s":"ABCUSDT"}',
+        b'{"e":{},"s":"ABCUSDT","st":[]}',
         b"[]",
         b"7",
     ],

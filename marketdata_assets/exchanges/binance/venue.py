@@ -61,7 +61,7 @@ def _market_of(event: Mapping[str, Any], name: str) -> MarketType | None:
             return shaped
     if "st" in event:
         return SYMBOL_TYPES.get(event["st"]) if isinstance(event["st"], int) else None
-    if event.get("e") in EVENTS_OF_FUTURES or event.keys() & OF_FUTURES:
+    if str(event.get("e")) in EVENTS_OF_FUTURES or event.keys() & OF_FUTURES:
         return "linear" if named("linear", name) else None
     spot = "M" in event or ("u" in event and any(event.keys() <= fields for fields in OF_SPOT))
     return "spot" if spot else None
