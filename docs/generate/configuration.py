@@ -10,7 +10,7 @@ from marketdata_assets.alphas import accounts
 from marketdata_assets.collector.config import Variables
 from marketdata_assets.dagster_storage import LOGS, POSTGRES
 from marketdata_assets.settings import Settings
-from marketdata_assets.ticks.alpaca import KEYS
+from marketdata_assets.ticks.providers_file import ALPACA_KEYS as KEYS
 from marketdata_assets.ticks.tushare import TOKEN_VARIABLE
 
 HEAD = ("variable", "meaning", "default")

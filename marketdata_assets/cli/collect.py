@@ -109,7 +109,7 @@ def convert(
 ) -> None:
     """Print a configuration of the earlier collector as one of this collector.
 
-    What has no counterpart is said on the standard error. Exits with 1 when a value that was taken over is not valid.
+    What has no counterpart is printed to standard error. Exits with 1 when a value that was taken over is not valid.
     """
     existing_files([file], "FILE")
     document = config_files.read(file)

@@ -132,7 +132,7 @@ def _known(name: str, column: str, there: Mapping[str, Column]) -> Column:
 
 
 def symbols(codes: str | Sequence[str] | None) -> list[str] | None:
-    """The same of symbols of any exchange."""
+    """Symbols of any exchange as a list, None for all. Raises UnknownName for what is none, or is spelled otherwise."""
     wanted = [codes] if isinstance(codes, str) else None if codes is None else list(codes)
     for code in wanted or ():
         meant = exchanges.canonical(code)

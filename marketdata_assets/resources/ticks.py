@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from marketdata_assets.ticks.yahoo import Yahoo
 
 TOKEN = "TUSHARE_TOKEN"  # noqa: S105 - the name, not the token
-KEYS = ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY")
 
 
 class Ticks(Folder):
@@ -29,7 +28,7 @@ class Ticks(Folder):
 
     An empty `folder` means MARKETDATA_TICKS_DIR, else HOME/ticks; an empty `providers_file` means
     MARKETDATA_PROVIDERS, else the file that comes with the package. Tushare's token is TUSHARE_TOKEN in the
-    environment, Alpaca's keys are KEYS, and none is part of the configuration.
+    environment, Alpaca's keys are APCA_API_KEY_ID and APCA_API_SECRET_KEY, and none is part of the configuration.
     """
 
     only: list[str] = []  # noqa: RUF012 - a field of pydantic
@@ -164,7 +163,9 @@ class Ticks(Folder):
 
     @staticmethod
     def _alpaca_keys() -> tuple[str, str] | None:
-        found = [secret_values.find(name, os.environ) for name in KEYS]
+        from marketdata_assets.ticks.providers_file import ALPACA_KEYS
+
+        found = [secret_values.find(name, os.environ) for name in ALPACA_KEYS]
         return (found[0], found[1]) if found[0] and found[1] else None
 
     def _alpaca(self, config: "Providers") -> "Alpaca | None":

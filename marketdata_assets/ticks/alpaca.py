@@ -28,7 +28,7 @@ from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.errors import BadResponse, NoToken, UnknownSymbol
 from marketdata_assets.ticks.provider_client import HttpProvider, ProviderClient, RateLimiter
-from marketdata_assets.ticks.providers_file import WebProvider
+from marketdata_assets.ticks.providers_file import ALPACA_KEYS, WebProvider
 from marketdata_assets.ticks.records import Delivery
 from marketdata_assets.ticks.rejections import ALPACA, WEB, rule_of
 
@@ -36,7 +36,6 @@ URL = "https://data.alpaca.markets"
 NAME = "alpaca"
 LABEL: Label = "start"
 INTERFACE = "bars"
-KEYS = ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY")
 
 FIRST_DAY = dt.date(2016, 1, 1)
 DELAY = dt.timedelta(minutes=16)  # a free account has no bars of the last 15 minutes
@@ -90,7 +89,7 @@ class Alpaca(HttpProvider):
         self.config = config
         self._keys, self._clock = keys, clock
         headers = dict(zip(("APCA-API-KEY-ID", "APCA-API-SECRET-KEY"), keys or (), strict=False))
-        options |= {"headers": headers, "secrets": keys or (), "credentials": " and ".join(KEYS)}
+        options |= {"headers": headers, "secrets": keys or (), "credentials": " and ".join(ALPACA_KEYS)}
         super().__init__(ProviderClient(NAME, url, limiter, config.network, **options))
 
     @property
@@ -101,11 +100,12 @@ class Alpaca(HttpProvider):
     async def bars(self, symbol: str, days: Days) -> Delivery:
         """The minute bars of `symbol` in the sessions of `days`: `ok`, `empty`, or `unsupported` before 2016."""
         without = partial(Delivery.without, NAME, symbol, days, LABEL)
-        theirs = (self.config.symbol_mapping.theirs(symbol) or "").rpartition(".")[0]
+        # BRK-B.US is its BRK.B.
+        theirs = (self.config.symbol_mapping.theirs(symbol) or "").rpartition(".")[0].replace("-", ".")
         if not theirs:
             return Delivery.unmapped(NAME, symbol, days, LABEL)
         if not self._keys:
-            raise NoToken(NAME, " and ".join(KEYS))
+            raise NoToken(NAME, " and ".join(ALPACA_KEYS))
         if days.last < FIRST_DAY:
             return without("unsupported", f"its bars begin on {FIRST_DAY}")
         days = Days(max(days.first, FIRST_DAY), days.last)

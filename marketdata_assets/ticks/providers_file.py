@@ -21,6 +21,8 @@ from marketdata_assets.reference.records import Label
 Table = Literal["tick_data", "order_book", "factors"]
 TABLES: tuple[Table, ...] = get_args(Table)  # in loading order
 NETWORK = ("tushare", "yahoo", "alpaca")
+ALPACA_KEYS = ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY")
+"""The variables with the keys of an account: its id and its secret."""
 
 DELIVERS: dict[str, frozenset[Table]] = {
     "tushare": frozenset({"tick_data", "factors"}),

@@ -23,9 +23,8 @@ T = TypeVar("T")
 def found(stocks: Sequence[N], text: str) -> Iterator[N]:
     """Those whose code, name or initials start with the text, codes first; `sh600000` is 600000.SH."""
     wanted = text.strip().casefold()
-    codes = tuple(
-        {wanted, (canonical(wanted) or wanted).casefold()}
-    )  # `00700.hk`; and `aap` may be the start of AAPL.US
+    # Another spelling, as `00700.hk`, or the beginning of a code, as `aap` of AAPL.US.
+    codes = (wanted, (canonical(wanted) or wanted).casefold())
     by_code = [stock for stock in stocks if stock.code.casefold().startswith(codes)]
     yield from by_code
     known = {stock.code for stock in by_code}

@@ -13,7 +13,7 @@ from marketdata_assets.cli import app
 from marketdata_assets.collector.config import Variables
 from marketdata_assets.dagster_storage import POSTGRES
 from marketdata_assets.settings import Settings
-from marketdata_assets.ticks.alpaca import KEYS
+from marketdata_assets.ticks.providers_file import ALPACA_KEYS as KEYS
 
 OF_DAGSTER = {
     ("dagster", "api", "grpc-health-check"): grpc_health_check_command,

@@ -33,9 +33,10 @@ from flow_files import (
 )
 
 from marketdata_assets.flows import claims, storage
+from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.prepare import prepare
-from marketdata_assets.flows.run import find_units
+from marketdata_assets.flows.run import FlowReport, find_units
 from marketdata_assets.flows.table_writer import Statements, TableWriter
 from marketdata_assets.loading import text as loading_text
 from marketdata_assets.loading.files import Opener
@@ -270,20 +271,28 @@ def test_a_key_that_stands_is_seen_before_rows_are_copied(dsn: str, tmp_path: Pa
     assert closes(dsn) == [1, 3, 4]
 
 
-def test_a_key_that_another_writes_meanwhile_is_merged(dsn: str, tmp_path: Path) -> None:
-    prices = flow(tmp_path)
-    with psycopg.connect(dsn) as connection:
-        storage.ensure(connection, prices)
-    deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
+def loaded_beside(dsn: str, statement: str, prices: FlowDefinition, folder: Path) -> list[FlowReport]:
+    """A run that meets rows of another session, which commits when the run waits for it."""
     reports = []
     with psycopg.connect(dsn) as other, psycopg.connect(dsn, autocommit=True) as looker:
-        other.execute("INSERT INTO prices (code, day, close, volume) VALUES ('a', '2024-01-02', 9, 9)")
-        loading = threading.Thread(target=lambda: reports.append(run(prices, dsn, tmp_path)))
+        other.execute(statement.encode())
+        loading = threading.Thread(target=lambda: reports.append(run(prices, dsn, folder)))
         loading.start()
         while not looker.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
             time.sleep(0.02)
         other.commit()
         loading.join()
+    return reports
+
+
+def test_a_key_that_another_writes_meanwhile_is_merged(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    with psycopg.connect(dsn) as connection:
+        storage.ensure(connection, prices)
+    deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
+    reports = loaded_beside(
+        dsn, "INSERT INTO prices (code, day, close, volume) VALUES ('a', '2024-01-02', 9, 9)", prices, tmp_path
+    )
     assert [(report.rows, report.failed) for report in reports] == [(3, ())]
     assert closes(dsn) == [1, 2, 3]
 
@@ -291,15 +300,7 @@ def test_a_key_that_another_writes_meanwhile_is_merged(dsn: str, tmp_path: Path)
 def test_a_row_that_another_changes_meanwhile_is_overwritten(dsn: str, tmp_path: Path) -> None:
     prices = loaded(dsn, tmp_path, a=[1, 2, 3])
     deliver(tmp_path, "a.csv", lines("a", [4, 5, 6, 7]))
-    reports = []
-    with psycopg.connect(dsn) as other, psycopg.connect(dsn, autocommit=True) as looker:
-        other.execute("UPDATE prices SET close = 9 WHERE day = '2024-01-02'")
-        loading = threading.Thread(target=lambda: reports.append(run(prices, dsn, tmp_path)))
-        loading.start()
-        while not looker.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
-            time.sleep(0.02)
-        other.commit()
-        loading.join()
+    reports = loaded_beside(dsn, "UPDATE prices SET close = 9 WHERE day = '2024-01-02'", prices, tmp_path)
     assert [(report.rows, report.failed) for report in reports] == [(4, ())]
     assert closes(dsn) == [4, 5, 6, 7]
 

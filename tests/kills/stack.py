@@ -1,7 +1,6 @@
 """A real `marketdata up` with UI and daemon on a folder of its own, and its processes by what they are."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from marketdata_assets.local import record
-from marketdata_assets.local.process import port_is_free
+from marketdata_assets.local.process import free_port
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 240
@@ -95,7 +94,7 @@ class Stack:
 
     def __init__(self, home: Path, *, ui: bool) -> None:
         self.home, self.log, self._ui = home, home / "up.log", ui
-        self.port = next(port for port in random.sample(range(20_000, 30_000), 1000) if port_is_free(port))
+        self.port = free_port()
         options = () if ui else ("--no-ui",)
         self.left: list[str] = []
         self.process = command(home, "up", *options, log=self.log, port=self.port)

@@ -13,7 +13,6 @@ from tick_clients import FREE, HASTY, flag_names
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.reference.records import Days
 from marketdata_assets.resources import Ticks
-from marketdata_assets.resources.ticks import KEYS as VARIABLES
 from marketdata_assets.ticks import alpaca
 from marketdata_assets.ticks.alpaca import Alpaca
 from marketdata_assets.ticks.errors import (
@@ -28,6 +27,7 @@ from marketdata_assets.ticks.errors import (
     UnknownSymbol,
 )
 from marketdata_assets.ticks.provider_client import RateLimiter
+from marketdata_assets.ticks.providers_file import ALPACA_KEYS as VARIABLES
 from marketdata_assets.ticks.providers_file import Network, shipped
 from marketdata_assets.ticks.records import BARS, Delivery
 from marketdata_demo.servers.alpaca import KEYS, AlpacaServer, bar
@@ -69,6 +69,13 @@ def ask(server: AlpacaServer, tmp_path: Path) -> Asked:
 
 def bars(days: Days, symbol: str = AAPL) -> Callable[[Alpaca], Coroutine[Any, Any, Delivery]]:
     return lambda one: one.bars(symbol, days)
+
+
+def test_a_class_of_shares_has_a_point_there(server: AlpacaServer, ask: Asked) -> None:
+    server.symbols.append("BRK.B")
+    found = ask(bars(MONDAY, "BRK-B.US"))
+    assert (found.outcome, found.rows["symbol"].unique().to_list(), found.rows.height) == ("ok", ["BRK-B.US"], 390)
+    assert "symbols=BRK.B&" in server.lines[-1]
 
 
 def test_a_month_is_the_sessions_alone_in_utc_shares_and_dollars(server: AlpacaServer, ask: Asked) -> None:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from unlimited import UNLIMITED
 
 from marketdata_assets.resources import Ticks
-from marketdata_assets.resources.ticks import KEYS
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks.errors import TicksError
 from marketdata_assets.ticks.fallback import in_order
+from marketdata_assets.ticks.providers_file import ALPACA_KEYS as KEYS
 from marketdata_assets.ticks.providers_file import SymbolMapping, read, shipped
 from marketdata_demo.servers.tushare import TOKEN, TushareServer
 
