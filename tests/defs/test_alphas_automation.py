@@ -14,15 +14,7 @@ from nights import night
 
 from marketdata_assets.defs.alphas import automation
 from marketdata_assets.defs.alphas.assets import pairs_of
-from marketdata_assets.partitions import (
-    ALPHA_MONTHS,
-    BRAIN_ACCOUNTS,
-    RANGE_END,
-    RANGE_START,
-    alpha_key,
-    dynamic_keys,
-    range_tags,
-)
+from marketdata_assets.partitions import ALPHA_MONTHS, RANGE_END, RANGE_START, alpha_key, range_tags
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo
 
 NOON = dt.datetime(2024, 6, 15, 12, 7, tzinfo=dt.UTC)
@@ -70,7 +62,7 @@ def sync(alphas_env: AlphasEnv) -> list[str]:
         else:
             for key in request.partition_keys:
                 alphas_env.instance.delete_dynamic_partition("brain_accounts", key)
-    return dynamic_keys(alphas_env.instance, BRAIN_ACCOUNTS)
+    return list(alphas_env.instance.get_dynamic_partitions("brain_accounts"))
 
 
 # Accounts.
@@ -95,7 +87,7 @@ def test_broken_accounts_file_fails_the_tick_and_changes_nothing(alphas_env: Alp
     (alphas_env.home / "brain" / "accounts.json").write_text("[")
     with pytest.raises(Exception, match="not JSON"):
         look(alphas_env, automation.alphas_accounts)
-    assert dynamic_keys(alphas_env.instance, BRAIN_ACCOUNTS) == ["aa"]
+    assert list(alphas_env.instance.get_dynamic_partitions("brain_accounts")) == ["aa"]
 
 
 # By the clock.

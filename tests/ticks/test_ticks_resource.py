@@ -59,9 +59,7 @@ def test_the_token_is_in_no_configuration_and_opens_tushare(
     assert TOKEN not in repr(ticks.options()) + repr([vars(one) for one in ticks.providers() if one.name != "tushare"])
 
 
-def test_restricted_names_go_into_the_options_and_unknown_ones_are_refused(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_restricted_names_are_options_and_unknown_ones_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     only_files = UNLIMITED[UNLIMITED.index("files:") :]
     (home / "mine.yaml").write_text(f"queue: {{first: [600001.SH]}}\n{only_files}")
     monkeypatch.setenv("MARKETDATA_PROVIDERS", str(home / "mine.yaml"))
