@@ -12,7 +12,7 @@ from marketdata_assets.collector.connections.socket import Outbox
 from marketdata_assets.exchanges.records import Exchange, MarketType, Trade
 from marketdata_assets.exchanges.venue_adapter import MessageRate, SubscriptionReply
 
-MARKETS: dict[Exchange, MarketType] = {"binance": "spot", "okx": "linear", "deribit": "inverse"}
+MARKETS: dict[Exchange, MarketType] = {"binance": "spot", "okx": "linear"}
 
 
 def _heard(exchange: Exchange, keys: list[str], *answers: str) -> list[SubscriptionReply]:
@@ -65,27 +65,6 @@ def test_okx_confirms_by_name_and_rejects_by_text() -> None:
     assert [key for key, _ in heard[1].rejected] == ["trades:XYZ-USDT"]
     assert heard[2].confirmed == ("liquidation-orders:SWAP",)
     assert heard[3:] == [SubscriptionReply(), SubscriptionReply(), SubscriptionReply()]
-
-
-def test_deribit_omits_unknown_channels() -> None:
-    keys = ["trades.ABC-PERPETUAL.100ms", "trades.NONE.100ms"]
-    (heard,) = _heard("deribit", keys, '{"jsonrpc":"2.0","id":ID,"result":["trades.ABC-PERPETUAL.100ms"]}')
-    assert heard.confirmed == (keys[0],)
-    assert [key for key, _ in heard.rejected] == [keys[1]]
-
-
-@pytest.mark.parametrize(("code", "field"), [(10028, "retry"), (13778, "rejected")])
-def test_an_error_of_deribit_is_of_its_request(code: int, field: str) -> None:
-    raw = f'{{"jsonrpc":"2.0","id":ID,"error":{{"code":{code},"message":"no"}}}}'
-    (heard,) = _heard("deribit", ["trades.ABC-PERPETUAL.100ms"], raw)
-    assert getattr(heard, field)
-    assert not heard.confirmed
-
-
-def test_deribit_test_requests_are_answered() -> None:
-    (heard,) = _heard("deribit", [], '{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"test_request"}}')
-    assert heard.reply
-    assert json.loads(heard.reply)["method"] == "public/test"
 
 
 def test_the_end_of_a_subscription_of_deribit_confirms_nothing() -> None:

@@ -2,41 +2,21 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 import pytest
 
-from marketdata_assets.exchanges.binance.instruments import ExchangeInfo, Listed, instruments, named
-from marketdata_assets.exchanges.binance.session import STREAMS_PER_REQUEST, Session, snapshot_path, stream_name, url_of
+from marketdata_assets.exchanges.binance.instruments import ExchangeInfo, Listed, instruments
+from marketdata_assets.exchanges.binance.session import STREAMS_PER_REQUEST, Session, stream_name, url_of
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.records import Control, MarketType, VenueError
+from marketdata_assets.exchanges.records import Control, VenueError
 from marketdata_assets.exchanges.venue_adapter import SubscriptionReply
-
-LISTS: dict[MarketType, str] = {
-    "spot": "binance-spot/instruments/exchangeInfo_2021-10-11.ndjson",
-    "linear": "binance-usdm/instruments/exchangeInfo_2021-07-22.ndjson",
-    "inverse": "binance-coinm/instruments/exchangeInfo_2021-07-22.ndjson",
-}
 
 
 def info(listed: Sequence[object]) -> ExchangeInfo:
     """A list with these entries."""
     entries = [msgspec.Raw(msgspec.json.encode(one)) for one in listed]
     return ExchangeInfo(entries, entries)
-
-
-@pytest.mark.parametrize("market_type", LISTS)
-def test_a_recorded_list_and_what_the_names_alone_say_agree(fixtures: Path, market_type: MarketType) -> None:
-    data = json.loads((fixtures / LISTS[market_type]).read_text())["data"]
-    found = instruments(market_type, info(data["symbols"])).instruments
-    assert [one.name for one in found] == [one["symbol"] for one in data["symbols"]]
-    for one, told in zip(found, data["symbols"], strict=True):
-        assert (one.base, one.quote, one.market_type) == (told["baseAsset"], told["quoteAsset"], market_type)
-        guessed = named(market_type, one.name)
-        assert guessed is not None
-        assert (guessed.symbol, guessed.unit) == (one.symbol, one.unit)
-        assert one.contract_value == (str(told["contractSize"]) if market_type == "inverse" else None)
 
 
 def test_options_say_what_a_contract_is_worth() -> None:
@@ -60,7 +40,7 @@ def test_lists_that_cannot_be_used(listed: list[Listed]) -> None:
 
 
 def test_addresses() -> None:
-    trade, depth, mark = (stream_name(stream, "ABCUSDT") for stream in ("aggTrade", "depth", "markPrice"))  # type: ignore[arg-type]
+    trade, depth, mark = (stream_name(stream, "ABCUSDT") for stream in ("aggTrade", "depth", "markPrice"))
     assert url_of("spot", trade) == "wss://stream.binance.com:9443/stream"
     assert url_of("linear", trade) == url_of("linear", mark) == "wss://fstream.binance.com/market/stream"
     assert url_of("linear", depth) == url_of("linear", "!bookTicker") == "wss://fstream.binance.com/public/stream"
@@ -68,10 +48,6 @@ def test_addresses() -> None:
     assert url_of("inverse", depth) == "wss://dstream.binance.com/stream"
     assert stream_name("kline", "ABCUSDT", "1M") == "abcusdt@kline_1M"
     assert stream_name("depth", "ABCUSDT", "100ms") == "abcusdt@depth@100ms"
-
-
-def test_a_book_is_asked_for_by_path_and_weight() -> None:
-    assert snapshot_path("linear", "ABCUSDT") == ("/fapi/v1/depth", {"symbol": "ABCUSDT", "limit": 1000}, 20)
 
 
 def test_requests_are_of_so_many_streams_and_are_confirmed_one_by_one() -> None:

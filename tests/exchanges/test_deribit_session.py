@@ -70,11 +70,20 @@ def test_nothing_but_an_answer_to_a_request_is_looked_at() -> None:
     assert reply(session, result([], id=json.loads(request)["id"])).rejected
 
 
-def test_an_error_about_the_rate_ends_the_waiting_and_has_the_channels_requested_later() -> None:
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (10028, SubscriptionReply(retry=("quote.ABC-PERPETUAL",))),
+        (13778, SubscriptionReply(rejected=(("quote.ABC-PERPETUAL", "13778 too_many_requests"),))),
+    ],
+)
+def test_an_error_is_of_its_request_and_one_about_the_rate_has_the_channels_requested_later(
+    code: int, expected: SubscriptionReply
+) -> None:
     session = Session()
     (request,) = session.subscribe(["quote.ABC-PERPETUAL"])
     error = CONTROLS["error"].replace(b'"id":1', b'"id":%d' % json.loads(request)["id"])
-    assert reply(session, error) == SubscriptionReply(retry=("quote.ABC-PERPETUAL",))
+    assert reply(session, error.replace(b"10028", b"%d" % code)) == expected
     assert session.asked == {}
 
 
