@@ -31,7 +31,6 @@ from marketdata_assets.exchanges.records import (
     Trade,
     VenueError,
 )
-from marketdata_assets.exchanges.venue_adapter import SubscriptionReply
 from marketdata_demo.venues.binance_venue import BinanceVenue
 from marketdata_demo.venues.bybit_venue import DEPTHS, BybitVenue
 from marketdata_demo.venues.deribit_venue import DeribitVenue
@@ -295,43 +294,3 @@ def test_every_subscription_of_hyperliquid_is_known_by_its_messages(market_type:
     assert all(raw.startswith(adapter.data_prefix) for raw in raws)
     assert [adapter.key_of(adapter.channel_of(raw)) for raw in raws] == list(keys)
     assert list(keys.values()) == ["trades", "l2Book", "bbo", "activeAssetCtx", "candle1m", "candle1h"]
-
-
-def replies(keys: list[str], *said: str) -> list[SubscriptionReply]:
-    adapter = adapter_for("hyperliquid", "linear")
-    feed, session = adapter.feed(), adapter.socket_session()
-    session.subscribe(keys)
-    return [session.read_reply(raw, feed.push(raw, 1, 1)) for raw in (one.encode() for one in said)]
-
-
-def error(words: str) -> str:
-    return json.dumps({"channel": "error", "data": words})
-
-
-def test_answers_of_hyperliquid_confirm_and_reject_by_name() -> None:
-    subscription = '{"type":"trades","coin":"ABC"}'
-    confirm = '{"channel":"subscriptionResponse","data":{"method":"%s","subscription":' + subscription + "}}"
-    heard = replies(
-        ["trades:ABC", "trades:NONE", "bbo:ABC"],
-        confirm % "subscribe",
-        error('Invalid subscription {"type":"trades","coin":"NONE"}'),
-        error('Already subscribed: {"type":"bbo","coin":"ABC"}'),
-        confirm % "unsubscribe",
-        '{"channel":"pong"}',
-    )
-    assert heard[0].confirmed == ("trades:ABC",)
-    assert [key for key, _ in heard[1].rejected] == ["trades:NONE"]
-    assert heard[2].confirmed == ("bbo:ABC",)
-    assert heard[3:] == [SubscriptionReply(), SubscriptionReply()]
-
-
-def test_an_error_without_a_name_is_of_the_oldest_request_and_too_many_messages_are_a_pause() -> None:
-    first, second, third = replies(
-        ["trades:ABC", "bbo:ABC"],
-        error("Cannot send more than 2000 messages per minute."),
-        error("Cannot subscribe to more than 1000 channels."),
-        error('Already unsubscribed: {"type":"trades","coin":"XYZ"}'),
-    )
-    assert first.retry == ("trades:ABC", "bbo:ABC")
-    assert [key for key, _ in second.rejected] == ["trades:ABC"]
-    assert third == SubscriptionReply()
