@@ -56,14 +56,11 @@ def enabled_sinks(config: Config, servers: Servers) -> tuple[str, ...]:
         "clickhouse": config.clickhouse.direct_write,
         "redis": config.redis.cache,
     }
-    for name, key, url, variable in (
-        ("jetstream", "jetstream.enabled", servers.nats_url, "MARKETDATA_NATS_URL"),
-        ("clickhouse", "clickhouse.direct_write", servers.clickhouse_url, "MARKETDATA_CLICKHOUSE_URL"),
-        ("redis", "redis.cache", servers.redis_url, "MARKETDATA_REDIS_URL"),
-    ):
-        if wanted[name] and not url:
+    for (name, address), key in zip(ADDRESSES.items(), ("enabled", "direct_write", "cache"), strict=True):
+        if wanted[name] and not getattr(servers, address):
             local = "" if name == "redis" else ", or run the local stack (marketdata up)"
-            raise CollectorError(f"{key}: is enabled, but no server is set. Set {variable}{local}.")
+            cause = f"{name}.{key}: is enabled, but no server is set"
+            raise CollectorError(f"{cause}. Set MARKETDATA_{address.upper()}{local}.")
     kept = wanted["jetstream"] or wanted["clickhouse"]
     capture = config.capture.enabled is True or (config.capture.enabled == "auto" and not kept)
     others = [*([stdout.NAME] if config.output.stdout else []), *_names(config.sinks)]
