@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import nats
 from nats.aio.client import Client
@@ -38,6 +38,7 @@ class Stream:
     max_messages: int = -1
     max_age_seconds: float = 48 * 3600.0
     duplicate_seconds: float = 120.0
+    replicas: int = 1
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class Consumer:
     max_unacked: int = 500_000  # over all readers; delivery pauses above it
 
 
-def consumers() -> dict[str, Consumer]:
+def consumers(prefix: str = "clickhouse") -> dict[str, Consumer]:
     """One consumer for each type, by its name."""
-    return {tag: Consumer(f"clickhouse_{tag}", f"market.{tag}.>") for tag in map(TAGS.__getitem__, STORED)}
+    return {tag: Consumer(f"{prefix}_{tag}", f"market.{tag}.>") for tag in map(TAGS.__getitem__, STORED)}
 
 
 async def ensure(url: str, stream: Stream | None = None, durable: Iterable[Consumer] | None = None) -> None:
@@ -120,16 +121,19 @@ async def _ensure_stream(manager: JetStreamContext, wanted: Stream, *, batched: 
         "max_msgs": wanted.max_messages,
         "max_age": wanted.max_age_seconds,
         "duplicate_window": wanted.duplicate_seconds,
-        "num_replicas": 1,
+        "num_replicas": wanted.replicas,
         "discard": api.DiscardPolicy.OLD,
     }
-    fields |= {"allow_batched": True} if batched else {}
+    if batched:
+        fields["allow_batched"] = True
     fixed = {"storage": api.StorageType.FILE, "retention": api.RetentionPolicy.LIMITS}
-    new, saves = api.StreamConfig(name=wanted.name, **fixed), (manager.add_stream, manager.update_stream)  # type: ignore[arg-type]
-    did = await _ensure(f"stream {wanted.name}", manager.stream_info(wanted.name), new, fixed, fields, *saves)
-    if did == "created":
+    try:
+        existing = (await manager.stream_info(wanted.name)).config
+    except NotFoundError:
+        await manager.add_stream(api.StreamConfig(name=wanted.name, **fields, **fixed))  # type: ignore[arg-type]
         log.info("stream_created", stream=wanted.name, max_bytes=wanted.max_bytes, max_age_s=wanted.max_age_seconds)
-    elif did:
+        return
+    if await _update(f"stream {wanted.name}", existing, fixed, fields, manager.update_stream):
         log.info("stream_updated", stream=wanted.name, max_bytes=wanted.max_bytes)
 
 
@@ -140,37 +144,32 @@ async def _ensure_consumer(manager: JetStreamContext, stream: str, wanted: Consu
         "max_ack_pending": wanted.max_unacked,
         "max_deliver": -1,
     }
-    fixed = {"ack_policy": api.AckPolicy.ALL, "deliver_policy": api.DeliverPolicy.ALL, "deliver_subject": None}
-    new, save = api.ConsumerConfig(durable_name=wanted.name, **fixed), partial(manager.add_consumer, stream)  # type: ignore[arg-type]
-    info = manager.consumer_info(stream, wanted.name)
-    await _ensure(f"consumer {stream}/{wanted.name}", info, new, fixed, fields, save, save)
-
-
-async def _ensure(
-    what: str,
-    info: Awaitable[Any],
-    new: Any,
-    fixed: dict[str, Any],
-    fields: dict[str, Any],
-    create: Callable[[Any], Awaitable[object]],
-    update: Callable[[Any], Awaitable[object]],
-) -> Literal["created", "updated", ""]:
-    """Create what does not exist, or save the fields that differ. Raises CollectorError when NATS cannot change one."""
+    fixed = {"ack_policy": api.AckPolicy.ALL, "deliver_policy": api.DeliverPolicy.ALL}
     try:
-        existing = (await info).config
+        existing = (await manager.consumer_info(stream, wanted.name)).config
     except NotFoundError:
-        await create(replace(new, **fields))
-        return "created"
+        existing = api.ConsumerConfig(durable_name=wanted.name, **fixed)  # type: ignore[arg-type]
+        await manager.add_consumer(stream, replace(existing, **fields))  # type: ignore[arg-type]
+        return
+    fixed_and_pulled = {**fixed, "deliver_subject": None}
+    save = partial(manager.add_consumer, stream)
+    await _update(f"consumer {stream}/{wanted.name}", existing, fixed_and_pulled, fields, save)
+
+
+async def _update(
+    what: str, existing: Any, fixed: dict[str, Any], fields: dict[str, Any], save: Callable[[Any], Awaitable[object]]
+) -> bool:
+    """Save the fields that differ; whether any did. Raises CollectorError when NATS cannot change one."""
     for name, value in fixed.items():
         if (current := getattr(existing, name)) != value:
             raise _conflict(what, f"{name} is {current}, not {getattr(value, 'value', value)}")
     if all(getattr(existing, name) == value for name, value in fields.items()):
-        return ""
+        return False
     try:
-        await update(replace(existing, **fields))
+        await save(replace(existing, **fields))
     except APIError as error:
         raise _conflict(what, error.description or str(error)) from error
-    return "updated"
+    return True
 
 
 def _conflict(what: str, cause: str) -> CollectorError:
