@@ -19,8 +19,7 @@ MADE = """
     CREATE INDEX "my index" ON "Odd ""name" (day, n);
     CREATE UNIQUE INDEX ON "Odd ""name" (c, "a b");
     CREATE INDEX of_words ON "Odd ""name" (lower(c));
-    CREATE INDEX newest ON "Odd ""name" (day DESC);
-    CREATE INDEX some_days ON "Odd ""name" (n) WHERE n > 0"""
+    CREATE INDEX newest ON "Odd ""name" (day DESC) WHERE n > 0"""
 
 
 def test_what_is_saved_of_a_table_makes_it_again(dsn: str) -> None:
@@ -34,16 +33,7 @@ def test_what_is_saved_of_a_table_makes_it_again(dsn: str) -> None:
             connection.execute(one)
         again = json.loads(definition(connection, name, columns))
     assert again == json.loads(before) | {"left_out": []}
-    assert (len(again["columns"]), len(again["keys"]), len(again["indexes"])) == (7, 2, 2)
-    assert len(json.loads(before)["left_out"]) == 3
-
-
-def test_a_table_with_a_check_is_no_definition_of_ours(dsn: str) -> None:
-    with psycopg.connect(dsn) as connection:
-        connection.execute("CREATE TABLE checked (a integer CHECK (a > 0))")
-        made_by = definition(connection, "checked", ["a"])
-    with pytest.raises(TerminalError, match="no definition of that table"):
-        list(statements("checked", made_by))
+    assert [len(json.loads(before)[part]) for part in ("columns", "keys", "indexes", "left_out")] == [7, 2, 2, 2]
 
 
 TABLE: dict[str, Any] = {"columns": [["a", "text", False]], "keys": [], "indexes": [], "left_out": []}
@@ -52,14 +42,10 @@ EVIL = (
     TABLE | {"columns": []},
     TABLE | {"columns": [["a", "text); CREATE TABLE pwned AS SELECT 1", False]]},
     TABLE | {"columns": [["a", "text DEFAULT pg_sleep(9)", False]]},
-    TABLE | {"columns": [["a", "text REFERENCES other", False]]},
-    TABLE | {"columns": [["a", "text COLLATE x", False]]},
     TABLE | {"columns": [["a", "other.type", False]]},
     TABLE | {"columns": [["a", "text\n", False]]},
     TABLE | {"columns": [["a\0b", "text", False]]},
-    TABLE | {"columns": [["a", "text", "NOT NULL"]]},
     TABLE | {"keys": [["CHECK (pg_sleep(9) IS NULL)", ["a"]]]},
-    TABLE | {"keys": [["UNIQUE", []]]},
     TABLE | {"indexes": [["i", False, "btree (a); DROP TABLE t", ["a"]]]},
     TABLE | {"inherits": "other"},
 )
