@@ -27,9 +27,8 @@ from marketdata_assets.errors import MarketDataError
 from marketdata_assets.local.errors import NoServer, PortTaken
 from marketdata_assets.local.group import kept
 from marketdata_assets.local.machine import problems
-from marketdata_assets.local.process import free_port, port_is_free, tied_to_us
+from marketdata_assets.local.process import Watch, free_port, port_is_free, tied_to_us
 from marketdata_assets.local.stack import LocalStack, needed
-from marketdata_assets.local.watch import Watch
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 from marketdata_assets.standard_streams import also_logged, service
