@@ -1,7 +1,6 @@
 """The beginning of a file as texts, before anything is known of it: format, encoding, delimiter, header, rows."""
 
 import codecs
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -56,10 +55,6 @@ class Sample:
     unsure: list[str] = field(default_factory=list)
     schema: pl.Schema | None = None
     labels: dict[str, str] = field(default_factory=dict)
-
-    def column(self, number: int) -> list[str | None]:
-        """The texts of one column."""
-        return [row[number] for row in self.rows]
 
 
 def read(path: Path, encoding: str | None = None) -> Sample:
@@ -197,7 +192,7 @@ def _of_json(unit: Unit, raw: bytes, kind: Format, given: str | None) -> Sample:
             unsure.append(f"rows are taken from {keys['rows']}, and none from {', '.join(left)[:100]} (rows)")
         lists = [row for row in values if isinstance(row, list)]
         if values and lists == values and all(isinstance(one, str) and shape.kind(one) == "text" for one in values[0]):
-            below = [[*map(_text, row)] for row in values[1:LINES_TRIED] if len(row) == len(values[0])]
+            below = [[*map(json_lines.text, row)] for row in values[1:LINES_TRIED] if len(row) == len(values[0])]
             if {*shape.kinds(below)} & {"number", "time"}:
                 values = [dict(zip(values[0], row, strict=False)) for row in values[1:]]
     else:
@@ -242,10 +237,6 @@ def decoded(unit: Unit, raw: bytes, encoding: str | None) -> tuple[str, str, lis
         encoding, unsure = found[0].encoding, [encodings.remark(found)]
         text = whole.decode(encoding, "replace")
     return text.replace("\r\n", "\n").rstrip("\n"), encoding or "utf-8", unsure
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) or value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _of_objects(value: Any) -> bool:
@@ -296,4 +287,4 @@ def _leaves(row: dict[str, Any], prefix: str) -> Iterator[tuple[str, str | None]
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
-            yield prefix + key, _text(value)
+            yield prefix + key, json_lines.text(value)
