@@ -12,7 +12,6 @@ from typing import Literal
 from psycopg import sql
 
 from marketdata_assets.flows.definition import OWN_COLUMNS, Target
-from marketdata_assets.flows.owners import UNKNOWN
 
 Columns = dict[str, str]
 """Types as Postgres spells them, by name."""
@@ -98,17 +97,12 @@ def _alter(target: Target, what: str, column: str, kind: str = "") -> sql.Compos
 
 def _added(target: Target, wanted: Columns, found: Found) -> Iterator[Alteration]:
     for name in wanted:
-        if name in found.columns:
-            continue
+        if name in found.columns or (name in OWNER_DEFAULTS and target.mode == "upsert"):
+            continue  # the table gets the owner's columns, and its rows are overwritten by any file
         statement = _alter(target, "ADD COLUMN {column} {kind}", name, wanted[name])
         text = f"it has no column {name}"
         if name in TIMESTAMPS:
             kind = f"{wanted[name]} NOT NULL DEFAULT now()"
-            yield Alteration(text, "in place", _alter(target, "ADD COLUMN {column} {kind}", name, kind))
-        elif name in OWNER_DEFAULTS and target.mode == "upsert":  # any file overwrites the rows that it has
-            default = OWNER_DEFAULTS[name]
-            first = default if name == "etl_time" else f" NOT NULL DEFAULT {UNKNOWN}"
-            kind = f"{wanted[name]}{first}, ALTER COLUMN {name} SET{default.removeprefix(' NOT NULL')}"
             yield Alteration(text, "in place", _alter(target, "ADD COLUMN {column} {kind}", name, kind))
         elif name in OWNER_DEFAULTS or name in required_columns(target):
             yield Alteration(text, "by a rebuild", statement)

@@ -43,6 +43,8 @@ def ensure(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
                 f" {'; '.join(differences)}. Nothing is changed; rebuild it with"
                 f' "marketdata flows rebuild {flow.name}", or change the flow back.'
             )
+        if missing := [name for name in owner_columns(flow.target) if name not in found]:
+            _add_owner(connection, flow.target, missing)
         changes = [change for change in changes if change.done == "in place"]
         _alter(connection, flow, changes)
         if lost_its_rows(connection, flow):
@@ -209,3 +211,15 @@ def _create(connection: psycopg.Connection, target: Target) -> None:
         )
     if target.mode == "replace" or target.removed_rows == "delete":
         connection.execute(sql.SQL("CREATE INDEX ON {} (etl_unit)").format(table))
+
+
+def _add_owner(connection: psycopg.Connection, target: Target, names: list[str]) -> None:
+    """Give a table of mode upsert the columns of the owner; any file overwrites the rows that it has."""
+    table = sql.Identifier(target.table)
+    for name in names:
+        column, default = sql.Identifier(name), OWNER_DEFAULTS[name]
+        first = f" NOT NULL DEFAULT {owners.UNKNOWN}" if name == "etl_unit" else default
+        add = "ALTER TABLE {} ADD COLUMN {} " + owner_columns(target)[name] + first
+        connection.execute(sql.SQL(add).format(table, column))
+        set_default = "ALTER TABLE {} ALTER COLUMN {} SET" + default.removeprefix(" NOT NULL")
+        connection.execute(sql.SQL(set_default).format(table, column))
