@@ -65,9 +65,9 @@ class Span:
 
     def repeated(self, times: Array) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
         """Which of `times` the span has, or are earlier among them; None when none is. Times in order cost little."""
-        steps = np.diff(times)
-        low, high = sorted((int(times[0]), int(times[-1])))
-        if ((steps > 0).all() or (steps < 0).all()) and (not self.rows or low > self.last or high < self.first):
+        ordered = times if times[0] <= times[-1] else times[::-1]
+        outside = not self.rows or ordered[0] > self.last or ordered[-1] < self.first
+        if outside and (ordered[1:] > ordered[:-1]).all():
             return None
         found = np.isin(times, self.times())
         first = np.zeros(len(times), bool)
