@@ -290,7 +290,8 @@ def select(client: Client, files: Files, table: Table, units: Collection[Unit], 
         elif readable and current:
             mine.files.add(seen.listing.state(name, size, modified))
         else:
-            ages[name] = modified if readable and _is_good(folder, seen.listing.state(name, size, modified)) else age
+            good = readable and _is_good(folder, seen.listing.state(name, size, modified))
+            ages[name] = modified if good else age or modified
     folder.select(chosen, ages)
 
 
