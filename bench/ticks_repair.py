@@ -40,7 +40,7 @@ def _repaired(url: str, dagster: str) -> Iterator[Figure]:
     from marketdata_assets.definitions import defs
     from marketdata_assets.defs.ticks import automation
     from marketdata_assets.defs.ticks.run_config import window_now
-    from marketdata_assets.resources import ClickHouse, Ticks
+    from marketdata_assets.resources import Resources
 
     repository = defs().get_repository_def()
 
@@ -56,7 +56,7 @@ def _repaired(url: str, dagster: str) -> Iterator[Figure]:
         runs, asked, loaded = 0, 0.0, 0.0
         while True:
             started = time.perf_counter()
-            requests = automation.due(instance, ClickHouse(), Ticks())
+            requests = automation.due(instance, Resources())
             asked = max(asked, time.perf_counter() - started)
             if not requests:
                 break

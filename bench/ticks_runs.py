@@ -59,7 +59,7 @@ def _register(url: str, symbols: list[str]) -> None:
 
 def _library(symbols: list[str], month: str) -> None:
     """What a run does, without the run."""
-    from marketdata_assets.defs.ticks.checks import SPECS
+    from marketdata_assets.defs.ticks.assets import CHECKS
     from marketdata_assets.resources import ClickHouse, Ticks
     from marketdata_assets.ticks import checks, factors, load, registry
     from marketdata_assets.ticks.reports import Unit
@@ -82,7 +82,7 @@ def _library(symbols: list[str], month: str) -> None:
             )
             assert not done.failed, done.failed[:3]
         question = checks.Question.of(client, units)
-        for spec in SPECS:
+        for spec in CHECKS:
             getattr(checks, spec.name)(question)
 
 

@@ -10,9 +10,9 @@ import dagster as dg
 
 from marketdata_assets import defs as project
 from marketdata_assets import domains, logs, resources
-from marketdata_assets.defs import catalog, sources
+from marketdata_assets.defs import catalog, metadata
 from marketdata_assets.defs.executor import locked_executor
-from marketdata_assets.defs.flows import own
+from marketdata_assets.defs.flows import build
 from marketdata_assets.defs.repair import nightly
 from marketdata_assets.flows import discovery
 from marketdata_assets.flows.definition import FlowDefinition
@@ -40,7 +40,7 @@ def _built(names: Sequence[str], ticks_months: int, exchange_days: int, hour: st
         parts.append("ticks/symbols.py")  # instruments are refreshed with the list of symbols that follows from them
     loaded = dg.Definitions.merge(*(tree.build_defs(part) for part in (*parts, "repair")))
     read = {dep.asset_key for spec in catalog.specs(loaded) for dep in spec.deps}
-    return dg.Definitions.merge(loaded, dg.Definitions([source for source in sources.sources if source.key in read]))
+    return dg.Definitions.merge(loaded, dg.Definitions([source for source in metadata.sources if source.key in read]))
 
 
 @dg.definitions
@@ -50,15 +50,14 @@ def defs() -> dg.Definitions:
     logs.configure(settings.log_format, logging.INFO)
     flows: list[FlowDefinition] = []
     if "flows" in settings.domain_names:
-        folder, taken = settings.flows_folder, own.names(ours)
-        ours = dg.Definitions.merge(ours, own.definitions(folder, taken))
-        flows = [one.flow for one in (*discovery.shipped(), *own.find(folder, taken)) if one.flow]
-    aged = catalog.with_freshness(ours, [flow.name for flow in flows if flow.schedule])
+        folder, taken = settings.flows_folder, catalog.names(ours)
+        ours = dg.Definitions.merge(ours, build.own_definitions(folder, taken))
+        flows = [one.flow for one in (*discovery.shipped(), *build.find_own(folder, taken)) if one.flow]
     return dg.Definitions.merge(
-        catalog.described(aged, settings.code_url),
+        catalog.described(ours, settings.code_url),
         dg.Definitions(
             sensors=nightly.repair_sensors(flows, [*(ours.jobs or ())], settings.domain_names),
-            resources=resources.definitions(),
+            resources=resources.by_name(),
             executor=locked_executor,
         ),
     )

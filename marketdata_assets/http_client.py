@@ -49,6 +49,12 @@ class RetryLater:
     slow: bool = False
     rejected: bool = False
 
+    @classmethod
+    def after(cls, error: Exception) -> "RetryLater":
+        """What a request without a response ended with."""
+        named = "" if isinstance(error, ResponseTooLong) else f"{type(error).__name__} "
+        return cls(f"{named}{error}", slow=isinstance(error, httpx.TimeoutException | TimeoutError))
+
     @property
     def overloaded(self) -> bool:
         """Whether fewer concurrent requests would help."""
@@ -174,12 +180,8 @@ class HttpClient:
             async with asyncio.timeout(4 * self.policy.timeout):
                 async with self._http.stream(method, self.url + path, **options) as response:
                     return await _unpacked(response)
-        except (httpx.TimeoutException, TimeoutError) as error:
-            return RetryLater(f"{type(error).__name__} {error}", slow=True)
-        except httpx.HTTPError as error:
-            return RetryLater(f"{type(error).__name__} {error}")
-        except ResponseTooLong as error:
-            return RetryLater(str(error))
+        except (httpx.HTTPError, TimeoutError, ResponseTooLong) as error:
+            return RetryLater.after(error)
 
     async def download(self, path: str, file: BinaryIO) -> httpx.Response | RetryLater:
         """Write the body of the response to a GET, if it is a success, into `file` from its beginning.
@@ -196,12 +198,8 @@ class HttpClient:
                 async for piece in response.aiter_bytes():
                     file.write(piece)
                 return httpx.Response(response.status_code, headers=response.headers, request=response.request)
-        except httpx.TimeoutException as error:
-            return RetryLater(f"{type(error).__name__} {error}", slow=True)
-        except httpx.HTTPError as error:
-            return RetryLater(f"{type(error).__name__} {error}")
-        except ResponseTooLong as error:
-            return RetryLater(str(error))
+        except (httpx.HTTPError, ResponseTooLong) as error:
+            return RetryLater.after(error)
 
     async def parsed(
         self, parse: Callable[[httpx.Response], T | RetryLater], response: httpx.Response | RetryLater

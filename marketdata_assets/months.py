@@ -1,12 +1,15 @@
 """Months and days of the calendar, as partitions of all domains have them; Dagster's objects are in `partitions`."""
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 EXCHANGE_CLOCK = "Asia/Shanghai"
 FIRST_BAR_MONTH = "2000-01"
 FIRST_ALPHA_MONTH = "2015-01"
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 def bar_months(now: dt.datetime) -> list[str]:
@@ -41,15 +44,20 @@ def month_before(month: str, months: int) -> str:
     return _month(month_number(month) - months)
 
 
+def ranges(keys: Iterable[Key], number: Callable[[Key], int]) -> list[tuple[Key, Key]]:
+    """Cut keys into ranges without a gap in their numbers, as (first, last)."""
+    found: list[tuple[Key, Key]] = []
+    for key in sorted(set(keys), key=number):
+        if found and number(key) == number(found[-1][1]) + 1:
+            found[-1] = (found[-1][0], key)
+        else:
+            found.append((key, key))
+    return found
+
+
 def month_ranges(months: Iterable[str]) -> list[tuple[str, str]]:
     """Cut months into ranges without a gap, as (first, last)."""
-    ranges: list[tuple[str, str]] = []
-    for month in sorted(set(months)):
-        if ranges and month_number(month) == month_number(ranges[-1][1]) + 1:
-            ranges[-1] = (ranges[-1][0], month)
-        else:
-            ranges.append((month, month))
-    return ranges
+    return ranges(months, month_number)
 
 
 def month_number(month: str) -> int:

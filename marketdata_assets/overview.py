@@ -6,9 +6,8 @@ creation of missing tables.
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -19,8 +18,8 @@ from marketdata_assets.stores.clients import Client
 if TYPE_CHECKING:
     import psycopg
 
-    from marketdata_assets.alphas.status import AccountStatus
     from marketdata_assets.settings import Settings
+    from marketdata_assets.stores.bookkeeping import Quarantined
     from marketdata_assets.stores.mongo import Databases
     from marketdata_assets.ticks.files import Files
     from marketdata_assets.ticks.status import State
@@ -33,11 +32,12 @@ A watched folder has a row too: its files by FILE_STATES, in a `summary`, and th
 
 Folders = Mapping[str, Sequence[FileEntry]]
 """The files of each watched folder, by the `asset` of its row."""
-Domain = Literal["reference", "bars", "alphas", "ticks", "exchanges", "flows", "reconciliation"]
+Rejected = list[dict[str, Any]]
+"""Rejected rows: `dataset`, `place`, `reason`, `raw`, and what else is known of each."""
 Store = Literal["postgres", "clickhouse", "mongo"]
 
 STATES = ("ok", "empty", "missing", "stale", "failed")
-REFERENCE_STATES = ("ok", "empty", "unsupported", "missing", "stale", "failed")
+WITH_UNSUPPORTED = ("ok", "empty", "unsupported", "missing", "stale", "failed")
 TICK_STATES: tuple["State", ...] = (
     "ok",
     "empty",
@@ -48,18 +48,7 @@ TICK_STATES: tuple["State", ...] = (
     "stale",
     "failed",
 )
-ALPHA_STATES = ("ok", "empty", "unsupported", "missing", "stale", "failed")
 FILE_STATES = tuple(state.name.lower() for state in FileState)
-COLUMNS: Mapping[str, Sequence[str]] = {
-    "reference": ("asset", *REFERENCE_STATES, "rows", "newest", "unknown_days"),
-    "bars": ("asset", *STATES, "rows", "codes", "stale_codes", "newest", "quarantine"),
-    "alphas": ("asset", "account", *ALPHA_STATES, "files", "documents", "newest", "quarantine"),
-    "ticks": ("asset", *TICK_STATES, "rows", "newest", "quarantine"),
-    "exchanges": ("asset", *STATES, "open", "rows", "newest", "quarantine", "open_gaps"),
-    "flows": ("asset", *STATES, "rows", "newest", "quarantine"),
-    "reconciliation": ("asset", "ok", "empty", "disagreements", "stocks", "newest", "last_compared"),
-}
-"""Of the table of each domain, in the order of the tables: what of a row is shown."""
 PROBLEMS = ("failed", "not_taken", "stale", "missing", "due", "disagreements", "open_gaps", "quarantine")
 """Counts of a row that need something, the worst first."""
 SHOWN_BY = {
@@ -68,18 +57,7 @@ SHOWN_BY = {
     "open_gaps": "ingest days",
     "quarantine": "quarantine show {domain}",
 }
-LOADED_BY = {
-    "reference": "ingest reference",
-    "bars": "ingest bars",
-    "alphas": "ingest alphas",
-    "ticks": "ingest ticks --symbols ALL",
-    "exchanges": "ingest days",
-    "flows": "flows run --all",
-    "reconciliation": "status --due",
-}
-"""The commands behind `marketdata` that show a problem, by its state, or load what is missing, by domain."""
-DUE_LOADED_BY = {**LOADED_BY, "exchanges": "ingest captures"}
-"""Those that load new files."""
+"""The commands behind `marketdata` that show a problem, by its state."""
 NAMED_FILES = 5
 SHANGHAI = ZoneInfo(EXCHANGE_CLOCK)
 
@@ -89,8 +67,8 @@ def dropped_files(settings: "Settings") -> "Files | None":
     from marketdata_assets.ticks import providers_file
     from marketdata_assets.ticks.files import Files
 
-    known = providers_file.read(Path(settings.providers)) if settings.providers else providers_file.shipped()
-    return Files(settings.ticks_folder, known.files) if known.files and known.files.enabled else None
+    known = providers_file.chosen(settings.providers).files
+    return Files(settings.ticks_folder, known) if known and known.enabled else None
 
 
 def _bar_files(connection: "psycopg.Connection", settings: "Settings", now: dt.datetime) -> Folders:
@@ -127,18 +105,18 @@ def _captures(client: Client, settings: "Settings", _: dt.datetime) -> Folders:
 
 def _flow_files(connection: "psycopg.Connection", settings: "Settings", _: dt.datetime) -> Folders:
     from marketdata_assets.flows import status
-    from marketdata_assets.local.flow_addresses import found
+    from marketdata_assets.local.flow_addresses import readable
 
-    folder, flows = settings.flows_data_folder, [one.flow for one in found(settings.flows_folder) if one.flow]
+    folder, flows = settings.flows_data_folder, readable(settings.flows_folder)
     return {f"{flow.name}_files": status.entries(connection, flow, folder) for flow in flows}
 
 
-def files_rows(group: Domain, folders: Folders) -> list[Row]:
+def files_rows(group: str, folders: Folders) -> list[Row]:
     """The rows of watched folders, but for those that have no file."""
     rows = []
     for asset, entries in folders.items():
         states = {state.name.lower(): number for state, number in counts(entries).items()}
-        row = _row(group, asset, states, None, dt.UTC, rows=None, quarantine=None)
+        row = _row(group, asset, states, None, names=FILE_STATES, rows=None, quarantine=None)
         row |= {"summary": summary(entries), "named": [vars(one) for one in unsettled(entries)[:NAMED_FILES]]}
         rows += [row] if entries else []
     return rows
@@ -159,7 +137,7 @@ def bars(connection: "psycopg.Connection", settings: "Settings", now: dt.datetim
     for asset, (known, found) in tables.items():
         others: Row = {"rows": found.rows, "codes": found.codes, "quarantine": found.quarantined}
         others |= {"stale_codes": len(stale), "two_bases": stale}
-        rows.append(_row("bars", asset, _counts(known), found.newest, SHANGHAI, **others))
+        rows.append(_row("bars", asset, Counter(known.values()), found.newest, **others))
     return rows
 
 
@@ -177,20 +155,18 @@ def alphas(databases: "Databases", settings: "Settings", now: dt.datetime) -> li
     names = sorted({one.account for one in stored})
     chosen = filters.parse(settings.brain_records)
     records = fetch_records.statuses(databases, RECORD_SETS, names, chosen, now)
-    folders = status.on_disk(root, now)
-    rows = [_alphas_row(one) for one in (*folders, *stored, *records)]
-    for row in rows:
-        for kind in KINDS:
-            if row["asset"] == database_name(kind):
-                row["quarantine"] += sum(1 for _ in in_raw_files(root, row["account"], kind))
-    return [*files_rows("alphas", _alpha_files(databases, settings, now)), *rows]
-
-
-def _alphas_row(one: "AccountStatus") -> Row:
-    newest = max((f"{month}-01" for month, state in one.states.items() if state == "ok"), default=None)
-    day = dt.date.fromisoformat(newest) if newest else None
-    found = {"account": one.account, "files": one.files, "documents": one.documents, "quarantine": one.rejected}
-    return _row("alphas", one.asset, _counts(one.states, ALPHA_STATES), day, dt.UTC, "%Y-%m", **found)
+    rows = files_rows("alphas", _alpha_files(databases, settings, now))
+    for one in (*status.on_disk(root, now), *stored, *records):
+        newest = max((month for month, state in one.states.items() if state == "ok"), default=None)
+        first = dt.date.fromisoformat(f"{newest}-01") if newest else None
+        kinds = [kind for kind in KINDS if one.asset == database_name(kind)]
+        rejected = one.rejected
+        if kinds:
+            rejected = (rejected or 0) + sum(1 for kind in kinds for _ in in_raw_files(root, one.account, kind))
+        found = {"account": one.account, "files": one.files, "documents": one.documents, "quarantine": rejected}
+        states = Counter[str](one.states.values())
+        rows.append(_row("alphas", one.asset, states, first, dt.UTC, "%Y-%m", WITH_UNSUPPORTED, **found))
+    return rows
 
 
 def reference(client: Client, settings: "Settings", now: dt.datetime) -> list[Row]:
@@ -198,15 +174,11 @@ def reference(client: Client, settings: "Settings", now: dt.datetime) -> list[Ro
     from marketdata_assets.reference.status import overview
 
     found = overview(client, last_months(settings.ticks_months, now), now)
-    files = files_rows("reference", _reference_files(client, settings, now))
-    if not any(one.rows for one in found):
-        return files
-    rows = []
-    for one in found:
-        states: dict[str, int] = {state: one.states.get(state, 0) for state in REFERENCE_STATES}
+    rows = files_rows("reference", _reference_files(client, settings, now))
+    for one in found if any(one.rows for one in found) else ():
         others: Row = {"rows": one.rows, "unknown_days": one.unknown_days}
-        rows.append(_row("reference", one.table, states, one.newest, SHANGHAI, **others))
-    return files + rows
+        rows.append(_row("reference", one.table, one.states, one.newest, names=WITH_UNSUPPORTED, **others))
+    return rows
 
 
 def ticks(client: Client, settings: "Settings", now: dt.datetime) -> list[Row]:
@@ -215,17 +187,16 @@ def ticks(client: Client, settings: "Settings", now: dt.datetime) -> list[Row]:
     from marketdata_assets.ticks import file_ledger, registry
     from marketdata_assets.ticks.status import overview
 
-    files = files_rows("ticks", _tick_files(client, settings, now))
+    rows = files_rows("ticks", _tick_files(client, settings, now))
     listed, removed = registry.listed(client, vanished=True), len(registry.removed(client))
     changed = file_ledger.due_by_table(client, now) if dropped_files(settings) else {}
     found = overview(client, last_months(settings.ticks_months, now), now, changed=changed)
-    rows = []
     for one in (table for table in found if listed or table.rows):
         states: dict[str, int] = {state: one.count(state) for state in TICK_STATES}
         others: Row = {"symbols": len(listed) - removed, "rows": one.rows, "quarantine": one.rejected}
         others |= {"provisional_days": one.provisional_days, "incomplete_days": one.incomplete_days}
-        rows.append(_row("ticks", one.table, states, one.newest, SHANGHAI, **others))
-    return files + rows
+        rows.append(_row("ticks", one.table, states, one.newest, names=TICK_STATES, **others))
+    return rows
 
 
 def exchanges(client: Client, settings: "Settings", now: dt.datetime) -> list[Row]:
@@ -236,15 +207,12 @@ def exchanges(client: Client, settings: "Settings", now: dt.datetime) -> list[Ro
     found = overview(client, last_days(settings.exchange_days, now))
     if backfilled := history(client):
         found.append(backfilled)
-    feed = files_rows("exchanges", _captures(client, settings, now))
-    if not any(one.rows for one in found):
-        return feed
-    rows = []
-    for one in found:
-        states = {state: one.days.get(state, 0) for state in (*STATES, "open")}
+    rows = files_rows("exchanges", _captures(client, settings, now))
+    for one in found if any(one.rows for one in found) else ():
         others: Row = {"rows": one.rows, "quarantine": one.rejected, "open_gaps": one.open_gaps}
-        rows.append(_row("exchanges", one.table, states, one.newest, dt.UTC, "%Y-%m-%d %H:%M", **others))
-    return feed + rows
+        names = (*STATES, "open")
+        rows.append(_row("exchanges", one.table, one.days, one.newest, dt.UTC, "%Y-%m-%d %H:%M", names, **others))
+    return rows
 
 
 def flows(connection: "psycopg.Connection", settings: "Settings", now: dt.datetime) -> list[Row]:
@@ -259,8 +227,7 @@ def flows(connection: "psycopg.Connection", settings: "Settings", now: dt.dateti
     for one in found(settings.flows_folder):
         flow = one.flow
         if flow is None:
-            nothing = dict.fromkeys(STATES, 0) | {"failed": 1}
-            rows.append(_row("flows", one.name, nothing, None, dt.UTC, rows=0, quarantine=0))
+            rows.append(_row("flows", one.name, {"failed": 1}, None, rows=0, quarantine=0))
             continue
         seen = status.summary(connection, flow, settings.flows_data_folder)
         if any(seen.states.values()) or seen.rows:
@@ -276,10 +243,67 @@ def reconciliation(connection: "psycopg.Connection", settings: "Settings", now: 
     found = summary(connection)
     if found.last_compared is None:
         return []
-    states = dict.fromkeys(STATES, 0) | {"ok": found.compared, "empty": found.empty}
     compared = f"{found.last_compared.astimezone(SHANGHAI):%Y-%m-%d %H:%M}"
     others: Row = {"rows": found.disagreements, "disagreements": found.disagreements, "stocks": found.symbols}
-    return [_row(TABLE, TABLE, states, found.newest, SHANGHAI, last_compared=compared, **others)]
+    states = {"ok": found.compared, "empty": found.empty}
+    return [_row(TABLE, TABLE, states, found.newest, last_compared=compared, **others)]
+
+
+def _rejected(dataset: str, rows: "Iterable[Quarantined]") -> Rejected:
+    return [{"dataset": dataset} | vars(row) | {"place": row.place} for row in rows]
+
+
+def _rejected_reference(client: Client, _: "Settings", limit: int) -> Rejected:
+    """Rejected rows of dropped files."""
+    from marketdata_assets.reference.file_states import DATASET
+    from marketdata_assets.stores.clickhouse_ledger import quarantined
+
+    rows = quarantined(client, DATASET, limit)
+    return [{"dataset": DATASET} | vars(row) | {"place": f"{row.source}:{row.line}"} for row in rows]
+
+
+def _rejected_bars(connection: "psycopg.Connection", _: "Settings", limit: int) -> Rejected:
+    """Rejected rows of minute-bar files."""
+    from marketdata_assets.bars.schema import DATASET
+    from marketdata_assets.stores.ledger import quarantined
+
+    return _rejected(DATASET, quarantined(connection, DATASET, limit))
+
+
+def _rejected_alphas(databases: "Databases", settings: "Settings", limit: int) -> Rejected:
+    """Rejected alphas of every account: elements of raw files, and documents."""
+    from marketdata_assets.alphas.file_index import accounts_on_disk
+    from marketdata_assets.alphas.rejected import rejected_alphas
+
+    root = settings.alphas_folder
+    rows = rejected_alphas(databases, root, accounts_on_disk(root), limit)
+    return [{"dataset": f"{row.kind}_alphas"} | vars(row) for row in rows]
+
+
+def _rejected_ticks(client: Client, _: "Settings", limit: int) -> Rejected:
+    """Rejected rows of providers' responses and of dropped files, by symbol and month."""
+    from marketdata_assets.stores.clickhouse_ledger import quarantined
+    from marketdata_assets.ticks.file_ledger import DATASET
+    from marketdata_assets.ticks.providers_file import TABLES
+
+    return [row for table in (*TABLES, DATASET) for row in _rejected(table, quarantined(client, table, limit))]
+
+
+def _rejected_exchanges(client: Client, _: "Settings", limit: int) -> Rejected:
+    """Captures whose load failed, records that their tables rejected, and unreadable messages, newest first."""
+    from marketdata_assets.exchanges.tables.captures import LEDGER
+    from marketdata_assets.exchanges.tables.status import rejected
+
+    return [*LEDGER.failures(client, limit), *rejected(client, limit)]
+
+
+def _rejected_flows(connection: "psycopg.Connection", settings: "Settings", limit: int) -> Rejected:
+    """Rejected rows of the files of every flow."""
+    from marketdata_assets.local.flow_addresses import readable
+    from marketdata_assets.stores.ledger import quarantined
+
+    flows = readable(settings.flows_folder)
+    return [row for flow in flows for row in _rejected(flow.name, quarantined(connection, flow.dataset, limit))]
 
 
 @dataclass(frozen=True)
@@ -309,29 +333,33 @@ def problems(rows: Sequence[Row]) -> list[Problem]:
     ]
 
 
+def lines_of(domain: str, rows: Iterable[Row]) -> list[list[Any]]:
+    """What the table of a domain shows of its assets; folders are shown apart."""
+    assets = (row for row in rows if row["group"] == domain and "named" not in row)
+    return [[row[name] for name in DOMAINS[domain].columns] for row in assets]
+
+
 def _command(domain: str, state: str, *, of_files: bool) -> str:
+    about = DOMAINS[domain]
     if state == "due":
-        return DUE_LOADED_BY[domain]
-    command = "files {domain} --state {state}" if of_files else SHOWN_BY.get(state, LOADED_BY[domain])
+        return about.load_files or about.load
+    command = "files {domain} --state {state}" if of_files else SHOWN_BY.get(state, about.load)
     return command.format(domain=domain, state=state)
 
 
 def _row(
     group: str,
     asset: str,
-    states: Mapping[str, int],
+    counts: Mapping[str, int],
     newest: dt.date | None,
-    clock: dt.tzinfo,
+    clock: dt.tzinfo = SHANGHAI,
     form: str = "%Y-%m-%d",
+    names: Sequence[str] = STATES,
     **others: Any,
 ) -> Row:
+    states = {state: counts.get(state, 0) for state in names}
     about = {"group": group, "asset": asset, "partitions": sum(states.values()), **states}
     return {**about, "newest": newest and f"{newest:{form}}", "newest_at": newest and instant(newest, clock), **others}
-
-
-def _counts(states: Mapping[str, str], names: Sequence[str] = STATES) -> dict[str, int]:
-    found = Counter(states.values())
-    return {state: found[state] for state in names}
 
 
 def instant(value: dt.date, clock: dt.tzinfo) -> dt.datetime:
@@ -342,19 +370,77 @@ def instant(value: dt.date, clock: dt.tzinfo) -> dt.datetime:
 
 @dataclass(frozen=True)
 class Status:
-    """How the rows of a domain are read, and the files of its watched folders: from a connection to its store."""
+    """What commands, metrics and pages show of a domain; all of it is read from a connection to its store."""
 
     store: Store
+    columns: Sequence[str]
+    """What its table shows of a row."""
+    load: str
+    """The command behind `marketdata` that loads what is missing."""
     rows: Callable[[Any, "Settings", dt.datetime], list[Row]]
     files: Callable[[Any, "Settings", dt.datetime], Folders] | None = None
+    """The files of its watched folders."""
+    rejected: Callable[[Any, "Settings", int], Rejected] | None = None
+    """Rejected rows, so many of a dataset at most."""
+    load_files: str = ""
+    """The command that loads new files, where it is another."""
 
 
 DOMAINS: Mapping[str, Status] = {
-    "reference": Status("clickhouse", reference, _reference_files),
-    "bars": Status("postgres", bars, _bar_files),
-    "alphas": Status("mongo", alphas, _alpha_files),
-    "ticks": Status("clickhouse", ticks, _tick_files),
-    "exchanges": Status("clickhouse", exchanges, _captures),
-    "flows": Status("postgres", flows, _flow_files),
-    "reconciliation": Status("postgres", reconciliation),
+    "reference": Status(
+        "clickhouse",
+        ("asset", *WITH_UNSUPPORTED, "rows", "newest", "unknown_days"),
+        "ingest reference",
+        reference,
+        _reference_files,
+        _rejected_reference,
+    ),
+    "bars": Status(
+        "postgres",
+        ("asset", *STATES, "rows", "codes", "stale_codes", "newest", "quarantine"),
+        "ingest bars",
+        bars,
+        _bar_files,
+        _rejected_bars,
+    ),
+    "alphas": Status(
+        "mongo",
+        ("asset", "account", *WITH_UNSUPPORTED, "files", "documents", "newest", "quarantine"),
+        "ingest alphas",
+        alphas,
+        _alpha_files,
+        _rejected_alphas,
+    ),
+    "ticks": Status(
+        "clickhouse",
+        ("asset", *TICK_STATES, "rows", "newest", "quarantine"),
+        "ingest ticks --symbols ALL",
+        ticks,
+        _tick_files,
+        _rejected_ticks,
+    ),
+    "exchanges": Status(
+        "clickhouse",
+        ("asset", *STATES, "open", "rows", "newest", "quarantine", "open_gaps"),
+        "ingest days",
+        exchanges,
+        _captures,
+        _rejected_exchanges,
+        "ingest captures",
+    ),
+    "flows": Status(
+        "postgres",
+        ("asset", *STATES, "rows", "newest", "quarantine"),
+        "flows run --all",
+        flows,
+        _flow_files,
+        _rejected_flows,
+    ),
+    "reconciliation": Status(
+        "postgres",
+        ("asset", "ok", "empty", "disagreements", "stocks", "newest", "last_compared"),
+        "status --due",
+        reconciliation,
+    ),
 }
+"""In the order of the tables."""

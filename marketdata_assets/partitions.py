@@ -1,13 +1,13 @@
 """How the assets are partitioned: by months, each on its data's clock, by accounts and by symbols.
 
 Dagster's range tags mean every month between two with every account, or symbol, between two. So a selection of alphas
-is cut into such rectangles before runs are requested; `defs.ticks.adhoc_job` handles selections of ticks that
+is cut into such rectangles before runs are requested; `defs.ticks.assets` handles selections of ticks that
 are no rectangle. Never list all keys of a grid with thousands of symbols: that takes many seconds.
 """
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import dagster as dg
@@ -20,6 +20,7 @@ from marketdata_assets.months import (
     month_number,
     month_ranges,
     months_from,
+    ranges,
 )
 from marketdata_assets.ticks.reports import Unit
 
@@ -59,6 +60,16 @@ def joined(ranges: Iterable[tuple[str, str]], at_most: int) -> list[tuple[str, s
         at = gaps.index(min(gaps))
         found[at : at + 2] = [(found[at][0], found[at + 1][1])]
     return found
+
+
+def dynamic_keys(instance: dg.DagsterInstance, partitions: dg.DynamicPartitionsDefinition) -> list[str]:
+    """The accounts, or symbols, that are partitions, in Dagster's order."""
+    return list(instance.get_dynamic_partitions(str(partitions.name)))
+
+
+def missing(present: Collection[str], wanted: Iterable[str]) -> list[str]:
+    """Of `wanted`, those that are not partitions yet, each once."""
+    return [key for key in dict.fromkeys(wanted) if key not in present]
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:
@@ -105,18 +116,15 @@ def rectangles(pairs: Iterable[Pair], accounts: Sequence[str]) -> list[tuple[str
 
 def alpha_pairs(tags: Mapping[str, str], accounts: Sequence[str]) -> list[Pair]:
     """The pairs that a run with these tags is about; none when it has no partitions."""
-    first, last = tags.get(RANGE_START), tags.get(RANGE_END)
-    single = tags.get(PARTITION)
-    if single and "|" in single:
-        return [alpha_pair(single)]
-    if not first or not last or "|" not in first:
-        return []
-    (from_account, from_month), (to_account, to_month) = alpha_pair(first), alpha_pair(last)
-    if not {from_account, to_account} <= set(accounts):
-        return []
-    inside = accounts[accounts.index(from_account) : accounts.index(to_account) + 1]
-    months = [month for month in ALPHA_MONTHS.get_partition_keys() if from_month <= month <= to_month]
-    return [(account, month) for account in inside for month in months]
+    if "|" in tags.get(PARTITION, ""):
+        return [alpha_pair(tags[PARTITION])]
+    return [(account, month) for account in _between(tags, alpha_pair, accounts) for month in months_of_tags(tags)]
+
+
+def _between(tags: Mapping[str, str], split: Callable[[str], Pair], names: Sequence[str]) -> Sequence[str]:
+    """The accounts, or symbols, between those of a range; none when one is unknown."""
+    ends = [split(tags[tag])[0] for tag in (RANGE_START, RANGE_END) if "|" in tags.get(tag, "")]
+    return names[names.index(ends[0]) : names.index(ends[1]) + 1] if len(ends) == 2 and {*ends} <= {*names} else ()
 
 
 def tick_partitions(months: int, today: dt.date) -> dg.MultiPartitionsDefinition:
@@ -149,19 +157,13 @@ HISTORY_DAYS = dg.DailyPartitionsDefinition(start_date="2017-01-01", timezone="U
 
 def day_ranges(days: Iterable[dt.date]) -> list[tuple[str, str]]:
     """Cut days into ranges without a gap, as (first, last)."""
-    ranges: list[tuple[dt.date, dt.date]] = []
-    for day in sorted(set(days)):
-        if ranges and day == ranges[-1][1] + dt.timedelta(days=1):
-            ranges[-1] = (ranges[-1][0], day)
-        else:
-            ranges.append((day, day))
-    return [(str(first), str(last)) for first, last in ranges]
+    return [(str(first), str(last)) for first, last in ranges(days, dt.date.toordinal)]
 
 
 def months_of_tags(tags: Mapping[str, str]) -> list[str]:
-    """The months that a run with these tags is about; none when it names none."""
-    first, last = (tags.get(name) or tags.get(PARTITION) for name in (RANGE_START, RANGE_END))
-    return months_from(first, last) if first and last else []
+    """The months that a run with these tags is about, of whatever accounts or symbols; none when it names none."""
+    span = span_of(tags)
+    return months_from(*span) if span and _MONTH.fullmatch(span[0]) else []
 
 
 def span_of(tags: Mapping[str, str]) -> Span | None:
@@ -201,19 +203,9 @@ def tick_rectangle(months: Sequence[str], symbols: Sequence[str]) -> dict[str, s
     return range_tags(str(tick_key(Unit(symbols[0], months[0]))), str(tick_key(Unit(symbols[-1], months[-1]))))
 
 
-def tick_months_of(tags: Mapping[str, str]) -> set[str]:
-    """The months that a run with these tags is about; none when it is not about ticks."""
-    ends = [tags[name].partition("|") for name in (PARTITION, RANGE_START, RANGE_END) if name in tags]
-    months = sorted(month for month, bar, _ in ends if bar and _MONTH.fullmatch(month))
-    return set(months_from(months[0], months[-1])) if months else set()
-
-
 def tick_units(tags: Mapping[str, str], symbols: Sequence[str]) -> list[Unit]:
     """The symbol-months that a run with these tags is about, given all `symbols` in Dagster's order."""
     if PARTITION in tags:
         return [tick_unit(tags[PARTITION])]
-    ends = [tick_unit(tags[name]).symbol for name in (RANGE_START, RANGE_END) if name in tags]
-    if len(ends) < 2 or not {*ends} <= set(symbols):
-        return []
-    inside = symbols[symbols.index(ends[0]) : symbols.index(ends[1]) + 1]
-    return [Unit(symbol, month) for month in sorted(tick_months_of(tags)) for symbol in inside]
+    inside = _between(tags, tick_unit, symbols)
+    return [Unit(symbol, month) for month in months_of_tags(tags) for symbol in inside]

@@ -356,11 +356,6 @@ class Settings(_FromEnvironment):
         """The folder of the files of all flows; each flow names its subfolder."""
         return (self.flows_data or self.root / "flows_data").absolute()
 
-    @property
-    def collector_folder(self) -> Path:
-        """The folder of what the collector has not delivered yet, and of its positions."""
-        return self.root / "collector"
-
 
 class CollectorSettings(_FromEnvironment):
     """Variables without our prefix that are stronger than the collector's file; see `collector.config.Variables`."""

@@ -17,11 +17,11 @@ from marketdata_assets.partitions import (
     alpha_pair,
     alpha_pairs,
     joined,
+    months_of_tags,
     range_tags,
     rectangles,
     tick_key,
     tick_months,
-    tick_months_of,
     tick_partitions,
     tick_rectangle,
     tick_unit,
@@ -107,7 +107,7 @@ def test_partition_of_ticks_is_a_month_of_a_symbol_both_ways() -> None:
 
 def test_dagster_reads_a_rectangle_of_ticks_as_we_do() -> None:
     tags = tick_rectangle(["2026-10", "2026-11"], SYMBOLS[1:])
-    assert tick_months_of(tags) == {"2026-10", "2026-11"}
+    assert months_of_tags(tags) == ["2026-10", "2026-11"]
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions(str(TICK_SYMBOLS.name), SYMBOLS)
         span = dg.PartitionKeyRange(*tags.values())
@@ -122,12 +122,12 @@ def test_dagster_reads_a_rectangle_of_ticks_as_we_do() -> None:
 @pytest.mark.parametrize(
     ("tags", "months"),
     [
-        ({}, set()),
-        ({"dagster/partition": "2026-01|600000.SH"}, {"2026-01"}),
-        (range_tags("2025-12|600000.SH", "2026-02|000001.SZ"), {"2025-12", "2026-01", "2026-02"}),
-        (range_tags("lk|2024-01", "lk|2024-02"), set()),
-        (range_tags("2024-01", "2024-02"), set()),
+        ({}, []),
+        ({"dagster/partition": "2026-01|600000.SH"}, ["2026-01"]),
+        (range_tags("2025-12|600000.SH", "2026-02|000001.SZ"), ["2025-12", "2026-01", "2026-02"]),
+        (range_tags("2024-01", "2024-02"), ["2024-01", "2024-02"]),
+        (range_tags("2024-01-01", "2024-02-01"), []),
     ],
 )
-def test_months_of_a_run_are_read_from_its_tags(tags: dict[str, str], months: set[str]) -> None:
-    assert tick_months_of(tags) == months
+def test_months_of_a_run_are_read_from_its_tags(tags: dict[str, str], months: list[str]) -> None:
+    assert months_of_tags(tags) == months

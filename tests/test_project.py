@@ -23,7 +23,7 @@ from marketdata_assets.cli import app
 from marketdata_assets.cli.app import COMMANDS, Command, Group
 from marketdata_assets.definitions import defs, project_definitions
 from marketdata_assets.partitions import ALPHA_MONTHS, ALPHA_PARTITIONS, BAR_MONTHS
-from marketdata_assets.resources import Postgres
+from marketdata_assets.resources.servers import check
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 from marketdata_demo import sample_bars
@@ -471,7 +471,7 @@ def test_password_never_reaches_events_or_metadata(
     assert "STEP_FAILURE" in said[False]
     assert "candlesticks" in said[True]
     assert canary not in said[True] + said[False]
-    health = Postgres(url=f"postgresql://postgres:{canary}@{where}").check()
+    health = check("postgres", f"postgresql://postgres:{canary}@{where}")
     assert health.ok
     assert canary not in str(health)
 

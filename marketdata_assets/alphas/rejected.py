@@ -34,21 +34,20 @@ class RejectedAlpha:
 
 
 def rejected_alphas(
-    server: str | mongo.Server, root: Path, accounts: Collection[str], limit: int
+    databases: mongo.Databases, root: Path, accounts: Collection[str], limit: int
 ) -> list[RejectedAlpha]:
     """Up to `limit` rejected alphas of `accounts`: by kind, first those of raw files, then those of packages."""
     rows: list[RejectedAlpha] = []
-    with mongo.databases(server) as databases:
-        for kind in KINDS:
-            for account in accounts:
-                rows += islice(in_raw_files(root, account, kind), limit)
-            name = database_name(kind)
-            for row in mongo_ledger.quarantined(databases[name], name, limit):
-                if row.source in accounts:
-                    package = layout.packages_folder(root, row.source, kind, row.unit[:7]) / row.unit
-                    suffix = ZSTD if package.with_suffix(ZSTD).exists() else PLAIN
-                    place = f"{package.relative_to(root)}{suffix}:{row.line}"
-                    rows.append(RejectedAlpha(row.source, kind, place, row.reason, row.raw))
+    for kind in KINDS:
+        for account in accounts:
+            rows += islice(in_raw_files(root, account, kind), limit)
+        name = database_name(kind)
+        for row in mongo_ledger.quarantined(databases[name], name, limit):
+            if row.source in accounts:
+                package = layout.packages_folder(root, row.source, kind, row.unit[:7]) / row.unit
+                suffix = ZSTD if package.with_suffix(ZSTD).exists() else PLAIN
+                place = f"{package.relative_to(root)}{suffix}:{row.line}"
+                rows.append(RejectedAlpha(row.source, kind, place, row.reason, row.raw))
     return rows[:limit]
 
 

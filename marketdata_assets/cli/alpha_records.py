@@ -2,19 +2,20 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from marketdata_assets import export
+from marketdata_assets import databases, export
 from marketdata_assets.alphas.errors import BadOptions
 from marketdata_assets.alphas.filters import Filters, parse
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
-from marketdata_assets.cli import alphas, output, stores
+from marketdata_assets.cli import alphas, output
 from marketdata_assets.cli.arguments import among
-from marketdata_assets.cli.instance import RunOutcome, months_between, run_job
+from marketdata_assets.cli.instance import RunOutcome, finish, months_between, run_job
 from marketdata_assets.export.alphas import UnknownFormat
 from marketdata_assets.read.errors import UnknownColumn, UnknownName
 from marketdata_assets.settings import Settings
@@ -85,13 +86,9 @@ def records(
                 outcomes[name] = alphas.run(settings, "alpha_records", name, wanted, ops, names)
         else:
             output.notes().print(f"account {name} has no alphas in MongoDB that match; nothing to fetch")
-    if as_json:
-        found = {name: {asset: _counts(outcome, asset) for asset in names} for name, outcome in outcomes.items()}
-        output.as_json({**alphas.runs(outcomes), "records": found})
-    else:
-        _show(outcomes, names)
-    if not all(outcome.success for outcome in outcomes.values()):
-        raise typer.Exit(1)
+    found = {name: {asset: _counts(outcome, asset) for asset in names} for name, outcome in outcomes.items()}
+    document = alphas.runs(outcomes) | {"records": found}
+    output.result(as_json, document, show=partial(_show, outcomes, names), success=document["success"])
 
 
 def changes(
@@ -124,37 +121,33 @@ def changes(
     config = {"accounts": alphas.fetched_accounts(settings, account), "filters": filters, "ids": ids or []}
     with output.bar("alphas", quiet=as_json):
         outcome = run_job(settings, "alpha_changes", None, {"fetch_changes": {"config": config}})
+    finish(outcome, as_json, lambda one: {**one.as_json(), **one.metadata.get("fetch_changes", {})}, _show_changes)
+
+
+def _show_changes(outcome: RunOutcome) -> None:
+    outcome.print_problems()
     got = outcome.metadata.get("fetch_changes", {})
-    if as_json:
-        output.as_json({**outcome.as_json(), **got})
-    else:
-        outcome.print_problems()
-        if got:
-            output.console().print(
-                f"{got['listed']:,} alphas listed, {got['written']:,} new or changed, {got['requests']:,} requests,"
-                f" {got['seconds']:.1f} s"
-            )
-        for name in ("unknown", "note"):
-            if got.get(name):
-                output.notes().print(f"{name}: {got[name]}")
-        if got.get("written"):
-            output.notes().print(
-                "next: marketdata ingest alphas; while the UI runs, its daemon does this automatically"
-            )
-    if not outcome.success:
-        raise typer.Exit(1)
+    if got:
+        output.console().print(
+            f"{got['listed']:,} alphas listed, {got['written']:,} new or changed, {got['requests']:,} requests,"
+            f" {got['seconds']:.1f} s"
+        )
+    for name in ("unknown", "note"):
+        if got.get(name):
+            output.notes().print(f"{name}: {got[name]}")
+    if got.get("written"):
+        output.notes().print(alphas.NEXT)
 
 
 def _months(account: str, months: str | None, filters: Filters) -> Sequence[str]:
     """The months requested, else those from the first to the last with an alpha that matches."""
     from marketdata_assets.alphas.fetch_records import wanted
-    from marketdata_assets.stores import mongo
 
     if months:
         return months_between(months, alphas=True)
     every = months_between(None, alphas=True)
-    with mongo.databases(stores.mongo_server()) as databases:
-        found = {one.month for one in wanted(databases, account, every, filters)}
+    with databases.connected("mongo") as mongo:
+        found = {one.month for one in wanted(mongo, account, every, filters)}
     return [month for month in every if min(found) <= month <= max(found)] if found else []
 
 

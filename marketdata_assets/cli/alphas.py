@@ -1,22 +1,29 @@
-"""`marketdata ingest alphas` and `alphas fetch`: options into runs, one an account, and how they ended."""
+"""`marketdata ingest alphas`, `alphas fetch`, `accounts` and `login`: options into runs, one an account, and how they
+ended; BRAIN accounts and their authentication. No secret is shown."""
 
+import asyncio
+import datetime as dt
 import os
 import re
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from marketdata_assets.alphas import accounts, file_index
-from marketdata_assets.alphas.errors import BadOptions, NoCredentials, NotEnabled
+from marketdata_assets import databases, secret_values
+from marketdata_assets.alphas import accounts as accounts_of
+from marketdata_assets.alphas import file_index
+from marketdata_assets.alphas.accounts import Account, Credentials, credential_variables, find_credentials
+from marketdata_assets.alphas.errors import BadOptions, IdentityCheckRequired, NoCredentials, NotEnabled
 from marketdata_assets.alphas.import_modes import BATCH_SIZE, ImportOptions, Mode
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.merge import MergePolicy
-from marketdata_assets.cli import output, stores
+from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import existing_folder, wrong
-from marketdata_assets.cli.files import delivered
 from marketdata_assets.cli.instance import CannotRun, RunOutcome, months_between, run_job
+from marketdata_assets.cli.status import delivered
 from marketdata_assets.errors import did_you_mean
 from marketdata_assets.loading.file_ledger import FileState, counts, summary
 from marketdata_assets.settings import Settings
@@ -31,6 +38,7 @@ Replace = Annotated[
 ]
 
 
+NEXT = "next: marketdata ingest alphas; while the UI runs, its daemon does this automatically"
 COUNTS = ("documents", "inserted", "updated", "unchanged", "rejected")
 
 Outcomes = Mapping[str, RunOutcome]
@@ -81,14 +89,10 @@ def ingest(
     if not outcomes:
         raise _nothing_on_disk("any account")
     files = delivered("alphas")
-    if as_json:
-        output.as_json(imported_json(outcomes) | {"files": counts(files)})
-    else:
-        imported(outcomes)
-        output.console().print(f"files         {summary(files)}")
+    document = imported_json(outcomes) | {"files": counts(files)}
     failed = any(one.state is FileState.FAILED for one in files) and not (account or months or fast or kind)
-    if failed or not all(outcome.success for outcome in outcomes.values()):
-        raise typer.Exit(1)
+    line, success = f"files         {summary(files)}", document["success"] and not failed
+    output.result(as_json, document, line, show=partial(imported, outcomes), success=success)
 
 
 def _check_months(names: Sequence[str], kinds: Sequence[Kind], wanted: Sequence[str]) -> None:
@@ -130,17 +134,16 @@ def up_to_date(settings: Settings, account: str, months: Sequence[str], kinds: S
     from marketdata_assets.alphas import status
     from marketdata_assets.alphas.ingest import find
     from marketdata_assets.alphas.rejected import in_raw_files
-    from marketdata_assets.stores import mongo
 
     root, pairs = settings.alphas_folder, [(account, month) for month in months]
     metadata: dict[str, dict[str, Any]] = {}
-    with mongo.databases(stores.mongo_server()) as databases:
+    with databases.connected("mongo") as mongo:
         # By times first: a run reads the packages.
-        if status.outdated_pairs(databases, root, pairs, kinds, exact=False):
+        if status.outdated_pairs(mongo, root, pairs, kinds, exact=False):
             return None
         for kind in kinds:
             started = time.monotonic()
-            if status.outdated_pairs(databases, root, pairs, [kind]):
+            if status.outdated_pairs(mongo, root, pairs, [kind]):
                 return None
             unchanged = len(list(find(root, account, kind, months)))
             metadata[f"{kind}_alphas"] = {"packages_unchanged": unchanged, "seconds": time.monotonic() - started}
@@ -164,27 +167,21 @@ def fetch(
     outcomes, without_credentials = {}, {}
     for name in fetched_accounts(settings, account):
         try:
-            accounts.find_credentials(name, os.environ, settings.brain_credentials_file)
+            find_credentials(name, os.environ, settings.brain_credentials_file)
         except NoCredentials as error:
             output.fail(str(error))
             without_credentials[name] = str(error)
             continue
         with output.bar(f"alphas of {name}", quiet=as_json):
             outcomes[name] = run(settings, "alphas", name, wanted, config, ["alpha_files"])
-    document = runs(outcomes)
+    fetched = {name: outcome.metadata.get("alpha_files", {}) for name, outcome in outcomes.items()}
+    fetched = {
+        name: {key: one for key, one in found.items() if isinstance(one, int | float | str)}
+        for name, found in fetched.items()
+    }
+    document = runs(outcomes) | {"fetched": fetched, "without_credentials": without_credentials}
     document["success"] = document["success"] and not without_credentials
-    if as_json:
-        fetched = {name: _plain(outcome.metadata.get("alpha_files", {})) for name, outcome in outcomes.items()}
-        output.as_json({**document, "fetched": fetched, "without_credentials": without_credentials})
-    else:
-        _show_fetched(outcomes)
-    if not document["success"]:
-        raise typer.Exit(1)
-
-
-def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers and texts of an asset's metadata."""
-    return {name: value for name, value in metadata.items() if isinstance(value, int | float | str)}
+    output.result(as_json, document, show=partial(_show_fetched, outcomes), success=document["success"])
 
 
 def run(
@@ -226,7 +223,7 @@ def _accounts(named: Sequence[str] | None) -> list[str]:
     """The accounts to import: those named, else all that have files or are listed, but for disabled ones."""
     folder = Settings().alphas_folder
     on_disk = file_index.accounts_on_disk(folder)
-    listed = {account.key: account.enabled for account in accounts.read(Settings().brain_accounts_file)}
+    listed = {account.key: account.enabled for account in accounts_of.read(Settings().brain_accounts_file)}
     every = sorted({*on_disk, *listed})
     if not named:
         return [name for name in every if listed.get(name, True)]
@@ -239,7 +236,7 @@ def _accounts(named: Sequence[str] | None) -> list[str]:
 
 def fetched_accounts(settings: Settings, named: Sequence[str] | None) -> list[str]:
     """The accounts to fetch: those named, else all enabled ones. Raises BadParameter, NotEnabled."""
-    listed = {account.key: account.enabled for account in accounts.read(Settings().brain_accounts_file)}
+    listed = {account.key: account.enabled for account in accounts_of.read(Settings().brain_accounts_file)}
     enabled = [name for name, on in listed.items() if on]
     for name in named or ():
         if name not in listed:
@@ -306,7 +303,7 @@ def _show_fetched(outcomes: Outcomes) -> None:
         elif outcome.success:
             output.console().print(f"{name}: all windows were fetched before; use --refetch to fetch them again")
     if any(outcome.metadata.get("alpha_files", {}).get("alphas") for outcome in outcomes.values()):
-        output.notes().print("next: marketdata ingest alphas; while the UI runs, its daemon does this automatically")
+        output.notes().print(NEXT)
 
 
 def print_problems(outcomes: Outcomes) -> None:
@@ -327,3 +324,111 @@ def _totals(outcomes: Outcomes) -> dict[str, Any]:
     totals = {name: round(sum(table.get(name, 0) for table in tables), 2) for name in names}
     bad = sum(outcome.metadata.get("alpha_packages", {}).get("rejected", 0) for outcome in outcomes.values())
     return {**totals, "rejected_in_raw_files": bad}
+
+
+ACCOUNTS = ("account", "description", "enabled", "credentials", "session", "on disk")
+
+
+def login(
+    account: Annotated[str, typer.Option(help="the account, as the accounts file names it")],
+    wait: Annotated[float, typer.Option(min=0, help="seconds to wait for the identity check")] = 600.0,
+    as_json: output.Json = False,
+) -> None:
+    """Log an account in; with an identity check, print the verification link and wait for it to be completed."""
+    _check_known(account)
+    seconds = asyncio.run(_log_in(account, wait))
+    until = _moment(time.time() + seconds)
+    document = {"account": account, "valid_until": until.isoformat(timespec="seconds")}
+    output.result(as_json, document, f"account {account} is logged in until {until:%Y-%m-%d %H:%M} UTC")
+
+
+def _check_known(account: str) -> None:
+    """Raise BadParameter for an account that is in no list and has no credentials."""
+    file = Settings().brain_accounts_file
+    listed = [one.key for one in accounts_of.read(file)]
+    if account in listed:
+        return
+    try:
+        find_credentials(account, os.environ, Settings().brain_credentials_file)
+    except NoCredentials as error:
+        if error.unset:
+            raise wrong("--account", account, f"is not in {file} and has no credentials", listed) from error
+
+
+async def _log_in(account: str, wait: float) -> float:
+    from marketdata_assets.resources import Brain
+
+    async with Brain().client(account) as client:
+        try:
+            await client.login(again=True)
+        except IdentityCheckRequired as needed:
+            notes = output.notes()
+            notes.print(f"BRAIN requires an identity check of account {account}. Open this link and complete it:")
+            output.login_link("\n ", f"{needed.url}\n")
+            with notes.status(f"waiting up to {wait:.0f} s; Ctrl-C stops waiting, the link is valid for an hour"):
+                await client.finish_login(limit=wait)
+        return await client.seconds_left()
+
+
+def show_accounts(as_json: output.Json = False) -> None:
+    """List accounts, their credentials and sessions."""
+    file = Settings().brain_accounts_file
+    listed = accounts_of.read(Settings().brain_accounts_file)
+    on_disk = file_index.accounts_on_disk(Settings().alphas_folder)
+    rows = [_row(account, account.key in on_disk) for account in listed]
+    unlisted = sorted({*on_disk} - {account.key for account in listed})
+    rows += [_row(Account(name, "has files, is not in the list", False), True) for name in unlisted]
+    if as_json:
+        output.as_json({"file": str(file), "accounts": rows})
+        return
+    if rows:
+        words = {True: "yes", False: "no"}
+        cells = [[row[name.replace(" ", "_")] for name in ACCOUNTS] for row in rows]
+        shown = [[words[cell] if isinstance(cell, bool) else cell for cell in row] for row in cells]
+        output.table("accounts", ACCOUNTS, shown)
+    if not listed:
+        output.notes().print(f'no accounts in {file}; write for instance: [{{"user_key": "lk"}}]')
+    for row in rows:
+        if row["remedy"]:
+            output.notes().print(row["remedy"])
+
+
+def _row(account: Account, on_disk: bool) -> dict[str, Any]:
+    settings = Settings()
+    where, remedy, session = "none", None, "none"
+    try:
+        found = find_credentials(account.key, os.environ, settings.brain_credentials_file)
+        in_environment = all(secret_values.find(name, os.environ) for name in credential_variables(account.key))
+        where = "environment" if in_environment else str(settings.brain_credentials_file)
+        session = _session(account.key, found, settings)
+    except NoCredentials as error:
+        where, remedy = ("none" if error.unset else "not usable"), str(error)
+    return {
+        "account": account.key,
+        "description": account.description,
+        "enabled": account.enabled,
+        "credentials": where,
+        "session": session,
+        "on_disk": on_disk,
+        "remedy": remedy if account.enabled else None,
+    }
+
+
+def _session(account: str, found: Credentials, settings: Settings) -> str:
+    from marketdata_assets.alphas.login import SessionFile, owner_digest
+
+    file = SessionFile(settings.brain_folder, account, owner_digest(settings.brain_url.rstrip("/"), found.email))
+    stored = file.load()
+    if stored.session and stored.session.expires > time.time():
+        return f"until {_moment(stored.session.expires):%Y-%m-%d %H:%M} UTC"
+    if stored.rejection and stored.rejection.of(found.password):
+        return f"rejected {_moment(stored.rejection.at):%Y-%m-%d %H:%M} UTC"
+    if stored.throttle and stored.throttle.until > time.time():
+        return f"throttled until {_moment(stored.throttle.until):%Y-%m-%d %H:%M} UTC"
+    if stored.pending:
+        return "waits for an identity check" if stored.pending.open else "identity check not answered"
+    return "ended" if stored.session else "none"
+
+
+def _moment(seconds: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)

@@ -6,7 +6,7 @@ A wrong one is bad usage: the message has the nearest that exists, and the exit 
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, get_args
 
 import typer
 
@@ -34,6 +34,15 @@ def among(known: Sequence[Name], named: Iterable[str] | None, flag: str) -> list
             meant = f"; did you mean {near[0]!r}?" if near else ""
             raise typer.BadParameter(f"{name!r} is none of {', '.join(known)}{meant}", param_hint=flag)
     return [name for name in known if name in names]
+
+
+def check_market(exchange: str | None, market_type: str | None) -> None:
+    """Raise BadParameter where a venue or market type that is given does not exist."""
+    from marketdata_assets.exchanges import venues
+    from marketdata_assets.exchanges.records import MarketType
+
+    among(venues.names(), [exchange] if exchange else (), "--exchange")
+    among(get_args(MarketType), [market_type] if market_type else (), "--market-type")
 
 
 def existing_folder(folder: Path, flag: str) -> Path:

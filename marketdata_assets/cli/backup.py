@@ -7,16 +7,17 @@ import datetime as dt
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
-from marketdata_assets.cli import flows, output, stores
+from marketdata_assets import databases
+from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import existing_folder
 from marketdata_assets.cli.instance import CannotRun, dagster_instance, dagster_storage
-from marketdata_assets.defs import databases
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.settings import Settings
@@ -148,7 +149,7 @@ def _verify(folder: Path, manifest: "Manifest") -> None:
             files.check_rows(folder, one, readers[one.store])
 
 
-def _check_names(folder: Path, manifest: "Manifest", undeclared: "Collection[str]") -> None:
+def _check_names(folder: Path, manifest: "Manifest", undeclared: Collection[str]) -> None:
     """Raise TerminalError when the backup has what is none of this project's."""
     known = {NAMES[store]: {*names} for store, names in _tables().items()}
     known["Postgres"] |= {*undeclared}
@@ -166,27 +167,25 @@ def _check_names(folder: Path, manifest: "Manifest", undeclared: "Collection[str
         )
 
 
-def _restore(folder: Path, manifest: "Manifest", undeclared: "Collection[str]") -> None:
+def _restore(folder: Path, manifest: "Manifest", undeclared: Collection[str]) -> None:
     from marketdata_assets.backup import clickhouse, mongo, postgres
     from marketdata_assets.bars import kline, status
     from marketdata_assets.exchanges.tables import ohlcv
-    from marketdata_assets.stores.clickhouse import connect
-    from marketdata_assets.stores.postgres import connect as connect_postgres
 
     relations = {store: manifest.of(name) for store, name in NAMES.items()}
     addresses = {store: ADDRESSES[store]() for store, found in relations.items() if found}
     if dsn := addresses.get(Store.postgres):
         tables = relations[Store.postgres]
         postgres.restore(dsn, tables, folder, lambda one: _make_tables(one, tables), undeclared)
-        with connect_postgres(dsn) as connection:
+        with databases.postgres() as connection:
             has_bars = status.bars_summary(connection).rows
         if has_bars:  # rebuilt from the minutes: a continuous aggregate or a plain table, whichever the server has
             kline.refresh(dsn, (), rebuild=True)
-    if Store.mongo in addresses:
-        mongo.restore(stores.mongo_server(), relations[Store.mongo], folder)
+    if server := addresses.get(Store.mongo):
+        mongo.restore(server, relations[Store.mongo], folder)
     if url := addresses.get(Store.clickhouse):
         clickhouse.restore(url, relations[Store.clickhouse], folder, databases.make_clickhouse_tables)
-        with connect(url) as client:
+        with databases.clickhouse() as client:
             ohlcv.trades_were_moved(client, [dt.date.fromisoformat(day) for day in manifest.fresh_bars])
     if dagster := addresses.get(Store.dagster):
         with dagster_instance(Settings()):  # creates its tables
@@ -202,17 +201,16 @@ def _dagster_dsn() -> str:
     return make_conninfo("", **{key: found.get(f"DAGSTER_PG_{name}") for key, name in names.items()})
 
 
-ADDRESSES: "Mapping[Store, Callable[[], str]]" = {
-    Store.postgres: stores.postgres_dsn,
-    Store.mongo: stores.mongo_uri,
-    Store.clickhouse: stores.clickhouse_url,
+ADDRESSES: Mapping[Store, Callable[[], Any]] = {
+    Store.postgres: databases.postgres_dsn,
+    Store.mongo: databases.mongo_server,
+    Store.clickhouse: databases.clickhouse_url,
     Store.dagster: _dagster_dsn,
 }
 
 
-def _addresses(wanted: "Sequence[Store]") -> "dict[Store, str]":
+def _addresses(wanted: Sequence[Store]) -> dict[Store, Any]:
     """Where each database is. Raises TerminalError when one has no server."""
-
     try:
         return {store: ADDRESSES[store]() for store in wanted}
     except (NoServer, CannotRun) as error:
@@ -222,46 +220,44 @@ def _addresses(wanted: "Sequence[Store]") -> "dict[Store, str]":
         ) from error
 
 
-def _tables() -> "dict[Store, list[str]]":
+def _tables() -> dict[Store, list[str]]:
     """What a backup has of each database: tables, or of MongoDB databases. Of Dagster's it has all."""
     from marketdata_assets.alphas.importer import database_name
     from marketdata_assets.alphas.layout import KINDS
     from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
     from marketdata_assets.exchanges.tables import schema
+    from marketdata_assets.local.flow_addresses import readable
     from marketdata_assets.reference import tables as reference
     from marketdata_assets.stores.clickhouse_ledger import LEDGER
     from marketdata_assets.ticks import tables as ticks
 
-    flow_tables = dict.fromkeys(flow.target.table for flow in flows.readable() if flow.target.kind == "postgres")
+    flows = readable(Settings().flows_folder)
+    flow_tables = dict.fromkeys(flow.target.table for flow in flows if flow.target.kind == "postgres")
     datasets = [*map(database_name, KINDS), *map(asset_name, RECORD_SETS)]
     names = [LEDGER, "marketdata_ledger_log", *reference.TABLES, *(table.name for table in ticks.TABLES)]
     names += [*(table.name for table in schema.TABLES.values()), schema.OHLCV_1M, schema.REJECTS]
     return {Store.postgres: [*BOOKS, *BARS, *flow_tables], Store.mongo: datasets, Store.clickhouse: names}
 
 
-def _saved(folder: Path, addresses: "Mapping[Store, str]") -> "list[Relation]":
+def _saved(folder: Path, addresses: Mapping[Store, Any]) -> "list[Relation]":
     """What was written of each database."""
     from marketdata_assets.backup import clickhouse, mongo, postgres
 
     tables = _tables()
-    found: list[Relation] = []
-    for store, address in addresses.items():
-        if store == Store.postgres:
-            found += postgres.save(address, tables[store], folder)
-        elif store == Store.mongo:
-            found += mongo.save(stores.mongo_server(), tables[store], folder)
-        elif store == Store.dagster:
-            found += postgres.save(address, None, folder, store="Dagster")
-        else:
-            found += clickhouse.save(address, tables[store], folder)
-    return found
+    save: dict[Store, Callable[[Any, Any, Path], list[Relation]]] = {
+        Store.postgres: postgres.save,
+        Store.mongo: mongo.save,
+        Store.clickhouse: clickhouse.save,
+        Store.dagster: partial(postgres.save, store="Dagster"),
+    }
+    return [one for store, address in addresses.items() for one in save[store](address, tables.get(store), folder)]
 
 
 def _fresh_bars() -> dict[str, str]:
     """Days whose bars match their trades, each with a fingerprint that changes with the trades."""
     from marketdata_assets.exchanges.tables import ohlcv
 
-    with stores.exchange_tables() as client:
+    with databases.clickhouse("exchanges") as client:
         states = ohlcv.states(client, ohlcv.days_with_trades(client))
         marks = ohlcv.fingerprints(client, list(states))
     return {str(day): marks[day] for day, state in states.items() if state in ("ok", "empty")}
@@ -270,10 +266,11 @@ def _fresh_bars() -> dict[str, str]:
 def _make_tables(connection: "psycopg.Connection", relations: "Sequence[Relation]") -> None:
     """Those of bars and ledgers, and of the flows that are in the backup and still declared."""
     from marketdata_assets.flows import new_columns, storage
+    from marketdata_assets.local.flow_addresses import readable
 
     databases.make_postgres_tables(connection)
     wanted = {one.name: one.columns for one in relations}
-    for flow in flows.readable():
+    for flow in readable(Settings().flows_folder):
         if flow.target.kind == "postgres" and flow.target.table in wanted:
             storage.ensure(connection, new_columns.with_columns(flow, wanted[flow.target.table]))
 

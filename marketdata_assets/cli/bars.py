@@ -8,18 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from marketdata_assets.bars import kline, layout, profiles, schema, status
-from marketdata_assets.cli import output, stores
+from marketdata_assets import databases
+from marketdata_assets.bars import kline, layout, profiles, status
+from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import existing_files, existing_folder
-from marketdata_assets.cli.files import delivered
 from marketdata_assets.cli.instance import RunOutcome, finish, months_between, months_listed, run_job
+from marketdata_assets.cli.status import delivered
 from marketdata_assets.loading.file_ledger import NAMED, name_in
 from marketdata_assets.loading.files import Unit, everything, file_at
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.loading.states import State
 from marketdata_assets.months import month_ranges
 from marketdata_assets.settings import Settings
-from marketdata_assets.stores.postgres import connect
 
 
 def ingest(
@@ -36,7 +36,7 @@ def ingest(
     """
     wanted = months_listed(months)
     settings = Settings()
-    stores.postgres_dsn()  # raises when there is no server, which is the first thing to know
+    databases.postgres_dsn()  # raises when there is no server, which is the first thing to know
     _check_files(settings.bars_folder, wanted if months else ())
     if workers:
         settings = settings.model_copy(update={"workers": workers})
@@ -80,8 +80,7 @@ def _check_files(folder: Path, months: Sequence[str]) -> None:
 def up_to_date(settings: Settings, months: Sequence[str]) -> RunOutcome | None:
     """The result without a run when every file is loaded and the K-line is complete; None when there is work to do."""
     started = time.monotonic()
-    with connect(stores.postgres_dsn()) as connection:
-        schema.ensure(connection)
+    with databases.postgres("bars") as connection:
         shapes = profiles.read(settings.bars_profiles, settings.bars_label)
         found = status.survey(connection, settings.bars_folder, months_between(None), shapes)
         bars = {month: found.months[month] for month in months}
@@ -140,15 +139,12 @@ def forget(
     """
     from marketdata_assets.bars import forget as forgetting
 
-    files = [name_in(Settings().bars_folder, file) for file in files]
-    done = []
-    with connect(stores.postgres_dsn()) as connection:
-        schema.ensure(connection)
-        for file in files:
-            if undo:
-                forgetting.undo(connection, file)
-            else:
-                done.append(forgetting.forget(connection, Settings().bars_folder, file, "forget"))
+    folder = Settings().bars_folder
+    files = [name_in(folder, file) for file in files]
+    with databases.postgres("bars") as connection:
+        done = [] if undo else [forgetting.forget(connection, folder, file, "forget") for file in files]
+        for file in files if undo else ():
+            forgetting.undo(connection, file)
     lines = [f"{file}: the next run loads it; now: marketdata ingest bars" for file in files if undo]
     lines += [f"{one.file}: {one.rows:,} rows deleted" for one in done]
     if due := sorted({month for one in done for month in one.due}):
@@ -199,10 +195,9 @@ def refresh_kline(
 
     No run is started; Dagster shows the months as refreshed after its next run of them.
     """
-    dsn, wanted = stores.postgres_dsn(), set(months_between(months))
+    dsn, wanted = databases.postgres_dsn(), set(months_between(months))
     if months is None and not force:
-        with connect(dsn) as connection:
-            schema.ensure(connection)
+        with databases.postgres("bars") as connection:
             wanted = status.kline_due(connection, wanted)
     report = kline.refresh(dsn, wanted, force=force)
     output.result(
@@ -217,8 +212,8 @@ def rebuild_kline(as_json: output.Json = False) -> None:
 
     Readers see the old rows until all are computed; views on it and grants are kept.
     """
-    report = kline.refresh(stores.postgres_dsn(), (), rebuild=True)
-    with connect(stores.postgres_dsn()) as connection:
+    report = kline.refresh(databases.postgres_dsn(), (), rebuild=True)
+    with databases.postgres() as connection:
         rows = status.kline_summary(connection).rows
     document = {"rows": rows, "engine": report.engine, "seconds": round(report.seconds, 2)}
     output.result(as_json, document, f"monthly kline rebuilt as {report.engine}: {rows:,} rows, {report.seconds:.1f} s")

@@ -167,7 +167,7 @@ def _made(file: Path | None, shard: str, to: str) -> "Collector":
         from marketdata_assets.collector.service import Collector
     settings = Settings()
     logs.configure(settings.log_format, found.log_level.upper())
-    places = Places(settings.collector_folder, exchange_budgets(settings), settings.captures_folder)
+    places = Places(settings.root / "collector", exchange_budgets(settings), settings.captures_folder)
     return Collector(found, servers, places, Shard.read(shard))
 
 

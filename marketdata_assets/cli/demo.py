@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from marketdata_assets.alphas.accounts import credential_variables
-from marketdata_assets.cli import alpha_records, alphas, bars, exchanges, flows, history, output, reference, ticks
+from marketdata_assets.cli import alpha_records, alphas, bars, exchanges, flows, output, reference, ticks
 from marketdata_assets.cli.instance import RunOutcome, environment, environment_of, months_between, run_job
 from marketdata_assets.cli.servers import serve, with_ui_port
 from marketdata_assets.local.stack import LocalStack
@@ -70,7 +70,7 @@ def demo(
         if not as_json:
             ticks.tell(ticked)
         collected = exchanges.load_sample(settings, dt.datetime.now(dt.UTC).date(), quiet=as_json)
-        historic = history.load_sample(settings, dt.datetime.now(dt.UTC).date(), quiet=as_json)
+        historic = exchanges.load_history_sample(settings, dt.datetime.now(dt.UTC).date(), quiet=as_json)
         flowed = load_flows(settings, say, quiet=as_json)
         compared = run_job(settings, "reconcile", (months[-DAILY_MONTHS], months[-1]))
         if as_json:
@@ -79,7 +79,7 @@ def demo(
                 "alpha_records": alpha_records.counts_json(recorded),
                 "reference": reference.loaded_json(referred, months_of_samples),
                 "ticks": ticks.loaded_json(ticked),
-                "exchanges": collected_json(collected) | {"history": history.as_document(historic)},
+                "exchanges": collected_json(collected) | {"history": exchanges.history_json(historic)},
                 "flows": {name: flows.loaded_json(name, one) for name, one in flowed.items()},
                 "reconciliation": compared.metadata.get("reconciliation", {}) | {"success": compared.success},
             }
@@ -87,7 +87,7 @@ def demo(
         else:
             for one, tell in zip(collected, (exchanges.tell, exchanges.tell_days), strict=False):
                 tell(one)
-            history.tell(historic)
+            exchanges.tell_history(historic)
             for name, one in flowed.items():
                 flows.tell(name, one)
             told = compared.metadata.get("reconciliation", {})

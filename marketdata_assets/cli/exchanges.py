@@ -1,10 +1,11 @@
-"""`marketdata ingest captures`, `ingest days` and `drain`: records of exchanges into their tables.
+"""`marketdata ingest captures`, `dumps`, `history`, `days` and `drain`: records of exchanges into their tables.
 
 Each is a run that shows in the UI like any other.
 """
 
 import asyncio
 import datetime as dt
+import json
 import signal
 import time
 from collections import Counter
@@ -12,19 +13,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 
-from marketdata_assets import logs
-from marketdata_assets.cli import output, stores
-from marketdata_assets.cli.arguments import Instruments, among, existing_files, existing_folder
-from marketdata_assets.cli.files import delivered
-from marketdata_assets.cli.instance import RunOutcome, finish, run_job
-from marketdata_assets.defs.exchanges.days import CAPTURE_OUTCOMES, FEED, REJECTED, TABLES_STEP
+from marketdata_assets import databases, logs
+from marketdata_assets.cli import output
+from marketdata_assets.cli.arguments import Instruments, among, check_market, existing_files, existing_folder
+from marketdata_assets.cli.instance import RunOutcome, environment_of, finish, run_job
+from marketdata_assets.cli.status import delivered
+from marketdata_assets.defs.exchanges.days import CAPTURE_OUTCOMES, FEED, HISTORY, HISTORY_JOB, REJECTED, TABLES_STEP
 from marketdata_assets.errors import TransientError
 from marketdata_assets.exchanges import venues
-from marketdata_assets.exchanges.records import MarketType
 from marketdata_assets.local import endpoints
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.settings import Settings
@@ -50,8 +50,7 @@ def captures(
     Files that were loaded before are skipped after a hash check.
     """
     settings = Settings()
-    among(venues.names(), [exchange] if exchange else (), "--exchange")
-    among(get_args(MarketType), [market_type] if market_type else (), "--market-type")
+    check_market(exchange, market_type)
     if files:
         existing_files(files, "FILES")
     else:
@@ -83,8 +82,7 @@ def dumps(
     """
     from marketdata_assets.exchanges.tables.dumps import dumps_in, others_in
 
-    among(venues.names(), [exchange] if exchange else (), "--exchange")
-    among(get_args(MarketType), [market_type] if market_type else (), "--market-type")
+    check_market(exchange, market_type)
     existing_files([path for path in paths if not path.is_dir()], "PATHS")
     found = [str(one.absolute()) for path in paths for one in (dumps_in(path) if path.is_dir() else [path])]
     for other in (one for path in paths if path.is_dir() for one in others_in(path)):
@@ -126,7 +124,7 @@ def follow_stream(stream: str, host: str, port: int, as_json: bool) -> None:
     from marketdata_assets.cli.collect import Needed
 
     settings = Settings()
-    url, nats_url = stores.clickhouse_url(), endpoints.address(settings, "nats_url")
+    url, nats_url = databases.clickhouse_url(), endpoints.address(settings, "nats_url")
     with Needed():
         from marketdata_assets.collector.drain_service import DrainServer, DrainService
     from marketdata_assets.collector.jetstream.stream import Stream
@@ -197,7 +195,7 @@ def up_to_date(settings: Settings, files: Sequence[Path]) -> RunOutcome | None:
 
     started, folder = time.monotonic(), settings.captures_folder
     paths = files or captures.captures_in(folder)
-    with stores.exchange_tables() as client:
+    with databases.clickhouse("exchanges") as client:
         if not files and captures.due(client, folder):
             return None
         known, due = captures.LEDGER.unchanged_and_due(client, files, force=False)
@@ -242,7 +240,7 @@ def due_ranges() -> list[tuple[dt.date, dt.date]]:
     from marketdata_assets.partitions import day_ranges
 
     days = window()
-    with stores.exchange_tables() as client:
+    with databases.clickhouse("exchanges") as client:
         due = {*status.outdated_days(client, days), *status.with_open_gaps(client, days, time.time_ns(), SETTLED_NS)}
         older = [day for day in days_with_trades(client) if day < days[0]]
     if older:
@@ -369,3 +367,106 @@ def load_sample(settings: Settings, today: dt.date, quiet: bool) -> Sequence[Run
             if not made.success:
                 break
         return filled, made
+
+
+SOURCES = ("auto", "archive", "rest")
+HOSTS = "MARKETDATA_EXCHANGE_HOSTS"
+FIRST_DAY = dt.date(2017, 1, 1)  # of the partitions
+
+
+def history(
+    exchange: Annotated[str, typer.Option(help="venue, such as binance")],
+    instruments: Annotated[str, typer.Option(help="by the venue's name or by symbol, as BTCUSDT,ETH-USDT")],
+    types: Annotated[str, typer.Option(help="of trade, kline, funding_rate, open_interest")] = "trade,kline",
+    first: Day = None,
+    last: Day = None,
+    market_type: Annotated[
+        str, typer.Option(help="spot, linear, inverse, option; needed where several list the same name")
+    ] = "",
+    intervals: Annotated[str, typer.Option(help="of candles, as 1m,1h")] = "1m",
+    source: Annotated[
+        str, typer.Option(help="archive, rest, or auto: trades and open interest from a public archive if there is one")
+    ] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="load days again that are loaded")] = False,
+    as_json: output.Json = False,
+) -> None:
+    """Load past days of instruments: trades, candles, funding rates, open interest.
+
+    The default is yesterday. Days that are loaded are skipped.
+    """
+    from marketdata_assets.exchanges.errors import HistoryRefused
+    from marketdata_assets.exchanges.tables.history import history_types
+
+    among(venues.names(), [exchange], "--exchange")
+    check_market(exchange, market_type)
+    among(SOURCES, [source], "--source")
+    try:
+        wanted = history_types(_listed(types))
+    except HistoryRefused as error:
+        raise typer.BadParameter(str(error), param_hint="--types") from error
+    begin, end = _past_days(first, last)
+    config: dict[str, Any] = {"exchange": exchange, "instruments": _listed(instruments), "types": list(wanted)}
+    config |= {"market_type": market_type, "intervals": _listed(intervals), "source": source, "force": force}
+    with output.bar("history", quiet=as_json):
+        outcome = run_job(Settings(), HISTORY_JOB, (str(begin), str(end)), {HISTORY: {"config": config}})
+    finish(outcome, as_json, history_json, tell_history)
+
+
+def _listed(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _past_days(first: dt.datetime | None, last: dt.datetime | None) -> tuple[dt.date, dt.date]:
+    """The first and the last day. Raises BadParameter when they are no partitions."""
+    yesterday = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
+    end = last.date() if last else yesterday
+    begin = first.date() if first else end
+    for day, flag in ((begin, "--first"), (end, "--last")):
+        if not FIRST_DAY <= day <= yesterday:
+            raise typer.BadParameter(f"{day} is not from {FIRST_DAY} to yesterday, {yesterday}", param_hint=flag)
+    if end < begin:
+        raise typer.BadParameter(f"{end} is before {begin}", param_hint="--last")
+    return begin, end
+
+
+def history_json(outcome: RunOutcome) -> dict[str, Any]:
+    """How the run ended, for machines."""
+    return {**outcome.as_json(), HISTORY: outcome.metadata.get(HISTORY, {})}
+
+
+def tell_history(outcome: RunOutcome) -> None:
+    """Print how the run ended."""
+    outcome.print_problems()
+    loaded = outcome.metadata.get(HISTORY)
+    if not loaded:
+        return
+    notes: Sequence[str] = loaded["notes"]
+    for note in notes:
+        output.notes().print(note)
+    days = ", ".join(
+        f"{loaded[name]:,} {name}" for name in ("ok", "empty", "unchanged", "unsupported", "failed") if loaded[name]
+    )
+    output.console().print(
+        f"exchange history {loaded['rows']:,} rows, {loaded['rejected']:,} rejected; days of streams: {days};"
+        f" {loaded['seconds']:.1f} s, {outcome.checks_passed} checks passed"
+    )
+
+
+SAMPLE_DAYS = 5
+SAMPLE_TYPES = ["kline", "funding_rate", "open_interest"]  # trades would make the days of bars due
+
+
+def load_history_sample(settings: Settings, today: dt.date, quiet: bool) -> RunOutcome:
+    """Load days of an invented instrument from a simulated venue, without external requests."""
+    from marketdata_demo.venues.binance_venue import BinanceServer
+
+    first, last = today - dt.timedelta(days=SAMPLE_DAYS + 2), today - dt.timedelta(days=3)
+    begin = int(dt.datetime.combine(first, dt.time(), dt.UTC).timestamp()) * 1000
+    minutes = range(0, SAMPLE_DAYS * 24 * 60, 5)
+    config = {"exchange": "binance", "market_type": "linear", "instruments": ["ABCUSDT"], "types": SAMPLE_TYPES}
+    with BinanceServer() as venue, output.bar("history of exchanges", quiet=quiet):
+        venue.kept = [begin + minute * 60_000 for minute in minutes]
+        venue.paid = [begin + minute * 60_000 for minute in minutes if minute % 480 == 0]
+        with environment_of({HOSTS: json.dumps({"binance": venue.url})}):
+            days = str(first), str(last)
+            return run_job(settings, HISTORY_JOB, days, {HISTORY: {"config": {**config, "source": "rest"}}})

@@ -115,17 +115,14 @@ def _run(work: Callable[[], Report], what: str, as_json: bool) -> None:
         except (UnknownName, CannotAdjust) as error:
             raise typer.BadParameter(str(error)) from error
     seconds = round(time.monotonic() - began, 2)
-    if as_json:
-        output.as_json({"success": not report.failed, **asdict(report), "seconds": seconds})
-    else:
-        for code, cause in report.failed.items():
-            output.fail(f"{code}: {cause}")
-        output.console().print(
-            f"{report.written:,} {what} written, {report.unchanged:,} unchanged, {report.removed:,} removed;"
-            f" {report.rows:,} rows, {report.bytes / 1e6:,.1f} MB, {seconds:.1f} s"
-        )
-    if report.failed:
-        raise typer.Exit(1)
+    for code, cause in () if as_json else report.failed.items():
+        output.fail(f"{code}: {cause}")
+    line = (
+        f"{report.written:,} {what} written, {report.unchanged:,} unchanged, {report.removed:,} removed;"
+        f" {report.rows:,} rows, {report.bytes / 1e6:,.1f} MB, {seconds:.1f} s"
+    )
+    document = {"success": not report.failed, **asdict(report), "seconds": seconds}
+    output.result(as_json, document, line, success=not report.failed)
 
 
 def _years(text: str | None) -> list[int] | None:

@@ -1,28 +1,33 @@
-"""The Prometheus metrics of servers, tables and runs; `figures.csv` has the labels, meaning and use of each.
+"""`marketdata metrics`: Prometheus metrics of servers, tables and runs, on loopback by default.
 
-Serving them belongs to `metrics`; the collector has metrics of its own, in `collector.metrics`.
+`figures.csv` has the labels, meaning and use of each. The collector has metrics of its own, in `collector.metrics`.
 """
 
 import csv
 import datetime as dt
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from marketdata_assets.backup.files import MANIFEST
-from marketdata_assets.cli import status
+from marketdata_assets.cli import output, status
+from marketdata_assets.cli.instance import dagster_instance
+from marketdata_assets.local.errors import NoServer, PortTaken
 from marketdata_assets.logs import get_logger
-from marketdata_assets.overview import FILE_STATES, Domain
-from marketdata_assets.resources import ClickHouse, Mongo, Nats, NoServer, Postgres
+from marketdata_assets.overview import DOMAINS, FILE_STATES
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, RepositoryDefinition
+    from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
 Value = tuple[str, tuple[str, ...], float]
@@ -30,7 +35,6 @@ Value = tuple[str, tuple[str, ...], float]
 
 log = get_logger(__name__)
 
-TABLES: tuple[Domain, ...] = ("reference", "bars", "alphas", "ticks", "exchanges", "flows")
 TABLE = ("group", "asset", "account")
 COUNTS = {
     "marketdata_rows": ("rows", "documents"),
@@ -109,13 +113,15 @@ class Figures:
 def all_figures(instance: "DagsterInstance", repository: "RepositoryDefinition") -> Figures:
     """Metrics of the servers, each domain's tables, and the runs of `instance`."""
     parts: dict[str, Scrape] = {"servers": of_servers, "disks": lambda: of_disks(Settings())}
-    parts |= {name: lambda name=name: of_tables(status.rows_of(name)) for name in TABLES}  # type: ignore[misc]
+    parts |= {name: lambda name=name: of_tables(status.rows_of(name)) for name, one in DOMAINS.items() if one.files}  # type: ignore[misc]
     return Figures(parts | {"runs": lambda: of_runs(instance), "assets": lambda: of_assets(instance, repository)})
 
 
 def of_servers() -> Iterator[Value]:
     """The servers that are configured."""
-    for health in (Postgres().check(), Mongo().check(), ClickHouse().check(), Nats().check()):
+    from marketdata_assets.resources.servers import ASK, check
+
+    for health in map(check, ASK):
         if health.url:
             yield "marketdata_server_up", (health.store,), float(health.ok)
             if health.latency_ms is not None:
@@ -192,3 +198,56 @@ def table() -> str:
         labels = ", ".join(f"`{label}`" for label in one.labels)
         rows.append(f"| `{one.name}` | gauge | {labels} | {one.text} | {one.use} |")
     return "\n".join(rows) + "\n"
+
+
+def metrics(
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 takes a free one")] = 9101,
+    every: Annotated[float, typer.Option(min=1.0, help="seconds between two scrapes of servers and tables")] = 120.0,
+    once: Annotated[bool, typer.Option("--once", help="scrape once, print the metrics and exit")] = False,
+) -> None:
+    """Serve Prometheus metrics for servers, tables and runs at http://HOST:PORT/metrics.
+
+    Runs until Ctrl-C."""
+    settings = Settings()
+    from marketdata_assets.cli.collect import Needed
+
+    with Needed():
+        from prometheus_client import start_http_server
+    from marketdata_assets.definitions import defs
+
+    with dagster_instance(settings) as instance:
+        figures = all_figures(instance, defs().get_repository_def())
+        if once:
+            figures.scrape()
+            sys.stdout.write(exposition(figures).decode())
+            return
+        try:
+            server, _ = start_http_server(port, host, registry_of(figures))
+        except OSError as error:
+            raise PortTaken("marketdata metrics", port, "--port") from error
+        output.notes().print(f"metrics at http://{host}:{server.server_port}/metrics, updated every {every:g} s")
+        while True:
+            figures.scrape()
+            time.sleep(every)
+
+
+def exposition(figures: Figures) -> bytes:
+    """All metrics in Prometheus' text format."""
+    from prometheus_client import generate_latest
+
+    return generate_latest(registry_of(figures))
+
+
+def registry_of(figures: Figures) -> "CollectorRegistry":
+    """A registry with these metrics alone."""
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.registry import Collector
+
+    class Families(Collector):
+        def collect(self) -> "Iterator[Metric]":
+            return figures.metrics()
+
+    registry = CollectorRegistry()
+    registry.register(Families())
+    return registry

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from marketdata_assets.cli import output, stores
+from marketdata_assets import databases
+from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import existing_folder
 from marketdata_assets.cli.instance import RunOutcome, finish, run_job
 from marketdata_assets.errors import MarketDataError, did_you_mean
@@ -135,17 +136,14 @@ def check(
 
 def _show(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]], as_json: bool) -> None:
     """Print a row for each flow. Exits with code 1 when one has an error."""
-    if as_json:
-        output.as_json({"flows": rows})
-    else:
+    if not as_json:
         output.table(title, columns, [[_short(row[name]) for name in columns] for row in rows])
-        for row in rows:
-            for line in row.get("examples", ()):
-                output.warn("rejected", f"{row['tried']}: {line}")
-            if row["error"]:
-                output.fail(row["error"])
-    if any(row["error"] for row in rows):
-        raise typer.Exit(1)
+    for row in () if as_json else rows:
+        for line in row.get("examples", ()):
+            output.warn("rejected", f"{row['tried']}: {line}")
+        if row["error"]:
+            output.fail(row["error"])
+    output.result(as_json, {"flows": rows}, success=not any(row["error"] for row in rows))
 
 
 def run(
@@ -182,7 +180,6 @@ def run(
 def _load(settings: Settings, flow: "FlowDefinition", data_dir: Path | None, force: bool, as_json: bool) -> RunOutcome:
     """Run one flow when it has something to load."""
     from marketdata_assets.flows.status import entries
-    from marketdata_assets.stores.postgres import connect
 
     fetches = flow.source is not None and data_dir is None
     if not fetches:
@@ -192,7 +189,7 @@ def _load(settings: Settings, flow: "FlowDefinition", data_dir: Path | None, for
         if outcome is None:
             _valid(flow.name, found(checked=True))
             outcome = execute(settings, flow, data_dir, force)
-        with connect(stores.postgres_dsn()) as connection:
+        with databases.postgres() as connection:
             return replace(outcome, files=entries(connection, *_at(flow, data_dir)))
 
 
@@ -213,13 +210,10 @@ def _run_all(settings: Settings, force: bool, as_json: bool) -> None:
         if not as_json:
             tell(one.name, outcome, one.name)
             outcome.print_files()
-    if as_json:
-        output.as_json({"flows": [loaded_json(name, outcome) for name, outcome in outcomes.items()]})
     failed = [name for name, outcome in outcomes.items() if not outcome.success or outcome.checks_in_error]
-    if not as_json:
-        output.console().print(f"{len(outcomes)} flows, {len(failed)} failed" + "".join(f" {name}" for name in failed))
-    if failed:
-        raise typer.Exit(1)
+    line = f"{len(outcomes)} flows, {len(failed)} failed" + "".join(f" {name}" for name in failed)
+    document = {"flows": [loaded_json(name, outcome) for name, outcome in outcomes.items()]}
+    output.result(as_json, document, line, success=not failed)
 
 
 def plan(
@@ -232,9 +226,8 @@ def plan(
     Exits with code 1 when a run would stop, since the table needs a rebuild.
     """
     from marketdata_assets.flows import status
-    from marketdata_assets.stores.postgres import connect
 
-    with connect(stores.postgres_dsn()) as connection:
+    with databases.postgres() as connection:
         seen = status.plan(connection, *_at(_valid(name, found()), data_dir))
     changes = [{"change": str(change), "done": change.done} for change in seen.alterations]
     files = {
@@ -284,7 +277,7 @@ def rebuild(
     fanout = Fanout(max_workers or settings.workers or 0, run.PRELOAD, settings.ray_address)
     with output.bar(f"flow {name}", quiet=as_json):
         done = rebuild_table(
-            at, stores.postgres_dsn(), folder, run_id="rebuild", fanout=fanout, drop_rows=drop_rows, progress=report
+            at, databases.postgres_dsn(), folder, run_id="rebuild", fanout=fanout, drop_rows=drop_rows, progress=report
         )
     dropped = f", {done.dropped} dropped" if done.dropped else ""
     text = f"table {done.table} rebuilt: {done.rows:,} rows of {done.files} files{dropped}, {done.seconds:.1f} s"
@@ -304,11 +297,10 @@ def forget(
     """
     from marketdata_assets.flows.forget import forget as forget_files
     from marketdata_assets.flows.owners import to_reload
-    from marketdata_assets.stores.postgres import connect
 
     flow = _valid(name, found())
     files = [name_in(Settings().flows_data_folder / flow.loader.folder, file) for file in files]
-    with connect(stores.postgres_dsn()) as connection:
+    with databases.postgres() as connection:
         forgotten = forget_files(connection, flow, files)
         stale = len(to_reload(connection, flow.dataset))
     rows = [{"file": one.unit, "rows": one.rows} for one in forgotten]
@@ -338,11 +330,10 @@ def _up_to_date(flow: "FlowDefinition", data_dir: Path | None) -> RunOutcome | N
     """The result without a run when table and files are as they should be; None when there is work to do."""
     from marketdata_assets.flows import new_columns, storage
     from marketdata_assets.flows.status import summary
-    from marketdata_assets.stores.postgres import connect
 
     started = time.monotonic()
     at, folder = _at(flow, data_dir)
-    with connect(stores.postgres_dsn()) as connection:
+    with databases.postgres() as connection:
         states = summary(connection, at, folder).states
         if at.target.kind == "postgres" and storage.drift(connection, new_columns.present(connection, at)):
             return None
@@ -423,11 +414,6 @@ def found(taken: Collection[str] = (), checked: bool = False) -> list["FlowFile"
     return flow_addresses.found(Settings().flows_folder, taken, check)
 
 
-def readable() -> list["FlowDefinition"]:
-    """The definitions of all flows that can be read."""
-    return [one.flow for one in found() if one.flow]
-
-
 def _named(name: str, flows: Sequence["FlowFile"]) -> "FlowFile":
     for one in flows:
         if name in (one.name, one.file.parent.name):
@@ -455,11 +441,11 @@ def _readable(file: "FlowFile") -> "FlowDefinition":
 def _taken() -> set[str]:
     """The names of all assets except those of the user's own flows."""
     from marketdata_assets.definitions import project_definitions
-    from marketdata_assets.defs.flows import own
+    from marketdata_assets.defs import catalog
     from marketdata_assets.flows import discovery
 
     shipped = {flow.name for flow in discovery.shipped()}
-    return own.names(project_definitions()) - shipped
+    return catalog.names(project_definitions()) - shipped
 
 
 def _listed(one: "FlowFile") -> dict[str, Any]:

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ from marketdata_assets.errors import TerminalError, TransientError
 from marketdata_assets.loading.file_ledger import FileEntry, counts, summary
 from marketdata_assets.local import endpoints, run_lock
 from marketdata_assets.local.endpoints import Endpoints
-from marketdata_assets.local.errors import NoServer
 from marketdata_assets.months import alpha_months, bar_months
 from marketdata_assets.server_addresses import is_port
 from marketdata_assets.settings import Settings
@@ -115,13 +115,8 @@ def finish(
     show: Callable[[RunOutcome], None],
 ) -> None:
     """Print how a run ended, for machines or for people; exit with 1 when it failed."""
-    if as_json:
-        output.as_json(document(outcome))
-    else:
-        show(outcome)
-        outcome.print_files()
-    if not outcome.success:
-        raise typer.Exit(1)
+    files = [f"files         {summary(outcome.files)}"] if outcome.files else []
+    output.result(as_json, document(outcome), *files, show=partial(show, outcome), success=outcome.success)
 
 
 def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
@@ -415,19 +410,3 @@ def months_listed(text: str | None) -> Sequence[str]:
     """
     parts = text.split(",") if text else [None]
     return sorted({month for part in parts for month in months_between(part and part.strip())})
-
-
-def of_each_domain(*domains: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The rows of all domains; those without a server are named in a note. Raises NoServer when none has one."""
-    rows: list[dict[str, Any]] = []
-    absent: list[NoServer] = []
-    for query in domains:
-        try:
-            rows += query()
-        except NoServer as error:
-            absent.append(error)
-    if len(absent) == len(domains):
-        raise absent[0]
-    for cause in absent:
-        output.notes().print(f"left out: {cause}")
-    return rows

@@ -101,12 +101,22 @@ def as_json(value: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def result(json_wanted: bool, document: Mapping[str, Any], *lines: str) -> None:
-    """Print what a command did: one JSON object, or lines for people."""
+def result(
+    json_wanted: bool,
+    document: Mapping[str, Any],
+    *lines: str,
+    show: Callable[[], object] | None = None,
+    success: bool = True,
+) -> None:
+    """Print what a command did: one JSON object, or what `show` prints, and lines. Exit with 1 without success."""
     if json_wanted:
         as_json(document)
+    elif show:
+        show()
     for line in () if json_wanted else lines:
         console().print(line)
+    if not success:
+        raise typer.Exit(1)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

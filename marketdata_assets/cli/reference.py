@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from marketdata_assets.cli import output, stores
-from marketdata_assets.cli.files import delivered
+from marketdata_assets import databases
+from marketdata_assets.cli import output
 from marketdata_assets.cli.instance import RunOutcome, months_between, run_job
+from marketdata_assets.cli.status import delivered
 from marketdata_assets.months import bar_months
 from marketdata_assets.settings import Settings
 
@@ -80,5 +81,5 @@ def tell(outcomes: Sequence[RunOutcome], months: Sequence[str]) -> None:
 def _tables(months: Sequence[str]) -> "list[TableStatus]":
     from marketdata_assets.reference.status import overview
 
-    with stores.clickhouse() as client:
+    with databases.clickhouse() as client:
         return overview(client, months, dt.datetime.now(dt.UTC))

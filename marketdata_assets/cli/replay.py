@@ -10,8 +10,7 @@ import msgspec
 import typer
 
 from marketdata_assets.cli import output
-from marketdata_assets.cli.arguments import Instruments, among, existing_files
-from marketdata_assets.exchanges import venues
+from marketdata_assets.cli.arguments import Instruments, check_market, existing_files
 from marketdata_assets.exchanges.records import Gap, Level, MarketType, Record
 from marketdata_assets.exchanges.replay import Replay
 from marketdata_assets.exchanges.replay import replay as run_replay
@@ -41,8 +40,7 @@ def replay(
 
     Exits with 1 when more than a twentieth of the messages cannot be read.
     """
-    among(venues.names(), [exchange] if exchange else (), "--exchange")
-    among(tuple(MARKET_TYPES), [market_type] if market_type else (), "--market-type")
+    check_market(exchange, market_type)
     existing_files(files, "FILES")
     existing_files(instruments or [], "--instruments")
     venue = exchange or None, MARKET_TYPES.get(market_type or "")

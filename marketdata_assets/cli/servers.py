@@ -1,4 +1,8 @@
-"""`marketdata up`, `doctor` and `exec`: the local stack and the Dagster UI, the state of servers, Dagster commands."""
+"""`marketdata up`, `doctor` and `exec`: the local stack and the Dagster UI, the state of servers, Dagster commands.
+
+For service managers and containers: `ui` and `web`, the Dagster UI alone and a read-only page of the market, behind one
+guard; `code-server`, which serves the definitions to the UI.
+"""
 
 import asyncio
 import datetime as dt
@@ -16,21 +20,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from marketdata_assets.cli import output, stores
-from marketdata_assets.cli.instance import PASSWORD, CannotRun, adopt, environment
-from marketdata_assets.cli.ui import link, port_to_use
+from marketdata_assets import databases, logs
+from marketdata_assets.cli import output
+from marketdata_assets.cli.instance import PACKAGE, PASSWORD, CannotRun, adopt, dagster_instance, environment
 from marketdata_assets.errors import MarketDataError
+from marketdata_assets.local.errors import NoServer, PortTaken
 from marketdata_assets.local.group import kept
 from marketdata_assets.local.machine import problems
-from marketdata_assets.local.process import Watch, tied_to_us
+from marketdata_assets.local.process import Watch, free_port, port_is_free, tied_to_us
 from marketdata_assets.local.stack import LocalStack, needed
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 from marketdata_assets.standard_streams import also_logged, service
+from marketdata_assets.ui.guard import TOKEN, token_file
 
 if TYPE_CHECKING:
     from marketdata_assets.reference.status import KnownCalendar
-    from marketdata_assets.resources.servers import Server
 
 LOOK_SECONDS = 0.5
 LONGEST_LINE = 1 << 16
@@ -130,10 +135,9 @@ def doctor(
         for problem in machine:  # first of all, since libraries crash on a processor that lacks what they need
             output.warn("machine:", problem)
     from marketdata_assets.reference.status import REMEDY
-    from marketdata_assets.resources import ClickHouse, Mongo, Nats, Postgres
+    from marketdata_assets.resources.servers import check
 
-    kinds: dict[str, type[Server]] = {"postgres": Postgres, "mongo": Mongo, "clickhouse": ClickHouse, "nats": Nats}
-    health = {name: kinds[name]().check() for name in needed(Settings())}
+    health = {name: check(name) for name in needed(Settings())}
     calendar, servers = _calendar(stored="clickhouse" in health and health["clickhouse"].ok), [*health.values()]
     folders, closed = Settings().missing_folders(), _why_yahoo_is_closed(always=yahoo)
     if as_json:
@@ -187,8 +191,22 @@ def _calendar(*, stored: bool) -> "KnownCalendar":
     today = dt.datetime.now(ZONE).date()
     if not stored:
         return known_calendar(None, today)
-    with stores.clickhouse() as client:
+    with databases.clickhouse() as client:
         return known_calendar(client, today)
+
+
+def create_tables(as_json: output.Json = False) -> None:
+    """Create the missing tables in every database, for users who may only read.
+
+    Loads create the tables that they need, and MongoDB has none. A database whose tables have the form of another
+    version is an error.
+    """
+    done = []
+    for name, store in (("Postgres", "postgres"), ("ClickHouse", "clickhouse")):
+        with suppress(NoServer), databases.connected(store):
+            done.append(name)
+    text = f"the tables are there: {', '.join(done)}" if done else "no database is configured"
+    output.result(as_json, {"databases": done}, text)
 
 
 def execute(context: typer.Context) -> None:
@@ -221,3 +239,132 @@ def _stop_on_signal() -> Iterator[None]:
             yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+WEB_STOP_SECONDS = 5  # of the market page
+WEB_PORT = 3100
+Host = Annotated[str, typer.Option(help="address to listen on")]
+NoLogin = Annotated[bool, typer.Option("--no-login", help="ask for no token: a reverse proxy in front has a login")]
+
+
+@service()
+def ui(
+    host: Host = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="port; default MARKETDATA_UI_PORT")] = None,
+    workspace: Annotated[
+        Path | None, typer.Option(help="workspace.yaml that names the code servers; default one of its own")
+    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="show everything, start and change nothing")] = False,
+    no_login: NoLogin = False,
+) -> None:
+    """Serve the Dagster UI behind a guard, until SIGTERM or Ctrl-C.
+
+    Requests of other sites, and to unknown host names, are rejected. The login is a token: MARKETDATA_UI_TOKEN, or
+    the file dagster/ui_token in the data folder. Behind a reverse proxy, name the UI's host in MARKETDATA_UI_HOSTS.
+    """
+    from marketdata_assets.ui.server import serve
+
+    settings = Settings()
+    port = port or settings.ui_port
+    logs.configure(settings.log_format)
+    port_to_use("the Dagster UI", port, port, "--port", host)
+    with dagster_instance(settings) as instance:
+        token = _login(settings, f"Dagster UI at http://{host}:{port}", no_login)
+        serve(
+            instance,
+            workspace or PACKAGE / "workspace.yaml",
+            host,
+            port,
+            hosts=settings.ui_host_names,
+            token=token,
+            read_only=read_only,
+        )
+
+
+def code_server(
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")] = 4000,
+) -> None:
+    """Serve the definitions to the UI and the daemon, and run what they start, until SIGTERM.
+
+    It is `dagster code-server start` for this project: *Reload definitions* in the UI brings new and changed flows.
+    SIGTERM lets the runs in progress end first. Exit code 1 when the process that has the code was killed.
+    """
+    from marketdata_assets.ui.code_server import PROJECT, serve
+
+    adopt(Settings())
+    raise typer.Exit(serve(["--host", host, "--port", str(port), *PROJECT]))
+
+
+@service()
+def web(
+    host: Host = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="port to listen on; default 3100, or a free one")
+    ] = None,
+    no_login: NoLogin = False,
+) -> None:
+    """Serve a read-only page of the market: what is loaded, candles, order books, coverage, gaps.
+
+    Login, token and host names are those of the Dagster UI: MARKETDATA_UI_TOKEN, or the file dagster/ui_token in the
+    data folder, and MARKETDATA_UI_HOSTS. Runs until SIGTERM or Ctrl-C.
+    """
+    import uvicorn
+
+    from marketdata_assets.ui.guard import Guard
+    from marketdata_assets.web.application import application
+    from marketdata_assets.web.database import Servers
+
+    settings = Settings()
+    logs.configure(settings.log_format)
+    port = port_to_use("marketdata web", port, WEB_PORT, "--port", host)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    token = login_token(settings) if not no_login else None
+    output.login_link("market page at", f"{address}/?{TOKEN}={token}" if token else address)
+    servers = Servers(databases.postgres_dsn, databases.clickhouse_url, databases.mongo_server)
+    guarded = Guard(application(servers), settings.ui_host_names, token)
+    uvicorn.run(
+        guarded,
+        host=host,
+        port=port,
+        log_config=None,
+        log_level="warning",
+        timeout_graceful_shutdown=WEB_STOP_SECONDS,
+    )
+
+
+def port_to_use(what: str, given: int | None, default: int, setting: str, host: str = "127.0.0.1") -> int:
+    """The port that somebody gave, or the default, or a free one that is said where another process has that.
+
+    Raises PortTaken when another process of this machine has the given one.
+    """
+    port = given or default
+    if host not in ("127.0.0.1", "localhost") or port_is_free(port):
+        return port
+    if given:
+        raise PortTaken(what, port, setting)
+    free = free_port()
+    output.notes().print(f"{what}: port {port} is in use, so it takes port {free}; {setting} names another")
+    return free
+
+
+def _login(settings: Settings, address: str, no_login: bool) -> str | None:
+    """Print the address and where the token of its login is; the token, unless there is no login."""
+    token = None if no_login else login_token(settings)
+    where = (
+        "is MARKETDATA_UI_TOKEN" if settings.ui_token is not None else f"is in {token_file(settings.root / 'dagster')}"
+    )
+    output.notes().print(address if no_login else f"{address}; the token of its login {where}")
+    return token
+
+
+def login_token(settings: Settings) -> str:
+    """The token of the UI's login: the configured one, or that of the data folder."""
+    if settings.ui_token is not None:
+        return settings.ui_token.get_secret_value()
+    return token_file(settings.root / "dagster").read_text().strip()
+
+
+def link(settings: Settings) -> str:
+    """The address of the UI on this machine, with the token that logs a browser in."""
+    return f"http://127.0.0.1:{settings.ui_port}/?{TOKEN}={login_token(settings)}"

@@ -1,23 +1,29 @@
-"""`marketdata status`: every asset at a glance."""
+"""`marketdata status`, `files` and `quarantine show`: every asset at a glance, every delivered file, rejected rows."""
 
 import datetime as dt
+from collections.abc import Callable, Sequence
 from functools import partial
-from types import SimpleNamespace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from marketdata_assets import overview
-from marketdata_assets.cli import flows, output
-from marketdata_assets.cli.instance import dagster_instance, of_each_domain
-from marketdata_assets.defs import databases
+from marketdata_assets import databases, overview
+from marketdata_assets.cli import output
+from marketdata_assets.cli.arguments import among
+from marketdata_assets.cli.instance import dagster_instance
+from marketdata_assets.loading.file_ledger import FileEntry
 from marketdata_assets.loading.reports import and_more
-from marketdata_assets.overview import COLUMNS, FILE_STATES
+from marketdata_assets.local.errors import NoServer
+from marketdata_assets.overview import FILE_STATES
 from marketdata_assets.settings import Settings
 
 FILES = ("asset", *FILE_STATES)
+ROWS = ("read", "loaded", "rejected", "duplicates", "replaced")
 DUE = ("domain", "job", "first", "last")
 NAMED_CODES = 10
+Domain = Literal["reference", "bars", "alphas", "ticks", "exchanges", "flows"]
+REJECTED = ("dataset", "place", "reason", "row")
+SHOWN_CHARACTERS = 200  # --json prints whole rows
 
 
 def status(
@@ -25,7 +31,7 @@ def status(
     due: Annotated[bool, typer.Option("--due", help="also list what the nightly repair would run now")] = False,
 ) -> None:
     """Show what is loaded, and which partitions are missing, stale or failed."""
-    rows = of_each_domain(*(partial(rows_of, domain) for domain in Settings().domain_names))
+    rows = of_each_domain(rows_of, Settings().domain_names)
     files = [row for row in rows if "named" in row]
     runs = due_runs() if due else []
     if as_json:
@@ -35,10 +41,9 @@ def status(
     else:
         if files:
             output.table("files", FILES, [[row[name] for name in FILES] for row in files])
-        for title, columns in COLUMNS.items():
-            lines = [[row[name] for name in columns] for row in rows if row["group"] == title and row not in files]
-            if lines:
-                output.table(title, columns, lines)
+        for domain, about in overview.DOMAINS.items():
+            if lines := overview.lines_of(domain, rows):
+                output.table(domain, about.columns, lines)
         for row in files:
             if row["failed"] or row["not_taken"]:
                 output.console().print(f"{row['asset']}: {row['summary']}")
@@ -60,11 +65,14 @@ def due_runs() -> list[dict[str, Any]]:
     """The runs that the nightly repair would request, with their first and last partition."""
     from marketdata_assets.defs.repair import nightly
     from marketdata_assets.defs.selection import months_of
+    from marketdata_assets.local.flow_addresses import readable
     from marketdata_assets.partitions import RANGE_END, RANGE_START
-    from marketdata_assets.resources import by_name
+    from marketdata_assets.resources import Resources
 
-    with dagster_instance(Settings()) as instance:
-        found = list(nightly.due_now(instance, flows.readable(), SimpleNamespace(**by_name()), Settings().domain_names))
+    settings = Settings()
+    with dagster_instance(settings) as instance:
+        flows = readable(settings.flows_folder)
+        found = list(nightly.due_now(instance, flows, Resources(), settings.domain_names))
     rows = []
     for domain, request in found:
         months: list[str | None] = [*sorted(months_of(request.run_config))] or [None]
@@ -79,8 +87,98 @@ def rows_of(domain: str) -> list[overview.Row]:
     """The rows of a domain. New and changed files of ticks are registered first."""
     from marketdata_assets.ticks import file_ledger
 
-    status, settings, now = overview.DOMAINS[domain], Settings(), dt.datetime.now(dt.UTC)
-    with databases.connected(status.store) as connection:
+    about, settings, now = overview.DOMAINS[domain], Settings(), dt.datetime.now(dt.UTC)
+    with databases.connected(about.store) as connection:
         if domain == "ticks" and (dropped := overview.dropped_files(settings)):
             file_ledger.changed_by_table(connection, dropped, now)
-        return status.rows(connection, settings, now)
+        return about.rows(connection, settings, now)
+
+
+def files(
+    domain: Annotated[str | None, typer.Argument(metavar="[DOMAIN]", help="bars, reference ...; all if none")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(metavar="|".join(FILE_STATES), help="only files in these states")
+    ] = None,
+    as_json: output.Json = False,
+) -> None:
+    """List every file of the watched folders: its state, and what became of its rows.
+
+    Rows read are loaded, rejected, duplicates, or replaced by a newer file.
+    """
+    known = tuple(name for name in Settings().domain_names if overview.DOMAINS[name].files)
+    chosen = among(known, [domain] if domain else (), "DOMAIN") or known
+    states = among(FILE_STATES, state, "--state") or FILE_STATES
+    rows = of_each_domain(_files_of, chosen)
+    rows = [row for row in rows if row["state"].replace(" ", "_") in states]
+    if as_json:
+        output.as_json({"files": rows})
+        return
+    shown = [{**row, "replaced": sum(row["replaced"].values())} for row in rows]
+    columns = ("folder", "file", "state", *ROWS)
+    output.table("files", columns, [[row[name] for name in columns] for row in shown])
+    for row in rows:
+        by = ", ".join(f"{count:,} rows replaced by {newer}" for newer, count in row["replaced"].items())
+        if cause := "; ".join(filter(None, (row["reason"], by))):
+            output.console().print(f"{row['folder']}: {row['file']}: {cause}")
+
+
+def _files_of(domain: str) -> list[dict[str, Any]]:
+    return [{"folder": folder, **vars(one)} for folder, found in _folders(domain).items() for one in found]
+
+
+def delivered(domain: str) -> list[FileEntry]:
+    """The files of a domain, as they are after a load."""
+    return [one for found in _folders(domain).values() for one in found]
+
+
+def _folders(domain: str) -> overview.Folders:
+    about = overview.DOMAINS[domain]
+    with databases.connected(about.store) as connection:
+        return about.files(connection, Settings(), dt.datetime.now(dt.UTC)) if about.files else {}
+
+
+def quarantine(
+    dataset: Annotated[
+        Domain | None, typer.Argument(help="reference, bars, alphas, ticks, exchanges or flows; all when left out")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="rows of a dataset at most")] = 20,
+    as_json: output.Json = False,
+) -> None:
+    """Show rejected rows: source, reason and content."""
+    chosen = [dataset] if dataset else [name for name in Settings().domain_names if overview.DOMAINS[name].rejected]
+    rows = of_each_domain(partial(rejected_of, limit=limit), chosen)
+    if as_json:
+        output.as_json({"rows": rows})
+    else:
+        shown = []
+        for row in rows:
+            place, raw = row["place"], row["raw"]
+            if "/primeval_data/" in place or "/final_data/" in place:
+                place = place.rpartition("/")[2]  # the name of a raw file of alphas has the account and the time
+            if len(raw) > SHOWN_CHARACTERS:
+                raw = f"{raw[:SHOWN_CHARACTERS]} ..."
+            shown.append([row["dataset"], place, row["reason"], raw])
+        output.table("quarantine", REJECTED, shown)
+
+
+def rejected_of(domain: str, limit: int) -> overview.Rejected:
+    """The rejected rows of a domain, so many of a dataset at most."""
+    about = overview.DOMAINS[domain]
+    with databases.connected(about.store) as connection:
+        return about.rejected(connection, Settings(), limit) if about.rejected else []
+
+
+def of_each_domain(read: Callable[[str], list[dict[str, Any]]], domains: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of all domains; those without a server are named in a note. Raises NoServer when none has one."""
+    rows: list[dict[str, Any]] = []
+    absent: list[NoServer] = []
+    for domain in domains:
+        try:
+            rows += read(domain)
+        except NoServer as error:
+            absent.append(error)
+    if len(absent) == len(domains):
+        raise absent[0]
+    for cause in absent:
+        output.notes().print(f"left out: {cause}")
+    return rows

@@ -6,16 +6,17 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from marketdata_assets import overview
-from marketdata_assets.cli import output, reference, stores
+from marketdata_assets import databases, overview
+from marketdata_assets.cli import output, reference
 from marketdata_assets.cli.arguments import among, existing_folder, wrong
-from marketdata_assets.cli.files import delivered
 from marketdata_assets.cli.instance import CannotRun, RunOutcome, dagster_instance, finish, run_job
+from marketdata_assets.cli.status import delivered
 from marketdata_assets.loading.file_ledger import name_in
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.progress import report
@@ -100,13 +101,11 @@ def _load_due_files(settings: Settings, tables: Sequence[Table] | None, config: 
     """One run over the symbol-months that new and changed files have, of every day; none where nothing is due."""
     from marketdata_assets.defs.ticks.run_config import JOB, adhoc_config
     from marketdata_assets.ticks import file_ledger
-    from marketdata_assets.ticks.tables import ensure
 
     files = overview.dropped_files(settings)
     if files is None:
         raise CannotRun("the providers file does not use dropped files: enable its section files")
-    with stores.clickhouse() as client:
-        ensure(client)
+    with databases.clickhouse("ticks") as client:
         changed = file_ledger.changed_by_table(client, files, dt.datetime.now(dt.UTC))
     taken = [table for table, found in changed.items() if found and table in (tables or changed)]
     months: dict[str, set[str]] = {}
@@ -139,10 +138,6 @@ def run(
         )
     months = dict.fromkeys(months_from(f"{first:%Y-%m}", f"{last:%Y-%m}"), symbols)
     return run_job(settings, JOB, None, adhoc_config(months, tables, **config)["ops"])
-
-
-def _providers(settings: Settings) -> providers_file.Providers:
-    return providers_file.read(Path(settings.providers)) if settings.providers else providers_file.shipped()
 
 
 def days(
@@ -180,7 +175,7 @@ def _last_session(closed: dt.date, exchange: Exchange) -> dt.date:
     from marketdata_assets.reference.records import Days
 
     try:
-        with stores.clickhouse() as client:
+        with databases.clickhouse() as client:
             calendar = calendar_of(exchange.example, stored.calendar(client))
     except NoServer:
         calendar = calendar_of(exchange.example)
@@ -201,9 +196,9 @@ def known_symbols(settings: Settings, named: Sequence[str]) -> list[str]:
     from marketdata_assets.reference.codes import exchange
     from marketdata_assets.reference.exchanges import canonical, misspelt
     from marketdata_assets.ticks import file_ledger, registry
-    from marketdata_assets.ticks.tables import TICK_DATA, ensure
+    from marketdata_assets.ticks.tables import TICK_DATA
 
-    config = _providers(settings)
+    config = providers_file.chosen(settings.providers)
     sections = [one for one in (config.tushare, config.yahoo, config.files) if one and one.enabled]
     registered = {listing.symbol for listing in listings(vanished=True)}
     for name in named:
@@ -213,7 +208,7 @@ def known_symbols(settings: Settings, named: Sequence[str]) -> list[str]:
         digits = name[:6]
         meant = canonical(name) or (f"{digits}.{exchange(digits)}" if exchange(digits) else None)
         raise wrong("--symbols", name, "is no symbol such as 600000.SH", [meant] if meant else registered)
-    with stores.clickhouse() as client:
+    with databases.clickhouse() as client:
         removed = registry.removed(client)
     for name in sorted(removed & set(named)):
         cause = f"{name} was removed from the registry; first: marketdata symbols restore {name}"
@@ -221,8 +216,7 @@ def known_symbols(settings: Settings, named: Sequence[str]) -> list[str]:
     unknown = set(named) - registered if registered else set[str]()
     files = overview.dropped_files(settings) if unknown else None
     if files is not None:
-        with suppress(MarketDataError), stores.clickhouse() as client:  # a file that cannot be read is named by the run
-            ensure(client)
+        with suppress(MarketDataError), databases.clickhouse("ticks") as client:  # the run names an unreadable file
             file_ledger.see(client, files, TICK_DATA, now_ns=time.time_ns())
             registered |= set(file_ledger.symbols(client, TICK_DATA))
     for name in sorted(unknown - registered):
@@ -239,10 +233,8 @@ def _check_folder(settings: Settings, providers: Sequence[str]) -> None:
 def listings(*, vanished: bool = False) -> "list[Listing]":
     """The registry; `vanished` includes the symbols that no source names any more."""
     from marketdata_assets.ticks import registry
-    from marketdata_assets.ticks.tables import ensure
 
-    with stores.clickhouse() as client:
-        ensure(client)
+    with databases.clickhouse("ticks") as client:
         return registry.listed(client, vanished=vanished)
 
 
@@ -353,11 +345,9 @@ def remove_symbols(
     """
     from marketdata_assets.defs.ticks import symbols as partitions
     from marketdata_assets.ticks import registry
-    from marketdata_assets.ticks.tables import ensure
 
     settings, now = Settings(), dt.datetime.now(dt.UTC)
-    with dagster_instance(settings) as instance, stores.clickhouse() as client:
-        ensure(client)
+    with dagster_instance(settings) as instance, databases.clickhouse("ticks") as client:
         known = {one.symbol for one in registry.listed(client, vanished=True)} | set(partitions.known(instance))
         named = _of(known, symbols)
         registry.remove(client, named, now=now)
@@ -387,10 +377,8 @@ def restore_symbols(
     It does so if a source names them.
     """
     from marketdata_assets.ticks import registry
-    from marketdata_assets.ticks.tables import ensure
 
-    with stores.clickhouse() as client:
-        ensure(client)
+    with databases.clickhouse("ticks") as client:
         named = _of(registry.removed(client), symbols)
         registry.restore(client, named, now=dt.datetime.now(dt.UTC))
     text = f"{len(named)} symbols restored; register them: marketdata symbols refresh"
@@ -419,23 +407,20 @@ def forget(
     an interruption, the next load does the rest.
     """
     from marketdata_assets.ticks import forget as forgetting
-    from marketdata_assets.ticks.tables import ensure
 
     settings, done = Settings(), []
     files = [name_in(settings.ticks_folder, file) for file in files]
-    with stores.clickhouse() as client:
-        ensure(client)
+    folder = overview.dropped_files(settings)
+    if folder is None:
+        cause = "the providers file does not use dropped files: enable its section files"
+        raise typer.BadParameter(cause, param_hint="MARKETDATA_PROVIDERS")
+    with databases.clickhouse("ticks") as client:
         for file in files:
-            folder, now = overview.dropped_files(settings), dt.datetime.now(dt.UTC)
-            if folder is None:
-                cause = "the providers file does not use dropped files: enable its section files"
-                raise typer.BadParameter(cause, param_hint="MARKETDATA_PROVIDERS")
             if undo:
                 forgetting.undo(client, file)
-            else:
-                done.append(
-                    forgetting.forget(client, folder, file, run_id=FORGET, now=now, turns=settings.turns_folder)
-                )
+                continue
+            now = dt.datetime.now(dt.UTC)
+            done.append(forgetting.forget(client, folder, file, run_id=FORGET, now=now, turns=settings.turns_folder))
     lines = [f"{file}: the next load takes it; now: marketdata ingest ticks --provider files" for file in files if undo]
     lines += [
         f"{one.file}: {one.rows:,} rows deleted, {one.restored:,} of other files are back, in {len(one.units):,}"
@@ -454,8 +439,5 @@ def list_symbols(
     """List registered symbols."""
     among(STATUSES, [status] if status else (), "--status")
     rows = [{name: getattr(one, name) for name in COLUMNS} for one in listings() if status in (None, one.status)]
-    if as_json:
-        output.as_json({"symbols": rows})
-    else:
-        shown = [["" if value is None else str(value) for value in row.values()] for row in rows]
-        output.table(f"{len(rows)} symbols", COLUMNS, shown)
+    shown = [["" if value is None else str(value) for value in row.values()] for row in rows]
+    output.result(as_json, {"symbols": rows}, show=partial(output.table, f"{len(rows)} symbols", COLUMNS, shown))

@@ -1,37 +1,19 @@
-"""What the UI knows of every asset beside its own definition: tags to select by, its code, where its columns come from,
-and how old what it was last given may be, where it has a rhythm of its own.
+"""What the UI knows of every asset beside its own definition: tags to select by, its code, where its columns come from.
 
-Applied once, to all definitions. Columns and their meaning are in `metadata`. Assets that wait for files, which come
-when they come, have no policy of freshness. Exchanges close for up to eleven days in China.
+Applied once, to all definitions. Columns and their meaning are in `metadata`.
 """
 
-import datetime as dt
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.defs.exchanges.report import TABLES
-from marketdata_assets.defs.metadata import LINEAGE, column_lineage, csv_rows
+from marketdata_assets.defs.metadata import CADENCES, LINEAGE, column_lineage, csv_rows
 from marketdata_assets.defs.repair.health import START
 
-HOURLY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=26), warn_window=dt.timedelta(hours=3))
-STREAMED = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=6), warn_window=dt.timedelta(hours=1))
-RARE = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=7), warn_window=dt.timedelta(days=2))
-TRADING_DAYS = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=12), warn_window=dt.timedelta(days=4))
-WEEKDAYS = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=5), warn_window=dt.timedelta(days=3, hours=12))
-
-POLICIES = {
-    **dict.fromkeys(("alpha_files", "alpha_packages", "regular_alphas", "super_alphas", "alpha_summary"), HOURLY),
-    **dict.fromkeys(("tick_data", "factors", "suspensions", "adjust_factors", "price_limits"), TRADING_DAYS),
-    **dict.fromkeys(("symbol_registry", "trading_calendar", "instruments"), WEEKDAYS),
-    **dict.fromkeys(TABLES, STREAMED),
-    "exchange_liquidations": RARE,
-    **dict.fromkeys(("exchange_gaps", "exchange_ohlcv_1m"), HOURLY),
-}
 PACKAGE = Path(__file__).parents[1]
 DOMAINS = {"alpha_records": "alphas"}
 """Of groups that are not called as their domain."""
@@ -45,26 +27,8 @@ STORES = {
     "websocket": "stream",
 }
 """By kind; the first that an asset has."""
-CADENCES = (
-    (STREAMED, "streamed"),
-    (RARE, "streamed"),
-    (HOURLY, "hourly"),
-    (TRADING_DAYS, "daily"),
-    (WEEKDAYS, "daily"),
-)
 CODE = "dagster/code_references"
 TAG = re.compile(r"[A-Za-z0-9_.-]{1,63}")
-
-
-def with_freshness(defs: dg.Definitions, scheduled_flows: Iterable[str]) -> dg.Definitions:
-    """The same definitions, each asset with its policy; a flow has one when it runs by the clock."""
-    wanted = POLICIES | dict.fromkeys(scheduled_flows, TRADING_DAYS)
-
-    def fresh(spec: dg.AssetSpec) -> dg.AssetSpec:
-        policy = wanted.get(spec.key.to_user_string())
-        return spec.replace_attributes(freshness_policy=policy) if policy else spec
-
-    return defs.map_resolved_asset_specs(func=fresh)
 
 
 def described(defs: dg.Definitions, code_url: str | None = None) -> dg.Definitions:
@@ -94,6 +58,11 @@ def specs(defs: dg.Definitions) -> Iterator[dg.AssetSpec]:
             yield asset
         elif isinstance(asset, dg.AssetsDefinition):
             yield from asset.specs
+
+
+def names(defs: dg.Definitions) -> set[str]:
+    """Those of all assets."""
+    return {spec.key.to_user_string() for spec in specs(defs)}
 
 
 def _told(spec: dg.AssetSpec) -> dict[str, Any]:

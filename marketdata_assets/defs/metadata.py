@@ -1,7 +1,12 @@
-"""What all assets have, and metadata for the UI: columns and rows of tables, files that were read, check results."""
+"""What all assets have, and metadata for the UI: columns and rows of tables, files that were read.
+
+The files and APIs outside of the project that assets are loaded from are assets too, a row each in `sources.csv`;
+`source_lists.csv` has the requests to a source, or its files, below the names of its columns.
+"""
 
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -9,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.stores.bookkeeping import Finding
+from marketdata_assets.stores.clients import Client
 
 Column = tuple[str, str, str]
 """Name, type and meaning."""
@@ -18,6 +23,20 @@ Lineage = Mapping[str, Sequence[tuple[str, str]]]
 LINEAGE = "dagster/column_lineage"
 
 OWNERS = ["team:market-data"]
+HOURLY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=26), warn_window=dt.timedelta(hours=3))
+STREAMED = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=6), warn_window=dt.timedelta(hours=1))
+RARE = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=7), warn_window=dt.timedelta(days=2))
+TRADING_DAYS = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=12), warn_window=dt.timedelta(days=4))
+WEEKDAYS = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=5), warn_window=dt.timedelta(days=3, hours=12))
+"""How old what an asset was last given may be, where it has a rhythm of its own. Assets that wait for files, which come
+when they come, have no policy of freshness. Exchanges close for up to eleven days in China."""
+CADENCES = (
+    (STREAMED, "streamed"),
+    (RARE, "streamed"),
+    (HOURLY, "hourly"),
+    (TRADING_DAYS, "daily"),
+    (WEEKDAYS, "daily"),
+)
 INLINE_COLUMNS = 3  # columns that fit where the UI shows values
 INLINE_CHARACTERS = 1000
 """The UI shows shorter text inline, which truncates a wide table; longer text becomes a link to all of it."""
@@ -69,6 +88,11 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
 
 
+def row_count(client: Client, table: str) -> dict[str, int]:
+    """The metadata with the number of rows of a table in ClickHouse."""
+    return {"dagster/row_count": int(client.command(f"SELECT count() FROM {table}"))}  # type: ignore[arg-type]
+
+
 def observed_files(asset: str, folder: Path, paths: Iterable[Path]) -> dg.AssetObservation:
     """An observation of the files that a run has read; those deleted meanwhile are left out."""
     files = []
@@ -89,24 +113,6 @@ def observed_files(asset: str, folder: Path, paths: Iterable[Path]) -> dg.AssetO
     return dg.AssetObservation(asset, metadata=metadata)
 
 
-def check_result(asset: str, name: str, finding: Finding, *, advice: bool = False) -> dg.AssetCheckResult:
-    """The result of a check; with `advice` its failure is a warning, not an error."""
-    metadata: dict[str, Any] = {
-        "objections": finding.count,
-        "checked": finding.checked,
-        "left_out": finding.left_out,
-        **finding.facts,
-        "examples": dg.MetadataValue.json([dict(example) for example in finding.examples]),
-    }
-    return dg.AssetCheckResult(
-        asset_key=dg.AssetKey(asset),
-        check_name=name,
-        passed=finding.passed,
-        severity=dg.AssetCheckSeverity.WARN if advice or finding.advice else dg.AssetCheckSeverity.ERROR,
-        metadata=metadata,
-    )
-
-
 def spec(name: str, group: str, **options: Any) -> dg.AssetSpec:
     """As `dg.AssetSpec`; without `metadata` the asset is a table, whose columns are in `columns.csv`."""
     metadata = options.pop("metadata", None) or table_schema(name)
@@ -122,3 +128,19 @@ def asset(group: str, **options: Any) -> Callable[[Callable[..., Any]], dg.Asset
         return dg.asset(**options | common, group_name=group)(function)
 
     return declare
+
+
+def _sources() -> Iterator[dg.AssetSpec]:
+    lists: dict[str, dict[str, list[tuple[str, str]]]] = {}
+    for row in csv_rows("source_lists.csv"):
+        lists.setdefault(row["source"], {}).setdefault(row["list"], []).append((row["name"], row["meaning"]))
+    for row in csv_rows("sources.csv"):
+        metadata = table_schema(row["columns"], table=False) if row["columns"] else {}
+        metadata |= {name: row[name] for name in ("encoding", "example") if row[name]}
+        for name, (heading, *rows) in lists.get(row["source"], {}).items():
+            metadata[name] = markdown_table(heading, rows)
+        kinds = {*row["kinds"].split()}
+        yield spec(row["source"], row["group"], kinds=kinds, description=row["description"], metadata=metadata)
+
+
+sources = [*_sources()]

@@ -10,10 +10,10 @@ import dagster as dg
 
 from marketdata_assets.bars.bases import FACTORS
 from marketdata_assets.defs.bars.checks import months_of_run
-from marketdata_assets.defs.checks import meaning
-from marketdata_assets.defs.metadata import asset, check_result, markdown_table
+from marketdata_assets.defs.checks import meaning, result
+from marketdata_assets.defs.metadata import asset, markdown_table
 from marketdata_assets.defs.partition_results import as_dagster_failure, run_partitions
-from marketdata_assets.defs.runs import range_requests
+from marketdata_assets.defs.runs import Repair, range_requests
 from marketdata_assets.months import month_ranges
 from marketdata_assets.partitions import BAR_MONTHS, joined
 from marketdata_assets.reconciliation.compare import BARS, DAILY, DISAGREEMENTS, TICKS
@@ -90,10 +90,10 @@ def _reported(
 def agreed(context: dg.AssetCheckExecutionContext, postgres: Postgres) -> dg.AssetCheckResult:
     with connect(postgres.dsn) as connection:
         finding = no_disagreements(connection, months_of_run(context))
-    return check_result(TABLE, "no_disagreements", finding)
+    return result(TABLE, "no_disagreements", finding)
 
 
-def due(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
+def due(instance: dg.DagsterInstance, *_: object) -> list[dg.RunRequest]:
     """A run for each range of months of which two sources were loaded, and something of them after the last comparison:
     one of these sources, or the factors that rebase the bars."""
     latest = {
@@ -118,3 +118,4 @@ def due(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
 reconcile_job = dg.define_asset_job(
     JOB, [TABLE], description="Compare minute bars, ticks and daily files of some months."
 )
+REPAIR = Repair("reconciliation", (TABLE,), (JOB,), due)

@@ -1,14 +1,17 @@
-"""Runs that automation asks for: keys, places in the queue, and those in progress."""
+"""Runs that automation asks for: keys, places in the queue, those in progress, and what the nightly repair checks."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
 from marketdata_assets.defs.selection import months_of
+from marketdata_assets.loading.watch import State
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.partitions import Span, range_tags, span_of
+from marketdata_assets.resources import Resources
 
 FIRST_IN_QUEUE = {"dagster/priority": "1"}
 """Tags of runs that start before those that wait longer: live data, in a pool of its own."""
@@ -22,6 +25,34 @@ IN_PROGRESS = [
 ]
 
 DOMAIN = "marketdata/domain"
+
+
+Due = Callable[[dg.DagsterInstance, Resources, Collection[str]], list[dg.RunRequest]]
+"""What is due, given the instance, the resources, and the keys of files that are still being written."""
+
+FileStates = Callable[[Resources], tuple[Mapping[str, State], float]]
+"""By key the states of the files that runs would read, and the seconds that a finished file does not change for."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What the nightly repair checks as one unit: its assets, the jobs that load them, and the files they read."""
+
+    name: str
+    assets: tuple[str, ...]
+    jobs: tuple[str, ...]
+    due: Due
+    files: FileStates | None = None
+    ranges: bool = True
+    """Whether what is due may be ranges of partitions of one dimension, or all of an asset without partitions."""
+    selections: bool = False
+    """Whether what is due may need a run of its own."""
+    part_of: str = ""
+    """The domain of MARKETDATA_DOMAINS, where it has another name."""
+
+    @property
+    def domain(self) -> str:
+        return self.part_of or self.name
 
 
 def sensor(**options: Any) -> Callable[[Callable[..., Any]], dg.SensorDefinition]:

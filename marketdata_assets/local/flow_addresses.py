@@ -22,3 +22,8 @@ def found(folder: Path, taken: Collection[str] = (), check: Check | None = None)
     shipped = discovery.shipped()
     names = {*taken, *(flow.name for flow in shipped)}
     return [*shipped, *(one.map(placed) for one in discovery.find(folder, names, check))]
+
+
+def readable(folder: Path) -> list[FlowDefinition]:
+    """The definitions of all of them that can be read."""
+    return [one.flow for one in found(folder) if one.flow]

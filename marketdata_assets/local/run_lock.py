@@ -1,7 +1,7 @@
 """Whether the process of a run is alive: it holds a lock on a file, which the kernel releases with the process.
 
 Containers of one machine that share the folder see it. What follows from a released lock is in
-`defs.repair.killed_runs`.
+`defs.repair.housekeeping`.
 """
 
 import fcntl

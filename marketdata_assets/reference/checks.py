@@ -1,6 +1,6 @@
 """Checks of the tables of reference data; a finding without objections has passed.
 
-`defs.reference.checks` decides what a finding means for a run.
+`defs.reference.assets` decides what a finding means for a run.
 """
 
 import datetime as dt

@@ -1,5 +1,7 @@
 """One resource per outside system: the only place that turns settings into clients."""
 
+from dataclasses import dataclass, field
+
 import dagster as dg
 
 from marketdata_assets.fanout import Fanout
@@ -22,47 +24,43 @@ __all__ = [
     "Nats",
     "NoServer",
     "Postgres",
+    "Resources",
     "Ticks",
     "Workers",
     "by_name",
-    "definitions",
 ]
 
 
 class Workers(dg.ConfigurableResource):
-    """Processes of one fan-out. `count` 0 means MARKETDATA_WORKERS, else one per core."""
-
-    count: int = 0
+    """Processes of one fan-out: MARKETDATA_WORKERS, else one per core."""
 
     def fanout(self, *preload: str) -> Fanout:
         """A pool whose workers have the modules `preload` imported, or a cluster by MARKETDATA_RAY_ADDRESS."""
         settings = Settings()
-        return Fanout(self.count or settings.workers or 0, preload, settings.ray_address)
+        return Fanout(settings.workers or 0, preload, settings.ray_address)
 
 
-def definitions() -> dict[str, dg.ResourceDefinition]:
-    """The resources of the code location. Run config cannot change them: whoever reaches the UI can send run config.
+@dataclass(frozen=True)
+class Resources:
+    """The resources of the project under the names by which assets and sensors request them.
 
-    Otherwise a page in the user's browser could name another address, and receive the passwords that are sent there.
+    None has any config: whoever reaches the UI can send run config. Otherwise a page in the user's browser could name
+    another address, and receive the passwords that are sent there.
     """
-    return {
-        name: dg.ResourceDefinition(lambda _, resource=resource: resource, config_schema={})
-        for name, resource in by_name().items()
-    }
+
+    postgres: Postgres = field(default_factory=Postgres)
+    mongo: Mongo = field(default_factory=Mongo)
+    clickhouse: ClickHouse = field(default_factory=ClickHouse)
+    nats: Nats = field(default_factory=Nats)
+    brain: Brain = field(default_factory=Brain)
+    bar_files: BarFiles = field(default_factory=BarFiles)
+    flow_files: FlowFiles = field(default_factory=FlowFiles)
+    alphas_dir: AlphaFiles = field(default_factory=AlphaFiles)
+    ticks: Ticks = field(default_factory=Ticks)
+    exchanges: Exchanges = field(default_factory=Exchanges)
+    workers: Workers = field(default_factory=Workers)
 
 
 def by_name() -> dict[str, dg.ConfigurableResource[object]]:
-    """The resources of the project under the names by which assets and sensors request them."""
-    return {
-        "postgres": Postgres(),
-        "mongo": Mongo(),
-        "clickhouse": ClickHouse(),
-        "nats": Nats(),
-        "brain": Brain(),
-        "bar_files": BarFiles(),
-        "flow_files": FlowFiles(),
-        "alphas_dir": AlphaFiles(),
-        "ticks": Ticks(),
-        "exchanges": Exchanges(),
-        "workers": Workers(),
-    }
+    """The same by name."""
+    return vars(Resources())

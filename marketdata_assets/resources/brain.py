@@ -20,12 +20,10 @@ SECONDS = 60.0
 
 
 class Brain(dg.ConfigurableResource):
-    """The BRAIN API. An empty `url` means MARKETDATA_BRAIN_URL.
+    """The BRAIN API at MARKETDATA_BRAIN_URL.
 
     Accounts, credentials, budgets and sessions are where the settings say; none of them is part of the configuration.
     """
-
-    url: str = ""
 
     def accounts(self) -> list[Account]:
         """The accounts of the accounts file, disabled ones too; raises InvalidConfigFile."""
@@ -72,7 +70,7 @@ class Brain(dg.ConfigurableResource):
         return BrainClient(
             account,
             self._credentials(account),
-            self.url or settings.brain_url,
+            settings.brain_url,
             sessions=settings.brain_folder,
             budget=budget,
         )

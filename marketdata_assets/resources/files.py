@@ -19,24 +19,23 @@ if TYPE_CHECKING:
 
 
 class Folder(dg.ConfigurableResource):
-    """A folder of files. An empty `folder` means that of the settings."""
+    """A folder of files, as the settings name it."""
 
-    folder: str = ""
     settings_prefix: ClassVar[str]
 
     @property
     def path(self) -> Path:
         """The folder. That of the data folder need not exist; raises TerminalError when a variable names a missing one,
         so that a wrong name, or a disk that is not mounted, does not look like a folder without files."""
-        missing = None if self.folder else Settings().missing_folders(self.settings_field)
-        if missing:
+        if missing := Settings().missing_folders(self.settings_field):
             raise TerminalError(missing[0])
         return self.place
 
     @property
     def place(self) -> Path:
         """The folder, whether it exists or not."""
-        return Path(self.folder).absolute() if self.folder else self._folder(Settings())
+        found: Path = getattr(Settings(), f"{self.settings_field.removesuffix('_dir')}_folder")
+        return found
 
     def nothing_new(self, unfinished: Sequence[str] = ()) -> str:
         """Why a sensor asks for nothing."""
@@ -45,10 +44,6 @@ class Folder(dg.ConfigurableResource):
             variable = PREFIX + self.settings_field.upper()
             return f"there is no {path}; create it, or set {variable} to the folder of your files"
         return f"nothing new in {path}" + (f"; still being written: {and_more(unfinished, 5)}" if unfinished else "")
-
-    def _folder(self, settings: Settings) -> Path:
-        found: Path = getattr(settings, f"{self.settings_prefix}_folder")
-        return found
 
     @property
     def settings_field(self) -> str:
@@ -65,7 +60,7 @@ class Folder(dg.ConfigurableResource):
 
 
 class BarFiles(Folder):
-    """The folder of minute-bar files. An empty `folder` means MARKETDATA_BARS_DIR, else `bars` in the data folder."""
+    """The folder of minute-bar files: MARKETDATA_BARS_DIR, else `bars` in the data folder."""
 
     settings_prefix = "bars"
 
@@ -78,19 +73,19 @@ class BarFiles(Folder):
 
 
 class DroppedReference(Folder):
-    """Dropped files of reference data. An empty `folder` means MARKETDATA_REFERENCE_DIR, else HOME/reference."""
+    """Dropped files of reference data: MARKETDATA_REFERENCE_DIR, else HOME/reference."""
 
     settings_prefix = "reference"
 
 
 class AlphaFiles(Folder):
-    """The folder of alphas, a folder an account. An empty `folder` means MARKETDATA_ALPHAS_DIR, else HOME/alphas."""
+    """The folder of alphas, a folder an account: MARKETDATA_ALPHAS_DIR, else HOME/alphas."""
 
     settings_prefix = "alphas"
 
 
 class FlowFiles(Folder):
-    """The folder of the files that flows load. An empty `folder` means MARKETDATA_FLOWS_DATA, else HOME/flows_data."""
+    """The folder of the files that flows load: MARKETDATA_FLOWS_DATA, else HOME/flows_data."""
 
     settings_prefix = "flows"
 
@@ -98,9 +93,6 @@ class FlowFiles(Folder):
     def settings_field(self) -> str:
         """That of the data; `flows_dir` is the folder of the definitions."""
         return "flows_data"
-
-    def _folder(self, settings: Settings) -> Path:
-        return settings.flows_data_folder
 
     def of(self, flow: "FlowDefinition") -> Path:
         """The folder for a flow; one that fetches its files makes it with its first run."""
@@ -113,14 +105,9 @@ class FlowFiles(Folder):
 
 
 class Exchanges(Folder):
-    """An empty `folder` means MARKETDATA_CAPTURES_DIR, else HOME/captures.
-
-    `urls` are REST hosts by venue, or by venue and market type as `binance-spot`, that take the place of the venues'
-    own and of those in MARKETDATA_EXCHANGE_HOSTS.
-    """
+    """The folder of captures, MARKETDATA_CAPTURES_DIR, else HOME/captures; and the venues' REST."""
 
     settings_prefix = "captures"
-    urls: dict[str, str] = {}  # noqa: RUF012 - a field of pydantic
 
     @property
     def turns(self) -> Path:
@@ -132,4 +119,4 @@ class Exchanges(Folder):
         from marketdata_assets.exchanges.history_clients import HistoryHosts
 
         settings = Settings()
-        return HistoryHosts(endpoints.exchange_budgets(settings), {**settings.exchange_hosts, **self.urls})
+        return HistoryHosts(endpoints.exchange_budgets(settings), settings.exchange_hosts)

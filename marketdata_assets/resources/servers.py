@@ -1,4 +1,4 @@
-"""PostgreSQL, MongoDB, ClickHouse and NATS: connections, and the answer of `check()`.
+"""PostgreSQL, MongoDB, ClickHouse and NATS: connections, and the answer of `check`.
 
 It says what the server is, how fast it answers, what is missing, and what to do about it.
 """
@@ -7,13 +7,14 @@ import asyncio
 import time
 import timeit
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import dagster as dg
 
+from marketdata_assets import databases
 from marketdata_assets.bars import schema
 from marketdata_assets.local import endpoints, record
 from marketdata_assets.local.errors import NoServer
@@ -42,11 +43,12 @@ class Health:
     remedy: str = ""
 
 
-def examine(name: str, url: str, ask: Callable[[str], Health]) -> Health:
-    """Ask a server for its health; a failure of any kind becomes a Health that says how to fix it.
+def check(server: str, url: str = "") -> Health:
+    """Ask a server what it is, how fast it answers and what is missing; a failure of any kind says how to fix it.
 
-    `name` is its field of Endpoints, which `url` replaces when it is not empty.
+    `url` takes the place of what the settings, or the running local stack, name.
     """
+    name, ask = ASK[server]
     store, variable = endpoints.STORES[name], endpoints.VARIABLES[name]
     try:
         url = url or endpoints.address(Settings(), name)
@@ -84,9 +86,7 @@ def median_ms(call: Callable[[], object], times: int = 5) -> float:
 
 
 class Server(dg.ConfigurableResource):
-    """A server. An empty `url` means the variable of its store, else the running local stack."""
-
-    url: str = ""
+    """A server, by the variable of its store, else of the running local stack."""
 
     setting: ClassVar[str]
     """The field of Endpoints."""
@@ -94,11 +94,7 @@ class Server(dg.ConfigurableResource):
     @property
     def dsn(self) -> str:
         """The connection string; raises NoServer when nothing names one."""
-        return self.url or endpoints.address(Settings(), self.setting)
-
-    def check(self) -> Health:
-        """Ask the server what it is, how fast it answers and what is missing."""
-        return examine(self.setting, self.url, ASK[self.setting])
+        return endpoints.address(Settings(), self.setting)
 
 
 def _ask_postgres(url: str) -> Health:
@@ -152,17 +148,11 @@ class Mongo(Server):
     @property
     def server(self) -> "mongo.Server":
         """The server, and the names that MARKETDATA_MONGO_DATABASES gives to databases."""
-        from marketdata_assets.stores import mongo
+        return databases.mongo_server()
 
-        return mongo.Server(self.dsn, Settings().mongo_databases)
-
-    @contextmanager
-    def databases(self) -> Iterator["mongo.Databases"]:
+    def databases(self) -> AbstractContextManager["mongo.Databases"]:
         """The databases by the project's names; the connection is closed on leaving."""
-        from marketdata_assets.stores import mongo
-
-        with mongo.databases(self.server) as databases:
-            yield databases
+        return databases.connected("mongo")
 
 
 NODE_PROBES = 4
@@ -210,13 +200,9 @@ class ClickHouse(Server):
 
     setting = "clickhouse_url"
 
-    @contextmanager
-    def client(self) -> Iterator[Client]:
-        """A client that is closed on leaving."""
-        from marketdata_assets.stores.clickhouse import connect
-
-        with connect(self.dsn) as client:
-            yield client
+    def client(self, *domains: str) -> AbstractContextManager[Client]:
+        """A client that is closed on leaving; the server has the tables of these domains."""
+        return databases.clickhouse(*domains)
 
 
 async def _ask_nats(url: str) -> Health:
@@ -255,10 +241,10 @@ class Nats(Server):
     setting = "nats_url"
 
 
-ASK: dict[str, Callable[[str], Health]] = {
-    "postgres_dsn": _ask_postgres,
-    "mongo_uri": _ask_mongo,
-    "clickhouse_url": _ask_clickhouse,
-    "nats_url": lambda url: asyncio.run(_ask_nats(url)),
+ASK: dict[str, tuple[str, Callable[[str], Health]]] = {
+    "postgres": ("postgres_dsn", _ask_postgres),
+    "mongo": ("mongo_uri", _ask_mongo),
+    "clickhouse": ("clickhouse_url", _ask_clickhouse),
+    "nats": ("nats_url", lambda url: asyncio.run(_ask_nats(url))),
 }
-"""The health of the server at an address."""
+"""By server its field of Endpoints, and what finds the health of the server at an address."""

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from pydantic import PrivateAttr
+
 from marketdata_assets import secret_values
 from marketdata_assets.local import endpoints
 from marketdata_assets.resources.files import DroppedReference, Folder
@@ -24,30 +26,31 @@ TOKEN = "TUSHARE_TOKEN"  # noqa: S105 - the name, not the token
 
 
 class Ticks(Folder):
-    """The providers of ticks. `only` names those that are used; empty means all that are enabled.
+    """The providers of ticks, all that are enabled or those that it is `restricted` to.
 
-    An empty `folder` means MARKETDATA_TICKS_DIR, else HOME/ticks; an empty `providers_file` means
-    MARKETDATA_PROVIDERS, else the file that comes with the package. Tushare's token is TUSHARE_TOKEN in the
-    environment, Alpaca's keys are APCA_API_KEY_ID and APCA_API_SECRET_KEY, and none is part of the configuration.
+    The folder is MARKETDATA_TICKS_DIR, else HOME/ticks; the providers file MARKETDATA_PROVIDERS, else that which
+    comes with the package. Tushare's token is TUSHARE_TOKEN in the environment, Alpaca's keys are APCA_API_KEY_ID and
+    APCA_API_SECRET_KEY, and none is part of the configuration.
     """
 
-    only: list[str] = []  # noqa: RUF012 - a field of pydantic
     settings_prefix = "ticks"
-    providers_file: str = ""
+    _only: tuple[str, ...] = PrivateAttr(default=())
 
     def restricted(self, names: list[str]) -> Self:
         """The same with `names` only."""
-        return type(self)(only=names, folder=self.folder, providers_file=self.providers_file)
+        same = type(self)()
+        same._only = (*names,)
+        return same
 
     def config(self) -> "Providers":
-        """The providers file. Raises InvalidConfigFile, or TicksError for a name of `only` that the file lacks."""
+        """The providers file. Raises InvalidConfigFile, or TicksError for a name that the file lacks."""
         from marketdata_assets.ticks import providers_file
         from marketdata_assets.ticks.errors import TicksError
 
-        named = self.providers_file or Settings().providers
-        found = providers_file.read(Path(named)) if named else providers_file.shipped()
+        named = Settings().providers
+        found = providers_file.chosen(named)
         has = [name for name in providers_file.DELIVERS if getattr(found, name)]
-        for name in self.only:
+        for name in self._only:
             if name not in has:
                 place = str(named or "providers.yaml")
                 raise TicksError(f"{place}: it has no provider {name!r}; it has {', '.join(has) or 'none'}")
@@ -68,6 +71,11 @@ class Ticks(Folder):
         section = self.config().files or providers_file.shipped().files
         assert section
         return Files(self.path, section)
+
+    def dropped(self) -> "Files | None":
+        """The dropped files; None when the providers file has none, or they are disabled."""
+        section = self.config().files
+        return self.files() if section and section.enabled else None
 
     def tushare(self) -> "Tushare | None":
         """Tushare, when it is enabled and has a token or several."""
@@ -111,7 +119,7 @@ class Ticks(Folder):
             "workers": settings.ticks_workers,
             "rules": Rules(settings.ticks_confirm_days, settings.ticks_deadline_days),
             "first": tuple(self.config().queue.first),
-            "providers": tuple(self.only),
+            "providers": self._only,
             "turns": self.turns,
         }
         return LoadOptions(**(known | changes))
@@ -122,7 +130,7 @@ class Ticks(Folder):
         from marketdata_assets.ticks.providers_file import NETWORK
 
         token = secret_values.find(TOKEN, os.environ) or self._alpaca_keys()
-        opted_in = bool(token or self.providers_file or Settings().providers)
+        opted_in = bool(token or Settings().providers)
         return opted_in and any(map(self._asked, NETWORK))
 
     @property
@@ -137,7 +145,7 @@ class Ticks(Folder):
         return named.absolute() if named else None
 
     def _asked(self, name: str) -> bool:
-        return not self.only or name in self.only
+        return not self._only or name in self._only
 
     def _tushare(self, config: "Providers") -> "Tushare | None":
         from marketdata_assets.ticks import tushare

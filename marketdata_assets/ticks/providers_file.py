@@ -256,6 +256,11 @@ def _session(exchange: Exchange) -> Session:
     return Session(timezone=exchange.timezone, hours=spans)
 
 
+def chosen(file: Path | None) -> Providers:
+    """A file of one's own, else the shipped one. Raises InvalidConfigFile."""
+    return read(file) if file else shipped()
+
+
 def shipped() -> Providers:
     """The file that comes with the package."""
     return parse(files("marketdata_assets.ticks").joinpath("providers.yaml").read_text("utf-8"), "providers.yaml")

@@ -18,7 +18,7 @@ from marketdata_assets.defs.bars.automation import JOB
 from marketdata_assets.errors import TransientError
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.partitions import months_of_tags
-from marketdata_assets.resources import BarFiles, Postgres
+from marketdata_assets.resources import Resources
 from marketdata_demo import sample_bars
 
 
@@ -66,7 +66,7 @@ def test_run_of_the_dagster_command_is_stored_with_its_events(
 
 def night_knows_it(instance: dg.DagsterInstance) -> None:
     """The months of the year that were left out are due, and the one that was loaded is not."""
-    requests = automation.due(instance, Postgres(), BarFiles())
+    requests = automation.due(instance, Resources())
     left = [f"2014-{month:02d}" for month in range(1, 13) if month != 3]
     assert {request.job_name for request in requests} == {JOB}
     assert sorted(month for request in requests for month in months_of_tags(request.tags)) == left

@@ -12,8 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from marketdata_assets.backup.files import MANIFEST
-from marketdata_assets.cli.figures import Figures, Value, gauges, of_assets, of_disks, of_runs, of_tables
-from marketdata_assets.cli.metrics import exposition
+from marketdata_assets.cli.figures import Figures, Value, exposition, gauges, of_assets, of_disks, of_runs, of_tables
 from marketdata_assets.overview import instant
 from marketdata_assets.settings import Settings
 

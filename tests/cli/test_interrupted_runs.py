@@ -19,7 +19,7 @@ from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.cli.instance import environment_of
 from marketdata_assets.definitions import defs
 from marketdata_assets.defs.partition_results import INTERRUPTED
-from marketdata_assets.defs.repair.killed_runs import end_killed, killed_runs
+from marketdata_assets.defs.repair.housekeeping import end_killed, killed_runs
 from marketdata_assets.defs.runs import runs_that_load
 from marketdata_assets.local import run_lock
 from marketdata_assets.local.stack import LocalStack

@@ -13,8 +13,7 @@ import pytest
 from commands import PROGRAMS, answer, apart, environment, marketdata, until
 from pydantic import SecretStr
 
-from marketdata_assets.cli.servers import with_ui_port
-from marketdata_assets.cli.ui import link
+from marketdata_assets.cli.servers import link, with_ui_port
 from marketdata_assets.local import proctable, record
 from marketdata_assets.local.process import port_is_free
 from marketdata_assets.secret_values import without_password

@@ -13,12 +13,12 @@ from typing import Any
 import dagster as dg
 from bar_runs import execute
 
-from marketdata_assets.defs import marks
+from marketdata_assets.defs import partition_results
 
-take = marks.Batches.take
+take = partition_results.Batches.take
 
 
-def die(self: marks.Batches[Any, Any], ended: Mapping[Any, Any]) -> None:
+def die(self: partition_results.Batches[Any, Any], ended: Mapping[Any, Any]) -> None:
     """Log a partition, and be killed when there is another to log."""
     if self.logged and ended:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -27,7 +27,7 @@ def die(self: marks.Batches[Any, Any], ended: Mapping[Any, Any]) -> None:
 
 if __name__ == "__main__":
     job, config, tags, assets = json.loads(sys.argv[2])
-    marks.AT_ONCE, marks.Batches.take = 1, die  # type: ignore[method-assign]
+    partition_results.AT_ONCE, partition_results.Batches.take = 1, die  # type: ignore[method-assign]
     with dg.DagsterInstance.local_temp(sys.argv[1]) as instance:
         for name, keys in tags.pop("dynamic", {}).items():
             instance.add_dynamic_partitions(name, keys)

@@ -9,7 +9,7 @@ import dagster as dg
 from bar_runs import execute
 from tick_runs import EARLIER, MONTH, SYMBOLS
 
-from marketdata_assets.defs import marks
+from marketdata_assets.defs import partition_results
 from marketdata_assets.defs.ticks import assets
 from marketdata_assets.defs.ticks.run_config import JOB, adhoc_config
 from marketdata_assets.ticks.reports import UnitReport
@@ -25,7 +25,7 @@ class Dying(assets.Marks):
 
 
 if __name__ == "__main__":
-    marks.AT_ONCE, assets.Marks = len(SYMBOLS), Dying  # type: ignore[misc]
+    partition_results.AT_ONCE, assets.Marks = len(SYMBOLS), Dying  # type: ignore[misc]
     months = dict.fromkeys((MONTH, EARLIER), SYMBOLS)
     with dg.DagsterInstance.local_temp(sys.argv[1]) as instance:
         execute(instance, JOB, adhoc_config(months, ["tick_data"], providers=["files"]))

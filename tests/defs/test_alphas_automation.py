@@ -12,7 +12,7 @@ from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 from dagster._core.definitions.automation_tick_evaluation_context import AutomationTickEvaluationContext
 from nights import night
 
-from marketdata_assets.defs.alphas import accounts, automation
+from marketdata_assets.defs.alphas import automation
 from marketdata_assets.defs.alphas.assets import pairs_of
 from marketdata_assets.partitions import ALPHA_MONTHS, RANGE_END, RANGE_START, alpha_key, range_tags
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo
@@ -56,13 +56,13 @@ def look(alphas_env: AlphasEnv, sensor: dg.SensorDefinition, cursor: str | None 
 
 def sync(alphas_env: AlphasEnv) -> list[str]:
     """Let the accounts sensor do its work; the accounts that are partitions then."""
-    for request in look(alphas_env, accounts.alphas_accounts).dynamic_partitions_requests or []:
+    for request in look(alphas_env, automation.alphas_accounts).dynamic_partitions_requests or []:
         if isinstance(request, dg.AddDynamicPartitionsRequest):
             alphas_env.instance.add_dynamic_partitions("brain_accounts", list(request.partition_keys))
         else:
             for key in request.partition_keys:
                 alphas_env.instance.delete_dynamic_partition("brain_accounts", key)
-    return accounts.known(alphas_env.instance)
+    return list(alphas_env.instance.get_dynamic_partitions("brain_accounts"))
 
 
 # Accounts.
@@ -78,7 +78,7 @@ def test_accounts_are_partitions_while_they_are_enabled_or_have_anything(alphas_
     )
     alphas_env.accounts("dd", disabled=["bb"])
     assert sync(alphas_env) == ["bb", "old", "dd"]
-    assert look(alphas_env, accounts.alphas_accounts).skip_message
+    assert look(alphas_env, automation.alphas_accounts).skip_message
 
 
 def test_broken_accounts_file_fails_the_tick_and_changes_nothing(alphas_env: AlphasEnv) -> None:
@@ -86,8 +86,8 @@ def test_broken_accounts_file_fails_the_tick_and_changes_nothing(alphas_env: Alp
     sync(alphas_env)
     (alphas_env.home / "brain" / "accounts.json").write_text("[")
     with pytest.raises(Exception, match="not JSON"):
-        look(alphas_env, accounts.alphas_accounts)
-    assert accounts.known(alphas_env.instance) == ["aa"]
+        look(alphas_env, automation.alphas_accounts)
+    assert list(alphas_env.instance.get_dynamic_partitions("brain_accounts")) == ["aa"]
 
 
 # By the clock.

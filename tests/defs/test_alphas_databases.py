@@ -14,7 +14,7 @@ from nights import night
 from marketdata_assets import read
 from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.backup import mongo as backup
-from marketdata_assets.cli import quarantine, status
+from marketdata_assets.cli import status
 from marketdata_assets.settings import MONGO_DATASETS, Settings
 from marketdata_assets.stores.mongo import Server
 
@@ -87,7 +87,7 @@ def test_dropped_and_rejected_alphas_are_found_under_the_names(alphas_env: Alpha
     execute(alphas_env.instance, str(request.job_name), request.run_config)
     assert alphas_env.materialized(PACKAGES) == keys(["zz"], [MONTHS[1]]) | keys(["lk"], [MONTHS[0]])
     assert [one["id"] for one in alphas_env.client[names["regular_alphas"]]["zz"].find()] == ["aaaaaa1"]
-    [refused] = quarantine.alphas_rows(10)
+    [refused] = status.rejected_of("alphas", 10)
     assert refused["reason"].startswith("nested deeper than")
     assert of_usual_names(alphas_env) == []
 

@@ -60,7 +60,7 @@ def test_code_links_lead_to_the_repository_where_its_address_is_given() -> None:
     def own() -> None:
         """Not of the package."""
 
-    ours = dg.Definitions.merge(project_definitions(), dg.Definitions([own], resources=resources.definitions()))
+    ours = dg.Definitions.merge(project_definitions(), dg.Definitions([own], resources=resources.by_name()))
     described = catalog.described(ours, f"{URL}/")
     links = {spec.key.to_user_string(): spec.metadata.get(catalog.CODE) for spec in described.resolve_all_asset_specs()}
     [link] = links["stock_1min_qfq"].code_references  # type: ignore[union-attr]

@@ -8,7 +8,7 @@ import pytest
 from bar_runs import QUIET_LOG, definitions, failures
 from tick_runs import BARS, EARLIER, FACTORS, MONTH, TicksEnv
 
-from marketdata_assets.defs.ticks.checks import SPECS
+from marketdata_assets.defs.ticks.assets import CHECKS
 from marketdata_assets.partitions import tick_rectangle
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.tables import FACTORS as FACTORS_TABLE
@@ -104,7 +104,7 @@ def test_missing_minutes_are_listed(loaded: TicksEnv) -> None:
 
 def test_checks_pass_on_what_was_loaded(loaded: TicksEnv) -> None:
     found = check(loaded, EARLIER, MONTH)
-    assert set(found) == {spec.name for spec in SPECS}
+    assert set(found) == {spec.name for spec in CHECKS}
     assert [name for name, one in found.items() if not one.passed] == []
     assert found["duplicates"].metadata["checked"].value == 2
 

@@ -28,7 +28,7 @@ def test_killed_run_leaves_what_it_loaded_materialized(ticks_env: TicksEnv, tmp_
 
 
 def test_each_unit_is_materialized_once_and_the_last_has_the_summary(ticks_env: TicksEnv) -> None:
-    ticks_env.patch.setattr("marketdata_assets.defs.marks.AT_ONCE", 1)
+    ticks_env.patch.setattr("marketdata_assets.defs.partition_results.AT_ONCE", 1)
     ticks_env.ready(*SYMBOLS)
     seen = []
     with reporting_to(lambda done, total, _: seen.append((done, len(ticks_env.materialized(BARS))))):

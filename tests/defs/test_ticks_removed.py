@@ -9,7 +9,7 @@ from tick_runs import BARS, MONTH, SYMBOLS, TABLES, TicksEnv, drop, minutes, ses
 
 from marketdata_assets.defs.ticks import automation, symbols
 from marketdata_assets.defs.ticks.run_config import OP
-from marketdata_assets.resources import ClickHouse, Ticks
+from marketdata_assets.resources import ClickHouse, Resources, Ticks
 from marketdata_assets.ticks import registry, tables
 
 GONE, REST = SYMBOLS[0], sorted(SYMBOLS[1:])
@@ -34,7 +34,7 @@ def test_a_removed_symbol_is_no_partition_and_is_not_due_at_night(ticks_env: Tic
     ticks_env.ready(*SYMBOLS)
     remove(ticks_env, GONE)
     assert symbols.known(ticks_env.instance) == REST
-    [request] = automation.due(ticks_env.instance, ClickHouse(), Ticks())
+    [request] = automation.due(ticks_env.instance, Resources())
     months = request.run_config["ops"][OP]["config"]["months"]
     assert {name for names in months.values() for name in names} == set(REST)
 

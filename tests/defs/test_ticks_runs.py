@@ -24,11 +24,11 @@ from tick_runs import (
 )
 
 from marketdata_assets.defs.ticks import symbols
-from marketdata_assets.defs.ticks.checks import SPECS
+from marketdata_assets.defs.ticks.assets import CHECKS
 from marketdata_assets.ticks.reports import Unit
 from marketdata_demo.servers.tushare import TOKEN
 
-NAMES = {spec.name for spec in SPECS}
+NAMES = {spec.name for spec in CHECKS}
 ATTEMPTS = 2
 """Requests that a symbol is tried for."""
 

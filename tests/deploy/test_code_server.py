@@ -26,7 +26,7 @@ from dagster._core.workspace.load_target import GrpcServerTarget
 
 from marketdata_assets import dagster_internals as internals
 from marketdata_assets.cli.instance import environment
-from marketdata_assets.defs.repair import killed_runs
+from marketdata_assets.defs.repair import housekeeping
 from marketdata_assets.local import run_lock
 from marketdata_assets.local.process import free_port, port_answers
 from marketdata_assets.local.stack import LocalStack
@@ -153,7 +153,7 @@ class Waiting:
         (self.folder / "release").touch()
 
     def end_killed(self) -> list[str]:
-        return killed_runs.end_killed(self.instance, self.folder)
+        return housekeeping.end_killed(self.instance, self.folder)
 
 
 @pytest.fixture
@@ -256,12 +256,12 @@ def test_run_without_a_lock_is_ended_when_the_code_server_of_another_machine_had
     started(instance)  # a command of another machine
     started(instance, **{internals.DOCKER_IMAGE_TAG: "image:1"})  # a pod
     started(instance, **{internals.DOCKER_CONTAINER_TAG: "c0ffee"})
-    assert killed_runs.end_killed(instance, tmp_path) == [], "it may be about to take its lock"
-    monkeypatch.setattr(killed_runs, "LOCK_SECONDS", -60.0)
-    assert killed_runs.end_killed(instance, tmp_path) == [lost]
+    assert housekeeping.end_killed(instance, tmp_path) == [], "it may be about to take its lock"
+    monkeypatch.setattr(housekeeping, "LOCK_SECONDS", -60.0)
+    assert housekeeping.end_killed(instance, tmp_path) == [lost]
 
 
 def test_lock_of_a_command_without_a_run_yet_is_kept(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     os.close(run_lock.hold(tmp_path, "no-run-yet"))
-    assert killed_runs.end_killed(instance, tmp_path) == []
+    assert housekeeping.end_killed(instance, tmp_path) == []
     assert run_lock.is_held(tmp_path, "no-run-yet") is False

@@ -20,7 +20,7 @@ from compose_file import DOCKER, compose, example, mounted_secrets, prepared, se
 
 from marketdata_assets.local.process import free_port, port_answers
 from marketdata_assets.local.servers import program
-from marketdata_assets.resources import Nats
+from marketdata_assets.resources.servers import check
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_nats_takes_our_password_and_no_other(secrets: Path, tmp_path: Path) -> 
             with pytest.raises((nats.errors.Error, asyncio.TimeoutError)):
                 await forbidden
         await looking.close()
-        assert (await asyncio.to_thread(Nats(url=reader).check)).ok
+        assert (await asyncio.to_thread(check, "nats", reader)).ok
         again = await nats.connect(url, allow_reconnect=False)
         assert (await again.jetstream().stream_info("s")).state.messages == 1
         await again.close()

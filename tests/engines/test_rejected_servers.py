@@ -8,7 +8,7 @@ import pytest
 
 from marketdata_assets.collector.jetstream import stream
 from marketdata_assets.local.process import ServerSpec
-from marketdata_assets.resources import ClickHouse, Nats, Postgres
+from marketdata_assets.resources.servers import check
 from marketdata_assets.server_versions import ServerTooOld
 from marketdata_assets.stores import clickhouse, postgres
 from tests.engines import servers
@@ -32,11 +32,11 @@ def ask_nats(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "version", "ask", "resource"),
+    ("old", "version", "ask", "name"),
     [
-        (lambda: servers.postgres("14.23.0-beta.17"), "PostgreSQL 14.23", ask_postgres, Postgres),
-        (servers.clickhouse_of_debian, "ClickHouse 18.16.1", ask_clickhouse, ClickHouse),
-        (servers.nats_of_debian, "NATS 2.9.10", ask_nats, Nats),
+        (lambda: servers.postgres("14.23.0-beta.17"), "PostgreSQL 14.23", ask_postgres, "postgres"),
+        (servers.clickhouse_of_debian, "ClickHouse 18.16.1", ask_clickhouse, "clickhouse"),
+        (servers.nats_of_debian, "NATS 2.9.10", ask_nats, "nats"),
     ],
     ids=["postgres", "clickhouse", "nats"],
 )
@@ -44,7 +44,7 @@ def test_old_server_is_refused_with_the_version_that_is_required(
     old: Callable[[], ServerSpec],
     version: str,
     ask: Callable[[str], None],
-    resource: type[Postgres | ClickHouse | Nats],
+    name: str,
     tmp_path: Path,
 ) -> None:
     for folder in (tmp_path, *tmp_path.parents[:2]):
@@ -56,6 +56,6 @@ def test_old_server_is_refused_with_the_version_that_is_required(
     with servers.running(spec, tmp_path) as url:
         with pytest.raises(ServerTooOld, match=f"^{version} is too old: "):
             ask(url)
-        health = resource(url=url).check()
+        health = check(name, url)
         assert not health.ok
         assert "or newer is required" in health.remedy

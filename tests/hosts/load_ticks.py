@@ -21,7 +21,7 @@ def weekdays(days: Days) -> list[dt.date]:
 
 
 def main(first: int, end: int, months: list[str]) -> None:
-    ticks = Ticks(only=["tushare"])
+    ticks = Ticks().restricted(["tushare"])
     units = [Unit(f"{600000 + number}.SH", month) for month in months for number in range(first, end)]
     with clickhouse.connect(ClickHouse().dsn) as client:
         tables.ensure(client)

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from marketdata_assets.defs.executor import locked_executor
-from marketdata_assets.defs.repair.killed_runs import killed_runs
+from marketdata_assets.defs.repair.housekeeping import killed_runs
 
 
 @dg.op

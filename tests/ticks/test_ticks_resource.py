@@ -59,10 +59,11 @@ def test_the_token_is_in_no_configuration_and_opens_tushare(
     assert TOKEN not in repr(ticks.options()) + repr([vars(one) for one in ticks.providers() if one.name != "tushare"])
 
 
-def test_restricted_names_go_into_the_options_and_unknown_ones_are_refused(home: Path) -> None:
+def test_restricted_names_are_options_and_unknown_ones_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     only_files = UNLIMITED[UNLIMITED.index("files:") :]
     (home / "mine.yaml").write_text(f"queue: {{first: [600001.SH]}}\n{only_files}")
-    ticks = Ticks(providers_file=str(home / "mine.yaml"))
+    monkeypatch.setenv("MARKETDATA_PROVIDERS", str(home / "mine.yaml"))
+    ticks = Ticks()
     options = ticks.restricted(["files"]).options(refetch=True)
     assert (options.providers, options.refetch, options.first) == (("files",), True, ("600001.SH",))
     assert (options.workers, options.turns) == (Settings().ticks_workers, home / "turns")

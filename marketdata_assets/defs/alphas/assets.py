@@ -1,5 +1,6 @@
 """The assets of the alphas domain: API -> raw files -> packages -> MongoDB, by UTC month and account.
 
+The record sets, PnL, yearly figures and correlations of alphas, are assets of the same partitions.
 The job `alphas_selected` packages, imports and checks accounts and months that are no rectangle, in one run.
 
 Fetching, packaging and importing are in `marketdata_assets.alphas`. MongoDB's client and httpx are imported where they
@@ -8,32 +9,50 @@ are used, as every run and every page of the UI loads this module.
 
 import datetime as dt
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from marketdata_assets.alphas import file_index
+from marketdata_assets.alphas import filters as alpha_filters
 from marketdata_assets.alphas.errors import BadOptions
-from marketdata_assets.alphas.import_modes import BATCH_SIZE, CODE_VERSION, ImportOptions
+from marketdata_assets.alphas.import_modes import BATCH_SIZE, ImportOptions
+from marketdata_assets.alphas.import_modes import CODE_VERSION as IMPORT_VERSION
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.merge import MergePolicy
+from marketdata_assets.alphas.record_sets import CODE_VERSION as RECORDS_VERSION
+from marketdata_assets.alphas.record_sets import RECORD_SETS, RecordSet, asset_name
 from marketdata_assets.dagster_internals import StepContext
-from marketdata_assets.defs.alphas import accounts, checks, report
+from marketdata_assets.defs.alphas import checks, report
 from marketdata_assets.defs.alphas.report import Ended
 from marketdata_assets.defs.checks import log_results
-from marketdata_assets.defs.marks import Partitions
-from marketdata_assets.defs.metadata import asset, table_schema
-from marketdata_assets.defs.partition_results import as_dagster_failure, run_partitions, selected
+from marketdata_assets.defs.metadata import HOURLY, asset, table_schema
+from marketdata_assets.defs.partition_results import (
+    Partitions,
+    as_dagster_failure,
+    finish_partitions,
+    run_partitions,
+    selected,
+)
 from marketdata_assets.defs.selection import config_of, step_config
 from marketdata_assets.errors import MarketDataError, TerminalError
-from marketdata_assets.partitions import ALPHA_MONTHS, ALPHA_PARTITIONS, Pair, alpha_key, alpha_pair
+from marketdata_assets.partitions import (
+    ALPHA_MONTHS,
+    ALPHA_PARTITIONS,
+    BRAIN_ACCOUNTS,
+    Pair,
+    alpha_key,
+    alpha_pair,
+    dynamic_keys,
+)
 from marketdata_assets.progress import ProgressLog
-from marketdata_assets.resources import AlphaFiles, Brain, Mongo, Workers
+from marketdata_assets.resources import AlphaFiles, Brain, Mongo, Resources, Workers
 
-monthly = partial(asset, "alphas", partitions_def=ALPHA_PARTITIONS)
+if TYPE_CHECKING:
+    from marketdata_assets.alphas.fetch_records import RecordsReport
+
+monthly = partial(asset, "alphas", partitions_def=ALPHA_PARTITIONS, freshness_policy=HOURLY)
 CHAIN = ("alpha_files", "alpha_packages", *(f"{kind}_alphas" for kind in KINDS), "alpha_summary")
 AFTER = {"alpha_files": CHAIN[1:], "alpha_packages": CHAIN[2:], **dict.fromkeys(CHAIN[2:4], CHAIN[4:])}
 """What needs each asset."""
@@ -53,16 +72,6 @@ def _marks(
         marks(str(alpha_key(*pair)) for pair in own)
 
     return complete
-
-
-@dataclass(frozen=True)
-class Stores:
-    """Where alphas come from and go to."""
-
-    mongo: Mongo
-    brain: Brain
-    files: AlphaFiles
-    workers: Workers
 
 
 class FetchConfig(dg.Config):
@@ -112,7 +121,7 @@ def alpha_files(
     if fetched.listed:
         context.log_event(report.api(fetched))
     ended = report.of_covered(alphas_dir.path, report.of_files(fetched))
-    return _finish(context, ended, Stores(mongo, brain, alphas_dir, workers))
+    return _finish(context, ended, Resources(mongo=mongo, brain=brain, alphas_dir=alphas_dir, workers=workers))
 
 
 @monthly(
@@ -129,9 +138,9 @@ def alpha_packages(
 
     Equal content gives equal bytes, so days that did not change are not imported again.
     """
-    stores = Stores(mongo, brain, alphas_dir, workers)
-    ended = package(context, [alpha_pair(key) for key in run_partitions(context)], stores)
-    return _finish(context, ended, stores)
+    has = Resources(mongo=mongo, brain=brain, alphas_dir=alphas_dir, workers=workers)
+    ended = package(context, [alpha_pair(key) for key in run_partitions(context)], has)
+    return _finish(context, ended, has)
 
 
 class ImportConfig(dg.Config):
@@ -178,7 +187,7 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
         deps=[alpha_packages],
         automation_condition=FOLLOW,
         kinds={"mongodb"},
-        code_version=CODE_VERSION,
+        code_version=IMPORT_VERSION,
         pool="mongo",
     )
     def alphas(
@@ -190,10 +199,10 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
         workers: Workers,
     ) -> dg.MaterializeResult:
         pairs = [alpha_pair(key) for key in run_partitions(context)]
-        stores = Stores(mongo, brain, alphas_dir, workers)
+        has = Resources(mongo=mongo, brain=brain, alphas_dir=alphas_dir, workers=workers)
         with as_dagster_failure():
-            ended = import_kind(context, kind, pairs, config, stores)
-        return _finish(context, ended, stores)
+            ended = import_kind(context, kind, pairs, config, has)
+        return _finish(context, ended, has)
 
     return alphas
 
@@ -211,41 +220,38 @@ super_alphas = _import(
 )
 
 
-def package(context: StepContext, pairs: Sequence[Pair], stores: Stores) -> Ended:
+def package(context: StepContext, pairs: Sequence[Pair], has: Resources) -> Ended:
     """Update the packages of months from their raw files."""
     from marketdata_assets.alphas.packaging import package_months
 
-    fanout = stores.workers.fanout("marketdata_assets.alphas.packaging")
-    progress, complete = (
-        ProgressLog(context.log.info, "months"),
-        _marks(context, "alpha_packages", stores.files.path, pairs),
-    )
-    packaged = package_months(stores.files.path, pairs, fanout, progress, complete)
-    return report.of_covered(stores.files.path, report.of_packages(packaged))
+    fanout = has.workers.fanout("marketdata_assets.alphas.packaging")
+    root, progress = has.alphas_dir.path, ProgressLog(context.log.info, "months")
+    packaged = package_months(root, pairs, fanout, progress, _marks(context, "alpha_packages", root, pairs))
+    return report.of_covered(root, report.of_packages(packaged))
 
 
-def import_kind(context: StepContext, kind: Kind, pairs: Sequence[Pair], config: ImportConfig, stores: Stores) -> Ended:
+def import_kind(context: StepContext, kind: Kind, pairs: Sequence[Pair], config: ImportConfig, has: Resources) -> Ended:
     """Import the packages of months. Raises what MongoDB and the configuration raise."""
     from marketdata_assets.alphas.ingest import import_accounts
 
     imported = import_accounts(
-        stores.mongo.server,
-        stores.files.path,
+        has.mongo.server,
+        has.alphas_dir.path,
         kind,
         pairs,
         run_id=context.run.run_id,
-        fanout=stores.workers.fanout("marketdata_assets.alphas.ingest"),
+        fanout=has.workers.fanout("marketdata_assets.alphas.ingest"),
         options=config.options(),
-        fields=stores.brain.fields(),
+        fields=has.brain.fields(),
         force=config.force,
         progress=ProgressLog(context.log.info, "packages"),
-        complete=_marks(context, f"{kind}_alphas", stores.files.path, pairs),
+        complete=_marks(context, f"{kind}_alphas", has.alphas_dir.path, pairs),
     )
-    return report.of_covered(stores.files.path, report.of_import(stores.mongo, imported))
+    return report.of_covered(has.alphas_dir.path, report.of_import(has.mongo, imported))
 
 
 def load(
-    context: StepContext, assets: Collection[str], pairs: Sequence[Pair], configs: Configs, stores: Stores
+    context: StepContext, assets: Collection[str], pairs: Sequence[Pair], configs: Configs, has: Resources
 ) -> dict[str, Ended]:
     """Package and import months, in this step: what `assets` names, with the summary and the checks of the imported.
 
@@ -253,38 +259,35 @@ def load(
     """
     from marketdata_assets.alphas import summary
 
-    ended = {"alpha_packages": package(context, pairs, stores)} if "alpha_packages" in assets else {}
+    ended = {"alpha_packages": package(context, pairs, has)} if "alpha_packages" in assets else {}
     kinds = [kind for kind in KINDS if f"{kind}_alphas" in assets]
     for kind in kinds:
-        ended[f"{kind}_alphas"] = import_kind(context, kind, pairs, configs[f"{kind}_alphas"], stores)
-    with stores.mongo.databases() as databases:
+        ended[f"{kind}_alphas"] = import_kind(context, kind, pairs, configs[f"{kind}_alphas"], has)
+    with has.mongo.databases() as databases:
         if "alpha_summary" in assets:
             result = report.summary(summary.rows(databases))
             context.log_event(dg.AssetMaterialization("alpha_summary", metadata=result.metadata))
         for kind in kinds:
-            log_results(context, checks.answers(databases, stores.files.path, kind, pairs, stores.brain))
+            log_results(context, checks.answers(databases, has.alphas_dir.path, kind, pairs, has.brain))
     return ended
 
 
-def _finish(context: dg.AssetExecutionContext, ended: Ended, stores: Stores) -> dg.MaterializeResult:
+def _finish(context: dg.AssetExecutionContext, ended: Ended, has: Resources) -> dg.MaterializeResult:
     """Materialize what has not failed; where something has, Dagster skips the steps after this one, so their work on
     what there is is done here before the Failure."""
     others: dict[str, str] = {}
     if ended.failed and (rest := following(context)):
         configs = {name: ImportConfig(**step_config(context.run.run_config, name)) for name in rest}
         try:
-            pairs = [pair for pair in ended.by_pair if pair not in ended.failed or _has_files(stores.files.path, *pair)]
-            done = load(context, rest, pairs, configs, stores)
+            with_files = {*report.covered(has.alphas_dir.path, ended.by_pair)}
+            pairs = [pair for pair in ended.by_pair if pair not in ended.failed or pair in with_files]
+            done = load(context, rest, pairs, configs, has)
             for name, step in done.items():  # the totals, which a step of its own would have as its output
                 context.log_event(dg.AssetObservation(name, metadata=step.metadata))
             others = report.materialize(context, done)
         except (MarketDataError, OSError) as error:  # what failed before is the run's failure
             context.log.error(f"not imported: {error}")
-    return report.finish(context, ended, others)
-
-
-def _has_files(root: Path, account: str, month: str) -> bool:
-    return month in file_index.months_on_disk(root, account)
+    return finish_partitions(context, ended.metadata, ended.by_key, ended.failed_keys | others)
 
 
 def following(context: dg.AssetExecutionContext) -> set[str]:
@@ -298,6 +301,7 @@ def following(context: dg.AssetExecutionContext) -> set[str]:
     automation_condition=dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing()),
     kinds={"polars", "matplotlib", "table"},
     code_version="summary-1",
+    freshness_policy=HOURLY,
     pool="mongo",
     metadata=table_schema("alpha_summary", table=False),
 )
@@ -340,7 +344,8 @@ def load_selected_alphas(
     with as_dagster_failure():
         pairs = _pairs(context, config)
         names = CHAIN[1:]
-        ended = load(context, names, pairs, dict.fromkeys(names, config), Stores(mongo, brain, alphas_dir, workers))
+        has = Resources(mongo=mongo, brain=brain, alphas_dir=alphas_dir, workers=workers)
+        ended = load(context, names, pairs, dict.fromkeys(names, config), has)
     report.finish_selected(context, ended)
 
 
@@ -349,7 +354,7 @@ def _pairs(context: dg.OpExecutionContext, config: SelectedConfig) -> list[Pair]
     keys = ALPHA_MONTHS.get_partition_keys()
     if wrong := [month for months in config.months.values() for month in months if month not in keys]:
         raise TerminalError(f"months: {wrong[0]!r} is no month from {keys[0]} to {keys[-1]}; write 2024-01")
-    known = accounts.known(context.instance)
+    known = dynamic_keys(context.instance, BRAIN_ACCOUNTS)
     if unknown := [account for account in config.months if account not in known]:
         raise TerminalError(f"months: {unknown[0]!r} is no account; there are {', '.join(known) or 'none'}")
     pairs = sorted({(account, month) for account, months in config.months.items() for month in months})
@@ -361,3 +366,88 @@ def _pairs(context: dg.OpExecutionContext, config: SelectedConfig) -> list[Pair]
 @dg.job(name=JOB, config=EXAMPLE, description="Package and import months of accounts that are no rectangle.")
 def selected_job() -> None:
     load_selected_alphas()
+
+
+DESCRIPTIONS: dict[RecordSet, str] = {
+    "pnl": "The cumulative PnL of each alpha in USD, by day.",
+    "turnover": "The turnover of each alpha by day, a share of its book.",
+    "sharpe": "The Sharpe ratio of each alpha over time.",
+    "yearly_stats": "Figures of each alpha by year: PnL, Sharpe, fitness, turnover, returns, drawdown, margin.",
+    "self_correlation": "The alphas of the account that each alpha correlates with most, and the bounds.",
+    "prod_correlation": "How each alpha correlates with all alphas in production: counts by range, and the bounds."
+    " Accounts that are no consultant's are not offered it.",
+}
+SELECTED = " Of the alphas that match `MARKETDATA_BRAIN_RECORDS`; fetched again only when the alpha has changed."
+
+
+class RecordsConfig(dg.Config):
+    """Which alphas, and which of their record sets are requested although they are stored."""
+
+    filters: dict[str, Any] = {}  # noqa: RUF012 - a pydantic field: each config has a dictionary of its own
+    """Such as {"status": ["ACTIVE"], "min_sharpe": 1.25}; those of MARKETDATA_BRAIN_RECORDS when empty."""
+
+    max_age_days: float | None = None
+    """Fetch those again that are older; correlations change with the other alphas."""
+
+    refetch: bool = False
+    """Fetch all again."""
+
+
+def _record_set(record_set: RecordSet) -> dg.AssetsDefinition:
+    name = asset_name(record_set)
+
+    @asset(
+        "alpha_records",
+        partitions_def=ALPHA_PARTITIONS,
+        name=name,
+        description=DESCRIPTIONS[record_set] + SELECTED,
+        deps=["brain_api", "regular_alphas", "super_alphas"],
+        kinds={"mongodb", "http"},
+        code_version=RECORDS_VERSION,
+        pool="alpha_api",
+    )
+    def records(
+        context: dg.AssetExecutionContext, config: RecordsConfig, brain: Brain, mongo: Mongo
+    ) -> dg.MaterializeResult:
+        from marketdata_assets.alphas.fetch_records import Choice, fetch_records
+
+        with as_dagster_failure():
+            filters = alpha_filters.parse(config.filters) if config.filters else brain.filters()
+            days = config.max_age_days
+            fetched = fetch_records(
+                mongo.server,
+                record_set,
+                [alpha_pair(key) for key in run_partitions(context)],
+                brain.client,
+                run_id=context.run.run_id,
+                now=dt.datetime.now(dt.UTC),
+                choice=Choice(filters, dt.timedelta(days=days) if days is not None else None, config.refetch),
+                progress=ProgressLog(context.log.info, "alphas"),
+            )
+        return _records_fetched(context, fetched)
+
+    return records
+
+
+def _records_fetched(context: dg.AssetExecutionContext, fetched: "RecordsReport") -> dg.MaterializeResult:
+    metadata: dict[str, Any] = {name: fetched.total(name) for name in ("alphas", "fetched", "stored")}
+    metadata["dagster/row_count"] = fetched.documents
+    metadata["alphas_failed"] = sum(len(one.failed) for one in fetched.months)
+    metadata |= {"requests": fetched.requests, "seconds": round(fetched.seconds, 2)}
+    notes = list(dict.fromkeys(one.error for one in fetched.months if one.outcome in ("kept", "unsupported")))
+    if notes:
+        metadata["not_fetched"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in notes))
+    by_key: dict[str, dict[str, Any]] = {
+        alpha_key(one.account, one.month): {
+            "dagster/partition_row_count": one.stored,
+            "alphas": one.alphas,
+            "fetched": one.fetched,
+            "outcome": one.outcome,
+        }
+        for one in fetched.months
+    }
+    failed: dict[str, str] = {alpha_key(one.account, one.month): one.error for one in fetched.failed}
+    return finish_partitions(context, metadata, by_key, failed)
+
+
+record_sets = [_record_set(record_set) for record_set in RECORD_SETS]

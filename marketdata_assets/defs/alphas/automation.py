@@ -1,6 +1,9 @@
 """Schedules and sensors of the alphas domain: fetches by the clock, imports of dropped files, each asset after the one
 before it, and the nightly repair of months whose documents differ from the files or whose fetch failed.
 
+Account partitions are synchronised with the accounts file and with the folders of the archive. The job `alpha_changes`
+fetches alphas that were submitted or changed, whatever their month; the sensor of files imports them.
+
 Changed and stale months are found in `alphas.file_index` and `alphas.status`.
 Accounts that are not enabled or have no credentials are not fetched; without any, the schedules skip.
 """
@@ -13,13 +16,15 @@ from typing import Any
 import dagster as dg
 
 from marketdata_assets.alphas import file_index
+from marketdata_assets.alphas import filters as alpha_filters
 from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
-from marketdata_assets.defs.alphas import accounts, assets
-from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import DOMAIN, range_requests, run_key, runs_that_load, schedule, sensor
+from marketdata_assets.defs.alphas import assets
+from marketdata_assets.defs.partition_results import MAX_LISTED, as_dagster_failure, failure_of, find_mismatches
+from marketdata_assets.defs.runs import DOMAIN, Repair, range_requests, run_key, runs_that_load, schedule, sensor
 from marketdata_assets.defs.selection import config_of
 from marketdata_assets.loading.file_ledger import summary
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.loading.states import State
 from marketdata_assets.partitions import (
     ALPHA_MONTHS,
@@ -29,9 +34,11 @@ from marketdata_assets.partitions import (
     alpha_key,
     alpha_pair,
     alpha_pairs,
+    dynamic_keys,
+    missing,
     rectangles,
 )
-from marketdata_assets.resources import AlphaFiles, Brain, Mongo
+from marketdata_assets.resources import AlphaFiles, Brain, Mongo, Resources
 
 LOADED = ("alpha_files", "alpha_packages", "regular_alphas", "super_alphas")
 REST = (*LOADED[1:], "alpha_summary")
@@ -64,7 +71,7 @@ def requests(
     new_accounts: Sequence[str] = (),
 ) -> list[dg.RunRequest]:
     """A run for each rectangle of `pairs`; `state` makes a sensor's run keys distinct; a schedule's are by its time."""
-    order = [*accounts.known(instance), *new_accounts]
+    order = [*dynamic_keys(instance, BRAIN_ACCOUNTS), *new_accounts]
     return range_requests(rectangles(pairs, order), after=f":{state}", run_config=config)
 
 
@@ -85,8 +92,8 @@ def _schedule(
 
     @schedule(name=name, job=alphas_job, cron_schedule=cron, description=description)
     def fetch(context: dg.ScheduleEvaluationContext, brain: Brain) -> list[dg.RunRequest] | dg.SkipReason:
-        ready = brain.ready()
-        pairs = choose(context, [account for account in accounts.known(context.instance) if account in ready])
+        ready, known = brain.ready(), dynamic_keys(context.instance, BRAIN_ACCOUNTS)
+        pairs = choose(context, [account for account in known if account in ready])
         if not pairs:
             return dg.SkipReason("no enabled account has credentials")
         runs = requests(context.instance, set(pairs) - _in_progress(context.instance), config=config)
@@ -148,7 +155,7 @@ def alphas_records_daily(
     from marketdata_assets.alphas.fetch_records import due_pairs
 
     ready = brain.ready()
-    names = [account for account in accounts.known(context.instance) if account in ready]
+    names = [account for account in dynamic_keys(context.instance, BRAIN_ACCOUNTS) if account in ready]
     if not names:
         return dg.SkipReason("no enabled account has credentials")
     if runs_that_load(context.instance, RECORDS, [RECORDS_JOB]):
@@ -156,6 +163,107 @@ def alphas_records_daily(
     with mongo.databases() as databases:
         pairs = due_pairs(databases, names, brain.filters(), context.scheduled_execution_time, DAILY_RECORDS)
     return requests(context.instance, pairs) or dg.SkipReason("all record sets are those of the current alphas")
+
+
+CHANGES_JOB = "alpha_changes"
+
+
+class ChangesConfig(dg.Config):
+    """Which alphas; by default those that were submitted, or changed since the last run."""
+
+    accounts: list[str] = []  # noqa: RUF012 - pydantic fields: each config has a list of its own
+    """All that can log in when empty."""
+
+    filters: dict[str, Any] = {}  # noqa: RUF012
+    """Such as {"status": ["ACTIVE"], "submitted_from": "2024-01-01"}."""
+
+    ids: list[str] = []  # noqa: RUF012
+    """Fetch these alphas."""
+
+
+@dg.op(name="fetch_changes", pool="alpha_api", out=dg.Out(dg.Nothing))
+def fetch_changes(context: dg.OpExecutionContext, config: ChangesConfig, brain: Brain, alphas_dir: AlphaFiles) -> None:
+    """Fetch alphas of all months that were submitted or changed, that match filters, or by id, into raw files."""
+    from marketdata_assets.alphas import changes
+
+    started = time.monotonic()
+    with as_dagster_failure():
+        filters = alpha_filters.parse(config.filters) if config.filters else None
+        reports = changes.fetch_changes(
+            alphas_dir.path,
+            config.accounts or brain.ready(),
+            brain.client,
+            changes.Selection(filters, tuple(config.ids)),
+            now=dt.datetime.now(dt.UTC),
+        )
+    metadata: dict[str, Any] = {
+        "listed": sum(one.listed for one in reports),
+        "written": sum(one.written for one in reports),
+        "months": and_more(sorted({month for one in reports for month in one.months}), MAX_LISTED),
+        "unknown": and_more([name for one in reports for name in one.unknown], MAX_LISTED),
+        "requests": sum(one.requests for one in reports),
+        "seconds": round(time.monotonic() - started, 2),
+    }
+    notes = {one.note for one in reports if one.note}
+    if notes:
+        metadata["note"] = "; ".join(sorted(notes))
+    causes = [one.error for one in reports if one.error]
+    causes += [f"{one.account}: no alpha: {text}" for one in reports for text in one.rejected]
+    if causes:
+        raise failure_of("some alphas were not fetched, the others are", causes, metadata)
+    context.add_output_metadata(metadata)
+
+
+@dg.job(name=CHANGES_JOB, description="Fetch alphas of all months that were submitted or changed; or by filters or id.")
+def changes_job() -> None:
+    fetch_changes()
+
+
+@schedule(
+    name="alphas_changes",
+    job=changes_job,
+    cron_schedule="27 */6 * * *",
+    description="Every six hours: alphas of all months that were submitted, or changed since the last run.",
+)
+def alphas_changes(context: dg.ScheduleEvaluationContext, brain: Brain) -> dg.RunRequest | dg.SkipReason:
+    if not set(brain.ready()) & set(dynamic_keys(context.instance, BRAIN_ACCOUNTS)):
+        return dg.SkipReason("no enabled account has credentials")
+    if runs_that_load(context.instance, (), [CHANGES_JOB]):
+        return dg.SkipReason("a run is in progress")
+    return dg.RunRequest()
+
+
+def _account_changes(instance: dg.DagsterInstance, brain: Brain, folder: AlphaFiles) -> tuple[list[str], list[str]]:
+    """The accounts to add and those to remove. Raises InvalidConfigFile.
+
+    An account becomes a partition when it is enabled, or has files. The partition is removed only when neither holds
+    and nothing was ever materialised for it; otherwise Dagster would hide data that is in MongoDB. So a disabled
+    account keeps its history and is not fetched any more.
+    """
+    present = dynamic_keys(instance, BRAIN_ACCOUNTS)
+    wanted = [*brain.enabled(), *file_index.accounts_on_disk(folder.path)]
+    gone = [account for account in present if account not in wanted]
+    if gone:
+        keys = (key for asset in LOADED for key in instance.get_materialized_partitions(dg.AssetKey(asset)))
+        materialized = {alpha_pair(key)[0] for key in keys}
+        gone = [account for account in gone if account not in materialized]
+    return missing(present, wanted), gone
+
+
+@sensor(
+    minimum_interval_seconds=30,
+    description="Synchronises the account partitions with the accounts file and the folders of the archive.",
+)
+def alphas_accounts(
+    context: dg.SensorEvaluationContext, brain: Brain, alphas_dir: AlphaFiles
+) -> dg.SensorResult | dg.SkipReason:
+    added, removed = _account_changes(context.instance, brain, alphas_dir)
+    if not added and not removed:
+        known = dynamic_keys(context.instance, BRAIN_ACCOUNTS)
+        return dg.SkipReason(f"{len(known)} accounts, nothing to add or remove")
+    additions = [BRAIN_ACCOUNTS.build_add_request(added)] if added else []
+    removals = [BRAIN_ACCOUNTS.build_delete_request(removed)] if removed else []
+    return dg.SensorResult(dynamic_partitions_requests=[*additions, *removals])
 
 
 @sensor(
@@ -189,7 +297,7 @@ def alphas_files(
         unread = file_index.unread(alphas_dir.path)
         others = f"; not read: {summary(unread)}" if unread else ""
         return dg.SkipReason(alphas_dir.nothing_new([" ".join(pair) for pair in changes.waiting]) + others)
-    added = accounts.missing(accounts.known(context.instance), (account for account, _ in due))
+    added = missing(dynamic_keys(context.instance, BRAIN_ACCOUNTS), (account for account, _ in due))
     # The files of emptied collections have not changed: their last import makes the key another one.
     imports = sorted(number for pairs in loaded.values() for pair, number in pairs.items() if pair in emptied)
     state = f"{changes.cursor}{imports[-1:] or ''}"
@@ -209,7 +317,7 @@ def _materialized(instance: dg.DagsterInstance, name: str, months: Collection[st
 
 def _in_progress(instance: dg.DagsterInstance) -> set[Pair]:
     """The accounts and months that runs in progress load, queued ones included."""
-    order, runs = accounts.known(instance), runs_that_load(instance, LOADED, JOBS)
+    order, runs = dynamic_keys(instance, BRAIN_ACCOUNTS), runs_that_load(instance, LOADED, JOBS)
     return {pair for run in runs for pair in (*alpha_pairs(run.tags, order), *assets.pairs_of(run.run_config))}
 
 
@@ -223,19 +331,17 @@ alphas_follow = dg.AutomationConditionSensorDefinition(
 )
 
 
-def due(
-    instance: dg.DagsterInstance, mongo: Mongo, alphas_dir: AlphaFiles, brain: Brain, unfinished: Collection[str] = ()
-) -> list[dg.RunRequest]:
+def due(instance: dg.DagsterInstance, has: Resources, unfinished: Collection[str] = ()) -> list[dg.RunRequest]:
     """Runs that fetch failed months again, and runs that import missing, failed and stale months.
 
     Months with `unfinished` files (see `file_index.states`) are not imported.
     Months that were never fetched are left to the daily rotation, which keeps to its request budget.
     """
-    known = accounts.known(instance)
-    ready = sorted(set(known) & set(brain.ready()))
+    known = dynamic_keys(instance, BRAIN_ACCOUNTS)
+    ready = sorted(set(known) & set(has.brain.ready()))
     keys = [alpha_key(account, month) for account in ready for month in ALPHA_MONTHS.get_partition_keys()]
     fetch = {alpha_pair(key) for key in find_mismatches(instance, "alpha_files", ALPHA_PARTITIONS, (), keys)}
-    outdated = _not_imported(instance, mongo, alphas_dir, known) - fetch
+    outdated = _not_imported(instance, has.mongo, has.alphas_dir, known) - fetch
     outdated -= set(file_index.pairs_of(unfinished))
     fetches, imports = (rectangles(pairs, known) for pairs in (fetch, outdated))
     found = range_requests(fetches, before=f"{FETCH_JOB}:", job_name=FETCH_JOB)
@@ -244,6 +350,17 @@ def due(
     inside = {pair for pair in outdated if pair[0] in known and pair[1] in ALPHA_MONTHS.get_partition_keys()}
     config = config_of(assets.OP, file_index.months_by_account(inside))
     return [*found, dg.RunRequest(run_key="selected", job_name=assets.JOB, run_config=config)]
+
+
+REPAIR = Repair(
+    "alphas",
+    LOADED,
+    JOBS,
+    due,
+    lambda has: (file_index.states(has.alphas_dir.path), has.alphas_dir.quiet_seconds),
+    ranges=False,
+    selections=True,
+)
 
 
 def _not_imported(

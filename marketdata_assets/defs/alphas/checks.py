@@ -16,7 +16,7 @@ from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.record_sets import RECORD_SETS, RecordSet, asset_name
 from marketdata_assets.defs.checks import results, specs
 from marketdata_assets.defs.selection import step_config
-from marketdata_assets.partitions import BRAIN_ACCOUNTS, Pair, alpha_pairs
+from marketdata_assets.partitions import BRAIN_ACCOUNTS, Pair, alpha_pairs, dynamic_keys
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ def _checks(about: Kind | RecordSet) -> dg.AssetChecksDefinition:
         from marketdata_assets.stores import mongo_ledger
 
         with mongo.databases() as databases:
-            accounts = context.instance.get_dynamic_partitions(str(BRAIN_ACCOUNTS.name))
-            pairs = alpha_pairs(context.run.tags, accounts)
+            pairs = alpha_pairs(context.run.tags, dynamic_keys(context.instance, BRAIN_ACCOUNTS))
             if not pairs:  # a check that is run alone
                 entries = mongo_ledger.entries(databases[asset], asset)
                 pairs = sorted({(entry.source, entry.unit[:7]) for entry in entries})

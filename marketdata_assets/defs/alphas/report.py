@@ -14,7 +14,7 @@ from marketdata_assets.alphas import file_index
 from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.metadata import markdown_table
-from marketdata_assets.defs.partition_results import MAX_LISTED, failure, finish_partitions, log_partitions
+from marketdata_assets.defs.partition_results import MAX_LISTED, failure, log_partitions
 from marketdata_assets.partitions import Pair, alpha_key
 from marketdata_assets.resources import Mongo
 
@@ -224,10 +224,3 @@ def summary(alphas: "pl.DataFrame") -> dg.MaterializeResult:
     }
     metadata |= {name: dg.MetadataValue.md(picture) for name, picture in pictures(alphas).items()}
     return dg.MaterializeResult(metadata=metadata)
-
-
-def finish(
-    context: dg.AssetExecutionContext, ended: Ended, others: Mapping[str, str] | None = None
-) -> dg.MaterializeResult:
-    """Materialize the partitions of one asset; raise Failure naming those that failed, and the causes of `others`."""
-    return finish_partitions(context, ended.metadata, ended.by_key, ended.failed_keys | dict(others or {}))

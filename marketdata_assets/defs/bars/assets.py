@@ -21,9 +21,8 @@ from marketdata_assets.bars.unit import CODE_VERSION
 from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.bars import checks, report
 from marketdata_assets.defs.checks import log_results
-from marketdata_assets.defs.marks import Partitions
 from marketdata_assets.defs.metadata import asset, observed_files
-from marketdata_assets.defs.partition_results import as_dagster_failure, run_partitions
+from marketdata_assets.defs.partition_results import Partitions, as_dagster_failure, run_partitions
 from marketdata_assets.defs.selection import config_of
 from marketdata_assets.errors import MarketDataError, TerminalError
 from marketdata_assets.partitions import BAR_MONTHS
@@ -81,7 +80,7 @@ def refresh_changed(context: StepContext, dsn: str, loaded: BarsReport) -> Kline
         filled = status.kline_rows_by_month(connection, months)
     report.mark_kline(context, dsn, months - set(loaded.failed_months) | filled.keys())
     if due or filled:  # Dagster skips the checks of the K-line when files failed
-        log_results(context, checks.answers(dsn, checks.KLINE, sorted(months), checks.unknown))
+        log_results(context, checks.answers(dsn, checks.KLINE, sorted(months), checks.Known))
     return refreshed
 
 

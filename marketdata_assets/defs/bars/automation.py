@@ -11,20 +11,20 @@ import dagster as dg
 
 from marketdata_assets.bars import changes, plan, schema, status
 from marketdata_assets.defs.bars import assets
+from marketdata_assets.defs.bars.checks import BARS, KLINE
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import range_requests, run_key, runs_that_load, sensor, span_of_run
+from marketdata_assets.defs.runs import Repair, range_requests, run_key, runs_that_load, sensor, span_of_run
 from marketdata_assets.defs.selection import config_of
 from marketdata_assets.loading.states import State
 from marketdata_assets.months import month_ranges
 from marketdata_assets.partitions import BAR_MONTHS, joined, overlap
-from marketdata_assets.resources import BarFiles, NoServer, Postgres
+from marketdata_assets.resources import BarFiles, NoServer, Postgres, Resources
 from marketdata_assets.stores.postgres import connect
 
 JOB = "bars_and_kline"
 JOBS = (JOB, assets.JOB, "bars", "kline")
 MOST_RANGES = 20  # of a backfill, which starts a run for each
 MOST_RUNS = 12  # what lies between two ranges costs less than another run: files that are loaded are not read again
-BARS, KLINE = "stock_1min_qfq", "stock_monthly_kline"
 
 bars_job = dg.define_asset_job("bars", [BARS], description="Load minute bars of some months.")
 bars_repair_job = dg.define_asset_job(
@@ -78,9 +78,7 @@ def bars_kline(context: dg.SensorEvaluationContext, postgres: Postgres) -> dg.Se
     return dg.SensorResult(run_requests=range_requests(ranges, after=f":{max(stale.values())}"))
 
 
-def due(
-    instance: dg.DagsterInstance, postgres: Postgres, bar_files: BarFiles, unfinished: Collection[str] = ()
-) -> list[dg.RunRequest]:
+def due(instance: dg.DagsterInstance, has: Resources, unfinished: Collection[str] = ()) -> list[dg.RunRequest]:
     """Months that are missing, failed or stale, as ranges or, where these are many, in one run of a selection; and
     runs of months of which only the K-line is.
 
@@ -90,9 +88,9 @@ def due(
     `unfinished` files (see `plan.states`) are not read.
     """
     keys = BAR_MONTHS.get_partition_keys()
-    with connect(postgres.dsn) as connection:
+    with connect(has.postgres.dsn) as connection:
         schema.ensure(connection)
-        found = status.survey(connection, bar_files.path, keys, bar_files.shapes)
+        found = status.survey(connection, has.bar_files.path, keys, has.bar_files.shapes)
         klines = status.kline_states(connection, found.months)
     months, kline_months = (
         {month for month, state in known.items() if state.outdated}
@@ -111,3 +109,13 @@ def due(
     loads += range_requests(joined(month_ranges(uncovered), MOST_RUNS), before="uncovered:", job_name=JOB)
     rest = joined(month_ranges(kline_months - months), MOST_RUNS)
     return loads + range_requests(rest, before="kline:", job_name=kline_job.name)
+
+
+REPAIR = Repair(
+    "bars",
+    (BARS, KLINE),
+    JOBS,
+    due,
+    lambda has: (plan.states(has.bar_files.path), has.bar_files.quiet_seconds),
+    selections=True,
+)

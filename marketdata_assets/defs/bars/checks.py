@@ -4,7 +4,7 @@ The queries are in `marketdata_assets.bars.checks`.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 import dagster as dg
@@ -28,15 +28,10 @@ QUERIES = {"every_row_accounted": checks.every_row_accounted, "kline_equals_minu
 
 @dataclass(frozen=True)
 class Known:
-    """Reference data, and the adjustment factors."""
+    """Reference data, and the adjustment factors; by default what is known of the stocks without a server."""
 
-    reference: Reference
-    factors: pl.DataFrame
-
-
-def unknown() -> Known:
-    """What is known of the stocks without a server."""
-    return Known(Reference(), bases.FACTORS.to_frame())
+    reference: Reference = field(default_factory=Reference)
+    factors: pl.DataFrame = field(default_factory=bases.FACTORS.to_frame)
 
 
 def known_of(clickhouse: ClickHouse, months: Sequence[str]) -> Known:
@@ -48,7 +43,7 @@ def known_of(clickhouse: ClickHouse, months: Sequence[str]) -> Known:
             days = Days(Days.month(months[0]).first, Days.month(months[-1]).last)
             return Known(Reference.of(client, days), stored.adjust_factors(client))
     except (NoServer, StoreAway):
-        return unknown()
+        return Known()
 
 
 def answers(

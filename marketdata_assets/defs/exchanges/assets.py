@@ -1,21 +1,24 @@
-"""The assets of the exchanges domain: feed -> tables of records -> gaps and minute bars, by UTC day.
+"""The assets of the exchanges domain: feed -> tables of records -> gaps and minute bars, by UTC day; and history before
+the first start, of which the run config says the instruments and types.
 
 One step fills all tables, because a stream or a capture holds records of all types.
 """
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from marketdata_assets.defs.exchanges import checks, days, ingest, report
-from marketdata_assets.defs.exchanges.days import APIS, FEED, HISTORY, HISTORY_TABLES
+from marketdata_assets.defs.checks import results, specs
+from marketdata_assets.defs.exchanges import days, ingest, report
+from marketdata_assets.defs.exchanges.days import APIS, FEED, HISTORY, HISTORY_JOB, HISTORY_TABLES
 from marketdata_assets.defs.exchanges.ingest import IngestConfig
 from marketdata_assets.defs.exchanges.report import Metadata
-from marketdata_assets.defs.metadata import asset, spec
+from marketdata_assets.defs.metadata import HOURLY, RARE, STREAMED, asset, row_count, spec, table_schema
 from marketdata_assets.defs.partition_results import (
+    Partitions,
     as_dagster_failure,
     finish_partitions,
     log_partitions,
@@ -23,13 +26,20 @@ from marketdata_assets.defs.partition_results import (
     selected,
 )
 from marketdata_assets.errors import MarketDataError
+from marketdata_assets.partitions import HISTORY_DAYS, days_of
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
 from marketdata_assets.settings import Settings
+from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_assets.stores.clients import Client
+
+if TYPE_CHECKING:
+    from marketdata_assets.exchanges.tables.history import HistoriesReport, HistoryRequest
 
 GROUP = "exchanges"
 BARS = dg.AssetKey("exchange_ohlcv_1m")
+REFUSED = "nothing_refused"
+ORIGINS = ("rest", "archive")
 
 SPECS = [
     spec(
@@ -39,16 +49,52 @@ SPECS = [
         description=text,
         kinds={"clickhouse", "table"},
         code_version="records-1",
+        freshness_policy=RARE if name == "exchange_liquidations" else STREAMED,
         skippable=True,
     )
     for name, text in report.TABLES.items()
 ]
 
 
+def check_tables(client: Client, wanted: Collection[dg.AssetCheckKey]) -> Iterator[dg.AssetCheckResult]:
+    """Run the `wanted` checks on the newest day that has trades."""
+    from marketdata_assets.exchanges.tables import checks as questions
+    from marketdata_assets.exchanges.tables import schema
+
+    if not wanted:
+        return
+    question = questions.newest(client)
+    types = {table.name: kind for kind, table in schema.TABLES.items()}
+
+    def find(asset: str, name: str) -> Finding:
+        found: Finding = getattr(questions, name)(question, *([types[asset]] if name == REFUSED else []))
+        return found
+
+    yield from results(report.TABLES, wanted, find)
+
+
+def _day_checks(asset: str) -> dg.AssetChecksDefinition:
+    @dg.multi_asset_check(name=f"{asset}_checks", specs=specs(asset), can_subset=True, pool="clickhouse")
+    def checks(context: dg.AssetCheckExecutionContext, clickhouse: ClickHouse) -> Iterator[dg.AssetCheckResult]:
+        from marketdata_assets.exchanges.tables import checks as questions
+
+        with clickhouse.client("exchanges") as client:
+            wanted_days = tuple(days_of(context.run.tags))
+            newest = questions.newest_history if asset == HISTORY else questions.newest
+            question = questions.Question(client, wanted_days) if wanted_days else newest(client)
+            wanted = context.selected_asset_check_keys
+            yield from results([asset], wanted, lambda _, name: getattr(questions, name)(question))
+
+    return checks
+
+
+day_checks = [_day_checks(asset) for asset in ("exchange_ohlcv_1m", "exchange_gaps", HISTORY)]
+
+
 @dg.multi_asset(
     name=days.TABLES_STEP,
     specs=SPECS,
-    check_specs=checks.TABLE_SPECS,
+    check_specs=specs(*report.TABLES),
     can_subset=True,
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool="live",
@@ -57,13 +103,12 @@ def exchange_tables(
     context: dg.AssetExecutionContext, config: IngestConfig, clickhouse: ClickHouse, nats: Nats, exchanges: Exchanges
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     wanted = [name for name in report.TABLES if dg.AssetKey(name) in context.selected_asset_keys]
-    with as_dagster_failure(), clickhouse.client() as client:
-        days.ensure_tables(client)
+    with as_dagster_failure(), clickhouse.client("exchanges") as client:
         if wanted:
             loaded = ingest.ingest(client, clickhouse, nats, exchanges, config, wanted, context.run.run_id)
             context.log_event(report.feed(loaded))
             yield from report.tables(client, context.instance, wanted, loaded)
-        yield from checks.of_tables(client, context.selected_asset_check_keys)
+        yield from check_tables(client, context.selected_asset_check_keys)
         if wanted:
             report.raise_problems(loaded)
 
@@ -93,7 +138,8 @@ def finish(
     context: dg.AssetExecutionContext, client: Client, found: Found, failed: dict[str, str]
 ) -> dg.MaterializeResult:
     """Materialize the days that did not fail; a Failure names the others."""
-    return finish_partitions(context, report.together(found) | report.rows(client, context.asset_key), found, failed)
+    rows = row_count(client, context.asset_key.to_user_string())
+    return finish_partitions(context, report.together(found) | rows, found, failed)
 
 
 def bars_of_day(context: dg.AssetExecutionContext, client: Client, exchanges: Exchanges) -> OfDay:
@@ -132,7 +178,7 @@ class GapsConfig(dg.Config):
 
 def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
     """The assets that are partitioned by day."""
-    by_day = partial(asset, GROUP, partitions_def=partitions, pool="clickhouse")
+    by_day = partial(asset, GROUP, partitions_def=partitions, pool="clickhouse", freshness_policy=HOURLY)
 
     @by_day(
         deps=[FEED, APIS, "exchange_trades"],
@@ -148,8 +194,7 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
         from marketdata_assets.exchanges.tables.gap_backfill import backfill_gaps
 
         hosts = exchanges.hosts() if config.fetch else None
-        with as_dagster_failure(), clickhouse.client() as client:
-            days.ensure_tables(client)
+        with as_dagster_failure(), clickhouse.client("exchanges") as client:
 
             def of_day(day: dt.date, last: Metadata) -> dict[str, Any]:
                 return report.gaps(backfill_gaps(client, day, hosts), last)
@@ -165,13 +210,112 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
     ) -> dg.MaterializeResult:
         """One-minute bars of every instrument, computed from the trades of a UTC day; a minute without trades has no
         bar. Volumes are in base units, and null where the size of a trade is unknown."""
-        with as_dagster_failure(), clickhouse.client() as client:
-            days.ensure_tables(client)
+        with as_dagster_failure(), clickhouse.client("exchanges") as client:
             return finish(context, client, *each_day(context, BARS, bars_of_day(context, client, exchanges)))
 
     return [exchange_gaps, exchange_ohlcv_1m]
 
 
+class HistoryConfig(dg.Config):
+    """Which histories to load."""
+
+    exchange: str
+    """The venue, such as binance."""
+
+    instruments: list[str]
+    """Instruments by the venue's name, or by symbol: BTCUSDT or BTC-USDT."""
+
+    market_type: str = ""
+    """spot, linear, inverse or option; needed where several markets list the same name."""
+
+    types: list[str] = ["trade", "kline"]  # noqa: RUF012 - a pydantic field: each config has a list of its own
+    """Record types: trade, kline, funding_rate, open_interest."""
+
+    intervals: list[str] = ["1m"]  # noqa: RUF012 - the same
+    """Of candles."""
+
+    source: str = "auto"
+    """archive, rest, or auto: trades and open interest from the venue's public archive if there is one."""
+
+    force: bool = False
+    """Load days again that are loaded."""
+
+
+@asset(
+    GROUP,
+    name=HISTORY,
+    deps=[APIS],
+    partitions_def=HISTORY_DAYS,
+    kinds={"clickhouse", "http"},
+    pool="clickhouse",
+    code_version="history-1",
+    metadata=table_schema(HISTORY, table=False),
+)
+def exchange_history(
+    context: dg.AssetExecutionContext, config: HistoryConfig, clickhouse: ClickHouse, exchanges: Exchanges
+) -> dg.MaterializeResult:
+    """Trades, candles, funding rates and open interest of past UTC days, from the venues' REST histories and public
+    archives, into the tables of records. The run config names venue, instruments and types; loaded days are skipped."""
+    from marketdata_assets.exchanges.tables.history import load_history, loaded_days
+
+    wanted = [dt.date.fromisoformat(key) for key in run_partitions(context)]
+    with as_dagster_failure(), clickhouse.client("exchanges") as client:
+        request = _request(config, wanted)
+        marks = Partitions(context, context.asset_key)
+        loaded = load_history(
+            client,
+            exchanges.hosts(),
+            request,
+            keep_days=_keep_days(request),
+            run_id=context.run.run_id,
+            complete=lambda done: marks(map(str, done)),
+        )
+        total = loaded_days(client)[1]
+    rows = {f"rows_from_{origin}": sum(one.rows for one in loaded.units if one.origin == origin) for origin in ORIGINS}
+    context.log_event(dg.AssetObservation(APIS, metadata={"exchange": config.exchange, **rows}))
+    by_day: dict[str, dict[str, Any]] = {}
+    for day in wanted:
+        counts = dict(loaded.by_day.get(day, {}))
+        by_day[str(day)] = {"dagster/partition_row_count": counts.pop("rows", 0), **counts}
+    failed = {str(unit.day): f"{unit.unit}: {unit.error}" for unit in loaded.failed}
+    return finish_partitions(context, _sums(loaded) | {"dagster/row_count": total}, by_day, failed)
+
+
+def _request(config: HistoryConfig, days: Sequence[dt.date]) -> "HistoryRequest":
+    from marketdata_assets.exchanges.tables.history import HistoryRequest, history_types
+
+    return HistoryRequest(
+        config.exchange,
+        tuple(config.instruments),
+        history_types(config.types),
+        tuple(days),
+        config.market_type or None,  # type: ignore[arg-type]
+        tuple(config.intervals),
+        config.source,  # type: ignore[arg-type]
+        config.force,
+    )
+
+
+def _keep_days(request: "HistoryRequest") -> int | None:
+    """After how many days the tables delete what is requested: the shortest of its types."""
+    keep = Settings().exchange_keep_days or {}
+    return min((keep[name] for name in request.types if keep.get(name)), default=None)
+
+
+def _sums(loaded: "HistoriesReport") -> dict[str, Any]:
+    """The sums of a run, and why days were left out."""
+    outcomes = {name: loaded.count(name) for name in ("ok", "empty", "unchanged", "unsupported", "failed")}
+    notes = sorted({str(unit.error) for unit in loaded.units if unit.outcome == "unsupported"})
+    counts = {"rows": loaded.rows, "rejected": loaded.rejected, **outcomes}
+    return {**counts, "notes": dg.MetadataValue.json(notes), "seconds": round(loaded.seconds, 2)}
+
+
+history_job = dg.define_asset_job(
+    HISTORY_JOB, [HISTORY], description="Load past days of instruments from the venues' histories."
+)
+
+
 @dg.definitions
 def defs() -> dg.Definitions:
-    return dg.Definitions(assets=[exchange_tables, *by_days(days.partitions())])
+    assets = [exchange_tables, *by_days(days.partitions()), exchange_history]
+    return dg.Definitions(assets=assets, jobs=[history_job], asset_checks=day_checks)

@@ -14,11 +14,19 @@ import dagster as dg
 from marketdata_assets.defs.exchanges import days, ingest, report
 from marketdata_assets.defs.exchanges.days import DAYS_JOB, TABLES_JOB, TABLES_STEP
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import FIRST_IN_QUEUE, range_requests, run_key, runs_that_load, schedule, sensor
+from marketdata_assets.defs.runs import (
+    FIRST_IN_QUEUE,
+    Repair,
+    range_requests,
+    run_key,
+    runs_that_load,
+    schedule,
+    sensor,
+)
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.loading.watch import State
 from marketdata_assets.partitions import day_ranges, days_of
-from marketdata_assets.resources import ClickHouse, Exchanges, Nats
+from marketdata_assets.resources import ClickHouse, Exchanges, Nats, Resources
 
 MAX_FILES = 200  # captures of one run; more are for the next one
 
@@ -57,8 +65,7 @@ def _has_newer_records(instance: dg.DagsterInstance, clickhouse: ClickHouse) -> 
     """Whether a table has records that no materialization is about yet."""
     from marketdata_assets.exchanges.tables import status
 
-    with clickhouse.client() as client:
-        days.ensure_tables(client)
+    with clickhouse.client("exchanges") as client:
         return any(report.is_newer(instance, name, status.newest(client, name)) for name in report.TABLES)
 
 
@@ -100,8 +107,7 @@ def exchanges_hourly(
     from marketdata_assets.exchanges.tables.gap_backfill import SETTLED_NS
 
     window = days.window()
-    with clickhouse.client() as client:
-        days.ensure_tables(client)
+    with clickhouse.client("exchanges") as client:
         outdated = status.outdated_days(client, window)
         outdated += status.with_open_gaps(client, window, time.time_ns(), SETTLED_NS)
     runs = runs_that_load(context.instance, OF_DAYS, [DAYS_JOB])
@@ -112,17 +118,15 @@ def exchanges_hourly(
     return range_requests(day_ranges(due))
 
 
-def capture_files(clickhouse: ClickHouse, exchanges: Exchanges) -> dict[str, State]:
+def capture_files(has: Resources) -> tuple[dict[str, State], float]:
     """Size and modification time of the captures in the folder that are not loaded."""
-    return {
-        str(path): [(stat := path.stat()).st_size, stat.st_mtime_ns] for path in _due_captures(clickhouse, exchanges)
-    }
+    stats = {str(path): path.stat() for path in _due_captures(has)}
+    return {path: [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}, has.exchanges.quiet_seconds
 
 
-def captures(clickhouse: ClickHouse, exchanges: Exchanges, unfinished: Collection[str] = ()) -> list[dg.RunRequest]:
+def captures(_: dg.DagsterInstance, has: Resources, unfinished: Collection[str] = ()) -> list[dg.RunRequest]:
     """A run for every MAX_FILES captures of the folder that are not loaded, whatever became of their runs."""
-    files = [str(path) for path in _due_captures(clickhouse, exchanges)]
-    files = [file for file in files if file not in unfinished]
+    files = [file for file in map(str, _due_captures(has)) if file not in unfinished]
     return [
         dg.RunRequest(
             run_key=f"captures:{run_key(json.dumps(part))}",
@@ -133,26 +137,39 @@ def captures(clickhouse: ClickHouse, exchanges: Exchanges, unfinished: Collectio
     ]
 
 
-def _due_captures(clickhouse: ClickHouse, exchanges: Exchanges) -> list[Path]:
+def _due_captures(has: Resources) -> list[Path]:
     from marketdata_assets.exchanges.tables import captures
 
-    with clickhouse.client() as client:
-        days.ensure_tables(client)
-        return captures.due(client, exchanges.path)
+    with has.clickhouse.client("exchanges") as client:
+        return captures.due(client, has.exchanges.path)
 
 
-def due(instance: dg.DagsterInstance, clickhouse: ClickHouse) -> list[dg.RunRequest]:
+def due(instance: dg.DagsterInstance, has: Resources, _: Collection[str] = ()) -> list[dg.RunRequest]:
     """A run for each range of outdated days, and of days whose Dagster record differs from the ledger."""
     from marketdata_assets.exchanges.tables import ohlcv
     from marketdata_assets.loading.states import State
 
     partitions = days.partitions()
     window = {str(day): day for day in days.window()}
-    with clickhouse.client() as client:
-        days.ensure_tables(client)
+    with has.clickhouse.client("exchanges") as client:
         states = ohlcv.states(client, list(window.values()))
     wanted = {str(day) for day, state in states.items() if state.outdated}
     loaded = [str(day) for day, state in states.items() if state == State.OK]
-    for asset in ("exchange_gaps", "exchange_ohlcv_1m"):
+    for asset in OF_DAYS:
         wanted |= find_mismatches(instance, asset, partitions, loaded, window)
     return range_requests(day_ranges(window[key] for key in wanted), job_name=days.DAYS_JOB)
+
+
+REPAIRS = (
+    Repair("exchanges", OF_DAYS, (DAYS_JOB,), due),
+    Repair(
+        "captures",
+        tuple(report.TABLES),
+        (TABLES_JOB,),
+        captures,
+        capture_files,
+        ranges=False,
+        selections=True,
+        part_of="exchanges",
+    ),
+)

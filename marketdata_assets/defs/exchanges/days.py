@@ -1,4 +1,4 @@
-"""The daily partitions of the exchanges domain, the names of its jobs, and its tables.
+"""The daily partitions of the exchanges domain, and the names of its jobs and assets.
 
 Imports nothing of Dagster, so that the command line starts quickly.
 """
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from marketdata_assets.months import last_days
 from marketdata_assets.settings import Settings
-from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
     from dagster import DailyPartitionsDefinition
@@ -34,12 +33,3 @@ def partitions() -> "DailyPartitionsDefinition":
 def window() -> list[dt.date]:
     """The same as dates."""
     return last_days(Settings().exchange_days, dt.datetime.now(dt.UTC))
-
-
-def ensure_tables(client: Client) -> None:
-    """Create the tables and the ledger if missing, with the retention of the settings."""
-    from marketdata_assets.exchanges.tables import schema
-    from marketdata_assets.stores import clickhouse_ledger
-
-    schema.ensure(client, Settings().exchange_keep_days)
-    clickhouse_ledger.ensure(client)

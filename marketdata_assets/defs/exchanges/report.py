@@ -142,11 +142,6 @@ def raise_problems(report: IngestReport) -> None:
         raise failure_of(what, report.problems, metadata)
 
 
-def rows(client: Client, key: dg.AssetKey) -> dict[str, int]:
-    """The number of rows of the table."""
-    return {"dagster/row_count": int(client.command(f"SELECT count() FROM {key.to_user_string()}"))}  # type: ignore[arg-type]
-
-
 def bars(client: Client, day: "DayReport", last: Metadata) -> dict[str, Any]:
     """A day of bars, with a picture; `last` is the metadata of the day before this run."""
     from marketdata_assets.exchanges.tables import plots
@@ -173,7 +168,7 @@ def gaps(day: "DayGaps", last: Metadata) -> dict[str, Any]:
         "healed": day.count("healed"),
         "open": day.count("open"),
         "trades_added": day.trades,
-        OPEN_REASONS: dg.MetadataValue.json(dict(_reasons(day))),
+        OPEN_REASONS: dg.MetadataValue.json(dict(Counter(one.why for one in day.gaps if one.outcome == "open"))),
         "found_by_numbers": day.recorded,
         "seconds": round(day.seconds, 2),
         **when_changed(last, "timeline", shown, lambda: plots.timeline(day.gaps)),
@@ -204,10 +199,6 @@ def _listed(day: "DayGaps") -> dg.MarkdownMetadataValue:
 
 OPEN_REASONS = "open_reasons"
 _SUMS = ("dagster/partition_row_count", "trades", "healed", "open", "trades_added", "seconds")
-
-
-def _reasons(day: "DayGaps") -> Counter[str]:
-    return Counter(result.why for result in day.gaps if result.outcome == "open")
 
 
 def together(by_day: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -248,11 +239,8 @@ def at_most_hourly(last: Metadata, name: str, draw: Callable[[], str | None], no
 
 def when_changed(last: Metadata, name: str, shown: Mapping[str, Any], draw: Callable[[], str | None]) -> dict[str, Any]:
     """The last picture while the figures that it shows are the same, else a new one."""
-    if name in last and all(key in last and last[key].value == _plain(value) for key, value in shown.items()):
+    plain = {key: value.value if isinstance(value, dg.MetadataValue) else value for key, value in shown.items()}
+    if name in last and all(key in last and last[key].value == value for key, value in plain.items()):
         return {name: last[name]}
     picture = draw()
     return {name: dg.MetadataValue.md(picture)} if picture else {}
-
-
-def _plain(value: Any) -> Any:
-    return value.value if isinstance(value, dg.MetadataValue) else value

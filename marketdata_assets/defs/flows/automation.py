@@ -6,18 +6,19 @@ What is outdated is decided in `flows.status`, by the names, sizes and times of 
 
 import time
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import run_key, runs_that_load, schedule, sensor
+from marketdata_assets.defs.runs import Repair, run_key, runs_that_load, schedule, sensor
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.loading import watch
-from marketdata_assets.months import month_ranges
+from marketdata_assets.months import month_ranges, ranges
 from marketdata_assets.partitions import joined, range_tags
-from marketdata_assets.resources import FlowFiles, Postgres
+from marketdata_assets.resources import FlowFiles, Postgres, Resources
 from marketdata_assets.stores.postgres import connect
 
 if TYPE_CHECKING:
@@ -106,8 +107,8 @@ def tags_of(instance: dg.DagsterInstance, flow: FlowDefinition, names: Sequence[
     known = set(instance.get_dynamic_partitions(dynamic_name(flow)))
     if new := [name for name in names if name not in known]:
         instance.add_dynamic_partitions(dynamic_name(flow), new)
-    ranges = spans(names, instance.get_dynamic_partitions(dynamic_name(flow)))
-    return [range_tags(first, last) for first, last in ranges]
+    keys = instance.get_dynamic_partitions(dynamic_name(flow))
+    return [range_tags(first, last) for first, last in spans(names, keys)]
 
 
 def _outdated(postgres: Postgres, flow: FlowDefinition, flow_files: FlowFiles) -> "list[Unit]":
@@ -171,18 +172,20 @@ def current_month(flow: FlowDefinition) -> str:
 def spans(wanted: Sequence[str], known: Sequence[str]) -> list[tuple[str, str]]:
     """Cut `wanted` into ranges without a gap in `known`, Dagster's own order, as (first, last)."""
     places = {key: place for place, key in enumerate(known)}
-    ranges: list[tuple[str, str]] = []
-    for key in sorted(set(wanted) & places.keys(), key=places.__getitem__):
-        if ranges and places[ranges[-1][1]] + 1 == places[key]:
-            ranges[-1] = (ranges[-1][0], key)
-        else:
-            ranges.append((key, key))
-    return ranges
+    return ranges(set(wanted) & places.keys(), places.__getitem__)
 
 
-def file_states(flow: FlowDefinition, postgres: Postgres, flow_files: FlowFiles) -> dict[str, watch.State]:
-    """Size and modification time of the files that a run would read."""
-    return _states(_outdated(postgres, flow, flow_files))
+def repair(flow: FlowDefinition) -> Repair:
+    """What the nightly repair checks of a flow: the files that a run would read, and its partitions."""
+    return Repair(
+        f"flow {flow.name}",
+        (flow.name,),
+        (job_name(flow),),
+        partial(due, flow),
+        lambda has: (_states(_outdated(has.postgres, flow, has.flow_files)), has.flow_files.quiet_seconds),
+        selections=True,
+        part_of="flows",
+    )
 
 
 def states_of(flow: FlowDefinition, folder: Path) -> dict[str, watch.State]:
@@ -197,19 +200,15 @@ def _states(units: "Iterable[Unit]") -> dict[str, watch.State]:
 
 
 def due(
-    instance: dg.DagsterInstance,
-    flow: FlowDefinition,
-    postgres: Postgres,
-    flow_files: FlowFiles,
-    unfinished: Collection[str] = (),
+    flow: FlowDefinition, instance: dg.DagsterInstance, has: Resources, unfinished: Collection[str] = ()
 ) -> list[dg.RunRequest]:
     """The runs, each over neighbouring partitions where the flow has any; `unfinished` files are not read."""
     from marketdata_assets.flows import run, status
     from marketdata_assets.flows.targets import contents
 
     partitions = partitions_of(flow)
-    with connect(postgres.dsn) as connection:
-        outdated = [unit.place for unit in run.outdated(connection, flow, flow_files.of(flow))]
+    with connect(has.postgres.dsn) as connection:
+        outdated = [unit.place for unit in run.outdated(connection, flow, has.flow_files.of(flow))]
         outdated = [place for place in outdated if place not in unfinished]
         if isinstance(flow.partitions, Month) and partitions is not None:
             keys = known = list(partitions.get_partition_keys())
@@ -221,12 +220,12 @@ def due(
     tags = tags_of(instance, flow, outdated) if outdated else []
     if partitions is not None:
         marks = find_mismatches(instance, flow.name, partitions, [key for key in keys if counts.get(key)], known)
-        ranges = (
+        due_ranges = (
             joined(month_ranges(marks), MOST_RUNS)
             if isinstance(flow.partitions, Month)
             else spans(sorted(marks - {*outdated, *unfinished}), keys)
         )
-        tags += [tag for tag in (range_tags(*one) for one in ranges) if tag not in tags]
+        tags += [tag for tag in (range_tags(*one) for one in due_ranges) if tag not in tags]
     config = _leaving_out(flow, unfinished)
     return [
         dg.RunRequest(str(number), job_name=job_name(flow), tags=one, run_config=config)

@@ -1,26 +1,39 @@
 """What one flow becomes: an asset with checks, a job, and a sensor and a schedule where it declares them.
 
-What the flow does is in `marketdata_assets.flows`; nothing of it is imported here but its definition.
+What the flow does is in `marketdata_assets.flows`; nothing of it is imported here but its definition. The user's own
+flows are a folder with a defs.yaml each, in MARKETDATA_FLOWS_DIR; one that cannot be read takes nothing else away: it
+is an asset that says what is wrong.
 """
 
 import hashlib
 import os
 import re
+import warnings
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.config_files import Document, Location
+from marketdata_assets.config_files import Document, InvalidConfigFile, Location, naming_failures
+from marketdata_assets.defs.checks import result
 from marketdata_assets.defs.flows import automation
 from marketdata_assets.defs.flows.automation import partitions_of
-from marketdata_assets.defs.marks import Partitions
-from marketdata_assets.defs.metadata import Column, Lineage, check_result, column_lineage, column_schema, observed_files
-from marketdata_assets.defs.partition_results import as_dagster_failure, run_partitions
+from marketdata_assets.defs.metadata import (
+    TRADING_DAYS,
+    Column,
+    Lineage,
+    column_lineage,
+    column_schema,
+    observed_files,
+)
+from marketdata_assets.defs.partition_results import Partitions, as_dagster_failure, run_partitions
 from marketdata_assets.defs.run_files import allowed
 from marketdata_assets.flows import definition, discovery
 from marketdata_assets.flows.definition import FlowDefinition
+from marketdata_assets.flows.discovery import FlowFile
 from marketdata_assets.flows.storage import declared
 from marketdata_assets.loading import watch
 from marketdata_assets.local.flow_addresses import placed
@@ -119,6 +132,7 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
         # Of what is declared. The ledger's version also knows the code of the functions, which is not imported here.
         code_version=hashlib.sha256(flow.model_dump_json().encode()).hexdigest()[:12],
         pool="timescale",
+        freshness_policy=TRADING_DAYS if flow.schedule else None,
         metadata=column_schema(*columns(flow), table=flow.target.table) | column_lineage(lineage(flow)),
     )
     def load(
@@ -165,10 +179,10 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
         marks.show_failed(key for unit in ended.failed for key in (unit.unit, *unit.months))
         files = [unit.file.path for unit in found]
         context.log_event(observed_files(files_key(flow), folder / at.loader.folder, files))
-        result = report.of(context, flow, postgres.dsn, ended, unfinished)
+        materialized = report.of(context, flow, postgres.dsn, ended, unfinished)
         with as_dagster_failure():
             fetched.check(flow)
-        return result
+        return materialized
 
     return load
 
@@ -224,13 +238,13 @@ def checks_of(flow: FlowDefinition) -> dg.AssetChecksDefinition:
 
         with connect(postgres.dsn) as connection:
             for name in names:
-                yield check_result(flow.name, name, getattr(questions, name)(connection, flow))
+                yield result(flow.name, name, getattr(questions, name)(connection, flow))
             for column, expected in flow.quality.columns.items():
                 finding = questions.column_as_expected(connection, flow, column, expected)
-                yield check_result(flow.name, f"{column}_as_expected", finding)
+                yield result(flow.name, f"{column}_as_expected", finding)
             if flow.quality.rows:
                 finding = questions.rows_as_expected(connection, flow, flow.quality.rows)
-                yield check_result(flow.name, "rows_as_expected", finding)
+                yield result(flow.name, "rows_as_expected", finding)
 
     return checks
 
@@ -272,3 +286,68 @@ def accepts(make: Callable[[], object]) -> bool:
     except dg.DagsterError:
         return False
     return True
+
+
+def find_own(folder: Path, taken: Collection[str] = ()) -> list[FlowFile]:
+    """The flows in `folder`, by name; one that Dagster rejects, or whose name is `taken`, is invalid."""
+    return [one.map(placed) for one in discovery.find(folder, taken, check)]
+
+
+def own_definitions(folder: Path, taken: Collection[str]) -> dg.Definitions:
+    """Assets, checks and automation of the flows in `folder`; `taken` are the names of all other assets."""
+    found, built = list[FlowFile](), list[dg.Definitions]()
+    for one in find_own(folder, taken):
+        try:
+            with naming_failures(str(one.file)):
+                built += [definitions(one.flow)] if one.flow else []
+            found.append(one)
+        except InvalidConfigFile as error:
+            found.append(replace(one, flow=None, error=error))
+    flows = [one.flow for one in found if one.flow is not None]
+    specs = {files_key(flow): files_of(flow) for flow in reversed(flows)}
+    dashed = [spec for key, spec in specs.items() if key not in taken and key not in {one.name for one in found}]
+    with warnings.catch_warnings():
+        # As Dagster itself does for what it loads from a folder.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.Definitions.merge(dg.Definitions(assets=[*dashed, *_broken(found, taken)]), *built)
+
+
+def _broken(found: list[FlowFile], taken: Collection[str]) -> Iterator[dg.AssetsDefinition]:
+    names = {*taken, *(one.name for one in found if one.flow)}
+    for one in found:
+        if one.error is not None:
+            name = key_part(one.name)
+            while name in names or not accepts(lambda name=name: dg.GraphDefinition(name=name)):  # type: ignore[misc]
+                name += "_broken"
+            names.add(name)
+            yield _complaint(name, one.error)
+
+
+def _complaint(name: str, error: InvalidConfigFile) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=name,
+        group_name="flows",
+        kinds={"yaml"},
+        owners=OWNERS,
+        description=f"This flow cannot be read; correct its file, then reload the definitions.\n\n```\n{error}\n```",
+    )
+    def broken() -> dg.MaterializeResult:
+        raise dg.Failure(description=str(error), allow_retries=False)
+
+    return broken
+
+
+stock_daily_files = dg.AssetSpec(
+    "stock_daily_files",
+    group_name="flows",
+    kinds={"file", "csv"},
+    owners=["team:market-data"],
+    description="Daily prices of A-shares, one CSV per stock with its whole history, as the vendor delivers them into"
+    " `stock_daily` below `MARKETDATA_FLOWS_DATA`: GBK, a notice in line 1, 38 columns.",
+)
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    [schema] = [files_schema(one.flow) for one in discovery.shipped() if one.flow and one.name == "stock_daily"]
+    return dg.Definitions(assets=[stock_daily_files.replace_attributes(metadata=schema)])

@@ -5,19 +5,23 @@ Loading is in `marketdata_assets.reference`. Without a token and without files t
 
 import datetime as dt
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from marketdata_assets.dagster_internals import log_materializations
-from marketdata_assets.defs.metadata import asset, spec
+from marketdata_assets.defs.checks import meaning, result, results, specs
+from marketdata_assets.defs.metadata import TRADING_DAYS, WEEKDAYS, asset, row_count, spec
 from marketdata_assets.defs.partition_results import as_dagster_failure, failure, retry_later, run_partitions
-from marketdata_assets.defs.reference import checks
 from marketdata_assets.loading.reports import and_more
+from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.partitions import BAR_MONTHS, months_of_tags
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.settings import Settings
+from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_assets.stores.clients import Client
 
 if TYPE_CHECKING:
@@ -53,7 +57,7 @@ TABLES = {
 }
 
 
-@asset("reference", deps=["tushare_api", "reference_files"], **STORED, pool="clickhouse")
+@asset("reference", deps=["tushare_api", "reference_files"], **STORED, pool="clickhouse", freshness_policy=WEEKDAYS)
 def trading_calendar(
     context: dg.AssetExecutionContext, config: SourceConfig, clickhouse: ClickHouse, ticks: Ticks
 ) -> dg.MaterializeResult:
@@ -72,7 +76,7 @@ def trading_calendar(
     return _result([report], began, known)
 
 
-@asset("reference", deps=["tushare_api", "reference_files"], **STORED, pool="clickhouse")
+@asset("reference", deps=["tushare_api", "reference_files"], **STORED, pool="clickhouse", freshness_policy=WEEKDAYS)
 def instruments(
     context: dg.AssetExecutionContext, config: SourceConfig, clickhouse: ClickHouse, ticks: Ticks
 ) -> dg.MaterializeResult:
@@ -89,6 +93,60 @@ def instruments(
     return _result(reports, began, others)
 
 
+READ = "files_read"
+"""A file that cannot be read fails its check and not its step, so that Dagster does not skip the steps after it."""
+WITH_INSTRUMENTS = ("instruments", "name_history", "code_changes")
+
+
+def answers(
+    client: Client, folder: Path, wanted: Collection[dg.AssetCheckKey], months: Sequence[str]
+) -> Iterator[dg.AssetCheckResult]:
+    """Run the checks of daily tables that are `wanted`, on some months and the files in `folder`."""
+    from marketdata_assets.reference import checks
+
+    def find(asset: str, name: str) -> Finding:
+        found: Finding = getattr(checks, name)(client, *([folder, [asset]] if name == READ else [months]))
+        return found
+
+    yield from results(DAILY, wanted, find)
+
+
+def _check(asset: str, name: str, *about: Callable[[], Any]) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=asset, name=name, description=meaning(asset, name), pool="clickhouse")
+    def check(clickhouse: ClickHouse) -> dg.AssetCheckResult:
+        from marketdata_assets.reference import checks
+
+        with clickhouse.client() as client:
+            finding: Finding = getattr(checks, name)(client, *(value() for value in about))
+        return result(asset, name, finding)
+
+    return check
+
+
+def _files_check(asset: str, tables: Collection[str]) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=asset, name=READ, description=meaning(asset, READ), pool="clickhouse")
+    def check(clickhouse: ClickHouse, ticks: Ticks) -> dg.AssetCheckResult:
+        from marketdata_assets.reference import checks
+
+        with clickhouse.client() as client:
+            return result(asset, READ, checks.files_read(client, ticks.reference().files.folder, tables))
+
+    return check
+
+
+def _today() -> dt.date:
+    return dt.datetime.now(ZoneInfo(EXCHANGE_CLOCK)).date()
+
+
+whole_tables = [
+    _files_check("trading_calendar", ["trading_calendar"]),
+    _files_check("instruments", WITH_INSTRUMENTS),
+    _check("trading_calendar", "calendar_agrees"),
+    _check("trading_calendar", "known_ahead", _today),
+    _check("instruments", "instruments_consistent"),
+]
+
+
 @dg.multi_asset(
     name=STEP,
     # Materializations are logged, one for each loaded month; a table that the account may not read has none.
@@ -99,11 +157,12 @@ def instruments(
             deps=["trading_calendar", "tushare_api", "reference_files"],
             description=text,
             skippable=True,
+            freshness_policy=TRADING_DAYS,
             **STORED,
         )
         for name, text in TABLES.items()
     ],
-    check_specs=checks.SPECS,
+    check_specs=specs(*DAILY),
     can_subset=True,
     partitions_def=BAR_MONTHS,
     backfill_policy=dg.BackfillPolicy.single_run(),
@@ -112,7 +171,7 @@ def instruments(
 def reference_tables(
     context: dg.AssetExecutionContext, config: DaysConfig, clickhouse: ClickHouse, ticks: Ticks
 ) -> Iterator[dg.AssetCheckResult]:
-    from marketdata_assets.reference import stored, tables
+    from marketdata_assets.reference import stored
     from marketdata_assets.reference.daily import load_days
 
     wanted = [name for name in DAILY if dg.AssetKey(name) in context.selected_asset_keys]
@@ -120,17 +179,18 @@ def reference_tables(
     named = run_partitions(context) if wanted else months_of_tags(context.run.tags)
     months = [*(named or BAR_MONTHS.get_partition_keys()[-1:])]
     reports: list[UnitReport] = []
-    with as_dagster_failure(), clickhouse.client() as client:
-        tables.ensure(client)
+    with as_dagster_failure(), clickhouse.client("reference") as client:
         run = _run(context, client, ticks, config)
         calendar = stored.calendar(client)
         for name in wanted:
             done = load_days(run, name, months, calendar=calendar, refetch=config.refetch)
-            log_materializations(context, _of_months(client, [one for one in done if _is_loaded(one)]))
+            # A month has rows, or was answered in full and has none.
+            loaded = [one for one in done if one.outcome == "ok" and (one.rows > 0 or one.covered == one.days)]
+            log_materializations(context, _of_months(client, loaded))
             reports += [one for one in done if one.unit in months]  # files that failed are those of a check
         _retry_outages(reports)
         folder = run.sources.files.folder
-        yield from checks.answers(client, folder, context.selected_asset_check_keys, months)
+        yield from answers(client, folder, context.selected_asset_check_keys, months)
     _raise_failures(reports)
 
 
@@ -142,11 +202,6 @@ def _run(context: dg.AssetExecutionContext, client: Client, ticks: Ticks, config
     return Run(client, sources, context.run.run_id, now, settings.turns_folder, settings.ticks_workers)
 
 
-def _is_loaded(report: "UnitReport") -> bool:
-    """Whether a month has rows, or was answered in full and has none."""
-    return report.outcome == "ok" and (report.rows > 0 or report.covered == report.days)
-
-
 def _of_months(client: Client, reports: Sequence["UnitReport"]) -> list[dg.AssetMaterialization]:
     """One for each month; the last one also has the rows of the whole table."""
     events = []
@@ -156,7 +211,7 @@ def _of_months(client: Client, reports: Sequence["UnitReport"]) -> list[dg.Asset
         metadata |= {"trading_days": report.days, "final_days": report.covered}
         metadata |= {name: value for name, value in facts.items() if value}
         if report is reports[-1]:
-            metadata["dagster/row_count"] = int(client.command(f"SELECT count() FROM {report.table}"))  # type: ignore[arg-type]
+            metadata |= row_count(client, report.table)
         events.append(dg.AssetMaterialization(report.table, partition=report.unit, metadata=metadata))
     return events
 

@@ -12,12 +12,12 @@ import dagster as dg
 
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.reference.assets import DAILY
-from marketdata_assets.defs.runs import range_requests, run_key, runs_that_load, schedule, sensor
+from marketdata_assets.defs.runs import Repair, range_requests, run_key, runs_that_load, schedule, sensor
 from marketdata_assets.defs.ticks import automation as of_ticks
 from marketdata_assets.loading import watch
 from marketdata_assets.months import last_months, month_ranges
 from marketdata_assets.partitions import BAR_MONTHS, joined
-from marketdata_assets.resources import ClickHouse, Ticks
+from marketdata_assets.resources import ClickHouse, Resources, Ticks
 from marketdata_assets.resources.files import DroppedReference
 from marketdata_assets.settings import Settings
 
@@ -91,12 +91,10 @@ def reference_files(
 def _of_files(clickhouse: ClickHouse, ticks: Ticks, names: Collection[str], after: str) -> list[dg.RunRequest]:
     """The runs that load these dropped files, as far as they are not loaded."""
     from marketdata_assets.reference import file_states
-    from marketdata_assets.reference.tables import ensure
 
     if not names:
         return []
-    with clickhouse.client() as client:
-        ensure(client)
+    with clickhouse.client("reference") as client:
         folder, known = ticks.reference().files.folder, BAR_MONTHS.get_partition_keys()
         whole, months = file_states.due(client, folder, known, names)
     requests = range_requests(joined(month_ranges(months), MOST_RUNS), after=after, job_name=JOB)
@@ -111,22 +109,20 @@ def has_source(ticks: Ticks) -> bool:
     return sources.provider is not None or bool(changed(sources.files.folder))
 
 
-def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> list[dg.RunRequest]:
+def due(instance: dg.DagsterInstance, has: Resources, _: Collection[str] = ()) -> list[dg.RunRequest]:
     """A run for each range of months with trading days that are not final, and one of calendar and instruments when
     they were never loaded or failed."""
     from marketdata_assets.reference import file_states, stored
     from marketdata_assets.reference.daily import due_months
     from marketdata_assets.reference.load import SOURCE, WHOLE
-    from marketdata_assets.reference.tables import ensure
     from marketdata_assets.stores import clickhouse_ledger as ledger
 
-    if not has_source(ticks):
+    if not has_source(has.ticks):
         return []
     now = dt.datetime.now(dt.UTC)
     months = last_months(Settings().ticks_months, now)
     missing: set[str] = set()
-    with clickhouse.client() as client:
-        ensure(client)
+    with has.clickhouse.client("reference") as client:
         calendar = stored.calendar(client)
         for name in DAILY:
             entries = {load.unit: load for load in ledger.entries(client, name, months, [SOURCE])}
@@ -135,9 +131,12 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> l
                 missing |= set(due_months(client, name, months, now, calendar))
             loaded = [month for month, load in entries.items() if load.rows and load.outcome == "ok"]
             missing |= find_mismatches(instance, name, BAR_MONTHS, loaded)
-        changed, of_files = file_states.due(client, ticks.reference().files.folder, BAR_MONTHS.get_partition_keys())
+        changed, of_files = file_states.due(client, has.ticks.reference().files.folder, BAR_MONTHS.get_partition_keys())
         whole = [load for name in ("trading_calendar", "instruments") for load in ledger.entries(client, name, [WHOLE])]
     requests = range_requests(joined(month_ranges(missing | of_files), MOST_RUNS), job_name=JOB)
     if changed or len(whole) < 2 or any(load.outcome == "failed" for load in whole):
         requests.append(dg.RunRequest("whole", job_name=SYMBOLS_JOB))
     return requests
+
+
+REPAIR = Repair("reference", LOADED, (JOB, SYMBOLS_JOB), due)

@@ -6,8 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from marketdata_assets import defs, overview
-from marketdata_assets.defs.databases import connected
+from marketdata_assets import databases, defs, overview
 from marketdata_assets.defs.metadata import asset, column_schema, markdown_table
 from marketdata_assets.defs.runs import schedule
 from marketdata_assets.settings import Settings
@@ -34,18 +33,16 @@ def start_here(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     for domain in settings.domain_names:
         status = overview.DOMAINS[domain]
         try:
-            with connected(status.store) as connection:
+            with databases.connected(status.store) as connection:
                 rows += status.rows(connection, settings, now)
         except Exception as error:  # of whatever class: the other domains are shown
             silent.append((domain, "failed", str(error)))
     known = [(one.asset, one.state, f"{one.what}: marketdata {one.command}") for one in overview.problems(rows)]
     problems = [*silent, *known]
-    tables = {
-        domain: [[row[name] for name in columns] for row in rows if row["group"] == domain and "named" not in row]
-        for domain, columns in overview.COLUMNS.items()
-    }
     metadata: dict[str, Any] = {"problems": markdown_table(COLUMNS, problems)}
-    metadata |= {domain: markdown_table(overview.COLUMNS[domain], lines) for domain, lines in tables.items() if lines}
+    for domain, about in overview.DOMAINS.items():
+        if lines := overview.lines_of(domain, rows):
+            metadata[domain] = markdown_table(about.columns, lines)
     failed = [one for one in problems if one[1] == "failed"]
     found = dg.AssetCheckResult(
         check_name=CHECK,

@@ -15,7 +15,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import reduce
 from itertools import chain
 from operator import or_
@@ -24,29 +24,23 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from marketdata_assets.alphas import file_index
-from marketdata_assets.bars import plan
 from marketdata_assets.dagster_internals import backfill_request
 from marketdata_assets.defs import reconciliation, selection
 from marketdata_assets.defs.alphas import automation as alphas
 from marketdata_assets.defs.bars import automation as bars
 from marketdata_assets.defs.exchanges import automation as exchanges
-from marketdata_assets.defs.exchanges import days, report
 from marketdata_assets.defs.flows import automation as flows
 from marketdata_assets.defs.reference import automation as reference
-from marketdata_assets.defs.runs import DOMAIN, LAST_IN_QUEUE, run_key, runs_that_load, sensor, span_of_run
+from marketdata_assets.defs.runs import DOMAIN, LAST_IN_QUEUE, Repair, run_key, runs_that_load, sensor, span_of_run
 from marketdata_assets.defs.selection import months_of
 from marketdata_assets.defs.ticks import automation as ticks
-from marketdata_assets.defs.ticks.run_config import JOB as TICKS_JOB
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.loading.watch import State, fingerprint
 from marketdata_assets.months import EXCHANGE_CLOCK, month_ranges, months_from
 from marketdata_assets.partitions import RANGE_END, RANGE_START, Span, overlap, range_tags, span_of
-from marketdata_assets.reconciliation.reconcile import TABLE as RECONCILIATION
-from marketdata_assets.resources import NoServer
-from marketdata_assets.ticks.providers_file import TABLES as TICKS
+from marketdata_assets.resources import NoServer, Resources
 
 NAME = "repair_backfills"
 SELECTED = "repair_selected"
@@ -54,115 +48,20 @@ BEGINS = dt.timedelta(hours=2, minutes=30)  # after midnight on the exchange's c
 SECONDS_PER_TICK = 25.0  # a tick may take a minute; domains for which there is no time wait for the next
 TAG = "marketdata/repair"
 MONTH = re.compile(r"\d{4}-\d{2}")
-RESOURCES = {
-    "postgres", "mongo", "clickhouse", "brain", "bar_files", "alphas_dir", "flow_files", "ticks", "exchanges",
-}  # fmt: skip
-
-Due = Callable[[dg.DagsterInstance, Any, Collection[str]], list[dg.RunRequest]]
-"""What is due, given the instance, the resources, and the keys of files that are still being written."""
-
-FileStates = Callable[[dg.DagsterInstance, Any], tuple[Mapping[str, State], float]]
-"""By key the states of the files that runs would read, and the seconds that a finished file does not change for."""
+RESOURCES = {one.name for one in fields(Resources)} - {"nats", "workers"}
 
 
-@dataclass(frozen=True)
-class Domain:
-    """What is checked as one unit, the assets in it, the jobs that load them, and the files they read, if any."""
-
-    name: str
-    assets: tuple[str, ...]
-    jobs: tuple[str, ...]
-    due: Due
-    files: FileStates | None = None
-    ranges: bool = True
-    """Whether what is due may be ranges of partitions of one dimension, or all of an asset without partitions."""
-    selections: bool = False
-    """Whether what is due may need a run of its own."""
-    part_of: str = ""
-    """The domain of MARKETDATA_DOMAINS, where it has another name."""
-
-    @property
-    def domain(self) -> str:
-        return self.part_of or self.name
-
-
-def domains(own: Iterable[FlowDefinition], chosen: Collection[str] | None = None) -> list[Domain]:
+def domains(own: Iterable[FlowDefinition], chosen: Collection[str] | None = None) -> list[Repair]:
     """Those of the `chosen` domains, by default of all; each flow is one."""
-    every = [
-        Domain(
-            "bars",
-            (bars.BARS, bars.KLINE),
-            bars.JOBS,
-            lambda instance, has, unfinished: bars.due(instance, has.postgres, has.bar_files, unfinished),
-            lambda _, has: (plan.states(has.bar_files.path), has.bar_files.quiet_seconds),
-            selections=True,
-        ),
-        Domain(
-            "alphas",
-            alphas.LOADED,
-            alphas.JOBS,
-            lambda instance, has, unfinished: alphas.due(instance, has.mongo, has.alphas_dir, has.brain, unfinished),
-            lambda _, has: (file_index.states(has.alphas_dir.path), has.alphas_dir.quiet_seconds),
-            ranges=False,
-            selections=True,
-        ),
-        Domain(
-            "reference",
-            reference.LOADED,
-            (reference.JOB, reference.SYMBOLS_JOB),
-            lambda instance, has, _: reference.due(instance, has.clickhouse, has.ticks),
-        ),
-        Domain(
-            "ticks",
-            TICKS,
-            (TICKS_JOB, "ticks"),
-            lambda instance, has, _: ticks.due(instance, has.clickhouse, has.ticks),
-            ranges=False,
-            selections=True,
-        ),
-        Domain(
-            "exchanges",
-            exchanges.OF_DAYS,
-            (days.DAYS_JOB,),
-            lambda instance, has, _: exchanges.due(instance, has.clickhouse),
-        ),
-        Domain(
-            "captures",
-            tuple(report.TABLES),
-            (days.TABLES_JOB,),
-            lambda _, has, unfinished: exchanges.captures(has.clickhouse, has.exchanges, unfinished),
-            lambda _, has: (exchanges.capture_files(has.clickhouse, has.exchanges), has.exchanges.quiet_seconds),
-            ranges=False,
-            selections=True,
-            part_of="exchanges",
-        ),
-        Domain(
-            "reconciliation",
-            (RECONCILIATION,),
-            (reconciliation.JOB,),
-            lambda instance, *_: reconciliation.due(instance),
-        ),
-        *map(_of_flow, own),
-    ]
+    every = [bars.REPAIR, alphas.REPAIR, reference.REPAIR, ticks.REPAIR, *exchanges.REPAIRS, reconciliation.REPAIR]
+    every += map(flows.repair, own)
     return [domain for domain in every if chosen is None or domain.domain in chosen]
-
-
-def _of_flow(flow: FlowDefinition) -> Domain:
-    return Domain(
-        f"flow {flow.name}",
-        (flow.name,),
-        (flows.job_name(flow),),
-        lambda instance, has, unfinished: flows.due(instance, flow, has.postgres, has.flow_files, unfinished),
-        lambda _, has: (flows.file_states(flow, has.postgres, has.flow_files), has.flow_files.quiet_seconds),
-        selections=True,
-        part_of="flows",
-    )
 
 
 def due_now(
     instance: dg.DagsterInstance,
     own: Iterable[FlowDefinition],
-    resources: Any,
+    resources: Resources,
     chosen: Collection[str] | None = None,
 ) -> Iterator[tuple[str, dg.RunRequest]]:
     """The runs due in each domain now, including those requested tonight; domains without a server are skipped."""
@@ -175,18 +74,8 @@ class Requested(NamedTuple):
     """A part of a backfill that was requested in one night: the job, and the first and last month or day, if any."""
 
     night: str
-    job: str
-    first: str | None = None
-    last: str | None = None
-
-    @classmethod
-    def of(cls, request: dg.RunRequest, night: str) -> "Requested":
-        first, last = span_of(request.tags) or (None, None)
-        return cls(night, str(request.job_name), first, last)
-
-    @property
-    def span(self) -> Span | None:
-        return (self.first, self.last) if self.first and self.last else None
+    job: str | None
+    span: Span | None
 
 
 @dataclass
@@ -204,16 +93,15 @@ class Progress:
     @classmethod
     def of(cls, cursor: str | None) -> "Progress":
         content = {"nights": {}, "observed": {}, "requested": {}} | (json.loads(cursor) if cursor else {})
-        observed = {name: (since, seen) for name, (since, seen) in content["observed"].items()}
         requested = {name: [Requested(*one) for one in found] for name, found in content["requested"].items()}
-        return cls(content["nights"], observed, requested)
+        return cls(content["nights"], content["observed"], requested)
 
-    def text(self, known: Iterable[Domain]) -> str:
+    def text(self, known: Iterable[Repair]) -> str:
         names = {domain.name for domain in known}
-        nights = {name: night for name, night in self.nights.items() if name in names}
-        observed = {name: seen for name, seen in self.observed.items() if name in names}
-        requested = {name: found for name, found in self.requested.items() if name in names}
-        return json.dumps({"nights": nights, "observed": observed, "requested": requested})
+        content = {
+            key: {name: one for name, one in value.items() if name in names} for key, value in vars(self).items()
+        }
+        return json.dumps(content)
 
     def unfinished(
         self, domain: str, states: Mapping[str, State], now_ns: int, quiet_seconds: float
@@ -256,7 +144,7 @@ def repair_sensors(
         " by domain, and requests backfills of what is missing, failed or stale.",
     )
     def repair_backfills(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        def backfills(_: Domain, due: Sequence[dg.RunRequest], tags: Mapping[str, str]) -> list[dg.RunRequest]:
+        def backfills(_: Repair, due: Sequence[dg.RunRequest], tags: Mapping[str, str]) -> list[dg.RunRequest]:
             assert context.repository_def is not None
             return _backfills(context.repository_def.asset_graph, context.instance, assets, due, tags)
 
@@ -276,14 +164,14 @@ def repair_sensors(
     return [*([repair_backfills] if ranged else []), *([repair_selected] if scattered else [])]
 
 
-Submit = Callable[[Domain, Sequence[dg.RunRequest], Mapping[str, str]], list[dg.RunRequest]]
+Submit = Callable[[Repair, Sequence[dg.RunRequest], Mapping[str, str]], list[dg.RunRequest]]
 """What is requested for runs that are due in a domain, with these tags."""
 
 
 def _tick(
     context: dg.SensorEvaluationContext,
-    every: Sequence[Domain],
-    is_ours: Callable[[Domain, dg.RunRequest], bool],
+    every: Sequence[Repair],
+    is_ours: Callable[[Repair, dg.RunRequest], bool],
     submit: Submit,
 ) -> dg.SensorResult | dg.SkipReason:
     night = night_of(dt.datetime.now(dt.UTC))
@@ -308,7 +196,7 @@ def _tick(
     return dg.SkipReason("; ".join(notes))
 
 
-def _runs(domain: Domain, due: Sequence[dg.RunRequest], tags: Mapping[str, str]) -> list[dg.RunRequest]:
+def _runs(domain: Repair, due: Sequence[dg.RunRequest], tags: Mapping[str, str]) -> list[dg.RunRequest]:
     return [
         request.with_replaced_attrs(
             run_key=f"{tags[TAG]}:{domain.name}:{request.run_key}", tags={**request.tags, **tags}
@@ -347,14 +235,14 @@ def _backfills(
 
 def _check(
     context: dg.SensorEvaluationContext,
-    todo: Sequence[Domain],
+    todo: Sequence[Repair],
     night: str,
     progress: Progress,
-    is_ours: Callable[[Domain, dg.RunRequest], bool],
-) -> tuple[list[tuple[Domain, list[dg.RunRequest]]], list[str]]:
+    is_ours: Callable[[Repair, dg.RunRequest], bool],
+) -> tuple[list[tuple[Repair, list[dg.RunRequest]]], list[str]]:
     """Check the domains, and note in `progress` those that need no further check tonight, and what was requested."""
     until = time.monotonic() + SECONDS_PER_TICK
-    requests, notes = list[tuple[Domain, list[dg.RunRequest]]](), list[str]()
+    requests, notes = list[tuple[Repair, list[dg.RunRequest]]](), list[str]()
     for domain in todo:
         busy = [
             span_of_run(run.tags, run.run_config)
@@ -371,7 +259,7 @@ def _check(
             if unfinished is None:
                 notes.append(f"{domain.name}: checked again when its files have not changed for a while")
                 continue
-            due = domain.due(context.instance, context.resources, unfinished)
+            due = domain.due(context.instance, context.resources, unfinished)  # type: ignore[arg-type]
         except MarketDataError as error:
             context.log.warning(f"{domain.name}: {error}")
             notes.append(f"{domain.name}: {error}")
@@ -383,7 +271,8 @@ def _check(
             progress.nights[domain.name] = night
             progress.requested.pop(domain.name, None)
         elif domain.ranges:
-            progress.requested[domain.name] = [*before, *(Requested.of(one, night) for one in found)]
+            requested = [Requested(night, one.job_name, span_of(one.tags)) for one in found]
+            progress.requested[domain.name] = [*before, *requested]
         left = f"; still being written: {and_more(sorted(unfinished), 3)}" if unfinished else ""
         waiting = sum(request not in found for request in due)
         wait = f"; {waiting} wait for a run in progress and are checked again after it" if waiting else ""
@@ -429,9 +318,9 @@ def _is_loading(span: Span | None, busy: Collection[Span | None]) -> bool:
     return any(span is None or one is None or overlap(span, one) for one in busy)
 
 
-def _unfinished(context: dg.SensorEvaluationContext, domain: Domain, progress: Progress) -> set[str] | None:
+def _unfinished(context: dg.SensorEvaluationContext, domain: Repair, progress: Progress) -> set[str] | None:
     """The files of a domain that are still being written and left to its sensor; None while that is not known."""
     if domain.files is None:
         return set()
-    states, quiet_seconds = domain.files(context.instance, context.resources)
+    states, quiet_seconds = domain.files(context.resources)  # type: ignore[arg-type]  # has the same attributes
     return progress.unfinished(domain.name, states, time.time_ns(), quiet_seconds)

@@ -2,6 +2,10 @@
 
 The three tables are one step. Of thousands of symbols a few fail at any time, and Dagster does not run what comes
 a failed step; so the loaded ones get their factors and checks in the same step, which fails at its end.
+
+The job `ticks_selected` loads symbol-months that are no rectangle: named symbols, outdated months, dropped files, old
+history. It materializes the partitions that were loaded; months outside the window of the grid are loaded too, without
+an event: the ledger records them.
 """
 
 import datetime as dt
@@ -14,10 +18,15 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from marketdata_assets.dagster_internals import StepContext, log_materializations, plan_materialization
-from marketdata_assets.defs.marks import Batches
-from marketdata_assets.defs.metadata import observed_files, spec
-from marketdata_assets.defs.partition_results import as_dagster_failure, run_partitions
-from marketdata_assets.defs.ticks import checks, report, symbols
+from marketdata_assets.defs.checks import log_results, results, specs
+from marketdata_assets.defs.metadata import TRADING_DAYS, observed_files, spec
+from marketdata_assets.defs.partition_results import Batches, as_dagster_failure, run_partitions
+from marketdata_assets.defs.selection import check_months
+from marketdata_assets.defs.ticks import report, symbols
+from marketdata_assets.defs.ticks.run_config import DAILY, JOB, OP, adhoc_config, window_now
+from marketdata_assets.errors import TerminalError
+from marketdata_assets.loading import watch
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.partitions import tick_key, tick_months, tick_partitions, tick_unit, tick_units
 from marketdata_assets.progress import ProgressLog
@@ -25,10 +34,11 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.clients import Client
-from marketdata_assets.ticks.providers_file import TABLES, Table
+from marketdata_assets.ticks.providers_file import NETWORK, TABLES, Table
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
 
 STEP = "tick_tables"
+CHECKS = specs(*DAILY)
 PROVIDERS = {"tushare": "tushare_api", "yahoo": "yahoo_chart", "alpaca": "alpaca_bars"}
 
 table = partial(spec, group="ticks", skippable=True)
@@ -40,6 +50,7 @@ SPECS = [
         " name on every row. Missing values are null and suspicious bars are flagged; nothing is synthesized.",
         kinds={"clickhouse", "table"},
         code_version="bars-1",
+        freshness_policy=TRADING_DAYS,
     ),
     table(
         "order_book",
@@ -56,6 +67,7 @@ SPECS = [
         " VWAP out of `tick_data`; daily figures, adjustment factors, splits and dividends as providers return them.",
         kinds={"clickhouse", "polars", "table"},
         code_version="factors-1",
+        freshness_policy=TRADING_DAYS,
     ),
 ]
 
@@ -103,9 +115,6 @@ class LoadOp:
 
     def load(self, tables: Sequence[Table], units: Sequence[Unit]) -> dict[Table, LoadReport]:
         """Load the tables; failed units are in the reports. Raises what fails the whole load."""
-        from marketdata_assets.ticks.tables import ensure
-
-        ensure(self.client)
         done: dict[Table, LoadReport] = {}
         for table in tables:
             marks = Marks(self, table)
@@ -194,6 +203,19 @@ class Marks(Batches[Unit, UnitReport]):
         log_materializations(self._op.context, report.materializations(self._table, rest, summary))
 
 
+def answers(
+    client: Client, wanted: Collection[dg.AssetCheckKey], units: Sequence[Unit]
+) -> Iterator[dg.AssetCheckResult]:
+    """Run the checks that are `wanted`, even when some symbols failed: the others are loaded. Without `units` they are
+    about the newest loaded month."""
+    from marketdata_assets.ticks import checks as questions
+
+    if not wanted:
+        return
+    question = questions.Question.of(client, units) if units else questions.newest(client)
+    yield from results(DAILY, wanted, lambda _, name: getattr(questions, name)(question))
+
+
 def tick_tables(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
     """The three tables over the grid of `partitions`."""
 
@@ -201,7 +223,7 @@ def tick_tables(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
         name=STEP,
         # Materializations are logged, one for each loaded symbol-month; an output would be one for all of them.
         specs=SPECS,
-        check_specs=checks.SPECS,
+        check_specs=CHECKS,
         can_subset=True,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
@@ -216,17 +238,118 @@ def tick_tables(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
             units = [tick_unit(key) for key in run_partitions(context)]
         else:  # checks alone have no partitions, but may have the tags of some
             units = tick_units(context.run.tags, symbols.known(context.instance))
-        with as_dagster_failure(), clickhouse.client() as client:
+        with as_dagster_failure(), clickhouse.client("ticks") as client:
             done = LoadOp(context, client, ticks, config, months, planned=True).load(wanted, units)
             report.retry_outages(done)
-            yield from checks.answers(client, context.selected_asset_check_keys, units)
+            yield from answers(client, context.selected_asset_check_keys, units)
         report.raise_failures(done, report.summary(done))
 
     return tables
+
+
+RESTORE = '"marketdata symbols restore" takes that back'
+EXAMPLE = adhoc_config({"2026-01": ["600000.SH", "000001.SZ"], "2026-03": ["600000.SH"]}, DAILY)
+"""What the launchpad shows."""
+
+
+class AdhocConfig(LoadConfig):
+    """Which tables of which symbol-months."""
+
+    months: dict[str, list[str]]
+    """By month `2026-01` the symbols; an empty list is every symbol that is registered."""
+
+    tables: list[str] = ["tick_data", "factors"]  # noqa: RUF012
+
+    first_day: str = ""
+    """Ask for no day before this one, such as 2026-01-05."""
+
+    last_day: str = ""
+
+
+@dg.op(name=OP, pool="clickhouse", out=dg.Out(dg.Nothing))
+def load_selected(context: dg.OpExecutionContext, config: AdhocConfig, clickhouse: ClickHouse, ticks: Ticks) -> None:
+    """Load tables of some symbol-months."""
+    window = window_now()
+    with as_dagster_failure(), clickhouse.client("ticks") as client:
+        if unknown := sorted(set(config.tables) - set(TABLES)):
+            raise TerminalError(f"tables: {unknown[0]!r} is none of {', '.join(TABLES)}")
+        tables, days = [table for table in TABLES if table in config.tables], _days(config)
+        units, usable = _units(context, client, config), _without_unfinished(context, ticks, config)
+        if usable is None:
+            return
+        done = LoadOp(context, client, ticks, usable, window, planned=False, days=days).load(tables, units)
+        report.retry_outages(done)
+        wanted = {spec.key for spec in CHECKS if spec.asset_key.to_user_string() in tables}
+        found = log_results(context, answers(client, wanted, units))
+    metadata = report.summary(done) | {"checks": {answer.check_name: answer.passed for answer in found}}
+    report.raise_failures(done, metadata)
+    context.add_output_metadata(metadata)
+
+
+def _without_unfinished(context: dg.OpExecutionContext, ticks: Ticks, config: AdhocConfig) -> AdhocConfig | None:
+    """The config without the provider `files` while a dropped file is being written: a load reads all of them.
+
+    None when there is no other provider.
+    """
+    if not config.finished_only or "files" not in (config.providers or ["files"]):
+        return config
+    unfinished = watch.still_changing(lambda: _dropped(ticks), ticks.quiet_seconds)
+    if not unfinished:
+        return config
+    context.log.warning(f"still being written: {and_more(sorted(unfinished), 3)}; no dropped file is read by this run")
+    others = [name for name in NETWORK if getattr(ticks.config(), name) and name in (config.providers or NETWORK)]
+    return config.model_copy(update={"providers": others}) if others else None
+
+
+def _dropped(ticks: Ticks) -> dict[str, watch.State]:
+    """Size and modification time of the dropped files that loads read; none when the providers file has no files."""
+    folders = (dropped.of_bars, dropped.of_books) if (dropped := ticks.dropped()) else ()
+    files = {f"{folder.path}/{file.name}": file for folder in folders for file in folder.files()}
+    return {path: [file.size, file.modified_ns] for path, file in files.items()}
+
+
+def _days(config: AdhocConfig) -> Days | None:
+    if not config.first_day and not config.last_day:
+        return None
+    try:
+        return Days(
+            dt.date.fromisoformat(config.first_day or "1990-01-01"),
+            dt.date.fromisoformat(config.last_day or "2999-12-31"),
+        )
+    except ValueError as error:
+        raise TerminalError(f"first_day and last_day: {error}; write 2026-01-05") from error
+
+
+def _units(context: dg.OpExecutionContext, client: Client, config: AdhocConfig) -> list[Unit]:
+    """The selected units, the newest month first; registered symbols become partitions."""
+    from marketdata_assets.ticks import registry
+
+    check_months(config.months)
+    registered = [listing.symbol for listing in registry.listed(client)]
+    symbols.add(context.instance, registered)
+    every = registered or symbols.known(context.instance)
+    months = sorted(config.months, reverse=True)
+    units = [Unit(symbol, month) for month in months for symbol in dict.fromkeys(config.months[month] or every)]
+    if removed := registry.removed(client) & {unit.symbol for unit in units}:
+        context.log.warning(f"removed from the registry, not loaded: {and_more(sorted(removed), 20)}; {RESTORE}")
+        units = [unit for unit in units if unit.symbol not in removed]
+    if not units:
+        if removed:
+            raise TerminalError(f"every symbol was removed from the registry; {RESTORE}")
+        raise TerminalError(
+            "no symbol is registered, and none is named. Fill the registry: marketdata symbols refresh, or drop files"
+            " into MARKETDATA_TICKS_DIR"
+        )
+    return units
+
+
+@dg.job(name=JOB, config=EXAMPLE, description="Load ticks of symbols and months that are no rectangle, in one run.")
+def selected_job() -> None:
+    load_selected()
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     today = dt.datetime.now(ZoneInfo(EXCHANGE_CLOCK)).date()
     tables = tick_tables(tick_partitions(Settings().ticks_months, today))
-    return dg.Definitions(assets=[tables])
+    return dg.Definitions(assets=[tables], jobs=[selected_job])

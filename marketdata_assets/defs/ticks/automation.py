@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import runs_that_load, schedule, sensor
+from marketdata_assets.defs.runs import Repair, runs_that_load, schedule, sensor
 from marketdata_assets.defs.selection import months_of
 from marketdata_assets.defs.ticks import run_config, symbols
 from marketdata_assets.loading.reports import and_more
-from marketdata_assets.partitions import tick_key, tick_months_of, tick_unit
-from marketdata_assets.resources import ClickHouse, Ticks
+from marketdata_assets.partitions import months_of_tags, tick_key, tick_unit
+from marketdata_assets.resources import ClickHouse, Resources, Ticks
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks.providers_file import TABLES, Table
 from marketdata_assets.ticks.reports import Unit, by_month
@@ -43,7 +43,7 @@ symbols_job = dg.define_asset_job(
 def busy_months(instance: dg.DagsterInstance) -> set[str]:
     """The months that runs in progress load, queued ones included."""
     runs = runs_that_load(instance, TABLES, (run_config.JOB, "ticks"))
-    return {month for run in runs for month in tick_months_of(run.tags) | months_of(run.run_config)}
+    return {month for run in runs for month in {*months_of_tags(run.tags), *months_of(run.run_config)}}
 
 
 @schedule(
@@ -94,15 +94,14 @@ def ticks_files(
     context: dg.SensorEvaluationContext, clickhouse: ClickHouse, ticks: Ticks
 ) -> dg.SensorResult | dg.SkipReason:
     from marketdata_assets.ticks.file_scan import mark, scan
-    from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, ensure
+    from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA
 
-    section = ticks.config().files
-    if section is None or not section.enabled:
+    dropped = ticks.dropped()
+    if dropped is None:
         return dg.SkipReason("the providers file has no files, or they are disabled")
-    with clickhouse.client() as client:
-        ensure(client)
+    with clickhouse.client("ticks") as client:
         now_ns = time.time_ns()
-        found = scan(client, ticks.files(), context.cursor, now_ns=now_ns, quiet_seconds=ticks.quiet_seconds)
+        found = scan(client, dropped, context.cursor, now_ns=now_ns, quiet_seconds=ticks.quiet_seconds)
         units, books = found.units(TICK_DATA), found.units(ORDER_BOOK)
         if {unit.month for unit in (*units, *books)} & busy_months(context.instance):
             return dg.SkipReason("a run over these months is in progress; the files are requested when it has ended")
@@ -129,19 +128,17 @@ def _nothing_new(found: "FileScan", ticks: Ticks) -> str:
     return f"{ticks.nothing_new(found.unfinished)}{left}{broken}"
 
 
-def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> list[dg.RunRequest]:
+def due(instance: dg.DagsterInstance, has: Resources, _: Collection[str] = ()) -> list[dg.RunRequest]:
     """Run requests: outdated units, units whose dropped files have changed, factors that do not follow from their bars,
     and loaded units that Dagster does not show as loaded, by table.
 
     Files are registered for some seconds; what is left, and what is still being written, is for the sensor.
     """
     from marketdata_assets.ticks.status import behind
-    from marketdata_assets.ticks.tables import ensure
 
-    now = dt.datetime.now(dt.UTC)
+    now, ticks = dt.datetime.now(dt.UTC), has.ticks
     months = run_config.window_now()
-    with clickhouse.client() as client:
-        ensure(client)
+    with has.clickhouse.client("ticks") as client:
         found = behind(client, months, now)
         changes = _changed(client, ticks, now)
         marks = {table: _unmarked(instance, client, table, months) for table in TABLES}
@@ -162,15 +159,15 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> l
     return requests
 
 
+REPAIR = Repair("ticks", TABLES, (run_config.JOB, "ticks"), due, ranges=False, selections=True)
+
+
 def _changed(client: Client, ticks: Ticks, now: dt.datetime) -> "dict[Table, set[Unit]]":
     """The units of finished files; none when the providers file has no files."""
     from marketdata_assets.ticks.file_ledger import changed_by_table
 
-    section = ticks.config().files
-    if section is None or not section.enabled:
-        return {}
-    quiet = ticks.quiet_seconds
-    return changed_by_table(client, ticks.files(), now, quiet_seconds=quiet, seconds=SECONDS_FOR_FILES)
+    dropped, quiet = ticks.dropped(), ticks.quiet_seconds
+    return changed_by_table(client, dropped, now, quiet_seconds=quiet, seconds=SECONDS_FOR_FILES) if dropped else {}
 
 
 def _unmarked(instance: dg.DagsterInstance, client: Client, table: Table, months: Sequence[str]) -> set[Unit]:

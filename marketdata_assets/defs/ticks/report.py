@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import dagster as dg
 
+from marketdata_assets.defs.metadata import row_count
 from marketdata_assets.defs.partition_results import failure, failure_of, retry_later
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.partitions import tick_key
@@ -27,23 +28,16 @@ def materializations(
     table: Table, units: Sequence[UnitReport], summary: Mapping[str, Any] | None = None
 ) -> list[dg.AssetMaterialization]:
     """One for each loaded symbol-month, by month and symbol; the last one has the `summary` of the load."""
-    found: list[tuple[UnitReport, dict[str, Any]]] = []
+    found: dict[str, dict[str, Any]] = {}
     for unit in sorted(units, key=lambda unit: unit.unit[::-1]):
-        days = {"provisional_days": unit.provisional, "incomplete_days": unit.incomplete}
-        facts = {
-            "provider": unit.provider,
-            "note": unit.note,
-            "rejected": unit.rejected,
-            "skipped": unit.skipped,
-            **days,
-        }
+        facts: dict[str, Any] = {"provider": unit.provider, "note": unit.note, "rejected": unit.rejected}
+        facts |= {"skipped": unit.skipped, "provisional_days": unit.provisional, "incomplete_days": unit.incomplete}
         known = {name: value for name, value in facts.items() if value}
-        found.append((unit, {"dagster/partition_row_count": unit.rows, "outcome": unit.outcome, **known}))
+        key = tick_key(unit.unit)
+        found[key] = {"dagster/partition_row_count": unit.rows, "outcome": unit.outcome, **known}
     if found:
-        found[-1][1].update(summary or {})
-    return [
-        dg.AssetMaterialization(table, partition=tick_key(unit.unit), metadata=metadata) for unit, metadata in found
-    ]
+        found[key] |= summary or {}
+    return [dg.AssetMaterialization(table, partition=key, metadata=metadata) for key, metadata in found.items()]
 
 
 def of_load(client: Client, table: Table, loaded: LoadReport) -> dict[str, Any]:
@@ -53,7 +47,7 @@ def of_load(client: Client, table: Table, loaded: LoadReport) -> dict[str, Any]:
     units = [unit.unit for unit in loaded.units if unit.rows]
     pictures = plots.pictures(client, table, units) if units else {}
     return {
-        "dagster/row_count": int(client.command(f"SELECT count() FROM {table}")),  # type: ignore[arg-type]
+        **row_count(client, table),
         **{f"units_{name}": count for name, count in _counts(loaded).items()},
         "requests": loaded.requests,
         "seconds": round(loaded.seconds, 2),

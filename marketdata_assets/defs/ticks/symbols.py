@@ -10,10 +10,10 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from marketdata_assets.defs.metadata import asset, table_schema
+from marketdata_assets.defs.metadata import WEEKDAYS, asset, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.ticks import report
-from marketdata_assets.partitions import TICK_SYMBOLS
+from marketdata_assets.partitions import TICK_SYMBOLS, dynamic_keys, missing
 from marketdata_assets.resources import ClickHouse, Ticks
 
 NAME = str(TICK_SYMBOLS.name)
@@ -21,16 +21,15 @@ NAME = str(TICK_SYMBOLS.name)
 
 def known(instance: dg.DagsterInstance) -> list[str]:
     """The symbols that are partitions, in Dagster's order."""
-    return list(instance.get_dynamic_partitions(NAME))
+    return dynamic_keys(instance, TICK_SYMBOLS)
 
 
 def add(instance: dg.DagsterInstance, symbols: Iterable[str]) -> list[str]:
     """Make partitions of those that are none yet, and return them."""
-    present = set(known(instance))
-    missing = [symbol for symbol in dict.fromkeys(symbols) if symbol not in present]
-    if missing:
-        instance.add_dynamic_partitions(NAME, missing)
-    return missing
+    added = missing(set(known(instance)), symbols)
+    if added:
+        instance.add_dynamic_partitions(NAME, added)
+    return added
 
 
 def discard(instance: dg.DagsterInstance, symbols: Iterable[str]) -> list[str]:
@@ -54,6 +53,7 @@ class RegistryConfig(dg.Config):
     deps=["instruments", "tick_files"],
     kinds={"clickhouse", "table"},
     code_version="registry-2",
+    freshness_policy=WEEKDAYS,
     pool="clickhouse",
     metadata=table_schema("symbols"),
 )
@@ -69,11 +69,9 @@ def symbol_registry(
     from marketdata_assets.reference import stored
     from marketdata_assets.reference.tables import INSTRUMENTS
     from marketdata_assets.ticks import registry
-    from marketdata_assets.ticks.tables import ensure
 
     began, wanted = time.monotonic(), ticks.restricted(config.providers)
-    with as_dagster_failure(), clickhouse.client() as client:
-        ensure(client)
+    with as_dagster_failure(), clickhouse.client("ticks") as client:
         now = dt.datetime.now(dt.UTC)
         instruments = None if config.providers == ["files"] else stored.rows(client, INSTRUMENTS)
         found = registry.refresh(client, instruments, wanted.symbols_file, wanted.files(), now=now)

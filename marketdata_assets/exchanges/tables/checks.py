@@ -1,6 +1,6 @@
 """Data quality checks of the tables for some UTC days; no finding means passed.
 
-The severity of a finding is in `defs.exchanges.checks`.
+The severity of a finding is in `defs/checks.csv`.
 """
 
 import datetime as dt
