@@ -223,7 +223,7 @@ def known_symbols(settings: Settings, named: Sequence[str]) -> list[str]:
     if files is not None:
         with suppress(MarketDataError), stores.clickhouse() as client:  # a file that cannot be read is named by the run
             ensure(client)
-            file_ledger.see(client, files, TICK_DATA, now_ns=time.time_ns())
+            file_ledger.FileLedger(client, files, TICK_DATA).see(now_ns=time.time_ns())
             registered |= set(file_ledger.symbols(client, TICK_DATA))
     for name in sorted(unknown - registered):
         raise wrong("--symbols", name, "is not registered (marketdata symbols refresh)", registered)
