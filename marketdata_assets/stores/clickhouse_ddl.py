@@ -13,7 +13,6 @@ import polars as pl
 
 REPLICA_PATH = "/clickhouse/tables/{shard}/marketdata/{database}/{table}"
 """Of a table in Keeper. The name is in it instead of a UUID, so that a replica that is added later joins the others."""
-REPLICA_NAME = "{replica}"
 
 _CREATE = re.compile(
     r"^(CREATE (?:OR REPLACE )?(?:(?:MATERIALIZED )?VIEW|TABLE) (?:IF NOT EXISTS )?)(`?\w+`?)", re.MULTILINE
@@ -28,7 +27,6 @@ _TYPES: dict[str, pl.DataType] = {
     "DateTime64(3, 'UTC')": pl.Datetime("ms", "UTC"),
     "DateTime64(6, 'UTC')": pl.Datetime("us", "UTC"),
 }
-_BY_SERVER = "DEFAULT now64("
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Table:
             {
                 name: pl.List(_TYPES[kind]) if wrappers == "Array(" else _TYPES[kind]
                 for name, wrappers, kind, rest in self._declared
-                if _BY_SERVER not in rest
+                if "DEFAULT now64(" not in rest
             }
         )
 
@@ -119,5 +117,5 @@ def unreplicated(engine: str) -> str:
 
 
 def _replicated(engine: re.Match[str]) -> str:
-    arguments = ", ".join([f"'{REPLICA_PATH}'", f"'{REPLICA_NAME}'", *filter(None, [engine[2]])])
+    arguments = ", ".join([f"'{REPLICA_PATH}'", "'{replica}'", *filter(None, [engine[2]])])
     return f"ENGINE = Replicated{engine[1]}MergeTree({arguments})"
