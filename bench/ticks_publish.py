@@ -34,7 +34,7 @@ FILL = """
     INSERT INTO tick_data
     SELECT symbol, date, toDateTime64(date, 3, 'UTC') + toIntervalMinute(if(minute < 121, 90, 180) + minute), 'end',
         '1m', open, greatest(open, close) + 0.01, least(open, close) - 0.01, close, volume, round(close * volume, 2),
-        'CNY', 0, 'tushare'
+        'CNY', 0, 'tushare', ''
     FROM (
         SELECT concat(toString(600000 + stock), '.SH') AS symbol, date, minute,
             round(5 + cityHash64(stock) % 70 + sin(minute / 17 + stock) + cityHash64(stock, date, minute) % 7 / 100, 2)

@@ -17,7 +17,12 @@ from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_AS
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEventBatchMetadata
 from dagster._core.execution.plan.execute_step import _get_output_asset_events
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
-from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._core.storage.sqlite_storage import (  # type: ignore[attr-defined]
+    DagsterSqliteStorage,
+    SqliteEventLogStorage,
+    SqliteRunStorage,
+    SqliteScheduleStorage,
+)
 from dagster._core.storage.tags import DOCKER_IMAGE_TAG, GRPC_INFO_TAG, REPOSITORY_LABEL_TAG, WILL_RETRY_TAG
 from dagster.components.core.decl import YamlDecl
 
@@ -32,6 +37,9 @@ __all__ = [
     "WILL_RETRY_TAG",
     "DagsterSqliteStorage",
     "LocalComputeLogManager",
+    "SqliteEventLogStorage",
+    "SqliteRunStorage",
+    "SqliteScheduleStorage",
     "YamlDecl",
 ]
 

@@ -5,12 +5,15 @@ that `dagster dev` works in a clone without any variable.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from marketdata_assets.dagster_internals import DagsterSqliteStorage, LocalComputeLogManager
 from marketdata_assets.errors import TerminalError
-from marketdata_assets.masked_storage import MaskedStorage
+from marketdata_assets.masked_storage import MaskedSqliteStorage, MaskedStorage
+from marketdata_assets.secret_values import mask_bytes
 from marketdata_assets.settings import Settings
 
 POSTGRES = {
@@ -35,7 +38,7 @@ class Storage(DagsterSqliteStorage):
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Any:
         """The storage of this process. Raises TerminalError when the address of Postgres lacks a part."""
         if not os.environ.get(POSTGRES["hostname"]):
-            return DagsterSqliteStorage.from_local(str(Settings().root / "dagster" / "storage"), inst_data)
+            return MaskedSqliteStorage.from_local(str(Settings().root / "dagster" / "storage"), inst_data)
         if missing := [name for name in POSTGRES.values() if name not in os.environ]:
             raise TerminalError(f"DAGSTER_PG_HOST is set, and {', '.join(missing)} is not; set it, or unset the host")
         address: Any = {part: os.environ[name] for part, name in POSTGRES.items()}
@@ -45,7 +48,7 @@ class Storage(DagsterSqliteStorage):
 
 
 class ComputeLogs(LocalComputeLogManager):
-    """What runs print: in DAGSTER_COMPUTE_LOG_DIR, or in the data folder."""
+    """What runs print, in DAGSTER_COMPUTE_LOG_DIR or in the data folder; without secrets once a step has ended."""
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
@@ -55,3 +58,12 @@ class ComputeLogs(LocalComputeLogManager):
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> "ComputeLogs":
         folder = os.environ.get(LOGS) or str(Settings().root / "dagster" / "logs")
         return cls(folder, inst_data=inst_data)
+
+    @contextmanager
+    def capture_logs(self, log_key: Sequence[str]) -> Iterator[Any]:
+        with super().capture_logs(log_key) as context:
+            yield context
+        for suffix in ("out", "err"):
+            file = Path(self.get_captured_local_path(log_key, suffix))
+            if file.exists() and (masked := mask_bytes(text := file.read_bytes())) != text:
+                file.write_bytes(masked)

@@ -1,4 +1,4 @@
-"""Dagster's storage in Postgres, in which no secret is written: not in an event, a tag, a tick or a run's config.
+"""Dagster's storage, Postgres or SQLite, in which no secret is written: no event, tag, tick or run's config has one.
 
 Everything that Dagster records passes here, whoever started the run and whoever wrote the message, the metadata or the
 traceback. What is a secret is decided in `secret_values`.
@@ -6,6 +6,7 @@ traceback. What is a secret is decided in `secret_values`.
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import dagster as dg
@@ -13,6 +14,12 @@ from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, Po
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
 from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
 
+from marketdata_assets.dagster_internals import (
+    DagsterSqliteStorage,
+    SqliteEventLogStorage,
+    SqliteRunStorage,
+    SqliteScheduleStorage,
+)
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.secret_values import MASK, masker
 
@@ -72,33 +79,58 @@ def _each(value: Any, mask: Callable[[str], str]) -> Any:
     return mask(value) if isinstance(value, str) else value
 
 
-class MaskedEventLogStorage(PostgresEventLogStorage):
+class _Events:
     """Events of runs, and what is found by them."""
 
     def store_event(self, event: dg.EventLogEntry) -> None:
-        super().store_event(_masked(event, masker()))
+        super().store_event(_masked(event, masker()))  # type: ignore[misc]
 
     def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
         mask = masker()
-        super().store_event_batch([_masked(event, mask) for event in events])
+        super().store_event_batch([_masked(event, mask) for event in events])  # type: ignore[misc]
 
 
-class MaskedRunStorage(PostgresRunStorage):
+class _Runs:
     """Runs, whose config names no secret."""
 
     def add_run(self, dagster_run: dg.DagsterRun) -> dg.DagsterRun:
         check_run_config(dagster_run.run_config)
-        return super().add_run(dagster_run.with_tags(_each(dict(dagster_run.tags), masker())))
+        tagged = dagster_run.with_tags(_each(dict(dagster_run.tags), masker()))
+        return super().add_run(tagged)  # type: ignore[misc,no-any-return]
 
     def add_run_tags(self, run_id: str, new_tags: Mapping[str, str]) -> None:
-        super().add_run_tags(run_id, _each(dict(new_tags), masker()))
+        super().add_run_tags(run_id, _each(dict(new_tags), masker()))  # type: ignore[misc]
 
 
-class MaskedScheduleStorage(PostgresScheduleStorage):
+class _Ticks:
     """Ticks of sensors and schedules."""
 
     def update_tick(self, tick: Any) -> Any:
-        return super().update_tick(_masked(tick, masker()))
+        return super().update_tick(_masked(tick, masker()))  # type: ignore[misc]
+
+
+class MaskedEventLogStorage(_Events, PostgresEventLogStorage):
+    """In Postgres."""
+
+
+class MaskedRunStorage(_Runs, PostgresRunStorage):
+    """In Postgres."""
+
+
+class MaskedScheduleStorage(_Ticks, PostgresScheduleStorage):
+    """In Postgres."""
+
+
+class MaskedSqliteEventLogStorage(_Events, SqliteEventLogStorage):
+    """In files, one a run."""
+
+
+class MaskedSqliteRunStorage(_Runs, SqliteRunStorage):
+    """In a file."""
+
+
+class MaskedSqliteScheduleStorage(_Ticks, SqliteScheduleStorage):
+    """In a file."""
 
 
 class MaskedStorage(DagsterPostgresStorage):
@@ -113,3 +145,14 @@ class MaskedStorage(DagsterPostgresStorage):
         made._run_storage = MaskedRunStorage(url, autocreate, token_provider=tokens)
         made._schedule_storage = MaskedScheduleStorage(url, autocreate, token_provider=tokens)
         return made
+
+
+class MaskedSqliteStorage(DagsterSqliteStorage):
+    """The files of `base_dir`, where Dagster's own storage would have them."""
+
+    def __init__(self, base_dir: str, inst_data: Any = None) -> None:
+        super().__init__(base_dir, inst_data)
+        folder = Path(base_dir)
+        self._event_log_storage = MaskedSqliteEventLogStorage(str(folder / "history" / "runs"))
+        self._run_storage = MaskedSqliteRunStorage.from_local(str(folder / "history"))
+        self._schedule_storage = MaskedSqliteScheduleStorage.from_local(str(folder / "schedules"))

@@ -12,16 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+import permissions
 from hypothesis import strategies as st
 
 from marketdata_assets.loading.file_ledger import FileEntry
 
 Rows = dict[int, int]
-Fault = Literal["", "empty file", "no rows", "cut", "foreign", "other suffix", "dead link", "pipe"]
-FAULTS: tuple[Fault, ...] = ("empty file", "no rows", "cut", "foreign", "other suffix", "dead link", "pipe")
+Fault = Literal["", "empty file", "no rows", "cut", "foreign", "other suffix", "dead link", "pipe", "closed", "loop"]
+FAULTS: tuple[Fault, ...] = (
+    *("empty file", "no rows", "cut", "foreign", "other suffix"),
+    *("dead link", "pipe", "closed", "loop"),
+)
 EPOCH = 1_700_000_000
 
-Action = Literal["deliver", "link", "touch", "delete", "forget", "load", "kill"]
+Action = Literal["deliver", "grow", "rename", "link", "touch", "delete", "forget", "load", "kill"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Step:
 ROWS = st.dictionaries(st.integers(0, 5), st.integers(1, 9), min_size=1, max_size=4)
 EVENTS = st.builds(
     Step,
-    action=st.sampled_from(["deliver"] * 4 + ["link", "touch", "delete", "forget", "load", "kill"]),
+    action=st.sampled_from(["deliver"] * 4 + ["grow", "rename", "link", "touch", "delete", "forget", "load", "kill"]),
     slot=st.integers(0, 4),
     rows=ROWS,
     fault=st.one_of(st.just(""), st.just(""), st.sampled_from(FAULTS)),
@@ -78,6 +82,8 @@ class Domain(Protocol):
     """Whether a file can be taken back."""
     stays_forgotten: bool
     """Whether a forgotten file is loaded again only when it is delivered again."""
+    follows_deleted: bool
+    """Whether the rows of a deleted file leave, as soon as a load finds files and can tell what each entry is."""
     extra_rows: int
     """How many rows `content` adds to a file that has any: rejected ones and copies."""
 
@@ -102,6 +108,7 @@ class File:
     rows: Rows | None
     states: set[str]
     age: int
+    is_file: bool = True
 
 
 @dataclass(frozen=True)
@@ -127,12 +134,16 @@ class Folder:
     loaded: set[str] = field(default_factory=set)
     forgotten: set[str] = field(default_factory=set)
     delivered: list[str] = field(default_factory=list)
+    stamps: set[tuple[str, int, int]] = field(default_factory=set)
+    """Name, size and modification time (ns) of each content; with the same, no load could tell it from another."""
 
     def apply(self, step: Step) -> None:
         """Carry out one step in the folder, and in the model."""
         name = self.domain.names[step.slot]
         act: dict[str, Callable[[], None]] = {
             "deliver": lambda: self._deliver(name, step),
+            "grow": lambda: self._grow(name, step),
+            "rename": lambda: self._rename(step.slot),
             "link": lambda: self._link(name, step),
             "touch": lambda: self._touch(name, step),
             "delete": lambda: self._delete(name),
@@ -148,6 +159,9 @@ class Folder:
             self.forgotten.clear()
         self.domain.load()
         present = self._present()
+        taken = [file for file in self.files.values() if file.states != {"not taken"}]
+        if self.domain.follows_deleted and taken and all(file.is_file for file in taken):
+            self.held = {key: row for key, row in self.held.items() if row.file in self.files}
         stay = [
             (key, row)
             for key, row in self.held.items()
@@ -212,6 +226,22 @@ class Folder:
         path.unlink(missing_ok=True)
         return path
 
+    def _stamp(self, path: Path, name: str, step: Step) -> int:
+        """Give a file its modification time; returns it."""
+        time = (EPOCH + step.age) * 10**9
+        while True:
+            os.utime(path, ns=(time, time))
+            if not self._is_known(path, name):
+                return time
+            time += 1
+
+    def _is_known(self, path: Path, name: str) -> bool:
+        """Whether a file looks like one that had the name before; if not, it is one that had it from now on."""
+        found = path.lstat() if not path.exists() else path.stat()
+        before = len(self.stamps)
+        self.stamps.add((name, found.st_size, found.st_mtime_ns))
+        return len(self.stamps) == before
+
     def _deliver(self, name: str, step: Step) -> None:
         if step.fault == "other suffix":
             name += ".bak"
@@ -220,11 +250,15 @@ class Folder:
         path = self._path(name)
         if step.fault == "dead link":
             path.symlink_to(path.parent / "absent")
-            self.files[name] = File(None, {"failed"}, step.age)
+            self.files[name] = File(None, {"failed"}, step.age, is_file=False)
+            return
+        if step.fault == "loop":
+            path.symlink_to(path.name)
+            self.files[name] = File(None, {"failed"}, step.age, is_file=False)
             return
         if step.fault == "pipe":
             os.mkfifo(path)
-            self.files[name] = File(None, {"failed"}, step.age)
+            self.files[name] = File(None, {"failed"}, step.age, is_file=False)
             return
         data = self.domain.content(self.domain.names[step.slot], {} if step.fault == "no rows" else rows)
         if step.fault == "empty file":
@@ -234,7 +268,8 @@ class Folder:
         elif step.fault == "foreign":
             data = b"<html><body>502 Bad Gateway</body></html>\n"
         path.write_bytes(data)
-        os.utime(path, (EPOCH + step.age,) * 2)
+        path.chmod(0 if step.fault == "closed" else 0o644)
+        age = self._stamp(path, name, step)
         states: dict[Fault, set[str]] = {
             "": {"loaded"},
             "no rows": {"empty"},
@@ -243,12 +278,34 @@ class Folder:
         }
         good = step.fault in ("", "no rows")
         taken = ({} if step.fault else rows) if good else None
-        self.files[name] = File(taken, states.get(step.fault, {"failed"}), step.age)
+        self.files[name] = File(taken, states.get(step.fault, {"failed"}), age)
 
     def _numbered(self, name: str, rows: Rows) -> Rows:
         """The rows with values that no other delivery has."""
         self.delivered.append(name)
         return {key: 10 * len(self.delivered) + value for key, value in rows.items()}
+
+    def _grow(self, name: str, step: Step) -> None:
+        """Rows are added to a file that is there, in place."""
+        path, file = self.domain.folder / name, self.files.get(name)
+        if file and file.rows is not None and not path.is_symlink():
+            file.rows = self._numbered(name, step.rows) | file.rows
+            path.write_bytes(self.domain.content(name, file.rows))
+            file.states, file.age = {"loaded"}, self._stamp(path, name, step)
+            self.forgotten.discard(name)
+
+    def _rename(self, slot: int) -> None:
+        """A file takes the name of the next slot of its format, and the place of the file that has it."""
+        names = self.domain.names
+        name = names[slot]
+        suffix = Path(name).suffix.lower()
+        other = next(one for one in names[slot + 1 :] + names[: slot + 1] if Path(one).suffix.lower() == suffix)
+        if other != name and name in self.files and not self._is_known(self.domain.folder / name, other):
+            file = self.files.pop(name)
+            (self.domain.folder / name).rename(self._path(other))
+            self.files[other] = file
+            self.delivered.append(other)
+            self.forgotten.discard(other)
 
     def _link(self, name: str, step: Step) -> None:
         """The same file, as a link to one outside the folder."""
@@ -256,15 +313,14 @@ class Folder:
         outside.parent.mkdir(parents=True, exist_ok=True)
         rows = self._numbered(name, step.rows)
         outside.write_bytes(self.domain.content(name, rows))
-        os.utime(outside, (EPOCH + step.age,) * 2)
+        age = self._stamp(outside, name, step)
         self._path(name).symlink_to(outside)
         self.forgotten.discard(name)
-        self.files[name] = File(rows, {"loaded"}, step.age)
+        self.files[name] = File(rows, {"loaded"}, age)
 
     def _touch(self, name: str, step: Step) -> None:
         if (file := self.files.get(name)) and (self.domain.folder / name).is_file():
-            os.utime(self.domain.folder / name, (EPOCH + step.age,) * 2)
-            file.age = step.age
+            file.age = self._stamp(self.domain.folder / name, name, step)
 
     def _delete(self, name: str) -> None:
         if self.files.pop(name, None):
@@ -281,10 +337,11 @@ class Folder:
 def assert_lawful(domain: Domain, steps: Sequence[Step], rules: Callable[[Domain], Folder] = Folder) -> None:
     """Carry out the steps and a last load, and judge what is left; `rules` say what the table must have."""
     folder = rules(domain)
-    for step in steps:
-        folder.apply(step)
-    folder.load()
-    entries = {entry.file: entry for entry in domain.entries()}
+    with permissions.enforced():
+        for step in steps:
+            folder.apply(step)
+        folder.load()
+        entries = {entry.file: entry for entry in domain.entries()}
     assert set(folder.files) <= set(entries), "a file of the folder has no state"
     for name, file in folder.files.items():
         entry = entries[name]

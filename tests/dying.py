@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import permissions
 import psycopg
 
 Load = Callable[..., bool]
@@ -70,9 +71,10 @@ def child(steps: int, work: Callable[[], object], where: Steps = DATABASE_STEPS)
 def serve(module: ModuleType) -> None:
     """Answer each order on stdin with the exit code of a child that carried it out."""
     where = getattr(module, "STEPS", DATABASE_STEPS)
-    for order in sys.stdin:
-        *arguments, steps = json.loads(order)
-        print(child(steps, lambda arguments=arguments: module.doomed(*arguments), where), flush=True)
+    with permissions.enforced():
+        for order in sys.stdin:
+            *arguments, steps = json.loads(order)
+            print(child(steps, lambda arguments=arguments: module.doomed(*arguments), where), flush=True)
 
 
 @contextmanager

@@ -147,6 +147,13 @@ def parquet(rows: int, value: object, groups: int = 1) -> bytes:
     return out.getvalue()
 
 
+def feather(rows: int) -> bytes:
+    """The same as Feather."""
+    out = io.BytesIO()
+    pl.DataFrame({"a": pl.Series([1.0]).new_from_index(0, rows)}).write_ipc(out, compression="zstd")
+    return out.getvalue()
+
+
 def repeated(rows: int, columns: int) -> bytes:
     """An ods of one cell that is repeated."""
     cell = f'<table:table-cell table:number-columns-repeated="{columns}"><text:p>a</text:p></table:table-cell>'
@@ -179,6 +186,8 @@ def workbook(change: Callable[[bytes], bytes]) -> bytes:
         ("a.parquet", lambda: parquet(100_000_000, 1.0), TICKS, "times above 256 MB"),
         ("a.parquet", lambda: parquet(60_000_000, 1.0, 10), TICKS, "times above 256 MB"),
         ("a.parquet", lambda: parquet(100_000_000, 1.0), PARQUET, "times above 256 MB"),
+        ("a_2024.parquet", lambda: parquet(100_000_000, 1.0), BARS, "times above 256 MB"),
+        ("a_2024.feather", lambda: feather(100_000_000), BARS, "times above 256 MB"),
         ("a.parquet", lambda: parquet(1_000_000, "x" * 5000), PARQUET, "MB of text; the limit is 256 MB"),
         (
             "a.xlsx",

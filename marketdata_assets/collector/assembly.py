@@ -17,7 +17,6 @@ from marketdata_assets.collector.config import (
     Redis,
 )
 from marketdata_assets.collector.connections import Network, Shard, Timing, adapter_for
-from marketdata_assets.collector.connections.selection import request_list
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.items import TopOf
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
@@ -28,7 +27,7 @@ from marketdata_assets.collector.sinks import python, stdout
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.collector.symbols import is_pattern, resolve_symbols
 from marketdata_assets.exchanges.records import Exchange, MarketType
-from marketdata_assets.exchanges.venue_adapter import REQUEST_ERRORS, Request
+from marketdata_assets.exchanges.venue_adapter import REQUEST_ERRORS, Request, request_list
 from marketdata_assets.http_client import RetryPolicy
 
 KB = 1 << 10

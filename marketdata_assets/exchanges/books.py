@@ -24,7 +24,7 @@ from marketdata_assets.exchanges.checkpoints import (
 )
 from marketdata_assets.exchanges.decimals import plain
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownVenue
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
+from marketdata_assets.exchanges.instruments import Instrument, Instruments, Listing
 from marketdata_assets.exchanges.levels import BadLevel, Numbers, Side, needs_decimals, numbers_of
 from marketdata_assets.exchanges.records import (
     Control,
@@ -171,7 +171,6 @@ class BookState:
         ts_event: int | None,
         ts_recv: int,
         *,
-        prev_id: int | None = None,
         verify: Verify | None = None,
     ) -> list[OrderBook | Gap]:
         """Start from a whole book: its record, and the gap that it closes; or the gap that it opens itself.
@@ -190,7 +189,7 @@ class BookState:
         self.status = "live"
         ordered = book.levels()
         content = "snapshot", tuple(ordered[0]), tuple(ordered[1]), self.instrument.unit
-        return [self._record(ts_event, ts_recv, *content, None, last_id, prev_id), *self._healed(ts_recv)]
+        return [self._record(ts_event, ts_recv, *content, None, last_id), *self._healed(ts_recv)]
 
     def record(self, now: int) -> OrderBook | None:
         """The book at `now` (ns) as a record of our own; None where it is not live, or has no position in a stream."""
@@ -200,8 +199,13 @@ class BookState:
         content = "checkpoint", tuple(bids), tuple(asks), self.instrument.unit
         return self._record(now, now, *content, None, self.last_id, None)
 
-    def checkpoint(self, key: str, pending: bytes = b"null") -> BookCheckpoint | None:
+    def pending(self) -> bytes:
+        """What the venue's sequence rules keep besides, for a checkpoint."""
+        return b"null"
+
+    def checkpoint(self, key: str) -> BookCheckpoint | None:
         """What a feed needs to continue this book; None where it has none and no gap."""
+        pending = self.pending()
         if self.status != "live" and self.open_gap is None and pending == b"null":
             return None
         return BookCheckpoint(
@@ -246,6 +250,13 @@ class BookState:
         if self.unbased is None:
             self.unbased = Unbased(first_id, connection, ts_recv, ts_recv)
         self.unbased.ts_to = ts_recv
+
+    def passed_over(self, first_id: int | None, ts_recv: int, connection: int) -> Control:
+        """Leave out a change that another connection brings as well, or that no snapshot came before."""
+        self.dropped += 1
+        self.without_base(first_id, ts_recv, connection)
+        why = "another connection has it" if self.status == "live" else f"{self.status}, no snapshot since"
+        return Control("ignored", f"{self.stream}:{self.instrument.name} {why}")
 
     def _healed(self, ts_recv: int) -> list[OrderBook | Gap]:
         gap, self.open_gap = self.open_gap, None
@@ -326,13 +337,30 @@ class BookState:
         return Gap(*self.instrument.key, self.stream, self.last_id, next_id, since, ts_recv, cause)
 
 
+def polled(
+    instrument: Instrument,
+    bids: tuple[Level, ...],
+    asks: tuple[Level, ...],
+    last_id: int | None,
+    ts_event: int,
+    ts_recv: int,
+) -> OrderBook:
+    """The record of a book that REST answered with, checked as one that is kept. Raises BadMessage."""
+    record = BookState(instrument, "polled").snapshot(bids, asks, last_id, ts_event, ts_recv)[0]
+    if not isinstance(record, OrderBook):
+        raise BadMessage(instrument.exchange, f"a crossed book of {instrument.name}")
+    return record
+
+
 class Feed(ABC):
-    """The messages of one market, or of all markets of a venue that share a socket. No public method raises.
+    """The messages of one market, or of all markets of a venue that share a socket. Only `read_answer` raises.
 
     Books and requests are by channel without the instrument, colon, instrument; of Binance by instrument.
     """
 
     venue: Exchange
+    book_type: type[BookState] = BookState  # with the venue's sequence rules
+    resync: Literal["snapshot", "subscription"] = "subscription"  # what a book begins again with
 
     def __init__(
         self,
@@ -380,10 +408,14 @@ class Feed(ABC):
     def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
         """What becomes of the response of REST to a request to `url`; a list of instruments updates `instruments`."""
         try:
-            parts = urlsplit(url)
-            return self._answered(parts.path, dict(parse_qsl(parts.query)), raw, ts_recv)
+            return self.read_answer(url, raw, ts_recv)
         except UNREADABLE as error:
             return [DeadLetter.of(raw, error, ts_recv)]
+
+    def read_answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
+        """The same; raises what is UNREADABLE."""
+        parts = urlsplit(url)
+        return self._answered(parts.path, dict(parse_qsl(parts.query)), raw, ts_recv)
 
     @abstractmethod
     def _answered(self, path: str, query: Mapping[str, str], raw: bytes, ts_recv: int) -> list[Outcome]:
@@ -403,10 +435,15 @@ class Feed(ABC):
         """Take a list of instruments; a newer entry replaces an older one."""
         self.instruments.add(listed)
 
+    def _learned(self, listing: Listing) -> list[Outcome]:
+        """What becomes of a list of instruments that the venue sent."""
+        self.learn(listing.instruments)
+        return [Control("notice", f"{len(listing.instruments)} instruments"), *listing.unread]
+
     def checkpoint(self) -> list[FeedCheckpoint]:
         """What another feed needs to continue here, between two messages; fast, as it is called while messages wait."""
         books = (state.checkpoint(key) for key, state in self.books.items())
-        return [InstrumentsCheckpoint.of(self.instruments), *filter(None, books)]
+        return [InstrumentsCheckpoint([*self.instruments.known.values()]), *filter(None, books)]
 
     def restore(self, raw: bytes, ts_recv: int) -> list[Outcome]:
         """Continue from a checkpoint as it is in captures: records of the books, and gaps that end there."""
@@ -418,12 +455,10 @@ class Feed(ABC):
             if isinstance(point, StateCheckpoint):
                 self._restore_state(point)
                 return [Control("notice", f"the state of {point.instrument.name}")]
-            return self._restore_book(point, ts_recv)
+            outcomes = self.state_of(point.key, point.instrument, point.stream).restore(point, ts_recv)
+            return self._settled(point.key, outcomes, ts_recv)
         except UNREADABLE as error:
             return [DeadLetter.of(raw, error, ts_recv)]
-
-    def _restore_book(self, point: BookCheckpoint, ts_recv: int) -> list[Outcome]:
-        return [*self.state_of(point.key, point.instrument, point.stream).restore(point, ts_recv)]
 
     def _restore_state(self, point: StateCheckpoint) -> None:
         """Continue something else than a book; no venue does but those that say so."""
@@ -433,16 +468,15 @@ class Feed(ABC):
         """The book of a channel; a new one is waiting."""
         state = self.books.get(key)
         if state is None:
-            state = self.books[key] = BookState(instrument, stream)
+            state = self.books[key] = self.book_type(instrument, stream)
         return state
 
     def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
-        """The socket of `connection` is a new one: each book on it needs a subscription of its own again."""
+        """The socket of `connection` is a new one: each book on it needs a snapshot or a subscription again."""
         outcomes: list[Outcome] = []
         for key, state in self.books.items():
             if state.connection == connection:
-                outcomes += state.reopened(ts_recv)
-                self._update_request(key, self._channel(state), ts_recv)
+                outcomes += self._settled(key, state.reopened(ts_recv), ts_recv)
         return outcomes
 
     def _channel(self, state: BookState) -> str:
@@ -456,13 +490,15 @@ class Feed(ABC):
                 state.status, state.open_gap = "waiting", None
                 self.resync_requests.pop(key, None)
 
-    def _update_request(self, key: str, channel: str, ts_recv: int) -> None:
-        """Request a new subscription of a book that is not live, and no longer one that is."""
+    def _settled(self, key: str, outcomes: Iterable[Outcome], ts_recv: int) -> list[Outcome]:
+        """Outcomes for a book. A resync of it is requested unless it is live."""
         state = self.books[key]
         if state.status == "live":
             self.resync_requests.pop(key, None)
         elif key not in self.resync_requests:
-            self.resync_requests[key] = ResyncRequest(state.instrument.name, channel, "subscription", ts_recv)
+            name, channel = state.instrument.name, self._channel(state)
+            self.resync_requests[key] = ResyncRequest(name, channel, self.resync, ts_recv)
+        return [*outcomes]
 
 
 class RoutedFeed(Feed):
@@ -509,7 +545,7 @@ class RoutedFeed(Feed):
                 return [DeadLetter.of(raw, error, ts_recv), *gap]
             finally:
                 if state.status != "live" or self.resync_requests:
-                    self._update_request(key, state.stream, ts_recv)
+                    self._settled(key, (), ts_recv)
 
         return parser
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
+from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Gap, Level
 
 
@@ -16,11 +16,6 @@ class InstrumentsCheckpoint(msgspec.Struct, frozen=True, tag="instruments"):
     """The instruments that a feed knows."""
 
     instruments: list[Instrument]
-
-    @classmethod
-    def of(cls, instruments: Instruments) -> "InstrumentsCheckpoint":
-        """Those that are known now."""
-        return cls(list(instruments.known.values()))
 
 
 class BookCheckpoint(msgspec.Struct, frozen=True, tag="book"):

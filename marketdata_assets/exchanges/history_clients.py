@@ -10,7 +10,7 @@ from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.errors import ExchangesError
 from marketdata_assets.exchanges.records import Exchange, MarketType
-from marketdata_assets.exchanges.venue import HistoryClient
+from marketdata_assets.exchanges.venue_history import VenueHistory
 from marketdata_assets.http_client import RetryPolicy
 from marketdata_assets.proxies import LOOPBACK
 
@@ -55,10 +55,8 @@ def _host_names() -> Iterator[str]:
 
 
 @asynccontextmanager
-async def open_history(
-    hosts: HistoryHosts, exchange: Exchange, market_type: MarketType
-) -> AsyncIterator[HistoryClient]:
-    """The history client of a market, closed on exit; opening it sends no request."""
+async def open_history(hosts: HistoryHosts, exchange: Exchange, market_type: MarketType) -> AsyncIterator[VenueHistory]:
+    """The history of a market, closed on exit; opening it sends no request."""
     venue, url = venues.find(exchange), hosts.url(exchange, market_type)
     async with venue.client(market_type, hosts.budgets, hosts.patience, url=url) as client:
-        yield venue.history(client, market_type)
+        yield venue.history(client, venue.adapter(venue, market_type))

@@ -4,13 +4,15 @@ Reading a venue's list is the business of its module `instruments`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 
 from marketdata_assets.exchanges.decimals import EXACT, plain, quotient
 from marketdata_assets.exchanges.errors import UNREADABLE, BadInstruments, UnknownInstrument
-from marketdata_assets.exchanges.records import DeadLetter, Exchange, Kline, MarketType, SizeUnit
+from marketdata_assets.exchanges.records import DeadLetter, Exchange, Kline, MarketType, SizeUnit, Trade
+
+KEPT_SIZES = 1024  # conversions kept by instrument: most trades are of a few sizes
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,21 @@ class Instrument:
     def key(self) -> tuple[Exchange, MarketType, str, str]:
         """The first four fields of every record of this instrument."""
         return self.exchange, self.market_type, self.symbol, self.name
+
+    @cached_property
+    def trade(self) -> Callable[..., Trade]:
+        """Makes a trade of this instrument; its arguments begin with `ts_event`."""
+        return partial(Trade, *self.key)
+
+    @cached_property
+    def kept_contracts(self) -> Callable[[str], str | None]:
+        """`contracts`, with its last results kept."""
+        return lru_cache(KEPT_SIZES)(self.contracts)
+
+    @property
+    def dated(self) -> bool:
+        """Whether it is a dated future or an option, whose symbol has more than base and quote."""
+        return self.symbol != f"{self.base}-{self.quote}"
 
     def base_size(self, size: str, price: str) -> str | None:
         """A published size in base units; null when it cannot be computed exactly."""
@@ -71,40 +88,47 @@ class Instrument:
         interval: str,
         span: tuple[int, int],
         prices: tuple[str, str, str, str],
-        volumes: tuple[str, str | None, str | None],
+        volumes: tuple[str | None, str | None, str | None],
         *,
         trades: int | None = None,
+        bought: tuple[str | None, str | None] = (None, None),
         closed: bool | None = None,
     ) -> Kline:
-        """A candle of a venue that does not say what takers bought: from when to when (ns), open, high, low and close,
-        and volumes in base units, contracts and quote units."""
-        return Kline(*self.key, ts_event, ts_recv, interval, *span, *prices, *volumes, trades, None, None, closed)
+        """A candle: from when to when (ns), open, high, low and close, volumes in base units, contracts and quote
+        units, and what takers bought in base and quote units."""
+        return Kline(*self.key, ts_event, ts_recv, interval, *span, *prices, *volumes, trades, *bought, closed)
 
 
-@dataclass
-class Instruments:
+class Instruments(dict[str, Instrument]):
     """Instruments by the venue's name. `from_name` derives one that is in no list, if its name is clear.
 
-    `known` has all that were ever listed, `listed` the names of those that were added since `listed` was emptied: of
-    the latest list, where its owner empties it before each.
+    Raises UnknownInstrument for one that neither lists nor names give. `known` has all that were ever listed, `listed`
+    the names of those that were added since `listed` was emptied: of the latest list, where its owner empties it before
+    each.
     """
 
-    venue: str
-    known: dict[str, Instrument] = field(default_factory=dict)
-    from_name: Callable[[str], Instrument | None] | None = None
-    listed: set[str] = field(default_factory=set)
+    def __init__(
+        self,
+        venue: str,
+        known: dict[str, Instrument] | None = None,
+        from_name: Callable[[str], Instrument | None] | None = None,
+    ) -> None:
+        self.venue, self.known, self.from_name = venue, {} if known is None else known, from_name
+        self.listed: set[str] = set()
 
     def add(self, instruments: Iterable[Instrument]) -> None:
         """Add a list; a newer entry replaces an older one."""
         added = {instrument.name: instrument for instrument in instruments}
+        self.update(added)
         self.known.update(added)
         self.listed.update(added)
 
-    def __getitem__(self, name: str) -> Instrument:
-        """The instrument; raises UnknownInstrument."""
+    def __missing__(self, name: str) -> Instrument:
+        """Raises UnknownInstrument."""
         instrument = self.known.get(name) or (self.from_name(name) if self.from_name else None)
         if instrument is None:
             raise UnknownInstrument(self.venue, name)
+        self[name] = instrument
         return instrument
 
 

@@ -3,10 +3,10 @@
 How a venue pages is in its module `history`.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import Self
 
 import msgspec
 from msgspec.structs import replace
@@ -14,8 +14,6 @@ from msgspec.structs import replace
 from marketdata_assets.exchanges.errors import UNREADABLE, BadCursor, BadPage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import AnyRecord, Gap
-
-T = TypeVar("T")
 
 MS = 1_000_000
 
@@ -187,19 +185,6 @@ def numbered_page(
         expected, before = number + 1, row.time
         rows.append(Row(row.time, row.key, records))
     return FetchedPage(rows, done, token=token)
-
-
-def rows_at(records: Iterable[AnyRecord], field: str) -> list[Row]:
-    """One row for each record, whose time is that field, and unique."""
-    times = ((getattr(record, field) or 0, record) for record in records)
-    return [Row(time, str(time), (record,)) for time, record in times]
-
-
-def word_of(venue: str, interval: str, words: Mapping[str, T]) -> T:
-    """The venue's word for an interval or a period. ValueError for one that it does not have."""
-    if interval not in words:
-        raise ValueError(f"interval {interval!r}: {venue} has {', '.join(words)}")
-    return words[interval]
 
 
 def milliseconds(start: int, end: int) -> tuple[int, int] | None:

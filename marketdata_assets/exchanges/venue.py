@@ -4,21 +4,20 @@ Nothing outside a venue's folder may ask which venue it is; it asks the descript
 """
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 from urllib.parse import urlsplit
 
 from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.archive import PublicArchive
 from marketdata_assets.exchanges.books import Feed
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import DataType, Exchange, MarketType
 from marketdata_assets.exchanges.rest import BodyOf, ErrorOf, Limits, Rest
-from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
 from marketdata_assets.exchanges.venue_adapter import Choice, VenueAdapter
+from marketdata_assets.exchanges.venue_history import VenueHistory
 from marketdata_assets.http_client import RetryPolicy
 
 Source = tuple[Exchange, MarketType | None]
@@ -34,41 +33,6 @@ that name the first and last id of the single trades in them; or single trades, 
 
 SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker")  # of records that a spot market has
 DEFAULT_HISTORY: Mapping[DataType, int | None] = {"trade": None, "kline": None}
-
-
-class HistoryClient(Protocol):
-    """The common interface of all venues' histories. Call `listed` before requesting an instrument."""
-
-    async def listed(self) -> Sequence[Instrument]: ...
-    def trades(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]: ...
-    def klines(self, instrument: str, interval: str, where: Window | Cursor) -> AsyncIterator[Page]: ...
-
-
-@runtime_checkable
-class FundingHistory(Protocol):
-    """The history of funding rates, of venues that have one."""
-
-    def funding(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]: ...
-
-
-@runtime_checkable
-class OpenInterestHistory(Protocol):
-    """The history of open interest, of venues that have one: what was open at the end of every period."""
-
-    def past_open_interest(self, instrument: str, period: str, where: Window | Cursor) -> AsyncIterator[Page]: ...
-
-
-class MakeFeed(Protocol):
-    """Makes a feed. Without `strict`, an instrument that is in no list is derived from its name."""
-
-    def __call__(
-        self,
-        market_type: MarketType | None,
-        instruments: Instruments | None = None,
-        *,
-        strict: bool = True,
-        books: bool = True,
-    ) -> Feed: ...
 
 
 @dataclass(frozen=True)
@@ -97,11 +61,11 @@ class Venue:
     title: str  # as people write it
     markets: Mapping[MarketType, VenueMarket]
 
-    feed: MakeFeed
+    feed: type[Feed]
     adapter: Callable[..., VenueAdapter]  # this descriptor, market type and AdapterOptions
     error_of: ErrorOf
     limits: Callable[[BudgetPlace, MarketType], Limits]  # of REST, shared by all processes
-    history: Callable[[Rest, MarketType], HistoryClient]
+    history: Callable[[Rest, VenueAdapter], VenueHistory]
 
     addresses: Mapping[str, MarketType | None]
     """How a capture is recognised by its URLs: patterns of their beginning, from the host name on."""

@@ -4,7 +4,7 @@ Each venue's own messages are built and read in the module `adapter` of its fold
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, Protocol, TypedDict
@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypedDict
 from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.books import Feed, ResyncRequest
 from marketdata_assets.exchanges.errors import RequestRejected, VenueRateLimited, VenueUnavailable
-from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import Exchange, MarketType, Outcome, VenueError
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.http_client import RetryPolicy
@@ -145,6 +145,7 @@ class VenueAdapter(ABC):
     ping_every: float | None = None  # seconds, where the venue wants pings on a busy socket too
     age: float | None = None  # seconds that the venue keeps a socket open
     message_rates: tuple[MessageRate, ...]
+    socket_session: Callable[[], SocketSession]
 
     def __init__(
         self,
@@ -173,9 +174,6 @@ class VenueAdapter(ABC):
 
     def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
         return self._venue.client(self.market_type, budgets, patience, host=self._rest_url)
-
-    @abstractmethod
-    def socket_session(self) -> SocketSession: ...
 
     @abstractmethod
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
@@ -209,3 +207,18 @@ class VenueAdapter(ABC):
     def polls(self, types: Sequence[str]) -> Mapping[str, RequestFor]:
         """The types that have no stream, with the request that polls one of an instrument."""
         return {}
+
+
+async def request_list(
+    adapter: VenueAdapter, instruments: Instruments, ask: Callable[[Request], Awaitable[bytes]]
+) -> None:
+    """Request a market's whole list; `ask` has the feed read each answer. Raises what `ask` raises."""
+    before, instruments.listed = instruments.listed, set()
+    try:
+        for first in adapter.listings():
+            request: Request | None = first
+            while request:
+                request = adapter.next_listing(request, await ask(request))
+    except BaseException:
+        instruments.listed |= before
+        raise

@@ -154,8 +154,13 @@ def unpacked_zstd(raw: Stream) -> Iterator[bytes]:
 
 
 def gzip_lines(path: Path) -> Iterator[bytes]:
-    """The lines that a gzip file unpacks to. Raises LineTooLong, TooLarge for a bomb, and what gzip raises."""
+    """The lines that a gzip file unpacks to. Raises LineTooLong, TooLarge for a bomb, and what gzip raises.
+
+    Python's gzip takes a file of no bytes for one of no lines.
+    """
     packed = path.stat().st_size
+    if not packed:
+        raise EOFError("the file has no bytes, not even gzip's header")
     with gzip.open(path) as file:
         for line in lines(file):
             check_unpacked(file.tell(), packed)

@@ -98,7 +98,9 @@ def observe(client: Client, dataset: str, present: pl.DataFrame, reader: str, no
     known = scanned(client, dataset)
     seen = present.with_columns(reader=pl.lit(reader))
     same = known.join(seen, on=["file", "size", "modified", "reader"], how="semi")
-    new = seen.join(same, on="file", how="anti").join(known.select("file", *_LASTING), on="file", how="left")
+    # Of a content that no load has settled some rows may be loaded nevertheless, by one that was killed.
+    before = known.with_columns(age=pl.when(pl.col("age") == 0).then("modified").otherwise("age"))
+    new = seen.join(same, on="file", how="anti").join(before.select("file", *_LASTING), on="file", how="left")
     gone = known.filter(~pl.col("state").is_in([*_AWAY, "forgotten"])).join(seen, on="file", how="anti")
     new = new.with_columns(pl.col(name).fill_null(_NEW[name]) for name in _LASTING)
     new = _filled(new.with_columns(dataset=pl.lit(dataset), observed=pl.lit(now_ns)))

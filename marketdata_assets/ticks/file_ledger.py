@@ -211,7 +211,7 @@ class FileLedger:
             elif readable and current:
                 mine.files.add(file)
             else:  # of a file that will be loaded, of other units than those that it had before, the age is the new one
-                ages[name] = modified if readable and folder.is_good(file) else age
+                ages[name] = modified if readable and folder.is_good(file) else age or modified
         folder.select(chosen, ages)
 
     def settle(self, contents: Iterable[Content], errors: Mapping[Unit, str], closed: Closed, run_id: str) -> int:

@@ -60,7 +60,7 @@ class Alphas:
         f"{FOLDER}/a_{SPAN}_more.json.gz",
     )
     by_age = is_staged = True
-    rows_leave = old_rows_yield = forgets = stays_forgotten = False
+    rows_leave = old_rows_yield = forgets = stays_forgotten = follows_deleted = False
     extra_rows = 0
 
     def __init__(self, uri: str, client: MongoClient[dict[str, Any]], folder: Path, dying: Load) -> None:

@@ -34,7 +34,8 @@ class Bars:
 
     names = ("sh600000_2000.csv", "B_2000.CSV", "later/plain.csv", "2000_1min.zip", "more_2000.csv.gz")
     rows_leave = by_age = forgets = stays_forgotten = True
-    old_rows_yield, is_staged, extra_rows = False, False, 0
+    old_rows_yield = is_staged = follows_deleted = False
+    extra_rows = 0
 
     def __init__(self, dsn: str, folder: Path, dying: Load) -> None:
         self.dsn, self.folder, self.dying = dsn, folder, dying

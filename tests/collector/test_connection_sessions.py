@@ -1,102 +1,14 @@
-"""What venues answer to subscriptions, and what a socket makes of it; how fast we may speak; what repeats are."""
+"""How fast a socket may speak, and what repeats are."""
 
-import json
 from collections.abc import Callable
 
 import pytest
 
-from marketdata_assets.collector.connections import adapter_for
 from marketdata_assets.collector.connections.connection import NS
 from marketdata_assets.collector.connections.dispatcher import OverlapDedup
 from marketdata_assets.collector.connections.socket import Outbox
-from marketdata_assets.exchanges.records import Exchange, MarketType, Trade
-from marketdata_assets.exchanges.venue_adapter import MessageRate, SubscriptionReply
-
-MARKETS: dict[Exchange, MarketType] = {"binance": "spot", "okx": "linear", "deribit": "inverse"}
-
-
-def _heard(exchange: Exchange, keys: list[str], *answers: str) -> list[SubscriptionReply]:
-    """What the answers to a subscription mean; ID is the number of its request."""
-    adapter = adapter_for(exchange, MARKETS[exchange])
-    feed, session = adapter.feed(), adapter.socket_session()
-    number = str(json.loads((session.hello() + session.subscribe(keys))[-1]).get("id"))
-    return [
-        session.read_reply(raw, feed.push(raw, 1, 1))
-        for raw in (answer.replace("ID", number).encode() for answer in answers)
-    ]
-
-
-def test_binance_confirms_by_number() -> None:
-    keys = ["abcusdt@trade", "abcusdt@depth@100ms"]
-    first, second = _heard("binance", keys, '{"result":null,"id":99}', '{"result":null,"id":ID}')
-    assert first == SubscriptionReply()
-    assert second.confirmed == tuple(keys)
-
-
-@pytest.mark.parametrize(
-    ("code", "expected"),
-    [
-        (2, SubscriptionReply(rejected=(("a@trade", "2 no"),))),
-        (-1003, SubscriptionReply(retry=("a@trade",))),
-    ],
-)
-def test_an_error_of_binance_is_of_the_oldest_request(code: int, expected: SubscriptionReply) -> None:
-    assert _heard("binance", ["a@trade"], f'{{"error":{{"code":{code},"msg":"no"}},"id":ID}}') == [expected]
-
-
-def test_binance_announces_its_shutdown() -> None:
-    (heard,) = _heard("binance", ["a@trade"], '{"e":"serverShutdown","E":1700000000000}')
-    assert heard.leave
-
-
-def test_okx_confirms_by_name_and_rejects_by_text() -> None:
-    keys = ["trades:ABC-USDT", "trades:XYZ-USDT", "liquidation-orders:SWAP"]
-    heard = _heard(
-        "okx",
-        keys,
-        '{"event":"subscribe","arg":{"channel":"trades","instId":"ABC-USDT"},"connId":"a1"}',
-        '{"event":"error","code":"60018","msg":"Wrong URL or channel:trades,instId:XYZ-USDT is none.","connId":"a1"}',
-        '{"event":"subscribe","arg":{"channel":"liquidation-orders","instType":"SWAP"},"connId":"a1"}',
-        '{"event":"unsubscribe","arg":{"channel":"trades","instId":"ABC-USDT"},"connId":"a1"}',
-        '{"event":"error","code":"60014","msg":"Requests too frequent","connId":"a1"}',
-        "pong",
-    )
-    assert heard[0].confirmed == ("trades:ABC-USDT",)
-    assert [key for key, _ in heard[1].rejected] == ["trades:XYZ-USDT"]
-    assert heard[2].confirmed == ("liquidation-orders:SWAP",)
-    assert heard[3:] == [SubscriptionReply(), SubscriptionReply(), SubscriptionReply()]
-
-
-def test_deribit_omits_unknown_channels() -> None:
-    keys = ["trades.ABC-PERPETUAL.100ms", "trades.NONE.100ms"]
-    (heard,) = _heard("deribit", keys, '{"jsonrpc":"2.0","id":ID,"result":["trades.ABC-PERPETUAL.100ms"]}')
-    assert heard.confirmed == (keys[0],)
-    assert [key for key, _ in heard.rejected] == [keys[1]]
-
-
-@pytest.mark.parametrize(("code", "field"), [(10028, "retry"), (13778, "rejected")])
-def test_an_error_of_deribit_is_of_its_request(code: int, field: str) -> None:
-    raw = f'{{"jsonrpc":"2.0","id":ID,"error":{{"code":{code},"message":"no"}}}}'
-    (heard,) = _heard("deribit", ["trades.ABC-PERPETUAL.100ms"], raw)
-    assert getattr(heard, field)
-    assert not heard.confirmed
-
-
-def test_deribit_test_requests_are_answered() -> None:
-    (heard,) = _heard("deribit", [], '{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"test_request"}}')
-    assert heard.reply
-    assert json.loads(heard.reply)["method"] == "public/test"
-
-
-def test_the_end_of_a_subscription_of_deribit_confirms_nothing() -> None:
-    session = adapter_for("deribit", "inverse").socket_session()
-    feed = adapter_for("deribit", "inverse").feed()
-    end, begin = (json.loads(one)["id"] for one in session.resubscribe(["trades.ABC-PERPETUAL.100ms"]))
-    answer = '{"jsonrpc":"2.0","id":%d,"result":["trades.ABC-PERPETUAL.100ms"]}'
-    replies = [
-        session.read_reply(raw, feed.push(raw, 1, 1)) for raw in ((answer % number).encode() for number in (end, begin))
-    ]
-    assert [bool(one.confirmed) for one in replies] == [False, True]
+from marketdata_assets.exchanges.records import Trade
+from marketdata_assets.exchanges.venue_adapter import MessageRate
 
 
 class StubLoop:

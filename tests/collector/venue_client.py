@@ -9,9 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from marketdata_assets.exchanges.books import Book
 from marketdata_assets.exchanges.records import DeadLetter, Gap, Outcome, Trade, VenueError
-from marketdata_demo.venues.live_market import Market
 from marketdata_demo.venues.venue import Venue
 
 LONGEST = 60.0
@@ -91,12 +89,6 @@ def assert_whole(heard: Client, trades: Mapping[str, Sequence[str]], kinds: Iter
         assert [one.trade_id for one in heard.of(Trade) if one.instrument == name and not one.first_id] == ids
     for kind in kinds:
         assert heard.of(kind), kind
-
-
-def same(book: Book, market: Market) -> bool:
-    """Whether a book of ours is the one of the market."""
-    ours, theirs = book.levels(), market.levels()
-    return [numbers(side) for side in ours] == [numbers(side) for side in theirs]
 
 
 def numbers(side: Iterable[Any]) -> list[tuple[Decimal, Decimal]]:

@@ -29,6 +29,13 @@ def test_every_folder_of_the_settings_has_a_sensor() -> None:
     assert set(SENSORS.values()) <= {one.name for one in repository().sensor_defs}
 
 
+def test_a_new_file_is_requested_within_two_minutes_as_pages_say() -> None:
+    """It has to be quiet at a look, and the one before may just have missed that."""
+    quiet = [field.default for name, field in Settings.model_fields.items() if name.endswith("_quiet_seconds")]
+    for name in SENSORS.values():
+        assert max(quiet) + repository().get_sensor_def(name).minimum_interval_seconds <= 120, name
+
+
 def look(setting: str) -> str:
     """Why the sensor of a folder asks for nothing."""
     found = repository().get_sensor_def(SENSORS[setting])

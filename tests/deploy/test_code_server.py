@@ -19,6 +19,7 @@ import psutil
 import pytest
 import yaml
 from compose_file import services
+from compose_processes import write_flow
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import GrpcServerTarget
@@ -76,25 +77,6 @@ async def _asked(application: Any, query: str) -> Any:
         return (await client.post("/graphql", json={"query": query})).json()["data"]
 
 
-def flow(tmp_path: Path, name: str, description: str) -> None:
-    """A flow as `marketdata flows new` writes one."""
-    folder = tmp_path / "flows" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "defs.yaml").write_text(f"""\
-type: marketdata_assets.components.Flow
-attributes:
-  description: {description}
-  loader:
-    folder: prices
-    columns: [symbol, day, close]
-    types: {{day: date, close: double}}
-  target:
-    table: {name}
-    columns: {{symbol: text, day: date, close: double}}
-    key: [symbol, day]
-""")
-
-
 @pytest.fixture
 def running() -> Iterator[LocalStack]:
     """The Postgres that the code server needs for Dagster's records."""
@@ -134,10 +116,10 @@ def test_new_and_changed_flows_are_there_after_reload_in_the_deployed_code_serve
         before = assets()
         assert len(before) > 40
         assert "closes" not in before
-        flow(tmp_path, "closes", "Closing prices.")
+        write_flow(tmp_path / "flows", "closes", "Closing prices.")
         asyncio.run(_asked(application, RELOAD))
         assert assets().keys() == before.keys() | {"closes", "prices_files"}
-        flow(tmp_path, "closes", "Prices at three.")
+        write_flow(tmp_path / "flows", "closes", "Prices at three.")
         asyncio.run(_asked(application, RELOAD))
         assert "Prices at three." in assets()["closes"]
 

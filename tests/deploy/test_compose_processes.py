@@ -1,152 +1,31 @@
-"""The services of ours as processes: the commands and variables of the compose file, with other ports and folders."""
+"""The services of ours as the compose file has them, running as processes."""
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
-import yaml
-from compose_file import DOCKER, SECRETS, prepared, services
-from postgres_roles import make_roles
-from psycopg.conninfo import conninfo_to_dict
-
-from marketdata_assets.local.postgres import dagster_environment
-from marketdata_assets.local.process import free_port, port_answers
-from marketdata_assets.local.stack import LocalStack
-from marketdata_assets.settings import Settings
+from browser import browser, missing_browser
+from compose_processes import Machine, deployed, write_flow
+from pages import open_flows, reload_code
 
 pytestmark = pytest.mark.slow
-BIN = Path(sys.executable).parent
-PORTS = {"code": "4000", "webserver": "3000", "metrics": "9101"}
 LOADED = "{workspaceOrError {... on Workspace {locationEntries {name locationOrLoadError {__typename}}}}}"
-
-
-@dataclass
-class Machine:
-    """What takes the place of the engine: folders, ports, and the processes that run."""
-
-    folder: Path
-    secrets: Path
-    storage: dict[str, str]
-    ports: dict[str, int] = field(default_factory=dict)
-    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    def placed(self, text: str) -> str:
-        """A value of the compose file, with what is inside a container put where it is here."""
-        text = text.replace(SECRETS, f"{self.secrets}/").replace("0.0.0.0", "127.0.0.1")
-        for inside, port in self.ports.items():
-            text = str(port) if text == inside else text.replace(f"127.0.0.1:{inside}", f"127.0.0.1:{port}")
-        if text == "/app/docker/workspace.yaml":
-            return str(self._workspace())
-        return str(self.folder / text[1:]) if text.startswith(("/data", "/input", "/providers")) else text
-
-    def environment(self, name: str) -> dict[str, str]:
-        """What the process sees: nothing of ours but what the compose file gives."""
-        given = {variable: self.placed(value) for variable, value in services()[name]["environment"].items()}
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MARKETDATA_", "DAGSTER_"))}
-        return kept | given | self.storage | {"PATH": f"{BIN}:{os.environ['PATH']}"}
-
-    def arguments(self, command: list[str]) -> list[str]:
-        return [self.placed(word) for word in command]
-
-    def start(self, name: str) -> None:
-        """The image's entrypoint with the service's command."""
-        command = ["marketdata", "exec", *self.arguments(services()[name]["command"])]
-        command[0] = str(BIN / command[0])
-        with (self.folder / f"{name}.log").open("wb") as log:
-            self.running[name] = subprocess.Popen(
-                command, env=self.environment(name), cwd=self.folder, stdout=log, stderr=log
-            )
-
-    def migrate(self) -> None:
-        """What the service of this name does before all others."""
-        command = self.arguments(services()["migrate"]["command"])
-        environment = self.environment("migrate")
-        for absent in ("MONGO_URI", "CLICKHOUSE_URL", "NATS_URL"):
-            del environment[f"MARKETDATA_{absent}_FILE"]
-        entered = ["marketdata", "exec", *command]
-        subprocess.run([str(BIN / entered[0]), *entered[1:]], env=environment, cwd=self.folder, check=True)
-
-    def stop(self) -> None:
-        for process in self.running.values():
-            process.terminate()
-        for process in self.running.values():
-            process.wait(60)
-
-    def healthy(self, name: str) -> bool:
-        """What the service's own health check says."""
-        command = self.arguments(services()[name]["healthcheck"]["test"][1:])
-        environment = self.environment(name)
-        return subprocess.run(command, env=environment, cwd=self.folder, capture_output=True).returncode == 0
-
-    def become_healthy(self, name: str, port: str) -> None:
-        end = time.monotonic() + 120
-        while not (port_answers(self.ports[port]) and self.healthy(name)):
-            said = (self.folder / f"{name}.log").read_text()
-            assert self.running[name].poll() is None, said
-            assert time.monotonic() < end, said
-            time.sleep(0.2)
-
-    def _workspace(self) -> Path:
-        text = yaml.safe_load((DOCKER / "workspace.yaml").read_text())
-        text["load_from"][0]["grpc_server"] |= {"host": "127.0.0.1", "port": self.ports["4000"]}
-        file = self.folder / "workspace.yaml"
-        file.write_text(yaml.safe_dump(text))
-        return file
-
-
-def roles(dsn: str, secrets: Path, service: str, **names: str) -> None:
-    """Make the roles of a service, with the passwords that prepare.sh drew."""
-    given = {name: value.replace(SECRETS, f"{secrets}/") for name, value in services()[service]["environment"].items()}
-    wanted = {name: text for name, text in given.items() if name.startswith(("WRITER", "READER"))}
-    make_roles(dsn, wanted | names)
-
-
-def at(address: str, dsn: str, user: str) -> str:
-    """A DSN of prepare.sh, with the server and database of `dsn`."""
-    found = conninfo_to_dict(dsn)
-    return f"postgresql://{user}:{urlsplit(address).password}@{found['host']}:{found['port']}/{found['dbname']}"
 
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    folder = tmp_path_factory.mktemp("machine")
-    secrets = prepared(folder)
-    with LocalStack(Settings(home=folder / "stack", postgres_dsn=None), services=("postgres",)) as stack:
-        assert stack.endpoints.postgres_dsn
-        assert stack.endpoints.dagster_pg
-        roles(stack.endpoints.dagster_pg, secrets, "dagster-db")
-        roles(stack.endpoints.postgres_dsn, secrets, "timescaledb", READER="bars_reader")  # both are on one server here
-        for name, user in (("postgres_dsn", "marketdata"), ("postgres_reader_dsn", "bars_reader")):
-            text = at((secrets / name).read_text(), stack.endpoints.postgres_dsn, user)
-            (secrets / name).unlink()
-            (secrets / name).write_text(text)
-        storage = dagster_environment(stack.endpoints.dagster_pg)
-        del storage["DAGSTER_PG_PASSWORD"], storage["DAGSTER_PG_USER"]  # are those of the service
-        machine = Machine(folder, secrets, storage, {port: free_port() for port in PORTS.values()})
-        try:
-            machine.migrate()
-            for name in PORTS:
-                machine.start(name)
-            for name, port in PORTS.items():
-                machine.become_healthy(name, port)
-            yield machine
-        finally:
-            machine.stop()
+    with deployed(tmp_path_factory.mktemp("machine")) as machine:
+        yield machine
 
 
 def test_webserver_has_the_assets_of_the_code_server(machine: Machine) -> None:
-    url = f"http://127.0.0.1:{machine.ports['3000']}/graphql"
-    token = (machine.folder / "data" / "dagster" / "ui_token").read_text().strip()
+    url = f"{machine.url}/graphql"
     assert httpx.post(url, json={"query": LOADED}, timeout=60).status_code == 401
-    login = {"Authorization": f"Bearer {token}"}
+    login = {"Authorization": f"Bearer {machine.token}"}
     answer = httpx.post(url, json={"query": LOADED}, headers=login, timeout=60).json()
     (location,) = answer["data"]["workspaceOrError"]["locationEntries"]
     assert location["name"] == "marketdata_assets"
@@ -184,3 +63,14 @@ def test_nothing_is_written_beside_the_folders_of_the_volumes(machine: Machine) 
         "data", "input", "secrets", "providers", ".env", ".env.example", "prepare.sh",
     }  # fmt: skip
     assert (machine.folder / "data" / "dagster" / "dagster.yaml").is_file()
+
+
+def test_a_flow_that_is_added_is_on_the_page_after_the_button_is_pressed(machine: Machine) -> None:
+    if missing := missing_browser():
+        assert not os.environ.get("CI"), missing
+        pytest.skip(missing)
+    with browser(machine.url, machine.token) as chromium:
+        assert "closes" not in open_flows(chromium)
+        write_flow(machine.folder / "input" / "flows", "closes", "Closing prices.")
+        reload_code(chromium)
+        assert {"closes", "prices_files"} <= open_flows(chromium)

@@ -41,7 +41,7 @@ def run(
 
     async def main() -> Any:
         async with Rest(exchange, server.url, allowed or free, venue.error_of, **options) as client:
-            history: Any = venue.history(client, market_type)
+            history: Any = venue.history(client, venue.adapter(venue, market_type))
             history.instruments.add(known)
             if listed:
                 await history.listed()

@@ -252,7 +252,7 @@ def test_best_prices_that_are_not_the_books_take_it_out_of_use() -> None:
     assert [type(one) for one in run.push(best(14, "99.50", "101.00"))] == [Ticker]  # comes before its diff
     run.push(diff(13, 14, b=[["99.5", "1"]]))
     assert [type(one) for one in run.push(best(14, "99.5", "101.00"))] == [Ticker]
-    assert run.feed.chains[NAME].agreed == 2
+    assert run.feed.books[NAME].agreed == 2
     made = run.push(best(14, "99.4", "101.00"))
     assert [one.cause for one in made if isinstance(one, Gap)] == ["best prices"]
     assert NAME in run.feed.resync_requests

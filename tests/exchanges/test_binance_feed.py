@@ -175,27 +175,6 @@ def test_the_best_levels_of_a_futures_book_are_no_diff() -> None:
     assert diff.kind == "delta"
 
 
-def test_instruments_that_no_list_has() -> None:
-    strict = BinanceFeed("spot")
-    (letter,) = strict.push(raw(TRADE), 7)
-    assert isinstance(letter, DeadLetter)
-    assert "ABCUSDT" in letter.cause
-    listed = {"symbols": [{"symbol": "ABCUSDT", "baseAsset": "ABC", "quoteAsset": "USDT"}]}
-    strict.answer("https://api.example/api/v3/exchangeInfo", raw(listed), 8)
-    assert [type(one) for one in strict.push(raw(TRADE), 9)] == [Trade]
-    assert_dead(push("spot", TRADE | {"s": "ABCXYZ"}))
-
-
-def test_a_newer_list_counts_for_what_comes_after_it() -> None:
-    listed = {"symbol": "ABCUSD_PERP", "baseAsset": "ABC", "quoteAsset": "USD", "contractSize": 10}
-    one = BinanceFeed("inverse", strict=False)
-    trade = raw(TRADE | {"s": "ABCUSD_PERP", "p": "20", "q": "6"})
-    sizes = [[(made.size, made.contracts) for made in one.push(trade, 7) if isinstance(made, Trade)]]
-    one.answer("https://dapi.example/dapi/v1/exchangeInfo", raw({"symbols": [listed]}), 8)
-    sizes += [[(made.size, made.contracts) for made in one.push(trade, 9) if isinstance(made, Trade)]]
-    assert sizes == [[(None, "6")], [("3", "6")]]
-
-
 CONTROLS: list[tuple[Any, Outcome]] = [
     ({"result": None, "id": 12}, Control("ack", "12")),
     ({"id": 3, "result": ["abcusdt@trade"]}, Control("ack", "3")),

@@ -146,5 +146,5 @@ def test_best_prices_read_the_fast_way_are_held_against_the_book() -> None:
     run.push(b'{"e":"depthUpdate","E":5,"s":"ABCUSDT","U":10,"u":12,"b":[],"a":[]}')
     run.answer(b'{"lastUpdateId":12,"bids":[["1.1","1"]],"asks":[["1.2","1"]]}')
     assert [type(one) for one in run.push(raw(BEST | {"u": 12}))] == [Ticker]
-    assert run.feed.chains["ABCUSDT"].agreed == 1
+    assert run.feed.books["ABCUSDT"].agreed == 1
     assert [type(one) for one in run.push(raw(BEST | {"u": 12, "b": "1.11"}))] == [Ticker, Gap]

@@ -386,15 +386,6 @@ def test_documented_topics_without_a_record_are_ignored(topic: str) -> None:
     assert feed_of("linear").push(encoded({"topic": topic, "data": []}), RECV) == [Control("ignored", topic)]
 
 
-def test_strict_feed_wants_the_instrument_in_the_list() -> None:
-    feed = BybitFeed("linear")
-    assert [type(one) for one in feed.push(encoded(TRADE), RECV)] == [DeadLetter]
-    listed = [{"symbol": "BTCUSDT", "contractType": "LinearPerpetual", "baseCoin": "BTC", "quoteCoin": "USDT"}]
-    listing = {"retCode": 0, "result": {"list": listed}, "time": 1}
-    feed.answer("https://api.bybit.com/v5/market/instruments-info?category=linear", encoded(listing), RECV)
-    assert [type(one) for one in feed.push(encoded(TRADE), RECV)] == [Trade]
-
-
 @pytest.mark.parametrize(
     ("told", "wanted"),
     [

@@ -257,9 +257,10 @@ def test_timed_lines_cut_in_the_middle_are_read_as_far_as_they_go(tmp_path: Path
     assert 100 < len(found) < 5000
     assert found[99] == Entry(START + 99, "in", b'{"stream":"a@trade","data":{"n":9801}}')
     assert "breaks off" in notes[-1]
-    path.write_bytes(b"not compressed\n")
-    with pytest.raises(BadCapture, match="cannot be inflated"):
-        read(path)
+    for content in (b"not compressed\n", b""):
+        path.write_bytes(content)
+        with pytest.raises(BadCapture, match="cannot be inflated"):
+            read(path)
 
 
 def test_timed_lines_that_unpack_to_more_than_any_data_are_refused(tmp_path: Path) -> None:

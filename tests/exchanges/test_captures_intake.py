@@ -89,7 +89,7 @@ class Captures:
         "later/trades.ndjson",
         "btcusdt_20251101.TXT.gz",
     )
-    rows_leave = old_rows_yield = by_age = is_staged = forgets = stays_forgotten = False
+    rows_leave = old_rows_yield = by_age = is_staged = forgets = stays_forgotten = follows_deleted = False
     extra_rows = 1
 
     def __init__(self, client: Client, url: str, folder: Path, dying: Load) -> None:

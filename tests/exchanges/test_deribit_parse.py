@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 
-from marketdata_assets.exchanges.deribit.feed import DeribitFeed
-from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import (
     Control,
     DeadLetter,
@@ -200,26 +198,6 @@ def test_a_price_that_is_no_price_makes_a_dead_letter(name: str, value: bytes) -
 )
 def test_whatever_is_not_as_documented_is_kept_whole(raw: bytes) -> None:
     assert _dead(push(raw)) == raw
-
-
-def test_an_instrument_without_a_list_is_made_from_its_name() -> None:
-    bare = DeribitFeed(None, Instruments("deribit"), strict=False)
-    (one,) = bare.push(trades(), RECV)
-    assert isinstance(one, Trade)
-    assert (one.symbol, one.size, one.contracts) == ("ABC-USD", "19.900497512437810945", None)
-    (letter,) = bare.push(trades(trade(instrument_name="?")), RECV)
-    assert isinstance(letter, DeadLetter)
-    assert "UnknownInstrument" in letter.cause
-
-
-def test_a_list_that_comes_later_is_used_from_then_on() -> None:
-    late = DeribitFeed(None, Instruments("deribit"), strict=False)
-    late.push(trades(), RECV)
-    listed = next(raw for url, raw in ANSWERS.items() if "get_instruments" in url)
-    assert late.answer(f"{API}/get_instruments?currency=any", listed, RECV) == [Control("notice", "5 instruments")]
-    (one,) = late.push(trades(), RECV)
-    assert isinstance(one, Trade)
-    assert one.contracts == "200"
 
 
 @pytest.mark.parametrize("url", ANSWERS)

@@ -7,7 +7,7 @@ import pytest
 
 from bench.fuzzing import examples
 from marketdata_assets.exchanges import binance, bybit, deribit, hyperliquid, okx, venues
-from marketdata_assets.exchanges.errors import BadInstruments
+from marketdata_assets.exchanges.errors import UNREADABLE
 from marketdata_assets.exchanges.hyperliquid.feed import HyperliquidFeed
 from marketdata_assets.exchanges.hyperliquid.instruments import pairs, perpetuals
 from marketdata_assets.exchanges.records import (
@@ -230,7 +230,7 @@ def test_what_is_not_as_documented_is_a_dead_letter(feed: HyperliquidFeed, raw: 
 def test_lists_leave_out_what_is_not_traded() -> None:
     assert [one.key for one in perpetuals(encoded(META))] == [PERP]
     assert [one.key for one in pairs(encoded(SPOT_META))] == [SPOT]
-    with pytest.raises(BadInstruments):
+    with pytest.raises(UNREADABLE):
         perpetuals(b'{"universe":[{}]}')
 
 

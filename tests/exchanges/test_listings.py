@@ -1,5 +1,7 @@
 """Instruments of every venue: what a name alone says, and lists with odd entries, which cost no others."""
 
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -7,7 +9,7 @@ import pytest
 
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.errors import UnknownInstrument
-from marketdata_assets.exchanges.records import DeadLetter, Liquidation, MarketType
+from marketdata_assets.exchanges.records import Control, DeadLetter, Liquidation, MarketType
 
 BINANCE = {"symbol": "ABCUSDT", "status": "TRADING", "baseAsset": "ABC", "quoteAsset": "USDT"}
 OKX = {"instType": "SWAP", "instId": "ABC-USDT-SWAP", "uly": "ABC-USDT", "ctType": "linear", "ctVal": "0.1"}
@@ -76,6 +78,30 @@ LISTS: list[tuple[str, MarketType, str, dict[str, Any], Any, str]] = [
 ]
 
 
+RECORDED: list[tuple[str, MarketType, str]] = [
+    ("binance", "spot", "binance-spot/instruments/exchangeInfo_2021-10-11.ndjson"),
+    ("binance", "linear", "binance-usdm/instruments/exchangeInfo_2021-07-22.ndjson"),
+    ("binance", "inverse", "binance-coinm/instruments/exchangeInfo_2021-07-22.ndjson"),
+    ("okx", "linear", "okx/instruments/instruments_2022-05-13.ndjson"),
+    ("deribit", "inverse", "deribit/instruments/get_instruments_2021-07_2022-05.ndjson"),
+]
+
+
+@pytest.mark.parametrize(("exchange", "market_type", "path"), RECORDED)
+def test_recorded_lists_and_the_names_alone_say_the_same(
+    fixtures: Path, exchange: str, market_type: MarketType, path: str
+) -> None:
+    listed, derived = (venues.find(exchange).feed(market_type, strict=strict) for strict in (True, False))
+    url = next(f"https://h/{path}?instType=SWAP" for name, _, path, *_ in LISTS if name == exchange)
+    for line in (fixtures / path).read_bytes().splitlines():
+        answer = msgspec.json.decode(line, type=dict[str, msgspec.Raw])["data"]
+        assert [type(one) for one in listed.answer(url, bytes(answer), 1)] == [Control]
+    known, said = listed.instruments.known, attrgetter("symbol", "market_type", "base", "quote", "unit")
+    assert len(known) > 20
+    assert {name: said(derived.instruments[name]) for name in known} == {name: said(one) for name, one in known.items()}
+    assert all((one.contract_value is None) == (one.unit == "base" and exchange != "deribit") for one in known.values())
+
+
 @pytest.mark.parametrize(
     ("exchange", "market_type", "path", "entry", "answer", "needed"), LISTS, ids=lambda one: str(one)[:9]
 )
@@ -93,6 +119,59 @@ def test_one_odd_entry_does_not_reject_the_list(
     )
     if odd is None:
         assert letters
+
+
+TRADES: dict[str, tuple[bytes, tuple[str, str | None], tuple[str | None, str | None]]] = {
+    "binance": (
+        b'{"e":"aggTrade","E":5,"s":"ABCUSD_PERP","a":1,"p":"20","q":"6","f":1,"l":1,"T":4,"m":true}',
+        *(("3", "6"), (None, "6")),
+    ),
+    "okx": (
+        b'{"arg":{"channel":"trades","instId":"ABC-USDT-SWAP"},"data":[{"instId":"ABC-USDT-SWAP","tradeId":"71",'
+        b'"px":"20","sz":"6","side":"buy","ts":"4","count":"1"}]}',
+        *(("0.6", "6"), (None, "6")),
+    ),
+    "deribit": (
+        b'{"jsonrpc":"2.0","method":"subscription","params":{"channel":"trades.ABC-PERPETUAL.100ms","data":[{"trade_seq":7,'
+        b'"trade_id":"1","timestamp":4,"price":20,"amount":60,"direction":"buy","instrument_name":"ABC-PERPETUAL"}]}}',
+        *(("3", "6"), ("3", None)),
+    ),
+    "bybit": (
+        b'{"topic":"publicTrade.ABCUSDT","type":"snapshot","ts":5,"data":[{"T":4,"s":"ABCUSDT","S":"Buy","v":"6","p":"20",'
+        b'"i":"1","seq":7}]}',
+        *(("6", None), ("6", None)),
+    ),
+}
+"""A trade, and its size and contracts with a list, and without."""
+
+COIN_M = {"symbol": "ABCUSD_PERP", "baseAsset": "ABC", "quoteAsset": "USD", "contractSize": 10}
+
+
+@pytest.mark.parametrize(
+    ("exchange", "market_type", "path", "entry", "answer", "_"), LISTS, ids=lambda one: str(one)[:9]
+)
+def test_a_trade_needs_a_list_or_a_clear_name_and_the_newest_list_counts(
+    exchange: str, market_type: MarketType, path: str, entry: dict[str, Any], answer: Any, _: str
+) -> None:
+    if exchange == "binance":
+        market_type, entry = "inverse", COIN_M
+    raw, listed, bare = TRADES[exchange]
+    listing = msgspec.json.encode(answer([entry]))
+    strict, derived = (venues.find(exchange).feed(market_type, strict=strict) for strict in (True, False))
+    (letter,) = strict.push(raw, 7)
+    assert isinstance(letter, DeadLetter)
+    assert "ABC" in letter.cause and "instrument list" in letter.cause
+    assert sizes(derived.push(raw, 7)) == bare
+    for feed in (strict, derived):
+        assert feed.answer(f"https://h/{path}?instType=SWAP", listing, 8) == [Control("notice", "1 instruments")]
+        assert sizes(feed.push(raw, 9)) == listed
+    (letter,) = derived.push(raw.replace(b"ABC", b"?"), 9)
+    assert isinstance(letter, DeadLetter)
+
+
+def sizes(made: list[Any]) -> tuple[str | None, str | None]:
+    (trade,) = made
+    return trade.size, trade.contracts
 
 
 def test_instruments_that_are_traded_no_more_say_so() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
+from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx.feed import OkxFeed
 from marketdata_assets.exchanges.records import (
     Control,
@@ -164,30 +164,13 @@ def test_remembered_parser_is_not_taken_for_another_instrument(feed: OkxFeed) ->
     assert isinstance(one(feed.push(nested % b"what", RECV)), DeadLetter)
 
 
-def test_strict_feed_knows_only_what_a_list_has() -> None:
-    known = Instruments("okx", {SWAP.name: SWAP})
-    feed = OkxFeed(None, known)
-    trade = one(feed.push(message("trades", {**TRADE, "sz": "15"}, inst_id="ABC-USDT-SWAP"), RECV))
-    assert (trade.market_type, trade.symbol, trade.contracts, trade.size) == ("linear", "ABC-USDT", "15", "1.5")
-    letter = one(feed.push(message("trades", TRADE), RECV))
-    assert isinstance(letter, DeadLetter)
-    assert "ABC-USDT" in letter.cause
-
-
-@pytest.mark.parametrize("by_socket", [False, True])
-def test_list_of_instruments_is_taken_in(by_socket: bool) -> None:
+def test_a_list_of_instruments_comes_over_the_socket_too() -> None:
     feed = OkxFeed()
     raw = message("trades", {**TRADE, "sz": "15"}, inst_id="ABC-USDT-SWAP")
-    assert isinstance(one(feed.push(raw, RECV)), DeadLetter)
-    if by_socket:
-        told = feed.push(encoded({"arg": {"channel": "instruments", "instType": "SWAP"}, "data": [LISTED]}), RECV)
-    else:
-        told = feed.answer(f"{API}public/instruments?instType=SWAP", answer(LISTED), RECV)
-    assert told == [Control("ignored", "instruments: 1")]
-    assert one(feed.push(raw, RECV)).size == "1.5"
-    changed = encoded({"arg": {"channel": "instruments", "instType": "SWAP"}, "data": [{**LISTED, "ctVal": "0.2"}]})
-    feed.push(changed, RECV)
-    assert one(feed.push(raw, RECV)).size == "3"
+    for value, size in (("0.1", "1.5"), ("0.2", "3")):
+        listed = {"arg": {"channel": "instruments", "instType": "SWAP"}, "data": [{**LISTED, "ctVal": value}]}
+        assert feed.push(encoded(listed), RECV) == [Control("notice", "1 instruments")]
+        assert one(feed.push(raw, RECV)).size == size
 
 
 def answer(*data: Any, code: str = "0") -> bytes:

@@ -5,10 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from marketdata_assets.exchanges.errors import BadInstruments, UnknownInstrument
+from marketdata_assets.exchanges.errors import BadInstruments
 from marketdata_assets.exchanges.instruments import Instrument, Instruments, Listing
-from marketdata_assets.exchanges.okx.feed import OkxFeed
-from marketdata_assets.exchanges.okx.instruments import instruments, named
+from marketdata_assets.exchanges.okx.instruments import instruments
 
 
 class Line(msgspec.Struct):
@@ -52,32 +51,10 @@ def test_listed_instrument(
     assert one.unit == ("base" if market_type == "spot" else "contracts")
 
 
-def test_names_say_the_same_as_the_lists(lists: dict[str, Instrument]) -> None:
-    for name, one in lists.items():
-        told = named(name)
-        assert told is not None
-        assert (told.market_type, told.symbol, told.base, told.quote, told.unit) == (
-            one.market_type,
-            one.symbol,
-            one.base,
-            one.quote,
-            one.unit,
-        )
-
-
 def test_newer_lists_say_hundredths_of_a_coin(fixtures: Path) -> None:
     raw = (fixtures / "okx/instruments/naut_http_get_instruments_option.json").read_bytes()
     told = instruments(raw).instruments
     assert {one.contract_value for one in told} == {"0.01"}
-
-
-def test_names_do_only_where_no_list_is_asked_for() -> None:
-    listed = Instrument("okx", "linear", "ABC-USDT-SWAP", "ABC-USDT", "ABC", "USDT", "contracts", "5")
-    known = Instruments("okx", {listed.name: listed})
-    assert OkxFeed(None, known, strict=False).instruments["ABC-USDT-SWAP"] == listed
-    assert OkxFeed(None, known, strict=False).instruments["ABC-USDT"].market_type == "spot"
-    with pytest.raises(UnknownInstrument):
-        OkxFeed(None, known).instruments["ABC-USDT"]
 
 
 def swap(**more: str) -> dict[str, str]:

@@ -139,7 +139,7 @@ def listed(okx: Path) -> OkxFeed:
     feed = OkxFeed(strict=False)
     for line in (okx / LISTS).read_bytes().splitlines()[:3]:
         data = line.partition(b'"data":')[2][:-1]
-        assert feed.answer(API + "public/instruments", data, RECV)[0].kind == "ignored"  # type: ignore[union-attr]
+        assert feed.answer(API + "public/instruments", data, RECV)[0].kind == "notice"  # type: ignore[union-attr]
     return feed
 
 

@@ -156,7 +156,7 @@ def test_first_diffs_and_best_prices_of_binance_are_as_expected(fixtures: Path, 
         ends = {one.last_id for one in records if one.kind == "snapshot"} - {one.last_id for one in deltas}
         tickers = [one for one in made if isinstance(one, Ticker) and one.instrument == book_of]
         of_snapshot = sum(one.update_id in ends and one.ts_recv >= records[0].ts_recv for one in tickers)
-        agreed = feed.chains[book_of].agreed - of_snapshot
+        agreed = feed.books[book_of].agreed - of_snapshot
         assert (agreed, book["bookTicker_same_u_disagree"]) == (book["bookTicker_same_u_agree"], 0)
 
 

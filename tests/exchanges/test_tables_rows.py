@@ -177,8 +177,8 @@ def test_large_batches_go_in_parts(client: Client, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(rows, "ROWS_PER_INSERT", 30)
     monkeypatch.setattr(rows, "BYTES_PER_INSERT", 20 * len(GOOD))
     batch = [encode(trade(number, "1.2.3" if number == 40 else "1")) for number in range(100)]
-    assert rows.insert_json(client, "trade", batch, "batch").rows == 99
-    assert rows.insert_json(client, "trade", batch, "batch").rows == 99
+    assert rows.insert_json(client, "trade", batch).rows == 99
+    assert rows.insert_json(client, "trade", batch).rows == 99
     assert len(stored(client, "exchange_trades", "trade_id")) == 99
 
 

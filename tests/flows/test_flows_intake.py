@@ -69,7 +69,7 @@ class Flows:
 
     def __init__(self, dsn: str, folder: Path, dying: Load, text: str, url: str) -> None:
         self.dsn, self.folder, self.dying, self.url = dsn, folder, dying, url
-        self.rows_leave = "removed_rows: delete" in text
+        self.rows_leave = self.follows_deleted = "removed_rows: delete" in text
         self.by_age = "order_by: file time" in text
         self.file = folder.parent / "prices.yaml"
         flow(folder.parent, text)

@@ -52,7 +52,7 @@ class Reference:
         "price_limits_涨跌停.csv",
         "Price_limits_e.csv",
     )
-    rows_leave = by_age = forgets = stays_forgotten = is_staged = False
+    rows_leave = by_age = forgets = stays_forgotten = is_staged = follows_deleted = False
     old_rows_yield = True
     extra_rows = 2
 

@@ -1,12 +1,17 @@
 """What Dagster records: no secret in an event, a tag, a tick or a run's config, whoever starts the run."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.test_utils import instance_for_test
 from psycopg import sql
 
+from marketdata_assets.dagster_storage import ComputeLogs
 from marketdata_assets.masked_storage import SecretInRunConfig, check_run_config
 
 CANARY = "canary-5b1f"
@@ -23,6 +28,7 @@ class Options(dg.Config):
 @dg.asset
 def leaking(context: dg.AssetExecutionContext, config: Options) -> dg.MaterializeResult:
     """Puts a secret wherever a step can put one."""
+    print(f"printed {CANARY}")
     context.log.warning(f"logged {CANARY}")
     context.log_event(dg.AssetObservation("leaking", metadata={"note": f"observed {CANARY}", CANARY: {"a": [CANARY]}}))
     context.instance.add_run_tags(context.run_id, {"asked": CANARY})
@@ -38,6 +44,39 @@ def leaking(context: dg.AssetExecutionContext, config: Options) -> dg.Materializ
 def secret(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("TUSHARE_TOKEN", CANARY)
     return CANARY
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An instance, and where its storage has a text: tables or files."""
+
+    instance: dg.DagsterInstance
+    places: Callable[[str], list[str]]
+
+
+@pytest.fixture(params=["postgres", "sqlite"])
+def recorded(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorded]:
+    """On Postgres as in production, or on files as `dagster dev` in a clone has them."""
+    if request.param == "postgres":
+        dsn = request.getfixturevalue("dsn")
+        yield Recorded(request.getfixturevalue("on_postgres"), lambda text: rows_with(dsn, text))
+        return
+    home = tmp_path / "home"
+    monkeypatch.setenv("MARKETDATA_HOME", str(home))
+    module = "marketdata_assets.dagster_storage"
+    settings: dict[str, Any] = {
+        "storage": {"custom": {"module": module, "class": "Storage", "config": {}}},
+        "compute_logs": {"module": module, "class": "ComputeLogs", "config": {}},
+        "telemetry": {"enabled": False},
+    }
+    with instance_for_test(overrides=settings, temp_dir=str(tmp_path)) as instance:
+        yield Recorded(instance, lambda text: files_with(home, text))
+
+
+def files_with(folder: Path, text: str) -> list[str]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) >= 3
+    return [path.name for path in files if text.encode() in path.read_bytes()]
 
 
 def rows_with(dsn: str, text: str) -> list[str]:
@@ -76,22 +115,21 @@ def test_what_dagster_finds_records_by_stays_as_it_is(
 
 
 @pytest.mark.parametrize("limit", [0, 1])
-def test_nothing_that_a_step_says_is_stored_with_a_secret(
-    on_postgres: dg.DagsterInstance, dsn: str, secret: str, limit: int
-) -> None:
+def test_nothing_that_a_step_says_is_stored_with_a_secret(recorded: Recorded, secret: str, limit: int) -> None:
     job = dg.Definitions([leaking]).resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(
-        instance=on_postgres,
+        instance=recorded.instance,
         run_config={"ops": {"leaking": {"config": {"limit": limit}}}},
         tags={"note": f"by {secret}"},
         raise_on_error=False,
     )
     assert result.success == (limit == 0)
-    assert rows_with(dsn, "logged ***")
-    assert rows_with(dsn, "observed ***")
-    assert rows_with(dsn, "failed ***" if limit else "Materialized value")
-    assert rows_with(dsn, secret) == []
-    run = on_postgres.get_run_by_id(result.run_id)
+    assert recorded.places("logged ***")
+    assert recorded.places("printed ****") or type(recorded.instance.compute_log_manager) is not ComputeLogs
+    assert recorded.places("observed ***")
+    assert recorded.places("failed ***" if limit else "Materialized value")
+    assert recorded.places(secret) == []
+    run = recorded.instance.get_run_by_id(result.run_id)
     assert run is not None
     assert (run.tags["note"], run.tags["asked"]) == ("by ***", "***")
 
@@ -108,36 +146,34 @@ def test_nothing_that_a_step_says_is_stored_with_a_secret(
     ],
 )
 def test_a_run_config_that_would_read_a_secret_starts_no_run(
-    on_postgres: dg.DagsterInstance, dsn: str, secret: str, config: dict[str, Any], place: str
+    recorded: Recorded, secret: str, config: dict[str, Any], place: str
 ) -> None:
     job = dg.Definitions([leaking]).resolve_implicit_global_asset_job_def()
     with pytest.raises((SecretInRunConfig, dg.DagsterInvalidConfigError)) as refused:
-        job.execute_in_process(instance=on_postgres, run_config=config)
+        job.execute_in_process(instance=recorded.instance, run_config=config)
     assert place in str(refused.value).replace(":", ".")
     assert secret not in str(refused.value)
     with pytest.raises(
         (SecretInRunConfig, dg.DagsterInvalidConfigError)
     ):  # as the launchpad, GraphQL, backfills and schedules make a run
-        on_postgres.create_run_for_job(job, run_config=config)
-    assert on_postgres.get_runs_count() == 0
-    assert rows_with(dsn, secret) == []
+        recorded.instance.create_run_for_job(job, run_config=config)
+    assert recorded.instance.get_runs_count() == 0
+    assert recorded.places(secret) == []
 
 
 def test_a_run_config_of_ours_starts_a_run(secret: str) -> None:
     check_run_config({"ops": {"a": {"config": {"months": {"env": ["2024-01"]}, "env": {"x": 1}, "folder": "bars"}}}})
 
 
-def test_an_error_of_a_sensor_is_stored_without_a_secret(
-    on_postgres: dg.DagsterInstance, dsn: str, secret: str
-) -> None:
+def test_an_error_of_a_sensor_is_stored_without_a_secret(recorded: Recorded, secret: str) -> None:
     from dagster._core.scheduler.instigation import InstigatorType, TickData, TickStatus
     from dagster._utils.error import SerializableErrorInfo
 
     data = TickData("id", "sensor", InstigatorType.SENSOR, TickStatus.STARTED, 1.0, selector_id="x")
-    tick = on_postgres.create_tick(data)
+    tick = recorded.instance.create_tick(data)
     ended = tick.with_status(TickStatus.FAILURE, error=SerializableErrorInfo(f"no {secret}", [secret], "OSError"))
-    on_postgres.update_tick(ended)
-    [stored] = on_postgres.get_ticks("id", "x")
+    recorded.instance.update_tick(ended)
+    [stored] = recorded.instance.get_ticks("id", "x")
     assert stored.error is not None
     assert stored.error.message == "no ***"
-    assert rows_with(dsn, secret) == []
+    assert recorded.places(secret) == []

@@ -1,6 +1,7 @@
 """Dropped files of ticks: whatever happens to a folder, each has a state, and each instant its newest file's row."""
 
 import io
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -68,7 +69,8 @@ class Ticks:
     names: tuple[str, ...] = ("a.csv", "B.CSV", "later/c.csv.gz", "d.parquet", "[e]*.csv")
     rows_leave: bool | Callable[[int, Rows], bool]
     by_age = forgets = stays_forgotten = True
-    old_rows_yield, is_staged, extra_rows = False, False, 0
+    old_rows_yield = is_staged = follows_deleted = False
+    extra_rows = 0
 
     def __init__(self, client: Client, url: str, home: Path, kind: Table, dying: Load) -> None:
         self.client, self.url, self.home, self.kind, self.dying = client, url, home, kind, dying
@@ -134,3 +136,27 @@ def test_every_file_has_a_state_and_every_row_one_fate(
     ticks = Ticks(client, clickhouse_url, tmp_path_factory.mktemp("ticks") / "delivered", kind, dying)
     ticks.folder.mkdir(parents=True)
     assert_lawful(ticks, steps)
+
+
+def test_rows_of_a_killed_load_keep_the_time_of_their_file_when_it_is_lost(
+    client: Client, clickhouse_url: str, tmp_path: Path, dying: Load
+) -> None:
+    """The file has a newer row than the one that is delivered next, and no load has recorded that it is loaded."""
+    for steps in range(10, 40):
+        for table in FILLED:
+            client.command(f"TRUNCATE TABLE {table}")
+        ticks = Ticks(client, clickhouse_url, tmp_path / str(steps), TICK_DATA, dying)
+        ticks.folder.mkdir()
+        newer, older = ticks.folder / "a.csv", ticks.folder / "B.CSV"
+        newer.write_bytes(ticks.content("a.csv", {5: 11, 4: 12}))
+        os.utime(newer, (1_700_000_008,) * 2)
+        ticks.kill(steps)
+        if ticks.table():
+            break
+        ticks.load()  # which removes what the killed one has left
+    assert {entry.state for entry in ticks.entries()} != {"loaded"}
+    older.write_bytes(ticks.content("B.CSV", {5: 22}))
+    os.utime(older, (1_700_000_000,) * 2)
+    newer.write_bytes(b"<html>502 Bad Gateway</html>")
+    ticks.load()
+    assert ticks.table() == {5: 11, 4: 12}

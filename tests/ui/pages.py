@@ -118,6 +118,20 @@ def open_lineage(chromium: Browser, opened: str = "", size: tuple[int, int] = (W
     chromium.until(lambda: "fetching statuses" not in chromium.text(), "the states of assets")
 
 
+def open_flows(chromium: Browser) -> set[str]:
+    """The lineage of the flows; returns the names in its boxes."""
+    chromium.open(GROUPS[-1].path, height=520)
+    chromium.until(lambda: "stock_daily_files" in chromium.text().splitlines(), "the flows")
+    return {*chromium.text().splitlines()}
+
+
+def reload_code(chromium: Browser) -> None:
+    """Press the button of the code location, and wait until it is loaded again."""
+    chromium.open("/deployment/locations")
+    chromium.click("Reload")
+    chromium.until(lambda: any("reloaded" in toast.lower() for toast in chromium.toasts()), "a loaded location", 180)
+
+
 def open_asset(chromium: Browser, name: str, height: int = HEIGHT) -> None:
     """The page of an asset, once its last metadata are there."""
     chromium.open(f"/assets/{name}", height=height)

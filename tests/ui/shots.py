@@ -7,12 +7,25 @@ from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent))
+sys.path.extend(str(Path(__file__).parents[1] / name) for name in ("", "deploy", "ui"))
 
 from browser import Browser, browser, missing_browser
 from clicks import backfill, materialise
+from compose_processes import deployed, write_flow
 from failed_night import backfill_of_bars, cancel, failed_night, see_all, see_progress
-from pages import GROUPS, KLINE, SUMMARY, SWITCHES, links, open_asset, open_lineage, open_tab, unfold
+from pages import (
+    GROUPS,
+    KLINE,
+    SUMMARY,
+    SWITCHES,
+    links,
+    open_asset,
+    open_flows,
+    open_lineage,
+    open_tab,
+    reload_code,
+    unfold,
+)
 from running_ui import running, short_folder
 
 from marketdata_assets.partitions import BAR_MONTHS
@@ -131,6 +144,17 @@ def take_night(folder: Path) -> list[Path]:
         return [*files, _shot(chromium, folder / "repair_canceled.png")]
 
 
+def take_deployment(folder: Path) -> list[Path]:
+    """The flows of a deployment before and after one was added and the code location loaded again."""
+    with short_folder() as home, deployed(home) as machine, browser(machine.url, machine.token) as chromium:
+        open_flows(chromium)
+        files = [_shot(chromium, folder / "deployed_before.png")]
+        write_flow(machine.folder / "input" / "flows", "closes", "Closing prices.")
+        reload_code(chromium)
+        open_flows(chromium)
+        return [*files, _shot(chromium, folder / "deployed_after.png")]
+
+
 def _shot(chromium: Browser, file: Path, part: Box | None = None) -> Path:
     chromium.shot(file)
     _shrink(file, part)
@@ -161,7 +185,7 @@ def main() -> None:
     else:
         with short_folder() as home, running("demo", home) as started:
             files = take(started.url, started.token, options.folder)
-        files += take_night(options.folder)
+        files += take_night(options.folder) + take_deployment(options.folder)
     print(*files, sep="\n")
 
 

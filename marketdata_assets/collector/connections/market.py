@@ -20,7 +20,7 @@ from marketdata_assets.collector.connections.book_recovery import BookRecovery
 from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
 from marketdata_assets.collector.connections.dispatcher import Dispatcher, OnEntry, OnError, OnRecords
-from marketdata_assets.collector.connections.selection import Selection, Shard, request_list
+from marketdata_assets.collector.connections.selection import Selection, Shard
 from marketdata_assets.collector.connections.socket import Network
 from marketdata_assets.collector.connections.state import BookView, Change, JobState, MarketState, snapshot_of
 from marketdata_assets.collector.errors import NotListed, UnknownSymbols
@@ -31,7 +31,14 @@ from marketdata_assets.exchanges.errors import VenueRateLimited
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Level, OrderBook
 from marketdata_assets.exchanges.rest import Rest
-from marketdata_assets.exchanges.venue_adapter import REQUEST_ERRORS, Request, RequestFor, Subscription, VenueAdapter
+from marketdata_assets.exchanges.venue_adapter import (
+    REQUEST_ERRORS,
+    Request,
+    RequestFor,
+    Subscription,
+    VenueAdapter,
+    request_list,
+)
 from marketdata_assets.http_client import RetryPolicy
 from marketdata_assets.logs import get_logger
 

@@ -7,7 +7,7 @@ Subscribing and unsubscribing is the business of `market`.
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Self
@@ -17,7 +17,6 @@ from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.symbols import EXCLUDE, Resolved, resolve_symbols
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import MarketType
-from marketdata_assets.exchanges.venue_adapter import Request, VenueAdapter
 
 CHANGES = 50
 """So many of the last changes are in the status."""
@@ -111,18 +110,3 @@ class Selection:
     def dropped_at(self, name: str) -> int | None:
         """When an instrument that is followed again was delisted; ns."""
         return self._dropped.pop(name, None)
-
-
-async def request_list(
-    adapter: VenueAdapter, instruments: Instruments, ask: Callable[[Request], Awaitable[bytes]]
-) -> None:
-    """Request a market's whole list; `ask` has the feed read each answer. Raises what `ask` raises."""
-    before, instruments.listed = instruments.listed, set()
-    try:
-        for first in adapter.listings():
-            request: Request | None = first
-            while request:
-                request = adapter.next_listing(request, await ask(request))
-    except BaseException:
-        instruments.listed |= before
-        raise

@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
-from marketdata_assets.exchanges.binance.history import WEIGHTS
+from marketdata_assets.exchanges.binance.history import request_of
 from marketdata_assets.exchanges.binance.session import (
     CONNECTION_SECONDS,
     CONNECTIONS_PER_FIVE_MINUTES,
     MARKETS,
     Session,
-    Stream,
-    snapshot_path,
     stream_name,
     url_of,
 )
@@ -31,7 +30,7 @@ BOOK_SPEED = "100ms"
 UNNAMED_SPEEDS: dict[MarketType, str] = {"spot": "1000ms", "linear": "250ms", "inverse": "250ms"}
 """The speed of a stream of books whose name has none."""
 
-SILENCE: dict[Stream, float | None] = {
+SILENCE: dict[str, float | None] = {
     "trade": 600.0,
     "aggTrade": 600.0,
     "depth": 120.0,
@@ -60,6 +59,7 @@ class BinanceAdapter(VenueAdapter):
         market = MARKETS[self.market_type]
         self.max_subscriptions = min(market.streams, 300)  # our choice, to spread the load over the venue's servers
         self.message_rates = (MessageRate(int(market.messages_per_second) - 1, 1.1),)
+        self.socket_session = partial(Session, self.market_type)
         self._market = market
         usual = {"spot": "trade", "option": "optionTrade"}.get(self.market_type, "aggTrade")
         self.trade_stream = self._choices.get("trade_channel", usual)
@@ -67,13 +67,10 @@ class BinanceAdapter(VenueAdapter):
         self._book_speed = "" if speed == UNNAMED_SPEEDS.get(self.market_type) else speed
         self.sequential_trade_ids = self.market_type != "option"  # of options it is not documented
 
-    def socket_session(self) -> Session:
-        return Session(self.market_type)
-
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
         if self.market_type == "option":
             return list(self._of_option(instrument, types))
-        streams: list[tuple[Stream, str, str]] = []
+        streams: list[tuple[str, str, str]] = []
         if "trade" in types:
             streams.append(("aggTrade" if self.trade_stream == "aggTrade" else "trade", "", "trade"))
         if "orderbook" in types:
@@ -82,8 +79,7 @@ class BinanceAdapter(VenueAdapter):
             streams += [("kline", interval, "kline") for interval in self._intervals]
         if "ticker" in types:
             streams += [("ticker", "", "ticker"), ("bookTicker", "", "ticker")]
-        dated = instrument.symbol != f"{instrument.base}-{instrument.quote}"
-        if "funding_rate" in types and not dated:
+        if "funding_rate" in types and not instrument.dated:
             streams.append(("markPrice", "", "funding_rate"))
         if "liquidation" in types:
             streams.append(("forceOrder", "", "liquidation"))
@@ -104,7 +100,7 @@ class BinanceAdapter(VenueAdapter):
             interest = self._subscription("optionOpenInterest", underlying, expiry, "open_interest")
             yield replace(interest, instrument="")
 
-    def _subscription(self, stream: Stream, name: str, interval: str, tag: str) -> Subscription:
+    def _subscription(self, stream: str, name: str, interval: str, tag: str) -> Subscription:
         key, host = stream_name(stream, name, interval), self._market.socket
         url = (self._socket_url or host) + url_of(self.market_type, key).removeprefix(host)
         every = interval_ns(interval) if stream == "kline" else 0
@@ -120,16 +116,17 @@ class BinanceAdapter(VenueAdapter):
         return stream_name("depth", resync.instrument, self._book_speed)
 
     def listings(self) -> list[Request]:
-        return [self._request("exchangeInfo", {})]
+        return [request_of(self.market_type, "exchangeInfo", {})]
 
     def snapshot(self, instrument: str) -> Request:
-        path, params, weight = snapshot_path(self.market_type, instrument, self._depth)
-        return Request(path, params, cost=weight)
+        """https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#order-book"""
+        weights = self._market.snapshot_weights
+        limit = self._depth or next(iter(weights))
+        return Request(f"{self._market.path}/depth", {"symbol": instrument, "limit": limit}, cost=weights[limit])
 
     def polls(self, types: Sequence[str]) -> dict[str, RequestFor]:
         if "open_interest" not in types or self.market_type in ("spot", "option"):
             return {}
-        return {"open_interest": lambda instrument: self._request("openInterest", {"symbol": instrument})}
-
-    def _request(self, what: str, params: dict[str, str | int]) -> Request:
-        return Request(f"{self._market.path}/{what}", params, cost=WEIGHTS[self.market_type].get(what, 1))
+        return {
+            "open_interest": lambda instrument: request_of(self.market_type, "openInterest", {"symbol": instrument})
+        }

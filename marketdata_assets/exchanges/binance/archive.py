@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from marketdata_assets.exchanges.archive import ArchivedFile, PublicArchive
 from marketdata_assets.exchanges.binance import parse, wire
-from marketdata_assets.exchanges.binance.instruments import NS, VENUE, InstrumentContext
+from marketdata_assets.exchanges.binance.instruments import NS, VENUE, head_of, volumes_of
 from marketdata_assets.exchanges.decimals import decimal
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
@@ -30,7 +30,7 @@ _MICROSECONDS = 10**14  # a time from here on is in microseconds
 _EARLIEST, _LATEST = 10**12, 10**16
 _NAME = re.compile(r"(?P<instrument>[^\W_]+(?:_[A-Z0-9]+)?)-(?P<kind>\w+)-\d{4}-\d{2}(?:-\d{2})?\.(?:zip|csv)")
 
-Parser = Callable[[Sequence[str], InstrumentContext, int], AnyRecord]
+Parser = Callable[[Sequence[str], Instrument, int], AnyRecord]
 
 
 def daily_file(instrument: Instrument, stream: str, day: dt.date) -> ArchivedFile | None:
@@ -71,14 +71,13 @@ def records(
     kind: str, lines: Iterable[bytes], instrument: Instrument, ts_recv: int
 ) -> Iterator[AnyRecord | DeadLetter]:
     """The records of the lines of a file, with or without a header; a line that cannot be read is a dead letter."""
-    context = InstrumentContext(instrument)
     parser = _PARSERS.get(kind) or _candle(_CANDLES[kind])
     for number, line in enumerate(lines, 1):
         text = line.strip()
         if not text or (number == 1 and not text[:1].isdigit()):
             continue
         try:
-            yield parser(text.decode().split(","), context, ts_recv)
+            yield parser(text.decode().split(","), instrument, ts_recv)
         except (*UNREADABLE, KeyError, IndexError) as error:
             cause = error.cause if isinstance(error, BadMessage) else f"{type(error).__name__}: {error}"
             yield DeadLetter(text, f"line {number}: {cause}", ts_recv)
@@ -92,24 +91,24 @@ def _ms(text: str) -> int:
     return moment // 1000 if moment >= _MICROSECONDS else moment
 
 
-def _trade(row: Sequence[str], context: InstrumentContext, ts_recv: int) -> AnyRecord:
+def _trade(row: Sequence[str], instrument: Instrument, ts_recv: int) -> AnyRecord:
     """A single trade: id, price, size, size in the other unit, time, whether the buyer was the maker.
 
     51175358,17.80180000,5.69000000,101.29224200,1735689600010866,True,True
     """
     number, price, size, _, moment, maker = row[:6]
     made = wire.ListedTrade(int(number), price, size, _ms(moment), _BOOLEANS[maker])
-    return parse.trade(made, context, ts_recv)
+    return parse.trade(made, instrument, ts_recv)
 
 
-def _agg_trade(row: Sequence[str], context: InstrumentContext, ts_recv: int) -> AnyRecord:
+def _agg_trade(row: Sequence[str], instrument: Instrument, ts_recv: int) -> AnyRecord:
     """An aggregate: id, price, size, first and last trade, time, whether the buyer was the maker.
 
     26129,0.01633102,4.70443515,27781,27781,1498793709153,true
     """
     number, price, size, first, last, moment, maker = row[:7]
     made = wire.ListedAggTrade(int(number), price, size, int(first), int(last), _ms(moment), _BOOLEANS[maker])
-    return parse.agg_trade(made, context, ts_recv)
+    return parse.agg_trade(made, instrument, ts_recv)
 
 
 def _candle(interval: str) -> Parser:
@@ -118,36 +117,36 @@ def _candle(interval: str) -> Parser:
     1591258320000,9640.7,9642.4,9640.6,9642.0,206,1591258379999,2.13660389,48,119,1.23424865,0
     """
 
-    def parser(row: Sequence[str], context: InstrumentContext, ts_recv: int) -> AnyRecord:
+    def parser(row: Sequence[str], instrument: Instrument, ts_recv: int) -> AnyRecord:
         begin, o, h, l, c, volume, end, worth, trades, bought, bought_worth = row[:11]  # noqa: E741
         listed = wire.ListedCandle(_ms(begin), o, h, l, c, volume, _ms(end), worth, int(trades), bought, bought_worth)
-        return parse.candle(listed, interval, context, None, ts_recv, closed=True)
+        return parse.candle(listed, interval, instrument, None, ts_recv, closed=True)
 
     return parser
 
 
-def _metrics(row: Sequence[str], context: InstrumentContext, ts_recv: int) -> AnyRecord:
+def _metrics(row: Sequence[str], instrument: Instrument, ts_recv: int) -> AnyRecord:
     """Open interest every five minutes: time, instrument, its amount and its value; ratios follow.
 
     2020-09-01 00:05:00,ABCUSDT,39080.231,456144339.23,1.17,1.23,1.35,0.78
     """
     moment, name, amount, value = row[:4]
-    if name != context.instrument.name:
-        raise BadMessage(VENUE, f"a row of {name[:40]!r} in a file of {context.instrument.name}")
+    if name != instrument.name:
+        raise BadMessage(VENUE, f"a row of {name[:40]!r} in a file of {instrument.name}")
     at = dt.datetime.strptime(moment, "%Y-%m-%d %H:%M:%S").replace(tzinfo=dt.UTC)
     amounts = decimal("sum_open_interest", amount), decimal("sum_open_interest_value", value)
-    size, contracts, worth = context.volumes(*amounts)
-    return OpenInterest(*context.begin(int(at.timestamp()) * 1000, ts_recv), contracts, size, worth)
+    size, contracts, worth = volumes_of(instrument, *amounts)
+    return OpenInterest(*head_of(instrument, int(at.timestamp()) * 1000, ts_recv), contracts, size, worth)
 
 
-def _funding(row: Sequence[str], context: InstrumentContext, ts_recv: int) -> AnyRecord:
+def _funding(row: Sequence[str], instrument: Instrument, ts_recv: int) -> AnyRecord:
     """A rate that was paid: time, hours between payments, rate. REST has the mark price in addition, and no hours.
 
     1751328000007,8,0.00008191
     """
     moment, hours, rate = row[:3]
     at = _ms(moment)
-    return FundingRate(*context.begin(at, ts_recv), decimal("rate", rate), at * NS, interval_hours=int(hours))
+    return FundingRate(*head_of(instrument, at, ts_recv), decimal("rate", rate), at * NS, interval_hours=int(hours))
 
 
 _PARSERS: dict[str, Parser] = {

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from marketdata_assets.exchanges import checkpoints
-from marketdata_assets.exchanges.binance.instruments import NS, InstrumentContext
+from marketdata_assets.exchanges.binance.instruments import NS, head_of
 from marketdata_assets.exchanges.binance.rest import Depth
 from marketdata_assets.exchanges.books import Book, BookState
 from marketdata_assets.exchanges.checkpoints import BookCheckpoint
@@ -58,14 +58,14 @@ class Pending(Struct, frozen=True):
 _pending = msgspec.json.Decoder(Pending | None).decode
 
 
-class Chain:
+class Chain(BookState):
     """The diffs of one instrument, in order, into its book.
 
     Sockets may overlap: a diff that another one brought already is passed over.
     """
 
-    def __init__(self, instrument: Instrument, stream: str) -> None:
-        self.state = BookState(instrument, stream)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.agreed = 0  # best prices that were those of the book after the same update
         self._position: int | None = None  # `u` of the last diff that was taken, into the book or to wait
         self._waiting: deque[Diff] = deque(maxlen=KEPT_DIFFS)
@@ -77,27 +77,27 @@ class Chain:
     @property
     def live(self) -> bool:
         """Whether the book is whole and every diff goes into it."""
-        return self.state.status == "live"
+        return self.status == "live"
 
     def diff(self, diff: Diff, connection: int) -> list[OrderBook | Gap]:
         """Take a diff, into the book or to wait for a snapshot. Raises BadMessage or BadLevel, then it was not."""
-        position, state = self._position, self.state
+        position = self._position
         if position is not None:
             begin = diff.first - 1 if diff.prev is None else diff.prev
-            alone = not self._best and not self._ahead and connection == state.connection
-            if alone and begin == position < diff.last and state.status == "live":
+            alone = not self._best and not self._ahead and connection == self.connection
+            if alone and begin == position < diff.last and self.status == "live":
                 applied = self._applied(diff)
                 self._position, self._strays = diff.last, 0
                 return [applied]
             if diff.last <= position:
                 return self._stray(diff, connection)
-            if begin != position and (begin > position or connection == state.connection):  # sockets may overlap
+            if begin != position and (begin > position or connection == self.connection):  # sockets may overlap
                 return self._hole(diff, connection)
         outcomes = self._take(diff) if self.live else self._wait(diff, connection)
-        self._position, state.connection, self._strays = diff.last, connection, 0
+        self._position, self.connection, self._strays = diff.last, connection, 0
         return outcomes
 
-    def snapshot(self, snapshot: Depth, ts_recv: int) -> list[OrderBook | Gap] | None:
+    def meet(self, snapshot: Depth, ts_recv: int) -> list[OrderBook | Gap] | None:
         """Begin with a snapshot and all that waits; None when it is of no use, being too old or not needed."""
         if self.live:
             return None
@@ -108,14 +108,14 @@ class Chain:
             return None
         known = self._best.pop(snapshot.lastUpdateId, None)
         if known and not _same_best(snapshot, *known):
-            return self.state.broken("best prices", snapshot.lastUpdateId, ts_recv)
+            return self.broken("best prices", snapshot.lastUpdateId, ts_recv)
         moment = None if snapshot.T is None else snapshot.T * NS
-        outcomes = self.state.snapshot(snapshot.bids, snapshot.asks, snapshot.lastUpdateId, moment, ts_recv)
+        outcomes = self.snapshot(snapshot.bids, snapshot.asks, snapshot.lastUpdateId, moment, ts_recv)
         self._ahead = snapshot
         waiting = list(self._waiting)
         self._waiting.clear()
         for diff in waiting:
-            if self.state.status == "live":
+            if self.status == "live":
                 outcomes += self._take(diff)
             else:
                 self._waiting.append(diff)
@@ -124,8 +124,8 @@ class Chain:
     def best(self, ticker: Ticker) -> list[OrderBook | Gap]:
         """Compare the best prices after an update with the book after the same update."""
         update, bid, ask = ticker.update_id or 0, ticker.bid or "", ticker.ask or ""
-        if self.live and update <= (self.state.last_id or 0):
-            wrong = self._differs(bid, ask, ticker.ts_recv) if update == self.state.last_id else []
+        if self.live and update <= (self.last_id or 0):
+            wrong = self._differs(bid, ask, ticker.ts_recv) if update == self.last_id else []
             if wrong:
                 self._best[update] = (bid, ask)  # a snapshot of this update has to agree with them
             return wrong
@@ -134,33 +134,25 @@ class Chain:
         self._best[update] = (bid, ask)
         return []
 
-    def checkpoint(self, key: str) -> BookCheckpoint | None:
-        """What another chain needs to continue here."""
-        plain = self.live and self._position == self.state.last_id and not self._best and not self._ahead
-        if plain:
-            return self.state.checkpoint(key)
-        if self._position is None and self._early is None:
-            return self.state.checkpoint(key)
+    def pending(self) -> bytes:
+        plain = self.live and self._position == self.last_id and not self._best and not self._ahead
+        if plain or (self._position is None and self._early is None):
+            return super().pending()
         waiting = [msgspec.structs.replace(diff, numbers=None) for diff in self._waiting]
-        pending = Pending(self._position, waiting, self._early, self._ahead, self._best)
-        return self.state.checkpoint(key, checkpoints.encode(pending))
+        return checkpoints.encode(Pending(self._position, waiting, self._early, self._ahead, self._best))
 
     def restore(self, point: BookCheckpoint, ts_recv: int) -> list[OrderBook | Gap]:
-        """Continue from a checkpoint. Raises BadMessage and a decoder's error, then nothing has changed."""
         pending = _pending(point.pending) or Pending(point.last_id if point.status == "live" else None)
-        outcomes = self.state.restore(point, ts_recv)
+        outcomes = super().restore(point, ts_recv)
         self._start_over()
         self._position, self._early, self._ahead = pending.position, pending.early, pending.ahead
         self._waiting.extend(pending.waiting)
         self._best.update(pending.best)
         return outcomes
 
-    def reopened(self, connection: int, ts_recv: int) -> list[OrderBook | Gap]:
-        """The socket is a new one: what it would have brought meanwhile is not known."""
-        if connection != self.state.connection:
-            return []
+    def reopened(self, ts_recv: int) -> list[OrderBook | Gap]:
         self._start_over()
-        return self.state.reopened(ts_recv)
+        return super().reopened(ts_recv)
 
     def _reaches(self, last: int, position: int) -> bool:
         """Whether a snapshot reaches the first diff that waits; where none waits, the last diff that was taken."""
@@ -173,7 +165,7 @@ class Chain:
         if self._ahead:
             held = self._ahead.lastUpdateId
             if diff.last < held or (diff.prev is None and diff.last == held):
-                self.state.dropped += 1
+                self.dropped += 1
                 return []
             self._ahead = None
         applied = self._applied(diff)
@@ -188,40 +180,39 @@ class Chain:
 
     def _applied(self, diff: Diff) -> OrderBook | Gap:
         """Take a diff into the book; one that breaks it waits for the next snapshot."""
-        state = self.state
-        outcome = state.delta(
+        outcome = self.delta(
             diff.bids, diff.asks, diff.first, diff.last, diff.prev, diff.ts_event, diff.ts_recv, None, diff.numbers
         )
-        if state.status != "live":
+        if self.status != "live":
             self._waiting.append(diff)
         return outcome
 
     def _wait(self, diff: Diff, connection: int) -> list[OrderBook | Gap]:
         Book().apply(diff.bids, diff.asks)  # raises where a level is no numbers
         self._waiting.append(diff)
-        self.state.without_base(diff.first, diff.ts_recv, connection)
+        self.without_base(diff.first, diff.ts_recv, connection)
         early, self._early = self._early, None
         if early is None:
             return []
         self._position = diff.last
-        return self.snapshot(*early) or []
+        return self.meet(*early) or []
 
     def _stray(self, diff: Diff, connection: int) -> list[OrderBook | Gap]:
         """A diff from before what is known: a repeat, unless another socket brought it."""
-        if connection != self.state.connection:
+        if connection != self.connection:
             return []
         self._strays += 1
         if self._strays > STRAYS:
             return self._hole(diff, connection)
-        return [] if self.state.open_gap else [self.state.repeated(diff.first, diff.ts_recv)]
+        return [] if self.open_gap else [self.repeated(diff.first, diff.ts_recv)]
 
     def _hole(self, diff: Diff, connection: int) -> list[OrderBook | Gap]:
         """A diff that does not follow: it waits for a snapshot, and those that come after it."""
         Book().apply(diff.bids, diff.asks)  # raises where a level is no numbers
-        outcomes = self.state.broken("sequence", diff.first, diff.ts_recv)
+        outcomes = self.broken("sequence", diff.first, diff.ts_recv)
         self._start_over()
         self._waiting.append(diff)
-        self._position, self.state.connection = diff.last, connection
+        self._position, self.connection = diff.last, connection
         return outcomes
 
     def _start_over(self) -> None:
@@ -232,11 +223,11 @@ class Chain:
 
     def _differs(self, bid: str, ask: str, ts_recv: int) -> list[OrderBook | Gap]:
         """Nothing when these are the best prices of the book."""
-        best_bid, best_ask = self.state.book.bbo()
+        best_bid, best_ask = self.book.bbo()
         if _same(bid, best_bid) and _same(ask, best_ask):
             self.agreed += 1
             return []
-        return self.state.broken("best prices", self.state.last_id, ts_recv)
+        return self.broken("best prices", self.last_id, ts_recv)
 
 
 def _same(price: str, best: Level | None) -> bool:
@@ -254,7 +245,7 @@ def _same_best(snapshot: Depth, bid: str, ask: str) -> bool:
 
 
 def best_levels(
-    context: InstrumentContext,
+    instrument: Instrument,
     moment: int | None,
     ts_recv: int,
     bids: tuple[Level, ...],
@@ -268,11 +259,11 @@ def best_levels(
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#partial-book-depth-streams
     """
     Book().apply(bids, asks)  # raises where a level is no numbers
-    return OrderBook(*context.begin(moment, ts_recv), "snapshot", bids, asks, context.instrument.unit, None, last_id)
+    return OrderBook(*head_of(instrument, moment, ts_recv), "snapshot", bids, asks, instrument.unit, None, last_id)
 
 
-def delta(context: InstrumentContext, diff: Diff) -> OrderBook:
+def delta(instrument: Instrument, diff: Diff) -> OrderBook:
     """What changed in a book that nobody keeps."""
     Book().apply(diff.bids, diff.asks)  # raises where a level is no numbers
-    head, ids = (*context.head, diff.ts_event, diff.ts_recv), (diff.first, diff.last, diff.prev)
-    return OrderBook(*head, "delta", diff.bids, diff.asks, context.instrument.unit, *ids)
+    head, ids = (*instrument.key, diff.ts_event, diff.ts_recv), (diff.first, diff.last, diff.prev)
+    return OrderBook(*head, "delta", diff.bids, diff.asks, instrument.unit, *ids)

@@ -14,12 +14,13 @@ from msgspec import Raw, Struct
 
 from marketdata_assets.exchanges.binance import parse, wire
 from marketdata_assets.exchanges.binance.book import Diff
-from marketdata_assets.exchanges.binance.instruments import NS, InstrumentContext
+from marketdata_assets.exchanges.binance.instruments import NS
 from marketdata_assets.exchanges.binance.rest import Failure
 from marketdata_assets.exchanges.books import BothNumbers
+from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import AnyRecord, Control, MarketType
 
-Parser = Callable[[Any, InstrumentContext, int], AnyRecord | Control]
+Parser = Callable[[Any, Instrument, int], AnyRecord | Control]
 T = TypeVar("T")
 
 IGNORED = {

@@ -26,8 +26,6 @@ from marketdata_assets.exchanges.binance.event_types import (
 from marketdata_assets.exchanges.binance.instruments import (
     VENUE,
     ExchangeInfo,
-    InstrumentContext,
-    InstrumentContexts,
     instruments,
     named,
 )
@@ -41,8 +39,7 @@ from marketdata_assets.exchanges.binance.templates import (
     Read,
     template_reader,
 )
-from marketdata_assets.exchanges.books import Feed, ResyncRequest
-from marketdata_assets.exchanges.checkpoints import BookCheckpoint, FeedCheckpoint, InstrumentsCheckpoint
+from marketdata_assets.exchanges.books import Feed
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Control, DeadLetter, Outcome, Parser, Ticker, VenueError
@@ -59,20 +56,20 @@ _exchange_info = msgspec.json.Decoder(ExchangeInfo).decode
 
 
 class BinanceFeed(Feed):
-    """The messages of one market, over any number of sockets. `books`, `chains`, `resync_requests`: by instrument.
+    """The messages of one market, over any number of sockets. `books` and `resync_requests` are by instrument.
 
     Without `books` levels become records and no books.
     """
 
     venue = VENUE
+    book_type, resync = Chain, "snapshot"
+    books: dict[str, Chain]  # type: ignore[assignment]  # of book_type
 
     def prepare(self) -> None:
         self._market = self._of_market()
-        self._known = InstrumentContexts(self.instruments)
         self._keep_books = self._keep_books and self._market != "option"
-        self.chains: dict[str, Chain] = {}
         self._event_types = event_types(self._market)
-        self._take: dict[type, Callable[[Any, InstrumentContext, int, int], list[Outcome]]] = {
+        self._take: dict[type, Callable[[Any, Instrument, int, int], list[Outcome]]] = {
             wire.SpotBookTicker: self._best,
             wire.BookTicker: self._best,
             wire.SpotDepth: self._diff,
@@ -126,33 +123,15 @@ class BinanceFeed(Feed):
                 add(DeadLetter.of(raw, error, ts_recv))
         return outcomes
 
-    def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
-        """The socket of `connection` is a new one: each book on it needs a snapshot again."""
-        outcomes: list[Outcome] = []
-        for name, chain in self.chains.items():
-            outcomes += self._settled(name, chain.reopened(connection, ts_recv), ts_recv)
-        return outcomes
-
     def learn(self, listed: Iterable[Instrument]) -> None:
         """Take a list of instruments; a newer entry replaces an older one."""
         super().learn(listed)
-        self._known.clear()
         self._agg_trades.clear()
         self._forms.clear()
 
-    def checkpoint(self) -> list[FeedCheckpoint]:
-        """What another feed needs to continue here, between two messages."""
-        books = (chain.checkpoint(name) for name, chain in self.chains.items())
-        return [InstrumentsCheckpoint.of(self.instruments), *filter(None, books)]
-
-    def _restore_book(self, point: BookCheckpoint, ts_recv: int) -> list[Outcome]:
-        name = point.instrument.name
-        context = self._known.get(name) or InstrumentContext(point.instrument)
-        return self._settled(name, self._chain(name, context).restore(point, ts_recv), ts_recv)
-
     def forget(self, instrument: str) -> None:
         """Stop following an instrument: its book is no longer valid."""
-        for by_name in (self.chains, self.books, self.resync_requests):
+        for by_name in (self.books, self.resync_requests):
             by_name.pop(instrument, None)
 
     def _stream_of(self, raw: bytes) -> str:
@@ -180,12 +159,12 @@ class BinanceFeed(Feed):
 
         def parser(raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
             event = decode(raw)
-            context = self._known[event.s]
+            instrument = self.instruments[event.s]
             if len(raw) < LONG:
-                self._form(raw, event, context)
+                self._form(raw, event, instrument)
             if convert:
-                return [convert(event, context, ts_recv)]
-            return self._take[type(event)](event, context, ts_recv, connection)
+                return [convert(event, instrument, ts_recv)]
+            return self._take[type(event)](event, instrument, ts_recv, connection)
 
         return parser
 
@@ -193,8 +172,8 @@ class BinanceFeed(Feed):
         """A message that is not known by how it begins."""
         if self._market == "spot" and raw.startswith(b'{"u":'):
             best: wire.SpotBookTicker = self._event_types[""].bare(raw)
-            self._form(raw, best, self._known[best.s])
-            return self._best(best, self._known[best.s], ts_recv, connection)
+            self._form(raw, best, self.instruments[best.s])
+            return self._best(best, self.instruments[best.s], ts_recv, connection)
         stream, data = "", raw
         if raw[:1] != b"[":
             envelope = decode_envelope(raw)
@@ -235,12 +214,12 @@ class BinanceFeed(Feed):
         if event_type is None:
             return self._no_event(envelope, data, stream, ts_recv)
         event = event_type.bare(data)
-        context = self._known[event.s]
+        instrument = self.instruments[event.s]
         if event_type.parser:
-            return [event_type.parser(event, context, ts_recv)]
+            return [event_type.parser(event, instrument, ts_recv)]
         if isinstance(event, wire.FuturesDepth) and is_partial_depth(stream):
-            return self._partial_depth(event, context, ts_recv, connection)
-        return self._take[type(event)](event, context, ts_recv, connection)
+            return self._partial_depth(event, instrument, ts_recv, connection)
+        return self._take[type(event)](event, instrument, ts_recv, connection)
 
     def _no_event(self, envelope: Envelope, data: bytes, stream: str, ts_recv: int) -> list[Outcome]:
         """A control message, an answer over the socket, or what a recorder put among the messages."""
@@ -258,68 +237,57 @@ class BinanceFeed(Feed):
             if not is_partial_depth(stream):  # a snapshot that was recorded with the stream
                 return self._snapshot(data, symbol, ts_recv)
             depth = _depth(data)
-            return [best_levels(self._known[symbol], depth.T, ts_recv, depth.bids, depth.asks, depth.lastUpdateId)]
+            return [best_levels(self.instruments[symbol], depth.T, ts_recv, depth.bids, depth.asks, depth.lastUpdateId)]
         if envelope.openInterest is not None:
             interest = _interest(data)
-            return [rest.open_interest(interest, self._known[interest.symbol], ts_recv)]
+            return [rest.open_interest(interest, self.instruments[interest.symbol], ts_recv)]
         if envelope.id is not None:
             return [Control("ack", str(envelope.id))]
         raise BadMessage(VENUE, "it is neither an event nor an answer")
 
-    def _best(self, event: wire.SpotBookTicker, context: InstrumentContext, ts_recv: int, _: int) -> list[Outcome]:
-        return self._compare_best(parse.book_ticker(event, context, ts_recv))
+    def _best(self, event: wire.SpotBookTicker, instrument: Instrument, ts_recv: int, _: int) -> list[Outcome]:
+        return self._compare_best(parse.book_ticker(event, instrument, ts_recv))
 
     def _compare_best(self, best: Ticker) -> list[Outcome]:
         """Best prices, compared with the book if there is one."""
-        chain = self.chains.get(best.instrument)
+        chain = self.books.get(best.instrument)
         wrong = chain.best(best) if chain else None
         return [best, *self._settled(best.instrument, wrong, best.ts_recv)] if wrong else [best]
 
-    def _form(self, raw: bytes, event: Any, context: InstrumentContext) -> None:
+    def _form(self, raw: bytes, event: Any, instrument: Instrument) -> None:
         no_trade = isinstance(event, wire.FuturesTrade) and event.X == "NA"
         if no_trade or len(self._agg_trades) + len(self._forms) >= KEPT_FORMS:
             return
-        reader = template_reader(event, context, raw.decode(), self._compare_best)
+        reader = template_reader(event, instrument, raw.decode(), self._compare_best)
         if isinstance(reader, tuple):
             self._agg_trades[raw.translate(FORM)] = reader
         elif reader:
             self._forms[raw.translate(FORM)] = reader
 
     def _diff(
-        self, event: wire.SpotDepth | wire.FuturesDepth, context: InstrumentContext, ts_recv: int, connection: int
+        self, event: wire.SpotDepth | wire.FuturesDepth, instrument: Instrument, ts_recv: int, connection: int
     ) -> list[Outcome]:
         diff = spot_diff(event, ts_recv) if isinstance(event, wire.SpotDepth) else futures_diff(event, ts_recv)
-        return self._changed(context.instrument.name, diff, connection)
+        return self._changed(instrument.name, diff, connection)
 
     def _changed(self, name: str, diff: Diff, connection: int) -> list[Outcome]:
         """What becomes of a change. Without books it becomes a record, whatever came before it."""
         if not self._keep_books:
-            return [delta(self._known[name], diff)]
-        chain = self.chains.get(name) or self._chain(name, self._known[name])
+            return [delta(self.instruments[name], diff)]
+        chain = self.books.get(name) or self._chain(name)
         outcomes = chain.diff(diff, connection)
-        if outcomes and not self.resync_requests and chain.state.status == "live":
+        if outcomes and not self.resync_requests and chain.status == "live":
             return outcomes  # type: ignore[return-value]  # a list of some outcomes is one of outcomes
         return self._settled(name, outcomes, diff.ts_recv) or [_IN_THE_BOOK if chain.live else _WAITS]
 
-    def _chain(self, name: str, context: InstrumentContext) -> Chain:
-        chain = self.chains.get(name)
-        if chain is None:
-            chain = self.chains[name] = Chain(context.instrument, "depth")
-            self.books[name] = chain.state
-        return chain
-
-    def _settled(self, name: str, outcomes: Iterable[Outcome], ts_recv: int) -> list[Outcome]:
-        """Outcomes for a book, and its snapshot is requested unless it is live."""
-        if self.books[name].status == "live":
-            self.resync_requests.pop(name, None)
-        elif name not in self.resync_requests:
-            self.resync_requests[name] = ResyncRequest(name, "depth", "snapshot", ts_recv)
-        return [*outcomes]
+    def _chain(self, name: str) -> Chain:
+        self.state_of(name, self.instruments[name], "depth")
+        return self.books[name]
 
     def _partial_depth(
-        self, event: wire.OptionDepth | wire.FuturesDepth, context: InstrumentContext, ts_recv: int, _: int
+        self, event: wire.OptionDepth | wire.FuturesDepth, instrument: Instrument, ts_recv: int, _: int
     ) -> list[Outcome]:
-        return [best_levels(context, event.T, ts_recv, event.b, event.a, event.u)]
+        return [best_levels(instrument, event.T, ts_recv, event.b, event.a, event.u)]
 
     def _snapshot(self, raw: bytes, symbol: str, ts_recv: int) -> list[Outcome]:
         """The book of an instrument.
@@ -339,10 +307,10 @@ class BinanceFeed(Feed):
             name = waiting[0]
         if depth.symbol not in (None, name):
             raise BadMessage(VENUE, f"a snapshot of {name} says that it is of {(depth.symbol or '')[:40]}")
-        context = self._known[name]
+        instrument = self.instruments[name]
         if not self._keep_books:
-            return [best_levels(context, depth.T, ts_recv, depth.bids, depth.asks, depth.lastUpdateId)]
-        outcomes = self._chain(name, context).snapshot(depth, ts_recv)
+            return [best_levels(instrument, depth.T, ts_recv, depth.bids, depth.asks, depth.lastUpdateId)]
+        outcomes = self._chain(name).meet(depth, ts_recv)
         if outcomes is None:
             return [Control("ignored", f"a snapshot of {name} that is not needed, or too old")]
         return self._settled(name, outcomes, ts_recv) or [Control("notice", f"a snapshot of {name} waits for a diff")]
@@ -351,13 +319,11 @@ class BinanceFeed(Feed):
         """Without an address, only its fields say what a response is."""
         if wrong := rest.failure(raw):
             return [wrong]
-        to = rest.asked(path, query)
-        if to.what in ("depth", ""):
-            return self._snapshot(raw, to.symbol, ts_recv)
-        if to.what == "exchangeInfo":
-            listing = instruments(self._market, _exchange_info(raw), ts_recv)
-            self.learn(listing.instruments)
-            return [Control("notice", f"{len(listing.instruments)} instruments"), *listing.unread]
-        if to.what in ("ping", "time"):
-            return [Control("pong", to.what)]
-        return [*rest.records(to, raw, self._known, ts_recv)]
+        what = path.rpartition("/")[2]
+        if what in ("depth", ""):
+            return self._snapshot(raw, query.get("symbol", ""), ts_recv)
+        if what == "exchangeInfo":
+            return self._learned(instruments(self._market, _exchange_info(raw), ts_recv))
+        if what in ("ping", "time"):
+            return [Control("pong", what)]
+        return [*rest.records(what, query, raw, self.instruments, ts_recv)]

@@ -10,7 +10,6 @@ Spot and USD-M count coins, COIN-M counts contracts of so many USD, options coun
 """
 
 import re
-from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 
@@ -18,8 +17,8 @@ import msgspec
 
 from marketdata_assets.exchanges.decimals import EXACT, plain
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.instruments import Instrument, Instruments, Listing, expiry_ns, read_entries
-from marketdata_assets.exchanges.records import Exchange, MarketType, Trade
+from marketdata_assets.exchanges.instruments import Instrument, Listing, expiry_ns, read_entries
+from marketdata_assets.exchanges.records import Exchange, MarketType
 
 VENUE: Exchange = "binance"
 NS = 1_000_000  # nanoseconds in a millisecond
@@ -115,42 +114,21 @@ def _instrument(
     return Instrument("binance", market_type, name, symbol, base, quote, "contracts", value, ended, expires_at)
 
 
-class InstrumentContext:
-    """One instrument."""
-
-    __slots__ = ("head", "in_base", "instrument", "inverse", "pays_funding", "sizes", "trade")
-
-    def __init__(self, instrument: Instrument) -> None:
-        self.instrument = instrument
-        self.head, self.sizes = instrument.key, instrument.sizes
-        self.in_base = instrument.unit == "base"
-        self.inverse = instrument.market_type == "inverse"
-        self.pays_funding = instrument.symbol == f"{instrument.base}-{instrument.quote}"  # a dated future does not
-        self.trade: Callable[..., Trade] = partial(Trade, *self.head)
-
-    def begin(self, moment_ms: int | None, ts_recv: int) -> Head:
-        """The fields that all records have."""
-        return *self.head, None if moment_ms is None else moment_ms * NS, ts_recv
-
-    def volumes(self, first: str, second: str) -> tuple[str | None, str | None, str | None]:
-        """Base units, contracts and quote units of a pair that counts base and quote units.
-
-        On COIN-M it counts contracts and base units, and a contract is so many quote units.
-        """
-        return (second, first, self.worth(first)) if self.inverse else (first, None, second)
-
-    def worth(self, contracts: str) -> str | None:
-        """So many contracts of COIN-M in quote units."""
-        value = self.instrument.contract_value
-        return None if value is None else plain(EXACT.multiply(Decimal(contracts), Decimal(value)))
+def head_of(instrument: Instrument, moment_ms: int | None, ts_recv: int) -> Head:
+    """The fields that all records have."""
+    return *instrument.key, None if moment_ms is None else moment_ms * NS, ts_recv
 
 
-class InstrumentContexts(dict[str, InstrumentContext]):
-    """The facts of all instruments that were met. Asking for one that no list has raises UnknownInstrument."""
+def volumes_of(instrument: Instrument, first: str, second: str) -> tuple[str | None, str | None, str | None]:
+    """Base units, contracts and quote units of a pair that counts base and quote units.
 
-    def __init__(self, instruments: Instruments) -> None:
-        self.instruments = instruments
+    On COIN-M it counts contracts and base units, and a contract is so many quote units.
+    """
+    inverse = instrument.market_type == "inverse"
+    return (second, first, worth_of(instrument, first)) if inverse else (first, None, second)
 
-    def __missing__(self, name: str) -> InstrumentContext:
-        facts = self[name] = InstrumentContext(self.instruments[name])
-        return facts
+
+def worth_of(instrument: Instrument, contracts: str) -> str | None:
+    """So many contracts of COIN-M in quote units."""
+    value = instrument.contract_value
+    return None if value is None else plain(EXACT.multiply(Decimal(contracts), Decimal(value)))

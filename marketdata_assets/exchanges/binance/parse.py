@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from marketdata_assets.exchanges.binance import wire
-from marketdata_assets.exchanges.binance.instruments import NS, InstrumentContext
+from marketdata_assets.exchanges.binance.instruments import NS, head_of, volumes_of
 from marketdata_assets.exchanges.decimals import EXACT, decimal, decimal_or_none, plain
+from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import (
     Control,
     FundingRate,
@@ -23,13 +24,13 @@ from marketdata_assets.exchanges.records import (
 )
 
 _NO_TRADE = Control("ignored", "no trade")
-_FORCED: dict[str, Side] = {"BUY": "buy", "SELL": "sell"}
+_SIDES: dict[str, Side] = {"BUY": "buy", "SELL": "sell", "1": "buy", "-1": "sell"}
 
 _plain = msgspec.json.Decoder(tuple[float, float]).decode
 """Two numbers; put between `-` and `e0`, only digits with a point among them are numbers. The fastest way to see it."""
 
 
-def trade(event: wire.Trade | wire.ListedTrade, context: InstrumentContext, ts_recv: int) -> Trade:
+def trade(event: wire.Trade | wire.ListedTrade, instrument: Instrument, ts_recv: int) -> Trade:
     """One trade; `m` says that the buyer was the maker, so the taker sold.
 
         {"e": "trade", "E": 1700000000005, "s": "ABCUSDT", "t": 12345, "p": "1.2300", "q": "4.5",
@@ -41,7 +42,7 @@ def trade(event: wire.Trade | wire.ListedTrade, context: InstrumentContext, ts_r
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#trade-streams
     https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#recent-trades-list
     """
-    make, price = context.trade, event.p
+    make, price = instrument.trade, event.p
     size: str | None = event.q
     contracts: str | None = None
     try:
@@ -49,12 +50,12 @@ def trade(event: wire.Trade | wire.ListedTrade, context: InstrumentContext, ts_r
     except msgspec.DecodeError:
         decimal("p", price)  # raises where one is no number
         decimal("q", event.q)
-    if not context.in_base:
-        size, contracts = context.sizes(event.q, price)
+    if instrument.unit != "base":
+        size, contracts = instrument.sizes(event.q, price)
     return make(event.T * NS, ts_recv, str(event.t), price, size, contracts, "sell" if event.m else "buy")
 
 
-def futures_trade(event: wire.FuturesTrade, context: InstrumentContext, ts_recv: int) -> Trade | Control:
+def futures_trade(event: wire.FuturesTrade, instrument: Instrument, ts_recv: int) -> Trade | Control:
     """A trade on futures; a placeholder with price and size 0 for a trade id that was never used is ignored.
 
         {"e": "trade", "E": 1700000000005, "T": 1700000000003, "s": "ABCUSDT", "t": 12345, "p": "0", "q": "0",
@@ -62,10 +63,10 @@ def futures_trade(event: wire.FuturesTrade, context: InstrumentContext, ts_recv:
 
     The stream is not documented; https://github.com/nkaz001/hftbacktest/issues/263 has the message.
     """
-    return _NO_TRADE if event.X == "NA" else trade(event, context, ts_recv)
+    return _NO_TRADE if event.X == "NA" else trade(event, instrument, ts_recv)
 
 
-def agg_trade(event: wire.AggTrade | wire.ListedAggTrade, context: InstrumentContext, ts_recv: int) -> Trade:
+def agg_trade(event: wire.AggTrade | wire.ListedAggTrade, instrument: Instrument, ts_recv: int) -> Trade:
     """The trades that one order made at one price, in one.
 
         {"e": "aggTrade", "E": 1700000000005, "s": "ABCUSDT", "a": 678, "p": "1.2300", "q": "4.5",
@@ -77,7 +78,7 @@ def agg_trade(event: wire.AggTrade | wire.ListedAggTrade, context: InstrumentCon
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#aggregate-trade-streams
     https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#compressedaggregate-trades-list
     """
-    make, price = context.trade, event.p
+    make, price = instrument.trade, event.p
     size: str | None = event.q
     contracts: str | None = None
     try:
@@ -85,14 +86,14 @@ def agg_trade(event: wire.AggTrade | wire.ListedAggTrade, context: InstrumentCon
     except msgspec.DecodeError:
         decimal("p", price)  # raises where one is no number
         decimal("q", event.q)
-    if not context.in_base:
-        size, contracts = context.sizes(event.q, price)
+    if instrument.unit != "base":
+        size, contracts = instrument.sizes(event.q, price)
     side = "sell" if event.m else "buy"
     whole, first, last = str(event.a), str(event.f), str(event.l)
     return make(event.T * NS, ts_recv, whole, price, size, contracts, side, first, last)
 
 
-def book_ticker(event: wire.SpotBookTicker, context: InstrumentContext, ts_recv: int) -> Ticker:
+def book_ticker(event: wire.SpotBookTicker, instrument: Instrument, ts_recv: int) -> Ticker:
     """The best prices after update `u` of the book; spot does not say when.
 
         {"u": 400900217, "s": "ABCUSDT", "b": "1.2300", "B": "31.2", "a": "1.2400", "A": "40.6"}
@@ -104,10 +105,10 @@ def book_ticker(event: wire.SpotBookTicker, context: InstrumentContext, ts_recv:
     bid, bid_size = decimal("b", event.b), decimal("B", event.B)
     ask, ask_size = decimal("a", event.a), decimal("A", event.A)
     moment = event.T if isinstance(event, wire.BookTicker) else None
-    return Ticker(*context.begin(moment, ts_recv), bid, bid_size, ask, ask_size, context.instrument.unit, event.u)
+    return Ticker(*head_of(instrument, moment, ts_recv), bid, bid_size, ask, ask_size, instrument.unit, event.u)
 
 
-def ticker(event: wire.MiniTicker, context: InstrumentContext, ts_recv: int) -> Ticker:
+def ticker(event: wire.MiniTicker, instrument: Instrument, ts_recv: int) -> Ticker:
     """The last 24 hours; only spot's has the best prices. COIN-M: `v` counts contracts.
 
     A mini ticker has no best prices, last size or weighted average.
@@ -121,17 +122,17 @@ def ticker(event: wire.MiniTicker, context: InstrumentContext, ts_recv: int) -> 
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#individual-symbol-ticker-streams
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#individual-symbol-mini-ticker-stream
     """
-    volume, contracts, quote_volume = context.volumes(decimal("v", event.v), decimal("q", event.q))
+    volume, contracts, quote_volume = volumes_of(instrument, decimal("v", event.v), decimal("q", event.q))
     more: dict[str, Any] = {}
     if isinstance(event, wire.FuturesTicker):
-        more = {"unit": context.instrument.unit, "last_size": decimal("Q", event.Q), "trades": event.n}
+        more = {"unit": instrument.unit, "last_size": decimal("Q", event.Q), "trades": event.n}
         more["weighted_average"] = decimal("w", event.w)
         more["price_change"] = decimal_or_none("P", event.P)
     if isinstance(event, wire.SpotTicker):
         more |= {"bid": decimal("b", event.b), "bid_size": decimal("B", event.B)}
         more |= {"ask": decimal("a", event.a), "ask_size": decimal("A", event.A)}
     return Ticker(
-        *context.begin(event.E, ts_recv),
+        *head_of(instrument, event.E, ts_recv),
         last=decimal("c", event.c),
         open=decimal("o", event.o),
         high=decimal("h", event.h),
@@ -143,7 +144,7 @@ def ticker(event: wire.MiniTicker, context: InstrumentContext, ts_recv: int) -> 
     )
 
 
-def kline(event: wire.Kline, context: InstrumentContext, ts_recv: int) -> Kline:
+def kline(event: wire.Kline, instrument: Instrument, ts_recv: int) -> Kline:
     """One candle, sent again until `x` says that it is closed. COIN-M: `v`, `V` count contracts and `q`, `Q` coins.
 
         {"e": "kline", "E": 1700000000005, "s": "ABCUSDT", "k": {"t": 1699999980000, "T": 1700000039999, "i": "1m",
@@ -152,13 +153,13 @@ def kline(event: wire.Kline, context: InstrumentContext, ts_recv: int) -> Kline:
 
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#klinecandlestick-streams-for-utc
     """
-    return candle(event.k, event.k.i, context, event.E * NS, ts_recv, event.k.x)
+    return candle(event.k, event.k.i, instrument, event.E * NS, ts_recv, event.k.x)
 
 
 def candle(
     k: wire.Candle | wire.ListedCandle,
     interval: str,
-    context: InstrumentContext,
+    instrument: Instrument,
     ts_event: int | None,
     ts_recv: int,
     closed: bool | None,
@@ -170,30 +171,16 @@ def candle(
 
     https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#klinecandlestick-data
     """
-    volume, contracts, quote_volume = context.volumes(decimal("v", k.v), decimal("q", k.q))
-    bought, _, bought_quote = context.volumes(decimal("V", k.V), decimal("Q", k.Q))
-    return Kline(
-        *context.head,
-        ts_event,
-        ts_recv,
-        interval=interval,
-        open_time=k.t * NS,
-        close_time=(k.T + 1) * NS,
-        open=decimal("o", k.o),
-        high=decimal("h", k.h),
-        low=decimal("l", k.l),
-        close=decimal("c", k.c),
-        volume=volume,
-        contracts=contracts,
-        quote_volume=quote_volume,
-        trades=k.n,
-        taker_buy_volume=bought,
-        taker_buy_quote_volume=bought_quote,
-        closed=closed,
+    volumes = volumes_of(instrument, decimal("v", k.v), decimal("q", k.q))
+    bought, _, bought_quote = volumes_of(instrument, decimal("V", k.V), decimal("Q", k.Q))
+    prices = decimal("o", k.o), decimal("h", k.h), decimal("l", k.l), decimal("c", k.c)
+    span, taken = (k.t * NS, (k.T + 1) * NS), (bought, bought_quote)
+    return instrument.candle(
+        ts_event, ts_recv, interval, span, prices, volumes, trades=k.n, bought=taken, closed=closed
     )
 
 
-def mark_price(event: wire.MarkPrice | wire.Premium, context: InstrumentContext, ts_recv: int) -> FundingRate | Ticker:
+def mark_price(event: wire.MarkPrice | wire.Premium, instrument: Instrument, ts_recv: int) -> FundingRate | Ticker:
     """The mark price of a perpetual with the rate that is paid at `T`; of a dated future, which pays none, alone.
 
         {"e": "markPriceUpdate", "E": 1700000000005, "s": "ABCUSDT", "p": "1.23", "i": "1.22", "P": "1.21",
@@ -206,9 +193,9 @@ def mark_price(event: wire.MarkPrice | wire.Premium, context: InstrumentContext,
     https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams/Mark-Price-Stream
     https://developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api/Mark-Price
     """
-    head = context.begin(event.E, ts_recv)
+    head = head_of(instrument, event.E, ts_recv)
     mark, index_price = decimal("mark price", event.p), decimal_or_none("index price", event.i)
-    if not context.pays_funding:
+    if instrument.dated:
         settlement = decimal_or_none("settlement price", event.P)
         return Ticker(*head, mark_price=mark, index_price=index_price, settlement_price=settlement)
     due = decimal("funding rate", event.r or "")
@@ -217,7 +204,7 @@ def mark_price(event: wire.MarkPrice | wire.Premium, context: InstrumentContext,
     return FundingRate(*head, due, event.T * NS or None, mark_price=mark, index_price=index_price)
 
 
-def force_order(event: wire.ForceOrder, context: InstrumentContext, ts_recv: int) -> Liquidation:
+def force_order(event: wire.ForceOrder, instrument: Instrument, ts_recv: int) -> Liquidation:
     """The latest forced order within a second: `ap` is what it was filled at so far, `z` how much of it.
 
         {"e": "forceOrder", "E": 1700000000005, "o": {"s": "ABCUSDT", "S": "SELL", "o": "LIMIT", "f": "IOC",
@@ -226,20 +213,11 @@ def force_order(event: wire.ForceOrder, context: InstrumentContext, ts_recv: int
     https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams/Liquidation-Order-Streams
     """
     o = event.o
-    size, contracts = context.sizes(decimal("z", o.z), decimal("ap", o.ap))
-    return Liquidation(*context.begin(o.T, ts_recv), side_of("S", _FORCED, o.S), o.ap, size, contracts)
+    size, contracts = instrument.sizes(decimal("z", o.z), decimal("ap", o.ap))
+    return Liquidation(*head_of(instrument, o.T, ts_recv), _SIDES[o.S], o.ap, size, contracts)
 
 
-def side_of(what: str, sides: dict[str, Side], word: str) -> Side:
-    if word not in sides:
-        raise ValueError(f"{what} is no side: {word[:40]!r}")
-    return sides[word]
-
-
-_TAKER: dict[str, Side] = {"BUY": "buy", "SELL": "sell", "1": "buy", "-1": "sell"}
-
-
-def option_trade(event: wire.OptionTrade, context: InstrumentContext, ts_recv: int) -> Trade:
+def option_trade(event: wire.OptionTrade, instrument: Instrument, ts_recv: int) -> Trade:
     """One trade of an option, sizes in contracts; `S` is the side of the taker.
 
         {"e": "trade", "E": 1700000000005, "s": "ABC-300101-50-C", "t": 12, "p": "1.5", "q": "0.10",
@@ -247,12 +225,11 @@ def option_trade(event: wire.OptionTrade, context: InstrumentContext, ts_recv: i
 
     https://developers.binance.com/docs/derivatives/options-trading/websocket-market-streams/Trade-Streams
     """
-    size, contracts = context.sizes(decimal("q", event.q), decimal("p", event.p))
-    side = side_of("S", _TAKER, event.S)
-    return Trade(*context.begin(event.T, ts_recv), str(event.t), event.p, size, contracts, side)
+    size, contracts = instrument.sizes(decimal("q", event.q), decimal("p", event.p))
+    return Trade(*head_of(instrument, event.T, ts_recv), str(event.t), event.p, size, contracts, _SIDES[event.S])
 
 
-def option_ticker(event: wire.OptionTicker, context: InstrumentContext, ts_recv: int) -> Ticker:
+def option_ticker(event: wire.OptionTicker, instrument: Instrument, ts_recv: int) -> Ticker:
     """The last 24 hours of an option; `V` counts contracts.
 
         {"e": "24hrTicker", "E": 1700000000005, "s": "ABC-300101-50-C", "o": "1", "h": "2", "l": "1", "c": "2",
@@ -261,14 +238,14 @@ def option_ticker(event: wire.OptionTicker, context: InstrumentContext, ts_recv:
 
     https://developers.binance.com/docs/derivatives/option/websocket-market-streams/24-hour-TICKER
     """
-    volume, contracts = context.sizes(decimal("V", event.V), decimal("c", event.c))
+    volume, contracts = instrument.sizes(decimal("V", event.V), decimal("c", event.c))
     return Ticker(
-        *context.begin(event.E, ts_recv),
+        *head_of(instrument, event.E, ts_recv),
         bid=decimal("bo", event.bo),
         bid_size=decimal("bq", event.bq),
         ask=decimal("ao", event.ao),
         ask_size=decimal("aq", event.aq),
-        unit=context.instrument.unit,
+        unit=instrument.unit,
         last=event.c,
         last_size=decimal("Q", event.Q),
         open=decimal("o", event.o),
@@ -290,7 +267,7 @@ def option_ticker(event: wire.OptionTicker, context: InstrumentContext, ts_recv:
     )
 
 
-def option_mark(event: wire.OptionMark, context: InstrumentContext, ts_recv: int) -> Ticker:
+def option_mark(event: wire.OptionMark, instrument: Instrument, ts_recv: int) -> Ticker:
     """The mark price of an option; the feed of since 2025-12 has best prices, volatilities and greeks with it.
 
         {"e": "markPrice", "E": 1700000000005, "s": "ABC-300101-50-C", "mp": "2", "i": "51.5", "bo": "1.9",
@@ -300,12 +277,12 @@ def option_mark(event: wire.OptionMark, context: InstrumentContext, ts_recv: int
     https://developers.binance.com/docs/derivatives/options-trading/websocket-market-streams/Mark-Price
     """
     return Ticker(
-        *context.begin(event.E, ts_recv),
+        *head_of(instrument, event.E, ts_recv),
         bid=decimal_or_none("bo", event.bo),
         bid_size=decimal_or_none("bq", event.bq),
         ask=decimal_or_none("ao", event.ao),
         ask_size=decimal_or_none("aq", event.aq),
-        unit=context.instrument.unit,
+        unit=instrument.unit,
         mark_price=decimal("mp", event.mp),
         index_price=decimal_or_none("i", event.i),
         bid_iv=_percent("b", event.b),
@@ -318,15 +295,15 @@ def option_mark(event: wire.OptionMark, context: InstrumentContext, ts_recv: int
     )
 
 
-def option_interest(event: wire.OptionInterest, context: InstrumentContext, ts_recv: int) -> OpenInterest:
+def option_interest(event: wire.OptionInterest, instrument: Instrument, ts_recv: int) -> OpenInterest:
     """What is open of an option: `o` contracts, worth `h` in the quote currency.
 
         {"e": "openInterest", "E": 1700000000005, "s": "ABC-300101-50-C", "o": "3", "h": "150"}
 
     https://developers.binance.com/docs/derivatives/options-trading/websocket-market-streams/Open-Interest
     """
-    size, contracts = context.sizes(decimal("o", event.o), "1")
-    return OpenInterest(*context.begin(event.E, ts_recv), contracts, size, decimal("h", event.h))
+    size, contracts = instrument.sizes(decimal("o", event.o), "1")
+    return OpenInterest(*head_of(instrument, event.E, ts_recv), contracts, size, decimal("h", event.h))
 
 
 def _percent(what: str, share: str | None) -> str | None:

@@ -6,28 +6,21 @@ are handled by the feed.
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from marketdata_assets.exchanges.binance import parse, wire
-from marketdata_assets.exchanges.binance.instruments import NS, InstrumentContext, InstrumentContexts
+from marketdata_assets.exchanges.binance.instruments import NS, head_of, volumes_of, worth_of
 from marketdata_assets.exchanges.binance.wire import Id, Levels, Ms
 from marketdata_assets.exchanges.decimals import decimal, decimal_or_none
 from marketdata_assets.exchanges.errors import BadMessage
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, OpenInterest, VenueError
+from marketdata_assets.exchanges.wire import decoded
 
 TOO_MANY_REQUESTS = -1003  # https://developers.binance.com/docs/binance-spot-api-docs/errors
 _BANNED = re.compile(r"banned until (\d{13})\b")
-
-
-class Asked(NamedTuple):
-    """What an address asks for."""
-
-    what: str  # the last part of the path, as klines
-    symbol: str
-    interval: str
 
 
 class Depth(Struct, frozen=True):
@@ -75,11 +68,6 @@ _PAST_INTEREST = msgspec.json.Decoder(list[PastInterest])
 _FAILURE = msgspec.json.Decoder(Failure)
 
 
-def asked(path: str, query: Mapping[str, str | int]) -> Asked:
-    """What an address asks for."""
-    return Asked(path.rpartition("/")[2], str(query.get("symbol", "")), str(query.get("interval", "")))
-
-
 def failure(raw: bytes) -> VenueError | None:
     """What the venue says is wrong; null when it says no such thing.
 
@@ -87,28 +75,28 @@ def failure(raw: bytes) -> VenueError | None:
 
     https://developers.binance.com/docs/binance-spot-api-docs/errors
     """
-    try:
-        said = _FAILURE.decode(raw)
-    except (msgspec.DecodeError, ValueError, RecursionError):
+    said = decoded(_FAILURE.decode, raw)
+    if said is None:
         return None
     banned = _BANNED.search(said.msg)
     return VenueError(said.code, said.msg, said.code == TOO_MANY_REQUESTS, int(banned[1]) if banned else None)
 
 
-def records(to: Asked, raw: bytes, known: InstrumentContexts, ts_recv: int) -> list[AnyRecord]:
-    """The records of an answer. Raises BadMessage, UnknownInstrument, ValueError and msgspec's errors."""
-    match to.what:
+def records(what: str, query: Mapping[str, str], raw: bytes, known: Instruments, ts_recv: int) -> list[AnyRecord]:
+    """The records of an answer; `what` is the last part of the path, as klines. Raises what is UNREADABLE."""
+    symbol, interval = query.get("symbol", ""), query.get("interval", "")
+    match what:
         case "trades" | "historicalTrades":
-            one = known[to.symbol]
+            one = known[symbol]
             return [parse.trade(entry, one, ts_recv) for entry in _TRADES.decode(raw)]
         case "aggTrades":
-            one = known[to.symbol]
+            one = known[symbol]
             return [parse.agg_trade(entry, one, ts_recv) for entry in _AGG_TRADES.decode(raw)]
         case "klines":
-            one, rows = known[to.symbol], _ROWS.decode(raw)
-            if rows and not to.interval:
+            one, rows = known[symbol], _ROWS.decode(raw)
+            if rows and not interval:
                 raise BadMessage("binance", "candles without the requested interval")
-            return [parse.candle(row, to.interval, one, None, ts_recv, None) for row in rows]
+            return [parse.candle(row, interval, one, None, ts_recv, None) for row in rows]
         case "fundingRate":
             return [_funding(rate, known[rate.symbol], ts_recv) for rate in _FUNDING.decode(raw)]
         case "premiumIndex":
@@ -120,10 +108,10 @@ def records(to: Asked, raw: bytes, known: InstrumentContexts, ts_recv: int) -> l
             return [open_interest(interest, known[interest.symbol], ts_recv)]
         case "openInterestHist":
             return [_past_interest(past, known, ts_recv) for past in _PAST_INTEREST.decode(raw)]
-    raise BadMessage("binance", f"no parser for a response to {to.what[:40]!r}")
+    raise BadMessage("binance", f"no parser for a response to {what[:40]!r}")
 
 
-def open_interest(interest: Interest, context: InstrumentContext, ts_recv: int) -> OpenInterest:
+def open_interest(interest: Interest, instrument: Instrument, ts_recv: int) -> OpenInterest:
     """What is open now: coins on USD-M, contracts on COIN-M.
 
         GET /fapi/v1/openInterest?symbol=ABCUSDT
@@ -132,13 +120,13 @@ def open_interest(interest: Interest, context: InstrumentContext, ts_recv: int) 
     https://developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api/Open-Interest
     """
     amount = decimal("openInterest", interest.openInterest)
-    begin = context.begin(interest.time, ts_recv)
-    if context.in_base:
+    begin = head_of(instrument, interest.time, ts_recv)
+    if instrument.unit == "base":
         return OpenInterest(*begin, None, amount, None)
-    return OpenInterest(*begin, amount, None, context.worth(amount))
+    return OpenInterest(*begin, amount, None, worth_of(instrument, amount))
 
 
-def _past_interest(past: PastInterest, known: InstrumentContexts, ts_recv: int) -> OpenInterest:
+def _past_interest(past: PastInterest, known: Instruments, ts_recv: int) -> OpenInterest:
     """What was open; the time is a number, in the documentation a text.
 
     COIN-M names the pair and the kind of contract, which do not identify a dated future.
@@ -152,15 +140,15 @@ def _past_interest(past: PastInterest, known: InstrumentContexts, ts_recv: int) 
     name = past.symbol or (past.pair and past.contractType == "PERPETUAL" and f"{past.pair}_PERP")
     if not name:
         raise BadMessage("binance", "open interest of an instrument that it does not name")
-    context = known[name]
+    instrument = known[name]
     amount = decimal("sumOpenInterest", past.sumOpenInterest)
     value = decimal("sumOpenInterestValue", past.sumOpenInterestValue)
     moment = msgspec.convert(past.timestamp, Ms, strict=False)
-    size, contracts, worth = context.volumes(amount, value)
-    return OpenInterest(*context.begin(moment, ts_recv), contracts, size, worth)
+    size, contracts, worth = volumes_of(instrument, amount, value)
+    return OpenInterest(*head_of(instrument, moment, ts_recv), contracts, size, worth)
 
 
-def _funding(paid: Funding, context: InstrumentContext, ts_recv: int) -> FundingRate:
+def _funding(paid: Funding, instrument: Instrument, ts_recv: int) -> FundingRate:
     """A rate that was paid; the time is off by some milliseconds at times and kept so.
 
         GET /fapi/v1/fundingRate?symbol=ABCUSDT
@@ -170,4 +158,4 @@ def _funding(paid: Funding, context: InstrumentContext, ts_recv: int) -> Funding
     """
     rate = decimal("fundingRate", paid.fundingRate)
     mark = decimal_or_none("markPrice", paid.markPrice)
-    return FundingRate(*context.begin(paid.fundingTime, ts_recv), rate, paid.fundingTime * NS, mark_price=mark)
+    return FundingRate(*head_of(instrument, paid.fundingTime, ts_recv), rate, paid.fundingTime * NS, mark_price=mark)

@@ -9,26 +9,11 @@ https://developers.binance.com/docs/derivatives/options-trading/websocket-market
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 
 from marketdata_assets.exchanges.records import Control, MarketType, Outcome, VenueError
 from marketdata_assets.exchanges.venue_adapter import SocketSession, SubscriptionReply
-
-Stream = Literal[
-    "trade",
-    "aggTrade",
-    "depth",
-    "bookTicker",
-    "ticker",
-    "kline",
-    "markPrice",
-    "forceOrder",
-    "optionTrade",
-    "optionMarkPrice",
-    "optionOpenInterest",
-]
 
 CONNECTION_SECONDS = 86_100.0
 """A socket is cut after 24 hours; open another one five minutes before, and then close the old one."""
@@ -71,7 +56,7 @@ _PUBLIC = ("depth", "bookTicker", "trade", "optionTicker", "optionTrade")
 confirmed and never sent. https://developers.binance.com/docs/derivatives/change-log, 2026"""
 
 
-def stream_name(stream: Stream, instrument: str, interval: str = "") -> str:
+def stream_name(stream: str, instrument: str, interval: str = "") -> str:
     """The name of a stream. `interval` is that of a kline, else the speed of depth and markPrice, as 100ms or 1s."""
     if stream == "kline":
         return f"{instrument.lower()}@kline_{interval}"
@@ -148,15 +133,3 @@ class Session(SocketSession):
                 self.asked[self._last] = tuple(part)
             requests.append(msgspec.json.encode({"method": method, "params": part, "id": self._last}))
         return requests
-
-
-def snapshot_path(
-    market_type: MarketType, instrument: str, levels: int | None = None
-) -> tuple[str, dict[str, str | int], int]:
-    """The path, parameters and weight of a request for a book of so many levels; without, as many as it may have.
-
-    https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#order-book
-    """
-    market = MARKETS[market_type]
-    limit = levels or next(iter(market.snapshot_weights))
-    return f"{market.path}/depth", {"symbol": instrument, "limit": limit}, market.snapshot_weights[limit]

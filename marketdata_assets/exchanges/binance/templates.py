@@ -11,7 +11,8 @@ from operator import itemgetter
 from typing import Any
 
 from marketdata_assets.exchanges.binance import wire
-from marketdata_assets.exchanges.binance.instruments import NS, InstrumentContext
+from marketdata_assets.exchanges.binance.instruments import NS
+from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Outcome, Side, Ticker, Trade
 
 Read = Callable[[bytes, int], list[Outcome]]
@@ -36,26 +37,27 @@ _DIGIT = re.compile(r"[0-9]")
 
 
 def template_reader(
-    event: Any, context: InstrumentContext, text: str, on_ticker: Callable[[Ticker], list[Outcome]]
+    event: Any, instrument: Instrument, text: str, on_ticker: Callable[[Ticker], list[Outcome]]
 ) -> AggTrades | Read | None:
     """How messages of the same template are read; None when they differ in more than digits."""
     if _DIGIT.search(event.s) or "\\" in text or not text.isascii():
         return None
     if isinstance(event, wire.AggTrade):
         cut = _cut(event, text, "Tapqfl", split=True)
-        sizes = None if context.in_base else context.sizes
-        return (cut, context.trade, sizes, "sell" if event.m else "buy") if cut else None
+        sizes = None if instrument.unit == "base" else instrument.sizes
+        return (cut, instrument.trade, sizes, "sell" if event.m else "buy") if cut else None
     if isinstance(event, wire.Trade):
-        return _trades(event, context, text)
+        return _trades(event, instrument, text)
     if isinstance(event, wire.SpotBookTicker):
-        return _best_prices(event, context, text, on_ticker)
+        return _best_prices(event, instrument, text, on_ticker)
     return None
 
 
-def _trades(event: wire.Trade, context: InstrumentContext, text: str) -> Read | None:
+def _trades(event: wire.Trade, instrument: Instrument, text: str) -> Read | None:
     """See parse.trade."""
     cut = _cut(event, text, "Ttpq")
-    make, side, sizes = context.trade, "sell" if event.m else "buy", None if context.in_base else context.sizes
+    make, side = instrument.trade, "sell" if event.m else "buy"
+    sizes = None if instrument.unit == "base" else instrument.sizes
     if cut is None:
         return None
 
@@ -70,12 +72,12 @@ def _trades(event: wire.Trade, context: InstrumentContext, text: str) -> Read | 
 
 
 def _best_prices(
-    event: wire.SpotBookTicker, context: InstrumentContext, text: str, on_ticker: Callable[[Ticker], list[Outcome]]
+    event: wire.SpotBookTicker, instrument: Instrument, text: str, on_ticker: Callable[[Ticker], list[Outcome]]
 ) -> Read | None:
     """See parse.book_ticker."""
     timed = isinstance(event, wire.BookTicker)
     cut = _cut(event, text, "ubBaAT" if timed else "ubBaAu")
-    make, unit = partial(Ticker, *context.head), context.instrument.unit
+    make, unit = partial(Ticker, *instrument.key), instrument.unit
     if cut is None:
         return None
 

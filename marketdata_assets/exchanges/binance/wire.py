@@ -4,9 +4,9 @@ Fields that no record has are left out. Times are milliseconds of UTC, prices an
 of range makes the message invalid: a stream in microseconds is rejected rather than misread.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from marketdata_assets.exchanges.levels import Number, ShortPrice
 
@@ -29,16 +29,14 @@ class Trade(Event, frozen=True, gc=False, tag="trade"):
     m: bool  # the buyer is the maker
 
 
-class ListedTrade(
-    Struct, frozen=True, gc=False, rename={"t": "id", "p": "price", "q": "qty", "T": "time", "m": "isBuyerMaker"}
-):
+class ListedTrade(Struct, frozen=True, gc=False):
     """The same in an answer of REST."""
 
-    t: Id
-    p: str
-    q: str  # COIN-M: contracts
-    T: Ms
-    m: bool
+    t: Id = field(name="id")
+    p: str = field(name="price")
+    q: str = field(name="qty")  # COIN-M: contracts
+    T: Ms = field(name="time")
+    m: bool = field(name="isBuyerMaker")
 
 
 class FuturesTrade(Trade, frozen=True, gc=False, tag="trade"):
@@ -226,29 +224,16 @@ class MarkPrice(Event, frozen=True, gc=False, tag="markPriceUpdate"):
     T: Ms | None = None  # when it is paid; 0 or missing for a dated future
 
 
-class Premium(
-    Struct,
-    frozen=True,
-    gc=False,
-    rename={
-        "s": "symbol",
-        "E": "time",
-        "p": "markPrice",
-        "P": "estimatedSettlePrice",
-        "i": "indexPrice",
-        "r": "lastFundingRate",
-        "T": "nextFundingTime",
-    },
-):
+class Premium(Struct, frozen=True, gc=False):
     """The same as an answer of REST."""
 
-    s: str
-    E: Ms
-    p: str
-    P: str
-    i: str
-    r: str
-    T: Ms
+    s: str = field(name="symbol")
+    E: Ms = field(name="time")
+    p: str = field(name="markPrice")
+    P: str = field(name="estimatedSettlePrice")
+    i: str = field(name="indexPrice")
+    r: str = field(name="lastFundingRate")
+    T: Ms = field(name="nextFundingTime")
 
 
 class OptionMark(Event, frozen=True, gc=False, tag="markPrice"):
@@ -272,7 +257,7 @@ class OptionMark(Event, frozen=True, gc=False, tag="markPrice"):
 
 class Forced(Struct, frozen=True, gc=False):
     s: str
-    S: str  # BUY or SELL, of the forced order
+    S: Literal["BUY", "SELL"]  # of the forced order
     ap: str  # average price
     z: str  # filled so far
     T: Ms
@@ -299,4 +284,4 @@ class OptionTrade(Event, frozen=True, gc=False, tag="trade"):
     p: str
     q: str  # contracts
     T: Ms
-    S: str  # of the taker: BUY or SELL, earlier 1 or -1
+    S: Literal["BUY", "SELL", "1", "-1"]  # of the taker; numbers in the feed of before 2025-12

@@ -12,7 +12,7 @@ from marketdata_assets.exchanges.bybit.parse import INTERVALS
 from marketdata_assets.exchanges.bybit.wire import Response
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.venue_adapter import MessageRate, Request, Subscription, VenueAdapter, interval_ns
-from marketdata_assets.input_limits import NOT_JSON
+from marketdata_assets.exchanges.wire import decoded
 
 DEPTH = 200
 """Levels of a book on each side where none are chosen. Bybit sends 1, 50, 200 and 1000 of them every 10, 20, 100 and
@@ -48,12 +48,10 @@ class BybitAdapter(VenueAdapter):
     connects_per_second = 0.9 * session.CONNECTIONS / session.CONNECTIONS_SECONDS
     ping_after = ping_every = session.PING_SECONDS
     message_rates = (MessageRate(session.REQUESTS_PER_SECOND, 1.0),)
+    socket_session = session.Session
 
     def prepare(self) -> None:
         self._url = (self._socket_url or session.HOST) + session.PATH + self.market_type
-
-    def socket_session(self) -> session.Session:
-        return session.Session()
 
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
         name, subscriptions = instrument.name, list[Subscription]()
@@ -77,10 +75,8 @@ class BybitAdapter(VenueAdapter):
         return [Request(f"{API}instruments-info", {"category": self.market_type, "limit": LISTED})]
 
     def next_listing(self, request: Request, raw: bytes) -> Request | None:
-        try:
-            cursor = _page(raw).result.next_cursor
-        except NOT_JSON:
-            return None  # the feed has reported it
+        page = decoded(_page, raw)  # the feed reports one that cannot be read
+        cursor = page.result.next_cursor if page else None
         if not cursor or cursor == request.params.get("cursor"):
             return None
         return Request(request.path, {**request.params, "cursor": cursor})

@@ -18,7 +18,7 @@ import msgspec
 
 from marketdata_assets.exchanges.books import BookState, BothNumbers
 from marketdata_assets.exchanges.levels import Number, ShortPrice
-from marketdata_assets.exchanges.records import Control, Level, Outcome
+from marketdata_assets.exchanges.records import Level, Outcome
 from marketdata_assets.exchanges.wire import MS, Millis, Sequence, Wire
 
 T = TypeVar("T", bound="WireBook")
@@ -64,12 +64,12 @@ _short_book = msgspec.json.Decoder(BookMessage[WireShortBook], strict=False).dec
 _numbers = msgspec.json.Decoder(NumbersMessage, strict=False).decode
 
 
-class BookStream:
+class BookStream(BookState):
     """One book topic. It hangs on the connection that its last snapshot came over: that of another one is redundant."""
 
-    def __init__(self, state: BookState) -> None:
-        self.state = state
-        state.whole_messages = state.stream == "orderbook.1"
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.whole_messages = self.stream == "orderbook.1"
         self._seq = 0  # of the last message that is in the book
 
     # {"topic":"orderbook.50.ABCUSDT","type":"delta","ts":1700000000125,"data":{"s":"ABCUSDT","b":[["4.20","0.5"],
@@ -90,28 +90,24 @@ class BookStream:
         return self._update(message.data, numbers, ts_event, ts_recv, connection)
 
     def _snapshot(self, book: WireBook, ts_event: int, ts_recv: int, connection: int) -> list[Outcome]:
-        state, outcomes = self.state, list[Outcome]()
-        follows = state.last_id is not None and state.last_id <= book.number <= state.last_id + 1
-        if state.status == "live" and connection == state.connection and not follows:
-            outcomes += state.broken("sequence", book.number, ts_recv)  # what came between the two is missing
-        outcomes += state.snapshot(book.bids, book.asks, book.number, ts_event, ts_recv)
-        state.connection, self._seq = connection, book.seq
+        outcomes = list[Outcome]()
+        follows = self.last_id is not None and self.last_id <= book.number <= self.last_id + 1
+        if self.status == "live" and connection == self.connection and not follows:
+            outcomes += self.broken("sequence", book.number, ts_recv)  # what came between the two is missing
+        outcomes += self.snapshot(book.bids, book.asks, book.number, ts_event, ts_recv)
+        self.connection, self._seq = connection, book.seq
         return outcomes
 
     def _update(
         self, book: WireBook, numbers: BothNumbers | None, ts_event: int, ts_recv: int, connection: int
     ) -> list[Outcome]:
-        state, number = self.state, book.number
-        last = state.last_id
-        if state.status != "live" or last is None or connection != state.connection:
-            state.dropped += 1
-            state.without_base(number, ts_recv, connection)
-            why = "another connection has it" if state.status == "live" else f"{state.status}, no snapshot since"
-            return [Control("ignored", f"{state.stream}:{state.instrument.name} {why}")]
+        last, number = self.last_id, book.number
+        if self.status != "live" or last is None or connection != self.connection:
+            return [self.passed_over(number, ts_recv, connection)]
         if number != last + 1:
             if number <= last and book.seq <= self._seq:
-                return [state.repeated(number, ts_recv)]
-            return [*state.broken("sequence", number, ts_recv)]
-        outcome = state.delta(book.bids, book.asks, number, number, None, ts_event, ts_recv, None, numbers)
+                return [self.repeated(number, ts_recv)]
+            return [*self.broken("sequence", number, ts_recv)]
+        outcome = self.delta(book.bids, book.asks, number, number, None, ts_event, ts_recv, None, numbers)
         self._seq = book.seq
         return [outcome]

@@ -36,12 +36,13 @@ class BybitFeed(RoutedFeed):
     """
 
     venue = VENUE
+    book_type = BookStream
+    books: dict[str, BookStream]  # type: ignore[assignment]  # of book_type
     _end = b'",'  # of the topic
 
     def prepare(self) -> None:
         super().prepare()
         self._market = self._of_market()
-        self._streams: dict[str, BookStream] = {}
         self._tickers: dict[str, TickerStream] = {}  # by instrument
         self._receipts: dict[str, parse.Receipt] = {}  # of trades, by instrument
 
@@ -52,7 +53,7 @@ class BybitFeed(RoutedFeed):
         if error := error_of(raw):
             return [error]
         if path.endswith("/instruments-info"):
-            return self._listing(raw, ts_recv)
+            return self._learned(instruments(decode_listed(raw).result.list, ts_recv))
         if path.endswith("/kline"):
             instrument = self.instruments[query.get("symbol", "")]
             return parse.past_candles(instrument, _interval(query.get("interval", "")))(raw, ts_recv, 0)
@@ -117,10 +118,8 @@ class BybitFeed(RoutedFeed):
 
     def _book(self, topic: str, name: str) -> Parser:
         key = f"{topic}:{name}"
-        stream = self._streams.get(key)
-        if stream is None:
-            stream = self._streams[key] = BookStream(self.state_of(key, self.instruments[name], topic))
-        return self._book_parser(key, stream.push, any_connection=False)
+        self.state_of(key, self.instruments[name], topic)
+        return self._book_parser(key, self.books[key].push, any_connection=False)
 
     def _ticker(self, name: str) -> Parser:
         stream = self._tickers.get(name)
@@ -140,11 +139,6 @@ class BybitFeed(RoutedFeed):
             return outcomes
 
         return parser
-
-    def _listing(self, raw: bytes, ts_recv: int) -> list[Outcome]:
-        listing = instruments(decode_listed(raw).result.list, ts_recv)
-        self.learn(listing.instruments)
-        return [Control("ignored", f"instruments: {len(listing.instruments)}"), *listing.unread]
 
 
 # {"success":true,"ret_msg":"subscribe","conn_id":"2324d924","req_id":"1","op":"subscribe"}

@@ -19,7 +19,7 @@ from marketdata_assets.exchanges.bybit.wire import VENUE, Push, Response
 from marketdata_assets.exchanges.checkpoints import StateCheckpoint
 from marketdata_assets.exchanges.decimals import DIGITS, PLAIN, decimal, decimal_or_none
 from marketdata_assets.exchanges.errors import BadMessage
-from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.instruments import KEPT_SIZES, Instrument
 from marketdata_assets.exchanges.records import (
     Control,
     FundingRate,
@@ -39,8 +39,6 @@ T = TypeVar("T")
 SIDES: dict[str, Side] = {"Buy": "buy", "Sell": "sell"}
 CLOSES: dict[str, Side] = {"Buy": "sell", "Sell": "buy"}
 """The side of the order that closes a position."""
-
-KEPT_SIZES = 1024  # conversions kept by instrument: most trades are of a few sizes
 
 INTERVALS = {
     **{f"{minutes}m": str(minutes) for minutes in (1, 3, 5, 15, 30)},
@@ -102,11 +100,7 @@ def trades(instrument: Instrument, receipt: Receipt) -> Parser:
 # that a long one was closed, by an order that sells.
 def liquidations(instrument: Instrument) -> Parser:
     """Parser of the forced orders of one instrument."""
-
-    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
-        return [_liquidation(element, instrument, ts_recv) for element in _liquidations(raw).data]
-
-    return parse
+    return lambda raw, ts_recv, _: [_liquidation(one, instrument, ts_recv) for one in _liquidations(raw).data]
 
 
 def _liquidation(element: wire.Liquidation, instrument: Instrument, ts_recv: int) -> Liquidation:

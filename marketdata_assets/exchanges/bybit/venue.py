@@ -6,7 +6,6 @@ from marketdata_assets.exchanges.bybit.adapter import BybitAdapter
 from marketdata_assets.exchanges.bybit.feed import DEPTHS, TRADES, BybitFeed
 from marketdata_assets.exchanges.bybit.history import URL, BybitHistory, error_of, limits
 from marketdata_assets.exchanges.bybit.parse import INTERVAL_OF, INTERVALS
-from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import DataType
 from marketdata_assets.exchanges.venue import SPOT_TYPES, Venue, VenueMarket
 
@@ -27,7 +26,7 @@ VENUE = Venue(
     adapter=BybitAdapter,
     error_of=error_of,
     limits=lambda budgets, _: limits(budgets),
-    history=lambda rest, market_type: BybitHistory(rest, Instruments("bybit"), market_type),
+    history=BybitHistory,
     addresses={
         **{rf"{HOSTS}public/{market_type}\b": market_type for market_type in ("spot", "linear", "inverse")},
         **{rf"{HOSTS}market/.*category={market_type}\b": market_type for market_type in ("spot", "linear", "inverse")},

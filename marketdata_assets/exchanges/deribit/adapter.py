@@ -35,12 +35,10 @@ class DeribitAdapter(VenueAdapter):
     connects_per_second = 1.0
     ping_after = 1.5 * session.HEARTBEAT_SECONDS
     message_rates = (MessageRate(int(session.SUBSCRIBES_PER_SECOND), 1.0),)
+    socket_session = session.Session
 
     def prepare(self) -> None:
         self._url = f"{self._socket_url}/ws{PATH}" if self._socket_url else session.WEBSOCKET
-
-    def socket_session(self) -> session.Session:
-        return session.Session()
 
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
         subscriptions = []

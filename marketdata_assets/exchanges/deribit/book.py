@@ -9,7 +9,6 @@
 A new subscription resyncs the book. https://docs.deribit.com/subscriptions/orderbook/bookinstrument_nameinterval
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 from marketdata_assets.exchanges.books import BookState
@@ -67,46 +66,44 @@ def _written(changes: list[wire.Change], texts: list[wire.Text], side: Side | No
     return tuple(levels_read)
 
 
-@dataclass
-class Chain:
+class Chain(BookState):
     """The book of one channel. `actions` turns rule 3 off for recordings with levels left out."""
 
-    state: BookState
-    actions: bool = True
+    actions = True
 
     def take(self, event: wire.Book, texts: wire.Texts, ts_recv: int, connection: int) -> Outcomes:
         """What a message makes of the book; BadMessage when it contradicts itself."""
-        state, last, before = self.state, self.state.last_id, event.prev_change_id
+        last, before = self.last_id, event.prev_change_id
         ts = event.timestamp * MS
         if is_snapshot(event):
             _, bids, asks = content_of(event, texts)
-            skipped = state.skipped(event.change_id, ts_recv, connection)
-            return [*skipped, *state.snapshot(bids, asks, event.change_id, ts, ts_recv)]
-        if state.status != "live" or last is None:
+            skipped = self.skipped(event.change_id, ts_recv, connection)
+            return [*skipped, *self.snapshot(bids, asks, event.change_id, ts, ts_recv)]
+        if self.status != "live" or last is None:
             content_of(event, texts)  # an inconsistent message is a dead letter anyway
-            state.dropped += 1
-            state.without_base(event.change_id, ts_recv, connection)
+            self.dropped += 1
+            self.without_base(event.change_id, ts_recv, connection)
             return []
         if before != last:
             content_of(event, texts)
             if event.change_id <= last:
-                return [state.repeated(event.change_id, ts_recv)]
-            return state.broken("sequence", event.change_id, ts_recv)
-        sides = (state.book.bids, state.book.asks) if self.actions else (None, None)
+                return [self.repeated(event.change_id, ts_recv)]
+            return self.broken("sequence", event.change_id, ts_recv)
+        sides = (self.book.bids, self.book.asks) if self.actions else (None, None)
         try:
             bids = _written(event.bids, texts.bids, sides[0])
             asks = _written(event.asks, texts.asks, sides[1])
         except _Differs:
-            return state.broken("actions", event.change_id, ts_recv)
+            return self.broken("actions", event.change_id, ts_recv)
         numbers = None
         if max([len(price) for price, _ in (*bids, *asks)], default=0) <= FLOAT_DIGITS:
             numbers = [level[1:] for level in event.bids], [level[1:] for level in event.asks]
-        return [state.delta(bids, asks, None, event.change_id, before, ts, ts_recv, None, numbers)]
+        return [self.delta(bids, asks, None, event.change_id, before, ts, ts_recv, None, numbers)]
 
     def whole(self, event: wire.Levels, ts_recv: int) -> Outcomes:
         """Take the best levels, which come whole every time, and never from an earlier moment."""
         bids, asks = levels(event.bids), levels(event.asks)
-        last, self.state.whole_messages = self.state.last_id, True
-        if self.state.status == "live" and last is not None and event.change_id < last:
-            return [self.state.repeated(event.change_id, ts_recv)]
-        return self.state.snapshot(bids, asks, event.change_id, event.timestamp * MS, ts_recv)
+        last, self.whole_messages = self.last_id, True
+        if self.status == "live" and last is not None and event.change_id < last:
+            return [self.repeated(event.change_id, ts_recv)]
+        return self.snapshot(bids, asks, event.change_id, event.timestamp * MS, ts_recv)

@@ -1,6 +1,6 @@
 """A session of Deribit without a socket: bytes in, records and other outcomes out, the same live and in a replay."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,11 +10,10 @@ from marketdata_assets.exchanges.books import BookState, Feed
 from marketdata_assets.exchanges.deribit import parse, rest, wire
 from marketdata_assets.exchanges.deribit.book import Chain, content_of
 from marketdata_assets.exchanges.deribit.instruments import from_name, is_combo, parse_instruments
-from marketdata_assets.exchanges.deribit.parse import InstrumentContext
 from marketdata_assets.exchanges.deribit.wire import NONE, VENUE, AnyMessage, Notification
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import AnyRecord, Control, DeadLetter, Gap, OrderBook, Outcome
+from marketdata_assets.exchanges.records import AnyRecord, Control, DeadLetter, Outcome
 from marketdata_assets.exchanges.wire import MS
 
 _CHANNEL = b'"channel":"'
@@ -37,13 +36,15 @@ class DeribitFeed(Feed):
     """
 
     venue = VENUE
+    book_type = Chain
+    _named = staticmethod(from_name)
+    books: dict[str, Chain]  # type: ignore[assignment]  # of book_type
 
     def __init__(self, *about: Any, actions: bool = True, **options: Any) -> None:
         super().__init__(*about, **options)
         self._actions = actions
 
     def prepare(self) -> None:
-        self._known: dict[str, InstrumentContext] = {}
         self._chains: dict[str, Chain] = {}  # by channel
         self._parsers: dict[bytes, Callable[[bytes, int, int], list[Outcome] | None]] = {
             b"trades": self._trades,
@@ -52,9 +53,6 @@ class DeribitFeed(Feed):
             b"quote": partial(self._state, "quote.", _quote, parse.quote),
             b"chart": self._candle,
         }
-
-    def _named(self, name: str) -> Instrument | None:
-        return from_name(name)
 
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of a message of the socket with this number."""
@@ -74,16 +72,9 @@ class DeribitFeed(Feed):
             return [error]
         method = path.rpartition("/")[2]
         if method == "get_instruments":
-            listing = parse_instruments(raw, ts_recv)
-            self.learn(listing.instruments)
-            return [Control("notice", f"{len(listing.instruments)} instruments"), *listing.unread]
+            return self._learned(parse_instruments(raw, ts_recv))
         parser = rest.PARSERS.get(method)
         return [*parser(query, raw, self._find, ts_recv)] if parser else [Control("ignored", method)]
-
-    def learn(self, listed: Iterable[Instrument]) -> None:
-        """Take a list of instruments; a newer entry replaces an older one."""
-        super().learn(listed)
-        self._known.clear()
 
     def _channel(self, state: BookState) -> str:
         kind, _, rest_of_it = state.stream.partition(".")
@@ -101,16 +92,16 @@ class DeribitFeed(Feed):
             return None
         outcomes: list[Outcome] = []
         for event in params.data:
-            context = self._known.get(event.instrument_name) or self._find(event.instrument_name)
-            if context:
-                outcomes += parse.trade(event, context, ts_recv)
+            instrument = self.instruments.get(event.instrument_name) or self._find(event.instrument_name)
+            if instrument:
+                outcomes += parse.trade(event, instrument, ts_recv)
         return outcomes or [Control("ignored", params.channel)]
 
     def _state(
         self,
         prefix: str,
         decode: Callable[[bytes], Notification[Any]],
-        convert: Callable[[Any, InstrumentContext, int], Sequence[AnyRecord]],
+        convert: Callable[[Any, Instrument, int], Sequence[AnyRecord]],
         raw: bytes,
         ts_recv: int,
         connection: int,
@@ -119,18 +110,18 @@ class DeribitFeed(Feed):
         params = decode(raw).params
         if not params.channel.startswith(prefix):
             return None
-        context = self._find(params.data.instrument_name)
-        return [*convert(params.data, context, ts_recv)] if context else [Control("ignored", params.channel)]
+        instrument = self._find(params.data.instrument_name)
+        return [*convert(params.data, instrument, ts_recv)] if instrument else [Control("ignored", params.channel)]
 
     def _candle(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
         params = _candle(raw).params
         parts = params.channel.split(".")
         if parts[:2] != ["chart", "trades"] or len(parts) != 4:
             return None
-        context = self._find(parts[2])
-        if context is None:
+        instrument = self._find(parts[2])
+        if instrument is None:
             return [Control("ignored", params.channel)]
-        return [parse.candle(params.data, context, parts[3], ts_recv)]
+        return [parse.candle(params.data, instrument, parts[3], ts_recv)]
 
     def _books(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
         begin = raw.find(_BOOK)
@@ -141,58 +132,58 @@ class DeribitFeed(Feed):
         if not channel.startswith("book."):
             return None
         chain = self._chains.get(channel)
-        if chain is None or chain.state.instrument.name != event.instrument_name:
-            context = self._of(channel, event.instrument_name)
-            if context is None:
+        if chain is None or chain.instrument.name != event.instrument_name:
+            instrument = self._of(channel, event.instrument_name)
+            if instrument is None:
                 return [Control("ignored", channel)]
             if not self._keep_books:
                 kind, bids, asks = content_of(event, _texts(raw).params.data)
                 ids = (event.change_id, event.prev_change_id)
-                return [parse.book(context, kind, bids, asks, ids, event.timestamp * MS, ts_recv)]
-            chain = self._chain(channel, context)
+                return [parse.book(instrument, kind, bids, asks, ids, event.timestamp * MS, ts_recv)]
+            chain = self._chain(channel, instrument)
         outcomes: list[Outcome] = [*chain.take(event, _texts(raw).params.data, ts_recv, connection)]
-        chain.state.connection = connection
-        if chain.state.status != "live" or self.resync_requests:
-            self._update_request(_key(channel), channel, ts_recv)
-        return outcomes
+        chain.connection = connection
+        live = chain.status == "live" and not self.resync_requests
+        return outcomes if live else self._settled(_key(channel), outcomes, ts_recv)
 
-    def _lost(self, raw: bytes, ts_recv: int) -> list[OrderBook | Gap]:
+    def _lost(self, raw: bytes, ts_recv: int) -> list[Outcome]:
         """A message of a book could not be read: what it changed is missing."""
         begin = raw.find(_BOOK) + 1
         channel = raw[begin : raw.find(b'"', begin)].decode("utf-8", "replace") if begin else ""
         chain = self._chains.get(channel)
-        if chain is None or chain.state.status != "live":
+        if chain is None or chain.status != "live":
             return []
-        outcomes = chain.state.broken("sequence", None, ts_recv)
-        self._update_request(_key(channel), channel, ts_recv)
-        return outcomes
+        return self._settled(_key(channel), chain.broken("sequence", None, ts_recv), ts_recv)
 
     def _levels(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
         params = _levels(raw).params
         if not params.channel.startswith("book."):
             return None
         event, channel = params.data, params.channel
-        context = self._of(channel, event.instrument_name)
-        if context is None:
+        instrument = self._of(channel, event.instrument_name)
+        if instrument is None:
             return [Control("ignored", channel)]
         if not self._keep_books:
             bids, asks = parse.levels(event.bids), parse.levels(event.asks)
-            return [parse.book(context, "snapshot", bids, asks, (event.change_id, None), event.timestamp * MS, ts_recv)]
-        chain = self._chain(channel, context)
-        chain.state.connection = connection
+            return [
+                parse.book(instrument, "snapshot", bids, asks, (event.change_id, None), event.timestamp * MS, ts_recv)
+            ]
+        chain = self._chain(channel, instrument)
+        chain.connection = connection
         return [*chain.whole(event, ts_recv)]
 
-    def _of(self, channel: str, instrument: str) -> InstrumentContext | None:
+    def _of(self, channel: str, name: str) -> Instrument | None:
         """The instrument of a channel and of the message in it, which must be the same."""
-        if channel.split(".", 2)[1] != instrument:
-            raise BadMessage(VENUE, f"{channel} with a book of {instrument}")
-        return self._find(instrument)
+        if channel.split(".", 2)[1] != name:
+            raise BadMessage(VENUE, f"{channel} with a book of {name}")
+        return self._find(name)
 
-    def _chain(self, channel: str, context: InstrumentContext) -> Chain:
+    def _chain(self, channel: str, instrument: Instrument) -> Chain:
         chain = self._chains.get(channel)
         if chain is None:
-            state = self.state_of(_key(channel), context.instrument, _stream(channel))
-            chain = self._chains[channel] = Chain(state, self._actions)
+            self.state_of(_key(channel), instrument, _stream(channel))
+            chain = self._chains[channel] = self.books[_key(channel)]
+            chain.actions = self._actions
         return chain
 
     def _other(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
@@ -212,18 +203,14 @@ class DeribitFeed(Feed):
             return [_acknowledged(message)]
         raise BadMessage(VENUE, "neither a notification nor an answer")
 
-    def _find(self, name: str) -> InstrumentContext | None:
+    def _find(self, name: str) -> Instrument | None:
         """The instrument; None for a combo. Raises UnknownInstrument."""
-        context = self._known.get(name)
-        if context:
-            return context
-        instrument = self.instruments.known.get(name) or (None if self._strict else from_name(name))
-        if instrument is None:
+        try:
+            return self.instruments[name]
+        except UnknownInstrument:
             if is_combo(name):
                 return None
-            raise UnknownInstrument(VENUE, name)
-        context = self._known[name] = InstrumentContext(instrument)
-        return context
+            raise
 
 
 def _stream(channel: str) -> str:

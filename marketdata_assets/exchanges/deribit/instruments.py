@@ -10,11 +10,9 @@ import msgspec
 from msgspec import Raw
 
 from marketdata_assets.exchanges.deribit.wire import VENUE, number
-from marketdata_assets.exchanges.errors import BadInstruments
 from marketdata_assets.exchanges.instruments import Instrument, Listing, expiry_ns, read_entries
 from marketdata_assets.exchanges.records import MarketType, SizeUnit
 from marketdata_assets.exchanges.wire import Wire
-from marketdata_assets.input_limits import NOT_JSON
 
 Payoff = Literal["reversed", "linear"]
 
@@ -55,12 +53,8 @@ _entry = msgspec.json.Decoder(WireInstrument).decode
 #   "quote_currency":"USD","counter_currency":"USD","instrument_type":"reversed","contract_size":10.0}]}
 # https://docs.deribit.com/api-reference/market-data/public-get_instruments
 def parse_instruments(raw: bytes, ts_recv: int = 0) -> Listing:
-    """The instruments of an answer to get_instruments, without combos; BadInstruments when it cannot be read."""
-    try:
-        entries = _decode(raw).result
-    except NOT_JSON as error:
-        raise BadInstruments(VENUE, f"{type(error).__name__} {error}") from error
-    return read_entries(VENUE, entries, lambda entry: _instrument(_entry(entry)), ts_recv)
+    """The instruments of an answer to get_instruments, without combos. Raises what is UNREADABLE."""
+    return read_entries(VENUE, _decode(raw).result, lambda entry: _instrument(_entry(entry)), ts_recv)
 
 
 def is_combo(name: str) -> bool:

@@ -4,7 +4,6 @@ Amounts of inverse perpetuals and futures are USD, of everything else coins; pri
 A price or amount of a side without orders comes as 0.0 and is kept so.
 """
 
-from functools import lru_cache, partial
 from typing import Literal
 
 from msgspec import Raw
@@ -36,22 +35,6 @@ INTERVALS = {
 """Our name of a resolution, and its minutes."""
 
 MINUTE = 60_000 * MS
-_KEPT_SIZES = 512
-
-
-class InstrumentContext:
-    """An instrument with what the parsers ask of it all the time."""
-
-    __slots__ = ("contracts", "in_coins", "instrument", "key", "liquidation", "perpetual", "trade")
-
-    def __init__(self, instrument: Instrument) -> None:
-        self.instrument = instrument
-        self.key = instrument.key  # the first four fields of each record
-        self.in_coins = instrument.unit == "base"
-        self.perpetual = instrument.name.endswith("-PERPETUAL")
-        self.contracts = lru_cache(_KEPT_SIZES)(instrument.contracts)
-        self.trade = partial(Trade, *instrument.key)
-        self.liquidation = partial(Liquidation, *instrument.key)
 
 
 # {"jsonrpc":"2.0","method":"subscription","params":{"channel":"trades.ABC-PERPETUAL.100ms","data":[{"trade_seq":7,
@@ -59,18 +42,18 @@ class InstrumentContext:
 #   "index_price":100.4,"direction":"buy","amount":2.0e3,"contracts":200.0,"liquidation":"M"}]}}
 # https://docs.deribit.com/#trades-instrument_name-interval and #trades-kind-currency-interval
 # direction is the taker's. liquidation says whose order was forced: T the taker's, M the maker's, MT both.
-def trade(event: wire.Trade, context: InstrumentContext, ts_recv: int) -> list[Trade | Liquidation]:
+def trade(event: wire.Trade, instrument: Instrument, ts_recv: int) -> list[Trade | Liquidation]:
     """The trade, and the forced orders in it."""
     price, amount, side = number(event.price), number(event.amount), event.direction
-    size = amount if context.in_coins else context.instrument.base_size(amount, price)
-    contracts = number(event.contracts) if event.contracts != NONE else context.contracts(amount)
+    size = amount if instrument.unit == "base" else instrument.base_size(amount, price)
+    contracts = number(event.contracts) if event.contracts != NONE else instrument.kept_contracts(amount)
     ts = event.timestamp * MS
     ids = event.trade_id, price, size, contracts, side, None, None, event.trade_seq
-    records: list[Trade | Liquidation] = [context.trade(ts, ts_recv, *ids)]
+    records: list[Trade | Liquidation] = [instrument.trade(ts, ts_recv, *ids)]
     for whose in event.liquidation or ():
         forced = side if whose == "T" else OPPOSITE[side]
         name = f"{event.trade_id}-{whose}"  # a trade may hold two
-        records.append(context.liquidation(ts, ts_recv, forced, price, size, contracts, name))
+        records.append(Liquidation(*instrument.key, ts, ts_recv, forced, price, size, contracts, name))
     return records
 
 
@@ -82,7 +65,7 @@ def levels(whole: list[wire.Level]) -> tuple[Level, ...]:
 
 
 def book(
-    context: InstrumentContext,
+    instrument: Instrument,
     kind: Literal["snapshot", "delta"],
     bids: tuple[Level, ...],
     asks: tuple[Level, ...],
@@ -91,7 +74,7 @@ def book(
     ts_recv: int,
 ) -> OrderBook:
     """The record of one book message, regardless of earlier ones. `ids` are its own and that of the message before."""
-    return OrderBook(*context.key, ts, ts_recv, kind, bids, asks, context.instrument.unit, None, *ids)
+    return OrderBook(*instrument.key, ts, ts_recv, kind, bids, asks, instrument.unit, None, *ids)
 
 
 # {"jsonrpc":"2.0","method":"subscription","params":{"channel":"ticker.ABC-PERPETUAL.100ms","data":{
@@ -102,25 +85,25 @@ def book(
 # An option has "underlying_price":100.6,"greeks":{"vega":3.88497,"theta":-28.34113,"rho":0.66242,"gamma":0.00058,
 #   "delta":0.62959} and no funding.
 # https://docs.deribit.com/#ticker-instrument_name-interval
-def ticker(event: wire.Ticker, context: InstrumentContext, ts_recv: int) -> list[Ticker | FundingRate | OpenInterest]:
+def ticker(event: wire.Ticker, instrument: Instrument, ts_recv: int) -> list[Ticker | FundingRate | OpenInterest]:
     """The ticker, the funding rate of a perpetual, and the open interest of whatever has one."""
     ts, stats = event.timestamp * MS, event.stats
     delta, gamma, vega, theta, rho = greeks(event.greeks)
     records: list[Ticker | FundingRate | OpenInterest] = [
         Ticker(
-            *context.key,
+            *instrument.key,
             ts,
             ts_recv,
             bid=maybe(event.best_bid_price),
             bid_size=maybe(event.best_bid_amount),
             ask=maybe(event.best_ask_price),
             ask_size=maybe(event.best_ask_amount),
-            unit=context.instrument.unit,
+            unit=instrument.unit,
             last=maybe(event.last_price),
             high=maybe(stats.high),
             low=maybe(stats.low),
             volume=maybe(stats.volume),
-            quote_volume=turnover(context, stats.volume_usd, stats.volume_notional),
+            quote_volume=turnover(instrument, stats.volume_usd, stats.volume_notional),
             mark_price=maybe(event.mark_price),
             index_price=maybe(event.index_price),
             settlement_price=maybe(event.settlement_price),
@@ -137,7 +120,7 @@ def ticker(event: wire.Ticker, context: InstrumentContext, ts_recv: int) -> list
         )
     ]
     rate, interest = event.current_funding, event.open_interest
-    return [*records, *derivatives(context, ts, ts_recv, rate, event.mark_price, event.index_price, interest)]
+    return [*records, *derivatives(instrument, ts, ts_recv, rate, event.mark_price, event.index_price, interest)]
 
 
 def greeks(event: wire.Greeks | None) -> list[str | None]:
@@ -148,26 +131,26 @@ def greeks(event: wire.Greeks | None) -> list[str | None]:
     return [None if value == NONE else signed(value) for value in values]
 
 
-def turnover(context: InstrumentContext, usd: Raw, notional: Raw) -> str | None:
+def turnover(instrument: Instrument, usd: Raw, notional: Raw) -> str | None:
     """Volume in the quote currency: USD for instruments quoted in it."""
-    return maybe(usd if context.instrument.quote == "USD" else notional)
+    return maybe(usd if instrument.quote == "USD" else notional)
 
 
 def derivatives(
-    context: InstrumentContext, ts: int, ts_recv: int, rate: Raw, mark: Raw, index: Raw, amount: Raw
+    instrument: Instrument, ts: int, ts_recv: int, rate: Raw, mark: Raw, index: Raw, amount: Raw
 ) -> list[FundingRate | OpenInterest]:
     """The rate of a perpetual that is being paid now, and what is open: USD of inverse futures, coins of others."""
-    head = *context.key, ts, ts_recv
+    head = *instrument.key, ts, ts_recv
     records: list[FundingRate | OpenInterest] = []
-    if context.perpetual and rate != NONE:
+    if instrument.name.endswith("-PERPETUAL") and rate != NONE:
         prices = maybe(mark), maybe(index)
         records.append(FundingRate(*head, signed(rate), None, None, HOURS_OF_FUNDING, *prices))
-    if context.instrument.market_type != "spot":
+    if instrument.market_type != "spot":
         if amount == NONE:
-            raise BadMessage(VENUE, f"no open_interest of {context.instrument.name}")
+            raise BadMessage(VENUE, f"no open_interest of {instrument.name}")
         text = number(amount)
-        sizes = (text, None) if context.in_coins else (None, text)
-        records.append(OpenInterest(*head, context.contracts(text), *sizes))
+        sizes = (text, None) if instrument.unit == "base" else (None, text)
+        records.append(OpenInterest(*head, instrument.kept_contracts(text), *sizes))
     return records
 
 
@@ -175,25 +158,25 @@ def derivatives(
 #   "instrument_name":"ABC-PERPETUAL","best_bid_price":100.0,"best_bid_amount":50.0,"best_ask_price":100.5,
 #   "best_ask_amount":10.0}}}
 # https://docs.deribit.com/#quote-instrument_name
-def quote(event: wire.Quote, context: InstrumentContext, ts_recv: int) -> list[Ticker]:
+def quote(event: wire.Quote, instrument: Instrument, ts_recv: int) -> list[Ticker]:
     """The best prices."""
     bid, bid_size = maybe(event.best_bid_price), maybe(event.best_bid_amount)
     ask, ask_size = maybe(event.best_ask_price), maybe(event.best_ask_amount)
     ts = event.timestamp * MS
-    return [Ticker(*context.key, ts, ts_recv, bid, bid_size, ask, ask_size, context.instrument.unit)]
+    return [Ticker(*instrument.key, ts, ts_recv, bid, bid_size, ask, ask_size, instrument.unit)]
 
 
 # {"jsonrpc":"2.0","method":"subscription","params":{"channel":"chart.trades.ABC-PERPETUAL.1","data":{
 #   "tick":1700000040000,"open":100.5,"high":101.0,"low":100.0,"close":100.5,"volume":0.5,"cost":50.0}}}
 # https://docs.deribit.com/#chart-trades-instrument_name-resolution
 # cost is in the currency of the price: USD, USDC, and for options on coins the coin.
-def candle(event: wire.Candle, context: InstrumentContext, resolution: str, ts_recv: int) -> Kline:
+def candle(event: wire.Candle, instrument: Instrument, resolution: str, ts_recv: int) -> Kline:
     """One candle; Deribit does not say when it is closed, nor when the message was made."""
     if resolution not in INTERVALS:
         raise BadMessage(VENUE, f"a resolution {resolution[:20]!r}, which is not documented")
     interval, minutes = INTERVALS[resolution]
     volume, cost, opened = number(event.volume), number(event.cost), event.tick * MS
     prices = number(event.open), number(event.high), number(event.low), number(event.close)
-    contracts = context.contracts(cost if context.instrument.unit == "quote" else volume)
+    contracts = instrument.kept_contracts(cost if instrument.unit == "quote" else volume)
     span, volumes = (opened, opened + minutes * MINUTE), (volume, contracts, cost)
-    return context.instrument.candle(None, ts_recv, interval, span, prices, volumes)
+    return instrument.candle(None, ts_recv, interval, span, prices, volumes)

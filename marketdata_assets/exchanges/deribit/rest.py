@@ -3,25 +3,23 @@
 An answer is an envelope of JSON-RPC, with `result` or `error`. https://docs.deribit.com/articles/json-rpc-overview
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Raw
 
 from marketdata_assets.exchanges.deribit import parse, wire
-from marketdata_assets.exchanges.deribit.parse import InstrumentContext
 from marketdata_assets.exchanges.deribit.session import RATE_LIMITED
 from marketdata_assets.exchanges.deribit.wire import NONE, VENUE, AnyMessage, maybe, signed
 from marketdata_assets.exchanges.errors import BadMessage
+from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Ticker, VenueError
-from marketdata_assets.exchanges.rest_history import Row
-from marketdata_assets.exchanges.wire import MS, Millis, Sequence, Wire
-from marketdata_assets.input_limits import NOT_JSON
+from marketdata_assets.exchanges.wire import MS, Millis, Sequence, Wire, decoded
 
 T = TypeVar("T")
 
-Find = Callable[[str], InstrumentContext | None]
+Find = Callable[[str], Instrument | None]
 """An instrument by its name; None for unsupported instruments, such as spreads. Raises UnknownInstrument."""
 
 Query = Mapping[str, str | int]  # of the address
@@ -91,10 +89,8 @@ _summary = msgspec.json.Decoder(Answer[list[WireSummary]]).decode
 
 def error_of(raw: bytes) -> VenueError | None:
     """Deribit's own error in an answer; None when there is none, or no answer of Deribit's. Never raises."""
-    try:
-        error = _any(raw).error
-    except NOT_JSON:
-        return None
+    message = decoded(_any, raw)
+    error = message.error if message else None
     return VenueError(error.code, error.message, error.code in RATE_LIMITED) if error else None
 
 
@@ -110,22 +106,13 @@ def asked(query: Query, what: str) -> str:
 # https://docs.deribit.com/api-reference/market-data/public-get_last_trades_by_instrument_and_time
 def trades(query: Query, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """Trades, and the forced orders among them."""
-    events = _supported(_trades(raw).result.trades, find)
-    return [record for event, context in events for record in parse.trade(event, context, ts_recv)]
+    events = ((event, find(event.instrument_name)) for event in _trades(raw).result.trades)
+    return [record for event, instrument in events if instrument for record in parse.trade(event, instrument, ts_recv)]
 
 
-def numbered_trades(raw: bytes, find: Find, ts_recv: int) -> tuple[list[Row], bool]:
-    """The same with their numbers, and whether there are more."""
-    result = _trades(raw).result
-    rows = [
-        Row(event.timestamp * MS, str(event.trade_seq), parse.trade(event, context, ts_recv))
-        for event, context in _supported(result.trades, find)
-    ]
-    return rows, result.has_more
-
-
-def _supported(trades: list[wire.Trade], find: Find) -> Iterator[tuple[wire.Trade, InstrumentContext]]:
-    return ((event, context) for event in trades if (context := find(event.instrument_name)))
+def has_more(raw: bytes) -> bool:
+    """Whether there are more trades than those of an answer."""
+    return _trades(raw).result.has_more
 
 
 # {"jsonrpc":"2.0","result":{"instrument_name":"ABC-PERPETUAL","change_id":12,"bids":[[100.0,50.0]],
@@ -134,13 +121,13 @@ def _supported(trades: list[wire.Trade], find: Find) -> Iterator[tuple[wire.Trad
 def order_book(query: Query, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """The best levels and all fields of a ticker. It cannot start the chain of a channel."""
     event = _book(raw).result
-    context = find(event.instrument_name)
-    if context is None:
+    instrument = find(event.instrument_name)
+    if instrument is None:
         return []
     bids, asks = parse.levels(event.bids), parse.levels(event.asks)
     ts = event.timestamp * MS
-    book = parse.book(context, "snapshot", bids, asks, (event.change_id, None), ts, ts_recv)
-    return [book, *parse.ticker(event, context, ts_recv)]
+    book = parse.book(instrument, "snapshot", bids, asks, (event.change_id, None), ts, ts_recv)
+    return [book, *parse.ticker(event, instrument, ts_recv)]
 
 
 # {"jsonrpc":"2.0","result":{ ... the data of a ticker message }}
@@ -148,8 +135,8 @@ def order_book(query: Query, raw: bytes, find: Find, ts_recv: int) -> list[AnyRe
 def ticker(query: Query, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """The same as from the channel."""
     event = _ticker(raw).result
-    context = find(event.instrument_name)
-    return [*parse.ticker(event, context, ts_recv)] if context else []
+    instrument = find(event.instrument_name)
+    return [*parse.ticker(event, instrument, ts_recv)] if instrument else []
 
 
 # {"jsonrpc":"2.0","result":{"status":"ok","ticks":[1700000040000],"open":[100.5],"high":[101.0],"low":[100.0],
@@ -158,14 +145,14 @@ def ticker(query: Query, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord
 # The answer names neither instrument nor resolution: they are taken from the address.
 def chart(query: Query, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """Candles, oldest first."""
-    context, resolution = find(asked(query, "instrument_name")), asked(query, "resolution")
+    instrument, resolution = find(asked(query, "instrument_name")), asked(query, "resolution")
     event = _chart(raw).result
     columns = (event.ticks, event.open, event.high, event.low, event.close, event.volume, event.cost)
     if len({len(column) for column in columns}) != 1:
         raise BadMessage(VENUE, "a chart with columns of different lengths")
-    if context is None:
+    if instrument is None:
         return []
-    return [parse.candle(wire.Candle(*row), context, resolution, ts_recv) for row in zip(*columns, strict=True)]
+    return [parse.candle(wire.Candle(*row), instrument, resolution, ts_recv) for row in zip(*columns, strict=True)]
 
 
 # {"jsonrpc":"2.0","result":[{"timestamp":1700002800000,"index_price":100.4,"prev_index_price":100.1,
@@ -174,12 +161,12 @@ def chart(query: Query, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]
 # interest_8h overlaps from row to row; interest_1h is what was paid in the hour before timestamp.
 def funding(query: Query, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """What was paid, hour by hour."""
-    context = find(asked(query, "instrument_name"))
-    if context is None:
+    instrument = find(asked(query, "instrument_name"))
+    if instrument is None:
         return []
     return [
         FundingRate(
-            *context.key,
+            *instrument.key,
             event.timestamp * MS,
             ts_recv,
             signed(event.interest_1h),
@@ -199,28 +186,28 @@ def summary(query: Query, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecor
     """Ticker, funding rate and open interest of each instrument."""
     records: list[AnyRecord] = []
     for event in _summary(raw).result:
-        context = find(event.instrument_name)
-        if context is None:
+        instrument = find(event.instrument_name)
+        if instrument is None:
             continue
         ts = event.creation_timestamp * MS
         records.append(
             Ticker(
-                *context.key,
+                *instrument.key,
                 ts,
                 ts_recv,
                 bid=maybe(event.bid_price),
                 ask=maybe(event.ask_price),
-                unit=context.instrument.unit,
+                unit=instrument.unit,
                 last=maybe(event.last),
                 high=maybe(event.high),
                 low=maybe(event.low),
                 volume=maybe(event.volume),
-                quote_volume=parse.turnover(context, event.volume_usd, event.volume_notional),
+                quote_volume=parse.turnover(instrument, event.volume_usd, event.volume_notional),
                 mark_price=maybe(event.mark_price),
             )
         )
         rate, interest = event.current_funding, event.open_interest
-        records += parse.derivatives(context, ts, ts_recv, rate, event.mark_price, NONE, interest)
+        records += parse.derivatives(instrument, ts, ts_recv, rate, event.mark_price, NONE, interest)
     return records
 
 

@@ -5,7 +5,6 @@ https://docs.deribit.com/articles/connection-management-best-practices
 """
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Literal
 
 import msgspec
@@ -14,7 +13,7 @@ from marketdata_assets.exchanges.deribit.parse import INTERVALS
 from marketdata_assets.exchanges.deribit.wire import AnyMessage
 from marketdata_assets.exchanges.records import Control, Outcome, VenueError
 from marketdata_assets.exchanges.venue_adapter import SocketSession, SubscriptionReply
-from marketdata_assets.input_limits import NOT_JSON
+from marketdata_assets.exchanges.wire import decoded
 
 WEBSOCKET = "wss://www.deribit.com/ws/api/v2"
 REST = "https://www.deribit.com/api/v2"
@@ -86,12 +85,9 @@ class Session(SocketSession):
         return SubscriptionReply()
 
     def _response(self, raw: bytes, outcome: Control | VenueError) -> SubscriptionReply:
-        requested: tuple[str, ...] = ()
-        granted: list[str] | None = None
-        with suppress(*NOT_JSON):
-            answer = _decode(raw)
-            requested = self.asked.pop(answer.id, ()) if isinstance(answer.id, int) else ()
-            granted = _channels(answer.result)
+        answer = decoded(_decode, raw)
+        requested = self.asked.pop(answer.id, ()) if answer and isinstance(answer.id, int) else ()
+        granted = decoded(_channels, answer.result) if answer else None
         if isinstance(outcome, VenueError):
             return SubscriptionReply.of_error(outcome, requested)
         missing = [key for key in requested if granted is not None and key not in granted]

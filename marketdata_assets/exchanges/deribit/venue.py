@@ -10,10 +10,10 @@ from marketdata_assets.exchanges.deribit.history import DeribitHistory, limits
 from marketdata_assets.exchanges.deribit.parse import INTERVALS
 from marketdata_assets.exchanges.deribit.rest import error_of
 from marketdata_assets.exchanges.deribit.session import REST
-from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import DataType
 from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Venue, VenueMarket
 from marketdata_assets.exchanges.venue_adapter import Choice
+from marketdata_assets.exchanges.wire import decoded
 
 CANDLES = tuple(name for name, _ in INTERVALS.values())
 
@@ -27,10 +27,8 @@ _message = msgspec.json.Decoder(_Message).decode
 
 def recognise(raw: bytes) -> Source | None:
     """Deribit speaks JSON-RPC."""
-    try:
-        return ("deribit", None) if _message(raw).jsonrpc else None
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return None
+    message = decoded(_message, raw)
+    return ("deribit", None) if message and message.jsonrpc else None
 
 
 CHOICES: dict[Choice, dict[str, str]] = {
@@ -55,7 +53,7 @@ VENUE = Venue(
     adapter=DeribitAdapter,
     error_of=error_of,
     limits=lambda budgets, _: limits(budgets),
-    history=lambda rest, _: DeribitHistory(rest, Instruments("deribit")),
+    history=DeribitHistory,
     addresses={r"([^/]+\.)?deribit\.com\b": None},
     recognise=recognise,
     trade_streams=("trades.100ms", "trades.agg2", "trades.raw"),

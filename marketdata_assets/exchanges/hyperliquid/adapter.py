@@ -45,13 +45,11 @@ class HyperliquidAdapter(VenueAdapter):
     connects_per_second = 0.9 * session.CONNECTIONS_PER_MINUTE / 60.0
     ping_after = session.PING_AFTER_SECONDS
     message_rates = (MessageRate(session.MESSAGES_PER_MINUTE // (2 * SOCKETS), 60.0),)
+    socket_session = session.Session
 
     def prepare(self) -> None:
         self._types = TYPES[self.market_type]
         self._url = f"{self._socket_url}/ws" if self._socket_url else session.WEBSOCKET
-
-    def socket_session(self) -> session.Session:
-        return session.Session()
 
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
         coin = instrument.name

@@ -11,23 +11,22 @@ happened between two messages is not known. What can be proven are disorder and 
 
 import msgspec
 
-from marketdata_assets.exchanges.books import BookState
-from marketdata_assets.exchanges.errors import BadMessage
+from marketdata_assets.exchanges.books import BookState, polled
 from marketdata_assets.exchanges.hyperliquid import wire
-from marketdata_assets.exchanges.hyperliquid.wire import VENUE, Pushed
-from marketdata_assets.exchanges.records import Control, Level, OrderBook, Outcome
+from marketdata_assets.exchanges.hyperliquid.wire import Pushed
+from marketdata_assets.exchanges.records import Control, Level, Outcome
 from marketdata_assets.exchanges.wire import MS, Find
 
 decode = msgspec.json.Decoder(Pushed[wire.Book]).decode
 _polled = msgspec.json.Decoder(wire.Book).decode
 
 
-class BookStream:
+class BookStream(BookState):
     """The book of one coin, from whichever connection is ahead."""
 
-    def __init__(self, state: BookState) -> None:
-        self.state = state
-        state.whole_messages = True
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.whole_messages = True
         self._before: wire.Book | None = None
 
     # {"channel":"l2Book","data":{"coin":"ABC","time":1700000000123,"levels":[[{"px":"4.2","sz":"0.5","n":2}],
@@ -35,27 +34,23 @@ class BookStream:
     # Rules and link: above. `n` is the count of orders.
     def push(self, book: wire.Book, ts_recv: int, connection: int) -> list[Outcome]:
         """Outcomes of a message. Raises BadMessage; the caller then has to invalidate the book."""
-        state, before = self.state, self._before
-        if state.status == "live" and before is not None and book.time <= before.time:
-            if book == before or connection != state.connection:
-                state.dropped += 1
-                return [Control("ignored", f"{state.stream}:{book.coin} is not newer than the book")]
+        before = self._before
+        if self.status == "live" and before is not None and book.time <= before.time:
+            if book == before or connection != self.connection:
+                self.dropped += 1
+                return [Control("ignored", f"{self.stream}:{book.coin} is not newer than the book")]
             if book.time < before.time:
-                return [*state.broken("sequence", None, ts_recv)]
-        state.connection, self._before = connection, book
-        return [*state.snapshot(*_sides(book), None, book.time * MS, ts_recv)]
+                return [*self.broken("sequence", None, ts_recv)]
+        self.connection, self._before = connection, book
+        return [*self.snapshot(*_sides(book), None, book.time * MS, ts_recv)]
 
 
 # {"coin":"ABC","time":1700000000123,"levels":[[{"px":"4.2","sz":"0.5","n":2}],[{"px":"4.21","sz":"0.7","n":1}]]}
 # {"type":"l2Book","coin":"ABC"}; the books of the socket do not depend on it.
-def polled(raw: bytes, ts_recv: int, find: Find) -> list[Outcome]:
+def polled_book(raw: bytes, ts_recv: int, find: Find) -> list[Outcome]:
     """The record of a REST order book, which has to pass the checks of a book that is kept."""
     book = _polled(raw)
-    state = BookState(find(book.coin), "polled")
-    record = state.snapshot(*_sides(book), None, book.time * MS, ts_recv)[0]
-    if not isinstance(record, OrderBook):
-        raise BadMessage(VENUE, f"a crossed book of {book.coin}")
-    return [record]
+    return [polled(find(book.coin), *_sides(book), None, book.time * MS, ts_recv)]
 
 
 def _sides(book: wire.Book) -> tuple[tuple[Level, ...], tuple[Level, ...]]:

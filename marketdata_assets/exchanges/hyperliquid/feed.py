@@ -11,7 +11,7 @@ from marketdata_assets.exchanges.hyperliquid import book, parse, wire
 from marketdata_assets.exchanges.hyperliquid.book import BookStream
 from marketdata_assets.exchanges.hyperliquid.instruments import named, pairs, perpetuals
 from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, VENUE
-from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.instruments import Instrument, Listing
 from marketdata_assets.exchanges.records import Control, DeadLetter, Outcome
 from marketdata_assets.exchanges.wire import Find
 
@@ -33,7 +33,7 @@ REQUESTS: dict[str, Parse] = {
     "candleSnapshot": parse.past_candles,
     "fundingHistory": parse.paid_rates,
     "recentTrades": parse.recent_trades,
-    "l2Book": book.polled,
+    "l2Book": book.polled_book,
 }
 LISTS: dict[str, Callable[[bytes], list[Instrument]]] = {"meta": perpetuals, "spotMeta": pairs}
 
@@ -45,13 +45,12 @@ class HyperliquidFeed(Feed):
     """
 
     venue = VENUE
+    book_type = BookStream
+    _named = staticmethod(named)
+    books: dict[str, BookStream]  # type: ignore[assignment]  # of book_type
 
     def prepare(self) -> None:
         self._find = self.instruments.__getitem__
-        self._streams: dict[str, BookStream] = {}
-
-    def _named(self, name: str) -> Instrument | None:
-        return named(name)
 
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of a message of the socket with this number."""
@@ -72,9 +71,7 @@ class HyperliquidFeed(Feed):
             return [refused]
         request = query.get("type", "")
         if request in LISTS:
-            listed = LISTS[request](raw)
-            self.instruments.add(listed)
-            return [Control("ignored", f"{request}: {len(listed)}")]
+            return self._learned(Listing(LISTS[request](raw), []))
         return REQUESTS[request](raw, ts_recv, self._find) if request in REQUESTS else [Control("ignored", request)]
 
     def _stream_of(self, raw: bytes) -> str:
@@ -87,27 +84,18 @@ class HyperliquidFeed(Feed):
             key = f"{name}:{message.coin}"
             if not self._keep_books:
                 return [Control("ignored", key)]
-            stream = self._streams.get(key)
-            if stream is None:
-                stream = self._streams[key] = BookStream(self.state_of(key, self._find(message.coin), name))
-            return self._requested(key, stream.push(message, ts_recv, connection), ts_recv)
+            if key not in self.books:
+                self.state_of(key, self._find(message.coin), name)
+            state = self.books[key]
+            outcomes = state.push(message, ts_recv, connection)
+            live = state.status == "live" and not self.resync_requests
+            return outcomes if live else self._settled(key, outcomes, ts_recv)
         except UNREADABLE as error:
-            letter, key = DeadLetter.of(raw, error, ts_recv), f"{channel}:{_coin_of(raw)}"
-            state = self.books.get(key)
-            if state is None or state.status != "live":
+            coin = raw.partition(b'"coin":"')[2].partition(b'"')[0].decode("utf-8", "replace")  # as far as it is there
+            letter, key = DeadLetter.of(raw, error, ts_recv), f"{channel}:{coin}"
+            if key not in self.books or self.books[key].status != "live":
                 return [letter]
-            return self._requested(key, [letter, *state.broken("sequence", None, ts_recv)], ts_recv)
-
-    def _requested(self, key: str, outcomes: list[Outcome], ts_recv: int) -> list[Outcome]:
-        state = self.books[key]
-        if self.resync_requests or state.status != "live":
-            self._update_request(key, state.stream, ts_recv)
-        return outcomes
-
-
-def _coin_of(raw: bytes) -> str:
-    """The coin of a message that cannot be read, as far as it is there."""
-    return raw.partition(b'"coin":"')[2].partition(b'"')[0].decode("utf-8", "replace")
+            return self._settled(key, [letter, *self.books[key].broken("sequence", None, ts_recv)], ts_recv)
 
 
 def channel_of(raw: bytes) -> str:

@@ -11,19 +11,13 @@ Perpetuals are paid in USDC. Those of other dexes (`dex:ABC`) are in lists of th
 """
 
 import re
-from collections.abc import Callable
-from typing import TypeVar
 
 import msgspec
 
-from marketdata_assets.exchanges.errors import BadInstruments
 from marketdata_assets.exchanges.hyperliquid.wire import VENUE
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import MarketType
 from marketdata_assets.exchanges.wire import Wire
-from marketdata_assets.input_limits import NOT_JSON
-
-T = TypeVar("T")
 
 COLLATERAL = "USDC"
 _PAIR = re.compile(r"(?P<base>[^/@:#]+)/(?P<quote>[^/@:#]+)")
@@ -60,14 +54,14 @@ _spot = msgspec.json.Decoder(Spot).decode
 
 
 def perpetuals(raw: bytes) -> list[Instrument]:
-    """The perpetuals that are traded. Raises BadInstruments."""
-    listed = _decoded(_perpetuals, raw).universe
+    """The perpetuals that are traded. Raises what is UNREADABLE, as the next one."""
+    listed = _perpetuals(raw).universe
     return [_made("linear", each.name, each.name, COLLATERAL) for each in listed if not each.is_delisted]
 
 
 def pairs(raw: bytes) -> list[Instrument]:
-    """The spot pairs; one of a token that is not in the list is left out. Raises BadInstruments."""
-    listed = _decoded(_spot, raw)
+    """The spot pairs; one of a token that is not in the list is left out."""
+    listed = _spot(raw)
     names = {token.index: token.name for token in listed.tokens}
     return [
         _made("spot", each.name, *(names[index] for index in each.tokens))
@@ -87,10 +81,3 @@ def named(name: str) -> Instrument | None:
 
 def _made(market_type: MarketType, name: str, base: str, quote: str) -> Instrument:
     return Instrument(VENUE, market_type, name, f"{base}-{quote}", base, quote, "base")
-
-
-def _decoded(decode: Callable[[bytes], T], raw: bytes) -> T:
-    try:
-        return decode(raw)
-    except NOT_JSON as error:
-        raise BadInstruments(VENUE, str(error)) from error

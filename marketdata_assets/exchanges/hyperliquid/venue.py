@@ -11,7 +11,6 @@ from marketdata_assets.exchanges.hyperliquid.history import (
 )
 from marketdata_assets.exchanges.hyperliquid.parse import INTERVALS
 from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, refusal
-from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import DataType
 from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Venue, VenueMarket
 
@@ -46,7 +45,7 @@ VENUE = Venue(
     adapter=HyperliquidAdapter,
     error_of=refusal,
     limits=lambda budgets, _: limits(budgets),
-    history=lambda rest, _: HyperliquidHistory(rest, Instruments("hyperliquid")),
+    history=HyperliquidHistory,
     addresses={r"api\.hyperliquid(-testnet)?\.xyz(:[0-9]+)?(/|$)": None},
     recognise=recognise,
     trade_streams=("trades",),

@@ -10,8 +10,7 @@ from typing import Generic, Literal, TypeVar
 import msgspec
 
 from marketdata_assets.exchanges.records import Control, Exchange, Outcome, VenueError
-from marketdata_assets.exchanges.wire import Millis, Sequence, Wire
-from marketdata_assets.input_limits import NOT_JSON
+from marketdata_assets.exchanges.wire import Millis, Sequence, Wire, decoded
 
 T = TypeVar("T")
 
@@ -156,10 +155,8 @@ def complaint(raw: bytes) -> list[Outcome]:
 def named_in(words: str) -> str:
     """The key of the subscription that an error names; empty where it names none."""
     begin = words.find("{")
-    try:
-        return _subscription(words[begin:]).key if begin >= 0 else ""
-    except NOT_JSON:
-        return ""
+    named = decoded(_subscription, words[begin:].encode()) if begin >= 0 else None
+    return named.key if named else ""
 
 
 # null

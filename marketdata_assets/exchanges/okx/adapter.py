@@ -8,13 +8,12 @@ import msgspec
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import session
-from marketdata_assets.exchanges.okx.feed import API
-from marketdata_assets.exchanges.okx.history import BARS
+from marketdata_assets.exchanges.okx.history import API, BARS
 from marketdata_assets.exchanges.okx.session import OF_A_MARKET, SUMMARY, arg_of
 from marketdata_assets.exchanges.okx.wire import Arg, Data, envelope
 from marketdata_assets.exchanges.records import MarketType
 from marketdata_assets.exchanges.venue_adapter import MessageRate, Request, Subscription, VenueAdapter, interval_ns
-from marketdata_assets.input_limits import NOT_JSON
+from marketdata_assets.exchanges.wire import decoded
 
 _underlyings = msgspec.json.Decoder(Data[list[str]]).decode
 
@@ -52,12 +51,10 @@ class OkxAdapter(VenueAdapter):
     connects_per_second = 0.9 * session.CONNECTIONS_PER_SECOND
     ping_after = session.PING_AFTER_SECONDS - 5.0
     message_rates = (MessageRate(session.REQUESTS_PER_HOUR - 10, 3600.0),)
+    socket_session = session.Session
 
     def prepare(self) -> None:
         self._families: list[str] = []  # of options, that are still to be listed
-
-    def socket_session(self) -> session.Session:
-        return session.Session()
 
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
         swap = instrument.name.endswith("-SWAP")
@@ -104,10 +101,8 @@ class OkxAdapter(VenueAdapter):
 
     def next_listing(self, request: Request, raw: bytes) -> Request | None:
         if request.lane == UNDERLYINGS:
-            try:
-                self._families = [family for families in _underlyings(raw).data for family in families]
-            except NOT_JSON:
-                return None  # no option is listed then, which the collector reports
+            listed = decoded(_underlyings, raw)  # without it no option is listed, which the collector reports
+            self._families = [family for families in listed.data for family in families] if listed else []
         return _instruments(instType="OPTION", instFamily=self._families.pop(0)) if self._families else None
 
     def _subscription(self, key: str, name: str, tag: str, every: int = 0) -> Subscription:
@@ -123,7 +118,5 @@ def _instruments(**query: str) -> Request:
 
 @lru_cache(1 << 14)
 def _key_of(channel: bytes) -> str:
-    try:
-        return str(envelope(channel + b"}}").arg or "")
-    except NOT_JSON:
-        return ""
+    head = decoded(envelope, channel + b"}}")
+    return str(head.arg) if head and head.arg else ""

@@ -18,13 +18,13 @@ from zlib import crc32
 
 import msgspec
 
-from marketdata_assets.exchanges.books import Book, BookState, BothNumbers
+from marketdata_assets.exchanges.books import Book, BookState, BothNumbers, polled
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.levels import Number, ShortPrice
 from marketdata_assets.exchanges.okx import wire
 from marketdata_assets.exchanges.okx.wire import VENUE, Data, Sequence
-from marketdata_assets.exchanges.records import Control, Level, OrderBook, Outcome, Parser
+from marketdata_assets.exchanges.records import Level, Outcome, Parser
 from marketdata_assets.exchanges.wire import MS, Millis, Wire
 
 T = TypeVar("T", bound="WireBook")
@@ -79,15 +79,15 @@ _short_books = msgspec.json.Decoder(WireBooks[WireShortBook], strict=False).deco
 _numbers = msgspec.json.Decoder(Data[BookNumbers], strict=False).decode
 
 
-class BookStream:
+class BookStream(BookState):
     """One book channel of one instrument. It hangs on the connection that its last snapshot came over.
 
     A second connection with the same channel is redundant: its updates are not taken into this book.
     """
 
-    def __init__(self, state: BookState) -> None:
-        self.state = state
-        state.whole_messages = state.stream in WHOLE
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.whole_messages = self.stream in WHOLE
         self._before: tuple[WireBook | None, int | None] = (None, None)  # the last message, and the one it followed
 
     # {"arg":{"channel":"books","instId":"ABC-USDT"},"action":"update","data":[{"asks":[["4.21","0.5","0","2"]],
@@ -102,38 +102,34 @@ class BookStream:
             message, numbers = _books(raw), []
         outcomes: list[Outcome] = []
         for book, levels in zip_longest(message.data, numbers):
-            whole = message.action == "snapshot" or book.prev_seq_id == -1 or self.state.stream in WHOLE
+            whole = message.action == "snapshot" or book.prev_seq_id == -1 or self.stream in WHOLE
             if not whole and message.action is None:
-                raise BadMessage(VENUE, f"{self.state.stream} without an action")
+                raise BadMessage(VENUE, f"{self.stream} without an action")
             if whole:
                 bids, asks, verify = _levels(book.bids), _levels(book.asks), _verify(book.checksum)
-                if not self.state.whole_messages:
-                    outcomes += self.state.skipped(book.seq_id, ts_recv, connection)
-                outcomes += self.state.snapshot(bids, asks, book.seq_id, book.ts * MS, ts_recv, verify=verify)
-                self.state.connection, self._before = connection, (book, book.prev_seq_id)
+                if not self.whole_messages:
+                    outcomes += self.skipped(book.seq_id, ts_recv, connection)
+                outcomes += self.snapshot(bids, asks, book.seq_id, book.ts * MS, ts_recv, verify=verify)
+                self.connection, self._before = connection, (book, book.prev_seq_id)
             else:
                 outcomes += self._update(book, levels, ts_recv, connection)
         return outcomes
 
     def _update(self, book: WireBook, levels: BookNumbers | None, ts_recv: int, connection: int) -> list[Outcome]:
-        state = self.state
-        if state.status != "live" or connection != state.connection:
-            state.dropped += 1
-            state.without_base(book.seq_id, ts_recv, connection)
-            why = "another connection has it" if state.status == "live" else f"{state.status}, no snapshot since"
-            return [Control("ignored", f"{state.stream}:{state.instrument.name} {why}")]
+        if self.status != "live" or connection != self.connection:
+            return [self.passed_over(book.seq_id, ts_recv, connection)]
         fault = self._fault(book)
         if fault == "repeat":
-            return [state.repeated(book.seq_id, ts_recv)]
+            return [self.repeated(book.seq_id, ts_recv)]
         if fault == "sequence":
-            return [*state.broken("sequence", book.seq_id, ts_recv)]
+            return [*self.broken("sequence", book.seq_id, ts_recv)]
         prev_id, verify = book.prev_seq_id, _verify(book.checksum)
         bids, asks = _levels(book.bids), _levels(book.asks)
         numbers: BothNumbers | None = None
         if levels is not None:
             numbers = [(one.price, one.size) for one in levels.bids], [(one.price, one.size) for one in levels.asks]
         seq_id = book.seq_id
-        outcome = state.delta(bids, asks, seq_id, seq_id, prev_id, book.ts * MS, ts_recv, verify, numbers)
+        outcome = self.delta(bids, asks, seq_id, seq_id, prev_id, book.ts * MS, ts_recv, verify, numbers)
         self._before = book, prev_id
         return [outcome]
 
@@ -145,9 +141,9 @@ class BookStream:
             if book.ts < last.ts:
                 return "sequence"
             return "repeat" if book == last else None
-        if book.prev_seq_id == self.state.last_id:
+        if book.prev_seq_id == self.last_id:
             return None
-        return "repeat" if (book.seq_id, book.prev_seq_id) == (self.state.last_id, last_prev) else "sequence"
+        return "repeat" if (book.seq_id, book.prev_seq_id) == (self.last_id, last_prev) else "sequence"
 
 
 # {"code":"0","msg":"","data":[{"asks":[["4.21","0.5","0","2"]],"bids":[["4.2","1","0","1"]],"ts":"1700000000123"}]}
@@ -156,13 +152,10 @@ def polled_books(instrument: Instrument) -> Parser:
     """Parser of REST order books of one instrument, which have to pass the checks of a book that is kept."""
 
     def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
-        state, records = BookState(instrument, "polled"), list[Outcome]()
-        for book in _books(raw).data:
-            record = state.snapshot(_levels(book.bids), _levels(book.asks), book.seq_id, book.ts * MS, ts_recv)[0]
-            if not isinstance(record, OrderBook):
-                raise BadMessage(VENUE, f"a crossed book of {instrument.name}")
-            records.append(record)
-        return records
+        return [
+            polled(instrument, _levels(book.bids), _levels(book.asks), book.seq_id, book.ts * MS, ts_recv)
+            for book in _books(raw).data
+        ]
 
     return parse
 

@@ -7,16 +7,13 @@ from collections.abc import Callable, Mapping
 
 from marketdata_assets.exchanges.books import RoutedFeed, ignored
 from marketdata_assets.exchanges.errors import BadMessage
-from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import book, parse, wire
 from marketdata_assets.exchanges.okx.book import BookStream
+from marketdata_assets.exchanges.okx.history import API
 from marketdata_assets.exchanges.okx.instruments import instruments, named
 from marketdata_assets.exchanges.okx.wire import VENUE, Arg, envelope
 from marketdata_assets.exchanges.records import Control, Outcome, Parser
-from marketdata_assets.exchanges.wire import Find
-from marketdata_assets.input_limits import NOT_JSON
-
-API = "/api/v5/"
+from marketdata_assets.exchanges.wire import Find, decoded
 
 ByFind = Callable[[Find], Parser]
 
@@ -73,14 +70,10 @@ class OkxFeed(RoutedFeed):
     """
 
     venue = VENUE
+    book_type = BookStream
+    books: dict[str, BookStream]  # type: ignore[assignment]  # of book_type
+    _named = staticmethod(named)
     _end = b"}"  # of `arg`
-
-    def prepare(self) -> None:
-        super().prepare()
-        self._streams: dict[str, BookStream] = {}
-
-    def _named(self, name: str) -> Instrument | None:
-        return named(name)
 
     def _answered(self, path: str, query: Mapping[str, str], raw: bytes, ts_recv: int) -> list[Outcome]:
         if refusal := wire.refusal(raw):
@@ -115,17 +108,15 @@ class OkxFeed(RoutedFeed):
         else:
             parser = self._book(arg) if self._keep_books else ignored(str(arg))
         begin = raw.partition(self._end)[0]
-        if begin.startswith(b'{"arg":{') and _arg_of(begin) == arg:
+        again = decoded(envelope, begin + b"}}") if begin.startswith(b'{"arg":{') else None
+        if again and again.arg == arg:
             self._remember(raw, parser)
         return parser
 
     def _book(self, arg: Arg) -> Parser:
         key = f"{arg.channel}:{arg.inst_id}"
-        stream = self._streams.get(key)
-        if stream is None:
-            stream = BookStream(self.state_of(key, self.instruments[arg.inst_id], arg.channel))
-            self._streams[key] = stream
-        return self._book_parser(key, stream.push)
+        self.state_of(key, self.instruments[arg.inst_id], arg.channel)
+        return self._book_parser(key, self.books[key].push)
 
     def _event(self, raw: bytes, _ts_recv: int, connection: int) -> list[Outcome]:
         outcome, arg = wire.control_event(raw)
@@ -137,16 +128,7 @@ class OkxFeed(RoutedFeed):
 
     def _listing(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """A list of instruments, or what changed in it; the same over the socket and over REST."""
-        listing = instruments(raw, ts_recv)
-        self.learn(listing.instruments)
-        return [Control("ignored", f"instruments: {len(listing.instruments)}"), *listing.unread]
-
-
-def _arg_of(begin: bytes) -> Arg | None:
-    try:
-        return envelope(begin + b"}}").arg
-    except NOT_JSON:
-        return None
+        return self._learned(instruments(raw, ts_recv))
 
 
 def of_channel(arg: Arg, find: Find) -> Parser:

@@ -12,7 +12,7 @@ import msgspec
 
 from marketdata_assets.exchanges.decimals import DIGITS, EXACT, PLAIN, decimal, decimal_or_none, plain
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
-from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.instruments import KEPT_SIZES, Instrument
 from marketdata_assets.exchanges.okx import wire
 from marketdata_assets.exchanges.okx.instruments import named
 from marketdata_assets.exchanges.okx.wire import VENUE, Data
@@ -33,8 +33,6 @@ from marketdata_assets.exchanges.wire import MS, Find, nanoseconds
 T = TypeVar("T")
 N = TypeVar("N", bound=wire.Named | wire.OptionTrade)
 Convert = Callable[[T, Instrument, int], Outcome]
-
-KEPT_SIZES = 1024  # conversions kept by instrument: most trades are of a few sizes
 
 
 def each(decode: Callable[[bytes], Data[T]], convert: Callable[[T, int], Outcome]) -> Parser:

@@ -4,14 +4,15 @@ from typing import get_args
 
 import msgspec
 
-from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.okx.adapter import OkxAdapter
 from marketdata_assets.exchanges.okx.feed import OkxFeed
-from marketdata_assets.exchanges.okx.history import BARS, URL, OkxHistory, error_of, limits
+from marketdata_assets.exchanges.okx.history import BARS, URL, OkxHistory, limits
 from marketdata_assets.exchanges.okx.parse import bar_of
+from marketdata_assets.exchanges.okx.wire import error_of
 from marketdata_assets.exchanges.records import DataType
 from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Venue, VenueMarket
 from marketdata_assets.exchanges.venue_adapter import Choice
+from marketdata_assets.exchanges.wire import decoded
 
 INTERVALS = tuple(BARS)
 
@@ -25,11 +26,7 @@ _message = msgspec.json.Decoder(_Message).decode
 
 def recognise(raw: bytes) -> Source | None:
     """Every message over OKX's sockets names its subscription in `arg`."""
-    try:
-        _message(raw)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return None
-    return "okx", None
+    return ("okx", None) if decoded(_message, raw) else None
 
 
 def candle_interval(word: str) -> str | None:
@@ -67,7 +64,7 @@ VENUE = Venue(
     adapter=OkxAdapter,
     error_of=error_of,
     limits=lambda budgets, _: limits(budgets),
-    history=lambda rest, _: OkxHistory(rest, Instruments("okx")),
+    history=OkxHistory,
     addresses={r"([^/]+\.)?ok(e)?x\.com\b": None},
     recognise=recognise,
     trade_streams=("trades", "trades-all", "option-trades"),

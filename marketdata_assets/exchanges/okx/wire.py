@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.records import Control, ControlKind, Exchange, Outcome, Side, VenueError
-from marketdata_assets.exchanges.wire import Millis, Wire
+from marketdata_assets.exchanges.wire import Millis, Wire, decoded
 
 T = TypeVar("T")
 
@@ -106,6 +106,11 @@ def refusal(raw: bytes) -> VenueError | None:
     """The error that an answer of REST is; null when it is none."""
     status = _status(raw)
     return _error(status.code, status.msg) if status.code != "0" else None
+
+
+def error_of(raw: bytes) -> VenueError | None:
+    """The same; null as well when it cannot be read."""
+    return decoded(refusal, raw)
 
 
 def _arg(message: Event) -> Arg:

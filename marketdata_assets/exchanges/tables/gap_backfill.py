@@ -32,7 +32,7 @@ from marketdata_assets.exchanges.tables.trade_matching import (
     merge_spans,
     missing_numbers,
 )
-from marketdata_assets.exchanges.venue import HistoryClient
+from marketdata_assets.exchanges.venue_history import VenueHistory
 from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import report
 from marketdata_assets.stores import clickhouse
@@ -155,7 +155,7 @@ class _Backfill:
             return f"younger than {self.settled_ns // MINUTE_NS} minutes: trades around it may not be loaded yet"
         return NOT_REQUESTED if self.hosts is None else ""
 
-    async def _close(self, history: HistoryClient, gap: Gap) -> GapResult:
+    async def _close(self, history: VenueHistory, gap: Gap) -> GapResult:
         added, objections = 0, list[str]()
         try:
             if is_candle_gap(gap):
@@ -179,7 +179,7 @@ class _Backfill:
         insert_records(self.client, [replace(gap, healed_at=self.clock())])
         return GapResult(gap, "healed", added)
 
-    async def _add_candles(self, history: HistoryClient, gap: Gap) -> list[str]:
+    async def _add_candles(self, history: VenueHistory, gap: Gap) -> list[str]:
         """Fetch and insert the closed candles that touch a gap; objections to closing it."""
         interval = venues.find(gap.exchange).interval_of(gap.stream)
         if interval is None:
@@ -192,11 +192,11 @@ class _Backfill:
             return []  # without a trade there is no candle, as of an option that was just listed
         return [f"the history has no closed candle of {interval} there"]
 
-    async def _has_trades(self, history: HistoryClient, instrument: str, window: Window) -> bool:
+    async def _has_trades(self, history: VenueHistory, instrument: str, window: Window) -> bool:
         pages = history.trades(instrument, window)
         return any([isinstance(record, Trade) async for page in pages for record in page.records])
 
-    async def _add_trades(self, history: HistoryClient, gap: Gap, window: Window) -> tuple[int, list[str], list[Span]]:
+    async def _add_trades(self, history: VenueHistory, gap: Gap, window: Window) -> tuple[int, list[str], list[Span]]:
         """Insert the missing trades of a window: how many, objections to closing, and numbers stored or fetched."""
         records = [record async for page in history.trades(gap.instrument, window) for record in page.records]
         trades = [record for record in records if isinstance(record, Trade)]

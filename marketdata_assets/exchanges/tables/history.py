@@ -28,8 +28,9 @@ from marketdata_assets.exchanges.rest_history import Page, Window
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import RecordBatches
 from marketdata_assets.exchanges.tables.schema import DAY_NS
-from marketdata_assets.exchanges.venue import FundingHistory, HistoryClient, OpenInterestHistory, Venue
+from marketdata_assets.exchanges.venue import Venue
 from marketdata_assets.exchanges.venue_adapter import interval_ns
+from marketdata_assets.exchanges.venue_history import VenueHistory
 from marketdata_assets.loading.reports import Countdown, LoadReport, UnitReport
 from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import report
@@ -258,9 +259,9 @@ async def _load(run: _Run) -> list[HistoryReport]:
     return sorted([*units, *unchanged], key=lambda unit: unit.unit)
 
 
-async def _find(run: _Run, stack: AsyncExitStack) -> list[tuple[Instrument, HistoryClient]]:
+async def _find(run: _Run, stack: AsyncExitStack) -> list[tuple[Instrument, VenueHistory]]:
     """The requested instruments, each with the client of its market. Raises HistoryRefused."""
-    found: dict[str, list[tuple[Instrument, HistoryClient]]] = {name: [] for name in run.request.instruments}
+    found: dict[str, list[tuple[Instrument, VenueHistory]]] = {name: [] for name in run.request.instruments}
     listed: dict[MarketType, set[str]] = {}
     kept = [name for name, market in run.venue.markets.items() if market.history]
     for market_type in [run.request.market_type] if run.request.market_type else kept:
@@ -300,7 +301,7 @@ def _from_archive(run: _Run, instrument: Instrument, stream: str, days: Sequence
     return wanted and bool(days) and _archived(run.venue, instrument, stream, days[0])
 
 
-async def _load_chunk(run: _Run, client: HistoryClient, chunk: _Chunk) -> list[HistoryReport]:
+async def _load_chunk(run: _Run, client: VenueHistory, chunk: _Chunk) -> list[HistoryReport]:
     started, batches = run.now(), RecordBatches(run.client, chunk.source)
     origin, digest, error, unsupported = "rest", "", "", ""
     try:
@@ -358,17 +359,13 @@ async def _archive_file(run: _Run, chunk: _Chunk, batches: RecordBatches) -> str
     return digest
 
 
-def _pages(client: HistoryClient, chunk: _Chunk) -> AsyncIterator[Page]:
+def _pages(client: VenueHistory, chunk: _Chunk) -> AsyncIterator[Page]:
     name, window = chunk.instrument.name, chunk.window
     if chunk.stream.startswith(CANDLES):
         return client.klines(name, chunk.stream.removeprefix(CANDLES), window)
-    if chunk.stream == "funding_rate" and isinstance(client, FundingHistory):
-        return client.funding(name, window)
-    if chunk.stream == "open_interest" and isinstance(client, OpenInterestHistory):
+    if chunk.stream == "open_interest":
         return client.past_open_interest(name, PERIOD, window)
-    if chunk.stream == "trade":
-        return client.trades(name, window)
-    raise HistoryRefused(f"{chunk.source}: its history client has no such history")
+    return client.funding(name, window) if chunk.stream == "funding_rate" else client.trades(name, window)
 
 
 def _add(chunk: _Chunk, batches: RecordBatches, outcomes: Iterable[Outcome]) -> None:

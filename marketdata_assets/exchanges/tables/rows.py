@@ -51,20 +51,18 @@ class Inserted:
     rejects: tuple[Reject, ...] = ()
 
 
-def insert_json(
-    client: Client, type_name: str, payloads: Sequence[bytes], token: str | None = None, *, source: str = ""
-) -> Inserted:
+def insert_json(client: Client, type_name: str, payloads: Sequence[bytes], *, source: str = "") -> Inserted:
     """Insert records of one type, each as JSON, into its table, and those that do not fit into `exchange_rejects`.
 
-    The rows are on the server's disk when this returns. `token` names the batch: the server skips one that it has
-    just taken; without it the content is the name. `source` says in the rejects who brought them.
+    The rows are on the server's disk when this returns; the server skips a batch that it has just taken. `source` says
+    in the rejects who brought them.
     Raises ExchangesError, and StoreAway or StoreFull; then any part of the batch may have been written.
     """
     table = table_of(type_name)
     rows = 0
     rejects: list[Reject] = []
-    for number, part in enumerate(_parts(payloads)):
-        rejected = _insert(client, table, part, token and f"{token}:{number}")
+    for part in _parts(payloads):
+        rejected = _insert(client, table, part)
         rows += len(part) - len(rejected)
         rejects += rejected
     quarantine(client, type_name, rejects, source)
@@ -90,15 +88,14 @@ def quarantine(client: Client, type_name: str, rejects: Sequence[Reject], source
     _send(client, REJECTS, ("type", "reason", "raw", "source"), msgspec.json.encode(lines), {})
 
 
-def _insert(client: Client, table: Table, payloads: Sequence[bytes], token: str | None) -> list[Reject]:
+def _insert(client: Client, table: Table, payloads: Sequence[bytes]) -> list[Reject]:
     array = _array(payloads)
     faults = validator_of(table).faults(payloads, array)
     rejects = [Reject(fault, payloads[number]) for number, fault in faults.items()]
     if faults:
         payloads = [payload for number, payload in enumerate(payloads) if number not in faults]
         array = _array(payloads)
-    name = token or sha1(array, usedforsecurity=False).hexdigest()
-    return rejects + _halved(client, table, payloads, array, name)
+    return rejects + _halved(client, table, payloads, array, sha1(array, usedforsecurity=False).hexdigest())
 
 
 def _halved(client: Client, table: Table, payloads: Sequence[bytes], array: bytes, token: str) -> list[Reject]:

@@ -1,4 +1,4 @@
-"""Binance's history against a server with its page sizes, weights, limits and faults."""
+"""Binance's weights, pauses and budgets, against a server that counts."""
 
 import asyncio
 import json
@@ -9,26 +9,24 @@ from typing import Any
 
 import history_pages
 import pytest
-from history_pages import MS, all_of, numbers, windows_after
+from history_pages import all_of, numbers, windows_after
 from recorded_budgets import RecordedBudgets
 
 from marketdata_assets.budget import Budget, ReservedShares
 from marketdata_assets.exchanges import venues
-from marketdata_assets.exchanges.binance import history as histories
 from marketdata_assets.exchanges.binance.adapter import BinanceAdapter
 from marketdata_assets.exchanges.binance.history import STATISTICS_LANE, limits
 from marketdata_assets.exchanges.binance.session import MARKETS
-from marketdata_assets.exchanges.errors import BadPage, RequestRejected, UnknownExchange
-from marketdata_assets.exchanges.records import Gap, MarketType, OpenInterest
+from marketdata_assets.exchanges.errors import UnknownExchange
+from marketdata_assets.exchanges.records import MarketType
 from marketdata_assets.exchanges.rest import Limits
-from marketdata_assets.exchanges.rest_history import Window
 from marketdata_assets.local.endpoints import exchange_budgets
 from marketdata_assets.settings import BadSettings, Settings
-from marketdata_demo.venues.binance_venue import HOUR, MINUTE, BinanceServer
+from marketdata_demo.venues.binance_venue import MINUTE, BinanceServer
 from marketdata_demo.venues.live_market import Happened
 
 START = 1_700_000_040_000  # ms, on a minute
-LINEAR, INVERSE = "ABCUSDT", "ABCUSD_PERP"
+LINEAR = "ABCUSDT"
 window = windows_after(START)
 
 
@@ -42,73 +40,9 @@ def run(
     server: BinanceServer,
     folder: Path,
     body: Callable[[Any], Coroutine[Any, Any, Any]],
-    market_type: MarketType = "linear",
     allowed: Limits | None = None,
 ) -> Any:
-    return history_pages.run(server, folder, ("binance", market_type), body, allowed=allowed, listed=True)
-
-
-@pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Pages of seven rows."""
-    monkeypatch.setattr(histories, "ROWS", 7)
-    monkeypatch.setattr(histories, "PAST_INTEREST", 7)
-    return 7
-
-
-def test_hours_without_trades_are_passed_over(server: BinanceServer, tmp_path: Path) -> None:
-    server.trades = [Happened(START + 3 * HOUR + 5, 8), Happened(START + 5 * HOUR, 9), Happened(START + 9 * HOUR, 10)]
-    found = run(server, tmp_path, lambda history: all_of(history.trades(LINEAR, window(0, 6 * HOUR))))
-    assert numbers(found) == [8, 9]
-    assert server.requests == 1 + 4 + 1
-
-
-def test_a_number_that_is_missing_becomes_a_gap_and_one_that_goes_back_is_refused(
-    server: BinanceServer, tmp_path: Path, short: int
-) -> None:
-    server.trades = [Happened(START + n, n + 100) for n in range(20) if n not in (3, 7, 8)]
-    found = run(server, tmp_path, lambda history: all_of(history.trades(LINEAR, window(0, 50))))
-    gaps = [one for one in found if isinstance(one, Gap)]
-    assert [(one.last_id, one.next_id) for one in gaps] == [(102, 104), (106, 109)]
-    assert (gaps[1].stream, gaps[1].ts_from, gaps[1].ts_to) == ("aggTrades", (START + 6) * MS, (START + 9) * MS)
-    assert numbers(found) == [one.number for one in server.trades]
-    server.trades = [Happened(START, 105), Happened(START + 1, 104)]
-    with pytest.raises(BadPage, match="number 104 where 106 comes next"):
-        run(server, tmp_path, lambda history: all_of(history.trades(LINEAR, window(0, 50))))
-
-
-def test_candles_of_coin_m_are_asked_for_200_days_at_a_time(server: BinanceServer, tmp_path: Path) -> None:
-    days = Window(0, 401 * 24 * HOUR * MS)
-    found = run(server, tmp_path, lambda history: all_of(history.klines(INVERSE, "1d", days)), "inverse")
-    assert len(found) == 401
-    assert (found[0].contracts, found[0].volume, found[0].quote_volume) == ("5", "10", "50")
-    assert server.requests == 1 + 3
-
-
-@pytest.mark.parametrize(("market_type", "name"), [("linear", LINEAR), ("inverse", INVERSE)])
-def test_past_open_interest(
-    server: BinanceServer, tmp_path: Path, short: int, market_type: MarketType, name: str
-) -> None:
-    server.kept = [START + number * 5 * MINUTE for number in range(40)]
-    span = window(0, 39 * 5 * MINUTE)
-    found = run(server, tmp_path, lambda history: all_of(history.past_open_interest(name, "5m", span)), market_type)
-    assert [one.ts_event for one in found] == [at * MS for at in server.kept[:39]]
-    assert {type(one) for one in found} == {OpenInterest}
-    assert (found[0].contracts, found[0].size) == ((None, "7") if market_type == "linear" else ("7", "9.5"))
-
-
-def test_what_cannot_be_asked_for(server: BinanceServer, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="none of"):
-        run(server, tmp_path, lambda history: all_of(history.past_open_interest(LINEAR, "3m", window(0, 1))))
-    with pytest.raises(ValueError, match="perpetuals"):
-        run(
-            server,
-            tmp_path,
-            lambda history: all_of(history.past_open_interest("ABCUSD_300101", "5m", window(0, 1))),
-            "inverse",
-        )
-    with pytest.raises(RequestRejected, match="Invalid symbol"):
-        run(server, tmp_path, lambda history: all_of(history.trades("XYZUSDT", window(0, 1))))
+    return history_pages.run(server, folder, ("binance", "linear"), body, allowed=allowed, listed=True)
 
 
 @pytest.mark.parametrize("status", [429, 418])
@@ -193,7 +127,8 @@ def test_a_share_is_left_to_a_program_on_the_same_address(tmp_path: Path, monkey
 )
 def test_a_snapshot_costs_what_its_levels_cost(market_type: MarketType, levels: int | None, weight: int) -> None:
     request = BinanceAdapter(venues.find("binance"), market_type, depth=levels).snapshot("ABCUSDT")
-    assert (request.params["limit"], request.cost) == (levels or 1000, weight)
+    assert request.params == {"symbol": "ABCUSDT", "limit": levels or 1000}
+    assert (request.path.rpartition("/")[2], request.cost) == ("depth", weight)
 
 
 def test_1500_books_of_futures_are_complete_in_three_minutes(tmp_path: Path) -> None:
