@@ -24,7 +24,7 @@ At `/metrics` of its HTTP port. `marketdata collect metrics` prints this table.
 
 At `/metrics` of `marketdata drain --follow`, by default `http://127.0.0.1:9102`.
 
-{drain_service.table()}
+{metrics.table(drain_service.FAMILIES)}
 ## Metrics of servers, tables and runs
 
 At `/metrics` of `marketdata metrics`, by default `http://127.0.0.1:9101`.

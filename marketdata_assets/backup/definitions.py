@@ -1,79 +1,70 @@
-"""The tables that a backup says how to make: read by a grammar that knows no other statement, and made by ours.
+"""How a table of Postgres was made, as data, and our statements that make it again.
 
 A manifest is a file that somebody may have changed, so nothing of it is executed.
 """
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
 
+import msgspec
+import psycopg
 from psycopg import sql
 
 from marketdata_assets.errors import TerminalError
+from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.logs import get_logger
+from marketdata_assets.stores.postgres import statement
 
-_NAME = r'(?:[a-z_][a-z0-9_$]*|"(?:[^"\x00]|"")+")'
-_NAMES = rf"{_NAME}(?:, {_NAME})*"
 _TYPE = (
     r"(?:boolean|smallint|integer|bigint|real|double precision|numeric|text|character varying|character|bytea|date"
     r"|interval|uuid|jsonb?|timestamp|time)(?:\(\d{1,5}(?:,\d{1,5})?\))?(?: with(?:out)? time zone)?(?:\[\])*"
 )
-_TABLE = re.compile(rf"CREATE TABLE ({_NAME}) \((.*)\)", re.DOTALL)
-_COLUMN = re.compile(rf"({_NAME}) ({_TYPE})( NOT NULL)?(?:, |$)")
-_KEY = re.compile(rf"(PRIMARY KEY|UNIQUE) \(({_NAMES})\)(?:, |$)")
-_INDEX = re.compile(
-    rf"CREATE (UNIQUE )?INDEX ({_NAME}) ON (?:{_NAME}\.)?({_NAME}) USING (btree|brin|hash|gin) \(({_NAMES})\)"
-)
+Name = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00]+\Z")]
+Names = Annotated[list[Name], msgspec.Meta(min_length=1)]
+Column = tuple[Name, Annotated[str, msgspec.Meta(pattern=rf"\A{_TYPE}\Z")], bool]
 
 log = get_logger(__name__)
 
 
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table; `left_out` are the indexes of expressions, or of a kind that we do not make, as PostgreSQL has them."""
+
+    columns: Annotated[list[Column], msgspec.Meta(min_length=1)]  # name, type, whether NOT NULL
+    keys: list[tuple[Literal["PRIMARY KEY", "UNIQUE"], Names]]
+    indexes: list[tuple[Name, bool, Literal["btree", "brin", "hash", "gin"], Names]]  # the second: whether UNIQUE
+    left_out: list[str]
+
+
+def definition(connection: psycopg.Connection, name: str, columns: Sequence[str]) -> str:
+    """A table with these columns, as JSON of Table."""
+    query = statement(__package__, "definition.sql").encode()
+    [(text,)] = connection.execute(query, {"table": name, "columns": list(columns)})
+    return str(text)
+
+
 def statements(name: str, made_by: str) -> Iterator[sql.Composed]:
-    """Our statements for a table and its indexes. Raises TerminalError for what is no definition of that table."""
-    first, *rest = made_by.split(";\n")
-    table = _TABLE.fullmatch(first)
-    if table is None or _plain(table[1]) != name:
-        raise _foreign(name, first)
-    yield sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier(name), sql.SQL(", ").join(_parts(name, table[2])))
-    for text in rest:
-        index = _INDEX.fullmatch(text)
-        if index is None and text.startswith(("CREATE INDEX ", "CREATE UNIQUE INDEX ")):
-            log.warning("index_left_out", table=name, index=text)  # of an expression, or of a kind that we do not make
-            continue
-        if index is None or _plain(index[3]) != name:
-            raise _foreign(name, text)
-        yield sql.SQL("CREATE {}INDEX {} ON {} USING {} ({})").format(
-            sql.SQL("UNIQUE " if index[1] else ""),
-            sql.Identifier(_plain(index[2])),
-            sql.Identifier(name),
-            sql.SQL(index[4]),
-            _listed(index[5]),
-        )
+    """Our statements for a table and its indexes. Raises TerminalError for what is no definition of a table."""
+    try:
+        table = msgspec.json.decode(made_by, type=Table)
+    except NOT_JSON as error:
+        raise TerminalError(
+            f"the manifest says of table {name}: {made_by[:200]!r}, which is no definition of that table ({error})."
+            " Nothing of it was executed and nothing restored; declare its flow again, which makes the table, or take"
+            " another backup"
+        ) from error
+    parts = [
+        sql.SQL("{} {}{}").format(sql.Identifier(column), sql.SQL(kind), sql.SQL(" NOT NULL" if required else ""))
+        for column, kind, required in table.columns
+    ]
+    parts += [sql.SQL("{} ({})").format(sql.SQL(kind), joined(columns)) for kind, columns in table.keys]
+    yield sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier(name), sql.SQL(", ").join(parts))
+    for index, unique, method, columns in table.indexes:
+        names = [sql.SQL("UNIQUE " if unique else ""), *map(sql.Identifier, (index, name)), sql.SQL(method)]
+        yield sql.SQL("CREATE {}INDEX {} ON {} USING {} ({})").format(*names, joined(columns))
+    for text in table.left_out:
+        log.warning("index_left_out", table=name, index=text)
 
 
-def _parts(table: str, text: str) -> Iterator[sql.Composed]:
-    """The columns and keys between the brackets."""
-    at = 0
-    while at < len(text):
-        if key := _KEY.match(text, at):
-            yield sql.SQL("{} ({})").format(sql.SQL(key[1]), _listed(key[2]))
-        elif column := _COLUMN.match(text, at):
-            required = sql.SQL(" NOT NULL" if column[3] else "")
-            yield sql.SQL("{} {}{}").format(sql.Identifier(_plain(column[1])), sql.SQL(column[2]), required)
-        else:
-            raise _foreign(table, text[at:])
-        at = (key or column).end()  # type: ignore[union-attr]
-
-
-def _listed(names: str) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(_plain(name)) for name in re.findall(_NAME, names))
-
-
-def _plain(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name
-
-
-def _foreign(table: str, text: str) -> TerminalError:
-    return TerminalError(
-        f"the manifest says of table {table}: {text[:200]!r}, which is no definition of that table. Nothing of it was"
-        " executed and nothing restored; declare its flow again, which makes the table, or take another backup"
-    )
+def joined(columns: Sequence[str]) -> sql.Composed:
+    """Names of columns, with commas between."""
+    return sql.SQL(", ").join(map(sql.Identifier, columns))

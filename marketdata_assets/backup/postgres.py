@@ -11,16 +11,8 @@ from typing import IO
 import psycopg
 from psycopg import sql
 
-from marketdata_assets.backup import definitions
-from marketdata_assets.backup.files import (
-    CHUNK,
-    Digest,
-    Relation,
-    chunks,
-    restore_each,
-    save_each,
-    writing,
-)
+from marketdata_assets.backup.definitions import definition, joined, statements
+from marketdata_assets.backup.files import CHUNK, Digest, Relation, chunks, restore_each, save_each, writing
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.stores.postgres import STORE, connect
 
@@ -59,7 +51,7 @@ def restore(
 
         def load(one: Relation) -> tuple[int, str]:
             if not _exists(connection, one.name):
-                for made in definitions.statements(one.name, one.made_by):
+                for made in statements(one.name, one.made_by):
                     connection.execute(made)
             elif one.name in before and one.name in undeclared:
                 raise TerminalError(f"{STORE} has a table {one.name} already; drop it, or restore elsewhere")
@@ -142,12 +134,12 @@ def _save(connection: psycopg.Connection, name: str, folder: Path, store: str) -
             data = bytes(row)
             digest.add(data)
             file.write(data)
-    made_by = _definition(connection, name, columns)
+    made_by = definition(connection, name, columns)
     return Relation(store, name, digest.rows, digest.text, columns, made_by, [file.piece])
 
 
 def _load(connection: psycopg.Connection, one: Relation, folder: Path) -> tuple[int, str]:
-    into = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(one.name), _listed(one.columns))
+    into = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(one.name), joined(one.columns))
     with connection.cursor().copy(into) as copy:
         for piece in one.pieces:
             for block in chunks(folder, piece):
@@ -163,39 +155,9 @@ def _load(connection: psycopg.Connection, one: Relation, folder: Path) -> tuple[
 
 def _copy(name: str, columns: Sequence[str]) -> sql.Composed:
     """From a query, for a hypertable's own table has no rows."""
-    return sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(_listed(columns), sql.Identifier(name))
-
-
-def _listed(columns: Sequence[str]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, columns))
+    return sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(joined(columns), sql.Identifier(name))
 
 
 def _exists(connection: psycopg.Connection, name: str) -> bool:
     row = connection.execute("SELECT to_regclass(quote_ident(%s)) IS NOT NULL", [name]).fetchone()
     return bool(row and row[0])
-
-
-def _definition(connection: psycopg.Connection, name: str, columns: Sequence[str]) -> str:
-    """Statements that make a table like it: columns, NOT NULL, keys and indexes."""
-    listed = connection.execute(
-        """SELECT quote_ident(attname) || ' ' || format_type(atttypid, atttypmod)
-                  || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END
-           FROM pg_attribute WHERE attrelid = to_regclass(quote_ident(%s)) AND attname = ANY(%s) ORDER BY attnum""",
-        [name, list(columns)],
-    )
-    keys = connection.execute(
-        """SELECT pg_get_constraintdef(oid) FROM pg_constraint
-           WHERE conrelid = to_regclass(quote_ident(%s)) AND contype IN ('p', 'u', 'c') ORDER BY oid""",
-        [name],
-    )
-    parts = [text for (text,) in (*listed, *keys)]
-    indexes = connection.execute(
-        """SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = to_regclass(quote_ident(%s))
-           AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid) ORDER BY indexrelid""",
-        [name],
-    )
-    made = sql.SQL("CREATE TABLE {} (").format(sql.Identifier(name)).as_string(connection)
-    [(current,)] = connection.execute("SELECT current_schema()")
-    schema = sql.Identifier(current).as_string(connection)
-    rest = [text.replace(f" ON {schema}.", " ON ") for (text,) in indexes]
-    return ";\n".join([f"{made}{', '.join(parts)})", *rest])

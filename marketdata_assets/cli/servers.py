@@ -22,9 +22,8 @@ from marketdata_assets.cli.ui import link, port_to_use
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.local.group import kept
 from marketdata_assets.local.machine import problems
-from marketdata_assets.local.process import tied_to_us
+from marketdata_assets.local.process import Watch, tied_to_us
 from marketdata_assets.local.stack import LocalStack, needed
-from marketdata_assets.local.watch import Watch
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 from marketdata_assets.standard_streams import also_logged, service

@@ -1,24 +1,16 @@
 """Create sinks and markets from the configuration, and check it. `service` runs them."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from marketdata_assets.budget import BudgetPlace
-from marketdata_assets.collector.config import (
-    Capture,
-    ClickHouse,
-    Config,
-    Connections,
-    JetStream,
-    Market,
-    PythonSink,
-    Redis,
-)
+from marketdata_assets.collector.config import Config, Connections, Market, PythonSink
 from marketdata_assets.collector.connections import Network, Shard, Timing, adapter_for
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.items import TopOf
+from marketdata_assets.collector.jetstream.spool import Spool
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
 from marketdata_assets.collector.servers import Servers, check_address
 from marketdata_assets.collector.shard_files import open_spool, report_unused_spools
@@ -55,14 +47,11 @@ def enabled_sinks(config: Config, servers: Servers) -> tuple[str, ...]:
         "clickhouse": config.clickhouse.direct_write,
         "redis": config.redis.cache,
     }
-    for name, key, url, variable in (
-        ("jetstream", "jetstream.enabled", servers.nats_url, "MARKETDATA_NATS_URL"),
-        ("clickhouse", "clickhouse.direct_write", servers.clickhouse_url, "MARKETDATA_CLICKHOUSE_URL"),
-        ("redis", "redis.cache", servers.redis_url, "MARKETDATA_REDIS_URL"),
-    ):
-        if wanted[name] and not url:
+    for (name, address), key in zip(ADDRESSES.items(), ("enabled", "direct_write", "cache"), strict=True):
+        if wanted[name] and not getattr(servers, address):
             local = "" if name == "redis" else ", or run the local stack (marketdata up)"
-            raise CollectorError(f"{key}: is enabled, but no server is set. Set {variable}{local}.")
+            cause = f"{name}.{key}: is enabled, but no server is set"
+            raise CollectorError(f"{cause}. Set MARKETDATA_{address.upper()}{local}.")
     kept = wanted["jetstream"] or wanted["clickhouse"]
     capture = config.capture.enabled is True or (config.capture.enabled == "auto" and not kept)
     others = [*([stdout.NAME] if config.output.stdout else []), *_names(config.sinks)]
@@ -77,15 +66,9 @@ def sinks(
     config: Config, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf, top_of: TopOf
 ) -> list[Sink]:
     """The sinks, not running yet. Raises CollectorError."""
-    makers: dict[str, Callable[[], Sink]] = {
-        "jetstream": lambda: _jetstream(config.jetstream, servers.nats_url or "", places, shard, snapshot_of),
-        "clickhouse": lambda: _clickhouse(config.clickhouse, servers.clickhouse_url or "", places, shard, snapshot_of),
-        "redis": lambda: _redis(config.redis, servers.redis_url or "", top_of),
-        "capture": lambda: _capture(config.capture, places, shard),
-        stdout.NAME: lambda: stdout.StdoutSink(snapshot_of, queue_items=config.output.queue_items),
-    }
     names = enabled_sinks(config, servers)
-    made = [makers[name]() for name in names if name in makers]
+    own = [name for name in names if name in (*ADDRESSES, "capture", stdout.NAME)]
+    made = [_sink(name, config, servers, places, shard, snapshot_of, top_of) for name in own]
     if shard.index == 1:
         report_unused_spools(places.own, names)
     named = zip(_names(config.sinks), config.sinks, strict=True)
@@ -168,22 +151,48 @@ def timing_of(wanted: Connections) -> Timing:
     )
 
 
-def _redis(config: Redis, url: str, top_of: TopOf) -> Sink:
-    from marketdata_assets.collector.sinks import redis
+def _sink(
+    name: str, config: Config, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf, top_of: TopOf
+) -> Sink:
+    """A sink that is not the user's; what only one of them needs is imported for it alone."""
 
-    return redis.RedisSink(redis.connect(url), top_of, config)
+    def spool(gigabytes: float) -> Spool:
+        return open_spool(places.own, name, shard, round(gigabytes * GB))
 
+    match name:
+        case "jetstream":
+            from marketdata_assets.collector.jetstream.publisher import Publisher
+            from marketdata_assets.collector.jetstream.stream import Stream, ensure
 
-def _capture(config: Capture, places: Places, shard: Shard) -> CaptureSink:
-    folder = config.folder or places.captures
-    return CaptureSink(
-        # The captures of one folder are loaded one after the other.
-        folder if shard == WHOLE else folder / f"{shard.index}-of-{shard.count}",
-        flush_seconds=config.flush_seconds,
-        file_bytes=config.file_megabytes * MB,
-        file_seconds=config.file_minutes * 60.0,
-        buffer_bytes=config.buffer_megabytes * MB,
-    )
+            wanted, url = config.jetstream, servers.nats_url or ""
+            stream = Stream(
+                name=wanted.stream,
+                max_bytes=round(wanted.max_gigabytes * GB),
+                max_age_seconds=wanted.max_age_hours * 3600.0,
+                duplicate_seconds=wanted.duplicate_window_seconds,
+            )
+            queue = BoundedQueue(wanted.queue_items, snapshot_of)
+            return Publisher(url, queue, spool(wanted.spool_gigabytes), prepare=lambda: ensure(url, stream))
+        case "clickhouse":
+            from marketdata_assets.collector.sinks.clickhouse import ClickHouseSink
+
+            direct, url = config.clickhouse, servers.clickhouse_url or ""
+            return ClickHouseSink(url, spool(direct.spool_gigabytes), snapshot_of, direct)
+        case "redis":
+            from marketdata_assets.collector.sinks import redis
+
+            return redis.RedisSink(redis.connect(servers.redis_url or ""), top_of, config.redis)
+        case "capture":
+            files, folder = config.capture, config.capture.folder or places.captures
+            return CaptureSink(
+                # The captures of one folder are loaded one after the other.
+                folder if shard == WHOLE else folder / f"{shard.index}-of-{shard.count}",
+                flush_seconds=files.flush_seconds,
+                file_bytes=files.file_megabytes * MB,
+                file_seconds=files.file_minutes * 60.0,
+                buffer_bytes=files.buffer_megabytes * MB,
+            )
+    return stdout.StdoutSink(snapshot_of, queue_items=config.output.queue_items)
 
 
 def _names(configs: Sequence[PythonSink]) -> list[str]:
@@ -191,28 +200,3 @@ def _names(configs: Sequence[PythonSink]) -> list[str]:
     paths = [one.python for one in configs]
     numbers = [paths[:index].count(path) + 1 for index, path in enumerate(paths)]
     return [f"python {path}{f' {n}' if n > 1 else ''}" for path, n in zip(paths, numbers, strict=True)]
-
-
-def _jetstream(config: JetStream, url: str, places: Places, shard: Shard, snapshot_of: SnapshotOf) -> Sink:
-    from marketdata_assets.collector.jetstream.publisher import Publisher
-    from marketdata_assets.collector.jetstream.stream import Stream, ensure
-
-    stream = Stream(
-        name=config.stream,
-        max_bytes=round(config.max_gigabytes * GB),
-        max_age_seconds=config.max_age_hours * 3600.0,
-        duplicate_seconds=config.duplicate_window_seconds,
-    )
-    return Publisher(
-        url,
-        BoundedQueue(config.queue_items, snapshot_of),
-        open_spool(places.own, "jetstream", shard, round(config.spool_gigabytes * GB)),
-        prepare=lambda: ensure(url, stream),
-    )
-
-
-def _clickhouse(config: ClickHouse, url: str, places: Places, shard: Shard, snapshot_of: SnapshotOf) -> Sink:
-    from marketdata_assets.collector.sinks.clickhouse import ClickHouseSink
-
-    spool = open_spool(places.own, "clickhouse", shard, round(config.spool_gigabytes * GB))
-    return ClickHouseSink(url, spool, snapshot_of, config)

@@ -101,12 +101,7 @@ class Market(Section):
     @property
     def choices(self) -> dict[Choice, str]:
         """What is chosen of the channels."""
-        given: dict[Choice, str | None] = {
-            "book_speed": self.book_speed,
-            "book_channel": self.book_channel,
-            "trade_channel": self.trade_channel,
-        }
-        return {name: value for name, value in given.items() if value is not None}
+        return {name: value for name in get_args(Choice) if (value := getattr(self, name)) is not None}
 
     @field_validator("symbols", "data_types", "kline_intervals")
     @classmethod
@@ -352,22 +347,18 @@ def split(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _default_section(exchange: str) -> dict[str, Any]:
-    """The section of a venue that the file does not have: its usual markets, with all their defaults."""
-    venue = venues.find(exchange)
-    usual = venue.default_markets or [name for name, market in venue.markets.items() if market.symbols]
-    return {"markets": {name: {} for name in usual}}
-
-
 def _complete(exchanges: Any) -> None:
-    """Add the venues' defaults to what the file omits: markets, symbols and data types. Nothing is validated."""
+    """Add what the file omits: a venue's usual markets, their symbols and data types. Nothing is validated."""
     for name, section in exchanges.items() if isinstance(exchanges, dict) else ():
         if name not in venues.names() or not isinstance(section, dict | None):
             continue
-        filled = exchanges[name] = _default_section(name) | (section or {})
+        venue = venues.find(name)
+        usual = venue.default_markets or [one for one, market in venue.markets.items() if market.symbols]
+        default: dict[str, Any] = {"markets": {one: {} for one in usual}}
+        filled = exchanges[name] = default | (section or {})
         markets = filled["markets"]
         for market_type, market in markets.items() if isinstance(markets, dict) else ():
-            known = venues.find(name).markets.get(market_type)
+            known = venue.markets.get(market_type)
             if known is not None and isinstance(market, dict | None):
                 defaults = {"symbols": list(known.symbols), "data_types": list(known.data_types)}
                 markets[market_type] = {key: value for key, value in defaults.items() if value} | (market or {})

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
 
 from aiohttp import web
 
@@ -16,7 +15,7 @@ from marketdata_assets.backoff import delay
 from marketdata_assets.collector.drain import Drained, Pace, TypeDrained, drain
 from marketdata_assets.collector.errors import StreamMissing
 from marketdata_assets.collector.jetstream.stream import Stream
-from marketdata_assets.collector.metrics import Family, Metrics
+from marketdata_assets.collector.metrics import Metrics, Read, families
 from marketdata_assets.collector.status_server import HttpServer, json_response
 from marketdata_assets.errors import TransientError
 from marketdata_assets.logs import get_logger
@@ -64,56 +63,24 @@ class Progress:
         }
 
 
-def _of_types(name: str, text: str, value: Callable[[TypeDrained], float]) -> Family:
-    """A metric with a row for each record type that was loaded."""
-    kind: Literal["counter", "gauge"] = "counter" if name.endswith("_total") else "gauge"
-    rows = lambda progress: [((one,), value(done)) for one, done in sorted(progress.drained.loaded().items())]  # noqa: E731
-    return Family(name, kind, ("data_type",), text, "", rows)
+def _of_types(value: Callable[[TypeDrained], float]) -> Read:
+    """A row for each record type that was loaded."""
+    return lambda progress: [((name,), value(done)) for name, done in sorted(progress.drained.loaded().items())]
 
 
-FAMILIES = (
-    _of_types("drain_rows_total", "Rows inserted into the table of a type, or present already.", lambda one: one.rows),
-    _of_types("drain_rejected_rows_total", "Rows in quarantine, by type.", lambda one: one.rejected),
-    _of_types("drain_batches_total", "Batches inserted, by type.", lambda one: one.batches),
-    _of_types(
-        "drain_redelivered_messages_total",
-        "Messages that were delivered before, by type.",
-        lambda one: one.redelivered,
-    ),
-    _of_types(
-        "drain_last_batch_timestamp_seconds",
-        "When the last batch of a type was inserted, seconds since 1970.",
-        lambda one: one.last_batch,
-    ),
-    _of_types(
-        "drain_lag_seconds",
-        "From the stream to the table, of the oldest message of the last batch of a type.",
-        lambda one: one.lag,
-    ),
-    Family(
-        "drain_in_progress",
-        "gauge",
-        (),
-        "1 while it reads the stream, 0 while it retries or waits for another drain.",
-        "",
-        lambda progress: [((), float(progress.error is None))],
-    ),
-    Family(
-        "drain_failures_total",
-        "counter",
-        (),
-        "How often it could not continue, and retried.",
-        "",
-        lambda progress: [((), progress.failures)],
-    ),
+FAMILIES = families(
+    "drain_metrics.csv",
+    {
+        "drain_rows_total": _of_types(lambda one: one.rows),
+        "drain_rejected_rows_total": _of_types(lambda one: one.rejected),
+        "drain_batches_total": _of_types(lambda one: one.batches),
+        "drain_redelivered_messages_total": _of_types(lambda one: one.redelivered),
+        "drain_last_batch_timestamp_seconds": _of_types(lambda one: one.last_batch),
+        "drain_lag_seconds": _of_types(lambda one: one.lag),
+        "drain_in_progress": lambda progress: [((), float(progress.error is None))],
+        "drain_failures_total": lambda progress: [((), progress.failures)],
+    },
 )
-
-
-def table() -> str:
-    """The metrics as the table of the documentation."""
-    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
-    rows += (f"| `{one.name}` | {one.kind} | {'`data_type`' if one.labels else ''} | {one.text} |" for one in FAMILIES)
-    return "\n".join(rows) + "\n"
 
 
 class DrainService:

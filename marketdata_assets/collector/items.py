@@ -1,5 +1,6 @@
 """What sinks receive: a record with its JSON, encoded once, and its subject and message id in JetStream."""
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -185,3 +186,43 @@ _OWN: dict[type[msgspec.Struct], Callable[[Any], str]] = {
     Gap: _gap,
     BookTop: _book_top,
 }
+
+
+class BookTops:
+    """The best levels of the books that changed, at most every so many seconds, as records that are passed to `puts`.
+
+    A book that is out of sync has none until it is valid again.
+    """
+
+    def __init__(
+        self, levels: int, interval_seconds: float, top_of: TopOf, puts: Sequence[Callable[[Sequence[Item]], None]]
+    ) -> None:
+        self._levels, self._interval, self._top_of, self._puts = levels, interval_seconds, top_of, puts
+        self._changed: dict[tuple[Exchange, MarketType, str], OrderBook] = {}  # by the last update
+        self._last: dict[tuple[Exchange, MarketType, str], Levels] = {}
+
+    def note(self, records: Sequence[Recorded]) -> None:
+        """Remember the books that these records change."""
+        for record in records:
+            if isinstance(record, OrderBook):
+                self._changed[record.exchange, record.market_type, record.instrument] = record
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            await asyncio.sleep(self._interval)
+            if tops := self._tops():
+                encoded = items(tops)
+                for put in self._puts:
+                    put(encoded)
+
+    def _tops(self) -> list[BookTop]:
+        """A record of each changed book whose best levels are others than before."""
+        changed, self._changed = self._changed, {}
+        tops = []
+        for key, update in changed.items():
+            levels = self._top_of(*key, self._levels)
+            if levels is not None and levels != self._last.get(key):
+                self._last[key] = levels
+                tops.append(BookTop.of(update, levels))
+        return tops

@@ -1,11 +1,11 @@
-"""The metrics registry: every family of `metrics.csv`, which has its labels, its meaning, and its use.
+"""The metrics registry: every family of a file such as `metrics.csv`, which has its labels, its meaning, and its use.
 
 Values are read from `status` at each scrape. The table of docs/reference/metrics.md is generated from the families.
 """
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import accumulate
@@ -149,13 +149,16 @@ READS: dict[str, Read] = {
 """How the values of each family are read."""
 
 
-def _families() -> Iterator[Family]:
-    for row in csv.DictReader(files(__package__).joinpath("metrics.csv").read_text("utf-8").splitlines()):
+def families(file: str, reads: Mapping[str, Read]) -> tuple[Family, ...]:
+    """The families of a file beside this one, and how their values are read."""
+    found = []
+    for row in csv.DictReader(files(__package__).joinpath(file).read_text("utf-8").splitlines()):
         labels = row["labels"].replace("MARKET", " ".join(MARKET)).split()
-        yield Family(row["name"], row["kind"], tuple(labels), row["meaning"], row["use"], READS[row["name"]])  # type: ignore[arg-type]
+        found.append(Family(row["name"], row["kind"], tuple(labels), row["meaning"], row["use"], reads[row["name"]]))  # type: ignore[arg-type]
+    return tuple(found)
 
 
-FAMILIES = tuple(_families())
+FAMILIES = families("metrics.csv", READS)
 PROCESS = {
     "process_virtual_memory_bytes": "virtual memory",
     "process_resident_memory_bytes": "memory; must not grow",
@@ -188,10 +191,10 @@ class Metrics(Collector):
         return (_metric(family, ()) for family in self._families)
 
 
-def table() -> str:
-    """All families as the table of the documentation."""
+def table(families: Sequence[Family] = FAMILIES) -> str:
+    """The families and those of the process as the table of the documentation."""
     rows = ["| metric | type | labels | meaning | use |", "|---|---|---|---|---|"]
-    for one in FAMILIES:
+    for one in families:
         labels = ", ".join(f"`{label}`" for label in one.labels)
         rows.append(f"| `{one.name}` | {one.kind} | {labels} | {one.text} | {one.use} |")
     for name, use in PROCESS.items():

@@ -11,16 +11,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
+from itertools import count
 
+from marketdata_assets.backoff import delay
 from marketdata_assets.collector import assembly
 from marketdata_assets.collector.assembly import Places
-from marketdata_assets.collector.book_tops import BookTops
 from marketdata_assets.collector.config import Config
 from marketdata_assets.collector.connections import Clock, Market, Shard, adapter_for
 from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.errors import NotCollected, PortTaken, StreamMissing
 from marketdata_assets.collector.health import Health, judge
-from marketdata_assets.collector.items import Levels, Recorded, items
+from marketdata_assets.collector.items import BookTops, Levels, Recorded, items
 from marketdata_assets.collector.jetstream.inspection import Backlog, backlog
 from marketdata_assets.collector.jetstream.stream import connected
 from marketdata_assets.collector.servers import Servers
@@ -64,11 +65,10 @@ class Collector:
         servers: Servers,
         places: Places,
         shard: Shard | None = None,
-        clock: Clock | None = None,
     ) -> None:
         assembly.check(config, servers)
         self.config, self.shard = config, shard or assembly.WHOLE
-        self._clock = clock or Clock()
+        self._clock = Clock()
         self._started = self._clock.steady_ns()
         self._restarts: Counter[str] = Counter()
         self._loop_latency = LatencyHistogram()
@@ -78,7 +78,9 @@ class Collector:
         self._checkpoint = Checkpoint(own("since", suffix=".json"))
         self._dead_letters = DeadLetterFile(own("dead-letters", suffix=".ndjson"))
         self._sinks: list[Sink] = assembly.sinks(config, servers, places, self.shard, self._book, self._top)
-        self._tops = self._create_tops()
+        tops, puts = config.orderbook_top, [sink.put for sink in self._sinks if sink.takes_tops]
+        wanted = tops.levels and puts
+        self._tops = BookTops(tops.levels, tops.interval_ms / 1000, self._top, puts) if wanted else None
         self._markets = self._create_markets(places)
         self.server = StatusServer(config.http.host, config.http.port, self.judged, self.change, servers.token)
         self._version = version("marketdata-assets")
@@ -155,17 +157,15 @@ class Collector:
 
     async def _restarted(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run a task until it is cancelled or returns; after a crash it is restarted, and the others continue."""
-        pause = FIRST_PAUSE
-        while True:
+        for crashes in count(1):
             try:
                 await run()
+                return
             except Exception:
                 self._restarts[name] += 1
+                pause = delay(crashes, FIRST_PAUSE, LONGEST_PAUSE, lambda: random.uniform(0.5, 1))  # noqa: S311 - no secret
                 log.exception("task_crashed", task=name, restart_in_s=pause)
-                await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - no secret
-                pause = min(pause * 2, LONGEST_PAUSE)
-            else:
-                return
+                await asyncio.sleep(pause)
 
     async def _shut_down(self, tasks: dict[str, asyncio.Task[None]]) -> dict[str, int]:
         """Close the sockets, drain the sinks, and write the checkpoint; the items that remain, by sink."""
@@ -227,11 +227,6 @@ class Collector:
                 clock=self._clock,
             )
         return markets
-
-    def _create_tops(self) -> BookTops | None:
-        wanted = self.config.orderbook_top
-        puts = [sink.put for sink in self._sinks if sink.takes_tops]
-        return BookTops(wanted.levels, wanted.interval_ms / 1000, self._top, puts) if wanted.levels and puts else None
 
     def _to_sinks(self) -> Callable[[Sequence[Recorded]], None]:
         puts = [sink.put for sink in self._sinks if not isinstance(sink, CaptureSink)]

@@ -8,6 +8,7 @@ Spools and captures belong to the sinks.
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -48,7 +49,8 @@ def open_spool(folder: Path, name: str, shard: Shard, max_bytes: int) -> Spool:
     for count, paths in paths_by_count(folder, name).items():
         for path in paths if count != shard.count else ():
             if any(path.glob(f"*{SUFFIX}")):
-                _take(spool, path)
+                with suppress(CollectorError):  # a process uses it, and delivers what it has
+                    log.info("spool_adopted", folder=str(path), messages=spool.adopt(path))
     return spool
 
 
@@ -67,14 +69,6 @@ def moments(folder: Path, shard: Shard) -> dict[str, int]:
     read = [[Checkpoint(path).read() for path in paths] for paths in runs]
     markets = {market for run in read for each in run for market in each}
     return {market: _of_last_run(read, market) for market in markets}
-
-
-def _take(spool: Spool, path: Path) -> None:
-    try:
-        count = spool.adopt(path)
-    except CollectorError:
-        return  # a process uses it, and delivers what it has
-    log.info("spool_adopted", folder=str(path), messages=count)
 
 
 def _of_last_run(runs: Sequence[Sequence[Mapping[str, int]]], market: str) -> int:

@@ -1,8 +1,10 @@
 """What all sinks of the collector (JetStream, ClickHouse, Redis, captures, stdout, Python) have in common."""
 
 import asyncio
+import inspect
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from time import time_ns
 from typing import Any, TypeVar
@@ -99,6 +101,31 @@ class Sink(ABC):
         """Note a failure; `_failures` counts those in a row."""
         self._failures += 1
         self._error = f"{type(error).__name__}: {error}"
+
+
+class OwnThread:
+    """Calls functions and coroutines in a daemon thread: one that hangs delays nothing else, nor the process's end."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+
+    async def run(self, call: Callable[[], Awaitable[None] | None]) -> None:
+        """Wait until it returns. Raises what it raises."""
+        if not self._thread.is_alive():
+            self._thread.start()
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_called(call), self._loop))
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+async def _called(call: Callable[[], Awaitable[None] | None]) -> None:
+    try:
+        if (result := call()) is not None and inspect.isawaitable(result):
+            await result
+    except (SystemExit, KeyboardInterrupt) as error:  # would end the thread
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 async def shield_until_done(work: Coroutine[Any, Any, T]) -> T:

@@ -195,17 +195,14 @@ class StreamLosses:
                 self.caught_up(name, state.first - 1, state.oldest)
             ends = [position for _, of_type in found for position in of_type]
             for position in ends:
-                self._move(position)
+                loaded, market = self._types.get(position.type), position.market
+                if loaded and market and (market not in loaded.last or position.ts > loaded.last[market].ts):
+                    loaded.last[market] = position
+                    loaded.unsaved.add(market)
             if BOOK in lost:
                 self._unsaved_bases |= {one.market: one.ts for one in ends if one.type == BOOK}
                 self._unsaved_bases[None] = state.oldest
                 self._without_base |= self._unsaved_bases
-
-    def _move(self, position: Position) -> None:
-        loaded, market = self._types.get(position.type), position.market
-        if loaded and market and (market not in loaded.last or position.ts > loaded.last[market].ts):
-            loaded.last[market] = position
-            loaded.unsaved.add(market)
 
     async def _gaps(self, name: str, state: StreamState, gaps_lost: bool) -> tuple[list[Gap], list[Position]]:
         """From the last loaded message of each instrument to its first one that is left, or, without one, to the oldest

@@ -81,7 +81,11 @@ def resolve_symbols(
     matched = {pattern: [one.name for one in found] for pattern, found in patterns.items()}
     every = {one.name: one for found in patterns.values() for one in found}
     if most is not None and len(every) > most:
-        return Resolved(list(resolved.values()), problems, matched, {", ".join(patterns): _too_many(len(every), most)})
+        cause = (
+            f"match {len(every):,} instruments, more than max_instruments ({most:,}), and none is collected:"
+            " narrow the patterns, exclude some with '!PATTERN', or raise max_instruments"
+        )
+        return Resolved(list(resolved.values()), problems, matched, {", ".join(patterns): cause})
     return Resolved(list((resolved | every).values()), problems, matched)
 
 
@@ -96,13 +100,6 @@ def _excluded(symbols: list[str], candidates: list[Instrument], folded: dict[str
 def _matching(pattern: str, candidates: list[Instrument]) -> list[Instrument]:
     matches = re.compile(translate(pattern), re.IGNORECASE).match
     return [one for one in candidates if matches(one.name) or matches(one.symbol)]
-
-
-def _too_many(count: int, most: int) -> str:
-    return (
-        f"match {count:,} instruments, more than max_instruments ({most:,}), and none is collected:"
-        " narrow the patterns, exclude some with '!PATTERN', or raise max_instruments"
-    )
 
 
 def _by_spelling(candidates: list[Instrument]) -> tuple[dict[str, list[Instrument]], dict[str, list[Instrument]]]:

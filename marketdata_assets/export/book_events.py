@@ -147,3 +147,26 @@ class BookEvents:
             for key, frame in self._frames.items()
         )
         return about.join(levels, ["frame", "place"], "left", maintain_order="left").drop("frame", "place")
+
+
+def level_rows(events: pl.DataFrame) -> pl.DataFrame:
+    """A row for each level of events, in their order: `place` is that within the event, bids and asks in turns.
+
+    The first of an event that is not a delta clears the book: its `buy` is null, price and size are 0. Columns: event,
+    exch, local, last_id, whole, place, buy, price, size.
+    """
+    numbered = events.with_row_index("event")
+    whole, zero = pl.col("action") == "snapshot", pl.lit(0).cast(pl.Decimal(38, 18))
+    clears = numbered.filter(pl.col("action") != "delta").select(
+        "event", "exch", "local", "last_id", whole=whole, place=pl.lit(0, pl.UInt32), buy=pl.lit(None, pl.Boolean),
+        price=zero, size=zero,
+    )  # fmt: skip
+    sides = [
+        numbered.select("event", "exch", "local", "last_id", whole=whole, level=side, buy=pl.lit(side == "bids"))
+        .explode("level")
+        .filter(pl.col("level").is_not_null())
+        .with_columns(price=pl.col("level").struct.field("price"), size=pl.col("level").struct.field("size"))
+        .with_columns(place=pl.int_range(1, pl.len() + 1).over("event").cast(pl.UInt32) * 2 + (side == "asks"))
+        for side in ("bids", "asks")
+    ]
+    return pl.concat([clears, *(side.select(clears.columns) for side in sides)]).sort("event", "place")

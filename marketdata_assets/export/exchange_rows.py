@@ -8,16 +8,15 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import msgspec
 import polars as pl
 
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.exchanges.records import Exchange, Gap, MarketType
-from marketdata_assets.exchanges.tables.gaps import is_book_gap
-from marketdata_assets.exchanges.tables.schema import FINAL, FINAL_SETTINGS, GAPS, TABLES
+from marketdata_assets.exchanges.tables.schema import FINAL, TABLES
 from marketdata_assets.read import columnar
 from marketdata_assets.read.columnar import Where
 from marketdata_assets.read.exchanges import about
+from marketdata_assets.read.proofs import BookMarket
 from marketdata_assets.stores.clients import Client
 
 HOUR = 3_600_000_000_000
@@ -103,10 +102,7 @@ def books(client: Client, day: Day, begin: int, end: int) -> pl.DataFrame:
 
 def book_gaps(client: Client, day: Day) -> list[Gap]:
     """The gaps of the instrument's books."""
-    where = about(GAPS.name, day.exchange, day.market_type, day.instrument, None, None)
-    found = columnar.read(client, GAPS.name, GAPS.columns, where, ("time",), final=FINAL_SETTINGS)
-    gaps = [msgspec.convert(row, Gap) for row in found.with_columns(type=pl.lit("gap")).iter_rows(named=True)]
-    return [gap for gap in gaps if is_book_gap(gap)]
+    return BookMarket(client, day.exchange, day.market_type, day.instrument).gaps()
 
 
 def precisions(client: Client, record_type: str, day: Day) -> tuple[int, int]:

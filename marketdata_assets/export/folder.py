@@ -1,20 +1,19 @@
 """The folder of an export: what kind of data it has, who writes it now, and what became of its files."""
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from marketdata_assets import state_files
 from marketdata_assets.errors import TerminalError, TransientError
-from marketdata_assets.state_files import replacing
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from marketdata_assets.progress import report
+from marketdata_assets.state_files import SHARED
 
 FORMAT = 1
 KIND = ".export.json"
@@ -44,28 +43,32 @@ class Report:
 
 
 @contextmanager
-def exclusive(folder: Path, form: str, kind: "DataclassInstance") -> Iterator[None]:
+def exclusive(folder: Path, form: str, kind: Mapping[str, Any]) -> Iterator[None]:
     """Hold the folder for an export of this kind. Raises TerminalError if it has another, TransientError during one."""
     folder.mkdir(parents=True, exist_ok=True)
     with state_files.opened(folder / LOCK) as file:
         if not state_files.lock(file, wait=False):
             by = state_files.holder_of(folder / LOCK)
             raise TransientError(f"another export to {folder} is in progress, of {by}; try again when it has ended")
-        _check_kind(folder, {"format": FORMAT, "form": form, **asdict(kind)})
+        _check_kind(folder, {"format": FORMAT, "form": form, **kind})
         yield
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file atomically."""
-    with replacing(path, path.with_name(f".{path.name}.partial")) as file:
-        file.write(content)
+def each(names: Collection[str], export: Callable[[str], Report], workers: int) -> Report:
+    """What an export of some stocks did, so many of them at once, with progress."""
+    total = Report()
+    with ThreadPoolExecutor(workers) as pool:
+        for number, (name, done) in enumerate(zip(names, pool.map(export, names), strict=True), 1):
+            total += done
+            report(number, len(names), name)
+    return total
 
 
 def _check_kind(folder: Path, wanted: dict[str, Any]) -> None:
     content = msgspec.json.encode(wanted)
     path = folder / KIND
     if not path.exists():
-        write_bytes(path, content)
+        state_files.write(path, content, SHARED)
     elif path.read_bytes() != content:
         raise TerminalError(
             f"{folder} has an export of {path.read_text('utf-8')}; export {content.decode()} to another folder,"
@@ -104,4 +107,4 @@ class Manifest:
         self._write()
 
     def _write(self) -> None:
-        write_bytes(self._file, msgspec.json.encode(self.entries))
+        state_files.write(self._file, msgspec.json.encode(self.entries), SHARED)

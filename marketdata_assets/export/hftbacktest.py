@@ -9,11 +9,12 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from marketdata_assets.export.book_events import level_rows
 from marketdata_assets.export.exchange_rows import CannotExport, Day
 from marketdata_assets.state_files import replacing
 
@@ -50,7 +51,9 @@ def write(path: Path, day: Day, parts: Iterable[Events]) -> int:
             zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
             archive.open("data.npy", "w", force_zip64=True) as member,
         ):
-            _write_array(member, raw, rows)
+            header = {"descr": np.lib.format.dtype_to_descr(EVENT), "fortran_order": False, "shape": (rows,)}
+            np.lib.format.write_array_header_1_0(member, header)  # the version that hftbacktest reads
+            shutil.copyfileobj(raw, member, 1 << 20)
     return rows
 
 
@@ -61,22 +64,11 @@ def trades(frame: pl.DataFrame) -> Events:
 
 
 def depth(events: pl.DataFrame) -> Events:
-    """The events of a book, in their order."""
-    numbered = events.with_row_index("event")
-    kind = pl.when(pl.col("action") == "snapshot").then(SNAPSHOT).otherwise(DEPTH)
-    clears = numbered.filter(pl.col("action") != "delta").select(
-        "event", "exch", "local", px=pl.lit(0.0), qty=pl.lit(0.0), ev=pl.lit(CLEAR, pl.Int64)
-    )
-    sides = [
-        numbered.select("event", "exch", "local", level=side, ev=(kind + flag).cast(pl.Int64))
-        .explode("level")
-        .filter(pl.col("level").is_not_null())
-        .with_columns(px=pl.col("level").struct.field("price"), qty=pl.col("level").struct.field("size"))
-        .with_columns(pl.col("px", "qty").cast(pl.Float64))
-        .select(clears.columns)
-        for side, flag in (("bids", BUY), ("asks", SELL))
-    ]
-    return _events(pl.concat([clears, *sides]).sort("event", maintain_order=True))
+    """The events of a book, in their order; of each the bids come first."""
+    kind = pl.when("whole").then(SNAPSHOT).otherwise(DEPTH) + pl.when("buy").then(BUY).otherwise(SELL)
+    rows = level_rows(events).sort("event", "buy", descending=[False, True], nulls_last=False, maintain_order=True)
+    ev = pl.when(pl.col("buy").is_null()).then(CLEAR).otherwise(kind)
+    return _events(rows.select("exch", "local", px="price", qty="size", ev=ev))
 
 
 def by_receipt(parts: Sequence[Events]) -> Events:
@@ -149,9 +141,3 @@ def _events(frame: pl.DataFrame) -> Events:
     for name in ("px", "qty"):
         events[name] = frame[name].cast(pl.Float64).to_numpy()
     return events
-
-
-def _write_array(member: IO[bytes], raw: IO[bytes], rows: int) -> None:
-    header = {"descr": np.lib.format.dtype_to_descr(EVENT), "fortran_order": False, "shape": (rows,)}
-    np.lib.format.write_array_header_1_0(member, header)  # the version that hftbacktest reads
-    shutil.copyfileobj(raw, member, 1 << 20)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from marketdata_assets.export.book_events import level_rows
 from marketdata_assets.export.exchange_rows import CannotExport, Day
 from marketdata_assets.state_files import replacing
 
@@ -79,22 +80,7 @@ def trades(frame: pl.DataFrame) -> pl.DataFrame:
 
 def deltas(events: pl.DataFrame) -> pl.DataFrame:
     """The rows of OrderBookDelta: a snapshot clears the book first, the last delta of an event has F_LAST."""
-    numbered = events.with_row_index("event")
-    whole = pl.col("action") == "snapshot"
-    zero = pl.lit(0).cast(pl.Decimal(38, 18))
-    clears = numbered.filter(pl.col("action") != "delta").select(
-        "event", "exch", "local", "last_id", whole=whole, order=pl.lit(0, pl.UInt32), buy=pl.lit(None, pl.Boolean),
-        price=zero, size=zero,
-    )  # fmt: skip
-    sides = [
-        numbered.select("event", "exch", "local", "last_id", whole=whole, level=side, buy=pl.lit(side == "bids"))
-        .explode("level")
-        .filter(pl.col("level").is_not_null())
-        .with_columns(price=pl.col("level").struct.field("price"), size=pl.col("level").struct.field("size"))
-        .with_columns(order=pl.int_range(1, pl.len() + 1).over("event").cast(pl.UInt32) * 2 + (side == "asks"))
-        for side in ("bids", "asks")
-    ]
-    rows = pl.concat([clears, *(side.select(clears.columns) for side in sides)]).sort("event", "order")
+    rows = level_rows(events)
     last = pl.col("event") != pl.col("event").shift(-1)
     action = (
         pl.when(pl.col("buy").is_null()).then(CLEAR)

@@ -5,16 +5,14 @@ Each file carries the fingerprint of what it was made of, so that a file is alwa
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import polars as pl
 
 from marketdata_assets.export import versions
-from marketdata_assets.export.folder import Report, exclusive
-from marketdata_assets.progress import report
+from marketdata_assets.export.folder import Report, each, exclusive
 from marketdata_assets.read.bars import Factors, Query, reader
 from marketdata_assets.read.errors import ReadError
 from marketdata_assets.read.sources import of_clickhouse
@@ -49,8 +47,11 @@ def export(
     stock is in memory for each of `workers` threads. A stock that fails is in the report and keeps its files. Raises
     TerminalError, TransientError, MissingFactors, NothingLoaded, CannotRead.
     """
-    with exclusive(folder, "parquet", query):
-        factors = _factors(query, codes, connection)
+    with exclusive(folder, "parquet", asdict(query)):
+        factors = None
+        if query.computed:
+            with of_clickhouse(connection if query.source == "ticks" else None) as client:
+                factors = Factors.stored(client, codes, query)
         with reader(query, connection) as opened:
             wanted = versions.of(opened, codes, factors)
         chosen = {
@@ -59,14 +60,8 @@ def export(
         }
         existing = _files(folder, codes, years)
         job = Job(folder, query, connection, factors)
-        total = Report()
-        with ThreadPoolExecutor(workers) as pool:
-            every = sorted({*chosen, *existing})
-            done = pool.map(lambda code: _export_code(job, code, chosen.get(code, {}), existing.get(code, {})), every)
-            for number, (code, one) in enumerate(zip(every, done, strict=True), 1):
-                total += one
-                report(number, len(every), code)
-    return total
+        export_code = lambda code: _export_code(job, code, chosen.get(code, {}), existing.get(code, {}))  # noqa: E731
+        return each(sorted({*chosen, *existing}), export_code, workers)
 
 
 def path_of(folder: Path, code: str, year: int) -> Path:
@@ -104,13 +99,6 @@ def _files(folder: Path, codes: Sequence[str] | None, years: Sequence[int] | Non
         for code, paths in found.items()
         if codes is None or code in codes
     }
-
-
-def _factors(query: Query, codes: Sequence[str] | None, connection: str | None) -> Factors | None:
-    if not query.computed:
-        return None
-    with of_clickhouse(connection if query.source == "ticks" else None) as client:
-        return Factors.stored(client, codes, query)
 
 
 def _export_code(job: Job, code: str, wanted: Mapping[int, str], existing: Mapping[int, Path]) -> Report:

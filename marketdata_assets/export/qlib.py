@@ -7,9 +7,8 @@ value for each entry of the calendar, NaN where there is no bar. https://github.
 import datetime as dt
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -17,19 +16,21 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from marketdata_assets.export.folder import Report, exclusive, write_bytes
+from marketdata_assets.export.folder import Report, each, exclusive
 from marketdata_assets.export.parquet import days_of, files_by_code, version_of
 from marketdata_assets.export.parquet import export as export_parquet
 from marketdata_assets.export.versions import digest
-from marketdata_assets.progress import report
 from marketdata_assets.read.bars import Query
 from marketdata_assets.read.resampling import MINUTES, PRICES, Frequency, times_of_day
+from marketdata_assets.state_files import SHARED, write
 
 STAGE = ".bars"
 """The Parquet dataset below the folder that the files are made of; it saves reading the tables again."""
 VERSION = ".version"
 NAMES = {"1d": "day", "1w": "1week", "1mo": "1month", **{freq: f"{minutes}min" for freq, minutes in MINUTES.items()}}
 """qlib's names of frequencies."""
+
+_write = partial(write, mode=SHARED)
 
 
 def export(
@@ -48,21 +49,16 @@ def export(
     the Parquet export raises.
     """
     query = replace(query, label="start" if query.freq in MINUTES else "end")  # as qlib's own data has it
-    with exclusive(folder, "qlib", query):
+    with exclusive(folder, "qlib", asdict(query)):
         stage = folder / STAGE
         failed = export_parquet(stage, query, codes, connection=connection, workers=workers).failed
         files = files_by_code(stage)
         days = {code: days_of(files[code]) for code in sorted(files)}
         calendar = _Calendar(query.freq, sorted({day for of_code in days.values() for day in of_code}))
-        write_bytes(folder / "calendars" / f"{NAMES[query.freq]}.txt", _text(map(calendar.text, calendar.labels)))
-        total = Report(failed=failed)
-        with ThreadPoolExecutor(workers) as pool:
-            done = pool.map(lambda code: _dump(folder, calendar, code, files[code], days[code][-1]), days)
-            for number, (code, one) in enumerate(zip(days, done, strict=True), 1):
-                total += one
-                report(number, len(days), code)
-        write_bytes(folder / "instruments" / "all.txt", _text(calendar.instrument(code, days[code]) for code in days))
-        return total + _remove_others(folder, days)
+        _write(folder / "calendars" / f"{NAMES[query.freq]}.txt", _text(map(calendar.text, calendar.labels)))
+        dumped = each(days, lambda code: _dump(folder, calendar, code, files[code], days[code][-1]), workers)
+        _write(folder / "instruments" / "all.txt", _text(calendar.instrument(code, days[code]) for code in days))
+        return Report(failed=failed) + dumped + _remove_others(folder, days)
 
 
 @dataclass(frozen=True)
@@ -121,9 +117,9 @@ def _dump(folder: Path, calendar: _Calendar, code: str, files: Mapping[int, Path
         series = np.full(places[-1] - places[0] + 2, np.nan, "<f4")
         series[0] = places[0]
         series[1 + places - places[0]] = values.cast(pl.Float32).fill_null(float("nan")).to_numpy()
-        write_bytes(target / f"{name}.{NAMES[calendar.freq]}.bin", series.tobytes())
+        _write(target / f"{name}.{NAMES[calendar.freq]}.bin", series.tobytes())
         written += series.nbytes
-    write_bytes(mark, version.encode())
+    _write(mark, version.encode())
     return Report(written=1, rows=bars.height, bytes=written)
 
 

@@ -40,13 +40,6 @@ MARKET_DATA: tuple[RecordType, ...] = ("trade", "orderbook")
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What a folder has: files of one layout."""
-
-    layout: Layout
-
-
-@dataclass(frozen=True)
 class File:
     """One file to be written, and a fingerprint of what it is made of."""
 
@@ -79,7 +72,7 @@ def export(
             f"the layout {layout} has no {', '.join(lacking)}; it has {', '.join(MARKET_DATA)}. Use the layout plain."
         )
     chosen = (exchange, market_type, instruments)
-    with exclusive(folder, "records", Kind(layout)), of_clickhouse(connection) as client:
+    with exclusive(folder, "records", {"layout": layout}), of_clickhouse(connection) as client:
         files = _files(client, layout, types, chosen, first, last)
         manifest = Manifest(folder)
         total = Report()

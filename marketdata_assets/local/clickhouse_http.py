@@ -96,14 +96,13 @@ class Engine:
                         raise wire.RequestError(f"Code: 115. DB::Exception: {key!r} is no setting. (UNKNOWN_SETTING)")
                 connection.query("SET " + ", ".join(f"{key} = {wire.quote(value)}" for key, value in settings.items()))
             start, rest = wire.start_of(request)
-            insert = wire.split_insert(start)
-            if insert is not None:
-                statement, first = insert
+            if insert := wire.split_insert(start):
+                reading_file, first = insert
                 with tempfile.NamedTemporaryFile(dir=self._bodies) as file:
                     file.write(first)
                     file.writelines(rest)
                     file.flush()
-                    return Answer.of(connection.query(statement.infile(file.name)), default_format)
+                    return Answer.of(connection.query(reading_file(file.name)), default_format)
             query = (start + b"".join(rest)).strip()
             if not query:
                 raise wire.RequestError("Code: 62. DB::Exception: the request has no query. (SYNTAX_ERROR)")
@@ -198,9 +197,8 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         length = self.headers.get("Content-Length", "")
         self.rfile.read(min(int(length), REJECTED_BODY_BYTES) if length.isdecimal() else 0)
-        text = f"Code: {AUTHENTICATION_FAILED}. DB::Exception: {cause}. (AUTHENTICATION_FAILED)\n"
-        headers = {"X-ClickHouse-Exception-Code": str(AUTHENTICATION_FAILED), "Connection": "close"}
-        self._answer(403, text.encode(), {**headers, "Content-Type": "text/plain; charset=UTF-8"})
+        text = f"Code: {AUTHENTICATION_FAILED}. DB::Exception: {cause}. (AUTHENTICATION_FAILED)"
+        self._fail(403, AUTHENTICATION_FAILED, text, {"Connection": "close"})
 
     def _query(self) -> None:
         began = time.monotonic_ns()
@@ -242,12 +240,11 @@ class Handler(BaseHTTPRequestHandler):
         if found is None:
             text = f"Code: {UNKNOWN_EXCEPTION}. DB::Exception: {type(error).__name__}: {error}. (UNKNOWN_EXCEPTION)"
         code = int(found[1]) if found else UNKNOWN_EXCEPTION
-        headers = {
-            "X-ClickHouse-Exception-Code": str(code),
-            "X-ClickHouse-Query-Id": query_id,
-            "Content-Type": "text/plain; charset=UTF-8",
-        }
-        self._answer(404 if code == UNKNOWN_TABLE else 500, text.encode() + b"\n", headers)
+        self._fail(404 if code == UNKNOWN_TABLE else 500, code, text, {"X-ClickHouse-Query-Id": query_id})
+
+    def _fail(self, status: int, code: int, text: str, headers: dict[str, str]) -> None:
+        about = {"X-ClickHouse-Exception-Code": str(code), "Content-Type": "text/plain; charset=UTF-8"}
+        self._answer(status, text.encode() + b"\n", headers | about)
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

@@ -3,12 +3,14 @@
 Running the query belongs to `clickhouse_http`.
 """
 
+import gzip
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from email.policy import HTTP
+from functools import partial
 from io import BufferedIOBase
 from typing import Any
 from urllib.parse import parse_qsl
@@ -46,19 +48,6 @@ class RequestError(Exception):
 
 
 @dataclass(frozen=True)
-class Insert:
-    """An insert whose data follows the statement; `infile` makes it read the data from a file."""
-
-    into: str
-    settings: str
-    format: str
-
-    def infile(self, path: str) -> str:
-        """The same insert with its data in a file."""
-        return f"{self.into} FROM INFILE {quote(path)} {self.settings} FORMAT {self.format}"
-
-
-@dataclass(frozen=True)
 class Request:
     """What one request asks for."""
 
@@ -93,13 +82,16 @@ def start_of(request: Request) -> tuple[bytes, Iterator[bytes]]:
     return start, rest
 
 
-def split_insert(start: bytes) -> tuple[Insert, bytes] | None:
-    """Return an insert and the data that `start` already has of it; None for any other statement."""
+def split_insert(start: bytes) -> tuple[Callable[[str], str], bytes] | None:
+    """Of an insert whose data follows it, the same with its data in a file, and the data that `start` already has.
+
+    None for any other statement.
+    """
     found = _INSERT_WITH_DATA.match(start)
     if found is None:
         return None
-    settings = (found["settings"] or b"").decode()
-    return Insert(found["into"].decode(), settings, found["format"].decode()), start[found.end() :]
+    into, settings, name = ((found[part] or b"").decode() for part in ("into", "settings", "format"))
+    return lambda path: f"{into} FROM INFILE {quote(path)} {settings} FORMAT {name}", start[found.end() :]
 
 
 def output_format(statement: bytes, default: str) -> str:
@@ -128,42 +120,37 @@ def raw_body(stream: BufferedIOBase, length: str | None, chunked: bool) -> Itera
 
 def decoded(body: Iterable[bytes], encoding: str) -> Iterable[bytes]:
     """Undo Content-Encoding. A body may be several frames one after the other: clients send a frame per block."""
-    match encoding:
-        case "" | "identity":
-            return body
-        case "gzip":
-            return _frames(body, lambda: zlib.decompressobj(31))
-        case "deflate":
-            return _frames(body, zlib.decompressobj)
-        case "lz4":
-            import lz4.frame
-
-            return _frames(body, lz4.frame.LZ4FrameDecompressor)
-        case "zstd":
-            import zstandard
-
-            return _frames(body, lambda: zstandard.ZstdDecompressor().decompressobj())
+    if encoding in ("", "identity"):
+        return body
+    if codec := _codec(encoding):
+        return _frames(body, codec[0])
     raise RequestError(f"Content-Encoding {encoding} is not known here; send gzip, deflate, lz4, zstd or none")
 
 
 def encoded(data: bytes, accepted: str) -> tuple[bytes, str]:
     """Compress a result by the first method of Accept-Encoding that is known, and name the method; "" for none."""
     for method in (part.split(";")[0].strip() for part in accepted.split(",")):
-        match method:
-            case "lz4":
-                import lz4.frame
-
-                return lz4.frame.compress(data), method
-            case "zstd":
-                import zstandard
-
-                return zstandard.ZstdCompressor(level=1).compress(data), method
-            case "gzip":
-                compressor = zlib.compressobj(level=1, wbits=31)
-                return compressor.compress(data) + compressor.flush(), method
-            case "deflate":
-                return zlib.compress(data, level=1), method
+        if codec := _codec(method):
+            return codec[1](data), method
     return data, ""
+
+
+def _codec(method: str) -> tuple[Callable[[], Any], Callable[[bytes], bytes]] | None:
+    """How a decoder is made, and how bytes are compressed; None for an unknown method."""
+    match method:
+        case "gzip":
+            return partial(zlib.decompressobj, 31), partial(gzip.compress, compresslevel=1)
+        case "deflate":
+            return zlib.decompressobj, partial(zlib.compress, level=1)
+        case "lz4":
+            import lz4.frame
+
+            return lz4.frame.LZ4FrameDecompressor, lz4.frame.compress
+        case "zstd":
+            import zstandard
+
+            return zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdCompressor(level=1).compress
+    return None
 
 
 def _exactly(stream: BufferedIOBase, length: int) -> Iterator[bytes]:

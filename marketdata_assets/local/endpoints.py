@@ -18,13 +18,9 @@ if TYPE_CHECKING:
     from marketdata_assets.budget import BudgetPlace
     from marketdata_assets.settings import Settings
 
-VARIABLES = {
-    "postgres_dsn": "MARKETDATA_POSTGRES_DSN",
-    "mongo_uri": "MARKETDATA_MONGO_URI",
-    "clickhouse_url": "MARKETDATA_CLICKHOUSE_URL",
-    "nats_url": "MARKETDATA_NATS_URL",
-}
 STORES = {"postgres_dsn": "Postgres", "mongo_uri": "MongoDB", "clickhouse_url": "ClickHouse", "nats_url": "NATS"}
+VARIABLES = {name: f"MARKETDATA_{name.upper()}" for name in STORES}
+"""The environment variable of each address."""
 
 
 @dataclass(frozen=True)

@@ -109,14 +109,11 @@ def dagster_environment(dsn: str) -> dict[str, str]:
 
 
 def _initdb(data: Path, identity: unprivileged.Identity | None) -> None:
+    folder = data.parent
     arguments = ["-D", str(data), "-U", "postgres", "--encoding=utf8", "--locale=C.UTF-8"]
-    login = ["--auth=scram-sha-256", f"--pwfile={password.file(data.parent)}"]
-    _run(data.parent, "initdb", [*arguments, *login], identity)
-
-
-def _run(folder: Path, name: str, arguments: list[str], identity: unprivileged.Identity | None) -> None:
-    call = process.tied_to_us([str(programs() / name), *arguments], signal.SIGTERM, identity)
-    log = folder / f"{name}.log"
+    login = ["--auth=scram-sha-256", f"--pwfile={password.file(folder)}"]
+    call = process.tied_to_us([str(programs() / "initdb"), *arguments, *login], signal.SIGTERM, identity)
+    log = folder / "initdb.log"
     with password.open_log(log) as output:
         done = subprocess.run(
             call,
@@ -128,7 +125,7 @@ def _run(folder: Path, name: str, arguments: list[str], identity: unprivileged.I
             process_group=0,
         )
     if done.returncode != 0:
-        raise ServerFailed("postgres", f"{name} ended with code {done.returncode}", log, log.read_text()[-3000:])
+        raise ServerFailed("postgres", f"initdb ended with code {done.returncode}", log, log.read_text()[-3000:])
 
 
 POSTGRES = process.ServerSpec(

@@ -1,4 +1,4 @@
-"""One server as a child process: launch, readiness, stop, kill, start again on the same port.
+"""One server as a child process: launch, readiness, stop, kill, start again on the same port, also when it ends.
 
 What a server is called with and how it shows that it is ready belongs to that server's file.
 """
@@ -10,18 +10,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
+from marketdata_assets.backoff import delay
 from marketdata_assets.local import password, proctable
 from marketdata_assets.local.errors import PortTaken, ServerFailed
 from marketdata_assets.local.record import ServerRecord
 from marketdata_assets.local.unprivileged import Identity
-from marketdata_assets.standard_streams import older
+from marketdata_assets.standard_streams import empty_full, older
 from marketdata_assets.state_files import private_folder
 
 POLL_SECONDS = 0.02
@@ -31,6 +32,9 @@ LOWEST_PORT = 20_000
 """Below are the usual ports of many programs, and those that Ray gives to its workers (10002 to 19999)."""
 OUTGOING_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 IN_USE = "address already in use"
+FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
+STEADY_SECONDS = 60.0
+"""A process that ran for so long has not failed in a row with an earlier one."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +216,64 @@ def wait_ready(servers: Sequence[Server]) -> Iterator[Started]:
                 waiting.remove(server)
                 yield server.started()
         time.sleep(POLL_SECONDS if waiting else 0)
+
+
+def after_end(failures: int, ran_seconds: float) -> tuple[int, float]:
+    """The failures in a row with this end of a process, and the seconds until it is started again."""
+    failures = 1 if ran_seconds >= STEADY_SECONDS else failures + 1
+    return failures, delay(failures, FIRST_DELAY, LONGEST_DELAY, None)
+
+
+@dataclass
+class _Watched:
+    server: Server
+    failures: int = 0
+    answers_since: float = field(default_factory=time.monotonic)
+    due_at: float | None = None
+    """When it is started again; None while its process runs."""
+    starting: bool = False
+
+
+class Watch:
+    """What of `servers` ends, whatever ended it, runs again; `report` gets a line for each end and each start.
+
+    `look` never waits long, and has to be called in the thread that started the servers: they end with it.
+    """
+
+    def __init__(self, servers: Iterable[Server], report: Callable[[str], None]) -> None:
+        self._watched = [_Watched(server) for server in servers]
+        self._report = report
+
+    def look(self, now: float) -> None:
+        """Notice what has ended, start what is due, and say what answers again."""
+        for one in self._watched:
+            try:
+                self._look(one, now)
+            except Exception as error:  # whatever one server fails by, the others are watched
+                name, fact = one.server.name, (str(error) or repr(error)).splitlines()[0]
+                self._ended(one, now, fact if fact.startswith(name) else f"{name}: {fact}")
+            empty_full(one.server.log)
+
+    def _look(self, one: _Watched, now: float) -> None:
+        server = one.server
+        if one.due_at is not None:
+            if now >= one.due_at:
+                one.due_at, one.starting = None, True
+                server.relaunch()
+        elif one.starting:
+            if server.answered():
+                one.starting, one.answers_since = False, now
+                self._report(f"{server.name}: answers again on port {server.port}, as process {server.pid}")
+        elif not server.alive:
+            code = server.exit_code or 0
+            how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {server.exit_code}"
+            self._ended(one, now, f"{server.name} {how}")
+
+    def _ended(self, one: _Watched, now: float, fact: str) -> None:
+        ran = -1.0 if one.starting else now - one.answers_since
+        one.failures, seconds = after_end(one.failures, ran)
+        one.due_at, one.starting = now + seconds, False
+        self._report(f"{fact.rstrip(':.')}; it is started again in {seconds:.0f} s; its log is {one.server.log}")
 
 
 def tied_to_us(command: list[str], death_signal: signal.Signals, identity: Identity | None) -> list[str]:

@@ -4,13 +4,14 @@
 servers that were left running. Starting and stopping belongs to `stack`.
 """
 
-import json
 import os
 import signal
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
+
+import msgspec
 
 from marketdata_assets import state_files
 from marketdata_assets.local import proctable
@@ -55,23 +56,18 @@ class StackRecord:
 def read(home: Path) -> StackRecord | None:
     """The record in the data folder; None when there is none that can be read."""
     try:
-        return state_files.read(home / "stack.json", _parsed)
+        found = state_files.read(home / "stack.json", msgspec.json.Decoder(StackRecord).decode)
     except OSError:
         return None
-
-
-def _parsed(content: bytes) -> StackRecord:
-    raw = json.loads(content)
-    servers = [ServerRecord(**server) for server in raw["servers"]]
-    for url in raw["urls"].values():
+    for url in found.urls.values() if found else ():
         hide(url)
-    return StackRecord(raw["pid"], raw["mark"], servers, raw["urls"])
+    return found
 
 
 def write(home: Path, servers: list[ServerRecord], urls: dict[str, str]) -> None:
     """Replace the record in one step; the URLs have passwords."""
     record = StackRecord(os.getpid(), proctable.start_mark(os.getpid()) or "", servers, urls)
-    state_files.write(home / "stack.json", json.dumps(asdict(record), indent=2))
+    state_files.write(home / "stack.json", msgspec.json.format(msgspec.json.encode(record)))
 
 
 def erase(home: Path) -> None:

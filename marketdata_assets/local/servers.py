@@ -1,21 +1,26 @@
-"""How the local ClickHouse and NATS are started, called and known to be ready.
+"""How the local ClickHouse, Mongo-wire server and NATS are started, called and known to be ready.
 
-PostgreSQL and the Mongo-wire server have modules of their own; tables and streams belong to the packages that use them.
+PostgreSQL has a module of its own; tables, collections and streams belong to the packages that use them. The Mongo-wire
+server is GPL, so it runs as a separate program and is never imported.
 """
 
 import http.client
 import importlib.util
 import json
 import shutil
+import signal
 import socket
 import sys
 import sysconfig
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from marketdata_assets import state_files
 from marketdata_assets.local import password
-from marketdata_assets.local.errors import MissingWheel
-from marketdata_assets.local.process import ServerSpec
+from marketdata_assets.local.errors import MissingWheel, ServerFailed
+from marketdata_assets.local.process import Server, ServerSpec, port_answers, wait_ready
 
 
 def program(file: str, name: str, wheel: str) -> str:
@@ -47,6 +52,66 @@ def _clickhouse_ready(port: int, _: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _mongo_url(port: int, secret: str) -> str:
+    """`journal=true` makes an acknowledged write survive a kill."""
+    return f"mongodb://{password.USER}:{secret}@127.0.0.1:{port}/?journal=true"
+
+
+def _mongo_command(folder: Path, port: int) -> list[str]:
+    """It also reads `secantusd.toml` in its working folder, which is its own."""
+    return [*_mongo_without_login(folder, port), "--auth"]
+
+
+def _mongo_without_login(folder: Path, port: int) -> list[str]:
+    arguments = ["--host", "127.0.0.1", "--port", str(port), "--storage-path", str(folder / "data")]
+    return [program("secantusd-py", name="mongo", wheel="secantusdb"), *arguments, "--log-level", "WARNING"]
+
+
+def _mongo_prepare(folder: Path) -> None:
+    """Make the user, once: the server creates users only while it asks for no password."""
+    made = folder / "user_made"
+    if made.exists():
+        return
+    open_to_all = replace(MONGO, command=_mongo_without_login, ready=lambda port, _: port_answers(port))
+    server = Server(replace(open_to_all, prepare=lambda _: None, stop_seconds=5), folder.parent, 0)
+    server.launch()
+    try:
+        next(wait_ready([server]))
+        _make_user(server)
+    finally:
+        server.stop()
+    made.touch()
+
+
+def _make_user(server: Server) -> None:
+    """Make our user and remove all others: somebody else may have made one while no password was required."""
+    import pymongo
+
+    with pymongo.MongoClient[Mapping[str, Any]](f"mongodb://127.0.0.1:{server.port}/?journal=true") as client:
+        for one in client.admin["system.users"].find({}):
+            client[str(one["db"])].command("dropUser", one["user"])
+        options: dict[str, Any] = {"pwd": server.password, "roles": ["root"], "mechanisms": ["SCRAM-SHA-256"]}
+        client.admin.command("createUser", password.USER, **options)
+        users = [one["_id"] for one in client.admin["system.users"].find({})]
+    if users != [f"admin.{password.USER}"]:
+        raise ServerFailed("mongo", f"has users that this start did not make: {users}", server.log, "")
+
+
+def _mongo_ready(port: int, secret: str) -> bool:
+    """Whether the server answers to its password."""
+    if not port_answers(port):
+        return False
+    import pymongo
+    from pymongo.errors import PyMongoError
+
+    try:
+        with pymongo.MongoClient[dict[str, object]](_mongo_url(port, secret), serverSelectionTimeoutMS=1000) as client:
+            client.admin.command("connectionStatus")
+    except PyMongoError:
+        return False
+    return True
 
 
 def _nats_prepare(folder: Path) -> None:
@@ -83,6 +148,19 @@ CLICKHOUSE = ServerSpec(
     url=lambda port, secret: f"http://{password.USER}:{secret}@127.0.0.1:{port}/marketdata",
 )
 """An engine in its own process behind the HTTP front of `clickhouse_http`."""
+
+MONGO = ServerSpec(
+    name="mongo",
+    command=_mongo_command,
+    ready=_mongo_ready,
+    url=_mongo_url,
+    prepare=_mongo_prepare,
+    death_signal=signal.SIGKILL,
+)
+"""It is killed with SIGKILL when the stack dies.
+
+Nothing supervises it then, it has hung at SIGTERM, and journaled writes survive SIGKILL.
+"""
 
 NATS = ServerSpec(
     name="nats",

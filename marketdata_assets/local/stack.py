@@ -14,17 +14,16 @@ from typing import IO, TYPE_CHECKING, Self
 
 from marketdata_assets import state_files
 from marketdata_assets.domains import SERVERS
-from marketdata_assets.local import endpoints, mongo, postgres, record, servers
+from marketdata_assets.local import endpoints, postgres, record, servers
 from marketdata_assets.local.errors import BadDataFolder, DiskFull
-from marketdata_assets.local.process import Server, Started, wait_ready
-from marketdata_assets.local.watch import Watch
+from marketdata_assets.local.process import Server, Started, Watch, wait_ready
 
 if TYPE_CHECKING:
     from marketdata_assets.settings import Settings
 
 # In the order of launch and of stopping: PostgreSQL last, as it may have to make its cluster first and keeps what
 # Dagster writes until the end.
-SPECS = {"clickhouse": servers.CLICKHOUSE, "mongo": mongo.MONGO, "nats": servers.NATS, "postgres": postgres.POSTGRES}
+SPECS = {"clickhouse": servers.CLICKHOUSE, "mongo": servers.MONGO, "nats": servers.NATS, "postgres": postgres.POSTGRES}
 URLS = {"postgres": "postgres_dsn", "mongo": "mongo_uri", "clickhouse": "clickhouse_url", "nats": "nats_url"}
 SERVICES = ("postgres", "mongo", "clickhouse", "nats")
 BYTES_TO_START = 200 << 20

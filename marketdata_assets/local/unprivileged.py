@@ -87,13 +87,10 @@ def enter(identity: Identity) -> None:
 
 
 def _some_user(folder: Path) -> pwd.struct_passwd:
-    try:
-        return pwd.getpwnam("nobody")
-    except KeyError:
-        for user in pwd.getpwall():
-            if user.pw_uid != 0:
-                return user
-    raise RootRefused(folder, "the system has no other user")
+    others = [user for user in pwd.getpwall() if user.pw_uid != 0]
+    if not others:
+        raise RootRefused(folder, "the system has no other user")
+    return next((user for user in others if user.pw_name == "nobody"), others[0])
 
 
 @cache

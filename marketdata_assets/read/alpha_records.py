@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any
 
 import polars as pl
+from pymongo.database import Database
 
 from marketdata_assets.alphas.layout import ACCOUNT, KINDS, Kind
 from marketdata_assets.alphas.record_sets import RECORD_SETS, RecordSet, asset_name
@@ -52,7 +53,10 @@ def alpha_records(
     if kind not in (None, *KINDS):
         raise UnknownName("kind of alpha", str(kind), KINDS)
     with of_mongo(connection) as databases:
-        names = _accounts(databases, record_set, accounts)
+        stored = asset_name(record_set)
+        if not present_accounts(databases[stored], stored, None):
+            raise NothingLoaded(stored)
+        names = present_accounts(databases[stored], stored, accounts)
         documents = [
             (name, one) for name in names for one in _documents(databases, record_set, name, several(ids), kind)
         ]
@@ -106,14 +110,13 @@ def _slices(values: pl.Series, lengths: Iterable[int | None]) -> Iterator[pl.Ser
         start += length or 0
 
 
-def _accounts(databases: Databases, record_set: RecordSet, accounts: str | Sequence[str] | None) -> list[str]:
-    there = sorted(filter(ACCOUNT.fullmatch, databases[asset_name(record_set)].list_collection_names()))
-    if not there:
-        raise NothingLoaded(asset_name(record_set))
+def present_accounts(database: Database[Any], what: str, accounts: str | Sequence[str] | None) -> list[str]:
+    """The accounts that have a collection, or those that are named. Raises UnknownName for one that has none."""
+    there = sorted(filter(ACCOUNT.fullmatch, database.list_collection_names()))
     names = there if accounts is None else several(accounts) or []
     for name in names:
         if name not in there:
-            raise UnknownName(f"account with {asset_name(record_set)}", name, there)
+            raise UnknownName(f"account with {what}", name, there)
     return names
 
 

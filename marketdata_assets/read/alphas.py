@@ -16,13 +16,12 @@ from pymongo.collection import Collection
 from marketdata_assets.alphas import raw_files
 from marketdata_assets.alphas.documents import DATES
 from marketdata_assets.alphas.importer import database_name
-from marketdata_assets.alphas.layout import ACCOUNT, KINDS, Kind
+from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.record_sets import RECORD_SETS, RecordSet
 from marketdata_assets.logs import get_logger
 from marketdata_assets.read import bounds
-from marketdata_assets.read.alpha_records import joined
+from marketdata_assets.read.alpha_records import joined, present_accounts
 from marketdata_assets.read.bounds import Moment
-from marketdata_assets.read.columnar import several
 from marketdata_assets.read.errors import UnknownColumn, UnknownName
 from marketdata_assets.read.sources import Mongo, of_mongo
 from marketdata_assets.stores.mongo import CODEC
@@ -84,11 +83,7 @@ def alphas(
     asked = {"$and": conditions} if conditions else {}
     with of_mongo(connection) as databases:
         database = databases[database_name(kind)].with_options(codec_options=CODEC)
-        there = sorted(filter(ACCOUNT.fullmatch, database.list_collection_names()))
-        names = there if accounts is None else several(accounts) or []
-        for name in names:
-            if name not in there:
-                raise UnknownName("account with alphas", name, there)
+        names = present_accounts(database, "alphas", accounts)
         values_by_path = _values([database[name] for name in names], kind, asked, paths)
         ids = values_by_path["id"]
         frame = pl.DataFrame([_series(kind, path, values, ids) for path, values in values_by_path.items()])

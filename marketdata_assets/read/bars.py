@@ -193,7 +193,8 @@ class Reader:
 
     def _bars(self, codes: Sequence[str], days: Days) -> pl.DataFrame:
         """The bars of all periods that have one of these days; the codes are of one exchange."""
-        query, calendar = self.query, self._calendar(codes[0])
+        query, mainland = self.query, exchange_of(codes[0]) is MAINLAND
+        calendar = calendar_of(codes[0], self._mainland if mainland else None)
         part: Frequency = query.freq if query.freq in MINUTES else "1d"
         run, minutes_of_day = MINUTES.get(query.freq), calendar.exchange.minutes
         step = max(
@@ -219,7 +220,7 @@ class Reader:
 
     def _adjusted(self, found: pl.DataFrame, codes: Sequence[str]) -> pl.DataFrame:
         """With the given factors, else those that are stored; of other exchanges, those of splits and dividends."""
-        query, factors = self.query, Factors(pl.DataFrame())
+        query, factors = self.query, self.factors or Factors(pl.DataFrame())
         if query.computed and self.factors is None and exchange_of(codes[0]) is not MAINLAND:
             parts = [found.clear().with_columns(factor=pl.lit(None, pl.Float64))]
             for code in codes:
@@ -228,8 +229,9 @@ class Reader:
                 known = known_days(self.connection, code)
                 parts.append(adjusted(mine, events, query.adjust, query.as_of, known))
             return pl.concat(parts)
-        if query.computed:
-            factors = self._factors(codes)
+        if query.computed and self.factors is None:
+            with nullcontext(self.connection) if query.source == "ticks" else of_clickhouse(None) as client:
+                factors = Factors.stored(client, codes, query)
         return adjusted(found, factors.frame, query.adjust, query.as_of, factors.known)
 
     def _final(self, found: pl.DataFrame, days: Days) -> pl.DataFrame:
@@ -245,19 +247,9 @@ class Reader:
         ended = open_days.select(code="symbol", period=pl.col("date").replace(periods))
         return found.with_columns(period=period).join(ended, on=["code", "period"], how="anti").drop("period")
 
-    def _calendar(self, code: str) -> Calendar:
-        return calendar_of(code, self._mainland if exchange_of(code) is MAINLAND else None)
-
     @cached_property
     def _mainland(self) -> Calendar:
         return stored.calendar(self.connection) if self.query.source == "ticks" else ashares()
-
-    def _factors(self, codes: Sequence[str]) -> Factors:
-        """The given factors, else those that are stored."""
-        if self.factors is not None:
-            return self.factors
-        with nullcontext(self.connection) if self.query.source == "ticks" else of_clickhouse(None) as client:
-            return Factors.stored(client, codes, self.query)
 
 
 @contextmanager

@@ -9,12 +9,10 @@ from functools import cache, partial
 from itertools import groupby
 from typing import Any
 
-import msgspec
 import polars as pl
 
-from marketdata_assets.exchanges.records import Exchange, Gap, MarketType
-from marketdata_assets.exchanges.tables.gaps import is_book_gap
-from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, GAPS, ORDERBOOKS
+from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.tables.schema import ORDERBOOKS
 from marketdata_assets.read import bounds, columnar
 from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.chains import SNAPSHOT_LATE_NS, Chain, Standing, Whole
@@ -101,18 +99,10 @@ def _chain(market: BookMarket, instants: Sequence[int], oldest: int, wholes: Seq
         first = max(instants[0] - back, oldest)
         records = market.ask("book_records", first, end)
         # Gaps are read after the records, so that one recorded in between is not overlooked.
-        chain = Chain(records, _gaps(market), from_beginning=first <= oldest)
+        chain = Chain(records, market.gaps(), from_beginning=first <= oldest)
         if first <= oldest or not any(map(chain.begins_before, instants)):
             return chain
         back *= 2
-
-
-def _gaps(market: BookMarket) -> list[Gap]:
-    """The gaps of the instrument's books, healed ones too."""
-    where = about(GAPS.name, market.exchange, market.market_type, market.instrument, None, None)
-    found = columnar.read(market.client, GAPS.name, GAPS.columns, where, ("time",), final=FINAL_SETTINGS)
-    gaps = [msgspec.convert(row, Gap) for row in found.with_columns(type=pl.lit("gap")).iter_rows(named=True)]
-    return [gap for gap in gaps if is_book_gap(gap)]
 
 
 def _rebuilt(market: BookMarket, group: Sequence[tuple[int, Standing]], depth: int | None) -> list[dict[str, Any]]:

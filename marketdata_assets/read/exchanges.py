@@ -4,7 +4,7 @@ Prices and sizes are decimals with 18 digits after the point, as stored.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import polars as pl
@@ -74,14 +74,7 @@ def ohlcv(
         ohlcv("okx", "linear", ["BTC-USDT-SWAP"], "2025-01-05", columns=["time", "close", "volume"])
     """
     wanted = columnar.known(OHLCV_1M, columns, OHLCV_COLUMNS)
-    market = exchange, market_type
-
-    def where(names: str | Sequence[str] | None) -> Where:
-        return about(OHLCV_1M, *market, names, start, end)
-
-    where(None)  # raises before anything is requested
-    with of_clickhouse(connection) as client:
-        return read_instruments(client, OHLCV_1M, wanted, where, KEY, market, instruments)
+    return _read(connection, OHLCV_1M, wanted, KEY, exchange, market_type, instruments, start, end)
 
 
 def gaps(
@@ -139,51 +132,49 @@ def records(
         raise UnknownName("type of record", record_type, TABLES)
     table = TABLES[record_type]
     wanted = columnar.known(table.name, columns, (*table.columns, "time"))
-    market = exchange, market_type
-
-    def where(names: str | Sequence[str] | None) -> Where:
-        conditions = about(table.name, *market, names, start, end)
-        conditions.conditions += _more
-        return conditions
-
-    where(None)  # raises before anything is requested
-    ids = [name for name in ("last_id", "trade_id", "interval", "stream", "ts_recv") if name in table.columns]
-    with of_clickhouse(connection) as client:
-        order = (*KEY, *ids)
-        return read_instruments(client, table.name, wanted, where, order, market, instruments, final=FINAL_SETTINGS)
+    order = [*KEY, *(one for one in ("last_id", "trade_id", "interval", "stream", "ts_recv") if one in table.columns)]
+    which = (exchange, market_type, instruments, start, end)
+    return _read(connection, table.name, wanted, order, *which, _more, final=FINAL_SETTINGS)
 
 
-def read_instruments(
-    client: Client,
+def _read(
+    connection: ClickHouse | None,
     table: str,
     wanted: Sequence[str],
-    where: Callable[[str | Sequence[str] | None], Where],
     order: Sequence[str],
-    market: tuple[Exchange | None, MarketType | None],
+    exchange: Exchange | None,
+    market_type: MarketType | None,
     instruments: str | Sequence[str] | None,
+    start: Moment | None,
+    end: Moment | None,
+    more: Sequence[str] = (),
     **options: Any,
 ) -> pl.DataFrame:
-    """The rows of instruments under any of their names; `where` makes the conditions for own names.
+    """The rows of instruments under any of their names, on which the conditions `more` hold too.
 
     In one market the names are looked up only if one has no row. Raises UnknownName, AmbiguousName.
     """
-    names = several(instruments)
-    frame = None
-    if None not in market or names is None:
-        frame = columnar.read(client, table, wanted, where(names), order, **options)
+
+    def rows(own: Sequence[str] | None) -> pl.DataFrame:
+        where = about(table, exchange, market_type, own, start, end)
+        where.conditions += more
+        return columnar.read(client, table, wanted, where, order, **options)
+
+    names, market = several(instruments), about(table, exchange, market_type, None, None, None)
+    about(table, exchange, market_type, None, start, end)  # raises before anything is requested
+    with of_clickhouse(connection) as client:
         if names is None:
-            return frame
-    conditions = about(table, *market, None, None, None)
-    if frame is not None:
-        listed = (
-            set(frame["instrument"]) if "instrument" in frame.columns else present(client, table, conditions, names)
-        )
-        if listed.issuperset(names):
-            return frame
-    own = own_names(client, table, conditions, names)
-    if frame is not None and set(own) <= set(names):
-        return frame
-    return columnar.read(client, table, wanted, where(own), order, **options)
+            return rows(None)
+        frame = None
+        if exchange is not None and market_type is not None:
+            frame = rows(names)
+            listed = (
+                set(frame["instrument"]) if "instrument" in frame.columns else present(client, table, market, names)
+            )
+            if listed.issuperset(names):
+                return frame
+        own = own_names(client, table, market, names)
+        return frame if frame is not None and set(own) <= set(names) else rows(own)
 
 
 def about(

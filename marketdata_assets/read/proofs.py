@@ -7,18 +7,20 @@ record by record in `chains`, which also knows the reasons.
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
+from functools import cache, partial
 from typing import Any
 
+import msgspec
 import polars as pl
 
-from marketdata_assets.exchanges.records import Exchange, MarketType
-from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS
-from marketdata_assets.exchanges.tables.schema import ORDERBOOKS
+from marketdata_assets.exchanges.records import Exchange, Gap, MarketType
+from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS, is_book_gap
+from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, GAPS, ORDERBOOKS
 from marketdata_assets.read import columnar
 from marketdata_assets.read.chains import WHOLE_DEPTH, Position, Standing, Whole
+from marketdata_assets.read.exchanges import about
 from marketdata_assets.stores.clients import Client
+from marketdata_assets.stores.postgres import statement
 
 NONE: Mapping[str, str] = {}
 HOUR_NS = 3_600_000_000_000
@@ -28,11 +30,7 @@ NEXT_SPANS_NS = 60_000_000_000, AHEAD_NS  # the next change is queried so far ah
 CANDIDATES = 3  # of the whole books before an instant: a newer one may hold more than was received until then
 
 
-@cache
-def _statement(name: str) -> str:
-    """A statement without its header, which the client would parse each time."""
-    lines = files(__package__).joinpath(f"sql/{name}.sql").read_text("utf-8").splitlines()
-    return "\n".join(line for line in lines if not line.startswith("--"))
+_statement = cache(partial(statement, __package__))
 
 
 @dataclass(frozen=True)
@@ -47,11 +45,18 @@ class BookMarket:
     def ask(self, sql: str, first: int, end: int, *, texts: Mapping[str, str] = NONE, **more: Any) -> pl.DataFrame:
         """The answer to one of our statements about a span in ns; `texts` replace parts of it."""
         values = {"exchange": self.exchange, "market_type": self.market_type, "instrument": self.instrument}
-        statement = _statement(sql)
+        text = _statement(f"{sql}.sql")
         span = {"first": time_text(first), "end": time_text(end)}
-        for name, text in texts.items():
-            statement = statement.replace(f"{{{name}}}", text)
-        return columnar.ask(self.client, ORDERBOOKS.name, statement, values | span | more)
+        for name, part in texts.items():
+            text = text.replace(f"{{{name}}}", part)
+        return columnar.ask(self.client, ORDERBOOKS.name, text, values | span | more)
+
+    def gaps(self) -> list[Gap]:
+        """The gaps of the book, healed ones too."""
+        where = about(GAPS.name, self.exchange, self.market_type, self.instrument, None, None)
+        found = columnar.read(self.client, GAPS.name, GAPS.columns, where, ("time",), final=FINAL_SETTINGS)
+        gaps = [msgspec.convert(row, Gap) for row in found.with_columns(type=pl.lit("gap")).iter_rows(named=True)]
+        return [gap for gap in gaps if is_book_gap(gap)]
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,8 @@ def _after(market: BookMarket, base: Whole, instants: Sequence[int]) -> dict[int
                 reached = step["newest_id"]
             if instant < held_until or (first is None and instant < settled):
                 continue  # the whole book is newer, by the venue's clock
-            later = next((_change(steps[at]) for at in instants[place:] if at in steps), following)
+            changed = next((steps[at] for at in instants[place:] if at in steps), None)
+            later = _Change(*(changed[f"first_{name}"] for name in ("at", "id", "begin"))) if changed else following
             if later is not None and later.begin <= reached < later.last_id:
                 found[instant] = Standing(base, first, position if first else None, later.at, proven=True)
             elif later is None and _alive(later_wholes, instant, reached):
@@ -159,10 +165,6 @@ def _continues(step: Mapping[str, Any], base: Whole, reached: int) -> bool:
         return False
     joined = begin <= reached if reached == base.last_id else begin == reached
     return bool(joined and step["numbers"] == newest - begin)
-
-
-def _change(step: Mapping[str, Any]) -> _Change:
-    return _Change(step["first_at"], step["first_id"], step["first_begin"])
 
 
 def _next(market: BookMarket, instant: int) -> _Change | None:

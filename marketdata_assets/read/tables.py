@@ -11,6 +11,7 @@ from psycopg import sql
 
 from marketdata_assets.read import bounds
 from marketdata_assets.read.bounds import Moment
+from marketdata_assets.read.columnar import several
 from marketdata_assets.read.errors import BadMoment, NothingLoaded, OddValue, UnknownColumn, UnknownName
 from marketdata_assets.read.sources import Postgres, of_postgres
 from marketdata_assets.reference import codes as stock_codes
@@ -133,7 +134,7 @@ def _known(name: str, column: str, there: Mapping[str, Column]) -> Column:
 
 def symbols(codes: str | Sequence[str] | None) -> list[str] | None:
     """Symbols of any exchange as a list, None for all. Raises UnknownName for what is none, or is spelled otherwise."""
-    wanted = [codes] if isinstance(codes, str) else None if codes is None else list(codes)
+    wanted = several(codes)
     for code in wanted or ():
         meant = exchanges.canonical(code)
         if meant != code:
@@ -144,10 +145,8 @@ def symbols(codes: str | Sequence[str] | None) -> list[str] | None:
 
 def ashare_codes(codes: str | Sequence[str] | None) -> list[str] | None:
     """One code or several as a list, None for all. Raises UnknownName for what cannot be the code of an A-share."""
-    if codes is None:
-        return None
-    wanted = [codes] if isinstance(codes, str) else list(codes)
-    for code in wanted:
+    wanted = several(codes)
+    for code in wanted or ():
         if stock_codes.exchange(code[:6]) is None or code[6:] not in (".SH", ".SZ", ".BJ"):
             meant = stock_codes.canonical(code)
             raise UnknownName("code of a stock", code, [meant] if meant else ["600000.SH and the like"])

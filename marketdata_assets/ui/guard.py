@@ -9,7 +9,6 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -45,12 +44,8 @@ LOGIN_PAGE = """<!doctype html><meta charset="utf-8"><title>Log in</title>
 log = get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class Rejection:
-    """Why a request is not answered: the HTTP status, and the text with the remedy."""
-
-    status: int
-    reason: str
+Rejection = tuple[int, str]
+"""Why a request is not answered: the HTTP status, and the text with the remedy."""
 
 
 class Guard:
@@ -84,8 +79,9 @@ class Guard:
         elif rejection is None:
             await self._app(scope, receive, _without_secrets(send))
         else:
-            log.warning("request rejected", path=scope["path"], reason=rejection.reason)
-            await _answer(PlainTextResponse(rejection.reason + "\n", rejection.status), scope, receive, send)
+            status, reason = rejection
+            log.warning("request rejected", path=scope["path"], reason=reason)
+            await _answer(PlainTextResponse(reason + "\n", status), scope, receive, send)
 
     def _logged_in(self, connection: HTTPConnection) -> bool:
         if self._token is None or connection.url.path in OPEN_PATHS:
@@ -132,19 +128,19 @@ def rejected(scope: Scope, headers: Headers, hosts: Collection[str]) -> Rejectio
     host = headers.get("host", "")
     if _name(host) not in hosts:
         reason = f"Host {host!r} is unknown. If it is a name of this UI, put it into MARKETDATA_UI_HOSTS."
-        return Rejection(421, reason)
+        return 421, reason
     if escaped(scope["path"]) != scope["path"] or b"%00" in scope["query_string"]:
-        return Rejection(400, "The address has a control character.")
+        return 400, "The address has a control character."
     graphql = scope["path"].rstrip("/").endswith("/graphql")
     page = scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and not graphql
     if not page and (foreign := _foreign_origin(headers, host)):
-        return Rejection(403, f"A page of {foreign} may not use this UI. Open the UI itself.")
+        return 403, f"A page of {foreign} may not use this UI. Open the UI itself."
     if scope["type"] == "websocket":
         return None
     if graphql and scope["method"] != "POST" and "text/html" not in headers.get("accept", ""):
-        return Rejection(405, "GraphQL is answered to POST alone. Send the query as JSON.")
+        return 405, "GraphQL is answered to POST alone. Send the query as JSON."
     if scope["method"] == "POST" and headers.get("content-type", "").split(";")[0].strip() != "application/json":
-        return Rejection(415, "Send POST with Content-Type: application/json.")
+        return 415, "Send POST with Content-Type: application/json."
     return None
 
 

@@ -21,8 +21,7 @@ import yaml
 
 from marketdata_assets import logs
 from marketdata_assets.dagster_internals import ensure_pool_limits
-from marketdata_assets.local.process import tied_to_us
-from marketdata_assets.local.watch import after_end
+from marketdata_assets.local.process import after_end, tied_to_us
 from marketdata_assets.settings import Settings
 from marketdata_assets.ui import code_server
 

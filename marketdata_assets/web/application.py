@@ -8,13 +8,12 @@ from functools import partial
 import anyio
 from anyio import to_thread
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.logs import get_logger
@@ -69,7 +68,8 @@ def application(servers: Servers) -> Starlette:
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     handlers = {MarketDataError: _failed, Exception: _broken}
-    return Starlette(routes=routes, middleware=[Middleware(WithHeaders)], exception_handlers=handlers, lifespan=_life)
+    middleware = [Middleware(BaseHTTPMiddleware, dispatch=_with_headers)]
+    return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=_life)
 
 
 @asynccontextmanager
@@ -92,19 +92,11 @@ def _within(seconds: float, endpoint: Endpoint) -> Callable[[Request], Awaitable
     return limited
 
 
-class WithHeaders:
-    """ASGI middleware: nothing from elsewhere is loaded into the page, and no other page shows it in a frame."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def sender(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
-        await self._app(scope, receive, sender)
+async def _with_headers(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    """Nothing from elsewhere is loaded into the page, and no other page shows it in a frame."""
+    response = await call_next(request)
+    response.headers.update(HEADERS)
+    return response
 
 
 def _failed(request: Request, error: Exception) -> Response:

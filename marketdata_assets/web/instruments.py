@@ -1,8 +1,12 @@
-"""Instruments of exchanges: their list, candles from their minutes, and the recorded gaps of one by day."""
+"""Instruments of exchanges: their list; candles, recorded gaps by day, order books and trades of one.
+
+How a book is rebuilt, and when it is known, is in `read.books`.
+"""
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -10,20 +14,26 @@ import polars as pl
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.tables.gaps import OTHERS, candle_streams, trade_streams
 from marketdata_assets.exchanges.tables.schema import GAPS, OHLCV_1M, ORDERBOOKS
-from marketdata_assets.read import columnar
+from marketdata_assets.read import bounds, columnar
+from marketdata_assets.read.books import books
 from marketdata_assets.read.errors import NothingLoaded
 from marketdata_assets.read.exchanges import about
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.postgres import statement
-from marketdata_assets.web.errors import Unknown
+from marketdata_assets.web.errors import BadParameter, Unknown
 from marketdata_assets.web.stocks import MOST_CANDLES
 
 FREQUENCIES = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "60m": 60, "1d": 1440, "1w": 10_080, "1mo": 43_200}
 """Minutes of a candle; weeks and months are those of the calendar."""
 MOST_DAYS = 400
 MOST_GAPS = 500
+MOST_LEVELS = 500
+"""Of each side of a book."""
+TRADES, MOST_TRADES = "exchange_trades", 40
+FIRST_NS, LAST_NS = (bounds.nanoseconds(dt.datetime(year, 1, 1, tzinfo=dt.UTC)) for year in (2000, 2100))
+ISO_NS = "%Y-%m-%dT%H:%M:%S%.9fZ"
 LISTED = {OHLCV_1M: (1, 0), ORDERBOOKS.name: (0, 1), GAPS.name: (0, 0)}
 """The tables whose instruments are listed, and whether a row of each is of bars, and of books."""
 
@@ -70,22 +80,19 @@ def all_instruments(client: Client) -> list[Instrument]:
 
 
 def found(instruments: Sequence[Instrument], text: str) -> Iterator[Instrument]:
-    """Those whose name, ours or the venue's, begins with the text; with `okx btc`, those of that venue."""
+    """Those whose name, ours or the venue's, begins with the text, whatever separates its parts: `btcusdt` finds
+    BTC-USDT. With `okx btc`, those of that venue."""
     *venue, name = text.split() or [""]
+    wanted = plain(name)
     for one in instruments:
-        if begins((one.instrument, one.symbol), name) and all(part.casefold() in one.exchange for part in venue):
+        named = any(plain(known).startswith(wanted) for known in (one.instrument, one.symbol))
+        if named and all(part.casefold() in one.exchange for part in venue):
             yield one
 
 
 def plain(text: str) -> str:
     """A name of an instrument without what separates its parts, in small letters."""
     return "".join(one for one in text.casefold() if one.isalnum())
-
-
-def begins(names: Iterable[str], text: str) -> bool:
-    """Whether one of the names begins with the text, whatever separates its parts: `btcusdt` finds BTC-USDT."""
-    wanted = plain(text)
-    return any(plain(name).startswith(wanted) for name in names)
 
 
 def candles(client: Client, market: Market, first: dt.date | None, last: dt.date | None, freq: str) -> dict[str, Any]:
@@ -118,6 +125,58 @@ def gaps_of(client: Client, market: Market, days: Days) -> list[dict[str, Any]]:
     """At most MOST_GAPS gaps that began on UTC days, by time: stream, cause, began, seconds, ids around it, open."""
     frame = _ask(client, GAPS.name, "gaps_of_day", **vars(market), **_bounds(days), most=MOST_GAPS)
     return frame.with_columns(pl.col("open").cast(pl.Boolean)).to_dicts()
+
+
+def book_days(client: Client, market: Market) -> list[dict[str, Any]]:
+    """At most MOST_DAYS UTC days that have records of books, newest first: day, and how many."""
+    rows = _ask(client, ORDERBOOKS.name, "book_days", **vars(market), most=MOST_DAYS).rows()
+    return [{"day": f"{day[:4]}-{day[4:6]}-{day[6:]}", "records": records} for day, records in rows]
+
+
+def last_known(client: Client, market: Market, day: dt.date) -> int | None:
+    """The nanosecond before the last change of a day: the last book of it that a later record can prove."""
+    last = int(_ask(client, ORDERBOOKS.name, "last_change", **vars(market), **_bounds(Days(day, day))).item())
+    return last - 1 if last > 0 else None
+
+
+def instant(text: str) -> int:
+    """Nanoseconds since 1970 of ISO text with a time zone, or of such a number. Raises BadMoment, NaiveTime,
+    BadParameter."""
+    try:
+        number = int(text) if text.isdecimal() and len(text) < 20 else None
+        at = bounds.nanoseconds(bounds.instant(text, ORDERBOOKS.name)) if number is None else number
+    except OverflowError:  # of the first or last year in a zone
+        at = 0
+    if not FIRST_NS <= at < LAST_NS:
+        raise BadParameter("at", text, "is not in this century; write it as 2026-01-05T12:00:00.250Z.")
+    return at
+
+
+def book_at(client: Client, market: Market, at: int) -> dict[str, Any]:
+    """The book, with at most MOST_LEVELS a side: at, known, why, time, until, last_id, unit, bids and asks.
+
+    Numbers are exact, as text. Where it is not known, `why` has the reason, and there are no levels. Raises
+    UnknownName, AmbiguousName.
+    """
+    frame = books(
+        market.exchange, market.market_type, market.instrument, at, depth=MOST_LEVELS, connection=client
+    ).with_columns(pl.col("at", "time", "until").dt.to_string(ISO_NS))
+    [row] = frame.to_dicts()
+    sides = {
+        side: [(_digits(one["price"]), _digits(one["size"])) for one in row[side] or ()] for side in ("bids", "asks")
+    }
+    last_id = None if row["last_id"] is None else str(row["last_id"])
+    return {**row, "last_id": last_id, **sides}
+
+
+def trades_until(client: Client, market: Market, at: int) -> list[dict[str, Any]]:
+    """At most MOST_TRADES trades of the hour up to an instant, newest first: time, price, size, side of the taker."""
+    return _ask(client, TRADES, "trades_until", **vars(market), at=at, most=MOST_TRADES).to_dicts()
+
+
+def _digits(number: Decimal) -> str:
+    """Without the zeros of the column's scale."""
+    return f"{number.normalize():f}"
 
 
 def known(instruments: Sequence[Instrument], market: Market) -> Instrument:

@@ -28,7 +28,7 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import SUSPENSIONS
 from marketdata_assets.secret_values import escaped
 from marketdata_assets.settings import Settings
-from marketdata_assets.web import coverage, database, instruments, order_books, quality, stocks, symbols
+from marketdata_assets.web import coverage, database, instruments, quality, stocks, symbols
 from marketdata_assets.web.database import LONG, Servers
 from marketdata_assets.web.errors import BadParameter, NotCreated
 from marketdata_assets.web.finding import Kept, found
@@ -177,7 +177,7 @@ class Pages:
         known = instruments.known(self._instruments(), market)
         with database.clickhouse(self._servers.clickhouse()) as client:
             gaps = instruments.gap_days(client, market)
-            days = order_books.days(client, market) if known.books else []
+            days = instruments.book_days(client, market) if known.books else []
         return JSONResponse({**vars(known), "gap_days": gaps, "book_days": days})
 
     def instrument_candles(self, request: Request) -> Response:
@@ -197,22 +197,22 @@ class Pages:
             return JSONResponse({"gaps": instruments.gaps_of(client, market, Days(first, last))})
 
     def book(self, request: Request) -> Response:
-        """The book `at` an instant, or the last one of a `day` that a later record can prove; see `order_books`."""
+        """The book `at` an instant, or the last one of a `day` that a later record can prove; see `book_at`."""
         market, text = _market(request), _text(request, "at")
-        at = order_books.instant(text) if text else None
+        at = instruments.instant(text) if text else None
         day = None if text else _required_day(request, "day")
         with database.clickhouse(self._servers.clickhouse()) as client:
             if day is not None:
-                at = order_books.last_known(client, market, day)
+                at = instruments.last_known(client, market, day)
             if at is None:
                 raise BadParameter("day", str(day), f"has no records of books of {market.instrument}.")
-            return JSONResponse(order_books.at_instant(client, market, at))
+            return JSONResponse(instruments.book_at(client, market, at))
 
     def trades(self, request: Request) -> Response:
-        """`{"trades": [...]}`, the last ones of the hour before `at`, see `order_books.trades_until`."""
-        market, at = _market(request), order_books.instant(_text(request, "at"))
+        """`{"trades": [...]}`, the last ones of the hour before `at`, see `instruments.trades_until`."""
+        market, at = _market(request), instruments.instant(_text(request, "at"))
         with database.clickhouse(self._servers.clickhouse()) as client:
-            return JSONResponse({"trades": order_books.trades_until(client, market, at)})
+            return JSONResponse({"trades": instruments.trades_until(client, market, at)})
 
 
 def _status(servers: Servers, domain: str) -> list[Row]:

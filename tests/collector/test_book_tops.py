@@ -9,8 +9,7 @@ from collector_records import START, delta, gap, snapshot, trade
 from in_loop import in_loop, until
 from service_runs import market, running, text_of
 
-from marketdata_assets.collector.book_tops import BookTops
-from marketdata_assets.collector.items import BookTop, Item, items, message_id, subject
+from marketdata_assets.collector.items import BookTop, BookTops, Item, items, message_id, subject
 from marketdata_assets.collector.jetstream.stream import consumers
 from marketdata_assets.collector.queue import BoundedQueue
 from marketdata_assets.collector.servers import Servers

@@ -26,7 +26,7 @@ from marketdata_assets.collector.connections import (
     market,
 )
 from marketdata_assets.collector.items import items
-from marketdata_assets.collector.jetstream import publisher, spool, spool_queue, stream
+from marketdata_assets.collector.jetstream import in_flight, publisher, spool, stream
 from marketdata_assets.collector.shard_files import Checkpoint
 from marketdata_assets.collector.sinks import capture, clickhouse, redis
 from marketdata_assets.collector.sinks.capture import CaptureSink
@@ -43,7 +43,7 @@ MODULES = (
     market,
     publisher,
     spool,
-    spool_queue,
+    in_flight,
     stream,
     capture,
     clickhouse,

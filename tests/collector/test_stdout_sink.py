@@ -24,6 +24,7 @@ async def piped(queue_items: int = 100_000) -> AsyncIterator[tuple[StdoutSink, I
         yield sink, reader, task
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+    sink.close()
     os.close(writing)
 
 

@@ -33,8 +33,7 @@ from marketdata_assets.alphas.layout import month_window
 from marketdata_assets.backup import files as backup
 from marketdata_assets.bars import profiles
 from marketdata_assets.bars import unit as bars
-from marketdata_assets.budget import Budget
-from marketdata_assets.budget.files import FileStore
+from marketdata_assets.budget import Budget, FileStore
 from marketdata_assets.collector import config, servers, shard_files, stream_losses
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.jetstream import inspection, nats_connection

@@ -81,7 +81,8 @@ def test_body_that_breaks_off_is_refused(stream: bytes, chunked: bool) -> None:
     ],
 )
 def test_insert_with_data_is_split(start: bytes, into: str, settings: str, name: str, data: bytes) -> None:
-    assert wire.split_insert(start) == (wire.Insert(into, settings, name), data)
+    reading_file, first = wire.split_insert(start) or pytest.fail("is no insert")
+    assert (reading_file("f"), first) == (f"{into} FROM INFILE 'f' {settings} FORMAT {name}", data)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import pymongo
 import pytest
 from commands import settings as settings_of
 
-from marketdata_assets.local import mongo, postgres, process, proctable, record, servers
+from marketdata_assets.local import postgres, process, proctable, record, servers
 from marketdata_assets.local.endpoints import as_environment, resolve
 from marketdata_assets.local.errors import (
     BadDataFolder,
@@ -322,7 +322,7 @@ def test_what_prepares_a_start_takes_none_of_the_time_to_become_ready(local_home
 
 def test_urls_of_the_servers() -> None:
     assert servers.CLICKHOUSE.url(6, "pw") == "http://marketdata:pw@127.0.0.1:6/marketdata"
-    assert mongo.MONGO.url(7, "pw") == "mongodb://marketdata:pw@127.0.0.1:7/?journal=true"
+    assert servers.MONGO.url(7, "pw") == "mongodb://marketdata:pw@127.0.0.1:7/?journal=true"
     assert servers.NATS.url(8, "pw") == "nats://marketdata:pw@127.0.0.1:8"
     assert postgres.url(5, "pw", "dagster") == "postgresql://postgres:pw@127.0.0.1:5/dagster"
 

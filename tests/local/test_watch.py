@@ -10,9 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from marketdata_assets.local import watch as watching
+from marketdata_assets.local import process
+from marketdata_assets.local.process import Watch
 from marketdata_assets.local.stack import LocalStack
-from marketdata_assets.local.watch import Watch
 from marketdata_assets.settings import Settings
 
 PATIENCE_S = 60.0
@@ -83,7 +83,7 @@ def test_a_port_that_is_taken_meanwhile_is_reported_until_it_is_free(tmp_path: P
 def test_a_server_that_ran_for_long_is_started_again_at_once(
     tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "STEADY_SECONDS", 0.0)
+    monkeypatch.setattr(process, "STEADY_SECONDS", 0.0)
     with stack_of(tmp_path, said, "nats") as stack:
         watch = stack.watch()
         for times in (1, 2):

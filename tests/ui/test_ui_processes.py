@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from marketdata_assets.local.watch import FIRST_DELAY, LONGEST_DELAY, STEADY_SECONDS
+from marketdata_assets.local.process import FIRST_DELAY, LONGEST_DELAY, STEADY_SECONDS
 from marketdata_assets.ui.processes import Watched, location, watch
 
 ENDS = [sys.executable, "-c", "import sys; sys.exit(3)"]

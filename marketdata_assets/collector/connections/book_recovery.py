@@ -27,7 +27,6 @@ class BookRecovery:
     subscribed: Mapping[str, tuple[Connection, Subscription]]  # by key
     ask: Callable[[Request], Awaitable[object]]
     clock: Clock
-    last_error: str | None = None
     _tried: dict[str, int] = field(default_factory=dict)  # steady ns, by the feed's key
     _since: dict[str, tuple[ResyncRequest, int]] = field(default_factory=dict)  # the same, with the request
     _in_progress: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
@@ -87,7 +86,6 @@ class BookRecovery:
         try:
             await self.ask(request)
         except REQUEST_ERRORS as error:
-            self.last_error = str(error)[:300]
             log.warning("snapshot_failed", market=self.adapter.name, path=request.path, error=error)
 
     def _is_due(self, name: str, resync: ResyncRequest, socket: Socket, now: int) -> bool:

@@ -4,8 +4,7 @@ What messages mean is decided in `dispatcher`, whether subscriptions are alive i
 """
 
 import asyncio
-import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -79,7 +78,6 @@ class Connection:
     events: "Dispatcher"
     connects: Budget
     network: Network = DEFAULT
-    random: Callable[[], float] = random.random
     subscriptions: dict[str, Subscription] = field(default_factory=dict)  # by key
     health: dict[str, SubscriptionHealth] = field(default_factory=dict)
     socket: Socket | None = None
@@ -184,7 +182,7 @@ class Connection:
                 if self.socket is None:
                     self.status = "backoff"
                 timing = self.timing
-                await asyncio.sleep(delay(self.failures + 1, timing.backoff, timing.longest_backoff, self.random))
+                await asyncio.sleep(delay(self.failures + 1, timing.backoff, timing.longest_backoff))
             try:
                 await self.connects.acquire()
             except BudgetUnavailable as error:

@@ -206,11 +206,10 @@ class Dispatcher:
 
         `replacement` was about to take over.
         """
-        now = self.clock.time_ns()
         requests = replacement.requests if replacement else {}
         covered = {key for key, request in requests.items() if 0 < request.confirmed_at <= socket.last_at}
         if self._adapter.book_per_socket or covered != connection.subscriptions.keys():
-            self._out_of_sync(socket, now)
+            self._out_of_sync(socket)
         seen = liveness.last_seen(connection, socket)
         for key, subscription in connection.subscriptions.items():
             before = socket.requests.get(key)
@@ -227,11 +226,10 @@ class Dispatcher:
 
     def replacement_lost(self, predecessor: Socket | None, socket: Socket) -> None:
         """A socket ended before it took over: its books are out of sync."""
-        now = self.clock.time_ns()
         if predecessor:
             predecessor.muted.clear()
         if self._adapter.book_per_socket:
-            self._out_of_sync(socket, now)
+            self._out_of_sync(socket)
 
     def replacing(self) -> None:
         """From now on two sockets may deliver the same."""
@@ -242,11 +240,11 @@ class Dispatcher:
     def replaced(self, old: Socket) -> None:
         """Another socket took over: books that did not move to it get no more updates."""
         if self._adapter.book_per_socket:
-            now = self.clock.time_ns()
-            self._out_of_sync(old, now)
+            self._out_of_sync(old)
 
-    def _out_of_sync(self, socket: Socket, now: int) -> None:
+    def _out_of_sync(self, socket: Socket) -> None:
         """Invalidate the books of a socket that delivers no more of them."""
+        now = self.clock.time_ns()
         if self._on_entry:
             self._on_entry(Entry(now, "closed", b"", socket.number, socket.url))
         self.emit(self._feed.reopened(now, socket.number))

@@ -131,12 +131,11 @@ async def message_from(client: Client, stream: str, subject: str, first: int) ->
     Its sequence, its bytes, and when (ns) it was stored. Raises StreamMissing.
     """
     request = {"seq": max(1, first), "next_by_subj": subject}
-    answer = await _request(client, f"STREAM.MSG.GET.{stream}", request)
+    reply = await _ask(client, f"STREAM.MSG.GET.{stream}", request, stream)
     with _answered(stream):
-        reply = json.loads(answer.decode())
-        if reply.get("error", {}).get("err_code") == NOT_FOUND:
+        if "error" in reply:
             return None
-        message = _checked(reply, stream)["message"]
+        message = reply["message"]
         return message["seq"], base64.b64decode(message.get("data", "")), instant(message["time"])
 
 
@@ -176,9 +175,14 @@ def instant(text: str) -> int:
 
 
 async def _ask(client: Client, subject: str, body: dict[str, Any], what: str) -> dict[str, Any]:
-    answer = await _request(client, subject, body)
+    """The answer; it has an `error` only where no message was found."""
+    answer = await client.request(f"$JS.API.{subject}", json.dumps(body).encode(), timeout=ANSWER_SECONDS)
     with _answered(what):
-        return _checked(json.loads(answer.decode()), what)
+        reply: dict[str, Any] = json.loads(answer.data.decode())
+        error = reply.get("error", {})
+        if error and error.get("err_code") != NOT_FOUND:
+            raise StreamMissing(what, error.get("description", "not found"))
+        return reply
 
 
 @contextmanager
@@ -188,13 +192,3 @@ def _answered(what: str) -> Iterator[None]:
         yield
     except (*NOT_JSON, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise NatsUnavailable(what, f"an answer that cannot be read ({error!r:.200})") from error
-
-
-async def _request(client: Client, subject: str, body: dict[str, Any]) -> bytes:
-    return (await client.request(f"$JS.API.{subject}", json.dumps(body).encode(), timeout=ANSWER_SECONDS)).data
-
-
-def _checked(reply: dict[str, Any], what: str) -> dict[str, Any]:
-    if error := reply.get("error"):
-        raise StreamMissing(what, error.get("description", "not found"))
-    return reply

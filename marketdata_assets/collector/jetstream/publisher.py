@@ -18,10 +18,9 @@ import msgspec
 from marketdata_assets.backoff import delay
 from marketdata_assets.collector.errors import NatsRejected, NatsUnavailable, SpoolFull
 from marketdata_assets.collector.items import Item, Recorded, items, moment, names
-from marketdata_assets.collector.jetstream.in_flight import Entry, InFlight, SpooledMessage, stored_message
+from marketdata_assets.collector.jetstream.in_flight import Entry, InFlight, SpooledMessage, SpoolQueue, stored_message
 from marketdata_assets.collector.jetstream.nats_connection import CRLF, Address, Message, NatsConnection, publish_header
 from marketdata_assets.collector.jetstream.spool import Spool
-from marketdata_assets.collector.jetstream.spool_queue import SpoolQueue
 from marketdata_assets.collector.queue import BoundedQueue, LostRange
 from marketdata_assets.collector.sink import Sink, SinkState
 from marketdata_assets.errors import MarketDataError

@@ -49,13 +49,14 @@ class StoredMessage(NamedTuple):
     ts: int  # ns, receive time
 
 
-@dataclass(frozen=True)
+@dataclass
 class Frame:
-    """Messages that were appended together, and the offset of the next frame."""
+    """Messages that were appended together, the offset of the next frame, and how many are not acknowledged."""
 
     segment: int
     end: int
     messages: list[StoredMessage]
+    unacked: int
 
 
 @dataclass
@@ -356,7 +357,7 @@ class Spool:
             if not segment.frames:
                 self._drop(segment)
             return None
-        return Frame(segment.number, at + _FRAME.size + size, messages)
+        return Frame(segment.number, at + _FRAME.size + size, messages, count)
 
 
 def _unpacked(body: bytes, count: int) -> list[StoredMessage]:

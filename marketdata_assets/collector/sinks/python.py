@@ -7,9 +7,7 @@ its own, one call after the other: what they raise is counted, what is slow or h
 
 import asyncio
 import importlib
-import inspect
 import sys
-import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -21,7 +19,7 @@ from marketdata_assets.collector import config
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.items import TAGS, Item, Recorded, moment
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
-from marketdata_assets.collector.sink import Sink, SinkState
+from marketdata_assets.collector.sink import OwnThread, Sink, SinkState
 from marketdata_assets.logs import get_logger
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
@@ -68,8 +66,7 @@ class PythonSink(Sink):
         self._in_progress: list[Item] = []
         self._write: Write | None = None
         self._target: Any = None  # of a class
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=self.name, daemon=True)
+        self._thread = OwnThread(name)
         self._errors = 0
 
     def put(self, items: Sequence[Item]) -> None:
@@ -77,8 +74,6 @@ class PythonSink(Sink):
 
     async def run(self) -> None:
         """Deliver until cancelled. A batch whose call raises is counted, and not delivered again."""
-        if not self._thread.is_alive():
-            self._thread.start()
         while self._write is None:
             if not await self._attempt(self._create):
                 await asyncio.sleep(delay(self._failures, FIRST_PAUSE, LONGEST_PAUSE))
@@ -104,8 +99,7 @@ class PythonSink(Sink):
         return self._left()
 
     def close(self) -> None:
-        """End the thread; one that hangs ends with the process."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.close()
 
     def state(self) -> SinkState:
         connected = self._write is not None and not self._failures
@@ -126,7 +120,7 @@ class PythonSink(Sink):
     async def _attempt(self, call: Callable[[], Any]) -> bool:
         """Call it in the thread; whether it returned."""
         try:
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_call(call), self._loop))
+            await self._thread.run(call)
         except Exception as error:  # border: it is the user's code
             self._errors += 1
             self._failed(error)
@@ -134,12 +128,3 @@ class PythonSink(Sink):
             return False
         self._failures, self._error = 0, None
         return True
-
-
-async def _call(call: Callable[[], Any]) -> None:
-    try:
-        result = call()
-        if inspect.isawaitable(result):
-            await result
-    except (SystemExit, KeyboardInterrupt) as error:  # would end the thread
-        raise RuntimeError(f"{type(error).__name__}: {error}") from error

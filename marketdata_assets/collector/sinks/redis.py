@@ -1,7 +1,7 @@
 """Cache the last values of each instrument in Redis, as JSON with a time to live.
 
     market:trade:binance:spot:BTC-USDT          the last trade, as the record
-    market:bbo:binance:spot:BTC-USDT            best bid and offer, as Quote
+    market:bbo:binance:spot:BTC-USDT            best bid and offer, see QUOTE
     market:ticker:binance:spot:BTC-USDT         the state of the market, merged of all messages, see State
     market:funding_rate:binance:linear:BTC-USDT the rate, as the record
     market:open_interest:binance:linear:BTC-USDT, as the record
@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,14 +27,12 @@ from marketdata_assets.collector import config
 from marketdata_assets.collector.items import TAGS, BookTop, Item, Recorded, TopOf, moment
 from marketdata_assets.collector.sink import Sink, SinkState
 from marketdata_assets.exchanges.records import (
-    DecimalText,
     FundingRate,
     Gap,
     Kline,
     OpenInterest,
     OrderBook,
     Record,
-    SizeUnit,
     Ticker,
     Trade,
 )
@@ -57,23 +54,8 @@ log = get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
-class Quote(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="bbo"):
-    """Best bid and offer. A null side is empty."""
-
-    exchange: str
-    market_type: str
-    symbol: str
-    instrument: str
-    ts_event: int | None  # ns
-    ts_recv: int  # ns
-    bid: DecimalText | None
-    bid_size: DecimalText | None  # in `unit`
-    ask: DecimalText | None
-    ask_size: DecimalText | None
-    unit: SizeUnit | None
-
-
-_quote_fields = attrgetter(*Quote.__struct_fields__)
+QUOTE = (*Record.__struct_fields__, "bid", "bid_size", "ask", "ask_size", "unit")
+"""The fields of best bid and offer, which are those of a Ticker. A null side is empty."""
 
 PARTS: dict[str, tuple[str, ...]] = {
     "quote": ("bid", "bid_size", "ask", "ask_size", "update_id"),
@@ -117,7 +99,8 @@ class State:
         return _encode({**merged, "parts": times})
 
 
-Cached = Trade | FundingRate | OpenInterest | Kline | Quote | State
+Cached = Trade | FundingRate | OpenInterest | Kline | Ticker | State
+"""A Ticker stands for its best bid and offer."""
 Pipe = Any  # redis.asyncio.client.Pipeline
 
 
@@ -211,7 +194,7 @@ class RedisSink(Sink):
         parts = parts_of(ticker)
         if "quote" in parts:
             if self._is_best(ticker):
-                self._keep("bbo", Quote(*_quote_fields(ticker)), None)
+                self._keep("bbo", ticker, None)
             else:
                 parts.remove("quote")
         if parts:
@@ -227,7 +210,7 @@ class RedisSink(Sink):
             self._with_bbo_stream.add(about)
         return ticker.last is None or about not in self._with_bbo_stream
 
-    def _key(self, name: str, record: Recorded | Quote) -> str:
+    def _key(self, name: str, record: Recorded) -> str:
         return f"{self._prefix}:{name}:{record.exchange}:{record.market_type}:{record.symbol}"
 
     def _keep(self, name: str, record: Cached, payload: bytes | None, suffix: str = "") -> None:
@@ -291,7 +274,9 @@ class RedisSink(Sink):
         for key, (record, payload) in pending.values.items():
             if isinstance(record, State):
                 payload = record.encoded(self._ttl)
-            pipe.set(key, _encode(record) if payload is None else payload, ex=self._ttl)
+            elif isinstance(record, Ticker):
+                payload = _encode({"type": "bbo", **{name: getattr(record, name) for name in QUOTE}})
+            pipe.set(key, payload, ex=self._ttl)
         for key, update in pending.books.items():
             levels = self._top_of(update.exchange, update.market_type, update.instrument, self._book_levels)
             if levels is None:

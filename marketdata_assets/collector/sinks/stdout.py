@@ -6,14 +6,13 @@ Its queue is bounded, so a slow program delays no other sink; what does not fit 
 import asyncio
 import os
 import sys
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from queue import SimpleQueue
+from functools import partial
 
 from marketdata_assets.collector.items import Item, moment
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
-from marketdata_assets.collector.sink import Sink, SinkState
+from marketdata_assets.collector.sink import OwnThread, Sink, SinkState
 from marketdata_assets.logs import get_logger
 
 NAME = "stdout"
@@ -35,7 +34,7 @@ class StdoutSink(Sink):
     def __init__(self, snapshot_of: SnapshotOf, *, queue_items: int, descriptor: int | None = None) -> None:
         super().__init__()
         self._queue = BoundedQueue(queue_items, snapshot_of)
-        self._descriptor = descriptor
+        self._descriptor, self._thread = descriptor, OwnThread(NAME)
         self._in_progress: list[Item] = []
         self._is_open = True
 
@@ -45,13 +44,14 @@ class StdoutSink(Sink):
 
     async def run(self) -> None:
         """Deliver until cancelled, or until the program has gone."""
-        pipe = _Pipe(sys.stdout.fileno() if self._descriptor is None else self._descriptor)
+        descriptor = sys.stdout.fileno() if self._descriptor is None else self._descriptor
         with suppress(OSError):  # it has gone
             while True:
                 await self._queue.wait()
                 self._in_progress = self._queue.take(BATCH)
                 self._sent += len(self._in_progress)
-                await pipe.write(b"\n".join((*(item.payload for item in self._in_progress), b"")))
+                lines = b"\n".join((*(item.payload for item in self._in_progress), b""))
+                await self._thread.run(partial(_write, descriptor, lines))
                 self._delivered([moment(item.record) for item in self._in_progress])
                 self._in_progress = []
         self._is_open, self._in_progress, self._error = False, [], "its reader has gone"
@@ -69,6 +69,9 @@ class StdoutSink(Sink):
                 acked, progress = self._acked, loop.time()
         return left
 
+    def close(self) -> None:
+        self._thread.close()
+
     def state(self) -> SinkState:
         moments = [self._queue.oldest_ns, *(moment(item.record) for item in self._in_progress[:1])]
         about = {"dropped": self._queue.dropped, "conflated": self._queue.conflated}
@@ -78,41 +81,8 @@ class StdoutSink(Sink):
         return len(self._queue) + len(self._in_progress)
 
 
-class _Pipe:
-    """Writes to a file descriptor in a thread of its own: a full pipe blocks nothing else, nor the end of the process.
-
-    The descriptor stays in blocking mode, for it may be shared with stderr.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._work: SimpleQueue[tuple[bytes, asyncio.Future[None]]] = SimpleQueue()
-        self._loop = asyncio.get_running_loop()
-        threading.Thread(target=self._run, name=NAME, daemon=True).start()
-
-    async def write(self, data: bytes) -> None:
-        done = self._loop.create_future()
-        self._work.put((data, done))
-        await done
-
-    def _run(self) -> None:
-        while True:
-            data, done = self._work.get()
-            error: OSError | None = None
-            try:
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[os.write(self._descriptor, rest) :]
-            except OSError as failed:
-                error = failed
-            with suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(_finish, done, error)
-
-
-def _finish(done: "asyncio.Future[None]", error: OSError | None) -> None:
-    if done.done():
-        return
-    if error is None:
-        done.set_result(None)
-    else:
-        done.set_exception(error)
+def _write(descriptor: int, data: bytes) -> None:
+    """The descriptor stays in blocking mode, for it may be shared with stderr."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

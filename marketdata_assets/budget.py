@@ -1,26 +1,37 @@
-"""Budgets in files of a folder, which machines may share if its locks work between them, as those of NFS 4 do.
+"""A rate budget that belongs to a credential: every process, thread and task that uses it shares it, on all machines
+that share its store.
 
-A budget is one small file with the moment of the next turn. On the machine that wrote it, the moment is one of the
-monotonic clock, which nobody sets. For the others the file has the time of its writing, which never goes back: a
-machine whose clock is behind continues from the time that it reads. So wrong and changed clocks cost at most a turn or
-the rest of a pause.
+Turns are spaced evenly, at 99 % of the rate, so that a server which counts requests over a sliding period never sees
+more than it allows, although some arrive a little late. Nobody holds a turn in advance, so a process that is killed
+takes none with it.
+
+A store keeps the moment of the next turn: `FileStore` in a folder, or `stores.budgets` in PostgreSQL.
 """
 
+import asyncio
 import errno
 import fcntl
 import json
 import os
+import re
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from marketdata_assets.errors import TransientError
 from marketdata_assets.state_files import private_folder
 
-if TYPE_CHECKING:
-    from marketdata_assets.budget import Budget, Quota
+SHARE = 0.99
+"""The part of the rate that is used; the rest is a margin for requests that travel slower than others."""
+
+LONGEST_NAP_SECONDS = 5.0
+"""After this long a waiter asks again, in case the state was corrected meanwhile."""
+
+_NAME = re.compile(r"[A-Za-z0-9@._-]+")
 
 LONGEST_BLOCK_SECONDS = 86400.0
 """The longest pause that a server can request; a state with more is invalid."""
@@ -31,6 +42,128 @@ SLOTS = 240
 _LOCKED_NAP_SECONDS = 0.001
 _LAST_TIME = 1e11  # seconds; nothing that a clock shows is beyond it
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class BudgetBlocked(TransientError):
+    """The server requested a longer pause than the caller is willing to wait."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"budget {name}: the server requested a pause of {seconds:.0f} s. Run it again after that.")
+
+
+class BudgetUnavailable(TransientError):
+    """The store of the budgets does not answer, so that no request may be sent."""
+
+    def __init__(self, store: str, cause: str) -> None:
+        reason = cause.strip().partition("\n")[0].rstrip(".")
+        super().__init__(
+            f"budgets in {store}: {reason}. No request is sent without a turn; "
+            "start that server, or correct MARKETDATA_BUDGETS."
+        )
+
+
+class BudgetStore(Protocol):
+    """Where the turns of budgets are kept. Every method raises BudgetUnavailable when a server does not answer."""
+
+    async def take(self, budget: "Budget", cost: float) -> float:
+        """Acquire a turn and return 0, or return the seconds to wait before the next attempt."""
+
+    def block(self, budget: "Budget", seconds: float) -> None:
+        """Grant no turn for `seconds`; a longer block that exists already stays."""
+
+    async def count(self, quota: "Quota") -> float:
+        """Count one request and return 0; or count nothing and return the seconds until it is worth asking again."""
+
+
+BudgetPlace = Path | BudgetStore
+"""A folder, whose files are the store, or another store."""
+
+
+def _store(place: BudgetPlace) -> BudgetStore:
+    return FileStore(place) if isinstance(place, Path) else place
+
+
+@dataclass(frozen=True)
+class ReservedShares:
+    """A store of budgets of which other programs, that do not count in it, have a share: by name, from 0 to below 1."""
+
+    place: BudgetPlace
+    shares: Mapping[str, float]
+
+    @cached_property
+    def store(self) -> BudgetStore:
+        return _store(self.place)
+
+    async def take(self, budget: "Budget", cost: float) -> float:
+        return await self.store.take(budget, cost / (1.0 - self.shares.get(budget.name, 0.0)))
+
+    def block(self, budget: "Budget", seconds: float) -> None:
+        self.store.block(budget, seconds)
+
+    async def count(self, quota: "Quota") -> float:
+        return await self.store.count(quota)
+
+
+@dataclass(frozen=True)
+class _Rate:
+    """At most `requests` in any `per_seconds`, over all processes that name the same `place` and `name`."""
+
+    place: BudgetPlace
+    name: str
+    per_seconds: float
+    requests: float
+
+    @cached_property
+    def store(self) -> BudgetStore:
+        return _store(self.place)
+
+
+@dataclass(frozen=True)
+class Budget(_Rate):
+    """A rate whose turns are spaced evenly."""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name) or not self.name.strip("."):
+            raise ValueError(f"budget name {self.name!r}: use letters, digits and @._-")
+        if not (self.per_seconds > 0 and self.requests > 0):
+            raise ValueError(f"budget {self.name}: {self.requests} requests in {self.per_seconds} s is no rate")
+
+    @property
+    def spacing(self) -> float:
+        """Seconds from one turn to the next."""
+        return self.per_seconds / self.requests / SHARE
+
+    @property
+    def lateness(self) -> float:
+        """A turn may be taken so late without a loss: half of the margin.
+
+        The other half is for the way to the server.
+        """
+        return (1 / SHARE - 1) / 2 * self.per_seconds
+
+    async def acquire(self, patience: float | None = None, *, cost: float = 1.0) -> None:
+        """Wait for a turn; BudgetBlocked at once when a block will last longer than `patience` seconds.
+
+        A turn that costs more than one delays the next one for longer. A server that counts costs may see the most
+        expensive request beyond `requests` in a period: leave room for it. Raises BudgetUnavailable.
+        """
+        while wait := await self.store.take(self, cost):
+            if patience is not None and wait > patience + self.spacing:
+                raise BudgetBlocked(self.name, wait)
+            await asyncio.sleep(min(wait, LONGEST_NAP_SECONDS))
+
+    def block(self, seconds: float) -> None:
+        """Grant no turn for `seconds`; a longer block that exists already stays. Raises BudgetUnavailable."""
+        self.store.block(self, min(max(seconds, 0.0), LONGEST_BLOCK_SECONDS))
+
+
+class Quota(_Rate):
+    """A rate whose requests are sent as soon as they are wanted."""
+
+    async def take(self) -> float:
+        """Count one request and return 0; or count nothing and return the seconds until it is worth asking again."""
+        return await self.store.count(self)
 
 
 class Clock:
@@ -64,7 +197,13 @@ class _State:
 
 @dataclass(frozen=True)
 class FileStore:
-    """The files of `folder`. Nothing waits: a lock is kept for microseconds, and who does not get it asks again."""
+    """Budgets in files of `folder`, which machines may share if its locks work between them, as those of NFS 4 do.
+
+    A budget is one small file with the moment of the next turn. On the machine that wrote it, the moment is one of the
+    monotonic clock, which nobody sets. For the others the file has the time of its writing, which never goes back: a
+    machine whose clock is behind continues from the time that it reads. So wrong and changed clocks cost at most a turn
+    or the rest of a pause. Nothing waits: a lock is kept for microseconds, and who does not get it asks again.
+    """
 
     folder: Path
     clock: Clock = field(default=Clock(), compare=False, repr=False)
