@@ -11,14 +11,7 @@ from marketdata_assets.reference.calendar import ZONE, ashares
 from marketdata_assets.reference.errors import NotOffered
 from marketdata_assets.reference.load import UnitReport, load_calendar, load_instruments
 from marketdata_assets.reference.records import Days
-from marketdata_assets.reference.tables import (
-    ADJUST_FACTORS,
-    CODE_CHANGES,
-    INSTRUMENTS,
-    PRICE_LIMITS,
-    SUSPENSIONS,
-    TRADING_CALENDAR,
-)
+from marketdata_assets.reference.tables import ADJUST_FACTORS, INSTRUMENTS, SUSPENSIONS, TABLES, TRADING_CALENDAR
 
 MARCH, FEBRUARY = "2026-03", "2026-02"
 FRIDAY = dt.date(2026, 3, 20)
@@ -32,7 +25,7 @@ def test_nothing_loaded_is_unknown_and_the_calendar_is_the_librarys(loads: Loads
     assert stored.listings(loads.client) == []
     assert stored.suspensions(loads.client, Days.month(MARCH)).known == frozenset()
     assert stored.adjust_factors(loads.client).is_empty()
-    assert stored.of_days(loads.client, PRICE_LIMITS, Days.month(MARCH)).is_empty()
+    assert stored.of_days(loads.client, TABLES["price_limits"], Days.month(MARCH)).is_empty()
 
 
 def test_announced_days_extend_the_librarys_and_a_holiday_change_replaces(loads: Loads) -> None:
@@ -64,7 +57,7 @@ def test_instruments_keep_what_no_source_names_any_more(loads: Loads) -> None:
     assert by_symbol[SYMBOLS[0]]["status"] == "vanished"
     assert (by_symbol["688001.SH"]["board"], by_symbol["688001.SH"]["lot"]) == ("star", 200)
     assert {by_symbol[symbol]["seen"] for symbol in SYMBOLS[1:]} == {NOW}
-    assert stored.rows(loads.client, CODE_CHANGES)["new"].to_list() == ["920017.BJ"]
+    assert stored.rows(loads.client, TABLES["code_changes"])["new"].to_list() == ["920017.BJ"]
 
 
 @pytest.mark.parametrize("symbols", [(), SYMBOLS[:10]], ids=["none", "half"])
@@ -133,11 +126,11 @@ def test_a_day_that_fails_is_named_and_the_others_are_loaded(loads: Loads) -> No
     loads.almanac.failing = {FRIDAY: Outage("away")}
     [report] = loads.days("price_limits", MARCH)
     assert (report.outcome, report.covered, report.error) == ("failed", DAYS_OF_MARCH - 1, "2026-03-20: away")
-    assert stored.of_days(loads.client, PRICE_LIMITS, Days(FRIDAY, FRIDAY)).is_empty()
+    assert stored.of_days(loads.client, TABLES["price_limits"], Days(FRIDAY, FRIDAY)).is_empty()
     loads.almanac.failing.clear()
     loads.almanac.asked.clear()
     assert loads.days("price_limits", MARCH)[0].outcome == "ok"
-    limits = stored.of_days(loads.client, PRICE_LIMITS, Days(FRIDAY, FRIDAY))
+    limits = stored.of_days(loads.client, TABLES["price_limits"], Days(FRIDAY, FRIDAY))
     assert limits.row(0)[:4] == (SYMBOLS[0], FRIDAY, 11.0, 9.0)
 
 

@@ -400,12 +400,6 @@ def test_a_file_without_its_columns_is_named(tmp_path: Path, header: str, cause:
     assert cause in error
 
 
-def test_no_book_of_a_symbol_or_of_its_days_is_empty(tmp_path: Path) -> None:
-    put(tmp_path, BOOK_HEADER + BOOK)
-    assert delivered(tmp_path, days=Days.month("2025-05")).outcome == "empty"
-    assert delivered(tmp_path, "600001.SH").outcome == "empty"
-
-
 SIDE = st.lists(st.tuples(st.floats(0.01, 1e4), st.integers(0, 10**9)), max_size=3)
 
 

@@ -99,9 +99,7 @@ def test_33_days_are_one_request_and_34_are_two(tushare_server: TushareServer, c
         assert tushare_server.requests == requests
 
 
-def test_a_suspended_stock_is_empty_and_one_of_another_exchange_unknown(
-    tushare_server: TushareServer, clients: Clients
-) -> None:
+def test_suspended_and_other_exchanges_are_told_apart(tushare_server: TushareServer, clients: Clients) -> None:
     tushare_server.suspended = {*JUNE}
     empty = clients.with_tushare(tushare_server, june)
     assert (empty.outcome, empty.rows.schema, empty.rows.height) == ("empty", BARS, 0)
