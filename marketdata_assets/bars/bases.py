@@ -1,19 +1,22 @@
 """Whether the forward-adjusted prices of a stock have one base where its bars change from one file to another.
 
 A vendor adjusts prices up to the day of delivery, so files of different days have different bases when there was a
-dividend in between. Inside of a file there is one. Where the files change is in `seams`.
+dividend in between. Inside of a file there is one. Where the files change is a seam: between months by the ends of what
+they have, within a month by the minutes.
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import polars as pl
 import psycopg
 
-from marketdata_assets.bars import minutes, seams
-from marketdata_assets.bars.coverage import first_day
+from marketdata_assets.bars import minutes
+from marketdata_assets.bars.coverage import MICROSECONDS_A_DAY, first_day, to_time
 from marketdata_assets.reference.codes import board_of
 from marketdata_assets.reference.completeness import Reference
 from marketdata_assets.stores.bookkeeping import Finding
@@ -46,6 +49,26 @@ SPECIAL_TREATMENT = r"^S?\*?ST"
 SPECIAL_WIDENED = dt.date(2025, 7, 1)
 """Until then 5 % on the main boards; the exchanges have since announced 10 %."""
 
+SEAMS = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "before": pl.Datetime("us"),  # last bar of the one file
+        "close": pl.Float64(),
+        "traded": pl.Float64(),  # average price of the bar as traded; null when nothing was
+        "after": pl.Datetime("us"),  # first bar of the other
+        "open": pl.Float64(),
+        "close_after": pl.Float64(),
+        "traded_after": pl.Float64(),
+        "source_before": pl.String(),
+        "source_after": pl.String(),
+        "low": pl.Datetime("us"),  # from here on all bars up to the seam are of the one file; null: not known
+        "high": pl.Datetime("us"),  # up to here all bars behind it are of the other
+        "minutes_before": pl.Binary(),  # of a day that both files have bars of: those of the one file, packed
+        "minutes_after": pl.Binary(),
+    }
+)
+
+Change = tuple[str, dt.datetime, str, dt.datetime, str, dt.datetime, dt.datetime, bytes | None, bytes | None]
 AVERAGES = pl.Schema(
     {
         "symbol": pl.String(),
@@ -78,7 +101,7 @@ def one_price_basis(
     `factors` are cumulative (symbol, date, adj_factor), of the days on which they change.
     """
     days = [first_day(month) for month in months]
-    found = seams.find(connection, days)
+    found = _seams(connection, days)
     bases = _bases(_averages(connection, found, factors), factors)
     left = found.join(bases, on=["symbol", "before"], how="anti")
     bases = pl.concat([bases, _of_one_day(connection, left.filter(pl.col("minutes_before").is_not_null()))])
@@ -132,6 +155,55 @@ def known(connection: psycopg.Connection) -> dict[str, str]:
            FROM stock_1min_bases GROUP BY code ORDER BY code"""
     )
     return dict(rows.fetchall())
+
+
+def _seams(connection: psycopg.Connection, days: Sequence[dt.date]) -> pl.DataFrame:
+    """The seams in or next to the months that begin on `days`; see SEAMS.
+
+    Of a day with bars of two files it is the first, and the next that leads from the one to the other is left out.
+    """
+    columns = "codes", "befores", "sources_before", "afters", "sources_after", "lows", "highs", "minutes_before"
+    changes = list(_inside(connection, days))
+    values = {name: [change[number] for change in changes] for number, name in enumerate((*columns, "minutes_after"))}
+    rows = connection.execute(statement(__package__, "bases/seams.sql"), {**values, "months": list(days)})
+    return pl.DataFrame(rows.fetchall(), SEAMS, orient="row")
+
+
+def _inside(connection: psycopg.Connection, days: Sequence[dt.date]) -> Iterator[Change]:
+    rows = connection.execute(statement(__package__, "bases/shared.sql"), {"months": list(days)})
+    for (code, _), units in groupby(rows, key=itemgetter(0, 1)):
+        sources, sets = zip(*((source, minutes.unpack(packed)) for *_, source, packed in units), strict=True)
+        if len(set(sources)) > 1:
+            yield from _changes(code, sources, sets)
+
+
+def _changes(code: str, sources: Sequence[str], sets: Sequence[minutes.Array]) -> Iterator[Change]:
+    """The changes of the file within a month; `sets` are the minutes of the units, the oldest first."""
+    files = sorted(set(sources))
+    times = np.concatenate(sets)
+    owners = np.repeat([files.index(source) for source in sources], [len(one) for one in sets])
+    order = np.argsort(times, kind="stable")
+    order = order[np.append(np.diff(times[order]) > 0, True)]  # of equal minutes that of the newest
+    times, owners = times[order], owners[order]
+    days = times // MICROSECONDS_A_DAY
+    starts = np.flatnonzero(np.diff(owners)) + 1
+    ends = np.append(starts[1:], len(times)) - 1
+    lows = np.append(0, starts)
+    mixed = set[tuple[int, int, int]]()
+    for within in (True, False):
+        for number in np.flatnonzero((days[starts - 1] == days[starts]) == within).tolist():
+            at = int(starts[number])
+            pair = sorted((int(owners[at - 1]), int(owners[at])))
+            places = {(int(days[place]), pair[0], pair[1]) for place in (at - 1, at)}
+            if places & mixed:
+                continue
+            packed: tuple[bytes, bytes] | tuple[None, None] = (None, None)
+            if within:
+                mixed |= places
+                of_day = days == days[at]
+                packed = tuple(minutes.pack(times[of_day & (owners == owners[n])]) for n in (at - 1, at))  # type: ignore[assignment]
+            before, after, low, high = (to_time(times[n]) for n in (at - 1, at, lows[number], ends[number]))
+            yield code, before, files[owners[at - 1]], after, files[owners[at]], low, high, *packed
 
 
 def _bases(averages: pl.DataFrame, factors: pl.DataFrame) -> pl.DataFrame:

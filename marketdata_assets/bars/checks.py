@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import psycopg
 from psycopg import sql
 
-from marketdata_assets.bars import kline, schema
+from marketdata_assets.bars import kline, schema, status
 from marketdata_assets.bars.coverage import first_day
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding, sample_evenly
 from marketdata_assets.stores.postgres import objections, statement
@@ -41,13 +41,8 @@ def every_row_accounted(connection: psycopg.Connection, months: Sequence[str]) -
 
 def kline_equals_minutes(connection: psycopg.Connection, months: Sequence[str]) -> Finding:
     """Compare the K-lines with a recomputation; more than MAX_RECOMPUTED_MONTHS are sampled evenly."""
-    rows = connection.execute(  # months that have minutes on record or a K-line
-        """SELECT to_char(month, 'YYYY-MM') FROM stock_1min_coverage WHERE month = ANY(%(m)s::date[])
-           UNION SELECT to_char(month, 'YYYY-MM') FROM stock_monthly_kline WHERE month = ANY(%(m)s::timestamp[])
-           ORDER BY 1""",
-        {"m": [first_day(month) for month in months]},
-    )
-    sampled = sample_evenly([month for (month,) in rows], MAX_RECOMPUTED_MONTHS)
+    either = status.by_month(connection, months).keys() | status.kline_rows_by_month(connection, months).keys()
+    sampled = sample_evenly(sorted(either), MAX_RECOMPUTED_MONTHS)
     query = sql.SQL(statement(__package__, "checks/kline_equals_minutes.sql").replace("{rows}", kline.rows_query()))
     kline.plan_by_hashing(connection)
     findings = []

@@ -15,6 +15,7 @@ import psycopg
 
 from marketdata_assets.bars import days
 from marketdata_assets.bars.coverage import first_day
+from marketdata_assets.bars.status import covered
 from marketdata_assets.reference.completeness import LISTED, SESSION_MINUTES, Reference, day_shapes, finding, judge
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.bookkeeping import Finding
@@ -72,7 +73,7 @@ def judged(
     if stocks.is_empty():
         return
     loaded = Days(stocks["own_first"].min(), stocks["own_last"].max())  # type: ignore[arg-type]
-    asked = _loaded_months(connection, months)
+    asked = covered(connection, months)
     for year in sorted({month[:4] for month in asked}):
         counts = reference.present_codes(days.read(connection, [f"{year}-{month:02d}" for month in range(1, 13)]))
         counts = counts.sort("have").unique(["symbol", "date"], keep="last")
@@ -157,14 +158,3 @@ def _missing_minutes(connection: psycopg.Connection, code: str, day: dt.date) ->
     """The minutes that the stock has on most other days of the month, and not on this one."""
     query = statement(__package__, "checks/missing_minutes.sql")
     return [minute for (minute,) in connection.execute(query, {"code": code, "day": day})]
-
-
-def _loaded_months(connection: psycopg.Connection, months: Sequence[str]) -> set[str]:
-    """Those of `months` that have bars, or that some file was read for."""
-    rows = connection.execute(
-        """SELECT to_char(month, 'YYYY-MM') FROM stock_1min_coverage WHERE month = ANY(%(days)s)
-           UNION SELECT slice FROM marketdata_ledger, unnest(slices) AS slice
-           WHERE dataset = 'stock_1min_qfq' AND slice = ANY(%(months)s)""",
-        {"days": [first_day(month) for month in months], "months": list(months)},
-    )
-    return {month for (month,) in rows}

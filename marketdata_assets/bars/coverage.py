@@ -9,6 +9,8 @@ import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ import psycopg
 from marketdata_assets.bars import minutes
 from marketdata_assets.bars.minutes import NONE, Array
 from marketdata_assets.bars.schema import DATASET
+from marketdata_assets.months import month_ranges
 from marketdata_assets.reference.calendar import CLOSE as EXCHANGE_CLOSE
 from marketdata_assets.reference.calendar import SESSIONS
 from marketdata_assets.stores.postgres import lift_decompression_limit, statement, take_lock
@@ -60,6 +63,18 @@ class Span:
         month = np.datetime64(self.first, "us").astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
         self.days += np.bincount((times[traded] - month) // MICROSECONDS_A_DAY, minlength=MONTH_DAYS)
 
+    def repeated(self, times: Array) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+        """Which of `times` the span has, or are earlier among them; None when none is. Times in order cost little."""
+        ordered = times if times[0] <= times[-1] else times[::-1]
+        outside = not self.rows or ordered[0] > self.last or ordered[-1] < self.first
+        if outside and (ordered[1:] > ordered[:-1]).all():
+            return None
+        found = np.isin(times, self.times())
+        first = np.zeros(len(times), bool)
+        first[np.unique(times, return_index=True)[1]] = True
+        found |= ~first
+        return found if found.any() else None
+
     def times(self) -> Array:
         """The times of all rows, rising."""
         return np.sort(np.concatenate([minutes.times(self._packed), *self._pending]))
@@ -88,6 +103,10 @@ class Provider:
     @property
     def rank(self) -> tuple[int, str, str]:
         return self.delivered, self.source, self.unit
+
+
+NOBODY = Provider("", "", 0)
+"""No unit: all others are other units."""
 
 
 @dataclass(frozen=True)
@@ -149,20 +168,21 @@ def shared(connection: psycopg.Connection, provider: Provider, places: Collectio
 
 
 def holders(
-    connection: psycopg.Connection, provider: Provider, loading: Spans, had: Mapping[Place, Had], shared: set[Place]
+    connection: psycopg.Connection, provider: Provider, loading: Spans, had: Mapping[Place, Had]
 ) -> dict[Place, list[Holder]]:
-    """The other units of `shared` places with minutes between those of the unit, before or now, or with none named."""
-    found: dict[Place, list[Holder]] = {place: [] for place in sorted(shared)}
+    """By place where others have minutes, the units with some between this one's, before or now, or with none named."""
+    places = shared(connection, provider, loading.keys() | had.keys())
+    found: dict[Place, list[Holder]] = {place: [] for place in sorted(places)}
     if not found:
         return found
     ends = [_ends(loading.get(place), had.get(place)) for place in found]
-    places = {
+    values = {
         "codes": [code for code, _ in found],
         "months": [first_day(month) for _, month in found],
         "firsts": [first for first, _ in ends],
         "lasts": [last for _, last in ends],
     }
-    rows = _execute(connection, "holders", provider, **places).fetchall()
+    rows = _execute(connection, "holders", provider, **values).fetchall()
     for code, month, source, unit, delivered, packed, first, last in rows:
         times = _set(connection, code, packed, first, last)
         found[code, month].append(Holder(Provider(source, unit, delivered), times, packed is not None))
@@ -312,16 +332,9 @@ def _runs(
     spans: Mapping[Place, tuple[dt.datetime, dt.datetime]],
 ) -> Iterator[tuple[str, dt.datetime, dt.datetime]]:
     """Code, first and last time of each run of months without a gap."""
-    run: tuple[str, dt.datetime, dt.datetime] | None = None
-    for (code, month), (first, last) in sorted(spans.items()):
-        if run and run[0] == code and (run[2].replace(day=1) + dt.timedelta(MONTH_DAYS)).strftime("%Y-%m") == month:
-            run = (code, run[1], last)
-            continue
-        if run:
-            yield run
-        run = (code, first, last)
-    if run:
-        yield run
+    for code, places in groupby(sorted(spans), key=itemgetter(0)):
+        for first, last in month_ranges(month for _, month in places):
+            yield code, spans[code, first][0], spans[code, last][1]
 
 
 def cover(
@@ -344,13 +357,6 @@ def cover(
         "minutes": [minutes.pack(span.times()) if (code, month) in shared else None for _, code, month, span in spans],
     }
     connection.execute(statement(__package__, "coverage/cover.sql"), values)
-
-
-def provided(connection: psycopg.Connection, places: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Those codes and months of which any unit provides minutes."""
-    codes, months = [code for code, _ in places], [first_day(month) for _, month in places]
-    rows = connection.execute(statement(__package__, "coverage/provided.sql"), {"codes": codes, "months": months})
-    return set(rows.fetchall())
 
 
 def counts(connection: psycopg.Connection, provider: Provider) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 It is again when its content changes, when a load is forced, or when it is remembered.
 """
 
-import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from marketdata_assets.bars import coverage
 from marketdata_assets.bars.coverage import Provider
 from marketdata_assets.bars.layout import scan, units
 from marketdata_assets.bars.schema import DATASET
-from marketdata_assets.bars.unit import CODE_VERSION, take_back
+from marketdata_assets.bars.unit import take_back
 from marketdata_assets.loading.errors import CannotForget
 from marketdata_assets.stores import ledger
-from marketdata_assets.stores.bookkeeping import Entry
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,6 @@ def forget(connection: psycopg.Connection, folder: Path, file: str, run_id: str)
 
     The file need not be in `folder` any more. Raises CannotForget.
     """
-    started = dt.datetime.now(dt.UTC)
     present = {one.name: one for one in scan(folder)}
     hashes = {unit.name: unit.checksum for unit in units(present[file])} if file in present else {}
     with connection.transaction():
@@ -46,18 +43,8 @@ def forget(connection: psycopg.Connection, folder: Path, file: str, run_id: str)
         months, due = set[str](), set[str]()
         for unit in sorted(hashes.keys() | known.keys()):
             was = known.get(unit)
-            entry = Entry(
-                dataset=DATASET,
-                source=file,
-                unit=unit,
-                previous_hash=was.content_hash or was.previous_hash if was else None,
-                outcome="forgotten",
-                attempted_hash=hashes.get(unit) or (was.content_hash or was.attempted_hash if was else None),
-                code_version=CODE_VERSION,
-                run_id=run_id,
-                started=started,
-            )
-            changed, again = take_back(connection, Provider(file, unit, 0), entry)
+            taken = hashes.get(unit) or (was.content_hash or was.attempted_hash if was else None)
+            changed, again = take_back(connection, Provider(file, unit, 0), was, "forgotten", run_id, taken)
             months |= changed
             due |= {month for (source, _), own in again.items() if source != file for month in own}
     return Forgotten(file, sum(entry.rows for entry in known.values()), tuple(sorted(months)), tuple(sorted(due)))

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psycopg
 
@@ -18,16 +17,14 @@ from marketdata_assets.bars import plan as planning
 from marketdata_assets.bars.coverage import Provider
 from marketdata_assets.bars.layout import scan
 from marketdata_assets.bars.plan import Plan, Task
-from marketdata_assets.bars.profiles import Shapes
+from marketdata_assets.bars.profiles import SHIPPED, Shapes
 from marketdata_assets.bars.schema import DATASET, Server, ensure, settle
-from marketdata_assets.bars.unit import CODE_VERSION, load, remove
+from marketdata_assets.bars.unit import CODE_VERSION, Job, load, remove
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.loading.files import Opener
 from marketdata_assets.loading.reports import Countdown, LoadReport, UnitReport, batches, run_batches
 from marketdata_assets.loading.run import each, guarded
 from marketdata_assets.progress import Progress
-from marketdata_assets.reference.records import Label
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry, Reject
 from marketdata_assets.stores.postgres import connect
@@ -60,19 +57,16 @@ def ingest(
     force: bool = False,
     progress: Progress | None = None,
     complete: Callable[[Sequence[str]], None] = lambda months: None,
-    label: Label = "end",
-    shapes: Shapes | None = None,
+    shapes: Shapes = SHIPPED,
 ) -> BarsReport:
     """Make the table hold the newest files' rows of `months` (`YYYY-MM`), reading only what is new or changed.
 
     `complete` is called with requested months as all of their units have ended and none has failed, those without work
-    first. A unit that fails does not stop the others. `shapes` are the profiles of the files, by default the shipped
-    ones, of which those without a label of their own have `label`.
-    Raises StoreAway or StoreFull when the database gives up; units loaded by then stay loaded.
+    first. A unit that fails does not stop the others. Raises StoreAway or StoreFull when the database gives up; units
+    loaded by then stay loaded.
     """
     started = time.monotonic()
     requested = tuple(sorted(months))
-    shapes = shapes or Shapes(label=label)
     with connect(dsn) as connection:
         server = ensure(connection)
     reports: dict[str, UnitReport] = {}
@@ -95,7 +89,7 @@ def ingest(
         left = Countdown(touches.values())
         if first:
             complete([month for month in requested if not any(month in own for own in touches.values())])
-        worker = partial(load_batch, dsn, run_id, force and first, server.columnstore, shapes)
+        worker = partial(load_batch, dsn, Job(run_id, shapes, server.columnstore, force and first))
         for report in run_batches(worker, todo, _failed, fanout=fanout, folder=folder, progress=progress):
             own = touches.get(report.unit, set())
             complete(left.ended(own, own if report.outcome == "failed" else ()))
@@ -122,52 +116,27 @@ def _plan(dsn: str, folder: Path, months: Collection[str], force: bool, shapes: 
     return planning.make(files, known, months, moved=moved, force=force, shapes=shapes)
 
 
-def load_batch(
-    dsn: str, run_id: str, force: bool, columnstore: bool, shapes: Shapes, tasks: list[Task]
-) -> list[UnitReport]:
+def load_batch(dsn: str, job: Job, tasks: list[Task]) -> list[UnitReport]:
     """Load some units over one connection, small ones together. Raises StoreAway and StoreFull."""
     with Opener() as opener:
-        together = each(
-            dsn,
-            small_units.groups(tasks),
-            lambda connection, group: small_units.load(connection, opener, group, run_id, columnstore, shapes),
-        )
+        groups = small_units.groups(tasks)
+        together = each(dsn, groups, lambda connection, group: small_units.load(connection, opener, group, job))
         reports = {report.unit: report for group in together for report in group}
         alone = [task for task in tasks if task.place not in reports]
-        return [
-            *reports.values(),
-            *each(
-                dsn,
-                alone,
-                lambda connection, task: _load_one(connection, opener, task, run_id, force, columnstore, shapes),
-            ),
-        ]
+        rest = each(dsn, alone, lambda connection, task: _load_one(connection, opener, job, task))
+    return [*reports.values(), *rest]
 
 
-def _load_one(
-    connection: psycopg.Connection,
-    opener: Opener,
-    task: Task,
-    run_id: str,
-    force: bool,
-    columnstore: bool,
-    shapes: Shapes,
-) -> UnitReport:
+def _load_one(connection: psycopg.Connection, opener: Opener, job: Job, task: Task) -> UnitReport:
     started = dt.datetime.now(dt.UTC)
-    rejected: list[Reject] = []
 
     def work() -> UnitReport:
         if task.unit is None:
-            return remove(connection, task.place, Provider(task.source, task.name, 0), run_id)
-        forced = force or task.reason in ("moved", "forgotten")
-        try:
-            options: dict[str, Any] = {"force": forced, "columnstore": columnstore, "shapes": shapes}
-            return load(connection, opener, task.unit, task.months, run_id, **options)
-        except TooManyRejects as error:
-            rejected[:] = error.first
-            raise
+            return remove(connection, task.place, Provider(task.source, task.name, 0), job.run_id)
+        forced = job.force or task.reason in ("moved", "forgotten")
+        return load(connection, opener, task.unit, task.months, replace(job, force=forced))
 
-    def fail(error: str) -> UnitReport:
+    def fail(error: str, rejected: Sequence[Reject]) -> UnitReport:
         attempt = Entry(
             dataset=DATASET,
             source=task.source,
@@ -176,7 +145,7 @@ def _load_one(
             attempted_hash=task.unit.checksum or None if task.unit else None,
             error=error,
             code_version=CODE_VERSION,
-            run_id=run_id,
+            run_id=job.run_id,
             started=started,
         )
         ledger.record_failure(connection, attempt, rejected)

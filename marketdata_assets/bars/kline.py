@@ -24,18 +24,17 @@ from marketdata_assets.errors import TerminalError
 from marketdata_assets.months import months_from
 from marketdata_assets.stores import relation_swap
 from marketdata_assets.stores.postgres import connect, statement, take_lock
-from marketdata_assets.stores.relation_swap import Names, RelationInUse
+from marketdata_assets.stores.relation_swap import RelationInUse
 from marketdata_assets.stores.schema_version import lock
 
 RELATION = "stock_monthly_kline"
 BESIDE = f"{RELATION}_rebuilt"
-REPLACED = f"{RELATION}_replaced"
 
 
 def swap(connection: psycopg.Connection) -> None:
     """Give the relation BESIDE the name RELATION; in a transaction. Raises LockNotAvailable or TerminalError."""
     try:
-        relation_swap.swap(connection, Names(RELATION, BESIDE, REPLACED))
+        relation_swap.swap(connection, RELATION, BESIDE)
     except RelationInUse as error:
         raise TerminalError(
             f"{RELATION} cannot be rebuilt, because other objects depend on it: {', '.join(error.dependants)}."
@@ -45,7 +44,6 @@ def swap(connection: psycopg.Connection) -> None:
 
 COLUMNS = ("month", "code", "name", "open", "high", "low", "close", "volume", "amount")
 REFRESH_WAITS = delays(0.2, 15.0, retries=7)
-SWAP_WAITS = delays(0.2, 30.0, retries=40)  # a query of many minutes over the old rows is waited for
 POLICY_POLL_SECONDS = 0.5
 MANY_CODES = 1000
 MARK = "marketdata definition "
@@ -109,14 +107,9 @@ def definition(engine: Engine, relation: str = RELATION) -> str:
     return _with_filter(name).replace(RELATION, relation)
 
 
-def rows_query() -> str:
+def rows_query(of_codes: str = "") -> str:
     """The statement that computes the K-line of [lo, hi) from the minutes, on any engine."""
-    return _with_filter("kline_rows.sql")
-
-
-def _rows_of_codes() -> str:
-    clean = statement(__package__, "kline_clean.sql") + "\n    AND code = ANY(%(codes)s)"
-    return statement(__package__, "kline_rows.sql").replace("{clean}", clean)
+    return _with_filter("kline_rows.sql", of_codes)
 
 
 def fingerprint(engine: Engine) -> str:
@@ -137,8 +130,8 @@ def months_range(months: Sequence[str]) -> tuple[dt.datetime, dt.datetime]:
     return _midnight(first_day(min(months))), _midnight(after.replace(day=1))
 
 
-def _with_filter(name: str) -> str:
-    return statement(__package__, name).replace("{clean}", statement(__package__, "kline_clean.sql"))
+def _with_filter(name: str, more: str = "") -> str:
+    return statement(__package__, name).replace("{clean}", statement(__package__, "kline_clean.sql") + more)
 
 
 def _exists(connection: psycopg.Connection, engine: Engine, rebuild: bool) -> bool:
@@ -156,7 +149,7 @@ def _exists(connection: psycopg.Connection, engine: Engine, rebuild: bool) -> bo
 
 def _build(connection: psycopg.Connection, engine: Engine) -> None:
     """Make the relation beside that of the name, fill it with every month that has minutes, and swap the names."""
-    retry(partial(_create_beside, connection, engine), pg.LockNotAvailable, SWAP_WAITS)
+    retry(partial(_create_beside, connection, engine), pg.LockNotAvailable, relation_swap.WAITS)
     records = changes.seen(connection)
     for month in reversed(_months_with_bars(connection)):
         _recompute(connection, engine, BESIDE, month, False, None)
@@ -166,7 +159,7 @@ def _build(connection: psycopg.Connection, engine: Engine) -> None:
             swap(connection)
             changes.refreshed(connection, records)
 
-    retry(replace, pg.LockNotAvailable, SWAP_WAITS)
+    retry(replace, pg.LockNotAvailable, relation_swap.WAITS)
 
 
 def _create_beside(connection: psycopg.Connection, engine: Engine) -> None:
@@ -209,14 +202,13 @@ def _sleep_while_policy_runs(connection: psycopg.Connection, seconds: float) -> 
 def _roll_up(connection: psycopg.Connection, relation: str, month: str, codes: Sequence[str] | None) -> None:
     _acquaint(connection)
     whole = codes is None or len(codes) > MANY_CODES
-    rows = rows_query() if whole else _rows_of_codes()
+    of_codes = "" if whole else "\n    AND code = ANY(%(codes)s)"
     low, high = months_range([month])
     values = {"lo": low, "hi": high, "codes": codes}
     with connection.transaction():
         plan_by_hashing(connection)
-        of_codes = "" if whole else " AND code = ANY(%(codes)s)"
         connection.execute(f"DELETE FROM {relation} WHERE month = %(lo)s::timestamp{of_codes}".encode(), values)
-        connection.execute(f"INSERT INTO {relation} ({', '.join(COLUMNS)}) {rows}".encode(), values)
+        connection.execute(f"INSERT INTO {relation} ({', '.join(COLUMNS)}) {rows_query(of_codes)}".encode(), values)
 
 
 def _ensure_policy(connection: psycopg.Connection) -> None:

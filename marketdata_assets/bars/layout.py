@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from marketdata_assets.loading.errors import BadFile, BadHeader
+from marketdata_assets.loading.errors import BadFile, LoadError
 from marketdata_assets.loading.file_ledger import other_suffix
 from marketdata_assets.loading.files import Delivered, Unit, everything, file_hash, members
 from marketdata_assets.loading.member_names import is_documentation
@@ -119,11 +119,11 @@ def year_of_unit(unit: Unit) -> int | None:
 def first_header(place: str, line: bytes) -> tuple[str, ...] | None:
     """Our names of a file's columns, in its order, when the line has just those of COLUMNS, in UTF-8; else None.
 
-    Raises BadHeader for a file without lines.
+    Raises LoadError for a file without lines.
     """
     if not line:
-        raise BadHeader(place, 1, "the file is empty", "Deliver the file again.")
+        raise LoadError(f"{place}:1: the file is empty. Deliver the file again.")
     if b"\r" in line.rstrip(b"\r\n") and b"\0" not in line:
-        raise BadHeader(place, 1, "lines end with CR alone", "Save the file with LF or CRLF at the end of lines.")
+        raise LoadError(f"{place}:1: lines end with CR alone. Save the file with LF or CRLF at the end of lines.")
     names = [name.strip().strip('"').strip() for name in line.removeprefix(BOM).decode("utf-8", "replace").split(",")]
     return tuple(COLUMNS[name] for name in names) if sorted(names) == sorted(HEADER) else None

@@ -82,7 +82,8 @@ def make(
             continue
         entries = ledgered.get(file.name, {})
         found = units(file)
-        if not force and all(_is_forgotten(unit, entries.get(unit.name)) for unit in found):
+        taken_back = {one.unit: one.content_hash or "" for one in entries.values() if one.outcome == "forgotten"}
+        if not force and all(taken_back.get(unit.name) == unit.checksum for unit in found):
             unchanged += len(found)
             continue
         if any(unit.member or not file.is_zip for unit in found):  # a zip that cannot be read has taken nothing away
@@ -109,11 +110,6 @@ def _as_loaded(unit: Unit, entry: Loaded | None, requested: frozenset[str]) -> b
     if entry is None or unit.problem or entry.outcome == "failed":
         return False
     return entry.content_hash == unit.checksum and requested <= entry.slices
-
-
-def _is_forgotten(unit: Unit, entry: Loaded | None) -> bool:
-    """Whether a person has taken just these bytes back."""
-    return entry is not None and entry.outcome == "forgotten" and (entry.content_hash or "") == unit.checksum
 
 
 def _task(unit: Unit, entry: Loaded | None, requested: frozenset[str], force: bool, shapes: Shapes) -> Task | None:

@@ -22,7 +22,7 @@ from marketdata_assets import config_files
 from marketdata_assets.bars.layout import COLUMNS, PRICES
 from marketdata_assets.bars.reading import CLOCK, any_times, clock
 from marketdata_assets.config_files import Section
-from marketdata_assets.loading.errors import BadHeader
+from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.files import matches
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.loading.text_table import cells
@@ -163,7 +163,7 @@ def detect(place: str, head: bytes | pl.DataFrame, name: str, shapes: Shapes) ->
     """The profile that fits a file of this name, by its first bytes, or by rows of texts of a file with typed columns.
 
     One that a pattern of its profile names counts before others, then the one that explains the most columns, then a
-    person's. Raises BadHeader with the nearest one.
+    person's. Raises LoadError with the nearest one.
     """
     base = name.rpartition("/")[2]
 
@@ -190,7 +190,7 @@ def detect(place: str, head: bytes | pl.DataFrame, name: str, shapes: Shapes) ->
         cause = f"no profile fits its columns {columns}; the nearest is {nearest.name}, without {missing}"
     else:
         cause = f"no profile fits its first line {','.join(tried[0].table.header if tried else [])[:100]!r}"
-    raise BadHeader(place, 1, cause, f"Deliver another, or write {remedy} into the file that {VARIABLE} names.")
+    raise LoadError(f"{place}:1: {cause}. Deliver another, or write {remedy} into the file that {VARIABLE} names.")
 
 
 def _tables(head: bytes | pl.DataFrame, profile: Profile) -> Iterator[Table]:

@@ -8,15 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import Any
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from marketdata_assets.bars.layout import NUMBERS
-from marketdata_assets.loading.csv_rows import is_even, read_rows
 from marketdata_assets.loading.rejects import LINE, Rejects
 from marketdata_assets.loading.text import Block, count
+from marketdata_assets.loading.text_table import read_even, read_rows
 
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 TIME_LENGTH = 19
@@ -70,35 +69,25 @@ def typed(block: Block, names: tuple[str, ...], rejects: Rejects) -> Rows:
     """Parse a block whose columns are `names`; lines that have no typed form go to `rejects`."""
     rows = _fast(block, names)
     if rows is None:
-        return _careful(block, names, rejects)
+        return cast(read_rows(block.decoded(), names, rejects, multiline=False), rejects)
     rejects.rows += rows.frame.height
     return rows
 
 
 def _fast(block: Block, names: tuple[str, ...]) -> Rows | None:
     text = block.text if block.text.endswith(b"\n") else block.text + b"\n"
-    rows = count(text, b"\n")
-    if count(text, b",") != (len(names) - 1) * rows or b'"' in text or b"\r" in text:
+    frame = read_even(text, {name: pl.Float64 if name in NUMBERS else pl.String for name in names})
+    if frame is None:
         return None
-    blanks = count(text, b" ")
-    schema: dict[str, Any] = {name: pl.Float64 if name in NUMBERS else pl.String for name in names}
+    time = frame["time"]
+    odd = (time.str.len_bytes() != TIME_LENGTH).any() or time.str.ends_with("60").any()
+    usual = count(text, b" ") == frame.height or time.str.contains(USUAL_TIME).all()
+    if odd or not usual:  # what to_datetime takes leniently
+        return None
     try:
-        frame = pl.read_csv(text, schema=schema, has_header=False, quote_char=None)
-        time = frame["time"]
-        odd = (time.str.len_bytes() != TIME_LENGTH).any() or time.str.ends_with("60").any()
-        if odd or (blanks != rows and not time.str.contains(USUAL_TIME).all()):  # what to_datetime takes leniently
-            return None
-        frame = frame.with_columns(time.str.to_datetime(TIME_FORMAT, time_unit="us", strict=True))
+        return Rows(frame.with_columns(time.str.to_datetime(TIME_FORMAT, time_unit="us", strict=True)), names, block)
     except PolarsError:
         return None
-    # polars takes a long line after a short one as it comes
-    if frame.height != rows or (frame[names[-1]].null_count() and not is_even(text, b",", rows, len(names))):
-        return None
-    return Rows(frame, names, block)
-
-
-def _careful(block: Block, names: tuple[str, ...], rejects: Rejects) -> Rows:
-    return cast(read_rows(block.decoded(), names, rejects, multiline=False), rejects)
 
 
 def times(texts: pl.Series) -> pl.Series:

@@ -119,7 +119,7 @@ class Source:
 
 @contextmanager
 def opened(opener: Opener, unit: Unit, shapes: Shapes, *, any_kind: bool = False) -> Iterator[Source]:
-    """The unit and its profile. Raises BadHeader when none fits, and unless `any_kind`, LoadError for its `problem`."""
+    """The unit and its profile. Raises LoadError when none fits, and unless `any_kind`, for its `problem`."""
     head = b""
     if not is_table(unit.name):
         with opener.open(unit) as stream:

@@ -4,14 +4,17 @@ Nothing is written here.
 """
 
 import datetime as dt
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg
 
-from marketdata_assets.bars import accounts, changes, coverage
+from marketdata_assets.bars import changes, coverage, minutes
 from marketdata_assets.bars import plan as planning
 from marketdata_assets.bars.layout import why_not_taken, year_of
 from marketdata_assets.bars.plan import Task
@@ -23,7 +26,9 @@ from marketdata_assets.loading.reports import and_more
 from marketdata_assets.loading.states import State, worst
 from marketdata_assets.reference.codes import mentioned
 from marketdata_assets.stores import ledger
+from marketdata_assets.stores.bookkeeping import Entry
 from marketdata_assets.stores.ledger import Loaded
+from marketdata_assets.stores.postgres import statement
 
 _STATES: dict[planning.Reason, State] = {"missing": State.MISSING, "failed": State.FAILED, "unusable": State.FAILED}
 _DUE: dict[planning.Reason, str] = {
@@ -88,7 +93,8 @@ def survey(connection: psycopg.Connection, folder: Path, months: Collection[str]
     for task in plan.tasks:
         for month in task.touches & states.keys():
             states[month] = worst(states[month], _STATES.get(task.reason, State.STALE))
-    return Survey(states, plan.tasks, tuple(_entries(found, plan.tasks, known, _failures(connection), months)))
+    failures = {(one.source, one.unit): one for one in ledger.entries(connection, DATASET, outcome="failed")}
+    return Survey(states, plan.tasks, tuple(_entries(found, plan.tasks, known, failures, months)))
 
 
 def file_entries(
@@ -100,25 +106,45 @@ def file_entries(
 
 def with_counts(connection: psycopg.Connection, files: Iterable[FileEntry]) -> list[FileEntry]:
     """The files with the counts of their rows."""
-    counts = accounts.of_files(connection)
-    return [replace(one, **vars(counts[one.file])) if one.file in counts else one for one in files]
+    known = loaded_files(connection)
+    found = ((one, known.get(one.file, one)) for one in files)
+    return [replace(counted, state=one.state, reason=one.reason) for one, counted in found]
 
 
-def _failures(connection: psycopg.Connection) -> dict[tuple[str, str], tuple[str | None, str]]:
-    """By file and unit, the bytes of a last attempt that failed, and why it did."""
-    rows = connection.execute(
-        """SELECT source, unit, attempted_hash, coalesce(error, '') FROM marketdata_ledger
-           WHERE dataset = %s AND outcome = 'failed'""",
-        [DATASET],
-    )
-    return {(source, unit): (attempted, error) for source, unit, attempted, error in rows}
+def loaded_files(connection: psycopg.Connection) -> dict[str, FileEntry]:
+    """Every file on record, with the counts of its rows in the months that are loaded."""
+    rows = connection.execute(statement(__package__, "accounts/files.sql"), {"dataset": DATASET}).fetchall()
+    replaced = _replaced(connection)
+    return {
+        file: FileEntry(file, FileState.LOADED, "", read, loaded, rejected, duplicates, replaced.get(file, {}))
+        for file, read, loaded, rejected, duplicates in rows
+    }
+
+
+def _replaced(connection: psycopg.Connection) -> dict[str, Counter[str]]:
+    """By older file, how many of its rows are now those of which newer file.
+
+    Where a single newer file has minutes between those of the older one, it has replaced them all; where several have,
+    the minutes decide.
+    """
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for older, newer, rows in connection.execute(statement(__package__, "accounts/replaced.sql")):
+        found[older][newer] += rows
+    several = connection.execute(statement(__package__, "accounts/several.sql"))
+    for (older, packed, *_), newest_first in groupby(several, key=lambda row: row[:5]):
+        left = minutes.unpack(packed)
+        for *_, newer, own in newest_first:
+            taken = np.isin(left, minutes.unpack(own))
+            found[older][newer] += int(taken.sum())
+            left = left[~taken]
+    return {older: +counts for older, counts in found.items()}
 
 
 def _entries(
     found: Iterable[Delivered],
     tasks: Iterable[Task],
     known: Iterable[Loaded],
-    failures: Mapping[tuple[str, str], tuple[str | None, str]],
+    failures: Mapping[tuple[str, str], Entry],
     months: Collection[str],
 ) -> Iterator[FileEntry]:
     """The state of each entry of the folder: what a load would do about its units, or else what is loaded of them."""
@@ -133,7 +159,8 @@ def _entries(
         if one.outcome in ("ok", "empty"):
             loaded[one.source] = loaded.get(one.source, False) or one.outcome == "ok"
     for entry in found:
-        failed = [failures[task.source, task.name][1] for task in todo.get(entry.name, ()) if _tried(task, failures)]
+        own = todo.get(entry.name, ())
+        failed = [failures[task.source, task.name].error or "" for task in own if _tried(task, failures)]
         state, reason = FileState.EMPTY, ""
         if failed:
             state, reason = FileState.FAILED, and_more(failed, 1, "; ")
@@ -150,10 +177,10 @@ def _entries(
         yield state_of(entry, recorded, not_taken=why_not_taken(entry))
 
 
-def _tried(task: Task, failures: Mapping[tuple[str, str], tuple[str | None, str]]) -> bool:
+def _tried(task: Task, failures: Mapping[tuple[str, str], Entry]) -> bool:
     """Whether the last attempt to load just these bytes has failed."""
     attempt = failures.get((task.source, task.name))
-    return attempt is not None and task.unit is not None and attempt[0] == (task.unit.checksum or None)
+    return attempt is not None and task.unit is not None and attempt.attempted_hash == (task.unit.checksum or None)
 
 
 def by_month(connection: psycopg.Connection, months: Collection[str]) -> dict[str, MonthRows]:
@@ -210,7 +237,9 @@ def kline_summary(connection: psycopg.Connection) -> Summary:
 
 
 def kline_rows_by_month(connection: psycopg.Connection, months: Collection[str]) -> dict[str, int]:
-    """K-lines of each of `months` that has any."""
+    """K-lines of each of `months` that has any; none when there is no K-line yet."""
+    if not _kline_exists(connection):
+        return {}
     rows = connection.execute(
         "SELECT to_char(month, 'YYYY-MM'), count(*) FROM stock_monthly_kline WHERE month = ANY(%s) GROUP BY month",
         [[dt.datetime.fromisoformat(f"{month}-01") for month in months]],
@@ -221,7 +250,7 @@ def kline_rows_by_month(connection: psycopg.Connection, months: Collection[str])
 def kline_states(connection: psycopg.Connection, bars: dict[str, State]) -> dict[str, State]:
     """The K-line's state of each month, given that of the bars: stale where the K-line or its bars are outdated."""
     due = kline_due(connection, bars)
-    have = kline_rows_by_month(connection, list(bars)) if _kline_exists(connection) else {}
+    have = kline_rows_by_month(connection, list(bars))
     states: dict[str, State] = {}
     for month, state in bars.items():
         if month in due:
@@ -235,7 +264,7 @@ def kline_states(connection: psycopg.Connection, bars: dict[str, State]) -> dict
 
 def kline_due(connection: psycopg.Connection, months: Collection[str]) -> set[str]:
     """Those of `months` whose minutes changed after the K-line was refreshed, or that have minutes and no K-line."""
-    have = kline_rows_by_month(connection, months) if _kline_exists(connection) else {}
+    have = kline_rows_by_month(connection, months)
     return changes.stale(connection).keys() & set(months) | _months_loaded(connection, months) - have.keys()
 
 
@@ -244,16 +273,12 @@ def stale_stocks(connection: psycopg.Connection, months: Collection[str]) -> dic
 
     A stock is named by its code, or by its file where the member's name has no code.
     """
-    failed = connection.execute(
-        "SELECT source, unit, slices FROM marketdata_ledger WHERE dataset = %s AND outcome = 'failed' ORDER BY 1, 2",
-        [DATASET],
-    )
     found: dict[str, list[str]] = {}
-    for source, unit, loaded in failed:
-        year = year_of(source) or year_of(unit)
+    for failed in ledger.entries(connection, DATASET, outcome="failed"):
+        year = year_of(failed.source) or year_of(failed.unit)
         for month in months:
-            if month in loaded or month.startswith(f"{year}-"):
-                found.setdefault(month, []).append(mentioned(unit) or source)
+            if month in failed.slices or month.startswith(f"{year}-"):
+                found.setdefault(month, []).append(mentioned(failed.unit) or failed.source)
     return found
 
 

@@ -66,7 +66,7 @@ def _new_from(folder: Path, name: str, source: Path, encoding: str | None, as_js
         raise typer.BadParameter(
             f"unknown encoding {encoding!r}; such as gb18030, big5, latin-1", param_hint="--encoding"
         ) from None
-    written = scaffold.write_definition(folder, name, made.text)
+    written = scaffold.write(folder, name, made.text)
     document = {"flow": name, "files": [str(path) for path in written], "unsure": made.unsure} | made.guessed
     output.result(as_json, document, *(f"written {path}" for path in written))
     if as_json:

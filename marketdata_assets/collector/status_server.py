@@ -60,13 +60,14 @@ OnChange = Callable[[Exchange, MarketType, Sequence[str], Sequence[str]], Awaita
 class HttpServer:
     """Serves an aiohttp application, and metrics."""
 
-    def __init__(self, host: str, port: int, metrics: Metrics) -> None:
-        self.host, self.port = host, port
+    def __init__(self, host: str, port: int, metrics: Metrics, token: str | None = None) -> None:
+        self.host, self.port, self._token = host, port, token
         self._exposed = metrics
         self._runner: web.AppRunner | None = None
 
     async def listen(self, app: web.Application, remedy: str) -> None:
         """Serve `app`; `port` is then what the system chose for port 0. Raises PortTaken with the remedy."""
+        app.middlewares.append(self._named)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
         try:
@@ -80,6 +81,20 @@ class HttpServer:
         """Finish requests in progress, and stop listening."""
         if self._runner is not None:
             await self._runner.cleanup()
+
+    @web.middleware
+    async def _named(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if is_known(request.host, self.host) or request.method == "POST" or self._is_token(request):
+            return await handler(request)
+        return _rejection(421, f"host {request.host} is unknown: call this machine by its address, or send the token")
+
+    def _is_token(self, request: web.Request) -> bool:
+        kind, _, given = request.headers.get("Authorization", "").partition(" ")
+        return (
+            self._token is not None
+            and kind.lower() == "bearer"
+            and hmac.compare_digest(given.strip().encode(), self._token.encode())
+        )
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=self._exposed.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -96,9 +111,9 @@ class StatusServer(HttpServer):
         change: OnChange,
         token: str | None = None,
     ) -> None:
-        super().__init__(host, port, Metrics(judged))
+        super().__init__(host, port, Metrics(judged), token)
         self.requests: Counter[tuple[str, int]] = Counter()
-        self._judged, self._change, self._token = judged, change, token
+        self._judged, self._change = judged, change
 
     @property
     def url(self) -> str:
@@ -119,34 +134,11 @@ class StatusServer(HttpServer):
     async def _counted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         path = request.path if request.match_info.route.resource else "other"
         try:
-            answer = self._misdirected(request) or await handler(request)
+            answer = await handler(request)
         except web.HTTPException as error:
             answer = _rejection(error.status, error.reason, error.headers.get("Allow"))
         self.requests[path, answer.status] += 1
         return answer
-
-    def _misdirected(self, request: web.Request) -> web.Response | None:
-        """Why a view under this name is rejected: one that resolves to this machine makes a page of it the same site.
-
-        A name of the public DNS has a dot; those of a local network, of containers and addresses stay allowed.
-        """
-        name = _host_of(request.host) or ""
-        ours = name in LOOPBACK or name == self.host
-        if not ours and self.host not in LOOPBACK:
-            address = re.fullmatch(r"[0-9.]+|[0-9a-f:.]+:[0-9a-f:.]*", name)
-            local = "." not in name or name.endswith((".local", ".internal", ".svc", ".localhost", ".lan"))
-            ours = bool(name) and (bool(address) or local or name in (socket.gethostname(), socket.getfqdn()))
-        if ours or request.method == "POST" or self._is_token(request):
-            return None
-        return _rejection(421, f"host {request.host} is unknown: call this machine by its address, or send the token")
-
-    def _is_token(self, request: web.Request) -> bool:
-        kind, _, given = request.headers.get("Authorization", "").partition(" ")
-        return (
-            self._token is not None
-            and kind.lower() == "bearer"
-            and hmac.compare_digest(given.strip().encode(), self._token.encode())
-        )
 
     async def _health(self, _: web.Request) -> web.Response:
         status, health = self._judged()
@@ -199,6 +191,21 @@ class StatusServer(HttpServer):
         if request.content_type != "application/json":
             return _rejection(415, "send JSON, with Content-Type: application/json")
         return None
+
+
+def is_known(named: str, host: str) -> bool:
+    """Whether a server that listens at `host` answers a request for the host `named`: a name that resolves to this
+    machine makes a page of it the same site.
+
+    A name of the public DNS has a dot; those of a local network, of containers and addresses stay allowed.
+    """
+    name = _host_of(named) or ""
+    if name in LOOPBACK or name == host:
+        return True
+    address = re.fullmatch(r"[0-9.]+|[0-9a-f:.]+:[0-9a-f:.]*", name)
+    local = "." not in name or name.endswith((".local", ".internal", ".svc", ".localhost", ".lan"))
+    ours = bool(address) or local or name in (socket.gethostname(), socket.getfqdn())
+    return host not in LOOPBACK and bool(name) and ours
 
 
 def _host_of(text: str) -> str | None:

@@ -8,8 +8,8 @@ import polars as pl
 from marketdata_assets.flows import frames, numbers, times
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.flows.types import NUMBERS, Cell
-from marketdata_assets.loading.csv_rows import BLANKS
 from marketdata_assets.loading.rejects import LINE, Rejects
+from marketdata_assets.loading.text_table import BLANKS
 
 TRUE = ("true", "t", "1", "yes", "y")
 LEADING_ZEROS = r"^\s*[+-]?0\d"
@@ -32,8 +32,9 @@ def parse(frame: pl.DataFrame, cells: Mapping[str, Cell], rejects: Rejects) -> p
         column = frame[name]
         if column.dtype != pl.String:
             column = column.cast(pl.String)
-        if cell.excel_text:
-            column = _out_of_excel(column)
+        if cell.excel_text:  # within `="000001"` and behind `'000001`
+            column = column.str.replace(r'^\s*="(.*)"\s*$', "$1").str.strip_prefix("'")
+            column = column.set(column == "", None)
         values, cause = _typed(column, cell)
         coded = cell.type.kind in NUMBERS and not cell.leading_zeros
         if coded and (zeros := column.str.contains(LEADING_ZEROS).fill_null(False)).any():
@@ -52,12 +53,6 @@ def parse(frame: pl.DataFrame, cells: Mapping[str, Cell], rejects: Rejects) -> p
         typed.append(values.alias(name))
     frame = frames.with_columns(frame, typed)
     return frame.filter(~pl.select(pl.any_horizontal(bad)).to_series()) if bad else frame
-
-
-def _out_of_excel(column: pl.Series) -> pl.Series:
-    """The texts within `="000001"` and behind `'000001`."""
-    texts = column.str.replace(r'^\s*="(.*)"\s*$', "$1").str.strip_prefix("'")
-    return texts.set(texts == "", None)
 
 
 def _typed(column: pl.Series, cell: Cell) -> tuple[pl.Series, str]:

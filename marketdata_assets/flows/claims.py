@@ -15,9 +15,6 @@ from marketdata_assets.loading.files import Unit
 CLAIM = "15 minutes"
 POLL_SECONDS = 0.1
 
-States = dict[str, tuple[int | None, int | None, str | None]]
-"""Size, modification time in ns and content hash of each unit's file when it was last read."""
-
 
 def register(connection: psycopg.Connection, dataset: str, units: Iterable[Unit]) -> None:
     """Give a number to each unit that has none; until it is read its state is pending."""
@@ -35,8 +32,8 @@ def number(connection: psycopg.Connection, dataset: str, unit: Unit) -> int | No
     return int(row[0]) if row else None
 
 
-def states(connection: psycopg.Connection, dataset: str) -> States:
-    """Size, time of change and content hash of each unit's file when it was last read."""
+def states(connection: psycopg.Connection, dataset: str) -> dict[str, tuple[int | None, int | None, str | None]]:
+    """Size, modification time in ns and content hash of each unit's file when it was last read."""
     rows = connection.execute(
         "SELECT unit, size, modified_ns, content_hash FROM marketdata_flow_units WHERE dataset = %s", [dataset]
     )

@@ -21,9 +21,9 @@ Function = Callable[..., Any]
 
 ROW_MAKERS = (
     *("flows.casting", "flows.conform", "flows.delimited", "flows.dialect"),
-    *("flows.excel", "flows.file_columns", "flows.frames", "flows.handlers", "flows.header", "flows.json_lines"),
-    *("flows.numbers", "flows.pipeline", "flows.prepare", "flows.reading", "flows.times", "flows.types"),
-    *("loading.csv_rows", "loading.text", "stores.pgcopy"),
+    *("flows.excel", "flows.frames", "flows.handlers", "flows.header", "flows.json_lines"),
+    *("flows.numbers", "flows.prepare", "flows.reading", "flows.times", "flows.types"),
+    *("loading.text", "loading.text_table", "stores.pgcopy"),
 )
 """Modules of this package whose code makes the rows of flows."""
 INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))

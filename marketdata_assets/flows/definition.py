@@ -455,20 +455,16 @@ def _of_kind(target: Target) -> Iterator[tuple[Location, str]]:
         for number, name in enumerate(target.key):
             if name in target.columns and target.columns[name].kind == "text[]":
                 yield ("target", "key", number), f"{name!r} is a list, which ClickHouse does not sort by"
-    for name, cause in _LACKED.get(target.kind, {}).items():
-        if name in target.model_fields_set and getattr(target, name):
+    for (kind, name), cause in _LACKED.items():
+        if kind == target.kind and name in target.model_fields_set and getattr(target, name):
             yield ("target", name), f"needs kind: postgres; take it out, {cause}"
 
 
 _LACKED = {
-    "parquet": {
-        "hypertable": "a Parquet file has no chunks",
-        "timestamps": "a Parquet file is replaced as a whole",
-    },
-    "clickhouse": {
-        "hypertable": "ClickHouse has none",
-        "timestamps": "the rows of a file are replaced as a whole",
-    },
+    ("parquet", "hypertable"): "a Parquet file has no chunks",
+    ("parquet", "timestamps"): "a Parquet file is replaced as a whole",
+    ("clickhouse", "hypertable"): "ClickHouse has none",
+    ("clickhouse", "timestamps"): "the rows of a file are replaced as a whole",
 }
 """Keys of a target that its kind does not have, and why."""
 
@@ -516,10 +512,10 @@ def attributes_schema() -> dict[str, Any]:
     return schema
 
 
-def file_schema() -> dict[str, Any]:
+def schema_text() -> str:
     """The JSON schema of a whole `defs.yaml`, for editors."""
     inner = attributes_schema()
-    return {
+    schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A flow of marketdata-assets",
         "$defs": {**inner.pop("$defs"), "Flow": inner},
@@ -528,8 +524,4 @@ def file_schema() -> dict[str, Any]:
         "required": ["type", "attributes"],
         "additionalProperties": False,
     }
-
-
-def schema_text() -> str:
-    """`file_schema` as JSON."""
-    return json.dumps(file_schema(), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"

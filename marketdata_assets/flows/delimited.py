@@ -17,11 +17,11 @@ from marketdata_assets.flows.definition import Loader
 from marketdata_assets.flows.dialect import Dialect
 from marketdata_assets.flows.types import NUMBERS
 from marketdata_assets.loading import text_table
-from marketdata_assets.loading.csv_rows import BLANKS, QUOTE, ends_evenly, read_rows
-from marketdata_assets.loading.errors import BadHeader
+from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.files import HashedStream, Unit
 from marketdata_assets.loading.rejects import LINE, Rejects
 from marketdata_assets.loading.text import BLOCK_BYTES, Block, Text, ahead, count, from_latin1, guess
+from marketdata_assets.loading.text_table import BLANKS, QUOTE, ends_evenly, read_rows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -34,7 +34,7 @@ BLANK_LINE = " \t\r\n\ufeff"
 def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Generator[pl.DataFrame]:
     """The rows of the unit, a block at a time; blocks are read ahead by a thread of their own.
 
-    Raises BadFile, BadHeader or WrongEncoding.
+    Raises LoadError.
     """
     quote = "" if loader.quote == "none" else loader.quote
     text = header.opened(stream, unit, loader, quote=quote, escape=loader.escape or "", defer=True)
@@ -63,8 +63,7 @@ def _names(text: Text, place: str, loader: Loader, rejects: Rejects) -> list[str
     found = text.header(header.required(loader))
     line = text.line_number - 1
     if not found.strip():
-        remedy = "Deliver the file again, or correct loader.skip_lines."
-        raise BadHeader(place, line, "there is no header", remedy)
+        raise LoadError(f"{place}:{line}: there is no header. Deliver the file again, or correct loader.skip_lines.")
     names = header.numbered(cells(found, loader), loader)
     missing = header.missing(names, loader)
     if missing and (other := guess(text.header_bytes, header.required(loader), text.encoding)):
@@ -228,24 +227,14 @@ class Reader:
 
     def _lines(self, text: bytes, first: int) -> pl.Series | None:
         """The line of each row; None when a row has not as many cells as the header, or several lines."""
-        if b'"' not in text:
-            rows = count(text, b"\n")
-            if count(text, self._delimiter) != (self._width - 1) * rows:
+        characters, rows = np.frombuffer(text, np.uint8), count(text, b"\n")
+        ends = (characters == self._delimiter[0]) | (characters == ord("\n"))
+        if b'"' in text:
+            if not _quoted_whole(characters, self._delimiter[0]):
                 return None
-            characters = np.frombuffer(text, np.uint8)
-            self._ends = np.flatnonzero((characters == self._delimiter[0]) | (characters == ord("\n")))
-            if not ends_evenly(characters[self._ends], self._width):
-                return None
-            return pl.int_range(first, first + rows, dtype=pl.Int64, eager=True).alias(LINE)
-        characters = np.frombuffer(text, np.uint8)
-        if not _quoted_whole(characters, self._delimiter[0]):
-            return None
-        outside = (np.cumsum(characters == ord(QUOTE), dtype=np.int32) & 1) == 0
-        ends = characters == ord("\n")
-        self._ends = np.flatnonzero(((characters == self._delimiter[0]) | ends) & outside)
-        marks = characters[self._ends]
-        rows = int(np.count_nonzero(marks == ord("\n")))
-        if len(marks) != rows * self._width or not ends_evenly(marks, self._width) or rows < np.count_nonzero(ends):
+            ends &= (np.cumsum(characters == ord(QUOTE), dtype=np.int32) & 1) == 0
+        self._ends = np.flatnonzero(ends)
+        if len(self._ends) != rows * self._width or not ends_evenly(characters[self._ends], self._width):
             return None
         return pl.int_range(first, first + rows, dtype=pl.Int64, eager=True).alias(LINE)
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 import polars as pl
 
 from marketdata_assets.flows.definition import Loader
-from marketdata_assets.loading.csv_rows import QUOTE
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.loading.text import Block, from_latin1
+from marketdata_assets.loading.text_table import QUOTE
 
 SEPARATOR = "\x1f"
 """Parsed in place of a delimiter of several characters."""

@@ -8,10 +8,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from marketdata_assets.flows import column_names, inference
+from marketdata_assets.flows import header, inference
 from marketdata_assets.flows.definition import GLOBS, IDENTIFIER, OWN_COLUMNS, Loader
-from marketdata_assets.flows.file_columns import PACKED
 from marketdata_assets.flows.inference import Guess
+from marketdata_assets.flows.reading import PACKED
 from marketdata_assets.flows.sample import Sample
 from marketdata_assets.flows.shape import PERIOD
 from marketdata_assets.flows.types import TIMES, Cell, column_type
@@ -166,7 +166,7 @@ def _columns(sample: Sample) -> tuple[list[Column], list[str]]:
     unnamed: list[str] = []
     unsure = [*sample.unsure]
     for number, source in enumerate(sample.names):
-        texts = sample.column(number)
+        texts = [row[number] for row in sample.rows]
         if sample.schema is not None:
             texts = [None if value is None else str(value) for value in texts]
         if re.fullmatch(r"(#\d+)?", source) and (number or not _is_index(texts)):
@@ -174,7 +174,7 @@ def _columns(sample: Sample) -> tuple[list[Column], list[str]]:
                 unsure.append(f"column {number + 1} has no name and is left out")
             continue
         label = sample.labels.get(source, source)
-        guess = inference.guess(f"{source} {column_names.identifier(label)}", texts)
+        guess = inference.guess(f"{source} {header.identifier(label)}", texts)
         if sample.schema is not None:
             guess = inference.of_schema(sample.schema[source])
         label = label or (
@@ -206,7 +206,7 @@ def _is_index(texts: Sequence[str | None]) -> bool:
 
 
 def _identifier(source: str, number: int, taken: list[str]) -> str:
-    name = column_names.identifier(source)
+    name = header.identifier(source)
     if name in OWN_COLUMNS or not re.fullmatch(IDENTIFIER, name):
         name = f"file_{name}" if name in OWN_COLUMNS else f"y{name}" if PERIOD.match(name) else f"column_{number + 1}"
     return f"{name}_{number + 1}" if name in taken else name

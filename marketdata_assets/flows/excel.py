@@ -17,7 +17,7 @@ from marketdata_assets.flows import dialect, header
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.input_limits import MAX_CELLS, MAX_DOCUMENT_BYTES, TooLarge, check_unpacked
 from marketdata_assets.loading.archives import COPY_BYTES, opened_zip
-from marketdata_assets.loading.errors import BadFile, BadHeader
+from marketdata_assets.loading.errors import BadFile, LoadError
 from marketdata_assets.loading.files import HashedStream, Unit, document, naming_failures
 from marketdata_assets.loading.rejects import LINE, Rejects
 
@@ -35,7 +35,7 @@ _CELLS = ("td", "th")
 def sheet(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> pl.DataFrame:
     """The flow's columns of the sheet below its header, with the line of each row that is not blank.
 
-    Raises BadFile or BadHeader.
+    Raises LoadError.
     """
     data = document(stream, unit.place, "deliver CSV")
     cells = every_cell(data, unit.place, loader.sheet).slice(loader.skip_lines)
@@ -79,7 +79,7 @@ def every_cell(data: bytes, place: str, name: str | None) -> pl.DataFrame:
         name = name or book.sheet_names[0]
         if name not in book.sheet_names:
             sheets = ", ".join(book.sheet_names)
-            raise BadHeader(place, 1, f"no sheet {name!r}; it has {sheets}", "Correct loader.sheet.")
+            raise LoadError(f"{place}:1: no sheet {name!r}; it has {sheets}. Correct loader.sheet.")
         cells: pl.DataFrame = book.load_sheet(name, header_row=None, skip_rows=0, dtypes="string").to_polars()
     except (fastexcel.FastExcelError, pl.exceptions.PanicException) as error:
         raise BadFile(place, f"not a workbook that can be read: {error}") from error

@@ -56,17 +56,20 @@ class Expectation(Section):
     max_share: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     def of_a_value(self) -> Iterator[tuple[str, list[str], str]]:
-        """What one value may not be, `null`, or `below`, `above`, `outside` or `unlike` texts; and what is expected."""
+        """What one value may not be, in SQL, with the texts that it is compared with; and what is expected.
+
+        NULL meets none of the conditions but the first.
+        """
         if self.not_null:
-            yield "null", [], "not null"
+            yield "{} IS NULL", [], "not null"
         if self.min is not None:
-            yield "below", [self.min], f"min {self.min}"
+            yield "{} < {}", [self.min], f"min {self.min}"
         if self.max is not None:
-            yield "above", [self.max], f"max {self.max}"
+            yield "{} > {}", [self.max], f"max {self.max}"
         if self.one_of:
-            yield "outside", self.one_of, f"one of {', '.join(self.one_of)}"
+            yield "{} NOT IN ({})", self.one_of, f"one of {', '.join(self.one_of)}"
         if self.matches is not None:
-            yield "unlike", [self.matches], f"matches {self.matches}"
+            yield "{} !~ {}", [self.matches], f"matches {self.matches}"
 
     def allows(self, differing: int, rows: int) -> bool:
         """Whether so many of `rows` rows may differ."""

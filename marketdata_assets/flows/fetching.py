@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -39,10 +39,6 @@ STAMPS = (
 """What file systems report of a file that changes with its content."""
 PATIENCE_SECONDS = 600.0
 """A server that asks for a longer pause is left alone until the next run."""
-
-
-Listed = tuple[str, tuple[str, dict[str, Any]]]
-"""A file's name below the source, its path there, and what the file system reports of it."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ def _copy_files(flow: str, source: Source, globs: list[str], folder: Path, envir
     try:
         system, root = _file_system(flow, source, environ)
         one_file = not str(source.url).endswith("/") and system.isfile(root)
-        found = dict(_matching(_one(system, root) if one_file else _below(system, root), globs))
+        found = dict(_listed(system, root, one_file, globs))
         if not found:
             raise SourceFailed(flow, str(source.url), f"there is no file that matches {' or '.join(globs)}")
     except SourceFailed:
@@ -155,23 +151,18 @@ def _guarded(options: Mapping[str, Any], allowed: Collection[str]) -> dict[str, 
     return {"client_kwargs": client, "skip_instance_cache": True} | ({"headers": headers} if headers else {})
 
 
-def _one(system: Any, path: str) -> Iterator[Listed]:
-    yield PurePosixPath(urlsplit(path).path).name, (path, system.info(path))
-
-
-def _below(system: Any, root: str) -> Iterator[Listed]:
-    for path, info in system.find(root, detail=True).items():
-        yield path.removeprefix(root.rstrip("/")).lstrip("/"), (path, info)
-
-
-def _matching(files: Iterable[Listed], globs: list[str]) -> Iterator[Listed]:
+def _listed(system: Any, root: str, one_file: bool, globs: list[str]) -> Iterator[tuple[str, tuple[str, Any]]]:
+    """The files that match: name below the source, path there, and what the file system reports of it."""
     from fsspec.utils import glob_translate
 
     patterns = [re.compile(glob_translate(pattern)) for pattern in globs]
-    for name, entry in files:
+    files = {root: system.info(root)} if one_file else system.find(root, detail=True)
+    for path, info in files.items():
+        below = path.removeprefix(root.rstrip("/")).lstrip("/")
+        name = PurePosixPath(urlsplit(path).path).name if one_file else below
         safe = ".." not in PurePosixPath(name).parts and not is_hidden(name)
         if safe and any(pattern.match(name) for pattern in patterns):
-            yield name, entry
+            yield name, (path, info)
 
 
 def _stamp(info: Mapping[str, Any]) -> str:
@@ -239,10 +230,10 @@ class _Pages:
             document = self._document(body)
             count = len(document[0])
             if count or at_page.page == 1:
-                name = f"page-{at_page.page:06}.json"
-                if not self._same(name, body):
-                    state_files.write(self._folder / name, body, state_files.SHARED)
-                    saved.append(name)
+                file = self._folder / f"page-{at_page.page:06}.json"
+                if not (file.is_file() and file.read_bytes() == body):
+                    state_files.write(file, body, state_files.SHARED)
+                    saved.append(file.name)
                 state_files.write(self._state, msgspec.json.encode(at_page))
             following = self._next(at_page, count, document[1])
             if following is None:
@@ -309,10 +300,6 @@ class _Pages:
         if value is None or value == "" or value is False:
             return None
         return Position(position.page + 1, value if isinstance(value, int) else str(value), self._query)
-
-    def _same(self, name: str, body: bytes) -> bool:
-        path = self._folder / name
-        return path.is_file() and path.read_bytes() == body
 
     def _failed(self, cause: str) -> SourceFailed:
         return SourceFailed(self._flow, self._api.url, cause)

@@ -1,14 +1,18 @@
-"""Which of a file's columns the flow takes: those that `loader.columns` names, each once; and which nobody declares."""
+"""Which of a file's columns the flow takes: those that `loader.columns` names, each once; and which nobody declares.
+
+Also which names columns have in tables, where nobody has given them one.
+"""
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from fnmatch import translate
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.resources import files
 from typing import Any
 
 from marketdata_assets.flows.definition import Loader
-from marketdata_assets.loading.errors import BadHeader
+from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.files import HashedStream, Unit
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.loading.text import Text
@@ -65,14 +69,29 @@ def opened(stream: HashedStream, unit: Unit, loader: Loader, **quoting: Any) -> 
 def taken(names: Sequence[str], loader: Loader, place: str, line: int = 1, *, rejects: Rejects) -> list[str]:
     """Those of `names` that the flow takes, in its order; what is nowhere declared goes to `rejects`.
 
-    Raises BadHeader when a column of the flow is not among them, or is there twice.
+    Raises LoadError when a column of the flow is not among them, or is there twice.
     """
     if lacking := missing(names, loader):
         cause = f"the header has no {', '.join(lacking)}; it has {', '.join(names)[:400]}"
         if not loader.header:
             cause = f"the row has {len(names)} columns, and loader.columns takes column {lacking[-1]}"
-        raise BadHeader(place, line, cause, REMEDY)
+        raise LoadError(f"{place}:{line}: {cause}. {REMEDY}")
     if twice := [name for name in loader.columns if list(names).count(name) > 1]:
-        raise BadHeader(place, line, f"column {twice[0]} appears twice", "Deliver the file again with one of them.")
+        raise LoadError(f"{place}:{line}: column {twice[0]} appears twice. Deliver the file again with one of them.")
     rejects.undeclared |= undeclared(names, loader)
     return [name for name in loader.columns if name in names]
+
+
+@cache
+def _known_names() -> dict[str, str]:
+    """What columns of Chinese files are called here, by column_names.csv."""
+    table = files(__package__).joinpath("column_names.csv").read_text("utf-8").splitlines()[1:]
+    return {theirs: ours for ours, _, names in (line.partition(",") for line in table) for theirs in names.split()}
+
+
+def identifier(source: str) -> str:
+    """The name that follows from `source`: `LastPrice` is last_price. It may be no identifier, as that of a digit."""
+    source = re.sub(r"/[^\x00-\x7f]\w*$", "", source)  # in two languages
+    ours = _known_names().get(source) or _known_names().get(re.sub(r"\s*[(（].*[)）]$", "", source))
+    words = ours or re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", source).lower()
+    return re.sub(r"[^a-z0-9]+", "_", words).strip("_")

@@ -22,7 +22,7 @@ from marketdata_assets.flows import header
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.input_limits import MAX_DOCUMENT_VALUES, NOT_JSON
 from marketdata_assets.loading import files
-from marketdata_assets.loading.errors import BadFile, BadHeader
+from marketdata_assets.loading.errors import BadFile, LoadError
 from marketdata_assets.loading.files import HashedStream, Unit
 from marketdata_assets.loading.rejects import LINE, Rejects
 
@@ -32,7 +32,7 @@ KEY, VALUE = "@key", "@value"
 
 
 def lines(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Iterator[pl.DataFrame]:
-    """The objects of a file with one on each line, a block at a time. Raises BadFile, BadHeader or WrongEncoding."""
+    """The objects of a file with one on each line, a block at a time. Raises LoadError."""
     text = header.opened(stream, unit, loader, quote="")
     found: set[str] = set()
     rows = 0
@@ -46,9 +46,9 @@ def lines(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) ->
 
 
 def document(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> Iterator[pl.DataFrame]:
-    """The rows at `loader.rows` of the document. Raises BadFile or BadHeader."""
+    """The rows at `loader.rows` of the document. Raises LoadError."""
     objects = list[tuple[int, dict[str, Any]]]()
-    for number, value in enumerate(_values(stream, unit, loader), 1):
+    for number, value in enumerate(values(stream, unit, loader), 1):
         if (row := _row(number, value, loader, rejects)) is not None:
             objects.append((number, row))
     keys: set[str] = set()
@@ -56,12 +56,8 @@ def document(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects)
     _check_keys(unit.place, len(objects), loader, keys)
 
 
-def rows(stream: HashedStream, unit: Unit, loader: Loader, wanted: set[int]) -> Iterator[tuple[int, Any]]:
-    """Some rows of a document, by number from 1 on."""
-    return ((number, row) for number, row in enumerate(_values(stream, unit, loader), 1) if number in wanted)
-
-
-def _values(stream: HashedStream, unit: Unit, loader: Loader) -> list[Any]:
+def values(stream: HashedStream, unit: Unit, loader: Loader) -> list[Any]:
+    """The rows of a document as they are there. Raises BadFile."""
     raw = files.document(stream, unit.place, "deliver JSON lines")
     if (values := raw.count(b",") + raw.count(b"[") + raw.count(b"{")) > MAX_DOCUMENT_VALUES:
         raise BadFile(
@@ -176,18 +172,18 @@ def _frame(
         else:
             values = [at(row, source) for _, row in objects]
             found.update([source] if any(value is not None for value in values) else [])
-        texts[source] = [value if isinstance(value, str) else _text(value) for value in values]
+        texts[source] = [*map(text, values)]
     taken = {source.partition(".")[0] for source in loader.columns}
     rejects.undeclared |= header.undeclared({key for _, row in objects for key in row} - taken, loader)
     schema = {LINE: pl.Int64, **dict.fromkeys(texts, pl.String)}
     return pl.DataFrame({LINE: [number for number, _ in objects], **texts}, schema=schema)
 
 
-def _text(value: Any) -> str | None:
-    """A value as JSON writes it, NULL for null."""
-    return None if value is None else msgspec.json.encode(value).decode()
+def text(value: Any) -> str | None:
+    """A text as it is, NULL for null, and other values as JSON writes them."""
+    return value if isinstance(value, str) or value is None else msgspec.json.encode(value).decode()
 
 
 def _check_keys(place: str, rows: int, loader: Loader, found: set[str]) -> None:
     if rows and (lacking := header.missing(found, loader)):
-        raise BadHeader(place, 1, f"no row has {', '.join(lacking)}", header.REMEDY)
+        raise LoadError(f"{place}:1: no row has {', '.join(lacking)}. {header.REMEDY}")

@@ -14,15 +14,14 @@ import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
-from marketdata_assets.backoff import delays, retry
-from marketdata_assets.flows import column_names, header, owners
+from marketdata_assets.backoff import retry
+from marketdata_assets.flows import header, owners
 from marketdata_assets.flows.definition import IDENTIFIER, OWN_COLUMNS, FlowDefinition
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.table_writer import lock_table
 from marketdata_assets.flows.types import ColumnType
-from marketdata_assets.stores.relation_swap import LOCK_TIMEOUT
+from marketdata_assets.stores.relation_swap import LOCK_TIMEOUT, WAITS
 
-WAITS = delays(0.2, 30.0, retries=40)  # a query of many minutes over the table is waited for
 TEXT = ColumnType("text")
 
 
@@ -128,7 +127,7 @@ def named(flow: FlowDefinition, place: str, sources: Collection[str]) -> tuple[A
     taken = {*loader.columns.values(), *loader.captures, *loader.file_columns, *flow.target.columns}
     found: list[Added] = []
     for source in sorted(sources):
-        name = column_names.identifier(f"column_{source}" if source.isdigit() else source)
+        name = header.identifier(f"column_{source}" if source.isdigit() else source)
         if not re.fullmatch(IDENTIFIER, name):
             raise cannot_add(place, source, "no name of small letters, digits and _ follows from it")
         if name in OWN_COLUMNS or name in taken:

@@ -14,7 +14,7 @@ from marketdata_assets.flows import conform, frames, reading
 from marketdata_assets.flows.definition import FlowDefinition, Month, Target
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.frames import FrameSpool
-from marketdata_assets.flows.pipeline import Pipeline
+from marketdata_assets.flows.handlers import Pipeline
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.stores.bookkeeping import Reject

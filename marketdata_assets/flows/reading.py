@@ -1,24 +1,29 @@
 """A unit to frames, whatever its format: the flow's columns, in their types, with the line of each row.
 
+Among them are columns that a file's place gives: captures of its path, its name, folder and time, the row's line.
+
 Formats with rules of their own have a module each: `delimited`, `json_lines`, `excel`.
 """
 
 import io
 import json
+import re
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from itertools import accumulate, pairwise
+from pathlib import PurePosixPath
 from typing import Any
 
 import polars as pl
 from polars import selectors
 
-from marketdata_assets.flows import casting, delimited, dialect, excel, file_columns, header, json_lines
+from marketdata_assets.flows import casting, delimited, dialect, excel, header, json_lines
 from marketdata_assets.flows.code import function
-from marketdata_assets.flows.definition import FlowDefinition, Loader
+from marketdata_assets.flows.definition import CAPTURE, FlowDefinition, Loader
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.frames import read_as
 from marketdata_assets.loading import parquet_slices
+from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import HashedStream, Opener, Unit, naming_failures
 from marketdata_assets.loading.rejects import LINE, Rejects
 from marketdata_assets.loading.run import describe, is_interrupt
@@ -28,6 +33,11 @@ Frames = Iterator[pl.DataFrame]
 
 LINES = ("csv", "fixed_width", "json_lines")
 """Formats whose rows are lines of text."""
+DIGITS = {"Y": r"\d{4}", **dict.fromkeys("mdHMSy", r"\d\d")}
+"""How long a part of a date is."""
+PACKED = (".gz", ".zst", ".zstd")
+FILE_COLUMNS = {"name": pl.String, "folder": pl.String, "line": pl.Int64, "modified": pl.Datetime("us", "UTC")}
+"""What each of `loader.file_columns` is, without a type of the flow's."""
 
 
 @contextmanager
@@ -40,7 +50,7 @@ def frames(opener: Opener, unit: Unit, flow: FlowDefinition, rejects: Rejects) -
         stream = HashedStream(raw)
         with closing(_read(stream, unit, flow, rejects)) as read:
             added = flow.loader.file_columns or flow.loader.file_name
-            yield _named(file_columns.added(read, unit, flow.loader) if added else read, unit.place), stream
+            yield _named(_with_place(read, unit, flow.loader) if added else read, unit.place), stream
 
 
 def _named(read: Frames, place: str) -> Frames:
@@ -84,7 +94,8 @@ def raw_rows(opener: Opener, unit: Unit, flow: FlowDefinition, wanted: set[int])
     with opener.open(unit) as raw:
         stream = HashedStream(raw)
         if loader.format == "json" and not loader.function:
-            return {n: json.dumps(row, ensure_ascii=False) for n, row in json_lines.rows(stream, unit, loader, wanted)}
+            rows = enumerate(json_lines.values(stream, unit, loader), 1)
+            return {number: json.dumps(row, ensure_ascii=False) for number, row in rows if number in wanted}
         return {
             row.pop(LINE): json.dumps(row, default=str, ensure_ascii=False)
             for frame in _slices(stream, unit, flow, Rejects())
@@ -100,7 +111,7 @@ def _written(frame: pl.DataFrame) -> pl.DataFrame:
 def empty(loader: Loader) -> pl.DataFrame:
     """The frame of a file without rows."""
     kinds: dict[str, Any] = dict.fromkeys([*loader.columns.values(), *loader.captures], pl.String)
-    kinds |= {name: file_columns.TYPES[what] for name, what in loader.file_columns.items()}
+    kinds |= {name: FILE_COLUMNS[what] for name, what in loader.file_columns.items()}
     kinds |= {name: read_as(cell.type) for name, cell in loader.types.items()}
     return pl.DataFrame(schema={**kinds, LINE: pl.Int64})
 
@@ -170,3 +181,57 @@ def _cut(block: Block, names: list[str], starts: list[int], encoding: str, rejec
         for name, start, end in zip(names, starts, starts[1:], strict=False)
     ]
     return frame.select(LINE, *cells)
+
+
+def _with_place(frames: Frames, unit: Unit, loader: Loader) -> Frames:
+    """The frames of `unit` with the columns of its place. Raises BadFile when its name is not as declared."""
+    same = _same_for_all_rows(unit, loader)
+    lines = [name for name, what in loader.file_columns.items() if what == "line"]
+    for frame in frames:
+        yield frame.with_columns(*(pl.col(LINE).alias(name) for name in lines), *same)
+
+
+def _same_for_all_rows(unit: Unit, loader: Loader) -> list[pl.Expr]:
+    place = PurePosixPath(unit.place.replace("!", "/"))
+    texts: dict[str, str] = {"name": place.name, "folder": str(place.parent) if len(place.parts) > 1 else ""}
+    values = {name: texts[what] for name, what in loader.file_columns.items() if what in texts}
+    if loader.file_name:
+        values |= _captured(str(place), loader, loader.file_name, unit.place)
+    rejects = Rejects()
+    frame = pl.DataFrame({LINE: [0], **{name: [text] for name, text in values.items()}})
+    frame = casting.parse(frame, {name: cell for name, cell in loader.types.items() if name in values}, rejects)
+    if rejects:
+        raise BadFile(unit.place, f"its name gives {rejects.reasons[0]}")
+    modified = pl.lit(unit.file.modified_ns // 1000).cast(pl.Datetime("us", "UTC"))
+    return [
+        *(pl.lit(frame[name].first(), frame.schema[name]).alias(name) for name in values),
+        *(modified.alias(name) for name, what in loader.file_columns.items() if what == "modified"),
+    ]
+
+
+def _captured(path: str, loader: Loader, pattern: str, place: str) -> dict[str, str]:
+    """The parts of a path that the pattern names; it is compared with the end of the path, folder by folder.
+
+    A part in a form of a date takes no more than one, so that `{symbol}_{day}` cuts AAPL_2024_01_02 before the year.
+    """
+    if not pattern.endswith(PACKED):
+        path = path.removesuffix(next((suffix for suffix in PACKED if path.endswith(suffix)), ""))
+    literal = [re.escape(part) for part in re.split(CAPTURE, pattern)[::2]]
+    names = re.findall(CAPTURE, pattern)
+    match = None
+    for parts in ({name: _part(loader, name) for name in names}, dict.fromkeys(names, "[^/]+")):
+        groups = [f"(?P<{name}>{part})" for name, part in parts.items()]
+        regex = "(?:.*/)?" + "".join(text for pair in zip(literal, [*groups, ""], strict=True) for text in pair)
+        match = match or re.fullmatch(regex, path)
+    if match is None:
+        cause = f"its name is not as loader.file_name declares ({pattern}); rename it, or correct the pattern"
+        raise BadFile(place, cause)
+    return match.groupdict()
+
+
+def _part(loader: Loader, name: str) -> str:
+    """What the column `name` may be in a path."""
+    cell = loader.types.get(name)
+    if cell is None or cell.format is None or not set(re.findall("%(.)", "".join(cell.format))) <= DIGITS.keys():
+        return "[^/]+"
+    return "|".join(re.sub("%(.)", lambda match: DIGITS[match[1]], re.escape(form)) for form in cell.format)

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
-from marketdata_assets.backoff import delays, retry
+from marketdata_assets.backoff import retry
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import new_columns, owners, run, storage
 from marketdata_assets.flows.alterations import widens
@@ -25,12 +25,9 @@ from marketdata_assets.loading.reports import and_more
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import ledger, relation_swap
 from marketdata_assets.stores.postgres import connect, statement
-from marketdata_assets.stores.relation_swap import Names, RelationInUse
+from marketdata_assets.stores.relation_swap import LONGEST, RelationInUse
 
 SUFFIX = "~rebuild"
-LONGEST = 50
-"""Characters of a table's name that the names beside it begin with: Postgres keeps 63."""
-SWAP_WAITS = delays(0.2, 30.0, retries=40)  # a query of many minutes over the old rows is waited for
 LISTED = 3
 
 
@@ -80,7 +77,7 @@ def rebuild(
         dropped = _missing(connection, flow, new)
         if dropped and not drop_rows:
             raise _cannot(flow, _said_of_missing(connection, flow, folder, dropped))
-        retry(partial(_replace, connection, flow, new), pg.LockNotAvailable, SWAP_WAITS)
+        retry(partial(_replace, connection, flow, new), pg.LockNotAvailable, relation_swap.WAITS)
         count = contents.of(connection, flow).count()
         files = len(ledger.entries(connection, flow.dataset)) if report.unchanged or report.units else 0
     return Rebuilt(flow.target.table, count, files, dropped, time.monotonic() - started)
@@ -111,7 +108,7 @@ def _begin(connection: psycopg.Connection, flow: FlowDefinition, new: FlowDefini
     new_columns.copy(connection, flow.dataset, new.dataset)
     run.prepare_table(connection, new)
     with connection.transaction(force_rollback=True):
-        retry(partial(_swap, connection, flow, new), pg.LockNotAvailable, SWAP_WAITS)
+        retry(partial(_swap, connection, flow, new), pg.LockNotAvailable, relation_swap.WAITS)
 
 
 def _continues(connection: psycopg.Connection, new: FlowDefinition, folder: Path) -> bool:
@@ -179,7 +176,7 @@ def _swap(connection: psycopg.Connection, flow: FlowDefinition, new: FlowDefinit
             for text in connection.execute(statement(__package__, "own_indexes.sql"), {"table": table}).fetchall():
                 connection.execute(text[0].encode())  # the new table has its own
             with storage.without_views(connection, flow):
-                relation_swap.swap(connection, Names(table, new.target.table, f"{table[:LONGEST]}_replaced"))
+                relation_swap.swap(connection, table, new.target.table)
     except RelationInUse as error:
         cause = f"other objects depend on it: {', '.join(error.dependants)}. Drop them, rebuild, and make them again"
         raise _cannot(flow, cause) from error

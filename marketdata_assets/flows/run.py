@@ -93,12 +93,11 @@ def run_flow(
             forgotten = forget_deleted(connection, flow, root, [unit.place for unit in found])
         owners.settle_gone(connection, flow.dataset, [unit.place for unit in found])
         owners.reload(connection, flow.dataset, new_columns.waiting(connection, flow))
-        states = claims.states(connection, flow.dataset)
         if units is not None:
             found = [unit for unit in found if unit.place in units]
         if force and flow.target.mode == "upsert" and flow.target.kind == "postgres":
             owners.recount(connection, flow, [unit.place for unit in found])
-        todo = found if force else _outdated(connection, flow, found, states, version)
+        todo = found if force else _outdated(connection, flow, found)
         claims.register(connection, flow.dataset, todo)
     job = Job(dsn, flow, version, run_id, force)
     ended: dict[str, FileReport] = {}
@@ -229,36 +228,29 @@ def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path)
     if not (folder / flow.loader.folder).is_dir():
         return []
     storage.ensure_books(connection)
-    states = claims.states(connection, flow.dataset)
     units = find_units(flow, folder)
     store = unit_store.of(flow)
     if store is None and storage.lost_its_rows(connection, flow):
         return units
-    lost = unit_store.lost(connection, flow, store) if store else set()
-    states = {unit: state for unit, state in states.items() if unit not in lost}
-    return _outdated(connection, flow, units, states, code_version(flow))
+    return _outdated(connection, flow, units, unit_store.lost(connection, flow, store) if store else ())
 
 
 def _outdated(
-    connection: psycopg.Connection,
-    flow: FlowDefinition,
-    units: Sequence[Unit],
-    states: claims.States,
-    version: str,
+    connection: psycopg.Connection, flow: FlowDefinition, units: Sequence[Unit], lost: Collection[str] = ()
 ) -> list[Unit]:
+    states, version = claims.states(connection, flow.dataset), code_version(flow)
     loaded = {
         entry.unit: entry.content_hash
         for entry in ledger.entries(connection, flow.dataset)
         if entry.outcome in ("ok", "empty") and (entry.code_version == version or not flow.target.replaceable)
     }
-
-    waiting = new_columns.waiting(connection, flow)
+    again = {*lost, *new_columns.waiting(connection, flow)}
 
     def unchanged(unit: Unit) -> bool:
         size, modified, content = states.get(unit.place, (None, None, None))
         same_file = (size, modified) == (unit.size, unit.file.modified_ns)
         loads_the_same = content is not None and same_file and loaded.get(unit.place) == content
-        return loads_the_same and unit.place not in waiting
+        return loads_the_same and unit.place not in again
 
     return [unit for unit in units if not unchanged(unit)]
 

@@ -27,31 +27,21 @@ def text(file: str, name: str) -> str:
     return Template(template).substitute(name=name)
 
 
-def write(folder: Path, name: str) -> list[Path]:
-    """Write a new flow into `folder / name`. Raises FlowError when it exists, or cannot be a flow's name."""
-    home = _new_home(folder, name)
-    return _write(
-        folder, {home / Template(place).substitute(name=name): text(file, name) for file, place in FILES.items()}
-    )
+def write(folder: Path, name: str, definition: str | None = None) -> list[Path]:
+    """Write a new flow into `folder / name`, of this definition alone if one is given.
 
-
-def write_definition(folder: Path, name: str, definition: str) -> list[Path]:
-    """Write a new flow of this definition alone. Raises FlowError as `write` does."""
-    return _write(folder, {_new_home(folder, name) / "defs.yaml": definition})
-
-
-def _new_home(folder: Path, name: str) -> Path:
+    For editors, the schema of the version that writes it is beside. Raises FlowError when the flow exists, or cannot
+    have this name.
+    """
     if not re.match(IDENTIFIER, name):
         raise FlowError(f"no new flow {name!r}: a name has small letters, digits and _, and begins with a letter")
     home = folder / name
     if home.exists():
         raise FlowError(f"no new flow {name!r}: {home} already exists; choose another name, or edit the existing flow")
-    return home
-
-
-def _write(folder: Path, files_of_flow: dict[Path, str]) -> list[Path]:
-    """Write the files and, for editors, the schema of the version that writes them."""
-    texts = {**files_of_flow, folder / SCHEMA: schema_text()}
+    texts = {home / "defs.yaml": definition} if definition is not None else {}
+    for file, place in FILES.items() if definition is None else ():
+        texts[home / Template(place).substitute(name=name)] = text(file, name)
+    texts[folder / SCHEMA] = schema_text()
     for path, content in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, "utf-8")

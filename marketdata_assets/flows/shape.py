@@ -91,17 +91,15 @@ def form(lines: Sequence[str]) -> tuple[Form, list[str]]:
             said = ", ".join(f"{key}: {value}" for key, value in keys.items())
             remarks = [f"quotes are read by {said}, which gives rows of equally many cells"]
             best = other
-    over = [one for one in best.lines if one.end - one.first > 1 and any(_has(cell, best) for cell in one.cells)]
+    mark = best.keys["delimiter"]
+    split = [one for one in best.lines if any(cell and "\n" in cell and mark in cell for cell in one.cells)]
+    over = [one for one in split if one.end - one.first > 1]
     if over:
         remarks.append(
             f"line {over[0].first + 1}: a cell goes over {over[0].end - over[0].first} lines and has the delimiter in"
             " it; if its quotes are data, write quote: none"
         )
     return _cut(lines, best.keys), remarks
-
-
-def _has(cell: str | None, form: Form) -> bool:
-    return cell is not None and "\n" in cell and form.keys["delimiter"] in cell
 
 
 def _agreeing(form: Form) -> int:

@@ -12,7 +12,7 @@ import polars as pl
 from marketdata_assets.flows import conform, new_columns, reading
 from marketdata_assets.flows.code import function
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.pipeline import Pipeline
+from marketdata_assets.flows.handlers import Pipeline
 from marketdata_assets.flows.steps import Call
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Opener, Unit, file_at, units_of

@@ -218,9 +218,7 @@ def has_offset(form: str) -> bool:
     return re.search(r"%[#:]*z", form) is not None
 
 
-def _section(value: Any) -> Any:
-    return {"type": value} if isinstance(value, str | ColumnType) else value
-
-
-CellType = Annotated[Cell, BeforeValidator(_section)]
+CellType = Annotated[
+    Cell, BeforeValidator(lambda value: {"type": value} if isinstance(value, str | ColumnType) else value)
+]
 """A type as users write it, alone or with how its values are written."""

@@ -4,7 +4,7 @@ Which units there are to do, and spreading them over processes, is in `run`.
 """
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,7 +17,6 @@ from marketdata_assets.flows.errors import FlowError, MissingColumn
 from marketdata_assets.flows.prepare import Prepared, prepare
 from marketdata_assets.flows.table_writer import KeysClash, Statements, TableWriter, lock_table
 from marketdata_assets.flows.targets import unit_store
-from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.loading.files import HashedStream, Opener, Unit
 from marketdata_assets.loading.reports import UnitReport
 from marketdata_assets.loading.run import each, guarded
@@ -89,19 +88,17 @@ def _attempt(connection: psycopg.Connection, opener: Opener, job: Job, unit: Uni
     """One unit to its end, a failure included; None when another worker has claimed it."""
     started = dt.datetime.now(dt.UTC)
     number: int | None = None
-    rejected: list[Reject] = []
 
     def load() -> FileReport | None:
         nonlocal number
         number = number or claims.claim(connection, job.flow.dataset, unit, job.run_id, wait=wait)
-        try:
-            return None if number is None else _UnitLoad(connection, opener, job, unit, number, started).load()
-        except TooManyRejects as error:
-            rejected[:] = error.first
-            raise
+        return None if number is None else _UnitLoad(connection, opener, job, unit, number, started).load()
+
+    def fail(error: str, rejected: Sequence[Reject]) -> FileReport:
+        return record_failure(connection, job, unit, error, started, rejected)
 
     try:
-        return guarded(unit.place, load, lambda error: record_failure(connection, job, unit, error, started, rejected))
+        return guarded(unit.place, load, fail)
     finally:
         if number is not None and not connection.closed:
             claims.release(connection, job.flow.dataset, unit)

@@ -41,22 +41,6 @@ class CannotForget(LoadError):
         return cls(f"{domain}: {file}", f"it is not forgotten; {did_you_mean(file, forgotten)}")
 
 
-class BadHeader(LoadError):
-    """The header line does not name the columns."""
-
-    def __init__(self, place: str, line: int, cause: str, remedy: str) -> None:
-        self.place = place
-        super().__init__(f"{place}:{line}: {cause}. {remedy}")
-
-
-class WrongEncoding(LoadError):
-    """The bytes are not text in the expected encoding. `remedy` is an imperative sentence."""
-
-    def __init__(self, place: str, line: int, encoding: str, cause: str, remedy: str) -> None:
-        self.place = place
-        super().__init__(f"{place}:{line}: not {encoding} ({cause}). {remedy}")
-
-
 class TooManyRejects(LoadError):
     """More rows are rejected than the limit allows, so the whole file is rejected; the `first` go to quarantine."""
 
@@ -70,10 +54,7 @@ class TooManyRejects(LoadError):
         remedy: str = "",
         first: Sequence[Reject] = (),
     ) -> None:
-        self.place = place
         self.first = tuple(first)
-        self.rejected = rejected
-        self.rows = rows
         super().__init__(
             f"{place}: {rejected} of {rows} rows rejected, over the limit of {limit}, so nothing of the file is loaded."
             f" First: {'; '.join(examples)}. {remedy or 'Correct the file and deliver it again.'}"

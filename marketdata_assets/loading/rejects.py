@@ -104,17 +104,14 @@ class Rejects:
         if self.exceeded:
             lines = sorted(self.reasons, key=lambda line: (line < 0, abs(line)))[:FIRST]
             examples = [f"line {line}: {self.reasons[line]}" for line in lines[:3]]
-            texts, more = raw(set(lines)), len(self) - len(lines)
-            first = [Reject(line, self.reasons[line], texts.get(line, ""), self.partitions.get(line)) for line in lines]
+            first, more = self.for_quarantine(raw(set(lines)), lines), len(self) - len(lines)
             if more:
                 count = f"at least {more}" if self.hopeless else str(more)
                 reason = f"{first[-1].reason}; {count} more rejected rows of this file are not listed"
                 first[-1] = replace(first[-1], reason=reason)
             raise TooManyRejects(place, len(self), self.rows, self.limit, examples, remedy, first)
 
-    def for_quarantine(self, raw: Mapping[int, str]) -> list[Reject]:
-        """All of them by line; `raw` has the lines as they were read."""
-        return [
-            Reject(line, reason, raw.get(line, ""), self.partitions.get(line))
-            for line, reason in sorted(self.reasons.items())
-        ]
+    def for_quarantine(self, raw: Mapping[int, str], lines: Iterable[int] | None = None) -> list[Reject]:
+        """Those of `lines`, or all by line; `raw` has the lines as they were read."""
+        chosen = sorted(self.reasons) if lines is None else lines
+        return [Reject(line, self.reasons[line], raw.get(line, ""), self.partitions.get(line)) for line in chosen]

@@ -12,9 +12,9 @@ from psycopg import errors as pg
 
 from marketdata_assets.backoff import delays, retry
 from marketdata_assets.errors import TransientError
-from marketdata_assets.loading.errors import LoadError
+from marketdata_assets.loading.errors import LoadError, TooManyRejects
 from marketdata_assets.secret_values import masked, without_password
-from marketdata_assets.stores.bookkeeping import storable
+from marketdata_assets.stores.bookkeeping import Reject, storable
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 from marketdata_assets.stores.postgres import connect, is_of_statement
 
@@ -52,22 +52,23 @@ def each(
     return results
 
 
-def guarded(place: str, load: Callable[[], Result], fail: Callable[[str], Result]) -> Result:
-    """`load`, repeated when it lost a race for locks; what it raises becomes `fail(error message)`.
+def guarded(place: str, load: Callable[[], Result], fail: Callable[[str, Sequence[Reject]], Result]) -> Result:
+    """`load`, repeated when it lost a race for locks; what it raises becomes `fail(error message, rejected rows)`.
 
-    Raised are only errors of the connection, TransientError, StoreFull and interrupts.
+    These are the first of a unit with too many. Raised are only errors of the connection, TransientError, StoreFull and
+    interrupts.
     """
     try:
         return retry(load, LOST_RACES, RACE_WAITS)
     except LoadError as error:
-        return fail(_printable(error))
+        return fail(_printable(error), error.first if isinstance(error, TooManyRejects) else ())
     except BaseException as error:
         lost_connection = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
         if lost_connection and not is_of_statement(error):
             raise
         if isinstance(error, TransientError | StoreFull) or is_interrupt(error):
             raise
-        return fail(f"{place}: {describe(error)}")
+        return fail(f"{place}: {describe(error)}", ())
 
 
 def describe(error: BaseException) -> str:

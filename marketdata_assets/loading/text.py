@@ -16,7 +16,7 @@ import numpy as np
 
 from marketdata_assets.input_limits import MAX_LINE_BYTES, LineTooLong
 from marketdata_assets.loading.archives import Stream
-from marketdata_assets.loading.errors import BadFile, WrongEncoding
+from marketdata_assets.loading.errors import BadFile, LoadError
 from marketdata_assets.loading.files import Opener, Unit
 
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -123,7 +123,7 @@ class Text:
         return line
 
     def header(self, words: tuple[str, ...] = ()) -> str:
-        """The next line as text, without its end and a byte order mark. Raises WrongEncoding.
+        """The next line as text, without its end and a byte order mark. Raises LoadError.
 
         The error names another encoding when the line would have all `words` in it.
         """
@@ -136,7 +136,7 @@ class Text:
             raise self.wrong_encoding(str(error), guess(raw, words, self._encoding), self.line_number - 1) from error
 
     def blocks(self) -> Iterator[Block]:
-        """The rest of the unit. Raises WrongEncoding, at the latest when all of it was read, and BadFile."""
+        """The rest of the unit. Raises LoadError, for a wrong encoding at the latest when all of it was read."""
         while chunk := self._stream.read(BLOCK_BYTES):
             text, chunk = (self._rest + chunk if self._rest else chunk), b""  # few copies of a block at a time
             quoted = self._quote and len(text) < LONGEST_RECORD
@@ -150,13 +150,13 @@ class Text:
         self.check_encoding()
 
     def check_encoding(self) -> None:
-        """Raise WrongEncoding when all that was read is UTF-8, and not the encoding it is said to be in."""
+        """Raise LoadError when all that was read is UTF-8, and not the encoding it is said to be in."""
         if self._utf8 and self._utf8.certain:
             raise self.wrong_encoding("all its text is valid UTF-8", "utf-8", self.line_number)
 
-    def wrong_encoding(self, cause: str, guessed: str | None, line: int) -> WrongEncoding:
+    def wrong_encoding(self, cause: str, guessed: str | None, line: int) -> LoadError:
         remedy = self._remedy.format(guessed) if guessed else self._remedy.format("the file's encoding")
-        return WrongEncoding(self._place, line, self._encoding, cause, remedy)
+        return LoadError(f"{self._place}:{line}: not {self._encoding} ({cause}). {remedy}")
 
     def _check_length(self) -> None:
         if len(self._rest) > MAX_LINE_BYTES:
@@ -229,7 +229,8 @@ class _Transcoded:
                 text = self._decoder.decode(chunk, final=not chunk)
             except UnicodeError as error:
                 remedy = self._remedy.format("the file's encoding")
-                raise WrongEncoding(self._place, self._line, self._encoding, str(error), remedy) from error
+                said = f"{self._place}:{self._line}: not {self._encoding} ({error}). {remedy}"
+                raise LoadError(said) from error
             self._line += text.count("\n")
             if text or not chunk:
                 return text.encode()

@@ -41,13 +41,16 @@ def ensure(connection: psycopg.Connection) -> None:
     create_missing(connection, statement(__package__, "ledger.sql"))
 
 
-def entries(connection: psycopg.Connection, dataset: str, sources: Iterable[str] | None = None) -> list[Entry]:
-    """Read the rows of `dataset`, of some sources or of all, ordered by source and unit."""
+def entries(
+    connection: psycopg.Connection, dataset: str, sources: Iterable[str] | None = None, outcome: Outcome | None = None
+) -> list[Entry]:
+    """Read the rows of `dataset`, of some sources or of all, and of one outcome or of all, by source and unit."""
     with connection.cursor(row_factory=class_row(Entry)) as cursor:
         return cursor.execute(
-            f"SELECT {_COLUMNS} FROM marketdata_ledger WHERE dataset = %s AND (%s::text[] IS NULL OR source = ANY(%s))"
-            " ORDER BY source, unit",
-            [dataset, *[None if sources is None else list(sources)] * 2],
+            f"SELECT {_COLUMNS} FROM marketdata_ledger WHERE dataset = %(dataset)s"
+            " AND (%(sources)s::text[] IS NULL OR source = ANY(%(sources)s))"
+            " AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s) ORDER BY source, unit",
+            {"dataset": dataset, "sources": None if sources is None else list(sources), "outcome": outcome},
         ).fetchall()
 
 

@@ -1,9 +1,8 @@
 """Columns of values to rows of Postgres' binary COPY format, a whole block at a time.
 
-Every row of a block has the same layout, so a block is one numpy record array: constants are written once by
-broadcasting, values by one strided store each. Rows that differ in which cells are NULL, or in the byte length of a
-text, have another layout and go into another block; where layouts are many, each row is made as wide as the widest and
-the bytes not in use are taken out. A Spool keeps the rows until it is known whether they are copied.
+A block is one numpy record array: constants are written once by broadcasting, values by one strided store each. Where
+rows differ in which cells are NULL, or in the byte length of a value, each is made as wide as the widest, and the bytes
+not in use are taken out. A Spool keeps the rows until it is known whether they are copied.
 
 Source of the wire formats: PostgreSQL documentation, COPY, "Binary Format", and `numeric_send`, `timestamp_send`,
 `int8send` (big-endian, microseconds since 2000-01-01).
@@ -20,10 +19,8 @@ from marketdata_assets.errors import TerminalError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-FEW_LAYOUTS = 16
-ROWS_OF_LAYOUT = 256
-RAGGED_ROWS = 16_384
-RAGGED_BYTES = 16 * 1024 * 1024
+BLOCK_ROWS = 16_384
+BLOCK_BYTES = 16 * 1024 * 1024
 BASE = 10_000
 NEGATIVE = 0x4000
 
@@ -81,105 +78,47 @@ Column = Fixed | Numeric | Text | Bytes
 
 
 def encode(columns: Sequence[Column], rows: int) -> Iterator[Array]:
-    """Yield byte blocks that together hold `rows` rows, each row once; order is kept within a block."""
-    layouts = None if any(_uneven(column) for column in columns) else list(_same_layout(columns, rows))
-    if layouts is not None and (len(layouts) <= FEW_LAYOUTS or rows >= ROWS_OF_LAYOUT * len(layouts)):
-        for picked in layouts:
-            yield _block(columns, rows, picked).view(np.uint8)
-        return
-    columns = [_as_bytes(c) if isinstance(c, Text) and not isinstance(c.index, int) else c for c in columns]
+    """Yield byte blocks that together hold `rows` rows, each row once and in order."""
     for start, stop in _slices(columns, rows):
-        yield _ragged([_part(column, start, stop) for column in columns], stop - start)
+        yield _block([_part(column, start, stop) for column in columns], stop - start)
 
 
-def _block(columns: Sequence[Column], rows: int, picked: Array | None) -> Array:
-    """The `picked` rows, which share one layout, as records."""
-    fields = [_plan_field(column, picked) for column in columns]
+def _block(columns: Sequence[Column], rows: int) -> Array:
+    fields = [_plan_field(column) for column in columns]
     record = np.dtype([("fields", ">i2"), *((f"c{i}", field.layout) for i, field in enumerate(fields))])
     template = np.zeros(1, record)
     template["fields"] = len(columns)
     for i, field in enumerate(fields):
         for name, value in field.constants.items():
             template[f"c{i}"][name] = value
-    block = np.repeat(template, rows if picked is None else len(picked))
+    block = np.repeat(template, rows)
     for i, field in enumerate(fields):
         if field.store:
             field.store(block[f"c{i}"])
-    return block
-
-
-def _same_layout(columns: Sequence[Column], rows: int) -> Iterator[Array | None]:
-    """Row numbers that share one layout; None means all rows."""
-    keys = [key for key in map(_layout_key, columns) if key is not None]
-    if not keys:
-        if rows:
-            yield None
-        return
-    group = np.zeros(rows, np.int64)
-    for key in keys:
-        _, rank = np.unique(key, return_inverse=True)
-        _, group = np.unique(group * (int(rank.max()) + 1) + rank, return_inverse=True)
-    for number in range(int(group.max()) + 1):
-        yield np.flatnonzero(group == number)
-
-
-def _layout_key(column: Column) -> Array | None:
-    if isinstance(column, Bytes):
-        return np.where(column.null, -1, column.lengths) if column.null is not None and column.null.any() else None
-    if isinstance(column, Text):
-        if isinstance(column.index, int):
-            return None
-        lengths = np.array([*map(len, column.values), -1], dtype=np.int64)[column.index]
-        return lengths if len(lengths) and (lengths != lengths[0]).any() else None
-    if column.null is None or not column.null.any() or column.null.all():
-        return None
-    return column.null.astype(np.int64)
+    if all(field.lengths is None for field in fields):
+        return block.view(np.uint8)
+    used = np.ones((rows, record.itemsize), bool)
+    for i, field in enumerate(fields):
+        if field.lengths is not None:
+            block[f"c{i}"]["length"] = field.lengths
+            assert record.fields is not None
+            start, width = record.fields[f"c{i}"][1] + 4, field.layout.itemsize - 4
+            used[:, start : start + width] = np.arange(width) < field.lengths[:, None]
+    return np.asarray(block.view(np.uint8).reshape(rows, -1)[used])
 
 
 def _slices(columns: Sequence[Column], rows: int) -> Iterator[tuple[int, int]]:
-    """Ranges of rows that, each padded to its longest values, stay below RAGGED_BYTES."""
+    """Ranges of rows that, each padded to its longest values, stay below BLOCK_BYTES."""
     start = 0
     while start < rows:
-        stop = min(rows, start + RAGGED_ROWS)
+        stop = min(rows, start + BLOCK_ROWS)
         while stop - start > 1:
             width = sum(int(c.lengths[start:stop].max()) + 4 if isinstance(c, Bytes) else 32 for c in columns)
-            if width * (stop - start) <= RAGGED_BYTES:
+            if width * (stop - start) <= BLOCK_BYTES:
                 break
             stop = start + (stop - start) // 2
         yield start, stop
         start = stop
-
-
-def _ragged(columns: Sequence[Column], rows: int) -> Array:
-    """Rows of any layouts, in order: each column as wide as its longest value, and then only the bytes in use."""
-    widest: list[Column] = []
-    for column in columns:
-        if isinstance(column, Bytes):
-            widest.append(_padded(column))
-        else:
-            widest.append(column if isinstance(column, Text) else replace(column, null=None))
-    block = _block(widest, rows, None)
-    used = np.ones((rows, block.dtype.itemsize), bool)
-    fields = block.dtype.fields
-    assert fields is not None
-    for i, column in enumerate(columns):
-        cell, start = fields[f"c{i}"][:2]
-        inside = slice(start + 4, start + cell.itemsize)
-        if isinstance(column, Bytes):
-            block[f"c{i}"]["length"] = column.lengths
-            used[:, inside] = np.arange(cell.itemsize - 4) < column.lengths[:, None]
-        if not isinstance(column, Text) and column.null is not None:
-            block[f"c{i}"]["length"][column.null] = -1
-            used[column.null, inside] = False
-    return np.asarray(block.view(np.uint8).reshape(rows, -1)[used])
-
-
-def _uneven(column: Column) -> bool:
-    """Whether its values that are not NULL differ in length."""
-    if not isinstance(column, Bytes):
-        return False
-    lengths = column.lengths if column.null is None else column.lengths[~column.null]
-    return len(lengths) > 0 and bool((lengths != lengths[0]).any())
 
 
 def _part(column: Column, start: int, stop: int) -> Column:
@@ -194,48 +133,43 @@ def _part(column: Column, start: int, stop: int) -> Column:
     return replace(column, values=column.values[start:stop], null=null)
 
 
-def _as_bytes(column: Text) -> Bytes:
-    assert not isinstance(column.index, int)
-    null = column.index < 0
-    values = [b"" if row < 0 else column.values[row] for row in column.index.tolist()]
-    lengths = np.array([len(value) for value in values], np.int64)
-    return Bytes(np.frombuffer(b"".join(values), np.uint8), lengths, null if null.any() else None)
-
-
-def _padded(column: Bytes) -> Bytes:
-    width = int(column.lengths.max())
-    values = np.zeros((len(column.lengths), width), np.uint8)
-    values[np.arange(width) < column.lengths[:, None]] = column.data
-    return Bytes(values.reshape(-1), np.full(len(column.lengths), width))
-
-
 @dataclass(frozen=True)
 class _Field:
-    """How one column lies in one block: a record layout, what is the same in every row, and what stores the rest."""
+    """How one column lies in one block: a record layout, what is the same in every row, and what stores the rest.
+
+    `lengths` of the values in bytes, -1 of NULL, where rows differ.
+    """
 
     layout: np.dtype[Any]
     constants: Mapping[str, Any]
     store: Callable[[Array], None] | None = None
+    lengths: Array | None = None
 
 
 _NULL = _Field(np.dtype([("length", ">i4")]), {"length": -1})
 
 
-def _plan_field(column: Column, picked: Array | None) -> _Field:
+def _plan_field(column: Column) -> _Field:
     if isinstance(column, Text):
-        return _text(column, picked)
-    null = column.null
-    if null is not None and (null if picked is None else null[picked]).any():
+        return _text(column)
+    if column.null is None or not column.null.any():
+        return _values(column)
+    if column.null.all():
         return _NULL
+    field = _values(column)
+    lengths = field.layout.itemsize - 4 if field.lengths is None else field.lengths
+    return replace(field, lengths=np.where(column.null, -1, lengths))
+
+
+def _values(column: Fixed | Numeric | Bytes) -> _Field:
     if isinstance(column, Bytes):
-        return _even_bytes(column, picked)
-    if isinstance(column, Numeric):
-        return _numeric(_pick(column.values, picked), column.scale)
-    return _fixed(column.kind, _pick(column.values, picked))
-
-
-def _pick(values: Array, picked: Array | None) -> Array:
-    return values if picked is None else values[picked]
+        width = int(column.lengths.max())
+        if (column.lengths == width).all():
+            return _texts(column.data.reshape(len(column.lengths), width), None)
+        values = np.zeros((len(column.lengths), width), np.uint8)
+        values[np.arange(width) < column.lengths[:, None]] = column.data
+        return _texts(values, column.lengths)
+    return _numeric(column.values, column.scale) if isinstance(column, Numeric) else _fixed(column.kind, column.values)
 
 
 def _fixed(kind: Kind, values: Array) -> _Field:
@@ -249,22 +183,32 @@ def _fixed(kind: Kind, values: Array) -> _Field:
     return _Field(np.dtype([("length", ">i4"), ("value", wire)]), {"length": np.dtype(wire).itemsize}, store)
 
 
-def _text(column: Text, picked: Array | None) -> _Field:
-    index = column.index if isinstance(column.index, int) else _pick(column.index, picked)
-    first = index if isinstance(index, int) else int(index[0])
-    if first < 0:
+def _text(column: Text) -> _Field:
+    if isinstance(column.index, int):
+        if column.index < 0:
+            return _NULL
+        value = np.frombuffer(column.values[column.index], np.uint8)
+        return _Field(_layout(len(value)), {"length": len(value), "value": value})
+    lengths = np.array([*map(len, column.values), -1], np.int64)[column.index]
+    width = int(lengths.max())
+    if width < 0:
         return _NULL
-    length = len(column.values[first])
-    layout = np.dtype([("length", ">i4"), ("value", "u1", (length,))])
-    if isinstance(index, int):
-        return _Field(layout, {"length": length, "value": np.frombuffer(column.values[index], np.uint8)})
+    table = np.array([*column.values, b""], f"S{width}") if width else np.zeros((len(column.values) + 1, 0), np.uint8)
+    values = table[column.index].view(np.uint8).reshape(len(lengths), width)
+    return _texts(values, None if (lengths == width).all() else lengths)
+
+
+def _texts(values: Array, lengths: Array | None) -> _Field:
+    """A row of bytes for each value, of which `lengths` count."""
 
     def store(cell: Array) -> None:
-        if length:
-            table = np.array([v if len(v) == length else bytes(length) for v in column.values], dtype=f"S{length}")
-            cell["value"] = table[index].view(np.uint8).reshape(-1, length)
+        cell["value"] = values
 
-    return _Field(layout, {"length": length}, store)
+    return _Field(_layout(values.shape[1]), {"length": values.shape[1]}, store, lengths)
+
+
+def _layout(width: int) -> np.dtype[Any]:
+    return np.dtype([("length", ">i4"), ("value", "u1", (width,))])
 
 
 def _numeric(scaled: Array, scale: int) -> _Field:
@@ -304,20 +248,6 @@ def _numeric(scaled: Array, scale: int) -> _Field:
         cell["d0"] = rest
 
     return _Field(layout, constants, store)
-
-
-def _even_bytes(column: Bytes, picked: Array | None) -> _Field:
-    """Values that are NULL or of one length."""
-    size = int(column.lengths.max())
-    values = column.data.reshape(-1, size) if size else np.zeros((len(column.lengths), 0), np.uint8)
-    if column.null is not None and column.null.any() and picked is not None:
-        picked = (np.cumsum(~column.null) - 1)[picked]
-
-    def store(cell: Array) -> None:
-        if size:
-            cell["value"] = _pick(values, picked)
-
-    return _Field(np.dtype([("length", ">i4"), ("value", "u1", (size,))]), {"length": size}, store)
 
 
 def numeric_bytes(units: int, scale: int) -> bytes:

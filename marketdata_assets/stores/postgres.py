@@ -198,6 +198,6 @@ def objections(
     """The rows of `query`, those that a check objects to, as its finding."""
     counted = sql.SQL("WITH found AS ({}) SELECT *, count(*) OVER () AS total FROM found LIMIT {}")
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(counted.format(query, sql.Literal(EXAMPLES)), parameters).fetchall()
+        rows = cursor.execute(counted.format(query, sql.Literal(EXAMPLES)), parameters or None).fetchall()
     examples = tuple({name: str(value) for name, value in row.items() if name != "total"} for row in rows)
     return Finding(int(rows[0]["total"]) if rows else 0, examples, checked)

@@ -4,16 +4,20 @@ Nothing is computed here; the caller makes and fills the relation.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import psycopg
 from psycopg import sql
 
+from marketdata_assets.backoff import delays
 from marketdata_assets.stores.postgres import statement
 
 CATALOG_RACE = "tuple concurrently"  # deleted, or updated
 LOCK_TIMEOUT = "2s"  # readers that arrive meanwhile wait behind the swap, which waits for those before it
+WAITS = delays(0.2, 30.0, retries=40)  # between attempts: a query of many minutes over the old rows is waited for
+
+LONGEST = 50
+"""Characters of a relation's name that the names beside it begin with: Postgres keeps 63."""
 
 Kind = Literal["TABLE", "VIEW", "MATERIALIZED VIEW"]
 
@@ -26,59 +30,55 @@ class RelationInUse(Exception):
         self.dependants = list(dependants)
 
 
-@dataclass(frozen=True)
-class Names:
-    """Of the relation, of the one that is built beside it, and of the old one until it is dropped."""
-
-    relation: str
-    beside: str
-    replaced: str
-
-
-def swap(connection: psycopg.Connection, names: Names) -> None:
-    """Give the relation beside the name, and drop the one that had it; call it in a transaction.
+def swap(connection: psycopg.Connection, relation: str, beside: str) -> None:
+    """Give the relation `beside` the name, and drop the one that had it; call it in a transaction.
 
     Plain views on the old relation, grants, the owner, indexes and refresh policies are kept. Raises RelationInUse for
     anything else that depends on it, and LockNotAvailable while old rows are being read.
     """
-    relation = names.relation
     connection.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
     kind, _ = kind_and_comment(connection, relation)
     if kind is None:
-        _rename(connection, names.beside, relation)
+        _rename(connection, beside, relation)
         return
     others = _column(connection, relation, "swap_dependants.sql")
-    if kind == "MATERIALIZED VIEW" and _is_aggregate(connection, relation):
+    if kind == "MATERIALIZED VIEW" and _table_of_aggregate(connection, relation):
         others += _column(connection, relation, "swap_aggregates.sql")
     if kind == "TABLE" and _has_timescaledb(connection):
         others += _column(connection, relation, "swap_hypertable.sql")
     if others:
         raise RelationInUse(others)
-    views, again = _column(connection, relation, "swap_views.sql"), _to_repeat(connection, names)
+    views, again = _column(connection, relation, "swap_views.sql"), _to_repeat(connection, relation, beside)
     owners = connection.execute(
         "SELECT rolname FROM pg_class JOIN pg_roles r ON r.oid = relowner WHERE pg_class.oid = %s::regclass", [relation]
     ).fetchall()
-    _rename(connection, relation, names.replaced)
-    _rename(connection, names.beside, relation)
+    replaced = f"{relation[:LONGEST]}_replaced"
+    _rename(connection, relation, replaced)
+    _rename(connection, beside, relation)
     now, _ = kind_and_comment(connection, relation)
     for (owner,) in owners:
         parts = [sql.SQL(str(now)), sql.Identifier(relation), sql.Identifier(owner)]
         connection.execute(sql.SQL("ALTER {} {} OWNER TO {}").format(*parts))
     _repeat(connection, views)  # fails where a view needs a column that the new relation does not have
     try:
-        drop(connection, names.replaced)
+        drop(connection, replaced)
     except psycopg.errors.DependentObjectsStillExist as error:
         raise RelationInUse((error.diag.message_detail or str(error)).splitlines()) from error
     _repeat(connection, again)  # as a unique index, which a continuous aggregate cannot have
 
 
-def _to_repeat(connection: psycopg.Connection, names: Names) -> list[str]:
+def _to_repeat(connection: psycopg.Connection, relation: str, beside: str) -> list[str]:
     """The statements that give whatever has the relation's name then the grants, indexes and policies of now."""
-    aggregates = _is_aggregate(connection, names.relation) and _is_aggregate(connection, names.beside)
+    aggregates = _table_of_aggregate(connection, relation) and _table_of_aggregate(connection, beside)
+    indexes = {(kind, over) for _, kind, over in _indexes(connection, beside)}
     return [
-        *_column(connection, names.relation, "swap_grants.sql"),
-        *_indexes_to_make(connection, names),
-        *(_column(connection, names.relation, "swap_policies.sql") if aggregates else ()),
+        *_column(connection, relation, "swap_grants.sql"),
+        *(
+            f'{kind} {name} ON "{relation}"{over}'
+            for name, kind, over in _indexes(connection, relation)
+            if (kind, over) not in indexes
+        ),
+        *(_column(connection, relation, "swap_policies.sql") if aggregates else ()),
     ]
 
 
@@ -117,31 +117,14 @@ def kind_and_comment(connection: psycopg.Connection, relation: str) -> tuple[Kin
     if row is None:
         return None, None
     relkind, comment = row
-    if relkind == "m" or (relkind == "v" and _is_aggregate(connection, relation)):
+    if relkind == "m" or (relkind == "v" and _table_of_aggregate(connection, relation)):
         return "MATERIALIZED VIEW", comment
     return ("VIEW" if relkind == "v" else "TABLE"), comment
 
 
-def _indexes_to_make(connection: psycopg.Connection, names: Names) -> list[str]:
-    """The statements that make those indexes of the relation that the one beside does not have."""
-    new = {(kind, over) for _, kind, over in _indexes(connection, names.beside)}
-    return [
-        f'{kind} {name} ON "{names.relation}"{over}'
-        for name, kind, over in _indexes(connection, names.relation)
-        if (kind, over) not in new
-    ]
-
-
 def _indexes(connection: psycopg.Connection, relation: str) -> list[tuple[str, str, str]]:
     """Name, kind and columns of the indexes, which a continuous aggregate has on its own table."""
-    table = f'"{relation}"'
-    if _is_aggregate(connection, relation):
-        [(table,)] = connection.execute(
-            """SELECT format('%%I.%%I', materialization_hypertable_schema, materialization_hypertable_name)
-               FROM timescaledb_information.continuous_aggregates
-               WHERE view_schema = current_schema() AND view_name = %s""",
-            [relation],
-        )
+    table = _table_of_aggregate(connection, relation) or f'"{relation}"'
     return connection.execute(statement(__package__, "swap_indexes.sql"), {"table": table}).fetchall()
 
 
@@ -149,16 +132,17 @@ def _has_timescaledb(connection: psycopg.Connection) -> bool:
     return connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").fetchone() is not None
 
 
-def _is_aggregate(connection: psycopg.Connection, relation: str) -> bool:
-    """Whether a view is a continuous aggregate; PostgreSQL itself takes it for a plain one."""
+def _table_of_aggregate(connection: psycopg.Connection, relation: str) -> str | None:
+    """The table of a continuous aggregate, which PostgreSQL takes for a plain view; None of other relations."""
     if not _has_timescaledb(connection):
-        return False
+        return None
     found = connection.execute(
-        """SELECT FROM timescaledb_information.continuous_aggregates
+        """SELECT format('%%I.%%I', materialization_hypertable_schema, materialization_hypertable_name)
+           FROM timescaledb_information.continuous_aggregates
            WHERE view_schema = current_schema() AND view_name = %s""",
         [relation],
     ).fetchone()
-    return found is not None
+    return found[0] if found else None
 
 
 def _rename(connection: psycopg.Connection, before: str, after: str) -> None:

@@ -16,7 +16,7 @@ from vendor_bars import CODES, MONTHS, OWN, SHAPES, Row, classic, jq, jq_many, m
 from marketdata_assets.bars import checks, kline, profiles, schema, status
 from marketdata_assets.bars.reading import any_times
 from marketdata_assets.config_files import InvalidConfigFile
-from marketdata_assets.loading.errors import BadHeader
+from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.file_ledger import FileState
 
 
@@ -94,7 +94,7 @@ def test_two_profiles_that_fit_equally_are_named(tmp_path: Path) -> None:
     own = shapes(tmp_path, GENERIC + GENERIC.replace("generic:", "other:"))
     data = head("time,code,open,high,low,close,vol", "2024-01-02 09:31:00,sh600000,1,1,1,1,1")
     with pytest.raises(
-        BadHeader,
+        LoadError,
         match=r"profiles (generic and other|other and generic) fit it. Deliver another, or write files: \['a.csv'\]",
     ):
         profiles.detect("a.csv", data, "a.csv", own)

@@ -10,7 +10,7 @@ import pytest
 from kline_rows import BOTH_MONTHS, GOOD, bar, execute, insert, lines
 
 from marketdata_assets.bars import kline
-from marketdata_assets.bars.kline import BESIDE, REPLACED
+from marketdata_assets.bars.kline import BESIDE, RELATION
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.stores import relation_swap
 
@@ -33,7 +33,8 @@ def leftovers(dsn: str) -> list[tuple[str]]:
     """Relations and indexes beside the K-line's own."""
     with psycopg.connect(dsn) as connection:
         return connection.execute(
-            "SELECT relname FROM pg_class WHERE relname LIKE %s OR relname LIKE %s", [f"{BESIDE}%", f"{REPLACED}%"]
+            "SELECT relname FROM pg_class WHERE relname LIKE %s OR relname LIKE %s",
+            [f"{BESIDE}%", f"{RELATION}_replaced%"],
         ).fetchall()
 
 

@@ -9,7 +9,7 @@ from bar_files import BOM, HEADER, deliver
 from marketdata_assets.bars.layout import COLUMNS, first_header, scan, units, year_of
 from marketdata_assets.bars.profiles import SHIPPED, detect
 from marketdata_assets.bars.sources import opened
-from marketdata_assets.loading.errors import BadHeader
+from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.files import Opener
 
 NAMES = HEADER.split(",")
@@ -57,7 +57,7 @@ def test_columns_are_found_by_name_in_any_order() -> None:
 def test_wrong_header_names_place_column_and_remedy(tmp_path: Path, line: str | bytes, said: list[str]) -> None:
     deliver(tmp_path / "2000.zip", {"a.csv": line if isinstance(line, bytes) else line.encode()})
     [unit] = units(scan(tmp_path)[0])
-    with pytest.raises(BadHeader) as caught, Opener() as opener, opened(opener, unit, SHIPPED):
+    with pytest.raises(LoadError) as caught, Opener() as opener, opened(opener, unit, SHIPPED):
         pass
     assert str(caught.value).startswith("2000.zip!a.csv:1: ")
     for part in said:

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from marketdata_assets.bars.unit import parse
 from marketdata_assets.loading.files import Opener
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.loading.text import Block
+from marketdata_assets.loading.text_table import read_rows
 
 NAMES = tuple(COLUMNS.values())
 EPOCH = dt.datetime(1970, 1, 1)
@@ -105,7 +107,8 @@ def seen(lane: Callable[[Rejects], Rows | None], year: int | None = 2000) -> See
 def test_both_lanes_give_the_same_bars_and_rejects(text: bytes, year: int | None) -> None:
     block = Block(text, 2)
     fast = seen(lambda rejects: reading._fast(block, NAMES), year)
-    careful = seen(lambda rejects: reading._careful(block, NAMES, rejects), year)
+    rows = partial(read_rows, block.decoded(), NAMES, multiline=False)
+    careful = seen(lambda rejects: reading.cast(rows(rejects=rejects), rejects), year)
     assert fast in (None, careful)
     counted = Rejects()
     bars = seen(lambda rejects: typed(block, NAMES, counted), year)

@@ -11,7 +11,7 @@ from bar_files import assert_exact, csv_text, deliver, entries, expected, fates,
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from marketdata_assets.bars import accounts, schema, status
+from marketdata_assets.bars import schema, status
 from marketdata_assets.bars.checks import every_row_accounted
 from marketdata_assets.bars.forget import forget, undo
 from marketdata_assets.loading.errors import CannotForget
@@ -47,12 +47,12 @@ def balanced(dsn: str, folder: Path, without: tuple[str, ...] = ()) -> None:
     """Table, ledger and accounts of files say what a plain reading of the files does."""
     assert table(dsn) == expected(folder, without=without)
     with psycopg.connect(dsn) as connection:
-        found = {name: one for name, one in accounts.of_files(connection).items() if name not in without}
+        found = {name: one for name, one in status.loaded_files(connection).items() if name not in without}
         checked = every_row_accounted(connection, ["2000-06", "2000-07"])
     assert checked.passed, checked.examples
     assert {name: (one.read, one.loaded, dict(one.replaced)) for name, one in found.items()} == fates(folder, without)
     for one in found.values():
-        assert one.read == one.loaded + one.rejected + one.duplicates + sum(one.replaced.values())
+        assert one.balanced
 
 
 @pytest.mark.parametrize("older_first", [True, False])

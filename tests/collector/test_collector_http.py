@@ -11,6 +11,7 @@ from in_loop import in_loop
 from service_runs import LINEAR, SPOT, Running, market, running, text_of
 
 from marketdata_assets.collector.connections import Shard
+from marketdata_assets.collector.drain_service import DrainServer, Progress
 from marketdata_assets.collector.errors import PortTaken
 from marketdata_assets.collector.servers import Servers
 from marketdata_demo.venues.binance_venue import BinanceVenue
@@ -135,22 +136,23 @@ async def test_a_page_in_a_browser_changes_nothing(spot: BinanceVenue, tmp_path:
         assert "Access-Control-Allow-Origin" not in allowed.headers
 
 
-@pytest.mark.parametrize(
-    ("host", "name", "open_there"),
-    [
-        ("127.0.0.1", "evil.example", False),
-        ("127.0.0.1", "127.0.0.1.evil.example", False),
-        ("127.0.0.1", "collector", False),
-        ("127.0.0.1", "[::1", False),
-        ("127.0.0.1", "localhost:1", True),
-        ("127.0.0.1", "[::1]:8080", True),
-        ("0.0.0.0", "evil.example", False),
-        ("0.0.0.0", "collector:8080", True),
-        ("0.0.0.0", "collector.market.svc.cluster.local:8080", True),
-        ("0.0.0.0", "10.1.2.3:8080", True),
-        ("0.0.0.0", "[fd00::1]:8080", True),
-    ],
-)
+NAMES = [
+    ("127.0.0.1", "evil.example", False),
+    ("127.0.0.1", "127.0.0.1.evil.example", False),
+    ("127.0.0.1", "collector", False),
+    ("127.0.0.1", "[::1", False),
+    ("127.0.0.1", "localhost:1", True),
+    ("127.0.0.1", "[::1]:8080", True),
+    ("0.0.0.0", "evil.example", False),
+    ("0.0.0.0", "collector:8080", True),
+    ("0.0.0.0", "collector.market.svc.cluster.local:8080", True),
+    ("0.0.0.0", "10.1.2.3:8080", True),
+    ("0.0.0.0", "[fd00::1]:8080", True),
+]
+"""Where a server listens, the host that a request names, and whether it is answered."""
+
+
+@pytest.mark.parametrize(("host", "name", "open_there"), NAMES)
 @in_loop
 async def test_nothing_is_shown_under_a_foreign_name(
     spot: BinanceVenue, tmp_path: Path, host: str, name: str, open_there: bool
@@ -163,6 +165,20 @@ async def test_nothing_is_shown_under_a_foreign_name(
             assert (given.status_code == 421) != open_there, (path, given.text)
             login = {"Host": name, "Authorization": "Bearer let-me-in"}
             assert (await run.client.get(url + path, headers=login)).status_code != 421
+
+
+@pytest.mark.parametrize(("host", "name", "open_there"), NAMES)
+@in_loop
+async def test_the_drain_shows_nothing_under_a_foreign_name_either(host: str, name: str, open_there: bool) -> None:
+    server = DrainServer(Progress(), host, 0)
+    await server.start()
+    try:
+        async with httpx.AsyncClient() as client:
+            for path in ("/health", "/metrics", "/nothing"):
+                given = await client.get(f"http://127.0.0.1:{server.port}{path}", headers={"Host": name})
+                assert (given.status_code == 421) != open_there, (path, given.text)
+    finally:
+        await server.stop()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])

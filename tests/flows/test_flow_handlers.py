@@ -12,7 +12,7 @@ import pytest
 from marketdata_assets.flows.ashares import flag_moves
 from marketdata_assets.flows.definition import FlowDefinition, parse, read
 from marketdata_assets.flows.errors import FlowError, MissingColumn
-from marketdata_assets.flows.pipeline import Pipeline
+from marketdata_assets.flows.handlers import Pipeline
 from marketdata_assets.flows.trial import check
 from marketdata_assets.loading.rejects import LINE, Rejects
 

@@ -15,11 +15,11 @@ from marketdata_assets.flows.definition import Loader
 from marketdata_assets.flows.delimited import Reader
 from marketdata_assets.flows.types import column_type
 from marketdata_assets.loading import text as loading_text
-from marketdata_assets.loading.csv_rows import read_rows
-from marketdata_assets.loading.errors import BadHeader, WrongEncoding
+from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.files import HashedStream, Opener, Unit, walk
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.loading.text import Block, ahead, raw_lines
+from marketdata_assets.loading.text_table import read_rows
 
 NAMES = ["a", "b", "c"]
 LOADER = Loader(columns={"a": "a", "c": "c"}, types={"c": column_type("numeric(10,2)")})
@@ -155,13 +155,13 @@ def test_a_wrong_encoding_of_the_header_is_named_with_the_right_one(
     tmp_path: Path, written: str, declared: str, guess: str
 ) -> None:
     found = unit(tmp_path, "代码,名称\nx,y\n".encode(written))
-    with pytest.raises(WrongEncoding, match=f"f.csv:1: not {declared} .* Set loader.encoding to {guess} and"):
+    with pytest.raises(LoadError, match=f"f.csv:1: not {declared} .* Set loader.encoding to {guess} and"):
         rows_of(found, Loader(columns={"代码": "a"}, encoding=declared))
 
 
 def test_utf8_behind_a_plain_header_is_not_taken_for_gbk(tmp_path: Path) -> None:
     found = unit(tmp_path, ("a,b\n" + "浦发银行,股票\n" * 10).encode())
-    with pytest.raises(WrongEncoding, match="valid UTF-8"):
+    with pytest.raises(LoadError, match="valid UTF-8"):
         rows_of(found, Loader(columns={"a": "a"}, encoding="gb18030"))
 
 
@@ -272,7 +272,7 @@ def test_a_line_that_is_no_text_is_rejected_and_the_others_stay() -> None:
     ],
 )
 def test_a_header_that_is_not_the_flows_is_named(tmp_path: Path, text: bytes, said: str) -> None:
-    with pytest.raises(BadHeader, match=said):
+    with pytest.raises(LoadError, match=said):
         rows_of(unit(tmp_path, text), Loader(columns={"a": "a"}))
 
 

@@ -14,7 +14,6 @@ from flow_files import made, rows, run
 from marketdata_assets.flows import sample
 from marketdata_assets.flows.definition import parse
 from marketdata_assets.flows.draft import draft
-from marketdata_assets.flows.encodings import readings
 from marketdata_assets.flows.trial import try_file
 from marketdata_assets.loading.errors import BadFile
 
@@ -150,7 +149,7 @@ ENCODINGS = {
 def test_an_encoding_is_judged_by_the_characters_it_gives(encoding: str, tmp_path: Path) -> None:
     text = ENCODINGS[encoding]
     raw = text.encode(encoding)
-    assert raw.decode(readings(raw)[0].encoding) == text
+    assert raw.decode(sample.readings(raw)[0].encoding) == text
     flow, one, path = made(tmp_path, "some table.csv", raw)
     header = text.split("\n")[0].replace(";", ",").split(",")
     assert [*flow.loader.columns] == header

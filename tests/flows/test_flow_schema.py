@@ -1,5 +1,6 @@
 """A flow's YAML as frozen values, and its JSON schema, which takes and rejects what we do, at the same lines."""
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from marketdata_assets.components import Flow
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.defs import flows as shipped
 from marketdata_assets.flows import scaffold
-from marketdata_assets.flows.definition import FlowDefinition, attributes_schema, file_schema, parse, read
+from marketdata_assets.flows.definition import FlowDefinition, attributes_schema, parse, read, schema_text
 
 NEW = scaffold.text("defs.yaml", "closes")
 SHIPPED = sorted(Path(shipped.__file__).parent.glob("*/defs.yaml"))
@@ -22,7 +23,7 @@ SHIPPED = sorted(Path(shipped.__file__).parent.glob("*/defs.yaml"))
 def refused(text: str) -> set[int]:
     """The lines at which the schema has something against a text."""
     document = config_files.parse(text, "defs.yaml")
-    errors = Draft202012Validator(file_schema()).iter_errors(document.data)
+    errors = Draft202012Validator(json.loads(schema_text())).iter_errors(document.data)
     return {document.line(place) for error in errors for place in places(error)}
 
 
@@ -42,7 +43,7 @@ def complained(text: str) -> set[int]:
 
 @pytest.mark.parametrize("text", [NEW, *(file.read_text("utf-8") for file in SHIPPED)])
 def test_flows_that_are_right_pass(text: str) -> None:
-    Draft202012Validator.check_schema(file_schema())
+    Draft202012Validator.check_schema(json.loads(schema_text()))
     assert refused(text) == set()
     assert parse(text).target.key
 

@@ -1,10 +1,10 @@
 """The rows of a flow as readers see them, wherever they are kept: figures, and what checks object to.
 
-Of a table in Postgres the server answers; rows of other stores are queried as frames. Both find the same.
+A query is one for all: of a table in Postgres the server answers it, of rows of other stores polars.
 """
 
 import datetime as dt
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -30,32 +30,17 @@ With None it is the unit itself, by an earlier content; these rows are among its
 CHANGE_DAYS = 31
 """How far back the day before the newest one may be; a longer pause is not compared."""
 ROWS_OF_MODE = {"upsert": "rows_of_owners", "replace": "rows_of_units", "append": "rows_of_table"}
-WRONG_IN_SQL = {
-    "null": "{} IS NULL",
-    "below": "{} < {}",
-    "above": "{} > {}",
-    "outside": "{} NOT IN ({})",
-    "unlike": "{} !~ {}",
-}
-WRONG_IN_FRAMES: Mapping[str, Callable[..., pl.Expr]] = {
-    "null": lambda value: value.is_null(),
-    "below": lambda value, least: value < least,
-    "above": lambda value, most: value > most,
-    "outside": lambda value, *known: ~pl.any_horizontal([value == one for one in known]),
-    "unlike": lambda value, pattern: ~value.str.contains(pattern),
-}
-"""Conditions under which a value is not as expected, by `Expectation.of_a_value`. NULL meets all but `null`."""
 
 
-def of(connection: psycopg.Connection, flow: FlowDefinition) -> "TableRows | StoredRows":
+def of(connection: psycopg.Connection, flow: FlowDefinition) -> "Rows":
     """The rows of a flow."""
     store = unit_store.of(flow)
-    return StoredRows(connection, flow, store) if store else TableRows(connection, flow)
+    return StoredRows(connection, flow, store) if store else Rows(connection, flow)
 
 
 @dataclass(frozen=True)
-class TableRows:
-    """Those of a table in Postgres."""
+class Rows:
+    """The rows of a flow, in a table of Postgres."""
 
     connection: psycopg.Connection
     flow: FlowDefinition
@@ -67,22 +52,31 @@ class TableRows:
 
     def count(self) -> int:
         """How many there are; none when there is no table."""
-        return int(self._value("SELECT count(*) FROM {table}") or 0)
+        return int(self._answer(self._query("SELECT count(*) FROM {table}"), ())[0][0]) if self.exist() else 0
+
+    def drift(self) -> list[str]:
+        """What is not as declared."""
+        return storage.drift(self.connection, new_columns.present(self.connection, self.flow))
 
     def newest(self) -> Any:
-        """The latest value of the column of time."""
-        return self._value("SELECT max({time}) FROM {table}")
+        """The latest value of the column of time; of instants, in UTC."""
+        query = self._query("SELECT max({time}) FROM {table}")
+        return self._answer(query, [self.flow.time_column])[0][0] if self.exist() else None
 
     def by_month(self, months: Collection[str]) -> dict[str, int]:
         """Rows of each of `months` (`YYYY-MM`), of a flow whose partitions are months; those of instants are UTC."""
         counts = dict.fromkeys(months, 0)
         if counts and self.exist():
-            query = """SELECT to_char({time}, 'YYYY-MM'), count(*) FROM {table}
-                       WHERE {time} >= %s AND {time} < %s GROUP BY 1"""
             first, last = (dt.date.fromisoformat(f"{month}-01") for month in (min(counts), max(counts)))
             after = (last + dt.timedelta(days=31)).replace(day=1)
-            found = self.connection.execute(self._query(query), [first, after]).fetchall()
-            counts |= {month: count for month, count in found if month in counts}
+            query = self._query(
+                """SELECT date_trunc('month', {time}) AS month, count(*) FROM {table}
+                   WHERE {time} >= {first} AND {time} < {after} GROUP BY 1""",
+                first=sql.Literal(first),
+                after=sql.Literal(after),
+            )
+            found = {f"{month:%Y-%m}": rows for month, rows in self._answer(query, [self.flow.time_column])}
+            counts |= {month: rows for month, rows in found.items() if month in counts}
         return counts
 
     def last(self, rows: int = 8) -> list[dict[str, Any]]:
@@ -90,24 +84,13 @@ class TableRows:
         columns = self.flow.target.columns
         order = "ORDER BY {key_down}" if self.flow.target.key else ""
         query = self._query(f"SELECT {{columns}} FROM {{table}} {order} LIMIT {int(rows)}")
-        found = self.connection.execute(query).fetchall() if self.exist() else []
-        return [dict(zip(columns, row, strict=True)) for row in found]
-
-    def drift(self) -> list[str]:
-        """What is not as declared."""
-        return storage.drift(self.connection, new_columns.present(self.connection, self.flow))
+        return [dict(zip(columns, row, strict=True)) for row in (self._answer(query, columns) if self.exist() else ())]
 
     def holders(self, known: Sequence[Entry]) -> Iterable[Holder]:
         """Which file's rows readers see of the keys of each file; of other modes than upsert, those of `known`."""
-        if self.flow.target.mode != "upsert":
-            return _own(known)
-        query = statement(storage.__package__, "rows_of_files.sql")
-        return self.connection.execute(query, {"dataset": self.flow.dataset}).fetchall()
-
-    def repeated_keys(self) -> Finding:
-        """The keys of several rows."""
-        query = self._query(statement(storage.__package__, "checks/repeated_keys.sql"))
-        return objections(self.connection, query, {}, self.count())
+        if self.flow.target.mode == "upsert":
+            return self._holders()
+        return [(entry.unit, entry.unit, entry.rows) for entry in known]  # all rows of a file are its own
 
     def not_counted(self, units: int) -> Finding | None:
         """The files whose rows are not as many as the books say; None where the next run adds what says so."""
@@ -118,24 +101,42 @@ class TableRows:
         datasets = owners.datasets_of_table(self.connection, self.flow)
         return objections(self.connection, query, {"dataset": self.flow.dataset, "datasets": datasets}, units)
 
+    def repeated_keys(self) -> Finding:
+        """The keys of several rows."""
+        query = statement(storage.__package__, "checks/repeated_keys.sql")
+        return self._finding(self._query(query), self.flow.target.key)
+
     def unexpected(self, column: str, expected: Expectation) -> Finding:
         """Those whose value in `column` is not as expected; each by its key, or day."""
-        queries, rows = list(self._unexpected(column, expected)), self.count()
-        if not (queries and rows):
-            return Finding(0, (), rows)
-        return objections(self.connection, sql.SQL(" UNION ALL ").join(queries), {}, rows)
+        queries = list(self._unexpected(column, expected)) if self.count() else []
+        if not queries:
+            return Finding(0, (), self.count())
+        others = [expected.increasing_by, expected.mean.by if expected.mean else None]
+        read = {*(self.flow.target.key or self.flow.target.columns), column, *expected.within, *filter(None, others)}
+        return self._finding(sql.SQL(" UNION ALL ").join(queries), read)
 
     def changed(self, change: Change) -> Finding:
         """The newest day, where its number of rows is too far from that of the day before."""
-        return objections(self.connection, self._changed(change, sql.SQL("count(*)")), {}, self.count())
+        return self._finding(self._changed(change, sql.SQL("count(*)")), [change.by])
+
+    def _holders(self) -> Iterable[Holder]:
+        query = statement(storage.__package__, "rows_of_files.sql")
+        return self.connection.execute(query, {"dataset": self.flow.dataset}).fetchall()
+
+    def _answer(self, query: sql.Composed, columns: Collection[str]) -> list[tuple[Any, ...]]:
+        """The rows of a query, which reads these of the columns."""
+        return self.connection.execute(query).fetchall()
+
+    def _finding(self, query: sql.Composed, columns: Collection[str]) -> Finding:
+        """The rows of a query, as what a check objects to."""
+        return objections(self.connection, query, {}, self.count())
 
     def _unexpected(self, column: str, expected: Expectation) -> Iterator[sql.Composed]:
-        name, kind = sql.Identifier(column), sql.SQL(self.flow.target.columns[column].sql)
+        name = sql.Identifier(column)
         cases = []
         for wrong, texts, said in expected.of_a_value():
-            values = sql.SQL(", ").join(sql.SQL("{}::{}").format(sql.Literal(text), kind) for text in texts)
-            when = sql.SQL(WRONG_IN_SQL[wrong]).format(name, values)
-            cases.append(sql.SQL("WHEN {} THEN {}").format(when, sql.Literal(said)))
+            values = sql.SQL(", ").join(self._literal(column, text) for text in texts)
+            cases.append(sql.SQL("WHEN {} THEN {}").format(sql.SQL(wrong).format(name, values), _text(said)))
         if cases:
             yield self._expectation("values", column=name, cases=sql.SQL(" ").join(cases))
         if expected.unique:
@@ -164,9 +165,13 @@ class TableRows:
         """A query of `sql/expectations`: its rows have `row` (the key, or the day), `value` and what was `expected`."""
         return self._query(statement(storage.__package__, f"expectations/{name}.sql").rstrip(), **parts)
 
-    def _value(self, query: str) -> Any:
-        row = self.connection.execute(self._query(query)).fetchone() if self.exist() else None
-        return row[0] if row else None
+    def _literal(self, column: str, text: str) -> sql.Composable:
+        """A value of the column, as Postgres reads the text."""
+        kind = sql.SQL(self.flow.target.columns[column].sql)
+        [(value,)] = self.connection.execute(sql.SQL("SELECT {}::{}").format(sql.Literal(text), kind))
+        if isinstance(value, Decimal):  # without the cast polars would make a double of it
+            return sql.SQL("{}::{}").format(sql.Literal(str(value)), kind)
+        return _text(value) if isinstance(value, str) else sql.Literal(value)
 
     def _query(self, query: str, **parts: sql.Composable) -> sql.Composed:
         target = self.flow.target
@@ -187,11 +192,9 @@ class TableRows:
 
 
 @dataclass(frozen=True)
-class StoredRows:
-    """Those of another store."""
+class StoredRows(Rows):
+    """Those of another store, which polars queries."""
 
-    connection: psycopg.Connection
-    flow: FlowDefinition
     store: UnitStore
 
     def exist(self) -> bool:
@@ -200,34 +203,8 @@ class StoredRows:
     def count(self) -> int:
         return self.store.row_count()
 
-    def newest(self) -> dt.date | dt.datetime | None:
-        name = self.flow.time_column
-        value = self.store.rows([name]).select(pl.col(name).max()).collect().item()
-        return value.replace(tzinfo=None) if isinstance(value, dt.datetime) else value
-
-    def by_month(self, months: Collection[str]) -> dict[str, int]:
-        name = self.flow.time_column
-        month = pl.col(name).dt.strftime("%Y-%m").alias("month")
-        found = dict(self.store.rows([name]).group_by(month).len().collect().iter_rows()) if months else {}
-        return {one: int(found.get(one, 0)) for one in months}
-
-    def last(self, rows: int = 8) -> list[dict[str, Any]]:
-        if not self.exist():
-            return []
-        key, found = self.flow.target.key, self.store.rows(list(self.flow.target.columns))
-        last = found.top_k(rows, by=key).sort(key, descending=True) if key else found.head(rows)
-        return last.collect().to_dicts()
-
     def drift(self) -> list[str]:
         return self.store.drift()
-
-    def holders(self, known: Sequence[Entry]) -> Iterable[Holder]:
-        return self.store.holders() if self.flow.target.mode == "upsert" else _own(known)
-
-    def repeated_keys(self) -> Finding:
-        key = self.flow.target.key
-        times = self.store.rows(key).group_by(key).agg(times=pl.len())
-        return self._finding(times.filter(pl.col("times") > 1))
 
     def not_counted(self, units: int) -> Finding:
         loaded = {entry.unit: entry.rows for entry in ledger.entries(self.connection, self.flow.dataset)}
@@ -240,64 +217,22 @@ class StoredRows:
         found += [{"unit": "(no file of a flow)", "loaded": 0, "in_table": others}] if others else []
         return Finding(len(found), tuple(found[:EXAMPLES]), units)
 
-    def unexpected(self, column: str, expected: Expectation) -> Finding:
-        target = self.flow.target
-        needed = {*(target.key or target.columns), column, *expected.within, *filter(None, [expected.increasing_by])}
-        needed |= {expected.mean.by} if expected.mean else set()
-        found = list(self._unexpected(self.store.rows(sorted(needed)), column, expected)) if self.count() else []
-        return self._finding(pl.concat(found)) if found else Finding(0, (), self.count())
+    def _holders(self) -> Iterable[Holder]:
+        return self.store.holders()
 
-    def changed(self, change: Change) -> Finding:
-        return self._finding(self._changed(self.store.rows([change.by]), change, pl.len()))
+    def _answer(self, query: sql.Composed, columns: Collection[str]) -> list[tuple[Any, ...]]:
+        return self._frame(query, columns).rows()
 
-    def _finding(self, objected: pl.LazyFrame) -> Finding:
-        found = objected.collect()
+    def _finding(self, query: sql.Composed, columns: Collection[str]) -> Finding:
+        found = self._frame(query, columns)
         examples = tuple({name: str(value) for name, value in row.items()} for row in found.head(EXAMPLES).to_dicts())
         return Finding(found.height, examples, self.count())
 
-    def _unexpected(self, rows: pl.LazyFrame, column: str, expected: Expectation) -> Iterator[pl.LazyFrame]:
-        value, target = pl.col(column), self.flow.target
-        texts = [pl.col(name).cast(pl.String) for name in target.key or target.columns]
-        row = pl.concat_str(texts, separator=", ", ignore_nulls=True).alias("row")
-        shown = (row, value.cast(pl.String).alias("value"))
-        wrong = [
-            pl.when(WRONG_IN_FRAMES[name](value, *(self._literal(column, text) for text in given))).then(pl.lit(said))
-            for name, given, said in expected.of_a_value()
-        ]
-        if wrong:
-            named = rows.with_columns(expected=pl.coalesce(wrong)).filter(pl.col("expected").is_not_null())
-            yield named.select(*shown, "expected")
-        if expected.unique:
-            again = rows.filter(value.is_not_null()).filter(pl.len().over(column) > 1)
-            yield again.select(*shown, expected=pl.lit("unique"))
-        if by := expected.increasing_by:
-            before = value.shift(1).over(expected.within) if expected.within else value.shift(1)
-            ordered = rows.filter(value.is_not_null()).sort(by).with_columns(before=before)
-            said = pl.lit("at least ") + pl.col("before").cast(pl.String)
-            yield ordered.filter(value < pl.col("before")).select(*shown, expected=said)
-        if expected.mean:
-            yield self._changed(rows, expected.mean, value.cast(pl.Float64).mean())
-
-    def _literal(self, column: str, text: str) -> pl.Expr:
-        """The literal as Postgres reads one of the column's type."""
-        kind = sql.SQL(self.flow.target.columns[column].sql)
-        row = self.connection.execute(sql.SQL("SELECT {}::{}").format(sql.Literal(text), kind)).fetchone()
-        assert row is not None
-        return pl.lit(row[0])
-
-    def _changed(self, rows: pl.LazyFrame, change: Change, figure: pl.Expr) -> pl.LazyFrame:
-        by = pl.col(change.by)
-        if self.flow.target.columns[change.by].kind == "timestamptz":
-            by = by.dt.convert_time_zone(self.flow.timezone)
-        days = rows.group_by(by.dt.date().alias("_day")).agg(figure.cast(pl.Float64).alias("_figure"))
-        day, now, before = pl.col("_day"), pl.col("_figure"), pl.col("_before")
-        recent = days.filter(day > day.max() - dt.timedelta(days=CHANGE_DAYS)).sort("_day")
-        newest = recent.with_columns(_before=now.shift(1)).tail(1)
-        return newest.filter((now - before).abs() > change.share * before.abs()).select(
-            row=day.cast(pl.String), value=now.cast(pl.String), expected=pl.lit("near ") + before.cast(pl.String)
-        )
+    def _frame(self, query: sql.Composed, columns: Collection[str]) -> pl.DataFrame:
+        rows = pl.SQLContext({self.flow.target.table: self.store.rows(sorted(columns))})
+        return rows.execute(query.as_string(self.connection)).collect()
 
 
-def _own(known: Sequence[Entry]) -> list[Holder]:
-    """All rows of a file are its own."""
-    return [(entry.unit, entry.unit, entry.rows) for entry in known]
+def _text(text: str) -> sql.Composable:
+    """A literal in the quotes of standard SQL, as polars reads them too, whatever is in it."""
+    return sql.SQL("'" + text.replace("'", "''") + "'")
