@@ -152,7 +152,10 @@ def _write_packages(root: Path) -> list[bytes]:
         assert moment
         by_day.setdefault(moment.date(), []).append(json.dumps(alpha, separators=(",", ":")).encode())
     for day, lines in by_day.items():
-        write(layout.package_path(root, "lk", "regular", day), [line + b"\n" for line in lines])
+        write(
+            layout.packages_folder(root, "lk", "regular", f"{day:%Y-%m}") / f"{day}.ndjson",
+            [line + b"\n" for line in lines],
+        )
     return [line for lines in by_day.values() for line in lines]
 
 

@@ -23,6 +23,7 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.budgets import PostgresBudgets
 from marketdata_assets.ticks import tushare
+from marketdata_assets.ticks.provider_client import rate_limiter
 from marketdata_assets.ticks.providers_file import RateLimits, shipped
 from marketdata_demo import hosts
 from marketdata_demo.hosts import Network
@@ -112,7 +113,7 @@ async def ask(url: str, dsn: str) -> None:
     assert section
     limits = RateLimits(requests_per_minute=PER_MINUTE, requests_per_hour=FREE)
     config = section.model_copy(update={"rate_limits": limits})
-    account = tushare.Account(TOKEN, tushare.rate_limiter(TOKEN, config, PostgresBudgets(dsn)))
+    account = tushare.Account(TOKEN, rate_limiter(tushare.NAME, config, PostgresBudgets(dsn), TOKEN))
 
     async def work(client: tushare.Tushare) -> None:
         while True:

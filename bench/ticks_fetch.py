@@ -27,6 +27,7 @@ from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import tables, tushare
 from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.load_run import LoadOptions
+from marketdata_assets.ticks.provider_client import rate_limiter
 from marketdata_assets.ticks.providers_file import RateLimits, shipped
 from marketdata_assets.ticks.reports import Unit
 from marketdata_demo.servers.tushare import TushareServer, minute_rows
@@ -176,7 +177,7 @@ def work(job: Job) -> None:
     config = section.model_copy(
         update={"rate_limits": RateLimits(requests_per_minute=job.per_minute, requests_per_hour=FREE)}
     )
-    account = tushare.Account(token, tushare.rate_limiter(token, config, Path(job.folder)))
+    account = tushare.Account(token, rate_limiter(tushare.NAME, config, Path(job.folder), token))
     provider = tushare.Tushare([account], config, url=job.provider)
     units = [Unit(f"{600000 + number}.SH", month) for month in job.months for number in range(*job.symbols)]
     options = LoadOptions(workers=job.workers, turns=Path(job.folder) / "turns")

@@ -158,7 +158,7 @@ def stock_books(stock: Stock, day: dt.date, seed: int = 7) -> pl.DataFrame:
 
 def _bars_of_day(stock: Stock, day: dt.date, seed: int) -> pl.DataFrame:
     """241 minutes that begin at the close of the walk of the day before and stay within the daily limit."""
-    times = ashares().minutes(day, "end").dt.convert_time_zone(ZONE).dt.strftime("%Y-%m-%d %H:%M:%S")
+    times = pl.Series(ashares().labels(day, "end")).dt.convert_time_zone(ZONE).dt.strftime("%Y-%m-%d %H:%M:%S")
     count = len(times)
     rng = _rng(stock, day, seed, 1)
     start, end = _close(stock, day - dt.timedelta(days=1), seed), _close(stock, day, seed)

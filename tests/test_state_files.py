@@ -49,7 +49,10 @@ STATES: dict[str, tuple[str, Callable[[Path], Any]]] = {
         "lk/packages/regular/.2024-01.packed",
         lambda home: recorded(home, "lk", "regular", "2024-01", Mark),
     ),
-    "seen": ("lk/changed_data/.seen.json", lambda home: Seen(home, "lk", dt.datetime(2024, 1, 1, tzinfo=dt.UTC)).until),
+    "seen": (
+        "lk/changed_data/.seen.json",
+        lambda home: Seen(home, "lk", dt.datetime(2024, 1, 1, tzinfo=dt.UTC)).state.until,
+    ),
     "export": (".versions.json", lambda home: Manifest(home).entries),
     "stack": ("stack.json", record.read),
 }

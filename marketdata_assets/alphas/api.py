@@ -47,7 +47,7 @@ _MAX_LOGINS = 4
 
 
 class BrainClient:
-    """One account at the API. Use it within `async with`, in one event loop."""
+    """One account at the API. Use it within `async with`, in one event loop; `login` is done by the first request."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class BrainClient:
         self.concurrency_limit = ConcurrencyLimit(concurrency, name=f"BRAIN {account}", patience=PATIENCE)
         secrets = (credentials.email, credentials.password)
         self._api = ApiRequests(url, budget, policy, self.concurrency_limit, secrets=secrets)
-        self._login = Login(account, credentials, self._api, sessions)
+        self.login = Login(account, credentials, self._api, sessions)
 
     async def __aenter__(self) -> Self:
         return self
@@ -76,25 +76,6 @@ class BrainClient:
     def requests(self) -> int:
         """Requests sent so far, retries and logins included."""
         return self._api.sent
-
-    async def login(self, *, again: bool = False) -> None:
-        """Log in: with the stored session while it is valid, else by a new one.
-
-        `again` is a person's request: even if the last one was rejected, throttled or left unanswered.
-        Raises LoginRejected, LoginThrottled, IdentityCheckRequired or ApiUnavailable.
-        """
-        await self._login.session(requested=again)
-
-    async def seconds_left(self) -> float:
-        """Seconds the login lasts by the API's word; 0 when it has expired."""
-        return await self._login.check()
-
-    async def finish_login(self, *, interval: float = 5.0, limit: float = 600.0) -> None:
-        """Poll every `interval` seconds until the identity check is done; raises IdentityCheckRequired after `limit`.
-
-        Works in another process than the one that started the login.
-        """
-        await self._login.finish(interval, limit)
 
     async def page(self, kind: Kind, window: Window, offset: int = 0, limit: int = PAGE_LIMIT, where: str = "") -> Page:
         """The alphas of `window` from number `offset` on, oldest first, and how many there are in all.
@@ -145,10 +126,10 @@ class BrainClient:
 
     async def _response(self, path: str, decode: Callable[[bytes], T]) -> ApiResponse[T]:
         for _ in range(_MAX_LOGINS):
-            session = await self._login.session()
+            session = await self.login.session()
             response = await self._api.send("GET", path, decode)
             if response.value is not None:
-                self._login.confirm()
+                self.login.confirm()
                 return response
-            await self._login.renew(session)
+            await self.login.renew(session)
         raise LoginRejected(self.account, f"{_MAX_LOGINS} new logins were rejected with 401 at once")

@@ -25,7 +25,7 @@ from marketdata_assets.alphas.errors import RequestRejected
 from marketdata_assets.alphas.fetch import LISTING_DELAY, ClientFactory
 from marketdata_assets.alphas.filters import Filters
 from marketdata_assets.alphas.layout import KINDS, Kind, Window, changed_path, month_window
-from marketdata_assets.alphas.paging import ListReader
+from marketdata_assets.alphas.paging import ListReader, all_results
 from marketdata_assets.alphas.raw_files import NoAlpha, alpha_of
 from marketdata_assets.months import FIRST_ALPHA_MONTH
 from marketdata_assets.state_files import replacing
@@ -84,10 +84,7 @@ def fetch_changes(
             report.error = f"{account}: {str(error) or type(error).__name__}"
         return report
 
-    async def every() -> list[ChangesReport]:
-        return list(await asyncio.gather(*map(one, accounts)))
-
-    return asyncio.run(every())
+    return asyncio.run(all_results([one(account) for account in accounts]))
 
 
 async def _fetch(
@@ -109,79 +106,51 @@ async def _fetch(
     else:
         for kind in KINDS:
             await _list(client, root, seen, report, kind, SUBMITTED)
-            changed, note = await _changed(client, kind, seen.until.get(kind, now - FIRST_REACH) - OVERLAP)
+            changed, note = await _changed(client, kind, seen.state.until.get(kind, now - FIRST_REACH) - OVERLAP)
             _write(root, seen, report, changed)
             report.note = report.note or note
-            seen.until[kind] = now
+            seen.state.until[kind] = now
             seen.save()
-    seen.finish()
+    seen.state.started, seen.state.listed = None, {}  # the next one lists everything again
+    seen.save()
+
+
+class _State(msgspec.Struct):
+    until: dict[Kind, dt.datetime] = {}  # up to when changes were listed
+    digests: dict[str, str] = {}  # of alphas, by id
+    started: dt.datetime | None = None  # of a fetch that has not finished
+    listed: dict[str, dt.datetime] = {}  # up to which moment of creation it has listed, by kind and filters
 
 
 class Seen:
-    """What was seen of an account: digests of alphas by id, and up to when changes were listed, by kind.
-
-    A fetch that was killed leaves how far it has listed, which the next one continues.
-    """
+    """What was seen of an account. A fetch that was killed leaves how far it has listed, which the next continues."""
 
     def __init__(self, root: Path, account: str, now: dt.datetime) -> None:
         self.now = now
         self._path = root / account / "changed_data" / ".seen.json"
         # Without it everything is written once more, which changes nothing.
-        state = state_files.read(self._path, msgspec.json.Decoder(_State).decode) or _State()
-        self.until, self._digests = state.until, state.digests
-        started = state.started
-        recent = started is not None and dt.timedelta(0) <= now - started < MAX_INTERRUPTION
-        self._started, self._listed = (started, state.listed) if recent else (now, {})
-
-    def is_new(self, name: str, raw: bytes) -> bool:
-        """Whether an alpha differs from when it was last seen."""
-        return self._digests.get(name) != _digest(raw)
-
-    def add(self, name: str, raw: bytes) -> None:
-        self._digests[name] = _digest(raw)
-
-    def unlisted(self, kind: Kind, where: str) -> Window | None:
-        """The moments of creation that are left to list; None when there are none."""
-        start = self._listed.get(f"{kind}{where}", month_window(FIRST_ALPHA_MONTH).start)
-        return Window(start, LATEST).until(self.now - LISTING_DELAY)
-
-    def listed(self, kind: Kind, where: str, until: dt.datetime) -> None:
-        """Everything created before `until` is on disk; a fetch that is killed now continues there."""
-        self._listed[f"{kind}{where}"] = until
-        self.save()
-
-    def finish(self) -> None:
-        """The fetch is complete; the next one lists everything again."""
-        self._started, self._listed = None, {}
-        self.save()
+        self.state = state_files.read(self._path, msgspec.json.Decoder(_State).decode) or _State()
+        started = self.state.started
+        if started is None or not dt.timedelta(0) <= now - started < MAX_INTERRUPTION:
+            self.state.started, self.state.listed = now, {}
 
     def save(self) -> None:
-        state = _State(self.until, self._digests, self._started, self._listed)
-        state_files.write(self._path, msgspec.json.encode(state))
-
-
-class _State(msgspec.Struct):
-    until: dict[Kind, dt.datetime] = {}
-    digests: dict[str, str] = {}
-    started: dt.datetime | None = None  # of a fetch that has not finished
-    listed: dict[str, dt.datetime] = {}  # up to which moment of creation it has listed, by kind and filters
-
-
-def _digest(raw: bytes) -> str:
-    return hashlib.md5(raw, usedforsecurity=False).hexdigest()
+        state_files.write(self._path, msgspec.json.encode(self.state))
 
 
 async def _list(client: BrainClient, root: Path, seen: Seen, report: ChangesReport, kind: Kind, where: str) -> None:
     """Write all alphas that match, whenever they were created, and after each part how far they are listed."""
-    reader = ListReader(client, where=where)
-    window = seen.unlisted(kind, where)
+    reader, listed, key = ListReader(client, where=where), seen.state.listed, f"{kind}{where}"
+    start = listed.get(key, month_window(FIRST_ALPHA_MONTH).start)
+    window = Window(start, LATEST).until(seen.now - LISTING_DELAY)
     left = [window] if window else []
     while left:
         part, rest = await reader.read(kind, left.pop(0))
         left = rest + left
         if part:
             _write(root, seen, report, list(part.alphas.values()))
-            seen.listed(kind, where, part.window.end)
+            listed[key] = part.window.end
+            seen.save()
 
 
 async def _changed(client: BrainClient, kind: Kind, since: dt.datetime) -> tuple[list[bytes], str]:
@@ -221,7 +190,7 @@ def _modified(raw: bytes) -> dt.datetime:
     return alpha.modified or alpha.created or dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
-def _write(root: Path, seen: "Seen", report: ChangesReport, alphas: Sequence[bytes]) -> None:
+def _write(root: Path, seen: Seen, report: ChangesReport, alphas: Sequence[bytes]) -> None:
     """Write those that differ from when they were last seen."""
     report.listed += len(alphas)
     for raw in alphas:
@@ -230,12 +199,12 @@ def _write(root: Path, seen: "Seen", report: ChangesReport, alphas: Sequence[byt
         except NoAlpha as error:
             report.rejected.append(f"{str(raw[:80], 'utf-8', 'replace')}: {error}")
             continue
-        if seen.is_new(alpha.id, raw):
+        if seen.state.digests.get(alpha.id) != (digest := hashlib.md5(raw, usedforsecurity=False).hexdigest()):
             kind: Kind = "super" if msgspec.json.decode(raw, type=_Type).type == "SUPER" else "regular"
             path = changed_path(root, report.account, kind, f"{alpha.day:%Y-%m}", alpha.id)
             with replacing(path, path.with_name(f".{path.name}.{os.getpid()}.partial")) as file:
                 file.write(raw)
-            seen.add(alpha.id, raw)
+            seen.state.digests[alpha.id] = digest
             report.written += 1
             report.months.add(f"{alpha.day:%Y-%m}")
 

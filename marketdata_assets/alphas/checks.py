@@ -23,7 +23,7 @@ from marketdata_assets.alphas.filters import Filters
 from marketdata_assets.alphas.import_modes import FieldModes, ImportOptions
 from marketdata_assets.alphas.importer import Package, database_name
 from marketdata_assets.alphas.ingest import find
-from marketdata_assets.alphas.layout import Kind, Window, month_windows
+from marketdata_assets.alphas.layout import Kind, Window, month_window, month_windows
 from marketdata_assets.alphas.merge import Document
 from marketdata_assets.alphas.record_sets import BY_TIME, RecordSet, asset_name
 from marketdata_assets.errors import MarketDataError
@@ -51,14 +51,13 @@ def every_id_landed(scope: Scope) -> Finding:
     missing: list[dict[str, Any]] = []
     left_out = 0
     for account, months in months_by_account(scope.pairs).items():
-        stored = _counts(scope.database[account], month_windows(months))
-        entries = _ledger(scope, account)
+        collection, entries = scope.database[account], _ledger(scope, account)
         for month in months:
             complete, partial = _complete(find(scope.root, account, scope.kind, [month]), entries)
             left_out += partial
             ids = {name for package in complete for name in _ids(scope, package, entries.get(package.day))}
-            if stored.get(month, 0) < len(ids):
-                absent = sorted(ids - _present(scope.database[account], ids))
+            if ids and collection.count_documents({"dateCreated": _within(month_window(month))}) < len(ids):
+                absent = sorted(ids - _present(collection, ids))
                 missing += [{"account": account, "month": month, "id": name} for name in absent]
     return Finding(len(missing), tuple(missing[:EXAMPLES]), len(scope.pairs), left_out)
 
@@ -134,19 +133,6 @@ def _grouped(scope: Scope, stages: list[dict[str, Any]]) -> Finding:
                     texts = {name: str(value) for name, value in key.items()}
                     examples.append({"account": account, **texts, "times": row["times"]})
     return Finding(count, tuple(examples), len(scope.pairs))
-
-
-def _counts(collection: Collection[Document], spans: Sequence[Window]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    key = {"year": {"$year": "$dateCreated"}, "month": {"$month": "$dateCreated"}}
-    for span in spans:
-        stages: list[dict[str, Any]] = [
-            {"$match": {"dateCreated": _within(span)}},
-            {"$group": {"_id": key, "count": {"$sum": 1}}},
-        ]
-        for row in collection.aggregate(stages):
-            counts[f"{row['_id']['year']}-{row['_id']['month']:02d}"] = row["count"]
-    return counts
 
 
 def _present(collection: Collection[Document], ids: set[str]) -> set[str]:

@@ -138,7 +138,7 @@ class _MonthFetch:
             return
         self._total = len(todo)
         try:
-            await self.client.login()
+            await self.client.login.session()
         except MarketDataError as error:
             for kind, window in todo:
                 self._end(WindowReport(kind, window, "failed", error=error))
@@ -250,7 +250,7 @@ def fetch_accounts(
     job = _AccountsJob(root, client_of, now, refetch, progress, complete)
     months = months_by_account(pairs)
     if client_of:
-        results = asyncio.run(job.fetch_all(months))
+        results = asyncio.run(all_results([job.fetch(account, wanted) for account, wanted in months.items()]))
     else:
         results = [job.keep(account, wanted, "") for account, wanted in months.items()]
     reports: list[MonthReport] = []
@@ -270,9 +270,6 @@ class _AccountsJob:
     progress: Progress | None
     complete: Callable[[Sequence[Pair]], None]
 
-    async def fetch_all(self, months: dict[str, list[str]]) -> list[list[MonthReport]]:
-        return list(await asyncio.gather(*(self._account(account, wanted) for account, wanted in months.items())))
-
     def keep(self, account: str, months: Sequence[str], why: str) -> list[MonthReport]:
         """Use the files on disk; an account without any file fails."""
         if account in file_index.accounts_on_disk(self.root):
@@ -280,7 +277,7 @@ class _AccountsJob:
         nothing = f"{why or f'account {account} is not fetched.'} It has no files in {self.root / account} either."
         return [MonthReport(account, month, "failed", nothing) for month in months]
 
-    async def _account(self, account: str, months: Sequence[str]) -> list[MonthReport]:
+    async def fetch(self, account: str, months: Sequence[str]) -> list[MonthReport]:
         assert self.client_of
         try:
             client = self.client_of(account)

@@ -33,6 +33,7 @@ from marketdata_assets.alphas.filters import Filters
 from marketdata_assets.alphas.importer import database_name
 from marketdata_assets.alphas.layout import Kind, month_windows
 from marketdata_assets.alphas.merge import Document
+from marketdata_assets.alphas.paging import all_results
 from marketdata_assets.alphas.record_sets import CODE_VERSION, RECORD_SETS, Pending, Records, RecordSet, asset_name
 from marketdata_assets.alphas.status import AccountStatus
 from marketdata_assets.errors import MarketDataError, TransientError
@@ -209,7 +210,7 @@ def fetch_records(
     with mongo.databases(server) as databases:
         job = _Job(databases, record_set, choice, now, run_id, progress)
         accounts = months_by_account(pairs)
-        results = asyncio.run(job.fetch_all(accounts, client_of))
+        results = asyncio.run(all_results([job.fetch(account, accounts[account], client_of) for account in accounts]))
         months = tuple(one for of_account in results for one in of_account)
         for one in months:
             if not one.note:
@@ -232,12 +233,8 @@ class _Job:
     def database(self) -> Database[Document]:
         return self.databases[asset_name(self.record_set)]
 
-    async def fetch_all(
-        self, accounts: Mapping[str, Sequence[str]], client_of: ClientFactory
-    ) -> list[list[MonthReport]]:
-        return list(await asyncio.gather(*(self._account(name, accounts[name], client_of) for name in accounts)))
-
-    async def _account(self, account: str, months: Sequence[str], client_of: ClientFactory) -> list[MonthReport]:
+    async def fetch(self, account: str, months: Sequence[str], client_of: ClientFactory) -> list[MonthReport]:
+        """Fetch and store what is due of an account; nothing of one that is not set up for fetching."""
         reports = {month: MonthReport(account, month) for month in months}
         mongo_ledger.ensure(self.database)
         mongo.ensure_index(self.database[account], [("dateCreated", 1)])
@@ -245,27 +242,19 @@ class _Job:
         for one in alphas:
             reports[one.month].alphas += 1
         todo = due(self.databases, self.record_set, account, alphas, self.choice, self.now)
-        if todo:
-            note = await self._fetch(account, todo, reports, client_of)
-            for one in todo if note else ():
-                reports[one.month].note = note
+        try:
+            brain = client_of(account) if todo else None
+        except (NotEnabled, NoCredentials) as error:
+            brain = None
+            for one in todo:
+                reports[one.month].note = str(error)
+        if brain is not None:
+            async with brain:
+                await _AccountFetch(brain, self, account, reports, len(todo)).all(todo)
+                self.requests += brain.requests
         for month in months:
             reports[month].stored = self.database[account].count_documents(created([month]))
         return list(reports.values())
-
-    async def _fetch(
-        self, account: str, todo: Sequence[Wanted], reports: Mapping[str, MonthReport], client_of: ClientFactory
-    ) -> str:
-        """Fetch and store; why nothing was requested when the account is not set up for fetching."""
-        try:
-            brain = client_of(account)
-        except (NotEnabled, NoCredentials) as error:
-            return str(error)
-        async with brain:
-            fetch = _AccountFetch(brain, self, account, reports, len(todo))
-            await fetch.all(todo)
-            self.requests += brain.requests
-        return ""
 
     def store(self, account: str, alpha: Wanted, found: Records | None) -> None:
         """Write the record set of one alpha in place of an older one."""
@@ -328,7 +317,7 @@ class _AccountFetch:
                 await self._one(alpha)
 
         try:
-            await self.brain.login()
+            await self.brain.login.session()
         except MarketDataError as error:
             self.stopped = error
         async with asyncio.TaskGroup() as group:

@@ -125,7 +125,7 @@ def _listed(found: Delivered) -> Listed:
 
 
 def list_packages(root: Path, account: str, kind: Kind, months: Collection[str] | None = None) -> list[Path]:
-    """The packages on disk, oldest day first; a day has two while a switch to or from zstd is not finished."""
+    """The packages on disk, oldest day first; a day has two when one that is packed was delivered beside it."""
     every = (packages_folder(root, account, kind, month) for month in (sorted(months) if months is not None else [""]))
     found = listed(root, *every)
     return [one.file.path for one in found if one.package and not one.not_taken]

@@ -20,7 +20,6 @@ from marketdata_assets.loading.overwrites import unchanged
 from marketdata_assets.state_files import replacing
 
 PLAIN, ZSTD = ".ndjson", ".ndjson.zst"
-LEVEL = 3
 CHUNK_BYTES = 1 << 20
 JSON, ZIP = (".json", ".json.gz"), ".zip"
 
@@ -73,14 +72,9 @@ def holds(path: Path, lines: Iterable[bytes]) -> bool:
 
 
 def write(path: Path, lines: Iterable[bytes]) -> None:
-    """Replace a package by `lines`, compressed when its name says so."""
+    """Replace a package by `lines`."""
     with replacing(path, path.with_name(f".{path.name}.partial")) as file:
-        if path.suffix == ".zst":
-            with zstandard.ZstdCompressor(LEVEL, write_checksum=True).stream_writer(file, closefd=False) as compressed:
-                for line in lines:
-                    compressed.write(line)
-        else:
-            file.writelines(lines)
+        file.writelines(lines)
 
 
 @lru_cache(maxsize=1000)

@@ -8,6 +8,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -37,7 +38,7 @@ CHUNK_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Package:
-    """One UTC day of an account's alphas of one kind; two files while a switch to or from zstd is not finished."""
+    """One UTC day of an account's alphas of one kind; two files when one that is packed was delivered beside it."""
 
     account: str
     kind: Kind
@@ -257,18 +258,10 @@ def _keep_newest(prepared: Prepared, alpha: Alpha, line: _Line) -> None:
 def _write(
     database: Database[Document], package: Package, prepared: Prepared, record: Record | None, options: ImportOptions
 ) -> mongo.Written:
-    written = mongo.Written()
-    fresh = record is None and not options.everything
+    written, fresh = mongo.Written(), record is None and not options.everything
     for alphas in prepared.alphas(options.batch_size):
-        written.add(
-            mongo.write(
-                database[package.account],
-                alphas,
-                lambda old, alpha: plan(options, old, alpha),
-                revision=REVISION,
-                fresh=fresh,
-            )
-        )
+        collection, planned = database[package.account], partial(plan, options)
+        mongo.write(collection, alphas, planned, revision=REVISION, fresh=fresh, written=written)
     for name, reason in written.rejected.items():
         line = prepared.lines.pop(name)
         prepared.rejects.append(_reject(package, line.number, reason, b""))

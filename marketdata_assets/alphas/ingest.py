@@ -45,19 +45,6 @@ INDEXES = (
 Report = LoadReport[PackageImport]
 
 
-@dataclass(frozen=True)
-class _Job:
-    """The parameters of one import, the same for every batch."""
-
-    server: str | mongo.Server
-    options: ImportOptions
-    span: Span
-    run_id: str
-    fresh: frozenset[str]
-    """Days without a ledger entry."""
-    force: bool
-
-
 def ingest(
     server: str | mongo.Server,
     root: Path,
@@ -95,7 +82,7 @@ def ingest(
         force = force or is_emptied(database, account, entries.values())
     due = _due(packages, entries, force or options.everything)
     fresh = frozenset(package.day for package in due if package.day not in entries)
-    load = partial(_import_batch, _Job(server, options, span, run_id, fresh, force))
+    load = partial(_import_batch, server, options, span, run_id, fresh, force)
     work = batches(due, Package.size, max_bytes=BATCH_BYTES, max_items=BATCH_PACKAGES)
     left = Countdown([package.day[:7]] for package in due)
     complete([(account, month) for month in sorted(set(months) - {package.day[:7] for package in due})])
@@ -227,15 +214,22 @@ def _due(packages: Sequence[Package], entries: Mapping[str, Entry], all_packages
     return due
 
 
-def _import_batch(job: _Job, packages: list[Package]) -> list[PackageImport]:
-    """Import some packages over one client; an unavailable server is retried for some seconds."""
+def _import_batch(
+    server: str | mongo.Server,
+    options: ImportOptions,
+    span: Span,
+    run_id: str,
+    fresh: Collection[str],
+    force: bool,
+    packages: list[Package],
+) -> list[PackageImport]:
+    """Import some packages over one client; of `fresh` days the ledger has no entry. An unavailable server is retried
+    for some seconds."""
     reports = []
-    with mongo.databases(job.server) as databases:
+    with mongo.databases(server) as databases:
         for package in packages:
-            fresh = package.day in job.fresh
-            load = partial(
-                import_package, databases[package.dataset], package, job.options, job.span, job.run_id, fresh, job.force
-            )
+            database, is_fresh = databases[package.dataset], package.day in fresh
+            load = partial(import_package, database, package, options, span, run_id, is_fresh, force)
             try:
                 reports.append(retry(load, StoreAway, RECONNECT_WAITS))
             except (StoreAway, StoreFull):

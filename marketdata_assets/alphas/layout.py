@@ -80,15 +80,6 @@ class Window:
             return None
         return Window(self.start, middle), Window(middle, self.end)
 
-    def days(self) -> list["Window"]:
-        """The window cut at every midnight."""
-        cuts = [self.start]
-        midnight = self.start.replace(hour=0, minute=0, second=0, microsecond=0) + dt.timedelta(days=1)
-        while midnight < self.end:
-            cuts.append(midnight)
-            midnight += dt.timedelta(days=1)
-        return [Window(start, end) for start, end in zip(cuts, [*cuts[1:], self.end], strict=True)]
-
 
 @cache
 def month_window(month: str) -> Window:
@@ -128,11 +119,6 @@ def window_of(name: str) -> Window | None:
     except ValueError:
         return None
     return Window(start, end) if start < end else None
-
-
-def package_path(root: Path, account: str, kind: Kind, day: dt.date, suffix: str = ".ndjson") -> Path:
-    """The package of one UTC day."""
-    return packages_folder(root, account, kind, f"{day:%Y-%m}") / f"{day:%Y-%m-%d}{suffix}"
 
 
 def packages_folder(root: Path, account: str, kind: Kind, month: str) -> Path:

@@ -15,9 +15,7 @@ is never logged. That of another server or another e-mail address counts as abse
 
 import asyncio
 import datetime as dt
-import fcntl
 import hashlib
-import os
 import secrets
 import time
 import uuid
@@ -177,39 +175,23 @@ class SessionFile:
                 secret_values.hide(cookie.value)
         return stored
 
-    def save(
-        self,
-        *,
-        session: Session | None = None,
-        pending: Pending | None = None,
-        rejection: Rejection | None = None,
-        throttle: Throttle | None = None,
-    ) -> None:
+    def save(self, stored: Stored) -> None:
         """Replace what is stored but the times of inquiries, atomically; the caller holds `locked`."""
-        inquiries = self.load().inquiries
-        if pending and pending.began not in inquiries:
-            inquiries = (*inquiries, pending.began)[-2:]
-        stored = Stored(self.owner, session, pending, rejection, throttle, inquiries)
+        stored.owner, stored.inquiries, pending = self.owner, self.load().inquiries, stored.pending
+        if pending and pending.began not in stored.inquiries:
+            stored.inquiries = (*stored.inquiries, pending.began)[-2:]
         state_files.write(self.path, msgspec.json.encode(stored))
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
         """Hold the account's login lock, which one process of the machine can have at a time."""
         private_folder(self.folder)
-        handle = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            file = self.path.with_suffix(".lock")
-            with lock_waits.reported(f"login of {self.path.stem}", partial(state_files.holder_of, file)):
-                while True:
-                    try:
-                        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        state_files.sign(handle)
-                        break
-                    except BlockingIOError:
-                        await asyncio.sleep(_LOCK_POLL_SECONDS)
+        path = self.path.with_suffix(".lock")
+        with state_files.opened(path) as file:
+            with lock_waits.reported(f"login of {self.path.stem}", partial(state_files.holder_of, path)):
+                while not state_files.lock(file, wait=False):
+                    await asyncio.sleep(_LOCK_POLL_SECONDS)
             yield
-        finally:
-            os.close(handle)
 
 
 def owner_digest(url: str, email: str) -> str:
@@ -250,10 +232,11 @@ class Login:
         self._failure: LoginFailure | None = None
 
     async def session(self, requested: bool = False) -> Session:
-        """The session to use, renewed when it is about to end.
+        """The session to use: the stored one while it is valid, renewed when it is about to end.
 
-        A failure is remembered, so that other tasks and processes do not log in at once again, unless a person has
-        `requested` for it.
+        A failure is remembered, so that other tasks and processes do not log in at once again. `requested` is a
+        person's request: even if the last login was rejected, throttled or left unanswered.
+        Raises LoginRejected, LoginThrottled, IdentityCheckRequired or ApiUnavailable.
         """
         if self._failure is None and self._session and self._valid(self._session):
             return self._session
@@ -265,7 +248,7 @@ class Login:
             if stored.session and stored.session.expires > time.time():
                 verified = await self._verified(self._use(stored.session))
                 if verified and self._valid(verified):
-                    self._file.save(session=verified)
+                    self._file.save(Stored(session=verified))
                     return verified
             return await self._log_in(stored, requested)
 
@@ -287,8 +270,8 @@ class Login:
         """Note that the API accepted the session."""
         self._unconfirmed = 0
 
-    async def check(self) -> float:
-        """Seconds left as the API says; 0 when there is no valid login."""
+    async def seconds_left(self) -> float:
+        """Seconds the login lasts by the API's word; 0 when there is none or it has expired."""
         if self._session is None:
             stored = self._file.load()
             if stored.session is None:
@@ -298,8 +281,11 @@ class Login:
         verified = await self._verified(self._session)
         return max(verified.expires - time.time(), 0.0) if verified else 0.0
 
-    async def finish(self, interval: float, limit: float) -> None:
-        """Poll the link until the identity check is done."""
+    async def finish(self, *, interval: float = 5.0, limit: float = 600.0) -> None:
+        """Poll every `interval` seconds until the identity check is done; raises IdentityCheckRequired after `limit`.
+
+        Works in another process than the one that started the login.
+        """
         self._failure = None
         try:
             await self.session()
@@ -361,14 +347,14 @@ class Login:
         answer = await self._api.send("POST", PATH, decode_authentication, auth)
         self._check_throttled(answer.response, stored)
         if url := self._link(answer.response, answer.value):
-            self._file.save(pending=Pending(url, cookies_of(self._api.jar), time.time()))
+            self._file.save(Stored(pending=Pending(url, cookies_of(self._api.jar), time.time())))
             raise self._failed(IdentityCheckRequired(self.account, url))
         if answer.value is not None:
             return await self._logged_in(answer.value)
         cause = f"401: {self._api.redact(reason(answer.response))}"
         salt = secrets.token_hex(16)
         digest = _password_digest(self._credentials.password, salt)
-        self._file.save(rejection=Rejection(salt, digest, cause, time.time()))
+        self._file.save(Stored(rejection=Rejection(salt, digest, cause, time.time())))
         raise self._failed(LoginRejected(self.account, cause))
 
     def _check_remembered(self, stored: Stored) -> None:
@@ -389,7 +375,7 @@ class Login:
         pause = max(pause, retry_after(response, dt.datetime.fromtimestamp(now, dt.UTC)) or 0.0)
         answer = f"{response.status_code}: {self._api.redact(reason(response))}, at {_moment(now)}"
         throttle = Throttle(answer, times, now + pause)
-        self._file.save(pending=stored.pending, throttle=throttle)
+        self._file.save(Stored(pending=stored.pending, throttle=throttle))
         raise self._failed(LoginThrottled(self.account, answer, _moment(throttle.until)))
 
     def _link(self, response: httpx.Response, authentication: Authentication | None) -> str:
@@ -423,7 +409,7 @@ class Login:
         except RequestRejected as error:
             if error.status not in (404, 410):
                 raise
-            self._file.save(pending=Pending("", (), pending.began))
+            self._file.save(Stored(pending=Pending("", (), pending.began)))
             return None
         self._check_throttled(answer.response, stored)
         if answer.value is None or self._link(answer.response, answer.value):
@@ -439,7 +425,7 @@ class Login:
             authentication = answer.value
         seconds_left = authentication.token.expiry if authentication.token else ASSUMED_SECONDS
         session = Session(uuid.uuid4().hex, cookies, time.time() + seconds_left, seconds_left)
-        self._file.save(session=session)
+        self._file.save(Stored(session=session))
         self._session = session
         self._unconfirmed += 1
         log.info("logged_in", account=self.account, valid_s=round(seconds_left))

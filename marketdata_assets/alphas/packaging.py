@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
@@ -22,7 +22,7 @@ from marketdata_assets import state_files
 from marketdata_assets.alphas import layout
 from marketdata_assets.alphas.file_index import Listed, Pair, list_packages, listed, months_by_account
 from marketdata_assets.alphas.files import CHUNK_BYTES, PLAIN, ZSTD, day_of, holds, locked, read_package, write
-from marketdata_assets.alphas.layout import KINDS, Kind, month_window
+from marketdata_assets.alphas.layout import DAY, KINDS, Kind, month_window
 from marketdata_assets.alphas.raw_files import Alpha, NoAlpha, Reject, alpha_of, compact, not_utf8, raw_files, read_raw
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.errors import BadFile
@@ -142,21 +142,21 @@ def _mark(root: Path, account: str, kind: Kind, month: str) -> Path:
     return layout.packages_folder(root, account, kind, f".{month}.packed")
 
 
-@dataclass(frozen=True)
+@dataclass
 class PackageReport:
     """What packaging one month of an account did."""
 
     account: str
     kind: Kind
     month: str
-    written: tuple[dt.date, ...]
-    unchanged: tuple[dt.date, ...]
-    empty: tuple[dt.date, ...]  # days without alphas; they have no package
-    documents: int  # in the packages written or unchanged
-    duplicates: int  # raw alphas of which a newer version counts
-    rejected: int  # elements in the quarantine file
-    failed: dict[str, str]  # files that could not be read, and why
-    seconds: float
+    written: list[dt.date] = field(default_factory=list)
+    unchanged: list[dt.date] = field(default_factory=list)
+    empty: list[dt.date] = field(default_factory=list)  # days without alphas; they have no package
+    documents: int = 0  # in the packages written or unchanged
+    duplicates: int = 0  # raw alphas of which a newer version counts
+    rejected: int = 0  # elements in the quarantine file
+    failed: dict[str, str] = field(default_factory=dict)  # files that could not be read, and why
+    seconds: float = 0.0
 
     @property
     def days(self) -> int:
@@ -177,7 +177,6 @@ def package(
     kind: Kind,
     month: str,
     *,
-    zstd: bool = False,
     progress: Progress | None = None,
     files: Sequence[Listed] | None = None,
 ) -> PackageReport:
@@ -195,9 +194,9 @@ def package(
         with locked(folder), tempfile.TemporaryFile(buffering=CHUNK_BYTES, dir=folder.parent) as spool:
             versions = Deduplicator(spool)
             job.gather(versions, files, progress or report)
-            job.write(versions, folder, zstd)
+            job.write(versions, folder)
             job.record(versions)
-    return job.report(time.perf_counter() - started)
+    return job.finish(time.perf_counter() - started)
 
 
 class _MonthJob:
@@ -211,16 +210,13 @@ class _MonthJob:
             layout.singles_folder(*self._source, month),
             layout.changed_folder(*self._source, month),
         )
-        self._failed: dict[str, str] = {}
+        self._report = PackageReport(account, kind, month)
         self._files: dict[str, FileRecord] = {}
         self._ids: dict[str, set[str]] = {}
         self._sources: dict[str, tuple[str, int]] = {}
         self._opener = Opener()
         self._rejects: list[Reject] = []
         self._damaged: set[dt.date] = set()
-        self._written: list[dt.date] = []
-        self._unchanged: list[dt.date] = []
-        self._documents = 0
 
     def gather(self, deduplicator: Deduplicator, files: Sequence[Listed] | None, progress: Progress) -> None:
         """Read every input; the youngest first, so that few superseded bytes are spooled."""
@@ -264,7 +260,7 @@ class _MonthJob:
         file, mtime_ns = self._sources[name]
         return Origin(True, 0 if name in self._ids.get(file, ()) else mtime_ns, file, False)
 
-    def write(self, deduplicator: Deduplicator, folder: Path, zstd: bool) -> None:
+    def write(self, deduplicator: Deduplicator, folder: Path) -> None:
         """Write the days that differ, then remove the files they replace."""
         for partial_file in folder.glob(".*.partial"):  # of a killed process
             partial_file.unlink()
@@ -272,35 +268,28 @@ class _MonthJob:
         for day, versions in days.items():
             if day in self._damaged:
                 continue
-            path, other = (folder / f"{day}{suffix}" for suffix in ((ZSTD, PLAIN) if zstd else (PLAIN, ZSTD)))
+            path = folder / f"{day}{PLAIN}"
             if holds(path, deduplicator.lines(versions)):
-                self._unchanged.append(day)
+                self._report.unchanged.append(day)
             else:
                 write(path, deduplicator.lines(versions))
-                self._written.append(day)
-            other.unlink(missing_ok=True)
-            self._documents += len(versions)
+                self._report.written.append(day)
+            path.with_suffix(ZSTD).unlink(missing_ok=True)  # as it was delivered
+            self._report.documents += len(versions)
         for path in list_packages(*self._source, [self._month]):
             if day_of(path) not in days.keys() | self._damaged:
                 path.unlink()
         self._write_rejects(folder / REJECTS)
 
-    def report(self, seconds: float) -> PackageReport:
-        _, account, kind = self._source
-        every = (day.start.date() for day in month_window(self._month).days())
-        return PackageReport(
-            account=account,
-            kind=kind,
-            month=self._month,
-            written=tuple(self._written),
-            unchanged=tuple(self._unchanged),
-            empty=tuple(day for day in every if day not in {*self._written, *self._unchanged, *self._damaged}),
-            documents=self._documents,
-            duplicates=sum(one.duplicates + sum(one.replaced.values()) for one in self._files.values()),
-            rejected=len(self._rejects),
-            failed=dict(self._failed),
-            seconds=seconds,
-        )
+    def finish(self, seconds: float) -> PackageReport:
+        """The report, with what is known at the end."""
+        report = self._report
+        whole = month_window(self._month)
+        every = (whole.start.date() + number * DAY for number in range(whole.length.days))
+        report.empty = [day for day in every if day not in {*report.written, *report.unchanged, *self._damaged}]
+        report.duplicates = sum(one.duplicates + sum(one.replaced.values()) for one in self._files.values())
+        report.rejected, report.seconds = len(self._rejects), seconds
+        return report
 
     def _take_raw(self, one: Listed, deduplicator: Deduplicator) -> bool:
         """Offer the alphas of a file; False when it is no longer there."""
@@ -349,11 +338,9 @@ class _MonthJob:
                 file.write(msgspec.json.encode(Mark(self._files, sources)))
 
     def _write_rejects(self, path: Path) -> None:
-        def file_and_index(reject: Reject) -> tuple[str, int]:
-            file, _, index = reject.place.rpartition(":")
-            return file, int(index)
-
-        lines = [msgspec.json.encode(reject) + b"\n" for reject in sorted(self._rejects, key=file_and_index)]
+        by_index = sorted(self._rejects, key=lambda reject: int(reject.place.rpartition(":")[2]))
+        by_file = sorted(by_index, key=lambda reject: reject.place.rpartition(":")[0])
+        lines = [msgspec.json.encode(reject) + b"\n" for reject in by_file]
         if not lines:
             path.unlink(missing_ok=True)
         elif not holds(path, lines):
@@ -364,7 +351,7 @@ class _MonthJob:
         try:
             yield
         except Exception as error:  # of whatever class: it is this file's failure, not the month's
-            self._failed[str(path)] = str(error) or type(error).__name__
+            self._report.failed[str(path)] = str(error) or type(error).__name__
             if day:
                 self._damaged.add(day)
 

@@ -37,11 +37,6 @@ class RawFile:
     start: dt.datetime | None  # where an alpha without a date is filed
 
     @property
-    def single(self) -> bool:
-        """Whether it is one alpha, not an array of them."""
-        return self.listed.single
-
-    @property
     def place(self) -> str:
         """The path under the root, by which rejects name it."""
         return f"{self.listed.name}!{self.unit.member}" if self.unit.member else self.listed.name
@@ -173,12 +168,12 @@ def _elements_of(file: RawFile, opener: Opener) -> list[msgspec.Raw] | list[byte
     cause = not_utf8(data)
     if not data.strip():
         cause = "it is empty"
-    elif cause is None and data.lstrip()[:1] != (b"{" if file.single else b"["):
-        cause = "not a JSON object" if file.single else "not a JSON array"
+    elif cause is None and data.lstrip()[:1] != (b"{" if file.listed.single else b"["):
+        cause = "not a JSON object" if file.listed.single else "not a JSON array"
     if cause:
         raise BadFile(file.unit.place, cause)
     try:
-        return [msgspec.json.decode(data, type=msgspec.Raw)] if file.single else _elements.decode(data)
+        return [msgspec.json.decode(data, type=msgspec.Raw)] if file.listed.single else _elements.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
         return _split(file, data, error)
 
@@ -186,20 +181,20 @@ def _elements_of(file: RawFile, opener: Opener) -> list[msgspec.Raw] | list[byte
 def _split(file: RawFile, data: bytes, cause: Exception) -> list[bytes]:
     """Split elements of which one is not strict JSON, such as a NaN, so that the others can be loaded."""
     text, scan = data.decode(), json.JSONDecoder(strict=False).raw_decode
-    position, pieces = text.index("{" if file.single else "["), list[bytes]()
-    if not file.single:
+    position, pieces = text.index("{" if file.listed.single else "["), list[bytes]()
+    if not file.listed.single:
         position = _blank(text, position + 1)
     try:
         while True:
             start, (_, position) = position, scan(text, position)
             pieces.append(text[start:position].encode())
             position = _blank(text, position)
-            if file.single or text[position : position + 1] != ",":
+            if file.listed.single or text[position : position + 1] != ",":
                 break
             position = _blank(text, position + 1)
     except (ValueError, RecursionError):
         raise BadFile(file.unit.place, f"no JSON, or cut off ({cause})") from cause
-    if text[position:].rstrip() != ("" if file.single else "]"):
+    if text[position:].rstrip() != ("" if file.listed.single else "]"):
         raise BadFile(file.unit.place, f"no JSON, or cut off ({cause})") from cause
     return pieces
 

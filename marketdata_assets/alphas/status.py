@@ -72,8 +72,8 @@ def in_mongo(
     for survey in surveys(databases, root, (), kinds, exact):
         if not survey.known and survey.account not in on_disk:
             continue
-        rows = by_month(survey.known.values()).values()
-        documents, rejected = sum(row.documents for row in rows), sum(row.rejected for row in rows)
+        entries = survey.known.values()
+        documents, rejected = sum(one.rows for one in entries), sum(one.rejected for one in entries)
         name = database_name(survey.kind)
         found.append(AccountStatus(name, survey.account, survey.months(), documents=documents, rejected=rejected))
     return found

@@ -360,14 +360,14 @@ async def _log_in(account: str, wait: float) -> float:
 
     async with Brain().client(account) as client:
         try:
-            await client.login(again=True)
+            await client.login.session(requested=True)
         except IdentityCheckRequired as needed:
             notes = output.notes()
             notes.print(f"BRAIN requires an identity check of account {account}. Open this link and complete it:")
             output.login_link("\n ", f"{needed.url}\n")
             with notes.status(f"waiting up to {wait:.0f} s; Ctrl-C stops waiting, the link is valid for an hour"):
-                await client.finish_login(limit=wait)
-        return await client.seconds_left()
+                await client.login.finish(limit=wait)
+        return await client.login.seconds_left()
 
 
 def show_accounts(as_json: output.Json = False) -> None:

@@ -217,7 +217,7 @@ def known_symbols(settings: Settings, named: Sequence[str]) -> list[str]:
     files = overview.dropped_files(settings) if unknown else None
     if files is not None:
         with suppress(MarketDataError), databases.clickhouse("ticks") as client:  # the run names an unreadable file
-            file_ledger.see(client, files, TICK_DATA, now_ns=time.time_ns())
+            file_ledger.FileLedger(client, files, TICK_DATA).see(now_ns=time.time_ns())
             registered |= set(file_ledger.symbols(client, TICK_DATA))
     for name in sorted(unknown - registered):
         raise wrong("--symbols", name, "is not registered (marketdata symbols refresh)", registered)

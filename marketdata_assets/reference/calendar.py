@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-import polars as pl
-
 from marketdata_assets.reference.exchanges import EXCHANGES, MAINLAND, Exchange, Sessions, exchange_of
 from marketdata_assets.reference.records import Days, Label
 
@@ -52,14 +50,6 @@ class Calendar:
         """Whether nobody has announced yet if this day is a trading day."""
         return day > self.known.last
 
-    def minutes(self, day: dt.date, label: Label) -> pl.Series:
-        """The labels, in UTC, of all bars of a trading day; none on a day without trading.
-
-        240 minutes of the mainland. Labelled by their ends there are 241: the opening auction is a bar at 09:30.
-        """
-        times = self.labels(day, label) if self.trading_days(Days(day, day)) else []
-        return pl.Series("ts", times, pl.Datetime("ms", "UTC"))
-
     def hours(self, day: dt.date) -> Sessions:
         """The sessions of a trading day."""
         return self.special.get(day, self.exchange.sessions)
@@ -69,8 +59,18 @@ class Calendar:
         return sum(minutes for _, minutes in self.hours(day))
 
     def labels(self, day: dt.date, label: Label) -> list[dt.datetime]:
-        """The labels, in UTC, of the bars of a day that is a trading day."""
-        return _labels(self.exchange, self.hours(day), day, label)
+        """The labels, in UTC, of the bars of a day that is a trading day.
+
+        240 minutes of the mainland. Labelled by their ends there are 241: the opening auction is a bar at 09:30.
+        """
+        times: list[dt.datetime] = []
+        for start, minutes in self.hours(day):
+            begin = dt.datetime.combine(day, start, self.exchange.zone).astimezone(dt.UTC)
+            times += [begin + dt.timedelta(minutes=number) for number in range(minutes)]
+        if label == "end":
+            opening = times[:1] if self.exchange.opening_bar else []
+            times = [*opening, *(time + dt.timedelta(minutes=1) for time in times)]
+        return times
 
     def corrected(self, days: Iterable[tuple[dt.date, bool]]) -> "Calendar":
         """This calendar with what an exchange says of some days: whether it is open. They count as known."""
@@ -123,22 +123,6 @@ def calendar_of(symbol: str, mainland: Calendar | None = None) -> Calendar:
     """The calendar of a symbol's exchange; `mainland` is that of Shanghai, as it was corrected."""
     exchange = exchange_of(symbol)
     return mainland if mainland is not None and exchange is MAINLAND else of_exchange(exchange)
-
-
-def minutes_of_day(day: dt.date, label: Label) -> list[dt.datetime]:
-    """The labels, in UTC, of the bars of a trading day of the mainland."""
-    return _labels(MAINLAND, MAINLAND.sessions, day, label)
-
-
-def _labels(exchange: Exchange, hours: Sessions, day: dt.date, label: Label) -> list[dt.datetime]:
-    times: list[dt.datetime] = []
-    for start, minutes in hours:
-        begin = dt.datetime.combine(day, start, exchange.zone).astimezone(dt.UTC)
-        times += [begin + dt.timedelta(minutes=number) for number in range(minutes)]
-    if label == "end":
-        opening = times[:1] if exchange.opening_bar else []
-        times = [*opening, *(time + dt.timedelta(minutes=1) for time in times)]
-    return times
 
 
 def last_closed(now: dt.datetime, exchange: Exchange = MAINLAND) -> dt.date:

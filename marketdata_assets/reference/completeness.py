@@ -16,7 +16,7 @@ from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import Calendar, ashares
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.reference.stored import Suspensions
-from marketdata_assets.reference.tables import NAME_HISTORY
+from marketdata_assets.reference.tables import CODE_CHANGES, NAME_HISTORY
 from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_assets.stores.clients import Client
 
@@ -46,16 +46,16 @@ class Reference:
     listings: Mapping[str, Listing] = field(default_factory=dict)
     suspensions: Suspensions = field(default_factory=Suspensions.unknown)
     renamed: Mapping[str, str] = field(default_factory=dict)
-    names: pl.DataFrame = field(default_factory=NAME_HISTORY.columns.to_frame)
+    names: pl.DataFrame = field(default_factory=lambda: NAME_HISTORY.columns.to_frame())
 
     @classmethod
     def of(cls, client: Client, days: Days) -> "Reference":
         """What is stored about some days."""
         listings = {one.symbol: one for one in stored.listings(client)}
-        changes = stored.code_changes(client)
+        changes = stored.rows(client, CODE_CHANGES)
         renamed = {old: new for old, new in changes.select("old", "new").iter_rows() if new in listings}
         suspensions = stored.suspensions(client, days)
-        return cls(stored.calendar(client), listings, suspensions, renamed, stored.name_history(client))
+        return cls(stored.calendar(client), listings, suspensions, renamed, stored.rows(client, NAME_HISTORY))
 
     @property
     def unknown(self) -> list[str]:
@@ -106,19 +106,16 @@ def judge(cells: pl.DataFrame, suspensions: Suspensions, calendar: Calendar) -> 
     certain = pl.col("date").is_in(sorted(suspensions.known))
     if "certain" in cells.columns:
         certain &= pl.col("certain")
-    cause = (
-        pl.when(pl.col("have") >= pl.col("want"))
-        .then(pl.lit("complete"))
-        .when(pl.col("halted").fill_null(False))
-        .then(pl.lit("suspended"))
-        .when(provisional)
-        .then(pl.lit("provisional"))
-        .when(pl.col("have") == 0)
-        .then(pl.when(certain).then(pl.lit("day")).otherwise(pl.lit("silent")))
-        .when(pl.col("want").is_null())
-        .then(pl.lit("unjudged"))
-        .otherwise(pl.lit("minutes"))
+    causes = (
+        ("complete", pl.col("have") >= pl.col("want")),
+        ("suspended", pl.col("halted")),
+        ("provisional", provisional),
+        ("day", (pl.col("have") == 0) & certain),
+        ("silent", pl.col("have") == 0),
+        ("unjudged", pl.col("want").is_null()),
+        ("minutes", pl.lit(True)),
     )
+    cause = pl.coalesce(pl.when(holds).then(pl.lit(name)) for name, holds in causes)
     return cells.select(*CELLS.names(), cause.alias("cause"))
 
 

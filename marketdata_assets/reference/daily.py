@@ -18,11 +18,9 @@ from marketdata_assets.reference import file_states, stored
 from marketdata_assets.reference.calendar import Calendar, last_closed
 from marketdata_assets.reference.errors import NoReferenceSource, NotOffered
 from marketdata_assets.reference.files import Dropped
-from marketdata_assets.reference.load import SOURCE, Outcome, Provider, Run, UnitReport, first_seen
+from marketdata_assets.reference.load import Outcome, Provider, Run, UnitReport, first_seen
 from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import SUSPENSIONS, TABLES, DailyName, Table, ensure
-from marketdata_assets.stores import clickhouse_ledger as ledger
-from marketdata_assets.stores.clients import Client
 
 RECHECKED_DAYS = 2
 """The newest trading days before today that are requested again in each load of their month."""
@@ -44,23 +42,6 @@ def load_days(
     file_states.record(run, name, dropped, [one.unit for one in reports if one.outcome in ("ok", "empty")])
     bad = [UnitReport(name, file.name, "failed", error=str(error)) for file, error in dropped.failed.items()]
     return [*reports, *bad]
-
-
-def due_months(
-    client: Client, name: DailyName, months: Sequence[str], now: dt.datetime, calendar: Calendar
-) -> list[str]:
-    """The months with a closed trading day that is not covered; a provisional trading day is not missed."""
-    ensure(client)
-    closed = last_closed(now)
-    entries = {load.unit: load for load in ledger.entries(client, name, months, [SOURCE])}
-    due = []
-    for month in months:
-        sessions = [day for day in calendar.trading_days(Days.month(month)) if day <= closed]
-        certain = {str(day) for day in sessions if not calendar.is_provisional(day)}
-        entry = entries.get(month)
-        if certain and (entry is None or entry.pending or not certain <= set(entry.slices)):
-            due.append(month)
-    return due
 
 
 def newest_days(calendar: Calendar, today: dt.date) -> list[dt.date]:

@@ -8,11 +8,7 @@ from marketdata_assets.stores.bookkeeping import Reject
 FOLDER_VARIABLE = "MARKETDATA_REFERENCE_DIR"
 
 
-class ReferenceDataError(TerminalError):
-    """Anything wrong with reference data that a person has to fix."""
-
-
-class BadReferenceFile(ReferenceDataError):
+class BadReferenceFile(TerminalError):
     """A dropped file of reference data cannot be read."""
 
     def __init__(self, place: str, cause: str, first: Sequence[Reject] = ()) -> None:
@@ -23,7 +19,7 @@ class BadReferenceFile(ReferenceDataError):
         )
 
 
-class NotOffered(ReferenceDataError):
+class NotOffered(TerminalError):
     """The account may not use an interface."""
 
     def __init__(self, provider: str, table: str, answer: str) -> None:
@@ -33,7 +29,7 @@ class NotOffered(ReferenceDataError):
         )
 
 
-class NoReferenceSource(ReferenceDataError):
+class NoReferenceSource(TerminalError):
     """Neither a provider nor a file has a table."""
 
     def __init__(self, table: str) -> None:
@@ -43,7 +39,7 @@ class NoReferenceSource(ReferenceDataError):
         )
 
 
-class IncompleteAnswer(ReferenceDataError):
+class IncompleteAnswer(TerminalError):
     """A source names far fewer instruments than are known."""
 
     def __init__(self, table: str, source: str, what: str) -> None:

@@ -5,7 +5,7 @@ It is computed from the ledger and the calendar; of the tables only rows and day
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from marketdata_assets.loading.states import State
@@ -13,7 +13,7 @@ from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import Calendar, ashares, last_closed
 from marketdata_assets.reference.load import SOURCE, WHOLE
 from marketdata_assets.reference.records import Days
-from marketdata_assets.reference.tables import DAILY, INSTRUMENTS, TRADING_CALENDAR, DailyName, ensure
+from marketdata_assets.reference.tables import DAILY, INSTRUMENTS, TABLES, TRADING_CALENDAR, DailyName, ensure
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
@@ -79,21 +79,34 @@ def _whole(client: Client, name: str, newest: dt.date | None) -> TableStatus:
 
 
 def _daily(client: Client, name: DailyName, months: Sequence[str], now: dt.datetime, calendar: Calendar) -> TableStatus:
-    closed = last_closed(now)
-    entries = {load.unit: load for load in ledger.entries(client, name, None, [SOURCE])}
-    states = Counter[str]()
-    unknown = 0
+    states, unknown = Counter[str](), 0
+    for _, entry, open_days in _by_month(client, name, months, now, calendar):
+        states[_month_state(entry, open_days)] += 1
+        unknown += open_days
+    newest = max(stored.covered(client, TABLES[name]), default=None)
+    return TableStatus(name, states, _rows(client, name), newest, unknown)
+
+
+def due_months(
+    client: Client, name: DailyName, months: Sequence[str], now: dt.datetime, calendar: Calendar
+) -> list[str]:
+    """The months with a closed trading day that is not covered; a provisional trading day is not missed."""
+    ensure(client)
+    found = _by_month(client, name, months, now, calendar)
+    return [month for month, entry, open_days in found if open_days or (entry and entry.pending)]
+
+
+def _by_month(
+    client: Client, name: DailyName, months: Sequence[str], now: dt.datetime, calendar: Calendar
+) -> Iterator[tuple[str, Load | None, int]]:
+    """Each month that is due or was loaded: its entry, and how many closed trading days are not answered in full."""
+    entries, closed = {load.unit: load for load in ledger.entries(client, name, months, [SOURCE])}, last_closed(now)
     for month in months:
         sessions = [day for day in calendar.trading_days(Days.month(month)) if day <= closed]
-        certain = [str(day) for day in sessions if not calendar.is_provisional(day)]
+        certain = {str(day) for day in sessions if not calendar.is_provisional(day)}
         entry = entries.get(month)
-        open_days = len(set(certain) - set(entry.slices if entry else ()))
         if certain or entry:
-            states[_month_state(entry, open_days)] += 1
-            unknown += open_days
-    days = [day for load in entries.values() for day in load.slices]
-    newest = dt.date.fromisoformat(max(days)) if days else None
-    return TableStatus(name, states, _rows(client, name), newest, unknown)
+            yield month, entry, len(certain - set(entry.slices if entry else ()))
 
 
 def _month_state(entry: Load | None, open_days: int) -> State:

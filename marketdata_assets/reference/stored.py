@@ -4,8 +4,9 @@ What was never loaded is unknown. Where a table does not exist, the calendar is 
 """
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import polars as pl
@@ -14,9 +15,7 @@ from marketdata_assets.reference.calendar import Calendar, ashares
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.reference.tables import (
     ADJUST_FACTORS,
-    CODE_CHANGES,
     INSTRUMENTS,
-    NAME_HISTORY,
     PRICE_LIMITS,
     SUSPENSIONS,
     TRADING_CALENDAR,
@@ -42,9 +41,18 @@ class Suspensions:
         """Nothing is known of any day."""
         return cls(SUSPENSIONS.columns.to_frame().select("symbol", "date", "timing"), frozenset())
 
-    def whole_days(self) -> frozenset[tuple[str, dt.date]]:
-        """The symbols and days on which a stock did not trade at all."""
-        return frozenset(self.frame.filter(pl.col("timing") == "").select("symbol", "date").iter_rows())
+    @cached_property
+    def hours(self) -> Mapping[tuple[str, dt.date], str]:
+        """By symbol and day, as `09:30-10:00` with commas between; empty for the whole day."""
+        hours: dict[tuple[str, dt.date], str] = {}
+        for symbol, day, span in self.frame.iter_rows():
+            earlier = hours.get((symbol, day), span)
+            hours[symbol, day] = "" if not span or not earlier else ",".join(dict.fromkeys((earlier, span)))
+        return hours
+
+    def all_day(self, symbol: str, day: dt.date) -> bool:
+        """Whether the stock is known not to have traded on this day."""
+        return self.hours.get((symbol, day)) == ""
 
 
 def calendar(client: Client) -> Calendar:
@@ -57,16 +65,6 @@ def listings(client: Client) -> list[Listing]:
     """All stocks by symbol, the delisted ones and those that no source names any more included."""
     found = rows(client, INSTRUMENTS).select("symbol", "name", "listed", "delisted", "status")
     return [Listing(**row) for row in found.iter_rows(named=True)]
-
-
-def name_history(client: Client) -> pl.DataFrame:
-    """The names that stocks had: symbol, name, first, last (null for the present one), reason, source, seen."""
-    return rows(client, NAME_HISTORY)
-
-
-def code_changes(client: Client) -> pl.DataFrame:
-    """Stocks that got another code: old, new and the first day of the new one, with source and seen."""
-    return rows(client, CODE_CHANGES)
 
 
 def suspensions(client: Client, days: Days) -> Suspensions:
@@ -91,11 +89,6 @@ def adjust_factors(client: Client, symbols: Iterable[str] | None = None, until: 
         )
         ARRAY JOIN changes AS change ORDER BY symbol, date"""
     return _read(client, ADJUST_FACTORS, sql, bound, ["symbol", "date", "adj_factor"])
-
-
-def price_limits(client: Client, days: Days, symbols: Iterable[str] | None = None) -> pl.DataFrame:
-    """The limits of prices in some days, in yuan, by symbol and date: symbol, date, up, down."""
-    return of_days(client, PRICE_LIMITS, days, symbols).select("symbol", "date", "up", "down")
 
 
 def has_limits(client: Client) -> bool:

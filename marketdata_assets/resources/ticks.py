@@ -149,24 +149,26 @@ class Ticks(Folder):
 
     def _tushare(self, config: "Providers") -> "Tushare | None":
         from marketdata_assets.ticks import tushare
+        from marketdata_assets.ticks.provider_client import rate_limiter
 
         if config.tushare is None:
             return None
         settings, text = Settings(), secret_values.find(TOKEN, os.environ) or ""
         budgets = endpoints.budgets(settings, settings.budgets_folder)
         accounts = [
-            tushare.Account(token, tushare.rate_limiter(token, config.tushare, budgets))
+            tushare.Account(token, rate_limiter(tushare.NAME, config.tushare, budgets, token))
             for token in dict.fromkeys(text.replace(",", " ").split())
         ]
         return tushare.Tushare(accounts, config.tushare, url=settings.tushare_url)
 
     def _yahoo(self, config: "Providers") -> "Yahoo | None":
         from marketdata_assets.ticks import yahoo
+        from marketdata_assets.ticks.provider_client import rate_limiter
 
         if config.yahoo is None:
             return None
         settings = Settings()
-        limiter = yahoo.rate_limiter(config.yahoo, endpoints.budgets(settings, settings.budgets_folder))
+        limiter = rate_limiter(yahoo.NAME, config.yahoo, endpoints.budgets(settings, settings.budgets_folder))
         return yahoo.Yahoo(config.yahoo, limiter, url=settings.yahoo_url, clock=lambda: dt.datetime.now(dt.UTC))
 
     @staticmethod
@@ -178,13 +180,13 @@ class Ticks(Folder):
 
     def _alpaca(self, config: "Providers") -> "Alpaca | None":
         from marketdata_assets.ticks import alpaca
+        from marketdata_assets.ticks.provider_client import rate_limiter
 
         if config.alpaca is None:
             return None
         settings, keys = Settings(), self._alpaca_keys()
-        limiter = alpaca.rate_limiter(
-            keys[0] if keys else "", config.alpaca, endpoints.budgets(settings, settings.budgets_folder)
-        )
+        budgets = endpoints.budgets(settings, settings.budgets_folder)
+        limiter = rate_limiter(alpaca.NAME, config.alpaca, budgets, keys[0] if keys else "")
         return alpaca.Alpaca(
             keys, config.alpaca, limiter, url=settings.alpaca_url, clock=lambda: dt.datetime.now(dt.UTC)
         )

@@ -8,7 +8,7 @@ is decided in Keeper: the table `marketdata_writer` has a fixed replica name, wh
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from marketdata_assets.errors import TerminalError
@@ -93,8 +93,8 @@ def examine(client: Client, cluster: str = "") -> Server:
         "SELECT cluster, toInt64(shard_num) AS shard, host_name, port, is_local FROM system.clusters ORDER BY ALL",
     ).rows(named=True)
     mine = [host for host in hosts if host["cluster"] == cluster]
-    return Server(
-        **{name: getattr(server, name) for name in ("version", "database", "database_engine", "cloud", "tables")},
+    return replace(
+        server,
         cluster=cluster,
         known_clusters=tuple(sorted({host["cluster"] for host in hosts})),
         shards=len({host["shard"] for host in mine}),
@@ -130,15 +130,12 @@ def problems(server: Server) -> list[tuple[str, str]]:
     if distributed := [name for name, engine in server.tables if engine == "Distributed"]:
         remedy = f"keep it in another database, or {ONE_SERVER}"
         found.append((f"{server.database}.{distributed[0]} is a Distributed table of several shards", remedy))
-    return [*found, *(_cluster_problems(server) if server.cluster else _plain_problems(server))]
-
-
-def _plain_problems(server: Server) -> list[tuple[str, str]]:
-    replicated = [name for name, engine in server.own if engine.startswith("Replicated")]
-    if not replicated:
-        return []
-    fact = f"{server.database}.{replicated[0]} is replicated and MARKETDATA_CLICKHOUSE_CLUSTER is not set"
-    return [(fact, "set it to the name of the cluster in system.clusters that these replicas are")]
+    if server.cluster:
+        return [*found, *_cluster_problems(server)]
+    if replicated := [name for name, engine in server.own if engine.startswith("Replicated")]:
+        fact = f"{server.database}.{replicated[0]} is replicated and MARKETDATA_CLICKHOUSE_CLUSTER is not set"
+        found.append((fact, "set it to the name of the cluster in system.clusters that these replicas are"))
+    return found
 
 
 def _cluster_problems(server: Server) -> list[tuple[str, str]]:

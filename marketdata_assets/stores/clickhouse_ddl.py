@@ -1,14 +1,18 @@
-"""The text of every statement that creates something in ClickHouse, for one server or for the replicas of a cluster.
+"""The scripts that create something in ClickHouse: what they say of a table, and their statements for a cluster.
 
-Only text is made here; which cluster a client is of, and what is rejected there, is in `clickhouse_cluster`.
+Only text is read and made here; which cluster a client is of, and what is rejected there, is in `clickhouse_cluster`.
 """
 
 import re
+from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
+from importlib.resources import files
+
+import polars as pl
 
 REPLICA_PATH = "/clickhouse/tables/{shard}/marketdata/{database}/{table}"
 """Of a table in Keeper. The name is in it instead of a UUID, so that a replica that is added later joins the others."""
-REPLICA_NAME = "{replica}"
 
 _CREATE = re.compile(
     r"^(CREATE (?:OR REPLACE )?(?:(?:MATERIALIZED )?VIEW|TABLE) (?:IF NOT EXISTS )?)(`?\w+`?)", re.MULTILINE
@@ -16,6 +20,64 @@ _CREATE = re.compile(
 _ENGINE = re.compile(r"\bENGINE = (\w*)MergeTree(?:\(([^()]*)\))?")
 _REPLICATED = re.compile(r"^Replicated(\w*)MergeTree\('(?:[^'\\]|\\.)*', '(?:[^'\\]|\\.)*'(?:, ([^()]*))?\)")
 _WINDOW = re.compile(r"\bnon_replicated_deduplication_window\b")
+_COLUMN = re.compile(r"^    (\w+) +((?:\w+\()*)([A-Z]\w*(?:\(\d[^)]*\))?)(.*)$", re.MULTILINE)
+_TYPES: dict[str, pl.DataType] = {
+    **{kind.__name__: kind() for kind in (pl.String, pl.Date, pl.Float64, pl.Int64, pl.UInt8, pl.UInt32, pl.UInt64)},
+    "Bool": pl.Boolean(),
+    "DateTime64(3, 'UTC')": pl.Datetime("ms", "UTC"),
+    "DateTime64(6, 'UTC')": pl.Datetime("us", "UTC"),
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that `sql/SCRIPT.sql` of a package creates; without a `script`, that of the table's name."""
+
+    name: str
+    package: str
+    script: str = ""
+
+    @cached_property
+    def ddl(self) -> str:
+        """The whole script, with that of other tables."""
+        return files(self.package).joinpath(f"sql/{self.script or self.name}.sql").read_text("utf-8")
+
+    @cached_property
+    def columns(self) -> pl.Schema:
+        """Its columns, but for those that the server fills with its clock."""
+        return pl.Schema(
+            {
+                name: pl.List(_TYPES[kind]) if wrappers == "Array(" else _TYPES[kind]
+                for name, wrappers, kind, rest in self._declared
+                if "DEFAULT now64(" not in rest
+            }
+        )
+
+    @cached_property
+    def dictionaries(self) -> tuple[str, ...]:
+        """Its columns of few values."""
+        return tuple(name for name, wrappers, *_ in self._declared if wrappers.startswith("LowCardinality("))
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """The columns of its ORDER BY."""
+        return tuple(self._statement[2].split(", "))
+
+    def fit(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The columns of the table that a frame has among others, with their types."""
+        return frame.select(self.columns.names()).cast(self.columns)
+
+    @property
+    def _statement(self) -> re.Match[str]:
+        form = rf"^CREATE TABLE IF NOT EXISTS {self.name} \(\n(.*?)^\) ENGINE = [^;]*? ORDER BY \(?([\w, ]*\w)"
+        found = re.search(form, self.ddl, re.MULTILINE | re.DOTALL)
+        assert found, f"no statement creates {self.name}"
+        return found
+
+    @property
+    def _declared(self) -> list[tuple[str, str, str, str]]:
+        """Of each column: its name, what is around its type, the type, and what follows."""
+        return _COLUMN.findall(self._statement[1])
 
 
 def name_of(statement: str) -> str | None:
@@ -55,5 +117,5 @@ def unreplicated(engine: str) -> str:
 
 
 def _replicated(engine: re.Match[str]) -> str:
-    arguments = ", ".join([f"'{REPLICA_PATH}'", f"'{REPLICA_NAME}'", *filter(None, [engine[2]])])
+    arguments = ", ".join([f"'{REPLICA_PATH}'", "'{replica}'", *filter(None, [engine[2]])])
     return f"ENGINE = Replicated{engine[1]}MergeTree({arguments})"

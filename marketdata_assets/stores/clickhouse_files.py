@@ -6,13 +6,14 @@ loaded, is the domain's business.
 
 import datetime as dt
 import time
-from importlib.resources import files
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import polars as pl
 
 from marketdata_assets.logs import get_logger
 from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores.clickhouse_ddl import Table
 from marketdata_assets.stores.clients import Client
 
 FILES = "marketdata_files"
@@ -20,19 +21,7 @@ State = Literal["unfinished", "waiting", "loaded", "failed", "forgotten", "remov
 """`unfinished` may still be written, `waiting` is to be loaded, `forgotten` is not; `removed` was deleted after it was
 loaded, `lost` before."""
 NEVER = dt.date(1970, 1, 1)
-_COLUMNS = pl.Schema(
-    {
-        "dataset": pl.String(),
-        "file": pl.String(),
-        **dict.fromkeys(("size", "modified", "observed"), pl.Int64()),
-        "state": pl.String(),
-        "units": pl.Int64(),
-        **dict.fromkeys(("last", "compared"), pl.Date()),
-        **dict.fromkeys(("read", "skipped", "rows", "rejected", "attempts", "age"), pl.Int64()),
-        **dict.fromkeys(("request", "reader", "error", "forgotten"), pl.String()),
-        "version": pl.UInt64(),
-    }
-)
+_TABLE = Table(FILES, __package__, "clickhouse_files")
 _NEW: dict[str, Any] = {
     "state": "unfinished",
     **dict.fromkeys(("units", "read", "skipped", "rows", "rejected", "attempts", "age"), 0),
@@ -53,23 +42,26 @@ log = get_logger(__name__)
 
 def ensure(client: Client) -> None:
     """Create the table where it is missing; safe to call at any time."""
-    text = files(__package__).joinpath("sql/clickhouse_files.sql").read_text("utf-8")
-    clickhouse.create(client, text)
+    clickhouse.create(client, _TABLE.ddl)
 
 
 def table(client: Client, dataset: str) -> pl.DataFrame:
     """The newest row of each file, by name."""
     sql = f"SELECT * FROM {FILES} FINAL WHERE dataset = {{dataset:String}} ORDER BY file"
-    return clickhouse.read(client, sql, {"dataset": dataset}).select(_COLUMNS.names()).cast(_COLUMNS)
+    return _TABLE.fit(clickhouse.read(client, sql, {"dataset": dataset}))
 
 
 def record(client: Client, rows: pl.DataFrame) -> None:
     """Record new facts of files: rows of `table`, changed. The columns that it lacks are those of a new file."""
-    missing = [pl.lit(value, _COLUMNS[name]).alias(name) for name, value in _NEW.items() if name not in rows.columns]
-    rows = rows.with_columns(missing)
     now = pl.lit(time.time_ns(), pl.UInt64)
-    rows = rows.with_columns(version=pl.max_horizontal(now, pl.col("version") + 1))
-    clickhouse.insert(client, FILES, rows.select(_COLUMNS.names()).cast(_COLUMNS), ("dataset", "state"))
+    rows = _filled(rows).with_columns(version=pl.max_horizontal(now, pl.col("version") + 1))
+    clickhouse.insert(client, FILES, rows, _TABLE.dictionaries)
+
+
+def _filled(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows, with the columns of a new file where they lack some."""
+    missing = [pl.lit(value).alias(name) for name, value in _NEW.items() if name not in rows.columns]
+    return _TABLE.fit(rows.with_columns(missing))
 
 
 def scanned(client: Client, dataset: str) -> pl.DataFrame:
@@ -81,18 +73,20 @@ def scanned(client: Client, dataset: str) -> pl.DataFrame:
 
 def complete(client: Client, dataset: str, rows: pl.DataFrame) -> pl.DataFrame:
     """`rows`, which have some columns of some files, with the other columns as they are recorded."""
-    names = rows["file"].to_list()
-    if len(names) > MAX_NAMED:
+    if rows.height > MAX_NAMED:
         recorded = table(client, dataset)
     else:
         sql = f"SELECT * FROM {FILES} FINAL WHERE dataset = {{dataset:String}} AND file IN {{files:Array(String)}}"
-        found = [
-            clickhouse.read(client, sql, {"dataset": dataset, "files": names[at : at + CHUNK_NAMES]})
-            for at in range(0, len(names), CHUNK_NAMES)
-        ]
-        recorded = pl.concat([_COLUMNS.to_frame(), *(one.select(_COLUMNS.names()).cast(_COLUMNS) for one in found)])
-    others = [name for name in _COLUMNS.names() if name == "file" or name not in rows.columns]
-    return rows.join(recorded.select(others), on="file").select(_COLUMNS.names())
+        found = read_named(client, sql, {"dataset": dataset}, rows["file"].to_list())
+        recorded = pl.concat([_TABLE.columns.to_frame(), *map(_TABLE.fit, found)])
+    others = [name for name in _TABLE.columns.names() if name == "file" or name not in rows.columns]
+    return rows.join(recorded.select(others), on="file").select(_TABLE.columns.names())
+
+
+def read_named(client: Client, sql: str, parameters: Mapping[str, Any], names: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """The results of a query of some files, `{files:Array(String)}`, for a part of them at a time."""
+    for at in range(0, len(names), CHUNK_NAMES):
+        yield clickhouse.read(client, sql, {**parameters, "files": names[at : at + CHUNK_NAMES]})
 
 
 def observe(client: Client, dataset: str, present: pl.DataFrame, reader: str, now_ns: int) -> pl.DataFrame:
@@ -109,8 +103,7 @@ def observe(client: Client, dataset: str, present: pl.DataFrame, reader: str, no
     new = seen.join(same, on="file", how="anti").join(before.select("file", *_LASTING), on="file", how="left")
     gone = known.filter(~pl.col("state").is_in([*_AWAY, "forgotten"])).join(seen, on="file", how="anti")
     new = new.with_columns(pl.col(name).fill_null(_NEW[name]) for name in _LASTING)
-    new = new.with_columns(dataset=pl.lit(dataset), observed=pl.lit(now_ns, pl.Int64))
-    new = _whole(new)
+    new = _filled(new.with_columns(dataset=pl.lit(dataset), observed=pl.lit(now_ns)))
     back = _back(same, now_ns)
     gone = _gone(gone, new)
     lost = gone.filter(pl.col("state") == "lost")["file"]
@@ -122,13 +115,6 @@ def observe(client: Client, dataset: str, present: pl.DataFrame, reader: str, no
         return same.sort("file")
     kept = same.join(back, on="file", how="anti")
     return pl.concat([new.select(SCANNED), back.select(SCANNED), kept]).sort("file")
-
-
-def _whole(new: pl.DataFrame) -> pl.DataFrame:
-    new = new.with_columns(
-        pl.lit(value, _COLUMNS[name]).alias(name) for name, value in _NEW.items() if name not in _LASTING
-    )
-    return new.select(_COLUMNS.names()).cast(_COLUMNS)
 
 
 def _back(same: pl.DataFrame, now_ns: int) -> pl.DataFrame:

@@ -6,15 +6,15 @@ unit is marked pending; a writer that dies in between costs a repeated load and 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from importlib.resources import files
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 import polars as pl
 
 from marketdata_assets.stores import clickhouse, schema_version
-from marketdata_assets.stores.bookkeeping import LOADED, Entry, Quarantined, Reject
+from marketdata_assets.stores.bookkeeping import Entry, Quarantined, Reject
+from marketdata_assets.stores.clickhouse_ddl import Table
 from marketdata_assets.stores.clients import Client
 
 LEDGER = "marketdata_ledger_rows"
@@ -35,28 +35,8 @@ MAX_BOUND = 500
 
 ATTEMPT = ("outcome", "attempted_hash", "error", "code_version", "run_id", "started", "finished")
 """Facts of the last attempt, not of the data."""
-_PLAIN = (
-    "dataset",
-    "unit",
-    "source",
-    *(name for name in (*LOADED, "origin", *ATTEMPT) if name not in ("slices", "superseded")),
-)
 _NO_REJECTS: dict[str, Any] = {name: [] for name in ("reject_line", "reject_reason", "reject_raw", "reject_slice")}
-_TIME = pl.Datetime("us", "UTC")
-_COLUMNS = pl.Schema(
-    {
-        **dict.fromkeys(("dataset", "unit", "source", "aspect"), pl.String()),
-        "version": pl.UInt64(),
-        **dict.fromkeys(("content_hash", "previous_hash", "slices"), pl.String()),
-        **dict.fromkeys(("read", "skipped", "rows", "rejected"), pl.Int64()),
-        **dict.fromkeys(("origin", "outcome", "attempted_hash", "error", "code_version", "run_id"), pl.String()),
-        **dict.fromkeys(("started", "finished"), _TIME),
-        "slice_states": pl.String(),
-        "reject_line": pl.List(pl.Int64()),
-        **dict.fromkeys(("reject_reason", "reject_raw", "reject_slice"), pl.List(pl.String())),
-    }
-)
-_DICTIONARIES = ("dataset", "unit", "source", "aspect", "slices", "origin", "outcome", "code_version", "run_id")
+_TABLE = Table(LEDGER, __package__, "clickhouse_ledger")
 
 
 class SliceState(msgspec.Struct, frozen=True, array_like=True):
@@ -100,8 +80,7 @@ class Load(Entry):
 def ensure(client: Client) -> None:
     """Create the ledger where it is missing; safe to call at any time. Raises TerminalError."""
     schema_version.ensure_clickhouse(client, [LEDGER])
-    text = files(__package__).joinpath("sql/clickhouse_ledger.sql").read_text("utf-8")
-    clickhouse.create(client, text)
+    clickhouse.create(client, _TABLE.ddl)
 
 
 def table(
@@ -128,17 +107,14 @@ def entries(
     client: Client, dataset: str, units: Iterable[str] | None = None, sources: Iterable[str] | None = None
 ) -> list[Load]:
     """The ledger of some units and sources or of all, ordered by source and unit, without the rejected rows."""
-    names = [field.name for field in fields(Load) if field.name not in ("rejects", "states", "superseded")]
-    at = names.index("slices")
     known: dict[str, list[str]] = {}
     loads = []
-    for *row, states in table(client, dataset, units, sources).select(*names, "slice_states").iter_rows():
-        values: list[Any] = row
-        text = values[at]
+    for row in table(client, dataset, units, sources).rename({"slice_states": "states"}).iter_rows(named=True):
+        text = row["slices"]
         if text not in known:
             known[text] = text.split(",") if text else []
-        values[at] = known[text]
-        loads.append(Load(**dict(zip(names, values, strict=True)), states=states_of(states)))
+        row["slices"], row["states"] = known[text], states_of(row["states"])
+        loads.append(Load(**row))
     return loads
 
 
@@ -216,15 +192,14 @@ def quarantined(client: Client, dataset: str, limit: int = 100) -> list[Quaranti
 
 def _write(client: Client, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
-        clickhouse.insert(client, LEDGER, pl.DataFrame(rows, schema=_COLUMNS), _DICTIONARIES)
+        clickhouse.insert(client, LEDGER, pl.DataFrame(rows, schema=_TABLE.columns), _TABLE.dictionaries)
 
 
 def _row(load: Load, aspect: str, version: int) -> dict[str, Any]:
     if any("," in name or not name for name in load.slices):
         raise ValueError(f"a slice must have a name without commas, was {load.slices}")
     rejects = load.rejects[:MAX_REJECTS]
-    return {
-        **{name: getattr(load, name) for name in _PLAIN},
+    facts = vars(load) | {
         "aspect": aspect,
         "version": version,
         "slices": ",".join(load.slices),
@@ -234,3 +209,4 @@ def _row(load: Load, aspect: str, version: int) -> dict[str, Any]:
         "reject_raw": [reject.raw[:MAX_RAW] for reject in rejects],
         "reject_slice": [reject.slice or "" for reject in rejects],
     }
+    return {name: facts[name] for name in _TABLE.columns}

@@ -16,8 +16,6 @@ Waiting only saves writers a retry: those of one machine queue for a lock, and a
 alone. Correctness depends on no clock and no lock.
 """
 
-import fcntl
-import os
 import random
 import re
 import secrets
@@ -33,7 +31,7 @@ import polars as pl
 
 from marketdata_assets import lock_waits, state_files
 from marketdata_assets.errors import MarketDataError, TransientError
-from marketdata_assets.state_files import made_folder, made_once
+from marketdata_assets.state_files import made_once
 from marketdata_assets.stores import clickhouse, clickhouse_cluster
 from marketdata_assets.stores.clickhouse import naming_failures, quoted
 from marketdata_assets.stores.clients import Client
@@ -271,28 +269,13 @@ def _turn(folder: Path | None, name: str) -> Iterator[tuple[str, bool]]:
     if folder is None:
         yield secrets.token_hex(4), False
         return
-    made_folder(folder)
-    file = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        with lock_waits.reported(name, partial(state_files.holder_of, folder / f"{name}.lock")):
-            held = _locked(file)
+    path, deadline = folder / f"{name}.lock", time.monotonic() + TURN_SECONDS
+    with state_files.opened(path) as file:
+        with lock_waits.reported(name, partial(state_files.holder_of, path)):
+            while not (held := state_files.lock(file, wait=False)) and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
         yield _group(folder), held
-    finally:
-        os.close(file)
 
 
 def _group(folder: Path) -> str:
     return made_once(folder / "group", lambda: secrets.token_hex(4))
-
-
-def _locked(file: int) -> bool:
-    deadline = time.monotonic() + TURN_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(POLL_SECONDS)
-        else:
-            state_files.sign(file)
-            return True
-    return False

@@ -68,7 +68,7 @@ Plan = bytes | Change | Reject | None
 
 @dataclass
 class Written:
-    """The counts of a write."""
+    """The counts of one or more writes."""
 
     inserted: int = 0
     updated: int = 0
@@ -76,13 +76,6 @@ class Written:
     races: int = 0
     rejected: dict[str, str] = field(default_factory=dict)
     """Documents that the plan or the server rejected, and why."""
-
-    def add(self, other: "Written") -> None:
-        self.inserted += other.inserted
-        self.updated += other.updated
-        self.unchanged += other.unchanged
-        self.races += other.races
-        self.rejected |= other.rejected
 
 
 @contextmanager
@@ -212,14 +205,15 @@ def write(
     revision: str = "_rev",
     fresh: bool = False,
     sleep: Callable[[float], object] = time.sleep,
+    written: Written | None = None,
 ) -> Written:
     """Write `items` (by the value of their unique `key`) as `plan` decides from the stored document.
 
     `plan` receives None where nothing is stored, and returns None where nothing has to be written. It may be called
-    again when another writer was faster. `fresh` says that probably none is stored, which saves the first read.
-    Raises TransientError.
+    again when another writer was faster. `fresh` says that probably none is stored, which saves the first read. What
+    is `written` already is counted too. Raises TransientError.
     """
-    written = Written()
+    written = Written() if written is None else written
     pending = set(items)
     retried: set[str] = set()
     hidden: set[str] = set()

@@ -11,7 +11,6 @@ https://docs.alpaca.markets/reference/stockbars
 """
 
 import datetime as dt
-import hashlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,7 +20,6 @@ import httpx
 import msgspec
 import polars as pl
 
-from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.http_client import RetryLater
 from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.reference.records import Days, Label
@@ -64,11 +62,6 @@ class _Error(msgspec.Struct):
 _answer, _error = msgspec.json.Decoder(_Answer), msgspec.json.Decoder(_Error)
 
 
-def rate_limiter(key: str, config: WebProvider, budgets: BudgetPlace) -> RateLimiter:
-    """The limiter of the account that owns `key`; its files do not show the key."""
-    return RateLimiter(budgets, f"{NAME}-{hashlib.sha256(key.encode()).hexdigest()[:12]}", config.rate_limits)
-
-
 class Alpaca(HttpProvider):
     """One account. A method raises TokenRejected, NoPermission, AccountBlocked, QuotaSpent, RequestRejected,
     UnknownSymbol, BadResponse or ProviderUnavailable; without `keys`, id and secret, NoToken."""
@@ -99,23 +92,14 @@ class Alpaca(HttpProvider):
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
         """The minute bars of `symbol` in the sessions of `days`: `ok`, `empty`, or `unsupported` before 2016."""
-        without = partial(Delivery.without, NAME, symbol, days, LABEL)
-        # BRK-B.US is its BRK.B.
-        theirs = (self.config.symbol_mapping.theirs(symbol) or "").rpartition(".")[0].replace("-", ".")
-        if not theirs:
-            return Delivery.unmapped(NAME, symbol, days, LABEL)
+        theirs = self.theirs(symbol).rpartition(".")[0].replace("-", ".")  # BRK-B.US is its BRK.B
         if not self._keys:
             raise NoToken(NAME, " and ".join(ALPACA_KEYS))
         if days.last < FIRST_DAY:
-            return without("unsupported", f"its bars begin on {FIRST_DAY}")
+            return Delivery.without(NAME, symbol, days, LABEL, "unsupported", f"its bars begin on {FIRST_DAY}")
         days = Days(max(days.first, FIRST_DAY), days.last)
         bars = [bar for day in days if day.weekday() < 5 for bar in await self._session(theirs, day)]
-        raw = _frame(theirs, bars)
-        frame, rejected = records.bars(raw, NAME, symbol, self.config.quality, self.config.session)
-        if frame.is_empty() and not rejected:
-            return without("empty", "it has no bar in these days")
-        skipped = raw.height - frame.height - len(rejected)
-        return Delivery(NAME, symbol, days, "ok", frame, LABEL, "USD", rejected, skipped=skipped)
+        return records.bars(_frame(theirs, bars), NAME, symbol, days, LABEL, "USD", self.config)
 
     async def _session(self, theirs: str, day: dt.date) -> list[_Bar]:
         """The bars of one session, as far as an account may see them."""
@@ -149,7 +133,7 @@ def _frame(theirs: str, bars: list[_Bar]) -> pl.DataFrame:
     frame = pl.DataFrame(values, {"ts": pl.Datetime("us", "UTC"), **numbers}, orient="row").with_row_index("line", 1)
     text = pl.concat_str(pl.lit(theirs), "ts", *numbers, separator=",", ignore_nulls=False)
     ts = pl.col("ts").cast(pl.Datetime("ms", "UTC"))
-    return frame.with_columns(pl.col("line").cast(pl.Int64), ts, raw=text, turnover=pl.lit(None, pl.Float64))
+    return frame.with_columns(pl.col("line").cast(pl.Int64), ts, raw=text)
 
 
 def _parse(calls: ProviderClient, theirs: str, what: str, response: httpx.Response) -> list[_Bar] | RetryLater:

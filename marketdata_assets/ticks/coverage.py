@@ -62,11 +62,10 @@ def symbol_days(
 def missing_minutes(client: Client, symbol: str, day: dt.date, label: Label, calendar: Calendar) -> list[str]:
     """The minutes `10:31` of the exchange's clock that a symbol has no bar of."""
     sql = "SELECT ts FROM tick_data WHERE symbol = {symbol:String} AND date = {day:Date}"
-    times = clickhouse.read(client, sql, {"symbol": symbol, "day": day})["ts"].to_list()
+    present = set(clickhouse.read(client, sql, {"symbol": symbol, "day": day})["ts"])
     calendar = calendar_of(symbol, calendar)
-    wanted = calendar.minutes(day, label).dt.convert_time_zone(calendar.exchange.timezone)
-    present = {time.astimezone(calendar.exchange.zone).strftime("%H:%M") for time in times}
-    return [time for time in wanted.dt.strftime("%H:%M") if time not in present]
+    missing = [time for time in calendar.labels(day, label) if time not in present]
+    return [time.astimezone(calendar.exchange.zone).strftime("%H:%M") for time in missing]
 
 
 def _alike(calendar: Calendar, days: Sequence[dt.date]) -> list[list[dt.date]]:

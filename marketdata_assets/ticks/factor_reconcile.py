@@ -6,7 +6,8 @@ Nothing is read or written here. The ledger has, as the hash of an attempt, what
 import datetime as dt
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 
 import msgspec
@@ -73,10 +74,6 @@ class Inputs(msgspec.Struct, frozen=True):
         """Those of `providers` that have not responded up to the day `until`, or are requested again."""
         return {name for name in providers if self.answered.get(name, FAILED).due(until, moment)}
 
-    def final(self, provider: str) -> str:
-        """The last day up to which the answers of a provider are final; empty without one."""
-        return self.answered.get(provider, FAILED).final
-
 
 def months_of(month: str) -> tuple[str, str]:
     """A month and the one before it, whose last days its first factors use."""
@@ -121,19 +118,24 @@ class Task:
 
 @dataclass(frozen=True)
 class MonthRun:
-    """What all batches of a month have in common.
-
-    `sessions` are its closed trading days, `covered` is its last closed day of any kind.
-    """
+    """What all batches of a month have in common."""
 
     month: str
-    sessions: Sequence[dt.date]
-    covered: dt.date
     finality: Finality
     accept_empty: bool
     run_id: str
     started: dt.datetime
     finished: dt.datetime
+
+    @cached_property
+    def sessions(self) -> list[dt.date]:
+        """The closed trading days."""
+        return self.finality.moment.closed_days(Days.month(self.month))
+
+    @property
+    def covered(self) -> dt.date:
+        """The last closed day of any kind."""
+        return min(Days.month(self.month).last, self.finality.moment.last)
 
 
 def decide(
@@ -147,12 +149,6 @@ def decide(
     rows, lost = _merged(run, computed, existing, provided)
     nothing = FACTORS.columns.to_frame()
     return [_decision(run, task, rows.get(task.symbol, nothing), lost.get(task.symbol, {}), provided) for task in tasks]
-
-
-def superseded(write: UnitWrite) -> UnitWrite:
-    """The write as a failed attempt, after another run wrote between our read and our publish."""
-    entry = replace(write.load, outcome="failed", error=SUPERSEDED, attempted_hash=None)
-    return replace(write, frame=None, load=entry)
 
 
 def digest(rows: pl.DataFrame) -> str:
@@ -203,7 +199,9 @@ def _decision(
     load, symbol = task.load, task.symbol
     unanswered = {one.provider: one.failed[symbol] for one in provided if symbol in one.failed}
     causes = {**unanswered, **lost}
-    answered = {one.provider: _answered(run, task, one) for one in provided if one.answered(symbol)}
+    answered = {
+        one.provider: _answered(run, task, one) for one in provided if symbol in one.requested - one.failed.keys()
+    }
     inputs = Inputs(task.inputs.bars, {**task.inputs.answered, **answered, **dict.fromkeys(causes, FAILED)})
     owed = sorted(name for name, answer in inputs.answered.items() if answer.failed and name not in causes)
     why = "; ".join(f"{name}: {cause}" for name, cause in sorted(causes.items()))
@@ -244,13 +242,9 @@ def _decision(
 
 
 def _answered(run: MonthRun, task: Task, factors: ProviderFactors) -> Answered:
-    """How far the answers of a provider go now.
-
-    A day is final as one of bars is: later answers prove it, and the same nothing twice unless the stock is known to
-    have traded.
-    """
+    """How far the answers of a provider go now; a day is final as one of bars is, of which an answer without figures
+    is the same as any earlier one."""
     finality, moment, symbol = run.finality, run.finality.moment, task.symbol
-    confirm, deadline = finality.rules.confirm_days, finality.rules.deadline_days
     before = task.inputs.answered.get(factors.provider, FAILED)
 
     def has(day: dt.date) -> bool:
@@ -259,11 +253,11 @@ def _answered(run: MonthRun, task: Task, factors: ProviderFactors) -> Answered:
         return (symbol, day) in factors.complete
 
     def is_final(day: dt.date) -> bool:
-        age = moment.closings_after(day)
-        if age >= deadline or str(day) <= before.final or str(day) < str(factors.days.first):
+        if str(day) <= before.final or day < factors.days.first:
             return True
-        requested = str(day) <= before.closed and moment.closings_after(dt.date.fromisoformat(before.closed)) >= confirm
-        return age >= confirm and (has(day) or (requested and day not in finality.suspended.known))
+        asked = SliceState(str(day), "provisional", since=before.closed) if str(day) <= before.closed else None
+        state = finality.judge(day, "", asked, complete=has(day), known=day in finality.suspended.known)
+        return state is None or state.state == "incomplete"
 
     still_open = [day for day in run.sessions if not is_final(day)]
     final = [day for day in run.sessions if not still_open or day < still_open[0]]

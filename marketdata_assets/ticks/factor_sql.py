@@ -90,8 +90,7 @@ def window(month: str, trading_days: TradingDays) -> list[dt.date]:
 def long(wide: pl.DataFrame, provider: str, names: Sequence[str]) -> pl.DataFrame:
     """A row for each number of the columns `names`, in the table's form; nulls are absent."""
     rows = wide.unpivot(names, index=["symbol", "date"], variable_name="factor", value_name="value").drop_nulls("value")
-    rows = rows.with_columns(provider=pl.lit(provider)).select(FACTORS.columns.names()).cast(FACTORS.columns)
-    return rows.sort("symbol", "date", "factor")
+    return FACTORS.fit(rows.with_columns(provider=pl.lit(provider))).sort("symbol", "date", "factor")
 
 
 def recomputed(

@@ -12,15 +12,17 @@ from functools import partial
 
 from marketdata_assets.progress import Progress
 from marketdata_assets.reference import stored
-from marketdata_assets.reference.calendar import TradingDays, calendar_of, last_closed
-from marketdata_assets.reference.exchanges import MAINLAND, Exchange, by_exchange
+from marketdata_assets.reference.calendar import TradingDays, calendar_of
+from marketdata_assets.reference.exchanges import by_exchange
 from marketdata_assets.reference.records import Days
+from marketdata_assets.reference.stored import Suspensions
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import provider_factors, table_writer
 from marketdata_assets.ticks.circuit_breaker import CircuitBreaker
 from marketdata_assets.ticks.factor_reconcile import (
+    FAILED,
     PENDING,
     SUPERSEDED,
     Inputs,
@@ -29,11 +31,10 @@ from marketdata_assets.ticks.factor_reconcile import (
     decide,
     input_digests,
     months_of,
-    superseded,
 )
 from marketdata_assets.ticks.factor_sql import NAME, computed
 from marketdata_assets.ticks.fallback import Provider, in_order
-from marketdata_assets.ticks.finality import Finality, Moment, Suspended, stored_suspensions
+from marketdata_assets.ticks.finality import Finality, Moment, stored_suspensions
 from marketdata_assets.ticks.load_run import Ended, LoadOptions, LoadRun
 from marketdata_assets.ticks.provider_factors import Actions, Daily, ProviderFactors
 from marketdata_assets.ticks.reconcile import of_entry, report_before
@@ -55,7 +56,7 @@ def compute(
     progress: Progress | None = None,
     ended: Ended | None = None,
     trading_days: TradingDays | None = None,
-    suspended: Suspended | None = None,
+    suspended: Suspensions | None = None,
 ) -> LoadReport:
     """Write the factors that follow from tick_data, and those that providers have of `units`; report how each ended.
 
@@ -75,9 +76,10 @@ async def _all(run: LoadRun, providers: Sequence[Provider], finality: Finality, 
     run.total = len(units)
     async with run.open(providers) as breakers:
         for symbols in by_exchange({unit.symbol for unit in units}).values():
-            mine, names = finality.of(symbols[0]), set(symbols)
-            work = _Computation(run, providers, mine.moment.trading_days, mine, mine.moment.exchange)
-            await work.all([unit for unit in units if unit.symbol in names], breakers)
+            names = set(symbols)
+            await _Computation(run, providers, finality.of(symbols[0])).all(
+                [unit for unit in units if unit.symbol in names], breakers
+            )
     return run.report(providers)
 
 
@@ -96,9 +98,11 @@ def stored_digests(
 class _Computation:
     run: LoadRun
     providers: Sequence[Provider]
-    trading_days: TradingDays
     finality: Finality
-    exchange: Exchange = MAINLAND
+
+    @property
+    def moment(self) -> Moment:
+        return self.finality.moment
 
     async def all(self, units: Collection[Unit], breakers: Mapping[str, CircuitBreaker]) -> None:
         due = {month: self._due(month, symbols) for month, symbols in by_month(units).items()}
@@ -119,12 +123,12 @@ class _Computation:
             return []
         loads, tasks = self._loads(month, symbols), []
         units = [Unit(symbol, month) for symbol in symbols]
-        known = stored_digests(self.run.client, units, last_closed(self.run.now, self.exchange), self.trading_days)
+        known = stored_digests(self.run.client, units, self.moment.last, self.moment.trading_days)
         for symbol, digest in zip(symbols, known.values(), strict=True):
             before = Inputs.of(loads.get(symbol))
             task = Task(symbol, loads.get(symbol), Inputs(digest, before.answered))
             requested = [provider.name for provider in self.providers if provider.config.symbol_mapping.theirs(symbol)]
-            missing = before.missing(requested, str(closed[-1]), self.finality.moment)
+            missing = before.missing(requested, str(closed[-1]), self.moment)
             same = before.bars == digest != PENDING and not missing
             if same and task.load and not self.run.options.refetch:
                 self.run.end(replace(_before(month, task), note="unchanged inputs; skipped"))
@@ -133,8 +137,7 @@ class _Computation:
         return tasks
 
     def _closed(self, month: str) -> list[dt.date]:
-        last = last_closed(self.run.now, self.exchange)
-        return [day for day in self.trading_days(Days.month(month)) if day <= last]
+        return self.moment.closed_days(Days.month(month))
 
     async def _actions(
         self, due: Mapping[str, Sequence[Task]], breakers: Mapping[str, CircuitBreaker]
@@ -156,8 +159,8 @@ class _Computation:
         """The tasks that the provider has not answered up to the last closed day, or is requested again for."""
         if self.run.options.refetch:
             return list(tasks)
-        until, moment = str(self._closed(month)[-1]), self.finality.moment
-        return [task for task in tasks if task.inputs.missing([provider.name], until, moment)]
+        until = str(self._closed(month)[-1])
+        return [task for task in tasks if task.inputs.missing([provider.name], until, self.moment)]
 
     async def _provided(
         self,
@@ -170,7 +173,8 @@ class _Computation:
         for provider in self.providers:
             asking = self._asking(provider, month, tasks) if tasks and isinstance(provider, Daily) else []
             if isinstance(provider, Daily) and asking:
-                final = "" if self.run.options.refetch else min(task.inputs.final(provider.name) for task in asking)
+                answers = [task.inputs.answered.get(provider.name, FAILED) for task in asking]
+                final = "" if self.run.options.refetch else min(answer.final for answer in answers)
                 days = [day for day in self._closed(month) if str(day) > final]
                 symbols = [task.symbol for task in asking]
                 provided.append(await provider_factors.daily(provider, breakers[provider.name], days, symbols))
@@ -186,14 +190,12 @@ class _Computation:
             for one in tasks
         ]
         client, started = self.run.client, self.run.moment()
-        fresh = computed(client, symbols, month, self.trading_days, calendar_of(symbols[0]))
+        fresh = computed(client, symbols, month, self.moment.trading_days, calendar_of(symbols[0]))
         bound = {"symbols": symbols, "first": days.first, "last": days.last, "computed": NAME}
         existing = clickhouse.read(client, statement("provider_factors"), bound).cast(FACTORS.columns)
-        covered = min(days.last, last_closed(self.run.now, self.exchange))
-        sessions = self._closed(month)
-        accept_empty, run_id = self.run.options.accept_empty, self.run.run_id
-        finished = self.run.moment()
-        month_run = MonthRun(month, sessions, covered, self.finality, accept_empty, run_id, started, finished)
+        month_run = MonthRun(
+            month, self.finality, self.run.options.accept_empty, self.run.run_id, started, self.run.moment()
+        )
         decisions = decide(month_run, tasks, fresh, existing, [factors.within(days, symbols) for factors in provided])
         writes = [decision.write for decision in decisions if decision.write]
         loads |= table_writer.write(client, FACTORS, month, writes, turns=self.run.options.turns)
@@ -212,7 +214,8 @@ class _Computation:
             if load is None or load.content_hash != mine.content_hash:
                 continue  # another run wrote after us and checks for itself
             if load.previous_hash not in (mine.previous_hash, mine.content_hash):
-                lost.append(superseded(write))
+                entry = replace(mine, outcome="failed", error=SUPERSEDED, attempted_hash=None)
+                lost.append(replace(write, frame=None, load=entry))
         if lost:
             table_writer.write(self.run.client, FACTORS, month, lost, turns=self.run.options.turns)
         return {write.symbol for write in lost}

@@ -12,7 +12,7 @@ from marketdata_assets.logs import get_logger
 from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.ticks.errors import NoPermission, NoToken
-from marketdata_assets.ticks.providers_file import FilesProvider, Table
+from marketdata_assets.ticks.providers_file import FilesProvider
 from marketdata_assets.ticks.records import Delivery
 
 log = get_logger(__name__)
@@ -45,7 +45,7 @@ P = TypeVar("P", bound=Provider)
 Fetch = Callable[[Provider, str, Days], Awaitable[Delivery]]
 
 
-def in_order(providers: Iterable[P], table: Table) -> list[P]:
+def in_order(providers: Iterable[P], table: str) -> list[P]:
     """The enabled ones that support `table`, by priority; of equals, the first given."""
     usable = [provider for provider in providers if provider.config.enabled and table in provider.config.supports]
     return sorted(usable, key=lambda provider: provider.config.priority)
@@ -123,9 +123,12 @@ class Fallback:
         if self.trading_days is not None and not self.trading_days(days):
             calendar = Tried("calendar", "empty", f"no trading day in {days}")
             return Answer("empty", None, (calendar,))
-        tried: list[Tried] = []
         known = [provider for provider in self.providers if provider.config.symbol_mapping.theirs(symbol)]
-        for provider in known or self.providers:
+        tried: list[Tried] = []
+        for provider in () if known else self.providers:
+            reason = f"the symbol mapping of {provider.name} has no rule for {symbol}"
+            tried.append(Tried(provider.name, "unsupported", reason))
+        for provider in known:
             try:
                 delivery = await self.fetch(provider, symbol, days)
             except NoToken as error:

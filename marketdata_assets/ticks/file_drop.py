@@ -20,12 +20,14 @@ from marketdata_assets.loading.rejects import DEFAULT_LIMIT, LINE
 from marketdata_assets.loading.text_table import TextTable
 from marketdata_assets.reference import codes, exchanges
 from marketdata_assets.reference.exchanges import exchange_of
-from marketdata_assets.reference.records import Days
+from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks.errors import BadFile
-from marketdata_assets.ticks.providers_file import Session, SymbolMapping
-from marketdata_assets.ticks.records import OTHERS, Dropped, day_of, on_each_clock, rejects, to_utc
+from marketdata_assets.ticks.providers_file import DroppedFiles, Session
+from marketdata_assets.ticks.records import OTHERS, Delivery, Dropped, day_of, on_each_clock, rejects, to_utc
+from marketdata_assets.ticks.reports import Unit as SymbolMonth
 
+NAME = "files"
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 ORDER_BOOKS = "order_book"  # the folder of order books below the one of bars
 
@@ -50,8 +52,8 @@ Judged = tuple[pl.DataFrame, pl.DataFrame]
 Judge = Callable[[pl.DataFrame], Judged]
 """Judges rows that have line, raw, symbol, ts in UTC, numbers, and a `reason` where a number cannot be parsed."""
 
-Spans = Mapping[tuple[str, str], Days]
-"""The first and last day that a file has of a symbol, as the file names it, in a month."""
+Spans = Mapping[SymbolMonth, Days]
+"""The first and last day that a file has of a symbol in a month."""
 
 
 @dataclass(frozen=True)
@@ -85,19 +87,6 @@ class Content:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """What the files have of one symbol in some days.
-
-    `skipped` counts duplicates, and rows of an instant that a newer file has as well.
-    """
-
-    frame: pl.DataFrame
-    rejected: tuple[Reject, ...]
-    skipped: int
-    dropped: Dropped
-
-
-@dataclass(frozen=True)
 class Chosen:
     """What to read of a symbol in a month: files, and the names of those that are forgotten."""
 
@@ -105,61 +94,48 @@ class Chosen:
     withdrawn: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True)
-class Listing:
-    """The files of a folder as columns: file, size and modified, by name."""
-
-    folder: Path
-    files: pl.DataFrame
-    paths: Mapping[str, str]
-    """Of the files whose name is not that of the file system."""
-
-    def state(self, file: str, size: int, modified: int) -> Delivered:
-        """One of the files."""
-        return Delivered(file, self.paths.get(file) or f"{self.folder}/{file}", size, modified)
-
-
 @dataclass
 class Folder:
-    """The files of one kind below a folder. Each is read once, and again when it has changed."""
+    """The files of one kind below a folder. Each is read once, and again when it has changed.
+
+    `columns` are those of the rows of a delivery.
+    """
 
     path: Path
     leave_out: str | None
+    columns: pl.Schema
     names: Names
     judge: Judge
-    session: Session
-    mapping: SymbolMapping
+    config: DroppedFiles
     _contents: dict[Delivered, Content | BadFile] = field(default_factory=dict)
-    _chosen: Mapping[tuple[str, str], Chosen] | None = None
+    _paths: dict[str, str] = field(default_factory=dict)
+    _chosen: Mapping[SymbolMonth, Chosen] | None = None
     _ages: Mapping[str, int] = field(default_factory=dict)
 
-    def theirs(self, symbol: str) -> str:
-        """The symbol as the files of the folder name it; empty for one that they cannot have."""
-        return self.mapping.theirs(symbol) or ""
-
-    def select(self, chosen: Mapping[tuple[str, str], Chosen], ages: Mapping[str, int]) -> None:
-        """From now on, `rows_of` reads only the files that a symbol, as the provider names it, has in a month.
-
-        `ages` are those of `Dropped`.
-        """
+    def select(self, chosen: Mapping[SymbolMonth, Chosen], ages: Mapping[str, int]) -> None:
+        """From now on, `delivery` reads only the files that are chosen of a symbol-month. `ages` are those of
+        `Dropped`."""
         self._chosen, self._ages = chosen, ages
 
     def files(self) -> list[Delivered]:
         """The files now, by name."""
         return walk(self.path, keep=self._is_ours)
 
-    def listing(self) -> Listing:
-        """The same in columns, for many files."""
-        names, sizes, times, paths = list[str](), list[int](), list[int](), dict[str, str]()
+    def listing(self) -> pl.DataFrame:
+        """The same in columns, for many files: file, size and modified; `delivered` makes one of a row."""
+        names, sizes, times, self._paths = list[str](), list[int](), list[int](), {}
         for name, path, size, modified, *_ in below(self.path, self._is_ours):
             names.append(name)
             sizes.append(size)
             times.append(modified)
-            if path != f"{self.path}/{name}":
-                paths[name] = path
+            if path != f"{self.path}/{name}":  # a name that is not that of the file system
+                self._paths[name] = path
         columns = {"file": names, "size": sizes, "modified": times}
-        types = {"file": pl.String, "size": pl.Int64, "modified": pl.Int64}
-        return Listing(self.path, pl.DataFrame(columns, types).sort("file"), paths)
+        return pl.DataFrame(columns, {"file": pl.String, "size": pl.Int64, "modified": pl.Int64}).sort("file")
+
+    def delivered(self, file: str, size: int, modified: int) -> Delivered:
+        """A file of the last listing."""
+        return Delivered(file, self._paths.get(file) or f"{self.path}/{file}", size, modified)
 
     def _is_ours(self, name: str) -> bool:
         return name.lower().endswith(SUFFIXES) and name.split("/")[0] != self.leave_out
@@ -173,21 +149,24 @@ class Folder:
         """The files that could not be read so far, by name, and why."""
         return {file.name: str(error) for file, error in self._contents.items() if isinstance(error, BadFile)}
 
-    def _of(self, theirs: str, days: Days) -> tuple[list[Content], list[MarketDataError], frozenset[str]]:
+    def _of(self, symbol: str, days: Days) -> tuple[list[Content], list[MarketDataError], frozenset[str]]:
         """The files with rows of a symbol, the newest first; why others are not loaded; and the withdrawn ones."""
         if self._chosen is None:
             chosen = Chosen({content.file for content in self.contents()})
         else:
-            found = [self._chosen.get((theirs, month), Chosen()) for month in {f"{day:%Y-%m}" for day in days}]
+            units = {SymbolMonth(symbol, f"{day:%Y-%m}") for day in days}
+            found = [self._chosen.get(unit, Chosen()) for unit in units]
             chosen = Chosen(set().union(*(one.files for one in found)), set().union(*(one.withdrawn for one in found)))
         good, flaws = list[Content](), list[MarketDataError]()
         for file in sorted(chosen.files, key=lambda file: file.name):
             content = self.kept(file)
-            flaw = content if isinstance(content, BadFile) else content.flaw
-            if flaw is not None and (isinstance(content, BadFile) or theirs in {*content.rows, *content.others}):
-                flaws.append(flaw)
-            elif isinstance(content, Content) and (theirs in content.rows or theirs in content.others):
-                good.append(content)
+            if isinstance(content, BadFile):
+                flaws.append(content)
+            elif symbol in {*content.rows, *content.others}:
+                if content.flaw is None:
+                    good.append(content)
+                else:
+                    flaws.append(content.flaw)
         return sorted(good, key=_age, reverse=True), flaws, frozenset(chosen.withdrawn)
 
     def kept(self, file: Delivered) -> Content | BadFile:
@@ -195,6 +174,11 @@ class Folder:
         if file not in self._contents:
             self._contents[file] = self._read(file)
         return self._contents[file]
+
+    def is_good(self, file: Delivered) -> bool:
+        """Whether something of a file can be loaded."""
+        content = self.kept(file)
+        return isinstance(content, Content) and content.flaw is None
 
     def read(self) -> list[Content]:
         """The files that were read so far."""
@@ -229,30 +213,40 @@ class Folder:
             others = pl.concat([others, pl.DataFrame(bad, OTHERS)]).sort("line")
         named = pl.concat_str(pl.lit(f"{file.path.name}: "), "reason")  # stays null without a reason
         read = rows.height + len(found.bad)
-        return _content(file, read, good, others.with_columns(reason=named), self._spans(rows))
+        return _content(file, read, good, others.with_columns(reason=named), _spans(rows))
 
-    def rows_of(self, theirs: str, days: Days, empty: pl.DataFrame) -> Rows:
+    def delivery(self, symbol: str, days: Days, label: Label | None) -> Delivery:
         """The rows of one symbol from all files; of equal instants the row of the newest file counts.
 
         Raises why a file with rows of the symbol is not loaded, if no other has any.
         """
-        contents, flaws, withdrawn = self._of(theirs, days)
+        contents, flaws, withdrawn = self._of(symbol, days)
         if flaws and not contents and not withdrawn:
             raise flaws[0].with_traceback(None)
-        frames, others = [empty], [OTHERS.to_frame()]
-        timezone = self.session.of(exchange_of(self.mapping.ours(theirs) or theirs)).timezone
+        frames, others = [self.columns.to_frame()], [OTHERS.to_frame()]
+        timezone = self.config.session.of(exchange_of(symbol)).timezone
         here = pl.col("ts").dt.convert_time_zone(timezone).dt.date().is_between(days.first, days.last)
         for content in contents:
-            if theirs in content.rows:
-                frames.append(content.rows[theirs].filter(here).with_columns(file=pl.lit(content.file.name)))
-            if theirs in content.others:
-                others.append(content.others[theirs].filter(here))
+            if symbol in content.rows:
+                frames.append(content.rows[symbol].filter(here).with_columns(file=pl.lit(content.file.name)))
+            if symbol in content.others:
+                others.append(content.others[symbol].filter(here))
         every, left = pl.concat(frames), pl.concat(others)
-        frame = every.unique("ts", keep="first", maintain_order=True).sort("ts")
-        skipped = left["reason"].null_count() + every.height - frame.height
-        read = tuple(content.file for content in contents)
-        dropped = Dropped(read, every.select("ts", "file"), withdrawn, self._ages, str(flaws[0]) if flaws else "")
-        return Rows(frame, rejects(left), skipped, dropped)
+        frame, rejected = every.unique("ts", keep="first", maintain_order=True).sort("ts"), rejects(left)
+        if frame.is_empty() and not rejected and not withdrawn:
+            reason = f"no file in {self.path} has a row in these days"
+            return Delivery.without(NAME, symbol, days, label, "empty", reason)
+        return Delivery(
+            *(NAME, symbol, days, "ok", frame, label, None, rejected),
+            skipped=left["reason"].null_count() + every.height - frame.height,
+            dropped=Dropped(
+                tuple(content.file for content in contents),
+                every.select("ts", "file"),
+                withdrawn,
+                self._ages,
+                str(flaws[0]) if flaws else "",
+            ),
+        )
 
     def spans(self, file: Delivered) -> Spans:
         """The days of a file, by symbol and month of the exchange; a row without a time is left out. Raises BadFile."""
@@ -263,32 +257,28 @@ class Folder:
         names = self.names(file.path, found.names)
         rows = found.rows.select(pl.nth(found.names.index(names[ours]) + 1).alias(ours) for ours in ("symbol", "ts"))
         known = self._symbols(rows["symbol"])[0]
-        return self._spans(rows.with_columns(symbol=known, ts=self._times(rows["ts"], known)))
+        return _spans(rows.with_columns(symbol=known, ts=self._times(rows["ts"], known)))
 
     def _times(self, column: pl.Series, symbols: pl.Series) -> pl.Expr:
         """See `times`; times without a zone are of the clock of the symbol's exchange."""
-        return on_each_clock(self._ours(symbols), lambda exchange: times(column, self.session.of(exchange)))
-
-    def _ours(self, symbols: pl.Series) -> pl.Series:
-        """The provider's names as our symbols."""
-        return symbols.replace({name: self.mapping.ours(name) or name for name in symbols.drop_nulls().unique()})
+        return on_each_clock(symbols, lambda exchange: times(column, self.config.session.of(exchange)))
 
     def _symbols(self, column: pl.Series) -> tuple[pl.Series, pl.Series]:
-        """The provider's name of each symbol, null where none is known, and then why."""
+        """The symbol that each text means, null where none is known, and then why."""
         texts = column.cast(pl.String).fill_null("")
-        names = {text: self._name(text) for text in texts.unique()}
-        reasons = {text: self._no_symbol(text) for text, name in names.items() if name is None}
-        known = texts.replace_strict(names, return_dtype=pl.String)
+        symbols = {text: self._symbol(text) for text in texts.unique()}
+        reasons = {text: self._no_symbol(text) for text, symbol in symbols.items() if symbol is None}
+        known = texts.replace_strict(symbols, return_dtype=pl.String)
         return known, texts.replace_strict(reasons, default=None, return_dtype=pl.String)
 
-    def _name(self, text: str) -> str | None:
-        """`600000.SH` as it is, and other spellings of it, by the symbol mapping."""
-        name = text.strip().upper()
-        ours = self.mapping.ours(name)
-        if ours is not None and (ours in self.mapping.symbols or not exchanges.is_known(ours)):
-            return name
+    def _symbol(self, text: str) -> str | None:
+        """What the symbol mapping makes of a name, or of another spelling of it."""
+        name, mapping = text.strip().upper(), self.config.symbol_mapping
+        ours = mapping.ours(name)
+        if ours is not None and (ours in mapping.symbols or not exchanges.is_known(ours)):
+            return ours
         symbol = exchanges.canonical(ours or name)
-        return self.mapping.theirs(symbol) if symbol else None
+        return symbol if symbol and mapping.theirs(symbol) else None
 
     def _no_symbol(self, text: str) -> str:
         if not text.strip():
@@ -302,16 +292,17 @@ class Folder:
             return f"symbol {text!r}: no exchange {exchange!r} in symbol_mapping of files in the providers file"
         return f"symbol {text!r} {exchanges.advice(text)}"
 
-    def _spans(self, rows: pl.DataFrame) -> Spans:
-        day = day_of(self._ours(rows["symbol"]))
-        days = rows.select("symbol", day=day).drop_nulls().group_by("symbol", month=pl.col("day").dt.strftime("%Y-%m"))
-        found = days.agg(first=pl.col("day").min(), last=pl.col("day").max())
-        return {(symbol, month): Days(first, last) for symbol, month, first, last in found.iter_rows()}
-
 
 def _age(content: Content) -> tuple[int, str]:
     """Of two files with the same instant, the row of the greater one counts."""
     return content.file.modified_ns, content.file.name
+
+
+def _spans(rows: pl.DataFrame) -> Spans:
+    days = rows.select("symbol", day=day_of(rows["symbol"])).drop_nulls()
+    found = days.group_by("symbol", month=pl.col("day").dt.strftime("%Y-%m"))
+    spans = found.agg(first=pl.col("day").min(), last=pl.col("day").max())
+    return {SymbolMonth(symbol, month): Days(first, last) for symbol, month, first, last in spans.iter_rows()}
 
 
 def _content(file: Delivered, read: int, rows: pl.DataFrame, others: pl.DataFrame, spans: Spans) -> Content:
@@ -350,8 +341,11 @@ def _source(path: Path) -> Path | bytes:
     return path
 
 
-def by_names(path: Path, columns: Sequence[str], wanted: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """The column of a file for each of `wanted`, which lists the names each may have; missing ones are left out."""
+def by_names(
+    path: Path, columns: Sequence[str], wanted: Mapping[str, tuple[str, ...]], optional: Sequence[str] = ()
+) -> dict[str, str]:
+    """The column of a file for each of `wanted`, which lists the names each may have. Raises BadFile when two have
+    such a name, or when one that is not `optional` is missing."""
     names: dict[str, str] = {}
     for ours, theirs in wanted.items():
         matches = [column for column in columns if column.strip().lower() in theirs]
@@ -359,6 +353,8 @@ def by_names(path: Path, columns: Sequence[str], wanted: Mapping[str, tuple[str,
             raise BadFile(str(path), f"columns {' and '.join(matches)} both mean {ours}")
         if matches:
             names[ours] = matches[0]
+        elif ours not in optional:
+            raise missing(path, columns, theirs)
     return names
 
 

@@ -64,19 +64,11 @@ def scan(
 
     A file that was removed changes nothing: the rows loaded from it are kept.
     """
-    before = json.loads(cursor) if cursor else {}
-    requested: dict[str, str] = before.get("requested", {}) if isinstance(before, dict) else {}
+    requested: dict[str, str] = json.loads(cursor) if cursor else {}
     batches, unfinished, unreadable, left = dict[str, Batch](), list[str](), list[str](), 0
     for table in (TICK_DATA, ORDER_BOOK):
-        seen = file_ledger.see(
-            client,
-            files,
-            table,
-            now_ns=now_ns,
-            quiet_seconds=quiet_seconds,
-            seconds=seconds,
-            again=False,
-        )
+        known = file_ledger.FileLedger(client, files, table)
+        seen = known.see(now_ns=now_ns, quiet_seconds=quiet_seconds, seconds=seconds, again=False)
         unfinished += seen.unfinished[: 100 if seen.left == 0 else 0]
         unreadable += seen.unreadable
         left += seen.left
@@ -85,8 +77,7 @@ def scan(
         if batch:
             batches[table.name] = batch
     requested = requested | {name: batch.key for name, batch in batches.items()}
-    cursor = json.dumps({"requested": requested}, sort_keys=True)
-    return FileScan(batches, cursor, tuple(unfinished), left, tuple(unreadable))
+    return FileScan(batches, json.dumps(requested, sort_keys=True), tuple(unfinished), left, tuple(unreadable))
 
 
 def mark(client: Client, found: FileScan) -> None:

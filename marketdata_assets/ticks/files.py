@@ -13,14 +13,12 @@ import polars as pl
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.reference.calendar import calendar_of
 from marketdata_assets.reference.exchanges import MAINLAND, exchange_of, split
-from marketdata_assets.reference.records import LABELS, Days, Label, labelled_otherwise
+from marketdata_assets.reference.records import LABELS, Days, labelled_otherwise
 from marketdata_assets.ticks import file_drop, order_book, records
-from marketdata_assets.ticks.file_drop import Folder, Judged
+from marketdata_assets.ticks.file_drop import NAME, Folder, Judged
 from marketdata_assets.ticks.order_book import BOOKS
 from marketdata_assets.ticks.providers_file import DroppedFiles
 from marketdata_assets.ticks.records import BARS, Delivery, day_of
-
-NAME = "files"
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "symbol": file_drop.SYMBOL,
@@ -45,22 +43,19 @@ class Files:
 
     def __init__(self, folder: Path, config: DroppedFiles) -> None:
         self.folder, self.config, self.label = folder, config, config.label
-        mapping = config.symbol_mapping
-        self.of_bars = Folder(folder, file_drop.ORDER_BOOKS, bar_columns, self._judged_bars, config.session, mapping)
+        self.of_bars = Folder(folder, file_drop.ORDER_BOOKS, BARS, bar_columns, self._judged_bars, config)
         books = folder / file_drop.ORDER_BOOKS
-        self.of_books = Folder(books, None, order_book.book_columns, self._judged_books, config.session, mapping)
+        self.of_books = Folder(books, None, BOOKS, order_book.book_columns, self._judged_books, config)
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
         """The minute bars of `symbol` in `days` from all files."""
-        return self._delivery(self.of_bars, symbol, days, BARS.to_frame(), self.config.label_of(symbol))
+        return self.of_bars.delivery(symbol, days, self.config.label_of(symbol))
 
     async def books(self, symbol: str, days: Days) -> Delivery:
         """The order books of `symbol` in `days` from all files."""
-        return self._delivery(self.of_books, symbol, days, BOOKS.to_frame(), None)
+        return self.of_books.delivery(symbol, days, None)
 
     def _judged_bars(self, raw: pl.DataFrame) -> Judged:
-        if "turnover" not in raw.columns:
-            raw = raw.with_columns(turnover=pl.lit(None, pl.Float64))
         rows, others = records.judged(raw, pl.col("reason"))
         if cause := self._other_label(rows):
             raise LoadError(cause)
@@ -91,29 +86,10 @@ class Files:
         rows, others = order_book.judged(raw, pl.col("reason"))
         return order_book.as_books(rows, NAME), others
 
-    def _delivery(self, folder: Folder, symbol: str, days: Days, empty: pl.DataFrame, label: Label | None) -> Delivery:
-        theirs = self.config.symbol_mapping.theirs(symbol)
-        if theirs is None:
-            return Delivery.unmapped(NAME, symbol, days, label)
-        found = folder.rows_of(theirs, days, empty)
-        if found.frame.is_empty() and not found.rejected and not found.dropped.withdrawn:
-            reason = f"no file in {self.folder} has a row in these days"
-            return Delivery.without(NAME, symbol, days, label, "empty", reason)
-        rows = found.frame.with_columns(symbol=pl.lit(symbol))
-        return Delivery(
-            *(NAME, symbol, days, "ok", rows, label, None, found.rejected),
-            skipped=found.skipped,
-            dropped=found.dropped,
-        )
-
 
 def bar_columns(path: Path, columns: Sequence[str]) -> dict[str, str]:
     """The column of a file of bars for each of COLUMNS."""
-    names = file_drop.by_names(path, columns, COLUMNS)
-    for ours, theirs in COLUMNS.items():
-        if ours not in names and ours != "turnover":
-            raise file_drop.missing(path, columns, theirs)
-    return names
+    return file_drop.by_names(path, columns, COLUMNS, optional=["turnover"])
 
 
 def _labelled_otherwise(config: DroppedFiles, rows: pl.DataFrame) -> str:

@@ -19,6 +19,7 @@ from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import TradingDays, calendar_of, last_closed, of_exchange
 from marketdata_assets.reference.exchanges import MAINLAND, Exchange, exchange_of
 from marketdata_assets.reference.records import Days, Label
+from marketdata_assets.reference.stored import Suspensions
 from marketdata_assets.stores.clickhouse_ledger import SliceState
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks.reports import Unit
@@ -41,41 +42,6 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Suspended:
-    """The suspensions of stocks; `known` are the days of which all are known.
-
-    `hours` are by symbol and day, as `09:30-10:00` with commas between; empty for the whole day.
-    """
-
-    hours: Mapping[tuple[str, dt.date], str] = field(default_factory=dict)
-    known: Collection[dt.date] = frozenset()
-
-    @classmethod
-    def of(cls, rows: Iterable[tuple[str, dt.date, str]], known: Collection[dt.date]) -> "Suspended":
-        """Those of rows of symbol, day and hours; a symbol may have several in a day."""
-        hours: dict[tuple[str, dt.date], str] = {}
-        for symbol, day, span in rows:
-            earlier = hours.get((symbol, day), span)
-            hours[symbol, day] = "" if not span or not earlier else ",".join(dict.fromkeys((earlier, span)))
-        return cls(hours, known)
-
-    def all_day(self, symbol: str, day: dt.date) -> bool:
-        """Whether the stock is known not to have traded on this day."""
-        return self.hours.get((symbol, day)) == ""
-
-    def complete(self, symbol: str, days: Sequence[dt.date], label: Label, times: pl.Series) -> dict[dt.date, bool]:
-        """Whether bars at these `times` (UTC) are all that each of the trading days must have."""
-        minutes, counts = _minutes(exchange_of(symbol), tuple(days), label)
-        present = dict(minutes.filter(pl.col("ts").is_in(times.implode()))["date"].value_counts().iter_rows())
-        found = {day: present.get(day, 0) == counts[day] for day in days}
-        for day in days:
-            hours = self.hours.get((symbol, day))
-            if hours is not None:
-                found[day] = set(_outside(hours, symbol, day, label)) <= set(times)
-        return found
-
-
-@dataclass(frozen=True)
 class Moment:
     """A time of an exchange's clock, in closed trading days."""
 
@@ -93,14 +59,22 @@ class Moment:
         return self.now.astimezone(self.exchange.zone).date()
 
     @cached_property
+    def last(self) -> dt.date:
+        """The last day that is over; it may be one without trading."""
+        return last_closed(self.now, self.exchange)
+
+    @cached_property
     def closed(self) -> dt.date:
         """The last trading day that has closed."""
-        return self._recent[-1] if self._recent else last_closed(self.now, self.exchange)
+        return self._recent[-1] if self._recent else self.last
+
+    def closed_days(self, days: Days) -> list[dt.date]:
+        """The trading days of some days that have closed."""
+        return [day for day in self.trading_days(days) if day <= self.last]
 
     @cached_property
     def _recent(self) -> list[dt.date]:
-        last = last_closed(self.now, self.exchange)
-        return list(self.trading_days(Days(last - WINDOW, last)))
+        return list(self.trading_days(Days(self.last - WINDOW, self.last)))
 
     def closings_after(self, day: dt.date) -> int:
         """How many trading days have closed after `day`; those of the last WINDOW are counted."""
@@ -113,7 +87,7 @@ class Finality:
 
     rules: Rules
     moment: Moment
-    suspended: Suspended = field(default_factory=Suspended)
+    suspended: Suspensions = field(default_factory=Suspensions.unknown)
 
     def of(self, symbol: str) -> "Finality":
         """The rules at the exchange of a symbol; suspensions are known of the mainland's."""
@@ -159,13 +133,26 @@ class Finality:
         return SliceState(str(day), "provisional", digest, since, closed, requested, short=not complete)
 
 
-def stored_suspensions(client: Client, units: Collection[Unit]) -> Suspended:
+def stored_suspensions(client: Client, units: Collection[Unit]) -> Suspensions:
     """Those of the months of some units, as the reference data has them."""
     if not units:
-        return Suspended()
+        return Suspensions.unknown()
     months = sorted(Days.month(month) for month in {unit.month for unit in units})
-    found = stored.suspensions(client, Days(months[0].first, months[-1].last))
-    return Suspended.of(found.frame.iter_rows(), found.known)
+    return stored.suspensions(client, Days(months[0].first, months[-1].last))
+
+
+def complete_days(
+    suspended: Suspensions, symbol: str, days: Sequence[dt.date], label: Label, times: pl.Series
+) -> dict[dt.date, bool]:
+    """Whether bars at these `times` (UTC) are all that each of the trading days must have."""
+    minutes, counts = _minutes(exchange_of(symbol), tuple(days), label)
+    present = dict(minutes.filter(pl.col("ts").is_in(times.implode()))["date"].value_counts().iter_rows())
+    found = {day: present.get(day, 0) == counts[day] for day in days}
+    for day in days:
+        hours = suspended.hours.get((symbol, day))
+        if hours is not None:
+            found[day] = set(_outside(hours, symbol, day, label)) <= set(times)
+    return found
 
 
 def due_again(state: SliceState, moment: Moment) -> bool:
@@ -178,14 +165,9 @@ def due_again(state: SliceState, moment: Moment) -> bool:
     return str(moment.closed) > state.closed or (state.short and state.slice == state.requested < str(moment.today))
 
 
-def provisional(states: Iterable[SliceState]) -> int:
-    """How many of the states are provisional."""
-    return sum(state.state == "provisional" for state in states)
-
-
-def incomplete(states: Iterable[SliceState]) -> int:
-    """How many of the states are incomplete."""
-    return sum(state.state == "incomplete" for state in states)
+def count(states: Iterable[SliceState], kind: str) -> int:
+    """How many of the states are `provisional`, or `incomplete`."""
+    return sum(state.state == kind for state in states)
 
 
 @lru_cache(maxsize=64)

@@ -14,13 +14,13 @@ import polars as pl
 
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.loading.errors import CannotForget
-from marketdata_assets.loading.files import Delivered, file_hash
+from marketdata_assets.loading.files import file_hash
 from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.stores import clickhouse, clickhouse_files
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import file_ledger
-from marketdata_assets.ticks.file_drop import ORDER_BOOKS, Folder
-from marketdata_assets.ticks.files import NAME, Files
+from marketdata_assets.ticks.file_drop import NAME, ORDER_BOOKS
+from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.load_run import LoadOptions
 from marketdata_assets.ticks.reports import Unit
@@ -53,16 +53,22 @@ def forget(
     symbol-months does the rest.
     """
     table, name = _place(file)
-    seen = file_ledger.see(client, files, table, now_ns=time.time_ns())
+    known = file_ledger.FileLedger(client, files, table)
+    seen = known.see(now_ns=time.time_ns())
     row = clickhouse_files.complete(client, table.name, pl.DataFrame({"file": [name]}))
     units = file_ledger.units_of(client, table, name)
-    present = seen.listing.files.filter(pl.col("file") == name)
+    present = seen.present.filter(pl.col("file") == name)
     if row.is_empty() or (present.is_empty() and not units):
-        known = [entry.file for entry in file_ledger.entries(client, files)]
-        raise CannotForget.unknown("ticks", file, files.folder, known)
+        raise CannotForget.unknown(
+            "ticks", file, files.folder, [entry.file for entry in file_ledger.entries(client, files)]
+        )
     content, flaw = "", ""
     for state in present.iter_rows():
-        content, flaw = _content(file_ledger.folder_of(files, table), seen.listing.state(*state))
+        file_now = known.folder.delivered(*state)
+        try:
+            content, flaw = file_hash(file_now), str(known.folder.content(file_now).flaw or "")
+        except MarketDataError as error:  # nothing of it can be loaded anyway
+            flaw = str(error)
     changes = {"state": "forgotten", "forgotten": content, "error": flaw, "request": ""}
     clickhouse_files.record(
         client, row.with_columns(pl.lit(text).alias(key) for key, text in changes.items()).with_columns(units=pl.lit(0))
@@ -102,14 +108,6 @@ def _place(file: str) -> tuple[Table, str]:
     """The table that a file is loaded into, and its name below the folder of its kind."""
     books = file.startswith(f"{ORDER_BOOKS}/")
     return (ORDER_BOOK, file.removeprefix(f"{ORDER_BOOKS}/")) if books else (TICK_DATA, file)
-
-
-def _content(folder: Folder, file: Delivered) -> tuple[str, str]:
-    """The hash of a file, and why nothing of it can be loaded anyway."""
-    try:
-        return file_hash(file), str(folder.content(file).flaw or "")
-    except MarketDataError as error:
-        return "", str(error)
 
 
 def _rows(client: Client, table: Table, name: str, units: Sequence[Unit]) -> tuple[int, int]:

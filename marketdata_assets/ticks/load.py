@@ -18,9 +18,10 @@ from marketdata_assets.backoff import retry
 from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import Progress
 from marketdata_assets.reference import stored
-from marketdata_assets.reference.calendar import TradingDays, closings, last_closed
+from marketdata_assets.reference.calendar import TradingDays, closings
 from marketdata_assets.reference.exchanges import exchange_of
 from marketdata_assets.reference.records import Days, Listing
+from marketdata_assets.reference.stored import Suspensions
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
 from marketdata_assets.stores.clients import Client
@@ -30,14 +31,13 @@ from marketdata_assets.ticks.circuit_breaker import CircuitBreaker
 from marketdata_assets.ticks.errors import TicksError
 from marketdata_assets.ticks.existing import ExistingRows, read_existing
 from marketdata_assets.ticks.fallback import Answer, BookProvider, Fallback, Provider, Tried, in_order
-from marketdata_assets.ticks.file_ledger import Compared
-from marketdata_assets.ticks.files import NAME as FILES
+from marketdata_assets.ticks.file_drop import NAME as FILES
+from marketdata_assets.ticks.file_ledger import Compared, FileLedger
 from marketdata_assets.ticks.files import Files
-from marketdata_assets.ticks.finality import Finality, Moment, Suspended, stored_suspensions
+from marketdata_assets.ticks.finality import Finality, Moment, stored_suspensions
 from marketdata_assets.ticks.load_run import Batches, Ended, Limits, LoadOptions, LoadRun, failure_of
 from marketdata_assets.ticks.plan import Due, Loaded, NotDue
 from marketdata_assets.ticks.provider_client import HttpProvider
-from marketdata_assets.ticks.providers_file import Table as TableName
 from marketdata_assets.ticks.reconcile import Decision, FetchResult, Reconciler, of_entry, report_before
 from marketdata_assets.ticks.records import Delivery
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
@@ -67,7 +67,7 @@ def load(
     ended: Ended | None = None,
     listings: Iterable[Listing] = (),
     trading_days: TradingDays | None = None,
-    suspended: Suspended | None = None,
+    suspended: Suspensions | None = None,
 ) -> LoadReport:
     """Load what the providers have of the closed days of `units` into `table`, and report how each unit ended.
 
@@ -92,7 +92,7 @@ class _Load:
     providers: Sequence[Provider]
     listings: Mapping[str, Listing]
     trading_days: TradingDays
-    suspended: Suspended
+    suspended: Suspensions
 
     def __post_init__(self) -> None:
         options = self.run.options
@@ -106,13 +106,13 @@ class _Load:
             self.run.run_id,
             None if books else Finality(options.rules, self._moment, self.suspended),
         )
-        self._name: TableName = "order_book" if books else "tick_data"
-        self._usable = [provider for provider in in_order(self.providers, self._name) if provider.configured]
+        self._usable = [provider for provider in in_order(self.providers, self.table.name) if provider.configured]
         self._limits = options.limits or (BOOK_LIMITS if books else Limits())
         self._loads: dict[Unit, Load] = {}
         self._todo: deque[Unit] = deque()
-        in_use = in_order(self.run.selected(self.providers), self._name)
-        self._files = next((one for one in in_use if isinstance(one, Files)), None)
+        in_use = in_order(self.run.selected(self.providers), self.table.name)
+        files = next((one for one in in_use if isinstance(one, Files)), None)
+        self._dropped = FileLedger(self.run.client, files, self.table) if files else None
         self._unreadable: tuple[str, ...] = ()
         self._changed: set[Unit] = set()
         self._compare_files = False
@@ -152,25 +152,20 @@ class _Load:
 
     def _changed_units(self, units: set[Unit]) -> set[Unit]:
         """Of `units`, those whose dropped files have changed."""
-        if self._files is None:
+        if (dropped := self._dropped) is None:
             return set()
-        client, files, table = self.run.client, self._files, self.table
-        if self.run.options.registered_files:
-            seen = file_ledger.known(client, files, table)
-        else:
-            seen = file_ledger.see(client, files, table, now_ns=time.time_ns())
+        seen = dropped.known() if self.run.options.registered_files else dropped.see(now_ns=time.time_ns())
         self._unreadable = tuple(seen.unreadable)
-        file_ledger.select(client, files, table, units, seen)
-        return units & file_ledger.due(client, table, closings(self.run.now))
+        dropped.select(units, seen)
+        return units & file_ledger.due(self.run.client, self.table, closings(self.run.now))
 
     def _record_files(self) -> int:
-        if self._files is None or self.run.store_error is not None:
+        run, dropped = self.run, self._dropped
+        if dropped is None or run.store_error is not None:
             return 0
-        run, folder = self.run, file_ledger.folder_of(self._files, self.table)
         errors = {unit.unit: unit.error or "" for unit in run.report(self.providers).failed}
-        read, closed = folder.read(), closings(run.now)
-        undated = file_ledger.settle(run.client, self._files, self.table, read, errors, closed, run.run_id)
-        self._unreadable = tuple(dict.fromkeys((*self._unreadable, *folder.broken().values())))
+        undated = dropped.settle(dropped.folder.read(), errors, closings(run.now), run.run_id)
+        self._unreadable = tuple(dict.fromkeys((*self._unreadable, *dropped.folder.broken().values())))
         return undated
 
     async def _fetch_and_write(self, fallback: Fallback, ask: Ask) -> None:
@@ -188,7 +183,7 @@ class _Load:
     def _fallback(self, breakers: Mapping[str, CircuitBreaker]) -> Fallback:
         selected = self.run.selected(self.providers)
         books = self.table is ORDER_BOOK
-        usable = [self._files] if self._compare_files and self._files else in_order(selected, self._name)
+        usable = [self._dropped.files] if self._compare_files and self._dropped else in_order(selected, self.table.name)
 
         async def fetch(provider: Provider, symbol: str, days: Days) -> Delivery:
             request = provider.books if books and isinstance(provider, BookProvider) else provider.bars
@@ -274,12 +269,10 @@ class _Load:
         return fallback if fallback.trading_days in (None, days) else replace(fallback, trading_days=days)
 
     def _due(self, unit: Unit) -> Due | NotDue:
-        options, moment = self.run.options, self._moment.of(unit.symbol)
+        options = self.run.options
         return plan.due(
             unit.month,
-            moment.now,
-            moment.trading_days,
-            exchange=moment.exchange,
+            self._moment.of(unit.symbol),
             loaded=Loaded.of(self._loads.get(unit)),
             listing=None if self._compare_files else self.listings.get(unit.symbol),
             only=options.days,
@@ -330,23 +323,16 @@ class _Load:
 
     def _record_compared(self, results: Sequence[FetchResult], decisions: Sequence[Decision]) -> None:
         """Record the units that were compared with the dropped files that they have."""
-        if self._files is None:
+        if self._dropped is None:
             return
-        now = self.run.now
         done = [
-            Compared(
-                result.unit,
-                result.due.fetch,
-                last_closed(now, exchange_of(result.unit.symbol)),
-                result.answer.delivery.dropped,
-                decision.replaced,
-            )
+            Compared(result.unit, result.due.fetch, result.answer.delivery.dropped, decision.replaced)
             for result, decision in zip(results, decisions, strict=True)
             if result.due and result.answer and result.answer.delivery and decision.report.outcome != "failed"
             if result.answer.delivery.dropped
         ]
         try:
-            self._changed -= file_ledger.record_compared(self.run.client, self._files, self.table, done)
+            self._changed -= self._dropped.record_compared(done, self._moment)
         except StoreAway as error:  # the rows are written; the next load compares them again
             log.warning("compared_files_not_recorded", table=self.table.name, units=len(done), error=error)
 

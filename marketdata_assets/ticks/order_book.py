@@ -12,23 +12,13 @@ import polars as pl
 from marketdata_assets.ticks import file_drop
 from marketdata_assets.ticks.errors import BadFile
 from marketdata_assets.ticks.records import sift
+from marketdata_assets.ticks.tables import ORDER_BOOK
 
 DEPTH = 10  # levels of a side; deeper ones of a file are not read
 
 SIDES = ("bid", "ask")
 
-BOOKS = pl.Schema(
-    {
-        "provider": pl.String(),
-        "symbol": pl.String(),  # 600000.SH
-        "ts": pl.Datetime("ms", "UTC"),
-        "bid_price": pl.List(pl.Float64()),  # best first, as published; empty when nobody bids
-        "bid_size": pl.List(pl.Float64()),  # shares
-        "ask_price": pl.List(pl.Float64()),
-        "ask_size": pl.List(pl.Float64()),
-        "file": pl.String(),  # its name below the folder
-    }
-)
+BOOKS = pl.Schema({name: kind for name, kind in ORDER_BOOK.columns.items() if name != "date"})
 
 _LISTS = ("bid_price", "bid_size", "ask_price", "ask_size")
 _COLUMN = re.compile(r"(?P<side>bid|ask)_?(?P<what>price|size|volume|vol)_?(?P<level>\d+)")
@@ -37,9 +27,6 @@ _COLUMN = re.compile(r"(?P<side>bid|ask)_?(?P<what>price|size|volume|vol)_?(?P<l
 def book_columns(path: Path, columns: Sequence[str]) -> dict[str, str]:
     """The columns of a file: symbol, ts, and bid_price_1, bid_size_1, ask_price_1, ask_size_1 up to level 10."""
     names = file_drop.by_names(path, columns, {"symbol": file_drop.SYMBOL, "ts": file_drop.TIME})
-    for ours, theirs in (("symbol", file_drop.SYMBOL), ("ts", file_drop.TIME)):
-        if ours not in names:
-            raise file_drop.missing(path, columns, theirs)
     for column in columns:
         match = _COLUMN.fullmatch(column.strip().lower())
         if match and 1 <= int(match["level"]) <= DEPTH:

@@ -4,8 +4,6 @@ import datetime as dt
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from marketdata_assets.reference.calendar import TradingDays, last_closed
-from marketdata_assets.reference.exchanges import MAINLAND, Exchange
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores.clickhouse_ledger import Load, SliceState
 from marketdata_assets.ticks.finality import Moment, due_again
@@ -70,10 +68,8 @@ def ordered(units: Iterable[Unit], first: Sequence[str], attempted: Mapping[Unit
 
 def due(
     month: str,
-    now: dt.datetime,
-    trading_days: TradingDays,
+    moment: Moment,
     *,
-    exchange: Exchange = MAINLAND,
     loaded: Loaded = Loaded(),
     listing: Listing | None = None,
     only: Days | None = None,
@@ -87,9 +83,8 @@ def due(
     whole month when `refetch`, when a write is pending, and when nothing is due but the last load failed. `only`
     narrows that down, unless a write is pending. `reach` is the first day that some provider has.
     """
-    closed = last_closed(now, exchange)
     month_days = Days.month(month)
-    span = _common(month_days, Days(min(month_days.first, closed), closed))
+    span = _common(month_days, Days(min(month_days.first, moment.last), moment.last))
     if span is None:
         return NotDue(f"no day of {month} is closed yet")
     listed = _listed(span, listing)
@@ -101,10 +96,10 @@ def due(
     if wanted is None:
         return NotDue(f"no requested day of {month} is closed yet")
     if not refetch:
-        moment = Moment(now, trading_days, exchange)
-        proven = [day for day in trading_days(wanted) if day not in known.days and suspended(day)]
+        open_days = moment.trading_days(wanted)
+        proven = [day for day in open_days if day not in known.days and suspended(day)]
         # A provisional day may have turned out to be a holiday.
-        days = sorted({*trading_days(wanted), *(day for day in known.states if day in wanted)})
+        days = sorted({*open_days, *(day for day in known.states if day in wanted)})
         missing = [day for day in days if known.due(day, moment, reach) and day not in proven]
         if missing:
             first = missing[0] if known.days or proven else wanted.first

@@ -5,6 +5,7 @@ What a response means is decided by the caller. Nothing is sent to another serve
 
 import asyncio
 import datetime as dt
+import hashlib
 import random
 import re
 import time
@@ -26,8 +27,9 @@ from marketdata_assets.ticks.errors import (
     RequestRejected,
     TicksError,
     TokenRejected,
+    UnknownSymbol,
 )
-from marketdata_assets.ticks.providers_file import Network, RateLimits
+from marketdata_assets.ticks.providers_file import Network, RateLimits, WebProvider
 from marketdata_assets.ticks.rejections import BEIJING, DOOR_SECONDS, WEB, WHATEVER_THE_RATE, Rule, rule_of, seconds_of
 
 T = TypeVar("T")
@@ -93,6 +95,12 @@ class RateLimiter:
 
     def _interface(self, interface: str) -> Budget:
         return Budget(self.place, f"{self.name}.{interface}", 1.0, _INTERFACE_REQUESTS)
+
+
+def rate_limiter(provider: str, config: WebProvider, place: BudgetPlace, secret: str = "") -> RateLimiter:
+    """The limiter of the account that owns `secret`, which its files do not show; without one, of this machine."""
+    account = f"-{hashlib.sha256(secret.encode()).hexdigest()[:12]}" if secret else ""
+    return RateLimiter(place, provider + account, config.rate_limits)
 
 
 class ProviderClient:
@@ -254,8 +262,18 @@ class ProviderClient:
 class HttpProvider:
     """A provider that sends requests by `calls`, one an account. Use it within `async with`, in one event loop."""
 
+    name: str
+    config: WebProvider
+
     def __init__(self, *calls: ProviderClient) -> None:
         self._calls = calls
+
+    def theirs(self, symbol: str) -> str:
+        """The provider's name of a symbol. Raises UnknownSymbol."""
+        name = self.config.symbol_mapping.theirs(symbol)
+        if name is None:
+            raise UnknownSymbol(self.name, symbol, "no rule of the symbol mapping fits")
+        return name
 
     async def __aenter__(self) -> Self:
         return self

@@ -67,10 +67,6 @@ class ProviderFactors:
             self, rows=self.rows.filter(here), requested=requested, failed=failed, days=span, unknown=unknown
         )
 
-    def answered(self, symbol: str) -> bool:
-        """Whether it was requested for the symbol, and responded."""
-        return symbol in self.requested and symbol not in self.failed
-
 
 async def daily(
     provider: Daily, breaker: CircuitBreaker, sessions: Sequence[dt.date], symbols: Iterable[str]

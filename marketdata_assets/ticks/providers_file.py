@@ -8,7 +8,7 @@ import re
 from functools import cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, ClassVar, Literal, Self, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, PositiveFloat, field_validator, model_validator
@@ -71,6 +71,8 @@ class SymbolMapping(Section):
     The suffix of a pair such as `BTC-USD` is its currency. A provider's suffix may be empty: then `AAPL.US` is `AAPL`.
     """
 
+    others: ClassVar[dict[str, str]] = {}
+    """The provider's suffixes of other exchanges than the mainland's, unless they are listed."""
     suffixes: dict[str, str]
     symbols: dict[str, str] = Field(default={})
 
@@ -99,7 +101,7 @@ class SymbolMapping(Section):
 
     @cached_property
     def _forth(self) -> dict[str, str]:
-        return self.suffixes
+        return self.others | self.suffixes
 
     @cached_property
     def _back(self) -> dict[str, str]:
@@ -116,20 +118,17 @@ class SymbolMapping(Section):
 
 
 class FileSymbols(SymbolMapping):
-    """The symbols in dropped files; those of other exchanges than the mainland's are ours, unless they are listed."""
+    """The symbols in dropped files; those of other exchanges are ours."""
 
-    @cached_property
-    def _forth(self) -> dict[str, str]:
-        return {suffix: suffix for one in EXCHANGES[1:] for suffix in one.suffixes} | self.suffixes
+    others: ClassVar[dict[str, str]] = {suffix: suffix for one in EXCHANGES[1:] for suffix in one.suffixes}
 
 
 class YahooSymbols(SymbolMapping):
-    """Yahoo's symbols; those of other exchanges than the mainland's are as Yahoo has them, unless they are listed."""
+    """Yahoo's symbols."""
 
-    @cached_property
-    def _forth(self) -> dict[str, str]:
-        known = (pair for one in EXCHANGES[1:] for pair in zip(one.suffixes, one.yahoo, strict=True))
-        return dict(known) | self.suffixes
+    others: ClassVar[dict[str, str]] = {
+        ours: theirs for one in EXCHANGES[1:] for ours, theirs in zip(one.suffixes, one.yahoo, strict=True)
+    }
 
 
 class Session(Section):

@@ -16,8 +16,8 @@ from marketdata_assets.stores.clickhouse_ledger import MAX_REJECTS, Load, SliceS
 from marketdata_assets.ticks.errors import UnknownSymbol
 from marketdata_assets.ticks.existing import MODULUS, ExistingRows, digests, total
 from marketdata_assets.ticks.fallback import Answer
-from marketdata_assets.ticks.files import NAME as FILES
-from marketdata_assets.ticks.finality import Finality, incomplete, provisional
+from marketdata_assets.ticks.file_drop import NAME as FILES
+from marketdata_assets.ticks.finality import Finality, complete_days, count
 from marketdata_assets.ticks.plan import Due, Loaded
 from marketdata_assets.ticks.records import Delivery, Dropped, too_many
 from marketdata_assets.ticks.reports import Outcome, Unit, UnitReport
@@ -95,14 +95,14 @@ def of_entry(report: UnitReport, load: Load | None) -> UnitReport:
         rows=load.rows,
         rejected=load.rejected,
         provider=load.origin or None,
-        provisional=provisional(load.states),
-        incomplete=incomplete(load.states),
+        provisional=count(load.states, "provisional"),
+        incomplete=count(load.states, "incomplete"),
     )
 
 
 def without_rows(states: Sequence[SliceState]) -> Outcome:
     """The outcome of a unit without rows: empty is proven."""
-    return "provisional" if provisional(states) else "unsupported" if states else "empty"
+    return "provisional" if count(states, "provisional") else "unsupported" if states else "empty"
 
 
 def ledger_entry(
@@ -139,8 +139,8 @@ class Reconciler:
 
     def decide(self, result: FetchResult, load: Load | None, existing: ExistingRows, finished: dt.datetime) -> Decision:
         """What becomes of `result`, given the ledger entry and the existing rows of the days it replaces."""
-        unit = _Unit(self, result, load, existing, finished)
-        answer = result.answer
+        known = load or ledger_entry(self.table, result.unit, self.run_id, finished, finished, outcome="empty")
+        unit, answer = _Unit(self, result, known, existing, finished), result.answer
         if result.error is not None:
             return unit.failed(result.error)
         if answer is None:
@@ -161,9 +161,11 @@ class Reconciler:
 
 @dataclass(frozen=True)
 class _Unit:
+    """`load` is the ledger entry, or one of nothing."""
+
     reconciler: Reconciler
     result: FetchResult
-    load: Load | None
+    load: Load
     existing: ExistingRows
     finished: dt.datetime
 
@@ -178,7 +180,7 @@ class _Unit:
 
     def unsupported(self, note: str) -> Decision:
         """No provider reaches these days. Order books are optional, so existing ones stay a success."""
-        kept = self.reconciler.table is ORDER_BOOK and self.load is not None and self.load.rows > 0
+        kept = self.reconciler.table is ORDER_BOOK and self.load.rows > 0
         return self._noted("ok" if kept else "unsupported", note)
 
     def covered(self, reason: str) -> Decision:
@@ -186,12 +188,11 @@ class _Unit:
         lost = {day for day in self.existing.days if day in self.result.covers}
         if lost and not self.reconciler.accept_empty:
             return self.failed(self._lost("the registry", lost, reason))
-        if lost or self._pending:
+        if lost or self.load.pending:
             return self._emptied(reason)
-        load, slices = self.load, [day.isoformat() for day in self.result.covers]
-        outcome: Literal["ok", "empty"] = "ok" if load is not None and load.rows else "empty"
-        content = load.content_hash if load else self._content(0)
-        entry = self._entry(outcome, content_hash=content, slices=slices)
+        outcome: Literal["ok", "empty"] = "ok" if self.load.rows else "empty"
+        content = self.load.content_hash or self._content(0)
+        entry = self._entry(outcome, content_hash=content, slices=[day.isoformat() for day in self.result.covers])
         return self._decision(outcome, None, entry, note=reason)
 
     def empty(self, provider: str, why: str) -> Decision:
@@ -202,9 +203,7 @@ class _Unit:
         if not self.existing.rows or self.reconciler.accept_empty:
             return self._emptied(why)
         states = self._states({}, {}, set(self.existing.days))
-        entry = self._entry(
-            "ok", content_hash=self.load.content_hash if self.load else None, slices=self._slices, states=states
-        )
+        entry = self._entry("ok", content_hash=self.load.content_hash, slices=self._slices, states=states)
         return self._decision("ok", None, entry, note=why)
 
     def _emptied(self, why: str) -> Decision:
@@ -212,7 +211,7 @@ class _Unit:
         kept, states = self.existing.kept, self._states({}, {}, set())
         fields: dict[str, Any] = {"slices": self._slices, "states": states}
         entry = self._entry("ok" if kept else "empty", content_hash=self._content(0), **fields)
-        rewrite = bool(self.existing.rows) or self._pending
+        rewrite = bool(self.existing.rows) or self.load.pending
         frame = self.reconciler.table.columns.to_frame() if rewrite else None
         outcome = "ok" if kept else without_rows(states)
         return self._decision(outcome, frame, entry, note=why, changed=bool(self.existing.rows))
@@ -220,7 +219,7 @@ class _Unit:
     def without_file(self, why: str) -> Decision:
         """Only dropped files were tried and none has a row in these days; one may be dropped later."""
         if not self.existing.rows:
-            outcome: Outcome = "ok" if self.load and self.load.rows else "unsupported"
+            outcome: Outcome = "ok" if self.load.rows else "unsupported"
             return Decision(UnitReport(*self.result.unit, outcome, note=why), None)
         return self.empty(FILES, why) if self.reconciler.replace_missing_files else self._noted("ok", why)
 
@@ -284,7 +283,8 @@ class _Unit:
         self, frame: pl.DataFrame, new: int, delivery: Delivery, states: Sequence[SliceState], why: str
     ) -> Decision:
         """`frame`, with the digest `new`, takes the place of the rows of the days, unless they are the same."""
-        load, outcome = self.load, self._outcome(frame)
+        # Once the last file is forgotten, nothing proves that there are no rows.
+        outcome: Literal["ok", "unsupported"] = "ok" if self.existing.kept or not frame.is_empty() else "unsupported"
         entry = self._entry(
             outcome,
             content_hash=self._content(new),
@@ -297,33 +297,28 @@ class _Unit:
             origin=self._origin(frame),
             **_rejects(delivery.rejected, self.result.replaces.first),
         )
-        unchanged = load is not None and load.content_hash == entry.content_hash and not self._pending
+        unchanged = self.load.content_hash == entry.content_hash
         note = "; ".join(filter(None, ("unchanged" if unchanged else "", why)))
         facts: dict[str, Any] = {"note": note, "changed": not unchanged, "skipped": delivery.skipped}
         return self._decision(outcome, None if unchanged else frame, entry, **facts)
 
-    def _outcome(self, frame: pl.DataFrame) -> Literal["ok", "unsupported"]:
-        """`unsupported` once the last file is forgotten: nothing proves that there are no rows."""
-        return "ok" if self.existing.kept or not frame.is_empty() else "unsupported"
-
     def _covered(self, frame: pl.DataFrame) -> list[str]:
         """The days that dropped files answer: from the first to the last that they have, and those covered before."""
         days, answer = set(frame["date"]), self.result.answer
-        before = Loaded.of(self.load).days & set(self.result.replaces) - (set(self.existing.days) - days)
+        before = self._before.days & set(self.result.replaces) - (set(self.existing.days) - days)
         if answer and answer.delivery and not answer.delivery.rows.is_empty():
             times = answer.delivery.rows.select(self._day)["ts"]
             days |= set(Days(times[0], times[-1]))
         return sorted(map(str, days | before))
 
     def _frame(self, delivery: Delivery) -> pl.DataFrame:
-        columns = self.reconciler.table.columns
         frame = delivery.rows.with_columns(
             symbol=pl.lit(self.result.unit.symbol),
             date=self._day,
             label=pl.lit(delivery.label, pl.String),
             currency=pl.lit(delivery.currency, pl.String),
         )
-        return frame.select(columns.names()).cast(columns)
+        return self.reconciler.table.fit(frame)
 
     def _content(self, new: int) -> str:
         """The content hash of the whole month."""
@@ -331,10 +326,9 @@ class _Unit:
 
     def _better(self, provider: str) -> set[dt.date]:
         """The days whose rows are of a better provider, so that rows of `provider` do not replace them."""
-        load, rank = self.load, self.reconciler.rank
-        if load is None or load.pending:
+        if self.load.pending:
             return set()
-        of = self.existing.providers
+        rank, of = self.reconciler.rank, self.existing.providers
         return {day for day in self.existing.days if rank.get(of.get(day, ""), rank[provider]) < rank[provider]}
 
     def _kept_note(self, provider: str, days: Collection[dt.date]) -> str:
@@ -356,7 +350,7 @@ class _Unit:
         finality, days = self._finality, [day for day in self._judged if day not in kept]
         if finality is None or delivery.label is None or not days:
             return {}
-        return finality.suspended.complete(self.result.unit.symbol, days, delivery.label, delivery.rows["ts"])
+        return complete_days(finality.suspended, self.result.unit.symbol, days, delivery.label, delivery.rows["ts"])
 
     @property
     def _day(self) -> pl.Expr:
@@ -380,8 +374,11 @@ class _Unit:
     @cached_property
     def _open(self) -> set[dt.date]:
         """The days that were provisional before."""
-        states = Loaded.of(self.load).states
-        return {day for day, state in states.items() if state.state == "provisional"}
+        return {day for day, state in self._before.states.items() if state.state == "provisional"}
+
+    @cached_property
+    def _before(self) -> Loaded:
+        return Loaded.of(self.load)
 
     def _states(
         self, by_day: Mapping[dt.date, int], complete: Mapping[dt.date, bool], kept: Collection[dt.date]
@@ -390,12 +387,12 @@ class _Unit:
         finality = self._finality
         if finality is None or (self._from_file and not self.result.better):
             return ()
-        symbol, before = self.result.unit.symbol, Loaded.of(self.load)
+        symbol, before = self.result.unit.symbol, self._before
         old = digests(self.existing.frame) if self.existing.frame is not None else {}
         found = list[SliceState | None]()
         for day in self._judged:
             state = before.states.get(day)
-            was_final = day in before.days and state is None and not self._pending
+            was_final = day in before.days and state is None and not self.load.pending
             if was_final and (day in kept or (day in old and old[day] == by_day.get(day))):
                 continue
             if day in kept and state is not None:
@@ -424,8 +421,8 @@ class _Unit:
 
     def _origin(self, frame: pl.DataFrame) -> str:
         rank = self.reconciler.rank
-        names = set(frame["provider"].unique()) or {self.load.origin if self.load else ""}
-        if self.load is not None and self.existing.kept and self.load.origin in rank:
+        names = set(frame["provider"].unique()) or {self.load.origin}
+        if self.existing.kept and self.load.origin in rank:
             names.add(self.load.origin)
         return str(min(names, key=lambda name: rank.get(name, max(rank.values()) + 1)))
 
@@ -440,24 +437,17 @@ class _Unit:
 
     def _noted(self, outcome: Recorded, note: str) -> Decision:
         reported: Outcome = "unsupported" if outcome == "unsupported" else "ok"
-        load = self.load
-        entry = self._entry(outcome, content_hash=load.content_hash if load else None)
+        entry = self._entry(outcome, content_hash=self.load.content_hash)
         return self._decision(reported, None, entry, note=note)
-
-    @property
-    def _pending(self) -> bool:
-        return self.load is not None and self.load.pending
 
     @property
     def _slices(self) -> list[str]:
         return [day.isoformat() for day in self.result.replaces]
 
     def _entry(self, outcome: Recorded, **fields: Any) -> Load:
-        fields.setdefault("origin", self.load.origin if self.load else "")
-        started, run_id = self.result.started, self.reconciler.run_id
-        return ledger_entry(
-            self.reconciler.table, self.result.unit, run_id, started, self.finished, outcome=outcome, **fields
-        )
+        reconciler, facts = self.reconciler, {"origin": self.load.origin, "outcome": outcome, **fields}
+        started, finished = self.result.started, self.finished
+        return ledger_entry(reconciler.table, self.result.unit, reconciler.run_id, started, finished, **facts)
 
     def _decision(self, outcome: Outcome, frame: pl.DataFrame | None, entry: Load, **facts: Any) -> Decision:
         unit = self.result.unit

@@ -16,26 +16,15 @@ from marketdata_assets.reference.calendar import of_exchange
 from marketdata_assets.reference.exchanges import MAINLAND, Exchange, by_exchange
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores.bookkeeping import Reject
-from marketdata_assets.ticks.providers_file import Quality, Session
+from marketdata_assets.ticks.providers_file import FilesProvider, Quality, Session
+from marketdata_assets.ticks.tables import TICK_DATA
 
 Outcome = Literal["ok", "empty", "unsupported"]
 
 BARS = pl.Schema(
-    {
-        "provider": pl.String(),
-        "symbol": pl.String(),  # 600000.SH
-        "ts": pl.Datetime("ms", "UTC"),  # as the provider labels the bar, see Delivery.label
-        "interval": pl.String(),
-        "open": pl.Float64(),
-        "high": pl.Float64(),
-        "low": pl.Float64(),
-        "close": pl.Float64(),
-        "volume": pl.Int64(),  # shares
-        "turnover": pl.Float64(),  # Delivery.currency
-        "flags": pl.UInt8(),  # sum of FLAGS
-        "file": pl.String(),  # of a dropped file its name below the folder, else empty
-    }
+    {name: TICK_DATA.columns[name] for name in TICK_DATA.columns if name not in ("date", "label", "currency")}
 )
+"""Of a bar; the time is that which the provider labels it with, see Delivery.label, and turnover in its currency."""
 
 FLAGS = {
     "incomplete": 1,  # a price or the volume is null
@@ -51,6 +40,10 @@ FLAGS = {
 
 UNITS_TOLERANCE = 1.5
 """So many times may turnover / volume of a day be above its high or below its low; an error of units is 10 or more."""
+
+HUNDREDFOLD = 30.0
+"""So many times may a price of another exchange be above or below the median of its answer: limits of prices are
+unknown, and Yahoo mixes pence and pounds, cents and dollars."""
 
 _KEYS = {"provider": pl.String(), "symbol": pl.String(), "date": pl.Date()}  # of the exchange
 ADJUSTMENTS = pl.Schema({**_KEYS, "adj_factor": pl.Float64()})
@@ -125,12 +118,6 @@ class Delivery:
     dropped: "Dropped | None" = None
 
     @classmethod
-    def unmapped(cls, provider: str, symbol: str, days: Days, label: Label | None) -> "Delivery":
-        """A delivery of nothing, as the provider has no name for the symbol."""
-        reason = f"the symbol mapping of {provider} has no rule for {symbol}"
-        return cls.without(provider, symbol, days, label, "unsupported", reason)
-
-    @classmethod
     def without(
         cls, provider: str, symbol: str, days: Days, label: Label | None, outcome: Outcome, reason: str
     ) -> "Delivery":
@@ -176,20 +163,32 @@ def day_of(symbols: pl.Series) -> pl.Expr:
 
 
 def bars(
-    raw: pl.DataFrame, provider: str, symbol: str, quality: Quality, session: Session
-) -> tuple[pl.DataFrame, tuple[Reject, ...]]:
-    """Bars of one symbol from `raw`, which has line, raw, ts, open, high, low, close, volume and turnover; and the
-    rejected rows. See `judged` for what is rejected."""
+    raw: pl.DataFrame,
+    provider: str,
+    symbol: str,
+    days: Days,
+    label: Label,
+    currency: str | None,
+    config: FilesProvider,
+) -> Delivery:
+    """The bars of one symbol from `raw`, which has line, raw, ts, open, high, low, close, volume, turnover. See
+    `judged` for what is rejected."""
     rows, others = judged(raw.with_columns(symbol=pl.lit(symbol)))
-    return flagged(rows, provider, quality, session), rejects(others)
+    frame, rejected = flagged(rows, provider, config.quality, config.session), rejects(others)
+    if frame.is_empty() and not rejected:
+        return Delivery.without(provider, symbol, days, label, "empty", "it has no bar in these days")
+    skipped = raw.height - frame.height - len(rejected)
+    return Delivery(provider, symbol, days, "ok", frame, label, currency, rejected, skipped=skipped)
 
 
 def judged(raw: pl.DataFrame, reason: pl.Expr | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows of `raw` that are bars, each minute of a symbol once, and the others; see `sift`.
+    """The rows of `raw` that are bars, each minute of a symbol once, and the others; see `sift`. A turnover may lack.
 
     Rejected are rows without a time, with seconds, with numbers that are not finite or shares that are not whole, and
     rows that contradict an earlier one of the same minute. `reason` is one that is known already, null for most rows.
     """
+    if "turnover" not in raw.columns:
+        raw = raw.with_columns(turnover=pl.lit(None, pl.Float64))
     known = _reason() if reason is None else pl.coalesce(reason, _reason())
     return sift(raw.with_columns(reason=known), ["open", "high", "low", "close", "volume", "turnover"], "minute")
 
@@ -284,7 +283,8 @@ def _flags(quality: Quality, session: Session, exchange: Exchange) -> pl.Expr:
         conditions["price_bounds"] = pl.any_horizontal(price <= 0 for price in prices)
         conditions["volume_bound"] = pl.lit(False)
         conditions["outside_session"] |= _after_special_hours(exchange)
-        conditions["units"] |= _hundredfold()
+        ratio = pl.col("close") / pl.col("close").median().over("symbol")
+        conditions["units"] |= (ratio > HUNDREDFOLD) | (ratio < 1 / HUNDREDFOLD)
     return pl.sum_horizontal(conditions[name].fill_null(False).cast(pl.UInt8) * bit for name, bit in FLAGS.items())
 
 
@@ -295,16 +295,6 @@ def _other_units() -> pl.Expr:
     paid = turnover.filter(both).sum().over(day) / volume.filter(both).sum().over(day)
     low, high = pl.min_horizontal("low", "close").min().over(day), pl.max_horizontal("high", "close").max().over(day)
     return paid.is_finite() & ((paid > high * UNITS_TOLERANCE) | (paid < low / UNITS_TOLERANCE))
-
-
-HUNDREDFOLD = 30.0
-"""So many times may a price of another exchange be above or below the median of its answer: limits of prices are
-unknown, and Yahoo mixes pence and pounds, cents and dollars."""
-
-
-def _hundredfold() -> pl.Expr:
-    ratio = pl.col("close") / pl.col("close").median().over("symbol")
-    return (ratio > HUNDREDFOLD) | (ratio < 1 / HUNDREDFOLD)
 
 
 def _after_special_hours(exchange: Exchange) -> pl.Expr:

@@ -22,7 +22,7 @@ from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import table_writer
 from marketdata_assets.ticks.errors import BadFile, TicksError
-from marketdata_assets.ticks.files import NAME as FILES
+from marketdata_assets.ticks.file_drop import NAME as FILES
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.providers_file import SYMBOL
 from marketdata_assets.ticks.reconcile import ledger_entry
@@ -39,14 +39,6 @@ REMOVED = "symbols remove"
 _NEWEST = "SELECT * FROM symbols ORDER BY seen DESC LIMIT 1 BY symbol"
 OF_REMOVED = f"SELECT symbol FROM ({_NEWEST}) WHERE source = '{REMOVED}'"
 """In SQL: the symbols that a person removed."""
-
-
-def _of_files(client: Client, files: Files) -> list[str]:
-    """Every symbol that a file of bars has a row of, of those that can be read."""
-    from marketdata_assets.ticks import file_ledger
-
-    file_ledger.see(client, files, TICK_DATA, now_ns=time.time_ns())
-    return file_ledger.symbols(client, TICK_DATA)
 
 
 @dataclass(frozen=True)
@@ -78,7 +70,11 @@ def refresh(
     """
     symbols: dict[str, tuple[Listing, str]] = {}  # each with the source that has most facts of it
     if files is not None:
-        symbols |= {symbol: (Listing(symbol, "", None, None, "listed"), FILES) for symbol in _of_files(client, files)}
+        from marketdata_assets.ticks import file_ledger
+
+        file_ledger.FileLedger(client, files, TICK_DATA).see(now_ns=time.time_ns())
+        named_by_files = file_ledger.symbols(client, TICK_DATA)
+        symbols |= {symbol: (Listing(symbol, "", None, None, "listed"), FILES) for symbol in named_by_files}
     known = {} if instruments is None else _listings(instruments)
     if symbols_file is not None:
         named = read(symbols_file)

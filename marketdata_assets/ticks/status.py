@@ -15,7 +15,7 @@ import polars as pl
 
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.reference import stored
-from marketdata_assets.reference.calendar import TradingDays, ashares, last_closed
+from marketdata_assets.reference.calendar import TradingDays, ashares
 from marketdata_assets.reference.exchanges import by_exchange, exchange_of
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
@@ -24,7 +24,7 @@ from marketdata_assets.stores.clickhouse_ledger import states_of
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.ticks import file_ledger, registry
 from marketdata_assets.ticks.factor_reconcile import Inputs, input_digests, months_of
-from marketdata_assets.ticks.finality import Moment, due_again, incomplete, provisional
+from marketdata_assets.ticks.finality import Moment, count, due_again
 from marketdata_assets.ticks.providers_file import TABLES, Table
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA
@@ -35,6 +35,18 @@ BEHIND: tuple[State, ...] = ("missing", "stale", "failed")
 _KEYS = ["symbol", "month"]
 _LATE = pl.Schema({"symbol": pl.String(), "month": pl.String(), "late": pl.Boolean()})
 _SPANS = ["exchange", "month", "first", "last", "slices", "slice_states"]
+_STATES: tuple[tuple[State, pl.Expr], ...] = (
+    ("missing", pl.col("outcome").is_null()),
+    ("failed", (pl.col("outcome") == "failed") | (pl.col("content_hash") == "")),
+    ("stale", pl.col("changed")),
+    ("unsupported", pl.col("outcome") == "unsupported"),
+    ("stale", pl.col("registered") & pl.col("late")),
+    ("provisional", pl.col("provisional") > 0),
+    ("incomplete", pl.col("incomplete") > 0),
+    ("ok", pl.col("rows") > 0),
+    ("empty", pl.lit(True)),
+)
+"""A symbol-month is in the first state whose condition holds."""
 
 
 @dataclass(frozen=True)
@@ -136,37 +148,18 @@ def _states(
         both = both.join(_of_files(changed.get(table, ()), months), on=_KEYS, how="full", coalesce=True).with_columns(
             pl.col("registered", "changed").fill_null(False), pl.col("rows").fill_null(0)
         )
-        both = both.with_columns(exchange=_example(both["symbol"]))
+        # A symbol of the exchange of each: days are the same for both.
+        examples = {symbol: exchange_of(symbol).example for symbol in both["symbol"].unique()}
+        both = both.with_columns(exchange=pl.col("symbol").replace_strict(examples, return_dtype=pl.String))
         both = both.join(_days(both, moment), on=_SPANS, how="left", nulls_equal=True)
         if table == "factors":
             both = both.drop("late").join(behind_bars, on=_KEYS, how="left")
         elif table == "order_book":
             both = both.with_columns(late=pl.lit(False))
         both = both.filter(~pl.col("symbol").is_in(removed))
-        states_by_table[table] = both.select(*_KEYS, "registered", "rows", "provisional", "incomplete", state=_state())
+        state = pl.coalesce(pl.when(holds).then(pl.lit(name)) for name, holds in _STATES)
+        states_by_table[table] = both.select(*_KEYS, "registered", "rows", "provisional", "incomplete", state=state)
     return states_by_table
-
-
-def _state() -> pl.Expr:
-    return (
-        pl.when(pl.col("outcome").is_null())
-        .then(pl.lit("missing"))
-        .when((pl.col("outcome") == "failed") | (pl.col("content_hash") == ""))
-        .then(pl.lit("failed"))
-        .when(pl.col("changed"))
-        .then(pl.lit("stale"))
-        .when(pl.col("outcome") == "unsupported")
-        .then(pl.lit("unsupported"))
-        .when(pl.col("registered") & pl.col("late").fill_null(False))
-        .then(pl.lit("stale"))
-        .when(pl.col("provisional") > 0)
-        .then(pl.lit("provisional"))
-        .when(pl.col("incomplete") > 0)
-        .then(pl.lit("incomplete"))
-        .when(pl.col("rows") > 0)
-        .then(pl.lit("ok"))
-        .otherwise(pl.lit("empty"))
-    )
 
 
 def _expected(client: Client, months: Sequence[str], moment: Moment) -> pl.DataFrame:
@@ -176,9 +169,9 @@ def _expected(client: Client, months: Sequence[str], moment: Moment) -> pl.DataF
     grids = [pl.DataFrame(schema={"symbol": pl.String, "month": pl.String, **days, "registered": pl.Boolean})]
     for symbols in by_exchange(listings).values():
         here = moment.of(symbols[0])
-        closed, spans = last_closed(here.now, here.exchange), []
+        spans = []
         for month in map(Days.month, months):
-            first, last = month.first, min(month.last, closed)
+            first, last = month.first, min(month.last, here.last)
             if first <= last and here.trading_days(Days(first, last)):
                 spans.append((f"{first:%Y-%m}", first, last))
         window = pl.DataFrame(spans, {"month": pl.String, **days}, orient="row")
@@ -191,12 +184,6 @@ def _expected(client: Client, months: Sequence[str], moment: Moment) -> pl.DataF
         )
         grids.append(grid.filter(pl.col("first") <= pl.col("last")).select(grids[0].columns))
     return pl.concat(grids)
-
-
-def _example(symbols: pl.Series) -> pl.Series:
-    """A symbol of the exchange of each: days are the same for both."""
-    examples = {symbol: exchange_of(symbol).example for symbol in symbols.unique()}
-    return symbols.replace_strict(examples, return_dtype=pl.String)
 
 
 def _of_files(units: Collection[Unit], months: Sequence[str]) -> pl.DataFrame:
@@ -219,7 +206,7 @@ def _days(units: pl.DataFrame, moment: Moment) -> pl.DataFrame:
                 sessions[span] = frozenset(str(day) for day in here.trading_days(Days(first, last)))
             covered = {*slices.split(","), *(state.slice for state in states)}
             late = not sessions[span] <= covered or any(due_again(state, here) for state in states)
-        days.append((provisional(states), incomplete(states), late))
+        days.append((count(states, "provisional"), count(states, "incomplete"), late))
     types = {"provisional": pl.Int64, "incomplete": pl.Int64, "late": pl.Boolean}
     return distinct.hstack(pl.DataFrame(days, types, orient="row"))
 
@@ -232,8 +219,7 @@ def _older(
     for symbols in by_exchange(factors["symbol"].unique()).values():
         here, until, mine = moment.of(symbols[0]), dict[str, str](), factors.filter(pl.col("symbol").is_in(symbols))
         for month in mine["month"].unique():
-            days = here.trading_days(Days.month(month))
-            until[month] = max((str(day) for day in days if day <= here.closed), default="")
+            until[month] = max(map(str, here.closed_days(Days.month(month))), default="")
         units = [Unit(*unit) for unit in mine.select(_KEYS).iter_rows()]
         fresh = input_digests(units, bars, limits, here.trading_days)
         late = []

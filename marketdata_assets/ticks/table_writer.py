@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from marketdata_assets.backoff import delay, delays
+from marketdata_assets.backoff import delay, delays, retry
 from marketdata_assets.logs import get_logger
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -82,26 +82,20 @@ def write(
     not belong to its symbol and days.
     """
     _check(table, month, writes)
-    contended = away = 0
-    while True:
-        started = time.monotonic()
-        try:
-            return _write(client, table, month, writes, turns, retries.courtesy_s)
-        except Superseded as error:
-            contended += 1
-            if contended >= retries.contended:
-                raise
-            log.info("write_contended", table=table.name, month=month, attempt=contended, error=error)
-            # In proportion to the work, so that one of two can end while the other waits.
-            took = time.monotonic() - started + 0.05
-            sleep(delay(min(contended, 5) + 1, took, retries.longest_pause_s))
-        except StoreAway as error:
-            away += 1
-            if away >= retries.away:
-                raise
-            pause = retries.waits[away - 1]
-            log.warning("write_retry", table=table.name, month=month, attempt=away, wait_s=pause, error=error)
-            sleep(pause)
+
+    def contended() -> dict[str, Load]:
+        for attempt in range(1, retries.contended):
+            started = time.monotonic()
+            try:
+                return _write(client, table, month, writes, turns, retries.courtesy_s)
+            except Superseded as error:
+                log.info("write_contended", table=table.name, month=month, attempt=attempt, error=error)
+                # In proportion to the work, so that one of two can end while the other waits.
+                took = time.monotonic() - started + 0.05
+                sleep(delay(min(attempt, 5) + 1, took, retries.longest_pause_s))
+        return _write(client, table, month, writes, turns, retries.courtesy_s)
+
+    return retry(contended, StoreAway, retries.waits, sleep)
 
 
 def _write(

@@ -15,7 +15,6 @@ nothing. What an error rejects is decided in `rejections`. https://tushare.pro/d
 """
 
 import datetime as dt
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -26,14 +25,13 @@ import httpx
 import msgspec
 import polars as pl
 
-from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.http_client import RetryLater
 from marketdata_assets.input_limits import NOT_JSON
-from marketdata_assets.reference.records import Days, Label, Listing, Status
+from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
-from marketdata_assets.ticks.errors import BadResponse, NoToken, UnknownSymbol
+from marketdata_assets.ticks.errors import BadResponse, NoToken
 from marketdata_assets.ticks.provider_client import REJECTED, HttpProvider, ProviderClient, RateLimiter
 from marketdata_assets.ticks.providers_file import Session, WebProvider
 from marketdata_assets.ticks.records import Delivery
@@ -52,7 +50,6 @@ LEAST_CAP = 1000
 """No answer with fewer rows is cut; one with more and a round number may be, whatever `has_more` says."""
 
 _TIME = "%Y-%m-%d %H:%M:%S"
-_STATUSES: dict[str, Status] = {"L": "listed", "D": "delisted", "P": "paused"}
 _BAR_COLUMNS = ("ts_code", "trade_time", "open", "high", "low", "close", "vol", "amount")
 _NUMBERS = {"open": "open", "high": "high", "low": "low", "close": "close", "vol": "volume", "amount": "turnover"}
 
@@ -105,12 +102,6 @@ class Answer(msgspec.Struct, frozen=True):
 
 _envelope = msgspec.json.Decoder(_Envelope)
 _NAME = "c{}"
-
-
-def rate_limiter(token: str, config: WebProvider, budgets: BudgetPlace) -> RateLimiter:
-    """The limiter of the account that owns `token`; its files do not show the token."""
-    account = hashlib.sha256(token.encode()).hexdigest()[:12]
-    return RateLimiter(budgets, f"{NAME}-{account}", config.rate_limits)
 
 
 @dataclass(frozen=True)
@@ -166,10 +157,8 @@ class Tushare(HttpProvider):
         return bool(self._clients)
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
-        """The minute bars of `symbol` in `days`: `ok`, `empty`, or `unsupported` for an exchange it does not have."""
-        theirs = self.config.symbol_mapping.theirs(symbol)
-        if theirs is None:
-            return Delivery.unmapped(NAME, symbol, days, LABEL)
+        """The minute bars of `symbol` in `days`: `ok` or `empty`. Raises UnknownSymbol."""
+        theirs = self.theirs(symbol)
         tables = [table for piece in days.slices(DAYS_A_CALL) for table in await self._minutes(theirs, piece)]
         return await self._calls[0].in_thread(self._delivery, tables, symbol, theirs, days)
 
@@ -180,24 +169,6 @@ class Tushare(HttpProvider):
     async def adjustments(self, days: Days, symbol: str | None = None) -> pl.DataFrame:
         """The adjustment factors, see records.ADJUSTMENTS, of one symbol, or of all with one request a day."""
         return await self._by_day("adj_factor", records.ADJUSTMENTS, days, symbol)
-
-    async def listings(self) -> list[Listing]:
-        """Every stock of the three exchanges, those that are no more included, by symbol."""
-        columns = ("ts_code", "name", "list_date", "delist_date", "list_status")
-        listings: list[Listing] = []
-        for exchange in ("SSE", "SZSE", "BSE"):
-            for status, said in _STATUSES.items():
-                params = {"exchange": exchange, "list_status": status}
-                table = _whole(await self._ask("stock_basic", params, columns, f"{exchange} {status}"))
-                dates = zip(table.days_or_null("list_date"), table.days_or_null("delist_date"), strict=True)
-                rows = zip(table.columns["ts_code"], table.columns["name"], dates, strict=True)
-                ours = self.config.symbol_mapping.ours
-                listings += [
-                    Listing(symbol, name or "", listed, delisted, said)
-                    for code, name, (listed, delisted) in rows
-                    if (symbol := ours(str(code)))
-                ]
-        return sorted(listings, key=lambda listing: listing.symbol)
 
     def _delivery(self, tables: list[Answer], symbol: str, theirs: str, days: Days) -> Delivery:
         """The bars of the answers; takes a while, in which the next request need not wait."""
@@ -212,13 +183,12 @@ class Tushare(HttpProvider):
         for moment in (local.min(), local.max()):
             if isinstance(moment, dt.datetime) and not days.first <= moment.date() <= days.last:
                 raise BadResponse(f"{NAME} stk_mins {symbol} {days}", f"it has rows of {moment.date()}")
-        frame, invalid = records.bars(raw, NAME, symbol, self.config.quality, self.config.session)
-        in_order = sorted((*unread, *invalid), key=lambda reject: reject.line)
+        found = records.bars(raw, NAME, symbol, days, LABEL, "CNY", self.config)
+        in_order = sorted((*unread, *found.rejected), key=lambda reject: reject.line)
+        if not in_order:
+            return found
         rejected = tuple(_with_text(reject, answered) for reject in in_order)
-        if frame.is_empty() and not rejected:
-            return Delivery.without(NAME, symbol, days, LABEL, "empty", "it has no bar in these days")
-        skipped = raw.height - frame.height - len(invalid)
-        return Delivery(NAME, symbol, days, "ok", frame, LABEL, "CNY", rejected, skipped=skipped)
+        return replace(found, outcome="ok", currency="CNY", rejected=rejected, reason="")
 
     async def _minutes(self, theirs: str, days: Days) -> list[Answer]:
         """The responses with all bars of `days`; one at the cap may be cut, so its days are requested in halves."""
@@ -239,12 +209,10 @@ class Tushare(HttpProvider):
         values = [name for name in schema.names() if name not in ("provider", "symbol", "date")]
         columns = ("ts_code", "trade_date", *values)
         if symbol is None:
-            requested: list[tuple[dict[str, str], str]] = [({"trade_date": _day(day)}, f"{day}") for day in days]
+            requested: list[tuple[dict[str, str], str]] = [({"trade_date": f"{day:%Y%m%d}"}, f"{day}") for day in days]
         else:
-            theirs = self.config.symbol_mapping.theirs(symbol)
-            if theirs is None:
-                raise UnknownSymbol(NAME, symbol, "no rule of the symbol mapping fits")
-            span = {"ts_code": theirs, "start_date": _day(days.first), "end_date": _day(days.last)}
+            theirs = self.theirs(symbol)
+            span = {"ts_code": theirs, "start_date": f"{days.first:%Y%m%d}", "end_date": f"{days.last:%Y%m%d}"}
             requested = [(span, f"{theirs} {days}")]
         frames = [schema.to_frame()]
         for params, what in requested:
@@ -325,10 +293,6 @@ def _whole(table: Answer) -> Answer:
     if table.has_more:
         raise BadResponse(table.place, f"it was cut after {table.rows} rows")
     return table
-
-
-def _day(day: dt.date) -> str:
-    return f"{day:%Y%m%d}"
 
 
 def _parse(

@@ -6,6 +6,7 @@ publishes are between 2000 and 10000 rows; a day of `stk_limit`, which has funds
 
 import datetime as dt
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any, Self
 
 import polars as pl
@@ -27,6 +28,7 @@ from marketdata_assets.ticks.tushare import Answer, Tushare
 
 BEIJING_CHANGE = dt.date(2025, 10, 9)
 """The day on which all stocks of Beijing listed before got codes that begin with 920; `bse_mapping` does not say it."""
+_STATUSES = {"L": "listed", "D": "delisted", "P": "paused"}
 _OPEN = {0: False, 1: True, "0": False, "1": True}
 
 
@@ -64,11 +66,16 @@ class TushareReference:
 
     async def instruments(self) -> pl.DataFrame:
         """All stocks of the three exchanges, those that are delisted or paused too."""
-        rows = []
-        for listing in await self._account.listings():
-            board = board_of(listing.symbol)
-            rows.append({**vars(listing), "board": board, "lot": lot_of(board)})
-        return pl.DataFrame(rows, INSTRUMENTS.values).unique("symbol", keep="last").sort("symbol")
+        columns, rows = ("ts_code", "name", "list_date", "delist_date"), []
+        for exchange, (code, status) in product(("SSE", "SZSE", "BSE"), _STATUSES.items()):
+            params = {"exchange": exchange, "list_status": code}
+            answer = await self._account.all_rows("stock_basic", params, columns, f"{exchange} {code}")
+            names = (str(name or "") for name in answer.columns["name"])
+            days = answer.days_or_null("list_date"), answer.days_or_null("delist_date")
+            for symbol, *facts in zip(self._symbols(answer, "ts_code"), names, *days, strict=True):
+                if symbol:
+                    rows.append((symbol, *facts, status, board := board_of(symbol), lot_of(board)))
+        return pl.DataFrame(rows, INSTRUMENTS.values, orient="row").unique("symbol", keep="last").sort("symbol")
 
     async def name_history(self) -> pl.DataFrame:
         """The names that stocks had; of two rows that begin on a day, the one with an end.

@@ -19,13 +19,11 @@ import httpx
 import msgspec
 import polars as pl
 
-from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.errors import TransientError
 from marketdata_assets.http_client import RetryLater
 from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.reference.exchanges import exchange_of
 from marketdata_assets.reference.records import Days, Label
-from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.errors import BadResponse, TicksError, UnknownSymbol
 from marketdata_assets.ticks.provider_client import HttpProvider, ProviderClient, RateLimiter
@@ -103,11 +101,6 @@ class _Answer(msgspec.Struct):
 _answer = msgspec.json.Decoder(_Answer)
 
 
-def rate_limiter(config: WebProvider, budgets: BudgetPlace) -> RateLimiter:
-    """The limiter of this machine at Yahoo, which knows no accounts."""
-    return RateLimiter(budgets, NAME, config.rate_limits)
-
-
 class Yahoo(HttpProvider):
     """Every method raises UnknownSymbol, RequestRejected, BadResponse, ProviderUnavailable, AccountBlocked or
     QuotaSpent."""
@@ -135,9 +128,7 @@ class Yahoo(HttpProvider):
         The days of the delivery are those that it reaches.
         """
         without = partial(Delivery.without, NAME, symbol, days, LABEL)
-        theirs = self.config.symbol_mapping.theirs(symbol)
-        if theirs is None:
-            return Delivery.unmapped(NAME, symbol, days, LABEL)
+        theirs = self.theirs(symbol)
         now = self._clock()
         beyond = f"1-minute bars go back {REACH.days} days, {days.first} is earlier"
         first = self.first_day(symbol)
@@ -157,11 +148,9 @@ class Yahoo(HttpProvider):
                 return without("unsupported", answer)
             if isinstance(answer, _Result):
                 results.append(self._checked(answer, symbol, days, theirs))
-        frame, rejected, skipped = self._frame(results, symbol, theirs)
-        if frame.is_empty() and not rejected:
-            return without("unsupported", beyond) if cut else without("empty", "it has no bar in these days")
         currency = next((result.meta.currency for result in results if result.meta.currency), None)
-        return Delivery(NAME, symbol, days, "ok", frame, LABEL, currency, rejected, skipped=skipped)
+        found = records.bars(_frame(results, theirs), NAME, symbol, days, LABEL, currency, self.config)
+        return without("unsupported", beyond) if cut and found.outcome == "empty" else found
 
     def first_day(self, symbol: str) -> dt.date:
         """The first day whose opening it reaches."""
@@ -178,9 +167,7 @@ class Yahoo(HttpProvider):
 
     async def actions(self, symbol: str, days: Days) -> pl.DataFrame:
         """Splits and dividends of `symbol` in `days`, see records.ACTIONS, by date; they go back to its listing."""
-        theirs = self.config.symbol_mapping.theirs(symbol)
-        if theirs is None:
-            raise UnknownSymbol(NAME, symbol, "no rule of the symbol mapping fits")
+        theirs = self.theirs(symbol)
         start, end = self._span(days, symbol)
         answer = await self._ask(theirs, f"interval=1d&period1={start}&period2={end}&events=div%7Csplit")
         rows: list[tuple[Any, ...]] = []
@@ -228,24 +215,6 @@ class Yahoo(HttpProvider):
             raise BadResponse(place, f"it has a bar of {dt.datetime.fromtimestamp(others[0], dt.UTC)}")
         return result
 
-    def _frame(self, results: list[_Result], symbol: str, theirs: str) -> tuple[pl.DataFrame, tuple[Reject, ...], int]:
-        """The bars, the rejected rows, and how many are duplicates."""
-        columns: dict[str, list[Any]] = {name: [] for name in ("ts", *_ARRAYS)}
-        for result in results:
-            columns["ts"] += result.timestamp or []
-            for name in _ARRAYS if result.timestamp else ():
-                columns[name] += getattr(result.indicators.quote[0], name)
-        raw = pl.DataFrame(columns, {"ts": pl.Int64, **dict.fromkeys(_ARRAYS, pl.Float64)}).with_row_index("line", 1)
-        text = pl.concat_str(pl.lit(theirs), *("ts", *_ARRAYS), separator=",", ignore_nulls=False)
-        raw = raw.filter(pl.any_horizontal(pl.col(*_ARRAYS).is_not_null())).with_columns(
-            pl.col("line").cast(pl.Int64),
-            raw=text,
-            ts=pl.from_epoch("ts").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC"),
-            turnover=pl.lit(None, pl.Float64),
-        )
-        frame, rejected = records.bars(raw, NAME, symbol, self.config.quality, self.config.session)
-        return frame, rejected, raw.height - frame.height - len(rejected)
-
     async def why_closed(self) -> str:
         """Why it does not answer this machine now, by one request; empty when it does. Raises nothing of Yahoo's."""
         what = "chart of one stock"
@@ -257,6 +226,22 @@ class Yahoo(HttpProvider):
         except (TicksError, TransientError) as error:
             return str(error)
         return ""
+
+
+def _frame(results: list[_Result], theirs: str) -> pl.DataFrame:
+    """The rows as `records.bars` takes them."""
+    columns: dict[str, list[Any]] = {name: [] for name in ("ts", *_ARRAYS)}
+    for result in results:
+        columns["ts"] += result.timestamp or []
+        for name in _ARRAYS if result.timestamp else ():
+            columns[name] += getattr(result.indicators.quote[0], name)
+    raw = pl.DataFrame(columns, {"ts": pl.Int64, **dict.fromkeys(_ARRAYS, pl.Float64)}).with_row_index("line", 1)
+    text = pl.concat_str(pl.lit(theirs), *("ts", *_ARRAYS), separator=",", ignore_nulls=False)
+    return raw.filter(pl.any_horizontal(pl.col(*_ARRAYS).is_not_null())).with_columns(
+        pl.col("line").cast(pl.Int64),
+        raw=text,
+        ts=pl.from_epoch("ts").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC"),
+    )
 
 
 def _parse(

@@ -3,8 +3,11 @@
 import datetime as dt
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import zstandard
 
 from marketdata_assets.alphas import file_index, layout, packaging
 from marketdata_assets.alphas.layout import Kind, Window
@@ -46,8 +49,17 @@ def _put(path: Path, content: Any, mtime: int | None) -> Path:
     return path
 
 
-def pack(root: Path, month: str = MONTH, *, zstd: bool = False) -> packaging.PackageReport:
-    return packaging.package(root, ACCOUNT, "regular", month, zstd=zstd)
+def pack(root: Path, month: str = MONTH) -> packaging.PackageReport:
+    return packaging.package(root, ACCOUNT, "regular", month)
+
+
+def write(path: Path, lines: Iterable[bytes]) -> None:
+    """A package as it may be delivered: packed when its name says so."""
+    content = b"".join(lines)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(
+        zstandard.ZstdCompressor(write_checksum=True).compress(content) if path.suffix == ".zst" else content
+    )
 
 
 def packed(root: Path, month: str = MONTH) -> dict[str, list[Any]]:

@@ -41,9 +41,13 @@ def alpha(name: str, modified: int = 0, **fields: Any) -> Document:
     } | fields
 
 
+def package_path(root: Path, account: str, kind: Kind, day: dt.date, suffix: str = ".ndjson") -> Path:
+    return layout.packages_folder(root, account, kind, f"{day:%Y-%m}") / f"{day}{suffix}"
+
+
 def deliver(root: Path, account: str, *lines: Document | bytes, day: dt.date = DAY, kind: Kind = "regular") -> Path:
     """Write a package of documents, or of raw lines."""
-    path = layout.package_path(root, account, kind, day)
+    path = package_path(root, account, kind, day)
     write(path, [(line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines])
     return path
 

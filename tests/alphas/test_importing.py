@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from packaged import DAY, MONTH, Document, alpha, deliver, expected, new_account, run, stored
+from archives import write
+from packaged import DAY, MONTH, Document, alpha, deliver, expected, new_account, package_path, run, stored
 from pymongo import MongoClient
 
-from marketdata_assets.alphas import importer, ingest, layout, status
+from marketdata_assets.alphas import importer, ingest, status
 from marketdata_assets.alphas.errors import BadOptions
 from marketdata_assets.alphas.file_index import listed
-from marketdata_assets.alphas.files import write
 from marketdata_assets.alphas.import_modes import FieldModes, ImportOptions
 from marketdata_assets.alphas.ingest import AccountsReport, Report
 from marketdata_assets.alphas.layout import Kind
@@ -147,7 +147,7 @@ def test_the_same_lines_compressed_cost_no_write(alphas_env: AlphasEnv) -> None:
     plain = alphas_env.deliver(alpha("A"), alpha("B"))
     alphas_env.run()
     write(
-        layout.package_path(alphas_env.root, alphas_env.account, "regular", DAY, ".ndjson.zst"),
+        package_path(alphas_env.root, alphas_env.account, "regular", DAY, ".ndjson.zst"),
         plain.read_bytes().splitlines(True),
     )
     plain.unlink()
@@ -248,7 +248,7 @@ def test_a_failed_package_keeps_what_stood_before(alphas_env: AlphasEnv) -> None
     good = alphas_env.deliver(alpha("A"))
     alphas_env.run()
     content = good.read_bytes()
-    zst = layout.package_path(alphas_env.root, alphas_env.account, "regular", DAY, ".ndjson.zst")
+    zst = package_path(alphas_env.root, alphas_env.account, "regular", DAY, ".ndjson.zst")
     write(zst, [content])
     zst.write_bytes(zst.read_bytes()[:-9])
     good.unlink()
@@ -418,9 +418,7 @@ def test_recorded_alphas_round_trip(alphas_env: AlphasEnv, fixtures: Path) -> No
 
 def test_a_package_that_fails_with_any_error_fails_alone(alphas_env: AlphasEnv) -> None:
     alphas_env.deliver(alpha("A"))
-    layout.package_path(alphas_env.root, alphas_env.account, "regular", DAY + dt.timedelta(days=1)).symlink_to(
-        "nothing"
-    )
+    package_path(alphas_env.root, alphas_env.account, "regular", DAY + dt.timedelta(days=1)).symlink_to("nothing")
     report = alphas_env.run()
     assert [(unit.outcome, unit.months) for unit in report.units] == [("ok", ("2024-11",)), ("failed", ("2024-11",))]
     assert "a link to nothing" in (report.failed[0].error or "")

@@ -139,11 +139,11 @@ def test_short_lives_are_renewed_at_their_half(tmp_path: Path) -> None:
 
 def test_seconds_left_by_the_word_of_the_api(server: BrainServer, tmp_path: Path) -> None:
     async def work(one: BrainClient) -> tuple[float, float, float]:
-        before = await one.seconds_left()
-        await one.login()
-        during = await one.seconds_left()
+        before = await one.login.seconds_left()
+        await one.login.session()
+        during = await one.login.seconds_left()
         server.expire_sessions()
-        return before, during, await one.seconds_left()
+        return before, during, await one.login.seconds_left()
 
     before, during, after = with_client(server, tmp_path, work)
     assert (before, after) == (0, 0)
@@ -171,7 +171,7 @@ def test_wrong_password_is_not_sent_again_until_it_changes(tmp_path: Path) -> No
 
 def test_rejected_password_is_sent_again_when_a_person_asks_for_it(server: BrainServer, tmp_path: Path) -> None:
     async def again(one: BrainClient) -> None:
-        await one.login(again=True)
+        await one.login.session(requested=True)
 
     for body, refused in ((page, 1), (page, 1), (again, 2), (page, 2)):
         with pytest.raises(LoginRejected):
@@ -245,7 +245,7 @@ def test_login_is_finished_by_another_process_or_when_the_visit_is_noticed(
     needed(guarded, tmp_path)
     if command:
         threading.Timer(0.3, guarded.person_arrives, [EMAIL]).start()
-        with_client(guarded, tmp_path, lambda one: one.finish_login(interval=0.05, limit=5))
+        with_client(guarded, tmp_path, lambda one: one.login.finish(interval=0.05, limit=5))
     else:
         guarded.person_arrives(EMAIL)
     assert with_client(guarded, tmp_path, page).count == 3
@@ -254,12 +254,12 @@ def test_login_is_finished_by_another_process_or_when_the_visit_is_noticed(
 
 def test_finish_gives_up_after_its_limit(guarded: BrainServer, tmp_path: Path) -> None:
     with pytest.raises(IdentityCheckRequired):
-        with_client(guarded, tmp_path, lambda one: one.finish_login(interval=0.02, limit=0.1))
+        with_client(guarded, tmp_path, lambda one: one.login.finish(interval=0.02, limit=0.1))
     assert guarded.asked("POST /authentication/persona") == 5
 
 
 async def asked_for(one: BrainClient) -> None:
-    await one.login(again=True)
+    await one.login.session(requested=True)
 
 
 def age(home: Path, hours: float) -> None:
@@ -395,13 +395,13 @@ def test_link_to_another_server_gets_no_password(server: BrainServer, tmp_path: 
         server.fail(401, 1, LOGIN, headers=headers)
         assert needed(server, tmp_path).url.startswith(elsewhere.url)
         with pytest.raises(RequestRejected, match="link is of another server"):
-            with_client(server, tmp_path, lambda one: one.finish_login(interval=0.01, limit=0.1))
+            with_client(server, tmp_path, lambda one: one.login.finish(interval=0.01, limit=0.1))
         assert elsewhere.requests == 0
 
 
 def test_finish_of_a_living_login_does_nothing(server: BrainServer, tmp_path: Path) -> None:
-    with_client(server, tmp_path, lambda one: one.finish_login(interval=0.01, limit=0.1))
-    with_client(server, tmp_path, lambda one: one.finish_login(interval=0.01, limit=0.1))
+    with_client(server, tmp_path, lambda one: one.login.finish(interval=0.01, limit=0.1))
+    with_client(server, tmp_path, lambda one: one.login.finish(interval=0.01, limit=0.1))
     assert server.logins == 1
 
 

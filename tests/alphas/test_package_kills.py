@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from archives import ACCOUNT, MONTH, alpha, on_disk, pack, packed, put
 from dying import child
 
@@ -27,24 +26,23 @@ def doomed(work: Callable[[], Any], steps: int) -> bool:
     return code == 0
 
 
-@pytest.mark.parametrize("zstd", [False, True])
-def test_a_kill_at_any_write_loses_nothing(tmp_path: Path, zstd: bool) -> None:
+def test_a_kill_at_any_write_loses_nothing(tmp_path: Path) -> None:
     raw, wanted = tmp_path / "raw", tmp_path / "wanted"
     old = [alpha(f"o{day}", f"2024-11-0{day}T09:00:00Z") for day in (1, 2)]
     new = [alpha(f"n{day}", f"2024-11-0{day}T09:00:00Z") for day in (2, 3)]
     for root in (raw, wanted):
         first = put(root, "2024-11-01T00:00", old, hours=96, mtime=1)
-        pack(root, zstd=not zstd)
+        pack(root)
         first.unlink()
         put(root, "2024-11-01T00:00", [*new, 7], hours=72, mtime=2)
-    pack(wanted, zstd=zstd)
+    pack(wanted)
     for steps in range(200):
         root = tmp_path / str(steps)
         subprocess.run(["cp", "-a", raw, root], check=True)
-        survived = doomed(lambda root=root: pack(root, zstd=zstd), steps)  # type: ignore[misc]
+        survived = doomed(lambda root=root: pack(root), steps)  # type: ignore[misc]
         ids = {document["id"] for documents in packed(root).values() for document in documents}
         assert ids >= {"o1", "o2"}
-        pack(root, zstd=zstd)
+        pack(root)
         assert on_disk(root) == on_disk(wanted)
         if survived:
             break
@@ -59,10 +57,10 @@ def test_processes_packaging_the_same_month_at_once_end_in_the_same_files(tmp_pa
     code = (
         "import sys; from pathlib import Path; from marketdata_assets.alphas.packaging import package\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
-        "for n in range(6): package(Path(sys.argv[1]), 'lk', 'regular', '2024-11', zstd=(n + int(sys.argv[2])) % 2 > 0)"
+        "for n in range(6): package(Path(sys.argv[1]), 'lk', 'regular', '2024-11')"
     )
     processes = [
-        subprocess.Popen([sys.executable, "-c", code, together, str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        subprocess.Popen([sys.executable, "-c", code, together], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for n in range(3)
     ]
     for process in processes:

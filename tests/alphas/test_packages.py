@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archives import ACCOUNT, MONTH, alpha, names, on_disk, pack, packed, put, put_single
+from archives import ACCOUNT, MONTH, alpha, names, on_disk, pack, packed, put, put_single, write
 
 from marketdata_assets.alphas import file_index, files, layout, packaging
 from marketdata_assets.loading.errors import BadFile
@@ -28,7 +28,7 @@ def test_a_day_a_file_sorted_by_instant_and_id(tmp_path: Path) -> None:
     report = pack(tmp_path)
     assert names(tmp_path) == {"2024-11-03.ndjson": ["a", "z", "later"], "2024-11-04.ndjson": ["evening"]}
     assert (report.documents, report.duplicates, report.rejected, report.failed) == (4, 0, 0, {})
-    assert ([d.day for d in report.written], report.unchanged, len(report.empty)) == ([3, 4], (), 28)
+    assert ([d.day for d in report.written], report.unchanged, len(report.empty)) == ([3, 4], [], 28)
 
 
 def test_the_newest_version_wins_as_an_instant(tmp_path: Path) -> None:
@@ -43,8 +43,8 @@ def test_the_newest_version_wins_as_an_instant(tmp_path: Path) -> None:
 def test_package_that_is_overwritten_while_it_is_read_counts_as_nothing(tmp_path: Path, suffix: str) -> None:
     path, other = (tmp_path / f"{name}{suffix}" for name in ("2024-11-27", "other"))
     # Of random bytes, which stay longer than one read when they are packed.
-    files.write(path, [random.Random(number).randbytes(2000).hex().encode() + b"\n" for number in range(3000)])
-    files.write(other, [b"{}\n"] * 10)
+    write(path, [random.Random(number).randbytes(2000).hex().encode() + b"\n" for number in range(3000)])
+    write(other, [b"{}\n"] * 10)
     lines = files.lines_of(path)
     assert next(lines)
     path.write_bytes(other.read_bytes())
@@ -155,38 +155,22 @@ def test_a_month_without_anything_leaves_no_trace(tmp_path: Path) -> None:
     assert file_index.months_on_disk(tmp_path, ACCOUNT, "regular") == {MONTH}
 
 
-def test_switching_zstd_on_and_off_replaces_the_other_form(tmp_path: Path) -> None:
-    put(tmp_path, "2024-11-03T09:00", [alpha("a", "2024-11-03T09:00:00Z")])
-    pack(tmp_path)
-    plain = on_disk(tmp_path)
-    assert [d.day for d in pack(tmp_path, zstd=True).written] == [3]
-    squeezed = on_disk(tmp_path)
-    assert [Path(name).name for name in squeezed] == ["2024-11-03.ndjson.zst"]
-    assert [d.day for d in pack(tmp_path, zstd=True).unchanged] == [3]
-    pack(tmp_path)
-    assert on_disk(tmp_path) == plain
-    pack(tmp_path, zstd=True)
-    assert on_disk(tmp_path) == squeezed
-
-
-@pytest.mark.parametrize("zstd", [False, True])
-def test_of_two_forms_of_a_day_both_are_read(tmp_path: Path, zstd: bool) -> None:
+def test_of_two_forms_of_a_day_both_are_read_and_one_is_left(tmp_path: Path) -> None:
     folder = layout.packages_folder(tmp_path, ACCOUNT, "regular", MONTH)
     lines = [json.dumps(alpha(name, f"2024-11-03T0{name}:00:00Z")).encode() + b"\n" for name in "12"]
-    files.write(folder / "2024-11-03.ndjson", lines[:1])
-    files.write(folder / "2024-11-03.ndjson.zst", lines[1:])
-    pack(tmp_path, zstd=zstd)
-    assert names(tmp_path) == {f"2024-11-03.ndjson{'.zst' if zstd else ''}": ["1", "2"]}
+    write(folder / "2024-11-03.ndjson", lines[:1])
+    write(folder / "2024-11-03.ndjson.zst", lines[1:])
+    pack(tmp_path)
+    assert names(tmp_path) == {"2024-11-03.ndjson": ["1", "2"]}
 
 
-@pytest.mark.parametrize("zstd", [False, True])
-def test_a_damaged_package_is_told_of_and_left_alone(tmp_path: Path, zstd: bool) -> None:
+def test_a_damaged_package_is_told_of_and_left_alone(tmp_path: Path) -> None:
     days = [
         [alpha(f"{day}{n}", f"2024-11-{day}T09:00:00Z", text=random.Random(n).random()) for n in range(50)]
         for day in (13, 15)
     ]
     put(tmp_path, "2024-11-10T00:00", days[0] + days[1], hours=240)
-    pack(tmp_path, zstd=zstd)
+    pack(tmp_path)
     path = file_index.list_packages(tmp_path, ACCOUNT, "regular")[0]
     path.write_bytes(path.read_bytes()[:-20])
     damaged = path.read_bytes()
@@ -196,19 +180,19 @@ def test_a_damaged_package_is_told_of_and_left_alone(tmp_path: Path, zstd: bool)
         [alpha("n", "2024-11-13T10:00:00Z"), alpha("m", "2024-11-15T10:00:00Z")],
         hours=240,
     )
-    report = pack(tmp_path, zstd=zstd)
+    report = pack(tmp_path)
     assert ([d.day for d in report.written], report.documents) == ([15], 51)
     assert [place.startswith(str(path)) for place in report.failed] == [True]
     assert path.read_bytes() == damaged
     path.unlink()
-    assert pack(tmp_path, zstd=zstd).documents == 102
+    assert pack(tmp_path).documents == 102
 
 
 def test_reading_a_package(tmp_path: Path) -> None:
     plain, squeezed = tmp_path / "2024-11-03.ndjson", tmp_path / "2024-11-03.ndjson.zst"
     lines = [b'{"id":"%d","x":"%s"}' % (n, os.urandom(400).hex().encode()) for n in range(3000)]
     for path in (plain, squeezed):
-        files.write(path, (line + b"\n" for line in lines))
+        write(path, (line + b"\n" for line in lines))
         assert list(packaging.read_package(path)) == list(enumerate(lines, 1))
     squeezed.write_bytes(squeezed.read_bytes()[:-1000])
     with pytest.raises(BadFile, match="cut off"):
@@ -257,7 +241,7 @@ def test_recorded_alphas_come_back_unchanged(fixtures: Path, tmp_path: Path) -> 
     months = sorted(file_index.months_on_disk(tmp_path, ACCOUNT, "regular"))
     read = []
     for month in months:
-        assert pack(tmp_path, month, zstd=True).failed == {}
+        assert pack(tmp_path, month).failed == {}
         read += [document for documents in packed(tmp_path, month).values() for document in documents]
     assert len(months) > 1
     assert sorted(map(json.dumps, read)) == sorted(map(json.dumps, recorded))

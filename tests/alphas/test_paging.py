@@ -11,7 +11,7 @@ from test_fetch import assert_exact, month_of
 
 from marketdata_assets.alphas.errors import AlphasError
 from marketdata_assets.alphas.fetch import MonthReport
-from marketdata_assets.alphas.layout import SECOND, Window
+from marketdata_assets.alphas.layout import DAY, SECOND, Window
 from marketdata_assets.errors import TransientError
 from marketdata_demo.servers.brain import Alpha, BrainServer, make, spread
 
@@ -51,7 +51,7 @@ def test_cap_is_learned(tmp_path: Path, cap: int, beyond: Literal["reject", "end
 
 def test_cap_costs_a_busy_day_no_more_than_its_pages(tmp_path: Path) -> None:
     with BrainServer(cap=1000) as server:
-        day = NOVEMBER.days()[4]
+        day = Window(NOVEMBER.start + 4 * DAY, NOVEMBER.start + 5 * DAY)
         fetch(server, tmp_path, list(spread(day.start, day.end, 1500)))
         assert server.requests <= 1.2 * least(1500)
 

@@ -111,7 +111,8 @@ def test_gaps_and_slices_make_the_window_whole_and_do_not_overlap(spans: list[tu
 
 
 def test_delivered_gzip_covers_its_window_and_is_never_removed(tmp_path: Path) -> None:
-    hour = layout.month_window("2024-11").days()[0]
+    start = layout.month_window("2024-11").start
+    hour = Window(start, start + 3600 * SECOND)
     plain = layout.slice_path(tmp_path, "lk", "regular", hour)
     packed = plain.with_name(f"{plain.name}.gz")
     packed.parent.mkdir(parents=True)

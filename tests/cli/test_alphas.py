@@ -261,7 +261,7 @@ def test_package_that_cannot_be_read_is_named_and_the_rest_lands(alphas_env: Alp
     sample_alphas.write_archive(alphas_env.root, "bad", months=["2024-10", "2024-11"], regular=20, superalphas=2)
     good = alphas_env.said("ingest", "alphas", "--account", "bad", "--months", "2024-10")
     assert good["inserted"] == 22
-    sick = layout.package_path(alphas_env.root, "bad", "regular", NOVEMBER.start.date())
+    sick = layout.packages_folder(alphas_env.root, "bad", "regular", NOVEMBER.months[0]) / "2024-11-01.ndjson"
     sick.parent.mkdir(parents=True, exist_ok=True)
     sick.write_bytes(b'{"id": 1}\n' * 40)
     failed = alphas_env.run("ingest", "alphas", "--account", "bad", "--no-package", "--months", f"2024-10:{MONTH}")

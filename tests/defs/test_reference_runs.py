@@ -26,6 +26,7 @@ from marketdata_assets.reference import status, stored
 from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.reference.daily import RECHECKED_DAYS
 from marketdata_assets.reference.records import Days
+from marketdata_assets.reference.tables import PRICE_LIMITS
 from marketdata_assets.ticks.status import behind
 
 pytestmark = pytest.mark.usefixtures("reference_at_night")
@@ -69,9 +70,9 @@ def test_month_is_loaded_materialised_and_checked(ticks_env: TicksEnv) -> None:
     )
     days = Days.month(MONTH)
     suspended = stored.suspensions(ticks_env.client, days)
-    assert suspended.whole_days() == {(SYMBOLS[0], sessions(MONTH)[0])}
+    assert suspended.hours == {(SYMBOLS[0], sessions(MONTH)[0]): ""}
     assert suspended.known == frozenset(sessions(MONTH))
-    assert stored.price_limits(ticks_env.client, days).height == len(SYMBOLS) * len(sessions(MONTH))
+    assert stored.of_days(ticks_env.client, PRICE_LIMITS, days).height == len(SYMBOLS) * len(sessions(MONTH))
     assert stored.adjust_factors(ticks_env.client)["date"].unique().to_list() == sessions(MONTH)[:1]
     rows = {name: materializations(ticks_env.instance, result, dg.AssetKey(name))[MONTH] for name in DAILY}
     counts = {name: own["dagster/partition_row_count"] for name, own in rows.items()}
@@ -243,9 +244,9 @@ def test_a_file_that_is_dropped_when_its_month_is_loaded_is_loaded_by_the_sensor
         (automation.JOB, MONTH, MONTH)
     ]
     assert load(ticks_env).success
-    assert stored.suspensions(ticks_env.client, Days.month(MONTH)).whole_days() == {
-        ("600000.SH", first),
-        ("600000.SH", second),
+    assert stored.suspensions(ticks_env.client, Days.month(MONTH)).hours == {
+        ("600000.SH", first): "",
+        ("600000.SH", second): "",
     }
     assert "nothing new" in (tick(ticks_env, asked.cursor).skip_message or "")
     (folder / "instruments.csv").write_text("symbol\n600000.SH\n")

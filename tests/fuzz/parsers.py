@@ -57,7 +57,7 @@ from marketdata_assets.reference.tables import TABLES
 from marketdata_assets.ticks import alpaca, providers_file, registry, tushare, yahoo
 from marketdata_assets.ticks.errors import TicksError
 from marketdata_assets.ticks.files import Files
-from marketdata_assets.ticks.provider_client import ProviderClient
+from marketdata_assets.ticks.provider_client import ProviderClient, rate_limiter
 from marketdata_demo import sample_bars
 
 Pack = Callable[[bytes], bytes]
@@ -337,7 +337,7 @@ def _ticks(scratch: Path, fixtures: Path | None) -> list[Target]:
 
     out = io.BytesIO()
     pl.read_csv(TICKS).write_parquet(out)
-    limiter = yahoo.rate_limiter(section.yahoo, scratch / "provider")
+    limiter = rate_limiter("yahoo", section.yahoo, scratch / "provider")
     calls = ProviderClient("yahoo", "http://127.0.0.1:9", limiter, section.yahoo.network)
     minutes = b'{"request_id":"x","code":0,"msg":"","data":{"fields":["ts_code","trade_time","open"],"items":[["600000.SH","2025-06-02 09:31:00",9.4]],"has_more":false}}'  # noqa: E501
     chart = b'{"chart":{"result":[{"meta":{"currency":"CNY","symbol":"600000.SS","dataGranularity":"1m"},"timestamp":[1748828400],"indicators":{"quote":[{"open":[9.4],"high":[9.5],"low":[9.3],"close":[9.4],"volume":[1200]}]}}],"error":null}}'  # noqa: E501

@@ -6,12 +6,12 @@ import polars as pl
 import pytest
 from reference_runs import NOW, SYMBOLS, Loads, Outage
 
-from marketdata_assets.reference import daily, stored
+from marketdata_assets.reference import status, stored
 from marketdata_assets.reference.calendar import ZONE, ashares
 from marketdata_assets.reference.errors import NotOffered
 from marketdata_assets.reference.load import UnitReport, load_calendar, load_instruments
 from marketdata_assets.reference.records import Days
-from marketdata_assets.reference.tables import ADJUST_FACTORS, INSTRUMENTS, SUSPENSIONS, TRADING_CALENDAR
+from marketdata_assets.reference.tables import ADJUST_FACTORS, INSTRUMENTS, SUSPENSIONS, TABLES, TRADING_CALENDAR
 
 MARCH, FEBRUARY = "2026-03", "2026-02"
 FRIDAY = dt.date(2026, 3, 20)
@@ -25,7 +25,7 @@ def test_nothing_loaded_is_unknown_and_the_calendar_is_the_librarys(loads: Loads
     assert stored.listings(loads.client) == []
     assert stored.suspensions(loads.client, Days.month(MARCH)).known == frozenset()
     assert stored.adjust_factors(loads.client).is_empty()
-    assert stored.price_limits(loads.client, Days.month(MARCH)).is_empty()
+    assert stored.of_days(loads.client, TABLES["price_limits"], Days.month(MARCH)).is_empty()
 
 
 def test_announced_days_extend_the_librarys_and_a_holiday_change_replaces(loads: Loads) -> None:
@@ -57,7 +57,7 @@ def test_instruments_keep_what_no_source_names_any_more(loads: Loads) -> None:
     assert by_symbol[SYMBOLS[0]]["status"] == "vanished"
     assert (by_symbol["688001.SH"]["board"], by_symbol["688001.SH"]["lot"]) == ("star", 200)
     assert {by_symbol[symbol]["seen"] for symbol in SYMBOLS[1:]} == {NOW}
-    assert stored.code_changes(loads.client)["new"].to_list() == ["920017.BJ"]
+    assert stored.rows(loads.client, TABLES["code_changes"])["new"].to_list() == ["920017.BJ"]
 
 
 @pytest.mark.parametrize("symbols", [(), SYMBOLS[:10]], ids=["none", "half"])
@@ -104,7 +104,7 @@ def test_a_correction_replaces_its_day_alone(loads: Loads) -> None:
     loads.almanac.rows["suspensions", FRIDAY] = [(SYMBOLS[2], FRIDAY, ""), suspended[1]]
     assert loads.days("suspensions", MARCH, now=NOW + ANOTHER)[0].changed
     found = stored.suspensions(loads.client, Days.month(MARCH))
-    assert found.whole_days() == {(SYMBOLS[2], FRIDAY)}
+    assert found.hours == {(SYMBOLS[1], FRIDAY): "09:30-10:00", (SYMBOLS[2], FRIDAY): ""}
     seen = stored.rows(loads.client, SUSPENSIONS).sort("symbol")["seen"].to_list()
     assert seen == [NOW, NOW + ANOTHER]
 
@@ -113,10 +113,10 @@ def test_an_empty_or_short_answer_is_not_final_and_deletes_nothing(loads: Loads)
     usual = [(symbol, FRIDAY, 1.5) for symbol in SYMBOLS]
     loads.almanac.rows["adjust_factors", FRIDAY] = usual[:2]
     assert loads.days("adjust_factors", MARCH)[0].note == "not final: 2026-03-20"
-    assert daily.due_months(loads.client, "adjust_factors", [MARCH], NOW, ashares()) == [MARCH]
+    assert status.due_months(loads.client, "adjust_factors", [MARCH], NOW, ashares()) == [MARCH]
     loads.almanac.rows["adjust_factors", FRIDAY] = usual
     assert loads.days("adjust_factors", MARCH)[0].note == ""
-    assert daily.due_months(loads.client, "adjust_factors", [MARCH], NOW, ashares()) == []
+    assert status.due_months(loads.client, "adjust_factors", [MARCH], NOW, ashares()) == []
     for answer in ([], usual[:2]):
         loads.almanac.rows["adjust_factors", FRIDAY] = answer
         assert loads.days("adjust_factors", MARCH, refetch=True)[0].rows == DAYS_OF_MARCH * 20
@@ -126,13 +126,12 @@ def test_a_day_that_fails_is_named_and_the_others_are_loaded(loads: Loads) -> No
     loads.almanac.failing = {FRIDAY: Outage("away")}
     [report] = loads.days("price_limits", MARCH)
     assert (report.outcome, report.covered, report.error) == ("failed", DAYS_OF_MARCH - 1, "2026-03-20: away")
-    assert stored.price_limits(loads.client, Days(FRIDAY, FRIDAY)).is_empty()
+    assert stored.of_days(loads.client, TABLES["price_limits"], Days(FRIDAY, FRIDAY)).is_empty()
     loads.almanac.failing.clear()
     loads.almanac.asked.clear()
     assert loads.days("price_limits", MARCH)[0].outcome == "ok"
-    assert stored.price_limits(loads.client, Days(FRIDAY, FRIDAY), [SYMBOLS[0]]).rows() == [
-        (SYMBOLS[0], FRIDAY, 11.0, 9.0)
-    ]
+    limits = stored.of_days(loads.client, TABLES["price_limits"], Days(FRIDAY, FRIDAY))
+    assert limits.row(0)[:4] == (SYMBOLS[0], FRIDAY, 11.0, 9.0)
 
 
 def test_a_table_that_is_not_offered_is_unknown_and_no_failure(loads: Loads) -> None:
@@ -167,7 +166,7 @@ def test_files_need_no_provider_and_what_they_have_is_not_requested(loads: Loads
     assert stored.calendar(loads.client).known.last == dt.date(2027, 1, 2)
     [february, march] = loads.days("suspensions", FEBRUARY, MARCH, provider=False)
     assert (february.covered, march.covered) == (february.days, 1)
-    assert stored.suspensions(loads.client, Days.month(FEBRUARY)).whole_days() == {("600000.SH", dt.date(2026, 2, 3))}
+    assert stored.suspensions(loads.client, Days.month(FEBRUARY)).hours == {("600000.SH", dt.date(2026, 2, 3)): ""}
     [_, march] = loads.days("suspensions", FEBRUARY, MARCH)
     assert (march.covered, march.origin) == (DAYS_OF_MARCH, "files")
     assert {day.month for _, day in loads.almanac.asked} == {3}
@@ -292,7 +291,7 @@ def test_after_the_end_of_the_library_announced_days_are_exact_and_others_provis
     month = f"{today:%Y-%m}"
     loads.almanac.rows["adjust_factors", today] = []  # a provisional day may turn out to be a holiday
     loads.days("adjust_factors", month, now=now)
-    assert daily.due_months(loads.client, "adjust_factors", [month], now, calendar) == (
+    assert status.due_months(loads.client, "adjust_factors", [month], now, calendar) == (
         [] if calendar.is_provisional(today) else [month]
     )
 

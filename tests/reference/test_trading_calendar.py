@@ -15,13 +15,12 @@ def test_holidays_and_weekends_are_no_trading_days() -> None:
 
 def test_minutes_of_a_day_by_either_label() -> None:
     day = dt.date(2025, 6, 5)
-    starts, ends = ashares().minutes(day, "start"), ashares().minutes(day, "end")
-    assert (len(starts), len(ends), starts.dtype) == (240, 241, ends.dtype)
+    starts, ends = ashares().labels(day, "start"), ashares().labels(day, "end")
+    assert (len(starts), len(ends)) == (240, 241)
     assert starts[0] == ends[0] == dt.datetime(2025, 6, 5, 1, 30, tzinfo=dt.UTC)
-    assert starts[119:121].dt.strftime("%H:%M").to_list() == ["03:29", "05:00"]
-    assert ends[120:122].dt.strftime("%H:%M").to_list() == ["03:30", "05:01"]
+    assert [f"{time:%H:%M}" for time in starts[119:121]] == ["03:29", "05:00"]
+    assert [f"{time:%H:%M}" for time in ends[120:122]] == ["03:30", "05:01"]
     assert ends[-1] == dt.datetime(2025, 6, 5, 7, tzinfo=dt.UTC)
-    assert len(ashares().minutes(dt.date(2025, 6, 7), "end")) == 0
 
 
 def test_weekdays_after_the_last_known_day_are_provisional_trading_days() -> None:

@@ -13,7 +13,6 @@ from tick_clients import FREE, HASTY, flag_names
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.reference.records import Days
 from marketdata_assets.resources import Ticks
-from marketdata_assets.ticks import alpaca
 from marketdata_assets.ticks.alpaca import Alpaca
 from marketdata_assets.ticks.errors import (
     AccountBlocked,
@@ -26,7 +25,7 @@ from marketdata_assets.ticks.errors import (
     TokenRejected,
     UnknownSymbol,
 )
-from marketdata_assets.ticks.provider_client import RateLimiter
+from marketdata_assets.ticks.provider_client import RateLimiter, rate_limiter
 from marketdata_assets.ticks.providers_file import ALPACA_KEYS as VARIABLES
 from marketdata_assets.ticks.providers_file import Network, shipped
 from marketdata_assets.ticks.records import BARS, Delivery
@@ -55,7 +54,7 @@ def ask(server: AlpacaServer, tmp_path: Path) -> Asked:
 
     def asked(body: Callable[[Alpaca], Coroutine[Any, Any, T]], **options: Any) -> T:
         config = section.model_copy(update={"network": options.pop("network", HASTY), "rate_limits": FREE})
-        limiter = options.pop("limiter", None) or alpaca.rate_limiter("key", config, tmp_path)
+        limiter = options.pop("limiter", None) or rate_limiter("alpaca", config, tmp_path, "key")
         keys = options.pop("keys", KEYS)
 
         async def main() -> T:
@@ -109,7 +108,8 @@ def test_the_delay_of_a_free_account_is_kept(server: AlpacaServer, ask: Asked) -
 def test_no_bars_other_symbols_and_days_before_2016_are_told_apart(server: AlpacaServer, ask: Asked) -> None:
     server.holes = {*MONDAY}
     assert ask(bars(MONDAY)).outcome == "empty"
-    assert ask(bars(MONDAY, "600000.SH")).outcome == "unsupported"
+    with pytest.raises(UnknownSymbol, match="no rule of the symbol mapping fits"):
+        ask(bars(MONDAY, "600000.SH"))
     old = ask(bars(Days.month("2015-12")))
     assert (old.outcome, old.reason, server.requests) == ("unsupported", "its bars begin on 2016-01-01", 1)
     with pytest.raises(UnknownSymbol, match="invalid symbol: A1"):

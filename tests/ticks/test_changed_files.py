@@ -22,6 +22,7 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.ticks import file_ledger, records, status
 from marketdata_assets.ticks.file_drop import Folder
+from marketdata_assets.ticks.file_ledger import FileLedger
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport, merged
@@ -66,7 +67,7 @@ class Drops:
 
     def see(self, table: Table = TICK_DATA) -> list[str]:
         """Register finished files; why others cannot be read."""
-        return file_ledger.see(self.loader.client, self.files(), table, now_ns=time.time_ns()).unreadable
+        return FileLedger(self.loader.client, self.files(), table).see(now_ns=time.time_ns()).unreadable
 
     def quarantine(self) -> list[tuple[str, int, str]]:
         """Dataset, line and reason of what is listed."""
@@ -339,7 +340,7 @@ def test_the_limit_is_that_of_the_file_whatever_is_asked_of_it(drops: Drops) -> 
     [content] = folder.contents()
     assert (content.read, content.rejected, content.flaw is not None) == (43, 1, True)
     with pytest.raises(TooManyRejects, match=r"a\.csv: 1 of 43 rows"):
-        folder.rows_of(SYMBOL, JUNE, records.BARS.to_frame())
+        folder.delivery(SYMBOL, JUNE, "end")
 
 
 def test_reports_of_two_steps_fail_when_one_failed() -> None:

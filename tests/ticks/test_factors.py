@@ -422,7 +422,7 @@ def test_one_provider_that_answers_is_enough(
         yahoo_server.no_more_faults()
         rmtree(clients.home / "budgets")  # half an hour later, when the block is over
         assert {unit.outcome for unit in compute_all().units} == {"ok"}
-        assert Inputs.of(ledger.entries(client, "factors")[0]).final("yahoo") == str(FEBRUARY[-2])
+        assert Inputs.of(ledger.entries(client, "factors")[0]).answered["yahoo"].final == str(FEBRUARY[-2])
     else:
         assert list(Inputs.of(first).answered) == ["yahoo"]
 

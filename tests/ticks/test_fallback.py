@@ -105,6 +105,7 @@ def test_an_outage_is_no_emptiness(ask: Ask, tushare_server: TushareServer, yaho
 def test_nobody_reaches_is_unsupported(ask: Ask, tushare_server: TushareServer) -> None:
     foreign = ask("AAPL.DE")
     assert (foreign.outcome, len(foreign.tried), tushare_server.requests) == ("unsupported", 3, 0)
+    assert "the symbol mapping of yahoo has no rule for AAPL.DE" in foreign.why
     tushare_server.denied = {"stk_mins"}
     old = ask(days=Days.month("2025-03"), yahoo=yahoo_config())
     assert [one.outcome for one in old.tried] == ["failed", "unsupported", "empty"]

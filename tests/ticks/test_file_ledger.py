@@ -16,6 +16,7 @@ from marketdata_assets.stores import clickhouse_files
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_files import NEVER
 from marketdata_assets.ticks import file_ledger
+from marketdata_assets.ticks.file_ledger import FileLedger
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import TICK_DATA
@@ -35,7 +36,7 @@ def put(folder: Path, name: str, days: Mapping[str, dt.date]) -> None:
 
 def see(client: Client, folder: Path) -> dict[str, str]:
     """The state of each file after a scan."""
-    file_ledger.see(client, Files(folder, files_config()), TICK_DATA, now_ns=NOW_NS)
+    FileLedger(client, Files(folder, files_config()), TICK_DATA).see(now_ns=NOW_NS)
     return dict(clickhouse_files.table(client, TICK_DATA.name).select("file", "state").iter_rows())
 
 
@@ -54,7 +55,7 @@ def settled(client: Client, folder: Path, errors: Mapping[Unit, str], **changes:
     """The row of the only file after a load has read it."""
     files = Files(folder, files_config())
     contents = [replace(content, **changes) for content in files.of_bars.contents()]
-    file_ledger.settle(client, files, TICK_DATA, contents, errors, CLOSED, "run")
+    FileLedger(client, files, TICK_DATA).settle(contents, errors, CLOSED, "run")
     [row] = clickhouse_files.table(client, TICK_DATA.name).iter_rows(named=True)
     return row
 

@@ -11,13 +11,13 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from publishing import Published, PublishingServer, Version, at
 from tick_clients import SYMBOL, Clients
-from tick_loads import Loader, codes, landed, told, units
+from tick_loads import Loader, codes, landed, suspensions, told, units
 from tick_rows import weekdays
 
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.clickhouse_ledger import SliceState, entries
 from marketdata_assets.ticks import registry, status
-from marketdata_assets.ticks.finality import Finality, Moment, Rules, Suspended, due_again
+from marketdata_assets.ticks.finality import Finality, Moment, Rules, complete_days, due_again
 from marketdata_assets.ticks.reports import LoadReport, UnitReport
 from marketdata_demo.servers.yahoo import YahooServer
 
@@ -83,9 +83,9 @@ def replace_asked(state: SliceState, day: dt.date) -> SliceState:
 def test_a_suspension_of_some_hours_takes_its_minutes_away() -> None:
     times = landed_minutes(gap=("09:31", "10:00"))
     rows = [(SYMBOL, MONDAY, "09:30-10:00"), ("600001.SH", MONDAY, ""), ("600002.SH", MONDAY, "until noon")]
-    suspended = Suspended.of([*rows, ("600003.SH", MONDAY, "09:30-10:00"), ("600003.SH", MONDAY, "13:00-13:30")], set())
-    complete = {symbol: suspended.complete(symbol, [MONDAY], "end", times)[MONDAY] for symbol in codes(5)}
-    assert complete == {
+    suspended = suspensions([*rows, ("600003.SH", MONDAY, "09:30-10:00"), ("600003.SH", MONDAY, "13:00-13:30")], set())
+    found = {symbol: complete_days(suspended, symbol, [MONDAY], "end", times)[MONDAY] for symbol in codes(5)}
+    assert found == {
         "600000.SH": True,
         "600001.SH": True,
         "600002.SH": True,  # hours that cannot be read expect nothing
@@ -200,11 +200,11 @@ def test_a_known_suspension_proves_an_empty_day_without_a_request(
 ) -> None:
     run(at(MONDAY, *EVENING))
     published.days[SYMBOL, TUESDAY] = published.days[SYMBOL, WEDNESDAY] = []
-    suspended = Suspended.of([(SYMBOL, TUESDAY, "")], {MONDAY, TUESDAY, WEDNESDAY})
+    suspended = suspensions([(SYMBOL, TUESDAY, "")], {MONDAY, TUESDAY, WEDNESDAY})
     before = server.sent
     run(at(TUESDAY, *EVENING), suspended=suspended)
     assert (server.sent - before, states(client)) == (1, {})  # Monday is proven by it, and Tuesday by the suspension
-    suspended = Suspended.of([(SYMBOL, day, "") for day in (TUESDAY, WEDNESDAY)], {MONDAY, TUESDAY, WEDNESDAY})
+    suspended = suspensions([(SYMBOL, day, "") for day in (TUESDAY, WEDNESDAY)], {MONDAY, TUESDAY, WEDNESDAY})
     covered = one(run(at(WEDNESDAY, *EVENING), suspended=suspended))
     assert (covered.note, covered.rows, server.sent - before) == ("suspended", 6 * DAY, 1)
     assert "2025-06-11" in entries(client, "tick_data")[0].slices
@@ -215,7 +215,7 @@ def test_a_stock_that_was_not_suspended_is_requested_until_the_deadline_and_then
     run: Load, published: Published, client: Client
 ) -> None:
     published.days[SYMBOL, MONDAY] = [Version(at(MONDAY, 15), bars=200)]
-    suspended = Suspended.of([], set(Days.month("2025-06")))
+    suspended = suspensions([], set(Days.month("2025-06")))
     for day in weekdays(Days(MONDAY, FRIDAY)):
         run(at(day, *EVENING), suspended=suspended)
         assert states(client)[str(MONDAY)] == "provisional"

@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.client import Client
 from publishing import Published, PublishingServer, Version, at
-from tick_loads import Loader, codes
+from tick_loads import Loader, codes, suspensions
 
 from marketdata_assets.reference.calendar import ZONE, TradingDays
 from marketdata_assets.reference.records import Days
+from marketdata_assets.reference.stored import Suspensions
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clickhouse_ledger import entries
 from marketdata_assets.ticks import registry, status
-from marketdata_assets.ticks.finality import Moment, Rules, Suspended
+from marketdata_assets.ticks.finality import Moment, Rules
 from marketdata_assets.ticks.reports import Unit
 
 QUARTER = Days(dt.date(2025, 4, 1), dt.date(2025, 6, 30))
@@ -84,11 +85,11 @@ class Market:
         if kind == "half a day":
             self.suspensions.append((symbol, day, "-".join(("09:30", HALF_DAY[1]))))
 
-    def suspended(self, now: dt.datetime) -> Suspended:
+    def suspended(self, now: dt.datetime) -> Suspensions:
         """What is known of suspensions: those up to today."""
         today = now.astimezone(ZONE).date()
         known = Days(self.days.first, max(today, self.days.first))
-        return Suspended.of([row for row in self.suspensions if row[1] <= today], set(known))
+        return suspensions([row for row in self.suspensions if row[1] <= today], set(known))
 
     @staticmethod
     def holidays(now: dt.datetime) -> set[dt.date]:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 from tick_clients import JUNE, SYMBOL, Clients, files_config
-from tick_loads import MONTH, NOW, Loader, assert_exact, codes, good_units, landed, told, units
+from tick_loads import MONTH, NOW, Loader, assert_exact, codes, good_units, landed, suspensions, told, units
 
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores.bookkeeping import Reject
@@ -17,7 +17,6 @@ from marketdata_assets.ticks import records
 from marketdata_assets.ticks.errors import TicksError
 from marketdata_assets.ticks.fallback import Fallback
 from marketdata_assets.ticks.files import Files
-from marketdata_assets.ticks.finality import Suspended
 from marketdata_assets.ticks.reconcile import Reconciler
 from marketdata_assets.ticks.reports import Unit, UnitReport
 from marketdata_demo.servers.yahoo import YahooServer
@@ -129,7 +128,7 @@ def test_nothing_is_asked_for_before_a_stock_was_listed(loader: Loader) -> None:
 
 
 def test_a_suspended_stock_is_empty_and_not_asked_for(loader: Loader) -> None:
-    suspended = Suspended.of([(SYMBOL, day, "") for day in JUNE], {*JUNE})
+    suspended = suspensions([(SYMBOL, day, "") for day in JUNE], {*JUNE})
     for _ in range(2):
         [report] = (whole := loader(units([SYMBOL]), suspended=suspended)).units
         assert (report.outcome, report.rows, report.error, whole.requests) == ("empty", 0, None, 0)

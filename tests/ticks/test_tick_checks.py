@@ -32,7 +32,7 @@ NO_SUSPENSION = Suspensions.unknown()
 
 def whole(symbol: str, day: dt.date, label: Label = "end", without: Collection[str] = ()) -> pl.DataFrame:
     """A day with every minute of the calendar but for some, as the exchange's clock shows them."""
-    times = ashares().minutes(day, label)
+    times = pl.Series(ashares().labels(day, label), dtype=pl.Datetime("ms", "UTC"))
     bars: list[Any] = [(10.0 + number % 7 / 100, 100, 1000.0) for number in range(len(times))]
     frame = day_of(symbol, day, bars, label=label).with_columns(ts=times)
     clock = pl.col("ts").dt.convert_time_zone("Asia/Shanghai").dt.strftime("%H:%M")
@@ -276,7 +276,7 @@ def test_bars_outside_of_the_hours_fill_no_hole(client: Client) -> None:
     stand(client, month(d14=odd))
     days = coverage.symbol_days(client, MONTH, [SYMBOL], ashares())
     [row] = days.filter(pl.col("date") == day(14)).to_dicts()
-    hours = set(ashares().minutes(day(14), "end"))
+    hours = set(ashares().labels(day(14), "end"))
     present = sum(time in hours for time in odd["ts"])
     assert 0 < present < 241
     assert (row["bars"], row["present"], row["missing"]) == (241, present, 241 - present)

@@ -40,7 +40,7 @@ def test_a_csv_file_is_read_in_exchange_time(tmp_path: Path) -> None:
     written(tmp_path, "\ufeff" + HEADER + ROW)
     delivery = bars(tmp_path)
     assert (delivery.outcome, delivery.provider, delivery.rows.schema) == ("ok", "files", BARS)
-    assert delivery.rows.row(0) == ("files", SYMBOL, INSTANT, "1m", 9.4, 9.5, 9.3, 9.45, 1200, 11340.5, 0, "a.csv")
+    assert delivery.rows.row(0) == (SYMBOL, INSTANT, "1m", 9.4, 9.5, 9.3, 9.45, 1200, 11340.5, 0, "files", "a.csv")
 
 
 def test_a_year_that_no_store_has_rejects_its_row_alone(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_columns_go_by_name_in_any_order_and_case(tmp_path: Path) -> None:
         f"Close,extra,trade_time,TS_CODE,low,high,open,vol\n9.45,x,2025/06/02 09:31,{SYMBOL.lower()},9.3,9.5,9.4,1200\n"
     )
     written(tmp_path, text)
-    assert bars(tmp_path).rows.row(0)[2:10] == (INSTANT, "1m", 9.4, 9.5, 9.3, 9.45, 1200, None)
+    assert bars(tmp_path).rows.row(0)[1:9] == (INSTANT, "1m", 9.4, 9.5, 9.3, 9.45, 1200, None)
 
 
 @pytest.mark.parametrize("time", ["2025-06-02T01:31:00Z", "2025-06-02T09:31:00+08:00", "2025-06-02T09:31:00"])
@@ -73,7 +73,7 @@ def test_parquet_keeps_its_types(tmp_path: Path, zone: str | None) -> None:
     if zone:
         frame = frame.with_columns(pl.col("ts").dt.convert_time_zone(zone))
     frame.write_parquet(tmp_path / "a.parquet")
-    assert bars(tmp_path).rows.row(0)[2:10] == (INSTANT, "1m", 9.4, 9.5, 9.3, 9.45, 1200, None)
+    assert bars(tmp_path).rows.row(0)[1:9] == (INSTANT, "1m", 9.4, 9.5, 9.3, 9.45, 1200, None)
 
 
 def test_the_newer_file_wins_a_minute(tmp_path: Path) -> None:
@@ -151,7 +151,6 @@ def test_other_days_and_symbols_stay_out(tmp_path: Path) -> None:
     assert bars(tmp_path).rows.height == 1
     assert bars(tmp_path, "600001.SH").outcome == "empty"
     assert bars(tmp_path, days=Days.month("2025-05")).outcome == "empty"
-    assert bars(tmp_path, "AAPL.DE").outcome == "unsupported"
     assert bars(tmp_path / "none").outcome == "empty"
 
 
@@ -319,7 +318,7 @@ def test_a_csv_file_of_books_is_read_to_the_millisecond(tmp_path: Path) -> None:
     found = delivered(tmp_path)
     assert (found.outcome, found.provider, found.rows.schema) == ("ok", "files", BOOKS)
     sides = [9.40, 9.39], [1200, 300], [9.41, 9.42], [500, 800]
-    assert found.rows.row(0) == ("files", SYMBOL, BOOK_INSTANT, *sides, "a.csv")
+    assert found.rows.row(0) == (SYMBOL, BOOK_INSTANT, "files", *sides, "a.csv")
 
 
 def test_other_spellings_and_parquet_are_read(tmp_path: Path) -> None:
@@ -327,7 +326,7 @@ def test_other_spellings_and_parquet_are_read(tmp_path: Path) -> None:
                "bid_volume1": [1200], "pre_close": [9.3]}  # fmt: skip
     file = put(tmp_path, "", "a.parquet")
     pl.DataFrame(columns).write_parquet(file)
-    assert delivered(tmp_path).rows.row(0)[2:] == (BOOK_INSTANT, [9.4], [1200.0], [9.41], [500.0], "a.parquet")
+    assert delivered(tmp_path).rows.row(0)[1:] == (BOOK_INSTANT, "files", [9.4], [1200.0], [9.41], [500.0], "a.parquet")
 
 
 def test_bars_and_books_do_not_meet(tmp_path: Path) -> None:
@@ -399,13 +398,6 @@ def test_a_file_without_its_columns_is_named(tmp_path: Path, header: str, cause:
     [error] = files.of_books.broken().values()
     assert error.startswith(str(file))
     assert cause in error
-
-
-def test_no_book_is_empty_and_an_unknown_exchange_unsupported(tmp_path: Path) -> None:
-    put(tmp_path, BOOK_HEADER + BOOK)
-    assert delivered(tmp_path, days=Days.month("2025-05")).outcome == "empty"
-    assert delivered(tmp_path, "600001.SH").outcome == "empty"
-    assert delivered(tmp_path, "AAPL.DE").outcome == "unsupported"
 
 
 SIDE = st.lists(st.tuples(st.floats(0.01, 1e4), st.integers(0, 10**9)), max_size=3)

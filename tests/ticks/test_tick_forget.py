@@ -193,7 +193,7 @@ def test_a_load_that_is_killed_between_its_last_unit_and_its_end_is_repeated(
 
     for step in ("settle", "_record_rows"):
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(file_ledger, step, killed)
+            patch.setattr(file_ledger.FileLedger, step, killed)
             loaded(client, tmp_path)
         assert file_ledger.due(client, TICK_DATA, NOW.date()) == {Unit(SYMBOL, MONTH)}
     loaded(client, tmp_path)

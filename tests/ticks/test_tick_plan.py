@@ -9,6 +9,7 @@ from tick_rows import weekdays
 from marketdata_assets.reference.calendar import last_closed
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores.clickhouse_ledger import SliceState
+from marketdata_assets.ticks.finality import Moment
 from marketdata_assets.ticks.plan import Due, Loaded, NotDue, due
 
 SHANGHAI = dt.timezone(dt.timedelta(hours=8))
@@ -27,7 +28,7 @@ def clock(number: int, hour: int, minute: int = 0) -> dt.datetime:
 
 
 def asked(now: dt.datetime | None = None, **known: Any) -> Due | NotDue:
-    return due("2025-06", now or dt.datetime(2025, 7, 1, tzinfo=dt.UTC), weekdays, **known)
+    return due("2025-06", Moment(now or dt.datetime(2025, 7, 1, tzinfo=dt.UTC), weekdays), **known)
 
 
 def stored(first: int, last: int, **flags: bool) -> Loaded:

@@ -26,7 +26,7 @@ UNITS = [Unit(SYMBOL, MONTH), Unit(OTHER, MONTH)]
 
 def day(symbol: str, date: dt.date, label: Label = "end", *, missing: int = 0, first: int = 100) -> pl.DataFrame:
     """A day whose first minute has `first` shares and every other one 100."""
-    times = ashares().minutes(date, label)
+    times = pl.Series(ashares().labels(date, label), dtype=pl.Datetime("ms", "UTC"))
     bars = [(10.0, first if number == 0 else 100, 1000.0) for number in range(len(times))]
     frame = day_of(symbol, date, bars, label=label).with_columns(ts=times)
     return frame.head(frame.height - missing)

@@ -11,7 +11,7 @@ import pytest
 from tick_clients import HASTY, JUNE, SYMBOL, Clients, flag_names, tushare_config, week
 
 from marketdata_assets.errors import MarketDataError
-from marketdata_assets.reference.records import Days, Listing
+from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.errors import (
     BadResponse,
@@ -22,11 +22,13 @@ from marketdata_assets.ticks.errors import (
     RequestRejected,
     TicksError,
     TokenRejected,
+    UnknownSymbol,
 )
-from marketdata_assets.ticks.provider_client import RateLimiter
+from marketdata_assets.ticks.provider_client import RateLimiter, rate_limiter
 from marketdata_assets.ticks.providers_file import RateLimits
 from marketdata_assets.ticks.records import BARS, Delivery
-from marketdata_assets.ticks.tushare import Account, Tushare, rate_limiter
+from marketdata_assets.ticks.tushare import Account, Tushare
+from marketdata_assets.ticks.tushare_reference import TushareReference
 from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer, minute_rows
 
 MONDAY = dt.date(2025, 6, 2)
@@ -101,9 +103,9 @@ def test_suspended_and_other_exchanges_are_told_apart(tushare_server: TushareSer
     tushare_server.suspended = {*JUNE}
     empty = clients.with_tushare(tushare_server, june)
     assert (empty.outcome, empty.rows.schema, empty.rows.height) == ("empty", BARS, 0)
-    abroad = clients.with_tushare(tushare_server, lambda one: one.bars("AAPL.US", JUNE))
-    assert (abroad.outcome, tushare_server.requests) == ("unsupported", 1)
-    assert "AAPL.US" in abroad.reason
+    with pytest.raises(UnknownSymbol, match=r"AAPL\.US"):
+        clients.with_tushare(tushare_server, lambda one: one.bars("AAPL.US", JUNE))
+    assert tushare_server.requests == 1
 
 
 def test_bad_rows_are_refused_one_by_one(tushare_server: TushareServer, clients: Clients) -> None:
@@ -260,7 +262,7 @@ def test_the_token_is_never_shown(
     with pytest.raises(RequestRejected) as refused:
         clients.with_tushare(tushare_server, june)
     client = clients.tushare(tushare_server)
-    kept = rate_limiter(TOKEN, tushare_config(), clients.home)
+    kept = rate_limiter("tushare", tushare_config(), clients.home, TOKEN)
     limiter = client._calls[0]._limiter
     shown = [
         str(refused.value),
@@ -355,9 +357,9 @@ def test_listings_have_the_delisted_ones(tushare_server: TushareServer, clients:
         ["920000.BJ", "安徽凤凰", "20201228", "", "L", "BSE"],
     ]
     tushare_server.tables["stock_basic"] = (fields, rows)
-    found = clients.with_tushare(tushare_server, lambda one: one.listings())
-    assert found[0] == Listing("000003.SZ", "PT金田A", dt.date(1991, 1, 14), dt.date(2002, 6, 14), "delisted")
-    assert [one.symbol for one in found] == ["000003.SZ", "600000.SH", "920000.BJ"]
+    found = clients.with_tushare(tushare_server, lambda one: TushareReference(one).instruments())
+    assert found.row(0)[:5] == ("000003.SZ", "PT金田A", dt.date(1991, 1, 14), dt.date(2002, 6, 14), "delisted")
+    assert found["symbol"].to_list() == ["000003.SZ", "600000.SH", "920000.BJ"]
     assert tushare_server.requests == 9
 
 

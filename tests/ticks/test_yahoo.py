@@ -117,8 +117,9 @@ def test_an_unknown_symbol_is_said_so(yahoo_server: YahooServer, clients: Client
         clients.with_yahoo(yahoo_server, june)
     with pytest.raises(UnknownSymbol, match="symbol_mapping"):
         clients.with_yahoo(yahoo_server, lambda one: one.bars("600001.SH", JUNE))
-    beijing = clients.with_yahoo(yahoo_server, lambda one: one.bars("920000.BJ", JUNE))
-    assert (beijing.outcome, yahoo_server.requests) == ("unsupported", 2)
+    with pytest.raises(UnknownSymbol, match="no rule of the symbol mapping fits"):
+        clients.with_yahoo(yahoo_server, lambda one: one.bars("920000.BJ", JUNE))
+    assert yahoo_server.requests == 2
 
 
 def test_plain_text_429_is_asked_again(yahoo_server: YahooServer, clients: Clients, fixtures: Path) -> None:
@@ -258,9 +259,9 @@ def test_a_day_whose_turnover_and_volume_make_no_price_of_it_is_flagged(times: d
     ]
     wrong = [row | {name: row[name] * by for name, by in times.items() if row["later"]} for row in rows]
     raw = pl.DataFrame(wrong).with_columns(pl.col("ts").cast(pl.Datetime("ms", "UTC")), raw=pl.lit(""))
-    bars, rejected = records.bars(raw.with_row_index("line", 1), "x", SYMBOL, config.quality, config.session)
-    assert rejected == ()
-    assert [bool(flags & records.FLAGS["units"]) for flags in bars["flags"]] == [False] * 9 + [flag] * 9
+    found = records.bars(raw.with_row_index("line", 1), "x", SYMBOL, week(), "end", None, config)
+    assert found.rejected == ()
+    assert [bool(flags & records.FLAGS["units"]) for flags in found.rows["flags"]] == [False] * 9 + [flag] * 9
 
 
 def test_bars_are_the_same_however_rows_come() -> None:
@@ -273,11 +274,11 @@ def test_bars_are_the_same_however_rows_come() -> None:
     ]  # fmt: skip
     rows.append({**rows[0], "line": 9, "ts": moment + dt.timedelta(hours=3)})
     raw = pl.DataFrame(rows, schema_overrides={"turnover": pl.Float64, "ts": pl.Datetime("ms", "UTC")})
-    bars, rejected = records.bars(raw, "yahoo", SYMBOL, config.quality, config.session)
-    again, _ = records.bars(pl.concat([raw, raw]).reverse(), "yahoo", SYMBOL, config.quality, config.session)
-    assert rejected == ()
-    assert bars.equals(again)
-    assert [flag_names(flags) for flags in bars["flags"]] == [
+    found = records.bars(raw, "yahoo", SYMBOL, week(), "start", None, config)
+    again = records.bars(pl.concat([raw, raw]).reverse(), "yahoo", SYMBOL, week(), "start", None, config)
+    assert found.rejected == ()
+    assert found.rows.equals(again.rows)
+    assert [flag_names(flags) for flags in found.rows["flags"]] == [
         [],
         ["zero_volume", "ohlc_order", "return_bound"],
         ["price_bounds", "volume_bound", "return_bound"],

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from marketdata_assets.reference.records import Days
-from marketdata_assets.ticks import yahoo
-from marketdata_assets.ticks.provider_client import RateLimiter
+from marketdata_assets.ticks.provider_client import RateLimiter, rate_limiter
 from marketdata_assets.ticks.providers_file import DroppedFiles, Network, RateLimits, WebProvider, shipped
 from marketdata_assets.ticks.records import FLAGS
 from marketdata_assets.ticks.tushare import Account, Tushare
@@ -66,7 +65,7 @@ class Clients:
 
     def yahoo(self, server: YahooServer, **options: Any) -> Yahoo:
         config = options.pop("config", None) or yahoo_config()
-        limiter = options.pop("limiter", None) or yahoo.rate_limiter(config, self.home / "budgets")
+        limiter = options.pop("limiter", None) or rate_limiter("yahoo", config, self.home / "budgets")
         return Yahoo(config, limiter, url=server.url, clock=lambda: server.now, **options)
 
     def with_tushare(

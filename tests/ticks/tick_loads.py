@@ -13,9 +13,9 @@ from tick_rows import weekdays
 from marketdata_assets.progress import Progress
 from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.reference.records import Days, Listing
+from marketdata_assets.reference.stored import Suspensions
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.fallback import Provider
-from marketdata_assets.ticks.finality import Suspended
 from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.load_run import Limits, LoadOptions
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
@@ -34,6 +34,11 @@ def codes(number: int, first: int = 600000) -> list[str]:
 
 def units(symbols: Iterable[str], *months: str) -> list[Unit]:
     return [Unit(symbol, month) for month in months or (MONTH,) for symbol in symbols]
+
+
+def suspensions(rows: Iterable[tuple[str, dt.date, str]], known: Iterable[dt.date]) -> Suspensions:
+    """Those of rows of symbol, day and hours, of which the days `known` are answered in full."""
+    return Suspensions(pl.DataFrame([*rows], Suspensions.unknown().frame.schema, orient="row"), frozenset(known))
 
 
 @dataclass
@@ -59,7 +64,7 @@ class Loader:
         listings: Iterable[Listing] = (),
         tushare: dict[str, Any] | None = None,
         progress: Progress | None = None,
-        suspended: Suspended | None = None,
+        suspended: Suspensions | None = None,
         trading_days: TradingDays = weekdays,
         **changes: Any,
     ) -> LoadReport:

@@ -10,7 +10,7 @@ from databases import fresh_clickhouse
 from markets import UNITED_STATES
 from served_market import HOSTILE, answer, get, on, served
 
-from marketdata_assets.reference.calendar import ashares, minutes_of_day
+from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.stores.clickhouse_ledger import Load, SliceState
@@ -22,7 +22,7 @@ MONTHS = ("2025-01", "2025-02")
 
 
 def _bars(symbol: str, day: dt.date, minutes: int) -> pl.DataFrame:
-    times = minutes_of_day(day, "end")[:minutes]
+    times = ashares().labels(day, "end")[:minutes]
     plain = {"symbol": symbol, "date": day, "label": "end", "interval": "1m", "currency": "CNY", "provider": "test"}
     values = {"open": 10.0, "high": 10.0, "low": 10.0, "close": 10.0, "volume": 100, "turnover": 1000.0, "flags": 0}
     values["file"] = ""

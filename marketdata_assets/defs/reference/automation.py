@@ -113,8 +113,8 @@ def due(instance: dg.DagsterInstance, has: Resources, _: Collection[str] = ()) -
     """A run for each range of months with trading days that are not final, and one of calendar and instruments when
     they were never loaded or failed."""
     from marketdata_assets.reference import file_states, stored
-    from marketdata_assets.reference.daily import due_months
     from marketdata_assets.reference.load import SOURCE, WHOLE
+    from marketdata_assets.reference.status import due_months
     from marketdata_assets.stores import clickhouse_ledger as ledger
 
     if not has_source(has.ticks):
