@@ -1,10 +1,14 @@
-"""What the address of each kind of server looks like, so that a malformed one is named before anything connects.
+"""What the address of each kind of server looks like, so that a malformed one is named before anything connects; and
+under which names servers of our own answer.
 
 No part of an address is quoted: any part may be a password at the wrong place. Who connects is the clients' business.
 """
 
 import re
+import socket
+from urllib.parse import urlsplit
 
+from marketdata_assets.proxies import LOOPBACK
 from marketdata_assets.secret_values import unescaped
 
 POSTGRES = (("postgresql", "postgres"), "postgresql://USER:PASSWORD@HOST:5432/DATABASE")
@@ -76,3 +80,26 @@ def _conninfo_cause(address: str) -> str:
 def is_port(text: str | None) -> bool:
     """Whether a text is a number of a port, or empty for the usual one."""
     return not text or (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 65535)
+
+
+def answers_to(host: str, named: str) -> bool:
+    """Whether a server that listens at `host` answers a request for the host `named`: a name that resolves to this
+    machine makes a page of it the same site.
+
+    A name of the public DNS has a dot; those of a local network, of containers and addresses stay allowed.
+    """
+    name = name_of(named) or ""
+    if name in LOOPBACK or name == host:
+        return True
+    address = re.fullmatch(r"[0-9.]+|[0-9a-f:.]+:[0-9a-f:.]*", name)
+    local = "." not in name or name.endswith((".local", ".internal", ".svc", ".localhost", ".lan"))
+    ours = bool(address) or local or name in (socket.gethostname(), socket.getfqdn())
+    return host not in LOOPBACK and bool(name) and ours
+
+
+def name_of(text: str) -> str | None:
+    """The name in a Host header; None where it has none that can be read."""
+    try:
+        return urlsplit(f"//{text}").hostname
+    except ValueError:
+        return None

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -23,9 +23,12 @@ from marketdata_assets.cli.instance import dagster_instance
 from marketdata_assets.local.errors import NoServer, PortTaken
 from marketdata_assets.logs import get_logger
 from marketdata_assets.overview import DOMAINS, FILE_STATES
+from marketdata_assets.server_addresses import answers_to
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
     from dagster import DagsterInstance, RepositoryDefinition
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
@@ -213,7 +216,7 @@ def metrics(
     from marketdata_assets.cli.collect import Needed
 
     with Needed():
-        from prometheus_client import start_http_server
+        import prometheus_client  # noqa: F401
     from marketdata_assets.definitions import defs
 
     with dagster_instance(settings) as instance:
@@ -222,14 +225,32 @@ def metrics(
             figures.scrape()
             sys.stdout.write(exposition(figures).decode())
             return
-        try:
-            server, _ = start_http_server(port, host, registry_of(figures))
-        except OSError as error:
-            raise PortTaken("marketdata metrics", port, "--port") from error
-        output.notes().print(f"metrics at http://{host}:{server.server_port}/metrics, updated every {every:g} s")
+        port = serve(figures, host, port)
+        output.notes().print(f"metrics at http://{host}:{port}/metrics, updated every {every:g} s")
         while True:
             figures.scrape()
             time.sleep(every)
+
+
+def serve(figures: Figures, host: str, port: int) -> int:
+    """Serve the metrics by a thread, to requests that name this machine; returns the port. Raises PortTaken."""
+    from prometheus_client import make_wsgi_app, start_http_server
+
+    app = make_wsgi_app(registry_of(figures))
+
+    def answer(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        if answers_to(host, named := environ.get("HTTP_HOST", "")):
+            found: Iterable[bytes] = app(environ, start)
+            return found
+        start("421 Misdirected Request", [("Content-Type", "text/plain")])
+        return [f"host {named} is unknown: call this machine by its address\n".encode()]
+
+    try:
+        server, _ = start_http_server(port, host, registry_of(figures))
+    except OSError as error:
+        raise PortTaken("marketdata metrics", port, "--port") from error
+    server.set_app(answer)
+    return server.server_port
 
 
 def exposition(figures: Figures) -> bytes:

@@ -6,13 +6,11 @@ GET /health, /metrics, /status, /scheduler; POST /subscriptions. The drain servi
 import datetime as dt
 import hmac
 import re
-import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import web
@@ -28,6 +26,7 @@ from marketdata_assets.exchanges.errors import UnknownExchange
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.proxies import LOOPBACK
+from marketdata_assets.server_addresses import answers_to, name_of
 
 MAX_BODY = 1 << 20
 SHUTDOWN_SECONDS = 2.0
@@ -84,7 +83,7 @@ class HttpServer:
 
     @web.middleware
     async def _named(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if is_known(request.host, self.host) or request.method == "POST" or self._is_token(request):
+        if answers_to(self.host, request.host) or request.method == "POST" or self._is_token(request):
             return await handler(request)
         return _rejection(421, f"host {request.host} is unknown: call this machine by its address, or send the token")
 
@@ -185,33 +184,11 @@ class StatusServer(HttpServer):
                 rejection = _rejection(401, "send the token as: Authorization: Bearer TOKEN")
                 rejection.headers["WWW-Authenticate"] = "Bearer"
                 return rejection
-        elif _host_of(request.host) not in LOOPBACK:
+        elif name_of(request.host) not in LOOPBACK:
             return _rejection(403, f"host {request.host} is not allowed: without a token only loopback is")
         # A page of another site cannot send this type without a CORS preflight, which is not answered.
         if request.content_type != "application/json":
             return _rejection(415, "send JSON, with Content-Type: application/json")
-        return None
-
-
-def is_known(named: str, host: str) -> bool:
-    """Whether a server that listens at `host` answers a request for the host `named`: a name that resolves to this
-    machine makes a page of it the same site.
-
-    A name of the public DNS has a dot; those of a local network, of containers and addresses stay allowed.
-    """
-    name = _host_of(named) or ""
-    if name in LOOPBACK or name == host:
-        return True
-    address = re.fullmatch(r"[0-9.]+|[0-9a-f:.]+:[0-9a-f:.]*", name)
-    local = "." not in name or name.endswith((".local", ".internal", ".svc", ".localhost", ".lan"))
-    ours = bool(address) or local or name in (socket.gethostname(), socket.getfqdn())
-    return host not in LOOPBACK and bool(name) and ours
-
-
-def _host_of(text: str) -> str | None:
-    try:
-        return urlsplit(f"//{text}").hostname
-    except ValueError:
         return None
 
 

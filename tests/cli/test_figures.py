@@ -8,11 +8,22 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from marketdata_assets.backup.files import MANIFEST
-from marketdata_assets.cli.figures import Figures, Value, exposition, gauges, of_assets, of_disks, of_runs, of_tables
+from marketdata_assets.cli.figures import (
+    Figures,
+    Value,
+    exposition,
+    gauges,
+    of_assets,
+    of_disks,
+    of_runs,
+    of_tables,
+    serve,
+)
 from marketdata_assets.overview import instant
 from marketdata_assets.settings import Settings
 
@@ -151,3 +162,11 @@ def test_disks_and_the_last_backup_become_metrics(tmp_path: Path) -> None:
     for name in ("data", "backups"):
         assert 0 < found["marketdata_disk_free_bytes", name] <= found["marketdata_disk_size_bytes", name]
     assert not [name for name, *_ in of_disks(Settings(home=tmp_path, backup_dir=None)) if "backup" in name]
+
+
+@pytest.mark.parametrize("name", ["evil.example", "127.0.0.1.evil.example", "", "[::1"])
+def test_a_request_under_a_foreign_name_is_shown_no_metric(name: str) -> None:
+    """A page of a foreign name that resolves to this machine could read them."""
+    url = f"http://127.0.0.1:{serve(Figures({}), '127.0.0.1', 0)}/metrics"
+    assert httpx.get(url, headers={"Host": name}).status_code == 421
+    assert "marketdata_" in httpx.get(url).text

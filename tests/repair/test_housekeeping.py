@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.test_utils import create_run_for_test
 
 from marketdata_assets.defs.repair import housekeeping
 
@@ -114,3 +115,24 @@ def test_job_keeps_as_many_days_as_the_settings_say(
     result = housekeeping.housekeeping.execute_in_process(instance=on_postgres, run_config=QUIET)
     assert result.success
     assert runs(on_postgres) == {young, result.run_id}
+
+
+@pytest.mark.parametrize(
+    ("status", "cause", "advice"),
+    [
+        (dg.DagsterRunStatus.STARTING, "Run timed out due to taking longer than 120 seconds to start.", "NOT_STARTED"),
+        (dg.DagsterRunStatus.STARTED, "Exceeded maximum runtime of 43200 seconds.", "TOO_LONG"),
+    ],
+)
+def test_a_run_that_dagster_ends_says_what_to_do_once(
+    instance: dg.DagsterInstance, status: dg.DagsterRunStatus, cause: str, advice: str
+) -> None:
+    stopped = create_run_for_test(instance, "bars", status=status)
+    instance.report_run_failed(stopped, cause)
+    own = run(instance, "2024-01", well=False)
+    for _ in range(2):
+        housekeeping.advise(instance)
+    texts = [one.message for one in instance.all_logs(stopped.run_id)]
+    assert sum("What to do:" in text for text in texts) == 1
+    assert getattr(housekeeping, advice) in texts[-1]
+    assert not any("What to do:" in one.message for one in instance.all_logs(own)), "it says so itself"

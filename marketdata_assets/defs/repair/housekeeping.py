@@ -158,10 +158,11 @@ LOCK_SECONDS = 60.0
     name="system_killed_runs",
     minimum_interval_seconds=30,
     description="Ends runs whose process was killed, with its code server, container or machine or alone: those that a"
-    " code server has started are retried, and others do not wait for them.",
+    " code server has started are retried, and others do not wait for them. Adds advice to runs that Dagster ended.",
 )
 def killed_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     ended = end_killed(context.instance, Settings().root)
+    advise(context.instance)
     return dg.SkipReason(f"ended {len(ended)} runs" if ended else "nothing was killed")
 
 
@@ -181,6 +182,32 @@ def end_killed(instance: dg.DagsterInstance, root: Path) -> list[str]:
             (instance.report_run_canceled if canceled else instance.report_run_failed)(run, run_lock.KILLED)
         run_lock.forget(root, run_id)
     return ended
+
+
+TOO_LONG = (
+    "What to do: what was loaded stays loaded, and the same run again loads the rest. Where a load takes longer, raise"
+    " run_monitoring.max_runtime_seconds in dagster.yaml."
+)
+NOT_STARTED = (
+    "What to do: nothing was loaded; re-execute the run. Its process was not started: look for a code server that does"
+    " not answer (Deployment in the UI, `marketdata doctor`), and for a machine without free memory or CPU. Where"
+    " starts are slow, raise DAGSTER_GRPC_TIMEOUT_SECONDS, and run_monitoring.start_timeout_seconds in dagster.yaml."
+)
+
+
+def advise(instance: dg.DagsterInstance) -> None:
+    """Add to the events of a run that Dagster itself has ended what a person can do about it, once."""
+    since = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=2 * LOCK_SECONDS)
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since)):
+        events = [one.dagster_event for one in instance.all_logs(run.run_id) if one.dagster_event]
+        texts = [event.message or "" for event in events]
+        advice = ""
+        if any("Exceeded maximum runtime" in text for text in texts):
+            advice = TOO_LONG
+        elif not any(event.event_type is dg.DagsterEventType.RUN_START for event in events):
+            advice = NOT_STARTED
+        if advice and advice not in texts:
+            instance.report_engine_event(advice, run)
 
 
 def _without_lock(instance: dg.DagsterInstance, root: Path) -> list[str]:
