@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from marketdata_assets.flows.definition import Target
 from marketdata_assets.flows.targets.clickhouse_table import ClickHouseTable
-from marketdata_assets.stores.clickhouse_ddl import comment_of, name_of, rendered, unreplicated
+from marketdata_assets.reference import tables as reference
+from marketdata_assets.stores import clickhouse_ledger
+from marketdata_assets.stores.clickhouse_ddl import Table, comment_of, name_of, rendered, unreplicated
+from marketdata_assets.ticks import tables as ticks
 
 PACKAGE = Path(str(files("marketdata_assets")))
 FLOW = ClickHouseTable(
@@ -83,3 +86,19 @@ def test_a_changed_view_is_replaced_and_an_unchanged_one_is_known() -> None:
     assert rendered(first, "c").endswith(f" COMMENT '{comment_of(first)}'")
     assert comment_of(first) != comment_of(second)
     assert comment_of("CREATE TABLE t (n UInt8) ENGINE = Memory") == ""
+
+
+def test_tables_have_the_columns_that_the_server_makes_of_their_scripts(clickhouse_client: Client) -> None:
+    """No column is passed over because nothing reads its line."""
+    reference.ensure(clickhouse_client)
+    ticks.ensure(clickhouse_client)
+    own = Table(clickhouse_ledger.LEDGER, "marketdata_assets.stores", "clickhouse_ledger")
+    for table in (own, *reference.TABLES.values(), *ticks.TABLES):
+        sql = "SELECT name, type, default_expression FROM system.columns WHERE database = currentDatabase()"
+        found = clickhouse_client.query(f"{sql} AND table = '{table.name}' ORDER BY position").result_rows
+        made = [(name, kind) for name, kind, default in found if "now64" not in default]
+        assert table.columns.names() == [name for name, _ in made], table.name
+        few = [name for name, kind in made if kind.startswith("LowCardinality")]
+        assert list(table.dictionaries) == few, table.name
+        sql = "SELECT sorting_key FROM system.tables WHERE database = currentDatabase()"
+        assert clickhouse_client.command(f"{sql} AND name = '{table.name}'") == ", ".join(table.keys)
