@@ -81,7 +81,7 @@ def test_every_other_line_is_printed_there() -> None:
     written = {
         "cli/collect.py": "the table of metrics",
         "cli/flows.py": "the schema of a flow",
-        "cli/metrics.py": "metrics",
+        "cli/figures.py": "metrics",
         "cli/output.py": "here",
         "cli/replay.py": "records as JSON",
         "cli/servers.py": "lines that output.forwarded made",
