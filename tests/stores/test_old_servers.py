@@ -11,7 +11,7 @@ import pytest
 
 from marketdata_assets import server_versions
 from marketdata_assets.errors import TerminalError
-from marketdata_assets.resources import ClickHouse, Mongo, Postgres
+from marketdata_assets.resources.servers import check
 from marketdata_assets.server_versions import OLDEST, ServerTooOld, require
 from marketdata_assets.stores import clickhouse, mongo, postgres
 from marketdata_assets.stores.errors import StoreAway
@@ -75,16 +75,20 @@ def test_connection_to_a_server_that_is_too_old_is_refused(
 
 @pytest.mark.servers
 @pytest.mark.parametrize(
-    ("address", "resource", "server"),
-    [("dsn", Postgres, "PostgreSQL"), ("clickhouse_url", ClickHouse, "ClickHouse"), ("mongo_uri", Mongo, "MongoDB")],
+    ("address", "store", "server"),
+    [
+        ("dsn", "postgres", "PostgreSQL"),
+        ("clickhouse_url", "clickhouse", "ClickHouse"),
+        ("mongo_uri", "mongo", "MongoDB"),
+    ],
 )
 def test_doctor_reports_a_server_that_is_too_old(
-    address: str, resource: Any, server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    address: str, store: str, server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = resource(url=request.getfixturevalue(address))
-    assert one.check().ok
+    url = request.getfixturevalue(address)
+    assert check(store, url).ok
     monkeypatch.setitem(OLDEST, server, (99, 1))
-    health = one.check()
+    health = check(store, url)
     assert not health.ok
     assert health.version
     assert "99.1 or newer is required" in health.remedy
