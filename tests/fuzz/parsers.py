@@ -434,7 +434,8 @@ def _alphas(scratch: Path, fixtures: Path | None) -> list[Target]:
     def raw_file(raw: bytes, random: Random) -> None:
         path = scratch / "x_all_regular_alphas.json"
         file = Unit(written(path, raw))
-        one: Any = type("One", (), {"unit": file, "single": random.random() < 0.5})
+        listed = type("Listed", (), {"single": random.random() < 0.5})
+        one: Any = type("One", (), {"unit": file, "listed": listed})
         with Opener() as opener:
             drained(raw_files._elements_of(one, opener))
 

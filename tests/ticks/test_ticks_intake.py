@@ -142,7 +142,7 @@ def test_rows_of_a_killed_load_keep_the_time_of_their_file_when_it_is_lost(
     client: Client, clickhouse_url: str, tmp_path: Path, dying: Load
 ) -> None:
     """The file has a newer row than the one that is delivered next, and no load has recorded that it is loaded."""
-    for steps in range(10, 40):
+    for steps in range(12, 40):
         for table in FILLED:
             client.command(f"TRUNCATE TABLE {table}")
         ticks = Ticks(client, clickhouse_url, tmp_path / str(steps), TICK_DATA, dying)
