@@ -120,7 +120,7 @@ def open_lineage(chromium: Browser, opened: str = "", size: tuple[int, int] = (W
 
 def open_flows(chromium: Browser) -> set[str]:
     """The lineage of the flows; returns the names in its boxes."""
-    chromium.open(GROUPS[-1].path, height=520)
+    chromium.open(GROUPS[-1].path, 1900, 1400)
     chromium.until(lambda: "stock_daily_files" in chromium.text().splitlines(), "the flows")
     return {*chromium.text().splitlines()}
 

@@ -65,7 +65,7 @@ def looks() -> dict[str, Look]:
     }
 
 
-def _graph(chromium: Browser, look: Callable[[Browser], None]) -> Box:
+def _graph(chromium: Browser, look: Callable[[Browser], object]) -> Box:
     """Of a lineage the picture has the boxes of assets alone."""
     look(chromium)
     time.sleep(1)  # the graph moves into the middle
@@ -147,12 +147,10 @@ def take_night(folder: Path) -> list[Path]:
 def take_deployment(folder: Path) -> list[Path]:
     """The flows of a deployment before and after one was added and the code location loaded again."""
     with short_folder() as home, deployed(home) as machine, browser(machine.url, machine.token) as chromium:
-        open_flows(chromium)
-        files = [_shot(chromium, folder / "deployed_before.png")]
+        files = [_shot(chromium, folder / "deployed_before.png", _graph(chromium, open_flows))]
         write_flow(machine.folder / "input" / "flows", "closes", "Closing prices.")
         reload_code(chromium)
-        open_flows(chromium)
-        return [*files, _shot(chromium, folder / "deployed_after.png")]
+        return [*files, _shot(chromium, folder / "deployed_after.png", _graph(chromium, open_flows))]
 
 
 def _shot(chromium: Browser, file: Path, part: Box | None = None) -> Path:
