@@ -32,12 +32,16 @@ def retry(
     on: type[Exception] | tuple[type[Exception], ...],
     waits: Iterable[float],
     sleep: Callable[[float], object] = time.sleep,
+    **facts: object,
 ) -> T:
-    """The result of `call`, retried after each of `waits` when it raises `on`; the last error is raised."""
+    """The result of `call`, retried after each of `waits` when it raises `on`; the last error is raised.
+
+    `facts` are logged with each retry: what is retried.
+    """
     for attempt, seconds in enumerate(waits, 1):
         try:
             return call()
         except on as error:
-            log.warning("retry", attempt=attempt, wait_s=seconds, error=str(error))
+            log.warning("retry", attempt=attempt, wait_s=seconds, error=str(error), **facts)
             sleep(seconds)
     return call()

@@ -34,7 +34,7 @@ LONGEST_NAP_SECONDS = 5.0
 _NAME = re.compile(r"[A-Za-z0-9@._-]+")
 
 LONGEST_BLOCK_SECONDS = 86400.0
-"""The longest pause that a server can request; a state with more is invalid."""
+"""The longest pause that a server can request."""
 
 SLOTS = 240
 """The period of a quota is counted in so many slots; a request counts for one slot longer than the period."""
@@ -141,6 +141,11 @@ class Budget(_Rate):
         The other half is for the way to the server.
         """
         return (1 / SHARE - 1) / 2 * self.per_seconds
+
+    @property
+    def longest_wait(self) -> float:
+        """A state with more seconds until the next turn is invalid; the minute is for rounding and corrected clocks."""
+        return max(self.spacing, LONGEST_BLOCK_SECONDS) + 60.0
 
     async def acquire(self, patience: float | None = None, *, cost: float = 1.0) -> None:
         """Wait for a turn; BudgetBlocked at once when a block will last longer than `patience` seconds.
@@ -295,7 +300,7 @@ class FileStore:
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
             return self._write(handle, fresh, now + budget.spacing)
         here = before.machine == fresh.machine
-        possible = abs(before.time) < _LAST_TIME and before.wait <= max(budget.spacing, LONGEST_BLOCK_SECONDS)
+        possible = abs(before.time) < _LAST_TIME and before.wait <= budget.longest_wait
         if not possible or (here and before.written > now):
             return self._write(handle, fresh, now + budget.spacing)
         if here:

@@ -91,10 +91,11 @@ def answers_to(host: str, named: str) -> bool:
     name = name_of(named) or ""
     if name in LOOPBACK or name == host:
         return True
+    if host in LOOPBACK or not name:
+        return False
     address = re.fullmatch(r"[0-9.]+|[0-9a-f:.]+:[0-9a-f:.]*", name)
     local = "." not in name or name.endswith((".local", ".internal", ".svc", ".localhost", ".lan"))
-    ours = bool(address) or local or name in (socket.gethostname(), socket.getfqdn())
-    return host not in LOOPBACK and bool(name) and ours
+    return bool(address) or local or name in (socket.gethostname(), socket.getfqdn())
 
 
 def name_of(text: str) -> str | None:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded_budgets import most_within
 
-from marketdata_assets.budget import Budget, BudgetBlocked, Clock, FileStore
+from marketdata_assets.budget import LONGEST_BLOCK_SECONDS, Budget, BudgetBlocked, Clock, FileStore
 
 TAKER = """
 import asyncio, sys
@@ -217,6 +217,17 @@ def taken(budget: Budget, cost: float = 1.0) -> float:
     """0 when the budget has a turn now, else the seconds to wait."""
     assert isinstance(budget.store, FileStore)
     return budget.store.take_now(budget, cost)
+
+
+@pytest.mark.parametrize("moment", [50_000.0 + 0.1 * step for step in range(40)])
+def test_the_longest_block_is_kept_whatever_the_clock_shows(tmp_path: Path, moment: float) -> None:
+    """The moment of its end is rounded, so that it may look longer than it can be."""
+    host = Host("first", [moment], booted=0.0)
+    budget = Budget(FileStore(tmp_path, host), "lk", 1.0, 10)
+    budget.block(LONGEST_BLOCK_SECONDS)
+    assert taken(budget) == pytest.approx(LONGEST_BLOCK_SECONDS)
+    host.world[0] += LONGEST_BLOCK_SECONDS / 2
+    assert taken(budget) == pytest.approx(LONGEST_BLOCK_SECONDS / 2)
 
 
 def taken_by(world: list[float], budgets: Sequence[Budget], seconds: float, step: float = 0.005) -> list[float]:

@@ -199,7 +199,8 @@ def _write(root: Path, seen: Seen, report: ChangesReport, alphas: Sequence[bytes
         except NoAlpha as error:
             report.rejected.append(f"{str(raw[:80], 'utf-8', 'replace')}: {error}")
             continue
-        if seen.state.digests.get(alpha.id) != (digest := hashlib.md5(raw, usedforsecurity=False).hexdigest()):
+        digest = hashlib.md5(raw, usedforsecurity=False).hexdigest()
+        if seen.state.digests.get(alpha.id) != digest:
             kind: Kind = "super" if msgspec.json.decode(raw, type=_Type).type == "SUPER" else "regular"
             path = changed_path(root, report.account, kind, f"{alpha.day:%Y-%m}", alpha.id)
             with replacing(path, path.with_name(f".{path.name}.{os.getpid()}.partial")) as file:

@@ -177,9 +177,10 @@ class SessionFile:
 
     def save(self, stored: Stored) -> None:
         """Replace what is stored but the times of inquiries, atomically; the caller holds `locked`."""
-        stored.owner, stored.inquiries, pending = self.owner, self.load().inquiries, stored.pending
-        if pending and pending.began not in stored.inquiries:
-            stored.inquiries = (*stored.inquiries, pending.began)[-2:]
+        inquiries, pending = self.load().inquiries, stored.pending
+        if pending and pending.began not in inquiries:
+            inquiries = (*inquiries, pending.began)[-2:]
+        stored = msgspec.structs.replace(stored, owner=self.owner, inquiries=inquiries)
         state_files.write(self.path, msgspec.json.encode(stored))
 
     @asynccontextmanager

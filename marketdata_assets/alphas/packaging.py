@@ -338,9 +338,11 @@ class _MonthJob:
                 file.write(msgspec.json.encode(Mark(self._files, sources)))
 
     def _write_rejects(self, path: Path) -> None:
-        by_index = sorted(self._rejects, key=lambda reject: int(reject.place.rpartition(":")[2]))
-        by_file = sorted(by_index, key=lambda reject: reject.place.rpartition(":")[0])
-        lines = [msgspec.json.encode(reject) + b"\n" for reject in by_file]
+        def file_and_index(reject: Reject) -> tuple[str, int]:
+            file, _, index = reject.place.rpartition(":")
+            return file, int(index)
+
+        lines = [msgspec.json.encode(reject) + b"\n" for reject in sorted(self._rejects, key=file_and_index)]
         if not lines:
             path.unlink(missing_ok=True)
         elif not holds(path, lines):

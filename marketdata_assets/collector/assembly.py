@@ -27,6 +27,8 @@ MB = 1 << 20
 GB = 1 << 30
 WHOLE = Shard(1, 1)
 PATIENCE = RetryPolicy(timeout=10.0, max_retries=2)
+SWITCHES = {"jetstream": "enabled", "clickhouse": "direct_write", "redis": "cache"}
+"""By sink, what enables it in its part of the configuration."""
 ADDRESSES = {"jetstream": "nats_url", "clickhouse": "clickhouse_url", "redis": "redis_url"}
 """The server that a sink needs."""
 
@@ -47,10 +49,11 @@ def enabled_sinks(config: Config, servers: Servers) -> tuple[str, ...]:
         "clickhouse": config.clickhouse.direct_write,
         "redis": config.redis.cache,
     }
-    for (name, address), key in zip(ADDRESSES.items(), ("enabled", "direct_write", "cache"), strict=True):
+    for name, switch in SWITCHES.items():
+        address = ADDRESSES[name]
         if wanted[name] and not getattr(servers, address):
             local = "" if name == "redis" else ", or run the local stack (marketdata up)"
-            cause = f"{name}.{key}: is enabled, but no server is set"
+            cause = f"{name}.{switch}: is enabled, but no server is set"
             raise CollectorError(f"{cause}. Set MARKETDATA_{address.upper()}{local}.")
     kept = wanted["jetstream"] or wanted["clickhouse"]
     capture = config.capture.enabled is True or (config.capture.enabled == "auto" and not kept)
@@ -192,7 +195,9 @@ def _sink(
                 file_seconds=files.file_minutes * 60.0,
                 buffer_bytes=files.buffer_megabytes * MB,
             )
-    return stdout.StdoutSink(snapshot_of, queue_items=config.output.queue_items)
+        case stdout.NAME:
+            return stdout.StdoutSink(snapshot_of, queue_items=config.output.queue_items)
+    raise AssertionError(name)
 
 
 def _names(configs: Sequence[PythonSink]) -> list[str]:

@@ -85,7 +85,8 @@ class HttpServer:
     async def _named(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if answers_to(self.host, request.host) or request.method == "POST" or self._is_token(request):
             return await handler(request)
-        return _rejection(421, f"host {request.host} is unknown: call this machine by its address, or send the token")
+        token = ", or send the token" if self._token else ""
+        return _rejection(421, f"host {request.host} is unknown: call this machine by its address{token}")
 
     def _is_token(self, request: web.Request) -> bool:
         kind, _, given = request.headers.get("Authorization", "").partition(" ")

@@ -413,7 +413,7 @@ class Feed(ABC):
             return [DeadLetter.of(raw, error, ts_recv)]
 
     def read_answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
-        """The same; raises what is UNREADABLE."""
+        """What becomes of the response of REST to a request to `url`. Raises what is UNREADABLE."""
         parts = urlsplit(url)
         return self._answered(parts.path, dict(parse_qsl(parts.query)), raw, ts_recv)
 

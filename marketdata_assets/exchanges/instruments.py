@@ -49,7 +49,7 @@ class Instrument:
         """`contracts`, with its last results kept."""
         return lru_cache(KEPT_SIZES)(self.contracts)
 
-    @property
+    @cached_property
     def dated(self) -> bool:
         """Whether it is a dated future or an option, whose symbol has more than base and quote."""
         return self.symbol != f"{self.base}-{self.quote}"
@@ -100,11 +100,13 @@ class Instrument:
 
 
 class Instruments(dict[str, Instrument]):
-    """Instruments by the venue's name. `from_name` derives one that is in no list, if its name is clear.
+    """Instruments by the venue's name, listed or derived so far.
 
-    Raises UnknownInstrument for one that neither lists nor names give. `known` has all that were ever listed, `listed`
-    the names of those that were added since `listed` was emptied: of the latest list, where its owner empties it before
-    each.
+    `from_name` derives one that is in no list, if its name is clear.
+
+    `[name]` raises UnknownInstrument for one that neither lists nor names give. `known` has all that were ever listed,
+    `listed` the names of those that were added since it was emptied: of the latest list, where its owner empties it
+    before each.
     """
 
     def __init__(

@@ -26,8 +26,8 @@ from marketdata_assets.exchanges.rest_history import (
 )
 from marketdata_assets.exchanges.venue_adapter import Request, VenueAdapter, request_list
 
-Fetch = Callable[[str, str, Cursor], Awaitable[FetchedPage]]
-"""The next page of an instrument, at an interval or a period where there is one."""
+FetchNext = Callable[[str, str, Cursor], Awaitable[FetchedPage]]
+"""The next page of an instrument, at an interval or a period; without one, the second argument is empty."""
 
 Historic = type[Trade] | type[Kline] | type[FundingRate] | type[OpenInterest]
 BOUNDS = "startTime", "endTime"  # parameters of a span of milliseconds, both included
@@ -77,8 +77,9 @@ class VenueHistory(ABC):
 
     def past_open_interest(self, instrument: str, period: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """What was open at every full period of the window, as far as the venue keeps it. ValueError for a period that
-        it does not have."""
-        self._check("period", period, self.periods)
+        it does not have, HistoryRefused where it keeps none."""
+        if self.periods:
+            self._check("period", period, self.periods)
         return self._walk("open interest", instrument, period, where, self._past_interest)
 
     @abstractmethod
@@ -97,7 +98,9 @@ class VenueHistory(ABC):
         if word not in words:
             raise ValueError(f"{what} {word!r}: {self._adapter.exchange} has {', '.join(words)}")
 
-    def _walk(self, kind: str, instrument: str, word: str, where: Window | Cursor, fetch: Fetch) -> AsyncIterator[Page]:
+    def _walk(
+        self, kind: str, instrument: str, word: str, where: Window | Cursor, fetch: FetchNext
+    ) -> AsyncIterator[Page]:
         name = self.instruments[instrument].name
         about = " ".join(filter(None, (self._adapter.exchange, kind, word, name)))
         return walk(about, where, partial(fetch, name, word), newest_first=self.newest_first)

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
 
-from marketdata_assets.budget import LONGEST_BLOCK_SECONDS, LONGEST_NAP_SECONDS, SLOTS, Budget, BudgetUnavailable, Quota
+from marketdata_assets.budget import LONGEST_NAP_SECONDS, SLOTS, Budget, BudgetUnavailable, Quota
 from marketdata_assets.stores.postgres import statement
 
 PACKAGE = "marketdata_assets.stores"
@@ -109,9 +109,8 @@ class PostgresBudgets:
         asked = time.monotonic()
         if known := self._wait(budget):
             return known
-        values = {"delay": budget.spacing * cost, "lateness": budget.lateness}
-        longest = max(budget.spacing, LONGEST_BLOCK_SECONDS)
-        row = session.ask("budgets_take.sql", {"name": self._scope + budget.name, "longest": longest, **values})
+        values = {"delay": budget.spacing * cost, "lateness": budget.lateness, "longest": budget.longest_wait}
+        row = session.ask("budgets_take.sql", {"name": self._scope + budget.name, **values})
         if row is None:
             return _SHORT_NAP_SECONDS
         taken, wait = row

@@ -210,8 +210,8 @@ def write(
     """Write `items` (by the value of their unique `key`) as `plan` decides from the stored document.
 
     `plan` receives None where nothing is stored, and returns None where nothing has to be written. It may be called
-    again when another writer was faster. `fresh` says that probably none is stored, which saves the first read. What
-    is `written` already is counted too. Raises TransientError.
+    again when another writer was faster. `fresh` says that probably none is stored, which saves the first read. Counts
+    are added to `written`, where one is given. Raises TransientError.
     """
     written = Written() if written is None else written
     pending = set(items)

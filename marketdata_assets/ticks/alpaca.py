@@ -92,7 +92,7 @@ class Alpaca(HttpProvider):
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
         """The minute bars of `symbol` in the sessions of `days`: `ok`, `empty`, or `unsupported` before 2016."""
-        theirs = self.theirs(symbol).rpartition(".")[0].replace("-", ".")  # BRK-B.US is its BRK.B
+        theirs = self.theirs(symbol).removesuffix(".US").replace("-", ".")  # BRK-B.US is its BRK.B
         if not self._keys:
             raise NoToken(NAME, " and ".join(ALPACA_KEYS))
         if days.last < FIRST_DAY:

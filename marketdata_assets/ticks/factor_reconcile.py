@@ -242,8 +242,8 @@ def _decision(
 
 
 def _answered(run: MonthRun, task: Task, factors: ProviderFactors) -> Answered:
-    """How far the answers of a provider go now; a day is final as one of bars is, of which an answer without figures
-    is the same as any earlier one."""
+    """How far the answers of a provider go now. A day is final by the rule of bars; answers have no digest here, so two
+    in a row count as the same."""
     finality, moment, symbol = run.finality, run.finality.moment, task.symbol
     before = task.inputs.answered.get(factors.provider, FAILED)
 

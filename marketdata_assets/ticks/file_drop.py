@@ -134,7 +134,7 @@ class Folder:
         return pl.DataFrame(columns, {"file": pl.String, "size": pl.Int64, "modified": pl.Int64}).sort("file")
 
     def delivered(self, file: str, size: int, modified: int) -> Delivered:
-        """A file of the last listing."""
+        """The file of a row of the last `listing`, which has to be made before."""
         return Delivered(file, self._paths.get(file) or f"{self.path}/{file}", size, modified)
 
     def _is_ours(self, name: str) -> bool:

@@ -64,7 +64,8 @@ def scan(
 
     A file that was removed changes nothing: the rows loaded from it are kept.
     """
-    requested: dict[str, str] = json.loads(cursor) if cursor else {}
+    before = json.loads(cursor) if cursor else {}
+    requested: dict[str, str] = before if isinstance(before, dict) else {}
     batches, unfinished, unreadable, left = dict[str, Batch](), list[str](), list[str](), 0
     for table in (TICK_DATA, ORDER_BOOK):
         known = file_ledger.FileLedger(client, files, table)
@@ -90,9 +91,8 @@ def mark(client: Client, found: FileScan) -> None:
 def _next(client: Client, table: Table, rows: pl.DataFrame, last: str, now_ns: int) -> Batch | None:
     newest = str(rows["request"].max() or "")
     waiting = rows.filter(pl.col("state") == "waiting")
-    if newest > last:  # it was recorded, and the cursor was not stored
-        files, key = waiting.filter(pl.col("request") == newest), newest
-    else:
+    files, key = waiting.filter(pl.col("request") == newest), newest
+    if newest <= last or files.is_empty():  # else it was recorded, and the cursor was not stored
         files = waiting.filter(pl.col("request") == "").head(MAX_FILES)
         files = files.filter(pl.col("units").cum_sum() - pl.col("units") < MAX_UNITS)
         key = f"{now_ns:020d}-{fingerprint(*files['file'])}"

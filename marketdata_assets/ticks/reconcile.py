@@ -140,7 +140,7 @@ class Reconciler:
     def decide(self, result: FetchResult, load: Load | None, existing: ExistingRows, finished: dt.datetime) -> Decision:
         """What becomes of `result`, given the ledger entry and the existing rows of the days it replaces."""
         known = load or ledger_entry(self.table, result.unit, self.run_id, finished, finished, outcome="empty")
-        unit, answer = _Unit(self, result, known, existing, finished), result.answer
+        unit, answer = _Unit(self, result, known, load is not None, existing, finished), result.answer
         if result.error is not None:
             return unit.failed(result.error)
         if answer is None:
@@ -161,11 +161,12 @@ class Reconciler:
 
 @dataclass(frozen=True)
 class _Unit:
-    """`load` is the ledger entry, or one of nothing."""
+    """`load` is the ledger entry where it `is_recorded`, else one of nothing."""
 
     reconciler: Reconciler
     result: FetchResult
     load: Load
+    is_recorded: bool
     existing: ExistingRows
     finished: dt.datetime
 
@@ -191,7 +192,7 @@ class _Unit:
         if lost or self.load.pending:
             return self._emptied(reason)
         outcome: Literal["ok", "empty"] = "ok" if self.load.rows else "empty"
-        content = self.load.content_hash or self._content(0)
+        content = self.load.content_hash if self.is_recorded else self._content(0)
         entry = self._entry(outcome, content_hash=content, slices=[day.isoformat() for day in self.result.covers])
         return self._decision(outcome, None, entry, note=reason)
 
@@ -326,7 +327,7 @@ class _Unit:
 
     def _better(self, provider: str) -> set[dt.date]:
         """The days whose rows are of a better provider, so that rows of `provider` do not replace them."""
-        if self.load.pending:
+        if not self.is_recorded or self.load.pending:
             return set()
         rank, of = self.reconciler.rank, self.existing.providers
         return {day for day in self.existing.days if rank.get(of.get(day, ""), rank[provider]) < rank[provider]}

@@ -182,8 +182,9 @@ def bars(
 
 
 def judged(raw: pl.DataFrame, reason: pl.Expr | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows of `raw` that are bars, each minute of a symbol once, and the others; see `sift`. A turnover may lack.
+    """The rows of `raw` that are bars, each minute of a symbol once, and the others; see `sift`.
 
+    `turnover` may be missing.
     Rejected are rows without a time, with seconds, with numbers that are not finite or shares that are not whole, and
     rows that contradict an earlier one of the same minute. `reason` is one that is known already, null for most rows.
     """

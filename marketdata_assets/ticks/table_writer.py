@@ -83,19 +83,24 @@ def write(
     """
     _check(table, month, writes)
 
-    def contended() -> dict[str, Load]:
-        for attempt in range(1, retries.contended):
+    contended = 0
+
+    def uncontended() -> dict[str, Load]:
+        nonlocal contended
+        while True:
             started = time.monotonic()
             try:
                 return _write(client, table, month, writes, turns, retries.courtesy_s)
             except Superseded as error:
-                log.info("write_contended", table=table.name, month=month, attempt=attempt, error=error)
+                contended += 1
+                if contended >= retries.contended:
+                    raise
+                log.info("write_contended", table=table.name, month=month, attempt=contended, error=error)
                 # In proportion to the work, so that one of two can end while the other waits.
                 took = time.monotonic() - started + 0.05
-                sleep(delay(min(attempt, 5) + 1, took, retries.longest_pause_s))
-        return _write(client, table, month, writes, turns, retries.courtesy_s)
+                sleep(delay(min(contended, 5) + 1, took, retries.longest_pause_s))
 
-    return retry(contended, StoreAway, retries.waits, sleep)
+    return retry(uncontended, StoreAway, retries.waits, sleep, table=table.name, month=month)
 
 
 def _write(

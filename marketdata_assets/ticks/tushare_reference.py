@@ -74,7 +74,8 @@ class TushareReference:
             days = answer.days_or_null("list_date"), answer.days_or_null("delist_date")
             for symbol, *facts in zip(self._symbols(answer, "ts_code"), names, *days, strict=True):
                 if symbol:
-                    rows.append((symbol, *facts, status, board := board_of(symbol), lot_of(board)))
+                    board = board_of(symbol)
+                    rows.append((symbol, *facts, status, board, lot_of(board)))
         return pl.DataFrame(rows, INSTRUMENTS.values, orient="row").unique("symbol", keep="last").sort("symbol")
 
     async def name_history(self) -> pl.DataFrame:

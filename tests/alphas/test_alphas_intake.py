@@ -78,7 +78,7 @@ class Alphas:
         self.dying(self.uri, str(self.folder), steps)
 
     def forget(self, name: str) -> None:
-        raise NotImplementedError
+        raise AssertionError(f"{name}: documents are merged and never removed, no file is taken back")
 
     def entries(self) -> list[FileEntry]:
         return status.entries(self.client, self.folder)

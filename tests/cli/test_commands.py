@@ -49,7 +49,9 @@ def test_a_newer_file_says_what_it_replaced_and_can_be_taken_back(
     newer.write_bytes(b"\n".join(GOOD.split(b"\n")[:11]) + b"\n")
     ingest = ("ingest", "bars", "--months", MONTHS)
     newer.rename(tmp_path.parent / "kept.csv")
-    rows = answer(apart(home, *ingest, "--json", **variables))["bars"]["rows"]
+    loaded = apart(home, *ingest, "--json", **variables)
+    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+    rows = answer(loaded)["bars"]["rows"]
     (tmp_path.parent / "kept.csv").rename(newer)
     os.utime(older, (1, 1))
 

@@ -53,6 +53,15 @@ def test_requests_keep_to_the_limit_and_leave_nothing_out(exchange: str, count: 
     assert len(set(numbers)) == len(numbers) == -(-count // most)
 
 
+def test_deribit_is_asked_once_for_a_channel_that_is_named_twice() -> None:
+    assert session_of("deribit").subscribe([KNOWN, KNOWN]) == session_of("deribit").subscribe([KNOWN])
+
+
+def test_an_unsubscription_of_bybit_has_no_number() -> None:
+    """Its response would be taken for that of a subscription."""
+    assert not any("req_id" in json.loads(request) for request in session_of("bybit").unsubscribe(["publicTrade.A"]))
+
+
 def error(words: str) -> str:
     return json.dumps({"channel": "error", "data": words})
 

@@ -5,6 +5,7 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
+import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
 from hypothesis import given
@@ -93,11 +94,14 @@ def test_tables_have_the_columns_that_the_server_makes_of_their_scripts(clickhou
     reference.ensure(clickhouse_client)
     ticks.ensure(clickhouse_client)
     own = Table(clickhouse_ledger.LEDGER, "marketdata_assets.stores", "clickhouse_ledger")
-    for table in (own, *reference.TABLES.values(), *ticks.TABLES):
+    files_of = Table("marketdata_files", "marketdata_assets.stores", "clickhouse_files")
+    for table in (own, files_of, *reference.TABLES.values(), *ticks.TABLES):
         sql = "SELECT name, type, default_expression FROM system.columns WHERE database = currentDatabase()"
         found = clickhouse_client.query(f"{sql} AND table = '{table.name}' ORDER BY position").result_rows
         made = [(name, kind) for name, kind, default in found if "now64" not in default]
         assert table.columns.names() == [name for name, _ in made], table.name
+        lists = [name for name, kind in made if "Array(" in kind]
+        assert [name for name, kind in table.columns.items() if isinstance(kind, pl.List)] == lists, table.name
         few = [name for name, kind in made if kind.startswith("LowCardinality")]
         assert list(table.dictionaries) == few, table.name
         sql = "SELECT sorting_key FROM system.tables WHERE database = currentDatabase()"

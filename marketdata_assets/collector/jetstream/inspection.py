@@ -114,7 +114,8 @@ async def consumer_state(client: Client, stream: str, consumer: str) -> Consumer
 async def first_payloads(client: Client, stream: str, subject: str, first: int) -> list[bytes]:
     """The first message of each subject that matches, from a sequence on. Raises StreamMissing."""
     info = await _ask(client, f"STREAM.INFO.{stream}", {"subjects_filter": subject}, stream)
-    names: Sequence[str] = sorted(info["state"].get("subjects") or {})
+    with _answered(stream):
+        names: Sequence[str] = sorted(info["state"].get("subjects") or {})
     turns = asyncio.Semaphore(CONCURRENT_REQUESTS)
 
     async def first_of(name: str) -> bytes | None:

@@ -100,7 +100,7 @@ class State:
 
 
 Cached = Trade | FundingRate | OpenInterest | Kline | Ticker | State
-"""A Ticker stands for its best bid and offer."""
+"""Values of one key; a Ticker is cached for its best bid and ask alone, a State for the whole instrument."""
 Pipe = Any  # redis.asyncio.client.Pipeline
 
 

@@ -119,7 +119,10 @@ class BinanceAdapter(VenueAdapter):
         return [request_of(self.market_type, "exchangeInfo", {})]
 
     def snapshot(self, instrument: str) -> Request:
-        """https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#order-book"""
+        """A book of the levels that were chosen; without a choice, of as many as it may have.
+
+        https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#order-book
+        """
         weights = self._market.snapshot_weights
         limit = self._depth or next(iter(weights))
         return Request(f"{self._market.path}/depth", {"symbol": instrument, "limit": limit}, cost=weights[limit])

@@ -76,7 +76,9 @@ class BybitAdapter(VenueAdapter):
 
     def next_listing(self, request: Request, raw: bytes) -> Request | None:
         page = decoded(_page, raw)  # the feed reports one that cannot be read
-        cursor = page.result.next_cursor if page else None
+        if page is None or not page.result.list:
+            return None
+        cursor = page.result.next_cursor
         if not cursor or cursor == request.params.get("cursor"):
             return None
         return Request(request.path, {**request.params, "cursor": cursor})

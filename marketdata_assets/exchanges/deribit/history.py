@@ -19,7 +19,7 @@ FUNDING_HOURS = 500  # a page, below the month where answers are cut
 HOUR = 60 * MINUTE
 LISTS = "instruments"
 
-BOUNDS = "start_timestamp", "end_timestamp"
+DERIBIT_BOUNDS = "start_timestamp", "end_timestamp"
 
 _RESOLUTIONS = {name: (resolution, minutes) for resolution, (name, minutes) in INTERVALS.items()}
 
@@ -39,15 +39,16 @@ class DeribitHistory(VenueHistory):
         resolution, minutes = _RESOLUTIONS[interval]
         length = minutes * MINUTE
         request = _request("get_tradingview_chart_data", instrument, resolution=resolution)
-        page = await self._span(cursor, CANDLES * length, Kline, request, BOUNDS)
+        page = await self._span(cursor, CANDLES * length, Kline, request, DERIBIT_BOUNDS)
         # A candle that was open when the span begins belongs to another page.
         return replace(page, rows=[row for row in page.rows if not cursor.at - length < row.time < cursor.at])
 
     async def _trades(self, instrument: str, _: str, cursor: Cursor) -> FetchedPage:
         """The first page is selected by time, the others by the sequence number within the instrument."""
-        number, method = cursor.number, "get_last_trades_by_instrument"
+        number = cursor.number
+        method = "get_last_trades_by_instrument"
         query: dict[str, str | int] = {"count": TRADES, "sorting": "asc"}
-        timed = between(_request(f"{method}_and_time", instrument, **query), cursor.at, cursor.end, BOUNDS)
+        timed = between(_request(f"{method}_and_time", instrument, **query), cursor.at, cursor.end, DERIBIT_BOUNDS)
         if timed is None:
             return FetchedPage((), True)
         numbered = _request(method, instrument, **query, start_seq=number or 0)
@@ -59,7 +60,7 @@ class DeribitHistory(VenueHistory):
     async def _funding(self, instrument: str, _: str, cursor: Cursor) -> FetchedPage:
         """What was paid, for every hour that ends in the window."""
         request = _request("get_funding_rate_history", instrument)
-        page = await self._span(cursor, FUNDING_HOURS * HOUR, FundingRate, request, BOUNDS)
+        page = await self._span(cursor, FUNDING_HOURS * HOUR, FundingRate, request, DERIBIT_BOUNDS)
         return replace(page, rows=sorted(page.rows, key=lambda row: row.time))
 
 

@@ -30,6 +30,10 @@ class Answer(msgspec.Struct, Generic[T], frozen=True, gc=False):
     result: T
 
 
+class More(msgspec.Struct, frozen=True, gc=False):
+    has_more: bool
+
+
 class TradesResult(Wire, frozen=True, gc=False):
     trades: list[wire.Trade]
     has_more: bool
@@ -79,6 +83,7 @@ class WireSummary(Wire, frozen=True, gc=False):
 
 
 _any = msgspec.json.Decoder(AnyMessage).decode
+_more = msgspec.json.Decoder(Answer[More]).decode
 _trades = msgspec.json.Decoder(Answer[TradesResult]).decode
 _book = msgspec.json.Decoder(Answer[WireWholeBook]).decode
 _ticker = msgspec.json.Decoder(Answer[wire.Ticker]).decode
@@ -112,7 +117,7 @@ def trades(query: Query, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord
 
 def has_more(raw: bytes) -> bool:
     """Whether there are more trades than those of an answer."""
-    return _trades(raw).result.has_more
+    return _more(raw).result.has_more
 
 
 # {"jsonrpc":"2.0","result":{"instrument_name":"ABC-PERPETUAL","change_id":12,"bids":[[100.0,50.0]],

@@ -101,7 +101,7 @@ class OkxAdapter(VenueAdapter):
 
     def next_listing(self, request: Request, raw: bytes) -> Request | None:
         if request.lane == UNDERLYINGS:
-            listed = decoded(_underlyings, raw)  # without it no option is listed, which the collector reports
+            listed = decoded(_underlyings, raw)  # without it no option is listed
             self._families = [family for families in listed.data for family in families] if listed else []
         return _instruments(instType="OPTION", instFamily=self._families.pop(0)) if self._families else None
 

@@ -109,7 +109,7 @@ def refusal(raw: bytes) -> VenueError | None:
 
 
 def error_of(raw: bytes) -> VenueError | None:
-    """The same; null as well when it cannot be read."""
+    """The error that an answer of REST is; null when it is none, or cannot be read."""
     return decoded(refusal, raw)
 
 
