@@ -17,6 +17,7 @@ from markets import CRYPTO, FIRST, HONG_KONG, LAST, LONDON, MARKETS, TOKYO, UNIT
 from tick_clients import Clients, files_config
 
 from marketdata_assets import read
+from marketdata_assets.defs.repair import nightly
 from marketdata_assets.months import months_from
 from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.reference.records import Days
@@ -26,6 +27,7 @@ from marketdata_assets.ticks import checks, coverage, file_ledger, registry, sta
 from marketdata_assets.ticks.checks import Question
 from marketdata_assets.ticks.factors import compute
 from marketdata_assets.ticks.files import Files
+from marketdata_assets.ticks.finality import Moment
 from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.load_run import LoadOptions
 from marketdata_assets.ticks.records import FLAGS
@@ -298,6 +300,43 @@ def test_parts_of_a_currency_are_kept_as_written_and_their_sums_are_exact(client
         asked: dict[str, Any] = {"freq": freq, "label": "start", "adjust": "none", "source": "ticks"}
         found = read.bars("BTC-USD", **asked, connection=client)["volume"]
         assert found.fill_null(0).to_list() == [float(one) for one in sums.values()], freq
+
+
+A_DAY = dt.timedelta(days=1)
+
+
+def night_after(moment: dt.datetime) -> dt.datetime:
+    """When the nightly repair begins next, as docs/ticks.md says: at 02:30 in Shanghai, every day."""
+    local = moment.astimezone(ZoneInfo("Asia/Shanghai"))
+    begins = dt.datetime.combine(local.date(), dt.time(2, 30), local.tzinfo)
+    return begins if begins >= local else begins + A_DAY
+
+
+def test_every_day_of_two_years_is_due_in_the_night_within_a_day_after_its_close() -> None:
+    """After the usual close: a half day counts as closed then."""
+    assert dt.timedelta(hours=2, minutes=30) == nightly.BEGINS
+    for market in MARKETS:
+        days, (hours, minutes) = list(market.open_days()), market.spans[-1][1].split(":")
+        until = dt.timedelta(hours=int(hours), minutes=int(minutes))
+        assert len(days) > 480
+        for day in days:
+            close = dt.datetime.combine(day, dt.time(), ZoneInfo(market.timezone)) + until
+            night = night_after(close)
+            assert night.astimezone(dt.UTC) - close.astimezone(dt.UTC) <= A_DAY, (market.symbol, day)
+            here = Moment(night, ashares().trading_days).of(market.symbol)
+            assert (here.closed, here.closed_days(Days(day, day + A_DAY))) == (day, [day]), (market.symbol, day)
+
+
+def test_a_month_is_due_once_its_first_day_has_closed_at_the_exchange(client: Client, tmp_path: Path) -> None:
+    """Whatever the clock of Shanghai shows, and on days on which it is closed, as on the fourth of April."""
+    (tmp_path / "symbols.csv").write_text("\n".join(one.symbol for one in MARKETS))
+    for first, month in ((dt.date(2025, 4, 1), "2025-04"), (dt.date(2025, 10, 1), "2025-10")):
+        registry.refresh(client, None, tmp_path / "symbols.csv", None, now=at_night(first))
+        for market in MARKETS:
+            close = market.starts(next(market.open_days(first)))[-1] + dt.timedelta(minutes=1)
+            for moment, is_due in ((close - dt.timedelta(minutes=1), False), (night_after(close), True)):
+                due = status.behind(client, [month], moment).load
+                assert (Unit(market.symbol, month) in due) is is_due, (market.symbol, moment)
 
 
 def at_night(day: dt.date) -> dt.datetime:
