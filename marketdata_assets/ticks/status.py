@@ -251,7 +251,7 @@ def newest_days(client: Client) -> dict[str, dt.date]:
 def overdue(client: Client, now: dt.datetime) -> list[str]:
     """The tables in which the last trading days that are over have no rows; an empty table is none of them.
 
-    Of bars, those of each exchange that has some in these two months, each asked for within a day of the close.
+    Of bars, those of each exchange that has some in these two months, each requested within a day of the close.
     """
     today = now.astimezone(ZoneInfo(EXCHANGE_CLOCK)).date()
     found = {table for table, newest in newest_days(client).items() if _missed(newest, today) >= MISSED}
