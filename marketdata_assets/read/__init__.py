@@ -9,6 +9,7 @@ from marketdata_assets.read.alphas import alphas
 from marketdata_assets.read.bars import bars
 from marketdata_assets.read.books import books
 from marketdata_assets.read.exchanges import gaps, ohlcv, records, trades
+from marketdata_assets.read.kline import kline
 from marketdata_assets.read.tables import minute_bars, monthly_kline, table
 from marketdata_assets.read.ticks import factors, order_book, tick_data
 
@@ -19,6 +20,7 @@ __all__ = [
     "books",
     "factors",
     "gaps",
+    "kline",
     "minute_bars",
     "monthly_kline",
     "ohlcv",
