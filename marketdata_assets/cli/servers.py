@@ -224,6 +224,7 @@ def execute(context: typer.Context) -> None:
     program = shutil.which(name, path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
     if program is None:
         raise CannotRun(f"no program {name!r} beside {sys.executable} or on the PATH; try: marketdata exec dagster")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # where a script's background job ignores it, Dagster ignores SIGTERM
     os.execv(program, [name, *context.args[1:]])  # noqa: S606 - the command is the caller's own
 
 
