@@ -1,6 +1,7 @@
 """The pages of the demo, and the moment at which each shows what it has to show."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -130,6 +131,14 @@ def reload_code(chromium: Browser) -> None:
     chromium.open("/deployment/locations")
     chromium.click("Reload")
     chromium.until(lambda: any("reloaded" in toast.lower() for toast in chromium.toasts()), "a loaded location", 180)
+
+
+def add_flow(chromium: Browser, write: Callable[[], object]) -> None:
+    """Write a flow `closes` that reads a folder `prices`, press the button: only then its assets are there."""
+    assert not {"closes", "prices_files"} & open_flows(chromium)
+    write()
+    reload_code(chromium)
+    assert {"closes", "prices_files"} <= open_flows(chromium)
 
 
 def open_asset(chromium: Browser, name: str, height: int = HEIGHT) -> None:
