@@ -31,10 +31,8 @@ WAITING = """SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = databas
 
 
 @pytest.fixture
-def variables(
-    running: LocalStack, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[dict[str, str]]:
-    """Two months of a stock, of which the first is loaded."""
+def variables(running: LocalStack, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Two months of a stock."""
     frame = sample_bars.stock_year("sz000001", "样本地产", DAYS, 7)
     with zipfile.ZipFile(tmp_path / "2014_1min.zip", "w") as archive:
         archive.writestr("sz000001_2014.csv", sample_bars.csv_bytes(frame))
@@ -43,11 +41,17 @@ def variables(
         "MARKETDATA_BARS_DIR": str(tmp_path),
         "MARKETDATA_HOME": str(running.settings.root),
     }
-    first = marketdata(running.settings.root, "ingest", "bars", "--months", "2014-03", **found)
-    assert first.returncode == 0, first.stderr
     for name, value in found.items():
         monkeypatch.setenv(name, value)
-    yield found
+    return found
+
+
+@pytest.fixture
+def loaded(running: LocalStack, variables: dict[str, str]) -> dict[str, str]:
+    """The first of the months is loaded."""
+    first = marketdata(running.settings.root, "ingest", "bars", "--months", "2014-03", **variables)
+    assert first.returncode == 0, first.stderr
+    return variables
 
 
 @contextmanager
@@ -85,10 +89,10 @@ def last_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
 
 @pytest.mark.parametrize("how", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow), "SIGHUP", "UI"])
 def test_an_interrupted_run_ends_at_once_and_leaves_nothing(
-    how: str, running: LocalStack, database: str, variables: dict[str, str]
+    how: str, running: LocalStack, database: str, loaded: dict[str, str]
 ) -> None:
     home = running.settings.root
-    with dg.DagsterInstance.get() as instance, waiting_in_a_load(database, home, variables) as command:
+    with dg.DagsterInstance.get() as instance, waiting_in_a_load(database, home, loaded) as command:
         family = psutil.Process(command.pid).children(recursive=True)
         run = last_run(instance)
         assert run.status == dg.DagsterRunStatus.STARTED
@@ -104,17 +108,15 @@ def test_an_interrupted_run_ends_at_once_and_leaves_nothing(
         ended = dg.DagsterRunStatus.CANCELED if how == "UI" else dg.DagsterRunStatus.FAILURE
         assert last_run(instance).status == ended
         assert run_lock.is_held(home, run.run_id) is None
-    again = marketdata(home, "ingest", "bars", "--months", "2014-04", **variables)
+    again = marketdata(home, "ingest", "bars", "--months", "2014-04", **loaded)
     assert again.returncode == 0, again.stderr
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT count(*) FROM stock_1min_qfq").fetchone() == (len(DAYS) * 241,)
 
 
-def test_a_killed_command_can_be_canceled_in_the_ui(
-    running: LocalStack, database: str, variables: dict[str, str]
-) -> None:
+def test_a_killed_command_can_be_canceled_in_the_ui(running: LocalStack, database: str, loaded: dict[str, str]) -> None:
     with dg.DagsterInstance.get() as instance:
-        with waiting_in_a_load(database, running.settings.root, variables) as command:
+        with waiting_in_a_load(database, running.settings.root, loaded) as command:
             command.kill()
         run = last_run(instance)
         assert run.status == dg.DagsterRunStatus.STARTED
