@@ -15,12 +15,14 @@ import pytest
 from commands import PROGRAMS, environment, marketdata, stack_on, until
 from plain_kline import KLINE_QUERY, expected_kline
 
+from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.cli.instance import environment_of
 from marketdata_assets.definitions import defs
 from marketdata_assets.defs.partition_results import INTERRUPTED
 from marketdata_assets.defs.repair.housekeeping import end_killed, killed_runs
 from marketdata_assets.defs.runs import runs_that_load
+from marketdata_assets.fanout import Fanout
 from marketdata_assets.local import run_lock
 from marketdata_assets.local.stack import LocalStack
 from marketdata_demo import sample_bars
@@ -47,10 +49,9 @@ def variables(running: LocalStack, database: str, tmp_path: Path, monkeypatch: p
 
 
 @pytest.fixture
-def loaded(running: LocalStack, variables: dict[str, str]) -> dict[str, str]:
+def loaded(variables: dict[str, str], database: str, tmp_path: Path) -> dict[str, str]:
     """The first of the months is loaded."""
-    first = marketdata(running.settings.root, "ingest", "bars", "--months", "2014-03", **variables)
-    assert first.returncode == 0, first.stderr
+    assert not ingest(database, tmp_path, ["2014-03"], run_id="test", fanout=Fanout(1)).failed
     return variables
 
 
@@ -87,7 +88,9 @@ def last_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
     return run
 
 
-@pytest.mark.parametrize("how", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow), "SIGHUP", "UI"])
+@pytest.mark.parametrize(
+    "how", ["SIGINT", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGTERM", "SIGHUP")), "UI"]
+)
 def test_an_interrupted_run_ends_at_once_and_leaves_nothing(
     how: str, running: LocalStack, database: str, loaded: dict[str, str]
 ) -> None:
