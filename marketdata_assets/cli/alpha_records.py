@@ -1,22 +1,26 @@
-"""`marketdata alphas records`, `alphas changes` and `export alphas`: which alphas, by the same filters."""
+"""`marketdata alphas records`, `correlation`, `changes` and `export alphas`: which alphas, by the same filters."""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from marketdata_assets import databases, export
+from marketdata_assets.alphas.correlation import YEARS
 from marketdata_assets.alphas.errors import BadOptions
-from marketdata_assets.alphas.filters import Filters, parse
+from marketdata_assets.alphas.filters import POWER_POOL_ALPHAS, SUBMITTED, Filters, parse
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
 from marketdata_assets.cli import alphas, output
 from marketdata_assets.cli.arguments import among
 from marketdata_assets.cli.instance import RunOutcome, finish, months_between, run_job
 from marketdata_assets.export.alphas import UnknownFormat
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.read.errors import UnknownColumn, UnknownName
 from marketdata_assets.settings import Settings
 
@@ -30,6 +34,7 @@ MinSharpe = Annotated[float | None, typer.Option(help="in-sample Sharpe ratio, a
 MinFitness = Annotated[float | None, typer.Option(help="in-sample fitness, at least")]
 MaxTurnover = Annotated[float | None, typer.Option(help="in-sample turnover, at most")]
 
+_SUBMITTED = msgspec.json.encode(SUBMITTED).decode()
 COUNTS = ("alphas", "fetched", "stored", "alphas_failed", "requests")
 
 
@@ -89,6 +94,66 @@ def records(
     found = {name: {asset: _counts(outcome, asset) for asset in names} for name, outcome in outcomes.items()}
     document = alphas.runs(outcomes) | {"records": found}
     output.result(as_json, document, show=partial(_show, outcomes, names), success=document["success"])
+
+
+def correlation(
+    account: Annotated[list[str] | None, typer.Option("--account", help="default: all with PnL")] = None,
+    ids: Annotated[list[str] | None, typer.Option("--id", help="only these alphas")] = None,
+    pool: Annotated[str, typer.Option(metavar="JSON", help="filters of the alphas to compare with")] = _SUBMITTED,
+    power_pool: Annotated[bool, typer.Option(help="compare with submitted alphas of the power pool")] = False,
+    any_region: Annotated[bool, typer.Option(help="compare with alphas of other regions too")] = False,
+    years: Annotated[int, typer.Option(min=1, help="to the newest day")] = YEARS,
+    top: Annotated[int, typer.Option(min=1, help="others to list of each alpha")] = 5,
+    type_: Types = None,
+    status: Status = None,
+    region: Region = None,
+    universe: Universe = None,
+    delay: Delay = None,
+    min_sharpe: MinSharpe = None,
+    min_fitness: MinFitness = None,
+    max_turnover: MaxTurnover = None,
+    as_json: output.Json = False,
+) -> None:
+    """Correlate alphas with a pool, by the daily returns of their PnL in MongoDB; nothing is requested.
+
+    Without --pool the pool is the account's submitted alphas of the same region, as for BRAIN's self-correlation.
+    """
+    from marketdata_assets import read
+
+    filters = given(
+        type=type_, status=status, region=region, universe=universe, delay=delay, min_sharpe=min_sharpe,
+        min_fitness=min_fitness, max_turnover=max_turnover,
+    )  # fmt: skip
+    if power_pool and pool != _SUBMITTED:
+        raise typer.BadParameter("--power-pool is a pool; leave out --pool", param_hint="--pool")
+    try:
+        chosen = POWER_POOL_ALPHAS if power_pool else parse(msgspec.json.decode(pool, type=dict[str, Any]))
+        found = read.alpha_correlations(
+            ids, account, filters=parse(filters), pool=chosen, any_region=any_region, years=years, top=top
+        )
+    except (BadOptions, UnknownName, msgspec.MsgspecError) as error:
+        raise typer.BadParameter(str(error)) from error
+    rows = found.to_dicts()
+    document = {"success": True, "alphas": rows, "compared": sum(bool(one["compared"]) for one in rows)}
+    output.result(as_json, document, show=partial(_show_correlations, rows))
+
+
+def _show_correlations(rows: Sequence[dict[str, Any]]) -> None:
+    shown = [one for one in rows if one["compared"]]
+    columns = ("account", "alpha", "region", "compared", "min", "max")
+    table = [
+        (*(round(one[name], 4) if name in ("min", "max") else one[name] or "" for name in columns), _strongest(one))
+        for one in shown
+    ]
+    output.table(f"correlations of {len(shown):,} alphas", (*columns, "strongest"), table)
+    causes = Counter(one["note"] for one in rows if one["note"])
+    for cause, count in causes.items():
+        named = and_more([one["alpha"] for one in rows if one["note"] == cause], 5)
+        output.notes().print(f"{count:,} alphas without correlations: {cause}: {named}")
+
+
+def _strongest(row: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in zip(row["others"], row["correlations"], strict=True))
 
 
 def changes(
