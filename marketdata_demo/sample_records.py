@@ -23,7 +23,16 @@ DAILY_RISK = 60_000.0  # of a book of 20 million USD
 def response(alpha: dict[str, Any], record_set: RecordSet, others: Sequence[str] = ()) -> dict[str, Any]:
     """The API's response for one alpha; `others` are the account's alphas that it is compared with."""
     stats = alpha["is"]
-    if record_set == "self_correlation":
+    if record_set == "submission_check":
+        correlated = {"name": "SELF_CORRELATION", "result": "PASS", "limit": 0.7, "value": 0.42}
+        matched = {
+            "name": "MATCHES_COMPETITION",
+            "result": "PASS",
+            "competitions": [{"id": "challenge", "name": "Challenge"}],
+        }
+        known = [one for one in stats["checks"] if one["name"] not in (correlated["name"], matched["name"])]
+        return {"is": {"checks": [*known, correlated, matched]}}
+    if record_set in ("self_correlation", "power_pool_correlation"):
         return _self_correlation(alpha, [one for one in others if one != alpha["id"]])
     if record_set == "prod_correlation":
         return _prod_correlation(alpha["id"])
@@ -31,6 +40,9 @@ def response(alpha: dict[str, Any], record_set: RecordSet, others: Sequence[str]
     profits = _profits(alpha["id"], stats["sharpe"])
     if record_set == "yearly_stats":
         return _yearly_stats(stats, days, profits)
+    if record_set == "daily_pnl":
+        rows = [[day.isoformat(), round(profit, 2)] for day, profit in zip(days, profits, strict=True)]
+        return _records("daily-pnl", [("date", "date"), ("pnl", "amount")], rows)
     if record_set == "pnl":
         total, rows = 0.0, []
         for day, profit in zip(days, profits, strict=True):

@@ -27,7 +27,7 @@ from marketdata_assets.alphas.api_requests import (
 from marketdata_assets.alphas.errors import LoginRejected, RequestRejected
 from marketdata_assets.alphas.layout import Kind, Window, stamp
 from marketdata_assets.alphas.login import Login
-from marketdata_assets.alphas.record_sets import PATHS, POLL_SECONDS, Pending, Records, RecordSet, decode_records
+from marketdata_assets.alphas.record_sets import PATHS, POLL_SECONDS, Pending, Records, RecordSet, decoder
 from marketdata_assets.budget import Budget
 from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.http_client import RetryPolicy, retry_after
@@ -100,7 +100,7 @@ class BrainClient:
 
     async def records(self, alpha_id: str, record_set: RecordSet) -> Records | Pending | None:
         """A record set of one alpha; Pending while BRAIN computes it, None when there is none."""
-        answer = await self._of_alpha(alpha_id, f"/{PATHS[record_set]}", decode_records)
+        answer = await self._of_alpha(alpha_id, f"/{PATHS[record_set]}", decoder(record_set))
         if answer is None or answer.value is None:
             return None
         wait = retry_after(answer.response, dt.datetime.now(dt.UTC))

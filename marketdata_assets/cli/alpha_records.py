@@ -1,11 +1,11 @@
-"""`marketdata alphas records`, `correlation`, `changes` and `export alphas`: which alphas, by the same filters."""
+"""`marketdata alphas records`, `move-records`, `correlation`, `changes`, `export alphas`: alphas by filters."""
 
 import datetime as dt
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -14,15 +14,18 @@ from marketdata_assets import databases, export
 from marketdata_assets.alphas.correlation import YEARS
 from marketdata_assets.alphas.errors import BadOptions
 from marketdata_assets.alphas.filters import POWER_POOL_ALPHAS, SUBMITTED, Filters, parse
-from marketdata_assets.alphas.layout import Kind
-from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
+from marketdata_assets.alphas.layout import KINDS, Kind
+from marketdata_assets.alphas.record_sets import DAILY, RECORD_SETS, asset_name
 from marketdata_assets.cli import alphas, output
-from marketdata_assets.cli.arguments import among
+from marketdata_assets.cli.arguments import among, wrong
 from marketdata_assets.cli.instance import RunOutcome, finish, months_between, run_job
 from marketdata_assets.export.alphas import UnknownFormat
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.read.errors import UnknownColumn, UnknownName
 from marketdata_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from marketdata_assets.alphas.embedded import MoveReport
 
 Types = Annotated[list[str] | None, typer.Option("--type", help="regular or super; default: both")]
 Status = Annotated[list[str] | None, typer.Option(help="ACTIVE DECOMMISSIONED UNSUBMITTED ...; default: any")]
@@ -52,7 +55,9 @@ def given(**options: Any) -> dict[str, Any]:
 def records(
     account: alphas.Accounts = None,
     months: Annotated[str | None, typer.Option(help="2024-01 or 2024-01:2024-06; default: all with alphas")] = None,
-    sets: Annotated[list[str] | None, typer.Option("--set", help=f"{' '.join(RECORD_SETS)}; default: all")] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help=f"{' '.join(RECORD_SETS)}; default: all but submission_check")
+    ] = None,
     type_: Types = None,
     status: Status = None,
     region: Region = None,
@@ -79,7 +84,7 @@ def records(
     )  # fmt: skip
     settings = Settings()
     config = {"filters": filters, "max_age_days": max_age_days, "refetch": refetch}
-    names = [asset_name(one) for one in RECORD_SETS if one in (sets or RECORD_SETS)]
+    names = [asset_name(one) for one in RECORD_SETS if one in (sets or DAILY)]
     chosen = parse(filters or settings.brain_records)
     outcomes: dict[str, RunOutcome] = {}
     for name in alphas.fetched_accounts(settings, account):
@@ -94,6 +99,35 @@ def records(
     found = {name: {asset: _counts(outcome, asset) for asset in names} for name, outcome in outcomes.items()}
     document = alphas.runs(outcomes) | {"records": found}
     output.result(as_json, document, show=partial(_show, outcomes, names), success=document["success"])
+
+
+def move_records(account: alphas.Accounts = None, as_json: output.Json = False) -> None:
+    """Move record sets that an earlier tool embedded in documents of alphas into the databases of record sets.
+
+    Without --account those of all accounts. Of two versions the later stays; what is no record set is named.
+    """
+    from marketdata_assets.alphas import embedded
+    from marketdata_assets.alphas.importer import database_name
+    from marketdata_assets.read.alpha_records import present_accounts
+
+    with databases.connected("mongo") as mongo:
+        known = {name for kind in KINDS for name in present_accounts(mongo[database_name(kind)], kind, None)}
+        if unknown := sorted(set(account or ()) - known):
+            raise wrong("--account", unknown[0], "has no alphas in MongoDB", sorted(known))
+        found = [embedded.move(mongo, name) for name in account or sorted(known)]
+    success = not any(one.left for one in found)
+    document = {"success": success, "accounts": {one.account: vars(one) for one in found}}
+    output.result(as_json, document, show=partial(_show_moved, found), success=success)
+
+
+def _show_moved(found: Sequence["MoveReport"]) -> None:
+    for one in found:
+        for name in sorted(one.moved | one.kept):
+            kept = f", {one.kept[name]:,} were stored already" if one.kept[name] else ""
+            output.console().print(f"{one.account} {name}: {one.moved[name]:,} moved{kept}")
+        for cause, count in Counter(one.left.values()).items():
+            named = and_more([name for name, other in one.left.items() if other == cause], 5)
+            output.fail(f"{one.account}: {count:,} stay in their documents: {cause}: {named}")
 
 
 def correlation(

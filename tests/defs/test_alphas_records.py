@@ -131,7 +131,10 @@ def tick(alphas_env: AlphasEnv) -> Any:
 
 
 def test_the_schedule_requests_months_with_new_and_changed_alphas_only(loaded: AlphasEnv) -> None:
-    assert ranges(tick(loaded).run_requests) == [(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}")]
+    first = tick(loaded).run_requests
+    assert ranges(first) == [(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}")]
+    daily = {asset_name(one) for one in RECORD_SETS if one != "submission_check"}
+    assert [{key.to_user_string() for key in one.asset_selection} for one in first] == [daily]
     assert loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB).success
     assert "current alphas" in str(tick(loaded).skip_message)
     created = month_window(MONTHS[1]).start

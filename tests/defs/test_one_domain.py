@@ -24,7 +24,7 @@ SERVERS = {
 }
 LOADED = {
     "bars": {"bars"},
-    "alphas": {"alphas", "alpha_records"},
+    "alphas": {"alphas", "alpha_records", "alpha_correlations"},
     "reference": {"reference", "ticks"},
     "ticks": {"ticks", "reference"},
     "exchanges": {"exchanges"},

@@ -21,8 +21,8 @@ from marketdata_assets.alphas.import_modes import BATCH_SIZE, ImportOptions
 from marketdata_assets.alphas.import_modes import CODE_VERSION as IMPORT_VERSION
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.merge import MergePolicy
+from marketdata_assets.alphas.record_sets import BY_TIME, RECORD_SETS, RecordSet, asset_name
 from marketdata_assets.alphas.record_sets import CODE_VERSION as RECORDS_VERSION
-from marketdata_assets.alphas.record_sets import RECORD_SETS, RecordSet, asset_name
 from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.alphas import checks, report
 from marketdata_assets.defs.alphas.report import Ended
@@ -370,12 +370,16 @@ def selected_job() -> None:
 
 DESCRIPTIONS: dict[RecordSet, str] = {
     "pnl": "The cumulative PnL of each alpha in USD, by day.",
+    "daily_pnl": "The PnL of each day of each alpha in USD, as BRAIN computes it.",
     "turnover": "The turnover of each alpha by day, a share of its book.",
     "sharpe": "The Sharpe ratio of each alpha over time.",
     "yearly_stats": "Figures of each alpha by year: PnL, Sharpe, fitness, turnover, returns, drawdown, margin.",
     "self_correlation": "The alphas of the account that each alpha correlates with most, and the bounds.",
     "prod_correlation": "How each alpha correlates with all alphas in production: counts by range, and the bounds."
     " Accounts that are no consultant's are not offered it.",
+    "power_pool_correlation": "The alphas of the power pool that each alpha correlates with most, and the bounds.",
+    "submission_check": "What BRAIN's check before a submission says of each alpha, by test. Fetched on request"
+    " only; nothing is submitted.",
 }
 SELECTED = " Of the alphas that match `MARKETDATA_BRAIN_RECORDS`; fetched again only when the alpha has changed."
 
@@ -397,7 +401,7 @@ def _record_set(record_set: RecordSet) -> dg.AssetsDefinition:
     name = asset_name(record_set)
 
     @asset(
-        "alpha_records",
+        "alpha_records" if record_set in BY_TIME else "alpha_correlations",
         partitions_def=ALPHA_PARTITIONS,
         name=name,
         description=DESCRIPTIONS[record_set] + SELECTED,
