@@ -113,6 +113,8 @@ def _joined(value: object) -> str:
 
 T = TypeVar("T")
 
+_LOGIN_PATH = re.compile(r"/authentication(/[A-Za-z0-9_-]+)*(\?.*)?")
+
 RETRY_POLICY = RetryPolicy(timeout=30.0, max_retries=5, backoff=2.0)
 LONGEST_BLOCK_SECONDS = 900.0
 """When the server asks for a longer pause the request fails instead of waiting."""
@@ -158,10 +160,13 @@ class ApiRequests:
     ) -> ApiResponse[T]:
         """The first successful response, decoded, or a 401, or that logins (with `auth`) are throttled.
 
-        Raises RequestRejected for any other rejection, and ApiUnavailable when all attempts end in errors, timeouts or
+        Nothing but a login is sent that could write to the account: raises RequestRejected for it and for any other
+        rejection, and ApiUnavailable when all attempts end in errors, timeouts or
         responses that `decode` cannot read.
         """
         request = f"{method} {path}"
+        if method != "GET" and not (method == "POST" and _LOGIN_PATH.fullmatch(path)):
+            raise RequestRejected(request, 401, "it is answered with a link that is no login; nothing is sent to it")
         attempts = 0
 
         async def attempt() -> ApiResponse[T] | RetryLater:
