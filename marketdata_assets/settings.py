@@ -52,6 +52,9 @@ MONGO_DATASETS = (
     "alpha_prod_correlation",
     "alpha_power_pool_correlation",
     "alpha_submission_check",
+    "brain_operators",
+    "brain_data_sets",
+    "brain_data_fields",
 )
 
 

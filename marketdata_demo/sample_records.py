@@ -127,3 +127,52 @@ def _prod_correlation(name: str) -> dict[str, Any]:
     rows = [[low, high, random.randrange(1, 5000) if -0.4 < low < greatest else 0] for low, high in pairwise(edges)]
     columns = [("min", "decimal"), ("max", "decimal"), ("alphas", "integer")]
     return _records("prodCorrelation", columns, rows, min=-0.3, max=greatest)
+
+
+OPERATORS = [
+    {
+        "name": name,
+        "category": category,
+        "scope": ["REGULAR"],
+        "definition": definition,
+        "description": text,
+        "level": "ALL",
+    }
+    for name, category, definition, text in (
+        ("rank", "Cross Sectional", "rank(x, rate=2)", "Ranks the values of a day between 0 and 1."),
+        ("ts_rank", "Time Series", "ts_rank(x, d, constant = 0)", "Ranks the value among those of the last d days."),
+        ("ts_delta", "Time Series", "ts_delta(x, d)", "The value less that of d days ago."),
+        ("group_neutralize", "Group", "group_neutralize(x, group)", "Subtracts the mean of the group."),
+    )
+]
+
+
+def data_sets(market: dict[str, Any]) -> list[dict[str, Any]]:
+    """The data sets of a market, of which one has more fields than a page."""
+    return [
+        {
+            "id": f"sample{number}",
+            "name": f"Invented data {number}",
+            "category": {"id": "pv", "name": "Price Volume"},
+            **market,
+            "coverage": 0.9,
+            "fieldCount": count,
+        }
+        for number, count in enumerate((3, 120), 1)
+    ]
+
+
+def fields(data_set: dict[str, Any]) -> list[dict[str, Any]]:
+    """The fields of a data set."""
+    about = {name: data_set[name] for name in ("category", "region", "delay", "universe", "coverage")}
+    owner = {"id": data_set["id"], "name": data_set["name"]}
+    return [
+        {
+            "id": f"{data_set['id']}_{number}",
+            "description": f"invented {number}",
+            "dataset": owner,
+            "type": "MATRIX",
+            **about,
+        }
+        for number in range(data_set["fieldCount"])
+    ]

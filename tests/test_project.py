@@ -34,6 +34,7 @@ CANARY = "canary"
 
 RECORD_ASSETS = ("alpha_pnl", "alpha_daily_pnl", "alpha_turnover", "alpha_sharpe", "alpha_yearly_stats")
 CORRELATION_ASSETS = ("alpha_self_correlation", "alpha_prod_correlation", "alpha_power_pool_correlation")
+CATALOGUE_ASSETS = ("brain_operators", "brain_data_sets", "brain_data_fields")
 CORRELATION_ASSETS += ("alpha_submission_check",)
 ASSETS = {
     "minute_bar_files": "bars",
@@ -48,6 +49,7 @@ ASSETS = {
     "alpha_summary": "alphas",
     **dict.fromkeys(RECORD_ASSETS, "alpha_records"),
     **dict.fromkeys(CORRELATION_ASSETS, "alpha_correlations"),
+    **dict.fromkeys(CATALOGUE_ASSETS, "alpha_catalogues"),
     "reference_files": "reference",
     "trading_calendar": "reference",
     "instruments": "reference",
@@ -139,7 +141,7 @@ PARTITIONS = {
     "reconciliation": dg.MonthlyPartitionsDefinition,
     **dict.fromkeys(("alpha_files", "alpha_packages", "regular_alphas", "super_alphas"), dg.MultiPartitionsDefinition),
     **dict.fromkeys((*RECORD_ASSETS, *CORRELATION_ASSETS), dg.MultiPartitionsDefinition),
-    **dict.fromkeys(("alpha_summary", "start_here"), type(None)),
+    **dict.fromkeys(("alpha_summary", "start_here", *CATALOGUE_ASSETS), type(None)),
     **dict.fromkeys(("symbol_registry", "trading_calendar", "instruments"), type(None)),
     **dict.fromkeys(REFERENCE_DAYS, dg.MonthlyPartitionsDefinition),
     **dict.fromkeys(TICK_TABLES, dg.MultiPartitionsDefinition),
@@ -216,6 +218,7 @@ def test_definitions_load_without_environment_and_network(tmp_path: Path) -> Non
         "alphas_selected",
         "alpha_records",
         "alpha_changes",
+        "alpha_catalogues",
         "ticks",
         "ticks_selected",
         "symbols",

@@ -9,9 +9,10 @@ credentials and cookies go to the configured server only. What is done with alph
 """
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
+from urllib.parse import urlencode
 
 import httpx
 
@@ -20,8 +21,10 @@ from marketdata_assets.alphas.api_requests import (
     RETRY_POLICY,
     ApiRequests,
     ApiResponse,
+    Listed,
     Page,
     decode_alpha,
+    decode_listed,
     decode_page,
 )
 from marketdata_assets.alphas.errors import LoginRejected, RequestRejected
@@ -97,6 +100,10 @@ class BrainClient:
         """The raw bytes of one alpha; None when the API does not know it."""
         answer = await self._of_alpha(alpha_id, "", decode_alpha)
         return answer.value if answer else None
+
+    async def listed(self, path: str, parameters: Mapping[str, Any]) -> Listed:
+        """A page of a catalogue, such as /data-fields of one market."""
+        return await self._get(f"{path}?{urlencode(parameters)}" if parameters else path, decode_listed)
 
     async def records(self, alpha_id: str, record_set: RecordSet) -> Records | Pending | None:
         """A record set of one alpha; Pending while BRAIN computes it, None when there is none."""

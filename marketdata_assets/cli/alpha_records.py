@@ -101,6 +101,21 @@ def records(
     output.result(as_json, document, show=partial(_show, outcomes, names), success=document["success"])
 
 
+def catalogue(as_json: output.Json = False) -> None:
+    """Fetch operators, and the data sets and fields of the markets of the alphas in MongoDB, of all accounts."""
+    with output.bar("catalogues", quiet=as_json):
+        outcome = run_job(Settings(), "alpha_catalogues", None)
+    finish(outcome, as_json, lambda one: {**one.as_json(), **one.metadata}, _show_catalogues)
+
+
+def _show_catalogues(outcome: RunOutcome) -> None:
+    outcome.print_problems()
+    for asset, found in outcome.metadata.items():
+        output.console().print(f"{asset}: {found['entries']:,} entries of {found['units']:,} markets or accounts")
+        if note := found.get("not_offered"):
+            output.notes().print(f"{asset}: {note}")
+
+
 def move_records(account: alphas.Accounts = None, as_json: output.Json = False) -> None:
     """Move record sets that an earlier tool embedded in documents of alphas into the databases of record sets.
 

@@ -156,3 +156,13 @@ def test_a_run_for_changes_writes_files_and_names_accounts_that_fail(alphas_env:
     assert not result.success
     assert "bad: " in str(failures(result))
     assert list((alphas_env.root / "lk" / "changed_data").rglob("*.json"))
+
+
+def test_catalogues_are_fetched_for_every_account_that_can_log_in(loaded: AlphasEnv) -> None:
+    result = execute(loaded.instance, "alpha_catalogues", {})
+    assert result.success
+    assert loaded.client["brain_operators"]["lk"].count_documents({}) == 4
+    markets = len(loaded.client["regular_alphas"]["lk"].distinct("settings"))
+    assert 0 < loaded.client["brain_data_sets"]["lk"].count_documents({}) <= 2 * markets
+    loaded.brain.fail(500, 10_000, "/operators")
+    assert "GET /operators" in str(failures(execute(loaded.instance, "alpha_catalogues", {})))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from marketdata_assets.alphas import catalogues
 from marketdata_assets.alphas import filters as alpha_filters
 from marketdata_assets.alphas.errors import BadOptions
 from marketdata_assets.alphas.import_modes import BATCH_SIZE, ImportOptions
@@ -36,7 +37,8 @@ from marketdata_assets.defs.partition_results import (
     selected,
 )
 from marketdata_assets.defs.selection import config_of, step_config
-from marketdata_assets.errors import MarketDataError, TerminalError
+from marketdata_assets.errors import MarketDataError, TerminalError, TransientError
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.partitions import (
     ALPHA_MONTHS,
     ALPHA_PARTITIONS,
@@ -454,4 +456,45 @@ def _records_fetched(context: dg.AssetExecutionContext, fetched: "RecordsReport"
     return finish_partitions(context, metadata, by_key, failed)
 
 
+CATALOGUES: dict[catalogues.Name, str] = {
+    "operators": "The operators that each account may use, with their definitions.",
+    "data_sets": "The data sets of each market in which the account has alphas: region, delay and universe.",
+    "data_fields": "The data fields of these data sets.",
+}
+
+
+def _catalogue(name: catalogues.Name) -> dg.AssetsDefinition:
+    @asset(
+        "alpha_catalogues",
+        name=catalogues.asset_name(name),
+        description=CATALOGUES[name] + " Entries are as BRAIN lists them; fetched on request.",
+        deps=["brain_api", *(["regular_alphas", "super_alphas"] if catalogues.CATALOGUES[name].by_market else [])],
+        kinds={"mongodb", "http"},
+        code_version=catalogues.CODE_VERSION,
+        pool="alpha_api",
+    )
+    def catalogue(context: dg.AssetExecutionContext, brain: Brain, mongo: Mongo) -> dg.MaterializeResult:
+        from marketdata_assets.alphas.fetch_catalogues import fetch
+
+        with as_dagster_failure():
+            accounts = brain.ready()
+            if not accounts:
+                raise TerminalError("no enabled account has credentials; see marketdata alphas accounts")
+            now = dt.datetime.now(dt.UTC)
+            found = fetch(mongo.server, name, accounts, brain.client, run_id=context.run.run_id, now=now)
+            if failed := [f"{one.account} {one.unit}: {one.error}" for one in found if one.outcome == "failed"]:
+                raise TransientError(
+                    f"{len(failed)} of {len(found)} failed, the others are stored: {and_more(failed, 5)}"
+                )
+        notes = [f"- {one.account} {one.unit}: {one.error}" for one in found if one.error]
+        metadata = {"entries": sum(one.entries for one in found), "units": len(found)}
+        return dg.MaterializeResult(
+            metadata=metadata | ({"not_offered": dg.MetadataValue.md("\n".join(notes))} if notes else {})
+        )
+
+    return catalogue
+
+
 record_sets = [_record_set(record_set) for record_set in RECORD_SETS]
+
+catalogue_assets = [_catalogue(name) for name in catalogues.NAMES]

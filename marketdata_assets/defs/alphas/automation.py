@@ -15,7 +15,7 @@ from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.alphas import file_index
+from marketdata_assets.alphas import catalogues, file_index
 from marketdata_assets.alphas import filters as alpha_filters
 from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.alphas.record_sets import DAILY, RECORD_SETS, asset_name
@@ -168,6 +168,12 @@ def alphas_records_daily(
         "all record sets are those of the current alphas"
     )
 
+
+alpha_catalogues_job = dg.define_asset_job(
+    "alpha_catalogues",
+    [catalogues.asset_name(name) for name in catalogues.NAMES],
+    description="Fetch operators, data sets and data fields of all accounts that can log in.",
+)
 
 CHANGES_JOB = "alpha_changes"
 
