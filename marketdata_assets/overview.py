@@ -167,8 +167,9 @@ def alphas(databases: "Databases", settings: "Settings", now: dt.datetime) -> li
         states = Counter[str](one.states.values())
         rows.append(_row("alphas", one.asset, states, first, dt.UTC, "%Y-%m", WITH_UNSUPPORTED, **found))
     for one in fetch_catalogues.statuses(databases):
-        found = {"account": one.account, "files": None, "documents": one.documents, "quarantine": None}
-        rows.append(_row("alphas", one.asset, Counter(one.states.values()), None, names=WITH_UNSUPPORTED, **found))
+        counted: Row = {"account": one.account, "files": None, "documents": one.documents, "quarantine": None}
+        states = Counter[str](one.states.values())
+        rows.append(_row("alphas", one.asset, states, None, names=WITH_UNSUPPORTED, **counted))
     return rows
 
 
