@@ -62,15 +62,11 @@ def claim(connection: psycopg.Connection, dataset: str, unit: Unit, run_id: str,
 
 
 def _claimed(connection: psycopg.Connection, dataset: str, unit: Unit, run_id: str, expired: bool) -> int | None:
-    """The unit's number once it is claimed, from others too where their claim has `expired`; None when they hold it.
-
-    The commit of a claim waits for no disk: it need not survive a crash.
-    """
+    """The unit's number once it is claimed, from others too where their claim has `expired`; None when they hold it."""
     row = connection.execute(
         "INSERT INTO marketdata_flow_units (dataset, unit, run_id, claimed_at, claim_until)"
         " SELECT %(dataset)s, %(unit)s, %(run_id)s, now(), now() + %(claim)s::interval"
-        " WHERE set_config('synchronous_commit', 'off', true) = 'off'"
-        " AND (pg_try_advisory_lock(hashtextextended(%(key)s, 2)) OR %(expired)s)"
+        " WHERE pg_try_advisory_lock(hashtextextended(%(key)s, 2)) OR %(expired)s"
         " ON CONFLICT (dataset, unit) DO UPDATE"
         " SET (run_id, claimed_at, claim_until) = (EXCLUDED.run_id, EXCLUDED.claimed_at, EXCLUDED.claim_until)"
         " RETURNING id",

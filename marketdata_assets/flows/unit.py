@@ -22,7 +22,7 @@ from marketdata_assets.loading.reports import UnitReport
 from marketdata_assets.loading.run import each, guarded
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry, Reject
-from marketdata_assets.stores.postgres import commit_asynchronously, take_lock, wait_for_commits
+from marketdata_assets.stores.postgres import take_lock
 
 CLOCK_TICK_NS = 100_000_000
 """Two changes of a file within it may have the same time."""
@@ -81,7 +81,7 @@ def _attempts(job: Job, opener: Opener, units: list[Unit], *, wait: bool) -> lis
     def work(connection: psycopg.Connection, unit: Unit) -> FileReport | None:
         return _attempt(connection, opener, job, unit, wait=wait)
 
-    return each(job.dsn, units, work, wait_for_commits)
+    return each(job.dsn, units, work, asynchronous=True)
 
 
 def _attempt(connection: psycopg.Connection, opener: Opener, job: Job, unit: Unit, *, wait: bool) -> FileReport | None:
@@ -229,7 +229,6 @@ class _UnitLoad:
         if store:
             unit_store.announce(connection, self.job.flow, name)
         with connection.transaction():
-            commit_asynchronously(connection)
             lock_table(connection, self.job.flow.target.place)
             if ledger.locked(connection, dataset, name, name) != known:
                 raise _Overtaken

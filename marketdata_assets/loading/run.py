@@ -16,7 +16,7 @@ from marketdata_assets.loading.errors import LoadError, TooManyRejects
 from marketdata_assets.secret_values import masked, without_password
 from marketdata_assets.stores.bookkeeping import Reject, storable
 from marketdata_assets.stores.errors import StoreAway, StoreFull
-from marketdata_assets.stores.postgres import connect, is_of_statement
+from marketdata_assets.stores.postgres import commit_asynchronously, connect, is_of_statement, wait_for_commits
 
 LOST_RACES = (pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable)
 RECONNECT_WAITS = delays(0.5, 4.0, retries=4)
@@ -30,23 +30,25 @@ def each(
     dsn: str,
     items: Sequence[Item],
     work: Callable[[psycopg.Connection, Item], Result],
-    confirm: Callable[[psycopg.Connection], None] | None = None,
+    *,
+    asynchronous: bool = False,
 ) -> list[Result]:
     """`work` on each item over one connection, opened again when it is lost. Raises StoreAway after some seconds.
 
-    Where commits are asynchronous, `confirm` ends them; when the connection was lost before, all items are worked on
-    again, as the server may have lost what it had committed.
+    With `asynchronous` commits, the server's disk is waited for once, at the end; when the connection was lost before,
+    all items are worked on again, as the server may have lost what it had committed.
     """
     results: list[Result] = []
 
     def work_on_the_rest() -> None:
         with connect(dsn, autocommit=True) as connection:
-            if confirm:
+            if asynchronous:
                 results.clear()
+                commit_asynchronously(connection)
             while len(results) < len(items):
                 results.append(work(connection, items[len(results)]))
-            if confirm:
-                confirm(connection)
+            if asynchronous:
+                wait_for_commits(connection)
 
     retry(work_on_the_rest, StoreAway, RECONNECT_WAITS)
     return results

@@ -265,13 +265,11 @@ def _has_only_pairs(raw: bytes) -> bool:
     So are most pairs with other bytes, whose limits depend on all bytes before; texts with such have to be decoded.
     """
     characters = np.frombuffer(raw, np.uint8)
-    high = characters >= 0xA1
-    if high[-1] or np.any((characters >= 0x80) != high) or np.any(characters == 0xFF):
+    at = np.flatnonzero(characters >= 0x80)
+    high = characters[at]
+    if len(at) % 2 or high.min(initial=0xFE) < 0xA1 or high.max(initial=0xA1) > 0xFE:
         return False
-    starts = np.flatnonzero(high[1:] > high[:-1]) + 1
-    ends = np.flatnonzero(high[1:] < high[:-1]) + 1
-    starts = np.concatenate([[0], starts]) if high[0] else starts
-    return not np.any((starts ^ ends) & 1)
+    return bool(np.array_equal(at[1::2], at[::2] + 1))
 
 
 def _end_of_records(text: bytes, quote: bytes, escape: bytes) -> int:

@@ -61,12 +61,13 @@ def _interruption(error: BaseException) -> BaseException | None:
 
 
 def commit_asynchronously(connection: psycopg.Connection) -> None:
-    """Let the present transaction's commit not wait for the server's disk, until `wait_for_commits` does for all."""
-    connection.execute("SET LOCAL synchronous_commit TO off")
+    """Let commits of this session not wait for the server's disk, until `wait_for_commits` does for all."""
+    connection.execute("SET synchronous_commit TO off")
 
 
 def wait_for_commits(connection: psycopg.Connection) -> None:
     """Wait until all that was committed so far survives a crash of the server: its log is written in order."""
+    connection.execute("RESET synchronous_commit")
     with connection.transaction():
         connection.execute("SELECT pg_logical_emit_message(true, 'marketdata', '')")
 

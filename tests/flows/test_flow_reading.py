@@ -231,7 +231,8 @@ def test_cells_decoded_after_the_block_is_parsed_are_those_of_a_decoded_block(
     [
         (GB2312.encode("gb18030") + b",1\n", True),
         (b"x,1\n", True),
-        (b"1,x" + GB2312.encode("gb18030"), False),
+        (b"1,x" + GB2312.encode("gb18030"), True),
+        (b"1,x\xb0", False),
         ("1,镕\n".encode("gb18030"), False),
         ("1,昇\n".encode("gb18030"), False),
         (b"1,\x80\n", False),

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from flow_files import PRICES, deliver, flow, lines, rows, run
 
-from marketdata_assets.flows import unit as loading_unit
+from marketdata_assets.loading import run as loading_run
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import wait_for_commits
@@ -40,7 +40,7 @@ def test_files_whose_commits_a_crash_has_lost_are_loaded_again_by_the_same_run(
             survived.append(int(rows(dsn, "SELECT count(*) FROM prices")[0][0]))
         wait_for_commits(connection)
 
-    monkeypatch.setattr(loading_unit, "wait_for_commits", crash_once)
+    monkeypatch.setattr(loading_run, "wait_for_commits", crash_once)
     report = run(prices, dsn, tmp_path)
     assert survived[0] < 12
     assert (report.rows, report.failed) == (12, ())
