@@ -158,7 +158,7 @@ def data_sets(market: dict[str, Any]) -> list[dict[str, Any]]:
             "coverage": 0.9,
             "fieldCount": count,
         }
-        for number, count in enumerate((3, 120), 1)
+        for number, count in enumerate((3, 60), 1)
     ]
 
 

@@ -63,10 +63,10 @@ def test_each_catalogue_is_stored_as_it_is_listed(
     assert outcomes(fetched(server, tmp_path, mongo_uri, account, "operators")) == {"all": ("ok", 4)}
     assert outcomes(fetched(server, tmp_path, mongo_uri, account, "data_sets")) == {EUR: ("ok", 2), USA: ("ok", 2)}
     assert outcomes(fetched(server, tmp_path, mongo_uri, account, "data_fields")) == {
-        EUR: ("ok", 123),
-        USA: ("ok", 123),
+        EUR: ("ok", 63),
+        USA: ("ok", 63),
     }
-    assert server.asked("dataset.id=sample2") == 2 * 3  # pages of 50 of 120
+    assert server.asked("dataset.id=sample2") == 2 * 2  # pages of 50 of 60
     hidden = {"_id": 0, "unit": 0, "fetched": 0}
     operators = list(mongo_client["brain_operators"][account].find({}, hidden))
     assert operators == sample_records.OPERATORS
@@ -74,12 +74,12 @@ def test_each_catalogue_is_stored_as_it_is_listed(
     wanted = [one for data_set in sample_records.data_sets(market) for one in sample_records.fields(data_set)]
     assert list(mongo_client["brain_data_fields"][account].find({"unit": EUR}, hidden)) == wanted
     found = {(one.asset, one.account): (dict(one.states), one.documents) for one in statuses(mongo_client)}
-    assert found["brain_data_fields", account] == ({EUR: State.OK, USA: State.OK}, 246)
+    assert found["brain_data_fields", account] == ({EUR: State.OK, USA: State.OK}, 126)
     rows = [one for one in overview.alphas(mongo_client, Settings(), LATER) if one.get("account") == account]
     assert {(one["asset"], one["ok"], one["documents"]) for one in rows if one["asset"][:5] == "brain"} == {
         ("brain_operators", 1, 4),
         ("brain_data_sets", 2, 4),
-        ("brain_data_fields", 2, 246),
+        ("brain_data_fields", 2, 126),
     }
 
 
@@ -101,14 +101,14 @@ def test_a_market_that_fails_keeps_what_it_has_and_the_others_go_on(
     fetched(server, tmp_path, mongo_uri, account, "data_fields")
     server.fail(503, 1000, "/data-fields?instrumentType=EQUITY&region=EUR")
     again = fetched(server, tmp_path, mongo_uri, account, "data_fields")
-    assert outcomes(again) == {EUR: ("failed", 0), USA: ("ok", 123)}
+    assert outcomes(again) == {EUR: ("failed", 0), USA: ("ok", 63)}
     assert "503" in again[EUR].error
-    assert mongo_client["brain_data_fields"][account].count_documents({"unit": EUR}) == 123
+    assert mongo_client["brain_data_fields"][account].count_documents({"unit": EUR}) == 63
     [status] = [one for one in statuses(mongo_client) if one.account == account]
     assert status.states == {EUR: State.FAILED, USA: State.OK}
     server.no_more_faults()
     server.fail(429, 2, "/data-fields", headers={"Retry-After": "0.01"})
-    assert outcomes(fetched(server, tmp_path, mongo_uri, account, "data_fields"))[EUR] == ("ok", 123)
+    assert outcomes(fetched(server, tmp_path, mongo_uri, account, "data_fields"))[EUR] == ("ok", 63)
 
 
 def test_lists_that_are_cut_or_not_offered_are_no_catalogue(
