@@ -4,6 +4,7 @@ A library for notebooks and research: it writes nothing and does not need Dagste
 `connection` is an address or an open client instead. A span includes its start and excludes its end.
 """
 
+from marketdata_assets.read.alpha_correlation import alpha_correlations
 from marketdata_assets.read.alpha_records import alpha_records
 from marketdata_assets.read.alphas import alphas
 from marketdata_assets.read.bars import bars
@@ -14,6 +15,7 @@ from marketdata_assets.read.tables import minute_bars, monthly_kline, table
 from marketdata_assets.read.ticks import factors, order_book, tick_data
 
 __all__ = [
+    "alpha_correlations",
     "alpha_records",
     "alphas",
     "bars",

@@ -27,7 +27,7 @@ OVER_ALL = {
 """Pages over all assets, and a word that each shows."""
 KLINE = "stock_monthly_kline"
 SUMMARY = "alpha_summary"
-CORRELATIONS = ("alpha_self_correlation", "alpha_prod_correlation")
+CORRELATIONS = ("alpha_self_correlation", "alpha_prod_correlation", "alpha_power_pool_correlation")
 PLOT = "img[src^='data:image/png;base64,']"
 OPENED = "[class*=dialog i] "
 LINKS = (By.XPATH, "//*[text()='[Show Markdown]']")
@@ -72,8 +72,21 @@ GROUPS = (
     Group(
         "alpha_records",
         (),
-        ("alpha_pnl", "alpha_turnover", "alpha_sharpe", "alpha_yearly_stats", *CORRELATIONS),
-        ("2 / 2 Passed",) * 6,
+        (
+            "alpha_pnl",
+            "alpha_daily_pnl",
+            "alpha_turnover",
+            "alpha_sharpe",
+            "alpha_yearly_stats",
+        ),
+        ("2 / 2 Passed",) * 5,
+        (2800, 1800),
+    ),
+    Group(
+        "alpha_correlations",
+        (),
+        (*CORRELATIONS, "alpha_submission_check"),
+        ("2 / 2 Passed",) * 4,
         (2800, 1800),
     ),
     Group(
