@@ -140,7 +140,7 @@ class MaskedStorage(DagsterPostgresStorage):
     def from_config_value(cls, inst_data: Any, config_value: Any) -> Self:
         url, autocreate = pg_url_from_config(config_value), config_value.get("should_autocreate_tables", True)
         tokens = get_token_provider_from_config(config_value)
-        made = cls(url, autocreate, inst_data, tokens)
+        made = cls(url, False, inst_data, tokens)  # the storages that it makes are replaced, and connect to nothing
         made._event_log_storage = MaskedEventLogStorage(url, autocreate, token_provider=tokens)
         made._run_storage = MaskedRunStorage(url, autocreate, token_provider=tokens)
         made._schedule_storage = MaskedScheduleStorage(url, autocreate, token_provider=tokens)

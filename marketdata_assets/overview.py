@@ -144,7 +144,7 @@ def bars(connection: "psycopg.Connection", settings: "Settings", now: dt.datetim
 def alphas(databases: "Databases", settings: "Settings", now: dt.datetime) -> list[Row]:
     """A row for the files; and for every account with files, for raw ones, packages and each kind of document, by
     months that have any."""
-    from marketdata_assets.alphas import fetch_records, filters, status
+    from marketdata_assets.alphas import fetch_catalogues, fetch_records, filters, status
     from marketdata_assets.alphas.importer import database_name
     from marketdata_assets.alphas.layout import KINDS
     from marketdata_assets.alphas.record_sets import RECORD_SETS
@@ -166,6 +166,10 @@ def alphas(databases: "Databases", settings: "Settings", now: dt.datetime) -> li
         found = {"account": one.account, "files": one.files, "documents": one.documents, "quarantine": rejected}
         states = Counter[str](one.states.values())
         rows.append(_row("alphas", one.asset, states, first, dt.UTC, "%Y-%m", WITH_UNSUPPORTED, **found))
+    for one in fetch_catalogues.statuses(databases):
+        counted: Row = {"account": one.account, "files": None, "documents": one.documents, "quarantine": None}
+        states = Counter[str](one.states.values())
+        rows.append(_row("alphas", one.asset, states, None, names=WITH_UNSUPPORTED, **counted))
     return rows
 
 

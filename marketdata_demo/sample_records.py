@@ -23,7 +23,16 @@ DAILY_RISK = 60_000.0  # of a book of 20 million USD
 def response(alpha: dict[str, Any], record_set: RecordSet, others: Sequence[str] = ()) -> dict[str, Any]:
     """The API's response for one alpha; `others` are the account's alphas that it is compared with."""
     stats = alpha["is"]
-    if record_set == "self_correlation":
+    if record_set == "submission_check":
+        correlated = {"name": "SELF_CORRELATION", "result": "PASS", "limit": 0.7, "value": 0.42}
+        matched = {
+            "name": "MATCHES_COMPETITION",
+            "result": "PASS",
+            "competitions": [{"id": "challenge", "name": "Challenge"}],
+        }
+        known = [one for one in stats["checks"] if one["name"] not in (correlated["name"], matched["name"])]
+        return {"is": {"checks": [*known, correlated, matched]}}
+    if record_set in ("self_correlation", "power_pool_correlation"):
         return _self_correlation(alpha, [one for one in others if one != alpha["id"]])
     if record_set == "prod_correlation":
         return _prod_correlation(alpha["id"])
@@ -31,6 +40,9 @@ def response(alpha: dict[str, Any], record_set: RecordSet, others: Sequence[str]
     profits = _profits(alpha["id"], stats["sharpe"])
     if record_set == "yearly_stats":
         return _yearly_stats(stats, days, profits)
+    if record_set == "daily_pnl":
+        rows = [[day.isoformat(), round(profit, 2)] for day, profit in zip(days, profits, strict=True)]
+        return _records("daily-pnl", [("date", "date"), ("pnl", "amount")], rows)
     if record_set == "pnl":
         total, rows = 0.0, []
         for day, profit in zip(days, profits, strict=True):
@@ -115,3 +127,52 @@ def _prod_correlation(name: str) -> dict[str, Any]:
     rows = [[low, high, random.randrange(1, 5000) if -0.4 < low < greatest else 0] for low, high in pairwise(edges)]
     columns = [("min", "decimal"), ("max", "decimal"), ("alphas", "integer")]
     return _records("prodCorrelation", columns, rows, min=-0.3, max=greatest)
+
+
+OPERATORS = [
+    {
+        "name": name,
+        "category": category,
+        "scope": ["REGULAR"],
+        "definition": definition,
+        "description": text,
+        "level": "ALL",
+    }
+    for name, category, definition, text in (
+        ("rank", "Cross Sectional", "rank(x, rate=2)", "Ranks the values of a day between 0 and 1."),
+        ("ts_rank", "Time Series", "ts_rank(x, d, constant = 0)", "Ranks the value among those of the last d days."),
+        ("ts_delta", "Time Series", "ts_delta(x, d)", "The value less that of d days ago."),
+        ("group_neutralize", "Group", "group_neutralize(x, group)", "Subtracts the mean of the group."),
+    )
+]
+
+
+def data_sets(market: dict[str, Any]) -> list[dict[str, Any]]:
+    """The data sets of a market, of which one has more fields than a page."""
+    return [
+        {
+            "id": f"sample{number}",
+            "name": f"Invented data {number}",
+            "category": {"id": "pv", "name": "Price Volume"},
+            **market,
+            "coverage": 0.9,
+            "fieldCount": count,
+        }
+        for number, count in enumerate((3, 60), 1)
+    ]
+
+
+def fields(data_set: dict[str, Any]) -> list[dict[str, Any]]:
+    """The fields of a data set."""
+    about = {name: data_set[name] for name in ("category", "region", "delay", "universe", "coverage")}
+    owner = {"id": data_set["id"], "name": data_set["name"]}
+    return [
+        {
+            "id": f"{data_set['id']}_{number}",
+            "description": f"invented {number}",
+            "dataset": owner,
+            "type": "MATRIX",
+            **about,
+        }
+        for number in range(data_set["fieldCount"])
+    ]

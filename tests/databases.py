@@ -1,11 +1,12 @@
 """Fresh databases on the servers that a whole session of tests shares."""
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
+from clickhouse_connect.driver.client import Client
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -107,6 +108,36 @@ def fresh_clickhouse(server: str) -> Iterator[str]:
         client.command(f"CREATE DATABASE {name} ENGINE = Atomic")
         yield f"{server}/{name}"
         client.command(f"DROP DATABASE {name} SYNC")
+
+
+@contextmanager
+def emptied_clickhouse(server: str, make: Callable[[Client], None]) -> Iterator[Callable[[], str]]:
+    """A function that gives the URL of a database with the tables of `make` and without rows.
+
+    It is the same database each time: to empty its tables takes a tenth of making them. Where a test has changed them,
+    it is another one.
+    """
+    query = "SELECT name, create_table_query, total_rows FROM system.tables WHERE database = currentDatabase()"
+    with ExitStack() as opened:
+        url, tables = "", dict[str, str]()
+
+        def emptied() -> str:
+            nonlocal url, tables
+            if url:
+                with clickhouse.connect(url) as client:
+                    found = client.query(query).result_rows
+                    if {name: form for name, form, _ in found} == tables:
+                        for name in [name for name, _, rows in found if rows]:
+                            client.command(f"TRUNCATE TABLE `{name}`")
+                        return url
+            opened.close()
+            url = opened.enter_context(fresh_clickhouse(server))
+            with clickhouse.connect(url) as client:
+                make(client)
+                tables = {name: form for name, form, _ in client.query(query).result_rows}
+            return url
+
+        yield emptied
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,10 @@ PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "marketdata_assets"
 CANARY = "canary"
 
-RECORD_ASSETS = ("alpha_pnl", "alpha_turnover", "alpha_sharpe", "alpha_yearly_stats")
-RECORD_ASSETS += ("alpha_self_correlation", "alpha_prod_correlation")
+RECORD_ASSETS = ("alpha_pnl", "alpha_daily_pnl", "alpha_turnover", "alpha_sharpe", "alpha_yearly_stats")
+CORRELATION_ASSETS = ("alpha_self_correlation", "alpha_prod_correlation", "alpha_power_pool_correlation")
+CATALOGUE_ASSETS = ("brain_operators", "brain_data_sets", "brain_data_fields")
+CORRELATION_ASSETS += ("alpha_submission_check",)
 ASSETS = {
     "minute_bar_files": "bars",
     "stock_1min_qfq": "bars",
@@ -46,6 +48,8 @@ ASSETS = {
     "super_alphas": "alphas",
     "alpha_summary": "alphas",
     **dict.fromkeys(RECORD_ASSETS, "alpha_records"),
+    **dict.fromkeys(CORRELATION_ASSETS, "alpha_correlations"),
+    **dict.fromkeys(CATALOGUE_ASSETS, "alpha_catalogues"),
     "reference_files": "reference",
     "trading_calendar": "reference",
     "instruments": "reference",
@@ -106,7 +110,7 @@ CHECKS = {
     },
     "regular_alphas": ALPHA_CHECKS,
     "super_alphas": ALPHA_CHECKS,
-    **{name: {"records_complete", "records_valid"} for name in RECORD_ASSETS},
+    **{name: {"records_complete", "records_valid"} for name in (*RECORD_ASSETS, *CORRELATION_ASSETS)},
     "trading_calendar": {"files_read", "calendar_agrees", "known_ahead"},
     "instruments": {"instruments_consistent", "files_read"},
     "suspensions": {"suspensions_consistent", "files_read"},
@@ -136,8 +140,8 @@ PARTITIONS = {
     "stock_monthly_kline": dg.MonthlyPartitionsDefinition,
     "reconciliation": dg.MonthlyPartitionsDefinition,
     **dict.fromkeys(("alpha_files", "alpha_packages", "regular_alphas", "super_alphas"), dg.MultiPartitionsDefinition),
-    **dict.fromkeys(RECORD_ASSETS, dg.MultiPartitionsDefinition),
-    **dict.fromkeys(("alpha_summary", "start_here"), type(None)),
+    **dict.fromkeys((*RECORD_ASSETS, *CORRELATION_ASSETS), dg.MultiPartitionsDefinition),
+    **dict.fromkeys(("alpha_summary", "start_here", *CATALOGUE_ASSETS), type(None)),
     **dict.fromkeys(("symbol_registry", "trading_calendar", "instruments"), type(None)),
     **dict.fromkeys(REFERENCE_DAYS, dg.MonthlyPartitionsDefinition),
     **dict.fromkeys(TICK_TABLES, dg.MultiPartitionsDefinition),
@@ -214,6 +218,7 @@ def test_definitions_load_without_environment_and_network(tmp_path: Path) -> Non
         "alphas_selected",
         "alpha_records",
         "alpha_changes",
+        "alpha_catalogues",
         "ticks",
         "ticks_selected",
         "symbols",

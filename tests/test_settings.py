@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from marketdata_assets.alphas import catalogues
 from marketdata_assets.alphas.importer import database_name
 from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
@@ -64,7 +65,11 @@ def test_an_address_of_budgets_that_is_none_is_shown_without_its_password(monkey
 
 
 def test_every_dataset_of_mongodb_can_have_another_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(MONGO_DATASETS) == {*map(database_name, KINDS), *map(asset_name, RECORD_SETS)}
+    assert set(MONGO_DATASETS) == {
+        *map(database_name, KINDS),
+        *map(asset_name, RECORD_SETS),
+        *map(catalogues.asset_name, catalogues.NAMES),
+    }
     names = {name: f"my-{name}" for name in MONGO_DATASETS}
     monkeypatch.setenv("MARKETDATA_MONGO_DATABASES", json.dumps(names))
     assert Settings().mongo_databases == names

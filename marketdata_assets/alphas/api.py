@@ -9,9 +9,10 @@ credentials and cookies go to the configured server only. What is done with alph
 """
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
+from urllib.parse import urlencode
 
 import httpx
 
@@ -20,14 +21,16 @@ from marketdata_assets.alphas.api_requests import (
     RETRY_POLICY,
     ApiRequests,
     ApiResponse,
+    Listed,
     Page,
     decode_alpha,
+    decode_listed,
     decode_page,
 )
 from marketdata_assets.alphas.errors import LoginRejected, RequestRejected
 from marketdata_assets.alphas.layout import Kind, Window, stamp
 from marketdata_assets.alphas.login import Login
-from marketdata_assets.alphas.record_sets import PATHS, POLL_SECONDS, Pending, Records, RecordSet, decode_records
+from marketdata_assets.alphas.record_sets import PATHS, POLL_SECONDS, Pending, Records, RecordSet, decoder
 from marketdata_assets.budget import Budget
 from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.http_client import RetryPolicy, retry_after
@@ -98,9 +101,13 @@ class BrainClient:
         answer = await self._of_alpha(alpha_id, "", decode_alpha)
         return answer.value if answer else None
 
+    async def listed(self, path: str, parameters: Mapping[str, Any]) -> Listed:
+        """A page of a catalogue, such as /data-fields of one market."""
+        return await self._get(f"{path}?{urlencode(parameters)}" if parameters else path, decode_listed)
+
     async def records(self, alpha_id: str, record_set: RecordSet) -> Records | Pending | None:
         """A record set of one alpha; Pending while BRAIN computes it, None when there is none."""
-        answer = await self._of_alpha(alpha_id, f"/{PATHS[record_set]}", decode_records)
+        answer = await self._of_alpha(alpha_id, f"/{PATHS[record_set]}", decoder(record_set))
         if answer is None or answer.value is None:
             return None
         wait = retry_after(answer.response, dt.datetime.now(dt.UTC))

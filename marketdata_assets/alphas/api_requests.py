@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import httpx
 import msgspec
@@ -58,6 +58,14 @@ class Authentication(msgspec.Struct, frozen=True):
     inquiry: str | None = None
 
 
+class Listed(msgspec.Struct):
+    """A page of a catalogue: how many entries there are in all, and those of the page."""
+
+    count: int
+    results: list[dict[str, Any]]
+
+
+_listed = msgspec.json.Decoder(Listed | list[dict[str, Any]])
 _list = msgspec.json.Decoder(_List)
 _head = msgspec.json.Decoder(_Head)
 
@@ -69,6 +77,12 @@ def decode_page(content: bytes) -> Page:
     heads = [_head.decode(raw) for raw in listed.results]
     results = [bytes(raw) for raw in listed.results]
     return Page(listed.count, results, [head.id for head in heads], [_instant(head.date_created) for head in heads])
+
+
+def decode_listed(content: bytes) -> Listed:
+    """Decode a page of a catalogue, or a whole one without pages. Raises msgspec.DecodeError."""
+    found = _listed.decode(content)
+    return Listed(len(found), found) if isinstance(found, list) else found
 
 
 def decode_alpha(content: bytes) -> bytes:
@@ -112,6 +126,8 @@ def _joined(value: object) -> str:
 
 
 T = TypeVar("T")
+
+_LOGIN_PATH = re.compile(r"/authentication(/[A-Za-z0-9_-]+)*(\?.*)?")
 
 RETRY_POLICY = RetryPolicy(timeout=30.0, max_retries=5, backoff=2.0)
 LONGEST_BLOCK_SECONDS = 900.0
@@ -158,10 +174,13 @@ class ApiRequests:
     ) -> ApiResponse[T]:
         """The first successful response, decoded, or a 401, or that logins (with `auth`) are throttled.
 
-        Raises RequestRejected for any other rejection, and ApiUnavailable when all attempts end in errors, timeouts or
+        Nothing but a login is sent that could write to the account: raises RequestRejected for it and for any other
+        rejection, and ApiUnavailable when all attempts end in errors, timeouts or
         responses that `decode` cannot read.
         """
         request = f"{method} {path}"
+        if method != "GET" and not (method == "POST" and _LOGIN_PATH.fullmatch(path)):
+            raise RequestRejected(request, 401, "it is answered with a link that is no login; nothing is sent to it")
         attempts = 0
 
         async def attempt() -> ApiResponse[T] | RetryLater:

@@ -34,7 +34,7 @@ from marketdata_assets.alphas.importer import database_name
 from marketdata_assets.alphas.layout import Kind, month_windows
 from marketdata_assets.alphas.merge import Document
 from marketdata_assets.alphas.paging import all_results
-from marketdata_assets.alphas.record_sets import CODE_VERSION, RECORD_SETS, Pending, Records, RecordSet, asset_name
+from marketdata_assets.alphas.record_sets import CODE_VERSION, DAILY, Pending, Records, RecordSet, asset_name
 from marketdata_assets.alphas.status import AccountStatus
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.loading.reports import and_more
@@ -124,12 +124,12 @@ def created(months: Iterable[str]) -> dict[str, Any]:
 def due_pairs(
     databases: mongo.Databases, accounts: Iterable[str], filters: Filters, now: dt.datetime, limit: int
 ) -> list[Pair]:
-    """The months with record sets that are due, the newest first, up to about `limit` record sets an account."""
+    """The months with daily record sets that are due, the newest first, up to about `limit` record sets an account."""
     pairs: list[Pair] = []
     for account in accounts:
         alphas = wanted(databases, account, alpha_months(now), filters)
         counts: Counter[str] = Counter()
-        for record_set in RECORD_SETS:
+        for record_set in DAILY:
             counts.update(one.month for one in due(databases, record_set, account, alphas, Choice(), now))
         chosen = 0
         for month in sorted(counts, reverse=True):
@@ -138,6 +138,22 @@ def due_pairs(
             chosen += counts[month]
             pairs.append((account, month))
     return pairs
+
+
+def document_of(alpha: Wanted, records: Records, fetched: dt.datetime) -> Document:
+    """The document of a record set."""
+    return {
+        "_id": alpha.id,
+        "id": alpha.id,
+        "kind": alpha.kind,
+        "dateCreated": alpha.created,
+        "dateModified": alpha.modified,
+        "fetched": fetched,
+        "columns": records.columns,
+        "types": records.types,
+        "min": records.least,
+        "max": records.greatest,
+    }
 
 
 MonthOutcome = Literal["ok", "empty", "unsupported", "kept", "failed"]
@@ -258,19 +274,7 @@ class _Job:
 
     def store(self, account: str, alpha: Wanted, found: Records | None) -> None:
         """Write the record set of one alpha in place of an older one."""
-        records = found or Records({}, {})
-        document = {
-            "_id": alpha.id,
-            "id": alpha.id,
-            "kind": alpha.kind,
-            "dateCreated": alpha.created,
-            "dateModified": alpha.modified,
-            "fetched": mongo_ledger.now(),
-            "columns": records.columns,
-            "types": records.types,
-            "min": records.least,
-            "max": records.greatest,
-        }
+        document = document_of(alpha, found or Records({}, {}), mongo_ledger.now())
         with mongo.naming_failures():
             self.database[account].replace_one({"_id": alpha.id}, document, upsert=True)
 

@@ -16,7 +16,10 @@ from marketdata_assets.alphas.errors import BadOptions
 from marketdata_assets.alphas.layout import KINDS, Kind, stamp
 
 _SEPARATOR = "%1F"
+POWER_POOL = "POWER_POOL:POWER_POOL_ELIGIBLE"
+"""The classification of alphas of the power pool."""
 _LISTS = {"status": "status", "region": "settings.region", "universe": "settings.universe", "delay": "settings.delay"}
+_OF_DOCUMENTS = _LISTS | {"classification": "classifications.id"}
 _BOUNDS = {
     "min_sharpe": ("is.sharpe", ">="),
     "min_fitness": ("is.fitness", ">="),
@@ -33,6 +36,7 @@ class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     region: tuple[str, ...] = ()
     universe: tuple[str, ...] = ()
     delay: tuple[int, ...] = ()
+    classification: tuple[str, ...] = ()
     submitted_from: dt.date | None = None
     submitted_to: dt.date | None = None
     min_sharpe: float | None = None
@@ -54,14 +58,16 @@ class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     def condition(self) -> dict[str, Any]:
         """The condition for documents of MongoDB, but for the kind, which is a database."""
         found: dict[str, Any] = {
-            path: {"$in": list(values)} for name, path in _LISTS.items() if (values := getattr(self, name))
+            path: {"$in": list(values)} for name, path in _OF_DOCUMENTS.items() if (values := getattr(self, name))
         }
         for path, sign, value in self._bounds():
             found.setdefault(path, {})[_SIGNS[sign]] = value
         return found
 
     def query(self) -> str:
-        """The parameters for the API's list, each with a leading `&`, but for the type."""
+        """The parameters for the API's list, each with a leading `&`, but for the type. Raises BadOptions."""
+        if self.classification:
+            raise BadOptions("classification: BRAIN's list has no such filter; it chooses alphas of MongoDB only")
         parts = [
             f"{path}={_SEPARATOR.join(map(str, values))}"
             for name, path in _LISTS.items()
@@ -80,6 +86,11 @@ class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
             found.append(("dateSubmitted", "<", _midnight(self.submitted_to) + dt.timedelta(days=1)))
         bounds = ((path, sign, getattr(self, name)) for name, (path, sign) in _BOUNDS.items())
         return found + [bound for bound in bounds if bound[2] is not None]
+
+
+EVERY = Filters()
+SUBMITTED = Filters(status=("ACTIVE",))
+POWER_POOL_ALPHAS = Filters(status=("ACTIVE",), classification=(POWER_POOL,))
 
 
 def parse(options: Mapping[str, Any]) -> Filters:

@@ -1,24 +1,31 @@
-"""`marketdata alphas records`, `alphas changes` and `export alphas`: which alphas, by the same filters."""
+"""`marketdata alphas records`, `move-records`, `correlation`, `changes`, `export alphas`: alphas by filters."""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from marketdata_assets import databases, export
+from marketdata_assets.alphas.correlation import YEARS
 from marketdata_assets.alphas.errors import BadOptions
-from marketdata_assets.alphas.filters import Filters, parse
-from marketdata_assets.alphas.layout import Kind
-from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
+from marketdata_assets.alphas.filters import POWER_POOL_ALPHAS, SUBMITTED, Filters, parse
+from marketdata_assets.alphas.layout import KINDS, Kind
+from marketdata_assets.alphas.record_sets import DAILY, RECORD_SETS, asset_name
 from marketdata_assets.cli import alphas, output
-from marketdata_assets.cli.arguments import among
+from marketdata_assets.cli.arguments import among, wrong
 from marketdata_assets.cli.instance import RunOutcome, finish, months_between, run_job
 from marketdata_assets.export.alphas import UnknownFormat
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.read.errors import UnknownColumn, UnknownName
 from marketdata_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from marketdata_assets.alphas.embedded import MoveReport
 
 Types = Annotated[list[str] | None, typer.Option("--type", help="regular or super; default: both")]
 Status = Annotated[list[str] | None, typer.Option(help="ACTIVE DECOMMISSIONED UNSUBMITTED ...; default: any")]
@@ -30,6 +37,7 @@ MinSharpe = Annotated[float | None, typer.Option(help="in-sample Sharpe ratio, a
 MinFitness = Annotated[float | None, typer.Option(help="in-sample fitness, at least")]
 MaxTurnover = Annotated[float | None, typer.Option(help="in-sample turnover, at most")]
 
+_SUBMITTED = msgspec.json.encode(SUBMITTED).decode()
 COUNTS = ("alphas", "fetched", "stored", "alphas_failed", "requests")
 
 
@@ -47,7 +55,9 @@ def given(**options: Any) -> dict[str, Any]:
 def records(
     account: alphas.Accounts = None,
     months: Annotated[str | None, typer.Option(help="2024-01 or 2024-01:2024-06; default: all with alphas")] = None,
-    sets: Annotated[list[str] | None, typer.Option("--set", help=f"{' '.join(RECORD_SETS)}; default: all")] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help=f"{' '.join(RECORD_SETS)}; default: all but submission_check")
+    ] = None,
     type_: Types = None,
     status: Status = None,
     region: Region = None,
@@ -74,7 +84,7 @@ def records(
     )  # fmt: skip
     settings = Settings()
     config = {"filters": filters, "max_age_days": max_age_days, "refetch": refetch}
-    names = [asset_name(one) for one in RECORD_SETS if one in (sets or RECORD_SETS)]
+    names = [asset_name(one) for one in RECORD_SETS if one in (sets or DAILY)]
     chosen = parse(filters or settings.brain_records)
     outcomes: dict[str, RunOutcome] = {}
     for name in alphas.fetched_accounts(settings, account):
@@ -89,6 +99,110 @@ def records(
     found = {name: {asset: _counts(outcome, asset) for asset in names} for name, outcome in outcomes.items()}
     document = alphas.runs(outcomes) | {"records": found}
     output.result(as_json, document, show=partial(_show, outcomes, names), success=document["success"])
+
+
+def catalogue(as_json: output.Json = False) -> None:
+    """Fetch operators, and the data sets and fields of the markets of the alphas in MongoDB, of all accounts."""
+    with output.bar("catalogues", quiet=as_json):
+        outcome = run_job(Settings(), "alpha_catalogues", None)
+    finish(outcome, as_json, lambda one: {**one.as_json(), **one.metadata}, _show_catalogues)
+
+
+def _show_catalogues(outcome: RunOutcome) -> None:
+    outcome.print_problems()
+    for asset, found in outcome.metadata.items():
+        output.console().print(f"{asset}: {found['entries']:,} entries of {found['units']:,} markets or accounts")
+        if note := found.get("not_offered"):
+            output.notes().print(f"{asset}: {note}")
+
+
+def move_records(account: alphas.Accounts = None, as_json: output.Json = False) -> None:
+    """Move record sets that an earlier tool embedded in documents of alphas into the databases of record sets.
+
+    Without --account those of all accounts. Of two versions the later stays; what is no record set is named.
+    """
+    from marketdata_assets.alphas import embedded
+    from marketdata_assets.alphas.importer import database_name
+    from marketdata_assets.read.alpha_records import present_accounts
+
+    with databases.connected("mongo") as mongo:
+        known = {name for kind in KINDS for name in present_accounts(mongo[database_name(kind)], kind, None)}
+        if unknown := sorted(set(account or ()) - known):
+            raise wrong("--account", unknown[0], "has no alphas in MongoDB", sorted(known))
+        found = [embedded.move(mongo, name) for name in account or sorted(known)]
+    success = not any(one.left for one in found)
+    document = {"success": success, "accounts": {one.account: vars(one) for one in found}}
+    output.result(as_json, document, show=partial(_show_moved, found), success=success)
+
+
+def _show_moved(found: Sequence["MoveReport"]) -> None:
+    for one in found:
+        for name in sorted(one.moved | one.kept):
+            kept = f", {one.kept[name]:,} were stored already" if one.kept[name] else ""
+            output.console().print(f"{one.account} {name}: {one.moved[name]:,} moved{kept}")
+        for cause, count in Counter(one.left.values()).items():
+            named = and_more([name for name, other in one.left.items() if other == cause], 5)
+            output.fail(f"{one.account}: {count:,} stay in their documents: {cause}: {named}")
+
+
+def correlation(
+    account: Annotated[list[str] | None, typer.Option("--account", help="default: all with PnL")] = None,
+    ids: Annotated[list[str] | None, typer.Option("--id", help="only these alphas")] = None,
+    pool: Annotated[str, typer.Option(metavar="JSON", help="filters of the alphas to compare with")] = _SUBMITTED,
+    power_pool: Annotated[bool, typer.Option(help="compare with submitted alphas of the power pool")] = False,
+    any_region: Annotated[bool, typer.Option(help="compare with alphas of other regions too")] = False,
+    years: Annotated[int, typer.Option(min=1, help="to the newest day")] = YEARS,
+    top: Annotated[int, typer.Option(min=1, help="others to list of each alpha")] = 5,
+    type_: Types = None,
+    status: Status = None,
+    region: Region = None,
+    universe: Universe = None,
+    delay: Delay = None,
+    min_sharpe: MinSharpe = None,
+    min_fitness: MinFitness = None,
+    max_turnover: MaxTurnover = None,
+    as_json: output.Json = False,
+) -> None:
+    """Correlate alphas with a pool, by the daily returns of their PnL in MongoDB; nothing is requested.
+
+    Without --pool the pool is the account's submitted alphas of the same region, as for BRAIN's self-correlation.
+    """
+    from marketdata_assets import read
+
+    filters = given(
+        type=type_, status=status, region=region, universe=universe, delay=delay, min_sharpe=min_sharpe,
+        min_fitness=min_fitness, max_turnover=max_turnover,
+    )  # fmt: skip
+    if power_pool and pool != _SUBMITTED:
+        raise typer.BadParameter("--power-pool is a pool; leave out --pool", param_hint="--pool")
+    try:
+        chosen = POWER_POOL_ALPHAS if power_pool else parse(msgspec.json.decode(pool, type=dict[str, Any]))
+        found = read.alpha_correlations(
+            ids, account, filters=parse(filters), pool=chosen, any_region=any_region, years=years, top=top
+        )
+    except (BadOptions, UnknownName, msgspec.MsgspecError) as error:
+        raise typer.BadParameter(str(error)) from error
+    rows = found.to_dicts()
+    document = {"success": True, "alphas": rows, "compared": sum(bool(one["compared"]) for one in rows)}
+    output.result(as_json, document, show=partial(_show_correlations, rows))
+
+
+def _show_correlations(rows: Sequence[dict[str, Any]]) -> None:
+    shown = [one for one in rows if one["compared"]]
+    columns = ("account", "alpha", "region", "compared", "min", "max")
+    table = [
+        (*(round(one[name], 4) if name in ("min", "max") else one[name] or "" for name in columns), _strongest(one))
+        for one in shown
+    ]
+    output.table(f"correlations of {len(shown):,} alphas", (*columns, "strongest"), table)
+    causes = Counter(one["note"] for one in rows if one["note"])
+    for cause, count in causes.items():
+        named = and_more([one["alpha"] for one in rows if one["note"] == cause], 5)
+        output.notes().print(f"{count:,} alphas without correlations: {cause}: {named}")
+
+
+def _strongest(row: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in zip(row["others"], row["correlations"], strict=True))
 
 
 def changes(

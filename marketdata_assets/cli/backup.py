@@ -222,6 +222,7 @@ def _addresses(wanted: Sequence[Store]) -> dict[Store, Any]:
 
 def _tables() -> dict[Store, list[str]]:
     """What a backup has of each database: tables, or of MongoDB databases. Of Dagster's it has all."""
+    from marketdata_assets.alphas import catalogues
     from marketdata_assets.alphas.importer import database_name
     from marketdata_assets.alphas.layout import KINDS
     from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
@@ -234,6 +235,7 @@ def _tables() -> dict[Store, list[str]]:
     flows = readable(Settings().flows_folder)
     flow_tables = dict.fromkeys(flow.target.table for flow in flows if flow.target.kind == "postgres")
     datasets = [*map(database_name, KINDS), *map(asset_name, RECORD_SETS)]
+    datasets += map(catalogues.asset_name, catalogues.NAMES)
     names = [LEDGER, "marketdata_ledger_log", *reference.TABLES, *(table.name for table in ticks.TABLES)]
     names += [*(table.name for table in schema.TABLES.values()), schema.OHLCV_1M, schema.REJECTS]
     return {Store.postgres: [*BOOKS, *BARS, *flow_tables], Store.mongo: datasets, Store.clickhouse: names}

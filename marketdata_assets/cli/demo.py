@@ -59,7 +59,7 @@ def demo(
         imported = load_alphas(settings, quiet=as_json)
         if not as_json:
             alphas.imported(imported)
-        recorded = load_alpha_records(settings, quiet=as_json)
+        recorded, catalogued = load_alpha_records(settings, quiet=as_json)
         if not as_json:
             alpha_records.sampled(recorded)
         months_of_samples = [*sample_ticks.last_months(today()), f"{today():%Y-%m}"]
@@ -98,6 +98,7 @@ def demo(
         say(f"demo ready after {time.monotonic() - started:.0f} s")
         ended = [
             loaded,
+            catalogued,
             *imported.values(),
             recorded,
             *referred,
@@ -128,8 +129,8 @@ def load_alphas(settings: Settings, quiet: bool) -> dict[str, RunOutcome]:
     return outcomes
 
 
-def load_alpha_records(settings: Settings, quiet: bool) -> RunOutcome:
-    """Fetch invented record sets of the sample alphas, from a server that runs meanwhile on loopback."""
+def load_alpha_records(settings: Settings, quiet: bool) -> tuple[RunOutcome, RunOutcome]:
+    """Fetch invented record sets and catalogues for the sample alphas, from a server on loopback."""
     from marketdata_demo.servers import brain
 
     months = months_between(None, alphas=True)[-1 - ALPHA_MONTHS : -1]
@@ -143,7 +144,8 @@ def load_alpha_records(settings: Settings, quiet: bool) -> RunOutcome:
             variables |= {email: f"{account}@example.com", password: brain.SAMPLE_PASSWORD}
         partitions = (f"{ALPHA_ACCOUNTS[0]}|{months[0]}", f"{ALPHA_ACCOUNTS[-1]}|{months[-1]}")
         with output.bar("record sets", quiet=quiet), environment_of(variables):
-            return run_job(settings, "alpha_records", partitions, accounts=ALPHA_ACCOUNTS)
+            records = run_job(settings, "alpha_records", partitions, accounts=ALPHA_ACCOUNTS)
+            return records, run_job(settings, "alpha_catalogues", None)
 
 
 def load_reference(settings: Settings, months: Sequence[str], quiet: bool) -> list[RunOutcome]:

@@ -32,7 +32,7 @@ from marketdata_assets.local.stack import LocalStack, needed
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 from marketdata_assets.standard_streams import also_logged, service
-from marketdata_assets.ui.guard import TOKEN, token_file
+from marketdata_assets.ui.guard import SESSIONS, TOKEN, revoke, sessions, token_file
 
 if TYPE_CHECKING:
     from marketdata_assets.reference.status import KnownCalendar
@@ -224,6 +224,7 @@ def execute(context: typer.Context) -> None:
     program = shutil.which(name, path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
     if program is None:
         raise CannotRun(f"no program {name!r} beside {sys.executable} or on the PATH; try: marketdata exec dagster")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # where a script's background job ignores it, Dagster ignores SIGTERM
     os.execv(program, [name, *context.args[1:]])  # noqa: S606 - the command is the caller's own
 
 
@@ -277,8 +278,32 @@ def ui(
             port,
             hosts=settings.ui_host_names,
             token=token,
+            sessions=settings.root / "dagster" / SESSIONS,
             read_only=read_only,
         )
+
+
+def ui_sessions(
+    revoked: Annotated[str | None, typer.Option("--revoke", help="end the session of this id, or `all`")] = None,
+    as_json: output.Json = False,
+) -> None:
+    """List the browsers that are logged in to the UI and the market page, or log them out.
+
+    A revoked session ends with its next request; who has the token logs in again. Another token ends all sessions.
+    """
+    folder = Settings().root / "dagster" / SESSIONS
+    found = sessions(folder)
+    if revoked not in (None, "all", *found):
+        raise CannotRun(f"there is no session {revoked}; marketdata ui-sessions lists them")
+    ended = [] if revoked is None else [name for name in found if revoked in ("all", name)]
+    for name in ended:
+        revoke(folder, name)
+    columns = ("id", "since", "port", "address", "browser")
+    left = [(name, *facts) for name, facts in found.items() if name not in ended]
+    if as_json:
+        output.as_json({"revoked": ended, "sessions": [dict(zip(columns, row, strict=True)) for row in left]})
+    else:
+        output.table(f"sessions, {len(ended)} revoked" if revoked else "sessions", columns, left)
 
 
 def code_server(
@@ -322,7 +347,7 @@ def web(
     token = login_token(settings) if not no_login else None
     output.login_link("market page at", f"{address}/?{TOKEN}={token}" if token else address)
     servers = Servers(databases.postgres_dsn, databases.clickhouse_url, databases.mongo_server)
-    guarded = Guard(application(servers), settings.ui_host_names, token)
+    guarded = Guard(application(servers), settings.ui_host_names, token, sessions=settings.root / "dagster" / SESSIONS)
     uvicorn.run(
         guarded,
         host=host,

@@ -15,7 +15,7 @@ from marketdata_assets.defs.metadata import CADENCES, LINEAGE, column_lineage, c
 from marketdata_assets.defs.repair.health import START
 
 PACKAGE = Path(__file__).parents[1]
-DOMAINS = {"alpha_records": "alphas"}
+DOMAINS = dict.fromkeys(("alpha_records", "alpha_correlations", "alpha_catalogues"), "alphas")
 """Of groups that are not called as their domain."""
 STORES = {
     "postgres": "postgres",

@@ -27,9 +27,9 @@ def main() -> None:
         from marketdata_assets.local import unprivileged
 
         unprivileged.enter(unprivileged.Identity.parse(options.identity))
-    # A shell's background job ignores SIGINT, and would hand that down to the server.
-    if options.signal != signal.SIGKILL:
-        signal.signal(options.signal, signal.SIG_DFL)
+    # A shell's background job ignores SIGINT, and would hand that down; Dagster's servers then ignore SIGTERM, too.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     if sys.platform == "linux":
         # The kernel sends the signal when the parent's thread ends; a change of user clears this.
         if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, options.signal, 0, 0, 0) != 0:

@@ -58,7 +58,7 @@ def alpha_records(
             raise NothingLoaded(stored)
         names = present_accounts(databases[stored], stored, accounts)
         documents = [
-            (name, one) for name in names for one in _documents(databases, record_set, name, several(ids), kind)
+            (name, one) for name in names for one in documents_of(databases, record_set, name, several(ids), kind)
         ]
     types = {name: given for _, one in documents for name, given in one["types"].items()}
     lengths = [len(next(iter(one["columns"].values()), [])) for _, one in documents]
@@ -81,7 +81,7 @@ def joined(databases: Databases, record_set: RecordSet, names: Sequence[str], al
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for (account,), group in alphas.partition_by("account", as_dict=True).items():
-        for one in _documents(databases, record_set, account, group["id"].to_list(), names=names):
+        for one in documents_of(databases, record_set, account, group["id"].to_list(), names=names):
             found[account, one["_id"]] = one
     types: dict[str, str] = {name: given for one in found.values() for name, given in one["types"].items()}
     rows = [found.get(key) for key in alphas.select("account", "id").iter_rows()]
@@ -120,7 +120,7 @@ def present_accounts(database: Database[Any], what: str, accounts: str | Sequenc
     return names
 
 
-def _documents(
+def documents_of(
     databases: Databases,
     record_set: RecordSet,
     account: str,

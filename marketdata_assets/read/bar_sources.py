@@ -37,6 +37,9 @@ TICK_VALUES = {
     "amount": "sum(turnover)",
 }
 """In ClickHouse, which skips nulls in all of them."""
+EXACT = pl.Decimal(38, 18)
+TICK_FRACTIONS = {"volume": "toString(sum(toDecimal256(toString(volume), 18)))"}
+"""As text of EXACT: sums of doubles are not what the decimals that they were written as add up to."""
 Dates = tuple[Literal["IN", "NOT IN"], Literal["Array(Date)"], Sequence[dt.date]] | None
 """A condition on days; None is none."""
 A_DAY = dt.timedelta(days=1)
@@ -94,7 +97,8 @@ def _tick_runs(
     client: Client, where: Where, values: Sequence[str], minutes: int | None, exchange: Exchange, hours: Sessions
 ) -> pl.DataFrame:
     """Labelled by their start; days by midnight."""
-    wanted = "".join(f", {TICK_VALUES[name]} AS {name}" for name in values)
+    aggregates = TICK_VALUES | (TICK_FRACTIONS if exchange.fractions else {})
+    wanted = "".join(f", {aggregates[name]} AS {name}" for name in values)
     sql = files(__package__).joinpath("sql/tick_bars.sql").read_text("utf-8")
     period = "0" if minutes is None else _period(hours, minutes)
     for name, text in (("timezone", exchange.timezone), ("period", period), ("values", wanted), ("where", str(where))):
@@ -102,7 +106,10 @@ def _tick_runs(
     found = columnar.ask(client, "tick_data", sql, where.values).sort("code", "date", "period")
     _check_labels(found, "first_label", "last_label")
     time = pl.col("date").cast(pl.Datetime("us")) + pl.duration(minutes="period")
-    return found.select("code", pl.lit("start").alias("label"), time.alias("time"), *values)
+    found = found.select("code", pl.lit("start").alias("label"), time.alias("time"), *values)
+    return found.with_columns(
+        pl.col(name).cast(EXACT) for name in TICK_FRACTIONS if found.schema.get(name) == pl.String
+    )
 
 
 def _period(hours: Sessions, minutes: int) -> str:

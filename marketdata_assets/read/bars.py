@@ -68,8 +68,7 @@ class Query:
     @property
     def columns(self) -> pl.Schema:
         time: dict[str, pl.DataType] = {"time": pl.Datetime("us")} if self.freq in MINUTES else {"date": pl.Date()}
-        floats = dict.fromkeys((*VALUES, "factor"), pl.Float64())
-        return pl.Schema({"code": pl.String(), **time, **floats, "volume": pl.Int64()})
+        return pl.Schema({"code": pl.String(), **time, **dict.fromkeys((*VALUES, "factor"), pl.Float64())})
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def bars(
 
     Columns: code, time (the exchange's clock; of days and longer periods instead `date`), open, high, low, close,
     volume (shares), amount (yuan, or the exchange's currency), factor (what the prices were multiplied with; null if
-    the vendor adjusted them). Numbers are floats, volumes whole.
+    the vendor adjusted them). Numbers are floats; volumes are whole but of crypto-currencies, and their sums exact.
 
     `source` is `minutes` (stock_1min_qfq), `ticks` (tick_data) or `daily` (stock_daily, days and longer periods only).
     `codes` None means all A-shares. Bounds select bars by their label: `start <= label < end`. `label` is the start or
@@ -216,6 +215,7 @@ class Reader:
         if self.final and query.source == "ticks":
             found = self._final(found, days)
         names = [name for name in query.columns if name in found.columns]
+        found = found.with_columns(pl.col(pl.Decimal).cast(pl.String))  # so that a float is the nearest one
         return found.select(names).cast({name: query.columns[name] for name in names})
 
     def _adjusted(self, found: pl.DataFrame, codes: Sequence[str]) -> pl.DataFrame:

@@ -14,6 +14,7 @@ import polars as pl
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import Calendar, ashares
+from marketdata_assets.reference.exchanges import exchange_of
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.reference.stored import Suspensions
 from marketdata_assets.reference.tables import CODE_CHANGES, NAME_HISTORY
@@ -120,12 +121,16 @@ def judge(cells: pl.DataFrame, suspensions: Suspensions, calendar: Calendar) -> 
 
 
 def silent_days(judged: pl.DataFrame) -> pl.DataFrame:
-    """The days (date, silent, symbols) on which too many of the symbols that were not suspended have nothing at all."""
+    """The days (date, market, silent, symbols) on which too many of the symbols of one exchange that were not suspended
+    have nothing at all."""
+    markets = {symbol: exchange_of(symbol).name for symbol in judged["symbol"].unique()}
+    market = pl.col("symbol").replace_strict(markets, return_dtype=pl.String).alias("market")
     nothing = pl.col("cause").is_in(["day", "silent"]).sum()
-    days = judged.filter(~pl.col("cause").is_in(UNJUDGED)).group_by("date").agg(silent=nothing, symbols=pl.len())
+    known = judged.filter(~pl.col("cause").is_in(UNJUDGED))
+    days = known.group_by("date", market).agg(silent=nothing, symbols=pl.len())
     all_of_several = (pl.col("silent") == pl.col("symbols")) & (pl.col("symbols") > 1)
     many = (pl.col("silent") > SILENT_SYMBOLS) & (pl.col("silent") > SILENT_SHARE * pl.col("symbols"))
-    return days.filter(all_of_several | many).sort("date")
+    return days.filter(all_of_several | many).sort("date", "market")
 
 
 def gaps(judged: pl.DataFrame, days: Sequence[dt.date]) -> pl.DataFrame:
@@ -158,8 +163,8 @@ def finding(
     crowded = silent_days(judged)
     found = gaps(judged, days)
     examples: list[dict[str, Any]] = [
-        {"day": str(day), "note": f"nothing of {silent} of {symbols} symbols"}
-        for day, silent, symbols in crowded.head(LISTED).iter_rows()
+        {"day": str(day), "note": f"nothing of {silent} of {symbols} symbols of {market}"}
+        for day, market, silent, symbols in crowded.head(LISTED).iter_rows()
     ]
     for cause in ("day", "minutes", "silent"):
         examples += _examples(found.filter(pl.col("cause") == cause), missing_minutes)

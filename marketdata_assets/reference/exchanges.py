@@ -32,6 +32,7 @@ class Exchange:
     yahoo: tuple[str, ...]  # Yahoo's suffixes for these; AAPL has none
     aliases: tuple[str, ...] = ()  # suffixes and prefixes of vendors
     pairs: bool = False  # BTC-USD, and not AAPL.US
+    fractions: bool = False  # whether volumes are not whole numbers
     opening_bar: bool = False  # labelled by their end, bars begin with the opening auction's at the opening
     auction: int = 0  # minutes after the close in which its closing auction is reported
     price_limits: bool = False  # whether the reference data have those of each day
@@ -132,6 +133,7 @@ EXCHANGES = (
         example="BTC-USD",
         yahoo=("USD", "EUR", "GBP", "JPY", "HKD", "CNY"),
         pairs=True,
+        fractions=True,
     ),
 )
 

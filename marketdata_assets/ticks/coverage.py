@@ -59,6 +59,13 @@ def symbol_days(
     return pl.concat(frames).sort("symbol", "date")
 
 
+def minutes_by_day(client: Client, symbol: str, days: Sequence[dt.date]) -> dict[dt.date, int]:
+    """How many minutes of the exchange's day a symbol has on each of these trading days that has any bar."""
+    calendar = calendar_of(symbol)
+    counted = [_counted(client, alike, [symbol], calendar) for alike in _alike(calendar, days)]
+    return {day: present for frame in counted for day, present in frame.select("date", "present").iter_rows()}
+
+
 def missing_minutes(client: Client, symbol: str, day: dt.date, label: Label, calendar: Calendar) -> list[str]:
     """The minutes `10:31` of the exchange's clock that a symbol has no bar of."""
     sql = "SELECT ts FROM tick_data WHERE symbol = {symbol:String} AND date = {day:Date}"

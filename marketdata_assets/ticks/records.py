@@ -190,7 +190,8 @@ def judged(raw: pl.DataFrame, reason: pl.Expr | None = None) -> tuple[pl.DataFra
     """
     if "turnover" not in raw.columns:
         raw = raw.with_columns(turnover=pl.lit(None, pl.Float64))
-    known = _reason() if reason is None else pl.coalesce(reason, _reason())
+    found = _reason(raw["symbol"])
+    known = found if reason is None else pl.coalesce(reason, found)
     return sift(raw.with_columns(reason=known), ["open", "high", "low", "close", "volume", "turnover"], "minute")
 
 
@@ -205,7 +206,6 @@ def flagged(rows: pl.DataFrame, provider: str, quality: Quality, session: Sessio
             provider=pl.lit(provider),
             interval=pl.lit("1m"),
             file=pl.lit(""),
-            volume=pl.col("volume").cast(pl.Int64),
             local=local,
         )
         frame = frame.with_columns(flags=_flags(quality, hours, exchange))
@@ -251,15 +251,16 @@ def rejects(others: pl.DataFrame) -> tuple[Reject, ...]:
     return tuple(Reject(*row) for row in bad.iter_rows())
 
 
-def _reason() -> pl.Expr:
-    """The first rule that a row breaks; null when it breaks none."""
+def _reason(symbols: pl.Series) -> pl.Expr:
+    """The first rule that a row of these symbols breaks; null when it breaks none."""
     ts, volume = pl.col("ts"), pl.col("volume")
     wrong = {"the time cannot be parsed": ts.is_null(), "not on a whole minute": ts != ts.dt.truncate("1m")}
     for name in ("open", "high", "low", "close", "volume", "turnover"):
         wrong[f"{name} is not finite"] = ~pl.col(name).is_finite()
     wrong["volume is below 0"] = volume < 0
     wrong["volume is above any number of shares"] = volume > 2**53
-    wrong["volume is not a whole number of shares"] = volume != volume.round()
+    whole = on_each_clock(symbols, lambda exchange: pl.lit(not exchange.fractions))
+    wrong["volume is not a whole number of shares"] = whole & (volume != volume.round())
     return pl.coalesce(pl.when(broken).then(pl.lit(reason)) for reason, broken in wrong.items())
 
 

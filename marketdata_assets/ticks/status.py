@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from marketdata_assets.months import EXCHANGE_CLOCK
+from marketdata_assets.months import EXCHANGE_CLOCK, last_months
 from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import TradingDays, ashares
 from marketdata_assets.reference.exchanges import by_exchange, exchange_of
@@ -249,9 +249,20 @@ def newest_days(client: Client) -> dict[str, dt.date]:
 
 
 def overdue(client: Client, now: dt.datetime) -> list[str]:
-    """The tables in which the last trading days that are over have no rows; an empty table is none of them."""
+    """The tables in which the last trading days that are over have no rows; an empty table is none of them.
+
+    Of bars, those of each exchange that has some in these two months, each requested within a day of the close.
+    """
     today = now.astimezone(ZoneInfo(EXCHANGE_CLOCK)).date()
-    return sorted(table for table, newest in newest_days(client).items() if _missed(newest, today) >= MISSED)
+    found = {table for table, newest in newest_days(client).items() if _missed(newest, today) >= MISSED}
+    loaded = ledger.table(client, TICK_DATA.name, last_months(2, now)).filter(pl.col("rows") > 0)
+    newest_of = dict(loaded.group_by("source").agg(pl.col("slices").str.slice(-10).max()).iter_rows())
+    yesterday = Moment(now - dt.timedelta(days=1), ashares().trading_days)
+    for symbols in by_exchange(newest_of).values():
+        newest = dt.date.fromisoformat(max(newest_of[symbol] for symbol in symbols))
+        if yesterday.of(symbols[0]).closings_after(newest) >= MISSED:
+            found.add(TICK_DATA.name)
+    return sorted(found)
 
 
 def _missed(newest: dt.date, today: dt.date) -> int:

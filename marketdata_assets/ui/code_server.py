@@ -8,7 +8,9 @@ it starts it again.
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 import psutil
 
@@ -30,32 +32,38 @@ def command(arguments: Sequence[str]) -> list[str]:
 
 
 def serve(arguments: Sequence[str]) -> int:
-    """Serve code until SIGTERM, SIGINT or the end of the process that has it; the exit code."""
+    """Serve code until the process that has it ends, or SIGTERM, SIGINT and the end of its runs; the exit code."""
     logs.configure(Settings().log_format)
-    proxy = subprocess.Popen(tied_to_us(command(arguments), signal.SIGTERM, None))
+    # Killed, it frees its address at once. Given time, it would remove the socket that its successor listens on.
+    proxy = subprocess.Popen(tied_to_us(command(arguments), signal.SIGKILL, None))
+    ending, have_code = threading.Event(), list[psutil.Process]()
+
+    def end(*_: object) -> None:
+        ending.set()
+        proxy.terminate()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: proxy.terminate())
-    had_code = False
+        signal.signal(number, end)
     while True:
-        try:
-            return proxy.wait(POLL_SECONDS)
-        except subprocess.TimeoutExpired:
-            has_code = _has_code(proxy.pid)
-        if had_code and not has_code:
+        with suppress(subprocess.TimeoutExpired):
+            code = proxy.wait(POLL_SECONDS)
+            if ending.is_set():
+                psutil.wait_procs(have_code)  # they end with their runs, for which Dagster waits half a minute
+            return 0 if ending.is_set() else code
+        alive = _below(proxy.pid)
+        if have_code and not alive and not ending.is_set():
             log.error("the process that has the code has ended")
             proxy.kill()  # nothing is lost: each run is a process of its own, which continues
             proxy.wait()
             return 1
-        had_code = has_code
+        have_code = alive or have_code
 
 
-def _has_code(pid: int) -> bool:
-    """Whether a process below this one is alive."""
-    try:
-        below = psutil.Process(pid).children()
-        return any(one.status() != psutil.STATUS_ZOMBIE for one in below)
-    except psutil.NoSuchProcess:
-        return False
+def _below(pid: int) -> list[psutil.Process]:
+    """The processes below this one that are alive."""
+    with suppress(psutil.NoSuchProcess):
+        return [one for one in psutil.Process(pid).children() if one.status() != psutil.STATUS_ZOMBIE]
+    return []
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,10 +18,10 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from marketdata_assets import state_files
 from marketdata_assets.logs import get_logger
 from marketdata_assets.proxies import LOOPBACK
 from marketdata_assets.secret_values import escaped, hide, mask_bytes, masked
-from marketdata_assets.state_files import made_once
 
 OPEN_PATHS = ("/server_info",)
 """Versions alone, for health checks: no login."""
@@ -54,7 +55,7 @@ class Guard:
     `hosts` are names that the UI may be called by besides loopback: those of a proxy, whose X-Forwarded-Proto is then
     believed. `token` is what a browser shows once as `?token=...`, and what a program sends as `Authorization: Bearer
     ...`; None is no login. A browser gets a session of its own in a cookie, signed with the token: for this port alone,
-    until its end, or until the token is another.
+    until its end, until the token is another, or until it is revoked in the folder `sessions`.
     """
 
     def __init__(
@@ -63,8 +64,9 @@ class Guard:
         hosts: Collection[str] = (),
         token: str | None = None,
         clock: Callable[[], float] = time.time,
+        sessions: Path | None = None,
     ) -> None:
-        self._app, self._token, self._clock = app, token, clock
+        self._app, self._token, self._clock, self._sessions = app, token, clock, sessions
         self._proxies = frozenset(host.lower() for host in hosts)
         self._hosts = frozenset({*LOOPBACK, *self._proxies})
 
@@ -93,7 +95,22 @@ class Guard:
         until, _, rest = connection.cookies.get(name, "").partition(".")
         nonce, _, signature = rest.partition(".")
         lasts = until.isascii() and until.isdecimal() and len(until) < 12 and self._clock() < int(until)
-        return lasts and hmac.compare_digest(signature.encode(), self._signature(name, until, nonce).encode())
+        signed = hmac.compare_digest(signature.encode(), self._signature(name, until, nonce).encode())
+        return lasts and signed and not (self._sessions and (self._sessions / f"{nonce}{REVOKED}").exists())
+
+    def _note(self, session: str, connection: HTTPConnection) -> None:
+        """Put a session into the folder, so that somebody can revoke it, and take out those that have ended."""
+        if self._sessions is None:
+            return
+        client = connection.client.host if connection.client else "?"
+        told = f"{connection.url.port or connection.url.scheme}\n{client}\n{connection.headers.get('user-agent', '')}"
+        try:
+            state_files.write(self._sessions / session, escaped(told, "\n"))
+            for file in self._sessions.iterdir():
+                if file.stat().st_mtime + SESSION_SECONDS < time.time():
+                    file.unlink(missing_ok=True)
+        except OSError as error:  # a full disk locks nobody out
+            log.warning("session not listed", error=error)
 
     def _signature(self, *said: str) -> str:
         return hmac.new((self._token or "").encode(), "\n".join(said).encode(), "sha256").hexdigest()
@@ -109,7 +126,8 @@ class Guard:
             others = QueryParams([item for item in connection.query_params.multi_items() if item[0] != TOKEN])
             path = "/" + connection.url.path.lstrip("/")
             response = RedirectResponse(path + (f"?{others}" if others else ""), 303)
-            name, until, nonce = _cookie(connection), str(int(self._clock()) + SESSION_SECONDS), secrets.token_hex(16)
+            name, until, nonce = _cookie(connection), str(int(self._clock()) + SESSION_SECONDS), secrets.token_hex(8)
+            self._note(nonce, connection)
             session = f"{until}.{nonce}.{self._signature(name, until, nonce)}"
             by_tls = connection.url.scheme == "https" or (
                 _name(connection.headers.get("host", "")) in self._proxies
@@ -198,12 +216,27 @@ async def _answer(response: Response, scope: Scope, receive: Receive, send: Send
         await response(scope, receive, send)
 
 
-FILE = "ui_token"
+FILE, SESSIONS, REVOKED = "ui_token", "ui_sessions", ".revoked"
 TOKEN = "token"  # noqa: S105 - the name of the parameter in the link
 
 
 def token_file(dagster_home: Path) -> Path:
     """The file with the token of a data folder, made with a random one when there is none."""
     file = dagster_home / FILE
-    hide(made_once(file, lambda: secrets.token_urlsafe(32) + "\n").strip())
+    hide(state_files.made_once(file, lambda: secrets.token_urlsafe(32) + "\n").strip())
     return file
+
+
+def sessions(folder: Path) -> dict[str, tuple[str, ...]]:
+    """By id the sessions that last, oldest first: since when (UTC), the port, the client's address, its browser."""
+    files = [(file.stat().st_mtime, file) for file in folder.glob("*") if file.name.isalnum()]
+    lasting = sorted(one for one in files if time.time() < one[0] + SESSION_SECONDS)
+    return {
+        file.name: (f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}", *file.read_text().split("\n", 2))
+        for at, file in lasting
+    }
+
+
+def revoke(folder: Path, session: str) -> None:
+    """End one of `sessions` at its next request."""
+    (folder / session).rename(folder / f"{session}{REVOKED}")

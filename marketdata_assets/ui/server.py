@@ -27,13 +27,14 @@ def serve(
     *,
     hosts: Collection[str] = (),
     token: str | None = None,
+    sessions: Path | None = None,
     read_only: bool = False,
 ) -> None:
-    """Serve the UI of the code locations in `workspace` until a signal; `hosts` and `token` are the guard's."""
+    """Serve the UI of the code locations in `workspace` until a signal; the rest is the guard's."""
     instance.optimize_for_webserver(STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, MAX_OVERFLOW)
     with ui_application(instance, workspace, read_only=read_only) as application:
         uvicorn.run(
-            Guard(application, hosts, token),
+            Guard(application, hosts, token, sessions=sessions),
             host=host,
             port=port,
             log_config=None,  # the log of this process, which shows no secret and no control character

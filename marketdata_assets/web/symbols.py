@@ -14,6 +14,7 @@ from marketdata_assets.stores.clickhouse_ledger import states_of
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.postgres import statement
 from marketdata_assets.ticks import registry
+from marketdata_assets.ticks.coverage import minutes_by_day
 from marketdata_assets.ticks.tables import FACTORS, ORDER_BOOK, TICK_DATA
 from marketdata_assets.web.coverage import Counted, Month, months
 from marketdata_assets.web.errors import Unknown
@@ -58,7 +59,10 @@ def coverage(client: Client, symbol: str, closed: dt.date) -> list[dict[str, Any
     empty = [Days.month(month) for month, load in loads.items() if not load["rows"]]
     ends = [*days, *(day for month in empty for day in (month.first, max(month.first, min(month.last, closed))))]
     calendar = calendar_of(symbol, stored.calendar(client))
-    lengths = None if calendar.exchange is MAINLAND else calendar.length
+    lengths = None
+    if calendar.exchange is not MAINLAND:  # bars before and after its session make up for none of a session
+        lengths, span = calendar.length, Days(min(ends), max(ends))
+        days |= minutes_by_day(client, symbol, [day for day in calendar.trading_days(span) if day in days])
     found = months(Days(min(ends), max(ends)), _by_month(days.items()), calendar.trading_days, lengths)
     return [_row(month, loads.get(month.month)) for month in found]
 

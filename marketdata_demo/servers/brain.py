@@ -41,6 +41,7 @@ from marketdata_demo.servers.loopback import LoopbackServer
 SAMPLE_PASSWORD = "sample"
 EASTERN = ZoneInfo("America/New_York")
 HANG_SECONDS = 60.0
+CATALOGUE_PAGE = 50
 LETTERS = string.digits + string.ascii_letters
 
 
@@ -336,6 +337,9 @@ class BrainServer(Faults):
         app.router.add_post("/authentication/persona", self._finish_login)
         app.router.add_get("/users/self/alphas", self._list)
         app.router.add_get("/alphas/{id}", self._one)
+        app.router.add_get("/operators", self._operators)
+        for path in ("/data-sets", "/data-fields"):
+            app.router.add_get(path, partial(self._catalogue, path))
         for record_set, path in PATHS.items():
             app.router.add_get(f"/alphas/{{id}}/{path}", partial(self._records, record_set))
         return app
@@ -512,6 +516,30 @@ class BrainServer(Faults):
         if alpha:
             return web.Response(body=alpha.body, content_type="application/json")
         raise Refused(404, {"detail": "Not found."})
+
+    async def _operators(self, request: web.Request) -> web.Response:
+        self._user(request)
+        return json_answer(200, sample_records.OPERATORS)
+
+    async def _catalogue(self, path: str, request: web.Request) -> web.Response:
+        """A page of the data sets of a market, or of the fields of one of them; 403 for those in `not_offered`."""
+        self._user(request)
+        if path in self.not_offered:
+            raise Refused(403, {"detail": "You do not have permission to perform this action."})
+        query = request.query
+        lacking = [name for name in ("instrumentType", "region", "delay", "universe") if name not in query]
+        limit, offset = int(query.get("limit", "20")), int(query.get("offset", "0"))
+        if lacking or limit > CATALOGUE_PAGE:
+            cause = {name: ["This field is required."] for name in lacking}
+            raise Refused(400, cause or {"limit": [f"Ensure this value is less than or equal to {CATALOGUE_PAGE}."]})
+        market = {name: query[name] for name in ("region", "universe")} | {"delay": int(query["delay"])}
+        found = sample_records.data_sets(market)
+        if path == "/data-fields":
+            wanted = query.get("dataset.id")
+            found = [
+                one for data_set in found if wanted in (None, data_set["id"]) for one in sample_records.fields(data_set)
+            ]
+        return json_answer(200, {"count": len(found), "results": found[offset : offset + limit]})
 
     async def _records(self, record_set: RecordSet, request: web.Request) -> web.Response:
         """A record set, after `polls_until_computed` responses without content; 403 for those in `not_offered`."""

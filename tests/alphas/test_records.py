@@ -15,9 +15,18 @@ from pymongo import MongoClient
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.documents import read as as_stored
 from marketdata_assets.alphas.errors import BadOptions, NoCredentials
-from marketdata_assets.alphas.fetch_records import Choice, RecordsReport, fetch_records, statuses
+from marketdata_assets.alphas.fetch_records import Choice, RecordsReport, due_pairs, fetch_records, statuses
 from marketdata_assets.alphas.filters import Filters, parse
-from marketdata_assets.alphas.record_sets import RECORD_SETS, Pending, Records, RecordSet, asset_name, decode_records
+from marketdata_assets.alphas.record_sets import (
+    DAILY,
+    RECORD_SETS,
+    Pending,
+    Records,
+    RecordSet,
+    asset_name,
+    decode_check,
+    decode_records,
+)
 from marketdata_assets.loading.states import State
 from marketdata_assets.stores import mongo_ledger
 from marketdata_assets.stores.mongo import CODEC
@@ -65,7 +74,7 @@ def fetched(
     return fetch_records(uri, record_set, [(account, MONTH)], client_of, run_id="r", now=LATER, choice=choice)
 
 
-@pytest.mark.parametrize("record_set", RECORD_SETS)
+@pytest.mark.parametrize("record_set", DAILY)
 def test_each_record_set_is_stored_as_it_came(
     server: BrainServer, tmp_path: Path, mongo_uri: str, mongo_client: Client, account: str, record_set: RecordSet
 ) -> None:
@@ -80,6 +89,51 @@ def test_each_record_set_is_stored_as_it_came(
         assert [list(row) for row in zip(*stored["columns"].values(), strict=True)] == came["records"]
         assert list(stored["columns"]) == [one["name"] for one in came["schema"]["properties"]]
         assert (stored["min"], stored["max"]) == (came.get("min"), came.get("max"))
+
+
+def test_a_submission_check_is_a_record_per_test(
+    server: BrainServer, tmp_path: Path, mongo_uri: str, mongo_client: Client, account: str
+) -> None:
+    server.polls_until_computed = 1
+    report = fetched(server, tmp_path, mongo_uri, account, "submission_check")
+    assert [(one.outcome, one.fetched) for one in report.months] == [("ok", 12)]
+    assert {line.partition(" ")[0] for line in server.log if line.endswith("/check")} == {"GET"}
+    for alpha in ALPHAS:
+        came = sample_records.response(msgspec.json.decode(alpha.body), "submission_check")["is"]["checks"]
+        stored = mongo_client["alpha_submission_check"][account].find_one({"_id": alpha.id})
+        assert stored is not None
+        columns = stored["columns"]
+        for name in ("name", "result", "limit", "value"):
+            assert columns[name] == [one.get(name) for one in came]
+        assert [one and msgspec.json.decode(one) for one in columns["competitions"]] == [
+            one.get("competitions") for one in came
+        ]
+        assert (stored["types"]["limit"], stored["types"]["competitions"]) == ("decimal", "string")
+
+
+def test_checks_in_and_out_of_sample_are_one_record_set() -> None:
+    found = decode_check(b'{"is": {"checks": [{"name": "A", "value": 1.5}]}, "os": {"checks": [{"name": "B"}]}}')
+    assert (found.columns["name"], found.columns["value"]) == (["A", "B"], [1.5, None])
+    assert decode_check(b'{"is": null}').columns["name"] == []
+    assert decode_check(b" ").types == {}
+    for wrong in (b'{"is": {"checks": [{"a.b": 1}]}}', b'{"is": {"checks": {}}}', b"[]", b"{"):
+        with pytest.raises((msgspec.MsgspecError, ValueError)):
+            decode_check(wrong)
+
+
+def test_submission_checks_are_no_part_of_the_daily_run(mongo_client: Client, account: str) -> None:
+    assert due_pairs(mongo_client, [account], Filters(), LATER, 10) == [(account, MONTH)]
+    for record_set in DAILY:
+        documents = [
+            {"_id": one.id, "dateCreated": one.created, "dateModified": modified(one), "fetched": LATER}
+            for one in ALPHAS
+        ]
+        mongo_client[asset_name(record_set)][account].insert_many(documents)
+    assert due_pairs(mongo_client, [account], Filters(), LATER, 10) == []
+
+
+def modified(alpha: Alpha) -> dt.datetime:
+    return dt.datetime.fromisoformat(msgspec.json.decode(alpha.body)["dateModified"])
 
 
 def test_only_changed_and_new_alphas_are_asked_for_again(

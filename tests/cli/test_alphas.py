@@ -368,6 +368,9 @@ def test_record_sets_of_chosen_alphas_are_fetched_once_and_shown(alphas_env: Alp
     assert "account re is not offered prod_correlation" in squeezed(again.stderr)
     rows = {row["asset"]: row for row in alphas_env.said("status")["assets"] if row.get("account") == "re"}
     assert (rows["alpha_pnl"]["documents"], rows["alpha_prod_correlation"]["unsupported"]) == (20, 1)
+    catalogued = alphas_env.run("alphas", "catalogue")
+    assert catalogued.returncode == 0, catalogued.stderr
+    assert "brain_operators: 8 entries of 2 markets or accounts" in squeezed(catalogued.stdout)
     nothing = alphas_env.run("alphas", "records", "--account", "rf")
     assert (nothing.returncode, nothing.stdout) == (0, "")
     assert "no alphas in MongoDB that match" in squeezed(nothing.stderr)

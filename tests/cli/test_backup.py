@@ -53,6 +53,7 @@ from marketdata_demo.venues.market import Plan
 
 ALPHA_MONTHS = ("2024-10", "2024-11")
 ALPHA_DATABASES = (*(f"{kind}_alphas" for kind in KINDS), *map(asset_name, RECORD_SETS))
+ALPHA_DATABASES += ("brain_operators", "brain_data_sets", "brain_data_fields")
 THREE = ("--store", "postgres", "--store", "mongo", "--store", "clickhouse")
 START = dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC)
 UNSEALED = {"format": 1, "sha256": ""}

@@ -3,13 +3,15 @@
 It ends with a message and an exit code, and never with a traceback. The commands are those of the program's own tree.
 """
 
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,12 @@ import pytest
 from commands import environment
 from typer.main import get_command
 
+import marketdata_assets
 from marketdata_assets.cli import app
 
 SECONDS = 60
+READ_SETTINGS = {"marketdata_assets.__main__", "marketdata_assets.definitions"}
+"""Modules that a command imports with its own settings."""
 ARGUMENTS = {
     "run-containers": ["--socket", "{folder}/socket"],
     "exec": ["dagster-daemon", "--version"],
@@ -73,9 +78,13 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
 COMMANDS = sorted(leaves(get_command(app)))
 
 
-def main(orders: list[Mapping[str, Any]]) -> None:
+def main() -> None:
     """In a process of its own: carry out each order in a fork of it, which spares the imports, and print the ends."""
-    print(json.dumps([end(**order) for order in orders]))
+    for module in pkgutil.walk_packages(marketdata_assets.__path__, f"{marketdata_assets.__name__}."):
+        if module.name not in READ_SETTINGS:
+            importlib.import_module(module.name)
+    for line in sys.stdin:
+        print(json.dumps([end(**order) for order in json.loads(line)]), flush=True)
 
 
 def end(words: list[str], variables: Mapping[str, str], folder: str, stdout: str) -> dict[str, Any]:
@@ -115,24 +124,31 @@ def run_command(words: list[str], variables: Mapping[str, str], folder: str, std
         os._exit(code if isinstance(code, int) else 0 if code is None else 70)
 
 
-def ends(folder: Path, orders: list[tuple[list[str], Mapping[str, str]]], stdout: str = "") -> list[dict[str, Any]]:
-    asked = [
-        {"words": words, "variables": environment(folder, **more), "folder": str(folder), "stdout": stdout}
-        for words, more in orders
-    ]
-    code = f"import json, sys; import {Path(__file__).stem} as one; one.main(json.load(sys.stdin))"
+Orders = list[tuple[list[str], Mapping[str, str]]]
+Ends = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def ends() -> Iterator[Ends]:
+    """Carry out commands in a folder, each with variables, and say how each ended."""
     paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    ended = subprocess.run(
-        [sys.executable, "-c", code],
-        input=json.dumps(asked),
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import {Path(__file__).stem} as module; module.main()"],
         env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        timeout=SECONDS * 20,
-    )
-    assert ended.returncode == 0, ended.stderr
-    found: list[dict[str, Any]] = json.loads(ended.stdout.splitlines()[-1])
-    return found
+    ) as process:
+        assert process.stdin and process.stdout
+
+        def ask(folder: Path, orders: Orders, stdout: str = "") -> list[dict[str, Any]]:
+            common = {"folder": str(folder), "stdout": stdout}
+            asked = [common | {"words": words, "variables": environment(folder, **more)} for words, more in orders]
+            print(json.dumps(asked), file=process.stdin, flush=True)
+            found: list[dict[str, Any]] = json.loads(process.stdout.readline())
+            return found
+
+        yield ask
 
 
 def given(folder: Path, *but: str) -> list[list[str]]:
@@ -156,7 +172,7 @@ def bad(found: list[dict[str, Any]], *expected: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_help_of_every_command_says_that_its_output_is_closed(home: Path) -> None:
+def test_help_of_every_command_says_that_its_output_is_closed(ends: Ends, home: Path) -> None:
     asked = [([*name.split(), "--help"], {}) for name in COMMANDS if name != "exec"]
     for stdout in ("closed", "/dev/full"):
         found = ends(home, asked, stdout)
@@ -164,7 +180,7 @@ def test_help_of_every_command_says_that_its_output_is_closed(home: Path) -> Non
         assert {one["code"] for one in found} == {1}
 
 
-def test_every_command_without_servers_ends_with_a_message_while_its_output_is_closed(home: Path) -> None:
+def test_every_command_without_servers_ends_with_a_message_while_its_output_is_closed(ends: Ends, home: Path) -> None:
     assert bad(ends(home, [(words, {}) for words in given(home, *SERVES, *OUTSIDE)], "closed")) == []
 
 
@@ -176,7 +192,7 @@ MALFORMED = {
 }
 
 
-def test_every_command_names_the_settings_of_malformed_addresses(home: Path) -> None:
+def test_every_command_names_the_settings_of_malformed_addresses(ends: Ends, home: Path) -> None:
     found = ends(home, [(words, MALFORMED) for words in given(home)])
     for name in MALFORMED:
         assert bad(found, f"{name}: ", *OWN_CAUSES) == []
@@ -185,7 +201,9 @@ def test_every_command_names_the_settings_of_malformed_addresses(home: Path) -> 
 
 
 @pytest.mark.parametrize("folder", ["/sys/marketdata", "{home}/file/below"])
-def test_every_command_ends_with_a_message_where_its_data_folder_cannot_be_written(home: Path, folder: str) -> None:
+def test_every_command_ends_with_a_message_where_its_data_folder_cannot_be_written(
+    ends: Ends, home: Path, folder: str
+) -> None:
     (home / "file").touch()
     variables = {"MARKETDATA_HOME": folder.format(home=home)}
     assert bad(ends(home, [(words, variables) for words in given(home, *OUTSIDE)])) == []

@@ -15,12 +15,14 @@ import pytest
 from commands import PROGRAMS, environment, marketdata, stack_on, until
 from plain_kline import KLINE_QUERY, expected_kline
 
+from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.cli.instance import environment_of
 from marketdata_assets.definitions import defs
 from marketdata_assets.defs.partition_results import INTERRUPTED
 from marketdata_assets.defs.repair.housekeeping import end_killed, killed_runs
 from marketdata_assets.defs.runs import runs_that_load
+from marketdata_assets.fanout import Fanout
 from marketdata_assets.local import run_lock
 from marketdata_assets.local.stack import LocalStack
 from marketdata_demo import sample_bars
@@ -31,10 +33,8 @@ WAITING = """SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = databas
 
 
 @pytest.fixture
-def variables(
-    running: LocalStack, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[dict[str, str]]:
-    """Two months of a stock, of which the first is loaded."""
+def variables(running: LocalStack, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Two months of a stock."""
     frame = sample_bars.stock_year("sz000001", "样本地产", DAYS, 7)
     with zipfile.ZipFile(tmp_path / "2014_1min.zip", "w") as archive:
         archive.writestr("sz000001_2014.csv", sample_bars.csv_bytes(frame))
@@ -43,11 +43,16 @@ def variables(
         "MARKETDATA_BARS_DIR": str(tmp_path),
         "MARKETDATA_HOME": str(running.settings.root),
     }
-    first = marketdata(running.settings.root, "ingest", "bars", "--months", "2014-03", **found)
-    assert first.returncode == 0, first.stderr
     for name, value in found.items():
         monkeypatch.setenv(name, value)
-    yield found
+    return found
+
+
+@pytest.fixture
+def loaded(variables: dict[str, str], database: str, tmp_path: Path) -> dict[str, str]:
+    """The first of the months is loaded."""
+    assert not ingest(database, tmp_path, ["2014-03"], run_id="test", fanout=Fanout(1)).failed
+    return variables
 
 
 @contextmanager
@@ -83,12 +88,14 @@ def last_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
     return run
 
 
-@pytest.mark.parametrize("how", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow), "SIGHUP", "UI"])
+@pytest.mark.parametrize(
+    "how", ["SIGINT", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGTERM", "SIGHUP")), "UI"]
+)
 def test_an_interrupted_run_ends_at_once_and_leaves_nothing(
-    how: str, running: LocalStack, database: str, variables: dict[str, str]
+    how: str, running: LocalStack, database: str, loaded: dict[str, str]
 ) -> None:
     home = running.settings.root
-    with dg.DagsterInstance.get() as instance, waiting_in_a_load(database, home, variables) as command:
+    with dg.DagsterInstance.get() as instance, waiting_in_a_load(database, home, loaded) as command:
         family = psutil.Process(command.pid).children(recursive=True)
         run = last_run(instance)
         assert run.status == dg.DagsterRunStatus.STARTED
@@ -104,17 +111,15 @@ def test_an_interrupted_run_ends_at_once_and_leaves_nothing(
         ended = dg.DagsterRunStatus.CANCELED if how == "UI" else dg.DagsterRunStatus.FAILURE
         assert last_run(instance).status == ended
         assert run_lock.is_held(home, run.run_id) is None
-    again = marketdata(home, "ingest", "bars", "--months", "2014-04", **variables)
+    again = marketdata(home, "ingest", "bars", "--months", "2014-04", **loaded)
     assert again.returncode == 0, again.stderr
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT count(*) FROM stock_1min_qfq").fetchone() == (len(DAYS) * 241,)
 
 
-def test_a_killed_command_can_be_canceled_in_the_ui(
-    running: LocalStack, database: str, variables: dict[str, str]
-) -> None:
+def test_a_killed_command_can_be_canceled_in_the_ui(running: LocalStack, database: str, loaded: dict[str, str]) -> None:
     with dg.DagsterInstance.get() as instance:
-        with waiting_in_a_load(database, running.settings.root, variables) as command:
+        with waiting_in_a_load(database, running.settings.root, loaded) as command:
             command.kill()
         run = last_run(instance)
         assert run.status == dg.DagsterRunStatus.STARTED

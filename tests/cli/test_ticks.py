@@ -25,6 +25,7 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
+from marketdata_assets.ticks import registry, tables
 from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer
 
 SYMBOLS = ("600000.SH", "600001.SH", "000001.SZ")
@@ -85,6 +86,13 @@ class TicksEnv:
         self.tushare.tables["stock_basic"] = (fields, rows)
         self.tushare.tables["daily_basic"] = (["ts_code", "trade_date", *DAILY], [])
         self.tushare.tables["adj_factor"] = (["ts_code", "trade_date", "adj_factor"], [])
+
+    def register(self, *symbols: str) -> None:
+        """As `symbols refresh` does from a list, without a run that loads reference data."""
+        (self.folder / "symbols.csv").write_text("\n".join(symbols))
+        with clickhouse.connect(self.url) as client:
+            tables.ensure(client)
+            registry.refresh(client, None, self.folder / "symbols.csv", None, now=dt.datetime.now(dt.UTC))
 
     def bars(self) -> Mapping[tuple[str, dt.date], int]:
         """Bars by symbol and day."""
@@ -186,7 +194,7 @@ def test_failures_are_in_the_json_with_their_cause(ticks_env: TicksEnv) -> None:
 
 def test_symbols_are_removed_with_their_rows_and_restored(ticks_env: TicksEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks_env.stocks(*SYMBOLS)
-    assert ticks_env.run("symbols", "refresh").returncode == 0
+    ticks_env.register(*SYMBOLS)
     span = ("--start-date", str(SESSIONS[0]), "--end-date", str(SESSIONS[1]))
     assert ticks_env.ingest("--symbols", "ALL", *span, "--data-types", "tick_data").returncode == 0
     kept = ticks_env.run("symbols", "remove", "600000.sh", "600001.SH")

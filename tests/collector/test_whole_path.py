@@ -97,18 +97,17 @@ def _candle_row(market: Market, candle: Candle) -> tuple[Any, ...]:
     return (*(Decimal(market.price(one)) for one in prices), candle.trades)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_every_message_of_a_fast_venue_is_stored_once(tmp_path: Path, processes: int) -> None:
-    """The bench of rates in short: what it counts is what was sent."""
+def test_every_message_of_a_fast_venue_is_stored_once(tmp_path: Path) -> None:
+    """The bench of rates in short, with two collectors: what it counts is what was sent."""
     rate = 1500.0
-    one = soak(tmp_path, rate, seconds=2.0, warm=0.5, symbols=3, processes=processes)
+    one = soak(tmp_path, rate, seconds=2.0, warm=0.5, symbols=3, processes=2)
     assert one.violations == []
     assert one.trades_sent > rate / 14 * 3
     assert one.stored["trade"] == one.trades_sent
     assert one.stored["ticker"] == one.messages_sent * 10 // 14
     assert one.tables == {"rows": one.trades_sent, "in bars": one.trades_sent}
     assert set(one.stored) == {"trade", "ticker", "orderbook"}
-    assert [report["errors"] for report in one.reports] == [{}] * processes
+    assert [report["errors"] for report in one.reports] == [{}, {}]
     assert sum(report["messages"] for report in one.reports) >= one.messages_sent
     assert one.rate > 0
     assert one.lag_ms(0.5) <= one.lag_ms(0.99) < float("inf")

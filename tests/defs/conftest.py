@@ -15,6 +15,7 @@ from pymongo import MongoClient
 from tick_runs import TicksEnv
 from unlimited import UNLIMITED
 
+from marketdata_assets.alphas import catalogues
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
 from marketdata_assets.ticks import providers_file
 from marketdata_assets.ticks.providers_file import Providers
@@ -63,7 +64,12 @@ def alphas_env(
     mongo_uri: str, mongo_client: MongoClient[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[AlphasEnv]:
     """No accounts, no alphas, an API that knows nobody."""
-    for name in ("regular_alphas", "super_alphas", *map(asset_name, RECORD_SETS)):
+    for name in (
+        "regular_alphas",
+        "super_alphas",
+        *map(asset_name, RECORD_SETS),
+        *map(catalogues.asset_name, catalogues.NAMES),
+    ):
         mongo_client.drop_database(name)
     for name in ("BRAIN_ACCOUNTS", "BRAIN_CREDENTIALS", "ALPHAS_DIR", "ALPHAS_QUIET_SECONDS"):
         monkeypatch.delenv(f"MARKETDATA_{name}", raising=False)

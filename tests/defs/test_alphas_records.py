@@ -131,7 +131,10 @@ def tick(alphas_env: AlphasEnv) -> Any:
 
 
 def test_the_schedule_requests_months_with_new_and_changed_alphas_only(loaded: AlphasEnv) -> None:
-    assert ranges(tick(loaded).run_requests) == [(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}")]
+    first = tick(loaded).run_requests
+    assert ranges(first) == [(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}")]
+    daily = {asset_name(one) for one in RECORD_SETS if one != "submission_check"}
+    assert [{key.to_user_string() for key in one.asset_selection} for one in first] == [daily]
     assert loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB).success
     assert "current alphas" in str(tick(loaded).skip_message)
     created = month_window(MONTHS[1]).start
@@ -153,3 +156,13 @@ def test_a_run_for_changes_writes_files_and_names_accounts_that_fail(alphas_env:
     assert not result.success
     assert "bad: " in str(failures(result))
     assert list((alphas_env.root / "lk" / "changed_data").rglob("*.json"))
+
+
+def test_catalogues_are_fetched_for_every_account_that_can_log_in(loaded: AlphasEnv) -> None:
+    result = execute(loaded.instance, "alpha_catalogues", {})
+    assert result.success
+    assert loaded.client["brain_operators"]["lk"].count_documents({}) == 4
+    markets = len(loaded.client["regular_alphas"]["lk"].distinct("settings"))
+    assert 0 < loaded.client["brain_data_sets"]["lk"].count_documents({}) <= 2 * markets
+    loaded.brain.fail(500, 10_000, "/operators")
+    assert "GET /operators" in str(failures(execute(loaded.instance, "alpha_catalogues", {})))

@@ -24,7 +24,7 @@ SERVERS = {
 }
 LOADED = {
     "bars": {"bars"},
-    "alphas": {"alphas", "alpha_records"},
+    "alphas": {"alphas", "alpha_records", "alpha_correlations", "alpha_catalogues"},
     "reference": {"reference", "ticks"},
     "ticks": {"ticks", "reference"},
     "exchanges": {"exchanges"},

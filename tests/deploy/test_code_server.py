@@ -8,8 +8,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,23 @@ def until(true: Callable[[], object], seconds: float = 180) -> None:
 
 
 @contextmanager
-def served(command: list[str], port: int, variables: dict[str, str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A code server that answers, in a process group of its own."""
-    with (folder / f"code-{port}.log").open("ab") as log:
-        server = subprocess.Popen(command, env=variables, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+def served(
+    command: list[str], answers: Callable[[], bool], variables: dict[str, str], folder: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A code server that answers, in a group of its own; it ignores SIGINT, as background jobs of scripts do."""
+    with (folder / "code.log").open("ab") as log:
+        server = subprocess.Popen(
+            command,
+            env=variables,
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        )
     try:
-        until(lambda: port_answers(port) or server.poll() is not None)
-        assert server.poll() is None, (folder / f"code-{port}.log").read_text()
+        until(lambda: answers() or server.poll() is not None)
+        assert server.poll() is None, (folder / "code.log").read_text()
         yield server
     finally:
         kill_all(server)
@@ -104,7 +115,7 @@ def test_new_and_changed_flows_are_there_after_reload_in_the_deployed_code_serve
 
     (tmp_path / "ui").mkdir()
     with (
-        served(program, port, variables, tmp_path),
+        served(program, lambda: port_answers(port), variables, tmp_path),
         dg.DagsterInstance.local_temp(str(tmp_path / "ui")) as instance,
         internals.ui_application(instance, workspace, read_only=False) as application,
     ):
@@ -135,6 +146,9 @@ class Waiting:
     folder: Path
     server: subprocess.Popen[bytes]
     run_id: str
+    socket: Path
+    again: Callable[[], AbstractContextManager[subprocess.Popen[bytes]]]
+    """Starts another server on the socket."""
 
     @property
     def status(self) -> dg.DagsterRunStatus:
@@ -166,13 +180,14 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def waiting(instance: dg.DagsterInstance, tmp_path: Path) -> Iterator[Waiting]:
-    port = free_port()
+    socket = tmp_path / "sock"
     job = ["--python-file", str(Path(__file__).with_name("waiting_job.py")), "--location-name", LOCATION]
-    command = [sys.executable, "-m", "marketdata_assets.ui.code_server", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "marketdata_assets.ui.code_server", "--socket", str(socket), *job]
     variables = {**os.environ, "RELEASE": str(tmp_path / "release"), "MARKETDATA_HOME": str(tmp_path)}
-    target = GrpcServerTarget(host="127.0.0.1", port=port, socket=None, location_name=LOCATION)
+    target = GrpcServerTarget(host="localhost", port=None, socket=str(socket), location_name=LOCATION)
+    again = partial(served, command, socket.exists, variables, tmp_path)
     with (
-        served([*command, *job], port, variables, tmp_path) as server,
+        again() as server,
         WorkspaceProcessContext(instance, target) as context,
     ):
         request = context.create_request_context()
@@ -180,7 +195,7 @@ def waiting(instance: dg.DagsterInstance, tmp_path: Path) -> Iterator[Waiting]:
         origins = {"remote_job_origin": found.get_remote_origin(), "job_code_origin": found.get_python_origin()}
         run_id = create_run_for_test(instance, job_name="waiting", **origins).run_id
         instance.launch_run(run_id, request)
-        one = Waiting(instance, tmp_path, server, run_id)
+        one = Waiting(instance, tmp_path, server, run_id, socket, again)
         until(lambda: run_lock.is_held(tmp_path, run_id))
         yield one
 
@@ -233,7 +248,30 @@ def test_server_that_is_killed_takes_what_it_started_with_it_when_the_runs_have_
     assert waiting.end_killed() == []
     waiting.release()
     until(lambda: waiting.status == SUCCESS)
-    assert psutil.wait_procs(below, timeout=120)[1] == []
+    assert psutil.wait_procs(below, timeout=300)[1] == []
+
+
+def test_server_that_is_started_again_keeps_the_socket_of_the_killed_one(waiting: Waiting) -> None:
+    below = waiting.processes("code server")
+    waiting.server.kill()
+    waiting.server.wait()
+    waiting.socket.unlink()
+    with waiting.again():
+        waiting.release()
+        assert psutil.wait_procs(below, timeout=300)[1] == []
+        assert waiting.socket.exists(), "UI and daemon find it"
+
+
+def test_server_that_is_asked_to_end_ends_after_its_run(waiting: Waiting) -> None:
+    below, proxy = waiting.processes("code server"), waiting.processes("code server")[0]
+    waiting.server.terminate()
+    until(lambda: not proxy.is_running())  # after half a minute
+    assert waiting.server.poll() is None
+    assert waiting.status == STARTED
+    waiting.release()
+    assert waiting.server.wait(300) == 0
+    assert waiting.status == SUCCESS
+    assert psutil.wait_procs(below, timeout=300)[1] == []
 
 
 def test_killed_process_of_a_run_is_reported_by_the_code_server(waiting: Waiting) -> None:

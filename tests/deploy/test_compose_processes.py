@@ -10,7 +10,7 @@ import httpx
 import pytest
 from browser import browser, missing_browser
 from compose_processes import Machine, deployed, write_flow
-from pages import open_flows, reload_code
+from pages import add_flow
 
 pytestmark = pytest.mark.slow
 LOADED = "{workspaceOrError {... on Workspace {locationEntries {name locationOrLoadError {__typename}}}}}"
@@ -70,7 +70,4 @@ def test_a_flow_that_is_added_is_on_the_page_after_the_button_is_pressed(machine
         assert not os.environ.get("CI"), missing
         pytest.skip(missing)
     with browser(machine.url, machine.token) as chromium:
-        assert "closes" not in open_flows(chromium)
-        write_flow(machine.folder / "input" / "flows", "closes", "Closing prices.")
-        reload_code(chromium)
-        assert {"closes", "prices_files"} <= open_flows(chromium)
+        add_flow(chromium, lambda: write_flow(machine.folder / "input" / "flows", "closes", "Closing prices."))

@@ -54,6 +54,7 @@ NAMED_FOR_TESTS = (
 )
 OTHERS = {"TUSHARE_TOKEN", "MARKETDATA_FIXTURES", *(f"MARKETDATA_TEST_{name}" for name in NAMED_FOR_TESTS)}
 WITH_A_NAME = ("MARKETDATA_BRAIN_EMAIL", "MARKETDATA_BRAIN_PASSWORD")
+TEST = re.compile(r"^def (test_\w+)", re.MULTILINE)
 every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
@@ -69,6 +70,13 @@ def test_links_lead_to_existing_pages_and_headings(page: Path) -> None:
         if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
             dead.append(link)
     assert dead == []
+
+
+def test_tests_that_the_page_of_engines_names_exist() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (PROJECT / "docs/reference/engines.md").read_text()))
+    written = {name for file in (PROJECT / "tests").rglob("test_*.py") for name in TEST.findall(file.read_text())}
+    assert len(named) > 5
+    assert named - written == set()
 
 
 @every_page

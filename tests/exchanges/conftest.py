@@ -1,15 +1,28 @@
-"""The tables of records, made once for a module of tests and empty for each of them."""
+"""A database with the tables of records, empty for each test that asks."""
+
+from collections.abc import Callable, Iterator
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from databases import emptied_clickhouse
 
 from marketdata_assets.exchanges.tables import schema
+from marketdata_assets.stores import clickhouse, clickhouse_ledger
+
+
+def make(client: Client) -> None:
+    schema.ensure(client)
+    clickhouse_ledger.ensure(client)
+
+
+@pytest.fixture(scope="session")
+def empty_tables(clickhouse_server: str) -> Iterator[Callable[[], str]]:
+    with emptied_clickhouse(clickhouse_server, make) as emptied:
+        yield emptied
 
 
 @pytest.fixture
-def empty_tables(made_tables: Client) -> Client:
+def client(empty_tables: Callable[[], str]) -> Iterator[Client]:
     """A client of a database with empty tables."""
-    for table in schema.TABLES.values():
-        made_tables.command(f"TRUNCATE TABLE {table.name}")
-    made_tables.command(f"TRUNCATE TABLE {schema.REJECTS}")
-    return made_tables
+    with clickhouse.connect(empty_tables()) as connected:
+        yield connected

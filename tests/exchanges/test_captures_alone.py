@@ -116,7 +116,7 @@ def rows(client: Client, sql: str) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("venue", MARKETS)
 def test_each_file_has_its_books_and_is_read_alone(
-    clickhouse_client: Client, tmp_path: Path, venue: str, monkeypatch: pytest.MonkeyPatch
+    client: Client, tmp_path: Path, venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = collected(tmp_path, venue, HOURS)
     assert len(files) == HOURS
@@ -126,71 +126,65 @@ def test_each_file_has_its_books_and_is_read_alone(
     monkeypatch.setattr(captures, "open_capture", lambda path: (read.append(path.name), entries(path))[1])
     for hour in (60, 0, 26, 1):
         read.clear()
-        [report] = load_captures(clickhouse_client, [files[hour]]).units
+        [report] = load_captures(client, [files[hour]]).units
         assert set(read) == {files[hour].name}
         assert (report.outcome, report.by_type, report.notes) == (
             "ok",
             {"orderbook": 60 + (venue == "binance" or hour > 0) * 1},
             (),
         )
-    assert rows(clickhouse_client, "SELECT count() FROM exchange_gaps") == [(0,)]
-    levels = rows(
-        clickhouse_client, "SELECT bids[1].2 FROM exchange_orderbooks WHERE kind = 'checkpoint' ORDER BY ts_recv"
-    )
+    assert rows(client, "SELECT count() FROM exchange_gaps") == [(0,)]
+    levels = rows(client, "SELECT bids[1].2 FROM exchange_orderbooks WHERE kind = 'checkpoint' ORDER BY ts_recv")
     assert [int(str(size).split(".")[0]) for (size,) in levels] == [
         number * (10 if venue == "deribit" else 1) for number in (60, 26 * 60, 60 * 60)
     ]
 
 
 @pytest.mark.parametrize("venue", MARKETS)
-def test_all_files_at_once_give_the_same_records_and_no_gaps(
-    clickhouse_client: Client, tmp_path: Path, venue: str
-) -> None:
+def test_all_files_at_once_give_the_same_records_and_no_gaps(client: Client, tmp_path: Path, venue: str) -> None:
     files = collected(tmp_path, venue, 5)
     for path in files:
-        load_captures(clickhouse_client, [path])
-    one_by_one = rows(clickhouse_client, "SELECT * FROM exchange_orderbooks FINAL ORDER BY ALL")
+        load_captures(client, [path])
+    one_by_one = rows(client, "SELECT * FROM exchange_orderbooks FINAL ORDER BY ALL")
     assert len(one_by_one) == 5 * 60 + 4 + (venue == "binance")
-    clickhouse_client.command("TRUNCATE TABLE exchange_orderbooks")
-    load_captures(clickhouse_client, files, force=True)
-    assert rows(clickhouse_client, "SELECT * FROM exchange_orderbooks FINAL ORDER BY ALL") == one_by_one
-    assert rows(clickhouse_client, "SELECT count() FROM exchange_gaps") == [(0,)]
+    client.command("TRUNCATE TABLE exchange_orderbooks")
+    load_captures(client, files, force=True)
+    assert rows(client, "SELECT * FROM exchange_orderbooks FINAL ORDER BY ALL") == one_by_one
+    assert rows(client, "SELECT count() FROM exchange_gaps") == [(0,)]
 
 
 def test_hours_loaded_one_by_one_have_their_books_and_none_is_given_after_the_end(
-    clickhouse_client: Client, tmp_path: Path
+    client: Client, tmp_path: Path
 ) -> None:
     hours = (0, 1, 24, 27)
     files = collected(tmp_path, "binance", 28)
     for hour in hours:
-        load_captures(clickhouse_client, [files[hour]])
+        load_captures(client, [files[hour]])
     instants = [START + hour * HOUR + 1801 * SECOND for hour in hours]
-    books = read.books("binance", "spot", "BTCUSDT", instants, connection=clickhouse_client)
+    books = read.books("binance", "spot", "BTCUSDT", instants, connection=client)
     assert books["why"].to_list() == [None] * len(hours)
     assert [int(bids[0]["size"]) for bids in books["bids"]] == [hour * 60 + 31 for hour in hours]
     end = START + 28 * HOUR
-    after = read.books("binance", "spot", "BTCUSDT", [end, end + 3 * HOUR], connection=clickhouse_client)
+    after = read.books("binance", "spot", "BTCUSDT", [end, end + 3 * HOUR], connection=client)
     assert after["known"].to_list() == [False, False]
 
 
 @pytest.mark.parametrize("venue", ["okx", "deribit"])
 def test_the_first_file_of_a_run_continues_the_one_before_it_with_a_gap(
-    clickhouse_client: Client, tmp_path: Path, venue: str
+    client: Client, tmp_path: Path, venue: str
 ) -> None:
     collected(tmp_path, venue, 3)
     files = collected(tmp_path, venue, 2, later=5 * HOUR)
     assert [header_of(path).begins for path in files] == ["run", "checkpoint", "checkpoint", "run", "checkpoint"]
     for path in files:
-        [report] = load_captures(clickhouse_client, [path]).units
+        [report] = load_captures(client, [path]).units
         assert report.outcome == "ok"
     last, begin = START + 179 * 60 * SECOND + 1, START + 5 * HOUR
-    gaps = rows(clickhouse_client, "SELECT cause, ts_from, ts_to, healed_at FROM exchange_gaps FINAL")
+    gaps = rows(client, "SELECT cause, ts_from, ts_to, healed_at FROM exchange_gaps FINAL")
     assert gaps == [("reopened", last, begin, begin + 1)]
 
 
-def test_a_file_with_all_books_begins_soon_after_entries_were_dropped(
-    clickhouse_client: Client, tmp_path: Path
-) -> None:
+def test_a_file_with_all_books_begins_soon_after_entries_were_dropped(client: Client, tmp_path: Path) -> None:
     feed = feed_of("okx", "spot", "test")
     sink = CaptureSink(tmp_path, buffer_bytes=2000)
     tap = sink.tap("okx", "spot", feed.checkpoint)
@@ -204,51 +198,49 @@ def test_a_file_with_all_books_begins_soon_after_entries_were_dropped(
     assert [header_of(path).begins for path in files] == ["run", "checkpoint"]
     dropped = sink.state().dropped
     assert dropped > 0
-    load_captures(clickhouse_client, files)
+    load_captures(client, files)
     changes = "SELECT last_id FROM exchange_orderbooks WHERE kind != 'checkpoint' ORDER BY last_id"
-    ids = [number for (number,) in rows(clickhouse_client, changes)]
+    ids = [number for (number,) in rows(client, changes)]
     missing = sorted(set(range(60)) - set(ids))
     assert len(missing) == dropped
-    [gap] = rows(clickhouse_client, "SELECT last_id, healed_at > 0 FROM exchange_gaps FINAL")
+    [gap] = rows(client, "SELECT last_id, healed_at > 0 FROM exchange_gaps FINAL")
     assert gap == (missing[0] - 1, True)
-    whole = rows(clickhouse_client, "SELECT last_id FROM exchange_orderbooks WHERE kind = 'checkpoint'")
+    whole = rows(client, "SELECT last_id FROM exchange_orderbooks WHERE kind = 'checkpoint'")
     assert missing[-1] <= whole[0][0] <= missing[-1] + 2
 
 
 @pytest.mark.parametrize("venue", MARKETS)
 def test_a_busy_book_is_recorded_whole_more_often(
-    clickhouse_client: Client, tmp_path: Path, venue: str, monkeypatch: pytest.MonkeyPatch
+    client: Client, tmp_path: Path, venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(captures, "CHECKPOINT_UPDATES", 25)
     for path in collected(tmp_path, venue, 2):
-        load_captures(clickhouse_client, [path])
+        load_captures(client, [path])
     sizes = (
         "SELECT toInt64(bids[1].2), last_id FROM exchange_orderbooks FINAL WHERE kind = '{}' ORDER BY last_id, ts_recv"
     )
-    whole, changes = rows(clickhouse_client, sizes.format("checkpoint")), rows(clickhouse_client, sizes.format("delta"))
+    whole, changes = rows(client, sizes.format("checkpoint")), rows(client, sizes.format("delta"))
     assert len(whole) == 2 + 1 + 2
     assert set(whole) <= set(changes)
 
 
 @pytest.mark.parametrize("venue", MARKETS)
-def test_changes_of_old_files_without_any_snapshot_are_a_gap(
-    clickhouse_client: Client, tmp_path: Path, venue: str
-) -> None:
+def test_changes_of_old_files_without_any_snapshot_are_a_gap(client: Client, tmp_path: Path, venue: str) -> None:
     market_type, traffic = MARKETS[venue]
     with CaptureWriter(tmp_path, venue, market_type) as writer:  # type: ignore[arg-type]
         for one in traffic(30):
             writer.write(one.ts_recv, one.kind, one.raw, connection=one.connection, url=one.url)
     assert len(writer.paths) == 30
-    [early], [late] = (load_captures(clickhouse_client, [writer.paths[hour]]).units for hour in (2, 28))
+    [early], [late] = (load_captures(client, [writer.paths[hour]]).units for hour in (2, 28))
     assert (early.by_type, early.notes) == ({"orderbook": 60}, ())
     assert late.by_type == {"gap": 1}
     assert late.notes == ("1 books without a snapshot: their changes are recorded as gaps",)
-    [gap] = rows(clickhouse_client, "SELECT cause, ts_from, ts_to, healed_at FROM exchange_gaps")
+    [gap] = rows(client, "SELECT cause, ts_from, ts_to, healed_at FROM exchange_gaps")
     begin = START + 28 * HOUR
     assert gap == ("no snapshot", begin + 1, begin + 59 * 60 * SECOND + 1, None)
 
 
-def test_a_capture_that_changes_while_it_is_loaded_is_due_again(clickhouse_client: Client, tmp_path: Path) -> None:
+def test_a_capture_that_changes_while_it_is_loaded_is_due_again(client: Client, tmp_path: Path) -> None:
     [file] = collected(tmp_path, "okx", 1)
     moments = iter([lambda: None, lambda: os.utime(file, (1, 1))])
 
@@ -256,6 +248,6 @@ def test_a_capture_that_changes_while_it_is_loaded_is_due_again(clickhouse_clien
         next(moments)()
         return dt.datetime.now(dt.UTC)
 
-    [report] = load_captures(clickhouse_client, [file], now=now).units
+    [report] = load_captures(client, [file], now=now).units
     assert (report.outcome, "overwritten while it was being read" in str(report.error)) == ("failed", True)
-    assert captures.due(clickhouse_client, file.parent) == [file]
+    assert captures.due(client, file.parent) == [file]

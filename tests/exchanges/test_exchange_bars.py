@@ -11,9 +11,9 @@ from landed_market import PlainBar, land, plain_bars, records, standing_bars
 from msgspec.structs import replace
 
 from marketdata_assets.exchanges.records import Gap, Trade
-from marketdata_assets.exchanges.tables import ohlcv, schema
+from marketdata_assets.exchanges.tables import ohlcv
 from marketdata_assets.exchanges.tables.ohlcv import DayReport
-from marketdata_assets.stores import clickhouse, clickhouse_ledger
+from marketdata_assets.stores import clickhouse
 from marketdata_demo.venues.market import VENUES, Plan
 
 NOW = dt.datetime(2026, 1, 9, tzinfo=dt.UTC)
@@ -21,13 +21,6 @@ DAY = dt.date(2026, 1, 5)
 PLAN = Plan(dt.datetime(2026, 1, 5, 23, 56, tzinfo=dt.UTC), minutes=8)
 NS = 1_000_000_000
 NOON = int(dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC).timestamp()) * NS
-
-
-@pytest.fixture
-def client(clickhouse_client: Client) -> Client:
-    schema.ensure(clickhouse_client)
-    clickhouse_ledger.ensure(clickhouse_client)
-    return clickhouse_client
 
 
 def compute(client: Client, day: dt.date = DAY, **options: Any) -> DayReport:

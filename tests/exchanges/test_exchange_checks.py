@@ -55,24 +55,24 @@ def middle(market: Market, record: type, **about: object) -> int:
     return found[len(found) // 2]
 
 
-def test_all_pass_on_a_market_that_landed_whole(clickhouse_client: Client, whole: Market) -> None:
-    question = landed(clickhouse_client, whole)
+def test_all_pass_on_a_market_that_landed_whole(client: Client, whole: Market) -> None:
+    question = landed(client, whole)
     found = {name: ask(question) for name, ask in CHECKS.items()}
     assert {name: one.examples for name, one in found.items() if not one.passed} == {}
     assert all(one.checked for one in found.values())
     assert found["bars_equal_klines"].checked > 6 * 3
-    assert checks.newest(clickhouse_client) == question
+    assert checks.newest(client) == question
 
 
-def test_all_pass_on_nothing(clickhouse_client: Client) -> None:
-    question = landed(clickhouse_client, [], computed=False)
-    assert checks.newest(clickhouse_client).days == ()
+def test_all_pass_on_nothing(client: Client) -> None:
+    question = landed(client, [], computed=False)
+    assert checks.newest(client).days == ()
     for days in ((DAY,), ()):
         assert all(ask(Question(question.client, days)).passed for ask in CHECKS.values())
 
 
-def test_lost_trades_show_in_the_numbers_in_the_candles_and_not_in_the_recomputation(clickhouse_client: Client) -> None:
-    question = landed(clickhouse_client, list(records(LOSING)))
+def test_lost_trades_show_in_the_numbers_in_the_candles_and_not_in_the_recomputation(client: Client) -> None:
+    question = landed(client, list(records(LOSING)))
     found = {name: ask(question) for name, ask in CHECKS.items()}
     assert {name for name, one in found.items() if not one.passed} == {"holes_on_record", "bars_equal_klines"}
     assert found["holes_on_record"].facts["trades_missing"] == 3
@@ -84,49 +84,47 @@ def test_lost_trades_show_in_the_numbers_in_the_candles_and_not_in_the_recomputa
 
 
 @pytest.mark.parametrize("venue", ["okx", "deribit"])
-def test_a_lost_trade_of_a_venue_that_numbers_trades_is_found(
-    clickhouse_client: Client, whole: Market, venue: Exchange
-) -> None:
+def test_a_lost_trade_of_a_venue_that_numbers_trades_is_found(client: Client, whole: Market, venue: Exchange) -> None:
     place = middle(whole, Trade, exchange=venue)
     lost = whole[place]
     assert isinstance(lost, Trade)
-    found = checks.holes_on_record(landed(clickhouse_client, [*whole[:place], *whole[place + 1 :]], computed=False))
+    found = checks.holes_on_record(landed(client, [*whole[:place], *whole[place + 1 :]], computed=False))
     [example] = found.examples
     first, last = lost.first_id or lost.sequence, lost.sequence
     assert (found.count, found.facts["trades_missing"]) == (1, int(last or 0) - int(first or 0) + 1)
     assert f"{lost.instrument} trades: numbers" in example["hole"]
 
 
-def test_bars_that_an_open_gap_touches_are_not_judged(clickhouse_client: Client) -> None:
+def test_bars_that_an_open_gap_touches_are_not_judged(client: Client) -> None:
     market = list(records(LOSING))
     at = int((START + dt.timedelta(minutes=4, seconds=30)).timestamp()) * 10**9
     gap = Gap("binance", "linear", "SMPL-USDT", "SMPLUSDT", "aggTrade", None, None, at, at + 10**9, "reopened")
-    without = landed(clickhouse_client, market)
+    without = landed(client, market)
     before = checks.bars_equal_klines(without)
-    found = checks.bars_equal_klines(landed(clickhouse_client, [gap]))
+    found = checks.bars_equal_klines(landed(client, [gap]))
     assert found.passed
     assert (found.checked, found.left_out) == (before.checked - 1, before.left_out + 1)
     assert not checks.none_open(without).passed
 
 
-def test_minute_without_a_bar_is_missed_unless_a_gap_is_open_there(clickhouse_client: Client, whole: Market) -> None:
+def test_minute_without_a_bar_is_missed_unless_a_gap_is_open_there(client: Client, whole: Market) -> None:
     at = int((START + dt.timedelta(minutes=3)).timestamp()) * 10**9
     minute = range(at, at + 60 * 10**9)
     lost = [one for one in whole if isinstance(one, Trade) and one.exchange == "okx" and one.ts_event in minute]
-    question = landed(clickhouse_client, [one for one in whole if one not in lost])
+    question = landed(client, [one for one in whole if one not in lost])
     found = checks.bars_equal_klines(question)
     assert {one["differs"] for one in found.examples} == {"no bar"}
     for name in {one.instrument for one in lost}:
         gap = Gap("okx", "linear", name, name, "trades", None, None, at, at + 59 * 10**9, "reopened")
-        land(clickhouse_client, [gap])
+        land(client, [gap])
     assert checks.bars_equal_klines(question).passed
 
 
-def test_change_that_does_not_follow_is_found(clickhouse_client: Client, whole: Market) -> None:
+def test_change_that_does_not_follow_is_found(client: Client, whole: Market) -> None:
     place = middle(whole, OrderBook, exchange="okx", kind="delta")
     lost = whole[place]
     assert isinstance(lost, OrderBook)
-    found = checks.changes_follow(landed(clickhouse_client, [*whole[:place], *whole[place + 1 :]], computed=False))
+    found = checks.changes_follow(landed(client, [*whole[:place], *whole[place + 1 :]], computed=False))
     assert [(one["instrument"], one["last_id"], one["next_id"]) for one in found.examples] == [
         (lost.instrument, lost.prev_id, lost.last_id)
     ]
@@ -168,16 +166,16 @@ def recorded_by_two(missing: range, *, gap: bool = False) -> Market:
     ],
 )
 def test_two_recorders_of_one_book_make_no_hole_and_hide_none(
-    clickhouse_client: Client, missing: range, gap: bool, found: list[tuple[int, int]]
+    client: Client, missing: range, gap: bool, found: list[tuple[int, int]]
 ) -> None:
-    question = landed(clickhouse_client, recorded_by_two(missing, gap=gap), computed=False)
+    question = landed(client, recorded_by_two(missing, gap=gap), computed=False)
     assert [(one["last_id"], one["next_id"]) for one in checks.changes_follow(question).examples] == found
 
 
 def test_instruments_with_many_rows_are_checked_in_a_part_of_the_day(
-    clickhouse_client: Client, whole: Market, monkeypatch: pytest.MonkeyPatch
+    client: Client, whole: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    question = landed(clickhouse_client, whole)
+    question = landed(client, whole)
     books, bars = checks.changes_follow(question), checks.bars_recomputed(question)
     monkeypatch.setattr(checks, "SAMPLE_ROWS", 10)  # every instrument has more
     some_books, some_bars = checks.changes_follow(question), checks.bars_recomputed(question)
@@ -188,18 +186,18 @@ def test_instruments_with_many_rows_are_checked_in_a_part_of_the_day(
 
 
 def test_a_lost_change_of_a_busy_book_is_found_in_some_part_of_the_day(
-    clickhouse_client: Client, whole: Market, monkeypatch: pytest.MonkeyPatch
+    client: Client, whole: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = [one for one in whole if not (isinstance(one, OrderBook) and one.kind == "delta" and (one.last_id or 0) % 3)]
     monkeypatch.setattr(checks, "SAMPLE_ROWS", 20)
-    assert checks.changes_follow(landed(clickhouse_client, kept, computed=False)).count > 0
+    assert checks.changes_follow(landed(client, kept, computed=False)).count > 0
 
 
-def test_trade_with_two_times_is_found(clickhouse_client: Client, whole: Market) -> None:
+def test_trade_with_two_times_is_found(client: Client, whole: Market) -> None:
     trade = whole[middle(whole, Trade)]
     assert isinstance(trade, Trade)
     other = Trade(*_about(trade), (trade.ts_event or 0) + 1, trade.ts_recv, trade.trade_id, "1", "1", None, "buy")
-    found = checks.one_row_a_trade(landed(clickhouse_client, [*whole, _like(other, trade)], computed=False))
+    found = checks.one_row_a_trade(landed(client, [*whole, _like(other, trade)], computed=False))
     assert (found.count, found.examples[0]["instrument"]) == (1, trade.instrument)
 
 
@@ -211,12 +209,12 @@ def _like(other: Trade, trade: Trade) -> Trade:
     return replace(other, first_id=trade.first_id, last_id=trade.last_id)
 
 
-def test_candle_that_says_something_else_is_found(clickhouse_client: Client, whole: Market) -> None:
+def test_candle_that_says_something_else_is_found(client: Client, whole: Market) -> None:
     place = middle(whole, Kline, exchange="okx", closed=True)
     candle = whole[place]
     assert isinstance(candle, Kline)
     market = [*whole[:place], replace(candle, high="999999.9"), *whole[place + 1 :]]
-    found = checks.bars_equal_klines(landed(clickhouse_client, market))
+    found = checks.bars_equal_klines(landed(client, market))
     assert [(one["instrument"], one["differs"]) for one in found.examples] == [(candle.instrument, "high")]
 
 
@@ -224,23 +222,21 @@ def test_candle_that_says_something_else_is_found(clickhouse_client: Client, who
     ("change", "name"),
     [("high = low - 1", "price_order"), ("close = close + 1", "bars_recomputed"), ("volume = 0", "price_order")],
 )
-def test_bar_that_was_changed_is_found(clickhouse_client: Client, whole: Market, change: str, name: str) -> None:
-    question = landed(clickhouse_client, whole)
+def test_bar_that_was_changed_is_found(client: Client, whole: Market, change: str, name: str) -> None:
+    question = landed(client, whole)
     column, value = change.split(" = ")
     one = "FROM exchange_ohlcv_1m WHERE exchange = 'binance' AND taker_buy_volume > 0 ORDER BY time LIMIT 1"
     changed = f"SELECT * REPLACE (toDecimal128({value}, 18) AS {column}) {one}"
-    clickhouse_client.command(f"CREATE TABLE one ENGINE = Memory AS {changed}")
-    clickhouse_client.command(
-        f"DELETE FROM exchange_ohlcv_1m WHERE time = (SELECT time {one}) AND exchange = 'binance'"
-    )
-    clickhouse_client.command("INSERT INTO exchange_ohlcv_1m SELECT * FROM one")
+    client.command(f"CREATE TABLE one ENGINE = Memory AS {changed}")
+    client.command(f"DELETE FROM exchange_ohlcv_1m WHERE time = (SELECT time {one}) AND exchange = 'binance'")
+    client.command("INSERT INTO exchange_ohlcv_1m SELECT * FROM one")
     assert not CHECKS[name](question).passed
 
 
-def test_refused_record_is_found(clickhouse_client: Client, whole: Market) -> None:
-    question = landed(clickhouse_client, whole, computed=False)
+def test_refused_record_is_found(client: Client, whole: Market) -> None:
+    question = landed(client, whole, computed=False)
     trade = whole[middle(whole, Trade)]
     assert isinstance(trade, Trade)
-    insert_records(clickhouse_client, [replace(trade, price="1." + "1" * 30)])
+    insert_records(client, [replace(trade, price="1." + "1" * 30)])
     found = checks.nothing_refused(question, "trade")
     assert (found.count, checks.nothing_refused(question, "kline").count) == (1, 0)

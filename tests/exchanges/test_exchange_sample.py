@@ -13,7 +13,7 @@ from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.records import Control, Exchange, Gap, Kline, Record, Trade
 from marketdata_assets.exchanges.replay import feed_of, replay
-from marketdata_demo.venues.captures import voice, write
+from marketdata_demo.venues.captures import Written, voice, write
 from marketdata_demo.venues.market import MINUTE_MS, NS, VENUES, Plan, markets
 
 START = dt.datetime(2026, 1, 5, 23, 50, tzinfo=dt.UTC)
@@ -21,13 +21,13 @@ PLAN = Plan(START, minutes=12, lost_trades=3)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("captures")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    return write(tmp_path_factory.mktemp("captures"), PLAN)
 
 
-def records(folder: Path, venue: Exchange) -> list[Record | Gap]:
+def records(written: Written, venue: Exchange) -> list[Record | Gap]:
     """What a venue's feed makes of its capture; fails on anything that it cannot read."""
-    [path] = [path for path in write(folder, PLAN).files if path.name.startswith(venue)]
+    [path] = [path for path in written.files if path.name.startswith(venue)]
     feed = feed_of(venue, voice(venue).market_type, str(path))
     made = []
     for entry in open_capture(path).entries():
@@ -42,18 +42,18 @@ def records(folder: Path, venue: Exchange) -> list[Record | Gap]:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-def test_every_type_of_record_comes_of_a_venue(folder: Path, venue: Exchange) -> None:
-    made = [one for one in records(folder, venue) if isinstance(one, Record)]
+def test_every_type_of_record_comes_of_a_venue(written: Written, venue: Exchange) -> None:
+    made = [one for one in records(written, venue) if isinstance(one, Record)]
     [market_type] = {one.market_type for one in made}
     found = Counter(str(type(one).__struct_config__.tag) for one in made)
     assert set(found) == set(venues.find(venue).markets[market_type].data_types)
-    assert found["trade"] == sum(n for (of, _), n in write(folder, PLAN).trades.items() if of == venue)
+    assert found["trade"] == sum(n for (of, _), n in written.trades.items() if of == venue)
     assert found["liquidation"] == ("liquidation" in found)
 
 
 @pytest.mark.parametrize("venue", VENUES)
-def test_last_candle_of_a_minute_is_made_of_its_trades(folder: Path, venue: Exchange) -> None:
-    made = records(folder, venue)
+def test_last_candle_of_a_minute_is_made_of_its_trades(written: Written, venue: Exchange) -> None:
+    made = records(written, venue)
     candles = {(one.instrument, one.open_time): one for one in made if isinstance(one, Kline)}
     compared = 0
     for market in markets(PLAN, venue):
@@ -74,8 +74,8 @@ def test_last_candle_of_a_minute_is_made_of_its_trades(folder: Path, venue: Exch
     assert compared > PLAN.minutes
 
 
-def test_one_book_breaks_and_heals_and_the_others_do_not(folder: Path) -> None:
-    gaps = {venue: [one for one in records(folder, venue) if isinstance(one, Gap)] for venue in VENUES}
+def test_one_book_breaks_and_heals_and_the_others_do_not(written: Written) -> None:
+    gaps = {venue: [one for one in records(written, venue) if isinstance(one, Gap)] for venue in VENUES}
     broken, healed = gaps.pop("binance")
     assert not any(gaps.values())
     assert (broken.instrument, broken.cause, broken.healed_at) == ("SMPLUSDT", "sequence", None)
@@ -83,15 +83,15 @@ def test_one_book_breaks_and_heals_and_the_others_do_not(folder: Path) -> None:
     assert healed.ts_from <= PLAN.middle * NS <= healed.ts_to
 
 
-def test_lost_trades_are_not_in_the_capture(folder: Path) -> None:
+def test_lost_trades_are_not_in_the_capture(written: Written) -> None:
     [market] = [one for one in markets(PLAN, "binance") if one.lost]
     assert len(market.lost) == 3
-    ids = {one.last_id for one in records(folder, "binance") if isinstance(one, Trade) and one.symbol == "SMPL-USDT"}
+    ids = {one.last_id for one in records(written, "binance") if isinstance(one, Trade) and one.symbol == "SMPL-USDT"}
     assert ids == {str(fill.number) for fill in market.fills} - {str(fill.number) for fill in market.lost}
 
 
-def test_equal_plans_give_equal_files_and_touch_none_that_stands(folder: Path, tmp_path: Path) -> None:
-    first, second = write(folder, PLAN), write(tmp_path, PLAN)
+def test_equal_plans_give_equal_files_and_touch_none_that_stands(written: Written, tmp_path: Path) -> None:
+    first, second = written, write(tmp_path, PLAN)
     assert [path.read_bytes() for path in first.files] == [path.read_bytes() for path in second.files]
     before = [path.stat().st_mtime_ns for path in second.files]
     write(tmp_path, PLAN)
@@ -101,8 +101,8 @@ def test_equal_plans_give_equal_files_and_touch_none_that_stands(folder: Path, t
     assert [path.read_bytes() for path in other.files] != [path.read_bytes() for path in first.files]
 
 
-def test_captures_replay_without_errors(folder: Path) -> None:
-    for path in write(folder, PLAN).files:
+def test_captures_replay_without_errors(written: Written) -> None:
+    for path in written.files:
         told = replay([path]).as_dict()
         assert (told["errors"], len(told["books"])) == (0, 2)
 

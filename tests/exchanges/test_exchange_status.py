@@ -13,7 +13,6 @@ from marketdata_assets.exchanges.records import Gap, Trade
 from marketdata_assets.exchanges.tables import captures, ohlcv, plots, status
 from marketdata_assets.exchanges.tables.gap_backfill import SETTLED_NS, GapResult
 from marketdata_assets.exchanges.tables.rows import insert_records
-from marketdata_assets.stores import clickhouse_ledger
 
 DAYS = [dt.date(2026, 1, 4), dt.date(2026, 1, 5), dt.date(2026, 1, 6)]
 NOON = int(dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC).timestamp()) * 10**9
@@ -29,32 +28,29 @@ def gap(ns: int, stream: str = "trades", healed_at: int | None = None) -> Gap:
     return Gap(*ABOUT, stream, None, None, ns, ns + 10**9, "reopened", healed_at)  # type: ignore[arg-type]
 
 
-def test_overview_tells_rows_newest_refused_and_days(clickhouse_client: Client) -> None:
-    land(
-        clickhouse_client, [trade(1, NOON), trade(2, NOON + DAY_NS), gap(NOON), gap(NOON + DAY_NS, healed_at=NOON + 1)]
-    )
-    clickhouse_ledger.ensure(clickhouse_client)
-    insert_records(clickhouse_client, [trade(3, NOON, price="0." + "1" * 20)])
-    ohlcv.compute(clickhouse_client, DAYS[1], run_id="test", now=dt.datetime.now(dt.UTC))
-    found = {one.table: one for one in status.overview(clickhouse_client, DAYS)}
+def test_overview_tells_rows_newest_refused_and_days(client: Client) -> None:
+    land(client, [trade(1, NOON), trade(2, NOON + DAY_NS), gap(NOON), gap(NOON + DAY_NS, healed_at=NOON + 1)])
+    insert_records(client, [trade(3, NOON, price="0." + "1" * 20)])
+    ohlcv.compute(client, DAYS[1], run_id="test", now=dt.datetime.now(dt.UTC))
+    found = {one.table: one for one in status.overview(client, DAYS)}
     trades = found["exchange_trades"]
     assert (trades.rows, trades.rejected) == (2, 1)
     assert trades.newest == dt.datetime(2026, 1, 6, 12, tzinfo=dt.UTC)
     assert found["exchange_tickers"].newest is None
     assert found["exchange_ohlcv_1m"].days == {"ok": 1, "missing": 1}
     assert (found["exchange_gaps"].days, found["exchange_gaps"].open_gaps) == ({"open": 1, "ok": 1}, 1)
-    assert status.outdated_days(clickhouse_client, DAYS) == [DAYS[2]]
-    [refused] = status.rejected(clickhouse_client, 5)
+    assert status.outdated_days(client, DAYS) == [DAYS[2]]
+    [refused] = status.rejected(client, 5)
     assert refused["dataset"] == "exchange_trades"
     assert "1" * 20 in refused["raw"]
 
 
-def test_open_gaps_are_tried_once_they_are_old_enough(clickhouse_client: Client) -> None:
-    land(clickhouse_client, [gap(NOON), gap(NOON + DAY_NS, "books"), gap(NOON - 3 * DAY_NS)])
+def test_open_gaps_are_tried_once_they_are_old_enough(client: Client) -> None:
+    land(client, [gap(NOON), gap(NOON + DAY_NS, "books"), gap(NOON - 3 * DAY_NS)])
     young, old = NOON + 10**9 + SETTLED_NS - 1, NOON + 10**9 + SETTLED_NS
-    assert status.with_open_gaps(clickhouse_client, DAYS, young, SETTLED_NS) == []
-    assert status.with_open_gaps(clickhouse_client, DAYS, old, SETTLED_NS) == [DAYS[1]]
-    assert status.with_open_gaps(clickhouse_client, DAYS, old + status.RETRIED_NS, SETTLED_NS) == []
+    assert status.with_open_gaps(client, DAYS, young, SETTLED_NS) == []
+    assert status.with_open_gaps(client, DAYS, old, SETTLED_NS) == [DAYS[1]]
+    assert status.with_open_gaps(client, DAYS, old + status.RETRIED_NS, SETTLED_NS) == []
 
 
 def test_scan_finds_captures_only_and_waits_for_a_second_observation(tmp_path: Path) -> None:
@@ -82,7 +78,7 @@ def test_hosts_are_named_by_venue_and_market(tmp_path: Path) -> None:
     assert hosts.url("deribit", "inverse") == "https://www.deribit.com/api/v2"
 
 
-def test_timeline_draws_gaps_of_any_length(clickhouse_client: Client) -> None:
+def test_timeline_draws_gaps_of_any_length(client: Client) -> None:
     pytest.importorskip("matplotlib")
     healed = gap(NOON, healed_at=NOON + 5)
     told = [
@@ -93,6 +89,6 @@ def test_timeline_draws_gaps_of_any_length(clickhouse_client: Client) -> None:
     assert (plots.timeline(told) or "").startswith("![gaps](data:image/png")
     assert (plots.timeline(told[:1]) or "").startswith("![gaps](data:image/png")
     assert plots.timeline([]) is None
-    land(clickhouse_client, [])
-    assert plots.closes(clickhouse_client, DAYS[1]) is None
-    assert plots.trades_by_hour(clickhouse_client, DAYS[1]) is None
+    land(client, [])
+    assert plots.closes(client, DAYS[1]) is None
+    assert plots.trades_by_hour(client, DAYS[1]) is None

@@ -12,7 +12,7 @@ from landed_market import land
 
 from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.exchanges.records import Gap, Trade
-from marketdata_assets.exchanges.tables import gap_backfill, gaps, schema
+from marketdata_assets.exchanges.tables import gap_backfill, gaps
 from marketdata_assets.exchanges.tables.gap_backfill import DayGaps, GapResult
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse
@@ -26,12 +26,6 @@ DAY = dt.date(2023, 11, 14)
 START = 1_699_999_200_000  # ms, in the last two hours of the day
 MS = 1_000_000
 LATER = (START + 3_600_000) * MS
-
-
-@pytest.fixture
-def client(clickhouse_client: Client) -> Client:
-    schema.ensure(clickhouse_client)
-    return clickhouse_client
 
 
 @pytest.fixture

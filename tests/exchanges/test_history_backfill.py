@@ -109,73 +109,67 @@ def test_day_of_trades_and_candles_is_loaded_once(
     assert len(rows(clickhouse_client, "exchange_trades", "trade_id")) == 30
 
 
-def test_what_is_missing_of_a_loaded_day_is_found(
-    clickhouse_client: Client, binance: BinanceServer, tmp_path: Path
-) -> None:
+def test_what_is_missing_of_a_loaded_day_is_found(client: Client, binance: BinanceServer, tmp_path: Path) -> None:
     binance.paid = [NOON]
-    assert not run(clickhouse_client, tmp_path, binance, ("trade", "kline", "funding_rate"), days=(DAY, NEXT)).failed
-    both, newest = checks.Question(clickhouse_client, (DAY, NEXT)), checks.newest_history(clickhouse_client)
+    assert not run(client, tmp_path, binance, ("trade", "kline", "funding_rate"), days=(DAY, NEXT)).failed
+    both, newest = checks.Question(client, (DAY, NEXT)), checks.newest_history(client)
     assert newest.days == (NEXT,)
     stored, complete = checks.history_stored(both), checks.candles_complete(both)
     assert (stored.count, stored.checked, complete.count, complete.checked) == (0, 4, 0, 2)
     mutation = "ALTER TABLE exchange_klines DELETE WHERE time = (SELECT min(time) FROM exchange_klines)"
-    clickhouse_client.command(mutation, settings={"mutations_sync": 2})
+    client.command(mutation, settings={"mutations_sync": 2})
     expected = {"source": "binance linear ABCUSDT kline_1m", "day": str(DAY)}
     assert checks.history_stored(both).examples == ({**expected, "loaded": 1440, "stored": 1439},)
     assert checks.candles_complete(both).examples == ({**expected, "stored": 1439, "of": 1440},)
     assert checks.history_stored(newest).passed
 
 
-def test_rows_that_the_streams_brought_are_there_once(
-    clickhouse_client: Client, binance: BinanceServer, tmp_path: Path
-) -> None:
+def test_rows_that_the_streams_brought_are_there_once(client: Client, binance: BinanceServer, tmp_path: Path) -> None:
     about = ("binance", "linear", "ABC-USDT", "ABCUSDT")
     at = (NOON + 1000) * MS
     start = NOON * MS
     live = Trade(*about, at, at + 9, "1", "1.5", "2", None, "sell", "1", "1")  # type: ignore[arg-type]
     values = ("1", "3", "1", "2", "5", None, "10", 4, "2", "4", False)
     candle = Kline(*about, start + 5, start + 9, "1m", start, start + 60_000 * MS, *values)  # type: ignore[arg-type]
-    land(clickhouse_client, [live, candle])
-    run(clickhouse_client, tmp_path, binance, ("trade", "kline"))
-    trades = rows(clickhouse_client, "exchange_trades", "trade_id, ts_recv")
+    land(client, [live, candle])
+    run(client, tmp_path, binance, ("trade", "kline"))
+    trades = rows(client, "exchange_trades", "trade_id, ts_recv")
     assert len(trades) == 30
     assert trades[0] == ("1", at + 9)  # what was received first stays
-    candles = rows(clickhouse_client, "exchange_klines", "open_time, closed")
+    candles = rows(client, "exchange_klines", "open_time, closed")
     assert (len(candles), dict(candles)[start]) == (1440, True)
 
 
 def test_funding_and_open_interest_of_a_month_are_few_requests(
-    clickhouse_client: Client, binance: BinanceServer, tmp_path: Path
+    client: Client, binance: BinanceServer, tmp_path: Path
 ) -> None:
     day = 86_400_000
     midnight = NOON - day // 2
     binance.paid = [midnight + number * day // 3 + number % 2 for number in range(6)]
     binance.kept = [midnight + number * day // 288 for number in range(2 * 288)]
-    report = run(clickhouse_client, tmp_path, binance, ("funding_rate", "open_interest"), days=(DAY, NEXT))
+    report = run(client, tmp_path, binance, ("funding_rate", "open_interest"), days=(DAY, NEXT))
     assert [unit.rows for unit in report.units] == [3, 3, 288, 288]
-    assert len(rows(clickhouse_client, "exchange_funding_rates", "rate")) == 6
-    assert len(rows(clickhouse_client, "exchange_open_interest", "size")) == 576
+    assert len(rows(client, "exchange_funding_rates", "rate")) == 6
+    assert len(rows(client, "exchange_open_interest", "size")) == 576
     assert sum("fundingRate" in line for line in binance.lines) == 1
 
 
 @pytest.mark.parametrize("market_type", ["spot", "linear"])
 def test_trades_of_the_archive_are_those_of_the_stream(
-    clickhouse_client: Client, binance: BinanceServer, archive: ArchiveServer, tmp_path: Path, market_type: str
+    client: Client, binance: BinanceServer, archive: ArchiveServer, tmp_path: Path, market_type: str
 ) -> None:
     path, lines = trades_file(range(1, 31), market_type)
     archive.put(path, lines)
-    report = run(
-        clickhouse_client, tmp_path, binance, ("trade",), days=(DAY, NEXT), market_type=market_type, archive=archive
-    )
+    report = run(client, tmp_path, binance, ("trade",), days=(DAY, NEXT), market_type=market_type, archive=archive)
     assert [(unit.outcome, unit.origin, unit.rows) for unit in report.units] == [
         ("ok", "archive", 30),
         ("empty", "rest", 0),
     ]
     columns = "trade_id, time, price, size, side, first_id IS NOT NULL"
-    found = rows(clickhouse_client, "exchange_trades", columns)
-    clickhouse_client.command("TRUNCATE TABLE exchange_trades")
-    run(clickhouse_client, tmp_path, binance, ("trade",), market_type=market_type, force=True)
-    by_rest = rows(clickhouse_client, "exchange_trades", columns)
+    found = rows(client, "exchange_trades", columns)
+    client.command("TRUNCATE TABLE exchange_trades")
+    run(client, tmp_path, binance, ("trade",), market_type=market_type, force=True)
+    by_rest = rows(client, "exchange_trades", columns)
     if market_type == "linear":  # of spot the stream has single trades, and REST aggregates
         assert found == by_rest
     else:
@@ -184,31 +178,31 @@ def test_trades_of_the_archive_are_those_of_the_stream(
 
 
 def test_damaged_file_fails_its_day_and_no_other(
-    clickhouse_client: Client, binance: BinanceServer, archive: ArchiveServer, tmp_path: Path
+    client: Client, binance: BinanceServer, archive: ArchiveServer, tmp_path: Path
 ) -> None:
     path, lines = trades_file(range(1, 31))
     archive.put(path, lines)
     right = archive.files[path]
     archive.files[path] = right[:-1] + b"x"
     types = ("trade", "kline")
-    report = run(clickhouse_client, tmp_path, binance, types, archive=archive)
+    report = run(client, tmp_path, binance, types, archive=archive)
     assert ends(report) == {"failed": 1, "ok": 1}
     assert "SHA-256" in str(report.failed[0].error)
-    assert rows(clickhouse_client, "exchange_trades", "trade_id") == []
+    assert rows(client, "exchange_trades", "trade_id") == []
     archive.files[path] = right
-    assert ends(run(clickhouse_client, tmp_path, binance, types, archive=archive)) == {"unchanged": 1, "ok": 1}
-    assert len(rows(clickhouse_client, "exchange_trades", "trade_id")) == 30
+    assert ends(run(client, tmp_path, binance, types, archive=archive)) == {"unchanged": 1, "ok": 1}
+    assert len(rows(client, "exchange_trades", "trade_id")) == 30
 
 
 def test_line_that_cannot_be_read_is_in_the_quarantine(
-    clickhouse_client: Client, binance: BinanceServer, archive: ArchiveServer, tmp_path: Path
+    client: Client, binance: BinanceServer, archive: ArchiveServer, tmp_path: Path
 ) -> None:
     path, lines = trades_file(range(1, 4))
     archive.put(path, [*lines, "4,?,2,4,4,1699963204000,true"])
-    report = run(clickhouse_client, tmp_path, binance, ("trade",), archive=archive)
+    report = run(client, tmp_path, binance, ("trade",), archive=archive)
     assert [(unit.outcome, unit.rows, unit.rejected) for unit in report.units] == [("ok", 3, 1)]
     [(source, reason, raw)] = clickhouse.read(
-        clickhouse_client, "SELECT source, reason, raw FROM exchange_rejects FINAL"
+        client, "SELECT source, reason, raw FROM exchange_rejects FINAL"
     ).iter_rows()
     assert source == "binance linear ABCUSDT trade"
     assert reason.startswith("line 5: ")
@@ -216,10 +210,10 @@ def test_line_that_cannot_be_read_is_in_the_quarantine(
 
 
 def test_day_that_neither_rest_nor_archive_keeps_is_named(
-    clickhouse_client: Client, binance: BinanceServer, archive: ArchiveServer, tmp_path: Path
+    client: Client, binance: BinanceServer, archive: ArchiveServer, tmp_path: Path
 ) -> None:
     later = dt.datetime(2024, 6, 1, tzinfo=dt.UTC)
-    report = run(clickhouse_client, tmp_path, binance, ("open_interest",), archive=archive, now=later)
+    report = run(client, tmp_path, binance, ("open_interest",), archive=archive, now=later)
     [unit] = report.units
     assert (unit.outcome, unit.error) == (
         "unsupported",
@@ -228,25 +222,25 @@ def test_day_that_neither_rest_nor_archive_keeps_is_named(
     file = daily_file(LINEAR, "open_interest", DAY)  # type: ignore[arg-type]
     assert file
     archive.put(file.path, ["create_time,symbol,a,b", "2023-11-14 00:05:00,ABCUSDT,7,9.5"])
-    assert ends(run(clickhouse_client, tmp_path, binance, ("open_interest",), archive=archive, now=later)) == {"ok": 1}
+    assert ends(run(client, tmp_path, binance, ("open_interest",), archive=archive, now=later)) == {"ok": 1}
 
 
 def test_venue_that_is_away_fails_the_day_and_the_next_run_loads_it(
-    clickhouse_client: Client, binance: BinanceServer, tmp_path: Path
+    client: Client, binance: BinanceServer, tmp_path: Path
 ) -> None:
     binance.fail(500, 50, "aggTrades")
-    report = run(clickhouse_client, tmp_path, binance, ("trade", "kline"))
+    report = run(client, tmp_path, binance, ("trade", "kline"))
     assert ends(report) == {"failed": 1, "ok": 1}
     assert "aggTrades" in str(report.failed[0].error)
     binance.no_more_faults()
-    assert ends(run(clickhouse_client, tmp_path, binance, ("trade", "kline"))) == {"ok": 1, "unchanged": 1}
+    assert ends(run(client, tmp_path, binance, ("trade", "kline"))) == {"ok": 1, "unchanged": 1}
 
 
-def test_okx_and_deribit(clickhouse_client: Client, tmp_path: Path) -> None:
+def test_okx_and_deribit(client: Client, tmp_path: Path) -> None:
     with OkxServer() as okx:
         okx.trades = [Happened(NOON + number * 1000, number) for number in range(1, 11)]
         found = run(
-            clickhouse_client,
+            client,
             tmp_path,
             okx,
             ("trade", "kline"),
@@ -258,7 +252,7 @@ def test_okx_and_deribit(clickhouse_client: Client, tmp_path: Path) -> None:
     with DeribitServer() as deribit:
         deribit.trades = [Happened(NOON + number * 1000, number) for number in range(1, 11)]
         found = run(
-            clickhouse_client,
+            client,
             tmp_path,
             deribit,
             ("trade", "kline"),
@@ -267,7 +261,7 @@ def test_okx_and_deribit(clickhouse_client: Client, tmp_path: Path) -> None:
             market_type=None,
         )
         assert [unit.rows for unit in found.units] == [1440, 10]
-    assert len(rows(clickhouse_client, "exchange_trades", "trade_id")) == 20
+    assert len(rows(client, "exchange_trades", "trade_id")) == 20
 
 
 @pytest.mark.parametrize(
@@ -286,15 +280,15 @@ def test_okx_and_deribit(clickhouse_client: Client, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_loaded_is_refused_with_the_remedy(
-    clickhouse_client: Client, binance: BinanceServer, tmp_path: Path, options: dict[str, Any], message: str
+    client: Client, binance: BinanceServer, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     asked: dict[str, Any] = {"types": ("trade",), **options}
     with pytest.raises(HistoryRefused, match=message):
-        run(clickhouse_client, tmp_path, binance, asked.pop("types"), **asked)
+        run(client, tmp_path, binance, asked.pop("types"), **asked)
 
 
-def test_symbol_and_unknown_venue(clickhouse_client: Client, binance: BinanceServer, tmp_path: Path) -> None:
-    assert ends(run(clickhouse_client, tmp_path, binance, ("trade",), instruments=("ABC-USDT",))) == {"ok": 1}
+def test_symbol_and_unknown_venue(client: Client, binance: BinanceServer, tmp_path: Path) -> None:
+    assert ends(run(client, tmp_path, binance, ("trade",), instruments=("ABC-USDT",))) == {"ok": 1}
     request = HistoryRequest("binanec", ("ABCUSDT",), ("trade",), (DAY,))
     with pytest.raises(UnknownExchange):
-        load_history(clickhouse_client, HistoryHosts(tmp_path), request)
+        load_history(client, HistoryHosts(tmp_path), request)

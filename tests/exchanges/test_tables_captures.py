@@ -83,30 +83,28 @@ def test_a_capture_is_loaded_once_and_again_gives_the_same_rows(clickhouse_clien
     assert contents(clickhouse_client) == there
 
 
-def test_a_file_alone_goes_on_where_the_one_before_it_ended(clickhouse_client: Client, files: list[Path]) -> None:
+def test_a_file_alone_goes_on_where_the_one_before_it_ended(client: Client, files: list[Path]) -> None:
     for number in (2, 0, 1):
-        report = load_captures(clickhouse_client, [files[number]])
+        report = load_captures(client, [files[number]])
         assert report.units[0].outcome == "ok"
         assert report.units[0].by_type == {"orderbook": 4, "trade": 4}
-    assert len(contents(clickhouse_client)["orderbook"]) == MINUTES
-    assert contents(clickhouse_client)["gap"] == []
+    assert len(contents(client)["orderbook"]) == MINUTES
+    assert contents(client)["gap"] == []
 
 
-def test_a_file_that_cannot_be_read_fails_alone_and_is_tried_again(
-    clickhouse_client: Client, files: list[Path]
-) -> None:
+def test_a_file_that_cannot_be_read_fails_alone_and_is_tried_again(client: Client, files: list[Path]) -> None:
     whole = files[1].read_bytes()
     files[1].write_bytes(b"no capture" + whole[10:])
     missing = files[0].with_name("binance-spot-20200101T000000.capture.zst")
-    report = load_captures(clickhouse_client, [*files, missing])
+    report = load_captures(client, [*files, missing])
     assert endings(report) == ["ok", "failed", "ok", "failed"]
     assert [str(one.path) in str(one.error) for one in report.failed] == [True, True]
     files[1].write_bytes(whole)
-    assert endings(load_captures(clickhouse_client, files)) == ["unchanged", "ok", "unchanged"]
+    assert endings(load_captures(client, files)) == ["unchanged", "ok", "unchanged"]
 
 
 def test_an_unforeseen_error_fails_one_file_only(
-    clickhouse_client: Client, files: list[Path], monkeypatch: pytest.MonkeyPatch
+    client: Client, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = captures.open_capture
 
@@ -116,41 +114,39 @@ def test_an_unforeseen_error_fails_one_file_only(
         return opened(path)
 
     monkeypatch.setattr(captures, "open_capture", open_or_fail)
-    report = load_captures(clickhouse_client, files)
+    report = load_captures(client, files)
     assert (endings(report), report.units[1].error) == (["ok", "failed", "ok"], "a defect in a reader")
     monkeypatch.setattr(captures, "open_capture", opened)
-    assert endings(load_captures(clickhouse_client, files)) == ["unchanged", "ok", "unchanged"]
+    assert endings(load_captures(client, files)) == ["unchanged", "ok", "unchanged"]
 
 
-def test_a_message_that_cannot_be_read_is_kept_whole(clickhouse_client: Client, tmp_path: Path) -> None:
+def test_a_message_that_cannot_be_read_is_kept_whole(client: Client, tmp_path: Path) -> None:
     bad = said(e="trade", E=1, T=1, s="BTCUSDT", t=1, p="1.0.0", q="0.1", m=True)
     with CaptureWriter(tmp_path, "binance", "spot") as writer:
         writer.write(START, "in", bad)
-    loaded = load_captures(clickhouse_client, writer.paths).units[0]
+    loaded = load_captures(client, writer.paths).units[0]
     assert (loaded.outcome, loaded.skipped, loaded.by_type) == ("failed", 1, {})
     assert "none of its 1 messages gave a row, the first one: NotDecimal: p is no decimal" in str(loaded.error)
-    [entry] = captures.entries(clickhouse_client, tmp_path)
+    [entry] = captures.entries(client, tmp_path)
     assert (str(entry.state), entry.reason) == ("failed", loaded.error)
-    kept = clickhouse_client.query("SELECT type, raw, source FROM exchange_rejects FINAL").result_rows
+    kept = client.query("SELECT type, raw, source FROM exchange_rejects FINAL").result_rows
     assert kept == [("message", bad.decode(), writer.paths[0].name)]
 
 
-def test_a_recording_by_day_goes_on_from_the_day_before(clickhouse_client: Client, fixtures: Path) -> None:
+def test_a_recording_by_day_goes_on_from_the_day_before(client: Client, fixtures: Path) -> None:
     second = fixtures / "binance-spot/capture/hft_btcusdt_20240809.txt.gz"
-    loaded = load_captures(clickhouse_client, [second]).units[0]
+    loaded = load_captures(client, [second]).units[0]
     assert loaded.by_type["orderbook"] == 3044
 
 
-def test_every_file_of_the_folder_has_the_state_that_the_ledger_proves(
-    clickhouse_client: Client, tmp_path: Path
-) -> None:
+def test_every_file_of_the_folder_has_the_state_that_the_ledger_proves(client: Client, tmp_path: Path) -> None:
     good, late, never, bad, gone = (tmp_path / f"{name}.ndjson" for name in ("good", "late", "never", "bad", "gone"))
     for path in (good, late, never):
         path.write_text(path.name)
     good.write_text("")
     late.write_text("")
     bad.write_text("no capture\n")
-    captures.load_captures(clickhouse_client, [good, late, bad, gone])
+    captures.load_captures(client, [good, late, bad, gone])
     for path, age in ((good, 3600), (late, -3600)):  # by the clock of whoever touched it
         os.utime(path, (time.time() - age,) * 2)
     late.write_text("\n")
@@ -158,7 +154,7 @@ def test_every_file_of_the_folder_has_the_state_that_the_ledger_proves(
     (tmp_path / "BINANCE.NDJSON").write_text("")
     (tmp_path / "link.ndjson").symlink_to(tmp_path / "nowhere")
     os.mkfifo(tmp_path / "pipe.ndjson")
-    found = {one.file: one for one in captures.entries(clickhouse_client, tmp_path)}
+    found = {one.file: one for one in captures.entries(client, tmp_path)}
     assert {name: str(one.state) for name, one in found.items()} == {
         "good.ndjson": "empty",
         "late.ndjson": "due",
@@ -174,55 +170,53 @@ def test_every_file_of_the_folder_has_the_state_that_the_ledger_proves(
         "changed since it was loaded",
         "never loaded",
     )
-    assert captures.due(clickhouse_client, tmp_path) == [bad, late, never]
-    failed = {row["place"]: row["reason"] for row in LEDGER.failures(clickhouse_client, 5)}
+    assert captures.due(client, tmp_path) == [bad, late, never]
+    failed = {row["place"]: row["reason"] for row in LEDGER.failures(client, 5)}
     assert failed.keys() == {"bad.ndjson", "gone.ndjson"}
     assert "No such file or directory (load failed at" in failed["gone.ndjson"]
     bad.write_text("")
-    captures.load_captures(clickhouse_client, [bad])
-    assert captures.due(clickhouse_client, tmp_path) == [late, never]
+    captures.load_captures(client, [bad])
+    assert captures.due(client, tmp_path) == [late, never]
 
 
-def test_an_older_time_with_other_content_is_due(clickhouse_client: Client, tmp_path: Path) -> None:
+def test_an_older_time_with_other_content_is_due(client: Client, tmp_path: Path) -> None:
     file = tmp_path / "a.ndjson"
     file.write_text("")
-    captures.load_captures(clickhouse_client, [file])
+    captures.load_captures(client, [file])
     file.write_text("\n")
     os.utime(file, (0, 0))
-    assert captures.due(clickhouse_client, tmp_path) == [file]
+    assert captures.due(client, tmp_path) == [file]
 
 
-def test_two_files_of_one_name_are_loaded_once_each(
-    clickhouse_client: Client, files: list[Path], tmp_path: Path
-) -> None:
+def test_two_files_of_one_name_are_loaded_once_each(client: Client, files: list[Path], tmp_path: Path) -> None:
     one, other = tmp_path / "x" / "a.capture.zst", tmp_path / "x" / "deep" / "a.capture.zst"
     other.parent.mkdir(parents=True)
     one.write_bytes(files[0].read_bytes())
-    load_captures(clickhouse_client, [one])
+    load_captures(client, [one])
     other.write_bytes(files[1].read_bytes())
-    assert captures.due(clickhouse_client, tmp_path / "x") == [other]
-    load_captures(clickhouse_client, [other])
-    assert captures.due(clickhouse_client, tmp_path / "x") == []
+    assert captures.due(client, tmp_path / "x") == [other]
+    load_captures(client, [other])
+    assert captures.due(client, tmp_path / "x") == []
     other.rename(tmp_path / "x" / "b.capture.zst")
-    assert captures.due(clickhouse_client, tmp_path / "x") == [], "its content is loaded"
+    assert captures.due(client, tmp_path / "x") == [], "its content is loaded"
 
 
-def test_two_files_of_one_name_size_and_time_are_two(clickhouse_client: Client, tmp_path: Path) -> None:
+def test_two_files_of_one_name_size_and_time_are_two(client: Client, tmp_path: Path) -> None:
     files = [tmp_path / folder / "a.ndjson" for folder in ("first", "second")]
     for path, content in zip(files, ("open", "lost"), strict=True):
         path.parent.mkdir()
         path.write_text(f'{{"recv":"1.5","dir":"{content}","url":"wss://ws.okx.com:8443/ws/v5/public"}}\n')
         os.utime(path, (1_700_000_000,) * 2)
-    load_captures(clickhouse_client, files[:1])
-    assert captures.due(clickhouse_client, tmp_path) == files[1:]
-    load_captures(clickhouse_client, files)
-    assert [str(one.state) for one in captures.entries(clickhouse_client, tmp_path)] == ["empty", "failed"]
+    load_captures(client, files[:1])
+    assert captures.due(client, tmp_path) == files[1:]
+    load_captures(client, files)
+    assert [str(one.state) for one in captures.entries(client, tmp_path)] == ["empty", "failed"]
     files[0].write_text("")
-    load_captures(clickhouse_client, files[:1])
-    assert [row["place"] for row in LEDGER.failures(clickhouse_client, 5)] == ["a.ndjson"]
+    load_captures(client, files[:1])
+    assert [row["place"] for row in LEDGER.failures(client, 5)] == ["a.ndjson"]
 
 
-def test_a_file_that_grows_while_it_is_loaded_is_due(clickhouse_client: Client, files: list[Path]) -> None:
+def test_a_file_that_grows_while_it_is_loaded_is_due(client: Client, files: list[Path]) -> None:
     whole = files[0].read_bytes()
     files[0].write_bytes(whole[:-1])
 
@@ -232,8 +226,8 @@ def test_a_file_that_grows_while_it_is_loaded_is_due(clickhouse_client: Client, 
             file.write(whole[-1:])
         return dt.datetime.now(dt.UTC)
 
-    load_captures(clickhouse_client, files[:1], now=recorded_at)
-    assert files[0] in captures.due(clickhouse_client, files[0].parent)
+    load_captures(client, files[:1], now=recorded_at)
+    assert files[0] in captures.due(client, files[0].parent)
 
 
 @pytest.mark.parametrize(
@@ -246,12 +240,12 @@ def test_a_file_that_grows_while_it_is_loaded_is_due(clickhouse_client: Client, 
     ],
 )
 def test_a_file_that_breaks_off_before_any_record_is_no_empty_one(
-    clickhouse_client: Client, tmp_path: Path, name: str, content: bytes
+    client: Client, tmp_path: Path, name: str, content: bytes
 ) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    [unit] = load_captures(clickhouse_client, [path]).units
+    [unit] = load_captures(client, [path]).units
     assert unit.outcome == "failed"
     assert str(path) in str(unit.error)
-    [entry] = captures.entries(clickhouse_client, tmp_path)
+    [entry] = captures.entries(client, tmp_path)
     assert (str(entry.state), entry.reason) == ("failed", unit.error)

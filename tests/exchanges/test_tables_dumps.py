@@ -71,7 +71,7 @@ def test_files_of_all_types_are_loaded_once(clickhouse_client: Client, tmp_path:
     assert [count(clickhouse_client, f"exchange_{name}") for name in ("trades", "orderbooks", "tickers")] == [3, 3, 2]
 
 
-def test_books_of_a_file_are_known_between_its_snapshots_and_gaps(clickhouse_client: Client, tmp_path: Path) -> None:
+def test_books_of_a_file_are_known_between_its_snapshots_and_gaps(client: Client, tmp_path: Path) -> None:
     lost = "deribit,BTC-PERPETUAL,?"
     later = [
         line.replace(str(BEGIN + 1000), str(BEGIN + 90_000)).replace(",true,bid,100,10", ",true,bid,100,3")
@@ -88,29 +88,27 @@ def test_books_of_a_file_are_known_between_its_snapshots_and_gaps(clickhouse_cli
             row(DERIBIT, 95, "false", "bid", 100, 4),
         ],
     )
-    assert ends(load(clickhouse_client, tmp_path)) == {"ok": 1}
+    assert ends(load(client, tmp_path)) == {"ok": 1}
     instants = [(BEGIN + ms * 1000) * 1000 for ms in (2, 10, 30, 50, 92)]
-    found = read.books(
-        "deribit", "inverse", "BTC-PERPETUAL", instants, depth=1, connection=clickhouse_client
-    ).to_dicts()  # type: ignore[arg-type]
+    found = read.books("deribit", "inverse", "BTC-PERPETUAL", instants, depth=1, connection=client).to_dicts()  # type: ignore[arg-type]
     assert [book["known"] for book in found] == [True, True, False, False, True]
     assert [float(book["bids"][0]["size"]) for book in found if book["known"]] == [10, 7, 3]
     assert found[2]["why"] == "a gap is on record: unreadable row"
 
 
-def test_contracts_are_coins_by_the_list_of_the_venue(clickhouse_client: Client, tmp_path: Path) -> None:
+def test_contracts_are_coins_by_the_list_of_the_venue(client: Client, tmp_path: Path) -> None:
     path = write(tmp_path, "trades", trades(1, about=OKX), OKX)
-    [without] = load(clickhouse_client, tmp_path).units
+    [without] = load(client, tmp_path).units
     assert without.notes == (f"{path.name}: sizes of ABC-USD-SWAP in base units are not known",)
-    assert count(clickhouse_client, "exchange_trades", "size") is None
+    assert count(client, "exchange_trades", "size") is None
     with OkxServer() as venue:
         hosts = HistoryHosts(tmp_path / "budgets", {"okx": venue.url}, HASTY)
-        [known] = load(clickhouse_client, tmp_path, hosts, force=True).units
+        [known] = load(client, tmp_path, hosts, force=True).units
         assert known.notes == ()
-        assert str(count(clickhouse_client, "exchange_trades", "toString(size)")).startswith("0.199004975124")
+        assert str(count(client, "exchange_trades", "toString(size)")).startswith("0.199004975124")
         write(tmp_path, "trades", trades(2, about=OKX), OKX)
         venue.fail(503, times=1000)
-        [away] = load(clickhouse_client, tmp_path, hosts).units
+        [away] = load(client, tmp_path, hosts).units
     assert away.outcome == "failed"
     assert "503" in str(away.error)
 
@@ -129,33 +127,33 @@ def archived(
     return path
 
 
-def test_files_of_a_public_archive_are_loaded_by_their_folders(clickhouse_client: Client, tmp_path: Path) -> None:
+def test_files_of_a_public_archive_are_loaded_by_their_folders(client: Client, tmp_path: Path) -> None:
     archived(tmp_path), archived(tmp_path, "spot")
-    assert ends(load(clickhouse_client, tmp_path)) == {"ok": 2}
-    assert count(clickhouse_client, "exchange_trades", "groupUniqArray(toString(market_type))") in (
+    assert ends(load(client, tmp_path)) == {"ok": 2}
+    assert count(client, "exchange_trades", "groupUniqArray(toString(market_type))") in (
         ["linear", "spot"],
         ["spot", "linear"],
     )
-    assert ends(load(clickhouse_client, tmp_path)) == {"unchanged": 2}, "of the same name, in different folders"
+    assert ends(load(client, tmp_path)) == {"unchanged": 2}, "of the same name, in different folders"
 
 
-def test_files_of_a_symbol_that_is_not_ascii_are_loaded(clickhouse_client: Client, tmp_path: Path) -> None:
+def test_files_of_a_symbol_that_is_not_ascii_are_loaded(client: Client, tmp_path: Path) -> None:
     archived(tmp_path, "spot", "币安人生USDT")
     archived(tmp_path, "futures/um", "币安人生USDT", "metrics", ["2024-01-01 00:05:00,币安人生USDT,1,2"])
     write(tmp_path, "trades", trades(5, about=("binance-futures", "币安人生USDT")), ("binance-futures", "币安人生USDT"))
-    report = load(clickhouse_client, tmp_path)
+    report = load(client, tmp_path)
     assert (ends(report), [unit.error for unit in report.failed]) == ({"ok": 3}, [])
     assert report.by_type == {"open_interest": 1, "trade": 3}
-    assert count(clickhouse_client, "exchange_trades", "groupUniqArray(symbol)") == ["币安人生-USDT"]
+    assert count(client, "exchange_trades", "groupUniqArray(symbol)") == ["币安人生-USDT"]
 
 
-def test_a_file_that_unpacks_to_more_than_any_data_is_refused(clickhouse_client: Client, tmp_path: Path) -> None:
+def test_a_file_that_unpacks_to_more_than_any_data_is_refused(client: Client, tmp_path: Path) -> None:
     path = write(tmp_path, "trades", trades(1, 2), BINANCE)
     megabyte = gzip.compress(b" " * (1 << 20) + b"\n")
     path.write_bytes(path.read_bytes() + megabyte * 300)
-    assert "it unpacks to" in failure(clickhouse_client, path)
+    assert "it unpacks to" in failure(client, path)
     path.write_bytes(path.read_bytes()[: -len(megabyte) * 50])
-    assert ends(load(clickhouse_client, tmp_path)) == {"ok": 1}, "as large as data may be, however well packed"
+    assert ends(load(client, tmp_path)) == {"ok": 1}, "as large as data may be, however well packed"
 
 
 def lines_of_trades(count: int, first: int = 1704153600000) -> bytes:
@@ -180,13 +178,13 @@ def lines_of_trades(count: int, first: int = 1704153600000) -> bytes:
     ],
 )
 def test_every_line_of_a_file_is_a_row_or_has_a_reason(
-    clickhouse_client: Client, tmp_path: Path, name: str, data: bytes, rows: int, cause: str
+    client: Client, tmp_path: Path, name: str, data: bytes, rows: int, cause: str
 ) -> None:
     (tmp_path / name).write_bytes(data)
     (tmp_path / "README.txt").write_text("about")
     (tmp_path / f"{name}.CHECKSUM.old").write_text("")
-    [unit] = load(clickhouse_client, tmp_path, exchange="binance", market_type="spot").units
-    assert (unit.rows, count(clickhouse_client, "exchange_trades")) == (rows, rows)
+    [unit] = load(client, tmp_path, exchange="binance", market_type="spot").units
+    assert (unit.rows, count(client, "exchange_trades")) == (rows, rows)
     assert cause in (unit.error or "") and bool(unit.error) == bool(cause)
     assert [(one.file, one.state) for one in others_in(tmp_path)] == [
         (f"{name}.CHECKSUM.old", "not taken"),
@@ -194,12 +192,12 @@ def test_every_line_of_a_file_is_a_row_or_has_a_reason(
     ]
 
 
-def test_a_file_without_a_market_needs_it(clickhouse_client: Client, tmp_path: Path) -> None:
+def test_a_file_without_a_market_needs_it(client: Client, tmp_path: Path) -> None:
     path = archived(tmp_path)
     flat = path.rename(tmp_path / path.name)
-    [failed] = load_dumps(clickhouse_client, [flat], None).units
+    [failed] = load_dumps(client, [flat], None).units
     assert "--market-type" in str(failed.error)
-    [loaded] = load_dumps(clickhouse_client, [flat], None, market_type="linear").units
+    [loaded] = load_dumps(client, [flat], None, market_type="linear").units
     assert (loaded.outcome, loaded.rows) == ("ok", 2)
 
 
@@ -211,37 +209,35 @@ def failure(client: Client, path: Path) -> str:
     return str(unit.error)
 
 
-def test_what_is_wrong_with_a_file_is_said(clickhouse_client: Client, tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_file_is_said(client: Client, tmp_path: Path) -> None:
     path = write(tmp_path, "trades", trades(*range(2000)), BINANCE)
     path.write_bytes(path.read_bytes()[:-200])
-    assert "ended before" in failure(clickhouse_client, path)
+    assert "ended before" in failure(client, path)
     path = archived(tmp_path)
     path.with_name(f"{path.name}.CHECKSUM").write_text(f"{'0' * 64}  {path.name}\n")
-    assert "not that of its checksum file" in failure(clickhouse_client, path)
+    assert "not that of its checksum file" in failure(client, path)
     other = tmp_path / "prices.csv.gz"
     other.write_bytes(gzip.compress(b"a,b\n"))
-    assert "Keep the names" in failure(clickhouse_client, other)
-    assert "bitmex" in failure(
-        clickhouse_client, write(tmp_path, "trades", trades(1, about=("bitmex", "XBT")), ("bitmex", "XBT"))
-    )
+    assert "Keep the names" in failure(client, other)
+    assert "bitmex" in failure(client, write(tmp_path, "trades", trades(1, about=("bitmex", "XBT")), ("bitmex", "XBT")))
 
 
 @pytest.mark.parametrize("order", [(CHANGES, "book_snapshot_5"), ("book_snapshot_5", CHANGES)])
-def test_a_book_has_one_source(clickhouse_client: Client, tmp_path: Path, order: tuple[str, str]) -> None:
+def test_a_book_has_one_source(client: Client, tmp_path: Path, order: tuple[str, str]) -> None:
     rows = {
         CHANGES: book((5, 7)),
         "book_snapshot_5": [row(DERIBIT, ms, "101", "1", "100", "2", *[""] * 16) for ms in (1, 2)],
     }
     first, second = (write(tmp_path, kind, rows[kind]) for kind in order)
-    assert ends(load_dumps(clickhouse_client, [first], None)) == {"ok": 1}
-    assert "a second source would corrupt it" in failure(clickhouse_client, second)
-    assert ends(load_dumps(clickhouse_client, [first], None, force=True)) == {"ok": 1}
+    assert ends(load_dumps(client, [first], None)) == {"ok": 1}
+    assert "a second source would corrupt it" in failure(client, second)
+    assert ends(load_dumps(client, [first], None, force=True)) == {"ok": 1}
 
 
-def test_a_book_of_the_collector_is_left_alone(clickhouse_client: Client, tmp_path: Path) -> None:
+def test_a_book_of_the_collector_is_left_alone(client: Client, tmp_path: Path) -> None:
     about = ("deribit", "inverse", "BTC-USD", "BTC-PERPETUAL", BEGIN * 1000, BEGIN * 1000)
     path = write(tmp_path, CHANGES, book((5, 7)))
-    load_dumps(clickhouse_client, [], None)
-    insert_records(clickhouse_client, [OrderBook(*about, "snapshot", (), (), "quote", None, 17)])  # type: ignore[arg-type]
-    assert "as the collector records it" in failure(clickhouse_client, path)
-    assert count(clickhouse_client, "exchange_orderbooks") == 1
+    load_dumps(client, [], None)
+    insert_records(client, [OrderBook(*about, "snapshot", (), (), "quote", None, 17)])  # type: ignore[arg-type]
+    assert "as the collector records it" in failure(client, path)
+    assert count(client, "exchange_orderbooks") == 1

@@ -104,11 +104,6 @@ def stored(client: Client, table: Table) -> dict[str, dict[str, Any]]:
     return {row["instrument"]: row for row in map(msgspec.json.decode, found.splitlines())}
 
 
-@pytest.fixture
-def client(empty_tables: Client) -> Client:
-    return empty_tables
-
-
 @pytest.mark.parametrize("table", schema.TABLES.values(), ids=lambda table: table.type)
 @pytest.mark.parametrize("decimals", [fitting(), anything], ids=["fitting", "any"])
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

@@ -11,11 +11,6 @@ from marketdata_assets.exchanges.tables import rows, schema
 encode = msgspec.json.encode
 
 
-@pytest.fixture
-def client(empty_tables: Client) -> Client:
-    return empty_tables
-
-
 def trade(number: int, price: str = "1.5", size: str | None = "2", ts_recv: int = 10**18 + 5) -> Trade:
     return Trade(
         "binance", "spot", "BTC-USDT", "BTCUSDT", 10**18 + number, ts_recv, str(number), price, size, None, "buy"

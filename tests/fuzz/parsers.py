@@ -413,6 +413,10 @@ def _alphas(scratch: Path, fixtures: Path | None) -> list[Target]:
             [b'{"user":{"id":"x"},"token":{"expiry":14400.0}}', *recorded],
         ),
         "records": (record_sets.decode_records, [pnl]),
+        "check": (
+            record_sets.decode_check,
+            [b'{"is":{"checks":[{"name":"LOW_SHARPE","result":"PASS","limit":1.25,"value":2}]}}'],
+        ),
         "reason": (
             lambda raw: api_requests.reason(httpx.Response(400, content=raw)),
             [b'{"detail":"x"}', b'{"limit":["a"]}', *recorded],

@@ -23,6 +23,8 @@ from marketdata_demo.hosts import Host, Network, network
 from marketdata_demo.servers.tushare import LABELS, TOKEN, TushareServer
 
 PER_MINUTE = 600
+HALF, ALL = 20, 40
+"""How many symbols a host loads, and both."""
 LOADER = Path(__file__).with_name("load_ticks.py")
 MONTH = "2025-06"
 ROWS = len(LABELS) * sum(day.weekday() < 5 for day in Days.month(MONTH))
@@ -92,30 +94,31 @@ def wait_for_some(site: Site, wanted: set[str], process: "subprocess.Popen[str]"
     while len(site.committed() & wanted) < 5:
         assert process.poll() is None
         assert time.monotonic() < ends
+        time.sleep(0.05)
     return site.committed()
 
 
 @pytest.mark.parametrize("how", ["killed", "cut off"])
 def test_a_host_dies_and_no_unit_is_lost_or_loaded_twice(site: Site, how: str) -> None:
     dying, living = site.net.hosts
-    first, second = site.load(dying, 0, 40), site.load(living, 40, 80)
-    before = wait_for_some(site, symbols(0, 40), first)
+    first, second = site.load(dying, 0, HALF), site.load(living, HALF, ALL)
+    before = wait_for_some(site, symbols(0, HALF), first)
     if how == "killed":
         dying.kill()
     else:
         dying.cut()
     assert second.wait(LONGEST) == 0
-    assert symbols(40, 80) <= site.committed()
+    assert symbols(HALF, ALL) <= site.committed()
 
-    assert site.load(living, 0, 80).wait(LONGEST) == 0  # as a retry of what the dead host had not finished
-    assert site.committed() == symbols(0, 80)
+    assert site.load(living, 0, ALL).wait(LONGEST) == 0  # as a retry of what the dead host had not finished
+    assert site.committed() == symbols(0, ALL)
     counted = "SELECT symbol, count() AS rows, uniqExact(ts) AS minutes FROM tick_data GROUP BY symbol"
     assert {row[0]: row[1:] for row in site.client.query(counted).result_rows} == dict.fromkeys(
-        symbols(0, 80), (ROWS, ROWS)
+        symbols(0, ALL), (ROWS, ROWS)
     )
     asked = site.asked()
-    assert {asked[symbol] for symbol in before | symbols(40, 80)} == {1}
-    assert {asked[symbol] for symbol in symbols(0, 40)} <= {1, 2}
+    assert {asked[symbol] for symbol in before | symbols(HALF, ALL)} == {1}
+    assert {asked[symbol] for symbol in symbols(0, HALF)} <= {1, 2}
     assert site.tushare.overruns == 0
     with psycopg.connect(site.dsn) as connection:  # nobody holds a turn in advance, least of all the dead
         ahead = "SELECT max(turn) <= clock_timestamp() + interval '0.2 s' FROM request_budgets"

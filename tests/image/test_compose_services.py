@@ -14,10 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 import venue_certificate
-from browser import Browser, missing_browser
+from browser import Browser, browser, missing_browser
 from compose_engine import PORTS, UID, Project, free_ports, prepared_project
 from compose_file import PROJECT
+from compose_processes import write_flow
 from image_builds import PROGRAMS
+from pages import add_flow
 
 import docker
 from marketdata_demo import sample_bars
@@ -196,6 +198,22 @@ def test_people_see_the_assets_in_both_uis(
             chromium.shot(Path(os.environ.get("IMAGE_TEST_SHOTS", tmp_path)) / f"{port.lower()}.png")
         finally:
             chromium.driver.quit()
+
+
+def test_a_flow_that_is_added_is_on_the_page_after_the_button_is_pressed(
+    stack: Project, ports: dict[str, int], token: str
+) -> None:
+    if missing := missing_browser():
+        pytest.skip(missing)
+    with browser(f"http://127.0.0.1:{ports['DAGSTER_PORT']}", token) as chromium:
+        add_flow(chromium, lambda: drop_flow(stack))
+
+
+def drop_flow(stack: Project) -> None:
+    """Put a flow where the code server looks for them, as its user."""
+    folder = stack.folder / "input" / "flows"
+    write_flow(folder, "closes", "Closing prices.")
+    subprocess.run(["chown", "-R", f"{UID}:{UID}", folder], check=True)
 
 
 def test_prometheus_reaches_what_it_scrapes(stack: Project, ports: dict[str, int]) -> None:

@@ -1,5 +1,6 @@
 """A group of processes that one keeps: it ends with the keeper and with the keeper's parent, whatever it ignores."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import psutil
 import pytest
 
 from marketdata_assets.local.group import kept
+from marketdata_assets.local.process import tied_to_us
 
 DEAF = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
 LEADER = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {DEAF!r}]).wait()"
@@ -43,3 +45,16 @@ def left_of(call: list[str], number: signal.Signals) -> list[psutil.Process]:
         started.send_signal(number)
         _, alive = psutil.wait_procs(family, timeout=60)
         return alive
+
+
+@pytest.mark.parametrize("how", ["tied", "exec"])
+def test_what_a_background_job_of_a_script_starts_can_be_asked_to_end(how: str) -> None:
+    says = [sys.executable, "-c", "import signal; print(signal.getsignal(signal.SIGINT).__name__)"]
+    through = [sys.executable, "-m", "marketdata_assets", "exec", *says]
+    call = through if how == "exec" else tied_to_us(says, signal.SIGKILL, None)
+    ignoring = lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)  # noqa: E731
+    storage = {f"DAGSTER_PG_{name}": "1" for name in ("HOST", "PORT", "DB", "USER", "PASSWORD")}
+    assert (
+        subprocess.check_output(call, text=True, env=os.environ | storage, preexec_fn=ignoring)
+        == "default_int_handler\n"
+    )

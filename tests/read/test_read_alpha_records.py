@@ -15,7 +15,7 @@ from pymongo import MongoClient
 from marketdata_assets import export, read
 from marketdata_assets.alphas.documents import read as as_stored
 from marketdata_assets.alphas.filters import parse
-from marketdata_assets.alphas.record_sets import RECORD_SETS, RecordSet, asset_name, decode_records
+from marketdata_assets.alphas.record_sets import RECORD_SETS, RecordSet, asset_name, decoder
 from marketdata_assets.export.alphas import UnknownFormat
 from marketdata_assets.read.errors import NothingLoaded, UnknownColumn, UnknownName
 from marketdata_assets.stores.mongo import CODEC
@@ -45,7 +45,7 @@ def account(mongo_client: Client, monkeypatch: pytest.MonkeyPatch, mongo_uri: st
 
 def put(client: Client, account: str, record_set: RecordSet, alpha: dict[str, Any]) -> None:
     others = [one["id"] for one in SAMPLE]
-    found = decode_records(json.dumps(sample_records.response(alpha, record_set, others)).encode())
+    found = decoder(record_set)(json.dumps(sample_records.response(alpha, record_set, others)).encode())
     known = {"_id": alpha["id"], "id": alpha["id"], "kind": "regular", "fetched": FETCHED, "types": found.types}
     client[asset_name(record_set)][account].insert_one(
         {**known, "columns": found.columns, "min": found.least, "max": found.greatest}

@@ -103,6 +103,17 @@ def test_periods_are_those_of_the_exchange(client: Client, freq: Any, label: Any
         assert found.select(columns).rows() == by_hand(market, freq, label), market.symbol
 
 
+@pytest.mark.parametrize("freq", ["1d", "1w", "1mo"])
+def test_klines_of_all_exchanges_are_one_frame_in_the_calendar_of_each(client: Client, freq: Any) -> None:
+    found = read.kline([market.symbol for market in MARKETS], freq=freq, clickhouse=client)
+    columns = ["date", "open", "high", "low", "close", "volume"]
+    for market in MARKETS:
+        mine = found.filter(pl.col("code") == market.symbol)
+        assert mine.select(columns).rows() == by_hand(market, freq, "end"), market.symbol
+    assert found.equals(found.sort("code", "date"))
+    assert found.select("source", "factor").unique().rows() == [("ticks", 1.0)]
+
+
 def test_symbols_of_several_exchanges_are_read_together_by_code_and_time(client: Client) -> None:
     codes = [market.symbol for market in MARKETS]
     found = read.bars(codes, "2024-12-31", "2025-01-02", freq="1d", source="ticks", adjust="none", connection=client)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -276,6 +276,42 @@ def test_days_of_minutes_are_the_demos_daily_files_but_for_the_planted_values(ap
         differing |= {(code, day, field) for code, day in ours.filter(wrong).select("code", "date").iter_rows()}
     assert differing == planted
     assert len(planted) == 3
+
+
+def test_klines_are_of_the_first_source_that_has_the_symbol(dsn: str, clickhouse_server: str) -> None:
+    """Raw ones of ticks; those of minute files are adjusted by their vendor, so raw ones are not of them."""
+    days = pl.DataFrame(
+        {
+            "trade_date": [dt.date(2024, 1, 2), dt.date(2024, 1, 3)],
+            "open": [8.0, 8.0],
+            "high": 9.0,
+            "low": 7.0,
+            "close": [8.0, 8.5],
+            "volume": 24100,
+            "amount": 1e5,
+        }
+    )
+    with fresh_clickhouse(clickhouse_server) as url, clickhouse.connect(url) as ours:
+        with pytest.raises(UnknownName, match=r"'600004\.SH' is no symbol with ticks or minutes or daily"):
+            read.kline("600004.SH", clickhouse=ours, postgres=dsn)
+        tables.ensure(ours)
+        reference.ensure(ours)
+        put_ticks(ours, "600004.SH", minutes_of(days))
+        asked: dict[str, Any] = {"clickhouse": ours, "postgres": dsn}
+        found = read.kline("600004.SH", freq="1w", **asked)
+        assert found.drop("code", "amount").rows() == [(dt.date(2024, 1, 5), 8.0, 9.0, 7.0, 8.5, 48200.0, 1.0, "ticks")]
+        put_factors(ours, "600004.SH", {"2024-01-02": 2.0, "2024-01-03": 4.0})
+        both = read.kline(["600004.SH", "600000.SH"], freq="1mo", adjust="forward", **asked)
+        assert both.select("code", "open", "close", "factor", "source").rows() == [
+            ("600000.SH", 1.0, 482.0, None, "minutes"),
+            ("600004.SH", 4.0, 8.5, 1.0, "ticks"),
+        ]
+        with pytest.raises(UnknownName, match=r"'600000\.SH' is no symbol with ticks or minutes \(adjust='none'"):
+            read.kline("600000.SH", sources=["ticks", "minutes"], **asked)
+    alone = read.kline("600000.SH", adjust="forward", sources=["minutes"], postgres=dsn, columns=["date", "close"])
+    assert alone.rows() == [(dt.date(2024, 1, 31), 482.0)]
+    with pytest.raises(UnknownName, match="1mo"):
+        read.kline("600000.SH", freq=cast(Any, "60m"))
 
 
 def _same_days(code: str, client: Client, dsn: str) -> None:

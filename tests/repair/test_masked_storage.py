@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from dagster._core.test_utils import instance_for_test
 from psycopg import sql
+from sqlalchemy import Engine, event
 
 from marketdata_assets.dagster_storage import ComputeLogs
 from marketdata_assets.masked_storage import SecretInRunConfig, check_run_config
@@ -177,3 +178,17 @@ def test_an_error_of_a_sensor_is_stored_without_a_secret(recorded: Recorded, sec
     assert stored.error is not None
     assert stored.error.message == "no ***"
     assert recorded.places(secret) == []
+
+
+def test_an_instance_opens_connections_of_its_three_storages_alone(on_postgres: dg.DagsterInstance) -> None:
+    reference, opened = on_postgres.get_ref(), list[object]()
+
+    def count(connection: object, _: object) -> None:
+        opened.append(connection)
+
+    event.listen(Engine, "connect", count)
+    try:
+        with dg.DagsterInstance.from_ref(reference):
+            assert len(opened) == 6, "two of each storage; a code server opens an instance for each tick"
+    finally:
+        event.remove(Engine, "connect", count)

@@ -3,8 +3,10 @@
 import datetime as dt
 import json
 from collections.abc import Sequence
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -14,6 +16,8 @@ from factor_bars import stand, values
 from markets import CRYPTO, FIRST, HONG_KONG, LAST, LONDON, MARKETS, TOKYO, UNITED_STATES, Exchange
 from tick_clients import Clients, files_config
 
+from marketdata_assets import read
+from marketdata_assets.defs.repair import nightly
 from marketdata_assets.months import months_from
 from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.reference.records import Days
@@ -23,6 +27,7 @@ from marketdata_assets.ticks import checks, coverage, file_ledger, registry, sta
 from marketdata_assets.ticks.checks import Question
 from marketdata_assets.ticks.factors import compute
 from marketdata_assets.ticks.files import Files
+from marketdata_assets.ticks.finality import Moment
 from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.load_run import LoadOptions
 from marketdata_assets.ticks.records import FLAGS
@@ -266,6 +271,72 @@ def test_factors_of_other_exchanges_follow_from_their_days_and_hours(client: Cli
         assert returns == pytest.approx({day: 1 / (10.0 + number) for number, day in enumerate(days[1:], 1)})
     assert checks.factors_recomputed(Question.of(client, units)).count == 0
     assert status.behind(client, months, moment).factors == []
+
+
+def test_parts_of_a_currency_are_kept_as_written_and_their_sums_are_exact(client: Client, tmp_path: Path) -> None:
+    """Of at most 15 digits; a sum of doubles gives 0.30000000000000004. Half a share is of another unit."""
+    texts = ["0.1", "0.2", "1e-8", "123456.12345678", "0.000000000001", "900719925.474099", "0.7", "", "3", "0"]
+    written = {
+        f"2025-{day} {minute // 60:02}:{minute % 60:02}": texts[(minute + int(day[3:])) % len(texts)]
+        for day in ("02-27", "02-28", "03-01")
+        for minute in range(150)
+    }
+    lines = ["symbol,ts,open,high,low,close,volume", *(f"BTC-USD,{at},1,1,1,1,{text}" for at, text in written.items())]
+    lines += [f"{symbol},2025-02-28 10:00,1,1,1,1,0.5" for symbol in ("7203.T", "0700.HK", "AAPL.US", "600000.SH")]
+    (tmp_path / "coins.csv").write_text("\n".join(lines))
+    files, now = Files(tmp_path, files_config()), dt.datetime(2025, 4, 1, tzinfo=dt.UTC)
+    units = sorted(file_ledger.changed_by_table(client, files, now)["tick_data"])
+    load(client, [files], units, run_id="run", now=now)
+    assert landed(client, "BTC-USD")["volume"].to_list() == [float(text) if text else None for text in written.values()]
+    [entry] = file_ledger.entries(client, files)
+    assert (entry.loaded, entry.rejected, entry.balanced) == (len(written), 4, True)
+    assert checks.ledger_agrees(Question.of(client, units)).count == 0
+    for freq, length in (("1m", 16), ("5m", 16), ("1d", 10), ("1mo", 7)):
+        sums: dict[str, Decimal] = {}
+        for at, text in written.items():
+            minute = int(at[14:16]) // 5 * 5
+            key = f"{at[:14]}{minute:02}" if freq == "5m" else at[:length]
+            sums[key] = sums.get(key, Decimal()) + Decimal(text or 0)
+        asked: dict[str, Any] = {"freq": freq, "label": "start", "adjust": "none", "source": "ticks"}
+        found = read.bars("BTC-USD", **asked, connection=client)["volume"]
+        assert found.fill_null(0).to_list() == [float(one) for one in sums.values()], freq
+
+
+A_DAY = dt.timedelta(days=1)
+
+
+def night_after(moment: dt.datetime) -> dt.datetime:
+    """When the nightly repair begins next, as docs/ticks.md says: at 02:30 in Shanghai, every day."""
+    local = moment.astimezone(ZoneInfo("Asia/Shanghai"))
+    begins = dt.datetime.combine(local.date(), dt.time(2, 30), local.tzinfo)
+    return begins if begins >= local else begins + A_DAY
+
+
+def test_every_day_of_two_years_is_due_in_the_night_within_a_day_after_its_close() -> None:
+    """After the usual close: a half day counts as closed then."""
+    assert dt.timedelta(hours=2, minutes=30) == nightly.BEGINS
+    for market in MARKETS:
+        days, (hours, minutes) = list(market.open_days()), market.spans[-1][1].split(":")
+        until = dt.timedelta(hours=int(hours), minutes=int(minutes))
+        assert len(days) > 480
+        for day in days:
+            close = dt.datetime.combine(day, dt.time(), ZoneInfo(market.timezone)) + until
+            night = night_after(close)
+            assert night.astimezone(dt.UTC) - close.astimezone(dt.UTC) <= A_DAY, (market.symbol, day)
+            here = Moment(night, ashares().trading_days).of(market.symbol)
+            assert (here.closed, here.closed_days(Days(day, day + A_DAY))) == (day, [day]), (market.symbol, day)
+
+
+def test_a_month_is_due_once_its_first_day_has_closed_at_the_exchange(client: Client, tmp_path: Path) -> None:
+    """Whatever the clock of Shanghai shows, and on days on which it is closed, as on the fourth of April."""
+    (tmp_path / "symbols.csv").write_text("\n".join(one.symbol for one in MARKETS))
+    for first, month in ((dt.date(2025, 4, 1), "2025-04"), (dt.date(2025, 10, 1), "2025-10")):
+        registry.refresh(client, None, tmp_path / "symbols.csv", None, now=at_night(first))
+        for market in MARKETS:
+            close = market.starts(next(market.open_days(first)))[-1] + dt.timedelta(minutes=1)
+            for moment, is_due in ((close - dt.timedelta(minutes=1), False), (night_after(close), True)):
+                due = status.behind(client, [month], moment).load
+                assert (Unit(market.symbol, month) in due) is is_due, (market.symbol, moment)
 
 
 def at_night(day: dt.date) -> dt.datetime:

@@ -117,7 +117,7 @@ def published() -> Published:
 
 @pytest.fixture
 def server(published: Published) -> Iterator[PublishingServer]:
-    with PublishingServer(codes(40), published) as server:
+    with PublishingServer(codes(6), published) as server:
         yield server
 
 
@@ -148,7 +148,7 @@ def states(client: Client, symbol: str = SYMBOL) -> dict[str, str]:
 def test_what_a_provider_had_not_published_at_the_close_is_loaded_in_the_night(
     run: Load, server: PublishingServer, published: Published, client: Client, tmp_path: Path
 ) -> None:
-    """Of 40 symbols 2 are there at 15:40, and of a third the bars to 14:30."""
+    """Of 6 symbols 2 are there at 15:40, and of a third the bars to 14:30."""
     symbols = server.symbols
     for symbol in symbols[2:]:
         published.days[symbol, MONDAY] = [Version(at(MONDAY, 17))]
@@ -164,7 +164,7 @@ def test_what_a_provider_had_not_published_at_the_close_is_loaded_in_the_night(
     assert days[symbols[2]] == (5 * DAY + 211, 1)
     assert days[symbols[3]] == (5 * DAY, 1)
     found = status.overview(client, ["2025-06"], at(MONDAY, 20), trading_days=weekdays)[0]
-    assert (found.months, found.provisional_days) == ({"2025-06": {"provisional": 40}}, 40)
+    assert (found.months, found.provisional_days) == ({"2025-06": {"provisional": 6}}, 6)
 
     night = at(TUESDAY, *NIGHT)
     behind = status.behind(client, ["2025-06"], night, trading_days=weekdays).load
@@ -176,8 +176,8 @@ def test_what_a_provider_had_not_published_at_the_close_is_loaded_in_the_night(
     before = server.sent
     whole = run(at(TUESDAY, 16), *symbols)
     assert {(unit.rows, unit.provisional) for unit in whole.units} == {(7 * DAY, 1)}
-    assert server.sent - before == 40  # Monday and Tuesday in one request
-    assert status.overview(client, ["2025-06"], at(TUESDAY, 20), trading_days=weekdays)[0].provisional_days == 40
+    assert server.sent - before == 6  # Monday and Tuesday in one request
+    assert status.overview(client, ["2025-06"], at(TUESDAY, 20), trading_days=weekdays)[0].provisional_days == 6
 
 
 def test_a_month_without_an_answer_is_provisional_until_the_same_answer_comes_again(

@@ -33,6 +33,7 @@ ANNOUNCED = dt.date(2025, 4, 29)
 """A day that turns out to be a holiday only in the evening after it; the calendar was wrong until then."""
 
 SYMBOLS = codes(10)
+FEW = SYMBOLS[:5]
 HALF_DAY = ("09:31", "11:30")
 
 
@@ -46,12 +47,13 @@ class Market:
 
     chance: random.Random
     days: Days
+    symbols: Sequence[str] = field(default_factory=lambda: SYMBOLS)
     published: Published = field(default_factory=Published)
     suspensions: list[tuple[str, dt.date, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         days = trading_days(Days(self.days.first, self.end), holidays={*PLANNED, ANNOUNCED})
-        for symbol in SYMBOLS:
+        for symbol in self.symbols:
             start = self.chance.randrange(5, len(days) - 10)
             halted = days[start : start + self.chance.randrange(0, 6)]
             self.suspensions += [(symbol, day, "") for day in halted]
@@ -99,7 +101,7 @@ class Market:
         """The fewest requests that load each day on its evening: one for each stock that trades."""
         halted = {(symbol, day) for symbol, day, hours in self.suspensions if not hours}
         days = trading_days(Days(self.days.first, self.end), holidays=PLANNED)
-        return sum((symbol, day) not in halted for symbol in SYMBOLS for day in days)
+        return sum((symbol, day) not in halted for symbol in self.symbols for day in days)
 
 
 @pytest.mark.parametrize(
@@ -109,10 +111,10 @@ class Market:
 def test_every_final_day_is_the_last_word_of_the_provider(
     loader: Loader, client: Client, tmp_path: Path, days: Days, seed: int, record_property: Callable[[str, int], None]
 ) -> None:
-    market = Market(random.Random(seed), days)
-    (tmp_path / "symbols.csv").write_text("\n".join(SYMBOLS))
+    market = Market(random.Random(seed), days, FEW if days == WEEKS else SYMBOLS)
+    (tmp_path / "symbols.csv").write_text("\n".join(market.symbols))
     registry.refresh(client, None, tmp_path / "symbols.csv", None, now=at(days.first, 8))
-    with PublishingServer(SYMBOLS, market.published, [*PLANNED, ANNOUNCED]) as server:
+    with PublishingServer(market.symbols, market.published, [*PLANNED, ANNOUNCED]) as server:
         world = World(replace(loader, server=server), market, server)
         for day in Days(days.first, market.end):
             world.night(day)
@@ -138,7 +140,7 @@ class World:
 
     def evening(self, day: dt.date) -> None:
         """The daily load of the current month of every symbol."""
-        self.load([Unit(symbol, f"{day:%Y-%m}") for symbol in SYMBOLS], at(day, 16, 11))
+        self.load([Unit(symbol, f"{day:%Y-%m}") for symbol in self.market.symbols], at(day, 16, 11))
         self.assert_none_is_older_than_the_deadline(at(day, 16, 11), f"{day:%Y-%m}")
 
     def assert_none_is_older_than_the_deadline(self, now: dt.datetime, months: str = "") -> None:
@@ -179,7 +181,7 @@ def assert_last_word(client: Client, market: Market) -> None:
     holidays = {*PLANNED, ANNOUNCED}
     wanted = {
         (symbol, row[1]): row[2]
-        for symbol in SYMBOLS
+        for symbol in market.symbols
         for day in trading_days(market.days, holidays=holidays)
         for row in market.published.rows(symbol, day, at(market.end, 23))
     }

@@ -124,7 +124,7 @@ def test_a_provider_that_goes_away_half_way_and_a_rerun(loader: Loader) -> None:
 
 
 def test_a_short_outage_costs_few_symbols_and_the_rest_land(loader: Loader) -> None:
-    symbols = loader.server.symbols = codes(40)
+    symbols = loader.server.symbols = codes(16)
     loader.server.fail(503, 6, where="")
     report = loader(units(symbols), tushare={"config": QUICK}, workers=2, patience=60.0, pause=0.01)
     assert 0 < len(report.failed) <= 6

@@ -82,7 +82,7 @@ def wait_until(condition: Callable[[], Any], seconds: float = 30) -> None:
 
 
 def test_a_reader_sees_whole_old_or_whole_new_states_only(client: Client, clickhouse_url: str) -> None:
-    versions = [[one(A, seed=n, minutes=10 + n), one(B, seed=n, minutes=40 - n)] for n in range(12)]
+    versions = [[one(A, seed=n, minutes=10 + n), one(B, seed=n, minutes=40 - n)] for n in range(5)]
     steady = bars(C, JANUARY)
     land(client, [*versions[0], one(C)])
     sql = """SELECT count() AS n, sum(cityHash64(symbol, ts, close, volume)) AS s,

@@ -28,6 +28,7 @@ DAYS = ashares().trading_days(Days.month(MONTH))
 SYMBOL, OTHER = "600000.SH", "000001.SZ"
 NOW = dt.datetime(2026, 2, 2, 1, tzinfo=dt.UTC)
 NO_SUSPENSION = Suspensions.unknown()
+NOBODY = "nothing of 2 of 2 symbols of Shanghai, Shenzhen and Beijing"
 
 
 def whole(symbol: str, day: dt.date, label: Label = "end", without: Collection[str] = ()) -> pl.DataFrame:
@@ -219,7 +220,10 @@ def test_a_suspended_day_is_told_and_a_day_without_anybody_is_objected_to(client
     stand(client, [*month(d09=None), *month(OTHER, d09=None)])
     found = ask(client, "ticks_complete")
     assert (found.count, found.advice) == (1, False)
-    assert found.examples[0] == {"day": "2026-01-09", "note": "nothing of 2 of 2 symbols"}
+    assert found.examples[0] == {
+        "day": "2026-01-09",
+        "note": "nothing of 2 of 2 symbols of Shanghai, Shenzhen and Beijing",
+    }
 
 
 @pytest.mark.parametrize("traded", [False, True])
@@ -252,6 +256,18 @@ def test_a_silent_day_is_missing_where_suspensions_are_known(client: Client, sus
     found = checks.ticks_complete(asked)
     assert (found.count, found.advice) == ((0, True) if suspended else (1, False))
     assert found.facts["days_suspended"] == int(suspended)
+
+
+def test_symbols_of_an_exchange_that_are_all_silent_are_not_outweighed_by_others(client: Client) -> None:
+    """Two of Shanghai on a day on which twelve currencies traded, which is every day."""
+    coins = [f"C{number}-USD" for number in range(12)]
+    traded = [whole(coin, each).with_columns(currency=pl.lit("USD")) for coin in coins for each in (day(9), day(10))]
+    stand(client, [*month(d09=None), *month(OTHER, d09=None), *traded])
+    units = [Unit(symbol, MONTH) for symbol in (SYMBOL, OTHER, *coins)]
+    found = checks.ticks_complete(Question.of(client, units))
+    notes = [one["note"] for one in found.examples if one.get("day") == str(day(9))]
+    assert notes == [NOBODY]
+    assert (found.advice, found.facts["days_with_many_silent"] > 0) == (False, True)
 
 
 def test_days_before_the_listing_and_after_the_end_are_not_expected(client: Client, tmp_path: Path) -> None:

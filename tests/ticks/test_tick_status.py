@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 from factor_bars import FEBRUARY, JANUARY, NOW, OTHER, SYMBOL, Computer, flat, months, stand, weekdays
-from tick_rows import entry, land, load, without_rows
+from tick_rows import entry, land, load, one, without_rows
 
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -156,3 +156,12 @@ def test_refused_rows_and_books_are_counted(client: Client) -> None:
 )
 def test_overdue_after_two_trading_days_that_are_over(newest: str, today: str, late: bool) -> None:
     assert (_missed(dt.date.fromisoformat(newest), dt.date.fromisoformat(today)) >= MISSED) is late
+
+
+@pytest.mark.parametrize(("hour", "late"), [(20, []), (21, ["tick_data"])])
+def test_bars_of_one_exchange_are_overdue_whatever_the_others_have(client: Client, hour: int, late: list[str]) -> None:
+    """A day after the second close in New York that nobody asked for; currencies are loaded every day."""
+    newest = {"AAPL.US": dt.date(2026, 2, 9), "BTC-USD": dt.date(2026, 2, 11)}
+    land(client, [one(symbol, Days(dt.date(2026, 2, 2), day)) for symbol, day in newest.items()])
+    now = dt.datetime(2026, 2, 12, hour, 30, tzinfo=dt.UTC)
+    assert status.overdue(client, now) == late

@@ -1,6 +1,8 @@
 """The guard in front of the UI, over HTTP and websockets; the application behind it says when it was reached."""
 
 import asyncio
+import json
+import os
 import socket
 import stat
 import threading
@@ -21,7 +23,10 @@ from starlette.websockets import WebSocket
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from marketdata_assets.cli import servers
+from marketdata_assets.cli.instance import CannotRun
 from marketdata_assets.local.process import free_port
+from marketdata_assets.ui import guard
 from marketdata_assets.ui.guard import Guard, token_file
 
 TOKEN = "let-me-in"
@@ -151,9 +156,9 @@ class Clock:
         return self.now
 
 
-def client(token: str = TOKEN, clock: Clock | None = None, **headers: str) -> TestClient:
-    guard = Guard(PlainTextResponse("reached"), [PROXY], token, clock or Clock())
-    return TestClient(guard, base_url="http://127.0.0.1:3000", headers=headers, follow_redirects=False)
+def client(token: str = TOKEN, clock: Clock | None = None, sessions: Path | None = None, **headers: str) -> TestClient:
+    guarded = Guard(PlainTextResponse("reached"), [PROXY], token, clock or Clock(), sessions)
+    return TestClient(guarded, base_url="http://127.0.0.1:3000", headers=headers, follow_redirects=False)
 
 
 def logged_in(browser: TestClient) -> str:
@@ -176,6 +181,54 @@ def test_a_session_ends_and_is_of_one_port_and_one_token() -> None:
     assert browser.get("/", headers=ask).text == "reached"
     clock.now += 1
     assert browser.get("/", headers=ask).status_code == 401
+
+
+def test_a_session_is_revoked_alone_and_others_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path))
+
+    def sessions(revoked: str | None = None) -> tuple[list[str], dict[str, str]]:
+        servers.ui_sessions(revoked=revoked, as_json=True)
+        said = json.loads(capsys.readouterr().out)
+        return said["revoked"], {one["browser"]: one["id"] for one in said["sessions"]}
+
+    browser = client(sessions=tmp_path / "dagster" / "ui_sessions")
+    assert sessions() == ([], {})
+    cookies = {}
+    for name in ("work", "lost\u001b[2J", "phone"):
+        browser.headers["User-Agent"] = name
+        cookies[name] = logged_in(browser)
+    _, found = sessions()
+    assert [*found] == ["work", "lost\\u001b[2J", "phone"]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "dagster" / "ui_sessions").iterdir()} == {0o600}
+
+    def inside() -> list[str]:
+        return [name for name, one in cookies.items() if browser.get("/", headers={"Cookie": one}).status_code == 200]
+
+    with pytest.raises(CannotRun, match=r"no session \.\./\.\./ui_token"):
+        sessions("../../ui_token")
+    assert len(inside()) == 3
+    lost = found["lost\\u001b[2J"]
+    assert sessions(lost)[0] == [lost]
+    assert inside() == ["work", "phone"]
+    assert [*sessions("all")[1]] == []
+    assert inside() == []
+    cookies = {"again": logged_in(browser)}
+    assert inside() == ["again"]
+
+
+def test_an_ended_session_is_forgotten_and_a_full_disk_locks_nobody_out(tmp_path: Path) -> None:
+    folder = tmp_path / "sessions"
+    logged_in(client(sessions=folder))
+    [old] = guard.sessions(folder)
+    os.utime(folder / old, (0, 0))
+    assert guard.sessions(folder) == {}
+    logged_in(client(sessions=folder))
+    assert [path.name for path in folder.iterdir()] == [*guard.sessions(folder)]
+    (tmp_path / "file").touch()
+    browser = client(sessions=tmp_path / "file" / "sessions")
+    assert browser.get("/", headers={"Cookie": logged_in(browser)}).text == "reached"
 
 
 @pytest.mark.parametrize(

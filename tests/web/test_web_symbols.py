@@ -133,10 +133,12 @@ def test_quality_counts_what_is_not_final_and_what_failed(page: str) -> None:
 
 
 def test_months_of_another_exchange_expect_its_days_and_half_days(clickhouse_server: str) -> None:
-    """All of November 2024 but the last minute of its half day, the 29th, and all of the 27th."""
+    """All of November 2024 but the last minute of its half day, the 29th, and all of the 27th; and an hour before each
+    session, which makes up for no missing minute."""
     month, lost = "2024-11", dt.date(2024, 11, 27)
     days = [day for day in UNITED_STATES.open_days(Days.month(month).first, Days.month(month).last) if day != lost]
     times = [time for day in days for time in UNITED_STATES.starts(day)][:-1]
+    times += [UNITED_STATES.starts(day)[0] - dt.timedelta(minutes=n) for day in days for n in range(1, 61)]
     local = pl.col("ts").dt.convert_time_zone(UNITED_STATES.timezone).dt.date()
     rows = _bars(FULL, NOW.date(), 1).drop("ts").join(pl.DataFrame({"ts": times}), how="cross")
     rows = rows.with_columns(symbol=pl.lit("AAPL.US"), label=pl.lit("start"), date=local)

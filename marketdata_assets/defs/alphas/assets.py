@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from marketdata_assets.alphas import catalogues
 from marketdata_assets.alphas import filters as alpha_filters
 from marketdata_assets.alphas.errors import BadOptions
 from marketdata_assets.alphas.import_modes import BATCH_SIZE, ImportOptions
 from marketdata_assets.alphas.import_modes import CODE_VERSION as IMPORT_VERSION
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.merge import MergePolicy
+from marketdata_assets.alphas.record_sets import BY_TIME, RECORD_SETS, RecordSet, asset_name
 from marketdata_assets.alphas.record_sets import CODE_VERSION as RECORDS_VERSION
-from marketdata_assets.alphas.record_sets import RECORD_SETS, RecordSet, asset_name
 from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.alphas import checks, report
 from marketdata_assets.defs.alphas.report import Ended
@@ -36,7 +37,8 @@ from marketdata_assets.defs.partition_results import (
     selected,
 )
 from marketdata_assets.defs.selection import config_of, step_config
-from marketdata_assets.errors import MarketDataError, TerminalError
+from marketdata_assets.errors import MarketDataError, TerminalError, TransientError
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.partitions import (
     ALPHA_MONTHS,
     ALPHA_PARTITIONS,
@@ -370,12 +372,16 @@ def selected_job() -> None:
 
 DESCRIPTIONS: dict[RecordSet, str] = {
     "pnl": "The cumulative PnL of each alpha in USD, by day.",
+    "daily_pnl": "The PnL of each day of each alpha in USD, as BRAIN computes it.",
     "turnover": "The turnover of each alpha by day, a share of its book.",
     "sharpe": "The Sharpe ratio of each alpha over time.",
     "yearly_stats": "Figures of each alpha by year: PnL, Sharpe, fitness, turnover, returns, drawdown, margin.",
     "self_correlation": "The alphas of the account that each alpha correlates with most, and the bounds.",
     "prod_correlation": "How each alpha correlates with all alphas in production: counts by range, and the bounds."
     " Accounts that are no consultant's are not offered it.",
+    "power_pool_correlation": "The alphas of the power pool that each alpha correlates with most, and the bounds.",
+    "submission_check": "What BRAIN's check before a submission says of each alpha, by test. Fetched on request"
+    " only; nothing is submitted.",
 }
 SELECTED = " Of the alphas that match `MARKETDATA_BRAIN_RECORDS`; fetched again only when the alpha has changed."
 
@@ -397,7 +403,7 @@ def _record_set(record_set: RecordSet) -> dg.AssetsDefinition:
     name = asset_name(record_set)
 
     @asset(
-        "alpha_records",
+        "alpha_records" if record_set in BY_TIME else "alpha_correlations",
         partitions_def=ALPHA_PARTITIONS,
         name=name,
         description=DESCRIPTIONS[record_set] + SELECTED,
@@ -450,4 +456,46 @@ def _records_fetched(context: dg.AssetExecutionContext, fetched: "RecordsReport"
     return finish_partitions(context, metadata, by_key, failed)
 
 
+CATALOGUES: dict[catalogues.Name, str] = {
+    "operators": "The operators that each account may use, with their definitions.",
+    "data_sets": "The data sets of each market in which the account has alphas: region, delay and universe.",
+    "data_fields": "The data fields of these data sets.",
+}
+
+
+def _catalogue(name: catalogues.Name) -> dg.AssetsDefinition:
+    @asset(
+        "alpha_catalogues",
+        name=catalogues.asset_name(name),
+        description=CATALOGUES[name] + " Entries are as BRAIN lists them; fetched on request.",
+        deps=["brain_api", *(["regular_alphas", "super_alphas"] if catalogues.CATALOGUES[name].by_market else [])],
+        kinds={"mongodb", "http"},
+        code_version=catalogues.CODE_VERSION,
+        pool="alpha_api",
+    )
+    def catalogue(context: dg.AssetExecutionContext, brain: Brain, mongo: Mongo) -> dg.MaterializeResult:
+        from marketdata_assets.alphas.fetch_catalogues import fetch
+
+        with as_dagster_failure():
+            accounts = brain.ready()
+            if not accounts:
+                raise TerminalError("no enabled account has credentials; see marketdata alphas accounts")
+            now = dt.datetime.now(dt.UTC)
+            found = fetch(mongo.server, name, accounts, brain.client, run_id=context.run.run_id, now=now)
+            if failed := [f"{one.account} {one.unit}: {one.error}" for one in found if one.outcome == "failed"]:
+                raise TransientError(
+                    f"{len(failed)} of {len(found)} failed, the others are stored: {and_more(failed, 5)}"
+                )
+        notes = [f"- {one.account} {one.unit}: {one.error}" for one in found if one.error]
+        metadata: dict[str, Any] = {"entries": sum(one.entries for one in found), "units": len(found)}
+        metadata["seconds"] = round((dt.datetime.now(dt.UTC) - now).total_seconds(), 2)
+        return dg.MaterializeResult(
+            metadata=metadata | ({"not_offered": dg.MetadataValue.md("\n".join(notes))} if notes else {})
+        )
+
+    return catalogue
+
+
 record_sets = [_record_set(record_set) for record_set in RECORD_SETS]
+
+catalogue_assets = [_catalogue(name) for name in catalogues.NAMES]

@@ -15,10 +15,10 @@ from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.alphas import file_index
+from marketdata_assets.alphas import catalogues, file_index
 from marketdata_assets.alphas import filters as alpha_filters
 from marketdata_assets.alphas.layout import KINDS
-from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
+from marketdata_assets.alphas.record_sets import DAILY, RECORD_SETS, asset_name
 from marketdata_assets.defs.alphas import assets
 from marketdata_assets.defs.partition_results import MAX_LISTED, as_dagster_failure, failure_of, find_mismatches
 from marketdata_assets.defs.runs import DOMAIN, Repair, range_requests, run_key, runs_that_load, schedule, sensor
@@ -69,10 +69,11 @@ def requests(
     state: str = "",
     config: dict[str, Any] | None = None,
     new_accounts: Sequence[str] = (),
+    **options: Any,
 ) -> list[dg.RunRequest]:
     """A run for each rectangle of `pairs`; `state` makes a sensor's run keys distinct; a schedule's are by its time."""
     order = [*dynamic_keys(instance, BRAIN_ACCOUNTS), *new_accounts]
-    return range_requests(rectangles(pairs, order), after=f":{state}", run_config=config)
+    return range_requests(rectangles(pairs, order), after=f":{state}", run_config=config, **options)
 
 
 def _months(back: int, count: int, now: dt.datetime) -> list[str]:
@@ -162,8 +163,17 @@ def alphas_records_daily(
         return dg.SkipReason("a run for record sets is in progress")
     with mongo.databases() as databases:
         pairs = due_pairs(databases, names, brain.filters(), context.scheduled_execution_time, DAILY_RECORDS)
-    return requests(context.instance, pairs) or dg.SkipReason("all record sets are those of the current alphas")
+    wanted = [dg.AssetKey(asset_name(one)) for one in DAILY]
+    return requests(context.instance, pairs, asset_selection=wanted) or dg.SkipReason(
+        "all record sets are those of the current alphas"
+    )
 
+
+alpha_catalogues_job = dg.define_asset_job(
+    "alpha_catalogues",
+    [catalogues.asset_name(name) for name in catalogues.NAMES],
+    description="Fetch operators, data sets and data fields of all accounts that can log in.",
+)
 
 CHANGES_JOB = "alpha_changes"
 

@@ -12,6 +12,7 @@ Containers and pods of runs are watched by the launchers that started them, and 
 
 import datetime as dt
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ import dagster as dg
 from marketdata_assets.dagster_internals import GRPC_INFO_TAG, event_tables
 from marketdata_assets.defs.runs import schedule, sensor
 from marketdata_assets.local import run_lock
+from marketdata_assets.local.process import tied_to_us
 from marketdata_assets.settings import Settings
 
 OVER = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -124,9 +126,8 @@ def take_backup(context: dg.OpExecutionContext) -> None:
     if settings.backup_dir is None:
         raise dg.Failure("MARKETDATA_BACKUP_DIR is not set; name a folder on another disk than the databases'")
     words = ["backup", str(settings.backup_dir), "--keep", str(settings.backup_keep), "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "marketdata_assets", *words], capture_output=True, text=True, check=False
-    )
+    command = tied_to_us([sys.executable, "-m", "marketdata_assets", *words], signal.SIGTERM, None)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise dg.Failure(f"no backup in {settings.backup_dir}: {done.stderr.strip()}")
     found = json.loads(done.stdout)

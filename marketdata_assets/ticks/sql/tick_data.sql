@@ -9,7 +9,7 @@ CREATE TABLE IF NOT EXISTS tick_data (
     high      Nullable(Float64) CODEC(ZSTD(1)),
     low       Nullable(Float64) CODEC(ZSTD(1)),
     close     Nullable(Float64) CODEC(ZSTD(1)),
-    volume    Nullable(Int64) CODEC(ZSTD(1)),                  -- shares
+    volume    Nullable(Float64) CODEC(ZSTD(1)),                -- shares, which are whole; or units of a currency
     turnover  Nullable(Float64) CODEC(ZSTD(1)),                -- in currency
     currency  LowCardinality(Nullable(String)),
     flags     UInt8 CODEC(ZSTD(1)),                            -- why the bar deserves a second look, see FLAGS

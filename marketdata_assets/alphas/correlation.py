@@ -1,0 +1,189 @@
+"""Correlations of alphas by their daily returns, as BRAIN computes self-correlation. Reading PnL is in `read`.
+
+1. The return of a day is its PnL less the alpha's last known PnL before it; a day without PnL has no return.
+2. Days count from four years before the newest day of all alphas that are compared.
+3. A correlation is Pearson's over the days on which both alphas have a return.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+YEARS = 4
+LEAST_DAYS = 60
+"""Of fewer common days, about a quarter of a year, a correlation says nothing."""
+
+Matrix = npt.NDArray[np.float64]
+Days = npt.NDArray[np.datetime64]
+
+BLOCK = 1_000_000
+"""Pairs at a time; each takes about a hundred bytes."""
+_ROUNDING = 1e-12  # a variance below this share of the mean square is that of equal values
+
+
+@dataclass(frozen=True)
+class Returns:
+    """Daily returns: a row for each of `ids`, a column for each day, NaN where there is none.
+
+    `left_out` are alphas without a usable series, and why.
+    """
+
+    ids: tuple[str, ...]
+    days: Days
+    values: Matrix
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, ids: Iterable[str]) -> "Returns":
+        """Those of `ids` that there are, in this order."""
+        rows = {name: row for row, name in enumerate(self.ids)}
+        kept = tuple(name for name in ids if name in rows)
+        return Returns(kept, self.days, self.values[[rows[name] for name in kept]])
+
+
+@dataclass(frozen=True)
+class Strongest:
+    """One alpha: its bounds over `compared` others, and the others that it correlates with most, strongest first."""
+
+    id: str
+    compared: int
+    least: float | None
+    greatest: float | None
+    others: tuple[str, ...] = ()
+    correlations: tuple[float, ...] = ()
+    days: tuple[int, ...] = ()
+
+
+def daily_returns(series: Iterable[tuple[str, Sequence[Any], Sequence[Any]]], years: int = YEARS) -> Returns:
+    """The returns of series of id, days as text and cumulative PnL, within the last `years`."""
+    found: dict[str, tuple[Days, Matrix]] = {}
+    left_out: dict[str, str] = {}
+    newest = np.datetime64("0001-01-01", "D")
+    for name, dates, pnl in series:
+        try:
+            days, totals = np.array(dates, dtype="datetime64[D]"), np.array(pnl, dtype=np.float64)
+            known = np.isfinite(totals)
+        except (ValueError, TypeError) as error:
+            left_out[name] = f"its PnL cannot be read: {error}"
+            continue
+        if days.shape != totals.shape or np.isnat(days).any() or (np.diff(days) <= np.timedelta64(0)).any():
+            left_out[name] = "its days do not ascend, or are not as many as its PnL"
+            continue
+        days, totals = days[known], totals[known]
+        if len(days) < 2:
+            left_out[name] = "it has PnL of fewer than two days"
+            continue
+        newest = max(newest, days[-1])
+        recent = days[1:] > _before(days[-1], years)  # the window of all cannot start earlier
+        found[name] = days[1:][recent], np.diff(totals)[recent]
+    first = _before(newest, years)
+    within = {name: days > first for name, (days, _) in found.items()}
+    columns = np.unique(np.concatenate([found[name][0][kept] for name, kept in within.items()] or [np.array([newest])]))
+    values = np.full((len(found), len(columns)), np.nan)
+    for row, (name, (days, returns)) in enumerate(found.items()):
+        kept = within[name]
+        values[row, np.searchsorted(columns, days[kept])] = returns[kept]
+    return Returns(tuple(found), columns, values, left_out)
+
+
+def correlations(values: Matrix, pool: Matrix, least_days: int = LEAST_DAYS) -> tuple[Matrix, Matrix]:
+    """The correlation of each row of `values` with each row of `pool`, and their common days.
+
+    Both have the same days as columns. NaN where one is constant, or with fewer common days than `least_days`.
+    """
+    partial = _partial(values) | _partial(pool)
+    return _pairs(_Prepared.of(values, partial), _Prepared.of(pool, partial), least_days)
+
+
+def strongest(
+    alphas: Returns, pool: Returns, top: int = 5, least_days: int = LEAST_DAYS, block: int = BLOCK
+) -> Iterator[Strongest]:
+    """Each of `alphas` and the `top` others of `pool` that it correlates with most.
+
+    Both have the same days. Memory is a few times that of the returns, and that of a `block` of pairs.
+    """
+    at = {name: column for column, name in enumerate(pool.ids)}
+    partial = _partial(alphas.values) | _partial(pool.values)
+    of_pool = _Prepared.of(pool.values, partial)
+    of_alphas = of_pool if alphas is pool else _Prepared.of(alphas.values, partial)
+    step = max(block // max(len(pool.ids), 1), 1)
+    for start in range(0, len(alphas.ids), step):
+        found, days = _pairs(of_alphas.rows(slice(start, start + step)), of_pool, least_days)
+        for row, name in enumerate(alphas.ids[start : start + step]):
+            if name in at:
+                found[row, at[name]] = np.nan
+            yield _strongest(name, pool.ids, found[row], days[row], top)
+
+
+def _strongest(name: str, ids: Sequence[str], found: Matrix, days: Matrix, top: int) -> Strongest:
+    compared = np.flatnonzero(~np.isnan(found))
+    if not len(compared):
+        return Strongest(name, 0, None, None)
+    values = found[compared]
+    order = compared[np.argsort(-values, kind="stable")[:top]]
+    chosen = tuple(ids[column] for column in order), tuple(found[order].tolist()), tuple(map(int, days[order]))
+    return Strongest(name, len(compared), float(values.min()), float(values.max()), *chosen)
+
+
+def _partial(returns: Matrix) -> npt.NDArray[np.bool_]:
+    """The days on which some have a return and some have none."""
+    return np.asarray(np.isnan(returns).any(axis=0))
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """Returns with mean 0 and variance 1, on which no correlation depends, and 0 where there is none.
+
+    Of days that all have, sums need no common days: those of a row will do. Only the partial days are multiplied.
+    """
+
+    values: Matrix
+    days: Matrix  # the number of days that all have, a column
+    sums: Matrix  # over these, a column
+    squares: Matrix
+    partial: Matrix  # the values of the other days
+    partial_squares: Matrix
+    present: Matrix  # 1 where there is a return on them
+
+    @classmethod
+    def of(cls, returns: Matrix, partial: npt.NDArray[np.bool_]) -> "_Prepared":
+        present = ~np.isnan(returns)
+        count = np.maximum(present.sum(axis=1, keepdims=True), 1)
+        values = np.where(present, returns, 0.0)
+        values -= values.sum(axis=1, keepdims=True) / count
+        values *= present
+        scale = np.sqrt(np.einsum("ij,ij->i", values, values)[:, None] / count)
+        values /= np.where(scale > 0, scale, 1.0)
+        whole, some = values[:, ~partial], values[:, partial]
+        squares = np.einsum("ij,ij->i", whole, whole)[:, None]
+        days = np.full_like(squares, whole.shape[1])
+        return cls(
+            values, days, whole.sum(axis=1, keepdims=True), squares, some, some**2, present[:, partial].astype(float)
+        )
+
+    def rows(self, rows: slice) -> "_Prepared":
+        return _Prepared(*(one[rows] for one in vars(self).values()))
+
+
+def _pairs(a: _Prepared, b: _Prepared, least_days: int) -> tuple[Matrix, Matrix]:
+    days = a.days + a.present @ b.present.T
+    count = np.maximum(days, 1)
+    sum_a, sum_b = a.sums + a.partial @ b.present.T, b.sums.T + a.present @ b.partial.T
+    squares_a = a.squares + a.partial_squares @ b.present.T
+    squares_b = b.squares.T + a.present @ b.partial_squares.T
+    spread_a, spread_b = squares_a - sum_a**2 / count, squares_b - sum_b**2 / count
+    valid = (days >= max(least_days, 2)) & (spread_a > _ROUNDING * squares_a) & (spread_b > _ROUNDING * squares_b)
+    found = a.values @ b.values.T - sum_a * sum_b / count
+    found /= np.sqrt(np.where(valid, spread_a * spread_b, 1.0))
+    found[~valid] = np.nan
+    return np.clip(found, -1.0, 1.0, out=found), days
+
+
+def _before(day: np.datetime64, years: int) -> np.datetime64:
+    """The same day so many years earlier; the 28th of February for the 29th."""
+    month = day.astype("datetime64[M]")
+    earlier = month - np.timedelta64(12 * years, "M")
+    last = (earlier + np.timedelta64(1, "M")).astype("datetime64[D]") - np.timedelta64(1, "D")
+    return min(earlier.astype("datetime64[D]") + (day - month.astype("datetime64[D]")), last)
