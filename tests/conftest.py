@@ -20,7 +20,7 @@ from typing import Any
 import guardian
 import pytest
 from clickhouse_connect.driver.client import Client
-from databases import Cluster, fresh_clickhouse, fresh_postgres, skip_fsync
+from databases import Cluster, Databases, fresh_clickhouse, fresh_postgres, spare_work
 from hypothesis import HealthCheck, settings
 from isolation import environment, restored
 from psycopg.conninfo import conninfo_to_dict
@@ -179,7 +179,7 @@ def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("stack")
     with LocalStack(Settings(home=home, postgres_dsn=None), services=("postgres",)) as stack:
         assert stack.endpoints.postgres_dsn
-        skip_fsync(stack.endpoints.postgres_dsn)
+        spare_work(stack.endpoints.postgres_dsn)
         yield stack.endpoints.postgres_dsn
 
 
@@ -191,10 +191,16 @@ def server_with_password(server_dsn: str) -> str:
     return server_dsn
 
 
+@pytest.fixture(scope="session")
+def databases(server_dsn: str) -> Iterator[Databases]:
+    with Databases(server_dsn) as databases:
+        yield databases
+
+
 @pytest.fixture
-def dsn(server_dsn: str) -> Iterator[str]:
-    """An empty database, dropped after the test."""
-    with fresh_postgres(server_dsn) as fresh:
+def dsn(databases: Databases) -> Iterator[str]:
+    """An empty database for the test."""
+    with databases.fresh() as fresh:
         yield fresh
 
 

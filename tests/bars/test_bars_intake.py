@@ -8,9 +8,10 @@ import pytest
 from bar_files import csv_text, line, minutes, months
 from deliveries import EVENTS, Rows, Step, assert_lawful, packed
 from dying import Load, server
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from examples import FEW
 from marketdata_assets.bars import forget, schema, status
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.fanout import Fanout
@@ -66,11 +67,7 @@ class Bars:
         return {LABELS.index(time): int(close) for time, close in rows}
 
 
-@settings(
-    max_examples=12,
-    phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(FEW, phases=[Phase.generate])
 @given(steps=st.lists(EVENTS, min_size=2, max_size=8))
 def test_every_file_has_a_state_and_every_row_one_fate(
     dsn: str, tmp_path_factory: pytest.TempPathFactory, dying: Load, steps: list[Step]

@@ -58,12 +58,12 @@ def assert_all_or_nothing(dsn: str, before: list[Row], after: list[Row]) -> None
     books_balance(dsn)
 
 
-@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [17, pytest.param(1, marks=pytest.mark.slow)])
 def test_kill_in_a_reload_leaves_each_unit_old_or_new(dsn: str, tmp_path: Path, survived: Load, stride: int) -> None:
     kill_at_each_step(dsn, tmp_path, survived, stride)
 
 
-@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [17, pytest.param(1, marks=pytest.mark.slow)])
 def test_kill_in_a_compressed_reload_leaves_each_unit_old_or_new(
     columnstore_dsn: str, tmp_path: Path, survived: Load, stride: int
 ) -> None:
@@ -95,7 +95,9 @@ def kill_at_each_step(
     assert steps > 40
 
 
-@pytest.mark.parametrize("steps", range(0, FRESH_STEPS, 3))
+@pytest.mark.parametrize(
+    "steps", [5, 20, *(pytest.param(step, marks=pytest.mark.slow) for step in range(0, FRESH_STEPS, 3))]
+)
 def test_kill_of_a_first_load_leaves_a_database_that_the_next_completes(
     dsn: str, tmp_path: Path, survived: Load, steps: int
 ) -> None:

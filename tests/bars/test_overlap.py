@@ -8,10 +8,11 @@ from pathlib import Path
 import psycopg
 import pytest
 from bar_files import assert_exact, csv_text, deliver, deliver_members, entries, line, minutes, months, run, table
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import sql
 
+from examples import FEW
 from marketdata_assets.bars import changes, checks, kline, schema
 from marketdata_assets.flows import storage
 from marketdata_assets.reconciliation import reconcile
@@ -51,9 +52,10 @@ def reset(dsn: str, folder: Path) -> None:
         path.unlink()
 
 
-def test_orders_of_delivery_end_in_the_same_rows(dsn: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_orders_of_delivery_end_in_the_same_rows(dsn: str, tmp_path: Path, stride: int) -> None:
     ends = []
-    for order in list(itertools.permutations(FILES))[::3]:
+    for order in list(itertools.permutations(FILES))[::stride]:
         reset(dsn, tmp_path)
         for write in order:
             write(tmp_path)
@@ -80,7 +82,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@FEW
 @given(history=steps)
 def test_any_history_of_deliveries_ends_as_a_fresh_load(
     dsn: str, tmp_path: Path, history: list[tuple[str, list[tuple[str, int, int]], int, bool]]
@@ -101,7 +103,7 @@ def test_any_history_of_deliveries_ends_as_a_fresh_load(
     assert run(dsn, tmp_path).units == ()
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@FEW
 @given(history=steps)
 def test_in_any_history_a_kline_that_differs_from_its_minutes_is_recorded_as_stale(
     dsn: str, tmp_path: Path, history: list[tuple[str, list[tuple[str, int, int]], int, bool]]

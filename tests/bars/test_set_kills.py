@@ -38,7 +38,7 @@ def base(folder: Path) -> None:
     deliver(folder / "b_2000.csv", bars(LABELS[::2], 11), 2)
 
 
-@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [10, pytest.param(1, marks=pytest.mark.slow)])
 def test_kill_while_a_patch_replaces_and_gives_back_minutes(
     either_dsn: str, tmp_path: Path, survived: Load, stride: int
 ) -> None:
@@ -57,8 +57,9 @@ def test_kill_while_a_patch_replaces_and_gives_back_minutes(
     assert steps > 20
 
 
+@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.slow)])
 def test_kill_while_a_file_is_forgotten_forgets_all_of_it_or_nothing(
-    either_dsn: str, tmp_path: Path, survived: Load
+    either_dsn: str, tmp_path: Path, survived: Load, stride: int
 ) -> None:
     base(tmp_path)
     deliver(tmp_path / PATCH, bars(LABELS[1::3], 20), 3)
@@ -76,7 +77,7 @@ def test_kill_while_a_file_is_forgotten_forgets_all_of_it_or_nothing(
             if forgotten:
                 undo(connection, PATCH)
                 run(either_dsn, tmp_path)
-            steps += 1
+            steps += stride
         assert steps > 8
     run(either_dsn, tmp_path)
     assert table(either_dsn) == expected(tmp_path, without=(PATCH,))

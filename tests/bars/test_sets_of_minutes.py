@@ -8,9 +8,10 @@ from pathlib import Path
 import psycopg
 import pytest
 from bar_files import assert_exact, csv_text, deliver, entries, expected, fates, line, minutes, run, table
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import FEW
 from marketdata_assets.bars import schema, status
 from marketdata_assets.bars.checks import every_row_accounted
 from marketdata_assets.bars.forget import forget, undo
@@ -218,7 +219,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@FEW
 @given(history=STEPS)
 def test_any_history_of_sets_ends_as_the_rule_says(dsn: str, tmp_path: Path, history: list[tuple[object, ...]]) -> None:
     """A file is delivered, touched or forgotten, with any set of minutes of two stocks; every run ends exactly."""

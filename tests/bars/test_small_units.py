@@ -109,7 +109,10 @@ def survived() -> Iterator[Load]:
         yield load
 
 
-def test_a_load_killed_at_any_step_has_loaded_whole_commits(either_dsn: str, tmp_path: Path, survived: Load) -> None:
+@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_load_killed_at_any_step_has_loaded_whole_commits(
+    either_dsn: str, tmp_path: Path, survived: Load, stride: int
+) -> None:
     deliver(tmp_path / "2000_1min.zip", usual(CODES[:15]), 1)
     with psycopg.connect(either_dsn) as connection:
         schema.ensure(connection)
@@ -117,6 +120,6 @@ def test_a_load_killed_at_any_step_has_loaded_whole_commits(either_dsn: str, tmp
     while not survived(either_dsn, tmp_path, steps):
         books_balance(either_dsn)
         loaded.add(len(entries(either_dsn)))
-        steps += 1
+        steps += stride
     assert loaded == {0, 5, 10, 15}
     assert_exact(either_dsn, tmp_path)

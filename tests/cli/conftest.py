@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from commands import stack_on
-from databases import fresh_postgres, skip_fsync
+from databases import fresh_postgres, spare_work
 
 from marketdata_assets.local.stack import LocalStack
 
@@ -18,7 +18,7 @@ def running() -> Iterator[LocalStack]:
     # A folder under pytest's own would be too long for PostgreSQL's socket.
     home = Path(tempfile.mkdtemp(prefix="md-"))
     with stack_on(home) as stack:
-        skip_fsync(str(stack.endpoints.postgres_dsn))
+        spare_work(str(stack.endpoints.postgres_dsn))
         yield stack
     shutil.rmtree(home, ignore_errors=True)
 

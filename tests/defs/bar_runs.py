@@ -1,11 +1,12 @@
 """Small deliveries, runs of the bars jobs over them in this process, and a look at what they left."""
 
+import datetime as dt
 import os
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,16 @@ class BarsEnv(Database):
 
 
 def definitions() -> dg.Definitions:
-    """The project's, loaded once for all tests that have no flows of their own."""
-    return defs() if Settings().flows_folder.is_dir() else _without_own_flows()
+    """The project's, loaded again only when settings or flows that they depend on, or the hour, have changed."""
+    found = Settings()
+    own = sorted((path, path.read_bytes()) for path in found.flows_folder.rglob("*") if path.is_file())
+    hour = dt.datetime.now(dt.UTC).replace(minute=0, second=0, microsecond=0)
+    return _loaded(found.domain_names, found.ticks_months, found.exchange_days, found.flows_folder, tuple(own), hour)
+
+
+@lru_cache(4)
+def _loaded(*_depending_on: object) -> dg.Definitions:
+    return defs()
 
 
 def repository() -> dg.RepositoryDefinition:
@@ -97,11 +106,6 @@ def execute(
         asset_selection=list(assets) if assets else None,
         raise_on_error=False,
     )
-
-
-@cache
-def _without_own_flows() -> dg.Definitions:
-    return defs()
 
 
 def deliver(

@@ -10,9 +10,10 @@ import pytest
 from deliveries import EVENTS, Rows, Step, assert_lawful, packed
 from dying import Load, server
 from flow_files import flow, run
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from examples import FEW
 from marketdata_assets.flows import status, storage
 from marketdata_assets.flows.definition import FlowDefinition, read
 from marketdata_assets.flows.errors import FlowError
@@ -109,11 +110,7 @@ class Flows:
         return {day.day - 1: int(close) for day, close in rows}
 
 
-LAW = settings(
-    max_examples=5,
-    phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+LAW = settings(FEW, max_examples=FEW.max_examples // 2, phases=[Phase.generate])
 SEQUENCES = st.lists(EVENTS, min_size=2, max_size=8)
 
 

@@ -7,10 +7,11 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from deliveries import EVENTS, Rows, Step, assert_lawful
 from dying import Load, server
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from reference_runs import NOW
 
+from examples import FEW
 from marketdata_assets.loading.file_ledger import FileEntry
 from marketdata_assets.reference import file_states
 from marketdata_assets.reference.calendar import ashares
@@ -82,11 +83,7 @@ class Reference:
         return {DAYS.index(day): int(up) for day, up in rows.iter_rows()}
 
 
-@settings(
-    max_examples=8,
-    phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(FEW, phases=[Phase.generate])
 @given(steps=st.lists(EVENTS.filter(lambda step: step.action != "forget"), min_size=2, max_size=8))
 def test_every_file_has_a_state_and_every_row_one_fate(
     clickhouse_client: Client,

@@ -81,6 +81,8 @@ DRAWN = ("alpha_summary", "exchange_gaps", "exchange_ohlcv_1m", "exchange_trades
 """Assets with a picture; the others have tables, or figures alone."""
 SHOWN = {"exchange_gaps", KLINE, "tick_data", "alpha_files", "brain_api", "stock_daily_files"}
 """Those whose pages `make test` opens; `make test-slow` opens all."""
+SHOWN_GROUPS = {"bars", "flows"}
+"""Those whose lineage `make test` opens."""
 FULL = ("exchange_gaps", "exchange_ohlcv_1m")
 """Those of which the demo fills every partition."""
 
@@ -250,7 +252,11 @@ def test_the_lineage_of_ashares_is_one_graph(demo: Marketdata) -> None:
     }
 
 
-@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
+@pytest.mark.parametrize(
+    "group",
+    [one if one.name in SHOWN_GROUPS else pytest.param(one, marks=pytest.mark.slow) for one in GROUPS],
+    ids=lambda group: group.name,
+)
 def test_lineage_goes_from_outside_to_the_tables(quiet: Browser, demo: Marketdata, group: Group) -> None:
     group.open(quiet)
     own, near = {*group.outside, *group.assets}, neighbours(demo, group)
