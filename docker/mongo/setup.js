@@ -8,11 +8,17 @@ const DATABASES = [
   "regular_alphas",
   "super_alphas",
   "alpha_pnl",
+  "alpha_daily_pnl",
   "alpha_yearly_stats",
   "alpha_turnover",
   "alpha_sharpe",
   "alpha_self_correlation",
   "alpha_prod_correlation",
+  "alpha_power_pool_correlation",
+  "alpha_submission_check",
+  "brain_operators",
+  "brain_data_sets",
+  "brain_data_fields",
 ];
 
 db = connect("mongodb://mongodb:27017/admin?directConnection=true");

@@ -105,12 +105,17 @@ def catalogue(as_json: output.Json = False) -> None:
     """Fetch operators, and the data sets and fields of the markets of the alphas in MongoDB, of all accounts."""
     with output.bar("catalogues", quiet=as_json):
         outcome = run_job(Settings(), "alpha_catalogues", None)
-    finish(outcome, as_json, lambda one: {**one.as_json(), **one.metadata}, _show_catalogues)
+    finish(outcome, as_json, catalogues_json, tell_catalogues)
 
 
-def _show_catalogues(outcome: RunOutcome) -> None:
+def catalogues_json(outcome: RunOutcome) -> dict[str, Any]:
+    return {**outcome.as_json(), **outcome.metadata}
+
+
+def tell_catalogues(outcome: RunOutcome) -> None:
+    """Print how many entries of each catalogue were fetched."""
     outcome.print_problems()
-    for asset, found in outcome.metadata.items():
+    for asset, found in sorted(outcome.metadata.items()):
         output.console().print(f"{asset}: {found['entries']:,} entries of {found['units']:,} markets or accounts")
         if note := found.get("not_offered"):
             output.notes().print(f"{asset}: {note}")

@@ -62,6 +62,7 @@ def demo(
         recorded, catalogued = load_alpha_records(settings, quiet=as_json)
         if not as_json:
             alpha_records.sampled(recorded)
+            alpha_records.tell_catalogues(catalogued)
         months_of_samples = [*sample_ticks.last_months(today()), f"{today():%Y-%m}"]
         referred = load_reference(settings, months_of_samples, quiet=as_json)
         if not as_json:
@@ -77,6 +78,7 @@ def demo(
             others = {
                 "alphas": alphas.imported_json(imported),
                 "alpha_records": alpha_records.counts_json(recorded),
+                "alpha_catalogues": alpha_records.catalogues_json(catalogued),
                 "reference": reference.loaded_json(referred, months_of_samples),
                 "ticks": ticks.loaded_json(ticked),
                 "exchanges": collected_json(collected) | {"history": exchanges.history_json(historic)},

@@ -150,6 +150,7 @@ def test_the_link_that_logs_in_is_in_no_log(home: Path, demo: Marketdata) -> Non
 def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     ours = itertools.takewhile(lambda line: not line.startswith("\x1b"), demo.out.read_text().splitlines())
     bars, kline, alphas, records, *others = ours  # Dagster's coloured lines come after them
+    catalogues, others = others[:3], others[3:]
     reference, ticks, exchanges, flows = others[:5], others[5:10], others[10:14], others[14:-1]
     rows = sum(len(file_rows(path)) for path in bar_files(home))
     assert bars.startswith(f"minute bars   {rows:,} rows, 0 rejected, ")
@@ -159,8 +160,9 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     assert alphas.startswith("alphas        288 documents, 288 inserted, 0 updated, 0 unchanged, 0 rejected, ")
     assert alphas.endswith(" 20 checks passed")
     assert re.fullmatch(
-        r"alpha records [\d,]+ record sets of \d+ alphas, 0 failed, [\d,]+ requests; 12 checks passed", records
+        r"alpha records [\d,]+ record sets of \d+ alphas, 0 failed, [\d,]+ requests; 18 checks passed", records
     )
+    assert [line.split()[0] for line in catalogues] == ["brain_data_fields:", "brain_data_sets:", "brain_operators:"]
     assert [line.split()[0] for line in reference] == [
         *("trading_calendar", "instruments", "suspensions", "adjust_factors", "price_limits")
     ]

@@ -487,7 +487,8 @@ def _catalogue(name: catalogues.Name) -> dg.AssetsDefinition:
                     f"{len(failed)} of {len(found)} failed, the others are stored: {and_more(failed, 5)}"
                 )
         notes = [f"- {one.account} {one.unit}: {one.error}" for one in found if one.error]
-        metadata: dict[str, Any] = {"entries": sum(one.entries for one in found), "units": len(found)}
+        entries = sum(one.entries for one in found)
+        metadata: dict[str, Any] = {"dagster/row_count": entries, "entries": entries, "units": len(found)}
         metadata["seconds"] = round((dt.datetime.now(dt.UTC) - now).total_seconds(), 2)
         return dg.MaterializeResult(
             metadata=metadata | ({"not_offered": dg.MetadataValue.md("\n".join(notes))} if notes else {})
