@@ -62,8 +62,9 @@ def test_a_newer_file_says_what_it_replaced_and_can_be_taken_back(
     assert "late/sz000001_2014.csv: 10 rows deleted" in taken_back
     assert "marketdata ingest bars --months 2014-03" in taken_back
     assert marketdata(home, *ingest, **variables).returncode == 0
-    [bars] = [row for row in answer(marketdata(home, "status", "--json", **variables))["assets"] if row["rows"] == rows]
-    assert (bars["asset"], newer.exists()) == ("stock_1min_qfq", True)
+    assets = answer(marketdata(home, "status", "--json", **variables))["assets"]
+    [stored] = [row["rows"] for row in assets if row["asset"] == "stock_1min_qfq"]
+    assert (stored, newer.exists()) == (rows, True)
     undone = marketdata(home, "bars", "forget", "--undo", "late/sz000001_2014.csv", **variables).stdout
     assert "late/sz000001_2014.csv: the next run loads it" in undone
     assert marketdata(home, *ingest, **variables).stdout.startswith("minute bars   10 rows")
