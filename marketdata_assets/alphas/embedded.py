@@ -44,8 +44,10 @@ def move(databases: mongo.Databases, account: str) -> MoveReport:
         for kind in KINDS:
             alphas = databases[database_name(kind)][account].with_options(codec_options=mongo.CODEC)
             for alpha in alphas.find({FIELD: {"$exists": True}}, ["id", "dateCreated", "dateModified", FIELD]):
-                found = alpha[FIELD] if isinstance(alpha[FIELD], dict) else {}
-                for name in found:
+                if not isinstance(alpha[FIELD], dict):
+                    report.left[str(alpha.get("id"))] = f"{FIELD} is no object"
+                    continue
+                for name in alpha[FIELD]:
                     try:
                         _store(databases, account, kind, alpha, name, report)
                     except (ValueError, TypeError, AttributeError) as error:  # msgspec's are ValueErrors

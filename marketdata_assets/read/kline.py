@@ -68,10 +68,10 @@ def kline(
         query = Query(source, freq, adjust, label)
         with reader(query, clickhouse if source == "ticks" else postgres, final=final) as opened:
             try:
-                found = sorted(bar_sources.LOADED[source](opened.connection, mine))
+                found = set(bar_sources.LOADED[source](opened.connection, mine))
             except NothingLoaded:
-                found = []
-            parts = opened.frames(found, start, end) if found else ()
+                found = set()
+            parts = opened.frames(sorted(found), start, end) if found else ()
             frames += [part.with_columns(source=pl.lit(source)).select(COLUMNS.names()) for part in parts]
         left = [code for code in left if code not in found]
     if left:

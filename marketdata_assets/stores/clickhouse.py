@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.proxies import environment_proxy
 from marketdata_assets.secret_values import hide
 from marketdata_assets.server_versions import ServerTooOld, require
@@ -135,6 +136,22 @@ def create(client: Client, script: str) -> None:
         except DatabaseError as error:
             if error.code not in FORBIDDEN or name is None or not client.command(f"EXISTS {quoted(name)}"):
                 raise
+
+
+def check_types(client: Client, tables: Sequence[clickhouse_ddl.Table]) -> None:
+    """Raises TerminalError for a column of another type than declared: the server converts values, and cuts some."""
+    sql = """SELECT table, name, type FROM system.columns
+             WHERE database = currentDatabase() AND table IN {tables:Array(String)}"""
+    found = read(client, sql, {"tables": [table.name for table in tables]})
+    stored = {(table, name): kind for table, name, kind in found.iter_rows()}
+    for table in tables:
+        for name, kind in table.types.items():
+            other = stored.get((table.name, name), kind)
+            if other != kind:
+                raise TerminalError(
+                    f"ClickHouse {client.database}: column {name} of {table.name} is {other}, and {kind} in this"
+                    f" version. Nothing was written. Run: ALTER TABLE {table.name} MODIFY COLUMN {name} {kind}"
+                )
 
 
 def _is_created(client: Client, name: str, statement: str) -> bool:

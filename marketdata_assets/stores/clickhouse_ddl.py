@@ -54,6 +54,11 @@ class Table:
         )
 
     @cached_property
+    def types(self) -> dict[str, str]:
+        """The type of each column in ClickHouse's words."""
+        return {name: f"{wrappers}{kind}{')' * wrappers.count('(')}" for name, wrappers, kind, _ in self._declared}
+
+    @cached_property
     def dictionaries(self) -> tuple[str, ...]:
         """Its columns of few values."""
         return tuple(name for name, wrappers, *_ in self._declared if wrappers.startswith("LowCardinality("))

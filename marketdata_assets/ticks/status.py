@@ -255,8 +255,9 @@ def overdue(client: Client, now: dt.datetime) -> list[str]:
     """
     today = now.astimezone(ZoneInfo(EXCHANGE_CLOCK)).date()
     found = {table for table, newest in newest_days(client).items() if _missed(newest, today) >= MISSED}
-    loaded = ledger.table(client, TICK_DATA.name, last_months(2, now)).filter(pl.col("rows") > 0)
-    newest_of = dict(loaded.group_by("source").agg(pl.col("slices").str.slice(-10).max()).iter_rows())
+    ledger_rows = ledger.table(client, TICK_DATA.name, last_months(2, now))
+    loaded = ledger_rows.filter(pl.col("rows") > 0, pl.col("slices") != "")
+    newest_of = dict(loaded.group_by("source").agg(pl.col("slices").str.split(",").list.max().max()).iter_rows())
     yesterday = Moment(now - dt.timedelta(days=1), ashares().trading_days)
     for symbols in by_exchange(newest_of).values():
         newest = dt.date.fromisoformat(max(newest_of[symbol] for symbol in symbols))

@@ -3,7 +3,7 @@
 from importlib.resources import files
 
 from marketdata_assets.stores import clickhouse_ddl, clickhouse_files, clickhouse_ledger
-from marketdata_assets.stores.clickhouse import create
+from marketdata_assets.stores.clickhouse import check_types, create
 from marketdata_assets.stores.clients import Client
 
 Table = clickhouse_ddl.Table
@@ -20,8 +20,9 @@ def statement(name: str) -> str:
 
 
 def ensure(client: Client) -> None:
-    """Create the tables and the ledger where they are missing; safe to call at any time."""
+    """Create the tables and the ledger where they are missing; safe to call at any time. Raises TerminalError."""
     clickhouse_ledger.ensure(client)
     clickhouse_files.ensure(client)
     for table in TABLES:
         create(client, table.ddl)
+    check_types(client, TABLES)

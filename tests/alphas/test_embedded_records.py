@@ -75,6 +75,13 @@ def test_each_is_moved_once_with_the_version_that_it_is_of(mongo_client: Client,
     assert (again.moved, again.kept, again.left) == ({}, {}, {})
 
 
+@pytest.mark.parametrize("found", [[pnl(None)], "pnl", None])
+def test_what_is_no_object_of_record_sets_stays_and_is_named(mongo_client: Client, account: str, found: Any) -> None:
+    put(mongo_client, account, "A1", found)
+    assert embedded.move(mongo_client, account).left == {"A1": "recordsets is no object"}
+    assert mongo_client["regular_alphas"][account].find_one({"id": "A1"})["recordsets"] == found
+
+
 @pytest.mark.parametrize(
     ("sets", "fields", "cause"),
     [

@@ -11,6 +11,7 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.flows.definition import Target
 from marketdata_assets.flows.targets.clickhouse_table import ClickHouseTable
 from marketdata_assets.reference import tables as reference
@@ -106,3 +107,18 @@ def test_tables_have_the_columns_that_the_server_makes_of_their_scripts(clickhou
         assert list(table.dictionaries) == few, table.name
         sql = "SELECT sorting_key FROM system.tables WHERE database = currentDatabase()"
         assert clickhouse_client.command(f"{sql} AND name = '{table.name}'") == ", ".join(table.keys)
+
+
+def test_a_table_whose_column_has_another_type_is_rejected_with_the_statement_that_alters_it(
+    clickhouse_client: Client,
+) -> None:
+    """Into an integer the server writes 0 for half a coin, without a word."""
+    ticks.ensure(clickhouse_client)
+    clickhouse_client.command("ALTER TABLE tick_data MODIFY COLUMN volume Nullable(Int64)")
+    row = "SELECT '600000.SH', 'files', 'end', '1m', 7"
+    clickhouse_client.command(f"INSERT INTO tick_data (symbol, provider, label, interval, volume) {row}")
+    with pytest.raises(TerminalError, match=r"volume of tick_data is Nullable\(Int64\)") as rejected:
+        ticks.ensure(clickhouse_client)
+    clickhouse_client.command(str(rejected.value).rpartition("Run: ")[2])
+    ticks.ensure(clickhouse_client)
+    assert clickhouse_client.query("SELECT volume FROM tick_data").result_rows == [(7.0,)]
