@@ -140,7 +140,9 @@ def gaps(judged: pl.DataFrame, calendar: Calendar) -> pl.DataFrame:
         for exchange, symbols in by_exchange(judged["symbol"].unique()).items()
     }
     numbers = [
-        pl.DataFrame({"market": market, "date": days}, {"market": pl.String(), "date": pl.Date()}).with_row_index("number")
+        pl.DataFrame({"market": market, "date": days}, {"market": pl.String(), "date": pl.Date()}).with_row_index(
+            "number"
+        )
         for market, days in open_days.items()
     ]
     missing = _with_market(judged).filter(pl.col("cause").is_in(["minutes", "day", "silent"]))
@@ -170,8 +172,9 @@ def finding(
 ) -> Finding:
     """Object to missing minutes, to missing days, and to days on which too many symbols are silent.
 
-    `judged` has at least one cell. `calendar` is that of A-shares, others' are their exchanges'. Single silent days are examples and facts, and no objection; so is what is `unknown`. `missing_minutes` names those
-    of a symbol and day, as `10:31`.
+    `judged` has at least one cell; `calendar` is that of A-shares, and others' are those of their exchanges. Single
+    silent days are examples and facts, and no objection; so is what is `unknown`. `missing_minutes` names those of a
+    symbol and day, as `10:31`.
     """
     crowded = silent_days(judged)
     found = gaps(judged, calendar)

@@ -64,7 +64,7 @@ def shown(connection: psycopg.Connection, folder: Path, name: str) -> dict[str, 
 
 
 def _utc(time: dt.datetime | None) -> str | None:
-    return time and f"{time.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}"
+    return None if time is None else f"{time.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _text(value: object) -> str | None:
