@@ -46,11 +46,11 @@ NOT_ABOUT = re.compile(
 )
 """Names of texts that do not say what a row is about."""
 PROSE = re.compile(
-    r"(^|[_ ])(notes?|remarks?|comments?|memo|descriptions?|desc|title|headline|messages?|reason|summary|body|url|link)($|[_ ])"
-    r"|备注|備註|说明|說明|摘要|标题|標題|内容|原因|链接|点评|評論",
+    r"(^|[_ ])(notes?|remarks?|comments?|memo|desc(ription)?s?|title|headline|messages?|reason|summary|body|url|link)"
+    r"($|[_ ])|备注|備註|说明|說明|摘要|标题|標題|内容|原因|链接|点评|評論",
     re.IGNORECASE,
 )
-"""Names of texts that somebody writes, and may write anew."""
+"""Names of texts that somebody writes, and may change later."""
 DIMENSION = re.compile(
     r"(^|[_ ])(side|direction|freq(uency)?|period|interval|timeframe|adjust(ment|flag)?|venue"
     r"|(exchange|market|country|region|currency)(_code)?|ccy|level|right|cp|call_put|leg|(expir(y|ation)|maturity|report|period_end|end|delivery)(_(date|day|month|period))?"
