@@ -193,8 +193,12 @@ class VenueAdapter(ABC):
         """The key of the subscription that delivers a book."""
 
     @abstractmethod
-    def listings(self, symbols: Iterable[str] = ()) -> list[Request]:
-        """The requests for the instrument list; where a venue has several, for those that have these symbols."""
+    def listings(self) -> list[Request]:
+        """The requests for the instrument list."""
+
+    def listings_of(self, symbols: Iterable[str]) -> list[Request]:
+        """The same, with the lists that these symbols name, where a venue has lists of their own for some."""
+        return self.listings()
 
     def next_listing(self, request: Request, raw: bytes) -> Request | None:
         """The request for the rest of a list, after the answer to `request` brought a part of it; None at its end."""
@@ -222,7 +226,7 @@ async def request_list(
     """
     before, instruments.listed = instruments.listed, set()
     try:
-        for first in adapter.listings(symbols):
+        for first in adapter.listings_of(symbols):
             request: Request | None = first
             while request:
                 try:

@@ -1,6 +1,6 @@
 """The adapter of Binance: streams and their URLs, confirmations, instrument lists, snapshots and polls."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -115,7 +115,7 @@ class BinanceAdapter(VenueAdapter):
     def book_key(self, resync: ResyncRequest) -> str:
         return stream_name("depth", resync.instrument, self._book_speed)
 
-    def listings(self, symbols: Iterable[str] = ()) -> list[Request]:
+    def listings(self) -> list[Request]:
         return [request_of(self.market_type, "exchangeInfo", {})]
 
     def snapshot(self, instrument: str) -> Request:

@@ -1,6 +1,6 @@
 """The adapter of Bybit: topics, confirmations by request, pings as messages and paged lists of instruments."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -71,7 +71,7 @@ class BybitAdapter(VenueAdapter):
     def book_key(self, resync: ResyncRequest) -> str:
         return f"{resync.stream}.{resync.instrument}"
 
-    def listings(self, symbols: Iterable[str] = ()) -> list[Request]:
+    def listings(self) -> list[Request]:
         return [Request(f"{API}instruments-info", {"category": self.market_type, "limit": LISTED})]
 
     def next_listing(self, request: Request, raw: bytes) -> Request | None:

@@ -1,6 +1,6 @@
 """The adapter of Deribit: channels, confirmations that omit unknown channels, heartbeats and instrument lists."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.deribit import session
@@ -60,5 +60,5 @@ class DeribitAdapter(VenueAdapter):
     def book_key(self, resync: ResyncRequest) -> str:
         return resync.stream
 
-    def listings(self, symbols: Iterable[str] = ()) -> list[Request]:
+    def listings(self) -> list[Request]:
         return [Request("/public/get_instruments", {"currency": "any", "expired": "false"}, LISTS)]

@@ -89,7 +89,10 @@ class HyperliquidAdapter(VenueAdapter):
     def book_key(self, resync: ResyncRequest) -> str:
         return f"{resync.stream}:{resync.instrument}"
 
-    def listings(self, symbols: Iterable[str] = ()) -> list[Request]:
+    def listings(self) -> list[Request]:
+        return self.listings_of(())
+
+    def listings_of(self, symbols: Iterable[str]) -> list[Request]:
         """Those of a dex too that a symbol names, as xyz:ABC and xyz:*; spot pairs have the names of its collateral."""
         dexes = dict.fromkeys(found["dex"] for one in symbols if (found := DEX.match(one)))
         wanted = ["spotMeta"] if dexes or self.market_type == "spot" else []

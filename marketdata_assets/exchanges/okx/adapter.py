@@ -1,6 +1,6 @@
 """The adapter of OKX: channels and their URLs, confirmations, text pings and instrument lists."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
@@ -93,7 +93,7 @@ class OkxAdapter(VenueAdapter):
     def book_key(self, resync: ResyncRequest) -> str:
         return str(Arg(resync.stream, resync.instrument))
 
-    def listings(self, symbols: Iterable[str] = ()) -> list[Request]:
+    def listings(self) -> list[Request]:
         """Options are listed by family, of which there is a list too."""
         if self.market_type == "option":
             return [Request(API + UNDERLYINGS, {"instType": "OPTION"}, UNDERLYINGS)]
