@@ -31,7 +31,9 @@ TradeForms = Literal["same", "numbered_aggregates", "summed_by_order"]
 that name the first and last id of the single trades in them; or single trades, of which the stream sends sums."""
 
 
-SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker")  # of records that a spot market has
+SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker", "instrument_state")
+"""Of records that a spot market has."""
+
 DEFAULT_HISTORY: Mapping[DataType, int | None] = {"trade": None, "kline": None}
 
 
