@@ -33,6 +33,7 @@ class Instrument:
     contract_value: str | None = None
     ended: str = ""  # the venue's word for its state, where it is listed and will not be traded again
     expires_at: int | None = None  # ns, when a dated future or an option expires; null where the list does not say
+    decimals: tuple[int, int] | None = None  # of prices and sizes, where a checksum needs them and a list says them
 
     @cached_property
     def key(self) -> tuple[Exchange, MarketType, str, str]:

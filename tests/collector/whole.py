@@ -23,6 +23,7 @@ from marketdata_demo.collector_process import CollectorProcess, Place, is_confir
 from marketdata_demo.venues.binance_venue import BinanceVenue
 from marketdata_demo.venues.bybit_venue import BybitVenue
 from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
+from marketdata_demo.venues.kraken_venue import KrakenVenue
 from marketdata_demo.venues.venue import Venue
 
 TYPES = ("trade", "orderbook", "kline", "ticker")
@@ -94,6 +95,11 @@ def hyperliquid(opened: ExitStack, **clock: Any) -> list[At]:
         At(venue, "hyperliquid", "linear", types, only=["ABC", "XYZ"], best=20),
         At(venue, "hyperliquid", "spot", TYPES, only=["ABC/USDC"], best=20),
     ]
+
+
+def spot_venues(opened: ExitStack, **clock: Any) -> list[At]:
+    kraken = opened.enter_context(KrakenVenue(["ABC/USD", "BTC/USD"], seed=7, **clock))
+    return [At(kraken, "kraken", "spot", only=["ABC/USD", "BTC/USD"], best=10)]
 
 
 @dataclass

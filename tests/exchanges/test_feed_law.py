@@ -21,6 +21,7 @@ BEGIN = {
     "bybit": b'{"topic"',
     "deribit": b'{"jsonrpc":"2.0","method":"subscription"',
     "hyperliquid": b'{"channel"',
+    "kraken": b'{"channel"',
 }
 UNREAD = {  # what no record needs
     "okx": "arg.instFamily arg.instType instType posSide fillVol delta details.posSide instId arg.instId checksum"
@@ -28,6 +29,7 @@ UNREAD = {  # what no record needs
     "bybit": "seq BT L cs type cts symbol interval s",
     "deribit": "method tick_direction type jsonrpc index_price state funding_8h mark_price",
     "hyperliquid": "ctx.circulatingSupply bbo.n users ctx.coin ctx.impactPxs levels.n hash ctx.totalSupply ctx.midPx",
+    "kraken": "ord_type change vwap",
 }
 OPTIONAL = {  # what is null then
     "okx": "seqId count nextFundingRate thetaBS vegaBS deltaBS gammaBS nextFundingTime ts oiUsd fwdPx",
@@ -36,6 +38,7 @@ OPTIONAL = {  # what is null then
     "deribit": "stats.price_change settlement_price contracts liquidation stats.volume_usd stats.volume_notional"
     " current_funding",
     "hyperliquid": "ctx.premium ctx.dayBaseVlm subscription.coin",
+    "kraken": "timestamp",
 }
 every_venue = pytest.mark.parametrize("name", BEGIN)
 

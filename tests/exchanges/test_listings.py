@@ -41,6 +41,7 @@ NAMES: dict[tuple[str, MarketType], dict[str, str]] = {  # their symbols; "" of 
     | {"BTCUSDH23": "BTC-USD-230331", "BTCUSDM24": "BTC-USD-240628"}
     | {"BTCUSDU25": "BTC-USD-250926", "BTCUSDZ21": "BTC-USD-211231"},
     ("hyperliquid", "linear"): {"ABC": "ABC-USDC", "kABC": "kABC-USDC", "dex:ABC": "", "#330": "", "": ""},
+    ("kraken", "spot"): {"BTC/USD": "BTC-USD", "ABC.D/EUR": "ABC.D-EUR", "XBTUSD": "", "BTC-USD": "", "/USD": ""},
     ("hyperliquid", "spot"): {"ABC/USDC": "ABC-USDC", "@107": "@107"},  # the number says nothing of its tokens
 }
 
@@ -74,6 +75,14 @@ LISTS: list[tuple[str, MarketType, str, dict[str, Any], Any, str]] = [
         BYBIT,
         lambda entries: {"retCode": 0, "result": {"list": entries, "nextPageCursor": ""}, "time": 1},
         "quoteCoin",
+    ),
+    (
+        "kraken",
+        "spot",
+        "0/public/AssetPairs",
+        {"wsname": "ABC/USD", "pair_decimals": 1, "lot_decimals": 8},
+        lambda entries: {"error": [], "result": {f"P{number}": one for number, one in enumerate(entries)}},
+        "wsname",
     ),
 ]
 
@@ -139,6 +148,11 @@ TRADES: dict[str, tuple[bytes, tuple[str, str | None], tuple[str | None, str | N
     "bybit": (
         b'{"topic":"publicTrade.ABCUSDT","type":"snapshot","ts":5,"data":[{"T":4,"s":"ABCUSDT","S":"Buy","v":"6","p":"20",'
         b'"i":"1","seq":7}]}',
+        *(("6", None), ("6", None)),
+    ),
+    "kraken": (
+        b'{"channel":"trade","type":"update","data":[{"symbol":"ABC/USD","side":"buy","price":20,"qty":6,"trade_id":7,'
+        b'"timestamp":"2026-01-31T08:00:00Z"}]}',
         *(("6", None), ("6", None)),
     ),
 }
