@@ -579,6 +579,7 @@ class ChannelFeed(RoutedFeed):
     channels: Mapping[str, Callable[[bytes, int, Find], list[Outcome]]]  # what becomes of their messages
     controls: Mapping[str, ControlKind]  # other channels, which have no records
     book_channel: str
+    _book_word: bytes  # that channel as messages have it
     _decode_book: Callable[[bytes], object]  # raises for what is no message of the book's channel
     _name: re.Pattern[bytes]  # finds the instruments of a message
     _answers: Mapping[str, Callable[[bytes], list[Outcome]]]  # what becomes of answers to requests, by `_stream_of`
@@ -593,7 +594,12 @@ class ChannelFeed(RoutedFeed):
         self._of_books.clear()
 
     def _route(self, raw: bytes) -> Parser:
-        channel = self._stream_of(raw)
+        try:
+            channel = self._stream_of(raw)
+        except UNREADABLE:
+            if self._keep_books and self._book_word in raw:
+                return self._book  # of which it breaks those that it names
+            raise
         if answer := self._answers.get(channel):
             return lambda raw, _ts_recv, _connection: answer(raw)
         parser, begin = self._of_channel(channel), raw.partition(self._end)[0]

@@ -14,7 +14,7 @@ from marketdata_assets.exchanges.errors import UnknownExchange
 if TYPE_CHECKING:
     from marketdata_assets.exchanges.venue import Venue
 
-OWN = ("binance", "okx", "deribit", "bybit", "hyperliquid", "kraken")
+OWN = ("binance", "okx", "deribit", "bybit", "hyperliquid", "kraken", "coinbase")
 """The venues of this package, each a folder with a module `venue`. Adding one here registers it."""
 
 GROUP = "marketdata_assets.venues"

@@ -99,7 +99,7 @@ async def test_symbols_are_added_and_removed_while_it_runs(spot: BinanceVenue, t
         (
             CHANGE | {"exchange": "nasdaq"},
             400,
-            "exchange 'nasdaq' is unknown; there are binance, bybit, deribit, hyperliquid, kraken, okx",
+            "exchange 'nasdaq' is unknown; there are binance, bybit, coinbase, deribit, hyperliquid, kraken, okx",
         ),
         (CHANGE | {"ad": []}, 400, "unknown key 'ad'; did you mean 'add'?"),
         (CHANGE | {"add": []}, 400, "nothing to change"),

@@ -33,6 +33,7 @@ from marketdata_assets.exchanges.records import (
 )
 from marketdata_demo.venues.binance_venue import BinanceVenue
 from marketdata_demo.venues.bybit_venue import DEPTHS, BybitVenue
+from marketdata_demo.venues.coinbase_venue import CoinbaseVenue
 from marketdata_demo.venues.deribit_venue import DeribitVenue
 from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
 from marketdata_demo.venues.kraken_venue import KrakenVenue
@@ -156,6 +157,17 @@ KRAKEN = Case(
     ("/0/public/AssetPairs",),
     options={"seed": 5, "speed": 120.0},
 )
+COINBASE = Case(
+    ("coinbase", "spot"),
+    CoinbaseVenue,
+    ["ABC-USD", "XYZ-USD"],
+    "/",
+    of_names("market_trades:*", "level2:*", "ticker:*"),
+    (OrderBook, Ticker),
+    whole_book("level2:*"),
+    ("/products",),
+    options={"seed": 5},
+)
 CASES = {
     "binance spot": binance("spot", "ABCUSDT", "/stream", "/api/v3", Kline),
     "binance linear": binance("linear", "ABCUSDT", "/public/stream", "/fapi/v1"),
@@ -167,6 +179,7 @@ CASES = {
     "bybit inverse": bybit("inverse", "ABCUSD"),
     "hyperliquid": HYPERLIQUID,
     "kraken": KRAKEN,
+    "coinbase": COINBASE,
 }
 OF_A_MARKET = {  # what is subscribed to besides
     "okx": [

@@ -22,6 +22,7 @@ from marketdata_assets.local.process import Server
 from marketdata_demo.collector_process import CollectorProcess, Place, is_confirmed, sink
 from marketdata_demo.venues.binance_venue import BinanceVenue
 from marketdata_demo.venues.bybit_venue import BybitVenue
+from marketdata_demo.venues.coinbase_venue import CoinbaseVenue
 from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
 from marketdata_demo.venues.kraken_venue import KrakenVenue
 from marketdata_demo.venues.venue import Venue
@@ -99,7 +100,11 @@ def hyperliquid(opened: ExitStack, **clock: Any) -> list[At]:
 
 def spot_venues(opened: ExitStack, **clock: Any) -> list[At]:
     kraken = opened.enter_context(KrakenVenue(["ABC/USD", "BTC/USD"], seed=7, **clock))
-    return [At(kraken, "kraken", "spot", only=["ABC/USD", "BTC/USD"], best=10)]
+    coinbase = opened.enter_context(CoinbaseVenue(["ABC-USD", "XYZ-USD"], seed=8, **clock))
+    return [
+        At(kraken, "kraken", "spot", only=["ABC/USD", "BTC/USD"], best=10),
+        At(coinbase, "coinbase", "spot", ("trade", "orderbook", "ticker")),
+    ]
 
 
 @dataclass

@@ -139,6 +139,16 @@ def kraken(kind: str, last: int, changes: Changes, state: State) -> bytes:
     return f'{{"channel":"book","type":"{kind}","data":[{{{data},"timestamp":"{time}"}}]}}'.encode()
 
 
+def coinbase(kind: str, last: int, changes: Changes) -> bytes:
+    """The number is that of all messages of a connection, which are of this book alone."""
+    time = f"1970-01-01T00:00:00.{last:06}Z"
+    told = [("bid" if is_bid(tick) else "offer", f"{tick}.50", f"{size}.0") for tick, size in changes]
+    levels = [{"side": side, "event_time": time, "price_level": p, "new_quantity": s} for side, p, s in told]
+    event = {"type": kind, "product_id": "BTC-USD", "updates": levels}
+    head = {"channel": "l2_data", "client_id": "", "timestamp": time, "sequence_num": last}
+    return json.dumps({**head, "events": [event]}).encode()
+
+
 @dataclass(frozen=True)
 class Venue:
     """How a venue's feed is made, and how it says an update and a whole book."""
@@ -171,6 +181,11 @@ def kraken_snapshot(feed: Feed, last_id: int, state: State, moment: int, connect
     return feed.push(kraken("snapshot", last_id, levels, state), moment, connection)
 
 
+def coinbase_snapshot(feed: Feed, last_id: int, state: State, moment: int, connection: int = 0) -> list[Any]:
+    levels = [*state[0].items(), *state[1].items()]
+    return feed.push(coinbase("snapshot", last_id, levels), moment, connection)
+
+
 VENUES = {
     "spot": Venue(
         lambda: feed_of("binance", "spot", ""),
@@ -201,6 +216,14 @@ VENUES = {
         kraken_snapshot,
         again="repeat",
         lost="checksum",
+        scale=1000,
+    ),
+    "coinbase": Venue(
+        lambda: feed_of("coinbase", "spot", ""),
+        lambda one: coinbase("update", one.last, one.changes),
+        coinbase_snapshot,
+        jumps=False,
+        again="repeat",
         scale=1000,
     ),
 }

@@ -43,6 +43,7 @@ from marketdata_assets.exchanges.rest import Limits
 from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
 from marketdata_demo.venues.binance_venue import BinanceServer
 from marketdata_demo.venues.bybit_venue import BybitServer
+from marketdata_demo.venues.coinbase_venue import CoinbaseServer
 from marketdata_demo.venues.deribit_messages import PERPETUAL
 from marketdata_demo.venues.deribit_venue import DeribitServer
 from marketdata_demo.venues.hyperliquid_venue import HyperliquidServer
@@ -115,6 +116,14 @@ PLACES = {
         busy=b'{"error":["EAPI:Rate limit exceeded"]}',
         candles=KEPT_CANDLES,
     ),
+    "coinbase": Place(
+        ("coinbase", "spot"),
+        "ABC-USD",
+        CoinbaseServer,
+        *("page", "", "", "NO-USD", "NotFound"),
+        busy=b'{"message":"Public rate limit exceeded"}',
+        newest_first=True,
+    ),
 }
 OTHERS = {
     "COIN-M": Place(("binance", "inverse"), "ABCUSD_PERP", BinanceServer),
@@ -181,7 +190,7 @@ def test_trades_of_a_window_come_once_over_many_pages(session: Session, rows: in
     assert session.get("trades", between) == []
 
 
-@of("okx", "deribit")
+@of("okx", "deribit", "coinbase")
 def test_more_trades_of_one_moment_than_a_page_has(session: Session) -> None:
     session.server.trades = many(60, every=20)
     session.pages_of(6)
@@ -276,7 +285,7 @@ def test_faults_that_pass_cost_repeats_and_no_row(session: Session) -> None:
     assert session.server.requests == 4
 
 
-@of("binance", "okx", "deribit", "bybit", "kraken")
+@of("binance", "okx", "deribit", "bybit", "kraken", "coinbase")
 def test_its_own_word_for_too_many_requests_is_obeyed(session: Session) -> None:
     session.server.say(session.place.busy, status=400)
     session.server.say(session.place.busy)
@@ -320,7 +329,7 @@ def test_an_instrument_that_no_list_has_is_not_asked_for(session: Session) -> No
     assert session.server.requests == 0
 
 
-@of("binance", "okx", "deribit", "bybit")
+@of("binance", "okx", "deribit", "bybit", "coinbase")
 def test_candles_before_the_first_are_none(session: Session) -> None:
     session.server.first_candle = START + 1500 * MINUTE
     found = session.get("klines", "1m", window(0, 1600 * MINUTE))
@@ -379,7 +388,7 @@ def test_the_limits_of_venues_have_lanes_for_what_they_count_apart(tmp_path: Pat
     assert bybit.lanes == {}
 
 
-@pytest.mark.parametrize("name", ["binance", "okx", "deribit", "bybit", "kraken"])
+@pytest.mark.parametrize("name", ["binance", "okx", "deribit", "bybit", "kraken", "coinbase"])
 def test_bytes_that_say_no_error_are_none(name: str) -> None:
     raws = [b"", b"[]", b"\xff", b"<html>", b"[" * 9999, b'{"code":0}', b'{"code":"0","data":[]}', b'{"retCode":0}']
     assert [venues.find(name).error_of(raw) for raw in raws] == [None] * len(raws)

@@ -42,6 +42,7 @@ NAMES: dict[tuple[str, MarketType], dict[str, str]] = {  # their symbols; "" of 
     | {"BTCUSDU25": "BTC-USD-250926", "BTCUSDZ21": "BTC-USD-211231"},
     ("hyperliquid", "linear"): {"ABC": "ABC-USDC", "kABC": "kABC-USDC", "dex:ABC": "", "#330": "", "": ""},
     ("kraken", "spot"): {"BTC/USD": "BTC-USD", "ABC.D/EUR": "ABC.D-EUR", "XBTUSD": "", "BTC-USD": "", "/USD": ""},
+    ("coinbase", "spot"): {"BTC-USD": "BTC-USD", "BTCUSD": "", "A-B-C": "", "-USD": ""},
     ("hyperliquid", "spot"): {"ABC/USDC": "ABC-USDC", "@107": "@107"},  # the number says nothing of its tokens
 }
 
@@ -84,6 +85,7 @@ LISTS: list[tuple[str, MarketType, str, dict[str, Any], Any, str]] = [
         lambda entries: {"error": [], "result": {f"P{number}": one for number, one in enumerate(entries)}},
         "wsname",
     ),
+    ("coinbase", "spot", "products", {"id": "ABC-USD", "status": "online"}, lambda entries: entries, "id"),
 ]
 
 
@@ -153,6 +155,11 @@ TRADES: dict[str, tuple[bytes, tuple[str, str | None], tuple[str | None, str | N
     "kraken": (
         b'{"channel":"trade","type":"update","data":[{"symbol":"ABC/USD","side":"buy","price":20,"qty":6,"trade_id":7,'
         b'"timestamp":"2026-01-31T08:00:00Z"}]}',
+        *(("6", None), ("6", None)),
+    ),
+    "coinbase": (
+        b'{"channel":"market_trades","timestamp":"2026-01-31T08:00:00Z","sequence_num":5,"events":[{"trades":[{"trade_id":"7",'
+        b'"product_id":"ABC-USD","price":"20","size":"6","side":"BUY","time":"2026-01-31T08:00:00Z"}]}]}',
         *(("6", None), ("6", None)),
     ),
 }

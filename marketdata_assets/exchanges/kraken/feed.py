@@ -27,7 +27,7 @@ class KrakenFeed(ChannelFeed):
     channels, controls = CHANNELS, {**CONTROLS, "instrument": "ignored", "level3": "ignored"}
     books: dict[str, BookStream]  # type: ignore[assignment]  # of book_type
     _named, _decode_book, _name = staticmethod(named), staticmethod(book.decode), SYMBOL
-    _end = b',"type"'  # what follows the channel
+    _end, _book_word = b',"type"', b'"book"'  # what follows the channel
 
     def prepare(self) -> None:
         super().prepare()
