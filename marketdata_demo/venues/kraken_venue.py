@@ -18,7 +18,7 @@ from marketdata_assets.exchanges.kraken.book import CHECKED_LEVELS, DEPTHS
 from marketdata_assets.exchanges.kraken.history import API, KEPT_CANDLES
 from marketdata_assets.exchanges.kraken.instruments import named, rest_name
 from marketdata_assets.exchanges.kraken.parse import INTERVAL_OF
-from marketdata_assets.exchanges.kraken.session import CONNECTIONS, CONNECTIONS_SECONDS, PATH
+from marketdata_assets.exchanges.kraken.session import CONNECTIONS, CONNECTIONS_SECONDS, DEPTH, PATH
 from marketdata_demo.servers.loopback import ProviderServer
 from marketdata_demo.venues.live_market import MINUTE, Candle, Change, Happened, Made, Market
 from marketdata_demo.venues.venue import Socket, Venue, changed, over
@@ -111,7 +111,7 @@ class KrakenVenue(Venue, KrakenServer):
 
     def _about(self, socket: Socket, about: dict[str, Any], params: Any, name: str) -> None:
         channel, depth, interval = params.get("channel"), params.get("depth", 10), params.get("interval", 1)
-        stream = f"{channel}:{name}:{depth if channel == 'book' else interval if channel == 'ohlc' else ''}"
+        stream = _stream(channel, name, depth if channel == "book" else interval if channel == "ohlc" else 0)
         words = ""
         if name not in self.markets:
             words = f"Currency pair not supported {name}"
@@ -156,7 +156,7 @@ class KrakenVenue(Venue, KrakenServer):
             "qty": _raw(made.size),
         }
         told |= {"ord_type": "limit", "trade_id": made.number, "timestamp": _time(made.ts)}
-        self._tell(f"trade:{market.name}:", _pushed("trade", "update", [told]))
+        self._tell(_stream("trade", market.name), _pushed("trade", "update", [told]))
 
     def on_change(self, market: Market, change: Change) -> None:
         """Each depth tells what changed within it, and nothing of a level that another one pushed out."""
@@ -169,8 +169,8 @@ class KrakenVenue(Venue, KrakenServer):
                 for place, (old, new) in enumerate(zip(before, now, strict=True))
             ]
             if any(told):
-                self._tell(f"book:{name}:{depth}", self._book("update", market, (told[0], told[1]), now))
-        self._tell(f"ticker:{market.name}:", self._ticker(market, "update"))
+                self._tell(_stream("book", name, depth), self._book("update", market, (told[0], told[1]), now))
+        self._tell(_stream("ticker", market.name), self._ticker(market, "update"))
 
     def on_candle(self, market: Market, candle: Candle) -> None:
         """Candles come with trades, and none says that it is over."""
@@ -182,7 +182,7 @@ class KrakenVenue(Venue, KrakenServer):
         told |= {"trades": candle.trades, "volume": _raw(market.size(candle.volume)), "vwap": Raw(b"4.2")}
         told |= {"interval_begin": _time(candle.start), "interval": 1, "timestamp": _time(candle.start + MINUTE)}
         message = {"channel": "ohlc", "type": "update", "timestamp": _time(self.now_ms()), "data": [told]}
-        self._tell(f"ohlc:{market.name}:1", _bytes(message))
+        self._tell(_stream("ohlc", market.name, 1), _bytes(message))
 
     def _book(self, kind: str, market: Market, told: Sides, now: Sides) -> bytes:
         bids, asks = ([{"price": _raw(price), "qty": _raw(size)} for price, size in side] for side in told)
@@ -234,6 +234,12 @@ def _within(price: str, levels: Sequence[tuple[str, str]], asks: int) -> bool:
 
 def _row(price: str, size: str, ts: int, side: str, number: int) -> list[Any]:
     return [price, size, Raw(f"{ts // 1000}.{ts % 1000:03}".encode()), side, "l", "", number]
+
+
+def _stream(channel: str, name: str, detail: int = 0) -> str:
+    """As subscriptions are named; a book of another depth than the usual one has it in its name."""
+    usual = not detail or (channel, detail) == ("book", DEPTH)
+    return f"{channel}:{name}" if usual else f"{channel}-{detail}:{name}"
 
 
 def _rest(name: str) -> str:

@@ -16,9 +16,9 @@ def book(number: int, product: str = "ABC-USD", kind: str = "update", size: str 
     return pushed("l2_data", number, {"type": kind, "product_id": product, "updates": [level]})
 
 
-def trade(number: int, *ids: int) -> bytes:
+def trade(number: int, *ids: int, kind: str = "update") -> bytes:
     fixed = {"product_id": "ABC-USD", "price": "4.2", "size": "1", "side": "BUY", "time": TIME.format(1)}
-    return pushed("market_trades", number, {"type": "snapshot", "trades": [fixed | {"trade_id": str(n)} for n in ids]})
+    return pushed("market_trades", number, {"type": kind, "trades": [fixed | {"trade_id": str(n)} for n in ids]})
 
 
 def pushed(channel: str, number: int, event: Any) -> bytes:
@@ -54,7 +54,7 @@ def test_a_number_that_is_missing_breaks_all_books_of_its_connection_and_no_othe
 
 
 def test_a_snapshot_of_trades_does_not_hide_what_is_missing_before_it() -> None:
-    assert kinds(begun().push(trade(9, 7), 2, 1)) == ["sequence", "sequence", "Trade"]
+    assert kinds(begun().push(trade(9, 7, kind="snapshot"), 2, 1)) == ["sequence", "sequence", "Control"]
 
 
 def test_an_old_update_is_not_taken_again_and_far_older_numbers_are_a_new_numbering() -> None:

@@ -158,7 +158,7 @@ TRADES: dict[str, tuple[bytes, tuple[str, str | None], tuple[str | None, str | N
         *(("6", None), ("6", None)),
     ),
     "coinbase": (
-        b'{"channel":"market_trades","timestamp":"2026-01-31T08:00:00Z","sequence_num":5,"events":[{"trades":[{"trade_id":"7",'
+        b'{"channel":"market_trades","timestamp":"2026-01-31T08:00:00Z","sequence_num":5,"events":[{"type":"update","trades":[{"trade_id":"7",'
         b'"product_id":"ABC-USD","price":"20","size":"6","side":"BUY","time":"2026-01-31T08:00:00Z"}]}]}',
         *(("6", None), ("6", None)),
     ),

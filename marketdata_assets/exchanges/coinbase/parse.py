@@ -30,10 +30,10 @@ _past_candles = msgspec.json.Decoder(list[tuple[int, Raw, Raw, Raw, Raw, Raw]]).
 #   {"type":"snapshot","trades":[{"trade_id":"995098699","product_id":"ABC-USD","price":"4.217","size":"0.0015",
 #   "side":"SELL","time":"2026-01-31T08:00:00.123456Z"}]}]}
 # https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/websocket/market-trades
-# The first message has the last trades of before it. Numbers go up.
+# The snapshot at the begin of a subscription has trades of before it, which are left to the history.
 def trades(raw: bytes, ts_recv: int, find: Find) -> list[Outcome]:
     made: list[Outcome] = []
-    told = [each for event in _trades(raw).events for each in event.trades]
+    told = [each for event in _trades(raw).events if event.type == "update" for each in event.trades]
     for sequence, each in sorted((int(each.trade_id), each) for each in told):
         price, size, side = decimal("price", each.price), decimal("size", each.size), TAKER[each.side.lower()]
         ids = str(sequence), price, size, None, side, None, None, sequence

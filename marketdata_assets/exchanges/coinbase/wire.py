@@ -38,7 +38,8 @@ class Trade(Wire, frozen=True, gc=False):
 
 
 class Trades(Wire, frozen=True, gc=False):
-    trades: list[Trade]  # of a snapshot, newest first
+    type: Literal["snapshot", "update"]
+    trades: list[Trade]
 
 
 class Level(Wire, frozen=True, gc=False):
