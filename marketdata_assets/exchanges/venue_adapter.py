@@ -144,12 +144,16 @@ class ChannelSession(SocketSession):
         """One that names no instrument is of the oldest request."""
         if error.rate_limited:
             return SubscriptionReply(retry=tuple(self._pending))
-        words = error.message.split()
-        named = [key for key in self._pending if key.partition(":")[2] in words]
-        keys = self._settle((named or [*self._pending])[:1])
+        named = self.named_in(error.message)
+        keys = self._settle(([*self._pending] if named is None else named)[:1])
         if error.message.startswith(self.already):
             return SubscriptionReply(confirmed=keys)
         return SubscriptionReply(rejected=tuple((key, error.message) for key in keys))
+
+    def named_in(self, words: str) -> list[str] | None:
+        """The pending subscriptions that an error is about, oldest first; None where it names none."""
+        told = words.split()
+        return [key for key in self._pending if key.partition(":")[2] in told] or None
 
     def _settle(self, keys: Iterable[str]) -> tuple[str, ...]:
         """Those that were pending are so no more."""
