@@ -6,9 +6,9 @@ happened on its socket.
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from aiohttp import web
@@ -16,6 +16,7 @@ from aiohttp import web
 from marketdata_assets.exchanges.coinbase.history import CANDLES, TRADES
 from marketdata_assets.exchanges.coinbase.parse import INTERVAL_OF
 from marketdata_assets.exchanges.coinbase.session import PER_SECOND
+from marketdata_assets.exchanges.records import MarketType
 from marketdata_assets.exchanges.wire import NS, rfc3339
 from marketdata_demo.servers.loopback import ProviderServer
 from marketdata_demo.venues.live_market import Candle, Change, Happened, Made, Market
@@ -82,6 +83,7 @@ class CoinbaseVenue(Venue, CoinbaseServer):
 
     socket_path = "/"
     connection_limit = (1.0, PER_SECOND)
+    invented: ClassVar[Mapping[MarketType, Sequence[str]]] = {"spot": ("ABC-USD", "DEF-USD")}
 
     def __init__(self, names: Sequence[str], *, silence_seconds: float = 60.0, **options: Any) -> None:
         super().__init__(names, listed=names, **options)

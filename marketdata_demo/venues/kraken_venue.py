@@ -5,9 +5,9 @@ The pages of REST are those of KrakenServer; KrakenVenue tells there of what hap
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 from zlib import crc32
 
 import msgspec
@@ -19,6 +19,7 @@ from marketdata_assets.exchanges.kraken.history import API, KEPT_CANDLES
 from marketdata_assets.exchanges.kraken.instruments import named, rest_name
 from marketdata_assets.exchanges.kraken.parse import INTERVAL_OF
 from marketdata_assets.exchanges.kraken.session import CONNECTIONS, CONNECTIONS_SECONDS, DEPTH, PATH
+from marketdata_assets.exchanges.records import MarketType
 from marketdata_demo.servers.loopback import ProviderServer
 from marketdata_demo.venues.live_market import MINUTE, Candle, Change, Happened, Made, Market
 from marketdata_demo.venues.venue import Socket, Venue, changed, over
@@ -72,6 +73,7 @@ class KrakenVenue(Venue, KrakenServer):
 
     socket_path = PATH
     connection_limit = (CONNECTIONS_SECONDS, CONNECTIONS)
+    invented: ClassVar[Mapping[MarketType, Sequence[str]]] = {"spot": ("ABC/USD", "BTC/USD")}
 
     def __init__(self, names: Sequence[str], *, silence_seconds: float = 600.0, **options: Any) -> None:
         super().__init__(names, listed=names, **options)

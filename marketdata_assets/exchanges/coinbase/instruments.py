@@ -7,7 +7,6 @@ https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-a
 """
 
 import re
-from dataclasses import replace
 
 import msgspec
 
@@ -29,16 +28,16 @@ _listed = msgspec.json.Decoder(Listed).decode
 
 
 def instruments(raw: bytes, ts_recv: int) -> Listing:
-    """The products of a list. Raises BadInstruments."""
+    """The products that are or will be traded. Raises BadInstruments."""
     return read_entries(VENUE, _entries(raw), _entry, ts_recv)
 
 
-def _entry(raw: bytes) -> Instrument:
+def _entry(raw: bytes) -> Instrument | None:
     entry = _listed(raw)
     found = named(entry.id)
     if found is None:
         raise BadInstruments(VENUE, f"{entry.id[:40]!r} is no product")
-    return replace(found, ended=entry.status if entry.status == "delisted" else "")
+    return found if entry.status != "delisted" else None
 
 
 def named(name: str) -> Instrument | None:
