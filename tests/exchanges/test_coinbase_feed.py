@@ -91,6 +91,15 @@ def test_trades_come_in_the_order_of_their_numbers_with_the_side_of_the_taker() 
     assert [(one.sequence, one.side) for one in made if isinstance(one, Trade)] == [(n, "sell") for n in (7, 8, 9)]
 
 
+def test_trades_of_several_products_in_a_message_may_have_the_same_number() -> None:
+    event = {"type": "update", "trades": []}
+    for product in ("XYZ-USD", "ABC-USD"):
+        told = {"trade_id": "7", "product_id": product, "price": "4.2", "size": "1", "side": "SELL"}
+        event["trades"].append(told | {"time": TIME.format(1)})  # type: ignore[attr-defined]
+    made = begun().push(pushed("market_trades", 2, event), 2, 1)
+    assert [one.instrument for one in made if isinstance(one, Trade)] == ["XYZ-USD", "ABC-USD"]
+
+
 def test_updates_of_one_moment_have_numbers_that_go_up_and_follow_one_another() -> None:
     feed, last = CoinbaseFeed("spot", strict=False), None
     for number in range(4):

@@ -3,6 +3,8 @@
 https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-channels
 """
 
+from operator import attrgetter
+
 import msgspec
 from msgspec import Raw
 
@@ -17,7 +19,7 @@ from marketdata_assets.exchanges.wire import NS, Find, number, rfc3339
 INTERVALS = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "6h": 21_600, "1d": 86_400}
 INTERVAL_OF = {seconds: interval for interval, seconds in INTERVALS.items()}
 
-_trades = msgspec.json.Decoder(Pushed[wire.Trades]).decode
+_trades = msgspec.json.Decoder(Pushed[wire.Trades], strict=False).decode
 _tickers = msgspec.json.Decoder(Pushed[wire.Tickers]).decode
 _past_trades = msgspec.json.Decoder(list[wire.PastTrade]).decode
 _past_candles = msgspec.json.Decoder(list[tuple[int, Raw, Raw, Raw, Raw, Raw]]).decode
@@ -34,9 +36,9 @@ _past_candles = msgspec.json.Decoder(list[tuple[int, Raw, Raw, Raw, Raw, Raw]]).
 def trades(raw: bytes, ts_recv: int, find: Find) -> list[Outcome]:
     made: list[Outcome] = []
     told = [each for event in _trades(raw).events if event.type == "update" for each in event.trades]
-    for sequence, each in sorted((int(each.trade_id), each) for each in told):
+    for each in sorted(told, key=attrgetter("trade_id")):
         price, size, side = decimal("price", each.price), decimal("size", each.size), TAKER[each.side.lower()]
-        ids = str(sequence), price, size, None, side, None, None, sequence
+        ids = str(each.trade_id), price, size, None, side, None, None, each.trade_id
         made.append(find(each.product_id).trade(rfc3339(each.time), ts_recv, *ids))
     return made
 

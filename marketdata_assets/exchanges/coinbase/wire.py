@@ -29,7 +29,7 @@ class Pushed(msgspec.Struct, Generic[T], frozen=True, gc=False):
 
 
 class Trade(Wire, frozen=True, gc=False):
-    trade_id: str  # numbers the trades of a product
+    trade_id: Sequence  # a text; numbers the trades of a product
     product_id: str
     price: str
     size: str

@@ -1,6 +1,6 @@
 """The session of Kraken's public socket, without the socket: bytes in, outcomes out. Live and replay use the same."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from marketdata_assets.exchanges.books import ChannelFeed
 from marketdata_assets.exchanges.errors import UnknownInstrument
@@ -31,13 +31,7 @@ class KrakenFeed(ChannelFeed):
 
     def prepare(self) -> None:
         super().prepare()
-        self._by_rest: dict[str, Instrument] = {}
         self._answers = {"answer": self._confirmed}
-
-    def learn(self, listed: Iterable[Instrument]) -> None:
-        """Take a list of instruments; a newer entry replaces an older one."""
-        super().learn(listed)
-        self._by_rest.clear()
 
     def _answered(self, path: str, query: Mapping[str, str], raw: bytes, ts_recv: int) -> list[Outcome]:
         if error := wire.error_of(raw):
@@ -53,15 +47,13 @@ class KrakenFeed(ChannelFeed):
         return [Control("ignored", path)]
 
     def _of_rest(self, pair: str) -> Instrument:
-        if pair not in self._by_rest:
-            known = {**self.instruments.known, **self.instruments}
-            self._by_rest.update((rest_name(one), one) for one in known.values())
-        if pair not in self._by_rest:
-            raise UnknownInstrument(VENUE, pair)
-        return self._by_rest[pair]
+        for one in (*self.instruments.values(), *self.instruments.known.values()):
+            if rest_name(one) == pair:
+                return one
+        raise UnknownInstrument(VENUE, pair)
 
     def _stream_of(self, raw: bytes) -> str:
-        head = wire.envelope(raw)
+        head = wire.answer(raw)
         return "answer" if head.method else head.channel or "unknown"
 
     def _confirmed(self, raw: bytes) -> list[Outcome]:

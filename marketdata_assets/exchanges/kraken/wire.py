@@ -92,18 +92,14 @@ class Subscribed(Wire, frozen=True, gc=False):
 
 
 class Answer(Wire, frozen=True, gc=False):
-    """What the venue says of a request for one pair; also the answer to a ping."""
+    """What the venue says of a request for one pair; also of a ping. Data have only a channel."""
 
-    method: str
+    channel: str = ""
+    method: str = ""
     success: bool = True
     result: Subscribed | None = None
     error: str = ""
     symbol: str = ""  # that an error is about
-
-
-class Envelope(Wire, frozen=True, gc=False):
-    channel: str = ""
-    method: str = ""
 
 
 class Error(Wire, frozen=True, gc=False):
@@ -116,8 +112,7 @@ class Answered(msgspec.Struct, Generic[T], frozen=True, gc=False):
     result: dict[str, T]
 
 
-envelope = msgspec.json.Decoder(Envelope).decode
-_answer = msgspec.json.Decoder(Answer).decode
+answer = msgspec.json.Decoder(Answer).decode
 _error = msgspec.json.Decoder(Error).decode
 
 UNSUBSCRIBED = "unsubscribe:"  # prefix of the key in the ack of an unsubscription
@@ -134,7 +129,7 @@ PAUSES = ("EAPI:Rate limit exceeded", "EGeneral:Too many requests", "EService:")
 # https://docs.kraken.com/exchange/api-reference/spot-websocket-v2/book
 def answered(raw: bytes) -> tuple[list[Outcome], Subscribed | None]:
     """What the answer to a request means, and the subscription that it confirms. An error has words, and no code."""
-    told = _answer(raw)
+    told = answer(raw)
     if told.method == "pong":
         return [Control("pong")], None
     if told.success and told.result:
