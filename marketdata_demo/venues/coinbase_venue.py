@@ -142,7 +142,7 @@ class CoinbaseVenue(Venue, CoinbaseServer):
         market = self.markets[name]
         self.wanted(name, KINDS[channel])
         if channel == "level2":
-            bids, asks = market.levels()
+            bids, asks = market.levels(1 << 20)
             levels = [_level("bid", *one, EPOCH) for one in bids] + [_level("offer", *one, EPOCH) for one in asks]
             self._send(socket, "l2_data", [{"type": "snapshot", "product_id": name, "updates": levels}])
         elif channel == "ticker":

@@ -101,9 +101,10 @@ def hyperliquid(opened: ExitStack, **clock: Any) -> list[At]:
 def spot_venues(opened: ExitStack, **clock: Any) -> list[At]:
     kraken = opened.enter_context(KrakenVenue(["ABC/USD", "BTC/USD"], seed=7, **clock))
     coinbase = opened.enter_context(CoinbaseVenue(["ABC-USD", "XYZ-USD"], seed=8, **clock))
+    coinbase.markets["ABC-USD"].asks |= {60_000 + tick: 1000 + tick for tick in range(80_000)}  # more than 1 MB
     return [
         At(kraken, "kraken", "spot", only=["ABC/USD", "BTC/USD"], best=10),
-        At(coinbase, "coinbase", "spot", ("trade", "orderbook", "ticker")),
+        At(coinbase, "coinbase", "spot", ("trade", "orderbook", "ticker"), best=1 << 20),
     ]
 
 
