@@ -125,7 +125,7 @@ class ChannelSession(SocketSession):
 
     def subscribe(self, keys: Sequence[str]) -> list[bytes]:
         self._settle(keys)
-        self._pending.update(dict.fromkeys(keys))
+        self._pending.update((f"{channel}:{name}", None) for channel, names in _grouped(keys) for name in names)
         return self._requests("subscribe", keys)
 
     def unsubscribe(self, keys: Sequence[str]) -> list[bytes]:
@@ -163,15 +163,20 @@ class ChannelSession(SocketSession):
         return known
 
     def _requests(self, method: str, keys: Sequence[str]) -> list[bytes]:
-        names: dict[str, list[str]] = {}
-        for key in keys:
-            channel, _, name = key.partition(":")
-            names.setdefault(channel, []).append(name)
         return [
-            self.request(method, channel, of_channel[at : at + self.most])
-            for channel, of_channel in names.items()
-            for at in range(0, len(of_channel), self.most)
+            self.request(method, channel, names[at : at + self.most])
+            for channel, names in _grouped(keys)
+            for at in range(0, len(names), self.most)
         ]
+
+
+def _grouped(keys: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """The instruments of each channel, in the order of the requests."""
+    names: dict[str, list[str]] = {}
+    for key in keys:
+        channel, _, name = key.partition(":")
+        names.setdefault(channel, []).append(name)
+    return [*names.items()]
 
 
 Choice = Literal["book_speed", "book_channel", "trade_channel"]

@@ -257,6 +257,14 @@ ANSWERS: list[tuple[str, list[str], list[tuple[str, SubscriptionReply]]]] = [
             )
         ],
     ),
+    (  # requests go by channel, so that the second one is of the third key
+        "hyperliquid",
+        ["trades:ABC", "bbo:ABC", "trades:XYZ"],
+        [
+            (CONFIRM % "subscribe", SubscriptionReply(confirmed=("trades:ABC",))),
+            (error("No."), SubscriptionReply(rejected=(("trades:XYZ", "No."),))),
+        ],
+    ),
     (  # an error without a name is of the oldest request
         "hyperliquid",
         ["trades:ABC", "bbo:ABC"],
