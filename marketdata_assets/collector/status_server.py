@@ -166,8 +166,8 @@ class StatusServer(HttpServer):
                 [nearest] = get_close_matches(unknown[1], Change.__struct_fields__, 1, 0)
                 cause = f"unknown key {unknown[1]!r}; did you mean {nearest!r}?"
             return _rejection(400, cause)
-        if wanted.exchange not in venues.names():
-            return _rejection(400, str(UnknownExchange(wanted.exchange, venues.names())))
+        if wanted.exchange not in venues.known():
+            return _rejection(400, str(UnknownExchange(wanted.exchange, venues.known())))
         if not wanted.add and not wanted.remove:
             return _rejection(400, "nothing to change: give symbols in add or remove")
         try:

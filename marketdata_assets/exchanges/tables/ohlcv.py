@@ -61,7 +61,8 @@ def compute(
     going = keep_days is not None and day + dt.timedelta(days=keep_days) <= now.date()
     kept = (not trades or going) and bool(loads) and loads[0].rows > 0
     if not kept:
-        by_receipt = [venue.name for venue in venues.every() if not venue.ordered_trades]
+        unordered = [venue.name for venue in venues.every() if not venue.ordered_trades]
+        by_receipt = [one for name in unordered for one in venues.with_apart(name)]
         parameters = day_span(day) | {"slack": CLOCKS_DIFFER_NS, "trades": trade_streams(), "by_receipt": by_receipt}
         both_forms = clickhouse.read(client, sql("instruments_with_both_forms"), day_span(day)).height
         query = sql("bars_of_day").replace("{other}", sql("duplicate_single_trades") if both_forms else "")
