@@ -27,7 +27,6 @@ from marketdata_assets.collector import earlier_config
 from marketdata_assets.collector.symbols import EXCLUDE
 from marketdata_assets.config_files import Document, InvalidConfigFile, Location, Problem, Section
 from marketdata_assets.exchanges import venues
-from marketdata_assets.exchanges.errors import UnknownExchange
 from marketdata_assets.exchanges.records import DataType, Exchange, MarketType
 from marketdata_assets.exchanges.venue import SIMULATED, VenueMarket
 from marketdata_assets.exchanges.venue_adapter import Choice
@@ -334,7 +333,7 @@ def _enable_only(document: Document, exchanges: dict[str, Any], names: list[str]
     """Enable these venues and disable all others of the file."""
     for name in names:
         if name not in _collected():
-            raise InvalidConfigFile([Problem("EXCHANGES", None, "", str(UnknownExchange(name, _collected())))])
+            raise InvalidConfigFile([Problem("EXCHANGES", None, "", str(venues.unknown(name)))])
         if name not in exchanges:
             _add(exchanges, name)
     for name in exchanges:

@@ -44,6 +44,11 @@ def main_of(name: str) -> str:
     return main if kind in APART else name
 
 
+def unknown(name: str) -> UnknownExchange:
+    """The error about a name that is none, with the nearest that there are."""
+    return UnknownExchange(name, known() if "-" in name else names())
+
+
 @cache
 def find(name: str) -> "Venue":
     """The descriptor of a venue, of its testnet or its simulator. Raises UnknownExchange."""
@@ -55,7 +60,7 @@ def find(name: str) -> "Venue":
         return registered
     if name in known() and ((main := find(main_of(name))).testnet or name.endswith("-simulated")):
         return main.apart("testnet" if name.endswith("-testnet") else "simulated")
-    raise UnknownExchange(name, known())
+    raise unknown(name)
 
 
 def every() -> Iterator["Venue"]:

@@ -45,7 +45,7 @@ def option_chain(
     the newest of the time `within` before the instant; without any, it is null. Raises UnknownName, NaiveTime,
     BadMoment, NothingLoaded, CannotRead.
 
-        option_chain("deribit", "BTC", "2025-01-05T12:00:00+00:00")
+        option_chain("okx", "BTC", "2025-01-05T12:00:00+00:00")
     """
     instant = at if isinstance(at, int) else bounds.nanoseconds(bounds.instant(at, TICKERS))
     where = about(TICKERS, exchange, "option", None, None, None)
