@@ -38,9 +38,8 @@ def bars_complete(connection: psycopg.Connection, months: Sequence[str], referen
     if not frames:
         return outside
     frame = pl.concat(frames)
-    span = Days(frame["date"].min(), frame["date"].max())  # type: ignore[arg-type]
     missing = partial(_missing_minutes, connection)
-    found = finding(frame, reference.calendar.trading_days(span), missing, [*reference.unknown, *unknown])
+    found = finding(frame, reference.calendar, missing, [*reference.unknown, *unknown])
     return replace(
         found,
         count=found.count + outside.count,

@@ -21,7 +21,7 @@ from marketdata_assets.stores.errors import StoreAway
 
 Postgres = str | psycopg.Connection
 ClickHouse = str | Client
-Mongo = str | MongoClient[dict[str, Any]]
+Mongo = str | MongoClient[dict[str, Any]] | mongo.Renamed
 
 APPLICATION = "marketdata read"
 T = TypeVar("T")
@@ -39,7 +39,10 @@ def of_clickhouse(given: ClickHouse | None) -> AbstractContextManager[Client]:
 
 @contextmanager
 def of_mongo(given: Mongo | None) -> Iterator[mongo.Databases]:
-    """The databases of the client that is given, or of one that is closed on leaving. Raises NoServer, CannotRead."""
+    """The databases that are given, or those of a client, by default closed on leaving. Raises NoServer, CannotRead."""
+    if isinstance(given, mongo.Renamed):
+        yield given
+        return
     connect = partial(mongo.connect, application=APPLICATION)
     with _opened(given, "mongo_uri", connect, mongo.naming_failures) as client:
         yield mongo.Renamed(client, Settings().mongo_databases)

@@ -13,8 +13,8 @@ import polars as pl
 
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.reference import stored
-from marketdata_assets.reference.calendar import Calendar, ashares
-from marketdata_assets.reference.exchanges import exchange_of
+from marketdata_assets.reference.calendar import Calendar, ashares, calendar_of
+from marketdata_assets.reference.exchanges import by_exchange, exchange_of
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.reference.stored import Suspensions
 from marketdata_assets.reference.tables import CODE_CHANGES, NAME_HISTORY
@@ -123,20 +123,30 @@ def judge(cells: pl.DataFrame, suspensions: Suspensions, calendar: Calendar) -> 
 def silent_days(judged: pl.DataFrame) -> pl.DataFrame:
     """The days (date, market, silent, symbols) on which too many of the symbols of one exchange that were not suspended
     have nothing at all."""
-    markets = {symbol: exchange_of(symbol).name for symbol in judged["symbol"].unique()}
-    market = pl.col("symbol").replace_strict(markets, return_dtype=pl.String).alias("market")
     nothing = pl.col("cause").is_in(["day", "silent"]).sum()
-    known = judged.filter(~pl.col("cause").is_in(UNJUDGED))
-    days = known.group_by("date", market).agg(silent=nothing, symbols=pl.len())
+    known = _with_market(judged).filter(~pl.col("cause").is_in(UNJUDGED))
+    days = known.group_by("date", "market").agg(silent=nothing, symbols=pl.len())
     all_of_several = (pl.col("silent") == pl.col("symbols")) & (pl.col("symbols") > 1)
     many = (pl.col("silent") > SILENT_SYMBOLS) & (pl.col("silent") > SILENT_SHARE * pl.col("symbols"))
     return days.filter(all_of_several | many).sort("date", "market")
 
 
-def gaps(judged: pl.DataFrame, days: Sequence[dt.date]) -> pl.DataFrame:
-    """What is missing: symbol, cause, first and last of neighbouring trading `days`, how many, have and want."""
-    number = pl.DataFrame({"date": list(days)}, {"date": pl.Date()}).unique().sort("date").with_row_index("number")
-    missing = judged.filter(pl.col("cause").is_in(["minutes", "day", "silent"])).join(number, on="date")
+def gaps(judged: pl.DataFrame, calendar: Calendar) -> pl.DataFrame:
+    """What is missing: symbol, cause, first and last of neighbouring trading days of the symbol's exchange, how many,
+    have and want. `calendar` is that of A-shares."""
+    span = Days(judged["date"].min(), judged["date"].max())  # type: ignore[arg-type]
+    open_days = {
+        exchange.name: calendar_of(symbols[0], calendar).trading_days(span)
+        for exchange, symbols in by_exchange(judged["symbol"].unique()).items()
+    }
+    numbers = [
+        pl.DataFrame({"market": market, "date": days}, {"market": pl.String(), "date": pl.Date()}).with_row_index(
+            "number"
+        )
+        for market, days in open_days.items()
+    ]
+    missing = _with_market(judged).filter(pl.col("cause").is_in(["minutes", "day", "silent"]))
+    missing = missing.join(pl.concat(numbers), on=["market", "date"])
     keys = ["symbol", "cause"]
     run = pl.col("number").cast(pl.Int64) - pl.col("number").rank("ordinal").over(keys).cast(pl.Int64)
     spans = missing.sort("date").with_columns(run=run).group_by(*keys, "run").agg(
@@ -149,19 +159,25 @@ def gaps(judged: pl.DataFrame, days: Sequence[dt.date]) -> pl.DataFrame:
     return spans.drop("run").sort("cause", "first", "symbol")
 
 
+def _with_market(judged: pl.DataFrame) -> pl.DataFrame:
+    markets = {symbol: exchange_of(symbol).name for symbol in judged["symbol"].unique()}
+    return judged.with_columns(market=pl.col("symbol").replace_strict(markets, return_dtype=pl.String))
+
+
 def finding(
     judged: pl.DataFrame,
-    days: Sequence[dt.date],
+    calendar: Calendar,
     missing_minutes: Callable[[str, dt.date], Sequence[str]],
     unknown: Collection[str] = (),
 ) -> Finding:
     """Object to missing minutes, to missing days, and to days on which too many symbols are silent.
 
-    Single silent days are examples and facts, and no objection; so is what is `unknown`. `missing_minutes` names those
-    of a symbol and day, as `10:31`.
+    `judged` has at least one cell; `calendar` is that of A-shares, and others' are those of their exchanges. Single
+    silent days are examples and facts, and no objection; so is what is `unknown`. `missing_minutes` names those of a
+    symbol and day, as `10:31`.
     """
     crowded = silent_days(judged)
-    found = gaps(judged, days)
+    found = gaps(judged, calendar)
     examples: list[dict[str, Any]] = [
         {"day": str(day), "note": f"nothing of {silent} of {symbols} symbols of {market}"}
         for day, market, silent, symbols in crowded.head(LISTED).iter_rows()

@@ -123,7 +123,7 @@ class Renamed:
 
 
 @contextmanager
-def databases(server: str | Server, **options: Any) -> Iterator[Databases]:
+def databases(server: str | Server, **options: Any) -> Iterator[Renamed]:
     """The databases of a server, whose connection is closed on leaving; `options` are those of `connect`."""
     given = Server(server) if isinstance(server, str) else server
     with connect(given.uri, **options) as client:

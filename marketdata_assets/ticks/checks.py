@@ -137,13 +137,14 @@ def ticks_complete(question: Question) -> Finding:
     ended = pl.col("date") >= pl.col("symbol").replace_strict(ends, default=None, return_dtype=pl.Date())
     cells = days.select("symbol", "date", have="present", want="expected", certain=~ended.fill_null(False))
     labels = partial(_missing_minutes, question, days)
-    trading, judged = days["date"].unique().sort().to_list(), []
+    judged: list[pl.DataFrame] = []
     for exchange, symbols in by_exchange(cells["symbol"].unique()).items():
         suspensions = reference.suspensions if exchange is MAINLAND else Suspensions.unknown()
         mine = cells.filter(pl.col("symbol").is_in(symbols))
         judged.append(judge(mine, suspensions, calendar_of(symbols[0], reference.calendar)))
-    whole = pl.concat(judged) if judged else judge(cells, reference.suspensions, reference.calendar)
-    found = finding(whole, trading, labels, reference.unknown if trading else ())
+    if not judged:
+        return Finding(0, (), 0, advice=True)
+    found = finding(pl.concat(judged), reference.calendar, labels, reference.unknown)
     return replace(found, advice=not (found.facts["days_missing"] or found.facts["days_with_many_silent"]))
 
 

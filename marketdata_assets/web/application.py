@@ -51,6 +51,10 @@ def application(servers: Servers) -> Starlette:
         "/api/instrument/gaps": pages.instrument_gaps,
         "/api/instrument/book": pages.book,
         "/api/instrument/trades": pages.trades,
+        "/api/alphas": pages.alphas,
+        "/api/alphas/compared": pages.compared,
+        "/api/flows": pages.flows,
+        "/api/flows/{name}": pages.flow,
     }
     long: dict[str, Endpoint] = {"/api/status/{domain}": pages.status, "/api/quality/{name}": pages.quality}
     html = {
@@ -59,6 +63,8 @@ def application(servers: Servers) -> Starlette:
         "/stock/{code}": page("stock", "Stock"),
         "/symbol/{code}": page("symbol", "Symbol"),
         "/instrument": page("instrument", "Instrument", "green"),
+        "/alphas": page("alphas", "Alphas"),
+        "/flows": page("flows", "Flows"),
     }
     routes = [
         *(Route(path, shown) for path, shown in html.items()),

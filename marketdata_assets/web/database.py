@@ -139,7 +139,7 @@ def _limit(client: Client, seconds: float) -> None:
 
 
 @contextmanager
-def mongo(server: mongo_store.Server, *, patience: float = 1.0) -> Iterator[mongo_store.Databases]:
+def mongo(server: mongo_store.Server, *, patience: float = 1.0) -> Iterator[mongo_store.Renamed]:
     """The databases of a server, which the page only reads. Raises CannotRead and QueryFailed."""
     from pymongo.errors import OperationFailure, PyMongoError
 

@@ -28,7 +28,7 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import SUSPENSIONS
 from marketdata_assets.secret_values import escaped
 from marketdata_assets.settings import Settings
-from marketdata_assets.web import coverage, database, instruments, quality, stocks, symbols
+from marketdata_assets.web import alphas, coverage, database, flows, instruments, quality, stocks, symbols
 from marketdata_assets.web.database import LONG, Servers
 from marketdata_assets.web.errors import BadParameter, NotCreated
 from marketdata_assets.web.finding import Kept, found
@@ -76,6 +76,7 @@ class Pages:
         self._stocks = _kept(servers, "postgres", stocks.all_stocks)
         self._instruments = _kept(servers, "clickhouse", instruments.all_instruments)
         self._symbols = _kept(servers, "clickhouse", symbols.all_symbols)
+        self._alphas = _kept(servers, "mongo", alphas.listed)
         self._finds: dict[str, tuple[Kept[list[Any]], Callable[[list[Any], str], Iterable[Any]]]] = {
             "stocks": (self._stocks, found),
             "instruments": (self._instruments, instruments.found),
@@ -213,6 +214,26 @@ class Pages:
         market, at = _market(request), instruments.instant(_text(request, "at"))
         with database.clickhouse(self._servers.clickhouse()) as client:
             return JSONResponse({"trades": instruments.trades_until(client, market, at)})
+
+    def alphas(self, _: Request) -> Response:
+        """`{"columns": [...], "rows": [[...]], "of": 5000}`, see `alphas.listed`."""
+        return JSONResponse(self._alphas())
+
+    def compared(self, request: Request) -> Response:
+        """The PnL of the alphas `ids`, separated by commas, and their correlations; see `alphas.compared`."""
+        with database.mongo(self._servers.mongo()) as databases:
+            return JSONResponse(alphas.compared(databases, [one for one in _text(request, "ids").split(",") if one]))
+
+    def flows(self, _: Request) -> Response:
+        """`{"flows": [...], "loads": [...]}`, see `flows.listed`."""
+        with database.postgres(self._servers.postgres()) as connection:
+            return JSONResponse(flows.listed(connection, Settings().flows_folder))
+
+    def flow(self, request: Request) -> Response:
+        """`{"columns": {...}, "rows": [...], "rejected": [...]}` of a flow, see `flows.shown`."""
+        name = _checked("name", request.path_params["name"])
+        with database.postgres(self._servers.postgres()) as connection:
+            return JSONResponse(flows.shown(connection, Settings().flows_folder, name))
 
 
 def _status(servers: Servers, domain: str) -> list[Row]:

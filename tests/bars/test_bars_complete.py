@@ -13,6 +13,7 @@ from market_year import DAYS, MONTHS, YEAR, Cells, Market, clean_year, usual
 
 from marketdata_assets.bars import completeness, schema
 from marketdata_assets.bars.completeness import bars_complete
+from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.reference.completeness import Reference, gaps
 from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_demo import sample_bars
@@ -43,7 +44,7 @@ def named(connection: psycopg.Connection, market: Market, known: bool = True) ->
     reference = market.reference if known else Reference()
     stocks, _ = completeness.expected_stocks(connection, reference)
     [judged] = completeness.judged(connection, MONTHS, reference, stocks)
-    return set(gaps(judged, DAYS).select("symbol", "cause", "first", "last").iter_rows())
+    return set(gaps(judged, ashares()).select("symbol", "cause", "first", "last").iter_rows())
 
 
 def of_month(month: int) -> list[dt.date]:

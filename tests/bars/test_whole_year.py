@@ -116,7 +116,7 @@ def test_of_a_year_of_300_stocks_exactly_what_was_planted_is_named(
     with psycopg.connect(dsn) as connection:
         stocks, _ = completeness.expected_stocks(connection, reference)
         judged = pl.concat(completeness.judged(connection, ALL_MONTHS, reference, stocks))
-        found = gaps(judged, [*BEFORE, *DAYS]).select("symbol", "cause", "first", "last")
+        found = gaps(judged, reference.calendar).select("symbol", "cause", "first", "last")
         assert set(found.iter_rows()) == holes
         based = one_price_basis(connection, ALL_MONTHS, reference, factors)
         assert (set(bases.known(connection)), based.checked) == (set(rebased), len(listed) - 1)

@@ -20,6 +20,7 @@ from marketdata_assets import read
 from marketdata_assets.defs.repair import nightly
 from marketdata_assets.months import months_from
 from marketdata_assets.reference.calendar import ashares
+from marketdata_assets.reference.completeness import gaps
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clickhouse_ledger import entries
@@ -123,6 +124,21 @@ def test_days_of_five_exchanges_are_complete_final_and_exact(
         assert found.select("label", "currency").unique().rows() == [("start", market.currency)]
         assert set(found["flags"]) <= {0, FLAGS["zero_volume"]}
     assert [unit for unit in status.behind(client, every, at_night(nights[-1])).load if unit.month > every[0]] == []
+
+
+def test_neighbouring_days_of_a_gap_are_those_of_its_exchange() -> None:
+    """A weekend on which another exchange is open ends no gap; a day between that is complete does."""
+    friday, monday, tuesday = (dt.date(2025, 3, day) for day in (7, 10, 11))
+    weekend = [friday + dt.timedelta(days=number) for number in range(5)]
+    stock = [("AAPL.US", day, 0, 390, "day") for day in (friday, monday, tuesday)]
+    coin = [("BTC-USD", day, 1440 * (day == monday), 1440, "day" if day != monday else "complete") for day in weekend]
+    columns = ["symbol", "date", "have", "want", "cause"]
+    found = gaps(pl.DataFrame([*stock, *coin], columns, orient="row"), ashares())
+    assert found.select("symbol", "first", "last", "days").rows() == [
+        ("AAPL.US", friday, tuesday, 3),
+        ("BTC-USD", friday, dt.date(2025, 3, 9), 3),
+        ("BTC-USD", tuesday, tuesday, 1),
+    ]
 
 
 def test_files_of_any_exchange_are_loaded_by_the_clock_of_each(client: Client, tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ pytestmark = pytest.mark.skipif(missing_browser() is not None, reason=str(missin
 PAGES = {
     "/": "Things that need attention:",
     "/quality": "ticks: tick_data",
+    "/alphas": "no MongoDB to connect to",
+    "/flows": "Nothing is loaded yet.",
     f"/stock/{CODE}": "expected minutes",
     "/symbol/000001.SZ": "1 days are provisional",
     "/instrument?exchange=binance&market_type=linear&instrument=SMPLUSDT": "Proven by the records",
@@ -315,7 +317,7 @@ def test_language_and_colours_are_those_that_were_chosen(dsn: str, tmp_path: Pat
         Select(chromium.find("#settings [name=lang]")).select_by_value("zh")
         chromium.until(lambda: "应有" in chromium.text(), "the coverage in Chinese")
         chromium.until(lambda: "前复权" in chromium.find("#chart-note").text, "the note in Chinese")
-        assert chromium.find("nav").text.split() == ["市场", "质量"]
+        assert chromium.find("nav").text.split() == ["市场", "质量", "Alpha", "数据流"]
         assert chromium.driver.execute_script(rising) == "rgb(8, 120, 63)", "the choice is kept"
         chromium.shot(shots / "stock_zh.png")
 

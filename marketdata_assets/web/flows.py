@@ -1,0 +1,71 @@
+"""Flows as the page shows them: their files and last loads, rows of a table, and what was rejected."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from marketdata_assets.flows.targets import contents
+from marketdata_assets.local.flow_addresses import found
+from marketdata_assets.stores.ledger import quarantined
+from marketdata_assets.stores.postgres import statement
+from marketdata_assets.web.errors import Unknown
+from marketdata_assets.web.stocks import exists
+
+MOST_LOADS, MOST_ROWS, MOST_REJECTED = 100, 20, 100
+
+
+def listed(connection: psycopg.Connection, folder: Path) -> dict[str, Any]:
+    """`{"flows": [...], "loads": [...]}`: every flow with its table and files, and the last loads of all of them."""
+    files, known = found(folder), exists(connection, "marketdata_ledger")
+    names = {one.flow.dataset: one.name for one in files if one.flow}
+    values = {"datasets": list(names), "most": MOST_LOADS}
+    counted = connection.execute(statement(__package__, "flow_files.sql"), values).fetchall() if known else []
+    loads = connection.execute(statement(__package__, "flow_loads.sql"), values).fetchall() if known else []
+    counts = {names[dataset]: row for dataset, *row in counted}
+    flows = []
+    for one in files:
+        units, failed, rows, rejected, last = counts.get(one.name, (0, 0, 0, 0, None))
+        table, mode = (one.flow.target.table, one.flow.target.mode) if one.flow else (None, None)
+        facts = {"name": one.name, "table": table, "mode": mode, "error": str(one.error) if one.error else None}
+        counted_files = {"files": units, "failed": failed, "rows": rows, "rejected": rejected}
+        flows.append({**facts, **counted_files, "finished": _utc(last)})
+    last_loads = [
+        {
+            "flow": names[dataset],
+            "file": unit,
+            "outcome": outcome,
+            "read": read,
+            "rows": rows,
+            "rejected": rejected,
+            "finished": _utc(finished),
+            "error": error,
+        }
+        for dataset, unit, outcome, read, rows, rejected, finished, error in loads
+    ]
+    return {"flows": flows, "loads": last_loads}
+
+
+def shown(connection: psycopg.Connection, folder: Path, name: str) -> dict[str, Any]:
+    """`{"columns": {name: type}, "rows": [[...]], "rejected": [...]}` of a flow: the rows of its last keys as text, and
+    its first rejected rows with file, line and reason. Raises Unknown."""
+    flow = next((one.flow for one in found(folder) if one.flow and one.name == name), None)
+    if flow is None:
+        raise Unknown(f'no flow {name!r} that can be read; "marketdata flows list" names them.')
+    rows = contents.of(connection, flow).last(MOST_ROWS)
+    known = exists(connection, "marketdata_quarantine")
+    rejected = quarantined(connection, flow.dataset, MOST_REJECTED) if known else []
+    return {
+        "columns": {column: str(kind) for column, kind in flow.target.columns.items()},
+        "rows": [[_text(value) for value in row.values()] for row in rows],
+        "rejected": [{"file": one.unit, "line": one.line, "reason": one.reason, "raw": one.raw} for one in rejected],
+    }
+
+
+def _utc(time: dt.datetime | None) -> str | None:
+    return None if time is None else f"{time.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

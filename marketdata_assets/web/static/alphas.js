@@ -1,0 +1,110 @@
+// Alphas: a table that sorts and filters, and of those that are chosen the PnL in one chart and their correlations.
+
+import { ask, attempt, by, count, element, note, row, t } from "/static/page.js";
+
+const SHOWN = 200, MOST = 8, NUMBERS = ["sharpe", "fitness", "turnover", "returns", "drawdown", "delay"];
+const library = globalThis.LightweightCharts, address = new URLSearchParams(location.search);
+const chosen = new Set((address.get("ids") ?? "").split(",").filter(Boolean).slice(0, MOST));
+let columns = [], alphas = [], order = ["sharpe", -1], asked = 0, view, looks = () => {};
+
+const text = (name, value) => (value === null ? "" : NUMBERS.includes(name) && name !== "delay" ? value.toFixed(name === "turnover" ? 3 : 2) : `${value}`);
+
+function head() {
+  by("alphas").tHead.replaceChildren(row(["", ...columns.map((name) => {
+    const sorted = order[0] === name, button = element("button", { type: "button" }, t(name), sorted ? (order[1] > 0 ? " ↑" : " ↓") : "");
+    button.addEventListener("click", () => { order = [name, sorted ? -order[1] : NUMBERS.includes(name) ? -1 : 1]; show(); });
+    const cell = element("th", { class: NUMBERS.includes(name) ? "number" : "" }, button);
+    if (sorted) cell.setAttribute("aria-sort", order[1] > 0 ? "ascending" : "descending");
+    return cell;
+  })], "th"));
+}
+
+function wanted() {
+  const typed = by("search").value.trim().toLowerCase(), [least, most] = [by("least").value, by("most").value];
+  const [name, up] = order, empty = (one) => one[name] === null;
+  return alphas.filter((one) =>
+    ["account", "region", "status"].every((filter) => !by(filter).value || one[filter] === by(filter).value)
+    && (!typed || one.id?.toLowerCase().startsWith(typed) || one.name?.toLowerCase().includes(typed))
+    && (least === "" || (one.sharpe ?? -Infinity) >= Number(least)) && (most === "" || (one.turnover ?? Infinity) <= Number(most)),
+  ).sort((one, other) => empty(one) - empty(other) || up * (one[name] < other[name] ? -1 : one[name] > other[name] ? 1 : 0));
+}
+
+function show() {
+  const found = wanted();
+  head();
+  by("alphas").tBodies[0].replaceChildren(...found.slice(0, SHOWN).map((one) => {
+    const box = element("input", { type: "checkbox", "aria-label": `${t("compare")} ${one.id}`, ...(chosen.has(one.id) && { checked: "" }) });
+    box.addEventListener("change", () => choose(one.id, box));
+    return row([box, ...columns.map((name) => [text(name, one[name]), NUMBERS.includes(name) ? "number" : ""])]);
+  }));
+  note("alphas-note", t(found.length > SHOWN ? "{n} alphas, the first {shown} are shown" : "{n} alphas", { n: count(found.length), shown: SHOWN }));
+}
+
+function choose(id, box) {
+  if (box.checked && chosen.size >= MOST) { box.checked = false; return; }
+  if (box.checked) chosen.add(id);
+  else chosen.delete(id);
+  const ids = [...chosen].join(",");
+  history.replaceState(null, "", ids ? `?${new URLSearchParams({ ids })}` : location.pathname);
+  compare();
+}
+
+async function compare() {
+  const number = ++asked;
+  if (!chosen.size) return draw({ alphas: [], correlations: [], days: [], missing: [] });
+  note("chart-note", t("reading …"));
+  await attempt("chart-note", async () => {
+    const answer = await ask(`/api/alphas/compared?${new URLSearchParams({ ids: [...chosen].join(",") })}`);
+    if (number === asked) draw(answer);
+  });
+}
+
+function draw({ alphas: drawn, correlations, days, missing }) {
+  const names = drawn.map((one) => one.id), without = missing.length ? t("PnL is not stored of {ids}: run “marketdata alphas records --set pnl”.", { ids: missing.join(", ") }) : "";
+  note("chart-note", without || t(names.length ? "Cumulative PnL in USD." : "Choose up to eight alphas in the table."), Boolean(without));
+  by("legend").replaceChildren(...names.map((name, at) => element("b", { class: `series${at}` }, name)));
+  by("matrix").hidden = names.length < 2;
+  by("matrix").tHead.replaceChildren(row(["", ...names], "th"));
+  by("matrix").tBodies[0].replaceChildren(...names.map((name, at) => {
+    const cells = correlations[at].map((value, other) => element("td", { class: `number ${value >= 0.7 && other !== at ? "bad" : ""}`, title: t("{n} common days", { n: days[at][other] ?? 0 }) }, value?.toFixed(2) ?? "–"));
+    return element("tr", {}, element("th", { scope: "row" }, name), ...cells);
+  }));
+  lines(drawn);
+}
+
+// The library draws on a canvas, so colours are looked up; it is drawn anew when the looks change.
+function lines(drawn) {
+  if (!library) return by("chart").replaceChildren(element("p", { class: "state" }, t("Charts need a package that is not installed. Install it, then start “marketdata web” again:"), element("code", {}, "pip install 'marketdata-assets[web]'")));
+  view?.remove();
+  view = undefined;
+  looks = () => lines(drawn);
+  by("chart").hidden = !drawn.length;
+  if (!drawn.length) return;
+  const probe = by("chart").appendChild(element("i", { hidden: "" }));
+  const colour = (name) => { probe.style.color = `var(--${name})`; return getComputedStyle(probe).color; };
+  const grid = { color: colour("grid") }, border = { borderColor: colour("line") };
+  const layout = { attributionLogo: false, background: { color: colour("card") }, textColor: colour("muted"), fontFamily: getComputedStyle(document.body).fontFamily };
+  view = library.createChart(by("chart"), { autoSize: true, layout, grid: { vertLines: grid, horzLines: grid }, rightPriceScale: border, timeScale: border, localization: { locale: document.documentElement.lang } });
+  drawn.forEach((one, at) => {
+    const line = view.addSeries(library.LineSeries, { color: getComputedStyle(by("legend").children[at]).color, lineWidth: 2, priceLineVisible: false, priceFormat: { type: "volume" } });
+    line.setData(one.days.map((time, place) => (one.pnl[place] === null ? { time } : { time, value: one.pnl[place] })));
+  });
+  view.timeScale().fitContent();
+  probe.remove();
+}
+addEventListener("looks", () => looks());
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => looks());
+
+for (const id of ["search", "account", "region", "status", "least", "most"]) by(id).addEventListener("input", show);
+attempt("alphas-note", async () => {
+  const answer = await ask("/api/alphas");
+  columns = answer.columns;
+  alphas = answer.rows.map((values) => Object.fromEntries(columns.map((name, at) => [name, values[at]])));
+  for (const filter of ["account", "region", "status"]) {
+    const values = [...new Set(alphas.map((one) => one[filter]).filter(Boolean))].sort();
+    by(filter).replaceChildren(element("option", { value: "" }, t("all")), ...values.map((value) => element("option", { value }, value)));
+  }
+  show();
+  if (!alphas.length) note("alphas-note", t("Nothing is loaded yet."));
+});
+compare();

@@ -1,0 +1,146 @@
+"""The pages of alphas and flows: what is stored of them, compared and rejected, against what was put there."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from browser import browser, missing_browser
+from pymongo import MongoClient
+from served_market import HOSTILE, TOKEN, answer, get, on, served
+from test_web_browser import CONTRAST, NAMELESS, WIDER, shots
+
+from marketdata_assets.fanout import Fanout
+from marketdata_assets.flows.definition import read
+from marketdata_assets.flows.run import run_flow
+
+__all__ = ["shots"]  # a fixture
+
+DAYS = 300
+ALPHAS = {"Alp1": ("USA", "ACTIVE", 2.5), "Alp2": ("USA", "UNSUBMITTED", 1.5), "Alp3": ("EUR", "UNSUBMITTED", None)}
+FLOW = """loader:
+  folder: closes
+  columns: {code: code, day: day, close: close}
+  types: {day: date, close: "numeric(16,4)"}
+target:
+  table: closes
+  mode: upsert
+  key: [code, day]
+  columns: {code: text, day: date, close: "numeric(16,4)"}
+quality: {max_rejected_share: 0.5}
+"""
+
+
+def pnl() -> dict[str, list[float]]:
+    random = np.random.default_rng(5)
+    common = random.normal(size=DAYS)
+    return {name: np.cumsum(common + random.normal(size=DAYS)).tolist() for name in ("Alp1", "Alp2")}
+
+
+@pytest.fixture
+def alphas(mongo_client: MongoClient[dict[str, Any]], mongo_uri: str) -> Iterator[str]:
+    """The server with three alphas of one account, of which the last has no PnL; a name is hostile."""
+    days = [str(day) for day in np.arange(DAYS) + np.datetime64("2023-01-02")]
+    for name, (region, status, sharpe) in ALPHAS.items():
+        facts = {"settings": {"region": region, "delay": 1}, "is": {"sharpe": sharpe, "turnover": 0.25}}
+        document = {"_id": name, "id": name, "name": HOSTILE, "status": status, **facts}
+        mongo_client["regular_alphas"]["web"].insert_one(document)
+    for name, values in pnl().items():
+        document = {"_id": name, "columns": {"date": days, "pnl": values}, "types": {}, "min": None, "max": None}
+        mongo_client["alpha_pnl"]["web"].insert_one(document)
+    yield mongo_uri
+    for database in ("regular_alphas", "alpha_pnl"):
+        mongo_client[database].drop_collection("web")
+
+
+@pytest.fixture
+def flows(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The server with two rows of a flow, of which a third was rejected."""
+    definition = tmp_path / "flows" / "closes" / "defs.yaml"
+    data = tmp_path / "data" / "closes"
+    for folder in (definition.parent, data):
+        folder.mkdir(parents=True)
+    definition.write_text(FLOW)
+    (data / "a.csv").write_text(
+        f"code,day,close\n000001,2024-01-02,9.5\n{HOSTILE},2024-01-03,x\n000002,2024-01-03,11\n"
+    )
+    monkeypatch.setenv("MARKETDATA_FLOWS_DIR", str(tmp_path / "flows"))
+    monkeypatch.setenv("MARKETDATA_FLOWS_DATA", str(tmp_path / "data"))
+    assert run_flow(read(definition), dsn, tmp_path / "data", run_id="web", fanout=Fanout(1)).rows == 2
+    return dsn
+
+
+def test_alphas_are_listed_and_compared(alphas: str) -> None:
+    with served(on(mongo=alphas)) as url:
+        found = answer(url, "/api/alphas")
+        rows = [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
+        mine = [row for row in rows if row["account"] == "web"]
+        assert [(row["id"], row["region"], row["sharpe"]) for row in mine] == [
+            (name, region, sharpe) for name, (region, _, sharpe) in ALPHAS.items()
+        ]
+        both = answer(url, "/api/alphas/compared", ids="Alp2,Alp1,Alp3,Alp2")
+        series = pnl()
+        assert [(one["id"], one["pnl"]) for one in both["alphas"]] == [
+            (name, series[name]) for name in ("Alp2", "Alp1")
+        ]
+        wanted = np.corrcoef(np.diff(series["Alp2"]), np.diff(series["Alp1"]))
+        assert both["correlations"] == [[pytest.approx(one, abs=1e-4) for one in row] for row in wanted]
+        assert (both["days"], both["missing"]) == ([[DAYS - 1] * 2] * 2, ["Alp3"])
+        assert get(url, "/api/alphas/compared", {"ids": ",".join("abcdefghi")}).status_code == 400
+
+
+def test_flows_show_their_loads_rows_and_what_was_rejected(flows: str) -> None:
+    with served(on(flows)) as url:
+        found = answer(url, "/api/flows")
+        [mine] = [one for one in found["flows"] if one["name"] == "closes"]
+        assert (mine["table"], mine["files"], mine["failed"], mine["rows"], mine["rejected"]) == ("closes", 1, 0, 2, 1)
+        assert [(one["flow"], one["file"], one["outcome"], one["rows"]) for one in found["loads"]] == [
+            ("closes", "a.csv", "ok", 2)
+        ]
+        one = answer(url, "/api/flows/closes")
+        assert one["columns"] == {"code": "text", "day": "date", "close": "numeric(16,4)"}
+        assert one["rows"] == [["000002", "2024-01-03", "11.0000"], ["000001", "2024-01-02", "9.5000"]]
+        [rejected] = one["rejected"]
+        assert (rejected["file"], rejected["line"], HOSTILE in rejected["raw"]) == ("a.csv", 3, True)
+        assert get(url, "/api/flows/nothing").status_code == 404
+
+
+def test_pages_without_any_data_say_so(dsn: str, mongo_uri: str) -> None:
+    with served(on(dsn, mongo=mongo_uri)) as url:
+        assert answer(url, "/api/flows")["loads"] == []
+        with psycopg.connect(dsn) as connection:
+            assert connection.execute("SELECT to_regclass('marketdata_ledger')").fetchone() == (None,), "only read"
+        assert json.dumps(answer(url, "/api/alphas")["columns"])
+
+
+@pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser()))
+def test_alphas_are_sorted_filtered_and_compared_in_the_browser(alphas: str, flows: str, shots: Path) -> None:
+    with served(on(flows, mongo=alphas)) as url, browser(url, TOKEN) as chromium:
+        chromium.open("/alphas?ids=Alp1,Alp2", height=1300)
+        chromium.until(lambda: "Alp3" in chromium.text(), "the list")
+        chromium.until(lambda: "Cumulative PnL in USD." in chromium.text(), "the comparison")
+        chromium.complaints()  # of the front page, which asks a server that is missing
+        ids = [one.text for one in chromium.driver.find_elements("css selector", "#alphas tbody td:nth-child(2)")]
+        assert ids == ["Alp1", "Alp2", "Alp3"]
+        assert len(chromium.driver.find_elements("css selector", "#chart canvas")) > 0
+        correlation = np.corrcoef(*(np.diff(one) for one in pnl().values()))[0, 1]
+        cells = [one.text for one in chromium.driver.find_elements("css selector", "#matrix tbody td")]
+        assert cells == ["1.00", f"{correlation:.2f}", f"{correlation:.2f}", "1.00"]
+        for check in (CONTRAST, NAMELESS, WIDER):
+            assert chromium.driver.execute_script(check) == []
+        chromium.shot(shots / "alphas.png")
+        chromium.find("#least").send_keys("2")
+        chromium.until(lambda: "1 alphas" in chromium.find("#alphas-note").text, "what the filter leaves")
+        chromium.find("#alphas tbody input").click()
+        chromium.until(lambda: not chromium.find("#matrix").is_displayed(), "that one alpha is left")
+        assert chromium.complaints() == []
+        chromium.open("/flows?flow=closes", height=1100)
+        chromium.until(lambda: "2 rows of its table, 1 rejected rows" in chromium.text(), "the rows of the flow")
+        assert HOSTILE in chromium.find("#rejected").text
+        for check in (CONTRAST, NAMELESS, WIDER):
+            assert chromium.driver.execute_script(check) == []
+        chromium.shot(shots / "flows.png")
+        assert chromium.complaints() == []
