@@ -22,6 +22,7 @@ from marketdata_assets.exchanges.errors import BadCapture, ExchangesError, Unkno
 from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.exchanges.records import DeadLetter, Gap, Record
 from marketdata_assets.exchanges.replay import feed_of, outcomes
+from marketdata_assets.exchanges.tables.gaps import numbered
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.http_client import RetryPolicy
 from marketdata_demo.venues.captures import entries, voice
@@ -186,3 +187,11 @@ def test_rows_of_a_testnet_are_rows_of_an_exchange_of_their_own(client: Client) 
 def test_an_exchange_without_a_testnet_is_unknown() -> None:
     with pytest.raises(UnknownExchange, match="'kraken-testnet' is unknown"):
         venues.find("kraken-testnet")
+
+
+def test_rules_of_a_venue_are_those_of_its_testnet() -> None:
+    """Queries take them as lists of exchanges."""
+    assert {"binance", "binance-testnet", "binance-simulated"} == set(numbered())
+    for venue in venues.every():
+        tested = venues.find(f"{venue.name}-testnet")
+        assert (tested.trades, tested.ordered_trades) == (venue.trades, venue.ordered_trades)
