@@ -16,6 +16,9 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from marketdata_assets.alphas import importer
+from marketdata_assets.alphas.catalogues import CATALOGUES, Name, unit_of
+from marketdata_assets.alphas.catalogues import asset_name as asset_of
+from marketdata_assets.alphas.fetch_catalogues import markets
 from marketdata_assets.alphas.fetch_records import Choice, created, due, wanted
 from marketdata_assets.alphas.file_index import Pair, months_by_account
 from marketdata_assets.alphas.files import read_package
@@ -118,6 +121,25 @@ def repeat_changes_nothing(scope: Scope) -> Finding:
         examples += [{"account": package.account, "day": package.day, "id": name} for name in ids[:EXAMPLES]]
     left_out = partial + len(packages) - len(sampled)
     return Finding(count, tuple(examples[:EXAMPLES]), len(sampled), left_out)
+
+
+def catalogue_complete(databases: mongo.Databases, name: Name) -> Finding:
+    """Of each account that has fetched a catalogue, every market of its alphas was, none has failed, and the stored
+    entries are as many as were listed."""
+    asset, checked, examples = asset_of(name), 0, list[dict[str, Any]]()
+    database, entries = databases[asset], mongo_ledger.entries(databases[asset], asset)
+    known = {(entry.source, entry.unit): entry for entry in entries}
+    for account in sorted({entry.source for entry in entries}):
+        units = markets(databases, account) if CATALOGUES[name].by_market else [{}]
+        checked += len(units)
+        for unit in map(unit_of, units):
+            entry, stored = known.get((account, unit)), database[account].count_documents({"unit": unit})
+            where = {"account": account, "market": unit}
+            if entry is None or entry.outcome == "failed":
+                examples.append({**where, "cause": entry.error if entry else "never fetched"})
+            elif entry.outcome != "unsupported" and stored != entry.rows:
+                examples.append({**where, "cause": f"{stored} of {entry.rows} entries"})
+    return Finding(len(examples), tuple(examples[:EXAMPLES]), checked)
 
 
 def _grouped(scope: Scope, stages: list[dict[str, Any]]) -> Finding:

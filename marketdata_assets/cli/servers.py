@@ -81,6 +81,7 @@ def serve(settings: Settings, found: dict[str, str], watch: Watch, ui: bool) -> 
     code = 0
     if ui:  # first, since the link logs in: the log has none of it
         output.login_link("Dagster UI in a few seconds at", link(settings))
+        output.notes().print("the page of the market, with the same login: marketdata web, in another terminal")
     with _stop_on_signal(), also_logged(settings.root / "logs" / "up.log"):
         if not ui:
             output.notes().print("running; Ctrl-C stops it")

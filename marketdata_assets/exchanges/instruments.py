@@ -3,14 +3,23 @@
 Reading a venue's list is the business of its module `instruments`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property, lru_cache, partial
 
 from marketdata_assets.exchanges.decimals import EXACT, plain, quotient
 from marketdata_assets.exchanges.errors import UNREADABLE, BadInstruments, UnknownInstrument
-from marketdata_assets.exchanges.records import DeadLetter, Exchange, Kline, MarketType, SizeUnit, Trade
+from marketdata_assets.exchanges.records import (
+    DeadLetter,
+    Exchange,
+    InstrumentState,
+    Kline,
+    MarketType,
+    SizeUnit,
+    State,
+    Trade,
+)
 
 KEPT_SIZES = 1024  # conversions kept by instrument: most trades are of a few sizes
 
@@ -31,8 +40,9 @@ class Instrument:
     quote: str
     unit: SizeUnit  # what the venue's sizes count
     contract_value: str | None = None
-    ended: str = ""  # the venue's word for its state, where it is listed and will not be traded again
     expires_at: int | None = None  # ns, when a dated future or an option expires; null where the list does not say
+    state: State | None = None  # null where no list says it
+    venue_state: str = ""  # the venue's word for it
 
     @cached_property
     def key(self) -> tuple[Exchange, MarketType, str, str]:
@@ -48,6 +58,15 @@ class Instrument:
     def kept_contracts(self) -> Callable[[str], str | None]:
         """`contracts`, with its last results kept."""
         return lru_cache(KEPT_SIZES)(self.contracts)
+
+    @property
+    def ended(self) -> str:
+        """The state of one that is listed and will not be traded again; empty for others."""
+        return self.venue_state or "delisted" if self.state in ("settling", "delisted") else ""
+
+    def state_record(self, ts_recv: int) -> InstrumentState:
+        """Its state as an event."""
+        return InstrumentState(*self.key, None, ts_recv, self.state or "unknown", self.venue_state)
 
     @cached_property
     def dated(self) -> bool:
@@ -140,6 +159,11 @@ class Instruments(dict[str, Instrument]):
         if self._exchange is None or self._exchange == instrument.exchange:
             return instrument
         return replace(instrument, exchange=self._exchange)
+
+
+def read_state(states: Mapping[str, State], word: str) -> tuple[State | None, str]:
+    """`state` and `venue_state` of an instrument whose list has this word for it."""
+    return states.get(word, "unknown") if word else None, word
 
 
 LATEST_EXPIRY_MS = 4_000_000_000_000

@@ -50,7 +50,9 @@ class Testnet:
     headers: Mapping[str, str] = field(default_factory=dict)  # of REST, where only they select the testnet
 
 
-SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker")  # of records that a spot market has
+SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker", "instrument_state")
+"""Of records that a spot market has."""
+
 DEFAULT_HISTORY: Mapping[DataType, int | None] = {"trade": None, "kline": None}
 
 

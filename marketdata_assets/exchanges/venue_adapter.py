@@ -42,6 +42,7 @@ class Request:
     params: Mapping[str, str | int]
     lane: str = ""
     cost: float = 1.0
+    optional: bool = False  # of a list: one that the venue rejects is as an empty one
 
 
 RequestFor = Callable[[str], Request]
@@ -198,6 +199,10 @@ class VenueAdapter(ABC):
     def listings(self) -> list[Request]:
         """The requests for the instrument list."""
 
+    def listings_of(self, symbols: Iterable[str]) -> list[Request]:
+        """The same, with the lists that these symbols name, where a venue has lists of their own for some."""
+        return self.listings()
+
     def next_listing(self, request: Request, raw: bytes) -> Request | None:
         """The request for the rest of a list, after the answer to `request` brought a part of it; None at its end."""
         return None
@@ -213,15 +218,26 @@ class VenueAdapter(ABC):
 
 
 async def request_list(
-    adapter: VenueAdapter, instruments: Instruments, ask: Callable[[Request], Awaitable[bytes]]
+    adapter: VenueAdapter,
+    instruments: Instruments,
+    ask: Callable[[Request], Awaitable[bytes]],
+    symbols: Iterable[str] = (),
 ) -> None:
-    """Request a market's whole list; `ask` has the feed read each answer. Raises what `ask` raises."""
+    """Request a market's whole list, with those that `symbols` name; `ask` has the feed read each answer.
+
+    Raises what `ask` raises.
+    """
     before, instruments.listed = instruments.listed, set()
     try:
-        for first in adapter.listings():
+        for first in adapter.listings_of(symbols):
             request: Request | None = first
             while request:
-                request = adapter.next_listing(request, await ask(request))
+                try:
+                    request = adapter.next_listing(request, await ask(request))
+                except RequestRejected:
+                    if not first.optional:
+                        raise
+                    break
     except BaseException:
         instruments.listed |= before
         raise

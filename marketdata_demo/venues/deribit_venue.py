@@ -110,6 +110,8 @@ class DeribitVenue(Venue, DeribitServer):
     def __init__(self, names: Sequence[str], *, heartbeat_seconds: float | None = None, **options: Any) -> None:
         super().__init__(names, **options)
         self.heartbeat_seconds = heartbeat_seconds
+        self.states: dict[str, str] = {}  # of instruments, where they are not open
+        self.listings = 0  # lists that were asked for
         self._kept: dict[str, list[Candle]] = {}  # closed ones
 
     def market(self, name: str, seed: int, index: int) -> Market:
@@ -254,7 +256,12 @@ class DeribitVenue(Venue, DeribitServer):
         return {"version": "1.2.26"}
 
     def get_instruments(self, query: Any) -> Any:
-        return [_listed(name) | {"expiration_timestamp": self.expiries.get(name, NEVER)} for name in self.markets]
+        self.listings += 1
+        states = {name: self.states.get(name, "open") for name in self.markets}
+        expiries = {name: self.expiries.get(name, NEVER) for name in self.markets}
+        return [
+            _listed(name) | {"state": states[name], "expiration_timestamp": expiries[name]} for name in self.markets
+        ]
 
     def ticker(self, query: Any) -> Any:
         return self._state(self.markets[query["instrument_name"]])

@@ -1,6 +1,6 @@
 """Hyperliquid as a simulated venue: one socket and one REST path, for perpetuals and spot pairs.
 
-Names say the kind: ABC is a perpetual, ABC/USDC and @107 are spot pairs.
+Names say the kind: ABC is a perpetual, dex:ABC one of another dex, ABC/USDC and @107 are spot pairs.
 """
 
 import json
@@ -54,13 +54,22 @@ class HyperliquidServer(ProviderServer):
     def names(self) -> Sequence[str]:
         return LISTED
 
-    def info_meta(self, _: Any) -> Any:
-        names = [{"name": name, "szDecimals": 5, "maxLeverage": 50} for name in self.names if not _is_spot(name)]
-        return {"universe": [*names, {"name": "GONE", "szDecimals": 1, "maxLeverage": 3, "isDelisted": True}]}
+    def info_meta(self, about: Any) -> Any:
+        dex = about.get("dex", "")
+        names = [name for name in self.names if not _is_spot(name) and name.rpartition(":")[0] == dex]
+        if dex:
+            return (
+                {"universe": [{"name": name, "szDecimals": 3} for name in names], "collateralToken": 360}
+                if names
+                else None
+            )
+        universe = [{"name": name, "szDecimals": 5, "maxLeverage": 50} for name in names]
+        gone = {"name": "GONE", "szDecimals": 1, "maxLeverage": 3, "isDelisted": True}
+        return {"universe": [*universe, gone], "collateralToken": 0}
 
     def info_spotMeta(self, _: Any) -> Any:  # noqa: N802 - the venue's word
         pairs = [name for name in self.names if _is_spot(name)]
-        tokens = [{"name": "USDC", "index": 0}]
+        tokens = [{"name": "USDC", "index": 0}, {"name": "USDH", "index": 360}]
         tokens += [{"name": _base(name), "index": number} for number, name in enumerate(pairs, 1)]
         universe = [{"name": name, "tokens": [number, 0], "index": number} for number, name in enumerate(pairs, 1)]
         return {"tokens": tokens, "universe": universe}

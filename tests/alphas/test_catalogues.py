@@ -10,6 +10,7 @@ from brain_clients import EMAIL, LATER, PASSWORD, client
 from pymongo import MongoClient
 
 from marketdata_assets import overview
+from marketdata_assets.alphas import checks
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.catalogues import NAMES, Name, asset_name
 from marketdata_assets.alphas.errors import NoCredentials
@@ -124,6 +125,31 @@ def test_lists_that_are_cut_or_not_offered_are_no_catalogue(
         (EUR, USA), ("unsupported", 0)
     )
     assert mongo_client["brain_data_sets"][account].count_documents({}) == 0
+
+
+def test_a_market_that_is_not_there_or_was_cut_is_named(
+    server: BrainServer, tmp_path: Path, mongo_uri: str, mongo_client: Client, account: str
+) -> None:
+    def found(name: Name = "data_sets") -> list[tuple[str, str]]:
+        examples = checks.catalogue_complete(mongo_client, name).examples
+        return [(one["market"], one["cause"]) for one in examples if one["account"] == account]
+
+    assert found() == [], "an account that has never asked has none"
+    fetched(server, tmp_path, mongo_uri, account, "data_sets")
+    fetched(server, tmp_path, mongo_uri, account, "operators")
+    assert found() == found("operators") == []
+    settings = {"instrumentType": "EQUITY", "region": "ASI", "delay": 1, "universe": "MINVOL1M"}
+    mongo_client["regular_alphas"][account].insert_one({"id": "A9", "settings": settings})
+    mongo_client["brain_data_sets"][account].delete_one({"unit": USA})
+    asia = "EQUITY/ASI/1/MINVOL1M"
+    assert found() == [(asia, "never fetched"), (USA, "1 of 2 entries")]
+    server.fail(500, 100, "/data-sets?instrumentType=EQUITY&region=ASI")
+    fetched(server, tmp_path, mongo_uri, account, "data_sets")
+    [(market, cause)] = found()
+    assert (market, "GET /data-sets" in cause) == (asia, True)
+    server.not_offered.add("/operators")
+    fetched(server, tmp_path, mongo_uri, account, "operators")
+    assert found("operators") == []
 
 
 def test_an_account_without_credentials_fails_by_name(mongo_uri: str, account: str) -> None:

@@ -9,6 +9,7 @@ from alpha_runs import MONTHS, REGULARS, SUPERS, AlphasEnv, config, keys
 from bar_runs import QUIET_LOG, definitions, execute, failures, repository
 from test_alphas_automation import RESOURCES, ranges
 
+from marketdata_assets.alphas import catalogues
 from marketdata_assets.alphas.layout import month_window
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
 from marketdata_assets.defs.alphas import automation
@@ -164,5 +165,9 @@ def test_catalogues_are_fetched_for_every_account_that_can_log_in(loaded: Alphas
     assert loaded.client["brain_operators"]["lk"].count_documents({}) == 4
     markets = len(loaded.client["regular_alphas"]["lk"].distinct("settings"))
     assert 0 < loaded.client["brain_data_sets"]["lk"].count_documents({}) <= 2 * markets
+    checked = {
+        (one.asset_key.to_user_string(), one.check_name): one.passed for one in result.get_asset_check_evaluations()
+    }
+    assert checked == {(f"brain_{name}", "catalogue_complete"): True for name in catalogues.NAMES}
     loaded.brain.fail(500, 10_000, "/operators")
     assert "GET /operators" in str(failures(execute(loaded.instance, "alpha_catalogues", {})))

@@ -13,7 +13,7 @@ DOCKER = PROJECT / "docker"
 PACKAGE = PROJECT / "marketdata_assets"
 FILE = DOCKER / "compose.yaml"
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?:(:-|:\?)([^}]*))?\}")
-OURS = ("code", "webserver", "viewer", "daemon", "metrics", "collector", "drain")
+OURS = ("code", "webserver", "web", "viewer", "daemon", "metrics", "collector", "drain")
 SECRETS = "/run/secrets/"
 
 

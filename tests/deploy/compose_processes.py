@@ -21,7 +21,7 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 
 BIN = Path(sys.executable).parent
-PORTS = {"code": "4000", "webserver": "3000", "metrics": "9101"}
+PORTS = {"code": "4000", "webserver": "3000", "web": "3100", "metrics": "9101"}
 
 
 @dataclass
@@ -142,7 +142,7 @@ def at(address: str, dsn: str, user: str) -> str:
 
 @contextmanager
 def deployed(folder: Path) -> Iterator[Machine]:
-    """Code server, UI and metrics, healthy, on a Postgres of their own; they end with the context."""
+    """Code server, UI, market page and metrics, healthy, on a Postgres of their own; they end with the context."""
     secrets = prepared(folder)
     with LocalStack(Settings(home=folder / "stack", postgres_dsn=None), services=("postgres",)) as stack:
         assert stack.endpoints.postgres_dsn

@@ -62,7 +62,7 @@ def test_nothing_uses_a_storage_or_tables_before_they_are_migrated() -> None:
     done = {"condition": "service_completed_successfully"}
     assert services()["migrate"]["command"] == ["sh", "-c", "dagster instance migrate && marketdata create-tables"]
     assert services()["code"]["depends_on"]["migrate"] == done
-    for name in ("webserver", "viewer", "daemon", "metrics"):
+    for name in ("webserver", "web", "viewer", "daemon", "metrics"):
         assert services()[name]["depends_on"] == {"code": {"condition": "service_healthy"}}, name
 
 
@@ -70,6 +70,7 @@ def test_only_pages_are_published_on_loopback_and_stores_reach_nothing_else() ->
     published = {name: one["ports"] for name, one in services().items() if "ports" in one}
     pages = {
         "webserver": "3000:3000",
+        "web": "3100:3100",
         "viewer": "3010:3010",
         "collector": "8080:8080",
         "prometheus": "9090:9090",

@@ -32,6 +32,13 @@ def test_webserver_has_the_assets_of_the_code_server(machine: Machine) -> None:
     assert location["locationOrLoadError"]["__typename"] == "RepositoryLocation", json.dumps(answer)
 
 
+def test_market_page_has_the_login_of_the_ui(machine: Machine) -> None:
+    url = f"http://127.0.0.1:{machine.ports['3100']}/api/flows"
+    assert httpx.get(url, timeout=60).status_code == 401
+    answer = httpx.get(url, headers={"Authorization": f"Bearer {machine.token}"}, timeout=60)
+    assert (answer.status_code, {"stock_daily"} <= {one["name"] for one in answer.json()["flows"]}) == (200, True)
+
+
 def test_prometheus_is_told_of_servers_tables_and_runs(machine: Machine) -> None:
     url = f"http://127.0.0.1:{machine.ports['9101']}/metrics"
     end = time.monotonic() + 120
@@ -59,7 +66,7 @@ def test_passwords_of_servers_are_in_no_environment_and_no_argument(machine: Mac
 
 def test_nothing_is_written_beside_the_folders_of_the_volumes(machine: Machine) -> None:
     made = {path.name for path in machine.folder.iterdir()}
-    assert made - {"stack", "code.log", "webserver.log", "metrics.log", "workspace.yaml"} == {
+    assert made - {"stack", "code.log", "webserver.log", "web.log", "metrics.log", "workspace.yaml"} == {
         "data", "input", "secrets", "providers", ".env", ".env.example", "prepare.sh",
     }  # fmt: skip
     assert (machine.folder / "data" / "dagster" / "dagster.yaml").is_file()

@@ -51,7 +51,7 @@ def test_every_variable_is_one_that_somebody_reads_and_dagster_gets_its_storage(
     database = services()[given["DAGSTER_PG_HOST"]]["environment"]
     assert given["DAGSTER_PG_PORT"] == "5432"
     assert database["POSTGRES_DB"] == given["DAGSTER_PG_DB"]
-    role = "READER" if name == "metrics" else "WRITER"
+    role = "READER" if name in ("metrics", "web") else "WRITER"
     for part in ("", "_PASSWORD_FILE"):
         assert database[f"{role}{part}"] == given[f"DAGSTER_PG_{part.removeprefix('_') or 'USER'}"]
 
@@ -113,10 +113,12 @@ def test_collector_listens_to_all_has_a_token_and_shares_budgets_with_the_histor
         assert services()[name]["environment"]["MARKETDATA_HOME"] == "/data"
 
 
-def test_metrics_read_only_and_the_viewer_has_a_token_of_its_own(secrets: Path) -> None:
-    metrics, viewer, webserver = (services()[name] for name in ("metrics", "viewer", "webserver"))
+def test_metrics_and_the_market_page_read_only_and_the_viewer_has_a_token_of_its_own(secrets: Path) -> None:
+    metrics, web, viewer, webserver = (services()[name] for name in ("metrics", "web", "viewer", "webserver"))
     assert {volume for volume in metrics["volumes"] if not volume.endswith(":ro")} == set()
-    assert not {secret for secret in mounted_secrets(metrics) if "reader" not in secret}
+    for one in (metrics, web):
+        assert not {secret for secret in mounted_secrets(one) if "reader" not in secret}
+    assert web["environment"]["MARKETDATA_HOME"] == webserver["environment"]["MARKETDATA_HOME"], "the same login"
     assert "--read-only" in viewer["command"]
     assert "--read-only" not in webserver["command"]
     token = viewer["environment"]["MARKETDATA_UI_TOKEN_FILE"].removeprefix(SECRETS)

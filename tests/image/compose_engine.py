@@ -25,7 +25,7 @@ from marketdata_assets.local.process import free_port
 NANOSECONDS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 BYTES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 UID = 1000
-PORTS = ("DAGSTER_PORT", "VIEWER_PORT", "GRAFANA_PORT", "COLLECTOR_PORT", "PROMETHEUS_PORT")
+PORTS = ("DAGSTER_PORT", "WEB_PORT", "VIEWER_PORT", "GRAFANA_PORT", "COLLECTOR_PORT", "PROMETHEUS_PORT")
 PROFILES = {"core", "live", "viewer"}
 AUTHORITY = "/etc/ssl/test_authority.pem"
 OPEN_FILES = 20_000

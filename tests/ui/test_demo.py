@@ -54,7 +54,7 @@ OF_EARLIER_YEARS = sample_bars.STOCKS[:1]
 FLOWS = ("stock_daily", "stock_daily_indicators")
 SWITCHED = {
     *("bars_files", "bars_kline", "alphas_hourly", "alphas_daily", "alphas_rotation"),
-    *("alphas_changes", "alphas_records_daily"),
+    *("alphas_changes", "alphas_records_daily", "alphas_catalogues_weekly"),
     *("alphas_files", "alphas_follow", "alphas_accounts", "ticks_files", "ticks_daily"),
     *(
         "ticks_symbols_daily",

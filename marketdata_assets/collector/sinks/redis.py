@@ -31,6 +31,7 @@ from marketdata_assets.exchanges.records import (
     FundingRate,
     Gap,
     Kline,
+    Liquidation,
     OpenInterest,
     OrderBook,
     Record,
@@ -156,7 +157,7 @@ class RedisSink(Sink):
             elif isinstance(record, Gap):
                 if (update := self._books.get(self._key("book", record))) is not None:
                     self._keep_book(self._key("book", record), update)
-            elif self._liquidations and self._has_room(False):
+            elif isinstance(record, Liquidation) and self._liquidations and self._has_room(False):
                 key = self._key("liquidations", record)
                 self._pending.forced.setdefault(key, deque(maxlen=self._liquidations)).append(item)
 

@@ -175,6 +175,19 @@ alpha_catalogues_job = dg.define_asset_job(
     description="Fetch operators, data sets and data fields of all accounts that can log in.",
 )
 
+
+@schedule(
+    name="alphas_catalogues_weekly",
+    job=alpha_catalogues_job,
+    cron_schedule="47 13 * * 1",
+    description="Every Monday: operators, data sets and data fields of all accounts that can log in.",
+)
+def alphas_catalogues_weekly(context: dg.ScheduleEvaluationContext, brain: Brain) -> dg.RunRequest | dg.SkipReason:
+    if not set(brain.ready()) & set(dynamic_keys(context.instance, BRAIN_ACCOUNTS)):
+        return dg.SkipReason("no enabled account has credentials")
+    return dg.RunRequest()
+
+
 CHANGES_JOB = "alpha_changes"
 
 

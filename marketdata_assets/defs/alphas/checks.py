@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import msgspec
 
+from marketdata_assets.alphas import catalogues
 from marketdata_assets.alphas.filters import parse
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.record_sets import RECORD_SETS, RecordSet, asset_name
@@ -75,4 +76,17 @@ def answers(
     yield from results([asset_of(about)], wanted, lambda _, name: replace(getattr(checks, name)(scope), facts=facts))
 
 
-all_checks = [_checks(about) for about in (*KINDS, *RECORD_SETS)]
+def _catalogue_checks(name: catalogues.Name) -> dg.AssetChecksDefinition:
+    asset = catalogues.asset_name(name)
+
+    @dg.multi_asset_check(name=f"{asset}_checks", specs=specs(asset), pool="mongo")
+    def catalogue_checks(mongo: Mongo) -> Iterator[dg.AssetCheckResult]:
+        from marketdata_assets.alphas import checks
+
+        with mongo.databases() as databases:
+            yield from results([asset], None, lambda _, check: getattr(checks, check)(databases, name))
+
+    return catalogue_checks
+
+
+all_checks = [*map(_checks, (*KINDS, *RECORD_SETS)), *map(_catalogue_checks, catalogues.NAMES)]

@@ -105,7 +105,9 @@ VENUE = Venue(
             FUTURES_DEPTHS,
             choices=FUTURES_CHOICES,
         ),
-        "option": VenueMarket(MARKETS["option"].rest, ("trade", "ticker", "open_interest"), history={}),
+        "option": VenueMarket(
+            MARKETS["option"].rest, ("trade", "ticker", "open_interest", "instrument_state"), history={}
+        ),
     },
     feed=BinanceFeed,
     adapter=BinanceAdapter,

@@ -49,7 +49,7 @@ def is_candle_gap(gap: Gap) -> bool:
     return re.match(candle_streams(), gap.stream) is not None
 
 
-OTHERS = frozenset({"ticker", "funding_rate", "open_interest", "liquidation"})
+OTHERS = frozenset({"ticker", "funding_rate", "open_interest", "liquidation", "instrument_state"})
 """Of gaps of a whole record type: those that say nothing about a book."""
 
 
