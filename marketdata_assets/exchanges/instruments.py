@@ -4,7 +4,7 @@ Reading a venue's list is the business of its module `instruments`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property, lru_cache, partial
 
@@ -121,7 +121,8 @@ class Instrument:
 class Instruments(dict[str, Instrument]):
     """Instruments by the venue's name, listed or derived so far.
 
-    `from_name` derives one that is in no list, if its name is clear.
+    `from_name` derives one that is in no list, if its name is clear. All are of `exchange`, where it is given: a
+    testnet has the venue's parsers, and records of its own.
 
     `[name]` raises UnknownInstrument for one that neither lists nor names give. `known` has all that were ever listed,
     `listed` the names of those that were added since it was emptied: of the latest list, where its owner empties it
@@ -133,13 +134,15 @@ class Instruments(dict[str, Instrument]):
         venue: str,
         known: dict[str, Instrument] | None = None,
         from_name: Callable[[str], Instrument | None] | None = None,
+        exchange: Exchange | None = None,
     ) -> None:
         self.venue, self.known, self.from_name = venue, {} if known is None else known, from_name
+        self._exchange = exchange
         self.listed: set[str] = set()
 
     def add(self, instruments: Iterable[Instrument]) -> None:
         """Add a list; a newer entry replaces an older one."""
-        added = {instrument.name: instrument for instrument in instruments}
+        added = {instrument.name: self._own(instrument) for instrument in instruments}
         self.update(added)
         self.known.update(added)
         self.listed.update(added)
@@ -149,8 +152,13 @@ class Instruments(dict[str, Instrument]):
         instrument = self.known.get(name) or (self.from_name(name) if self.from_name else None)
         if instrument is None:
             raise UnknownInstrument(self.venue, name)
-        self[name] = instrument
+        self[name] = instrument = self._own(instrument)
         return instrument
+
+    def _own(self, instrument: Instrument) -> Instrument:
+        if self._exchange is None or self._exchange == instrument.exchange:
+            return instrument
+        return replace(instrument, exchange=self._exchange)
 
 
 def read_state(states: Mapping[str, State], word: str) -> tuple[State | None, str]:

@@ -127,6 +127,8 @@ class Descriptor(Protocol):
     def name(self) -> Exchange: ...
     @property
     def feed(self) -> Callable[[MarketType], Feed]: ...
+    @property
+    def sockets(self) -> Mapping[MarketType, str]: ...
     def client(
         self, market_type: MarketType, budgets: BudgetPlace, patience: RetryPolicy, *, host: str | None
     ) -> Rest: ...
@@ -161,7 +163,8 @@ class VenueAdapter(ABC):
     ) -> None:
         self.exchange, self.market_type, self._venue = venue.name, market_type, venue
         self.name = f"{venue.name} {market_type}"
-        self._rest_url, self._socket_url, self._intervals = rest_url, socket_url, tuple(intervals)
+        self._rest_url, self._intervals = rest_url, tuple(intervals)
+        self._socket_url = socket_url or venue.sockets.get(market_type)
         self._choices = choices  # of channels; the adapter's usual ones for the others
         self._depth = depth  # levels of a book on each side; the adapter's usual one where None
         self.prepare()
